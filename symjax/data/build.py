@@ -1,0 +1,232 @@
+"""From ASE structures to padded graphs."""
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+import vesin
+from jaxtyping import Float, Int
+
+from symjax.data.graph import Graph, GraphShape, pad_graph
+from symjax.data.structures import (
+    MINIMUM_DISTANCE,
+    check_distances,
+    check_without_distances,
+    periodic_cell,
+    periodic_volume,
+    spin_multiplicity,
+    total_charge,
+)
+from symjax.errors import ArgumentError, StructureError
+
+MAXIMUM_EDGES = 1e8
+"""Structures expected to have more edges than this are refused.
+
+Their graph would take gigabytes; positions in nanometre are the usual reason.
+"""
+
+
+class _Edges(NamedTuple):
+    """Edges of one structure, sorted by centre, neighbor and shift."""
+
+    centers: Int[np.ndarray, "edges"]
+    neighbors: Int[np.ndarray, "edges"]
+    shifts: Int[np.ndarray, "edges 3"]
+    slots: Int[np.ndarray, "edges"]
+    reverse: Int[np.ndarray, "edges"]
+
+
+def build_graph(
+    structures: ase.Atoms | Sequence[ase.Atoms],
+    cutoff: float,
+    *,
+    num_atoms: int | None = None,
+    num_neighbors: int | None = None,
+    num_structures: int | None = None,
+    known_species: Sequence[int] | None = None,
+    dtype: Any = np.float64,
+) -> Graph:
+    """Builds the graph of all pairs of atoms and images closer than the cutoff.
+
+    An edge ``i -> j`` with integer cell shift ``S`` exists where
+    ``0 < |r_j - r_i + S @ cell| < cutoff``, strictly: a neighbor at exactly the
+    cutoff, where every smooth cutoff function vanishes, is left out. In small cells
+    an atom neighbors its own images and any other atom several times. Edges of an
+    atom are sorted by ``(j, S)``, an order that does not depend on the orientation,
+    the origin or rounding.
+
+    Total charge and spin multiplicity are read from ``atoms.info["charge"]`` and
+    ``atoms.info["spin_multiplicity"]`` where present.
+
+    Args:
+      structures: One structure or several, checked as by
+        ``symjax.data.check_structure``.
+      cutoff: Cutoff radius in angstrom, above 1e-3.
+      num_atoms: Atoms to pad to, over all structures; by default as many as needed.
+      num_neighbors: Neighbors of one atom to pad to; by default as many as needed,
+        at least 1, so that no array is empty.
+      num_structures: Structures to pad to; by default as many as given.
+      known_species: Atomic numbers that the model knows; ``None`` accepts all.
+      dtype: Floating-point type of positions and cells. Neighbors are always found
+        in float64.
+
+    Returns:
+      A graph of NumPy arrays; integers are int32.
+
+    Raises:
+      ArgumentError: An argument has the wrong type or range, or a size to pad to is
+        smaller than what the structures need.
+      StructureError: A structure cannot be used; the message names which and why.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph
+      >>> copper = ase.build.bulk("Cu")
+      >>> graph = build_graph(copper, 8.0)
+      >>> graph.neighbors.shape  # one atom, neighbor of 176 images of itself
+      (1, 176)
+      >>> water, methane = ase.build.molecule("H2O"), ase.build.molecule("CH4")
+      >>> graph = build_graph([water, methane], 4.0, num_atoms=10, num_structures=3)
+      >>> print(graph.structure)
+      [0 0 0 1 1 1 1 1 2 2]
+    """
+    cutoff = _checked_cutoff(cutoff)
+    dtype = _checked_dtype(dtype)
+    single = isinstance(structures, ase.Atoms)
+    listed = [structures] if single else _checked_list(structures)
+    edges = []
+    for k, atoms in enumerate(listed):
+        index = None if single else k
+        check_without_distances(atoms, known_species, index)
+        edges.append(_find_edges(atoms, cutoff, index))
+    graph = _assemble(listed, edges, dtype)
+    return pad_graph(
+        graph,
+        GraphShape(
+            graph.positions.shape[0] if num_atoms is None else num_atoms,
+            graph.neighbors.shape[1] if num_neighbors is None else num_neighbors,
+            graph.cells.shape[0] if num_structures is None else num_structures,
+        ),
+    )
+
+
+def _checked_cutoff(cutoff: Any) -> float:
+    remedy = "Pass a radius in angstrom, typically 3 to 8"
+    if isinstance(cutoff, bool) or not isinstance(cutoff, numbers.Real):
+        raise ArgumentError("cutoff", cutoff, "must be a number", remedy)
+    if not math.isfinite(cutoff) or cutoff <= MINIMUM_DISTANCE:
+        raise ArgumentError(
+            "cutoff", cutoff, f"must be finite and above {MINIMUM_DISTANCE}", remedy
+        )
+    return float(cutoff)
+
+
+def _checked_dtype(dtype: Any) -> np.dtype:
+    remedy = "Pass numpy.float64 or numpy.float32"
+    try:
+        result = np.dtype(dtype)
+    except TypeError as error:
+        raise ArgumentError("dtype", dtype, "is not a data type", remedy) from error
+    if result not in (np.float32, np.float64):
+        raise ArgumentError("dtype", str(result), "is not supported", remedy)
+    return result
+
+
+def _checked_list(structures: Any) -> list[ase.Atoms]:
+    remedy = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
+    if isinstance(structures, str | bytes) or not isinstance(structures, Sequence):
+        raise ArgumentError(
+            "structures",
+            structures,
+            f"must be an ase.Atoms or a list, not {type(structures).__name__}",
+            remedy,
+        )
+    if len(structures) == 0:
+        raise ArgumentError("structures", structures, "is empty", remedy)
+    return list(structures)
+
+
+def _find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> _Edges:
+    positions = atoms.positions.astype(np.float64)
+    cell = periodic_cell(atoms)
+    _check_number_of_edges(positions, cell[atoms.pbc], cutoff, index)
+    neighbor_list = vesin.NeighborList(cutoff=cutoff, full_list=False)
+    first, second, shifts, distances = neighbor_list.compute(
+        positions, cell, np.asarray(atoms.pbc), "ijSd"
+    )
+    check_distances(first, second, distances, index)
+    # Each pair is found once and mirrored here. The reverse of every edge is then
+    # there by construction, also for distances that round to the cutoff.
+    num_pairs = len(first)
+    centers = np.concatenate([first, second]).astype(np.int32)
+    neighbors = np.concatenate([second, first]).astype(np.int32)
+    shifts = np.concatenate([shifts, -shifts])
+    order = np.lexsort((*shifts.T[::-1], neighbors, centers))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(2 * num_pairs)
+    reverse = rank[(order + num_pairs) % max(2 * num_pairs, 1)]
+    centers = centers[order]
+    starts = np.searchsorted(centers, np.arange(len(atoms)))
+    slots = np.arange(2 * num_pairs) - starts[centers]
+    return _Edges(centers, neighbors[order], shifts[order], slots, reverse)
+
+
+def _check_number_of_edges(
+    positions: Float[np.ndarray, "atoms 3"],
+    rows: Float[np.ndarray, "periodic 3"],
+    cutoff: float,
+    index: int | None,
+) -> None:
+    """Estimates the number of edges and refuses what would exhaust the memory."""
+    num_atoms, width = len(positions), 2 * cutoff
+    # Share of the periodic lattice, and of the extent of the other directions, that
+    # a cube of the cutoff's diameter covers.
+    expected = num_atoms**2 * width ** len(rows) / periodic_volume(rows)
+    directions = np.linalg.svd(rows, full_matrices=True)[2][len(rows) :]
+    for extent in np.ptp(positions @ directions.T, axis=0):
+        expected *= min(1.0, width / max(extent, 1e-300))
+    if expected > MAXIMUM_EDGES:
+        name = "atoms" if index is None else f"structures[{index}]"
+        raise StructureError(
+            name,
+            f"{num_atoms} atoms",
+            f"about {expected:.0e} pairs lie within the cutoff of {cutoff} angstrom, "
+            f"more than {MAXIMUM_EDGES:.0e}",
+            "Give positions and cell in angstrom, or reduce cutoff",
+        )
+
+
+def _assemble(structures: list[ase.Atoms], edges: list[_Edges], dtype: Any) -> Graph:
+    """Joins structures into one graph without padding atoms or structures."""
+    counts = np.array([len(atoms) for atoms in structures])
+    offsets = np.cumsum(counts) - counts
+    num_atoms = int(counts.sum())
+    most = max((int(e.slots.max()) + 1 for e in edges if len(e.slots)), default=1)
+
+    neighbors = np.tile(np.arange(num_atoms, dtype=np.int32)[:, None], (1, most))
+    shifts = np.zeros((num_atoms, most, 3), np.int32)
+    mask = np.zeros((num_atoms, most), bool)
+    reverse = np.arange(num_atoms * most, dtype=np.int64).reshape(num_atoms, most)
+    for offset, e in zip(offsets, edges, strict=True):
+        centers = e.centers + offset
+        neighbors[centers, e.slots] = e.neighbors + offset
+        shifts[centers, e.slots] = e.shifts
+        mask[centers, e.slots] = True
+        reverse[centers, e.slots] = (centers * most + e.slots)[e.reverse]
+    return Graph(
+        positions=np.concatenate([a.positions for a in structures]).astype(dtype),
+        cells=np.stack([periodic_cell(a) for a in structures]).astype(dtype),
+        species=np.concatenate([a.numbers for a in structures]).astype(np.int32),
+        structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
+        atom_mask=np.ones(num_atoms, bool),
+        neighbors=neighbors,
+        shifts=shifts,
+        edge_mask=mask,
+        reverse=reverse.astype(np.int32),
+        charge=np.array([total_charge(a) for a in structures], np.int32),
+        spin_multiplicity=np.array([spin_multiplicity(a) for a in structures], "i4"),
+        structure_mask=np.ones(len(structures), bool),
+    )

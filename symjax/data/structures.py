@@ -1,0 +1,294 @@
+"""Checks of a structure before anything is computed from it."""
+
+import numbers
+from collections.abc import Sequence
+
+import ase
+import numpy as np
+import vesin
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Bool, Float, Int
+
+from symjax.errors import ArgumentError, StructureError
+
+MINIMUM_DISTANCE = 1e-3
+"""Atoms closer than this (angstrom) count as the same atom given twice.
+
+The shortest bond there is, H-H, has 0.74 angstrom. At 1e-3 angstrom, float32
+positions 100 angstrom from the origin (spacing 7.6e-6) fix the direction of the edge
+to one per cent only, and what a model makes of it says nothing about the model.
+"""
+
+MAXIMUM_COORDINATE = 1e6
+"""Largest coordinate in angstrom (0.1 mm); float32 resolves 0.06 angstrom there."""
+
+# Sine of the angle below which cell vectors are called linearly dependent: far
+# below the most acute cell in use, far above rounding.
+_SINGULAR = 1e-6
+
+
+def periodic_cell(atoms: ase.Atoms) -> Float[np.ndarray, "3 3"]:
+    """Cell vectors of the periodic directions; rows of the others are zero.
+
+    Args:
+      atoms: A structure.
+
+    Returns:
+      Cell vectors as rows in angstrom, shape ``(3, 3)``, float64.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import periodic_cell
+      >>> slab = ase.build.fcc111("Cu", (1, 1, 2), vacuum=5.0)
+      >>> periodic_cell(slab).any(axis=1)
+      array([ True,  True, False])
+    """
+    return np.where(atoms.pbc[:, None], atoms.cell[:], 0.0).astype(np.float64)
+
+
+def check_structure(
+    atoms: ase.Atoms,
+    known_species: Sequence[int] | None = None,
+    index: int | None = None,
+) -> None:
+    """Raises if a model cannot be evaluated on a structure; says why.
+
+    Args:
+      atoms: The structure. Left-handed cells, atoms outside the cell and partial
+        periodicity are fine.
+      known_species: Atomic numbers that the model was trained on; ``None`` accepts
+        all.
+      index: Number of the structure in the list it comes from, for the message.
+
+    Raises:
+      ArgumentError: ``atoms`` is not an ``ase.Atoms``, or ``known_species`` does not
+        hold atomic numbers.
+      StructureError: No atoms; positions or cell not finite, or coordinates above
+        ``MAXIMUM_COORDINATE``; species that are no elements or that the model does
+        not know; no cell vector, or linearly dependent ones, along periodic
+        directions; two atoms, or an atom and an image, closer than
+        ``MINIMUM_DISTANCE``; total charge or spin multiplicity not an integer.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import check_structure
+      >>> check_structure(ase.build.molecule("H2O"), known_species=[1, 8])
+      >>> check_structure(ase.build.molecule("H2O"), known_species=[1, 6])
+      Traceback (most recent call last):
+      ...
+      symjax.errors.StructureError: atoms.numbers='O': the model does not know this...
+    """
+    check_without_distances(atoms, known_species, index)
+    neighbor_list = vesin.NeighborList(cutoff=MINIMUM_DISTANCE, full_list=False)
+    first, second, distances = neighbor_list.compute(
+        atoms.positions.astype(np.float64),
+        periodic_cell(atoms),
+        np.asarray(atoms.pbc),
+        "ijd",
+    )
+    check_distances(first, second, distances, index)
+
+
+def check_without_distances(
+    atoms: ase.Atoms,
+    known_species: Sequence[int] | None = None,
+    index: int | None = None,
+) -> None:
+    """The checks of ``check_structure`` that need no neighbor list."""
+    name = _name(index)
+    if not isinstance(atoms, ase.Atoms):
+        raise ArgumentError(
+            name,
+            atoms,
+            f"must be an ase.Atoms, not {type(atoms).__name__}",
+            "Read files with symjax.data.read_structures, or build an ase.Atoms",
+        )
+    if len(atoms) == 0:
+        raise StructureError(
+            name, atoms, "has no atoms", "Remove empty structures from the input"
+        )
+    _check_positions(atoms, name)
+    _check_species(atoms, known_species, name)
+    _check_cell(atoms, name)
+    total_charge(atoms, index)
+    spin_multiplicity(atoms, index)
+
+
+def check_distances(
+    first: Int[np.ndarray, "pairs"],
+    second: Int[np.ndarray, "pairs"],
+    distances: Float[np.ndarray, "pairs"],
+    index: int | None = None,
+) -> None:
+    """Raises if any of these pairs is closer than ``MINIMUM_DISTANCE``."""
+    if len(distances) == 0:
+        return
+    closest = int(np.argmin(distances))
+    # Not ">=": a distance that is not a number must not pass.
+    if distances[closest] >= MINIMUM_DISTANCE:
+        return
+    i, j = int(first[closest]), int(second[closest])
+    if i == j:
+        raise StructureError(
+            f"{_name(index)}.cell",
+            float(distances[closest]),
+            f"a periodic image of atom {i} is closer to it than "
+            f"{MINIMUM_DISTANCE} angstrom",
+            "Give cell vectors in angstrom",
+        )
+    raise StructureError(
+        f"{_name(index)}.positions",
+        (i, j),
+        f"atoms {i} and {j} are at the same place ({distances[closest]:.1e} angstrom "
+        f"apart, less than {MINIMUM_DISTANCE})",
+        "Remove the duplicate, or check that positions are in angstrom",
+    )
+
+
+def total_charge(atoms: ase.Atoms, index: int | None = None) -> int:
+    """Total charge in e from ``atoms.info["charge"]``; 0 if absent."""
+    return _integer_info(atoms, "charge", 0, index)
+
+
+def spin_multiplicity(atoms: ase.Atoms, index: int | None = None) -> int:
+    """2S+1 from ``atoms.info["spin_multiplicity"]``; 1 if absent."""
+    value = _integer_info(atoms, "spin_multiplicity", 1, index)
+    if value < 1:
+        raise StructureError(
+            f"{_name(index)}.info['spin_multiplicity']",
+            value,
+            "must be at least 1, the singlet: it is 2S+1, not 2S",
+            "Store 2S+1, or remove the entry",
+        )
+    return value
+
+
+def checked_species(known_species: Sequence[int] | None) -> frozenset[int] | None:
+    """Validates the atomic numbers that a model knows."""
+    if known_species is None:
+        return None
+    remedy = "Pass atomic numbers such as [1, 6, 8], or None to accept all elements"
+    # A string is a sequence too, and iterating one would blame its letters.
+    if isinstance(known_species, str | bytes) or np.ndim(known_species) != 1:
+        raise ArgumentError(
+            "known_species", known_species, "must be a sequence of integers", remedy
+        )
+    for number in known_species:
+        if not isinstance(number, numbers.Integral) or isinstance(number, bool):
+            raise ArgumentError(
+                "known_species", number, "must hold integers only", remedy
+            )
+        if not 1 <= number < len(chemical_symbols):
+            raise ArgumentError(
+                "known_species", int(number), "is not an atomic number", remedy
+            )
+    if len(known_species) == 0:
+        raise ArgumentError("known_species", [], "is empty", remedy)
+    return frozenset(int(number) for number in known_species)
+
+
+def _name(index: int | None) -> str:
+    return "atoms" if index is None else f"structures[{index}]"
+
+
+def _check_positions(atoms: ase.Atoms, name: str) -> None:
+    for i in np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[:1]:
+        raise StructureError(
+            f"{name}.positions[{i}]",
+            atoms.positions[i].tolist(),
+            "must be finite",
+            "Look at the calculation or file that this structure comes from; "
+            "a relaxation or dynamics run has probably diverged",
+        )
+    for i in np.flatnonzero((np.abs(atoms.positions) > MAXIMUM_COORDINATE).any(1))[:1]:
+        raise StructureError(
+            f"{name}.positions[{i}]",
+            atoms.positions[i].tolist(),
+            f"is farther than {MAXIMUM_COORDINATE:g} angstrom from the origin",
+            "Centre the structure, for instance with atoms.center() or atoms.wrap(), "
+            "and check that positions are in angstrom",
+        )
+
+
+def _check_species(
+    atoms: ase.Atoms, known_species: Sequence[int] | None, name: str
+) -> None:
+    valid = (atoms.numbers >= 1) & (atoms.numbers < len(chemical_symbols))
+    for i in np.flatnonzero(~valid)[:1]:
+        raise StructureError(
+            f"{name}.numbers[{i}]",
+            int(atoms.numbers[i]),
+            "is not an element (0 is ASE's placeholder 'X')",
+            "Remove dummy atoms, or set atoms.numbers to the elements meant",
+        )
+    known = checked_species(known_species)
+    if known is None:
+        return
+    unknown = sorted(set(atoms.numbers.tolist()) - known)
+    if unknown:
+        symbols = ", ".join(chemical_symbols[number] for number in unknown)
+        knows = ", ".join(chemical_symbols[number] for number in sorted(known))
+        raise StructureError(
+            f"{name}.numbers",
+            symbols,
+            "the model does not know "
+            + ("this element" if len(unknown) == 1 else "these elements")
+            + f"; it knows {knows}",
+            "Leave out structures with other elements, or use a model trained on them",
+        )
+
+
+def _check_cell(atoms: ase.Atoms, name: str) -> None:
+    cell = atoms.cell[:]
+    if not np.isfinite(cell).all():
+        raise StructureError(
+            f"{name}.cell",
+            cell.tolist(),
+            "must be finite",
+            "Set atoms.cell to finite vectors in angstrom",
+        )
+    rows = cell[atoms.pbc]
+    lengths = np.linalg.norm(rows, axis=1)
+    for axis in np.flatnonzero(atoms.pbc)[lengths == 0][:1]:
+        raise StructureError(
+            f"{name}.cell[{axis}]",
+            cell[axis].tolist(),
+            f"direction {axis} is periodic (pbc={atoms.pbc.tolist()}) but has no "
+            "cell vector",
+            "Set atoms.cell, or atoms.pbc = False for a molecule",
+        )
+    if len(rows) and periodic_volume(rows / lengths[:, None]) < _SINGULAR:
+        raise StructureError(
+            f"{name}.cell",
+            cell.tolist(),
+            f"the cell is singular: its vectors along periodic directions "
+            f"(pbc={atoms.pbc.tolist()}) are linearly dependent",
+            "Set atoms.cell to linearly independent vectors",
+        )
+
+
+def periodic_volume(rows: Float[np.ndarray, "periodic 3"]) -> float:
+    """Volume, area or length that up to three vectors span; 1 for none."""
+    # Singular values, not det(rows @ rows.T): squaring would lose the small ones.
+    return float(np.prod(np.linalg.svd(rows, compute_uv=False)))
+
+
+def _integer_info(atoms: ase.Atoms, key: str, default: int, index: int | None) -> int:
+    value = atoms.info.get(key, default)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if isinstance(value, bool) or not number.is_integer():
+        raise StructureError(
+            f"{_name(index)}.info['{key}']",
+            value,
+            "must be an integer",
+            "Store an integer, or remove the entry",
+        )
+    return int(number)
+
+
+def parse_species(species: Sequence[str]) -> list[int]:
+    """Atomic numbers of chemical symbols."""
+    return [atomic_numbers[symbol] for symbol in species]

@@ -1,0 +1,25 @@
+"""Equivariance error and symmetry content of any function, by integration over O(3)."""
+
+from symjax.metrics.convergence import degree_to_try
+from symjax.metrics.measure import measure
+from symjax.metrics.orbit import HostFunction
+from symjax.metrics.results import (
+    Convergence,
+    LeafMeasurement,
+    Measurement,
+    Totals,
+    add_totals,
+)
+from symjax.metrics.sampled import HaarSamples
+
+__all__ = [
+    "Convergence",
+    "HaarSamples",
+    "HostFunction",
+    "LeafMeasurement",
+    "Measurement",
+    "Totals",
+    "add_totals",
+    "degree_to_try",
+    "measure",
+]

@@ -1,0 +1,167 @@
+"""Does a grid resolve a response? The verdict, and the degree to try if not.
+
+A rule of degree d integrates products of sectors l, l' exactly while l + l' <= d.
+Content at l' > d - l is therefore folded onto the coefficients of degree l. Four
+signs tell, and none of them can be produced by a response that is band-limited
+within L <= d / 2, so an exact result is never refused:
+
+1. the nominal variance is negative beyond round-off (Lebedev rules of some degrees
+   have negative weights), or the sectors sum to more than the norm;
+2. B of a degree l <= d' - L changes between the grid and a coarser rule of degree
+   d' on a subset of its nodes: that rule is exact there for content through L;
+3. at random elements off the grid, the response differs from what its projected
+   sectors predict by more than the content that is missing from them: folded content
+   fits the nodes of the grid and nothing else;
+4. most of the content lies above L, where the norm itself is no longer exact.
+"""
+
+import math
+
+import numpy as np
+
+from symjax.errors import AliasingError
+from symjax.metrics.results import Convergence
+
+# Standard errors beyond which a misfit at random elements is not chance.
+_SIGNIFICANCE = 3.0
+# A remainder above this makes the norm, the denominator of every B, uncertain
+# where the grid is no finer than the projected degrees need.
+_LARGE_REMAINDER = 0.5
+
+
+def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
+    """Grid degree expected to resolve a response, from the decay of its content.
+
+    Content of the last projected degrees is extrapolated geometrically until the
+    tail is below the tolerance; a spectrum that does not decay asks for twice the
+    degree.
+
+    Args:
+      content: B summed over sigma for each degree.
+      degree: Degree of the present grid.
+      tolerance: Admitted content above the band limit.
+
+    Returns:
+      A degree, larger than the present one and at most twice it.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.convergence import degree_to_try
+      >>> degree_to_try(0.5 ** np.arange(7), 13, 1e-2)
+      17
+    """
+    tail = np.maximum(content[-3:], 1e-300)
+    limit = 2 * degree
+    if len(tail) < 2:
+        return limit
+    ratio = (tail[-1] / tail[0]) ** (1 / (len(tail) - 1))
+    if not 0 < ratio < 1:
+        return limit
+    # tail beyond l: B_L ratio^(l - L) ratio / (1 - ratio)
+    steps = math.log(tolerance * (1 - ratio) / (tail[-1] * ratio)) / math.log(ratio)
+    band = len(content) - 1 + max(0, math.ceil(steps))
+    return int(min(max(2 * band + 1, degree + 2), limit))
+
+
+def judge(
+    *,
+    content: np.ndarray,
+    coarse_content: np.ndarray | None,
+    error: float,
+    coarse_error: float | None,
+    variance: float,
+    noise: float,
+    excess: float,
+    excess_error: float,
+    degree: int,
+    tolerance: float,
+) -> Convergence:
+    """Verdict on one leaf.
+
+    Args:
+      content: B of the grid, ``(degrees, 2)``.
+      coarse_content: B of the nested rule, for its comparable degrees.
+      error: A of the grid.
+      coarse_error: A of the nested rule.
+      variance: Total nominal variance, not clamped.
+      noise: Bound on its round-off.
+      excess: Squared misfit at random elements, less the content above the largest
+        degree, as a fraction of the norm.
+      excess_error: Its standard error.
+      degree: Degree of the grid.
+      tolerance: Largest admitted change of B.
+
+    Returns:
+      The verdict; ``resolved`` is False if any of the four signs is seen.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.convergence import judge
+      >>> b = np.zeros((4, 2)); b[0, 0] = 1.0
+      >>> judge(content=b, coarse_content=b[:2], error=0.0, coarse_error=0.0,
+      ...       variance=0.0, noise=0.0, excess=0.0, excess_error=0.0,
+      ...       degree=7, tolerance=0.05).resolved
+      True
+    """
+    total = float(content.sum())
+    remainder = 1.0 - total if total > 0 else 0.0
+    content_change = error_change = 0.0
+    if coarse_content is not None and len(coarse_content):
+        content_change = float(
+            np.abs(content[: len(coarse_content)] - coarse_content).max()
+        )
+    if coarse_error is not None and max(error, coarse_error) > 0:
+        error_change = abs(coarse_error - error) / max(error, coarse_error)
+
+    reason = ""
+    if variance < -noise:
+        reason = "the nominal variance is negative"
+    elif remainder < -tolerance:
+        reason = f"the sectors sum to {total:.3g} times the norm"
+    elif content_change > tolerance:
+        reason = (
+            f"content changes by {content_change:.2g} between this grid and the "
+            "coarser one nested in it"
+        )
+    elif excess > tolerance and excess > _SIGNIFICANCE * excess_error:
+        reason = (
+            f"at random elements the projected sectors miss {excess:.2g} of the norm "
+            "more than the grid shows"
+        )
+    elif remainder > _LARGE_REMAINDER and degree < 2 * len(content) + 1:
+        reason = (
+            f"{remainder:.0%} of the content lies above degree {len(content) - 1}, "
+            "where this grid does not even resolve the norm"
+        )
+    suggestion = (
+        degree_to_try(content.sum(axis=1), degree, tolerance) if reason else degree
+    )
+    return Convergence(
+        not reason, content_change, error_change, remainder, suggestion, reason, excess
+    )
+
+
+def refuse(name: str, degree: int, convergence: Convergence) -> AliasingError:
+    """The error for a leaf that is not resolved.
+
+    Args:
+      name: Name of the leaf.
+      degree: Degree of the grid.
+      convergence: Its verdict.
+
+    Returns:
+      The exception, to be raised by the caller.
+
+    Example:
+      >>> from symjax.metrics.convergence import refuse
+      >>> from symjax.metrics.results import Convergence
+      >>> verdict = Convergence(False, 0.3, 0.0, 0.1, 19, "content changes by 0.3")
+      >>> print(refuse("energy", 13, verdict))
+      grid=13: does not resolve 'energy' (content changes by 0.3). Try grid=19.
+    """
+    return AliasingError(
+        "grid",
+        degree,
+        f"does not resolve {name!r} ({convergence.reason})",
+        f"Try grid={convergence.degree_to_try}",
+    )

@@ -1,0 +1,210 @@
+"""First and second moments of an orbit response, accumulated around a reference.
+
+With z(g) = rho(g)^-1 f(g x) the back-rotated response and z_0 a reference,
+
+    mean     = z_0 + E[z - z_0],
+    variance = E||z - z_0||^2 - ||E[z - z_0]||^2,
+    norm     = ||z_0||^2 + 2 z_0 . E[z - z_0] + E||z - z_0||^2.
+
+Centring keeps both terms of the variance at the size of the variation itself, so a
+variation of 1e-6 of the mean is still resolved in a float32 model. The state is
+float64 whatever the dtype of the model.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.so3.representations import Representation
+
+
+class MomentState(NamedTuple):
+    """Running moments under several sets of weights at once.
+
+    Attributes:
+      first: E[z - z_0], in spherical components.
+      second: E||z - z_0||^2 for each irrep of the representation, summed over its
+        components and channels.
+      absolute: The same with the absolute values of the weights: the size of the
+        terms, which bounds their round-off where weights are negative.
+    """
+
+    first: Float[Array, "rules samples components channels"]
+    second: Float[Array, "rules samples irreps"]
+    absolute: Float[Array, " samples irreps"]
+
+
+def init(
+    num_rules: int, num_samples: int, components: int, channels: int, irreps: int
+) -> MomentState:
+    """Returns the empty state, in float64 where JAX allows it.
+
+    Args:
+      num_rules: Number of weight sets (the grid and the coarser one nested in it).
+      num_samples: Number of samples (atoms, edges, 1 for one output).
+      components: Number of components of the representation.
+      channels: Number of channels.
+      irreps: Number of irreps of the representation.
+
+    Returns:
+      A state of zeros.
+
+    Example:
+      >>> from symjax.metrics import moments
+      >>> moments.init(2, 9, 3, 1, 1).first.shape
+      (2, 9, 3, 1)
+    """
+    return MomentState(
+        jnp.zeros((num_rules, num_samples, components, channels)),
+        jnp.zeros((num_rules, num_samples, irreps)),
+        jnp.zeros((num_samples, irreps)),
+    )
+
+
+def irrep_starts(representation: Representation) -> np.ndarray:
+    """First component of each irrep in the spherical basis.
+
+    Args:
+      representation: The representation.
+
+    Returns:
+      Integer array with one entry for each irrep.
+
+    Example:
+      >>> from symjax.metrics.moments import irrep_starts
+      >>> from symjax.so3 import MATRIX
+      >>> irrep_starts(MATRIX).tolist()
+      [0, 1, 4]
+    """
+    sizes = [irrep.dimension for irrep in representation.irreps]
+    return np.cumsum([0, *sizes[:-1]])
+
+
+def sum_irreps(
+    representation: Representation, values: Float[Array, "*batch components"]
+) -> Float[Array, "*batch irreps"]:
+    """Sums over the components of each irrep.
+
+    Args:
+      representation: The representation.
+      values: Array whose last axis runs over the spherical components.
+
+    Returns:
+      Array whose last axis runs over the irreps.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics.moments import sum_irreps
+      >>> from symjax.so3 import MATRIX
+      >>> sum_irreps(MATRIX, jnp.ones(9)).tolist()
+      [1.0, 3.0, 5.0]
+    """
+    return jnp.add.reduceat(values, jnp.asarray(irrep_starts(representation)), axis=-1)
+
+
+def update(
+    state: MomentState,
+    representation: Representation,
+    centred: Float[Array, "group samples components channels"],
+    weights: Float[Array, "rules group"],
+) -> MomentState:
+    """Adds a batch of back-rotated, centred responses.
+
+    Args:
+      state: The running state.
+      representation: Groups the components into irreps.
+      centred: z(g) - z_0 in spherical components.
+      weights: Weights of these elements under each rule.
+
+    Returns:
+      The new state.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import moments
+      >>> from symjax.so3 import VECTOR
+      >>> state = moments.init(1, 1, 3, 1, 1)
+      >>> state = moments.update(
+      ...     state, VECTOR, jnp.ones((2, 1, 3, 1)), jnp.full((1, 2), 0.5))
+      >>> float(state.second[0, 0, 0])
+      3.0
+    """
+    # The product over a batch may run in the response's own precision: its terms
+    # have the size of the variation. The sums over batches are float64.
+    local = weights.astype(centred.dtype)
+    first = jnp.einsum("wg,gsic->wsic", local, centred, precision="highest")
+    squares = jnp.sum(jnp.square(centred), axis=-1)
+    squares = sum_irreps(representation, squares).astype(weights.dtype)
+    return MomentState(
+        state.first + first,
+        state.second + jnp.einsum("wg,gsi->wsi", weights, squares, precision="highest"),
+        state.absolute
+        + jnp.einsum("g,gsi->si", jnp.abs(weights[0]), squares, precision="highest"),
+    )
+
+
+class Moments(NamedTuple):
+    """Finished moments, as NumPy float64 arrays.
+
+    Attributes:
+      mean: The mean in spherical components.
+      variance: ||z - mean||^2 averaged, for each irrep; may be slightly negative.
+      norm: E||z||^2 for each irrep.
+      noise: Bound on the round-off of ``variance``.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    norm: np.ndarray
+    noise: np.ndarray
+
+
+def finalize(
+    state: MomentState,
+    representation: Representation,
+    reference: Float[Array, "samples components channels"],
+    num_elements: int,
+    epsilon: float,
+    rule: int = 0,
+) -> Moments:
+    """Turns the sums into mean, variance and norm.
+
+    Args:
+      state: The accumulated state.
+      representation: Groups the components into irreps.
+      reference: z_0 in spherical components.
+      num_elements: Number of group elements that were added.
+      epsilon: Machine epsilon of the responses.
+      rule: Which set of weights.
+
+    Returns:
+      The moments under that rule.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import moments
+      >>> from symjax.so3 import SCALAR
+      >>> state = moments.init(1, 1, 1, 1, 1)
+      >>> state = moments.update(state, SCALAR, jnp.array([[[[-1.]]], [[[1.]]]]),
+      ...                        jnp.full((1, 2), 0.5))
+      >>> out = moments.finalize(state, SCALAR, jnp.full((1, 1, 1), 3.0), 2, 1e-7)
+      >>> out.mean.item(), out.variance.item(), out.norm.item()
+      (3.0, 1.0, 10.0)
+    """
+    first = np.asarray(state.first[rule], np.float64)
+    second = np.asarray(state.second[rule], np.float64)
+    start = np.asarray(reference, np.float64)
+    starts = irrep_starts(representation)
+
+    def per_irrep(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values.sum(axis=-1), starts, axis=-1)
+
+    shift = per_irrep(first**2)
+    norm = per_irrep(start**2) + 2 * per_irrep(start * first) + second
+    # Standard bound for a sum of n terms: n eps sum|terms|; pairwise summation in
+    # the reductions makes sqrt(n) the realistic growth, 8 covers the squares.
+    growth = 8 * np.sqrt(num_elements) * epsilon
+    noise = growth * (np.asarray(state.absolute, np.float64) + shift)
+    return Moments(start + first, second - shift, np.maximum(norm, 0.0), noise)

@@ -1,0 +1,308 @@
+"""Responses of a function on the orbit of its input: u(g) = f(g x).
+
+The group is the only vectorised axis. `jax.vmap` runs over the element alone, so
+whatever does not depend on the orientation (neighbour lists, distances, embeddings)
+keeps its shape and is computed once for a batch, not once for an element.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.errors import ArgumentError
+from symjax.so3.representations import Representation, act_tree
+
+Function = Callable[..., Any]
+Action = Callable[[Any, Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostFunction:
+    """Marks a callable that takes and returns NumPy arrays, such as a PyTorch model.
+
+    Attributes:
+      function: Called as ``function(x, *args)`` with NumPy leaves.
+      batched: Whether it takes a list of inputs and returns a list of outputs, one
+        each, instead of a single pair. Frameworks that batch are faster that way.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import HostFunction, measure
+      >>> from symjax.so3 import SCALAR
+      >>> norm = HostFunction(lambda x: np.linalg.norm(x, axis=-1))
+      >>> result = measure(norm, np.eye(3), representations=SCALAR, max_degree=1)
+      >>> result["output"].relative_error < 1e-6
+      True
+    """
+
+    function: Function
+    batched: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RepresentationAction:
+    """The action g x that a pytree of representations of the input defines.
+
+    Hashable by value, so that functions compiled for it are found again.
+
+    Attributes:
+      leaves: Representations, in the order of the leaves of ``structure``.
+      structure: Tree structure of the representations.
+    """
+
+    leaves: tuple[Representation, ...]
+    structure: Any
+
+    def __call__(self, rotation: Any, x: Any) -> Any:
+        """Returns g x for one orthogonal matrix."""
+        return act_tree(
+            jax.tree.unflatten(self.structure, self.leaves), rotation, x
+        )
+
+
+def as_action(action: Any) -> Action:
+    """Turns representations of the input into its action; a callable passes through.
+
+    Args:
+      action: A function ``(rotation, x) -> g x``, or a pytree of representations
+        that is a prefix of the input.
+
+    Returns:
+      The function.
+
+    Raises:
+      ArgumentError: It is neither.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics.orbit import as_action
+      >>> from symjax.so3 import VECTOR
+      >>> as_action(VECTOR)(-jnp.eye(3), jnp.ones(3)).tolist()
+      [-1.0, -1.0, -1.0]
+    """
+    if callable(action) and not isinstance(action, Representation):
+        return action
+    leaves, structure = jax.tree.flatten(
+        action, is_leaf=lambda node: isinstance(node, Representation)
+    )
+    if not leaves or not all(isinstance(leaf, Representation) for leaf in leaves):
+        raise ArgumentError(
+            "action",
+            action,
+            "is neither a function (rotation, x) -> g x nor representations of x",
+            "Pass symjax.so3.VECTOR for positions, a dictionary of representations "
+            "for a dictionary of arrays, or a function",
+        )
+    return RepresentationAction(tuple(leaves), structure)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("function", "action", "keep", "batch_size")
+)
+def _respond(
+    function: Function,
+    action: Action,
+    keep: tuple[int, ...],
+    batch_size: int,
+    x: Any,
+    args: tuple[Any, ...],
+    rotations: Float[Array, "group 3 3"],
+) -> list[Array]:
+    """Kept output leaves at every element; the others are never computed."""
+
+    def respond_to(rotation: Array) -> list[Array]:
+        leaves = jax.tree.leaves(function(action(rotation, x), *args))
+        return [leaves[index] for index in keep]
+
+    if len(rotations) == batch_size:
+        return jax.vmap(respond_to)(rotations)
+    return jax.lax.map(respond_to, rotations, batch_size=batch_size)
+
+
+def _respond_on_host(
+    function: HostFunction,
+    action: Action,
+    keep: tuple[int, ...],
+    batch_size: int,
+    x: Any,
+    args: tuple[Any, ...],
+    rotations: np.ndarray,
+) -> list[np.ndarray]:
+    """The same for a NumPy callable; the rotation itself runs in float64."""
+    rows: list[list[np.ndarray]] = []
+    with jax.enable_x64(True):
+        for start in range(0, len(rotations), batch_size):
+            chunk = jnp.asarray(rotations[start : start + batch_size])
+            moved = jax.device_get(_move(action, x, chunk))
+            inputs = [
+                jax.tree.map(lambda leaf, i=i: leaf[i], moved)
+                for i in range(len(chunk))
+            ]
+            if function.batched:
+                outputs = function.function(inputs, *args)
+            else:
+                outputs = [function.function(item, *args) for item in inputs]
+            for output in outputs:
+                leaves = jax.tree.leaves(output)
+                rows.append([np.asarray(leaves[index]) for index in keep])
+    return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+@functools.partial(jax.jit, static_argnames=("action",))
+def _move(action: Action, x: Any, rotations: Array) -> Any:
+    return jax.vmap(lambda rotation: action(rotation, x))(rotations)
+
+
+def respond(
+    function: Function | HostFunction,
+    action: Action,
+    x: Any,
+    rotations: np.ndarray,
+    *,
+    args: tuple[Any, ...] = (),
+    keep: tuple[int, ...],
+    batch_size: int,
+) -> list[Array]:
+    """Evaluates the response at a batch of elements.
+
+    Args:
+      function: Pure JAX function ``f(x, *args)``, or a :class:`HostFunction`.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      rotations: Orthogonal matrices, proper or improper, ``(group, 3, 3)``.
+      args: Further arguments that do not transform (parameters of a model).
+      keep: Indices of the output leaves to return.
+      batch_size: Number of elements evaluated at once; divides ``group``.
+
+    Returns:
+      For each kept leaf an array with a leading group axis.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.orbit import as_action, respond
+      >>> from symjax.so3 import VECTOR
+      >>> out = respond(lambda x: x.sum(0), as_action(VECTOR), np.ones((2, 3)),
+      ...               np.stack([np.eye(3), -np.eye(3)]), keep=(0,), batch_size=2)
+      >>> out[0].tolist()
+      [[2.0, 2.0, 2.0], [-2.0, -2.0, -2.0]]
+    """
+    if isinstance(function, HostFunction):
+        return _respond_on_host(
+            function, action, keep, batch_size, x, args, rotations
+        )
+    return _respond(function, action, keep, batch_size, x, args, jnp.asarray(rotations))
+
+
+def output_shapes(
+    function: Function | HostFunction, action: Action, x: Any, args: tuple[Any, ...]
+) -> Any:
+    """Shapes and dtypes of the outputs, without computing them where JAX can tell.
+
+    Args:
+      function: The function to be measured.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      args: Further arguments.
+
+    Returns:
+      The output pytree, with `jax.ShapeDtypeStruct` leaves.
+
+    Raises:
+      ArgumentError: The function has no array output.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.orbit import as_action, output_shapes
+      >>> from symjax.so3 import VECTOR
+      >>> output_shapes(lambda x: x @ x.T, as_action(VECTOR), np.ones((2, 3)), ()).shape
+      (2, 2)
+    """
+    if isinstance(function, HostFunction):
+        inputs = [x] if function.batched else x
+        output = function.function(inputs, *args)
+        if function.batched:
+            output = output[0]
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                np.shape(leaf), np.asarray(leaf).dtype
+            ),
+            output,
+        )
+    else:
+        rotation = jax.ShapeDtypeStruct((3, 3), jnp.zeros(0).dtype)
+        shapes = jax.eval_shape(
+            lambda r, y, a: function(action(r, y), *a), rotation, x, args
+        )
+    if not jax.tree.leaves(shapes):
+        raise ArgumentError(
+            "function", function, "returns no array", "Return the outputs to measure"
+        )
+    return shapes
+
+
+def activation_bytes(
+    function: Function, action: Action, x: Any, args: tuple[Any, ...]
+) -> int:
+    """Peak of the live intermediate arrays of one evaluation, from its jaxpr.
+
+    An upper estimate: XLA fuses operations, so the true peak is lower. Evaluated
+    without running or compiling anything.
+
+    Args:
+      function: Pure JAX function.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      args: Further arguments.
+
+    Returns:
+      Number of bytes.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.metrics.orbit import activation_bytes, as_action
+      >>> from symjax.so3 import VECTOR
+      >>> f = lambda x: jnp.sum(jnp.zeros((1000, 1000)) + x.sum())
+      >>> activation_bytes(f, as_action(VECTOR), np.ones((2, 3)), ()) >= 4e6
+      True
+    """
+    rotation = jax.ShapeDtypeStruct((3, 3), jnp.zeros(0).dtype)
+    closed = jax.make_jaxpr(lambda r, y, a: function(action(r, y), *a))(
+        rotation, x, args
+    )
+    return _peak_bytes(closed.jaxpr)
+
+
+def _peak_bytes(jaxpr: Any) -> int:
+    """Largest sum of live temporaries over a linear walk through the equations."""
+    last_use: dict[Any, int] = {}
+    for position, equation in enumerate(jaxpr.eqns):
+        for variable in equation.invars:
+            if not hasattr(variable, "val"):
+                last_use[variable] = position
+    for variable in jaxpr.outvars:
+        if not hasattr(variable, "val"):
+            last_use[variable] = len(jaxpr.eqns)
+
+    live: dict[Any, int] = {}
+    peak = 0
+    for position, equation in enumerate(jaxpr.eqns):
+        inner = 0
+        for parameter in equation.params.values():
+            body = getattr(parameter, "jaxpr", parameter)
+            if hasattr(body, "eqns"):
+                inner = max(inner, _peak_bytes(body))
+        for variable in equation.outvars:
+            shape = getattr(variable.aval, "shape", ())
+            itemsize = getattr(getattr(variable.aval, "dtype", None), "itemsize", 8)
+            live[variable] = math.prod(shape) * itemsize
+        peak = max(peak, sum(live.values()) + inner)
+        for variable in [v for v in live if last_use.get(v, -1) <= position]:
+            del live[variable]
+    return peak

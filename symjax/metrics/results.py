@@ -1,0 +1,301 @@
+"""What a measurement returns: moments and spectra per leaf, and their summaries.
+
+Definitions (design of symjax, section 1):
+
+- V, the variance: the Haar average of ||z - mean||^2, summed over components;
+- A = sqrt(sum V / number of components), the equivariance error, comparable with
+  an element-wise RMSE and in the unit of the output;
+- relative error = sqrt(sum V / sum ||z||^2), in [0, 1];
+- B_{l,sigma} = sum ||P_{l,sigma} u||^2 / sum ||u||^2, the fraction of symmetry
+  content, which sums to 1 over all sectors (Parseval).
+
+Sums run over the selected samples, so summaries of several structures add up:
+totals are what batch jobs store and merge.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from symjax.errors import ArgumentError
+from symjax.so3.irreps import Irrep
+from symjax.so3.representations import Representation, from_spherical
+
+
+class Totals(NamedTuple):
+    """Additive sums over samples, from which every reported ratio follows.
+
+    Attributes:
+      variance: Sum of V for each irrep of the representation, shape ``(irreps,)``.
+      norm: Sum of the averaged ||z||^2, shape ``(irreps,)``.
+      power: Sum of ||P_{l,sigma} u||^2, shape ``(irreps, degrees, 2)``; the last
+        axis is sigma = +1, -1.
+      count: Number of components behind each irrep, shape ``(irreps,)``.
+    """
+
+    variance: np.ndarray
+    norm: np.ndarray
+    power: np.ndarray
+    count: np.ndarray
+
+    @property
+    def equivariance_error(self) -> float:
+        """A = sqrt(sum V / number of components), in the unit of the output."""
+        count = float(self.count.sum())
+        return math.sqrt(max(float(self.variance.sum()), 0.0) / count) if count else 0.0
+
+    @property
+    def relative_error(self) -> float:
+        """sqrt(sum V / sum ||z||^2); 0 for a response that vanishes."""
+        norm = float(self.norm.sum())
+        ratio = max(float(self.variance.sum()), 0.0) / norm if norm > 0 else 0.0
+        return math.sqrt(ratio)
+
+    @property
+    def root_mean_square(self) -> float:
+        """Root-mean-square component of the response over the orbit."""
+        count = float(self.count.sum())
+        return math.sqrt(float(self.norm.sum()) / count) if count else 0.0
+
+    @property
+    def content(self) -> np.ndarray:
+        """B_{l,sigma}, shape ``(degrees, 2)``; zeros for a vanishing response."""
+        norm = float(self.norm.sum())
+        power = self.power.sum(axis=0)
+        return power / norm if norm > 0 else np.zeros_like(power)
+
+    @property
+    def remainder(self) -> float:
+        """1 - sum of B up to the largest degree: the content above it."""
+        return 1.0 - float(self.content.sum()) if self.norm.sum() > 0 else 0.0
+
+
+def add_totals(parts: Iterable[Totals]) -> Totals:
+    """Adds totals of several structures or of several leaves of one kind.
+
+    Args:
+      parts: Totals of the same representation and largest degree.
+
+    Returns:
+      Their sum.
+
+    Raises:
+      ArgumentError: There is none, or their shapes differ.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals, add_totals
+      >>> one = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> add_totals([one, one]).relative_error
+      0.5
+    """
+    parts = list(parts)
+    shapes = {tuple(array.shape for array in part) for part in parts}
+    if len(shapes) != 1:
+        raise ArgumentError(
+            "parts",
+            sorted(shapes),
+            "totals can be added only if there is one at least and all have one shape",
+            "Measure all structures with the same model, outputs and max_degree",
+        )
+    return Totals(*(np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Convergence:
+    """How far a result can be trusted as an integral over the group.
+
+    Attributes:
+      resolved: Whether the grid resolves the response.
+      content_change: Largest change of B between the grid and the coarser grid
+        nested in it, over the degrees that the coarser grid should resolve.
+      error_change: Relative change of A between the two grids.
+      remainder: Content above the largest projected degree.
+      degree_to_try: A grid degree expected to resolve the response; the present
+        degree where it is resolved.
+      reason: Why it is not resolved; empty where it is.
+      excess: Misfit of the projected sectors at random elements off the grid, beyond
+        the remainder, as a fraction of the norm.
+    """
+
+    resolved: bool
+    content_change: float
+    error_change: float
+    remainder: float
+    degree_to_try: int
+    reason: str = ""
+    excess: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafMeasurement:
+    """The measurement of one output, or of one layer's features.
+
+    Arrays are NumPy float64; ``samples`` stands for the leading axes of the output.
+
+    Attributes:
+      name: Name of the output.
+      representation: The representation that was assumed for it.
+      mean: The exactly equivariant part, of the shape of the output.
+      variance: V for each irrep of the representation, ``(*samples, irreps)``.
+      norm: Haar average of ||z||^2 for each irrep, ``(*samples, irreps)``.
+      power: ||P_{l,sigma} u||^2, ``(*samples, irreps, degrees, 2)``.
+      mask: Which samples are real, ``samples``.
+      channels: Number of channels of the output (1 without).
+      convergence: Verdict on the integration; None for random elements.
+      standard_errors: For random elements, standard errors of the totals.
+    """
+
+    name: str
+    representation: Representation
+    mean: np.ndarray
+    variance: np.ndarray
+    norm: np.ndarray
+    power: np.ndarray
+    mask: np.ndarray
+    channels: int
+    convergence: Convergence | None = None
+    standard_errors: Totals | None = None
+
+    def totals(self, select: np.ndarray | None = None) -> Totals:
+        """Sums over the real samples, or over those that ``select`` picks.
+
+        Args:
+          select: Boolean array that broadcasts against the sample axes; for
+            instance ``atoms.numbers == 6`` for one species.
+
+        Returns:
+          The additive sums.
+
+        Raises:
+          ArgumentError: ``select`` is not boolean, or does not fit.
+        """
+        mask = self.mask
+        if select is not None:
+            select = np.asarray(select)
+            try:
+                mask = mask & np.broadcast_to(select, mask.shape)
+            except (ValueError, TypeError) as error:
+                raise ArgumentError(
+                    "select",
+                    (select.dtype, select.shape),
+                    f"is not a boolean array that fits the samples {mask.shape} "
+                    f"of {self.name!r}",
+                    "Pass one boolean for each sample",
+                ) from error
+        count = [irrep.dimension for irrep in self.representation.irreps]
+        return Totals(
+            self.variance[mask].sum(axis=0),
+            self.norm[mask].sum(axis=0),
+            self.power[mask].sum(axis=0),
+            np.array(count, float) * int(mask.sum()) * self.channels,
+        )
+
+    @property
+    def equivariance_error(self) -> float:
+        """A over all real samples, in the unit of the output."""
+        return self.totals().equivariance_error
+
+    @property
+    def relative_error(self) -> float:
+        """Relative equivariance error over all real samples."""
+        return self.totals().relative_error
+
+    @property
+    def content(self) -> np.ndarray:
+        """B_{l,sigma} over all real samples, shape ``(degrees, 2)``."""
+        return self.totals().content
+
+    @property
+    def remainder(self) -> float:
+        """Content above the largest projected degree."""
+        return self.totals().remainder
+
+    def content_of(self, irrep: Irrep | str) -> float:
+        """B of one sector.
+
+        Args:
+          irrep: The sector, for instance ``"1+"``.
+
+        Returns:
+          Its fraction of the content.
+
+        Raises:
+          ArgumentError: The degree lies above those that were projected.
+        """
+        irrep = Irrep.parse(irrep) if isinstance(irrep, str) else irrep
+        content = self.content
+        if irrep.degree >= len(content):
+            raise ArgumentError(
+                "irrep",
+                str(irrep),
+                f"content was projected only to degree {len(content) - 1}",
+                f"Measure with max_degree={irrep.degree}",
+            )
+        return float(content[irrep.degree, 0 if irrep.sigma == 1 else 1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement(Mapping[str, LeafMeasurement]):
+    """All measured leaves of a function, by name, and how they were integrated.
+
+    Attributes:
+      leaves: Measurement of each output, by name.
+      grid: Name of the rule or of the sampling.
+      degree: Degree to which the rule is exact; None for random elements.
+      num_elements: Number of elements of O(3) at which the function was evaluated.
+      max_degree: Largest projected degree.
+    """
+
+    leaves: dict[str, LeafMeasurement]
+    grid: str
+    degree: int | None
+    num_elements: int
+    max_degree: int
+
+    def __getitem__(self, name: str) -> LeafMeasurement:
+        try:
+            return self.leaves[name]
+        except KeyError:
+            raise KeyError(f"{name!r}; measured: {', '.join(self.leaves)}") from None
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self.leaves)
+
+    def __len__(self) -> int:
+        return len(self.leaves)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the grid resolved every leaf."""
+        return all(
+            leaf.convergence is None or leaf.convergence.resolved
+            for leaf in self.leaves.values()
+        )
+
+
+def unflatten_mean(
+    representation: Representation, mean: np.ndarray, samples: tuple[int, ...]
+) -> np.ndarray:
+    """Mean in the shape and basis of the output.
+
+    Args:
+      representation: The representation carried by the output.
+      mean: Spherical components, ``(num_samples, components, channels)``.
+      samples: Shape of the sample axes.
+
+    Returns:
+      Array of the shape of the output.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.results import unflatten_mean
+      >>> from symjax.so3 import VECTOR
+      >>> unflatten_mean(VECTOR, np.ones((6, 3, 1)), (2, 3)).shape
+      (2, 3, 3)
+    """
+    values = from_spherical(representation, mean)
+    return np.asarray(values).reshape(samples + values.shape[1:])

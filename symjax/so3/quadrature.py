@@ -1,0 +1,304 @@
+"""Quadrature rules on SO(3): a rule on the sphere times equispaced in-plane angles.
+
+A rule is data: angles, weights and the degree through which it is exact. Everything
+here is NumPy float64 and runs on the host, once.
+"""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+from scipy.integrate import lebedev_rule
+
+from symjax.errors import ArgumentError, GridError
+from symjax.so3._arguments import check_integer
+from symjax.so3._nested import sparsest_subset
+
+LEBEDEV_DEGREES: tuple[int, ...] = (
+    *range(3, 33, 2),
+    *range(35, 132, 6),
+)
+"""Degrees of the Lebedev rules on the sphere that scipy provides."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Quadrature:
+    """A quadrature rule on SO(3) that is a product of sphere and in-plane rules.
+
+    The integral over the normalised Haar measure becomes
+
+      sum_i w_i (1 / K) sum_j f(Rz(alpha_i) Ry(beta_i) Rz(2 pi j / K)).
+
+    The in-plane sum removes every D^l_{mn} with n not a multiple of K, the sphere sum
+    integrates D^l_{m0}, a spherical harmonic: the rule is exact for all D^l with
+    l <= min(K - 1, degree of the sphere rule). Products D^l D^l' are exact for
+    l + l' within it. Full O(3): pair every R with -R and halve the weights.
+
+    Attributes:
+      alpha: Azimuths of the sphere nodes in radians, shape ``(nodes,)``.
+      beta: Polar angles of the sphere nodes in radians, shape ``(nodes,)``.
+      sphere_weights: Weights w_i, sum 1, shape ``(nodes,)``; some are negative in
+        the Lebedev rules 13, 25 and 27.
+      in_plane: Number K of equispaced angles gamma = 2 pi j / K.
+      degree: The rule is exact for every entry of D^l with l <= degree.
+      name: How reports name the rule.
+
+    Raises:
+      ArgumentError: The arrays are not one-dimensional and of one length, are not
+        finite, or the weights do not sum to 1; ``in_plane`` or ``degree`` is
+        not an integer, or ``in_plane`` is too small for ``degree``.
+
+    Example:
+      >>> from symjax.so3 import quadrature
+      >>> rule = quadrature(5)
+      >>> rule.num_rotations, rule.rotations.shape
+      (84, (84, 3, 3))
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    sphere_weights: np.ndarray
+    in_plane: int
+    degree: int
+    name: str
+
+    def __post_init__(self) -> None:
+        for argument in ("alpha", "beta", "sphere_weights"):
+            values = np.array(getattr(self, argument), dtype=float)
+            if values.shape != np.shape(self.alpha) or values.ndim != 1:
+                raise ArgumentError(
+                    argument,
+                    values.shape,
+                    "is not of shape (nodes,), one entry a sphere node",
+                    "Pass three one-dimensional arrays of one length",
+                )
+            if not np.isfinite(values).all():
+                raise ArgumentError(
+                    argument, values, "has entries that are not finite", "Remove them"
+                )
+            values.setflags(write=False)
+            object.__setattr__(self, argument, values)
+        if abs(self.sphere_weights.sum() - 1) > 1e-12:
+            raise ArgumentError(
+                "sphere_weights",
+                float(self.sphere_weights.sum()),
+                "the sum is not 1",
+                "Divide the weights by their sum",
+            )
+        check_integer(self.degree, "degree")
+        check_integer(self.in_plane, "in_plane", minimum=1)
+        if self.in_plane <= self.degree:
+            raise ArgumentError(
+                "in_plane",
+                self.in_plane,
+                f"degree {self.degree} needs {self.degree + 1} in-plane angles",
+                "Pass at least degree + 1",
+            )
+
+    @property
+    def num_rotations(self) -> int:
+        """Number of rotations, nodes times in-plane angles."""
+        return len(self.alpha) * self.in_plane
+
+    @property
+    def gamma(self) -> np.ndarray:
+        """The in-plane angles 2 pi j / K, shape ``(in_plane,)``."""
+        return 2 * np.pi * np.arange(self.in_plane) / self.in_plane
+
+    @property
+    def points(self) -> np.ndarray:
+        """The sphere nodes as unit vectors, the images of z; shape ``(nodes, 3)``."""
+        sine = np.sin(self.beta)
+        return np.stack(
+            [sine * np.cos(self.alpha), sine * np.sin(self.alpha), np.cos(self.beta)],
+            axis=-1,
+        )
+
+    @property
+    def rotations(self) -> np.ndarray:
+        """Rotations of shape ``(nodes * in_plane, 3, 3)``, node-major, gamma fastest.
+
+        Computed at every access; keep the result rather than asking twice.
+        """
+
+        def about(angle: np.ndarray, first: int, second: int) -> np.ndarray:
+            turn = np.tile(np.eye(3), (len(angle), 1, 1))
+            turn[:, first, first] = turn[:, second, second] = np.cos(angle)
+            turn[:, second, first] = np.sin(angle)
+            turn[:, first, second] = -turn[:, second, first]
+            return turn
+
+        to_node = about(self.alpha, 0, 1) @ about(self.beta, 2, 0)
+        in_plane = about(self.gamma, 0, 1)
+        return (to_node[:, None] @ in_plane).reshape(-1, 3, 3)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights of the rotations, sum 1, shape ``(nodes * in_plane,)``."""
+        return np.repeat(self.sphere_weights / self.in_plane, self.in_plane)
+
+
+@functools.lru_cache(maxsize=64)
+def lebedev_product(degree: int) -> Quadrature:
+    """Lebedev rule on the sphere times degree + 1 in-plane angles.
+
+    About (degree + 1)^3 / 3 rotations, the fewest of the rules here. The sphere rule
+    is the smallest in the table of scipy (Lebedev and Laikov, Dokl. Math. 59, 477
+    (1999)) that reaches the degree; the missing degrees take the next larger one.
+
+    Args:
+      degree: Degree of exactness, from 0 to 131.
+
+    Returns:
+      The rule, exact for every D^l with l <= degree.
+
+    Raises:
+      ArgumentError: ``degree`` is not an integer of at least 0.
+      GridError: ``degree`` is above 131.
+
+    Example:
+      >>> from symjax.so3 import lebedev_product
+      >>> rule = lebedev_product(8)
+      >>> rule.name, rule.in_plane, rule.num_rotations
+      ('lebedev 9 x 9', 9, 342)
+    """
+    degree = check_integer(degree, "degree")
+    if degree > LEBEDEV_DEGREES[-1]:
+        raise GridError(
+            "degree",
+            degree,
+            f"no Lebedev rule is known above degree {LEBEDEV_DEGREES[-1]}",
+            f"Use gauss_product({degree}), or a degree of at most {LEBEDEV_DEGREES[-1]}",
+        )
+    sphere_degree = next(known for known in LEBEDEV_DEGREES if known >= degree)
+    (x, y, z), weights = lebedev_rule(sphere_degree)
+    return Quadrature(
+        alpha=np.arctan2(y, x),
+        beta=np.arctan2(np.hypot(x, y), z),
+        sphere_weights=weights / weights.sum(),
+        in_plane=degree + 1,
+        degree=degree,
+        name=f"lebedev {sphere_degree} x {degree + 1}",
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def gauss_product(degree: int) -> Quadrature:
+    """Gauss-Legendre rule in cos(beta), equispaced alpha and gamma.
+
+    n = ceil((degree + 1) / 2) polar angles are exact through polynomials of degree
+    2 n - 1 >= degree. About (degree + 1)^3 / 2 rotations, all with positive weights;
+    exists for every degree.
+
+    Args:
+      degree: Degree of exactness, at least 0.
+
+    Returns:
+      The rule, exact for every D^l with l <= degree.
+
+    Raises:
+      ArgumentError: ``degree`` is not an integer of at least 0.
+
+    Example:
+      >>> from symjax.so3 import gauss_product
+      >>> rule = gauss_product(5)
+      >>> len(rule.alpha), rule.in_plane
+      (18, 6)
+    """
+    degree = check_integer(degree, "degree")
+    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    # degree + 1 azimuths would do. An even number costs at most one more and splits
+    # into two interleaved halves, which is what makes a good nested rule.
+    num_azimuths = 1 if degree == 0 else 2 * (degree // 2 + 1)
+    azimuths = 2 * np.pi * np.arange(num_azimuths) / num_azimuths
+    return Quadrature(
+        alpha=np.tile(azimuths, len(cosines)),
+        beta=np.repeat(np.arccos(cosines), num_azimuths),
+        sphere_weights=np.repeat(weights / weights.sum() / num_azimuths, num_azimuths),
+        in_plane=degree + 1,
+        degree=degree,
+        name=f"gauss {len(cosines)} x {num_azimuths} x {degree + 1}",
+    )
+
+
+def quadrature(degree: int, kind: str = "auto") -> Quadrature:
+    """A quadrature rule on SO(3) that is exact through a degree.
+
+    Args:
+      degree: Degree of exactness, at least 0.
+      kind: ``"lebedev"``, ``"gauss"``, or ``"auto"`` for Lebedev through degree 131
+        and Gauss above.
+
+    Returns:
+      The rule, exact for every D^l with l <= degree.
+
+    Raises:
+      ArgumentError: ``kind`` is unknown, or ``degree`` not an integer of at least 0.
+      GridError: ``kind`` is ``"lebedev"`` and ``degree`` above 131.
+
+    Example:
+      >>> from symjax.so3 import quadrature
+      >>> quadrature(7).num_rotations, quadrature(7, "gauss").num_rotations
+      (208, 256)
+    """
+    degree = check_integer(degree, "degree")
+    if kind == "auto":
+        kind = "lebedev" if degree <= LEBEDEV_DEGREES[-1] else "gauss"
+    if kind == "lebedev":
+        return lebedev_product(degree)
+    if kind == "gauss":
+        return gauss_product(degree)
+    raise ArgumentError(
+        "kind", kind, "is not a kind of rule", "Use 'auto', 'lebedev' or 'gauss'"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def nested(rule: Quadrature) -> tuple[int, np.ndarray]:
+    """A coarser rule on a strict subset of the same rotations.
+
+    Two results from one set of evaluations: what changes between them is not
+    resolved by the grid. The coarse rule keeps the in-plane angles and re-weights at
+    most 60 % of the sphere nodes with weights w >= 0 such that
+
+      sum_i w_i Y_lm(node_i) = integral of Y_lm, for l <= coarse degree,
+
+    for the largest degree at which such weights are found. Any vertex of this linear
+    program has no more nodes than conditions (Tchakaloff); conditions and unknowns
+    are first reduced to the orbits of the rule's own symmetry, octahedral for Lebedev
+    and dihedral for Gauss-Legendre rules.
+
+    Args:
+      rule: The fine rule.
+
+    Returns:
+      The degree through which the coarse rule is exact for every D^l, and its sphere
+      weights: sum 1, shape ``(nodes,)``, zero outside the subset, read-only.
+
+    Raises:
+      ArgumentError: ``rule`` is not a :class:`Quadrature`.
+      GridError: The rule has a single sphere node, so no strict subset.
+
+    Example:
+      >>> from symjax.so3 import nested, quadrature
+      >>> degree, weights = nested(quadrature(13))
+      >>> degree, int((weights > 0).sum()), len(weights)
+      (7, 26, 74)
+    """
+    if not isinstance(rule, Quadrature):
+        raise ArgumentError(
+            "rule", rule, "is not a Quadrature", "Pass quadrature(degree)"
+        )
+    num_nodes = len(rule.alpha)
+    if num_nodes < 2:
+        raise GridError(
+            "rule",
+            rule.name,
+            "has a single sphere node, so no rule is nested in it",
+            "Use a rule of degree 1 or more",
+        )
+    budget = max(1, math.floor(0.6 * num_nodes))
+    degree, weights = sparsest_subset(rule.points, budget, rule.degree)
+    weights.setflags(write=False)
+    return degree, weights

@@ -1,0 +1,580 @@
+"""Closed forms, properties and refusals of `measure`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from scipy.special import spherical_jn
+
+from symjax.errors import (
+    AliasingError,
+    ArgumentError,
+    GridError,
+    RepresentationError,
+    SymjaxError,
+)
+from symjax.metrics import HaarSamples, HostFunction, add_totals, measure
+from symjax.so3 import (
+    FEATURE,
+    MATRIX,
+    PSEUDOSCALAR,
+    PSEUDOVECTOR,
+    SCALAR,
+    VECTOR,
+    Irrep,
+    direct_sum,
+    spherical,
+)
+from symjax.so3.harmonics import degree_slice, spherical_harmonics
+from symjax.so3.quadrature import gauss_product, quadrature
+from symjax.so3.representations import act
+
+# A content of exactly 0 or 1 comes out with the round-off of about 1e3 additions of
+# squared float64 numbers.
+EXACT = 1e-12
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+
+
+def harmonics_sum(x, degree=2):
+    y = spherical_harmonics(degree, x)[..., degree_slice(degree)]
+    weights = jnp.linalg.norm(x, axis=-1, keepdims=True) ** degree
+    return (y * weights).sum(0)
+
+
+def triple_product(x):
+    return jnp.dot(x[0], jnp.cross(x[1], x[2]))[None]
+
+
+def feature_of_degree(x, degree):
+    return harmonics_sum(x, degree)
+
+
+def content_vector(leaf):
+    return leaf.content.reshape(-1)
+
+
+class TestClosedForms:
+    @pytest.mark.parametrize("method", ["factorised", "dense"])
+    @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
+    def test_solid_harmonics_have_one_sector(self, degree, method):
+        """Channels of an exactly equivariant (l, +) tensor: B = 1 in that sector."""
+        leaf = measure(
+            lambda x: harmonics_sum(x, degree),
+            X,
+            representations=FEATURE,
+            max_degree=4,
+            method=method,
+        )["output"]
+        expected = np.zeros((5, 2))
+        expected[degree, 0] = 1
+        np.testing.assert_allclose(leaf.content, expected, atol=EXACT)
+        assert abs(leaf.remainder) < EXACT
+        if degree:
+            assert leaf.relative_error == pytest.approx(1.0, abs=1e-6)
+
+    def test_equivariant_output_has_no_variance(self):
+        leaf = measure(
+            harmonics_sum, X, representations=spherical(2), max_degree=3
+        )["output"]
+        assert leaf.relative_error < 1e-7
+        assert leaf.content_of("2+") == pytest.approx(1, abs=EXACT)
+        np.testing.assert_allclose(leaf.mean, harmonics_sum(X), atol=1e-12)
+
+    def test_triple_product_is_a_pseudoscalar(self):
+        leaf = measure(
+            triple_product, X, representations=PSEUDOSCALAR, max_degree=2
+        )["output"]
+        assert leaf.relative_error < 1e-7
+        assert leaf.content_of("0-") == pytest.approx(1, abs=EXACT)
+
+    def test_pseudovector(self):
+        leaf = measure(
+            lambda x: jnp.cross(x[0], x[1]),
+            X,
+            representations=PSEUDOVECTOR,
+            max_degree=2,
+        )["output"]
+        assert leaf.relative_error < 1e-7
+        assert leaf.content_of("1-") == pytest.approx(1, abs=EXACT)
+
+    def test_product_of_two_vectors_splits_by_clebsch_gordan(self):
+        """a (x) b = (a.b) + a x b + traceless: norms (a.b)^2/3, |a x b|^2/2, rest."""
+        a, b = X[0], X[1]
+        result = measure(
+            lambda x: jnp.outer(x[0], x[1]), X, representations=MATRIX, max_degree=3
+        )["output"]
+        norm = (a @ a) * (b @ b)
+        scalar, axial = (a @ b) ** 2 / 3, np.sum(np.cross(a, b) ** 2) / 2
+        content = {"0+": scalar / norm, "1-": axial / norm}
+        content["2+"] = 1 - sum(content.values())
+        for irrep, value in content.items():
+            assert result.content_of(irrep) == pytest.approx(value, abs=EXACT)
+        assert result.relative_error < 1e-7
+        # block by block: each irrep of the representation has only its own sector
+        for index, irrep in enumerate(MATRIX.irreps):
+            power = result.power[index]
+            assert power.sum() == pytest.approx(
+                power[irrep.degree, 0 if irrep.sigma == 1 else 1], rel=1e-10
+            )
+
+    def test_plane_wave_has_bessel_content(self):
+        """exp(i k.x) = sum (2l+1) i^l j_l(kr) P_l: B_l = (2l+1) j_l(kr)^2."""
+        k, x = 1.5, np.array([[0.0, 0.0, 1.2]])
+        result = measure(
+            lambda x: jnp.stack([jnp.cos(k * x[0, 0]), jnp.sin(k * x[0, 0])]),
+            x,
+            representations=FEATURE,
+            max_degree=8,
+        )["output"]
+        degrees = np.arange(9)
+        expected = (2 * degrees + 1) * spherical_jn(degrees, k * 1.2) ** 2
+        np.testing.assert_allclose(result.content[:, 0], expected, atol=1e-10)
+        np.testing.assert_allclose(result.content[:, 1], 0, atol=1e-12)
+        assert result.remainder == pytest.approx(1 - expected.sum(), abs=1e-10)
+
+    def test_variance_of_a_linear_function(self):
+        """f = v.r with fixed v and scalar output: E f^2 = |v|^2 |r|^2 / 3."""
+        v, r = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.4, 1.0])
+        leaf = measure(lambda x: x @ v, r, representations=SCALAR, max_degree=2)[
+            "output"
+        ]
+        assert leaf.variance.sum() == pytest.approx((v @ v) * (r @ r) / 3, rel=1e-12)
+        assert leaf.mean == pytest.approx(0, abs=1e-13)
+        assert leaf.content_of(Irrep(1, 1)) == pytest.approx(1, abs=EXACT)
+
+    def test_group_average_of_squared_error_splits(self):
+        """E_g RMSE^2(g) = RMSE^2[mean] + A^2 against an equivariant reference."""
+        v = np.array([1.0, -2.0, 0.5])
+
+        def model(x):
+            return x.sum(0) + 0.1 * (x @ v)[:, None].sum(0) * x[0] + 0.05 * x[1] ** 2
+
+        reference = X.sum(0)
+        rule = quadrature(9)
+        leaf = measure(model, X, representations=VECTOR, max_degree=4, grid=rule)[
+            "output"
+        ]
+        total = 0.0
+        for sign in (1, -1):
+            for rotation, weight in zip(rule.rotations, rule.weights, strict=True):
+                g = sign * rotation
+                z = g.T @ model(X @ g.T)
+                total += weight / 2 * np.mean((z - reference) ** 2)
+        bias = np.mean((leaf.mean - reference) ** 2)
+        assert total == pytest.approx(bias + leaf.equivariance_error**2, rel=1e-12)
+
+    def test_small_error_of_a_float32_model_is_resolved(self):
+        """1e-6 of the mean, which a plain E[x^2] - E[x]^2 in float32 would lose."""
+        eps = 1e-6
+
+        def model(x):
+            y = (x / jnp.linalg.norm(x))[0]
+            return (1 + eps * y).astype(jnp.float32)
+
+        leaf = measure(
+            model, np.array([0.0, 0.0, 1.0]), representations=SCALAR, max_degree=2
+        )["output"]
+        assert leaf.equivariance_error == pytest.approx(eps / np.sqrt(3), rel=0.05)
+
+
+class TestConsistency:
+    @staticmethod
+    def model(x):
+        centre = x - x.mean(0)
+        d = jnp.sum(centre**2, -1)
+        return {
+            "energy": jnp.tanh(centre @ jnp.array([0.3, 0.2, -0.4])).sum()[None],
+            "forces": centre * jnp.exp(-d)[:, None] + 0.1 * centre**2,
+            "features": jnp.tanh(centre @ jnp.arange(15.0).reshape(3, 5) / 10),
+            "stress": jnp.einsum("ai,aj->ij", centre, jnp.sin(centre)),
+        }
+
+    REPS = {  # noqa: RUF012
+        "energy": SCALAR,
+        "forces": VECTOR,
+        "features": FEATURE,
+        "stress": MATRIX,
+    }
+
+    @pytest.mark.parametrize("degree", [9, 13])
+    def test_two_paths_agree(self, degree):
+        a, b = (
+            measure(
+                self.model,
+                X,
+                representations=self.REPS,
+                max_degree=4,
+                grid=degree,
+                method=method,
+                on_aliasing="report",
+            )
+            for method in ("factorised", "dense")
+        )
+        for name in self.REPS:
+            np.testing.assert_allclose(a[name].power, b[name].power, atol=1e-10)
+            np.testing.assert_allclose(a[name].variance, b[name].variance, rtol=1e-12)
+
+    def test_lebedev_and_gauss_agree(self):
+        a, b = (
+            measure(
+                self.model, X, representations=self.REPS, max_degree=4, grid=grid
+            )
+            for grid in (quadrature(23), gauss_product(23))
+        )
+        for name in self.REPS:
+            np.testing.assert_allclose(a[name].content, b[name].content, atol=1e-6)
+            assert a[name].equivariance_error == pytest.approx(
+                b[name].equivariance_error, rel=1e-6
+            )
+
+    @given(st.integers(0, 2**31 - 1))
+    def test_content_is_invariant_under_global_rotation(self, seed):
+        rotation = Rotation.random(random_state=seed).as_matrix()
+        kwargs = dict(representations=self.REPS, max_degree=3, grid=15)
+        a = measure(self.model, X, **kwargs)
+        b = measure(self.model, X @ rotation.T, **kwargs)
+        for name in self.REPS:
+            # aliasing differs between the two placements of the grid
+            np.testing.assert_allclose(a[name].content, b[name].content, atol=1e-4)
+
+    @pytest.mark.parametrize("memory", [2**30, 3 * 10**5])
+    @pytest.mark.parametrize("batch_size", [None, 1, 7])
+    def test_batching_and_passes_change_nothing(self, memory, batch_size):
+        reference = measure(self.model, X, representations=self.REPS, max_degree=3)
+        other = measure(
+            self.model,
+            X,
+            representations=self.REPS,
+            max_degree=3,
+            memory=memory,
+            batch_size=batch_size,
+        )
+        assert list(other) == list(reference)
+        for name in self.REPS:
+            np.testing.assert_allclose(
+                other[name].power, reference[name].power, rtol=1e-9, atol=1e-13
+            )
+            np.testing.assert_allclose(other[name].mean, reference[name].mean)
+
+    def test_float32_against_float64(self):
+        kwargs = dict(representations=self.REPS, max_degree=3, grid=13)
+        a = measure(self.model, X, **kwargs)
+        b = measure(
+            lambda x: self.model(x.astype(jnp.float32)), X.astype(np.float32), **kwargs
+        )
+        for name in self.REPS:
+            # a coefficient carries about 1e-6 of the response, its square twice that
+            np.testing.assert_allclose(a[name].content, b[name].content, atol=5e-6)
+
+    def test_host_function_goes_through_the_same_code(self):
+        def host(x):
+            return {k: np.asarray(v) for k, v in self.model(x).items()}
+
+        a = measure(self.model, X, representations=self.REPS, max_degree=2, grid=9)
+        for function in (
+            HostFunction(host),
+            HostFunction(lambda xs: [host(x) for x in xs], batched=True),
+        ):
+            b = measure(function, X, representations=self.REPS, max_degree=2, grid=9)
+            for name in self.REPS:
+                np.testing.assert_allclose(a[name].power, b[name].power, atol=1e-12)
+
+    def test_masked_samples_do_not_count(self):
+        mask = np.array([True, True, False, True])
+        result = measure(
+            self.model,
+            X,
+            representations=self.REPS,
+            max_degree=2,
+            grid=9,
+            masks={"forces": mask},
+        )["forces"]
+        full = measure(
+            self.model, X, representations=self.REPS, max_degree=2, grid=9
+        )["forces"]
+        totals = full.totals(mask)
+        np.testing.assert_allclose(result.totals().variance, totals.variance)
+        assert result.totals().count.sum() == 9
+
+    def test_custom_action_and_args(self):
+        def function(x, scale):
+            return scale * x["r"].sum(0) * x["q"].sum()
+
+        x = {"r": X, "q": np.arange(4.0)}
+        by_prefix = measure(
+            function,
+            x,
+            args=(2.0,),
+            action={"r": VECTOR, "q": SCALAR},
+            representations=VECTOR,
+            max_degree=1,
+        )
+        by_function = measure(
+            function,
+            x,
+            args=(2.0,),
+            action=lambda g, x: {"r": act(VECTOR, g, x["r"]), "q": x["q"]},
+            representations=VECTOR,
+            max_degree=1,
+        )
+        for result in (by_prefix, by_function):
+            assert result["output"].relative_error < 1e-7
+
+    def test_totals_add_over_structures(self):
+        parts = [
+            measure(self.model, x, representations=self.REPS, max_degree=2, grid=9)[
+                "forces"
+            ].totals()
+            for x in (X, 1.1 * X)
+        ]
+        total = add_totals(parts)
+        expected = np.sqrt(sum(p.variance.sum() for p in parts) / 24)
+        assert total.equivariance_error == pytest.approx(expected)
+
+    def test_direct_sum_and_channels(self):
+        def function(x):
+            v = x.sum(0)
+            return jnp.concatenate([(v @ v)[None], v]), jnp.stack(
+                [v[jnp.array([1, 2, 0])]] * 2, axis=-1
+            )
+
+        result = measure(
+            function,
+            X,
+            representations=(
+                direct_sum(SCALAR, VECTOR),
+                spherical(1, channels=True),
+            ),
+            max_degree=2,
+        )
+        for leaf in result.values():
+            assert leaf.relative_error < 1e-7
+        assert result["1"].totals().count.tolist() == [6]
+
+    def test_progress_reaches_the_total(self):
+        calls = []
+        result = measure(
+            lambda x: x.sum(0),
+            X,
+            representations=VECTOR,
+            max_degree=2,
+            progress=lambda *args: calls.append(args),
+        )
+        assert calls[-1] == (result.num_elements, result.num_elements)
+        assert len(calls) >= 4
+
+    def test_memory_does_not_grow_with_the_grid(self):
+        """The state is coefficients and moments: nothing has the size of the grid."""
+        from symjax.metrics import measure as module  # noqa: PLC0415
+
+        del module
+        calls = []
+
+        def function(x):
+            calls.append(x.shape)
+            return x
+
+        measure(function, X, representations=VECTOR, max_degree=1, grid=25)
+        # traced once for the shapes, once for the budget, once for the program
+        assert len(calls) <= 4
+
+
+class TestAliasing:
+    def test_degree_above_the_grid_is_refused(self):
+        """Content at l = 9 on a degree-7 grid looks like lower degrees."""
+        with pytest.raises(AliasingError, match=r"Try grid=\d+"):
+            measure(
+                lambda x: feature_of_degree(x, 9),
+                X[:1],
+                representations=FEATURE,
+                max_degree=3,
+                grid=7,
+            )
+
+    @pytest.mark.parametrize("degree", range(7))
+    def test_band_limited_responses_are_never_refused(self, degree):
+        result = measure(
+            lambda x: feature_of_degree(x, degree),
+            X[:1],
+            representations=FEATURE,
+            max_degree=6,
+            grid=13,
+        )
+        assert result.resolved
+
+    def test_remedy_works(self):
+        def function(x):
+            return feature_of_degree(x, 9)
+
+        with pytest.raises(AliasingError) as error:
+            measure(
+                function, X[:1], representations=FEATURE, max_degree=3, grid=7
+            )
+        grid = int(str(error.value).split("grid=")[-1].rstrip("."))
+        for _ in range(4):
+            result = measure(
+                function,
+                X[:1],
+                representations=FEATURE,
+                max_degree=9,
+                grid=max(grid, 18),
+                on_aliasing="report",
+            )
+            if result.resolved:
+                break
+            grid = result["output"].convergence.degree_to_try
+        assert result["output"].content_of("9+") == pytest.approx(1, abs=EXACT)
+
+    def test_report_returns_the_verdict(self):
+        result = measure(
+            lambda x: feature_of_degree(x, 9),
+            X[:1],
+            representations=FEATURE,
+            max_degree=3,
+            grid=7,
+            on_aliasing="report",
+        )
+        verdict = result["output"].convergence
+        assert not result.resolved
+        assert verdict.degree_to_try > 7
+        assert verdict.reason
+
+    def test_tail_is_reported(self):
+        result = measure(
+            lambda x: jnp.concatenate(
+                [feature_of_degree(x, 1), 0.5 * feature_of_degree(x, 4)]
+            ),
+            X[:1] / np.linalg.norm(X[0]),
+            representations=FEATURE,
+            max_degree=3,
+            grid=15,
+        )
+        power = np.array([3.0, 0.25 * 9.0])
+        assert result["output"].remainder == pytest.approx(power[1] / power.sum())
+
+
+class TestSampled:
+    def test_coverage_of_standard_errors(self):
+        """Nominal 95 % intervals must contain the exact value in about 95 % of runs.
+
+        With 60 runs, fewer than 49 hits has probability below 2e-4 at 95 %.
+        """
+        v = jnp.array([1.0, -2.0, 0.5])
+
+        def function(x):
+            return jnp.stack([x @ v, (x @ v) ** 2])
+
+        x = np.array([0.3, 0.4, 1.0])
+        exact = measure(function, x, representations=FEATURE, max_degree=2, grid=9)[
+            "output"
+        ]
+        hits = {"variance": 0, "1+": 0, "2+": 0}
+        for seed in range(60):
+            leaf = measure(
+                function,
+                x,
+                representations=FEATURE,
+                max_degree=2,
+                grid=HaarSamples(48, seed),
+            )["output"]
+            error = leaf.standard_errors
+            hits["variance"] += (
+                abs(leaf.variance.sum() - exact.variance.sum())
+                < 2.01 * error.variance.sum()
+            )
+            for degree in (1, 2):
+                deviation = leaf.power[0, degree, 0] - exact.power[0, degree, 0]
+                hits[f"{degree}+"] += (
+                    abs(deviation) < 2.01 * error.power[0, degree, 0]
+                )
+        assert min(hits.values()) >= 49, hits
+
+    def test_estimates_are_unbiased(self):
+        """Absent sectors average to zero; a squared sample mean would not."""
+        values = []
+        for seed in range(80):
+            leaf = measure(
+                lambda x: x,
+                X[0],
+                representations=FEATURE,
+                max_degree=3,
+                grid=HaarSamples(16, seed),
+            )["output"]
+            # an odd function: sectors with sigma (-1)^l = +1 vanish identically
+            power = leaf.power[0]
+            values.append([power[2, 1], power[3, 0], power[0, 1]])
+        values = np.array(values)
+        error = values.std(0, ddof=1) / np.sqrt(len(values))
+        assert (np.abs(values.mean(0)) < 4 * error).all()
+        # the biased estimate would be (2l+1)^2 ||u||^2 / n, far outside
+        assert (4 * error < 9 * (X[0] @ X[0]) / 16).all()
+
+    def test_mean_and_vector_output(self):
+        leaf = measure(
+            lambda x: x.sum(0), X, representations=VECTOR, grid=HaarSamples(8)
+        )["output"]
+        np.testing.assert_allclose(leaf.mean, X.sum(0), rtol=1e-12)
+        assert leaf.relative_error < 1e-7
+
+
+def vector(x):
+    return x.sum(0)
+
+
+BAD = [
+    (dict(max_degree=-1), ArgumentError, "max_degree"),
+    (dict(max_degree=1.5), ArgumentError, "max_degree"),
+    (dict(max_degree=True), ArgumentError, "max_degree"),
+    (dict(grid=11), GridError, "grid"),
+    (dict(grid=-3), SymjaxError, "degree"),
+    (dict(grid="fine"), SymjaxError, "degree"),
+    (dict(method="fft"), ArgumentError, "method"),
+    (dict(tolerance=0), ArgumentError, "tolerance"),
+    (dict(tolerance=2.0), ArgumentError, "tolerance"),
+    (dict(on_aliasing="ignore"), ArgumentError, "on_aliasing"),
+    (dict(memory=0), ArgumentError, "memory"),
+    (dict(memory=1000), ArgumentError, "memory"),
+    (dict(batch_size=0), ArgumentError, "batch_size"),
+    (dict(batch_size=2.5), ArgumentError, "batch_size"),
+    (dict(representations=MATRIX), RepresentationError, "output"),
+    (dict(representations=spherical(2)), RepresentationError, "output"),
+    (dict(representations={"a": VECTOR}), RepresentationError, "representations"),
+    (dict(representations="vector"), RepresentationError, "representations"),
+    (dict(action="rotate"), ArgumentError, "action"),
+    (dict(action={"positions": VECTOR}), RepresentationError, "action"),
+    (dict(x=np.full((4, 3), np.nan)), ArgumentError, "x="),
+    (dict(x=np.array([[0.0, np.inf, 1.0]])), ArgumentError, "x="),
+    (dict(x=np.ones((4, 2))), RepresentationError, "values"),
+    (dict(x=np.ones((4, 3), int)), RepresentationError, "values"),
+    (dict(function=lambda x: ()), ArgumentError, "function"),
+    (dict(function=lambda x: x[:0]), ArgumentError, "function"),
+    (dict(function=lambda x: x.sum(0) + 1j), RepresentationError, "complex"),
+    (dict(function=lambda x: x.sum(0) / 0), ArgumentError, "not finite"),
+    (dict(masks={"energy": np.ones(1, bool)}), ArgumentError, "masks"),
+    (dict(masks={"output": np.ones(4, bool)}), ArgumentError, "masks"),
+    (dict(masks={"output": np.ones(())}), ArgumentError, "masks"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "text"), BAD)
+def test_bad_input_is_refused(change, error, text):
+    arguments = dict(function=vector, x=X, representations=VECTOR, max_degree=6)
+    arguments.update(change)
+    function, x = arguments.pop("function"), arguments.pop("x")
+    with pytest.raises(error, match=text) as raised:
+        measure(function, x, **arguments)
+    assert raised.value.remedy
+
+
+@pytest.mark.parametrize("kwargs", [dict(num=4), dict(num=8.5), dict(num=8, seed=-1)])
+def test_bad_samples_are_refused(kwargs):
+    with pytest.raises(ArgumentError):
+        HaarSamples(**kwargs)
+
+
+def test_import_has_no_side_effects():
+    assert jax.config.jax_enable_x64  # set by the test configuration alone
