@@ -143,4 +143,6 @@ def all_irreps(max_degree: int) -> list[Irrep]:
       ['0+', '0-', '1+', '1-']
     """
     max_degree = check_integer(max_degree, "max_degree")
-    return [Irrep(degree, sigma) for degree in range(max_degree + 1) for sigma in (1, -1)]
+    return [
+        Irrep(degree, sigma) for degree in range(max_degree + 1) for sigma in (1, -1)
+    ]

@@ -1,0 +1,273 @@
+"""Real spherical harmonics by recurrence, to any degree, and e3x's conventions.
+
+Components run through l = 0, ..., L and m = -l, ..., l, so that degree l occupies
+:func:`degree_slice`. Without Condon-Shortley phase: l = 1 is proportional to
+(y, z, x). e3x orders the same functions m = l, -l, l - 1, -(l - 1), ..., 0 and
+normalises them after Racah unless told otherwise; :func:`to_e3x` and
+:func:`from_e3x` convert.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.errors import ArgumentError
+from symjax.so3._arguments import as_floating, as_trailing, check_integer
+
+_NORMALIZATIONS = ("orthonormal", "racah", "4pi")
+
+
+def degree_slice(degree: int) -> slice:
+    """Where degree l stands in the component axis: l^2 to (l + 1)^2.
+
+    Args:
+      degree: Degree l, at least 0.
+
+    Returns:
+      The slice of its 2 l + 1 components.
+
+    Raises:
+      ArgumentError: ``degree`` is not an integer of at least 0.
+
+    Example:
+      >>> from symjax.so3 import degree_slice
+      >>> degree_slice(2)
+      slice(4, 9, None)
+    """
+    degree = check_integer(degree, "degree")
+    return slice(degree**2, (degree + 1) ** 2)
+
+
+def _normalization(name: str, degree: int) -> float:
+    """Factor on orthonormal harmonics."""
+    if name == "orthonormal":
+        return 1.0
+    if name == "racah":
+        return math.sqrt(4 * math.pi / (2 * degree + 1))
+    if name == "4pi":
+        return math.sqrt(4 * math.pi)
+    raise ArgumentError(
+        "normalization", name, "is unknown", f"Use one of {', '.join(_NORMALIZATIONS)}"
+    )
+
+
+def solid_harmonics(
+    max_degree: int,
+    vectors: Float[Array, "... 3"],
+    *,
+    normalization: str = "orthonormal",
+) -> Float[Array, "... components"]:
+    """Regular solid harmonics |v|^l Y_lm(v / |v|), polynomials in x, y and z.
+
+    r^l Y_lm = Q_l^|m|(z, r^2) sqrt(2) Re (x + i y)^m for m > 0, Im (x + i y)^|m| for
+    m < 0. The fully normalised Q follow from
+
+      Q_m^m = sqrt((2m + 1) / (2m)) Q_{m-1}^{m-1},   Q_0^0 = 1 / sqrt(4 pi),
+      Q_l^m = a_l^m (z Q_{l-1}^m - r^2 Q_{l-2}^m / a_{l-1}^m),
+      a_l^m = sqrt((4 l^2 - 1) / (l^2 - m^2)),
+
+    the standard upward recurrence of associated Legendre functions (Numerical
+    Recipes, 3rd ed., section 6.7) with the powers of sin(beta) taken out, so that
+    nothing is singular, at the poles or at the origin.
+
+    Args:
+      max_degree: Largest degree L (static).
+      vectors: Any vectors, shape ``(..., 3)``.
+      normalization: ``"orthonormal"`` on the unit sphere, ``"racah"`` (4 pi / (2l +
+        1)), or ``"4pi"``; the names are e3x's.
+
+    Returns:
+      Shape ``(..., (max_degree + 1)**2)``, in the unit of ``vectors`` to the power l.
+
+    Raises:
+      ArgumentError: ``max_degree`` is not a static integer of at least 0, the last
+        axis is not 3, or ``normalization`` is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import solid_harmonics
+      >>> r = solid_harmonics(1, jnp.array([1.0, 2.0, 3.0]), normalization="racah")
+      >>> r.round(4).tolist()
+      [1.0, 2.0, 3.0, 1.0]
+    """
+    max_degree = check_integer(max_degree, "max_degree")
+    vectors = as_trailing(vectors, "vectors", (3,))
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    squared = (x * x + y * y + z * z)[..., None]
+    z = z[..., None]
+
+    # Re and Im of (x + i y)^m, by complex multiplication in real arithmetic.
+    cosines, sines = [jnp.ones_like(x)], [jnp.zeros_like(x)]
+    for _ in range(max_degree):
+        c, s = cosines[-1], sines[-1]
+        cosines.append(x * c - y * s)
+        sines.append(x * s + y * c)
+
+    diagonal = math.sqrt(1 / (4 * math.pi))
+    rows = [jnp.full((*x.shape, 1), diagonal, vectors.dtype)]
+    blocks = []
+    for degree in range(max_degree + 1):
+        if degree:
+            m = np.arange(degree)
+            a = np.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))
+            row = jnp.asarray(a, vectors.dtype) * z * rows[degree - 1]
+            if degree > 1:
+                m, b = m[:-1], degree - 1
+                b = a[:-1] / np.sqrt((4 * b**2 - 1) / (b**2 - m**2))
+                lower = jnp.asarray(b, vectors.dtype) * squared * rows[degree - 2]
+                row = row.at[..., :-1].add(-lower)
+            diagonal *= math.sqrt((2 * degree + 1) / (2 * degree))
+            last = jnp.full((*x.shape, 1), diagonal, vectors.dtype)
+            rows.append(jnp.concatenate([row, last], axis=-1))
+        scale = _normalization(normalization, degree)
+        q = scale * rows[degree]
+        c = jnp.stack(cosines[1 : degree + 1], -1) if degree else None
+        if c is None:
+            blocks.append(q)
+            continue
+        s = jnp.stack(sines[1 : degree + 1], -1)
+        side = math.sqrt(2) * q[..., 1:]
+        blocks += [(side * s)[..., ::-1], q[..., :1], side * c]
+    return jnp.concatenate(blocks, axis=-1)
+
+
+def spherical_harmonics(
+    max_degree: int,
+    vectors: Float[Array, "... 3"],
+    *,
+    normalization: str = "orthonormal",
+) -> Float[Array, "... components"]:
+    """Real spherical harmonics Y_lm of the directions of vectors.
+
+    They obey Y_l(R v) = D^l(R) Y_l(v) with :func:`symjax.so3.wigner_d`.
+
+    Args:
+      max_degree: Largest degree L (static).
+      vectors: Vectors of any length but 0, shape ``(..., 3)``.
+      normalization: See :func:`solid_harmonics`.
+
+    Returns:
+      Shape ``(..., (max_degree + 1)**2)``; NaN for l > 0 at a zero vector, which has
+      no direction.
+
+    Raises:
+      ArgumentError: As :func:`solid_harmonics`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import spherical_harmonics
+      >>> spherical_harmonics(3, jnp.ones((5, 3))).shape
+      (5, 16)
+    """
+    vectors = as_trailing(vectors, "vectors", (3,))
+    # Scaled first, so that the square of a very long vector does not overflow.
+    scale = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
+    vectors = vectors / scale
+    unit = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    return solid_harmonics(max_degree, unit, normalization=normalization)
+
+
+def _e3x_order(size: int, argument: str) -> np.ndarray:
+    """Position in symjax's order of each component in e3x's."""
+    max_degree = math.isqrt(size) - 1
+    if size < 1 or (max_degree + 1) ** 2 != size:
+        raise ArgumentError(
+            argument,
+            size,
+            "the number of components is not (max_degree + 1)^2",
+            "Pass all degrees from 0 to max_degree, and name their axis with axis=",
+        )
+    order = []
+    for degree in range(max_degree + 1):
+        center = degree**2 + degree
+        for m in range(degree, 0, -1):
+            order += [center + m, center - m]
+        order.append(center)
+    return np.array(order)
+
+
+def _reorder(
+    components: Float[Array, "..."], axis: int, normalization: str, forward: bool
+) -> Float[Array, "..."]:
+    components = as_floating(components, "components")
+    axis = int(axis)
+    if not -components.ndim <= axis < components.ndim:
+        raise ArgumentError(
+            "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
+        )
+    size = components.shape[axis]
+    order = _e3x_order(size, "components")
+    degrees = np.sqrt(np.arange(size)).astype(int)
+    scale = np.array([_normalization(normalization, int(d)) for d in degrees])
+    shape: list[Any] = [1] * components.ndim
+    shape[axis] = size
+    factor = jnp.asarray(scale.reshape(shape), components.dtype)
+    # Degrees occupy the same slots in both orders, so the factor commutes.
+    if forward:
+        return jnp.take(components, order, axis=axis) * factor
+    return jnp.take(components, np.argsort(order), axis=axis) / factor
+
+
+def to_e3x(
+    components: Float[Array, "..."],
+    *,
+    axis: int = -1,
+    normalization: str = "orthonormal",
+) -> Float[Array, "..."]:
+    """Reorders spherical components from m = -l, ..., l to e3x's Cartesian order.
+
+    e3x lists m = l, -l, l - 1, -(l - 1), ..., 0, so that l = 1 reads (x, y, z).
+    Features only change order. Values of :func:`spherical_harmonics` also change
+    normalisation: e3x's default is ``"racah"``.
+
+    Args:
+      components: Array with all degrees from 0 to L along ``axis``.
+      axis: Axis of the (L + 1)^2 components; -2 for e3x features.
+      normalization: Normalisation of the result, the input being orthonormal:
+        ``"orthonormal"`` leaves values as they are.
+
+    Returns:
+      Array of the same shape.
+
+    Raises:
+      ArgumentError: The axis has not (L + 1)^2 components or does not exist, or
+        ``normalization`` is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import to_e3x
+      >>> to_e3x(jnp.array([0.0, 2.0, 3.0, 1.0])).tolist()
+      [0.0, 1.0, 2.0, 3.0]
+    """
+    return _reorder(components, axis, normalization, forward=True)
+
+
+def from_e3x(
+    components: Float[Array, "..."],
+    *,
+    axis: int = -1,
+    normalization: str = "orthonormal",
+) -> Float[Array, "..."]:
+    """Inverse of :func:`to_e3x`.
+
+    Args:
+      components: Array in e3x's Cartesian order along ``axis``.
+      axis: Axis of the (L + 1)^2 components; -2 for e3x features.
+      normalization: Normalisation of the input; the result is orthonormal.
+
+    Returns:
+      Array of the same shape.
+
+    Raises:
+      ArgumentError: As :func:`to_e3x`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import from_e3x
+      >>> from_e3x(jnp.array([0.0, 1.0, 2.0, 3.0])).tolist()
+      [0.0, 2.0, 3.0, 1.0]
+    """
+    return _reorder(components, axis, normalization, forward=False)
