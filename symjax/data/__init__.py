@@ -1,1 +1,42 @@
-"""TODO."""
+"""From files and ASE structures to checked, padded graphs and targets."""
+
+from symjax.data.build import build_graph
+from symjax.data.graph import (
+    Graph,
+    GraphShape,
+    bucket_shape,
+    cast_graph,
+    edge_distances,
+    edge_vectors,
+    graph_shape,
+    pad_graph,
+    pad_to_bucket,
+    rotate_graph,
+)
+from symjax.data.structures import (
+    check_structure,
+    find_structure,
+    periodic_cell,
+    read_structures,
+)
+from symjax.data.targets import Targets, read_targets
+
+__all__ = [
+    "Graph",
+    "GraphShape",
+    "Targets",
+    "bucket_shape",
+    "build_graph",
+    "cast_graph",
+    "check_structure",
+    "edge_distances",
+    "edge_vectors",
+    "find_structure",
+    "graph_shape",
+    "pad_graph",
+    "pad_to_bucket",
+    "periodic_cell",
+    "read_structures",
+    "read_targets",
+    "rotate_graph",
+]

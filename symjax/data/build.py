@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import ase
 import numpy as np
-import vesin
 from jaxtyping import Float, Int
 
-from symjax.data.graph import Graph, GraphShape, pad_graph
+from symjax.data._pairs import find_pairs
+from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
 from symjax.data.structures import (
     MINIMUM_DISTANCE,
     check_distances,
@@ -52,8 +52,9 @@ def build_graph(
     """Builds the graph of all pairs of atoms and images closer than the cutoff.
 
     An edge ``i -> j`` with integer cell shift ``S`` exists where
-    ``0 < |r_j - r_i + S @ cell| < cutoff``, strictly: a neighbor at exactly the
-    cutoff, where every smooth cutoff function vanishes, is left out. In small cells
+    ``0 < |r_j - r_i + S @ cell| < cutoff``, strictly: as in the neighbor lists of
+    vesin and ASE, which metatomic's models receive, a neighbor at exactly the cutoff
+    is left out. Every smooth cutoff function vanishes there anyway. In small cells
     an atom neighbors its own images and any other atom several times. Edges of an
     atom are sorted by ``(j, S)``, an order that does not depend on the orientation,
     the origin or rounding.
@@ -94,7 +95,7 @@ def build_graph(
       [0 0 0 1 1 1 1 1 2 2]
     """
     cutoff = _checked_cutoff(cutoff)
-    dtype = _checked_dtype(dtype)
+    dtype = checked_dtype(dtype)
     single = isinstance(structures, ase.Atoms)
     listed = [structures] if single else _checked_list(structures)
     edges = []
@@ -124,17 +125,6 @@ def _checked_cutoff(cutoff: Any) -> float:
     return float(cutoff)
 
 
-def _checked_dtype(dtype: Any) -> np.dtype:
-    remedy = "Pass numpy.float64 or numpy.float32"
-    try:
-        result = np.dtype(dtype)
-    except TypeError as error:
-        raise ArgumentError("dtype", dtype, "is not a data type", remedy) from error
-    if result not in (np.float32, np.float64):
-        raise ArgumentError("dtype", str(result), "is not supported", remedy)
-    return result
-
-
 def _checked_list(structures: Any) -> list[ase.Atoms]:
     remedy = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
     if isinstance(structures, str | bytes) or not isinstance(structures, Sequence):
@@ -153,10 +143,7 @@ def _find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> _Edges:
     positions = atoms.positions.astype(np.float64)
     cell = periodic_cell(atoms)
     _check_number_of_edges(positions, cell[atoms.pbc], cutoff, index)
-    neighbor_list = vesin.NeighborList(cutoff=cutoff, full_list=False)
-    first, second, shifts, distances = neighbor_list.compute(
-        positions, cell, np.asarray(atoms.pbc), "ijSd"
-    )
+    first, second, shifts, distances = find_pairs(positions, cell, atoms.pbc, cutoff)
     check_distances(first, second, distances, index)
     # Each pair is found once and mirrored here. The reverse of every edge is then
     # there by construction, also for distances that round to the cutoff.

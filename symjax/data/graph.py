@@ -12,13 +12,18 @@ Conventions:
   arithmetic stays free of NaN in values and gradients.
 """
 
-from typing import TYPE_CHECKING, Any
+import numbers
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from symjax.errors import ArgumentError
+
+_INT32_MAX = np.iinfo(np.int32).max
 
 
 @flax.struct.dataclass
@@ -73,6 +78,152 @@ class Graph:
         def __init__(self, **fields: Any) -> None: ...
         def replace(self, **changes: Any) -> "Graph":
             """Returns a copy with some fields changed."""
+
+
+class GraphShape(NamedTuple):
+    """Sizes of the arrays of a graph, padding included.
+
+    Attributes:
+      num_atoms: Atoms over all structures.
+      num_neighbors: Neighbors of one atom.
+      num_structures: Structures.
+    """
+
+    num_atoms: int
+    num_neighbors: int
+    num_structures: int
+
+
+def graph_shape(graph: Graph) -> GraphShape:
+    """Sizes of the arrays of a graph, padding included.
+
+    Args:
+      graph: A graph without leading batch axes.
+
+    Returns:
+      Its sizes.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph, graph_shape
+      >>> graph_shape(build_graph(ase.build.molecule("CH4"), 3.0))
+      GraphShape(num_atoms=5, num_neighbors=4, num_structures=1)
+    """
+    num_atoms, num_neighbors = graph.neighbors.shape
+    return GraphShape(num_atoms, num_neighbors, graph.cells.shape[0])
+
+
+def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
+    """Pads a graph to given sizes; real atoms, edges and structures come first.
+
+    Padding is finite and masked. Padding atoms belong to the last structure slot,
+    also those that the graph had before. Runs on the host, outside of ``jit``.
+
+    Args:
+      graph: A graph, padded or not.
+      shape: Sizes of the result, none smaller than those of the graph.
+
+    Returns:
+      A graph of NumPy arrays with the dtypes of the given one.
+
+    Raises:
+      ArgumentError: A size is not an integer or smaller than that of the graph, or
+        there are too many edge slots to number them in int32.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import GraphShape, build_graph, pad_graph
+      >>> graph = build_graph(ase.build.molecule("H2O"), 3.0)
+      >>> padded = pad_graph(graph, GraphShape(4, 3, 2))
+      >>> print(padded.structure, padded.atom_mask)
+      [0 0 0 1] [ True  True  True False]
+      >>> print(padded.reverse[0])
+      [3 6 2]
+    """
+    old = graph_shape(graph)
+    new = GraphShape(*map(_checked_size, GraphShape._fields, shape, old))
+    if new.num_atoms * new.num_neighbors > _INT32_MAX:
+        raise ArgumentError(
+            "num_neighbors",
+            new.num_neighbors,
+            f"together with num_atoms={new.num_atoms} gives more edge slots than "
+            f"int32 can number ({_INT32_MAX})",
+            "Pass smaller sizes, or fewer structures at a time",
+        )
+
+    def pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
+        array = np.asarray(array)
+        widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
+        widths += [(0, 0)] * (array.ndim - len(sizes))
+        return np.pad(array, widths, constant_values=value)
+
+    atom_mask = pad(graph.atom_mask, new.num_atoms)
+    edge_mask = pad(graph.edge_mask, new.num_atoms, new.num_neighbors)
+    # Slots are numbered row by row: a longer row moves all that follow.
+    reverse = np.asarray(graph.reverse, np.int64)
+    reverse = (
+        reverse // old.num_neighbors * new.num_neighbors + reverse % old.num_neighbors
+    )
+    reverse = pad(reverse, new.num_atoms, new.num_neighbors)
+    own_slot = np.arange(reverse.size).reshape(reverse.shape)
+    own_atom = np.arange(new.num_atoms)
+    neighbors = pad(graph.neighbors, new.num_atoms, new.num_neighbors)
+    structure = pad(graph.structure, new.num_atoms)
+    return Graph(
+        positions=pad(graph.positions, new.num_atoms),
+        cells=pad(graph.cells, new.num_structures),
+        species=pad(graph.species, new.num_atoms),
+        structure=np.where(atom_mask, structure, new.num_structures - 1).astype("i4"),
+        atom_mask=atom_mask,
+        neighbors=np.where(edge_mask, neighbors, own_atom[:, None]).astype("i4"),
+        shifts=pad(graph.shifts, new.num_atoms, new.num_neighbors),
+        edge_mask=edge_mask,
+        reverse=np.where(edge_mask, reverse, own_slot).astype("i4"),
+        charge=pad(graph.charge, new.num_structures),
+        spin_multiplicity=pad(graph.spin_multiplicity, new.num_structures, value=1),
+        structure_mask=pad(graph.structure_mask, new.num_structures),
+    )
+
+
+def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
+    """Rounds sizes up to 1, 2, 3, 4, 6, 8, 12, 16, 24, ..., ``2^k`` or ``3 * 2^k``.
+
+    A compiled function is specific to the sizes of its arguments. Rounded up, the
+    sizes of many structures fall into a few buckets, each compiled once, and no
+    size grows by more than half.
+
+    Args:
+      shape: Sizes, or the graph that has them.
+
+    Returns:
+      The smallest sizes of the ladder that hold the given ones.
+
+    Example:
+      >>> from symjax.data import GraphShape, bucket_shape
+      >>> bucket_shape(GraphShape(9, 17, 1))
+      GraphShape(num_atoms=12, num_neighbors=24, num_structures=1)
+    """
+    if isinstance(shape, Graph):
+        shape = graph_shape(shape)
+    return GraphShape(*map(_bucket_size, GraphShape._fields, shape))
+
+
+def pad_to_bucket(graph: Graph) -> Graph:
+    """Pads a graph to the next bucket, so that recompilation is rare.
+
+    Args:
+      graph: A graph.
+
+    Returns:
+      ``pad_graph(graph, bucket_shape(graph))``.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph, graph_shape, pad_to_bucket
+      >>> graph_shape(pad_to_bucket(build_graph(ase.build.molecule("CH4"), 3.0)))
+      GraphShape(num_atoms=6, num_neighbors=4, num_structures=1)
+    """
+    return pad_graph(graph, bucket_shape(graph))
 
 
 def edge_vectors(graph: Graph) -> Float[Array, "atoms neighbors 3"]:
@@ -144,6 +295,9 @@ def rotate_graph(graph: Graph, rotation: Float[Array, "3 3"]) -> Graph:
     Returns:
       The rotated graph, in the dtype of ``graph.positions``.
 
+    Raises:
+      ArgumentError: ``rotation`` has another shape.
+
     Example:
       >>> import ase.build
       >>> import numpy as np
@@ -154,6 +308,13 @@ def rotate_graph(graph: Graph, rotation: Float[Array, "3 3"]) -> Graph:
       True
     """
     positions = jnp.asarray(graph.positions)
+    if jnp.shape(rotation) != (3, 3):
+        raise ArgumentError(
+            "rotation",
+            jnp.shape(rotation),
+            "must be one matrix of shape (3, 3)",
+            "Pass one matrix; jax.vmap over a stack of them",
+        )
     transposed = jnp.asarray(rotation, positions.dtype).T
     return graph.replace(
         positions=jnp.matmul(
@@ -177,6 +338,9 @@ def cast_graph(graph: Graph, dtype: Any) -> Graph:
     Returns:
       The graph with ``positions`` and ``cells`` of that type.
 
+    Raises:
+      ArgumentError: ``dtype`` is another type.
+
     Example:
       >>> import ase.build
       >>> import numpy as np
@@ -185,7 +349,37 @@ def cast_graph(graph: Graph, dtype: Any) -> Graph:
       >>> cast_graph(graph, np.float32).positions.dtype
       dtype('float32')
     """
-    dtype = np.dtype(dtype)
+    dtype = checked_dtype(dtype)
     return graph.replace(
         positions=graph.positions.astype(dtype), cells=graph.cells.astype(dtype)
     )
+
+
+def checked_dtype(dtype: Any) -> np.dtype:
+    """Validates the floating-point type of a graph."""
+    remedy = "Pass numpy.float64 or numpy.float32"
+    try:
+        # None would pass as float64.
+        result = np.dtype("O" if dtype is None else dtype)
+    except TypeError as error:
+        raise ArgumentError("dtype", dtype, "is not a data type", remedy) from error
+    if result not in (np.float32, np.float64):
+        raise ArgumentError("dtype", str(dtype), "is not supported", remedy)
+    return result
+
+
+def _checked_size(name: str, size: Any, needed: int) -> int:
+    remedy = f"Pass at least {needed}"
+    if isinstance(size, bool) or not isinstance(size, numbers.Integral):
+        raise ArgumentError(name, size, "must be an integer", remedy)
+    if size < needed:
+        raise ArgumentError(
+            name, int(size), f"is too small, the graph needs {needed}", remedy
+        )
+    return int(size)
+
+
+def _bucket_size(name: str, size: Any) -> int:
+    size = max(_checked_size(name, size, 0), 1)
+    power = 1 << (size - 1).bit_length()
+    return 3 * power // 4 if power >= 4 and 3 * power // 4 >= size else power

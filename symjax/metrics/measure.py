@@ -686,10 +686,13 @@ def _finish(
         )
     else:
         verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, rule.degree)
+    # Otherwise JAX would round the mean to float32.
+    with jax.enable_x64(True):
+        mean = unflatten_mean(representation, fine.mean, samples)
     return LeafMeasurement(
         name,
         representation,
-        unflatten_mean(representation, fine.mean, samples),
+        mean,
         np.maximum(fine.variance, 0.0).reshape(*samples, -1),
         fine.norm.reshape(*samples, -1),
         power.reshape(*samples, *power.shape[1:]),

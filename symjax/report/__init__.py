@@ -1,1 +1,25 @@
-"""TODO."""
+"""Reports: measured over structures, stored, tabulated and plotted."""
+
+from symjax.report.batch import Options, Progress, measure_structures
+from symjax.report.schema import (
+    SCHEMA,
+    Leaf,
+    Report,
+    ReportError,
+    StructureReport,
+    read_report,
+    write_report,
+)
+
+__all__ = [
+    "SCHEMA",
+    "Leaf",
+    "Options",
+    "Progress",
+    "Report",
+    "ReportError",
+    "StructureReport",
+    "measure_structures",
+    "read_report",
+    "write_report",
+]

@@ -1,1 +1,36 @@
-"""TODO."""
+"""PET, the Point Edge Transformer, in Flax."""
+
+from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
+from symjax.models.pet.model import (
+    PETModel,
+    cast_parameters,
+    conservative,
+    distinct_layers,
+    init_pet,
+    layer_names,
+    outputs_from_inputs,
+    pet_inputs,
+    predict,
+)
+from symjax.models.pet.modules import PET, PETInputs
+
+__all__ = [
+    "PET",
+    "Block",
+    "PETConfig",
+    "PETInputs",
+    "PETModel",
+    "Target",
+    "bump",
+    "cast_parameters",
+    "conservative",
+    "cosine",
+    "cutoff_factors",
+    "distinct_layers",
+    "init_pet",
+    "layer_names",
+    "outputs_from_inputs",
+    "pet_inputs",
+    "predict",
+]

@@ -1,0 +1,169 @@
+"""Energies and forces that come with structures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import ase.units
+import numpy as np
+from jaxtyping import Float
+
+from symjax.errors import ArgumentError, StructureError
+
+ENERGY_UNITS: Mapping[str, float] = {
+    "eV": 1.0,
+    "kcal/mol": ase.units.kcal / ase.units.mol,
+    "kJ/mol": ase.units.kJ / ase.units.mol,
+    "Hartree": ase.units.Hartree,
+}
+"""Energy units in eV."""
+
+LENGTH_UNITS: Mapping[str, float] = {"angstrom": 1.0, "bohr": ase.units.Bohr}
+"""Length units in angstrom."""
+
+
+class Targets(NamedTuple):
+    """Reference values of structures.
+
+    Attributes:
+      energies: Energies in eV, one for each structure; ``None`` if not read.
+      forces: Forces in eV/angstrom, the atoms of all structures one after another,
+        as in a graph; ``None`` if not read.
+    """
+
+    energies: Float[np.ndarray, "structures"] | None
+    forces: Float[np.ndarray, "atoms 3"] | None
+
+
+def read_targets(
+    structures: ase.Atoms | Sequence[ase.Atoms],
+    energy_key: str | None = "energy",
+    forces_key: str | None = "forces",
+    energy_unit: str = "eV",
+    length_unit: str = "angstrom",
+) -> Targets:
+    """Reads energies and forces of structures, in eV and eV/angstrom.
+
+    Values are looked up in ``atoms.info`` and ``atoms.arrays`` first, then among the
+    stored results of ``atoms.calc``, where ASE puts the columns ``energy`` and
+    ``forces`` of an extended XYZ file. Nothing is ever calculated, and stored results
+    of a geometry that has changed since are refused.
+
+    Args:
+      structures: One structure or several.
+      energy_key: Name of the energy; ``None`` to read no energies.
+      forces_key: Name of the forces; ``None`` to read no forces.
+      energy_unit: Unit of the energies: eV, kcal/mol, kJ/mol or Hartree, upper or
+        lower case. ASE converts no units of extended XYZ files, name those of the
+        file.
+      length_unit: angstrom or bohr; forces are in ``energy_unit / length_unit``.
+        Positions, which ASE gives in angstrom, are not concerned.
+
+    Returns:
+      Energies and forces in float64.
+
+    Raises:
+      ArgumentError: An unknown unit, or a key that a structure does not have.
+      StructureError: A value of the wrong shape, not a number, or out of date.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.data import read_targets
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -76.4
+      >>> targets = read_targets(water, forces_key=None, energy_unit="Hartree")
+      >>> print(targets.energies.round(2))
+      [-2078.95]
+    """
+    energy = _unit("energy_unit", energy_unit, ENERGY_UNITS)
+    length = _unit("length_unit", length_unit, LENGTH_UNITS)
+    if isinstance(structures, ase.Atoms):
+        structures = [structures]
+    if isinstance(structures, str) or not isinstance(structures, Sequence):
+        problem = f"must be an ase.Atoms or a list, not {type(structures).__name__}"
+        raise ArgumentError("structures", structures, problem, _READ)
+    if len(structures) == 0:
+        raise ArgumentError("structures", structures, "is empty", _READ)
+    energies, forces = [], []
+    for k, atoms in enumerate(structures):
+        if not isinstance(atoms, ase.Atoms):
+            problem = f"must be an ase.Atoms, not {type(atoms).__name__}"
+            raise ArgumentError(f"structures[{k}]", atoms, problem, _READ)
+        if energy_key is not None:
+            values = _look_up("energy_key", energy_key, atoms, atoms.info, k)
+            energies.append(_checked(values, f"structures[{k}]", energy_key, ()))
+        if forces_key is not None:
+            values = _look_up("forces_key", forces_key, atoms, atoms.arrays, k)
+            shape = (len(atoms), 3)
+            forces.append(_checked(values, f"structures[{k}]", forces_key, shape))
+    return Targets(
+        None if energy_key is None else np.stack(energies) * energy,
+        None if forces_key is None else np.concatenate(forces) * (energy / length),
+    )
+
+
+_READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
+
+
+def _unit(argument: str, unit: Any, known: Mapping[str, float]) -> float:
+    for name, factor in known.items():
+        if isinstance(unit, str) and unit.lower() == name.lower():
+            return factor
+    raise ArgumentError(
+        argument, unit, "is not a known unit", f"Pass one of {', '.join(known)}"
+    )
+
+
+def _look_up(
+    argument: str, key: str, atoms: ase.Atoms, stored: Mapping[str, Any], k: int
+) -> Any:
+    if key in stored:
+        return stored[key]
+    results = getattr(atoms.calc, "results", {})
+    if key not in results:
+        raise ArgumentError(
+            argument,
+            key,
+            f"structures[{k}] has no such entry; it has "
+            f"{sorted(map(str, {**atoms.info, **atoms.arrays, **results}))}",
+            "Pass the key under which the file stores it, or None to leave it out",
+        )
+    # ASE keeps the results of a calculator when the atoms move on.
+    changes: list[str] = getattr(atoms.calc, "check_state", lambda atoms: [])(atoms)
+    if changes:
+        raise StructureError(
+            f"structures[{k}].calc.results['{key}']",
+            results[key],
+            f"belongs to another geometry: {', '.join(changes)} changed since",
+            "Read targets before changing structures, or store the values in "
+            "atoms.info and atoms.arrays",
+        )
+    return results[key]
+
+
+def _checked(
+    values: Any, name: str, key: str, shape: tuple[int, ...]
+) -> Float[np.ndarray, "..."]:
+    name = f"{name}[{key!r}]"
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise StructureError(
+            name, values, "must be numeric", "Correct the file, or pass another key"
+        ) from error
+    if array.shape != shape:
+        raise StructureError(
+            name,
+            values,
+            f"has shape {array.shape} instead of {shape}",
+            "Correct the file, or pass another key",
+        )
+    if not np.isfinite(array).all():
+        raise StructureError(
+            name,
+            float(array[~np.isfinite(array)].flat[0]),
+            "must be finite",
+            "Leave out this structure, its calculation has probably failed",
+        )
+    return array

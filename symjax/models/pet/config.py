@@ -1,0 +1,333 @@
+"""Hyperparameters and targets of PET: plain data, hashable, to and from JSON."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ase.data import chemical_symbols
+
+from symjax.errors import ModelError
+from symjax.so3.irreps import Irrep
+from symjax.so3.representations import (
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Representation,
+    spherical,
+)
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "normalization": ("RMSNorm", "LayerNorm"),
+    "activation": ("SwiGLU", "SiLU"),
+    "transformer_type": ("PreLN", "PostLN"),
+    "featurizer_type": ("feedforward", "residual"),
+    "cutoff_function": ("Bump", "Cosine"),
+    "adaptive_cutoff_method": ("solver", "grid"),
+}
+_POSITIVE_INTEGERS = (
+    "d_pet",
+    "d_node",
+    "d_head",
+    "d_feedforward",
+    "num_heads",
+    "num_attention_layers",
+    "num_gnn_layers",
+    "max_spin_multiplicity",
+)
+_POSITIVE_NUMBERS = (
+    "cutoff",
+    "cutoff_width",
+    "cutoff_width_adaptive",
+    "attention_temperature",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One block of a target: one representation, with independent copies.
+
+    Attributes:
+      key: Name of the block, unique within its target.
+      kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or the label of an irrep such
+        as ``"2+"`` for real spherical components.
+      properties: Number of copies.
+
+    Example:
+      >>> from symjax.models.pet import Block
+      >>> Block("2+", "2+", properties=4).shape
+      (5, 4)
+    """
+
+    key: str
+    kind: str = "scalar"
+    properties: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, str) or not self.key:
+            raise ModelError("key", self.key, "is no name", "Pass a non-empty string")
+        if not _is_integer(self.properties, 1):
+            raise ModelError(
+                "properties", self.properties, "is not a count", "Pass 1 or more"
+            )
+        _ = self.representation
+
+    @property
+    def representation(self) -> Representation:
+        """How the block transforms; with channels if there are several copies."""
+        known = {"scalar": SCALAR, "vector": VECTOR, "matrix": MATRIX}
+        if self.kind in known:
+            base = known[self.kind]
+        else:
+            try:
+                irrep = Irrep.parse(self.kind)
+            except ValueError as error:
+                raise ModelError(
+                    "kind",
+                    self.kind,
+                    "is not a kind of target",
+                    "Use 'scalar', 'vector', 'matrix', or an irrep such as '2+'",
+                ) from error
+            base = spherical(irrep.degree, irrep.sigma)
+        return dataclasses.replace(base, has_channels=self.properties > 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the block for one atom or structure: components, properties."""
+        return (*self.representation.shape, self.properties)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a pair of heads predicts.
+
+    Attributes:
+      name: Name of the target.
+      unit: Its unit.
+      per_atom: True for a property of atoms; otherwise atomic predictions are summed.
+      blocks: One block for Cartesian targets, one for each irrep for spherical ones.
+
+    Example:
+      >>> from symjax.models.pet import Target
+      >>> Target("energy", "eV").blocks[0].kind
+      'scalar'
+    """
+
+    name: str
+    unit: str = ""
+    per_atom: bool = False
+    blocks: tuple[Block, ...] = (Block("scalar"),)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or "/" in self.name:
+            raise ModelError(
+                "target", self.name, "is no name of a target", "Use a name without '/'"
+            )
+        keys = [block.key for block in self.blocks]
+        if not keys or len(set(keys)) != len(keys):
+            raise ModelError(
+                f"targets[{self.name!r}].blocks",
+                keys,
+                "needs at least one block, and distinct keys",
+                "Give every block its own key",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class PETConfig:
+    """Hyperparameters of PET, under metatrain's names.
+
+    Attributes:
+      species: Atomic numbers that the model knows, ascending.
+      targets: What the model predicts.
+      cutoff: Radius of the neighbor list, in angstrom.
+      cutoff_function: ``"Bump"`` or ``"Cosine"``.
+      cutoff_width: Width of the smooth end of the cutoff, in angstrom.
+      num_neighbors_adaptive: Target number of neighbors of the adaptive cutoff;
+        None for a fixed cutoff.
+      adaptive_cutoff_method: ``"solver"`` or ``"grid"``.
+      cutoff_width_adaptive: Width of the taper in the count of neighbors, angstrom.
+      d_pet: Width of the edge features.
+      d_node: Width of the node features.
+      d_head: Width of the heads.
+      d_feedforward: Hidden width of the transformer's MLPs.
+      num_heads: Attention heads; divides ``d_pet``.
+      num_attention_layers: Attention layers in each GNN layer.
+      num_gnn_layers: GNN layers.
+      normalization: ``"RMSNorm"`` or ``"LayerNorm"``.
+      activation: ``"SwiGLU"`` or ``"SiLU"``.
+      attention_temperature: Divides the attention scores.
+      transformer_type: ``"PreLN"`` or ``"PostLN"``.
+      featurizer_type: ``"feedforward"`` or ``"residual"``.
+      system_conditioning: Whether total charge and spin enter.
+      max_charge: Largest absolute charge, in elementary charges.
+      max_spin_multiplicity: Largest 2S+1.
+      zbl: Whether the screened nuclear repulsion is added to energies.
+
+    Raises:
+      ModelError: A field has an impossible value.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> PETConfig(species=(1, 6, 8)).num_readout_layers
+      1
+    """
+
+    species: tuple[int, ...]
+    targets: tuple[Target, ...] = (Target("energy", "eV"),)
+    cutoff: float = 4.5
+    cutoff_function: str = "Bump"
+    cutoff_width: float = 0.5
+    num_neighbors_adaptive: float | None = None
+    adaptive_cutoff_method: str = "solver"
+    cutoff_width_adaptive: float = 1.0
+    d_pet: int = 128
+    d_node: int = 256
+    d_head: int = 128
+    d_feedforward: int = 256
+    num_heads: int = 8
+    num_attention_layers: int = 2
+    num_gnn_layers: int = 2
+    normalization: str = "RMSNorm"
+    activation: str = "SwiGLU"
+    attention_temperature: float = 1.0
+    transformer_type: str = "PreLN"
+    featurizer_type: str = "feedforward"
+    system_conditioning: bool = False
+    max_charge: int = 10
+    max_spin_multiplicity: int = 10
+    zbl: bool = False
+
+    def __post_init__(self) -> None:
+        for field in _POSITIVE_INTEGERS:
+            if not _is_integer(getattr(self, field), 1):
+                raise _impossible(self, field, "is not a positive integer")
+        if not _is_integer(self.max_charge, 0):
+            raise _impossible(self, "max_charge", "is not a non-negative integer")
+        for field in _POSITIVE_NUMBERS:
+            if not _is_positive(getattr(self, field)):
+                raise _impossible(self, field, "is not a positive number")
+        adaptive = self.num_neighbors_adaptive
+        if adaptive is not None and not _is_positive(adaptive):
+            raise _impossible(self, "num_neighbors_adaptive", "is not positive")
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise ModelError(
+                    field,
+                    getattr(self, field),
+                    "is not a variant of PET",
+                    f"Use one of {', '.join(choices)}",
+                )
+        for field in ("system_conditioning", "zbl"):
+            if not isinstance(getattr(self, field), bool):
+                raise _impossible(self, field, "is neither true nor false")
+        if self.d_pet % self.num_heads:
+            raise ModelError(
+                "num_heads",
+                self.num_heads,
+                f"does not divide d_pet={self.d_pet}",
+                "Choose d_pet as a multiple of num_heads",
+            )
+        known = all(_is_integer(z, 1) and z < len(chemical_symbols) for z in self.species)
+        if not self.species or not known or list(self.species) != sorted(set(self.species)):
+            raise ModelError(
+                "species",
+                self.species,
+                "is not an ascending list of atomic numbers",
+                "Pass for instance (1, 6, 8)",
+            )
+        names = [target.name for target in self.targets]
+        if len(set(names)) != len(names):
+            raise ModelError(
+                "targets", names, "two targets share a name", "Rename one of them"
+            )
+
+    @property
+    def num_readout_layers(self) -> int:
+        """GNN layers that the heads read: the last, or all for ``"residual"``."""
+        return 1 if self.featurizer_type == "feedforward" else self.num_gnn_layers
+
+    def target(self, name: str) -> Target:
+        """The target of a name.
+
+        Args:
+          name: Its name.
+
+        Returns:
+          The target.
+
+        Raises:
+          ModelError: There is none.
+        """
+        for target in self.targets:
+            if target.name == name:
+                return target
+        raise ModelError(
+            "target",
+            name,
+            "the model has no such target",
+            f"Use one of {', '.join(target.name for target in self.targets)}",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as JSON-serialisable data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "PETConfig":
+        """Inverse of :meth:`to_json`.
+
+        Args:
+          data: What ``to_json`` returned, possibly read from a file.
+
+        Returns:
+          The configuration.
+
+        Raises:
+          ModelError: A field is missing, unknown or impossible.
+        """
+        if not isinstance(data, Mapping):
+            raise ModelError("config", data, "is not an object", "Use a file of symjax")
+        fields = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - fields)
+        if unknown or "species" not in data:
+            raise ModelError(
+                "config",
+                unknown or sorted(data),
+                "has unknown hyperparameters" if unknown else "has no 'species'",
+                f"Known hyperparameters: {', '.join(sorted(fields))}",
+            )
+        values = dict(data)
+        try:
+            values["species"] = tuple(values["species"])
+            if "targets" in values:
+                values["targets"] = tuple(
+                    Target(
+                        **{
+                            **target,
+                            "blocks": tuple(Block(**block) for block in target["blocks"]),
+                        }
+                    )
+                    for target in values["targets"]
+                )
+            return cls(**values)
+        except (TypeError, KeyError) as error:
+            raise ModelError(
+                "config", error, "is not a configuration of PET", "Use a file of symjax"
+            ) from error
+
+
+def _is_integer(value: object, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _is_positive(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
+
+
+def _impossible(config: PETConfig, field: str, problem: str) -> ModelError:
+    default = PETConfig.__dataclass_fields__[field].default
+    return ModelError(
+        field, getattr(config, field), problem, f"Use for instance {default}"
+    )

@@ -1,0 +1,205 @@
+"""Cutoff functions and adaptive cutoffs: everything in PET that reads distances only.
+
+Formulas are those of PET as trained with metatrain, margins and clamps included, so
+that checkpoints keep their numbers.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax.models.pet.config import PETConfig
+
+# The bump is flat to rounding this close to its ends, where cot diverges.
+_MARGIN = 1e-6
+# Below these the count of neighbors says nothing about a cutoff.
+_SMALLEST_PROBE = 0.5
+_SMALLEST_FRACTION = 1 / 16
+_NEWTON_STEPS = 10
+_SMALLEST_SLOPE = 1e-6
+
+
+def bump(
+    distances: Float[Array, "..."], cutoff: Float[Array, "..."], width: float
+) -> Float[Array, "..."]:
+    """Smooth cutoff (1 + tanh(cot(pi s))) / 2 with s = (d - cutoff + width) / width.
+
+    All derivatives vanish at both ends, s = 0 (value 1) and s = 1 (value 0).
+
+    Args:
+      distances: In angstrom.
+      cutoff: In angstrom, broadcasts against ``distances``.
+      width: In angstrom.
+
+    Returns:
+      Factors in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pet import bump
+      >>> bump(jnp.array([1.0, 4.25, 5.0]), 4.5, 0.5).round(3).tolist()
+      [1.0, 0.5, 0.0]
+    """
+    s = jnp.clip((distances - (cutoff - width)) / width, _MARGIN, 1 - _MARGIN)
+    return 0.5 * (1 + jnp.tanh(1 / jnp.tan(jnp.pi * s)))
+
+
+def cosine(
+    distances: Float[Array, "..."], cutoff: Float[Array, "..."], width: float
+) -> Float[Array, "..."]:
+    """Smooth cutoff (1 + cos(pi s)) / 2 with s = (d - cutoff + width) / width.
+
+    Args:
+      distances: In angstrom.
+      cutoff: In angstrom, broadcasts against ``distances``.
+      width: In angstrom.
+
+    Returns:
+      Factors in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pet import cosine
+      >>> cosine(jnp.array([1.0, 4.25, 5.0]), 4.5, 0.5).round(3).tolist()
+      [1.0, 0.5, 0.0]
+    """
+    s = jnp.clip((distances - (cutoff - width)) / width, 0.0, 1.0)
+    return 0.5 * (1 + jnp.cos(jnp.pi * s))
+
+
+def _count(
+    radius: Float[Array, "atoms"],
+    distances: Float[Array, "atoms neighbors"],
+    mask: Bool[Array, "atoms neighbors"],
+    config: PETConfig,
+) -> Float[Array, "atoms"]:
+    """Smooth number of neighbors within a radius, plus a cubic baseline."""
+    assert config.num_neighbors_adaptive is not None
+    inside = bump(distances, radius[:, None], config.cutoff_width_adaptive)
+    count = jnp.sum(jnp.where(mask, inside, 0), axis=1)
+    return count + config.num_neighbors_adaptive * (radius / config.cutoff) ** 3
+
+
+def _solve(
+    distances: Float[Array, "atoms neighbors"],
+    mask: Bool[Array, "atoms neighbors"],
+    config: PETConfig,
+) -> Float[Array, "atoms"]:
+    """Radius at which the count reaches its target: Newton within a bracket."""
+    target = config.num_neighbors_adaptive
+    assert target is not None
+    width = config.cutoff_width_adaptive
+    fixed = jax.lax.stop_gradient(distances)
+
+    def count_and_slope(
+        radius: Float[Array, "atoms"],
+    ) -> tuple[Float[Array, "atoms"], Float[Array, "atoms"]]:
+        s = (fixed - (radius[:, None] - width)) / width
+        active = (s > 0) & (s < 1)
+        phase = jnp.pi * jnp.clip(s, _MARGIN, 1 - _MARGIN)
+        wave = jnp.tanh(jnp.cos(phase) / jnp.sin(phase))
+        inside = jnp.where(active, 0.5 * (1 + wave), (s <= 0).astype(s.dtype))
+        slope = 0.5 * jnp.pi / width * (1 - wave**2) / jnp.sin(phase) ** 2
+        x = radius / config.cutoff
+        return (
+            jnp.sum(jnp.where(mask, inside, 0), axis=1) + target * x**3,
+            jnp.sum(jnp.where(mask & active, slope, 0), axis=1)
+            + 3 * target * x**2 / config.cutoff,
+        )
+
+    def step(
+        _: int, state: tuple[Float[Array, "atoms"], ...]
+    ) -> tuple[Float[Array, "atoms"], ...]:
+        low, high, radius = state
+        count, slope = count_and_slope(radius)
+        below = count <= target
+        low, high = jnp.where(below, radius, low), jnp.where(below, high, radius)
+        newton = radius - (count - target) / jnp.maximum(slope, _SMALLEST_SLOPE)
+        inside = (newton >= low) & (newton <= high)
+        return low, high, jnp.where(inside, newton, 0.5 * (low + high))
+
+    high = jnp.full(distances.shape[:1], config.cutoff, distances.dtype)
+    state = (jnp.zeros_like(high), high, 0.5 * high)
+    _, _, radius = jax.lax.fori_loop(0, _NEWTON_STEPS, step, state)
+    radius = jax.lax.stop_gradient(radius)
+    _, slope = count_and_slope(radius)
+    # One step of the implicit function theorem carries the derivative.
+    residual = _count(radius, distances, mask, config) - target
+    radius = radius - residual / jnp.maximum(slope, _SMALLEST_SLOPE)
+    return jnp.clip(radius, config.cutoff * _SMALLEST_FRACTION, config.cutoff)
+
+
+def _probe(
+    distances: Float[Array, "atoms neighbors"],
+    mask: Bool[Array, "atoms neighbors"],
+    config: PETConfig,
+    atom_mask: Bool[Array, "atoms"],
+) -> Float[Array, "atoms"]:
+    """Average of probe radii, weighted by how close their counts are to the target."""
+    target = config.num_neighbors_adaptive
+    assert target is not None
+    width = config.cutoff_width_adaptive
+    probes = np.arange(_SMALLEST_PROBE, config.cutoff, width / 4)
+    radii = jnp.asarray(probes, distances.dtype)
+    inside = bump(distances[:, None, :], radii[:, None], width)
+    counts = jnp.sum(jnp.where(mask[:, None, :], inside, 0), axis=2)
+    baseline = jnp.linspace(0, 1, len(probes), dtype=distances.dtype) ** 3
+    excess = counts - target + target * baseline
+    if len(probes) == 1:
+        spread = jnp.abs(excess) * 0.5 + 1e-12
+    else:
+        spread = jnp.maximum(jnp.abs(jnp.gradient(excess, axis=1)), 1e-12)
+    logits = -0.5 * (excess / spread) ** 2
+    # The peak of the whole batch is subtracted, as in training; rows far below it
+    # underflow in the same way.
+    weights = jnp.exp(logits - jnp.max(jnp.where(atom_mask[:, None], logits, -jnp.inf)))
+    weights = jnp.where(atom_mask[:, None], weights, 1)
+    return (weights / jnp.sum(weights, axis=1, keepdims=True)) @ radii
+
+
+def cutoff_factors(
+    config: PETConfig,
+    distances: Float[Array, "atoms neighbors"],
+    mask: Bool[Array, "atoms neighbors"],
+    neighbors: Int[Array, "atoms neighbors"],
+    atom_mask: Bool[Array, "atoms"],
+) -> tuple[Float[Array, "atoms neighbors"], Bool[Array, "atoms neighbors"]]:
+    """Cutoff factor of every edge, and which edges the model sees.
+
+    Args:
+      config: The model's hyperparameters.
+      distances: Edge lengths in angstrom; any positive number for padding.
+      mask: True for edges of the graph.
+      neighbors: Index of the neighbor of every edge.
+      atom_mask: True for atoms.
+
+    Returns:
+      Factors (0 for padding), and the mask: with adaptive cutoffs, edges longer than
+      the mean of both atoms' cutoffs are gone.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pet import PETConfig, cutoff_factors
+      >>> factors, mask = cutoff_factors(
+      ...     PETConfig(species=(1,)),
+      ...     jnp.array([[1.0], [1.0]]),
+      ...     jnp.array([[True], [True]]),
+      ...     jnp.array([[1], [0]]),
+      ...     jnp.array([True, True]),
+      ... )
+      >>> factors.tolist()
+      [[1.0], [1.0]]
+    """
+    if config.num_neighbors_adaptive is None:
+        cutoffs = jnp.full_like(distances, config.cutoff)
+    else:
+        if config.adaptive_cutoff_method == "solver":
+            radius = _solve(distances, mask, config)
+        else:
+            radius = _probe(distances, mask, config, atom_mask)
+        cutoffs = (radius[:, None] + radius[neighbors]) / 2
+        mask = mask & (distances <= cutoffs)
+    function = bump if config.cutoff_function == "Bump" else cosine
+    factors = function(distances, cutoffs, config.cutoff_width)
+    return jnp.where(mask, factors, 0), mask

@@ -1,0 +1,592 @@
+"""A PET with its parameters: predictions on graphs, forces and stress, layers by name.
+
+Everything is a pure function of (model or parameters, graph): safe to jit, vmap and
+differentiate.
+"""
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.data.graph import Graph, edge_vectors
+from symjax.errors import ModelError
+from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.cutoff import cutoff_factors
+from symjax.models.pet.modules import FEATURES, PET, PETInputs
+from symjax.so3.irreps import Irrep
+
+# Keeps the derivative of the square root finite; part of PET's definition.
+_EPSILON = 1e-15
+_LISTS = (
+    "gnn_layers",
+    "layers",
+    "node_embedders",
+    "combination_mlps",
+    "gnn_layers_post_mp_node",
+    "gnn_layers_post_mp_edge",
+    "node_backbone",
+    "edge_backbone",
+    "node_heads",
+    "edge_heads",
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PETModel:
+    """A trained (or fresh) PET.
+
+    Attributes:
+      name: Name for reports.
+      config: Hyperparameters and targets.
+      parameters: Pytree with ``"network"`` (Flax parameters), and for every target
+        and block ``"scale"`` and ``"baseline"``, of shape ``(species, properties)``:
+        an atom's prediction is ``scale * raw + baseline``, the baseline only for
+        invariants.
+      card: Where the model comes from and how well it does; JSON-serialisable.
+    """
+
+    name: str
+    config: PETConfig
+    parameters: dict[str, Any]
+    card: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def is_invariant(block: Block) -> bool:
+    """Whether a block is a proper scalar, to which a baseline can be added."""
+    return block.representation.irreps == (Irrep(0, 1),)
+
+
+def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
+    """A PET with random parameters, unit scales and zero baselines.
+
+    Args:
+      config: Hyperparameters and targets.
+      key: Random key.
+      name: Name for reports.
+
+    Returns:
+      The model, in float32.
+
+    Example:
+      >>> import jax
+      >>> from symjax.models.pet import PETConfig, init_pet
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2)
+      >>> model = init_pet(config, jax.random.key(0))
+      >>> sorted(model.parameters)
+      ['baseline', 'network', 'scale']
+    """
+    integer, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+    inputs = PETInputs(
+        vectors=jnp.zeros((1, 1, 3), jnp.float32),
+        distances=jnp.ones((1, 1), jnp.float32),
+        cutoff_factors=jnp.ones((1, 1), jnp.float32),
+        edge_mask=mask,
+        reverse=integer,
+        centers=integer[0],
+        neighbors=integer,
+        structure=integer[0],
+        charge=integer[0],
+        spin_multiplicity=integer[0] + 1,
+    )
+    network = jax.jit(PET(config).init)(key, inputs)["params"]
+    # With x64 enabled, initialisers would draw float64.
+    network = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), network)
+    species = len(config.species)
+
+    def constant(value: float, invariant_only: bool) -> dict[str, Any]:
+        return {
+            target.name: {
+                block.key: np.full((species, block.properties), value, np.float32)
+                for block in target.blocks
+                if is_invariant(block) or not invariant_only
+            }
+            for target in config.targets
+        }
+
+    parameters = {
+        "network": network,
+        "scale": constant(1.0, False),
+        "baseline": constant(0.0, True),
+    }
+    return PETModel(name, config, parameters)
+
+
+def cast_parameters(parameters: Any, dtype: Any) -> Any:
+    """Casts all parameters; baselines and scales too.
+
+    Args:
+      parameters: Pytree of arrays.
+      dtype: ``float32`` or ``float64``.
+
+    Returns:
+      The same pytree, of JAX arrays of that dtype.
+
+    Raises:
+      ModelError: float64 was asked for while JAX has it disabled.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.models.pet import cast_parameters
+      >>> cast_parameters({"a": np.ones(2)}, "float32")["a"].dtype
+      dtype('float32')
+    """
+    dtype = np.dtype(dtype)
+    if dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise ModelError(
+            "dtype",
+            str(dtype),
+            "JAX computes in float32 unless told otherwise",
+            'Call jax.config.update("jax_enable_x64", True) first, or use float32',
+        )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
+
+
+def _lengths(graph: Graph, vectors: Float[Array, "a n 3"]) -> Float[Array, "a n"]:
+    """Edge lengths; 1 for padding, whose derivative is finite."""
+    squared = jnp.sum(vectors**2, axis=-1)
+    return jnp.sqrt(jnp.where(jnp.asarray(graph.edge_mask), squared, 1))
+
+
+def _token_distance(lengths: Float[Array, "a n"]) -> Float[Array, "a n"]:
+    return jnp.sqrt(lengths**2 + _EPSILON)
+
+
+def _species_index(config: PETConfig, species: Array) -> Array:
+    table = np.zeros(max(config.species) + 1, np.int32)
+    table[list(config.species)] = np.arange(len(config.species))
+    # Padding has atomic number 0 and reads the first species, behind its mask.
+    return jnp.asarray(table)[species]
+
+
+def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
+    """What the network reads from a graph.
+
+    Args:
+      config: The model's hyperparameters; its species must include the graph's
+        (``build_graph(..., known_species=config.species)`` checks that).
+      graph: Structures with their neighbor lists at ``config.cutoff``.
+
+    Returns:
+      The inputs, differentiable with respect to positions and cells.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PETConfig, pet_inputs
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> pet_inputs(PETConfig(species=(1, 8)), graph).distances.shape
+      (3, 2)
+    """
+    vectors = edge_vectors(graph)
+    lengths = _lengths(graph, vectors)
+    mask, atoms = jnp.asarray(graph.edge_mask), jnp.asarray(graph.atom_mask)
+    neighbors = jnp.asarray(graph.neighbors)
+    factors, seen = cutoff_factors(config, lengths, mask, neighbors, atoms)
+    centers = _species_index(config, jnp.asarray(graph.species))
+    return PETInputs(
+        vectors=vectors,
+        distances=_token_distance(lengths),
+        cutoff_factors=factors,
+        edge_mask=seen,
+        reverse=jnp.asarray(graph.reverse),
+        centers=centers,
+        neighbors=centers[neighbors],
+        structure=jnp.asarray(graph.structure),
+        charge=jnp.asarray(graph.charge),
+        spin_multiplicity=jnp.asarray(graph.spin_multiplicity),
+    )
+
+
+def _finish(
+    target: Target,
+    block: Block,
+    parameters: Any,
+    raw: Float[Array, "atoms *block"],
+    graph: Graph,
+    centers: Array,
+    baseline: bool,
+) -> Float[Array, "samples *block"]:
+    """Scales atomic predictions, adds the baseline, and sums over structures."""
+    components = len(block.shape) - 1
+    scale = parameters["scale"][target.name][block.key][centers]
+    values = raw * scale.reshape(-1, *(1,) * components, block.properties)
+    if baseline and is_invariant(block):
+        offset = parameters["baseline"][target.name][block.key][centers]
+        values = values + offset.reshape(values.shape)
+    structure = jnp.asarray(graph.structure)
+    if target.name == "non_conservative_stress":
+        # metatrain's convention: symmetric, over the volume, 0 without a cell.
+        volume = jnp.abs(jnp.linalg.det(graph.cells))[structure]
+        inverse = jnp.where(volume > 0, 1 / jnp.where(volume > 0, volume, 1), 0)
+        values = values * inverse.reshape(-1, *(1,) * len(block.shape))
+        values = 0.5 * (values + jnp.swapaxes(values, 1, 2))
+    mask = jnp.asarray(graph.atom_mask).reshape(-1, *(1,) * len(block.shape))
+    values = jnp.where(mask, values, 0)
+    if not target.per_atom:
+        values = jax.ops.segment_sum(values, structure, num_segments=len(graph.cells))
+    return values[..., 0] if block.properties == 1 else values
+
+
+def output_name(target: Target, block: Block) -> str:
+    """Name of a block's output: the target's, with the key where there are several."""
+    return target.name if len(target.blocks) == 1 else f"{target.name}/{block.key}"
+
+
+def outputs_from_inputs(
+    config: PETConfig,
+    parameters: Any,
+    graph: Graph,
+    inputs: PETInputs,
+    *,
+    targets: tuple[str, ...] | None = None,
+    layers: tuple[str, ...] = (),
+    baseline: bool = True,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Targets and features of layers, from the inputs of the network.
+
+    Args:
+      config: Hyperparameters and targets.
+      parameters: As in :class:`PETModel`.
+      graph: The graph; only its masks and structures are read.
+      inputs: From :func:`pet_inputs`, possibly with rotated vectors.
+      targets: Names of the targets; all by default.
+      layers: Names of layers whose features are returned as well.
+      baseline: Whether each species' constant is added.
+
+    Returns:
+      Outputs by name, of shape ``(structures, ...)`` or ``(atoms, ...)``, and
+      features by layer, of shape ``(atoms, ...)`` or ``(atoms, neighbors, ...)``.
+    """
+    raw, state = PET(config).apply(
+        {"params": parameters["network"]}, inputs, mutable=[FEATURES] if layers else []
+    )
+    outputs = {}
+    for target in config.targets:
+        if targets is not None and target.name not in targets:
+            continue
+        for block in target.blocks:
+            outputs[output_name(target, block)] = _finish(
+                target,
+                block,
+                parameters,
+                raw[target.name][block.key],
+                graph,
+                inputs.centers,
+                baseline,
+            )
+    features = _named_features(config, state.get(FEATURES, {})) if layers else {}
+    return outputs, {name: features[name] for name in layers}
+
+
+def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:
+    """Sown features under metatrain's module paths."""
+    named = {}
+    for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        # Each sown entry is a tuple of one; its index ends the path.
+        parts = [str(entry.key) for entry in path[:-1]]
+        words = []
+        for part in parts:
+            match = re.fullmatch(r"(.*)_(\d+)", part)
+            if match and match[1] == "targets":
+                name = config.targets[int(match[2])].name
+                continue
+            if match and match[1] in _LISTS:
+                kind = match[1]
+                inner = [name] if kind in ("node_heads", "edge_heads") else []
+                words += [kind, *inner, match[2]]
+            elif part in ("node", "edge"):
+                words[-1] += f"_{part}"
+            elif part != "out":
+                words.append(part)
+        named[".".join(words)] = value
+    return named
+
+
+def layer_names(config: PETConfig) -> tuple[str, ...]:
+    """Names of all layers whose features can be measured, in the order of the network.
+
+    They are metatrain's module paths, so that results can be laid side by side;
+    ``_node`` and ``_edge`` tell the outputs of modules that return both.
+
+    Args:
+      config: Hyperparameters and targets.
+
+    Returns:
+      The names.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig, layer_names
+      >>> names = layer_names(PETConfig(species=(1,), num_gnn_layers=1))
+      >>> names[4:6]
+      ('gnn_layers.0.trans.layers.0_node', 'gnn_layers.0.trans.layers.0_edge')
+    """
+    names = ["node_embedders.0", "edge_embedder"]
+    residual = config.featurizer_type == "residual"
+    for index in range(config.num_gnn_layers):
+        layer = f"gnn_layers.{index}"
+        if residual and index:
+            names.append(f"node_embedders.{index}")
+        names.append(f"{layer}.edge_embedder")
+        if index:
+            names.append(f"{layer}.neighbor_embedder")
+        names.append(f"{layer}.compress")
+        for attention in range(config.num_attention_layers):
+            names += [
+                f"{layer}.trans.layers.{attention}_{kind}" for kind in ("node", "edge")
+            ]
+        if not residual:
+            names.append(f"combination_mlps.{index}")
+            names += [f"gnn_layers_post_mp_{kind}.{index}" for kind in ("node", "edge")]
+    for index in range(config.num_readout_layers):
+        names += [f"{kind}_backbone.{index}" for kind in ("node", "edge")]
+    for target in config.targets:
+        for index in range(config.num_readout_layers):
+            names += [f"{kind}_heads.{target.name}.{index}" for kind in ("node", "edge")]
+    return tuple(names)
+
+
+def distinct_layers(config: PETConfig) -> tuple[str, ...]:
+    """Layers whose features depend on the orientation, each set of numbers once.
+
+    Left out are the embeddings of species, which are invariant by construction, and
+    names that repeat another layer's features.
+
+    Args:
+      config: Hyperparameters and targets.
+
+    Returns:
+      Names, in the order of the network.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig, distinct_layers
+      >>> len(distinct_layers(PETConfig(species=(1,), num_gnn_layers=1)))
+      10
+    """
+    repeats = ("node_backbone", "edge_backbone", "gnn_layers_post_mp_node")
+    if config.system_conditioning and config.featurizer_type == "feedforward":
+        # The conditioning is added after the last attention layer.
+        repeats = ("node_backbone", "edge_backbone")
+    elif config.system_conditioning:
+        repeats = ("edge_backbone",)
+    constant = ("node_embedders", "edge_embedder")
+    return tuple(
+        name
+        for name in layer_names(config)
+        if not name.startswith((*constant, *repeats))
+        and not name.endswith("neighbor_embedder")
+    )
+
+
+def is_edge_layer(name: str) -> bool:
+    """Whether a layer has features of edges; otherwise they are of nodes."""
+    return name.endswith(("_edge", "compress", "neighbor_embedder", "edge_embedder")) or (
+        name.startswith(("edge_", "combination_mlps", "gnn_layers_post_mp_edge"))
+    )
+
+
+def conservative(
+    config: PETConfig,
+    parameters: Any,
+    graph: Graph,
+    vectors: Float[Array, "atoms neighbors 3"],
+    *,
+    targets: tuple[str, ...] | None = None,
+    layers: tuple[str, ...] = (),
+    energy: str = "energy",
+    baseline: bool = True,
+    stress: bool = False,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Targets, and forces and stress as derivatives of the energy.
+
+    The network sees the edge vectors, and functions of their lengths that do not
+    change under rotations. Both paths of the chain rule are followed; the lengths are
+    taken from the graph, so that under a ``vmap`` over rotated ``vectors`` all that
+    depends on lengths alone is computed once.
+
+    Args:
+      config: Hyperparameters and targets.
+      parameters: As in :class:`PETModel`.
+      graph: The graph, unrotated.
+      vectors: Its edge vectors, possibly rotated, in angstrom.
+      targets: Names of the targets to return; all by default.
+      layers: Names of layers whose features are returned as well.
+      energy: Name of the target that is differentiated.
+      baseline: Whether each species' constant is added.
+      stress: Whether the stress is computed.
+
+    Returns:
+      Outputs with ``"forces"`` (atoms, 3) in unit of energy per angstrom and, if
+      asked for, ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom,
+      the derivative with respect to strain over the volume, not symmetrised; and
+      features by layer.
+    """
+    inputs = pet_inputs(config, graph)
+    mask, neighbors = jnp.asarray(graph.edge_mask), jnp.asarray(graph.neighbors)
+    atoms = jnp.asarray(graph.atom_mask)
+    lengths = _lengths(graph, edge_vectors(graph))
+
+    def invariants(lengths: Float[Array, "a n"]) -> tuple[Array, Array]:
+        factors, _ = cutoff_factors(config, lengths, mask, neighbors, atoms)
+        return _token_distance(lengths), factors
+
+    (distances, factors), pullback = jax.vjp(invariants, lengths)
+
+    def total(
+        vectors: Array, distances: Array, factors: Array
+    ) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
+        moved = inputs.replace(  # type: ignore[attr-defined]
+            vectors=vectors, distances=distances, cutoff_factors=factors
+        )
+        wanted = None if targets is None else (*targets, energy)
+        both = outputs_from_inputs(
+            config,
+            parameters,
+            graph,
+            moved,
+            targets=wanted,
+            layers=layers,
+            baseline=baseline,
+        )
+        return jnp.sum(both[0][energy]), both
+
+    gradients, (outputs, features) = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(
+        vectors, distances, factors
+    )
+    direct, *along = gradients
+    (slope,) = pullback(tuple(along))
+    edge = direct + (slope / lengths)[..., None] * vectors
+    edge = jnp.where(mask[..., None], edge, 0)
+    # dE/dr_i collects minus the edges that leave i and plus those that arrive: the
+    # reverses of those that leave.
+    arriving = edge.reshape(-1, 3)[jnp.asarray(graph.reverse)]
+    outputs = dict(outputs)
+    if targets is not None and energy not in targets:
+        del outputs[energy]
+    outputs["forces"] = jnp.sum(
+        jnp.where(mask[..., None], edge - arriving, 0), axis=1
+    )
+    if stress:
+        virial = jnp.einsum("anx,any->axy", vectors, edge, precision="highest")
+        virial = jax.ops.segment_sum(
+            virial, jnp.asarray(graph.structure), num_segments=len(graph.cells)
+        )
+        volume = jnp.abs(jnp.linalg.det(jnp.asarray(graph.cells)))[:, None, None]
+        outputs["stress"] = jnp.where(volume > 0, virial / jnp.where(volume > 0, volume, 1), 0)
+    return outputs, features
+
+
+def predict(
+    model: PETModel,
+    graph: Graph,
+    *,
+    forces: bool = False,
+    stress: bool = False,
+    layers: tuple[str, ...] = (),
+    energy: str = "energy",
+) -> dict[str, Array]:
+    """Predictions of a model on a graph.
+
+    The dtype is that of the graph's positions. Jit it over the graph for repeated
+    use: ``jax.jit(functools.partial(predict, model))``.
+
+    Args:
+      model: The model.
+      graph: Structures with their neighbor lists at the model's cutoff.
+      forces: Whether to return ``"forces"``, minus the gradient of the energy.
+      stress: Whether to return ``"stress"``.
+      layers: Names of layers whose features are returned, see :func:`layer_names`.
+      energy: Name of the energy target.
+
+    Returns:
+      Arrays by name: outputs of shape ``(structures, ...)``, or ``(atoms, ...)`` for
+      targets per atom, and features.
+
+    Raises:
+      ModelError: The model has no such target or layer, or ``energy`` is no energy.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PETConfig, init_pet, predict
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2)
+      >>> model = init_pet(config, jax.random.key(0))
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> predict(model, graph, forces=True)["forces"].shape
+      (3, 3)
+    """
+    check_layers(model.config, layers)
+    dtype = jnp.asarray(graph.positions).dtype
+    parameters = cast_parameters(model.parameters, dtype)
+    if forces or stress:
+        check_energy(model.config, energy)
+        outputs, features = conservative(
+            model.config,
+            parameters,
+            graph,
+            edge_vectors(graph),
+            layers=layers,
+            energy=energy,
+            stress=stress,
+        )
+        if not forces:
+            del outputs["forces"]
+    else:
+        outputs, features = outputs_from_inputs(
+            model.config,
+            parameters,
+            graph,
+            pet_inputs(model.config, graph),
+            layers=layers,
+        )
+    return {**outputs, **features}
+
+
+def check_energy(config: PETConfig, name: str) -> None:
+    """Raises unless a target can be differentiated into forces.
+
+    Args:
+      config: Hyperparameters and targets.
+      name: Name of the target.
+
+    Raises:
+      ModelError: There is no such target, or it is not one number per structure.
+    """
+    target = config.target(name)
+    block = target.blocks[0]
+    single = len(target.blocks) == 1 and block.properties == 1
+    if not (single and is_invariant(block)) or target.per_atom:
+        raise ModelError(
+            "energy",
+            name,
+            "forces are derivatives of one scalar per structure",
+            "Name a scalar target that is a sum over atoms",
+        )
+
+
+def check_layers(config: PETConfig, layers: tuple[str, ...]) -> None:
+    """Raises unless all layers exist.
+
+    Args:
+      config: Hyperparameters and targets.
+      layers: Names of layers.
+
+    Raises:
+      ModelError: One does not exist.
+    """
+    known = layer_names(config)
+    for name in layers:
+        if name not in known:
+            raise ModelError(
+                "layers",
+                name,
+                "the model has no such layer",
+                f"Use names from {', '.join(known)}",
+            )

@@ -1,0 +1,448 @@
+"""The layers of PET as Flax Linen modules.
+
+Submodules have metatrain's names (``gnn_layers_0/trans/layers_1`` is
+``gnn_layers.0.trans.layers.1`` there). Arrays are padded: atoms by neighbors by
+features. Features are sown into the collection ``features``; unless that collection
+is mutable, sowing costs nothing.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax.models.pet.config import PETConfig, Target
+
+FEATURES = "features"
+# A neighbor at its cutoff keeps this share of attention, so that the logarithm of its
+# factor exists (metatrain's epsilon).
+_SMALLEST_FACTOR = 1e-15
+
+
+@flax.struct.dataclass
+class PETInputs:
+    """What the network reads.
+
+    Only ``vectors`` change under rotations. A ``vmap`` over rotations that maps
+    ``vectors`` alone computes everything that reads only the other fields once.
+
+    Attributes:
+      vectors: Edge vectors in angstrom, 0 for padding.
+      distances: Edge lengths as the tokens see them, in angstrom.
+      cutoff_factors: Cutoff factors, 0 for padding.
+      edge_mask: True for edges.
+      reverse: Flat slot of the reverse edge; the edge's own slot for padding.
+      centers: Index of each atom's species in the model's list.
+      neighbors: Index of each neighbor's species.
+      structure: Structure of each atom.
+      charge: Total charge of each structure, in elementary charges.
+      spin_multiplicity: 2S+1 of each structure.
+    """
+
+    vectors: Float[Array, "atoms neighbors 3"]
+    distances: Float[Array, "atoms neighbors"]
+    cutoff_factors: Float[Array, "atoms neighbors"]
+    edge_mask: Bool[Array, "atoms neighbors"]
+    reverse: Int[Array, "atoms neighbors"]
+    centers: Int[Array, "atoms"]
+    neighbors: Int[Array, "atoms neighbors"]
+    structure: Int[Array, "atoms"]
+    charge: Int[Array, "structures"]
+    spin_multiplicity: Int[Array, "structures"]
+
+
+class Affine(nn.Module):
+    """Kernel and bias of a linear layer, for callers that fuse products."""
+
+    inputs: int
+    outputs: int
+
+    @nn.compact
+    def __call__(
+        self,
+    ) -> tuple[Float[Array, "inputs outputs"], Float[Array, "outputs"]]:
+        """Returns the kernel and the bias."""
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (self.inputs, self.outputs)
+        )
+        return kernel, self.param("bias", nn.initializers.zeros, (self.outputs,))
+
+
+class Table(nn.Module):
+    """A table with one row of features for each species."""
+
+    rows: int
+    features: int
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "rows features"]:
+        """Returns the table."""
+        return self.param(
+            "embedding", nn.initializers.normal(1.0), (self.rows, self.features)
+        )
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * scale, epsilon being that of x's dtype."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
+        """Normalises the last axis."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        square = jnp.mean(x * x, axis=-1, keepdims=True)
+        return x * jax.lax.rsqrt(square + jnp.finfo(x.dtype).eps) * scale
+
+
+def _norm(kind: str, name: str) -> Callable[[Array], Array]:
+    if kind == "RMSNorm":
+        return RMSNorm(name=name)
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers; SwiGLU gates its values with a sigmoid."""
+
+    width: int
+    activation: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
+        """Applies the layers to the last axis."""
+        if self.activation == "SwiGLU":
+            value, gate = jnp.split(nn.Dense(2 * self.width, name="w_in")(x), 2, axis=-1)
+            hidden = value * jax.nn.sigmoid(gate)
+        else:
+            hidden = jax.nn.silu(nn.Dense(self.width, name="w_in")(x))
+        return nn.Dense(x.shape[-1], name="w_out")(hidden)
+
+
+class SiluMLP(nn.Module):
+    """Linear, SiLU, linear, named as the entries of a sequence."""
+
+    hidden: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
+        """Applies the layers to the last axis."""
+        hidden = jax.nn.silu(nn.Dense(self.hidden, name="0")(x))
+        return nn.Dense(self.outputs, name="2")(hidden)
+
+
+class Head(nn.Module):
+    """Linear, SiLU, linear, SiLU: the features of the last layer of a target."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... features"]:
+        """Applies the layers to the last axis."""
+        hidden = jax.nn.silu(nn.Dense(self.features, name="0")(x))
+        out = jax.nn.silu(nn.Dense(self.features, name="2")(hidden))
+        self.sow(FEATURES, "out", out)
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose weights are multiplied by the cutoff factors."""
+
+    num_heads: int
+    temperature: float
+
+    @nn.compact
+    def __call__(
+        self, tokens: Float[Array, "atoms tokens features"], bias: Float[Array, "..."]
+    ) -> Float[Array, "atoms tokens features"]:
+        """Attention among the tokens of each atom; ``bias`` is added to the scores."""
+        atoms, length, features = tokens.shape
+        size = features // self.num_heads
+        projected = nn.Dense(3 * features, name="input_linear")(tokens)
+        projected = projected.reshape(atoms, length, 3, self.num_heads, size)
+        query, key, value = (projected[:, :, part] for part in range(3))
+        query = query * (1 / (size**0.5 * self.temperature))
+        scores = jnp.einsum("aqhs,akhs->ahqk", query, key)
+        weights = jax.nn.softmax(scores + bias[:, None, None, :], axis=-1)
+        out = jnp.einsum("ahqk,akhs->aqhs", weights, value)
+        return nn.Dense(features, name="output_linear")(out.reshape(tokens.shape))
+
+
+class TransformerLayer(nn.Module):
+    """Attention and MLPs on one node token and the edge tokens of each atom."""
+
+    config: PETConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        node: Float[Array, "atoms 1 d_node"],
+        edges: Float[Array, "atoms neighbors d_pet"],
+        bias: Float[Array, "atoms tokens"],
+    ) -> tuple[Float[Array, "atoms 1 d_node"], Float[Array, "atoms neighbors d_pet"]]:
+        """Returns the new node and edge features."""
+        config = self.config
+        expanded = config.d_node != config.d_pet
+        attention = Attention(
+            config.num_heads, config.attention_temperature, name="attention"
+        )
+        norm_attention = _norm(config.normalization, "norm_attention")
+        norm_mlp = _norm(config.normalization, "norm_mlp")
+        mlp = FeedForward(config.d_feedforward, config.activation, name="mlp")
+
+        center = (
+            nn.Dense(config.d_pet, name="center_contraction")(node) if expanded else node
+        )
+        tokens = jnp.concatenate([center, edges], axis=1)
+        if config.transformer_type == "PreLN":
+            new = attention(norm_attention(tokens), bias)
+            center, edges = new[:, :1], edges + new[:, 1:]
+            edges = edges + mlp(norm_mlp(edges))
+        else:
+            tokens = norm_attention(tokens + attention(tokens, bias))
+            tokens = norm_mlp(tokens + mlp(tokens))
+            center, edges = tokens[:, :1], tokens[:, 1:]
+        if expanded:
+            # Widths differ, so the residual connection of the node is its own; with
+            # equal widths the node has none in the PreLN variant.
+            center = node + nn.Dense(config.d_node, name="center_expansion")(center)
+            center_mlp = FeedForward(
+                2 * config.d_node, config.activation, name="center_mlp"
+            )
+            norm = _norm(config.normalization, "norm_center_features")
+            center = center + center_mlp(norm(center))
+        self.sow(FEATURES, "node", center[:, 0])
+        self.sow(FEATURES, "edge", edges)
+        return center, edges
+
+
+class Transformer(nn.Module):
+    """A stack of layers."""
+
+    config: PETConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        node: Float[Array, "atoms 1 d_node"],
+        edges: Float[Array, "atoms neighbors d_pet"],
+        bias: Float[Array, "atoms tokens"],
+    ) -> tuple[Float[Array, "atoms 1 d_node"], Float[Array, "atoms neighbors d_pet"]]:
+        """Returns the new node and edge features."""
+        for index in range(self.config.num_attention_layers):
+            layer = TransformerLayer(self.config, name=f"layers_{index}")
+            node, edges = layer(node, edges, bias)
+        return node, edges
+
+
+class CartesianTransformer(nn.Module):
+    """One GNN layer: tokens from geometry, species and messages; then attention."""
+
+    config: PETConfig
+    is_first: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        node: Float[Array, "atoms d_node"],
+        messages: Float[Array, "atoms neighbors d_pet"],
+        inputs: PETInputs,
+    ) -> tuple[Float[Array, "atoms d_node"], Float[Array, "atoms neighbors d_pet"]]:
+        """Returns the new node features and edge messages."""
+        config, width = self.config, self.config.d_pet
+        geometry = jnp.concatenate([inputs.vectors, inputs.distances[..., None]], axis=-1)
+        embed, shift = Affine(4, width, name="edge_embedder")()
+        self.sow(FEATURES, "edge_embedder", geometry @ embed + shift)
+
+        # The first linear map of the concatenated parts is the sum of its blocks. The
+        # block of the geometry is multiplied with its embedding before either meets
+        # an edge, and the species' block becomes a table: a third of the products
+        # remain.
+        parts = 2 if self.is_first else 3
+        compress = SiluMLPParts(parts, width, name="compress")
+        first, bias, second, second_bias = compress()
+        hidden = geometry @ (embed @ first[0]) + (shift @ first[0] + bias)
+        if not self.is_first:
+            table = Table(len(config.species), width, name="neighbor_embedder")()
+            self.sow(FEATURES, "neighbor_embedder", table[inputs.neighbors])
+            hidden = hidden + (table @ first[1])[inputs.neighbors]
+        hidden = hidden + messages @ first[-1]
+        tokens = jax.nn.silu(hidden) @ second + second_bias
+        self.sow(FEATURES, "compress", tokens)
+
+        factors = jnp.maximum(inputs.cutoff_factors, _SMALLEST_FACTOR)
+        scores = jnp.where(inputs.edge_mask, jnp.log(factors), -jnp.inf)
+        scores = jnp.concatenate([jnp.zeros_like(scores[:, :1]), scores], axis=1)
+        out_node, out_edges = Transformer(config, name="trans")(
+            node[:, None, :], tokens, scores
+        )
+        return out_node[:, 0], out_edges
+
+
+class SiluMLPParts(nn.Module):
+    """Weights of a :class:`SiluMLP` on concatenated parts of one width each."""
+
+    parts: int
+    width: int
+
+    @nn.compact
+    def __call__(
+        self,
+    ) -> tuple[
+        Float[Array, "parts width width"],
+        Float[Array, "width"],
+        Float[Array, "width width"],
+        Float[Array, "width"],
+    ]:
+        """Returns the first kernel in blocks, its bias, and the second layer."""
+        first, bias = Affine(self.parts * self.width, self.width, name="0")()
+        second, second_bias = Affine(self.width, self.width, name="2")()
+        blocks = first.reshape(self.parts, self.width, self.width)
+        return blocks, bias, second, second_bias
+
+
+class SystemConditioning(nn.Module):
+    """Embeds total charge and spin multiplicity of each structure."""
+
+    config: PETConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        charge: Int[Array, "structures"],
+        spin_multiplicity: Int[Array, "structures"],
+        structure: Int[Array, "atoms"],
+    ) -> Float[Array, "atoms d_node"]:
+        """Returns what is added to the node features of every atom."""
+        width, largest = self.config.d_node, self.config.max_charge
+        charges = Table(2 * largest + 1, width, name="charge_embedding")()
+        spins = Table(
+            self.config.max_spin_multiplicity, width, name="spin_multiplicity_embedding"
+        )()
+        both = [charges[charge + largest], spins[spin_multiplicity - 1]]
+        hidden = nn.Dense(width, name="project_0")(jnp.concatenate(both, axis=-1))
+        # Zero at first: the conditioning grows from nothing as training goes on.
+        zeros = nn.initializers.zeros
+        gate = nn.Dense(width, kernel_init=zeros, name="project_2")
+        return gate(jax.nn.silu(hidden))[structure]
+
+
+class TargetHeads(nn.Module):
+    """Heads and last layers of one target: predictions of each atom."""
+
+    config: PETConfig
+    target: Target
+
+    @nn.compact
+    def __call__(
+        self,
+        nodes: list[Float[Array, "atoms d_node"]],
+        edges: list[Float[Array, "atoms neighbors d_pet"]],
+        inputs: PETInputs,
+    ) -> dict[str, Float[Array, "atoms *block"]]:
+        """Returns one array for each block, of shape ``(atoms, *block.shape)``."""
+        out = {}
+        weights = inputs.cutoff_factors[..., None]
+        for layer, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
+            node = Head(self.config.d_head, name=f"node_heads_{layer}")(node)
+            edge = Head(self.config.d_head, name=f"edge_heads_{layer}")(edge)
+            # The last layer is linear: sum the features over neighbors, then apply
+            # it once to each atom. Its bias counts every neighbor's weight.
+            summed = jnp.sum(edge * weights, axis=1)
+            total = jnp.sum(weights, axis=1)
+            for number, block in enumerate(self.target.blocks):
+                size = 1
+                for length in block.shape:
+                    size *= length
+                last = f"last_layers_{layer}_{number}"
+                kernel, bias = Affine(self.config.d_head, size, name=f"edge_{last}")()
+                value = nn.Dense(size, name=f"node_{last}")(node)
+                value = value + summed @ kernel + total * bias
+                value = value.reshape(-1, *block.shape)
+                out[block.key] = out[block.key] + value if block.key in out else value
+        return out
+
+
+class PET(nn.Module):
+    """Point Edge Transformer (Pozdnyakov and Ceriotti, NeurIPS 2023).
+
+    A graph neural network whose messages are transformers over the neighborhoods of
+    atoms. Nothing in it is equivariant by construction. The variants are those of
+    metatrain's PET.
+
+    Attributes:
+      config: Hyperparameters and targets.
+    """
+
+    config: PETConfig
+
+    @nn.compact
+    def __call__(
+        self, inputs: PETInputs
+    ) -> dict[str, dict[str, Float[Array, "atoms *block"]]]:
+        """Raw predictions of every atom, by target and block.
+
+        Args:
+          inputs: Geometry and species, see :func:`symjax.models.pet.pet_inputs`.
+
+        Returns:
+          For each target and block an array of shape ``(atoms, *block.shape)``,
+          before scaling and without the baseline of each species. Rows of padding
+          atoms are meaningless.
+        """
+        config = self.config
+        num_species = len(config.species)
+        residual = config.featurizer_type == "residual"
+        condition: Float[Array, "atoms d_node"] | float = 0.0
+        if config.system_conditioning:
+            condition = SystemConditioning(config, name="system_conditioning")(
+                inputs.charge, inputs.spin_multiplicity, inputs.structure
+            )
+        embedders = [
+            Table(num_species, config.d_node, name=f"node_embedders_{index}")
+            for index in range(config.num_readout_layers)
+        ]
+        node = embedders[0]()[inputs.centers]
+        self.sow(FEATURES, "node_embedders_0", node)
+        table = Table(num_species, config.d_pet, name="edge_embedder")()
+        edges = table[inputs.neighbors]
+        self.sow(FEATURES, "edge_embedder", edges)
+
+        nodes_read, edges_read = [], []
+        for index in range(config.num_gnn_layers):
+            layer = CartesianTransformer(config, index == 0, name=f"gnn_layers_{index}")
+            if residual and index:
+                node = embedders[index]()[inputs.centers]
+                self.sow(FEATURES, f"node_embedders_{index}", node)
+            node, out = layer(node, edges, inputs)
+            node = node + condition
+            reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
+            if residual:
+                nodes_read.append(node)
+                edges_read.append(out)
+                edges = 0.5 * (edges + reversed_)
+                continue
+            both = jnp.concatenate([out, reversed_], axis=-1)
+            norm = nn.LayerNorm(
+                epsilon=1e-5, use_fast_variance=False, name=f"combination_norms_{index}"
+            )
+            mlp = SiluMLP(
+                2 * config.d_pet, config.d_pet, name=f"combination_mlps_{index}"
+            )
+            mixed = mlp(norm(both))
+            self.sow(FEATURES, f"combination_mlps_{index}", mixed)
+            edges = edges + out + mixed
+            self.sow(FEATURES, f"gnn_layers_post_mp_node_{index}", node)
+            self.sow(FEATURES, f"gnn_layers_post_mp_edge_{index}", edges)
+        if not residual:
+            nodes_read, edges_read = [node], [edges]
+        for index, (node, edge) in enumerate(zip(nodes_read, edges_read, strict=True)):
+            self.sow(FEATURES, f"node_backbone_{index}", node)
+            self.sow(FEATURES, f"edge_backbone_{index}", edge)
+        return {
+            target.name: TargetHeads(config, target, name=f"targets_{number}")(
+                nodes_read, edges_read, inputs
+            )
+            for number, target in enumerate(config.targets)
+        }

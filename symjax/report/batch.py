@@ -1,0 +1,517 @@
+"""Measures many structures into one report; interruptible and resumable."""
+
+import contextlib
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import numpy as np
+from ase.data import chemical_symbols
+
+import symjax
+from symjax.data import GraphShape, bucket_shape, build_graph, graph_shape
+from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
+from symjax.metrics import LeafMeasurement, Measurement, measure
+from symjax.report import schema
+from symjax.report.folder import REPORT_FILE, Journal, check_folder
+from symjax.report.schema import ReportError, StructureReport
+from symjax.so3.quadrature import quadrature
+
+DTYPES = ("float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure; the same for all structures of a report.
+
+    Attributes:
+      max_degree: Largest degree L of the projected sectors.
+      grid: Degree of the quadrature; None for ``2 * max_degree + 1``.
+      layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
+      dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
+      tolerance: Change of B above which a response counts as not resolved.
+      memory: Budget in bytes for responses and coefficients.
+    """
+
+    max_degree: int = 6
+    grid: int | None = None
+    layers: str = "all"
+    dtype: str = "float32"
+    tolerance: float = 0.05
+    memory: int = 2 * 2**30
+
+    def settings(self) -> schema.Settings:
+        """The settings that a report stores, after checking them.
+
+        Returns:
+          The settings, with the quadrature rule they stand for.
+
+        Raises:
+          ArgumentError: An option has an impossible value.
+          GridError: The grid is too coarse for ``max_degree``.
+
+        Example:
+          >>> from symjax.report import Options
+          >>> Options(max_degree=6).settings().grid
+          'lebedev 13 x 14'
+        """
+        if self.max_degree < 0:
+            raise ArgumentError(
+                "max_degree",
+                self.max_degree,
+                "is not a degree",
+                "Pass an integer from 0 up",
+            )
+        needed = 2 * self.max_degree
+        degree = needed + 1 if self.grid is None else self.grid
+        if degree < 1:
+            raise GridError(
+                "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
+            )
+        if degree < needed:
+            remedy = f"Use grid={needed + 1}"
+            if degree > 1:
+                remedy += f", or max_degree={degree // 2}"
+            raise GridError(
+                "grid",
+                degree,
+                f"is too coarse to project to max_degree={self.max_degree}: products "
+                f"of two such sectors have degree {needed}",
+                remedy,
+            )
+        if self.dtype not in DTYPES:
+            raise ArgumentError(
+                "dtype", self.dtype, "is unknown", f"Use one of {', '.join(DTYPES)}"
+            )
+        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+            raise ArgumentError(
+                "dtype",
+                self.dtype,
+                "needs the x64 mode of JAX, or it would become float32",
+                "Call jax.config.update('jax_enable_x64', True) first",
+            )
+        if not 0 < self.tolerance < 1:
+            raise ArgumentError(
+                "tolerance",
+                self.tolerance,
+                "is not between 0 and 1",
+                "Use for instance 0.05",
+            )
+        if not self.memory > 0:
+            raise ArgumentError(
+                "memory",
+                self.memory,
+                "is not a positive amount of memory",
+                "Allow 2 GiB, for instance",
+            )
+        rule = quadrature(degree)
+        return schema.Settings(
+            max_degree=self.max_degree,
+            grid=rule.name,
+            degree=rule.degree,
+            num_elements=2 * rule.num_rotations,
+            layers=self.layers,
+            dtype=self.dtype,
+            tolerance=self.tolerance,
+        )
+
+
+class Progress(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+      label: Structure that is being measured.
+      index: Its position among all structures, from 0.
+      num_structures: Number of structures.
+      done: Group elements evaluated for it.
+      num_elements: Group elements to be evaluated for it.
+      finished: The structure, once it is finished.
+    """
+
+    label: str
+    index: int
+    num_structures: int
+    done: int
+    num_elements: int
+    finished: StructureReport | None = None
+
+
+Watch = Callable[[Progress], None]
+
+
+def model_digest(model: Any) -> str:
+    """SHA-256 of the parameters and hyperparameters of a model.
+
+    Args:
+      model: A model with the attributes ``parameters`` (pytree) and ``config``.
+
+    Returns:
+      64 hexadecimal digits; the same for a model that was saved and loaded.
+
+    Example:
+      >>> import types
+      >>> import numpy as np
+      >>> from symjax.report.batch import model_digest
+      >>> model = types.SimpleNamespace(config=None, parameters={"a": np.ones(3)})
+      >>> model_digest(model)[:8]
+      'b0222ef2'
+    """
+    digest = hashlib.sha256(repr(model.config).encode())
+    for path, leaf in jax.tree_util.tree_flatten_with_path(model.parameters)[0]:
+        array = np.asarray(leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def structure_digest(atoms: ase.Atoms) -> str:
+    """SHA-256 of all that a model can read of a structure.
+
+    Args:
+      atoms: The structure.
+
+    Returns:
+      64 hexadecimal digits.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.report.batch import structure_digest
+      >>> water = ase.build.molecule("H2O")
+      >>> moved = water.copy()
+      >>> moved.positions += 1e-9
+      >>> structure_digest(water) == structure_digest(moved)
+      False
+    """
+    digest = hashlib.sha256()
+    for array, dtype in (
+        (atoms.numbers, "<i8"),
+        (atoms.positions, "<f8"),
+        (atoms.cell[:], "<f8"),
+        (atoms.pbc, "<i8"),
+    ):
+        digest.update(np.ascontiguousarray(array, dtype).tobytes())
+    for key in ("charge", "spin_multiplicity"):
+        digest.update(f"{key} {atoms.info.get(key)}".encode())
+    return digest.hexdigest()
+
+
+def padded_shapes(
+    structures: Mapping[str, ase.Atoms], cutoff: float, species: tuple[int, ...]
+) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
+    """Sizes to pad structures to, so that one compiled program serves many.
+
+    Structures in one bucket of the ladder of sizes (:func:`symjax.data.bucket_shape`)
+    are padded to the largest of them, not to the bucket's upper end: as few programs,
+    with less padding.
+
+    Args:
+      structures: The structures by label.
+      cutoff: Cutoff radius in angstrom.
+      species: Atomic numbers that the model knows.
+
+    Returns:
+      Sizes by label, and for structures that cannot be used the error by label.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.report.batch import padded_shapes
+      >>> pair = {name: ase.build.molecule(name) for name in ("CH3COCH3", "C3H8")}
+      >>> shapes, errors = padded_shapes(pair, 8.0, (1, 6, 8))
+      >>> shapes["C3H8"], shapes["CH3COCH3"] == shapes["C3H8"]
+      (GraphShape(num_atoms=11, num_neighbors=10, num_structures=1), True)
+    """
+    exact: dict[str, GraphShape] = {}
+    errors: dict[str, SymjaxError] = {}
+    for label, atoms in structures.items():
+        try:
+            graph = build_graph(atoms, cutoff, known_species=species)
+        except SymjaxError as error:
+            errors[label] = error
+        else:
+            exact[label] = graph_shape(graph)
+    largest: dict[GraphShape, GraphShape] = {}
+    for shape in exact.values():
+        bucket = bucket_shape(shape)
+        largest[bucket] = GraphShape(*map(max, shape, largest.get(bucket, shape)))
+    shapes = {label: largest[bucket_shape(shape)] for label, shape in exact.items()}
+    return shapes, errors
+
+
+def measure_structures(
+    model: Any,
+    structures: Mapping[str, ase.Atoms],
+    options: Options,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+) -> schema.Report:
+    """Measures structures one after another and writes ``report.json``.
+
+    Every finished structure is appended to ``structures.jsonl`` at once, so that an
+    interrupted run can be resumed. A structure that cannot be measured is recorded
+    as failed, and the run goes on.
+
+    Args:
+      model: A model of ``symjax.models``.
+      structures: The structures by label.
+      options: How to measure.
+      folder: The output folder.
+      resume: Whether to continue the report in it: completed structures are not
+        measured again, failed ones are.
+      overwrite: Whether to replace a report in it.
+      watch: Called with the progress.
+
+    Returns:
+      The report.
+
+    Raises:
+      SymjaxError: An option is impossible, the folder cannot be used, or the only
+        structure cannot be measured. Then nothing is left behind.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.report import Options, measure_structures
+      >>> measure_structures(None, {}, Options(max_degree=-1), "out")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
+    """
+    folder = Path(folder)
+    settings = options.settings()
+    check_folder(folder, resume=resume, overwrite=overwrite)
+    if not structures:
+        raise StructureError(
+            "structures", {}, "there is none to measure", "Pass one structure or more"
+        )
+    shapes, errors = padded_shapes(structures, model.config.cutoff, model.config.species)
+    if len(structures) == 1 and errors:
+        raise next(iter(errors.values()))
+    # Options that no structure can satisfy are refused before anything is written.
+    for label, shape in shapes.items():
+        with contextlib.suppress(StructureError):
+            _problem(model, structures[label], shape, options)
+            break
+
+    software = schema.Software(
+        symjax.__version__, jax.__version__, jax.default_backend()
+    )
+    info = schema.ModelInfo(model.name, model_digest(model))
+    results = []
+    with Journal(
+        folder, software, info, settings, resume=resume, overwrite=overwrite
+    ) as journal:
+        _check_completed(journal, structures)
+        for index, (label, atoms) in enumerate(structures.items()):
+            result = journal.completed.get(label)
+            where = Progress(label, index, len(structures), 0, settings.num_elements)
+            if result is None:
+                if watch is not None:
+                    watch(where)
+                try:
+                    if label in errors:
+                        raise errors[label]
+                    result = _measure_one(
+                        model, label, atoms, shapes[label], options, where, watch
+                    )
+                except (SymjaxError, MemoryError, jax.errors.JaxRuntimeError) as error:
+                    if len(structures) == 1:
+                        journal.discard()
+                        raise
+                    result = _failed(label, atoms, error)
+                journal.append(result)
+            results.append(result)
+            if watch is not None:
+                watch(where._replace(done=where.num_elements, finished=result))
+    report = schema.Report(software, info, settings, tuple(results))
+    schema.write_report(report, folder / REPORT_FILE)
+    return report
+
+
+def _check_completed(journal: Journal, structures: Mapping[str, ase.Atoms]) -> None:
+    """Completed structures must be among those asked for, and unchanged."""
+    for label, done in journal.completed.items():
+        if label not in structures:
+            raise ReportError(
+                "structures",
+                label,
+                f"is in {str(journal.path)!r} but not among the structures of this run",
+                "Resume with the same file and frames, or more of them; or pass "
+                "--overwrite to start again",
+            )
+        if done.digest != structure_digest(structures[label]):
+            raise ReportError(
+                "structures",
+                label,
+                f"has changed since it was measured for {str(journal.path)!r}",
+                "Restore the structure, or pass --overwrite to start again",
+            )
+
+
+def _problem(
+    model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options
+) -> Any:
+    from symjax.models.pet.orbit import orbit_problem
+
+    return orbit_problem(
+        model,
+        atoms,
+        layers=options.layers,
+        dtype=options.dtype,
+        num_atoms=shape.num_atoms,
+        num_neighbors=shape.num_neighbors,
+    )
+
+
+def _measure_one(
+    model: Any,
+    label: str,
+    atoms: ase.Atoms,
+    shape: GraphShape,
+    options: Options,
+    where: Progress,
+    watch: Watch | None,
+) -> StructureReport:
+    def progress(done: int, total: int) -> None:
+        if watch is not None:
+            watch(where._replace(done=done, num_elements=total))
+
+    start = time.perf_counter()
+    with _compile_seconds() as compile_seconds:
+        problem = _problem(model, atoms, shape, options)
+        measurement = measure(
+            problem.function,
+            problem.x,
+            args=problem.args,
+            action=problem.action,
+            representations=problem.representations,
+            masks=problem.masks,
+            max_degree=options.max_degree,
+            grid=options.grid,
+            tolerance=options.tolerance,
+            on_aliasing="report",
+            memory=options.memory,
+            progress=progress,
+        )
+    elapsed = time.perf_counter() - start
+    compiling = min(compile_seconds(), elapsed)
+    return StructureReport(
+        label=label,
+        formula=atoms.get_chemical_formula(),
+        num_atoms=len(atoms),
+        digest=structure_digest(atoms),
+        leaves=leaves_of(
+            measurement, problem.kinds, problem.units, problem.samples
+        ),
+        timing=schema.Timing(compiling, elapsed - compiling),
+    )
+
+
+def _failed(label: str, atoms: ase.Atoms, error: Exception) -> StructureReport:
+    if isinstance(error, SymjaxError):
+        message = str(error)
+    else:
+        first = (str(error).splitlines() or [""])[0]
+        message = f"{first}. Lower --memory or measure a smaller structure."
+    return StructureReport(
+        label=label,
+        formula=atoms.get_chemical_formula(),
+        num_atoms=len(atoms),
+        digest=structure_digest(atoms),
+        failure=schema.Failure(type(error).__name__, message),
+    )
+
+
+def leaves_of(
+    measurement: Measurement,
+    kinds: Mapping[str, str],
+    units: Mapping[str, str],
+    samples: Mapping[str, np.ndarray | None],
+) -> tuple[schema.Leaf, ...]:
+    """What a report stores of a measurement.
+
+    Args:
+      measurement: The measurement.
+      kinds: ``"output"``, ``"node"`` or ``"edge"`` by leaf.
+      units: Unit by leaf.
+      samples: Atomic number of each sample by leaf; None where samples are no atoms.
+
+    Returns:
+      The leaves with additive totals, in the order of the measurement.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.metrics import measure
+      >>> from symjax.report.batch import leaves_of
+      >>> from symjax.so3 import VECTOR
+      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR, max_degree=1)
+      >>> leaf, = leaves_of(result, {"output": "output"}, {"output": "eV/A"},
+      ...                   {"output": np.array([8, 1, 1])})
+      >>> leaf.unit, {symbol: float(t.count[0]) for symbol, t in leaf.species.items()}
+      ('eV/A', {'H': 6.0, 'O': 3.0})
+    """
+    return tuple(
+        schema.Leaf(
+            name=name,
+            kind=kinds[name],
+            unit=units[name],
+            representation=str(leaf.representation),
+            irreps=tuple(str(irrep) for irrep in leaf.representation.irreps),
+            channels=leaf.channels,
+            totals=leaf.totals(),
+            species=(
+                {} if kinds[name] == "edge" else _by_species(leaf, samples.get(name))
+            ),
+            convergence=leaf.convergence,
+        )
+        for name, leaf in measurement.items()
+    )
+
+
+def _by_species(leaf: LeafMeasurement, numbers: np.ndarray | None) -> dict[str, Any]:
+    if numbers is None:
+        return {}
+    numbers = np.broadcast_to(numbers, leaf.mask.shape)
+    return {
+        chemical_symbols[number]: leaf.totals(numbers == number)
+        for number in np.unique(numbers[leaf.mask]).tolist()
+    }
+
+
+@contextlib.contextmanager
+def _compile_seconds() -> Iterator[Callable[[], float]]:
+    """Measures the time that JAX spends on tracing and compiling.
+
+    Events of nested functions overlap; what counts is the union of their intervals.
+    """
+    intervals: list[tuple[float, float]] = []
+    active = True
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if active and "/compile/" in event:
+            now = time.perf_counter()
+            intervals.append((now - duration, now))
+
+    def union() -> float:
+        total, end = 0.0, float("-inf")
+        for first, last in sorted(intervals):
+            total += max(last - max(first, end), 0.0)
+            end = max(end, last)
+        return total
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield union
+    finally:
+        active = False
+        # Older releases of JAX cannot take a listener back; it stays idle there.
+        remove = getattr(jax.monitoring, "unregister_event_duration_listener", None)
+        if remove is not None:
+            remove(listen)

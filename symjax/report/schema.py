@@ -1,0 +1,782 @@
+"""The machine-readable report: what it holds, written and read with validation.
+
+``report.json`` stores additive totals, not ratios: every error and every content
+follows from them, also over several structures (:func:`symjax.metrics.add_totals`).
+All fields, with units, are listed in ``docs/report_schema.md``.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symjax.errors import SymjaxError
+from symjax.metrics import Convergence, Totals, add_totals
+from symjax.so3.irreps import Irrep
+
+SCHEMA = "symjax-report/1"
+"""Name and version of the format; the number grows when a field changes meaning."""
+
+KINDS = ("output", "node", "edge")
+"""Kinds of measured leaves: outputs of the model, features of atoms, of edges."""
+
+
+class ReportError(SymjaxError):
+    """A report, its folder or its file cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Software:
+    """What computed a report.
+
+    Attributes:
+      symjax: Version of symjax.
+      jax: Version of JAX.
+      platform: Backend of JAX: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
+    """
+
+    symjax: str
+    jax: str
+    platform: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """Which model was measured.
+
+    Attributes:
+      name: Name of the model.
+      digest: SHA-256 of its parameters and hyperparameters, hexadecimal.
+    """
+
+    name: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How it was measured; two reports add up only if these agree.
+
+    Attributes:
+      max_degree: Largest degree L of the projected sectors.
+      grid: Name of the quadrature rule.
+      degree: Degree through which the rule is exact.
+      num_elements: Elements of O(3) at which the model was evaluated.
+      layers: Selection of layers, as it was asked for.
+      dtype: Floating-point type of the evaluation.
+      tolerance: Change of B above which a response counts as not resolved.
+    """
+
+    max_degree: int
+    grid: str
+    degree: int
+    num_elements: int
+    layers: str
+    dtype: str
+    tolerance: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Leaf:
+    """One output, or the features of one layer, of one structure.
+
+    Attributes:
+      name: Name of the output or of the layer.
+      kind: ``"output"``, ``"node"`` or ``"edge"``.
+      unit: Unit of the equivariance error; empty for features.
+      representation: Name of the representation.
+      irreps: Labels of its irreps, in the order of the totals.
+      channels: Number of channels.
+      totals: Sums over all samples. ``variance`` and ``norm`` are in unit squared.
+      species: The same for the atoms of each element, by symbol; empty where
+        samples are not atoms.
+      convergence: Verdict on the integration.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    representation: str
+    irreps: tuple[str, ...]
+    channels: int
+    totals: Totals
+    species: Mapping[str, Totals]
+    convergence: Convergence | None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the grid resolved the response."""
+        return self.convergence is None or self.convergence.resolved
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a structure was not measured.
+
+    Attributes:
+      type: Name of the exception.
+      message: Its message: what is wrong, with which value, and what to do.
+    """
+
+    type: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Measured wall-clock times of one structure.
+
+    Attributes:
+      compile_seconds: Time in which JAX traced and compiled; small where compiled
+        code was found again.
+      evaluation_seconds: All other time of the measurement.
+    """
+
+    compile_seconds: float
+    evaluation_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StructureReport:
+    """One structure: measured, or failed.
+
+    Attributes:
+      label: Name of the structure, unique in a report.
+      formula: Chemical formula in Hill order.
+      num_atoms: Number of atoms.
+      digest: SHA-256 of species, positions, cell, periodicity and charge.
+      leaves: What was measured; empty if it failed.
+      timing: Wall-clock times; None if it failed.
+      failure: Why it failed; None if it did not.
+    """
+
+    label: str
+    formula: str
+    num_atoms: int
+    digest: str
+    leaves: tuple[Leaf, ...] = ()
+    timing: Timing | None = None
+    failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Report:
+    """A complete report.
+
+    Attributes:
+      software: What computed it.
+      model: Which model was measured.
+      settings: How it was measured.
+      structures: The structures, in the order in which they were given.
+    """
+
+    software: Software
+    model: ModelInfo
+    settings: Settings
+    structures: tuple[StructureReport, ...]
+
+    @property
+    def measured(self) -> tuple[StructureReport, ...]:
+        """The structures that did not fail."""
+        return tuple(s for s in self.structures if s.failure is None)
+
+    @property
+    def failed(self) -> tuple[StructureReport, ...]:
+        """The structures that failed."""
+        return tuple(s for s in self.structures if s.failure is not None)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every leaf of every measured structure is resolved."""
+        return all(leaf.resolved for s in self.measured for leaf in s.leaves)
+
+    def aggregate(self) -> dict[str, Leaf]:
+        """All leaves over all measured structures, by name.
+
+        Totals are added. The verdict is that of the worst structure: resolved only
+        if all are, the largest degree to try, the largest changes; the remainder
+        is that of the added totals.
+
+        Returns:
+          The leaves, in the order of the model.
+
+        Raises:
+          ReportError: A leaf has not the same kind, unit, representation and
+            channels in all structures.
+        """
+        grouped: dict[str, list[Leaf]] = {}
+        for structure in self.measured:
+            for leaf in structure.leaves:
+                grouped.setdefault(leaf.name, []).append(leaf)
+        return {name: _merge(leaves) for name, leaves in grouped.items()}
+
+
+def _merge(leaves: list[Leaf]) -> Leaf:
+    first = leaves[0]
+    for leaf in leaves[1:]:
+        for field in ("kind", "unit", "representation", "irreps", "channels"):
+            if getattr(leaf, field) != getattr(first, field):
+                raise ReportError(
+                    f"{first.name}.{field}",
+                    getattr(leaf, field),
+                    f"differs from {getattr(first, field)!r} of another structure",
+                    "Write one report for each model",
+                )
+    totals = add_totals(leaf.totals for leaf in leaves)
+    symbols = dict.fromkeys(symbol for leaf in leaves for symbol in leaf.species)
+    species = {
+        symbol: add_totals(
+            leaf.species[symbol] for leaf in leaves if symbol in leaf.species
+        )
+        for symbol in symbols
+    }
+    verdicts = [leaf.convergence for leaf in leaves if leaf.convergence is not None]
+    convergence = None
+    if verdicts:
+        worst = max(verdicts, key=lambda v: (not v.resolved, v.degree_to_try))
+        convergence = Convergence(
+            resolved=all(verdict.resolved for verdict in verdicts),
+            content_change=max(verdict.content_change for verdict in verdicts),
+            error_change=max(verdict.error_change for verdict in verdicts),
+            remainder=totals.remainder,
+            degree_to_try=max(verdict.degree_to_try for verdict in verdicts),
+            reason=worst.reason,
+            excess=max(verdict.excess for verdict in verdicts),
+        )
+    return dataclasses.replace(
+        first, totals=totals, species=species, convergence=convergence
+    )
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """A report as the JSON object of ``report.json``.
+
+    Args:
+      report: The report.
+
+    Returns:
+      Nested dictionaries, lists, strings and numbers.
+
+    Example:
+      >>> from symjax.report import schema
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> schema.to_json(report)["schema"]
+      'symjax-report/1'
+      >>> schema.from_json(schema.to_json(report)).settings.max_degree
+      6
+    """
+    return {
+        "schema": SCHEMA,
+        "software": dataclasses.asdict(report.software),
+        "model": dataclasses.asdict(report.model),
+        "settings": dataclasses.asdict(report.settings),
+        "summary": {
+            name: _summary_to_json(leaf) for name, leaf in report.aggregate().items()
+        },
+        "structures": [structure_to_json(s) for s in report.structures],
+    }
+
+
+def structure_to_json(structure: StructureReport) -> dict[str, Any]:
+    """One structure as a JSON object, as in a line of ``structures.jsonl``.
+
+    Args:
+      structure: The structure.
+
+    Returns:
+      Nested dictionaries, lists, strings and numbers.
+
+    Example:
+      >>> from symjax.report import schema
+      >>> failed = schema.StructureReport(
+      ...     "a", "H2", 2, "ab", failure=schema.Failure("StructureError", "no atoms"))
+      >>> schema.structure_to_json(failed)["status"]
+      'failed'
+    """
+    plain = dataclasses.asdict
+    return {
+        "label": structure.label,
+        "formula": structure.formula,
+        "num_atoms": structure.num_atoms,
+        "digest": structure.digest,
+        "status": "measured" if structure.failure is None else "failed",
+        "failure": None if structure.failure is None else plain(structure.failure),
+        "timing": None if structure.timing is None else plain(structure.timing),
+        "leaves": [_leaf_to_json(leaf) for leaf in structure.leaves],
+    }
+
+
+def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
+    verdict = leaf.convergence
+    return {
+        "name": leaf.name,
+        "kind": leaf.kind,
+        "unit": leaf.unit,
+        "representation": leaf.representation,
+        "irreps": list(leaf.irreps),
+        "channels": leaf.channels,
+        "totals": _totals_to_json(leaf.totals),
+        "species": {s: _totals_to_json(t) for s, t in leaf.species.items()},
+        "convergence": None if verdict is None else dataclasses.asdict(verdict),
+    }
+
+
+def _totals_to_json(totals: Totals) -> dict[str, Any]:
+    return {
+        name: np.asarray(array, float).tolist()
+        for name, array in totals._asdict().items()
+    }
+
+
+def _summary_to_json(leaf: Leaf) -> dict[str, Any]:
+    totals = leaf.totals
+    return {
+        "kind": leaf.kind,
+        "unit": leaf.unit,
+        "equivariance_error": totals.equivariance_error,
+        "relative_error": totals.relative_error,
+        "root_mean_square": totals.root_mean_square,
+        "content": totals.content.tolist(),
+        "remainder": totals.remainder,
+        "resolved": leaf.resolved,
+        "degree_to_try": (
+            None if leaf.convergence is None else leaf.convergence.degree_to_try
+        ),
+    }
+
+
+class _Fields:
+    """Reads typed fields of a JSON object and names what is wrong with them."""
+
+    def __init__(self, value: Any, source: str, where: str = ""):
+        self.source, self.where = source, where
+        if not isinstance(value, dict):
+            raise self.error(value, "is not an object")
+        self.value = value
+
+    def error(self, value: Any, problem: str, where: str | None = None) -> ReportError:
+        where = self.where if where is None else where
+        field = f"{self.source}: {where}" if where else self.source
+        return ReportError(
+            field,
+            value,
+            f"{problem}, so this is no report of symjax or a damaged one",
+            "Write the report again, or restore the file",
+        )
+
+    def path(self, name: str) -> str:
+        return f"{self.where}.{name}" if self.where else name
+
+    def get(self, name: str, *types: type) -> Any:
+        if name not in self.value:
+            raise self.error(sorted(self.value), f"lacks the field {name!r}")
+        value = self.value[name]
+        # True is an int for Python, but not a number for a reader.
+        wrong = isinstance(value, bool) and bool not in types
+        if wrong or not isinstance(value, types):
+            names = " or ".join(t.__name__ for t in types)
+            raise self.error(value, f"is not of type {names}", self.path(name))
+        return value
+
+    def text(self, name: str, among: tuple[str, ...] = ()) -> str:
+        value: str = self.get(name, str)
+        if among and value not in among:
+            known = ", ".join(among)
+            raise self.error(value, f"is none of {known}", self.path(name))
+        return value
+
+    def number(self, name: str, minimum: float = -math.inf) -> float:
+        value = float(self.get(name, int, float))
+        if not (math.isfinite(value) and value >= minimum):
+            raise self.error(value, f"is not a number >= {minimum}", self.path(name))
+        return value
+
+    def integer(self, name: str, minimum: int = 0) -> int:
+        value: int = self.get(name, int)
+        if value < minimum:
+            raise self.error(value, f"is less than {minimum}", self.path(name))
+        return value
+
+    def fields(self, name: str) -> "_Fields":
+        return _Fields(self.get(name, dict), self.source, self.path(name))
+
+    def optional(self, name: str) -> "_Fields | None":
+        return None if self.get(name, dict, type(None)) is None else self.fields(name)
+
+    def each(self, name: str) -> "list[_Fields]":
+        return [
+            _Fields(item, self.source, f"{self.path(name)}[{index}]")
+            for index, item in enumerate(self.get(name, list))
+        ]
+
+    def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        value = self.get(name, list)
+        try:
+            array = np.array(value, float)
+        except (TypeError, ValueError):
+            array = np.array(np.nan)
+        if array.shape != shape or not (np.isfinite(array) & (array >= 0)).all():
+            problem = f"is not an array of numbers >= 0 of shape {shape}"
+            raise self.error(value, problem, self.path(name))
+        return array
+
+
+def from_json(value: Any, source: str = "report") -> Report:
+    """Reads the JSON object of ``report.json``, the inverse of :func:`to_json`.
+
+    The summary is not read: it follows from the totals.
+
+    Args:
+      value: The object.
+      source: Name of the file, for messages.
+
+    Returns:
+      The report.
+
+    Raises:
+      ReportError: The schema is another one, or a field is missing or has a wrong
+        type, shape or range; the message names the file and the field.
+
+    Example:
+      >>> from symjax.report import schema
+      >>> schema.from_json({"schema": "other/3"}, "out/report.json")
+      Traceback (most recent call last):
+      ...
+      symjax.report.schema.ReportError: out/report.json: schema='other/3': is not ...
+    """
+    fields = _Fields(value, source)
+    check_schema(fields.text("schema"), SCHEMA, source)
+    head = header_from_json(value, source)
+    structures = tuple(
+        _read_structure(item, head[2].max_degree) for item in fields.each("structures")
+    )
+    labels = [structure.label for structure in structures]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise fields.error(label, "occurs twice as a label", "structures")
+    return Report(*head, structures)
+
+
+def check_schema(found: str, expected: str, source: str) -> None:
+    """Raises if a file has another format or version than expected.
+
+    Args:
+      found: The schema that the file names.
+      expected: The schema that is read.
+      source: Name of the file.
+
+    Raises:
+      ReportError: They differ.
+
+    Example:
+      >>> from symjax.report.schema import SCHEMA, check_schema
+      >>> check_schema("symjax-report/1", SCHEMA, "report.json")
+    """
+    if found != expected:
+        raise ReportError(
+            f"{source}: schema",
+            found,
+            f"is not the format that this version of symjax reads ({expected})",
+            "Read it with the version that wrote it, or write the report again",
+        )
+
+
+def header_from_json(
+    value: Any, source: str = "report"
+) -> tuple[Software, ModelInfo, Settings]:
+    """Reads what report and journal have in common.
+
+    Args:
+      value: Object with the fields ``software``, ``model`` and ``settings``.
+      source: Name of the file, for messages.
+
+    Returns:
+      Software, model and settings.
+
+    Raises:
+      ReportError: A field is missing, or has a wrong type or range.
+
+    Example:
+      >>> from symjax.report.schema import header_from_json
+      >>> header_from_json({"software": 1}, "structures.jsonl")
+      Traceback (most recent call last):
+      ...
+      symjax.report.schema.ReportError: structures.jsonl: software=1: is not of ...
+    """
+    fields = _Fields(value, source)
+    software, model = fields.fields("software"), fields.fields("model")
+    settings = fields.fields("settings")
+    return (
+        Software(*(software.text(name) for name in ("symjax", "jax", "platform"))),
+        ModelInfo(model.text("name"), model.text("digest")),
+        Settings(
+            max_degree=settings.integer("max_degree"),
+            grid=settings.text("grid"),
+            degree=settings.integer("degree"),
+            num_elements=settings.integer("num_elements", 1),
+            layers=settings.text("layers"),
+            dtype=settings.text("dtype", ("float32", "float64")),
+            tolerance=settings.number("tolerance", 0.0),
+        ),
+    )
+
+
+def structure_from_json(
+    value: Any, max_degree: int, source: str = "report"
+) -> StructureReport:
+    """Reads one structure, the inverse of :func:`structure_to_json`.
+
+    Args:
+      value: The object.
+      max_degree: Largest projected degree, from the settings.
+      source: Name of the file, for messages.
+
+    Returns:
+      The structure.
+
+    Raises:
+      ReportError: A field is missing, or has a wrong type, shape or range.
+
+    Example:
+      >>> from symjax.report import schema
+      >>> failed = schema.StructureReport(
+      ...     "a", "H2", 2, "ab", failure=schema.Failure("StructureError", "no atoms"))
+      >>> schema.structure_from_json(schema.structure_to_json(failed), 6).label
+      'a'
+    """
+    return _read_structure(_Fields(value, source), max_degree)
+
+
+def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
+    status = fields.text("status", ("measured", "failed"))
+    timing, failure = fields.optional("timing"), fields.optional("failure")
+    if (failure is not None) != (status == "failed"):
+        raise fields.error(status, "contradicts 'failure'", fields.path("status"))
+    return StructureReport(
+        label=fields.text("label"),
+        formula=fields.text("formula"),
+        num_atoms=fields.integer("num_atoms"),
+        digest=fields.text("digest"),
+        leaves=tuple(_read_leaf(leaf, max_degree) for leaf in fields.each("leaves")),
+        timing=None
+        if timing is None
+        else Timing(
+            timing.number("compile_seconds", 0.0),
+            timing.number("evaluation_seconds", 0.0),
+        ),
+        failure=None
+        if failure is None
+        else Failure(failure.text("type"), failure.text("message")),
+    )
+
+
+def _read_leaf(fields: _Fields, max_degree: int) -> Leaf:
+    irreps = fields.get("irreps", list)
+    for label in irreps:
+        try:
+            Irrep.parse(label)
+        except SymjaxError as error:
+            problem = "holds what is no irrep"
+            raise fields.error(label, problem, fields.path("irreps")) from error
+    if not irreps:
+        raise fields.error(irreps, "is empty", fields.path("irreps"))
+    species = fields.fields("species")
+    verdict = fields.optional("convergence")
+    return Leaf(
+        name=fields.text("name"),
+        kind=fields.text("kind", KINDS),
+        unit=fields.text("unit"),
+        representation=fields.text("representation"),
+        irreps=tuple(irreps),
+        channels=fields.integer("channels", 1),
+        totals=_read_totals(fields.fields("totals"), len(irreps), max_degree),
+        species={
+            symbol: _read_totals(species.fields(symbol), len(irreps), max_degree)
+            for symbol in species.value
+        },
+        convergence=None
+        if verdict is None
+        else Convergence(
+            resolved=verdict.get("resolved", bool),
+            content_change=verdict.number("content_change"),
+            error_change=verdict.number("error_change"),
+            remainder=verdict.number("remainder"),
+            degree_to_try=verdict.integer("degree_to_try"),
+            reason=verdict.text("reason"),
+            excess=verdict.number("excess"),
+        ),
+    )
+
+
+def _read_totals(fields: _Fields, num_irreps: int, max_degree: int) -> Totals:
+    return Totals(
+        variance=fields.array("variance", (num_irreps,)),
+        norm=fields.array("norm", (num_irreps,)),
+        power=fields.array("power", (num_irreps, max_degree + 1, 2)),
+        count=fields.array("count", (num_irreps,)),
+    )
+
+
+def dumps(value: Any) -> str:
+    """JSON text on one line; refuses NaN and infinity, which JSON does not have.
+
+    Args:
+      value: Nested dictionaries, lists, strings and numbers.
+
+    Returns:
+      The text, ASCII only.
+
+    Raises:
+      ValueError: A number is not finite.
+
+    Example:
+      >>> from symjax.report.schema import dumps
+      >>> dumps({"a": 0.1})
+      '{"a": 0.1}'
+    """
+    return json.dumps(value, allow_nan=False)
+
+
+def write_report(report: Report, path: str | Path) -> None:
+    """Writes ``report.json`` atomically: readers see the old file or the new one.
+
+    Args:
+      report: The report.
+      path: The file to write; its folder must exist.
+
+    Raises:
+      ReportError: The file cannot be written.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.report import schema
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "report.json"
+      ...     schema.write_report(report, path)
+      ...     schema.read_report(path).model.name
+      'pet'
+    """
+    text = dumps(to_json(report)) + "\n"
+    write_atomically(Path(path), lambda temporary: temporary.write_text(text))
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Lets a function write a temporary file, then renames it.
+
+    Args:
+      path: The file to be written.
+      write: Called with the path of a temporary file in the same folder and with
+        the same suffix.
+
+    Raises:
+      ReportError: The file cannot be written.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.report.schema import write_atomically
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "a.txt"
+      ...     write_atomically(path, lambda temporary: temporary.write_text("done"))
+      ...     path.read_text(), len(list(path.parent.iterdir()))
+      ('done', 1)
+    """
+    temporary = None
+    try:
+        # mkdtemp rather than mkstemp: the file gets the permissions of the umask.
+        temporary = Path(tempfile.mkdtemp(prefix=".symjax-", dir=path.parent))
+        part = temporary / path.name
+        write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise ReportError(
+            "output",
+            str(path),
+            f"cannot be written ({error.strerror or error})",
+            "Choose a folder that can be written to, with space left",
+        ) from error
+    finally:
+        if temporary is not None:
+            for part in temporary.iterdir():
+                part.unlink()
+            temporary.rmdir()
+
+
+def read_report(path: str | Path) -> Report:
+    """Reads and validates ``report.json``.
+
+    Args:
+      path: The file, or the folder that holds it.
+
+    Returns:
+      The report.
+
+    Raises:
+      ReportError: The file is missing, truncated or no report; the message names
+        it.
+
+    Example:
+      >>> from symjax.report.schema import read_report
+      >>> read_report("nowhere/report.json")
+      Traceback (most recent call last):
+      ...
+      symjax.report.schema.ReportError: path='nowhere/report.json': cannot be read ...
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "report.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportError(
+            "path",
+            str(path),
+            f"cannot be read ({error})",
+            "Pass a report.json written by symjax, or the folder that holds it",
+        ) from error
+    return from_json(parse(text, str(path)), str(path))
+
+
+def parse(text: str, source: str) -> Any:
+    """Parses JSON text, and names the file where it is truncated or foreign.
+
+    Args:
+      text: The text.
+      source: Name of the file.
+
+    Returns:
+      The parsed value.
+
+    Raises:
+      ReportError: It is no JSON.
+
+    Example:
+      >>> from symjax.report.schema import parse
+      >>> parse('{"a": ', "out/report.json")
+      Traceback (most recent call last):
+      ...
+      symjax.report.schema.ReportError: path='out/report.json': is truncated or no ...
+    """
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ReportError(
+            "path",
+            source,
+            f"is truncated or no JSON ({error})",
+            "Write the report again, or restore the file",
+        ) from error
