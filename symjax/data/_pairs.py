@@ -65,12 +65,20 @@ def vesin_is_safe(
     much shorter than the others none is left, and a division by their number
     follows: two atoms 2000 angstrom apart in a plane are enough.
     """
-    # Distances between opposite faces of the cell, extents elsewhere.
+    # Distances between opposite faces of the cell, and extents elsewhere.
     faces = 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0)
-    directions = np.linalg.svd(rows, full_matrices=True)[2][len(rows) :]
-    lengths = np.concatenate([faces, np.ptp(positions @ directions.T, axis=0)])
-    at_least = np.maximum(np.floor(lengths / cutoff), 1)
-    at_most = np.ceil(lengths / cutoff) + 2
-    total = float(np.prod(at_most))
-    remaining = at_least.min() * np.cbrt(_MAXIMUM_BINS / total)
-    return total <= _MAXIMUM_BINS or bool(remaining >= _MINIMUM_BINS)
+    extents = np.ptp(positions, axis=0)
+    if len(rows) in (0, 3):
+        lengths = extents if len(rows) == 0 else faces
+    else:
+        # The frame that vesin takes along the other directions is its own affair:
+        # only a bound on the extents holds, and none on their ratio.
+        lengths = np.concatenate(
+            [faces, np.full(3 - len(rows), np.linalg.norm(extents))]
+        )
+    total = float(np.prod(np.ceil(lengths / cutoff) + 2))
+    if total <= _MAXIMUM_BINS:
+        return True
+    shortest = max(np.floor(lengths.min() / cutoff), 1.0)
+    remaining = shortest * np.cbrt(_MAXIMUM_BINS / total)
+    return len(rows) in (0, 3) and bool(remaining >= _MINIMUM_BINS)

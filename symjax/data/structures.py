@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 from ase.collections import g2
 from ase.data import chemical_symbols
+from ase.geometry import minkowski_reduce
 from ase.io.formats import (
     UnknownFileTypeError,
     filetype,
@@ -316,10 +317,10 @@ def check_structure(
     Raises:
       ArgumentError: ``atoms`` is not an ``ase.Atoms``, or ``known_species`` does not
         hold atomic numbers.
-      StructureError: No atoms; positions or cell not finite, or coordinates above
-        ``MAXIMUM_COORDINATE``; species that are no elements or that the model does
-        not know; no cell vector, or linearly dependent ones, along periodic
-        directions; two atoms, or an atom and an image, closer than
+      StructureError: No atoms; positions or cell not finite, or coordinates or cell
+        vectors above ``MAXIMUM_COORDINATE``; species that are no elements or that
+        the model does not know; no cell vector, or linearly dependent ones, along
+        periodic directions; two atoms, or an atom and an image, closer than
         ``MINIMUM_DISTANCE``; total charge or spin multiplicity not an integer.
 
     Example:
@@ -376,14 +377,6 @@ def check_distances(
     if distances[closest] >= MINIMUM_DISTANCE:
         return
     i, j = int(first[closest]), int(second[closest])
-    if i == j:
-        raise StructureError(
-            f"{_name(index)}.cell",
-            float(distances[closest]),
-            f"a periodic image of atom {i} is closer to it than "
-            f"{MINIMUM_DISTANCE} angstrom",
-            "Give cell vectors in angstrom",
-        )
     raise StructureError(
         f"{_name(index)}.positions",
         (i, j),
@@ -507,14 +500,6 @@ def _check_cell(atoms: ase.Atoms, name: str) -> None:
             "cell vector",
             "Set atoms.cell, or atoms.pbc = False for a molecule",
         )
-    for axis in np.flatnonzero(atoms.pbc)[lengths < MINIMUM_DISTANCE][:1]:
-        raise StructureError(
-            f"{name}.cell[{axis}]",
-            cell[axis].tolist(),
-            "makes every atom closer to a periodic image of itself than "
-            f"{MINIMUM_DISTANCE} angstrom",
-            "Give cell vectors in angstrom",
-        )
     for axis in np.flatnonzero(atoms.pbc)[lengths > MAXIMUM_COORDINATE][:1]:
         raise StructureError(
             f"{name}.cell[{axis}]",
@@ -530,6 +515,18 @@ def _check_cell(atoms: ase.Atoms, name: str) -> None:
             f"the cell is singular: its vectors along periodic directions "
             f"(pbc={atoms.pbc.tolist()}) are linearly dependent",
             "Set atoms.cell to linearly independent vectors",
+        )
+    # A cell can be skewed onto an image of itself: look at the shortest vectors that
+    # span the same lattice. Here, as a neighbor list would take long to find it.
+    reduced = minkowski_reduce(periodic_cell(atoms), atoms.pbc)[0][atoms.pbc]
+    shortest = min(np.linalg.norm(reduced, axis=1), default=np.inf)
+    if shortest < MINIMUM_DISTANCE:
+        raise StructureError(
+            f"{name}.cell",
+            cell.tolist(),
+            f"puts a periodic image {shortest:.1e} angstrom from every atom, less "
+            f"than {MINIMUM_DISTANCE}",
+            "Give cell vectors in angstrom",
         )
 
 

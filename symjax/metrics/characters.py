@@ -273,9 +273,7 @@ def factorised_coefficients(
     for n, table in enumerate(maps):
         parts = spectrum[:1] if n == 0 else spectrum[2 * n - 1 : 2 * n + 1]
         rows.append(
-            jnp.einsum(
-                "rbp,psbc->src", table.astype(dtype), parts, precision="highest"
-            )
+            jnp.einsum("rbp,psbc->src", table.astype(dtype), parts, precision="highest")
         )
     return jnp.concatenate(rows, axis=1)
 
@@ -309,9 +307,9 @@ def sector_power(
     coefficients = coefficients.at[:, 0].add(reference)
     proper, improper = coefficients
     signs = jnp.asarray((-1.0) ** layout.degrees, proper.dtype)[:, None] * improper
-    scale = jnp.asarray(
-        (2 * layout.degrees + 1) / 4 * layout.weights, proper.dtype
-    )[:, None]
+    scale = jnp.asarray((2 * layout.degrees + 1) / 4 * layout.weights, proper.dtype)[
+        :, None
+    ]
     both = jnp.stack(
         [scale * (proper + signs) ** 2, scale * (proper - signs) ** 2], axis=1
     )

@@ -540,7 +540,10 @@ def _misfit(
 ) -> Float[Array, "group samples"]:
     """||u - (its projected sectors)||^2 at random elements, mean of both cosets."""
     predicted = jnp.einsum(
-        "rg,src->sgc", rows.astype(coefficients.dtype), coefficients, precision="highest"
+        "rg,src->sgc",
+        rows.astype(coefficients.dtype),
+        coefficients,
+        precision="highest",
     )
     squares = jnp.square(responses - reference - predicted)
     return squares.reshape(2, len(rows[0]), num_samples, -1).sum(-1).mean(0)
@@ -560,9 +563,7 @@ def _take(tables: Any, index: np.ndarray, real: np.ndarray, in_plane: int) -> An
 
 def _values(leaf: _Leaf, responses: Array) -> Float[Array, "g samples i c"]:
     responses = responses.reshape(len(responses), *leaf.shape)
-    return reps.to_spherical(
-        leaf.representation, responses.astype(leaf.compute_dtype)
-    )
+    return reps.to_spherical(leaf.representation, responses.astype(leaf.compute_dtype))
 
 
 def _start(
@@ -619,9 +620,7 @@ def _accumulate(
         rotated = centred
     else:
         rotated = _rotate_back(leaf, rotations, direct) - reference_rotated
-    moment_state = moments.update(
-        moment_state, leaf.representation, rotated, weights
-    )
+    moment_state = moments.update(moment_state, leaf.representation, rotated, weights)
     flat = centred.reshape(-1, 2, in_plane, coefficients.shape[-1])
     if isinstance(tables, tuple):
         update = characters.factorised_coefficients(*tables, flat)

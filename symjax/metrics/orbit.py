@@ -62,9 +62,7 @@ class RepresentationAction:
 
     def __call__(self, rotation: Any, x: Any) -> Any:
         """Returns g x for one orthogonal matrix."""
-        return act_tree(
-            jax.tree.unflatten(self.structure, self.leaves), rotation, x
-        )
+        return act_tree(jax.tree.unflatten(self.structure, self.leaves), rotation, x)
 
 
 def as_action(action: Any) -> Action:
@@ -194,9 +192,7 @@ def respond(
       [[2.0, 2.0, 2.0], [-2.0, -2.0, -2.0]]
     """
     if isinstance(function, HostFunction):
-        return _respond_on_host(
-            function, action, keep, batch_size, x, args, rotations
-        )
+        return _respond_on_host(function, action, keep, batch_size, x, args, rotations)
     return _respond(function, action, keep, batch_size, x, args, jnp.asarray(rotations))
 
 
@@ -230,9 +226,7 @@ def output_shapes(
         if function.batched:
             output = output[0]
         shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                np.shape(leaf), np.asarray(leaf).dtype
-            ),
+            lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype),
             output,
         )
     else:

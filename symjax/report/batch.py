@@ -40,7 +40,7 @@ class Options:
 
     max_degree: int = 6
     grid: int | None = None
-    layers: str = "all"
+    layers: str = "none"
     dtype: str = "float32"
     tolerance: float = 0.05
     memory: int = 2 * 2**30
@@ -142,32 +142,6 @@ class Progress(NamedTuple):
 
 
 Watch = Callable[[Progress], None]
-
-
-def model_digest(model: Any) -> str:
-    """SHA-256 of the parameters and hyperparameters of a model.
-
-    Args:
-      model: A model with the attributes ``parameters`` (pytree) and ``config``.
-
-    Returns:
-      64 hexadecimal digits; the same for a model that was saved and loaded.
-
-    Example:
-      >>> import types
-      >>> import numpy as np
-      >>> from symjax.report.batch import model_digest
-      >>> model = types.SimpleNamespace(config=None, parameters={"a": np.ones(3)})
-      >>> model_digest(model)[:8]
-      'b0222ef2'
-    """
-    digest = hashlib.sha256(repr(model.config).encode())
-    for path, leaf in jax.tree_util.tree_flatten_with_path(model.parameters)[0]:
-        array = np.asarray(leaf)
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def structure_digest(atoms: ase.Atoms) -> str:
@@ -284,6 +258,10 @@ def measure_structures(
       ...
       symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
     """
+    # Imported here, as tables and figures of a report need no model.
+    from symjax.models.io import fingerprint
+    from symjax.models.pet.orbit import select_layers
+
     folder = Path(folder)
     settings = options.settings()
     check_folder(folder, resume=resume, overwrite=overwrite)
@@ -291,19 +269,18 @@ def measure_structures(
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    shapes, errors = padded_shapes(structures, model.config.cutoff, model.config.species)
+    shapes, errors = padded_shapes(
+        structures, model.config.cutoff, model.config.species
+    )
     if len(structures) == 1 and errors:
         raise next(iter(errors.values()))
-    # Options that no structure can satisfy are refused before anything is written.
-    for label, shape in shapes.items():
-        with contextlib.suppress(StructureError):
-            _problem(model, structures[label], shape, options)
-            break
+    # A selection that no structure can satisfy is refused before anything is written.
+    select_layers(model.config, options.layers)
 
     software = schema.Software(
         symjax.__version__, jax.__version__, jax.default_backend()
     )
-    info = schema.ModelInfo(model.name, model_digest(model))
+    info = schema.ModelInfo(model.name, fingerprint(model))
     results = []
     with Journal(
         folder, software, info, settings, resume=resume, overwrite=overwrite
@@ -322,10 +299,12 @@ def measure_structures(
                         model, label, atoms, shapes[label], options, where, watch
                     )
                 except (SymjaxError, MemoryError, jax.errors.JaxRuntimeError) as error:
+                    reason = _as_symjax_error(error, options)
                     if len(structures) == 1:
                         journal.discard()
-                        raise
-                    result = _failed(label, atoms, error)
+                    if len(structures) == 1 or reason is None:
+                        raise (reason or error) from error
+                    result = _failed(label, atoms, reason)
                 journal.append(result)
             results.append(result)
             if watch is not None:
@@ -355,9 +334,7 @@ def _check_completed(journal: Journal, structures: Mapping[str, ase.Atoms]) -> N
             )
 
 
-def _problem(
-    model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options
-) -> Any:
+def _problem(model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options) -> Any:
     from symjax.models.pet.orbit import orbit_problem
 
     return orbit_problem(
@@ -407,25 +384,34 @@ def _measure_one(
         formula=atoms.get_chemical_formula(),
         num_atoms=len(atoms),
         digest=structure_digest(atoms),
-        leaves=leaves_of(
-            measurement, problem.kinds, problem.units, problem.samples
-        ),
+        leaves=leaves_of(measurement, problem.kinds, problem.units, problem.samples),
         timing=schema.Timing(compiling, elapsed - compiling),
     )
 
 
-def _failed(label: str, atoms: ase.Atoms, error: Exception) -> StructureReport:
+def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
+    """The error with a remedy; None if the input is not to blame."""
     if isinstance(error, SymjaxError):
-        message = str(error)
-    else:
-        first = (str(error).splitlines() or [""])[0]
-        message = f"{first}. Lower --memory or measure a smaller structure."
+        return error
+    text = str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        first = (text.splitlines() or ["no details"])[0]
+        return ArgumentError(
+            "memory",
+            options.memory,
+            f"the machine has less memory than was needed ({first})",
+            "Lower memory, measure fewer layers or a smaller structure",
+        )
+    return None
+
+
+def _failed(label: str, atoms: ase.Atoms, error: SymjaxError) -> StructureReport:
     return StructureReport(
         label=label,
         formula=atoms.get_chemical_formula(),
         num_atoms=len(atoms),
         digest=structure_digest(atoms),
-        failure=schema.Failure(type(error).__name__, message),
+        failure=schema.Failure(type(error).__name__, str(error)),
     )
 
 
@@ -451,7 +437,8 @@ def leaves_of(
       >>> from symjax.metrics import measure
       >>> from symjax.report.batch import leaves_of
       >>> from symjax.so3 import VECTOR
-      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR, max_degree=1)
+      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR,
+      ...                  max_degree=1)
       >>> leaf, = leaves_of(result, {"output": "output"}, {"output": "eV/A"},
       ...                   {"output": np.array([8, 1, 1])})
       >>> leaf.unit, {symbol: float(t.count[0]) for symbol, t in leaf.species.items()}

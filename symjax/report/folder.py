@@ -158,7 +158,7 @@ class Journal:
                 folder.mkdir(parents=True, exist_ok=True)
                 line = schema.dumps(header) + "\n"
                 schema.write_atomically(self.path, lambda part: part.write_text(line))
-            self._file = open(self.path, "ab")
+            self._file = self.path.open("ab")
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -4,6 +4,8 @@ Every table fits in 80 columns, carries its units, and needs neither color nor a
 terminal to be read.
 """
 
+import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import TextIO
@@ -21,6 +23,8 @@ from symjax.so3.irreps import Irrep, all_irreps
 # Outputs side by side in the table of contents; more go into a table below.
 _OUTPUTS_PER_TABLE = 3
 _TOP_SECTORS = 2
+# Columns that the numbers of a layer take.
+_LAYER_NUMBERS = 56
 
 
 def format_value(value: float) -> str:
@@ -52,12 +56,12 @@ def format_fraction(value: float) -> str:
       value: The fraction.
 
     Returns:
-      Text of at most eight characters; ``"1-3e-07"`` close below 1.
+      Text of at most eight characters; ``"1-3e-07"`` is 1 - 3e-07.
 
     Example:
       >>> from symjax.report.tables import format_fraction
       >>> [format_fraction(v) for v in (1.0, 1 - 3e-7, 0.98765, 0.0123, 4.2e-9, 0.0)]
-      ['1', '1-3e-07', '0.9877', '0.0123', '4e-09', '0']
+      ['1', '1-3e-07', '0.9877', '0.0123', '4.2e-09', '0']
     """
     if abs(value) < 1e-15:
         return "0"
@@ -66,7 +70,7 @@ def format_fraction(value: float) -> str:
         return "1"
     if 0 < missing < 1e-3:
         return f"1-{missing:.0e}"
-    return f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.0e}"
+    return f"{value:.4f}" if abs(value) >= 1e-2 else f"{value:.1e}"
 
 
 def format_verdict(leaf: Leaf) -> str:
@@ -94,12 +98,15 @@ def format_verdict(leaf: Leaf) -> str:
     return f"NO: {leaf.convergence.degree_to_try}"
 
 
-def render(report: Report, *, species: bool = True) -> RenderableType:
+def render(
+    report: Report, *, width: int = 80, ascii_only: bool = False
+) -> RenderableType:
     """All tables of a report, over all its measured structures together.
 
     Args:
       report: The report.
-      species: Whether to break outputs down by element.
+      width: Number of columns; names of layers are broken to fit.
+      ascii_only: Whether to write angstrom without its sign.
 
     Returns:
       What ``rich`` prints.
@@ -117,22 +124,28 @@ def render(report: Report, *, species: bool = True) -> RenderableType:
       ...
     """
     leaves = list(report.aggregate().values())
+    if not ascii_only:
+        leaves = [_with_sign(leaf) for leaf in leaves]
     outputs = [leaf for leaf in leaves if leaf.kind == "output"]
     layers = [leaf for leaf in leaves if leaf.kind != "output"]
     parts: list[RenderableType] = [_header(report)]
     if outputs:
-        parts.append(_outputs(outputs))
-        parts.extend(_contents(outputs))
-        if species and any(leaf.species for leaf in outputs):
-            parts.append(_species(outputs))
+        for table in (_outputs(outputs), *_contents(outputs)):
+            parts.extend([Text(), table])
+        if any(leaf.species for leaf in outputs):
+            parts.extend([Text(), _species(outputs)])
     if layers:
-        parts.append(_layers(layers))
+        parts.extend([Text(), _layers(layers, width - _LAYER_NUMBERS)])
     if leaves:
-        parts.append(_legend(bool(layers)))
+        parts.extend([Text(), _legend(bool(layers))])
     if report.failed:
         parts.append(_failures(report))
     parts.append(_verdict(report, leaves))
     return Group(*parts)
+
+
+def _with_sign(leaf: Leaf) -> Leaf:
+    return dataclasses.replace(leaf, unit=leaf.unit.replace("angstrom", "\xc5"))
 
 
 def to_text(report: Report, width: int = 80) -> str:
@@ -157,7 +170,8 @@ def to_text(report: Report, width: int = 80) -> str:
     """
     buffer = StringIO()
     print_report(report, buffer, width)
-    return buffer.getvalue()
+    lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
+    return "\n".join(lines) + "\n"
 
 
 def print_report(report: Report, file: TextIO, width: int | None = None) -> None:
@@ -189,7 +203,8 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
         force_terminal=False if plain else None,
         highlight=False,
     )
-    console.print(render(report))
+    unicode = console.encoding.lower().startswith("utf")
+    console.print(render(report, width=console.width, ascii_only=not unicode))
 
 
 def _header(report: Report) -> RenderableType:
@@ -221,8 +236,9 @@ def _table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
         title=Text(title, style="bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
         pad_edge=False,
+        show_edge=False,
     )
     for name, justify in columns:
         fold = justify == "left"
@@ -369,29 +385,26 @@ def top_sectors(totals: Totals, number: int = _TOP_SECTORS) -> list[tuple[str, f
     return sorted(pairs, key=lambda pair: -pair[1])[:number]
 
 
-def _layers(layers: list[Leaf]) -> Table:
+def _layers(layers: list[Leaf], width: int) -> Table:
     table = _table(
         "Layers: distance from invariance, and what the features carry",
         [
             ("layer", "left"),
             ("A", "right"),
             ("A/RMS", "right"),
-            ("largest B", "right"),
-            ("second", "right"),
+            ("first B", "right"),
+            ("second B", "right"),
             ("B above", "right"),
-            ("resolved", "right"),
+            ("resolved", "left"),
         ],
     )
     for leaf in layers:
-        top = [
-            f"{label} {format_fraction(value)}"
-            for label, value in top_sectors(leaf.totals)
-        ]
+        top = [f"{label} {value:.3f}" for label, value in top_sectors(leaf.totals)]
         _row(
             table,
             leaf,
             [
-                leaf.name,
+                break_name(leaf.name, width),
                 *_numbers(leaf.totals),
                 *top,
                 format_fraction(leaf.totals.remainder),
@@ -401,16 +414,43 @@ def _layers(layers: list[Leaf]) -> Table:
     return table
 
 
+def break_name(name: str, width: int) -> str:
+    """Breaks the dotted name of a layer into lines, preferably behind dots.
+
+    Args:
+      name: The name.
+      width: Largest number of characters in a line.
+
+    Returns:
+      The name with line feeds; further lines are indented.
+
+    Example:
+      >>> from symjax.report.tables import break_name
+      >>> print(break_name("gnn_layers.0.trans.layers.1_node", 24))
+      gnn_layers.0.trans.
+        layers.1_node
+    """
+    width = max(width, 8)
+    lines = [""]
+    for part in re.split(r"(?<=\.)", name):
+        if len(lines[-1]) + len(part) > width and lines[-1].strip():
+            lines.append("  ")
+        lines[-1] += part
+        while len(lines[-1]) > width:
+            lines[-1:] = [lines[-1][:width], "  " + lines[-1][width:]]
+    return "\n".join(lines)
+
+
 def _legend(layers: bool) -> RenderableType:
     lines = [
         "A           equivariance error: root-mean-square deviation of a component,",
         "            rotated back, from its mean over O(3)",
         "A/RMS       relative equivariance error: 0 exact, 1 no symmetry at all",
         "B(l,sigma)  fraction of the response in the irrep of degree l; sigma = + for",
-        "            tensors, - for pseudotensors. Expected: in the irreps of the output",
+        "            tensors, - for pseudotensors; expected: in those of the output",
         "B above     fraction above the largest degree listed",
-        "resolved    whether the grid resolves the response; if NO, the numbers of that",
-        "            row are not to be trusted: repeat with the --grid that is given",
+        "resolved    whether the grid resolves the response; if NO, the numbers of",
+        "            that row are not to be trusted: repeat with the --grid given",
     ]
     if layers:
         lines.append(
@@ -420,7 +460,9 @@ def _legend(layers: bool) -> RenderableType:
 
 
 def _failures(report: Report) -> RenderableType:
-    lines = [Text(f"\n{len(report.failed)} structures failed:", style="bold red")]
+    number = len(report.failed)
+    plural = "structure" if number == 1 else "structures"
+    lines = [Text(f"\n{number} {plural} failed:", style="bold red")]
     for structure in report.failed:
         message = structure.failure.message if structure.failure else ""
         lines.append(Text(f"  {structure.label}: {message}"))

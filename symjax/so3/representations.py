@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from symjax.errors import RepresentationError
 from symjax.so3.irreps import Irrep
+from symjax.so3.rotations import split_inversion
 from symjax.so3.wigner import wigner_d
 
 # (x, y, z) -> (y, z, x): m = -1, 0, 1.
@@ -351,13 +352,13 @@ def spherical_matrix(
     """
     blocks = wigner_d(representation.max_degree, rotations)
     batch = rotations.shape[:-2]
-    determinant = jnp.sign(jnp.linalg.det(rotations))[..., None, None]
+    _, determinant = split_inversion(rotations)
     out = jnp.zeros((*batch, *(representation.dimension,) * 2), rotations.dtype)
     start = 0
     for irrep in representation.irreps:
         block = blocks[irrep.degree]
         if irrep.sigma == -1:
-            block = block * determinant
+            block = block * determinant[..., None, None]
         stop = start + irrep.dimension
         out = out.at[..., start:stop, start:stop].set(block)
         start = stop
@@ -385,7 +386,7 @@ def act(
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.so3 import PSEUDOVECTOR, act
-      >>> act(PSEUDOVECTOR, -jnp.eye(3), jnp.array([1.0, 2.0, 3.0])).tolist()
+      >>> act(PSEUDOVECTOR, -jnp.eye(3), jnp.array([1.0, 2.0, 3.0])).round(6).tolist()
       [1.0, 2.0, 3.0]
     """
     values = jnp.asarray(values)

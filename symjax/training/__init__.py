@@ -1,1 +1,6 @@
-"""Training: augmentation, losses and the scripts that made the shipped models."""
+"""Fitting models, with and without augmentation by elements of O(3)."""
+
+from symjax.training.augmentation import random_elements
+from symjax.training.fit import Samples, Settings, State, fit, stack_samples
+
+__all__ = ["Samples", "Settings", "State", "fit", "random_elements", "stack_samples"]

@@ -14,10 +14,12 @@ from symjax.models.pet.model import (
     predict,
 )
 from symjax.models.pet.modules import PET, PETInputs
+from symjax.models.pet.orbit import OrbitProblem, orbit_problem, select_layers
 
 __all__ = [
     "PET",
     "Block",
+    "OrbitProblem",
     "PETConfig",
     "PETInputs",
     "PETModel",
@@ -30,7 +32,9 @@ __all__ = [
     "distinct_layers",
     "init_pet",
     "layer_names",
+    "orbit_problem",
     "outputs_from_inputs",
     "pet_inputs",
     "predict",
+    "select_layers",
 ]

@@ -43,6 +43,15 @@ _POSITIVE_NUMBERS = (
 )
 
 
+def _is_integer(value: object, minimum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _is_positive(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
+
+
 @dataclasses.dataclass(frozen=True)
 class Block:
     """One block of a target: one representation, with independent copies.
@@ -228,8 +237,14 @@ class PETConfig:
                 f"does not divide d_pet={self.d_pet}",
                 "Choose d_pet as a multiple of num_heads",
             )
-        known = all(_is_integer(z, 1) and z < len(chemical_symbols) for z in self.species)
-        if not self.species or not known or list(self.species) != sorted(set(self.species)):
+        known = all(
+            _is_integer(z, 1) and z < len(chemical_symbols) for z in self.species
+        )
+        if (
+            not self.species
+            or not known
+            or list(self.species) != sorted(set(self.species))
+        ):
             raise ModelError(
                 "species",
                 self.species,
@@ -305,7 +320,9 @@ class PETConfig:
                     Target(
                         **{
                             **target,
-                            "blocks": tuple(Block(**block) for block in target["blocks"]),
+                            "blocks": tuple(
+                                Block(**block) for block in target["blocks"]
+                            ),
                         }
                     )
                     for target in values["targets"]
@@ -315,15 +332,6 @@ class PETConfig:
             raise ModelError(
                 "config", error, "is not a configuration of PET", "Use a file of symjax"
             ) from error
-
-
-def _is_integer(value: object, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-def _is_positive(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
 
 
 def _impossible(config: PETConfig, field: str, problem: str) -> ModelError:

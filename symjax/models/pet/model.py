@@ -8,6 +8,7 @@ import dataclasses
 import re
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +62,52 @@ def is_invariant(block: Block) -> bool:
     return block.representation.irreps == (Irrep(0, 1),)
 
 
+def _init_network(config: PETConfig, key: Array) -> Any:
+    integer, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+    inputs = PETInputs(
+        vectors=jnp.zeros((1, 1, 3), jnp.float32),
+        distances=jnp.ones((1, 1), jnp.float32),
+        cutoff_factors=jnp.ones((1, 1), jnp.float32),
+        edge_mask=mask,
+        reverse=integer,
+        centers=integer[0],
+        neighbors=integer,
+        structure=integer[0],
+        charge=integer[0],
+        spin_multiplicity=integer[0] + 1,
+    )
+    return PET(config).init(key, inputs)["params"]
+
+
+def parameter_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter of a model, by its path.
+
+    Args:
+      config: Hyperparameters and targets.
+
+    Returns:
+      Shapes by path, with ``/`` between the keys.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.model import parameter_shapes
+      >>> parameter_shapes(PETConfig(species=(1, 8)))["scale/energy/scalar"]
+      (2, 1)
+    """
+    tree = jax.eval_shape(lambda: _init_network(config, jax.random.key(0)))
+    shapes = {
+        f"network/{path}": leaf.shape
+        for path, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()
+    }
+    for target in config.targets:
+        for block in target.blocks:
+            shape = (len(config.species), block.properties)
+            shapes[f"scale/{target.name}/{block.key}"] = shape
+            if is_invariant(block):
+                shapes[f"baseline/{target.name}/{block.key}"] = shape
+    return shapes
+
+
 def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
     """A PET with random parameters, unit scales and zero baselines.
 
@@ -81,20 +128,7 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
       >>> sorted(model.parameters)
       ['baseline', 'network', 'scale']
     """
-    integer, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
-    inputs = PETInputs(
-        vectors=jnp.zeros((1, 1, 3), jnp.float32),
-        distances=jnp.ones((1, 1), jnp.float32),
-        cutoff_factors=jnp.ones((1, 1), jnp.float32),
-        edge_mask=mask,
-        reverse=integer,
-        centers=integer[0],
-        neighbors=integer,
-        structure=integer[0],
-        charge=integer[0],
-        spin_multiplicity=integer[0] + 1,
-    )
-    network = jax.jit(PET(config).init)(key, inputs)["params"]
+    network = jax.jit(_init_network, static_argnums=0)(config, key)
     # With x64 enabled, initialisers would draw float64.
     network = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), network)
     species = len(config.species)
@@ -289,7 +323,7 @@ def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:
     named = {}
     for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
         # Each sown entry is a tuple of one; its index ends the path.
-        parts = [str(entry.key) for entry in path[:-1]]
+        parts = [str(entry.key).removeprefix("=") for entry in path[:-1]]
         words = []
         for part in parts:
             match = re.fullmatch(r"(.*)_(\d+)", part)
@@ -347,7 +381,9 @@ def layer_names(config: PETConfig) -> tuple[str, ...]:
         names += [f"{kind}_backbone.{index}" for kind in ("node", "edge")]
     for target in config.targets:
         for index in range(config.num_readout_layers):
-            names += [f"{kind}_heads.{target.name}.{index}" for kind in ("node", "edge")]
+            names += [
+                f"{kind}_heads.{target.name}.{index}" for kind in ("node", "edge")
+            ]
     return tuple(names)
 
 
@@ -385,9 +421,9 @@ def distinct_layers(config: PETConfig) -> tuple[str, ...]:
 
 def is_edge_layer(name: str) -> bool:
     """Whether a layer has features of edges; otherwise they are of nodes."""
-    return name.endswith(("_edge", "compress", "neighbor_embedder", "edge_embedder")) or (
-        name.startswith(("edge_", "combination_mlps", "gnn_layers_post_mp_edge"))
-    )
+    return name.endswith(
+        ("_edge", "compress", "neighbor_embedder", "edge_embedder")
+    ) or (name.startswith(("edge_", "combination_mlps", "gnn_layers_post_mp_edge")))
 
 
 def conservative(
@@ -468,16 +504,16 @@ def conservative(
     outputs = dict(outputs)
     if targets is not None and energy not in targets:
         del outputs[energy]
-    outputs["forces"] = jnp.sum(
-        jnp.where(mask[..., None], edge - arriving, 0), axis=1
-    )
+    outputs["forces"] = jnp.sum(jnp.where(mask[..., None], edge - arriving, 0), axis=1)
     if stress:
         virial = jnp.einsum("anx,any->axy", vectors, edge, precision="highest")
         virial = jax.ops.segment_sum(
             virial, jnp.asarray(graph.structure), num_segments=len(graph.cells)
         )
         volume = jnp.abs(jnp.linalg.det(jnp.asarray(graph.cells)))[:, None, None]
-        outputs["stress"] = jnp.where(volume > 0, virial / jnp.where(volume > 0, volume, 1), 0)
+        outputs["stress"] = jnp.where(
+            volume > 0, virial / jnp.where(volume > 0, volume, 1), 0
+        )
     return outputs, features
 
 

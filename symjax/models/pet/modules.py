@@ -54,6 +54,11 @@ class PETInputs:
     spin_multiplicity: Int[Array, "structures"]
 
 
+def _sow(module: nn.Module, name: str, value: Array) -> None:
+    # Linen forbids one name for a submodule and a sown value.
+    module.sow(FEATURES, f"={name}", value)
+
+
 class Affine(nn.Module):
     """Kernel and bias of a linear layer, for callers that fuse products."""
 
@@ -112,7 +117,9 @@ class FeedForward(nn.Module):
     def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
         """Applies the layers to the last axis."""
         if self.activation == "SwiGLU":
-            value, gate = jnp.split(nn.Dense(2 * self.width, name="w_in")(x), 2, axis=-1)
+            value, gate = jnp.split(
+                nn.Dense(2 * self.width, name="w_in")(x), 2, axis=-1
+            )
             hidden = value * jax.nn.sigmoid(gate)
         else:
             hidden = jax.nn.silu(nn.Dense(self.width, name="w_in")(x))
@@ -142,7 +149,7 @@ class Head(nn.Module):
         """Applies the layers to the last axis."""
         hidden = jax.nn.silu(nn.Dense(self.features, name="0")(x))
         out = jax.nn.silu(nn.Dense(self.features, name="2")(hidden))
-        self.sow(FEATURES, "out", out)
+        _sow(self, "out", out)
         return out
 
 
@@ -192,7 +199,9 @@ class TransformerLayer(nn.Module):
         mlp = FeedForward(config.d_feedforward, config.activation, name="mlp")
 
         center = (
-            nn.Dense(config.d_pet, name="center_contraction")(node) if expanded else node
+            nn.Dense(config.d_pet, name="center_contraction")(node)
+            if expanded
+            else node
         )
         tokens = jnp.concatenate([center, edges], axis=1)
         if config.transformer_type == "PreLN":
@@ -212,8 +221,8 @@ class TransformerLayer(nn.Module):
             )
             norm = _norm(config.normalization, "norm_center_features")
             center = center + center_mlp(norm(center))
-        self.sow(FEATURES, "node", center[:, 0])
-        self.sow(FEATURES, "edge", edges)
+        _sow(self, "node", center[:, 0])
+        _sow(self, "edge", edges)
         return center, edges
 
 
@@ -251,9 +260,11 @@ class CartesianTransformer(nn.Module):
     ) -> tuple[Float[Array, "atoms d_node"], Float[Array, "atoms neighbors d_pet"]]:
         """Returns the new node features and edge messages."""
         config, width = self.config, self.config.d_pet
-        geometry = jnp.concatenate([inputs.vectors, inputs.distances[..., None]], axis=-1)
+        geometry = jnp.concatenate(
+            [inputs.vectors, inputs.distances[..., None]], axis=-1
+        )
         embed, shift = Affine(4, width, name="edge_embedder")()
-        self.sow(FEATURES, "edge_embedder", geometry @ embed + shift)
+        _sow(self, "edge_embedder", geometry @ embed + shift)
 
         # The first linear map of the concatenated parts is the sum of its blocks. The
         # block of the geometry is multiplied with its embedding before either meets
@@ -265,11 +276,11 @@ class CartesianTransformer(nn.Module):
         hidden = geometry @ (embed @ first[0]) + (shift @ first[0] + bias)
         if not self.is_first:
             table = Table(len(config.species), width, name="neighbor_embedder")()
-            self.sow(FEATURES, "neighbor_embedder", table[inputs.neighbors])
+            _sow(self, "neighbor_embedder", table[inputs.neighbors])
             hidden = hidden + (table @ first[1])[inputs.neighbors]
         hidden = hidden + messages @ first[-1]
         tokens = jax.nn.silu(hidden) @ second + second_bias
-        self.sow(FEATURES, "compress", tokens)
+        _sow(self, "compress", tokens)
 
         factors = jnp.maximum(inputs.cutoff_factors, _SMALLEST_FACTOR)
         scores = jnp.where(inputs.edge_mask, jnp.log(factors), -jnp.inf)
@@ -404,17 +415,17 @@ class PET(nn.Module):
             for index in range(config.num_readout_layers)
         ]
         node = embedders[0]()[inputs.centers]
-        self.sow(FEATURES, "node_embedders_0", node)
+        _sow(self, "node_embedders_0", node)
         table = Table(num_species, config.d_pet, name="edge_embedder")()
         edges = table[inputs.neighbors]
-        self.sow(FEATURES, "edge_embedder", edges)
+        _sow(self, "edge_embedder", edges)
 
         nodes_read, edges_read = [], []
         for index in range(config.num_gnn_layers):
             layer = CartesianTransformer(config, index == 0, name=f"gnn_layers_{index}")
             if residual and index:
                 node = embedders[index]()[inputs.centers]
-                self.sow(FEATURES, f"node_embedders_{index}", node)
+                _sow(self, f"node_embedders_{index}", node)
             node, out = layer(node, edges, inputs)
             node = node + condition
             reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
@@ -431,15 +442,15 @@ class PET(nn.Module):
                 2 * config.d_pet, config.d_pet, name=f"combination_mlps_{index}"
             )
             mixed = mlp(norm(both))
-            self.sow(FEATURES, f"combination_mlps_{index}", mixed)
+            _sow(self, f"combination_mlps_{index}", mixed)
             edges = edges + out + mixed
-            self.sow(FEATURES, f"gnn_layers_post_mp_node_{index}", node)
-            self.sow(FEATURES, f"gnn_layers_post_mp_edge_{index}", edges)
+            _sow(self, f"gnn_layers_post_mp_node_{index}", node)
+            _sow(self, f"gnn_layers_post_mp_edge_{index}", edges)
         if not residual:
             nodes_read, edges_read = [node], [edges]
         for index, (node, edge) in enumerate(zip(nodes_read, edges_read, strict=True)):
-            self.sow(FEATURES, f"node_backbone_{index}", node)
-            self.sow(FEATURES, f"edge_backbone_{index}", edge)
+            _sow(self, f"node_backbone_{index}", node)
+            _sow(self, f"edge_backbone_{index}", edge)
         return {
             target.name: TargetHeads(config, target, name=f"targets_{number}")(
                 nodes_read, edges_read, inputs

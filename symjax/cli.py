@@ -1,0 +1,520 @@
+"""The command line: ``symjax report``, ``symjax models``.
+
+A command is a function with typed options; :func:`_guarded` turns its exceptions into
+messages and exit codes. Everything that takes long to import is imported inside
+commands, so that ``symjax --help`` answers at once.
+"""
+
+import contextlib
+import enum
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import symjax
+from symjax.errors import ArgumentError, SymjaxError
+
+if TYPE_CHECKING:
+    import ase
+
+    from symjax.report import Progress, Report
+
+OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes; ``docs/cli.md`` lists what they mean."""
+
+_EXIT_CODES = """\b
+Exit codes:
+    0  done
+    1  internal error (see it with --debug)
+    2  bad input or usage; the message says what to change
+    3  a result is not resolved by the grid; the report is written
+       and says which --grid to try
+    4  some structures failed; the report is written without them
+  130  interrupted; continue with --resume
+"""
+
+app = typer.Typer(
+    name="symjax",
+    help="Measures how well models have learned the symmetry of three-dimensional "
+    "space.",
+    epilog=_EXIT_CODES,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Print the traceback of an error.")
+]
+
+
+class Dtype(enum.StrEnum):
+    """Floating-point types of an evaluation."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+class FigureFormat(enum.StrEnum):
+    """File formats of figures."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+def main() -> None:
+    """Runs the command line; the entry point of the console script.
+
+    Example:
+      >>> from symjax.cli import main
+      >>> callable(main)
+      True
+    """
+    app()
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns exceptions of a command into a message and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        code = INTERNAL
+        try:
+            return command(*args, **kwargs)
+        except SymjaxError as error:
+            code, message = BAD_INPUT, f"Error: {error}"
+        except KeyboardInterrupt as error:
+            code, message = INTERRUPTED, str(error) or "Interrupted."
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            message = (
+                f"Internal error: {type(error).__name__}: {error}\n"
+                "This is a bug in symjax or in a library below it. Run the command "
+                "again with --debug and report what it prints."
+            )
+        if kwargs.get("debug"):
+            traceback.print_exc()
+        typer.echo(message, err=True)
+        raise typer.Exit(code)
+
+    return wrapper
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"symjax {symjax.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=_EXIT_CODES)
+@_guarded
+def report(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Molecule of ase.build.molecule, such as CH3CH2OH, or any structure "
+            "file that ASE reads. A file goes first.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="Model that ships with symjax (see 'symjax models'), or the folder "
+            "of a saved one.",
+        ),
+    ] = "pet-ethanol",
+    max_degree: Annotated[
+        int,
+        typer.Option(
+            metavar="L", help="Largest degree of the irreps in the symmetry content."
+        ),
+    ] = 6,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DEGREE",
+            help="Degree of the quadrature over O(3), at least 2 L. The number of "
+            "evaluations is about 2/3 (DEGREE + 1)^3. Default: 2 L + 1.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        str,
+        typer.Option(
+            metavar="all|none|PATTERN",
+            help="Layers whose features are measured too: all, none, or names or "
+            "regular expressions separated by commas.",
+        ),
+    ] = "none",
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder to write the report into."
+        ),
+    ] = Path("report"),
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SLICE",
+            help="Frames of the file: a number, or a slice such as 0:10 or ::5. "
+            "Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted run in FOLDER: completed structures are "
+            "kept, failed ones are tried again.",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a report in FOLDER.")
+    ] = False,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Floating-point type in which the model runs.")
+    ] = Dtype.FLOAT32,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Change of the content between nested grids above which a response "
+            "counts as not resolved.",
+        ),
+    ] = 0.05,
+    memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB",
+            help="Budget in GiB for responses and coefficients. With less, layers "
+            "are measured in several passes.",
+        ),
+    ] = 2.0,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Whether to draw figures.")
+    ] = True,
+    figure_format: Annotated[
+        list[FigureFormat] | None,
+        typer.Option(
+            help="Format of the figures; may be given several times. Default: png.",
+            show_default=False,
+        ),
+    ] = None,
+    compile_cache: Annotated[
+        bool,
+        typer.Option(
+            "--compile-cache/--no-compile-cache",
+            envvar="SYMJAX_COMPILE_CACHE",
+            help="Whether to keep compiled code for the next run, in the user's "
+            "cache folder.",
+        ),
+    ] = True,
+    debug: Debug = False,
+) -> None:
+    """Measures equivariance errors and symmetry content of a model on structures.
+
+    Writes FOLDER/report.json (all numbers), report.txt (the tables that are also
+    printed), structures.jsonl (one line as soon as a structure is finished) and
+    figures.
+    """
+    from symjax.report.folder import JOURNAL_FILE, check_folder
+
+    with _options({"output": "--output", "--overwrite": "--overwrite"}):
+        check_folder(output, resume=resume, overwrite=overwrite)
+    _check_memory(memory)
+    structures = _find_structures(target, frames)
+    _configure_jax(dtype is Dtype.FLOAT64, compile_cache)
+
+    from symjax.models.io import load_model
+    from symjax.report import Options, measure_structures
+
+    # Options are checked before a model is read, which takes longer.
+    names = {
+        "max_degree": "--max-degree",
+        "tolerance": "--tolerance",
+        "memory": "--memory",
+        "grid": "--grid",
+        "layers": "--layers",
+        "output": "--output",
+        "structures": "TARGET",
+    }
+    options = Options(
+        max_degree=max_degree,
+        grid=grid,
+        layers=layers,
+        dtype=dtype.value,
+        tolerance=tolerance,
+        memory=int(memory * 2**30),
+    )
+    with _options(names):
+        options.settings()
+    with _options({"model": "--model"}):
+        loaded = load_model(model)
+    try:
+        with _options(names), _progress() as watch:
+            result = measure_structures(
+                loaded,
+                structures,
+                options,
+                output,
+                resume=resume,
+                overwrite=overwrite,
+                watch=watch,
+            )
+    except KeyboardInterrupt as error:
+        journal = output / JOURNAL_FILE
+        if not journal.exists():
+            raise KeyboardInterrupt("Interrupted; nothing was written.") from error
+        instead = " instead of --overwrite" if overwrite else ""
+        raise KeyboardInterrupt(
+            f"Interrupted. Completed structures are kept in {journal}; to continue, "
+            f"run the same command with --resume{instead}."
+        ) from error
+    formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
+    _present(result, output, formats if figures else [])
+
+
+def _present(result: "Report", output: Path, formats: list[str]) -> None:
+    """Prints tables, writes text and figures, and exits with the verdict."""
+    from symjax.report.folder import REPORT_FILE, TEXT_FILE
+    from symjax.report.schema import write_atomically
+    from symjax.report.tables import print_report, to_text
+
+    print_report(result, sys.stdout)
+    text = to_text(result)
+    write_atomically(
+        output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
+    )
+    written = [REPORT_FILE, TEXT_FILE]
+    if formats and result.measured:
+        from symjax.report.figures import save_figures
+
+        written += [path.name for path in save_figures(result, output, formats)]
+    typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
+    if result.failed:
+        typer.echo(
+            f"{len(result.failed)} of {len(result.structures)} structures failed; "
+            "see the messages above.",
+            err=True,
+        )
+        raise typer.Exit(FAILED)
+    if not result.resolved:
+        typer.echo(
+            "NOT RESOLVED by the grid: do not use these numbers; see above.", err=True
+        )
+        raise typer.Exit(UNRESOLVED)
+
+
+@app.command()
+@_guarded
+def models(debug: Debug = False) -> None:
+    """Lists the models that ship with symjax, with the numbers of their cards."""
+    from symjax.models.io import load_model, shipped_models
+
+    names = shipped_models()
+    if not names:
+        typer.echo("No model ships with this installation.")
+    for name in names:
+        model = load_model(name)
+        typer.echo(name)
+        for key, value in _model_lines(model):
+            typer.echo(f"  {key:<28}{value}")
+
+
+def _model_lines(model: Any) -> list[tuple[str, str]]:
+    """Name and text of what is worth knowing about a model."""
+    import jax
+    from ase.data import chemical_symbols
+
+    config = model.config
+    size = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))
+    targets = [
+        f"{target.name} [{target.unit}]" if target.unit else target.name
+        for target in config.targets
+    ]
+    lines = [
+        ("elements", " ".join(chemical_symbols[number] for number in config.species)),
+        ("cutoff", f"{config.cutoff:g} angstrom"),
+        ("outputs", ", ".join(targets)),
+        ("parameters", f"{size:,}"),
+    ]
+    return lines + _card_lines(model.card)
+
+
+def _card_lines(card: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Numbers and short texts of a model card, with dotted names."""
+    lines = []
+    for key, value in card.items():
+        if isinstance(value, dict):
+            lines += _card_lines(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            lines.append((f"{prefix}{key}", f"{value:.4g}"))
+        elif isinstance(value, int) or (isinstance(value, str) and len(value) < 50):
+            lines.append((f"{prefix}{key}", str(value)))
+    return lines
+
+
+@contextlib.contextmanager
+def _options(names: dict[str, str]) -> Iterator[None]:
+    """Names options in errors as they are typed, not as arguments of functions."""
+    try:
+        yield
+    except SymjaxError as error:
+        name = names.get(error.argument)
+        if name is None:
+            raise
+        remedy = error.remedy
+        for argument, option in names.items():
+            remedy = remedy.replace(f"{argument}=", f"{option} ")
+        raise type(error)(name, error.value, error.problem, remedy) from error
+
+
+def _check_memory(memory: float) -> None:
+    # Not "<= 0": NaN must not pass; nor infinity, which is no number of bytes.
+    if not 0 < memory < 2**30:
+        raise ArgumentError(
+            "--memory",
+            memory,
+            "is not a positive number of GiB",
+            "Pass 2, for instance",
+        )
+
+
+def _find_structures(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
+    from symjax.data import find_structure
+
+    names = {"name_or_path": "TARGET", "path": "TARGET", "index": "--frames"}
+    with _options(names):
+        structures = find_structure(target, index=":" if frames is None else frames)
+    if frames is not None and not Path(target).is_file():
+        raise ArgumentError(
+            "--frames",
+            frames,
+            f"TARGET is the molecule {target}, which has no frames",
+            "Leave out --frames, or pass a file",
+        )
+    return structures
+
+
+def _configure_jax(x64: bool, compile_cache: bool) -> None:
+    """Sets what holds for this process: precision, and the cache of compiled code."""
+    import jax
+
+    if x64:
+        jax.config.update("jax_enable_x64", True)
+    folder = _cache_folder()
+    # A folder that the user has chosen by JAX's own variable stays in place.
+    if not compile_cache or folder is None or os.environ.get(_JAX_CACHE):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+_JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def _cache_folder() -> Path | None:
+    """The user's cache folder for symjax; None where there is none."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    # The standard asks to ignore relative paths.
+    if base and os.path.isabs(base):
+        return Path(base) / "symjax" / "jax"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "symjax" / "jax"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else home) / "symjax" / "cache" / "jax"
+    return home / ".cache" / "symjax" / "jax"
+
+
+@contextlib.contextmanager
+def _progress() -> "Iterator[Callable[[Progress], None]]":
+    """Shows progress on standard error: bars on a terminal, else lines."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _print_line
+        return
+
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("elements"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=console, transient=True) as display:
+        task = display.add_task("", total=None)
+
+        def watch(step: "Progress") -> None:
+            state = "" if step.done else " (compiling)"
+            position = f"{step.index + 1}/{step.num_structures}"
+            display.update(
+                task,
+                description=f"{position} {step.label}{state}",
+                completed=step.done,
+                total=step.num_elements,
+            )
+            if step.finished is not None and step.num_structures > 1:
+                display.console.print(_line(step), markup=False)
+
+        yield watch
+
+
+def _print_line(step: "Progress") -> None:
+    if step.finished is not None:
+        typer.echo(_line(step), err=True)
+
+
+def _line(step: "Progress") -> str:
+    """One finished structure in one line of a log."""
+    done = step.finished
+    position = f"{step.index + 1}/{step.num_structures} {step.label}"
+    if done is None:
+        return position
+    if done.failure is not None:
+        return f"{position}: FAILED: {done.failure.message}"
+    seconds = done.timing
+    time = (
+        f" in {seconds.compile_seconds + seconds.evaluation_seconds:.1f} s"
+        if (seconds)
+        else ""
+    )
+    bad = sum(not leaf.resolved for leaf in done.leaves)
+    state = f"{bad} of {len(done.leaves)} responses NOT resolved" if bad else "resolved"
+    return f"{position}: {state}{time}"

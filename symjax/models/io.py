@@ -1,0 +1,241 @@
+"""Models on disk: ``model.safetensors`` and ``model.json`` in one folder.
+
+Neither file can execute code when read. The JSON holds the format's version, the
+configuration and the model card; the safetensors file holds every parameter under
+its path.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from symjax.errors import ModelError
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import PETModel, parameter_shapes
+
+FORMAT = "symjax-model/1"
+_TENSORS = "model.safetensors"
+_METADATA = "model.json"
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("symjax.models") / "shipped"))
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that ship with the package.
+
+    Returns:
+      Names that :func:`load_model` accepts.
+
+    Example:
+      >>> from symjax.models import shipped_models
+      >>> shipped_models()
+      ['pet-ethanol']
+    """
+    folder = _shipped()
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path.name for path in folder.iterdir() if (path / _METADATA).is_file()
+    )
+
+
+def fingerprint(model: PETModel) -> str:
+    """Digest of configuration and parameters, to tell whether two models are one.
+
+    Args:
+      model: The model.
+
+    Returns:
+      The SHA-256 digest, in hexadecimal digits.
+
+    Example:
+      >>> from symjax.models import fingerprint, load_model
+      >>> len(fingerprint(load_model("pet-ethanol")))
+      64
+    """
+    digest = hashlib.sha256(json.dumps(model.config.to_json()).encode())
+    flat = flax.traverse_util.flatten_dict(model.parameters, sep="/")
+    for path in sorted(flat):
+        array = np.ascontiguousarray(flat[path])
+        digest.update(f"{path} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_model(model: PETModel, folder: str | Path) -> None:
+    """Writes a model; an interrupted write leaves no file that looks whole.
+
+    Args:
+      model: The model.
+      folder: Where to write; made if it does not exist. Files of an older model
+        there are replaced.
+
+    Raises:
+      ModelError: ``folder`` cannot be written to, or a parameter is not finite.
+
+    Example:
+      >>> import tempfile
+      >>> from symjax.models import load_model, save_model
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     save_model(load_model("pet-ethanol"), folder)
+      ...     load_model(folder).config.cutoff
+      4.5
+    """
+    folder = Path(folder)
+    flat = {
+        path: np.ascontiguousarray(leaf)
+        for path, leaf in flax.traverse_util.flatten_dict(
+            model.parameters, sep="/"
+        ).items()
+    }
+    for path, leaf in flat.items():
+        if not np.isfinite(leaf).all():
+            raise ModelError(
+                "model", path, "has parameters that are not finite", "Train it again"
+            )
+    metadata = {
+        "format": FORMAT,
+        "architecture": "pet",
+        "name": model.name,
+        "config": model.config.to_json(),
+        "card": model.card,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / _TENSORS, save_tensors(flat, metadata={"format": FORMAT}))
+        _write(folder / _METADATA, (json.dumps(metadata, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ModelError(
+            "folder",
+            str(folder),
+            f"cannot be written: {error}",
+            "Choose another folder",
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_model(name_or_path: str | Path) -> PETModel:
+    """Reads a model that ships with the package, or one from a folder.
+
+    Args:
+      name_or_path: A name from :func:`shipped_models`, or a folder that
+        :func:`save_model` wrote.
+
+    Returns:
+      The model, its parameters as NumPy arrays.
+
+    Raises:
+      ModelError: There is no such model, or its files are missing, truncated, of
+        another format, or do not fit together.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> load_model("pet-ethanol").config.species
+      (1, 6, 8)
+    """
+    folder = Path(name_or_path)
+    if str(name_or_path) in shipped_models():
+        folder = _shipped() / str(name_or_path)
+    if not folder.is_dir():
+        raise ModelError(
+            "model",
+            str(name_or_path),
+            "is neither a model that ships with symjax nor a folder",
+            f"Use {', '.join(shipped_models())}, or a folder with {_METADATA} and "
+            f"{_TENSORS}",
+        )
+    metadata = _read_metadata(folder / _METADATA)
+    config = PETConfig.from_json(metadata["config"])
+    flat = _read_tensors(folder / _TENSORS)
+    wanted = parameter_shapes(config)
+    missing, extra = sorted(set(wanted) - set(flat)), sorted(set(flat) - set(wanted))
+    if missing or extra:
+        raise ModelError(
+            str(folder / _TENSORS),
+            (missing or extra)[0],
+            f"{len(missing)} parameters of the configuration are missing and "
+            f"{len(extra)} are not part of it",
+            f"Use the {_METADATA} and {_TENSORS} of one model",
+        )
+    for path, leaf in flat.items():
+        if leaf.shape != wanted[path]:
+            raise ModelError(
+                str(folder / _TENSORS),
+                path,
+                f"has shape {leaf.shape}, the configuration wants {wanted[path]}",
+                f"Use the {_METADATA} and {_TENSORS} of one model",
+            )
+        if leaf.dtype.kind != "f" or not np.isfinite(leaf).all():
+            raise ModelError(
+                str(folder / _TENSORS),
+                path,
+                "is not an array of finite floating-point numbers",
+                "The file is damaged; get it again",
+            )
+    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
+    # Targets without an invariant block have no baseline, and so no tensor.
+    parameters.setdefault("baseline", {})
+    for target in config.targets:
+        parameters["baseline"].setdefault(target.name, {})
+    return PETModel(str(metadata["name"]), config, parameters, metadata["card"])
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    remedy = "Use a folder written by symjax; get the file again if it was cut off"
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError("model", str(path), "there is no such file", remedy) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(
+            "model", str(path), f"cannot be read: {error}", remedy
+        ) from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        found = metadata.get("format") if isinstance(metadata, dict) else None
+        raise ModelError(
+            "model", str(path), f"has format {found!r}, not {FORMAT!r}", remedy
+        )
+    if metadata.get("architecture") != "pet":
+        raise ModelError(
+            "model",
+            str(path),
+            f"architecture {metadata.get('architecture')!r} is not known",
+            "This version reads architecture 'pet'",
+        )
+    for key, kind in (("name", str), ("config", dict), ("card", dict)):
+        if not isinstance(metadata.get(key), kind):
+            raise ModelError("model", str(path), f"has no {key!r}", remedy)
+    return metadata
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    remedy = "The file is missing or was cut off; get it again"
+    try:
+        return load_tensors(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(
+            "model", str(path), f"cannot be read: {error}", remedy
+        ) from error

@@ -1,0 +1,331 @@
+"""A PET on a structure as a function on the orbit, ready for ``symjax.metrics``."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ase
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.data.build import build_graph
+from symjax.data.graph import Graph, edge_vectors
+from symjax.errors import ModelError
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import (
+    PETModel,
+    cast_parameters,
+    check_energy,
+    conservative,
+    distinct_layers,
+    is_edge_layer,
+    layer_names,
+    output_name,
+    outputs_from_inputs,
+    pet_inputs,
+)
+from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
+
+
+@dataclasses.dataclass(frozen=True)
+class OrbitProblem:
+    """What :func:`symjax.metrics.measure` needs to measure a model on a structure.
+
+    Attributes:
+      function: ``function(x, *args)``, outputs and features by name. The same object
+        for every structure of one model, so that compiled code is found again.
+      x: What rotates: the edge vectors, in angstrom.
+      args: What does not: parameters and graph.
+      action: How ``x`` rotates.
+      representations: The representation of every output and feature.
+      masks: Which samples are real.
+      units: Unit of every output; empty for features.
+      kinds: ``"output"``, ``"node"`` or ``"edge"`` for every name.
+      samples: Atomic number of each sample (of the center, for edges); None for
+        outputs of whole structures.
+    """
+
+    function: Callable[..., dict[str, Array]]
+    x: Float[np.ndarray, "atoms neighbors 3"]
+    args: tuple[Any, ...]
+    action: Representation
+    representations: dict[str, Representation]
+    masks: dict[str, np.ndarray]
+    units: dict[str, str]
+    kinds: dict[str, str]
+    samples: dict[str, np.ndarray | None]
+
+
+def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, ...]:
+    """Layers that a user names.
+
+    Args:
+      config: Hyperparameters and targets.
+      layers: ``"none"``; ``"all"``, every layer whose features depend on the
+        orientation, each once; or names or regular expressions, as a sequence or
+        separated by commas, each of which must match a full name.
+
+    Returns:
+      Names, in the order of the network.
+
+    Raises:
+      ModelError: A pattern matches no layer, or is no regular expression.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig, select_layers
+      >>> select_layers(PETConfig(species=(1,)), "node_heads.*")
+      ('node_heads.energy.0',)
+    """
+    known = layer_names(config)
+    if layers == "none":
+        return ()
+    if layers == "all":
+        return distinct_layers(config)
+    patterns = layers.split(",") if isinstance(layers, str) else list(layers)
+    chosen: set[str] = set()
+    for pattern in (pattern.strip() for pattern in patterns):
+        try:
+            # A plain name has dots, which as a pattern match themselves too.
+            found = {name for name in known if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise ModelError(
+                "layers", pattern, f"is no regular expression: {error}", "Escape it"
+            ) from error
+        if not found:
+            raise ModelError(
+                "layers",
+                pattern,
+                "matches no layer of the model",
+                f"Use 'all', 'none', or patterns of these names: {', '.join(known)}",
+            )
+        chosen |= found
+    return tuple(name for name in known if name in chosen)
+
+
+@functools.lru_cache(maxsize=64)
+def _function(
+    config: PETConfig,
+    targets: tuple[str, ...],
+    layers: tuple[str, ...],
+    energy: str | None,
+    forces: bool,
+    stress: bool,
+) -> Callable[..., dict[str, Array]]:
+    """The function on the orbit; cached, so that its compiled code is too."""
+
+    def function(
+        vectors: Float[Array, "atoms neighbors 3"], parameters: Any, graph: Graph
+    ) -> dict[str, Array]:
+        if energy is not None and (forces or stress):
+            outputs, features = conservative(
+                config,
+                parameters,
+                graph,
+                vectors,
+                targets=targets,
+                layers=layers,
+                energy=energy,
+                baseline=False,
+                stress=stress,
+            )
+            if not forces:
+                del outputs["forces"]
+        else:
+            inputs = pet_inputs(config, graph)
+            outputs, features = outputs_from_inputs(
+                config,
+                parameters,
+                graph,
+                inputs.replace(vectors=vectors),  # type: ignore[attr-defined]
+                targets=targets,
+                layers=layers,
+                baseline=False,
+            )
+        return {**outputs, **features}
+
+    return function
+
+
+def orbit_problem(
+    model: PETModel,
+    atoms: ase.Atoms,
+    *,
+    layers: str | Sequence[str] = "all",
+    outputs: Sequence[str] | None = None,
+    forces: bool = True,
+    dtype: Any = "float32",
+    num_atoms: int | None = None,
+    num_neighbors: int | None = None,
+) -> OrbitProblem:
+    """Prepares a model and a structure for :func:`symjax.metrics.measure`.
+
+    The group acts on the edge vectors alone; lengths, cutoffs and neighbors are those
+    of the given orientation and are computed once. The baseline of each species is
+    left out: it is invariant by construction and so large that it would hide the
+    content of what the model has learnt.
+
+    Args:
+      model: The model.
+      atoms: The structure.
+      layers: See :func:`select_layers`.
+      outputs: Names of targets, and ``"forces"`` and ``"stress"``; by default all
+        targets, with forces if there is an energy and stress if the structure is
+        periodic in three directions.
+      forces: Whether forces and stress are among the default outputs.
+      dtype: ``"float32"`` or ``"float64"``.
+      num_atoms: Atoms to pad to.
+      num_neighbors: Neighbors to pad to.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ModelError: The model has no such layer or output.
+      StructureError: The structure cannot be used, or has unknown species.
+      ArgumentError: A size to pad to is too small.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.metrics import measure
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import orbit_problem
+      >>> problem = orbit_problem(
+      ...     load_model("pet-ethanol"), ase.build.molecule("CH3CH2OH"), layers="none"
+      ... )
+      >>> sorted(problem.representations)
+      ['energy', 'forces']
+    """
+    config = model.config
+    chosen = select_layers(config, layers)
+    energy = _energy_target(config)
+    names = [target.name for target in config.targets]
+    periodic = bool(np.all(atoms.pbc)) if isinstance(atoms, ase.Atoms) else False
+    if outputs is None:
+        derived = ["forces", *(["stress"] if periodic else [])]
+        outputs = names + (derived if forces and energy else [])
+    for name in outputs:
+        if name not in (*names, *(("forces", "stress") if energy else ())):
+            raise ModelError(
+                "outputs",
+                name,
+                "the model has no such output",
+                f"Use {', '.join(names)}" + (", forces or stress" if energy else ""),
+            )
+    if "stress" in outputs and not periodic:
+        raise ModelError(
+            "outputs",
+            "stress",
+            "a structure without a cell in three directions has no stress",
+            "Leave it out, or set atoms.cell and atoms.pbc",
+        )
+    targets = tuple(name for name in names if name in outputs)
+    graph = build_graph(
+        atoms,
+        config.cutoff,
+        num_atoms=num_atoms,
+        num_neighbors=num_neighbors,
+        known_species=config.species,
+        dtype=dtype,
+    )
+    _check_conditioning(config, graph)
+    parameters = cast_parameters(model.parameters, dtype)
+    function = _function(
+        config, targets, chosen, energy, "forces" in outputs, "stress" in outputs
+    )
+    problem = _Description(graph)
+    for target in config.targets:
+        if target.name in targets:
+            for block in target.blocks:
+                problem.add(
+                    output_name(target, block),
+                    block.representation,
+                    "output",
+                    target.unit,
+                    "atom" if target.per_atom else "structure",
+                )
+    if energy is not None:
+        unit = config.target(energy).unit
+        if "forces" in outputs:
+            problem.add("forces", VECTOR, "output", f"{unit}/angstrom", "atom")
+        if "stress" in outputs:
+            problem.add("stress", MATRIX, "output", f"{unit}/angstrom^3", "structure")
+    for name in chosen:
+        kind = "edge" if is_edge_layer(name) else "node"
+        problem.add(name, FEATURE, kind, "", "edge" if kind == "edge" else "atom")
+    return OrbitProblem(
+        function=function,
+        x=np.asarray(edge_vectors(graph)),
+        args=(parameters, graph),
+        action=VECTOR,
+        representations=problem.representations,
+        masks=problem.masks,
+        units=problem.units,
+        kinds=problem.kinds,
+        samples=problem.samples,
+    )
+
+
+class _Description:
+    """Collects what is known about each output, by name."""
+
+    def __init__(self, graph: Graph):
+        species = np.asarray(graph.species)
+        self._masks = {
+            "atom": np.asarray(graph.atom_mask),
+            "edge": np.asarray(graph.edge_mask),
+            "structure": np.asarray(graph.structure_mask),
+        }
+        self._species = {
+            "atom": species,
+            "edge": np.broadcast_to(species[:, None], graph.edge_mask.shape),
+            "structure": None,
+        }
+        self.representations: dict[str, Representation] = {}
+        self.masks: dict[str, np.ndarray] = {}
+        self.units: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+        self.samples: dict[str, np.ndarray | None] = {}
+
+    def add(
+        self, name: str, representation: Representation, kind: str, unit: str, per: str
+    ) -> None:
+        self.representations[name] = representation
+        self.masks[name] = self._masks[per]
+        self.units[name] = unit
+        self.kinds[name] = kind
+        self.samples[name] = self._species[per]
+
+
+def _energy_target(config: PETConfig) -> str | None:
+    """Name of the target whose derivatives are forces."""
+    for target in config.targets:
+        if target.name == "energy":
+            try:
+                check_energy(config, target.name)
+            except ModelError:
+                return None
+            return target.name
+    return None
+
+
+def _check_conditioning(config: PETConfig, graph: Graph) -> None:
+    if not config.system_conditioning:
+        return
+    charge = int(np.abs(graph.charge).max())
+    if charge > config.max_charge:
+        raise ModelError(
+            "charge",
+            charge,
+            f"the model knows charges through {config.max_charge}",
+            "Set atoms.info['charge'] within it",
+        )
+    spin = int(np.max(graph.spin_multiplicity))
+    if spin > config.max_spin_multiplicity:
+        raise ModelError(
+            "spin_multiplicity",
+            spin,
+            f"the model knows multiplicities through {config.max_spin_multiplicity}",
+            "Set atoms.info['spin_multiplicity'] within it",
+        )
