@@ -9,6 +9,7 @@ import contextlib
 import enum
 import functools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes; ``docs/cli.md`` lists what they mean."""
 
+_GIB = 2**30
 _EXIT_CODES = """\b
 Exit codes:
     0  done
@@ -272,7 +274,7 @@ def report(
         layers=layers,
         dtype=dtype.value,
         tolerance=tolerance,
-        memory=int(memory * 2**30),
+        memory=int(memory * _GIB),
     )
     with _options(names):
         options.settings()
@@ -391,10 +393,18 @@ def _options(names: dict[str, str]) -> Iterator[None]:
         name = names.get(error.argument)
         if name is None:
             raise
-        remedy = error.remedy
+        value, remedy = error.value, error.remedy
+        if name == "--memory" and isinstance(value, int):
+            value /= _GIB
+            # the option is in GiB, the library counts bytes; rounded up
+            remedy = re.sub(
+                r"memory=(\d+)",
+                lambda match: f"--memory {1.01 * int(match[1]) / _GIB:.3g}",
+                remedy,
+            )
         for argument, option in names.items():
             remedy = remedy.replace(f"{argument}=", f"{option} ")
-        raise type(error)(name, error.value, error.problem, remedy) from error
+        raise type(error)(name, value, error.problem, remedy) from error
 
 
 def _check_memory(memory: float) -> None:
@@ -483,7 +493,7 @@ def _progress() -> "Iterator[Callable[[Progress], None]]":
 
         def watch(step: "Progress") -> None:
             state = "" if step.done else " (compiling)"
-            position = f"{step.index + 1}/{step.num_structures}"
+            position = f"{step.position}/{step.num_structures}"
             display.update(
                 task,
                 description=f"{position} {step.label}{state}",
@@ -504,17 +514,17 @@ def _print_line(step: "Progress") -> None:
 def _line(step: "Progress") -> str:
     """One finished structure in one line of a log."""
     done = step.finished
-    position = f"{step.index + 1}/{step.num_structures} {step.label}"
+    position = f"{step.position}/{step.num_structures} {step.label}"
     if done is None:
         return position
+    if step.kept:
+        return f"{position}: completed earlier"
     if done.failure is not None:
         return f"{position}: FAILED: {done.failure.message}"
-    seconds = done.timing
-    time = (
-        f" in {seconds.compile_seconds + seconds.evaluation_seconds:.1f} s"
-        if (seconds)
-        else ""
-    )
+    time = ""
+    if done.timing is not None:
+        seconds = done.timing.compile_seconds + done.timing.evaluation_seconds
+        time = f" in {seconds:.1f} s"
     bad = sum(not leaf.resolved for leaf in done.leaves)
     state = f"{bad} of {len(done.leaves)} responses NOT resolved" if bad else "resolved"
     return f"{position}: {state}{time}"

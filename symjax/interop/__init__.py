@@ -1,1 +1,5 @@
-"""TODO."""
+"""Bridges to other packages; none of them is imported before it is needed."""
+
+from symjax.interop.metatrain import load_metatrain
+
+__all__ = ["load_metatrain"]

@@ -126,19 +126,21 @@ class Progress(NamedTuple):
 
     Attributes:
       label: Structure that is being measured.
-      index: Its position among all structures, from 0.
+      position: Its position among all structures, from 1.
       num_structures: Number of structures.
       done: Group elements evaluated for it.
       num_elements: Group elements to be evaluated for it.
       finished: The structure, once it is finished.
+      kept: Whether it was completed by the run that is resumed.
     """
 
     label: str
-    index: int
+    position: int
     num_structures: int
     done: int
     num_elements: int
     finished: StructureReport | None = None
+    kept: bool = False
 
 
 Watch = Callable[[Progress], None]
@@ -286,9 +288,12 @@ def measure_structures(
         folder, software, info, settings, resume=resume, overwrite=overwrite
     ) as journal:
         _check_completed(journal, structures)
-        for index, (label, atoms) in enumerate(structures.items()):
+        for position, (label, atoms) in enumerate(structures.items(), start=1):
+            where = Progress(
+                label, position, len(structures), 0, settings.num_elements
+            )
             result = journal.completed.get(label)
-            where = Progress(label, index, len(structures), 0, settings.num_elements)
+            kept = result is not None
             if result is None:
                 if watch is not None:
                     watch(where)
@@ -308,7 +313,8 @@ def measure_structures(
                 journal.append(result)
             results.append(result)
             if watch is not None:
-                watch(where._replace(done=where.num_elements, finished=result))
+                done = where._replace(done=where.num_elements, kept=kept)
+                watch(done._replace(finished=result))
     report = schema.Report(software, info, settings, tuple(results))
     schema.write_report(report, folder / REPORT_FILE)
     return report
@@ -430,7 +436,8 @@ def leaves_of(
       samples: Atomic number of each sample by leaf; None where samples are no atoms.
 
     Returns:
-      The leaves with additive totals, in the order of the measurement.
+      The leaves with additive totals, in the order of ``kinds``: JAX sorts the
+      outputs of a function by name, a report keeps the order of the network.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
@@ -458,7 +465,7 @@ def leaves_of(
             ),
             convergence=leaf.convergence,
         )
-        for name, leaf in measurement.items()
+        for name, leaf in ((n, measurement[n]) for n in kinds if n in measurement)
     )
 
 
@@ -481,10 +488,10 @@ def _compile_seconds() -> Iterator[Callable[[], float]]:
     intervals: list[tuple[float, float]] = []
     active = True
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if active and "/compile/" in event:
             now = time.perf_counter()
-            intervals.append((now - duration, now))
+            intervals.append((now - duration_secs, now))
 
     def union() -> float:
         total, end = 0.0, float("-inf")

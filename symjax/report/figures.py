@@ -28,7 +28,7 @@ _COLORS = {"output": "#b2182b", "node": "#2166ac", "edge": "#e08214"}
 _UNRESOLVED = "#b2182b"
 _MARKERS = {"output": "D", "node": "o", "edge": "s"}
 _NAMES = {"output": "output", "node": "node features", "edge": "edge features"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
     "axes.titlesize": 9,

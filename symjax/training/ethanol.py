@@ -35,7 +35,7 @@ CONFIG = PETConfig(
     d_feedforward=96,
     num_heads=4,
 )
-SETTINGS = Settings(steps=30_000, batch_size=8, learning_rate=2e-3, energy_weight=15.0)
+SETTINGS = Settings(steps=24_000, batch_size=8, learning_rate=7e-4, energy_weight=2.0)
 
 
 def _load(path: pathlib.Path) -> tuple[list[Any], np.ndarray, list[np.ndarray]]:

@@ -8,6 +8,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from symjax.errors import ModelError
+from symjax.models.pet.zbl import check_zbl_cutoff
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import (
     MATRIX,
@@ -251,6 +252,8 @@ class PETConfig:
                 "is not an ascending list of atomic numbers",
                 "Pass for instance (1, 6, 8)",
             )
+        if self.zbl:
+            check_zbl_cutoff(self.species, self.cutoff)
         names = [target.name for target in self.targets]
         if len(set(names)) != len(names):
             raise ModelError(

@@ -5,6 +5,7 @@ differentiate.
 """
 
 import dataclasses
+import functools
 import re
 from typing import Any
 
@@ -19,9 +20,10 @@ from symjax.errors import ModelError
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.cutoff import cutoff_factors
 from symjax.models.pet.modules import FEATURES, PET, PETInputs
+from symjax.models.pet.zbl import zbl_energies
 from symjax.so3.irreps import Irrep
 
-# Keeps the derivative of the square root finite; part of PET's definition.
+# Added to squared distances (angstrom^2).
 _EPSILON = 1e-15
 _LISTS = (
     "gnn_layers",
@@ -75,6 +77,7 @@ def _init_network(config: PETConfig, key: Array) -> Any:
         structure=integer[0],
         charge=integer[0],
         spin_multiplicity=integer[0] + 1,
+        repulsion=jnp.zeros(1, jnp.float32),
     )
     return PET(config).init(key, inputs)["params"]
 
@@ -187,15 +190,32 @@ def _lengths(graph: Graph, vectors: Float[Array, "a n 3"]) -> Float[Array, "a n"
     return jnp.sqrt(jnp.where(jnp.asarray(graph.edge_mask), squared, 1))
 
 
-def _token_distance(lengths: Float[Array, "a n"]) -> Float[Array, "a n"]:
-    return jnp.sqrt(lengths**2 + _EPSILON)
-
-
 def _species_index(config: PETConfig, species: Array) -> Array:
     table = np.zeros(max(config.species) + 1, np.int32)
     table[list(config.species)] = np.arange(len(config.species))
     # Padding has atomic number 0 and reads the first species, behind its mask.
     return jnp.asarray(table)[species]
+
+
+def _invariants(
+    config: PETConfig, graph: Graph, lengths: Float[Array, "a n"]
+) -> tuple[tuple[Array, Array, Array], Array]:
+    """Token distances, cutoff factors and repulsion; and which edges are seen."""
+    mask, neighbors = jnp.asarray(graph.edge_mask), jnp.asarray(graph.neighbors)
+    factors, seen = cutoff_factors(
+        config, lengths, mask, neighbors, jnp.asarray(graph.atom_mask)
+    )
+    # The token's square root is that of the squared length, plus an epsilon that
+    # keeps derivatives finite; part of PET's definition.
+    distances = jnp.sqrt(lengths**2 + _EPSILON)
+    if config.zbl:
+        centers = _species_index(config, jnp.asarray(graph.species))
+        repulsion = zbl_energies(
+            config.species, centers, centers[neighbors], lengths, mask
+        )
+    else:
+        repulsion = jnp.zeros(lengths.shape[0], lengths.dtype)
+    return (distances, factors, repulsion), seen
 
 
 def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
@@ -218,19 +238,19 @@ def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
       (3, 2)
     """
     vectors = edge_vectors(graph)
-    lengths = _lengths(graph, vectors)
-    mask, atoms = jnp.asarray(graph.edge_mask), jnp.asarray(graph.atom_mask)
-    neighbors = jnp.asarray(graph.neighbors)
-    factors, seen = cutoff_factors(config, lengths, mask, neighbors, atoms)
+    (distances, factors, repulsion), seen = _invariants(
+        config, graph, _lengths(graph, vectors)
+    )
     centers = _species_index(config, jnp.asarray(graph.species))
     return PETInputs(
         vectors=vectors,
-        distances=_token_distance(lengths),
+        distances=distances,
         cutoff_factors=factors,
+        repulsion=repulsion,
         edge_mask=seen,
         reverse=jnp.asarray(graph.reverse),
         centers=centers,
-        neighbors=centers[neighbors],
+        neighbors=centers[jnp.asarray(graph.neighbors)],
         structure=jnp.asarray(graph.structure),
         charge=jnp.asarray(graph.charge),
         spin_multiplicity=jnp.asarray(graph.spin_multiplicity),
@@ -243,16 +263,20 @@ def _finish(
     parameters: Any,
     raw: Float[Array, "atoms *block"],
     graph: Graph,
-    centers: Array,
+    inputs: PETInputs,
     baseline: bool,
+    repels: bool,
 ) -> Float[Array, "samples *block"]:
-    """Scales atomic predictions, adds the baseline, and sums over structures."""
+    """Scales atomic predictions, adds baseline and repulsion, sums over structures."""
+    centers = inputs.centers
     components = len(block.shape) - 1
     scale = parameters["scale"][target.name][block.key][centers]
     values = raw * scale.reshape(-1, *(1,) * components, block.properties)
     if baseline and is_invariant(block):
         offset = parameters["baseline"][target.name][block.key][centers]
         values = values + offset.reshape(values.shape)
+    if repels:
+        values = values + inputs.repulsion.reshape(values.shape)
     structure = jnp.asarray(graph.structure)
     if target.name == "non_conservative_stress":
         # metatrain's convention: symmetric, over the volume, 0 without a cell.
@@ -265,6 +289,14 @@ def _finish(
     if not target.per_atom:
         values = jax.ops.segment_sum(values, structure, num_segments=len(graph.cells))
     return values[..., 0] if block.properties == 1 else values
+
+
+def _is_energy(target: Target) -> bool:
+    """Whether the repulsion, in eV, belongs to a target."""
+    block = target.blocks[0]
+    single = len(target.blocks) == 1 and block.properties == 1
+    named = target.name == "energy" or target.name.startswith("energy/")
+    return single and is_invariant(block) and target.unit == "eV" and named
 
 
 def output_name(target: Target, block: Block) -> str:
@@ -311,8 +343,9 @@ def outputs_from_inputs(
                 parameters,
                 raw[target.name][block.key],
                 graph,
-                inputs.centers,
+                inputs,
                 baseline,
+                repels=config.zbl and _is_energy(target),
             )
     features = _named_features(config, state.get(FEATURES, {})) if layers else {}
     return outputs, {name: features[name] for name in layers}
@@ -463,21 +496,21 @@ def conservative(
       features by layer.
     """
     inputs = pet_inputs(config, graph)
-    mask, neighbors = jnp.asarray(graph.edge_mask), jnp.asarray(graph.neighbors)
-    atoms = jnp.asarray(graph.atom_mask)
+    mask = jnp.asarray(graph.edge_mask)
     lengths = _lengths(graph, edge_vectors(graph))
-
-    def invariants(lengths: Float[Array, "a n"]) -> tuple[Array, Array]:
-        factors, _ = cutoff_factors(config, lengths, mask, neighbors, atoms)
-        return _token_distance(lengths), factors
-
-    (distances, factors), pullback = jax.vjp(invariants, lengths)
+    invariants, pullback, _ = jax.vjp(
+        functools.partial(_invariants, config, graph), lengths, has_aux=True
+    )
 
     def total(
-        vectors: Array, distances: Array, factors: Array
+        vectors: Array, invariants: tuple[Array, Array, Array]
     ) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
+        distances, factors, repulsion = invariants
         moved = inputs.replace(  # type: ignore[attr-defined]
-            vectors=vectors, distances=distances, cutoff_factors=factors
+            vectors=vectors,
+            distances=distances,
+            cutoff_factors=factors,
+            repulsion=repulsion,
         )
         wanted = None if targets is None else (*targets, energy)
         both = outputs_from_inputs(
@@ -491,11 +524,10 @@ def conservative(
         )
         return jnp.sum(both[0][energy]), both
 
-    gradients, (outputs, features) = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(
-        vectors, distances, factors
-    )
-    direct, *along = gradients
-    (slope,) = pullback(tuple(along))
+    (direct, along), (outputs, features) = jax.grad(
+        total, argnums=(0, 1), has_aux=True
+    )(vectors, invariants)
+    (slope,) = pullback(along)
     edge = direct + (slope / lengths)[..., None] * vectors
     edge = jnp.where(mask[..., None], edge, 0)
     # dE/dr_i collects minus the edges that leave i and plus those that arrive: the

@@ -40,6 +40,8 @@ class PETInputs:
       structure: Structure of each atom.
       charge: Total charge of each structure, in elementary charges.
       spin_multiplicity: 2S+1 of each structure.
+      repulsion: Nuclear repulsion of each atom in eV, 0 unless the model has it. The
+        network does not read it.
     """
 
     vectors: Float[Array, "atoms neighbors 3"]
@@ -52,6 +54,7 @@ class PETInputs:
     structure: Int[Array, "atoms"]
     charge: Int[Array, "structures"]
     spin_multiplicity: Int[Array, "structures"]
+    repulsion: Float[Array, "atoms"]
 
 
 def _sow(module: nn.Module, name: str, value: Array) -> None:
