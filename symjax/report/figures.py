@@ -153,7 +153,7 @@ def error_figure(report: Report) -> Figure:
             positive = values[values > 0]
             low = positive.min() / 3 if len(positive) else 1e-8
             axis.set_xscale("log")
-            for row, value in zip(rows, values, strict=True):
+            for row, value in zip(rows.tolist(), values, strict=True):
                 axis.plot([low / 10, max(value, low)], [row, row], color="0.85", lw=0.8)
             for kind in present:
                 chosen = np.array([leaf.kind == kind for leaf in leaves])
