@@ -87,15 +87,22 @@ def main() -> None:
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turns exceptions of a command into a message and an exit code."""
 
+    def stop(code: int, message: str, debug: bool) -> typer.Exit:
+        if debug:
+            typer.echo(traceback.format_exc(), err=True)
+        typer.echo(message, err=True)
+        return typer.Exit(code)
+
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
-        code = INTERNAL
+        debug = bool(kwargs.get("debug"))
         try:
-            return command(*args, **kwargs)
+            command(*args, **kwargs)
         except SymjaxError as error:
-            code, message = BAD_INPUT, f"Error: {error}"
+            raise stop(BAD_INPUT, f"Error: {error}", debug) from error
         except KeyboardInterrupt as error:
-            code, message = INTERRUPTED, str(error) or "Interrupted."
+            message = str(error) or "Interrupted."
+            raise stop(INTERRUPTED, message, debug) from error
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -104,10 +111,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
                 "This is a bug in symjax or in a library below it. Run the command "
                 "again with --debug and report what it prints."
             )
-        if kwargs.get("debug"):
-            traceback.print_exc()
-        typer.echo(message, err=True)
-        raise typer.Exit(code)
+            raise stop(INTERNAL, message, debug) from error
 
     return wrapper
 
@@ -385,15 +389,19 @@ def _card_lines(card: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 @contextlib.contextmanager
-def _options(names: dict[str, str]) -> Iterator[None]:
-    """Names options in errors as they are typed, not as arguments of functions."""
+def _options(names: dict[str, str], **typed: Any) -> Iterator[None]:
+    """Names options in errors as they are typed, not as arguments of functions.
+
+    Where a function turns an argument into something else before it refuses it,
+    ``typed`` holds the text of the option.
+    """
     try:
         yield
     except SymjaxError as error:
         name = names.get(error.argument)
         if name is None:
             raise
-        value, remedy = error.value, error.remedy
+        value, remedy = typed.get(error.argument, error.value), error.remedy
         if name == "--memory" and isinstance(value, int):
             value /= _GIB
             # the option is in GiB, the library counts bytes; rounded up
@@ -422,7 +430,7 @@ def _find_structures(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
     from symjax.data import find_structure
 
     names = {"name_or_path": "TARGET", "path": "TARGET", "index": "--frames"}
-    with _options(names):
+    with _options(names, index=frames):
         structures = find_structure(target, index=":" if frames is None else frames)
     if frames is not None and not Path(target).is_file():
         raise ArgumentError(

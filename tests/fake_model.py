@@ -23,7 +23,7 @@ class FakeModel:
     rough: bool = False
     config: Any = dataclasses.field(
         default_factory=lambda: types.SimpleNamespace(
-            cutoff=4.0,
+            cutoff=8.0,
             species=(1, 6, 8),
             targets=(types.SimpleNamespace(name="energy", unit="eV"),),
         )
@@ -83,10 +83,10 @@ def orbit_problem(model, atoms, *, layers, dtype, num_atoms, num_neighbors):
         args=(mask,),
         action=VECTOR,
         representations=representations,
-        masks={name: mask for name in per_atom},
+        masks=dict.fromkeys(per_atom, mask),
         units={"energy": "eV", "forces": "eV/angstrom", "a_layer_node": ""},
         kinds=kinds,
-        samples={"energy": None} | {name: species for name in per_atom},
+        samples={"energy": None} | dict.fromkeys(per_atom, species),
     )
 
 

@@ -289,9 +289,7 @@ def measure_structures(
     ) as journal:
         _check_completed(journal, structures)
         for position, (label, atoms) in enumerate(structures.items(), start=1):
-            where = Progress(
-                label, position, len(structures), 0, settings.num_elements
-            )
+            where = Progress(label, position, len(structures), 0, settings.num_elements)
             result = journal.completed.get(label)
             kept = result is not None
             if result is None:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import RepresentationError
+from symjax.so3._arguments import as_floating, as_trailing
 from symjax.so3.irreps import Irrep
 from symjax.so3.rotations import split_inversion
 from symjax.so3.wigner import wigner_d
@@ -287,12 +288,18 @@ def to_spherical(
       Array of shape ``(*samples, dimension, channels)``; the irreps of the
       representation are consecutive blocks of the component axis.
 
+    Raises:
+      ArgumentError: ``values`` is not an array of real numbers.
+      RepresentationError: The shape does not fit the representation.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.so3 import VECTOR, to_spherical
       >>> to_spherical(VECTOR, jnp.array([1.0, 2.0, 3.0]))[:, 0].tolist()
       [2.0, 3.0, 1.0]
     """
+    values = as_floating(values, "values")
+    check_array(representation, values.shape, "values")
     samples, components, channels = split_axes(representation, values.shape)
     flat = values.reshape(*samples, components, channels)
     if components == 1:
@@ -344,12 +351,16 @@ def spherical_matrix(
     Returns:
       Orthogonal matrices, of the dtype of ``rotations``.
 
+    Raises:
+      ArgumentError: The last two axes of ``rotations`` are not (3, 3).
+
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.so3 import MATRIX, spherical_matrix
       >>> spherical_matrix(MATRIX, -jnp.eye(3)).shape
       (9, 9)
     """
+    rotations = as_trailing(rotations, "rotations", (3, 3))
     blocks = wigner_d(representation.max_degree, rotations)
     batch = rotations.shape[:-2]
     _, determinant = split_inversion(rotations)
@@ -381,6 +392,7 @@ def act(
       The transformed array, of the shape and dtype of ``values``.
 
     Raises:
+      ArgumentError: The last two axes of ``rotation`` are not (3, 3).
       RepresentationError: The shape does not fit the representation.
 
     Example:
@@ -400,7 +412,7 @@ def act(
             f"an array of this dtype cannot carry {representation.name!r}",
             "Pass a floating-point array, or SCALAR for data that does not rotate",
         )
-    rotation = jnp.asarray(rotation, values.dtype)
+    rotation = as_trailing(rotation, "rotation", (3, 3)).astype(values.dtype)
     # Vectors need no recurrence, and keep the dtype's full accuracy.
     if representation == VECTOR:
         return jnp.einsum("ij,...j->...i", rotation, values, precision="highest")

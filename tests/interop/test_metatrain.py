@@ -55,7 +55,10 @@ VARIANTS = {
     "equal-widths": {},
     "postln-equal-widths": {"transformer_type": "PostLN"},
     "residual": {"featurizer_type": "residual"},
-    "residual-conditioned": {"featurizer_type": "residual", "system_conditioning": True},
+    "residual-conditioned": {
+        "featurizer_type": "residual",
+        "system_conditioning": True,
+    },
     "layernorm": {"normalization": "LayerNorm", "d_node": 6},
     "silu": {"activation": "SiLU", "d_node": 12},
     "cosine": {"cutoff_function": "Cosine", "cutoff_width": 1.0},
@@ -90,7 +93,9 @@ def targets():
         {"o3_lambda": 1, "o3_sigma": -1},
     ]
     return {
-        "energy": get_energy_target_info("energy", {"quantity": "energy", "unit": "eV"}),
+        "energy": get_energy_target_info(
+            "energy", {"quantity": "energy", "unit": "eV"}
+        ),
         "mtt::dipole": generic("mtt::dipole", {"cartesian": {"rank": 1}}, False),
         "mtt::alpha": generic("mtt::alpha", {"cartesian": {"rank": 2}}, True, 2),
         "mtt::density": generic(
@@ -166,9 +171,7 @@ def torch_outputs(model, atoms, names, layers, dtype):
             Labels([key], torch.tensor([[0]])),
         )
         name = key
-        system.add_data(
-            name, TensorMap(Labels(["_"], torch.tensor([[0]])), [block])
-        )
+        system.add_data(name, TensorMap(Labels(["_"], torch.tensor([[0]])), [block]))
     wanted = {
         name: ModelOutput(
             sample_kind="atom" if name in ("mtt::alpha", "mtt::density") else "system"
@@ -235,7 +238,9 @@ def compare(variant, dtype, tmp_path):
                 where = f"{variant} {label} {key}"
                 assert_close(ours[key], values.reshape(shape), tolerance, where)
         # Forces sum what cancels; their scale is that of the terms.
-        assert_close(ours["forces"], forces, 10 * tolerance, f"{variant} {label} forces")
+        assert_close(
+            ours["forces"], forces, 10 * tolerance, f"{variant} {label} forces"
+        )
         if atoms.pbc.all():
             expected = strain / atoms.get_volume()
             assert_close(ours["stress"][0], expected, 10 * tolerance, f"{label} stress")
@@ -292,7 +297,11 @@ def test_damaged_files_are_refused(damage, shared, tmp_path):
     if damage == "other":
         torch.save({"architecture_name": "soap_bpnn"}, path)
     else:
-        contents = {"truncated": data[: len(data) // 2], "foreign": b"hello", "empty": b""}
+        contents = {
+            "truncated": data[: len(data) // 2],
+            "foreign": b"hello",
+            "empty": b"",
+        }
         path.write_bytes(contents[damage])
     with pytest.raises(ModelError, match=r"path=.*\. .*\.$"):
         load_metatrain(path)

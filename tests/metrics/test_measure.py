@@ -77,17 +77,17 @@ class TestClosedForms:
             assert leaf.relative_error == pytest.approx(1.0, abs=1e-6)
 
     def test_equivariant_output_has_no_variance(self):
-        leaf = measure(
-            harmonics_sum, X, representations=spherical(2), max_degree=3
-        )["output"]
+        leaf = measure(harmonics_sum, X, representations=spherical(2), max_degree=3)[
+            "output"
+        ]
         assert leaf.relative_error < 1e-7
         assert leaf.content_of("2+") == pytest.approx(1, abs=EXACT)
         np.testing.assert_allclose(leaf.mean, harmonics_sum(X), atol=1e-12)
 
     def test_triple_product_is_a_pseudoscalar(self):
-        leaf = measure(
-            triple_product, X, representations=PSEUDOSCALAR, max_degree=2
-        )["output"]
+        leaf = measure(triple_product, X, representations=PSEUDOSCALAR, max_degree=2)[
+            "output"
+        ]
         assert leaf.relative_error < 1e-7
         assert leaf.content_of("0-") == pytest.approx(1, abs=EXACT)
 
@@ -220,9 +220,7 @@ class TestConsistency:
 
     def test_lebedev_and_gauss_agree(self):
         a, b = (
-            measure(
-                self.model, X, representations=self.REPS, max_degree=4, grid=grid
-            )
+            measure(self.model, X, representations=self.REPS, max_degree=4, grid=grid)
             for grid in (quadrature(23), gauss_product(23))
         )
         for name in self.REPS:
@@ -293,9 +291,9 @@ class TestConsistency:
             grid=9,
             masks={"forces": mask},
         )["forces"]
-        full = measure(
-            self.model, X, representations=self.REPS, max_degree=2, grid=9
-        )["forces"]
+        full = measure(self.model, X, representations=self.REPS, max_degree=2, grid=9)[
+            "forces"
+        ]
         totals = full.totals(mask)
         np.testing.assert_allclose(result.totals().variance, totals.variance)
         assert result.totals().count.sum() == 9
@@ -411,9 +409,7 @@ class TestAliasing:
             return feature_of_degree(x, 9)
 
         with pytest.raises(AliasingError) as error:
-            measure(
-                function, X[:1], representations=FEATURE, max_degree=3, grid=7
-            )
+            measure(function, X[:1], representations=FEATURE, max_degree=3, grid=7)
         grid = int(str(error.value).split("grid=")[-1].rstrip("."))
         for _ in range(4):
             result = measure(
@@ -488,9 +484,7 @@ class TestSampled:
             )
             for degree in (1, 2):
                 deviation = leaf.power[0, degree, 0] - exact.power[0, degree, 0]
-                hits[f"{degree}+"] += (
-                    abs(deviation) < 2.01 * error.power[0, degree, 0]
-                )
+                hits[f"{degree}+"] += abs(deviation) < 2.01 * error.power[0, degree, 0]
         assert min(hits.values()) >= 49, hits
 
     def test_estimates_are_unbiased(self):

@@ -1,0 +1,86 @@
+"""Reports with random but valid content, for tests that need no measurement."""
+
+import numpy as np
+
+from symjax.metrics import Convergence, Totals
+from symjax.report import schema
+
+DIMENSIONS = {"scalar": (1,), "vector": (3,), "matrix": (1, 3, 5), "feature": (1,)}
+IRREPS = {
+    "scalar": ("0+",),
+    "vector": ("1+",),
+    "matrix": ("0+", "1-", "2+"),
+    "feature": ("0+",),
+}
+
+
+def totals(rng, representation, samples, max_degree=2):
+    size = np.array(DIMENSIONS[representation], float)
+    norm = rng.uniform(1, 2, len(size)) * size * samples
+    power = rng.dirichlet(np.ones(2 * max_degree + 3), len(size))[:, :-1]
+    power = power.reshape(len(size), max_degree + 1, 2) * norm[:, None, None]
+    return Totals(norm * rng.uniform(1e-6, 1e-2), norm, power, size * samples)
+
+
+def leaf(rng, name, kind, unit, representation, resolved=True, max_degree=2):
+    whole = totals(rng, representation, 9, max_degree)
+    return schema.Leaf(
+        name,
+        kind,
+        unit,
+        representation,
+        IRREPS[representation],
+        1,
+        whole,
+        {"H": totals(rng, representation, 6, max_degree)} if kind != "edge" else {},
+        Convergence(
+            resolved,
+            0.01,
+            0.02,
+            whole.remainder,
+            5 if resolved else 11,
+            "" if resolved else "content changes by 0.3",
+            0.001,
+        ),
+    )
+
+
+def report(seed=0, layers=2, structures=2, failed=0, resolved=True, max_degree=2):
+    rng = np.random.default_rng(seed)
+    measured = []
+    for index in range(structures):
+        leaves = [
+            leaf(rng, "energy", "output", "eV", "scalar", resolved, max_degree),
+            leaf(rng, "forces", "output", "eV/angstrom", "vector", True, max_degree),
+            leaf(rng, "stress", "output", "eV/angstrom^3", "matrix", True, max_degree),
+        ]
+        for number in range(layers):
+            kind = ("node", "edge")[number % 2]
+            name = f"gnn_layers.{number // 2}.trans.layers.1_{kind}"
+            leaves.append(leaf(rng, name, kind, "", "feature", resolved, max_degree))
+        measured.append(
+            schema.StructureReport(
+                f"water:{index}",
+                "H2O",
+                3,
+                f"{index:064x}",
+                tuple(leaves),
+                schema.Timing(1.5, 0.25),
+            )
+        )
+    measured += [
+        schema.StructureReport(
+            f"bad:{index}",
+            "SiH4",
+            5,
+            "f" * 64,
+            failure=schema.Failure("StructureError", "atoms='Si': unknown. Leave out."),
+        )
+        for index in range(failed)
+    ]
+    return schema.Report(
+        schema.Software("0.1.0", "0.10.2", "cpu"),
+        schema.ModelInfo("pet-ethanol", "a" * 64),
+        schema.Settings(max_degree, "lebedev 5 x 6", 5, 168, "all", "float32", 0.05),
+        tuple(measured),
+    )

@@ -1,0 +1,113 @@
+"""Model files: round trips, and damage that must not pass unseen."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from symjax.errors import ModelError
+from symjax.models import fingerprint, load_model, save_model, shipped_models
+from symjax.models.pet import PETConfig, init_pet
+from symjax.models.pet.model import PETModel
+
+CONFIG = PETConfig(
+    species=(1, 8), d_pet=4, d_node=4, d_head=4, d_feedforward=4, num_heads=1
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = init_pet(CONFIG, jax.random.key(0), "small")
+    return PETModel("small", CONFIG, made.parameters, {"note": "test"})
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    save_model(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_round_trip(model, folder):
+    again = load_model(folder)
+    assert again.config == model.config
+    assert again.card == model.card
+    assert again.name == "small"
+    assert fingerprint(again) == fingerprint(model)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model.json",
+        "model.safetensors",
+    ]
+
+
+def test_fingerprint_sees_every_parameter(model):
+    changed = jax.tree.map(np.copy, model.parameters)
+    changed["scale"]["energy"]["scalar"][0, 0] = np.nextafter(np.float32(1), 2)
+    other = PETModel("small", CONFIG, changed)
+    assert fingerprint(other) != fingerprint(model)
+
+
+def test_parameters_that_are_not_finite_are_not_written(model, tmp_path):
+    changed = jax.tree.map(np.copy, model.parameters)
+    changed["scale"]["energy"]["scalar"][:] = np.nan
+    with pytest.raises(ModelError, match="not finite"):
+        save_model(PETModel("bad", CONFIG, changed), tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def edit(folder, **changes):
+    path = folder / "model.json"
+    data = json.loads(path.read_text())
+    data.update(changes)
+    path.write_text(json.dumps(data))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "no such folder": lambda f: f.rename(f.parent / "elsewhere"),
+    "no metadata": lambda f: (f / "model.json").unlink(),
+    "no tensors": lambda f: (f / "model.safetensors").unlink(),
+    "metadata cut off": lambda f: truncate(f / "model.json"),
+    "tensors cut off": lambda f: truncate(f / "model.safetensors"),
+    "tensors empty": lambda f: (f / "model.safetensors").write_bytes(b""),
+    "tensors foreign": lambda f: (f / "model.safetensors").write_bytes(b"hello" * 99),
+    "metadata binary": lambda f: (f / "model.json").write_bytes(b"\xff\xfe\x00"),
+    "metadata a list": lambda f: (f / "model.json").write_text("[]"),
+    "another format": lambda f: edit(f, format="other/1"),
+    "another architecture": lambda f: edit(f, architecture="nequip"),
+    "no configuration": lambda f: edit(f, config=None),
+    "unknown hyperparameter": lambda f: edit(f, config={"species": [1], "depth": 3}),
+    "bad species": lambda f: edit(f, config={"species": 3}),
+    "bad targets": lambda f: edit(f, config={"species": [1, 8], "targets": [{}]}),
+    "another width": lambda f: edit(f, config={**CONFIG.to_json(), "d_pet": 8}),
+    "more layers": lambda f: edit(f, config={**CONFIG.to_json(), "num_gnn_layers": 3}),
+    "fewer layers": lambda f: edit(f, config={**CONFIG.to_json(), "num_gnn_layers": 1}),
+    "no card": lambda f: edit(f, card=None),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage(case, folder):
+    DAMAGE[case](folder)
+    with pytest.raises(ModelError) as caught:
+        load_model(folder)
+    assert caught.value.remedy
+
+
+def test_folder_that_is_a_file(model, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        save_model(model, path)
+
+
+def test_shipped_models_load_and_say_where_they_come_from():
+    assert "pet-ethanol" in shipped_models()
+    card = load_model("pet-ethanol").card
+    trained = card["errors_held_out"]["force_rmse_eV_per_angstrom"]
+    trivial = card["errors_held_out_trivial_baseline"]["force_rmse_eV_per_angstrom"]
+    assert trained < 0.25 * trivial
+    assert {"data", "split", "command", "equivariance_held_out"} <= set(card)

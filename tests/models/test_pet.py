@@ -1,0 +1,369 @@
+"""PET without PyTorch: invariances, derivatives, layers by name, orbit problems."""
+
+import functools
+
+import ase.build
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from symjax.data import build_graph, edge_vectors, rotate_graph
+from symjax.errors import ModelError, StructureError
+from symjax.metrics import measure
+from symjax.models.pet import (
+    Block,
+    PETConfig,
+    Target,
+    cast_parameters,
+    distinct_layers,
+    init_pet,
+    layer_names,
+    orbit_problem,
+    predict,
+    select_layers,
+)
+
+CUTOFF = 3.2
+SMALL = {
+    "cutoff": CUTOFF,
+    "d_pet": 8,
+    "d_node": 10,
+    "d_head": 6,
+    "d_feedforward": 8,
+    "num_heads": 2,
+    "num_gnn_layers": 2,
+    "num_attention_layers": 1,
+}
+TARGETS = (
+    Target("energy", "eV"),
+    Target("dipole", "e angstrom", blocks=(Block("vector", "vector"),)),
+    Target(
+        "density", per_atom=True, blocks=(Block("0+", "0+", 2), Block("2+", "2+", 2))
+    ),
+)
+CONFIG = PETConfig(species=(1, 6, 8, 29), targets=TARGETS, **SMALL)
+# Positions in float64: what remains is the round-off of some thousand operations.
+EXACT = 1e-11
+
+
+@functools.cache
+def model(**changes):
+    made = init_pet(PETConfig(**{**CONFIG.__dict__, **changes}), jax.random.key(0))
+    parameters = dict(made.parameters)
+    parameters["baseline"] = jax.tree.map(
+        lambda leaf: leaf + np.arange(1, len(leaf) + 1, dtype=np.float32)[:, None],
+        parameters["baseline"],
+    )
+    return type(made)(made.name, made.config, parameters)
+
+
+@functools.cache
+def compiled(layers=(), stress=False):
+    made = model()
+    return jax.jit(
+        lambda graph: predict(made, graph, forces=True, stress=stress, layers=layers)
+    )
+
+
+def ethanol(seed=0):
+    atoms = ase.build.molecule("CH3CH2OH")
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def copper(seed=0):
+    atoms = ase.build.bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+class TestInvariances:
+    @settings(max_examples=5)
+    @given(st.permutations(range(9)))
+    def test_order_of_atoms(self, order):
+        out = compiled()(build_graph(ethanol(), CUTOFF))
+        moved = compiled()(build_graph(ethanol()[list(order)], CUTOFF))
+        np.testing.assert_allclose(moved["energy"], out["energy"], rtol=EXACT)
+        expected = out["forces"][jnp.array(order)]
+        np.testing.assert_allclose(moved["forces"], expected, atol=1e-10)
+
+    @pytest.mark.parametrize("name", ["ethanol", "copper"])
+    def test_padding(self, name):
+        """Padding is masked exactly: not a small weight, none."""
+        atoms = {"ethanol": ethanol, "copper": copper}[name]()
+        graph = build_graph(atoms, CUTOFF)
+        shape = graph.neighbors.shape
+        padded = build_graph(
+            atoms, 4.5, num_atoms=shape[0] + 3, num_neighbors=shape[1] + 2
+        )
+        layers = layer_names(CONFIG)
+        out, more = (compiled(layers)(g) for g in (graph, padded))
+        np.testing.assert_allclose(more["energy"], out["energy"], rtol=EXACT)
+        for key in ("forces", "density/2+", *layers):
+            mine = np.asarray(more[key])[: shape[0]]
+            if mine.ndim == 3 and key not in ("density/2+",):
+                mine = mine[:, : shape[1]]
+                real = graph.edge_mask
+                mine, expected = mine[real], np.asarray(out[key])[real]
+            else:
+                expected = np.asarray(out[key])
+            np.testing.assert_allclose(mine, expected, atol=1e-10, err_msg=key)
+        assert not np.asarray(more["forces"])[shape[0] :].any()
+
+    def test_two_structures_in_one_graph(self):
+        both = compiled()(build_graph([ethanol(0), ethanol(1)], CUTOFF))
+        alone = compiled()(build_graph(ethanol(1), CUTOFF))
+        np.testing.assert_allclose(both["energy"][1], alone["energy"][0], rtol=EXACT)
+        np.testing.assert_allclose(both["forces"][9:], alone["forces"], atol=1e-10)
+
+    def test_supercell(self):
+        cell = copper()
+        one = compiled()(build_graph(cell, CUTOFF))
+        two = compiled()(build_graph(cell * (2, 1, 1), CUTOFF))
+        np.testing.assert_allclose(two["energy"], 2 * one["energy"], rtol=EXACT)
+
+    def test_float32_follows_float64(self):
+        out = compiled()(build_graph(ethanol(), CUTOFF))
+        low = compiled()(build_graph(ethanol(), CUTOFF, dtype="float32"))
+        assert low["forces"].dtype == jnp.float32
+        scale = np.abs(out["forces"]).max()
+        # 2^-24 times the amplification of some ten layers
+        np.testing.assert_allclose(low["forces"], out["forces"], atol=3e-5 * scale)
+
+
+class TestDerivatives:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"num_neighbors_adaptive": 5.0},
+            {"num_neighbors_adaptive": 5.0, "adaptive_cutoff_method": "grid"},
+            {"cutoff_function": "Cosine", "zbl": True, "featurizer_type": "residual"},
+        ],
+        ids=["fixed", "solver", "grid", "zbl"],
+    )
+    def test_forces_and_stress_by_differences(self, changes):
+        """Central differences along one random direction; error h^2, 1e-10 / h."""
+        made, atoms = model(**changes), copper()
+        run = jax.jit(lambda graph: predict(made, graph, forces=True, stress=True))
+        energy = jax.jit(lambda graph: predict(made, graph)["energy"][0])
+        rng = np.random.default_rng(0)
+        direction, strain = rng.normal(size=(4, 3)), rng.normal(size=(3, 3))
+        out, step = run(build_graph(atoms, CUTOFF)), 1e-4
+
+        def moved(sign):
+            copy = atoms.copy()
+            copy.positions += sign * step * direction
+            return float(energy(build_graph(copy, CUTOFF)))
+
+        def strained(sign):
+            copy = atoms.copy()
+            gradient = np.eye(3) + sign * step * strain
+            copy.set_cell(copy.cell[:] @ gradient, scale_atoms=False)
+            copy.positions = copy.positions @ gradient
+            return float(energy(build_graph(copy, CUTOFF)))
+
+        slope = -(moved(1) - moved(-1)) / (2 * step)
+        assert slope == pytest.approx(
+            float((out["forces"] * direction).sum()), rel=1e-4
+        )
+        work = (strained(1) - strained(-1)) / (2 * step) / atoms.get_volume()
+        assert work == pytest.approx(float((out["stress"][0] * strain).sum()), rel=1e-4)
+
+    def test_isolated_atoms_have_finite_predictions(self):
+        atoms = ase.Atoms("OHC", [[0, 0, 0], [0, 0, 0.97], [40, 0, 0]])
+        out = compiled()(build_graph(atoms, CUTOFF))
+        assert np.isfinite(out["forces"]).all()
+        assert not out["forces"][2].any()
+
+
+class TestLayers:
+    def test_names_are_those_of_the_features(self):
+        names = layer_names(CONFIG)
+        out = compiled(names)(build_graph(ethanol(), CUTOFF))
+        assert set(names) <= set(out)
+        assert len(set(names)) == len(names)
+        for name in names:
+            assert out[name].shape[0] == 9
+
+    @pytest.mark.parametrize("changes", [{}, {"featurizer_type": "residual"}])
+    def test_distinct_layers_are_distinct_and_complete(self, changes):
+        made = model(**changes)
+        names = layer_names(made.config)
+        graph = build_graph(ethanol(), CUTOFF)
+        out = jax.jit(lambda g: predict(made, g, layers=names))(graph)
+        turned = rotate_graph(graph, Rotation.from_rotvec([1, 2, 3]).as_matrix())
+        other = jax.jit(lambda g: predict(made, g, layers=names))(turned)
+        chosen = distinct_layers(made.config)
+        for i, name in enumerate(chosen):
+            assert np.abs(out[name] - other[name]).max() > 1e-6, name
+            for later in chosen[i + 1 :]:
+                same = out[name].shape == out[later].shape
+                assert not (same and np.array_equal(out[name], out[later])), name
+        for name in set(names) - set(chosen):
+            constant = np.abs(out[name] - other[name]).max() < 1e-12
+            repeats = any(
+                out[name].shape == out[known].shape
+                and np.array_equal(out[name], out[known])
+                for known in chosen
+            )
+            assert constant or repeats, name
+
+    def test_selection(self):
+        config = CONFIG
+        assert select_layers(config, "none") == ()
+        assert select_layers(config, "all") == distinct_layers(config)
+        chosen = select_layers(config, "node_heads.*, gnn_layers.0.compress")
+        assert chosen[0] == "gnn_layers.0.compress"
+        assert len(chosen) == 1 + len(TARGETS)
+
+
+class TestOrbit:
+    def test_function_is_the_model_on_rotated_structures(self):
+        """Rotating edge vectors alone equals rotating the structure."""
+        layers = ("gnn_layers.1.compress", "node_heads.energy.0")
+        problem = orbit_problem(model(), copper(), layers=layers, dtype="float64")
+        rotation = -Rotation.from_rotvec([0.3, -1, 2]).as_matrix()
+        direct = jax.jit(problem.function)(problem.x @ rotation.T, *problem.args)
+        graph = rotate_graph(build_graph(copper(), CUTOFF), rotation)
+        whole = compiled(layers, True)(graph)
+        for name in ("forces", "stress", "dipole", "density/2+", *layers):
+            scale = np.abs(whole[name]).max()
+            np.testing.assert_allclose(
+                direct[name], whole[name], atol=1e-10 * scale, err_msg=name
+            )
+        baseline = 4 * 4.0  # four atoms of the fourth species
+        energy = whole["energy"] - baseline
+        np.testing.assert_allclose(direct["energy"], energy, atol=1e-9)
+        assert set(direct) == set(problem.representations) == set(problem.masks)
+        assert set(direct) == set(problem.units) == set(problem.kinds)
+
+    def test_measured_by_quadrature_and_by_hand(self):
+        """Variance of the energy over the grid, against a plain loop over it."""
+        from symjax.so3 import quadrature
+
+        problem = orbit_problem(
+            model(), ethanol(), layers="none", outputs=["energy"], dtype="float64"
+        )
+        result = measure(
+            problem.function,
+            problem.x,
+            args=problem.args,
+            action=problem.action,
+            representations=problem.representations,
+            masks=problem.masks,
+            max_degree=1,
+            grid=3,
+            on_aliasing="report",
+        )
+        rule = quadrature(3)
+        elements = np.concatenate([rule.rotations, -rule.rotations])
+        weights = np.concatenate([rule.weights, rule.weights]) / 2
+        graph = build_graph(ethanol(), CUTOFF)
+        energies = np.array(
+            [float(compiled()(rotate_graph(graph, g))["energy"][0]) for g in elements]
+        )
+        mean = weights @ energies
+        variance = weights @ (energies - mean) ** 2
+        totals = result["energy"].totals()
+        assert float(totals.variance.sum()) == pytest.approx(variance, rel=1e-9)
+
+    def test_same_function_for_every_structure(self):
+        problems = [orbit_problem(model(), ethanol(seed)) for seed in range(2)]
+        assert problems[0].function is problems[1].function
+
+
+BAD_CONFIGS = {
+    "no species": ({"species": ()}, "species"),
+    "unsorted species": ({"species": (6, 1)}, "species"),
+    "no element": ({"species": (0, 1)}, "species"),
+    "heads": ({"num_heads": 3}, "num_heads"),
+    "norm": ({"normalization": "BatchNorm"}, "normalization"),
+    "activation": ({"activation": "ReLU"}, "activation"),
+    "transformer": ({"transformer_type": "MidLN"}, "transformer_type"),
+    "featurizer": ({"featurizer_type": "x"}, "featurizer_type"),
+    "cutoff function": ({"cutoff_function": "Step"}, "cutoff_function"),
+    "adaptive method": ({"adaptive_cutoff_method": "x"}, "adaptive_cutoff_method"),
+    "cutoff": ({"cutoff": 0.0}, "cutoff"),
+    "infinite cutoff": ({"cutoff": float("inf")}, "cutoff"),
+    "width": ({"cutoff_width": -1.0}, "cutoff_width"),
+    "temperature": ({"attention_temperature": 0}, "attention_temperature"),
+    "no layers": ({"num_gnn_layers": 0}, "num_gnn_layers"),
+    "fractional width": ({"d_pet": 8.5}, "d_pet"),
+    "adaptive": ({"num_neighbors_adaptive": -1.0}, "num_neighbors_adaptive"),
+    "same names": ({"targets": (Target("a"), Target("a"))}, "targets"),
+    "zbl beyond cutoff": ({"zbl": True, "cutoff": 2.0}, "cutoff"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGS)
+def test_bad_configurations(case):
+    changes, argument = BAD_CONFIGS[case]
+    with pytest.raises(ModelError) as caught:
+        PETConfig(**{**CONFIG.__dict__, **changes})
+    assert argument in caught.value.argument
+    assert caught.value.remedy
+
+
+BAD_CALLS = {
+    "layer": lambda: predict(model(), build_graph(ethanol(), CUTOFF), layers=("x",)),
+    "pattern": lambda: orbit_problem(model(), ethanol(), layers="heads"),
+    "no pattern": lambda: orbit_problem(model(), ethanol(), layers="("),
+    "output": lambda: orbit_problem(model(), ethanol(), outputs=["charge"]),
+    "stress of a molecule": lambda: orbit_problem(
+        model(), ethanol(), outputs=["stress"]
+    ),
+    "energy is a vector": lambda: predict(
+        model(), build_graph(ethanol(), CUTOFF), forces=True, energy="dipole"
+    ),
+    "no such energy": lambda: predict(
+        model(), build_graph(ethanol(), CUTOFF), forces=True, energy="u"
+    ),
+    "block": lambda: Block("a", "tensor"),
+    "properties": lambda: Block("a", "scalar", 0),
+    "target name": lambda: Target("a/b"),
+    "no blocks": lambda: Target("a", blocks=()),
+    "charge": lambda: orbit_problem(
+        model(system_conditioning=True), with_info(charge=99)
+    ),
+    "spin": lambda: orbit_problem(
+        model(system_conditioning=True), with_info(spin_multiplicity=99)
+    ),
+}
+
+
+def with_info(**info):
+    atoms = ethanol()
+    atoms.info.update(info)
+    return atoms
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_calls(case):
+    with pytest.raises(ModelError) as caught:
+        BAD_CALLS[case]()
+    assert caught.value.remedy
+
+
+def test_unknown_species():
+    with pytest.raises(StructureError, match="does not know"):
+        orbit_problem(model(), ase.build.molecule("NH3"))
+
+
+def test_float64_without_x64_is_refused():
+    with jax.enable_x64(False), pytest.raises(ModelError, match="jax_enable_x64"):
+        cast_parameters({"a": np.ones(1)}, "float64")
+
+
+def test_configuration_round_trip():
+    assert PETConfig.from_json(CONFIG.to_json()) == CONFIG
+
+
+def test_edge_vectors_are_what_rotates():
+    graph = build_graph(ethanol(), CUTOFF)
+    problem = orbit_problem(model(), ethanol(), layers="none", dtype="float64")
+    np.testing.assert_array_equal(problem.x, edge_vectors(graph))

@@ -1,0 +1,446 @@
+"""Runs over structures: journal, resuming, failures, and the numbers themselves."""
+
+import dataclasses
+import json
+
+import ase.build
+import fake_model
+import jax
+import numpy as np
+import pytest
+
+from symjax.errors import ArgumentError, GridError, StructureError
+from symjax.report import Options, ReportError, measure_structures, read_report
+from symjax.report import batch as batch_module
+from symjax.report.folder import JOURNAL_FILE, REPORT_FILE, Journal
+from symjax.report.schema import structure_to_json, to_json
+
+OPTIONS = Options(max_degree=1, dtype="float64")
+NAMES = ("H2O", "CH3OH", "C2H6")
+
+
+def molecules(*names):
+    return {name: ase.build.molecule(name) for name in names}
+
+
+@pytest.fixture
+def model(monkeypatch):
+    return fake_model.install(monkeypatch)
+
+
+def totals_of(report):
+    """Everything but the wall-clock times."""
+    value = to_json(report)
+    for structure in value["structures"]:
+        structure.pop("timing")
+    return value
+
+
+class TestNumbers:
+    def test_closed_form(self, model, tmp_path):
+        report = measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
+        leaves = report.aggregate()
+        # z = x + c |x| g^-1 n, so V = c^2 |x|^2 and <|z|^2> = (1 + c^2) |x|^2.
+        c = fake_model.BREAKING
+        x = np.concatenate([a.positions + 0.5 for a in molecules(*NAMES).values()])
+        square = np.sum(x**2)
+        forces = leaves["forces"].totals
+        # exact quadrature, hence the round-off of 1e2 float64 additions
+        assert forces.equivariance_error == pytest.approx(
+            c * np.sqrt(square / x.size), rel=1e-12
+        )
+        assert forces.relative_error == pytest.approx(c / np.hypot(1, c), rel=1e-12)
+        assert forces.content[1, 0] == pytest.approx(1 / (1 + c**2), rel=1e-12)
+        assert forces.content[0, 0] == pytest.approx(c**2 / (1 + c**2), rel=1e-9)
+        assert leaves["energy"].totals.relative_error < 1e-7
+        assert report.resolved
+
+    def test_species_add_up_and_match_the_closed_form(self, model, tmp_path):
+        structures = molecules(*NAMES)
+        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        forces = report.aggregate()["forces"]
+        assert set(forces.species) == {"H", "C", "O"}
+        for field in ("variance", "norm", "power", "count"):
+            parts = sum(getattr(t, field) for t in forces.species.values())
+            # sums of the same numbers in another order
+            assert parts == pytest.approx(getattr(forces.totals, field), rel=1e-12)
+        carbon = np.concatenate(
+            [(a.positions + 0.5)[a.numbers == 6] for a in structures.values()]
+        )
+        assert forces.species["C"].count == pytest.approx(carbon.size)
+        assert forces.species["C"].variance.sum() == pytest.approx(
+            fake_model.BREAKING**2 * np.sum(carbon**2), rel=1e-12
+        )
+        assert report.aggregate()["energy"].species == {}
+
+    def test_padding_does_not_change_results(self, model, tmp_path):
+        alone = measure_structures(
+            model, molecules("CH3COCH3"), OPTIONS, tmp_path / "alone"
+        )
+        # acetone has 10 atoms and is padded to the 11 of propane
+        together = measure_structures(
+            model, molecules("C3H8", "CH3COCH3"), OPTIONS, tmp_path / "together"
+        )
+        first = structure_to_json(alone.structures[0])["leaves"]
+        second = structure_to_json(together.structures[1])["leaves"]
+        for one, two in zip(first, second, strict=True):
+            assert one["totals"]["variance"] == pytest.approx(
+                two["totals"]["variance"], rel=1e-9, abs=1e-20
+            )
+
+    def test_layers_keep_the_order_of_the_network(self, model, tmp_path):
+        options = dataclasses.replace(OPTIONS, layers="all")
+        report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        names = [leaf.name for leaf in report.structures[0].leaves]
+        # JAX would sort the layer first
+        assert names == ["energy", "forces", "a_layer_node"]
+
+    def test_timing_separates_compilation(self, model, tmp_path):
+        # no other test has structures of 5 atoms, so nothing is compiled yet
+        frames = {str(k): ase.build.molecule("CH4") for k in range(2)}
+        frames["1"].rattle(0.01)
+        report = measure_structures(model, frames, OPTIONS, tmp_path / "out")
+        first, second = (structure.timing for structure in report.structures)
+        assert first.compile_seconds > 0
+        # The second frame finds compiled code. Both are measured on one machine in
+        # one process, and compiling takes hundreds of times longer than tracing.
+        assert second.compile_seconds < first.compile_seconds
+
+    def test_structures_of_one_bucket_share_one_program(self, model, tmp_path):
+        frames = molecules("CH3COCH3", "C3H8")
+        shapes, errors = batch_module.padded_shapes(frames, 8.0, (1, 6, 8))
+        assert not errors
+        assert len({*shapes.values()}) == 1
+        assert next(iter(shapes.values())).num_atoms == 11
+
+
+class TestJournal:
+    def interrupted(self, model, folder, after, structures=None):
+        """A run that is interrupted while measuring structure number ``after``."""
+
+        def watch(step):
+            if step.position > after and step.done > 0 and step.finished is None:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            measure_structures(
+                model, structures or molecules(*NAMES), OPTIONS, folder, watch=watch
+            )
+
+    def test_interrupted_run_keeps_what_is_complete(self, model, tmp_path):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=2)
+        assert not (folder / REPORT_FILE).exists()
+        lines = (folder / JOURNAL_FILE).read_text().splitlines()
+        labels = [json.loads(line)["label"] for line in lines[1:]]
+        assert labels == ["H2O", "CH3OH"]
+
+    def test_resumed_run_equals_an_uninterrupted_one(
+        self, model, tmp_path, monkeypatch
+    ):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=1)
+        measured = []
+        original = batch_module.measure
+
+        def counting(*args, **kwargs):
+            measured.append(1)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(batch_module, "measure", counting)
+        kept = []
+        resumed = measure_structures(
+            model,
+            molecules(*NAMES),
+            OPTIONS,
+            folder,
+            resume=True,
+            watch=lambda step: kept.append(step.label) if step.kept else None,
+        )
+        assert kept == ["H2O"]
+        assert len(measured) == 2
+        whole = measure_structures(
+            model, molecules(*NAMES), OPTIONS, tmp_path / "whole"
+        )
+        # the same program on the same machine: identical to the last bit
+        assert totals_of(resumed) == totals_of(whole)
+        assert to_json(read_report(folder)) == to_json(resumed)
+
+    @pytest.mark.parametrize("cut", [1, 7, 200])
+    def test_truncated_last_line_is_measured_again(self, model, tmp_path, cut):
+        folder = tmp_path / "out"
+        whole = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
+        journal = folder / JOURNAL_FILE
+        journal.write_bytes(journal.read_bytes()[:-cut])
+        (folder / REPORT_FILE).unlink()
+        kept = []
+        resumed = measure_structures(
+            model,
+            molecules(*NAMES),
+            OPTIONS,
+            folder,
+            resume=True,
+            watch=lambda step: kept.append(step.label) if step.kept else None,
+        )
+        assert kept == ["H2O", "CH3OH"]
+        assert totals_of(resumed) == totals_of(whole)
+        # every line of the repaired journal is whole again
+        for line in journal.read_text().splitlines():
+            json.loads(line)
+        assert len(journal.read_text().splitlines()) == 4
+
+    def test_zeros_after_a_loss_of_power_are_dropped(self, model, tmp_path):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=2)
+        journal = folder / JOURNAL_FILE
+        journal.write_bytes(journal.read_bytes() + b"\0" * 100 + b"\n")
+        report = measure_structures(
+            model, molecules(*NAMES), OPTIONS, folder, resume=True
+        )
+        assert len(report.measured) == 3
+        for line in journal.read_text().splitlines():
+            json.loads(line)
+
+    def test_damage_before_the_last_line_is_refused(self, model, tmp_path):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=2)
+        journal = folder / JOURNAL_FILE
+        lines = journal.read_text().splitlines()
+        lines[1] = lines[1][:50]
+        journal.write_text("\n".join(lines) + "\n")
+        with pytest.raises(ReportError, match="line 2"):
+            measure_structures(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+
+    def test_resuming_a_complete_run_measures_nothing(
+        self, model, tmp_path, monkeypatch
+    ):
+        folder = tmp_path / "out"
+        first = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
+        monkeypatch.setattr(batch_module, "measure", None)
+        again = measure_structures(
+            model, molecules(*NAMES), OPTIONS, folder, resume=True
+        )
+        assert to_json(again) == to_json(first)
+
+    def test_more_structures_than_before(self, model, tmp_path):
+        folder = tmp_path / "out"
+        measure_structures(model, molecules("H2O"), OPTIONS, folder)
+        report = measure_structures(
+            model, molecules(*NAMES), OPTIONS, folder, resume=True
+        )
+        assert [structure.label for structure in report.measured] == [*NAMES]
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            ({"max_degree": 2}, "max_degree=2.*which has 1"),
+            ({"grid": 5}, "grid=.*which has 'lebedev 3"),
+            ({"layers": "all"}, "layers='all'.*which has 'none'"),
+            ({"dtype": "float32"}, "dtype='float32'.*which has 'float64'"),
+            ({"tolerance": 0.1}, "tolerance=0.1.*which has 0.05"),
+        ],
+    )
+    def test_other_settings_are_refused(self, model, tmp_path, change, match):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=1)
+        before = (folder / JOURNAL_FILE).read_bytes()
+        options = dataclasses.replace(OPTIONS, **change)
+        with pytest.raises(ReportError, match=match):
+            measure_structures(model, molecules(*NAMES), options, folder, resume=True)
+        assert (folder / JOURNAL_FILE).read_bytes() == before
+
+    def test_memory_may_change(self, model, tmp_path):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=1)
+        options = dataclasses.replace(OPTIONS, memory=2**28)
+        measure_structures(model, molecules(*NAMES), options, folder, resume=True)
+
+    def test_another_model_is_refused(self, model, tmp_path):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=1)
+        other = fake_model.FakeModel(digest="e" * 64)
+        with pytest.raises(ReportError, match=r"model='eeee.*which has 'ffff"):
+            measure_structures(other, molecules(*NAMES), OPTIONS, folder, resume=True)
+
+    def test_another_version_is_refused(self, model, tmp_path, monkeypatch):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=1)
+        monkeypatch.setattr(batch_module.symjax, "__version__", "9.9")
+        with pytest.raises(ReportError, match=r"version='9\.9'"):
+            measure_structures(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+
+    @pytest.mark.parametrize("what", ["position", "number", "charge", "cell"])
+    def test_changed_structure_is_refused(self, model, tmp_path, what):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=1)
+        structures = molecules(*NAMES)
+        atoms = structures["H2O"]
+        if what == "position":
+            atoms.positions[0, 0] += 1e-12
+        elif what == "number":
+            atoms.numbers[0] = 6
+        elif what == "charge":
+            atoms.info["charge"] = 1
+        else:
+            atoms.cell = [9.0, 9.0, 9.0]
+        with pytest.raises(ReportError, match=r"'H2O'.*has changed"):
+            measure_structures(model, structures, OPTIONS, folder, resume=True)
+
+    def test_missing_structure_is_refused(self, model, tmp_path):
+        folder = tmp_path / "out"
+        self.interrupted(model, folder, after=2)
+        with pytest.raises(ReportError, match=r"'CH3OH'.*not among the structures"):
+            measure_structures(model, molecules("H2O"), OPTIONS, folder, resume=True)
+
+    @pytest.mark.parametrize(
+        ("content", "match"),
+        [
+            (b"", "no complete line"),
+            (b'{"schema": "symjax-str', "no complete line"),
+            (b"not json\n", "line 1"),
+            (b"[1]\n", "schema"),
+            (b'{"schema": "symjax-structures/9"}\n', "schema"),
+            (b'{"schema": "symjax-structures/1"}\n', "software"),
+        ],
+    )
+    def test_foreign_journal_is_refused(self, model, tmp_path, content, match):
+        (tmp_path / JOURNAL_FILE).write_bytes(content)
+        with pytest.raises(ReportError, match=match) as error:
+            measure_structures(model, molecules("H2O"), OPTIONS, tmp_path, resume=True)
+        assert JOURNAL_FILE in str(error.value)
+        assert (tmp_path / JOURNAL_FILE).read_bytes() == content
+
+    def test_existing_report_needs_a_decision(self, model, tmp_path):
+        measure_structures(model, molecules("H2O"), OPTIONS, tmp_path)
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(ReportError, match="already holds a report"):
+            measure_structures(model, molecules("CH3OH"), OPTIONS, tmp_path)
+        report = measure_structures(
+            model, molecules("CH3OH"), OPTIONS, tmp_path, overwrite=True
+        )
+        assert [s.label for s in report.structures] == ["CH3OH"]
+        # only files of a report are replaced
+        assert (tmp_path / "notes.txt").read_text() == "mine"
+
+    def test_full_disk_is_reported(self, model, tmp_path, monkeypatch):
+        def fail(*args):
+            raise OSError(28, "No space left on device")
+
+        structures = molecules(*NAMES)
+        original = Journal.append
+
+        def append(self, structure):
+            monkeypatch.setattr("symjax.report.folder.os.fsync", fail)
+            original(self, structure)
+
+        monkeypatch.setattr(Journal, "append", append)
+        with pytest.raises(ReportError, match="No space left"):
+            measure_structures(model, structures, OPTIONS, tmp_path / "out")
+
+
+class TestFailures:
+    def test_run_goes_on(self, model, tmp_path):
+        structures = molecules("H2O", "SiH4", "C2H6")
+        structures["twice"] = ase.Atoms("H2", positions=np.zeros((2, 3)))
+        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        assert [s.label for s in report.measured] == ["H2O", "C2H6"]
+        failed = {s.label: s.failure for s in report.failed}
+        assert failed["SiH4"].type == "StructureError"
+        assert "Si" in failed["SiH4"].message
+        assert "at the same place" in failed["twice"].message
+        # the same from the file
+        assert [s.label for s in read_report(tmp_path / "out").failed] == [*failed]
+
+    def test_failed_structures_are_tried_again(self, model, tmp_path):
+        folder = tmp_path / "out"
+        structures = molecules("H2O", "C2H6")
+        structures["C2H6"].positions[1] = np.nan
+        first = measure_structures(model, structures, OPTIONS, folder)
+        assert len(first.failed) == 1
+        report = measure_structures(
+            model, molecules("H2O", "C2H6"), OPTIONS, folder, resume=True
+        )
+        assert not report.failed
+        assert len(report.measured) == 2
+
+    def test_only_structure_leaves_nothing_behind(self, model, tmp_path):
+        with pytest.raises(StructureError, match="Si"):
+            measure_structures(model, molecules("SiH4"), OPTIONS, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_too_little_memory(self, model, tmp_path):
+        options = dataclasses.replace(OPTIONS, memory=10)
+        with pytest.raises(ArgumentError, match="memory=10"):
+            measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        "error",
+        [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nat")],
+    )
+    def test_out_of_memory_is_a_failure(self, model, tmp_path, monkeypatch, error):
+        original = batch_module.measure
+
+        def measure(function, x, **kwargs):
+            if len(x) > 3:
+                raise error
+            return original(function, x, **kwargs)
+
+        monkeypatch.setattr(batch_module, "measure", measure)
+        report = measure_structures(
+            model, molecules("C2H6", "H2O"), OPTIONS, tmp_path / "out"
+        )
+        assert [s.label for s in report.measured] == ["H2O"]
+        assert "less memory" in report.failed[0].failure.message
+
+    def test_bugs_are_not_hidden(self, model, tmp_path, monkeypatch):
+        def measure(*args, **kwargs):
+            raise jax.errors.JaxRuntimeError("INTERNAL: something")
+
+        monkeypatch.setattr(batch_module, "measure", measure)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+            measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
+
+    def test_unresolved_result_is_reported(self, monkeypatch, tmp_path):
+        model = fake_model.install(monkeypatch, fake_model.FakeModel(rough=True))
+        report = measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / "out")
+        assert not report.resolved
+        energy = report.aggregate()["energy"]
+        assert not energy.resolved
+        assert energy.convergence.degree_to_try > 3
+        assert energy.convergence.reason
+        assert report.aggregate()["forces"].resolved
+
+    def test_no_structure(self, model, tmp_path):
+        with pytest.raises(StructureError, match="none to measure"):
+            measure_structures(model, {}, OPTIONS, tmp_path / "out")
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("change", "error"),
+        [
+            ({"max_degree": -1}, ArgumentError),
+            ({"grid": 1}, GridError),
+            ({"grid": -4}, GridError),
+            ({"grid": 0, "max_degree": 0}, GridError),
+            ({"dtype": "float16"}, ArgumentError),
+            ({"tolerance": 0.0}, ArgumentError),
+            ({"tolerance": float("nan")}, ArgumentError),
+            ({"memory": 0}, ArgumentError),
+        ],
+    )
+    def test_impossible_options(self, change, error):
+        with pytest.raises(error, match=next(iter(change))):
+            dataclasses.replace(OPTIONS, **change).settings()
+
+    def test_smallest_grid_that_is_allowed(self):
+        assert Options(max_degree=3, grid=6).settings().degree == 6
+        assert Options(max_degree=0).settings().degree == 1
+
+    def test_float64_needs_x64(self):
+        with (
+            jax.enable_x64(False),
+            pytest.raises(ArgumentError, match="x64 mode"),
+        ):
+            OPTIONS.settings()

@@ -1,0 +1,220 @@
+"""Round trips of the report file, and refusal of everything that is no report."""
+
+import copy
+import json
+
+import fake_report
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symjax.metrics import add_totals
+from symjax.report import schema
+from symjax.report.schema import ReportError, from_json, read_report, to_json
+
+VALID = to_json(fake_report.report(failed=1))
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.integers(0, 2),
+    st.integers(0, 4),
+)
+def test_round_trip(seed, layers, structures, failed, max_degree):
+    value = to_json(
+        fake_report.report(seed, layers, structures, failed, max_degree=max_degree)
+    )
+    # JSON writes the shortest decimals that read back as the same float64.
+    assert to_json(from_json(json.loads(schema.dumps(value)))) == value
+
+
+def test_file_round_trip(tmp_path):
+    report = fake_report.report()
+    schema.write_report(report, tmp_path / "report.json")
+    assert to_json(read_report(tmp_path / "report.json")) == to_json(report)
+    # the folder stands for the file
+    assert to_json(read_report(tmp_path)) == to_json(report)
+
+
+def test_summary_follows_from_added_totals_not_from_averaged_ratios():
+    report = fake_report.report(structures=3)
+    parts = [structure.leaves[1].totals for structure in report.structures]
+    variance = sum(part.variance.sum() for part in parts)
+    count = sum(part.count.sum() for part in parts)
+    summary = to_json(report)["summary"]["forces"]
+    # three additions and one root in float64
+    assert summary["equivariance_error"] == pytest.approx(
+        np.sqrt(variance / count), rel=1e-14
+    )
+    averaged = np.mean([part.equivariance_error for part in parts])
+    assert abs(summary["equivariance_error"] - averaged) > 1e-6
+    assert report.aggregate()["forces"].species["H"].count == pytest.approx(3 * 18)
+    total = np.sum(summary["content"]) + summary["remainder"]
+    assert total == pytest.approx(1, abs=1e-12)
+
+
+def test_aggregate_verdict_is_the_worst():
+    good, bad = fake_report.report(), fake_report.report(resolved=False)
+    both = schema.Report(
+        good.software,
+        good.model,
+        good.settings,
+        (good.structures[0], bad.structures[1]),
+    )
+    verdict = both.aggregate()["energy"].convergence
+    assert not verdict.resolved
+    assert verdict.degree_to_try == 11
+    assert verdict.reason == "content changes by 0.3"
+    assert not both.resolved
+    assert good.resolved
+
+
+def test_aggregate_skips_elements_that_a_structure_lacks():
+    report = fake_report.report()
+    first, second = report.structures
+    forces = first.leaves[1]
+    leaves = (schema.Leaf(**{**vars(forces), "species": {"O": forces.species["H"]}}),)
+    changed = schema.Report(
+        report.software,
+        report.model,
+        report.settings,
+        (schema.StructureReport("w", "O", 1, "0", leaves), second),
+    )
+    species = changed.aggregate()["forces"].species
+    assert set(species) == {"O", "H"}
+    expected = add_totals([second.leaves[1].species["H"]])
+    assert species["H"].norm == pytest.approx(expected.norm, rel=0)
+
+
+def test_leaves_that_do_not_fit_together_are_refused():
+    report = fake_report.report()
+    leaf = report.structures[0].leaves[0]
+    other = schema.Leaf(**{**vars(leaf), "unit": "kcal/mol"})
+    structures = (
+        report.structures[0],
+        schema.StructureReport("x", "H2", 2, "0", (other,)),
+    )
+    broken = schema.Report(report.software, report.model, report.settings, structures)
+    with pytest.raises(ReportError, match=r"energy\.unit"):
+        broken.aggregate()
+
+
+def _set(value, path, new):
+    value = copy.deepcopy(value)
+    *parents, last = path
+    target = value
+    for key in parents:
+        target = target[key]
+    if new is KeyError:
+        del target[last]
+    else:
+        target[last] = new
+    return value
+
+
+LEAF = ("structures", 0, "leaves", 2)
+
+DAMAGED = {
+    "version": (("schema",), "symjax-report/2", "schema"),
+    "foreign": (("schema",), "other", "schema"),
+    "no schema": (("schema",), KeyError, "schema"),
+    "no settings": (("settings",), KeyError, "settings"),
+    "no digest": (("model", "digest"), KeyError, "digest"),
+    "degree is text": (("settings", "max_degree"), "6", "settings.max_degree"),
+    "degree is bool": (("settings", "max_degree"), True, "settings.max_degree"),
+    "degree negative": (("settings", "max_degree"), -1, "settings.max_degree"),
+    "degree changed": (("settings", "max_degree"), 3, "power"),
+    "dtype": (("settings", "dtype"), "float16", "settings.dtype"),
+    "structures no list": (("structures",), {}, "structures"),
+    "structure no object": (("structures", 1), 3, r"structures\[1\]"),
+    "label twice": (("structures", 1, "label"), "water:0", "water:0"),
+    "status": (("structures", 0, "status"), "done", "status"),
+    "status contradicts": (("structures", 0, "status"), "failed", "status"),
+    "kind": ((*LEAF, "kind"), "bond", "kind"),
+    "irrep": ((*LEAF, "irreps"), ["0+", "1x", "2+"], "irreps"),
+    "irreps empty": ((*LEAF, "irreps"), [], "irreps"),
+    "irreps too few": ((*LEAF, "irreps"), ["0+"], "totals"),
+    "channels": ((*LEAF, "channels"), 0, "channels"),
+    "ragged": ((*LEAF, "totals", "power"), [[1.0], [1.0, 2.0]], "totals.power"),
+    "negative norm": ((*LEAF, "totals", "norm"), [1.0, -1.0, 1.0], "totals.norm"),
+    "NaN": ((*LEAF, "totals", "norm"), [1.0, float("nan"), 1.0], "totals.norm"),
+    "text in array": ((*LEAF, "totals", "norm"), ["a", 1, 1], "totals.norm"),
+    "species": ((*LEAF, "species"), {"H": {}}, "variance"),
+    "resolved is number": ((*LEAF, "convergence", "resolved"), 1, "resolved"),
+    "excess infinite": ((*LEAF, "convergence", "excess"), float("inf"), "excess"),
+    "timing": (("structures", 0, "timing"), {"compile_seconds": -1}, "compile"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_field_is_named(name, tmp_path):
+    path, new, match = DAMAGED[name]
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(_set(VALID, path, new)))
+    with pytest.raises(ReportError, match=match) as error:
+        read_report(file)
+    assert str(file) in str(error.value)
+
+
+@given(st.integers(0, 10**6))
+def test_truncated_file_is_refused(tmp_path_factory, position):
+    text = schema.dumps(VALID)
+    file = tmp_path_factory.mktemp("cut") / "report.json"
+    file.write_text(text[: position % len(text)])
+    with pytest.raises(ReportError, match="truncated or no JSON") as error:
+        read_report(file)
+    assert "report.json" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "{}", "[[[["])
+def test_other_json_is_refused(text, tmp_path):
+    file = tmp_path / "report.json"
+    file.write_text(text)
+    with pytest.raises(ReportError, match=r"report\.json"):
+        read_report(file)
+
+
+def test_binary_and_missing_files_are_refused(tmp_path):
+    file = tmp_path / "report.json"
+    with pytest.raises(ReportError, match="cannot be read"):
+        read_report(file)
+    file.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ReportError, match="cannot be read"):
+        read_report(file)
+
+
+def test_write_is_atomic(tmp_path, monkeypatch):
+    file = tmp_path / "report.json"
+    schema.write_report(fake_report.report(0), file)
+    before = file.read_bytes()
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(schema.os, "replace", fail)
+    with pytest.raises(ReportError, match="No space left"):
+        schema.write_report(fake_report.report(1), file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_interrupted_write_leaves_no_trace(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(schema.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        schema.write_report(fake_report.report(), tmp_path / "report.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_json_lacks_are_never_written(tmp_path):
+    report = fake_report.report(structures=1, layers=0)
+    totals = report.structures[0].leaves[0].totals
+    totals.norm[0] = np.nan
+    with pytest.raises(ValueError, match="JSON compliant"):
+        schema.write_report(report, tmp_path / "report.json")
+    assert not list(tmp_path.iterdir())
