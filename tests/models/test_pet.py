@@ -98,7 +98,7 @@ class TestInvariances:
         graph = build_graph(atoms, CUTOFF)
         shape = graph.neighbors.shape
         padded = build_graph(
-            atoms, 4.5, num_atoms=shape[0] + 3, num_neighbors=shape[1] + 2
+            atoms, CUTOFF, num_atoms=shape[0] + 3, num_neighbors=shape[1] + 2
         )
         layers = layer_names(CONFIG)
         out, more = (compiled(layers)(g) for g in (graph, padded))
