@@ -146,7 +146,7 @@ def test_projections(both, name):
     largest = power.max()
     seen = 0
     for key, block in theirs[f"o3::character_projection::mtt::{name}"].items():
-        degree, sigma = int(key["o3_lambda"]), int(key["o3_sigma"])
+        degree, sigma = int(key["chi_lambda"]), int(key["chi_sigma"])
         mine = power[degree, 0 if sigma == 1 else 1]
         # Sectors that vanish are round-off of the largest.
         expected = pytest.approx(float(block.values.sum()), rel=1e-8, abs=1e-12 * largest)
