@@ -355,6 +355,56 @@ def models(debug: Debug = False) -> None:
             typer.echo(f"  {key:<28}{value}")
 
 
+@app.command("import", epilog=_EXIT_CODES)
+@_guarded
+def import_model(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Checkpoint .ckpt of metatrain's PET, possibly compressed with gzip. "
+            "Reading it runs code that it may contain: import only files whose "
+            "source you trust.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder to write the model into."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name for reports. Default: that of the file."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model in FOLDER.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Converts a checkpoint of metatrain's PET to a folder that needs no torch.
+
+    Needs the extra symjax[torch].
+    """
+    from symjax.interop.metatrain import load_metatrain
+    from symjax.models.io import METADATA_FILE, fingerprint, save_model
+
+    if (output / METADATA_FILE).exists() and not overwrite:
+        raise ArgumentError(
+            "--output",
+            str(output),
+            "holds a model already",
+            "Choose another folder, or pass --overwrite",
+        )
+    with _options({"path": "CHECKPOINT", "folder": "--output"}):
+        model = load_metatrain(checkpoint, name)
+        save_model(model, output)
+    typer.echo(f"Wrote {model.name} to {output}")
+    for key, value in _model_lines(model):
+        typer.echo(f"  {key:<28}{value}")
+    typer.echo(f"  {'fingerprint':<28}{fingerprint(model)[:16]}")
+
+
 def _model_lines(model: Any) -> list[tuple[str, str]]:
     """Name and text of what is worth knowing about a model."""
     import jax

@@ -1,5 +1,6 @@
 """Bridges to other packages; none of them is imported before it is needed."""
 
 from symjax.interop.metatrain import load_metatrain
+from symjax.interop.torch_callable import TorchProblem, torch_callable
 
-__all__ = ["load_metatrain"]
+__all__ = ["TorchProblem", "load_metatrain", "torch_callable"]

@@ -86,7 +86,8 @@ class FactorisedProjector:
         """For each in-plane frequency n >= 0, the (l, m) pairs with l >= n."""
         pairs = []
         for n in range(self.max_degree + 1):
-            degrees, orders = [], []
+            degrees: list[int] = []
+            orders: list[int] = []
             for degree in range(n, self.max_degree + 1):
                 degrees += [degree] * (2 * degree + 1)
                 orders += range(-degree, degree + 1)
@@ -122,10 +123,9 @@ def dense_tables(
       >>> dense_tables(DenseProjector(2), np.eye(3)[None], np.ones(1)).shape
       (35, 1)
     """
-    rotations, weights = jnp.asarray(rotations), jnp.asarray(weights)
-    matrices = wigner_d(projector.max_degree, rotations)
+    matrices = wigner_d(projector.max_degree, jnp.asarray(rotations))
     flat = [matrix.reshape(len(rotations), -1) for matrix in matrices]
-    return (jnp.concatenate(flat, axis=1) * weights[:, None]).T
+    return (jnp.concatenate(flat, axis=1) * jnp.asarray(weights)[:, None]).T
 
 
 def factorised_tables(
@@ -204,10 +204,12 @@ def synthesis_rows(
     layout = projector.layout
     scale = jnp.asarray((2 * layout.degrees + 1) * layout.weights)[:, None]
     if isinstance(projector, DenseProjector):
-        rows = dense_tables(projector, rotations, np.ones(len(rotations)))
-        return scale * rows
-    alpha, beta, gamma = (np.asarray(a) for a in matrix_to_euler(rotations))
-    small = [np.asarray(d) for d in small_wigner_d(projector.max_degree, beta)]
+        return scale * dense_tables(projector, rotations, np.ones(len(rotations)))
+    angles = matrix_to_euler(jnp.asarray(rotations))
+    alpha, beta, gamma = (np.asarray(a) for a in angles)
+    small = [
+        np.asarray(d) for d in small_wigner_d(projector.max_degree, jnp.asarray(beta))
+    ]
     rows = []
     for n, (degrees, orders) in enumerate(projector.frequencies):
         d = np.stack(

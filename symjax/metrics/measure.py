@@ -435,6 +435,7 @@ def _stream(
 
     with jax.enable_x64(True):
         projectors: tuple[Any, Any]
+        tables: list[Any]
         if method == "dense":
             projectors = DenseProjector(max_degree), DenseProjector(comparable)
             tables = [
@@ -523,7 +524,9 @@ def _stream(
     return states
 
 
-def _one_node(leaf: _Leaf, in_plane: int, responses: Array, slot: int) -> Array:
+def _one_node(
+    leaf: _Leaf, in_plane: int, responses: Array | np.ndarray, slot: int
+) -> Array:
     """Direct responses of one sphere node, ``(cosets, in_plane, size)``."""
     per_node = 2 * in_plane
     part = jnp.asarray(responses[slot * per_node : (slot + 1) * per_node])
@@ -567,7 +570,10 @@ def _values(leaf: _Leaf, responses: Array) -> Float[Array, "g samples i c"]:
 
 
 def _start(
-    leaf: _Leaf, responses: Array, rotations: np.ndarray, projectors: tuple[Any, Any]
+    leaf: _Leaf,
+    responses: Array | np.ndarray,
+    rotations: np.ndarray,
+    projectors: tuple[Any, Any],
 ) -> _Raw:
     """The first response is the reference; every sum starts at zero."""
     direct = _values(leaf, jnp.asarray(responses)[:1])
@@ -579,11 +585,11 @@ def _start(
         2, num_samples, components, channels, len(leaf.representation.irreps)
     )
     size = num_samples * components * channels
-    empty = [
+    fine, coarse = (
         jnp.zeros((2, len(projector.layout.degrees), size), direct.dtype)
         for projector in projectors
-    ]
-    return _Raw(direct[0], rotated[0], state, *empty, projectors, 0)
+    )
+    return _Raw(direct[0], rotated[0], state, fine, coarse, projectors, 0)
 
 
 def _rotate_back(leaf: _Leaf, rotations: Array, values: Array) -> Array:
@@ -605,7 +611,7 @@ def _accumulate(
     moment_state: moments.MomentState,
     coefficients: Array,
     coarse_coefficients: Array,
-    responses: Array,
+    responses: Array | np.ndarray,
     reference_direct: Array,
     reference_rotated: Array,
     rotations: Array | None,
@@ -614,7 +620,7 @@ def _accumulate(
     coarse_tables: Any,
 ) -> tuple[moments.MomentState, Array, Array]:
     """Adds one batch to the moments and to the coefficients of both rules."""
-    direct = _values(leaf, responses)
+    direct = _values(leaf, jnp.asarray(responses))
     centred = direct - reference_direct
     if rotations is None:
         rotated = centred
@@ -623,8 +629,9 @@ def _accumulate(
     moment_state = moments.update(moment_state, leaf.representation, rotated, weights)
     flat = centred.reshape(-1, 2, in_plane, coefficients.shape[-1])
     if isinstance(tables, tuple):
-        update = characters.factorised_coefficients(*tables, flat)
-        coarse = characters.factorised_coefficients(*coarse_tables, flat)
+        (waves, maps), (coarse_waves, coarse_maps) = tables, coarse_tables
+        update = characters.factorised_coefficients(waves, maps, flat)
+        coarse = characters.factorised_coefficients(coarse_waves, coarse_maps, flat)
     else:
         elements = jnp.swapaxes(flat, 1, 2).reshape(-1, 2, flat.shape[-1])
         update = characters.dense_coefficients(tables, elements)
@@ -706,7 +713,7 @@ def _irrep_power(
     projector: Any,
     coefficients: Array,
     reference: Array,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
 ) -> np.ndarray:
     """Sector powers for each sample and irrep, in slices that bound the memory."""
     num_samples, components, channels = shape

@@ -167,7 +167,7 @@ def respond(
     args: tuple[Any, ...] = (),
     keep: tuple[int, ...],
     batch_size: int,
-) -> list[Array]:
+) -> Sequence[Array | np.ndarray]:
     """Evaluates the response at a batch of elements.
 
     Args:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from symjax.errors import ArgumentError
@@ -39,7 +40,8 @@ class Totals(NamedTuple):
     variance: np.ndarray
     norm: np.ndarray
     power: np.ndarray
-    count: np.ndarray
+    # Hides tuple.count, which nobody calls on totals.
+    count: np.ndarray  # type: ignore[assignment]
 
     @property
     def equivariance_error(self) -> float:
@@ -297,5 +299,5 @@ def unflatten_mean(
       >>> unflatten_mean(VECTOR, np.ones((6, 3, 1)), (2, 3)).shape
       (2, 3, 3)
     """
-    values = from_spherical(representation, mean)
+    values = from_spherical(representation, jnp.asarray(mean))
     return np.asarray(values).reshape(samples + values.shape[1:])

@@ -24,8 +24,8 @@ from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, parameter_shapes
 
 FORMAT = "symjax-model/1"
-_TENSORS = "model.safetensors"
-_METADATA = "model.json"
+TENSORS_FILE = "model.safetensors"
+METADATA_FILE = "model.json"
 
 
 def _shipped() -> Path:
@@ -47,7 +47,7 @@ def shipped_models() -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(
-        path.name for path in folder.iterdir() if (path / _METADATA).is_file()
+        path.name for path in folder.iterdir() if (path / METADATA_FILE).is_file()
     )
 
 
@@ -114,8 +114,8 @@ def save_model(model: PETModel, folder: str | Path) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / _TENSORS, save_tensors(flat, metadata={"format": FORMAT}))
-        _write(folder / _METADATA, (json.dumps(metadata, indent=2) + "\n").encode())
+        _write(folder / TENSORS_FILE, save_tensors(flat, metadata={"format": FORMAT}))
+        _write(folder / METADATA_FILE, (json.dumps(metadata, indent=2) + "\n").encode())
     except OSError as error:
         raise ModelError(
             "folder",
@@ -164,33 +164,33 @@ def load_model(name_or_path: str | Path) -> PETModel:
             "model",
             str(name_or_path),
             "is neither a model that ships with symjax nor a folder",
-            f"Use {', '.join(shipped_models())}, or a folder with {_METADATA} and "
-            f"{_TENSORS}",
+            f"Use {', '.join(shipped_models())}, or a folder with {METADATA_FILE} and "
+            f"{TENSORS_FILE}",
         )
-    metadata = _read_metadata(folder / _METADATA)
+    metadata = _read_metadata(folder / METADATA_FILE)
     config = PETConfig.from_json(metadata["config"])
-    flat = _read_tensors(folder / _TENSORS)
+    flat = _read_tensors(folder / TENSORS_FILE)
     wanted = parameter_shapes(config)
     missing, extra = sorted(set(wanted) - set(flat)), sorted(set(flat) - set(wanted))
     if missing or extra:
         raise ModelError(
-            str(folder / _TENSORS),
+            str(folder / TENSORS_FILE),
             (missing or extra)[0],
             f"{len(missing)} parameters of the configuration are missing and "
             f"{len(extra)} are not part of it",
-            f"Use the {_METADATA} and {_TENSORS} of one model",
+            f"Use the {METADATA_FILE} and {TENSORS_FILE} of one model",
         )
     for path, leaf in flat.items():
         if leaf.shape != wanted[path]:
             raise ModelError(
-                str(folder / _TENSORS),
+                str(folder / TENSORS_FILE),
                 path,
                 f"has shape {leaf.shape}, the configuration wants {wanted[path]}",
-                f"Use the {_METADATA} and {_TENSORS} of one model",
+                f"Use the {METADATA_FILE} and {TENSORS_FILE} of one model",
             )
         if leaf.dtype.kind != "f" or not np.isfinite(leaf).all():
             raise ModelError(
-                str(folder / _TENSORS),
+                str(folder / TENSORS_FILE),
                 path,
                 "is not an array of finite floating-point numbers",
                 "The file is damaged; get it again",

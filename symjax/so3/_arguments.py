@@ -34,7 +34,7 @@ def as_floating(values: object, argument: str) -> Float[Array, "..."]:
     """Returns a floating-point array; integers become JAX's default float."""
     try:
         array = jnp.asarray(values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ArgumentError(
             argument, values, "is not a numeric array", "Pass an array of real numbers"
         ) from error

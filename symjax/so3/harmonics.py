@@ -115,8 +115,8 @@ def solid_harmonics(
             a = np.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))
             row = jnp.asarray(a, vectors.dtype) * z * rows[degree - 1]
             if degree > 1:
-                m, b = m[:-1], degree - 1
-                b = a[:-1] / np.sqrt((4 * b**2 - 1) / (b**2 - m**2))
+                m, k = m[:-1], degree - 1
+                b = a[:-1] / np.sqrt((4 * k**2 - 1) / (k**2 - m**2))
                 lower = jnp.asarray(b, vectors.dtype) * squared * rows[degree - 2]
                 row = row.at[..., :-1].add(-lower)
             diagonal *= math.sqrt((2 * degree + 1) / (2 * degree))
@@ -124,10 +124,10 @@ def solid_harmonics(
             rows.append(jnp.concatenate([row, last], axis=-1))
         scale = _normalization(normalization, degree)
         q = scale * rows[degree]
-        c = jnp.stack(cosines[1 : degree + 1], -1) if degree else None
-        if c is None:
+        if not degree:
             blocks.append(q)
             continue
+        c = jnp.stack(cosines[1 : degree + 1], -1)
         s = jnp.stack(sines[1 : degree + 1], -1)
         side = math.sqrt(2) * q[..., 1:]
         blocks += [(side * s)[..., ::-1], q[..., :1], side * c]

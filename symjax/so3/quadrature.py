@@ -169,7 +169,7 @@ def lebedev_product(degree: int) -> Quadrature:
             "degree",
             degree,
             f"no Lebedev rule is known above degree {LEBEDEV_DEGREES[-1]}",
-            f"Use gauss_product({degree}), or a degree of at most {LEBEDEV_DEGREES[-1]}",
+            f"Use gauss_product({degree}), or at most degree {LEBEDEV_DEGREES[-1]}",
         )
     sphere_degree = next(known for known in LEBEDEV_DEGREES if known >= degree)
     (x, y, z), weights = lebedev_rule(sphere_degree)

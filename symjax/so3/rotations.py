@@ -119,9 +119,11 @@ def matrix_to_euler(
       ArgumentError: The last two axes are not (3, 3).
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from symjax.so3 import euler_to_matrix, matrix_to_euler
-      >>> alpha, beta, gamma = matrix_to_euler(euler_to_matrix(0.1, 0.2, 0.3))
-      >>> bool(jnp.allclose(jnp.array([alpha, beta, gamma]), jnp.array([0.1, 0.2, 0.3])))
+      >>> angles = jnp.array([0.1, 0.2, 0.3])
+      >>> found = jnp.array(matrix_to_euler(euler_to_matrix(*angles)))
+      >>> bool(jnp.allclose(found, angles, atol=1e-6))
       True
     """
     alpha, beta, gamma = _stable_euler(as_trailing(matrix, "matrix", (3, 3)))

@@ -75,7 +75,7 @@ def stratified(key: PRNGKeyArray, cells: int) -> Float[Array, "num 3 3"]:
       (8, 3, 3)
     """
     cells = check_integer(cells, "cells", minimum=1)
-    corners = np.stack(np.indices((cells,) * 3), axis=-1).reshape(-1, 3)
+    corners = np.moveaxis(np.indices((cells,) * 3), 0, -1).reshape(-1, 3)
     offsets = jax.random.uniform(key, corners.shape)
     return _from_cube(*((corners + offsets) / cells).T)
 

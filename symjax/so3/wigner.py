@@ -72,7 +72,8 @@ def small_wigner_d(
     Because Delta_{-k,m} = (-1)^{l+m} Delta_{km}, only the cosines survive for even
     m' - m and only the sines for odd, so one real product gives both:
 
-      d^l_{m'm} = (-1)^{floor((m'-m)/2)} sum_k Delta_{km'} (cos + sin)(k beta) Delta_{km}.
+      d^l_{m'm} = (-1)^{floor((m'-m)/2)}
+                  sum_k Delta_{km'} (cos + sin)(k beta) Delta_{km}.
 
     Args:
       max_degree: Largest degree L, from 0 to 500 (static).
@@ -160,12 +161,11 @@ def _rotation_d_jvp(
     derivatives = []
     for degree, matrix in zip(degrees, matrices, strict=True):
         axes = jnp.asarray(tables[degree], matrix.dtype)
-        derivatives.append(
-            sum(
-                jnp.matmul(matrix, axis, precision="highest") * rate[..., None, None]
-                for axis, rate in zip(axes, omega, strict=True)
-            )
+        x, y, z = (
+            jnp.matmul(matrix, axis, precision="highest") * rate[..., None, None]
+            for axis, rate in zip(axes, omega, strict=True)
         )
+        derivatives.append(x + y + z)
     return matrices, tuple(derivatives)
 
 

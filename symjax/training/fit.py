@@ -28,8 +28,8 @@ class Samples(NamedTuple):
     """
 
     graphs: Graph
-    energies: Float[Array, "num"]
-    forces: Float[Array, "num atoms 3"]
+    energies: Float[Array | np.ndarray, "num"]
+    forces: Float[Array | np.ndarray, "num atoms 3"]
 
 
 @dataclasses.dataclass(frozen=True)

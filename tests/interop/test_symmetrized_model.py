@@ -149,7 +149,9 @@ def test_projections(both, name):
         degree, sigma = int(key["chi_lambda"]), int(key["chi_sigma"])
         mine = power[degree, 0 if sigma == 1 else 1]
         # Sectors that vanish are round-off of the largest.
-        expected = pytest.approx(float(block.values.sum()), rel=1e-8, abs=1e-12 * largest)
+        expected = pytest.approx(
+            float(block.values.sum()), rel=1e-8, abs=1e-12 * largest
+        )
         assert mine == expected
         seen += 1
     assert seen == 2 * (MAX_DEGREE + 1)

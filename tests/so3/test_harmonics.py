@@ -22,8 +22,11 @@ from symjax.so3 import (
 
 NORMALIZATIONS = ("orthonormal", "racah", "4pi")
 
+# Unoptimised: compiling takes most of the time of these tests.
+QUICK = {"xla_backend_optimization_level": 0}
+
 through_6 = jax.jit(functools.partial(spherical_harmonics, 6))
-through_64 = jax.jit(functools.partial(spherical_harmonics, 64))
+through_64 = jax.jit(functools.partial(spherical_harmonics, 64), compiler_options=QUICK)
 
 POLES = np.array([[0, 0, 1.0], [0, 0, -1], [1e-9, 0, 1], [0, -1e-9, -1]])
 
@@ -90,15 +93,18 @@ class TestReferences:
 
 
 class TestIdentities:
-    @pytest.mark.parametrize("max_degree", [6, 32])
-    def test_orthonormal_by_quadrature(self, max_degree):
+    def test_orthonormal_by_quadrature(self):
+        max_degree = 12
         rule = gauss_product(2 * max_degree)
-        y = np.asarray(spherical_harmonics(max_degree, rule.points))
+        harmonics = jax.jit(
+            functools.partial(spherical_harmonics, max_degree), compiler_options=QUICK
+        )
+        y = np.asarray(harmonics(rule.points))
         gram = 4 * np.pi * y.T @ (rule.sphere_weights[:, None] * y)
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
 
     def test_addition_theorem(self):
-        a, b = directions(5, 1), directions(5, 2)
+        a, b = directions(24, 1), directions(24, 2)
         left, right = through_64(a), through_64(b)
         cosine = np.sum(a * b, axis=-1)
         for degree in range(65):
@@ -108,7 +114,7 @@ class TestIdentities:
             np.testing.assert_allclose(total, exact, atol=1e-11)
 
     def test_parity(self):
-        v = directions(5)
+        v = directions(24)
         parity = np.concatenate([[(-1.0) ** d] * (2 * d + 1) for d in range(65)])
         np.testing.assert_array_equal(through_64(-v), parity * through_64(v))
 
@@ -133,11 +139,16 @@ class TestSolid:
         v = np.random.default_rng(0).normal(size=(5, 3))
         degrees = np.sqrt(np.arange(49)).astype(int)
         np.testing.assert_allclose(
-            solid_harmonics(6, 2.0 * v), 2.0**degrees * solid_harmonics(6, v), rtol=1e-13
+            solid_harmonics(6, 2.0 * v),
+            2.0**degrees * solid_harmonics(6, v),
+            rtol=1e-13,
         )
         radius = np.linalg.norm(v, axis=-1, keepdims=True)
         np.testing.assert_allclose(
-            solid_harmonics(6, v), radius**degrees * through_6(v), rtol=1e-12, atol=1e-13
+            solid_harmonics(6, v),
+            radius**degrees * through_6(v),
+            rtol=1e-12,
+            atol=1e-13,
         )
 
     def test_at_the_origin(self):
@@ -161,7 +172,9 @@ class TestSolid:
 
 
 def test_derivatives_are_finite_and_tangential():
-    jacobian = jax.jit(jax.vmap(jax.jacobian(functools.partial(spherical_harmonics, 4))))
+    jacobian = jax.jit(
+        jax.vmap(jax.jacobian(functools.partial(spherical_harmonics, 4)))
+    )
     v = np.concatenate([directions(3), POLES])
     found = jacobian(v)
     assert np.isfinite(found).all()
@@ -182,12 +195,13 @@ def test_no_direction_gives_nan_beyond_degree_0():
 
 
 def test_float32():
-    v = directions(10).astype(np.float32)
-    single = spherical_harmonics(32, v)
+    v = directions(24).astype(np.float32)
+    harmonics = functools.partial(spherical_harmonics, 16)
+    single = jax.jit(harmonics, compiler_options=QUICK)(v)
     assert single.dtype == np.float32
-    np.testing.assert_allclose(
-        single, spherical_harmonics(32, v.astype(float)), atol=2e-5
-    )
+    # About l roundings of the largest value, sqrt((2 l + 1) / 4 pi) = 1.6.
+    exact = through_64(v.astype(float))[:, : 17**2]
+    np.testing.assert_allclose(single, exact, atol=16 * 1.6 * np.finfo(np.float32).eps)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)

@@ -183,9 +183,7 @@ def test_outer_product_has_the_harmonics_as_its_degree_2():
     parts = to_spherical(MATRIX, np.outer(v, v))[4:, 0]
     exact = spherical_harmonics(2, v, normalization="racah")[4:]
     # |vv - v.v/3| = sqrt(2/3) v.v, and Racah's harmonics have norm 1.
-    np.testing.assert_allclose(
-        parts, np.sqrt(2 / 3) * (v @ v) * exact, atol=TOLERANCE
-    )
+    np.testing.assert_allclose(parts, np.sqrt(2 / 3) * (v @ v) * exact, atol=TOLERANCE)
 
 
 def test_direct_sum_acts_part_by_part():

@@ -4,6 +4,8 @@ Formulas are those of PET as trained with metatrain, margins and clamps included
 that checkpoints keep their numbers.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,7 +151,9 @@ def _probe(
     if len(probes) == 1:
         spread = jnp.abs(excess) * 0.5 + 1e-12
     else:
-        spread = jnp.maximum(jnp.abs(jnp.gradient(excess, axis=1)), 1e-12)
+        # An array, not a list, because there is one axis.
+        slope = cast(Array, jnp.gradient(excess, axis=1))
+        spread = jnp.maximum(jnp.abs(slope), 1e-12)
     logits = -0.5 * (excess / spread) ** 2
     # The peak of the whole batch is subtracted, as in training; rows far below it
     # underflow in the same way.

@@ -174,7 +174,9 @@ def cast_parameters(parameters: Any, dtype: Any) -> Any:
       dtype('float32')
     """
     dtype = np.dtype(dtype)
-    if dtype == np.float64 and not jax.config.jax_enable_x64:
+    # The attribute, unlike jax.config.read, respects jax.enable_x64 as a context.
+    x64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    if dtype == np.float64 and not x64:
         raise ModelError(
             "dtype",
             str(dtype),
@@ -437,6 +439,7 @@ def distinct_layers(config: PETConfig) -> tuple[str, ...]:
       >>> len(distinct_layers(PETConfig(species=(1,), num_gnn_layers=1)))
       10
     """
+    repeats: tuple[str, ...]
     repeats = ("node_backbone", "edge_backbone", "gnn_layers_post_mp_node")
     if config.system_conditioning and config.featurizer_type == "feedforward":
         # The conditioning is added after the last attention layer.
@@ -506,7 +509,7 @@ def conservative(
         vectors: Array, invariants: tuple[Array, Array, Array]
     ) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
         distances, factors, repulsion = invariants
-        moved = inputs.replace(  # type: ignore[attr-defined]
+        moved = inputs.replace(
             vectors=vectors,
             distances=distances,
             cutoff_factors=factors,

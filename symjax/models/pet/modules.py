@@ -7,6 +7,7 @@ is mutable, sowing costs nothing.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import flax.struct
@@ -55,6 +56,12 @@ class PETInputs:
     charge: Int[Array, "structures"]
     spin_multiplicity: Int[Array, "structures"]
     repulsion: Float[Array, "atoms"]
+
+    if TYPE_CHECKING:
+        # Added by flax, out of sight of type checkers.
+        def __init__(self, **fields: Any) -> None: ...
+        def replace(self, **changes: Any) -> "PETInputs":
+            """Returns a copy with some fields changed."""
 
 
 def _sow(module: nn.Module, name: str, value: Array) -> None:
@@ -356,7 +363,7 @@ class TargetHeads(nn.Module):
         inputs: PETInputs,
     ) -> dict[str, Float[Array, "atoms *block"]]:
         """Returns one array for each block, of shape ``(atoms, *block.shape)``."""
-        out = {}
+        out: dict[str, Array] = {}
         weights = inputs.cutoff_factors[..., None]
         for layer, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
             node = Head(self.config.d_head, name=f"node_heads_{layer}")(node)

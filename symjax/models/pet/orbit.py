@@ -138,7 +138,7 @@ def _function(
                 config,
                 parameters,
                 graph,
-                inputs.replace(vectors=vectors),  # type: ignore[attr-defined]
+                inputs.replace(vectors=vectors),
                 targets=targets,
                 layers=layers,
                 baseline=False,

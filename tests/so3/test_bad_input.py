@@ -1,0 +1,142 @@
+"""Every refusal names the argument, its class says what kind, and it has a remedy."""
+
+import numpy as np
+import pytest
+
+from symjax import so3
+from symjax.errors import ArgumentError, GridError, RepresentationError
+
+EYE = np.eye(3)
+KEY = None  # counts are checked before the key is used
+SHEAR = np.array([[1, 0.1, 0], [0, 1, 0], [0, 0, 1]])
+HALF = np.full(2, 0.5)
+
+
+def rule(**changes):
+    fields = {
+        "alpha": np.zeros(2),
+        "beta": np.array([0, np.pi]),
+        "sphere_weights": HALF,
+        "in_plane": 2,
+        "degree": 1,
+        "name": "two poles",
+    }
+    return so3.Quadrature(**fields | changes)
+
+
+CASES = [
+    # rotations
+    ("alpha", ArgumentError, lambda: so3.euler_to_matrix("a", 0.0, 0.0)),
+    ("beta", ArgumentError, lambda: so3.euler_to_matrix(0.0, 1j, 0.0)),
+    ("gamma", ArgumentError, lambda: so3.euler_to_matrix(0.0, 0.0, None)),
+    ("matrix", ArgumentError, lambda: so3.matrix_to_euler(np.eye(2))),
+    ("matrix", ArgumentError, lambda: so3.matrix_to_quaternion(np.ones(3))),
+    ("matrix", ArgumentError, lambda: so3.rotation_angle(np.ones((3, 2)))),
+    ("matrix", ArgumentError, lambda: so3.split_inversion(np.eye(4))),
+    ("quaternion", ArgumentError, lambda: so3.quaternion_to_matrix(np.ones(3))),
+    ("quaternion", ArgumentError, lambda: so3.quaternion_to_matrix(1.0)),
+    ("axis", ArgumentError, lambda: so3.axis_angle_to_matrix(np.ones(2), 0.0)),
+    ("angle", ArgumentError, lambda: so3.axis_angle_to_matrix(np.ones(3), True)),
+    ("rotations", ArgumentError, lambda: so3.check_orthogonal(SHEAR)),
+    ("rotations", ArgumentError, lambda: so3.check_orthogonal(EYE * np.nan)),
+    ("rotations[1]", ArgumentError, lambda: so3.check_orthogonal([EYE, 2 * EYE])),
+    ("turns", ArgumentError, lambda: so3.check_orthogonal(np.eye(2), "turns")),
+    # irreps
+    ("degree", ArgumentError, lambda: so3.Irrep(-1, 1)),
+    ("degree", ArgumentError, lambda: so3.Irrep(1.0, 1)),
+    ("degree", ArgumentError, lambda: so3.Irrep(True, 1)),
+    ("sigma", ArgumentError, lambda: so3.Irrep(1, 0)),
+    ("sigma", ArgumentError, lambda: so3.Irrep(1, "+")),
+    ("sigma", ArgumentError, lambda: so3.Irrep(1, True)),
+    *[
+        ("label", ArgumentError, lambda label=label: so3.Irrep.parse(label))
+        for label in ("", "1", "+1", "1o", "1+ ", "-1+", "1+1+", "٣+", 1, None)
+    ],
+    ("a", ArgumentError, lambda: so3.products("1+", so3.Irrep(1, 1))),
+    ("b", ArgumentError, lambda: so3.products(so3.Irrep(1, 1), 1)),
+    ("max_degree", ArgumentError, lambda: so3.all_irreps(-1)),
+    # representations
+    ("degree", ArgumentError, lambda: so3.spherical(-2)),
+    ("sigma", ArgumentError, lambda: so3.spherical(2, 2)),
+    ("parts", RepresentationError, so3.direct_sum),
+    ("parts", RepresentationError, lambda: so3.direct_sum(so3.FEATURE)),
+    ("parts", RepresentationError, lambda: so3.direct_sum("vector")),
+    ("values", RepresentationError, lambda: so3.act(so3.VECTOR, EYE, np.ones(4))),
+    ("values", RepresentationError, lambda: so3.act(so3.MATRIX, EYE, np.ones(3))),
+    ("values", RepresentationError, lambda: so3.act(so3.FEATURE, EYE, 1.0)),
+    (
+        "values",
+        RepresentationError,
+        lambda: so3.act(so3.VECTOR, EYE, np.arange(3)),
+    ),
+    ("rotation", ArgumentError, lambda: so3.act(so3.VECTOR, np.eye(2), np.ones(3))),
+    ("representations", RepresentationError, lambda: so3.act("v", EYE, np.ones(3))),
+    ("action", RepresentationError, lambda: so3.act_tree([so3.VECTOR], EYE, ())),
+    ("action", RepresentationError, lambda: so3.act_tree("v", EYE, np.ones(3))),
+    ("values", RepresentationError, lambda: so3.to_spherical(so3.VECTOR, np.ones(4))),
+    ("values", ArgumentError, lambda: so3.to_spherical(so3.VECTOR, 1j * np.ones(3))),
+    ("rotations", ArgumentError, lambda: so3.spherical_matrix(so3.VECTOR, np.eye(2))),
+    # wigner
+    ("max_degree", ArgumentError, lambda: so3.wigner_d(-1, EYE)),
+    ("max_degree", ArgumentError, lambda: so3.wigner_d(1.5, EYE)),
+    ("max_degree", ArgumentError, lambda: so3.wigner_d(501, EYE)),
+    ("rotations", ArgumentError, lambda: so3.wigner_d(1, np.eye(2))),
+    ("rotations", ArgumentError, lambda: so3.wigner_d(1, EYE.astype(complex))),
+    ("max_degree", ArgumentError, lambda: so3.small_wigner_d("2", 0.1)),
+    ("beta", ArgumentError, lambda: so3.small_wigner_d(2, 0.1j)),
+    ("gamma", ArgumentError, lambda: so3.wigner_d_euler(2, 0.1, 0.1, "c")),
+    ("irrep", ArgumentError, lambda: so3.irrep_matrix("1+", EYE)),
+    ("rotations", ArgumentError, lambda: so3.irrep_matrix(so3.Irrep(1, -1), [1.0])),
+    ("degree", ArgumentError, lambda: so3.complex_to_real(-1)),
+    # harmonics
+    ("degree", ArgumentError, lambda: so3.degree_slice(-1)),
+    ("max_degree", ArgumentError, lambda: so3.spherical_harmonics(-1, np.ones(3))),
+    ("vectors", ArgumentError, lambda: so3.spherical_harmonics(1, np.ones(2))),
+    (
+        "normalization",
+        ArgumentError,
+        lambda: so3.solid_harmonics(1, np.ones(3), normalization="schmidt"),
+    ),
+    ("components", ArgumentError, lambda: so3.to_e3x(np.ones(5))),
+    ("components", ArgumentError, lambda: so3.from_e3x(np.ones(0))),
+    ("axis", ArgumentError, lambda: so3.to_e3x(np.ones(4), axis=1)),
+    # quadrature
+    ("degree", ArgumentError, lambda: so3.quadrature(-1)),
+    ("degree", ArgumentError, lambda: so3.gauss_product(2.0)),
+    ("degree", GridError, lambda: so3.lebedev_product(132)),
+    ("degree", GridError, lambda: so3.quadrature(132, "lebedev")),
+    ("kind", ArgumentError, lambda: so3.quadrature(3, "fibonacci")),
+    ("rule", ArgumentError, lambda: so3.nested(3)),
+    ("rule", GridError, lambda: so3.nested(so3.gauss_product(0))),
+    ("alpha", ArgumentError, lambda: rule(alpha=np.zeros((2, 1)))),
+    ("beta", ArgumentError, lambda: rule(beta=np.zeros(3))),
+    ("beta", ArgumentError, lambda: rule(beta=np.array([0, np.nan]))),
+    ("sphere_weights", ArgumentError, lambda: rule(sphere_weights=2 * HALF)),
+    ("in_plane", ArgumentError, lambda: rule(in_plane=1)),
+    ("in_plane", ArgumentError, lambda: rule(in_plane=2.5)),
+    ("degree", ArgumentError, lambda: rule(degree=-1)),
+    # sampling
+    ("num", ArgumentError, lambda: so3.haar(KEY, 0)),
+    ("num", ArgumentError, lambda: so3.haar(KEY, 2.0)),
+    ("cells", ArgumentError, lambda: so3.stratified(KEY, -1)),
+    ("num", ArgumentError, lambda: so3.super_fibonacci(0)),
+]
+
+
+@pytest.mark.parametrize(
+    ("argument", "error", "call"),
+    CASES,
+    ids=[f"{number}-{case[0]}" for number, case in enumerate(CASES)],
+)
+def test_refused(argument, error, call):
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    name = caught.value.argument
+    # act() names its argument representations['values'].
+    assert name == argument or name.startswith(f"{argument}[")
+    message = str(caught.value)
+    assert message.startswith(f"{name}=")
+    assert caught.value.problem in message
+    assert len(caught.value.remedy) > 5
+    assert message.endswith(f"{caught.value.remedy}.")
