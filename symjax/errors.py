@@ -2,6 +2,16 @@
 
 import reprlib
 
+__all__ = [
+    "AliasingError",
+    "ArgumentError",
+    "GridError",
+    "ModelError",
+    "RepresentationError",
+    "StructureError",
+    "SymjaxError",
+]
+
 _REPR = reprlib.Repr()
 _REPR.maxstring = 120
 _REPR.maxother = 120
@@ -39,24 +49,77 @@ class SymjaxError(ValueError):
 
 
 class ArgumentError(SymjaxError):
-    """An argument or option has a value that cannot be used."""
+    """An argument or option has a value that cannot be used.
+
+    Example:
+      >>> from symjax.errors import ArgumentError
+      >>> print(ArgumentError("num", 0, "is not a count", "Pass 1 or more"))
+      num=0: is not a count. Pass 1 or more.
+    """
 
 
 class RepresentationError(SymjaxError):
-    """A representation does not fit the array, or is unknown."""
+    """A representation does not fit the array, or is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.errors import RepresentationError
+      >>> from symjax.so3 import VECTOR, act
+      >>> try:
+      ...     act(VECTOR, jnp.eye(3), jnp.ones(2))
+      ... except RepresentationError as error:
+      ...     print(error.argument)
+      values
+    """
 
 
 class GridError(SymjaxError):
-    """A quadrature rule is unavailable, or too coarse for what was asked."""
+    """A quadrature rule is unavailable, or too coarse for what was asked.
+
+    Example:
+      >>> from symjax.errors import GridError
+      >>> from symjax.so3 import lebedev_product
+      >>> try:
+      ...     lebedev_product(500)
+      ... except GridError as error:
+      ...     print(error.value)
+      500
+    """
 
 
 class AliasingError(GridError):
-    """The grid does not resolve the response; the remedy names the degree to try."""
+    """The grid does not resolve the response; the remedy names the degree to try.
+
+    Example:
+      >>> from symjax.errors import AliasingError, GridError
+      >>> issubclass(AliasingError, GridError)
+      True
+    """
 
 
 class StructureError(SymjaxError):
-    """A structure or a structure file cannot be used."""
+    """A structure or a structure file cannot be used.
+
+    Example:
+      >>> from symjax.data import find_structure
+      >>> from symjax.errors import StructureError
+      >>> try:
+      ...     find_structure("unobtainium")
+      ... except StructureError as error:
+      ...     print(error.value)
+      unobtainium
+    """
 
 
 class ModelError(SymjaxError):
-    """A model, its hyperparameters or its file cannot be used."""
+    """A model, its hyperparameters or its file cannot be used.
+
+    Example:
+      >>> from symjax.errors import ModelError
+      >>> from symjax.models import load_model
+      >>> try:
+      ...     load_model("no-such-model")
+      ... except ModelError as error:
+      ...     print(error.value)
+      no-such-model
+    """

@@ -87,6 +87,11 @@ class GraphShape(NamedTuple):
       num_atoms: Atoms over all structures.
       num_neighbors: Neighbors of one atom.
       num_structures: Structures.
+
+    Example:
+      >>> from symjax.data import GraphShape
+      >>> GraphShape(num_atoms=9, num_neighbors=8, num_structures=1).num_neighbors
+      8
     """
 
     num_atoms: int

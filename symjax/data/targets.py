@@ -29,6 +29,12 @@ class Targets(NamedTuple):
       energies: Energies in eV, one for each structure; ``None`` if not read.
       forces: Forces in eV/angstrom, the atoms of all structures one after another,
         as in a graph; ``None`` if not read.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data import Targets
+      >>> Targets(energies=np.zeros(2), forces=None).energies.shape
+      (2,)
     """
 
     energies: Float[np.ndarray, "structures"] | None

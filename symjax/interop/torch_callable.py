@@ -22,6 +22,20 @@ class TorchProblem(NamedTuple):
       x: Positions and cell in angstrom, float64.
       action: How they rotate.
       representations: The representation of every output.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.interop import TorchProblem
+      >>> from symjax.metrics import HostFunction, measure
+      >>> from symjax.so3 import SCALAR, VECTOR
+      >>> def energies(batch):
+      ...     return [{"energy": np.sum(x["positions"] ** 2)} for x in batch]
+      >>> x = {"positions": np.eye(3), "cell": np.zeros((3, 3))}
+      >>> problem = TorchProblem(HostFunction(energies), x, VECTOR, {"energy": SCALAR})
+      >>> result = measure(problem.function, problem.x, action=problem.action,
+      ...                  representations=problem.representations, max_degree=1)
+      >>> result["energy"].relative_error < 1e-6
+      True
     """
 
     function: HostFunction

@@ -8,7 +8,7 @@ keeps its shape and is computed once for a batch, not once for an element.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax

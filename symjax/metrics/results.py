@@ -35,6 +35,14 @@ class Totals(NamedTuple):
       power: Sum of ||P_{l,sigma} u||^2, shape ``(irreps, degrees, 2)``; the last
         axis is sigma = +1, -1.
       count: Number of components behind each irrep, shape ``(irreps,)``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals
+      >>> power = np.array([[[0.0, 0.0], [4.0, 0.0]]])
+      >>> totals = Totals(np.array([1.0]), np.array([4.0]), power, np.array([3.0]))
+      >>> totals.relative_error, totals.remainder
+      (0.5, 0.0)
     """
 
     variance: np.ndarray
@@ -121,6 +129,12 @@ class Convergence:
       reason: Why it is not resolved; empty where it is.
       excess: Misfit of the projected sectors at random elements off the grid, beyond
         the remainder, as a fraction of the norm.
+
+    Example:
+      >>> from symjax.metrics import Convergence
+      >>> verdict = Convergence(False, 0.3, 0.1, 0.2, 11, "content changes by 0.3")
+      >>> verdict.degree_to_try
+      11
     """
 
     resolved: bool
@@ -149,6 +163,17 @@ class LeafMeasurement:
       channels: Number of channels of the output (1 without).
       convergence: Verdict on the integration; None for random elements.
       standard_errors: For random elements, standard errors of the totals.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import measure
+      >>> from symjax.so3 import VECTOR
+      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR, max_degree=1)
+      >>> leaf = result["output"]
+      >>> leaf.variance.shape, leaf.power.shape  # samples, irreps, degrees, sigma
+      ((3, 1), (3, 1, 2, 2))
+      >>> round(leaf.content_of("1+"), 5)
+      1.0
     """
 
     name: str
@@ -250,6 +275,14 @@ class Measurement(Mapping[str, LeafMeasurement]):
       degree: Degree to which the rule is exact; None for random elements.
       num_elements: Number of elements of O(3) at which the function was evaluated.
       max_degree: Largest projected degree.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import measure
+      >>> from symjax.so3 import VECTOR
+      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR, max_degree=1)
+      >>> list(result), result.grid, result.resolved
+      (['output'], 'lebedev 3 x 4', True)
     """
 
     leaves: dict[str, LeafMeasurement]

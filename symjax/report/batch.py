@@ -36,6 +36,11 @@ class Options:
       dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
       tolerance: Change of B above which a response counts as not resolved.
       memory: Budget in bytes for responses and coefficients.
+
+    Example:
+      >>> from symjax.report import Options
+      >>> Options(max_degree=8, layers="all").settings().degree
+      17
     """
 
     max_degree: int = 6
@@ -132,6 +137,12 @@ class Progress(NamedTuple):
       num_elements: Group elements to be evaluated for it.
       finished: The structure, once it is finished.
       kept: Whether it was completed by the run that is resumed.
+
+    Example:
+      >>> from symjax.report import Progress
+      >>> step = Progress("water", 1, 2, done=84, num_elements=168)
+      >>> step.done / step.num_elements
+      0.5
     """
 
     label: str

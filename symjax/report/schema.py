@@ -28,7 +28,16 @@ KINDS = ("output", "node", "edge")
 
 
 class ReportError(SymjaxError):
-    """A report, its folder or its file cannot be used."""
+    """A report, its folder or its file cannot be used.
+
+    Example:
+      >>> from symjax.report import ReportError, read_report
+      >>> try:
+      ...     read_report("no-such-report.json")
+      ... except ReportError as error:
+      ...     print(error.value)
+      no-such-report.json
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +106,15 @@ class Leaf:
       species: The same for the atoms of each element, by symbol; empty where
         samples are not atoms.
       convergence: Verdict on the integration.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf
+      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> leaf.totals.equivariance_error, leaf.unit
+      (1.0, 'eV')
     """
 
     name: str
@@ -154,6 +172,11 @@ class StructureReport:
       leaves: What was measured; empty if it failed.
       timing: Wall-clock times; None if it failed.
       failure: Why it failed; None if it did not.
+
+    Example:
+      >>> from symjax.report import StructureReport
+      >>> StructureReport("water", "H2O", 3, digest="ab").leaves
+      ()
     """
 
     label: str
@@ -174,6 +197,16 @@ class Report:
       model: Which model was measured.
       settings: How it was measured.
       structures: The structures, in the order in which they were given.
+
+    Example:
+      >>> from symjax.report import Report, StructureReport, schema
+      >>> failure = schema.Failure("StructureError", "no atoms")
+      >>> report = Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     (StructureReport("a", "H2", 2, "ab", failure=failure),))
+      >>> len(report.measured), len(report.failed)
+      (0, 1)
     """
 
     software: Software

@@ -25,6 +25,16 @@ class Samples(NamedTuple):
       graphs: Graphs of one structure each, stacked.
       energies: Total energies, shape ``(num,)``, in the unit of the target.
       forces: Forces, shape ``(num, atoms, 3)``; 0 for padding.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.data import build_graph
+      >>> from symjax.training import stack_samples
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> samples = stack_samples([graph] * 4, np.zeros(4), [np.zeros((3, 3))] * 4)
+      >>> samples.energies.shape, samples.forces.shape
+      ((4,), (4, 3, 3))
     """
 
     graphs: Graph
@@ -76,7 +86,19 @@ class Settings:
 
 
 class State(NamedTuple):
-    """Everything a fit needs to go on from where it stopped."""
+    """Everything a fit needs to go on from where it stopped.
+
+    Example:
+      >>> import jax
+      >>> from symjax.models.pet import PETConfig, init_pet
+      >>> from symjax.training import Settings
+      >>> from symjax.training.fit import start
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
+      >>> state = start(init_pet(config, jax.random.key(0)), Settings(steps=10))
+      >>> int(state.step)
+      0
+    """
 
     step: Array
     network: Any
@@ -100,6 +122,16 @@ def stack_samples(
 
     Raises:
       ArgumentError: There is none, or shapes differ.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.data import build_graph
+      >>> from symjax.training import stack_samples
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> samples = stack_samples([graph, graph], np.zeros(2), [np.zeros((3, 3))] * 2)
+      >>> samples.graphs.positions.shape
+      (2, 3, 3)
     """
     if not graphs or len({graph.neighbors.shape for graph in graphs}) != 1:
         raise ArgumentError(
@@ -276,6 +308,23 @@ def fit(
 
     Raises:
       ModelError: ``energy`` is no energy of the model.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> import numpy as np
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PETConfig, init_pet
+      >>> from symjax.training import Settings, fit, stack_samples
+      >>> config = PETConfig(species=(1, 8), d_pet=4, d_node=4, d_head=4,
+      ...                    d_feedforward=4, num_heads=1, num_gnn_layers=1,
+      ...                    num_attention_layers=1)
+      >>> model = init_pet(config, jax.random.key(0))
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> samples = stack_samples([graph], np.zeros(1), [np.zeros((3, 3))])
+      >>> fitted = fit(model, samples, Settings(steps=2, batch_size=1))
+      >>> fitted.config == model.config
+      True
     """
     check_energy(model.config, energy)
     fixed = {

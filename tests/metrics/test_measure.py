@@ -1,5 +1,7 @@
 """Closed forms, properties and refusals of `measure`."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -193,7 +195,7 @@ class TestConsistency:
             "stress": jnp.einsum("ai,aj->ij", centre, jnp.sin(centre)),
         }
 
-    REPS = {  # noqa: RUF012
+    REPS: ClassVar = {
         "energy": SCALAR,
         "forces": VECTOR,
         "features": FEATURE,
@@ -232,7 +234,7 @@ class TestConsistency:
     @given(st.integers(0, 2**31 - 1))
     def test_content_is_invariant_under_global_rotation(self, seed):
         rotation = Rotation.random(random_state=seed).as_matrix()
-        kwargs = dict(representations=self.REPS, max_degree=3, grid=15)
+        kwargs = {"representations": self.REPS, "max_degree": 3, "grid": 15}
         a = measure(self.model, X, **kwargs)
         b = measure(self.model, X @ rotation.T, **kwargs)
         for name in self.REPS:
@@ -259,7 +261,7 @@ class TestConsistency:
             np.testing.assert_allclose(other[name].mean, reference[name].mean)
 
     def test_float32_against_float64(self):
-        kwargs = dict(representations=self.REPS, max_degree=3, grid=13)
+        kwargs = {"representations": self.REPS, "max_degree": 3, "grid": 13}
         a = measure(self.model, X, **kwargs)
         b = measure(
             lambda x: self.model(x.astype(jnp.float32)), X.astype(np.float32), **kwargs
@@ -367,7 +369,7 @@ class TestConsistency:
 
     def test_memory_does_not_grow_with_the_grid(self):
         """The state is coefficients and moments: nothing has the size of the grid."""
-        from symjax.metrics import measure as module  # noqa: PLC0415
+        from symjax.metrics import measure as module
 
         del module
         calls = []
@@ -520,43 +522,43 @@ def vector(x):
 
 
 BAD = [
-    (dict(max_degree=-1), ArgumentError, "max_degree"),
-    (dict(max_degree=1.5), ArgumentError, "max_degree"),
-    (dict(max_degree=True), ArgumentError, "max_degree"),
-    (dict(grid=11), GridError, "grid"),
-    (dict(grid=-3), SymjaxError, "degree"),
-    (dict(grid="fine"), SymjaxError, "degree"),
-    (dict(method="fft"), ArgumentError, "method"),
-    (dict(tolerance=0), ArgumentError, "tolerance"),
-    (dict(tolerance=2.0), ArgumentError, "tolerance"),
-    (dict(on_aliasing="ignore"), ArgumentError, "on_aliasing"),
-    (dict(memory=0), ArgumentError, "memory"),
-    (dict(memory=1000), ArgumentError, "memory"),
-    (dict(batch_size=0), ArgumentError, "batch_size"),
-    (dict(batch_size=2.5), ArgumentError, "batch_size"),
-    (dict(representations=MATRIX), RepresentationError, "output"),
-    (dict(representations=spherical(2)), RepresentationError, "output"),
-    (dict(representations={"a": VECTOR}), RepresentationError, "representations"),
-    (dict(representations="vector"), RepresentationError, "representations"),
-    (dict(action="rotate"), ArgumentError, "action"),
-    (dict(action={"positions": VECTOR}), RepresentationError, "action"),
-    (dict(x=np.full((4, 3), np.nan)), ArgumentError, "x="),
-    (dict(x=np.array([[0.0, np.inf, 1.0]])), ArgumentError, "x="),
-    (dict(x=np.ones((4, 2))), RepresentationError, "values"),
-    (dict(x=np.ones((4, 3), int)), RepresentationError, "values"),
-    (dict(function=lambda x: ()), ArgumentError, "function"),
-    (dict(function=lambda x: x[:0]), ArgumentError, "function"),
-    (dict(function=lambda x: x.sum(0) + 1j), RepresentationError, "complex"),
-    (dict(function=lambda x: x.sum(0) / 0), ArgumentError, "not finite"),
-    (dict(masks={"energy": np.ones(1, bool)}), ArgumentError, "masks"),
-    (dict(masks={"output": np.ones(4, bool)}), ArgumentError, "masks"),
-    (dict(masks={"output": np.ones(())}), ArgumentError, "masks"),
+    ({"max_degree": -1}, ArgumentError, "max_degree"),
+    ({"max_degree": 1.5}, ArgumentError, "max_degree"),
+    ({"max_degree": True}, ArgumentError, "max_degree"),
+    ({"grid": 11}, GridError, "grid"),
+    ({"grid": -3}, SymjaxError, "degree"),
+    ({"grid": "fine"}, SymjaxError, "degree"),
+    ({"method": "fft"}, ArgumentError, "method"),
+    ({"tolerance": 0}, ArgumentError, "tolerance"),
+    ({"tolerance": 2.0}, ArgumentError, "tolerance"),
+    ({"on_aliasing": "ignore"}, ArgumentError, "on_aliasing"),
+    ({"memory": 0}, ArgumentError, "memory"),
+    ({"memory": 1000}, ArgumentError, "memory"),
+    ({"batch_size": 0}, ArgumentError, "batch_size"),
+    ({"batch_size": 2.5}, ArgumentError, "batch_size"),
+    ({"representations": MATRIX}, RepresentationError, "output"),
+    ({"representations": spherical(2)}, RepresentationError, "output"),
+    ({"representations": {"a": VECTOR}}, RepresentationError, "representations"),
+    ({"representations": "vector"}, RepresentationError, "representations"),
+    ({"action": "rotate"}, ArgumentError, "action"),
+    ({"action": {"positions": VECTOR}}, RepresentationError, "action"),
+    ({"x": np.full((4, 3), np.nan)}, ArgumentError, "x="),
+    ({"x": np.array([[0.0, np.inf, 1.0]])}, ArgumentError, "x="),
+    ({"x": np.ones((4, 2))}, RepresentationError, "values"),
+    ({"x": np.ones((4, 3), int)}, RepresentationError, "values"),
+    ({"function": lambda x: ()}, ArgumentError, "function"),
+    ({"function": lambda x: x[:0]}, ArgumentError, "function"),
+    ({"function": lambda x: x.sum(0) + 1j}, RepresentationError, "complex"),
+    ({"function": lambda x: x.sum(0) / 0}, ArgumentError, "not finite"),
+    ({"masks": {"energy": np.ones(1, bool)}}, ArgumentError, "masks"),
+    ({"masks": {"output": np.ones(4, bool)}}, ArgumentError, "masks"),
+    ({"masks": {"output": np.ones(())}}, ArgumentError, "masks"),
 ]
 
 
 @pytest.mark.parametrize(("change", "error", "text"), BAD)
 def test_bad_input_is_refused(change, error, text):
-    arguments = dict(function=vector, x=X, representations=VECTOR, max_degree=6)
+    arguments = {"function": vector, "x": X, "representations": VECTOR, "max_degree": 6}
     arguments.update(change)
     function, x = arguments.pop("function"), arguments.pop("x")
     with pytest.raises(error, match=text) as raised:
@@ -564,7 +566,7 @@ def test_bad_input_is_refused(change, error, text):
     assert raised.value.remedy
 
 
-@pytest.mark.parametrize("kwargs", [dict(num=4), dict(num=8.5), dict(num=8, seed=-1)])
+@pytest.mark.parametrize("kwargs", [{"num": 4}, {"num": 8.5}, {"num": 8, "seed": -1}])
 def test_bad_samples_are_refused(kwargs):
     with pytest.raises(ArgumentError):
         HaarSamples(**kwargs)

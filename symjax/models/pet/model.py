@@ -51,6 +51,15 @@ class PETModel:
         an atom's prediction is ``scale * raw + baseline``, the baseline only for
         invariants.
       card: Where the model comes from and how well it does; JSON-serialisable.
+
+    Example:
+      >>> import jax
+      >>> from symjax.models.pet import PETConfig, init_pet
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
+      >>> model = init_pet(config, jax.random.key(0), name="tiny")
+      >>> model.name, sorted(model.parameters)
+      ('tiny', ['baseline', 'network', 'scale'])
     """
 
     name: str
@@ -330,6 +339,21 @@ def outputs_from_inputs(
     Returns:
       Outputs by name, of shape ``(structures, ...)`` or ``(atoms, ...)``, and
       features by layer, of shape ``(atoms, ...)`` or ``(atoms, neighbors, ...)``.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import (
+      ...     PETConfig, init_pet, outputs_from_inputs, pet_inputs)
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
+      >>> model = init_pet(config, jax.random.key(0))
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> outputs, _ = outputs_from_inputs(
+      ...     config, model.parameters, graph, pet_inputs(config, graph))
+      >>> outputs["energy"].shape
+      (1,)
     """
     raw, state = PET(config).apply(
         {"params": parameters["network"]}, inputs, mutable=[FEATURES] if layers else []
@@ -497,6 +521,20 @@ def conservative(
       asked for, ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom,
       the derivative with respect to strain over the volume, not symmetrised; and
       features by layer.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> from symjax.data import build_graph, edge_vectors
+      >>> from symjax.models.pet import PETConfig, conservative, init_pet
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
+      >>> model = init_pet(config, jax.random.key(0))
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> outputs, _ = conservative(
+      ...     config, model.parameters, graph, edge_vectors(graph))
+      >>> outputs["forces"].shape
+      (3, 3)
     """
     inputs = pet_inputs(config, graph)
     mask = jnp.asarray(graph.edge_mask)

@@ -43,6 +43,16 @@ class PETInputs:
       spin_multiplicity: 2S+1 of each structure.
       repulsion: Nuclear repulsion of each atom in eV, 0 unless the model has it. The
         network does not read it.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PETConfig, pet_inputs
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
+      >>> np.asarray(inputs.centers).tolist()  # O is the second of the model's species
+      [1, 0, 0]
     """
 
     vectors: Float[Array, "atoms neighbors 3"]
@@ -394,6 +404,19 @@ class PET(nn.Module):
 
     Attributes:
       config: Hyperparameters and targets.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PET, PETConfig, pet_inputs
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> inputs, key = pet_inputs(config, graph), jax.random.key(0)
+      >>> raw, _ = jax.eval_shape(lambda: PET(config).init_with_output(key, inputs))
+      >>> raw["energy"]["scalar"].shape
+      (3, 1)
     """
 
     config: PETConfig

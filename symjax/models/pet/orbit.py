@@ -45,6 +45,17 @@ class OrbitProblem:
       kinds: ``"output"``, ``"node"`` or ``"edge"`` for every name.
       samples: Atomic number of each sample (of the center, for edges); None for
         outputs of whole structures.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> from symjax.models.pet import PETConfig, init_pet, orbit_problem
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
+      >>> model = init_pet(config, jax.random.key(0))
+      >>> problem = orbit_problem(model, ase.build.molecule("H2O"), layers="none")
+      >>> problem.units["forces"], problem.samples["forces"].tolist()
+      ('eV/angstrom', [8, 1, 1])
     """
 
     function: Callable[..., dict[str, Array]]
