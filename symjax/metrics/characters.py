@@ -245,17 +245,43 @@ def dense_coefficients(
     return jnp.einsum("rg,gsc->src", tables, responses, precision="highest")
 
 
-def factorised_coefficients(
+def in_plane_spectrum(
     waves: Float[Array, "waves in_plane"],
+    responses: Float[Array, "in_plane nodes cosets c"],
+) -> Float[Array, "waves nodes cosets c"]:
+    """The in-plane transform of the responses at a batch of sphere nodes.
+
+    The in-plane angle comes first, so that this product and the one of
+    :func:`factorised_coefficients` need no transposed copy of the responses.
+
+    Args:
+      waves: The in-plane transform of :func:`factorised_tables`.
+      responses: Centred responses at all in-plane angles of these nodes.
+
+    Returns:
+      Parts 1, cos(g), sin(g), cos(2g), ... of the responses.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics.characters import in_plane_spectrum
+      >>> in_plane_spectrum(jnp.ones((1, 4)), jnp.ones((4, 3, 2, 7))).shape
+      (1, 3, 2, 7)
+    """
+    return jnp.einsum(
+        "wk,kbsc->wbsc", waves.astype(responses.dtype), responses, precision="highest"
+    )
+
+
+def factorised_coefficients(
     maps: list[Float[Array, "rows nodes parts"]],
-    responses: Float[Array, "nodes cosets in_plane c"],
+    spectrum: Float[Array, "waves nodes cosets c"],
 ) -> Float[Array, "cosets rows c"]:
     """Contribution of one batch of sphere nodes to the coefficients.
 
     Args:
-      waves: The in-plane transform of :func:`factorised_tables`.
-      maps: Its maps, restricted to the nodes of this batch.
-      responses: Centred responses at all in-plane angles of these nodes.
+      maps: Maps of :func:`factorised_tables`, restricted to the nodes of this batch.
+      spectrum: From :func:`in_plane_spectrum`; frequencies beyond the maps are not
+        read.
 
     Returns:
       Coefficients to be added to the state.
@@ -263,21 +289,15 @@ def factorised_coefficients(
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.metrics.characters import factorised_coefficients
-      >>> waves, maps = jnp.ones((1, 4)), [jnp.ones((2, 3, 1))]
-      >>> factorised_coefficients(waves, maps, jnp.ones((3, 2, 4, 7))).shape
+      >>> factorised_coefficients([jnp.ones((2, 3, 1))], jnp.ones((1, 3, 2, 7))).shape
       (2, 2, 7)
     """
-    dtype = responses.dtype
-    spectrum = jnp.einsum(
-        "wk,bskc->wsbc", waves.astype(dtype), responses, precision="highest"
-    )
     rows = []
     for n, table in enumerate(maps):
         parts = spectrum[:1] if n == 0 else spectrum[2 * n - 1 : 2 * n + 1]
-        rows.append(
-            jnp.einsum("rbp,psbc->src", table.astype(dtype), parts, precision="highest")
-        )
-    return jnp.concatenate(rows, axis=1)
+        table = table.astype(spectrum.dtype)
+        rows.append(jnp.einsum("rbp,pbsc->rsc", table, parts, precision="highest"))
+    return jnp.swapaxes(jnp.concatenate(rows), 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("projector",))

@@ -34,7 +34,7 @@ _ALIASING = ("raise", "report")
 # Elements of the check are the same in every run, so that results are reproducible.
 _CHECK_SEED = 20
 # A batch is a fraction of the grid, so that progress is seen and can be interrupted.
-_MIN_BATCHES = 8
+_MIN_BATCHES = 4
 # Beyond this many elements at once, matrix products gain nothing on a CPU and
 # intermediates fall out of its cache.
 _MAX_VECTORISED = {"cpu": 32, "gpu": 4096, "tpu": 4096}
@@ -461,8 +461,9 @@ def _stream(
     for batch in range(plan.num_batches):
         part = slice(batch * plan.nodes_per_batch, (batch + 1) * plan.nodes_per_batch)
         index, weight = nodes[part], sphere[:, nodes[part]]
-        proper = matrices[index]
-        rotations = np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
+        # The in-plane angle varies slowest, then the node, then the coset.
+        proper = np.swapaxes(matrices[index], 0, 1)
+        rotations = np.stack([proper, -proper], axis=2).reshape(-1, 3, 3)
         responses = orbit.respond(
             function,
             action,
@@ -476,8 +477,8 @@ def _stream(
             batch_tables = [
                 _take(table, index, real[part], plan.in_plane) for table in tables
             ]
-            weights = jnp.asarray(np.repeat(weight / 2, 2 * plan.in_plane, axis=1))
-            weights = weights / plan.in_plane
+            share = np.repeat(weight, 2, axis=1) / (2 * plan.in_plane)
+            weights = jnp.asarray(np.tile(share, (1, plan.in_plane)))
             for (name, leaf), values in zip(leaves.items(), responses, strict=True):
                 compact = leaf.compact
                 if name not in states:
@@ -528,9 +529,10 @@ def _one_node(
     leaf: _Leaf, in_plane: int, responses: Array | np.ndarray, slot: int
 ) -> Array:
     """Direct responses of one sphere node, ``(cosets, in_plane, size)``."""
-    per_node = 2 * in_plane
-    part = jnp.asarray(responses[slot * per_node : (slot + 1) * per_node])
-    return _values(leaf, part).reshape(2, in_plane, -1)
+    responses = responses.reshape(in_plane, -1, 2, *responses.shape[1:])
+    part = jnp.asarray(responses[:, slot])
+    values = _values(leaf, part.reshape(-1, *part.shape[2:]))
+    return jnp.swapaxes(values.reshape(in_plane, 2, -1), 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("num_samples",))
@@ -561,7 +563,7 @@ def _take(tables: Any, index: np.ndarray, real: np.ndarray, in_plane: int) -> An
         return waves, [jnp.where(mask, table[:, index], 0.0) for table in maps]
     columns = tables.reshape(len(tables), -1, in_plane)[:, np.where(real, index, 0)]
     columns = jnp.where(jnp.asarray(real)[None, :, None], columns, 0.0)
-    return columns.reshape(len(tables), -1)
+    return jnp.swapaxes(columns, 1, 2).reshape(len(tables), -1)
 
 
 def _values(leaf: _Leaf, responses: Array) -> Float[Array, "g samples i c"]:
@@ -627,13 +629,15 @@ def _accumulate(
     else:
         rotated = _rotate_back(leaf, rotations, direct) - reference_rotated
     moment_state = moments.update(moment_state, leaf.representation, rotated, weights)
-    flat = centred.reshape(-1, 2, in_plane, coefficients.shape[-1])
+    flat = centred.reshape(in_plane, -1, 2, coefficients.shape[-1])
     if isinstance(tables, tuple):
-        (waves, maps), (coarse_waves, coarse_maps) = tables, coarse_tables
-        update = characters.factorised_coefficients(waves, maps, flat)
-        coarse = characters.factorised_coefficients(coarse_waves, coarse_maps, flat)
+        (waves, maps), (_, coarse_maps) = tables, coarse_tables
+        # Both rules have the same in-plane angles, and so the same transform.
+        spectrum = characters.in_plane_spectrum(waves, flat)
+        update = characters.factorised_coefficients(maps, spectrum)
+        coarse = characters.factorised_coefficients(coarse_maps, spectrum)
     else:
-        elements = jnp.swapaxes(flat, 1, 2).reshape(-1, 2, flat.shape[-1])
+        elements = flat.reshape(-1, 2, flat.shape[-1])
         update = characters.dense_coefficients(tables, elements)
         coarse = characters.dense_coefficients(coarse_tables, elements)
     return moment_state, coefficients + update, coarse_coefficients + coarse

@@ -153,6 +153,15 @@ def _respond_on_host(
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
+# Compiled code is never made of it: it keeps the trace of a function, which for a
+# deep model takes longer than a batch of evaluations.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _respond_to_one(
+    function: Function, action: Action, rotation: Array, x: Any, args: tuple[Any, ...]
+) -> Any:
+    return function(action(rotation, x), *args)
+
+
 @functools.partial(jax.jit, static_argnames=("action",))
 def _move(action: Action, x: Any, rotations: Array) -> Any:
     return jax.vmap(lambda rotation: action(rotation, x))(rotations)
@@ -232,7 +241,7 @@ def output_shapes(
     else:
         rotation = jax.ShapeDtypeStruct((3, 3), jnp.zeros(0).dtype)
         shapes = jax.eval_shape(
-            lambda r, y, a: function(action(r, y), *a), rotation, x, args
+            functools.partial(_respond_to_one, function, action), rotation, x, args
         )
     if not jax.tree.leaves(shapes):
         raise ArgumentError(
@@ -267,8 +276,8 @@ def activation_bytes(
       True
     """
     rotation = jax.ShapeDtypeStruct((3, 3), jnp.zeros(0).dtype)
-    closed = jax.make_jaxpr(lambda r, y, a: function(action(r, y), *a))(
-        rotation, x, args
+    closed = jax.make_jaxpr(_respond_to_one, static_argnums=(0, 1))(
+        function, action, rotation, x, args
     )
     return _peak_bytes(closed.jaxpr)
 

@@ -168,7 +168,8 @@ class LeafMeasurement:
       >>> import jax.numpy as jnp
       >>> from symjax.metrics import measure
       >>> from symjax.so3 import VECTOR
-      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR, max_degree=1)
+      >>> x = jnp.eye(3)
+      >>> result = measure(lambda x: x, x, representations=VECTOR, max_degree=1)
       >>> leaf = result["output"]
       >>> leaf.variance.shape, leaf.power.shape  # samples, irreps, degrees, sigma
       ((3, 1), (3, 1, 2, 2))
@@ -280,7 +281,8 @@ class Measurement(Mapping[str, LeafMeasurement]):
       >>> import jax.numpy as jnp
       >>> from symjax.metrics import measure
       >>> from symjax.so3 import VECTOR
-      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR, max_degree=1)
+      >>> x = jnp.eye(3)
+      >>> result = measure(lambda x: x, x, representations=VECTOR, max_degree=1)
       >>> list(result), result.grid, result.resolved
       (['output'], 'lebedev 3 x 4', True)
     """
