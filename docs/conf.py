@@ -16,4 +16,5 @@ html_theme = "furo"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
+napoleon_use_ivar = True
 napoleon_numpy_docstring = False

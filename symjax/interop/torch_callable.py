@@ -28,10 +28,10 @@ class TorchProblem(NamedTuple):
       >>> from symjax.interop import TorchProblem
       >>> from symjax.metrics import HostFunction, measure
       >>> from symjax.so3 import SCALAR, VECTOR
-      >>> def energies(batch):
-      ...     return [{"energy": np.sum(x["positions"] ** 2)} for x in batch]
+      >>> def energy(x):  # in place of a model
+      ...     return {"energy": np.sum(x["positions"] ** 2)}
       >>> x = {"positions": np.eye(3), "cell": np.zeros((3, 3))}
-      >>> problem = TorchProblem(HostFunction(energies), x, VECTOR, {"energy": SCALAR})
+      >>> problem = TorchProblem(HostFunction(energy), x, VECTOR, {"energy": SCALAR})
       >>> result = measure(problem.function, problem.x, action=problem.action,
       ...                  representations=problem.representations, max_degree=1)
       >>> result["energy"].relative_error < 1e-6

@@ -48,7 +48,7 @@ def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
       >>> import numpy as np
       >>> from symjax.metrics.convergence import degree_to_try
       >>> degree_to_try(0.5 ** np.arange(7), 13, 1e-2)
-      17
+      15
     """
     tail = np.maximum(content[-3:], 1e-300)
     limit = 2 * degree

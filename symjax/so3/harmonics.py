@@ -60,10 +60,10 @@ def solid_harmonics(
     *,
     normalization: str = "orthonormal",
 ) -> Float[Array, "... components"]:
-    """Regular solid harmonics |v|^l Y_lm(v / |v|), polynomials in x, y and z.
+    """Regular solid harmonics r^l Y_lm, homogeneous polynomials in x, y and z.
 
-    r^l Y_lm = Q_l^|m|(z, r^2) sqrt(2) Re (x + i y)^m for m > 0, Im (x + i y)^|m| for
-    m < 0. The fully normalised Q follow from
+    r^l Y_lm is Q_l^m(z, r^2) sqrt(2) times Re (x + i y)^m, and for -m the same with the
+    imaginary part. The fully normalised Q follow from
 
       Q_m^m = sqrt((2m + 1) / (2m)) Q_{m-1}^{m-1},   Q_0^0 = 1 / sqrt(4 pi),
       Q_l^m = a_l^m (z Q_{l-1}^m - r^2 Q_{l-2}^m / a_{l-1}^m),

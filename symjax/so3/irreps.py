@@ -91,7 +91,7 @@ class Irrep:
 def products(a: Irrep, b: Irrep) -> list[Irrep]:
     """Irreps in the tensor product of two irreps (the Clebsch-Gordan series).
 
-    The degrees are |l_a - l_b|, ..., l_a + l_b, each once. The inversion multiplies
+    The degrees are abs(l_a - l_b), ..., l_a + l_b, each once. The inversion multiplies
     the product by both parities, and sigma_c (-1)^{l_c} must equal that factor, so
     sigma_c = sigma_a sigma_b (-1)^{l_a + l_b + l_c}.
 

@@ -245,7 +245,7 @@ def axis_angle_to_matrix(
 def rotation_angle(matrix: Float[Array, "... 3 3"]) -> Float[Array, "..."]:
     """Angle of a rotation, in [0, pi].
 
-    angle = atan2(|v|, trace R - 1) with v the axial vector (R_21 - R_12,
+    angle = atan2(norm(v), trace R - 1) with v the axial vector (R_21 - R_12,
     R_02 - R_20, R_10 - R_01) = 2 sin(angle) axis; accurate where acos of the trace
     is not. For an improper element, the angle of its proper part.
 
@@ -310,7 +310,7 @@ def split_inversion(
 def check_orthogonal(
     matrices: Float[Array, "... 3 3"], argument: str = "rotations"
 ) -> None:
-    """Raises unless every matrix is orthogonal: max |R R^T - 1| <= tolerance.
+    """Raises unless every matrix is orthogonal: max abs(R R^T - 1) <= tolerance.
 
     Runs on the host, so outside ``jit``. The tolerance is 1e-10 for float64 and 1e-5
     for shorter floats: a product of thousands of rotations passes, a matrix typed

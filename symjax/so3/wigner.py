@@ -63,7 +63,7 @@ def _small_d(
 def small_wigner_d(
     max_degree: int, beta: Float[Array, "..."]
 ) -> tuple[Float[Array, "... rows columns"], ...]:
-    """Wigner's small d matrices, d^l_{m'm}(beta) = <l m'| exp(-i beta J_y) |l m>.
+    """Wigner's small d matrices: the elements of exp(-i beta J_y) between l m' and l m.
 
     With Delta = d^l(pi/2) (Trapani and Navaza, Acta Cryst. A 62, 262 (2006)),
 
@@ -210,7 +210,7 @@ def wigner_d(
     Example:
       >>> from symjax.so3 import wigner_d
       >>> matrices = wigner_d(2, -jnp.eye(3))
-      >>> [float(d[0, 0]) for d in matrices]
+      >>> [round(float(d[0, 0]), 6) for d in matrices]
       [1.0, -1.0, 1.0]
     """
     max_degree = check_integer(max_degree, "max_degree")

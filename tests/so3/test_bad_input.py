@@ -26,7 +26,11 @@ def rule(**changes):
 
 CASES = [
     # rotations
-    ("alpha", ArgumentError, lambda: so3.euler_to_matrix("a", 0.0, 0.0)),
+    (
+        "alpha",
+        ArgumentError,
+        lambda: so3.euler_to_matrix([[0.0], [0.0, 1.0]], 0.0, 0.0),
+    ),
     ("beta", ArgumentError, lambda: so3.euler_to_matrix(0.0, 1j, 0.0)),
     ("gamma", ArgumentError, lambda: so3.euler_to_matrix(0.0, 0.0, None)),
     ("matrix", ArgumentError, lambda: so3.matrix_to_euler(np.eye(2))),

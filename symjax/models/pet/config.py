@@ -103,7 +103,7 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the block for one atom or structure: components, properties."""
+        """Shape of the block for one sample, components first and properties last."""
         return (*self.representation.shape, self.properties)
 
 
