@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import vesin
 from ase.neighborlist import primitive_neighbor_list
 from jaxtyping import Bool, Float, Int
 
@@ -41,6 +40,9 @@ def find_pairs(
       Pairs in no particular order.
     """
     if vesin_is_safe(positions, cell[pbc], cutoff):
+        # Not at the top: where PyTorch is installed, vesin imports it.
+        import vesin
+
         neighbor_list = vesin.NeighborList(cutoff=cutoff, full_list=False)
         return Pairs(*neighbor_list.compute(positions, cell, pbc, "ijSd"))
     first, second, shifts, distances = primitive_neighbor_list(

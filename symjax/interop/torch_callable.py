@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import ase
 import numpy as np
-import vesin
 
 from symjax.data.structures import check_structure, periodic_cell
 from symjax.errors import ArgumentError, ModelError
@@ -198,6 +197,8 @@ def _load(path: Path) -> Any:
 
 def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
     """Indices and shifts of one requested list, of one structure."""
+    import vesin
+
     search = vesin.NeighborList(cutoff=request.cutoff, full_list=request.full_list)
     first, second, shifts = search.compute(
         atoms.positions.astype(float),

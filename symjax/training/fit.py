@@ -89,13 +89,10 @@ class State(NamedTuple):
     """Everything a fit needs to go on from where it stopped.
 
     Example:
-      >>> import jax
-      >>> from symjax.models.pet import PETConfig, init_pet
+      >>> from symjax.models import load_model
       >>> from symjax.training import Settings
       >>> from symjax.training.fit import start
-      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
-      >>> state = start(init_pet(config, jax.random.key(0)), Settings(steps=10))
+      >>> state = start(load_model("pet-ethanol"), Settings(steps=10))
       >>> int(state.step)
       0
     """

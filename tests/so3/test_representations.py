@@ -29,6 +29,8 @@ from symjax.so3 import (
 from symjax.so3.harmonics import degree_slice
 from symjax.so3.representations import broadcast_prefix
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 # Matrices orthogonal to 1e-14 act on numbers of order 1 in sums of at most 9 terms.
 TOLERANCE = 1e-13
 

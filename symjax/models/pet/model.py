@@ -53,13 +53,10 @@ class PETModel:
       card: Where the model comes from and how well it does; JSON-serialisable.
 
     Example:
-      >>> import jax
-      >>> from symjax.models.pet import PETConfig, init_pet
-      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
-      >>> model = init_pet(config, jax.random.key(0), name="tiny")
+      >>> from symjax.models import load_model
+      >>> model = load_model("pet-ethanol")
       >>> model.name, sorted(model.parameters)
-      ('tiny', ['baseline', 'network', 'scale'])
+      ('pet-ethanol', ['baseline', 'network', 'scale'])
     """
 
     name: str
@@ -342,16 +339,13 @@ def outputs_from_inputs(
 
     Example:
       >>> import ase.build
-      >>> import jax
       >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import (
-      ...     PETConfig, init_pet, outputs_from_inputs, pet_inputs)
-      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
-      >>> model = init_pet(config, jax.random.key(0))
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import outputs_from_inputs, pet_inputs
+      >>> model = load_model("pet-ethanol")
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
       >>> outputs, _ = outputs_from_inputs(
-      ...     config, model.parameters, graph, pet_inputs(config, graph))
+      ...     model.config, model.parameters, graph, pet_inputs(model.config, graph))
       >>> outputs["energy"].shape
       (1,)
     """
@@ -526,13 +520,13 @@ def conservative(
       >>> import ase.build
       >>> import jax
       >>> from symjax.data import build_graph, edge_vectors
-      >>> from symjax.models.pet import PETConfig, conservative, init_pet
-      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
-      >>> model = init_pet(config, jax.random.key(0))
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import conservative
+      >>> model = load_model("pet-ethanol")
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
-      >>> outputs, _ = conservative(
-      ...     config, model.parameters, graph, edge_vectors(graph))
+      >>> outputs, _ = jax.eval_shape(  # shapes without computing anything
+      ...     lambda g: conservative(
+      ...         model.config, model.parameters, g, edge_vectors(g)), graph)
       >>> outputs["forces"].shape
       (3, 3)
     """

@@ -48,12 +48,10 @@ class OrbitProblem:
 
     Example:
       >>> import ase.build
-      >>> import jax
-      >>> from symjax.models.pet import PETConfig, init_pet, orbit_problem
-      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
-      ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
-      >>> model = init_pet(config, jax.random.key(0))
-      >>> problem = orbit_problem(model, ase.build.molecule("H2O"), layers="none")
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import orbit_problem
+      >>> water = ase.build.molecule("H2O")
+      >>> problem = orbit_problem(load_model("pet-ethanol"), water, layers="none")
       >>> problem.units["forces"], problem.samples["forces"].tolist()
       ('eV/angstrom', [8, 1, 1])
     """

@@ -1,0 +1,100 @@
+"""Modules import downward only, and PyTorch is never imported unasked."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import symjax
+
+ROOT = pathlib.Path(symjax.__file__).parent
+
+# What each part may import besides itself.
+ALLOWED = {
+    "__init__": set(),
+    "errors": set(),
+    "so3": {"errors"},
+    "metrics": {"errors", "so3"},
+    "data": {"errors", "so3"},
+    "models": {"errors", "so3", "data"},
+    "training": {"errors", "so3", "data", "metrics", "models"},
+    "interop": {"errors", "so3", "data", "metrics", "models"},
+    "report": {"errors", "so3", "data", "metrics", "models"},
+    "cli": {"errors", "so3", "data", "metrics", "models", "interop", "report"},
+    "__main__": {"cli"},
+}
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def part_of(path):
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imported_parts(source):
+    """Parts of symjax that a module imports, inside functions as well."""
+    parts = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports escape this test"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, *rest = name.split(".")
+            if package == "symjax" and rest and rest[0] in ALLOWED:
+                parts.add(rest[0])
+    return parts
+
+
+def test_the_reader_sees_all_forms_of_import():
+    source = (
+        "import symjax.data.graph\n"
+        "from symjax import report, __version__\n"
+        "def f():\n"
+        "    from symjax.models.io import load_model\n"
+    )
+    assert imported_parts(source) == {"data", "report", "models"}
+
+
+def test_every_part_has_a_rule():
+    assert {part_of(path) for path in MODULES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_no_module_imports_upward(part):
+    for path in MODULES:
+        if part_of(path) == part:
+            parts = imported_parts(path.read_text("utf-8")) - {part}
+            assert parts <= ALLOWED[part], path
+
+
+def test_torch_is_not_imported(tmp_path):
+    """Stand-ins make an import succeed, and show, where PyTorch is not installed."""
+    heavy = ("torch", "metatensor", "metatomic", "metatrain")
+    for name in heavy:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    code = (
+        "import sys, symjax, symjax.cli, symjax.interop, symjax.report\n"
+        "import symjax.report.figures, symjax.report.tables, symjax.training\n"
+        f"print([name for name in {heavy} if name in sys.modules])\n"
+        "import torch\n"
+        "print(torch.__file__)\n"
+    )
+    search = os.pathsep.join([str(tmp_path), str(ROOT.parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": search},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported, stand_in = done.stdout.splitlines()
+    assert imported == "[]"
+    # The stand-ins were there to be found.
+    assert stand_in == str(tmp_path / "torch" / "__init__.py")
