@@ -1,7 +1,6 @@
 """Small metatrain PETs in every variant, for tests of the import."""
 
 import pytest
-import torch
 
 SPECIES = [1, 6, 8, 29]
 SMALL = {
@@ -84,6 +83,7 @@ def targets():
 
 
 def make_torch_model(hypers, seed=0):
+    import torch
     from metatrain.pet import PET
     from metatrain.utils.data import DatasetInfo
     from metatrain.utils.hypers import init_with_defaults

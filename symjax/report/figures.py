@@ -22,7 +22,7 @@ from symjax.report.folder import FIGURE_FORMATS, FIGURE_NAMES
 from symjax.report.schema import Leaf, Report, write_atomically
 
 # Content below this is drawn as this: round-off of a float32 model lies there.
-_SMALLEST = 1e-6
+_SMALLEST = 1e-8
 _ROW = 0.19  # inches
 _COLORS = {"output": "#b2182b", "node": "#2166ac", "edge": "#e08214"}
 _UNRESOLVED = "#b2182b"
@@ -45,7 +45,7 @@ def content_figure(report: Report) -> Figure:
     """Heat map of the content B, layers by degree, one panel for each sigma.
 
     Rows are layers in the order of the model, then outputs, below a line. Colors are
-    logarithmic and end at 1e-6. The last panel is the content above the largest
+    logarithmic and end at 1e-8. The last panel is the content above the largest
     degree; where the grid does not resolve a row, its name has an asterisk.
 
     Args:

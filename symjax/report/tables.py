@@ -399,7 +399,11 @@ def _layers(layers: list[Leaf], width: int) -> Table:
         ],
     )
     for leaf in layers:
-        top = [f"{label} {value:.3f}" for label, value in top_sectors(leaf.totals)]
+        top = [
+            # a share that rounds to 0 or 1 still tells something
+            f"{label} {value:.3f}" if value > 5e-3 else f"{label} {value:.0e}"
+            for label, value in top_sectors(leaf.totals)
+        ]
         _row(
             table,
             leaf,

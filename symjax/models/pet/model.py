@@ -524,9 +524,10 @@ def conservative(
       >>> from symjax.models.pet import conservative
       >>> model = load_model("pet-ethanol")
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
-      >>> outputs, _ = jax.eval_shape(  # shapes without computing anything
-      ...     lambda g: conservative(
-      ...         model.config, model.parameters, g, edge_vectors(g)), graph)
+      >>> def function(parameters, graph):
+      ...     return conservative(model.config, parameters, graph, edge_vectors(graph))
+      >>> # Shapes, without computing anything.
+      >>> outputs, _ = jax.eval_shape(function, model.parameters, graph)
       >>> outputs["forces"].shape
       (3, 3)
     """
