@@ -23,6 +23,8 @@ from symjax.models.pet import (
     init_pet,
     layer_names,
     orbit_problem,
+    outputs_from_inputs,
+    pet_inputs,
     predict,
     select_layers,
 )
@@ -133,6 +135,23 @@ class TestInvariances:
         scale = np.abs(out["forces"]).max()
         # 2^-24 times the amplification of some ten layers
         np.testing.assert_allclose(low["forces"], out["forces"], atol=3e-5 * scale)
+
+    def test_numpy_graphs_and_parameters_may_be_closed_over(self):
+        graph = build_graph(ethanol(), CUTOFF)
+        made = model()
+
+        def energy(positions):
+            moved = graph.replace(positions=positions)
+            outputs, _ = outputs_from_inputs(
+                CONFIG, made.parameters, moved, pet_inputs(CONFIG, moved)
+            )
+            return outputs["energy"][0]
+
+        gradient = jax.jit(jax.grad(energy))(jnp.asarray(graph.positions))
+        forces = compiled()(graph)["forces"]
+        # What reads parameters alone stays in their float32.
+        scale = np.abs(forces).max()
+        np.testing.assert_allclose(gradient, -forces, atol=1e-4 * scale)
 
 
 class TestDerivatives:

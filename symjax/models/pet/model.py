@@ -278,10 +278,10 @@ def _finish(
     """Scales atomic predictions, adds baseline and repulsion, sums over structures."""
     centers = inputs.centers
     components = len(block.shape) - 1
-    scale = parameters["scale"][target.name][block.key][centers]
+    scale = jnp.asarray(parameters["scale"][target.name][block.key])[centers]
     values = raw * scale.reshape(-1, *(1,) * components, block.properties)
     if baseline and is_invariant(block):
-        offset = parameters["baseline"][target.name][block.key][centers]
+        offset = jnp.asarray(parameters["baseline"][target.name][block.key])[centers]
         values = values + offset.reshape(values.shape)
     if repels:
         values = values + inputs.repulsion.reshape(values.shape)

@@ -105,9 +105,11 @@ class Table(nn.Module):
     @nn.compact
     def __call__(self) -> Float[Array, "rows features"]:
         """Returns the table."""
-        return self.param(
+        table = self.param(
             "embedding", nn.initializers.normal(1.0), (self.rows, self.features)
         )
+        # Parameters may be NumPy arrays, which traced indices cannot read.
+        return jnp.asarray(table)
 
 
 class RMSNorm(nn.Module):
