@@ -49,7 +49,10 @@ def torch_outputs(model, atoms, names, layers, dtype):
     """Outputs, forces, stress and features of metatrain's model."""
     from metatensor.torch import Labels, TensorBlock, TensorMap
     from metatomic.torch import ModelOutput, systems_to_torch
-    from metatrain.utils.neighbor_lists import get_system_with_neighbor_lists
+    from metatrain.utils.neighbor_lists import (
+        get_requested_neighbor_lists,
+        get_system_with_neighbor_lists,
+    )
 
     (system,) = systems_to_torch([atoms], dtype=dtype)
     strain = torch.eye(3, dtype=dtype, requires_grad=True)
@@ -57,7 +60,7 @@ def torch_outputs(model, atoms, names, layers, dtype):
     from metatomic.torch import System
 
     system = System(system.types, positions @ strain, system.cell @ strain, system.pbc)
-    system = get_system_with_neighbor_lists(system, model.requested_neighbor_lists())
+    system = get_system_with_neighbor_lists(system, get_requested_neighbor_lists(model))
     for key, default in (("charge", 0), ("spin_multiplicity", 1)):
         value = torch.tensor([[float(atoms.info.get(key, default))]], dtype=dtype)
         block = TensorBlock(
@@ -113,6 +116,10 @@ def compare(variant, dtype, tmp_path):
     model = load_model(tmp_path / "model")
     reference = reference.to(torch_dtype)
     tolerance = {"float64": 1e-10, "float32": 1e-5}[dtype]
+    if variant == "zbl":
+        # metatrain raises atomic numbers to 0.23 in float32 whatever the dtype, and
+        # sums polynomials that cancel at the cutoff in the dtype itself.
+        tolerance *= 100
     layers = layer_names(model.config)
     names = [target.name for target in model.config.targets]
     run = jax.jit(
