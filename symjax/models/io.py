@@ -7,8 +7,6 @@ its path.
 
 import hashlib
 import json
-import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from symjax._files import replace_atomically
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, parameter_shapes
@@ -114,8 +113,12 @@ def save_model(model: PETModel, folder: str | Path) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / TENSORS_FILE, save_tensors(flat, metadata={"format": FORMAT}))
-        _write(folder / METADATA_FILE, (json.dumps(metadata, indent=2) + "\n").encode())
+        tensors = save_tensors(flat, metadata={"format": FORMAT})
+        replace_atomically(
+            folder / TENSORS_FILE, lambda part: part.write_bytes(tensors)
+        )
+        text = json.dumps(metadata, indent=2) + "\n"
+        replace_atomically(folder / METADATA_FILE, lambda part: part.write_text(text))
     except OSError as error:
         raise ModelError(
             "folder",
@@ -123,18 +126,6 @@ def save_model(model: PETModel, folder: str | Path) -> None:
             f"cannot be written: {error}",
             "Choose another folder",
         ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def load_model(name_or_path: str | Path) -> PETModel:

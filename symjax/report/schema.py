@@ -8,14 +8,13 @@ All fields, with units, are listed in ``docs/report_schema.md``.
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from symjax._files import replace_atomically
 from symjax.errors import SymjaxError
 from symjax.metrics import Convergence, Totals, add_totals
 from symjax.so3.irreps import Irrep
@@ -726,15 +725,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
       ...     path.read_text(), len(list(path.parent.iterdir()))
       ('done', 1)
     """
-    temporary = None
     try:
-        # mkdtemp rather than mkstemp: the file gets the permissions of the umask.
-        temporary = Path(tempfile.mkdtemp(prefix=".symjax-", dir=path.parent))
-        part = temporary / path.name
-        write(part)
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        replace_atomically(path, write)
     except OSError as error:
         raise ReportError(
             "output",
@@ -742,11 +734,6 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             f"cannot be written ({error.strerror or error})",
             "Choose a folder that can be written to, with space left",
         ) from error
-    finally:
-        if temporary is not None:
-            for part in temporary.iterdir():
-                part.unlink()
-            temporary.rmdir()
 
 
 def read_report(path: str | Path) -> Report:

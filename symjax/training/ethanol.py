@@ -8,7 +8,6 @@ is held out. A run that was interrupted goes on from its last interval.
 """
 
 import dataclasses
-import os
 import pathlib
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ import jax
 import numpy as np
 import typer
 
+from symjax._files import replace_atomically
 from symjax.data import build_graph, read_structures, read_targets
 from symjax.metrics import measure
 from symjax.models.io import save_model
@@ -141,9 +141,8 @@ def main(
         print(f"going on from step {int(state.step)}")
 
     def report(state: State, loss: float) -> None:
-        temporary = checkpoint.with_suffix(".tmp")
-        temporary.write_bytes(flax.serialization.to_bytes(jax.device_get(state)))
-        os.replace(temporary, checkpoint)
+        data = flax.serialization.to_bytes(jax.device_get(state))
+        replace_atomically(checkpoint, lambda part: part.write_bytes(data))
         print(f"step {int(state.step):6d}  loss {loss:.5f}", flush=True)
 
     fitted = fit(relative, training, settings, state=state, interval=500, report=report)

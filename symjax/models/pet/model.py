@@ -533,7 +533,7 @@ def conservative(
     """
     inputs = pet_inputs(config, graph)
     mask = jnp.asarray(graph.edge_mask)
-    lengths = _lengths(graph, edge_vectors(graph))
+    lengths = _lengths(graph, inputs.vectors)
     invariants, pullback, _ = jax.vjp(
         functools.partial(_invariants, config, graph), lengths, has_aux=True
     )
