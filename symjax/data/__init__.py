@@ -19,11 +19,13 @@ from symjax.data.structures import (
     periodic_cell,
     read_structures,
 )
+from symjax.data.symmetry import Symmetry, find_symmetry
 from symjax.data.targets import Targets, read_targets
 
 __all__ = [
     "Graph",
     "GraphShape",
+    "Symmetry",
     "Targets",
     "bucket_shape",
     "build_graph",
@@ -32,6 +34,7 @@ __all__ = [
     "edge_distances",
     "edge_vectors",
     "find_structure",
+    "find_symmetry",
     "graph_shape",
     "pad_graph",
     "pad_to_bucket",

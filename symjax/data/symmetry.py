@@ -1,0 +1,312 @@
+"""The point group of a structure: which orthogonal matrices only permute its atoms."""
+
+import dataclasses
+import math
+
+import ase
+import numpy as np
+import spglib
+from jaxtyping import Float, Int
+
+from symjax.data.structures import check_structure, periodic_cell
+from symjax.errors import ArgumentError
+from symjax.so3.point_groups import (
+    dihedral_group,
+    exact_group,
+    multiplication_table,
+    octahedral_group,
+    schoenflies,
+)
+
+LINEAR_ORDER = 12
+"""Order of the axis in the finite subgroup that stands for a linear molecule's."""
+
+# Approximate matrices from two atoms carry their displacement, amplified by the
+# distance of the other atoms; a first match within this many tolerances is refined.
+_LOOSE = 10.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Symmetry:
+    """Orthogonal matrices that map a structure onto itself.
+
+    For every element h and atom i: h r_i + t = r_p(i) up to lattice vectors, with p
+    the permutation and t the translation that belongs to h (for a molecule, h acts
+    about the centroid). Rows of edge vectors therefore satisfy h x = x[p].
+
+    Attributes:
+      elements: The group, exactly closed; the identity first.
+      permutations: For every element the image p(i) of each atom.
+      residual: Largest distance between an image and the atom it falls on, angstrom.
+      infinite: Whether this is a finite subgroup of an infinite group, as for linear
+        molecules (order 12 of the axis) and single atoms (O_h).
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import find_symmetry
+      >>> found = find_symmetry(ase.build.molecule("H2O"))
+      >>> found.name, found.permutations.tolist()
+      ('C2v', [[0, 1, 2], [0, 1, 2], [0, 2, 1], [0, 2, 1]])
+    """
+
+    elements: Float[np.ndarray, "order 3 3"]
+    permutations: Int[np.ndarray, "order atoms"]
+    residual: float
+    infinite: bool = False
+
+    @property
+    def order(self) -> int:
+        """Number of elements."""
+        return len(self.elements)
+
+    @property
+    def name(self) -> str:
+        """Schoenflies symbol; of the finite subgroup where the group is infinite."""
+        return schoenflies(self.elements)
+
+    def subset(self, keep: np.ndarray) -> "Symmetry":
+        """The elements that are chosen, which must form a group.
+
+        Args:
+          keep: Boolean array, one entry an element.
+
+        Returns:
+          The subgroup.
+
+        Raises:
+          ArgumentError: The chosen elements are not closed.
+        """
+        elements = self.elements[keep]
+        if not len(elements) or multiplication_table(elements) is None:
+            raise ArgumentError(
+                "keep",
+                keep,
+                "does not choose a subgroup",
+                "Choose elements that are closed under multiplication",
+            )
+        return dataclasses.replace(
+            self, elements=elements, permutations=self.permutations[keep]
+        )
+
+
+def find_symmetry(atoms: ase.Atoms, tolerance: float = 1e-5) -> Symmetry:
+    """Finds the point group of a molecule, or of the space group of a crystal.
+
+    Molecules: two atoms that are not on one line with the centroid are mapped onto
+    every equivalent pair; each pair fixes one proper and one improper candidate,
+    which is refined by least squares over all atoms and kept if no atom is further
+    than the tolerance from its image. Crystals: rotations of the operations that
+    spglib finds (Togo, Shinohara and Tanaka, Sci. Technol. Adv. Mater., Meth. 4,
+    2384822 (2024)), pure translations left out; directions without periodicity are
+    treated as such. Species, not charges or moments, tell atoms apart.
+
+    Elements are sorted out, largest residual first, until the rest is closed, and
+    the matrices made exactly a group.
+
+    Args:
+      atoms: The structure.
+      tolerance: Largest admitted distance between an image and an atom, angstrom.
+
+    Returns:
+      The symmetry; only the identity for a structure without.
+
+    Raises:
+      ArgumentError: ``tolerance`` is not positive and below 0.3 angstrom.
+      StructureError: The structure cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import find_symmetry
+      >>> find_symmetry(ase.build.molecule("CH4")).order
+      24
+      >>> find_symmetry(ase.build.bulk("C", cubic=True)).name
+      'Oh'
+    """
+    check_structure(atoms)
+    if not (
+        isinstance(tolerance, int | float | np.number)
+        and math.isfinite(tolerance)
+        and 0 < tolerance < 0.3
+    ):
+        raise ArgumentError(
+            "tolerance",
+            tolerance,
+            "is not a distance in angstrom from 0 to 0.3",
+            "Pass for instance 1e-5",
+        )
+    if np.any(atoms.pbc):
+        found = _crystal(atoms, tolerance)
+    else:
+        found = _molecule(atoms, tolerance)
+    return _closed(*found, tolerance)
+
+
+def _closed(
+    elements: np.ndarray,
+    permutations: np.ndarray,
+    residuals: np.ndarray,
+    infinite: bool,
+    tolerance: float,
+) -> Symmetry:
+    """Drops the worst elements until the rest is a group; identity first."""
+    order = np.argsort(
+        -np.einsum("aii->a", elements) - 10 * (np.linalg.det(elements) > 0),
+        kind="stable",
+    )
+    elements, permutations, residuals = (
+        array[order] for array in (elements, permutations, residuals)
+    )
+    residuals[0] = 0.0
+    for threshold in sorted({tolerance, *residuals}, reverse=True):
+        keep = residuals <= threshold
+        if multiplication_table(elements[keep]) is not None:
+            break
+    return Symmetry(
+        exact_group(elements[keep]),
+        permutations[keep].astype(np.int64),
+        float(residuals[keep].max()),
+        infinite,
+    )
+
+
+def _match(
+    moved: np.ndarray, targets: np.ndarray, numbers: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Nearest atom of the same species to every image, and the largest distance."""
+    difference = moved[:, None] - targets
+    distance = np.sqrt(np.square(difference).sum(axis=-1))
+    distance = np.where(numbers[:, None] == numbers, distance, np.inf)
+    permutation = distance.argmin(axis=1)
+    if len(np.unique(permutation)) < len(permutation):
+        return permutation, np.inf
+    return permutation, float(distance.min(axis=1).max())
+
+
+def _molecule(
+    atoms: ase.Atoms, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    numbers = atoms.numbers
+    r = atoms.positions - atoms.positions.mean(axis=0)
+    radii = np.linalg.norm(r, axis=1)
+    axis = np.linalg.svd(r)[2][0]
+    off_axis = np.linalg.norm(r - np.outer(r @ axis, axis), axis=1)
+    if off_axis.max() <= tolerance / 2:
+        return _linear(r, numbers, axis, tolerance)
+
+    # The two reference atoms with the fewest candidates for their images.
+    distances = np.linalg.norm(r[:, None] - r, axis=-1)
+    alike = (numbers[:, None] == numbers) & (
+        np.abs(radii[:, None] - radii) <= 2 * tolerance
+    )
+    count = alike.sum(axis=1)
+    far = radii > 0.2 * radii.max()
+    first = min(np.flatnonzero(far), key=lambda i: (count[i], -radii[i]))
+    across = np.linalg.norm(np.cross(r, r[first]), axis=1)
+    candidates = np.flatnonzero(across > 0.3 * across.max())
+    near = {
+        i: (alike[i] & (np.abs(distances[first] - distances[first, i]) < 2 * tolerance))
+        for i in candidates
+    }
+    second = min(candidates, key=lambda i: (near[i].sum(), -across[i]))
+
+    frame = _frame(r[first], r[second])
+    found: dict[tuple, tuple[np.ndarray, np.ndarray, float]] = {}
+    for a in np.flatnonzero(alike[first]):
+        length = np.abs(distances[a] - distances[first, second])
+        for b in np.flatnonzero(alike[second] & (length <= 2 * tolerance)):
+            image = _frame(r[a], r[b])
+            for sign in (1.0, -1.0):
+                matrix = image @ np.diag([1.0, 1.0, sign]) @ frame.T
+                permutation, residual = _match(r @ matrix.T, r, numbers)
+                if residual > _LOOSE * tolerance:
+                    continue
+                matrix = _least_squares(r, r[permutation], sign)
+                residual = _residual(matrix, r, permutation)
+                if residual <= tolerance:
+                    found[(sign, *permutation)] = matrix, permutation, residual
+    elements, permutations, residuals = zip(*found.values(), strict=True)
+    return np.array(elements), np.array(permutations), np.array(residuals), False
+
+
+def _residual(matrix: np.ndarray, r: np.ndarray, permutation: np.ndarray) -> float:
+    return float(np.linalg.norm(r @ matrix.T - r[permutation], axis=1).max())
+
+
+def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Right-handed orthonormal frame whose columns start along a, towards b."""
+    x = a / np.linalg.norm(a)
+    z = np.cross(a, b)
+    z /= np.linalg.norm(z)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def _least_squares(r: np.ndarray, images: np.ndarray, sign: float) -> np.ndarray:
+    """Orthogonal matrix of a given determinant that best maps r onto the images."""
+    u, _, v = np.linalg.svd(images.T @ r)
+    u[:, -1] *= sign * np.linalg.det(u @ v)
+    return u @ v
+
+
+def _linear(
+    r: np.ndarray, numbers: np.ndarray, axis: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Finite subgroups for atoms on a line (D_nh or C_nv) or at a point (O_h)."""
+    if len(r) == 1:
+        elements = octahedral_group()
+    else:
+        reversed_, residual = _match(-r, r, numbers)
+        del reversed_
+        elements = dihedral_group(LINEAR_ORDER, mirrors=residual <= tolerance)
+        helper = np.eye(3)[np.abs(axis).argmin()]
+        frame = _frame(helper - axis * (helper @ axis), np.cross(axis, helper))
+        elements = frame @ elements @ frame.T
+    matches = [_match(r @ element.T, r, numbers) for element in elements]
+    permutations, residuals = zip(*matches, strict=True)
+    return elements, np.array(permutations), np.array(residuals), True
+
+
+def _crystal(
+    atoms: ase.Atoms, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    periodic = np.asarray(atoms.pbc, bool)
+    cell = periodic_cell(atoms)
+    if not periodic.all():
+        # Orthogonal, equal and so long that images along them never matter.
+        basis = np.linalg.svd(cell[periodic], full_matrices=True)[2]
+        across = basis[periodic.sum() :]
+        length = np.ptp(atoms.positions @ across.T, axis=0).max() + 20.0
+        cell[~periodic] = length * across
+    scaled = atoms.positions @ np.linalg.inv(cell)
+    found = spglib.get_symmetry(
+        (cell, scaled, atoms.numbers), symprec=tolerance, angle_tolerance=-1.0
+    )
+    elements, permutations, residuals = [], [], []
+    seen = set()
+    for turn, shift in zip(found["rotations"], found["translations"], strict=True):
+        mixes = turn[np.ix_(periodic, ~periodic)].any()
+        if mixes or turn[np.ix_(~periodic, periodic)].any() or turn.tobytes() in seen:
+            continue
+        moved = scaled @ turn.T + shift
+        centre = scaled.mean(axis=0) - moved.mean(axis=0)
+        moved = moved + np.where(periodic, 0, centre)
+        difference = moved[:, None] - scaled
+        difference -= np.where(periodic, np.round(difference), 0)
+        distance = np.linalg.norm(difference @ cell, axis=-1)
+        alike = atoms.numbers[:, None] == atoms.numbers
+        permutation = np.where(alike, distance, np.inf).argmin(axis=1)
+        images = difference[np.arange(len(atoms)), permutation] @ cell
+        # A translation that centres the residual is as good as spglib's.
+        images -= np.where(periodic.all(), images.mean(axis=0), 0)
+        u, _, v = np.linalg.svd(cell.T @ turn @ np.linalg.inv(cell.T))
+        matrix = u @ v
+        strain = np.linalg.norm(
+            (matrix @ cell.T - cell.T @ turn)[:, periodic], axis=0
+        ).max()
+        residual = max(np.linalg.norm(images, axis=1).max(), strain)
+        if residual > tolerance or len(set(permutation)) < len(permutation):
+            continue
+        seen.add(turn.tobytes())
+        elements.append(matrix)
+        permutations.append(permutation)
+        residuals.append(residual)
+    return np.array(elements), np.array(permutations), np.array(residuals), False

@@ -1,0 +1,278 @@
+"""Finite subgroups of O(3): closure, exact matrices, generators, names.
+
+Matrices found from atomic positions are orthogonal only as far as the positions are
+symmetric. Here they become a group to machine precision.
+"""
+
+import itertools
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from symjax.errors import ArgumentError
+
+# Matrices are the same element if their distance is below this fraction of the
+# smallest distance between two elements.
+_SAME = 0.25
+
+
+def multiplication_table(
+    elements: Float[np.ndarray, "order 3 3"],
+) -> Int[np.ndarray, "order order"] | None:
+    """Indices of the products, ``elements[table[a, b]] = elements[a] elements[b]``.
+
+    Products are identified with the nearest element.
+
+    Args:
+      elements: Orthogonal matrices, approximately a group; no two are equal.
+
+    Returns:
+      The table, or None if the set is not closed.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.point_groups import multiplication_table
+      >>> multiplication_table(np.stack([np.eye(3), -np.eye(3)])).tolist()
+      [[0, 1], [1, 0]]
+    """
+    order = len(elements)
+    flat = elements.reshape(order, 9)
+    products = (elements[:, None] @ elements).reshape(-1, 9)
+    # |a - b|^2 = 6 - 2 a.b for orthogonal matrices
+    overlap = products @ flat.T
+    table = overlap.argmax(axis=1)
+    worst = np.sqrt(np.maximum(6 - 2 * overlap.max(axis=1), 0)).max()
+    between = flat @ flat.T - 12 * np.eye(order)
+    closest = np.sqrt(max(6 - 2 * between.max(), 0)) if order > 1 else 1.0
+    if worst > _SAME * closest:
+        return None
+    table = table.reshape(order, order)
+    rows = (np.sort(table, axis=axis) for axis in (0, 1))
+    wanted = np.arange(order)
+    latin = [
+        np.array_equal(row if axis else row.T, np.tile(wanted, (order, 1)))
+        for axis, row in enumerate(rows)
+    ]
+    return table if all(latin) else None
+
+
+def exact_group(
+    approximate: Float[np.ndarray, "order 3 3"],
+) -> Float[np.ndarray, "order 3 3"]:
+    """The group of orthogonal matrices next to a set that is one approximately.
+
+    Repeats h_a <- polar(mean over b of h_{ab} h_b^T), which leaves a group alone and
+    squares the distance from it, until nothing changes.
+
+    Args:
+      approximate: Matrices that multiply as a group does up to small errors.
+
+    Returns:
+      Orthogonal matrices that multiply as a group to a few eps, in the same order.
+
+    Raises:
+      ArgumentError: The set is not closed.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.point_groups import exact_group
+      >>> mirror = np.diag([1.0, 1.0, -1.0]) + 1e-4
+      >>> exact = exact_group(np.stack([np.eye(3), mirror]))
+      >>> bool(np.abs(exact[1] @ exact[1] - np.eye(3)).max() < 1e-14)
+      True
+    """
+    elements = _polar(np.asarray(approximate, float))
+    table = multiplication_table(elements)
+    if table is None:
+        raise ArgumentError(
+            "approximate",
+            f"{len(elements)} matrices",
+            "are not closed under multiplication",
+            "Pass all elements of a group",
+        )
+    for _ in range(20):
+        better = _polar(np.einsum("abij,bkj->aik", elements[table], elements))
+        change = np.abs(better - elements).max()
+        elements = better
+        if change < 1e-15 * len(elements):
+            break
+    return elements
+
+
+def _polar(matrices: np.ndarray) -> np.ndarray:
+    """Orthogonal factors of polar decompositions."""
+    u, _, v = np.linalg.svd(matrices)
+    return u @ v
+
+
+def generators(elements: Float[np.ndarray, "order 3 3"]) -> list[int]:
+    """Indices of a few elements whose products are the whole group.
+
+    Args:
+      elements: A group, to machine precision.
+
+    Returns:
+      Indices, empty for the trivial group.
+
+    Raises:
+      ArgumentError: The set is not closed.
+
+    Example:
+      >>> from symjax.so3.point_groups import generators, octahedral_group
+      >>> len(generators(octahedral_group()))
+      2
+    """
+    table = multiplication_table(elements)
+    if table is None:
+        raise ArgumentError(
+            "elements",
+            f"{len(elements)} matrices",
+            "are not closed under multiplication",
+            "Pass all elements of a group",
+        )
+    order = len(elements)
+    identity = int(np.flatnonzero((table == np.arange(order)).all(axis=1))[0])
+    closures = {i: _closure(table, {identity, i}) for i in range(order)}
+    chosen: list[int] = []
+    reached = {identity}
+    while len(reached) < order:
+        grown = {
+            i: _closure(table, reached | closures[i])
+            for i in range(order)
+            if i not in reached
+        }
+        best = max(grown, key=lambda i: (len(grown[i]), -i))
+        chosen.append(best)
+        reached = grown[best]
+    return chosen
+
+
+def _closure(table: np.ndarray, members: set[int]) -> set[int]:
+    """Smallest subgroup that contains the members."""
+    inside = np.zeros(len(table), bool)
+    inside[list(members)] = True
+    while True:
+        index = np.flatnonzero(inside)
+        grown = inside.copy()
+        grown[table[np.ix_(index, index)].ravel()] = True
+        if (grown == inside).all():
+            return {int(i) for i in index}
+        inside = grown
+
+
+def octahedral_group() -> Float[np.ndarray, "48 3 3"]:
+    """The 48 signed permutation matrices, the group O_h of the Lebedev rules.
+
+    Returns:
+      The matrices, the identity first.
+
+    Example:
+      >>> from symjax.so3.point_groups import octahedral_group
+      >>> octahedral_group().shape
+      (48, 3, 3)
+    """
+    return np.array(
+        [
+            np.diag(signs)[list(order)]
+            for order in itertools.permutations(range(3))
+            for signs in itertools.product((1.0, -1.0), repeat=3)
+        ]
+    )
+
+
+def dihedral_group(order: int, mirrors: bool = True) -> Float[np.ndarray, "n 3 3"]:
+    """Turns by 2 pi / order about z with the planes that contain it: C_nv or D_nh.
+
+    Args:
+      order: Order n of the axis.
+      mirrors: Whether the mirror perpendicular to the axis is included (D_nh).
+
+    Returns:
+      The 2 n or 4 n matrices, the identity first.
+
+    Example:
+      >>> from symjax.so3.point_groups import dihedral_group
+      >>> len(dihedral_group(6)), len(dihedral_group(6, mirrors=False))
+      (24, 12)
+    """
+    angles = 2 * np.pi * np.arange(order) / order
+    turns = np.zeros((order, 3, 3))
+    turns[:, 0, 0] = turns[:, 1, 1] = np.cos(angles)
+    turns[:, 1, 0] = np.sin(angles)
+    turns[:, 0, 1] = -turns[:, 1, 0]
+    turns[:, 2, 2] = 1
+    signs = itertools.product((1.0, -1.0) if mirrors else (1.0,), (1.0, -1.0))
+    planes = np.array([np.diag([1.0, y, z]) for z, y in signs])
+    return (planes[:, None] @ turns).reshape(-1, 3, 3)
+
+
+def rotation_axes(
+    elements: Float[np.ndarray, "order 3 3"],
+) -> list[tuple[Float[np.ndarray, "3"], int]]:
+    """Axes of the proper rotations of a group, with their orders, highest first.
+
+    Args:
+      elements: A group, to machine precision; improper elements are left out.
+
+    Returns:
+      Pairs of a unit vector and the order of the axis.
+
+    Example:
+      >>> from symjax.so3.point_groups import octahedral_group, rotation_axes
+      >>> [order for _, order in rotation_axes(octahedral_group())]
+      [4, 4, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2]
+    """
+    axes: list[list] = []
+    for matrix in elements[np.linalg.det(elements) > 0]:
+        if np.trace(matrix) > 3 - 1e-9:
+            continue
+        # The eigenvector of R + R^T with eigenvalue 2; also for turns by pi.
+        axis = np.linalg.eigh(matrix + matrix.T)[1][:, -1]
+        for known in axes:
+            if abs(known[0] @ axis) > 1 - 1e-8:
+                known[1] += 1
+                break
+        else:
+            axes.append([axis, 2])
+    return sorted(((a, n) for a, n in axes), key=lambda item: -item[1])
+
+
+def schoenflies(elements: Float[np.ndarray, "order 3 3"]) -> str:
+    """Schoenflies symbol of a finite group of orthogonal matrices.
+
+    Args:
+      elements: A group, to machine precision.
+
+    Returns:
+      The symbol in plain letters, such as ``"C2v"``.
+
+    Example:
+      >>> from symjax.so3.point_groups import octahedral_group, schoenflies
+      >>> schoenflies(octahedral_group()), schoenflies(octahedral_group()[:1])
+      ('Oh', 'C1')
+    """
+    num_proper = int((np.linalg.det(elements) > 0).sum())
+    improper = len(elements) > num_proper
+    axes = rotation_axes(elements)
+    order = axes[0][1] if axes else 1
+
+    def contains(matrix: np.ndarray) -> bool:
+        return bool((np.abs(elements - matrix).max(axis=(1, 2)) < 1e-8).any())
+
+    inversion = contains(-np.eye(3))
+    if sum(n >= 3 for _, n in axes) > 1:
+        letter = {12: "T", 24: "O", 60: "I"}[num_proper]
+        return letter + (("h" if inversion else "d") if improper else "")
+    letter = f"{'C' if num_proper == order else 'D'}{order}"
+    if not improper:
+        return letter
+    if not axes:
+        return "Ci" if inversion else "Cs"
+    planes = [np.eye(3) - 2 * np.outer(a, a) for a, n in axes if n == order]
+    if any(contains(plane) for plane in planes):
+        return letter + "h"
+    if letter[0] == "D":
+        return letter + "d"
+    mirror = np.abs(np.trace(elements, axis1=1, axis2=2) - 1) < 1e-8
+    mirror &= np.linalg.det(elements) < 0
+    return letter + "v" if mirror.any() else f"S{2 * order}"

@@ -1,0 +1,269 @@
+"""Product rules with one sphere node of each orbit under a group.
+
+Elements of O(3) are written g = s R^-1 Q: s = +1 or -1, R on a product rule, and Q a
+fixed rotation that lays the axes of a group H along those of the rule. With
+Q h Q^-1 = sigma k, k proper,
+
+    s R^-1 Q h = s sigma (k^-1 R)^-1 Q,
+
+so h maps the sphere node n of R to k^-1 n and only turns its in-plane angles, which
+does not change what the rule integrates.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from symjax.so3.point_groups import octahedral_group, rotation_axes
+from symjax.so3.quadrature import LEBEDEV_DEGREES, Quadrature, lebedev_product, nested
+
+# Nodes are the same point below this distance; the closest nodes of the largest
+# rule are 0.02 apart.
+_SAME_NODE = 1e-7
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReducedRule:
+    """One sphere node of each orbit of a rule under a group.
+
+    Attributes:
+      rule: The nodes that remain, with the summed weights of their orbits.
+      coarse_degree: Degree of the nested rule, see :func:`symjax.so3.nested`.
+      coarse_weights: Its weights, summed in the same way.
+      frame: Q, so that the elements are s R^-1 Q.
+      index: Which elements of the group are used; those that map nodes to nodes.
+      turns: k of the used elements, proper rotations.
+      signs: sigma of the used elements.
+      inversion: Position of -1 among the used elements, or None. Where it is there,
+        the improper coset follows from the proper one.
+      name: How reports name the rule.
+    """
+
+    rule: Quadrature
+    coarse_degree: int
+    coarse_weights: np.ndarray
+    frame: np.ndarray
+    index: np.ndarray
+    turns: np.ndarray
+    signs: np.ndarray
+    inversion: int | None
+    name: str
+
+    @property
+    def elements(self) -> Float[np.ndarray, "nodes in_plane 3 3"]:
+        """The proper elements R^-1 Q."""
+        turned = np.swapaxes(self.rule.rotations, 1, 2) @ self.frame
+        return turned.reshape(len(self.rule.alpha), self.rule.in_plane, 3, 3)
+
+    @property
+    def num_elements(self) -> int:
+        """Number of elements of O(3) at which a function is evaluated."""
+        return self.rule.num_rotations * (2 if self.inversion is None else 1)
+
+
+def reduce_rule(
+    rule: "int | Quadrature", elements: Float[np.ndarray, "order 3 3"]
+) -> ReducedRule:
+    """The rule with the fewest evaluations for a symmetric input.
+
+    For a degree, all placements of the group in the octahedral group of the Lebedev
+    rules and Gauss product rules about each of its axes, with a multiple of the
+    order as the number of azimuths, are compared. A given rule is kept and only
+    turned.
+
+    Args:
+      rule: Degree, or a rule.
+      elements: The group.
+
+    Returns:
+      The reduced rule.
+
+    Example:
+      >>> from symjax.so3.reduction import reduce_rule
+      >>> from symjax.so3.point_groups import dihedral_group, octahedral_group
+      >>> reduced = reduce_rule(13, octahedral_group())
+      >>> reduced.name, reduced.num_elements
+      ('lebedev 13 x 14 / 48', 70)
+      >>> reduce_rule(13, dihedral_group(6)).name
+      'gauss 7 x 18 x 14 / 24'
+    """
+    elements = np.asarray(elements, float)
+    if isinstance(rule, Quadrature):
+        return _reduce(rule, elements.tobytes())
+    return _best_rule(int(rule), elements.tobytes())
+
+
+@functools.lru_cache(maxsize=64)
+def _best_rule(degree: int, group: bytes) -> ReducedRule:
+    elements = np.frombuffer(group).reshape(-1, 3, 3)
+    candidates = []
+    if degree <= LEBEDEV_DEGREES[-1]:
+        lebedev = lebedev_product(degree)
+        candidates += [(lebedev, q) for q in _octahedral_frames(elements)]
+    for axis, order in _distinct_axes(elements):
+        rule = _gauss_about(degree, order)
+        candidates += [(rule, q) for q in _axial_frames(elements, axis)]
+    orbits = [_orbits(rule, q, elements) for rule, q in candidates]
+    cost = [
+        rule.in_plane * orbit.num * (1 if orbit.inversion is not None else 2)
+        for (rule, _), orbit in zip(candidates, orbits, strict=True)
+    ]
+    best = int(np.argmin(cost))
+    return _assemble(candidates[best][0], candidates[best][1], orbits[best])
+
+
+@functools.lru_cache(maxsize=64)
+def _reduce(rule: Quadrature, group: bytes) -> ReducedRule:
+    elements = np.frombuffer(group).reshape(-1, 3, 3)
+    frames = _octahedral_frames(elements)
+    for axis, _ in _distinct_axes(elements):
+        frames += _axial_frames(elements, axis)
+    orbits = [_orbits(rule, q, elements) for q in frames]
+    cost = [o.num * (1 if o.inversion is not None else 2) for o in orbits]
+    best = int(np.argmin(cost))
+    return _assemble(rule, frames[best], orbits[best])
+
+
+@functools.lru_cache(maxsize=64)
+def _gauss_about(degree: int, order: int) -> Quadrature:
+    """Gauss product rule whose azimuths are a multiple of an axis's order."""
+    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    step = order if order % 2 == 0 else 2 * order
+    num = step * -(-(degree + 1) // step)
+    azimuths = 2 * np.pi * np.arange(num) / num
+    return Quadrature(
+        alpha=np.tile(azimuths, len(cosines)),
+        beta=np.repeat(np.arccos(cosines), num),
+        sphere_weights=np.repeat(weights / weights.sum() / num, num),
+        in_plane=degree + 1,
+        degree=degree,
+        name=f"gauss {len(cosines)} x {num} x {degree + 1}",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Orbits:
+    """Orbit number of every node, and the elements that keep the rule."""
+
+    number: np.ndarray
+    first: np.ndarray
+    index: np.ndarray
+    elements: np.ndarray
+    inversion: int | None
+
+    @property
+    def num(self) -> int:
+        return len(self.first)
+
+
+def _split(elements: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """k and sigma of every element, in the frame of the rule."""
+    signs = np.where(np.linalg.det(elements) > 0, 1.0, -1.0)
+    return frame @ (elements * signs[:, None, None]) @ frame.T, signs
+
+
+def _orbits(rule: Quadrature, frame: np.ndarray, elements: np.ndarray) -> _Orbits:
+    turns, _ = _split(elements, frame)
+    points = rule.points
+    distance, image = cKDTree(points).query(points @ turns)  # k^-1 n, as rows
+    keep = distance.max(axis=1) < _SAME_NODE
+    _, first, number = np.unique(
+        image[keep].min(axis=0), return_index=True, return_inverse=True
+    )
+    used = elements[keep]
+    inverse = np.abs(used + np.eye(3)).max(axis=(1, 2)) < 1e-9
+    inversion = int(inverse.argmax()) if inverse.any() else None
+    return _Orbits(number, first, np.flatnonzero(keep), used, inversion)
+
+
+def _assemble(rule: Quadrature, frame: np.ndarray, orbits: _Orbits) -> ReducedRule:
+    coarse_degree, coarse = nested(rule)
+    weights, coarse_weights = (
+        np.bincount(orbits.number, weights=w) for w in (rule.sphere_weights, coarse)
+    )
+    name = f"{rule.name} / {len(orbits.index)}"
+    reduced = Quadrature(
+        alpha=rule.alpha[orbits.first],
+        beta=rule.beta[orbits.first],
+        sphere_weights=weights,
+        in_plane=rule.in_plane,
+        degree=rule.degree,
+        name=name,
+    )
+    elements = orbits.elements
+    turns, signs = _split(elements, frame)
+    return ReducedRule(
+        reduced,
+        coarse_degree,
+        coarse_weights,
+        frame,
+        orbits.index,
+        turns,
+        signs,
+        orbits.inversion,
+        name,
+    )
+
+
+def _proper_parts(elements: np.ndarray) -> np.ndarray:
+    """The group of the k, each once."""
+    turns, _ = _split(elements, np.eye(3))
+    _, first = np.unique(turns.round(6), axis=0, return_index=True)
+    return turns[first]
+
+
+def _distinct_axes(elements: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """One axis of each order of the group of the k."""
+    axes = rotation_axes(_proper_parts(elements))
+    return [(axis, order) for order, axis in {n: a for a, n in axes[::-1]}.items()]
+
+
+def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rows of a right-handed frame with z along a and x towards b."""
+    x = b - a * (a @ b)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(a, x), a])
+
+
+def _across(a: np.ndarray) -> np.ndarray:
+    return np.eye(3)[np.abs(a).argmin()]
+
+
+def _octahedral_frames(elements: np.ndarray) -> list[np.ndarray]:
+    """Rotations that lay many axes of a group along axes of the cube."""
+    turns = _proper_parts(elements)
+    axes = rotation_axes(turns)
+    cube = [axis for axis, _ in rotation_axes(octahedral_group())]
+    both = np.array([*cube, *(-axis for axis in cube)])
+    frames = [np.eye(3)]
+    for a in {order: axis for axis, order in reversed(axes)}.values():
+        for b in (cube[0], cube[3], cube[-1]):
+            best, most = None, 1
+            for c in [axis for axis, _ in axes if abs(axis @ a) < 1 - 1e-9] or [None]:
+                if c is None:
+                    targets = [_across(b)]
+                    c = _across(a)
+                else:
+                    targets = list(both[np.abs(both @ b - c @ a) < 1e-8])
+                for d in targets:
+                    q = _frame(b, d).T @ _frame(a, c)
+                    turned = q @ turns @ q.T
+                    common = np.abs(turned - turned.round()).max(axis=(1, 2)) < 1e-8
+                    if common.sum() > most:
+                        best, most = q, int(common.sum())
+            if best is not None:
+                frames.append(best)
+    return frames
+
+
+def _axial_frames(elements: np.ndarray, axis: np.ndarray) -> list[np.ndarray]:
+    """The rotation that lays an axis along z, and one across it along x."""
+    across = [
+        other
+        for other, order in rotation_axes(_proper_parts(elements))
+        if order % 2 == 0 and abs(other @ axis) < 1e-8
+    ]
+    return [_frame(axis, across[0] if across else _across(axis))]
