@@ -11,6 +11,7 @@ from symjax.metrics.results import (
     add_totals,
 )
 from symjax.metrics.sampled import HaarSamples
+from symjax.metrics.symmetry import SampleSymmetry
 
 __all__ = [
     "Convergence",
@@ -18,6 +19,7 @@ __all__ = [
     "HostFunction",
     "LeafMeasurement",
     "Measurement",
+    "SampleSymmetry",
     "Totals",
     "add_totals",
     "degree_to_try",

@@ -20,10 +20,13 @@ from jaxtyping import Array, Float
 
 from symjax.errors import AliasingError, ArgumentError, GridError
 from symjax.metrics import characters, convergence, moments, orbit, sampled
+from symjax.metrics import symmetry as symmetries
 from symjax.metrics.characters import DenseProjector, FactorisedProjector
 from symjax.metrics.results import LeafMeasurement, Measurement, unflatten_mean
+from symjax.metrics.symmetry import LeafSymmetry, SampleSymmetry
 from symjax.so3 import representations as reps
 from symjax.so3.quadrature import Quadrature, nested, quadrature
+from symjax.so3.reduction import ReducedRule, reduce_rule
 from symjax.so3.representations import VECTOR, Representation
 from symjax.so3.sampling import haar
 
@@ -103,6 +106,7 @@ def measure(
     memory: int = 2 * 2**30,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    symmetry: SampleSymmetry | None = None,
 ) -> Measurement:
     """Measures how equivariant a function is, and which irreps its outputs carry.
 
@@ -135,6 +139,8 @@ def measure(
       memory: Budget in bytes for responses, coefficients and intermediates.
       batch_size: Elements evaluated at once; chosen from the budget by default.
       progress: Called with the number of elements done and their total.
+      symmetry: Symmetry of ``x``: the function is evaluated on cosets of its group
+        only, after a check that its outputs obey it.
 
     Returns:
       The measurement, a mapping from output names to leaves. An output that is a
@@ -180,14 +186,24 @@ def measure(
         )
 
     rule = _resolve_grid(grid, max_degree)
+    reduced, symmetric = None, {}
+    if symmetry is not None and symmetry.order > 1:
+        reduced = reduce_rule(
+            rule if isinstance(grid, Quadrature) else rule.degree, symmetry.elements
+        )
+        symmetric = _check_symmetry(
+            symmetry, reduced, function, move, x, args, leaves, sample_masks
+        )
+    grid_of = _Elements(rule, reduced)
+    rule = grid_of.rule
     results: dict[str, LeafMeasurement] = {}
     names = list(leaves)
     passes = _split_passes(leaves, rule, max_degree, memory)
     done = 0
-    total = 2 * rule.num_rotations * len(passes)
+    total = grid_of.num_elements * len(passes)
     for indices in passes:
         part = {names[index]: leaves[names[index]] for index in indices}
-        plan = _plan(function, move, x, args, part, rule, memory, batch_size)
+        plan = _plan(function, move, x, args, part, grid_of, memory, batch_size)
         streamed = _stream(
             function,
             move,
@@ -195,14 +211,15 @@ def measure(
             args,
             part,
             tuple(indices),
-            rule,
+            grid_of,
+            symmetric,
             max_degree,
             method,
             plan,
             progress,
             (done, total),
         )
-        done += 2 * rule.num_rotations
+        done += grid_of.num_elements
         for name, raw in streamed.items():
             results[name] = _finish(
                 name, leaves[name], raw, sample_masks[name], rule, tolerance
@@ -213,8 +230,79 @@ def measure(
             if leaf.convergence is not None and not leaf.convergence.resolved:
                 raise convergence.refuse(name, rule.degree, leaf.convergence)
     return Measurement(
-        ordered, rule.name, rule.degree, 2 * rule.num_rotations, max_degree
+        ordered, rule.name, rule.degree, grid_of.num_elements, max_degree
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Elements:
+    """Which elements a function is evaluated at, and how they are weighted."""
+
+    full: Quadrature
+    reduced: ReducedRule | None
+
+    @property
+    def rule(self) -> Quadrature:
+        return self.full if self.reduced is None else self.reduced.rule
+
+    @property
+    def nested(self) -> tuple[int, np.ndarray]:
+        if self.reduced is None:
+            return nested(self.full)
+        return self.reduced.coarse_degree, self.reduced.coarse_weights
+
+    @property
+    def evaluated_cosets(self) -> int:
+        return 1 if self.reduced and self.reduced.inversion is not None else 2
+
+    @property
+    def num_elements(self) -> int:
+        return self.evaluated_cosets * self.rule.num_rotations
+
+    def place(self, rotations: np.ndarray) -> np.ndarray:
+        return rotations if self.reduced is None else self.reduced.place(rotations)
+
+
+def _check_symmetry(
+    symmetry: SampleSymmetry,
+    reduced: ReducedRule,
+    function: Any,
+    action: orbit.Action,
+    x: Any,
+    args: tuple[Any, ...],
+    leaves: dict[str, _Leaf],
+    masks: dict[str, np.ndarray],
+) -> dict[str, LeafSymmetry]:
+    """Verifies u(g h) = u(g)[p] for every leaf; see ``metrics.symmetry``."""
+    permutations = {
+        name: symmetry.of_leaf(name, leaf.num_samples)[reduced.index]
+        for name, leaf in leaves.items()
+    }
+    epsilon = max(float(np.finfo(leaf.compute_dtype).eps) for leaf in leaves.values())
+    elements, chosen = symmetries.probe(symmetry, reduced, epsilon)
+    responses = orbit.respond(
+        function,
+        action,
+        x,
+        elements,
+        args=args,
+        keep=tuple(range(len(leaves))),
+        batch_size=len(elements),
+    )
+    out = {}
+    for (name, leaf), values in zip(leaves.items(), responses, strict=True):
+        deviation = symmetries.check_responses(
+            name,
+            np.asarray(_values(leaf.compact, jnp.asarray(values))),
+            permutations[name],
+            chosen,
+            masks[name].reshape(-1),
+            symmetry.tolerance
+            or max(1e-5, 1e3 * float(np.finfo(leaf.compute_dtype).eps)),
+        )
+        used = symmetry.elements[reduced.index]
+        out[name] = LeafSymmetry(reduced, used, permutations[name], deviation)
+    return out
 
 
 def _vectorised_default() -> int:
@@ -367,11 +455,12 @@ def _plan(
     x: Any,
     args: tuple[Any, ...],
     leaves: dict[str, _Leaf],
-    rule: Quadrature,
+    elements: _Elements,
     memory: int,
     batch_size: int | None,
 ) -> _Plan:
     """Nodes per batch from the budget; elements at once from the activations."""
+    rule = elements.rule
     num_nodes = len(rule.alpha)
     bytes_per_element = sum(
         leaf.size * np.dtype(leaf.compute_dtype).itemsize for leaf in leaves.values()
@@ -381,7 +470,7 @@ def _plan(
     # one slot more, for the random elements that check the result
     num_batches = -(-(num_nodes + 1) // nodes)
     nodes = -(-(num_nodes + 1) // num_batches)
-    group = nodes * 2 * rule.in_plane
+    group = nodes * elements.evaluated_cosets * rule.in_plane
     limit = batch_size or _vectorised_default()
     if batch_size is None and not isinstance(function, orbit.HostFunction):
         activations = orbit.activation_bytes(function, action, x, args)
@@ -402,7 +491,37 @@ class _Raw:
     coarse_coefficients: Array
     projectors: tuple[Any, Any]
     num_elements: int
+    symmetry: LeafSymmetry | None
     misfit: np.ndarray | None = None
+
+    def average(self) -> None:
+        """Averages over the symmetry; coefficients of one sample an orbit remain."""
+        if self.symmetry is None:
+            return
+        self.coefficients, self.coarse_coefficients = (
+            symmetries.average_coefficients(
+                projector, self.symmetry.reduced, self.symmetry.permutations, array
+            )
+            for projector, array in zip(
+                self.projectors,
+                (self.coefficients, self.coarse_coefficients),
+                strict=True,
+            )
+        )
+
+    def representatives(self, values: Array) -> Array:
+        """Entries of the last axis that belong to one sample of each orbit."""
+        if self.symmetry is None:
+            return values
+        samples = values.reshape(*values.shape[:-1], len(self.symmetry.number), -1)
+        chosen = samples[..., self.symmetry.first, :]
+        return chosen.reshape(*values.shape[:-1], -1)
+
+    def spread(self, values: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Values of the representatives, for all samples of their orbits."""
+        if self.symmetry is None:
+            return values
+        return np.take(values, self.symmetry.number, axis=axis)
 
 
 def _stream(
@@ -412,7 +531,8 @@ def _stream(
     args: tuple[Any, ...],
     leaves: dict[str, _Leaf],
     keep: tuple[int, ...],
-    rule: Quadrature,
+    grid: _Elements,
+    symmetric: dict[str, LeafSymmetry],
     max_degree: int,
     method: str,
     plan: _Plan,
@@ -420,7 +540,8 @@ def _stream(
     offset: tuple[int, int],
 ) -> dict[str, _Raw]:
     """Runs over the whole grid and accumulates every leaf."""
-    coarse_degree, coarse_weights = nested(rule)
+    rule = grid.rule
+    coarse_degree, coarse_weights = grid.nested
     comparable = max(min(max_degree, coarse_degree - max_degree), 0)
     # The slots behind the nodes of the rule have no weight. The first of them holds
     # random elements, at which the projected response is checked.
@@ -431,7 +552,7 @@ def _stream(
     with jax.enable_x64(True):
         check = np.asarray(haar(jax.random.key(_CHECK_SEED), plan.in_plane))
     matrices = rule.rotations.reshape(plan.num_nodes, plan.in_plane, 3, 3)
-    matrices = np.concatenate([matrices, check[None]])
+    matrices = grid.place(np.concatenate([matrices, check[None]]))
 
     with jax.enable_x64(True):
         projectors: tuple[Any, Any]
@@ -468,7 +589,7 @@ def _stream(
             function,
             action,
             x,
-            rotations,
+            rotations if grid.evaluated_cosets == 2 else proper.reshape(-1, 3, 3),
             args=args,
             keep=keep,
             batch_size=plan.vectorised,
@@ -481,8 +602,12 @@ def _stream(
             weights = jnp.asarray(np.tile(share, (1, plan.in_plane)))
             for (name, leaf), values in zip(leaves.items(), responses, strict=True):
                 compact = leaf.compact
+                if name in symmetric:
+                    values = symmetric[name].both_cosets(jnp.asarray(values))
                 if name not in states:
-                    states[name] = _start(compact, values, rotations, projectors)
+                    states[name] = _start(
+                        compact, values, rotations, projectors, symmetric.get(name)
+                    )
                 state = states[name]
                 (
                     state.moments,
@@ -502,26 +627,30 @@ def _stream(
                     batch_tables[0],
                     batch_tables[1],
                 )
-                state.num_elements = 2 * rule.num_rotations
+                state.num_elements = grid.num_elements
                 if plan.num_nodes in index:
                     slot = int(np.flatnonzero(index == plan.num_nodes)[0])
                     held[name] = _one_node(compact, plan.in_plane, values, slot)
         if progress is not None:
             jax.block_until_ready([state.coefficients for state in states.values()])
             finished = min((batch + 1) * plan.nodes_per_batch, plan.num_nodes)
-            progress(offset[0] + 2 * plan.in_plane * finished, offset[1])
+            per_node = grid.evaluated_cosets * plan.in_plane
+            progress(offset[0] + per_node * finished, offset[1])
     with jax.enable_x64(True):
         rows = characters.synthesis_rows(projectors[0], check)
         for name, leaf in leaves.items():
             state = states[name]
+            state.average()
             misfit = _misfit(
-                held[name],
-                state.reference_direct.reshape(-1),
+                state.representatives(held[name]),
+                state.representatives(state.reference_direct.reshape(-1)),
                 state.coefficients,
                 rows,
-                leaf.num_samples,
+                leaf.num_samples
+                if state.symmetry is None
+                else len(state.symmetry.first),
             )
-            state.misfit = np.asarray(misfit, np.float64)
+            state.misfit = state.spread(np.asarray(misfit, np.float64), axis=1)
     return states
 
 
@@ -576,12 +705,22 @@ def _start(
     responses: Array | np.ndarray,
     rotations: np.ndarray,
     projectors: tuple[Any, Any],
+    symmetry: LeafSymmetry | None,
 ) -> _Raw:
     """The first response is the reference; every sum starts at zero."""
     direct = _values(leaf, jnp.asarray(responses)[:1])
     rotated = direct
     if not leaf.representation.is_trivial:
         rotated = _rotate_back(leaf, jnp.asarray(rotations[:1]), direct)
+    if symmetry is not None:
+        # Sums around a reference can be averaged if it has the symmetry itself.
+        permutations = symmetry.permutations
+        averaged = symmetries.average_tensors(
+            leaf.representation, symmetry.elements, permutations, np.asarray(rotated[0])
+        )
+        rotated = jnp.asarray(averaged[None], rotated.dtype)
+        averaged = symmetries.average_scalars(permutations, np.asarray(direct[0]))
+        direct = jnp.asarray(averaged[None], direct.dtype)
     num_samples, components, channels = direct.shape[1:]
     state = moments.init(
         2, num_samples, components, channels, len(leaf.representation.irreps)
@@ -591,7 +730,7 @@ def _start(
         jnp.zeros((2, len(projector.layout.degrees), size), direct.dtype)
         for projector in projectors
     )
-    return _Raw(direct[0], rotated[0], state, fine, coarse, projectors, 0)
+    return _Raw(direct[0], rotated[0], state, fine, coarse, projectors, 0, symmetry)
 
 
 def _rotate_back(leaf: _Leaf, rotations: Array, values: Array) -> Array:
@@ -663,12 +802,16 @@ def _finish(
             raw.num_elements,
             epsilon,
             rule=index,
+            symmetry=raw.symmetry,
         )
         for index in range(2)
     )
     shape = raw.reference_direct.shape
+    reference = raw.representatives(raw.reference_direct.reshape(-1))
+    if raw.symmetry is not None:
+        shape = (len(raw.symmetry.first), *shape[1:])
     power, coarse_power = (
-        _irrep_power(representation, projector, array, raw.reference_direct, shape)
+        raw.spread(_irrep_power(representation, projector, array, reference, shape))
         for projector, array in zip(
             raw.projectors, (raw.coefficients, raw.coarse_coefficients), strict=True
         )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax.metrics.symmetry import LeafSymmetry, average_scalars, average_tensors
 from symjax.so3.representations import Representation
 
 
@@ -168,6 +169,7 @@ def finalize(
     num_elements: int,
     epsilon: float,
     rule: int = 0,
+    symmetry: LeafSymmetry | None = None,
 ) -> Moments:
     """Turns the sums into mean, variance and norm.
 
@@ -178,6 +180,8 @@ def finalize(
       num_elements: Number of group elements that were added.
       epsilon: Machine epsilon of the responses.
       rule: Which set of weights.
+      symmetry: Where the elements stand for their orbits under a group; the
+        reference must have this symmetry.
 
     Returns:
       The moments under that rule.
@@ -196,7 +200,13 @@ def finalize(
     first = np.asarray(state.first[rule], np.float64)
     second = np.asarray(state.second[rule], np.float64)
     start = np.asarray(reference, np.float64)
+    absolute = np.asarray(state.absolute, np.float64)
     starts = irrep_starts(representation)
+    if symmetry is not None:
+        permutations = symmetry.permutations
+        first = average_tensors(representation, symmetry.elements, permutations, first)
+        second = average_scalars(permutations, second)
+        absolute = average_scalars(permutations, absolute)
 
     def per_irrep(values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values.sum(axis=-1), starts, axis=-1)
@@ -206,5 +216,5 @@ def finalize(
     # Standard bound for a sum of n terms: n eps sum|terms|; pairwise summation in
     # the reductions makes sqrt(n) the realistic growth, 8 covers the squares.
     growth = 8 * np.sqrt(num_elements) * epsilon
-    noise = growth * (np.asarray(state.absolute, np.float64) + shift)
+    noise = growth * (absolute + shift)
     return Moments(start + first, second - shift, np.maximum(norm, 0.0), noise)

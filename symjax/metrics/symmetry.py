@@ -113,6 +113,38 @@ class SampleSymmetry:
         """Number of elements."""
         return len(self.elements)
 
+    def of_leaf(self, name: str, num_samples: int) -> Int[np.ndarray, "order samples"]:
+        """Permutations of one output over its flattened samples.
+
+        Args:
+          name: Name of the output.
+          num_samples: Number of its samples.
+
+        Returns:
+          Integers; zeros for an output of one sample.
+
+        Raises:
+          ArgumentError: There is none, or it is one of another number of samples.
+        """
+        if name not in self.permutations and num_samples == 1:
+            return np.zeros((self.order, 1), int)
+        if name not in self.permutations:
+            raise ArgumentError(
+                "symmetry.permutations",
+                sorted(self.permutations),
+                f"has no permutations of the {num_samples} samples of {name!r}",
+                "Add them, or measure with symmetry=None",
+            )
+        permutations = np.asarray(self.permutations[name]).reshape(self.order, -1)
+        if permutations.shape[1] != num_samples:
+            raise ArgumentError(
+                f"symmetry.permutations[{name!r}]",
+                permutations.shape,
+                f"does not permute the {num_samples} samples of this output",
+                f"Pass integers of shape ({self.order}, {num_samples})",
+            )
+        return permutations
+
 
 def orbits_of_samples(
     permutations: Int[np.ndarray, "order samples"],
@@ -306,6 +338,43 @@ def average_coefficients(
             _average_coefficients(projector, matrices, jnp.asarray(reduced.signs), part)
         )
     return jnp.concatenate(out, axis=2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LeafSymmetry:
+    """A verified symmetry of one output, restricted to the elements a rule uses.
+
+    Attributes:
+      reduced: The rule.
+      elements: The used elements.
+      permutations: p(s) for each of them, over the flattened samples.
+      deviation: Largest deviation that the check found, relative to the root mean
+        square of the output.
+    """
+
+    reduced: ReducedRule
+    elements: Float[np.ndarray, "order 3 3"]
+    permutations: Int[np.ndarray, "order samples"]
+    deviation: float
+
+    @functools.cached_property
+    def first(self) -> Int[np.ndarray, " orbits"]:
+        """One sample of each orbit."""
+        return orbits_of_samples(self.permutations)[0]
+
+    @functools.cached_property
+    def number(self) -> Int[np.ndarray, " samples"]:
+        """The orbit of every sample."""
+        return orbits_of_samples(self.permutations)[1]
+
+    def both_cosets(self, responses: Any) -> Any:
+        """Responses at g and -g, which follow from those at g where -1 is in H."""
+        if self.reduced.inversion is None:
+            return responses
+        permutation = self.permutations[self.reduced.inversion]
+        samples = responses.reshape(len(responses), len(permutation), -1)
+        both = jnp.stack([samples, samples[:, permutation]], axis=1)
+        return both.reshape(2 * len(responses), *responses.shape[1:])
 
 
 def probe(

@@ -52,11 +52,18 @@ class ReducedRule:
     inversion: int | None
     name: str
 
-    @property
-    def elements(self) -> Float[np.ndarray, "nodes in_plane 3 3"]:
-        """The proper elements R^-1 Q."""
-        turned = np.swapaxes(self.rule.rotations, 1, 2) @ self.frame
-        return turned.reshape(len(self.rule.alpha), self.rule.in_plane, 3, 3)
+    def place(
+        self, rotations: Float[np.ndarray, "... 3 3"]
+    ) -> Float[np.ndarray, "... 3 3"]:
+        """The proper elements R^-1 Q of rotations R.
+
+        Args:
+          rotations: Nodes of the rule, or any other rotations.
+
+        Returns:
+          Rotations of the same shape.
+        """
+        return np.swapaxes(rotations, -1, -2) @ self.frame
 
     @property
     def num_elements(self) -> int:
@@ -160,7 +167,7 @@ class _Orbits:
 
 
 def _split(elements: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """k and sigma of every element, in the frame of the rule."""
+    """Returns k and sigma of every element, in the frame of the rule."""
     signs = np.where(np.linalg.det(elements) > 0, 1.0, -1.0)
     return frame @ (elements * signs[:, None, None]) @ frame.T, signs
 
