@@ -19,7 +19,12 @@ from symjax.data.structures import (
     periodic_cell,
     read_structures,
 )
-from symjax.data.symmetry import Symmetry, find_symmetry
+from symjax.data.symmetry import (
+    Symmetry,
+    edge_permutations,
+    find_symmetry,
+    symmetrize,
+)
 from symjax.data.targets import Targets, read_targets
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "cast_graph",
     "check_structure",
     "edge_distances",
+    "edge_permutations",
     "edge_vectors",
     "find_structure",
     "find_symmetry",
@@ -42,4 +48,5 @@ __all__ = [
     "read_structures",
     "read_targets",
     "rotate_graph",
+    "symmetrize",
 ]

@@ -6,10 +6,12 @@ import math
 import ase
 import numpy as np
 import spglib
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
 
+from symjax.data.graph import Graph, edge_vectors
 from symjax.data.structures import check_structure, periodic_cell
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, StructureError
 from symjax.so3.point_groups import (
     dihedral_group,
     exact_group,
@@ -139,6 +141,109 @@ def find_symmetry(atoms: ase.Atoms, tolerance: float = 1e-5) -> Symmetry:
     else:
         found = _molecule(atoms, tolerance)
     return _closed(*found, tolerance)
+
+
+def symmetrize(atoms: ase.Atoms, symmetry: Symmetry) -> ase.Atoms:
+    """Moves the atoms of a molecule so that its symmetry is exact.
+
+    r_i <- mean over h of h^-1 r_p(i), about the centroid; no atom moves by more than
+    the residual.
+
+    Args:
+      atoms: A molecule.
+      symmetry: Its symmetry within some tolerance, from :func:`find_symmetry`.
+
+    Returns:
+      A copy with the new positions.
+
+    Raises:
+      StructureError: The structure is periodic.
+      ArgumentError: The symmetry is one of another number of atoms.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import find_symmetry, symmetrize
+      >>> rough = ase.build.molecule("C60")
+      >>> fine = symmetrize(rough, find_symmetry(rough, tolerance=1e-2))
+      >>> find_symmetry(rough).name, find_symmetry(fine).name
+      ('C1', 'Ih')
+    """
+    if np.any(atoms.pbc):
+        raise StructureError(
+            "atoms",
+            str(atoms.symbols),
+            "is periodic",
+            "Use spglib.refine_cell for crystals",
+        )
+    if symmetry.permutations.shape[1] != len(atoms):
+        raise ArgumentError(
+            "symmetry",
+            symmetry.permutations.shape,
+            f"permutes another number of atoms than {len(atoms)}",
+            "Pass the symmetry of this molecule",
+        )
+    centre = atoms.positions.mean(axis=0)
+    moved = (atoms.positions - centre)[symmetry.permutations] @ symmetry.elements
+    out = atoms.copy()
+    out.positions = centre + moved.mean(axis=0)
+    return out
+
+
+def edge_permutations(
+    graph: Graph, symmetry: Symmetry
+) -> tuple[Bool[np.ndarray, " order"], Int[np.ndarray, "order atoms neighbors"]]:
+    """How the elements of a symmetry permute the edge slots of a graph.
+
+    The image of the edge i -> j is the edge p(i) -> p(j) with the turned vector; a
+    neighbor at the cutoff can be in the graph while its image is not.
+
+    Args:
+      graph: Graph of one structure, padded or not.
+      symmetry: Symmetry of this structure.
+
+    Returns:
+      Which elements map the graph onto itself, and for these the flat slot
+      ``atom * neighbors + slot`` of the image of every edge; its own for padding.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph, edge_permutations, find_symmetry
+      >>> water = ase.build.molecule("H2O")
+      >>> keep, slots = edge_permutations(build_graph(water, 3.0), find_symmetry(water))
+      >>> keep.tolist(), slots.shape, slots[2].tolist()
+      ([True, True, True, True], (4, 3, 2), [[1, 0], [4, 5], [2, 3]])
+    """
+    vectors = np.asarray(edge_vectors(graph), np.float64)
+    mask = np.asarray(graph.edge_mask)
+    num_neighbors = mask.shape[1]
+    centers, slots = np.nonzero(mask)
+    neighbors = np.asarray(graph.neighbors)[mask]
+    vectors = vectors[mask]
+    own = np.arange(mask.size).reshape(mask.shape)
+    if not len(centers):
+        return np.ones(symmetry.order, bool), np.tile(own, (symmetry.order, 1, 1))
+    # Edges of different pairs of atoms must not be neighbors of each other.
+    apart = 10.0 * max(1.0, float(np.abs(vectors).max()))
+    tree = cKDTree(np.column_stack([apart * centers, apart * neighbors, vectors]))
+    within = max(1e-3, 4 * symmetry.residual)
+    keep, images = [], []
+    for element, permutation in zip(
+        symmetry.elements, symmetry.permutations, strict=True
+    ):
+        moved = np.column_stack(
+            [
+                apart * permutation[centers],
+                apart * permutation[neighbors],
+                vectors @ element.T,
+            ]
+        )
+        distance, image = tree.query(moved)
+        keep.append(distance.max() < within and len(np.unique(image)) == len(image))
+        slot = own.copy()
+        slot[mask] = centers[image] * num_neighbors + slots[image]
+        images.append(slot)
+    chosen = np.array(keep)
+    return chosen, np.array(images)[chosen]
 
 
 def _closed(

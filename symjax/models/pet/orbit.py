@@ -12,7 +12,9 @@ from jaxtyping import Array, Float
 
 from symjax.data.build import build_graph
 from symjax.data.graph import Graph, edge_vectors
-from symjax.errors import ModelError
+from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
+from symjax.errors import ArgumentError, ModelError
+from symjax.metrics.symmetry import SampleSymmetry
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
     PETModel,
@@ -45,6 +47,8 @@ class OrbitProblem:
       kinds: ``"output"``, ``"node"`` or ``"edge"`` for every name.
       samples: Atomic number of each sample (of the center, for edges); None for
         outputs of whole structures.
+      symmetry: The symmetry of the structure as ``measure`` takes it, or None.
+      point_group: The same as elements and permutations of atoms, or None.
 
     Example:
       >>> import ase.build
@@ -65,6 +69,8 @@ class OrbitProblem:
     units: dict[str, str]
     kinds: dict[str, str]
     samples: dict[str, np.ndarray | None]
+    symmetry: SampleSymmetry | None = None
+    point_group: Symmetry | None = None
 
 
 def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -167,6 +173,7 @@ def orbit_problem(
     dtype: Any = "float32",
     num_atoms: int | None = None,
     num_neighbors: int | None = None,
+    symmetry: str | Symmetry | None = None,
 ) -> OrbitProblem:
     """Prepares a model and a structure for :func:`symjax.metrics.measure`.
 
@@ -186,6 +193,10 @@ def orbit_problem(
       dtype: ``"float32"`` or ``"float64"``.
       num_atoms: Atoms to pad to.
       num_neighbors: Neighbors to pad to.
+      symmetry: ``"auto"`` to find the point group (within 1e-5 angstrom), which
+        :func:`symjax.metrics.measure` uses to save evaluations; a symmetry from
+        :func:`symjax.data.find_symmetry`; or None. Elements that do not map the
+        graph onto itself, because a neighbor lies at the cutoff, are left out.
 
     Returns:
       The problem.
@@ -263,7 +274,10 @@ def orbit_problem(
     for name in chosen:
         kind = "edge" if is_edge_layer(name) else "node"
         problem.add(name, FEATURE, kind, "", "edge" if kind == "edge" else "atom")
+    group = _point_group(atoms, graph, symmetry)
     return OrbitProblem(
+        symmetry=None if group is None else _sample_symmetry(problem, graph, group),
+        point_group=group,
         function=function,
         x=np.asarray(edge_vectors(graph)),
         args=(parameters, graph),
@@ -273,6 +287,48 @@ def orbit_problem(
         units=problem.units,
         kinds=problem.kinds,
         samples=problem.samples,
+    )
+
+
+def _point_group(
+    atoms: ase.Atoms, graph: Graph, symmetry: str | Symmetry | None
+) -> Symmetry | None:
+    """The elements that map the graph onto itself; None for the identity alone."""
+    if symmetry is None:
+        return None
+    if isinstance(symmetry, str) and symmetry == "auto":
+        symmetry = find_symmetry(atoms)
+    if not isinstance(symmetry, Symmetry):
+        raise ArgumentError(
+            "symmetry",
+            symmetry,
+            "is no symmetry",
+            "Use 'auto', None, or the result of symjax.data.find_symmetry",
+        )
+    if symmetry.permutations.shape[1] != len(atoms):
+        raise ArgumentError(
+            "symmetry",
+            symmetry.permutations.shape,
+            f"permutes another number of atoms than {len(atoms)}",
+            "Use 'auto', or pass the symmetry of this structure",
+        )
+    keep, _ = edge_permutations(graph, symmetry)
+    symmetry = symmetry.subset(keep)
+    return symmetry if symmetry.order > 1 else None
+
+
+def _sample_symmetry(
+    problem: "_Description", graph: Graph, group: Symmetry
+) -> SampleSymmetry:
+    """Permutations of the samples of every output; padding stays where it is."""
+    _, edges = edge_permutations(graph, group)
+    atoms = np.tile(np.arange(len(graph.species)), (group.order, 1))
+    atoms[:, : group.permutations.shape[1]] = group.permutations
+    structures = np.zeros((group.order, len(graph.structure_mask)), int)
+    structures += np.arange(len(graph.structure_mask))
+    of_kind = {"atom": atoms, "edge": edges, "structure": structures}
+    return SampleSymmetry(
+        group.elements, {name: of_kind[per] for name, per in problem.per.items()}
     )
 
 
@@ -296,6 +352,7 @@ class _Description:
         self.units: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
         self.samples: dict[str, np.ndarray | None] = {}
+        self.per: dict[str, str] = {}
 
     def add(
         self, name: str, representation: Representation, kind: str, unit: str, per: str
@@ -305,6 +362,7 @@ class _Description:
         self.units[name] = unit
         self.kinds[name] = kind
         self.samples[name] = self._species[per]
+        self.per[name] = per
 
 
 def _energy_target(config: PETConfig) -> str | None:
