@@ -1,9 +1,11 @@
 """Equivariance error and symmetry content of any function, by integration over O(3)."""
 
+from symjax.metrics.adaptive import Adaptive
 from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.measure import measure
 from symjax.metrics.orbit import HostFunction
 from symjax.metrics.results import (
+    Certificate,
     Convergence,
     LeafMeasurement,
     Measurement,
@@ -14,6 +16,8 @@ from symjax.metrics.sampled import HaarSamples
 from symjax.metrics.symmetry import SampleSymmetry
 
 __all__ = [
+    "Adaptive",
+    "Certificate",
     "Convergence",
     "HaarSamples",
     "HostFunction",

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from symjax.errors import AliasingError, ArgumentError, GridError
 from symjax.metrics import characters, convergence, moments, orbit, sampled
 from symjax.metrics import symmetry as symmetries
+from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.characters import DenseProjector, FactorisedProjector
 from symjax.metrics.results import LeafMeasurement, Measurement, unflatten_mean
 from symjax.metrics.symmetry import LeafSymmetry, SampleSymmetry
@@ -81,13 +82,14 @@ class _Plan:
     """How the elements are streamed: nodes per batch, elements at once."""
 
     num_nodes: int
+    num_checks: int
     in_plane: int
     nodes_per_batch: int
     vectorised: int
 
     @property
     def num_batches(self) -> int:
-        return -(-(self.num_nodes + 1) // self.nodes_per_batch)
+        return -(-(self.num_nodes + self.num_checks) // self.nodes_per_batch)
 
 
 def measure(
@@ -98,7 +100,7 @@ def measure(
     action: Any = VECTOR,
     args: tuple[Any, ...] = (),
     max_degree: int = 6,
-    grid: "int | Quadrature | sampled.HaarSamples | None" = None,
+    grid: "int | Quadrature | sampled.HaarSamples | Adaptive | None" = None,
     masks: Mapping[str, np.ndarray] | None = None,
     method: str = "factorised",
     tolerance: float = 0.05,
@@ -128,8 +130,10 @@ def measure(
       args: Further arguments that do not transform, such as parameters.
       max_degree: Largest degree L of the projected sectors.
       grid: Degree of the quadrature (default ``2 * max_degree + 1``), a
-        :class:`~symjax.so3.Quadrature`, or :class:`~symjax.metrics.HaarSamples` for
-        unbiased estimates with standard errors.
+        :class:`~symjax.so3.Quadrature`, :class:`~symjax.metrics.Adaptive` to climb
+        until a requested accuracy is certified, or
+        :class:`~symjax.metrics.HaarSamples` for unbiased estimates with standard
+        errors.
       masks: For outputs with padding, by name: boolean array over the sample axes,
         True where the sample is real.
       method: ``"factorised"`` (in-plane transform first) or ``"dense"``.
@@ -185,33 +189,101 @@ def measure(
             progress=progress,
         )
 
-    rule = _resolve_grid(grid, max_degree)
-    reduced, symmetric = None, {}
+    verified = None
     if symmetry is not None and symmetry.order > 1:
-        reduced = reduce_rule(
-            rule if isinstance(grid, Quadrature) else rule.degree, symmetry.elements
-        )
-        symmetric = _check_symmetry(
-            symmetry, reduced, function, move, x, args, leaves, sample_masks
-        )
-    grid_of = _Elements(rule, reduced)
-    rule = grid_of.rule
-    results: dict[str, LeafMeasurement] = {}
-    names = list(leaves)
-    passes = _split_passes(leaves, rule, max_degree, memory)
-    done = 0
-    total = grid_of.num_elements * len(passes)
-    for indices in passes:
-        part = {names[index]: leaves[names[index]] for index in indices}
-        plan = _plan(function, move, x, args, part, grid_of, memory, batch_size)
-        streamed = _stream(
+        verified = _verify(symmetry, function, move, x, args, leaves, sample_masks)
+
+    def on_rule(
+        chosen: int | Quadrature,
+        projected: int,
+        checks: tuple[int, int],
+        **options: Any,
+    ) -> Measurement:
+        return _on_rule(
             function,
             move,
             x,
             args,
+            leaves,
+            sample_masks,
+            chosen,
+            projected,
+            verified,
+            checks,
+            method=method,
+            memory=memory,
+            batch_size=batch_size,
+            progress=progress,
+            **options,
+        )
+
+    if isinstance(grid, Adaptive):
+        return climb(
+            grid,
+            lambda degree, projected: on_rule(
+                degree,
+                projected,
+                (grid.samples, 1000 * grid.seed + degree),
+                tolerance=grid.content_tolerance,
+                on_aliasing="report",
+            ),
+            max_degree,
+            on_aliasing,
+        )
+    rule = _resolve_grid(grid, max_degree)
+    return on_rule(
+        rule if isinstance(grid, Quadrature) else rule.degree,
+        max_degree,
+        (1, _CHECK_SEED),
+        tolerance=tolerance,
+        on_aliasing=on_aliasing,
+    )
+
+
+def _on_rule(
+    function: Any,
+    action: orbit.Action,
+    x: Any,
+    args: tuple[Any, ...],
+    leaves: dict[str, _Leaf],
+    masks: dict[str, np.ndarray],
+    chosen: int | Quadrature,
+    max_degree: int,
+    verified: "_Verified | None",
+    checks: tuple[int, int],
+    *,
+    method: str,
+    tolerance: float,
+    on_aliasing: str,
+    memory: int,
+    batch_size: int | None,
+    progress: Progress | None,
+) -> Measurement:
+    """Measures on one rule; ``checks`` are the random elements and their seed."""
+    reduced = None
+    symmetric = {}
+    if verified is not None:
+        reduced = reduce_rule(chosen, verified.elements)
+        symmetric = verified.on(reduced)
+    full = chosen if isinstance(chosen, Quadrature) else quadrature(chosen)
+    grid = _Elements(full, reduced, *checks)
+    rule = grid.rule
+    results: dict[str, LeafMeasurement] = {}
+    names = list(leaves)
+    passes = _split_passes(leaves, rule, max_degree, memory)
+    done = 0
+    total = grid.num_elements * len(passes)
+    for indices in passes:
+        part = {names[index]: leaves[names[index]] for index in indices}
+        plan = _plan(function, action, x, args, part, grid, memory, batch_size)
+        streamed = _stream(
+            function,
+            action,
+            x,
+            args,
             part,
             tuple(indices),
-            grid_of,
+            grid,
             symmetric,
             max_degree,
             method,
@@ -219,19 +291,17 @@ def measure(
             progress,
             (done, total),
         )
-        done += grid_of.num_elements
+        done += grid.num_elements
         for name, raw in streamed.items():
             results[name] = _finish(
-                name, leaves[name], raw, sample_masks[name], rule, tolerance
+                name, leaves[name], raw, masks[name], rule, tolerance
             )
     ordered = {name: results[name] for name in names}
     if on_aliasing == "raise":
         for name, leaf in ordered.items():
             if leaf.convergence is not None and not leaf.convergence.resolved:
                 raise convergence.refuse(name, rule.degree, leaf.convergence)
-    return Measurement(
-        ordered, rule.name, rule.degree, grid_of.num_elements, max_degree
-    )
+    return Measurement(ordered, rule.name, rule.degree, grid.num_elements, max_degree)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +310,13 @@ class _Elements:
 
     full: Quadrature
     reduced: ReducedRule | None
+    least_checks: int
+    check_seed: int
+
+    @property
+    def check_slots(self) -> int:
+        """Slots of random elements, each as large as the in-plane set of a node."""
+        return -(-self.least_checks // self.full.in_plane)
 
     @property
     def rule(self) -> Quadrature:
@@ -263,23 +340,40 @@ class _Elements:
         return rotations if self.reduced is None else self.reduced.place(rotations)
 
 
-def _check_symmetry(
+@dataclasses.dataclass(frozen=True)
+class _Verified:
+    """A symmetry that the function was seen to obey."""
+
+    elements: np.ndarray
+    permutations: dict[str, np.ndarray]
+    deviations: dict[str, float]
+
+    def on(self, reduced: ReducedRule) -> dict[str, LeafSymmetry]:
+        """What a rule makes use of."""
+        used = self.elements[reduced.index]
+        return {
+            name: LeafSymmetry(
+                reduced, used, permutation[reduced.index], self.deviations[name]
+            )
+            for name, permutation in self.permutations.items()
+        }
+
+
+def _verify(
     symmetry: SampleSymmetry,
-    reduced: ReducedRule,
     function: Any,
     action: orbit.Action,
     x: Any,
     args: tuple[Any, ...],
     leaves: dict[str, _Leaf],
     masks: dict[str, np.ndarray],
-) -> dict[str, LeafSymmetry]:
-    """Verifies u(g h) = u(g)[p] for every leaf; see ``metrics.symmetry``."""
+) -> _Verified:
+    """Checks u(g h) = u(g)[p] for every leaf; see ``metrics.symmetry``."""
     permutations = {
-        name: symmetry.of_leaf(name, leaf.num_samples)[reduced.index]
-        for name, leaf in leaves.items()
+        name: symmetry.of_leaf(name, leaf.num_samples) for name, leaf in leaves.items()
     }
     epsilon = max(float(np.finfo(leaf.compute_dtype).eps) for leaf in leaves.values())
-    elements, chosen = symmetries.probe(symmetry, reduced, epsilon)
+    elements, chosen = symmetries.probe(symmetry.elements, epsilon)
     responses = orbit.respond(
         function,
         action,
@@ -289,20 +383,18 @@ def _check_symmetry(
         keep=tuple(range(len(leaves))),
         batch_size=len(elements),
     )
-    out = {}
+    deviations = {}
     for (name, leaf), values in zip(leaves.items(), responses, strict=True):
-        deviation = symmetries.check_responses(
+        admitted = max(1e-5, 1e3 * float(np.finfo(leaf.compute_dtype).eps))
+        deviations[name] = symmetries.check_responses(
             name,
             np.asarray(_values(leaf.compact, jnp.asarray(values))),
             permutations[name],
             chosen,
             masks[name].reshape(-1),
-            symmetry.tolerance
-            or max(1e-5, 1e3 * float(np.finfo(leaf.compute_dtype).eps)),
+            symmetry.tolerance or admitted,
         )
-        used = symmetry.elements[reduced.index]
-        out[name] = LeafSymmetry(reduced, used, permutations[name], deviation)
-    return out
+    return _Verified(symmetry.elements, permutations, deviations)
 
 
 def _vectorised_default() -> int:
@@ -467,9 +559,10 @@ def _plan(
     )
     per_node = 2 * rule.in_plane * bytes_per_element
     nodes = int(np.clip(memory // 4 // per_node, 1, -(-num_nodes // _MIN_BATCHES)))
-    # one slot more, for the random elements that check the result
-    num_batches = -(-(num_nodes + 1) // nodes)
-    nodes = -(-(num_nodes + 1) // num_batches)
+    # more slots, for the random elements that check the result
+    num_slots = num_nodes + elements.check_slots
+    num_batches = -(-num_slots // nodes)
+    nodes = -(-num_slots // num_batches)
     group = nodes * elements.evaluated_cosets * rule.in_plane
     limit = batch_size or _vectorised_default()
     if batch_size is None and not isinstance(function, orbit.HostFunction):
@@ -477,7 +570,7 @@ def _plan(
         limit = int(np.clip(memory // 4 // max(activations, 1), 1, limit))
     # a divisor, so that no second program is compiled for a remainder
     vectorised = max(d for d in range(1, min(limit, group) + 1) if group % d == 0)
-    return _Plan(num_nodes, rule.in_plane, nodes, vectorised)
+    return _Plan(num_nodes, elements.check_slots, rule.in_plane, nodes, vectorised)
 
 
 @dataclasses.dataclass
@@ -493,6 +586,7 @@ class _Raw:
     num_elements: int
     symmetry: LeafSymmetry | None
     misfit: np.ndarray | None = None
+    spread_at_checks: np.ndarray | None = None
 
     def average(self) -> None:
         """Averages over the symmetry; coefficients of one sample an orbit remain."""
@@ -543,17 +637,23 @@ def _stream(
     rule = grid.rule
     coarse_degree, coarse_weights = grid.nested
     comparable = max(min(max_degree, coarse_degree - max_degree), 0)
-    # The slots behind the nodes of the rule have no weight. The first of them holds
+    # The slots behind the nodes of the rule have no weight. The first of them hold
     # random elements, at which the projected response is checked.
     num_slots = plan.num_batches * plan.nodes_per_batch
-    nodes = np.minimum(np.arange(num_slots), plan.num_nodes)
+    last = plan.num_nodes + plan.num_checks - 1
+    nodes = np.minimum(np.arange(num_slots), last)
     real = np.arange(num_slots) < plan.num_nodes
-    sphere = np.pad([rule.sphere_weights, coarse_weights], ((0, 0), (0, 1)))
+    sphere = np.pad(
+        [rule.sphere_weights, coarse_weights], ((0, 0), (0, plan.num_checks))
+    )
     with jax.enable_x64(True):
-        check = np.asarray(haar(jax.random.key(_CHECK_SEED), plan.in_plane))
+        num_checks = plan.num_checks * plan.in_plane
+        check = np.asarray(haar(jax.random.key(grid.check_seed), num_checks))
     matrices = rule.rotations.reshape(plan.num_nodes, plan.in_plane, 3, 3)
-    matrices = grid.place(np.concatenate([matrices, check[None]]))
+    extra = check.reshape(plan.num_checks, plan.in_plane, 3, 3)
+    matrices = grid.place(np.concatenate([matrices, extra]))
 
+    on_nodes = sphere[:, : plan.num_nodes]
     with jax.enable_x64(True):
         projectors: tuple[Any, Any]
         tables: list[Any]
@@ -565,7 +665,7 @@ def _stream(
                     rule.rotations,
                     np.repeat(weights / plan.in_plane, plan.in_plane),
                 )
-                for projector, weights in zip(projectors, sphere[:, :-1], strict=True)
+                for projector, weights in zip(projectors, on_nodes, strict=True)
             ]
         else:
             projectors = (
@@ -574,11 +674,11 @@ def _stream(
             )
             tables = [
                 characters.factorised_tables(projector, rule, weights)
-                for projector, weights in zip(projectors, sphere[:, :-1], strict=True)
+                for projector, weights in zip(projectors, on_nodes, strict=True)
             ]
 
     states: dict[str, _Raw] = {}
-    held: dict[str, Array] = {}
+    held: dict[str, list[Array]] = {name: [] for name in leaves}
     for batch in range(plan.num_batches):
         part = slice(batch * plan.nodes_per_batch, (batch + 1) * plan.nodes_per_batch)
         index, weight = nodes[part], sphere[:, nodes[part]]
@@ -628,9 +728,11 @@ def _stream(
                     batch_tables[1],
                 )
                 state.num_elements = grid.num_elements
-                if plan.num_nodes in index:
-                    slot = int(np.flatnonzero(index == plan.num_nodes)[0])
-                    held[name] = _one_node(compact, plan.in_plane, values, slot)
+                for slot in range(len(index)):
+                    if len(held[name]) == index[slot] - plan.num_nodes:
+                        held[name].append(
+                            _one_node(compact, plan.in_plane, values, slot)
+                        )
         if progress is not None:
             jax.block_until_ready([state.coefficients for state in states.values()])
             finished = min((batch + 1) * plan.nodes_per_batch, plan.num_nodes)
@@ -641,8 +743,10 @@ def _stream(
         for name, leaf in leaves.items():
             state = states[name]
             state.average()
+            responses = jnp.concatenate(held.pop(name), axis=1)
+            state.spread_at_checks = _spread(leaf, state, responses, grid.place(check))
             misfit = _misfit(
-                state.representatives(held[name]),
+                state.representatives(responses),
                 state.representatives(state.reference_direct.reshape(-1)),
                 state.coefficients,
                 rows,
@@ -662,6 +766,29 @@ def _one_node(
     part = jnp.asarray(responses[:, slot])
     values = _values(leaf, part.reshape(-1, *part.shape[2:]))
     return jnp.swapaxes(values.reshape(in_plane, 2, -1), 0, 1)
+
+
+def _spread(
+    leaf: _Leaf, state: _Raw, responses: Array, rotations: np.ndarray
+) -> np.ndarray:
+    """||z - mean||^2 at random elements, mean of both cosets, ``(group, samples)``."""
+    shape = (-1, *state.reference_rotated.shape)
+    direct = responses.reshape(shape)
+    mean = np.asarray(state.moments.first[0])
+    if leaf.representation.is_trivial:
+        centred = direct - state.reference_direct
+    else:
+        both = jnp.asarray(np.concatenate([rotations, -rotations]))
+        centred = _rotate_back(leaf, both, direct) - state.reference_rotated
+    if state.symmetry is not None:
+        mean = symmetries.average_tensors(
+            leaf.representation,
+            state.symmetry.elements,
+            state.symmetry.permutations,
+            mean,
+        )
+    squares = jnp.square(centred - jnp.asarray(mean, centred.dtype)).sum((2, 3))
+    return np.asarray(squares, np.float64).reshape(2, len(rotations), -1).mean(0)
 
 
 @functools.partial(jax.jit, static_argnames=("num_samples",))
@@ -836,6 +963,16 @@ def _finish(
             excess_error=float(misfit.std(ddof=1)) / np.sqrt(len(misfit)) / norm,
             degree=rule.degree,
             tolerance=tolerance,
+        )
+        spread = raw.spread_at_checks[:, real].sum(axis=1)  # type: ignore[index]
+        scale = max(variance, epsilon**2 * norm)
+        verdict = dataclasses.replace(
+            verdict,
+            spread=float(spread.mean()) / scale - 1.0,
+            spread_error=float(spread.std(ddof=1)) / np.sqrt(len(spread)) / scale,
+            misfit=float(misfit.mean()) / norm,
+            misfit_error=float(misfit.std(ddof=1)) / np.sqrt(len(misfit)) / norm,
+            round_off=epsilon,
         )
     else:
         verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, rule.degree)

@@ -129,6 +129,13 @@ class Convergence:
       reason: Why it is not resolved; empty where it is.
       excess: Misfit of the projected sectors at random elements off the grid, beyond
         the remainder, as a fraction of the norm.
+      excess_error: Its standard error.
+      spread: Mean of ||z - mean||^2 at the random elements over V, minus 1; 0 where
+        V is round-off.
+      spread_error: Its standard error.
+      misfit: The misfit itself, the content that the projected sectors miss.
+      misfit_error: Its standard error.
+      round_off: Machine epsilon of the responses.
 
     Example:
       >>> from symjax.metrics import Convergence
@@ -144,6 +151,47 @@ class Convergence:
     degree_to_try: int
     reason: str = ""
     excess: float = 0.0
+    excess_error: float = 0.0
+    spread: float = 0.0
+    spread_error: float = 0.0
+    misfit: float = 0.0
+    misfit_error: float = 0.0
+    round_off: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """How accurate an adaptive measurement of one output is, and how that is known.
+
+    See :mod:`symjax.metrics.adaptive` for the five checks behind it.
+
+    Attributes:
+      certified: Whether both bounds are within the tolerances that were asked for
+        and no check contradicts them.
+      degree: Degree of the last rule.
+      projected_degree: Largest degree that was projected; B of sectors above is
+        reported as 0.
+      content_bound: Bound on the error of each B, of unprojected sectors too.
+      error_bound: Bound on the relative error of A.
+      tail: Content above the projected degrees, from random elements, with two
+        standard errors added.
+      reason: Why it is not certified; empty where it is.
+      degree_to_try: The next degree; the present one where it is certified.
+
+    Example:
+      >>> from symjax.metrics import Certificate
+      >>> Certificate(True, 11, 5, 2e-4, 3e-3, 1e-4).certified
+      True
+    """
+
+    certified: bool
+    degree: int
+    projected_degree: int
+    content_bound: float
+    error_bound: float
+    tail: float
+    reason: str = ""
+    degree_to_try: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +211,7 @@ class LeafMeasurement:
       channels: Number of channels of the output (1 without).
       convergence: Verdict on the integration; None for random elements.
       standard_errors: For random elements, standard errors of the totals.
+      certificate: For adaptive rules, the accuracy that was reached.
 
     Example:
       >>> import jax.numpy as jnp
@@ -187,6 +236,7 @@ class LeafMeasurement:
     channels: int
     convergence: Convergence | None = None
     standard_errors: Totals | None = None
+    certificate: Certificate | None = None
 
     def totals(self, select: np.ndarray | None = None) -> Totals:
         """Sums over the real samples, or over those that ``select`` picks.

@@ -378,25 +378,22 @@ class LeafSymmetry:
 
 
 def probe(
-    symmetry: SampleSymmetry, reduced: ReducedRule, epsilon: float
+    elements: Float[np.ndarray, "order 3 3"], epsilon: float
 ) -> tuple[Float[np.ndarray, "probes 3 3"], Int[np.ndarray, " generators"]]:
     """Orientations at which the relation u(g h) = u(g)[p] is checked.
 
     Args:
-      symmetry: The relation.
-      reduced: Says which elements are used.
+      elements: The group.
       epsilon: Machine epsilon of the responses.
 
     Returns:
       A random g, g turned by a few epsilon (which shows the round-off of the
-      function), and g h for generators h; and the positions of these h among the
-      used elements.
+      function), and g h for generators h; and the positions of these h.
     """
-    used = symmetry.elements[reduced.index]
-    chosen = np.array(generators(used), int)
+    chosen = np.array(generators(elements), int)
     start = Rotation.random(random_state=_PROBE_SEED).as_matrix()
     noise = Rotation.from_rotvec(4 * epsilon * np.ones(3)).as_matrix()
-    return np.stack([start, start @ noise, *(start @ used[chosen])]), chosen
+    return np.stack([start, start @ noise, *(start @ elements[chosen])]), chosen
 
 
 def check_responses(
@@ -412,7 +409,7 @@ def check_responses(
     Args:
       name: Name of the output.
       responses: At the orientations of :func:`probe`.
-      permutations: p(s) for every used element.
+      permutations: p(s) for every element.
       chosen: Positions of the generators.
       mask: Which samples are real.
       tolerance: Largest admitted deviation, relative to the root mean square.

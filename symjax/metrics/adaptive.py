@@ -1,0 +1,287 @@
+"""Climbing through rules until the result is certified to a requested accuracy.
+
+Rules of growing degree are evaluated one after the other. At degree d the response is
+projected through min(max_degree, d // 2), and five things are looked at, for every
+output:
+
+- *change*: how much each B, and A, differ from those of the rule before. It bounds the
+  error of the rule before; where changes shrink from rule to rule by a factor r < 1,
+  what remains after the last is estimated by r / (1 - r) times its change, and three
+  times that is taken as the bound;
+- *nested*: the same between the rule and the coarser one on a subset of its nodes,
+  for the sectors that the coarser one should resolve;
+- *tail*: the squared difference between the response and its projected sectors at
+  Haar-random elements that no rule contains, an unbiased estimate of the content
+  above the projected degrees, plus what was folded back. Sectors that were not
+  projected are reported as 0, with the tail as the bound on each. It is also the size
+  of what the rule folds into V, so it limits the bound on A from below. Fresh elements
+  are drawn for every rule;
+- *excess*: the tail at random elements over that on the rule, which does not see what
+  it has folded back;
+- *spread*: the mean of ||z - mean||^2 at the same elements, an unbiased estimate of
+  V + ||error of mean||^2.
+
+The climb ends when every bound is within its tolerance and neither the excess nor the
+spread contradicts the rule beyond chance.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from symjax.errors import AliasingError, ArgumentError
+from symjax.metrics.results import Certificate, LeafMeasurement, Measurement
+from symjax.so3.quadrature import quadrature
+
+_LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
+# Standard errors beyond which random elements contradict a rule. They are looked at
+# for every output of every rule, so that 3 would be exceeded by chance.
+_SIGNIFICANCE = 4.0
+# Factor on the extrapolated remainder of a geometric sequence of changes.
+_SAFETY = 3.0
+# Changes that shrink less than this are not extrapolated.
+_SLOWEST = 0.5
+# A below this multiple of the round-off of the response is zero.
+_ROUND_OFF = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptive:
+    """Rules of growing degree instead of a fixed one, until the accuracy is reached.
+
+    Attributes:
+      content_tolerance: Error admitted on each B.
+      error_tolerance: Relative error admitted on A.
+      limit: Largest degree of a rule that is tried.
+      samples: Random rotations, paired with their inverted, at which every rule is
+        checked.
+      seed: Seed of these.
+      outputs: Names of the outputs that must reach the tolerances; all by default.
+
+    Raises:
+      ArgumentError: A tolerance is not between 0 and 1, or an integer too small.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Adaptive, measure
+      >>> from symjax.so3 import VECTOR
+      >>> x = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5]])
+      >>> f = lambda x: x.sum(0) + 0.1 * jnp.sin(x[0])
+      >>> result = measure(f, x, representations=VECTOR, grid=Adaptive())
+      >>> result.degree, result["output"].certificate.certified
+      (7, True)
+    """
+
+    content_tolerance: float = 1e-3
+    error_tolerance: float = 1e-2
+    limit: int = 59
+    samples: int = 32
+    seed: int = 0
+    outputs: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("content_tolerance", "error_tolerance"):
+            value = getattr(self, field)
+            if not (isinstance(value, int | float | np.number) and 0 < value < 1):
+                raise ArgumentError(
+                    field, value, "is not between 0 and 1", "Use for instance 0.01"
+                )
+        for field, least in (("limit", 5), ("samples", 8), ("seed", 0)):
+            value = getattr(self, field)
+            if (
+                not isinstance(value, int | np.integer)
+                or isinstance(value, bool)
+                or value < least
+            ):
+                raise ArgumentError(
+                    field, value, f"is not an integer from {least} up", f"Pass {least}"
+                )
+
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """Degrees of the rules; each costs 1.5 to 2.5 times the one before."""
+        known = tuple(degree for degree in _LADDER if degree <= self.limit)
+        while (following := round(1.3 * known[-1]) | 1) <= self.limit and (
+            known[-1] >= _LADDER[-1]
+        ):
+            known += (following,)
+        return known
+
+    @property
+    def most_elements(self) -> int:
+        """Evaluations of a climb to the limit, without symmetry: the budget."""
+        return sum(
+            2 * (quadrature(degree).num_rotations + self.samples)
+            for degree in self.ladder
+        )
+
+
+def climb(
+    adaptive: Adaptive,
+    rung: Callable[[int, int], Measurement],
+    max_degree: int,
+    on_aliasing: str,
+) -> Measurement:
+    """Evaluates rules of growing degree until all bounds are within tolerance.
+
+    Args:
+      adaptive: Tolerances and limits.
+      rung: Function of (degree of the rule, largest projected degree) that measures
+        there, with verdicts reported and not raised.
+      max_degree: Largest degree whose sectors are asked for.
+      on_aliasing: ``"raise"``, or ``"report"`` to return what was reached.
+
+    Returns:
+      The measurement of the last rule, with a certificate for every output.
+
+    Raises:
+      ArgumentError: ``adaptive.outputs`` names no output.
+      AliasingError: The limit was reached before the tolerances.
+    """
+    history: list[Measurement] = []
+    evaluations = 0
+    certificates: dict[str, Certificate] = {}
+    for degree in adaptive.ladder:
+        history.append(rung(degree, min(max_degree, degree // 2)))
+        evaluations += history[-1].num_elements
+        chosen = _chosen(adaptive, history[-1])
+        certificates = {
+            name: certify(adaptive, [m[name] for m in history[-3:]], degree, max_degree)
+            for name in history[-1]
+        }
+        if all(certificates[name].certified for name in chosen):
+            break
+    last = history[-1]
+    leaves = {
+        name: dataclasses.replace(
+            leaf,
+            power=_padded(leaf.power, max_degree),
+            certificate=certificates[name],
+        )
+        for name, leaf in last.items()
+    }
+    failed = [name for name in chosen if not certificates[name].certified]
+    if failed and on_aliasing == "raise":
+        worst = certificates[failed[0]]
+        raise AliasingError(
+            "grid",
+            adaptive,
+            f"{failed[0]!r} is not certified at degree {worst.degree}: each B is "
+            f"known to {worst.content_bound:.1e}, A to {worst.error_bound:.1%} "
+            f"({worst.reason})",
+            f"Try Adaptive(limit={worst.degree_to_try}), looser tolerances, or "
+            "on_aliasing='report'",
+        )
+    return dataclasses.replace(
+        last,
+        leaves=leaves,
+        grid=f"adaptive: {last.grid}",
+        num_elements=evaluations,
+        max_degree=max_degree,
+    )
+
+
+def _chosen(adaptive: Adaptive, measurement: Mapping[str, object]) -> list[str]:
+    if adaptive.outputs is None:
+        return list(measurement)
+    for name in adaptive.outputs:
+        if name not in measurement:
+            raise ArgumentError(
+                "outputs",
+                name,
+                "there is no such output",
+                f"Use one of {', '.join(measurement)}",
+            )
+    return list(adaptive.outputs)
+
+
+def _padded(power: np.ndarray, max_degree: int) -> np.ndarray:
+    """Zeros for the sectors that were not projected."""
+    missing = max_degree + 1 - power.shape[-2]
+    return np.pad(power, [(0, 0)] * (power.ndim - 2) + [(0, missing), (0, 0)])
+
+
+def _remaining(changes: list[float]) -> float:
+    """Bound on what is left after the last of a sequence of changes."""
+    if len(changes) < 2:
+        return changes[-1] if changes else math.inf
+    before, last = changes[-2:]
+    ratio = last / before if before > 0 else 0.0
+    if ratio > _SLOWEST:
+        return last
+    return min(last, _SAFETY * last * max(ratio, 0.03) / (1 - ratio))
+
+
+def certify(
+    adaptive: Adaptive,
+    leaves: list[LeafMeasurement],
+    degree: int,
+    max_degree: int,
+) -> Certificate:
+    """What is known about one output after some rules.
+
+    Args:
+      adaptive: Tolerances.
+      leaves: Its measurements by the last rules, one to three.
+      degree: Degree of the last rule.
+      max_degree: Largest degree whose sectors are asked for.
+
+    Returns:
+      The certificate.
+    """
+    leaf = leaves[-1]
+    verdict = leaf.convergence
+    assert verdict is not None
+    contents = [_padded(one.content, max_degree) for one in leaves]
+    errors = [one.relative_error for one in leaves]
+    # A mean of squares: unlike 1 - sum of B, it keeps its digits where it is tiny.
+    tail = verdict.misfit + 2 * verdict.misfit_error
+    floor = _ROUND_OFF * verdict.round_off
+
+    content_changes = [
+        float(np.abs(b - a).max()) for a, b in itertools.pairwise(contents)
+    ]
+    content_bound = _remaining(content_changes)
+    projected = leaf.content.shape[0] - 1
+    if projected < max_degree:
+        content_bound = max(content_bound, tail)
+
+    error_changes = [
+        abs(b - a) / max(a, b, floor) for a, b in itertools.pairwise(errors)
+    ]
+    error_bound = _remaining(error_changes)
+    if max(errors[-2:]) <= floor:
+        error_bound = 0.0
+    elif errors[-1] > 0 and degree < 2 * max_degree + 1:
+        # What the rule folds into V is of the size of the tail; A has half of it.
+        error_bound = max(error_bound, tail / errors[-1] ** 2 / 2)
+
+    reason = ""
+    if len(leaves) < 2:
+        reason = "a single rule says nothing about its error"
+    elif not verdict.resolved:
+        reason = verdict.reason
+    elif verdict.excess > _SIGNIFICANCE * verdict.excess_error + floor:
+        reason = "random elements show content that the rule has folded back"
+    elif abs(verdict.spread) > max(
+        _SIGNIFICANCE * verdict.spread_error, 2 * adaptive.error_tolerance
+    ):
+        reason = "the variance at random elements differs from that of the rule"
+    elif content_bound > adaptive.content_tolerance:
+        reason = f"each B is known to {content_bound:.1e} only"
+    elif error_bound > adaptive.error_tolerance:
+        reason = f"A is known to {error_bound:.1%} only"
+    following = next((d for d in _LADDER if d > degree), round(1.3 * degree) | 1)
+    return Certificate(
+        certified=not reason,
+        degree=degree,
+        projected_degree=projected,
+        content_bound=content_bound,
+        error_bound=error_bound,
+        tail=tail,
+        reason=reason,
+        degree_to_try=degree if not reason else following,
+    )
