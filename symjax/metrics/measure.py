@@ -743,10 +743,10 @@ def _stream(
         for name, leaf in leaves.items():
             state = states[name]
             state.average()
-            responses = jnp.concatenate(held.pop(name), axis=1)
-            state.spread_at_checks = _spread(leaf, state, responses, grid.place(check))
+            at_checks = jnp.concatenate(held.pop(name), axis=1)
+            state.spread_at_checks = _spread(leaf, state, at_checks, grid.place(check))
             misfit = _misfit(
-                state.representatives(responses),
+                state.representatives(at_checks),
                 state.representatives(state.reference_direct.reshape(-1)),
                 state.coefficients,
                 rows,

@@ -85,7 +85,7 @@ class SampleSymmetry:
 
     def __post_init__(self) -> None:
         elements = np.asarray(self.elements, float)
-        check_orthogonal(elements, "elements")
+        check_orthogonal(elements, "elements")  # type: ignore[arg-type]
         if elements.ndim != 3 or multiplication_table(elements) is None:
             raise ArgumentError(
                 "elements",
@@ -239,17 +239,19 @@ def _blocks(projector: Any) -> list[np.ndarray]:
         return blocks
     starts = np.cumsum([0, *(2 * len(d) for d, _ in projector.frequencies)])
     for degree in range(projector.max_degree + 1):
-        rows = []
+        parts = []
         for n in range(degree + 1):
             degrees, _ = projector.frequencies[n]
-            real = starts[n] + np.flatnonzero(degrees == degree)
-            rows.append([real, real + len(degrees)])
-        blocks.append(np.array(rows))
+            first = starts[n] + np.flatnonzero(degrees == degree)
+            parts.append([first, first + len(degrees)])
+        blocks.append(np.array(parts))
     return blocks
 
 
-def _block_matrices(projector: Any, turns: np.ndarray) -> list[np.ndarray]:
+@functools.lru_cache(maxsize=64)
+def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
     """D(k)^-1 on the parts and m of each degree, ``(order, parts, m, parts, m)``."""
+    turns = np.frombuffer(group).reshape(-1, 3, 3)
     with jax.enable_x64(True):
         if isinstance(projector, DenseProjector):
             real = wigner_d(projector.max_degree, jnp.asarray(turns))
@@ -263,10 +265,8 @@ def _block_matrices(projector: Any, turns: np.ndarray) -> list[np.ndarray]:
     for degree, d in enumerate(map(np.asarray, small)):
         m = np.arange(-degree, degree + 1)
         phase = alpha[:, None, None] * m[:, None] + gamma[:, None, None] * m
-        real, imaginary = d * np.cos(phase), -d * np.sin(phase)
-        both = np.stack(
-            [np.stack([real, -imaginary], 2), np.stack([imaginary, real], 2)], 1
-        )
+        re, im = d * np.cos(phase), -d * np.sin(phase)
+        both = np.stack([np.stack([re, -im], 2), np.stack([im, re], 2)], 1)
         matrices.append(both)
     return matrices
 
@@ -325,7 +325,9 @@ def average_coefficients(
     first, _ = orbits_of_samples(permutations)
     columns = coefficients.shape[2] // num_samples
     by_sample = coefficients.reshape(*coefficients.shape[:2], num_samples, columns)
-    matrices = [jnp.asarray(m) for m in _block_matrices(projector, reduced.turns)]
+    matrices = [
+        jnp.asarray(m) for m in _block_matrices(projector, reduced.turns.tobytes())
+    ]
     row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
     step = max(1, memory // (row_bytes * len(permutations)))
     out = []

@@ -249,11 +249,10 @@ def _octahedral_frames(elements: np.ndarray) -> list[np.ndarray]:
     for a in {order: axis for axis, order in reversed(axes)}.values():
         for b in (cube[0], cube[3], cube[-1]):
             best, most = None, 1
-            for c in [axis for axis, _ in axes if abs(axis @ a) < 1 - 1e-9] or [None]:
-                if c is None:
-                    targets = [_across(b)]
-                    c = _across(a)
-                else:
+            others = [axis for axis, _ in axes if abs(axis @ a) < 1 - 1e-9]
+            for c in others or [_across(a)]:
+                targets = [_across(b)]
+                if others:
                     targets = list(both[np.abs(both @ b - c @ a) < 1e-8])
                 for d in targets:
                     q = _frame(b, d).T @ _frame(a, c)

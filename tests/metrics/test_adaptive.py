@@ -1,0 +1,202 @@
+"""Certificates of adaptive rules: they hold, and adversaries are caught."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symjax.errors import AliasingError, ArgumentError
+from symjax.metrics import Adaptive, SampleSymmetry, measure
+from symjax.so3 import FEATURE, SCALAR, VECTOR
+from symjax.so3.harmonics import degree_slice, spherical_harmonics
+
+REPRESENTATIONS = {"features": FEATURE, "energy": SCALAR, "forces": VECTOR}
+MAX_DEGREE = 6
+
+
+def exponentials(x, weights):
+    """Content at every degree, decaying faster the smaller the scale."""
+    values = jnp.exp(weights["scale"] * (x @ weights["directions"]))
+    energies = values @ weights["coefficients"]
+    return {
+        "features": values,
+        "energy": energies.sum()[None],
+        "forces": x * (1 + 0.1 * energies)[:, None],
+    }
+
+
+def draw(seed, scale):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(4, 3))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    weights = {
+        "directions": rng.normal(size=(3, 5)),
+        "coefficients": rng.normal(size=5),
+        "scale": np.array(scale),
+    }
+    return x, weights
+
+
+def assert_holds(result, reference, content=1e-3, error=1e-2):
+    """Where certified, every B and A are within their bounds and the tolerances."""
+    for name, leaf in result.items():
+        certificate = leaf.certificate
+        if not certificate.certified:
+            continue
+        deviation = np.abs(leaf.content - reference[name].content).max()
+        assert deviation <= min(certificate.content_bound + 1e-9, content), name
+        wanted = reference[name].equivariance_error
+        if reference[name].relative_error > 1e-6:
+            relative = abs(leaf.equivariance_error / wanted - 1)
+            assert relative <= min(certificate.error_bound + 1e-7, error), name
+
+
+@given(st.integers(0, 2**31 - 1), st.floats(0.05, 2.0))
+def test_certificates_hold_for_exponentials(seed, scale):
+    x, weights = draw(seed, scale)
+    options = {
+        "args": (weights,),
+        "representations": REPRESENTATIONS,
+        "max_degree": MAX_DEGREE,
+        "on_aliasing": "report",
+    }
+    result = measure(exponentials, x, grid=Adaptive(limit=29, seed=seed % 7), **options)
+    assert_holds(result, measure(exponentials, x, grid=35, **options))
+    assert result.max_degree == MAX_DEGREE
+    assert result["features"].content.shape == (MAX_DEGREE + 1, 2)
+
+
+def band(x, amplitudes):
+    """Sum of solid harmonics of given degrees with given amplitudes."""
+    out = 0.0
+    for degree in range(len(amplitudes)):
+        values = spherical_harmonics(degree, x)[..., degree_slice(degree)]
+        mix = np.random.default_rng(degree).normal(size=(2 * degree + 1, 3))
+        out = out + amplitudes[degree] * (values @ mix).sum(0)
+    return out
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_certificates_hold_for_signed_bands(seed):
+    """Random signs and a random decay through degree 9, as a scalar and a feature."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3, 3))
+    decay = rng.uniform(0.05, 0.9)
+    amplitudes = rng.normal(size=10) * decay ** np.arange(10)
+    options = {
+        "args": (amplitudes,),
+        "representations": FEATURE,
+        "max_degree": MAX_DEGREE,
+        "on_aliasing": "report",
+    }
+    result = measure(band, x, grid=Adaptive(limit=23), **options)
+    assert_holds(result, measure(band, x, grid=23, **options))
+
+
+@pytest.mark.parametrize("degree", [6, 8, 10, 12])
+@pytest.mark.parametrize("amplitude", [0.1, 0.3, 1.0])
+def test_energy_at_high_degree_only_is_caught(degree, amplitude):
+    """1 + a Y_l: low rules see nothing or a wrong norm, until they resolve l."""
+    amplitudes = np.zeros(13)
+    amplitudes[0], amplitudes[degree] = 1.0, amplitude
+    x = np.array([[0.3, -0.5, 0.8]])
+    options = {
+        "args": (amplitudes,),
+        "representations": FEATURE,
+        "max_degree": MAX_DEGREE,
+        "on_aliasing": "report",
+    }
+    result = measure(band, x, grid=Adaptive(limit=29), **options)
+    assert result["output"].certificate.certified
+    assert_holds(result, measure(band, x, grid=29, **options))
+
+
+def test_a_band_limited_response_costs_little():
+    amplitudes = np.zeros(10)
+    amplitudes[:3] = 1.0, 0.5, 0.2
+    result = measure(
+        band,
+        np.array([[0.3, -0.5, 0.8]]),
+        args=(amplitudes,),
+        representations=FEATURE,
+        max_degree=12,
+        grid=Adaptive(),
+    )
+    certificate = result["output"].certificate
+    assert certificate.degree == 7
+    assert certificate.content_bound < 1e-9
+    assert certificate.tail < 1e-9
+    assert result["output"].content.shape == (13, 2)
+
+
+def test_the_limit_is_reported_or_raised():
+    x, weights = draw(0, 3.0)
+    options = {
+        "args": (weights,),
+        "representations": REPRESENTATIONS,
+        "max_degree": MAX_DEGREE,
+        "grid": Adaptive(limit=7),
+    }
+    with pytest.raises(AliasingError, match=r"limit=9"):
+        measure(exponentials, x, **options)
+    result = measure(exponentials, x, on_aliasing="report", **options)
+    certificate = result["features"].certificate
+    assert not certificate.certified
+    assert certificate.reason
+    assert certificate.degree_to_try == 9
+
+
+def test_chosen_outputs_decide():
+    x, weights = draw(1, 0.8)
+    options = {
+        "args": (weights,),
+        "representations": REPRESENTATIONS,
+        "max_degree": MAX_DEGREE,
+        "on_aliasing": "report",
+    }
+    every = measure(exponentials, x, grid=Adaptive(), **options)
+    one = measure(exponentials, x, grid=Adaptive(outputs=("forces",)), **options)
+    assert one["forces"].certificate.certified
+    assert one.num_elements <= every.num_elements
+    with pytest.raises(ArgumentError, match="no such output"):
+        measure(exponentials, x, grid=Adaptive(outputs=("stress",)), **options)
+
+
+def test_with_symmetry():
+    x = np.array([[0, 0, 1.0], [0, 0, -1], [0.5, 0, 0], [-0.5, 0, 0]])
+    swap = np.array([[0, 1, 2, 3], [1, 0, 3, 2]])
+    symmetry = SampleSymmetry(np.stack([np.eye(3), -np.eye(3)]), {"output": swap})
+
+    def function(x):
+        return jnp.exp(x @ jnp.array([0.3, 0.5, -0.4]))
+
+    options = {"representations": SCALAR, "max_degree": 4, "grid": Adaptive()}
+    full = measure(function, x, **options)
+    half = measure(function, x, symmetry=symmetry, **options)
+    assert half.num_elements * 1.9 < full.num_elements
+    assert half["output"].certificate.certified
+    assert half["output"].equivariance_error == pytest.approx(
+        full["output"].equivariance_error, rel=1e-2
+    )
+
+
+def test_budget_is_known_before():
+    adaptive = Adaptive(limit=11)
+    assert adaptive.ladder == (5, 7, 9, 11)
+    assert adaptive.most_elements == 168 + 416 + 760 + 1200 + 4 * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("content_tolerance", 0.0),
+        ("error_tolerance", 2),
+        ("limit", 3),
+        ("samples", 2.5),
+        ("seed", -1),
+    ],
+)
+def test_bad_options(name, value):
+    with pytest.raises(ArgumentError, match=name):
+        Adaptive(**{name: value})

@@ -1,0 +1,259 @@
+"""Measurements that use the symmetry of their input."""
+
+import ase.build
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from symjax.data import find_symmetry
+from symjax.errors import ArgumentError
+from symjax.metrics import HostFunction, SampleSymmetry, measure
+from symjax.models import load_model
+from symjax.models.pet import PETConfig, Target, init_pet, orbit_problem
+from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
+from symjax.so3.quadrature import gauss_product
+from symjax.so3.reduction import reduce_rule
+
+W = np.array([0.3, 0.2, -0.4])
+REPRESENTATIONS = {
+    "energy": SCALAR,
+    "forces": VECTOR,
+    "features": FEATURE,
+    "stress": MATRIX,
+    "edges": FEATURE,
+}
+
+
+def model(x):
+    """Polynomials, so that a rule of degree 8 is exact: equality is to round-off."""
+    along = x @ W
+    return {
+        "energy": (along + along**2 + along**4).sum()[None],
+        "forces": x * (1 + 0.1 * along**2)[:, None] + 0.1 * along[:, None] * W,
+        "features": jnp.stack([along, along**3, x[:, 0] * x[:, 1]], axis=-1),
+        "stress": jnp.einsum("ai,aj->ij", x, x * along[:, None]) + jnp.outer(W, W),
+        "edges": jnp.stack([x[:, None] @ W - x @ W, (x[:, None] + 2 * x) @ W], -1),
+    }
+
+
+def molecule(name, seed=1):
+    """Positions in a general orientation, exactly symmetric, and the symmetry."""
+    atoms = ase.build.molecule(name)
+    r = atoms.positions - atoms.positions.mean(0)
+    atoms.positions = r @ Rotation.random(random_state=seed).as_matrix().T
+    found = find_symmetry(atoms)
+    moved = np.einsum(
+        "haj,hji->hai", atoms.positions[found.permutations], found.elements
+    )
+    return moved.mean(0) / 2, found
+
+
+def samples(found):
+    p = found.permutations
+    edges = p[:, :, None] * p.shape[1] + p[:, None, :]
+    return SampleSymmetry(found.elements, {"forces": p, "features": p, "edges": edges})
+
+
+def assert_same(full, reduced, rtol=1e-11):
+    for name, leaf in full.items():
+        other = reduced[name]
+        scale = max(np.abs(leaf.norm).max(), 1e-12)
+        for field in ("variance", "norm", "power"):
+            np.testing.assert_allclose(
+                getattr(other, field), getattr(leaf, field), atol=rtol * scale
+            )
+        np.testing.assert_allclose(
+            other.mean, leaf.mean, atol=rtol * max(1, np.sqrt(scale))
+        )
+
+
+@pytest.mark.parametrize("method", ["factorised", "dense"])
+@pytest.mark.parametrize("name", ["H2O", "NH3", "CH4", "C6H6", "C2H6", "CO2"])
+def test_equals_the_full_grid(name, method):
+    x, found = molecule(name)
+    options = {
+        "representations": REPRESENTATIONS,
+        "max_degree": 4,
+        "grid": 9,
+        "method": method,
+    }
+    full = measure(model, x, **options)
+    reduced = measure(model, x, symmetry=samples(found), **options)
+    assert_same(full, reduced)
+    assert reduced.resolved
+    expected = reduce_rule(9, found.elements)
+    assert reduced.num_elements == expected.num_elements
+    assert reduced.num_elements * found.order < 3.5 * full.num_elements
+
+
+def test_a_given_rule_and_a_host_function():
+    x, found = molecule("C2H6")
+    options = {"representations": REPRESENTATIONS, "max_degree": 3}
+    rule = gauss_product(9)
+    full = measure(model, x, grid=rule, **options)
+    host = HostFunction(lambda x: {k: np.asarray(v) for k, v in model(x).items()})
+    reduced = measure(host, x, grid=rule, symmetry=samples(found), **options)
+    assert_same(full, reduced)
+    assert reduced.num_elements < full.num_elements / 4
+
+
+def test_a_small_error_is_resolved():
+    """Averages over the group lose no digits: 1e-6 of the mean in float32."""
+    x, found = molecule("CH4")
+
+    def model(x):
+        along = 1 + 1e-6 * x @ W / jnp.linalg.norm(x, axis=-1).max()
+        return along.astype(jnp.float32)
+
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    options = {"representations": SCALAR, "max_degree": 2}
+    full = measure(model, x, **options)["output"].equivariance_error
+    reduced = measure(model, x, symmetry=symmetry, **options)["output"]
+    assert reduced.equivariance_error == pytest.approx(full, rel=0.1)
+
+
+def test_a_function_that_tells_atoms_apart_is_refused():
+    x, found = molecule("CH4")
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+
+    def numbered(x):
+        return (x @ W)[:, None] * jnp.arange(1.0, 6.0)[:, None]
+
+    with pytest.raises(ArgumentError, match=r"symmetry='output'.*symmetry=None"):
+        measure(numbered, x, representations=FEATURE, symmetry=symmetry)
+
+
+def test_a_wrong_input_is_refused():
+    x, found = molecule("CH4")
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    moved = x + np.random.default_rng(0).normal(scale=1e-3, size=x.shape)
+    with pytest.raises(ArgumentError, match="less symmetric"):
+        measure(lambda x: x @ W, moved, representations=SCALAR, symmetry=symmetry)
+
+
+def test_padding_must_stay_among_itself():
+    x, found = molecule("H2O")
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    with pytest.raises(ArgumentError, match="padded"):
+        measure(
+            lambda x: x @ W,
+            x,
+            representations=SCALAR,
+            symmetry=symmetry,
+            masks={"output": np.array([True, True, False])},
+        )
+
+
+def test_bad_symmetries():
+    p = np.array([[0, 1], [1, 0]])
+    pair = np.stack([np.eye(3), -np.eye(3)])
+    with pytest.raises(ArgumentError, match="not form a group"):
+        SampleSymmetry(np.stack([np.eye(3), np.diag([1.0, -1, 1])[[1, 0, 2]]]), {})
+    with pytest.raises(ArgumentError, match="not one permutation"):
+        SampleSymmetry(pair, {"output": np.array([[0, 1], [1, 1]])})
+    with pytest.raises(ArgumentError, match="not positive"):
+        SampleSymmetry(pair, {"output": p}, tolerance=-1)
+    with pytest.raises(ArgumentError, match="no permutations"):
+        measure(
+            lambda x: x[:, 0],
+            np.eye(3),
+            representations=SCALAR,
+            symmetry=SampleSymmetry(pair, {"other": p}),
+        )
+    with pytest.raises(ArgumentError, match="does not permute"):
+        measure(
+            lambda x: x[:, 0],
+            np.eye(3),
+            representations=SCALAR,
+            symmetry=SampleSymmetry(pair, {"output": p}),
+        )
+
+
+def test_pet_on_symmetric_structures():
+    """Forces, stress, node and edge features: equal to the sum over all g h."""
+    config = PETConfig(
+        species=(1, 6),
+        targets=(Target("energy", "eV"),),
+        cutoff=2.2,
+        d_pet=8,
+        d_node=8,
+        d_head=8,
+        d_feedforward=8,
+        num_heads=2,
+        num_gnn_layers=1,
+        num_attention_layers=1,
+    )
+    pet = init_pet(config, jax.random.key(0))
+    for atoms, order in [
+        (ase.build.molecule("CH4"), 24),
+        (ase.build.bulk("C", cubic=True), 48),
+    ]:
+        problem = orbit_problem(
+            pet,
+            atoms,
+            layers="gnn_layers.0.trans.layers.0_node,gnn_layers.0.compress",
+            dtype="float64",
+            symmetry="auto",
+            num_atoms=len(atoms) + 1,
+        )
+        assert problem.point_group.order == order
+        options = {
+            "args": problem.args,
+            "action": problem.action,
+            "masks": problem.masks,
+            "representations": problem.representations,
+            "max_degree": 2,
+            "grid": 7,
+            "on_aliasing": "report",
+        }
+        full = measure(problem.function, problem.x, **options)
+        reduced = measure(
+            problem.function, problem.x, symmetry=problem.symmetry, **options
+        )
+        assert reduced.num_elements * 8 < full.num_elements
+        rule = reduce_rule(7, problem.symmetry.elements)
+        elements = rule.place(rule.rule.rotations)[:, None] @ problem.symmetry.elements
+        weights = np.repeat(rule.rule.weights / order, order)
+        elements = elements.reshape(-1, 3, 3)
+        if rule.inversion is None:
+            elements = np.concatenate([elements, -elements])
+            weights = np.tile(weights / 2, 2)
+        rows = jax.lax.map(
+            lambda g: problem.function(problem.x @ g.T, *problem.args),
+            jnp.asarray(elements),
+            batch_size=64,
+        )
+        for name, leaf in reduced.items():
+            u, mask = np.asarray(rows[name]), problem.masks[name]
+            z = u
+            if problem.representations[name] == VECTOR:
+                z = np.einsum("gji,gaj->gai", elements, u)
+            elif problem.representations[name] == MATRIX:
+                z = np.einsum("gki,gskl,glj->gsij", elements, u, elements)
+            mean = np.tensordot(weights, z, axes=1)
+            spread = np.tensordot(weights, (z - mean) ** 2, axes=1)
+            scale = float(np.tensordot(weights, u**2, axes=1)[mask].sum())
+            np.testing.assert_allclose(leaf.mean[mask], mean[mask], atol=1e-9)
+            total = leaf.totals()
+            assert total.variance.sum() == pytest.approx(
+                spread[mask].sum(), rel=1e-9, abs=1e-12 * scale
+            )
+            assert total.norm.sum() == pytest.approx(scale, rel=1e-9)
+            # another placement of a grid that does not resolve everything
+            np.testing.assert_allclose(leaf.content, full[name].content, atol=2e-2)
+
+
+def test_orbit_problem_without_symmetry():
+    pet = load_model("pet-ethanol")
+    atoms = ase.build.molecule("CH3CH2OH")
+    assert orbit_problem(pet, atoms).symmetry is None
+    assert orbit_problem(pet, atoms, symmetry="auto").symmetry.order == 2
+    atoms.rattle(0.05, seed=0)
+    problem = orbit_problem(pet, atoms, symmetry="auto")
+    assert problem.symmetry is None
+    assert problem.point_group is None
+    for wrong in ("yes", find_symmetry(ase.build.molecule("H2O"))):
+        with pytest.raises(ArgumentError, match="symmetry"):
+            orbit_problem(pet, atoms, symmetry=wrong)
