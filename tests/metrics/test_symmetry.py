@@ -221,7 +221,7 @@ def test_pet_on_symmetric_structures():
             elements = np.concatenate([elements, -elements])
             weights = np.tile(weights / 2, 2)
         rows = jax.lax.map(
-            lambda g: problem.function(problem.x @ g.T, *problem.args),
+            lambda g, p=problem: p.function(p.x @ g.T, *p.args),
             jnp.asarray(elements),
             batch_size=64,
         )
