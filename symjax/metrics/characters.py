@@ -22,7 +22,9 @@ use different ones:
   which needs the angles contiguous in memory while responses have channels there.
 
 Both paths share one state layout: real rows, each with a degree and a weight, so
-that a sector's power is a weighted sum of squares of rows.
+that a sector's power is a weighted sum of squares of rows. Rows come in blocks, one
+for each in-plane frequency, which are separate arrays of shape ``(rows, cosets, c)``:
+each is the target of one matrix product, and none is ever copied.
 """
 
 import dataclasses
@@ -64,9 +66,14 @@ class DenseProjector:
     @property
     def layout(self) -> Layout:
         """One row for each entry of each real Wigner-D matrix."""
+        return self.blocks[0]
+
+    @property
+    def blocks(self) -> list[Layout]:
+        """All rows in one block."""
         sizes = [(2 * degree + 1) ** 2 for degree in range(self.max_degree + 1)]
         degrees = np.repeat(np.arange(self.max_degree + 1), sizes)
-        return Layout(degrees, np.ones(len(degrees)))
+        return [Layout(degrees, np.ones(len(degrees)))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +103,17 @@ class FactorisedProjector:
 
     @property
     def layout(self) -> Layout:
-        """For each n: all real parts, then all imaginary parts."""
-        degrees, weights = [], []
-        for n, (row_degrees, _) in enumerate(self.frequencies):
-            degrees += [row_degrees, row_degrees]
-            weights.append(np.full(2 * len(row_degrees), 1.0 if n == 0 else 2.0))
+        """The rows of all blocks."""
+        degrees, weights = zip(*self.blocks, strict=True)
         return Layout(np.concatenate(degrees), np.concatenate(weights))
+
+    @property
+    def blocks(self) -> list[Layout]:
+        """For each n: all real parts, then all imaginary parts."""
+        return [
+            Layout(np.tile(degrees, 2), np.full(2 * len(degrees), 2.0 if n else 1.0))
+            for n, (degrees, _) in enumerate(self.frequencies)
+        ]
 
 
 def dense_tables(
@@ -130,7 +142,9 @@ def dense_tables(
 
 def factorised_tables(
     projector: FactorisedProjector, quadrature: Quadrature, sphere_weights: np.ndarray
-) -> tuple[Float[Array, "waves in_plane"], list[Float[Array, "rows nodes parts"]]]:
+) -> tuple[
+    Float[np.ndarray, "waves in_plane"], list[Float[np.ndarray, "rows parts nodes"]]
+]:
     """Tables of the factorised path for all sphere nodes of a rule.
 
     Args:
@@ -141,7 +155,7 @@ def factorised_tables(
 
     Returns:
       The in-plane transform, with rows 1, cos(g), sin(g), cos(2g), ..., and for
-      each frequency n the map from (node, cos/sin part) to the rows of the state.
+      each frequency n the map from (cos/sin part, node) to the rows of its block.
 
     Example:
       >>> from symjax.metrics.characters import FactorisedProjector, factorised_tables
@@ -150,7 +164,7 @@ def factorised_tables(
       >>> waves, maps = factorised_tables(
       ...     FactorisedProjector(2, rule.in_plane), rule, rule.sphere_weights)
       >>> waves.shape, [m.shape for m in maps]
-      ((5, 6), [(18, 14, 1), (16, 14, 2), (10, 14, 2)])
+      ((5, 6), [(18, 1, 14), (16, 2, 14), (10, 2, 14)])
     """
     num_angles = projector.in_plane
     gamma = 2 * np.pi * np.arange(num_angles) / num_angles
@@ -173,11 +187,11 @@ def factorised_tables(
         d = d * sphere_weights
         phase = orders[:, None] * quadrature.alpha
         # e^{-i m alpha} (a - i b), with a, b the cosine and sine parts of u
-        real = np.stack([d * np.cos(phase), -d * np.sin(phase)], axis=-1)
-        imaginary = np.stack([-d * np.sin(phase), -d * np.cos(phase)], axis=-1)
+        real = np.stack([d * np.cos(phase), -d * np.sin(phase)], axis=1)
+        imaginary = np.stack([-d * np.sin(phase), -d * np.cos(phase)], axis=1)
         both = np.concatenate([real, imaginary])
-        maps.append(jnp.asarray(both[..., :1] if n == 0 else both))
-    return jnp.asarray(np.stack(waves) / num_angles), maps
+        maps.append(both[:, :1] if n == 0 else both)
+    return np.stack(waves) / num_angles, maps
 
 
 def synthesis_rows(
@@ -225,7 +239,7 @@ def synthesis_rows(
 
 def dense_coefficients(
     tables: Float[Array, "rows group"], responses: Float[Array, "group cosets c"]
-) -> Float[Array, "cosets rows c"]:
+) -> Float[Array, "rows cosets c"]:
     """Contribution of one batch of elements to the coefficients.
 
     Args:
@@ -239,16 +253,16 @@ def dense_coefficients(
       >>> import jax.numpy as jnp
       >>> from symjax.metrics.characters import dense_coefficients
       >>> dense_coefficients(jnp.ones((35, 4)), jnp.ones((4, 2, 7))).shape
-      (2, 35, 7)
+      (35, 2, 7)
     """
     tables = tables.astype(responses.dtype)
-    return jnp.einsum("rg,gsc->src", tables, responses, precision="highest")
+    return jnp.einsum("rg,gsc->rsc", tables, responses, precision="highest")
 
 
 def in_plane_spectrum(
     waves: Float[Array, "waves in_plane"],
     responses: Float[Array, "in_plane nodes cosets c"],
-) -> Float[Array, "waves nodes cosets c"]:
+) -> list[Float[Array, "parts nodes cosets c"]]:
     """The in-plane transform of the responses at a batch of sphere nodes.
 
     The in-plane angle comes first, so that this product and the one of
@@ -259,60 +273,86 @@ def in_plane_spectrum(
       responses: Centred responses at all in-plane angles of these nodes.
 
     Returns:
-      Parts 1, cos(g), sin(g), cos(2g), ... of the responses.
+      For each frequency n the cosine and sine parts, for n = 0 the mean; separate
+      arrays, which are the operands of separate products.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.metrics.characters import in_plane_spectrum
-      >>> in_plane_spectrum(jnp.ones((1, 4)), jnp.ones((4, 3, 2, 7))).shape
-      (1, 3, 2, 7)
+      >>> [part.shape for part in in_plane_spectrum(
+      ...     jnp.ones((3, 4)), jnp.ones((4, 5, 2, 7)))]
+      [(1, 5, 2, 7), (2, 5, 2, 7)]
     """
-    return jnp.einsum(
+    spectrum = jnp.einsum(
         "wk,kbsc->wbsc", waves.astype(responses.dtype), responses, precision="highest"
     )
+    pairs = range(1, len(waves), 2)
+    return [spectrum[:1], *(spectrum[first : first + 2] for first in pairs)]
 
 
 def factorised_coefficients(
-    maps: list[Float[Array, "rows nodes parts"]],
-    spectrum: Float[Array, "waves nodes cosets c"],
-) -> Float[Array, "cosets rows c"]:
-    """Contribution of one batch of sphere nodes to the coefficients.
+    maps: list[Float[Array, "rows parts nodes"]],
+    spectrum: list[Float[Array, "parts nodes cosets c"]],
+) -> list[Float[Array, "rows cosets c"]]:
+    """Contribution of some sphere nodes to the coefficients, block by block.
 
     Args:
-      maps: Maps of :func:`factorised_tables`, restricted to the nodes of this batch.
+      maps: Maps of :func:`factorised_tables`, restricted to these nodes.
       spectrum: From :func:`in_plane_spectrum`; frequencies beyond the maps are not
         read.
 
     Returns:
-      Coefficients to be added to the state.
+      For each block what is to be added to the state.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.metrics.characters import factorised_coefficients
-      >>> factorised_coefficients([jnp.ones((2, 3, 1))], jnp.ones((1, 3, 2, 7))).shape
+      >>> update, = factorised_coefficients(
+      ...     [jnp.ones((2, 1, 3))], [jnp.ones((1, 3, 2, 7))])
+      >>> update.shape
       (2, 2, 7)
     """
-    rows = []
-    for n, table in enumerate(maps):
-        parts = spectrum[:1] if n == 0 else spectrum[2 * n - 1 : 2 * n + 1]
-        table = table.astype(spectrum.dtype)
-        rows.append(jnp.einsum("rbp,pbsc->rsc", table, parts, precision="highest"))
-    return jnp.swapaxes(jnp.concatenate(rows), 0, 1)
+    return [
+        jnp.einsum("rpb,pbsc->rsc", table.astype(part.dtype), part, precision="highest")
+        for table, part in zip(maps, spectrum, strict=False)
+    ]
 
 
-@functools.partial(jax.jit, static_argnames=("projector",))
+def join_blocks(
+    blocks: list[Float[Array, "rows cosets c"]],
+) -> Float[Array, "cosets rows c"]:
+    """All rows in one array.
+
+    Args:
+      blocks: The coefficients.
+
+    Returns:
+      A copy of them, in the order of the projector's layout.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics.characters import join_blocks
+      >>> join_blocks([jnp.ones((18, 2, 4)), jnp.ones((16, 2, 4))]).shape
+      (2, 34, 4)
+    """
+    return jnp.swapaxes(jnp.concatenate(blocks), 0, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("projector", "shape"))
 def sector_power(
     projector: DenseProjector | FactorisedProjector,
-    coefficients: Float[Array, "cosets rows c"],
+    blocks: list[Float[Array, "rows cosets c"]],
     reference: Float[Array, " c"],
-) -> Float[Array, "degrees parities c"]:
-    """Squared norms of the character projections, for each channel.
+    shape: tuple[int, int, int],
+) -> Float[Array, "degrees parities samples components"]:
+    """Squared norms of the character projections, summed over channels.
 
     Args:
       projector: Names the layout of the rows.
-      coefficients: Accumulated coefficients of the response minus ``reference``.
+      blocks: Accumulated coefficients of the response minus ``reference``.
       reference: The response that was subtracted. It only enters (0, +), where a
         constant has its whole content.
+      shape: Samples, components and channels, whose product is ``c``.
 
     Returns:
       Array with ``[l, 0]`` for sigma = +1 and ``[l, 1]`` for sigma = -1.
@@ -320,23 +360,28 @@ def sector_power(
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.metrics.characters import DenseProjector, sector_power
-      >>> power = sector_power(DenseProjector(1), jnp.zeros((2, 10, 1)), jnp.ones(1))
-      >>> power[..., 0].tolist()
-      [[1.0, 0.0], [0.0, 0.0]]
+      >>> power = sector_power(
+      ...     DenseProjector(1), [jnp.zeros((10, 2, 3))], jnp.ones(3), (1, 1, 3))
+      >>> power[..., 0, 0].tolist()
+      [[3.0, 0.0], [0.0, 0.0]]
     """
-    layout = projector.layout
-    # The single row of l = 0, n = 0, real part comes first in both layouts.
-    coefficients = coefficients.at[:, 0].add(reference)
-    proper, improper = coefficients
-    signs = jnp.asarray((-1.0) ** layout.degrees, proper.dtype)[:, None] * improper
-    scale = jnp.asarray((2 * layout.degrees + 1) / 4 * layout.weights, proper.dtype)[
-        :, None
-    ]
-    both = jnp.stack(
-        [scale * (proper + signs) ** 2, scale * (proper - signs) ** 2], axis=1
-    )
-    return jax.ops.segment_sum(
-        both,
-        jnp.asarray(layout.degrees),
-        num_segments=projector.max_degree + 1,
-    )
+    degrees = np.arange(projector.max_degree + 1)
+    total = jnp.zeros((len(degrees), 2, *shape[:2]), reference.dtype)
+    for number, (layout, block) in enumerate(
+        zip(projector.blocks, blocks, strict=True)
+    ):
+        if number == 0:
+            # The row of l = 0, n = 0, real part comes first in both layouts.
+            block = block.at[0].add(reference)
+        signs = jnp.asarray((-1.0) ** layout.degrees, block.dtype)[:, None]
+        proper, improper = block[:, 0], signs * block[:, 1]
+        both = jnp.stack(
+            [
+                jnp.square(half).reshape(-1, *shape).sum(axis=-1)
+                for half in (proper + improper, proper - improper)
+            ]
+        )
+        scale = (2 * layout.degrees + 1) / 4 * layout.weights
+        sums = jnp.asarray(np.equal.outer(degrees, layout.degrees) * scale, block.dtype)
+        total += jnp.einsum("lr,prsi->lpsi", sums, both, precision="highest")
+    return total

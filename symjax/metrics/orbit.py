@@ -119,9 +119,15 @@ def _respond(
         leaves = jax.tree.leaves(function(action(rotation, x), *args))
         return [leaves[index] for index in keep]
 
-    if len(rotations) == batch_size:
+    num = len(rotations)
+    if num == batch_size:
         return jax.vmap(respond_to)(rotations)
-    return jax.lax.map(respond_to, rotations, batch_size=batch_size)
+    # Filled up to whole batches, so that no second program serves a remainder.
+    missing = -num % batch_size
+    filler = jnp.broadcast_to(rotations[-1], (missing, 3, 3))
+    rotations = jnp.concatenate([rotations, filler])
+    out = jax.lax.map(respond_to, rotations, batch_size=batch_size)
+    return [leaf[:num] for leaf in out]
 
 
 def _respond_on_host(
@@ -186,7 +192,7 @@ def respond(
       rotations: Orthogonal matrices, proper or improper, ``(group, 3, 3)``.
       args: Further arguments that do not transform (parameters of a model).
       keep: Indices of the output leaves to return.
-      batch_size: Number of elements evaluated at once; divides ``group``.
+      batch_size: Number of elements evaluated at once.
 
     Returns:
       For each kept leaf an array with a leading group axis.

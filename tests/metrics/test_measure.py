@@ -258,7 +258,9 @@ class TestConsistency:
             np.testing.assert_allclose(
                 other[name].power, reference[name].power, rtol=1e-9, atol=1e-13
             )
-            np.testing.assert_allclose(other[name].mean, reference[name].mean)
+            np.testing.assert_allclose(
+                other[name].mean, reference[name].mean, rtol=1e-9, atol=1e-13
+            )
 
     def test_float32_against_float64(self):
         kwargs = {"representations": self.REPS, "max_degree": 3, "grid": 13}

@@ -380,6 +380,9 @@ class TargetHeads(nn.Module):
         for layer, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
             node = Head(self.config.d_head, name=f"node_heads_{layer}")(node)
             edge = Head(self.config.d_head, name=f"edge_heads_{layer}")(edge)
+            # Fused into the sum over neighbors, the head's products run one at a
+            # time on a CPU.
+            edge = jax.lax.optimization_barrier(edge)
             # The last layer is linear: sum the features over neighbors, then apply
             # it once to each atom. Its bias counts every neighbor's weight.
             summed = jnp.sum(edge * weights, axis=1)

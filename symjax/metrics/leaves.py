@@ -1,0 +1,194 @@
+"""Static descriptions of what is measured: output leaves, and pieces of them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.errors import ArgumentError
+from symjax.so3 import representations as reps
+from symjax.so3.representations import Representation
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One output leaf; hashable, so that it keys compiled code.
+
+    Attributes:
+      representation: The representation that it carries.
+      shape: Its shape.
+      dtype: Its dtype.
+    """
+
+    representation: Representation
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def axes(self) -> tuple[tuple[int, ...], int, int]:
+        """Shape of the sample axes, number of components, number of channels."""
+        return reps.split_axes(self.representation, self.shape)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples: atoms, edges, 1 for one output."""
+        return int(np.prod(self.axes[0], dtype=int))
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def compute_dtype(self) -> str:
+        """Half precisions and integers are measured in float32."""
+        return self.dtype if self.dtype in ("float32", "float64") else "float32"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one entry, as it is measured."""
+        return np.dtype(self.compute_dtype).itemsize
+
+    @property
+    def compact(self) -> "Leaf":
+        """The same leaf with its sample axes merged."""
+        samples, _, _ = self.axes
+        shape = (self.num_samples, *self.shape[len(samples) :])
+        return dataclasses.replace(self, shape=shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Some consecutive samples of a leaf; of a small leaf, all of them.
+
+    Attributes:
+      name: Name of the leaf.
+      whole: The whole leaf, compact.
+      num_samples: Number of samples of the piece.
+      start: Its first sample. Not part of its identity: pieces of one length share
+        their compiled code.
+    """
+
+    name: str
+    whole: Leaf
+    num_samples: int
+    start: int = dataclasses.field(default=0, compare=False)
+
+    @property
+    def leaf(self) -> Leaf:
+        """The piece as a leaf."""
+        shape = (self.num_samples, *self.whole.shape[1:])
+        return dataclasses.replace(self.whole, shape=shape)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all samples."""
+        return self.num_samples == self.whole.num_samples
+
+
+def describe(shapes: Any, representations: Any) -> dict[str, Leaf]:
+    """Names every output leaf and checks that its representation fits.
+
+    Args:
+      shapes: The output pytree, of shapes and dtypes.
+      representations: One representation, or a pytree prefix of the output.
+
+    Returns:
+      Leaves by name; empty ones are left out.
+
+    Raises:
+      RepresentationError: A representation does not fit, or an output is complex.
+      ArgumentError: All outputs are empty.
+    """
+    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
+    rep_leaves = reps.broadcast_prefix(representations, shapes, "representations")
+    leaves = {}
+    for (path, shape), representation in zip(flat, rep_leaves, strict=True):
+        name = jax.tree_util.keystr(path, simple=True, separator="/") or "output"
+        reps.check_array(representation, shape.shape, name)
+        if np.dtype(shape.dtype).kind == "c":
+            raise reps.RepresentationError(
+                name,
+                shape.dtype,
+                "complex outputs have no real representation",
+                "Return real and imaginary parts as two outputs",
+            )
+        if np.prod(shape.shape, dtype=int) == 0:
+            continue
+        leaves[name] = Leaf(representation, shape.shape, str(shape.dtype))
+    if not leaves:
+        raise ArgumentError(
+            "function", shapes, "all outputs are empty", "Return arrays with entries"
+        )
+    return leaves
+
+
+def check_masks(
+    masks: Mapping[str, np.ndarray] | None, leaves: Mapping[str, Leaf]
+) -> dict[str, np.ndarray]:
+    """A mask over the samples of every leaf.
+
+    Args:
+      masks: Masks of the leaves with padding, by name.
+      leaves: The leaves.
+
+    Returns:
+      Boolean arrays over the sample axes, True where a sample is real.
+
+    Raises:
+      ArgumentError: A mask is not boolean, does not fit, or fits no leaf.
+    """
+    masks = masks or {}
+    for name in masks:
+        if name not in leaves:
+            raise ArgumentError(
+                "masks", name, "there is no such output", f"Use one of {list(leaves)}"
+            )
+    out = {}
+    for name, leaf in leaves.items():
+        samples = leaf.axes[0]
+        mask = np.asarray(masks.get(name, True))
+        if mask.dtype != bool or (name in masks and mask.shape != samples):
+            raise ArgumentError(
+                f"masks[{name!r}]",
+                (mask.dtype, mask.shape),
+                f"is not a boolean array over the samples {samples}",
+                "Pass True where a sample is real",
+            )
+        out[name] = np.broadcast_to(mask, samples)
+    return out
+
+
+def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i c"]:
+    """Responses in spherical components, with sample and channel axes merged.
+
+    Args:
+      leaf: Describes one response.
+      responses: One for each element, of any shape of the same size.
+
+    Returns:
+      Array of shape ``(group, samples, components, channels)``.
+    """
+    responses = responses.reshape(len(responses), *leaf.shape)
+    return reps.to_spherical(leaf.representation, responses.astype(leaf.compute_dtype))
+
+
+def rotate_back(leaf: Leaf, rotations: Array, values: Array) -> Array:
+    """rho(g)^-1 u, in float64: its round-off must not look like a variance.
+
+    Args:
+      leaf: Names the representation.
+      rotations: The elements g, ``(group, 3, 3)``.
+      values: Responses from :func:`spherical_values`.
+
+    Returns:
+      Array of the same shape.
+    """
+    matrices = reps.spherical_matrix(leaf.representation, rotations)
+    return jnp.einsum(
+        "gij,gsic->gsjc", matrices, values.astype(matrices.dtype), precision="highest"
+    )

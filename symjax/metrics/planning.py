@@ -1,0 +1,260 @@
+"""Which elements are evaluated, how many at once, and how many times, within memory."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from symjax.errors import ArgumentError
+from symjax.metrics import orbit
+from symjax.metrics.leaves import Leaf, Piece
+from symjax.so3.quadrature import Quadrature, nested
+from symjax.so3.reduction import ReducedRule
+
+# A pass is some calls, so that progress is seen and can be interrupted.
+_LEAST_CALLS = 4
+# Elements evaluated at once. On a CPU more gain nothing in matrix products, and
+# intermediates fall out of its cache; a function with small ones takes more, up to
+# this many bytes of them.
+_VECTORISED = {"cpu": 32, "gpu": 4096, "tpu": 4096}
+_CACHED_BYTES = 2**24
+_MOST_VECTORISED = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Elements:
+    """Which elements a function is evaluated at, and how they are weighted.
+
+    Attributes:
+      full: The product rule.
+      reduced: The rule that a symmetry of the input leaves of it.
+      least_checks: Random rotations at which the result is checked, at least.
+      check_seed: Their seed.
+    """
+
+    full: Quadrature
+    reduced: ReducedRule | None
+    least_checks: int
+    check_seed: int
+
+    @property
+    def check_slots(self) -> int:
+        """Slots of random elements, each as large as the in-plane set of a node."""
+        return -(-self.least_checks // self.full.in_plane)
+
+    @property
+    def rule(self) -> Quadrature:
+        """The nodes that are evaluated."""
+        return self.full if self.reduced is None else self.reduced.rule
+
+    @property
+    def nested(self) -> tuple[int, np.ndarray]:
+        """Degree and sphere weights of the nested rule."""
+        if self.reduced is None:
+            return nested(self.full)
+        return self.reduced.coarse_degree, self.reduced.coarse_weights
+
+    @property
+    def evaluated_cosets(self) -> int:
+        """1 where the improper coset follows from the proper one, else 2."""
+        return 1 if self.reduced and self.reduced.inversion is not None else 2
+
+    @property
+    def num_elements(self) -> int:
+        """Number of evaluations in one pass, without the checks."""
+        return self.evaluated_cosets * self.rule.num_rotations
+
+    def place(
+        self, rotations: Float[np.ndarray, "... 3 3"]
+    ) -> Float[np.ndarray, "... 3 3"]:
+        """The elements that rotations of the rule stand for.
+
+        Args:
+          rotations: Rotations.
+
+        Returns:
+          Elements, of the same shape.
+        """
+        return rotations if self.reduced is None else self.reduced.place(rotations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the elements are streamed in one pass.
+
+    Attributes:
+      num_nodes: Sphere nodes of the rule.
+      num_checks: Slots of random elements behind them.
+      in_plane: In-plane angles of a node.
+      nodes_per_call: Nodes evaluated by one call.
+      calls_per_buffer: Calls whose spectra are collected before they are added to
+        the coefficients.
+      vectorised: Elements evaluated at once.
+      max_degree: Largest projected degree.
+      comparable_degree: Largest degree compared with the nested rule.
+      method: ``"factorised"`` or ``"dense"``.
+    """
+
+    num_nodes: int
+    num_checks: int
+    in_plane: int
+    nodes_per_call: int
+    calls_per_buffer: int
+    vectorised: int
+    max_degree: int
+    comparable_degree: int
+    method: str
+
+    @property
+    def num_calls(self) -> int:
+        """Calls of the function in one pass."""
+        return -(-(self.num_nodes + self.num_checks) // self.nodes_per_call)
+
+    @property
+    def num_buffers(self) -> int:
+        """How many times a buffer is filled."""
+        return -(-self.num_calls // self.calls_per_buffer)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """In-plane parts that are kept of each node, by frequency."""
+        return _parts(self.method, self.max_degree, self.in_plane)
+
+
+def plan_passes(
+    function: Any,
+    action: orbit.Action,
+    x: Any,
+    args: tuple[Any, ...],
+    leaves: Mapping[str, Leaf],
+    elements: Elements,
+    max_degree: int,
+    *,
+    method: str,
+    memory: int,
+    batch_size: int | None,
+    divisible: bool,
+) -> list[tuple[list[Piece], Plan]]:
+    """Distributes leaves over passes so that each fits the memory.
+
+    Args:
+      function: The function to be measured.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      args: Further arguments.
+      leaves: The leaves by name.
+      elements: Where the function is evaluated.
+      max_degree: Largest projected degree.
+      method: ``"factorised"`` or ``"dense"``.
+      memory: Budget in bytes for responses, coefficients and intermediates.
+      batch_size: Elements evaluated at once; chosen by default.
+      divisible: Whether a leaf that does not fit may be split into samples.
+
+    Returns:
+      For every pass its pieces and its plan. Large leaves come in several pieces,
+      each in a pass of its own.
+
+    Raises:
+      ArgumentError: The memory is too small.
+    """
+    coarse_degree, _ = elements.nested
+    comparable = max(min(max_degree, coarse_degree - max_degree), 0)
+    in_plane = elements.rule.in_plane
+    num_slots = len(elements.rule.alpha) + elements.check_slots
+    per_node = elements.evaluated_cosets * in_plane
+    limit = _limit(function, action, x, args, memory, batch_size)
+    nodes = int(np.clip(limit // per_node, 1, -(-num_slots // _LEAST_CALLS)))
+    group = nodes * per_node
+    # Equal batches; the last is filled up.
+    vectorised = -(-group // -(-group // max(limit, 1)))
+    waves = sum(_parts(method, max_degree, in_plane))
+    rows = sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
+    coarse_rows = sum((2 * degree + 1) ** 2 for degree in range(comparable + 1))
+    # The state of both cosets; a block of it that is being added, the whole of it in
+    # the dense path; responses, centred and in hand; one call in the buffer.
+    block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
+    per_value = 2 * (rows + coarse_rows + block)
+    per_value += 2 * nodes * (3 * in_plane + waves)
+
+    def need(leaf: Leaf) -> int:
+        return leaf.size * leaf.itemsize * per_value
+
+    passes: list[list[Piece]] = []
+    used = 0
+    for name, leaf in leaves.items():
+        compact = leaf.compact
+        num_pieces = -(-need(leaf) // memory)
+        most = leaf.num_samples if divisible else 1
+        if num_pieces > most:
+            least = -(-need(leaf) // most)
+            raise ArgumentError(
+                "memory",
+                memory,
+                f"{name!r} alone needs {least} bytes at max_degree={max_degree}",
+                f"Allow memory={least}, measure fewer samples, or lower max_degree",
+            )
+        size = -(-compact.num_samples // num_pieces)
+        for number in range(num_pieces):
+            # The last piece overlaps the one before, so that all have one length.
+            start = min(number * size, compact.num_samples - size)
+            piece = Piece(name, compact, size, start)
+            if num_pieces > 1 or not passes or used + need(piece.leaf) > memory:
+                passes.append([])
+                used = 0
+            passes[-1].append(piece)
+            used += need(piece.leaf)
+    out = []
+    for pieces in passes:
+        sizes = sum(piece.leaf.size * piece.leaf.itemsize for piece in pieces)
+        spare = memory - sizes * per_value
+        calls = 1 + max(spare, 0) // (sizes * 2 * nodes * waves)
+        num_calls = -(-num_slots // nodes)
+        num_buffers = -(-num_calls // min(calls, num_calls))
+        plan = Plan(
+            len(elements.rule.alpha),
+            elements.check_slots,
+            in_plane,
+            nodes,
+            -(-num_calls // num_buffers),
+            vectorised,
+            max_degree,
+            comparable,
+            method,
+        )
+        out.append((pieces, plan))
+    return out
+
+
+def default_batch_size() -> int:
+    """Elements evaluated at once on this backend, for functions that are not small.
+
+    Returns:
+      Their number.
+    """
+    return _VECTORISED.get(jax.default_backend(), 32)
+
+
+def _limit(
+    function: Any,
+    action: orbit.Action,
+    x: Any,
+    args: tuple[Any, ...],
+    memory: int,
+    batch_size: int | None,
+) -> int:
+    if batch_size is not None:
+        return batch_size
+    limit = default_batch_size()
+    if isinstance(function, orbit.HostFunction):
+        return limit
+    activations = max(orbit.activation_bytes(function, action, x, args), 1)
+    small = min(_CACHED_BYTES // activations, _MOST_VECTORISED)
+    return int(np.clip(memory // 4 // activations, 1, max(limit, small)))
+
+
+def _parts(method: str, max_degree: int, in_plane: int) -> tuple[int, ...]:
+    """1 for the mean, cosine and sine for the rest; all angles in the dense path."""
+    return (1, *(2,) * max_degree) if method == "factorised" else (in_plane,)

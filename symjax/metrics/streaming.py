@@ -1,0 +1,596 @@
+"""The stream: responses on the orbit in, moments and spectral coefficients out.
+
+One call evaluates some whole sphere nodes: all their in-plane angles, both cosets.
+Its responses are centred, added to the moments, transformed along the in-plane angle
+and laid down in a buffer of nodes. When the buffer is full, one matrix product for
+each in-plane frequency adds it to the coefficients, so that the large arrays of
+coefficients are read and written once a buffer, not once a call. Nothing has the
+size of the group.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.metrics import characters, moments, orbit
+from symjax.metrics import symmetry as symmetries
+from symjax.metrics.characters import DenseProjector, FactorisedProjector
+from symjax.metrics.leaves import Leaf, Piece, rotate_back, spherical_values
+from symjax.metrics.planning import Elements, Plan
+from symjax.metrics.symmetry import LeafSymmetry
+from symjax.so3.quadrature import Quadrature
+from symjax.so3.sampling import haar
+
+Projector = DenseProjector | FactorisedProjector
+
+
+class _Reference(NamedTuple):
+    """The response around which sums are accumulated."""
+
+    direct: Float[Array, "samples components channels"]
+    rotated: Float[Array, "samples components channels"]
+
+
+class _State(NamedTuple):
+    """Accumulated sums of one piece; coefficients under the rule and the nested one."""
+
+    moments: moments.MomentState
+    fine: list[Float[Array, "rows cosets c"]] | None
+    coarse: list[Float[Array, "rows cosets c"]] | None
+
+
+@dataclasses.dataclass
+class Streamed:
+    """What one piece has accumulated when the stream ends, per sample.
+
+    Attributes:
+      fine: Moments under the rule.
+      coarse: Moments under the nested rule.
+      power: ||P_{l,sigma} u||^2 for each sample, irrep, degree and sigma.
+      coarse_power: The same under the nested rule.
+      misfit: ||u - (its projected sectors)||^2 at random elements.
+      spread: ||z - mean||^2 at the same elements.
+    """
+
+    fine: moments.Moments
+    coarse: moments.Moments
+    power: Float[np.ndarray, "samples irreps degrees 2"]
+    coarse_power: Float[np.ndarray, "samples irreps degrees 2"]
+    misfit: Float[np.ndarray, "group samples"]
+    spread: Float[np.ndarray, "group samples"]
+
+
+def stream(
+    function: Any,
+    action: orbit.Action,
+    x: Any,
+    args: tuple[Any, ...],
+    pieces: Sequence[Piece],
+    keep: tuple[int, ...],
+    elements: Elements,
+    symmetric: Mapping[str, LeafSymmetry],
+    plan: Plan,
+    progress: Callable[[int], None] | None,
+) -> list[Streamed]:
+    """Runs over the whole grid and accumulates every piece.
+
+    Args:
+      function: The function to be measured.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      args: Further arguments of the function.
+      pieces: Pieces of different leaves.
+      keep: Index of the output leaf of each piece.
+      elements: Where the function is evaluated.
+      symmetric: Verified symmetries by leaf; only of whole leaves.
+      plan: How the elements are streamed.
+      progress: Called with the number of elements done.
+
+    Returns:
+      What each piece has accumulated.
+    """
+    slots = _Slots(elements, plan)
+    with jax.enable_x64(True):
+        tables = _tables(plan, elements.rule, slots.weights[:, : plan.num_nodes])
+    projectors = tables.projectors
+    static = tuple(piece.leaf for piece in pieces)
+    whole = tuple(None if piece.is_whole else piece.whole for piece in pieces)
+    references: list[_Reference] = []
+    states: list[_State] = []
+    buffers: list[list[Array]] = []
+    held: list[list[Array]] = [[] for _ in pieces]
+    starts = [np.int32(piece.start) for piece in pieces]
+    for call in range(plan.num_calls):
+        index = slots.of_call(call)
+        rotations = slots.rotations(index)
+        responses = orbit.respond(
+            function,
+            action,
+            x,
+            rotations if elements.evaluated_cosets == 2 else rotations[::2],
+            args=args,
+            keep=keep,
+            batch_size=plan.vectorised,
+        )
+        with jax.enable_x64(True):
+            responses = [
+                symmetric[piece.name].both_cosets(jnp.asarray(values))
+                if piece.name in symmetric
+                else jnp.asarray(values)
+                for piece, values in zip(pieces, responses, strict=True)
+            ]
+            if not states:
+                for piece, values, start in zip(pieces, responses, starts, strict=True):
+                    reference = _reference(
+                        piece, values, start, rotations, symmetric.get(piece.name)
+                    )
+                    references.append(reference)
+                    states.append(_empty(piece.leaf, projectors, plan))
+                    buffers.append(_empty_buffer(piece.leaf, plan))
+            position = call % plan.calls_per_buffer * plan.nodes_per_call
+            sums, buffers = _accumulate(
+                static,
+                whole,
+                plan.method,
+                [state.moments for state in states],
+                buffers,
+                responses,
+                starts,
+                references,
+                jnp.asarray(rotations),
+                jnp.asarray(slots.element_weights(index)),
+                tables.waves,
+                np.int32(position),
+            )
+            states = [
+                state._replace(moments=moment)
+                for state, moment in zip(states, sums, strict=True)
+            ]
+            for slot in np.flatnonzero(
+                (index >= plan.num_nodes) & (index < slots.num_used)
+            ):
+                for piece, values, start, list_ in zip(
+                    pieces, responses, starts, held, strict=True
+                ):
+                    list_.append(
+                        _one_node(
+                            piece.leaf,
+                            None if piece.is_whole else piece.whole,
+                            plan.in_plane,
+                            values,
+                            start,
+                            int(slot),
+                        )
+                    )
+            del responses
+            last = call == plan.num_calls - 1
+            if last or (call + 1) % plan.calls_per_buffer == 0:
+                columns = slots.of_buffer(call // plan.calls_per_buffer)
+                update = tables.columns(columns, columns < plan.num_nodes)
+                for number, state in enumerate(states):
+                    fine, coarse = _contract(
+                        plan.method, state.fine, state.coarse, buffers[number], update
+                    )
+                    states[number] = state._replace(fine=fine, coarse=coarse)
+        if progress is not None:
+            jax.block_until_ready(buffers)
+            finished = min((call + 1) * plan.nodes_per_call, plan.num_nodes)
+            progress(elements.evaluated_cosets * plan.in_plane * finished)
+    buffers.clear()
+    out = []
+    with jax.enable_x64(True):
+        rows = characters.synthesis_rows(projectors[0], slots.checks)
+        for piece, reference, rest in zip(pieces, references, held, strict=True):
+            out.append(
+                _finish(
+                    piece.leaf,
+                    reference,
+                    states.pop(0),
+                    jnp.concatenate(rest),
+                    elements,
+                    symmetric.get(piece.name),
+                    projectors,
+                    rows,
+                    slots.checks,
+                )
+            )
+            rest.clear()
+    return out
+
+
+class _Slots:
+    """Which node is evaluated when, and with which weights.
+
+    The slots behind the nodes of the rule have no weight. The first of them hold
+    random elements, at which the projected response is checked; the rest, which fill
+    up the last call, repeat the last of these.
+    """
+
+    def __init__(self, elements: Elements, plan: Plan):
+        rule = elements.rule
+        self._plan = plan
+        self.num_used = plan.num_nodes + plan.num_checks
+        with jax.enable_x64(True):
+            self.checks = np.asarray(
+                haar(
+                    jax.random.key(elements.check_seed), plan.num_checks * plan.in_plane
+                )
+            )
+        _, coarse_weights = elements.nested
+        self.weights = np.pad(
+            [rule.sphere_weights, coarse_weights], ((0, 0), (0, plan.num_checks))
+        )
+        matrices = rule.rotations.reshape(plan.num_nodes, plan.in_plane, 3, 3)
+        extra = self.checks.reshape(plan.num_checks, plan.in_plane, 3, 3)
+        self._matrices = elements.place(np.concatenate([matrices, extra]))
+
+    def of_call(self, call: int) -> np.ndarray:
+        """Slots of one call."""
+        first = call * self._plan.nodes_per_call
+        return np.arange(first, first + self._plan.nodes_per_call)
+
+    def of_buffer(self, number: int) -> np.ndarray:
+        """Slots of one buffer."""
+        size = self._plan.calls_per_buffer * self._plan.nodes_per_call
+        return np.arange(number * size, (number + 1) * size)
+
+    def rotations(self, index: np.ndarray) -> Float[np.ndarray, "group 3 3"]:
+        """Elements: in-plane angles vary slowest, then nodes, then cosets."""
+        node = np.minimum(index, self.num_used - 1)
+        proper = np.swapaxes(self._matrices[node], 0, 1)
+        return np.stack([proper, -proper], axis=2).reshape(-1, 3, 3)
+
+    def element_weights(self, index: np.ndarray) -> Float[np.ndarray, "rules group"]:
+        """Weights of these elements under both rules."""
+        node = np.minimum(index, self.num_used - 1)
+        weight = np.where(index < self._plan.num_nodes, self.weights[:, node], 0.0)
+        share = np.repeat(weight, 2, axis=1) / (2 * self._plan.in_plane)
+        return np.tile(share, (1, self._plan.in_plane))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tables:
+    """Maps from nodes or elements to the rows of the coefficients, for both rules."""
+
+    projectors: tuple[Projector, Projector]
+    waves: np.ndarray
+    maps: tuple[list[np.ndarray], list[np.ndarray]]
+
+    def columns(self, slots: np.ndarray, real: np.ndarray) -> list[list[Array]]:
+        """The columns of some slots, zero for those behind the nodes."""
+        index = np.where(real, slots, 0)
+        return [
+            [jnp.asarray(np.where(real, table[..., index], 0.0)) for table in maps]
+            for maps in self.maps
+        ]
+
+
+def _tables(plan: Plan, rule: Quadrature, sphere: np.ndarray) -> _Tables:
+    degrees = plan.max_degree, plan.comparable_degree
+    if plan.method == "dense":
+        dense = [DenseProjector(degree) for degree in degrees]
+        maps = []
+        for projector, weights in zip(dense, sphere, strict=True):
+            each = np.repeat(weights / plan.in_plane, plan.in_plane)
+            table = np.asarray(characters.dense_tables(projector, rule.rotations, each))
+            # the in-plane angle in front of the node, as in the buffer
+            table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
+            maps.append([np.swapaxes(table, 1, 2)])
+        return _Tables((dense[0], dense[1]), np.eye(plan.in_plane), (maps[0], maps[1]))
+    fine, coarse = (FactorisedProjector(degree, plan.in_plane) for degree in degrees)
+    waves, fine_maps = characters.factorised_tables(fine, rule, sphere[0])
+    _, coarse_maps = characters.factorised_tables(coarse, rule, sphere[1])
+    return _Tables((fine, coarse), waves, (fine_maps, coarse_maps))
+
+
+def _empty(leaf: Leaf, projectors: tuple[Projector, Projector], plan: Plan) -> _State:
+    samples, components, channels = spherical_shape(leaf)
+    # The first moment of a trivial representation is a row of the coefficients.
+    kept = 0 if leaf.representation.is_trivial else components
+    sums = moments.init(2, samples, kept, channels, len(leaf.representation.irreps))
+    if plan.num_buffers == 1:
+        # The only buffer makes the coefficients: no zeros are written to add it to.
+        return _State(sums, None, None)
+    size = samples * components * channels
+    fine, coarse = (
+        [
+            jnp.zeros((len(layout.degrees), 2, size), leaf.compute_dtype)
+            for layout in projector.blocks
+        ]
+        for projector in projectors
+    )
+    return _State(sums, fine, coarse)
+
+
+def _empty_buffer(leaf: Leaf, plan: Plan) -> list[Array]:
+    """Parts of the spectrum at the nodes of a buffer, one array a frequency."""
+    nodes = plan.calls_per_buffer * plan.nodes_per_call
+    return [
+        jnp.zeros((parts, nodes, 2, leaf.size), leaf.compute_dtype)
+        for parts in plan.parts
+    ]
+
+
+def spherical_shape(leaf: Leaf) -> tuple[int, int, int]:
+    """Samples, components and channels of a response in spherical components.
+
+    Args:
+      leaf: The leaf.
+
+    Returns:
+      The three sizes.
+    """
+    _, components, channels = leaf.axes
+    return leaf.num_samples, components, channels
+
+
+def _piece_of(whole: Leaf | None, leaf: Leaf, values: Array, start: Array) -> Array:
+    """Spherical components of the samples of a piece."""
+    if whole is None:
+        return spherical_values(leaf, values)
+    values = values.reshape(len(values), *whole.shape)
+    values = jax.lax.dynamic_slice_in_dim(values, start, leaf.shape[0], axis=1)
+    return spherical_values(leaf, values)
+
+
+@functools.partial(jax.jit, static_argnames=("leaf", "whole"))
+def _first(
+    leaf: Leaf, whole: Leaf | None, values: Array, start: Array, rotations: Array
+) -> _Reference:
+    direct = _piece_of(whole, leaf, values[:1], start)
+    if leaf.representation.is_trivial:
+        return _Reference(direct[0], direct[0])
+    return _Reference(direct[0], rotate_back(leaf, rotations[:1], direct)[0])
+
+
+def _reference(
+    piece: Piece,
+    values: Array,
+    start: np.integer,
+    rotations: np.ndarray,
+    symmetry: LeafSymmetry | None,
+) -> _Reference:
+    """The first response, with the symmetry of the input where it has one."""
+    leaf = piece.leaf
+    whole = None if piece.is_whole else piece.whole
+    reference = _first(leaf, whole, values, start, jnp.asarray(rotations))
+    if symmetry is None:
+        return reference
+    # Sums around a reference can be averaged if it has the symmetry itself.
+    rotated = symmetries.average_tensors(
+        leaf.representation,
+        symmetry.elements,
+        symmetry.permutations,
+        np.asarray(reference.rotated),
+    )
+    direct = symmetries.average_scalars(
+        symmetry.permutations, np.asarray(reference.direct)
+    )
+    return _Reference(
+        jnp.asarray(direct, reference.direct.dtype),
+        jnp.asarray(rotated, reference.rotated.dtype),
+    )
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("leaves", "wholes", "method"),
+    donate_argnames=("sums", "buffers"),
+)
+def _accumulate(
+    leaves: tuple[Leaf, ...],
+    wholes: tuple[Leaf | None, ...],
+    method: str,
+    sums: list[moments.MomentState],
+    buffers: list[list[Array]],
+    responses: list[Array],
+    starts: list[Array],
+    references: list[_Reference],
+    rotations: Array,
+    weights: Array,
+    waves: Array,
+    position: Array,
+) -> tuple[list[moments.MomentState], list[list[Array]]]:
+    """Adds one call to the moments and lays its in-plane spectrum down."""
+    in_plane = waves.shape[1]
+    new_sums, new_buffers = [], []
+    for leaf, whole, state, buffer, values, start, reference in zip(
+        leaves, wholes, sums, buffers, responses, starts, references, strict=True
+    ):
+        direct = _piece_of(whole, leaf, values, start)
+        centred = direct - reference.direct
+        if leaf.representation.is_trivial:
+            rotated = centred
+        else:
+            rotated = rotate_back(leaf, rotations, direct) - reference.rotated
+        new_sums.append(moments.update(state, leaf.representation, rotated, weights))
+        flat = centred.reshape(in_plane, -1, 2, leaf.size)
+        parts = [flat]
+        if method == "factorised":
+            parts = characters.in_plane_spectrum(waves, flat)
+        new_buffers.append(
+            [
+                jax.lax.dynamic_update_slice_in_dim(old, part, position, axis=1)
+                for old, part in zip(buffer, parts, strict=True)
+            ]
+        )
+    return new_sums, new_buffers
+
+
+@functools.partial(
+    jax.jit, static_argnames=("method",), donate_argnames=("fine", "coarse")
+)
+def _contract(
+    method: str,
+    fine: list[Array] | None,
+    coarse: list[Array] | None,
+    buffer: list[Array],
+    tables: list[list[Array]],
+) -> tuple[list[Array], list[Array]]:
+    """Adds a buffer to the coefficients, if there are any yet."""
+    out = []
+    for state, maps in zip((fine, coarse), tables, strict=True):
+        if method == "factorised":
+            update = characters.factorised_coefficients(maps, buffer)
+        else:
+            table = maps[0].reshape(len(maps[0]), -1)
+            elements = buffer[0].reshape(table.shape[1], *buffer[0].shape[2:])
+            update = [characters.dense_coefficients(table, elements)]
+        if state is not None:
+            update = [old + new for old, new in zip(state, update, strict=True)]
+        out.append(update)
+    return out[0], out[1]
+
+
+@functools.partial(jax.jit, static_argnames=("leaf", "whole", "in_plane", "slot"))
+def _one_node(
+    leaf: Leaf,
+    whole: Leaf | None,
+    in_plane: int,
+    values: Array,
+    start: Array,
+    slot: int,
+) -> Array:
+    """Direct responses of one sphere node, ``(in_plane, cosets, size)``."""
+    values = values.reshape(in_plane, -1, 2, *values.shape[1:])[:, slot]
+    part = _piece_of(whole, leaf, values.reshape(-1, *values.shape[2:]), start)
+    return part.reshape(in_plane, 2, -1)
+
+
+def _finish(
+    leaf: Leaf,
+    reference: _Reference,
+    state: _State,
+    at_checks: Float[Array, "group cosets c"],
+    elements: Elements,
+    symmetry: LeafSymmetry | None,
+    projectors: tuple[Projector, Projector],
+    rows: Float[Array, "rows group"],
+    checks: np.ndarray,
+) -> Streamed:
+    """Moments, sector powers and the checks, from the sums."""
+    representation = leaf.representation
+    shape = spherical_shape(leaf)
+    sums = state.moments
+    assert state.fine is not None
+    assert state.coarse is not None
+    if representation.is_trivial:
+        first = [blocks[0][0].mean(axis=0) for blocks in (state.fine, state.coarse)]
+        sums = sums._replace(first=jnp.stack(first).reshape(2, *shape))
+    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+    fine, coarse = (
+        moments.finalize(
+            sums,
+            representation,
+            reference.rotated,
+            elements.num_elements,
+            epsilon,
+            rule=index,
+            symmetry=symmetry,
+        )
+        for index in range(2)
+    )
+    placed = elements.place(checks)
+    both = jnp.asarray(np.stack([placed, -placed], axis=1).reshape(-1, 3, 3))
+    spread = _spread(leaf, at_checks, reference, both, jnp.asarray(fine.mean))
+    blocks = state.fine, state.coarse
+    direct = reference.direct.reshape(-1)
+    if symmetry is not None:
+        # Coefficients of one sample of each orbit remain.
+        first_of = symmetry.first
+        blocks = tuple(
+            [
+                jnp.swapaxes(
+                    symmetries.average_coefficients(
+                        projector,
+                        symmetry.reduced,
+                        symmetry.permutations,
+                        characters.join_blocks(part),
+                    ),
+                    0,
+                    1,
+                )
+            ]
+            for projector, part in zip(projectors, blocks, strict=True)
+        )
+        at_checks, direct = (
+            array.reshape(*array.shape[:-1], shape[0], -1)[..., first_of, :].reshape(
+                *array.shape[:-1], -1
+            )
+            for array in (at_checks, direct)
+        )
+        shape = (len(first_of), *shape[1:])
+        split = [
+            np.cumsum([len(layout.degrees) for layout in projector.blocks])[:-1]
+            for projector in projectors
+        ]
+        blocks = tuple(
+            jnp.split(part[0], where) for part, where in zip(blocks, split, strict=True)
+        )
+    power = [
+        _irrep_power(leaf, projector, part, direct, shape)
+        for projector, part in zip(projectors, blocks, strict=True)
+    ]
+    misfit = np.asarray(
+        _misfit(at_checks, direct, blocks[0], rows, shape[0]), np.float64
+    )
+    if symmetry is not None:
+        power = [np.take(part, symmetry.number, axis=0) for part in power]
+        misfit = np.take(misfit, symmetry.number, axis=1)
+    return Streamed(
+        fine, coarse, power[0], power[1], misfit, np.asarray(spread, np.float64)
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("leaf",))
+def _spread(
+    leaf: Leaf, responses: Array, reference: _Reference, both: Array, mean: Array
+) -> Float[Array, "group samples"]:
+    """||z - mean||^2 at random elements, mean of both cosets."""
+    direct = responses.reshape(-1, *spherical_shape(leaf))
+    if leaf.representation.is_trivial:
+        centred = direct - reference.direct
+    else:
+        centred = rotate_back(leaf, both, direct) - reference.rotated
+    shift = mean - reference.rotated.astype(mean.dtype)
+    squares = jnp.square(centred - shift.astype(centred.dtype)).sum((2, 3))
+    return squares.reshape(-1, 2, squares.shape[-1]).mean(1)
+
+
+@functools.partial(jax.jit, static_argnames=("num_samples",))
+def _misfit(
+    responses: Float[Array, "group cosets c"],
+    reference: Array,
+    blocks: list[Array],
+    rows: Float[Array, "rows group"],
+    num_samples: int,
+) -> Float[Array, "group samples"]:
+    """||u - (its projected sectors)||^2 at random elements, mean of both cosets."""
+    predicted = jnp.zeros_like(responses)
+    start = 0
+    for block in blocks:
+        part = rows[start : start + len(block)].astype(block.dtype)
+        predicted += jnp.einsum("rg,rsc->gsc", part, block, precision="highest")
+        start += len(block)
+    squares = jnp.square(responses - reference - predicted)
+    return squares.reshape(len(squares), 2, num_samples, -1).sum(-1).mean(1)
+
+
+def _irrep_power(
+    leaf: Leaf,
+    projector: Projector,
+    blocks: list[Array],
+    reference: Array,
+    shape: tuple[int, int, int],
+) -> Float[np.ndarray, "samples irreps degrees 2"]:
+    power = np.asarray(
+        characters.sector_power(projector, blocks, reference, shape), np.float64
+    )
+    starts = moments.irrep_starts(leaf.representation)
+    return np.moveaxis(np.add.reduceat(power, starts, axis=-1), (0, 1), (2, 3))
