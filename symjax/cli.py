@@ -171,6 +171,15 @@ def report(
             show_default=False,
         ),
     ] = None,
+    symmetry: Annotated[
+        bool,
+        typer.Option(
+            "--symmetry/--no-symmetry",
+            help="Whether to use the point group of each structure: equivalent "
+            "orientations are evaluated once, after a check that the model treats "
+            "them alike.",
+        ),
+    ] = False,
     layers: Annotated[
         str,
         typer.Option(
@@ -269,6 +278,7 @@ def report(
         "memory": "--memory",
         "grid": "--grid",
         "layers": "--layers",
+        "symmetry": "--symmetry",
         "output": "--output",
         "structures": "TARGET",
     }
@@ -279,6 +289,7 @@ def report(
         dtype=dtype.value,
         tolerance=tolerance,
         memory=int(memory * _GIB),
+        symmetry=symmetry,
     )
     with _options(names):
         options.settings()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 
 import ase
 import numpy as np
@@ -382,12 +383,19 @@ def _crystal(
         length = np.ptp(atoms.positions @ across.T, axis=0).max() + 20.0
         cell[~periodic] = length * across
     scaled = atoms.positions @ np.linalg.inv(cell)
-    found = spglib.get_symmetry(
-        (cell, scaled, atoms.numbers), symprec=tolerance, angle_tolerance=-1.0
-    )
+    operations = [(np.eye(3, dtype=np.int32), np.zeros(3))]
+    with warnings.catch_warnings():
+        # About the way in which errors are to be reported in the future.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_symmetry(
+            (cell, scaled, atoms.numbers), symprec=tolerance, angle_tolerance=-1.0
+        )
+    # None where it finds no consistent set of operations at this tolerance.
+    if found is not None:
+        operations += zip(found["rotations"], found["translations"], strict=True)
     elements, permutations, residuals = [], [], []
     seen = set()
-    for turn, shift in zip(found["rotations"], found["translations"], strict=True):
+    for turn, shift in operations:
         mixes = turn[np.ix_(periodic, ~periodic)].any()
         if mixes or turn[np.ix_(~periodic, periodic)].any() or turn.tobytes() in seen:
             continue

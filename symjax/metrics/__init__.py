@@ -9,6 +9,7 @@ from symjax.metrics.results import (
     Convergence,
     LeafMeasurement,
     Measurement,
+    RandomCheck,
     Totals,
     add_totals,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "HostFunction",
     "LeafMeasurement",
     "Measurement",
+    "RandomCheck",
     "SampleSymmetry",
     "Totals",
     "add_totals",

@@ -1,13 +1,12 @@
 """Climbing through rules until the result is certified to a requested accuracy.
 
 Rules of growing degree are evaluated one after the other. At degree d the response is
-projected through min(max_degree, d // 2), and five things are looked at, for every
-output:
+projected through d // 2 (at most max_degree or 12). For every output, six things are
+looked at:
 
-- *change*: how much each B, and A, differ from those of the rule before. It bounds the
-  error of the rule before; where changes shrink from rule to rule by a factor r < 1,
-  what remains after the last is estimated by r / (1 - r) times its change, and three
-  times that is taken as the bound;
+- *change*: how much each B, and A, differ from those of the rule before. It is the
+  error of the rule before; twice that is taken as the bound for the present one. Two
+  changes are needed, and if they grow they are added;
 - *nested*: the same between the rule and the coarser one on a subset of its nodes,
   for the sectors that the coarser one should resolve;
 - *tail*: the squared difference between the response and its projected sectors at
@@ -18,10 +17,12 @@ output:
   are drawn for every rule;
 - *excess*: the tail at random elements over that on the rule, which does not see what
   it has folded back;
+- *overlap*: twice the inner product of the projected sectors with what they miss, at
+  the random elements; 0 unless folded content interferes with a sector;
 - *spread*: the mean of ||z - mean||^2 at the same elements, an unbiased estimate of
   V + ||error of mean||^2.
 
-The climb ends when every bound is within its tolerance and neither the excess nor the
+The climb ends when every bound is within its tolerance and neither excess, overlap nor
 spread contradicts the rule beyond chance.
 """
 
@@ -33,17 +34,23 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from symjax.errors import AliasingError, ArgumentError
-from symjax.metrics.results import Certificate, LeafMeasurement, Measurement
+from symjax.metrics.results import (
+    Certificate,
+    LeafMeasurement,
+    Measurement,
+    RandomCheck,
+)
 from symjax.so3.quadrature import quadrature
 
 _LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
 # Standard errors beyond which random elements contradict a rule. They are looked at
 # for every output of every rule, so that 3 would be exceeded by chance.
 _SIGNIFICANCE = 4.0
-# Factor on the extrapolated remainder of a geometric sequence of changes.
-_SAFETY = 3.0
-# Changes that shrink less than this are not extrapolated.
-_SLOWEST = 0.5
+# Factor on the last change, which is the error of the rule before.
+_SAFETY = 2.0
+# Sectors through this degree are projected, if they are asked for or not, because
+# what lies above tells the error of A.
+_LEAST_PROJECTED = 12
 # A below this multiple of the round-off of the response is zero.
 _ROUND_OFF = 30.0
 
@@ -145,7 +152,8 @@ def climb(
     evaluations = 0
     certificates: dict[str, Certificate] = {}
     for degree in adaptive.ladder:
-        history.append(rung(degree, min(max_degree, degree // 2)))
+        projected = min(max(max_degree, _LEAST_PROJECTED), degree // 2)
+        history.append(rung(degree, projected))
         evaluations += history[-1].num_elements
         chosen = _chosen(adaptive, history[-1])
         certificates = {
@@ -201,18 +209,16 @@ def _chosen(adaptive: Adaptive, measurement: Mapping[str, object]) -> list[str]:
 def _padded(power: np.ndarray, max_degree: int) -> np.ndarray:
     """Zeros for the sectors that were not projected."""
     missing = max_degree + 1 - power.shape[-2]
-    return np.pad(power, [(0, 0)] * (power.ndim - 2) + [(0, missing), (0, 0)])
+    return np.pad(power, [(0, 0)] * (power.ndim - 2) + [(0, max(missing, 0)), (0, 0)])[
+        ..., : max_degree + 1, :
+    ]
 
 
 def _remaining(changes: list[float]) -> float:
-    """Bound on what is left after the last of a sequence of changes."""
+    """Bound on the error after the last of a sequence of changes."""
     if len(changes) < 2:
-        return changes[-1] if changes else math.inf
-    before, last = changes[-2:]
-    ratio = last / before if before > 0 else 0.0
-    if ratio > _SLOWEST:
-        return last
-    return min(last, _SAFETY * last * max(ratio, 0.03) / (1 - ratio))
+        return math.inf
+    return _SAFETY * (changes[-1] if changes[-1] < changes[-2] else sum(changes[-2:]))
 
 
 def certify(
@@ -233,29 +239,32 @@ def certify(
       The certificate.
     """
     leaf = leaves[-1]
-    verdict = leaf.convergence
+    verdict, check = leaf.convergence, leaf.check
     assert verdict is not None
+    if check is None:
+        # It vanishes everywhere: on this rule and, not by chance, on the one before.
+        check = RandomCheck(0, *(9 * [0.0]))
     contents = [_padded(one.content, max_degree) for one in leaves]
     errors = [one.relative_error for one in leaves]
     # A mean of squares: unlike 1 - sum of B, it keeps its digits where it is tiny.
-    tail = verdict.misfit + 2 * verdict.misfit_error
-    floor = _ROUND_OFF * verdict.round_off
+    tail = check.misfit + 2 * check.misfit_error
+    floor = _ROUND_OFF * check.round_off
 
     content_changes = [
         float(np.abs(b - a).max()) for a, b in itertools.pairwise(contents)
     ]
     content_bound = _remaining(content_changes)
     projected = leaf.content.shape[0] - 1
-    if projected < max_degree:
+    if len(leaf.content) <= max_degree:
         content_bound = max(content_bound, tail)
 
     error_changes = [
-        abs(b - a) / max(a, b, floor) for a, b in itertools.pairwise(errors)
+        abs(b - a) / max(a, b, floor, 1e-300) for a, b in itertools.pairwise(errors)
     ]
     error_bound = _remaining(error_changes)
     if max(errors[-2:]) <= floor:
         error_bound = 0.0
-    elif errors[-1] > 0 and degree < 2 * max_degree + 1:
+    elif errors[-1] > 0:
         # What the rule folds into V is of the size of the tail; A has half of it.
         error_bound = max(error_bound, tail / errors[-1] ** 2 / 2)
 
@@ -264,10 +273,12 @@ def certify(
         reason = "a single rule says nothing about its error"
     elif not verdict.resolved:
         reason = verdict.reason
-    elif verdict.excess > _SIGNIFICANCE * verdict.excess_error + floor:
+    elif check.excess > _SIGNIFICANCE * check.excess_error + floor:
         reason = "random elements show content that the rule has folded back"
-    elif abs(verdict.spread) > max(
-        _SIGNIFICANCE * verdict.spread_error, 2 * adaptive.error_tolerance
+    elif abs(check.overlap) > _SIGNIFICANCE * check.overlap_error + floor:
+        reason = "at random elements the sectors overlap with what they should miss"
+    elif errors[-1] > floor and abs(check.spread) > max(
+        _SIGNIFICANCE * check.spread_error, 2 * adaptive.error_tolerance
     ):
         reason = "the variance at random elements differs from that of the rule"
     elif content_bound > adaptive.content_tolerance:

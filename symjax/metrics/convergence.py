@@ -137,14 +137,7 @@ def judge(
         degree_to_try(content.sum(axis=1), degree, tolerance) if reason else degree
     )
     return Convergence(
-        not reason,
-        content_change,
-        error_change,
-        remainder,
-        suggestion,
-        reason,
-        excess,
-        excess_error,
+        not reason, content_change, error_change, remainder, suggestion, reason, excess
     )
 
 

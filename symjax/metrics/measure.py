@@ -23,7 +23,12 @@ from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.leaves import Leaf, check_masks, describe, spherical_values
 from symjax.metrics.moments import Moments
 from symjax.metrics.planning import Elements, default_batch_size, plan_passes
-from symjax.metrics.results import LeafMeasurement, Measurement, unflatten_mean
+from symjax.metrics.results import (
+    LeafMeasurement,
+    Measurement,
+    RandomCheck,
+    unflatten_mean,
+)
 from symjax.metrics.streaming import Streamed, stream
 from symjax.metrics.symmetry import LeafSymmetry, SampleSymmetry
 from symjax.so3.quadrature import Quadrature, quadrature
@@ -404,8 +409,10 @@ def _joined(pieces: list[tuple[int, Streamed]]) -> Streamed:
         return np.concatenate(parts, axis)
 
     def moments_of(field: Callable[[Streamed], Moments]) -> Moments:
-        columns = range(len(Moments._fields))
-        return Moments(*(join(lambda piece, i=i: field(piece)[i]) for i in columns))
+        def column(index: int) -> np.ndarray:
+            return join(lambda piece: field(piece)[index])
+
+        return Moments(*map(column, range(len(Moments._fields))))
 
     return Streamed(
         moments_of(lambda piece: piece.fine),
@@ -413,6 +420,7 @@ def _joined(pieces: list[tuple[int, Streamed]]) -> Streamed:
         join(lambda piece: piece.power),
         join(lambda piece: piece.coarse_power),
         join(lambda piece: piece.misfit, axis=1),
+        join(lambda piece: piece.overlap, axis=1),
         join(lambda piece: piece.spread, axis=1),
     )
 
@@ -435,6 +443,7 @@ def _conclude(
     real = mask.reshape(-1)
     variance = float(fine.variance[real].sum())
     norm = float(fine.norm[real].sum())
+    check = None
     if norm > 0:
         misfit = sums.misfit[:, real].sum(axis=1)
         spread = sums.spread[:, real].sum(axis=1)
@@ -451,14 +460,12 @@ def _conclude(
             degree=degree,
             tolerance=tolerance,
         )
-        scale = max(variance, epsilon**2 * norm)
-        verdict = dataclasses.replace(
-            verdict,
-            spread=float(spread.mean()) / scale - 1.0,
-            spread_error=float(spread.std(ddof=1)) / np.sqrt(len(spread)) / scale,
-            misfit=float(misfit.mean()) / norm,
-            misfit_error=float(misfit.std(ddof=1)) / np.sqrt(len(misfit)) / norm,
-            round_off=epsilon,
+        check = _random_check(
+            misfit / norm,
+            missing / norm,
+            2 * sums.overlap[:, real].sum(axis=1) / norm,
+            spread / max(variance, epsilon**2 * norm),
+            epsilon,
         )
     else:
         verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, degree)
@@ -475,6 +482,33 @@ def _conclude(
         mask,
         channels,
         verdict,
+        check=check,
+    )
+
+
+def _random_check(
+    misfit: np.ndarray,
+    missing: float,
+    overlap: np.ndarray,
+    spread: np.ndarray,
+    epsilon: float,
+) -> RandomCheck:
+    """Means over the random elements and their standard errors."""
+
+    def error(values: np.ndarray) -> float:
+        return float(values.std(ddof=1)) / float(np.sqrt(len(values)))
+
+    return RandomCheck(
+        num=len(misfit),
+        misfit=float(misfit.mean()),
+        misfit_error=error(misfit),
+        excess=float(misfit.mean()) - missing,
+        excess_error=error(misfit),
+        overlap=float(overlap.mean()),
+        overlap_error=error(overlap),
+        spread=float(spread.mean()) - 1.0,
+        spread_error=error(spread),
+        round_off=epsilon,
     )
 
 

@@ -211,6 +211,65 @@ def respond(
     return _respond(function, action, keep, batch_size, x, args, jnp.asarray(rotations))
 
 
+def respond_in_batches(
+    function: Function | HostFunction,
+    action: Action,
+    x: Any,
+    rotations: np.ndarray,
+    *,
+    args: tuple[Any, ...] = (),
+    keep: tuple[int, ...],
+    batch_size: int,
+) -> Sequence[Array | np.ndarray]:
+    """As :func:`respond`, with one compiled program for any number of elements.
+
+    Compiling a deep model takes longer than evaluating it on a small grid; a climb
+    through several grids must not compile it for each. The last batch is filled up
+    with copies of the last element, which are dropped.
+
+    Args:
+      function: Pure JAX function ``f(x, *args)``, or a :class:`HostFunction`.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      rotations: Orthogonal matrices, proper or improper, ``(group, 3, 3)``.
+      args: Further arguments that do not transform.
+      keep: Indices of the output leaves to return.
+      batch_size: Number of elements evaluated at once; need not divide ``group``.
+
+    Returns:
+      For each kept leaf an array with a leading group axis.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.orbit import as_action, respond_in_batches
+      >>> from symjax.so3 import VECTOR
+      >>> five = np.tile(np.eye(3), (5, 1, 1))
+      >>> out = respond_in_batches(lambda x: x.sum(0), as_action(VECTOR),
+      ...                          np.ones((2, 3)), five, keep=(0,), batch_size=2)
+      >>> out[0].shape
+      (5, 3)
+    """
+    num = len(rotations)
+    fill = np.minimum(np.arange(-(-num // batch_size) * batch_size), num - 1)
+    parts = [
+        respond(
+            function,
+            action,
+            x,
+            rotations[fill[start : start + batch_size]],
+            args=args,
+            keep=keep,
+            batch_size=batch_size,
+        )
+        for start in range(0, len(fill), batch_size)
+    ]
+    # On the host: an array of another length would be another program to compile.
+    return [
+        np.concatenate([np.asarray(part) for part in column])[:num]
+        for column in zip(*parts, strict=True)
+    ]
+
+
 def output_shapes(
     function: Function | HostFunction, action: Action, x: Any, args: tuple[Any, ...]
 ) -> Any:

@@ -41,6 +41,11 @@ class Elements:
     check_seed: int
 
     @property
+    def climbing(self) -> bool:
+        """Whether this is one of several rules, which share compiled programs."""
+        return self.least_checks > 1
+
+    @property
     def check_slots(self) -> int:
         """Slots of random elements, each as large as the in-plane set of a node."""
         return -(-self.least_checks // self.full.in_plane)
@@ -170,6 +175,9 @@ def plan_passes(
     group = nodes * per_node
     # Equal batches; the last is filled up.
     vectorised = -(-group // -(-group // max(limit, 1)))
+    if elements.climbing:
+        # The same for every rule, so that the function is compiled once.
+        vectorised = min(limit, default_batch_size())
     waves = sum(_parts(method, max_degree, in_plane))
     rows = sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
     coarse_rows = sum((2 * degree + 1) ** 2 for degree in range(comparable + 1))

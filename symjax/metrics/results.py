@@ -129,13 +129,6 @@ class Convergence:
       reason: Why it is not resolved; empty where it is.
       excess: Misfit of the projected sectors at random elements off the grid, beyond
         the remainder, as a fraction of the norm.
-      excess_error: Its standard error.
-      spread: Mean of ||z - mean||^2 at the random elements over V, minus 1; 0 where
-        V is round-off.
-      spread_error: Its standard error.
-      misfit: The misfit itself, the content that the projected sectors miss.
-      misfit_error: Its standard error.
-      round_off: Machine epsilon of the responses.
 
     Example:
       >>> from symjax.metrics import Convergence
@@ -151,12 +144,46 @@ class Convergence:
     degree_to_try: int
     reason: str = ""
     excess: float = 0.0
-    excess_error: float = 0.0
-    spread: float = 0.0
-    spread_error: float = 0.0
-    misfit: float = 0.0
-    misfit_error: float = 0.0
-    round_off: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomCheck:
+    """What Haar-random elements off the grid say about a result on the grid.
+
+    Attributes:
+      num: Number of random rotations, each paired with its inverted.
+      misfit: Mean squared difference between the response and its projected sectors,
+        as a fraction of the norm: the content that these miss.
+      misfit_error: Its standard error.
+      excess: Misfit beyond what the rule itself misses: content folded back.
+      excess_error: Its standard error.
+      overlap: Twice the mean inner product of the projected sectors with what they
+        miss, as a fraction of the norm: 0 unless folded content interferes.
+      overlap_error: Its standard error.
+      spread: Mean of ||z - mean||^2 over V, minus 1.
+      spread_error: Its standard error.
+      round_off: Machine epsilon of the responses.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import measure
+      >>> from symjax.so3 import FEATURE
+      >>> f = lambda x: x[0] + 0.1 * x[1] ** 4
+      >>> leaf = measure(f, jnp.eye(3), representations=FEATURE, max_degree=3)["output"]
+      >>> leaf.check.misfit > 1e-6, abs(leaf.check.excess) < 1e-3
+      (True, True)
+    """
+
+    num: int
+    misfit: float
+    misfit_error: float
+    excess: float
+    excess_error: float
+    overlap: float
+    overlap_error: float
+    spread: float
+    spread_error: float
+    round_off: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +239,8 @@ class LeafMeasurement:
       convergence: Verdict on the integration; None for random elements.
       standard_errors: For random elements, standard errors of the totals.
       certificate: For adaptive rules, the accuracy that was reached.
+      check: What random elements off the grid say; None for a response that vanishes
+        and for random elements.
 
     Example:
       >>> import jax.numpy as jnp
@@ -237,6 +266,7 @@ class LeafMeasurement:
     convergence: Convergence | None = None
     standard_errors: Totals | None = None
     certificate: Certificate | None = None
+    check: RandomCheck | None = None
 
     def totals(self, select: np.ndarray | None = None) -> Totals:
         """Sums over the real samples, or over those that ``select`` picks.

@@ -54,7 +54,8 @@ class Streamed:
       coarse: Moments under the nested rule.
       power: ||P_{l,sigma} u||^2 for each sample, irrep, degree and sigma.
       coarse_power: The same under the nested rule.
-      misfit: ||u - (its projected sectors)||^2 at random elements.
+      misfit: ||u - û||^2 at random elements, û the projected sectors of u.
+      overlap: <û, u - û> at the same elements.
       spread: ||z - mean||^2 at the same elements.
     """
 
@@ -63,6 +64,7 @@ class Streamed:
     power: Float[np.ndarray, "samples irreps degrees 2"]
     coarse_power: Float[np.ndarray, "samples irreps degrees 2"]
     misfit: Float[np.ndarray, "group samples"]
+    overlap: Float[np.ndarray, "group samples"]
     spread: Float[np.ndarray, "group samples"]
 
 
@@ -109,7 +111,8 @@ def stream(
     for call in range(plan.num_calls):
         index = slots.of_call(call)
         rotations = slots.rotations(index)
-        responses = orbit.respond(
+        respond = orbit.respond_in_batches if elements.climbing else orbit.respond
+        evaluated = respond(
             function,
             action,
             x,
@@ -119,11 +122,11 @@ def stream(
             batch_size=plan.vectorised,
         )
         with jax.enable_x64(True):
-            responses = [
+            responses: list[Array] = [
                 symmetric[piece.name].both_cosets(jnp.asarray(values))
                 if piece.name in symmetric
                 else jnp.asarray(values)
-                for piece, values in zip(pieces, responses, strict=True)
+                for piece, values in zip(pieces, evaluated, strict=True)
             ]
             if not states:
                 for piece, values, start in zip(pieces, responses, starts, strict=True):
@@ -168,7 +171,7 @@ def stream(
                             int(slot),
                         )
                     )
-            del responses
+            del evaluated, responses
             last = call == plan.num_calls - 1
             if last or (call + 1) % plan.calls_per_buffer == 0:
                 columns = slots.of_buffer(call // plan.calls_per_buffer)
@@ -499,7 +502,7 @@ def _finish(
     placed = elements.place(checks)
     both = jnp.asarray(np.stack([placed, -placed], axis=1).reshape(-1, 3, 3))
     spread = _spread(leaf, at_checks, reference, both, jnp.asarray(fine.mean))
-    blocks = state.fine, state.coarse
+    blocks: tuple[list[Array], ...] = (state.fine, state.coarse)
     direct = reference.direct.reshape(-1)
     if symmetry is not None:
         # Coefficients of one sample of each orbit remain.
@@ -542,9 +545,15 @@ def _finish(
     )
     if symmetry is not None:
         power = [np.take(part, symmetry.number, axis=0) for part in power]
-        misfit = np.take(misfit, symmetry.number, axis=1)
+        misfit = np.take(misfit, symmetry.number, axis=2)
     return Streamed(
-        fine, coarse, power[0], power[1], misfit, np.asarray(spread, np.float64)
+        fine,
+        coarse,
+        power[0],
+        power[1],
+        misfit[0],
+        misfit[1],
+        np.asarray(spread, np.float64),
     )
 
 
@@ -570,16 +579,17 @@ def _misfit(
     blocks: list[Array],
     rows: Float[Array, "rows group"],
     num_samples: int,
-) -> Float[Array, "group samples"]:
-    """||u - (its projected sectors)||^2 at random elements, mean of both cosets."""
+) -> Float[Array, "two group samples"]:
+    """||u - û||^2 and <û, u - û> at random elements, û the projected sectors of u."""
     predicted = jnp.zeros_like(responses)
     start = 0
     for block in blocks:
         part = rows[start : start + len(block)].astype(block.dtype)
         predicted += jnp.einsum("rg,rsc->gsc", part, block, precision="highest")
         start += len(block)
-    squares = jnp.square(responses - reference - predicted)
-    return squares.reshape(len(squares), 2, num_samples, -1).sum(-1).mean(1)
+    missed = responses - reference - predicted
+    both = jnp.stack([jnp.square(missed), (reference + predicted) * missed])
+    return both.reshape(2, len(missed), 2, num_samples, -1).sum(-1).mean(2)
 
 
 def _irrep_power(

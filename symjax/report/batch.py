@@ -36,6 +36,7 @@ class Options:
       dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
       tolerance: Change of B above which a response counts as not resolved.
       memory: Budget in bytes for responses and coefficients.
+      symmetry: Whether to use the point group of each structure.
 
     Example:
       >>> from symjax.report import Options
@@ -49,6 +50,7 @@ class Options:
     dtype: str = "float32"
     tolerance: float = 0.05
     memory: int = 2 * 2**30
+    symmetry: bool = False
 
     def settings(self) -> schema.Settings:
         """The settings that a report stores, after checking them.
@@ -123,6 +125,7 @@ class Options:
             layers=self.layers,
             dtype=self.dtype,
             tolerance=self.tolerance,
+            symmetry=self.symmetry,
         )
 
 
@@ -359,6 +362,7 @@ def _problem(model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options) 
         dtype=options.dtype,
         num_atoms=shape.num_atoms,
         num_neighbors=shape.num_neighbors,
+        symmetry="auto" if options.symmetry else None,
     )
 
 
@@ -391,6 +395,7 @@ def _measure_one(
             on_aliasing="report",
             memory=options.memory,
             progress=progress,
+            symmetry=problem.symmetry,
         )
     elapsed = time.perf_counter() - start
     compiling = min(compile_seconds(), elapsed)
@@ -401,6 +406,8 @@ def _measure_one(
         digest=structure_digest(atoms),
         leaves=leaves_of(measurement, problem.kinds, problem.units, problem.samples),
         timing=schema.Timing(compiling, elapsed - compiling),
+        point_group=problem.point_group.name if problem.point_group else "",
+        num_elements=measurement.num_elements,
     )
 
 

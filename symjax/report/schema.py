@@ -79,6 +79,8 @@ class Settings:
       layers: Selection of layers, as it was asked for.
       dtype: Floating-point type of the evaluation.
       tolerance: Change of B above which a response counts as not resolved.
+      symmetry: Whether the point groups of the structures were used; each structure
+        then has its own number of elements.
     """
 
     max_degree: int
@@ -88,6 +90,7 @@ class Settings:
     layers: str
     dtype: str
     tolerance: float
+    symmetry: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -171,6 +174,9 @@ class StructureReport:
       leaves: What was measured; empty if it failed.
       timing: Wall-clock times; None if it failed.
       failure: Why it failed; None if it did not.
+      point_group: Schoenflies symbol of the symmetry that was used; empty where none
+        was.
+      num_elements: Elements of O(3) at which the model was evaluated; 0 if it failed.
 
     Example:
       >>> from symjax.report import StructureReport
@@ -185,6 +191,8 @@ class StructureReport:
     leaves: tuple[Leaf, ...] = ()
     timing: Timing | None = None
     failure: Failure | None = None
+    point_group: str = ""
+    num_elements: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -343,6 +351,8 @@ def structure_to_json(structure: StructureReport) -> dict[str, Any]:
         "status": "measured" if structure.failure is None else "failed",
         "failure": None if structure.failure is None else plain(structure.failure),
         "timing": None if structure.timing is None else plain(structure.timing),
+        "point_group": structure.point_group,
+        "num_elements": structure.num_elements,
         "leaves": [_leaf_to_json(leaf) for leaf in structure.leaves],
     }
 
@@ -558,6 +568,8 @@ def header_from_json(
             layers=settings.text("layers"),
             dtype=settings.text("dtype", ("float32", "float64")),
             tolerance=settings.number("tolerance", 0.0),
+            # absent in reports of before
+            symmetry="symmetry" in settings.value and settings.get("symmetry", bool),
         ),
     )
 
@@ -608,6 +620,11 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
         failure=None
         if failure is None
         else Failure(failure.text("type"), failure.text("message")),
+        # absent in reports of before
+        point_group=fields.text("point_group") if "point_group" in fields.value else "",
+        num_elements=fields.integer("num_elements")
+        if "num_elements" in fields.value
+        else 0,
     )
 
 

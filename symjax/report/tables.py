@@ -221,6 +221,7 @@ def _header(report: Report) -> RenderableType:
         else "structures  none measured",
         f"grid        {settings.grid}, exact through degree {settings.degree}: "
         f"{settings.num_elements} elements of O(3)",
+        *_symmetry_lines(report),
         f"content     through degree {settings.max_degree}; evaluated in "
         f"{settings.dtype}",
         f"time        {compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
@@ -229,6 +230,19 @@ def _header(report: Report) -> RenderableType:
         Text(f"Symmetry report of model {report.model.name}", style="bold"),
         *map(Text, lines),
     )
+
+
+def _symmetry_lines(report: Report) -> list[str]:
+    """Which point groups saved evaluations, and what was left to evaluate."""
+    if not report.settings.symmetry:
+        return []
+    used = {
+        f"{structure.point_group or 'none'} ({structure.num_elements} elements)"
+        for structure in report.measured
+    }
+    listed = sorted(used)
+    more = ", ..." if len(listed) > 4 else ""
+    return [f"symmetry    point groups used: {', '.join(listed[:4])}{more}"]
 
 
 def _table(title: str, columns: Sequence[tuple[str, str]]) -> Table:

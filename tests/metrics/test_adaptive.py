@@ -52,7 +52,7 @@ def assert_holds(result, reference, content=1e-3, error=1e-2):
             assert relative <= min(certificate.error_bound + 1e-7, error), name
 
 
-@given(st.integers(0, 2**31 - 1), st.floats(0.05, 2.0))
+@given(st.integers(0, 2**31 - 1), st.floats(0.05, 1.5))
 def test_certificates_hold_for_exponentials(seed, scale):
     x, weights = draw(seed, scale)
     options = {
@@ -61,8 +61,8 @@ def test_certificates_hold_for_exponentials(seed, scale):
         "max_degree": MAX_DEGREE,
         "on_aliasing": "report",
     }
-    result = measure(exponentials, x, grid=Adaptive(limit=29, seed=seed % 7), **options)
-    assert_holds(result, measure(exponentials, x, grid=35, **options))
+    result = measure(exponentials, x, grid=Adaptive(limit=23, seed=seed % 7), **options)
+    assert_holds(result, measure(exponentials, x, grid=29, **options))
     assert result.max_degree == MAX_DEGREE
     assert result["features"].content.shape == (MAX_DEGREE + 1, 2)
 
@@ -94,11 +94,11 @@ def test_certificates_hold_for_signed_bands(seed):
     assert_holds(result, measure(band, x, grid=23, **options))
 
 
-@pytest.mark.parametrize("degree", [6, 8, 10, 12])
+@pytest.mark.parametrize("degree", [6, 8, 11])
 @pytest.mark.parametrize("amplitude", [0.1, 0.3, 1.0])
 def test_energy_at_high_degree_only_is_caught(degree, amplitude):
     """1 + a Y_l: low rules see nothing or a wrong norm, until they resolve l."""
-    amplitudes = np.zeros(13)
+    amplitudes = np.zeros(12)
     amplitudes[0], amplitudes[degree] = 1.0, amplitude
     x = np.array([[0.3, -0.5, 0.8]])
     options = {
@@ -107,9 +107,9 @@ def test_energy_at_high_degree_only_is_caught(degree, amplitude):
         "max_degree": MAX_DEGREE,
         "on_aliasing": "report",
     }
-    result = measure(band, x, grid=Adaptive(limit=29), **options)
+    result = measure(band, x, grid=Adaptive(limit=23), **options)
     assert result["output"].certificate.certified
-    assert_holds(result, measure(band, x, grid=29, **options))
+    assert_holds(result, measure(band, x, grid=23, **options))
 
 
 def test_a_band_limited_response_costs_little():
