@@ -2,6 +2,7 @@
 
 from symjax.metrics.adaptive import Adaptive
 from symjax.metrics.convergence import degree_to_try
+from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.measure import measure
 from symjax.metrics.orbit import HostFunction
 from symjax.metrics.results import (
@@ -20,6 +21,7 @@ __all__ = [
     "Adaptive",
     "Certificate",
     "Convergence",
+    "Estimate",
     "HaarSamples",
     "HostFunction",
     "LeafMeasurement",
@@ -29,5 +31,6 @@ __all__ = [
     "Totals",
     "add_totals",
     "degree_to_try",
+    "estimate",
     "measure",
 ]

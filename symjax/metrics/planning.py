@@ -101,6 +101,7 @@ class Plan:
       max_degree: Largest projected degree.
       comparable_degree: Largest degree compared with the nested rule.
       method: ``"factorised"`` or ``"dense"``.
+      num_bytes: Size of the arrays that are alive at once.
     """
 
     num_nodes: int
@@ -112,6 +113,7 @@ class Plan:
     max_degree: int
     comparable_degree: int
     method: str
+    num_bytes: int
 
     @property
     def num_calls(self) -> int:
@@ -170,14 +172,20 @@ def plan_passes(
     in_plane = elements.rule.in_plane
     num_slots = len(elements.rule.alpha) + elements.check_slots
     per_node = elements.evaluated_cosets * in_plane
-    limit = _limit(function, action, x, args, memory, batch_size)
+    activations = 0
+    if not isinstance(function, orbit.HostFunction):
+        activations = orbit.activation_bytes(function, action, x, args)
+    limit = batch_size or _limit(activations, memory)
     nodes = int(np.clip(limit // per_node, 1, -(-num_slots // _LEAST_CALLS)))
-    group = nodes * per_node
-    # Equal batches; the last is filled up.
-    vectorised = -(-group // -(-group // max(limit, 1)))
     if elements.climbing:
-        # The same for every rule, so that the function is compiled once.
+        # One size for all rules, so that the function is compiled once; and few
+        # elements that only fill a batch up.
         vectorised = min(limit, default_batch_size())
+        nodes = int(np.clip(4 * vectorised // per_node, nodes, num_slots))
+    else:
+        # Equal batches; the last is filled up.
+        group = nodes * per_node
+        vectorised = -(-group // -(-group // limit))
     waves = sum(_parts(method, max_degree, in_plane))
     rows = sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
     coarse_rows = sum((2 * degree + 1) ** 2 for degree in range(comparable + 1))
@@ -221,16 +229,19 @@ def plan_passes(
         calls = 1 + max(spare, 0) // (sizes * 2 * nodes * waves)
         num_calls = -(-num_slots // nodes)
         num_buffers = -(-num_calls // min(calls, num_calls))
+        calls_per_buffer = -(-num_calls // num_buffers)
         plan = Plan(
-            len(elements.rule.alpha),
-            elements.check_slots,
-            in_plane,
-            nodes,
-            -(-num_calls // num_buffers),
-            vectorised,
-            max_degree,
-            comparable,
-            method,
+            num_nodes=len(elements.rule.alpha),
+            num_checks=elements.check_slots,
+            in_plane=in_plane,
+            nodes_per_call=nodes,
+            calls_per_buffer=calls_per_buffer,
+            vectorised=vectorised,
+            max_degree=max_degree,
+            comparable_degree=comparable,
+            method=method,
+            num_bytes=sizes * (per_value + (calls_per_buffer - 1) * 2 * nodes * waves)
+            + activations * vectorised,
         )
         out.append((pieces, plan))
     return out
@@ -245,20 +256,11 @@ def default_batch_size() -> int:
     return _VECTORISED.get(jax.default_backend(), 32)
 
 
-def _limit(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    memory: int,
-    batch_size: int | None,
-) -> int:
-    if batch_size is not None:
-        return batch_size
+def _limit(activations: int, memory: int) -> int:
+    """Elements evaluated at once, from the intermediates of one."""
     limit = default_batch_size()
-    if isinstance(function, orbit.HostFunction):
+    if not activations:
         return limit
-    activations = max(orbit.activation_bytes(function, action, x, args), 1)
     small = min(_CACHED_BYTES // activations, _MOST_VECTORISED)
     return int(np.clip(memory // 4 // activations, 1, max(limit, small)))
 

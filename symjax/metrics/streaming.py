@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.spatial.transform import Rotation
 
 from symjax.metrics import characters, moments, orbit
 from symjax.metrics import symmetry as symmetries
@@ -25,7 +26,6 @@ from symjax.metrics.leaves import Leaf, Piece, rotate_back, spherical_values
 from symjax.metrics.planning import Elements, Plan
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature
-from symjax.so3.sampling import haar
 
 Projector = DenseProjector | FactorisedProjector
 
@@ -108,10 +108,10 @@ def stream(
     buffers: list[list[Array]] = []
     held: list[list[Array]] = [[] for _ in pieces]
     starts = [np.int32(piece.start) for piece in pieces]
+    respond = orbit.respond_in_batches if elements.climbing else orbit.respond
     for call in range(plan.num_calls):
         index = slots.of_call(call)
         rotations = slots.rotations(index)
-        respond = orbit.respond_in_batches if elements.climbing else orbit.respond
         evaluated = respond(
             function,
             action,
@@ -219,12 +219,10 @@ class _Slots:
         rule = elements.rule
         self._plan = plan
         self.num_used = plan.num_nodes + plan.num_checks
-        with jax.enable_x64(True):
-            self.checks = np.asarray(
-                haar(
-                    jax.random.key(elements.check_seed), plan.num_checks * plan.in_plane
-                )
-            )
+        num_checks = plan.num_checks * plan.in_plane
+        self.checks = Rotation.random(
+            num_checks, random_state=elements.check_seed
+        ).as_matrix()
         _, coarse_weights = elements.nested
         self.weights = np.pad(
             [rule.sphere_weights, coarse_weights], ((0, 0), (0, plan.num_checks))
@@ -502,40 +500,18 @@ def _finish(
     placed = elements.place(checks)
     both = jnp.asarray(np.stack([placed, -placed], axis=1).reshape(-1, 3, 3))
     spread = _spread(leaf, at_checks, reference, both, jnp.asarray(fine.mean))
-    blocks: tuple[list[Array], ...] = (state.fine, state.coarse)
+    blocks = [state.fine, state.coarse]
     direct = reference.direct.reshape(-1)
     if symmetry is not None:
-        # Coefficients of one sample of each orbit remain.
-        first_of = symmetry.first
-        blocks = tuple(
-            [
-                jnp.swapaxes(
-                    symmetries.average_coefficients(
-                        projector,
-                        symmetry.reduced,
-                        symmetry.permutations,
-                        characters.join_blocks(part),
-                    ),
-                    0,
-                    1,
-                )
-            ]
+        # One sample of each orbit is enough.
+        blocks = [
+            _averaged(projector, symmetry, part)
             for projector, part in zip(projectors, blocks, strict=True)
-        )
-        at_checks, direct = (
-            array.reshape(*array.shape[:-1], shape[0], -1)[..., first_of, :].reshape(
-                *array.shape[:-1], -1
-            )
-            for array in (at_checks, direct)
-        )
-        shape = (len(first_of), *shape[1:])
-        split = [
-            np.cumsum([len(layout.degrees) for layout in projector.blocks])[:-1]
-            for projector in projectors
         ]
-        blocks = tuple(
-            jnp.split(part[0], where) for part, where in zip(blocks, split, strict=True)
+        at_checks, direct = (
+            _samples(array, shape[0], symmetry.first) for array in (at_checks, direct)
         )
+        shape = (len(symmetry.first), *shape[1:])
     power = [
         _irrep_power(leaf, projector, part, direct, shape)
         for projector, part in zip(projectors, blocks, strict=True)
@@ -555,6 +531,26 @@ def _finish(
         misfit[1],
         np.asarray(spread, np.float64),
     )
+
+
+def _averaged(
+    projector: Projector, symmetry: LeafSymmetry, blocks: list[Array]
+) -> list[Array]:
+    """Coefficients of one sample of each orbit, averaged over the symmetry."""
+    joined = symmetries.average_coefficients(
+        projector,
+        symmetry.reduced,
+        symmetry.permutations,
+        characters.join_blocks(blocks),
+    )
+    ends = np.cumsum([len(layout.degrees) for layout in projector.blocks])
+    return jnp.split(jnp.swapaxes(joined, 0, 1), ends[:-1])
+
+
+def _samples(values: Array, num_samples: int, chosen: np.ndarray) -> Array:
+    """Entries of the last axis that belong to some samples."""
+    by_sample = values.reshape(*values.shape[:-1], num_samples, -1)
+    return by_sample[..., chosen, :].reshape(*values.shape[:-1], -1)
 
 
 @functools.partial(jax.jit, static_argnames=("leaf",))
