@@ -79,7 +79,7 @@ class Adaptive:
       >>> f = lambda x: x.sum(0) + 0.1 * jnp.sin(x[0])
       >>> result = measure(f, x, representations=VECTOR, grid=Adaptive())
       >>> result.degree, result["output"].certificate.certified
-      (7, True)
+      (9, True)
     """
 
     content_tolerance: float = 1e-3

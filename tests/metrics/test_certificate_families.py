@@ -1,0 +1,243 @@
+"""Certificates over many random functions, on the sphere and without compilation.
+
+The response of a function of one unit vector, u(g) = f(g z), needs spherical harmonics
+only: the numbers that `measure` would accumulate are formed here in NumPy, and handed
+to `certify` as they are. Hundreds of functions take seconds.
+"""
+
+import functools
+import types
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from scipy.special import sph_harm_y
+
+from symjax.metrics import Adaptive, LeafMeasurement, RandomCheck
+from symjax.metrics.adaptive import certify
+from symjax.metrics.convergence import judge
+from symjax.so3 import FEATURE
+from symjax.so3.quadrature import nested, quadrature
+
+MAX_DEGREE = 6
+SEEDS = 15
+ADAPTIVE = Adaptive(limit=23)
+
+
+def harmonics(max_degree, points):
+    """Real harmonics with mean square 1, a list over degrees of (2l + 1, points)."""
+    polar = np.arccos(np.clip(points[:, 2], -1, 1))
+    azimuth = np.arctan2(points[:, 1], points[:, 0])
+    out = []
+    for degree in range(max_degree + 1):
+        rows = []
+        for m in range(-degree, degree + 1):
+            y = sph_harm_y(degree, abs(m), polar, azimuth)
+            part = y.imag if m < 0 else y.real
+            rows.append(part * np.sqrt(4 * np.pi * (2 if m else 1)))
+        out.append(np.array(rows))
+    return out
+
+
+@functools.cache
+def on_rule(degree, projected):
+    rule = quadrature(degree)
+    return rule, *nested(rule), harmonics(projected, rule.points)
+
+
+@functools.cache
+def at_random(degree, projected, seed):
+    num = -(-ADAPTIVE.samples // (degree + 1)) * (degree + 1)
+    turns = Rotation.random(num, random_state=1000 * seed + degree).as_matrix()
+    points = turns[:, :, 2]
+    return [(p, harmonics(projected, p)) for p in (points, -points)]
+
+
+def integrals(u, weights, rows):
+    """Coefficients, power by degree, norm, mean and variance under some weights."""
+    coefficients = [(y * weights) @ u for y in rows]
+    power = np.array([np.square(c).sum() for c in coefficients])
+    mean = weights @ u
+    return (
+        coefficients,
+        power,
+        weights @ np.square(u).sum(1),
+        mean,
+        max(weights @ np.square(u - mean).sum(1), 0.0),
+    )
+
+
+def measured(f, degree, seed):
+    """What `measure` returns at one rung, for the single output f."""
+    projected = min(12, degree // 2)
+    rule, coarse_degree, coarse_weights, rows = on_rule(degree, projected)
+    u = f(rule.points)
+    coefficients, power, norm, mean, variance = integrals(u, rule.sphere_weights, rows)
+    comparable = max(min(projected, coarse_degree - projected), 0)
+    coarse = integrals(u, coarse_weights, rows[: comparable + 1])
+    misfit, overlap, spread = 0.0, 0.0, 0.0
+    for points, values in at_random(degree, projected, seed):
+        response = f(points)
+        predicted = sum(y.T @ c for y, c in zip(values, coefficients, strict=True))
+        missed = response - predicted
+        misfit += np.square(missed).sum(1) / 2 / norm
+        overlap += (predicted * missed).sum(1) / norm
+        spread += np.square(response - mean).sum(1) / 2 / max(variance, 1e-30 * norm)
+
+    def error(values):
+        return float(values.std(ddof=1)) / np.sqrt(len(values))
+
+    def sectors(power, norm):
+        return np.stack([power, np.zeros_like(power)], axis=1) / norm
+
+    missing = 1 - power.sum() / norm
+    check = RandomCheck(
+        len(misfit),
+        misfit.mean(),
+        error(misfit),
+        misfit.mean() - missing,
+        error(misfit),
+        overlap.mean(),
+        error(overlap),
+        spread.mean() - 1,
+        error(spread),
+        2.2e-16,
+    )
+    verdict = judge(
+        content=sectors(power, norm),
+        coarse_content=sectors(coarse[1], norm),
+        error=np.sqrt(variance),
+        coarse_error=np.sqrt(coarse[4]),
+        variance=variance,
+        noise=1e-12 * norm,
+        excess=check.excess,
+        excess_error=check.excess_error,
+        degree=degree,
+        tolerance=ADAPTIVE.content_tolerance,
+    )
+    return LeafMeasurement(
+        "f",
+        FEATURE,
+        mean,
+        np.array([variance]),
+        np.array([norm]),
+        sectors(power, norm)[None] * norm,
+        np.array(True),
+        u.shape[1],
+        verdict,
+        check=check,
+    )
+
+
+@functools.cache
+def reference_rule():
+    rule = quadrature(59)
+    return rule, harmonics(MAX_DEGREE, rule.points)
+
+
+def reference(f):
+    rule, rows = reference_rule()
+    u = f(rule.points)
+    _, power, norm, _, variance = integrals(u, rule.sphere_weights, rows)
+    return types.SimpleNamespace(
+        content=power / norm, error=np.sqrt(variance / u.shape[1])
+    )
+
+
+def exponential(rng):
+    a = rng.normal(size=(3, 4)) * rng.uniform(0.05, 1.5)
+    return lambda n: np.exp(n @ a)
+
+
+def sum_of_exponentials(rng):
+    a, c = rng.normal(size=(3, 6)) * rng.uniform(0.05, 2), rng.normal(size=(6, 1))
+    return lambda n: np.exp(n @ a) @ c
+
+
+def nearly_invariant(rng):
+    a, size = rng.normal(size=(3, 3)) * rng.uniform(0.3, 2), 10 ** rng.uniform(-5, -1)
+    return lambda n: 1 + size * np.exp(n @ a)
+
+
+def saturating(rng):
+    a, b = rng.normal(size=(3, 4)) * rng.uniform(0.3, 3), rng.normal(size=4)
+    return lambda n: np.tanh(n @ a + b)
+
+
+def signed_band(rng):
+    top, decay = int(rng.integers(3, 13)), rng.uniform(0.02, 0.95)
+    c = [rng.normal(size=(2 * d + 1, 2)) * decay**d for d in range(top + 1)]
+    return lambda n: sum(
+        y.T @ part for y, part in zip(harmonics(top, n), c, strict=True)
+    )
+
+
+def one_high_degree(rng):
+    """A low sector and one high one, of energy from 1e-6 to 1."""
+    low, high = int(rng.integers(0, 3)), int(rng.integers(4, 20))
+    a, b = rng.normal(size=(2 * low + 1, 1)), rng.normal(size=(2 * high + 1, 1))
+    a /= np.linalg.norm(a)
+    b *= 10 ** rng.uniform(-3, 0) / np.linalg.norm(b)
+
+    def f(n):
+        values = harmonics(high, n)
+        return values[low].T @ a + values[high].T @ b
+
+    return f
+
+
+def folding(rng):
+    """High content made to fold coherently onto a low sector of one of the rules."""
+    degree = int(rng.choice([7, 9, 11]))
+    high, low = int(rng.integers(degree // 2 + 1, 2 * degree)), int(rng.integers(1, 3))
+    rule = quadrature(degree)
+    values = harmonics(max(high, low), rule.points)
+    a = rng.normal(size=(2 * low + 1, 1))
+    a /= np.linalg.norm(a)
+    b = (values[high] * rule.sphere_weights) @ (values[low].T @ a)
+    if np.linalg.norm(b) < 1e-9:
+        b = rng.normal(size=b.shape)
+    b *= 10 ** rng.uniform(-2.5, -0.3) / np.linalg.norm(b)
+
+    def f(n):
+        values = harmonics(max(high, low), n)
+        return values[low].T @ a + values[high].T @ b + 0.7
+
+    return f
+
+
+FAMILIES = {
+    # Functions, and the share of them that must be certified within the limit.
+    exponential: 1.0,
+    sum_of_exponentials: 0.9,
+    nearly_invariant: 0.9,
+    saturating: 0.5,
+    signed_band: 0.5,
+    one_high_degree: 0.2,
+    folding: 0.3,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_certified_numbers_are_within_the_tolerances(family):
+    certified = 0
+    for seed in range(SEEDS):
+        f = family(np.random.default_rng(seed))
+        leaves = []
+        for degree in ADAPTIVE.ladder:
+            leaves.append(measured(f, degree, seed % 3))
+            certificate = certify(ADAPTIVE, leaves[-3:], degree, MAX_DEGREE)
+            if certificate.certified:
+                break
+        if not certificate.certified:
+            assert certificate.reason
+            continue
+        certified += 1
+        wanted, leaf = reference(f), leaves[-1]
+        content = np.zeros(MAX_DEGREE + 1)
+        known = leaf.content.sum(axis=1)[: MAX_DEGREE + 1]
+        content[: len(known)] = known
+        where = f"seed {seed}: {certificate}"
+        assert np.abs(content - wanted.content).max() <= 1e-3, where
+        assert abs(leaf.equivariance_error / wanted.error - 1) <= 1e-2, where
+    assert certified >= FAMILIES[family] * SEEDS
