@@ -9,9 +9,14 @@ frames eight are trained on, one chooses the best epoch, and one is held out for
 errors that are printed at the end, with those of the trivial baseline: no forces, and
 the mean energy of the training frames.
 
-The architecture is metatrain's default (5.0 million parameters, energies and forces by
-differentiation). Of its training only the learning rate, the number of epochs and the
-batch size differ from the defaults, which are made for larger data sets.
+The architecture is metatrain's default (2.9 million parameters, energies and forces by
+differentiation). Of its training only the learning rate and its warm-up, the number of
+epochs and the batch size differ from the defaults, which are made for larger data sets.
+With them, on two cores and in about 12 minutes:
+
+    on 10 frames held out            model  baseline
+    force RMSE (eV/angstrom)        0.1394    1.2412
+    energy RMSE (eV)                0.0294    0.1689
 
 ``--minutes`` stops a run at its next checkpoint; the same command goes on from there.
 The exit status is 3 as long as epochs are left to do. Needs the extra ``[torch]``.
@@ -30,6 +35,7 @@ import jax
 import numpy as np
 import typer
 
+from symjax._files import replace_atomically
 from symjax.data import build_graph, read_structures, read_targets
 from symjax.interop import load_metatrain
 from symjax.models.pet import predict
@@ -191,7 +197,7 @@ def main(
     if not (folder / "final.ckpt").is_file() and not train(folder, minutes):
         print(f"stopped at {checkpoints(folder)[-1].name}; run it again to go on")
         raise typer.Exit(UNFINISHED)
-    shutil.copyfile(folder / "final.ckpt", out)
+    replace_atomically(out, lambda part: shutil.copyfile(folder / "final.ckpt", part))
     print(f"{'on 10 frames held out':28}{'model':>10}{'baseline':>10}")
     for name, (error, trivial) in errors(out, folder).items():
         print(f"{name:28}{error:10.4f}{trivial:10.4f}")

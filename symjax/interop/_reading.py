@@ -165,6 +165,7 @@ def _exported(data: bytes, path: str) -> Source:
     import metatomic.torch
     import torch
     from metatrain.utils.data.dataset import DatasetInfo
+    from torch._jit_internal import createResolutionCallbackForClassMethods
 
     try:
         loaded = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
@@ -181,10 +182,11 @@ def _exported(data: bytes, path: str) -> Source:
         )
     model = loaded.module
     _check_architecture(model.original_name, "PET", path)
-    # Makes the class known, so that the model's description of its targets can be
-    # read back from TorchScript.
-    torch.jit.script(DatasetInfo)
     try:
+        # Makes the class known, as scripting a whole model does, so that the
+        # description of the targets can be read back from TorchScript.
+        names = createResolutionCallbackForClassMethods(DatasetInfo)
+        torch.jit.script(DatasetInfo, _rcb=names)
         _ = model.dataset_info.targets, model.backend.cutoff
     except (AttributeError, RuntimeError) as error:
         raise ModelError(

@@ -399,12 +399,13 @@ def _scales(model: Any, config: PETConfig) -> dict[str, Any]:
     for target in config.targets:
         scales[target.name] = {}
         known = model.scaler.model.scales.get(target.name)
+        keys = model.dataset_info.targets[target.name].layout.keys
         for index, block in enumerate(target.blocks):
             shape = (len(config.species), block.properties)
             if known is None:
                 values = np.ones(shape)
             else:
-                values = known.block(index).values.detach().cpu().numpy()
+                values = known.block(keys[index]).values.detach().cpu().numpy()
             scales[target.name][block.key] = np.array(np.broadcast_to(values, shape))
     return scales
 
