@@ -134,6 +134,8 @@ def train(folder: pathlib.Path, minutes: float | None) -> bool:
 
 def errors(checkpoint: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     """Errors on the frames held out, and of the trivial baseline."""
+    # The energy of ethanol is thousands of eV: float32 would round it.
+    jax.config.update("jax_enable_x64", True)
     model = load_metatrain(checkpoint)
     run = jax.jit(lambda graph: predict(model, graph, forces=True))
     parts = {
@@ -142,7 +144,6 @@ def errors(checkpoint: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
     known = {part: read_targets(frames) for part, frames in parts.items()}
     energies, forces = [], []
     for atoms in parts["test"]:
-        # In float64: the energy of ethanol is thousands of eV.
         graph = build_graph(atoms, model.config.cutoff, num_neighbors=8)
         out = run(graph)
         energies.append(float(np.asarray(out["energy"]).ravel()[0]))

@@ -1,14 +1,17 @@
 """Comparison of an imported PET with metatrain's, layer by layer."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
-from symjax.data import build_graph
-from symjax.models.pet import layer_names, predict
+from symjax.data import build_graph, edge_vectors
+from symjax.models.pet import cast_parameters, layer_names, pet_inputs, predict
+from symjax.models.pet.model import _invariants, _lengths, outputs_from_inputs
 
-# Relative to the largest entry of what is compared. float64: both sides round a few
-# thousand operations; 1e-13 is typical.
+# Relative to the largest entry of what is compared; in float32, forces and stress
+# relative to the largest sum of the magnitudes of their terms if that is larger.
+# float64: both sides round a few thousand operations; 1e-13 is typical.
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 # All structures but the first are padded to these, so that code is compiled once.
 ATOMS, NEIGHBORS = 13, 80
@@ -68,8 +71,9 @@ class Errors:
     def __init__(self):
         self.found = {}
 
-    def add(self, kind, where, actual, expected):
-        scale = max(np.abs(expected).max(initial=0.0), 1e-3)
+    def add(self, kind, where, actual, expected, scale=1e-3):
+        """``scale`` is the least that the error is divided by."""
+        scale = max(np.abs(expected).max(initial=0.0), scale)
         error = np.abs(np.asarray(actual) - expected).max(initial=0.0) / scale
         if error >= self.found.get(kind, (0.0, ""))[0]:
             self.found[kind] = (float(error), where)
@@ -91,6 +95,34 @@ def edge_slots(graph, edges):
     return tuple(np.array(found).T)
 
 
+def sums_of_terms(model, graph, dtype):
+    """What forces and virial would be if none of their terms cancelled.
+
+    In perfect crystals forces nearly vanish; rounding errors are those of the terms,
+    of an edge's vector and of its length.
+    """
+    parameters = cast_parameters(model.parameters, dtype)
+    vectors = edge_vectors(graph)
+
+    def energy(vectors, lengths):
+        (distances, factors, repulsion), _ = _invariants(model.config, graph, lengths)
+        inputs = pet_inputs(model.config, graph).replace(
+            vectors=vectors,
+            distances=distances,
+            cutoff_factors=factors,
+            repulsion=repulsion,
+        )
+        outputs, _ = outputs_from_inputs(model.config, parameters, graph, inputs)
+        return outputs["energy"].sum()
+
+    lengths = _lengths(graph, vectors)
+    direct, radial = jax.grad(energy, argnums=(0, 1))(vectors, lengths)
+    radial = radial / lengths
+    terms = jnp.abs(direct) + jnp.abs(radial[..., None] * vectors)
+    virial = jnp.abs(vectors)[..., :, None] * terms[..., None, :]
+    return terms.sum(axis=1).max(), virial.sum(axis=(0, 1)).max()
+
+
 def compare(reference, model, dtype, cases):
     """Errors of an imported model against metatrain's, on structures by name."""
     torch_dtype = getattr(torch, dtype)
@@ -99,6 +131,7 @@ def compare(reference, model, dtype, cases):
     run = jax.jit(
         lambda graph: predict(model, graph, forces=True, stress=True, layers=layers)
     )
+    scales = jax.jit(lambda graph: sums_of_terms(model, graph, dtype))
     for number, (label, atoms) in enumerate(cases.items()):
         padding = {"num_atoms": ATOMS, "num_neighbors": NEIGHBORS} if number else {}
         graph = build_graph(atoms, model.config.cutoff, dtype=dtype, **padding)
@@ -114,9 +147,12 @@ def compare(reference, model, dtype, cases):
                 mine = ours[key][mask] if target.per_atom else ours[key]
                 values = values.reshape(mine.shape)
                 errors.add("output", f"{label}, {key}", mine, values)
-        errors.add("forces", label, ours["forces"][mask], forces)
+        force, virial = (1e-3, 1e-3) if dtype == "float64" else scales(graph)
+        errors.add("forces", label, ours["forces"][mask], forces, float(force))
         if atoms.pbc.all():
-            errors.add("stress", label, ours["stress"][0], strain / atoms.get_volume())
+            volume = atoms.get_volume()
+            scale = float(virial) / volume
+            errors.add("stress", label, ours["stress"][0], strain / volume, scale)
         slots = edge_slots(graph, edges)
         for layer in layers:
             values, mine = theirs[f"mtt::feature::{layer}"][0], ours[layer]

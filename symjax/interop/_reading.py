@@ -105,8 +105,9 @@ def _unpickle(data: bytes, path: str) -> Any:
             raise ModelError(
                 "path",
                 path,
-                f"would run {', '.join(foreign)} when read",
-                "Checkpoints of metatrain's PET do not; do not trust this file",
+                f"would call {', '.join(foreign)} when read",
+                "No checkpoint of metatrain's PET does: this one is of another "
+                "architecture, or not to be trusted",
             ) from error
         raise ModelError(
             "path", path, f"cannot be read as a checkpoint: {error}", _REMEDY
@@ -129,7 +130,10 @@ def _checkpoint(data: bytes, path: str) -> Source:
             "holds no best weights",
             "Use a checkpoint that was written after the first epoch of a training",
         )
-    hypers = (checkpoint.get("model_data") or {}).get("model_hypers") or {}
+    try:
+        hypers = dict(checkpoint["model_data"]["model_hypers"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError("path", path, "holds no hyperparameters", _REMEDY) from error
     long_range = hypers.get("long_range")
     if isinstance(long_range, dict) and long_range.get("enable"):
         raise ModelError(
@@ -149,9 +153,9 @@ def _checkpoint(data: bytes, path: str) -> Source:
         model = model_from_checkpoint(checkpoint, context="export").eval()
         exported = model.export()
     except Exception as error:  # metatrain raises whatever the contents lead to
-        reason = error.__cause__ or error
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
         raise ModelError(
-            "path", path, f"metatrain cannot load it: {error} ({reason})", _REMEDY
+            "path", path, f"metatrain cannot load it: {reason[:500]}", _REMEDY
         ) from error
     return Source(model, exported, dict(model.hypers), "checkpoint")
 

@@ -15,7 +15,7 @@ from symjax.data.structures import (
 )
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.orbit import HostFunction
-from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
+from symjax.so3.representations import VECTOR, Representation
 
 
 class TorchProblem(NamedTuple):
@@ -342,7 +342,7 @@ def _split(
         )
     block = found[key]
     array = block.values.detach().cpu().numpy()
-    if not representation.has_channels and representation not in (SCALAR, FEATURE):
+    if not representation.has_channels:
         if array.shape[-1] != 1:
             raise ModelError(
                 "outputs",

@@ -5,7 +5,9 @@ which both sides round a few thousand operations (1e-13 is typical), and 1e-5 in
 float32.
 """
 
+import gzip
 import itertools
+import pathlib
 import warnings
 
 import ase.build
@@ -16,7 +18,7 @@ from symjax.interop import load_metatrain
 from symjax.models import fingerprint, load_model, save_model
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
-pytest.importorskip("metatrain", reason="needs the extra [torch]")
+metatrain = pytest.importorskip("metatrain", reason="needs the extra [torch]")
 from torch_parity import TOLERANCE, compare  # noqa: E402
 from torch_pet import COLUMNS, IN_CI, ROWS, VARIANTS, make_variant  # noqa: E402
 
@@ -24,6 +26,14 @@ warnings.filterwarnings("ignore")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+INSTALLED = pathlib.Path(metatrain.__path__[0])
+# One of each version of the model, by version; versions of the trainer do not matter.
+OLDER = sorted(
+    {
+        path.name.split("_")[0]: path
+        for path in (INSTALLED / "pet/tests/checkpoints").glob("model-v*.ckpt.gz")
+    }.values()
+)
 # metatrain raises atomic numbers to 0.23 in float32 whatever the dtype: a relative
 # error of 6e-8, times exponents of the screening function of up to about 20. At the end
 # of the repulsion, where polynomials cancel, float32 leaves a few digits of the forces.
@@ -113,3 +123,41 @@ def test_parity_small(variant, shared, tmp_path):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_parity(variant, dtype, shared, tmp_path):
     checked(variant, dtype, tmp_path, structures(shared))
+
+
+def same_as_metatrain(path, tolerances):
+    """Every layer and output of a checkpoint."""
+    from metatrain.utils.io import model_from_checkpoint
+
+    model = load_metatrain(path)
+    known = set(model.config.species)
+    molecules = [ase.build.molecule(name) for name in ("CH3CONH2", "H2O", "CO", "O")]
+    crystal = ase.build.bulk("C", a=3.6) * (1, 1, 2)
+    crystal.rattle(0.1, seed=1)
+    cases = {
+        atoms.get_chemical_formula(): atoms
+        for atoms in (*molecules, crystal)
+        if set(atoms.numbers) <= known
+    }
+    assert len(cases) > 3
+    for dtype, tolerance in tolerances.items():
+        # Anew each time: metatrain rounds its baselines to the dtype it runs in.
+        with gzip.open(path) as file:
+            contents = torch.load(file, weights_only=False)
+        reference = model_from_checkpoint(contents, context="export").eval()
+        compare(reference, model, dtype, cases).check(tolerance)
+
+
+@pytest.mark.torch
+def test_the_shared_checkpoint(shared):
+    # Its width of 1 makes LayerNorm divide the difference of two numbers by itself,
+    # which loses digits where they are close.
+    tolerances = {"float64": TOLERANCE["float64"], "float32": 1e-3}
+    path = shared / "checkpoints" / "metatrain-pet-v16.ckpt.gz"
+    same_as_metatrain(path, tolerances)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("path", OLDER, ids=lambda path: path.name)
+def test_older_versions(path):
+    same_as_metatrain(path, {"float64": TOLERANCE["float64"]})

@@ -105,9 +105,7 @@ def test_forces_and_stress(exported, imported):
 def test_features(model):
     """metatrain's features of a whole model, with their distance from invariance."""
     atoms = ase.build.molecule("H2O")
-    problem = torch_callable(
-        exported, atoms, {"feature": FEATURE}, per_atom=["feature"]
-    )
+    problem = torch_callable(model, atoms, {"feature": FEATURE}, per_atom=["feature"])
     found = measured(problem)["feature"]
     assert problem.function.function([problem.x])[0]["feature"].shape == (3, 12 + 8)
     assert 1e-3 < found.relative_error < 1
