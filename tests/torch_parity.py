@@ -75,8 +75,9 @@ class Errors:
         """``scale`` is the least that the error is divided by."""
         scale = max(np.abs(expected).max(initial=0.0), scale)
         error = np.abs(np.asarray(actual) - expected).max(initial=0.0) / scale
+        error = float("inf") if np.isnan(error) else float(error)
         if error >= self.found.get(kind, (0.0, ""))[0]:
-            self.found[kind] = (float(error), where)
+            self.found[kind] = (error, where)
 
     def check(self, tolerance):
         for kind, (error, where) in self.found.items():
@@ -119,6 +120,7 @@ def sums_of_terms(model, graph, dtype):
     direct, radial = jax.grad(energy, argnums=(0, 1))(vectors, lengths)
     radial = radial / lengths
     terms = jnp.abs(direct) + jnp.abs(radial[..., None] * vectors)
+    terms = jnp.where(graph.edge_mask[..., None], terms, 0)
     virial = jnp.abs(vectors)[..., :, None] * terms[..., None, :]
     return terms.sum(axis=1).max(), virial.sum(axis=(0, 1)).max()
 
