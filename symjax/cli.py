@@ -373,9 +373,9 @@ def import_model(
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="Checkpoint .ckpt of metatrain's PET, possibly compressed with gzip. "
-            "Reading it runs code that it may contain: import only files whose "
-            "source you trust.",
+            help="Checkpoint .ckpt or exported model .pt of metatrain's PET, possibly "
+            "compressed with gzip. Import only files whose source you trust: an "
+            "exported model is a program, which runs.",
         ),
     ],
     output: Annotated[
@@ -393,9 +393,10 @@ def import_model(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Converts a checkpoint of metatrain's PET to a folder that needs no torch.
+    """Converts metatrain's PET to a folder that needs no torch.
 
-    Needs the extra symjax[torch].
+    Compares every output with metatrain's on a small crystal before it writes. Needs
+    the extra symjax[torch].
     """
     from symjax.interop.metatrain import load_metatrain
     from symjax.models.io import METADATA_FILE, fingerprint, save_model

@@ -1,30 +1,40 @@
-"""Import of PET checkpoints that were trained with metatrain.
+"""Import of PETs that were trained with metatrain.
 
-Reading a checkpoint unpickles it, which can run any code that its author put there:
-import only files whose source you trust. It happens in this module alone, and only
-here are torch and metatrain imported (the extra ``symjax[torch]``); what is written
-needs neither.
+Only here, and where files are read, are torch and metatrain imported (the extra
+``symjax[torch]``); what is written needs neither.
 """
 
-import gzip
-import io
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
+import ase
+import jax
 import numpy as np
 
+from symjax.data.build import build_graph
 from symjax.errors import ModelError
+from symjax.interop._reading import Source, read_pet
+from symjax.interop.torch_callable import torch_callable
 from symjax.models.pet.config import Block, PETConfig, Target
-from symjax.models.pet.model import PETModel, is_invariant, parameter_shapes
+from symjax.models.pet.model import (
+    PETModel,
+    cast_parameters,
+    is_invariant,
+    output_name,
+    outputs_from_inputs,
+    parameter_shapes,
+    pet_inputs,
+)
+from symjax.models.pet.model import _is_energy as repels
 
-_HYPERS = (
+# Hyperparameters that metatrain's network keeps as attributes, and so its TorchScript.
+_ATTRIBUTES = (
     "cutoff",
     "cutoff_function",
     "cutoff_width",
+    "num_neighbors_adaptive",
     "adaptive_cutoff_method",
-    "cutoff_width_adaptive",
     "d_pet",
     "d_node",
     "d_head",
@@ -37,10 +47,33 @@ _HYPERS = (
     "attention_temperature",
     "transformer_type",
     "featurizer_type",
-    "system_conditioning",
+)
+_OTHER_HYPERS = (
+    "cutoff_width_adaptive",
+    "long_range",
     "max_charge",
     "max_spin_multiplicity",
+    "system_conditioning",
     "zbl",
+)
+# Classes of modules that symjax's PET has a counterpart of.
+_PARTS = {
+    *("PET", "PETBackend", "CartesianTransformer", "Transformer", "TransformerLayer"),
+    *("AttentionBlock", "FeedForward", "SystemConditioningEmbedding"),
+    *("CompositionModel", "BaseCompositionModel", "Scaler", "BaseScaler", "ZBL"),
+    *("ModuleList", "ModuleDict", "Sequential", "Identity", "DummyModule"),
+    *("Linear", "Embedding", "LayerNorm", "RMSNorm", "SiLU"),
+    "DummyLongRangeFeaturizer",
+}
+_PART_NAMES = {
+    "LoRALinear": "low-rank adapters (LoRA)",
+    "LongRangeFeaturizer": "long-range features",
+}
+# Of the state, what is read by other means, and what belongs to no parameter.
+_NOT_PARAMETERS = (
+    "additive_models.",
+    "scaler.",
+    "system_conditioning.",  # again, under "backend."
 )
 _LEAVES = {
     "kernel": "weight",
@@ -48,27 +81,37 @@ _LEAVES = {
     "scale": "weight",
     "embedding": "weight",
 }
+# Agreement that is asked of an import, relative to the largest entry: a part that is
+# missing or differs shows far above, rounding stays far below.
+_AGREEMENT = {"float32": 1e-3, "float64": 1e-6}
 
 
-def load_metatrain(path: str | Path, name: str | None = None) -> PETModel:
-    """Reads a PET checkpoint of metatrain.
+def load_metatrain(
+    path: str | Path, name: str | None = None, *, verify: bool = True
+) -> PETModel:
+    """Reads a PET of metatrain, from a checkpoint or an exported model.
 
-    Older versions go through metatrain's own upgrade. The weights are those that
-    metatrain would export: the best ones of the training.
+    Older checkpoints go through metatrain's own upgrade. The weights of a checkpoint
+    are those that metatrain would export: the best ones of the training. Neither the
+    suffix nor compression with gzip matters.
 
     Args:
-      path: A checkpoint ``.ckpt``, possibly compressed with gzip.
+      path: A checkpoint ``.ckpt`` or an exported model ``.pt``.
       name: Name of the model for reports; by default that of the file.
+      verify: Whether to compare every output with metatrain's on a small crystal, so
+        that a part that symjax does not know about cannot be lost in silence. Takes a
+        few seconds.
 
     Returns:
-      The model, in the checkpoint's precision, for
+      The model, its network in the file's precision, for
       :func:`symjax.models.save_model`.
 
     Raises:
       ModelError: The extra ``[torch]`` is not installed; there is no such file; it is
-        truncated or no checkpoint of PET; or the model has a part that symjax does
-        not have (long range, low-rank adapters, targets of an atomic basis or of
-        rank above 2), which the message names.
+        truncated, no PET of metatrain, or would run code when unpickled; or the model
+        has a part that symjax does not have (long range, low-rank adapters, targets
+        of an atomic basis or of rank above 2, unknown hyperparameters), which the
+        message names.
 
     Example:
       >>> from symjax.interop import load_metatrain
@@ -78,103 +121,115 @@ def load_metatrain(path: str | Path, name: str | None = None) -> PETModel:
       symjax.errors.ModelError: path='missing.ckpt': there is no such file...
     """
     path = Path(path)
-    model = _read(path)
-    config = _config(model, str(path))
-    state = {
-        key.removeprefix("backend."): value
-        for key, value in model.state_dict().items()
-        if key.startswith("backend.") and not key.endswith("species_to_species_index")
-    }
-    network = _network(model, config, state, str(path))
+    source = read_pet(path)
+    where = str(path)
+    _check_parts(source, where)
+    config = _config(source, where)
     parameters = {
-        "network": network,
-        "scale": _scales(model, config),
-        "baseline": _baselines(model, config),
+        "network": _network(source.model, config, where),
+        "scale": _scales(source.model, config),
+        "baseline": _baselines(source.model, config, where),
     }
     card = {
-        "description": "PET trained with metatrain",
+        "description": source.exported.metadata().description
+        or "PET trained with metatrain",
         "source": path.name,
     }
-    stem = path.name.removesuffix(".gz").removesuffix(".ckpt")
-    return PETModel(name or stem, config, parameters, card)
+    stem = path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
+    model = PETModel(name or stem, config, parameters, card)
+    if verify:
+        _verify(source, model, where)
+    return model
 
 
-def _read(path: Path) -> Any:
-    """Unpickles a checkpoint and lets metatrain build and upgrade the model."""
-    if not path.is_file():
-        raise ModelError(
-            "path", str(path), "there is no such file", "Pass a checkpoint .ckpt"
-        )
-    try:
-        import metatomic.torch  # noqa: F401  (registers the classes that are unpickled)
-        import torch
-        from metatrain.utils.io import model_from_checkpoint
-    except ImportError as error:
+def _class_name(module: Any) -> str:
+    return str(getattr(module, "original_name", type(module).__name__))
+
+
+def _child(module: Any, name: str) -> Any:
+    """A child of a container; TorchScript's cannot be indexed."""
+    return dict(module.named_children())[name]
+
+
+def _check_parts(source: Source, path: str) -> None:
+    for name, module in source.model.named_modules():
+        kind = _class_name(module)
+        if kind not in _PARTS:
+            raise ModelError(
+                "path",
+                path,
+                f"has {_PART_NAMES.get(kind, 'a part that symjax does not know')}: "
+                f"{kind} at {name}",
+                "Train without it",
+            )
+    # What metatrain may add in later versions, switched off, changes nothing.
+    for name, value in source.hypers.items():
+        if name not in (*_ATTRIBUTES, *_OTHER_HYPERS) and value not in (None, False):
+            raise ModelError(
+                "path",
+                path,
+                f"has the hyperparameter {name}={value!r}, which symjax does not know",
+                "Use a newer symjax, or train without it",
+            )
+    unit = source.exported.capabilities().length_unit
+    if unit.lower() not in ("", "a", "angstrom"):
+        raise ModelError("path", path, f"has lengths in {unit!r}", "Train in angstrom")
+
+
+def _config(source: Source, path: str) -> PETConfig:
+    model = source.model
+    backend, conditioning = model.backend, model.backend.system_conditioning
+    hypers = {name: getattr(backend, name) for name in _ATTRIBUTES}
+    additive = [_class_name(module) for module in model.additive_models.children()]
+    if additive not in (["CompositionModel"], ["CompositionModel", "ZBL"]):
         raise ModelError(
             "path",
-            str(path),
-            f"reading a checkpoint of metatrain needs {error.name}",
-            "Install symjax[torch]; what is imported works without it",
-        ) from error
-    remedy = "Pass a checkpoint that metatrain's PET wrote, whole"
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        checkpoint = torch.load(
-            io.BytesIO(data), map_location="cpu", weights_only=False
+            path,
+            f"adds {', '.join(additive)} to its network",
+            "symjax adds a composition baseline and nuclear repulsion (zbl)",
         )
-    except Exception as error:  # unpickling raises whatever the damage leads to
+    if conditioning is not None:
+        charges = conditioning.charge_embedding.weight.shape[0]
+        spins = conditioning.spin_multiplicity_embedding.weight.shape[0]
+        hypers.update(max_charge=(charges - 1) // 2, max_spin_multiplicity=spins)
+    species = sorted(int(number) for number in model.atomic_types)
+    index = backend.species_to_species_index[species].tolist()
+    if index != list(range(len(species))):
         raise ModelError(
-            "path", str(path), f"cannot be read as a checkpoint: {error}", remedy
-        ) from error
-    if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
-        raise ModelError("path", str(path), "is no checkpoint of metatrain", remedy)
-    architecture = checkpoint["architecture_name"]
-    if architecture != "pet":
-        raise ModelError(
-            "path",
-            str(path),
-            f"holds the architecture {architecture!r}",
-            "Only 'pet' can be imported",
+            "path", path, f"orders its species {index}", "Use ascending atomic numbers"
         )
-    if (
-        checkpoint.get("model_state_dict")
-        and checkpoint["model_state_dict"].get("finetune_config", {}).get("method")
-        == "lora"
-    ):
-        raise ModelError(
-            "path", str(path), "has low-rank adapters (LoRA)", "Merge them first"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return model_from_checkpoint(checkpoint, context="export").eval()
-    except Exception as error:
-        raise ModelError(
-            "path", str(path), f"metatrain cannot load it: {error}", remedy
-        ) from error
-
-
-def _config(model: Any, path: str) -> PETConfig:
-    hypers = model.hypers
-    if hypers["long_range"]["enable"]:
-        raise ModelError(
-            "path", path, "has long-range features", "symjax has no long range yet"
-        )
-    adaptive = hypers["num_neighbors_adaptive"]
-    return PETConfig(
-        species=tuple(int(number) for number in sorted(model.atomic_types)),
+    config = PETConfig(
+        species=tuple(species),
         targets=tuple(
             _target(name, info, path)
             for name, info in model.dataset_info.targets.items()
         ),
-        num_neighbors_adaptive=None if adaptive is None else float(adaptive),
-        **{key: hypers[key] for key in _HYPERS},
+        cutoff_width_adaptive=model.cutoff_width_adaptive,
+        system_conditioning=conditioning is not None,
+        zbl=additive[1:] == ["ZBL"],
+        **hypers,
     )
+    if config.zbl:
+        theirs = set(_child(model.additive_models, "1").outputs)
+        ours = {target.name for target in config.targets if repels(target)}
+        if theirs != ours:
+            raise ModelError(
+                "path",
+                path,
+                f"adds nuclear repulsion (zbl) to {', '.join(sorted(theirs))}",
+                "symjax adds it to scalar targets in eV that are named energy",
+            )
+    return config
 
 
 def _target(name: str, info: Any, path: str) -> Target:
+    if info.sample_kind not in ("system", "atom"):
+        raise ModelError(
+            "path",
+            path,
+            f"the target {name!r} has samples of kind {info.sample_kind!r}",
+            "Targets of structures and of atoms can be imported",
+        )
     blocks = []
     for key, block in info.layout.items():
         names, sizes = list(key.names), [len(part) for part in block.components]
@@ -185,11 +240,13 @@ def _target(name: str, info: Any, path: str) -> Target:
             sigma = "+" if int(key["o3_sigma"]) == 1 else "-"
             kind = f"{int(key['o3_lambda'])}{sigma}"
         else:
+            problem = f"a block with keys {names} and components of sizes {sizes}"
+            if "atom_type" in names:
+                problem = "an atomic basis"
             raise ModelError(
                 "path",
                 path,
-                f"the target {name!r} has a block with keys {names} and components "
-                f"of sizes {sizes}",
+                f"the target {name!r} has {problem}",
                 "Scalars, Cartesian tensors to rank 2 and spherical tensors can be "
                 "imported",
             )
@@ -197,9 +254,82 @@ def _target(name: str, info: Any, path: str) -> Target:
     return Target(name, info.unit, info.sample_kind == "atom", tuple(blocks))
 
 
-def _network(
-    model: Any, config: PETConfig, state: dict[str, Any], path: str
-) -> dict[str, Any]:
+def _verify(source: Source, model: PETModel, path: str) -> None:
+    """Raises unless all outputs of a small crystal agree with metatrain's."""
+    config = model.config
+    dtype = source.exported.capabilities().dtype
+    atoms = _crystal(config)
+    with jax.enable_x64(dtype == "float64"):
+        graph = build_graph(
+            atoms, config.cutoff, known_species=config.species, dtype=dtype
+        )
+        parameters = cast_parameters(model.parameters, dtype)
+        free = {
+            **parameters,
+            "baseline": jax.tree.map(lambda leaf: 0 * leaf, parameters["baseline"]),
+        }
+
+        @jax.jit
+        def run(parameters: Any) -> dict[str, Any]:
+            inputs = pet_inputs(config, graph)
+            return outputs_from_inputs(config, parameters, graph, inputs)[0]
+
+        ours, learnt = run(parameters), run(free)
+    names = {
+        output_name(target, block): block.representation
+        for target in config.targets
+        for block in target.blocks
+    }
+    per_atom = [
+        output_name(target, block)
+        for target in config.targets
+        for block in target.blocks
+        if target.per_atom
+    ]
+    problem = torch_callable(source.exported, atoms, names, per_atom=per_atom)
+    (theirs,) = problem.function.function([problem.x])
+    for name in names:
+        mine, other = np.asarray(ours[name], float), np.asarray(theirs[name], float)
+        # Baselines of thousands of eV must not hide what the network contributes.
+        scale = _AGREEMENT[dtype] * np.abs(learnt[name]).max(initial=0)
+        rounding = 16 * np.finfo(dtype).eps * np.abs(mine).max(initial=0)
+        error = np.abs(mine - other.reshape(mine.shape)).max(initial=0)
+        if not error <= scale + rounding + 1e-9:
+            raise ModelError(
+                "path",
+                path,
+                f"the imported {name} differs from metatrain's by {error:.2g}",
+                "Report it with the versions of metatrain and symjax; the model has a "
+                "part that symjax does not know",
+            )
+
+
+def _crystal(config: PETConfig) -> ase.Atoms:
+    """Eight atoms, all species in turn, on a distorted cubic lattice."""
+    steps = np.stack(np.meshgrid(*[np.arange(2)] * 3), axis=-1).reshape(-1, 3)
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, size=(8, 3))
+    # Nearest neighbors well inside the cutoff, and few of them.
+    spacing = min(2.5, 0.6 * config.cutoff)
+    atoms = ase.Atoms(
+        [config.species[index % len(config.species)] for index in range(8)],
+        spacing * (steps + noise * min(1, spacing / 2)),
+        cell=2 * spacing * np.eye(3),
+        pbc=True,
+    )
+    atoms.info.update(
+        charge=min(1, config.max_charge),
+        spin_multiplicity=min(2, config.max_spin_multiplicity),
+    )
+    return atoms
+
+
+def _network(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
+    state = {
+        key.removeprefix("backend."): value
+        for key, value in model.state_dict().items()
+        if not key.startswith(_NOT_PARAMETERS)
+        and not key.endswith("species_to_species_index")
+    }
     network: dict[str, Any] = {}
     for wanted, shape in parameter_shapes(config).items():
         part, _, inner = wanted.partition("/")
@@ -269,32 +399,48 @@ def _scales(model: Any, config: PETConfig) -> dict[str, Any]:
     for target in config.targets:
         scales[target.name] = {}
         known = model.scaler.model.scales.get(target.name)
+        keys = model.dataset_info.targets[target.name].layout.keys
         for index, block in enumerate(target.blocks):
             shape = (len(config.species), block.properties)
             if known is None:
                 values = np.ones(shape)
             else:
-                values = known.block(index).values.detach().cpu().numpy()
+                values = known.block(keys[index]).values.detach().cpu().numpy()
             scales[target.name][block.key] = np.array(np.broadcast_to(values, shape))
     return scales
 
 
-def _baselines(model: Any, config: PETConfig) -> dict[str, Any]:
+def _baselines(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
     """Composition weights by species, in the order of the atomic numbers."""
-    weights = model.additive_models[0].model.weights
+    weights = _child(model.additive_models, "0").model.weights
+    unknown = set(weights) - {target.name for target in config.targets}
+    if unknown:
+        raise ModelError(
+            "path",
+            path,
+            f"has a baseline of {', '.join(sorted(unknown))}, which is no target",
+            "Export it again with this metatrain",
+        )
     baselines: dict[str, Any] = {}
     for target in config.targets:
         baselines[target.name] = {}
+        keys = list(weights[target.name].keys) if target.name in weights else []
+        info = model.dataset_info.targets[target.name].layout.keys
         for index, block in enumerate(target.blocks):
-            if not is_invariant(block):
-                continue
+            known = info[index] in keys
             shape = (len(config.species), block.properties)
-            values = np.zeros(shape)
-            if target.name in weights:
-                keys = list(weights[target.name].keys)
-                info = model.dataset_info.targets[target.name].layout.keys
-                if info[index] in keys:
+            if is_invariant(block):
+                values = np.zeros(shape)
+                if known:
                     stored = weights[target.name].block(info[index])
                     values = stored.values.detach().cpu().numpy().reshape(shape)
-            baselines[target.name][block.key] = np.array(values)
+                baselines[target.name][block.key] = np.array(values)
+            elif known:
+                raise ModelError(
+                    "path",
+                    path,
+                    f"the target {target.name!r} has a baseline of its block "
+                    f"{block.key}, which is not invariant",
+                    "Baselines of invariants can be imported",
+                )
     return baselines

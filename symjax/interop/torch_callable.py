@@ -7,10 +7,15 @@ from typing import Any, NamedTuple
 import ase
 import numpy as np
 
-from symjax.data.structures import check_structure, periodic_cell
+from symjax.data.structures import (
+    check_structure,
+    periodic_cell,
+    spin_multiplicity,
+    total_charge,
+)
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.orbit import HostFunction
-from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
+from symjax.so3.representations import VECTOR, Representation
 
 
 class TorchProblem(NamedTuple):
@@ -55,26 +60,32 @@ def torch_callable(
 
     Neighbors are found once, in the given orientation; the vectors to them rotate with
     the structure. Structures are evaluated in batches of the measurement's
-    ``batch_size``.
+    ``batch_size``. Total charge and spin multiplicity, where a model reads them, are
+    those of ``atoms.info``.
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``, or the path of an exported one.
       atoms: The structure.
       outputs: The representation of every output to measure. The last axis of a
         block holds its properties: they are channels where the representation has
-        them, else there must be one.
-      per_atom: Names of the outputs to evaluate for each atom; the others are of
-        whole structures.
+        them, else there must be one. A block of an output with several is named with
+        its irrep: ``"mtt::density/2+"``. ``"forces"`` and ``"stress"``, unless the
+        model has such outputs, are derivatives of its ``"energy"``: minus its gradient
+        with respect to positions, and that with respect to strain over the volume.
+      per_atom: Names of the outputs to evaluate for each atom, such as features or
+        non-conservative forces; the others are of whole structures.
       device: Where the model runs.
 
     Returns:
       The problem, for ``measure(problem.function, problem.x, action=problem.action,
-      representations=problem.representations)``.
+      representations=problem.representations)``. Outputs are in the model's units,
+      derivatives per angstrom and cubic angstrom.
 
     Raises:
-      ModelError: The extra ``[torch]`` is not installed; the model cannot be read, or
-        has no such output.
-      ArgumentError: ``outputs`` is empty, or has no output of ``per_atom``.
+      ModelError: The extra ``[torch]`` is not installed; the model cannot be read,
+        has no such output or block, or needs other inputs.
+      ArgumentError: ``outputs`` is empty, or has no output of ``per_atom``; blocks of
+        one output differ in ``per_atom``; stress of a structure without a cell.
       StructureError: The structure cannot be used.
 
     Example:
@@ -101,55 +112,122 @@ def torch_callable(
                 "per_atom", name, "is not among the outputs", "Name it in outputs too"
             )
     capabilities = model.capabilities()
-    for name in outputs:
-        if name not in capabilities.outputs:
-            raise ModelError(
-                "outputs",
-                name,
-                "the model has no such output",
-                f"Use {', '.join(sorted(capabilities.outputs))}",
-            )
-    dtype = getattr(torch, capabilities.dtype)
-    model = model.to(device=device, dtype=dtype).eval()
+    derived, blocks = _sort_outputs(outputs, capabilities.outputs)
+    if "stress" in derived and not np.all(atoms.pbc):
+        raise ArgumentError(
+            "outputs",
+            "stress",
+            "a structure without a cell in three directions has no stress",
+            "Leave it out, or set atoms.cell and atoms.pbc",
+        )
     requests = {
         name: metatomic.ModelOutput(
-            unit=capabilities.outputs[name].unit,
-            sample_kind="atom" if name in per_atom else "system",
+            unit=capabilities.outputs[name].unit, sample_kind=kind
         )
-        for name in outputs
+        for name, kind in _sample_kinds(blocks, derived, per_atom).items()
     }
+    dtype = getattr(torch, capabilities.dtype)
+    model = model.to(device=device, dtype=dtype).eval()
     options = metatomic.ModelEvaluationOptions(length_unit="angstrom", outputs=requests)
     neighbors = [
         _neighbors(atoms, request) for request in model.requested_neighbor_lists()
     ]
+    inputs = {
+        name: _input(name, atoms, dtype, device)
+        for name in model.requested_inputs(use_new_names=True)
+    }
     types = torch.tensor(atoms.numbers, dtype=torch.int32, device=device)
     pbc = torch.tensor(np.asarray(atoms.pbc), device=device)
 
-    def system(x: dict[str, np.ndarray]) -> Any:
+    def system(x: dict[str, np.ndarray]) -> tuple[Any, Any, Any]:
         positions = torch.tensor(x["positions"], dtype=dtype, device=device)
         cell = torch.tensor(x["cell"], dtype=dtype, device=device)
-        made = metatomic.System(types, positions, cell, pbc)
+        strain = torch.eye(3, dtype=dtype, device=device)
+        if derived:
+            positions.requires_grad_(True)
+            strain.requires_grad_(True)
+        moved, cell = positions @ strain, cell @ strain
+        made = metatomic.System(types, moved, cell, pbc)
         for request, samples, first, second, shifts in neighbors:
+            # In float64, unless derivatives pass through them.
             vectors = (
                 x["positions"][second] - x["positions"][first] + shifts @ x["cell"]
             )
-            made.add_neighbor_list(request, _block(vectors, samples, dtype, device))
-        return made
+            block = _block(vectors, samples, dtype, device)
+            if derived:
+                metatomic.register_autograd_neighbors(made, block)
+            made.add_neighbor_list(request, block)
+        for name, value in inputs.items():
+            made.add_data(name, value)
+        return made, positions, strain
 
     def evaluate(batch: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-        systems = [system(x) for x in batch]
-        with torch.no_grad():
-            values = model(systems, options, check_consistency=False)
+        systems, *moved = zip(*(system(x) for x in batch), strict=True)
+        with torch.set_grad_enabled(bool(derived)):
+            values = model(list(systems), options, check_consistency=False)
         rows: list[dict[str, np.ndarray]] = [{} for _ in batch]
-        for name, representation in outputs.items():
-            for number, values_of_one in enumerate(
-                _split(values[name], name, representation, len(batch))
-            ):
-                rows[number][name] = values_of_one
+        for name, (output, key) in blocks.items():
+            arrays = _split(values[output], name, key, outputs[name], len(batch))
+            for row, array in zip(rows, arrays, strict=True):
+                row[name] = array
+        if derived:
+            total = values["energy"].block().values.sum()
+            slopes = torch.autograd.grad(total, [*moved[0], *moved[1]])
+            for number, (row, x) in enumerate(zip(rows, batch, strict=True)):
+                if "forces" in derived:
+                    row["forces"] = -slopes[number].cpu().numpy()
+                if "stress" in derived:
+                    virial = slopes[len(batch) + number].cpu().numpy()
+                    row["stress"] = virial / abs(np.linalg.det(x["cell"]))
         return rows
 
     x = {"positions": atoms.positions.astype(float), "cell": periodic_cell(atoms)}
     return TorchProblem(HostFunction(evaluate, batched=True), x, VECTOR, dict(outputs))
+
+
+def _sort_outputs(
+    names: Collection[str], known: Mapping[str, Any]
+) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
+    """Names to derive from the energy, and output and block of all others."""
+    derived, blocks = [], {}
+    for name in names:
+        output, _, key = name.rpartition("/")
+        if name in known:
+            blocks[name] = (name, "")
+        elif name in ("forces", "stress") and "energy" in known:
+            derived.append(name)
+        elif output in known:
+            blocks[name] = (output, key)
+        else:
+            raise ModelError(
+                "outputs",
+                name,
+                "the model has no such output",
+                f"Use {', '.join(sorted(known))}"
+                + (", forces or stress" if "energy" in known else ""),
+            )
+    return tuple(derived), blocks
+
+
+def _sample_kinds(
+    blocks: Mapping[str, tuple[str, str]],
+    derived: Collection[str],
+    per_atom: Collection[str],
+) -> dict[str, str]:
+    """``"atom"`` or ``"system"`` for every output of the model that is asked for."""
+    kinds: dict[str, str] = {}
+    for name, (output, _) in blocks.items():
+        kind = "atom" if name in per_atom else "system"
+        if kinds.setdefault(output, kind) != kind:
+            raise ArgumentError(
+                "per_atom",
+                name,
+                f"the blocks of {output} are either all per atom or none",
+                "Name all of them or none",
+            )
+    if derived:
+        kinds.setdefault("energy", "system")
+    return kinds
 
 
 def _libraries(model: Any) -> tuple[Any, Any]:
@@ -229,20 +307,42 @@ def _block(vectors: np.ndarray, samples: np.ndarray, dtype: Any, device: str) ->
     )
 
 
+def _input(name: str, atoms: ase.Atoms, dtype: Any, device: str) -> Any:
+    """A quantity of the structure that a model asks for."""
+    import torch
+    from metatensor.torch import Labels, TensorBlock, TensorMap
+
+    known = {"charge": total_charge, "spin_multiplicity": spin_multiplicity}
+    if name not in known:
+        raise ModelError(
+            "model",
+            name,
+            "the model reads this input of each structure",
+            f"Models that read {' and '.join(known)} can be measured",
+        )
+    zero = torch.zeros(1, 1, dtype=torch.int32, device=device)
+    value = torch.tensor([[known[name](atoms)]], dtype=dtype, device=device)
+    block = TensorBlock(value, Labels(["system"], zero), [], Labels([name], zero))
+    return TensorMap(Labels(["_"], zero), [block])
+
+
 def _split(
-    values: Any, name: str, representation: Representation, num: int
+    values: Any, name: str, key: str, representation: Representation, num: int
 ) -> list[np.ndarray]:
     """Values of each structure of a batch."""
-    if len(values) != 1:
+    found = {_block_key(entry): block for entry, block in values.items()}
+    if not key and len(found) == 1:
+        key = next(iter(found))
+    if key not in found:
         raise ModelError(
             "outputs",
             name,
-            f"has {len(values)} blocks, where one is expected",
-            "Measure outputs with one block",
+            f"has {len(found)} blocks",
+            f"Name one of them: {', '.join(found)}, after a /",
         )
-    block = values.block()
+    block = found[key]
     array = block.values.detach().cpu().numpy()
-    if not representation.has_channels and representation not in (SCALAR, FEATURE):
+    if not representation.has_channels:
         if array.shape[-1] != 1:
             raise ModelError(
                 "outputs",
@@ -253,3 +353,10 @@ def _split(
         array = array[..., 0]
     systems = block.samples.column("system").cpu().numpy()
     return [array[systems == number] for number in range(num)]
+
+
+def _block_key(entry: Any) -> str:
+    """The irrep of a block, as in the names of symjax's own outputs."""
+    if list(entry.names) == ["o3_lambda", "o3_sigma"]:
+        return f"{int(entry['o3_lambda'])}{'+' if int(entry['o3_sigma']) == 1 else '-'}"
+    return ",".join(str(int(value)) for value in entry.values)

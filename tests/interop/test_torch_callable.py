@@ -4,69 +4,155 @@ import ase.build
 import numpy as np
 import pytest
 
+from symjax.data import build_graph
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import load_metatrain, torch_callable
 from symjax.metrics import measure
-from symjax.models.pet import orbit_problem
-from symjax.so3 import SCALAR
+from symjax.models.pet import orbit_problem, predict
+from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR, spherical
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 pytest.importorskip("metatrain", reason="needs the extra [torch]")
+from torch_pet import make_torch_model, make_variant  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
+OUTPUTS = {
+    "energy": SCALAR,
+    "forces": VECTOR,
+    "non_conservative_forces": VECTOR,
+    "mtt::charges": SCALAR,
+    "mtt::bands": FEATURE,
+    "mtt::pseudo/0-": spherical(0, -1, channels=True),
+    "mtt::pseudo/2-": spherical(2, -1, channels=True),
+    "mtt::octupole": spherical(3, 1),
+}
+PER_ATOM = ("non_conservative_forces", "mtt::charges")
+SETTINGS = {"max_degree": 2, "grid": 5, "on_aliasing": "report"}
+
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    from torch_pet import VARIANTS, make_torch_model
-
-    model = make_torch_model(VARIANTS["default"]).to(torch.float64)
-    path = tmp_path_factory.mktemp("torch") / "model.ckpt"
-    state = model.get_checkpoint()
-    state.update(best_model_state_dict=state["model_state_dict"])
-    torch.save(state, path)
-    return model.export(), path
+def model():
+    """An exported model in float64, not compiled by TorchScript."""
+    return make_variant("other targets").to(torch.float64).export()
 
 
-def test_same_numbers_as_the_imported_model(exported):
-    """Both run in float64: 1e-8 of the largest sector is round-off."""
-    model, path = exported
-    atoms = ase.build.molecule("CH3OH")
-    settings = {"max_degree": 2, "grid": 5, "on_aliasing": "report"}
-    torch_problem = torch_callable(model, atoms, {"energy": SCALAR})
-    theirs = measure(
-        torch_problem.function,
-        torch_problem.x,
-        action=torch_problem.action,
-        representations=torch_problem.representations,
-        **settings,
-    )["energy"]
-    problem = orbit_problem(
-        load_metatrain(path), atoms, layers="none", outputs=["energy"], dtype="float64"
-    )
-    ours = measure(
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """The path of the same model on disk."""
+    path = tmp_path_factory.mktemp("torch") / "model.pt"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def imported(exported):
+    return load_metatrain(exported)
+
+
+def measured(problem):
+    return measure(
         problem.function,
         problem.x,
-        args=problem.args,
+        args=getattr(problem, "args", ()),
         action=problem.action,
         representations=problem.representations,
-        **settings,
-    )["energy"]
-    assert theirs.variance.sum() == pytest.approx(ours.variance.sum(), rel=1e-6)
-    # The exported model adds its baseline, which is invariant.
-    mine, other = ours.totals().power[0], theirs.totals().power[0]
-    np.testing.assert_allclose(
-        other[1:], mine[1:], rtol=1e-6, atol=1e-9 * mine[1:].max()
+        **SETTINGS,
     )
 
 
-def test_bad_arguments(exported, tmp_path):
-    model, _ = exported
+def test_same_numbers_as_the_imported_model(model, imported):
+    """Both run in float64; 1e-8 of the largest number is round-off."""
+    atoms = ase.build.molecule("CH3OH")
+    theirs = measured(torch_callable(model, atoms, OUTPUTS, per_atom=PER_ATOM))
+    problem = orbit_problem(
+        imported,
+        atoms,
+        layers="none",
+        outputs=list({name.split("/")[0]: None for name in OUTPUTS}),
+        dtype="float64",
+    )
+    ours = measured(problem)
+    for name in OUTPUTS:
+        one, two = ours[name], theirs[name]
+        assert two.equivariance_error == pytest.approx(one.equivariance_error, rel=1e-8)
+        np.testing.assert_allclose(
+            two.variance, one.variance, rtol=1e-8, atol=1e-10 * one.variance.max()
+        )
+        mine, other = (side.totals().power[:, 1:] for side in (one, two))
+        np.testing.assert_allclose(other, mine, rtol=1e-7, atol=1e-9 * mine.max())
+    # Baselines, which only the exported model adds, are invariant.
+    mine, other = (side["forces"].content for side in (ours, theirs))
+    np.testing.assert_allclose(other, mine, atol=1e-9)
+
+
+def test_forces_and_stress(exported, imported):
+    """Derivatives of a crystal, against the same of the imported model."""
+    atoms = ase.build.bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    outputs = {"stress": MATRIX, "forces": VECTOR, "non_conservative_stress": MATRIX}
+    problem = torch_callable(exported, atoms, outputs)
+    (theirs,) = problem.function.function([problem.x])
+    graph = build_graph(atoms, imported.config.cutoff)
+    ours = predict(imported, graph, forces=True, stress=True)
+    for name in outputs:
+        mine = np.asarray(ours[name]).reshape(theirs[name].shape)
+        np.testing.assert_allclose(
+            theirs[name], mine, rtol=0, atol=1e-10 * np.abs(mine).max()
+        )
+
+
+def test_features(model):
+    """metatrain's features of a whole model, with their distance from invariance."""
+    atoms = ase.build.molecule("H2O")
+    problem = torch_callable(model, atoms, {"feature": FEATURE}, per_atom=["feature"])
+    found = measured(problem)["feature"]
+    assert problem.function.function([problem.x])[0]["feature"].shape == (3, 12 + 8)
+    assert 1e-3 < found.relative_error < 1
+
+
+def test_charge_and_spin_are_passed_on(tmp_path):
+    model = make_torch_model({"system_conditioning": True}).to(torch.float64)
+    torch.save(model.get_checkpoint(), tmp_path / "model.ckpt")
+    imported = load_metatrain(tmp_path / "model.ckpt")
+    energies = []
+    for charge in (0, 2):
+        atoms = ase.build.molecule("H2O")
+        atoms.info.update(charge=charge, spin_multiplicity=3)
+        problem = torch_callable(model.export(), atoms, {"energy": SCALAR})
+        (theirs,) = problem.function.function([problem.x])
+        ours = predict(imported, build_graph(atoms, 4.5))["energy"]
+        energies.append(theirs["energy"].item())
+        assert energies[-1] == pytest.approx(float(ours[0]), rel=1e-10)
+    assert abs(energies[0] - energies[1]) > 1e-3
+
+
+def test_bad_arguments(model, tmp_path):
     water = ase.build.molecule("H2O")
-    with pytest.raises(ModelError, match="no such output"):
-        torch_callable(model, water, {"charge": SCALAR})
+
+    def make(outputs, **settings):
+        problem = torch_callable(model, water, outputs, **settings)
+        return problem.function.function([problem.x])
+
+    with pytest.raises(ModelError, match=r"no such output.*forces or stress"):
+        make({"charge": SCALAR})
     with pytest.raises(ArgumentError, match="empty"):
-        torch_callable(model, water, {})
+        make({})
+    with pytest.raises(ArgumentError, match="not among the outputs"):
+        make({"energy": SCALAR}, per_atom=["mtt::charges"])
+    with pytest.raises(ModelError, match=r"3 blocks.*0-, 0\+, 2-"):
+        make({"mtt::pseudo": spherical(0, -1)})
+    with pytest.raises(ModelError, match="3 blocks"):
+        make({"mtt::pseudo/5+": spherical(5, 1)})
+    with pytest.raises(ModelError, match="2 properties"):
+        make({"mtt::pseudo/2-": spherical(2, -1)})
+    with pytest.raises(ArgumentError, match="all per atom or none"):
+        make(
+            {f"mtt::pseudo/{key}": FEATURE for key in ("0-", "0+")},
+            per_atom=["mtt::pseudo/0+"],
+        )
+    with pytest.raises(ArgumentError, match="no stress"):
+        make({"stress": MATRIX})
     with pytest.raises(ModelError, match="AtomisticModel"):
         torch_callable(torch.nn.Identity(), water, {"energy": SCALAR})
     path = tmp_path / "broken.pt"

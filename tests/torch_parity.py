@@ -1,0 +1,164 @@
+"""Comparison of an imported PET with metatrain's, layer by layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from symjax.data import build_graph, edge_vectors
+from symjax.models.pet import cast_parameters, layer_names, pet_inputs, predict
+from symjax.models.pet.model import _invariants, _lengths, outputs_from_inputs
+
+# Relative to the largest entry of what is compared; in float32, forces and stress
+# relative to the largest sum of the magnitudes of their terms if that is larger.
+# float64: both sides round a few thousand operations; 1e-13 is typical.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+# All structures but the first are padded to these, so that code is compiled once.
+ATOMS, NEIGHBORS = 13, 80
+
+
+def torch_outputs(model, atoms, targets, layers, dtype):
+    """Outputs, forces, strain derivative and features of metatrain's model."""
+    from metatensor.torch import Labels, TensorBlock, TensorMap
+    from metatomic.torch import ModelOutput, System, systems_to_torch
+    from metatrain.utils.neighbor_lists import (
+        get_requested_neighbor_lists,
+        get_system_with_neighbor_lists,
+    )
+
+    (system,) = systems_to_torch([atoms], dtype=dtype)
+    strain = torch.eye(3, dtype=dtype, requires_grad=True)
+    positions = system.positions.clone().requires_grad_(True)
+    system = System(system.types, positions @ strain, system.cell @ strain, system.pbc)
+    system = get_system_with_neighbor_lists(system, get_requested_neighbor_lists(model))
+    for key, default in (("charge", 0), ("spin_multiplicity", 1)):
+        value = torch.tensor([[float(atoms.info.get(key, default))]], dtype=dtype)
+        block = TensorBlock(
+            value,
+            Labels(["system"], torch.tensor([[0]])),
+            [],
+            Labels([key], torch.tensor([[0]])),
+        )
+        system.add_data(key, TensorMap(Labels(["_"], torch.tensor([[0]])), [block]))
+    wanted = {
+        target.name: ModelOutput(sample_kind="atom" if target.per_atom else "system")
+        for target in targets
+    }
+    for layer in layers:
+        wanted[f"mtt::feature::{layer}"] = ModelOutput(sample_kind="atom")
+    out = model([system], wanted)
+    energy = out["energy"].block().values.sum()
+    gradients = torch.autograd.grad(energy, [positions, strain], allow_unused=True)
+    gradients = [
+        torch.zeros_like(like) if value is None else value
+        for value, like in zip(gradients, (positions, strain), strict=True)
+    ]
+    arrays = {
+        name: [block.values.detach().numpy() for block in value.blocks()]
+        for name, value in out.items()
+    }
+    edges = None
+    for layer in layers:
+        block = out[f"mtt::feature::{layer}"].block()
+        if "first_atom" in block.samples.names:
+            edges = block.samples.values.numpy()
+    return arrays, -gradients[0].numpy(), gradients[1].numpy(), edges
+
+
+class Errors:
+    """Collects errors relative to the largest entry, and raises the largest."""
+
+    def __init__(self):
+        self.found = {}
+
+    def add(self, kind, where, actual, expected, scale=1e-3):
+        """``scale`` is the least that the error is divided by."""
+        scale = max(np.abs(expected).max(initial=0.0), scale)
+        error = np.abs(np.asarray(actual) - expected).max(initial=0.0) / scale
+        error = float("inf") if np.isnan(error) else float(error)
+        if error >= self.found.get(kind, (0.0, ""))[0]:
+            self.found[kind] = (error, where)
+
+    def check(self, tolerance):
+        for kind, (error, where) in self.found.items():
+            assert error < tolerance, f"{kind} of {where}: {error:.2e} of the largest"
+
+
+def edge_slots(graph, edges):
+    """Slot of each of metatrain's edges (structure, i, j, shift) in the graph."""
+    if edges is None or len(edges) == 0:
+        return np.zeros(0, int), np.zeros(0, int)
+    table = {}
+    for i, k in zip(*np.nonzero(graph.edge_mask), strict=True):
+        key = (int(i), int(graph.neighbors[i, k]), *map(int, graph.shifts[i, k]))
+        table[key] = (i, k)
+    found = [table[tuple(map(int, row[1:6]))] for row in edges]
+    return tuple(np.array(found).T)
+
+
+def sums_of_terms(model, graph, dtype):
+    """What forces and virial would be if none of their terms cancelled.
+
+    In perfect crystals forces nearly vanish; rounding errors are those of the terms,
+    of an edge's vector and of its length.
+    """
+    parameters = cast_parameters(model.parameters, dtype)
+    vectors = edge_vectors(graph)
+
+    def energy(vectors, lengths):
+        (distances, factors, repulsion), _ = _invariants(model.config, graph, lengths)
+        inputs = pet_inputs(model.config, graph).replace(
+            vectors=vectors,
+            distances=distances,
+            cutoff_factors=factors,
+            repulsion=repulsion,
+        )
+        outputs, _ = outputs_from_inputs(model.config, parameters, graph, inputs)
+        return outputs["energy"].sum()
+
+    lengths = _lengths(graph, vectors)
+    direct, radial = jax.grad(energy, argnums=(0, 1))(vectors, lengths)
+    radial = radial / lengths
+    terms = jnp.abs(direct) + jnp.abs(radial[..., None] * vectors)
+    terms = jnp.where(graph.edge_mask[..., None], terms, 0)
+    virial = jnp.abs(vectors)[..., :, None] * terms[..., None, :]
+    return terms.sum(axis=1).max(), virial.sum(axis=(0, 1)).max()
+
+
+def compare(reference, model, dtype, cases):
+    """Errors of an imported model against metatrain's, on structures by name."""
+    torch_dtype = getattr(torch, dtype)
+    reference = reference.to(torch_dtype)
+    layers, errors = layer_names(model.config), Errors()
+    run = jax.jit(
+        lambda graph: predict(model, graph, forces=True, stress=True, layers=layers)
+    )
+    scales = jax.jit(lambda graph: sums_of_terms(model, graph, dtype))
+    for number, (label, atoms) in enumerate(cases.items()):
+        padding = {"num_atoms": ATOMS, "num_neighbors": NEIGHBORS} if number else {}
+        graph = build_graph(atoms, model.config.cutoff, dtype=dtype, **padding)
+        mask = np.asarray(graph.atom_mask)
+        ours = {name: np.asarray(value) for name, value in run(graph).items()}
+        theirs, forces, strain, edges = torch_outputs(
+            reference, atoms, model.config.targets, layers, torch_dtype
+        )
+        for target in model.config.targets:
+            for block, values in zip(target.blocks, theirs[target.name], strict=True):
+                single = len(target.blocks) == 1
+                key = target.name if single else f"{target.name}/{block.key}"
+                mine = ours[key][mask] if target.per_atom else ours[key]
+                values = values.reshape(mine.shape)
+                errors.add("output", f"{label}, {key}", mine, values)
+        force, virial = (1e-3, 1e-3) if dtype == "float64" else scales(graph)
+        errors.add("forces", label, ours["forces"][mask], forces, float(force))
+        if atoms.pbc.all():
+            volume = atoms.get_volume()
+            scale = float(virial) / volume
+            errors.add("stress", label, ours["stress"][0], strain / volume, scale)
+        slots = edge_slots(graph, edges)
+        for layer in layers:
+            values, mine = theirs[f"mtt::feature::{layer}"][0], ours[layer]
+            mine = mine[slots] if mine.ndim == 3 else mine[mask]
+            if values.size:
+                errors.add("features", f"{label}, {layer}", mine, values)
+    return errors
