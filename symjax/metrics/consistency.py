@@ -140,31 +140,52 @@ def label_consistency(
             )
     if not mask.any():
         raise ArgumentError("mask", mask, "no point counts", "Mark some as True")
-    counts = np.zeros((points, num_classes))
-    accuracies = []
-    known = mask & (truth >= 0)
+    rows = []
     for start in range(0, len(matrices), batch_size):
         chunk = matrices[start : start + batch_size]
         scores = orbit.respond(
             function, move, x, chunk, args=args, keep=(0,), batch_size=len(chunk)
         )[0]
-        labels = np.asarray(jnp.argmax(jnp.asarray(scores), axis=-1))
-        for row in labels:
-            counts[np.arange(points), row] += 1
-            if known.any():
-                accuracies.append(float(np.mean(row[known] == truth[known])))
-    shares = counts / len(matrices)
+        rows.append(np.asarray(jnp.argmax(jnp.asarray(scores), axis=-1)))
+    return summarise_labels(np.concatenate(rows), num_classes, truth, mask)
+
+
+def summarise_labels(
+    labels: np.ndarray, num_classes: int, truth: np.ndarray, mask: np.ndarray
+) -> LabelConsistency:
+    """Counts labels that are known at all elements.
+
+    Args:
+      labels: Label of each point at each element, ``(elements, points)``.
+      num_classes: Number of classes.
+      truth: True labels, ``(points,)``; -1 where unknown.
+      mask: True for the points that count.
+
+    Returns:
+      The fractions.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.consistency import summarise_labels
+      >>> labels = np.array([[0, 1], [0, 0]])
+      >>> out = summarise_labels(labels, 2, np.array([0, 1]), np.ones(2, bool))
+      >>> out.changing, out.accuracy
+      (0.5, 0.75)
+    """
+    shares = np.stack([np.mean(labels == n, axis=0) for n in range(num_classes)], -1)
     best = shares.max(axis=1)
-    nan = float("nan")
-    majority = nan
+    accuracy = majority = low = high = float("nan")
+    known = mask & (truth >= 0)
     if known.any():
+        right = (labels[:, known] == truth[known]).mean(axis=1)
+        accuracy, low, high = (float(f(right)) for f in (np.mean, np.min, np.max))
         majority = float(np.mean(shares.argmax(axis=1)[known] == truth[known]))
     return LabelConsistency(
         float(np.mean(best[mask] < 1)),
         float(np.mean(1 - best[mask])),
-        float(np.mean(accuracies)) if accuracies else nan,
-        (min(accuracies), max(accuracies)) if accuracies else (nan, nan),
+        accuracy,
+        (low, high),
         majority,
         shares,
-        len(matrices),
+        len(labels),
     )
