@@ -24,6 +24,7 @@ from symjax.errors import ArgumentError, SymjaxError
 if TYPE_CHECKING:
     import ase
 
+    from symjax.data.point_clouds import PointCloud
     from symjax.report import Progress, Report
 
 OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -144,18 +145,20 @@ def report(
         str,
         typer.Argument(
             metavar="TARGET",
-            help="Molecule of ase.build.molecule, such as CH3CH2OH, or any structure "
-            "file that ASE reads. A file goes first.",
+            help="Molecule of ase.build.molecule, such as CH3CH2OH, any structure "
+            "file that ASE reads, or events in an HDF5 file (.h5) of PILArNet-M. A "
+            "file goes first.",
         ),
     ],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME_OR_PATH",
             help="Model that ships with symjax (see 'symjax models'), or the folder "
-            "of a saved one.",
+            "of a saved one. Default: pet-ethanol, for events polarmae-events.",
+            show_default=False,
         ),
-    ] = "pet-ethanol",
+    ] = None,
     max_degree: Annotated[
         int,
         typer.Option(
@@ -265,7 +268,10 @@ def report(
     with _options({"output": "--output", "--overwrite": "--overwrite"}):
         check_folder(output, resume=resume, overwrite=overwrite)
     _check_memory(memory)
-    structures = _find_structures(target, frames)
+    events = Path(target).suffix in _EVENT_FILES
+    structures: Any = (
+        _find_events(target, frames) if events else _find_structures(target, frames)
+    )
     _configure_jax(dtype is Dtype.FLOAT64, compile_cache)
 
     from symjax.models.io import load_model
@@ -281,6 +287,7 @@ def report(
         "symmetry": "--symmetry",
         "output": "--output",
         "structures": "TARGET",
+        "events": "TARGET",
     }
     options = Options(
         max_degree=max_degree,
@@ -294,18 +301,24 @@ def report(
     with _options(names):
         options.settings()
     with _options({"model": "--model"}):
-        loaded = load_model(model)
+        loaded = load_model(model or _DEFAULT_MODELS[events])
+        _check_kind(loaded, events)
+    more = ""
     try:
         with _options(names), _progress() as watch:
-            result = measure_structures(
-                loaded,
-                structures,
-                options,
-                output,
-                resume=resume,
-                overwrite=overwrite,
-                watch=watch,
-            )
+            how: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
+            if events:
+                from symjax.report.breaking import breaking_text
+                from symjax.report.events import measure_events
+
+                result, sources = measure_events(
+                    loaded, structures, options, output, watch=watch, **how
+                )
+                more = "\n" + breaking_text(sources) if sources else ""
+            else:
+                result = measure_structures(
+                    loaded, structures, options, output, watch=watch, **how
+                )
     except KeyboardInterrupt as error:
         journal = output / JOURNAL_FILE
         if not journal.exists():
@@ -316,17 +329,21 @@ def report(
             f"run the same command with --resume{instead}."
         ) from error
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
-    _present(result, output, formats if figures else [])
+    _present(result, output, formats if figures else [], more)
 
 
-def _present(result: "Report", output: Path, formats: list[str]) -> None:
+def _present(
+    result: "Report", output: Path, formats: list[str], more: str = ""
+) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
     from symjax.report.folder import REPORT_FILE, TEXT_FILE
     from symjax.report.schema import write_atomically
     from symjax.report.tables import print_report, to_text
 
     print_report(result, sys.stdout)
-    text = to_text(result)
+    if more:
+        typer.echo(more, nl=False)
+    text = to_text(result) + more
     write_atomically(
         output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
     )
@@ -422,8 +439,19 @@ def _model_lines(model: Any) -> list[tuple[str, str]]:
     import jax
     from ase.data import chemical_symbols
 
+    from symjax.models.pointmae import PointMAEModel
+    from symjax.models.pointmae.orbit import class_names
+
     config = model.config
     size = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))
+    if isinstance(model, PointMAEModel):
+        lines = [
+            ("detector", f"{config.detector_size} voxels a side"),
+            ("classes", ", ".join(class_names(config)) or "none"),
+            ("tokens", f"at most {config.context_length}"),
+            ("parameters", f"{size:,}"),
+        ]
+        return lines + _card_lines(model.card)
     targets = [
         f"{target.name} [{target.unit}]" if target.unit else target.name
         for target in config.targets
@@ -502,6 +530,54 @@ def _find_structures(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
             "Leave out --frames, or pass a file",
         )
     return structures
+
+
+_EVENT_FILES = (".h5", ".hdf5")
+_DEFAULT_MODELS = ("pet-ethanol", "polarmae-events")
+
+
+def _find_events(target: str, frames: str | None) -> "dict[str, PointCloud]":
+    """Events of a file by label, ``file.h5:0`` and so on."""
+    from symjax.data.point_clouds import count_events, read_events
+
+    with _options({"path": "TARGET", "index": "--frames"}):
+        count = count_events(target)
+        if frames is not None and not re.fullmatch(
+            r"-?\d+|(-?\d*)(:-?\d*){1,2}", frames
+        ):
+            raise ArgumentError(
+                "--frames",
+                frames,
+                "is neither a number nor a slice",
+                "Pass for instance 0, 0:10 or ::5",
+            )
+        if frames is None:
+            chosen = list(range(count))
+        elif ":" in frames:
+            parts = [int(part) if part else None for part in frames.split(":")]
+            if parts[2:] == [0]:
+                raise ArgumentError("--frames", frames, "steps by 0", "Pass ::1")
+            chosen = list(range(count))[slice(*parts)]
+        else:
+            # A number out of range is refused, with the number of events.
+            read_events(target, int(frames))
+            chosen = [int(frames) % count]
+        name = Path(target).name
+        found = read_events(target, chosen)
+    return {f"{name}:{n}": cloud for n, cloud in zip(chosen, found, strict=True)}
+
+
+def _check_kind(model: Any, events: bool) -> None:
+    from symjax.models.pointmae import PointMAEModel
+
+    if isinstance(model, PointMAEModel) != events:
+        kind = "events" if events else "structures"
+        raise ArgumentError(
+            "model",
+            model.name,
+            f"cannot be measured on {kind}",
+            "Use a model for them; see 'symjax models'",
+        )
 
 
 def _configure_jax(x64: bool, compile_cache: bool) -> None:

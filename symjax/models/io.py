@@ -19,12 +19,29 @@ from safetensors.numpy import save as save_tensors
 
 from symjax._files import replace_atomically
 from symjax.errors import ModelError
-from symjax.models.pet.config import PETConfig
-from symjax.models.pet.model import PETModel, parameter_shapes
+from symjax.models.pet import config as pet_config
+from symjax.models.pet import model as pet_model
+from symjax.models.pointmae import config as pointmae_config
+from symjax.models.pointmae import model as pointmae_model
+
+Model = pet_model.PETModel | pointmae_model.PointMAEModel
 
 FORMAT = "symjax-model/1"
 TENSORS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
+
+_MODELS: dict[str, Any] = {
+    "pet": pet_model.PETModel,
+    "pointmae": pointmae_model.PointMAEModel,
+}
+_CONFIGS: dict[str, Any] = {
+    "pet": pet_config.PETConfig,
+    "pointmae": pointmae_config.PointMAEConfig,
+}
+_SHAPES: dict[str, Any] = {
+    "pet": pet_model.parameter_shapes,
+    "pointmae": pointmae_model.parameter_shapes,
+}
 
 
 def _shipped() -> Path:
@@ -39,8 +56,8 @@ def shipped_models() -> list[str]:
 
     Example:
       >>> from symjax.models import shipped_models
-      >>> shipped_models()
-      ['pet-ethanol']
+      >>> "pet-ethanol" in shipped_models()
+      True
     """
     folder = _shipped()
     if not folder.is_dir():
@@ -50,7 +67,32 @@ def shipped_models() -> list[str]:
     )
 
 
-def fingerprint(model: PETModel) -> str:
+def architecture_of(model: Model) -> str:
+    """Name of a model's architecture, as its file holds it.
+
+    Args:
+      model: The model.
+
+    Returns:
+      ``"pet"`` or ``"pointmae"``.
+
+    Raises:
+      ModelError: It is no model of symjax.
+
+    Example:
+      >>> from symjax.models.io import architecture_of, load_model
+      >>> architecture_of(load_model("pet-ethanol"))
+      'pet'
+    """
+    for name, kind in _MODELS.items():
+        if isinstance(model, kind):
+            return name
+    raise ModelError(
+        "model", model, "is no model of symjax", "Pass what load_model returns"
+    )
+
+
+def fingerprint(model: Model) -> str:
     """Digest of configuration and parameters, to tell whether two models are one.
 
     Args:
@@ -73,7 +115,7 @@ def fingerprint(model: PETModel) -> str:
     return digest.hexdigest()
 
 
-def save_model(model: PETModel, folder: str | Path) -> None:
+def save_model(model: Model, folder: str | Path) -> None:
     """Writes a model; an interrupted write leaves no file that looks whole.
 
     Args:
@@ -106,7 +148,7 @@ def save_model(model: PETModel, folder: str | Path) -> None:
             )
     metadata = {
         "format": FORMAT,
-        "architecture": "pet",
+        "architecture": architecture_of(model),
         "name": model.name,
         "config": model.config.to_json(),
         "card": model.card,
@@ -128,7 +170,7 @@ def save_model(model: PETModel, folder: str | Path) -> None:
         ) from error
 
 
-def load_model(name_or_path: str | Path) -> PETModel:
+def load_model(name_or_path: str | Path) -> Any:
     """Reads a model that ships with the package, or one from a folder.
 
     Args:
@@ -136,7 +178,7 @@ def load_model(name_or_path: str | Path) -> PETModel:
         :func:`save_model` wrote.
 
     Returns:
-      The model, its parameters as NumPy arrays.
+      A ``PETModel`` or a ``PointMAEModel``, its parameters as NumPy arrays.
 
     Raises:
       ModelError: There is no such model, or its files are missing, truncated, of
@@ -159,9 +201,10 @@ def load_model(name_or_path: str | Path) -> PETModel:
             f"{TENSORS_FILE}",
         )
     metadata = _read_metadata(folder / METADATA_FILE)
-    config = PETConfig.from_json(metadata["config"])
+    architecture = metadata["architecture"]
+    config = _CONFIGS[architecture].from_json(metadata["config"])
     flat = _read_tensors(folder / TENSORS_FILE)
-    wanted = parameter_shapes(config)
+    wanted = _SHAPES[architecture](config)
     missing, extra = sorted(set(wanted) - set(flat)), sorted(set(flat) - set(wanted))
     if missing or extra:
         raise ModelError(
@@ -187,11 +230,14 @@ def load_model(name_or_path: str | Path) -> PETModel:
                 "The file is damaged; get it again",
             )
     parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
-    # Targets without an invariant block have no baseline, and so no tensor.
-    parameters.setdefault("baseline", {})
-    for target in config.targets:
-        parameters["baseline"].setdefault(target.name, {})
-    return PETModel(str(metadata["name"]), config, parameters, metadata["card"])
+    if architecture == "pet":
+        # Targets without an invariant block have no baseline, and so no tensor.
+        parameters.setdefault("baseline", {})
+        for target in config.targets:
+            parameters["baseline"].setdefault(target.name, {})
+    return _MODELS[architecture](
+        str(metadata["name"]), config, parameters, metadata["card"]
+    )
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
@@ -209,12 +255,13 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise ModelError(
             "model", str(path), f"has format {found!r}, not {FORMAT!r}", remedy
         )
-    if metadata.get("architecture") != "pet":
+    if metadata.get("architecture") not in _MODELS:
+        known = ", ".join(repr(name) for name in _MODELS)
         raise ModelError(
             "model",
             str(path),
             f"architecture {metadata.get('architecture')!r} is not known",
-            "This version reads architecture 'pet'",
+            f"This version reads architectures {known}",
         )
     for key, kind in (("name", str), ("config", dict), ("card", dict)):
         if not isinstance(metadata.get(key), kind):

@@ -24,10 +24,22 @@ from symjax.report.schema import Leaf, Report, write_atomically
 # Content below this is drawn as this: round-off of a float32 model lies there.
 _SMALLEST = 1e-8
 _ROW = 0.19  # inches
-_COLORS = {"output": "#b2182b", "node": "#2166ac", "edge": "#e08214"}
+_COLORS = {
+    "output": "#b2182b",
+    "node": "#2166ac",
+    "edge": "#e08214",
+    "token": "#2166ac",
+    "point": "#e08214",
+}
 _UNRESOLVED = "#b2182b"
-_MARKERS = {"output": "D", "node": "o", "edge": "s"}
-_NAMES = {"output": "output", "node": "node features", "edge": "edge features"}
+_MARKERS = {"output": "D", "node": "o", "edge": "s", "token": "o", "point": "s"}
+_NAMES = {
+    "output": "output",
+    "node": "node features",
+    "edge": "edge features",
+    "token": "token features",
+    "point": "point features",
+}
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "font.family": "DejaVu Sans",

@@ -22,8 +22,9 @@ from symjax.so3.irreps import Irrep
 SCHEMA = "symjax-report/1"
 """Name and version of the format; the number grows when a field changes meaning."""
 
-KINDS = ("output", "node", "edge")
-"""Kinds of measured leaves: outputs of the model, features of atoms, of edges."""
+KINDS = ("output", "node", "edge", "token", "point")
+"""Kinds of measured leaves: outputs of the model, features of atoms, of edges; for
+events, features of tokens and of points."""
 
 
 class ReportError(SymjaxError):
@@ -99,14 +100,15 @@ class Leaf:
 
     Attributes:
       name: Name of the output or of the layer.
-      kind: ``"output"``, ``"node"`` or ``"edge"``.
+      kind: ``"output"``, ``"node"`` or ``"edge"``; ``"token"`` or ``"point"`` for
+        events.
       unit: Unit of the equivariance error; empty for features.
       representation: Name of the representation.
       irreps: Labels of its irreps, in the order of the totals.
       channels: Number of channels.
       totals: Sums over all samples. ``variance`` and ``norm`` are in unit squared.
-      species: The same for the atoms of each element, by symbol; empty where
-        samples are not atoms.
+      species: The same for the atoms of each element, by symbol, or for the points
+        of each class, by its name; empty where samples are neither.
       convergence: Verdict on the integration.
 
     Example:
@@ -168,8 +170,8 @@ class StructureReport:
 
     Attributes:
       label: Name of the structure, unique in a report.
-      formula: Chemical formula in Hill order.
-      num_atoms: Number of atoms.
+      formula: Chemical formula in Hill order; ``"event"`` for a point cloud.
+      num_atoms: Number of atoms, or of points.
       digest: SHA-256 of species, positions, cell, periodicity and charge.
       leaves: What was measured; empty if it failed.
       timing: Wall-clock times; None if it failed.

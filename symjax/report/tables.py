@@ -215,8 +215,10 @@ def _header(report: Report) -> RenderableType:
     seconds = [structure.timing for structure in measured if structure.timing]
     compiling = sum(timing.compile_seconds for timing in seconds)
     evaluating = sum(timing.evaluation_seconds for timing in seconds)
+    events = all(structure.formula == "event" for structure in measured)
+    what, parts = ("events    ", "points") if events else ("structures", "atoms")
     lines = [
-        f"structures  {len(measured)} with {atoms} atoms: {listed}"
+        f"{what}  {len(measured)} with {atoms} {parts}: {listed}"
         if measured
         else "structures  none measured",
         f"grid        {settings.grid}, exact through degree {settings.degree}: "

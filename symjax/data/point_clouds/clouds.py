@@ -1,0 +1,373 @@
+"""Point clouds of one event each, padded to a static shape, and their units.
+
+Positions are in voxels of a cubic detector, energies in MeV. A network reads both
+normalised as in Young, Jwa, Terao, arXiv:2502.02558, Sec. 4: the cube's centre is the
+origin and its half diagonal 1; energies are logarithmic on [-1, 1].
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax.errors import ArgumentError, StructureError
+
+CLASSES: tuple[str, ...] = ("shower", "track", "michel", "delta", "low energy")
+"""Names of the semantic classes, by label."""
+
+LOW_ENERGY = 4
+"""Label of scattered deposits below the energy of a trajectory."""
+
+ENERGY_THRESHOLD, ENERGY_MAXIMUM = 0.13, 20.0
+"""Range in MeV that the normalised energy maps to [-1, 1]."""
+
+
+class PointCloud(NamedTuple):
+    """One event, or several of one padded shape along a leading axis.
+
+    Attributes:
+      positions: Voxel coordinates, shape ``(points, 3)``; 0 for padding.
+      energies: Deposited energy in MeV, ``(points,)``; 0 for padding.
+      semantic: Label of each point, an index into :data:`CLASSES`; -1 where unknown
+        and for padding.
+      cluster: Number of the particle's cluster within the event; -1 likewise.
+      mask: True where the point is real; real points come first.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud
+      >>> cloud = make_cloud(np.ones((2, 3)), np.ones(2), num_points=4)
+      >>> cloud.mask.tolist(), cloud.semantic.tolist()
+      ([True, True, False, False], [-1, -1, -1, -1])
+    """
+
+    positions: Float[Array | np.ndarray, "points 3"]
+    energies: Float[Array | np.ndarray, "points"]
+    semantic: Int[Array | np.ndarray, "points"]
+    cluster: Int[Array | np.ndarray, "points"]
+    mask: Bool[Array | np.ndarray, "points"]
+
+    @property
+    def num_points(self) -> int:
+        """Number of real points of one event."""
+        return int(np.sum(self.mask))
+
+
+def make_cloud(
+    positions: np.ndarray,
+    energies: np.ndarray,
+    semantic: np.ndarray | None = None,
+    cluster: np.ndarray | None = None,
+    *,
+    num_points: int | None = None,
+) -> PointCloud:
+    """Checks the arrays of one event and pads them.
+
+    Args:
+      positions: Voxel coordinates, shape ``(n, 3)``.
+      energies: Energies in MeV, shape ``(n,)``, not negative.
+      semantic: Labels; -1 everywhere by default.
+      cluster: Clusters; -1 everywhere by default.
+      num_points: Number of points to pad to; ``n`` by default.
+
+    Returns:
+      The cloud, in float32 and int32.
+
+    Raises:
+      StructureError: The event is empty, not finite, has a negative energy or a label
+        without a name, or shapes do not fit.
+      ArgumentError: ``num_points`` is less than ``n``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud
+      >>> make_cloud(np.zeros((1, 3)), np.array([2.0])).energies.tolist()
+      [2.0]
+    """
+    positions, energies = np.asarray(positions), np.asarray(energies)
+    count = len(energies) if energies.ndim == 1 else 0
+    unknown = np.full(count, -1)
+    semantic = unknown if semantic is None else np.asarray(semantic)
+    cluster = unknown if cluster is None else np.asarray(cluster)
+    if count == 0:
+        raise StructureError(
+            "energies",
+            energies.shape,
+            "is no event with points",
+            "Pass one energy for each point; drop empty events",
+        )
+    if positions.shape != (count, 3):
+        raise StructureError(
+            "positions", positions.shape, f"is not ({count}, 3)", "Pass x, y, z"
+        )
+    for name, labels in (("semantic", semantic), ("cluster", cluster)):
+        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+            raise StructureError(
+                name,
+                (labels.dtype, labels.shape),
+                f"is not an integer array of shape ({count},)",
+                "Pass one label for each point, -1 where it is unknown",
+            )
+    if not (np.isfinite(positions).all() and np.isfinite(energies).all()):
+        raise StructureError(
+            "positions, energies", float("nan"), "are not finite", "Remove such points"
+        )
+    if (energies < 0).any():
+        raise StructureError(
+            "energies", float(energies.min()), "is negative", "Pass energies in MeV"
+        )
+    if semantic.min() < -1 or semantic.max() >= len(CLASSES):
+        raise StructureError(
+            "semantic",
+            int(semantic.max()),
+            "is no label",
+            f"Use 0 to {len(CLASSES) - 1}, in the order {', '.join(CLASSES)}",
+        )
+    num_points = count if num_points is None else num_points
+    if num_points < count:
+        raise ArgumentError(
+            "num_points",
+            num_points,
+            f"the event has {count} points",
+            f"Pass {count} or more",
+        )
+    pad = (0, num_points - count)
+    return PointCloud(
+        np.pad(positions.astype(np.float32), (pad, (0, 0))),
+        np.pad(energies.astype(np.float32), pad),
+        np.pad(semantic.astype(np.int32), pad, constant_values=-1),
+        np.pad(cluster.astype(np.int32), pad, constant_values=-1),
+        np.arange(num_points) < count,
+    )
+
+
+def pad_cloud(cloud: PointCloud, num_points: int) -> PointCloud:
+    """The same event with another amount of padding.
+
+    Args:
+      cloud: One event.
+      num_points: Number of points to pad to, at least those that are real.
+
+    Returns:
+      The cloud.
+
+    Raises:
+      ArgumentError: ``num_points`` is too small.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud, pad_cloud
+      >>> pad_cloud(make_cloud(np.ones((2, 3)), np.ones(2)), 8).positions.shape
+      (8, 3)
+    """
+    real = np.asarray(cloud.mask)
+    arrays = (np.asarray(array)[real] for array in cloud[:4])
+    return make_cloud(*arrays, num_points=num_points)
+
+
+def stack_clouds(clouds: list[PointCloud], num_points: int | None = None) -> PointCloud:
+    """Pads events to one shape and stacks them along a leading axis.
+
+    Args:
+      clouds: The events.
+      num_points: Number of points to pad to; by default those of the largest event.
+
+    Returns:
+      A cloud whose arrays have a leading axis.
+
+    Raises:
+      ArgumentError: There is no event, or ``num_points`` is too small.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud, stack_clouds
+      >>> one, two = (make_cloud(np.ones((n, 3)), np.ones(n)) for n in (1, 2))
+      >>> stack_clouds([one, two]).mask.tolist()
+      [[True, False], [True, True]]
+    """
+    if not clouds:
+        raise ArgumentError("clouds", clouds, "is empty", "Pass one event or more")
+    size = max(cloud.num_points for cloud in clouds)
+    size = size if num_points is None else num_points
+    padded = [pad_cloud(cloud, size) for cloud in clouds]
+    return PointCloud(*(np.stack(arrays) for arrays in zip(*padded, strict=True)))
+
+
+def select_points(
+    cloud: PointCloud,
+    *,
+    energy_threshold: float = ENERGY_THRESHOLD,
+    keep_low_energy: bool = False,
+) -> PointCloud:
+    """Drops points as the original does before a network sees them.
+
+    Args:
+      cloud: One event.
+      energy_threshold: Points with at most this energy in MeV are dropped.
+      keep_low_energy: Whether points labelled as scattered low-energy deposits stay.
+
+    Returns:
+      The rest, without padding.
+
+    Raises:
+      StructureError: No point is left.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud, select_points
+      >>> cloud = make_cloud(np.ones((3, 3)), np.array([0.1, 1.0, 2.0]),
+      ...                    np.array([1, 1, 4]))
+      >>> select_points(cloud).energies.tolist()
+      [1.0]
+    """
+    keep = np.asarray(cloud.mask) & (np.asarray(cloud.energies) > energy_threshold)
+    if not keep_low_energy:
+        keep &= np.asarray(cloud.semantic) != LOW_ENERGY
+    if not keep.any():
+        raise StructureError(
+            "energy_threshold",
+            energy_threshold,
+            "leaves no point of the event",
+            "Lower it, or drop the event",
+        )
+    return make_cloud(*(np.asarray(array)[keep] for array in cloud[:4]))
+
+
+def normalise_positions(
+    positions: Float[Array, "... 3"], size: float
+) -> Float[Array, "... 3"]:
+    """Maps x to (x - size / 2) / (size sqrt(3) / 2): the cube into the unit ball.
+
+    Source: arXiv:2502.02558, Sec. 4 (768 voxels a side).
+
+    Args:
+      positions: Voxel coordinates.
+      size: Voxels along an edge of the detector.
+
+    Returns:
+      Coordinates about the centre, at most 1 from it.
+
+    Raises:
+      ArgumentError: ``size`` is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.data.point_clouds import normalise_positions
+      >>> x = normalise_positions(jnp.array([384.0, 384.0, 768.0]), 768)
+      >>> [round(float(v), 4) for v in x]
+      [0.0, 0.0, 0.5774]
+    """
+    return (jnp.asarray(positions) - size / 2) * voxel_length(size)
+
+
+def restore_positions(
+    positions: Float[Array, "... 3"], size: float
+) -> Float[Array, "... 3"]:
+    """Inverse of :func:`normalise_positions`.
+
+    Args:
+      positions: Normalised coordinates.
+      size: Voxels along an edge of the detector.
+
+    Returns:
+      Voxel coordinates.
+
+    Raises:
+      ArgumentError: ``size`` is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.data.point_clouds import restore_positions
+      >>> restore_positions(jnp.zeros(3), 768).tolist()
+      [384.0, 384.0, 384.0]
+    """
+    return jnp.asarray(positions) / voxel_length(size) + size / 2
+
+
+def voxel_length(size: float) -> float:
+    """Edge of a voxel in normalised coordinates, 2 / (size sqrt(3)).
+
+    Args:
+      size: Voxels along an edge of the detector.
+
+    Returns:
+      The length.
+
+    Raises:
+      ArgumentError: ``size`` is not positive.
+
+    Example:
+      >>> from symjax.data.point_clouds import voxel_length
+      >>> round(5 * voxel_length(768), 5)  # radius of a group of the original
+      0.00752
+    """
+    if not size > 0:
+        raise ArgumentError("size", size, "is not positive", "Pass 768 for PILArNet")
+    return 2 / (size * math.sqrt(3))
+
+
+def normalise_energies(
+    energies: Float[Array, "..."],
+    threshold: float = ENERGY_THRESHOLD,
+    maximum: float = ENERGY_MAXIMUM,
+) -> Float[Array, "..."]:
+    """Maps E to 2 log((E + t) / t) / log((m + t) / t) - 1, threshold t, maximum m.
+
+    Source: arXiv:2502.02558, Sec. 4. Zero maps to -1, the maximum to 1.
+
+    Args:
+      energies: Energies in MeV, not negative.
+      threshold: Energy t in MeV below which the scale is nearly linear.
+      maximum: Energy m in MeV.
+
+    Returns:
+      Energies on the scale of the network.
+
+    Raises:
+      ArgumentError: Not 0 < threshold, 0 < maximum.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.data.point_clouds import normalise_energies
+      >>> normalise_energies(jnp.array([0.0, 20.0])).round(5).tolist()
+      [-1.0, 1.0]
+    """
+    span = _log_span(threshold, maximum)
+    return 2 * jnp.log1p(jnp.asarray(energies) / threshold) / span - 1
+
+
+def restore_energies(
+    energies: Float[Array, "..."],
+    threshold: float = ENERGY_THRESHOLD,
+    maximum: float = ENERGY_MAXIMUM,
+) -> Float[Array, "..."]:
+    """Inverse of :func:`normalise_energies`, in MeV.
+
+    Args:
+      energies: Energies on the scale of the network.
+      threshold: Energy t in MeV.
+      maximum: Energy m in MeV.
+
+    Returns:
+      Energies in MeV.
+
+    Raises:
+      ArgumentError: Not 0 < threshold, 0 < maximum.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.data.point_clouds import restore_energies
+      >>> restore_energies(jnp.array([-1.0, 1.0])).round(3).tolist()
+      [0.0, 20.0]
+    """
+    span = _log_span(threshold, maximum)
+    return threshold * jnp.expm1((jnp.asarray(energies) + 1) / 2 * span)
+
+
+def _log_span(threshold: float, maximum: float) -> float:
+    for name, value in (("threshold", threshold), ("maximum", maximum)):
+        if not value > 0:
+            raise ArgumentError(name, value, "is not positive", "Pass MeV above 0")
+    return math.log1p(maximum / threshold)

@@ -1,0 +1,320 @@
+"""Import of released checkpoints of Point-MAE and PoLAr-MAE (PyTorch Lightning).
+
+They are read with ``torch.load(weights_only=True)``, which refuses to run code. A
+checkpoint that cannot be read that way is refused unless ``unsafe=True`` is passed:
+full unpickling runs whatever code its author put there, so it trusts the source of
+the file. Only here is torch imported (the extra ``symjax[torch]``).
+
+Source: Young, Jwa, Terao, arXiv:2502.02558; parameter names of
+github.com/DeepLearnPhysics/PoLAr-MAE.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+from symjax.errors import ModelError
+from symjax.models.pointmae.config import ARCHITECTURES, PointMAEConfig
+from symjax.models.pointmae.model import PointMAEModel, parameter_shapes
+
+# Weights of the training loss, and states of its metrics: no part of the network.
+_IGNORED = re.compile(r"(loss_func|(train|val)_\w+)\.")
+_LEAVES = {"kernel": "weight", "scale": "weight"}
+_REMEDY = "Pass a checkpoint .ckpt of PoLAr-MAE, whole"
+
+
+def load_polarmae(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    unsafe: bool = False,
+    **changes: Any,
+) -> PointMAEModel:
+    """Reads a checkpoint of Point-MAE or PoLAr-MAE, pretraining or segmentation.
+
+    Sizes follow from the shapes of the weights, the rest from the hyperparameters that
+    the checkpoint holds, or from the published configuration of its size.
+
+    Args:
+      path: A checkpoint ``.ckpt``.
+      name: Name of the model for reports; by default that of the file.
+      unsafe: Whether to unpickle it fully, which can run code that it contains. Only
+        for files whose source you trust.
+      **changes: Fields of :class:`~symjax.models.pointmae.PointMAEConfig` that neither
+        shapes nor hyperparameters tell, such as ``num_heads``.
+
+    Returns:
+      The model, in the checkpoint's precision, for :func:`symjax.models.save_model`.
+
+    Raises:
+      ModelError: The extra ``[torch]`` is not installed; there is no such file; it is
+        truncated or no checkpoint of PoLAr-MAE; or names and shapes do not match, of
+        which the message lists all.
+
+    Example:
+      >>> from symjax.interop.polarmae import load_polarmae
+      >>> load_polarmae("missing.ckpt")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: path='missing.ckpt': there is no such file...
+    """
+    path = Path(path)
+    checkpoint = _read(path, unsafe)
+    state = {
+        key: value.detach().cpu().numpy()
+        for key, value in checkpoint["state_dict"].items()
+    }
+    config = infer_config(state, checkpoint.get("hyper_parameters") or {}, **changes)
+    parameters = convert_state(state, config, str(path))
+    card = {"description": "PoLAr-MAE trained with PyTorch", "source": path.name}
+    return PointMAEModel(name or path.stem, config, parameters, card)
+
+
+def _read(path: Path, unsafe: bool) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError("path", str(path), "there is no such file", _REMEDY)
+    try:
+        import torch
+    except ImportError as error:
+        raise ModelError(
+            "path",
+            str(path),
+            "reading a checkpoint needs torch",
+            "Install symjax[torch]; what is imported works without it",
+        ) from error
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=not unsafe)
+    except Exception as error:  # unpickling raises whatever the damage leads to
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        hint = "" if unsafe else "; if it is, and you trust its source, pass unsafe"
+        raise ModelError(
+            "path", str(path), f"cannot be read: {first}", _REMEDY + hint
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(
+        checkpoint.get("state_dict"), dict
+    ):
+        raise ModelError("path", str(path), "has no 'state_dict'", _REMEDY)
+    return checkpoint
+
+
+def infer_config(
+    state: Mapping[str, np.ndarray],
+    hyperparameters: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> PointMAEConfig:
+    """The configuration that a state dict belongs to.
+
+    Args:
+      state: Arrays by name.
+      hyperparameters: What Lightning has stored beside them.
+      **changes: Fields of the configuration that are known better.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      ModelError: The encoder's weights are missing, or a field has an impossible
+        value.
+
+    Example:
+      >>> from symjax.interop.polarmae import infer_config
+      >>> infer_config({})
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: state_dict=[]: has no weights of the encoder...
+    """
+    first = "encoder.tokenizer.embedding.first_conv"
+    needed = [
+        "encoder.transformer.blocks.0.norm1.gamma",
+        f"{first}.0.weight",
+        f"{first}.3.weight",
+        "encoder.tokenizer.embedding.second_conv.0.weight",
+    ]
+    if any(key not in state for key in needed):
+        raise ModelError(
+            "state_dict",
+            sorted(state)[:8],
+            "has no weights of the encoder, " + ", ".join(needed),
+            _REMEDY,
+        )
+
+    def depth(prefix: str) -> int:
+        pattern = re.compile(rf"{prefix}\.transformer\.blocks\.(\d+)\.")
+        found = [int(m[1]) for key in state if (m := pattern.match(key))]
+        return max(found, default=-1) + 1
+
+    hypers = dict(hyperparameters or {})
+    encoder = _init_args(hypers.get("encoder"))
+    transformer = encoder.get("transformer_kwargs") or {}
+    tokenizer = encoder.get("tokenizer_kwargs") or {}
+    width = int(state[needed[0]].size)
+    heads = {size: number for size, _, number in ARCHITECTURES.values()}
+    names = {size: name for name, (size, _, _) in ARCHITECTURES.items()}
+    published = PointMAEConfig.named(
+        names.get(width, "vit_small"), encoder.get("voxel_size", 5)
+    ).to_json()
+    fields: dict[str, Any] = {
+        "embed_dim": width,
+        "depth": depth("encoder"),
+        "num_heads": heads.get(width, published["num_heads"]),
+        "decoder_depth": depth("decoder"),
+        "energy_infilling": "energy_decoder.weight" in state,
+        "pointnet_widths": tuple(int(state[key].shape[0]) for key in needed[1:]),
+        "encoder_norm": "encoder.transformer.norm.gamma" in state,
+        "num_classes": 0,
+        "position_at_every_layer": transformer.get("add_pos_at_every_layer", True),
+        "masking_ratio": encoder.get("masking_ratio", published["masking_ratio"]),
+    }
+    renamed = {
+        "context_length": "context_length",
+        "group_radius": "group_radius",
+        "group_max_points": "group_points",
+        "group_upscale_points": "upscale_points",
+        "overlap_factor": "overlap_factor",
+        "reduction_method": "reduction",
+        "normalize_group_centers": "mean_centers",
+        "num_init_groups": "max_neighbors",
+    }
+    for theirs, ours in renamed.items():
+        if theirs in tokenizer:
+            fields[ours] = tokenizer[theirs]
+    if tokenizer.get("use_relative_features"):
+        raise ModelError(
+            "use_relative_features",
+            True,
+            "subtracting the mean energy of a token is not supported",
+            "Use a checkpoint without it, as the released ones are",
+        )
+    table = state.get("encoder.relative_position_bias.bias_table")
+    if table is not None:
+        fields["relative_bins"] = (round(table.shape[1] ** (1 / 3)) - 1) // 2
+    if "energy_decoder.bias" in state:
+        fields["group_points"] = int(state["energy_decoder.bias"].size)
+    if "increase_dim.bias" in state:
+        size = int(state["increase_dim.bias"].size)
+        points = fields.get("group_points")
+        if points is None:
+            fields["group_points"] = points = size // 4
+        fields["reconstruct_energy"] = size == 4 * points
+    if "seg_head.conv3.bias" in state:
+        fields["num_classes"] = int(state["seg_head.conv3.bias"].size)
+        hidden, inputs = state["seg_head.conv1.weight"].shape[:2]
+        fields["seg_head_dim"] = int(hidden)
+        fields["global_features"] = inputs == 3 * width
+        last = fields["depth"]
+        # Of the original for twelve blocks, in proportion for other depths.
+        thirds = sorted({max(math.ceil(last * n / 3) - 1, 0) for n in (1, 2, 3)})
+        layers = hypers.get("seg_head_fetch_layers", thirds)
+        fields["fetch_layers"] = tuple(layers)
+    merged = {**published, **fields, **changes}
+    if merged["group_radius"] is not None:
+        merged["group_radius"] = float(merged["group_radius"])
+    return PointMAEConfig.from_json(merged)
+
+
+def _init_args(value: Any) -> dict[str, Any]:
+    """Arguments of a module that Lightning's command line has stored."""
+    if isinstance(value, Mapping) and isinstance(value.get("init_args"), Mapping):
+        return dict(value["init_args"])
+    return {}
+
+
+def convert_state(
+    state: Mapping[str, np.ndarray], config: PointMAEConfig, source: str = "state_dict"
+) -> dict[str, Any]:
+    """Puts every array in its place in the Flax tree, by name and shape.
+
+    Args:
+      state: Arrays by PyTorch's names.
+      config: The configuration.
+      source: Name of the file, for messages.
+
+    Returns:
+      ``{"params": ..., "batch_stats": ...}``.
+
+    Raises:
+      ModelError: An array is missing, left over or of another shape; the message lists
+        all of them.
+
+    Example:
+      >>> from symjax.interop.polarmae import convert_state
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> convert_state({"a": 0}, PointMAEConfig(depth=1, fetch_layers=(0,)))
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: state_dict=... do not match: missing ...
+    """
+    flat: dict[str, np.ndarray] = {}
+    used, missing, wrong = set(), [], []
+    for path, shape in parameter_shapes(config).items():
+        key = torch_name(path)
+        used.add(key)
+        if key not in state:
+            missing.append(key)
+            continue
+        array = np.asarray(state[key])
+        # A convolution of width 1 is a linear layer.
+        if array.ndim == 3 and array.shape[-1] == 1 and len(shape) == 2:
+            array = array[..., 0]
+        if array.shape[:2] == (1, 1) and len(shape) == 1:
+            array = array.reshape(-1)
+        if len(shape) == 2 and not path.endswith("bias_table"):
+            array = array.T
+        if array.shape != shape:
+            wrong.append(f"{key} {np.shape(state[key])} for {shape}")
+            continue
+        flat[path] = np.ascontiguousarray(array)
+    extra = [key for key in state if key not in used and not _IGNORED.match(key)]
+    if missing or extra or wrong:
+        parts = [
+            f"{label} {', '.join(keys)}"
+            for label, keys in (
+                ("missing", missing),
+                ("left over", sorted(extra)),
+                ("of another shape", wrong),
+            )
+            if keys
+        ]
+        raise ModelError(
+            source,
+            len(state),
+            "names and shapes do not match: " + "; ".join(parts),
+            "Pass fields of the configuration that differ, or another checkpoint",
+        )
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def torch_name(path: str) -> str:
+    """Name in the state dict of a parameter of the Flax tree.
+
+    Args:
+      path: Path with ``/`` between the keys.
+
+    Returns:
+      PyTorch's name.
+
+    Example:
+      >>> from symjax.interop.polarmae import torch_name
+      >>> torch_name("params/encoder/transformer/blocks_3/attn/qkv/kernel")
+      'encoder.transformer.blocks.3.attn.qkv.weight'
+      >>> torch_name("batch_stats/seg_head/bn1/var")
+      'seg_head.bn1.running_var'
+    """
+    collection, *modules, leaf = path.split("/")
+    if collection == "batch_stats":
+        leaf = {"mean": "running_mean", "var": "running_var"}[leaf]
+    elif leaf in ("second_conv_0", "conv1"):
+        # The layer is a bare kernel there, as its product is split in two.
+        modules, leaf = [*modules, leaf], "weight"
+    else:
+        leaf = _LEAVES.get(leaf, leaf)
+    parts = []
+    for module in modules:
+        module = module.replace("encoder_time_embed", "encoder.time_embed")
+        parts.append(re.sub(r"_(\d+)$", r".\1", module))
+    return ".".join([*parts, leaf])

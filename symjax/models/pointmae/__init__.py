@@ -1,0 +1,74 @@
+"""Point-MAE and PoLAr-MAE on decorated point clouds, in Flax."""
+
+from symjax.models.pointmae.config import PointMAEConfig
+from symjax.models.pointmae.grouping import (
+    Assignment,
+    Groups,
+    assign_groups,
+    ball_query,
+    gather_groups,
+    nearest_neighbors,
+)
+from symjax.models.pointmae.losses import (
+    chamfer_distance,
+    chamfer_loss,
+    dice_loss,
+    energy_infilling_loss,
+    focal_loss,
+    random_hidden,
+)
+from symjax.models.pointmae.model import (
+    PointMAEModel,
+    Prediction,
+    energies_in_mev,
+    evaluate_heads,
+    init_pointmae,
+    layer_names,
+    make_event,
+    predict,
+    tokenise,
+)
+from symjax.models.pointmae.modules import PointMAE, Reconstruction
+from symjax.models.pointmae.orbit import (
+    EventProblem,
+    breaking_problem,
+    event_problem,
+)
+from symjax.models.pointmae.sampling import (
+    centrality_nms,
+    farthest_point_sampling,
+    squared_distances,
+)
+
+__all__ = [
+    "Assignment",
+    "EventProblem",
+    "Groups",
+    "PointMAE",
+    "PointMAEConfig",
+    "PointMAEModel",
+    "Prediction",
+    "Reconstruction",
+    "assign_groups",
+    "ball_query",
+    "breaking_problem",
+    "centrality_nms",
+    "chamfer_distance",
+    "chamfer_loss",
+    "dice_loss",
+    "energies_in_mev",
+    "energy_infilling_loss",
+    "evaluate_heads",
+    "event_problem",
+    "farthest_point_sampling",
+    "focal_loss",
+    "gather_groups",
+    "init_pointmae",
+    "layer_names",
+    "make_event",
+    "nearest_neighbors",
+    "predict",
+    "random_hidden",
+    "squared_distances",
+    "tokenise",
+]

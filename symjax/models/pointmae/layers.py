@@ -1,0 +1,252 @@
+"""Norms, the masked mini-PointNet and position encodings, as Flax Linen modules.
+
+Arrays belong to one event: tokens by features, or tokens by points by features.
+Parameters have the names of the released implementation, with ``_`` for the dots of
+its sequences (``first_conv_0`` is ``first_conv.0`` there).
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+FEATURES = "features"
+# The original's guard against division by zero.
+_TINY = 1e-13
+_SMALL = nn.initializers.truncated_normal(0.02)
+
+
+def sow(module: nn.Module, name: str, value: Array) -> None:
+    """Records features under the collection ``features``, free if it is not asked for.
+
+    Args:
+      module: The layer.
+      name: Name within the layer.
+      value: The features.
+
+    Example:
+      >>> from symjax.models.pointmae.layers import sow
+      >>> callable(sow)
+      True
+    """
+    # Linen forbids one name for a submodule and a sown value.
+    module.sow(FEATURES, f"={name}", value)
+
+
+def masked_norm(
+    x: Float[Array, "tokens features"], mask: Bool[Array, "tokens"]
+) -> Float[Array, "tokens features"]:
+    """(x - mean) / std with statistics over all features of all real tokens.
+
+    One mean and one deviation for an event, not for a token. In the released
+    implementation they run over the batch too, so that there an event's output
+    depends on the events beside it; for a batch of one the two agree.
+
+    Args:
+      x: Features.
+      mask: True for real tokens.
+
+    Returns:
+      Normalised features; padding is not zero.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae.layers import masked_norm
+      >>> x = jnp.array([[1.0, 3.0], [100.0, 100.0]])
+      >>> masked_norm(x, jnp.array([True, False]))[0].round(4).tolist()
+      [-1.0, 1.0]
+    """
+    weights = mask[:, None].astype(x.dtype)
+    count = jnp.maximum(jnp.sum(weights) * x.shape[-1], 1)
+    mean = jnp.sum(x * weights) / count
+    variance = jnp.sum(jnp.square((x - mean) * weights)) / count
+    return (x - mean) / (jnp.sqrt(variance + _TINY) + _TINY)
+
+
+class MaskedNorm(nn.Module):
+    """:func:`masked_norm` with a learned scale and shift of each feature."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "tokens features"], mask: Bool[Array, "tokens"]
+    ) -> Float[Array, "tokens features"]:
+        """Normalises the tokens of one event."""
+        gamma = self.param("gamma", nn.initializers.ones, x.shape[-1:])
+        beta = self.param("beta", nn.initializers.zeros, x.shape[-1:])
+        return masked_norm(x, mask) * gamma + beta
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch norm over real points; padding becomes the shift, as in the original.
+
+    Statistics are running averages, or in training those of the points at hand, of
+    all events along ``axis_name``.
+    """
+
+    training: bool = False
+    axis_name: str | None = None
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*points features"], mask: Bool[Array, "*points"]
+    ) -> Float[Array, "*points features"]:
+        """Normalises the last axis."""
+        width = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, width)
+        bias = self.param("bias", nn.initializers.zeros, width)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
+        running_var = self.variable("batch_stats", "var", jnp.ones, width)
+        weights = mask[..., None].astype(x.dtype)
+        mean, variance = running_mean.value, running_var.value
+        if self.training and not self.is_initializing():
+            axes = tuple(range(x.ndim - 1))
+            count = jnp.maximum(self._total(jnp.sum(weights)), 1)
+            mean = self._total(jnp.sum(x * weights, axes)) / count
+            variance = (
+                self._total(jnp.sum(jnp.square((x - mean) * weights), axes)) / count
+            )
+            running_mean.value = self._follow(running_mean.value, mean)
+            running_var.value = self._follow(running_var.value, variance)
+        # Folded into one product and one sum.
+        factor = scale * jax.lax.rsqrt(variance + self.epsilon)
+        return (x - mean) * factor * weights + bias
+
+    def _total(self, value: Array) -> Array:
+        return value if self.axis_name is None else jax.lax.psum(value, self.axis_name)
+
+    def _follow(self, old: Array, new: Array) -> Array:
+        return (1 - self.momentum) * old + self.momentum * new
+
+
+class MiniPointNet(nn.Module):
+    """Features of a token from the points in it, invariant under their permutation.
+
+    Two layers for each point, a maximum over points, its concatenation with each
+    point's features, two more layers, and a maximum (Pang et al., Point-MAE,
+    arXiv:2203.06604, Sec. 3.1, after PointNet, with padding masked).
+
+    Attributes:
+      features: Width of the output.
+      widths: Widths of the three hidden layers.
+      pool_padding: Whether padding takes part in the maxima.
+      order_encoding: Whether each point's number is embedded too, so that the energy
+        decoder can tell the points apart; the output is no longer invariant.
+      training: Whether batch statistics are used and updated.
+      axis_name: Axis of the batch in training.
+    """
+
+    features: int
+    widths: tuple[int, int, int] = (128, 256, 512)
+    pool_padding: bool = False
+    order_encoding: bool = False
+    training: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        points: Float[Array, "tokens points channels"],
+        mask: Bool[Array, "tokens points"],
+    ) -> Float[Array, "tokens features"]:
+        """Returns the features of each token."""
+        first, second, third = self.widths
+        norm = {"training": self.training, "axis_name": self.axis_name}
+        x = nn.Dense(first, use_bias=False, name="first_conv_0")(points)
+        x = jax.nn.relu(MaskedBatchNorm(name="first_conv_1", **norm)(x, mask))
+        x = nn.Dense(second, name="first_conv_3")(x)
+        if self.order_encoding:
+            order = order_embedding(points.shape[-2], second).astype(x.dtype)
+            encoder = nn.Dense(second, name="position_encoder_time_embed_1")
+            x = x + jax.nn.relu(encoder(order))
+        pooled = self._pool(x, mask)
+        # The product with the concatenation is the sum of the products with its
+        # parts, of which that of the maximum is the same for all points.
+        kernel = self.param(
+            "second_conv_0", nn.initializers.lecun_normal(), (2 * second, third)
+        )
+        x = (pooled @ kernel[:second])[..., None, :] + x @ kernel[second:]
+        x = jax.nn.relu(MaskedBatchNorm(name="second_conv_1", **norm)(x, mask))
+        x = nn.Dense(self.features, name="second_conv_3")(x)
+        return self._pool(x, mask)
+
+    def _pool(
+        self, x: Float[Array, "tokens points features"], mask: Bool[Array, "t p"]
+    ) -> Float[Array, "tokens features"]:
+        if self.pool_padding:
+            return jnp.max(x, axis=-2)
+        lowest = jnp.finfo(x.dtype).min
+        best = jnp.max(jnp.where(mask[..., None], x, lowest), axis=-2)
+        return jnp.where(jnp.any(mask, axis=-1, keepdims=True), best, 0)
+
+
+def order_embedding(num: int, width: int) -> Float[Array, "num width"]:
+    """Sinusoids of the numbers 0, 1, ...: sin(n w_k), then cos(n w_k).
+
+    w_k = 10000^(-k / (width / 2 - 1)), k = 0, ..., width / 2 - 1.
+
+    Args:
+      num: How many numbers.
+      width: Width of the embedding; the last one stays 0 if it is odd.
+
+    Returns:
+      One row for each number.
+
+    Example:
+      >>> from symjax.models.pointmae.layers import order_embedding
+      >>> order_embedding(2, 4)[0].tolist()
+      [0.0, 0.0, 1.0, 1.0]
+    """
+    half = width // 2
+    rates = jnp.exp(-math.log(10000) / max(half - 1, 1) * jnp.arange(half))
+    angles = jnp.arange(num)[:, None] * rates
+    both = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return jnp.pad(both, ((0, 0), (0, width - 2 * half)))
+
+
+class PositionEncoder(nn.Module):
+    """Linear, GELU, linear: the learned embedding of a token's centre."""
+
+    features: int
+    hidden: int = 128
+
+    @nn.compact
+    def __call__(
+        self, centers: Float[Array, "tokens 3"]
+    ) -> Float[Array, "tokens features"]:
+        """Embeds normalised coordinates."""
+        x = nn.Dense(self.hidden, name="pos_enc_0")(centers)
+        x = jax.nn.gelu(x, approximate=False)
+        return nn.Dense(self.features, name="pos_enc_2")(x)
+
+
+class RelativePositionBias(nn.Module):
+    """Attention bias of a pair of tokens from a table of binned displacements.
+
+    The displacement of two centres is rounded to bins along x, y and z; each bin has
+    one learned number for each head. The table knows no rotation.
+
+    Attributes:
+      num_heads: Attention heads.
+      num_bins: Bins in each direction; displacements beyond the last share it.
+      bin_size: Width of a bin in normalised coordinates.
+    """
+
+    num_heads: int
+    num_bins: int
+    bin_size: float
+
+    @nn.compact
+    def __call__(
+        self, centers: Float[Array, "tokens 3"]
+    ) -> Float[Array, "heads tokens tokens"]:
+        """Returns what is added to the attention scores."""
+        side = 2 * self.num_bins + 1
+        table = self.param("bias_table", _SMALL, (self.num_heads, side**3))
+        displacement = (centers[:, None] - centers[None]) / self.bin_size
+        bins = jnp.clip(jnp.round(displacement), -self.num_bins, self.num_bins)
+        x, y, z = jnp.moveaxis(bins.astype(jnp.int32) + self.num_bins, -1, 0)
+        return jnp.asarray(table)[:, (x * side + y) * side + z]

@@ -1,0 +1,212 @@
+"""Losses of pretraining and segmentation, and the random choice of hidden tokens."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from symjax.errors import ArgumentError
+
+
+def random_hidden(
+    key: PRNGKeyArray, mask: Bool[Array, "tokens"], ratio: float
+) -> Bool[Array, "tokens"]:
+    """Hides a share of the tokens, uniformly at random.
+
+    Exactly floor(ratio * number of tokens) are hidden. Source: Pang et al., Point-MAE,
+    arXiv:2203.06604, Sec. 3.1.
+
+    Args:
+      key: Random key.
+      mask: True for used tokens.
+      ratio: Share of them to hide.
+
+    Returns:
+      True for hidden tokens.
+
+    Raises:
+      ArgumentError: ``ratio`` is not in [0, 1].
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from symjax.models.pointmae import random_hidden
+      >>> mask = jnp.array([True] * 5 + [False])
+      >>> int(random_hidden(jax.random.key(0), mask, 0.6).sum())
+      3
+    """
+    if not 0 <= ratio <= 1:
+        raise ArgumentError("ratio", ratio, "is not in [0, 1]", "Pass 0.6")
+    scores = jnp.where(mask, jax.random.uniform(key, mask.shape), jnp.inf)
+    rank = jnp.argsort(jnp.argsort(scores))
+    # Above 0.6 in any precision, where 5 * 0.6 must be 3 and not 2.
+    number = jnp.floor(ratio * jnp.sum(mask) + 1e-4)
+    return mask & (rank < number)
+
+
+def chamfer_distance(
+    predicted: Float[Array, "points channels"],
+    target: Float[Array, "points channels"],
+    mask: Bool[Array, "points"],
+) -> Float[Array, ""]:
+    """Mean squared distance to the nearest point of the other set, both ways.
+
+      1/n sum_i min_j ||p_i - t_j||^2 + 1/n sum_j min_i ||p_i - t_j||^2
+
+    Source: Pang et al., Point-MAE, arXiv:2203.06604, Eq. 6. The two sets have the same
+    number n of points, those that ``mask`` marks.
+
+    Args:
+      predicted: Predicted set.
+      target: True set.
+      mask: True for the points of both sets.
+
+    Returns:
+      The distance; 0 if there is no point.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae import chamfer_distance
+      >>> a, b = jnp.zeros((2, 3)), jnp.array([[1.0, 0, 0], [2.0, 0, 0]])
+      >>> float(chamfer_distance(a, b, jnp.ones(2, bool)))
+      3.5
+    """
+    squares = jnp.sum(jnp.square(predicted[:, None] - target[None]), axis=-1)
+    pairs = mask[:, None] & mask[None]
+    # Finite, so that gradients of events without points are 0 and not NaN.
+    far = jnp.finfo(squares.dtype).max
+    squares = jnp.where(pairs, squares, far)
+    nearest = jnp.min(squares, axis=1) + jnp.min(squares.T, axis=1)
+    return jnp.sum(jnp.where(mask, nearest, 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def chamfer_loss(
+    predicted: Float[Array, "tokens points channels"],
+    target: Float[Array, "tokens points channels"],
+    point_mask: Bool[Array, "tokens points"],
+    hidden: Bool[Array, "tokens"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Sum of :func:`chamfer_distance` over hidden tokens, and their number.
+
+    Args:
+      predicted: Predicted members.
+      target: True members.
+      point_mask: True for real members.
+      hidden: True for hidden tokens.
+
+    Returns:
+      Sum and count; their quotient over a batch is the loss.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae import chamfer_loss
+      >>> x, mask = jnp.zeros((4, 2, 3)), jnp.ones((4, 2), bool)
+      >>> [float(v) for v in chamfer_loss(x, x + 1, mask, jnp.ones(4, bool))]
+      [24.0, 4.0]
+    """
+    each = jax.vmap(chamfer_distance)(predicted, target, point_mask)
+    used = hidden & jnp.any(point_mask, axis=1)
+    return jnp.sum(jnp.where(used, each, 0)), jnp.sum(used).astype(each.dtype)
+
+
+def energy_infilling_loss(
+    predicted: Float[Array, "tokens points"],
+    target: Float[Array, "tokens points"],
+    point_mask: Bool[Array, "tokens points"],
+    hidden: Bool[Array, "tokens"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Sum of squared errors of the energies in hidden tokens, and their number.
+
+    Source: arXiv:2502.02558, Sec. 3.3.
+
+    Args:
+      predicted: Predicted energies of the members, in their order.
+      target: True energies.
+      point_mask: True for real members.
+      hidden: True for hidden tokens.
+
+    Returns:
+      Sum and count; their quotient over a batch is the loss.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae import energy_infilling_loss
+      >>> x, mask = jnp.zeros((2, 3)), jnp.ones((2, 3), bool)
+      >>> hidden = jnp.array([True, False])
+      >>> [float(v) for v in energy_infilling_loss(x, x + 2, mask, hidden)]
+      [12.0, 3.0]
+    """
+    used = point_mask & hidden[:, None]
+    squares = jnp.square(predicted - target)
+    return jnp.sum(jnp.where(used, squares, 0)), jnp.sum(used).astype(squares.dtype)
+
+
+def focal_loss(
+    logits: Float[Array, "points classes"],
+    labels: Int[Array, "points"],
+    weights: Float[Array, "classes"] | None = None,
+    gamma: float = 2.0,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Sum over labelled points of -w (1 - p)^gamma log p, and their number.
+
+    p is the probability of the true class. Source: Lin et al., arXiv:1708.02002, Eq. 5.
+
+    Args:
+      logits: Logits of the classes.
+      labels: True classes; points with -1 do not count.
+      weights: Weight w of each class; 1 by default.
+      gamma: Focusing exponent; 0 is the cross entropy.
+
+    Returns:
+      Sum and count; their quotient over a batch is the loss.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae import focal_loss
+      >>> total, count = focal_loss(jnp.zeros((2, 2)), jnp.array([1, -1]), gamma=0)
+      >>> round(float(total), 4), float(count)  # log 2
+      (0.6931, 1.0)
+    """
+    known = labels >= 0
+    index = jnp.maximum(labels, 0)
+    logarithms = jax.nn.log_softmax(logits, axis=-1)
+    log_p = jnp.take_along_axis(logarithms, index[:, None], axis=-1)[:, 0]
+    weight = jnp.ones_like(log_p)
+    if weights is not None:
+        weight = jnp.asarray(weights, log_p.dtype)[index]
+    # 1 - p = -expm1(log p) without cancellation
+    each = -weight * (-jnp.expm1(log_p)) ** gamma * log_p
+    return jnp.sum(jnp.where(known, each, 0)), jnp.sum(known).astype(each.dtype)
+
+
+def dice_loss(
+    logits: Float[Array, "points classes"],
+    labels: Int[Array, "points"],
+    smooth: float = 1.0,
+) -> Float[Array, ""]:
+    """1 - mean over classes of (2 sum p y + s) / (sum p + sum y + s).
+
+    p are probabilities, y is 1 for the true class and s is ``smooth``; sums run over
+    labelled points. Source: Milletari et al., arXiv:1606.04797, with linear
+    denominator.
+
+    Args:
+      logits: Logits of the classes.
+      labels: True classes; points with -1 do not count.
+      smooth: Keeps classes that are absent finite.
+
+    Returns:
+      The loss of one event, in [0, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae import dice_loss
+      >>> sure = 50.0 * jnp.eye(3)
+      >>> round(float(dice_loss(sure, jnp.arange(3))), 5)
+      0.0
+    """
+    known = (labels >= 0)[:, None]
+    classes = jnp.arange(logits.shape[-1])
+    truth = jnp.where(known & (labels[:, None] == classes), 1.0, 0.0)
+    p = jnp.where(known, jax.nn.softmax(logits, axis=-1), 0.0)
+    overlap = 2 * jnp.sum(p * truth, axis=0) + smooth
+    total = jnp.sum(p, axis=0) + jnp.sum(truth, axis=0) + smooth
+    return 1 - jnp.mean(overlap / total)

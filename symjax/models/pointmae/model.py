@@ -1,0 +1,489 @@
+"""A Point-MAE with its parameters, and what it predicts for an event."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax.data.point_clouds import (
+    PointCloud,
+    normalise_energies,
+    normalise_positions,
+    restore_energies,
+)
+from symjax.errors import ModelError
+from symjax.models.pointmae.config import PointMAEConfig
+from symjax.models.pointmae.grouping import (
+    Assignment,
+    Groups,
+    assign_groups,
+    gather_groups,
+)
+from symjax.models.pointmae.layers import FEATURES
+from symjax.models.pointmae.losses import random_hidden
+from symjax.models.pointmae.modules import PointMAE, Reconstruction
+
+
+@dataclasses.dataclass(frozen=True)
+class PointMAEModel:
+    """Hyperparameters and parameters.
+
+    Attributes:
+      name: Name for reports.
+      config: Hyperparameters.
+      parameters: ``{"params": ..., "batch_stats": ...}``, the variables of
+        :class:`~symjax.models.pointmae.PointMAE`.
+      card: Model card: data, errors, licence, limits.
+
+    Example:
+      >>> import jax
+      >>> from symjax.models.pointmae import init_pointmae, PointMAEConfig
+      >>> config = PointMAEConfig(embed_dim=8, depth=1, num_heads=2, decoder_depth=0,
+      ...                         pointnet_widths=(4, 4, 4))
+      >>> init_pointmae(config, jax.random.key(0), "tiny").name
+      'tiny'
+    """
+
+    name: str
+    config: PointMAEConfig
+    parameters: Any
+    card: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Event(NamedTuple):
+    """What the network reads of one event.
+
+    Attributes:
+      positions: Normalised coordinates, ``(points, 3)``.
+      energies: Normalised energies, ``(points,)``.
+      mask: True where a point is real.
+    """
+
+    positions: Float[Array, "points 3"]
+    energies: Float[Array, "points"]
+    mask: Bool[Array, "points"]
+
+
+class Prediction(NamedTuple):
+    """What a model says about one event.
+
+    Attributes:
+      probabilities: Of each class for each point, ``(points, classes)``; None without
+        segmentation.
+      labels: The likeliest class, -1 for padding; None without segmentation.
+      reconstruction: Members of hidden tokens; None without a decoder or if nothing
+        is hidden.
+      groups: The tokens.
+
+    Example:
+      >>> from symjax.models.pointmae import Prediction
+      >>> Prediction._fields[1]
+      'labels'
+    """
+
+    probabilities: Float[Array, "points classes"] | None
+    labels: Int[Array, "points"] | None
+    reconstruction: Reconstruction | None
+    groups: Groups
+
+
+def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
+    """Normalises one event for the network.
+
+    Args:
+      config: Hyperparameters, of which the size of the detector counts.
+      cloud: One event.
+      dtype: Floating-point type.
+
+    Returns:
+      The event; padding lies at the origin.
+
+    Example:
+      >>> from symjax.data.point_clouds import SMALL, generate_event
+      >>> from symjax.models.pointmae import PointMAEConfig, make_event
+      >>> config = PointMAEConfig(detector_size=SMALL.size)
+      >>> event = make_event(config, generate_event(0, SMALL), "float32")
+      >>> bool((abs(event.positions) < 1).all())
+      True
+    """
+    mask = jnp.asarray(cloud.mask)
+    positions = normalise_positions(
+        jnp.asarray(cloud.positions, dtype), config.detector_size
+    )
+    energies = normalise_energies(jnp.asarray(cloud.energies, dtype))
+    return Event(
+        jnp.where(mask[:, None], positions, 0), jnp.where(mask, energies, 0), mask
+    )
+
+
+def tokenise(config: PointMAEConfig, event: Event) -> Assignment:
+    """Groups an event, and refuses one that the context cannot hold.
+
+    Args:
+      config: Hyperparameters.
+      event: From :func:`make_event`; concrete arrays.
+
+    Returns:
+      The assignment of points to tokens.
+
+    Raises:
+      ModelError: The event has more tokens than ``context_length``.
+
+    Example:
+      >>> from symjax.data.point_clouds import SMALL, generate_event
+      >>> from symjax.models.pointmae import PointMAEConfig, make_event, tokenise
+      >>> config = PointMAEConfig(detector_size=SMALL.size, context_length=128,
+      ...                         group_radius=0.045, group_points=16)
+      >>> event = make_event(config, generate_event(0, SMALL), "float32")
+      >>> int(tokenise(config, event).num_found) <= 128
+      True
+    """
+    assignment = assign_groups(config, *event)
+    found = int(assignment.num_found)
+    if found > config.context_length:
+        raise ModelError(
+            "context_length",
+            config.context_length,
+            f"the event has {found} tokens, of which some would be lost",
+            f"Use a configuration with context_length={found} or more (no parameter "
+            "depends on it), or drop points of low energy",
+        )
+    return assignment
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _init(config: PointMAEConfig, key: Array) -> Any:
+    tokens, size = config.context_length, config.group_points
+    groups = Groups(
+        jnp.zeros((tokens, size, 4), jnp.float32),
+        jnp.ones((tokens, size), bool),
+        jnp.zeros((tokens, 3), jnp.float32),
+        jnp.ones(tokens, bool),
+    )
+    neighbors = jnp.zeros((1, config.num_upsampling_neighbors), jnp.int32)
+    return PointMAE(config).init(
+        key,
+        groups,
+        jnp.zeros((1, 3), jnp.float32),
+        jnp.ones(1, bool),
+        neighbors,
+        jnp.ones(tokens, bool),
+    )
+
+
+def _short(config: PointMAEConfig) -> PointMAEConfig:
+    """No parameter depends on the length of the context: initialise a short one."""
+    return dataclasses.replace(config, context_length=2)
+
+
+def init_pointmae(
+    config: PointMAEConfig, key: Array, name: str = "pointmae"
+) -> PointMAEModel:
+    """A Point-MAE with random parameters.
+
+    Args:
+      config: Hyperparameters.
+      key: Random key.
+      name: Name for reports.
+
+    Returns:
+      The model, in float32.
+
+    Example:
+      >>> import jax
+      >>> from symjax.models.pointmae import init_pointmae, PointMAEConfig
+      >>> config = PointMAEConfig(embed_dim=8, depth=1, num_heads=2, decoder_depth=0,
+      ...                         pointnet_widths=(4, 4, 4))
+      >>> sorted(init_pointmae(config, jax.random.key(0)).parameters)
+      ['batch_stats', 'params']
+    """
+    variables = _init(_short(config), key)
+    variables = {key: variables[key] for key in ("params", "batch_stats")}
+    # With x64 enabled, initialisers would draw float64.
+    parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
+    return PointMAEModel(name, config, parameters)
+
+
+def parameter_shapes(config: PointMAEConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter and statistic, by path.
+
+    Args:
+      config: Hyperparameters.
+
+    Returns:
+      Shapes by path, with ``/`` between the keys.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.model import parameter_shapes
+      >>> parameter_shapes(PointMAEConfig(decoder_depth=1))["params/mask_token"]
+      (384,)
+    """
+    tree = jax.eval_shape(lambda: _init(_short(config), jax.random.key(0)))
+    flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
+    wanted = ("params", "batch_stats")
+    return {k: leaf.shape for k, leaf in flat.items() if k.split("/")[0] in wanted}
+
+
+def layer_names(config: PointMAEConfig) -> tuple[str, ...]:
+    """Layers with features, in the order of the network.
+
+    Args:
+      config: Hyperparameters.
+
+    Returns:
+      Names, with the module paths of the released implementation; ``decoder...``
+      for reconstruction.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAEConfig, layer_names
+      >>> layer_names(PointMAEConfig(depth=1, decoder_depth=0, fetch_layers=(0,)))[:3]
+      ('encoder.tokenizer.embedding', 'encoder.pos_embed', 'encoder...blocks.0.attn')
+    """
+
+    def stack(prefix: str, depth: int, norm: bool) -> list[str]:
+        names = []
+        for index in range(depth):
+            block = f"{prefix}.transformer.blocks.{index}"
+            names += [f"{block}.attn", f"{block}.mlp", block]
+        return names + ([f"{prefix}.transformer.norm"] if norm else [])
+
+    names = ["encoder.tokenizer.embedding", "encoder.pos_embed"]
+    names += stack("encoder", config.depth, config.encoder_norm)
+    if config.num_classes:
+        names += ["upsampler.interpolated", "upsampler", "seg_head.hidden"]
+    if config.decoder_depth:
+        names += stack("decoder", config.decoder_depth, True)
+    return tuple(names)
+
+
+def is_point_layer(name: str) -> bool:
+    """Whether a layer has features of points rather than of tokens.
+
+    Args:
+      name: From :func:`layer_names`.
+
+    Returns:
+      True for layers of the segmentation.
+
+    Example:
+      >>> from symjax.models.pointmae.model import is_point_layer
+      >>> is_point_layer("upsampler"), is_point_layer("encoder.pos_embed")
+      (True, False)
+    """
+    return name.startswith(("upsampler", "seg_head"))
+
+
+def select_layers(
+    config: PointMAEConfig, layers: str | Sequence[str]
+) -> tuple[str, ...]:
+    """Layers that a user names.
+
+    Args:
+      config: Hyperparameters.
+      layers: ``"none"``, ``"all"``, or names or regular expressions, as a sequence or
+        separated by commas, each of which must match a full name.
+
+    Returns:
+      Names, in the order of the network.
+
+    Raises:
+      ModelError: A pattern matches no layer, or is no regular expression.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.model import select_layers
+      >>> select_layers(PointMAEConfig(), "encoder.pos.*")
+      ('encoder.pos_embed',)
+    """
+    known = layer_names(config)
+    if layers in ("none", "all"):
+        return known if layers == "all" else ()
+    patterns = layers.split(",") if isinstance(layers, str) else list(layers)
+    chosen: set[str] = set()
+    for pattern in (pattern.strip() for pattern in patterns):
+        try:
+            found = {name for name in known if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise ModelError(
+                "layers", pattern, f"is no regular expression: {error}", "Escape it"
+            ) from error
+        if not found:
+            raise ModelError(
+                "layers",
+                pattern,
+                "matches no layer of the model",
+                f"Use 'all', 'none', or patterns of these names: {', '.join(known)}",
+            )
+        chosen |= found
+    return tuple(name for name in known if name in chosen)
+
+
+def features_by_name(collection: Any) -> dict[str, Array]:
+    """Recorded features, by the names of :func:`layer_names`.
+
+    Args:
+      collection: The collection ``features`` of an evaluation.
+
+    Returns:
+      Features by name. Where the encoder ran twice, the first run counts, in which
+      nothing was hidden.
+
+    Example:
+      >>> from symjax.models.pointmae.model import features_by_name
+      >>> features_by_name({"encoder": {"transformer": {"blocks_0": {"=mlp": (1, 2)}}}})
+      {'encoder.transformer.blocks.0.mlp': 1}
+    """
+    out = {}
+    for path, values in flax.traverse_util.flatten_dict(dict(collection)).items():
+        *modules, last = path
+        name = last.removeprefix("=")
+        parts = [re.sub(r"_(\d+)$", r".\1", module) for module in modules]
+        out[".".join(parts + ([] if name == "out" else [name]))] = values[0]
+    return out
+
+
+def evaluate_heads(
+    config: PointMAEConfig,
+    variables: Any,
+    event: Event,
+    assignment: Assignment,
+    hidden: Bool[Array, "tokens"] | None = None,
+    *,
+    layers: tuple[str, ...] = (),
+) -> tuple[Array | None, Reconstruction | None, Groups, dict[str, Array]]:
+    """Logits, reconstruction and features of an event; pure, for transformations.
+
+    Args:
+      config: Hyperparameters.
+      variables: Parameters and statistics.
+      event: The event.
+      assignment: Its tokens.
+      hidden: Tokens to reconstruct; nothing is reconstructed by default.
+      layers: Names of the features to return.
+
+    Returns:
+      Logits ``(points, classes)`` and the reconstruction, None where there is none;
+      the tokens; features by name.
+
+    Example:
+      >>> from symjax.models.pointmae import evaluate_heads
+      >>> callable(evaluate_heads)
+      True
+    """
+    positions, energies, mask = event
+    groups = gather_groups(config, assignment, positions, energies)
+    network = PointMAE(config)
+    collections = [FEATURES] if layers else []
+    features: dict[str, Array] = {}
+
+    def run(method: Any, *arguments: Any) -> Any:
+        if not collections:
+            return network.apply(variables, *arguments, method=method)
+        out, state = network.apply(
+            variables, *arguments, method=method, mutable=collections
+        )
+        for name, value in features_by_name(state[FEATURES]).items():
+            features.setdefault(name, value)
+        return out
+
+    logits, reconstruction = None, None
+    if config.num_classes:
+        logits = run(PointMAE.segment, groups, positions, mask, assignment.neighbors)
+    else:
+        run(PointMAE.encode, groups)
+    if config.decoder_depth and hidden is not None:
+        reconstruction = run(PointMAE.reconstruct, groups, hidden)
+    return logits, reconstruction, groups, {name: features[name] for name in layers}
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _predict(
+    config: PointMAEConfig,
+    variables: Any,
+    event: Event,
+    assignment: Assignment,
+    hidden: Bool[Array, "tokens"] | None,
+) -> Prediction:
+    logits, reconstruction, groups, _ = evaluate_heads(
+        config, variables, event, assignment, hidden
+    )
+    if logits is None:
+        return Prediction(None, None, reconstruction, groups)
+    labels = jnp.where(event.mask, jnp.argmax(logits, axis=-1), -1)
+    return Prediction(jax.nn.softmax(logits, axis=-1), labels, reconstruction, groups)
+
+
+def predict(
+    model: PointMAEModel,
+    cloud: PointCloud,
+    *,
+    hide: int | None = None,
+    dtype: Any = "float32",
+) -> Prediction:
+    """Labels the points of an event and fills in hidden tokens.
+
+    Args:
+      model: The model.
+      cloud: One event.
+      hide: Seed of the tokens to hide, a share ``masking_ratio``; None hides none.
+      dtype: ``"float32"`` or ``"float64"``.
+
+    Returns:
+      The prediction.
+
+    Raises:
+      ModelError: The event has more tokens than the context holds.
+
+    Example:
+      >>> import jax
+      >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
+      >>> from symjax.models.pointmae import init_pointmae, PointMAEConfig, predict
+      >>> config = PointMAEConfig(
+      ...     detector_size=SMALL.size, group_radius=0.04, context_length=32,
+      ...     group_points=4, pointnet_widths=(4, 4, 4), embed_dim=8, depth=1,
+      ...     num_heads=2, decoder_depth=0, num_classes=4, fetch_layers=(0,),
+      ...     seg_head_dim=4)
+      >>> model = init_pointmae(config, jax.random.key(0))
+      >>> event = select_points(generate_event(12, SMALL))
+      >>> predict(model, event).probabilities.shape == (event.num_points, 4)
+      True
+    """
+    event = make_event(model.config, cloud, dtype)
+    assignment = tokenise(model.config, event)
+    hidden = None
+    if hide is not None:
+        hidden = random_hidden(
+            jax.random.key(hide), assignment.mask, model.config.masking_ratio
+        )
+    variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), model.parameters)
+    return _predict(model.config, variables, event, assignment, hidden)
+
+
+def energies_in_mev(
+    prediction: Prediction,
+) -> Float[Array, "tokens group_points"] | None:
+    """Energies that the second decoder fills in, in MeV.
+
+    Args:
+      prediction: From :func:`predict`.
+
+    Returns:
+      Energies of the members of hidden tokens; None if there are none.
+
+    Example:
+      >>> from symjax.models.pointmae import Prediction, energies_in_mev
+      >>> energies_in_mev(Prediction(None, None, None, None)) is None
+      True
+    """
+    filled = prediction.reconstruction
+    if filled is None or filled.energies is None:
+        return None
+    return restore_energies(filled.energies)

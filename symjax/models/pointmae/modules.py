@@ -1,0 +1,357 @@
+"""Point-MAE and PoLAr-MAE as one Flax module: encoder, decoders, segmentation.
+
+An event's tokens go in; which heads exist is in the configuration. Submodules have the
+names of the released implementation, and features are sown under them.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax.models.pointmae.config import PointMAEConfig
+from symjax.models.pointmae.grouping import Groups
+from symjax.models.pointmae.layers import (
+    MaskedBatchNorm,
+    MiniPointNet,
+    PositionEncoder,
+    RelativePositionBias,
+    masked_norm,
+    sow,
+)
+from symjax.models.pointmae.transformer import Transformer
+
+
+class Reconstruction(NamedTuple):
+    """What the decoders predict for hidden tokens; other tokens hold no meaning.
+
+    Attributes:
+      points: Members relative to the centre over the radius, and energies if the
+        first decoder predicts them, ``(tokens, group_points, 3 or 4)``.
+      energies: Energies of the members whose positions are given, ``(tokens,
+        group_points)``; None without energy infilling.
+
+    Example:
+      >>> from symjax.models.pointmae import Reconstruction
+      >>> Reconstruction._fields
+      ('points', 'energies')
+    """
+
+    points: Float[Array, "tokens group_points channels"]
+    energies: Float[Array, "tokens group_points"] | None
+
+
+class Tokenizer(nn.Module):
+    """The embedding of each token's points; unused tokens are 0."""
+
+    config: PointMAEConfig
+    training: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, groups: Groups) -> Float[Array, "tokens features"]:
+        """Returns the tokens."""
+        config = self.config
+        embedding = MiniPointNet(
+            config.embed_dim,
+            config.pointnet_widths,
+            config.pool_padding,
+            training=self.training,
+            axis_name=self.axis_name,
+            name="embedding",
+        )
+        # Unused tokens must not enter the statistics of a batch.
+        mask = groups.point_mask & groups.mask[:, None]
+        tokens = embedding(groups.points, mask) * groups.mask[:, None]
+        sow(self, "embedding", tokens)
+        return tokens
+
+
+class Encoder(nn.Module):
+    """Tokens, their positions, and the transformer."""
+
+    config: PointMAEConfig
+    training: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, groups: Groups, visible: Bool[Array, "tokens"]
+    ) -> tuple[
+        Float[Array, "tokens features"],
+        list[Float[Array, "tokens features"]],
+        Float[Array, "tokens features"],
+    ]:
+        """Returns the last tokens, those after each block, and the positions."""
+        config = self.config
+        tokenizer = Tokenizer(config, self.training, self.axis_name, name="tokenizer")
+        tokens = tokenizer(groups)
+        positions = PositionEncoder(config.embed_dim, name="pos_embed")(groups.centers)
+        sow(self, "pos_embed", positions)
+        bias = None
+        if config.relative_bins:
+            assert config.group_radius is not None
+            bias = RelativePositionBias(
+                config.num_heads,
+                config.relative_bins,
+                config.group_radius,
+                name="relative_position_bias",
+            )(groups.centers)
+        transformer = Transformer(
+            config.depth,
+            config.num_heads,
+            config.mlp_ratio,
+            config.position_at_every_layer,
+            config.encoder_norm,
+            name="transformer",
+        )
+        out, hidden = transformer(tokens, positions, visible, bias)
+        return out, hidden, positions
+
+
+class Decoder(nn.Module):
+    """The transformer that fills hidden tokens in."""
+
+    config: PointMAEConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Float[Array, "tokens features"],
+        positions: Float[Array, "tokens features"],
+        mask: Bool[Array, "tokens"],
+    ) -> Float[Array, "tokens features"]:
+        """Returns the decoded tokens."""
+        config = self.config
+        transformer = Transformer(
+            config.decoder_depth,
+            config.num_heads,
+            config.mlp_ratio,
+            config.position_at_every_layer,
+            True,
+            name="transformer",
+        )
+        return transformer(tokens, positions, mask)[0]
+
+
+class Upsampler(nn.Module):
+    """Features of points, interpolated from the nearest tokens, then two layers.
+
+    Weights are 1 / d^2 over their sum, with squared distances d^2 to the centres (Qi
+    et al., PointNet++, arXiv:1706.02413, Sec. 3.4).
+    """
+
+    features: int
+    training: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        positions: Float[Array, "points 3"],
+        mask: Bool[Array, "points"],
+        tokens: Float[Array, "tokens features"],
+        centers: Float[Array, "tokens 3"],
+        neighbors: Int[Array, "points neighbors"],
+    ) -> Float[Array, "points features"]:
+        """Returns the features of each point."""
+        near = centers[neighbors]
+        squares = jnp.sum(jnp.square(positions[:, None] - near), axis=-1)
+        # float32's epsilon in any precision, so that precisions agree.
+        inverse = jnp.where(
+            neighbors >= 0, 1 / (squares + jnp.finfo(jnp.float32).eps), 0
+        )
+        total = jnp.sum(inverse, axis=1, keepdims=True)
+        weights = inverse / jnp.where(total > 0, total, 1)
+        x = jnp.einsum("pk,pkf->pf", weights, tokens[neighbors])
+        sow(self, "interpolated", x)
+        x = jnp.concatenate([positions, x], axis=-1)
+        norm = {"training": self.training, "axis_name": self.axis_name}
+        for index in range(2):
+            x = nn.Dense(self.features, use_bias=False, name=f"mlp_convs_{index}")(x)
+            x = MaskedBatchNorm(name=f"mlp_bns_{index}", **norm)(x, mask)
+            x = jax.nn.relu(x)
+        sow(self, "out", x)
+        return x
+
+
+class SegmentationHead(nn.Module):
+    """Two normalised layers and a linear one: logits of every point."""
+
+    hidden: int
+    classes: int
+    training: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "points features"],
+        shared: Float[Array, "more"] | None,
+        mask: Bool[Array, "points"],
+    ) -> Float[Array, "points classes"]:
+        """Returns logits; ``shared`` are features of the whole event."""
+        norm = {"training": self.training, "axis_name": self.axis_name}
+        width = x.shape[-1]
+        extra = 0 if shared is None else shared.shape[-1]
+        kernel = self.param(
+            "conv1", nn.initializers.lecun_normal(), (width + extra, self.hidden)
+        )
+        y = x @ kernel[:width]
+        if shared is not None:
+            y = y + shared @ kernel[width:]
+        y = jax.nn.relu(MaskedBatchNorm(name="bn1", **norm)(y, mask))
+        y = nn.Dense(self.hidden // 2, use_bias=False, name="conv2")(y)
+        y = jax.nn.relu(MaskedBatchNorm(name="bn2", **norm)(y, mask))
+        sow(self, "hidden", y)
+        return nn.Dense(self.classes, name="conv3")(y)
+
+
+class PointMAE(nn.Module):
+    """The whole network on one event.
+
+    Attributes:
+      config: Hyperparameters; they say which heads exist.
+      training: Whether batch norms use and update statistics of the batch.
+      axis_name: Name of the batch axis in training, for their sums.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAE, PointMAEConfig
+      >>> PointMAE(PointMAEConfig()).config.depth
+      12
+    """
+
+    config: PointMAEConfig
+    training: bool = False
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        """Makes the heads that the configuration asks for."""
+        config, mode = self.config, (self.training, self.axis_name)
+        self.encoder = Encoder(config, *mode)
+        if config.decoder_depth:
+            self.decoder = Decoder(config)
+            self.mask_token = self.param(
+                "mask_token",
+                nn.initializers.truncated_normal(0.02),
+                (config.embed_dim,),
+            )
+            self.increase_dim = nn.Dense(config.decoder_channels * config.group_points)
+            if config.energy_infilling:
+                self.equivariant_patch_encoder = MiniPointNet(
+                    config.embed_dim,
+                    config.pointnet_widths,
+                    config.pool_padding,
+                    True,
+                    *mode,
+                )
+                self.energy_decoder = nn.Dense(config.group_points)
+        if config.num_classes:
+            self.upsampler = Upsampler(config.embed_dim, *mode)
+            self.seg_head = SegmentationHead(
+                config.seg_head_dim, config.num_classes, *mode
+            )
+
+    def encode(self, groups: Groups) -> Float[Array, "tokens features"]:
+        """Features of all tokens, nothing hidden.
+
+        Args:
+          groups: Tokens of one event.
+
+        Returns:
+          Output of the encoder.
+        """
+        return self.encoder(groups, groups.mask)[0]
+
+    def reconstruct(
+        self, groups: Groups, hidden: Bool[Array, "tokens"]
+    ) -> Reconstruction:
+        """Fills in hidden tokens from the visible ones.
+
+        Args:
+          groups: Tokens of one event.
+          hidden: True for the tokens that the encoder must not see.
+
+        Returns:
+          Predicted members of the hidden tokens.
+        """
+        config = self.config
+        hidden = hidden & groups.mask
+        visible = groups.mask & ~hidden
+        encoded, _, positions = self.encoder(groups, visible)
+        corrupted = jnp.where(visible[:, None], encoded, 0)
+        corrupted = jnp.where(hidden[:, None], self.mask_token, corrupted)
+        decoded = self.decoder(corrupted, positions, groups.mask)
+        points = self.increase_dim(decoded)
+        points = points.reshape(len(decoded), -1, config.decoder_channels)
+        if not config.energy_infilling:
+            return Reconstruction(points, None)
+        mask = groups.point_mask & hidden[:, None]
+        shape = self.equivariant_patch_encoder(groups.points[..., :3], mask)
+        energies = self.energy_decoder(jnp.concatenate([shape, decoded], axis=-1))
+        return Reconstruction(points, energies)
+
+    def segment(
+        self,
+        groups: Groups,
+        positions: Float[Array, "points 3"],
+        mask: Bool[Array, "points"],
+        neighbors: Int[Array, "points neighbors"],
+    ) -> Float[Array, "points classes"]:
+        """Logits of the semantic classes of every point.
+
+        Args:
+          groups: Tokens of one event.
+          positions: Normalised coordinates of its points.
+          mask: True where a point is real.
+          neighbors: Tokens from which each point interpolates.
+
+        Returns:
+          Logits, not normalised.
+        """
+        config = self.config
+        _, blocks, _ = self.encoder(groups, groups.mask)
+        chosen = [masked_norm(blocks[n], groups.mask) for n in config.fetch_layers]
+        tokens = sum(chosen) / len(chosen) * groups.mask[:, None]
+        shared = None
+        if config.global_features:
+            lowest = jnp.finfo(tokens.dtype).min
+            best = jnp.max(jnp.where(groups.mask[:, None], tokens, lowest), axis=0)
+            best = jnp.where(jnp.any(groups.mask), best, 0)
+            mean = jnp.sum(tokens, axis=0) / jnp.maximum(jnp.sum(groups.mask), 1)
+            shared = jnp.concatenate([best, mean])
+        x = self.upsampler(positions, mask, tokens, groups.centers, neighbors)
+        return self.seg_head(x, shared, mask)
+
+    def __call__(
+        self,
+        groups: Groups,
+        positions: Float[Array, "points 3"],
+        mask: Bool[Array, "points"],
+        neighbors: Int[Array, "points neighbors"],
+        hidden: Bool[Array, "tokens"],
+    ) -> tuple[Float[Array, "points classes"] | None, Reconstruction | None]:
+        """All heads, for initialisation and joint training.
+
+        Args:
+          groups: Tokens of one event.
+          positions: Normalised coordinates of its points.
+          mask: True where a point is real.
+          neighbors: Tokens from which each point interpolates.
+          hidden: True for hidden tokens.
+
+        Returns:
+          Logits and reconstruction; None for heads that do not exist.
+        """
+        config = self.config
+        logits = None
+        if config.num_classes:
+            logits = self.segment(groups, positions, mask, neighbors)
+        reconstruction = None
+        if config.decoder_depth:
+            reconstruction = self.reconstruct(groups, hidden)
+        if logits is None and reconstruction is None:
+            self.encode(groups)
+        return logits, reconstruction

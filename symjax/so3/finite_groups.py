@@ -1,0 +1,398 @@
+"""Finite subgroups of O(3): elements, products and irreps over the real numbers.
+
+Whatever the elements are, they are orthogonal matrices, and characters follow from
+them: no table is typed in. Irreps that are complex conjugates of each other (of C_n
+and T) come as one real irrep, because responses are real.
+
+Names are those of Schoenflies and Mulliken; g and u stand for even and odd under the
+inversion.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from symjax.errors import ArgumentError, GridError
+from symjax.so3._arguments import check_integer
+
+_ROUND = 6
+_NAMES = "C1, C2, ..., D2, D3, ..., T, Td, Th, O, Oh, I, Ih, Ci"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FiniteIrrep:
+    """One real irrep of a finite group.
+
+    Attributes:
+      name: Mulliken's symbol.
+      dimension: Dimension of the complex irrep.
+      character: Real part of its character at each element; for a pair of complex
+        conjugates, of one of the two.
+      paired: Whether it stands for such a pair, of real dimension 2.
+    """
+
+    name: str
+    dimension: int
+    character: np.ndarray
+    paired: bool = False
+
+    @property
+    def real_dimension(self) -> int:
+        """Dimension over the real numbers."""
+        return self.dimension * (2 if self.paired else 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FiniteGroup:
+    """A finite subgroup of O(3).
+
+    Attributes:
+      name: Schoenflies symbol.
+      elements: Orthogonal matrices, the identity first, shape ``(order, 3, 3)``.
+      irreps: Real irreps; together their projectors are the identity.
+
+    Raises:
+      ArgumentError: The elements are not orthogonal matrices, do not start with the
+        identity, or are not closed under products.
+
+    Example:
+      >>> from symjax.so3.finite_groups import finite_group
+      >>> group = finite_group("Oh")
+      >>> group.order, [irrep.name for irrep in group.irreps][:5]
+      (48, ['A1g', 'A2g', 'Eg', 'T1g', 'T2g'])
+    """
+
+    name: str
+    elements: np.ndarray
+    irreps: tuple[FiniteIrrep, ...]
+
+    def __post_init__(self) -> None:
+        elements = np.array(self.elements, float)
+        if elements.ndim != 3 or elements.shape[1:] != (3, 3) or not len(elements):
+            raise ArgumentError(
+                "elements", elements.shape, "is not (order, 3, 3)", "Pass matrices"
+            )
+        gram = elements @ np.swapaxes(elements, 1, 2)
+        if not np.allclose(gram, np.eye(3), atol=1e-9):
+            raise ArgumentError(
+                "elements", self.name, "are not orthogonal", "Pass elements of O(3)"
+            )
+        if not np.allclose(elements[0], np.eye(3), atol=1e-9):
+            raise ArgumentError(
+                "elements",
+                elements[0],
+                "do not start with the identity",
+                "Put the identity first",
+            )
+        elements.setflags(write=False)
+        object.__setattr__(self, "elements", elements)
+        _ = self.quotients
+
+    @property
+    def order(self) -> int:
+        """Number of elements."""
+        return len(self.elements)
+
+    @functools.cached_property
+    def quotients(self) -> np.ndarray:
+        """Index of g_i^-1 g_j, shape ``(order, order)``."""
+        products = np.einsum("iba,jbc->ijac", self.elements, self.elements)
+        flat = products.reshape(-1, 9) @ self.elements.reshape(-1, 9).T
+        # tr(a^T b) = 3 only for a = b.
+        index, best = np.argmax(flat, axis=1), np.max(flat, axis=1)
+        if (best < 3 - 1e-6).any():
+            raise ArgumentError(
+                "elements",
+                self.name,
+                "are not closed under products",
+                "Pass all elements of the group",
+            )
+        return index.reshape(self.order, self.order)
+
+    def irrep(self, name: str) -> FiniteIrrep:
+        """The irrep of a name.
+
+        Args:
+          name: Mulliken's symbol.
+
+        Returns:
+          The irrep.
+
+        Raises:
+          ArgumentError: There is none.
+        """
+        for irrep in self.irreps:
+            if irrep.name == name:
+                return irrep
+        raise ArgumentError(
+            "irrep",
+            name,
+            f"{self.name} has no such irrep",
+            f"Use one of {', '.join(irrep.name for irrep in self.irreps)}",
+        )
+
+    def projector(self, name: str) -> np.ndarray:
+        """Matrix of the character projection on functions over the group.
+
+          (P u)(g_i) = sum_j d / |G| chi(g_j^-1 g_i)* u(g_j)
+
+        Args:
+          name: Symbol of the irrep.
+
+        Returns:
+          Symmetric, idempotent matrix, shape ``(order, order)``.
+
+        Raises:
+          ArgumentError: There is no such irrep.
+        """
+        irrep = self.irrep(name)
+        # Of a conjugate pair, both: twice the real part.
+        scale = irrep.real_dimension / self.order
+        return scale * irrep.character[self.quotients]
+
+
+def generate(generators: np.ndarray, limit: int = 1000) -> np.ndarray:
+    """All products of some matrices.
+
+    Args:
+      generators: Orthogonal matrices, shape ``(num, 3, 3)``.
+      limit: Most elements to look for.
+
+    Returns:
+      The elements, the identity first, shape ``(order, 3, 3)``.
+
+    Raises:
+      GridError: There are more than ``limit``: the group is infinite, or larger.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.finite_groups import generate
+      >>> generate(-np.eye(3)[None]).shape
+      (2, 3, 3)
+    """
+    elements = [np.eye(3)]
+    seen = {_key(elements[0])}
+    for element in elements:
+        for generator in np.asarray(generators, float):
+            product = element @ generator
+            if _key(product) not in seen:
+                seen.add(_key(product))
+                elements.append(product)
+                if len(elements) > limit:
+                    raise GridError(
+                        "generators",
+                        len(generators),
+                        f"generate more than {limit} elements",
+                        "Pass generators of a finite group",
+                    )
+    return np.array(elements)
+
+
+def _key(matrix: np.ndarray) -> bytes:
+    # + 0.0 turns -0.0 into 0.0.
+    return (np.round(matrix, _ROUND) + 0.0).tobytes()
+
+
+def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray:
+    """Rotation by an angle about an axis, Rodrigues' formula.
+
+    Args:
+      axis: Direction, of any length but 0.
+      angle: Angle in radians.
+
+    Returns:
+      Matrix of shape ``(3, 3)``.
+
+    Raises:
+      ArgumentError: The axis is 0.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.finite_groups import rotation_about
+      >>> (rotation_about((0, 0, 2), np.pi / 2) @ [1, 0, 0]).round(12).tolist()
+      [0.0, 1.0, 0.0]
+    """
+    length = math.sqrt(sum(part**2 for part in axis))
+    if not length > 0:
+        raise ArgumentError("axis", axis, "has no direction", "Pass (0, 0, 1)")
+    x, y, z = (part / length for part in axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    out: np.ndarray = (
+        np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    )
+    return out
+
+
+_FOURFOLD = rotation_about((0, 0, 1), math.pi / 2)
+_THREEFOLD = rotation_about((1, 1, 1), 2 * math.pi / 3)
+_GOLDEN = (1 + math.sqrt(5)) / 2
+
+
+def _angles(rotations: np.ndarray) -> np.ndarray:
+    trace = np.trace(rotations, axis1=1, axis2=2)
+    return np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+
+def _chi(rotations: np.ndarray, degree: int) -> np.ndarray:
+    """Character of degree l: 1 + 2 sum_m cos(m theta)."""
+    theta = _angles(rotations)
+    return np.asarray(1 + 2 * sum(np.cos(m * theta) for m in range(1, degree + 1)))
+
+
+Irreps = list[FiniteIrrep]
+
+
+def _cyclic(num: int) -> tuple[np.ndarray, Irreps]:
+    turns = np.arange(num)
+    step = 2 * math.pi / num
+    elements = np.array([rotation_about((0, 0, 1), step * k) for k in turns])
+    irreps = [FiniteIrrep("A", 1, np.ones(num))]
+    if num % 2 == 0:
+        irreps.append(FiniteIrrep("B", 1, (-1.0) ** turns))
+    for order in range(1, (num + 1) // 2):
+        name = "E" if num in (3, 4) else f"E{order}"
+        irreps.append(FiniteIrrep(name, 1, np.cos(step * order * turns), True))
+    return elements, irreps
+
+
+def _dihedral(num: int) -> tuple[np.ndarray, Irreps]:
+    turns, _ = _cyclic(num)
+    flip = rotation_about((1, 0, 0), math.pi)
+    elements = np.concatenate([turns, turns @ flip])
+    k = np.tile(np.arange(num), 2)
+    flipped = np.repeat([1.0, -1.0], num)
+    irreps = [
+        FiniteIrrep("A1", 1, np.ones(2 * num)),
+        FiniteIrrep("A2", 1, flipped),
+    ]
+    if num % 2 == 0:
+        sign = (-1.0) ** k
+        # Mulliken: B1 is even under the first kind of perpendicular axis.
+        irreps += [
+            FiniteIrrep("B1", 1, sign),
+            FiniteIrrep("B2", 1, sign * flipped),
+        ]
+    for order in range(1, (num + 1) // 2):
+        name = "E" if num in (3, 4) else f"E{order}"
+        waves = 2 * np.cos(2 * math.pi * order * k / num)
+        irreps.append(FiniteIrrep(name, 2, np.where(flipped > 0, waves, 0.0)))
+    return elements, irreps
+
+
+def _tetrahedral() -> tuple[np.ndarray, Irreps]:
+    elements = generate(np.array([_FOURFOLD @ _FOURFOLD, _THREEFOLD]))
+    half = np.isclose(_chi(elements, 1), 0)  # the threefold rotations
+    return elements, [
+        FiniteIrrep("A", 1, np.ones(len(elements))),
+        FiniteIrrep("E", 1, np.where(half, -0.5, 1.0), True),
+        FiniteIrrep("T", 3, _chi(elements, 1)),
+    ]
+
+
+def _cubic(rotations: np.ndarray) -> Irreps:
+    """Irreps of O at its rotations, and of every group isomorphic to it."""
+    tetrahedral = {_key(element) for element in _tetrahedral()[0]}
+    sign = np.array([1.0 if _key(r) in tetrahedral else -1.0 for r in rotations])
+    vector, second = _chi(rotations, 1), _chi(rotations, 2)
+    return [
+        FiniteIrrep("A1", 1, np.ones(len(rotations))),
+        FiniteIrrep("A2", 1, sign),
+        # l = 2 splits into E and T2 = A2 x T1.
+        FiniteIrrep("E", 2, second - sign * vector),
+        FiniteIrrep("T1", 3, vector),
+        FiniteIrrep("T2", 3, sign * vector),
+    ]
+
+
+def _octahedral() -> tuple[np.ndarray, Irreps]:
+    elements = generate(np.array([_FOURFOLD, _THREEFOLD]))
+    return elements, _cubic(elements)
+
+
+def _tetrahedral_full() -> tuple[np.ndarray, Irreps]:
+    rotations, irreps = _octahedral()
+    # Rotations of O outside T become improper; T2 is then the vector.
+    signs = irreps[1].character
+    return signs[:, None, None] * rotations, irreps
+
+
+def _icosahedral() -> tuple[np.ndarray, Irreps]:
+    fivefold = rotation_about((0, 1, _GOLDEN), 2 * math.pi / 5)
+    elements = generate(np.array([fivefold, _THREEFOLD]))
+    theta = _angles(elements)
+    vector = _chi(elements, 1)
+    # The other irrep of dimension 3 exchanges rotations by 72 and 144 degrees.
+    fifth = np.isclose(theta % (2 * math.pi / 5), 0, atol=1e-6) | np.isclose(
+        theta % (2 * math.pi / 5), 2 * math.pi / 5, atol=1e-6
+    )
+    other = np.where(fifth, 1 + 2 * np.cos(2 * theta), vector)
+    return elements, [
+        FiniteIrrep("A", 1, np.ones(len(elements))),
+        FiniteIrrep("T1", 3, vector),
+        FiniteIrrep("T2", 3, other),
+        # l = 3 splits into T2 and G, l = 2 stays whole.
+        FiniteIrrep("G", 4, _chi(elements, 3) - other),
+        FiniteIrrep("H", 5, _chi(elements, 2)),
+    ]
+
+
+def _with_inversion(
+    make: Callable[[], tuple[np.ndarray, Irreps]],
+) -> tuple[np.ndarray, Irreps]:
+    elements, irreps = make()
+    both = []
+    for label, sign in (("g", 1.0), ("u", -1.0)):
+        for irrep in irreps:
+            character = np.concatenate([irrep.character, sign * irrep.character])
+            both.append(
+                dataclasses.replace(irrep, name=irrep.name + label, character=character)
+            )
+    return np.concatenate([elements, -elements]), both
+
+
+@functools.lru_cache(maxsize=64)
+def finite_group(name: str) -> FiniteGroup:
+    """A finite subgroup of O(3) by its Schoenflies symbol.
+
+    The axis of C_n and D_n is z and the first twofold axis of D_n is x; cubic groups
+    have their fourfold or twofold axes along x, y and z.
+
+    Args:
+      name: ``"C1"``, ``"C2"``, ..., ``"D2"``, ``"D3"``, ..., ``"T"``, ``"Td"``,
+        ``"Th"``, ``"O"``, ``"Oh"``, ``"I"``, ``"Ih"`` or ``"Ci"``.
+
+    Returns:
+      The group with its irreps.
+
+    Raises:
+      ArgumentError: The name is unknown.
+
+    Example:
+      >>> from symjax.so3.finite_groups import finite_group
+      >>> [finite_group(name).order for name in ("C4", "D3", "Td", "Ih")]
+      [4, 6, 24, 120]
+    """
+    named: dict[str, Callable[[], tuple[np.ndarray, Irreps]]] = {
+        "T": _tetrahedral,
+        "Td": _tetrahedral_full,
+        "O": _octahedral,
+        "I": _icosahedral,
+        "Th": lambda: _with_inversion(_tetrahedral),
+        "Oh": lambda: _with_inversion(_octahedral),
+        "Ih": lambda: _with_inversion(_icosahedral),
+        "Ci": lambda: _with_inversion(lambda: _cyclic(1)),
+    }
+    if isinstance(name, str) and name in named:
+        elements, irreps = named[name]()
+        return FiniteGroup(name, elements, tuple(irreps))
+    family, number = (name[:1], name[1:]) if isinstance(name, str) else ("", "")
+    if family in ("C", "D") and number.isdecimal():
+        num = check_integer(int(number), "name", minimum=1 if family == "C" else 2)
+        elements, irreps = _cyclic(num) if family == "C" else _dihedral(num)
+        return FiniteGroup(name, elements, tuple(irreps))
+    raise ArgumentError(
+        "name", name, "is not the symbol of a known group", f"Use one of {_NAMES}"
+    )

@@ -1,0 +1,165 @@
+"""Norms, mini-PointNet and encodings against plain NumPy, and their invariances."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symjax.models.pointmae.layers import (
+    MaskedBatchNorm,
+    MaskedNorm,
+    MiniPointNet,
+    PositionEncoder,
+    RelativePositionBias,
+    masked_norm,
+    order_embedding,
+)
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(SEEDS, st.integers(1, 7))
+def test_norm_of_real_tokens(seed, real):
+    x = np.random.default_rng(seed).standard_normal((7, 5)) * 3 + 1
+    mask = np.arange(7) < real
+    out = masked_norm(x, mask)
+    chosen = x[:real]
+    np.testing.assert_allclose(
+        out[:real], (chosen - chosen.mean()) / chosen.std(), atol=1e-9
+    )
+    # what stands in the padding does not matter
+    x[real:] = 1e3
+    np.testing.assert_allclose(out[:real], masked_norm(x, mask)[:real], atol=1e-12)
+
+
+def test_norm_starts_as_the_plain_one():
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    mask = np.array([True, True, False, True])
+    out, _ = MaskedNorm().init_with_output(jax.random.key(0), x, mask)
+    np.testing.assert_allclose(out, masked_norm(x, mask))
+
+
+@pytest.mark.parametrize("axis_name", [None, "events"])
+def test_batch_norm_in_training(axis_name):
+    """Statistics of all real points of all events; running averages follow."""
+    x = np.random.default_rng(0).standard_normal((3, 6, 4)) * 2 + 1
+    mask = np.random.default_rng(1).random((3, 6)) < 0.6
+    norm = MaskedBatchNorm(training=True, axis_name=axis_name)
+    variables = MaskedBatchNorm().init(jax.random.key(0), x, mask)
+
+    def run(x, mask):
+        return norm.apply(variables, x, mask, mutable=["batch_stats"])
+
+    if axis_name is None:
+        out, state = run(x, mask)
+    else:
+        out, state = jax.vmap(run, axis_name=axis_name)(x, mask)
+        state = jax.tree.map(lambda leaf: leaf[0], state)
+    chosen = x[mask]
+    mean, variance = chosen.mean(0), chosen.var(0)
+    expected = (chosen - mean) / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(out[mask], expected, atol=1e-10)
+    np.testing.assert_allclose(out[~mask], 0)
+    np.testing.assert_allclose(state["batch_stats"]["mean"], 0.1 * mean)
+    np.testing.assert_allclose(state["batch_stats"]["var"], 0.9 + 0.1 * variance)
+
+
+@pytest.fixture(scope="module")
+def pointnet():
+    net = MiniPointNet(6, (4, 5, 8))
+    x = np.random.default_rng(0).standard_normal((3, 7, 4))
+    mask = np.arange(7) < np.array([7, 4, 1])[:, None]
+    variables = net.init(jax.random.key(1), x, mask)
+    leaves, tree = jax.tree.flatten(variables)
+    generator = np.random.default_rng(2)
+    leaves = [
+        jnp.asarray(np.abs(generator.standard_normal(v.shape)) + 0.1)
+        * np.where(generator.random(v.shape) < 0.5, 1, -1) ** (v.ndim - 1)
+        for v in leaves
+    ]
+    return net, jax.tree.unflatten(tree, leaves), x, mask
+
+
+def test_pointnet_by_definition(pointnet):
+    net, variables, x, mask = pointnet
+    p, s = variables["params"], variables["batch_stats"]
+
+    def norm(x, name):
+        y = (x - s[name]["mean"]) / np.sqrt(s[name]["var"] + 1e-5)
+        return np.maximum(y * p[name]["scale"] + p[name]["bias"], 0)
+
+    out = net.apply(variables, x, mask)
+    for row, points, real in zip(out, x, mask, strict=True):
+        y = points[real]
+        y = norm(y @ p["first_conv_0"]["kernel"], "first_conv_1")
+        y = y @ p["first_conv_3"]["kernel"] + p["first_conv_3"]["bias"]
+        y = np.concatenate([np.broadcast_to(y.max(0), y.shape), y], axis=1)
+        y = norm(y @ p["second_conv_0"], "second_conv_1")
+        y = y @ p["second_conv_3"]["kernel"] + p["second_conv_3"]["bias"]
+        np.testing.assert_allclose(row, y.max(0), atol=1e-9)
+
+
+@given(SEEDS)
+def test_pointnet_is_invariant_under_permutations(pointnet, seed):
+    net, variables, x, mask = pointnet
+    order = np.random.default_rng(seed).permutation(7)
+    np.testing.assert_allclose(
+        net.apply(variables, x, mask),
+        net.apply(variables, x[:, order], mask[:, order]),
+        atol=1e-10,
+    )
+
+
+def test_pointnet_does_not_see_padding(pointnet):
+    net, variables, x, mask = pointnet
+    out = net.apply(variables, x, mask)
+    other = np.where(mask[..., None], x, 99.0)
+    np.testing.assert_allclose(out, net.apply(variables, other, mask), atol=1e-10)
+    wide = np.pad(x, ((0, 0), (0, 3), (0, 0))), np.pad(mask, ((0, 0), (0, 3)))
+    np.testing.assert_allclose(out, net.apply(variables, *wide), atol=1e-10)
+    nothing = net.apply(variables, x, np.zeros_like(mask))
+    np.testing.assert_array_equal(nothing, 0)
+
+
+def test_pooled_padding_only_counts_if_it_exists(pointnet):
+    """As in the released implementation: a token with free slots differs."""
+    net, variables, x, mask = pointnet
+    released = MiniPointNet(6, (4, 5, 8), pool_padding=True)
+    plain, pooled = (n.apply(variables, x, mask) for n in (net, released))
+    np.testing.assert_allclose(plain[0], pooled[0], atol=1e-10)
+    assert (np.asarray(pooled[1:]) != np.asarray(plain[1:])).any()
+
+
+def test_order_embedding_tells_numbers_apart():
+    out = np.asarray(order_embedding(32, 16))
+    assert len(np.unique(out.round(6), axis=0)) == 32
+    rate = 10000 ** (-3 / 7)
+    np.testing.assert_allclose(out[5, 3], np.sin(5 * rate), rtol=1e-6)
+    np.testing.assert_allclose(out[5, 11], np.cos(5 * rate), rtol=1e-6)
+    assert order_embedding(3, 5).shape == (3, 5)
+
+
+def test_position_encoder_by_definition():
+    from scipy.special import erf
+
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    out, variables = PositionEncoder(6, 5).init_with_output(jax.random.key(0), x)
+    p = variables["params"]
+    h = x @ p["pos_enc_0"]["kernel"] + p["pos_enc_0"]["bias"]
+    h = h * (1 + erf(h / np.sqrt(2))) / 2
+    expected = h @ p["pos_enc_2"]["kernel"] + p["pos_enc_2"]["bias"]
+    np.testing.assert_allclose(out, expected, atol=1e-9)
+
+
+def test_relative_bias_by_definition():
+    centers = np.random.default_rng(0).uniform(-1, 1, (5, 3))
+    layer = RelativePositionBias(2, 3, 0.25)
+    out, variables = layer.init_with_output(jax.random.key(0), centers)
+    table = np.asarray(variables["params"]["bias_table"]).reshape(2, 7, 7, 7)
+    for i in range(5):
+        for j in range(5):
+            bins = np.round((centers[i] - centers[j]) / 0.25).astype(int)
+            x, y, z = np.clip(bins, -3, 3) + 3
+            np.testing.assert_allclose(out[:, i, j], table[:, x, y, z])

@@ -1,0 +1,101 @@
+"""Models, their predictions and their files."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from symjax.errors import ModelError
+from symjax.models.io import (
+    METADATA_FILE,
+    architecture_of,
+    fingerprint,
+    load_model,
+    save_model,
+)
+from symjax.models.pointmae import (
+    energies_in_mev,
+    init_pointmae,
+    layer_names,
+    make_event,
+    predict,
+    tokenise,
+)
+from symjax.models.pointmae.model import parameter_shapes, select_layers
+
+
+def test_prediction(model, event):
+    out = predict(model, event, hide=0)
+    real = np.asarray(event.mask)
+    np.testing.assert_allclose(out.probabilities.sum(-1), 1, atol=1e-5)
+    assert (np.asarray(out.labels)[~real] == -1).all()
+    assert set(np.asarray(out.labels)[real].tolist()) <= set(range(4))
+    energies = energies_in_mev(out)
+    assert energies.shape == (24, 8)
+    assert predict(model, event).reconstruction is None
+    assert energies_in_mev(predict(model, event)) is None
+
+
+def test_files(model, tmp_path):
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert again.config == model.config
+    assert again.name == "tiny"
+    assert fingerprint(again) == fingerprint(model)
+    assert architecture_of(again) == "pointmae"
+    jax.tree.map(np.testing.assert_array_equal, again.parameters, model.parameters)
+    path = tmp_path / METADATA_FILE
+    metadata = json.loads(path.read_text())
+    metadata["architecture"] = "mystery"
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(ModelError, match="'pet', 'pointmae'"):
+        load_model(tmp_path)
+
+
+def test_files_of_another_configuration(model, tmp_path):
+    save_model(model, tmp_path)
+    path = tmp_path / METADATA_FILE
+    metadata = json.loads(path.read_text())
+    metadata["config"]["depth"] = 3
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(ModelError, match="missing"):
+        load_model(tmp_path)
+
+
+def test_shapes_do_not_depend_on_the_context(config):
+    longer = dataclasses.replace(config, context_length=99)
+    assert parameter_shapes(config) == parameter_shapes(longer)
+
+
+def test_keys_make_different_models(config, model):
+    other = init_pointmae(config, jax.random.key(1))
+    assert fingerprint(other) != fingerprint(model)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(other.parameters))
+
+
+def test_layers(config):
+    names = layer_names(config)
+    assert len(set(names)) == len(names)
+    assert select_layers(config, "all") == names
+    assert select_layers(config, "none") == ()
+    assert select_layers(config, r"encoder\.transformer\.blocks\.\d") == (
+        "encoder.transformer.blocks.0",
+        "encoder.transformer.blocks.1",
+    )
+    with pytest.raises(ModelError, match="matches no layer"):
+        select_layers(config, "nothing")
+    with pytest.raises(ModelError, match="regular expression"):
+        select_layers(config, "(")
+
+
+def test_too_many_tokens_are_refused(config, event):
+    short = dataclasses.replace(config, context_length=2)
+    with pytest.raises(ModelError, match="context_length"):
+        tokenise(short, make_event(short, event, np.float32))
+
+
+def test_foreign_models():
+    with pytest.raises(ModelError, match="no model of symjax"):
+        architecture_of(3)
