@@ -191,7 +191,13 @@ def centrality_nms(
             raise ArgumentError(
                 "max_neighbors", max_neighbors, "is not a count", "Pass 1 or more"
             )
-        near = near & (jnp.cumsum(near, axis=1) <= max_neighbors)
+        # The running count costs more than all the rest, and rarely truncates.
+        near = jax.lax.cond(
+            jnp.any(jnp.sum(near, axis=1) > max_neighbors),
+            lambda near: near & (jnp.cumsum(near, axis=1) <= max_neighbors),
+            lambda near: near,
+            near,
+        )
     slots = jnp.arange(points.shape[0])
     counts = jnp.sum(near, axis=1)
     # The larger count goes first; among equals, the smaller index.
