@@ -1,6 +1,6 @@
 """A periodic cell of 200 atoms, every layer, a grid of degree 25: within 8 GiB?
 
-    python benchmarks/large_cell.py [--max-degree 6] [--memory 5] [--estimate-only]
+    python benchmarks/large_cell.py [--max-degree 6] [--grid 25] [--estimate-only]
 
 Prints what :func:`symjax.metrics.estimate` says beforehand, then the time and the peak
 resident memory of the measurement itself.
@@ -17,8 +17,6 @@ import numpy as np
 from symjax.metrics import estimate, measure
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
-
-GRID = 25
 
 
 def liquid() -> ase.Atoms:
@@ -41,6 +39,7 @@ def main() -> None:
     """Prints the estimate and the measurement."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--max-degree", type=int, default=6)
+    parser.add_argument("--grid", type=int, default=25)
     parser.add_argument("--memory", type=float, default=5.0, help="budget in GiB")
     parser.add_argument("--estimate-only", action="store_true")
     options = parser.parse_args()
@@ -50,12 +49,13 @@ def main() -> None:
         "action": problem.action,
         "representations": problem.representations,
         "max_degree": options.max_degree,
-        "grid": GRID,
+        "grid": options.grid,
         "memory": int(options.memory * 2**30),
     }
     print(
-        f"{len(problem.representations)} outputs and layers, {problem.x.shape[0]} atoms "
-        f"with up to {problem.x.shape[1]} neighbors, l = 0..{options.max_degree}"
+        f"{len(problem.representations)} outputs and layers, "
+        f"{problem.x.shape[0]} atoms with up to {problem.x.shape[1]} neighbors, "
+        f"l = 0..{options.max_degree}"
     )
     start = time.perf_counter()
     cost = estimate(problem.function, problem.x, **arguments)
@@ -75,9 +75,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     print(f"measured:   {len(result)} leaves in {seconds:.0f} s, peak {peak:.1f} GiB")
     for name, leaf in result.items():
-        print(
-            f"  {name:<34}A {leaf.equivariance_error:.3e}  1 - sum B {leaf.remainder:.1e}"
-        )
+        error, beyond = leaf.equivariance_error, leaf.remainder
+        print(f"  {name:<34}A {error:.3e}  1 - sum B {beyond:.1e}")
 
 
 if __name__ == "__main__":

@@ -246,6 +246,14 @@ def report(
             show_default=False,
         ),
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Only say how many evaluations, how long and how much memory it will "
+            "take, structure by structure; measure and write nothing.",
+        ),
+    ] = False,
     compile_cache: Annotated[
         bool,
         typer.Option(
@@ -265,8 +273,9 @@ def report(
     """
     from symjax.report.folder import JOURNAL_FILE, check_folder
 
-    with _options({"output": "--output", "--overwrite": "--overwrite"}):
-        check_folder(output, resume=resume, overwrite=overwrite)
+    if not estimate:
+        with _options({"output": "--output", "--overwrite": "--overwrite"}):
+            check_folder(output, resume=resume, overwrite=overwrite)
     _check_memory(memory)
     events = Path(target).suffix in _EVENT_FILES
     structures: Any = (
@@ -303,6 +312,10 @@ def report(
     with _options({"model": "--model"}):
         loaded = load_model(model or _DEFAULT_MODELS[events])
         _check_kind(loaded, events)
+    if estimate:
+        with _options(names):
+            _present_estimates(loaded, structures, options, events)
+        return
     more = ""
     try:
         with _options(names), _progress() as watch:
@@ -330,6 +343,35 @@ def report(
         ) from error
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
     _present(result, output, formats if figures else [], more)
+
+
+def _present_estimates(
+    model: Any, structures: dict[str, Any], options: Any, events: bool
+) -> None:
+    """Prints what measuring would cost, and the sum."""
+    from symjax.metrics import Estimate
+    from symjax.report import estimate_structures
+
+    if events:
+        raise ArgumentError(
+            "--estimate",
+            True,
+            "events cannot be estimated beforehand",
+            "Measure one event with --frames 0",
+        )
+    costs = []
+    for label, cost in estimate_structures(model, structures, options):
+        typer.echo(f"{label}: {cost}")
+        if isinstance(cost, Estimate):
+            costs.append(cost)
+    if len(costs) > 1:
+        total = Estimate(
+            sum(cost.num_elements for cost in costs),
+            1,
+            sum(cost.seconds for cost in costs),
+            max(cost.memory for cost in costs),
+        )
+        typer.echo(f"all: {total}")
 
 
 def _present(

@@ -60,7 +60,7 @@ def select_layers(config, layers):
     return () if layers == "none" else ("a_layer_node",)
 
 
-def orbit_problem(model, atoms, *, layers, dtype, num_atoms, num_neighbors):
+def orbit_problem(model, atoms, *, layers, dtype, num_atoms, num_neighbors, symmetry):
     build_graph(
         atoms, model.config.cutoff, num_atoms=num_atoms, num_neighbors=num_neighbors
     )
@@ -87,6 +87,8 @@ def orbit_problem(model, atoms, *, layers, dtype, num_atoms, num_neighbors):
         units={"energy": "eV", "forces": "eV/angstrom", "a_layer_node": ""},
         kinds=kinds,
         samples={"energy": None} | dict.fromkeys(per_atom, species),
+        symmetry=None,
+        point_group=None,
     )
 
 

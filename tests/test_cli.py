@@ -643,3 +643,13 @@ def test_shipped_model_end_to_end(tmp_path):
         assert main == totals.content.max()
     assert (out / "report_content.png").stat().st_size > 10_000
     assert result.exit_code == (cli.OK if report.resolved else cli.UNRESOLVED)
+
+
+def test_estimate_says_the_cost_and_writes_nothing(tmp_path):
+    folder = tmp_path / "report"
+    options = ["--max-degree", "1", "--estimate", "-o", str(folder)]
+    result = CliRunner().invoke(cli.app, ["report", "H2O", *options])
+    assert result.exit_code == 0, result.output
+    assert "H2O: 48 evaluations, about" in result.stdout
+    assert "GiB" in result.stdout
+    assert not folder.exists()

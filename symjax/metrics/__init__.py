@@ -15,7 +15,7 @@ from symjax.metrics.results import (
     add_totals,
 )
 from symjax.metrics.sampled import HaarSamples
-from symjax.metrics.symmetry import SampleSymmetry
+from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [
     "Adaptive",

@@ -30,10 +30,11 @@ from symjax.metrics.results import (
     unflatten_mean,
 )
 from symjax.metrics.streaming import Streamed, stream
-from symjax.metrics.symmetry import LeafSymmetry, SampleSymmetry
+from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule
 from symjax.so3.representations import VECTOR
+from symjax.so3.sample_symmetry import SampleSymmetry
 
 Progress = Callable[[int, int], None]
 

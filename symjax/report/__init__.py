@@ -1,6 +1,11 @@
 """Reports: measured over structures, stored, tabulated and plotted."""
 
-from symjax.report.batch import Options, Progress, measure_structures
+from symjax.report.batch import (
+    Options,
+    Progress,
+    estimate_structures,
+    measure_structures,
+)
 from symjax.report.schema import (
     SCHEMA,
     Leaf,
@@ -19,6 +24,7 @@ __all__ = [
     "Report",
     "ReportError",
     "StructureReport",
+    "estimate_structures",
     "measure_structures",
     "read_report",
     "write_report",

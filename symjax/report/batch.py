@@ -16,7 +16,7 @@ from ase.data import chemical_symbols
 import symjax
 from symjax.data import GraphShape, bucket_shape, build_graph, graph_shape
 from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
-from symjax.metrics import LeafMeasurement, Measurement, measure
+from symjax.metrics import Estimate, LeafMeasurement, Measurement, estimate, measure
 from symjax.report import schema
 from symjax.report.folder import REPORT_FILE, Journal, check_folder
 from symjax.report.schema import ReportError, StructureReport
@@ -330,6 +330,58 @@ def measure_structures(
     report = schema.Report(software, info, settings, tuple(results))
     schema.write_report(report, folder / REPORT_FILE)
     return report
+
+
+def estimate_structures(
+    model: Any, structures: Mapping[str, ase.Atoms], options: Options
+) -> Iterator[tuple[str, Estimate | SymjaxError]]:
+    """What :func:`measure_structures` will cost, without measuring anything.
+
+    Args:
+      model: A model of ``symjax.models``.
+      structures: The structures by label.
+      options: How to measure; symmetry would need fewer evaluations.
+
+    Yields:
+      For each structure its label and the estimate, or the error where it cannot be
+      measured.
+
+    Raises:
+      SymjaxError: An option is impossible.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.report import Options, estimate_structures
+      >>> water = {"water": ase.build.molecule("H2O")}
+      >>> options = Options(max_degree=1)
+      >>> (label, cost), = estimate_structures(
+      ...     load_model("pet-ethanol"), water, options)
+      >>> label, cost.num_elements
+      ('water', 48)
+    """
+    options.settings()
+    shapes, errors = padded_shapes(
+        structures, model.config.cutoff, model.config.species
+    )
+    for label, atoms in structures.items():
+        if label in errors:
+            yield label, errors[label]
+            continue
+        problem = _problem(model, atoms, shapes[label], options)
+        yield (
+            label,
+            estimate(
+                problem.function,
+                problem.x,
+                args=problem.args,
+                action=problem.action,
+                representations=problem.representations,
+                max_degree=options.max_degree,
+                grid=options.grid,
+                memory=options.memory,
+            ),
+        )
 
 
 def _check_completed(journal: Journal, structures: Mapping[str, ase.Atoms]) -> None:

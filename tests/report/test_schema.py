@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symjax import _files
 from symjax.metrics import add_totals
 from symjax.report import schema
 from symjax.report.schema import ReportError, from_json, read_report, to_json
@@ -194,7 +195,7 @@ def test_write_is_atomic(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(schema.os, "replace", fail)
+    monkeypatch.setattr(_files.os, "replace", fail)
     with pytest.raises(ReportError, match="No space left"):
         schema.write_report(fake_report.report(1), file)
     assert file.read_bytes() == before
@@ -205,7 +206,7 @@ def test_interrupted_write_leaves_no_trace(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(schema.os, "fsync", interrupt)
+    monkeypatch.setattr(_files.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         schema.write_report(fake_report.report(), tmp_path / "report.json")
     assert not list(tmp_path.iterdir())

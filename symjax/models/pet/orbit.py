@@ -14,7 +14,6 @@ from symjax.data.build import build_graph
 from symjax.data.graph import Graph, edge_vectors
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
-from symjax.metrics.symmetry import SampleSymmetry
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
     PETModel,
@@ -29,6 +28,7 @@ from symjax.models.pet.model import (
     pet_inputs,
 )
 from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
+from symjax.so3.sample_symmetry import SampleSymmetry
 
 
 @dataclasses.dataclass(frozen=True)

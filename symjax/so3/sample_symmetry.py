@@ -1,0 +1,115 @@
+"""How the symmetry of an input permutes the samples of what is computed from it."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from symjax.errors import ArgumentError
+from symjax.so3.point_groups import multiplication_table
+from symjax.so3.rotations import check_orthogonal
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampleSymmetry:
+    """How the symmetry of an input shows in the outputs of a function.
+
+    For every element h: u(g h)[s] = u(g)[p(s)], with u(g) = f(g x) an output and p
+    a permutation of its samples (atoms, edges). Checked at random orientations by
+    :func:`~symjax.metrics.measure` before it is used.
+
+    Attributes:
+      elements: Orthogonal matrices that form a group, ``(order, 3, 3)``.
+      permutations: For each output by name, p for every element: integers of shape
+        ``(order, *samples)`` into the flattened samples. An output with a single
+        sample needs none.
+      tolerance: Largest admitted deviation of the outputs from the relation,
+        relative to their root mean square; by default 1e3 eps of their dtype, at
+        least 1e-5.
+
+    Raises:
+      ArgumentError: The elements are not a group, or a permutation is none.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.metrics import SampleSymmetry, measure
+      >>> from symjax.so3 import VECTOR
+      >>> x = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+      >>> swap = SampleSymmetry(
+      ...     np.stack([np.eye(3), -np.eye(3)]), {"output": np.array([[0, 1], [1, 0]])})
+      >>> f = lambda x: x + 0.1 * x**2
+      >>> options = dict(representations=VECTOR, max_degree=3)
+      >>> full, half = measure(f, x, **options), measure(f, x, symmetry=swap, **options)
+      >>> half.num_elements < full.num_elements
+      True
+      >>> error = abs(half["output"].relative_error - full["output"].relative_error)
+      >>> bool(error < 1e-5)
+      True
+    """
+
+    elements: Float[np.ndarray, "order 3 3"]
+    permutations: Mapping[str, Int[np.ndarray, "order *samples"]]
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        elements = np.asarray(self.elements, float)
+        check_orthogonal(elements, "elements")  # type: ignore[arg-type]
+        if elements.ndim != 3 or multiplication_table(elements) is None:
+            raise ArgumentError(
+                "elements",
+                elements.shape,
+                "do not form a group",
+                "Pass all elements, for instance those of symjax.data.find_symmetry",
+            )
+        object.__setattr__(self, "elements", elements)
+        for name, permutation in self.permutations.items():
+            flat = np.asarray(permutation).reshape(len(elements), -1)
+            if not (np.sort(flat, axis=1) == np.arange(flat.shape[1])).all():
+                raise ArgumentError(
+                    f"permutations[{name!r}]",
+                    np.shape(permutation),
+                    "is not one permutation of the samples for each element",
+                    "Pass integers of shape (elements, *samples)",
+                )
+        if self.tolerance is not None and not self.tolerance > 0:
+            raise ArgumentError(
+                "tolerance", self.tolerance, "is not positive", "Pass for instance 1e-5"
+            )
+
+    @property
+    def order(self) -> int:
+        """Number of elements."""
+        return len(self.elements)
+
+    def of_leaf(self, name: str, num_samples: int) -> Int[np.ndarray, "order samples"]:
+        """Permutations of one output over its flattened samples.
+
+        Args:
+          name: Name of the output.
+          num_samples: Number of its samples.
+
+        Returns:
+          Integers; zeros for an output of one sample.
+
+        Raises:
+          ArgumentError: There is none, or it is one of another number of samples.
+        """
+        if name not in self.permutations and num_samples == 1:
+            return np.zeros((self.order, 1), int)
+        if name not in self.permutations:
+            raise ArgumentError(
+                "symmetry.permutations",
+                sorted(self.permutations),
+                f"has no permutations of the {num_samples} samples of {name!r}",
+                "Add them, or measure with symmetry=None",
+            )
+        permutations = np.asarray(self.permutations[name]).reshape(self.order, -1)
+        if permutations.shape[1] != num_samples:
+            raise ArgumentError(
+                f"symmetry.permutations[{name!r}]",
+                permutations.shape,
+                f"does not permute the {num_samples} samples of this output",
+                f"Pass integers of shape ({self.order}, {num_samples})",
+            )
+        return permutations

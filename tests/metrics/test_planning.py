@@ -1,0 +1,115 @@
+"""Plans fit the memory they are given, and estimates say what a measurement does."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.errors import ArgumentError
+from symjax.metrics import Estimate, HaarSamples, estimate, measure
+from symjax.metrics.leaves import Leaf
+from symjax.metrics.orbit import as_action
+from symjax.metrics.planning import Elements, plan_passes
+from symjax.so3 import FEATURE, VECTOR, quadrature
+
+X = np.random.default_rng(0).normal(size=(6, 3))
+
+
+def features(x):
+    return {
+        "wide": jnp.tanh(x @ jnp.arange(120.0).reshape(3, 40) / 60),
+        "narrow": jnp.sin(x),
+    }
+
+
+def passes_of(memory, degree=9, max_degree=4):
+    leaves = {
+        "wide": Leaf(FEATURE, (6, 40), "float32"),
+        "narrow": Leaf(FEATURE, (6, 3), "float32"),
+    }
+    return plan_passes(
+        features,
+        as_action(VECTOR),
+        X,
+        (),
+        leaves,
+        Elements(quadrature(degree), None, 1, 0),
+        max_degree,
+        method="factorised",
+        memory=memory,
+        batch_size=None,
+        divisible=True,
+    )
+
+
+@pytest.mark.parametrize("memory", [2 * 10**5, 10**6, 10**9])
+def test_plans_fit_their_memory(memory):
+    for pieces, plan in passes_of(memory):
+        assert plan.num_bytes <= 1.3 * memory, (memory, pieces)
+
+
+@pytest.mark.parametrize("memory", [2 * 10**5, 10**9])
+def test_every_sample_is_in_a_pass(memory):
+    seen = {"wide": set(), "narrow": set()}
+    for pieces, _ in passes_of(memory):
+        for piece in pieces:
+            seen[piece.name] |= set(range(piece.start, piece.start + piece.num_samples))
+    assert seen == {"wide": set(range(6)), "narrow": set(range(6))}
+
+
+def test_every_node_is_in_a_call():
+    for degree in (3, 9, 25):
+        rule = quadrature(degree)
+        for _, plan in passes_of(10**9, degree, 1):
+            assert plan.num_calls * plan.nodes_per_call > len(rule.alpha)
+            filled = plan.num_buffers * plan.calls_per_buffer
+            assert plan.num_calls <= filled < plan.num_calls + plan.calls_per_buffer
+
+
+def test_memory_of_a_plan_does_not_grow_with_the_grid():
+    memory = 3 * 10**6
+    sizes = [
+        max(plan.num_bytes for _, plan in passes_of(memory, degree))
+        for degree in (9, 35, 131)
+    ]
+    assert max(sizes) <= 1.3 * memory
+
+
+def test_pieces_of_a_leaf_give_the_same_result():
+    options = {"representations": FEATURE, "max_degree": 4, "on_aliasing": "report"}
+    whole = measure(features, X, **options)
+    split = measure(features, X, memory=2 * 10**5, **options)
+    for name, leaf in whole.items():
+        other = split[name]
+        # The same sums; only the last sums over batches run in another order.
+        np.testing.assert_allclose(other.power, leaf.power, rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(other.variance, leaf.variance, rtol=1e-9)
+        np.testing.assert_allclose(other.mean, leaf.mean, rtol=1e-9, atol=1e-13)
+        assert other.convergence.excess == pytest.approx(
+            leaf.convergence.excess, rel=1e-6, abs=1e-12
+        )
+
+
+def test_estimate_counts_what_measure_evaluates():
+    options = {"representations": FEATURE, "max_degree": 4}
+    cost = estimate(features, X, **options)
+    result = measure(features, X, on_aliasing="report", **options)
+    assert (cost.num_elements, cost.num_passes) == (result.num_elements, 1)
+    assert cost.seconds > 0
+    divided = estimate(features, X, memory=2 * 10**5, **options)
+    assert divided.num_passes > 1
+    assert divided.num_elements == divided.num_passes * cost.num_elements
+
+
+def test_estimate_refuses_what_has_no_fixed_cost():
+    with pytest.raises(ArgumentError, match="grid"):
+        estimate(features, X, representations=FEATURE, grid=HaarSamples(8))
+    with pytest.raises(ArgumentError, match="memory"):
+        estimate(features, X, representations=FEATURE, memory=1000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "0.25 s"), (75, "1 min 15 s"), (1800, "30 min"), (7260, "2 h 1 min")],
+)
+def test_durations_are_readable(seconds, text):
+    assert text in str(Estimate(100, 1, seconds, 2**30))
