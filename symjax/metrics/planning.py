@@ -16,9 +16,8 @@ from symjax.so3.reduction import ReducedRule
 
 # A pass is some calls, so that progress is seen and can be interrupted.
 _LEAST_CALLS = 4
-# Elements evaluated at once. On a CPU more gain nothing in matrix products, and
-# intermediates fall out of its cache; a function with small ones takes more, up to
-# this many bytes of them.
+# Elements evaluated at once. Where their intermediates fall out of a CPU's cache, each
+# takes up to twice as long; below that, more of them make larger matrix products.
 _VECTORISED = {"cpu": 32, "gpu": 4096, "tpu": 4096}
 _CACHED_BYTES = 2**24
 _MOST_VECTORISED = 4096
@@ -183,9 +182,7 @@ def plan_passes(
         vectorised = min(limit, default_batch_size())
         nodes = int(np.clip(4 * vectorised // per_node, nodes, num_slots))
     else:
-        # Equal batches; the last is filled up.
-        group = nodes * per_node
-        vectorised = -(-group // -(-group // limit))
+        vectorised = _batch_size(nodes * per_node, limit)
     waves = sum(_parts(method, max_degree, in_plane))
     rows = sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
     coarse_rows = sum((2 * degree + 1) ** 2 for degree in range(comparable + 1))
@@ -261,8 +258,18 @@ def _limit(activations: int, memory: int) -> int:
     limit = default_batch_size()
     if not activations:
         return limit
-    small = min(_CACHED_BYTES // activations, _MOST_VECTORISED)
-    return int(np.clip(memory // 4 // activations, 1, max(limit, small)))
+    if jax.default_backend() == "cpu":
+        limit = _MOST_VECTORISED
+        memory = min(memory, 4 * _CACHED_BYTES)
+    return int(np.clip(memory // 4 // activations, 1, limit))
+
+
+def _batch_size(group: int, limit: int) -> int:
+    """Size of equal batches that leaves the least of the last one to be filled up."""
+    if group <= limit:
+        return group
+    sizes = range(limit, limit // 2, -1)
+    return min(sizes, key=lambda size: -group % size)
 
 
 def _parts(method: str, max_degree: int, in_plane: int) -> tuple[int, ...]:
