@@ -5,8 +5,8 @@ voxels in a cube leave the octahedral group O_h. The definitions are those of
 :mod:`symjax.metrics.results`, with averages over the elements and the irreps of the
 group in place of (l, sigma):
 
-    (P_rho u)(g) = d / |G| sum_h chi_rho(h^-1 g)* u(h),
-    B_rho = ||P_rho u||^2 / ||u||^2,   ||u||^2 = 1 / |G| sum_g u(g)^2.
+    (P_rho u)(g) = d / order(G) sum_h chi_rho(h^-1 g)* u(h),
+    B_rho = ||P_rho u||^2 / ||u||^2,   ||u||^2 = 1 / order(G) sum_g u(g)^2.
 
 The sectors are complete: contents sum to 1 and nothing can be aliased.
 """

@@ -137,7 +137,7 @@ class FiniteGroup:
     def projector(self, name: str) -> np.ndarray:
         """Matrix of the character projection on functions over the group.
 
-          (P u)(g_i) = sum_j d / |G| chi(g_j^-1 g_i)* u(g_j)
+          (P u)(g_i) = sum_j d / order(G) chi(g_j^-1 g_i)* u(g_j)
 
         Args:
           name: Symbol of the irrep.

@@ -22,8 +22,8 @@ class SampleSymmetry:
     Attributes:
       elements: Orthogonal matrices that form a group, ``(order, 3, 3)``.
       permutations: For each output by name, p for every element: integers of shape
-        ``(order, *samples)`` into the flattened samples. An output with a single
-        sample needs none.
+        ``(order, ...)`` over the samples, into the flattened samples. An output with
+        a single sample needs none.
       tolerance: Largest admitted deviation of the outputs from the relation,
         relative to their root mean square; by default 1e3 eps of their dtype, at
         least 1e-5.
@@ -49,7 +49,7 @@ class SampleSymmetry:
     """
 
     elements: Float[np.ndarray, "order 3 3"]
-    permutations: Mapping[str, Int[np.ndarray, "order *samples"]]
+    permutations: Mapping[str, Int[np.ndarray, "order ..."]]
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
