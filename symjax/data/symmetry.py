@@ -48,7 +48,7 @@ class Symmetry:
       >>> import ase.build
       >>> from symjax.data import find_symmetry
       >>> found = find_symmetry(ase.build.molecule("H2O"))
-      >>> found.name, found.permutations.tolist()
+      >>> found.name, sorted(found.permutations.tolist())
       ('C2v', [[0, 1, 2], [0, 1, 2], [0, 2, 1], [0, 2, 1]])
     """
 
@@ -211,7 +211,7 @@ def edge_permutations(
       >>> from symjax.data import build_graph, edge_permutations, find_symmetry
       >>> water = ase.build.molecule("H2O")
       >>> keep, slots = edge_permutations(build_graph(water, 3.0), find_symmetry(water))
-      >>> keep.tolist(), slots.shape, slots[2].tolist()
+      >>> keep.tolist(), slots.shape, slots[1].tolist()
       ([True, True, True, True], (4, 3, 2), [[1, 0], [4, 5], [2, 3]])
     """
     vectors = np.asarray(edge_vectors(graph), np.float64)

@@ -5,16 +5,16 @@ projected through d // 2 (at most max_degree or 12). For every output, six thing
 looked at:
 
 - *change*: how much each B, and A, differ from those of the rule before. It is the
-  error of the rule before; twice that is taken as the bound for the present one. Two
-  changes are needed, and if they grow they are added;
+  error of the rule before; twice that is taken as the uncertainty of the present one.
+  Two changes are needed, and if they grow they are added;
 - *nested*: the same between the rule and the coarser one on a subset of its nodes,
   for the sectors that the coarser one should resolve;
 - *tail*: the squared difference between the response and its projected sectors at
   Haar-random elements that no rule contains, an unbiased estimate of the content
   above the projected degrees, plus what was folded back. Sectors that were not
-  projected are reported as 0, with the tail as the bound on each. It is also the size
-  of what the rule folds into V, so it limits the bound on A from below. Fresh elements
-  are drawn for every rule;
+  projected are reported as 0, with the tail as the uncertainty of each. It is also the
+  size of what the rule folds into V: the uncertainty of A is not below its share.
+  Fresh elements are drawn for every rule;
 - *excess*: the tail at random elements over that on the rule, which does not see what
   it has folded back;
 - *overlap*: twice the inner product of the projected sectors with what they miss, at
@@ -22,8 +22,8 @@ looked at:
 - *spread*: the mean of ||z - mean||^2 at the same elements, an unbiased estimate of
   V + ||error of mean||^2.
 
-The climb ends when every bound is within its tolerance and neither excess, overlap nor
-spread contradicts the rule beyond chance.
+The uncertainties are estimates. The climb ends when each is within its tolerance and
+neither excess, overlap nor spread contradicts the rule beyond chance.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ class Adaptive:
       >>> f = lambda x: x.sum(0) + 0.1 * jnp.sin(x[0])
       >>> result = measure(f, x, representations=VECTOR, grid=Adaptive())
       >>> result.degree, result["output"].certificate.certified
-      (9, True)
+      (11, True)
     """
 
     content_tolerance: float = 1e-3
@@ -132,7 +132,7 @@ def climb(
     max_degree: int,
     on_aliasing: str,
 ) -> Measurement:
-    """Evaluates rules of growing degree until all bounds are within tolerance.
+    """Evaluates rules of growing degree until each uncertainty is within tolerance.
 
     Args:
       adaptive: Tolerances and limits.
@@ -178,8 +178,8 @@ def climb(
             "grid",
             adaptive,
             f"{failed[0]!r} is not certified at degree {worst.degree}: each B is "
-            f"known to {worst.content_bound:.1e}, A to {worst.error_bound:.1%} "
-            f"({worst.reason})",
+            f"known to {worst.content_uncertainty:.1e}, A to "
+            f"{worst.error_uncertainty:.1%} ({worst.reason})",
             f"Try Adaptive(limit={worst.degree_to_try}), looser tolerances, or "
             "on_aliasing='report'",
         )
@@ -215,7 +215,7 @@ def _padded(power: np.ndarray, max_degree: int) -> np.ndarray:
 
 
 def _remaining(changes: list[float]) -> float:
-    """Bound on the error after the last of a sequence of changes."""
+    """Estimated error after the last of a sequence of changes."""
     if len(changes) < 2:
         return math.inf
     return _SAFETY * (changes[-1] if changes[-1] < changes[-2] else sum(changes[-2:]))
@@ -253,20 +253,20 @@ def certify(
     content_changes = [
         float(np.abs(b - a).max()) for a, b in itertools.pairwise(contents)
     ]
-    content_bound = _remaining(content_changes)
+    content_uncertainty = _remaining(content_changes)
     projected = leaf.content.shape[0] - 1
     if len(leaf.content) <= max_degree:
-        content_bound = max(content_bound, tail)
+        content_uncertainty = max(content_uncertainty, tail)
 
     error_changes = [
         abs(b - a) / max(a, b, floor, 1e-300) for a, b in itertools.pairwise(errors)
     ]
-    error_bound = _remaining(error_changes)
+    error_uncertainty = _remaining(error_changes)
     if max(errors[-2:]) <= floor:
-        error_bound = 0.0
+        error_uncertainty = 0.0
     elif errors[-1] > 0:
         # What the rule folds into V is of the size of the tail; A has half of it.
-        error_bound = max(error_bound, tail / errors[-1] ** 2 / 2)
+        error_uncertainty = max(error_uncertainty, tail / errors[-1] ** 2 / 2)
 
     reason = ""
     if len(leaves) < 2:
@@ -281,17 +281,17 @@ def certify(
         _SIGNIFICANCE * check.spread_error, 2 * adaptive.error_tolerance
     ):
         reason = "the variance at random elements differs from that of the rule"
-    elif content_bound > adaptive.content_tolerance:
-        reason = f"each B is known to {content_bound:.1e} only"
-    elif error_bound > adaptive.error_tolerance:
-        reason = f"A is known to {error_bound:.1%} only"
+    elif content_uncertainty > adaptive.content_tolerance:
+        reason = f"each B is known to {content_uncertainty:.1e} only"
+    elif error_uncertainty > adaptive.error_tolerance:
+        reason = f"A is known to {error_uncertainty:.1%} only"
     following = next((d for d in _LADDER if d > degree), round(1.3 * degree) | 1)
     return Certificate(
         certified=not reason,
         degree=degree,
         projected_degree=projected,
-        content_bound=content_bound,
-        error_bound=error_bound,
+        content_uncertainty=content_uncertainty,
+        error_uncertainty=error_uncertainty,
         tail=tail,
         reason=reason,
         degree_to_try=degree if not reason else following,

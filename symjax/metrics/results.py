@@ -190,16 +190,18 @@ class RandomCheck:
 class Certificate:
     """How accurate an adaptive measurement of one output is, and how that is known.
 
-    See :mod:`symjax.metrics.adaptive` for the five checks behind it.
+    See :mod:`symjax.metrics.adaptive` for the checks behind it. The uncertainties are
+    estimates, not bounds: the actual error can exceed them, most where it is far below
+    the tolerances. What a certificate claims is that it is within the tolerances.
 
     Attributes:
-      certified: Whether both bounds are within the tolerances that were asked for
-        and no check contradicts them.
+      certified: Whether both uncertainties are within the tolerances that were asked
+        for and no check contradicts them.
       degree: Degree of the last rule.
       projected_degree: Largest degree that was projected; B of sectors above is
         reported as 0.
-      content_bound: Bound on the error of each B, of unprojected sectors too.
-      error_bound: Bound on the relative error of A.
+      content_uncertainty: Estimated error of each B, of unprojected sectors too.
+      error_uncertainty: Estimated relative error of A.
       tail: Content above the projected degrees, from random elements, with two
         standard errors added.
       reason: Why it is not certified; empty where it is.
@@ -214,8 +216,8 @@ class Certificate:
     certified: bool
     degree: int
     projected_degree: int
-    content_bound: float
-    error_bound: float
+    content_uncertainty: float
+    error_uncertainty: float
     tail: float
     reason: str = ""
     degree_to_try: int = 0

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symjax.errors import AliasingError, ArgumentError
@@ -49,13 +49,18 @@ def assert_holds(result, reference, content=1e-3, error=1e-2):
         if not certificate.certified:
             continue
         deviation = np.abs(leaf.content - reference[name].content).max()
-        assert deviation <= min(3 * certificate.content_bound + 1e-9, content), name
+        assert deviation <= min(3 * certificate.content_uncertainty + 1e-9, content), (
+            name
+        )
         wanted = reference[name].equivariance_error
         if reference[name].relative_error > 1e-6:
             relative = abs(leaf.equivariance_error / wanted - 1)
-            assert relative <= min(3 * certificate.error_bound + 1e-5, error), name
+            assert relative <= min(3 * certificate.error_uncertainty + 1e-5, error), (
+                name
+            )
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 2**31 - 1), st.floats(0.05, 1.5))
 def test_certificates_hold_for_exponentials(seed, scale):
     x, weights = draw(seed, scale)
@@ -81,6 +86,7 @@ def band(x, amplitudes):
     return out
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 2**31 - 1))
 def test_certificates_hold_for_signed_bands(seed):
     """Random signs and a random decay through degree 9, as a scalar and a feature."""
@@ -101,7 +107,10 @@ def test_certificates_hold_for_signed_bands(seed):
 @pytest.mark.parametrize("degree", [6, 8, 11])
 @pytest.mark.parametrize("amplitude", [0.1, 0.3, 1.0])
 def test_energy_at_high_degree_only_is_caught(degree, amplitude):
-    """1 + a Y_l: low rules see nothing or a wrong norm, until they resolve l."""
+    """1 + a Y_l: low rules see nothing or a wrong norm, until they resolve l.
+
+    The change to the first rule that does is large, so one more is needed.
+    """
     amplitudes = np.zeros(12)
     amplitudes[0], amplitudes[degree] = 1.0, amplitude
     x = np.array([[0.3, -0.5, 0.8]])
@@ -111,7 +120,7 @@ def test_energy_at_high_degree_only_is_caught(degree, amplitude):
         "max_degree": MAX_DEGREE,
         "on_aliasing": "report",
     }
-    result = measure(band, x, grid=Adaptive(limit=23), **options)
+    result = measure(band, x, grid=Adaptive(limit=29), **options)
     assert result["output"].certificate.certified
     assert_holds(result, measure(band, x, grid=23, **options))
 
@@ -129,7 +138,7 @@ def test_a_band_limited_response_costs_little():
     )
     certificate = result["output"].certificate
     assert certificate.degree == 9
-    assert certificate.content_bound < 1e-9
+    assert certificate.content_uncertainty < 1e-9
     assert certificate.tail < 1e-9
     assert result["output"].content.shape == (13, 2)
 
