@@ -110,7 +110,6 @@ def estimate(
         grid = quadrature(2 * max_degree + 1 if grid is None else int(grid))
     move = orbit.as_action(action)
     leaves = describe(orbit.output_shapes(function, move, x, args), representations)
-    names = list(leaves)
     elements = Elements(grid, None, 1, 0)
     passes = plan_passes(
         function,
@@ -128,7 +127,7 @@ def estimate(
     timed: dict[tuple[int, ...], float] = {}
     seconds = 0.0
     for pieces, plan in passes:
-        keep = tuple(names.index(piece.name) for piece in pieces)
+        keep = tuple(leaves[piece.name].index for piece in pieces)
         if keep not in timed:
             group = elements.evaluated_cosets * plan.in_plane * plan.nodes_per_call
             rotations = np.broadcast_to(np.eye(3), (group, 3, 3))

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.errors import ArgumentError, RepresentationError
+from symjax.errors import ArgumentError
 from symjax.metrics import orbit
+from symjax.metrics.leaves import Leaf, check_masks, describe
 from symjax.metrics.results import unflatten_mean
 from symjax.so3 import representations as reps
 from symjax.so3.finite_groups import FiniteGroup, finite_group
@@ -210,14 +211,14 @@ def measure_finite(
         )
     move = orbit.as_action(action)
     batch = _batch_size(batch_size, group.order)
-    leaves = _describe(orbit.output_shapes(function, move, x, args), representations)
-    checked = _check_masks(masks or {}, leaves)
-    sizes = [8 * group.order * math.prod(shape) for _, _, shape in leaves]
-    passes = _split(sizes, memory)
+    leaves = describe(orbit.output_shapes(function, move, x, args), representations)
+    checked = check_masks(masks, leaves)
+    passes = _split(leaves, 8 * group.order, memory)
     results: dict[str, FiniteLeaf] = {}
     total = group.order * len(passes)
-    for number, keep in enumerate(passes):
-        held: list[list[np.ndarray]] = [[] for _ in keep]
+    for number, names in enumerate(passes):
+        held: list[list[np.ndarray]] = [[] for _ in names]
+        keep = tuple(leaves[name].index for name in names)
         for start in range(0, group.order, batch):
             responses = orbit.respond(
                 function,
@@ -232,8 +233,7 @@ def measure_finite(
                 rows.append(np.asarray(values, np.float64))
             if progress is not None:
                 progress(number * group.order + start + batch, total)
-        for index, rows in zip(keep, held, strict=True):
-            name, representation, _ = leaves[index]
+        for name, rows in zip(names, held, strict=True):
             direct = np.concatenate(rows)
             if not np.isfinite(direct).all():
                 raise ArgumentError(
@@ -243,8 +243,9 @@ def measure_finite(
                     "orientation",
                     "Check the model on rotated copies of this input",
                 )
+            representation = leaves[name].representation
             results[name] = _finish(name, representation, direct, checked[name], group)
-    ordered = {name: results[name] for name, _, _ in leaves}
+    ordered = {name: results[name] for name in leaves}
     return FiniteMeasurement(ordered, group.name, group.order)
 
 
@@ -266,67 +267,24 @@ def _batch_size(batch_size: object, order: int) -> int:
     return batch_size
 
 
-def _split(sizes: list[int], memory: float) -> list[tuple[int, ...]]:
+def _split(
+    leaves: Mapping[str, Leaf], bytes_per_value: int, memory: float
+) -> list[list[str]]:
     """Leaves that fit into the budget together; one leaf at least in each pass."""
     if not memory > 0:
         raise ArgumentError(
             "memory", memory, "is not a number of bytes", "Pass for instance 2 * 2**30"
         )
-    passes: list[list[int]] = [[]]
+    passes: list[list[str]] = [[]]
     used = 0
-    for index, size in enumerate(sizes):
+    for name, leaf in leaves.items():
+        size = bytes_per_value * leaf.size
         if passes[-1] and used + size > memory:
             passes.append([])
             used = 0
-        passes[-1].append(index)
+        passes[-1].append(name)
         used += size
-    return [tuple(part) for part in passes]
-
-
-def _describe(
-    shapes: Any, representations: Any
-) -> list[tuple[str, Representation, tuple[int, ...]]]:
-    """Name, representation and shape of every output leaf."""
-    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
-    chosen = reps.broadcast_prefix(representations, shapes, "representations")
-    leaves = []
-    for (path, shape), representation in zip(flat, chosen, strict=True):
-        name = jax.tree_util.keystr(path, simple=True, separator="/") or "output"
-        reps.check_array(representation, shape.shape, name)
-        if np.dtype(shape.dtype).kind == "c":
-            raise RepresentationError(
-                name,
-                shape.dtype,
-                "complex outputs have no real representation",
-                "Return real and imaginary parts as two outputs",
-            )
-        leaves.append((name, representation, shape.shape))
-    return leaves
-
-
-def _check_masks(
-    masks: Mapping[str, np.ndarray],
-    leaves: list[tuple[str, Representation, tuple[int, ...]]],
-) -> dict[str, np.ndarray]:
-    names = [name for name, _, _ in leaves]
-    for name in masks:
-        if name not in names:
-            raise ArgumentError(
-                "masks", name, "there is no such output", f"Use one of {names}"
-            )
-    out = {}
-    for name, representation, shape in leaves:
-        samples = reps.split_axes(representation, shape)[0]
-        mask = np.asarray(masks.get(name, np.ones(samples, bool)))
-        if mask.dtype != bool or mask.shape != samples:
-            raise ArgumentError(
-                f"masks[{name!r}]",
-                (mask.dtype, mask.shape),
-                f"is not a boolean array over the samples {samples}",
-                "Pass True where a sample is real",
-            )
-        out[name] = mask
-    return out
+    return passes
 
 
 def _finish(

@@ -22,11 +22,14 @@ class Leaf:
       representation: The representation that it carries.
       shape: Its shape.
       dtype: Its dtype.
+      index: Its position among all outputs, empty ones included. Not part of its
+        identity: leaves of one kind share their compiled code.
     """
 
     representation: Representation
     shape: tuple[int, ...]
     dtype: str
+    index: int = dataclasses.field(default=0, compare=False)
 
     @property
     def axes(self) -> tuple[tuple[int, ...], int, int]:
@@ -107,7 +110,9 @@ def describe(shapes: Any, representations: Any) -> dict[str, Leaf]:
     flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
     rep_leaves = reps.broadcast_prefix(representations, shapes, "representations")
     leaves = {}
-    for (path, shape), representation in zip(flat, rep_leaves, strict=True):
+    for index, ((path, shape), representation) in enumerate(
+        zip(flat, rep_leaves, strict=True)
+    ):
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "output"
         reps.check_array(representation, shape.shape, name)
         if np.dtype(shape.dtype).kind == "c":
@@ -119,7 +124,7 @@ def describe(shapes: Any, representations: Any) -> dict[str, Leaf]:
             )
         if np.prod(shape.shape, dtype=int) == 0:
             continue
-        leaves[name] = Leaf(representation, shape.shape, str(shape.dtype))
+        leaves[name] = Leaf(representation, shape.shape, str(shape.dtype), index)
     if not leaves:
         raise ArgumentError(
             "function", shapes, "all outputs are empty", "Return arrays with entries"

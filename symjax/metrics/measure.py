@@ -219,7 +219,6 @@ def _on_rule(
         symmetric = verified.on(reduced)
     full = chosen if isinstance(chosen, Quadrature) else quadrature(chosen)
     grid = Elements(full, reduced, *checks)
-    names = list(leaves)
     passes = plan_passes(
         function,
         action,
@@ -234,7 +233,7 @@ def _on_rule(
         divisible=not symmetric,
     )
     total = grid.num_elements * len(passes)
-    gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in names}
+    gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
     for number, (pieces, plan) in enumerate(passes):
         watch = None
         if progress is not None:
@@ -247,7 +246,7 @@ def _on_rule(
             x,
             args,
             pieces,
-            tuple(names.index(piece.name) for piece in pieces),
+            tuple(leaves[piece.name].index for piece in pieces),
             grid,
             symmetric,
             plan,
@@ -313,7 +312,7 @@ def _verify(
         x,
         elements,
         args=args,
-        keep=tuple(range(len(leaves))),
+        keep=tuple(leaf.index for leaf in leaves.values()),
         batch_size=len(elements),
     )
     deviations = {}

@@ -139,7 +139,7 @@ def measure_sampled(
         rotations = np.asarray(haar(jax.random.key(samples.seed), samples.num))
     num_blocks = -(-samples.num // _BLOCK)
     blocks = np.array_split(rotations, num_blocks)
-    keep = tuple(range(len(leaves)))
+    keep = tuple(leaf.index for leaf in leaves.values())
     collected: dict[str, list[_Block]] = {name: [] for name in leaves}
     done = 0
     for block in blocks:

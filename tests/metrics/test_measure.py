@@ -357,6 +357,19 @@ class TestConsistency:
             assert leaf.relative_error < 1e-7
         assert result["1"].totals().count.tolist() == [6]
 
+    @pytest.mark.parametrize("grid", [5, HaarSamples(8)])
+    def test_empty_outputs_are_skipped_and_shift_no_others(self, grid):
+        result = measure(
+            lambda x: (x[:0], x.sum(0), jnp.cross(x[0], x[1])),
+            X,
+            representations=(VECTOR, VECTOR, PSEUDOVECTOR),
+            max_degree=2,
+            grid=grid,
+        )
+        assert list(result) == ["1", "2"]
+        for leaf in result.values():
+            assert leaf.relative_error < 1e-7
+
     def test_progress_reaches_the_total(self):
         calls = []
         result = measure(
