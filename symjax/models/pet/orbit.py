@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from symjax.data.build import build_graph
 from symjax.data.graph import Graph, edge_vectors
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
+from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
     PETModel,
@@ -98,25 +98,7 @@ def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, 
         return ()
     if layers == "all":
         return distinct_layers(config)
-    patterns = layers.split(",") if isinstance(layers, str) else list(layers)
-    chosen: set[str] = set()
-    for pattern in (pattern.strip() for pattern in patterns):
-        try:
-            # A plain name has dots, which as a pattern match themselves too.
-            found = {name for name in known if re.fullmatch(pattern, name)}
-        except re.error as error:
-            raise ModelError(
-                "layers", pattern, f"is no regular expression: {error}", "Escape it"
-            ) from error
-        if not found:
-            raise ModelError(
-                "layers",
-                pattern,
-                "matches no layer of the model",
-                f"Use 'all', 'none', or patterns of these names: {', '.join(known)}",
-            )
-        chosen |= found
-    return tuple(name for name in known if name in chosen)
+    return match_layers(layers, known)
 
 
 @functools.lru_cache(maxsize=64)

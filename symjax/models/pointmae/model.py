@@ -19,6 +19,7 @@ from symjax.data.point_clouds import (
     restore_energies,
 )
 from symjax.errors import ModelError
+from symjax.models._layers import match_layers
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import (
     Assignment,
@@ -306,24 +307,7 @@ def select_layers(
     known = layer_names(config)
     if layers in ("none", "all"):
         return known if layers == "all" else ()
-    patterns = layers.split(",") if isinstance(layers, str) else list(layers)
-    chosen: set[str] = set()
-    for pattern in (pattern.strip() for pattern in patterns):
-        try:
-            found = {name for name in known if re.fullmatch(pattern, name)}
-        except re.error as error:
-            raise ModelError(
-                "layers", pattern, f"is no regular expression: {error}", "Escape it"
-            ) from error
-        if not found:
-            raise ModelError(
-                "layers",
-                pattern,
-                "matches no layer of the model",
-                f"Use 'all', 'none', or patterns of these names: {', '.join(known)}",
-            )
-        chosen |= found
-    return tuple(name for name in known if name in chosen)
+    return match_layers(layers, known)
 
 
 def features_by_name(collection: Any) -> dict[str, Array]:

@@ -1,0 +1,40 @@
+"""Layers of a model that a user names by patterns; the same for every model."""
+
+import re
+from collections.abc import Sequence
+
+from symjax.errors import ModelError
+
+
+def match_layers(layers: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Layers whose full name matches one of the patterns.
+
+    Args:
+      layers: Names or regular expressions, as a sequence or separated by commas.
+      known: Names of all layers.
+
+    Returns:
+      Names, in the order of ``known``.
+
+    Raises:
+      ModelError: A pattern matches no layer, or is no regular expression.
+    """
+    patterns = layers.split(",") if isinstance(layers, str) else list(layers)
+    chosen: set[str] = set()
+    for pattern in (pattern.strip() for pattern in patterns):
+        try:
+            # A plain name has dots, which as a pattern match themselves too.
+            found = {name for name in known if re.fullmatch(pattern, name)}
+        except re.error as error:
+            raise ModelError(
+                "layers", pattern, f"is no regular expression: {error}", "Escape it"
+            ) from error
+        if not found:
+            raise ModelError(
+                "layers",
+                pattern,
+                "matches no layer of the model",
+                f"Use 'all', 'none', or patterns of these names: {', '.join(known)}",
+            )
+        chosen |= found
+    return tuple(name for name in known if name in chosen)
