@@ -20,6 +20,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 settings.register_profile("symjax", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("symjax")
 
+# Helpers of the comparisons with PyTorch hold no tests; collecting them would need
+# the extra [torch].
+collect_ignore_glob = ["torch_*.py"]
+
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared"
 
 
