@@ -9,6 +9,7 @@ from symjax.data.graph import (
     edge_distances,
     edge_vectors,
     graph_shape,
+    join_graphs,
     pad_graph,
     pad_to_bucket,
     rotate_graph,
@@ -25,7 +26,7 @@ from symjax.data.symmetry import (
     find_symmetry,
     symmetrize,
 )
-from symjax.data.targets import Targets, read_targets
+from symjax.data.targets import Targets, read_targets, read_values
 
 __all__ = [
     "Graph",
@@ -42,11 +43,13 @@ __all__ = [
     "find_structure",
     "find_symmetry",
     "graph_shape",
+    "join_graphs",
     "pad_graph",
     "pad_to_bucket",
     "periodic_cell",
     "read_structures",
     "read_targets",
+    "read_values",
     "rotate_graph",
     "symmetrize",
 ]

@@ -13,6 +13,7 @@ Conventions:
 """
 
 import numbers
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.struct
@@ -188,6 +189,81 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
         spin_multiplicity=pad(graph.spin_multiplicity, new.num_structures, value=1),
         structure_mask=pad(graph.structure_mask, new.num_structures),
     )
+
+
+def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Graph:
+    """Joins graphs into one, whose structures follow each other.
+
+    Runs on the host, outside of ``jit``, and takes microseconds for each graph: no
+    neighbor is searched again.
+
+    Args:
+      graphs: Graphs without padding atoms or structures.
+      shape: Sizes to pad to; as small as possible by default.
+
+    Returns:
+      A graph of NumPy arrays with the floating dtype of the first.
+
+    Raises:
+      ArgumentError: There is no graph, one has padding atoms, or a size is too small.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph, join_graphs
+      >>> parts = [build_graph(ase.build.molecule(name), 4.0) for name in ("H2O", "N2")]
+      >>> print(join_graphs(parts).structure)
+      [0 0 0 1 1]
+    """
+    if not graphs:
+        raise ArgumentError("graphs", graphs, "is empty", "Pass one graph or more")
+    shapes = [graph_shape(graph) for graph in graphs]
+    num_atoms, num_structures = (
+        sum(shape[index] for shape in shapes) for index in (0, 2)
+    )
+    least = GraphShape(num_atoms, max(s.num_neighbors for s in shapes), num_structures)
+    new = least if shape is None else shape
+    new = GraphShape(*map(_checked_size, GraphShape._fields, new, least))
+    dtype = np.asarray(graphs[0].positions).dtype
+    # Padding as pad_graph makes it: zeros, an atom's own index, an edge's own slot.
+    slots = (new.num_atoms, new.num_neighbors)
+    joined = Graph(
+        positions=np.zeros((new.num_atoms, 3), dtype),
+        cells=np.zeros((new.num_structures, 3, 3), dtype),
+        species=np.zeros(new.num_atoms, np.int32),
+        structure=np.full(new.num_atoms, new.num_structures - 1, np.int32),
+        atom_mask=np.zeros(new.num_atoms, bool),
+        neighbors=np.tile(np.arange(slots[0], dtype="i4")[:, None], (1, slots[1])),
+        shifts=np.zeros((*slots, 3), np.int32),
+        edge_mask=np.zeros(slots, bool),
+        reverse=np.arange(slots[0] * slots[1], dtype=np.int32).reshape(slots),
+        charge=np.zeros(new.num_structures, np.int32),
+        spin_multiplicity=np.ones(new.num_structures, np.int32),
+        structure_mask=np.zeros(new.num_structures, bool),
+    )
+    atom = structure = 0
+    for graph, (atoms, neighbors, structures) in zip(graphs, shapes, strict=True):
+        if not np.all(graph.atom_mask):
+            raise ArgumentError(
+                "graphs", shapes, "one has padding atoms", "Join first, pad then"
+            )
+        rows = slice(atom, atom + atoms)
+        places = slice(structure, structure + structures)
+        edges = (rows, slice(0, neighbors))
+        mask = np.asarray(graph.edge_mask)
+        for name in ("positions", "species"):
+            getattr(joined, name)[rows] = getattr(graph, name)
+        for name in ("cells", "charge", "spin_multiplicity", "structure_mask"):
+            getattr(joined, name)[places] = getattr(graph, name)
+        for name in ("shifts", "edge_mask"):
+            getattr(joined, name)[edges] = getattr(graph, name)
+        joined.structure[rows] = np.asarray(graph.structure) + structure
+        joined.atom_mask[rows] = True
+        joined.neighbors[edges] = np.asarray(graph.neighbors) + atom
+        row, column = np.divmod(np.asarray(graph.reverse), neighbors)
+        reverse = (row + atom) * new.num_neighbors + column
+        joined.reverse[edges] = np.where(mask, reverse, joined.reverse[edges])
+        atom, structure = atom + atoms, structure + structures
+    return joined
 
 
 def bucket_shape(shape: GraphShape | Graph) -> GraphShape:

@@ -109,6 +109,56 @@ def read_targets(
     )
 
 
+def read_values(
+    structures: Sequence[ase.Atoms],
+    field: str,
+    shape: tuple[int, ...],
+    *,
+    per_atom: bool = False,
+    allow_missing: bool = False,
+) -> list[Float[np.ndarray, "..."]]:
+    """Reads one property of structures or of atoms, whatever its shape.
+
+    Values are looked up as by :func:`read_targets`, in ``atoms.info`` for structures
+    and in ``atoms.arrays`` for atoms, and reshaped in C order.
+
+    Args:
+      structures: The structures.
+      field: Name of the property.
+      shape: Shape of the value of one structure or atom.
+      per_atom: Whether every atom has a value.
+      allow_missing: Whether values may be NaN.
+
+    Returns:
+      For each structure an array of shape ``shape``, or ``(atoms, *shape)``, in
+      float64 and in the unit of the file.
+
+    Raises:
+      ArgumentError: A structure has no such property.
+      StructureError: A value of the wrong size, not a number, or out of date.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import read_values
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["dipole"] = [0.0, 0.0, 0.4]
+      >>> print(read_values([water], "dipole", (3, 1))[0].shape)
+      (3, 1)
+    """
+    values = []
+    for k, atoms in enumerate(structures):
+        stored = atoms.arrays if per_atom else atoms.info
+        found = _look_up("field", field, atoms, stored, k)
+        full = (len(atoms), *shape) if per_atom else shape
+        flat = np.ravel(found) if np.size(found) == np.prod(full, dtype=int) else found
+        wanted = full if flat is found else np.shape(flat)
+        array = _checked(
+            flat, f"structures[{k}]", field, wanted, allow_missing=allow_missing
+        )
+        values.append(array.reshape(full))
+    return values
+
+
 _READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
 
 
@@ -149,7 +199,11 @@ def _look_up(
 
 
 def _checked(
-    values: Any, name: str, key: str, shape: tuple[int, ...]
+    values: Any,
+    name: str,
+    key: str,
+    shape: tuple[int, ...],
+    allow_missing: bool = False,
 ) -> Float[np.ndarray, "..."]:
     name = f"{name}[{key!r}]"
     try:
@@ -165,10 +219,11 @@ def _checked(
             f"has shape {array.shape} instead of {shape}",
             "Correct the file, or pass another key",
         )
-    if not np.isfinite(array).all():
+    bad = np.isinf(array) if allow_missing else ~np.isfinite(array)
+    if bad.any():
         raise StructureError(
             name,
-            float(array[~np.isfinite(array)].flat[0]),
+            float(array[bad].flat[0]),
             "must be finite",
             "Leave out this structure, its calculation has probably failed",
         )

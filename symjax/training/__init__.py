@@ -1,6 +1,18 @@
-"""Fitting models, with and without augmentation by elements of O(3)."""
+"""Training with and without augmentation by elements of O(3)."""
 
 from symjax.training.augmentation import random_elements
-from symjax.training.fit import Samples, Settings, State, fit, stack_samples
+from symjax.training.configuration import AtomsRun, EventsRun, parse_run, read_run
+from symjax.training.records import read_table
+from symjax.training.runs import Trained, TrainingError, train
 
-__all__ = ["Samples", "Settings", "State", "fit", "random_elements", "stack_samples"]
+__all__ = [
+    "AtomsRun",
+    "EventsRun",
+    "Trained",
+    "TrainingError",
+    "parse_run",
+    "random_elements",
+    "read_run",
+    "read_table",
+    "train",
+]

@@ -1,17 +1,14 @@
-"""Fitting Point-MAE: hidden tokens, and labels of points, with augmentation by O(3)."""
+"""The losses of Point-MAE: hidden tokens, and labels of points, of turned events."""
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from symjax.data.point_clouds import PointCloud, pad_cloud
+from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud
 from symjax.errors import ArgumentError
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Assignment, gather_groups
@@ -21,9 +18,17 @@ from symjax.models.pointmae.losses import (
     focal_loss,
     random_hidden,
 )
-from symjax.models.pointmae.model import Event, PointMAEModel, make_event, tokenise
+from symjax.models.pointmae.model import (
+    Event,
+    PointMAEModel,
+    evaluate_heads,
+    make_event,
+    tokenise,
+)
 from symjax.models.pointmae.modules import PointMAE
 from symjax.training.augmentation import random_elements
+from symjax.training.configuration import EventLosses
+from symjax.training.optimisation import Task
 
 _AXIS = "events"
 
@@ -48,81 +53,6 @@ class EventSamples(NamedTuple):
     events: Event
     assignments: Assignment
     labels: Int[Array | np.ndarray, "num points"]
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskedSettings:
-    """How a Point-MAE is fitted.
-
-    Attributes:
-      steps: Number of optimisation steps.
-      batch_size: Events in each step, drawn with replacement.
-      learning_rate: Peak of the cosine schedule.
-      weight_decay: Of AdamW.
-      reconstruction: Weight of hidden tokens: Chamfer distance and energies.
-      segmentation: Weight of the focal loss of the labels; 0 for pretraining.
-      augment: Whether every event is turned by a random element of O(3).
-      average: Decay of the exponential average of the parameters that is returned.
-      seed: Of batches, elements and hidden tokens.
-
-    Raises:
-      ArgumentError: A field has an impossible value.
-
-    Example:
-      >>> from symjax.training.masked import MaskedSettings
-      >>> MaskedSettings(steps=10).segmentation
-      0.0
-    """
-
-    steps: int
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    reconstruction: float = 1.0
-    segmentation: float = 0.0
-    augment: bool = True
-    average: float = 0.998
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field in ("steps", "batch_size"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ArgumentError(field, value, "is not a count", "Pass 1 or more")
-        if not self.learning_rate > 0:
-            raise ArgumentError(
-                "learning_rate", self.learning_rate, "is not positive", "Pass 1e-3"
-            )
-        if not 0 <= self.average < 1:
-            raise ArgumentError(
-                "average", self.average, "is not in [0, 1)", "Pass 0.99, or 0 for none"
-            )
-        for field in ("reconstruction", "segmentation", "weight_decay"):
-            if not getattr(self, field) >= 0:
-                raise ArgumentError(
-                    field, getattr(self, field), "is negative", "Pass 0 or more"
-                )
-        if self.reconstruction == self.segmentation == 0:
-            raise ArgumentError(
-                "segmentation", 0, "nothing is fitted", "Give one loss a weight"
-            )
-
-
-class MaskedState(NamedTuple):
-    """Everything a fit needs to go on from where it stopped.
-
-    Example:
-      >>> from symjax.training.masked import MaskedState
-      >>> MaskedState._fields[0]
-      'step'
-    """
-
-    step: Array
-    params: Any
-    statistics: Any
-    averaged: Any
-    optimizer: Any
-    key: Array
 
 
 def prepare_events(
@@ -191,87 +121,46 @@ def class_weights(
     return np.asarray((len(known) / (num_classes * np.maximum(counts, 1))) ** power)
 
 
-def _optimizer(settings: MaskedSettings) -> optax.GradientTransformation:
-    warmup = max(settings.steps // 20, 1)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0,
-        settings.learning_rate,
-        warmup,
-        max(settings.steps, warmup + 1),
-        end_value=0.01 * settings.learning_rate,
-    )
-    # The clip of the original.
-    return optax.chain(
-        optax.clip_by_global_norm(3.0),
-        optax.adamw(schedule, weight_decay=settings.weight_decay),
-    )
-
-
-def start_masked(model: PointMAEModel, settings: MaskedSettings) -> MaskedState:
-    """State before the first step.
+def masked_task(
+    model: PointMAEModel,
+    samples: EventSamples,
+    losses: EventLosses,
+    *,
+    augmentation: str = "O(3)",
+) -> Task:
+    """Point-MAE and its losses: hidden tokens, labels of points, or both.
 
     Args:
-      model: The model to be fitted.
-      settings: How.
+      model: Where to start.
+      samples: Events for training, from which the weights of the classes follow.
+      losses: Weights of the losses.
+      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``: every event is turned about
+        the centre of the detector.
 
     Returns:
-      The state.
+      The task; batches are :class:`EventSamples`.
 
     Example:
-      >>> from symjax.training.masked import start_masked
-      >>> callable(start_masked)
+      >>> from symjax.training.masked import masked_task
+      >>> callable(masked_task)
       True
     """
-    parameters = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.float32), model.parameters
-    )
-    params = parameters["params"]
-    return MaskedState(
-        jnp.zeros((), jnp.int32),
-        params,
-        parameters["batch_stats"],
-        params,
-        _optimizer(settings).init(params),
-        jax.random.key_data(jax.random.key(settings.seed)),
-    )
-
-
-def batch_loss(
-    config: PointMAEConfig,
-    settings: MaskedSettings,
-    params: Any,
-    statistics: Any,
-    batch: EventSamples,
-    elements: Float[Array, "batch 3 3"],
-    keys: Array,
-    weights: Float[Array, "classes"],
-) -> tuple[Float[Array, ""], Any]:
-    """Loss of a batch, and the new statistics of the batch norms.
-
-    Args:
-      config: Hyperparameters.
-      settings: Weights of the losses.
-      params: Parameters.
-      statistics: Running averages of the batch norms.
-      batch: Events.
-      elements: Element of O(3) that turns each event.
-      keys: Random key for the hidden tokens of each event.
-      weights: Weight of each class.
-
-    Returns:
-      The loss and the statistics.
-    """
+    config = model.config
     network = PointMAE(config, training=True, axis_name=_AXIS)
+    classes = max(config.num_classes, 1)
+    weights = jnp.asarray(class_weights(np.asarray(samples.labels), classes), "float32")
 
     def one(
-        event: Event, assignment: Assignment, labels: Any, element: Array, key: Array
+        variables: Any, sample: EventSamples, element: Array, key: Array
     ) -> tuple[tuple[Array, ...], Any]:
+        """Sums and counts of the losses of one event."""
+        event, assignment, labels = sample
         positions = jnp.matmul(event.positions, element.T, precision="highest")
         groups = gather_groups(config, assignment, positions, event.energies)
         hidden = random_hidden(key, groups.mask, config.masking_ratio)
         # Hidden tokens do not matter to the segmentation, which sees all.
         (logits, filled), state = network.apply(
-            {"params": params, "batch_stats": statistics},
+            variables,
             groups,
             positions,
             event.mask,
@@ -281,126 +170,179 @@ def batch_loss(
         )
         zero = (jnp.zeros(()), jnp.zeros(()))
         chamfer = energy = focal = zero
-        if filled is not None and settings.reconstruction:
+        if filled is not None and losses.reconstruction:
             target = groups.points[..., : config.decoder_channels]
             chamfer = chamfer_loss(filled.points, target, groups.point_mask, hidden)
             if filled.energies is not None:
                 energy = energy_infilling_loss(
                     filled.energies, groups.points[..., 3], groups.point_mask, hidden
                 )
-        if logits is not None and settings.segmentation:
+        if logits is not None and losses.segmentation:
             focal = focal_loss(logits, labels, weights)
         return (*chamfer, *energy, *focal), state["batch_stats"]
 
-    sums, state = jax.vmap(one, axis_name=_AXIS)(
-        batch.events, batch.assignments, batch.labels, elements, keys
-    )
-    totals = [jnp.sum(value) for value in sums]
-    chamfer, energy, focal = (
-        totals[2 * n] / jnp.maximum(totals[2 * n + 1], 1) for n in range(3)
-    )
-    loss = settings.reconstruction * (chamfer + energy) + settings.segmentation * focal
-    return loss, jax.tree.map(lambda leaf: leaf[0], state)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _run(
-    config: PointMAEConfig,
-    settings: MaskedSettings,
-    num_steps: int,
-    samples: EventSamples,
-    weights: Float[Array, "classes"],
-    state: MaskedState,
-) -> tuple[MaskedState, Float[Array, ""]]:
-    """Some steps in one compiled loop; returns the mean loss."""
-    optimizer = _optimizer(settings)
-    size = settings.batch_size
-
-    def step(state: MaskedState, _: None) -> tuple[MaskedState, Float[Array, ""]]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        batch_key, element_key, hidden_key = jax.random.split(key, 3)
-        pick = jax.random.randint(batch_key, (size,), 0, len(samples.labels))
-        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[pick], samples)
+    def loss(
+        params: Any,
+        statistics: Any,
+        batch: EventSamples,
+        key: PRNGKeyArray,
+        num_parts: int,
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        size = len(batch.labels)
+        element_key, hidden_key = jax.random.split(key)
         elements = jnp.broadcast_to(jnp.eye(3), (size, 3, 3))
-        if settings.augment:
-            elements = random_elements(element_key, size)
-        (value, statistics), gradient = jax.value_and_grad(
-            lambda params: batch_loss(
-                config,
-                settings,
-                params,
-                state.statistics,
-                batch,
-                elements.astype(jnp.float32),
-                jax.random.split(hidden_key, size),
-                weights,
-            ),
-            has_aux=True,
-        )(state.params)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.params
+        if augmentation != "none":
+            elements = random_elements(
+                element_key, size, inversion=augmentation == "O(3)"
+            )
+        variables = {"params": params, "batch_stats": statistics}
+        sums, state = jax.vmap(one, in_axes=(None, 0, 0, 0), axis_name=_AXIS)(
+            variables,
+            batch,
+            elements.astype(jnp.float32),
+            jax.random.split(hidden_key, size),
         )
-        params = optax.apply_updates(state.params, updates)
-        # Young averages forget the random start sooner.
-        decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
-        averaged = jax.tree.map(
-            lambda old, new: decay * old + (1 - decay) * new, state.averaged, params
+        totals = [jnp.sum(value) for value in sums]
+        chamfer, energy, focal = (
+            totals[2 * n] / jnp.maximum(totals[2 * n + 1], 1) for n in range(3)
         )
-        new = MaskedState(
-            state.step + 1, params, statistics, averaged, optimizer_state, state.key
-        )
-        return new, value
+        terms = {
+            "chamfer": losses.reconstruction * chamfer / num_parts,
+            "energy": losses.reconstruction * energy / num_parts,
+            "focal": losses.segmentation * focal / num_parts,
+        }
+        value = sum(terms.values(), jnp.zeros(()))
+        return value, (jax.tree.map(lambda leaf: leaf[0], state), terms)
 
-    state, values = jax.lax.scan(step, state, None, length=num_steps)
-    return state, jnp.mean(values)
+    def num_parts(batch: EventSamples) -> int:
+        return batch.labels.shape[0] * batch.labels.shape[1]
+
+    parameters = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float32), model.parameters
+    )
+    statistics = parameters.get("batch_stats", {})
+    return Task(parameters["params"], statistics, loss, num_parts)
 
 
-def fit_masked(
-    model: PointMAEModel,
-    samples: EventSamples,
-    settings: MaskedSettings,
-    *,
-    state: MaskedState | None = None,
-    interval: int = 100,
-    report: Callable[[MaskedState, float], bool | None] | None = None,
-) -> PointMAEModel:
-    """Fits a Point-MAE to hidden tokens, to labels, or to both.
+@functools.partial(jax.jit, static_argnums=0)
+def _errors_of_one(
+    config: PointMAEConfig,
+    variables: Any,
+    sample: EventSamples,
+    element: Float[Array, "3 3"],
+    key: PRNGKeyArray,
+) -> dict[str, Any]:
+    """Sums and counts of the errors of one event, and its predicted labels."""
+    event, assignment, _labels = sample
+    turned = event.positions @ element.T
+    hidden = random_hidden(key, assignment.mask, config.masking_ratio)
+    logits, filled, groups, _ = evaluate_heads(
+        config, variables, event._replace(positions=turned), assignment, hidden
+    )
+    found = {}
+    if logits is not None:
+        found["labels"] = jnp.argmax(logits, -1)
+    if filled is not None:
+        mask, truth = groups.point_mask, groups.points
+        found["chamfer"] = chamfer_loss(filled.points, truth, mask, hidden)
+        # The trivial guess: every member at the centre of its token.
+        guess = jnp.zeros_like(truth).at[..., 3].set(-0.2)
+        found["trivial"] = chamfer_loss(guess, truth, mask, hidden)
+        if filled.energies is not None:
+            found["energy"] = energy_infilling_loss(
+                filled.energies, truth[..., 3], mask, hidden
+            )
+            used = mask & hidden[:, None]
+            found["moments"] = (
+                jnp.sum(jnp.where(used, truth[..., 3], 0)),
+                jnp.sum(jnp.where(used, truth[..., 3] ** 2, 0)),
+            )
+    return found
+
+
+def evaluate_events(
+    model: PointMAEModel, samples: EventSamples, seed: int = 0
+) -> dict[str, Any]:
+    """Errors over events, each turned by a random element of O(3).
 
     Args:
-      model: The model to start from.
+      model: The model.
       samples: The events.
-      settings: How; ``segmentation=0`` is pretraining.
-      state: State to go on from; a fresh one by default.
-      interval: Steps in one compiled loop.
-      report: Called after each interval with the state and the mean loss; True ends
-        the fit early.
+      seed: Of the elements and hidden tokens.
 
     Returns:
-      The model with averaged parameters.
-
-    Raises:
-      ArgumentError: The loss is not finite.
+      For models that fill in, Chamfer distance and error of the energies; for those
+      that label points, accuracy and F1 of each class; with what trivial guesses reach.
 
     Example:
-      >>> from symjax.training.masked import fit_masked
-      >>> callable(fit_masked)
+      >>> from symjax.training.masked import evaluate_events
+      >>> callable(evaluate_events)
       True
     """
-    state = start_masked(model, settings) if state is None else state
-    classes = max(model.config.num_classes, 1)
-    weights = jnp.asarray(class_weights(np.asarray(samples.labels), classes))
-    weights = weights.astype(jnp.float32)
-    while (left := settings.steps - int(state.step)) > 0:
-        num = min(interval, left)
-        state, loss = _run(model.config, settings, num, samples, weights, state)
-        if not np.isfinite(loss):
-            raise ArgumentError(
-                "learning_rate",
-                settings.learning_rate,
-                f"the loss is {float(loss)} at step {int(state.step)}",
-                "Lower it",
-            )
-        if report is not None and report(state, float(loss)):
-            break
-    parameters = {"params": state.averaged, "batch_stats": state.statistics}
-    return dataclasses.replace(model, parameters=jax.device_get(parameters))
+    num = len(samples.labels)
+    config = model.config
+    variables = jax.tree.map(jnp.asarray, model.parameters)
+    keys = jax.random.split(jax.random.key(seed), num + 1)
+    elements = random_elements(keys[0], num).astype(jnp.float32)
+    rows = []
+    for n in range(num):
+        sample = jax.tree.map(lambda leaf, n=n: leaf[n], samples)
+        rows.append(_errors_of_one(config, variables, sample, elements[n], keys[n + 1]))
+    found = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    errors: dict[str, Any] = {}
+    for name in ("chamfer", "trivial"):
+        if name in found:
+            total, count = found[name]
+            key = "chamfer" if name == "chamfer" else "chamfer_trivial"
+            errors[key] = float(total.sum() / count.sum())
+    if "energy" in found:
+        square, count = (part.sum() for part in found["energy"])
+        first, second = (part.sum() / count for part in found["moments"])
+        errors["energy_rmse"] = float(np.sqrt(square / count))
+        errors["energy_rmse_trivial"] = float(np.sqrt(second - first**2))
+    if "labels" in found:
+        known = np.asarray(samples.labels) >= 0
+        truth, guess = np.asarray(samples.labels)[known], found["labels"][known]
+        scores = {}
+        for number, name in enumerate(CLASSES[: config.num_classes]):
+            both = np.sum((truth == number) & (guess == number))
+            either = np.sum(truth == number) + np.sum(guess == number)
+            scores[name] = float(2 * both / max(either, 1))
+        errors["accuracy"] = float(np.mean(truth == guess))
+        errors["accuracy_trivial"] = float(
+            np.mean(truth == np.bincount(truth).argmax())
+        )
+        errors["f1"] = scores
+        errors["f1_mean"] = float(np.mean(list(scores.values())))
+    return {**errors, "events": num}
+
+
+def event_errors(
+    model: PointMAEModel, samples: EventSamples, losses: EventLosses, seed: int
+) -> dict[str, float]:
+    """The errors that a run follows.
+
+    Args:
+      model: The model.
+      samples: Events that are held out.
+      losses: Weights of the losses.
+      seed: Of elements and hidden tokens.
+
+    Returns:
+      Numbers of :func:`evaluate_events`, and ``score``: relative Chamfer distance and
+      share of wrong labels, weighted like the losses.
+
+    Example:
+      >>> from symjax.training.masked import event_errors
+      >>> callable(event_errors)
+      True
+    """
+    errors = evaluate_events(model, samples, seed)
+    score = 0.0
+    if "chamfer" in errors:
+        relative = errors["chamfer"] / errors["chamfer_trivial"]
+        score += losses.reconstruction * relative
+    if "accuracy" in errors:
+        score += losses.segmentation * (1 - errors["accuracy"])
+    chosen = ("chamfer", "energy_rmse", "accuracy", "f1_mean")
+    return {name: errors[name] for name in chosen if name in errors} | {"score": score}

@@ -321,6 +321,7 @@ def outputs_from_inputs(
     targets: tuple[str, ...] | None = None,
     layers: tuple[str, ...] = (),
     baseline: bool = True,
+    network_dtype: Any = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Targets and features of layers, from the inputs of the network.
 
@@ -332,6 +333,9 @@ def outputs_from_inputs(
       targets: Names of the targets; all by default.
       layers: Names of layers whose features are returned as well.
       baseline: Whether each species' constant is added.
+      network_dtype: Type in which the network computes, for instance ``bfloat16``;
+        scales, baselines and sums over atoms keep that of the inputs. None for the
+        same throughout.
 
     Returns:
       Outputs by name, of shape ``(structures, ...)`` or ``(atoms, ...)``, and
@@ -349,9 +353,20 @@ def outputs_from_inputs(
       >>> outputs["energy"].shape
       (1,)
     """
+    network, seen = parameters["network"], inputs
+    if network_dtype is not None:
+        network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
+        seen = inputs.replace(
+            **{
+                name: getattr(inputs, name).astype(network_dtype)
+                for name in ("vectors", "distances", "cutoff_factors")
+            }
+        )
     raw, state = PET(config).apply(
-        {"params": parameters["network"]}, inputs, mutable=[FEATURES] if layers else []
+        {"params": network}, seen, mutable=[FEATURES] if layers else []
     )
+    if network_dtype is not None:
+        raw = jax.tree.map(lambda leaf: leaf.astype(inputs.vectors.dtype), raw)
     outputs = {}
     for target in config.targets:
         if targets is not None and target.name not in targets:
@@ -491,6 +506,7 @@ def conservative(
     energy: str = "energy",
     baseline: bool = True,
     stress: bool = False,
+    network_dtype: Any = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Targets, and forces and stress as derivatives of the energy.
 
@@ -509,6 +525,7 @@ def conservative(
       energy: Name of the target that is differentiated.
       baseline: Whether each species' constant is added.
       stress: Whether the stress is computed.
+      network_dtype: As in :func:`outputs_from_inputs`.
 
     Returns:
       Outputs with ``"forces"`` (atoms, 3) in unit of energy per angstrom and, if
@@ -557,6 +574,7 @@ def conservative(
             targets=wanted,
             layers=layers,
             baseline=baseline,
+            network_dtype=network_dtype,
         )
         return jnp.sum(both[0][energy]), both
 

@@ -1,0 +1,245 @@
+"""The loss of PET: labels turned together with their structures."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from symjax.data.graph import Graph, cast_graph, edge_vectors
+from symjax.errors import ModelError
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import (
+    PETModel,
+    conservative,
+    output_name,
+    outputs_from_inputs,
+    pet_inputs,
+)
+from symjax.training.augmentation import random_elements
+from symjax.training.baselines import energy_of
+from symjax.training.configuration import AtomsRun
+from symjax.training.labels import STRESS, Label, rotate_samples
+from symjax.training.optimisation import Task
+from symjax.training.structures import AtomicBatch
+
+
+def predict_labels(
+    config: PETConfig,
+    labels: tuple[Label, ...],
+    parameters: Any,
+    graph: Graph,
+    vectors: Float[Array, "atoms neighbors 3"],
+    *,
+    network_dtype: Any = None,
+) -> dict[str, Float[Array, "samples *shape"]]:
+    """What a model predicts of all labels, without baselines.
+
+    Args:
+      config: Hyperparameters and targets.
+      labels: What is fitted.
+      parameters: As in :class:`~symjax.models.pet.PETModel`.
+      graph: The structures.
+      vectors: Their edge vectors, possibly rotated.
+      network_dtype: Type in which the network computes.
+
+    Returns:
+      Predictions, with a trailing axis of copies.
+
+    Example:
+      >>> from symjax.training.atomistic import predict_labels
+      >>> callable(predict_labels)
+      True
+    """
+    names = {label.name for label in labels}
+    targets = tuple(
+        target.name
+        for target in config.targets
+        if any(output_name(target, block) in names for block in target.blocks)
+    )
+    energy = energy_of(labels, config)
+    if energy is not None:
+        outputs, _ = conservative(
+            config,
+            parameters,
+            graph,
+            vectors,
+            targets=targets,
+            energy=energy,
+            baseline=False,
+            stress=STRESS in names,
+            network_dtype=network_dtype,
+        )
+    else:
+        outputs, _ = outputs_from_inputs(
+            config,
+            parameters,
+            graph,
+            pet_inputs(config, graph).replace(vectors=vectors),
+            targets=targets,
+            baseline=False,
+            network_dtype=network_dtype,
+        )
+    predictions = {}
+    for label in labels:
+        values = outputs[label.name]
+        rank = 2 + len(label.representation.shape)
+        predictions[label.name] = values if values.ndim == rank else values[..., None]
+    return predictions
+
+
+_LOSSES = {
+    "huber": optax.huber_loss,
+    "squared": lambda error: error**2,
+    "absolute": jnp.abs,
+}
+
+
+def atomistic_task(
+    model: PETModel,
+    labels: tuple[Label, ...],
+    size: Mapping[str, np.ndarray],
+    *,
+    augmentation: str = "O(3)",
+    precision: str = "float32",
+) -> Task:
+    """PET and its loss.
+
+    The loss is the weighted sum over labels of the mean over known components of a
+    function of the error, in units of ``size``. Every structure is turned by a random
+    element of its own, and its labels with it.
+
+    Args:
+      model: Where to start; scales and baselines stay as they are.
+      labels: What is fitted.
+      size: From :func:`spreads`.
+      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
+      precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
+
+    Returns:
+      The task; batches are :class:`AtomicBatch`.
+
+    Example:
+      >>> from symjax.training.atomistic import atomistic_task
+      >>> callable(atomistic_task)
+      True
+    """
+    config = model.config
+    dtype = jnp.float64 if precision == "float64" else jnp.float32
+    network_dtype = jnp.bfloat16 if precision == "bfloat16" else None
+    fixed = {
+        part: jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, dtype), model.parameters[part]
+        )
+        for part in ("scale", "baseline")
+    }
+    units = {name: jnp.asarray(value, dtype) for name, value in size.items()}
+
+    def totals(batch: AtomicBatch) -> dict[str, Array]:
+        return {
+            label.name: jnp.maximum(jnp.sum(batch.known[label.name]), 1).astype(dtype)
+            for label in labels
+        }
+
+    def loss(
+        params: Any,
+        statistics: Any,
+        batch: AtomicBatch,
+        key: PRNGKeyArray,
+        totals: dict[str, Array],
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        graph = cast_graph(batch.graph, dtype)
+        vectors = edge_vectors(graph)
+        elements = None
+        if augmentation != "none":
+            elements = random_elements(
+                key, len(graph.cells), inversion=augmentation == "O(3)"
+            ).astype(dtype)
+            vectors = jnp.einsum(
+                "anc,adc->and",
+                vectors,
+                elements[graph.structure],
+                precision="highest",
+            )
+        predictions = predict_labels(
+            config,
+            labels,
+            {**fixed, "network": params},
+            graph,
+            vectors,
+            network_dtype=network_dtype,
+        )
+        counts = jax.ops.segment_sum(
+            graph.atom_mask.astype(dtype), graph.structure, len(graph.cells)
+        )
+        terms = {}
+        for label in labels:
+            known = batch.known[label.name]
+            reference = batch.values[label.name].astype(dtype)
+            if elements is not None:
+                own = elements[graph.structure] if label.per_atom else elements
+                reference = rotate_samples(label.representation, own, reference)
+            error = (predictions[label.name] - reference) / units[label.name]
+            if label.divide_by_atoms:
+                divisor = jnp.maximum(counts, 1)
+                error = error / divisor.reshape(-1, *(1,) * (error.ndim - 1))
+            # Padding may predict anything: its error must not reach the gradient.
+            part = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
+            terms[label.name] = label.weight * jnp.sum(part) / totals[label.name]
+        return sum(terms.values(), jnp.zeros((), dtype)), (statistics, terms)
+
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype), model.parameters["network"]
+    )
+    return Task(params, {}, loss, totals)
+
+
+def check_targets(model: PETModel, run: AtomsRun) -> PETConfig:
+    """Configuration of a model that is fine-tuned: its targets and those of the run.
+
+    Args:
+      model: The model.
+      run: The run.
+
+    Returns:
+      The model's configuration, with the run's further targets behind its own.
+
+    Raises:
+      ModelError: A target of the same name has other blocks, or the energy that the
+        run differentiates is none.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.training import parse_run
+      >>> from symjax.training.atomistic import check_targets
+      >>> run = parse_run({"steps": 1, "data": {"training": "frames.xyz"},
+      ...                  "model": {"initial": "pet-ethanol"},
+      ...                  "targets": {"dipole": {"kind": "vector"}}})
+      >>> config = check_targets(load_model("pet-ethanol"), run)
+      >>> [target.name for target in config.targets]
+      ['energy', 'dipole']
+    """
+    known = {target.name: target for target in model.config.targets}
+    added = []
+    for name, section in run.targets.items():
+        target = section.target(name)
+        if name not in known:
+            added.append(target)
+            continue
+        theirs = known[name]
+        mine, expected = (
+            ([(b.kind, b.properties) for b in t.blocks], "per atom" * t.per_atom)
+            for t in (target, theirs)
+        )
+        if mine != expected:
+            raise ModelError(
+                f"targets.{name}",
+                mine,
+                f"under this name the initial model predicts {expected}",
+                "Describe the same target, or choose another name",
+            )
+    return dataclasses.replace(model.config, targets=(*model.config.targets, *added))

@@ -1,0 +1,271 @@
+"""Baselines and scales of the data, and models that start with them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from symjax.data.graph import Graph
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import (
+    PETModel,
+    init_pet,
+    is_invariant,
+    output_name,
+)
+from symjax.training.labels import FORCES, STRESS, Label
+from symjax.training.structures import AtomicData
+
+
+def composition(
+    graphs: Sequence[Graph], species: tuple[int, ...], *, per_atom: bool = False
+) -> Float[np.ndarray, "samples species"]:
+    """Number of atoms of every species in every structure, or the species of atoms.
+
+    Args:
+      graphs: Graphs without padding atoms.
+      species: Atomic numbers, in the order of the columns.
+      per_atom: Whether rows are atoms.
+
+    Returns:
+      Counts.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph
+      >>> from symjax.training.baselines import composition
+      >>> print(composition([build_graph(ase.build.molecule("H2O"), 4.5)], (1, 8)))
+      [[2. 1.]]
+    """
+    rows = [np.asarray(graph.species)[:, None] == species for graph in graphs]
+    if per_atom:
+        return np.concatenate(rows).astype(float)
+    return np.array([row.sum(axis=0) for row in rows], float)
+
+
+def fit_baselines(
+    config: PETConfig, data: AtomicData
+) -> dict[str, dict[str, Float[np.ndarray, "species copies"]]]:
+    """What composition alone says of every invariant target, by least squares.
+
+    Args:
+      config: Species and targets.
+      data: Structures with whole labels, baselines included.
+
+    Returns:
+      Baselines by target and block, in float64; 0 for targets without labels. Where
+      compositions do not tell species apart, the smallest solution.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.training.baselines import fit_baselines
+      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.configuration import TargetSection
+      >>> targets = {"energy": TargetSection(energy_unit="eV")}
+      >>> frames = [ase.build.molecule(name) for name in ("H2", "H2O")]
+      >>> for atoms, energy in zip(frames, (-2.0, -5.0)):
+      ...     atoms.info["energy"] = energy
+      >>> data = prepare_data(frames, targets, 4.5, (1, 8))
+      >>> print(fit_baselines(PETConfig((1, 8)), data)["energy"]["scalar"].ravel())
+      [-1. -3.]
+    """
+    baselines: dict[str, dict[str, np.ndarray]] = {}
+    for target in config.targets:
+        baselines[target.name] = {}
+        counts = composition(data.graphs, config.species, per_atom=target.per_atom)
+        for block in filter(is_invariant, target.blocks):
+            solution = np.zeros((len(config.species), block.properties))
+            rows = data.values.get(output_name(target, block), [])
+            if rows:
+                flat = np.concatenate(rows).reshape(-1, block.properties)
+                for column, values in enumerate(flat.T):
+                    known = np.isfinite(values)
+                    solution[:, column] = np.linalg.lstsq(
+                        counts[known], values[known], rcond=None
+                    )[0]
+            baselines[target.name][block.key] = solution
+    return baselines
+
+
+def subtract_baselines(
+    config: PETConfig, data: AtomicData, baselines: Mapping[str, Mapping[str, Any]]
+) -> AtomicData:
+    """Leaves to the network what composition does not say.
+
+    In float64: a total energy of thousands of eV leaves float32 few digits.
+
+    Args:
+      config: Species and targets.
+      data: Structures with whole labels.
+      baselines: By target and block, of shape ``(species, copies)``.
+
+    Returns:
+      The data with smaller labels.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.training.baselines import subtract_baselines
+      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.configuration import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -5.0
+      >>> targets = {"energy": TargetSection(energy_unit="eV")}
+      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> baselines = {"energy": {"scalar": np.array([[-1.0], [-2.5]])}}
+      >>> subtract_baselines(PETConfig((1, 8)), data, baselines).values["energy"]
+      [array([[-0.5]])]
+    """
+    values = dict(data.values)
+    for target in config.targets:
+        for block in target.blocks:
+            name = output_name(target, block)
+            if name not in values or not is_invariant(block):
+                continue
+            weights = np.asarray(baselines[target.name][block.key], np.float64)
+            values[name] = [
+                rows
+                - (
+                    composition([graph], config.species, per_atom=target.per_atom)
+                    @ weights
+                ).reshape(rows.shape)
+                for graph, rows in zip(data.graphs, values[name], strict=True)
+            ]
+    return dataclasses.replace(data, values=values)
+
+
+def spreads(
+    labels: tuple[Label, ...], data: AtomicData
+) -> dict[str, Float[np.ndarray, "copies"]]:
+    """Root mean square of every label, the unit in which the loss sees its errors.
+
+    Args:
+      labels: What is fitted.
+      data: Training data, without baselines.
+
+    Returns:
+      One number for each copy; for labels whose errors are divided by the number of
+      atoms, of the label over that number. 1 where every value is 0.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.training.baselines import spreads
+      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.configuration import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["dipole"] = [0.0, 3.0, 0.0]
+      >>> targets = {"dipole": TargetSection(kind="vector")}
+      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> spreads(labels_of(targets), data)["dipole"].round(3).tolist()
+      [1.732]
+    """
+    found = {}
+    for label in labels:
+        rows = data.values[label.name]
+        if label.divide_by_atoms:
+            rows = [
+                row / len(graph.species)
+                for row, graph in zip(rows, data.graphs, strict=True)
+            ]
+        values = np.concatenate(rows)
+        known = np.isfinite(values)
+        axes = tuple(range(values.ndim - 1))
+        count = np.maximum(known.sum(axis=axes), 1)
+        square = np.where(known, values, 0) ** 2
+        size = np.sqrt(square.sum(axis=axes) / count)
+        found[label.name] = np.where(size > 0, size, 1.0)
+    return found
+
+
+def fresh_model(
+    config: PETConfig,
+    labels: tuple[Label, ...],
+    data: AtomicData,
+    seed: int,
+    name: str,
+) -> PETModel:
+    """A model with random parameters, baselines and scales of the data.
+
+    An energy is scaled by the spread of its forces over one angstrom where there are
+    forces, other targets by their own.
+
+    Args:
+      config: Hyperparameters and targets.
+      labels: What is fitted.
+      data: Training data, baselines included.
+      seed: Of the parameters.
+      name: Name of the model.
+
+    Returns:
+      The model.
+
+    Example:
+      >>> from symjax.training.baselines import fresh_model
+      >>> callable(fresh_model)
+      True
+    """
+    model = init_pet(config, jax.random.key(seed), name)
+    baselines = fit_baselines(config, data)
+    size = spreads(labels, subtract_baselines(config, data, baselines))
+    scale: dict[str, dict[str, np.ndarray]] = {}
+    for target in config.targets:
+        scale[target.name] = {}
+        for block in target.blocks:
+            output = output_name(target, block)
+            chosen = size.get(output, np.ones(block.properties))
+            if output == energy_of(labels, config):
+                chosen = size.get(FORCES, chosen)
+            scale[target.name][block.key] = np.tile(
+                chosen.astype(np.float32), (len(config.species), 1)
+            )
+    parameters = {
+        **model.parameters,
+        "scale": scale,
+        "baseline": jax.tree.map(np.float32, baselines),
+    }
+    return dataclasses.replace(model, parameters=parameters)
+
+
+def energy_of(labels: tuple[Label, ...], config: PETConfig) -> str | None:
+    """Name of the target whose derivatives are fitted."""
+    if not any(label.name in (FORCES, STRESS) for label in labels):
+        return None
+    return next(t.name for t in config.targets if t.unit == "eV" and len(t.blocks) == 1)
+
+
+def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
+    """A model with more targets: what it had keeps its parameters.
+
+    Args:
+      model: The model.
+      config: Its configuration with further targets behind its own.
+      seed: Of the new heads.
+
+    Returns:
+      The model with all targets.
+
+    Example:
+      >>> import dataclasses
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import Block, Target
+      >>> from symjax.training.baselines import extend_model
+      >>> model = load_model("pet-ethanol")
+      >>> dipole = Target("dipole", "e*angstrom", blocks=(Block("vector", "vector"),))
+      >>> targets = (*model.config.targets, dipole)
+      >>> config = dataclasses.replace(model.config, targets=targets)
+      >>> sorted(extend_model(model, config, seed=0).parameters["scale"])
+      ['dipole', 'energy']
+    """
+    fresh = init_pet(config, jax.random.key(seed), model.name)
+    flat = flax.traverse_util.flatten_dict(fresh.parameters)
+    flat.update(flax.traverse_util.flatten_dict(model.parameters))
+    return dataclasses.replace(
+        model, config=config, parameters=flax.traverse_util.unflatten_dict(flat)
+    )

@@ -1,0 +1,510 @@
+"""A run as data: one TOML or YAML file, checked before anything is computed."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS
+from symjax.errors import ArgumentError, SymjaxError
+from symjax.models.pet.config import Block, PETConfig, Target
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(pydantic.BaseModel):
+    """Part of a configuration: immutable, hashable, no key unknown.
+
+    Example:
+      >>> from symjax.training.configuration import OptimizerSection
+      >>> OptimizerSection().schedule
+      'cosine'
+    """
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, strict=True
+    )
+
+
+class OptimizerSection(Section):
+    """``[optimizer]``: AdamW.
+
+    Attributes:
+      learning_rate: Peak of the schedule.
+      schedule: ``"cosine"`` down to ``final_fraction`` of the peak, or ``"constant"``.
+      warmup: Steps of linear warm-up.
+      final_fraction: Last learning rate over the peak.
+      beta1: Decay of the first moment.
+      beta2: Decay of the second moment.
+      weight_decay: Of weights; biases and scales of normalisations do not decay.
+      gradient_clip: Largest norm of a gradient; None for no clipping.
+      average: Decay of the exponential average of the parameters, which is what is
+        validated, monitored and saved; 0 for none.
+    """
+
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 100
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    gradient_clip: PositiveFloat | None = 1.0
+    average: Fraction = 0.999
+
+
+class BlockSection(Section):
+    """One block of a target with several: ``[[targets.NAME.blocks]]``.
+
+    Attributes:
+      key: Name of the block, unique within its target.
+      kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``.
+      properties: Independent copies.
+      field: Where the data hold it; by default the name of the target, an underscore
+        and the key.
+    """
+
+    key: str
+    kind: str = "scalar"
+    properties: PositiveInt = 1
+    field: str | None = None
+
+
+class TargetSection(Section):
+    """``[targets.NAME]``: what is learnt, and where the data hold it.
+
+    Values of structures are read from ``atoms.info``, those of atoms from
+    ``atoms.arrays``, both also from the results that ASE read from the file. Several
+    numbers are flattened with the components first and the copies last.
+
+    Attributes:
+      kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``,
+        whose components are real spherical ones for m = -l, ..., l.
+      unit: Unit of the model's output. Energies are converted to eV.
+      per_atom: Whether every atom has a value.
+      properties: Independent copies.
+      blocks: For targets of several irreps; instead of ``kind`` and ``properties``.
+      field: Name in the data; by default that of the target.
+      weight: Weight in the loss, whose errors are in units of the spread of the
+        training data.
+      loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
+      divide_by_atoms: Whether errors of structures are divided by the number of atoms;
+        by default for proper scalars.
+      allow_missing: Whether NaN stands for a value that is not known.
+      energy_unit: Unit of energies in the data; makes the target an energy in eV.
+      length_unit: Unit of lengths in the data's forces and stress.
+      forces: Name of the forces in the data; None to fit energies alone.
+      forces_weight: Their weight in the loss.
+      stress: Name of the stress in the data (3x3 or Voigt, positive under tension).
+      stress_weight: Its weight in the loss.
+    """
+
+    kind: str = "scalar"
+    unit: str = ""
+    per_atom: bool = False
+    properties: PositiveInt = 1
+    blocks: tuple[BlockSection, ...] = ()
+    field: str | None = None
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    loss: Literal["huber", "squared", "absolute"] = "huber"
+    divide_by_atoms: bool | None = None
+    allow_missing: bool = False
+    energy_unit: str | None = None
+    length_unit: str = "angstrom"
+    forces: str | None = None
+    forces_weight: Annotated[float, Field(ge=0)] = 1.0
+    stress: str | None = None
+    stress_weight: Annotated[float, Field(ge=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        derived = self.forces is not None or self.stress is not None
+        if derived and self.energy_unit is None:
+            raise ValueError("forces and stress need an energy: set energy_unit")
+        if self.energy_unit is not None:
+            if self.energy_unit.lower() not in map(str.lower, ENERGY_UNITS):
+                raise ValueError(f"energy_unit is none of {', '.join(ENERGY_UNITS)}")
+            if self.kind != "scalar" or self.properties > 1 or self.per_atom:
+                raise ValueError("an energy is one scalar for each structure")
+            if self.unit not in ("", "eV"):
+                raise ValueError("unit of an energy is eV; energy_unit is the data's")
+        if self.length_unit.lower() not in map(str.lower, LENGTH_UNITS):
+            raise ValueError(f"length_unit is none of {', '.join(LENGTH_UNITS)}")
+        return self
+
+    def target(self, name: str) -> Target:
+        """The target as a model's configuration holds it.
+
+        Args:
+          name: Its name.
+
+        Returns:
+          The target.
+
+        Raises:
+          ModelError: A kind or a name is impossible.
+
+        Example:
+          >>> from symjax.training.configuration import TargetSection
+          >>> TargetSection(kind="vector", unit="e*angstrom").target("dipole").unit
+          'e*angstrom'
+        """
+        blocks = tuple(
+            Block(block.key, block.kind, block.properties) for block in self.blocks
+        ) or (Block(self.kind, self.kind, self.properties),)
+        unit = self.unit if self.energy_unit is None else "eV"
+        return Target(name, unit, self.per_atom, blocks)
+
+    def fields(self, name: str) -> dict[str, str]:
+        """Name in the data of each block, by its key.
+
+        Args:
+          name: Name of the target.
+
+        Returns:
+          Names by key.
+
+        Example:
+          >>> from symjax.training.configuration import TargetSection
+          >>> TargetSection(kind="vector").fields("dipole")
+          {'vector': 'dipole'}
+        """
+        own = name if self.field is None else self.field
+        if not self.blocks:
+            return {self.kind: own}
+        return {
+            block.key: f"{own}_{block.key}" if block.field is None else block.field
+            for block in self.blocks
+        }
+
+
+class AtomsData(Section):
+    """``[data]`` of a run on atoms.
+
+    Attributes:
+      training: File that ASE reads, or a zip of metatensor targets.
+      validation: The same; None to hold structures of ``training`` out.
+      validation_fraction: Share of ``training`` that is held out if there is no file.
+      num_training: Structures to train on, drawn at random; None for all.
+    """
+
+    training: str
+    validation: str | None = None
+    validation_fraction: Fraction = 0.1
+    num_training: PositiveInt | None = None
+
+
+class EventsData(Section):
+    """``[data]`` of a run on events.
+
+    Attributes:
+      training: HDF5 file of PILArNet-M; None to generate events.
+      validation: The same.
+      num_training: Events to read or to generate.
+      num_validation: Events to hold out.
+      num_points: Points to pad events to; larger events are left out.
+    """
+
+    training: str | None = None
+    validation: str | None = None
+    num_training: PositiveInt = 100
+    num_validation: PositiveInt = 20
+    num_points: PositiveInt = 512
+
+
+class ModelSection(Section):
+    """``[model]``.
+
+    Attributes:
+      initial: Model to fine-tune: a name or a folder, for instance one that
+        ``symjax import`` wrote. None for a fresh one.
+      hyperparameters: Of a fresh model, as in its configuration.
+    """
+
+    initial: str | None = None
+    hyperparameters: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.initial is not None and self.hyperparameters:
+            raise ValueError("hyperparameters are those of the initial model")
+        return self
+
+    # A dict is not hashable; sections are compared by what they say.
+    def __hash__(self) -> int:
+        return hash((self.initial, repr(sorted(self.hyperparameters.items()))))
+
+
+class BatchSection(Section):
+    """``[batch]``.
+
+    Attributes:
+      max_atoms: Atoms in one micro-batch on one device, padding included; structures
+        are drawn until the next would not fit.
+      max_structures: Structures (or events) in one micro-batch on one device.
+      accumulate: Micro-batches whose gradients make one step.
+      devices: Devices that share a step.
+    """
+
+    max_atoms: PositiveInt = 256
+    max_structures: PositiveInt = 16
+    accumulate: PositiveInt = 1
+    devices: PositiveInt = 1
+
+
+class MonitorSection(Section):
+    """``[monitor]``: equivariance error and symmetry content along the training.
+
+    Attributes:
+      every: Steps between two measurements.
+      structures: Structures (or events) of the validation set to measure.
+      layers: As in ``symjax report``.
+      max_degree: Largest degree of the content.
+      grid: Degree of the quadrature, at least twice ``max_degree``.
+      max_share: Share of the run's time that measurements may take; one that would
+        exceed it is left out, and the file says so.
+    """
+
+    every: PositiveInt = 500
+    structures: PositiveInt = 2
+    layers: str = "none"
+    max_degree: Annotated[int, Field(ge=0)] = 3
+    grid: PositiveInt = 7
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _resolved(self) -> Self:
+        if self.grid < 2 * self.max_degree:
+            raise ValueError("grid is below twice max_degree, and cannot resolve it")
+        return self
+
+
+class EventLosses(Section):
+    """``[losses]`` of a run on events.
+
+    Attributes:
+      reconstruction: Weight of hidden tokens: Chamfer distance and energies.
+      segmentation: Weight of the focal loss of the labels; 0 for pretraining.
+    """
+
+    reconstruction: Annotated[float, Field(ge=0)] = 1.0
+    segmentation: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.reconstruction == self.segmentation == 0:
+            raise ValueError("nothing is fitted: give one loss a weight")
+        return self
+
+
+class _Run(Section):
+    """What runs on atoms and on events share.
+
+    Attributes:
+      steps: Number of steps.
+      seed: Of initial parameters, batches, group elements and hidden tokens.
+      augmentation: Group from which every structure of every step is turned by a
+        Haar-random element.
+      log_every: Steps between two lines of metrics, which are means over them.
+      validate_every: Steps between two validations; 0 for none but the last.
+      checkpoint_every: Steps between two checkpoints.
+    """
+
+    steps: PositiveInt
+    seed: Annotated[int, Field(ge=0)] = 0
+    augmentation: Literal["O(3)", "SO(3)", "none"] = "O(3)"
+    log_every: PositiveInt = 50
+    validate_every: Annotated[int, Field(ge=0)] = 500
+    checkpoint_every: PositiveInt = 500
+    model: ModelSection = ModelSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    batch: BatchSection = BatchSection()
+    monitor: MonitorSection | None = None
+
+
+class AtomsRun(_Run):
+    """A run that fits PET to properties of structures of atoms.
+
+    Attributes:
+      kind: ``"atoms"``.
+      precision: Type in which the network computes: ``"float32"``, ``"bfloat16"``
+        (parameters, scales and losses stay in float32), or ``"float64"``.
+      data: Structures.
+      targets: What is learnt, by name.
+
+    Example:
+      >>> from symjax.training.configuration import AtomsRun
+      >>> run = AtomsRun.model_validate({
+      ...     "steps": 10, "data": {"training": "frames.xyz"},
+      ...     "targets": {"energy": {"energy_unit": "eV"}}})
+      >>> run.batch.max_atoms
+      256
+    """
+
+    kind: Literal["atoms"] = "atoms"
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    data: AtomsData
+    targets: dict[str, TargetSection] = Field(min_length=1)
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        derived = [n for n, t in self.targets.items() if t.forces or t.stress]
+        if len(derived) > 1:
+            raise ValueError(f"targets: forces belong to one energy, not {derived}")
+        if self.model.initial is None:
+            # Checked here, so that a wrong width is found before data are read.
+            self.pet_config((1,))
+        return self
+
+    def pet_config(self, species: tuple[int, ...]) -> PETConfig:
+        """Configuration of a fresh model.
+
+        Args:
+          species: Atomic numbers of the data.
+
+        Returns:
+          The configuration.
+
+        Raises:
+          ModelError: A hyperparameter is unknown or impossible.
+        """
+        targets = [section.target(name) for name, section in self.targets.items()]
+        plain = PETConfig(species=species, targets=tuple(targets)).to_json()
+        return PETConfig.from_json({**plain, **self.model.hyperparameters})
+
+
+class EventsRun(_Run):
+    """A run that fits Point-MAE to events.
+
+    Attributes:
+      kind: ``"events"``.
+      data: Events.
+      losses: What is fitted.
+
+    Example:
+      >>> from symjax.training.configuration import EventsRun
+      >>> EventsRun.model_validate({"kind": "events", "steps": 10}).losses.segmentation
+      0.0
+    """
+
+    kind: Literal["events"]
+    data: EventsData = EventsData()
+    losses: EventLosses = EventLosses()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+
+Run = AtomsRun | EventsRun
+
+
+def read_run(path: str | Path) -> Run:
+    r"""Reads the configuration of a run.
+
+    Args:
+      path: A file that ends in ``.toml``, ``.yaml`` or ``.yml``.
+
+    Returns:
+      The run.
+
+    Raises:
+      ArgumentError: The file is missing or no TOML or YAML, or a key is unknown,
+        missing or has an impossible value; the message names it.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.errors import ArgumentError
+      >>> from symjax.training import read_run
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "run.toml"
+      ...     _ = path.write_text("steps = 10\noptimizer.learning_rate = -1.0")
+      ...     try:
+      ...         read_run(path)
+      ...     except ArgumentError as error:
+      ...         print(error.argument)
+      optimizer.learning_rate
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(
+            "path", str(path), f"cannot be read: {error}", "Pass a TOML or YAML file"
+        ) from error
+    try:
+        if path.suffix == ".toml":
+            data = tomllib.loads(text)
+        elif path.suffix in (".yaml", ".yml"):
+            data = yaml.safe_load(text)
+        else:
+            raise ArgumentError(
+                "path", str(path), "has an unknown ending", "Use .toml, .yaml or .yml"
+            )
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise ArgumentError(
+            "path", str(path), f"is not well-formed: {error}", "Correct the file"
+        ) from error
+    return parse_run(data)
+
+
+def parse_run(data: Mapping[str, Any]) -> Run:
+    """Checks the configuration of a run.
+
+    Args:
+      data: Its sections and values.
+
+    Returns:
+      The run.
+
+    Raises:
+      ArgumentError: A key is unknown, missing or has an impossible value.
+
+    Example:
+      >>> from symjax.training import parse_run
+      >>> parse_run({"kind": "events", "steps": 5}).steps
+      5
+    """
+    if not isinstance(data, Mapping):
+        raise ArgumentError(
+            "run", data, "is no table of keys", "Write keys and sections"
+        )
+    kind = data.get("kind", "atoms")
+    if kind not in ("atoms", "events"):
+        raise ArgumentError("kind", kind, "is unknown", "Use 'atoms' or 'events'")
+    chosen = AtomsRun if kind == "atoms" else EventsRun
+    try:
+        # Lists of TOML and YAML stand for tuples, and integers for numbers.
+        return chosen.model_validate_json(_as_json(data))
+    except pydantic.ValidationError as error:
+        # Misspelt keys first: they explain missing ones.
+        first = min(
+            error.errors(), key=lambda problem: problem["type"] != "extra_forbidden"
+        )
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, SymjaxError):
+            raise cause from error
+        key = ".".join(map(str, first["loc"])) or "run"
+        problem, remedy = first["msg"], "Correct this key"
+        if first["type"] == "extra_forbidden":
+            problem, remedy = "is an unknown key", "Correct its name or leave it out"
+        elif first["type"] == "missing":
+            problem, remedy = "is missing", "Add this key"
+        problem = problem.removeprefix("Value error, ").rstrip(".")
+        raise ArgumentError(key, first["input"], problem, remedy) from error
+
+
+def _as_json(data: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(data)
+    except TypeError as error:
+        raise ArgumentError(
+            "run", data, f"holds what no run needs: {error}", "Use numbers and strings"
+        ) from error

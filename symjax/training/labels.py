@@ -1,0 +1,143 @@
+"""What a run on atoms fits: outputs, forces and stress, and how each transforms."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from symjax.models.pet.model import (
+    is_invariant,
+    output_name,
+)
+from symjax.so3.representations import (
+    MATRIX,
+    VECTOR,
+    Representation,
+    from_spherical,
+    spherical_matrix,
+    to_spherical,
+)
+from symjax.training.configuration import TargetSection
+
+FORCES, STRESS = "forces", "stress"
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """One array that is fitted.
+
+    Attributes:
+      name: Name of the model's output.
+      representation: How it transforms, with a trailing axis of copies.
+      per_atom: Whether every atom has a value.
+      weight: Weight in the loss.
+      loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
+      divide_by_atoms: Whether errors are divided by the number of atoms.
+      unit: Physical unit, for the reports.
+
+    Example:
+      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.configuration import TargetSection
+      >>> section = TargetSection(energy_unit="eV", forces="forces")
+      >>> [label.name for label in labels_of({"energy": section})]
+      ['energy', 'forces']
+    """
+
+    name: str
+    representation: Representation
+    per_atom: bool
+    weight: float
+    loss: str
+    divide_by_atoms: bool
+    unit: str
+
+
+def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
+    """All that a run fits.
+
+    Args:
+      targets: Targets by name.
+
+    Returns:
+      The labels: every block of every target, then forces and stress.
+
+    Example:
+      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.configuration import TargetSection
+      >>> (label,) = labels_of({"dipole": TargetSection(kind="vector")})
+      >>> label.divide_by_atoms
+      False
+    """
+    labels, derived = [], []
+    for name, section in targets.items():
+        target = section.target(name)
+        for block in target.blocks:
+            divided = section.divide_by_atoms
+            if divided is None:
+                divided = is_invariant(block) and not target.per_atom
+            labels.append(
+                Label(
+                    output_name(target, block),
+                    dataclasses.replace(block.representation, has_channels=True),
+                    target.per_atom,
+                    section.weight,
+                    section.loss,
+                    divided,
+                    target.unit,
+                )
+            )
+        for kind, representation in ((FORCES, VECTOR), (STRESS, MATRIX)):
+            if getattr(section, kind) is not None:
+                derived.append(
+                    Label(
+                        kind,
+                        dataclasses.replace(representation, has_channels=True),
+                        kind == FORCES,
+                        getattr(section, f"{kind}_weight"),
+                        section.loss,
+                        False,
+                        "eV/angstrom" if kind == FORCES else "eV/angstrom^3",
+                    )
+                )
+    return (*labels, *derived)
+
+
+def rotate_samples(
+    representation: Representation,
+    rotations: Float[Array, "samples 3 3"],
+    values: Float[Array, "samples *shape"],
+) -> Float[Array, "samples *shape"]:
+    """Acts on every sample with its own group element.
+
+    Args:
+      representation: Of one sample, with channels.
+      rotations: One element for each sample.
+      values: The samples.
+
+    Returns:
+      The transformed samples.
+
+    Example:
+      >>> import dataclasses
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import VECTOR
+      >>> from symjax.training.labels import rotate_samples
+      >>> vectors = dataclasses.replace(VECTOR, has_channels=True)
+      >>> turned = rotate_samples(vectors, -jnp.eye(3)[None], jnp.ones((1, 3, 1)))
+      >>> print(turned.ravel())
+      [-1. -1. -1.]
+    """
+    if representation.is_trivial:
+        return values
+    matrices = jax.vmap(lambda element: spherical_matrix(representation, element))(
+        rotations
+    )
+    rotated = jnp.einsum(
+        "sij,sjc->sic",
+        matrices.astype(values.dtype),
+        to_spherical(representation, values),
+        precision="highest",
+    )
+    return from_spherical(representation, rotated)

@@ -1,0 +1,179 @@
+"""Batches in a random order that depends on the seed alone, prepared ahead of time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from symjax.data.graph import GraphShape, bucket_shape
+from symjax.errors import ArgumentError
+from symjax.training.configuration import BatchSection
+
+Parts = list[np.ndarray]
+"""Indices of the structures in each micro-batch of each device."""
+
+
+class BatchPlan:
+    """Which structures each step sees; step n is the same however one gets there.
+
+    All structures are seen once, in a random order, then all again in another. Each
+    part of a batch takes structures until the next would exceed its limits.
+
+    Args:
+      num_atoms: Atoms of each structure; ones where only structures are counted.
+      batch: Limits.
+      seed: Of the order.
+
+    Raises:
+      ArgumentError: There is no structure, or one has more atoms than a part holds.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.configuration import BatchSection
+      >>> from symjax.training.loader import BatchPlan
+      >>> plan = BatchPlan(np.array([3, 3, 4]), BatchSection(max_atoms=7), seed=0)
+      >>> sorted(np.concatenate(plan[0] + plan[1])[:3].tolist())
+      [0, 1, 2]
+    """
+
+    def __init__(self, num_atoms: np.ndarray, batch: BatchSection, seed: int):
+        if len(num_atoms) == 0:
+            raise ArgumentError(
+                "data.training", 0, "holds no structure", "Pass another file"
+            )
+        if num_atoms.max() > batch.max_atoms:
+            raise ArgumentError(
+                "batch.max_atoms",
+                batch.max_atoms,
+                f"the largest structure has {num_atoms.max()} atoms",
+                f"Set it to {num_atoms.max()} or more",
+            )
+        self._num_atoms = num_atoms
+        self._batch = batch
+        self._seed = seed
+        self._steps: list[Parts] = []
+        self._order = self._indices()
+        self._waiting = next(self._order)
+
+    def _indices(self) -> Iterator[int]:
+        epoch = 0
+        while True:
+            order = np.random.default_rng([self._seed, epoch])
+            yield from order.permutation(len(self._num_atoms)).tolist()
+            epoch += 1
+
+    def _part(self, first: int) -> tuple[np.ndarray, int]:
+        """A part that starts with a structure, and the next that did not fit."""
+        chosen, atoms = [first], int(self._num_atoms[first])
+        for index in self._order:
+            atoms += int(self._num_atoms[index])
+            full = len(chosen) == self._batch.max_structures
+            if full or atoms > self._batch.max_atoms:
+                return np.array(chosen), index
+            chosen.append(index)
+        raise AssertionError("the order does not end")
+
+    def __getitem__(self, step: int) -> Parts:
+        while len(self._steps) <= step:
+            parts = []
+            for _ in range(self._batch.accumulate * self._batch.devices):
+                part, self._waiting = self._part(self._waiting)
+                parts.append(part)
+            self._steps.append(parts)
+        return self._steps[step]
+
+
+def batch_shape(
+    parts: Parts, num_atoms: np.ndarray, num_neighbors: np.ndarray, batch: BatchSection
+) -> GraphShape:
+    """Sizes to which all parts of a step are padded, one of few.
+
+    Args:
+      parts: The structures of each part.
+      num_atoms: Atoms of each structure of the data.
+      num_neighbors: Largest number of neighbors in each structure.
+      batch: Limits.
+
+    Returns:
+      As many atoms and structures as a part of these data can have, and the next rung
+      of a ladder above the neighbors of these.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.configuration import BatchSection
+      >>> from symjax.training.loader import batch_shape
+      >>> nine = np.full(4, 9)
+      >>> two = BatchSection(max_structures=2)
+      >>> batch_shape([np.array([0, 1])], nine, nine - 1, two)
+      GraphShape(num_atoms=18, num_neighbors=8, num_structures=2)
+    """
+    most = max(int(num_neighbors[part].max()) for part in parts)
+    neighbors = bucket_shape(GraphShape(1, most, 1)).num_neighbors
+    structures = min(batch.max_structures, batch.max_atoms // int(num_atoms.min()))
+    return GraphShape(
+        num_atoms=min(batch.max_atoms, structures * int(num_atoms.max())),
+        num_neighbors=min(neighbors, int(num_neighbors.max())),
+        num_structures=structures,
+    )
+
+
+def stack_parts(parts: Sequence[Any], batch: BatchSection) -> Any:
+    """Stacks the parts of a step as micro-batches by shards.
+
+    Args:
+      parts: Pytrees of one shape, ``accumulate * devices`` of them.
+      batch: How many of each.
+
+    Returns:
+      A pytree whose leaves have two more leading axes.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.configuration import BatchSection
+      >>> from symjax.training.loader import stack_parts
+      >>> stack_parts([np.zeros(3)] * 4, BatchSection(accumulate=4)).shape
+      (4, 1, 3)
+    """
+    lead = (batch.accumulate, batch.devices)
+    return jax.tree.map(
+        lambda *leaves: np.stack(leaves).reshape(*lead, *np.shape(leaves[0])), *parts
+    )
+
+
+class _Steps:
+    """Steps as a source of grain."""
+
+    def __init__(self, prepare: Callable[[int], Any], num_steps: int):
+        self._prepare, self._num_steps = prepare, num_steps
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __getitem__(self, step: int) -> Any:
+        return self._prepare(step)
+
+
+def load(
+    prepare: Callable[[int], Any], first: int, steps: int, ahead: int = 3
+) -> Iterator[Any]:
+    """Batches of some steps, prepared in a thread while others are computed.
+
+    Args:
+      prepare: From the number of a step to its batch.
+      first: Number of the first.
+      steps: Number of the step behind the last.
+      ahead: How many to prepare ahead.
+
+    Returns:
+      An iterator over the batches.
+
+    Example:
+      >>> from symjax.training.loader import load
+      >>> list(load(lambda step: step**2, 2, 5))
+      [4, 9, 16]
+    """
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
+    source = grain.MapDataset.source(_Steps(prepare, steps)).slice(slice(first, steps))
+    return iter(source.to_iter_dataset(options))

@@ -1,0 +1,382 @@
+"""One step of any fit: micro-batches, devices, optimizer, average of the parameters.
+
+What is fitted is a :class:`Task`: how parameters start and what their loss is. The
+step adds everything that does not depend on it. Batches are pytrees whose leaves have
+two leading axes: micro-batches, whose gradients are added one after the other, and
+shards, one for each device.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from symjax.training.configuration import OptimizerSection
+
+_DEVICES = "devices"
+
+
+class Loss(Protocol):
+    """The part of the loss that one micro-batch of one shard adds."""
+
+    def __call__(
+        self, params: Any, statistics: Any, batch: Any, key: PRNGKeyArray, totals: Any
+    ) -> tuple[Float[Array, ""], tuple[Any, dict[str, Array]]]:
+        """Part of the loss, new statistics, and parts of named contributions."""
+        ...
+
+
+class Task(NamedTuple):
+    """What is fitted.
+
+    Attributes:
+      params: Trainable parameters at the start.
+      statistics: Running averages at the start, such as those of batch norms.
+      loss: The loss; sums over micro-batches and shards of what it returns are the
+        loss of the step and its named contributions.
+      totals: From a whole batch what the loss divides by, for instance the number of
+        labels, so that a step does not depend on how its batch is divided.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.training.optimisation import Task
+      >>> def loss(params, statistics, batch, key, totals):
+      ...     value = jnp.sum((params - batch) ** 2) / totals
+      ...     return value, (statistics, {"square": value})
+      >>> Task(jnp.zeros(3), {}, loss, jnp.size).statistics
+      {}
+    """
+
+    params: Any
+    statistics: Any
+    loss: Loss
+    totals: Callable[[Any], Any]
+
+
+class TrainState(NamedTuple):
+    """Everything a fit needs to go on from where it stopped.
+
+    Attributes:
+      step: Number of steps done.
+      params: Trainable parameters.
+      statistics: Running averages of the model.
+      averaged: Exponential average of the parameters.
+      optimizer: State of the optimizer.
+      first_failure: First step whose loss or gradient was not finite, -1 for none. No
+        parameter changes from that step on.
+
+    Example:
+      >>> from symjax.training.optimisation import TrainState
+      >>> TrainState._fields[-1]
+      'first_failure'
+    """
+
+    step: Array
+    params: Any
+    statistics: Any
+    averaged: Any
+    optimizer: Any
+    first_failure: Array
+
+
+def learning_rate(config: OptimizerSection, steps: int) -> optax.Schedule:
+    """Warm-up, then a cosine or a constant.
+
+    Args:
+      config: Peak, warm-up and shape.
+      steps: Steps of the whole run.
+
+    Returns:
+      The learning rate as a function of the step.
+
+    Example:
+      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.optimisation import learning_rate
+      >>> rate = learning_rate(OptimizerSection(learning_rate=0.5, warmup=10), 100)
+      >>> float(rate(5)), float(rate(10))
+      (0.25, 0.5)
+    """
+    peak, warmup = config.learning_rate, min(config.warmup, max(steps - 1, 0))
+    later = (
+        optax.cosine_decay_schedule(
+            peak, max(steps - warmup, 1), alpha=config.final_fraction
+        )
+        if config.schedule == "cosine"
+        else optax.constant_schedule(peak)
+    )
+    if not warmup:
+        return later
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, peak, warmup), later], [warmup]
+    )
+
+
+def make_optimizer(
+    config: OptimizerSection, steps: int
+) -> optax.GradientTransformation:
+    """AdamW with clipped gradients (Loshchilov and Hutter, arXiv:1711.05101).
+
+    Weights decay, biases and the scales of normalisations do not.
+
+    Args:
+      config: How.
+      steps: Steps of the whole run.
+
+    Returns:
+      The transformation of optax.
+
+    Example:
+      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.optimisation import make_optimizer
+      >>> len(make_optimizer(OptimizerSection(), 100))
+      2
+    """
+    adam = optax.adamw(
+        learning_rate(config, steps),
+        b1=config.beta1,
+        b2=config.beta2,
+        weight_decay=config.weight_decay,
+        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+    )
+    if config.gradient_clip is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
+
+
+def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      task: What is fitted.
+      config: How.
+      steps: Steps of the whole run.
+
+    Returns:
+      The state; its arrays are copies.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.optimisation import Task, start
+      >>> task = Task(jnp.zeros(3), {}, None, jnp.size)
+      >>> int(start(task, OptimizerSection(), 10).first_failure)
+      -1
+    """
+    # Steps donate their state: every leaf needs memory of its own.
+    copy = functools.partial(jax.tree.map, lambda leaf: jnp.array(leaf, copy=True))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=copy(task.params),
+        statistics=copy(task.statistics),
+        averaged=copy(task.params),
+        optimizer=make_optimizer(config, steps).init(copy(task.params)),
+        first_failure=jnp.full((), -1, jnp.int32),
+    )
+
+
+def gradients(
+    task: Task,
+    params: Any,
+    statistics: Any,
+    batch: Any,
+    key: PRNGKeyArray,
+    mesh: Mesh | None = None,
+) -> tuple[Any, Any, Float[Array, ""], dict[str, Array]]:
+    """Gradient of the loss of a batch.
+
+    Args:
+      task: What is fitted.
+      params: Where.
+      statistics: Running averages of the model.
+      batch: Leaves of shape ``(micro-batches, shards, ...)``.
+      key: Random key of the step; each part of the batch gets its own.
+      mesh: Devices, one for each shard; None for one device and one shard.
+
+    Returns:
+      Gradient, new statistics, loss, and named contributions to it.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from symjax.training.optimisation import Task, gradients
+      >>> def loss(params, statistics, batch, key, totals):
+      ...     return jnp.sum((params - batch) ** 2) / totals, (statistics, {})
+      >>> task = Task(jnp.zeros(()), {}, loss, jnp.size)
+      >>> batch = jnp.array([1.0, 2.0]).reshape(2, 1)  # two micro-batches
+      >>> print(gradients(task, task.params, {}, batch, jax.random.key(0))[0])
+      -3.0
+    """
+    totals = task.totals(batch)
+    parts, shards = jax.tree.leaves(batch)[0].shape[:2]
+
+    def local(
+        params: Any, statistics: Any, batch: Any, key: PRNGKeyArray, totals: Any
+    ) -> tuple[Any, Any, Array, dict[str, Array]]:
+        shard = jax.lax.axis_index(_DEVICES) if mesh is not None else 0
+        batch = jax.tree.map(lambda leaf: leaf[:, 0], batch)
+
+        def one(
+            statistics: Any, index: Array | int, part: Any
+        ) -> tuple[Any, Any, Array, dict[str, Array]]:
+            part_key = jax.random.fold_in(key, index * shards + shard)
+            (value, (statistics, terms)), gradient = jax.value_and_grad(
+                task.loss, has_aux=True
+            )(params, statistics, part, part_key, totals)
+            return gradient, statistics, value, terms
+
+        if parts == 1:
+            results = one(statistics, 0, jax.tree.map(lambda leaf: leaf[0], batch))
+        else:
+            shapes = jax.eval_shape(
+                one, statistics, 0, jax.tree.map(lambda leaf: leaf[0], batch)
+            )
+            zeros = jax.tree.map(
+                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+                (shapes[0], shapes[2], shapes[3]),
+            )
+
+            def add(carry: Any, x: Any) -> tuple[Any, None]:
+                statistics, sums = carry
+                gradient, statistics, value, terms = one(statistics, *x)
+                sums = jax.tree.map(jnp.add, sums, (gradient, value, terms))
+                return (statistics, sums), None
+
+            (statistics, (gradient, value, terms)), _ = jax.lax.scan(
+                add, (statistics, zeros), (jnp.arange(parts), batch)
+            )
+            results = gradient, statistics, value, terms
+        if mesh is None:
+            return results
+        gradient, statistics, value, terms = results
+        gradient, value, terms = jax.lax.psum((gradient, value, terms), _DEVICES)
+        return gradient, jax.lax.pmean(statistics, _DEVICES), value, terms
+
+    if mesh is None:
+        if shards != 1:
+            raise ValueError(f"{shards} shards need a mesh")
+        return local(params, statistics, batch, key, totals)
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(P(), P(), P(None, _DEVICES), P(), P()),
+        out_specs=(P(), P(), P(), P()),
+        check_vma=False,
+    )(params, statistics, batch, key, totals)
+
+
+def device_mesh(num_devices: int) -> Mesh | None:
+    """Mesh of the first devices, or None for one.
+
+    Args:
+      num_devices: How many; each gets one shard of a batch.
+
+    Returns:
+      The mesh.
+
+    Example:
+      >>> from symjax.training.optimisation import device_mesh
+      >>> device_mesh(1) is None
+      True
+    """
+    if num_devices == 1:
+        return None
+    return Mesh(jax.devices()[:num_devices], (_DEVICES,))
+
+
+def place(batch: Any, mesh: Mesh | None) -> Any:
+    """Puts the shards of a batch on their devices.
+
+    Args:
+      batch: Leaves of shape ``(micro-batches, shards, ...)``.
+      mesh: The devices.
+
+    Returns:
+      The batch, on the devices.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.optimisation import place
+      >>> place(np.zeros((1, 1, 4)), None).shape
+      (1, 1, 4)
+    """
+    if mesh is None:
+        return jax.device_put(batch)
+    return jax.device_put(batch, NamedSharding(mesh, P(None, _DEVICES)))
+
+
+Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]
+
+
+def make_step(
+    task: Task,
+    config: OptimizerSection,
+    steps: int,
+    seed: int,
+    mesh: Mesh | None = None,
+) -> Step:
+    """The compiled step.
+
+    Args:
+      task: What is fitted.
+      config: How.
+      steps: Steps of the whole run.
+      seed: Of all that is random in the loss; a step depends on its number, not on
+        the steps before.
+      mesh: Devices, or None for one.
+
+    Returns:
+      ``step(state, batch) -> (state, metrics)``. Metrics are ``loss``, its named
+      contributions and ``gradient_norm`` before clipping. The state is consumed.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.optimisation import Task, make_step, start
+      >>> def loss(params, statistics, batch, key, totals):
+      ...     return jnp.sum((params - batch) ** 2) / totals, (statistics, {})
+      >>> task = Task(jnp.zeros(()), {}, loss, jnp.size)
+      >>> config = OptimizerSection(learning_rate=0.1, warmup=0)
+      >>> step = make_step(task, config, 100, seed=0)
+      >>> state, metrics = step(start(task, config, 100), jnp.ones((1, 1, 4)))
+      >>> print(metrics["loss"], int(state.step))
+      1.0 1
+    """
+    transformation = make_optimizer(config, steps)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        gradient, statistics, value, terms = gradients(
+            task, state.params, state.statistics, batch, key, mesh
+        )
+        norm = optax.global_norm(gradient)
+        updates, optimizer = transformation.update(
+            gradient, state.optimizer, state.params
+        )
+        params = optax.apply_updates(state.params, updates)
+        # Young averages forget the random start sooner.
+        decay = jnp.minimum(config.average, (1 + state.step) / (10 + state.step))
+        averaged = jax.tree.map(
+            lambda old, new: decay.astype(old.dtype) * old + (1 - decay) * new,
+            state.averaged,
+            params,
+        )
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        failure = jnp.where(
+            finite | (state.first_failure >= 0), state.first_failure, state.step
+        )
+        new = TrainState(
+            state.step + 1, params, statistics, averaged, optimizer, failure
+        )
+        # What was learnt before a failure stays as it was, for its diagnosis.
+        kept = state._replace(step=state.step + 1, first_failure=failure)
+        new = jax.tree.map(lambda a, b: jnp.where(failure < 0, a, b), new, kept)
+        return new, {"loss": value, **terms, "gradient_norm": norm}
+
+    return step

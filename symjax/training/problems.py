@@ -1,0 +1,495 @@
+"""A run on atoms or on events, made ready for :mod:`symjax.training.runs`."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+import symjax
+from symjax.data.graph import edge_vectors
+from symjax.data.point_clouds import (
+    SMALL,
+    PointCloud,
+    generate_event,
+    read_events,
+    select_points,
+)
+from symjax.data.structures import read_structures
+from symjax.errors import ArgumentError, ModelError
+from symjax.models.io import load_model
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import PETModel
+from symjax.models.pet.orbit import orbit_problem
+from symjax.models.pointmae.config import PointMAEConfig
+from symjax.models.pointmae.model import PointMAEModel, init_pointmae
+from symjax.models.pointmae.orbit import event_problem
+from symjax.training.atomistic import atomistic_task, check_targets, predict_labels
+from symjax.training.baselines import (
+    extend_model,
+    fit_baselines,
+    fresh_model,
+    spreads,
+    subtract_baselines,
+)
+from symjax.training.configuration import AtomsRun, EventsRun, Run
+from symjax.training.labels import Label, labels_of
+from symjax.training.loader import BatchPlan, batch_shape, stack_parts
+from symjax.training.masked import event_errors, masked_task, prepare_events
+from symjax.training.monitor import Probe
+from symjax.training.optimisation import Task
+from symjax.training.structures import AtomicBatch, AtomicData, collate, prepare_data
+
+HELD_OUT_SEED = 1_000_000
+"""First seed of generated events that are held out, far beyond those of a training."""
+
+
+class Problem(NamedTuple):
+    """What the loop needs to know of a run.
+
+    Attributes:
+      task: What is fitted.
+      batch: From the number of a step to its batch, on the host.
+      origins: From the number of a step to the structures in it, for a diagnosis.
+      sizes: Structures and atoms (or events and points) in a step.
+      validate: From parameters and statistics to errors by name; ``score`` is what
+        the best model has least of.
+      model: From parameters and statistics to a model that can be saved.
+      probes: What the monitor measures.
+
+    Example:
+      >>> from symjax.training.problems import Problem
+      >>> Problem._fields[0]
+      'task'
+    """
+
+    task: Task
+    batch: Callable[[int], Any]
+    origins: Callable[[int], list[str]]
+    sizes: Callable[[int], tuple[int, int]]
+    validate: Callable[[Any, Any], dict[str, float]]
+    model: Callable[[Any, Any], Any]
+    probes: list[Probe]
+
+
+def read_frames(path: str) -> list[ase.Atoms]:
+    """Structures of any file that ASE reads, or of a zip of metatensor targets.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The structures, with their labels.
+
+    Raises:
+      StructureError: The file cannot be read.
+
+    Example:
+      >>> from symjax.errors import StructureError
+      >>> from symjax.training.problems import read_frames
+      >>> try:
+      ...     read_frames("nowhere.xyz")
+      ... except StructureError as error:
+      ...     print(error.value)
+      nowhere.xyz
+    """
+    return read_structures(path)
+
+
+def split(num: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random indices for training and for validation.
+
+    Args:
+      num: Number of structures.
+      fraction: Share to hold out; at least one structure unless it is 0.
+      seed: Of the choice.
+
+    Returns:
+      Ascending indices of both.
+
+    Example:
+      >>> from symjax.training.problems import split
+      >>> training, validation = split(10, 0.2, seed=0)
+      >>> len(training), len(validation)
+      (8, 2)
+    """
+    held_out = min(max(round(fraction * num), int(fraction > 0)), num - 1)
+    order = np.random.default_rng([seed, num]).permutation(num)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def atoms_problem(run: AtomsRun) -> Problem:
+    """Reads the data of a run on atoms and builds its model.
+
+    Args:
+      run: The run.
+
+    Returns:
+      What the loop needs.
+
+    Raises:
+      SymjaxError: The data or the model cannot be used.
+
+    Example:
+      >>> from symjax.training.problems import atoms_problem
+      >>> callable(atoms_problem)
+      True
+    """
+    frames, held_out = _frames(run)
+    labels = labels_of(run.targets)
+    initial = None if run.model.initial is None else load_model(run.model.initial)
+    if initial is None:
+        species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
+        config = run.pet_config(tuple(sorted(species)))
+    elif isinstance(initial, PETModel):
+        config = check_targets(initial, run)
+    else:
+        raise ModelError(
+            "model.initial", run.model.initial, "is no PET", "Name a PET for atoms"
+        )
+
+    def prepared(frames: list[ase.Atoms], source: str) -> AtomicData:
+        cutoff, species = config.cutoff, config.species
+        return prepare_data(frames, run.targets, cutoff, species, source=source)
+
+    data = prepared(frames, "training")
+    if initial is None:
+        model = fresh_model(config, labels, data, run.seed, "pet")
+    else:
+        model = extend_model(initial, config, run.seed)
+        known = {target.name for target in initial.config.targets}
+        new = [name for name in run.targets if name not in known]
+        if new:
+            fitted = fit_baselines(config, data)
+            model.parameters["baseline"].update({name: fitted[name] for name in new})
+    baselines = model.parameters["baseline"]
+    data = subtract_baselines(config, data, baselines)
+    size = spreads(labels, data)
+    dtype = np.float64 if run.precision == "float64" else np.float32
+
+    num_atoms = np.array([len(graph.species) for graph in data.graphs])
+    neighbors = _neighbors(data)
+    plan = BatchPlan(num_atoms, run.batch, run.seed)
+
+    def batch(step: int) -> AtomicBatch:
+        parts = plan[step]
+        shape = batch_shape(parts, num_atoms, neighbors, run.batch)
+        collated = [collate(labels, data, part, shape, dtype) for part in parts]
+        return stack_parts(collated, run.batch)
+
+    checked = None
+    if held_out:
+        checked = subtract_baselines(
+            config, prepared(held_out, "validation"), baselines
+        )
+
+    def validate(params: Any, statistics: Any) -> dict[str, float]:
+        if checked is None:
+            return {}
+        parameters = {**model.parameters, "network": params}
+        return validation_errors(config, labels, parameters, checked, size, run)
+
+    def current(params: Any, statistics: Any) -> PETModel:
+        network = jax.tree.map(np.asarray, jax.device_get(params))
+        return PETModel(
+            model.name, config, {**model.parameters, "network": network}, model.card
+        )
+
+    probes = []
+    if run.monitor is not None:
+        monitored = (held_out or frames)[: run.monitor.structures]
+        outputs = [label.name.split("/")[0] for label in labels]
+        for index, atoms in enumerate(monitored):
+            problem = functools.partial(
+                orbit_problem,
+                atoms=atoms,
+                layers=run.monitor.layers,
+                outputs=list(dict.fromkeys(outputs)),
+            )
+            probes.append(Probe(f"validation[{index}]", problem))
+    return Problem(
+        task=atomistic_task(
+            model, labels, size, augmentation=run.augmentation, precision=run.precision
+        ),
+        batch=batch,
+        origins=lambda step: [data.origins[i] for part in plan[step] for i in part],
+        sizes=lambda step: (
+            sum(map(len, plan[step])),
+            int(sum(num_atoms[part].sum() for part in plan[step])),
+        ),
+        validate=validate,
+        model=current,
+        probes=probes,
+    )
+
+
+def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
+    """Structures for training and for validation."""
+    frames = read_frames(run.data.training)
+    if run.data.validation is not None:
+        held_out = read_frames(run.data.validation)
+    else:
+        training, validation = split(
+            len(frames), run.data.validation_fraction, run.seed
+        )
+        held_out = [frames[i] for i in validation]
+        frames = [frames[i] for i in training]
+    num = run.data.num_training
+    if num is not None:
+        if num > len(frames):
+            raise ArgumentError(
+                "data.num_training",
+                num,
+                f"there are {len(frames)} structures to train on",
+                "Reduce it, or leave it out for all",
+            )
+        chosen = np.random.default_rng([run.seed, 1]).permutation(len(frames))[:num]
+        frames = [frames[i] for i in np.sort(chosen)]
+    return frames, held_out
+
+
+def _neighbors(data: AtomicData) -> np.ndarray:
+    """Largest number of neighbors in each structure."""
+    return np.array([graph.neighbors.shape[1] for graph in data.graphs])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _sums(
+    config: PETConfig, labels: tuple[Label, ...], parameters: Any, batch: AtomicBatch
+) -> dict[str, tuple[Array, Array, Array]]:
+    """Squared and absolute errors and their number, by label."""
+    graph = batch.graph
+    predictions = predict_labels(config, labels, parameters, graph, edge_vectors(graph))
+    counts = jax.ops.segment_sum(
+        jnp.asarray(graph.atom_mask, jnp.float32), graph.structure, len(graph.cells)
+    )
+    sums = {}
+    for label in labels:
+        error = predictions[label.name] - batch.values[label.name]
+        if label.divide_by_atoms:
+            divisor = jnp.maximum(counts, 1)
+            error = error / divisor.reshape(-1, *(1,) * (error.ndim - 1))
+        known = batch.known[label.name]
+        error = jnp.where(known, error, 0)
+        axes = tuple(range(error.ndim - 1))
+        sums[label.name] = (
+            jnp.sum(error**2, axes),
+            jnp.sum(jnp.abs(error), axes),
+            jnp.sum(known, axes),
+        )
+    return sums
+
+
+def validation_errors(
+    config: PETConfig,
+    labels: tuple[Label, ...],
+    parameters: Any,
+    data: AtomicData,
+    size: dict[str, np.ndarray],
+    run: AtomsRun,
+) -> dict[str, float]:
+    """Errors of a model over structures, as they stand.
+
+    Args:
+      config: Hyperparameters and targets.
+      labels: What is fitted.
+      parameters: As in :class:`~symjax.models.pet.PETModel`.
+      data: Structures, without baselines.
+      size: Spread of every label in the training data.
+      run: Limits of a batch.
+
+    Returns:
+      ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom where its
+      errors are divided by the number of atoms, and ``score``: the weighted mean square
+      of the errors in units of ``size``.
+
+    Example:
+      >>> from symjax.training.problems import validation_errors
+      >>> callable(validation_errors)
+      True
+    """
+    num_atoms = np.array([len(graph.species) for graph in data.graphs])
+    neighbors, batch = _neighbors(data), run.batch
+    most = batch.model_copy(update={"max_atoms": max(batch.max_atoms, num_atoms.max())})
+    parts = _packed(num_atoms, most.max_atoms, most.max_structures)
+    shape = batch_shape([np.arange(len(data))], num_atoms, neighbors, most)
+    dtype = np.float64 if run.precision == "float64" else np.float32
+    totals: dict[str, list[Any]] = {}
+    for part in parts:
+        collated = collate(labels, data, part, shape, dtype)
+        sums = jax.device_get(_sums(config, labels, parameters, collated))
+        for name, values in sums.items():
+            old = totals.get(name, [0.0, 0.0, 0.0])
+            totals[name] = [
+                a + np.asarray(b, float) for a, b in zip(old, values, strict=True)
+            ]
+    errors, score = {}, 0.0
+    for label in labels:
+        square, absolute, count = totals[label.name]
+        number = max(float(count.sum()), 1.0)
+        errors[f"{label.name}_rmse"] = float(np.sqrt(square.sum() / number))
+        errors[f"{label.name}_mae"] = float(absolute.sum() / number)
+        relative = square / size[label.name] ** 2
+        score += label.weight * float(relative.sum()) / number
+    return {**errors, "score": score}
+
+
+def _packed(num_atoms: np.ndarray, atoms: int, structures: int) -> list[np.ndarray]:
+    """Structures in order, in parts within limits."""
+    parts: list[list[int]] = [[]]
+    for index, size in enumerate(num_atoms):
+        held = int(num_atoms[parts[-1]].sum())
+        if parts[-1] and (held + size > atoms or len(parts[-1]) == structures):
+            parts.append([])
+        parts[-1].append(index)
+    return [np.array(part) for part in parts]
+
+
+def events_problem(run: EventsRun) -> Problem:
+    """Reads or generates the events of a run and builds its model.
+
+    Args:
+      run: The run.
+
+    Returns:
+      What the loop needs.
+
+    Raises:
+      SymjaxError: The data or the model cannot be used.
+
+    Example:
+      >>> from symjax.training.problems import events_problem
+      >>> callable(events_problem)
+      True
+    """
+    initial = None if run.model.initial is None else load_model(run.model.initial)
+    if initial is None:
+        config = PointMAEConfig.from_json(
+            {"detector_size": SMALL.size, **run.model.hyperparameters}
+        )
+        model = init_pointmae(config, jax.random.key(run.seed), "pointmae")
+    elif isinstance(initial, PointMAEModel):
+        model, config = initial, initial.config
+    else:
+        raise ModelError(
+            "model.initial", run.model.initial, "is no Point-MAE", "Name one for events"
+        )
+    size = run.data.num_points
+    clouds = events_of(run.data.training, run.data.num_training, 0, size)
+    held_out = events_of(
+        run.data.validation, run.data.num_validation, HELD_OUT_SEED, size
+    )
+    samples = prepare_events(config, clouds, size)
+    checked = prepare_events(config, held_out, size)
+    plan = BatchPlan(np.ones(len(clouds), int), run.batch, run.seed)
+
+    def batch(step: int) -> Any:
+        parts = [
+            jax.tree.map(lambda leaf, i=part: leaf[i], samples) for part in plan[step]
+        ]
+        return stack_parts(parts, run.batch)
+
+    def current(params: Any, statistics: Any) -> PointMAEModel:
+        parameters = {"params": params, "batch_stats": statistics}
+        parameters = jax.tree.map(np.asarray, jax.device_get(parameters))
+        return PointMAEModel(model.name, config, parameters, model.card)
+
+    def validate(params: Any, statistics: Any) -> dict[str, float]:
+        return event_errors(current(params, statistics), checked, run.losses, run.seed)
+
+    probes = []
+    if run.monitor is not None:
+        for index, cloud in enumerate(held_out[: run.monitor.structures]):
+            problem = functools.partial(
+                event_problem, cloud=cloud, layers=run.monitor.layers
+            )
+            probes.append(Probe(f"validation[{index}]", problem))
+    points = np.array([cloud.num_points for cloud in clouds])
+    return Problem(
+        task=masked_task(model, samples, run.losses, augmentation=run.augmentation),
+        batch=batch,
+        origins=lambda step: [f"training[{i}]" for part in plan[step] for i in part],
+        sizes=lambda step: (
+            sum(map(len, plan[step])),
+            int(sum(points[part].sum() for part in plan[step])),
+        ),
+        validate=validate,
+        model=current,
+        probes=probes,
+    )
+
+
+def events_of(
+    path: str | None, num: int, seed: int, num_points: int
+) -> list[PointCloud]:
+    """Events of a file, or generated, that hold at most so many points.
+
+    Args:
+      path: HDF5 file of PILArNet-M; None to generate events.
+      num: How many at most.
+      seed: First seed of generated events.
+      num_points: Events with more points are left out.
+
+    Returns:
+      The events.
+
+    Raises:
+      ArgumentError: No event is that small.
+
+    Example:
+      >>> from symjax.training.problems import events_of
+      >>> len(events_of(None, 2, 0, 512))
+      2
+    """
+    if path is not None:
+        clouds = [select_points(cloud) for cloud in read_events(path)]
+        clouds = [cloud for cloud in clouds if cloud.num_points <= num_points][:num]
+    else:
+        clouds = []
+        while len(clouds) < num:
+            cloud = select_points(generate_event(seed, SMALL))
+            seed += 1
+            if cloud.num_points <= num_points:
+                clouds.append(cloud)
+    if not clouds:
+        raise ArgumentError(
+            "data.num_points",
+            num_points,
+            "every event has more points",
+            "Increase it, or pass another file",
+        )
+    return clouds
+
+
+def card_of(run: Run, step: int, errors: dict[str, float]) -> dict[str, Any]:
+    """Model card of a run.
+
+    Args:
+      run: The run.
+      step: Steps done.
+      errors: Errors on the validation set.
+
+    Returns:
+      JSON-serialisable data.
+
+    Example:
+      >>> from symjax.training import parse_run
+      >>> from symjax.training.problems import card_of
+      >>> card_of(parse_run({"kind": "events", "steps": 5}), 5, {})["steps"]
+      5
+    """
+    return {
+        "description": f"Trained by 'symjax train' with augmentation "
+        f"{run.augmentation}",
+        "data": run.data.training or "generated events",
+        "steps": step,
+        "run": run.model_dump(mode="json"),
+        "errors_validation": errors,
+        "software": f"symjax {symjax.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+    }

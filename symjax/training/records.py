@@ -1,0 +1,272 @@
+"""Numbers that a run writes while it goes on: CSV files, TensorBoard, checkpoints."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorboardX
+
+from symjax._files import replace_atomically
+from symjax.errors import ArgumentError
+from symjax.training.optimisation import TrainState
+
+METRICS, VALIDATION, TRAJECTORY = "metrics.csv", "validation.csv", "trajectory.csv"
+CHECKPOINTS, CONFIGURATION, TENSORBOARD = "checkpoints", "run.json", "tensorboard"
+KEPT = 2
+"""Checkpoints that are kept, the newest ones."""
+
+
+class Table:
+    """A CSV file with a column ``step``, to which rows are appended.
+
+    Args:
+      path: The file.
+      columns: Names of the columns; the first is ``step``.
+      after: A run that goes on from this step keeps the rows up to it; 0 for a new run.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training.records import Table
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "metrics.csv"
+      ...     for step in (10, 20):  # as a run that was killed after step 15
+      ...         Table(path, ("step", "loss"), after=step - 10).add([{"step": step}])
+      ...     path.read_text().split()
+      ['step,loss', '10,', '20,']
+    """
+
+    def __init__(self, path: Path, columns: Iterable[str], after: int = 0):
+        self._path, self._columns = path, tuple(columns)
+        kept: list[dict[str, str]] = []
+        if after and path.is_file():
+            with open(path, newline="") as file:
+                # A line that was being written when the run was killed is dropped.
+                rows = [row for row in csv.DictReader(file) if None not in row.values()]
+            kept = [row for row in rows if int(row["step"]) <= after]
+
+        def write(part: Path) -> None:
+            with open(part, "w", newline="") as file:
+                writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(kept)
+
+        replace_atomically(path, write)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Appends rows.
+
+        Args:
+          rows: Values by column; what is absent stays empty.
+        """
+        with open(self._path, "a", newline="") as file:
+            csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+
+
+def read_table(path: str | Path) -> dict[str, np.ndarray]:
+    r"""Reads a file that a run wrote.
+
+    Args:
+      path: ``metrics.csv``, ``validation.csv`` or ``trajectory.csv``.
+
+    Returns:
+      Columns by name: numbers where all entries are, text otherwise; empty entries are
+      NaN.
+
+    Raises:
+      ArgumentError: There is no such file.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training import read_table
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "metrics.csv"
+      ...     _ = path.write_text("step,loss\n10,0.5\n20,0.25\n")
+      ...     print(read_table(path)["loss"])
+      [0.5  0.25]
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArgumentError(
+            "path", str(path), "does not exist", "Pass a file that a run wrote"
+        )
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+        names = list(rows[0]) if rows else []
+    columns = {}
+    for name in names:
+        entries = [row[name] for row in rows]
+        try:
+            columns[name] = np.array([float(entry or "nan") for entry in entries])
+        except ValueError:
+            columns[name] = np.array(entries)
+    return columns
+
+
+class Board:
+    """Writes numbers for TensorBoard.
+
+    Args:
+      folder: Where its event files go.
+      after: Step from which a run goes on; what an older file says of later steps is
+        hidden.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training.records import Board
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     board = Board(pathlib.Path(folder), after=0)
+      ...     board.add("training", 10, {"loss": 0.5})
+      ...     board.close()
+      ...     len(list(pathlib.Path(folder).iterdir()))
+      1
+    """
+
+    def __init__(self, folder: Path, after: int = 0):
+        self._writer = tensorboardX.SummaryWriter(
+            str(folder), purge_step=after + 1 if after else None
+        )
+
+    def add(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        """Writes some numbers.
+
+        Args:
+          group: Their common prefix.
+          step: The step.
+          values: Numbers by name; those that are not finite are left out.
+        """
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+
+class Checkpoints:
+    """States of a run, by orbax; a save that is killed leaves none that looks whole.
+
+    Args:
+      folder: Where they go.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training.records import Checkpoints
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     Checkpoints(pathlib.Path(folder)).latest() is None
+      True
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=KEPT, enable_async_checkpointing=False
+            ),
+        )
+
+    def latest(self) -> int | None:
+        """Step of the newest checkpoint.
+
+        Returns:
+          The step, or None if there is no checkpoint.
+        """
+        step = self._manager.latest_step()
+        return None if step is None else int(step)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a state under its step, unless it has been saved.
+
+        Args:
+          state: The state.
+        """
+        step = int(state.step)
+        if step == self.latest():
+            return
+        # On the host: what is read back does not depend on where it was computed.
+        host = jax.device_get(state)._asdict()
+        self._manager.save(step, args=ocp.args.StandardSave(host))
+        self._manager.wait_until_finished()
+
+    def restore(self, like: TrainState) -> TrainState:
+        """Reads the newest state.
+
+        Args:
+          like: A state of the same shapes.
+
+        Returns:
+          The state.
+
+        Raises:
+          ArgumentError: There is none, or it is damaged or of another model.
+        """
+        step = self.latest()
+        if step is None:
+            raise ArgumentError(
+                "resume",
+                str(self._folder),
+                "holds no checkpoint",
+                "Start the run without resuming",
+            )
+        host = jax.device_get(like)._asdict()
+        try:
+            read = self._manager.restore(step, args=ocp.args.StandardRestore(host))
+        except Exception as error:
+            raise ArgumentError(
+                "resume",
+                str(self._folder / str(step)),
+                f"the checkpoint cannot be read: {error}",
+                "Remove this folder to go on from the checkpoint before it",
+            ) from error
+        return TrainState(**jax.device_put(read))
+
+    def close(self) -> None:
+        """Releases what orbax holds."""
+        self._manager.close()
+
+
+def check_configuration(path: Path, run: Mapping[str, Any]) -> None:
+    """Raises unless a run that goes on is the one that was started.
+
+    Args:
+      path: The file that the run wrote when it was started.
+      run: Its configuration now.
+
+    Raises:
+      ArgumentError: The file is missing or says something else; the message names the
+        key.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.errors import ArgumentError
+      >>> from symjax.training.records import check_configuration
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "run.json"
+      ...     _ = path.write_text('{"steps": 10}')
+      ...     try:
+      ...         check_configuration(path, {"steps": 20})
+      ...     except ArgumentError as error:
+      ...         print(error.argument)
+      steps
+    """
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArgumentError(
+            "resume", str(path), f"cannot be read: {error}", "Start the run again"
+        ) from error
+    for key in sorted({*before, *run}):
+        if before.get(key) != run.get(key):
+            raise ArgumentError(
+                key,
+                run.get(key),
+                f"the run was started with {before.get(key)!r}",
+                "Restore this key, or start another run in another folder",
+            )

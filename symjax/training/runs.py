@@ -1,0 +1,376 @@
+"""A run from its configuration to a trained model, in one folder.
+
+What lies in the folder: ``run.json`` (the configuration), ``metrics.csv``,
+``validation.csv``, ``trajectory.csv``, ``tensorboard/``, ``checkpoints/``, ``best/``
+(the model with the best validation so far) and, at the end, ``model/``. A run that was
+killed goes on from its last checkpoint, and its files and its model become those of a
+run that was not.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from symjax._files import replace_atomically
+from symjax.errors import ArgumentError, SymjaxError
+from symjax.models.io import Model, save_model
+from symjax.training import records
+from symjax.training.configuration import AtomsRun, Run
+from symjax.training.loader import load
+from symjax.training.monitor import COLUMNS, Monitor
+from symjax.training.optimisation import (
+    TrainState,
+    device_mesh,
+    gradients,
+    learning_rate,
+    make_step,
+    place,
+    start,
+)
+from symjax.training.problems import Problem, atoms_problem, card_of, events_problem
+
+MODEL, BEST = "model", "best"
+_PENDING = "pending.json"
+
+Watch = Callable[[int, Mapping[str, float]], None]
+
+
+class TrainingError(SymjaxError):
+    """A run cannot go on; the message says since when, and on which structures.
+
+    Example:
+      >>> from symjax.training import TrainingError
+      >>> print(TrainingError("loss", float("nan"), "is not finite", "Train slower"))
+      loss=nan: is not finite. Train slower.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a run has come to.
+
+    Attributes:
+      model: The model with averaged parameters.
+      step: Steps done.
+      complete: Whether these are all.
+      errors: Errors on the validation set, of the last validation.
+
+    Example:
+      >>> from symjax.training import Trained
+      >>> Trained(None, 10, True, {}).complete
+      True
+    """
+
+    model: Model
+    step: int
+    complete: bool
+    errors: dict[str, float]
+
+
+def train(
+    run: Run,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    max_seconds: float = float("inf"),
+    watch: Watch | None = None,
+) -> Trained:
+    """Trains a model.
+
+    Args:
+      run: What is trained on what, from :func:`read_run`.
+      folder: Where everything goes; made if it is not there.
+      resume: Whether to go on from the last checkpoint in the folder. A folder
+        without one is started.
+      overwrite: Whether an older run in the folder is removed.
+      max_seconds: Saves a checkpoint and returns after about this time.
+      watch: Called with the step and the numbers of each line of metrics and each
+        validation, for a progress bar.
+
+    Returns:
+      The model and its errors.
+
+    Raises:
+      ArgumentError: The folder holds another run, or the run cannot be made.
+      TrainingError: The loss is not finite.
+      KeyboardInterrupt: Passed on after a checkpoint has been saved.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import ase.build, ase.io
+      >>> from symjax.training import parse_run, train
+      >>> def example(folder):
+      ...     frames = [ase.build.molecule("H2O") for _ in range(4)]
+      ...     for index, atoms in enumerate(frames):
+      ...         atoms.info["charge_sum"] = float(index)
+      ...     ase.io.write(folder / "frames.xyz", frames)
+      ...     tiny = {"d_pet": 4, "d_node": 4, "d_head": 4, "d_feedforward": 4,
+      ...             "num_heads": 1, "num_gnn_layers": 1, "num_attention_layers": 1}
+      ...     run = parse_run({
+      ...         "steps": 2, "data": {"training": str(folder / "frames.xyz")},
+      ...         "model": {"hyperparameters": tiny},
+      ...         "targets": {"charge_sum": {}}})
+      ...     return train(run, folder / "out")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     example(pathlib.Path(folder)).step
+      2
+    """
+    folder = Path(folder)
+    settings = run.model_dump(mode="json")
+    _check_devices(run)
+    started = (folder / records.CONFIGURATION).is_file()
+    if started and overwrite and not resume:
+        for name in (MODEL, BEST, records.CHECKPOINTS, records.TENSORBOARD):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / records.CONFIGURATION).unlink()
+        started = False
+    if started and not resume:
+        raise ArgumentError(
+            "folder",
+            str(folder),
+            "holds a run",
+            "Resume it, overwrite it, or choose another folder",
+        )
+    if started:
+        records.check_configuration(folder / records.CONFIGURATION, settings)
+    problem = atoms_problem(run) if isinstance(run, AtomsRun) else events_problem(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(settings, indent=2)
+    replace_atomically(
+        folder / records.CONFIGURATION, lambda part: part.write_text(text)
+    )
+    return _Loop(run, problem, folder, watch).run(time.monotonic() + max_seconds)
+
+
+def _check_devices(run: Run) -> None:
+    found = len(jax.devices())
+    if run.batch.devices > found:
+        raise ArgumentError(
+            "batch.devices", run.batch.devices, f"there are {found}", "Use fewer"
+        )
+    double = isinstance(run, AtomsRun) and run.precision == "float64"
+    if double and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise ArgumentError(
+            "precision",
+            "float64",
+            "JAX computes in float32 unless told otherwise",
+            'Call jax.config.update("jax_enable_x64", True) first',
+        )
+
+
+class _Loop:
+    """Steps, and all that is written between them."""
+
+    def __init__(self, run: Run, problem: Problem, folder: Path, watch: Watch | None):
+        self._run, self._problem, self._folder = run, problem, folder
+        self._watch = watch or (lambda step, values: None)
+        self._mesh = device_mesh(run.batch.devices)
+        self._rate = learning_rate(run.optimizer, run.steps)
+        self._checkpoints = records.Checkpoints(folder / records.CHECKPOINTS)
+        self._state = start(problem.task, run.optimizer, run.steps)
+        self._window: list[Any] = []
+        done = self._checkpoints.latest() or 0
+        if done:
+            self._state = self._checkpoints.restore(self._state)
+            self._window = self._pending(done)
+        self._done = done
+        self._clock = time.monotonic(), done
+        terms = jax.eval_shape(self._terms, problem.batch(done))
+        columns = ("step", "loss", *terms, "gradient_norm", "learning_rate")
+        speed = ("structures_per_second", "atoms_per_second")
+        self._metrics = records.Table(
+            folder / records.METRICS, (*columns, *speed), done
+        )
+        self._validation: records.Table | None = None
+        self._trajectory = records.Table(folder / records.TRAJECTORY, COLUMNS, done)
+        self._board = records.Board(folder / records.TENSORBOARD, done)
+        self._monitor = None
+        if run.monitor is not None:
+            self._monitor = Monitor(problem.probes, run.monitor)
+        self._errors: dict[str, float] = {}
+
+    def _terms(self, batch: Any) -> dict[str, Any]:
+        """Named contributions to the loss of a batch."""
+        key = jax.random.key(self._run.seed)
+        return gradients(
+            self._problem.task,
+            self._state.params,
+            self._state.statistics,
+            batch,
+            key,
+            self._mesh,
+        )[3]
+
+    def run(self, deadline: float) -> Trained:
+        """All steps that are left, or as many as there is time for."""
+        run, problem = self._run, self._problem
+        step = make_step(problem.task, run.optimizer, run.steps, run.seed, self._mesh)
+        try:
+            if self._done == 0:
+                self._look()
+            for batch in load(problem.batch, self._done, run.steps):
+                self._state, metrics = step(self._state, place(batch, self._mesh))
+                self._window.append(metrics)
+                self._done += 1
+                self._after_step()
+                if time.monotonic() > deadline:
+                    break
+        except KeyboardInterrupt as interrupt:
+            self._check()
+            self._save()
+            raise KeyboardInterrupt(
+                f"Interrupted after step {self._done}; resume to go on."
+            ) from interrupt
+        self._check()
+        self._save()
+        complete = self._done == run.steps
+        model = self._model()
+        if complete:
+            self._validate()
+            model = self._model()
+            save_model(model, self._folder / MODEL)
+        self._board.close()
+        self._checkpoints.close()
+        return Trained(model, self._done, complete, self._errors)
+
+    def _after_step(self) -> None:
+        run, done = self._run, self._done
+        if done % run.log_every == 0 or done == run.steps:
+            self._log()
+        if run.validate_every and done % run.validate_every == 0 and done < run.steps:
+            self._check()
+            self._validate()
+        self._look()
+        if done % run.checkpoint_every == 0:
+            self._check()
+            self._save()
+
+    def _log(self) -> None:
+        """One line of metrics: means over the steps since the last line."""
+        window = jax.device_get(self._window)
+        self._check()
+        values = {
+            name: float(np.mean([row[name] for row in window])) for name in window[0]
+        }
+        values["learning_rate"] = float(self._rate(self._done - 1))
+        now, (before, since) = time.monotonic(), self._clock
+        sizes = [self._problem.sizes(n) for n in range(since, self._done)]
+        seconds = max(now - before, 1e-9)
+        speed = {
+            "structures_per_second": sum(size[0] for size in sizes) / seconds,
+            "atoms_per_second": sum(size[1] for size in sizes) / seconds,
+        }
+        self._metrics.add([{"step": self._done, **values, **speed}])
+        self._board.add("training", self._done, {**values, **speed})
+        self._watch(self._done, {**values, **speed})
+        self._window, self._clock = [], (time.monotonic(), self._done)
+
+    def _validate(self) -> None:
+        """Errors of the averaged parameters; keeps the best model."""
+        begun = time.monotonic()
+        state = self._state
+        errors = self._problem.validate(state.averaged, state.statistics)
+        if not errors:
+            return
+        self._errors = errors
+        path = self._folder / records.VALIDATION
+        if self._validation is None:
+            # Not the row that the run wrote if it was killed right after it.
+            columns = ("step", *errors)
+            self._validation = records.Table(path, columns, self._done - 1)
+        before = records.read_table(path).get("score", np.array([]))
+        self._validation.add([{"step": self._done, **errors}])
+        self._board.add("validation", self._done, errors)
+        self._watch(self._done, {f"validation/{k}": v for k, v in errors.items()})
+        if errors["score"] < np.min(before, initial=np.inf):
+            save_model(self._model(), self._folder / BEST)
+        self._pause(begun)
+
+    def _look(self) -> None:
+        """Measures symmetry, if it is time to."""
+        if self._monitor is None or not self._monitor.is_due(self._done):
+            return
+        begun = time.monotonic()
+        jax.block_until_ready(self._state.averaged)
+        rows = self._monitor.rows(self._model(), self._done)
+        self._trajectory.add(rows)
+        scalars = {
+            f"{row['structure']}/{row['name']}/{row['quantity']}": row["value"]
+            for row in rows
+            if row["quantity"] in ("A", "relative", "remainder")
+        }
+        self._board.add("symmetry", self._done, scalars)
+        self._pause(begun)
+
+    def _pause(self, begun: float) -> None:
+        """Leaves time since then out of the throughput."""
+        before, since = self._clock
+        self._clock = before + time.monotonic() - begun, since
+
+    def _model(self) -> Any:
+        state = self._state
+        model = self._problem.model(state.averaged, state.statistics)
+        card = card_of(self._run, self._done, self._errors)
+        return dataclasses.replace(model, card={**model.card, **card})
+
+    def _pending(self, done: int) -> list[Any]:
+        """Metrics of the steps between the last line and a checkpoint."""
+        try:
+            pending = json.loads((self._folder / _PENDING).read_text())
+        except (OSError, ValueError):
+            return []
+        rows = pending["metrics"] if pending["step"] == done else []
+        return [{k: np.float32(v) for k, v in row.items()} for row in rows]
+
+    def _save(self) -> None:
+        begun = time.monotonic()
+        rows = [
+            {name: float(value) for name, value in row.items()}
+            for row in jax.device_get(self._window)
+        ]
+        text = json.dumps({"step": self._done, "metrics": rows})
+        replace_atomically(self._folder / _PENDING, lambda part: part.write_text(text))
+        self._checkpoints.save(self._state)
+        self._pause(begun)
+
+    def _check(self) -> None:
+        """Raises if a loss or a gradient was not finite."""
+        failure = int(self._state.first_failure)
+        if failure < 0:
+            return
+        batch = self._problem.batch(failure)
+        key = jax.random.fold_in(jax.random.key(self._run.seed), failure)
+        state: TrainState = self._state
+        gradient, _, value, terms = jax.jit(
+            lambda params, statistics, batch: gradients(
+                self._problem.task, params, statistics, batch, key, self._mesh
+            )
+        )(state.params, state.statistics, place(batch, self._mesh))
+        bad = [name for name, term in terms.items() if not np.isfinite(term)]
+        flat = jax.tree_util.tree_flatten_with_path(gradient)[0]
+        where = [
+            jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, leaf in flat
+            if not np.isfinite(leaf).all()
+        ]
+        saved = self._checkpoints.latest()
+        raise TrainingError(
+            "loss",
+            float(value),
+            f"loss or gradient is not finite at step {failure}, where the learning "
+            f"rate is {float(self._rate(failure)):.2g}; contributions that are not: "
+            f"{bad or 'none'}; parameters whose gradient is not: "
+            f"{len(where)} of {len(flat)} {where[:3]}; structures of this step: "
+            f"{self._problem.origins(failure)}",
+            "Look at these structures and their labels; lower "
+            "optimizer.learning_rate or optimizer.gradient_clip, or lengthen "
+            f"optimizer.warmup; the last checkpoint is that of step {saved or 0}",
+        )

@@ -1,0 +1,223 @@
+"""Structures with labels, and their batches."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from symjax.data.build import build_graph
+from symjax.data.graph import Graph, GraphShape, cast_graph, join_graphs
+from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
+from symjax.errors import ArgumentError
+from symjax.models.pet.model import output_name
+from symjax.training.configuration import TargetSection
+from symjax.training.labels import FORCES, STRESS, Label
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AtomicData:
+    """Structures with their labels, ready to be batched.
+
+    Attributes:
+      graphs: One graph for each structure, without padding.
+      values: For each label and structure an array ``(structures or atoms, *shape,
+        copies)`` in the unit of the label, NaN where it is not known, without the
+        baseline.
+      origins: Where each structure comes from, for messages.
+    """
+
+    graphs: tuple[Graph, ...]
+    values: dict[str, list[np.ndarray]]
+    origins: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def subset(self, indices: Sequence[int]) -> "AtomicData":
+        """Some of the structures.
+
+        Args:
+          indices: Which.
+
+        Returns:
+          Those, in that order.
+        """
+        return AtomicData(
+            tuple(self.graphs[i] for i in indices),
+            {name: [rows[i] for i in indices] for name, rows in self.values.items()},
+            tuple(self.origins[i] for i in indices),
+        )
+
+
+class AtomicBatch(NamedTuple):
+    """What a step reads.
+
+    Attributes:
+      graph: Joined and padded structures.
+      values: Labels, 0 where unknown or padding.
+      known: Where they are known.
+
+    Example:
+      >>> from symjax.training.structures import AtomicBatch
+      >>> AtomicBatch._fields
+      ('graph', 'values', 'known')
+    """
+
+    graph: Graph
+    values: dict[str, Float[Array, "samples *shape"]]
+    known: dict[str, Bool[Array, "samples *shape"]]
+
+
+def prepare_data(
+    frames: Sequence[ase.Atoms],
+    targets: Mapping[str, TargetSection],
+    cutoff: float,
+    species: tuple[int, ...],
+    *,
+    source: str = "frames",
+) -> AtomicData:
+    """Builds graphs and reads labels.
+
+    Args:
+      frames: The structures.
+      targets: What is read, by name.
+      cutoff: Radius of the neighbor lists, in angstrom.
+      species: Atomic numbers that the model knows.
+      source: Name of the file, for messages.
+
+    Returns:
+      The data.
+
+    Raises:
+      ArgumentError: A structure lacks a label.
+      StructureError: A structure or a label cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.configuration import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -14.2
+      >>> data = prepare_data(
+      ...     [water], {"energy": TargetSection(energy_unit="eV")}, 4.5, (1, 8))
+      >>> len(data), data.values["energy"][0].shape
+      (1, (1, 1))
+    """
+    values: dict[str, list[np.ndarray]] = {}
+    for name, section in targets.items():
+        target, fields = section.target(name), section.fields(name)
+        energy = _factor(section.energy_unit, ENERGY_UNITS)
+        length = _factor(section.length_unit, LENGTH_UNITS)
+
+        def read(
+            field: str,
+            shape: tuple[int, ...],
+            per_atom: bool,
+            section: TargetSection = section,
+        ) -> list[np.ndarray]:
+            rows = read_values(
+                frames,
+                field,
+                shape,
+                per_atom=per_atom,
+                allow_missing=section.allow_missing,
+            )
+            return rows if per_atom else [row[None] for row in rows]
+
+        for block in target.blocks:
+            rows = read(fields[block.key], block.shape, target.per_atom)
+            values[output_name(target, block)] = [energy * row for row in rows]
+        if section.forces is not None:
+            rows = read(section.forces, (3, 1), True)
+            values[FORCES] = [energy / length * row for row in rows]
+        if section.stress is not None:
+            values[STRESS] = [
+                energy / length**3 * _stress(atoms, section.stress, index)
+                for index, atoms in enumerate(frames)
+            ]
+    bare = [_bare(atoms) for atoms in frames]
+    graphs = tuple(build_graph(atoms, cutoff, known_species=species) for atoms in bare)
+    origins = tuple(f"{source}[{index}]" for index in range(len(frames)))
+    return AtomicData(graphs, values, origins)
+
+
+def _factor(unit: str | None, known: Mapping[str, float]) -> float:
+    lowered = {name.lower(): factor for name, factor in known.items()}
+    return 1.0 if unit is None else lowered[unit.lower()]
+
+
+def _bare(atoms: ase.Atoms) -> ase.Atoms:
+    """Without labels, which may be large and are not looked at."""
+    names = ("charge", "spin_multiplicity")
+    kept = {name: atoms.info[name] for name in names if name in atoms.info}
+    return ase.Atoms(
+        atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept
+    )
+
+
+def _stress(atoms: ase.Atoms, field: str, index: int) -> Float[np.ndarray, "1 3 3 1"]:
+    """Stress of a structure as a matrix, from a matrix or from Voigt's order."""
+    stored = atoms.info.get(field, getattr(atoms.calc, "results", {}).get(field))
+    size = np.size(stored) if stored is not None else 9
+    shape = (6,) if size == 6 else (3, 3)
+    try:
+        (value,) = read_values([atoms], field, shape)
+    except ArgumentError as error:
+        raise ArgumentError(
+            error.argument,
+            error.value,
+            error.problem.replace("structures[0]", f"structures[{index}]"),
+            error.remedy,
+        ) from error
+    if size == 6:
+        xx, yy, zz, yz, xz, xy = value
+        value = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return value[None, ..., None]
+
+
+def collate(
+    labels: tuple[Label, ...],
+    data: AtomicData,
+    indices: Sequence[int],
+    shape: GraphShape,
+    dtype: Any = np.float32,
+) -> AtomicBatch:
+    """Joins structures and their labels.
+
+    Args:
+      labels: What is fitted.
+      data: The structures.
+      indices: Which.
+      shape: Sizes to pad to.
+      dtype: ``float32`` or ``float64``.
+
+    Returns:
+      The batch, of NumPy arrays.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import GraphShape
+      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.structures import collate, prepare_data
+      >>> from symjax.training.configuration import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -14.2
+      >>> targets = {"energy": TargetSection(energy_unit="eV")}
+      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> batch = collate(labels_of(targets), data, [0, 0], GraphShape(8, 3, 3))
+      >>> batch.values["energy"].ravel().tolist()
+      [-14.199999809265137, -14.199999809265137, 0.0]
+    """
+    graph = join_graphs([data.graphs[i] for i in indices], shape)
+    values, known = {}, {}
+    for label in labels:
+        rows = np.concatenate([data.values[label.name][i] for i in indices])
+        size = shape.num_atoms if label.per_atom else shape.num_structures
+        padding = [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
+        rows = np.pad(rows, padding, constant_values=np.nan)
+        known[label.name] = np.isfinite(rows)
+        values[label.name] = np.where(known[label.name], rows, 0).astype(dtype)
+    return AtomicBatch(cast_graph(graph, dtype), values, known)
