@@ -259,8 +259,8 @@ def density_labels(
     harmonics and the radial functions of def2-universal-jfit, normalized to
     :math:`\int R^2 r^2 dr = 1`, in the order in which that basis lists them (Eichkorn
     et al., Chem. Phys. Lett. 240, 283 (1995)).
-    The fit is one of electrostatic energy: the number of electrons is met to about one
-    in a few thousand.
+    The fit is one of electrostatic energy: the number of electrons is met to about 3 in
+    10,000.
 
     Args:
       atoms: A molecule with all electrons paired. Its orientation is kept.

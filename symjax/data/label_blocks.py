@@ -8,6 +8,7 @@ them.
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import ase
 import numpy as np
@@ -115,17 +116,24 @@ def describe_labels(structures: Sequence[ase.Atoms]) -> tuple[LabelBlock, ...]:
         raise ArgumentError("structures", structures, "is empty", "Pass one or more")
     found = []
     for block in _KNOWN:
-        holders = [a.arrays if block.per_atom else a.info for a in structures]
-        if not any(block.column in holder for holder in holders):
+        holders = [_holder(atoms, block) for atoms in structures]
+        sizes = [
+            np.size(holder[block.column]) // (len(atoms) if block.per_atom else 1)
+            for atoms, holder in zip(structures, holders, strict=True)
+            if block.column in holder
+        ]
+        if not sizes:
             continue
-        rows = len(structures[0]) if block.per_atom else 1
         components = int(np.prod(block.shape[:-1], dtype=int))
-        size = np.size(holders[0].get(block.column, ()))
-        block = dataclasses.replace(block, properties=size // (rows * components))
+        block = dataclasses.replace(block, properties=sizes[0] // components)
         for number, atoms in enumerate(structures):
             block_values(atoms, block, index=number)
         found.append(block)
     return tuple(found)
+
+
+def _holder(atoms: ase.Atoms, block: LabelBlock) -> dict[str, Any]:
+    return atoms.arrays if block.per_atom else atoms.info
 
 
 def block_values(
@@ -153,7 +161,7 @@ def block_values(
       >>> block_values(water, block)[1, 1, 0]
       np.float64(2.0)
     """
-    holder = atoms.arrays if block.per_atom else atoms.info
+    holder = _holder(atoms, block)
     shape = (len(atoms), *block.shape) if block.per_atom else block.shape
     values = np.asarray(holder.get(block.column, ()), np.float64)
     if values.size != np.prod(shape, dtype=int):
@@ -193,7 +201,7 @@ def read_labels(path: str | pathlib.Path) -> list[ase.Atoms]:
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     path = pathlib.Path(folder) / "water.xyz"
       ...     ase.io.write(path, water, format="extxyz")
-      ...     read_labels(path)[0].info["energy"]
+      ...     print(read_labels(path)[0].info["energy"])
       -138.0
     """
     structures = read_structures(path, format="extxyz")

@@ -115,7 +115,7 @@ def _displaced(
         amplitude,
         f"brings atoms of {atoms.get_chemical_formula()} closer than {_CLOSEST} of the "
         f"sum of covalent radii in each of {_ATTEMPTS} draws",
-        "Pass a smaller one",
+        "Pass a smaller one, and structures whose atoms are not that close",
     )
 
 

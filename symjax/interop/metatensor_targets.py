@@ -116,8 +116,8 @@ def read_metatensor_targets(
             "path", str(path), f"cannot be read: {error}", _REMEDY
         ) from error
     blocks: dict[str, LabelBlock] = {}
-    for number, (atoms, fields) in enumerate(zip(structures, maps, strict=True)):
-        for target, tensor in fields.items():
+    for number, (atoms, tensors) in enumerate(zip(structures, maps, strict=True)):
+        for target, tensor in tensors.items():
             for key, block in tensor.items():
                 _store(atoms, target, key, block, blocks, number)
     for atoms in structures:
