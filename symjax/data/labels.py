@@ -30,6 +30,7 @@ from symjax._files import replace_atomically
 from symjax.data.electronic import density_channels, density_labels, xtb_labels
 from symjax.data.structures import check_structure, read_structures
 from symjax.errors import ArgumentError, StructureError
+from symjax.so3._arguments import check_integer
 
 # Extended XYZ files have this many decimals; what is not in the file is not
 # calculated with either.
@@ -80,9 +81,11 @@ def perturbed(
     """
     if len(structures) == 0:
         raise ArgumentError("structures", structures, "is empty", "Pass one or more")
-    for argument, value in (("num", num), ("seed", seed), ("amplitude", amplitude)):
-        if not value >= 0:
-            raise ArgumentError(argument, value, "is negative", "Pass 0 or more")
+    num, seed = check_integer(num, "num"), check_integer(seed, "seed")
+    if not 0 <= amplitude < np.inf:
+        raise ArgumentError(
+            "amplitude", amplitude, "is no length", "Pass a number of angstrom from 0"
+        )
     for number, atoms in enumerate(structures):
         _check_finite_molecule(atoms, number)
     out = []
@@ -397,7 +400,7 @@ def main(
     frames = read_structures(structures)
     if num is not None:
         frames = perturbed(frames, num, seed, amplitude=amplitude)
-    settings = LabelSettings(moments, polarizability, density)
+    settings = LabelSettings(moments, polarizability and moments, density)
     checksum = write_labels(
         out, frames, settings, skip_failures=skip_failures, report=report
     )

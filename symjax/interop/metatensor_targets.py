@@ -250,8 +250,15 @@ def _store(
         only = values[0, 0] if values.size == 1 else values[0]
         atoms.info[described.column] = only
         return
-    _fill(atoms, described)
     rows = np.asarray(block.samples.column("atom"))
+    if rows.min() < 0 or rows.max() >= len(atoms):
+        raise StructureError(
+            f"structures[{number}].{target}",
+            int(rows.max()),
+            f"is the number of no atom; there are {len(atoms)}",
+            _REMEDY,
+        )
+    _fill(atoms, described)
     atoms.arrays[described.column][rows] = values
 
 

@@ -232,6 +232,13 @@ def test_systems_must_agree(tmp_path):
         read_metatensor_targets(tmp_path / "data.zip")
 
 
+def test_atoms_must_exist(tmp_path):
+    beyond = tensor(np.ones((1, 1)), labels(system=0, atom=3), [])
+    write(tmp_path / "data.zip", [(water(), {"e": beyond})])
+    with pytest.raises(StructureError, match="number of no atom; there are 3"):
+        read_metatensor_targets(tmp_path / "data.zip")
+
+
 def test_damaged_files_are_refused(path, tmp_path):
     data = path.read_bytes()
     for number, content in enumerate((b"", b"no zip", data[:5000], data[:-40])):
