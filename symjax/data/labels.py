@@ -222,17 +222,23 @@ def label_structure(
         info["quadrupole_moment"] = moments.quadrupole_moment.ravel()
         if moments.polarizability is not None:
             info["polarizability"] = moments.polarizability.ravel()
-        out.arrays["forces"] = np.round(moments.forces, _DECIMALS)
+        out.arrays["forces"] = _rounded(moments.forces)
     if settings.density:
         density = density_labels(out, channels=channels, index=index)
         info["hartree_fock_energy"] = density.energy
         for degree, values in enumerate(density.coefficients):
-            rows = np.round(values.reshape(len(out), -1), _DECIMALS)
-            # ASE reads a single column as a vector; "+ 0" has no negative zeros.
-            if rows.size:
-                out.arrays[f"density_l{degree}"] = rows + 0.0
-    out.info |= {key: np.round(value, _DECIMALS) + 0.0 for key, value in info.items()}
+            # No columns where no element has functions of this degree.
+            if values.size:
+                out.arrays[f"density_l{degree}"] = _rounded(values).reshape(
+                    len(out), -1
+                )
+    out.info |= {key: _rounded(value) for key, value in info.items()}
     return out
+
+
+def _rounded(values: Any) -> Any:
+    # Adding zero makes negative zeros positive ones, as their sign is round-off.
+    return np.round(values, _DECIMALS) + 0.0
 
 
 def write_labels(
