@@ -74,15 +74,16 @@ def test_no_module_imports_upward(part):
             assert parts <= ALLOWED[part], path
 
 
-def test_torch_is_not_imported(tmp_path):
+def test_extras_are_not_imported(tmp_path):
     """Stand-ins make an import succeed, and show, where PyTorch is not installed."""
-    heavy = ("torch", "metatensor", "metatomic", "metatrain")
+    heavy = ("torch", "metatensor", "metatomic", "metatrain", "tblite", "pyscf")
     for name in heavy:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("")
     code = (
         "import sys, symjax, symjax.cli, symjax.interop, symjax.report\n"
         "import symjax.report.figures, symjax.report.tables, symjax.training\n"
+        "import symjax.data.labels, symjax.interop.metatensor_targets\n"
         f"print([name for name in {heavy} if name in sys.modules])\n"
         "import torch\n"
         "print(torch.__file__)\n"

@@ -1,0 +1,213 @@
+"""What labels structures hold, under which names and in which shapes.
+
+Values of a structure are in ``atoms.info``, those of atoms in ``atoms.arrays``,
+flattened in C order from (components, properties), as extended XYZ files can hold
+them.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import numpy as np
+from ase.io.extxyz import per_atom_properties
+from jaxtyping import Float
+
+from symjax.data.structures import read_structures
+from symjax.errors import ArgumentError, StructureError
+from symjax.so3.irreps import Irrep
+from symjax.so3.representations import (
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Representation,
+    spherical,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelBlock:
+    """One block of labels: one representation, and where structures hold it.
+
+    Values of a structure are in ``atoms.info[column]``, those of atoms, one row each,
+    in ``atoms.arrays[column]``, flattened in C order from (components, properties),
+    where a matrix has components (3, 3). NaN stands where there is no label.
+
+    Attributes:
+      column: Name in ``atoms.info`` or ``atoms.arrays``.
+      kind: ``"scalar"``, ``"vector"`` (x, y, z), ``"matrix"``, or the label of an irrep
+        such as ``"2+"`` for real spherical components m = -l, ..., l.
+      properties: Number of independent copies, for instance radial channels.
+      per_atom: Whether atoms have the label, rather than structures.
+      unit: Unit of the values; empty if unknown.
+      target: Name of the target that this block belongs to.
+      key: Name of the block within its target.
+
+    Example:
+      >>> from symjax.data.label_blocks import LabelBlock
+      >>> block = LabelBlock("density_l2", "2+", 3, True, "e", "density", "2+")
+      >>> block.shape
+      (5, 3)
+    """
+
+    column: str
+    kind: str
+    properties: int
+    per_atom: bool
+    unit: str
+    target: str
+    key: str
+
+    @property
+    def representation(self) -> Representation:
+        """How the block transforms, with a last axis of properties."""
+        known = {"scalar": SCALAR, "vector": VECTOR, "matrix": MATRIX}
+        if self.kind in known:
+            return dataclasses.replace(known[self.kind], has_channels=True)
+        irrep = Irrep.parse(self.kind)
+        return spherical(irrep.degree, irrep.sigma, channels=True)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape for one structure or atom, components first and properties last."""
+        return (*self.representation.shape, self.properties)
+
+
+def _known(column: str, kind: str, per_atom: bool, unit: str) -> LabelBlock:
+    target, _, degree = column.partition("_l")
+    return LabelBlock(column, kind, 0, per_atom, unit, target, kind if degree else "_")
+
+
+_KNOWN = (
+    _known("energy", "scalar", False, "eV"),
+    _known("forces", "vector", True, "eV/angstrom"),
+    _known("dipole_moment", "vector", False, "e*angstrom"),
+    _known("quadrupole_moment", "matrix", False, "e*angstrom^2"),
+    _known("polarizability", "matrix", False, "e*angstrom^2/V"),
+    _known("hartree_fock_energy", "scalar", False, "eV"),
+    *(_known(f"density_l{n}", f"{n}+", True, "e/angstrom^(3/2)") for n in range(5)),
+)
+
+
+def describe_labels(structures: Sequence[ase.Atoms]) -> tuple[LabelBlock, ...]:
+    """The labels of :mod:`symjax.data.labels` that structures hold.
+
+    Args:
+      structures: Structures as :func:`read_labels` returns them.
+
+    Returns:
+      A description of each label that all structures have.
+
+    Raises:
+      ArgumentError: ``structures`` is empty.
+      StructureError: A label that only some structures have, or in another shape.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data.label_blocks import describe_labels
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["dipole_moment"] = [0.0, 0.0, -0.48]
+      >>> [(block.column, block.unit) for block in describe_labels([water])]
+      [('dipole_moment', 'e*angstrom')]
+    """
+    if len(structures) == 0:
+        raise ArgumentError("structures", structures, "is empty", "Pass one or more")
+    found = []
+    for block in _KNOWN:
+        holders = [_holder(atoms, block) for atoms in structures]
+        sizes = [
+            np.size(holder[block.column]) // (len(atoms) if block.per_atom else 1)
+            for atoms, holder in zip(structures, holders, strict=True)
+            if block.column in holder
+        ]
+        if not sizes:
+            continue
+        components = int(np.prod(block.shape[:-1], dtype=int))
+        block = dataclasses.replace(block, properties=sizes[0] // components)
+        for number, atoms in enumerate(structures):
+            block_values(atoms, block, index=number)
+        found.append(block)
+    return tuple(found)
+
+
+def _holder(atoms: ase.Atoms, block: LabelBlock) -> dict[str, Any]:
+    return atoms.arrays if block.per_atom else atoms.info
+
+
+def block_values(
+    atoms: ase.Atoms, block: LabelBlock, *, index: int | None = None
+) -> Float[np.ndarray, "..."]:
+    """Labels of one structure, with the axes that the file flattens.
+
+    Args:
+      atoms: A structure with labels.
+      block: Which label.
+      index: Number of the structure in the list it comes from, for messages.
+
+    Returns:
+      Array of shape ``block.shape``, for a label of atoms ``(atoms, *block.shape)``.
+
+    Raises:
+      StructureError: The structure has no such label, or in another shape.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data.label_blocks import LabelBlock, block_values
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["alpha"] = [1.0, 0, 0, 0, 2, 0, 0, 0, 3]
+      >>> block = LabelBlock("alpha", "matrix", 1, False, "", "alpha", "_")
+      >>> block_values(water, block)[1, 1, 0]
+      np.float64(2.0)
+    """
+    holder = _holder(atoms, block)
+    shape = (len(atoms), *block.shape) if block.per_atom else block.shape
+    values = np.asarray(holder.get(block.column, ()), np.float64)
+    if values.size != np.prod(shape, dtype=int):
+        place = "arrays" if block.per_atom else "info"
+        name = "atoms" if index is None else f"structures[{index}]"
+        raise StructureError(
+            f"{name}.{place}[{block.column!r}]",
+            values.shape,
+            f"must have {np.prod(shape, dtype=int)} values, for shape {shape}",
+            "Read files with symjax.data.label_blocks.read_labels, and leave out "
+            "structures without this label",
+        )
+    return values.reshape(shape)
+
+
+def read_labels(path: str | pathlib.Path) -> list[ase.Atoms]:
+    """Reads a file of :func:`symjax.data.labels.write_labels`.
+
+    ASE hands energies and forces of an extended XYZ file to a calculator; here they
+    are back in ``atoms.info`` and ``atoms.arrays``, with all other labels.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The structures, without calculators.
+
+    Raises:
+      StructureError: No such file, or a damaged one.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import ase.build, ase.io
+      >>> from symjax.data.label_blocks import read_labels
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -138.0
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "water.xyz"
+      ...     ase.io.write(path, water, format="extxyz")
+      ...     print(read_labels(path)[0].info["energy"])
+      -138.0
+    """
+    structures = read_structures(path, format="extxyz")
+    for atoms in structures:
+        for key, value in getattr(atoms.calc, "results", {}).items():
+            holder = atoms.arrays if key in per_atom_properties else atoms.info
+            holder[key] = value
+        atoms.calc = None
+    return structures
