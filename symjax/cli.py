@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -518,6 +518,125 @@ def _card_lines(card: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
         elif isinstance(value, int) or (isinstance(value, str) and len(value) < 50):
             lines.append((f"{prefix}{key}", str(value)))
     return lines
+
+
+@app.command(epilog=_EXIT_CODES)
+@_guarded
+def train(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="TOML or YAML file that describes the run."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the run. Default: the name of RUN without its ending.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on from the last checkpoint; start if there is none."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove an older run in FOLDER.")
+    ] = False,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Save a checkpoint and stop after this time.",
+            show_default=False,
+        ),
+    ] = None,
+    compile_cache: Annotated[
+        bool,
+        typer.Option(
+            "--compile-cache/--no-compile-cache",
+            help="Keep compiled code between runs.",
+        ),
+    ] = True,
+    debug: Debug = False,
+) -> None:
+    """Trains a model as a file describes; a killed run goes on with --resume."""
+    import signal
+
+    import jax
+
+    from symjax.training.configuration import AtomsRun, read_run
+
+    with _options({"path": "RUN"}):
+        settings = read_run(run)
+    double = isinstance(settings, AtomsRun) and settings.precision == "float64"
+    _configure_jax(double, compile_cache)
+    if settings.batch.devices > 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # A CPU counts as one device unless it is divided before its first use.
+        jax.config.update("jax_num_cpu_devices", settings.batch.devices)
+    # Imported only now: importing them may start JAX.
+    from symjax.report.trajectory import save_trajectory
+    from symjax.training.records import METRICS, TRAJECTORY
+    from symjax.training.runs import MODEL
+    from symjax.training.runs import train as train_run
+
+    folder = output or run.with_suffix("")
+    # A batch system ends jobs by this signal: as if by Ctrl-C, with a checkpoint.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    names = {"folder": "--output", "resume": "--resume"}
+    with _options(names), _training_progress(settings.steps) as watch:
+        trained = train_run(
+            settings,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            max_seconds=float("inf") if max_seconds is None else max_seconds,
+            watch=watch,
+        )
+    if not trained.complete:
+        typer.echo(
+            f"Stopped after step {trained.step} of {settings.steps}; run again with "
+            "--resume to go on"
+        )
+        return
+    typer.echo(f"Wrote the model to {folder / MODEL}, metrics to {folder / METRICS}")
+    for name, value in trained.errors.items():
+        typer.echo(f"  {name:<28}{value:.5g}")
+    if settings.monitor is not None:
+        for path in save_trajectory(folder / TRAJECTORY, folder):
+            typer.echo(f"Wrote {path}")
+
+
+@contextlib.contextmanager
+def _training_progress(
+    steps: int,
+) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Shows a training on standard error: a bar on a terminal, and lines."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("steps"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as display:
+        task = display.add_task("compiling", total=steps)
+
+        def watch(step: int, values: Mapping[str, float]) -> None:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            display.update(task, completed=step, description="training")
+            console.print(f"step {step:>7}  {shown}", markup=False, soft_wrap=True)
+
+        yield watch
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ _NAMES = {
     "token": "token features",
     "point": "point features",
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
     "axes.titlesize": 9,
@@ -85,7 +85,7 @@ def content_figure(report: Report) -> Figure:
     content = np.stack([leaf.totals.content for leaf in leaves])
     remainder = np.array([leaf.totals.remainder for leaf in leaves])
     num_degrees = content.shape[1]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         names = 0.055 * max(len(leaf.name) for leaf in leaves)
         panel = max(0.24 * num_degrees, 1.3)
         figure = _figure(names + 2 * panel + 1.6, max(1.4 + _ROW * len(leaves), 2.4))
@@ -156,7 +156,7 @@ def error_figure(report: Report) -> Figure:
     leaves, num_layers = _ordered(report)
     relative = np.array([leaf.totals.relative_error for leaf in leaves])
     absolute = np.array([leaf.totals.equivariance_error for leaf in leaves])
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = _figure(7.0, max(1.7 + _ROW * len(leaves), 2.4))
         axes: Sequence[Any] = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(leaves))
@@ -276,7 +276,7 @@ def save_figures(
             path = Path(folder) / f"{name}.{end}"
 
             def write(part: Path, figure: Figure = figure, end: str = end) -> None:
-                with matplotlib.rc_context(_STYLE):
+                with matplotlib.rc_context(STYLE):
                     figure.savefig(part, format=end, dpi=300)
 
             write_atomically(path, write)

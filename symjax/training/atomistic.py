@@ -1,7 +1,7 @@
 """The loss of PET: labels turned together with their structures."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from symjax.data.graph import Graph, cast_graph, edge_vectors
+from symjax.data.graph import Graph, edge_vectors
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
@@ -97,35 +97,34 @@ _LOSSES = {
     "squared": lambda error: error**2,
     "absolute": jnp.abs,
 }
+Terms = Callable[
+    [Any, AtomicBatch, "Float[Array, 'structures 3 3'] | None", Any], dict[str, Array]
+]
 
 
-def atomistic_task(
+def turned_loss(
     model: PETModel,
     labels: tuple[Label, ...],
     size: Mapping[str, np.ndarray],
-    *,
-    augmentation: str = "O(3)",
     precision: str = "float32",
-) -> Task:
-    """PET and its loss.
-
-    The loss is the weighted sum over labels of the mean over known components of a
-    function of the error, in units of ``size``. Every structure is turned by a random
-    element of its own, and its labels with it.
+) -> Terms:
+    """The loss at given group elements.
 
     Args:
-      model: Where to start; scales and baselines stay as they are.
+      model: Its configuration, scales and baselines are used.
       labels: What is fitted.
-      size: From :func:`spreads`.
-      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
+      size: From :func:`~symjax.training.baselines.spreads`.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
 
     Returns:
-      The task; batches are :class:`AtomicBatch`.
+      A function of network parameters, batch, one element of O(3) for each structure
+      (None to leave all as they are) and, by label, what to divide by. It returns the
+      contribution of each label: weight times the sum over known components of a
+      function of the error in units of ``size``, divided.
 
     Example:
-      >>> from symjax.training.atomistic import atomistic_task
-      >>> callable(atomistic_task)
+      >>> from symjax.training.atomistic import turned_loss
+      >>> callable(turned_loss)
       True
     """
     config = model.config
@@ -139,31 +138,14 @@ def atomistic_task(
     }
     units = {name: jnp.asarray(value, dtype) for name, value in size.items()}
 
-    def totals(batch: AtomicBatch) -> dict[str, Array]:
-        return {
-            label.name: jnp.maximum(jnp.sum(batch.known[label.name]), 1).astype(dtype)
-            for label in labels
-        }
-
-    def loss(
-        params: Any,
-        statistics: Any,
-        batch: AtomicBatch,
-        key: PRNGKeyArray,
-        totals: dict[str, Array],
-    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        graph = cast_graph(batch.graph, dtype)
+    def terms(
+        params: Any, batch: AtomicBatch, elements: Any, totals: Any
+    ) -> dict[str, Array]:
+        graph = jax.tree.map(jnp.asarray, batch.graph)
         vectors = edge_vectors(graph)
-        elements = None
-        if augmentation != "none":
-            elements = random_elements(
-                key, len(graph.cells), inversion=augmentation == "O(3)"
-            ).astype(dtype)
+        if elements is not None:
             vectors = jnp.einsum(
-                "anc,adc->and",
-                vectors,
-                elements[graph.structure],
-                precision="highest",
+                "anc,adc->and", vectors, elements[graph.structure], precision="highest"
             )
         predictions = predict_labels(
             config,
@@ -176,10 +158,10 @@ def atomistic_task(
         counts = jax.ops.segment_sum(
             graph.atom_mask.astype(dtype), graph.structure, len(graph.cells)
         )
-        terms = {}
+        found = {}
         for label in labels:
             known = batch.known[label.name]
-            reference = batch.values[label.name].astype(dtype)
+            reference = jnp.asarray(batch.values[label.name], dtype)
             if elements is not None:
                 own = elements[graph.structure] if label.per_atom else elements
                 reference = rotate_samples(label.representation, own, reference)
@@ -189,8 +171,58 @@ def atomistic_task(
                 error = error / divisor.reshape(-1, *(1,) * (error.ndim - 1))
             # Padding may predict anything: its error must not reach the gradient.
             part = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
-            terms[label.name] = label.weight * jnp.sum(part) / totals[label.name]
-        return sum(terms.values(), jnp.zeros((), dtype)), (statistics, terms)
+            found[label.name] = label.weight * jnp.sum(part) / totals[label.name]
+        return found
+
+    return terms
+
+
+def atomistic_task(
+    model: PETModel,
+    labels: tuple[Label, ...],
+    size: Mapping[str, np.ndarray],
+    *,
+    augmentation: str = "O(3)",
+    precision: str = "float32",
+) -> Task:
+    """PET and its loss: the weighted sum over labels of mean errors.
+
+    Every structure is turned by a random element of its own, and its labels with it.
+
+    Args:
+      model: Where to start; scales and baselines stay as they are.
+      labels: What is fitted.
+      size: From :func:`~symjax.training.baselines.spreads`.
+      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
+      precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
+
+    Returns:
+      The task; batches are :class:`~symjax.training.structures.AtomicBatch`.
+
+    Example:
+      >>> from symjax.training.atomistic import atomistic_task
+      >>> callable(atomistic_task)
+      True
+    """
+    dtype = jnp.float64 if precision == "float64" else jnp.float32
+    terms = turned_loss(model, labels, size, precision)
+
+    def totals(batch: AtomicBatch) -> dict[str, Array]:
+        return {
+            label.name: jnp.maximum(jnp.sum(batch.known[label.name]), 1).astype(dtype)
+            for label in labels
+        }
+
+    def loss(
+        params: Any, statistics: Any, batch: Any, key: PRNGKeyArray, totals: Any
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        elements = None
+        if augmentation != "none":
+            elements = random_elements(
+                key, len(batch.graph.cells), inversion=augmentation == "O(3)"
+            ).astype(dtype)
+        found = terms(params, batch, elements, totals)
+        return sum(found.values(), jnp.zeros((), dtype)), (statistics, found)
 
     params = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, dtype), model.parameters["network"]

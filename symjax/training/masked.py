@@ -155,6 +155,7 @@ def masked_task(
     ) -> tuple[tuple[Array, ...], Any]:
         """Sums and counts of the losses of one event."""
         event, assignment, labels = sample
+        labels = jnp.asarray(labels)
         positions = jnp.matmul(event.positions, element.T, precision="highest")
         groups = gather_groups(config, assignment, positions, event.energies)
         hidden = random_hidden(key, groups.mask, config.masking_ratio)
@@ -184,9 +185,9 @@ def masked_task(
     def loss(
         params: Any,
         statistics: Any,
-        batch: EventSamples,
+        batch: Any,
         key: PRNGKeyArray,
-        num_parts: int,
+        totals: Any,
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
         size = len(batch.labels)
         element_key, hidden_key = jax.random.split(key)
@@ -202,14 +203,14 @@ def masked_task(
             elements.astype(jnp.float32),
             jax.random.split(hidden_key, size),
         )
-        totals = [jnp.sum(value) for value in sums]
+        whole = [jnp.sum(value) for value in sums]
         chamfer, energy, focal = (
-            totals[2 * n] / jnp.maximum(totals[2 * n + 1], 1) for n in range(3)
+            whole[2 * n] / jnp.maximum(whole[2 * n + 1], 1) for n in range(3)
         )
         terms = {
-            "chamfer": losses.reconstruction * chamfer / num_parts,
-            "energy": losses.reconstruction * energy / num_parts,
-            "focal": losses.segmentation * focal / num_parts,
+            "chamfer": losses.reconstruction * chamfer / totals,
+            "energy": losses.reconstruction * energy / totals,
+            "focal": losses.segmentation * focal / totals,
         }
         value = sum(terms.values(), jnp.zeros(()))
         return value, (jax.tree.map(lambda leaf: leaf[0], state), terms)
@@ -239,7 +240,7 @@ def _errors_of_one(
     logits, filled, groups, _ = evaluate_heads(
         config, variables, event._replace(positions=turned), assignment, hidden
     )
-    found = {}
+    found: dict[str, Any] = {}
     if logits is not None:
         found["labels"] = jnp.argmax(logits, -1)
     if filled is not None:

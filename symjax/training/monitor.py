@@ -86,7 +86,7 @@ def measure_probe(
             ("A", leaf.equivariance_error),
             ("relative", leaf.relative_error),
             ("remainder", leaf.remainder),
-            ("resolved", float(leaf.convergence.resolved)),
+            ("resolved", float(leaf.convergence is None or leaf.convergence.resolved)),
         ):
             yield {**common, "quantity": quantity, "value": value}
         for degree, pair in enumerate(leaf.content):

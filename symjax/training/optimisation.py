@@ -355,7 +355,7 @@ def make_step(
         gradient, statistics, value, terms = gradients(
             task, state.params, state.statistics, batch, key, mesh
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         updates, optimizer = transformation.update(
             gradient, state.optimizer, state.params
         )
@@ -363,7 +363,7 @@ def make_step(
         # Young averages forget the random start sooner.
         decay = jnp.minimum(config.average, (1 + state.step) / (10 + state.step))
         averaged = jax.tree.map(
-            lambda old, new: decay.astype(old.dtype) * old + (1 - decay) * new,
+            lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype),
             state.averaged,
             params,
         )

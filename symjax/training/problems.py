@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase
@@ -88,6 +89,7 @@ def read_frames(path: str) -> list[ase.Atoms]:
 
     Raises:
       StructureError: The file cannot be read.
+      ArgumentError: It is a zip, and the extra ``[torch]`` is missing.
 
     Example:
       >>> from symjax.errors import StructureError
@@ -98,6 +100,11 @@ def read_frames(path: str) -> list[ase.Atoms]:
       ...     print(error.value)
       nowhere.xyz
     """
+    if Path(path).suffix == ".zip":
+        # Needs metatensor, which other data do not.
+        from symjax.interop.metatensor_targets import read_metatensor_targets
+
+        return list(read_metatensor_targets(path).structures)
     return read_structures(path)
 
 

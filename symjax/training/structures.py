@@ -36,7 +36,7 @@ class AtomicData:
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def subset(self, indices: Sequence[int]) -> "AtomicData":
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "AtomicData":
         """Some of the structures.
 
         Args:
@@ -67,8 +67,8 @@ class AtomicBatch(NamedTuple):
     """
 
     graph: Graph
-    values: dict[str, Float[Array, "samples *shape"]]
-    known: dict[str, Bool[Array, "samples *shape"]]
+    values: dict[str, Float[Array | np.ndarray, "samples *shape"]]
+    known: dict[str, Bool[Array | np.ndarray, "samples *shape"]]
 
 
 def prepare_data(
@@ -181,7 +181,7 @@ def _stress(atoms: ase.Atoms, field: str, index: int) -> Float[np.ndarray, "1 3 
 def collate(
     labels: tuple[Label, ...],
     data: AtomicData,
-    indices: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
     shape: GraphShape,
     dtype: Any = np.float32,
 ) -> AtomicBatch:
@@ -212,7 +212,8 @@ def collate(
       [-14.199999809265137, -14.199999809265137, 0.0]
     """
     graph = join_graphs([data.graphs[i] for i in indices], shape)
-    values, known = {}, {}
+    values: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     for label in labels:
         rows = np.concatenate([data.values[label.name][i] for i in indices])
         size = shape.num_atoms if label.per_atom else shape.num_structures

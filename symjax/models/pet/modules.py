@@ -119,8 +119,11 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
         """Normalises the last axis."""
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        square = jnp.mean(x * x, axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(square + jnp.finfo(x.dtype).eps) * scale
+        # Narrower types have too few bits for the sum, and another epsilon.
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        square = jnp.mean(wide * wide, axis=-1, keepdims=True)
+        normed = wide * jax.lax.rsqrt(square + jnp.finfo(wide.dtype).eps)
+        return normed.astype(x.dtype) * scale
 
 
 def _norm(kind: str, name: str) -> Callable[[Array], Array]:
@@ -193,7 +196,9 @@ class Attention(nn.Module):
         query, key, value = (projected[:, :, part] for part in range(3))
         query = query * (1 / (size**0.5 * self.temperature))
         scores = jnp.einsum("aqhs,akhs->ahqk", query, key)
-        weights = jax.nn.softmax(scores + bias[:, None, None, :], axis=-1)
+        scores = scores + bias[:, None, None, :]
+        wide = jnp.promote_types(scores.dtype, jnp.float32)
+        weights = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
         out = jnp.einsum("ahqk,akhs->aqhs", weights, value)
         return nn.Dense(features, name="output_linear")(out.reshape(tokens.shape))
 

@@ -1,0 +1,173 @@
+"""Figures of a training: how error and content move between irreps and layers."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from symjax.errors import ArgumentError
+from symjax.report.figures import STYLE
+
+# Content below this is round-off of a float32 model.
+_SMALLEST = 1e-8
+_HEIGHT, _WIDTH = 1.5, 6.4  # inches
+
+
+def read_trajectory(
+    path: str | Path,
+) -> dict[tuple[str, str, int, int], dict[int, float]]:
+    r"""Reads ``trajectory.csv``, averaged over structures.
+
+    Args:
+      path: The file that a monitored run wrote.
+
+    Returns:
+      For each (name, quantity, degree, sigma) its values by step; degree and sigma are
+      0 but for the content B.
+
+    Raises:
+      ArgumentError: There is no such file, or it holds no measurement.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.report.trajectory import read_trajectory
+      >>> header = "step,structure,name,kind,quantity,degree,sigma,value"
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "trajectory.csv"
+      ...     _ = path.write_text(header + "\n0,a,energy,output,A,,,0.5\n")
+      ...     read_trajectory(path)
+      {('energy', 'A', 0, 0): {0: 0.5}}
+    """
+    path = Path(path)
+    remedy = "Pass the trajectory.csv of a run with a section [monitor]"
+    if not path.is_file():
+        raise ArgumentError("path", str(path), "does not exist", remedy)
+    found: dict[tuple[str, str, int, int], dict[int, list[float]]]
+    found = defaultdict(lambda: defaultdict(list))
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            if row["quantity"] == "skipped":
+                continue
+            degree, sigma = (int(row[name] or 0) for name in ("degree", "sigma"))
+            key = (row["name"], row["quantity"], degree, sigma)
+            found[key][int(row["step"])].append(float(row["value"]))
+    if not found:
+        raise ArgumentError("path", str(path), "holds no measurement", remedy)
+    return {
+        key: {step: float(np.mean(values)) for step, values in sorted(rows.items())}
+        for key, rows in found.items()
+    }
+
+
+def trajectory_figure(
+    trajectory: Mapping[tuple[str, str, int, int], Mapping[int, float]],
+) -> Figure:
+    """Content of every output and layer against the step, one panel each.
+
+    Lines are sectors (l, sigma), solid for sigma = +1 and dashed for -1, and, dotted,
+    the content above the largest degree.
+
+    Args:
+      trajectory: From :func:`read_trajectory`.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> from symjax.report.trajectory import trajectory_figure
+      >>> figure = trajectory_figure({("energy", "B", 0, 1): {0: 0.5, 10: 0.9}})
+      >>> len(figure.axes)
+      1
+    """
+    names = list(dict.fromkeys(key[0] for key in trajectory))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(
+            figsize=(_WIDTH, _HEIGHT * len(names) + 0.6), layout="constrained"
+        )
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, name in zip(axes, names, strict=True):
+            for (owner, quantity, degree, sigma), rows in trajectory.items():
+                if owner != name or quantity not in ("B", "remainder"):
+                    continue
+                steps = list(rows)
+                values = np.maximum(list(rows.values()), _SMALLEST)
+                if quantity == "B":
+                    sign = "+" if sigma == 1 else "-"
+                    style = "-" if sigma == 1 else "--"
+                    color, label = f"C{degree % 10}", f"{degree}{sign}"
+                else:
+                    color, style, label = "0.4", ":", "above"
+                axis.plot(steps, values, style, color=color, label=label, linewidth=1)
+            axis.set(yscale="log", ylim=(_SMALLEST, 1.6), ylabel="B")
+            axis.set_title(name, loc="left")
+        axes[-1].set_xlabel("step")
+        axes[0].legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.05), title="l, sigma", fontsize=7
+        )
+    return figure
+
+
+def error_figure(
+    trajectory: Mapping[tuple[str, str, int, int], Mapping[int, float]],
+) -> Figure:
+    """Relative equivariance error of every output, distance from invariance of layers.
+
+    Args:
+      trajectory: From :func:`read_trajectory`.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> from symjax.report.trajectory import error_figure
+      >>> figure = error_figure({("energy", "relative", 0, 0): {0: 0.5, 10: 0.1}})
+      >>> len(figure.axes[0].lines)
+      1
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(_WIDTH, 2.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        for (name, quantity, *_), rows in trajectory.items():
+            if quantity == "relative":
+                values = np.maximum(list(rows.values()), _SMALLEST)
+                axis.plot(list(rows), values, label=name, linewidth=1)
+        axis.set(yscale="log", xlabel="step", ylabel="relative error")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7)
+    return figure
+
+
+def save_trajectory(path: str | Path, folder: str | Path) -> list[Path]:
+    """Writes the figures of a run.
+
+    Args:
+      path: Its ``trajectory.csv``.
+      folder: Where they go.
+
+    Returns:
+      Paths of ``trajectory_content.png`` and ``trajectory_error.png``.
+
+    Raises:
+      ArgumentError: The file holds no measurement.
+
+    Example:
+      >>> from symjax.report.trajectory import save_trajectory
+      >>> callable(save_trajectory)
+      True
+    """
+    trajectory = read_trajectory(path)
+    written = []
+    for name, figure in (
+        ("content", trajectory_figure(trajectory)),
+        ("error", error_figure(trajectory)),
+    ):
+        target = Path(folder) / f"trajectory_{name}.png"
+        figure.savefig(target, dpi=150)
+        written.append(target)
+    return written

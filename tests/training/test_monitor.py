@@ -1,0 +1,110 @@
+"""The monitor keeps to its share of the time; figures show what it wrote."""
+
+import numpy as np
+import pytest
+
+from symjax.errors import ArgumentError
+from symjax.report.trajectory import (
+    error_figure,
+    read_trajectory,
+    save_trajectory,
+    trajectory_figure,
+)
+from symjax.training.configuration import MonitorSection
+from symjax.training.monitor import Monitor, Probe
+from symjax.training.records import Table, read_table
+
+
+class Clock:
+    """Time that passes as a test says."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_measurements_keep_to_their_share_of_the_time():
+    clock = Clock()
+
+    def measured(model):
+        clock.now += 2.0
+        raise LookupError
+
+    class Fake(Monitor):
+        def rows(self, model, step):
+            return super().rows(model, step)
+
+    monitor = Fake([], MonitorSection(max_share=0.1), clock)
+    monitor._probes = [Probe("slow", measured)]
+    import symjax.training.monitor as module
+
+    original = module.measure_probe
+
+    def fake(probe, model, config, step):
+        clock.now += 2.0
+        return [{"step": step, "quantity": "A", "value": 1.0}]
+
+    module.measure_probe = fake
+    try:
+        made = []
+        for step in range(100):
+            rows = monitor.rows(None, step)
+            made.append(rows[0]["quantity"] == "A")
+            clock.now += 1.0
+    finally:
+        module.measure_probe = original
+    assert made[0]
+    assert made[1]
+    # two seconds of every twenty
+    assert sum(made[1:]) * 2.0 <= 0.1 * clock.now + 2.0
+    assert sum(made) >= 5
+
+
+def test_only_multiples_are_due():
+    monitor = Monitor([], MonitorSection(every=10))
+    assert [step for step in range(31) if monitor.is_due(step)] == [0, 10, 20, 30]
+
+
+HEADER = "step,structure,name,kind,quantity,degree,sigma,value\n"
+ROWS = (
+    "0,a,energy,output,relative,,,0.5\n0,a,energy,output,B,0,1,0.25\n"
+    "0,b,energy,output,B,0,1,0.75\n10,a,energy,output,B,0,1,0.9\n"
+    "20,,,,skipped,,,\n0,a,layer,node,B,1,-1,0.5\n"
+)
+
+
+def test_figures_show_the_mean_over_structures(tmp_path):
+    path = tmp_path / "trajectory.csv"
+    path.write_text(HEADER + ROWS)
+    trajectory = read_trajectory(path)
+    assert trajectory["energy", "B", 0, 1] == {0: 0.5, 10: 0.9}
+    figure = trajectory_figure(trajectory)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["energy", "layer"]
+    (line,) = figure.axes[0].lines
+    np.testing.assert_allclose(line.get_ydata(), [0.5, 0.9])
+    assert figure.axes[1].lines[0].get_linestyle() == "--"
+    assert len(error_figure(trajectory).axes[0].lines) == 1
+    for written in save_trajectory(path, tmp_path):
+        assert written.stat().st_size > 1000
+
+
+def test_files_without_measurements_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="does not exist"):
+        read_trajectory(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text(HEADER)
+    with pytest.raises(ArgumentError, match="holds no measurement"):
+        read_trajectory(tmp_path / "empty.csv")
+    with pytest.raises(ArgumentError, match="does not exist"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_tables_drop_what_came_after_a_checkpoint(tmp_path):
+    path = tmp_path / "metrics.csv"
+    table = Table(path, ("step", "loss"))
+    table.add([{"step": step, "loss": 0.1 * step} for step in (1, 2, 3)])
+    with open(path, "a") as file:
+        file.write("4")  # killed in the middle of a line
+    Table(path, ("step", "loss"), after=2)
+    np.testing.assert_array_equal(read_table(path)["step"], [1, 2])

@@ -1,0 +1,259 @@
+"""Whole runs: files, resuming to the bit, failures, fine-tuning, devices."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import ase.io
+import jax
+import numpy as np
+import pytest
+from water_runs import TARGETS, TINY, frames, settings
+
+from symjax.errors import ArgumentError, StructureError
+from symjax.models import load_model
+from symjax.training import TrainingError, parse_run, read_table, train
+from symjax.training.records import METRICS, TRAJECTORY, VALIDATION
+
+SPEEDS = {"structures_per_second", "atoms_per_second"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "frames.xyz"
+    ase.io.write(path, frames())
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run from start to end."""
+    folder = tmp_path_factory.mktemp("whole")
+    monitor = {"every": 3, "max_degree": 1, "grid": 3, "structures": 1, "max_share": 1}
+    run = parse_run(settings(data, monitor=monitor))
+    seen = []
+    trained = train(run, folder / "run", watch=lambda step, values: seen.append(step))
+    return run, folder / "run", trained, seen
+
+
+def same_files(first, second):
+    for name in (METRICS, VALIDATION):
+        one, other = read_table(first / name), read_table(second / name)
+        assert set(one) == set(other)
+        for column in set(one) - SPEEDS:
+            np.testing.assert_array_equal(one[column], other[column])
+    tensors = [f / "model" / "model.safetensors" for f in (first, second)]
+    assert tensors[0].read_bytes() == tensors[1].read_bytes()
+
+
+def test_a_run_leaves_what_it_promises(whole):
+    run, folder, trained, seen = whole
+    assert trained.complete
+    assert trained.step == run.steps == 6
+    metrics, validation = (read_table(folder / name) for name in (METRICS, VALIDATION))
+    np.testing.assert_array_equal(metrics["step"], [3, 6])
+    np.testing.assert_array_equal(validation["step"], [4, 6])
+    assert seen == [3, 4, 6, 6]
+    names = {"energy", "forces", "dipole_moment", "shielding"}
+    assert names < set(metrics)
+    total = sum(metrics[name] for name in names)
+    np.testing.assert_allclose(total, metrics["loss"], rtol=1e-5)
+    assert validation["score"][-1] == trained.errors["score"]
+    model = load_model(folder / "model")
+    assert model.card["steps"] == 6
+    assert model.card["errors_validation"] == trained.errors
+    best = load_model(folder / "best").card["steps"]
+    assert best == validation["step"][np.argmin(validation["score"])]
+    assert json.loads((folder / "run.json").read_text())["steps"] == 6
+    assert list((folder / "tensorboard").iterdir())
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "4",
+        "6",
+    ]
+    jax.tree.map(
+        np.testing.assert_array_equal, model.parameters, trained.model.parameters
+    )
+
+
+def test_the_monitor_follows_every_output(whole):
+    _, folder, _, _ = whole
+    rows = read_table(folder / TRAJECTORY)
+    np.testing.assert_array_equal(np.unique(rows["step"]), [0, 3, 6])
+    assert {"energy", "forces", "dipole_moment", "shielding"} == set(rows["name"])
+    content = rows["quantity"] == "B"
+    for step in (0, 3, 6):
+        for name in ("energy", "forces"):
+            of_this = content & (rows["step"] == step) & (rows["name"] == name)
+            rest = (rows["quantity"] == "remainder") & (rows["step"] == step)
+            rest &= rows["name"] == name
+            total = rows["value"][of_this].sum() + rows["value"][rest].sum()
+            assert total == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_stopped_run_goes_on_to_the_bit(whole, tmp_path):
+    """Stopped between two lines of metrics and behind the last checkpoint."""
+    run, folder, _, _ = whole
+    for expected in (1, 2, 3):
+        stopped = train(run, tmp_path / "run", resume=True, max_seconds=0.0)
+        assert not stopped.complete
+        assert stopped.step == expected
+    assert train(run, tmp_path / "run", resume=True).complete
+    same_files(folder, tmp_path / "run")
+
+
+def test_a_killed_run_goes_on_to_the_bit(whole, data, tmp_path):
+    """Killed without warning, in a process of its own, after its first line."""
+    path = tmp_path / "run.json"
+    run = settings(data, steps=40, log_every=1, checkpoint_every=3, validate_every=0)
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps(run))
+    environment = {"JAX_ENABLE_X64": "1"}
+    command = [sys.executable, "-m", "symjax", "train", str(path), "--resume", "-o"]
+
+    def start(folder):
+        import os
+
+        return subprocess.Popen(
+            [*command, str(tmp_path / folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+        )
+
+    process = start("killed")
+    metrics = tmp_path / "killed" / METRICS
+    for _ in range(2400):
+        if metrics.is_file() and metrics.read_text().count("\n") > 8:
+            break
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "model").exists()
+    again, other = start("killed"), start("whole")
+    for process in (again, other):
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+        assert "Wrote the model" in output
+    same_files(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_interrupts_save_a_checkpoint(whole, tmp_path):
+    run, folder, _, _ = whole
+
+    def interrupt(step, values):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="after step 3; resume"):
+        train(run, tmp_path / "run", watch=interrupt)
+    assert train(run, tmp_path / "run", resume=True).complete
+    same_files(folder, tmp_path / "run")
+
+
+def test_folders_are_not_mixed_up(whole, data, tmp_path):
+    run, folder, _, _ = whole
+    with pytest.raises(ArgumentError, match="holds a run"):
+        train(run, folder)
+    other = parse_run(settings(data, seed=1))
+    with pytest.raises(ArgumentError, match=r"seed=1: the run was started with 0"):
+        train(other, folder, resume=True)
+    with pytest.raises(StructureError, match="missing"):
+        train(parse_run(settings(tmp_path / "missing.xyz")), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_damaged_checkpoints_are_named(whole, tmp_path):
+    import shutil
+
+    run, folder, _, _ = whole
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for path in (copy / "checkpoints" / "6").rglob("*"):
+        if path.is_file() and path.stat().st_size > 100:
+            path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ArgumentError, match=r"checkpoints/6.*cannot be read"):
+        train(run, copy, resume=True)
+    shutil.rmtree(copy / "checkpoints" / "6")
+    assert train(run, copy, resume=True).complete
+    same_files(folder, copy)
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_diagnosis(data, tmp_path):
+    optimizer = {"learning_rate": 1e30, "warmup": 0, "gradient_clip": None}
+    run = parse_run(settings(data, optimizer=optimizer, steps=9))
+    with pytest.raises(TrainingError) as caught:
+        train(run, tmp_path / "run")
+    text = str(caught.value)
+    for part in ("at step 1", "learning rate is 1e+30", "energy", "training["):
+        assert part in text, text
+    assert "optimizer.learning_rate" in caught.value.remedy
+
+
+def test_trained_models_are_fine_tuned(whole, data, tmp_path):
+    _, folder, _, _ = whole
+    run = settings(
+        data,
+        steps=1,
+        model={"initial": str(folder / "best")},
+        targets={**TARGETS, "charge": {"kind": "0-", "allow_missing": True}},
+    )
+    made = frames()
+    for atoms in made:
+        atoms.info["charge"] = np.nan
+    made[0].info["charge"] = 1.0
+    ase.io.write(tmp_path / "more.xyz", made)
+    run["data"] = {"training": str(tmp_path / "more.xyz"), "validation_fraction": 0.25}
+    trained = train(parse_run(run), tmp_path / "run")
+    before, after = load_model(folder / "best"), trained.model
+    assert [target.name for target in after.config.targets] == [*TARGETS, "charge"]
+    for name in TARGETS:
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            before.parameters["scale"][name],
+            after.parameters["scale"][name],
+        )
+
+
+def test_events_are_trained_by_the_same_loop(tmp_path):
+    run = parse_run(
+        {
+            "kind": "events",
+            "steps": 3,
+            "log_every": 1,
+            "validate_every": 0,
+            "data": {"num_training": 4, "num_validation": 2, "num_points": 200},
+            "batch": {"max_structures": 2},
+            "losses": {"segmentation": 1.0},
+            "model": {
+                "hyperparameters": {
+                    "group_radius": 0.045,
+                    "context_length": 32,
+                    "group_points": 6,
+                    "pointnet_widths": [8, 8, 8],
+                    "embed_dim": 16,
+                    "depth": 1,
+                    "num_heads": 2,
+                    "decoder_depth": 1,
+                    "num_classes": 4,
+                    "fetch_layers": [0],
+                    "seg_head_dim": 8,
+                }
+            },
+        }
+    )
+    stopped = train(run, tmp_path / "run", max_seconds=0.0)
+    assert stopped.step == 1
+    trained = train(run, tmp_path / "run", resume=True)
+    metrics = read_table(tmp_path / "run" / METRICS)
+    parts = metrics["chamfer"] + metrics["energy"] + metrics["focal"]
+    np.testing.assert_allclose(parts, metrics["loss"], rtol=1e-5)
+    assert 0 <= trained.errors["accuracy"] <= 1
+    norm = load_model(tmp_path / "run" / "model").parameters["batch_stats"]["seg_head"]
+    assert np.abs(norm["bn1"]["mean"]).max() > 0
+
+
+def test_the_smallest_hyperparameters_are_used(whole):
+    assert {k: getattr(whole[2].model.config, k) for k in TINY} == TINY
