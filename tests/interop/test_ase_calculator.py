@@ -20,7 +20,15 @@ from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
 from symjax.interop._averages import add, mean_and_spread, rotations_of
 from symjax.interop.ase_calculator import _function
-from symjax.models.pet import Block, PETConfig, Target, init_pet, predict
+from symjax.metrics import measure
+from symjax.models.pet import (
+    Block,
+    PETConfig,
+    Target,
+    init_pet,
+    orbit_problem,
+    predict,
+)
 from symjax.so3 import gauss_product, quadrature
 from symjax.so3.finite_groups import finite_group
 
@@ -174,6 +182,28 @@ def test_average_over_a_quadrature(make, inversion):
     same = calculator(average=rule, include_inversion=inversion)
     same.calculate(atoms)
     assert_close(same.results, expected)
+
+
+def test_spreads_are_those_of_a_measurement():
+    """The moments of the metrics on the same rule: V is the sum of squared spreads."""
+    problem = orbit_problem(MODEL, ethanol(), layers="none", dtype="float64")
+    measured = measure(
+        problem.function,
+        problem.x,
+        args=problem.args,
+        action=problem.action,
+        masks=problem.masks,
+        representations=problem.representations,
+        max_degree=1,
+        grid=3,
+        on_aliasing="report",
+    )
+    calc = calculator(average=3)
+    calc.calculate(ethanol())
+    for name in ("energy", "forces"):
+        spread = np.asarray(calc.results[f"{name}_rotational_std"])
+        error = np.sqrt(np.mean(spread**2))
+        assert error == pytest.approx(measured[name].equivariance_error, rel=1e-8)
 
 
 @pytest.mark.parametrize("group", ["Td", finite_group("C3")])
