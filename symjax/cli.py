@@ -1,4 +1,4 @@
-"""The command line: ``symjax report``, ``symjax models``.
+"""The command line: ``symjax report``, ``symjax html``, ``symjax models``.
 
 A command is a function with typed options; :func:`_guarded` turns its exceptions into
 messages and exit codes. Everything that takes long to import is imported inside
@@ -10,6 +10,7 @@ import enum
 import functools
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -141,6 +142,7 @@ def _root(
 @app.command(epilog=_EXIT_CODES)
 @_guarded
 def report(
+    context: typer.Context,
     target: Annotated[
         str,
         typer.Argument(
@@ -239,6 +241,10 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Whether to draw figures.")
     ] = True,
+    page: Annotated[
+        bool,
+        typer.Option("--html/--no-html", help="Whether to write report.html."),
+    ] = True,
     figure_format: Annotated[
         list[FigureFormat] | None,
         typer.Option(
@@ -267,9 +273,9 @@ def report(
 ) -> None:
     """Measures equivariance errors and symmetry content of a model on structures.
 
-    Writes FOLDER/report.json (all numbers), report.txt (the tables that are also
-    printed), structures.jsonl (one line as soon as a structure is finished) and
-    figures.
+    Writes FOLDER/report.json (all numbers), report.html (a page to look at),
+    report.txt (the tables that are also printed), structures.jsonl (one line as soon
+    as a structure is finished) and figures.
     """
     from symjax.report.folder import JOURNAL_FILE, check_folder
 
@@ -320,6 +326,7 @@ def report(
     try:
         with _options(names), _progress() as watch:
             how: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
+            how["command"] = _command_line(context)
             if events:
                 from symjax.report.breaking import breaking_text
                 from symjax.report.events import measure_events
@@ -342,7 +349,7 @@ def report(
             f"run the same command with --resume{instead}."
         ) from error
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
-    _present(result, output, formats if figures else [], more)
+    _present(result, output, formats if figures else [], page, more)
 
 
 def _present_estimates(
@@ -375,10 +382,10 @@ def _present_estimates(
 
 
 def _present(
-    result: "Report", output: Path, formats: list[str], more: str = ""
+    result: "Report", output: Path, formats: list[str], page: bool, more: str = ""
 ) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
-    from symjax.report.folder import REPORT_FILE, TEXT_FILE
+    from symjax.report.folder import HTML_FILE, REPORT_FILE, TEXT_FILE
     from symjax.report.schema import write_atomically
     from symjax.report.tables import print_report, to_text
 
@@ -390,6 +397,11 @@ def _present(
         output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
     )
     written = [REPORT_FILE, TEXT_FILE]
+    if page:
+        from symjax.report.html import save_html
+
+        save_html(result, output / HTML_FILE)
+        written.append(HTML_FILE)
     if formats and result.measured:
         from symjax.report.figures import save_figures
 
@@ -407,6 +419,50 @@ def _present(
             "NOT RESOLVED by the grid: do not use these numbers; see above.", err=True
         )
         raise typer.Exit(UNRESOLVED)
+
+
+@app.command("html", epilog=_EXIT_CODES)
+@_guarded
+def html_page(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT", help="A report.json, or the folder that holds it."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write. Default: report.html beside the report.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it exists.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Writes a report that exists as one web page, which needs no network."""
+    from symjax.report import read_report
+    from symjax.report.folder import HTML_FILE
+    from symjax.report.html import save_html
+
+    with _options({"path": "REPORT", "output": "--output"}):
+        result = read_report(source)
+        folder = source if source.is_dir() else source.parent
+        path = folder / HTML_FILE if output is None else output
+        if path.exists() and not overwrite:
+            raise ArgumentError(
+                "--output",
+                str(path),
+                "exists already",
+                "Choose another file, or pass --overwrite",
+            )
+        save_html(result, path)
+    typer.echo(f"Wrote {path}", err=True)
 
 
 @app.command()
@@ -637,6 +693,26 @@ def _training_progress(
             console.print(f"step {step:>7}  {shown}", markup=False, soft_wrap=True)
 
         yield watch
+
+
+def _command_line(context: typer.Context) -> str:
+    """The command with the arguments and options that were typed."""
+    words = ["symjax", context.info_name or ""]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        origin = context.get_parameter_source(name)
+        if origin is None or origin.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        if parameter.param_type_name == "argument":
+            words.append(str(value))
+        elif isinstance(value, bool):
+            names = parameter.opts if value else parameter.secondary_opts
+            words.append(max(names, key=len))
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [max(parameter.opts, key=len), str(one)]
+    return shlex.join(words)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,12 @@ def report(seed=0, layers=2, structures=2, failed=0, resolved=True, max_degree=2
                 f"{index:064x}",
                 tuple(leaves),
                 schema.Timing(1.5, 0.25),
+                atoms=schema.AtomErrors(
+                    (8, 1, 1),
+                    np.array([[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]]),
+                    np.zeros((3, 3)),
+                    {"forces": rng.uniform(1e-3, 1e-1, 3)},
+                ),
             )
         )
     measured += [

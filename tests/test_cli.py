@@ -326,7 +326,12 @@ class TestReport:
         assert report.software.symjax == symjax.__version__
         assert [leaf.name for leaf in report.structures[0].leaves][-1] == "a_layer_node"
         assert (folder / "report.txt").read_text("utf-8") in _stripped(result.stdout)
+        assert report.command == (
+            "symjax report H2O --model fake --max-degree 1 --layers all --output a/b "
+            "--no-figures"
+        )
         assert sorted(path.name for path in folder.iterdir()) == [
+            "report.html",
             "report.json",
             "report.txt",
             "structures.jsonl",
@@ -339,6 +344,7 @@ class TestReport:
         assert result.exit_code == cli.OK, result.output
         names = {path.name for path in (tmp_path / "report").iterdir()}
         assert names == {
+            "report.html",
             "report.json",
             "report.txt",
             "structures.jsonl",
@@ -470,6 +476,41 @@ def _stripped(text):
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
+class TestHtml:
+    def test_page_of_an_old_report(self, invoke, tmp_path):
+        options = [*FAST, "--no-html"]
+        assert invoke("report", "H2O", *options, "-o", "a").exit_code == cli.OK
+        page = tmp_path / "a" / "report.html"
+        assert not page.exists()
+        result = invoke("html", "a")
+        assert result.exit_code == cli.OK, result.output
+        text = page.read_text("ascii")
+        assert text.startswith("<!doctype html>")
+        refused = invoke("html", "a/report.json")
+        assert refused.exit_code == cli.BAD_INPUT
+        assert refused.stderr.startswith("Error: --output=")
+        assert "--overwrite" in refused.stderr
+        assert invoke("html", "a/report.json", "--overwrite").exit_code == cli.OK
+        assert invoke("html", "a", "-o", "other.html").exit_code == cli.OK
+        assert (tmp_path / "other.html").read_text("ascii") == text
+
+    @pytest.mark.parametrize(
+        ("arguments", "match"),
+        [(["nowhere"], "REPORT="), (["a", "-o", "no/folder/x.html"], "--output=")],
+    )
+    def test_bad_paths(self, invoke, tmp_path, arguments, match):
+        assert invoke("report", "H2O", *FAST, "-o", "a").exit_code == cli.OK
+        result = invoke("html", *arguments)
+        assert result.exit_code == cli.BAD_INPUT
+        assert match in result.stderr
+
+    def test_overwriting_a_report_removes_its_page(self, invoke, tmp_path):
+        assert invoke("report", "H2O", *FAST, "-o", "a").exit_code == cli.OK
+        again = invoke("report", "H2O", *FAST, "--no-html", "--overwrite", "-o", "a")
+        assert again.exit_code == cli.OK
+        assert not (tmp_path / "a" / "report.html").exists()
+
+
 class TestModels:
     def test_lists_cards(self, invoke, monkeypatch):
         monkeypatch.setattr("symjax.models.io.shipped_models", lambda: ["fake"])
@@ -542,6 +583,7 @@ def test_help_explains_every_option(invoke):
         "--frames",
         "--memory",
         "--no-figures",
+        "--no-html",
         "--figure-format",
         "--no-compile-cache",
         "--debug",

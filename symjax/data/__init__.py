@@ -14,6 +14,7 @@ from symjax.data.graph import (
     pad_to_bucket,
     rotate_graph,
 )
+from symjax.data.neighbor_list import NeighborList, find_neighbors
 from symjax.data.structures import (
     check_structure,
     find_structure,
@@ -31,6 +32,7 @@ from symjax.data.targets import Targets, read_targets, read_values
 __all__ = [
     "Graph",
     "GraphShape",
+    "NeighborList",
     "Symmetry",
     "Targets",
     "bucket_shape",
@@ -40,6 +42,7 @@ __all__ = [
     "edge_distances",
     "edge_permutations",
     "edge_vectors",
+    "find_neighbors",
     "find_structure",
     "find_symmetry",
     "graph_shape",

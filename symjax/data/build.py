@@ -29,7 +29,7 @@ Their graph would take gigabytes; positions in nanometre are the usual reason.
 """
 
 
-class _Edges(NamedTuple):
+class Edges(NamedTuple):
     """Edges of one structure, sorted by centre, neighbor and shift."""
 
     centers: Int[np.ndarray, "edges"]
@@ -94,7 +94,7 @@ def build_graph(
       >>> print(graph.structure)
       [0 0 0 1 1 1 1 1 2 2]
     """
-    cutoff = _checked_cutoff(cutoff)
+    cutoff = checked_cutoff(cutoff)
     dtype = checked_dtype(dtype)
     single = isinstance(structures, ase.Atoms)
     listed = [structures] if single else _checked_list(structures)
@@ -102,8 +102,8 @@ def build_graph(
     for k, atoms in enumerate(listed):
         index = None if single else k
         check_without_distances(atoms, known_species, index)
-        edges.append(_find_edges(atoms, cutoff, index))
-    graph = _assemble(listed, edges, dtype)
+        edges.append(find_edges(atoms, cutoff, index))
+    graph = assemble(listed, edges, dtype)
     return pad_graph(
         graph,
         GraphShape(
@@ -114,7 +114,8 @@ def build_graph(
     )
 
 
-def _checked_cutoff(cutoff: Any) -> float:
+def checked_cutoff(cutoff: Any) -> float:
+    """Validates a cutoff radius."""
     remedy = "Pass a radius in angstrom, typically 3 to 8"
     if isinstance(cutoff, bool) or not isinstance(cutoff, numbers.Real):
         raise ArgumentError("cutoff", cutoff, "must be a number", remedy)
@@ -139,7 +140,8 @@ def _checked_list(structures: Any) -> list[ase.Atoms]:
     return list(structures)
 
 
-def _find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> _Edges:
+def find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> Edges:
+    """Edges of a structure that has passed the checks without distances."""
     positions = atoms.positions.astype(np.float64)
     cell = periodic_cell(atoms)
     _check_number_of_edges(positions, cell[atoms.pbc], cutoff, index)
@@ -158,7 +160,7 @@ def _find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> _Edges:
     centers = centers[order]
     starts = np.searchsorted(centers, np.arange(len(atoms)))
     slots = np.arange(2 * num_pairs) - starts[centers]
-    return _Edges(centers, neighbors[order], shifts[order], slots, reverse)
+    return Edges(centers, neighbors[order], shifts[order], slots, reverse)
 
 
 def _check_number_of_edges(
@@ -186,7 +188,7 @@ def _check_number_of_edges(
         )
 
 
-def _assemble(structures: list[ase.Atoms], edges: list[_Edges], dtype: Any) -> Graph:
+def assemble(structures: list[ase.Atoms], edges: list[Edges], dtype: Any) -> Graph:
     """Joins structures into one graph without padding atoms or structures."""
     counts = np.array([len(atoms) for atoms in structures])
     offsets = np.cumsum(counts) - counts

@@ -1,6 +1,7 @@
 """Bridges to other packages; none of them is imported before it is needed."""
 
+from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.torch_callable import TorchProblem, torch_callable
 
-__all__ = ["TorchProblem", "load_metatrain", "torch_callable"]
+__all__ = ["SymjaxCalculator", "TorchProblem", "load_metatrain", "torch_callable"]

@@ -14,7 +14,13 @@ import numpy as np
 from ase.data import chemical_symbols
 
 import symjax
-from symjax.data import GraphShape, bucket_shape, build_graph, graph_shape
+from symjax.data import (
+    GraphShape,
+    bucket_shape,
+    build_graph,
+    graph_shape,
+    periodic_cell,
+)
 from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
 from symjax.metrics import Estimate, LeafMeasurement, Measurement, estimate, measure
 from symjax.report import schema
@@ -242,6 +248,7 @@ def measure_structures(
     resume: bool = False,
     overwrite: bool = False,
     watch: Watch | None = None,
+    command: str = "",
 ) -> schema.Report:
     """Measures structures one after another and writes ``report.json``.
 
@@ -258,6 +265,7 @@ def measure_structures(
         measured again, failed ones are.
       overwrite: Whether to replace a report in it.
       watch: Called with the progress.
+      command: What was typed to measure them, for the report.
 
     Returns:
       The report.
@@ -327,7 +335,7 @@ def measure_structures(
             if watch is not None:
                 done = where._replace(done=where.num_elements, kept=kept)
                 watch(done._replace(finished=result))
-    report = schema.Report(software, info, settings, tuple(results))
+    report = schema.Report(software, info, settings, tuple(results), command)
     schema.write_report(report, folder / REPORT_FILE)
     return report
 
@@ -460,6 +468,7 @@ def _measure_one(
         timing=schema.Timing(compiling, elapsed - compiling),
         point_group=problem.point_group.name if problem.point_group else "",
         num_elements=measurement.num_elements,
+        atoms=atom_errors(measurement, problem.kinds, problem.samples, atoms),
     )
 
 
@@ -534,6 +543,53 @@ def leaves_of(
             convergence=leaf.convergence,
         )
         for name, leaf in ((n, measurement[n]) for n in kinds if n in measurement)
+    )
+
+
+def atom_errors(
+    measurement: Measurement,
+    kinds: Mapping[str, str],
+    samples: Mapping[str, np.ndarray | None],
+    atoms: ase.Atoms,
+) -> schema.AtomErrors:
+    """The equivariance error of every atom, A_i = sqrt(V_i / number of components).
+
+    Args:
+      measurement: The measurement.
+      kinds: ``"output"``, ``"node"`` or ``"edge"`` by leaf.
+      samples: Atomic number of each sample by leaf; None where samples are no atoms.
+      atoms: The structure; its atoms are the first samples.
+
+    Returns:
+      Errors of the outputs of atoms, with the positions of the atoms.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.metrics import measure
+      >>> from symjax.report.batch import atom_errors
+      >>> from symjax.so3 import VECTOR
+      >>> water = ase.build.molecule("H2O")
+      >>> result = measure(lambda x: x, water.positions, representations=VECTOR,
+      ...                  max_degree=1)
+      >>> found = atom_errors(result, {"output": "output"},
+      ...                     {"output": water.numbers}, water)
+      >>> bool((found.errors["output"] < 1e-6).all())
+      True
+    """
+    errors = {}
+    for name, kind in kinds.items():
+        if kind != "output" or samples.get(name) is None or name not in measurement:
+            continue
+        leaf = measurement[name]
+        count = leaf.representation.dimension * leaf.channels
+        variance = leaf.variance[: len(atoms)].sum(axis=-1)
+        errors[name] = np.sqrt(np.maximum(variance, 0) / count)
+    return schema.AtomErrors(
+        tuple(atoms.numbers.tolist()),
+        atoms.positions.astype(float),
+        periodic_cell(atoms),
+        errors,
     )
 
 

@@ -110,6 +110,7 @@ def measure_events(
     resume: bool = False,
     overwrite: bool = False,
     watch: Watch | None = None,
+    command: str = "",
 ) -> tuple[schema.Report, dict[str, tuple[Breaking, ...]]]:
     """Measures events one after another; writes ``report.json`` and ``breaking.json``.
 
@@ -126,6 +127,7 @@ def measure_events(
       resume: Whether to continue the report in it.
       overwrite: Whether to replace a report in it.
       watch: Called with the progress.
+      command: What was typed to measure them, for the report.
 
     Returns:
       The report, and the sources of symmetry breaking by label.
@@ -182,7 +184,7 @@ def measure_events(
             if watch is not None:
                 done = where._replace(done=where.num_elements, kept=kept)
                 watch(done._replace(finished=result))
-    report = schema.Report(software, info, settings, tuple(results))
+    report = schema.Report(software, info, settings, tuple(results), command)
     write_breaking(sources, folder)
     schema.write_report(report, folder / REPORT_FILE)
     return report, sources

@@ -20,6 +20,7 @@ JOURNAL_SCHEMA = "symjax-structures/1"
 """Name and version of the format of ``structures.jsonl``."""
 
 REPORT_FILE, JOURNAL_FILE, TEXT_FILE = "report.json", "structures.jsonl", "report.txt"
+HTML_FILE = "report.html"
 FIGURE_NAMES = ("report_content", "report_errors")
 FIGURE_FORMATS = ("png", "svg", "pdf")
 
@@ -39,7 +40,7 @@ def report_files(folder: Path) -> list[Path]:
       >>> report_files(Path("nowhere"))
       []
     """
-    names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE]
+    names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE, HTML_FILE]
     names += [f"{name}.{end}" for name in FIGURE_NAMES for end in FIGURE_FORMATS]
     return [folder / name for name in names if (folder / name).exists()]
 

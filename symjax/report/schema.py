@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Float
 
 from symjax._files import replace_atomically
 from symjax.errors import SymjaxError
@@ -165,6 +167,31 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class AtomErrors:
+    """Where the atoms of a structure are, and the error of each.
+
+    Attributes:
+      numbers: Atomic numbers.
+      positions: In angstrom, shape ``(atoms, 3)``.
+      cell: Cell vectors as rows, in angstrom; 0 where not periodic.
+      errors: For every output of atoms its equivariance error A of each atom, in the
+        unit of the output, shape ``(atoms,)``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.report.schema import AtomErrors
+      >>> errors = {"forces": np.array([0.1, 0.2])}
+      >>> AtomErrors((1, 1), np.zeros((2, 3)), np.zeros((3, 3)), errors).numbers
+      (1, 1)
+    """
+
+    numbers: tuple[int, ...]
+    positions: Float[np.ndarray, "atoms 3"]
+    cell: Float[np.ndarray, "3 3"]
+    errors: Mapping[str, Float[np.ndarray, "atoms"]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class StructureReport:
     """One structure: measured, or failed.
 
@@ -179,6 +206,8 @@ class StructureReport:
       point_group: Schoenflies symbol of the symmetry that was used; empty where none
         was.
       num_elements: Elements of O(3) at which the model was evaluated; 0 if it failed.
+      atoms: Positions, and errors of each atom; None for events, failed structures
+        and reports of before.
 
     Example:
       >>> from symjax.report import StructureReport
@@ -195,6 +224,7 @@ class StructureReport:
     failure: Failure | None = None
     point_group: str = ""
     num_elements: int = 0
+    atoms: AtomErrors | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -206,6 +236,7 @@ class Report:
       model: Which model was measured.
       settings: How it was measured.
       structures: The structures, in the order in which they were given.
+      command: The command that was typed; empty for reports written from Python.
 
     Example:
       >>> from symjax.report import Report, StructureReport, schema
@@ -222,6 +253,7 @@ class Report:
     model: ModelInfo
     settings: Settings
     structures: tuple[StructureReport, ...]
+    command: str = ""
 
     @property
     def measured(self) -> tuple[StructureReport, ...]:
@@ -321,6 +353,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "software": dataclasses.asdict(report.software),
         "model": dataclasses.asdict(report.model),
         "settings": dataclasses.asdict(report.settings),
+        "command": report.command,
         "summary": {
             name: _summary_to_json(leaf) for name, leaf in report.aggregate().items()
         },
@@ -355,7 +388,17 @@ def structure_to_json(structure: StructureReport) -> dict[str, Any]:
         "timing": None if structure.timing is None else plain(structure.timing),
         "point_group": structure.point_group,
         "num_elements": structure.num_elements,
+        "atoms": None if structure.atoms is None else _atoms_to_json(structure.atoms),
         "leaves": [_leaf_to_json(leaf) for leaf in structure.leaves],
+    }
+
+
+def _atoms_to_json(atoms: AtomErrors) -> dict[str, Any]:
+    return {
+        "numbers": list(atoms.numbers),
+        "positions": np.asarray(atoms.positions, float).tolist(),
+        "cell": np.asarray(atoms.cell, float).tolist(),
+        "errors": {k: np.asarray(v, float).tolist() for k, v in atoms.errors.items()},
     }
 
 
@@ -462,14 +505,17 @@ class _Fields:
             for index, item in enumerate(self.get(name, list))
         ]
 
-    def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def array(
+        self, name: str, shape: tuple[int, ...], minimum: float = 0.0
+    ) -> np.ndarray:
         value = self.get(name, list)
         try:
             array = np.array(value, float)
         except (TypeError, ValueError):
             array = np.array(np.nan)
-        if array.shape != shape or not (np.isfinite(array) & (array >= 0)).all():
-            problem = f"is not an array of numbers >= 0 of shape {shape}"
+        allowed = np.isfinite(array) & (array >= minimum)
+        if array.shape != shape or not allowed.all():
+            problem = f"is not an array of numbers >= {minimum:g} of shape {shape}"
             raise self.error(value, problem, self.path(name))
         return array
 
@@ -507,7 +553,9 @@ def from_json(value: Any, source: str = "report") -> Report:
     for label in labels:
         if labels.count(label) > 1:
             raise fields.error(label, "occurs twice as a label", "structures")
-    return Report(*head, structures)
+    # absent in reports of before
+    command = fields.text("command") if "command" in fields.value else ""
+    return Report(*head, structures, command)
 
 
 def check_schema(found: str, expected: str, source: str) -> None:
@@ -627,6 +675,25 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
         num_elements=fields.integer("num_elements")
         if "num_elements" in fields.value
         else 0,
+        atoms=_read_atoms(fields),
+    )
+
+
+def _read_atoms(fields: _Fields) -> AtomErrors | None:
+    # absent in reports of before
+    atoms = fields.optional("atoms") if "atoms" in fields.value else None
+    if atoms is None:
+        return None
+    size = fields.integer("num_atoms")
+    numbers = atoms.array("numbers", (size,)).astype(int)
+    if (numbers >= len(chemical_symbols)).any():
+        raise atoms.error(numbers.tolist(), "is beyond the periodic table", "numbers")
+    errors = atoms.fields("errors")
+    return AtomErrors(
+        tuple(numbers.tolist()),
+        atoms.array("positions", (size, 3), -math.inf),
+        atoms.array("cell", (3, 3), -math.inf),
+        {name: errors.array(name, (size,)) for name in errors.value},
     )
 
 

@@ -181,28 +181,32 @@ class Checkpoints:
         step = self._manager.latest_step()
         return None if step is None else int(step)
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, metrics: list[dict[str, float]]) -> None:
         """Saves a state under its step, unless it has been saved.
 
         Args:
           state: The state.
+          metrics: Of the steps since the last line of the metrics.
         """
         step = int(state.step)
         if step == self.latest():
             return
         # On the host: what is read back does not depend on where it was computed.
         host = jax.device_get(state)._asdict()
-        self._manager.save(step, args=ocp.args.StandardSave(host))
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(host), metrics=ocp.args.JsonSave(metrics)
+        )
+        self._manager.save(step, args=args)
         self._manager.wait_until_finished()
 
-    def restore(self, like: TrainState) -> TrainState:
+    def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
         """Reads the newest state.
 
         Args:
           like: A state of the same shapes.
 
         Returns:
-          The state.
+          The state, and the metrics saved with it.
 
         Raises:
           ArgumentError: There is none, or it is damaged or of another model.
@@ -217,7 +221,10 @@ class Checkpoints:
             )
         host = jax.device_get(like)._asdict()
         try:
-            read = self._manager.restore(step, args=ocp.args.StandardRestore(host))
+            args = ocp.args.Composite(
+                state=ocp.args.StandardRestore(host), metrics=ocp.args.JsonRestore()
+            )
+            read = self._manager.restore(step, args=args)
         except Exception as error:
             raise ArgumentError(
                 "resume",
@@ -225,7 +232,7 @@ class Checkpoints:
                 f"the checkpoint cannot be read: {error}",
                 "Remove this folder to go on from the checkpoint before it",
             ) from error
-        return TrainState(**jax.device_put(read))
+        return TrainState(**jax.device_put(read["state"])), read["metrics"]
 
     def close(self) -> None:
         """Releases what orbax holds."""

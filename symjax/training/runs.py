@@ -37,7 +37,6 @@ from symjax.training.optimisation import (
 from symjax.training.problems import Problem, atoms_problem, card_of, events_problem
 
 MODEL, BEST = "model", "best"
-_PENDING = "pending.json"
 
 Watch = Callable[[int, Mapping[str, float]], None]
 
@@ -179,8 +178,7 @@ class _Loop:
         self._window: list[Any] = []
         done = self._checkpoints.latest() or 0
         if done:
-            self._state = self._checkpoints.restore(self._state)
-            self._window = self._pending(done)
+            self._state, self._window = self._checkpoints.restore(self._state)
         self._done = done
         self._clock = time.monotonic(), done
         terms = jax.eval_shape(self._terms, problem.batch(done))
@@ -258,7 +256,8 @@ class _Loop:
         window = jax.device_get(self._window)
         self._check()
         values = {
-            name: float(np.mean([row[name] for row in window])) for name in window[0]
+            name: float(np.mean([np.float64(row[name]) for row in window]))
+            for name in window[0]
         }
         values["learning_rate"] = float(self._rate(self._done - 1))
         now, (before, since) = time.monotonic(), self._clock
@@ -270,8 +269,8 @@ class _Loop:
         }
         self._metrics.add([{"step": self._done, **values, **speed}])
         self._board.add("training", self._done, {**values, **speed})
-        self._watch(self._done, {**values, **speed})
         self._window, self._clock = [], (time.monotonic(), self._done)
+        self._watch(self._done, {**values, **speed})
 
     def _validate(self) -> None:
         """Errors of the averaged parameters; keeps the best model."""
@@ -321,24 +320,13 @@ class _Loop:
         card = card_of(self._run, self._done, self._errors)
         return dataclasses.replace(model, card={**model.card, **card})
 
-    def _pending(self, done: int) -> list[Any]:
-        """Metrics of the steps between the last line and a checkpoint."""
-        try:
-            pending = json.loads((self._folder / _PENDING).read_text())
-        except (OSError, ValueError):
-            return []
-        rows = pending["metrics"] if pending["step"] == done else []
-        return [{k: np.float32(v) for k, v in row.items()} for row in rows]
-
     def _save(self) -> None:
         begun = time.monotonic()
         rows = [
             {name: float(value) for name, value in row.items()}
             for row in jax.device_get(self._window)
         ]
-        text = json.dumps({"step": self._done, "metrics": rows})
-        replace_atomically(self._folder / _PENDING, lambda part: part.write_text(text))
-        self._checkpoints.save(self._state)
+        self._checkpoints.save(self._state, rows)
         self._pause(begun)
 
     def _check(self) -> None:

@@ -73,6 +73,24 @@ class TestNumbers:
         )
         assert report.aggregate()["energy"].species == {}
 
+    def test_errors_of_atoms(self, model, tmp_path):
+        structures = molecules(*NAMES)
+        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        for structure, atoms in zip(
+            report.structures, structures.values(), strict=True
+        ):
+            found = structure.atoms
+            assert found.numbers == tuple(atoms.numbers)
+            assert found.positions.tolist() == atoms.positions.tolist()
+            assert list(found.errors) == ["forces"]
+            lengths = np.linalg.norm(atoms.positions + 0.5, axis=1)
+            expected = fake_model.BREAKING * lengths / np.sqrt(3)
+            assert found.errors["forces"] == pytest.approx(expected, rel=1e-10)
+            # squares average to that of all atoms
+            (forces,) = [leaf for leaf in structure.leaves if leaf.name == "forces"]
+            mean = np.sqrt(np.mean(found.errors["forces"] ** 2))
+            assert mean == pytest.approx(forces.totals.equivariance_error, rel=1e-12)
+
     def test_padding_does_not_change_results(self, model, tmp_path):
         alone = measure_structures(
             model, molecules("CH3COCH3"), OPTIONS, tmp_path / "alone"

@@ -117,6 +117,7 @@ def _set(value, path, new):
 
 
 LEAF = ("structures", 0, "leaves", 2)
+ATOMS = ("structures", 0, "atoms")
 
 DAMAGED = {
     "version": (("schema",), "symjax-report/2", "schema"),
@@ -146,6 +147,14 @@ DAMAGED = {
     "species": ((*LEAF, "species"), {"H": {}}, "variance"),
     "resolved is number": ((*LEAF, "convergence", "resolved"), 1, "resolved"),
     "excess infinite": ((*LEAF, "convergence", "excess"), float("inf"), "excess"),
+    "command": (("command",), 3, "command"),
+    "atoms": (("structures", 0, "atoms"), [], "atoms"),
+    "no positions": ((*ATOMS, "positions"), KeyError, "positions"),
+    "too few positions": ((*ATOMS, "positions"), [[0, 0, 0]], "positions"),
+    "position NaN": ((*ATOMS, "positions", 1, 1), float("nan"), "positions"),
+    "atomic number": ((*ATOMS, "numbers"), [8, 1, 200], "numbers"),
+    "cell": ((*ATOMS, "cell"), [0, 0, 0], "cell"),
+    "negative error": ((*ATOMS, "errors", "forces", 0), -1.0, "errors.forces"),
     "timing": (("structures", 0, "timing"), {"compile_seconds": -1}, "compile"),
 }
 

@@ -157,7 +157,7 @@ def test_folders_are_not_mixed_up(whole, data, tmp_path):
     run, folder, _, _ = whole
     with pytest.raises(ArgumentError, match="holds a run"):
         train(run, folder)
-    other = parse_run(settings(data, seed=1))
+    other = run.model_copy(update={"seed": 1})
     with pytest.raises(ArgumentError, match=r"seed=1: the run was started with 0"):
         train(other, folder, resume=True)
     with pytest.raises(StructureError, match="missing"):
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_diagnosis(data, tmp_path):
     with pytest.raises(TrainingError) as caught:
         train(run, tmp_path / "run")
     text = str(caught.value)
-    for part in ("at step 1", "learning rate is 1e+30", "energy", "training["):
+    for part in ("at step 1", "learning rate is 9.7e+29", "energy", "training["):
         assert part in text, text
     assert "optimizer.learning_rate" in caught.value.remedy
 
@@ -198,17 +198,17 @@ def test_trained_models_are_fine_tuned(whole, data, tmp_path):
         data,
         steps=1,
         model={"initial": str(folder / "best")},
-        targets={**TARGETS, "charge": {"kind": "0-", "allow_missing": True}},
+        targets={**TARGETS, "twist": {"kind": "0-", "allow_missing": True}},
     )
     made = frames()
     for atoms in made:
-        atoms.info["charge"] = np.nan
-    made[0].info["charge"] = 1.0
+        atoms.info["twist"] = np.nan
+    made[0].info["twist"] = 1.0
     ase.io.write(tmp_path / "more.xyz", made)
     run["data"] = {"training": str(tmp_path / "more.xyz"), "validation_fraction": 0.25}
     trained = train(parse_run(run), tmp_path / "run")
     before, after = load_model(folder / "best"), trained.model
-    assert [target.name for target in after.config.targets] == [*TARGETS, "charge"]
+    assert [target.name for target in after.config.targets] == [*TARGETS, "twist"]
     for name in TARGETS:
         jax.tree.map(
             np.testing.assert_array_equal,

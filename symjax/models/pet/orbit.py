@@ -231,7 +231,7 @@ def orbit_problem(
         known_species=config.species,
         dtype=dtype,
     )
-    _check_conditioning(config, graph)
+    check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
     function = _function(
         config, targets, chosen, energy, "forces" in outputs, "stress" in outputs
@@ -359,7 +359,16 @@ def _energy_target(config: PETConfig) -> str | None:
     return None
 
 
-def _check_conditioning(config: PETConfig, graph: Graph) -> None:
+def check_conditioning(config: PETConfig, graph: Graph) -> None:
+    """Raises unless a model knows the charges and multiplicities of a graph.
+
+    Args:
+      config: Hyperparameters and targets.
+      graph: The graph.
+
+    Raises:
+      ModelError: A charge or multiplicity is beyond those of the model.
+    """
     if not config.system_conditioning:
         return
     charge = int(np.abs(graph.charge).max())

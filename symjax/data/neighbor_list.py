@@ -1,0 +1,203 @@
+"""Neighbor lists with a skin: found once, used while atoms move a little."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import numpy as np
+
+from symjax.data.build import Edges, assemble, checked_cutoff, find_edges
+from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
+from symjax.data.structures import (
+    check_distances,
+    check_without_distances,
+    periodic_cell,
+)
+from symjax.errors import ArgumentError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NeighborList:
+    """Pairs closer than cutoff + skin, and the structure in which they were found.
+
+    A distance changes by at most the sum of the displacements of its two atoms. While
+    no atom has moved by more than skin / 2, all pairs closer than the cutoff are
+    therefore in the list. Pairs beyond it are dropped from every graph that is made,
+    so that nothing that reads the graph can tell whether the list was reused.
+
+    Attributes:
+      atoms: The structure for which the pairs were found.
+      cutoff: Cutoff radius in angstrom.
+      skin: Extra distance in angstrom.
+      edges: Pairs closer than ``cutoff + skin``, in both directions.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.data import build_graph, find_neighbors
+      >>> copper = ase.build.bulk("Cu", cubic=True)
+      >>> found = find_neighbors(copper, 4.0, skin=0.5)
+      >>> copper.positions[0] += 0.2
+      >>> found.holds(copper)  # moved by 0.35, more than 0.25
+      False
+      >>> copper.positions[0] -= 0.1
+      >>> graph, fresh = found.graph(copper), build_graph(copper, 4.0)
+      >>> found.holds(copper), np.array_equal(graph.reverse, fresh.reverse)
+      (True, True)
+    """
+
+    atoms: ase.Atoms
+    cutoff: float
+    skin: float
+    edges: Edges
+
+    def holds(self, atoms: ase.Atoms) -> bool:
+        """Whether the list has all pairs closer than the cutoff.
+
+        Args:
+          atoms: A structure, of the same atoms or of others.
+
+        Returns:
+          False if species, cell or periodicity differ, or an atom has moved by more
+          than skin / 2.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.data import find_neighbors
+          >>> water = ase.build.molecule("H2O")
+          >>> find_neighbors(water, 3.0).holds(water)
+          True
+        """
+        old = self.atoms
+        if not (
+            len(atoms) == len(old)
+            and np.array_equal(atoms.numbers, old.numbers)
+            and np.array_equal(atoms.pbc, old.pbc)
+            and np.array_equal(periodic_cell(atoms), periodic_cell(old))
+        ):
+            return False
+        moved = np.linalg.norm(atoms.positions - old.positions, axis=1)
+        # Not ">": a position that is not a number must not pass.
+        return bool((moved <= self.skin / 2).all())
+
+    def graph(
+        self,
+        atoms: ase.Atoms,
+        *,
+        num_atoms: int | None = None,
+        num_neighbors: int | None = None,
+        known_species: Sequence[int] | None = None,
+        dtype: Any = np.float64,
+    ) -> Graph:
+        """The graph of a structure, the same as :func:`symjax.data.build_graph` makes.
+
+        Args:
+          atoms: A structure for which the list holds.
+          num_atoms: Atoms to pad to; by default as many as needed.
+          num_neighbors: Neighbors of one atom to pad to; by default as many as
+            needed, at least 1.
+          known_species: Atomic numbers that the model knows; None accepts all.
+          dtype: Floating-point type of positions and cells.
+
+        Returns:
+          A graph of NumPy arrays, of the pairs closer than the cutoff only.
+
+        Raises:
+          ArgumentError: The list does not hold for the structure, or a size to pad to
+            is too small.
+          StructureError: The structure cannot be used.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.data import find_neighbors
+          >>> water = ase.build.molecule("H2O")
+          >>> found = find_neighbors(water, 1.2, skin=1.0)
+          >>> found.graph(water).edge_mask.tolist()  # H and H are 1.5 apart
+          [[True, True], [True, False], [True, False]]
+        """
+        check_without_distances(atoms, known_species)
+        if not self.holds(atoms):
+            raise ArgumentError(
+                "atoms",
+                atoms,
+                f"is another structure, or has moved by more than {self.skin / 2} "
+                "angstrom since the neighbors were found",
+                "Find them again with symjax.data.find_neighbors",
+            )
+        graph = assemble(
+            [atoms], [_within(self.edges, atoms, self.cutoff)], checked_dtype(dtype)
+        )
+        return pad_graph(
+            graph,
+            GraphShape(
+                graph.positions.shape[0] if num_atoms is None else num_atoms,
+                graph.neighbors.shape[1] if num_neighbors is None else num_neighbors,
+                1,
+            ),
+        )
+
+
+def find_neighbors(
+    atoms: ase.Atoms,
+    cutoff: float,
+    skin: float = 0.0,
+    *,
+    known_species: Sequence[int] | None = None,
+) -> NeighborList:
+    """Finds all pairs closer than cutoff + skin, for reuse while atoms move.
+
+    Args:
+      atoms: The structure, checked as by ``symjax.data.check_structure``.
+      cutoff: Cutoff radius in angstrom, above 1e-3.
+      skin: Extra distance in angstrom; with 0, the list holds until an atom moves.
+      known_species: Atomic numbers that the model knows; None accepts all.
+
+    Returns:
+      The list.
+
+    Raises:
+      ArgumentError: An argument has the wrong type or range.
+      StructureError: The structure cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import find_neighbors
+      >>> found = find_neighbors(ase.build.bulk("Cu"), 4.0, skin=1.0)
+      >>> len(found.edges.centers), int(found.graph(found.atoms).edge_mask.sum())
+      (42, 18)
+    """
+    cutoff = checked_cutoff(cutoff)
+    number = isinstance(skin, int | float | np.number) and not isinstance(skin, bool)
+    if not number or not math.isfinite(skin) or skin < 0:
+        raise ArgumentError(
+            "skin",
+            skin,
+            "is not a distance in angstrom",
+            "Pass 0 or more, for instance 0.5",
+        )
+    check_without_distances(atoms, known_species)
+    edges = find_edges(atoms, cutoff + float(skin), None)
+    return NeighborList(atoms.copy(), cutoff, float(skin), edges)
+
+
+def _within(edges: Edges, atoms: ase.Atoms, cutoff: float) -> Edges:
+    """The edges that are shorter than the cutoff now; their order stays."""
+    centers, neighbors = edges.centers, edges.neighbors
+    r = atoms.positions.astype(np.float64)
+    vectors = r[neighbors] - r[centers] + edges.shifts @ periodic_cell(atoms)
+    distances = np.linalg.norm(vectors, axis=1)
+    check_distances(centers, neighbors, distances)
+    # An edge and its reverse have the same length up to rounding, and go together.
+    keep = (distances < cutoff) & (distances < cutoff)[edges.reverse]
+    rank = np.cumsum(keep) - 1
+    centers = centers[keep]
+    starts = np.searchsorted(centers, np.arange(len(atoms)))
+    return Edges(
+        centers,
+        neighbors[keep],
+        edges.shifts[keep],
+        np.arange(len(centers)) - starts[centers],
+        rank[edges.reverse[keep]],
+    )

@@ -1,0 +1,145 @@
+"""Means and spreads of responses over rotations, on the host, in float64."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from symjax.data.symmetry import Symmetry
+from symjax.errors import AliasingError, ArgumentError
+from symjax.so3.finite_groups import FiniteGroup, finite_group
+from symjax.so3.quadrature import Quadrature, quadrature
+
+# Round-off of a response, in units of its largest entry and the dtype's epsilon, whose
+# square a negative variance may reach before it means something.
+_ROUND_OFF = 100.0
+
+
+class Rotations(NamedTuple):
+    """Elements of O(3) with the weights of an average; name as reports name it."""
+
+    name: str
+    elements: Float[np.ndarray, "elements 3 3"]
+    weights: Float[np.ndarray, "elements"]
+
+
+def rotations_of(average: Any, include_inversion: bool) -> Rotations:
+    """What ``average`` stands for: None, a degree, a rule, a group or its name."""
+    if average is None:
+        return Rotations("none", np.eye(3)[None], np.ones(1))
+    if isinstance(average, str):
+        average = finite_group(average)
+    if isinstance(average, FiniteGroup):
+        weights = np.full(average.order, 1 / average.order)
+        return Rotations(average.name, np.asarray(average.elements), weights)
+    if isinstance(average, int | np.integer) and not isinstance(average, bool):
+        average = quadrature(int(average))
+    if not isinstance(average, Quadrature):
+        raise ArgumentError(
+            "average",
+            average,
+            "stands for no elements of O(3)",
+            "Pass None, the degree of a quadrature, symjax.so3.quadrature(degree), or "
+            "a finite group or its symbol, such as 'Oh'",
+        )
+    elements, weights = average.rotations, average.weights
+    if include_inversion:
+        elements = np.concatenate([elements, -elements])
+        weights = np.concatenate([weights, weights]) / 2
+    return Rotations(average.name, elements, weights)
+
+
+Values = Mapping[str, np.ndarray]
+
+
+def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values:
+    """z(g) = rho(g)^-1 f(g x) for arrays with the elements as first axis.
+
+    Forces and dipoles are vectors, rows that g^-1 turns by a product with g; stresses
+    are matrices; all else is invariant.
+    """
+    moved = dict(values)
+    for name in ("forces", "dipole"):
+        if name in values:
+            moved[name] = values[name] @ elements
+    if "stress" in values:
+        turn = elements[:, None]
+        moved["stress"] = np.swapaxes(turn, -1, -2) @ values["stress"] @ turn
+    return moved
+
+
+def under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
+    """The responses at g h, from those at g, for an h that permutes the atoms.
+
+    The structure g h x is g x with atom i in the place of p(i), so that
+    f(g h x)_i = f(g x)_p(i), and z(g h)_i = h^-1 z(g)_p(i).
+    """
+    permutation = symmetry.permutations[index]
+    permuted = {
+        name: array[:, permutation] if name in ("energies", "forces") else array
+        for name, array in values.items()
+    }
+    return rotated_back(permuted, symmetry.elements[index][None])
+
+
+class Moments(NamedTuple):
+    """Weighted sums of z - reference and of its square, by name.
+
+    The reference is the first response: the difference of the sums keeps its digits
+    where the spread is far below the mean.
+    """
+
+    reference: dict[str, np.ndarray]
+    first: dict[str, np.ndarray]
+    second: dict[str, np.ndarray]
+    largest: dict[str, float]
+
+
+def add(
+    moments: Moments | None, values: Values, weights: Float[np.ndarray, "n"]
+) -> Moments:
+    """Adds responses, with the elements as first axis, to the sums."""
+    if moments is None:
+        zeros = {name: np.zeros_like(array[0]) for name, array in values.items()}
+        reference = {name: array[0].copy() for name, array in values.items()}
+        moments = Moments(reference, zeros, dict(zeros), dict.fromkeys(values, 0.0))
+    new = Moments(moments.reference, {}, {}, {})
+    for name, array in values.items():
+        shifted = array - moments.reference[name]
+        new.first[name] = moments.first[name] + np.tensordot(weights, shifted, 1)
+        new.second[name] = moments.second[name] + np.tensordot(weights, shifted**2, 1)
+        new.largest[name] = max(
+            moments.largest[name], float(np.abs(shifted).max(initial=0.0))
+        )
+    return new
+
+
+def mean_and_spread(
+    moments: Moments, rotations: Rotations, epsilon: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Mean, and standard deviation sqrt(<z^2> - <z>^2), of every entry.
+
+    Raises:
+      AliasingError: A variance is negative beyond round-off: the rule has negative
+        weights and does not resolve the response.
+    """
+    means, spreads = {}, {}
+    for name, first in moments.first.items():
+        means[name] = moments.reference[name] + first
+        variance = moments.second[name] - first**2
+        scale = np.abs(moments.reference[name]).max(initial=0.0)
+        scale = max(float(scale), moments.largest[name])
+        floor = (_ROUND_OFF * epsilon * scale) ** 2
+        floor += 1e-12 * moments.largest[name] ** 2
+        if variance.min(initial=0.0) < -floor:
+            raise AliasingError(
+                "average",
+                rotations.name,
+                f"gives {name} a negative variance ({variance.min():.1e}): it does not "
+                "resolve how the prediction depends on the orientation",
+                "Use a higher degree, or symjax.so3.gauss_product(degree), whose "
+                "weights are positive",
+            )
+        spreads[name] = np.sqrt(np.maximum(variance, 0))
+    return means, spreads

@@ -1,0 +1,570 @@
+"""PET as an ASE calculator, with averages over rotations and their spread."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.units
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.outputs import Properties, all_outputs
+from jaxtyping import Array, Float
+
+from symjax.data.build import Edges, assemble, find_edges
+from symjax.data.graph import (
+    Graph,
+    GraphShape,
+    bucket_shape,
+    checked_dtype,
+    edge_vectors,
+    graph_shape,
+    pad_graph,
+)
+from symjax.data.neighbor_list import NeighborList, find_neighbors
+from symjax.data.structures import (
+    check_without_distances,
+    spin_multiplicity,
+    total_charge,
+)
+from symjax.data.symmetry import find_symmetry
+from symjax.data.targets import ENERGY_UNITS
+from symjax.errors import ArgumentError, ModelError
+from symjax.interop._averages import (
+    Moments,
+    Values,
+    add,
+    mean_and_spread,
+    rotated_back,
+    rotations_of,
+    under_symmetry,
+)
+from symjax.models.io import load_model
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import (
+    PETModel,
+    cast_parameters,
+    check_energy,
+    conservative,
+)
+from symjax.models.pet.orbit import check_conditioning
+from symjax.so3.finite_groups import FiniteGroup
+from symjax.so3.quadrature import Quadrature
+
+# Edge slots, atoms times neighbors times rotated copies, of one evaluation: a few
+# hundred megabytes for a PET of the default size, and enough to fill two cores.
+_SLOTS = 2**14
+# Units of a dipole in e angstrom; models often leave theirs out.
+_DIPOLE_UNITS = {
+    "": 1.0,
+    "e*angstrom": 1.0,
+    "e*a": 1.0,
+    "ea": 1.0,
+    "debye": ase.units.Debye,
+    "d": ase.units.Debye,
+    "e*bohr": ase.units.Bohr,
+    "a.u.": ase.units.Bohr,
+}
+_DIPOLE_NAMES = ("dipole", "mtt::dipole")
+_SUFFIX = "_rotational_std"
+# Rows and columns of Voigt's order xx, yy, zz, yz, xz, xy.
+_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+
+
+class SymjaxCalculator(Calculator):
+    """A PET for ASE: energies, forces, stress and dipole, averaged over rotations.
+
+    With an average over elements g of O(3), every result is the mean of
+    z(g) = rho(g)^-1 f(g x), the prediction for the rotated structure rotated back, and
+    ``results["energy_rotational_std"]``, ``"forces_rotational_std"`` and so on hold the
+    standard deviation sqrt(<z^2> - <z>^2) of every entry: how far a single prediction
+    is from being equivariant. Over all of O(3) the mean is exactly equivariant.
+
+    Results are in ASE's units and conventions, float64: ``energy`` (eV),
+    ``free_energy`` (the same), ``energies`` (of atoms), ``forces`` (eV/angstrom),
+    ``stress`` (eV/angstrom^3, Voigt's order, the symmetric part; for structures that
+    are periodic in three directions), and ``dipole`` (e angstrom) where the model has
+    it. All are computed at once. Energies of atoms are summed in float64.
+
+    Neighbors are found again when an atom has moved by more than skin / 2, or the cell
+    has changed. Pairs beyond the cutoff are dropped first, so that the skin changes no
+    result. Arrays are padded to sizes with headroom: while atoms move, the compiled
+    function stays the same. ``calculator.neighbor_searches`` counts searches.
+
+    Args:
+      model: A PET, or what ``symjax.models.load_model`` reads.
+      average: What to average over: None; the degree of a quadrature of SO(3), exact
+        for what is band-limited within it; a :class:`symjax.so3.Quadrature`; a finite
+        group or its Schoenflies symbol, such as ``"Oh"``.
+      symmetrize: Whether to average also over the operations that map the structure
+        onto itself: the point group of a molecule, or the rotations of a crystal's
+        space group, found by spglib. They permute atoms and need no evaluations.
+      include_inversion: Whether a quadrature of SO(3) is extended to O(3). Groups are
+        averaged over as they are.
+      batch_size: Rotated copies of structures that are evaluated at once; by default
+        as many as fit a few hundred megabytes.
+      skin: Distance in angstrom by which the neighbor list exceeds the cutoff.
+      dtype: ``"float32"``, or ``"float64"``, which needs JAX's x64 mode.
+      energy: Name of the energy target.
+      dipole: Name of the dipole target; ``"auto"`` for ``"dipole"`` or
+        ``"mtt::dipole"`` where there is one, None for none.
+      tolerance: Largest distance in angstrom between an atom and its image, for
+        ``symmetrize``.
+
+    Raises:
+      ModelError: The model is no PET, has no such target, or one in a unit that
+        cannot be converted.
+      ArgumentError: An argument has an impossible value.
+      GridError: There is no such quadrature.
+
+    Source: averages over rotations at inference, arXiv:2603.24638, Sec. II.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.interop import SymjaxCalculator
+      >>> water = ase.build.molecule("H2O")
+      >>> water.calc = SymjaxCalculator("pet-ethanol", average=3)
+      >>> water.get_forces().shape, "forces_rotational_std" in water.calc.results
+      ((3, 3), True)
+    """
+
+    def __init__(
+        self,
+        model: PETModel | str | Path,
+        *,
+        average: int | str | Quadrature | FiniteGroup | None = None,
+        symmetrize: bool = False,
+        include_inversion: bool = True,
+        batch_size: int | None = None,
+        skin: float = 0.5,
+        dtype: Any = "float32",
+        energy: str = "energy",
+        dipole: str | None = "auto",
+        tolerance: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if isinstance(model, str | Path):
+            model = load_model(model)
+        if not isinstance(model, PETModel):
+            raise ModelError(
+                "model",
+                getattr(model, "name", model),
+                "is no PET, and predicts no energies of atoms",
+                "Use a PET, such as load_model('pet-ethanol')",
+            )
+        if average == "symmetry" or average == "space group":
+            raise ArgumentError(
+                "average",
+                average,
+                "is another group for every structure",
+                "Pass symmetrize=True",
+            )
+        if batch_size is not None and (
+            isinstance(batch_size, bool)
+            or not isinstance(batch_size, int | np.integer)
+            or batch_size < 1
+        ):
+            raise ArgumentError(
+                "batch_size", batch_size, "is not a count", "Pass 1 or more, or None"
+            )
+        self.model = model
+        self.rotations = rotations_of(average, include_inversion)
+        self.symmetrize = bool(symmetrize)
+        self.batch_size = batch_size
+        self.neighbor_searches = 0
+        # Also refuses a skin or tolerance that is none, before anything is computed.
+        lone = ase.Atoms(numbers=model.config.species[:1])
+        find_neighbors(lone, model.config.cutoff, skin)
+        find_symmetry(lone, tolerance)
+        self._skin, self._tolerance = float(skin), float(tolerance)
+        self._dtype = checked_dtype(dtype)
+        self._energy = energy
+        self._energy_unit, self._baseline = _energy_target(model, energy)
+        self._dipole = _dipole_target(model.config, dipole)
+        self._device_parameters = cast_parameters(model.parameters, self._dtype)
+        self._neighbors: NeighborList | None = None
+        self._shape: GraphShape | None = None
+        self._conditions: tuple[int, int] | None = None
+        self.implemented_properties = [
+            *("energy", "free_energy", "energies", "forces", "stress"),
+            *(["dipole"] if self._dipole else []),
+        ]
+        # What ASE writes into trajectories.
+        self.parameters.update(
+            model=model.name,
+            average=self.rotations.name,
+            symmetrize=self.symmetrize,
+            dtype=str(self._dtype),
+            skin=self._skin,
+        )
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Computes all properties of a structure into ``results``; ASE calls it.
+
+        Args:
+          atoms: The structure; by default the one of the last calculation.
+          properties: Ignored, as all come at once.
+          system_changes: Ignored; what has changed is found by comparison.
+
+        Raises:
+          StructureError: The structure cannot be used, or has unknown species.
+          ModelError: Its charge or spin multiplicity is unknown to the model.
+          AliasingError: The quadrature does not resolve the predictions.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.interop import SymjaxCalculator
+          >>> calculator = SymjaxCalculator("pet-ethanol")
+          >>> calculator.calculate(ase.build.molecule("H2O"))
+          >>> sorted(calculator.results)
+          ['energies', 'energy', 'forces', 'free_energy']
+        """
+        super().calculate(atoms, properties, system_changes)
+        self.results = {}
+        atoms = self.atoms
+        check_without_distances(atoms, self.model.config.species)
+        graph = self._reused_graph(atoms)
+        (self.results,) = self._evaluate(graph, [atoms])
+        self._conditions = _conditions(atoms)
+
+    def compute(self, structures: Sequence[ase.Atoms]) -> list[dict[str, Any]]:
+        """Results of several structures, evaluated together where they fit.
+
+        Args:
+          structures: The structures, of any sizes.
+
+        Returns:
+          For each structure what ``results`` would hold after ``calculate``, which
+          itself stays as it was.
+
+        Raises:
+          StructureError: A structure cannot be used; the message says which.
+          ModelError: A charge or spin multiplicity is unknown to the model.
+          AliasingError: The quadrature does not resolve the predictions.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.interop import SymjaxCalculator
+          >>> calculator = SymjaxCalculator("pet-ethanol")
+          >>> pair = [ase.build.molecule(name) for name in ("H2O", "CH4")]
+          >>> [len(results["forces"]) for results in calculator.compute(pair)]
+          [3, 5]
+        """
+        if isinstance(structures, ase.Atoms) or not isinstance(structures, Sequence):
+            raise ArgumentError(
+                "structures",
+                structures,
+                "is not a list of structures",
+                "Pass a list, with one entry for one structure",
+            )
+        edges = []
+        for index, atoms in enumerate(structures):
+            check_without_distances(atoms, self.model.config.species, index)
+            edges.append(find_edges(atoms, self.model.config.cutoff, index))
+        results = []
+        for start, stop in self._chunks(edges, [len(atoms) for atoms in structures]):
+            some = list(structures[start:stop])
+            graph = assemble(some, edges[start:stop], self._dtype)
+            results += self._evaluate(pad_graph(graph, bucket_shape(graph)), some)
+        return results
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; charge and spin count too.
+
+        Args:
+          atoms: The structure.
+          tol: Differences of positions and cells up to this are none, in angstrom.
+
+        Returns:
+          Names of what has changed.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.interop import SymjaxCalculator
+          >>> water = ase.build.molecule("H2O")
+          >>> calculator = SymjaxCalculator("pet-ethanol")
+          >>> calculator.calculate(water)
+          >>> calculator.check_state(water)
+          []
+        """
+        changes = list(super().check_state(atoms, tol))
+        if not changes and _conditions(atoms) != self._conditions:
+            # ASE compares initial charges of atoms, not the total charge.
+            changes.append("initial_charges")
+        return changes
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has names for.
+
+        Returns:
+          Them, without standard deviations.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.interop import SymjaxCalculator
+          >>> calculator = SymjaxCalculator("pet-ethanol", average="Ci")
+          >>> calculator.calculate(ase.build.molecule("H2O"))
+          >>> "energy_rotational_std" in calculator.export_properties()
+          False
+        """
+        known = {k: v for k, v in self.results.items() if k in all_outputs}
+        return Properties(known)
+
+    def _reused_graph(self, atoms: ase.Atoms) -> Graph:
+        """Graph from the list of neighbors, padded to a size that rarely changes."""
+        known = self._neighbors
+        if known is None or not known.holds(atoms):
+            same = known is not None and len(known.atoms) == len(atoms)
+            self._shape = self._shape if same else None
+            self._neighbors = find_neighbors(
+                atoms, self.model.config.cutoff, self._skin
+            )
+            self.neighbor_searches += 1
+        assert self._neighbors is not None
+        graph = self._neighbors.graph(atoms, dtype=self._dtype)
+        shape = graph_shape(graph)
+        if self._shape is None or shape.num_neighbors > self._shape.num_neighbors:
+            most = shape.num_atoms - 1 if not np.any(atoms.pbc) else None
+            wanted = _with_headroom(shape.num_neighbors, most)
+            self._shape = shape._replace(num_neighbors=wanted)
+        return pad_graph(graph, self._shape)
+
+    def _chunks(
+        self, edges: Sequence[Edges], sizes: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Ranges of structures that are evaluated together."""
+        copies = len(self.rotations.elements)
+        start, atoms, width = 0, 0, 1
+        for index, (found, size) in enumerate(zip(edges, sizes, strict=True)):
+            widest = max(width, int(found.slots.max(initial=0)) + 1)
+            count = index - start
+            if self.batch_size is None:
+                full = (atoms + size) * widest * copies > _SLOTS
+            else:
+                full = (count + 1) * copies > self.batch_size
+            # The symmetry of one structure is not that of another.
+            if count and (full or self.symmetrize):
+                yield start, index
+                start, atoms, widest = index, 0, int(found.slots.max(initial=0)) + 1
+            atoms, width = atoms + size, widest
+        if len(sizes):
+            yield start, len(sizes)
+
+    def _evaluate(
+        self, graph: Graph, structures: Sequence[ase.Atoms]
+    ) -> list[dict[str, Any]]:
+        """Means and standard deviations for the structures of a graph."""
+        check_conditioning(self.model.config, graph)
+        symmetry = None
+        if self.symmetrize:
+            symmetry = find_symmetry(structures[0], self._tolerance)
+        numbers = np.concatenate([atoms.numbers for atoms in structures])
+        baseline = self._baseline[np.searchsorted(self.model.config.species, numbers)]
+        first = np.cumsum([0, *(len(atoms) for atoms in structures[:-1])])
+        moments: Moments | None = None
+        for elements, weights, outputs in self._responses(graph):
+            values = rotated_back(
+                self._in_ase_units(outputs, baseline, first), elements
+            )
+            if symmetry is None:
+                moments = add(moments, _voigt(values), weights)
+                continue
+            for index in range(symmetry.order):
+                image = under_symmetry(values, symmetry, index)
+                moments = add(moments, _voigt(image), weights / symmetry.order)
+        assert moments is not None
+        epsilon = float(np.finfo(self._dtype).eps)
+        means, spreads = mean_and_spread(moments, self.rotations, epsilon)
+        several = len(self.rotations.elements) > 1 or symmetry is not None
+        return [
+            _results(index, atoms, first[index], means, spreads if several else {})
+            for index, atoms in enumerate(structures)
+        ]
+
+    def _responses(
+        self, graph: Graph
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+        """Elements, weights and predictions for rotated copies, batch after batch."""
+        _, elements, weights = self.rotations
+        slots = graph.neighbors.size
+        copies = max(1, _SLOTS // slots) if self.batch_size is None else self.batch_size
+        copies = min(copies, len(elements))
+        function = _function(self.model.config, self._energy, self._dipole_name)
+        for start in range(0, len(elements), copies):
+            some = elements[start : start + copies]
+            # The last batch is filled up: another size would be compiled again.
+            filled = np.concatenate([some, np.tile(np.eye(3), (copies, 1, 1))])[:copies]
+            outputs = function(
+                jnp.asarray(filled, self._dtype), self._device_parameters, graph
+            )
+            arrays = {
+                name: np.asarray(array, np.float64)[: len(some)]
+                for name, array in outputs.items()
+            }
+            yield some, weights[start : start + copies], arrays
+
+    @property
+    def _dipole_name(self) -> str | None:
+        return self._dipole[0] if self._dipole else None
+
+    def _in_ase_units(
+        self,
+        outputs: Values,
+        baseline: Float[np.ndarray, "atoms"],
+        first: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Predictions of the real atoms and structures; energies of structures too."""
+        num_atoms, num_structures = len(baseline), len(first)
+        energies = (outputs["energies"][:, :num_atoms] + baseline) * self._energy_unit
+        values = {
+            "energies": energies,
+            "energy": np.add.reduceat(energies, first, axis=1),
+            "forces": outputs["forces"][:, :num_atoms] * self._energy_unit,
+            "stress": outputs["stress"][:, :num_structures] * self._energy_unit,
+        }
+        if self._dipole:
+            values["dipole"] = outputs["dipole"][:, :num_structures] * self._dipole[1]
+        return values
+
+
+@functools.lru_cache(maxsize=32)
+def _function(
+    config: PETConfig, energy: str, dipole: str | None
+) -> Callable[..., dict[str, Array]]:
+    """Predictions for a batch of rotations of one graph; one function a model.
+
+    What depends on lengths alone is computed once for all rotations.
+    """
+
+    def rotated(
+        rotation: Float[Array, "3 3"], parameters: Any, graph: Graph
+    ) -> dict[str, Array]:
+        structure = jnp.asarray(graph.structure)
+        # Every atom as a structure of its own: sums over structures become atomic.
+        split = graph.replace(
+            structure=jnp.arange(len(structure), dtype=structure.dtype),
+            cells=jnp.asarray(graph.cells)[structure],
+            charge=jnp.asarray(graph.charge)[structure],
+            spin_multiplicity=jnp.asarray(graph.spin_multiplicity)[structure],
+            structure_mask=graph.atom_mask,
+        )
+        vectors = jnp.einsum(
+            "ij,anj->ani", rotation, edge_vectors(graph), precision="highest"
+        )
+        outputs, _ = conservative(
+            config,
+            parameters,
+            split,
+            vectors,
+            targets=(energy,) if dipole is None else (energy, dipole),
+            energy=energy,
+            baseline=False,
+            stress=True,
+        )
+
+        def total(values: Array) -> Array:
+            return jax.ops.segment_sum(values, structure, len(graph.cells))
+
+        values = {
+            "energies": outputs[energy],
+            "forces": outputs["forces"],
+            "stress": total(outputs["stress"]),
+        }
+        if dipole is not None:
+            values["dipole"] = total(outputs[dipole])
+        return values
+
+    return jax.jit(jax.vmap(rotated, in_axes=(0, None, None)))
+
+
+def _energy_target(model: PETModel, name: str) -> tuple[float, np.ndarray]:
+    """Factor to eV, and the baseline of every species in the model's unit."""
+    check_energy(model.config, name)
+    target = model.config.target(name)
+    unit = _factor(name, target.unit, {"": 1.0, **ENERGY_UNITS})
+    baseline = model.parameters["baseline"][name][target.blocks[0].key]
+    return unit, np.asarray(baseline, np.float64)[:, 0]
+
+
+def _dipole_target(config: PETConfig, name: str | None) -> tuple[str, float] | None:
+    """Name of the dipole target, and factor to e angstrom."""
+    if name is None:
+        return None
+    if name == "auto":
+        known = {target.name: target for target in config.targets}
+        found = [known[name] for name in _DIPOLE_NAMES if name in known]
+        if not found:
+            return None
+        target = found[0]
+    else:
+        target = config.target(name)
+    block = target.blocks[0]
+    if len(target.blocks) > 1 or block.kind != "vector" or block.properties > 1:
+        raise ModelError(
+            "dipole",
+            target.name,
+            "is not one Cartesian vector",
+            "Name another target, or pass dipole=None",
+        )
+    if target.per_atom:
+        raise ModelError(
+            "dipole",
+            target.name,
+            "is a property of atoms",
+            "Name a target of structures, or pass dipole=None",
+        )
+    return target.name, _factor(target.name, target.unit, _DIPOLE_UNITS)
+
+
+def _factor(name: str, unit: str, known: dict[str, float]) -> float:
+    for other, factor in known.items():
+        if unit.lower() == other.lower():
+            return factor
+    raise ModelError(
+        f"targets[{name!r}].unit",
+        unit,
+        "cannot be converted to the units of ASE",
+        f"Use a model with one of {', '.join(filter(None, known))}",
+    )
+
+
+def _with_headroom(needed: int, most: int | None) -> int:
+    """A size an eighth larger, rounded up to a multiple of 4, at most ``most``."""
+    size = -(-max(needed + 1, needed * 9 // 8) // 4) * 4
+    return size if most is None else max(needed, min(size, most))
+
+
+def _conditions(atoms: ase.Atoms) -> tuple[int, int]:
+    return total_charge(atoms), spin_multiplicity(atoms)
+
+
+def _voigt(values: Values) -> dict[str, np.ndarray]:
+    """The symmetric part of stresses in Voigt's order; spreads are of these entries."""
+    stress = values["stress"]
+    symmetric = (stress + np.swapaxes(stress, -1, -2)) / 2
+    return {**values, "stress": symmetric[..., *_VOIGT]}
+
+
+def _results(
+    index: int, atoms: ase.Atoms, first: int, means: Values, spreads: Values
+) -> dict[str, Any]:
+    """Results of one structure, under ASE's names."""
+    results: dict[str, Any] = {}
+    for values, suffix in ((means, ""), (spreads, _SUFFIX)):
+        for name, array in values.items():
+            if name in ("energies", "forces"):
+                results[name + suffix] = array[first : first + len(atoms)].copy()
+            elif name == "energy":
+                results[name + suffix] = float(array[index])
+            elif name == "dipole" or np.all(atoms.pbc):
+                results[name + suffix] = array[index].copy()
+    results["free_energy"] = results["energy"]
+    return results

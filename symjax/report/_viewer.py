@@ -1,0 +1,74 @@
+"""What the page of a report needs to draw structures: plain data for its script."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from scipy.spatial import cKDTree
+
+from symjax.report.schema import AtomErrors, Report
+
+# Bonds are drawn up to this multiple of the sum of two covalent radii.
+_BOND = 1.2
+# Larger structures cannot be read on a screen, and would make the page heavy.
+_MOST_ATOMS = 2000
+
+
+def viewer_data(report: Report, most: int) -> list[dict[str, Any]]:
+    """The structures that can be drawn, at most a number of them, in their order.
+
+    Args:
+      report: The report.
+      most: Number of structures.
+
+    Returns:
+      For each one label, index in the report, symbols, positions about the middle
+      (angstrom), radii, bonds, edges of the cell, and errors by output.
+    """
+    units = {leaf.name: leaf.unit for s in report.measured for leaf in s.leaves}
+    entries: list[dict[str, Any]] = []
+    for index, structure in enumerate(report.structures):
+        atoms = structure.atoms
+        if atoms is None or not atoms.errors or len(atoms.numbers) > _MOST_ATOMS:
+            continue
+        if structure.failure is None and len(entries) < most:
+            entry = {"label": structure.label, "index": index, **_geometry(atoms)}
+            entry["outputs"] = [
+                {
+                    "name": name,
+                    "unit": units.get(name, "").replace("angstrom", "\xc5"),
+                    "errors": np.asarray(errors).tolist(),
+                }
+                for name, errors in atoms.errors.items()
+            ]
+            entries.append(entry)
+    return entries
+
+
+def _geometry(atoms: AtomErrors) -> dict[str, Any]:
+    numbers = list(atoms.numbers)
+    corners = np.array(list(itertools.product((0, 1), repeat=3))) @ atoms.cell
+    cell = [*corners] if np.all(np.any(atoms.cell != 0, axis=1)) else []
+    points = np.array([*atoms.positions, *cell])
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    r = atoms.positions - middle
+    radii = covalent_radii[numbers]
+    pairs = cKDTree(r).query_pairs(2 * _BOND * radii.max(), output_type="ndarray")
+    first, second = pairs[:, 0], pairs[:, 1]
+    near = np.linalg.norm(r[first] - r[second], axis=1) < _BOND * (
+        radii[first] + radii[second]
+    )
+    # Corners of the cell that differ in one coefficient are joined.
+    edges = [(a, b) for a in range(8) for b in range(a) if (a ^ b).bit_count() == 1]
+    box = [
+        [(c - middle).tolist() for c in (cell[a], cell[b])] for a, b in edges if cell
+    ]
+    return {
+        "symbols": [chemical_symbols[number] for number in numbers],
+        "positions": r.round(4).tolist(),
+        "radii": radii.tolist(),
+        "extent": float(np.linalg.norm(points - middle, axis=1).max()),
+        "bonds": pairs[near].tolist(),
+        "box": box,
+    }

@@ -1,0 +1,310 @@
+"use strict";
+(() => {
+  document.documentElement.classList.add("js");
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const find = (id) => document.getElementById(id);
+  const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+
+  // Three digits, as in the tables.
+  function format(value) {
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    if (size >= 1e-3 && size < 1e3) {
+      return value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(size))));
+    }
+    // Exponents of two digits, as Python writes them.
+    return value.toExponential(2).replace(/e([+-])(\d)$/, "e$10$2");
+  }
+
+  function heatMap() {
+    const svg = find("map");
+    if (!svg) return;
+    const cells = Array.from(svg.querySelectorAll("rect.cell"));
+    const names = Array.from(document.querySelectorAll("#map-rows li"));
+    const cursor = svg.querySelector("rect.cursor");
+    const readout = find("map-readout");
+    const choice = find("map-structure");
+    const { columns, rows, decades } = data.map;
+    let values = data.map.sets[0].values;
+    let row = 0;
+    let column = 0;
+    let shown = false;
+    const at = (r, c) => cells[r * columns.length + c];
+
+    function paint() {
+      const linear = document.querySelector('input[name="scale"]:checked').value === "linear";
+      find("map-low").textContent = linear ? "0" : `1e-${decades}`;
+      for (let r = 0; r < rows.length; r++) {
+        for (let c = 0; c < columns.length; c++) {
+          const value = values[r] === null ? 0 : values[r][c];
+          const log = value > 0 ? 1 + Math.log10(value) / decades : 0;
+          at(r, c).setAttribute("fill-opacity", clamp(linear ? value : log, 0, 1).toFixed(3));
+        }
+      }
+      if (shown) say();
+    }
+
+    function say() {
+      const value = values[row] === null ? null : values[row][column];
+      const text = value === null ? "not measured" : format(value);
+      readout.textContent = `${rows[row]}: ${columns[column]} = ${text}`;
+    }
+
+    function move(r, c) {
+      names[row].classList.remove("here");
+      row = clamp(r, 0, rows.length - 1);
+      column = clamp(c, 0, columns.length - 1);
+      names[row].classList.add("here");
+      for (const key of ["x", "y", "width", "height"]) {
+        cursor.setAttribute(key, at(row, column).getAttribute(key));
+      }
+      cursor.removeAttribute("visibility");
+      shown = true;
+      say();
+    }
+
+    const steps = {
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    };
+    svg.addEventListener("keydown", (event) => {
+      if (event.key in steps) {
+        const [down, right] = steps[event.key];
+        move(row + down, column + right);
+      } else if (event.key === "Home") {
+        move(row, 0);
+      } else if (event.key === "End") {
+        move(row, columns.length - 1);
+      } else {
+        return;
+      }
+      event.preventDefault();
+    });
+    svg.addEventListener("focus", () => move(row, column));
+    svg.addEventListener("pointerover", (event) => {
+      const index = cells.indexOf(event.target);
+      if (index >= 0) move(Math.floor(index / columns.length), index % columns.length);
+    });
+    for (const input of document.querySelectorAll('input[name="scale"]')) {
+      input.addEventListener("change", paint);
+    }
+    if (choice) {
+      choice.addEventListener("change", () => {
+        values = data.map.sets[Number(choice.value)].values;
+        paint();
+      });
+    }
+    paint();
+  }
+
+  function viewer() {
+    const canvas = find("atoms-canvas");
+    if (!canvas) return;
+    const context = canvas.getContext("2d");
+    const structureChoice = find("atoms-structure");
+    const outputChoice = find("atoms-output");
+    const body = find("atoms-rows");
+    const readout = find("atoms-readout");
+    let structure = data.atoms[0];
+    let output = structure.outputs[0];
+    let turn = [1, 0, 0, 0, 1, 0, 0, 0, 1];
+    let zoom = 1;
+    let marked = -1;
+    let drawn = [];
+
+    // Rotation by an angle about x or y of the screen, applied after the present one.
+    function rotate(about, angle) {
+      const c = Math.cos(angle);
+      const s = Math.sin(angle);
+      const m = about === "y" ? [c, 0, s, 0, 1, 0, -s, 0, c] : [1, 0, 0, 0, c, -s, 0, s, c];
+      const next = [];
+      for (let i = 0; i < 3; i++) {
+        for (let j = 0; j < 3; j++) {
+          next.push(m[3 * i] * turn[j] + m[3 * i + 1] * turn[3 + j] + m[3 * i + 2] * turn[6 + j]);
+        }
+      }
+      turn = next;
+    }
+
+    const apply = (p) =>
+      [0, 3, 6].map((i) => turn[i] * p[0] + turn[i + 1] * p[1] + turn[i + 2] * p[2]);
+
+    function rgb(name) {
+      const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+      return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+    }
+    const css = (color) => `rgb(${color.map(Math.round).join(",")})`;
+    const mix = (a, b, share) => a.map((x, i) => x + (b[i] - x) * share);
+
+    function draw() {
+      const ratio = window.devicePixelRatio || 1;
+      const width = canvas.clientWidth;
+      const height = canvas.clientHeight;
+      if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
+      if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.clearRect(0, 0, width, height);
+      const size = (Math.min(width, height) / 2 / (structure.extent + 0.9)) * zoom;
+      const place = (p) => {
+        const [x, y, z] = apply(p);
+        return [width / 2 + size * x, height / 2 - size * y, z];
+      };
+      const [low, high, ink, line] = ["--low", "--high", "--ink", "--soft"].map(rgb);
+      const largest = Math.max(...output.errors, Number.MIN_VALUE);
+      const points = structure.positions.map(place);
+      const items = points.map((p, i) => ({ depth: p[2], atom: i }));
+      for (const [i, j] of structure.bonds) {
+        // From surface to surface, so that no bond is drawn across its atoms.
+        const [a, b] = [structure.positions[i], structure.positions[j]];
+        const along = a.map((x, k) => b[k] - x);
+        const length = Math.hypot(...along);
+        const from = (0.55 * structure.radii[i]) / length;
+        const to = 1 - (0.55 * structure.radii[j]) / length;
+        const ends = [from, to].map((s) => place(a.map((x, k) => x + s * along[k])));
+        items.push({ depth: (ends[0][2] + ends[1][2]) / 2, ends });
+      }
+      for (const [a, b] of structure.box) {
+        items.push({ depth: -1e9, ends: [place(a), place(b)], thin: true });
+      }
+      items.sort((a, b) => a.depth - b.depth);
+      drawn = [];
+      for (const item of items) {
+        if (item.ends) {
+          context.beginPath();
+          context.moveTo(item.ends[0][0], item.ends[0][1]);
+          context.lineTo(item.ends[1][0], item.ends[1][1]);
+          context.strokeStyle = css(line);
+          context.globalAlpha = item.thin ? 0.5 : 1;
+          context.lineWidth = item.thin ? 1 : Math.max(2, 0.16 * size);
+          context.lineCap = "round";
+          context.stroke();
+          context.globalAlpha = 1;
+          continue;
+        }
+        const [x, y] = points[item.atom];
+        const radius = Math.max(4, 0.62 * structure.radii[item.atom] * size);
+        const color = mix(low, high, output.errors[item.atom] / largest);
+        const shade = context.createRadialGradient(
+          x - radius / 3, y - radius / 3, radius / 8, x, y, radius
+        );
+        shade.addColorStop(0, css(mix(color, [255, 255, 255], 0.35)));
+        shade.addColorStop(1, css(mix(color, [0, 0, 0], 0.12)));
+        context.beginPath();
+        context.arc(x, y, radius, 0, 2 * Math.PI);
+        context.fillStyle = shade;
+        context.fill();
+        context.lineWidth = item.atom === marked ? 3 : 1;
+        context.strokeStyle = css(item.atom === marked ? ink : line);
+        context.stroke();
+        if (radius > 8) {
+          // Black or white, whichever is easier to read on the color.
+          const bright = (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) / 255;
+          context.fillStyle = bright > 0.5 ? "#000" : "#fff";
+          context.font = `${Math.min(15, Math.round(radius))}px system-ui, sans-serif`;
+          context.textAlign = "center";
+          context.textBaseline = "middle";
+          context.fillText(structure.symbols[item.atom], x, y);
+        }
+        drawn.push([x, y, radius, item.atom]);
+      }
+      find("atoms-high").textContent = `${format(largest)} ${output.unit}`;
+    }
+
+    function mark(atom) {
+      if (body.children[marked]) body.children[marked].classList.remove("here");
+      marked = atom;
+      if (body.children[atom]) body.children[atom].classList.add("here");
+      readout.textContent =
+        atom < 0
+          ? ""
+          : `Atom ${atom} (${structure.symbols[atom]}): ` +
+            `A = ${format(output.errors[atom])} ${output.unit}`;
+      draw();
+    }
+
+    function list() {
+      body.textContent = "";
+      const largest = Math.max(...output.errors, Number.MIN_VALUE);
+      output.errors.forEach((error, atom) => {
+        const row = body.insertRow();
+        const head = document.createElement("th");
+        head.scope = "row";
+        head.textContent = `${structure.symbols[atom]} ${atom}`;
+        row.append(head);
+        const number = row.insertCell();
+        number.textContent = format(error);
+        const bar = document.createElement("span");
+        bar.className = "bar";
+        const fill = document.createElement("i");
+        fill.style.width = `${(100 * error) / largest}%`;
+        bar.append(fill);
+        row.insertCell().append(bar);
+        row.addEventListener("pointerenter", () => mark(atom));
+      });
+      find("atoms-unit").textContent = output.unit;
+    }
+
+    function choose() {
+      structure = data.atoms[structureChoice ? Number(structureChoice.value) : 0];
+      const wanted = outputChoice ? outputChoice.value : output.name;
+      output = structure.outputs.find((o) => o.name === wanted) || structure.outputs[0];
+      marked = -1;
+      readout.textContent = "";
+      list();
+      draw();
+    }
+    for (const choice of [structureChoice, outputChoice]) {
+      if (choice) choice.addEventListener("change", choose);
+    }
+
+    let last = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      last = [event.clientX, event.clientY];
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (last) {
+        rotate("y", (event.clientX - last[0]) / 90);
+        rotate("x", (event.clientY - last[1]) / 90);
+        last = [event.clientX, event.clientY];
+        draw();
+        return;
+      }
+      const box = canvas.getBoundingClientRect();
+      const x = event.clientX - box.left;
+      const y = event.clientY - box.top;
+      const hit = drawn.filter((d) => Math.hypot(d[0] - x, d[1] - y) <= d[2]).pop();
+      if (hit && hit[3] !== marked) mark(hit[3]);
+    });
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, () => {
+        last = null;
+      });
+    }
+    canvas.addEventListener("keydown", (event) => {
+      const key = event.key;
+      if (key === "ArrowLeft") rotate("y", -0.15);
+      else if (key === "ArrowRight") rotate("y", 0.15);
+      else if (key === "ArrowUp") rotate("x", -0.15);
+      else if (key === "ArrowDown") rotate("x", 0.15);
+      else if (key === "+" || key === "=") zoom = Math.min(zoom * 1.15, 6);
+      else if (key === "-") zoom = Math.max(zoom / 1.15, 0.3);
+      else if (key === "n" || key === "p") {
+        const count = structure.symbols.length;
+        mark((marked + (key === "n" ? 1 : count - 1 + (marked < 0 ? 1 : 0))) % count);
+      } else return;
+      event.preventDefault();
+      draw();
+    });
+    rotate("y", -0.5);
+    rotate("x", 0.35);
+    choose();
+    window.addEventListener("resize", draw);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
+
+  heatMap();
+  viewer();
+})();

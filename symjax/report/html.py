@@ -1,0 +1,634 @@
+"""A report as one web page that needs nothing else: no network, no library.
+
+Every number of the page is taken from the object of ``report.json``, and its element
+names the field in ``data-at``, a JSON pointer (RFC 6901), and the value in full.
+"""
+
+import html
+import json
+from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from symjax.report._viewer import viewer_data
+from symjax.report.schema import Leaf, Report, to_json, write_atomically
+from symjax.report.tables import format_fraction, format_value
+from symjax.so3.irreps import Irrep
+
+# Logarithmic colors end here, as in the figures: round-off of float32.
+_DECADES = 8
+# Structures that can be looked at one by one; more would make pages of many megabytes.
+_MOST_STRUCTURES = 40
+_CELL, _ROW, _GAP, _TOP = 32, 22, 14, 48
+# The page may run its own script and style, and fetch nothing.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data:"
+)
+
+Number = Callable[..., str]
+
+
+def to_html(report: Report) -> str:
+    """A report as a self-contained HTML page.
+
+    A summary in plain words; tables with units; a heat map of the content
+    B(l, sigma) of every layer and output, over all structures or one of them; the
+    equivariance error of every atom on the structure, which can be turned; verdicts of
+    the integration; and where the numbers come from. Light or dark as the reader's
+    system is, for phones and desks, and usable from the keyboard. Without JavaScript
+    the tables remain.
+
+    Args:
+      report: The report.
+
+    Returns:
+      The page, in ASCII.
+
+    Example:
+      >>> from symjax.report import schema
+      >>> from symjax.report.html import to_html
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("<pet>", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> page = to_html(report)
+      >>> page.startswith("<!doctype html>"), "<pet>" in page
+      (True, False)
+    """
+    value = to_json(report)
+    leaves = list(report.aggregate().values())
+    number = _numbers(value)
+    outputs = [leaf for leaf in leaves if leaf.kind == "output"]
+    layers = [leaf for leaf in leaves if leaf.kind != "output"]
+    atoms = viewer_data(report, _MOST_STRUCTURES)
+    sections = [
+        _section("summary", "In short", _facts(report, outputs, layers, number)),
+        _section("outputs", "Outputs", _outputs(outputs, number)),
+        _section(
+            "content", "Content by irrep", _content(report, layers + outputs, number)
+        ),
+        _section("layers", "Layers", _layers(layers, number)),
+        _section("atoms", "Error of every atom", _viewer(report, atoms, number)),
+        _section("elements", _elements_title(report), _elements(outputs, number)),
+        _section("integration", "Integration over O(3)", _verdicts(leaves, number)),
+        _section("structures", _what(report).capitalize(), _structures(report, number)),
+        _section("provenance", "Where the numbers come from", _provenance(report)),
+    ]
+    data = {"map": _map_data(report, layers + outputs), "atoms": atoms}
+    # "<" would let a name end the element; as an escape it is the same JSON.
+    payload = json.dumps(data).replace("<", "\\u003c")
+    title = f"Symmetry report: {report.model.name}"
+    page = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>{_text(title)}</title>
+<style>
+{_asset("report.css")}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the numbers</a>
+<header>
+<h1>{_text(report.model.name)} <small>symmetry report on {_text(_named(report))}</small>
+</h1>
+{_verdict(report, leaves)}
+</header>
+<main id="main">
+{"".join(sections)}</main>
+<footer>
+{_DEFINITIONS}</footer>
+<script type="application/json" id="data">{payload}</script>
+<script>
+{_asset("report.js")}</script>
+</body>
+</html>
+"""
+    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def save_html(report: Report, path: str | Path) -> None:
+    """Writes the page of a report atomically.
+
+    Args:
+      report: The report.
+      path: The file; its folder must exist.
+
+    Raises:
+      ReportError: The file cannot be written.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.report import schema
+      >>> from symjax.report.html import save_html
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "report.html"
+      ...     save_html(report, path)
+      ...     path.stat().st_size > 1000
+      True
+    """
+    text = to_html(report)
+    write_atomically(Path(path), lambda part: part.write_text(text, encoding="ascii"))
+
+
+_DEFINITIONS = """<p><b>A</b>, the equivariance error: root-mean-square deviation of a
+component of the prediction, rotated back, from its mean over O(3).
+<b>A/RMS</b>: the same over the root mean square of the response; 0 is exactly
+equivariant, 1 is no symmetry at all. <b>B(l, &sigma;)</b>: fraction of the response
+that transforms as the irrep of degree l; &sigma; = + for tensors, &minus; for
+pseudotensors; the fractions and the remainder above the largest degree sum to 1.
+Features of layers carry no representation: their A is the distance from invariance, in
+the units of the features, and B is what they carry.</p>
+<p>Domina, Abbott, Pegolo, Bigi, Ceriotti, <i>How unconstrained machine-learning models
+learn physical symmetries</i>, arXiv:2603.24638.</p>
+"""
+
+
+def _asset(name: str) -> str:
+    folder = resources.files("symjax.report") / "assets"
+    return (folder / name).read_text(encoding="ascii")
+
+
+def _text(value: object) -> str:
+    """Text that is safe in elements and in quoted attributes."""
+    return html.escape(str(value), quote=True)
+
+
+def _unit(unit: str) -> str:
+    base, _, power = unit.replace("angstrom", "\xc5").partition("^")
+    return _text(base) + (f"<sup>{_text(power)}</sup>" if power else "")
+
+
+def _numbers(value: Any) -> Number:
+    """Writes a number of the report's object, found by its path."""
+
+    def number(*path: str | int, form: Callable[[float], str] = format_value) -> str:
+        found = value
+        for key in path:
+            found = found[key]
+        steps = [str(key).replace("~", "~0").replace("/", "~1") for key in path]
+        at = _text("/" + "/".join(steps))
+        return f'<data value="{found!r}" data-at="{at}">{_text(form(found))}</data>'
+
+    return number
+
+
+def _percent(value: float) -> str:
+    return f"{format_value(100 * value)} %"
+
+
+def _count(value: float) -> str:
+    return f"{value:,}"
+
+
+def _section(name: str, title: str, content: str) -> str:
+    if not content:
+        return ""
+    heading = f'<h2 id="{name}-title">{_text(title)}</h2>'
+    return (
+        f'<section id="{name}" aria-labelledby="{name}-title">\n{heading}\n{content}\n'
+        "</section>\n"
+    )
+
+
+def _table(
+    caption: str, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]]
+) -> str:
+    """A table; cells are HTML, the first of a row names it, False marks a bad row."""
+    head = "".join(
+        f'<th scope="col"{"" if index else " class=left"}>{column}</th>'
+        for index, column in enumerate(columns)
+    )
+    lines = []
+    for (name, *cells), good in rows:
+        row = f'<th scope="row">{name}</th>'
+        row += "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f"<tr{'' if good else ' class=bad'}>{row}</tr>")
+    if not lines:
+        return ""
+    # A region that scrolls must be reachable from the keyboard.
+    return (
+        f'<div class="scroll tall" tabindex="0" role="region" '
+        f'aria-label="{_text(caption)}">\n<table><caption>{_text(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>"
+        "</table></div>"
+    )
+
+
+def _is_events(report: Report) -> bool:
+    return bool(report.structures) and all(
+        structure.formula == "event" for structure in report.structures
+    )
+
+
+def _what(report: Report) -> str:
+    return "events" if _is_events(report) else "structures"
+
+
+def _named(report: Report) -> str:
+    measured = report.measured
+    if len(measured) == 1:
+        return measured[0].label
+    return f"{len(measured)} {_what(report)}"
+
+
+def _verdict(report: Report, leaves: list[Leaf]) -> str:
+    failed = len(report.failed)
+    more = ""
+    if failed:
+        count = f"{failed} of {len(report.structures)} {_what(report)} failed."
+        more = f" <strong>{count}</strong>"
+    if not leaves:
+        return (
+            f'<p class="verdict bad"><strong>Nothing was measured.</strong>{more}</p>'
+        )
+    bad = [leaf for leaf in leaves if not leaf.resolved]
+    if not bad:
+        kind = " bad" if failed else ""
+        return (
+            f'<p class="verdict{kind}"><strong>Resolved.</strong> The grid resolves '
+            f"all {len(leaves)} responses: these numbers are integrals over O(3)."
+            f"{more}</p>"
+        )
+    degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
+    return (
+        f'<p class="verdict bad"><strong>Not resolved:</strong> {len(bad)} of '
+        f"{len(leaves)} responses. Do not quote the numbers in red; repeat with "
+        f"<code>--grid {degree}</code>.{more}</p>"
+    )
+
+
+def _facts(
+    report: Report, outputs: list[Leaf], layers: list[Leaf], number: Number
+) -> str:
+    if not report.measured:
+        return ""
+    elements = number("settings", "num_elements", form=_count)
+    most = "at most " if report.settings.symmetry else ""
+    facts = [
+        f"The model was evaluated at {most}{elements} rotations and reflections of "
+        f"{_text(_named(report))}, in {_text(report.settings.dtype)}."
+    ]
+    for leaf in outputs:
+        at = ("summary", leaf.name)
+        error = number(*at, "equivariance_error")
+        share = number(*at, "relative_error", form=_percent)
+        unit = f" {_unit(leaf.unit)}" if leaf.unit else ""
+        facts.append(
+            f"<b>{_text(leaf.name)}</b>: turning the input changes a component by "
+            f"{error}{unit} (root mean square), {share} of its size."
+        )
+    by_error = sorted(layers, key=lambda leaf: leaf.totals.relative_error)
+    if len(by_error) > 1:
+        ends = [
+            f"<b>{_text(leaf.name)}</b> "
+            f"({number('summary', leaf.name, 'relative_error', form=_percent)})"
+            for leaf in (by_error[0], by_error[-1])
+        ]
+        facts.append(
+            f"Of {len(layers)} layers, {ends[0]} is nearest to invariance and "
+            f"{ends[1]} is furthest from it."
+        )
+    items = "\n".join(f"<li>{fact}</li>" for fact in facts)
+    return f'<ul class="facts">\n{items}\n</ul>'
+
+
+def _expected(leaf: Leaf, number: Number) -> str:
+    """Content in the sectors of an equivariant output, sector by sector."""
+    parts = []
+    for label in dict.fromkeys(leaf.irreps):
+        irrep = Irrep.parse(label)
+        if irrep.degree < len(leaf.totals.content):
+            at = ("content", irrep.degree, 0 if irrep.sigma == 1 else 1)
+            share = number("summary", leaf.name, *at, form=format_fraction)
+            parts.append(f"{_text(label)}: {share}")
+    return ", ".join(parts)
+
+
+def _outputs(outputs: list[Leaf], number: Number) -> str:
+    rows = []
+    for leaf in outputs:
+        at = ("summary", leaf.name)
+        cells = [
+            _text(leaf.name),
+            _unit(leaf.unit) or "-",
+            number(*at, "equivariance_error"),
+            number(*at, "relative_error"),
+            number(*at, "root_mean_square"),
+            _expected(leaf, number),
+            number(*at, "remainder", form=format_fraction),
+            _resolved(leaf),
+        ]
+        rows.append((cells, leaf.resolved))
+    return _table(
+        "All structures together",
+        ["output", "unit", "A", "A/RMS", "RMS", "B expected", "B above", "resolved"],
+        rows,
+    )
+
+
+def _resolved(leaf: Leaf) -> str:
+    if leaf.resolved or leaf.convergence is None:
+        return "yes"
+    return f"NO: try {leaf.convergence.degree_to_try}"
+
+
+def _layers(layers: list[Leaf], number: Number) -> str:
+    rows = []
+    for leaf in layers:
+        at = ("summary", leaf.name)
+        share = min(leaf.totals.relative_error, 1.0)
+        bar = f'<span class="bar"><i style="width:{100 * share:.2f}%"></i></span>'
+        cells = [
+            # Names of layers break behind their dots.
+            _text(leaf.name).replace(".", ".<wbr>"),
+            number(*at, "relative_error"),
+            number(*at, "equivariance_error"),
+            bar,
+            number(*at, "remainder", form=format_fraction),
+            _resolved(leaf),
+        ]
+        rows.append((cells, leaf.resolved))
+    columns = ["layer", "A/RMS", "A", "A/RMS, 0 to 1", "B above", "resolved"]
+    return _table("Distance of features from invariance", columns, rows)
+
+
+def _columns(degree: int) -> list[str]:
+    """Names of the columns of the heat map, in the order of its cells."""
+    plus, minus = (
+        [f"B({degree}, {sign})" for degree in range(degree + 1)]
+        for sign in ("+", "\N{MINUS SIGN}")
+    )
+    return [*plus, *minus, f"B above degree {degree}"]
+
+
+def _row_values(leaf: Leaf) -> list[float]:
+    content = leaf.totals.content
+    return [*content[:, 0].tolist(), *content[:, 1].tolist(), leaf.totals.remainder]
+
+
+def _map_data(report: Report, leaves: list[Leaf]) -> dict[str, Any]:
+    sets: list[dict[str, Any]] = [
+        {"label": "all", "values": [_row_values(leaf) for leaf in leaves]}
+    ]
+    if 1 < len(report.measured) <= _MOST_STRUCTURES:
+        for structure in report.measured:
+            known = {leaf.name: _row_values(leaf) for leaf in structure.leaves}
+            sets.append(
+                {
+                    "label": structure.label,
+                    "values": [known.get(leaf.name) for leaf in leaves],
+                }
+            )
+    return {
+        "columns": _columns(report.settings.max_degree),
+        "rows": [leaf.name for leaf in leaves],
+        "decades": _DECADES,
+        "sets": sets,
+    }
+
+
+def _content(report: Report, leaves: list[Leaf], number: Number) -> str:
+    """The heat map, and its numbers as a table."""
+    if not leaves:
+        return ""
+    degrees = range(report.settings.max_degree + 1)
+    rows = []
+    for leaf in leaves:
+        at = ("summary", leaf.name)
+        cells = [_text(leaf.name)]
+        cells += [
+            number(*at, "content", degree, sign, form=format_fraction)
+            for sign in (0, 1)
+            for degree in degrees
+        ]
+        cells.append(number(*at, "remainder", form=format_fraction))
+        rows.append((cells, leaf.resolved))
+    columns = ["response", *(f"{n}+" for n in degrees)]
+    columns += [f"{n}&minus;" for n in degrees] + ["above"]
+    table = _table("Content B(l, sigma), all structures together", columns, rows)
+    return (
+        f"{_heat_map(report, leaves)}\n<details><summary>The numbers as a table"
+        f"</summary>\n{table}</details>"
+    )
+
+
+def _heat_map(report: Report, leaves: list[Leaf]) -> str:
+    """Names at the left, which stay; cells at the right, which scroll."""
+    count = report.settings.max_degree + 1
+    # Left edges of the columns: two groups and the remainder, with gaps.
+    edges = [_CELL * c + _GAP * (c >= count) for c in range(2 * count)]
+    edges.append(2 * count * _CELL + 2 * _GAP)
+    width, height = edges[-1] + _CELL + 24, _TOP + _ROW * len(leaves)
+    parts = [
+        f'<text class="group" x="{edges[start]}" y="14">\u03c3 = {sign}</text>'
+        for start, sign in ((0, "+"), (count, "\N{MINUS SIGN}"))
+    ]
+    names = [*range(count), *range(count), f"> {count - 1}"]
+    parts += [
+        f'<text x="{edge + _CELL / 2:g}" y="38">{_text(name)}</text>'
+        for edge, name in zip(edges, names, strict=True)
+    ]
+    paths = [
+        *(f"content/{degree}/{sign}" for sign in (0, 1) for degree in range(count)),
+        "remainder",
+    ]
+    for row, leaf in enumerate(leaves):
+        base = leaf.name.replace("~", "~0").replace("/", "~1")
+        for edge, value, path in zip(edges, _row_values(leaf), paths, strict=True):
+            opacity = min(max(value, 0.0), 1.0)
+            parts.append(
+                f'<rect class="cell" x="{edge}" y="{_TOP + _ROW * row}" '
+                f'width="{_CELL}" height="{_ROW}" fill-opacity="{opacity:.3f}" '
+                f'data-value="{value!r}" data-at="{_text(f"/summary/{base}/{path}")}"/>'
+            )
+    parts.append('<rect class="cursor" visibility="hidden"/>')
+    rows = "\n".join(
+        f'<li class="{leaf.kind}{"" if leaf.resolved else " bad"}" '
+        f'title="{_text(leaf.name)}"><bdi>{_text(leaf.name)}</bdi></li>'
+        for leaf in leaves
+    )
+    drawing = "\n".join(parts)
+    return f"""<p>Fraction of every response that transforms as the irrep of degree l,
+tensors (&sigma; = +) and pseudotensors (&sigma; = &minus;). An invariant has
+B(0, +) = 1, a force B(1, +) = 1.</p>
+<div class="controls"><fieldset><legend>Colors</legend>
+<label><input type="radio" name="scale" value="log" checked> logarithmic</label>
+<label><input type="radio" name="scale" value="linear"> linear</label></fieldset>
+{_choice(report)}
+<span class="scale"><span id="map-low">0</span><span class="ramp"></span>1</span></div>
+<div class="map"><ol id="map-rows">
+{rows}
+</ol>
+<div class="scroll"><svg id="map" width="{width}" height="{height}" tabindex="0"
+role="application" aria-label="Heat map of the content, {len(leaves)} rows; arrow keys
+move, the value is read out" aria-describedby="map-readout">
+{drawing}
+</svg></div></div>
+<p class="readout needs-js" id="map-readout" role="status">Point at or tap a cell,
+or use the arrow keys.</p>"""
+
+
+def _choice(report: Report) -> str:
+    if not 1 < len(report.measured) <= _MOST_STRUCTURES:
+        return ""
+    options = ["all together", *(structure.label for structure in report.measured)]
+    items = "".join(
+        f'<option value="{index}">{_text(label)}</option>'
+        for index, label in enumerate(options)
+    )
+    what = _what(report).capitalize()
+    return f'<label>{what} <select id="map-structure">{items}</select></label>'
+
+
+def _viewer(report: Report, atoms: list[dict[str, Any]], number: Number) -> str:
+    if not atoms:
+        return ""
+    choices = ""
+    if len(atoms) > 1:
+        items = "".join(
+            f'<option value="{index}">{_text(entry["label"])}</option>'
+            for index, entry in enumerate(atoms)
+        )
+        choices += f'<label>Structure <select id="atoms-structure">{items}</select>'
+        choices += "</label>"
+    outputs = dict.fromkeys(o["name"] for entry in atoms for o in entry["outputs"])
+    if len(outputs) > 1:
+        items = "".join(f"<option>{_text(name)}</option>" for name in outputs)
+        choices += f'<label>Output <select id="atoms-output">{items}</select></label>'
+    first = atoms[0]
+    output = first["outputs"][0]
+    at = ("structures", first["index"], "atoms", "errors", output["name"])
+    rows = "\n".join(
+        f'<tr><th scope="row">{_text(symbol)} {index}</th>'
+        f"<td>{number(*at, index)}</td><td></td></tr>"
+        for index, symbol in enumerate(first["symbols"])
+    )
+    return f"""<p>Equivariance error A of <b>{_text(", ".join(outputs))}</b>: how far
+the prediction for each atom, rotated back, is from its mean over O(3).</p>
+<div class="controls">{choices}</div>
+<div class="viewer">
+<figure class="needs-js"><canvas id="atoms-canvas" tabindex="0" role="application"
+aria-label="The structure, colored by error. Arrow keys turn it, plus and minus zoom, n
+and p step through the atoms" aria-describedby="atoms-readout"></canvas>
+<figcaption class="soft">Drag to turn; keys: arrows, + and &minus;, n and p.
+<span class="scale">0 <span class="heat"></span> <span id="atoms-high"></span></span>
+</figcaption>
+<p class="readout" id="atoms-readout" role="status"></p></figure>
+<div class="list scroll tall" tabindex="0" role="region" aria-label="Errors of atoms">
+<table><thead><tr><th scope="col" class="left">atom</th>
+<th scope="col">A (<span id="atoms-unit">{_text(output["unit"])}</span>)</th>
+<td></td></tr>
+</thead><tbody id="atoms-rows">
+{rows}
+</tbody></table></div>
+</div>"""
+
+
+def _elements_title(report: Report) -> str:
+    return "Outputs by class" if _is_events(report) else "Outputs by element"
+
+
+def _elements(outputs: list[Leaf], number: Number) -> str:
+    rows = []
+    for leaf in outputs:
+        for symbol, totals in leaf.species.items():
+            cells = [
+                _text(leaf.name),
+                _text(symbol),
+                _unit(leaf.unit) or "-",
+                format_value(totals.equivariance_error),
+                format_value(totals.relative_error),
+                format_value(totals.root_mean_square),
+            ]
+            rows.append((cells, leaf.resolved))
+    columns = ["output", "element", "unit", "A", "A/RMS", "RMS"]
+    return _table("Sums over the atoms of one element", columns, rows)
+
+
+def _verdicts(leaves: list[Leaf], number: Number) -> str:
+    rows = []
+    for leaf in leaves:
+        verdict = leaf.convergence
+        if verdict is None:
+            continue
+        cells = [
+            _text(leaf.name),
+            _resolved(leaf),
+            format_value(verdict.content_change),
+            format_value(verdict.error_change),
+            format_value(verdict.excess),
+            _text(verdict.reason),
+        ]
+        rows.append((cells, leaf.resolved))
+    table = _table(
+        "Change between the grid and the coarser one nested in it; misfit at random "
+        "elements off the grid",
+        ["response", "resolved", "change of B", "change of A", "misfit", ""],
+        rows,
+    )
+    return f"<details><summary>Verdict on every response</summary>\n{table}</details>"
+
+
+def _structures(report: Report, number: Number) -> str:
+    rows = []
+    for index, structure in enumerate(report.structures):
+        at = ("structures", index)
+        failure = structure.failure
+        seconds = ["-", "-"]
+        if structure.timing is not None:
+            seconds = [
+                number(*at, "timing", name, form=lambda s: f"{s:.1f} s")
+                for name in ("compile_seconds", "evaluation_seconds")
+            ]
+        cells = [
+            _text(structure.label),
+            _text(structure.formula),
+            number(*at, "num_atoms", form=_count),
+            number(*at, "num_elements", form=_count),
+            _text(structure.point_group or "-"),
+            *seconds,
+            "measured" if failure is None else _text(failure.message),
+        ]
+        rows.append((cells, failure is None))
+    size = "points" if _is_events(report) else "atoms"
+    columns = [
+        *("label", "formula", size, "elements of O(3)", "point group"),
+        *("compiling", "evaluating", "state"),
+    ]
+    return _table("In the order in which they were given", columns, rows)
+
+
+def _provenance(report: Report) -> str:
+    settings, software = report.settings, report.software
+    rule = f"{settings.grid}, exact through degree {settings.degree}"
+    entries = {
+        "command": report.command or "not recorded (written from Python, or before)",
+        "model": report.model.name,
+        "model, SHA-256": report.model.digest,
+        "grid": f"{rule}: {settings.num_elements} elements of O(3)",
+        "random numbers": "none in the grid; elements of the check off the grid are "
+        "the same in every run",
+        "content": f"through degree {settings.max_degree}",
+        "layers": settings.layers,
+        "precision": settings.dtype,
+        "tolerance": f"change of B by {settings.tolerance:g}",
+        "point groups": "used" if settings.symmetry else "not used",
+        "software": f"symjax {software.symjax}, JAX {software.jax} on "
+        f"{software.platform}",
+    }
+    code = ("command", "model, SHA-256", "layers")
+    items = []
+    for name, value in entries.items():
+        text = f"<code>{_text(value)}</code>" if name in code else _text(value)
+        items.append(f"<dt>{_text(name)}</dt><dd>{text}</dd>")
+    return "<dl>\n" + "\n".join(items) + "\n</dl>"

@@ -1,0 +1,462 @@
+"""The calculator against explicit predictions, differences and averages."""
+
+import dataclasses
+
+import ase.build
+import ase.io
+import ase.units
+import jax
+import numpy as np
+import pytest
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.calculators.test import gradient_test
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from symjax.data import build_graph, find_symmetry
+from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
+from symjax.interop import SymjaxCalculator
+from symjax.interop._averages import add, mean_and_spread, rotations_of
+from symjax.interop.ase_calculator import _function
+from symjax.metrics import measure
+from symjax.models.pet import (
+    Block,
+    PETConfig,
+    Target,
+    init_pet,
+    orbit_problem,
+    predict,
+)
+from symjax.so3 import gauss_product, quadrature
+from symjax.so3.finite_groups import finite_group
+
+TARGETS = (
+    Target("energy", "eV"),
+    Target("dipole", "Debye", blocks=(Block("vector", "vector"),)),
+)
+CONFIG = PETConfig(
+    species=(1, 6, 8, 11, 17),
+    targets=TARGETS,
+    cutoff=3.2,
+    cutoff_width=1.0,
+    d_pet=8,
+    d_node=8,
+    d_head=8,
+    d_feedforward=8,
+    num_heads=2,
+    num_attention_layers=1,
+)
+# Sums of some hundred terms of order 1, in float64.
+ROUNDING = 1e-11
+
+
+def small_model(**changes):
+    """Random weights: far from equivariant, so that no average is trivial."""
+    model = init_pet(dataclasses.replace(CONFIG, **changes), jax.random.key(0), "small")
+    baseline = model.parameters["baseline"]["energy"]["scalar"]
+    baseline += -1000.0 * np.arange(1, 6, dtype=np.float32)[:, None]
+    return model
+
+
+MODEL = small_model()
+
+
+def calculator(model=MODEL, **options):
+    return SymjaxCalculator(model, **{"dtype": "float64", **options})
+
+
+def salt(rattle=0.1):
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=4.4, cubic=True)
+    atoms.rattle(rattle, seed=0)
+    return atoms
+
+
+def ethanol():
+    return ase.build.molecule("CH3CH2OH")
+
+
+def rotated(atoms, rotation):
+    out = atoms.copy()
+    out.positions = atoms.positions @ rotation.T
+    out.set_cell(atoms.cell[:] @ rotation.T)
+    return out
+
+
+def matrix(voigt):
+    xx, yy, zz, yz, xz, xy = voigt
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def explicit(atoms, elements, weights, **options):
+    """Mean and standard deviation, one prediction for each rotated structure."""
+    plain = calculator(**options)
+    values = {}
+    for element in elements:
+        plain.calculate(rotated(atoms, element))
+        results = dict(plain.results)
+        results["forces"] = results["forces"] @ element
+        results["dipole"] = results["dipole"] @ element
+        if "stress" in results:
+            stress = element.T @ matrix(results["stress"]) @ element
+            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        for name, value in results.items():
+            values.setdefault(name, []).append(value)
+    out = {}
+    for name, rows in values.items():
+        mean = np.tensordot(weights, np.array(rows), 1)
+        square = np.tensordot(weights, (np.array(rows) - mean) ** 2, 1)
+        out[name] = mean
+        if name != "free_energy":
+            out[f"{name}_rotational_std"] = np.sqrt(square)
+    return out
+
+
+def assert_close(results, expected, tolerance=ROUNDING):
+    assert set(results) == set(expected)
+    for name, value in expected.items():
+        scale = max(1.0, np.abs(value).max())
+        np.testing.assert_allclose(
+            results[name], value, rtol=0, atol=tolerance * scale, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("make", [ethanol, salt])
+def test_results_are_predictions(make):
+    atoms = make()
+    calc = calculator()
+    calc.calculate(atoms)
+    graph = build_graph(atoms, CONFIG.cutoff)
+    wanted = jax.jit(lambda graph: predict(MODEL, graph, forces=True, stress=True))(
+        graph
+    )
+    expected = {
+        "energy": float(wanted["energy"][0]),
+        "free_energy": float(wanted["energy"][0]),
+        "energies": calc.results["energies"],
+        "forces": wanted["forces"],
+        "dipole": wanted["dipole"][0] * ase.units.Debye,
+    }
+    if atoms.pbc.all():
+        stress = np.asarray(wanted["stress"][0])
+        expected["stress"] = full_3x3_to_voigt_6_stress((stress + stress.T) / 2)
+    assert_close(calc.results, expected)
+    total = calc.results["energies"].sum()
+    assert total == pytest.approx(calc.results["energy"], rel=1e-14)
+    assert all(np.asarray(value).dtype == np.float64 for value in calc.results.values())
+
+
+def test_forces_and_stress_are_derivatives():
+    atoms = salt()
+    atoms.calc = calculator()
+    forces, stress = atoms.get_forces(), atoms.get_stress()
+    chosen = [0, 5]
+    numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=chosen)
+    np.testing.assert_allclose(forces[chosen], numerical, atol=1e-6)
+    numerical = calculate_numerical_stress(atoms, eps=1e-5)
+    np.testing.assert_allclose(stress, numerical, atol=1e-7)
+
+
+def test_averaged_forces_are_derivatives():
+    """The average is a function too: its forces are minus its own gradient."""
+    atoms = ethanol()
+    atoms.calc = calculator(average="D2")
+    analytical, numerical = gradient_test(atoms, [0, 4])
+    np.testing.assert_allclose(analytical, numerical, atol=1e-4)
+
+
+@pytest.mark.parametrize("inversion", [True, False])
+@pytest.mark.parametrize("make", [ethanol, salt])
+def test_average_over_a_quadrature(make, inversion):
+    atoms, rule = make(), quadrature(2)
+    elements, weights = rule.rotations, rule.weights
+    if inversion:
+        elements = np.concatenate([elements, -elements])
+        weights = np.concatenate([weights, weights]) / 2
+    expected = explicit(atoms, elements, weights)
+    calc = calculator(average=2, include_inversion=inversion, batch_size=7)
+    calc.calculate(atoms)
+    assert_close(calc.results, expected)
+    assert calc.results["forces_rotational_std"].min() > 1e-4
+    same = calculator(average=rule, include_inversion=inversion)
+    same.calculate(atoms)
+    assert_close(same.results, expected)
+
+
+def test_spreads_are_those_of_a_measurement():
+    """The moments of the metrics on the same rule: V is the sum of squared spreads."""
+    problem = orbit_problem(MODEL, ethanol(), layers="none", dtype="float64")
+    measured = measure(
+        problem.function,
+        problem.x,
+        args=problem.args,
+        action=problem.action,
+        masks=problem.masks,
+        representations=problem.representations,
+        max_degree=1,
+        grid=3,
+        on_aliasing="report",
+    )
+    calc = calculator(average=3)
+    calc.calculate(ethanol())
+    for name in ("energy", "forces"):
+        spread = np.asarray(calc.results[f"{name}_rotational_std"])
+        error = np.sqrt(np.mean(spread**2))
+        assert error == pytest.approx(measured[name].equivariance_error, rel=1e-8)
+
+
+@pytest.mark.parametrize("group", ["Td", finite_group("C3")])
+def test_average_over_a_group(group):
+    elements = (finite_group(group) if isinstance(group, str) else group).elements
+    weights = np.full(len(elements), 1 / len(elements))
+    calc = calculator(average=group)
+    calc.calculate(ethanol())
+    assert_close(calc.results, explicit(ethanol(), elements, weights))
+
+
+def test_average_over_a_group_is_equivariant_under_it():
+    atoms, element = ethanol(), finite_group("D2").elements[2]
+    calc = calculator(average="D2")
+    first, second = calc.compute([atoms, rotated(atoms, element)])
+    assert second["energy"] == pytest.approx(first["energy"], rel=1e-13)
+    np.testing.assert_allclose(second["forces"], first["forces"] @ element.T, atol=1e-9)
+    plain = calculator().compute([atoms, rotated(atoms, element)])
+    assert abs(plain[0]["energy"] - plain[1]["energy"]) > 1e-3
+
+
+@pytest.mark.parametrize("average", [None, 1])
+def test_symmetrized_results_have_the_symmetry(average):
+    """Equal to explicit products of the two sets of elements."""
+    atoms = salt(rattle=0)
+    atoms.positions[0] += (0, 0, 0.2)
+    symmetry = find_symmetry(atoms)
+    assert symmetry.order == 8
+    calc = calculator(average=average, symmetrize=True)
+    calc.calculate(atoms)
+    forces = calc.results["forces"]
+    stress = matrix(calc.results["stress"])
+    for element, image in zip(symmetry.elements, symmetry.permutations, strict=True):
+        np.testing.assert_allclose(forces[image], forces @ element.T, atol=1e-12)
+        np.testing.assert_allclose(element @ stress @ element.T, stress, atol=1e-12)
+    rotations = rotations_of(average, True)
+    elements = rotations.elements[:, None] @ symmetry.elements
+    weights = np.repeat(rotations.weights / symmetry.order, symmetry.order)
+    expected = explicit(atoms, elements.reshape(-1, 3, 3), weights)
+    assert_close(calc.results, expected)
+    if average is None:
+        # One evaluation: a permutation does not change the energy.
+        assert calc.results["energy_rotational_std"] < 1e-9
+    plain = calculator()
+    plain.calculate(atoms)
+    image, element = symmetry.permutations[-1], symmetry.elements[-1]
+    forces = plain.results["forces"]
+    assert np.abs(forces[image] - forces @ element.T).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_neighbors_adaptive": 6.0},
+        {"num_neighbors_adaptive": 6.0, "adaptive_cutoff_method": "grid"},
+    ],
+    ids=["fixed", "solver", "grid"],
+)
+def test_skin_changes_nothing_along_a_trajectory(changes):
+    model = small_model(**changes)
+    atoms = salt()
+    atoms.calc = with_skin = calculator(model, skin=0.4)
+    fresh = calculator(model, skin=0.0)
+    speeds = np.random.default_rng(1).normal(scale=0.05, size=(len(atoms), 3))
+    atoms.set_velocities(speeds)
+    counted = _function(model.config, "energy", "dipole")
+    compiled = []
+    for _ in VelocityVerlet(atoms, 1.0 * ase.units.fs).irun(40):
+        fresh.calculate(atoms)
+        assert_close(with_skin.results, fresh.results, 1e-12)
+        compiled.append(counted._cache_size())
+    assert 1 < with_skin.neighbor_searches < 15
+    assert fresh.neighbor_searches == 41
+    assert compiled[-1] == compiled[0], "compiled again while atoms moved"
+
+
+def test_more_neighbors_than_headroom_compile_once_and_are_right():
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=6.4, cubic=True)
+    calc = calculator(skin=0.0)
+    calc.calculate(atoms)
+    widths = []
+    for a in (6.4, 4.4, 4.6):
+        squeezed = atoms.copy()
+        squeezed.set_cell([a] * 3, scale_atoms=True)
+        calc.calculate(squeezed)
+        widths.append(calc._shape.num_neighbors)
+    assert widths[0] < widths[1] == widths[2]
+    assert_close(calc.results, calculator().compute([squeezed])[0])
+
+
+@pytest.mark.parametrize(
+    ("average", "batch_size"), [(None, None), (None, 1), ("D2", 5), ("D2", 8)]
+)
+def test_compute_equals_one_by_one(average, batch_size):
+    structures = [ethanol(), salt(), ase.Atoms("H")]
+    calc = calculator(average=average, batch_size=batch_size)
+    together = calc.compute(structures)
+    assert calc.results == {}
+    for atoms, results in zip(structures, together, strict=True):
+        one = calculator(average=average)
+        one.calculate(atoms)
+        assert_close(results, one.results)
+    assert calc.compute([]) == []
+
+
+def test_compute_with_symmetries_of_their_own():
+    structures = [salt(rattle=0), ase.build.molecule("H2O")]
+    together = calculator(symmetrize=True).compute(structures)
+    for atoms, results in zip(structures, together, strict=True):
+        one = calculator(symmetrize=True)
+        one.calculate(atoms)
+        assert_close(results, one.results)
+
+
+def test_single_precision():
+    """Of energies of 1e4 eV, float32 resolves 1e-3; their sum is in float64."""
+    double, single = calculator(average=2), calculator(average=2, dtype="float32")
+    double.calculate(salt())
+    single.calculate(salt())
+    assert abs(double.results["energy"]) > 1e4
+    for name, tolerance in (("energy", 1e-5), ("forces", 5e-5), ("stress", 1e-5)):
+        for full in (name, f"{name}_rotational_std"):
+            np.testing.assert_allclose(
+                single.results[full], double.results[full], rtol=0, atol=tolerance
+            )
+
+
+def test_ase_asks_and_caches():
+    atoms = ethanol()
+    atoms.calc = calc = calculator()
+    energy = atoms.get_potential_energy()
+    assert atoms.get_potential_energy(force_consistent=True) == energy
+    assert atoms.get_potential_energies().sum() == pytest.approx(energy, rel=1e-14)
+    assert atoms.get_dipole_moment().shape == (3,)
+    before = calc.results
+    atoms.get_forces()
+    assert calc.results is before
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_magnetic_moment()
+    atoms.positions[0, 0] += 0.1
+    assert atoms.get_potential_energy() != energy
+
+
+def test_optimiser_and_files(tmp_path):
+    atoms = ethanol()
+    atoms.calc = calculator(average="Ci")
+    before = atoms.get_potential_energy()
+    BFGS(atoms, trajectory=str(tmp_path / "t.traj"), logfile=None).run(steps=3)
+    assert atoms.get_potential_energy() < before
+    frame = ase.io.read(tmp_path / "t.traj")
+    assert frame.get_potential_energy() == atoms.get_potential_energy()
+    ase.io.write(tmp_path / "t.xyz", atoms)
+    frame = ase.io.read(tmp_path / "t.xyz")
+    np.testing.assert_allclose(frame.get_forces(), atoms.get_forces(), atol=1e-7)
+    exported = atoms.calc.export_properties()
+    assert set(exported) - {"natoms"} == {
+        *("energy", "free_energy", "energies", "forces", "dipole")
+    }
+
+
+def test_charge_is_read_and_a_change_noticed():
+    model = small_model(system_conditioning=True)
+    table = model.parameters["network"]["system_conditioning"]["project_2"]
+    table["kernel"] = np.random.default_rng(0).normal(size=table["kernel"].shape)
+    atoms = ethanol()
+    atoms.calc = calculator(model)
+    neutral = atoms.get_potential_energy()
+    atoms.info["charge"] = 1
+    assert abs(atoms.get_potential_energy() - neutral) > 1e-6
+    together = atoms.calc.compute([ethanol(), atoms])
+    assert together[0]["energy"] == pytest.approx(neutral, rel=1e-14)
+    assert together[1]["energy"] == pytest.approx(
+        atoms.get_potential_energy(), rel=1e-14
+    )
+    atoms.info["charge"] = 11
+    with pytest.raises(ModelError, match="charge=11"):
+        atoms.get_potential_energy()
+
+
+def test_units_of_the_model():
+    targets = (Target("energy", "kcal/mol"), TARGETS[1])
+    other = dataclasses.replace(
+        MODEL, config=dataclasses.replace(CONFIG, targets=targets)
+    )
+    ours, theirs = calculator(other), calculator()
+    ours.calculate(salt())
+    theirs.calculate(salt())
+    factor = ase.units.kcal / ase.units.mol
+    for name in ("energy", "energies", "forces", "stress"):
+        np.testing.assert_allclose(
+            ours.results[name], factor * theirs.results[name], rtol=1e-12, atol=1e-14
+        )
+
+
+def test_the_rule_that_cannot_tell():
+    """A rule with negative weights, on a response that sits where they are."""
+    rule = rotations_of(quadrature(13), True)
+    assert rule.weights.min() < 0
+    values = (rule.weights < 0).astype(float)
+    moments = add(None, {"energy": np.append(0.0, values)}, np.append(0, rule.weights))
+    with pytest.raises(AliasingError, match="higher degree"):
+        mean_and_spread(moments, rule, 1e-16)
+    smooth = rule.elements[:, 0, 0]
+    moments = add(None, {"energy": smooth}, rule.weights)
+    mean, spread = mean_and_spread(moments, rule, 1e-16)
+    assert abs(mean["energy"]) < 1e-14
+    assert spread["energy"] == pytest.approx(np.sqrt(1 / 3), rel=1e-12)
+
+
+def test_tiny_spread_of_a_large_mean_keeps_its_digits():
+    rule = rotations_of(gauss_product(3), True)
+    values = 1e6 + 1e-4 * rule.elements[:, 0, 0]
+    moments = add(None, {"energy": values}, rule.weights)
+    _, spread = mean_and_spread(moments, rule, 1e-16)
+    assert spread["energy"] == pytest.approx(1e-4 / np.sqrt(3), rel=1e-5)
+
+
+REFUSED = {
+    "average of a float": ({"average": 3.0}, "average=3.0"),
+    "average of a bool": ({"average": True}, "average=True"),
+    "negative degree": ({"average": -1}, "degree=-1"),
+    "unknown group": ({"average": "Qh"}, "name='Qh'"),
+    "no fixed group": ({"average": "symmetry"}, "symmetrize=True"),
+    "batch of nothing": ({"batch_size": 0}, "batch_size=0"),
+    "batch of a half": ({"batch_size": 0.5}, "batch_size=0.5"),
+    "negative skin": ({"skin": -0.1}, "skin=-0.1"),
+    "dtype": ({"dtype": "float16"}, "dtype='float16'"),
+    "unknown energy": ({"energy": "enthalpy"}, "target='enthalpy'"),
+    "vector energy": ({"energy": "dipole"}, "energy='dipole'"),
+    "scalar dipole": ({"dipole": "energy"}, "dipole='energy'"),
+    "tolerance": ({"tolerance": 1.0}, "tolerance=1.0"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_arguments(case):
+    options, message = REFUSED[case]
+    with pytest.raises(SymjaxError, match=message):
+        calculator(**options)
+
+
+def test_refused_models_and_structures():
+    with pytest.raises(ModelError, match="is no PET"):
+        SymjaxCalculator("polarmae-events")
+    strange = (Target("energy", "furlong"),)
+    with pytest.raises(ModelError, match="furlong"):
+        calculator(small_model(targets=strange))
+    with pytest.raises(StructureError, match="does not know this element"):
+        calculator().calculate(ase.build.bulk("Cu"))
+    with pytest.raises(StructureError, match=r"structures\[1\]"):
+        calculator().compute([ethanol(), ase.build.bulk("Cu")])
+    with pytest.raises(SymjaxError, match="structures="):
+        calculator().compute(ethanol())
