@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorboardX
 
 from symjax._files import replace_atomically
 from symjax.errors import ArgumentError
@@ -128,6 +127,9 @@ class Board:
     """
 
     def __init__(self, folder: Path, after: int = 0):
+        # Imports PyTorch where it is installed; nothing else here needs it.
+        import tensorboardX
+
         self._writer = tensorboardX.SummaryWriter(
             str(folder), purge_step=after + 1 if after else None
         )
