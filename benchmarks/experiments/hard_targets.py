@@ -57,8 +57,8 @@ def size_of(frames: list[ase.Atoms], target: str, irrep: str) -> float:
     species = np.concatenate([atoms.numbers for atoms in frames])
     if irrep == "0+":
         for number in np.unique(species):
-            rows = species == number
-            values[rows] -= values[rows].mean(axis=0)
+            own = species == number
+            values[own] -= values[own].mean(axis=0)
     return float(np.sqrt(np.nanmean(values**2)))
 
 
