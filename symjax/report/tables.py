@@ -11,6 +11,7 @@ from io import StringIO
 from typing import TextIO
 
 import numpy as np
+from ase.data import chemical_symbols
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -351,13 +352,17 @@ def _contents(outputs: list[Leaf]) -> list[Table]:
 
 
 def _species(outputs: list[Leaf]) -> Table:
+    labels = {label for leaf in outputs for label in leaf.species}
+    part, samples = ("element", "atoms")
+    if not labels <= set(chemical_symbols):
+        part, samples = ("class", "points")
     table = _table(
-        "Outputs by element",
+        f"Outputs by {part}",
         [
             ("output", "left"),
             ("unit", "left"),
-            ("element", "left"),
-            ("atoms", "right"),
+            (part, "left"),
+            (samples, "right"),
             ("A", "right"),
             ("A/RMS", "right"),
             ("RMS", "right"),

@@ -22,7 +22,7 @@ from symjax.training.masked import evaluate_events, prepare_events
 from symjax.training.problems import HELD_OUT_SEED, events_of
 from symjax.training.runs import MODEL, train
 
-NUM_POINTS, HELD_OUT = 512, 300
+NUM_POINTS = 512
 HYPERPARAMETERS = {
     "detector_size": SMALL.size,
     "group_radius": 4 * voxel_length(SMALL.size),
@@ -94,6 +94,7 @@ def main(
     events: Annotated[int, typer.Option(help="Events for training.")] = 2000,
     pretraining_steps: Annotated[int, typer.Option()] = 1200,
     fine_tuning_steps: Annotated[int, typer.Option()] = 2000,
+    held_out: Annotated[int, typer.Option(help="Events for the errors.")] = 300,
     max_seconds: Annotated[
         float, typer.Option(help="Ends early; the next call goes on.")
     ] = float("inf"),
@@ -120,7 +121,7 @@ def main(
     model = load_model(folders[1] / MODEL)
     config = model.config
     seen, unseen = (
-        prepare_events(config, events_of(None, HELD_OUT, seed, NUM_POINTS), NUM_POINTS)
+        prepare_events(config, events_of(None, held_out, seed, NUM_POINTS), NUM_POINTS)
         for seed in (0, HELD_OUT_SEED)
     )
     card = {
