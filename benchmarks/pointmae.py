@@ -59,7 +59,10 @@ def timed(function, repeats=REPEATS):
 
 @torch.no_grad()
 def torch_groups(x, config):
-    """Suppression, ball query and reduction by farthest points, in PyTorch."""
+    """Suppression, ball query and reduction by farthest points, in PyTorch.
+
+    And the centres nearest to every point, from which its features are interpolated.
+    """
     squares = ((x[:, None] - x[None]) ** 2).sum(-1)
     near = squares < config.suppression_radius**2
     near &= near.cumsum(1) <= config.max_neighbors
@@ -89,7 +92,10 @@ def torch_groups(x, config):
         picked = nearest.argmax(1)
     members = place.gather(1, torch.stack(members, 1))
     count = real.sum(1, keepdim=True)
-    return centers, torch.where(torch.arange(config.group_points) < count, members, -1)
+    members = torch.where(torch.arange(config.group_points) < count, members, -1)
+    between = ((x[:, None] - x[centers][None]) ** 2).sum(-1)
+    nearest = between.topk(config.num_upsampling_neighbors, largest=False).indices
+    return centers, members, nearest
 
 
 def multiply_adds(config, tokens, points):
@@ -121,11 +127,16 @@ def main():
     config = dataclasses.replace(CONFIG, context_length=-(-found // 32) * 32)
     group = jax.jit(lambda e: assign_groups(config, *e))
     assignment = jax.block_until_ready(group(event))
-    centers, members = torch_groups(x, config)
+    centers, members, nearest = torch_groups(x, config)
     same = np.array_equal(np.asarray(assignment.centers)[:found], centers.numpy())
     ours = np.asarray(assignment.members)[:found]
     agree = np.mean(
         [set(a) == set(b) for a, b in zip(ours, members.numpy(), strict=True)]
+    )
+
+    ours = np.asarray(assignment.neighbors)[:real]
+    between = np.mean(
+        [set(a) == set(b) for a, b in zip(ours, nearest.numpy(), strict=True)]
     )
 
     theirs = randomise(PoLArMAE(config)).eval()
@@ -154,6 +165,7 @@ def main():
 
     print(f"{real} points, {found} tokens, {cores} threads")
     print(f"same centers: {same}; tokens with the same members: {agree:.1%}")
+    print(f"points with the same nearest centers: {between:.1%}")
     print(f"logits differ by {error.max() / scale:.1e} of the largest")
     print(
         f"rate {2 * rate / 1e9:.0f} Gflop/s; floor of the forward pass "
