@@ -22,6 +22,7 @@ from symjax.metrics import measure
 from symjax.models import load_model
 from symjax.models.pet import PETModel, cast_parameters, orbit_problem, predict
 from symjax.so3 import quadrature
+from symjax.training.baselines import composition
 
 
 def main() -> None:

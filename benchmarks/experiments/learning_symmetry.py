@@ -37,9 +37,7 @@ def settings(
             "num_training": num,
         },
         "model": {"hyperparameters": widened(width)},
-        "targets": {
-            "energy": {"energy_unit": "kcal/mol", "forces": "forces", "weight": 0.1}
-        },
+        "targets": {"energy": {"energy_unit": "kcal/mol", "forces": "forces"}},
         "optimizer": {"learning_rate": 2e-3, "warmup": 50, "average": 0.99},
         "batch": {"max_structures": 8, "max_atoms": 72},
         "monitor": {

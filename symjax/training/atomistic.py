@@ -61,7 +61,7 @@ def predict_labels(
         for target in config.targets
         if any(output_name(target, block) in names for block in target.blocks)
     )
-    energy = energy_of(labels, config)
+    energy = energy_of(labels)
     if energy is not None:
         outputs, _ = conservative(
             config,
@@ -113,7 +113,7 @@ def turned_loss(
     Args:
       model: Its configuration, scales and baselines are used.
       labels: What is fitted.
-      size: From :func:`~symjax.training.baselines.spreads`.
+      size: From :func:`~symjax.training.baselines.loss_units`.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
 
     Returns:
@@ -192,7 +192,7 @@ def atomistic_task(
     Args:
       model: Where to start; scales and baselines stay as they are.
       labels: What is fitted.
-      size: From :func:`~symjax.training.baselines.spreads`.
+      size: From :func:`~symjax.training.baselines.loss_units`.
       augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
 

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.data.graph import Graph
-from symjax.models.pet.config import PETConfig
+from symjax.models.pet.config import PETConfig, Target
 from symjax.models.pet.model import (
     PETModel,
     init_pet,
     is_invariant,
     output_name,
 )
-from symjax.training.labels import FORCES, STRESS, Label
+from symjax.training.labels import FORCES, Label
 from symjax.training.structures import AtomicData
 
 
@@ -62,7 +62,7 @@ def fit_baselines(
 
     Example:
       >>> import ase.build
-      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet import PETConfig, Target
       >>> from symjax.training.baselines import fit_baselines
       >>> from symjax.training.structures import prepare_data
       >>> from symjax.training.configuration import TargetSection
@@ -110,7 +110,7 @@ def subtract_baselines(
     Example:
       >>> import ase.build
       >>> import numpy as np
-      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet import PETConfig, Target
       >>> from symjax.training.baselines import subtract_baselines
       >>> from symjax.training.structures import prepare_data
       >>> from symjax.training.configuration import TargetSection
@@ -143,7 +143,7 @@ def subtract_baselines(
 def spreads(
     labels: tuple[Label, ...], data: AtomicData
 ) -> dict[str, Float[np.ndarray, "copies"]]:
-    """Root mean square of every label, the unit in which the loss sees its errors.
+    """Root mean square of every label.
 
     Args:
       labels: What is fitted.
@@ -184,6 +184,44 @@ def spreads(
     return found
 
 
+def loss_units(
+    labels: tuple[Label, ...], data: AtomicData
+) -> dict[str, Float[np.ndarray, "copies"]]:
+    """The units in which the loss sees errors: the spread of each label.
+
+    An energy with forces is an exception. Energies differ little where forces are
+    large: errors of energies per atom are seen in the spread of the forces times one
+    angstrom, or they would drown those of the forces.
+
+    Args:
+      labels: What is fitted.
+      data: Training data, without baselines.
+
+    Returns:
+      One number for each copy.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from symjax.training.baselines import loss_units
+      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.configuration import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = 0.3
+      >>> water.arrays["forces"] = np.full((3, 3), 2.0)
+      >>> targets = {"energy": TargetSection(energy_unit="eV", forces="forces")}
+      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> loss_units(labels_of(targets), data)["energy"].tolist()
+      [2.0]
+    """
+    size = spreads(labels, data)
+    energy = energy_of(labels)
+    if energy is not None and FORCES in size:
+        size[energy] = size[FORCES]
+    return size
+
+
 def fresh_model(
     config: PETConfig,
     labels: tuple[Label, ...],
@@ -193,8 +231,7 @@ def fresh_model(
 ) -> PETModel:
     """A model with random parameters, baselines and scales of the data.
 
-    An energy is scaled by the spread of its forces over one angstrom where there are
-    forces, other targets by their own.
+    Targets are scaled by :func:`loss_units`.
 
     Args:
       config: Hyperparameters and targets.
@@ -213,31 +250,62 @@ def fresh_model(
     """
     model = init_pet(config, jax.random.key(seed), name)
     baselines = fit_baselines(config, data)
-    size = spreads(labels, subtract_baselines(config, data, baselines))
-    scale: dict[str, dict[str, np.ndarray]] = {}
-    for target in config.targets:
-        scale[target.name] = {}
-        for block in target.blocks:
-            output = output_name(target, block)
-            chosen = size.get(output, np.ones(block.properties))
-            if output == energy_of(labels, config):
-                chosen = size.get(FORCES, chosen)
-            scale[target.name][block.key] = np.tile(
-                chosen.astype(np.float32), (len(config.species), 1)
-            )
+    size = loss_units(labels, subtract_baselines(config, data, baselines))
     parameters = {
         **model.parameters,
-        "scale": scale,
+        "scale": {
+            target.name: scales_of(target, size, len(config.species))
+            for target in config.targets
+        },
         "baseline": jax.tree.map(np.float32, baselines),
     }
     return dataclasses.replace(model, parameters=parameters)
 
 
-def energy_of(labels: tuple[Label, ...], config: PETConfig) -> str | None:
-    """Name of the target whose derivatives are fitted."""
-    if not any(label.name in (FORCES, STRESS) for label in labels):
-        return None
-    return next(t.name for t in config.targets if t.unit == "eV" and len(t.blocks) == 1)
+def scales_of(
+    target: Target, size: Mapping[str, np.ndarray], num_species: int
+) -> dict[str, Float[np.ndarray, "species copies"]]:
+    """Scales of a target, the same for all species.
+
+    Args:
+      target: The target.
+      size: Scale of each label; 1 for those that are not there.
+      num_species: Number of species.
+
+    Returns:
+      Scales by block.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.models.pet import Target
+      >>> from symjax.training.baselines import scales_of
+      >>> scales_of(Target("energy"), {"energy": np.array([2.0])}, 2)["scalar"].tolist()
+      [[2.0], [2.0]]
+    """
+    scales = {}
+    for block in target.blocks:
+        chosen = size.get(output_name(target, block), np.ones(block.properties))
+        scales[block.key] = np.tile(chosen.astype(np.float32), (num_species, 1))
+    return scales
+
+
+def energy_of(labels: tuple[Label, ...]) -> str | None:
+    """Name of the energy whose derivatives are fitted.
+
+    Args:
+      labels: What is fitted.
+
+    Returns:
+      The name, or None if neither forces nor stress are fitted.
+
+    Example:
+      >>> from symjax.training.baselines import energy_of
+      >>> energy_of(()) is None
+      True
+    """
+    return next(
+        (label.differentiated for label in labels if label.differentiated), None
+    )
 
 
 def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:

@@ -91,7 +91,8 @@ class TargetSection(Section):
       blocks: For targets of several irreps; instead of ``kind`` and ``properties``.
       field: Name in the data; by default that of the target.
       weight: Weight in the loss, whose errors are in units of the spread of the
-        training data.
+        training data (of energies with forces, the spread of the forces times one
+        angstrom).
       loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
       divide_by_atoms: Whether errors of structures are divided by the number of atoms;
         by default for proper scalars.

@@ -36,6 +36,7 @@ class Label:
       loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
       divide_by_atoms: Whether errors are divided by the number of atoms.
       unit: Physical unit, for the reports.
+      differentiated: For forces and stress, the energy whose derivative they are.
 
     Example:
       >>> from symjax.training.labels import labels_of
@@ -52,6 +53,7 @@ class Label:
     loss: str
     divide_by_atoms: bool
     unit: str
+    differentiated: str | None = None
 
 
 def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
@@ -99,6 +101,7 @@ def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
                         section.loss,
                         False,
                         "eV/angstrom" if kind == FORCES else "eV/angstrom^3",
+                        name,
                     )
                 )
     return (*labels, *derived)

@@ -35,7 +35,8 @@ from symjax.training.baselines import (
     extend_model,
     fit_baselines,
     fresh_model,
-    spreads,
+    loss_units,
+    scales_of,
     subtract_baselines,
 )
 from symjax.training.configuration import AtomsRun, EventsRun, Run
@@ -169,14 +170,16 @@ def atoms_problem(run: AtomsRun) -> Problem:
         model = fresh_model(config, labels, data, run.seed, "pet")
     else:
         model = extend_model(initial, config, run.seed)
-        known = {target.name for target in initial.config.targets}
-        new = [name for name in run.targets if name not in known]
-        if new:
-            fitted = fit_baselines(config, data)
-            model.parameters["baseline"].update({name: fitted[name] for name in new})
+        fitted = fit_baselines(config, data)
+        for target in config.targets[len(initial.config.targets) :]:
+            model.parameters["baseline"][target.name] = fitted[target.name]
     baselines = model.parameters["baseline"]
     data = subtract_baselines(config, data, baselines)
-    size = spreads(labels, data)
+    size = loss_units(labels, data)
+    if initial is not None:
+        for target in config.targets[len(initial.config.targets) :]:
+            scales = scales_of(target, size, len(config.species))
+            model.parameters["scale"][target.name] = scales
     dtype = np.float64 if run.precision == "float64" else np.float32
 
     num_atoms = np.array([len(graph.species) for graph in data.graphs])

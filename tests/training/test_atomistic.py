@@ -19,7 +19,7 @@ from symjax.training.augmentation import random_elements
 from symjax.training.baselines import (
     extend_model,
     fresh_model,
-    spreads,
+    loss_units,
     subtract_baselines,
 )
 from symjax.training.configuration import TargetSection
@@ -45,7 +45,7 @@ def fitted():
     data = prepare_data(frames(), SECTIONS, config.cutoff, SPECIES)
     model = fresh_model(config, LABELS, data, 0, "pet")
     data = subtract_baselines(config, data, model.parameters["baseline"])
-    return model, data, spreads(LABELS, data)
+    return model, data, loss_units(LABELS, data)
 
 
 def totals(batch):

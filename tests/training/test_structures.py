@@ -14,6 +14,7 @@ from symjax.models.pet import PETConfig
 from symjax.training.baselines import (
     fit_baselines,
     fresh_model,
+    loss_units,
     spreads,
     subtract_baselines,
 )
@@ -127,6 +128,9 @@ def test_baselines_are_those_of_least_squares(data):
     size = spreads(labels, left)
     expected = np.sqrt(np.mean((rest / counts.sum(axis=1)) ** 2))
     np.testing.assert_allclose(size["energy"], expected, rtol=1e-9)
+    units = loss_units(labels, left)
+    np.testing.assert_array_equal(units["energy"], size["forces"])
+    np.testing.assert_array_equal(units["shielding"], size["shielding"])
     model = fresh_model(config, labels, data, 0, "pet")
     np.testing.assert_allclose(
         model.parameters["scale"]["energy"]["scalar"], size["forces"][0], rtol=1e-6
