@@ -81,10 +81,11 @@ def analytic_labels(
         )
     graph = build_graph(atoms, cutoff)
     with jax.enable_x64(True):
-        vectors = np.asarray(edge_vectors(graph))
+        edges = edge_vectors(graph)
         harmonics = np.asarray(
-            solid_harmonics(max_degree, vectors / _LENGTH, normalization="racah")
+            solid_harmonics(max_degree, edges / _LENGTH, normalization="racah")
         )
+        vectors = np.asarray(edges)
     lengths = np.linalg.norm(vectors, axis=-1)
     charges = np.asarray(graph.species)[np.asarray(graph.neighbors)]
     weights = np.sqrt(charges) * 0.5 * (1 + np.cos(np.pi * lengths / cutoff))
