@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from symjax.diagnose.findings import Check, Diagnosis, Finding, by_severity
 from symjax.diagnose.integration import aliasing, leakage
+from symjax.diagnose.parity import parity_blindness
 from symjax.diagnose.readout import readouts_of
 from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import spectra
@@ -11,7 +12,6 @@ from symjax.diagnose.spectral import (
     bottlenecks,
     late_emergence,
     missing_irreps,
-    parity_blindness,
 )
 from symjax.report.schema import Report, ReportError
 

@@ -13,7 +13,13 @@ SCHEMA = "symjax-diagnosis/1"
 
 
 class Kind(enum.StrEnum):
-    """Failure modes, by the names that reports and JSON use."""
+    """Failure modes, by the names that reports and JSON use.
+
+    Example:
+      >>> from symjax.diagnose import Kind
+      >>> Kind("late emergence") is Kind.LATE_EMERGENCE
+      True
+    """
 
     MISSING_IRREP = "missing irrep"
     BOTTLENECK = "spectral bottleneck"
@@ -36,6 +42,11 @@ class Severity(enum.IntEnum):
     - ``MINOR``: at least the square root of float32's epsilon, 3.5e-4, half of its
       digits;
     - ``NOTE``: less than that.
+
+    Example:
+      >>> from symjax.diagnose import Severity
+      >>> Severity.NOTE < Severity.CRITICAL
+      True
     """
 
     NOTE = 0
@@ -144,6 +155,15 @@ class Finding:
 
         Returns:
           The finding.
+
+        Raises:
+          ArgumentError: ``effect`` is negative or no number.
+
+        Example:
+          >>> from symjax.diagnose import Figure, Finding, Kind
+          >>> Finding.of(Kind.LEAKAGE, 0.2, layer="a", irrep="0+", outputs=("e",),
+          ...            figure=Figure("B(0+)", 0.1, 0.0), sentence="", remedy="")
+          Finding(kind=<Kind.LEAKAGE: 'leakage'>, severity=<Severity.SEVERE: 3>, ...
         """
         effect = min(effect, 1.0)
         return cls(kind, Severity.of(effect), effect, **fields)

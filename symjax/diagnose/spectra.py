@@ -24,7 +24,7 @@ from symjax.report.schema import Leaf, Report
 from symjax.so3.irreps import Irrep
 
 FALSE_ALARM = 0.01
-"""Probability with which noise alone yields any finding in a whole report."""
+"""Probability with which noise alone lifts any sector of a report above its floor."""
 
 # The remainder is a difference from 1 of sums in the type of the model.
 _REMAINDER_ROUND_OFF = 4.0
@@ -181,6 +181,18 @@ def spectrum_of(
 
     Returns:
       The spectrum.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.diagnose.spectra import spectrum_of
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf
+      >>> power = np.zeros((1, 3, 2)); power[0, 0, 0] = 1.0
+      >>> totals = Totals(np.zeros(1), np.ones(1), power, np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> spectrum_of(leaf, [totals], num_elements=100, epsilon=1e-7, degree=5,
+      ...             num_tests=10).noise
+      1e-07
     """
     content, remainder = leaf.totals.content, leaf.totals.remainder
     modes = np.square(2 * np.arange(len(content)) + 1.0)[:, None]

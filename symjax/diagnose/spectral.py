@@ -8,11 +8,12 @@ left out: what they seem to carry says more about the grid than about the model.
 from collections.abc import Mapping, Sequence
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
+from symjax.diagnose.parity import is_blind, structurally_absent
 from symjax.diagnose.readout import Readout, main_path
 from symjax.diagnose.remedies import irrep_remedy, missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.report.schema import Leaf, Report
-from symjax.so3.irreps import Irrep, all_irreps
+from symjax.so3.irreps import Irrep
 
 Spectra = Mapping[str, Spectrum]
 Result = tuple[list[Finding], Check]
@@ -30,44 +31,14 @@ def _wanted(
     readouts: Sequence[Readout], spectra: Spectra
 ) -> list[tuple[Readout, Irrep]]:
     """Pairs of a readout and an irrep that it needs and that was projected."""
-    largest = min(len(spectrum.content) for spectrum in spectra.values()) - 1
+    sizes = [len(spectrum.content) for spectrum in spectra.values()]
+    largest = min(sizes, default=0) - 1
     return [
         (readout, irrep)
         for readout in readouts
         for irrep in readout.irreps
         if irrep.degree <= largest
     ]
-
-
-def structurally_absent(report: Report, irrep: Irrep) -> bool:
-    """Whether the structures are too small to show an irrep.
-
-    Up to three atoms lie in a plane, whose mirror maps every sample onto itself:
-    nothing can carry 0-. Two atoms lie on a line: nothing can carry any pseudotensor.
-
-    Args:
-      report: The report.
-      irrep: The irrep.
-
-    Returns:
-      True if no model could put it into any feature of these structures.
-
-    Example:
-      >>> from symjax.diagnose.spectral import structurally_absent
-      >>> from symjax.report import schema
-      >>> from symjax.so3 import Irrep
-      >>> water = schema.StructureReport("water", "H2O", 3, "ab")
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     (water,))
-      >>> [structurally_absent(report, Irrep(l, -1)) for l in (0, 1)]
-      [True, False]
-    """
-    if irrep.sigma == 1:
-        return False
-    enough = 4 if irrep.degree == 0 else 3
-    return all(structure.num_atoms < enough for structure in report.measured)
 
 
 def missing_irreps(
@@ -86,11 +57,21 @@ def missing_irreps(
 
     Returns:
       The findings, and what was looked at.
+
+    Example:
+      >>> from symjax.diagnose.spectral import missing_irreps
+      >>> from symjax.report import schema
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> missing_irreps(report, {}, [])[0]
+      []
     """
     findings = []
     wanted = _wanted(readouts, spectra)
     looked, left_out = 0, []
-    blind = _is_blind(spectra)
+    blind = is_blind(spectra)
     for readout, irrep in wanted:
         if structurally_absent(report, irrep):
             left_out.append(f"{irrep} cannot show in structures this small")
@@ -163,6 +144,11 @@ def bottlenecks(
 
     Returns:
       The findings, and what was looked at.
+
+    Example:
+      >>> from symjax.diagnose.spectral import bottlenecks
+      >>> bottlenecks({}, [], {})[1].looked_at
+      0
     """
     found: dict[tuple[str, str, Irrep], Finding] = {}
     looked = 0
@@ -217,6 +203,11 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
 
     Returns:
       The findings, and what was looked at.
+
+    Example:
+      >>> from symjax.diagnose.spectral import late_emergence
+      >>> late_emergence({}, [])[1].looked_at
+      0
     """
     findings = []
     looked = 0
@@ -259,68 +250,3 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
         )
     note = f"{looked} irreps of outputs with layers before their heads"
     return findings, Check(Kind.LATE_EMERGENCE, looked, note)
-
-
-def _is_blind(spectra: Spectra) -> bool:
-    """Whether no resolved layer holds a pseudotensor beyond noise."""
-    layers = [s for s in spectra.values() if s.kind != "output" and s.resolved]
-    return bool(layers) and not any(
-        layer.present(irrep)
-        for layer in layers
-        for irrep in all_irreps(len(layer.content) - 1)
-        if irrep.sigma == -1
-    )
-
-
-def parity_blindness(
-    report: Report, spectra: Spectra, readouts: Sequence[Readout]
-) -> Result:
-    """Whether the layers hold pseudotensors only as far as noise puts them there.
-
-    Noise that breaks the inversion fills the sectors of sigma = -1 as white noise
-    does, (2 l + 1)^2 to the degree l; the floor of a spectrum is measured there.
-
-    Args:
-      report: The report.
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
-
-    Returns:
-      The findings, and what was looked at.
-    """
-    layers = [s for s in spectra.values() if s.kind != "output" and s.resolved]
-    if structurally_absent(report, Irrep(1, -1)) or not layers:
-        why = "structures of two atoms show no pseudotensors" if layers else "no layer"
-        return [], Check(Kind.PARITY_BLINDNESS, 0, why)
-    check = Check(
-        Kind.PARITY_BLINDNESS, len(layers), f"sigma = -1 in {len(layers)} layers"
-    )
-    if not _is_blind(spectra):
-        return [], check
-    needing = {
-        readout.output: irrep
-        for readout in readouts
-        for irrep in readout.irreps
-        if irrep.sigma == -1
-    }
-    shares = {layer.name: float(layer.content[:, 1].sum()) for layer in layers}
-    best = spectra[max(shares, key=lambda name: shares[name])]
-    uncertainty = float(best.floor[:, 1].sum())
-    use = (
-        f"{', '.join(needing)} cannot be read from them"
-        if needing
-        else "nothing that was measured needs them"
-    )
-    finding = Finding.of(
-        Kind.PARITY_BLINDNESS,
-        1.0 if needing else 0.0,
-        layer=best.name,
-        irrep=str(next(iter(needing.values()))) if needing else "",
-        figure=Figure("B(sigma=-)", shares[best.name], uncertainty),
-        outputs=tuple(needing),
-        sentence="No layer carries pseudotensors (sigma = -) beyond noise of relative "
-        f"amplitude {best.noise:.0e}: mirror images look alike, and {use}.",
-        remedy="Add a channel that changes sign under the inversion, such as triple "
-        "products of edge vectors (0-), and the products of it with proper tensors",
-    )
-    return [finding], check
