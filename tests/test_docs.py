@@ -17,6 +17,7 @@ PACKAGES = (
     "symjax.training",
     "symjax.interop",
     "symjax.report",
+    "symjax.diagnose",
     "symjax.errors",
 )
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "api.md"

@@ -26,9 +26,10 @@ ALLOWED = {
     },
     "interop": {"errors", "so3", "data", "metrics", "models"},
     "report": {"errors", "_files", "so3", "data", "metrics", "models"},
+    "diagnose": {"errors", "so3", "data", "metrics", "models", "report"},
     "cli": {
         *("errors", "so3", "data", "metrics", "models", "interop", "report"),
-        "training",
+        *("training", "diagnose"),
     },
     "__main__": {"cli"},
 }

@@ -1,0 +1,31 @@
+"""Failure modes of a model, named from its report, with evidence and remedies."""
+
+from symjax.diagnose.diagnose import diagnose
+from symjax.diagnose.findings import (
+    Check,
+    Diagnosis,
+    Figure,
+    Finding,
+    Kind,
+    Severity,
+)
+from symjax.diagnose.projection import allowed_dimension, forbidden_part
+from symjax.diagnose.structures import report_traps, structure_traps
+from symjax.diagnose.text import to_text
+from symjax.diagnose.traps import symmetry_traps
+
+__all__ = [
+    "Check",
+    "Diagnosis",
+    "Figure",
+    "Finding",
+    "Kind",
+    "Severity",
+    "allowed_dimension",
+    "diagnose",
+    "forbidden_part",
+    "report_traps",
+    "structure_traps",
+    "symmetry_traps",
+    "to_text",
+]

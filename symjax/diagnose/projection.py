@@ -1,0 +1,116 @@
+"""The projection onto answers that the symmetry of an input allows, and forbids.
+
+Let H be the stabiliser of an input: h x is x with permuted samples, for every h in H.
+An exactly equivariant answer y obeys rho(h) y[s] = y[p_h(s)], so it is left alone by
+
+    (Q y)[s] = 1 / |H| sum_h rho(h)^-1 y[p_h(s)],
+
+the projection onto what H allows, and (1 - Q) y vanishes.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from symjax.errors import ArgumentError
+from symjax.so3.representations import (
+    Representation,
+    from_spherical,
+    spherical_matrix,
+    split_axes,
+    to_spherical,
+)
+
+
+def forbidden_part(
+    representation: Representation,
+    values: Float[Array, "*samples_and_components"],
+    elements: Float[np.ndarray, "order 3 3"],
+    permutations: Int[np.ndarray, "order samples"],
+) -> Float[Array, "*samples_and_components"]:
+    """The part (1 - Q) y of an answer that the symmetry of its input forbids.
+
+    A projection: applied twice it changes nothing, and it vanishes for equivariant
+    functions of an input that the elements map onto itself.
+
+    Args:
+      representation: The representation that the answer carries.
+      values: The answer y, ``(*samples, *shape, *channels)``.
+      elements: The stabiliser H of the input.
+      permutations: For every element p_h(s), the sample onto which s is mapped, into
+        the flattened samples.
+
+    Returns:
+      Array of the shape of ``values``.
+
+    Raises:
+      ArgumentError: The permutations do not fit the samples.
+      RepresentationError: The shape of ``values`` does not fit.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.diagnose import forbidden_part
+      >>> from symjax.so3 import VECTOR
+      >>> mirror = np.stack([np.eye(3), np.diag([1.0, 1.0, -1.0])])
+      >>> dipole = jnp.array([1.0, 2.0, 3.0])  # of a molecule in the plane z = 0
+      >>> part = forbidden_part(VECTOR, dipole, mirror, np.zeros((2, 1), int))
+      >>> abs(part).round(6).tolist()
+      [0.0, 0.0, 3.0]
+    """
+    spherical = to_spherical(representation, values)
+    samples, components, channels = split_axes(representation, jnp.shape(values))
+    flat = spherical.reshape(-1, components, channels)
+    permutations = np.asarray(permutations).reshape(len(elements), -1)
+    if permutations.shape[1] != len(flat):
+        raise ArgumentError(
+            "permutations",
+            permutations.shape,
+            f"does not permute the {len(flat)} samples of the values",
+            f"Pass integers of shape ({len(elements)}, {len(flat)})",
+        )
+    matrices = spherical_matrix(representation, jnp.asarray(elements, flat.dtype))
+    # rho(h)^-1 is the transpose.
+    moved = jnp.einsum(
+        "hij,hsic->sjc", matrices, flat[permutations], precision="highest"
+    )
+    forbidden = flat - moved / len(elements)
+    return from_spherical(
+        representation, forbidden.reshape(*samples, components, channels)
+    )
+
+
+def allowed_dimension(
+    representation: Representation,
+    elements: Float[np.ndarray, "order 3 3"],
+    permutations: Int[np.ndarray, "order samples"],
+) -> int:
+    """Number of independent numbers that the symmetry of an input leaves free.
+
+    The trace of Q: the mean over h of the trace of rho(h) times the number of samples
+    that h leaves in place.
+
+    Args:
+      representation: The representation; its channels are not counted.
+      elements: The stabiliser H of the input.
+      permutations: For every element the image of each sample.
+
+    Returns:
+      The dimension, at most samples times components.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.diagnose import allowed_dimension
+      >>> from symjax.so3 import VECTOR
+      >>> mirror = np.stack([np.eye(3), np.diag([1.0, 1.0, -1.0])])
+      >>> allowed_dimension(VECTOR, mirror, np.zeros((2, 1), int))
+      2
+    """
+    with jax.enable_x64(True):
+        matrices = np.asarray(
+            spherical_matrix(representation, jnp.asarray(elements, jnp.float64))
+        )
+    permutations = np.asarray(permutations).reshape(len(elements), -1)
+    fixed = (permutations == np.arange(permutations.shape[1])).sum(axis=1)
+    traces = np.einsum("hii->h", matrices)
+    return round(float((traces * fixed).mean()))

@@ -1,0 +1,218 @@
+"""Which layers each output reads, which irreps it needs, and how layers follow.
+
+A report holds names, not a graph. Names of PET (metatrain's module paths) say what is
+a head and of which target; for other models the layers that outputs read are named by
+the caller, or taken to be the last ones.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+
+from symjax.errors import ArgumentError
+from symjax.report.schema import Leaf, Report, ReportError
+from symjax.so3.irreps import Irrep
+
+# Inputs that are embedded anew in every GNN layer, and branches beside the main path:
+# what is absent there is not lost.
+_BESIDE = re.compile(
+    r"(.*\.)?(edge_embedder|neighbor_embedder)|(node_embedders|combination_mlps)\.\d+"
+)
+_HEAD = re.compile(r"(?:node|edge)_heads\.(.+)\.\d+")
+# Derivatives of an energy: nothing reads their irreps from features.
+_DERIVATIVES = ("forces", "stress")
+
+
+@dataclasses.dataclass(frozen=True)
+class Readout:
+    """What an output, or a target that a model might be given, reads.
+
+    Attributes:
+      output: Its name.
+      irreps: The irreps that it needs.
+      layers: The layers that it reads, in the order of the network.
+      before: The layers before these, in the order of the network, without the heads
+        of other outputs; empty where the last layers stand for the readout, as it is
+        unknown whether they are heads.
+      measured: Whether the report holds the output itself.
+
+    Example:
+      >>> from symjax.diagnose.readout import Readout
+      >>> Readout("energy", (), ("node_heads.energy.0",), ()).measured
+      True
+    """
+
+    output: str
+    irreps: tuple[Irrep, ...]
+    layers: tuple[str, ...]
+    before: tuple[str, ...]
+    measured: bool = True
+
+
+def readouts_of(
+    report: Report,
+    leaves: Mapping[str, Leaf],
+    *,
+    targets: Mapping[str, Sequence[str]] | None = None,
+    layers_read: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[list[Readout], list[str]]:
+    """Readouts of all outputs of a report and of further targets.
+
+    An output needs the irreps of its representation; of a matrix the antisymmetric
+    part 1- only if the output has one, as most physical matrices are symmetric.
+
+    Args:
+      report: The report.
+      leaves: Its leaves over all structures.
+      targets: Irreps that a target needs, by name; for an output of the report, in
+        place of those of its representation.
+      layers_read: The layers that an output or target reads, by name; by default its
+        heads, else the last layer of each kind.
+
+    Returns:
+      The readouts, and why others could not be had.
+
+    Raises:
+      ReportError: The report holds no layers.
+      ArgumentError: A target or layer is unknown, or an irrep is none.
+
+    Example:
+      >>> from symjax.diagnose.readout import readouts_of
+      >>> from symjax.report import schema
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "none", "float32", 0.05),
+      ...     ())
+      >>> readouts_of(report, {})
+      Traceback (most recent call last):
+      ...
+      symjax.report.schema.ReportError: report='none': holds no layers...
+    """
+    layers = [name for name, leaf in leaves.items() if leaf.kind != "output"]
+    if not layers:
+        raise ReportError(
+            "report",
+            report.settings.layers,
+            "holds no layers, so there is nothing in which a failure could be located",
+            "Measure again with --layers all",
+        )
+    outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
+    wanted = {
+        name: tuple(Irrep.parse(label) for label in labels)
+        for name, labels in (targets or {}).items()
+    }
+    read = dict(layers_read or {})
+    _check_names(read, layers, [*outputs, *wanted])
+    found, refused = [], []
+    for name in dict.fromkeys([*outputs, *wanted]):
+        leaf = outputs.get(name)
+        irreps = wanted.get(name) or needed_irreps(leaf)
+        own = _own_layers(name, layers, read)
+        if own is None and name in _DERIVATIVES and "energy" in outputs:
+            refused.append(f"{name} is a derivative of the energy")
+        elif own is None and report.settings.layers != "all":
+            refused.append(
+                f"the layers that {name} reads are not among those measured "
+                f"({report.settings.layers})"
+            )
+        elif own is None:
+            last = {leaves[layer].kind: layer for layer in layers if not _head(layer)}
+            ordered = tuple(layer for layer in layers if layer in last.values())
+            found.append(Readout(name, irreps, ordered, (), leaf is not None))
+        else:
+            first = layers.index(own[0])
+            before = tuple(layer for layer in layers[:first] if not _head(layer))
+            found.append(Readout(name, irreps, own, before, leaf is not None))
+    return found, refused
+
+
+def needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
+    """Irreps that an output must read, each once.
+
+    Args:
+      leaf: The output; None for none.
+
+    Returns:
+      Its irreps; of a matrix without an antisymmetric part, 0+ and 2+.
+
+    Example:
+      >>> from symjax.diagnose.readout import needed_irreps
+      >>> needed_irreps(None)
+      ()
+    """
+    if leaf is None:
+        return ()
+    irreps = [Irrep.parse(label) for label in leaf.irreps]
+    norm = leaf.totals.norm
+    # Half of the digits of float32, as for the content of layers.
+    if leaf.representation == "matrix" and norm[1] <= 1e-7 * norm.sum():
+        del irreps[1]
+    return tuple(dict.fromkeys(irreps))
+
+
+def main_path(readout: Readout, leaves: Mapping[str, Leaf]) -> list[tuple[str, str]]:
+    """Pairs of layers of one kind that follow each other on the way to an output.
+
+    Args:
+      readout: The output.
+      leaves: All leaves, by name.
+
+    Returns:
+      Pairs of names, without embeddings of inputs and branches beside the main path.
+
+    Example:
+      >>> from symjax.diagnose.readout import Readout, main_path
+      >>> main_path(Readout("energy", (), (), ()), {})
+      []
+    """
+    path = [name for name in leaves if name in (*readout.before, *readout.layers)]
+    if not readout.before:
+        path = [n for n, leaf in leaves.items() if leaf.kind != "output"]
+        path = [name for name in path if not _head(name)]
+    path = [name for name in path if not _BESIDE.fullmatch(name)]
+    pairs = []
+    for kind in dict.fromkeys(leaves[name].kind for name in path):
+        line = [name for name in path if leaves[name].kind == kind]
+        pairs += list(itertools.pairwise(line))
+    return pairs
+
+
+def _head(layer: str) -> bool:
+    return _HEAD.fullmatch(layer) is not None
+
+
+def _own_layers(
+    name: str, layers: list[str], read: Mapping[str, Sequence[str]]
+) -> tuple[str, ...] | None:
+    """Layers named by the caller, or heads; the heads of a target serve its blocks."""
+    if name in read:
+        return tuple(layer for layer in layers if layer in read[name])
+    target = name.split("/")[0]
+    heads = [
+        layer
+        for layer in layers
+        if (match := _HEAD.fullmatch(layer)) and match[1] == target
+    ]
+    return tuple(heads) or None
+
+
+def _check_names(
+    read: Mapping[str, Sequence[str]], layers: list[str], outputs: list[str]
+) -> None:
+    for name, chosen in read.items():
+        if name not in outputs:
+            raise ArgumentError(
+                "layers_read",
+                name,
+                "is neither an output of the report nor a target",
+                f"Use {', '.join(outputs)}, or name its irreps in targets",
+            )
+        unknown = [layer for layer in chosen if layer not in layers]
+        if unknown or not chosen:
+            raise ArgumentError(
+                "layers_read",
+                f"{name}={','.join(unknown or chosen)}",
+                "names no layer of the report",
+                f"Use names from {', '.join(layers)}",
+            )

@@ -1,0 +1,303 @@
+"""Contents of the layers with what limits them: round-off, folding, few structures.
+
+The noise model, derived in ``docs/diagnose.md``: a response that carries noise of
+relative amplitude eta, independent from element to element, puts
+
+    B_noise(l, sigma) = eta^2 (2 l + 1)^2 / N
+
+into every sector, N the number of elements, with the scatter of a chi-squared
+variable of (2 l + 1)^2 degrees of freedom. eta is at least the machine epsilon of the
+model; where the highest sectors show a white floor above that, the floor is taken.
+Sums over elements are rounded too, which adds at most epsilon^2 to any sector, and the
+error of the matrices D^l squared.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from symjax.metrics import Totals
+from symjax.report.schema import Leaf, Report
+from symjax.so3.irreps import Irrep
+
+FALSE_ALARM = 0.01
+"""Probability with which noise alone lifts any sector of a report above its floor."""
+
+# The remainder is a difference from 1 of sums in the type of the model.
+_REMAINDER_ROUND_OFF = 4.0
+# Bound on the error of Wigner-D matrices; counts in float64 only.
+_WIGNER_ERROR = 1e-12
+# One-sided confidence of 97.7 %: claims of absence hold for the content plus this
+# many standard errors over structures.
+_STANDARD_ERRORS = 2.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Content of one layer or output, and its limits.
+
+    Arrays have shape ``(degrees, 2)``; the last axis is sigma = +1, -1.
+
+    Attributes:
+      name: Name of the layer or output.
+      kind: ``"output"``, ``"node"``, ``"edge"``, ``"token"`` or ``"point"``.
+      content: B.
+      floor: Content that noise and folding alone can put into the sector.
+      uncertainty: Standard error of B.
+      upper: B plus two standard errors over structures.
+      noise: eta, the relative noise amplitude of a single response.
+      relative_error: Relative equivariance error.
+      relative_error_uncertainty: Its change between nested grids.
+      samples: Samples of one structure: atoms, edges; the mean over structures.
+      channels: Number of channels.
+      resolved: Whether the grid resolves it.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.diagnose.spectra import spectrum_of
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf
+      >>> from symjax.so3 import Irrep
+      >>> power = np.zeros((1, 3, 2)); power[0, 0, 0] = 1.0
+      >>> totals = Totals(np.zeros(1), np.ones(1), power, np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> spectrum = spectrum_of(leaf, [totals], num_elements=100, epsilon=1e-7,
+      ...                        degree=5, num_tests=10)
+      >>> spectrum.present(Irrep(0, 1)), spectrum.present(Irrep(1, 1))
+      (True, False)
+    """
+
+    name: str
+    kind: str
+    content: Float[np.ndarray, "degrees 2"]
+    floor: Float[np.ndarray, "degrees 2"]
+    uncertainty: Float[np.ndarray, "degrees 2"]
+    upper: Float[np.ndarray, "degrees 2"]
+    noise: float
+    relative_error: float
+    relative_error_uncertainty: float
+    samples: float
+    channels: int
+    resolved: bool
+
+    def knows(self, irrep: Irrep) -> bool:
+        """Whether the sector was projected."""
+        return irrep.degree < len(self.content)
+
+    def of(self, irrep: Irrep) -> float:
+        """B of one sector."""
+        return float(self.content[_index(irrep)])
+
+    def uncertainty_of(self, irrep: Irrep) -> float:
+        """Standard error of B of one sector."""
+        return float(self.uncertainty[_index(irrep)])
+
+    def upper_of(self, irrep: Irrep) -> float:
+        """Largest B that the structures leave possible."""
+        return float(self.upper[_index(irrep)])
+
+    def floor_of(self, irrep: Irrep) -> float:
+        """Largest content of one sector that is not distinguishable from none."""
+        return float(self.floor[_index(irrep)])
+
+    def present(self, irrep: Irrep) -> bool:
+        """Whether the sector holds more than noise and folding can put there."""
+        return self.of(irrep) > self.floor_of(irrep)
+
+    def starved(self, irrep: Irrep) -> bool:
+        """Whether reading the sector out costs half of the digits: B <= eta."""
+        return self.upper_of(irrep) <= max(self.noise, self.floor_of(irrep))
+
+    def readout_error(self, irrep: Irrep) -> float:
+        """Relative error of what is read from the sector, eta / sqrt(B), at most 1."""
+        return min(1.0, self.noise / max(self.of(irrep), 1e-300) ** 0.5)
+
+
+def _index(irrep: Irrep) -> tuple[int, int]:
+    return irrep.degree, 0 if irrep.sigma == 1 else 1
+
+
+def spectra(report: Report) -> dict[str, Spectrum]:
+    """Spectra of all leaves of a report over its structures, in its order.
+
+    Args:
+      report: The report.
+
+    Returns:
+      Spectra by name.
+
+    Example:
+      >>> from symjax.diagnose.spectra import spectra
+      >>> from symjax.report import schema
+      >>> spectra(schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ()))
+      {}
+    """
+    parts: dict[str, list[Totals]] = {}
+    for structure in report.measured:
+        for leaf in structure.leaves:
+            parts.setdefault(leaf.name, []).append(leaf.totals)
+    settings = report.settings
+    # Noise of a sum over structures is at most that of the one with fewest elements.
+    num = min(
+        (s.num_elements or settings.num_elements for s in report.measured), default=1
+    )
+    return {
+        name: spectrum_of(
+            leaf,
+            parts[name],
+            num_elements=num,
+            epsilon=float(np.finfo(settings.dtype).eps),
+            degree=settings.degree,
+            num_tests=len(parts) * 2 * (settings.max_degree + 1),
+        )
+        for name, leaf in report.aggregate().items()
+    }
+
+
+def spectrum_of(
+    leaf: Leaf,
+    parts: Sequence[Totals],
+    *,
+    num_elements: int,
+    epsilon: float,
+    degree: int,
+    num_tests: int,
+) -> Spectrum:
+    """The spectrum of one leaf over several structures.
+
+    Args:
+      leaf: The leaf over all structures.
+      parts: Its totals in each structure.
+      num_elements: Elements of O(3) at which it was evaluated.
+      epsilon: Machine epsilon of the model.
+      degree: Degree of the grid.
+      num_tests: Number of sectors that are judged together.
+
+    Returns:
+      The spectrum.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.diagnose.spectra import spectrum_of
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf
+      >>> power = np.zeros((1, 3, 2)); power[0, 0, 0] = 1.0
+      >>> totals = Totals(np.zeros(1), np.ones(1), power, np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> spectrum_of(leaf, [totals], num_elements=100, epsilon=1e-7, degree=5,
+      ...             num_tests=10).noise
+      1e-07
+    """
+    content, remainder = leaf.totals.content, leaf.totals.remainder
+    modes = np.square(2 * np.arange(len(content)) + 1.0)[:, None]
+    white = _white(content, remainder, modes, num_elements, epsilon)
+    # Both parities hold half of the modes each.
+    noise = float(np.sqrt((white / modes)[0].sum() * num_elements / 2))
+    # Largest of num_tests chi-squared variables, at the accepted rate of false alarms.
+    scatter = stats.chi2.isf(FALSE_ALARM / num_tests, modes) / modes
+    folded = _folded(content, remainder, white * scatter, degree, epsilon)
+    over_structures = _jackknife(parts)
+    # |a + n|^2 with a noise n of mean square s per mode, and with folded content f.
+    round_off = 2 * np.sqrt(content * white / modes) + white * np.sqrt(2 / modes)
+    folding = 2 * np.sqrt(content * folded) + folded
+    rounded = epsilon**2 + _WIGNER_ERROR**2
+    verdict = leaf.convergence
+    error = leaf.totals.relative_error
+    components = sum(Irrep.parse(label).dimension for label in leaf.irreps)
+    count = float(leaf.totals.count.sum())
+    return Spectrum(
+        name=leaf.name,
+        kind=leaf.kind,
+        content=content,
+        floor=white * scatter + folded + rounded,
+        uncertainty=np.sqrt(
+            round_off**2 + folding**2 + over_structures**2 + rounded**2
+        ),
+        upper=content + _STANDARD_ERRORS * over_structures,
+        noise=noise,
+        relative_error=error,
+        relative_error_uncertainty=error * (verdict.error_change if verdict else 0.0),
+        samples=count / leaf.channels / components / len(parts),
+        channels=leaf.channels,
+        resolved=leaf.resolved,
+    )
+
+
+def _white(
+    content: np.ndarray,
+    remainder: float,
+    modes: np.ndarray,
+    num_elements: int,
+    epsilon: float,
+) -> np.ndarray:
+    """Content that white noise puts into every sector, (degrees, 2).
+
+    At least that of machine epsilon. Round-off keeps the parity of what it rounds, so
+    white floors are looked for in either parity alone: the two highest sectors must
+    agree per mode as two chi-squared variables do, and as white noise lies almost
+    entirely above the projected degrees, the remainder must be large enough for it.
+    """
+    degrees = np.arange(len(content))
+    out = np.repeat(modes * epsilon**2 / num_elements, 2, axis=1)
+    if len(content) < 2:
+        return out
+    bound = max(remainder, 0.0) + _REMAINDER_ROUND_OFF * epsilon
+    for parity in (1, -1):
+        # sigma = parity (-1)^l; the second column is sigma = -1.
+        column = (parity * (-1) ** degrees < 0).astype(int)
+        per_mode = content[degrees, column] / modes[:, 0]
+        last, other = per_mode[-1], per_mode[-2]
+        accepted = stats.f.isf(FALSE_ALARM, modes[-2, 0], modes[-1, 0])
+        flat = other < accepted * last and last < accepted * other
+        if flat and last * num_elements / 2 <= bound:
+            level = np.maximum(out[degrees, column], last * modes[:, 0])
+            out[degrees, column] = level
+    return out
+
+
+def _folded(
+    content: np.ndarray,
+    remainder: float,
+    floor: np.ndarray,
+    degree: int,
+    epsilon: float,
+) -> np.ndarray:
+    """Content above degree d - l, which the rule of degree d adds to the degree l.
+
+    The decay of the last three degrees is continued; a spectrum that does not decay
+    leaves the remainder as the only bound, one that has reached the noise floor has
+    no tail that could be seen.
+    """
+    degrees = np.arange(len(content))
+    last = len(content) - 1
+    power = content.sum(axis=1)
+    bound = max(remainder, 0.0)
+    if power[-1] <= floor[-1].sum():
+        return np.zeros_like(content)
+    if last < 2 or power[-3] <= 0 or power[-1] >= power[-3]:
+        tail = np.full(len(content), bound)
+    else:
+        ratio = (power[-1] / power[-3]) ** 0.5
+        beyond = np.maximum(degree - degrees + 1 - last, 1)
+        tail = power[-1] * ratio**beyond / (1 - ratio)
+        tail = np.minimum(tail, bound + _REMAINDER_ROUND_OFF * epsilon)
+    return np.repeat(tail[:, None], 2, axis=1)
+
+
+def _jackknife(parts: Sequence[Totals]) -> np.ndarray:
+    """Standard error of B over structures, leaving out one at a time; 0 for one."""
+    power = np.array([part.power.sum(axis=0) for part in parts])
+    norm = np.array([float(part.norm.sum()) for part in parts])
+    num = len(parts)
+    if num < 2:
+        return np.zeros(power.shape[1:])
+    rest = np.maximum(norm.sum() - norm, 1e-300)[:, None, None]
+    without = (power.sum(axis=0) - power) / rest
+    spread = np.square(without - without.mean(axis=0)).sum(axis=0)
+    return np.sqrt((num - 1) / num * spread)

@@ -1,0 +1,252 @@
+"""Failures that the contents of the layers show, one function for each.
+
+Every function takes the spectra of all leaves and the readouts, and returns its
+findings with a note of what it looked at. Layers that the grid does not resolve are
+left out: what they seem to carry says more about the grid than about the model.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from symjax.diagnose.findings import Check, Figure, Finding, Kind
+from symjax.diagnose.parity import is_blind, structurally_absent
+from symjax.diagnose.readout import Readout, main_path
+from symjax.diagnose.remedies import irrep_remedy, missing_note
+from symjax.diagnose.spectra import Spectrum
+from symjax.report.schema import Leaf, Report
+from symjax.so3.irreps import Irrep
+
+Spectra = Mapping[str, Spectrum]
+Result = tuple[list[Finding], Check]
+
+
+def _content(spectrum: Spectrum, irrep: Irrep) -> Figure:
+    return Figure(f"B({irrep})", spectrum.of(irrep), spectrum.uncertainty_of(irrep))
+
+
+def _resolved(spectra: Spectra, names: Sequence[str]) -> list[Spectrum]:
+    return [spectra[name] for name in names if spectra[name].resolved]
+
+
+def _wanted(
+    readouts: Sequence[Readout], spectra: Spectra
+) -> list[tuple[Readout, Irrep]]:
+    """Pairs of a readout and an irrep that it needs and that was projected."""
+    sizes = [len(spectrum.content) for spectrum in spectra.values()]
+    largest = min(sizes, default=0) - 1
+    return [
+        (readout, irrep)
+        for readout in readouts
+        for irrep in readout.irreps
+        if irrep.degree <= largest
+    ]
+
+
+def missing_irreps(
+    report: Report, spectra: Spectra, readouts: Sequence[Readout]
+) -> Result:
+    """Irreps that an output needs and that the features it reads do not hold.
+
+    A readout is linear and sums over samples with invariant weights: content of an
+    output in (l, sigma) comes from content of the features in the same irrep. Of
+    features with noise eta it is read with the relative error eta / sqrt(B).
+
+    Args:
+      report: The report.
+      spectra: Spectra of all leaves.
+      readouts: What the outputs read.
+
+    Returns:
+      The findings, and what was looked at.
+
+    Example:
+      >>> from symjax.diagnose.spectral import missing_irreps
+      >>> from symjax.report import schema
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> missing_irreps(report, {}, [])[0]
+      []
+    """
+    findings = []
+    wanted = _wanted(readouts, spectra)
+    looked, left_out = 0, []
+    blind = is_blind(spectra)
+    for readout, irrep in wanted:
+        if structurally_absent(report, irrep):
+            left_out.append(f"{irrep} cannot show in structures this small")
+            continue
+        layers = _resolved(spectra, readout.layers)
+        if not layers or (blind and irrep.sigma == -1):
+            continue
+        looked += 1
+        if not all(layer.starved(irrep) for layer in layers):
+            continue
+        best = max(layers, key=lambda layer: layer.of(irrep))
+        absent = not any(layer.present(irrep) for layer in layers)
+        effect = 1.0 if absent else best.readout_error(irrep)
+        state = (
+            f"not above their noise of relative amplitude {best.noise:.0e}"
+            if effect >= 1.0
+            else f"so small that their noise of relative amplitude {best.noise:.0e} "
+            f"leaves an error of {effect:.0e}"
+        )
+        # Whether heads follow is unknown; a head that is not linear multiplies.
+        more = (
+            ""
+            if readout.before
+            else "; only a head that is not linear could make it from other irreps"
+        )
+        findings.append(
+            Finding.of(
+                Kind.MISSING_IRREP,
+                effect,
+                layer=best.name,
+                irrep=str(irrep),
+                figure=_content(best, irrep),
+                outputs=(readout.output,),
+                sentence=f"{readout.output} needs {irrep}, but in the features that it "
+                f"reads the content of {irrep} is {state}{more}.",
+                remedy=irrep_remedy(irrep),
+            )
+        )
+    unprojected = [
+        f"{irrep} of {readout.output} lies above the projected degrees"
+        for readout in readouts
+        for irrep in readout.irreps
+        if (readout, irrep) not in wanted
+    ]
+    note = _pairs_note(readouts) + missing_note(left_out + unprojected)
+    return findings, Check(Kind.MISSING_IRREP, looked, note)
+
+
+def _pairs_note(readouts: Sequence[Readout]) -> str:
+    parts = [
+        f"{'+'.join(map(str, readout.irreps)) or 'nothing'} of {readout.output} in "
+        f"{', '.join(readout.layers)}"
+        for readout in readouts
+    ]
+    return "; ".join(parts) or "no output reads the layers that were measured"
+
+
+def bottlenecks(
+    spectra: Spectra, readouts: Sequence[Readout], leaves: Mapping[str, Leaf]
+) -> Result:
+    """Irreps that an output needs and that one layer passes to the next one no more.
+
+    Lost is what falls below the share eta of what came in, or below the floor, while
+    the layer before held it above its noise.
+
+    Args:
+      spectra: Spectra of all leaves.
+      readouts: What the outputs read.
+      leaves: All leaves.
+
+    Returns:
+      The findings, and what was looked at.
+
+    Example:
+      >>> from symjax.diagnose.spectral import bottlenecks
+      >>> bottlenecks({}, [], {})[1].looked_at
+      0
+    """
+    found: dict[tuple[str, str, Irrep], Finding] = {}
+    looked = 0
+    for readout, irrep in _wanted(readouts, spectra):
+        restored = any(
+            not layer.starved(irrep) for layer in _resolved(spectra, readout.layers)
+        )
+        for first, second in main_path(readout, leaves):
+            before, after = spectra[first], spectra[second]
+            if not (before.resolved and after.resolved):
+                continue
+            looked += 1
+            limit = max(after.noise * before.of(irrep), after.floor_of(irrep))
+            if before.starved(irrep) or after.upper_of(irrep) > limit:
+                continue
+            effect = after.readout_error(irrep)
+            if restored and readout.measured:
+                # What the output gets back from later layers is as good as it is.
+                effect = spectra[readout.output].relative_error
+            more = (
+                "; later layers produce it anew from other irreps"
+                if restored
+                else " and does not come back"
+            )
+            known = found.get((first, second, irrep))
+            outputs = (*(known.outputs if known else ()), readout.output)
+            found[first, second, irrep] = Finding.of(
+                Kind.BOTTLENECK,
+                max(effect, known.effect if known else 0.0),
+                layer=second,
+                irrep=str(irrep),
+                figure=_content(after, irrep),
+                outputs=outputs,
+                sentence=f"{irrep}, needed by {', '.join(outputs)}, is lost between "
+                f"{first} (B = {before.of(irrep):.1e}) and {second}{more}.",
+                remedy=f"Let {second} pass {irrep} on: a residual connection around "
+                "it, more width, or a layer that mixes channels within an irrep only",
+            )
+    note = f"{looked} pairs of consecutive layers and irreps that outputs need"
+    return list(found.values()), Check(Kind.BOTTLENECK, looked, note)
+
+
+def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
+    """Irreps that appear in the heads only, behind the last interaction of atoms.
+
+    Heads see one atom or edge at a time. What only they produce is a function of
+    features that hold at most the share eta of it.
+
+    Args:
+      spectra: Spectra of all leaves.
+      readouts: What the outputs read.
+
+    Returns:
+      The findings, and what was looked at.
+
+    Example:
+      >>> from symjax.diagnose.spectral import late_emergence
+      >>> late_emergence({}, [])[1].looked_at
+      0
+    """
+    findings = []
+    looked = 0
+    for readout, irrep in _wanted(readouts, spectra):
+        heads = [
+            layer
+            for layer in _resolved(spectra, readout.layers)
+            if not layer.starved(irrep)
+        ]
+        before = _resolved(spectra, readout.before)
+        if not heads or not before:
+            continue
+        looked += 1
+        best = max(heads, key=lambda layer: layer.of(irrep))
+        # Where the last layers are not resolved, it may have appeared in them.
+        hidden = len(before) < len(readout.before)
+        late = all(
+            layer.upper_of(irrep)
+            <= max(layer.noise * best.of(irrep), layer.floor_of(irrep))
+            for layer in before
+        )
+        if not late or hidden:
+            continue
+        error = spectra[readout.output].relative_error if readout.measured else 0.0
+        findings.append(
+            Finding.of(
+                Kind.LATE_EMERGENCE,
+                error,
+                layer=best.name,
+                irrep=str(irrep),
+                figure=_content(best, irrep),
+                outputs=(readout.output,),
+                sentence=f"{irrep} appears in {best.name} only; no layer through "
+                f"{before[-1].name} carries it, so that {readout.output} takes it from "
+                "products within one atom or edge and not from its neighborhood.",
+                remedy="Give it to the interacting layers: "
+                + irrep_remedy(irrep)[0].lower()
+                + irrep_remedy(irrep)[1:],
+            )
+        )
+    note = f"{looked} irreps of outputs with layers before their heads"
+    return findings, Check(Kind.LATE_EMERGENCE, looked, note)

@@ -1,0 +1,65 @@
+"""A diagnosis in plain words."""
+
+import textwrap
+
+from symjax.diagnose.findings import Diagnosis, Finding
+
+_WIDTH = 80
+
+
+def to_text(diagnosis: Diagnosis) -> str:
+    """Findings with layer, irrep, figure and remedy, and what was looked for.
+
+    Args:
+      diagnosis: The diagnosis.
+
+    Returns:
+      Text of at most 80 columns where names allow it, ending with a line feed.
+
+    Example:
+      >>> from symjax.diagnose import Check, Diagnosis, Kind, to_text
+      >>> print(to_text(Diagnosis("pet", (), (Check(Kind.LEAKAGE, 1, "energy"),))))
+      Diagnosis of model pet
+      <BLANKLINE>
+      Nothing was found.
+      <BLANKLINE>
+      Looked for
+        leakage: energy
+    """
+    lines = [f"Diagnosis of model {diagnosis.model}", ""]
+    if not diagnosis.findings:
+        lines += ["Nothing was found.", ""]
+    for number, finding in enumerate(diagnosis.findings, start=1):
+        lines += [*_finding_lines(number, finding), ""]
+    lines.append("Looked for")
+    for check in diagnosis.checks:
+        state = "" if check.looked_at else " (could not be looked for)"
+        lines += _wrapped(f"  {check.kind.value}{state}: ", check.note, "    ")
+    return "\n".join(lines) + "\n"
+
+
+def _finding_lines(number: int, finding: Finding) -> list[str]:
+    head = f"{number}. {finding.kind.value.upper()}, {finding.severity.name.lower()}"
+    rows = [("where", finding.layer)]
+    if finding.irrep:
+        rows.append(("irrep", finding.irrep))
+    rows += [
+        ("figure", str(finding.figure)),
+        ("effect", f"{finding.effect:.1e} relative error"),
+        ("what", finding.sentence),
+        ("remedy", f"{finding.remedy}."),
+    ]
+    lines = [head]
+    for name, text in rows:
+        lines += _wrapped(f"   {name:<8}", text, " " * 11)
+    return lines
+
+
+def _wrapped(first: str, text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        first + text,
+        _WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,230 @@
+"""What a function predicts where the symmetry of its input forbids an answer.
+
+A dipole of methane, forces off a mirror plane: an equivariant function predicts none,
+see :mod:`symjax.diagnose.projection`.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from symjax.diagnose.findings import Check, Figure, Finding, Kind
+from symjax.diagnose.projection import allowed_dimension, forbidden_part
+from symjax.diagnose.spectra import FALSE_ALARM
+from symjax.errors import ArgumentError
+from symjax.metrics import orbit
+from symjax.metrics.leaves import describe, spherical_values
+from symjax.models.pet import OrbitProblem
+from symjax.so3.representations import (
+    Representation,
+    from_spherical,
+    spherical_matrix,
+)
+from symjax.so3.sampling import haar
+
+# Orientations are the same in every run, so that results are reproducible.
+_SEED = 25
+# Size of the change of the input that shows the round-off of a function, in eps.
+_NUDGE = 4.0
+
+
+def symmetry_traps(
+    problem: OrbitProblem,
+    label: str,
+    *,
+    scales: Mapping[str, float] | None = None,
+    num_orientations: int = 16,
+    displacement: float = 0.0,
+) -> tuple[list[Finding], Check]:
+    """What a function predicts where the symmetry of its input forbids an answer.
+
+    The function is evaluated at Haar-random orientations and their inversions, its
+    answers rotated back and projected. The same with the input changed by a few
+    machine epsilon (or by ``displacement``) shows what round-off and imperfect
+    symmetry leave there; what exceeds that is the model's.
+
+    Args:
+      problem: Function, input and its symmetry, from
+        :func:`symjax.models.pet.orbit_problem`.
+      label: Name of the structure, for the sentences.
+      scales: Root mean square of outputs over other structures; measures the effect
+        where all that a structure allows is nothing.
+      num_orientations: Number of orientations, even.
+      displacement: How far the input is from its symmetry, in its unit.
+
+    Returns:
+      The findings, one for each output at most, and what was looked at.
+
+    Raises:
+      ArgumentError: ``num_orientations`` is not even and positive.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.diagnose import symmetry_traps
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import orbit_problem
+      >>> water = orbit_problem(load_model("pet-ethanol"), ase.build.molecule("H2O"),
+      ...                       layers="none", symmetry="auto")
+      >>> findings, check = symmetry_traps(water, "water", num_orientations=4)
+      >>> [finding.outputs for finding in findings], check.note
+      ([('forces',)], 'forces of water (C2v)')
+    """
+    if num_orientations < 2 or num_orientations % 2:
+        raise ArgumentError(
+            "num_orientations", num_orientations, "is not even and positive", "Use 16"
+        )
+    if problem.symmetry is None or problem.point_group is None:
+        note = f"{label} has no symmetry that could forbid anything"
+        return [], Check(Kind.SYMMETRY_TRAP, 0, note)
+    elements = problem.symmetry.elements
+    rotations = _orientations(num_orientations)
+    given, nudged = (
+        _answers(problem, x, rotations) for x in _inputs(problem, displacement)
+    )
+    group = problem.point_group.name
+    findings, looked = [], []
+    for name, values in given.items():
+        representation = problem.representations[name]
+        mask = np.asarray(problem.masks[name])
+        permutations = problem.symmetry.of_leaf(name, mask.size)
+        real = mask.reshape(-1)
+        # Padding stays where it is, so that real samples are permuted among themselves.
+        inside = np.cumsum(real) - 1
+        among = inside[permutations[:, real]]
+        total = int(real.sum()) * representation.dimension
+        free = allowed_dimension(representation, elements, among)
+        if problem.kinds[name] != "output" or free >= total:
+            continue
+        looked.append(name)
+
+        forbidden = functools.partial(_forbidden, representation, elements, among, real)
+        finding = _judge(
+            name,
+            problem.units[name],
+            label,
+            group,
+            len(elements),
+            free,
+            forbidden(values),
+            forbidden(nudged[name] - values),
+            values[:, real],
+            (scales or {}).get(name, 0.0),
+        )
+        findings += [finding] if finding is not None else []
+    what = ", ".join(looked) or "no output"
+    note = f"{what} of {label} ({group})"
+    return findings, Check(Kind.SYMMETRY_TRAP, len(looked), note)
+
+
+def _orientations(num: int) -> np.ndarray:
+    with jax.enable_x64(True):
+        proper = np.asarray(haar(jax.random.key(_SEED), num // 2))
+    return np.concatenate([proper, -proper])
+
+
+def _inputs(problem: OrbitProblem, displacement: float) -> tuple[Any, Any]:
+    """The input, and the input changed at random by its round-off or asymmetry."""
+    rng = np.random.default_rng(_SEED)
+
+    def nudge(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        size = max(
+            _NUDGE * np.finfo(leaf.dtype).eps * float(np.abs(leaf).max(initial=0.0)),
+            displacement,
+        )
+        return (leaf + size * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+
+    return problem.x, jax.tree.map(nudge, problem.x)
+
+
+def _answers(
+    problem: OrbitProblem, x: Any, rotations: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Answers at all orientations, rotated back, in float64."""
+    action = orbit.as_action(problem.action)
+    shapes = orbit.output_shapes(problem.function, action, x, problem.args)
+    leaves = describe(shapes, problem.representations)
+    responses = orbit.respond(
+        problem.function,
+        action,
+        x,
+        rotations,
+        args=problem.args,
+        keep=tuple(leaf.index for leaf in leaves.values()),
+        batch_size=len(rotations) // 2,
+    )
+    out = {}
+    with jax.enable_x64(True):
+        for (name, leaf), values in zip(leaves.items(), responses, strict=True):
+            spherical = spherical_values(leaf, jnp.asarray(np.asarray(values, float)))
+            matrices = spherical_matrix(leaf.representation, jnp.asarray(rotations))
+            back = jnp.einsum(
+                "gij,gsic->gsjc",
+                matrices,
+                spherical.reshape(len(rotations), -1, *spherical.shape[-2:]),
+                precision="highest",
+            )
+            out[name] = np.asarray(from_spherical(leaf.representation, back))
+    return out
+
+
+def _forbidden(
+    representation: Representation,
+    elements: np.ndarray,
+    permutations: np.ndarray,
+    real: np.ndarray,
+    answers: np.ndarray,
+) -> np.ndarray:
+    """The forbidden part of the real samples, for every orientation."""
+    project = functools.partial(
+        forbidden_part, representation, elements=elements, permutations=permutations
+    )
+    with jax.enable_x64(True):
+        return np.asarray(jax.vmap(project)(jnp.asarray(answers[:, real])))
+
+
+def _judge(
+    name: str,
+    unit: str,
+    label: str,
+    group: str,
+    order: int,
+    free: int,
+    forbidden: np.ndarray,
+    noise: np.ndarray,
+    values: np.ndarray,
+    scale: float,
+) -> Finding | None:
+    """A finding where the forbidden part exceeds its noise; all arrays lead with g."""
+
+    def squares(array: np.ndarray) -> np.ndarray:
+        return np.square(array.reshape(len(array), -1)).mean(axis=1)
+
+    found, background = squares(forbidden), squares(noise)
+    # Mean squares of two samples of as many orientations, components not independent.
+    limit = float(stats.f.isf(FALSE_ALARM, len(found), len(found)))
+    if not found.mean() > limit * background.mean():
+        return None
+    size = math.sqrt(found.mean())
+    error = float(found.std(ddof=1)) / math.sqrt(len(found)) / (2 * size)
+    reference = max(math.sqrt(squares(values).mean()), scale)
+    allowed = {0: "nothing", 1: "one number"}.get(free, f"{free} independent numbers")
+    return Finding.of(
+        Kind.SYMMETRY_TRAP,
+        size / reference,
+        layer=name,
+        irrep="",
+        figure=Figure(f"forbidden {name}", size, error, unit),
+        outputs=(name,),
+        sentence=f"The symmetry {group} of {label} allows {allowed} in {name}; outside "
+        f"of it the model predicts {size:.2g} {unit}".rstrip()
+        + f" a component (root mean square), {size / reference:.1e} of its answers.",
+        remedy=f"Average the prediction over the {order} elements of {group}, or over "
+        "a finite group that contains them; or augment with symmetric structures",
+    )

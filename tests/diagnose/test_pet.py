@@ -1,0 +1,122 @@
+"""Failures planted into a small PET, and the model that ships."""
+
+import dataclasses
+import functools
+
+import ase.build
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+
+from symjax.diagnose import Kind, Severity, diagnose, structure_traps
+from symjax.models import load_model
+from symjax.models.pet import Block, PETConfig, Target, init_pet
+from symjax.report import Options, measure_structures
+
+CONFIG = PETConfig(
+    species=(1, 6, 9, 17),
+    targets=(
+        Target("energy", "eV"),
+        Target("dipole", "e*angstrom", blocks=(Block("dipole", "vector"),)),
+    ),
+    d_pet=8,
+    d_node=8,
+    d_head=8,
+    d_feedforward=8,
+    num_heads=2,
+    num_gnn_layers=2,
+    num_attention_layers=1,
+)
+
+
+def pet(blind):
+    """A random PET that sees directions weakly; a blind one sees lengths only."""
+    model = init_pet(CONFIG, jax.random.key(0))
+    flat = flax.traverse_util.flatten_dict(model.parameters, sep="/")
+    for path, leaf in flat.items():
+        if path.endswith("edge_embedder/kernel"):
+            # Rows x, y, z and the length. Strong directions would make high degrees.
+            leaf = np.array(leaf)
+            leaf[:3] *= 0.0 if blind else 0.1
+            flat[path] = leaf
+    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
+    return dataclasses.replace(model, parameters=parameters)
+
+
+def chiral():
+    """Four different atoms that lie in no plane: no symmetry."""
+    positions = [[0, 0, 0], [1.1, 0, 0], [-0.4, 1.3, 0.1], [-0.5, -0.8, 1.5]]
+    return ase.Atoms("CHFCl", positions=positions)
+
+
+@functools.cache
+def measured(blind, folder):
+    options = Options(max_degree=3, layers="all", dtype="float32")
+    return measure_structures(
+        pet(blind), {"chiral": chiral()}, options, folder, overwrite=True
+    )
+
+
+def kinds(report):
+    return {(f.kind, f.irrep) for f in diagnose(report).findings}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pet")
+
+
+def test_a_pet_that_sees_no_directions(folder):
+    found = diagnose(measured(True, folder / "blind"))
+    assert [(f.kind, f.irrep, f.severity) for f in found.findings] == [
+        (Kind.MISSING_IRREP, "1+", Severity.CRITICAL),
+        (Kind.PARITY_BLINDNESS, "", Severity.NOTE),
+    ]
+    missing = found.findings[0]
+    assert missing.layer.endswith("_heads.dipole.0")
+    assert missing.outputs == ("dipole",)
+    assert "directions of edges" in missing.remedy
+
+
+def test_a_pet_that_does(folder):
+    assert kinds(measured(False, folder / "seeing")) == set()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("pet-ethanol")
+
+
+class TestShipped:
+    def test_snapshot(self, model, folder):
+        """Nothing limits the energy; tensors that it was not trained on would be."""
+        ethanol = {"CH3CH2OH": ase.build.molecule("CH3CH2OH")}
+        options = Options(max_degree=4, layers="all", dtype="float32")
+        report = measure_structures(model, ethanol, options, folder / "ethanol")
+        assert diagnose(report).findings == ()
+        wanted = {"dipole": ["1+"], "hexadecapole": ["4+"], "chirality": ["0-"]}
+        found = diagnose(report, targets=wanted).findings
+        assert [(f.kind, f.irrep, f.outputs, f.severity) for f in found] == [
+            (Kind.MISSING_IRREP, "0-", ("chirality",), Severity.CRITICAL),
+            (Kind.MISSING_IRREP, "4+", ("hexadecapole",), Severity.MODERATE),
+        ]
+
+    @pytest.mark.parametrize(("name", "group"), [("CH4", "Td"), ("H2O", "C2v")])
+    def test_forces_off_what_symmetry_allows(self, model, name, group):
+        atoms = ase.build.molecule(name)
+        (finding,), check = structure_traps(model, atoms, num_orientations=8)
+        assert check.note == f"forces of {atoms.get_chemical_formula()} ({group})"
+        assert finding.kind is Kind.SYMMETRY_TRAP
+        # of the size of its equivariance error, 0.002 eV/angstrom
+        assert 5e-4 < finding.figure.value < 2e-2
+        assert finding.figure.unit == "eV/angstrom"
+        assert finding.severity is Severity.MINOR
+
+    def test_no_symmetry(self, model):
+        atoms = ase.build.molecule("CH3CH2OH")
+        atoms.rattle(0.1, seed=1)
+        findings, check = structure_traps(model, atoms)
+        assert findings == []
+        assert check.looked_at == 0
+        assert "no symmetry" in check.note
