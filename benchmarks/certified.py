@@ -115,7 +115,7 @@ def time_peer(checkpoint: str, atoms: ase.Atoms, degree: int, max_degree: int, l
 def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bool):
     """Prints the lines of one structure."""
     from symjax.interop import load_metatrain
-    from symjax.metrics import Adaptive, measure
+    from symjax.metrics import Adaptive
     from symjax.models.pet import orbit_problem
 
     atoms = ROWS[name]()
@@ -128,14 +128,8 @@ def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bo
     )
 
     def call(grid, max_degree):
-        return measure(
-            problem.function,
-            problem.x,
-            args=problem.args,
-            action=problem.action,
-            representations=problem.representations,
-            masks=problem.masks,
-            symmetry=problem.symmetry,
+        return measure_problem(
+            problem,
             max_degree=max_degree,
             grid=grid,
             on_aliasing="report",

@@ -117,7 +117,7 @@ def run_symjax(row: Row, checkpoint: str) -> dict[str, object]:
     import jax
 
     from symjax.interop import load_metatrain
-    from symjax.metrics import measure
+    from symjax.metrics import measure_problem
     from symjax.models.pet import orbit_problem
 
     problem = orbit_problem(
@@ -128,13 +128,8 @@ def run_symjax(row: Row, checkpoint: str) -> dict[str, object]:
     )
 
     def call():
-        return measure(
-            problem.function,
-            problem.x,
-            args=problem.args,
-            action=problem.action,
-            representations=problem.representations,
-            masks=problem.masks,
+        return measure_problem(
+            problem,
             max_degree=row.max_degree,
             grid=2 * row.max_degree,
             on_aliasing="report",

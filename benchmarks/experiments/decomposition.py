@@ -18,7 +18,7 @@ import numpy as np
 from common import write_table
 
 from symjax.data import build_graph, read_structures, read_targets, rotate_graph
-from symjax.metrics import measure
+from symjax.metrics import measure_problem
 from symjax.models import load_model
 from symjax.models.pet import PETModel, cast_parameters, orbit_problem, predict
 from symjax.so3 import quadrature
@@ -69,13 +69,8 @@ def main() -> None:
             "forces": weights @ np.sum((np.asarray(turned) - labels) ** 2, (1, 2)),
         }
         problem = orbit_problem(model, atoms, layers="none", dtype="float64")
-        result = measure(
-            problem.function,
-            problem.x,
-            args=problem.args,
-            action=problem.action,
-            masks=problem.masks,
-            representations=problem.representations,
+        result = measure_problem(
+            problem,
             max_degree=options.degree // 2,
             grid=rule,
             on_aliasing="report",

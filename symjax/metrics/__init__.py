@@ -5,6 +5,7 @@ from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.measure import measure
 from symjax.metrics.orbit import HostFunction
+from symjax.metrics.problem import Problem, measure_problem
 from symjax.metrics.results import (
     Certificate,
     Convergence,
@@ -26,6 +27,7 @@ __all__ = [
     "HostFunction",
     "LeafMeasurement",
     "Measurement",
+    "Problem",
     "RandomCheck",
     "SampleSymmetry",
     "Totals",
@@ -33,4 +35,5 @@ __all__ = [
     "degree_to_try",
     "estimate",
     "measure",
+    "measure_problem",
 ]

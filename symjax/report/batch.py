@@ -22,7 +22,13 @@ from symjax.data import (
     periodic_cell,
 )
 from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
-from symjax.metrics import Estimate, LeafMeasurement, Measurement, estimate, measure
+from symjax.metrics import (
+    Estimate,
+    LeafMeasurement,
+    Measurement,
+    estimate,
+    measure_problem,
+)
 from symjax.report import schema
 from symjax.report.folder import REPORT_FILE, Journal, check_folder
 from symjax.report.schema import ReportError, StructureReport
@@ -442,20 +448,14 @@ def _measure_one(
     start = time.perf_counter()
     with _compile_seconds() as compile_seconds:
         problem = _problem(model, atoms, shape, options)
-        measurement = measure(
-            problem.function,
-            problem.x,
-            args=problem.args,
-            action=problem.action,
-            representations=problem.representations,
-            masks=problem.masks,
+        measurement = measure_problem(
+            problem,
             max_degree=options.max_degree,
             grid=options.grid,
             tolerance=options.tolerance,
             on_aliasing="report",
             memory=options.memory,
             progress=progress,
-            symmetry=problem.symmetry,
         )
     elapsed = time.perf_counter() - start
     compiling = min(compile_seconds(), elapsed)

@@ -12,7 +12,7 @@ import numpy as np
 import symjax
 from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud, select_points
 from symjax.errors import ModelError, StructureError, SymjaxError
-from symjax.metrics import measure
+from symjax.metrics import measure_problem
 from symjax.report import schema
 from symjax.report.batch import Options, Progress, Watch, _compile_seconds
 from symjax.report.breaking import Breaking, measure_breaking, write_breaking
@@ -222,13 +222,8 @@ def _measure_one(
         problem = event_problem(
             model, cloud, layers=options.layers, dtype=options.dtype
         )
-        measurement = measure(
-            problem.function,
-            problem.x,
-            args=problem.args,
-            action=problem.action,
-            representations=problem.representations,
-            masks=problem.masks,
+        measurement = measure_problem(
+            problem,
             max_degree=options.max_degree,
             grid=options.grid,
             tolerance=options.tolerance,

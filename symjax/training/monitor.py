@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from symjax.metrics import measure
+from symjax.metrics import measure_problem
 from symjax.training.configuration import MonitorSection
 
 COLUMNS = ("step", "structure", "name", "kind", "quantity", "degree", "sigma", "value")
@@ -64,13 +64,8 @@ def measure_probe(
       'A'
     """
     problem = probe.problem(model)
-    result = measure(
-        problem.function,
-        problem.x,
-        args=problem.args,
-        action=problem.action,
-        masks=problem.masks,
-        representations=problem.representations,
+    result = measure_problem(
+        problem,
         max_degree=config.max_degree,
         grid=config.grid,
         on_aliasing="report",

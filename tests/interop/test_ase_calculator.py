@@ -20,7 +20,7 @@ from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
 from symjax.interop._averages import add, mean_and_spread, rotations_of
 from symjax.interop.ase_calculator import _function
-from symjax.metrics import measure
+from symjax.metrics import measure_problem
 from symjax.models.pet import (
     Block,
     PETConfig,
@@ -187,13 +187,8 @@ def test_average_over_a_quadrature(make, inversion):
 def test_spreads_are_those_of_a_measurement():
     """The moments of the metrics on the same rule: V is the sum of squared spreads."""
     problem = orbit_problem(MODEL, ethanol(), layers="none", dtype="float64")
-    measured = measure(
-        problem.function,
-        problem.x,
-        args=problem.args,
-        action=problem.action,
-        masks=problem.masks,
-        representations=problem.representations,
+    measured = measure_problem(
+        problem,
         max_degree=1,
         grid=3,
         on_aliasing="report",

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from symjax.data import build_graph, edge_vectors, rotate_graph
 from symjax.errors import ModelError, StructureError
-from symjax.metrics import measure
+from symjax.metrics import measure_problem
 from symjax.models.pet import (
     Block,
     PETConfig,
@@ -268,13 +268,8 @@ class TestOrbit:
         problem = orbit_problem(
             model(), ethanol(), layers="none", outputs=["energy"], dtype="float64"
         )
-        result = measure(
-            problem.function,
-            problem.x,
-            args=problem.args,
-            action=problem.action,
-            representations=problem.representations,
-            masks=problem.masks,
+        result = measure_problem(
+            problem,
             max_degree=1,
             grid=3,
             on_aliasing="report",
