@@ -67,8 +67,8 @@ class AtomicBatch(NamedTuple):
     """
 
     graph: Graph
-    values: dict[str, Float[Array | np.ndarray, "samples *shape"]]
-    known: dict[str, Bool[Array | np.ndarray, "samples *shape"]]
+    values: dict[str, Float[Array | np.ndarray, "samples ..."]]
+    known: dict[str, Bool[Array | np.ndarray, "samples ..."]]
 
 
 def prepare_data(
