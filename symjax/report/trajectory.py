@@ -107,8 +107,10 @@ def trajectory_figure(
             axis.set(yscale="log", ylim=(_SMALLEST, 1.6), ylabel="B")
             axis.set_title(name, loc="left")
         axes[-1].set_xlabel("step")
-        axes[0].legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.05), title="l, sigma", fontsize=7
+        # Of the figure: beside one panel it would move the others apart.
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside right upper", title="l, sigma", fontsize=7
         )
     return figure
 
