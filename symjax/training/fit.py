@@ -30,7 +30,7 @@ class Samples(NamedTuple):
       >>> import ase.build
       >>> import numpy as np
       >>> from symjax.data import build_graph
-      >>> from symjax.training import stack_samples
+      >>> from symjax.training.fit import stack_samples
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
       >>> samples = stack_samples([graph] * 4, np.zeros(4), [np.zeros((3, 3))] * 4)
       >>> samples.energies.shape, samples.forces.shape
@@ -57,7 +57,7 @@ class Settings:
       seed: Of the batches and the elements.
 
     Example:
-      >>> from symjax.training import Settings
+      >>> from symjax.training.fit import Settings
       >>> Settings(steps=10).batch_size
       8
     """
@@ -90,7 +90,7 @@ class State(NamedTuple):
 
     Example:
       >>> from symjax.models import load_model
-      >>> from symjax.training import Settings
+      >>> from symjax.training.fit import Settings
       >>> from symjax.training.fit import start
       >>> state = start(load_model("pet-ethanol"), Settings(steps=10))
       >>> int(state.step)
@@ -124,7 +124,7 @@ def stack_samples(
       >>> import ase.build
       >>> import numpy as np
       >>> from symjax.data import build_graph
-      >>> from symjax.training import stack_samples
+      >>> from symjax.training.fit import stack_samples
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
       >>> samples = stack_samples([graph, graph], np.zeros(2), [np.zeros((3, 3))] * 2)
       >>> samples.graphs.positions.shape
@@ -312,7 +312,7 @@ def fit(
       >>> import numpy as np
       >>> from symjax.data import build_graph
       >>> from symjax.models.pet import PETConfig, init_pet
-      >>> from symjax.training import Settings, fit, stack_samples
+      >>> from symjax.training.fit import Settings, fit, stack_samples
       >>> config = PETConfig(species=(1, 8), d_pet=4, d_node=4, d_head=4,
       ...                    d_feedforward=4, num_heads=1, num_gnn_layers=1,
       ...                    num_attention_layers=1)
