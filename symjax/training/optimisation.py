@@ -356,27 +356,33 @@ def make_step(
             task, state.params, state.statistics, batch, key, mesh
         )
         norm = optax.tree.norm(gradient)
-        updates, optimizer = transformation.update(
-            gradient, state.optimizer, state.params
-        )
-        params = optax.apply_updates(state.params, updates)
-        # Young averages forget the random start sooner.
-        decay = jnp.minimum(config.average, (1 + state.step) / (10 + state.step))
-        averaged = jax.tree.map(
-            lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype),
-            state.averaged,
-            params,
-        )
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         failure = jnp.where(
             finite | (state.first_failure >= 0), state.first_failure, state.step
         )
-        new = TrainState(
-            state.step + 1, params, statistics, averaged, optimizer, failure
-        )
-        # What was learnt before a failure stays as it was, for its diagnosis.
-        kept = state._replace(step=state.step + 1, first_failure=failure)
-        new = jax.tree.map(lambda a, b: jnp.where(failure < 0, a, b), new, kept)
+
+        def learn() -> TrainState:
+            updates, optimizer = transformation.update(
+                gradient, state.optimizer, state.params
+            )
+            params = optax.apply_updates(state.params, updates)
+            # Young averages forget the random start sooner.
+            decay = jnp.minimum(config.average, (1 + state.step) / (10 + state.step))
+            averaged = jax.tree.map(
+                lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype),
+                state.averaged,
+                params,
+            )
+            return TrainState(
+                state.step + 1, params, statistics, averaged, optimizer, failure
+            )
+
+        def keep() -> TrainState:
+            # What was learnt before a failure stays as it was, for its diagnosis.
+            return state._replace(step=state.step + 1, first_failure=failure)
+
+        # A branch, not a choice between two states: that would read both.
+        new = jax.lax.cond(failure < 0, learn, keep)
         return new, {"loss": value, **terms, "gradient_norm": norm}
 
     return step
