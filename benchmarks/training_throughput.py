@@ -5,10 +5,10 @@
 Needs the extra ``[torch]``. Both trainers fit energies and forces of 80 frames of
 ethanol with metatrain's default PET (2.9 million parameters) or with the small one of
 the experiments (42 thousand), in float32, with random rotations and inversions and the
-same number of frames in a step, each as the command line starts it, in a process of its
-own. A short and a long run are timed in turn: the difference is the time of the steps
-between them, without start-up, compilation and the last validation; the short one is the
-price of starting. metatrain validates once an epoch, here on one frame.
+same number of frames in a step, each as the command line starts it, in a process of
+its own. A short and a long run are timed in turn: the difference is the time of the
+steps between them, without start-up, compilation and the last validation; the short one
+is the price of starting. metatrain validates once an epoch, here on one frame.
 
 The floor is the count of operations of a step, by XLA, over the rate of a matrix
 product of the model's main shape in the same process.
