@@ -160,9 +160,6 @@ def centrality_nms(
     Source: arXiv:2502.02558, Sec. 3.1; spheres of radius r with overlap factor f
     have ``radius = 2 r f``.
 
-    The sequential visit is done in rounds: whoever has no undecided neighbour ahead of
-    it stays. The result is the same, in about ten steps instead of n.
-
     Args:
       points: Coordinates.
       mask: True where a point is real.
@@ -198,7 +195,43 @@ def centrality_nms(
             lambda near: near,
             near,
         )
-    slots = jnp.arange(points.shape[0])
+    # One point at a time is a chain of small operations, which suits a CPU; rounds are
+    # a few large ones.
+    return jax.lax.platform_dependent(
+        near, mask, cpu=_visit_in_turn, default=_visit_in_rounds
+    )
+
+
+def _visit_in_turn(
+    near: Bool[Array, "n n"], mask: Bool[Array, "n"]
+) -> Bool[Array, "n"]:
+    """The visit as published; points that have been removed cost nothing."""
+    slots = jnp.arange(len(mask))
+    order = jnp.argsort(-jnp.sum(near, axis=1), stable=True)
+    rank = jnp.zeros_like(order).at[order].set(slots)
+
+    def visit(
+        state: tuple[Bool[Array, "n"], Bool[Array, "n"]],
+    ) -> tuple[Bool[Array, "n"], Bool[Array, "n"]]:
+        visited, removed = state
+        first = jnp.min(jnp.where(visited | removed, len(mask), rank))
+        chosen = slots == order[first]
+        return visited | chosen, removed | (near[order[first]] & ~chosen)
+
+    visited, removed = jax.lax.while_loop(
+        lambda state: ~jnp.all(state[0] | state[1]),
+        visit,
+        (jnp.zeros_like(mask), ~mask),
+    )
+    # With truncated lists a point may be removed by a later one that it did not see.
+    return visited & ~removed
+
+
+def _visit_in_rounds(
+    near: Bool[Array, "n n"], mask: Bool[Array, "n"]
+) -> Bool[Array, "n"]:
+    """The same result: whoever has no undecided neighbour ahead of it stays."""
+    slots = jnp.arange(len(mask))
     counts = jnp.sum(near, axis=1)
     # The larger count goes first; among equals, the smaller index.
     ahead = (counts[:, None] > counts[None]) | (
@@ -225,7 +258,5 @@ def centrality_nms(
         round_of_decisions,
         (mask, jnp.zeros_like(mask)),
     )
-    if max_neighbors is None:
-        return kept
     # With truncated lists a point may be removed by a later one that it did not see.
     return kept & ~reached(removes & ~ahead, kept)

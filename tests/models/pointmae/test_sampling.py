@@ -14,7 +14,11 @@ from symjax.models.pointmae import (
     farthest_point_sampling,
     squared_distances,
 )
-from symjax.models.pointmae.sampling import first_maximum
+from symjax.models.pointmae.sampling import (
+    _visit_in_rounds,
+    _visit_in_turn,
+    first_maximum,
+)
 from symjax.so3 import haar
 
 SIZE, NUM = 40, 12
@@ -83,6 +87,19 @@ def test_suppression_with_truncated_lists(seed, radius, limit):
     x = points(seed)
     out = centrality_nms(x, np.ones(SIZE, bool), radius, limit)
     np.testing.assert_array_equal(out, brute_force_suppression(x, radius, limit))
+
+
+@given(st.integers(0, 50), st.floats(0.2, 2.0), st.sampled_from([None, 1, 3]))
+def test_both_ways_to_visit_are_one(seed, radius, limit):
+    """Only one of them runs on a CPU."""
+    x, mask = points(seed), np.random.default_rng(seed).random(SIZE) < 0.8
+    near = ((x[:, None] - x[None]) ** 2).sum(-1) < radius**2
+    near &= mask & mask[:, None]
+    if limit is not None:
+        near &= near.cumsum(axis=1) <= limit
+    np.testing.assert_array_equal(
+        _visit_in_turn(near, mask), _visit_in_rounds(near, mask)
+    )
 
 
 @given(SEEDS, st.floats(0.3, 2.0))
