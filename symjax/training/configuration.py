@@ -192,12 +192,15 @@ class AtomsData(Section):
       validation: The same; None to hold structures of ``training`` out.
       validation_fraction: Share of ``training`` that is held out if there is no file.
       num_training: Structures to train on, drawn at random; None for all.
+      zip_targets: Targets to read from a zip, such as ``"mtt::dipole_moment"``; by
+        default all that it holds.
     """
 
     training: str
     validation: str | None = None
     validation_fraction: Fraction = 0.1
     num_training: PositiveInt | None = None
+    zip_targets: tuple[str, ...] = ()
 
 
 class EventsData(Section):

@@ -79,11 +79,12 @@ class Problem(NamedTuple):
     probes: list[Probe]
 
 
-def read_frames(path: str) -> list[ase.Atoms]:
+def read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]:
     """Structures of any file that ASE reads, or of a zip of metatensor targets.
 
     Args:
       path: The file.
+      zip_targets: Targets to read from a zip; by default all.
 
     Returns:
       The structures, with their labels.
@@ -105,7 +106,7 @@ def read_frames(path: str) -> list[ase.Atoms]:
         # Needs metatensor, which other data do not.
         from symjax.interop.metatensor_targets import read_metatensor_targets
 
-        return list(read_metatensor_targets(path).structures)
+        return list(read_metatensor_targets(path, zip_targets or None).structures)
     return read_structures(path)
 
 
@@ -240,9 +241,9 @@ def atoms_problem(run: AtomsRun) -> Problem:
 
 def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     """Structures for training and for validation."""
-    frames = read_frames(run.data.training)
+    frames = read_frames(run.data.training, run.data.zip_targets)
     if run.data.validation is not None:
-        held_out = read_frames(run.data.validation)
+        held_out = read_frames(run.data.validation, run.data.zip_targets)
     else:
         training, validation = split(
             len(frames), run.data.validation_fraction, run.seed

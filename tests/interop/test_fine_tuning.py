@@ -45,3 +45,29 @@ def test_an_imported_checkpoint_is_fine_tuned(shared, tmp_path):
     )
     assert max(jax.tree.leaves(moved)) > 1e-4
     assert np.isfinite(read_table(tmp_path / "run" / "metrics.csv")["loss"]).all()
+
+
+def test_targets_of_metatensor_are_trained_on(shared, tmp_path):
+    """The dipole of the two structures in the zip."""
+    from water_runs import TINY
+
+    from symjax.interop.metatensor_targets import read_metatensor_targets
+    from symjax.training import parse_run, train
+
+    path = shared / "data" / "spherical_targets_unrotated.zip"
+    names = ["mtt::dipole_moment"]
+    blocks = {b.column: b for b in read_metatensor_targets(path, names).blocks}
+    dipole = blocks["dipole_moment_l1"]
+    run = {
+        "steps": 1,
+        "data": {
+            "training": str(path),
+            "validation_fraction": 0.5,
+            "zip_targets": names,
+        },
+        "model": {"hyperparameters": TINY},
+        "targets": {"dipole": {"kind": dipole.kind, "field": dipole.column}},
+    }
+    trained = train(parse_run(run), tmp_path / "run")
+    assert trained.complete
+    assert np.isfinite(trained.errors["dipole_rmse"])
