@@ -159,13 +159,13 @@ class TestJournal:
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         measured = []
-        original = batch_module.measure
+        original = batch_module.measure_problem
 
         def counting(*args, **kwargs):
             measured.append(1)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(batch_module, "measure", counting)
+        monkeypatch.setattr(batch_module, "measure_problem", counting)
         kept = []
         resumed = measure_structures(
             model,
@@ -234,7 +234,7 @@ class TestJournal:
     ):
         folder = tmp_path / "out"
         first = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
-        monkeypatch.setattr(batch_module, "measure", None)
+        monkeypatch.setattr(batch_module, "measure_problem", None)
         again = measure_structures(
             model, molecules(*NAMES), OPTIONS, folder, resume=True
         )
@@ -397,14 +397,14 @@ class TestFailures:
         [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nat")],
     )
     def test_out_of_memory_is_a_failure(self, model, tmp_path, monkeypatch, error):
-        original = batch_module.measure
+        original = batch_module.measure_problem
 
-        def measure(function, x, **kwargs):
-            if len(x) > 3:
+        def measure(problem, **kwargs):
+            if len(problem.x) > 3:
                 raise error
-            return original(function, x, **kwargs)
+            return original(problem, **kwargs)
 
-        monkeypatch.setattr(batch_module, "measure", measure)
+        monkeypatch.setattr(batch_module, "measure_problem", measure)
         report = measure_structures(
             model, molecules("C2H6", "H2O"), OPTIONS, tmp_path / "out"
         )
@@ -415,7 +415,7 @@ class TestFailures:
         def measure(*args, **kwargs):
             raise jax.errors.JaxRuntimeError("INTERNAL: something")
 
-        monkeypatch.setattr(batch_module, "measure", measure)
+        monkeypatch.setattr(batch_module, "measure_problem", measure)
         with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
             measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
 
