@@ -25,17 +25,10 @@ import time
 
 import ase.io
 import numpy as np
+from experiments.common import SMALL
 from train_ethanol_metatrain import OPTIONS, prepare
 
 FRAMES = 80
-SMALL = {
-    "d_pet": 24,
-    "d_node": 32,
-    "d_head": 24,
-    "d_feedforward": 48,
-    "num_heads": 4,
-    "num_attention_layers": 1,
-}
 
 
 def metatrain(

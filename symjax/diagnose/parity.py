@@ -40,6 +40,10 @@ def structurally_absent(report: Report, irrep: Irrep) -> bool:
     return all(structure.num_atoms < enough for structure in report.measured)
 
 
+def _layers(spectra: Mapping[str, Spectrum]) -> list[Spectrum]:
+    return [s for s in spectra.values() if s.kind != "output" and s.resolved]
+
+
 def is_blind(spectra: Mapping[str, Spectrum]) -> bool:
     """Whether no resolved layer holds a pseudotensor beyond noise.
 
@@ -55,7 +59,7 @@ def is_blind(spectra: Mapping[str, Spectrum]) -> bool:
       >>> is_blind({})
       False
     """
-    layers = [s for s in spectra.values() if s.kind != "output" and s.resolved]
+    layers = _layers(spectra)
     return bool(layers) and not any(
         layer.present(irrep)
         for layer in layers
@@ -90,7 +94,7 @@ def parity_blindness(
       >>> parity_blindness(report, {}, [])[1].looked_at
       0
     """
-    layers = [s for s in spectra.values() if s.kind != "output" and s.resolved]
+    layers = _layers(spectra)
     if structurally_absent(report, Irrep(1, -1)) or not layers:
         why = "structures of two atoms show no pseudotensors" if layers else "no layer"
         return [], Check(Kind.PARITY_BLINDNESS, 0, why)

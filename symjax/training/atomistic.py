@@ -102,6 +102,38 @@ Terms = Callable[
 ]
 
 
+def divided_by_atoms(
+    label: Label, error: Float[Array, "samples ..."], graph: Graph
+) -> Float[Array, "samples ..."]:
+    """Errors of a label, over the number of atoms where the label asks for it.
+
+    Args:
+      label: What is fitted.
+      error: Its errors; one for each structure where it is divided.
+      graph: The structures.
+
+    Returns:
+      The errors.
+
+    Example:
+      >>> import ase.build
+      >>> import jax.numpy as jnp
+      >>> from symjax.data import build_graph
+      >>> from symjax.training.atomistic import divided_by_atoms
+      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.labels import labels_of
+      >>> (energy,) = labels_of({"energy": TargetSection(energy_unit="eV")})
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> print(divided_by_atoms(energy, jnp.array([[6.0]]), graph))
+      [[2.]]
+    """
+    if not label.divide_by_atoms:
+        return error
+    mask = jnp.asarray(graph.atom_mask, error.dtype)
+    counts = jax.ops.segment_sum(mask, graph.structure, len(graph.cells))
+    return error / jnp.maximum(counts, 1).reshape(-1, *(1,) * (error.ndim - 1))
+
+
 def turned_loss(
     model: PETModel,
     labels: tuple[Label, ...],
@@ -155,9 +187,6 @@ def turned_loss(
             vectors,
             network_dtype=network_dtype,
         )
-        counts = jax.ops.segment_sum(
-            graph.atom_mask.astype(dtype), graph.structure, len(graph.cells)
-        )
         found = {}
         for label in labels:
             known = batch.known[label.name]
@@ -166,9 +195,7 @@ def turned_loss(
                 own = elements[graph.structure] if label.per_atom else elements
                 reference = rotate_samples(label.representation, own, reference)
             error = (predictions[label.name] - reference) / units[label.name]
-            if label.divide_by_atoms:
-                divisor = jnp.maximum(counts, 1)
-                error = error / divisor.reshape(-1, *(1,) * (error.ndim - 1))
+            error = divided_by_atoms(label, error, graph)
             # Padding may predict anything: its error must not reach the gradient.
             part = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
             found[label.name] = label.weight * jnp.sum(part) / totals[label.name]

@@ -30,7 +30,12 @@ from symjax.models.pet.orbit import orbit_problem
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.model import PointMAEModel, init_pointmae
 from symjax.models.pointmae.orbit import event_problem
-from symjax.training.atomistic import atomistic_task, check_targets, predict_labels
+from symjax.training.atomistic import (
+    atomistic_task,
+    check_targets,
+    divided_by_atoms,
+    predict_labels,
+)
 from symjax.training.baselines import (
     extend_model,
     fit_baselines,
@@ -132,6 +137,16 @@ def split(num: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
+    """The model to fine-tune, None for a fresh one; refused if of another kind."""
+    if run.model.initial is None:
+        return None
+    model = load_model(run.model.initial)
+    if not isinstance(model, kind):
+        raise ModelError("model.initial", run.model.initial, problem, remedy)
+    return model
+
+
 def atoms_problem(run: AtomsRun) -> Problem:
     """Reads the data of a run on atoms and builds its model.
 
@@ -151,16 +166,12 @@ def atoms_problem(run: AtomsRun) -> Problem:
     """
     frames, held_out = _frames(run)
     labels = labels_of(run.targets)
-    initial = None if run.model.initial is None else load_model(run.model.initial)
+    initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
     if initial is None:
         species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
         config = run.pet_config(tuple(sorted(species)))
-    elif isinstance(initial, PETModel):
-        config = check_targets(initial, run)
     else:
-        raise ModelError(
-            "model.initial", run.model.initial, "is no PET", "Name a PET for atoms"
-        )
+        config = check_targets(initial, run)
 
     def prepared(frames: list[ase.Atoms], source: str) -> AtomicData:
         cutoff, species = config.cutoff, config.species
@@ -276,15 +287,10 @@ def _sums(
     """Squared and absolute errors and their number, by label."""
     graph = batch.graph
     predictions = predict_labels(config, labels, parameters, graph, edge_vectors(graph))
-    counts = jax.ops.segment_sum(
-        jnp.asarray(graph.atom_mask, jnp.float32), graph.structure, len(graph.cells)
-    )
     sums = {}
     for label in labels:
         error = predictions[label.name] - batch.values[label.name]
-        if label.divide_by_atoms:
-            divisor = jnp.maximum(counts, 1)
-            error = error / divisor.reshape(-1, *(1,) * (error.ndim - 1))
+        error = divided_by_atoms(label, error, graph)
         known = batch.known[label.name]
         error = jnp.where(known, error, 0)
         axes = tuple(range(error.ndim - 1))
@@ -378,18 +384,14 @@ def events_problem(run: EventsRun) -> Problem:
       >>> callable(events_problem)
       True
     """
-    initial = None if run.model.initial is None else load_model(run.model.initial)
+    initial = _initial(run, PointMAEModel, "is no Point-MAE", "Name one for events")
     if initial is None:
         config = PointMAEConfig.from_json(
             {"detector_size": SMALL.size, **run.model.hyperparameters}
         )
         model = init_pointmae(config, jax.random.key(run.seed), "pointmae")
-    elif isinstance(initial, PointMAEModel):
-        model, config = initial, initial.config
     else:
-        raise ModelError(
-            "model.initial", run.model.initial, "is no Point-MAE", "Name one for events"
-        )
+        model, config = initial, initial.config
     size = run.data.num_points
     clouds = events_of(run.data.training, run.data.num_training, 0, size)
     held_out = events_of(

@@ -230,10 +230,10 @@ class _Loop:
         self._check()
         self._save()
         complete = self._done == run.steps
-        model = self._model()
         if complete:
             self._validate()
-            model = self._model()
+        model = self._model()
+        if complete:
             save_model(model, self._folder / MODEL)
         self._board.close()
         self._checkpoints.close()
