@@ -427,6 +427,45 @@ def act(
     return from_spherical(representation, rotated)
 
 
+def act_on_samples(
+    representation: Representation,
+    rotations: Float[Array, "samples 3 3"],
+    values: Float[Array, "samples *shape"],
+) -> Float[Array, "samples *shape"]:
+    """Acts on every sample with its own group element.
+
+    Args:
+      representation: Of one sample, with channels.
+      rotations: One element for each sample.
+      values: The samples.
+
+    Returns:
+      The transformed samples.
+
+    Example:
+      >>> import dataclasses
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import VECTOR
+      >>> from symjax.so3.representations import act_on_samples
+      >>> vectors = dataclasses.replace(VECTOR, has_channels=True)
+      >>> turned = act_on_samples(vectors, -jnp.eye(3)[None], jnp.ones((1, 3, 1)))
+      >>> print(turned.ravel())
+      [-1. -1. -1.]
+    """
+    if representation.is_trivial:
+        return values
+    matrices = jax.vmap(lambda element: spherical_matrix(representation, element))(
+        rotations
+    )
+    rotated = jnp.einsum(
+        "sij,sjc->sic",
+        matrices.astype(values.dtype),
+        to_spherical(representation, values),
+        precision="highest",
+    )
+    return from_spherical(representation, rotated)
+
+
 def act_tree(
     representations: object, rotation: Float[Array, "3 3"], tree: object
 ) -> object:

@@ -1,6 +1,8 @@
 """The loss of PET: labels turned together with their structures."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,10 +22,11 @@ from symjax.models.pet.model import (
     outputs_from_inputs,
     pet_inputs,
 )
+from symjax.so3.representations import act_on_samples
 from symjax.training.augmentation import random_elements
 from symjax.training.baselines import energy_of
-from symjax.training.configuration import AtomsRun
-from symjax.training.labels import STRESS, Label, rotate_samples
+from symjax.training.configuration import AtomsRun, PenaltySection
+from symjax.training.labels import STRESS, Label
 from symjax.training.optimisation import Task
 from symjax.training.structures import AtomicBatch
 
@@ -159,6 +162,28 @@ def turned_loss(
       >>> callable(turned_loss)
       True
     """
+    errors = _turned_errors(model, labels, size, precision)
+
+    def terms(
+        params: Any, batch: AtomicBatch, elements: Any, totals: Any
+    ) -> dict[str, Array]:
+        found = errors(params, batch, elements)
+        return {
+            label.name: _contribution(label, found[label.name], batch.known[label.name])
+            / totals[label.name]
+            for label in labels
+        }
+
+    return terms
+
+
+def _turned_errors(
+    model: PETModel,
+    labels: tuple[Label, ...],
+    size: Mapping[str, np.ndarray],
+    precision: str,
+) -> Callable[[Any, AtomicBatch, Any], dict[str, Array]]:
+    """Errors of all labels in units of ``size``, at one element for each structure."""
     config = model.config
     dtype = jnp.float64 if precision == "float64" else jnp.float32
     network_dtype = jnp.bfloat16 if precision == "bfloat16" else None
@@ -170,9 +195,7 @@ def turned_loss(
     }
     units = {name: jnp.asarray(value, dtype) for name, value in size.items()}
 
-    def terms(
-        params: Any, batch: AtomicBatch, elements: Any, totals: Any
-    ) -> dict[str, Array]:
+    def errors(params: Any, batch: AtomicBatch, elements: Any) -> dict[str, Array]:
         graph = jax.tree.map(jnp.asarray, batch.graph)
         vectors = edge_vectors(graph)
         if elements is not None:
@@ -189,19 +212,80 @@ def turned_loss(
         )
         found = {}
         for label in labels:
-            known = batch.known[label.name]
             reference = jnp.asarray(batch.values[label.name], dtype)
             if elements is not None:
                 own = elements[graph.structure] if label.per_atom else elements
-                reference = rotate_samples(label.representation, own, reference)
+                reference = act_on_samples(label.representation, own, reference)
             error = (predictions[label.name] - reference) / units[label.name]
-            error = divided_by_atoms(label, error, graph)
-            # Padding may predict anything: its error must not reach the gradient.
-            part = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
-            found[label.name] = label.weight * jnp.sum(part) / totals[label.name]
+            found[label.name] = divided_by_atoms(label, error, graph)
         return found
 
+    return errors
+
+
+def penalized_loss(
+    model: PETModel,
+    labels: tuple[Label, ...],
+    size: Mapping[str, np.ndarray],
+    penalty: PenaltySection,
+    precision: str = "float32",
+) -> Terms:
+    """The loss at several elements for each structure, and what they disagree by.
+
+    With y_k = rho(g_k)^-1 f(g_k x), the penalty of a label is its weight times that of
+    the penalty times sum_k |y_k - mean(y)|^2 / (K - 1) in units of ``size``, which
+    estimates A^2 without bias (Domina et al., arXiv:2603.24638); the other
+    contributions are means over the elements.
+
+    Args:
+      model: As in :func:`turned_loss`.
+      labels: What is fitted.
+      size: As in :func:`turned_loss`.
+      penalty: Weight, and number K of elements.
+      precision: As in :func:`turned_loss`.
+
+    Returns:
+      A function as that of :func:`turned_loss`, of elements of shape ``(structures, K,
+      3, 3)``; its contributions hold ``"penalty"`` too.
+
+    Example:
+      >>> from symjax.training.atomistic import penalized_loss
+      >>> callable(penalized_loss)
+      True
+    """
+    errors = _turned_errors(model, labels, size, precision)
+
+    def terms(
+        params: Any, batch: AtomicBatch, elements: Any, totals: Any
+    ) -> dict[str, Array]:
+        every = jax.vmap(lambda one: errors(params, batch, one), in_axes=1, out_axes=0)(
+            elements
+        )
+        found, spread = {}, jnp.zeros((), elements.dtype)
+        structure = jnp.asarray(batch.graph.structure)
+        for label in labels:
+            # Elements do not change a norm: errors may be compared turned back.
+            own = elements[structure] if label.per_atom else elements
+            back = jax.vmap(
+                functools.partial(act_on_samples, label.representation),
+                in_axes=(1, 0),
+            )(jnp.swapaxes(own, -1, -2), every[label.name])
+            apart = back - jnp.mean(back, axis=0)
+            known = batch.known[label.name]
+            apart = jnp.sum(jnp.where(known, apart**2, 0)) / (len(back) - 1)
+            spread += label.weight * apart / totals[label.name]
+            found[label.name] = (
+                _contribution(label, every[label.name], known) / totals[label.name]
+            ) / len(back)
+        return {**found, "penalty": penalty.weight * spread}
+
     return terms
+
+
+def _contribution(label: Label, error: Array, known: Any) -> Array:
+    # Padding may predict anything: its error must not reach the gradient.
+    part = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
+    return label.weight * jnp.sum(part)
 
 
 def atomistic_task(
@@ -211,6 +295,7 @@ def atomistic_task(
     *,
     augmentation: str = "O(3)",
     precision: str = "float32",
+    penalty: PenaltySection | None = None,
 ) -> Task:
     """PET and its loss: the weighted sum over labels of mean errors.
 
@@ -222,6 +307,7 @@ def atomistic_task(
       size: From :func:`~symjax.training.baselines.loss_units`.
       augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
+      penalty: Several elements for each structure, and a penalty on their spread.
 
     Returns:
       The task; batches are :class:`~symjax.training.structures.AtomicBatch`.
@@ -232,7 +318,12 @@ def atomistic_task(
       True
     """
     dtype = jnp.float64 if precision == "float64" else jnp.float32
-    terms = turned_loss(model, labels, size, precision)
+    number: tuple[int, ...] = ()
+    if penalty is None:
+        terms = turned_loss(model, labels, size, precision)
+    else:
+        terms = penalized_loss(model, labels, size, penalty, precision)
+        number = (penalty.elements,)
 
     def totals(batch: AtomicBatch) -> dict[str, Array]:
         return {
@@ -245,9 +336,11 @@ def atomistic_task(
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
         elements = None
         if augmentation != "none":
+            shape = (len(batch.graph.cells), *number)
             elements = random_elements(
-                key, len(batch.graph.cells), inversion=augmentation == "O(3)"
-            ).astype(dtype)
+                key, math.prod(shape), inversion=augmentation == "O(3)"
+            )
+            elements = elements.astype(dtype).reshape(*shape, 3, 3)
         found = terms(params, batch, elements, totals)
         return sum(found.values(), jnp.zeros((), dtype)), (statistics, found)
 

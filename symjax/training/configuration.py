@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS
 from symjax.errors import ArgumentError, SymjaxError
+from symjax.models.biases.config import Biases
 from symjax.models.pet.config import Block, PETConfig, Target
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -228,10 +229,14 @@ class ModelSection(Section):
       initial: Model to fine-tune: a name or a folder, for instance one that
         ``symjax import`` wrote. None for a fresh one.
       hyperparameters: Of a fresh model, as in its configuration.
+      biases: Symmetry to build in (:class:`symjax.models.biases.Biases`), in a fresh
+        model or in the initial one, whose predictions stay as they are at first where
+        the bias adds to them.
     """
 
     initial: str | None = None
     hyperparameters: dict[str, Any] = {}
+    biases: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -241,7 +246,20 @@ class ModelSection(Section):
 
     # A dict is not hashable; sections are compared by what they say.
     def __hash__(self) -> int:
-        return hash((self.initial, repr(sorted(self.hyperparameters.items()))))
+        return hash(self.model_dump_json())
+
+
+class PenaltySection(Section):
+    """``[penalty]``: on predictions that differ between orientations.
+
+    Attributes:
+      weight: Factor of the penalty in the loss.
+      elements: Group elements that each structure of a step is turned by, at least 2;
+        a step costs as many times more.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    elements: Annotated[int, Field(ge=2)] = 2
 
 
 class BatchSection(Section):
@@ -340,6 +358,7 @@ class AtomsRun(_Run):
         (parameters, scales and losses stay in float32), or ``"float64"``.
       data: Structures.
       targets: What is learnt, by name.
+      penalty: A penalty on the equivariance error of the predictions.
 
     Example:
       >>> from symjax.training.configuration import AtomsRun
@@ -354,6 +373,7 @@ class AtomsRun(_Run):
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     data: AtomsData
     targets: dict[str, TargetSection] = Field(min_length=1)
+    penalty: PenaltySection | None = None
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -363,6 +383,9 @@ class AtomsRun(_Run):
         derived = [n for n, t in self.targets.items() if t.forces or t.stress]
         if len(derived) > 1:
             raise ValueError(f"targets: forces belong to one energy, not {derived}")
+        if self.penalty is not None and self.augmentation == "none":
+            raise ValueError("penalty compares orientations: set augmentation")
+        Biases.from_json(self.model.biases)
         if self.model.initial is None:
             # Checked here, so that a wrong width is found before data are read.
             self.pet_config((1,))
@@ -382,7 +405,8 @@ class AtomsRun(_Run):
         """
         targets = [section.target(name) for name, section in self.targets.items()]
         plain = PETConfig(species=species, targets=tuple(targets)).to_json()
-        return PETConfig.from_json({**plain, **self.model.hyperparameters})
+        own = {"biases": self.model.biases} if self.model.biases else {}
+        return PETConfig.from_json({**plain, **self.model.hyperparameters, **own})
 
 
 class EventsRun(_Run):
@@ -402,6 +426,12 @@ class EventsRun(_Run):
     kind: Literal["events"]
     data: EventsData = EventsData()
     losses: EventLosses = EventLosses()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.model.biases:
+            raise ValueError("model.biases: there are none for events")
+        return self
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())

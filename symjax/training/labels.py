@@ -3,10 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
 from symjax.models.pet.model import (
     is_invariant,
     output_name,
@@ -15,9 +11,6 @@ from symjax.so3.representations import (
     MATRIX,
     VECTOR,
     Representation,
-    from_spherical,
-    spherical_matrix,
-    to_spherical,
 )
 from symjax.training.configuration import TargetSection
 
@@ -105,42 +98,3 @@ def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
                     )
                 )
     return (*labels, *derived)
-
-
-def rotate_samples(
-    representation: Representation,
-    rotations: Float[Array, "samples 3 3"],
-    values: Float[Array, "samples *shape"],
-) -> Float[Array, "samples *shape"]:
-    """Acts on every sample with its own group element.
-
-    Args:
-      representation: Of one sample, with channels.
-      rotations: One element for each sample.
-      values: The samples.
-
-    Returns:
-      The transformed samples.
-
-    Example:
-      >>> import dataclasses
-      >>> import jax.numpy as jnp
-      >>> from symjax.so3 import VECTOR
-      >>> from symjax.training.labels import rotate_samples
-      >>> vectors = dataclasses.replace(VECTOR, has_channels=True)
-      >>> turned = rotate_samples(vectors, -jnp.eye(3)[None], jnp.ones((1, 3, 1)))
-      >>> print(turned.ravel())
-      [-1. -1. -1.]
-    """
-    if representation.is_trivial:
-        return values
-    matrices = jax.vmap(lambda element: spherical_matrix(representation, element))(
-        rotations
-    )
-    rotated = jnp.einsum(
-        "sij,sjc->sic",
-        matrices.astype(values.dtype),
-        to_spherical(representation, values),
-        precision="highest",
-    )
-    return from_spherical(representation, rotated)

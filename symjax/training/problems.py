@@ -23,8 +23,10 @@ from symjax.data.point_clouds import (
 )
 from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError
+from symjax.models.biases import Biases
 from symjax.models.io import load_model
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbit import orbit_problem
 from symjax.models.pointmae.config import PointMAEConfig
@@ -171,6 +173,9 @@ def atoms_problem(run: AtomsRun) -> Problem:
         species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
         config = run.pet_config(tuple(sorted(species)))
     else:
+        if run.model.biases:
+            biases = Biases.from_json(run.model.biases)
+            initial = inject_biases(initial, biases, jax.random.key(run.seed))
         config = check_targets(initial, run)
 
     def prepared(frames: list[ase.Atoms], source: str) -> AtomicData:
@@ -236,7 +241,12 @@ def atoms_problem(run: AtomsRun) -> Problem:
             probes.append(Probe(f"validation[{index}]", problem))
     return Problem(
         task=atomistic_task(
-            model, labels, size, augmentation=run.augmentation, precision=run.precision
+            model,
+            labels,
+            size,
+            augmentation=run.augmentation,
+            precision=run.precision,
+            penalty=run.penalty,
         ),
         batch=batch,
         origins=lambda step: [data.origins[i] for part in plan[step] for i in part],

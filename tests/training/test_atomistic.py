@@ -11,10 +11,17 @@ from water_runs import TARGETS, TINY, frames
 from symjax.data import GraphShape, edge_vectors
 from symjax.errors import ModelError
 from symjax.models import load_model
-from symjax.models.pet import PETConfig, predict
+from symjax.models.pet import PETConfig, cast_parameters, predict
 from symjax.so3 import quadrature
+from symjax.so3.representations import act_on_samples
 from symjax.training import parse_run
-from symjax.training.atomistic import atomistic_task, check_targets, turned_loss
+from symjax.training.atomistic import (
+    atomistic_task,
+    check_targets,
+    penalized_loss,
+    predict_labels,
+    turned_loss,
+)
 from symjax.training.augmentation import random_elements
 from symjax.training.baselines import (
     extend_model,
@@ -22,7 +29,7 @@ from symjax.training.baselines import (
     loss_units,
     subtract_baselines,
 )
-from symjax.training.configuration import TargetSection
+from symjax.training.configuration import PenaltySection, TargetSection
 from symjax.training.labels import labels_of
 from symjax.training.optimisation import gradients
 from symjax.training.problems import validation_errors
@@ -50,6 +57,53 @@ def fitted():
 
 def totals(batch):
     return {name: jnp.sum(known) for name, known in batch.known.items()}
+
+
+def test_the_penalty_is_the_spread_over_elements(fitted):
+    """By its definition from predictions at each element, and 0 where all are one."""
+    model, data, size = fitted
+    penalty = PenaltySection(weight=0.5, elements=3)
+    batch = collate(LABELS, data, [0, 1], GraphShape(8, 4, 2), np.float64)
+    elements = random_elements(jax.random.key(0), 6).astype(jnp.float64)
+    elements = elements.reshape(2, 3, 3, 3)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float64), model.parameters["network"]
+    )
+    terms = jax.jit(penalized_loss(model, LABELS, size, penalty, "float64"))
+    single = jax.jit(turned_loss(model, LABELS, size, "float64"))
+    found = terms(params, batch, elements, totals(batch))
+    parts = [single(params, batch, elements[:, k], totals(batch)) for k in range(3)]
+    for label in LABELS:
+        mean = np.mean([part[label.name] for part in parts])
+        np.testing.assert_allclose(found[label.name], mean, rtol=1e-12)
+
+    parameters = cast_parameters({**model.parameters, "network": params}, "float64")
+    graph, spread = jax.tree.map(jnp.asarray, batch.graph), 0.0
+    predicted = jax.jit(
+        lambda vectors: predict_labels(model.config, LABELS, parameters, graph, vectors)
+    )
+    owner = np.asarray(graph.structure)
+    back = {label.name: [] for label in LABELS}
+    for k in range(3):
+        own = np.asarray(elements[:, k])
+        turned = np.einsum("anc,adc->and", edge_vectors(graph), own[owner])
+        for label in LABELS:
+            inverse = np.swapaxes(own[owner] if label.per_atom else own, -1, -2)
+            values = predicted(jnp.asarray(turned))[label.name]
+            back[label.name].append(
+                act_on_samples(label.representation, jnp.asarray(inverse), values)
+            )
+    for label in LABELS:
+        values = np.array(back[label.name]) / size[label.name]
+        variance = np.var(values, axis=0, ddof=1)
+        if label.divide_by_atoms:
+            variance /= np.bincount(owner, graph.atom_mask)[:, None] ** 2
+        known = batch.known[label.name]
+        count = totals(batch)[label.name]
+        spread += label.weight * np.sum(np.where(known, variance, 0)) / count
+    np.testing.assert_allclose(found["penalty"], 0.5 * spread, rtol=1e-9)
+    same = jnp.broadcast_to(elements[:, :1], elements.shape)
+    assert terms(params, batch, same, totals(batch))["penalty"] < 1e-20
 
 
 def test_augmented_gradients_are_unbiased(fitted):

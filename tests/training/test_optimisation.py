@@ -11,9 +11,9 @@ import optax
 import pytest
 
 from symjax.so3 import MATRIX, VECTOR, act, spherical
+from symjax.so3.representations import act_on_samples
 from symjax.training.augmentation import random_elements
 from symjax.training.configuration import OptimizerSection
-from symjax.training.labels import rotate_samples
 from symjax.training.optimisation import (
     Task,
     gradients,
@@ -175,7 +175,7 @@ def test_every_sample_turns_with_its_own_element(representation):
     elements = random_elements(jax.random.key(0), 4)
     values = jax.random.normal(jax.random.key(1), (4, *representation.shape, 2))
     channels = dataclasses.replace(representation, has_channels=True)
-    turned = rotate_samples(channels, elements, values)
+    turned = act_on_samples(channels, elements, values)
     for element, value, result in zip(elements, values, turned, strict=True):
         np.testing.assert_allclose(act(channels, element, value), result, atol=1e-12)
 
@@ -192,7 +192,7 @@ def test_an_equivariant_model_does_not_notice_augmentation():
         turned = jnp.einsum("sij,snj->sni", elements, positions)
         lengths = jnp.linalg.norm(turned, axis=-1, keepdims=True)
         predicted = jnp.sum(jnp.polyval(params, lengths) * turned, axis=1)
-        wanted = rotate_samples(VECTOR_1, elements, reference[..., None])[..., 0]
+        wanted = act_on_samples(VECTOR_1, elements, reference[..., None])[..., 0]
         return jnp.sum((predicted - wanted) ** 2)
 
     params = jnp.array([0.3, -0.2, 0.5])

@@ -2,13 +2,12 @@
 
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
+from symjax.models.pet.layers import distinct_layers, layer_names
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
     conservative,
-    distinct_layers,
     init_pet,
-    layer_names,
     outputs_from_inputs,
     pet_inputs,
     predict,

@@ -8,6 +8,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from symjax.errors import ModelError
+from symjax.models.biases.config import NO_BIASES, Biases
 from symjax.models.pet.zbl import check_zbl_cutoff
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import (
@@ -173,6 +174,7 @@ class PETConfig:
       max_charge: Largest absolute charge, in elementary charges.
       max_spin_multiplicity: Largest 2S+1.
       zbl: Whether the screened nuclear repulsion is added to energies.
+      biases: Symmetry that is built in; by default none, which is PET.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -207,6 +209,7 @@ class PETConfig:
     max_charge: int = 10
     max_spin_multiplicity: int = 10
     zbl: bool = False
+    biases: Biases = NO_BIASES
 
     def __post_init__(self) -> None:
         for field in _POSITIVE_INTEGERS:
@@ -231,6 +234,8 @@ class PETConfig:
         for field in ("system_conditioning", "zbl"):
             if not isinstance(getattr(self, field), bool):
                 raise _impossible(self, field, "is neither true nor false")
+        if not isinstance(self.biases, Biases):
+            raise ModelError("biases", self.biases, "is none", "Pass a Biases")
         if self.d_pet % self.num_heads:
             raise ModelError(
                 "num_heads",
@@ -289,7 +294,10 @@ class PETConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable data."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        del data["biases"]
+        own = self.biases.to_json()
+        return {**data, "biases": own} if own else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PETConfig":
@@ -330,6 +338,7 @@ class PETConfig:
                     )
                     for target in values["targets"]
                 )
+            values["biases"] = Biases.from_json(values.get("biases", {}))
             return cls(**values)
         except (TypeError, KeyError) as error:
             raise ModelError(

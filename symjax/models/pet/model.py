@@ -6,7 +6,6 @@ differentiate.
 
 import dataclasses
 import functools
-import re
 from typing import Any
 
 import flax.traverse_util
@@ -19,24 +18,18 @@ from symjax.data.graph import Graph, edge_vectors
 from symjax.errors import ModelError
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.cutoff import cutoff_factors
-from symjax.models.pet.modules import FEATURES, PET, PETInputs
+from symjax.models.pet.layers import check_layers, layer_of
+from symjax.models.pet.modules import (
+    FEATURES,
+    PET,
+    PETInputs,
+    is_invariant,
+)
+from symjax.models.pet.moved import Evaluated, evaluate
 from symjax.models.pet.zbl import zbl_energies
-from symjax.so3.irreps import Irrep
 
 # Added to squared distances (angstrom^2).
 _EPSILON = 1e-15
-_LISTS = (
-    "gnn_layers",
-    "layers",
-    "node_embedders",
-    "combination_mlps",
-    "gnn_layers_post_mp_node",
-    "gnn_layers_post_mp_edge",
-    "node_backbone",
-    "edge_backbone",
-    "node_heads",
-    "edge_heads",
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,11 +56,6 @@ class PETModel:
     config: PETConfig
     parameters: dict[str, Any]
     card: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def is_invariant(block: Block) -> bool:
-    """Whether a block is a proper scalar, to which a baseline can be added."""
-    return block.representation.irreps == (Irrep(0, 1),)
 
 
 def _init_network(config: PETConfig, key: Array) -> Any:
@@ -353,20 +341,26 @@ def outputs_from_inputs(
       >>> outputs["energy"].shape
       (1,)
     """
-    network, seen = parameters["network"], inputs
+    network = parameters["network"]
     if network_dtype is not None:
         network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
-        seen = inputs.replace(
-            **{
-                name: getattr(inputs, name).astype(network_dtype)
-                for name in ("vectors", "distances", "cutoff_factors")
-            }
+
+    def apply(seen: PETInputs) -> Evaluated:
+        if network_dtype is not None:
+            seen = seen.replace(
+                **{
+                    name: getattr(seen, name).astype(network_dtype)
+                    for name in ("vectors", "distances", "cutoff_factors")
+                }
+            )
+        raw, state = PET(config).apply(
+            {"params": network}, seen, mutable=[FEATURES] if layers else []
         )
-    raw, state = PET(config).apply(
-        {"params": network}, seen, mutable=[FEATURES] if layers else []
-    )
-    if network_dtype is not None:
-        raw = jax.tree.map(lambda leaf: leaf.astype(inputs.vectors.dtype), raw)
+        if network_dtype is not None:
+            raw = jax.tree.map(lambda leaf: leaf.astype(inputs.vectors.dtype), raw)
+        return raw, state.get(FEATURES, {})
+
+    raw, tree = evaluate(config, apply, inputs, bool(layers))
     outputs = {}
     for target in config.targets:
         if targets is not None and target.name not in targets:
@@ -382,117 +376,17 @@ def outputs_from_inputs(
                 baseline,
                 repels=config.zbl and _is_energy(target),
             )
-    features = _named_features(config, state.get(FEATURES, {})) if layers else {}
+    features = _named_features(config, tree) if layers else {}
     return outputs, {name: features[name] for name in layers}
 
 
 def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:
     """Sown features under metatrain's module paths."""
-    named = {}
-    for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        # Each sown entry is a tuple of one; its index ends the path.
-        parts = [str(entry.key).removeprefix("=") for entry in path[:-1]]
-        words = []
-        for part in parts:
-            match = re.fullmatch(r"(.*)_(\d+)", part)
-            if match and match[1] == "targets":
-                name = config.targets[int(match[2])].name
-                continue
-            if match and match[1] in _LISTS:
-                kind = match[1]
-                inner = [name] if kind in ("node_heads", "edge_heads") else []
-                words += [kind, *inner, match[2]]
-            elif part in ("node", "edge"):
-                words[-1] += f"_{part}"
-            elif part != "out":
-                words.append(part)
-        named[".".join(words)] = value
-    return named
-
-
-def layer_names(config: PETConfig) -> tuple[str, ...]:
-    """Names of all layers whose features can be measured, in the order of the network.
-
-    They are metatrain's module paths, so that results can be laid side by side;
-    ``_node`` and ``_edge`` tell the outputs of modules that return both.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      The names.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig, layer_names
-      >>> names = layer_names(PETConfig(species=(1,), num_gnn_layers=1))
-      >>> names[4:6]
-      ('gnn_layers.0.trans.layers.0_node', 'gnn_layers.0.trans.layers.0_edge')
-    """
-    names = ["node_embedders.0", "edge_embedder"]
-    residual = config.featurizer_type == "residual"
-    for index in range(config.num_gnn_layers):
-        layer = f"gnn_layers.{index}"
-        if residual and index:
-            names.append(f"node_embedders.{index}")
-        names.append(f"{layer}.edge_embedder")
-        if index:
-            names.append(f"{layer}.neighbor_embedder")
-        names.append(f"{layer}.compress")
-        for attention in range(config.num_attention_layers):
-            names += [
-                f"{layer}.trans.layers.{attention}_{kind}" for kind in ("node", "edge")
-            ]
-        if not residual:
-            names.append(f"combination_mlps.{index}")
-            names += [f"gnn_layers_post_mp_{kind}.{index}" for kind in ("node", "edge")]
-    for index in range(config.num_readout_layers):
-        names += [f"{kind}_backbone.{index}" for kind in ("node", "edge")]
-    for target in config.targets:
-        for index in range(config.num_readout_layers):
-            names += [
-                f"{kind}_heads.{target.name}.{index}" for kind in ("node", "edge")
-            ]
-    return tuple(names)
-
-
-def distinct_layers(config: PETConfig) -> tuple[str, ...]:
-    """Layers whose features depend on the orientation, each set of numbers once.
-
-    Left out are the embeddings of species, which are invariant by construction, and
-    names that repeat another layer's features.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      Names, in the order of the network.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig, distinct_layers
-      >>> len(distinct_layers(PETConfig(species=(1,), num_gnn_layers=1)))
-      10
-    """
-    repeats: tuple[str, ...]
-    repeats = ("node_backbone", "edge_backbone", "gnn_layers_post_mp_node")
-    if config.system_conditioning and config.featurizer_type == "feedforward":
-        # The conditioning is added after the last attention layer.
-        repeats = ("node_backbone", "edge_backbone")
-    elif config.system_conditioning:
-        repeats = ("edge_backbone",)
-    constant = ("node_embedders", "edge_embedder")
-    return tuple(
-        name
-        for name in layer_names(config)
-        if not name.startswith((*constant, *repeats))
-        and not name.endswith("neighbor_embedder")
-    )
-
-
-def is_edge_layer(name: str) -> bool:
-    """Whether a layer has features of edges; otherwise they are of nodes."""
-    return name.endswith(
-        ("_edge", "compress", "neighbor_embedder", "edge_embedder")
-    ) or (name.startswith(("edge_", "combination_mlps", "gnn_layers_post_mp_edge")))
+    # Each sown entry is a tuple of one; its index ends the path.
+    return {
+        layer_of(config, [str(entry.key) for entry in path[:-1]]): value
+        for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def conservative(
@@ -691,24 +585,3 @@ def check_energy(config: PETConfig, name: str) -> None:
             "forces are derivatives of one scalar per structure",
             "Name a scalar target that is a sum over atoms",
         )
-
-
-def check_layers(config: PETConfig, layers: tuple[str, ...]) -> None:
-    """Raises unless all layers exist.
-
-    Args:
-      config: Hyperparameters and targets.
-      layers: Names of layers.
-
-    Raises:
-      ModelError: One does not exist.
-    """
-    known = layer_names(config)
-    for name in layers:
-        if name not in known:
-            raise ModelError(
-                "layers",
-                name,
-                "the model has no such layer",
-                f"Use names from {', '.join(known)}",
-            )

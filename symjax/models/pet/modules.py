@@ -6,8 +6,10 @@ features. Features are sown into the collection ``features``; unless that collec
 is mutable, sowing costs nothing.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -15,9 +17,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax.models.pet.config import PETConfig, Target
+from symjax.models.biases.readout import EquivariantReadout
+from symjax.models.biases.tensors import (
+    AtomVectors,
+    HarmonicEmbedding,
+    directions,
+    harmonics,
+    pseudotensors,
+    radial_functions,
+)
+from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.layers import layer_of, symmetrized_layers
+from symjax.so3.irreps import Irrep
+from symjax.so3.representations import Representation
 
 FEATURES = "features"
+# Axis of the group elements over which features are averaged, where a model asks.
+GROUP_AXIS = "group"
 # A neighbor at its cutoff keeps this share of attention, so that the logarithm of its
 # factor exists (metatrain's epsilon).
 _SMALLEST_FACTOR = 1e-15
@@ -74,9 +90,31 @@ class PETInputs:
             """Returns a copy with some fields changed."""
 
 
+def is_invariant(block: Block) -> bool:
+    """Whether a block is a proper scalar, to which a baseline can be added."""
+    return block.representation.irreps == (Irrep(0, 1),)
+
+
+def with_channels(block: Block) -> Representation:
+    """The representation of a block whose last axis always holds its copies."""
+    return dataclasses.replace(block.representation, has_channels=True)
+
+
 def _sow(module: nn.Module, name: str, value: Array) -> None:
     # Linen forbids one name for a submodule and a sown value.
     module.sow(FEATURES, f"={name}", value)
+
+
+def _release(config: PETConfig, module: nn.Module, name: str, value: Array) -> Array:
+    """Features of a layer, averaged over a group where the model asks for it."""
+    # There is no group while parameters are made.
+    chosen = () if module.is_initializing() else symmetrized_layers(config)
+    if chosen and layer_of(config, (*module.path, name)) in chosen:
+        number = math.ceil(config.biases.symmetrized_share * value.shape[-1])
+        mean = jax.lax.pmean(value[..., :number], GROUP_AXIS)
+        value = jnp.concatenate([mean, value[..., number:]], axis=-1)
+    _sow(module, name, value)
+    return value
 
 
 class Affine(nn.Module):
@@ -167,15 +205,15 @@ class SiluMLP(nn.Module):
 class Head(nn.Module):
     """Linear, SiLU, linear, SiLU: the features of the last layer of a target."""
 
-    features: int
+    config: PETConfig
 
     @nn.compact
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... features"]:
         """Applies the layers to the last axis."""
-        hidden = jax.nn.silu(nn.Dense(self.features, name="0")(x))
-        out = jax.nn.silu(nn.Dense(self.features, name="2")(hidden))
-        _sow(self, "out", out)
-        return out
+        width = self.config.d_head
+        hidden = jax.nn.silu(nn.Dense(width, name="0")(x))
+        out = jax.nn.silu(nn.Dense(width, name="2")(hidden))
+        return _release(self.config, self, "out", out)
 
 
 class Attention(nn.Module):
@@ -248,9 +286,8 @@ class TransformerLayer(nn.Module):
             )
             norm = _norm(config.normalization, "norm_center_features")
             center = center + center_mlp(norm(center))
-        _sow(self, "node", center[:, 0])
-        _sow(self, "edge", edges)
-        return center, edges
+        center = _release(config, self, "node", center[:, 0])[:, None]
+        return center, _release(config, self, "edge", edges)
 
 
 class Transformer(nn.Module):
@@ -284,9 +321,11 @@ class CartesianTransformer(nn.Module):
         node: Float[Array, "atoms d_node"],
         messages: Float[Array, "atoms neighbors d_pet"],
         inputs: PETInputs,
+        tensors: "Tensors | None" = None,
     ) -> tuple[Float[Array, "atoms d_node"], Float[Array, "atoms neighbors d_pet"]]:
         """Returns the new node features and edge messages."""
         config, width = self.config, self.config.d_pet
+        biases = config.biases
         geometry = jnp.concatenate(
             [inputs.vectors, inputs.distances[..., None]], axis=-1
         )
@@ -306,8 +345,17 @@ class CartesianTransformer(nn.Module):
             _sow(self, "neighbor_embedder", table[inputs.neighbors])
             hidden = hidden + (table @ first[1])[inputs.neighbors]
         hidden = hidden + messages @ first[-1]
+        if tensors is not None and (self.is_first or biases.token_layers == "every"):
+            if biases.edge_harmonics is not None:
+                embedding = HarmonicEmbedding(
+                    width, biases.edge_harmonics, name="harmonic_embedding"
+                )
+                hidden = hidden + embedding(tensors.angles, tensors.radial)
+            if biases.pseudotensors is not None:
+                pseudo = nn.Dense(width, use_bias=False, name="pseudo_embedding")
+                hidden = hidden + pseudo(tensors.pseudo)
         tokens = jax.nn.silu(hidden) @ second + second_bias
-        _sow(self, "compress", tokens)
+        tokens = _release(config, self, "compress", tokens)
 
         factors = jnp.maximum(inputs.cutoff_factors, _SMALLEST_FACTOR)
         scores = jnp.where(inputs.edge_mask, jnp.log(factors), -jnp.inf)
@@ -316,6 +364,56 @@ class CartesianTransformer(nn.Module):
             node[:, None, :], tokens, scores
         )
         return out_node[:, 0], out_edges
+
+
+class Tensors(NamedTuple):
+    """What biases compute of the geometry, once for all layers.
+
+    Attributes:
+      angles: Real spherical harmonics of each edge, by degree.
+      radial: Radial functions of each edge.
+      pseudo: Pseudotensors of each edge, one after another.
+    """
+
+    angles: list[Float[Array, "atoms neighbors components"]]
+    radial: Float[Array, "atoms neighbors number"]
+    pseudo: Float[Array, "atoms neighbors features"] | None
+
+
+class GeometricTensors(nn.Module):
+    """Makes the :class:`Tensors` that a model's biases ask for."""
+
+    config: PETConfig
+
+    @nn.compact
+    def __call__(self, inputs: PETInputs) -> Tensors | None:
+        """Returns them, or None where there is no such bias."""
+        biases = self.config.biases
+        degrees = [biases.edge_harmonics or 0]
+        if biases.pseudotensors is not None:
+            degrees.append(max(biases.pseudotensors, 1))
+        if biases.readout != "linear":
+            degrees += [
+                irrep.degree if irrep.degree or irrep.sigma == 1 else 1
+                for target in self.config.targets
+                for block in target.blocks
+                for irrep in block.representation.irreps
+            ]
+            if max(degrees) > 0:
+                degrees.append(1)
+        if max(degrees) == 0:
+            return None
+        angles = harmonics(max(degrees), directions(inputs.vectors, inputs.distances))
+        radial = radial_functions(inputs.distances, self.config.cutoff, biases.radial)
+        pseudo = None
+        if biases.pseudotensors is not None:
+            vectors = AtomVectors(
+                len(self.config.species), biases.channels, name="atom_vectors"
+            )(angles[1], radial, inputs.cutoff_factors, inputs.neighbors)
+            found = pseudotensors(biases.pseudotensors, angles, vectors)
+            flat = [part.reshape(*part.shape[:2], -1) for part in found]
+            pseudo = jnp.concatenate(flat, axis=-1)
+        return Tensors(angles=angles, radial=radial, pseudo=pseudo)
 
 
 class SiluMLPParts(nn.Module):
@@ -378,13 +476,15 @@ class TargetHeads(nn.Module):
         nodes: list[Float[Array, "atoms d_node"]],
         edges: list[Float[Array, "atoms neighbors d_pet"]],
         inputs: PETInputs,
+        tensors: Tensors | None = None,
     ) -> dict[str, Float[Array, "atoms *block"]]:
         """Returns one array for each block, of shape ``(atoms, *block.shape)``."""
         out: dict[str, Array] = {}
+        width = self.config.d_head
         weights = inputs.cutoff_factors[..., None]
         for layer, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
-            node = Head(self.config.d_head, name=f"node_heads_{layer}")(node)
-            edge = Head(self.config.d_head, name=f"edge_heads_{layer}")(edge)
+            node = Head(self.config, name=f"node_heads_{layer}")(node)
+            edge = Head(self.config, name=f"edge_heads_{layer}")(edge)
             # Fused into the sum over neighbors, the head's products run one at a
             # time on a CPU.
             edge = jax.lax.optimization_barrier(edge)
@@ -397,10 +497,23 @@ class TargetHeads(nn.Module):
                 for length in block.shape:
                     size *= length
                 last = f"last_layers_{layer}_{number}"
-                kernel, bias = Affine(self.config.d_head, size, name=f"edge_{last}")()
-                value = nn.Dense(size, name=f"node_{last}")(node)
-                value = value + summed @ kernel + total * bias
-                value = value.reshape(-1, *block.shape)
+                value: Array | None = None
+                if self.config.biases.readout != "equivariant" or is_invariant(block):
+                    kernel, bias = Affine(width, size, name=f"edge_{last}")()
+                    value = nn.Dense(size, name=f"node_{last}")(node)
+                    value = value + summed @ kernel + total * bias
+                    value = value.reshape(-1, *block.shape)
+                if self.config.biases.readout != "linear" and not is_invariant(block):
+                    assert tensors is not None
+                    readout = EquivariantReadout(
+                        with_channels(block),
+                        block.properties,
+                        self.config.biases.channels,
+                        name=f"equivariant_{last}",
+                    )
+                    read = readout(node, edge, inputs.cutoff_factors, tensors.angles)
+                    value = read if value is None else value + read
+                assert value is not None
                 out[block.key] = out[block.key] + value if block.key in out else value
         return out
 
@@ -463,13 +576,15 @@ class PET(nn.Module):
         edges = table[inputs.neighbors]
         _sow(self, "edge_embedder", edges)
 
+        tensors = GeometricTensors(config, name="tensors")(inputs)
+
         nodes_read, edges_read = [], []
         for index in range(config.num_gnn_layers):
             layer = CartesianTransformer(config, index == 0, name=f"gnn_layers_{index}")
             if residual and index:
                 node = embedders[index]()[inputs.centers]
                 _sow(self, f"node_embedders_{index}", node)
-            node, out = layer(node, edges, inputs)
+            node, out = layer(node, edges, inputs, tensors)
             node = node + condition
             reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
             if residual:
@@ -485,10 +600,11 @@ class PET(nn.Module):
                 2 * config.d_pet, config.d_pet, name=f"combination_mlps_{index}"
             )
             mixed = mlp(norm(both))
-            _sow(self, f"combination_mlps_{index}", mixed)
+            mixed = _release(config, self, f"combination_mlps_{index}", mixed)
             edges = edges + out + mixed
-            _sow(self, f"gnn_layers_post_mp_node_{index}", node)
-            _sow(self, f"gnn_layers_post_mp_edge_{index}", edges)
+            post = "gnn_layers_post_mp"
+            node = _release(config, self, f"{post}_node_{index}", node)
+            edges = _release(config, self, f"{post}_edge_{index}", edges)
         if not residual:
             nodes_read, edges_read = [node], [edges]
         for index, (node, edge) in enumerate(zip(nodes_read, edges_read, strict=True)):
@@ -496,7 +612,7 @@ class PET(nn.Module):
             _sow(self, f"edge_backbone_{index}", edge)
         return {
             target.name: TargetHeads(config, target, name=f"targets_{number}")(
-                nodes_read, edges_read, inputs
+                nodes_read, edges_read, inputs, tensors
             )
             for number, target in enumerate(config.targets)
         }

@@ -15,14 +15,12 @@ from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.layers import distinct_layers, is_edge_layer, layer_names
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
     check_energy,
     conservative,
-    distinct_layers,
-    is_edge_layer,
-    layer_names,
     output_name,
     outputs_from_inputs,
     pet_inputs,

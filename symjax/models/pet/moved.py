@@ -1,0 +1,138 @@
+"""The network in frames of the structure, or averaged over moved structures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.models.biases.average import BATCH, Average
+from symjax.models.biases.frames import canonical_frames, weighted_frames
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.layers import symmetrized_layers
+from symjax.models.pet.modules import GROUP_AXIS, PETInputs, with_channels
+from symjax.so3.representations import act_on_samples
+
+# Predictions of atoms by target and block, and features by module.
+Evaluated = tuple[dict[str, dict[str, Array]], Any]
+
+
+def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInputs:
+    """Turns every structure by an element of its own.
+
+    Args:
+      inputs: What the network reads.
+      elements: One element of O(3) for each structure.
+
+    Returns:
+      The inputs, turned.
+    """
+    vectors = jnp.einsum(
+        "anx,ayx->any",
+        inputs.vectors,
+        elements[inputs.structure],
+        precision="highest",
+    )
+    return inputs.replace(vectors=vectors)
+
+
+def _move_back(
+    config: PETConfig,
+    raw: dict[str, dict[str, Array]],
+    inputs: PETInputs,
+    elements: Float[Array, "structures 3 3"],
+) -> dict[str, dict[str, Array]]:
+    own = jnp.swapaxes(elements, -1, -2)[inputs.structure]
+    return {
+        target.name: {
+            block.key: act_on_samples(
+                with_channels(block), own, raw[target.name][block.key]
+            )
+            for block in target.blocks
+        }
+        for target in config.targets
+    }
+
+
+def evaluate(
+    config: PETConfig,
+    network: Callable[[PETInputs], Evaluated],
+    inputs: PETInputs,
+    features: bool,
+) -> Evaluated:
+    """Predictions of a network under the biases that move its input.
+
+    Args:
+      config: Hyperparameters and targets.
+      network: The network.
+      inputs: What it reads.
+      features: Whether features are wanted.
+
+    Returns:
+      Predictions, rotated back and averaged, and features: those that the network has
+      in the structure's frame, or, where predictions are averaged, those of the
+      structure as it stands.
+    """
+    biases, num_structures = config.biases, len(inputs.charge)
+    if biases.canonical_frame:
+        numbers = jnp.asarray(np.array(config.species), inputs.vectors.dtype)
+        frames = canonical_frames(
+            inputs.vectors,
+            inputs.cutoff_factors,
+            numbers[inputs.centers],
+            inputs.structure,
+            num_structures,
+        )
+        raw, tree = network(move(inputs, frames))
+        return _move_back(config, raw, inputs, frames), tree
+    if biases.symmetrized_layers:
+        symmetrized_layers(config)
+        elements, _ = Average.parse(biases.symmetrized_group).fixed()
+        every = jnp.asarray(elements, inputs.vectors.dtype)[:, None]
+        every = jnp.broadcast_to(every, (len(every), num_structures, 3, 3))
+        both = jax.vmap(lambda own: network(move(inputs, own)), axis_name=GROUP_AXIS)
+        # The identity comes first: the structure as it stands.
+        return jax.tree.map(lambda leaf: leaf[0], both(every))
+    if biases.output_average:
+        raw = _average(config, lambda moved: network(moved)[0], inputs)
+        return raw, network(inputs)[1] if features else {}
+    return network(inputs)
+
+
+def _average(
+    config: PETConfig,
+    network: Callable[[PETInputs], dict[str, dict[str, Array]]],
+    inputs: PETInputs,
+) -> dict[str, dict[str, Array]]:
+    average = Average.parse(config.biases.output_average)
+    num_structures, dtype = len(inputs.charge), inputs.vectors.dtype
+    if average.kind == "frames":
+        elements, weights = weighted_frames(
+            inputs.vectors,
+            inputs.distances,
+            inputs.cutoff_factors,
+            inputs.edge_mask,
+            inputs.structure,
+            num_structures,
+            average.number,
+        )
+    else:
+        fixed, shares = (jnp.asarray(part, dtype) for part in average.fixed())
+        elements = jnp.broadcast_to(fixed[:, None], (len(fixed), num_structures, 3, 3))
+        weights = jnp.broadcast_to(shares[:, None], (len(shares), num_structures))
+
+    # Derivatives compute each batch again, so that memory does not grow with the
+    # number of elements.
+    @jax.checkpoint
+    def one(pair: tuple[Array, Array]) -> dict[str, dict[str, Array]]:
+        element, share = pair
+        back = _move_back(config, network(move(inputs, element)), inputs, element)
+        own = share[inputs.structure]
+        return jax.tree.map(
+            lambda leaf: leaf * own.reshape(-1, *(1,) * (leaf.ndim - 1)), back
+        )
+
+    parts = jax.lax.map(one, (elements, weights), batch_size=min(BATCH, len(elements)))
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), parts)

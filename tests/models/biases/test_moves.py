@@ -1,0 +1,205 @@
+"""Averages and frames: exact where they promise it, continuous where they do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.errors import ModelError
+from symjax.models.biases import (
+    Average,
+    Biases,
+    averaged,
+    canonical_frames,
+    weighted_frames,
+)
+from symjax.so3 import MATRIX, SCALAR, VECTOR, act, haar
+
+ATOMS, NEIGHBORS = 4, 3
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def skewed(x):
+    """Not equivariant: a scalar and a vector with content to degree 4."""
+    return {"scalar": x[0] ** 4 + x[1] ** 2 + x[2], "vector": x + x[0] * x**2}
+
+
+REPRESENTATIONS = {"scalar": SCALAR, "vector": VECTOR}
+
+
+class TestAverages:
+    def test_over_all_rotations_in_closed_form(self):
+        """Means of x^4, x^2 and x over directions are r^4/5, r^2/3 and 0.
+
+        x_0 x_i^2 averaged as a vector: the mean of R^T (R x)_0 (R x)_i^2 e_i is
+        x times mean(c_0 c_i^2 a_i) with unit vectors a, c as columns of R; only i = 0
+        survives the inversion of single axes: mean(c_0^4) = 1/5.
+        """
+        mean = averaged(skewed, REPRESENTATIONS, *Average.parse("haar 8").fixed())
+        x = jnp.array([0.3, -1.2, 0.8])
+        found, square = mean(x), jnp.sum(x**2)
+        np.testing.assert_allclose(found["scalar"], square**2 / 5 + square / 3)
+        others = averaged(
+            lambda x: x[0] * x**2, VECTOR, *Average.parse("haar 8").fixed()
+        )
+        np.testing.assert_allclose(others(x), x * jnp.dot(others(x), x) / square)
+
+    def test_over_a_finite_group_it_commutes_with_that_group(self):
+        elements, weights = Average.parse("Oh").fixed()
+        mean = averaged(skewed, REPRESENTATIONS, elements, weights, batch=7)
+        x = jnp.array([0.3, -1.2, 0.8])
+        plain, turned = mean(x), mean(jnp.asarray(elements[17]) @ x)
+        np.testing.assert_allclose(turned["scalar"], plain["scalar"], atol=1e-13)
+        wanted = jnp.asarray(elements[17]) @ plain["vector"]
+        np.testing.assert_allclose(turned["vector"], wanted, atol=1e-13)
+        np.testing.assert_allclose(elements[0], np.eye(3))
+
+    def test_derivatives_are_those_of_the_mean(self):
+        elements, weights = Average.parse("O").fixed()
+        mean = averaged(lambda x: x[0] ** 4 + x[1], SCALAR, elements, weights)
+
+        def plain(x):
+            return sum(
+                w * ((g @ x)[0] ** 4 + (g @ x)[1])
+                for g, w in zip(jnp.asarray(elements), weights, strict=True)
+            )
+
+        x = jnp.array([0.3, -1.2, 0.8])
+        np.testing.assert_allclose(jax.grad(mean)(x), jax.grad(plain)(x), atol=1e-13)
+
+    @pytest.mark.parametrize("text", ["", "haar", "haar 0", "frames x", "Q", "O O", 3])
+    def test_impossible_ones_are_refused(self, text):
+        with pytest.raises(ModelError, match="average="):
+            Average.parse(text)
+
+    def test_frames_are_not_fixed(self):
+        with pytest.raises(ModelError, match="weighted_frames"):
+            Average.parse("frames 4").fixed()
+
+
+def edges(seed, atoms=ATOMS):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(atoms, NEIGHBORS, 3))
+    return vectors, rng.uniform(0.3, 1, size=(atoms, NEIGHBORS))
+
+
+def frames_of(vectors, weights, number):
+    """Weighted frames of two structures of two atoms each."""
+    return weighted_frames(
+        jnp.asarray(vectors),
+        jnp.linalg.norm(jnp.asarray(vectors), axis=-1),
+        jnp.asarray(weights),
+        jnp.asarray(weights) > 0,
+        jnp.array([0, 0, 1, 1]),
+        2,
+        number,
+    )
+
+
+def framed_mean(vectors, weights, number):
+    """The average over frames of a function that is not equivariant."""
+    elements, shares = frames_of(vectors, weights, number)
+
+    def one(element, share):
+        turned = jnp.einsum("sxy,sany->sanx", element, vectors.reshape(2, 2, 3, 3))
+        values = jnp.sum(turned[..., :, None] * turned[..., None, :] ** 2, axis=(1, 2))
+        back = jax.vmap(lambda g, v: act(MATRIX, g.T, v))(element, values)
+        return back * share[:, None, None]
+
+    return jnp.sum(jax.vmap(one)(elements, shares), axis=0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_canonical_frames_turn_with_the_structure(sign):
+    vectors, weights = edges(0, atoms=6)
+    numbers = jnp.array([1.0, 8, 6, 1, 6, 8])
+    structure = jnp.array([0, 0, 0, 1, 1, 1])
+    element = sign * np.asarray(haar(jax.random.key(0), 1)[0], np.float64)
+    frames, turned = (
+        canonical_frames(v, weights, numbers, structure, 2)
+        for v in (jnp.asarray(vectors), jnp.asarray(vectors @ element.T))
+    )
+    np.testing.assert_allclose(turned, frames @ element.T, atol=1e-12)
+    products = frames @ jnp.swapaxes(frames, -1, -2)
+    np.testing.assert_allclose(
+        products, np.broadcast_to(np.eye(3), (2, 3, 3)), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("number", [1, 3, 100])
+def test_an_average_over_frames_is_equivariant(sign, number):
+    vectors, weights = edges(1)
+    element = sign * np.asarray(haar(jax.random.key(1), 1)[0], np.float64)
+    plain = framed_mean(jnp.asarray(vectors), weights, number)
+    turned = framed_mean(jnp.asarray(vectors @ element.T), weights, number)
+    wanted = jax.vmap(lambda v: act(MATRIX, jnp.asarray(element), v))(plain)
+    np.testing.assert_allclose(turned, wanted, atol=1e-11)
+    assert np.abs(plain).max() > 0.01
+
+
+def test_an_average_over_frames_is_continuous():
+    """Along a path on which pairs overtake each other, jumps fall with the step."""
+    start, weights = edges(2)
+    end = edges(3)[0]
+
+    def jump(steps):
+        along = np.linspace(0, 1, steps)
+        mean = jax.jit(
+            jax.vmap(lambda t: framed_mean(start + t * (end - start), weights, 3))
+        )
+        values, best = mean(jnp.asarray(along)), []
+        for t in along[:: steps // 20]:
+            elements, shares = frames_of(start + t * (end - start), weights, 3)
+            best.append(np.asarray(elements[np.argmax(shares[:, 0]), 0]).round(1))
+        assert len({b.tobytes() for b in best}) > 2
+        return np.abs(np.diff(values, axis=0)).max()
+
+    assert jump(4000) < 0.5 * jump(1000)
+
+
+def test_where_there_is_no_frame_the_average_is_no_number():
+    vectors, weights = edges(4)
+    vectors[:2] = [1.0, 0, 0]
+    weights[2:] = 0
+    _, shares = frames_of(vectors, weights, 4)
+    # All edges on one line; and a structure without edges, which has the identity.
+    assert np.isnan(shares[:, 0]).all()
+    np.testing.assert_allclose(np.sum(shares[:, 1]), 1)
+
+
+class TestConfiguration:
+    def test_there_and_back(self):
+        biases = Biases(
+            edge_harmonics=3, symmetrized_layers=("node_heads.*",), readout="sum"
+        )
+        assert Biases.from_json(biases.to_json()) == biases
+        assert Biases().to_json() == {}
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            {"edge_harmonics": 0},
+            {"pseudotensors": -1},
+            {"pseudotensors": True},
+            {"token_layers": "last"},
+            {"readout": "both"},
+            {"channels": 0},
+            {"canonical_frame": 1},
+            {"symmetrized_share": 0},
+            {"symmetrized_layers": "node_heads.*"},
+            {"symmetrized_layers": ["compress"], "symmetrized_group": "haar 3"},
+            {"output_average": "everything"},
+            {"output_average": "O", "canonical_frame": True},
+            {"unknown": 1},
+        ],
+        ids=str,
+    )
+    def test_impossible_ones_are_refused(self, data):
+        with pytest.raises(ModelError):
+            Biases.from_json(data)

@@ -1,0 +1,207 @@
+"""PET with biases: what must be exact is, and injection changes nothing at first."""
+
+import dataclasses
+
+import ase.build
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.data import build_graph, edge_vectors
+from symjax.errors import ModelError
+from symjax.models.biases import Biases
+from symjax.models.pet import (
+    Block,
+    PETConfig,
+    Target,
+    conservative,
+    init_pet,
+    layer_names,
+    outputs_from_inputs,
+    pet_inputs,
+    predict,
+)
+from symjax.models.pet.inject import inject_biases
+from symjax.models.pet.model import cast_parameters
+from symjax.so3 import VECTOR, act, haar
+from symjax.so3.finite_groups import finite_group
+
+TARGETS = (
+    Target("energy", "eV"),
+    Target("tensor", "", False, (Block("matrix", "matrix"),)),
+    Target("spin", "", True, (Block("2-", "2-", 2),)),
+)
+TINY = {
+    "species": (1, 6, 8),
+    "targets": TARGETS,
+    "d_pet": 4,
+    "d_node": 4,
+    "d_head": 4,
+    "d_feedforward": 4,
+    "num_heads": 2,
+    "num_attention_layers": 1,
+    "num_gnn_layers": 1,
+}
+HEADS = ("node_heads.*", "edge_heads.*")
+OCTAHEDRAL = finite_group("O").elements
+EXACT = {
+    "canonical frame, all else": (
+        Biases(
+            edge_harmonics=2,
+            pseudotensors=1,
+            token_layers="every",
+            readout="sum",
+            canonical_frame=True,
+        ),
+        None,
+    ),
+    "weighted frames": (Biases(output_average="frames 3"), None),
+    "mean over O": (Biases(output_average="O"), OCTAHEDRAL),
+    "readout of averaged heads": (
+        Biases(readout="equivariant", symmetrized_layers=HEADS),
+        OCTAHEDRAL,
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def graph():
+    atoms = ase.build.molecule("CH3OH")
+    atoms.rattle(0.1, seed=0)
+    return build_graph(atoms, 4.5, dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A model without biases."""
+    return init_pet(PETConfig(**TINY), jax.random.key(0))
+
+
+def moved(model, biases):
+    """The same parameters under biases that add none."""
+    config = dataclasses.replace(model.config, biases=biases)
+    return dataclasses.replace(model, config=config)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact(name, graph, plain):
+    """Predictions turn with the structure, under the group that the bias promises.
+
+    The tolerance is that of float64 through a network and a quotient of norms.
+    """
+    biases, group = EXACT[name]
+    if biases.readout == "linear":
+        model = moved(plain, biases)
+    else:
+        model = init_pet(PETConfig(**TINY, biases=biases), jax.random.key(0))
+    parameters = cast_parameters(model.parameters, "float64")
+    layer = "node_heads.energy.0"
+
+    @jax.jit
+    def outputs(element):
+        vectors = act(VECTOR, element, jnp.asarray(edge_vectors(graph)))
+        return conservative(model.config, parameters, graph, vectors, layers=(layer,))
+
+    if group is None:
+        element = -np.asarray(haar(jax.random.key(1), 1)[0], np.float64)
+    else:
+        element = group[-1]
+    found, features = outputs(jnp.eye(3))
+    turned, others = outputs(jnp.asarray(element))
+    representations = {
+        **{target.name: target.blocks[0].representation for target in TARGETS},
+        "forces": VECTOR,
+    }
+    for output, representation in representations.items():
+        wanted = act(representation, jnp.asarray(element), found[output])
+        scale = np.abs(found[output]).max()
+        assert scale > 1e-6
+        np.testing.assert_allclose(turned[output], wanted, atol=1e-10 * scale + 1e-12)
+    invariant = np.allclose(others[layer], features[layer], atol=1e-10)
+    assert invariant == (not biases.output_average)
+
+
+def test_part_of_a_layer(graph, plain):
+    """Of a layer that is averaged in part, that part is invariant, the rest is not."""
+    layer = "gnn_layers.0.compress"
+    biases = Biases(symmetrized_layers=(layer,), symmetrized_share=0.5)
+    model = moved(plain, biases)
+    parameters = cast_parameters(model.parameters, "float64")
+    inputs = pet_inputs(model.config, graph)
+
+    @jax.jit
+    def features(element):
+        turned = inputs.replace(vectors=act(VECTOR, element, inputs.vectors))
+        return outputs_from_inputs(
+            model.config, parameters, graph, turned, layers=(layer,)
+        )[1][layer]
+
+    found, turned = features(jnp.eye(3)), features(jnp.asarray(OCTAHEDRAL[-1]))
+    apart = np.abs(found - turned).max(axis=(0, 1))
+    assert (apart[:2] < 1e-12).all()
+    assert (apart[2:] > 1e-4).all()
+
+
+def test_layers_that_cannot_be_averaged_are_refused(plain):
+    for layer in ("node_embedders.0", "gnn_layers.0.edge_embedder", "edge_backbone.0"):
+        model = moved(plain, Biases(symmetrized_layers=(layer,)))
+        assert layer in layer_names(model.config)
+        graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+        with pytest.raises(ModelError, match="cannot be averaged"):
+            jax.eval_shape(lambda m=model, g=graph: predict(m, g))
+
+
+class TestInjection:
+    biases = Biases(
+        edge_harmonics=2, pseudotensors=0, token_layers="every", readout="sum"
+    )
+
+    @pytest.fixture(scope="class")
+    def repaired(self, plain):
+        return inject_biases(plain, self.biases, jax.random.key(1))
+
+    def test_predictions_stay_until_it_is_trained(self, graph, plain, repaired):
+        before, after = (
+            jax.jit(lambda g, m=m: predict(m, g))(graph) for m in (plain, repaired)
+        )
+        for name in before:
+            np.testing.assert_allclose(after[name], before[name], atol=1e-12)
+        assert repaired.card["biases"] == self.biases.to_json()
+
+    def test_and_every_new_weight_can_learn(self, graph, plain, repaired):
+        """From the second step on, the gradient reaches every new parameter."""
+
+        def loss(network):
+            parameters = {**repaired.parameters, "network": network}
+            changed = dataclasses.replace(repaired, parameters=parameters)
+            outputs = predict(changed, graph).values()
+            return sum(jnp.sum((output - 1) ** 2) for output in outputs)
+
+        network = jax.tree.map(jnp.asarray, repaired.parameters["network"])
+        slope = jax.jit(jax.grad(loss))
+        once = jax.tree.map(lambda p, g: p - 0.01 * g, network, slope(network))
+        old, new = set(names(plain.parameters["network"])), 0
+        for name, leaf in names(slope(once)).items():
+            if name not in old:
+                new += 1
+                assert np.abs(leaf).max() > 0, name
+        assert new > 20
+
+    def test_a_bias_is_not_dropped(self):
+        config = PETConfig(**TINY, biases=Biases(edge_harmonics=2))
+        model = init_pet(config, jax.random.key(0))
+        with pytest.raises(ModelError, match="lacks the bias of 4 parameters"):
+            inject_biases(model, Biases(readout="sum"), jax.random.key(1))
+
+
+def names(tree):
+    """Leaves by the names of their paths."""
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in flat}
