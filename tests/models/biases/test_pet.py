@@ -158,22 +158,24 @@ def test_layers_that_cannot_be_averaged_are_refused(plain):
             jax.eval_shape(lambda m=model, g=graph: predict(m, g))
 
 
+INJECTED = Biases(
+    edge_harmonics=2, pseudotensors=0, token_layers="every", readout="sum"
+)
+
+
+@pytest.fixture(scope="module")
+def repaired(plain):
+    return inject_biases(plain, INJECTED, jax.random.key(1))
+
+
 class TestInjection:
-    biases = Biases(
-        edge_harmonics=2, pseudotensors=0, token_layers="every", readout="sum"
-    )
-
-    @pytest.fixture(scope="class")
-    def repaired(self, plain):
-        return inject_biases(plain, self.biases, jax.random.key(1))
-
     def test_predictions_stay_until_it_is_trained(self, graph, plain, repaired):
         before, after = (
             jax.jit(lambda g, m=m: predict(m, g))(graph) for m in (plain, repaired)
         )
         for name in before:
             np.testing.assert_allclose(after[name], before[name], atol=1e-12)
-        assert repaired.card["biases"] == self.biases.to_json()
+        assert repaired.card["biases"] == INJECTED.to_json()
 
     def test_and_every_new_weight_can_learn(self, graph, plain, repaired):
         """From the second step on, the gradient reaches every new parameter."""
@@ -197,7 +199,7 @@ class TestInjection:
     def test_a_bias_is_not_dropped(self):
         config = PETConfig(**TINY, biases=Biases(edge_harmonics=2))
         model = init_pet(config, jax.random.key(0))
-        with pytest.raises(ModelError, match="lacks the bias of 4 parameters"):
+        with pytest.raises(ModelError, match="lacks the bias of 2 parameters"):
             inject_biases(model, Biases(readout="sum"), jax.random.key(1))
 
 
