@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import symjax
 from symjax import cli
+from symjax.cli import environment
 from symjax.report import read_report
 
 FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
@@ -131,7 +132,7 @@ BAD = {
     "missing file": (nothing, ["no/where.xyz"], r"TARGET='no/where.xyz'.*Pass"),
     "empty name": (nothing, [""], "TARGET=''.*Pass"),
     "empty file": (content("a.xyz", b""), ["a.xyz"], "TARGET='a.xyz': is empty"),
-    "folder": (subfolder, ["sub"], "TARGET='sub': is not a file"),
+    "folder": (subfolder, ["sub"], "TARGET='sub': holds no structure file.*Pass"),
     "cut file": (content("a.xyz", b"9\n\nO 0 0 0\n"), ["a.xyz"], "TARGET.*Repair"),
     "binary file": (content("a.xyz", b"\0\1\xff" * 50), ["a.xyz"], "TARGET='a.xyz'"),
     "unknown format": (content("a.qqq", b"hello"), ["a.qqq"], "TARGET.*Convert"),
@@ -334,6 +335,7 @@ class TestReport:
             "report.html",
             "report.json",
             "report.txt",
+            "results.h5",
             "structures.jsonl",
         ]
 
@@ -347,6 +349,7 @@ class TestReport:
             "report.html",
             "report.json",
             "report.txt",
+            "results.h5",
             "structures.jsonl",
             "report_content.png",
             "report_content.svg",
@@ -449,7 +452,7 @@ class TestReport:
         def interrupt(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("symjax.data.find_structure", interrupt)
+        monkeypatch.setattr("symjax.data.find_structures", interrupt)
         result = invoke("report", "H2O", *FAST)
         assert result.exit_code == cli.INTERRUPTED
         assert "Interrupted" in result.output
@@ -620,21 +623,21 @@ class TestCompileCache:
 
     def test_is_in_the_users_cache_folder(self, updates, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        cli._configure_jax(False, True)
+        environment.configure_jax(False, True)
         assert updates["jax_compilation_cache_dir"] == str(tmp_path / "symjax" / "jax")
         assert "jax_enable_x64" not in updates
 
     def test_can_be_turned_off(self, updates):
-        cli._configure_jax(True, False)
+        environment.configure_jax(True, False)
         assert updates == {"jax_enable_x64": True}
 
     def test_choice_of_the_user_goes_first(self, updates, monkeypatch, tmp_path):
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-        cli._configure_jax(False, True)
+        environment.configure_jax(False, True)
         assert updates == {}
 
     @pytest.mark.parametrize(
-        ("platform", "environment", "expected"),
+        ("platform", "variables", "expected"),
         [
             ("linux", {}, "/home/u/.cache/symjax/jax"),
             ("linux", {"XDG_CACHE_HOME": "/c"}, "/c/symjax/jax"),
@@ -644,21 +647,21 @@ class TestCompileCache:
             ("win32", {"LOCALAPPDATA": "/l"}, "/l/symjax/cache/jax"),
         ],
     )
-    def test_folder(self, monkeypatch, platform, environment, expected):
+    def test_folder(self, monkeypatch, platform, variables, expected):
         for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
             monkeypatch.delenv(name, raising=False)
-        for name, value in {"HOME": "/home/u", **environment}.items():
+        for name, value in {"HOME": "/home/u", **variables}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(cli.sys, "platform", platform)
-        assert str(cli._cache_folder()) == expected
+        monkeypatch.setattr(environment.sys, "platform", platform)
+        assert str(environment.cache_folder()) == expected
 
     def test_no_home(self, monkeypatch):
         def fail():
             raise RuntimeError("no home")
 
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setattr(cli.Path, "home", fail)
-        assert cli._cache_folder() is None
+        monkeypatch.setattr(environment.Path, "home", fail)
+        assert environment.cache_folder() is None
 
 
 def test_shipped_model_end_to_end(tmp_path):

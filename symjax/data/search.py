@@ -19,6 +19,12 @@ class Found(NamedTuple):
         frame: ``"a/ethanol.xyz:0"``.
       unreadable: Errors by name of the file.
       ignored: Names of files of a folder that are no structure files.
+
+    Example:
+      >>> from symjax.data import find_structures
+      >>> found = find_structures("CH3CH2OH")
+      >>> list(found.structures), found.unreadable, found.ignored
+      (['CH3CH2OH'], {}, ())
     """
 
     structures: dict[str, ase.Atoms]

@@ -54,7 +54,7 @@ def on_devices(
     for device in devices:
         free.put(device)
     own = threading.local()
-    x64 = bool(jax.config.read("jax_enable_x64"))
+    x64 = bool(jax.config.jax_enable_x64)
 
     def start() -> None:
         own.device = free.get()
@@ -101,7 +101,7 @@ def in_processes(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     for number in range(jobs):
         shares.put(cores[number::jobs])
-    settings = {name: jax.config.read(name) for name in _SETTINGS}
+    settings = {name: getattr(jax.config, name) for name in _SETTINGS}
     before = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, context, _start, (shares, settings, pickle.dumps(task))
