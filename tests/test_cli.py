@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 import symjax
 from symjax import cli
 from symjax.cli import environment
-from symjax.report import read_report
+from symjax.cli.progress import Pace
+from symjax.report import Progress, read_report
 
 FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
 
@@ -238,6 +239,20 @@ BAD = {
         ["H2O", "--resume", "--overwrite"],
         "--overwrite.*contradicts --resume.*Pass",
     ),
+    "jobs zero": (nothing, ["H2O", "--jobs", 0], "--jobs=0.*Pass 1 or more"),
+    "more devices than there are": (
+        nothing,
+        ["H2O", "--devices", 99],
+        "--devices='99': is not among.*Use --jobs",
+    ),
+    "devices no number": (nothing, ["H2O", "--devices", "x"], "--devices='x'"),
+    "process without --distributed": (
+        nothing,
+        ["H2O", "--process-id", 1],
+        "--process-id=1: is of no use without --distributed.*Pass both",
+    ),
+    "jobs for events": (nothing, ["a.h5", "--jobs", 2], "--jobs=.*Leave out --jobs"),
+    "pattern without files": (nothing, ["*.xyz"], "TARGET='.*xyz': matches no file"),
     "no target": (nothing, [], "Missing argument.*TARGET"),
     "unknown option": (nothing, ["H2O", "--max-deg"], "No such option.*--max-deg"),
     "two targets": (nothing, ["H2O", "CH4"], "unexpected extra argument"),
@@ -371,6 +386,32 @@ class TestReport:
         assert result.exit_code == cli.OK, result.output
         labels = [s.label for s in read_report(tmp_path / "report").structures]
         assert labels == ["w.xyz:1", "w.xyz:2"]
+
+    def test_folder_with_a_bad_file(self, invoke, tmp_path):
+        (tmp_path / "data").mkdir()
+        write(tmp_path / "data" / "w.xyz", frames=3)
+        (tmp_path / "data" / "cut.xyz").write_text("3\n\nO 0 0 0\n")
+        (tmp_path / "data" / "notes.txt").write_text("mine")
+        result = invoke("report", "data", *FAST, "--devices", "all")
+        assert result.exit_code == cli.FAILED, result.output
+        assert "no structure files: notes.txt" in result.stderr
+        assert "cut.xyz: FAILED: path=" in result.stderr
+        assert re.search(r"2/4 w.xyz:0: resolved in .* s; \d+ s left", result.stderr)
+        assert "4/4 w.xyz:2: resolved" in result.stderr
+        report = read_report(tmp_path / "report")
+        assert [s.label for s in report.measured] == [f"w.xyz:{n}" for n in range(3)]
+        assert [s.label for s in report.failed] == ["cut.xyz"]
+
+    def test_bars_on_a_terminal(self, invoke, tmp_path, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        write(tmp_path / "w.xyz", frames=3)
+        assert invoke("report", "w.xyz", *FAST, "--frames", "0").exit_code == cli.OK
+        result = invoke("report", "w.xyz", *FAST, "--resume")
+        assert result.exit_code == cli.OK, result.output
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.stderr)
+        assert "1/3 w.xyz:0: completed earlier" in shown
+        assert "3/3 w.xyz:2: resolved" in shown
+        assert re.search(r"all .* [123]/3 +structures", shown), shown
 
     def test_overwrite(self, invoke, tmp_path):
         assert invoke("report", "H2O", *FAST).exit_code == cli.OK
@@ -568,6 +609,36 @@ class TestProcess:
         assert result.stdout == ""
         assert result.stderr.startswith("Error: TARGET='XYZZY'")
         assert not out.exists()
+
+
+class TestPace:
+    @staticmethod
+    def step(position, kept=False):
+        return Progress("", position, 101, 0, 0, kept=kept)
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0.5, "50 s left"),
+            (1.19, "119 s left"),
+            (6, "10 min left"),
+            (720, "20 h left"),
+        ],
+    )
+    def test_follows_from_the_time_of_a_structure(self, monkeypatch, seconds, text):
+        times = iter([0.0, seconds])
+        monkeypatch.setattr("time.monotonic", lambda: next(times))
+        assert Pace().left(self.step(1)) == text
+
+    def test_kept_structures_took_no_time(self, monkeypatch):
+        times = iter([0.0, 5.0, 7.0])
+        monkeypatch.setattr("time.monotonic", lambda: next(times))
+        pace = Pace()
+        assert pace.left(self.step(51, kept=True)) == ""
+        assert pace.left(self.step(52)) == "98 s left"
+
+    def test_nothing_is_left(self):
+        assert Pace().left(self.step(101)) == ""
 
 
 def test_help_explains_every_option(invoke):

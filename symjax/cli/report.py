@@ -374,6 +374,7 @@ def _present(
 ) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
     from symjax.report.folder import HTML_FILE, REPORT_FILE, TEXT_FILE
+    from symjax.report.results import RESULTS_FILE
     from symjax.report.schema import write_atomically
     from symjax.report.tables import print_report, to_text
 
@@ -384,7 +385,7 @@ def _present(
     write_atomically(
         output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
     )
-    written = [REPORT_FILE, TEXT_FILE]
+    written = [REPORT_FILE, RESULTS_FILE, TEXT_FILE]
     if page:
         from symjax.report.html import save_html
 

@@ -366,29 +366,12 @@ def measure_structures(
             for label in rest
             if label not in errors
         ]
-        task = functools.partial(_measured_or_failed, model, options)
-        if len(items) > 1 and max(jobs, len(devices)) > 1:
-            finished = (
-                in_processes(task, items, jobs)
-                if jobs > 1
-                else on_devices(task, items, devices)
-            )
-            with contextlib.closing(finished):
-                for result in finished:
-                    count.finish(result)
-        else:
-            with jax.default_device(devices[0] if devices else None):
-                for item in items:
-                    where = count.start(item[0])
-                    try:
-                        count.finish(_measure_one(model, options, *item, where, watch))
-                    except _EXPECTED as error:
-                        reason = _as_symjax_error(error, options)
-                        if len(labels) == 1:
-                            journal.discard()
-                        if len(labels) == 1 or reason is None:
-                            raise (reason or error) from error
-                        count.finish(_failed(*item[:2], reason))
+        _measure_all(
+            *(model, options, items, count),
+            jobs=jobs,
+            devices=devices,
+            alone=len(labels) == 1,
+        )
         if parts > 1:
             hosts.finish(folder)
         if part > 0:
@@ -402,6 +385,46 @@ def measure_structures(
     schema.write_report(report, folder / REPORT_FILE)
     write_results(report, folder / RESULTS_FILE)
     return report
+
+
+def _measure_all(
+    model: Any,
+    options: Options,
+    items: list[tuple[str, ase.Atoms, GraphShape]],
+    count: "_Count",
+    *,
+    jobs: int,
+    devices: Sequence[jax.Device],
+    alone: bool,
+) -> None:
+    """Measures structures, one after another or several at once."""
+    if len(items) > 1 and max(jobs, len(devices)) > 1:
+        task = functools.partial(_measured_or_failed, model, options)
+        finished = (
+            in_processes(task, items, jobs)
+            if jobs > 1
+            else on_devices(task, items, devices)
+        )
+        with contextlib.closing(finished):
+            for result in finished:
+                count.finish(result)
+        return
+    here = jax.default_device(devices[0]) if devices else contextlib.nullcontext()
+    with here:
+        for label, atoms, shape in items:
+            where = count.start(label)
+            try:
+                result = _measure_one(
+                    *(model, options, label, atoms, shape, where, count.watch)
+                )
+            except _EXPECTED as error:
+                reason = _as_symjax_error(error, options)
+                if alone:
+                    count.journal.discard()
+                if alone or reason is None:
+                    raise (reason or error) from error
+                result = _failed(label, atoms, reason)
+            count.finish(result)
 
 
 def _check_workers(jobs: int, devices: Sequence[jax.Device]) -> None:
@@ -435,23 +458,23 @@ class _Count:
     def __init__(
         self, journal: Journal, total: int, num_elements: int, watch: Watch | None
     ):
-        self._journal, self._total, self._watch = journal, total, watch
-        self._num_elements = num_elements
+        self.journal, self.watch = journal, watch
+        self._total, self._num_elements = total, num_elements
         self._finished = 0
 
     def start(self, label: str) -> Progress:
         where = Progress(label, self._finished + 1, self._total, 0, self._num_elements)
-        if self._watch is not None:
-            self._watch(where)
+        if self.watch is not None:
+            self.watch(where)
         return where
 
     def finish(self, result: StructureReport, kept: bool = False) -> None:
         if not kept:
-            self._journal.append(result)
+            self.journal.append(result)
         self._finished += 1
-        if self._watch is not None:
+        if self.watch is not None:
             elements = self._num_elements
-            self._watch(
+            self.watch(
                 Progress(
                     *(result.label, self._finished, self._total, elements, elements),
                     finished=result,

@@ -54,7 +54,7 @@ def on_devices(
     for device in devices:
         free.put(device)
     own = threading.local()
-    x64 = bool(jax.config.jax_enable_x64)
+    x64 = bool(jax.config.read("jax_enable_x64"))
 
     def start() -> None:
         own.device = free.get()

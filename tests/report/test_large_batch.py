@@ -1,8 +1,10 @@
 """Many structures: workers, devices, columns on disk, and memory that stays bounded."""
 
 import dataclasses
+import functools
 import json
 import os
+import pickle
 import weakref
 
 import ase.build
@@ -14,7 +16,9 @@ import jax
 import numpy as np
 import pytest
 
+from symjax.data import GraphShape
 from symjax.errors import ArgumentError, StructureError
+from symjax.models import load_model
 from symjax.report import (
     Options,
     ReportError,
@@ -117,6 +121,27 @@ class TestDevices:
 
 
 class TestJobs:
+    def test_results_of_all_items(self):
+        items = [(a, b) for a in range(3) for b in range(3)]
+        finished = workers.in_processes(complex, items, jobs=2)
+        assert {*finished} == {complex(*item) for item in items}
+
+    def test_what_workers_are_sent_and_send_back(self, tmp_path):
+        options = Options(max_degree=3)
+        model = load_model("pet-ethanol")
+        task = functools.partial(batch._measured_or_failed, model, options)
+        sent = pickle.loads(pickle.dumps(task))
+        assert sent.args[0].config == model.config
+        assert sent.args[1] == options
+        # silicon is no element of the model: fails before anything is compiled
+        silane = ase.build.molecule("SiH4")
+        failed = sent("silane", silane, GraphShape(5, 4, 1))
+        assert failed.failure.type == "StructureError"
+        for structure in (failed, *fake_report.report().structures):
+            back = pickle.loads(pickle.dumps(structure))
+            one, two = map(schema.structure_to_json, (back, structure))
+            assert one == two
+
     def test_a_worker_that_dies_is_reported(self):
         # os._exit is what a kill for want of memory looks like.
         finished = workers.in_processes(os._exit, [(3,), (3,)], jobs=1)

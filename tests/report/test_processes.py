@@ -115,6 +115,7 @@ def test_devices_of_one_process_agree(folder, spread):
     assert untimed(read_report(folder / "devices")) == untimed(spread[0])
 
 
+@pytest.mark.slow
 def test_worker_processes_agree(folder, spread):
     process = start(folder, "-o", "jobs", "--jobs", "2")
     _, said = process.communicate(timeout=300)
