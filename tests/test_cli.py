@@ -769,3 +769,7 @@ def test_estimate_says_the_cost_and_writes_nothing(tmp_path):
     assert "H2O: 48 evaluations, about" in result.stdout
     assert "GiB" in result.stdout
     assert not folder.exists()
+
+
+def test_shell_completion_is_offered(invoke):
+    assert "--install-completion" in invoke("--help").output

@@ -5,6 +5,7 @@ so that ``xarray.open_dataset`` reads it, and so does anything that reads HDF5. 
 derived from the journal: a run appends to it, and one that resumes writes it again.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -124,10 +125,12 @@ class ResultsFile:
                 else:
                     column[first:] = [row[name] for row in rows]
 
-    def _open(self, mode: str) -> h5py.File:
+    @contextlib.contextmanager
+    def _open(self, mode: str) -> Iterator[h5py.File]:
         try:
             # Without locks: a reader must not stop the run.
-            return h5py.File(self.path, mode, locking=False)
+            with h5py.File(self.path, mode, locking=False) as file:
+                yield file
         except OSError as error:
             raise ReportError(
                 "output",
