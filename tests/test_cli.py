@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 import symjax
 from symjax import cli
-from symjax.report import read_report
+from symjax.cli import environment
+from symjax.cli.progress import Pace
+from symjax.report import Progress, read_report
 
 FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
 
@@ -131,7 +133,7 @@ BAD = {
     "missing file": (nothing, ["no/where.xyz"], r"TARGET='no/where.xyz'.*Pass"),
     "empty name": (nothing, [""], "TARGET=''.*Pass"),
     "empty file": (content("a.xyz", b""), ["a.xyz"], "TARGET='a.xyz': is empty"),
-    "folder": (subfolder, ["sub"], "TARGET='sub': is not a file"),
+    "folder": (subfolder, ["sub"], "TARGET='sub': holds no structure file.*Pass"),
     "cut file": (content("a.xyz", b"9\n\nO 0 0 0\n"), ["a.xyz"], "TARGET.*Repair"),
     "binary file": (content("a.xyz", b"\0\1\xff" * 50), ["a.xyz"], "TARGET='a.xyz'"),
     "unknown format": (content("a.qqq", b"hello"), ["a.qqq"], "TARGET.*Convert"),
@@ -237,6 +239,20 @@ BAD = {
         ["H2O", "--resume", "--overwrite"],
         "--overwrite.*contradicts --resume.*Pass",
     ),
+    "jobs zero": (nothing, ["H2O", "--jobs", 0], "--jobs=0.*Pass 1 or more"),
+    "more devices than there are": (
+        nothing,
+        ["H2O", "--devices", 99],
+        "--devices='99': is not among.*Use --jobs",
+    ),
+    "devices no number": (nothing, ["H2O", "--devices", "x"], "--devices='x'"),
+    "process without --distributed": (
+        nothing,
+        ["H2O", "--process-id", 1],
+        "--process-id=1: is of no use without --distributed.*Pass both",
+    ),
+    "jobs for events": (nothing, ["a.h5", "--jobs", 2], "--jobs=.*Leave out --jobs"),
+    "pattern without files": (nothing, ["*.xyz"], "TARGET='.*xyz': matches no file"),
     "no target": (nothing, [], "Missing argument.*TARGET"),
     "unknown option": (nothing, ["H2O", "--max-deg"], "No such option.*--max-deg"),
     "two targets": (nothing, ["H2O", "CH4"], "unexpected extra argument"),
@@ -334,6 +350,7 @@ class TestReport:
             "report.html",
             "report.json",
             "report.txt",
+            "results.h5",
             "structures.jsonl",
         ]
 
@@ -347,6 +364,7 @@ class TestReport:
             "report.html",
             "report.json",
             "report.txt",
+            "results.h5",
             "structures.jsonl",
             "report_content.png",
             "report_content.svg",
@@ -368,6 +386,32 @@ class TestReport:
         assert result.exit_code == cli.OK, result.output
         labels = [s.label for s in read_report(tmp_path / "report").structures]
         assert labels == ["w.xyz:1", "w.xyz:2"]
+
+    def test_folder_with_a_bad_file(self, invoke, tmp_path):
+        (tmp_path / "data").mkdir()
+        write(tmp_path / "data" / "w.xyz", frames=3)
+        (tmp_path / "data" / "cut.xyz").write_text("3\n\nO 0 0 0\n")
+        (tmp_path / "data" / "notes.txt").write_text("mine")
+        result = invoke("report", "data", *FAST, "--devices", "all")
+        assert result.exit_code == cli.FAILED, result.output
+        assert "no structure files: notes.txt" in result.stderr
+        assert "cut.xyz: FAILED: path=" in result.stderr
+        assert re.search(r"2/4 w.xyz:0: resolved in .* s; \d+ s left", result.stderr)
+        assert "4/4 w.xyz:2: resolved" in result.stderr
+        report = read_report(tmp_path / "report")
+        assert [s.label for s in report.measured] == [f"w.xyz:{n}" for n in range(3)]
+        assert [s.label for s in report.failed] == ["cut.xyz"]
+
+    def test_bars_on_a_terminal(self, invoke, tmp_path, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        write(tmp_path / "w.xyz", frames=3)
+        assert invoke("report", "w.xyz", *FAST, "--frames", "0").exit_code == cli.OK
+        result = invoke("report", "w.xyz", *FAST, "--resume")
+        assert result.exit_code == cli.OK, result.output
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.stderr)
+        assert "1/3 w.xyz:0: completed earlier" in shown
+        assert "3/3 w.xyz:2: resolved" in shown
+        assert re.search(r"all .* [123]/3 +structures", shown), shown
 
     def test_overwrite(self, invoke, tmp_path):
         assert invoke("report", "H2O", *FAST).exit_code == cli.OK
@@ -449,7 +493,7 @@ class TestReport:
         def interrupt(*args, **kwargs):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("symjax.data.find_structure", interrupt)
+        monkeypatch.setattr("symjax.data.find_structures", interrupt)
         result = invoke("report", "H2O", *FAST)
         assert result.exit_code == cli.INTERRUPTED
         assert "Interrupted" in result.output
@@ -567,6 +611,36 @@ class TestProcess:
         assert not out.exists()
 
 
+class TestPace:
+    @staticmethod
+    def step(position, kept=False):
+        return Progress("", position, 101, 0, 0, kept=kept)
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0.5, "50 s left"),
+            (1.19, "119 s left"),
+            (6, "10 min left"),
+            (720, "20 h left"),
+        ],
+    )
+    def test_follows_from_the_time_of_a_structure(self, monkeypatch, seconds, text):
+        times = iter([0.0, seconds])
+        monkeypatch.setattr("time.monotonic", lambda: next(times))
+        assert Pace().left(self.step(1)) == text
+
+    def test_kept_structures_took_no_time(self, monkeypatch):
+        times = iter([0.0, 5.0, 7.0])
+        monkeypatch.setattr("time.monotonic", lambda: next(times))
+        pace = Pace()
+        assert pace.left(self.step(51, kept=True)) == ""
+        assert pace.left(self.step(52)) == "98 s left"
+
+    def test_nothing_is_left(self):
+        assert Pace().left(self.step(101)) == ""
+
+
 def test_help_explains_every_option(invoke):
     result = invoke("report", "--help")
     assert result.exit_code == cli.OK
@@ -620,21 +694,21 @@ class TestCompileCache:
 
     def test_is_in_the_users_cache_folder(self, updates, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        cli._configure_jax(False, True)
+        environment.configure_jax(False, True)
         assert updates["jax_compilation_cache_dir"] == str(tmp_path / "symjax" / "jax")
         assert "jax_enable_x64" not in updates
 
     def test_can_be_turned_off(self, updates):
-        cli._configure_jax(True, False)
+        environment.configure_jax(True, False)
         assert updates == {"jax_enable_x64": True}
 
     def test_choice_of_the_user_goes_first(self, updates, monkeypatch, tmp_path):
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-        cli._configure_jax(False, True)
+        environment.configure_jax(False, True)
         assert updates == {}
 
     @pytest.mark.parametrize(
-        ("platform", "environment", "expected"),
+        ("platform", "variables", "expected"),
         [
             ("linux", {}, "/home/u/.cache/symjax/jax"),
             ("linux", {"XDG_CACHE_HOME": "/c"}, "/c/symjax/jax"),
@@ -644,21 +718,21 @@ class TestCompileCache:
             ("win32", {"LOCALAPPDATA": "/l"}, "/l/symjax/cache/jax"),
         ],
     )
-    def test_folder(self, monkeypatch, platform, environment, expected):
+    def test_folder(self, monkeypatch, platform, variables, expected):
         for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
             monkeypatch.delenv(name, raising=False)
-        for name, value in {"HOME": "/home/u", **environment}.items():
+        for name, value in {"HOME": "/home/u", **variables}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(cli.sys, "platform", platform)
-        assert str(cli._cache_folder()) == expected
+        monkeypatch.setattr(environment.sys, "platform", platform)
+        assert str(environment.cache_folder()) == expected
 
     def test_no_home(self, monkeypatch):
         def fail():
             raise RuntimeError("no home")
 
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setattr(cli.Path, "home", fail)
-        assert cli._cache_folder() is None
+        monkeypatch.setattr(environment.Path, "home", fail)
+        assert environment.cache_folder() is None
 
 
 def test_shipped_model_end_to_end(tmp_path):
@@ -695,3 +769,7 @@ def test_estimate_says_the_cost_and_writes_nothing(tmp_path):
     assert "H2O: 48 evaluations, about" in result.stdout
     assert "GiB" in result.stdout
     assert not folder.exists()
+
+
+def test_shell_completion_is_offered(invoke):
+    assert "--install-completion" in invoke("--help").output

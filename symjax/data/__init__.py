@@ -15,6 +15,7 @@ from symjax.data.graph import (
     rotate_graph,
 )
 from symjax.data.neighbor_list import NeighborList, find_neighbors
+from symjax.data.search import Found, find_structures
 from symjax.data.structures import (
     check_structure,
     find_structure,
@@ -30,6 +31,7 @@ from symjax.data.symmetry import (
 from symjax.data.targets import Targets, read_targets, read_values
 
 __all__ = [
+    "Found",
     "Graph",
     "GraphShape",
     "NeighborList",
@@ -44,6 +46,7 @@ __all__ = [
     "edge_vectors",
     "find_neighbors",
     "find_structure",
+    "find_structures",
     "find_symmetry",
     "graph_shape",
     "join_graphs",

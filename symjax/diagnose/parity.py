@@ -37,7 +37,7 @@ def structurally_absent(report: Report, irrep: Irrep) -> bool:
     if irrep.sigma == 1:
         return False
     enough = 4 if irrep.degree == 0 else 3
-    return all(structure.num_atoms < enough for structure in report.measured)
+    return all(s.num_atoms < enough for s in report.overview if s.failure is None)
 
 
 def _layers(spectra: Mapping[str, Spectrum]) -> list[Spectrum]:

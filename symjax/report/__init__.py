@@ -6,6 +6,7 @@ from symjax.report.batch import (
     estimate_structures,
     measure_structures,
 )
+from symjax.report.results import read_results, write_results
 from symjax.report.schema import (
     SCHEMA,
     Leaf,
@@ -27,5 +28,7 @@ __all__ = [
     "estimate_structures",
     "measure_structures",
     "read_report",
+    "read_results",
     "write_report",
+    "write_results",
 ]

@@ -26,13 +26,15 @@ def viewer_data(report: Report, most: int) -> list[dict[str, Any]]:
       For each one label, index in the report, symbols, positions about the middle
       (angstrom), radii, bonds, edges of the cell, and errors by output.
     """
-    units = {leaf.name: leaf.unit for s in report.measured for leaf in s.leaves}
+    units = {name: leaf.unit for name, leaf in report.aggregate().items()}
     entries: list[dict[str, Any]] = []
     for index, structure in enumerate(report.structures):
+        if len(entries) == most:
+            break
         atoms = structure.atoms
         if atoms is None or not atoms.errors or len(atoms.numbers) > _MOST_ATOMS:
             continue
-        if structure.failure is None and len(entries) < most:
+        if structure.failure is None:
             entry = {"label": structure.label, "index": index, **_geometry(atoms)}
             entry["outputs"] = [
                 {

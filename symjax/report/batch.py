@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +31,17 @@ from symjax.metrics import (
     estimate,
     measure_problem,
 )
-from symjax.report import schema
-from symjax.report.folder import REPORT_FILE, Journal, check_folder
+from symjax.report import hosts, schema
+from symjax.report.folder import (
+    REPORT_FILE,
+    Journal,
+    check_folder,
+    clear_folder,
+    journal_files,
+)
+from symjax.report.results import RESULTS_FILE, write_results
 from symjax.report.schema import ReportError, StructureReport
+from symjax.report.workers import in_processes, on_devices
 from symjax.so3.quadrature import quadrature
 
 DTYPES = ("float32", "float64")
@@ -253,14 +263,22 @@ def measure_structures(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    jobs: int = 1,
+    devices: Sequence[jax.Device] = (),
+    unreadable: Mapping[str, SymjaxError] | None = None,
     watch: Watch | None = None,
     command: str = "",
 ) -> schema.Report:
-    """Measures structures one after another and writes ``report.json``.
+    """Measures structures and writes ``report.json`` and ``results.h5``.
 
     Every finished structure is appended to ``structures.jsonl`` at once, so that an
     interrupted run can be resumed. A structure that cannot be measured is recorded
     as failed, and the run goes on.
+
+    Where ``jax.distributed`` has been initialised, each process measures its share:
+    call the function in all of them with the same arguments and a folder that all of
+    them see. The first process joins the shares and returns the report of all
+    structures, the others return that of their share.
 
     Args:
       model: A model of ``symjax.models``.
@@ -270,6 +288,13 @@ def measure_structures(
       resume: Whether to continue the report in it: completed structures are not
         measured again, failed ones are.
       overwrite: Whether to replace a report in it.
+      jobs: Number of worker processes, each of which measures one structure at a
+        time. A script that asks for more than one needs ``if __name__ ==
+        "__main__":`` about what it does.
+      devices: Devices that measure one structure each at a time; by default JAX's
+        default device.
+      unreadable: Errors by label of what could not be read as structures; recorded
+        as failed.
       watch: Called with the progress.
       command: What was typed to measure them, for the report.
 
@@ -278,7 +303,8 @@ def measure_structures(
 
     Raises:
       SymjaxError: An option is impossible, the folder cannot be used, or the only
-        structure cannot be measured. Then nothing is left behind.
+        structure cannot be measured. Then nothing is left behind. Or a worker process
+        has died.
 
     Example:
       >>> import ase.build
@@ -295,14 +321,18 @@ def measure_structures(
     folder = Path(folder)
     settings = options.settings()
     check_folder(folder, resume=resume, overwrite=overwrite)
-    if not structures:
+    _check_workers(jobs, devices)
+    errors = dict(unreadable or {})
+    labels = [*structures, *errors]
+    if not labels:
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    shapes, errors = padded_shapes(
+    shapes, unusable = padded_shapes(
         structures, model.config.cutoff, model.config.species
     )
-    if len(structures) == 1 and errors:
+    errors |= unusable
+    if len(labels) == 1 and errors:
         raise next(iter(errors.values()))
     # A selection that no structure can satisfy is refused before anything is written.
     select_layers(model.config, options.layers)
@@ -311,39 +341,146 @@ def measure_structures(
         symjax.__version__, jax.__version__, jax.default_backend()
     )
     info = schema.ModelInfo(model.name, fingerprint(model))
-    results = []
+    part, parts = hosts.process()
+    _prepare_together(folder, part, resume)
+    share = labels[part::parts]
     with Journal(
-        folder, software, info, settings, resume=resume, overwrite=overwrite
+        folder,
+        software,
+        info,
+        settings,
+        resume=resume,
+        overwrite=overwrite,
+        part=part if parts > 1 else None,
     ) as journal:
         _check_completed(journal, structures)
-        for position, (label, atoms) in enumerate(structures.items(), start=1):
-            where = Progress(label, position, len(structures), 0, settings.num_elements)
-            result = journal.completed.get(label)
-            kept = result is not None
-            if result is None:
-                if watch is not None:
-                    watch(where)
-                try:
-                    if label in errors:
-                        raise errors[label]
-                    result = _measure_one(
-                        model, label, atoms, shapes[label], options, where, watch
-                    )
-                except (SymjaxError, MemoryError, jax.errors.JaxRuntimeError) as error:
-                    reason = _as_symjax_error(error, options)
-                    if len(structures) == 1:
-                        journal.discard()
-                    if len(structures) == 1 or reason is None:
-                        raise (reason or error) from error
-                    result = _failed(label, atoms, reason)
-                journal.append(result)
-            results.append(result)
-            if watch is not None:
-                done = where._replace(done=where.num_elements, kept=kept)
-                watch(done._replace(finished=result))
-    report = schema.Report(software, info, settings, tuple(results), command)
+        count = _Count(journal, len(share), settings.num_elements, watch)
+        for label in share:
+            if label in journal.completed:
+                count.finish(journal.completed[label], kept=True)
+        rest = [label for label in share if label not in journal.completed]
+        for label in [label for label in rest if label in errors]:
+            count.finish(_failed(label, structures.get(label), errors[label]))
+        items = [
+            (label, structures[label], shapes[label])
+            for label in rest
+            if label not in errors
+        ]
+        _measure_all(
+            *(model, options, items, count),
+            jobs=jobs,
+            devices=devices,
+            alone=len(labels) == 1,
+        )
+        if parts > 1:
+            hosts.finish(folder)
+        if part > 0:
+            return schema.Report(
+                software, info, settings, journal.structures(share), command
+            )
+        if len(journal_files(folder)) > 1:
+            journal.join(labels)
+        results = journal.structures(labels)
+    report = schema.Report(software, info, settings, results, command)
     schema.write_report(report, folder / REPORT_FILE)
+    write_results(report, folder / RESULTS_FILE)
     return report
+
+
+def _measure_all(
+    model: Any,
+    options: Options,
+    items: list[tuple[str, ase.Atoms, GraphShape]],
+    count: "_Count",
+    *,
+    jobs: int,
+    devices: Sequence[jax.Device],
+    alone: bool,
+) -> None:
+    """Measures structures, one after another or several at once."""
+    if len(items) > 1 and max(jobs, len(devices)) > 1:
+        task = functools.partial(_measured_or_failed, model, options)
+        finished = (
+            in_processes(task, items, jobs)
+            if jobs > 1
+            else on_devices(task, items, devices)
+        )
+        with contextlib.closing(finished):
+            for result in finished:
+                count.finish(result)
+        return
+    here = jax.default_device(devices[0]) if devices else contextlib.nullcontext()
+    with here:
+        for label, atoms, shape in items:
+            where = count.start(label)
+            try:
+                result = _measure_one(
+                    *(model, options, label, atoms, shape, where, count.watch)
+                )
+            except _EXPECTED as error:
+                reason = _as_symjax_error(error, options)
+                if alone:
+                    count.journal.discard()
+                if alone or reason is None:
+                    raise (reason or error) from error
+                result = _failed(label, atoms, reason)
+            count.finish(result)
+
+
+def _check_workers(jobs: int, devices: Sequence[jax.Device]) -> None:
+    if jobs < 1:
+        raise ArgumentError(
+            "jobs", jobs, "is not a number of processes", "Pass 1 or more"
+        )
+    if jobs > 1 and len(devices) > 1:
+        raise ArgumentError(
+            "jobs",
+            jobs,
+            "cannot be combined with several devices: processes do not share them",
+            "Use jobs on a machine without accelerators, devices on one with several",
+        )
+
+
+def _prepare_together(folder: Path, part: int, resume: bool) -> None:
+    """Clears the folder if several processes are about to write into it."""
+    # No process changes the folder before all have checked it.
+    hosts.meet("checked")
+    if part == 0 and hosts.process() != (0, 1):
+        if not resume:
+            clear_folder(folder)
+        hosts.remove_marks(folder)
+    hosts.meet("cleared")
+
+
+class _Count:
+    """Puts structures into the journal as they are finished, and counts them."""
+
+    def __init__(
+        self, journal: Journal, total: int, num_elements: int, watch: Watch | None
+    ):
+        self.journal, self.watch = journal, watch
+        self._total, self._num_elements = total, num_elements
+        self._finished = 0
+
+    def start(self, label: str) -> Progress:
+        where = Progress(label, self._finished + 1, self._total, 0, self._num_elements)
+        if self.watch is not None:
+            self.watch(where)
+        return where
+
+    def finish(self, result: StructureReport, kept: bool = False) -> None:
+        if not kept:
+            self.journal.append(result)
+        self._finished += 1
+        if self.watch is not None:
+            elements = self._num_elements
+            self.watch(
+                Progress(
+                    *(result.label, self._finished, self._total, elements, elements),
+                    finished=result,
+                    kept=kept,
+                )
+            )
 
 
 def estimate_structures(
@@ -432,17 +569,34 @@ def _problem(model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options) 
     )
 
 
+# Errors of one structure, which do not end the run unless they show a bug.
+_EXPECTED = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
+
+
+def _measured_or_failed(
+    model: Any, options: Options, label: str, atoms: ase.Atoms, shape: GraphShape
+) -> StructureReport:
+    """What a worker does."""
+    try:
+        return _measure_one(model, options, label, atoms, shape)
+    except _EXPECTED as error:
+        reason = _as_symjax_error(error, options)
+        if reason is None:
+            raise
+        return _failed(label, atoms, reason)
+
+
 def _measure_one(
     model: Any,
+    options: Options,
     label: str,
     atoms: ase.Atoms,
     shape: GraphShape,
-    options: Options,
-    where: Progress,
-    watch: Watch | None,
+    where: Progress | None = None,
+    watch: Watch | None = None,
 ) -> StructureReport:
     def progress(done: int, total: int) -> None:
-        if watch is not None:
+        if watch is not None and where is not None:
             watch(where._replace(done=done, num_elements=total))
 
     start = time.perf_counter()
@@ -488,12 +642,13 @@ def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
     return None
 
 
-def _failed(label: str, atoms: ase.Atoms, error: SymjaxError) -> StructureReport:
+def _failed(label: str, atoms: ase.Atoms | None, error: SymjaxError) -> StructureReport:
+    """A structure that cannot be measured; without atoms if it could not be read."""
     return StructureReport(
         label=label,
-        formula=atoms.get_chemical_formula(),
-        num_atoms=len(atoms),
-        digest=structure_digest(atoms),
+        formula="" if atoms is None else atoms.get_chemical_formula(),
+        num_atoms=0 if atoms is None else len(atoms),
+        digest="" if atoms is None else structure_digest(atoms),
         failure=schema.Failure(type(error).__name__, str(error)),
     )
 
@@ -611,9 +766,12 @@ def _compile_seconds() -> Iterator[Callable[[], float]]:
     """
     intervals: list[tuple[float, float]] = []
     active = True
+    # Other threads may measure other structures.
+    thread = threading.get_ident()
 
     def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if active and "/compile/" in event:
+        here = active and threading.get_ident() == thread
+        if here and "/compile/" in event:
             now = time.perf_counter()
             intervals.append((now - duration_secs, now))
 

@@ -17,6 +17,7 @@ from symjax.report import schema
 from symjax.report.batch import Options, Progress, Watch, _compile_seconds
 from symjax.report.breaking import Breaking, measure_breaking, write_breaking
 from symjax.report.folder import REPORT_FILE, Journal, check_folder
+from symjax.report.results import RESULTS_FILE, write_results
 from symjax.report.schema import ReportError, StructureReport
 
 _PADDING = 64
@@ -156,7 +157,6 @@ def measure_events(
         symjax.__version__, jax.__version__, jax.default_backend()
     )
     info = schema.ModelInfo(model.name, fingerprint(model))
-    results: list[StructureReport] = []
     sources: dict[str, tuple[Breaking, ...]] = {}
     with Journal(
         folder, software, info, settings, resume=resume, overwrite=overwrite
@@ -180,13 +180,14 @@ def measure_events(
                 result, kept = _failed(label, cloud, error), False
             if not kept:
                 journal.append(result)
-            results.append(result)
             if watch is not None:
                 done = where._replace(done=where.num_elements, kept=kept)
                 watch(done._replace(finished=result))
-    report = schema.Report(software, info, settings, tuple(results), command)
+        results = journal.structures(events)
+    report = schema.Report(software, info, settings, results, command)
     write_breaking(sources, folder)
     schema.write_report(report, folder / REPORT_FILE)
+    write_results(report, folder / RESULTS_FILE)
     return report, sources
 
 

@@ -2,19 +2,29 @@
 
 ``structures.jsonl`` grows by one line when a structure is finished, and each line is
 on the disk before the next structure starts: an interrupted run loses nothing that
-was completed. ``report.json`` is written once, at the end.
+was completed. ``report.json`` is written once, at the end. Processes on several hosts
+append to a journal each, ``structures-0.jsonl`` and so on, which the first one joins.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from symjax.report import schema
-from symjax.report.schema import ModelInfo, ReportError, Settings, Software
+from symjax.report.results import RESULTS_FILE, ResultsFile
+from symjax.report.schema import (
+    ModelInfo,
+    Place,
+    ReportError,
+    Settings,
+    Software,
+    StoredStructures,
+    StructureReport,
+)
 
 JOURNAL_SCHEMA = "symjax-structures/1"
 """Name and version of the format of ``structures.jsonl``."""
@@ -23,6 +33,10 @@ REPORT_FILE, JOURNAL_FILE, TEXT_FILE = "report.json", "structures.jsonl", "repor
 HTML_FILE = "report.html"
 FIGURE_NAMES = ("report_content", "report_errors")
 FIGURE_FORMATS = ("png", "svg", "pdf")
+_PART_JOURNALS = "structures-*.jsonl"
+# More structures than this stay on disk; with all layers of a deep model, one takes
+# some 200 kB.
+_HELD_STRUCTURES = 200
 
 
 def report_files(folder: Path) -> list[Path]:
@@ -40,9 +54,55 @@ def report_files(folder: Path) -> list[Path]:
       >>> report_files(Path("nowhere"))
       []
     """
-    names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE, HTML_FILE]
+    names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE, HTML_FILE, RESULTS_FILE]
     names += [f"{name}.{end}" for name in FIGURE_NAMES for end in FIGURE_FORMATS]
-    return [folder / name for name in names if (folder / name).exists()]
+    found = [folder / name for name in names if (folder / name).exists()]
+    return found + sorted(folder.glob(_PART_JOURNALS))
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """Journals in a folder: that of a whole run, and those of its processes.
+
+    Args:
+      folder: A folder, which need not exist.
+
+    Returns:
+      Their paths.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from symjax.report.folder import journal_files
+      >>> journal_files(Path("nowhere"))
+      []
+    """
+    return [path for path in report_files(folder) if path.suffix == ".jsonl"]
+
+
+def clear_folder(folder: Path) -> None:
+    """Makes a folder if needed, and removes a report in it.
+
+    Args:
+      folder: The output folder.
+
+    Raises:
+      ReportError: It cannot be written to.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.report.folder import clear_folder, report_files
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder)
+      ...     _ = (path / "report.json").write_text("{}")
+      ...     clear_folder(path)
+      ...     report_files(path)
+      []
+    """
+    try:
+        for path in report_files(folder):
+            path.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -85,7 +145,7 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             "output", str(parent), "cannot be written to", "Choose another folder"
         )
     existing = report_files(folder)
-    if resume and folder / JOURNAL_FILE not in existing:
+    if resume and not journal_files(folder):
         raise ReportError(
             "output",
             str(folder),
@@ -106,10 +166,12 @@ class Journal:
     """Appends finished structures to ``structures.jsonl``, safely.
 
     A context manager. The first line names model and settings; further lines are
-    structures as in ``report.json``.
+    structures as in ``report.json``. The same goes into ``results.h5``.
 
     Attributes:
-      completed: Structures that an interrupted run has finished, by label.
+      path: The file.
+      completed: Structures that an interrupted run has measured, by label, without
+        their leaves and atoms.
     """
 
     def __init__(
@@ -121,6 +183,7 @@ class Journal:
         *,
         resume: bool = False,
         overwrite: bool = False,
+        part: int | None = None,
     ):
         """Opens the journal of a new report, or of an interrupted one.
 
@@ -129,39 +192,43 @@ class Journal:
           software: What computes the report.
           model: The model.
           settings: The settings.
-          resume: Whether to continue an existing journal.
+          resume: Whether to continue the journals in the folder.
           overwrite: Whether to remove an existing report first.
+          part: Number of the process where several write into one folder, which then
+            has been checked and cleared.
 
         Raises:
           ReportError: As in :func:`check_folder`; or the journal to resume belongs
             to another model, other settings or another version, or is damaged
             before its last line.
         """
-        check_folder(folder, resume=resume, overwrite=overwrite)
-        self.path = folder / JOURNAL_FILE
-        self.completed: dict[str, schema.StructureReport] = {}
+        name = JOURNAL_FILE if part is None else _PART_JOURNALS.replace("*", str(part))
+        self.path = folder / name
+        self.completed: dict[str, StructureReport] = {}
+        self._all: dict[str, tuple[Place, StructureReport]] = {}
         self._new_folder = not folder.exists()
         self._resumed = resume
-        header = {
-            "schema": JOURNAL_SCHEMA,
-            "software": dataclasses.asdict(software),
-            "model": dataclasses.asdict(model),
-            "settings": dataclasses.asdict(settings),
-        }
-        if resume:
-            keep = self._read(software, model, settings)
+        self._head = software, model, settings
+        self._results: ResultsFile | None = None
+        if part is None:
+            check_folder(folder, resume=resume, overwrite=overwrite)
+        keep = {path: self._read(path) for path in journal_files(folder) if resume}
+        if part is None and not resume:
+            clear_folder(folder)
         try:
-            if resume:
-                os.truncate(self.path, keep)
+            if self.path in keep:
+                os.truncate(self.path, keep[self.path])
             else:
-                for path in report_files(folder):
-                    path.unlink()
-                folder.mkdir(parents=True, exist_ok=True)
-                line = schema.dumps(header) + "\n"
-                schema.write_atomically(self.path, lambda part: part.write_text(line))
+                schema.write_atomically(
+                    self.path, lambda file: file.write_text(self._header())
+                )
             self._file = self.path.open("ab")
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
+        if part is None:
+            self._results = ResultsFile(folder / RESULTS_FILE, settings.max_degree)
+            for structure in self.structures(self.completed):
+                self._results.append(structure)
 
     def __enter__(self) -> "Journal":
         return self
@@ -173,8 +240,10 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
+        if self._results is not None:
+            self._results.flush()
 
-    def append(self, structure: schema.StructureReport) -> None:
+    def append(self, structure: StructureReport) -> None:
         """Writes one finished structure through to the disk.
 
         Args:
@@ -183,13 +252,58 @@ class Journal:
         Raises:
           ReportError: The file cannot be written.
         """
-        line = schema.dumps(schema.structure_to_json(structure)) + "\n"
+        line = (schema.dumps(schema.structure_to_json(structure)) + "\n").encode()
+        place = Place(self.path.absolute(), self._file.tell(), len(line))
         try:
-            self._file.write(line.encode())
+            self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
+        self._all[structure.label] = place, schema.without_numbers(structure)
+        if self._results is not None:
+            self._results.append(structure)
+
+    def structures(self, labels: Iterable[str]) -> Sequence[StructureReport]:
+        """Structures of the journal in a given order; many of them stay on disk.
+
+        Args:
+          labels: Their labels.
+
+        Returns:
+          The structures.
+        """
+        chosen = [self._all[label] for label in labels]
+        places, overview = zip(*chosen, strict=True) if chosen else ((), ())
+        stored = StoredStructures(places, overview, self._head[2].max_degree)
+        return tuple(stored) if len(stored) <= _HELD_STRUCTURES else stored
+
+    def join(self, labels: Iterable[str]) -> None:
+        """Makes one journal of those of all processes, and removes these.
+
+        Args:
+          labels: Labels of the structures in the order of the new journal.
+
+        Raises:
+          ReportError: A journal cannot be read or written.
+        """
+        self._file.close()
+        folder = self.path.parent
+        parts = [path for path in journal_files(folder) if path.name != JOURNAL_FILE]
+        for path in parts:
+            self._read(path)
+
+        def write(part: Path) -> None:
+            with part.open("w") as file:
+                file.write(self._header())
+                file.writelines(f"{self._all[label][0].read()}\n" for label in labels)
+
+        self.path = folder / JOURNAL_FILE
+        schema.write_atomically(self.path, write)
+        self._all.clear()
+        self._read(self.path)
+        for path in parts:
+            path.unlink()
 
     def discard(self) -> None:
         """Removes a new journal, and the folder that was made for it if empty."""
@@ -197,45 +311,69 @@ class Journal:
             return
         self._file.close()
         self.path.unlink(missing_ok=True)
+        if self._results is not None:
+            self._results.path.unlink(missing_ok=True)
+            self._results = None
         if self._new_folder and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
 
-    def _read(self, software: Software, model: ModelInfo, settings: Settings) -> int:
-        """Reads completed structures; returns the length of the intact part."""
-        source = str(self.path)
+    def _header(self) -> str:
+        software, model, settings = self._head
+        header = {
+            "schema": JOURNAL_SCHEMA,
+            "software": dataclasses.asdict(software),
+            "model": dataclasses.asdict(model),
+            "settings": dataclasses.asdict(settings),
+        }
+        return schema.dumps(header) + "\n"
+
+    def _read(self, path: Path) -> int:
+        """Reads finished structures; returns the length of the intact part."""
         try:
-            content = self.path.read_bytes()
+            with path.open("rb") as file:
+                return self._read_lines(path, file)
         except OSError as error:
-            raise self._unwritable(error) from error
-        # A line without its end was being written when the run was interrupted.
-        intact = content.rfind(b"\n") + 1
-        lines = content[:intact].decode("utf-8", "replace").splitlines()
-        if not lines:
+            raise _unwritable(path, error) from error
+
+    def _read_lines(self, path: Path, file: BinaryIO) -> int:
+        source = str(path)
+        first = file.readline()
+        if not first.endswith(b"\n"):
             raise ReportError(
                 "output",
                 source,
                 "has no complete line, so there is nothing to resume",
                 "Pass --overwrite to start again",
             )
-        header = schema.parse(lines[0], f"{source}, line 1")
+        header = schema.parse(first.decode("utf-8", "replace"), f"{source}, line 1")
         if not isinstance(header, Mapping):
             header = {}
         schema.check_schema(str(header.get("schema")), JOURNAL_SCHEMA, source)
-        self._check_header(
-            schema.header_from_json(header, source), (software, model, settings)
-        )
-        for number, line in enumerate(lines[1:], start=2):
-            where = f"{source}, line {number}"
+        self._check_header(schema.header_from_json(header, source), self._head)
+        max_degree = self._head[2].max_degree
+        intact = len(first)
+        for number, line in enumerate(file, start=2):
+            # A line without its end was being written when the run was interrupted.
+            if not line.endswith(b"\n"):
+                break
+            text, where = line.decode("utf-8", "replace"), f"{source}, line {number}"
             try:
-                value = json.loads(line)
+                value = json.loads(text)
             except json.JSONDecodeError:
-                if number < len(lines):
-                    schema.parse(line, where)
                 # Some file systems leave zeros at the end after a loss of power.
-                return len(content[:intact].rstrip(b"\n").rpartition(b"\n")[0]) + 1
-            structure = schema.structure_from_json(value, settings.max_degree, where)
+                if b"\n" in file.read():
+                    schema.parse(text, where)
+                break
+            structure = schema.structure_from_json(value, max_degree, where)
+            label, short = structure.label, schema.without_numbers(structure)
             if structure.failure is None:
-                self.completed[structure.label] = structure
+                self.completed[label] = short
+            if structure.failure is None or label not in self.completed:
+                self._all[label] = (
+                    Place(path.absolute(), intact, len(line)),
+                    short,
+                )
+            intact += len(line)
         return intact
 
     def _check_header(
@@ -256,13 +394,14 @@ class Journal:
                     "--overwrite to start again",
                 )
 
-    def _unwritable(self, error: OSError) -> ReportError:
-        return ReportError(
-            "output",
-            str(self.path),
-            f"cannot be read or written ({error.strerror or error})",
-            "Choose a folder that can be written to, with space left",
-        )
+
+def _unwritable(path: Path, error: OSError) -> ReportError:
+    return ReportError(
+        "output",
+        str(path),
+        f"cannot be read or written ({error.strerror or error})",
+        "Choose a folder that can be written to, with space left",
+    )
 
 
 def _comparable(

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from symjax.report._viewer import viewer_data
-from symjax.report.schema import Leaf, Report, to_json, write_atomically
+from symjax.report.schema import (
+    Leaf,
+    Report,
+    head_to_json,
+    structure_to_json,
+    write_atomically,
+)
 from symjax.report.tables import format_fraction, format_value
 from symjax.so3.irreps import Irrep
 
@@ -57,12 +63,11 @@ def to_html(report: Report) -> str:
       >>> page.startswith("<!doctype html>"), "<pet>" in page
       (True, False)
     """
-    value = to_json(report)
     leaves = list(report.aggregate().values())
-    number = _numbers(value)
     outputs = [leaf for leaf in leaves if leaf.kind == "output"]
     layers = [leaf for leaf in leaves if leaf.kind != "output"]
     atoms = viewer_data(report, _MOST_STRUCTURES)
+    number = _numbers(_shown(report, [entry["index"] for entry in atoms[:1]]))
     sections = [
         _section("summary", "In short", _facts(report, outputs, layers, number)),
         _section("outputs", "Outputs", _outputs(outputs, number)),
@@ -168,6 +173,16 @@ def _unit(unit: str) -> str:
     return _text(base) + (f"<sup>{_text(power)}</sup>" if power else "")
 
 
+def _shown(report: Report, whole: list[int]) -> dict[str, Any]:
+    """The report's object, with the leaves and atoms of some structures only."""
+    structures = list(report.overview)
+    for index in whole:
+        structures[index] = report.structures[index]
+    return head_to_json(report) | {
+        "structures": [structure_to_json(structure) for structure in structures]
+    }
+
+
 def _numbers(value: Any) -> Number:
     """Writes a number of the report's object, found by its path."""
 
@@ -226,7 +241,7 @@ def _table(
 
 def _is_events(report: Report) -> bool:
     return bool(report.structures) and all(
-        structure.formula == "event" for structure in report.structures
+        structure.formula == "event" for structure in report.overview
     )
 
 
@@ -581,7 +596,7 @@ def _verdicts(leaves: list[Leaf], number: Number) -> str:
 
 def _structures(report: Report, number: Number) -> str:
     rows = []
-    for index, structure in enumerate(report.structures):
+    for index, structure in enumerate(report.overview):
         at = ("structures", index)
         failure = structure.failure
         seconds = ["-", "-"]

@@ -6,11 +6,12 @@ All fields, with units, are listed in ``docs/report_schema.md``.
 """
 
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -227,6 +228,105 @@ class StructureReport:
     atoms: AtomErrors | None = None
 
 
+class Place(NamedTuple):
+    """Where the line of one structure stands.
+
+    Attributes:
+      path: The file, as ``structures.jsonl``.
+      offset: Position of its first byte.
+      length: Number of bytes, with the line feed.
+    """
+
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> str:
+        """The line, without the line feed.
+
+        Raises:
+          ReportError: The file cannot be read any more.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.length).decode("utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReportError(
+                "path",
+                str(self.path),
+                f"cannot be read any more ({error})",
+                "Keep the file as long as its report is in use",
+            ) from error
+
+
+class StoredStructures(Sequence[StructureReport]):
+    """Structures that stay on disk, and are read one by one when they are needed.
+
+    Thousands of structures with all layers would fill the memory. What is short of
+    each, all but leaves and atoms, is kept.
+
+    Attributes:
+      places: Where each stands.
+      overview: The structures without leaves and atoms.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        overview: Sequence[StructureReport],
+        max_degree: int,
+    ):
+        self.places, self.overview = tuple(places), tuple(overview)
+        self._max_degree = max_degree
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return StoredStructures(
+                self.places[index], self.overview[index], self._max_degree
+            )
+        place = self.places[index]
+        value = parse(place.read(), str(place.path))
+        structure = structure_from_json(value, self._max_degree, str(place.path))
+        if structure.label != self.overview[index].label:
+            raise ReportError(
+                "path",
+                str(place.path),
+                "has been written again since this report was made",
+                "Read the new report, or write each into a folder of its own",
+            )
+        return structure
+
+    def choose(self, indices: Sequence[int]) -> "StoredStructures":
+        """Some of the structures."""
+        return StoredStructures(
+            [self.places[i] for i in indices],
+            [self.overview[i] for i in indices],
+            self._max_degree,
+        )
+
+
+def without_numbers(structure: StructureReport) -> StructureReport:
+    """A structure without its leaves and atoms: label, formula, timing, failure.
+
+    Args:
+      structure: The structure.
+
+    Returns:
+      What is short of it.
+
+    Example:
+      >>> from symjax.report import StructureReport
+      >>> from symjax.report.schema import without_numbers
+      >>> without_numbers(StructureReport("water", "H2O", 3, digest="ab")).label
+      'water'
+    """
+    return dataclasses.replace(structure, leaves=(), atoms=None)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
     """A complete report.
@@ -235,7 +335,8 @@ class Report:
       software: What computed it.
       model: Which model was measured.
       settings: How it was measured.
-      structures: The structures, in the order in which they were given.
+      structures: The structures, in the order in which they were given. Those of a
+        large run are read from ``structures.jsonl`` when they are needed.
       command: The command that was typed; empty for reports written from Python.
 
     Example:
@@ -252,23 +353,40 @@ class Report:
     software: Software
     model: ModelInfo
     settings: Settings
-    structures: tuple[StructureReport, ...]
+    structures: Sequence[StructureReport]
     command: str = ""
 
-    @property
-    def measured(self) -> tuple[StructureReport, ...]:
-        """The structures that did not fail."""
-        return tuple(s for s in self.structures if s.failure is None)
+    @functools.cached_property
+    def overview(self) -> tuple[StructureReport, ...]:
+        """The structures without leaves and atoms, which never fill the memory."""
+        if isinstance(self.structures, StoredStructures):
+            return self.structures.overview
+        return tuple(without_numbers(s) for s in self.structures)
 
     @property
-    def failed(self) -> tuple[StructureReport, ...]:
+    def measured(self) -> Sequence[StructureReport]:
+        """The structures that did not fail."""
+        return self._choose(failed=False)
+
+    @property
+    def failed(self) -> Sequence[StructureReport]:
         """The structures that failed."""
-        return tuple(s for s in self.structures if s.failure is not None)
+        return self._choose(failed=True)
+
+    def _choose(self, failed: bool) -> Sequence[StructureReport]:
+        chosen = [
+            index
+            for index, structure in enumerate(self.overview)
+            if (structure.failure is not None) == failed
+        ]
+        if isinstance(self.structures, StoredStructures):
+            return self.structures.choose(chosen)
+        return tuple(self.structures[index] for index in chosen)
 
     @property
     def resolved(self) -> bool:
         """Whether every leaf of every measured structure is resolved."""
-        return all(leaf.resolved for s in self.measured for leaf in s.leaves)
+        return all(leaf.resolved for leaf in self._aggregated.values())
 
     def aggregate(self) -> dict[str, Leaf]:
         """All leaves over all measured structures, by name.
@@ -284,11 +402,22 @@ class Report:
           ReportError: A leaf has not the same kind, unit, representation and
             channels in all structures.
         """
+        return dict(self._aggregated)
+
+    @functools.cached_property
+    def _aggregated(self) -> dict[str, Leaf]:
         grouped: dict[str, list[Leaf]] = {}
         for structure in self.measured:
             for leaf in structure.leaves:
-                grouped.setdefault(leaf.name, []).append(leaf)
+                group = grouped.setdefault(leaf.name, [])
+                group.append(leaf)
+                if len(group) == _HELD_LEAVES:
+                    group[:] = [_merge(group)]
         return {name: _merge(leaves) for name, leaves in grouped.items()}
+
+
+# Leaves of one name that are held before they are added up.
+_HELD_LEAVES = 64
 
 
 def _merge(leaves: list[Leaf]) -> Leaf:
@@ -348,6 +477,28 @@ def to_json(report: Report) -> dict[str, Any]:
       >>> schema.from_json(schema.to_json(report)).settings.max_degree
       6
     """
+    structures = [structure_to_json(s) for s in report.structures]
+    return head_to_json(report) | {"structures": structures}
+
+
+def head_to_json(report: Report) -> dict[str, Any]:
+    """All but the structures of a report as a JSON object.
+
+    Args:
+      report: The report.
+
+    Returns:
+      Nested dictionaries, lists, strings and numbers.
+
+    Example:
+      >>> from symjax.report import schema
+      >>> report = schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ())
+      >>> "structures" in schema.head_to_json(report)
+      False
+    """
     return {
         "schema": SCHEMA,
         "software": dataclasses.asdict(report.software),
@@ -357,7 +508,6 @@ def to_json(report: Report) -> dict[str, Any]:
         "summary": {
             name: _summary_to_json(leaf) for name, leaf in report.aggregate().items()
         },
-        "structures": [structure_to_json(s) for s in report.structures],
     }
 
 
@@ -549,10 +699,11 @@ def from_json(value: Any, source: str = "report") -> Report:
     structures = tuple(
         _read_structure(item, head[2].max_degree) for item in fields.each("structures")
     )
-    labels = [structure.label for structure in structures]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise fields.error(label, "occurs twice as a label", "structures")
+    seen = set()
+    for structure in structures:
+        if structure.label in seen:
+            raise fields.error(structure.label, "occurs twice as a label", "structures")
+        seen.add(structure.label)
     # absent in reports of before
     command = fields.text("command") if "command" in fields.value else ""
     return Report(*head, structures, command)
@@ -787,8 +938,26 @@ def write_report(report: Report, path: str | Path) -> None:
       ...     schema.read_report(path).model.name
       'pet'
     """
-    text = dumps(to_json(report)) + "\n"
-    write_atomically(Path(path), lambda temporary: temporary.write_text(text))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w") as file:
+            file.writelines(_pieces(report))
+
+    write_atomically(Path(path), write)
+
+
+def _pieces(report: Report) -> Iterator[str]:
+    """The text of ``report.json``, a structure at a time."""
+    yield dumps(head_to_json(report)).removesuffix("}") + ', "structures": ['
+    structures = report.structures
+    lines = (
+        (place.read() for place in structures.places)
+        if isinstance(structures, StoredStructures)
+        else (dumps(structure_to_json(structure)) for structure in structures)
+    )
+    for number, line in enumerate(lines):
+        yield f", {line}" if number else line
+    yield "]}\n"
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

@@ -209,7 +209,8 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
 
 
 def _header(report: Report) -> RenderableType:
-    settings, measured = report.settings, report.measured
+    settings = report.settings
+    measured = [s for s in report.overview if s.failure is None]
     atoms = sum(structure.num_atoms for structure in measured)
     labels = [structure.label for structure in measured]
     listed = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
@@ -241,7 +242,8 @@ def _symmetry_lines(report: Report) -> list[str]:
         return []
     used = {
         f"{structure.point_group or 'none'} ({structure.num_elements} elements)"
-        for structure in report.measured
+        for structure in report.overview
+        if structure.failure is None
     }
     listed = sorted(used)
     more = ", ..." if len(listed) > 4 else ""

@@ -20,7 +20,7 @@ from symjax.report.schema import read_report
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The state of the process, which other tests share, stays as it is.
-    monkeypatch.setattr(cli, "_configure_jax", lambda *args: None)
+    monkeypatch.setattr(cli.diagnose, "configure_jax", lambda *args: None)
 
     def run(*args):
         return CliRunner().invoke(cli.app, ["diagnose", *map(str, args)])

@@ -1,0 +1,52 @@
+"""The command line: one module for each command, and what they share.
+
+A command is a function with typed options; ``guarded`` turns its exceptions into
+messages and exit codes. Everything that takes long to import is
+imported inside commands, so that ``symjax --help`` answers at once.
+"""
+
+from symjax.cli import diagnose, html, models, report, train
+from symjax.cli.application import (
+    BAD_INPUT,
+    EXIT_CODES,
+    FAILED,
+    INTERNAL,
+    INTERRUPTED,
+    OK,
+    UNRESOLVED,
+    app,
+    guarded,
+)
+
+__all__ = [
+    "BAD_INPUT",
+    "FAILED",
+    "INTERNAL",
+    "INTERRUPTED",
+    "OK",
+    "UNRESOLVED",
+    "app",
+    "main",
+]
+
+
+for _name, _command in (
+    ("report", report.report),
+    ("html", html.html_page),
+    ("diagnose", diagnose.diagnose),
+    ("models", models.models),
+    ("import", models.import_model),
+    ("train", train.train),
+):
+    app.command(_name, epilog=EXIT_CODES)(guarded(_command))
+
+
+def main() -> None:
+    """Runs the command line; the entry point of the console script.
+
+    Example:
+      >>> from symjax.cli import main
+      >>> callable(main)
+      True
+    """
+    app()

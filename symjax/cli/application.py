@@ -1,0 +1,169 @@
+"""The program itself: exit codes, errors, and options that commands share."""
+
+import contextlib
+import functools
+import re
+import shlex
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+import symjax
+from symjax.errors import SymjaxError
+
+OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes; ``docs/cli.md`` lists what they mean."""
+
+GIB = 2**30
+EXIT_CODES = """\b
+Exit codes:
+    0  done
+    1  internal error (see it with --debug)
+    2  bad input or usage; the message says what to change
+    3  a result is not resolved by the grid; the report is written
+       and says which --grid to try
+    4  some structures failed; the report is written without them
+  130  interrupted; continue with --resume
+"""
+
+app = typer.Typer(
+    name="symjax",
+    help="Measures how well models have learned the symmetry of three-dimensional "
+    "space.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Print the traceback of an error.")
+]
+
+CompileCache = Annotated[
+    bool,
+    typer.Option(
+        "--compile-cache/--no-compile-cache",
+        envvar="SYMJAX_COMPILE_CACHE",
+        help="Whether to keep compiled code for the next run, in the user's "
+        "cache folder.",
+    ),
+]
+
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SLICE",
+        help="Frames of each file: a number, or a slice such as 0:10 or ::5. "
+        "Default: all.",
+        show_default=False,
+    ),
+]
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what was written before.")
+]
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns exceptions of a command into a message and an exit code."""
+
+    def stop(code: int, message: str, debug: bool) -> typer.Exit:
+        if debug:
+            typer.echo(traceback.format_exc(), err=True)
+        typer.echo(message, err=True)
+        return typer.Exit(code)
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        debug = bool(kwargs.get("debug"))
+        try:
+            command(*args, **kwargs)
+        except SymjaxError as error:
+            raise stop(BAD_INPUT, f"Error: {error}", debug) from error
+        except KeyboardInterrupt as error:
+            message = str(error) or "Interrupted."
+            raise stop(INTERRUPTED, message, debug) from error
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            message = (
+                f"Internal error: {type(error).__name__}: {error}\n"
+                "This is a bug in symjax or in a library below it. Run the command "
+                "again with --debug and report what it prints."
+            )
+            raise stop(INTERNAL, message, debug) from error
+
+    return wrapper
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"symjax {symjax.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def options_as_typed(names: dict[str, str], **typed: Any) -> Iterator[None]:
+    """Names options in errors as they are typed, not as arguments of functions.
+
+    Where a function turns an argument into something else before it refuses it,
+    ``typed`` holds the text of the option.
+    """
+    try:
+        yield
+    except SymjaxError as error:
+        name = names.get(error.argument)
+        if name is None:
+            raise
+        value, remedy = typed.get(error.argument, error.value), error.remedy
+        if name == "--memory" and isinstance(value, int):
+            value /= GIB
+            # the option is in GiB, the library counts bytes; rounded up
+            remedy = re.sub(
+                r"memory=(\d+)",
+                lambda match: f"--memory {1.01 * int(match[1]) / GIB:.3g}",
+                remedy,
+            )
+        remedy = remedy.replace("resume=True", "--resume")
+        for argument, option in names.items():
+            remedy = remedy.replace(f"{argument}=", f"{option} ")
+        raise type(error)(name, value, error.problem, remedy) from error
+
+
+def command_line(context: typer.Context) -> str:
+    """The command with the arguments and options that were typed."""
+    words = ["symjax", context.info_name or ""]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        origin = context.get_parameter_source(name)
+        if origin is None or origin.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        if parameter.param_type_name == "argument":
+            words.append(str(value))
+        elif isinstance(value, bool):
+            names = parameter.opts if value else parameter.secondary_opts
+            words.append(max(names, key=len))
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [max(parameter.opts, key=len), str(one)]
+    return shlex.join(words)

@@ -1,0 +1,168 @@
+"""``symjax diagnose``: names what a model fails at."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from symjax.cli.application import (
+    FAILED,
+    UNRESOLVED,
+    CompileCache,
+    Debug,
+    Frames,
+    Overwrite,
+    options_as_typed,
+)
+from symjax.cli.environment import configure_jax
+from symjax.cli.inputs import find_structures
+from symjax.errors import ArgumentError, SymjaxError
+
+if TYPE_CHECKING:
+    import ase
+
+
+def diagnose(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT",
+            help="A report.json of 'symjax report --layers all', or its folder.",
+        ),
+    ],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=IRREPS",
+            help="Irreps that an output needs, such as dipole=1+ or spin=0+,1-; also "
+            "for a target that the model does not have. May be given several times. "
+            "Default: those of each output.",
+            show_default=False,
+        ),
+    ] = None,
+    reads: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LAYERS",
+            help="Layers that an output or target reads, separated by commas. May be "
+            "given several times. Default: its heads, else the last layers.",
+            show_default=False,
+        ),
+    ] = None,
+    structures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Symmetric structures, a molecule or a file as in 'symjax report': "
+            "what does the model predict where their symmetry forbids an answer?",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Frames = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="The model of the report, for --structures. Default: the one that "
+            "ships under the name in the report.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to write the findings into as JSON.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    compile_cache: CompileCache = True,
+    debug: Debug = False,
+) -> None:
+    """Names what a model fails at, from its report: where, how badly, what helps.
+
+    Looks for missing irreps, spectral bottlenecks, late emergence, parity blindness,
+    leakage and aliasing, and with --structures for symmetry traps. Findings are no
+    error: the command ends with 0 whatever it finds in the model.
+    """
+    from symjax.report import read_report
+
+    for name, given in (("--model", model), ("--frames", frames)):
+        if given is not None and structures is None:
+            raise ArgumentError(
+                name, given, "is of no use without --structures", "Pass both, or none"
+            )
+    if json is not None and json.exists() and not overwrite:
+        raise ArgumentError(
+            "--json",
+            str(json),
+            "exists already",
+            "Choose another file, or pass --overwrite",
+        )
+    with options_as_typed({"path": "REPORT"}):
+        loaded = read_report(source)
+    chosen = {} if structures is None else _find_symmetric(structures, frames)
+    configure_jax(loaded.settings.dtype == "float64", compile_cache)
+
+    from symjax.diagnose import diagnose as look
+    from symjax.diagnose import report_traps, to_text
+    from symjax.models.io import load_model
+    from symjax.report.schema import dumps, write_atomically
+
+    targets = _assignments("--target", target)
+    layers_read = _assignments("--reads", reads)
+    names = {
+        "layers_read": "--reads",
+        "label": "--target",
+        "report": "REPORT",
+        "model": "--model",
+    }
+    failed: dict[str, SymjaxError] = {}
+    with options_as_typed(names):
+        # Refuses a report without layers before a model is read.
+        found = look(loaded, targets=targets, layers_read=layers_read)
+        if chosen:
+            whole = load_model(model or loaded.model.name)
+            traps, failed = report_traps(loaded, whole, chosen)
+            if len(chosen) == len(failed) == 1:
+                raise next(iter(failed.values()))
+            found = look(loaded, targets=targets, layers_read=layers_read, traps=traps)
+    typer.echo(to_text(found), nl=False)
+    if json is not None:
+        text = dumps(found.to_json()) + "\n"
+        with options_as_typed({"output": "--json"}):
+            write_atomically(json, lambda part: part.write_text(text))
+        typer.echo(f"Wrote {json}", err=True)
+    for label, error in failed.items():
+        typer.echo(f"{label}: FAILED: {error}", err=True)
+    if failed:
+        raise typer.Exit(FAILED)
+    if not loaded.resolved:
+        typer.echo("Some responses of the report are NOT RESOLVED.", err=True)
+        raise typer.Exit(UNRESOLVED)
+
+
+def _find_symmetric(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
+    """Structures of ``--structures``, which other commands call TARGET."""
+    with options_as_typed({"TARGET": "--structures"}):
+        found = find_structures(target, frames)
+        for error in found.unreadable.values():
+            raise error
+    return found.structures
+
+
+def _assignments(option: str, given: list[str] | None) -> dict[str, list[str]]:
+    """Reads NAME=A,B,... of a repeated option."""
+    out = {}
+    for text in given or []:
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise ArgumentError(
+                option,
+                text,
+                "is not of the form NAME=A,B",
+                "Pass for instance dipole=1+",
+            )
+        out[name] = values.split(",")
+    return out

@@ -1,0 +1,91 @@
+"""What holds for a process of the command line: precision, devices, compiled code."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from symjax.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import jax
+
+_JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def configure_jax(x64: bool, compile_cache: bool) -> None:
+    """Sets what holds for this process: precision, and the cache of compiled code."""
+    import jax
+
+    if x64:
+        jax.config.update("jax_enable_x64", True)
+    folder = cache_folder()
+    # A folder that the user has chosen by JAX's own variable stays in place.
+    if not compile_cache or folder is None or os.environ.get(_JAX_CACHE):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def cache_folder() -> Path | None:
+    """The user's cache folder for symjax; None where there is none."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    # The standard asks to ignore relative paths.
+    if base and os.path.isabs(base):
+        return Path(base) / "symjax" / "jax"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "symjax" / "jax"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else home) / "symjax" / "cache" / "jax"
+    return home / ".cache" / "symjax" / "jax"
+
+
+def choose_devices(wanted: str | None) -> "list[jax.Device]":
+    """Devices of this process; an empty list stands for the default."""
+    if wanted is None:
+        return []
+    import jax
+
+    found = jax.local_devices()
+    number = len(found) if wanted == "all" else int(wanted) if wanted.isdigit() else 0
+    if not 0 < number <= len(found):
+        kind = found[0].platform
+        raise ArgumentError(
+            "--devices",
+            wanted,
+            f"is not among what JAX sees here, {len(found)} of kind {kind}",
+            "Pass 'all'" if kind != "cpu" else "Use --jobs for the cores of a machine",
+        )
+    return found[:number]
+
+
+def join_processes(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    """Starts ``jax.distributed``; before anything that JAX computes."""
+    import jax
+
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ArgumentError(
+            "--distributed",
+            True,
+            f"the processes do not find each other ({error})",
+            "Pass --coordinator HOST:PORT, --num-processes N and --process-id I, with "
+            "the same address in all processes",
+        ) from error
+
+
+def leave_processes() -> int:
+    """Ends ``jax.distributed``; returns the number that this process had."""
+    import jax
+
+    index = jax.process_index()
+    jax.distributed.shutdown()
+    return index

@@ -1,0 +1,53 @@
+"""``symjax html``: the page of a report that exists."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from symjax.cli.application import (
+    Debug,
+    Overwrite,
+    options_as_typed,
+)
+from symjax.errors import ArgumentError
+
+
+def html_page(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT", help="A report.json, or the folder that holds it."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write. Default: report.html beside the report.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Writes a report that exists as one web page, which needs no network."""
+    from symjax.report import read_report
+    from symjax.report.folder import HTML_FILE
+    from symjax.report.html import save_html
+
+    with options_as_typed({"path": "REPORT", "output": "--output"}):
+        result = read_report(source)
+        folder = source if source.is_dir() else source.parent
+        path = folder / HTML_FILE if output is None else output
+        if path.exists() and not overwrite:
+            raise ArgumentError(
+                "--output",
+                str(path),
+                "exists already",
+                "Choose another file, or pass --overwrite",
+            )
+        save_html(result, path)
+    typer.echo(f"Wrote {path}", err=True)

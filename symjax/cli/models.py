@@ -1,0 +1,118 @@
+"""``symjax models`` and ``symjax import``: models that ship, and those of others."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from symjax.cli.application import (
+    Debug,
+    Overwrite,
+    options_as_typed,
+)
+from symjax.errors import ArgumentError
+
+
+def models(debug: Debug = False) -> None:
+    """Lists the models that ship with symjax, with the numbers of their cards."""
+    from symjax.models.io import load_model, shipped_models
+
+    names = shipped_models()
+    if not names:
+        typer.echo("No model ships with this installation.")
+    for name in names:
+        model = load_model(name)
+        typer.echo(name)
+        for key, value in _model_lines(model):
+            typer.echo(f"  {key:<28}{value}")
+
+
+def import_model(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Checkpoint .ckpt or exported model .pt of metatrain's PET, possibly "
+            "compressed with gzip. Import only files whose source you trust: an "
+            "exported model is a program, which runs.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder to write the model into."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name for reports. Default: that of the file."),
+    ] = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Converts metatrain's PET to a folder that needs no torch.
+
+    Compares every output with metatrain's on a small crystal before it writes. Needs
+    the extra symjax[torch].
+    """
+    from symjax.interop.metatrain import load_metatrain
+    from symjax.models.io import METADATA_FILE, fingerprint, save_model
+
+    if (output / METADATA_FILE).exists() and not overwrite:
+        raise ArgumentError(
+            "--output",
+            str(output),
+            "holds a model already",
+            "Choose another folder, or pass --overwrite",
+        )
+    with options_as_typed({"path": "CHECKPOINT", "folder": "--output"}):
+        model = load_metatrain(checkpoint, name)
+        save_model(model, output)
+    typer.echo(f"Wrote {model.name} to {output}")
+    for key, value in _model_lines(model):
+        typer.echo(f"  {key:<28}{value}")
+    typer.echo(f"  {'fingerprint':<28}{fingerprint(model)[:16]}")
+
+
+def _model_lines(model: Any) -> list[tuple[str, str]]:
+    """Name and text of what is worth knowing about a model."""
+    import jax
+    from ase.data import chemical_symbols
+
+    from symjax.models.pointmae import PointMAEModel
+    from symjax.models.pointmae.orbit import class_names
+
+    config = model.config
+    size = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))
+    if isinstance(model, PointMAEModel):
+        lines = [
+            ("detector", f"{config.detector_size} voxels a side"),
+            ("classes", ", ".join(class_names(config)) or "none"),
+            ("tokens", f"at most {config.context_length}"),
+            ("parameters", f"{size:,}"),
+        ]
+        return lines + _card_lines(model.card)
+    targets = [
+        f"{target.name} [{target.unit}]" if target.unit else target.name
+        for target in config.targets
+    ]
+    lines = [
+        ("elements", " ".join(chemical_symbols[number] for number in config.species)),
+        ("cutoff", f"{config.cutoff:g} angstrom"),
+        ("outputs", ", ".join(targets)),
+        ("parameters", f"{size:,}"),
+    ]
+    return lines + _card_lines(model.card)
+
+
+def _card_lines(card: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Numbers and short texts of a model card, with dotted names."""
+    lines = []
+    for key, value in card.items():
+        if isinstance(value, dict):
+            lines += _card_lines(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            lines.append((f"{prefix}{key}", f"{value:.4g}"))
+        elif isinstance(value, int) or (isinstance(value, str) and len(value) < 50):
+            lines.append((f"{prefix}{key}", str(value)))
+    return lines

@@ -1,0 +1,140 @@
+"""Progress on standard error: bars on a terminal, lines elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from symjax.report import Progress
+
+
+@contextlib.contextmanager
+def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
+    """Shows progress on standard error: bars on a terminal, else lines."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    pace = Pace()
+    if not console.is_terminal:
+
+        def write(step: "Progress") -> None:
+            if step.finished is not None:
+                left = pace.left(step)
+                typer.echo(f"{_line(step)}{left and '; '}{left}", err=True)
+
+        yield write
+        return
+
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[unit]}"),
+        bars.TimeRemainingColumn(),
+    )
+    # Structures take times that differ: the average over the run says most.
+    with bars.Progress(
+        *columns, console=console, transient=True, speed_estimate_period=float("inf")
+    ) as display:
+        everything = display.add_task("all", unit="structures", visible=False)
+        current = display.add_task("", unit="elements", visible=False)
+
+        def watch(step: "Progress") -> None:
+            done = step.finished is not None
+            state = " (compiling)" if not step.done else ""
+            display.update(
+                current,
+                description=f"{step.label}{state}",
+                completed=step.done,
+                total=step.num_elements,
+                visible=not done,
+            )
+            if not done or step.num_structures == 1:
+                return
+            if step.kept:
+                # Starts the clock again: it took no time.
+                display.reset(everything)
+            display.update(
+                everything,
+                completed=step.position,
+                total=step.num_structures,
+                visible=True,
+            )
+            display.console.print(_line(step), markup=False)
+
+        yield watch
+
+
+class Pace:
+    """Time left, from the time that the structures of this run have taken."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._kept = 0
+
+    def left(self, step: "Progress") -> str:
+        """Text such as ``5 min left``; empty where nothing is left or known."""
+        if step.kept:
+            self._start, self._kept = time.monotonic(), step.position
+        measured = step.position - self._kept
+        if not measured or step.position == step.num_structures:
+            return ""
+        each = (time.monotonic() - self._start) / measured
+        seconds = each * (step.num_structures - step.position)
+        for unit, size in (("h", 3600), ("min", 60)):
+            if seconds >= 2 * size:
+                return f"{seconds / size:.0f} {unit} left"
+        return f"{seconds:.0f} s left"
+
+
+def _line(step: "Progress") -> str:
+    """One finished structure in one line of a log."""
+    done = step.finished
+    position = f"{step.position}/{step.num_structures} {step.label}"
+    if done is None:
+        return position
+    if step.kept:
+        return f"{position}: completed earlier"
+    if done.failure is not None:
+        return f"{position}: FAILED: {done.failure.message}"
+    time = ""
+    if done.timing is not None:
+        seconds = done.timing.compile_seconds + done.timing.evaluation_seconds
+        time = f" in {seconds:.1f} s"
+    bad = sum(not leaf.resolved for leaf in done.leaves)
+    state = f"{bad} of {len(done.leaves)} responses NOT resolved" if bad else "resolved"
+    return f"{position}: {state}{time}"
+
+
+@contextlib.contextmanager
+def training_progress(
+    steps: int,
+) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Shows a training on standard error: a bar on a terminal, and lines."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("steps"),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as display:
+        task = display.add_task("compiling", total=steps)
+
+        def watch(step: int, values: Mapping[str, float]) -> None:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            display.update(task, completed=step, description="training")
+            console.print(f"step {step:>7}  {shown}", markup=False, soft_wrap=True)
+
+        yield watch

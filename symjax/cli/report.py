@@ -1,0 +1,415 @@
+"""``symjax report``: measures a model on structures or events."""
+
+import enum
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from symjax.cli.application import (
+    FAILED,
+    GIB,
+    UNRESOLVED,
+    CompileCache,
+    Debug,
+    Frames,
+    Overwrite,
+    command_line,
+    options_as_typed,
+)
+from symjax.cli.environment import (
+    choose_devices,
+    configure_jax,
+    join_processes,
+    leave_processes,
+)
+from symjax.cli.inputs import (
+    DEFAULT_MODELS,
+    EVENT_FILES,
+    check_kind,
+    check_memory,
+    find_events,
+    find_structures,
+)
+from symjax.cli.progress import measuring_progress
+from symjax.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from symjax.report import Report
+
+
+class Dtype(enum.StrEnum):
+    """Floating-point types of an evaluation."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+class FigureFormat(enum.StrEnum):
+    """File formats of figures."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+def report(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Any structure file that ASE reads, a folder of them, a quoted "
+            "pattern such as 'data/*.xyz', a molecule of ase.build.molecule such as "
+            "CH3CH2OH, or events in an HDF5 file (.h5) of PILArNet-M. What exists "
+            "goes first.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="Model that ships with symjax (see 'symjax models'), or the folder "
+            "of a saved one. Default: pet-ethanol, for events polarmae-events.",
+            show_default=False,
+        ),
+    ] = None,
+    max_degree: Annotated[
+        int,
+        typer.Option(
+            metavar="L", help="Largest degree of the irreps in the symmetry content."
+        ),
+    ] = 6,
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DEGREE",
+            help="Degree of the quadrature over O(3), at least 2 L. The number of "
+            "evaluations is about 2/3 (DEGREE + 1)^3. Default: 2 L + 1.",
+            show_default=False,
+        ),
+    ] = None,
+    symmetry: Annotated[
+        bool,
+        typer.Option(
+            "--symmetry/--no-symmetry",
+            help="Whether to use the point group of each structure: equivalent "
+            "orientations are evaluated once, after a check that the model treats "
+            "them alike.",
+        ),
+    ] = False,
+    layers: Annotated[
+        str,
+        typer.Option(
+            metavar="all|none|PATTERN",
+            help="Layers whose features are measured too: all, none, or names or "
+            "regular expressions separated by commas.",
+        ),
+    ] = "none",
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder to write the report into."
+        ),
+    ] = Path("report"),
+    frames: Frames = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted run in FOLDER: completed structures are "
+            "kept, failed ones are tried again.",
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Floating-point type in which the model runs.")
+    ] = Dtype.FLOAT32,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Change of the content between nested grids above which a response "
+            "counts as not resolved.",
+        ),
+    ] = 0.05,
+    memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB",
+            help="Budget in GiB for responses and coefficients. With less, layers "
+            "are measured in several passes.",
+        ),
+    ] = 2.0,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Whether to draw figures.")
+    ] = True,
+    page: Annotated[
+        bool,
+        typer.Option("--html/--no-html", help="Whether to write report.html."),
+    ] = True,
+    figure_format: Annotated[
+        list[FigureFormat] | None,
+        typer.Option(
+            help="Format of the figures; may be given several times. Default: png.",
+            show_default=False,
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Only say how many evaluations, how long and how much memory it will "
+            "take, structure by structure; measure and write nothing.",
+        ),
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Number of processes that measure structures at the same time on the "
+            "cores of this machine.",
+        ),
+    ] = 1,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Number of accelerators of this machine that measure structures at "
+            "the same time, or all of them. Default: 1.",
+            show_default=False,
+        ),
+    ] = None,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="Measure a share of the structures: the same command runs on several "
+            "hosts, with one FOLDER that all of them see. Slurm, Open MPI and TPU "
+            "pods say by themselves which process it is; elsewhere pass the next "
+            "three options.",
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="With --distributed: address of process 0.",
+            show_default=False,
+        ),
+    ] = None,
+    num_processes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="With --distributed: number of processes.",
+            show_default=False,
+        ),
+    ] = None,
+    process_id: Annotated[
+        int | None,
+        typer.Option(
+            metavar="I",
+            help="With --distributed: number of this process, from 0.",
+            show_default=False,
+        ),
+    ] = None,
+    compile_cache: CompileCache = True,
+    debug: Debug = False,
+) -> None:
+    """Measures equivariance errors and symmetry content of a model on structures.
+
+    Writes FOLDER/report.json (all numbers), report.html (a page to look at),
+    report.txt (the tables that are also printed), structures.jsonl (one line as soon
+    as a structure is finished), results.h5 (the same as columns) and figures.
+    """
+    from symjax.report.folder import check_folder, journal_files
+
+    if not estimate:
+        with options_as_typed({"output": "--output", "--overwrite": "--overwrite"}):
+            check_folder(output, resume=resume, overwrite=overwrite)
+    check_memory(memory)
+    events = Path(target).suffix in EVENT_FILES
+    cluster = {
+        "--coordinator": coordinator,
+        "--num-processes": num_processes,
+        "--process-id": process_id,
+    }
+    _check_spread(events, jobs, devices, distributed, cluster)
+    find: Any = find_events if events else find_structures
+    found = find(target, frames)
+    configure_jax(dtype is Dtype.FLOAT64, compile_cache)
+    if distributed and not estimate:
+        join_processes(coordinator, num_processes, process_id)
+    chosen = choose_devices(devices)
+
+    from symjax.models.io import load_model
+    from symjax.report import Options, measure_structures
+
+    # Options are checked before a model is read, which takes longer.
+    names = {
+        "max_degree": "--max-degree",
+        "tolerance": "--tolerance",
+        "memory": "--memory",
+        "grid": "--grid",
+        "layers": "--layers",
+        "symmetry": "--symmetry",
+        "output": "--output",
+        "structures": "TARGET",
+        "jobs": "--jobs",
+        "events": "TARGET",
+    }
+    options = Options(
+        max_degree=max_degree,
+        grid=grid,
+        layers=layers,
+        dtype=dtype.value,
+        tolerance=tolerance,
+        memory=int(memory * GIB),
+        symmetry=symmetry,
+    )
+    with options_as_typed(names):
+        options.settings()
+    with options_as_typed({"model": "--model"}):
+        loaded = load_model(model or DEFAULT_MODELS[events])
+        check_kind(loaded, events)
+    if estimate:
+        with options_as_typed(names):
+            _present_estimates(loaded, found, options, events)
+        return
+    more = ""
+    try:
+        with options_as_typed(names), measuring_progress() as watch:
+            how: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
+            how["command"] = command_line(context)
+            if events:
+                from symjax.report.breaking import breaking_text
+                from symjax.report.events import measure_events
+
+                result, sources = measure_events(
+                    loaded, found, options, output, watch=watch, **how
+                )
+                more = "\n" + breaking_text(sources) if sources else ""
+            else:
+                result = measure_structures(
+                    *(loaded, found.structures, options, output),
+                    unreadable=found.unreadable,
+                    jobs=jobs,
+                    devices=chosen,
+                    watch=watch,
+                    **how,
+                )
+    except KeyboardInterrupt as error:
+        if not journal_files(output):
+            raise KeyboardInterrupt("Interrupted; nothing was written.") from error
+        instead = " instead of --overwrite" if overwrite else ""
+        raise KeyboardInterrupt(
+            f"Interrupted. Completed structures are kept in {output}; to continue, "
+            f"run the same command with --resume{instead}."
+        ) from error
+    if distributed and leave_processes() > 0:
+        typer.echo("Process 0 writes the report with this share.", err=True)
+        _exit(result)
+        return
+    formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
+    _present(result, output, formats if figures else [], page, more)
+
+
+def _check_spread(
+    events: bool,
+    jobs: int,
+    devices: str | None,
+    distributed: bool,
+    cluster: dict[str, Any],
+) -> None:
+    """Refuses combinations of options that spread structures."""
+    for option, value in cluster.items():
+        if value is not None and not distributed:
+            raise ArgumentError(
+                option, value, "is of no use without --distributed", "Pass both"
+            )
+    spread = {"--jobs": jobs != 1, "--devices": devices, "--distributed": distributed}
+    for option, value in spread.items():
+        if events and value:
+            raise ArgumentError(
+                option,
+                True,
+                "is for structures; events are measured one after another",
+                f"Leave out {option}, or start one command for each part of --frames",
+            )
+
+
+def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> None:
+    """Prints what measuring would cost, and the sum."""
+    from symjax.metrics import Estimate
+    from symjax.report import estimate_structures
+
+    if events:
+        raise ArgumentError(
+            "--estimate",
+            True,
+            "events cannot be estimated beforehand",
+            "Measure one event with --frames 0",
+        )
+    for label, error in found.unreadable.items():
+        typer.echo(f"{label}: {error}")
+    costs = []
+    for label, cost in estimate_structures(model, found.structures, options):
+        typer.echo(f"{label}: {cost}")
+        if isinstance(cost, Estimate):
+            costs.append(cost)
+    if len(costs) > 1:
+        total = Estimate(
+            sum(cost.num_elements for cost in costs),
+            1,
+            sum(cost.seconds for cost in costs),
+            max(cost.memory for cost in costs),
+        )
+        typer.echo(f"all: {total}")
+
+
+def _present(
+    result: "Report", output: Path, formats: list[str], page: bool, more: str = ""
+) -> None:
+    """Prints tables, writes text and figures, and exits with the verdict."""
+    from symjax.report.folder import HTML_FILE, REPORT_FILE, TEXT_FILE
+    from symjax.report.results import RESULTS_FILE
+    from symjax.report.schema import write_atomically
+    from symjax.report.tables import print_report, to_text
+
+    print_report(result, sys.stdout)
+    if more:
+        typer.echo(more, nl=False)
+    text = to_text(result) + more
+    write_atomically(
+        output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
+    )
+    written = [REPORT_FILE, RESULTS_FILE, TEXT_FILE]
+    if page:
+        from symjax.report.html import save_html
+
+        save_html(result, output / HTML_FILE)
+        written.append(HTML_FILE)
+    if formats and result.measured:
+        from symjax.report.figures import save_figures
+
+        written += [path.name for path in save_figures(result, output, formats)]
+    typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
+    _exit(result)
+
+
+def _exit(result: "Report") -> None:
+    """Ends with an exit code where something is wrong, and says what."""
+    if result.failed:
+        typer.echo(
+            f"{len(result.failed)} of {len(result.structures)} structures failed; "
+            "see the messages above.",
+            err=True,
+        )
+        raise typer.Exit(FAILED)
+    if not result.resolved:
+        typer.echo(
+            "NOT RESOLVED by the grid: do not use these numbers; see above.", err=True
+        )
+        raise typer.Exit(UNRESOLVED)

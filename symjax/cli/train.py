@@ -1,0 +1,96 @@
+"""``symjax train``: trains a model as a file describes."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from symjax.cli.application import (
+    CompileCache,
+    Debug,
+    Overwrite,
+    options_as_typed,
+)
+from symjax.cli.environment import configure_jax
+from symjax.cli.progress import training_progress
+
+
+def train(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="TOML or YAML file that describes the run."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the run. Default: the name of RUN without its ending.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on from the last checkpoint; start if there is none."
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Save a checkpoint and stop after this time.",
+            show_default=False,
+        ),
+    ] = None,
+    compile_cache: CompileCache = True,
+    debug: Debug = False,
+) -> None:
+    """Trains a model as a file describes; a killed run goes on with --resume."""
+    import signal
+
+    import jax
+
+    from symjax.training.configuration import AtomsRun, read_run
+
+    with options_as_typed({"path": "RUN"}):
+        settings = read_run(run)
+    double = isinstance(settings, AtomsRun) and settings.precision == "float64"
+    configure_jax(double, compile_cache)
+    if settings.batch.devices > 1 and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # A CPU counts as one device unless it is divided before its first use.
+        jax.config.update("jax_num_cpu_devices", settings.batch.devices)
+    # Imported only now: importing them may start JAX.
+    from symjax.report.trajectory import save_trajectory
+    from symjax.training.records import METRICS, TRAJECTORY
+    from symjax.training.runs import MODEL
+    from symjax.training.runs import train as train_run
+
+    folder = output or run.with_suffix("")
+    # A batch system ends jobs by this signal: as if by Ctrl-C, with a checkpoint.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    names = {"folder": "--output", "resume": "--resume"}
+    with options_as_typed(names), training_progress(settings.steps) as watch:
+        trained = train_run(
+            settings,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            max_seconds=float("inf") if max_seconds is None else max_seconds,
+            watch=watch,
+        )
+    if not trained.complete:
+        typer.echo(
+            f"Stopped after step {trained.step} of {settings.steps}; run again with "
+            "--resume to go on"
+        )
+        return
+    typer.echo(f"Wrote the model to {folder / MODEL}, metrics to {folder / METRICS}")
+    for name, value in trained.errors.items():
+        typer.echo(f"  {name:<28}{value:.5g}")
+    if settings.monitor is not None:
+        for path in save_trajectory(folder / TRAJECTORY, folder):
+            typer.echo(f"Wrote {path}")

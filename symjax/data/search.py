@@ -1,0 +1,111 @@
+"""Structures of many files: a folder, or a pattern of names."""
+
+import glob
+from pathlib import Path
+from typing import NamedTuple
+
+import ase
+from ase.io.formats import UnknownFileTypeError, filetype
+
+from symjax.data.structures import _checked_index, find_structure
+from symjax.errors import StructureError
+
+
+class Found(NamedTuple):
+    """What is behind a name, a folder or a pattern.
+
+    Attributes:
+      structures: Structures by label, the name of the file and the number of the
+        frame: ``"a/ethanol.xyz:0"``.
+      unreadable: Errors by name of the file.
+      ignored: Names of files of a folder that are no structure files.
+
+    Example:
+      >>> from symjax.data import find_structures
+      >>> found = find_structures("CH3CH2OH")
+      >>> list(found.structures), found.unreadable, found.ignored
+      (['CH3CH2OH'], {}, ())
+    """
+
+    structures: dict[str, ase.Atoms]
+    unreadable: dict[str, StructureError]
+    ignored: tuple[str, ...]
+
+
+def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Found:
+    """Structures of a folder, of files that match a pattern, of a file or a molecule.
+
+    A file that cannot be read does not keep others from being used. Names are relative
+    to the folder, or to the part of the pattern without wildcards. Of a folder, files
+    of a format that ASE does not know are left out, and so are hidden files and
+    subfolders; a pattern with ``**`` reaches into these.
+
+    Args:
+      target: A folder; a pattern with ``*``, ``?`` or ``[...]``; or what
+        :func:`find_structure` takes. What exists goes first.
+      index: Frames of each file, as in :func:`read_structures`.
+
+    Returns:
+      Structures in the order of names and frames.
+
+    Raises:
+      ArgumentError: ``index`` is no number or slice.
+      StructureError: There is no such file, or the only one cannot be read.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import ase.build, ase.io
+      >>> from symjax.data import find_structures
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     for name in ("b.xyz", "a.xyz"):
+      ...         path = pathlib.Path(folder) / name
+      ...         ase.io.write(path, [ase.build.molecule("H2O")] * 2)
+      ...     _ = (path.parent / "c.xyz").write_text("2")
+      ...     found = find_structures(f"{folder}/*.xyz")
+      >>> list(found.structures), list(found.unreadable)
+      (['a.xyz:0', 'a.xyz:1', 'b.xyz:0', 'b.xyz:1'], ['c.xyz'])
+    """
+    path, name = Path(target), str(target)
+    if name and path.is_dir():
+        base, candidates = path, [p for p in path.iterdir() if p.name[0] != "."]
+    elif not path.exists() and glob.has_magic(name):
+        base = path
+        while glob.has_magic(str(base)):
+            base = base.parent
+        candidates = [Path(found) for found in glob.glob(name, recursive=True)]
+    else:
+        return Found(find_structure(target, index=index), {}, ())
+    _checked_index(index)
+    structures: dict[str, ase.Atoms] = {}
+    unreadable: dict[str, StructureError] = {}
+    ignored = []
+    for file in sorted(path for path in candidates if path.is_file()):
+        label = file.relative_to(base).as_posix()
+        if base == path and not _has_known_format(file):
+            ignored.append(label)
+            continue
+        try:
+            found = find_structure(file, index=index)
+        except StructureError as error:
+            unreadable[label] = error
+            continue
+        for key, atoms in found.items():
+            structures[f"{label}:{key.rpartition(':')[2]}"] = atoms
+    if not structures and not unreadable:
+        raise StructureError(
+            "target",
+            name,
+            "holds no structure file" if base == path else "matches no file",
+            "Pass a folder with files that ASE reads, or a pattern such as 'a/*.xyz'",
+        )
+    return Found(structures, unreadable, tuple(ignored))
+
+
+def _has_known_format(path: Path) -> bool:
+    # An empty file is recognised by its name, and refused when it is read.
+    read = path.stat().st_size > 0
+    try:
+        filetype(str(path.absolute()), read=read, guess=False)
+    except UnknownFileTypeError:
+        return False
+    return True

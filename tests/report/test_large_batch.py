@@ -1,0 +1,345 @@
+"""Many structures: workers, devices, columns on disk, and memory that stays bounded."""
+
+import dataclasses
+import functools
+import json
+import os
+import pickle
+import weakref
+
+import ase.build
+import ase.io
+import fake_model
+import fake_report
+import h5py
+import jax
+import numpy as np
+import pytest
+
+from symjax.data import GraphShape
+from symjax.errors import ArgumentError, StructureError
+from symjax.models import load_model
+from symjax.report import (
+    Options,
+    ReportError,
+    batch,
+    measure_structures,
+    read_report,
+    read_results,
+    schema,
+    workers,
+    write_results,
+)
+from symjax.report.folder import JOURNAL_FILE, Journal
+from symjax.report.html import to_html
+from symjax.report.results import RESULTS_FILE, ResultsFile
+from symjax.report.tables import to_text
+
+OPTIONS = Options(max_degree=1, dtype="float64")
+NAMES = ("H2O", "SiH4", "H2O:1", "H2O:2", "H2O:3")
+
+
+def molecules(*names):
+    """Waters that differ but share one compiled program, and what is unknown."""
+    found = {name: ase.build.molecule(name.partition(":")[0]) for name in names}
+    for seed, atoms in enumerate(found.values()):
+        atoms.rattle(0.01, seed=seed)
+    return found
+
+
+@pytest.fixture
+def model(monkeypatch):
+    return fake_model.install(monkeypatch)
+
+
+def untimed(report):
+    value = schema.to_json(report)
+    for structure in value["structures"]:
+        structure.pop("timing")
+    return value
+
+
+class TestDevices:
+    def test_same_report_as_one_after_another(self, model, tmp_path):
+        one = measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "one")
+        seen = []
+        many = measure_structures(
+            model,
+            molecules(*NAMES),
+            OPTIONS,
+            tmp_path / "many",
+            # two threads for one device are as good a test as two devices
+            devices=jax.devices()[:1] * 2,
+            watch=lambda step: seen.append((step.position, step.num_structures)),
+        )
+        # the same program for the same device: identical to the last bit
+        assert untimed(many) == untimed(one)
+        assert [s.label for s in many.structures] == [*NAMES]
+        assert seen == [(n, 5) for n in range(1, 6)]
+        columns = read_results(tmp_path / "many")
+        assert list(dict.fromkeys(columns["structure"])) == [*NAMES]
+
+    def test_bugs_end_the_run(self, model, tmp_path, monkeypatch):
+        def fail(*args, **kwargs):
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(batch, "measure_problem", fail)
+        with pytest.raises(RuntimeError, match="a bug"):
+            measure_structures(
+                model,
+                molecules(*NAMES),
+                OPTIONS,
+                tmp_path,
+                devices=jax.devices()[:1] * 2,
+            )
+
+    @pytest.mark.parametrize("jobs", [0, -1, 2])
+    def test_impossible_numbers(self, model, tmp_path, jobs):
+        devices = jax.devices()[:1] * 2
+        with pytest.raises(ArgumentError, match=f"jobs={jobs}"):
+            measure_structures(
+                *(model, molecules("H2O"), OPTIONS, tmp_path / "out"),
+                jobs=jobs,
+                devices=devices,
+            )
+        assert not (tmp_path / "out").exists()
+
+    def test_few_items_are_handed_out_at_a_time(self):
+        taken = []
+
+        def items():
+            for number in range(100):
+                taken.append(number)
+                yield (number,)
+
+        devices = jax.devices()[:1] * 2
+        finished = workers.on_devices(lambda x: x, items(), devices)
+        first = next(finished)
+        # twice the number of devices, and one for each result
+        assert len(taken) <= 6
+        assert sorted([first, *finished]) == [*range(100)]
+
+
+class TestJobs:
+    def test_results_of_all_items(self):
+        items = [(a, b) for a in range(3) for b in range(3)]
+        finished = workers.in_processes(complex, items, jobs=2)
+        assert {*finished} == {complex(*item) for item in items}
+
+    def test_what_workers_are_sent_and_send_back(self, tmp_path):
+        options = Options(max_degree=3)
+        model = load_model("pet-ethanol")
+        task = functools.partial(batch._measured_or_failed, model, options)
+        sent = pickle.loads(pickle.dumps(task))
+        assert sent.args[0].config == model.config
+        assert sent.args[1] == options
+        # silicon is no element of the model: fails before anything is compiled
+        silane = ase.build.molecule("SiH4")
+        failed = sent("silane", silane, GraphShape(5, 4, 1))
+        assert failed.failure.type == "StructureError"
+        for structure in (failed, *fake_report.report().structures):
+            back = pickle.loads(pickle.dumps(structure))
+            one, two = map(schema.structure_to_json, (back, structure))
+            assert one == two
+
+    def test_a_worker_that_dies_is_reported(self):
+        # os._exit is what a kill for want of memory looks like.
+        finished = workers.in_processes(os._exit, [(3,), (3,)], jobs=1)
+        with pytest.raises(ArgumentError, match=r"jobs=1: a worker.*resume=True"):
+            list(finished)
+
+
+class TestUnreadable:
+    def test_is_recorded_and_tried_again(self, model, tmp_path):
+        broken = {"b.xyz": StructureError("path", "b.xyz", "is empty", "Check it")}
+        report = measure_structures(
+            *(model, molecules("H2O"), OPTIONS, tmp_path), unreadable=broken
+        )
+        (failed,) = report.failed
+        assert (failed.label, failed.num_atoms) == ("b.xyz", 0)
+        assert "is empty" in failed.failure.message
+        assert [s.label for s in read_report(tmp_path).failed] == ["b.xyz"]
+        structures = {**molecules("H2O"), "b.xyz": ase.build.molecule("H2O")}
+        again = measure_structures(model, structures, OPTIONS, tmp_path, resume=True)
+        assert len(again.measured) == 2
+
+    def test_the_only_one_leaves_nothing_behind(self, model, tmp_path):
+        error = StructureError("path", "b.xyz", "is empty", "Check it")
+        with pytest.raises(StructureError, match="is empty"):
+            measure_structures(
+                *(model, {}, OPTIONS, tmp_path / "out"), unreadable={"b.xyz": error}
+            )
+        assert not (tmp_path / "out").exists()
+
+
+class TestResults:
+    def test_columns_agree_with_the_report(self, tmp_path):
+        report = fake_report.report(layers=1, failed=1)
+        write_results(report, tmp_path / RESULTS_FILE)
+        columns = read_results(tmp_path)
+        assert len({len(column) for column in columns.values()}) == 1
+        rows = [
+            (structure, leaf)
+            for structure in report.measured
+            for leaf in structure.leaves
+        ]
+        assert len(columns["name"]) == len(rows) + 1
+        for index, (structure, leaf) in enumerate(rows):
+            totals = leaf.totals
+            expected = {
+                "structure": structure.label,
+                "status": "measured",
+                "failure": "",
+                "formula": structure.formula,
+                "num_atoms": structure.num_atoms,
+                "name": leaf.name,
+                "kind": leaf.kind,
+                "unit": leaf.unit,
+                "channels": leaf.channels,
+                "resolved": leaf.resolved,
+                "degree_to_try": leaf.convergence.degree_to_try,
+                "equivariance_error": totals.equivariance_error,
+                "relative_error": totals.relative_error,
+                "root_mean_square": totals.root_mean_square,
+                "remainder": totals.remainder,
+                "B_1-": totals.content[1, 1],
+                "B_2+": totals.content[2, 0],
+                "evaluation_seconds": 0.25,
+            }
+            assert {name: columns[name][index] for name in expected} == expected
+        assert columns["status"][-1] == "failed"
+        assert columns["failure"][-1] == report.failed[0].failure.message
+        assert columns["name"][-1] == ""
+        assert np.isnan(columns["equivariance_error"][-1])
+
+    def test_follows_the_conventions_of_netcdf(self, tmp_path):
+        write_results(fake_report.report(), tmp_path / RESULTS_FILE)
+        with h5py.File(tmp_path / RESULTS_FILE) as file:
+            assert file["row"].is_scale
+            assert file["row"][()].tolist() == [*range(len(file["row"]))]
+            for name, column in file.items():
+                if name != "row":
+                    assert column.dims[0][0] == file["row"], name
+
+    def test_grows_while_a_run_goes_on(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("symjax.report.results._EVERY_SECONDS", 0.0)
+        first, second = fake_report.report().structures
+        path = tmp_path / RESULTS_FILE
+        file = ResultsFile(path, 2)
+        file.append(first)
+        with h5py.File(path, locking=False) as reader:
+            assert set(reader["structure"].asstr()[()]) == {first.label}
+        file.append(second)
+        assert set(read_results(path)["structure"]) == {first.label, second.label}
+
+    def test_is_written_again_on_resuming(self, model, tmp_path):
+        report = measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path)
+        whole = (tmp_path / RESULTS_FILE).read_bytes()
+        (tmp_path / RESULTS_FILE).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ReportError, match="--resume"):
+            read_results(tmp_path)
+        measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path, resume=True)
+        assert set(read_results(tmp_path)["structure"]) == {*NAMES}
+        assert len(report.measured) == 4
+
+
+class TestShares:
+    """Journals of several processes, without the processes."""
+
+    def parts(self, model, folder):
+        """What two processes leave that were killed before the first joined."""
+        alone = measure_structures(model, molecules(*NAMES), OPTIONS, folder / "alone")
+        head = alone.software, alone.model, alone.settings
+        (folder / "out").mkdir()
+        for part in (0, 1):
+            with Journal(folder / "out", *head, part=part) as journal:
+                for structure in alone.structures[part:4:2]:
+                    journal.append(structure)
+        return alone
+
+    def test_another_number_of_processes_can_go_on(self, model, tmp_path, monkeypatch):
+        alone = self.parts(model, tmp_path)
+        out = tmp_path / "out"
+        kept = []
+        report = measure_structures(
+            *(model, molecules(*NAMES), OPTIONS, out),
+            resume=True,
+            watch=lambda step: kept.append(step.label) if step.kept else None,
+        )
+        assert kept == ["H2O", "H2O:1", "H2O:2"]
+        assert untimed(report) == untimed(alone)
+        assert not list(out.glob("structures-*"))
+        lines = (out / JOURNAL_FILE).read_text().splitlines()[1:]
+        assert [json.loads(line)["label"] for line in lines] == [*NAMES]
+
+    def test_need_a_decision_like_any_report(self, model, tmp_path):
+        self.parts(model, tmp_path)
+        with pytest.raises(ReportError, match=r"already holds a report \(structures-0"):
+            measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / "out")
+        measure_structures(
+            *(model, molecules("H2O"), OPTIONS, tmp_path / "out"), overwrite=True
+        )
+        assert not list((tmp_path / "out").glob("structures-*"))
+
+
+class TestMemory:
+    NUMBER = 2000
+
+    @pytest.fixture
+    def cheap(self, model, monkeypatch):
+        """Measurements that cost nothing."""
+        (whole,) = fake_report.report(layers=1, structures=1).structures
+
+        def measure(model, options, label, atoms, *rest):
+            digest = batch.structure_digest(atoms)
+            return dataclasses.replace(whole, label=label, digest=digest)
+
+        monkeypatch.setattr(batch, "_measure_one", measure)
+        monkeypatch.setattr("symjax.report.folder.os.fsync", lambda number: None)
+        return model
+
+    @pytest.fixture
+    def alive(self, monkeypatch):
+        """How many structures with their numbers existed, each time one was made."""
+        existing, counts = weakref.WeakSet(), []
+        original = schema.StructureReport.__init__
+
+        def init(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            if self.leaves:
+                existing.add(self)
+                counts.append(len(existing))
+
+        monkeypatch.setattr(schema.StructureReport, "__init__", init)
+        return counts
+
+    def test_thousands_of_structures(self, cheap, alive, tmp_path):
+        water = ase.build.molecule("H2O")
+        structures = {f"w.xyz:{n}": water for n in range(self.NUMBER)}
+        options = Options(max_degree=2, dtype="float64")
+        report = measure_structures(cheap, structures, options, tmp_path)
+        text, page = to_text(report), to_html(report)
+        # measured, read for the columns, and read for the sums
+        assert len(alive) >= 3 * self.NUMBER
+        # the one that is read, those before it until they are collected, and those
+        # that the page draws
+        assert max(alive) < 100
+        assert len(page) < 2e6
+        assert f"{self.NUMBER} with {3 * self.NUMBER} atoms" in text
+        assert len(report.structures) == self.NUMBER
+        assert report.structures[-1].label == f"w.xyz:{self.NUMBER - 1}"
+        assert report.structures[3:5][1].leaves[0].name == "energy"
+        assert len(read_results(tmp_path)["name"]) == 4 * self.NUMBER
+
+    def test_report_that_was_replaced_says_so(self, cheap, tmp_path):
+        water = ase.build.molecule("H2O")
+        options = Options(max_degree=2, dtype="float64")
+        old = measure_structures(
+            cheap, {f"a:{n}": water for n in range(300)}, options, tmp_path
+        )
+        measure_structures(
+            *(cheap, {f"b:{n}": water for n in range(300)}, options, tmp_path),
+            overwrite=True,
+        )
+        with pytest.raises(ReportError, match="written again"):
+            old.structures[7]
