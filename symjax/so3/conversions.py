@@ -41,7 +41,8 @@ def _e3x_order(max_degree: int) -> np.ndarray:
 def _e3nn_basis(max_degree: int) -> list[np.ndarray]:
     """D^l(P) for every degree."""
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        return [np.asarray(d) for d in wigner_d(max_degree, _TO_E3NN_AXES)]
+        matrices = wigner_d(max_degree, jnp.asarray(_TO_E3NN_AXES))
+        return [np.asarray(d) for d in matrices]
 
 
 def _prepare(

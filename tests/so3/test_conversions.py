@@ -70,7 +70,7 @@ def test_turned_features_are_turned_by_e3nn(sign, sigma):
             for degree in range(DEGREE + 1)
         ]
     )
-    np.testing.assert_allclose(to_e3nn(moved), theirs, atol=1e-6)
+    np.testing.assert_allclose(to_e3nn(moved), theirs, atol=1e-12)
 
 
 @pytest.mark.torch
