@@ -32,7 +32,7 @@ def code(path):
     return [cell for cell in cells if cell["cell_type"] == "code"]
 
 
-@pytest.mark.parametrize("path", parameters())
+@pytest.mark.parametrize("path", list(parameters()))
 def test_cells_run_in_order(path, tmp_path):
     if path.stem in TORCH and importlib.util.find_spec("metatrain") is None:
         pytest.skip("needs the extra [torch]")
@@ -46,7 +46,7 @@ def test_cells_run_in_order(path, tmp_path):
         env=os.environ
         | {
             "MPLBACKEND": "agg",
-            # Compiling takes most of the time; results change by rounding.
+            # Compiling takes most of the time. Results change by rounding.
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         },
