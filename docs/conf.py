@@ -11,6 +11,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "myst_parser",
 ]
+myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 autodoc_typehints = "none"

@@ -79,7 +79,14 @@ def test_every_public_name_has_an_example(package):
 def test_every_page_is_reachable():
     """Sphinx refuses pages outside the table of contents; so does this, faster."""
     index = (PAGE.parent / "index.md").read_text("utf-8")
-    tree = re.search(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
-    assert tree is not None
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+    listed = [word for tree in trees for word in tree.split()]
     pages = {path.stem for path in PAGE.parent.glob("*.md")} - {"index"}
-    assert pages <= set(tree.group(1).split())
+    assert pages <= set(listed)
+
+
+def test_every_notebook_is_on_the_first_page():
+    index = (PAGE.parent / "index.md").read_text("utf-8")
+    notebooks = {path.name for path in PAGE.parent.parent.glob("notebooks/*.ipynb")}
+    assert notebooks
+    assert notebooks <= set(re.findall(r"notebooks/(\w+\.ipynb)", index))

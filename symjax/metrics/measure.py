@@ -9,7 +9,7 @@ over the orbit, large ones in pieces.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,6 +61,7 @@ def measure(
     batch_size: int | None = None,
     progress: Progress | None = None,
     symmetry: SampleSymmetry | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Measurement:
     """Measures how equivariant a function is, and which irreps its outputs carry.
 
@@ -93,10 +94,13 @@ def measure(
         not resolved.
       on_aliasing: ``"raise"``, or ``"report"`` to return the verdict instead.
       memory: Budget in bytes for responses, coefficients and intermediates.
-      batch_size: Elements evaluated at once; chosen from the budget by default.
+      batch_size: Elements evaluated at once on each device; chosen from the budget
+        by default.
       progress: Called with the number of elements done and their total.
       symmetry: Symmetry of ``x``: the function is evaluated on cosets of its group
         only, after a check that its outputs obey it.
+      devices: Devices that share the elements, for instance ``jax.devices()``; the
+        sums stay on the first. JAX's default device if not given.
 
     Returns:
       The measurement, a mapping from output names to leaves. An output that is a
@@ -122,6 +126,7 @@ def measure(
     move = orbit.as_action(action)
     _check_options(max_degree, method, tolerance, on_aliasing, memory, batch_size)
     _check_finite(x)
+    shared = _as_devices(devices, function)
     shapes = orbit.output_shapes(function, move, x, args)
     leaves = describe(shapes, representations)
     sample_masks = check_masks(masks, leaves)
@@ -139,6 +144,7 @@ def measure(
             max_degree=max_degree,
             batch_size=batch_size or default_batch_size(),
             progress=progress,
+            devices=shared,
         )
 
     verified = None
@@ -166,6 +172,7 @@ def measure(
             memory=memory,
             batch_size=batch_size,
             progress=progress,
+            devices=shared,
             **options,
         )
 
@@ -210,6 +217,7 @@ def _on_rule(
     memory: int,
     batch_size: int | None,
     progress: Progress | None,
+    devices: tuple[jax.Device, ...],
 ) -> Measurement:
     """Measures on one rule; ``checks`` are the random elements and their seed."""
     reduced = None
@@ -231,6 +239,7 @@ def _on_rule(
         memory=memory,
         batch_size=batch_size,
         divisible=not symmetric,
+        devices=devices,
     )
     total = grid.num_elements * len(passes)
     gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
@@ -364,6 +373,28 @@ def _check_options(
         raise ArgumentError(
             "batch_size", batch_size, "is not a positive integer", "Pass 1 or more"
         )
+
+
+def _as_devices(devices: object, function: object) -> tuple[jax.Device, ...]:
+    if devices is None:
+        return ()
+    if isinstance(function, orbit.HostFunction):
+        raise ArgumentError(
+            "devices",
+            devices,
+            "JAX does not place a HostFunction",
+            "Leave it out, and let the function choose its device",
+        )
+    chosen = tuple(devices) if isinstance(devices, Sequence) else ()
+    if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
+        raise ArgumentError(
+            "devices", devices, "is not a list of devices", "Pass jax.devices()"
+        )
+    if len(set(chosen)) < len(chosen):
+        raise ArgumentError(
+            "devices", devices, "names a device twice", "Name each device once"
+        )
+    return chosen
 
 
 def _check_finite(x: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
@@ -101,10 +102,7 @@ def as_action(action: Any) -> Action:
     return RepresentationAction(tuple(leaves), structure)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("function", "action", "keep", "batch_size")
-)
-def _respond(
+def _evaluate(
     function: Function,
     action: Action,
     keep: tuple[int, ...],
@@ -128,6 +126,87 @@ def _respond(
     rotations = jnp.concatenate([rotations, filler])
     out = jax.lax.map(respond_to, rotations, batch_size=batch_size)
     return [leaf[:num] for leaf in out]
+
+
+_respond = jax.jit(
+    _evaluate, static_argnames=("function", "action", "keep", "batch_size")
+)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("function", "action", "keep", "batch_size", "mesh")
+)
+def _respond_on_mesh(
+    function: Function,
+    action: Action,
+    keep: tuple[int, ...],
+    batch_size: int,
+    mesh: Mesh,
+    x: Any,
+    args: tuple[Any, ...],
+    rotations: Float[Array, "group 3 3"],
+) -> list[Array]:
+    """The same with the group axis divided; every device has its own batches."""
+    most = min(batch_size, len(rotations) // mesh.size)
+    share = jax.shard_map(
+        functools.partial(_evaluate, function, action, keep, most),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec("group")),
+        out_specs=PartitionSpec("group"),
+        # Loops of a model start from constants, which the check of what varies over
+        # devices refuses.
+        check_vma=False,
+    )
+    return share(x, args, rotations)
+
+
+def _respond_on_devices(
+    function: Function,
+    action: Action,
+    keep: tuple[int, ...],
+    batch_size: int,
+    devices: tuple[jax.Device, ...],
+    x: Any,
+    args: tuple[Any, ...],
+    rotations: np.ndarray,
+) -> list[Array]:
+    """Evaluates on all devices, filled up to equal shares; gathers on the first."""
+    missing = -len(rotations) % len(devices)
+    filler = np.broadcast_to(rotations[-1], (missing, 3, 3))
+    mesh = Mesh(np.array(devices), ("group",))
+    out = _respond_on_mesh(
+        function,
+        action,
+        keep,
+        batch_size,
+        mesh,
+        *replicate((x, args), devices),
+        jnp.asarray(np.concatenate([rotations, filler])),
+    )
+    gathered = [jax.device_put(leaf, devices[0]) for leaf in out]
+    return [leaf[:-missing] for leaf in gathered] if missing else gathered
+
+
+def replicate(tree: Any, devices: tuple[jax.Device, ...]) -> Any:
+    """Copies every array to every device; copies that are there already are kept.
+
+    Args:
+      tree: Pytree of arrays.
+      devices: The devices; without any, the tree is returned as it is.
+
+    Returns:
+      The same pytree.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from symjax.metrics.orbit import replicate
+      >>> replicate({"w": jnp.ones(2)}, tuple(jax.devices()))["w"].tolist()
+      [1.0, 1.0]
+    """
+    if not devices:
+        return tree
+    mesh = Mesh(np.array(devices), ("group",))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def _respond_on_host(
@@ -182,6 +261,7 @@ def respond(
     args: tuple[Any, ...] = (),
     keep: tuple[int, ...],
     batch_size: int,
+    devices: tuple[jax.Device, ...] = (),
 ) -> Sequence[Array | np.ndarray]:
     """Evaluates the response at a batch of elements.
 
@@ -193,6 +273,8 @@ def respond(
       args: Further arguments that do not transform (parameters of a model).
       keep: Indices of the output leaves to return.
       batch_size: Number of elements evaluated at once.
+      devices: Devices that share the elements, each with batches of its own; the
+        responses come back on the first. Without any, JAX's default.
 
     Returns:
       For each kept leaf an array with a leading group axis.
@@ -208,6 +290,10 @@ def respond(
     """
     if isinstance(function, HostFunction):
         return _respond_on_host(function, action, keep, batch_size, x, args, rotations)
+    if devices:
+        return _respond_on_devices(
+            function, action, keep, batch_size, devices, x, args, rotations
+        )
     return _respond(function, action, keep, batch_size, x, args, jnp.asarray(rotations))
 
 
@@ -220,6 +306,7 @@ def respond_in_batches(
     args: tuple[Any, ...] = (),
     keep: tuple[int, ...],
     batch_size: int,
+    devices: tuple[jax.Device, ...] = (),
 ) -> Sequence[Array | np.ndarray]:
     """As :func:`respond`, with one compiled program for any number of elements.
 
@@ -235,6 +322,8 @@ def respond_in_batches(
       args: Further arguments that do not transform.
       keep: Indices of the output leaves to return.
       batch_size: Number of elements evaluated at once; need not divide ``group``.
+      devices: Devices that share the elements, each with batches of its own; the
+        responses come back on the first. Without any, JAX's default.
 
     Returns:
       For each kept leaf an array with a leading group axis.
@@ -250,18 +339,20 @@ def respond_in_batches(
       (5, 3)
     """
     num = len(rotations)
-    fill = np.minimum(np.arange(-(-num // batch_size) * batch_size), num - 1)
+    step = batch_size * max(len(devices), 1)
+    fill = np.minimum(np.arange(-(-num // step) * step), num - 1)
     parts = [
         respond(
             function,
             action,
             x,
-            rotations[fill[start : start + batch_size]],
+            rotations[fill[start : start + step]],
             args=args,
             keep=keep,
             batch_size=batch_size,
+            devices=devices,
         )
-        for start in range(0, len(fill), batch_size)
+        for start in range(0, len(fill), step)
     ]
     # On the host: an array of another length would be another program to compile.
     return [

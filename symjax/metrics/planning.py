@@ -96,11 +96,12 @@ class Plan:
       nodes_per_call: Nodes evaluated by one call.
       calls_per_buffer: Calls whose spectra are collected before they are added to
         the coefficients.
-      vectorised: Elements evaluated at once.
+      vectorised: Elements evaluated at once, on each device.
       max_degree: Largest projected degree.
       comparable_degree: Largest degree compared with the nested rule.
       method: ``"factorised"`` or ``"dense"``.
-      num_bytes: Size of the arrays that are alive at once.
+      devices: Devices that share the elements of a call; none for JAX's default.
+      num_bytes: Size of the arrays that are alive at once, on the first device.
     """
 
     num_nodes: int
@@ -112,6 +113,7 @@ class Plan:
     max_degree: int
     comparable_degree: int
     method: str
+    devices: tuple[jax.Device, ...]
     num_bytes: int
 
     @property
@@ -143,6 +145,7 @@ def plan_passes(
     memory: int,
     batch_size: int | None,
     divisible: bool,
+    devices: tuple[jax.Device, ...] = (),
 ) -> list[tuple[list[Piece], Plan]]:
     """Distributes leaves over passes so that each fits the memory.
 
@@ -156,8 +159,9 @@ def plan_passes(
       max_degree: Largest projected degree.
       method: ``"factorised"`` or ``"dense"``.
       memory: Budget in bytes for responses, coefficients and intermediates.
-      batch_size: Elements evaluated at once; chosen by default.
+      batch_size: Elements evaluated at once on each device; chosen by default.
       divisible: Whether a leaf that does not fit may be split into samples.
+      devices: Devices that share the elements of a call.
 
     Returns:
       For every pass its pieces and its plan. Large leaves come in several pieces,
@@ -175,14 +179,17 @@ def plan_passes(
     if not isinstance(function, orbit.HostFunction):
         activations = orbit.activation_bytes(function, action, x, args)
     limit = batch_size or _limit(activations, memory)
-    nodes = int(np.clip(limit // per_node, 1, -(-num_slots // _LEAST_CALLS)))
+    num_devices = max(len(devices), 1)
+    share = -(-num_slots // _LEAST_CALLS)
+    nodes = int(np.clip(limit * num_devices // per_node, 1, share))
     if elements.climbing:
         # One size for all rules, so that the function is compiled once; and few
         # elements that only fill a batch up.
         vectorised = min(limit, default_batch_size())
-        nodes = int(np.clip(4 * vectorised // per_node, nodes, num_slots))
+        at_once = 4 * vectorised * num_devices
+        nodes = int(np.clip(at_once // per_node, nodes, num_slots))
     else:
-        vectorised = _batch_size(nodes * per_node, limit)
+        vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
     waves = sum(_parts(method, max_degree, in_plane))
     rows = sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
     coarse_rows = sum((2 * degree + 1) ** 2 for degree in range(comparable + 1))
@@ -237,6 +244,7 @@ def plan_passes(
             max_degree=max_degree,
             comparable_degree=comparable,
             method=method,
+            devices=devices,
             num_bytes=sizes * (per_value + (calls_per_buffer - 1) * 2 * nodes * waves)
             + activations * vectorised,
         )

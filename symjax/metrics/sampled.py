@@ -116,6 +116,7 @@ def measure_sampled(
     max_degree: int,
     batch_size: int,
     progress: Callable[[int, int], None] | None,
+    devices: tuple[jax.Device, ...],
 ) -> Measurement:
     """Estimates every leaf from random elements; called by :func:`measure`.
 
@@ -131,12 +132,14 @@ def measure_sampled(
       max_degree: Largest projected degree.
       batch_size: Elements evaluated at once.
       progress: Called with the number of elements done and their total.
+      devices: Devices that share the elements of a block.
 
     Returns:
       A measurement whose leaves carry standard errors.
     """
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(samples.seed), samples.num))
+    x, args = orbit.replicate((x, args), devices)
     num_blocks = -(-samples.num // _BLOCK)
     blocks = np.array_split(rotations, num_blocks)
     keep = tuple(leaf.index for leaf in leaves.values())
@@ -155,6 +158,7 @@ def measure_sampled(
             args=args,
             keep=keep,
             batch_size=min(batch_size, padded),
+            devices=devices,
         )
         chi = characters_of(block, max_degree)
         for (name, leaf), values in zip(leaves.items(), responses, strict=True):

@@ -109,6 +109,7 @@ def stream(
     held: list[list[Array]] = [[] for _ in pieces]
     starts = [np.int32(piece.start) for piece in pieces]
     respond = orbit.respond_in_batches if elements.climbing else orbit.respond
+    x, args = orbit.replicate((x, args), plan.devices)
     for call in range(plan.num_calls):
         index = slots.of_call(call)
         rotations = slots.rotations(index)
@@ -120,6 +121,7 @@ def stream(
             args=args,
             keep=keep,
             batch_size=plan.vectorised,
+            devices=plan.devices,
         )
         with jax.enable_x64(True):
             responses: list[Array] = [

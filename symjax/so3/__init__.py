@@ -1,12 +1,7 @@
 """The groups SO(3) and O(3): elements, representations, harmonics and quadratures."""
 
-from symjax.so3.harmonics import (
-    degree_slice,
-    from_e3x,
-    solid_harmonics,
-    spherical_harmonics,
-    to_e3x,
-)
+from symjax.so3.conversions import from_e3nn, from_e3x, to_e3nn, to_e3x
+from symjax.so3.harmonics import degree_slice, solid_harmonics, spherical_harmonics
 from symjax.so3.irreps import Irrep, all_irreps, products
 from symjax.so3.quadrature import (
     LEBEDEV_DEGREES,
@@ -71,6 +66,7 @@ __all__ = [
     "degree_slice",
     "direct_sum",
     "euler_to_matrix",
+    "from_e3nn",
     "from_e3x",
     "from_spherical",
     "gauss_product",
@@ -92,6 +88,7 @@ __all__ = [
     "split_inversion",
     "stratified",
     "super_fibonacci",
+    "to_e3nn",
     "to_e3x",
     "to_spherical",
     "wigner_d",

@@ -1,21 +1,18 @@
-"""Real spherical harmonics by recurrence, to any degree, and e3x's conventions.
+"""Real spherical harmonics by recurrence, to any degree.
 
 Components run through l = 0, ..., L and m = -l, ..., l, so that degree l occupies
 :func:`degree_slice`. Without Condon-Shortley phase: l = 1 is proportional to
-(y, z, x). e3x orders the same functions m = l, -l, l - 1, -(l - 1), ..., 0 and
-normalises them after Racah unless told otherwise; :func:`to_e3x` and
-:func:`from_e3x` convert.
+(y, z, x). :mod:`symjax.so3.conversions` has the conventions of other libraries.
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
-from symjax.so3._arguments import as_floating, as_trailing, check_integer
+from symjax.so3._arguments import as_trailing, check_integer
 
 _NORMALIZATIONS = ("orthonormal", "racah", "4pi")
 
@@ -168,106 +165,3 @@ def spherical_harmonics(
     vectors = vectors / scale
     unit = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
     return solid_harmonics(max_degree, unit, normalization=normalization)
-
-
-def _e3x_order(size: int, argument: str) -> np.ndarray:
-    """Position in symjax's order of each component in e3x's."""
-    max_degree = math.isqrt(size) - 1
-    if size < 1 or (max_degree + 1) ** 2 != size:
-        raise ArgumentError(
-            argument,
-            size,
-            "the number of components is not (max_degree + 1)^2",
-            "Pass all degrees from 0 to max_degree, and name their axis with axis=",
-        )
-    order = []
-    for degree in range(max_degree + 1):
-        center = degree**2 + degree
-        for m in range(degree, 0, -1):
-            order += [center + m, center - m]
-        order.append(center)
-    return np.array(order)
-
-
-def _reorder(
-    components: Float[Array, "..."], axis: int, normalization: str, forward: bool
-) -> Float[Array, "..."]:
-    components = as_floating(components, "components")
-    axis = int(axis)
-    if not -components.ndim <= axis < components.ndim:
-        raise ArgumentError(
-            "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
-        )
-    size = components.shape[axis]
-    order = _e3x_order(size, "components")
-    degrees = np.sqrt(np.arange(size)).astype(int)
-    scale = np.array([_normalization(normalization, int(d)) for d in degrees])
-    shape: list[Any] = [1] * components.ndim
-    shape[axis] = size
-    factor = jnp.asarray(scale.reshape(shape), components.dtype)
-    # Degrees occupy the same slots in both orders, so the factor commutes.
-    if forward:
-        return jnp.take(components, order, axis=axis) * factor
-    return jnp.take(components, np.argsort(order), axis=axis) / factor
-
-
-def to_e3x(
-    components: Float[Array, "..."],
-    *,
-    axis: int = -1,
-    normalization: str = "orthonormal",
-) -> Float[Array, "..."]:
-    """Reorders spherical components from m = -l, ..., l to e3x's Cartesian order.
-
-    e3x lists m = l, -l, l - 1, -(l - 1), ..., 0, so that l = 1 reads (x, y, z).
-    Features only change order. Values of :func:`spherical_harmonics` also change
-    normalisation: e3x's default is ``"racah"``.
-
-    Args:
-      components: Array with all degrees from 0 to L along ``axis``.
-      axis: Axis of the (L + 1)^2 components; -2 for e3x features.
-      normalization: Normalisation of the result, the input being orthonormal:
-        ``"orthonormal"`` leaves values as they are.
-
-    Returns:
-      Array of the same shape.
-
-    Raises:
-      ArgumentError: The axis has not (L + 1)^2 components or does not exist, or
-        ``normalization`` is unknown.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.so3 import to_e3x
-      >>> to_e3x(jnp.array([0.0, 2.0, 3.0, 1.0])).tolist()
-      [0.0, 1.0, 2.0, 3.0]
-    """
-    return _reorder(components, axis, normalization, forward=True)
-
-
-def from_e3x(
-    components: Float[Array, "..."],
-    *,
-    axis: int = -1,
-    normalization: str = "orthonormal",
-) -> Float[Array, "..."]:
-    """Inverse of :func:`to_e3x`.
-
-    Args:
-      components: Array in e3x's Cartesian order along ``axis``.
-      axis: Axis of the (L + 1)^2 components; -2 for e3x features.
-      normalization: Normalisation of the input; the result is orthonormal.
-
-    Returns:
-      Array of the same shape.
-
-    Raises:
-      ArgumentError: As :func:`to_e3x`.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.so3 import from_e3x
-      >>> from_e3x(jnp.array([0.0, 1.0, 2.0, 3.0])).tolist()
-      [0.0, 2.0, 3.0, 1.0]
-    """
-    return _reorder(components, axis, normalization, forward=False)
