@@ -88,7 +88,8 @@ def first_true(mask: Bool[Array, "... n"], num: int) -> Int[Array, "... num"]:
     """
     size = mask.shape[-1]
     rows = mask.reshape(-1, size)
-    counts = jnp.cumsum(rows, axis=-1)
+    # On a CPU twice as fast as `cumsum`.
+    counts = jax.lax.associative_scan(jnp.add, rows.astype(jnp.int32), axis=-1)
     wanted = jnp.arange(1, num + 1)
     found = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(counts)
     found = jnp.where(found < size, found, -1)
