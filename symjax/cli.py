@@ -358,16 +358,11 @@ def _present_estimates(
     """Prints what measuring would cost, and the sum."""
     from symjax.metrics import Estimate
     from symjax.report import estimate_structures
+    from symjax.report.events import estimate_events
 
-    if events:
-        raise ArgumentError(
-            "--estimate",
-            True,
-            "events cannot be estimated beforehand",
-            "Measure one event with --frames 0",
-        )
     costs = []
-    for label, cost in estimate_structures(model, structures, options):
+    costs_of: Any = estimate_events if events else estimate_structures
+    for label, cost in costs_of(model, structures, options):
         typer.echo(f"{label}: {cost}")
         if isinstance(cost, Estimate):
             costs.append(cost)
