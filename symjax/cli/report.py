@@ -344,18 +344,11 @@ def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> No
     """Prints what measuring would cost, and the sum."""
     from symjax.metrics import Estimate
     from symjax.report import estimate_structures
+    from symjax.report.events import estimate_events
 
-    if events:
-        raise ArgumentError(
-            "--estimate",
-            True,
-            "events cannot be estimated beforehand",
-            "Measure one event with --frames 0",
-        )
-    for label, error in found.unreadable.items():
-        typer.echo(f"{label}: {error}")
     costs = []
-    for label, cost in estimate_structures(model, found.structures, options):
+    costs_of: Any = estimate_events if events else estimate_structures
+    for label, cost in costs_of(model, found.structures, options):
         typer.echo(f"{label}: {cost}")
         if isinstance(cost, Estimate):
             costs.append(cost)

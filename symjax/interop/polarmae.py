@@ -118,8 +118,8 @@ def infer_config(
       The configuration.
 
     Raises:
-      ModelError: The encoder's weights are missing, or a field has an impossible
-        value.
+      ModelError: The encoder's weights are missing, a field has an impossible value,
+        or an option that no published configuration sets is not supported.
 
     Example:
       >>> from symjax.interop.polarmae import infer_config
@@ -152,6 +152,25 @@ def infer_config(
     encoder = _init_args(hypers.get("encoder"))
     transformer = encoder.get("transformer_kwargs") or {}
     tokenizer = encoder.get("tokenizer_kwargs") or {}
+    for option, chosen, meaning in (
+        (
+            "seg_decoder",
+            hypers.get("seg_decoder") or depth("seg_decoder"),
+            "a decoder before the segmentation head",
+        ),
+        (
+            "use_relative_features",
+            tokenizer.get("use_relative_features"),
+            "energies relative to the mean of their token",
+        ),
+    ):
+        if chosen:
+            raise ModelError(
+                option,
+                True,
+                f"{meaning}, which no published configuration has, is not supported",
+                "Use a checkpoint without it, as the released ones are",
+            )
     width = int(state[needed[0]].size)
     heads = {size: number for size, _, number in ARCHITECTURES.values()}
     names = {size: name for name, (size, _, _) in ARCHITECTURES.items()}
@@ -183,13 +202,11 @@ def infer_config(
     for theirs, ours in renamed.items():
         if theirs in tokenizer:
             fields[ours] = tokenizer[theirs]
-    if tokenizer.get("use_relative_features"):
-        raise ModelError(
-            "use_relative_features",
-            True,
-            "subtracting the mean energy of a token is not supported",
-            "Use a checkpoint without it, as the released ones are",
-        )
+    # One number for both: neighbours that count, and farthest points to start from.
+    count = tokenizer.get("num_init_groups", published["max_neighbors"])
+    seeded = tokenizer.get("use_fps_seed", published["num_seeds"] is not None)
+    plain = tokenizer.get("overlap_factor", 1) is None
+    fields["num_seeds"] = count if seeded or plain else None
     table = state.get("encoder.relative_position_bias.bias_table")
     if table is not None:
         fields["relative_bins"] = (round(table.shape[1] ** (1 / 3)) - 1) // 2

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import symjax
 from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud, select_points
 from symjax.errors import ModelError, StructureError, SymjaxError
-from symjax.metrics import measure_problem
+from symjax.metrics import Estimate, estimate, measure_problem
 from symjax.report import schema
 from symjax.report.batch import Options, Progress, Watch, _compile_seconds
 from symjax.report.breaking import Breaking, measure_breaking, write_breaking
@@ -189,6 +189,59 @@ def measure_events(
     schema.write_report(report, folder / REPORT_FILE)
     write_results(report, folder / RESULTS_FILE)
     return report, sources
+
+
+def estimate_events(
+    model: Any, clouds: Mapping[str, PointCloud], options: Options
+) -> Iterator[tuple[str, Estimate | SymjaxError]]:
+    """What spectra in :func:`measure_events` will cost, without measuring anything.
+
+    The sources of symmetry breaking, over 96 elements, come on top.
+
+    Args:
+      model: A :class:`~symjax.models.pointmae.PointMAEModel`.
+      clouds: The events by label.
+      options: How to measure.
+
+    Yields:
+      For each event its label and the estimate, or the error where it cannot be
+      measured.
+
+    Raises:
+      SymjaxError: An option is impossible, or the model cannot be used.
+
+    Example:
+      >>> from symjax.report import Options
+      >>> from symjax.report.events import estimate_events
+      >>> next(estimate_events(None, {}, Options(max_degree=-1)))
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
+    """
+    from symjax.models.pointmae.orbit import event_problem
+
+    options.settings()
+    for label, cloud in prepare_clouds(model, clouds).items():
+        try:
+            problem = event_problem(
+                model, cloud, layers=options.layers, dtype=options.dtype
+            )
+        except SymjaxError as error:
+            yield label, error
+            continue
+        yield (
+            label,
+            estimate(
+                problem.function,
+                problem.x,
+                args=problem.args,
+                action=problem.action,
+                representations=problem.representations,
+                max_degree=options.max_degree,
+                grid=options.grid,
+                memory=options.memory,
+            ),
+        )
 
 
 def _check_completed(journal: Journal, events: Mapping[str, PointCloud]) -> None:

@@ -20,6 +20,7 @@ from symjax.models.io import load_model, save_model
 from symjax.training.configuration import EventsRun
 from symjax.training.masked import evaluate_events, prepare_events
 from symjax.training.problems import HELD_OUT_SEED, events_of
+from symjax.training.records import CONFIGURATION, check_configuration
 from symjax.training.runs import MODEL, train
 
 NUM_POINTS = 512
@@ -108,6 +109,11 @@ def main(
         folders,
         strict=True,
     ):
+        if (folder / MODEL).is_dir():
+            # An earlier call has finished this run.
+            settings = run.model_dump(mode="json")
+            check_configuration(folder / CONFIGURATION, settings)
+            continue
         trained = train(
             run,
             folder,

@@ -126,9 +126,30 @@ def test_hyperparameters_of_lightning_count():
     assert found.masking_ratio == 0.75
     assert not found.position_at_every_layer
     assert found.fetch_layers == (0, 2)
-    hypers["encoder"]["init_args"]["tokenizer_kwargs"]["use_relative_features"] = True
+    tokenizer = hypers["encoder"]["init_args"]["tokenizer_kwargs"]
+    assert (found.max_neighbors, found.num_seeds) == (256, None)
+    tokenizer |= {"use_fps_seed": True, "num_init_groups": 64}
+    found = infer_config(state, hypers, num_heads=3)
+    assert (found.max_neighbors, found.num_seeds) == (64, 64)
+    hypers["encoder"]["init_args"]["voxel_size"] = 25
+    del tokenizer["use_fps_seed"]
+    assert infer_config(state, hypers, num_heads=3).num_seeds == 64
+    hypers["encoder"]["init_args"]["voxel_size"] = 5
+    tokenizer["overlap_factor"] = None
+    assert infer_config(state, hypers, num_heads=3).num_seeds == 64
+
+
+def test_options_that_are_not_supported():
+    state = fake_state(VARIANTS["segmentation"])
+    relative = {"init_args": {"tokenizer_kwargs": {"use_relative_features": True}}}
     with pytest.raises(ModelError, match="use_relative_features"):
-        infer_config(state, hypers, num_heads=3)
+        infer_config(state, {"encoder": relative})
+    with pytest.raises(ModelError, match="seg_decoder"):
+        infer_config(state, {"seg_decoder": {"class_path": "TransformerDecoder"}})
+    with pytest.raises(ModelError, match="seg_decoder"):
+        infer_config(
+            state | {"seg_decoder.transformer.blocks.0.norm1.gamma": np.zeros(1)}
+        )
 
 
 def test_the_published_sizes_are_recognised():

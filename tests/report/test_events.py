@@ -104,6 +104,23 @@ def test_sources_are_written(folder, result):
     assert "Sources of" in (folder / "out" / "report.txt").read_text()
 
 
+def test_the_cost_is_said_beforehand(folder, result):
+    """The same number of elements as a measurement; nothing is written."""
+    before = sorted(path.name for path in (folder / "out").iterdir())
+    out = run(folder, "--max-degree", "1", "--estimate")
+    assert out.exit_code == 0, out.output
+    elements = read_report(folder / "out").settings.num_elements
+    lines = out.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        "events.h5:0",
+        "events.h5:1",
+        "all",
+    ]
+    assert f"{elements:,} evaluations" in lines[0]
+    assert f"{2 * elements:,} evaluations" in lines[2]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == before
+
+
 def test_a_report_resumes(folder, result):
     layers = "encoder.transformer.blocks.0,upsampler"
     again = run(folder, "--max-degree", "1", "--layers", layers, "--resume")

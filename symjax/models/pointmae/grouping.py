@@ -22,6 +22,8 @@ from symjax.models.pointmae.sampling import (
     squared_distances,
 )
 
+_BLOCK = 32
+
 
 class Assignment(NamedTuple):
     """The discrete decisions of a tokenisation.
@@ -87,9 +89,16 @@ def first_true(mask: Bool[Array, "... n"], num: int) -> Int[Array, "... num"]:
       [1, 2, -1]
     """
     size = mask.shape[-1]
-    rows = mask.reshape(-1, size)
-    counts = jnp.cumsum(rows, axis=-1)
-    wanted = jnp.arange(1, num + 1)
+    # Running counts, as products with a triangle: they read the mask once. A compiler
+    # may compute it anew for every reader, each with its own round-off, and counts of
+    # points on the surface of a ball would contradict each other.
+    rows = jnp.pad(mask.reshape(-1, size), ((0, 0), (0, -size % _BLOCK)))
+    blocks = rows.reshape(len(rows), -1, _BLOCK).astype(jnp.float32)
+    inside = blocks @ jnp.triu(jnp.ones((_BLOCK, _BLOCK), jnp.float32))
+    totals = inside[..., -1]
+    before = jnp.cumsum(totals, axis=-1) - totals
+    counts = (inside + before[..., None]).reshape(rows.shape)
+    wanted = jnp.arange(1, num + 1, dtype=jnp.float32)
     found = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(counts)
     found = jnp.where(found < size, found, -1)
     return found.reshape(*mask.shape[:-1], num)

@@ -5,6 +5,7 @@ only through distances, so it commutes with rotations up to ties and round-off.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -181,50 +182,72 @@ def centrality_nms(
       >>> centrality_nms(x, jnp.ones(4, bool), 1.5).tolist()
       [False, True, False, True]
     """
-    squares = squared_distances(points, points, quantum)
-    near = (squares < snap(jnp.square(radius), quantum)) & mask[:, None] & mask[None]
-    if max_neighbors is not None:
-        if max_neighbors < 1:
-            raise ArgumentError(
-                "max_neighbors", max_neighbors, "is not a count", "Pass 1 or more"
-            )
+    size = len(mask)
+    limit = size if max_neighbors is None else max_neighbors
+    if limit < 1:
+        raise ArgumentError(
+            "max_neighbors", max_neighbors, "is not a count", "Pass 1 or more"
+        )
+
+    def near(rows: Float[Array, "rows 3"]) -> Bool[Array, "rows n"]:
+        squares = squared_distances(rows, points, quantum)
+        return (squares < snap(jnp.square(radius), quantum)) & mask
+
+    def truncate(near: Bool[Array, "rows n"]) -> Bool[Array, "rows n"]:
+        if limit >= size:
+            return near
         # The running count costs more than all the rest, and rarely truncates.
-        near = jax.lax.cond(
-            jnp.any(jnp.sum(near, axis=1) > max_neighbors),
-            lambda near: near & (jnp.cumsum(near, axis=1) <= max_neighbors),
+        return jax.lax.cond(
+            jnp.any(jnp.sum(near, axis=1) > limit),
+            lambda near: near & (jnp.cumsum(near, axis=1) <= limit),
             lambda near: near,
             near,
         )
+
+    def in_turn() -> Bool[Array, "n"]:
+        # In blocks, so that no array of all pairs is made.
+        counts = jax.lax.map(
+            lambda point: jnp.sum(near(point[None])), points, batch_size=256
+        )
+        order = jnp.argsort(-jnp.minimum(counts, limit), stable=True)
+        return _visit_in_turn(
+            order, mask, lambda index: truncate(near(points[index][None]))[0]
+        )
+
     # One point at a time is a chain of small operations, which suits a CPU; rounds are
     # a few large ones.
     return jax.lax.platform_dependent(
-        near, mask, cpu=_visit_in_turn, default=_visit_in_rounds
+        cpu=in_turn,
+        default=lambda: _visit_in_rounds(truncate(near(points)) & mask[:, None], mask),
     )
 
 
 def _visit_in_turn(
-    near: Bool[Array, "n n"], mask: Bool[Array, "n"]
+    order: Int[Array, "n"],
+    mask: Bool[Array, "n"],
+    neighbors: Callable[[Int[Array, ""]], Bool[Array, "n"]],
 ) -> Bool[Array, "n"]:
     """The visit as published; points that have been removed cost nothing."""
-    slots = jnp.arange(len(mask))
-    order = jnp.argsort(-jnp.sum(near, axis=1), stable=True)
-    rank = jnp.zeros_like(order).at[order].set(slots)
+    size = len(mask)
+    slots = jnp.arange(size)
+    removed, kept = size, size + 1
 
     def visit(
-        state: tuple[Bool[Array, "n"], Bool[Array, "n"]],
-    ) -> tuple[Bool[Array, "n"], Bool[Array, "n"]]:
-        visited, removed = state
-        first = jnp.min(jnp.where(visited | removed, len(mask), rank))
-        chosen = slots == order[first]
-        return visited | chosen, removed | (near[order[first]] & ~chosen)
+        state: tuple[Int[Array, "n"], Int[Array, ""]],
+    ) -> tuple[Int[Array, "n"], Int[Array, ""]]:
+        ranks, first = state
+        index = order[first]
+        # A later point may remove one that stays: with truncated lists, the earlier
+        # one need not have seen it.
+        ranks = jnp.where(neighbors(index), removed, ranks)
+        ranks = jnp.where(slots == index, kept, ranks)
+        return ranks, jnp.min(ranks)
 
-    visited, removed = jax.lax.while_loop(
-        lambda state: ~jnp.all(state[0] | state[1]),
-        visit,
-        (jnp.zeros_like(mask), ~mask),
+    ranks = jnp.where(mask, jnp.zeros_like(order).at[order].set(slots), removed)
+    ranks, _ = jax.lax.while_loop(
+        lambda state: state[1] < size, visit, (ranks, jnp.min(ranks))
     )
-    # With truncated lists a point may be removed by a later one that it did not see.
-    return visited & ~removed
+    return ranks == kept
 
 
 def _visit_in_rounds(

@@ -4,21 +4,30 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.spatial
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symjax.data.point_clouds import (
+    SMALL,
+    generate_event,
+    select_points,
+    voxel_length,
+)
 from symjax.models.pointmae import (
     PointMAEConfig,
     assign_groups,
     ball_query,
     farthest_point_sampling,
     gather_groups,
+    make_event,
     nearest_neighbors,
 )
 from symjax.models.pointmae.grouping import first_true
+from symjax.models.pointmae.orbit import _onto_voxels
 from symjax.so3 import haar
 
 SIZE, NUM = 40, 8
@@ -223,3 +232,29 @@ def test_a_context_too_short_is_counted():
     config = dataclasses.replace(CONFIG, context_length=2)
     out = assign_groups(config, points(0), energies(0), np.ones(SIZE, bool))
     assert int(out.num_found) > 2
+
+
+def test_members_lie_in_their_ball_whatever_is_compiled_together():
+    """Points exactly on the surface may be in or out, but take nobody's place."""
+    unit = voxel_length(SMALL.size)
+    config = PointMAEConfig(
+        detector_size=SMALL.size,
+        group_radius=4 * unit,
+        context_length=64,
+        group_points=64,
+    )
+    cloud = select_points(generate_event(1_000_000, SMALL))
+
+    @jax.jit
+    def assign(positions, energies, mask):
+        event, _ = _onto_voxels(config, positions, energies, mask)
+        return event.positions, assign_groups(config, *event)
+
+    event = make_event(config, cloud, np.float32)
+    x, out = assign(event.positions, jnp.asarray(cloud.energies), event.mask)
+    x, members = np.asarray(x, float) / unit, np.asarray(out.members)
+    for center, row in zip(out.centers, members, strict=True):
+        if center >= 0:
+            squares = ((x - x[center]) ** 2).sum(1).round(3)
+            assert (squares[row[row >= 0]] <= 16).all()
+            assert set(np.flatnonzero(squares < 16)) <= set(row.tolist())
