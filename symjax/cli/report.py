@@ -346,6 +346,8 @@ def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> No
     from symjax.report import estimate_structures
     from symjax.report.events import estimate_events
 
+    for label, error in found.unreadable.items():
+        typer.echo(f"{label}: {error}")
     costs = []
     costs_of: Any = estimate_events if events else estimate_structures
     for label, cost in costs_of(model, found.structures, options):
