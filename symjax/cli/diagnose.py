@@ -106,7 +106,7 @@ def diagnose(
     configure_jax(loaded.settings.dtype == "float64", compile_cache)
 
     from symjax.diagnose import diagnose as look
-    from symjax.diagnose import report_traps, to_text
+    from symjax.diagnose import recommend, report_traps, to_text
     from symjax.models.io import load_model
     from symjax.report.schema import dumps, write_atomically
 
@@ -128,7 +128,8 @@ def diagnose(
             if len(chosen) == len(failed) == 1:
                 raise next(iter(failed.values()))
             found = look(loaded, targets=targets, layers_read=layers_read, traps=traps)
-    typer.echo(to_text(found), nl=False)
+    typer.echo(to_text(found))
+    typer.echo(recommend(loaded, found).to_text(), nl=False)
     if json is not None:
         text = dumps(found.to_json()) + "\n"
         with options_as_typed({"output": "--json"}):

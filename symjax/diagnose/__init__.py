@@ -10,6 +10,7 @@ from symjax.diagnose.findings import (
     Severity,
 )
 from symjax.diagnose.projection import allowed_dimension, forbidden_part
+from symjax.diagnose.recommend import Recommendation, recommend
 from symjax.diagnose.structures import report_traps, structure_traps
 from symjax.diagnose.text import to_text
 from symjax.diagnose.traps import symmetry_traps
@@ -20,10 +21,12 @@ __all__ = [
     "Figure",
     "Finding",
     "Kind",
+    "Recommendation",
     "Severity",
     "allowed_dimension",
     "diagnose",
     "forbidden_part",
+    "recommend",
     "report_traps",
     "structure_traps",
     "symmetry_traps",

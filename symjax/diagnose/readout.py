@@ -21,7 +21,7 @@ _BESIDE = re.compile(
 )
 _HEAD = re.compile(r"(?:node|edge)_heads\.(.+)\.\d+")
 # Derivatives of an energy: nothing reads their irreps from features.
-_DERIVATIVES = ("forces", "stress")
+DERIVATIVES = ("forces", "stress")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def readouts_of(
         leaf = outputs.get(name)
         irreps = wanted.get(name) or needed_irreps(leaf)
         own = _own_layers(name, layers, read)
-        if own is None and name in _DERIVATIVES and "energy" in outputs:
+        if own is None and name in DERIVATIVES and "energy" in outputs:
             refused.append(f"{name} is a derivative of the energy")
         elif own is None and report.settings.layers != "all":
             refused.append(

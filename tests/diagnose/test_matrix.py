@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import toys
 
-from symjax.diagnose import Kind, Severity, diagnose, symmetry_traps
+from symjax.diagnose import Kind, Severity, diagnose, recommend, symmetry_traps
+from symjax.models.biases import Biases
 
 FIRST, SECOND = toys.LAYERS
 HEAD = toys.HEADS
@@ -159,3 +160,35 @@ class TestTargets:
         report = toys.resized(toys.report("blind"), atoms)
         kinds = diagnose(report).kinds
         assert (Kind.PARITY_BLINDNESS in kinds) == found
+
+
+# Variants whose outputs call for an equivariant readout, and for averaging.
+READOUT = {
+    "missing": "tensor",
+    "starved": "tensor",
+    "lost": "tensor",
+    "blind": "chi",
+    "noisy": "chi",
+}
+AVERAGING = {"leaking": "energy", "trapped": "dipole"}
+
+
+@pytest.mark.parametrize("variant", toys.VARIANTS)
+def test_what_is_recommended(variant):
+    """No bias without a finding or a severe error; the readout where one names it."""
+    recommended = recommend(toys.report(variant), diagnosis(variant))
+    leaves = toys.report(variant).aggregate()
+    wrong = {
+        name
+        for name in ("dipole", "tensor", "chi")
+        if leaves[name].totals.relative_error >= 0.1
+    }
+    named = {READOUT[variant]} if variant in READOUT else set()
+    assert {reason.split(" ")[0] for reason in recommended.reasons} == named | wrong
+    assert recommended.biases == Biases(readout="sum" if named | wrong else "linear")
+    assert [text.split(":")[0] for text in recommended.averaging] == (
+        [AVERAGING[variant]] if variant in AVERAGING else []
+    )
+    text = recommended.to_text()
+    assert ('readout = "sum"' in text) == bool(named | wrong)
+    assert ("No bias" in text) == (not named | wrong and variant not in AVERAGING)

@@ -1,0 +1,125 @@
+"""From a diagnosis to the least symmetry that repairs it, as a configuration."""
+
+import dataclasses
+
+from symjax.diagnose.findings import Diagnosis, Kind, Severity
+from symjax.diagnose.readout import DERIVATIVES
+from symjax.models.biases import Biases
+from symjax.report.schema import Report
+
+_SPECTRAL = (
+    Kind.MISSING_IRREP,
+    Kind.BOTTLENECK,
+    Kind.LATE_EMERGENCE,
+    Kind.PARITY_BLINDNESS,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """Biases to train with, and why.
+
+    Attributes:
+      biases: The biases; those of no bias where none is called for.
+      reasons: One sentence for each output that calls for one.
+      averaging: Outputs that no bias of the network repairs at once, with the reason:
+        averaging predictions does, at the cost of as many evaluations.
+
+    Example:
+      >>> from symjax.diagnose import Recommendation
+      >>> from symjax.models.biases import Biases
+      >>> print(Recommendation(Biases(readout="sum"), ("spin fails.",), ()).to_text())
+      Recommended, with the least built-in symmetry
+        spin fails.
+      <BLANKLINE>
+        [model.biases]
+        readout = "sum"
+      <BLANKLINE>
+    """
+
+    biases: Biases
+    reasons: tuple[str, ...]
+    averaging: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """The reasons, and the section of a run's configuration."""
+        if not self.reasons and not self.averaging:
+            return "No bias is called for.\n"
+        lines = ["Recommended, with the least built-in symmetry"]
+        lines += [f"  {reason}" for reason in self.reasons]
+        if self.reasons:
+            own = self.biases.to_json().items()
+            lines += ["", "  [model.biases]", *(f'  {k} = "{v}"' for k, v in own), ""]
+        lines += [f"  {reason}" for reason in self.averaging]
+        return "\n".join(lines) + "\n"
+
+
+def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
+    """The smallest combination of biases that a diagnosis calls for.
+
+    An output that carries more than invariants and is no derivative calls for an
+    equivariant readout beside its own (``readout="sum"``) where a finding says that an
+    irrep is missing, lost, late or of an unseen parity, or where its measured relative
+    equivariance error is severe, 0.1 or more. That bias adds exactly the irreps of the
+    output and no others; ``docs/biases.md`` shows by ablation that it repairs such
+    targets, and that tokens with spherical harmonics or pseudotensors, which cost more,
+    are not needed beside it. Leakage and symmetry traps concern invariants and what
+    symmetry forbids: only averaging repairs them exactly.
+
+    Args:
+      report: The report of the model.
+      diagnosis: What :func:`~symjax.diagnose.diagnose` found in it.
+
+    Returns:
+      The recommendation.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.diagnose import Diagnosis, recommend
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf, Report, StructureReport, schema
+      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> leaf = Leaf("dipole", "output", "e", "vector", ("1+",), 1, totals, {}, None)
+      >>> structure = StructureReport("a", "H2O", 3, "ab", (leaf,))
+      >>> settings = schema.Settings(1, "", 5, 168, "all", "float32", 0.05)
+      >>> report = Report(schema.Software("0", "0", "cpu"),
+      ...                 schema.ModelInfo("m", "ab"), settings, (structure,))
+      >>> recommend(report, Diagnosis("m", (), ())).biases.readout
+      'sum'
+    """
+    reasons, averaging = [], []
+    leaves = report.aggregate()
+    for name, leaf in leaves.items():
+        derived = name in DERIVATIVES and "energy" in leaves
+        if leaf.kind != "output" or derived:
+            continue
+        if all(label == "0+" for label in leaf.irreps):
+            continue
+        found = [
+            finding
+            for finding in diagnosis.findings
+            if finding.kind in _SPECTRAL
+            and name in finding.outputs
+            and finding.severity > Severity.NOTE
+        ]
+        error = leaf.totals.relative_error
+        if found:
+            what = ", ".join(dict.fromkeys(finding.kind.value for finding in found))
+            reasons.append(f"{name} ({', '.join(leaf.irreps)}): {what}.")
+        elif Severity.of(error) >= Severity.SEVERE:
+            reasons.append(
+                f"{name} ({', '.join(leaf.irreps)}): equivariance error {error:.2g} of "
+                "its response."
+            )
+    for finding in diagnosis.findings:
+        exact = finding.kind in (Kind.LEAKAGE, Kind.SYMMETRY_TRAP)
+        if exact and finding.severity >= Severity.MODERATE:
+            averaging.append(
+                f"{', '.join(finding.outputs) or finding.layer}: {finding.kind.value}; "
+                f"{finding.remedy[0].lower()}{finding.remedy[1:]}."
+            )
+    return Recommendation(
+        Biases(readout="sum") if reasons else Biases(),
+        tuple(reasons),
+        tuple(dict.fromkeys(averaging)),
+    )
