@@ -1,7 +1,12 @@
 """What tests and examples in docstrings share."""
 
 import gc
+import os
 import pathlib
+
+# Compilation takes most of the time of the tests, and their arrays are small. Read when
+# JAX is imported, also by the processes that tests start.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest

@@ -123,7 +123,9 @@ def label_targets(data: pathlib.Path, out: pathlib.Path) -> tuple:
             "per_atom": block.per_atom,
             "properties": block.properties,
         }
-        irreps[block.column] = {"vector": "1+"}.get(block.kind, block.kind)
+        # Of a symmetric matrix, the part that an invariant cannot hold.
+        named = {"vector": "1+", "matrix": "2+"}
+        irreps[block.column] = named.get(block.kind, block.kind)
 
         sizes[block.column] = functools.partial(root_mean_square, block=block)
     ase.io.write(path, frames, format="extxyz")

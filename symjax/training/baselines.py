@@ -332,8 +332,12 @@ def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
       ['dipole', 'energy']
     """
     fresh = init_pet(config, jax.random.key(seed), model.name)
-    flat = flax.traverse_util.flatten_dict(fresh.parameters)
-    flat.update(flax.traverse_util.flatten_dict(model.parameters))
+    # Targets without invariants have an empty part of baselines, which must stay.
+    flat, own = (
+        flax.traverse_util.flatten_dict(each.parameters, keep_empty_nodes=True)
+        for each in (fresh, model)
+    )
+    flat.update(own)
     return dataclasses.replace(
         model, config=config, parameters=flax.traverse_util.unflatten_dict(flat)
     )

@@ -11,7 +11,7 @@ from water_runs import TARGETS, TINY, frames
 from symjax.data import GraphShape, edge_vectors
 from symjax.errors import ModelError
 from symjax.models import load_model
-from symjax.models.pet import PETConfig, cast_parameters, predict
+from symjax.models.pet import PETConfig, cast_parameters, init_pet, predict
 from symjax.so3 import quadrature
 from symjax.so3.representations import act_on_samples
 from symjax.training import parse_run
@@ -250,6 +250,17 @@ def test_new_targets_join_a_trained_model():
     wrong = parse_run({**other, "targets": {"energy": {"kind": "vector"}}})
     with pytest.raises(ModelError, match=r"targets\.energy"):
         check_targets(model, wrong)
+
+
+def test_models_without_invariants_are_trained_on():
+    """Their baselines are empty, and stay so."""
+    section = TargetSection(kind="vector")
+    config = PETConfig(SPECIES, (section.target("dipole"),), **TINY)
+    model = init_pet(config, jax.random.key(0))
+    assert model.parameters["baseline"] == {"dipole": {}}
+    extended = extend_model(model, config, seed=1)
+    assert extended.parameters["baseline"] == {"dipole": {}}
+    jax.tree.map(np.testing.assert_array_equal, extended.parameters, model.parameters)
 
 
 def test_edge_vectors_of_batches(fitted):

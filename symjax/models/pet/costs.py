@@ -1,0 +1,149 @@
+"""What each bias of a model adds: sectors, parameters, operations, evaluations."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+
+from symjax.data.graph import Graph
+from symjax.models.biases.average import Average
+from symjax.models.biases.config import Biases
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.model import (
+    init_pet,
+    outputs_from_inputs,
+    parameter_shapes,
+    pet_inputs,
+)
+from symjax.so3.irreps import Irrep
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasCost:
+    """What one bias adds to a model.
+
+    Attributes:
+      name: Its field in :class:`~symjax.models.biases.Biases`.
+      sectors: Irreps that it brings in; empty where it brings none, but makes
+        predictions commute with ``group``.
+      group: The group under which predictions become exactly equivariant, given what
+        the field says; empty where they do not.
+      parameters: Additional parameters.
+      operations: Operations of a prediction, over those without any bias.
+
+    Example:
+      >>> from symjax.models.pet.costs import BiasCost
+      >>> BiasCost("output_average", (), "O", 0, 24.0).group
+      'O'
+    """
+
+    name: str
+    sectors: tuple[Irrep, ...]
+    group: str
+    parameters: int
+    operations: float
+
+
+def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
+    """States for each bias of a model which sectors it adds and what it costs.
+
+    Args:
+      config: Hyperparameters, targets and biases.
+      graph: Structures for which operations are counted (by XLA, before it optimises).
+
+    Returns:
+      One entry for each bias, each as if it were alone.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.biases import Biases
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.costs import bias_costs
+      >>> config = PETConfig(species=(1, 8), biases=Biases(output_average="Oh"))
+      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> (cost,) = bias_costs(config, graph)
+      >>> cost.group, cost.parameters, cost.operations
+      ('Oh', 0, 48.0)
+    """
+    biases = config.biases
+    base = dataclasses.replace(config, biases=Biases())
+    without = _operations(base, graph)
+    found = []
+    for name, sectors, group in _described(config):
+        kept = {
+            "symmetrized_layers": (
+                "symmetrized_layers",
+                "symmetrized_group",
+                "symmetrized_share",
+            )
+        }.get(name, (name, "token_layers", "radial", "channels"))
+        alone = Biases(**{field: getattr(biases, field) for field in kept})
+        own = dataclasses.replace(config, biases=alone)
+        found.append(
+            BiasCost(
+                name,
+                sectors,
+                group,
+                _size(own) - _size(base),
+                # XLA counts the body of a loop once.
+                float(_evaluations(biases.output_average))
+                if name == "output_average"
+                else _operations(own, graph) / without,
+            )
+        )
+    return tuple(found)
+
+
+def _described(config: PETConfig) -> list[tuple[str, tuple[Irrep, ...], str]]:
+    biases = config.biases
+    found: list[tuple[str, tuple[Irrep, ...], str]] = []
+    if biases.edge_harmonics is not None:
+        degrees = range(1, biases.edge_harmonics + 1)
+        found.append(("edge_harmonics", tuple(Irrep(d, 1) for d in degrees), ""))
+    if biases.pseudotensors is not None:
+        degrees = range(biases.pseudotensors + 1)
+        found.append(("pseudotensors", tuple(Irrep(d, -1) for d in degrees), ""))
+    if biases.readout != "linear":
+        irreps = {
+            irrep
+            for target in config.targets
+            for block in target.blocks
+            for irrep in block.representation.irreps
+        } - {Irrep(0, 1)}
+        ordered = sorted(irreps, key=lambda irrep: (irrep.degree, -irrep.sigma))
+        found.append(("readout", tuple(ordered), ""))
+    if biases.canonical_frame:
+        found.append(("canonical_frame", (), "O(3)"))
+    if biases.symmetrized_layers:
+        found.append(("symmetrized_layers", (), biases.symmetrized_group))
+    if biases.output_average:
+        average = Average.parse(biases.output_average)
+        groups = {"group": average.group, "frames": "O(3)"}
+        group = groups.get(average.kind, f"O(3) to degree {average.number}")
+        found.append(("output_average", (), group))
+    return found
+
+
+def _evaluations(output_average: str) -> int:
+    average = Average.parse(output_average)
+    if average.kind == "frames":
+        return 2 * average.number
+    return len(average.fixed()[1])
+
+
+def _size(config: PETConfig) -> int:
+    shapes = parameter_shapes(config).items()
+    return sum(math.prod(shape) for path, shape in shapes if path.startswith("network"))
+
+
+def _operations(config: PETConfig, graph: Graph) -> float:
+    model = init_pet(config, jax.random.key(0))
+
+    def outputs(parameters: Any, graph: Graph) -> Any:
+        inputs = pet_inputs(config, graph)
+        return outputs_from_inputs(config, parameters, graph, inputs)[0]
+
+    analysis = jax.jit(outputs).lower(model.parameters, graph).cost_analysis()
+    return float(analysis["flops"])
