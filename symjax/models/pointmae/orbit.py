@@ -83,7 +83,7 @@ class EventProblem:
 
 
 @functools.lru_cache(maxsize=64)
-def _function(
+def orbit_function(
     config: PointMAEConfig,
     tokens: str,
     layers: tuple[str, ...],
@@ -242,7 +242,7 @@ def event_problem(
     }
     semantic = np.asarray(cloud.semantic)
     problem = EventProblem(
-        _function(config, tokens, chosen, reconstruct),
+        orbit_function(config, tokens, chosen, reconstruct),
         event.positions,
         (variables, energies, event.mask, assignment, hidden),
         VECTOR,
@@ -272,7 +272,7 @@ def event_problem(
 
 @functools.lru_cache(maxsize=16)
 def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
-    stages = {tokens: _function(config, tokens, (), False) for tokens in TOKENS}
+    stages = {tokens: orbit_function(config, tokens, (), False) for tokens in TOKENS}
 
     def function(x: Array, *args: Any) -> dict[str, Array]:
         frozen, regrouped, voxelised = (
