@@ -27,11 +27,12 @@ import numpy as np
 from common import keep, run_once, spread, write_table
 
 from symjax.data.point_clouds import SMALL, PointCloud, pad_cloud, voxel_length
-from symjax.metrics.consistency import sampled_elements, summarise_labels
+from symjax.metrics.consistency import summarise_labels
 from symjax.models import load_model
 from symjax.models.pointmae import PointMAEModel, averaged_problem, event_problem
 from symjax.so3.finite_groups import finite_group
 from symjax.training import parse_run
+from symjax.training.augmentation import random_elements
 from symjax.training.problems import HELD_OUT_SEED, events_of, events_problem
 
 POINTS = 256
@@ -50,7 +51,9 @@ HYPERPARAMETERS = {
     "fetch_layers": [0, 1],
     "seg_head_dim": 32,
 }
-VARIANTS = ("none", "harmonics", "penalty")
+# Weight of the penalty at two elements; 0 shows what the second element does alone.
+PENALTIES = {"two orientations": 0.0, "penalty": 10.0}
+VARIANTS = ("none", "harmonics", *PENALTIES)
 AVERAGES = ("O", "Oh")
 QUANTITIES = ("accuracy", "F1", "changing", "error Oh", "error O(3)")
 
@@ -73,8 +76,8 @@ def settings(variant: str, steps: int, seed: int) -> dict[str, Any]:
         "optimizer": {"learning_rate": 4e-3, "warmup": 30, "average": 0.98},
         "batch": {"max_structures": 8},
     }
-    if variant == "penalty":
-        run["penalty"] = {"weight": 10.0, "elements": 2}
+    if variant in PENALTIES:
+        run["penalty"] = {"weight": PENALTIES[variant], "elements": 2}
     return run
 
 
@@ -104,7 +107,8 @@ def measured(
     cube = finite_group("Oh").elements
     cube = cube[np.argsort(-np.linalg.det(cube), kind="stable")]
     # Every turn is followed by all of O_h: of its responses averages are made.
-    turned = np.concatenate([[np.eye(3)], sampled_elements(turns)])
+    drawn = random_elements(jax.random.key(0), turns, inversion=True)
+    turned = np.concatenate([[np.eye(3)], np.asarray(drawn)])
     elements = jnp.asarray(np.einsum("hij,tjk->thik", cube, turned), jnp.float32)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("none", *AVERAGES)}
     for cloud in clouds:
@@ -209,7 +213,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--events", type=int, default=40, help="held out")
-    parser.add_argument("--turns", type=int, default=4, help="random elements")
+    parser.add_argument("--turns", type=int, default=12, help="random elements")
     parser.add_argument("--cost", action="store_true", help="time steps only")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

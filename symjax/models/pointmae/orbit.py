@@ -89,7 +89,25 @@ def orbit_function(
     layers: tuple[str, ...],
     reconstruct: bool,
 ) -> Callable[..., dict[str, Array]]:
-    """The function on the orbit; cached, so that its compiled code is too."""
+    """The function on the orbit; cached, so that its compiled code is too.
+
+    Args:
+      config: Hyperparameters.
+      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
+      layers: Names of layers whose features are returned.
+      reconstruct: Whether hidden tokens are reconstructed.
+
+    Returns:
+      Function of positions and of :attr:`EventProblem.args`.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.orbit import orbit_function
+      >>> config = PointMAEConfig(num_classes=4)
+      >>> one = orbit_function(config, "frozen", (), False)
+      >>> one is orbit_function(config, "frozen", (), False)
+      True
+    """
 
     def function(
         positions: Float[Array, "points 3"],
