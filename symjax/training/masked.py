@@ -262,6 +262,7 @@ def masked_task(
             "focal": losses.segmentation * focal / totals,
         }
         if penalty is not None:
+            assert logits is not None  # models with classes always have them
             logits = logits.reshape(-1, copies, *logits.shape[1:])
             total, count = map(
                 jnp.sum, jax.vmap(spread_of_probabilities)(logits, batch.labels)
