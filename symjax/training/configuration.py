@@ -254,8 +254,8 @@ class PenaltySection(Section):
 
     Attributes:
       weight: Factor of the penalty in the loss.
-      elements: Group elements that each structure of a step is turned by, at least 2;
-        a step costs as many times more.
+      elements: Group elements that each structure (or event) of a step is turned by,
+        at least 2; a step costs as many times more.
     """
 
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -416,6 +416,7 @@ class EventsRun(_Run):
       kind: ``"events"``.
       data: Events.
       losses: What is fitted.
+      penalty: A penalty on the equivariance error of the class probabilities.
 
     Example:
       >>> from symjax.training.configuration import EventsRun
@@ -426,11 +427,21 @@ class EventsRun(_Run):
     kind: Literal["events"]
     data: EventsData = EventsData()
     losses: EventLosses = EventLosses()
+    penalty: PenaltySection | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.model.biases:
-            raise ValueError("model.biases: there are none for events")
+            raise ValueError(
+                "model.biases are PET's; tokens of events see harmonics with "
+                "model.hyperparameters.edge_harmonics"
+            )
+        if self.penalty is not None and not self.losses.segmentation:
+            raise ValueError(
+                "penalty compares class probabilities: set losses.segmentation"
+            )
+        if self.penalty is not None and self.augmentation == "none":
+            raise ValueError("penalty compares orientations: set augmentation")
         return self
 
     def __hash__(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, ModelError
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Assignment, gather_groups
 from symjax.models.pointmae.losses import (
@@ -27,7 +27,7 @@ from symjax.models.pointmae.model import (
 )
 from symjax.models.pointmae.modules import PointMAE
 from symjax.training.augmentation import random_elements
-from symjax.training.configuration import EventLosses
+from symjax.training.configuration import EventLosses, PenaltySection
 from symjax.training.optimisation import Task
 
 _AXIS = "events"
@@ -121,12 +121,45 @@ def class_weights(
     return np.asarray((len(known) / (num_classes * np.maximum(counts, 1))) ** power)
 
 
+def spread_of_probabilities(
+    logits: Float[Array, "elements points classes"],
+    labels: Int[Array | np.ndarray, "points"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """What class probabilities at several orientations disagree by.
+
+    With p_k those at the k-th of K elements, the sum over labelled points and classes
+    of sum_k |p_k - mean(p)|^2 / (K - 1): over their number, it estimates A^2 without
+    bias (Domina et al., arXiv:2603.24638). Probabilities are invariant, so nothing is
+    turned back.
+
+    Args:
+      logits: Logits at each of the elements.
+      labels: True classes; points with -1 do not count.
+
+    Returns:
+      Sum and number of its terms; their quotient over a batch is the penalty.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.training.masked import spread_of_probabilities
+      >>> sure = jnp.array([[[50.0, 0.0]], [[0.0, 50.0]]])
+      >>> [float(x) for x in spread_of_probabilities(sure, jnp.array([1]))]
+      [1.0, 2.0]
+    """
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    apart = jnp.var(probabilities, axis=0, ddof=1)
+    known = jnp.asarray(labels >= 0)[:, None]
+    count = jnp.sum(known) * logits.shape[-1]
+    return jnp.sum(jnp.where(known, apart, 0)), count.astype(apart.dtype)
+
+
 def masked_task(
     model: PointMAEModel,
     samples: EventSamples,
     losses: EventLosses,
     *,
     augmentation: str = "O(3)",
+    penalty: PenaltySection | None = None,
 ) -> Task:
     """Point-MAE and its losses: hidden tokens, labels of points, or both.
 
@@ -136,9 +169,15 @@ def masked_task(
       losses: Weights of the losses.
       augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``: every event is turned about
         the centre of the detector.
+      penalty: Several elements for each event, over which losses are means, and a
+        penalty on what class probabilities differ by
+        (:func:`spread_of_probabilities`), times the weight of the segmentation.
 
     Returns:
       The task; batches are :class:`EventSamples`.
+
+    Raises:
+      ModelError: There is a penalty, and the model has no segmentation.
 
     Example:
       >>> from symjax.training.masked import masked_task
@@ -146,14 +185,22 @@ def masked_task(
       True
     """
     config = model.config
+    if penalty is not None and not config.num_classes:
+        raise ModelError(
+            "penalty",
+            penalty.weight,
+            f"the model {model.name!r} has no class probabilities to compare",
+            "Set num_classes, or leave the penalty out",
+        )
+    copies = 1 if penalty is None else penalty.elements
     network = PointMAE(config, training=True, axis_name=_AXIS)
     classes = max(config.num_classes, 1)
     weights = jnp.asarray(class_weights(np.asarray(samples.labels), classes), "float32")
 
     def one(
         variables: Any, sample: EventSamples, element: Array, key: Array
-    ) -> tuple[tuple[Array, ...], Any]:
-        """Sums and counts of the losses of one event."""
+    ) -> tuple[tuple[Array, ...], Array | None, Any]:
+        """Sums and counts of the losses of one event, its logits, and statistics."""
         event, assignment, labels = sample
         labels = jnp.asarray(labels)
         positions = jnp.matmul(event.positions, element.T, precision="highest")
@@ -180,7 +227,7 @@ def masked_task(
                 )
         if logits is not None and losses.segmentation:
             focal = focal_loss(logits, labels, weights)
-        return (*chamfer, *energy, *focal), state["batch_stats"]
+        return (*chamfer, *energy, *focal), logits, state["batch_stats"]
 
     def loss(
         params: Any,
@@ -189,7 +236,9 @@ def masked_task(
         key: PRNGKeyArray,
         totals: Any,
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        size = len(batch.labels)
+        # Batch norms see all copies of all events together.
+        every = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), batch)
+        size = len(every.labels)
         element_key, hidden_key = jax.random.split(key)
         elements = jnp.broadcast_to(jnp.eye(3), (size, 3, 3))
         if augmentation != "none":
@@ -197,9 +246,9 @@ def masked_task(
                 element_key, size, inversion=augmentation == "O(3)"
             )
         variables = {"params": params, "batch_stats": statistics}
-        sums, state = jax.vmap(one, in_axes=(None, 0, 0, 0), axis_name=_AXIS)(
+        sums, logits, state = jax.vmap(one, in_axes=(None, 0, 0, 0), axis_name=_AXIS)(
             variables,
-            batch,
+            every,
             elements.astype(jnp.float32),
             jax.random.split(hidden_key, size),
         )
@@ -212,6 +261,14 @@ def masked_task(
             "energy": losses.reconstruction * energy / totals,
             "focal": losses.segmentation * focal / totals,
         }
+        if penalty is not None:
+            assert logits is not None  # models with classes always have them
+            logits = logits.reshape(-1, copies, *logits.shape[1:])
+            total, count = map(
+                jnp.sum, jax.vmap(spread_of_probabilities)(logits, batch.labels)
+            )
+            weight = penalty.weight * losses.segmentation
+            terms["penalty"] = weight * total / jnp.maximum(count, 1) / totals
         value = sum(terms.values(), jnp.zeros(()))
         return value, (jax.tree.map(lambda leaf: leaf[0], state), terms)
 

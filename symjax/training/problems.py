@@ -434,7 +434,13 @@ def events_problem(run: EventsRun) -> Problem:
             probes.append(Probe(f"validation[{index}]", problem))
     points = np.array([cloud.num_points for cloud in clouds])
     return Problem(
-        task=masked_task(model, samples, run.losses, augmentation=run.augmentation),
+        task=masked_task(
+            model,
+            samples,
+            run.losses,
+            augmentation=run.augmentation,
+            penalty=run.penalty,
+        ),
         batch=batch,
         origins=lambda step: [f"training[{i}]" for part in plan[step] for i in part],
         sizes=lambda step: (

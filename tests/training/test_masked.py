@@ -1,19 +1,27 @@
 """Losses of Point-MAE: the loss falls, classes are weighed, labels are padded."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from symjax.data.point_clouds import SMALL, generate_events, select_points, voxel_length
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, ModelError
 from symjax.models.pointmae import PointMAEConfig, init_pointmae
-from symjax.training.configuration import EventLosses, OptimizerSection
+from symjax.training import parse_run
+from symjax.training.configuration import (
+    EventLosses,
+    OptimizerSection,
+    PenaltySection,
+)
 from symjax.training.masked import (
     class_weights,
     evaluate_events,
     event_errors,
     masked_task,
     prepare_events,
+    spread_of_probabilities,
 )
 from symjax.training.optimisation import make_step, start
 
@@ -58,6 +66,48 @@ def test_the_loss_falls(model, samples):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     # the statistics of the batch norms have moved
     assert np.abs(state.statistics["seg_head"]["bn1"]["mean"]).max() > 0
+
+
+def test_the_penalty_is_the_variance_of_probabilities():
+    """In closed form; points without a label do not count."""
+    logits = jax.random.normal(jax.random.key(0), (3, 5, 4))
+    labels = np.array([0, -1, 2, 3, -1])
+    total, count = spread_of_probabilities(logits, labels)
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    known = shares[:, labels >= 0]
+    assert float(count) == 12
+    assert float(total) == pytest.approx(known.var(axis=0, ddof=1).sum(), rel=1e-5)
+
+
+def test_a_penalty_needs_labels_and_orientations(model, samples):
+    def run(**changes):
+        base = {"kind": "events", "steps": 1, "losses": {"segmentation": 1.0}}
+        return parse_run({**base, "penalty": {"elements": 2}, **changes})
+
+    assert run().penalty.elements == 2
+    with pytest.raises(ArgumentError, match=r"losses\.segmentation"):
+        run(losses={"segmentation": 0.0})
+    with pytest.raises(ArgumentError, match="augmentation"):
+        run(augmentation="none")
+    bare = dataclasses.replace(model, config=dataclasses.replace(CONFIG, num_classes=0))
+    with pytest.raises(ModelError, match="class probabilities"):
+        masked_task(bare, samples, LOSSES, penalty=PenaltySection())
+
+
+def test_the_penalty_joins_the_loss(model, samples):
+    """Of elements that are all one, it is 0 (no augmentation); else it is not."""
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[:2], samples)
+    penalty = PenaltySection(weight=2.0, elements=2)
+    for augmentation, wanted in (("O(3)", True), ("none", False)):
+        task = masked_task(
+            model, samples, LOSSES, penalty=penalty, augmentation=augmentation
+        )
+        _, (_, terms) = jax.jit(
+            lambda params, key, t=task: t.loss(
+                params, t.statistics, batch, key, t.totals(batch)
+            )
+        )(task.params, jax.random.key(0))
+        assert (float(terms["penalty"]) > 1e-9) == wanted
 
 
 def test_errors_know_what_is_trivial(model, samples):

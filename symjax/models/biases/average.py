@@ -115,8 +115,8 @@ class Average:
 def averaged(
     function: Callable[..., Any],
     representations: Any,
-    elements: Float[Array, "elements 3 3"],
-    weights: Float[Array, "elements"],
+    elements: Float[Array | np.ndarray, "elements 3 3"],
+    weights: Float[Array | np.ndarray, "elements"],
     *,
     action: Any = VECTOR,
     batch: int = BATCH,

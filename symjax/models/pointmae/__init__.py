@@ -1,5 +1,6 @@
 """Point-MAE and PoLAr-MAE on decorated point clouds, in Flax."""
 
+from symjax.models.pointmae.average import averaged_problem, predict_averaged
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import (
     Assignment,
@@ -50,6 +51,7 @@ __all__ = [
     "Prediction",
     "Reconstruction",
     "assign_groups",
+    "averaged_problem",
     "ball_query",
     "breaking_problem",
     "centrality_nms",
@@ -68,6 +70,7 @@ __all__ = [
     "make_event",
     "nearest_neighbors",
     "predict",
+    "predict_averaged",
     "random_hidden",
     "squared_distances",
     "tokenise",

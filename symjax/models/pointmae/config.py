@@ -61,6 +61,9 @@ class PointMAEConfig:
       pool_padding: Whether padded slots of a token take part in its maximum, as in
         the released implementation; otherwise they do not.
       pointnet_widths: Widths of the mini-PointNet's three hidden layers.
+      edge_harmonics: Largest degree of the real spherical harmonics of each point's
+        direction from its token's centre, times radial functions, that the tokens
+        see; None for none.
       embed_dim: Width of the tokens.
       depth: Blocks of the encoder.
       num_heads: Attention heads; divides ``embed_dim``.
@@ -103,6 +106,7 @@ class PointMAEConfig:
     full_groups_only: bool = False
     pool_padding: bool = False
     pointnet_widths: tuple[int, int, int] = (128, 256, 512)
+    edge_harmonics: int | None = None
     embed_dim: int = 384
     depth: int = 12
     num_heads: int = 6
@@ -146,6 +150,8 @@ class PointMAEConfig:
             )
         if self.relative_bins and self.group_radius is None:
             raise _impossible(self, "group_radius", "is the bin of the relative bias")
+        if self.edge_harmonics is not None and self.group_radius is None:
+            raise _impossible(self, "group_radius", "is the range of edge harmonics")
         if self.reduction not in ("fps", "energy"):
             raise _impossible(self, "reduction", "is neither 'fps' nor 'energy'")
         if self.embed_dim % self.num_heads:
@@ -165,13 +171,18 @@ class PointMAEConfig:
             raise _impossible(self, "fetch_layers", "is empty")
 
     def _optional_counts(self) -> list[str]:
-        optional = ("upscale_points", "num_seeds", "max_neighbors")
+        optional = ("upscale_points", "num_seeds", "max_neighbors", "edge_harmonics")
         return [field for field in optional if getattr(self, field) is not None]
 
     @property
     def decoder_channels(self) -> int:
         """Channels that the first decoder predicts for each point."""
         return 4 if self.reconstruct_energy else 3
+
+    @property
+    def reach(self) -> float:
+        """Largest distance of a member from its token's centre, over the radius."""
+        return 2.0 if self.mean_centers else 1.0
 
     @property
     def quantum(self) -> float | None:
@@ -236,7 +247,11 @@ class PointMAEConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable data."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        if self.edge_harmonics is None:
+            # Files and fingerprints of models without it stay as they were.
+            del data["edge_harmonics"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PointMAEConfig":
@@ -279,6 +294,7 @@ class PointMAEConfig:
 
 def _impossible(config: PointMAEConfig, field: str, problem: str) -> ModelError:
     default = PointMAEConfig.__dataclass_fields__[field].default
+    example = 3 if field == "edge_harmonics" else default
     return ModelError(
-        field, getattr(config, field), problem, f"Use for instance {default}"
+        field, getattr(config, field), problem, f"Use for instance {example}"
     )

@@ -12,10 +12,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from symjax.models.biases.tensors import (
+    HarmonicEmbedding,
+    directions,
+    harmonics,
+    radial_functions,
+)
+
 FEATURES = "features"
 # The original's guard against division by zero.
 _TINY = 1e-13
 _SMALL = nn.initializers.truncated_normal(0.02)
+# Radial functions of edge harmonics, as many as PET's by default.
+_RADIAL = 8
 
 
 def sow(module: nn.Module, name: str, value: Array) -> None:
@@ -135,6 +144,10 @@ class MiniPointNet(nn.Module):
       pool_padding: Whether padding takes part in the maxima.
       order_encoding: Whether each point's number is embedded too, so that the energy
         decoder can tell the points apart; the output is no longer invariant.
+      edge_harmonics: Largest degree of the spherical harmonics that the first layer
+        sees (:class:`~symjax.models.biases.HarmonicEmbedding`); None for none.
+      reach: Largest length of a point's coordinates, which the radial functions of
+        the harmonics span.
       training: Whether batch statistics are used and updated.
       axis_name: Axis of the batch in training.
     """
@@ -143,6 +156,8 @@ class MiniPointNet(nn.Module):
     widths: tuple[int, int, int] = (128, 256, 512)
     pool_padding: bool = False
     order_encoding: bool = False
+    edge_harmonics: int | None = None
+    reach: float = 1.0
     training: bool = False
     axis_name: str | None = None
 
@@ -156,6 +171,8 @@ class MiniPointNet(nn.Module):
         first, second, third = self.widths
         norm = {"training": self.training, "axis_name": self.axis_name}
         x = nn.Dense(first, use_bias=False, name="first_conv_0")(points)
+        if self.edge_harmonics is not None:
+            x = x + self._harmonics(points[..., :3], self.edge_harmonics)
         x = jax.nn.relu(MaskedBatchNorm(name="first_conv_1", **norm)(x, mask))
         x = nn.Dense(second, name="first_conv_3")(x)
         if self.order_encoding:
@@ -172,6 +189,18 @@ class MiniPointNet(nn.Module):
         x = jax.nn.relu(MaskedBatchNorm(name="second_conv_1", **norm)(x, mask))
         x = nn.Dense(self.features, name="second_conv_3")(x)
         return self._pool(x, mask)
+
+    def _harmonics(
+        self, vectors: Float[Array, "tokens points 3"], degree: int
+    ) -> Float[Array, "tokens points features"]:
+        squares = jnp.sum(jnp.square(vectors), axis=-1)
+        # The centre itself is a member, and has no direction.
+        distances = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+        angles = harmonics(degree, directions(vectors, distances))
+        distances = jnp.where(squares > 0, distances, 0)
+        radial = radial_functions(distances, self.reach, _RADIAL)
+        embedding = HarmonicEmbedding(self.widths[0], degree, name="harmonic_embedding")
+        return embedding(angles, radial)
 
     def _pool(
         self, x: Float[Array, "tokens points features"], mask: Bool[Array, "t p"]

@@ -58,6 +58,8 @@ class Tokenizer(nn.Module):
             config.embed_dim,
             config.pointnet_widths,
             config.pool_padding,
+            edge_harmonics=config.edge_harmonics,
+            reach=config.reach,
             training=self.training,
             axis_name=self.axis_name,
             name="embedding",
@@ -244,8 +246,9 @@ class PointMAE(nn.Module):
                     config.embed_dim,
                     config.pointnet_widths,
                     config.pool_padding,
-                    True,
-                    *mode,
+                    order_encoding=True,
+                    training=self.training,
+                    axis_name=self.axis_name,
                 )
                 self.energy_decoder = nn.Dense(config.group_points)
         if config.num_classes:

@@ -83,13 +83,31 @@ class EventProblem:
 
 
 @functools.lru_cache(maxsize=64)
-def _function(
+def orbit_function(
     config: PointMAEConfig,
     tokens: str,
     layers: tuple[str, ...],
     reconstruct: bool,
 ) -> Callable[..., dict[str, Array]]:
-    """The function on the orbit; cached, so that its compiled code is too."""
+    """The function on the orbit; cached, so that its compiled code is too.
+
+    Args:
+      config: Hyperparameters.
+      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
+      layers: Names of layers whose features are returned.
+      reconstruct: Whether hidden tokens are reconstructed.
+
+    Returns:
+      Function of positions and of :attr:`EventProblem.args`.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.orbit import orbit_function
+      >>> config = PointMAEConfig(num_classes=4)
+      >>> one = orbit_function(config, "frozen", (), False)
+      >>> one is orbit_function(config, "frozen", (), False)
+      True
+    """
 
     def function(
         positions: Float[Array, "points 3"],
@@ -242,7 +260,7 @@ def event_problem(
     }
     semantic = np.asarray(cloud.semantic)
     problem = EventProblem(
-        _function(config, tokens, chosen, reconstruct),
+        orbit_function(config, tokens, chosen, reconstruct),
         event.positions,
         (variables, energies, event.mask, assignment, hidden),
         VECTOR,
@@ -272,7 +290,7 @@ def event_problem(
 
 @functools.lru_cache(maxsize=16)
 def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
-    stages = {tokens: _function(config, tokens, (), False) for tokens in TOKENS}
+    stages = {tokens: orbit_function(config, tokens, (), False) for tokens in TOKENS}
 
     def function(x: Array, *args: Any) -> dict[str, Array]:
         frozen, regrouped, voxelised = (

@@ -1,0 +1,147 @@
+"""Class probabilities of an event, averaged over a group: exactly invariant ones."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from symjax.data.point_clouds import PointCloud
+from symjax.errors import ModelError
+from symjax.models.biases.average import Average, averaged
+from symjax.models.pointmae.config import PointMAEConfig
+from symjax.models.pointmae.grouping import gather_groups
+from symjax.models.pointmae.model import PointMAEModel, Prediction, make_event
+from symjax.models.pointmae.orbit import EventProblem, event_problem, orbit_function
+from symjax.so3.representations import FEATURE
+
+
+@functools.lru_cache(maxsize=16)
+def _function(
+    config: PointMAEConfig, average: Average, tokens: str
+) -> Callable[..., dict[str, Array]]:
+    return averaged(
+        orbit_function(config, tokens, (), False), FEATURE, *average.fixed()
+    )
+
+
+def averaged_problem(
+    model: PointMAEModel,
+    cloud: PointCloud,
+    average: str = "Oh",
+    *,
+    tokens: str = "regrouped",
+    dtype: Any = "float32",
+) -> EventProblem:
+    """An event's class probabilities, averaged over group elements, on the orbit.
+
+    p(x) = sum_k w_k softmax(f(g_k x)). Over a finite group it does not change under
+    that group, if tokens are found anew in each orientation; with frozen tokens, those
+    of the given orientation, only the network's part of the error is averaged away.
+    Over a grid it is the average over O(3) of a response that the grid resolves.
+
+    Args:
+      model: A model with segmentation.
+      cloud: One event, padded or not.
+      average: A finite group such as ``"O"``, or ``"haar DEGREE"``.
+      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``, as in
+        :func:`event_problem`.
+      dtype: ``"float32"`` or ``"float64"``.
+
+    Returns:
+      The problem, whose one output is ``class_probabilities``.
+
+    Raises:
+      ArgumentError: ``tokens`` is unknown.
+      ModelError: The average is impossible, the model has no segmentation, or the
+        event has more tokens than the context holds.
+
+    Example:
+      >>> from symjax.models.pointmae import averaged_problem
+      >>> callable(averaged_problem)
+      True
+    """
+    over = Average.parse(average)
+    if over.kind == "frames":
+        raise ModelError(
+            "average", average, "frames are made of atoms", "Use a group or a grid"
+        )
+    if not model.config.num_classes:
+        raise ModelError(
+            "model", model.name, "has no segmentation", "Use a fine-tuned model"
+        )
+    one = event_problem(model, cloud, tokens=tokens, layers="none", dtype=dtype)
+    name = "class_probabilities"
+    return dataclasses.replace(
+        one,
+        function=_function(model.config, over, tokens),
+        representations={name: FEATURE},
+        masks={name: one.masks[name]},
+        units={name: one.units[name]},
+        kinds={name: one.kinds[name]},
+        classes={name: one.classes[name]},
+    )
+
+
+def predict_averaged(
+    model: PointMAEModel,
+    cloud: PointCloud,
+    average: str = "Oh",
+    *,
+    tokens: str = "regrouped",
+    dtype: Any = "float32",
+) -> Prediction:
+    """Labels the points of an event by probabilities averaged over a group.
+
+    It costs as many predictions as there are elements, see :func:`averaged_problem`.
+
+    Args:
+      model: A model with segmentation.
+      cloud: One event.
+      average: A finite group such as ``"O"``, or ``"haar DEGREE"``.
+      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
+      dtype: ``"float32"`` or ``"float64"``.
+
+    Returns:
+      The prediction, without reconstruction; its tokens are those of the given
+      orientation.
+
+    Raises:
+      ArgumentError: ``tokens`` is unknown.
+      ModelError: As in :func:`averaged_problem`, or the event has more tokens than the
+        context holds at one of the elements.
+
+    Example:
+      >>> import jax
+      >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
+      >>> from symjax.models.pointmae import (
+      ...     PointMAEConfig, init_pointmae, predict_averaged)
+      >>> config = PointMAEConfig(
+      ...     detector_size=SMALL.size, group_radius=0.04, context_length=32,
+      ...     group_points=4, pointnet_widths=(4, 4, 4), embed_dim=8, depth=1,
+      ...     num_heads=2, decoder_depth=0, num_classes=4, fetch_layers=(0,),
+      ...     seg_head_dim=4)
+      >>> model = init_pointmae(config, jax.random.key(0))
+      >>> event = select_points(generate_event(12, SMALL))
+      >>> predict_averaged(model, event, "C4").probabilities.shape[1]
+      4
+    """
+    problem = averaged_problem(model, cloud, average, tokens=tokens, dtype=dtype)
+    out = jax.jit(problem.function)(problem.x, *problem.args)
+    probabilities = out["class_probabilities"]
+    mask = problem.masks["class_probabilities"]
+    if not bool(jnp.isfinite(probabilities[mask]).all()):
+        raise ModelError(
+            "context_length",
+            model.config.context_length,
+            f"at some element of {average!r} the event has more tokens",
+            "Use a configuration with a longer context (no parameter depends on it)",
+        )
+    labels = jnp.where(mask, jnp.argmax(probabilities, axis=-1), -1)
+    event = make_event(model.config, cloud, dtype)
+    assignment = problem.args[3]
+    groups = gather_groups(model.config, assignment, event.positions, event.energies)
+    return Prediction(probabilities, labels, None, groups)
