@@ -7,9 +7,10 @@
 For each model and each average of its predictions: molecular dynamics of ethanol (1 ps
 in steps of 0.5 fs, from a held-out frame, with momenta of 300 K), BFGS from twelve
 random orientations of that frame, and normal modes of methane, relaxed with its
-symmetry, in three random orientations. In float64, so that only the model breaks symmetry. Folders
-``NAME_SEED/model`` are seeds of one model; tables hold medians over them. Results are
-kept in one file for each model and average, and not calculated again. ``--cost`` times
+symmetry, in three random orientations. In float64, so that only the model breaks
+symmetry. Folders ``NAME_SEED/model`` are seeds of one model; tables hold medians over
+them. Results are kept in one file for each model and average, and not calculated again.
+``--cost`` times
 force calls instead, all averages in turn.
 """
 

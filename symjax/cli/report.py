@@ -346,11 +346,13 @@ def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> No
     from symjax.report import estimate_structures
     from symjax.report.events import estimate_events
 
-    for label, error in found.unreadable.items():
+    # Events come by label; structures with those that cannot be read.
+    for label, error in ({} if events else found.unreadable).items():
         typer.echo(f"{label}: {error}")
     costs = []
     costs_of: Any = estimate_events if events else estimate_structures
-    for label, cost in costs_of(model, found.structures, options):
+    chosen = found if events else found.structures
+    for label, cost in costs_of(model, chosen, options):
         typer.echo(f"{label}: {cost}")
         if isinstance(cost, Estimate):
             costs.append(cost)

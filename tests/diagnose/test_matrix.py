@@ -27,7 +27,8 @@ PLANTED = {
         (Kind.MISSING_IRREP, "2+", HEAD["tensor"], ("tensor",), Severity.CRITICAL),
     },
     "late": {(Kind.LATE_EMERGENCE, "2+", HEAD["tensor"], ("tensor",), Severity.NOTE)},
-    "blind": {(Kind.PARITY_BLINDNESS, "0-", SECOND, ("chi",), Severity.CRITICAL)},
+    # Round-off decides which of its layers shows the most of nothing.
+    "blind": {(Kind.PARITY_BLINDNESS, "0-", None, ("chi",), Severity.CRITICAL)},
     "noisy": {(Kind.PARITY_BLINDNESS, "0-", FIRST, ("chi",), Severity.CRITICAL)},
     "leaking": {(Kind.LEAKAGE, "0+", HEAD["energy"], ("energy",), Severity.SEVERE)},
     "aliased": {(Kind.ALIASING, "", FIRST, (), Severity.CRITICAL)},
@@ -41,8 +42,11 @@ def diagnosis(variant):
     return diagnose(toys.report(variant), traps=traps)
 
 
-def described(findings):
-    return {(f.kind, f.irrep, f.layer, f.outputs, f.severity) for f in findings}
+def described(findings, anywhere=False):
+    return {
+        (f.kind, f.irrep, None if anywhere else f.layer, f.outputs, f.severity)
+        for f in findings
+    }
 
 
 def test_every_kind_is_planted():
@@ -54,7 +58,8 @@ def test_every_kind_is_planted():
 @pytest.mark.parametrize("variant", PLANTED)
 def test_exactly_what_is_planted_is_found(variant):
     found = diagnosis(variant)
-    assert described(found.findings) == PLANTED[variant]
+    anywhere = any(layer is None for _, _, layer, *_ in PLANTED[variant])
+    assert described(found.findings, anywhere) == PLANTED[variant]
     assert len(found.findings) == len(PLANTED[variant])
     looked_for = [check.kind for check in found.checks]
     assert looked_for == list(Kind)

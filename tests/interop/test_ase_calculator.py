@@ -315,12 +315,15 @@ def test_compute_with_symmetries_of_their_own():
 
 
 def test_single_precision():
-    """Of energies of 1e4 eV, float32 resolves 1e-3; their sum is in float64."""
+    """Of energies of 1e4 eV, float32 resolves 1e-3; their sum is in float64.
+
+    Forces are sums of dozens of terms of several eV/angstrom, each with its epsilon.
+    """
     double, single = calculator(average=2), calculator(average=2, dtype="float32")
     double.calculate(salt())
     single.calculate(salt())
     assert abs(double.results["energy"]) > 1e4
-    for name, tolerance in (("energy", 1e-5), ("forces", 5e-5), ("stress", 1e-5)):
+    for name, tolerance in (("energy", 1e-5), ("forces", 2e-4), ("stress", 1e-5)):
         for full in (name, f"{name}_rotational_std"):
             np.testing.assert_allclose(
                 single.results[full], double.results[full], rtol=0, atol=tolerance

@@ -73,11 +73,11 @@ def assert_same(full, reduced, rtol=1e-11):
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        ("NH3", "dense"),
+        pytest.param("NH3", "dense", marks=pytest.mark.slow),
         ("CH4", "factorised"),
-        ("C6H6", "factorised"),
+        pytest.param("C6H6", "factorised", marks=pytest.mark.slow),
         ("C2H6", "dense"),
-        ("CO2", "factorised"),
+        pytest.param("CO2", "factorised", marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_full_grid(name, method):

@@ -141,14 +141,17 @@ def test_augmented_gradients_are_unbiased(fitted):
         return jax.lax.map(slopes, elements, batch_size=128)
 
     rule = quadrature(9)
-    elements = np.concatenate([rule.rotations, -rule.rotations])
+    fixed = np.concatenate([np.eye(3)[None], rule.rotations, -rule.rotations])
     weights = np.tile(rule.weights, 2) / 2
-    exact = weights @ np.asarray(evaluate(elements))
-    drawn = np.asarray(evaluate(random_elements(jax.random.key(0), 1000)))
+    # All at once, in full batches: compilation takes most of the time.
+    number = -len(fixed) % 128 + 1024
+    drawn = random_elements(jax.random.key(0), number)
+    values = np.asarray(evaluate(np.concatenate([fixed, drawn])))
+    plain, exact = values[0], weights @ values[1 : len(fixed)]
+    drawn = values[len(fixed) :]
     noise = drawn.std(axis=0) / np.sqrt(len(drawn))
     np.testing.assert_array_less(np.abs(drawn.mean(axis=0) - exact), 5 * noise)
     # and no orientation alone would do
-    plain = np.asarray(evaluate(np.eye(3)[None]))[0]
     assert np.max(np.abs(plain - exact) / noise) > 10
 
 
@@ -157,6 +160,7 @@ def test_padding_and_missing_labels_do_not_count(fitted):
     task = atomistic_task(model, LABELS, size, precision="float64", augmentation="none")
     key = jax.random.key(0)
 
+    @jax.jit
     def gradient(batch):
         batch = jax.tree.map(lambda leaf: leaf[None, None], batch)
         return gradients(task, task.params, {}, batch, key)
@@ -187,7 +191,7 @@ def test_precisions_agree(fitted):
     for precision in ("float64", "float32", "bfloat16"):
         dtype = np.float64 if precision == "float64" else np.float32
         batch = collate(LABELS, data, [0, 1], GraphShape(7, 3, 2), dtype)
-        terms = turned_loss(model, LABELS, size, precision)
+        terms = jax.jit(turned_loss(model, LABELS, size, precision))
         params = jax.tree.map(
             lambda leaf, dtype=dtype: jnp.asarray(leaf, dtype),
             model.parameters["network"],

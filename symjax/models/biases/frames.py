@@ -52,10 +52,10 @@ def canonical_frames(
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.models.biases import canonical_frames
-      >>> edges = jnp.array([[[1.0, 0, 0], [0, 2, 0]], [[-1, 0, 0], [-1, 2, 1]]])
-      >>> one, two = jnp.ones((2, 2)), jnp.array([1.0, 8.0])
-      >>> frames = canonical_frames(edges, one, two, jnp.zeros(2, int), 1)
-      >>> mirrored = canonical_frames(-edges, one, two, jnp.zeros(2, int), 1)
+      >>> edges = jnp.array([[[1.0, 0, 0]], [[0, 2, 1]], [[1, 1, 3]]])
+      >>> one, numbers = jnp.ones((3, 1)), jnp.array([1.0, 8.0, 6.0])
+      >>> frames = canonical_frames(edges, one, numbers, jnp.zeros(3, int), 1)
+      >>> mirrored = canonical_frames(-edges, one, numbers, jnp.zeros(3, int), 1)
       >>> bool(jnp.allclose(frames, -mirrored))
       True
     """
