@@ -145,7 +145,7 @@ def costs(runs: dict[str, dict], repeats: int = 15) -> dict[str, list[float]]:
     gradients, times = {}, {name: [] for name in runs}
     for name, run in runs.items():
         problem = atoms_problem(parse_run({**run, "monitor": None}))
-        task, batch = problem.task, jax.tree.map(lambda x: x[0], problem.batch(0))
+        task, batch = problem.task, jax.tree.map(lambda x: x[0, 0], problem.batch(0))
 
         def loss(params, batch, key, task=task):
             return task.loss(params, task.statistics, batch, key, task.totals(batch))[0]

@@ -185,7 +185,7 @@ def costs(model: PointMAEModel, cloud: PointCloud) -> dict[str, list[float]]:
     steps: dict[str, Callable[[], Any]] = {}
     for name in VARIANTS:
         problem = events_problem(parse_run(settings(name, 100, 0)))
-        task, batch = problem.task, jax.tree.map(lambda x: x[0], problem.batch(0))
+        task, batch = problem.task, jax.tree.map(lambda x: x[0, 0], problem.batch(0))
 
         def loss(params, batch, key, task=task):
             return task.loss(params, task.statistics, batch, key, task.totals(batch))[0]

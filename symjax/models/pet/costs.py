@@ -146,4 +146,5 @@ def _operations(config: PETConfig, graph: Graph) -> float:
         return outputs_from_inputs(config, parameters, graph, inputs)[0]
 
     analysis = jax.jit(outputs).lower(model.parameters, graph).cost_analysis()
+    assert analysis is not None
     return float(analysis["flops"])
