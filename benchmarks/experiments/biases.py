@@ -13,7 +13,7 @@ pseudotensors (l = 0, 1, 3); ``energies`` energies and forces; ``labels`` what
 has calculated. Errors are over the held-out frames as they stand, in units of the root
 mean square of the training data (1 is what zero would reach); A, in the same units, and
 B of the target's own sector are measured on one held-out frame at the end. The cost of
-a step (``--cost``) is the time of a gradient over that of no bias, all in turn.
+a step (``--cost``) is its time over that of no bias, all in turn.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from symjax.data import read_structures
 from symjax.data.analytic import label_analytically
 from symjax.data.label_blocks import LabelBlock, describe_labels, read_labels
 from symjax.training import parse_run
+from symjax.training.optimisation import make_step, place, start
 from symjax.training.problems import atoms_problem, split
 from symjax.training.records import TRAJECTORY, VALIDATION
 
@@ -59,7 +60,13 @@ ENERGIES = {
 
 
 def settings(
-    data: pathlib.Path, targets: dict, bias: str, biases: dict, steps: int, seed: int
+    data: pathlib.Path,
+    targets: dict,
+    bias: str,
+    biases: dict,
+    steps: int,
+    seed: int,
+    sizes: dict[str, int] = SMALL,
 ) -> dict:
     """One run."""
     run = {
@@ -69,7 +76,7 @@ def settings(
         "validate_every": steps,
         "checkpoint_every": steps,
         "data": {"training": str(data), "validation_fraction": 0.2},
-        "model": {"hyperparameters": SMALL, "biases": biases},
+        "model": {"hyperparameters": sizes, "biases": biases},
         "targets": targets,
         "optimizer": {"learning_rate": 2e-3, "warmup": 50, "average": 0.99},
         "batch": {"max_structures": 8, "max_atoms": 72},
@@ -140,27 +147,24 @@ def energy_targets(data: pathlib.Path, out: pathlib.Path) -> tuple:
     return data.absolute(), frames, targets, irreps, {}
 
 
-def costs(runs: dict[str, dict], repeats: int = 15) -> dict[str, list[float]]:
-    """Times of a gradient over that of no bias, all variants in turn."""
-    gradients, times = {}, {name: [] for name in runs}
-    for name, run in runs.items():
-        problem = atoms_problem(parse_run({**run, "monitor": None}))
-        task, batch = problem.task, jax.tree.map(lambda x: x[0, 0], problem.batch(0))
-
-        def loss(params, batch, key, task=task):
-            return task.loss(params, task.statistics, batch, key, task.totals(batch))[0]
-
-        compiled = jax.jit(jax.value_and_grad(loss))
-        arguments = task.params, batch, jax.random.key(0)
-        jax.block_until_ready(compiled(*arguments))
-        gradients[name] = compiled, arguments
+def costs(runs: dict[str, dict], repeats: int) -> dict[str, list[float]]:
+    """Times of a step over that of no bias, all variants in turn."""
+    steps, states, times = {}, {}, {name: [] for name in runs}
+    for name, settings in runs.items():
+        run = parse_run({**settings, "monitor": None})
+        problem = atoms_problem(run)
+        step = make_step(problem.task, run.optimizer, run.steps, run.seed, None)
+        steps[name] = functools.partial(step, batch=place(problem.batch(0), None))
+        states[name], _ = steps[name](start(problem.task, run.optimizer, run.steps))
     for _ in range(repeats):
-        for name, (compiled, arguments) in gradients.items():
-            start = time.perf_counter()
-            jax.block_until_ready(compiled(*arguments))
-            times[name].append(time.perf_counter() - start)
+        for name, step in steps.items():
+            begun = time.perf_counter()
+            states[name], _ = jax.block_until_ready(step(states[name]))
+            times[name].append(time.perf_counter() - begun)
+    base = times["none"]
+    print(f"none: {1e3 * statistics.median(base):.1f} ms")
     return {
-        name: [own / base for own, base in zip(times[name], times["none"], strict=True)]
+        name: [own / other for own, other in zip(times[name], base, strict=True)]
         for name in runs
     }
 
@@ -175,6 +179,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="variants")
     parser.add_argument("--cost", action="store_true", help="time the steps only")
+    parser.add_argument("--default-size", action="store_true", help="for --cost")
+    parser.add_argument("--repeats", type=int, default=30, help="for --cost")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     prepare = {
@@ -190,11 +196,18 @@ def main() -> None:
 
     def run_of(name: str, seed: int) -> dict:
         return settings(
-            path.absolute(), targets, name, variants[name], options.steps, seed
+            path.absolute(),
+            targets,
+            name,
+            variants[name],
+            options.steps,
+            seed,
+            {} if options.default_size else SMALL,
         )
 
     if options.cost:
-        found = costs({name: run_of(name, 0) for name in variants})
+        runs = {name: run_of(name, 0) for name in variants}
+        found = costs(runs, options.repeats)
         rows = [
             [name, f"{statistics.median(r):.2f} ({min(r):.2f}-{max(r):.2f})"]
             for name, r in found.items()
