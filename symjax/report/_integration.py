@@ -56,7 +56,9 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
             ),
             (
                 "spectrum",
-                "B against l, dashed: extrapolated",
+                'B against l: <b class="tone0">&sigma; = +</b>, '
+                '<b class="tone1">&sigma; = &minus;</b>, '
+                '<b class="tone2">dashed</b> extrapolated',
                 "Content against l with its extrapolated tail; arrow keys move",
             ),
         )

@@ -395,7 +395,7 @@
         below = heights[k] = Math.min(heights[k], below - 11);
       }
       labels.forEach(([point, line, kind], k) => {
-        add("text", { class: `end ${kind}`, x: point[0] + 6, y: heights[k] }, line.name);
+        add("text", { class: `end ${kind}`, x: point[0] + 7, y: heights[k] }, line.name);
       });
       place = x;
     }
@@ -498,8 +498,8 @@
       const xs = Array.from({ length: end + 1 }, (_, l) => l);
       const fill = (values) => xs.map((l) => (l < values.length ? values[l] : null));
       const lines = [
-        { values: fill(own.sectors.map((one) => one[0])), name: "\u03c3 = +", tone: 0 },
-        { values: fill(own.sectors.map((one) => one[1])), name: "\u03c3 = \u2212", tone: 1 },
+        { values: fill(own.sectors.map((one) => one[0])), tone: 0 },
+        { values: fill(own.sectors.map((one) => one[1])), tone: 1 },
       ];
       const extrapolated = (l) => (tail && l >= tail.degrees[0] ? tail.content[l - tail.degrees[0]] : null);
       if (tail) lines.push({ values: xs.map(extrapolated), tone: 2, dashed: true });
