@@ -44,7 +44,10 @@ def _values(leaf: Leaf, settings: Settings) -> dict[str, Any] | None:
     points = leaf.curve(settings)
     if not points:
         return None
-    content = leaf.totals.content
+    # Sectors that a climb did not project are stored as 0, which is no measurement.
+    certificate = leaf.certificate
+    end = None if certificate is None else certificate.projected_degree + 1
+    content = leaf.totals.content[:end]
     sums = content.sum(axis=1)
     ratio = tail_ratio(sums)
     tail = None
@@ -61,7 +64,9 @@ def _values(leaf: Leaf, settings: Settings) -> dict[str, Any] | None:
         "degrees": [point.degree for point in points],
         "error": [point.totals.equivariance_error for point in points],
         "relative": [point.totals.relative_error for point in points],
-        "content": [point.totals.content.sum(axis=1).tolist() for point in points],
+        "content": [
+            point.totals.content[:end].sum(axis=1).tolist() for point in points
+        ],
         "sectors": content.tolist(),
         "tail": tail,
     }

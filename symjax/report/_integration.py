@@ -33,11 +33,12 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
         choices += (
             f'<label>{what} <select id="curve-structure">{items}</select></label>'
         )
-    how = (
-        "the rules that were climbed until the accuracy was certified"
-        if report.settings.adaptive
-        else "coarser rules nested in the grid, which need no further evaluations"
-    )
+    how = "coarser rules nested in the grid, which need no further evaluations"
+    which = "A coarser rule has B(l) of outputs through half its degree, and of layers "
+    which += "at least B(0)."
+    if report.settings.adaptive:
+        how = "the rules that were climbed until the accuracy was certified"
+        which = "Each rule has B(l) through half its degree."
     plots = "\n".join(
         f'<figure><figcaption>{title}</figcaption><svg id="curve-{name}" '
         f'viewBox="0 0 340 230" tabindex="0" role="application" aria-label="{label}" '
@@ -58,15 +59,14 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
                 "spectrum",
                 'B against l: <b class="tone0">&sigma; = +</b>, '
                 '<b class="tone1">&sigma; = &minus;</b>, '
-                '<b class="tone2">dashed</b> extrapolated',
+                '<b class="tone2">extrapolated</b>',
                 "Content against l with its extrapolated tail; arrow keys move",
             ),
         )
     )
     return f"""<p>The same figures under {how}. A curve that is flat at its end
 is converged as far as these rules can tell; the verdicts below ask random elements too.
-A coarser rule has B(l) of outputs through half its degree, and of layers at least
-B(0).</p>
+{which}</p>
 <div class="controls">{choices}</div>
 <div class="curves needs-js">
 {plots}

@@ -264,7 +264,7 @@ def grid_line(settings: Settings) -> str:
         )
     return (
         f"chosen for each structure, at most degree {climb.limit} and "
-        f"{settings.num_elements} elements of O(3) in all"
+        f"{settings.num_elements} elements"
     )
 
 

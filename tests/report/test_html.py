@@ -268,20 +268,14 @@ def test_the_drawing_of_a_crystal():
     assert entry["box"] == []
 
 
-def certified_report(degrees=(11, 11), certified=True):
+def certified_report(degrees=(11, 11), certified=True, projected=5):
     """As of ``--grid auto``: each structure has a rule of its own."""
     report = fake_report.report()
     structures = []
     for structure, degree in zip(report.structures, degrees, strict=True):
+        reason = "" if certified else "too coarse"
         certificate = Certificate(
-            certified,
-            degree,
-            5,
-            2e-4,
-            3e-3,
-            1e-4,
-            "" if certified else "too coarse",
-            15,
+            certified, degree, projected, 2e-4, 3e-3, 1e-4, reason, 15
         )
         leaves = tuple(
             dataclasses.replace(leaf, certificate=certificate)
@@ -376,6 +370,10 @@ def test_grids_that_were_chosen():
     assert "Certificates" in text
     assert "were climbed" in text
     assert curves_of(text)["sets"][0]["values"][0]["degrees"] == [3, 11]
+    # Sectors that were not projected are not drawn as zeros.
+    values = curves_of(to_html(certified_report(projected=1)))["sets"][0]["values"][0]
+    assert len(values["sectors"]) == len(values["content"][-1]) == 2
+    assert values["tail"] is None or values["tail"]["degrees"][0] == 1
     # Rules of different degrees have no sum, but each structure has its curve.
     text = to_html(certified_report(degrees=(11, 15)))
     together, *each = curves_of(text)["sets"]
