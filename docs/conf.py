@@ -15,6 +15,8 @@ extensions = [
     "myst_nb",
 ]
 myst_enable_extensions = ["dollarmath"]
+# Links to the sections of a page.
+myst_heading_anchors = 2
 # Notebooks are stored with their outputs, which tests/test_notebooks.py checks.
 nb_execution_mode = "off"
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
