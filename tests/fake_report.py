@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from symjax.metrics import Convergence, Totals
+from symjax.metrics import Convergence, RuleTotals, Totals
 from symjax.report import schema
 
 DIMENSIONS = {"scalar": (1,), "vector": (3,), "matrix": (1, 3, 5), "feature": (1,)}
@@ -20,6 +20,13 @@ def totals(rng, representation, samples, max_degree=2):
     power = rng.dirichlet(np.ones(2 * max_degree + 3), len(size))[:, :-1]
     power = power.reshape(len(size), max_degree + 1, 2) * norm[:, None, None]
     return Totals(norm * rng.uniform(1e-6, 1e-2), norm, power, size * samples)
+
+
+def coarser(rng, whole, max_degree):
+    """Under a rule of degree 3 a larger variance, and the content through l = 1."""
+    power = whole.power[:, : min(max_degree, 1) + 1] * rng.uniform(0.5, 0.9)
+    totals = whole._replace(variance=1.5 * whole.variance, power=power)
+    return (RuleTotals(3, 48, totals),)
 
 
 def leaf(rng, name, kind, unit, representation, resolved=True, max_degree=2):
@@ -42,6 +49,7 @@ def leaf(rng, name, kind, unit, representation, resolved=True, max_degree=2):
             "" if resolved else "content changes by 0.3",
             0.001,
         ),
+        coarser(rng, whole, max_degree),
     )
 
 

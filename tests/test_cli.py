@@ -152,7 +152,17 @@ BAD = {
         ["H2O", "--grid", 0, "--max-degree", 0],
         "--grid=0.*Use --grid 1",
     ),
-    "grid no number": (nothing, ["H2O", "--grid", "x"], "Invalid value for '--grid'"),
+    "grid no number": (nothing, ["H2O", "--grid", "x"], "--grid='x'.*Pass --grid 13"),
+    "grid auto and tolerance": (
+        nothing,
+        ["H2O", "--grid", "auto", "--tolerance", 0.1],
+        "--tolerance=0.1: is for a fixed grid.*Leave out --tolerance",
+    ),
+    "grid auto and an estimate": (
+        nothing,
+        ["H2O", "--grid", "auto", "--estimate"],
+        "--grid='auto': an estimate needs a fixed grid.*Use --grid 13",
+    ),
     "degree negative": (
         nothing,
         ["H2O", "--max-degree", -1],
@@ -759,6 +769,56 @@ def test_shipped_model_end_to_end(tmp_path):
         assert main == totals.content.max()
     assert (out / "report_content.png").stat().st_size > 10_000
     assert result.exit_code == (cli.OK if report.resolved else cli.UNRESOLVED)
+
+
+def test_a_grid_is_chosen_for_a_network(tmp_path):
+    """A small PET with random parameters, with its layers."""
+    import flax.traverse_util
+
+    from symjax.models.io import save_model
+    from symjax.models.pet import PETConfig
+    from symjax.models.pet.model import PETModel, parameter_shapes
+
+    config = PETConfig(
+        species=(1, 8),
+        d_pet=4,
+        d_node=4,
+        d_head=4,
+        d_feedforward=4,
+        num_heads=1,
+        num_gnn_layers=1,
+        num_attention_layers=1,
+    )
+    random = np.random.default_rng(0)
+    flat = {
+        path: random.normal(0, 0.3, shape).astype(np.float32)
+        for path, shape in parameter_shapes(config).items()
+    }
+    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
+    save_model(PETModel("small", config, parameters, {}), tmp_path / "saved")
+    options = ["--layers", "gnn_layers.0.trans.layers.0_node", "--max-degree", "2"]
+    options += ["--model", str(tmp_path / "saved"), "--no-figures"]
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        cli.app, ["report", "H2O", "--grid", "auto", *options, "-o", str(out)]
+    )
+    assert result.exit_code == cli.OK, result.output
+    assert "chosen for each structure" in result.stdout
+    assert "Certificates" in (out / "report.html").read_text()
+    report = read_report(out)
+    assert "--grid auto" in report.command
+    (structure,) = report.structures
+    assert structure.grid.startswith("adaptive: lebedev")
+    assert len(structure.leaves) == 3
+    for leaf in structure.leaves:
+        assert leaf.certificate.certified
+        *coarser, last = leaf.curve(report.settings)
+        assert last.degree == leaf.certificate.degree > coarser[-1].degree
+        # What is certified: the last rules agree within what was asked for.
+        before, after = (point.totals for point in (coarser[-1], last))
+        assert before.relative_error == pytest.approx(after.relative_error, rel=0.02)
+        few = min(before.power.shape[1], 3)
+        np.testing.assert_allclose(before.content[:few], after.content[:few], atol=2e-3)
 
 
 def test_estimate_says_the_cost_and_writes_nothing(tmp_path):

@@ -82,11 +82,13 @@ def report(
         ),
     ] = 6,
     grid: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="DEGREE",
+            metavar="DEGREE|auto",
             help="Degree of the quadrature over O(3), at least 2 L. The number of "
-            "evaluations is about 2/3 (DEGREE + 1)^3. Default: 2 L + 1.",
+            "evaluations is about 2/3 (DEGREE + 1)^3. With auto, rules of growing "
+            "degree for each structure, until each content is certified to 0.001 and "
+            "each error to 1 %. Default: 2 L + 1.",
             show_default=False,
         ),
     ] = None,
@@ -237,6 +239,7 @@ def report(
         "--process-id": process_id,
     }
     _check_spread(events, jobs, devices, distributed, cluster)
+    degree = _degree_or_auto(context, grid)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
     configure_jax(dtype is Dtype.FLOAT64, compile_cache)
@@ -262,7 +265,7 @@ def report(
     }
     options = Options(
         max_degree=max_degree,
-        grid=grid,
+        grid=degree,
         layers=layers,
         dtype=dtype.value,
         tolerance=tolerance,
@@ -271,6 +274,8 @@ def report(
     )
     with options_as_typed(names):
         options.settings()
+        if events:
+            options.check_fixed("a measurement of events")
     with options_as_typed({"model": "--model"}):
         loaded = load_model(model or DEFAULT_MODELS[events])
         check_kind(loaded, events)
@@ -314,6 +319,31 @@ def report(
         return
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
     _present(result, output, formats if figures else [], page, more)
+
+
+def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | None:
+    """The grid, after a check of what cannot be combined with one that is chosen."""
+    if text is None:
+        return None
+    if text != "auto":
+        try:
+            return int(text)
+        except ValueError:
+            raise ArgumentError(
+                "--grid",
+                text,
+                "is neither a degree nor 'auto'",
+                "Pass --grid 13, for instance, or --grid auto",
+            ) from None
+    origin = context.get_parameter_source("tolerance")
+    if origin is not None and origin.name != "DEFAULT":
+        raise ArgumentError(
+            "--tolerance",
+            context.params["tolerance"],
+            "is for a fixed grid; --grid auto certifies each content to 0.001",
+            "Leave out --tolerance, or pass a degree to --grid",
+        )
+    return text
 
 
 def _check_spread(

@@ -153,7 +153,7 @@ def spectra(report: Report) -> dict[str, Spectrum]:
             parts[name],
             num_elements=num,
             epsilon=float(np.finfo(settings.dtype).eps),
-            degree=settings.degree,
+            degree=(leaf.certificate.degree if leaf.certificate else settings.degree),
             num_tests=len(parts) * 2 * (settings.max_degree + 1),
         )
         for name, leaf in report.aggregate().items()

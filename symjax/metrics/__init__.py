@@ -12,6 +12,7 @@ from symjax.metrics.results import (
     LeafMeasurement,
     Measurement,
     RandomCheck,
+    RuleTotals,
     Totals,
     add_totals,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Measurement",
     "Problem",
     "RandomCheck",
+    "RuleTotals",
     "SampleSymmetry",
     "Totals",
     "add_totals",

@@ -39,6 +39,7 @@ from symjax.metrics.results import (
     LeafMeasurement,
     Measurement,
     RandomCheck,
+    RuleTotals,
 )
 from symjax.so3.quadrature import quadrature
 
@@ -168,6 +169,7 @@ def climb(
             leaf,
             power=_padded(leaf.power, max_degree),
             certificate=certificates[name],
+            coarser=tuple(_rung(one, name, max_degree) for one in history[:-1]),
         )
         for name, leaf in last.items()
     }
@@ -189,6 +191,16 @@ def climb(
         grid=f"adaptive: {last.grid}",
         num_elements=evaluations,
         max_degree=max_degree,
+    )
+
+
+def _rung(measurement: Measurement, name: str, max_degree: int) -> RuleTotals:
+    """A point of the convergence curve, through the degrees that were projected."""
+    totals = measurement[name].totals()
+    power = totals.power[:, : max_degree + 1]
+    assert measurement.degree is not None
+    return RuleTotals(
+        measurement.degree, measurement.num_elements, totals._replace(power=power)
     )
 
 

@@ -50,17 +50,60 @@ def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
       >>> degree_to_try(0.5 ** np.arange(7), 13, 1e-2)
       15
     """
-    tail = np.maximum(content[-3:], 1e-300)
     limit = 2 * degree
-    if len(tail) < 2:
+    ratio = tail_ratio(content)
+    if ratio is None:
         return limit
-    ratio = (tail[-1] / tail[0]) ** (1 / (len(tail) - 1))
-    if not 0 < ratio < 1:
-        return limit
-    # tail beyond l: B_L ratio^(l - L) ratio / (1 - ratio)
-    steps = math.log(tolerance * (1 - ratio) / (tail[-1] * ratio)) / math.log(ratio)
-    band = len(content) - 1 + max(0, math.ceil(steps))
+    band = band_limit(content, ratio, tolerance)
     return int(min(max(2 * band + 1, degree + 2), limit))
+
+
+def tail_ratio(content: np.ndarray) -> float | None:
+    """Factor by which content decays from one of the last degrees to the next.
+
+    Args:
+      content: B summed over sigma for each degree.
+
+    Returns:
+      The geometric mean over the last three degrees; None if it does not decay.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.convergence import tail_ratio
+      >>> tail_ratio(0.5 ** np.arange(7)), tail_ratio(np.ones(7))
+      (0.5, None)
+    """
+    tail = np.maximum(content[-3:], 1e-300)
+    if len(tail) < 2:
+        return None
+    ratio = float((tail[-1] / tail[0]) ** (1 / (len(tail) - 1)))
+    return ratio if 0 < ratio < 1 else None
+
+
+def band_limit(content: np.ndarray, ratio: float, tolerance: float) -> int:
+    """Degree above which extrapolated content sums to less than a tolerance.
+
+    Args:
+      content: B summed over sigma for each degree.
+      ratio: Factor of decay from :func:`tail_ratio`.
+      tolerance: Admitted content above the band limit.
+
+    Returns:
+      The degree, at least the last one of the content.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.convergence import band_limit
+      >>> band_limit(0.5 ** np.arange(7), 0.5, 1e-2), band_limit(
+      ...     np.zeros(3), 1e-200, 1e-2)
+      (7, 2)
+    """
+    last = max(float(content[-1]), 1e-300)
+    # tail beyond l: B_L ratio^(l - L) ratio / (1 - ratio); the product B_L ratio may
+    # be too small for a number
+    allowed = math.log(tolerance * (1 - ratio)) - math.log(last)
+    steps = allowed / math.log(ratio) - 1
+    return len(content) - 1 + max(0, math.ceil(steps))
 
 
 def judge(

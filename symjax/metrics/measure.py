@@ -27,9 +27,11 @@ from symjax.metrics.results import (
     LeafMeasurement,
     Measurement,
     RandomCheck,
+    RuleTotals,
+    Totals,
     unflatten_mean,
 )
-from symjax.metrics.streaming import Streamed, stream
+from symjax.metrics.streaming import Coarser, Streamed, stream
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule
@@ -41,7 +43,8 @@ Progress = Callable[[int, int], None]
 _METHODS = ("factorised", "dense")
 _ALIASING = ("raise", "report")
 # Elements of the check are the same in every run, so that results are reproducible.
-_CHECK_SEED = 20
+CHECK_SEED = 20
+"""Seed of the random elements at which results on a fixed grid are checked."""
 
 
 def measure(
@@ -193,7 +196,7 @@ def measure(
     return on_rule(
         rule if isinstance(grid, Quadrature) else rule.degree,
         max_degree,
-        (1, _CHECK_SEED),
+        (1, CHECK_SEED),
         tolerance=tolerance,
         on_aliasing=on_aliasing,
     )
@@ -266,7 +269,7 @@ def _on_rule(
     rule = grid.rule
     ordered = {
         name: _conclude(
-            name, leaf, _joined(gathered[name]), masks[name], rule.degree, tolerance
+            name, leaf, _joined(gathered[name]), masks[name], grid, tolerance
         )
         for name, leaf in leaves.items()
     }
@@ -445,11 +448,16 @@ def _joined(pieces: list[tuple[int, Streamed]]) -> Streamed:
 
         return Moments(*map(column, range(len(Moments._fields))))
 
+    def coarser_of(rule: int) -> Coarser:
+        def column(index: int) -> np.ndarray:
+            return join(lambda piece: piece.coarser[rule][index])
+
+        return Coarser(*map(column, range(len(Coarser._fields))))
+
     return Streamed(
         moments_of(lambda piece: piece.fine),
-        moments_of(lambda piece: piece.coarse),
         join(lambda piece: piece.power),
-        join(lambda piece: piece.coarse_power),
+        tuple(map(coarser_of, range(len(pieces[0][1].coarser)))),
         join(lambda piece: piece.misfit, axis=1),
         join(lambda piece: piece.overlap, axis=1),
         join(lambda piece: piece.spread, axis=1),
@@ -461,14 +469,15 @@ def _conclude(
     leaf: Leaf,
     sums: Streamed,
     mask: np.ndarray,
-    degree: int,
+    elements: Elements,
     tolerance: float,
 ) -> LeafMeasurement:
     """Ratios, clamped round-off, and the verdict."""
     representation = leaf.representation
     samples, _, channels = leaf.axes
     epsilon = float(np.finfo(leaf.compute_dtype).eps)
-    fine, power = sums.fine, sums.power
+    fine, power, degree = sums.fine, sums.power, elements.rule.degree
+    max_degree = power.shape[2] - 1
     _check_outputs(name, fine.norm, power)
     # Sums over the real samples decide; padding must not.
     real = mask.reshape(-1)
@@ -479,11 +488,14 @@ def _conclude(
         misfit = sums.misfit[:, real].sum(axis=1)
         spread = sums.spread[:, real].sum(axis=1)
         missing = norm - float(power[real].sum())
+        nested = sums.coarser[0]
+        # The degrees for which the nested rule is exact if the response is resolved.
+        comparable = max(min(max_degree, elements.nested[0][0] - max_degree), 0) + 1
         verdict = convergence.judge(
             content=power[real].sum(axis=(0, 1)) / norm,
-            coarse_content=sums.coarse_power[real].sum(axis=(0, 1)) / norm,
+            coarse_content=nested.power[real].sum(axis=(0, 1))[:comparable] / norm,
             error=float(np.sqrt(max(variance, 0.0))),
-            coarse_error=float(np.sqrt(max(sums.coarse.variance[real].sum(), 0.0))),
+            coarse_error=float(np.sqrt(max(nested.variance[real].sum(), 0.0))),
             variance=variance,
             noise=float(fine.noise[real].sum()),
             excess=(float(misfit.mean()) - missing) / norm,
@@ -514,7 +526,32 @@ def _conclude(
         channels,
         verdict,
         check=check,
+        coarser=_coarser(leaf, sums, real, elements),
     )
+
+
+def _coarser(
+    leaf: Leaf, sums: Streamed, real: np.ndarray, elements: Elements
+) -> tuple[RuleTotals, ...]:
+    """Totals under the nested rules, the coarsest first."""
+    if elements.climbing:
+        return ()
+    sizes = np.array([irrep.dimension for irrep in leaf.representation.irreps], float)
+    count = sizes * int(real.sum()) * leaf.axes[2]
+    found = [
+        RuleTotals(
+            degree,
+            elements.num_nested_elements(weights),
+            Totals(
+                np.maximum(part.variance[real].sum(axis=0), 0.0),
+                part.norm[real].sum(axis=0),
+                part.power[real].sum(axis=0),
+                count,
+            ),
+        )
+        for part, (degree, weights) in zip(sums.coarser, elements.nested, strict=True)
+    ]
+    return tuple(found[::-1])
 
 
 def _random_check(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.leaves import Leaf, Piece
-from symjax.so3.quadrature import Quadrature, nested
+from symjax.so3.quadrature import Quadrature, nested_rules
 from symjax.so3.reduction import ReducedRule
 
 # A pass is some calls, so that progress is seen and can be interrupted.
@@ -55,11 +55,27 @@ class Elements:
         return self.full if self.reduced is None else self.reduced.rule
 
     @property
-    def nested(self) -> tuple[int, np.ndarray]:
-        """Degree and sphere weights of the nested rule."""
-        if self.reduced is None:
-            return nested(self.full)
-        return self.reduced.coarse_degree, self.reduced.coarse_weights
+    def nested(self) -> tuple[tuple[int, np.ndarray], ...]:
+        """Degrees and sphere weights of the nested rules that are looked at.
+
+        The first is that of the verdict; of a climb, whose rules show the convergence
+        themselves, it is the only one.
+        """
+        reduced = self.reduced
+        rules = nested_rules(self.full) if reduced is None else reduced.nested
+        return rules[:1] if self.climbing else rules
+
+    def num_nested_elements(self, weights: np.ndarray) -> int:
+        """Number of evaluations that a nested rule makes use of.
+
+        Args:
+          weights: Its sphere weights.
+
+        Returns:
+          Their number.
+        """
+        nodes = int(np.count_nonzero(weights))
+        return self.evaluated_cosets * self.rule.in_plane * nodes
 
     @property
     def evaluated_cosets(self) -> int:
@@ -98,7 +114,8 @@ class Plan:
         the coefficients.
       vectorised: Elements evaluated at once, on each device.
       max_degree: Largest projected degree.
-      comparable_degree: Largest degree compared with the nested rule.
+      comparable_degree: Largest degree compared with the first nested rule.
+      nested: Degrees of the nested rules.
       method: ``"factorised"`` or ``"dense"``.
       devices: Devices that share the elements of a call; none for JAX's default.
       num_bytes: Size of the arrays that are alive at once, on the first device.
@@ -112,6 +129,7 @@ class Plan:
     vectorised: int
     max_degree: int
     comparable_degree: int
+    nested: tuple[int, ...]
     method: str
     devices: tuple[jax.Device, ...]
     num_bytes: int
@@ -125,6 +143,18 @@ class Plan:
     def num_buffers(self) -> int:
         """How many times a buffer is filled."""
         return -(-self.num_calls // self.calls_per_buffer)
+
+    def projected(self, leaf: Leaf) -> tuple[int, ...]:
+        """Largest projected degree under the rule and under each nested one.
+
+        Args:
+          leaf: A leaf.
+
+        Returns:
+          One degree for each rule, the finest first.
+        """
+        coarser = _projected(leaf, self.max_degree, self.comparable_degree, self.nested)
+        return (self.max_degree, *coarser)
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -170,8 +200,8 @@ def plan_passes(
     Raises:
       ArgumentError: The memory is too small.
     """
-    coarse_degree, _ = elements.nested
-    comparable = max(min(max_degree, coarse_degree - max_degree), 0)
+    nested = tuple(degree for degree, _ in elements.nested)
+    comparable = max(min(max_degree, nested[0] - max_degree), 0)
     in_plane = elements.rule.in_plane
     num_slots = len(elements.rule.alpha) + elements.check_slots
     per_node = elements.evaluated_cosets * in_plane
@@ -191,16 +221,16 @@ def plan_passes(
     else:
         vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
     waves = sum(_parts(method, max_degree, in_plane))
-    rows = sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
-    coarse_rows = sum((2 * degree + 1) ** 2 for degree in range(comparable + 1))
+    rows = _num_rows(max_degree)
     # The state of both cosets; a block of it that is being added, the whole of it in
     # the dense path; responses, centred and in hand; one call in the buffer.
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
-    per_value = 2 * (rows + coarse_rows + block)
-    per_value += 2 * nodes * (3 * in_plane + waves)
+    per_value = 2 * (rows + block) + 2 * nodes * (3 * in_plane + waves)
 
     def need(leaf: Leaf) -> int:
-        return leaf.size * leaf.itemsize * per_value
+        coarser = _projected(leaf, max_degree, comparable, nested)
+        more = 2 * sum(_num_rows(degree) for degree in coarser)
+        return leaf.size * leaf.itemsize * (per_value + more)
 
     passes: list[list[Piece]] = []
     used = 0
@@ -229,7 +259,8 @@ def plan_passes(
     out = []
     for pieces in passes:
         sizes = sum(piece.leaf.size * piece.leaf.itemsize for piece in pieces)
-        spare = memory - sizes * per_value
+        needed = sum(need(piece.leaf) for piece in pieces)
+        spare = memory - needed
         calls = 1 + max(spare, 0) // (sizes * 2 * nodes * waves)
         num_calls = -(-num_slots // nodes)
         num_buffers = -(-num_calls // min(calls, num_calls))
@@ -243,9 +274,11 @@ def plan_passes(
             vectorised=vectorised,
             max_degree=max_degree,
             comparable_degree=comparable,
+            nested=nested,
             method=method,
             devices=devices,
-            num_bytes=sizes * (per_value + (calls_per_buffer - 1) * 2 * nodes * waves)
+            num_bytes=needed
+            + sizes * (calls_per_buffer - 1) * 2 * nodes * waves
             + activations * vectorised,
         )
         out.append((pieces, plan))
@@ -278,6 +311,28 @@ def _batch_size(group: int, limit: int) -> int:
         return group
     sizes = range(limit, limit // 2, -1)
     return min(sizes, key=lambda size: -group % size)
+
+
+def _num_rows(max_degree: int) -> int:
+    """Coefficients of one value and coset through a degree."""
+    return sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
+
+
+def _projected(
+    leaf: Leaf, max_degree: int, comparable: int, nested: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Largest projected degree under each nested rule.
+
+    Outputs are small: as many as a rule of that degree resolves. Layers are not, and
+    keep what the verdict needs, and l = 0, from which their variance follows.
+    """
+    least = (comparable, *(0 for _ in nested[1:]))
+    if leaf.representation.is_trivial and leaf.representation.has_channels:
+        return least
+    return tuple(
+        max(few, min(max_degree, degree // 2))
+        for few, degree in zip(least, nested, strict=True)
+    )
 
 
 def _parts(method: str, max_degree: int, in_plane: int) -> tuple[int, ...]:

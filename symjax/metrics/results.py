@@ -114,6 +114,32 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
     return Totals(*(np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True)))
 
 
+class RuleTotals(NamedTuple):
+    """The totals of a leaf under one rule: a point of its convergence curve.
+
+    Attributes:
+      degree: Degree through which the rule is exact.
+      num_elements: Number of elements of O(3) at which the function was evaluated
+        for it.
+      totals: The totals. Under a coarser rule, ``power`` has the degrees that it
+        resolves: through half its degree for outputs, at least l = 0 for layers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import measure
+      >>> from symjax.so3 import VECTOR
+      >>> f = lambda x: x[0] ** 3
+      >>> result = measure(f, jnp.eye(3), representations=VECTOR, max_degree=6)
+      >>> [(point.degree, round(point.totals.equivariance_error, 3))
+      ...  for point in result.curve("output")]
+      [(3, 0.144), (5, 0.137), (7, 0.151), (13, 0.151)]
+    """
+
+    degree: int
+    num_elements: int
+    totals: Totals
+
+
 @dataclasses.dataclass(frozen=True)
 class Convergence:
     """How far a result can be trusted as an integral over the group.
@@ -243,6 +269,8 @@ class LeafMeasurement:
       certificate: For adaptive rules, the accuracy that was reached.
       check: What random elements off the grid say; None for a response that vanishes
         and for random elements.
+      coarser: Totals under coarser rules, the coarsest first: those nested in the
+        grid, or those that were climbed before; empty for random elements.
 
     Example:
       >>> import jax.numpy as jnp
@@ -269,6 +297,7 @@ class LeafMeasurement:
     standard_errors: Totals | None = None
     certificate: Certificate | None = None
     check: RandomCheck | None = None
+    coarser: tuple[RuleTotals, ...] = ()
 
     def totals(self, select: np.ndarray | None = None) -> Totals:
         """Sums over the real samples, or over those that ``select`` picks.
@@ -386,6 +415,36 @@ class Measurement(Mapping[str, LeafMeasurement]):
 
     def __len__(self) -> int:
         return len(self.leaves)
+
+    def curve(self, name: str) -> tuple[RuleTotals, ...]:
+        """How the figures of a leaf converge with the degree of the rule.
+
+        Args:
+          name: Name of the leaf.
+
+        Returns:
+          Its totals under coarser rules, the coarsest first, and last those that are
+          reported; empty for random elements.
+
+        Raises:
+          KeyError: No such leaf was measured.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> from symjax.metrics import measure
+          >>> from symjax.so3 import VECTOR
+          >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR)
+          >>> [point.num_elements for point in result.curve("output")]
+          [168, 392, 728, 2072]
+        """
+        leaf = self[name]
+        if self.degree is None:
+            return ()
+        # The elements of all rules of a climb are those of this result.
+        own = self.num_elements
+        if leaf.certificate is not None:
+            own -= sum(point.num_elements for point in leaf.coarser)
+        return (*leaf.coarser, RuleTotals(self.degree, own, leaf.totals()))
 
     @property
     def resolved(self) -> bool:

@@ -38,11 +38,24 @@ class _Reference(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Accumulated sums of one piece; coefficients under the rule and the nested one."""
+    """Accumulated sums of one piece; coefficients under each rule, the finest first."""
 
     moments: moments.MomentState
-    fine: list[Float[Array, "rows cosets c"]] | None
-    coarse: list[Float[Array, "rows cosets c"]] | None
+    coefficients: list[list[Float[Array, "rows cosets c"]]] | None
+
+
+class Coarser(NamedTuple):
+    """What one piece has accumulated under a nested rule, per sample.
+
+    Attributes:
+      variance: ||z - mean||^2 averaged, for each irrep.
+      norm: E||z||^2 for each irrep.
+      power: ||P_{l,sigma} u||^2, through fewer degrees than under the rule.
+    """
+
+    variance: Float[np.ndarray, "samples irreps"]
+    norm: Float[np.ndarray, "samples irreps"]
+    power: Float[np.ndarray, "samples irreps degrees 2"]
 
 
 @dataclasses.dataclass
@@ -51,18 +64,16 @@ class Streamed:
 
     Attributes:
       fine: Moments under the rule.
-      coarse: Moments under the nested rule.
       power: ||P_{l,sigma} u||^2 for each sample, irrep, degree and sigma.
-      coarse_power: The same under the nested rule.
+      coarser: The same under each nested rule, the finest first.
       misfit: ||u - û||^2 at random elements, û the projected sectors of u.
       overlap: <û, u - û> at the same elements.
       spread: ||z - mean||^2 at the same elements.
     """
 
     fine: moments.Moments
-    coarse: moments.Moments
     power: Float[np.ndarray, "samples irreps degrees 2"]
-    coarse_power: Float[np.ndarray, "samples irreps degrees 2"]
+    coarser: tuple["Coarser", ...]
     misfit: Float[np.ndarray, "group samples"]
     overlap: Float[np.ndarray, "group samples"]
     spread: Float[np.ndarray, "group samples"]
@@ -99,8 +110,9 @@ def stream(
     """
     slots = _Slots(elements, plan)
     with jax.enable_x64(True):
-        tables = _tables(plan, elements.rule, slots.weights[:, : plan.num_nodes])
-    projectors = tables.projectors
+        degrees = [plan.projected(piece.leaf) for piece in pieces]
+        weights = slots.weights[:, : plan.num_nodes]
+        tables = _tables(plan, elements.rule, weights, degrees)
     static = tuple(piece.leaf for piece in pieces)
     whole = tuple(None if piece.is_whole else piece.whole for piece in pieces)
     references: list[_Reference] = []
@@ -131,12 +143,14 @@ def stream(
                 for piece, values in zip(pieces, evaluated, strict=True)
             ]
             if not states:
-                for piece, values, start in zip(pieces, responses, starts, strict=True):
+                for piece, values, start, through in zip(
+                    pieces, responses, starts, degrees, strict=True
+                ):
                     reference = _reference(
                         piece, values, start, rotations, symmetric.get(piece.name)
                     )
                     references.append(reference)
-                    states.append(_empty(piece.leaf, projectors, plan))
+                    states.append(_empty(piece.leaf, tables.projectors(through), plan))
                     buffers.append(_empty_buffer(piece.leaf, plan))
             position = call % plan.calls_per_buffer * plan.nodes_per_call
             sums, buffers = _accumulate(
@@ -177,12 +191,13 @@ def stream(
             last = call == plan.num_calls - 1
             if last or (call + 1) % plan.calls_per_buffer == 0:
                 columns = slots.of_buffer(call // plan.calls_per_buffer)
-                update = tables.columns(columns, columns < plan.num_nodes)
+                maps = tables.columns(columns, columns < plan.num_nodes)
                 for number, state in enumerate(states):
-                    fine, coarse = _contract(
-                        plan.method, state.fine, state.coarse, buffers[number], update
+                    update = [maps[key] for key in enumerate(degrees[number])]
+                    sums_of = _contract(
+                        plan.method, state.coefficients, buffers[number], update
                     )
-                    states[number] = state._replace(fine=fine, coarse=coarse)
+                    states[number] = state._replace(coefficients=sums_of)
         if progress is not None:
             jax.block_until_ready(buffers)
             finished = min((call + 1) * plan.nodes_per_call, plan.num_nodes)
@@ -190,8 +205,11 @@ def stream(
     buffers.clear()
     out = []
     with jax.enable_x64(True):
-        rows = characters.synthesis_rows(projectors[0], slots.checks)
-        for piece, reference, rest in zip(pieces, references, held, strict=True):
+        finest = tables.projectors((plan.max_degree,))[0]
+        rows = characters.synthesis_rows(finest, slots.checks)
+        for piece, reference, rest, through in zip(
+            pieces, references, held, degrees, strict=True
+        ):
             out.append(
                 _finish(
                     piece.leaf,
@@ -200,7 +218,7 @@ def stream(
                     jnp.concatenate(rest),
                     elements,
                     symmetric.get(piece.name),
-                    projectors,
+                    tables.projectors(through),
                     rows,
                     slots.checks,
                 )
@@ -225,9 +243,9 @@ class _Slots:
         self.checks = Rotation.random(
             num_checks, random_state=elements.check_seed
         ).as_matrix()
-        _, coarse_weights = elements.nested
+        coarser = [weights for _, weights in elements.nested]
         self.weights = np.pad(
-            [rule.sphere_weights, coarse_weights], ((0, 0), (0, plan.num_checks))
+            [rule.sphere_weights, *coarser], ((0, 0), (0, plan.num_checks))
         )
         matrices = rule.rotations.reshape(plan.num_nodes, plan.in_plane, 3, 3)
         extra = self.checks.reshape(plan.num_checks, plan.in_plane, 3, 3)
@@ -250,7 +268,7 @@ class _Slots:
         return np.stack([proper, -proper], axis=2).reshape(-1, 3, 3)
 
     def element_weights(self, index: np.ndarray) -> Float[np.ndarray, "rules group"]:
-        """Weights of these elements under both rules."""
+        """Weights of these elements under each rule."""
         node = np.minimum(index, self.num_used - 1)
         weight = np.where(index < self._plan.num_nodes, self.weights[:, node], 0.0)
         share = np.repeat(weight, 2, axis=1) / (2 * self._plan.in_plane)
@@ -259,56 +277,78 @@ class _Slots:
 
 @dataclasses.dataclass(frozen=True)
 class _Tables:
-    """Maps from nodes or elements to the rows of the coefficients, for both rules."""
+    """Maps from nodes or elements to the rows of the coefficients.
 
-    projectors: tuple[Projector, Projector]
+    Attributes:
+      plan: Names method and in-plane angles.
+      waves: The in-plane transform.
+      maps: Maps by number of the rule and largest projected degree.
+    """
+
+    plan: Plan
     waves: np.ndarray
-    maps: tuple[list[np.ndarray], list[np.ndarray]]
+    maps: dict[tuple[int, int], list[np.ndarray]]
 
-    def columns(self, slots: np.ndarray, real: np.ndarray) -> list[list[Array]]:
+    def projectors(self, degrees: tuple[int, ...]) -> tuple[Projector, ...]:
+        """One projector for each rule."""
+        return tuple(_projector(self.plan, degree) for degree in degrees)
+
+    def columns(
+        self, slots: np.ndarray, real: np.ndarray
+    ) -> dict[tuple[int, int], list[Array]]:
         """The columns of some slots, zero for those behind the nodes."""
         index = np.where(real, slots, 0)
-        return [
-            [jnp.asarray(np.where(real, table[..., index], 0.0)) for table in maps]
-            for maps in self.maps
-        ]
+        return {
+            key: [jnp.asarray(np.where(real, table[..., index], 0.0)) for table in maps]
+            for key, maps in self.maps.items()
+        }
 
 
-def _tables(plan: Plan, rule: Quadrature, sphere: np.ndarray) -> _Tables:
-    degrees = plan.max_degree, plan.comparable_degree
+def _projector(plan: Plan, degree: int) -> Projector:
     if plan.method == "dense":
-        dense = [DenseProjector(degree) for degree in degrees]
-        maps = []
-        for projector, weights in zip(dense, sphere, strict=True):
+        return DenseProjector(degree)
+    return FactorisedProjector(degree, plan.in_plane)
+
+
+def _tables(
+    plan: Plan, rule: Quadrature, sphere: np.ndarray, degrees: list[tuple[int, ...]]
+) -> _Tables:
+    maps: dict[tuple[int, int], list[np.ndarray]] = {}
+    waves = np.eye(plan.in_plane)
+    for number, degree in sorted({key for one in degrees for key in enumerate(one)}):
+        projector, weights = _projector(plan, degree), sphere[number]
+        if isinstance(projector, DenseProjector):
             each = np.repeat(weights / plan.in_plane, plan.in_plane)
             table = np.asarray(characters.dense_tables(projector, rule.rotations, each))
             # the in-plane angle in front of the node, as in the buffer
             table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
-            maps.append([np.swapaxes(table, 1, 2)])
-        return _Tables((dense[0], dense[1]), np.eye(plan.in_plane), (maps[0], maps[1]))
-    fine, coarse = (FactorisedProjector(degree, plan.in_plane) for degree in degrees)
-    waves, fine_maps = characters.factorised_tables(fine, rule, sphere[0])
-    _, coarse_maps = characters.factorised_tables(coarse, rule, sphere[1])
-    return _Tables((fine, coarse), waves, (fine_maps, coarse_maps))
+            maps[number, degree] = [np.swapaxes(table, 1, 2)]
+        else:
+            found, table_maps = characters.factorised_tables(projector, rule, weights)
+            maps[number, degree] = table_maps
+            if number == 0:
+                waves = found
+    return _Tables(plan, waves, maps)
 
 
-def _empty(leaf: Leaf, projectors: tuple[Projector, Projector], plan: Plan) -> _State:
+def _empty(leaf: Leaf, projectors: tuple[Projector, ...], plan: Plan) -> _State:
     samples, components, channels = spherical_shape(leaf)
     # The first moment of a trivial representation is a row of the coefficients.
     kept = 0 if leaf.representation.is_trivial else components
-    sums = moments.init(2, samples, kept, channels, len(leaf.representation.irreps))
+    irreps = len(leaf.representation.irreps)
+    sums = moments.init(len(projectors), samples, kept, channels, irreps)
     if plan.num_buffers == 1:
         # The only buffer makes the coefficients: no zeros are written to add it to.
-        return _State(sums, None, None)
+        return _State(sums, None)
     size = samples * components * channels
-    fine, coarse = (
+    coefficients = [
         [
             jnp.zeros((len(layout.degrees), 2, size), leaf.compute_dtype)
             for layout in projector.blocks
         ]
         for projector in projectors
-    )
-    return _State(sums, fine, coarse)
+    ]
+    return _State(sums, coefficients)
 
 
 def _empty_buffer(leaf: Leaf, plan: Plan) -> list[Array]:
@@ -426,29 +466,26 @@ def _accumulate(
     return new_sums, new_buffers
 
 
-@functools.partial(
-    jax.jit, static_argnames=("method",), donate_argnames=("fine", "coarse")
-)
+@functools.partial(jax.jit, static_argnames=("method",), donate_argnames=("states",))
 def _contract(
     method: str,
-    fine: list[Array] | None,
-    coarse: list[Array] | None,
+    states: list[list[Array]] | None,
     buffer: list[Array],
     tables: list[list[Array]],
-) -> tuple[list[Array], list[Array]]:
-    """Adds a buffer to the coefficients, if there are any yet."""
+) -> list[list[Array]]:
+    """Adds a buffer to the coefficients of each rule, if there are any yet."""
     out = []
-    for state, maps in zip((fine, coarse), tables, strict=True):
+    for number, maps in enumerate(tables):
         if method == "factorised":
             update = characters.factorised_coefficients(maps, buffer)
         else:
             table = maps[0].reshape(len(maps[0]), -1)
             elements = buffer[0].reshape(table.shape[1], *buffer[0].shape[2:])
             update = [characters.dense_coefficients(table, elements)]
-        if state is not None:
-            update = [old + new for old, new in zip(state, update, strict=True)]
+        if states is not None:
+            update = [o + new for o, new in zip(states[number], update, strict=True)]
         out.append(update)
-    return out[0], out[1]
+    return out
 
 
 @functools.partial(jax.jit, static_argnames=("leaf", "whole", "in_plane", "slot"))
@@ -473,7 +510,7 @@ def _finish(
     at_checks: Float[Array, "group cosets c"],
     elements: Elements,
     symmetry: LeafSymmetry | None,
-    projectors: tuple[Projector, Projector],
+    projectors: tuple[Projector, ...],
     rows: Float[Array, "rows group"],
     checks: np.ndarray,
 ) -> Streamed:
@@ -481,28 +518,28 @@ def _finish(
     representation = leaf.representation
     shape = spherical_shape(leaf)
     sums = state.moments
-    assert state.fine is not None
-    assert state.coarse is not None
+    assert state.coefficients is not None
+    blocks = state.coefficients
     if representation.is_trivial:
-        first = [blocks[0][0].mean(axis=0) for blocks in (state.fine, state.coarse)]
-        sums = sums._replace(first=jnp.stack(first).reshape(2, *shape))
+        first = jnp.stack([one[0][0].mean(axis=0) for one in blocks])
+        sums = sums._replace(first=first.reshape(len(first), *shape))
     epsilon = float(np.finfo(leaf.compute_dtype).eps)
-    fine, coarse = (
-        moments.finalize(
+
+    def moments_under(rule: int) -> moments.Moments:
+        return moments.finalize(
             sums,
             representation,
             reference.rotated,
             elements.num_elements,
             epsilon,
-            rule=index,
+            rule=rule,
             symmetry=symmetry,
         )
-        for index in range(2)
-    )
+
+    fine = moments_under(0)
     placed = elements.place(checks)
     both = jnp.asarray(np.stack([placed, -placed], axis=1).reshape(-1, 3, 3))
     spread = _spread(leaf, at_checks, reference, both, jnp.asarray(fine.mean))
-    blocks = [state.fine, state.coarse]
     direct = reference.direct.reshape(-1)
     if symmetry is not None:
         # One sample of each orbit is enough.
@@ -515,8 +552,8 @@ def _finish(
         )
         shape = (len(symmetry.first), *shape[1:])
     power = [
-        _irrep_power(leaf, projector, part, direct, shape)
-        for projector, part in zip(projectors, blocks, strict=True)
+        _irrep_power(leaf, projectors[:1], blocks[:1], direct, shape)[0],
+        *_irrep_power(leaf, projectors[1:], blocks[1:], direct, shape),
     ]
     misfit = np.asarray(
         _misfit(at_checks, direct, blocks[0], rows, shape[0]), np.float64
@@ -524,11 +561,14 @@ def _finish(
     if symmetry is not None:
         power = [np.take(part, symmetry.number, axis=0) for part in power]
         misfit = np.take(misfit, symmetry.number, axis=2)
+    coarser = []
+    for rule in range(1, len(projectors)):
+        under = moments_under(rule)
+        coarser.append(Coarser(under.variance, under.norm, power[rule]))
     return Streamed(
         fine,
-        coarse,
         power[0],
-        power[1],
+        tuple(coarser),
         misfit[0],
         misfit[1],
         np.asarray(spread, np.float64),
@@ -592,13 +632,33 @@ def _misfit(
 
 def _irrep_power(
     leaf: Leaf,
-    projector: Projector,
-    blocks: list[Array],
+    projectors: tuple[Projector, ...],
+    blocks: list[list[Array]],
     reference: Array,
     shape: tuple[int, int, int],
-) -> Float[np.ndarray, "samples irreps degrees 2"]:
-    power = np.asarray(
-        characters.sector_power(projector, blocks, reference, shape), np.float64
-    )
+) -> list[Float[np.ndarray, "samples irreps degrees 2"]]:
+    """Sector powers of each irrep, under some of the rules."""
     starts = moments.irrep_starts(leaf.representation)
-    return np.moveaxis(np.add.reduceat(power, starts, axis=-1), (0, 1), (2, 3))
+    powers = _powers(projectors, blocks, reference, shape)
+    return [
+        np.moveaxis(
+            np.add.reduceat(np.asarray(power, np.float64), starts, axis=-1),
+            (0, 1),
+            (2, 3),
+        )
+        for power in powers
+    ]
+
+
+@functools.partial(jax.jit, static_argnames=("projectors", "shape"))
+def _powers(
+    projectors: tuple[Projector, ...],
+    blocks: list[list[Array]],
+    reference: Array,
+    shape: tuple[int, int, int],
+) -> list[Array]:
+    # One program for all nested rules, which are compiled for every shape of a leaf.
+    return [
+        characters.sector_power(projector, part, reference, shape)
+        for projector, part in zip(projectors, blocks, strict=True)
+    ]

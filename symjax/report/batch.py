@@ -25,12 +25,15 @@ from symjax.data import (
 )
 from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
 from symjax.metrics import (
+    Adaptive,
+    Convergence,
     Estimate,
     LeafMeasurement,
     Measurement,
     estimate,
     measure_problem,
 )
+from symjax.metrics.measure import CHECK_SEED
 from symjax.report import hosts, schema
 from symjax.report.folder import (
     REPORT_FILE,
@@ -45,6 +48,8 @@ from symjax.report.workers import in_processes, on_devices
 from symjax.so3.quadrature import quadrature
 
 DTYPES = ("float32", "float64")
+AUTO = "auto"
+"""The grid that is chosen for each structure by its accuracy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +58,13 @@ class Options:
 
     Attributes:
       max_degree: Largest degree L of the projected sectors.
-      grid: Degree of the quadrature; None for ``2 * max_degree + 1``.
+      grid: Degree of the quadrature; None for ``2 * max_degree + 1``, ``"auto"`` to
+        climb for each structure until a certificate is reached
+        (:class:`symjax.metrics.Adaptive`).
       layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
       dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
-      tolerance: Change of B above which a response counts as not resolved.
+      tolerance: Change of B above which a response counts as not resolved; not used
+        with ``"auto"``.
       memory: Budget in bytes for responses and coefficients.
       symmetry: Whether to use the point group of each structure.
 
@@ -67,7 +75,7 @@ class Options:
     """
 
     max_degree: int = 6
-    grid: int | None = None
+    grid: int | str | None = None
     layers: str = "none"
     dtype: str = "float32"
     tolerance: float = 0.05
@@ -97,7 +105,8 @@ class Options:
                 "Pass an integer from 0 up",
             )
         needed = 2 * self.max_degree
-        degree = needed + 1 if self.grid is None else self.grid
+        rule = self.rule
+        degree = rule if isinstance(rule, int) else needed + 1
         if degree < 1:
             raise GridError(
                 "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
@@ -138,17 +147,80 @@ class Options:
                 "is not a positive amount of memory",
                 "Allow 2 GiB, for instance",
             )
-        rule = quadrature(degree)
+        common: dict[str, Any] = {
+            "max_degree": self.max_degree,
+            "layers": self.layers,
+            "dtype": self.dtype,
+            "symmetry": self.symmetry,
+        }
+        if isinstance(rule, Adaptive):
+            return schema.Settings(
+                grid=AUTO,
+                degree=rule.limit,
+                num_elements=rule.most_elements,
+                tolerance=rule.content_tolerance,
+                seed=rule.seed,
+                adaptive=schema.Climb(
+                    rule.content_tolerance,
+                    rule.error_tolerance,
+                    rule.limit,
+                    rule.samples,
+                ),
+                **common,
+            )
+        fixed = quadrature(degree)
         return schema.Settings(
-            max_degree=self.max_degree,
-            grid=rule.name,
-            degree=rule.degree,
-            num_elements=2 * rule.num_rotations,
-            layers=self.layers,
-            dtype=self.dtype,
+            grid=fixed.name,
+            degree=fixed.degree,
+            num_elements=2 * fixed.num_rotations,
             tolerance=self.tolerance,
-            symmetry=self.symmetry,
+            seed=CHECK_SEED,
+            **common,
         )
+
+    @property
+    def rule(self) -> int | Adaptive | None:
+        """The grid as :func:`symjax.metrics.measure` takes it.
+
+        Raises:
+          ArgumentError: It is a text other than ``"auto"``.
+
+        Example:
+          >>> from symjax.report import Options
+          >>> Options(grid="auto").rule.limit
+          59
+        """
+        if not isinstance(self.grid, str):
+            return self.grid
+        if self.grid != AUTO:
+            raise ArgumentError(
+                "grid",
+                self.grid,
+                "is neither a degree nor 'auto'",
+                f"Use grid={2 * max(self.max_degree, 0) + 1}, or grid='auto'",
+            )
+        return Adaptive()
+
+    def check_fixed(self, why: str) -> None:
+        """Raises if each structure would have a grid of its own.
+
+        Args:
+          why: What needs a fixed one.
+
+        Raises:
+          ArgumentError: The grid is ``"auto"``.
+
+        Example:
+          >>> from symjax.report import Options
+          >>> Options(grid=13).check_fixed("an estimate")
+        """
+        if isinstance(self.rule, Adaptive):
+            raise ArgumentError(
+                "grid",
+                self.grid,
+                f"{why} needs a fixed grid",
+                f"Use grid={2 * self.max_degree + 1}, for instance",
+            )
 
 
 class Progress(NamedTuple):
@@ -512,6 +584,7 @@ def estimate_structures(
       ('water', 48)
     """
     options.settings()
+    options.check_fixed("an estimate")
     shapes, errors = padded_shapes(
         structures, model.config.cutoff, model.config.species
     )
@@ -529,7 +602,7 @@ def estimate_structures(
                 action=problem.action,
                 representations=problem.representations,
                 max_degree=options.max_degree,
-                grid=options.grid,
+                grid=options.rule,  # type: ignore[arg-type]
                 memory=options.memory,
             ),
         )
@@ -605,7 +678,7 @@ def _measure_one(
         measurement = measure_problem(
             problem,
             max_degree=options.max_degree,
-            grid=options.grid,
+            grid=options.rule,
             tolerance=options.tolerance,
             on_aliasing="report",
             memory=options.memory,
@@ -622,6 +695,7 @@ def _measure_one(
         timing=schema.Timing(compiling, elapsed - compiling),
         point_group=problem.point_group.name if problem.point_group else "",
         num_elements=measurement.num_elements,
+        grid=measurement.grid if options.grid == AUTO else "",
         atoms=atom_errors(measurement, problem.kinds, problem.samples, atoms),
     )
 
@@ -695,9 +769,24 @@ def leaves_of(
             species=(
                 {} if kinds[name] == "edge" else _by_species(leaf, samples.get(name))
             ),
-            convergence=leaf.convergence,
+            convergence=_verdict(leaf),
+            coarser=leaf.coarser,
+            certificate=leaf.certificate,
         )
         for name, leaf in ((n, measurement[n]) for n in kinds if n in measurement)
+    )
+
+
+def _verdict(leaf: LeafMeasurement) -> Convergence | None:
+    """The verdict; of a climb, whether its result is certified."""
+    certificate, verdict = leaf.certificate, leaf.convergence
+    if certificate is None or verdict is None:
+        return verdict
+    return dataclasses.replace(
+        verdict,
+        resolved=certificate.certified,
+        degree_to_try=certificate.degree_to_try,
+        reason=certificate.reason,
     )
 
 

@@ -150,6 +150,7 @@ def measure_events(
 
     folder = Path(folder)
     settings = options.settings()
+    options.check_fixed("a measurement of events")
     check_folder(folder, resume=resume, overwrite=overwrite)
     events = prepare_clouds(model, clouds)
     select_layers(model.config, options.layers)
@@ -221,6 +222,7 @@ def estimate_events(
     from symjax.models.pointmae.orbit import event_problem
 
     options.settings()
+    options.check_fixed("a measurement of events")
     for label, cloud in prepare_clouds(model, clouds).items():
         try:
             problem = event_problem(
@@ -238,7 +240,7 @@ def estimate_events(
                 action=problem.action,
                 representations=problem.representations,
                 max_degree=options.max_degree,
-                grid=options.grid,
+                grid=options.rule,  # type: ignore[arg-type]
                 memory=options.memory,
             ),
         )
@@ -279,7 +281,7 @@ def _measure_one(
         measurement = measure_problem(
             problem,
             max_degree=options.max_degree,
-            grid=options.grid,
+            grid=options.rule,
             tolerance=options.tolerance,
             on_aliasing="report",
             memory=options.memory,
@@ -301,6 +303,7 @@ def _measure_one(
                 totals=leaf.totals(),
                 species=_by_class(leaf, problem.classes[name]),
                 convergence=leaf.convergence,
+                coarser=leaf.coarser,
             )
         )
     return StructureReport(

@@ -4,13 +4,22 @@ Every number of the page is taken from the object of ``report.json``, and its el
 names the field in ``data-at``, a JSON pointer (RFC 6901), and the value in full.
 """
 
-import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from symjax.report._curves import curve_data
+from symjax.report._integration import convergence, verdicts
+from symjax.report._markup import (
+    escape,
+    is_events,
+    make_table,
+    show_resolved,
+    show_unit,
+    what_of,
+)
 from symjax.report._viewer import viewer_data
 from symjax.report.schema import (
     Leaf,
@@ -19,7 +28,13 @@ from symjax.report.schema import (
     structure_to_json,
     write_atomically,
 )
-from symjax.report.tables import format_fraction, format_value
+from symjax.report.tables import (
+    format_fraction,
+    format_value,
+    grid_line,
+    seed_line,
+    tolerance_line,
+)
 from symjax.so3.irreps import Irrep
 
 # Logarithmic colors end here, as in the figures: round-off of float32.
@@ -40,9 +55,10 @@ def to_html(report: Report) -> str:
     """A report as a self-contained HTML page.
 
     A summary in plain words; tables with units; a heat map of the content
-    B(l, sigma) of every layer and output, over all structures or one of them; the
-    equivariance error of every atom on the structure, which can be turned; verdicts of
-    the integration; and where the numbers come from. Light or dark as the reader's
+    B(l, sigma) of every layer and output, over all structures or one of them; curves
+    of A and B against the degree of the grid; the equivariance error of every atom on
+    the structure, which can be turned; verdicts of the integration; and where the
+    numbers come from. Light or dark as the reader's
     system is, for phones and desks, and usable from the keyboard. Without JavaScript
     the tables remain.
 
@@ -67,6 +83,9 @@ def to_html(report: Report) -> str:
     outputs = [leaf for leaf in leaves if leaf.kind == "output"]
     layers = [leaf for leaf in leaves if leaf.kind != "output"]
     atoms = viewer_data(report, _MOST_STRUCTURES)
+    # Outputs first: a reader looks at those first.
+    chosen = outputs + layers
+    curves = curve_data(report, [leaf.name for leaf in chosen], _MOST_STRUCTURES)
     number = _numbers(_shown(report, [entry["index"] for entry in atoms[:1]]))
     sections = [
         _section("summary", "In short", _facts(report, outputs, layers, number)),
@@ -75,13 +94,24 @@ def to_html(report: Report) -> str:
             "content", "Content by irrep", _content(report, layers + outputs, number)
         ),
         _section("layers", "Layers", _layers(layers, number)),
+        _section(
+            "convergence",
+            "Convergence with the grid",
+            convergence(report, chosen, curves),
+        ),
         _section("atoms", "Error of every atom", _viewer(report, atoms, number)),
         _section("elements", _elements_title(report), _elements(outputs, number)),
-        _section("integration", "Integration over O(3)", _verdicts(leaves, number)),
-        _section("structures", _what(report).capitalize(), _structures(report, number)),
+        _section("integration", "Integration over O(3)", verdicts(leaves)),
+        _section(
+            "structures", what_of(report).capitalize(), _structures(report, number)
+        ),
         _section("provenance", "Where the numbers come from", _provenance(report)),
     ]
-    data = {"map": _map_data(report, layers + outputs), "atoms": atoms}
+    data = {
+        "map": _map_data(report, layers + outputs),
+        "curves": curves,
+        "atoms": atoms,
+    }
     # "<" would let a name end the element; as an escape it is the same JSON.
     payload = json.dumps(data).replace("<", "\\u003c")
     title = f"Symmetry report: {report.model.name}"
@@ -93,15 +123,15 @@ def to_html(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
-<title>{_text(title)}</title>
+<title>{escape(title)}</title>
 <style>
 {_asset("report.css")}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the numbers</a>
 <header>
-<h1>{_text(report.model.name)} <small>symmetry report on {_text(_named(report))}</small>
-</h1>
+<h1>{escape(report.model.name)}
+<small>symmetry report on {escape(_named(report))}</small></h1>
 {_verdict(report, leaves)}
 </header>
 <main id="main">
@@ -163,16 +193,6 @@ def _asset(name: str) -> str:
     return (folder / name).read_text(encoding="ascii")
 
 
-def _text(value: object) -> str:
-    """Text that is safe in elements and in quoted attributes."""
-    return html.escape(str(value), quote=True)
-
-
-def _unit(unit: str) -> str:
-    base, _, power = unit.replace("angstrom", "\xc5").partition("^")
-    return _text(base) + (f"<sup>{_text(power)}</sup>" if power else "")
-
-
 def _shown(report: Report, whole: list[int]) -> dict[str, Any]:
     """The report's object, with the leaves and atoms of some structures only."""
     structures = list(report.overview)
@@ -191,8 +211,8 @@ def _numbers(value: Any) -> Number:
         for key in path:
             found = found[key]
         steps = [str(key).replace("~", "~0").replace("/", "~1") for key in path]
-        at = _text("/" + "/".join(steps))
-        return f'<data value="{found!r}" data-at="{at}">{_text(form(found))}</data>'
+        at = escape("/" + "/".join(steps))
+        return f'<data value="{found!r}" data-at="{at}">{escape(form(found))}</data>'
 
     return number
 
@@ -208,59 +228,25 @@ def _count(value: float) -> str:
 def _section(name: str, title: str, content: str) -> str:
     if not content:
         return ""
-    heading = f'<h2 id="{name}-title">{_text(title)}</h2>'
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
     return (
         f'<section id="{name}" aria-labelledby="{name}-title">\n{heading}\n{content}\n'
         "</section>\n"
     )
 
 
-def _table(
-    caption: str, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]]
-) -> str:
-    """A table; cells are HTML, the first of a row names it, False marks a bad row."""
-    head = "".join(
-        f'<th scope="col"{"" if index else " class=left"}>{column}</th>'
-        for index, column in enumerate(columns)
-    )
-    lines = []
-    for (name, *cells), good in rows:
-        row = f'<th scope="row">{name}</th>'
-        row += "".join(f"<td>{cell}</td>" for cell in cells)
-        lines.append(f"<tr{'' if good else ' class=bad'}>{row}</tr>")
-    if not lines:
-        return ""
-    # A region that scrolls must be reachable from the keyboard.
-    return (
-        f'<div class="scroll tall" tabindex="0" role="region" '
-        f'aria-label="{_text(caption)}">\n<table><caption>{_text(caption)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>"
-        "</table></div>"
-    )
-
-
-def _is_events(report: Report) -> bool:
-    return bool(report.structures) and all(
-        structure.formula == "event" for structure in report.overview
-    )
-
-
-def _what(report: Report) -> str:
-    return "events" if _is_events(report) else "structures"
-
-
 def _named(report: Report) -> str:
     measured = report.measured
     if len(measured) == 1:
         return measured[0].label
-    return f"{len(measured)} {_what(report)}"
+    return f"{len(measured)} {what_of(report)}"
 
 
 def _verdict(report: Report, leaves: list[Leaf]) -> str:
     failed = len(report.failed)
     more = ""
     if failed:
-        count = f"{failed} of {len(report.structures)} {_what(report)} failed."
+        count = f"{failed} of {len(report.structures)} {what_of(report)} failed."
         more = f" <strong>{count}</strong>"
     if not leaves:
         return (
@@ -269,10 +255,12 @@ def _verdict(report: Report, leaves: list[Leaf]) -> str:
     bad = [leaf for leaf in leaves if not leaf.resolved]
     if not bad:
         kind = " bad" if failed else ""
+        how = f"The grid resolves all {len(leaves)} responses"
+        if report.settings.adaptive:
+            how = f"The accuracy of all {len(leaves)} responses is certified"
         return (
-            f'<p class="verdict{kind}"><strong>Resolved.</strong> The grid resolves '
-            f"all {len(leaves)} responses: these numbers are integrals over O(3)."
-            f"{more}</p>"
+            f'<p class="verdict{kind}"><strong>Resolved.</strong> {how}: these '
+            f"numbers are integrals over O(3).{more}</p>"
         )
     degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
     return (
@@ -288,24 +276,25 @@ def _facts(
     if not report.measured:
         return ""
     elements = number("settings", "num_elements", form=_count)
-    most = "at most " if report.settings.symmetry else ""
+    varies = report.settings.symmetry or report.settings.adaptive
+    most = "at most " if varies else ""
     facts = [
         f"The model was evaluated at {most}{elements} rotations and reflections of "
-        f"{_text(_named(report))}, in {_text(report.settings.dtype)}."
+        f"{escape(_named(report))}, in {escape(report.settings.dtype)}."
     ]
     for leaf in outputs:
         at = ("summary", leaf.name)
         error = number(*at, "equivariance_error")
         share = number(*at, "relative_error", form=_percent)
-        unit = f" {_unit(leaf.unit)}" if leaf.unit else ""
+        unit = f" {show_unit(leaf.unit)}" if leaf.unit else ""
         facts.append(
-            f"<b>{_text(leaf.name)}</b>: turning the input changes a component by "
+            f"<b>{escape(leaf.name)}</b>: turning the input changes a component by "
             f"{error}{unit} (root mean square), {share} of its size."
         )
     by_error = sorted(layers, key=lambda leaf: leaf.totals.relative_error)
     if len(by_error) > 1:
         ends = [
-            f"<b>{_text(leaf.name)}</b> "
+            f"<b>{escape(leaf.name)}</b> "
             f"({number('summary', leaf.name, 'relative_error', form=_percent)})"
             for leaf in (by_error[0], by_error[-1])
         ]
@@ -325,7 +314,7 @@ def _expected(leaf: Leaf, number: Number) -> str:
         if irrep.degree < len(leaf.totals.content):
             at = ("content", irrep.degree, 0 if irrep.sigma == 1 else 1)
             share = number("summary", leaf.name, *at, form=format_fraction)
-            parts.append(f"{_text(label)}: {share}")
+            parts.append(f"{escape(label)}: {share}")
     return ", ".join(parts)
 
 
@@ -334,27 +323,21 @@ def _outputs(outputs: list[Leaf], number: Number) -> str:
     for leaf in outputs:
         at = ("summary", leaf.name)
         cells = [
-            _text(leaf.name),
-            _unit(leaf.unit) or "-",
+            escape(leaf.name),
+            show_unit(leaf.unit) or "-",
             number(*at, "equivariance_error"),
             number(*at, "relative_error"),
             number(*at, "root_mean_square"),
             _expected(leaf, number),
             number(*at, "remainder", form=format_fraction),
-            _resolved(leaf),
+            show_resolved(leaf),
         ]
         rows.append((cells, leaf.resolved))
-    return _table(
+    return make_table(
         "All structures together",
         ["output", "unit", "A", "A/RMS", "RMS", "B expected", "B above", "resolved"],
         rows,
     )
-
-
-def _resolved(leaf: Leaf) -> str:
-    if leaf.resolved or leaf.convergence is None:
-        return "yes"
-    return f"NO: try {leaf.convergence.degree_to_try}"
 
 
 def _layers(layers: list[Leaf], number: Number) -> str:
@@ -365,16 +348,16 @@ def _layers(layers: list[Leaf], number: Number) -> str:
         bar = f'<span class="bar"><i style="width:{100 * share:.2f}%"></i></span>'
         cells = [
             # Names of layers break behind their dots.
-            _text(leaf.name).replace(".", ".<wbr>"),
+            escape(leaf.name).replace(".", ".<wbr>"),
             number(*at, "relative_error"),
             number(*at, "equivariance_error"),
             bar,
             number(*at, "remainder", form=format_fraction),
-            _resolved(leaf),
+            show_resolved(leaf),
         ]
         rows.append((cells, leaf.resolved))
     columns = ["layer", "A/RMS", "A", "A/RMS, 0 to 1", "B above", "resolved"]
-    return _table("Distance of features from invariance", columns, rows)
+    return make_table("Distance of features from invariance", columns, rows)
 
 
 def _columns(degree: int) -> list[str]:
@@ -420,7 +403,7 @@ def _content(report: Report, leaves: list[Leaf], number: Number) -> str:
     rows = []
     for leaf in leaves:
         at = ("summary", leaf.name)
-        cells = [_text(leaf.name)]
+        cells = [escape(leaf.name)]
         cells += [
             number(*at, "content", degree, sign, form=format_fraction)
             for sign in (0, 1)
@@ -430,7 +413,7 @@ def _content(report: Report, leaves: list[Leaf], number: Number) -> str:
         rows.append((cells, leaf.resolved))
     columns = ["response", *(f"{n}+" for n in degrees)]
     columns += [f"{n}&minus;" for n in degrees] + ["above"]
-    table = _table("Content B(l, sigma), all structures together", columns, rows)
+    table = make_table("Content B(l, sigma), all structures together", columns, rows)
     return (
         f"{_heat_map(report, leaves)}\n<details><summary>The numbers as a table"
         f"</summary>\n{table}</details>"
@@ -450,7 +433,7 @@ def _heat_map(report: Report, leaves: list[Leaf]) -> str:
     ]
     names = [*range(count), *range(count), f"> {count - 1}"]
     parts += [
-        f'<text x="{edge + _CELL / 2:g}" y="38">{_text(name)}</text>'
+        f'<text x="{edge + _CELL / 2:g}" y="38">{escape(name)}</text>'
         for edge, name in zip(edges, names, strict=True)
     ]
     paths = [
@@ -461,15 +444,16 @@ def _heat_map(report: Report, leaves: list[Leaf]) -> str:
         base = leaf.name.replace("~", "~0").replace("/", "~1")
         for edge, value, path in zip(edges, _row_values(leaf), paths, strict=True):
             opacity = min(max(value, 0.0), 1.0)
+            at = escape(f"/summary/{base}/{path}")
             parts.append(
                 f'<rect class="cell" x="{edge}" y="{_TOP + _ROW * row}" '
                 f'width="{_CELL}" height="{_ROW}" fill-opacity="{opacity:.3f}" '
-                f'data-value="{value!r}" data-at="{_text(f"/summary/{base}/{path}")}"/>'
+                f'data-value="{value!r}" data-at="{at}"/>'
             )
     parts.append('<rect class="cursor" visibility="hidden"/>')
     rows = "\n".join(
         f'<li class="{leaf.kind}{"" if leaf.resolved else " bad"}" '
-        f'title="{_text(leaf.name)}"><bdi>{_text(leaf.name)}</bdi></li>'
+        f'title="{escape(leaf.name)}"><bdi>{escape(leaf.name)}</bdi></li>'
         for leaf in leaves
     )
     drawing = "\n".join(parts)
@@ -498,10 +482,10 @@ def _choice(report: Report) -> str:
         return ""
     options = ["all together", *(structure.label for structure in report.measured)]
     items = "".join(
-        f'<option value="{index}">{_text(label)}</option>'
+        f'<option value="{index}">{escape(label)}</option>'
         for index, label in enumerate(options)
     )
-    what = _what(report).capitalize()
+    what = what_of(report).capitalize()
     return f'<label>{what} <select id="map-structure">{items}</select></label>'
 
 
@@ -511,24 +495,24 @@ def _viewer(report: Report, atoms: list[dict[str, Any]], number: Number) -> str:
     choices = ""
     if len(atoms) > 1:
         items = "".join(
-            f'<option value="{index}">{_text(entry["label"])}</option>'
+            f'<option value="{index}">{escape(entry["label"])}</option>'
             for index, entry in enumerate(atoms)
         )
         choices += f'<label>Structure <select id="atoms-structure">{items}</select>'
         choices += "</label>"
     outputs = dict.fromkeys(o["name"] for entry in atoms for o in entry["outputs"])
     if len(outputs) > 1:
-        items = "".join(f"<option>{_text(name)}</option>" for name in outputs)
+        items = "".join(f"<option>{escape(name)}</option>" for name in outputs)
         choices += f'<label>Output <select id="atoms-output">{items}</select></label>'
     first = atoms[0]
     output = first["outputs"][0]
     at = ("structures", first["index"], "atoms", "errors", output["name"])
     rows = "\n".join(
-        f'<tr><th scope="row">{_text(symbol)} {index}</th>'
+        f'<tr><th scope="row">{escape(symbol)} {index}</th>'
         f"<td>{number(*at, index)}</td><td></td></tr>"
         for index, symbol in enumerate(first["symbols"])
     )
-    return f"""<p>Equivariance error A of <b>{_text(", ".join(outputs))}</b>: how far
+    return f"""<p>Equivariance error A of <b>{escape(", ".join(outputs))}</b>: how far
 the prediction for each atom, rotated back, is from its mean over O(3).</p>
 <div class="controls">{choices}</div>
 <div class="viewer">
@@ -541,7 +525,7 @@ and p step through the atoms" aria-describedby="atoms-readout"></canvas>
 <p class="readout" id="atoms-readout" role="status"></p></figure>
 <div class="list scroll tall" tabindex="0" role="region" aria-label="Errors of atoms">
 <table><thead><tr><th scope="col" class="left">atom</th>
-<th scope="col">A (<span id="atoms-unit">{_text(output["unit"])}</span>)</th>
+<th scope="col">A (<span id="atoms-unit">{escape(output["unit"])}</span>)</th>
 <td></td></tr>
 </thead><tbody id="atoms-rows">
 {rows}
@@ -550,7 +534,7 @@ and p step through the atoms" aria-describedby="atoms-readout"></canvas>
 
 
 def _elements_title(report: Report) -> str:
-    return "Outputs by class" if _is_events(report) else "Outputs by element"
+    return "Outputs by class" if is_events(report) else "Outputs by element"
 
 
 def _elements(outputs: list[Leaf], number: Number) -> str:
@@ -558,40 +542,16 @@ def _elements(outputs: list[Leaf], number: Number) -> str:
     for leaf in outputs:
         for symbol, totals in leaf.species.items():
             cells = [
-                _text(leaf.name),
-                _text(symbol),
-                _unit(leaf.unit) or "-",
+                escape(leaf.name),
+                escape(symbol),
+                show_unit(leaf.unit) or "-",
                 format_value(totals.equivariance_error),
                 format_value(totals.relative_error),
                 format_value(totals.root_mean_square),
             ]
             rows.append((cells, leaf.resolved))
     columns = ["output", "element", "unit", "A", "A/RMS", "RMS"]
-    return _table("Sums over the atoms of one element", columns, rows)
-
-
-def _verdicts(leaves: list[Leaf], number: Number) -> str:
-    rows = []
-    for leaf in leaves:
-        verdict = leaf.convergence
-        if verdict is None:
-            continue
-        cells = [
-            _text(leaf.name),
-            _resolved(leaf),
-            format_value(verdict.content_change),
-            format_value(verdict.error_change),
-            format_value(verdict.excess),
-            _text(verdict.reason),
-        ]
-        rows.append((cells, leaf.resolved))
-    table = _table(
-        "Change between the grid and the coarser one nested in it; misfit at random "
-        "elements off the grid",
-        ["response", "resolved", "change of B", "change of A", "misfit", ""],
-        rows,
-    )
-    return f"<details><summary>Verdict on every response</summary>\n{table}</details>"
+    return make_table("Sums over the atoms of one element", columns, rows)
 
 
 def _structures(report: Report, number: Number) -> str:
@@ -606,37 +566,37 @@ def _structures(report: Report, number: Number) -> str:
                 for name in ("compile_seconds", "evaluation_seconds")
             ]
         cells = [
-            _text(structure.label),
-            _text(structure.formula),
+            escape(structure.label),
+            escape(structure.formula),
             number(*at, "num_atoms", form=_count),
             number(*at, "num_elements", form=_count),
-            _text(structure.point_group or "-"),
+            escape(structure.point_group or "-"),
+            *([escape(structure.grid or "-")] if report.settings.adaptive else []),
             *seconds,
-            "measured" if failure is None else _text(failure.message),
+            "measured" if failure is None else escape(failure.message),
         ]
         rows.append((cells, failure is None))
-    size = "points" if _is_events(report) else "atoms"
+    size = "points" if is_events(report) else "atoms"
     columns = [
         *("label", "formula", size, "elements of O(3)", "point group"),
+        *(["grid"] if report.settings.adaptive else []),
         *("compiling", "evaluating", "state"),
     ]
-    return _table("In the order in which they were given", columns, rows)
+    return make_table("In the order in which they were given", columns, rows)
 
 
 def _provenance(report: Report) -> str:
     settings, software = report.settings, report.software
-    rule = f"{settings.grid}, exact through degree {settings.degree}"
     entries = {
         "command": report.command or "not recorded (written from Python, or before)",
         "model": report.model.name,
         "model, SHA-256": report.model.digest,
-        "grid": f"{rule}: {settings.num_elements} elements of O(3)",
-        "random numbers": "none in the grid; elements of the check off the grid are "
-        "the same in every run",
+        "grid": grid_line(settings),
+        "seed": seed_line(settings),
         "content": f"through degree {settings.max_degree}",
         "layers": settings.layers,
         "precision": settings.dtype,
-        "tolerance": f"change of B by {settings.tolerance:g}",
+        "tolerance": tolerance_line(settings),
         "point groups": "used" if settings.symmetry else "not used",
         "software": f"symjax {software.symjax}, JAX {software.jax} on "
         f"{software.platform}",
@@ -644,6 +604,6 @@ def _provenance(report: Report) -> str:
     code = ("command", "model, SHA-256", "layers")
     items = []
     for name, value in entries.items():
-        text = f"<code>{_text(value)}</code>" if name in code else _text(value)
-        items.append(f"<dt>{_text(name)}</dt><dd>{text}</dd>")
+        text = f"<code>{escape(value)}</code>" if name in code else escape(value)
+        items.append(f"<dt>{escape(name)}</dt><dd>{text}</dd>")
     return "<dl>\n" + "\n".join(items) + "\n</dl>"

@@ -19,8 +19,9 @@ from jaxtyping import Float
 
 from symjax._files import replace_atomically
 from symjax.errors import SymjaxError
-from symjax.metrics import Convergence, Totals, add_totals
+from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
 from symjax.so3.irreps import Irrep
+from symjax.so3.quadrature import quadrature
 
 SCHEMA = "symjax-report/1"
 """Name and version of the format; the number grows when a field changes meaning."""
@@ -72,19 +73,41 @@ class ModelInfo:
 
 
 @dataclasses.dataclass(frozen=True)
+class Climb:
+    """How the grid of each structure was chosen: see :class:`symjax.metrics.Adaptive`.
+
+    Attributes:
+      content_tolerance: Error admitted on each B.
+      error_tolerance: Relative error admitted on A.
+      limit: Largest degree of a rule that is tried.
+      samples: Random rotations at which every rule is checked.
+    """
+
+    content_tolerance: float
+    error_tolerance: float
+    limit: int
+    samples: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """How it was measured; two reports add up only if these agree.
 
     Attributes:
       max_degree: Largest degree L of the projected sectors.
-      grid: Name of the quadrature rule.
-      degree: Degree through which the rule is exact.
-      num_elements: Elements of O(3) at which the model was evaluated.
+      grid: Name of the quadrature rule; ``"auto"`` where each structure has its own.
+      degree: Degree through which the rule is exact; the largest that is tried where
+        each structure has its own.
+      num_elements: Elements of O(3) at which the model was evaluated; at most, where
+        each structure has its own rule.
       layers: Selection of layers, as it was asked for.
       dtype: Floating-point type of the evaluation.
       tolerance: Change of B above which a response counts as not resolved.
       symmetry: Whether the point groups of the structures were used; each structure
         then has its own number of elements.
+      seed: Seed of the random elements at which results are checked; None in reports
+        of before.
+      adaptive: How the rule of each structure was chosen; None for a fixed one.
     """
 
     max_degree: int
@@ -95,6 +118,8 @@ class Settings:
     dtype: str
     tolerance: float
     symmetry: bool = False
+    seed: int | None = None
+    adaptive: Climb | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,6 +138,9 @@ class Leaf:
       species: The same for the atoms of each element, by symbol, or for the points
         of each class, by its name; empty where samples are neither.
       convergence: Verdict on the integration.
+      coarser: Totals under coarser rules, the coarsest first; empty in reports of
+        before, and where structures that were added up have no rules in common.
+      certificate: Accuracy that was reached, where the grid was chosen by it.
 
     Example:
       >>> import numpy as np
@@ -133,6 +161,35 @@ class Leaf:
     totals: Totals
     species: Mapping[str, Totals]
     convergence: Convergence | None
+    coarser: tuple[RuleTotals, ...] = ()
+    certificate: Certificate | None = None
+
+    def curve(self, settings: Settings) -> tuple[RuleTotals, ...]:
+        """How the figures converge with the degree of the rule.
+
+        Args:
+          settings: Of the report.
+
+        Returns:
+          Totals under coarser rules, the coarsest first, and last those that are
+          reported; empty where no coarser rule is known.
+
+        Example:
+          >>> from symjax.metrics import RuleTotals, Totals
+          >>> from symjax.report import Leaf, Options
+          >>> totals = Totals(np.ones(1), np.ones(1), np.ones((1, 7, 2)), np.ones(1))
+          >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {},
+          ...             None, (RuleTotals(7, 728, totals),))
+          >>> [point.degree for point in leaf.curve(Options().settings())]
+          [7, 13]
+        """
+        if not self.coarser:
+            return ()
+        degree, elements = settings.degree, settings.num_elements
+        if self.certificate is not None:
+            degree = self.certificate.degree
+            elements = 2 * quadrature(degree).num_rotations
+        return (*self.coarser, RuleTotals(degree, elements, self.totals))
 
     @property
     def resolved(self) -> bool:
@@ -207,6 +264,7 @@ class StructureReport:
       point_group: Schoenflies symbol of the symmetry that was used; empty where none
         was.
       num_elements: Elements of O(3) at which the model was evaluated; 0 if it failed.
+      grid: Name of its own rule; empty where that of the settings was used.
       atoms: Positions, and errors of each atom; None for events, failed structures
         and reports of before.
 
@@ -226,6 +284,7 @@ class StructureReport:
     point_group: str = ""
     num_elements: int = 0
     atoms: AtomErrors | None = None
+    grid: str = ""
 
 
 class Place(NamedTuple):
@@ -453,7 +512,50 @@ def _merge(leaves: list[Leaf]) -> Leaf:
             excess=max(verdict.excess for verdict in verdicts),
         )
     return dataclasses.replace(
-        first, totals=totals, species=species, convergence=convergence
+        first,
+        totals=totals,
+        species=species,
+        convergence=convergence,
+        coarser=_merge_coarser(leaves),
+        certificate=_worst([leaf.certificate for leaf in leaves]),
+    )
+
+
+def _merge_coarser(leaves: list[Leaf]) -> tuple[RuleTotals, ...]:
+    """Totals under each coarser rule, if all leaves have the same rules."""
+    rules = {
+        (
+            0 if leaf.certificate is None else leaf.certificate.degree,
+            *((point.degree, point.totals.power.shape) for point in leaf.coarser),
+        )
+        for leaf in leaves
+    }
+    if len(rules) > 1:
+        return ()
+    return tuple(
+        RuleTotals(
+            points[0].degree,
+            max(point.num_elements for point in points),
+            add_totals(point.totals for point in points),
+        )
+        for points in zip(*(leaf.coarser for leaf in leaves), strict=True)
+    )
+
+
+def _worst(found: list[Certificate | None]) -> Certificate | None:
+    certificates = [certificate for certificate in found if certificate is not None]
+    if not certificates:
+        return None
+    first = max(certificates, key=lambda c: (not c.certified, c.degree_to_try))
+    return Certificate(
+        certified=all(certificate.certified for certificate in certificates),
+        degree=max(certificate.degree for certificate in certificates),
+        projected_degree=min(c.projected_degree for c in certificates),
+        content_uncertainty=max(c.content_uncertainty for c in certificates),
+        error_uncertainty=max(c.error_uncertainty for c in certificates),
+        tail=max(certificate.tail for certificate in certificates),
+        reason=first.reason,
+        degree_to_try=max(certificate.degree_to_try for certificate in certificates),
     )
 
 
@@ -538,6 +640,7 @@ def structure_to_json(structure: StructureReport) -> dict[str, Any]:
         "timing": None if structure.timing is None else plain(structure.timing),
         "point_group": structure.point_group,
         "num_elements": structure.num_elements,
+        "grid": structure.grid,
         "atoms": None if structure.atoms is None else _atoms_to_json(structure.atoms),
         "leaves": [_leaf_to_json(leaf) for leaf in structure.leaves],
     }
@@ -564,7 +667,26 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
         "totals": _totals_to_json(leaf.totals),
         "species": {s: _totals_to_json(t) for s, t in leaf.species.items()},
         "convergence": None if verdict is None else dataclasses.asdict(verdict),
+        "coarser": [
+            {
+                "degree": point.degree,
+                "num_elements": point.num_elements,
+                "totals": _totals_to_json(point.totals),
+            }
+            for point in leaf.coarser
+        ],
+        "certificate": _certificate_to_json(leaf.certificate),
     }
+
+
+def _certificate_to_json(certificate: Certificate | None) -> dict[str, Any] | None:
+    if certificate is None:
+        return None
+    value = dataclasses.asdict(certificate)
+    # A single rule says nothing about its error, and JSON has no infinity.
+    for name in ("content_uncertainty", "error_uncertainty"):
+        value[name] = value[name] if math.isfinite(value[name]) else None
+    return value
 
 
 def _totals_to_json(totals: Totals) -> dict[str, Any]:
@@ -648,6 +770,10 @@ class _Fields:
 
     def optional(self, name: str) -> "_Fields | None":
         return None if self.get(name, dict, type(None)) is None else self.fields(name)
+
+    def if_there(self, name: str) -> "_Fields | None":
+        """As ``optional``, of a field that reports of before do not have."""
+        return self.optional(name) if name in self.value else None
 
     def each(self, name: str) -> "list[_Fields]":
         return [
@@ -771,7 +897,24 @@ def header_from_json(
             tolerance=settings.number("tolerance", 0.0),
             # absent in reports of before
             symmetry="symmetry" in settings.value and settings.get("symmetry", bool),
+            seed=(
+                settings.get("seed", int, type(None))
+                if "seed" in settings.value
+                else None
+            ),
+            adaptive=_read_climb(settings.if_there("adaptive")),
         ),
+    )
+
+
+def _read_climb(fields: _Fields | None) -> Climb | None:
+    if fields is None:
+        return None
+    return Climb(
+        fields.number("content_tolerance", 0.0),
+        fields.number("error_tolerance", 0.0),
+        fields.integer("limit"),
+        fields.integer("samples"),
     )
 
 
@@ -827,6 +970,7 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
         if "num_elements" in fields.value
         else 0,
         atoms=_read_atoms(fields),
+        grid=fields.text("grid") if "grid" in fields.value else "",
     )
 
 
@@ -883,6 +1027,48 @@ def _read_leaf(fields: _Fields, max_degree: int) -> Leaf:
             reason=verdict.text("reason"),
             excess=verdict.number("excess"),
         ),
+        # absent in reports of before
+        coarser=tuple(
+            _read_point(point, len(irreps), max_degree)
+            for point in (fields.each("coarser") if "coarser" in fields.value else [])
+        ),
+        certificate=_read_certificate(fields.if_there("certificate")),
+    )
+
+
+def _read_point(fields: _Fields, num_irreps: int, max_degree: int) -> RuleTotals:
+    totals = fields.fields("totals")
+    power = totals.get("power", list)
+    # A coarser rule resolves fewer degrees.
+    first = power[0] if power else None
+    degrees = len(first) if isinstance(first, list) else 0
+    if not 1 <= degrees <= max_degree + 1:
+        raise totals.error(degrees, "is no number of degrees", totals.path("power"))
+    return RuleTotals(
+        fields.integer("degree"),
+        fields.integer("num_elements"),
+        _read_totals(totals, num_irreps, degrees - 1),
+    )
+
+
+def _read_certificate(fields: _Fields | None) -> Certificate | None:
+    if fields is None:
+        return None
+
+    def uncertainty(name: str) -> float:
+        if fields.get(name, int, float, type(None)) is None:
+            return math.inf
+        return fields.number(name, 0.0)
+
+    return Certificate(
+        certified=fields.get("certified", bool),
+        degree=fields.integer("degree"),
+        projected_degree=fields.integer("projected_degree"),
+        content_uncertainty=uncertainty("content_uncertainty"),
+        error_uncertainty=uncertainty("error_uncertainty"),
+        tail=fields.number("tail"),
+        reason=fields.text("reason"),
+        degree_to_try=fields.integer("degree_to_try"),
     )
 
 

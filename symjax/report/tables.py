@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from symjax.metrics import Totals
-from symjax.report.schema import Leaf, Report
+from symjax.report.schema import Leaf, Report, Settings
 from symjax.so3.irreps import Irrep, all_irreps
 
 # Outputs side by side in the table of contents; more go into a table below.
@@ -223,17 +223,106 @@ def _header(report: Report) -> RenderableType:
         f"{what}  {len(measured)} with {atoms} {parts}: {listed}"
         if measured
         else "structures  none measured",
-        f"grid        {settings.grid}, exact through degree {settings.degree}: "
-        f"{settings.num_elements} elements of O(3)",
+        f"grid        {grid_line(settings)}",
+        *_chosen_lines(report),
         *_symmetry_lines(report),
         f"content     through degree {settings.max_degree}; evaluated in "
         f"{settings.dtype}",
         f"time        {compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
+        f"seed        {seed_line(settings)}",
+        f"SHA-256     {report.model.digest}",
+        f"software    symjax {report.software.symjax}, JAX {report.software.jax} on "
+        f"{report.software.platform}",
+        *([f"command     {report.command}"] if report.command else []),
     ]
     return Group(
         Text(f"Symmetry report of model {report.model.name}", style="bold"),
         *map(Text, lines),
     )
+
+
+def grid_line(settings: Settings) -> str:
+    """Which elements of O(3) were evaluated.
+
+    Args:
+      settings: Of the report.
+
+    Returns:
+      A short text.
+
+    Example:
+      >>> from symjax.report import Options
+      >>> from symjax.report.tables import grid_line
+      >>> grid_line(Options().settings())
+      'lebedev 13 x 14, exact through degree 13: 2072 elements of O(3)'
+    """
+    climb = settings.adaptive
+    if climb is None:
+        return (
+            f"{settings.grid}, exact through degree {settings.degree}: "
+            f"{settings.num_elements} elements of O(3)"
+        )
+    return (
+        f"chosen for each structure, at most degree {climb.limit} and "
+        f"{settings.num_elements} elements"
+    )
+
+
+def seed_line(settings: Settings) -> str:
+    """Where random numbers enter, and their seed.
+
+    Args:
+      settings: Of the report.
+
+    Returns:
+      A short text.
+
+    Example:
+      >>> from symjax.report import Options
+      >>> from symjax.report.tables import seed_line
+      >>> seed_line(Options().settings())
+      '20, of the random elements of the check off the grid'
+    """
+    if settings.seed is None:
+        return "not recorded"
+    text = f"{settings.seed}, of the random elements of the check off the grid"
+    return text if settings.adaptive is None else text + "s"
+
+
+def tolerance_line(settings: Settings) -> str:
+    """When a response counts as resolved.
+
+    Args:
+      settings: Of the report.
+
+    Returns:
+      A short text.
+
+    Example:
+      >>> from symjax.report import Options
+      >>> from symjax.report.tables import tolerance_line
+      >>> tolerance_line(Options().settings())
+      'change of B by 0.05 between nested grids'
+    """
+    climb = settings.adaptive
+    if climb is None:
+        return f"change of B by {settings.tolerance:g} between nested grids"
+    return (
+        f"each B certified to {climb.content_tolerance:g}, A to "
+        f"{climb.error_tolerance:.0%}"
+    )
+
+
+def _chosen_lines(report: Report) -> list[str]:
+    """Which grids were chosen, and what was asked of them."""
+    if report.settings.adaptive is None:
+        return []
+    used = sorted({s.grid for s in report.overview if s.failure is None})
+    more = ", ..." if len(used) > 3 else ""
+    return [
+        f"            {', '.join(used[:3]) or 'none'}{more}",
+        f"accuracy    {tolerance_line(report.settings)}",
+    ]
 
 
 def _symmetry_lines(report: Report) -> list[str]:

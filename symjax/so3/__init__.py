@@ -9,6 +9,7 @@ from symjax.so3.quadrature import (
     gauss_product,
     lebedev_product,
     nested,
+    nested_rules,
     quadrature,
 )
 from symjax.so3.representations import (
@@ -76,6 +77,7 @@ __all__ = [
     "matrix_to_euler",
     "matrix_to_quaternion",
     "nested",
+    "nested_rules",
     "products",
     "quadrature",
     "quaternion_to_matrix",

@@ -298,7 +298,57 @@ def nested(rule: Quadrature) -> tuple[int, np.ndarray]:
             "has a single sphere node, so no rule is nested in it",
             "Use a rule of degree 1 or more",
         )
-    budget = max(1, math.floor(0.6 * num_nodes))
-    degree, weights = sparsest_subset(rule.points, budget, rule.degree)
+    return _coarsened(rule.points, np.arange(num_nodes), rule.degree)
+
+
+def _coarsened(
+    points: np.ndarray, kept: np.ndarray, degree: int
+) -> tuple[int, np.ndarray]:
+    """Degree below the present one, and weights of all nodes, zero off the kept."""
+    budget = max(1, math.floor(0.6 * len(kept)))
+    coarse, found = sparsest_subset(points[kept], budget, degree)
+    weights = np.zeros(len(points))
+    weights[kept] = found
     weights.setflags(write=False)
-    return degree, weights
+    return coarse, weights
+
+
+# Below this degree a rule resolves no vector: its results say nothing.
+_LEAST_NESTED = 3
+
+
+@functools.lru_cache(maxsize=64)
+def nested_rules(rule: Quadrature) -> tuple[tuple[int, np.ndarray], ...]:
+    """Coarser rules on subsets of the same rotations, each nested in the one before.
+
+    What a result is on each of them shows how it converges, without any further
+    evaluation. The first is that of :func:`nested`; each further one keeps at most
+    60 % of the sphere nodes of the one before, down to degree 3.
+
+    Args:
+      rule: The fine rule.
+
+    Returns:
+      Degrees, which decrease, and sphere weights as from :func:`nested`.
+
+    Raises:
+      ArgumentError: ``rule`` is not a :class:`Quadrature`.
+      GridError: The rule has a single sphere node, so no strict subset.
+
+    Example:
+      >>> from symjax.so3 import nested_rules, quadrature
+      >>> [(degree, int((weights > 0).sum()))
+      ...  for degree, weights in nested_rules(quadrature(13))]
+      [(7, 26), (5, 14), (3, 6)]
+    """
+    rules = [nested(rule)]
+    while True:
+        degree, weights = rules[-1]
+        kept = np.flatnonzero(weights)
+        if degree <= _LEAST_NESTED or len(kept) < 2:
+            break
+        following = _coarsened(rule.points, kept, degree)
+        if following[0] < _LEAST_NESTED:
+            break
+        rules.append(following)
+    return tuple(rules)

@@ -18,7 +18,12 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from symjax.so3.point_groups import octahedral_group, rotation_axes
-from symjax.so3.quadrature import LEBEDEV_DEGREES, Quadrature, lebedev_product, nested
+from symjax.so3.quadrature import (
+    LEBEDEV_DEGREES,
+    Quadrature,
+    lebedev_product,
+    nested_rules,
+)
 
 # Nodes are the same point below this distance; the closest nodes of the largest
 # rule are 0.02 apart.
@@ -31,8 +36,8 @@ class ReducedRule:
 
     Attributes:
       rule: The nodes that remain, with the summed weights of their orbits.
-      coarse_degree: Degree of the nested rule, see :func:`symjax.so3.nested`.
-      coarse_weights: Its weights, summed in the same way.
+      nested: Degrees and weights of the coarser rules on the same nodes, see
+        :func:`symjax.so3.nested_rules`; weights are summed in the same way.
       frame: Q, so that the elements are s R^-1 Q.
       index: Which elements of the group are used; those that map nodes to nodes.
       turns: k of the used elements, proper rotations.
@@ -43,8 +48,7 @@ class ReducedRule:
     """
 
     rule: Quadrature
-    coarse_degree: int
-    coarse_weights: np.ndarray
+    nested: tuple[tuple[int, np.ndarray], ...]
     frame: np.ndarray
     index: np.ndarray
     turns: np.ndarray
@@ -187,9 +191,10 @@ def _orbits(rule: Quadrature, frame: np.ndarray, elements: np.ndarray) -> _Orbit
 
 
 def _assemble(rule: Quadrature, frame: np.ndarray, orbits: _Orbits) -> ReducedRule:
-    coarse_degree, coarse = nested(rule)
-    weights, coarse_weights = (
-        np.bincount(orbits.number, weights=w) for w in (rule.sphere_weights, coarse)
+    weights = np.bincount(orbits.number, weights=rule.sphere_weights)
+    coarser = tuple(
+        (degree, np.bincount(orbits.number, weights=one))
+        for degree, one in nested_rules(rule)
     )
     name = f"{rule.name} / {len(orbits.index)}"
     reduced = Quadrature(
@@ -204,8 +209,7 @@ def _assemble(rule: Quadrature, frame: np.ndarray, orbits: _Orbits) -> ReducedRu
     turns, signs = _split(elements, frame)
     return ReducedRule(
         reduced,
-        coarse_degree,
-        coarse_weights,
+        coarser,
         frame,
         orbits.index,
         turns,

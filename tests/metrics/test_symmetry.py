@@ -97,6 +97,48 @@ def test_equals_the_full_grid(name, method):
     assert reduced.num_elements * found.order < 3.5 * full.num_elements
 
 
+@pytest.mark.parametrize("name", ["CH4", "C2H6"])
+def test_nested_rules_are_reduced_too(name):
+    """Squares have degree 4: exact under the nested rules from that degree on."""
+    x, found = molecule(name)
+
+    def low(x):
+        along = x @ W
+        return {
+            "forces": along[:, None] * W,
+            "features": jnp.stack([along, x[:, 0] * x[:, 1]], axis=-1),
+        }
+
+    options = {"representations": {"forces": VECTOR, "features": FEATURE}}
+    full = measure(low, x, max_degree=4, grid=9, **options)
+    several = {"forces": found.permutations, "features": found.permutations}
+    reduced = measure(
+        low,
+        x,
+        max_degree=4,
+        grid=9,
+        symmetry=SampleSymmetry(found.elements, several),
+        **options,
+    )
+    for leaf in full:
+        exact = full[leaf].totals()
+        scale = exact.norm.sum()
+        *coarser, last = reduced.curve(leaf)
+        assert last.num_elements == reduced.num_elements
+        assert any(4 <= point.degree < 9 for point in coarser)
+        for degree, elements, totals in coarser:
+            assert elements < last.num_elements
+            if degree < 4:
+                continue
+            np.testing.assert_allclose(totals.variance, exact.variance, rtol=1e-9)
+            np.testing.assert_allclose(totals.norm, exact.norm, rtol=1e-9)
+            # Coefficients are exact through degree - 2, the band limit.
+            few = min(totals.power.shape[1], degree - 1)
+            np.testing.assert_allclose(
+                totals.power[:, :few], exact.power[:, :few], atol=1e-11 * scale
+            )
+
+
 def test_a_given_rule_and_a_host_function():
     x, found = molecule("C2H6")
     options = {"representations": REPRESENTATIONS, "max_degree": 3}

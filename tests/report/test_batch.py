@@ -1,6 +1,7 @@
 """Runs over structures: journal, resuming, failures, and the numbers themselves."""
 
 import dataclasses
+import functools
 import json
 
 import ase.build
@@ -10,10 +11,19 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError, GridError, StructureError
-from symjax.report import Options, ReportError, measure_structures, read_report
+from symjax.metrics import Adaptive
+from symjax.report import (
+    Options,
+    ReportError,
+    estimate_structures,
+    measure_structures,
+    read_report,
+)
 from symjax.report import batch as batch_module
+from symjax.report.events import estimate_events
 from symjax.report.folder import JOURNAL_FILE, REPORT_FILE, Journal
 from symjax.report.schema import structure_to_json, to_json
+from symjax.report.tables import to_text
 
 OPTIONS = Options(max_degree=1, dtype="float64")
 NAMES = ("H2O", "CH3OH", "C2H6")
@@ -132,7 +142,99 @@ class TestNumbers:
         assert next(iter(shapes.values())).num_atoms == 11
 
 
+class TestCurves:
+    def test_end_at_the_reported_values(self, model, tmp_path):
+        options = dataclasses.replace(OPTIONS, max_degree=4, layers="all")
+        measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        # As it comes back from the file.
+        report = read_report(tmp_path / "out")
+        x = molecules("H2O")["H2O"].positions + 0.5
+        expected = fake_model.BREAKING * np.sqrt(np.sum(x**2) / x.size)
+        for leaf in report.aggregate().values():
+            *coarser, last = leaf.curve(report.settings)
+            assert [point.degree for point in coarser] == [3, 5]
+            assert last.degree == 9
+            assert last.totals is leaf.totals
+            if leaf.name == "forces":
+                # The square of z has degree 2.
+                for point in coarser:
+                    assert point.totals.equivariance_error == pytest.approx(
+                        expected, rel=1e-9
+                    )
+
+
+class TestAuto:
+    OPTIONS = dataclasses.replace(OPTIONS, grid="auto")
+
+    def test_grids_and_certificates_are_recorded(self, model, tmp_path):
+        structures = molecules("H2O")
+        measure_structures(model, structures, self.OPTIONS, tmp_path / "out")
+        report = read_report(tmp_path / "out")
+        assert report.settings.grid == "auto"
+        assert report.settings.adaptive.limit == report.settings.degree == 59
+        assert report.settings.seed == 0
+        assert report.resolved
+        for structure in report.structures:
+            assert structure.grid.startswith("adaptive: lebedev")
+            for leaf in structure.leaves:
+                assert leaf.certificate.certified
+                assert leaf.certificate.content_uncertainty < 1e-3
+                *coarser, last = leaf.curve(report.settings)
+                assert structure.grid.endswith(f"x {last.degree + 1}")
+                assert coarser[0].degree == 5
+                elements = sum(point.num_elements for point in (*coarser, last))
+                assert elements == structure.num_elements
+        c = fake_model.BREAKING
+        forces = report.aggregate()["forces"].totals
+        assert forces.relative_error == pytest.approx(c / np.hypot(1, c), rel=1e-9)
+
+    def test_what_is_not_certified_is_not_resolved(self, monkeypatch, tmp_path):
+        short = functools.partial(Adaptive, limit=9)
+        monkeypatch.setattr(Options, "rule", property(lambda self: short()))
+        model = fake_model.install(monkeypatch, fake_model.FakeModel(rough=True))
+        options = self.OPTIONS
+        report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        energy = report.aggregate()["energy"]
+        assert not report.resolved
+        assert not energy.resolved
+        assert energy.convergence.reason == energy.certificate.reason != ""
+        assert energy.convergence.degree_to_try == 11
+        assert "chosen for each structure, at most degree 9" in to_text(report)
+
+    def test_resuming_needs_the_same_kind_of_grid(self, model, tmp_path):
+        structures = molecules("H2O")
+        measure_structures(model, structures, self.OPTIONS, tmp_path / "out")
+        with pytest.raises(ReportError, match="grid"):
+            measure_structures(
+                model, structures, OPTIONS, tmp_path / "out", resume=True
+            )
+        report = measure_structures(
+            model, structures, self.OPTIONS, tmp_path / "out", resume=True
+        )
+        assert report.resolved
+
+    def test_an_estimate_is_refused(self, model):
+        with pytest.raises(ArgumentError, match=r"estimate needs.*Use grid=3"):
+            next(estimate_structures(model, molecules("H2O"), self.OPTIONS))
+
+    def test_events_are_refused(self):
+        with pytest.raises(ArgumentError, match="events needs a fixed grid"):
+            next(estimate_events(None, {}, self.OPTIONS))
+
+
 class TestJournal:
+    def test_journals_of_before_have_no_seed(self, model, tmp_path):
+        structures = molecules("H2O")
+        folder = tmp_path / "out"
+        measure_structures(model, structures, OPTIONS, folder)
+        journal = folder / JOURNAL_FILE
+        head, *rest = journal.read_text().splitlines(keepends=True)
+        value = json.loads(head)
+        del value["settings"]["seed"], value["settings"]["adaptive"]
+        journal.write_text(json.dumps(value) + "\n" + "".join(rest))
+        report = measure_structures(model, structures, OPTIONS, folder, resume=True)
+        assert report.settings.seed == 20
+
     def interrupted(self, model, folder, after, structures=None):
         """A run that is interrupted while measuring structure number ``after``."""
 
@@ -442,6 +544,7 @@ class TestOptions:
             ({"grid": 1}, GridError),
             ({"grid": -4}, GridError),
             ({"grid": 0, "max_degree": 0}, GridError),
+            ({"grid": "fine"}, ArgumentError),
             ({"dtype": "float16"}, ArgumentError),
             ({"tolerance": 0.0}, ArgumentError),
             ({"tolerance": float("nan")}, ArgumentError),

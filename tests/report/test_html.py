@@ -10,10 +10,11 @@ import fake_report
 import numpy as np
 import pytest
 
-from symjax.report import schema
+from symjax.metrics import Certificate, RuleTotals, Totals, degree_to_try
+from symjax.report import Options, schema
 from symjax.report._viewer import viewer_data
 from symjax.report.html import save_html, to_html
-from symjax.report.tables import format_fraction, format_value
+from symjax.report.tables import format_fraction, format_value, to_text
 
 # Elements that have no end tag.
 VOID = {"meta", "link", "input", "br", "hr", "img", "wbr"}
@@ -105,6 +106,8 @@ REPORTS = {
     "degree 0": lambda: fake_report.report(max_degree=0),
     "many": lambda: fake_report.report(structures=45),
     "hostile": hostile_report,
+    "certified": lambda: certified_report(),
+    "not certified": lambda: certified_report((11, 15), certified=False),
 }
 
 
@@ -263,3 +266,139 @@ def test_the_drawing_of_a_crystal():
     structure = dataclasses.replace(structure, atoms=wanted)
     (entry,) = viewer_data(dataclasses.replace(report, structures=(structure,)), 5)
     assert entry["box"] == []
+
+
+def certified_report(degrees=(11, 11), certified=True, projected=5):
+    """As of ``--grid auto``: each structure has a rule of its own."""
+    report = fake_report.report()
+    structures = []
+    for structure, degree in zip(report.structures, degrees, strict=True):
+        reason = "" if certified else "too coarse"
+        certificate = Certificate(
+            certified, degree, projected, 2e-4, 3e-3, 1e-4, reason, 15
+        )
+        leaves = tuple(
+            dataclasses.replace(leaf, certificate=certificate)
+            for leaf in structure.leaves
+        )
+        structures.append(
+            dataclasses.replace(structure, leaves=leaves, grid=f"adaptive: {degree}")
+        )
+    settings = Options(max_degree=2, grid="auto").settings()
+    return dataclasses.replace(report, settings=settings, structures=tuple(structures))
+
+
+def curves_of(text):
+    (payload,) = [
+        data
+        for element, data in Page(text).scripts
+        if element[1].get("type") == "application/json"
+    ]
+    return json.loads(payload)["curves"]
+
+
+def test_curves_end_at_the_reported_values():
+    report = fake_report.report()
+    curves = curves_of(to_html(report))
+    together, *each = curves["sets"]
+    assert [one["label"] for one in each] == ["water:0", "water:1"]
+    sources = [report.aggregate()]
+    sources += [{leaf.name: leaf for leaf in s.leaves} for s in report.structures]
+    for one, leaves in zip([together, *each], sources, strict=True):
+        for name, values in zip(curves["rows"], one["values"], strict=True):
+            totals = leaves[name].totals
+            assert values["degrees"] == [3, 5]
+            assert values["error"][-1] == totals.equivariance_error
+            assert values["relative"][-1] == totals.relative_error
+            assert values["content"][-1] == totals.content.sum(axis=1).tolist()
+            assert values["sectors"] == totals.content.tolist()
+            (point,) = leaves[name].coarser
+            assert values["error"][0] == point.totals.equivariance_error
+            assert len(values["content"][0]) == 2
+    # Sums of squares, not averages of errors.
+    squares = [s.leaves[0].coarser[0].totals.variance.sum() for s in report.structures]
+    counts = [s.leaves[0].coarser[0].totals.count.sum() for s in report.structures]
+    row = curves["rows"].index("energy")
+    assert together["values"][row]["error"][0] == pytest.approx(
+        (sum(squares) / sum(counts)) ** 0.5
+    )
+
+
+def test_the_extrapolated_tail_is_that_of_the_degree_to_try():
+    report = fake_report.report(structures=1, layers=0)
+    content = np.array([0.5**n for n in range(7)])
+    power = np.zeros((1, 7, 2))
+    power[0, :, 0] = content
+    totals = Totals(np.ones(1), content.sum()[None], power, np.ones(1))
+    short = totals._replace(power=power[:, :3])
+    leaf = dataclasses.replace(
+        report.structures[0].leaves[0],
+        totals=totals,
+        species={},
+        coarser=(RuleTotals(7, 728, short),),
+    )
+    structure = dataclasses.replace(report.structures[0], leaves=(leaf,), atoms=None)
+    settings = Options(max_degree=6, tolerance=0.01).settings()
+    report = dataclasses.replace(report, settings=settings, structures=(structure,))
+    (values,) = curves_of(to_html(report))["sets"][0]["values"]
+    tail = values["tail"]
+    share = totals.content.sum(axis=1)
+    band = (degree_to_try(share, 13, 0.01) - 1) // 2
+    assert tail["degrees"][0] == 6
+    assert tail["degrees"][-1] >= band
+    np.testing.assert_allclose(
+        tail["content"], share[6] * 0.5 ** (np.array(tail["degrees"]) - 6)
+    )
+
+
+def test_why_there_are_no_curves():
+    value = schema.to_json(fake_report.report())
+    for structure in value["structures"]:
+        for leaf in structure["leaves"]:
+            del leaf["coarser"], leaf["certificate"]
+    text = to_html(schema.from_json(value))
+    page = Page(text)
+    assert "No curves" in text
+    assert "curve-response" not in page.ids
+    assert all(one is None for one in curves_of(text)["sets"][0]["values"])
+
+
+def test_grids_that_were_chosen():
+    text = to_html(certified_report())
+    assert "The accuracy of all 5 responses is certified" in text
+    assert "adaptive: 11" in text
+    assert "Certificates" in text
+    assert "were climbed" in text
+    assert curves_of(text)["sets"][0]["values"][0]["degrees"] == [3, 11]
+    # Sectors that were not projected are not drawn as zeros.
+    values = curves_of(to_html(certified_report(projected=1)))["sets"][0]["values"][0]
+    assert len(values["sectors"]) == len(values["content"][-1]) == 2
+    assert values["tail"] is None or values["tail"]["degrees"][0] == 1
+    # Rules of different degrees have no sum, but each structure has its curve.
+    text = to_html(certified_report(degrees=(11, 15)))
+    together, *each = curves_of(text)["sets"]
+    assert together["values"][0] is None
+    assert [one["values"][0]["degrees"] for one in each] == [[3, 11], [3, 15]]
+    assert "curve-structure" in Page(text).ids
+
+
+def test_provenance_is_complete():
+    report = dataclasses.replace(
+        fake_report.report(),
+        settings=Options(max_degree=2).settings(),
+        command="symjax report H2O",
+    )
+    page, text = to_html(report), to_text(report)
+    section = page[page.index('id="provenance"') :]
+    value = schema.to_json(report)
+    assert value["settings"]["seed"] == 20
+    for shown in (
+        value["model"]["digest"],
+        value["command"],
+        value["settings"]["grid"],
+        f"symjax {value['software']['symjax']}, JAX {value['software']['jax']}",
+        f"{value['settings']['seed']}, of the random elements",
+    ):
+        assert shown in section
+        assert shown in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,6 +1,7 @@
 """Round trips of the report file, and refusal of everything that is no report."""
 
 import copy
+import dataclasses
 import json
 
 import fake_report
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax import _files
-from symjax.metrics import add_totals
+from symjax.metrics import Certificate, add_totals
 from symjax.report import schema
 from symjax.report.schema import ReportError, from_json, read_report, to_json
 
@@ -30,6 +31,46 @@ def test_round_trip(seed, layers, structures, failed, max_degree):
     )
     # JSON writes the shortest decimals that read back as the same float64.
     assert to_json(from_json(json.loads(schema.dumps(value)))) == value
+
+
+@pytest.mark.parametrize("uncertainty", [2e-4, np.inf])
+def test_certificates_and_chosen_grids_round_trip(uncertainty):
+    report = fake_report.report(structures=1)
+    certificate = Certificate(False, 5, 2, uncertainty, uncertainty, 1e-3, "few", 7)
+    leaves = tuple(
+        dataclasses.replace(leaf, certificate=certificate)
+        for leaf in report.structures[0].leaves
+    )
+    structure = dataclasses.replace(report.structures[0], leaves=leaves, grid="own")
+    settings = dataclasses.replace(
+        report.settings, seed=7, adaptive=schema.Climb(1e-3, 1e-2, 59, 32)
+    )
+    report = dataclasses.replace(report, settings=settings, structures=(structure,))
+    read = from_json(json.loads(schema.dumps(to_json(report))))
+    assert read.settings == settings
+    assert read.structures[0].grid == "own"
+    for leaf, before in zip(read.structures[0].leaves, leaves, strict=True):
+        assert leaf.certificate == certificate
+        (point,), (expected,) = leaf.coarser, before.coarser
+        assert point[:2] == expected[:2]
+        for left, right in zip(point.totals, expected.totals, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_reports_of_before_still_load():
+    value = to_json(fake_report.report())
+    for name in ("seed", "adaptive"):
+        del value["settings"][name]
+    for structure in value["structures"]:
+        del structure["grid"]
+        for leaf in structure["leaves"]:
+            del leaf["coarser"], leaf["certificate"]
+    report = from_json(value)
+    assert report.settings.seed is None
+    assert report.settings.adaptive is None
+    for leaf in report.aggregate().values():
+        assert leaf.curve(report.settings) == ()
+        assert leaf.certificate is None
 
 
 def test_file_round_trip(tmp_path):
@@ -148,6 +189,14 @@ DAMAGED = {
     "resolved is number": ((*LEAF, "convergence", "resolved"), 1, "resolved"),
     "excess infinite": ((*LEAF, "convergence", "excess"), float("inf"), "excess"),
     "command": (("command",), 3, "command"),
+    "seed": (("settings", "seed"), "1", "settings.seed"),
+    "adaptive": (("settings", "adaptive"), {"limit": 59}, "content_tolerance"),
+    "grid": (("structures", 0, "grid"), 13, "grid"),
+    "coarser": ((*LEAF, "coarser"), {}, "coarser"),
+    "coarser degree": ((*LEAF, "coarser", 0, "degree"), -1, "degree"),
+    "coarser power": ((*LEAF, "coarser", 0, "totals", "power"), [], "power"),
+    "coarser irreps": ((*LEAF, "coarser", 0, "totals", "norm"), [1.0], "norm"),
+    "certificate": ((*LEAF, "certificate"), {"certified": 1}, "certified"),
     "atoms": (("structures", 0, "atoms"), [], "atoms"),
     "no positions": ((*ATOMS, "positions"), KeyError, "positions"),
     "too few positions": ((*ATOMS, "positions"), [[0, 0, 0]], "positions"),

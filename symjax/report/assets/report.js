@@ -305,6 +305,223 @@
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   }
 
+  // A plot of lines over common x, with a cursor for pointer and keyboard.
+  function plot(svg, say) {
+    const frame = { left: 48, right: 306, top: 10, bottom: 190 };
+    let content = null;
+    let index = 0;
+    let place = null;
+    let cursor = null;
+
+    function add(name, attributes, text) {
+      const element = document.createElementNS(svg.namespaceURI, name);
+      for (const key of Object.keys(attributes)) element.setAttribute(key, attributes[key]);
+      if (text !== undefined) element.textContent = text;
+      svg.append(element);
+      return element;
+    }
+
+    // Logarithmic from the decade of the smallest number, linear from 0.
+    function vertical(values, log) {
+      const largest = Math.max(...values, Number.MIN_VALUE);
+      if (log) {
+        const floor = Math.min(...values.map((v) => Math.max(v, 1e-14)), 1);
+        const low = Math.floor(Math.log10(floor));
+        const high = Math.max(Math.ceil(Math.log10(Math.max(largest, 1e-14))), low + 1);
+        const step = Math.ceil((high - low) / 6);
+        const ticks = [];
+        for (let d = high; d >= low; d -= step) ticks.push(d);
+        const at = (v) => (Math.log10(Math.max(v, 1e-14)) - low) / (high - low);
+        return { ticks: ticks.map((d) => [at(10 ** d), d === 0 ? "1" : `1e${d}`]), at };
+      }
+      // Three or four steps of 1, 2 or 5.
+      const rough = 10 ** Math.floor(Math.log10(largest / 3));
+      const step = rough * [1, 2, 5, 10].find((s) => largest / (s * rough) <= 4);
+      const top = Math.max(step * Math.ceil((1.02 * largest) / step), Number.MIN_VALUE);
+      const ticks = [];
+      for (let k = 0; k * step <= top * 1.001; k++) {
+        // Without the zeros behind the last digit that counts.
+        const text = format(k * step).replace(/(\.\d*?)0+($|e)/, "$1$2");
+        ticks.push([(k * step) / top, text.replace(/\.($|e)/, "$1")]);
+      }
+      return { ticks, at: (v) => v / top };
+    }
+
+    function draw(next) {
+      content = next;
+      svg.textContent = "";
+      const { xs, lines, log, label } = content;
+      index = clamp(index, 0, xs.length - 1);
+      const known = lines.flatMap((line) => line.values.filter((v) => v !== null));
+      const scale = vertical(log ? known.filter((v) => v > 0) : known, log);
+      const first = xs[0];
+      const span = Math.max(xs[xs.length - 1] - first, 1);
+      const x = (value) => frame.left + 8 + ((frame.right - frame.left - 16) * (value - first)) / span;
+      const y = (value) => frame.bottom - (frame.bottom - frame.top) * scale.at(value);
+      for (const [share, text] of scale.ticks) {
+        const height = frame.bottom - (frame.bottom - frame.top) * share;
+        add("line", { class: "grid", x1: frame.left, x2: frame.right, y1: height, y2: height });
+        add("text", { class: "y", x: frame.left - 5, y: height + 4 }, text);
+      }
+      let used = -Infinity;
+      // From the right, so that the grid itself always has its degree.
+      for (const value of [...xs].reverse()) {
+        if (used - x(value) < 17 && used !== -Infinity) continue;
+        used = x(value);
+        add("text", { class: "x", x: used, y: frame.bottom + 16 }, String(value));
+      }
+      add("text", { class: "x", x: (frame.left + frame.right) / 2, y: frame.bottom + 34 }, label);
+      cursor = add("line", { class: "cursor", visibility: "hidden", y1: frame.top, y2: frame.bottom });
+      const labels = [];
+      for (const line of lines) {
+        const points = [];
+        line.values.forEach((value, i) => {
+          if (value !== null && (!log || value > 0)) points.push([x(xs[i]), y(value)]);
+        });
+        if (!points.length) continue;
+        const kind = `tone${line.tone}${line.dashed ? " dashed" : ""}`;
+        add("polyline", { class: `line ${kind}`, points: points.map((p) => p.join(",")).join(" ") });
+        if (!line.dashed) {
+          for (const [px, py] of points) add("circle", { class: kind, cx: px, cy: py, r: 3 });
+        }
+        if (line.name) labels.push([points[points.length - 1], line, kind]);
+      }
+      // Labels at the ends of lines, moved apart where they would overlap.
+      labels.sort((a, b) => a[0][1] - b[0][1]);
+      let above = -Infinity;
+      const most = frame.bottom + 4;
+      const heights = labels.map(([point]) => (above = Math.max(point[1] + 4, above + 11)));
+      for (let k = heights.length - 1, below = most + 11; k >= 0; k--) {
+        below = heights[k] = Math.min(heights[k], below - 11);
+      }
+      labels.forEach(([point, line, kind], k) => {
+        add("text", { class: `end ${kind}`, x: point[0] + 7, y: heights[k] }, line.name);
+      });
+      place = x;
+    }
+
+    function move(to) {
+      if (!content) return;
+      index = clamp(to, 0, content.xs.length - 1);
+      const at = place(content.xs[index]);
+      cursor.setAttribute("x1", at);
+      cursor.setAttribute("x2", at);
+      cursor.removeAttribute("visibility");
+      say(content.say(index));
+    }
+
+    function hide() {
+      if (cursor) cursor.setAttribute("visibility", "hidden");
+    }
+
+    svg.addEventListener("keydown", (event) => {
+      const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 };
+      if (!(event.key in steps)) return;
+      move(index + steps[event.key]);
+      event.preventDefault();
+    });
+    svg.addEventListener("focus", () => move(index));
+    svg.addEventListener("blur", hide);
+    svg.addEventListener("pointerleave", hide);
+    for (const name of ["pointermove", "pointerdown"]) {
+      svg.addEventListener(name, (event) => {
+        if (!content) return;
+        const bounds = svg.getBoundingClientRect();
+        const at = ((event.clientX - bounds.left) * 340) / bounds.width;
+        const far = content.xs.map((value) => Math.abs(place(value) - at));
+        move(far.indexOf(Math.min(...far)));
+      });
+    }
+    return {
+      draw,
+      clear() {
+        content = null;
+        svg.textContent = "";
+      },
+    };
+  }
+
+  function curves() {
+    const response = find("curve-response");
+    if (!response) return;
+    const structure = find("curve-structure");
+    const readout = find("curve-readout");
+    const { rows, units, sets } = data.curves;
+    const say = (text) => {
+      readout.textContent = text;
+    };
+    const [error, content, spectrum] = ["error", "content", "spectrum"].map((name) =>
+      plot(find(`curve-${name}`), say)
+    );
+
+    function choose() {
+      const row = Number(response.value);
+      const own = sets[structure ? Number(structure.value) : 0].values[row];
+      if (!own) {
+        for (const one of [error, content, spectrum]) one.clear();
+        say(`${rows[row]}: no curve, as results of coarser rules are not known here`);
+        return;
+      }
+      const unit = units[row] ? ` ${units[row]}` : "";
+      const degrees = own.degrees;
+      const last = degrees.length - 1;
+      error.draw({
+        xs: degrees,
+        label: `degree of the rule${units[row] ? `; A in ${units[row]}` : ""}`,
+        log: false,
+        lines: [{ values: own.error, tone: 0 }],
+        say: (i) => {
+          const change = own.error[last] > 0 ? own.error[i] / own.error[last] - 1 : 0;
+          const more = i === last ? "reported" : `${format(100 * change)} % from the reported`;
+          return (
+            `Degree ${degrees[i]}: A = ${format(own.error[i])}${unit}, ` +
+            `A/RMS = ${format(own.relative[i])} (${more})`
+          );
+        },
+      });
+      const through = own.content[last].map((_, l) => l);
+      content.draw({
+        xs: degrees,
+        label: "degree of the rule",
+        log: true,
+        lines: through.map((l) => ({
+          values: own.content.map((one) => (l < one.length ? one[l] : null)),
+          name: `l = ${l}`,
+          tone: l % 5,
+        })),
+        say: (i) =>
+          `Degree ${degrees[i]}: ` +
+          own.content[i].map((value, l) => `B(${l}) = ${format(value)}`).join(", "),
+      });
+      const tail = own.tail;
+      const end = tail ? tail.degrees[tail.degrees.length - 1] : own.sectors.length - 1;
+      const xs = Array.from({ length: end + 1 }, (_, l) => l);
+      const fill = (values) => xs.map((l) => (l < values.length ? values[l] : null));
+      const lines = [
+        { values: fill(own.sectors.map((one) => one[0])), tone: 0 },
+        { values: fill(own.sectors.map((one) => one[1])), tone: 1 },
+      ];
+      const extrapolated = (l) => (tail && l >= tail.degrees[0] ? tail.content[l - tail.degrees[0]] : null);
+      if (tail) lines.push({ values: xs.map(extrapolated), tone: 2, dashed: true });
+      spectrum.draw({
+        xs,
+        label: `l${tail ? "" : "; no decay that could be extrapolated"}`,
+        log: true,
+        lines,
+        say: (l) =>
+          l < own.sectors.length
+            ? `B(${l}, +) = ${format(own.sectors[l][0])}, B(${l}, \u2212) = ${format(own.sectors[l][1])}`
+            : `B(${l}) = ${format(extrapolated(l))}, extrapolated`,
+      });
+      say("Point at or tap a curve, or use the arrow keys.");
+    }
+    for (const choice of [response, structure]) {
+      if (choice) choice.addEventListener("change", choose);
+    }
+    choose();
+  }
+
   heatMap();
+  curves();
   viewer();
 })();
