@@ -86,7 +86,22 @@ def test_every_page_is_reachable():
 
 
 def test_every_notebook_is_on_the_first_page():
+    """With a link, a download, and a place in the table of contents."""
     index = (PAGE.parent / "index.md").read_text("utf-8")
-    notebooks = {path.name for path in PAGE.parent.parent.glob("notebooks/*.ipynb")}
-    assert notebooks
-    assert notebooks <= set(re.findall(r"notebooks/(\w+\.ipynb)", index))
+    names = {path.stem for path in PAGE.parent.parent.glob("notebooks/*.ipynb")}
+    assert names
+    for pattern in (r"\]\(notebooks/(\w+)\.ipynb\)", r"<../notebooks/(\w+)\.ipynb>"):
+        assert set(re.findall(pattern, index)) == names
+    assert set(re.findall(r"^notebooks/(\w+)$", index, re.MULTILINE)) == names
+
+
+def test_links_of_notebooks_lead_to_pages():
+    """In the source as they stand; the site turns those that begin so."""
+    linked = 0
+    for path in PAGE.parent.parent.glob("notebooks/*.ipynb"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text("utf-8")):
+            if target.endswith(".md"):
+                assert target.startswith("../docs/"), (path.name, target)
+                assert (path.parent / target).exists(), (path.name, target)
+                linked += 1
+    assert linked

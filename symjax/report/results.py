@@ -255,7 +255,7 @@ def read_results(path: str | Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         path = path / RESULTS_FILE
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _open_to_read(path) as file:
             return {
                 name: (column.asstr() if column.dtype == object else column)[()]
                 for name, column in file.items()
@@ -269,3 +269,13 @@ def read_results(path: str | Path) -> dict[str, np.ndarray]:
             "Pass the folder of a report, or continue its run with --resume, which "
             "writes the file again",
         ) from error
+
+
+def _open_to_read(path: Path) -> h5py.File:
+    try:
+        # Without locks: a reader must not stop the run.
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        # HDF5 refuses a second setting for a file that is open in this process, as
+        # xarray leaves it.
+        return h5py.File(path, "r")

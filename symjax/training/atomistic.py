@@ -233,7 +233,7 @@ def penalized_loss(
     """The loss at several elements for each structure, and what they disagree by.
 
     With y_k = rho(g_k)^-1 f(g_k x), the penalty of a label is its weight times that of
-    the penalty times sum_k |y_k - mean(y)|^2 / (K - 1) in units of ``size``, which
+    the penalty times ``sum_k |y_k - mean(y)|^2 / (K - 1)`` in units of ``size``, which
     estimates A^2 without bias (Domina et al., arXiv:2603.24638); the other
     contributions are means over the elements.
 

@@ -128,9 +128,9 @@ def spread_of_probabilities(
     """What class probabilities at several orientations disagree by.
 
     With p_k those at the k-th of K elements, the sum over labelled points and classes
-    of sum_k |p_k - mean(p)|^2 / (K - 1): over their number, it estimates A^2 without
-    bias (Domina et al., arXiv:2603.24638). Probabilities are invariant, so nothing is
-    turned back.
+    of ``sum_k |p_k - mean(p)|^2 / (K - 1)``: over their number, it estimates A^2
+    without bias (Domina et al., arXiv:2603.24638). Probabilities are invariant, so
+    nothing is turned back.
 
     Args:
       logits: Logits at each of the elements.

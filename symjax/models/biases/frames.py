@@ -34,10 +34,10 @@ def canonical_frames(
     """One frame for each structure, which turns with it under all of O(3).
 
     With u_i the sum of an atom's edges' directions under the cutoff's weights, the
-    axes follow, by Gram and Schmidt, from sum_i |u_i|^2 u_i and sum_i Z_i u_i; the
-    third points to the side of sum_i Z_i |u_i| u_i. A frame jumps where these fall
-    into a line, or a plane, and does not exist where symmetry demands that: its axis is
-    0 there, and the network sees a projection of the structure.
+    axes follow, by Gram and Schmidt, from ``sum_i |u_i|^2 u_i`` and ``sum_i Z_i u_i``;
+    the third points to the side of ``sum_i Z_i |u_i| u_i``. A frame jumps where these
+    fall into a line, or a plane, and does not exist where symmetry demands that: its
+    axis is 0 there, and the network sees a projection of the structure.
 
     Args:
       vectors: Edge vectors in angstrom, 0 for padding.
@@ -83,13 +83,13 @@ def weighted_frames(
 ) -> tuple[Float[Array, "frames structures 3 3"], Float[Array, "frames structures"]]:
     """Frames of pairs of edges, with weights that make an average continuous.
 
-    A pair of edges of one atom, with x along the first, has the weight c_ij^2 c_ik
-    |r_ij x r_ik|^2 / (r_ij r_ik)^2 exp(-(2 r_ij + r_ik) / (0.5 angstrom)) with c the
-    cutoff's factors: none where its frame is not defined. Of each structure the
-    largest are kept, each minus the largest that is left out and squared, so that a
-    frame that enters or leaves has no weight then (the idea of Pozdnyakov and Ceriotti,
-    arXiv:2305.19302, and of Dym et al., arXiv:2402.16077). An average over K frames
-    jumps only where K + 1 pairs tie.
+    A pair of edges of one atom, with x along the first, has the weight
+    ``c_ij^2 c_ik |r_ij x r_ik|^2 / (r_ij r_ik)^2 exp(-(2 r_ij + r_ik) / a)`` with c the
+    cutoff's factors and a = 0.5 angstrom: none where its frame is not defined. Of each
+    structure the largest are kept, each minus the largest that is left out and squared,
+    so that a frame that enters or leaves has no weight then (the idea of Pozdnyakov and
+    Ceriotti, arXiv:2305.19302, and of Dym et al., arXiv:2402.16077). An average over K
+    frames jumps only where K + 1 pairs tie.
 
     Args:
       vectors: Edge vectors in angstrom.

@@ -168,8 +168,9 @@ class HarmonicEmbedding(nn.Module):
 class AtomVectors(nn.Module):
     """Vectors of each atom, sums over its edges of directions times invariants.
 
-    Channel c of atom i is V_ic = sum_j f(r_ij) sum_n T_nc(species of j) R_n(r_ij) r_ij
-    / |r_ij| with f the cutoff.
+    Channel c of atom i is
+    ``V_ic = sum_j f(r_ij) sum_n T_nc(species of j) R_n(r_ij) r_ij / |r_ij|`` with f the
+    cutoff.
 
     Attributes:
       num_species: Species that the model knows.

@@ -1,0 +1,91 @@
+"""The code of the page on batches: ``results.h5`` in pandas and in xarray."""
+
+import pathlib
+import re
+
+import fake_report
+import numpy as np
+import pytest
+import xarray
+
+from symjax.report import read_results, write_results
+from symjax.report.results import RESULTS_FILE, ResultsFile
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "batch.md"
+
+
+def snippet(library):
+    """The one block of the page that imports the library."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (found,) = [block for block in blocks if f"import {library}" in block]
+    return found
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    """Two structures and one that failed, in the folder that the page names."""
+    found = fake_report.report(layers=1, failed=1)
+    (tmp_path / "out").mkdir()
+    write_results(found, tmp_path / "out" / RESULTS_FILE)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def of_forces(report, quantity):
+    return {
+        structure.label: getattr(leaf.totals, quantity)
+        for structure in report.measured
+        for leaf in structure.leaves
+        if leaf.name == "forces"
+    }
+
+
+def test_pandas_as_written(report, capsys):
+    names = {}
+    exec(snippet("pandas"), names)
+    table, errors = names["table"], names["errors"]
+    columns = read_results("out")
+    assert list(table.columns) == list(columns)
+    assert table["structure"].tolist() == columns["structure"].tolist()
+    assert table["num_atoms"].dtype == np.int64
+    assert table["B_1-"].dtype == np.float64
+    found = errors["forces"].dropna().to_dict()
+    assert found == of_forces(report, "equivariance_error")
+    # The worst first, below the names of the columns.
+    expected = of_forces(report, "relative_error")
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == sorted(
+        expected, key=expected.get, reverse=True
+    )
+
+
+def test_xarray_as_written(report, capsys):
+    names = {}
+    exec(snippet("xarray"), names)
+    data, forces = names["data"], names["forces"]
+    columns = read_results("out")
+    assert dict(data.sizes) == {"row": len(columns["name"])}
+    assert set(data.data_vars) == set(columns)
+    for name, column in columns.items():
+        assert data[name].dims == ("row",)
+        np.testing.assert_array_equal(data[name].values, column)
+    expected = of_forces(report, "equivariance_error")
+    assert forces["structure"].values.tolist() == list(expected)
+    assert forces["equivariance_error"].values.tolist() == list(expected.values())
+    largest, unit = capsys.readouterr().out.split()
+    assert (float(largest), unit) == (max(expected.values()), "eV/angstrom")
+    assert list(data.to_dataframe().columns) == list(data.data_vars)
+
+
+def test_while_xarray_has_the_file_open(report):
+    with xarray.open_dataset("out/results.h5", engine="h5netcdf") as data:
+        assert data["name"].values.tolist() == read_results("out")["name"].tolist()
+
+
+def test_a_file_without_rows_opens_in_xarray(tmp_path):
+    """So does that of a run which has just begun."""
+    path = tmp_path / RESULTS_FILE
+    ResultsFile(path, max_degree=1)
+    with xarray.open_dataset(path, engine="h5netcdf") as data:
+        assert dict(data.sizes) == {"row": 0}
+        assert "B_1-" in data
