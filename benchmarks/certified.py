@@ -115,7 +115,7 @@ def time_peer(checkpoint: str, atoms: ase.Atoms, degree: int, max_degree: int, l
 def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bool):
     """Prints the lines of one structure."""
     from symjax.interop import load_metatrain
-    from symjax.metrics import Adaptive
+    from symjax.metrics import Adaptive, measure_problem
     from symjax.models.pet import orbit_problem
 
     atoms = ROWS[name]()

@@ -143,7 +143,7 @@ def report(
             help="Budget in GiB for responses and coefficients. With less, layers "
             "are measured in several passes.",
         ),
-    ] = 2.0,
+    ] = 4.0,
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Whether to draw figures.")
     ] = True,

@@ -68,7 +68,7 @@ def estimate(
     max_degree: int = 6,
     grid: int | Quadrature | None = None,
     method: str = "factorised",
-    memory: int = 2 * 2**30,
+    memory: int = 4 * 2**30,
     batch_size: int | None = None,
 ) -> Estimate:
     """Plans a measurement and times one call of every kind of pass.

@@ -163,7 +163,7 @@ def measure_finite(
     args: tuple[Any, ...] = (),
     masks: Mapping[str, np.ndarray] | None = None,
     batch_size: int | None = None,
-    memory: int = 2 * 2**30,
+    memory: int = 4 * 2**30,
     progress: Callable[[int, int], None] | None = None,
 ) -> FiniteMeasurement:
     """Measures equivariance under a finite group, and content per irrep of it.
@@ -273,7 +273,7 @@ def _split(
     """Leaves that fit into the budget together; one leaf at least in each pass."""
     if not memory > 0:
         raise ArgumentError(
-            "memory", memory, "is not a number of bytes", "Pass for instance 2 * 2**30"
+            "memory", memory, "is not a number of bytes", "Pass for instance 4 * 2**30"
         )
     passes: list[list[str]] = [[]]
     used = 0

@@ -60,7 +60,7 @@ def measure(
     method: str = "factorised",
     tolerance: float = 0.05,
     on_aliasing: str = "raise",
-    memory: int = 2 * 2**30,
+    memory: int = 4 * 2**30,
     batch_size: int | None = None,
     progress: Progress | None = None,
     symmetry: SampleSymmetry | None = None,
@@ -370,7 +370,7 @@ def _check_options(
         )
     if not memory > 0:
         raise ArgumentError(
-            "memory", memory, "is not a number of bytes", "Pass for instance 2 * 2**30"
+            "memory", memory, "is not a number of bytes", "Pass for instance 4 * 2**30"
         )
     if batch_size is not None and (not is_integer(batch_size) or batch_size < 1):  # type: ignore[operator]
         raise ArgumentError(

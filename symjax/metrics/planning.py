@@ -16,6 +16,10 @@ from symjax.so3.reduction import ReducedRule
 
 # A pass is some calls, so that progress is seen and can be interrupted.
 _LEAST_CALLS = 4
+# Calls that are added to the coefficients together, where all of a pass do not fit. The
+# coefficients are read and written each time: of PET's layers to l = 12, three calls at
+# once take three times as long in all as sixteen.
+_BUFFERED_CALLS = 16
 # Elements evaluated at once. Where their intermediates fall out of a CPU's cache, each
 # takes up to twice as long; below that, more of them make larger matrix products.
 _VECTORISED = {"cpu": 32, "gpu": 4096, "tpu": 4096}
@@ -227,18 +231,25 @@ def plan_passes(
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
     per_value = 2 * (rows + block) + 2 * nodes * (3 * in_plane + waves)
 
+    per_call = 2 * nodes * waves
+    num_calls = -(-num_slots // nodes)
+
     def need(leaf: Leaf) -> int:
         coarser = _projected(leaf, max_degree, comparable, nested)
         more = 2 * sum(_num_rows(degree) for degree in coarser)
         return leaf.size * leaf.itemsize * (per_value + more)
 
+    def room(leaf: Leaf) -> int:
+        calls = min(_BUFFERED_CALLS, num_calls)
+        return need(leaf) + leaf.size * leaf.itemsize * per_call * (calls - 1)
+
     passes: list[list[Piece]] = []
     used = 0
     for name, leaf in leaves.items():
         compact = leaf.compact
-        num_pieces = -(-need(leaf) // memory)
         most = leaf.num_samples if divisible else 1
-        if num_pieces > most:
+        num_pieces = min(-(-room(leaf) // memory), most)
+        if need(leaf) > num_pieces * memory:
             least = -(-need(leaf) // most)
             raise ArgumentError(
                 "memory",
@@ -251,18 +262,17 @@ def plan_passes(
             # The last piece overlaps the one before, so that all have one length.
             start = min(number * size, compact.num_samples - size)
             piece = Piece(name, compact, size, start)
-            if num_pieces > 1 or not passes or used + need(piece.leaf) > memory:
+            if num_pieces > 1 or not passes or used + room(piece.leaf) > memory:
                 passes.append([])
                 used = 0
             passes[-1].append(piece)
-            used += need(piece.leaf)
+            used += room(piece.leaf)
     out = []
     for pieces in passes:
         sizes = sum(piece.leaf.size * piece.leaf.itemsize for piece in pieces)
         needed = sum(need(piece.leaf) for piece in pieces)
         spare = memory - needed
-        calls = 1 + max(spare, 0) // (sizes * 2 * nodes * waves)
-        num_calls = -(-num_slots // nodes)
+        calls = 1 + max(spare, 0) // (sizes * per_call)
         num_buffers = -(-num_calls // min(calls, num_calls))
         calls_per_buffer = -(-num_calls // num_buffers)
         plan = Plan(
@@ -278,7 +288,7 @@ def plan_passes(
             method=method,
             devices=devices,
             num_bytes=needed
-            + sizes * (calls_per_buffer - 1) * 2 * nodes * waves
+            + sizes * (calls_per_buffer - 1) * per_call
             + activations * vectorised,
         )
         out.append((pieces, plan))

@@ -79,7 +79,7 @@ class Options:
     layers: str = "none"
     dtype: str = "float32"
     tolerance: float = 0.05
-    memory: int = 2 * 2**30
+    memory: int = 4 * 2**30
     symmetry: bool = False
 
     def settings(self) -> schema.Settings:
@@ -145,7 +145,7 @@ class Options:
                 "memory",
                 self.memory,
                 "is not a positive amount of memory",
-                "Allow 2 GiB, for instance",
+                "Allow 4 GiB, for instance",
             )
         common: dict[str, Any] = {
             "max_degree": self.max_degree,

@@ -74,6 +74,14 @@ def test_memory_of_a_plan_does_not_grow_with_the_grid():
     assert max(sizes) <= 1.3 * memory
 
 
+@pytest.mark.parametrize("memory", [4 * 10**6, 10**7, 3 * 10**7])
+def test_coefficients_are_not_touched_after_every_few_calls(memory):
+    for pieces, plan in passes_of(memory, 35, 12):
+        # A sample by itself is not divided any further.
+        if any(piece.num_samples > 1 for piece in pieces):
+            assert plan.calls_per_buffer >= min(12, plan.num_calls), (memory, plan)
+
+
 def test_pieces_of_a_leaf_give_the_same_result():
     options = {"representations": FEATURE, "max_degree": 4, "on_aliasing": "report"}
     whole = measure(features, X, **options)
