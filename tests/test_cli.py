@@ -771,6 +771,7 @@ def test_shipped_model_end_to_end(tmp_path):
     assert result.exit_code == (cli.OK if report.resolved else cli.UNRESOLVED)
 
 
+@pytest.mark.slow
 def test_a_grid_is_chosen_for_a_network(tmp_path):
     """A small PET with random parameters, with its layers."""
     import flax.traverse_util

@@ -134,7 +134,9 @@ def test_random_elements_have_no_curve():
 
 
 @pytest.mark.parametrize("kind", ["lebedev", "gauss"])
-@pytest.mark.parametrize("degree", [1, 3, 9, 13, 29])
+@pytest.mark.parametrize(
+    "degree", [1, 3, 9, 13, pytest.param(29, marks=pytest.mark.slow)]
+)
 def test_nested_rules_are_exact_and_nested(degree, kind):
     rule = quadrature(degree, kind)
     kept = np.ones(len(rule.alpha), bool)

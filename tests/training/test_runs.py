@@ -255,6 +255,7 @@ def test_events_are_trained_by_the_same_loop(tmp_path):
     assert np.abs(norm["bn1"]["mean"]).max() > 0
 
 
+@pytest.mark.slow
 def test_the_script_of_the_shipped_model_goes_on(tmp_path, monkeypatch, capsys):
     """Pretraining, fine-tuning and a card; stopped in between."""
     monkeypatch.setattr(events, "HYPERPARAMETERS", EVENTS)
