@@ -10,7 +10,7 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.leaves import describe
-from symjax.metrics.planning import Elements, plan_passes
+from symjax.metrics.planning import DEFAULT_MEMORY, Elements, plan_passes
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.representations import VECTOR
 
@@ -68,7 +68,7 @@ def estimate(
     max_degree: int = 6,
     grid: int | Quadrature | None = None,
     method: str = "factorised",
-    memory: int = 4 * 2**30,
+    memory: int = DEFAULT_MEMORY,
     batch_size: int | None = None,
 ) -> Estimate:
     """Plans a measurement and times one call of every kind of pass.

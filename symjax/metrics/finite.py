@@ -23,6 +23,7 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.leaves import Leaf, check_masks, describe
+from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.metrics.results import unflatten_mean
 from symjax.so3 import representations as reps
 from symjax.so3.finite_groups import FiniteGroup, finite_group
@@ -163,7 +164,7 @@ def measure_finite(
     args: tuple[Any, ...] = (),
     masks: Mapping[str, np.ndarray] | None = None,
     batch_size: int | None = None,
-    memory: int = 4 * 2**30,
+    memory: int = DEFAULT_MEMORY,
     progress: Callable[[int, int], None] | None = None,
 ) -> FiniteMeasurement:
     """Measures equivariance under a finite group, and content per irrep of it.

@@ -22,7 +22,12 @@ from symjax.metrics import symmetry as symmetries
 from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.leaves import Leaf, check_masks, describe, spherical_values
 from symjax.metrics.moments import Moments
-from symjax.metrics.planning import Elements, default_batch_size, plan_passes
+from symjax.metrics.planning import (
+    DEFAULT_MEMORY,
+    Elements,
+    default_batch_size,
+    plan_passes,
+)
 from symjax.metrics.results import (
     LeafMeasurement,
     Measurement,
@@ -60,7 +65,7 @@ def measure(
     method: str = "factorised",
     tolerance: float = 0.05,
     on_aliasing: str = "raise",
-    memory: int = 4 * 2**30,
+    memory: int = DEFAULT_MEMORY,
     batch_size: int | None = None,
     progress: Progress | None = None,
     symmetry: SampleSymmetry | None = None,

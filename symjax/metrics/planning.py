@@ -14,6 +14,8 @@ from symjax.metrics.leaves import Leaf, Piece
 from symjax.so3.quadrature import Quadrature, nested_rules
 from symjax.so3.reduction import ReducedRule
 
+DEFAULT_MEMORY = 4 * 2**30
+"""Budget in bytes for the arrays of a measurement."""
 # A pass is some calls, so that progress is seen and can be interrupted.
 _LEAST_CALLS = 4
 # Calls that are added to the coefficients together, where all of a pass do not fit. The
@@ -229,9 +231,8 @@ def plan_passes(
     # The state of both cosets; a block of it that is being added, the whole of it in
     # the dense path; responses, centred and in hand; one call in the buffer.
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
-    per_value = 2 * (rows + block) + 2 * nodes * (3 * in_plane + waves)
-
     per_call = 2 * nodes * waves
+    per_value = 2 * (rows + block) + 6 * nodes * in_plane + per_call
     num_calls = -(-num_slots // nodes)
 
     def need(leaf: Leaf) -> int:

@@ -34,6 +34,7 @@ from symjax.metrics import (
     measure_problem,
 )
 from symjax.metrics.measure import CHECK_SEED
+from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.report import hosts, schema
 from symjax.report.folder import (
     REPORT_FILE,
@@ -79,7 +80,7 @@ class Options:
     layers: str = "none"
     dtype: str = "float32"
     tolerance: float = 0.05
-    memory: int = 4 * 2**30
+    memory: int = DEFAULT_MEMORY
     symmetry: bool = False
 
     def settings(self) -> schema.Settings:
