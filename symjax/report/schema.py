@@ -976,7 +976,7 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
 
 def _read_atoms(fields: _Fields) -> AtomErrors | None:
     # absent in reports of before
-    atoms = fields.optional("atoms") if "atoms" in fields.value else None
+    atoms = fields.if_there("atoms")
     if atoms is None:
         return None
     size = fields.integer("num_atoms")
