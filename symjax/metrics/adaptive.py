@@ -14,7 +14,8 @@ looked at:
   above the projected degrees, plus what was folded back. Sectors that were not
   projected are reported as 0, with the tail as the uncertainty of each. It is also the
   size of what the rule folds into V: the uncertainty of A is not below its share.
-  Fresh elements are drawn for every rule;
+  All rules are compared with the same elements, which are evaluated once, unless
+  they alone contradict a rule: then others are drawn, lest chance stop the climb;
 - *excess*: the tail at random elements over that on the rule, which does not see what
   it has folded back;
 - *overlap*: twice the inner product of the projected sectors with what they miss, at
@@ -65,7 +66,7 @@ class Adaptive:
       error_tolerance: Relative error admitted on A.
       limit: Largest degree of a rule that is tried.
       samples: Random rotations, paired with their inverted, at which every rule is
-        checked.
+        checked. The function is evaluated there once, and its outputs are kept.
       seed: Seed of these.
       outputs: Names of the outputs that must reach the tolerances; all by default.
 
@@ -121,15 +122,13 @@ class Adaptive:
     @property
     def most_elements(self) -> int:
         """Evaluations of a climb to the limit, without symmetry: the budget."""
-        return sum(
-            2 * (quadrature(degree).num_rotations + self.samples)
-            for degree in self.ladder
-        )
+        rules = sum(quadrature(degree).num_rotations for degree in self.ladder)
+        return 2 * (rules + self.samples)
 
 
 def climb(
     adaptive: Adaptive,
-    rung: Callable[[int, int], Measurement],
+    rung: Callable[[int, int, int], Measurement],
     max_degree: int,
     on_aliasing: str,
 ) -> Measurement:
@@ -137,8 +136,9 @@ def climb(
 
     Args:
       adaptive: Tolerances and limits.
-      rung: Function of (degree of the rule, largest projected degree) that measures
-        there, with verdicts reported and not raised.
+      rung: Function of (degree of the rule, largest projected degree, number of the
+        draw of random elements) that measures there, with verdicts reported and not
+        raised.
       max_degree: Largest degree whose sectors are asked for.
       on_aliasing: ``"raise"``, or ``"report"`` to return what was reached.
 
@@ -150,11 +150,11 @@ def climb(
       AliasingError: The limit was reached before the tolerances.
     """
     history: list[Measurement] = []
-    evaluations = 0
+    evaluations = draw = 0
     certificates: dict[str, Certificate] = {}
     for degree in adaptive.ladder:
         projected = min(max(max_degree, _LEAST_PROJECTED), degree // 2)
-        history.append(rung(degree, projected))
+        history.append(rung(degree, projected, draw))
         evaluations += history[-1].num_elements
         chosen = _chosen(adaptive, history[-1])
         certificates = {
@@ -163,6 +163,8 @@ def climb(
         }
         if all(certificates[name].certified for name in chosen):
             break
+        if all(_is_within(adaptive, certificates[name]) for name in chosen):
+            draw += 1
     last = history[-1]
     leaves = {
         name: dataclasses.replace(
@@ -216,6 +218,14 @@ def _chosen(adaptive: Adaptive, measurement: Mapping[str, object]) -> list[str]:
                 f"Use one of {', '.join(measurement)}",
             )
     return list(adaptive.outputs)
+
+
+def _is_within(adaptive: Adaptive, certificate: Certificate) -> bool:
+    """Whether nothing but random elements can stand in the way."""
+    return (
+        certificate.content_uncertainty <= adaptive.content_tolerance
+        and certificate.error_uncertainty <= adaptive.error_tolerance
+    )
 
 
 def _padded(power: np.ndarray, max_degree: int) -> np.ndarray:

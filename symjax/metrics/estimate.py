@@ -110,7 +110,7 @@ def estimate(
         grid = quadrature(2 * max_degree + 1 if grid is None else int(grid))
     move = orbit.as_action(action)
     leaves = describe(orbit.output_shapes(function, move, x, args), representations)
-    elements = Elements(grid, None, 1, 0)
+    elements = Elements(grid, None)
     passes = plan_passes(
         function,
         move,

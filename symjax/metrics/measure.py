@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from symjax.errors import AliasingError, ArgumentError, GridError
 from symjax.metrics import convergence, orbit, sampled
@@ -24,6 +25,7 @@ from symjax.metrics.leaves import Leaf, check_masks, describe, spherical_values
 from symjax.metrics.moments import Moments
 from symjax.metrics.planning import (
     DEFAULT_MEMORY,
+    Checks,
     Elements,
     default_batch_size,
     plan_passes,
@@ -47,9 +49,6 @@ Progress = Callable[[int, int], None]
 
 _METHODS = ("factorised", "dense")
 _ALIASING = ("raise", "report")
-# Elements of the check are the same in every run, so that results are reproducible.
-CHECK_SEED = 20
-"""Seed of the random elements at which results on a fixed grid are checked."""
 
 
 def measure(
@@ -162,7 +161,7 @@ def measure(
     def on_rule(
         chosen: int | Quadrature,
         projected: int,
-        checks: tuple[int, int],
+        checks: Checks | None = None,
         **options: Any,
     ) -> Measurement:
         return _on_rule(
@@ -185,23 +184,26 @@ def measure(
         )
 
     if isinstance(grid, Adaptive):
-        return climb(
-            grid,
-            lambda degree, projected: on_rule(
+        drawn: list[Checks] = []
+
+        def rung(degree: int, projected: int, draw: int) -> Measurement:
+            if draw == len(drawn):
+                seed = 1000 * grid.seed + draw
+                random = Rotation.random(grid.samples, random_state=seed)
+                drawn.append(Checks(random.as_matrix()))
+            return on_rule(
                 degree,
                 projected,
-                (grid.samples, 1000 * grid.seed + degree),
+                drawn[draw],
                 tolerance=grid.content_tolerance,
                 on_aliasing="report",
-            ),
-            max_degree,
-            on_aliasing,
-        )
+            )
+
+        return climb(grid, rung, max_degree, on_aliasing)
     rule = _resolve_grid(grid, max_degree)
     return on_rule(
         rule if isinstance(grid, Quadrature) else rule.degree,
         max_degree,
-        (1, CHECK_SEED),
         tolerance=tolerance,
         on_aliasing=on_aliasing,
     )
@@ -217,7 +219,7 @@ def _on_rule(
     chosen: int | Quadrature,
     max_degree: int,
     verified: "_Verified | None",
-    checks: tuple[int, int],
+    checks: Checks | None,
     *,
     method: str,
     tolerance: float,
@@ -227,14 +229,14 @@ def _on_rule(
     progress: Progress | None,
     devices: tuple[jax.Device, ...],
 ) -> Measurement:
-    """Measures on one rule; ``checks`` are the random elements and their seed."""
+    """Measures on one rule; ``checks`` are shared with the other rules of a climb."""
     reduced = None
     symmetric = {}
     if verified is not None:
         reduced = reduce_rule(chosen, verified.elements)
         symmetric = verified.on(reduced)
     full = chosen if isinstance(chosen, Quadrature) else quadrature(chosen)
-    grid = Elements(full, reduced, *checks)
+    grid = Elements(full, reduced, checks)
     passes = plan_passes(
         function,
         action,

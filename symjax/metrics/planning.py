@@ -29,6 +29,20 @@ _CACHED_BYTES = 2**24
 _MOST_VECTORISED = 4096
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checks:
+    """Random elements that all rules of a climb are checked at, evaluated once.
+
+    Attributes:
+      rotations: The proper ones; the inverted come with them.
+      responses: What is known of each output there, both cosets of each rotation;
+        filled by the first rule.
+    """
+
+    rotations: Float[np.ndarray, "checks 3 3"]
+    responses: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(frozen=True)
 class Elements:
     """Which elements a function is evaluated at, and how they are weighted.
@@ -36,24 +50,23 @@ class Elements:
     Attributes:
       full: The product rule.
       reduced: The rule that a symmetry of the input leaves of it.
-      least_checks: Random rotations at which the result is checked, at least.
-      check_seed: Their seed.
+      checks: Random elements shared with other rules; without any, as many as the
+        in-plane set of a node are evaluated behind the nodes.
     """
 
     full: Quadrature
     reduced: ReducedRule | None
-    least_checks: int
-    check_seed: int
+    checks: Checks | None = None
 
     @property
     def climbing(self) -> bool:
         """Whether this is one of several rules, which share compiled programs."""
-        return self.least_checks > 1
+        return self.checks is not None
 
     @property
     def check_slots(self) -> int:
-        """Slots of random elements, each as large as the in-plane set of a node."""
-        return -(-self.least_checks // self.full.in_plane)
+        """Slots of random elements behind the nodes."""
+        return 0 if self.climbing else 1
 
     @property
     def rule(self) -> Quadrature:
@@ -105,6 +118,19 @@ class Elements:
           Elements, of the same shape.
         """
         return rotations if self.reduced is None else self.reduced.place(rotations)
+
+    def locate(
+        self, elements: Float[np.ndarray, "... 3 3"]
+    ) -> Float[np.ndarray, "... 3 3"]:
+        """The rotations of the rule that stand for elements: undoes :meth:`place`.
+
+        Args:
+          elements: Proper elements.
+
+        Returns:
+          Rotations, of the same shape.
+        """
+        return elements if self.reduced is None else self.reduced.locate(elements)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,11 +23,15 @@ from symjax.metrics import characters, moments, orbit
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.characters import DenseProjector, FactorisedProjector
 from symjax.metrics.leaves import Leaf, Piece, rotate_back, spherical_values
-from symjax.metrics.planning import Elements, Plan
+from symjax.metrics.planning import Checks, Elements, Plan
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature
 
 Projector = DenseProjector | FactorisedProjector
+
+# Elements of the check are the same in every run, so that results are reproducible.
+CHECK_SEED = 20
+"""Seed of the random elements at which results on a fixed grid are checked."""
 
 
 class _Reference(NamedTuple):
@@ -137,9 +141,9 @@ def stream(
         )
         with jax.enable_x64(True):
             responses: list[Array] = [
-                symmetric[piece.name].both_cosets(jnp.asarray(values))
+                symmetric[piece.name].both_cosets(jax.device_put(values))
                 if piece.name in symmetric
-                else jnp.asarray(values)
+                else jax.device_put(values)
                 for piece, values in zip(pieces, evaluated, strict=True)
             ]
             if not states:
@@ -162,8 +166,8 @@ def stream(
                 responses,
                 starts,
                 references,
-                jnp.asarray(rotations),
-                jnp.asarray(slots.element_weights(index)),
+                rotations,
+                slots.element_weights(index),
                 tables.waves,
                 np.int32(position),
             )
@@ -204,9 +208,16 @@ def stream(
             progress(elements.evaluated_cosets * plan.in_plane * finished)
     buffers.clear()
     out = []
+    checks = slots.checks
+    if elements.checks is not None:
+        checks = elements.locate(elements.checks.rotations)
+        _evaluate_checks(
+            function, action, x, args, pieces, keep, elements, symmetric, plan
+        )
+        held = [_known(elements.checks, piece) for piece in pieces]
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
-        rows = characters.synthesis_rows(finest, slots.checks)
+        rows = characters.synthesis_rows(finest, checks)
         for piece, reference, rest, through in zip(
             pieces, references, held, degrees, strict=True
         ):
@@ -220,11 +231,57 @@ def stream(
                     symmetric.get(piece.name),
                     tables.projectors(through),
                     rows,
-                    slots.checks,
+                    checks,
                 )
             )
             rest.clear()
     return out
+
+
+def _evaluate_checks(
+    function: Any,
+    action: orbit.Action,
+    x: Any,
+    args: tuple[Any, ...],
+    pieces: Sequence[Piece],
+    keep: tuple[int, ...],
+    elements: Elements,
+    symmetric: Mapping[str, LeafSymmetry],
+    plan: Plan,
+) -> None:
+    """Adds what the checks do not know yet, by the program that serves the rules."""
+    checks = elements.checks
+    assert checks is not None
+    if all(piece.name in checks.responses for piece in pieces):
+        return
+    proper = checks.rotations
+    both = np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
+    evaluated = orbit.respond_in_batches(
+        function,
+        action,
+        x,
+        proper if elements.evaluated_cosets == 1 else both,
+        args=args,
+        keep=keep,
+        batch_size=plan.vectorised,
+        devices=plan.devices,
+    )
+    for piece, values in zip(pieces, evaluated, strict=True):
+        if piece.name in symmetric:
+            values = np.asarray(symmetric[piece.name].both_cosets(jnp.asarray(values)))
+        checks.responses[piece.name] = np.asarray(values)
+
+
+def _known(checks: Checks, piece: Piece) -> list[Array]:
+    """Direct responses of a piece at the checks, ``(checks, cosets, size)``."""
+    with jax.enable_x64(True):
+        values = _piece_of(
+            None if piece.is_whole else piece.whole,
+            piece.leaf,
+            jnp.asarray(checks.responses[piece.name]),
+            jnp.asarray(piece.start),
+        )
+        return [values.reshape(len(checks.rotations), 2, -1)]
 
 
 class _Slots:
@@ -240,9 +297,7 @@ class _Slots:
         self._plan = plan
         self.num_used = plan.num_nodes + plan.num_checks
         num_checks = plan.num_checks * plan.in_plane
-        self.checks = Rotation.random(
-            num_checks, random_state=elements.check_seed
-        ).as_matrix()
+        self.checks = Rotation.random(num_checks, random_state=CHECK_SEED).as_matrix()
         coarser = [weights for _, weights in elements.nested]
         self.weights = np.pad(
             [rule.sphere_weights, *coarser], ((0, 0), (0, plan.num_checks))
@@ -295,11 +350,11 @@ class _Tables:
 
     def columns(
         self, slots: np.ndarray, real: np.ndarray
-    ) -> dict[tuple[int, int], list[Array]]:
+    ) -> dict[tuple[int, int], list[np.ndarray]]:
         """The columns of some slots, zero for those behind the nodes."""
         index = np.where(real, slots, 0)
         return {
-            key: [jnp.asarray(np.where(real, table[..., index], 0.0)) for table in maps]
+            key: [np.where(real, table[..., index], 0.0) for table in maps]
             for key, maps in self.maps.items()
         }
 
@@ -402,7 +457,7 @@ def _reference(
     """The first response, with the symmetry of the input where it has one."""
     leaf = piece.leaf
     whole = None if piece.is_whole else piece.whole
-    reference = _first(leaf, whole, values, start, jnp.asarray(rotations))
+    reference = _first(leaf, whole, values, start, rotations)
     if symmetry is None:
         return reference
     # Sums around a reference can be averaged if it has the symmetry itself.
@@ -416,8 +471,8 @@ def _reference(
         symmetry.permutations, np.asarray(reference.direct)
     )
     return _Reference(
-        jnp.asarray(direct, reference.direct.dtype),
-        jnp.asarray(rotated, reference.rotated.dtype),
+        jax.device_put(direct.astype(reference.direct.dtype)),
+        jax.device_put(rotated.astype(reference.rotated.dtype)),
     )
 
 
@@ -538,8 +593,8 @@ def _finish(
 
     fine = moments_under(0)
     placed = elements.place(checks)
-    both = jnp.asarray(np.stack([placed, -placed], axis=1).reshape(-1, 3, 3))
-    spread = _spread(leaf, at_checks, reference, both, jnp.asarray(fine.mean))
+    both = np.stack([placed, -placed], axis=1).reshape(-1, 3, 3)
+    spread = _spread(leaf, at_checks, reference, both, fine.mean)
     direct = reference.direct.reshape(-1)
     if symmetry is not None:
         # One sample of each orbit is enough.

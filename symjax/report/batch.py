@@ -33,8 +33,8 @@ from symjax.metrics import (
     estimate,
     measure_problem,
 )
-from symjax.metrics.measure import CHECK_SEED
 from symjax.metrics.planning import DEFAULT_MEMORY
+from symjax.metrics.streaming import CHECK_SEED
 from symjax.report import hosts, schema
 from symjax.report.folder import (
     REPORT_FILE,

@@ -69,6 +69,19 @@ class ReducedRule:
         """
         return np.swapaxes(rotations, -1, -2) @ self.frame
 
+    def locate(
+        self, elements: Float[np.ndarray, "... 3 3"]
+    ) -> Float[np.ndarray, "... 3 3"]:
+        """The rotations R of proper elements R^-1 Q: undoes :meth:`place`.
+
+        Args:
+          elements: Proper elements.
+
+        Returns:
+          Rotations of the same shape.
+        """
+        return self.frame @ np.swapaxes(elements, -1, -2)
+
     @property
     def num_elements(self) -> int:
         """Number of elements of O(3) at which a function is evaluated."""

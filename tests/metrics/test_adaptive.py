@@ -1,5 +1,7 @@
 """Certificates of adaptive rules: they hold, and adversaries are caught."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symjax.errors import AliasingError, ArgumentError
-from symjax.metrics import Adaptive, SampleSymmetry, measure
+from symjax.metrics import Adaptive, HostFunction, SampleSymmetry, measure
+from symjax.metrics.adaptive import climb
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
 
@@ -197,7 +200,63 @@ def test_with_symmetry():
 def test_budget_is_known_before():
     adaptive = Adaptive(limit=11)
     assert adaptive.ladder == (5, 7, 9, 11)
-    assert adaptive.most_elements == 168 + 416 + 760 + 1200 + 4 * 64
+    assert adaptive.most_elements == 168 + 416 + 760 + 1200 + 64
+
+
+def test_the_checks_are_evaluated_once():
+    """Elements of all rules, the pairs of the checks, and nothing else."""
+    seen = []
+
+    def energy(x):
+        seen.append(x)
+        return np.exp(x[0, 0] + 0.5 * x[0, 1])[None]
+
+    result = measure(
+        HostFunction(energy),
+        np.array([[0.6, 0.0, 0.8]]),
+        representations=SCALAR,
+        max_degree=2,
+        grid=Adaptive(samples=10),
+        batch_size=2,  # nothing is filled up
+    )
+    assert len(result["output"].coarser) > 1
+    # and once more to know its shape
+    assert len(seen) == result.num_elements + 2 * 10 + 1
+
+
+def test_chance_does_not_stop_a_climb(monkeypatch):
+    """Others are drawn when nothing but the random elements contradicts a rule."""
+    x, weights = draw(0, 0.5)
+    real = measure(
+        exponentials,
+        x,
+        args=(weights,),
+        representations=REPRESENTATIONS,
+        max_degree=2,
+        grid=Adaptive(),
+    )
+    known = next(iter(real.values())).certificate
+    reasons = ["coarse", "contradicted", "contradicted", ""]
+    uncertainties = {"coarse": 1.0, "contradicted": 1e-6, "": 1e-6}
+    draws = []
+
+    def certificates(*_):
+        reason = reasons[len(draws) - 1]
+        return dataclasses.replace(
+            known,
+            certified=not reason,
+            reason=reason,
+            content_uncertainty=uncertainties[reason],
+            error_uncertainty=uncertainties[reason],
+        )
+
+    def rung(degree, projected, draw):
+        draws.append(draw)
+        return real
+
+    monkeypatch.setattr("symjax.metrics.adaptive.certify", certificates)
+    climb(Adaptive(), rung, 2, "raise")
+    assert draws == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

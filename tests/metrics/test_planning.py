@@ -32,7 +32,7 @@ def passes_of(memory, degree=9, max_degree=4):
         X,
         (),
         leaves,
-        Elements(quadrature(degree), None, 1, 0),
+        Elements(quadrature(degree), None),
         max_degree,
         method="factorised",
         memory=memory,
