@@ -29,6 +29,10 @@ from symjax.so3.quadrature import Quadrature
 
 Projector = DenseProjector | FactorisedProjector
 
+# Values whose coefficients are added to at once: products of so many stay in the cache.
+# Those of all values would be another array of the size of the coefficients.
+_CHUNK = 4096
+
 
 class _Reference(NamedTuple):
     """The response around which sums are accumulated."""
@@ -466,25 +470,58 @@ def _accumulate(
     return new_sums, new_buffers
 
 
-@functools.partial(jax.jit, static_argnames=("method",), donate_argnames=("states",))
+@functools.partial(
+    jax.jit, static_argnames=("method", "chunk"), donate_argnames=("states",)
+)
 def _contract(
     method: str,
     states: list[list[Array]] | None,
     buffer: list[Array],
     tables: list[list[Array]],
+    chunk: int = _CHUNK,
 ) -> list[list[Array]]:
     """Adds a buffer to the coefficients of each rule, if there are any yet."""
+    if states is None:
+        return _products(method, buffer, tables)
+
+    def add(
+        start: Array | int, width: int, states: list[list[Array]]
+    ) -> list[list[Array]]:
+        def some(array: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(array, start, width, axis=-1)
+
+        new = _products(method, [some(part) for part in buffer], tables)
+        return jax.tree.map(
+            lambda old, update: jax.lax.dynamic_update_slice_in_dim(
+                old, some(old) + update, start, axis=-1
+            ),
+            states,
+            new,
+        )
+
+    size = buffer[0].shape[-1]
+    whole = size // chunk
+    if whole:
+        states = jax.lax.fori_loop(
+            0, whole, lambda i, states: add(i * chunk, chunk, states), states
+        )
+    if size % chunk:
+        states = add(whole * chunk, size % chunk, states)
+    return states
+
+
+def _products(
+    method: str, buffer: list[Array], tables: list[list[Array]]
+) -> list[list[Array]]:
+    """What a buffer adds to the coefficients of each rule."""
     out = []
-    for number, maps in enumerate(tables):
+    for maps in tables:
         if method == "factorised":
-            update = characters.factorised_coefficients(maps, buffer)
+            out.append(characters.factorised_coefficients(maps, buffer))
         else:
             table = maps[0].reshape(len(maps[0]), -1)
             elements = buffer[0].reshape(table.shape[1], *buffer[0].shape[2:])
-            update = [characters.dense_coefficients(table, elements)]
-        if states is not None:
-            update = [o + new for o, new in zip(states[number], update, strict=True)]
-        out.append(update)
+            out.append([characters.dense_coefficients(table, elements)])
     return out
 
 
