@@ -35,10 +35,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.spatial.transform import Rotation
 
 from symjax.so3.quadrature import Quadrature
-from symjax.so3.rotations import matrix_to_euler
-from symjax.so3.wigner import small_wigner_d, wigner_d
+from symjax.so3.wigner import small_d_tables, wigner_d
 
 
 class Layout(NamedTuple):
@@ -172,10 +172,7 @@ def factorised_tables(
     for n in range(1, projector.max_degree + 1):
         waves += [np.cos(n * gamma), np.sin(n * gamma)]
 
-    small = [
-        np.asarray(d)
-        for d in small_wigner_d(projector.max_degree, jnp.asarray(quadrature.beta))
-    ]
+    small = small_d_tables(projector.max_degree, quadrature.beta)
     maps = []
     for n, (degrees, orders) in enumerate(projector.frequencies):
         d = np.stack(
@@ -196,7 +193,7 @@ def factorised_tables(
 
 def synthesis_rows(
     projector: DenseProjector | FactorisedProjector, rotations: np.ndarray
-) -> Float[Array, "rows group"]:
+) -> Float[np.ndarray, "rows group"]:
     """Rows that evaluate the projected part of a response at any proper element.
 
     The inverse transform, u(R) = sum_l (2l+1) sum_{mn} c_{l,mn} conj(D^l_{mn}(R)):
@@ -216,14 +213,13 @@ def synthesis_rows(
       (10, 1)
     """
     layout = projector.layout
-    scale = jnp.asarray((2 * layout.degrees + 1) * layout.weights)[:, None]
+    scale = ((2 * layout.degrees + 1) * layout.weights)[:, None]
     if isinstance(projector, DenseProjector):
-        return scale * dense_tables(projector, rotations, np.ones(len(rotations)))
-    angles = matrix_to_euler(jnp.asarray(rotations))
-    alpha, beta, gamma = (np.asarray(a) for a in angles)
-    small = [
-        np.asarray(d) for d in small_wigner_d(projector.max_degree, jnp.asarray(beta))
-    ]
+        tables = dense_tables(projector, rotations, np.ones(len(rotations)))
+        return scale * np.asarray(tables)
+    # SciPy's lower case is for fixed axes, upper case for those of the turned body.
+    alpha, beta, gamma = Rotation.from_matrix(rotations).as_euler("ZYZ").T
+    small = small_d_tables(projector.max_degree, beta)
     rows = []
     for n, (degrees, orders) in enumerate(projector.frequencies):
         d = np.stack(
@@ -234,7 +230,7 @@ def synthesis_rows(
         )
         phase = orders[:, None] * alpha + n * gamma
         rows += [d * np.cos(phase), -d * np.sin(phase)]
-    return scale * jnp.asarray(np.concatenate(rows))
+    return scale * np.concatenate(rows)
 
 
 def dense_coefficients(

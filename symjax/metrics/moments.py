@@ -11,8 +11,10 @@ variation of 1e-6 of the mean is still resolved in a float32 model. The state is
 float64 whatever the dtype of the model.
 """
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -37,6 +39,7 @@ class MomentState(NamedTuple):
     absolute: Float[Array, " samples irreps"]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def init(
     num_rules: int, num_samples: int, components: int, channels: int, irreps: int
 ) -> MomentState:
@@ -102,7 +105,7 @@ def sum_irreps(
       >>> sum_irreps(MATRIX, jnp.ones(9)).tolist()
       [1.0, 3.0, 5.0]
     """
-    return jnp.add.reduceat(values, jnp.asarray(irrep_starts(representation)), axis=-1)
+    return jnp.add.reduceat(values, irrep_starts(representation), axis=-1)
 
 
 def update(
@@ -197,8 +200,9 @@ def finalize(
       >>> out.mean.item(), out.variance.item(), out.norm.item()
       (3.0, 1.0, 10.0)
     """
-    first = np.asarray(state.first[rule], np.float64)
-    second = np.asarray(state.second[rule], np.float64)
+    # On the host: a slice of a JAX array is a program for each rule and shape.
+    first = np.asarray(state.first, np.float64)[rule]
+    second = np.asarray(state.second, np.float64)[rule]
     start = np.asarray(reference, np.float64)
     absolute = np.asarray(state.absolute, np.float64)
     starts = irrep_starts(representation)

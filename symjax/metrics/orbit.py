@@ -294,7 +294,7 @@ def respond(
         return _respond_on_devices(
             function, action, keep, batch_size, devices, x, args, rotations
         )
-    return _respond(function, action, keep, batch_size, x, args, jnp.asarray(rotations))
+    return _respond(function, action, keep, batch_size, x, args, rotations)
 
 
 def respond_in_batches(

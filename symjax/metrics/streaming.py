@@ -32,6 +32,9 @@ Projector = DenseProjector | FactorisedProjector
 # Elements of the check are the same in every run, so that results are reproducible.
 CHECK_SEED = 20
 """Seed of the random elements at which results on a fixed grid are checked."""
+# Values whose coefficients are added to at once: products of so many stay in the cache.
+# Those of all values would be another array of the size of the coefficients.
+_CHUNK = 4096
 
 
 class _Reference(NamedTuple):
@@ -226,7 +229,7 @@ def stream(
                     piece.leaf,
                     reference,
                     states.pop(0),
-                    jnp.concatenate(rest),
+                    rest[0] if len(rest) == 1 else jnp.concatenate(rest),
                     elements,
                     symmetric.get(piece.name),
                     tables.projectors(through),
@@ -397,10 +400,10 @@ def _empty(leaf: Leaf, projectors: tuple[Projector, ...], plan: Plan) -> _State:
         return _State(sums, None)
     size = samples * components * channels
     coefficients = [
-        [
-            jnp.zeros((len(layout.degrees), 2, size), leaf.compute_dtype)
-            for layout in projector.blocks
-        ]
+        _zeros(
+            tuple((len(layout.degrees), 2, size) for layout in projector.blocks),
+            leaf.compute_dtype,
+        )
         for projector in projectors
     ]
     return _State(sums, coefficients)
@@ -409,10 +412,14 @@ def _empty(leaf: Leaf, projectors: tuple[Projector, ...], plan: Plan) -> _State:
 def _empty_buffer(leaf: Leaf, plan: Plan) -> list[Array]:
     """Parts of the spectrum at the nodes of a buffer, one array a frequency."""
     nodes = plan.calls_per_buffer * plan.nodes_per_call
-    return [
-        jnp.zeros((parts, nodes, 2, leaf.size), leaf.compute_dtype)
-        for parts in plan.parts
-    ]
+    shapes = tuple((parts, nodes, 2, leaf.size) for parts in plan.parts)
+    return _zeros(shapes, leaf.compute_dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("shapes", "dtype"))
+def _zeros(shapes: tuple[tuple[int, ...], ...], dtype: str) -> list[Array]:
+    # One program for all of them: outside a compiled function each shape has its own.
+    return [jnp.zeros(shape, dtype) for shape in shapes]
 
 
 def spherical_shape(leaf: Leaf) -> tuple[int, int, int]:
@@ -521,25 +528,58 @@ def _accumulate(
     return new_sums, new_buffers
 
 
-@functools.partial(jax.jit, static_argnames=("method",), donate_argnames=("states",))
+@functools.partial(
+    jax.jit, static_argnames=("method", "chunk"), donate_argnames=("states",)
+)
 def _contract(
     method: str,
     states: list[list[Array]] | None,
     buffer: list[Array],
     tables: list[list[Array]],
+    chunk: int = _CHUNK,
 ) -> list[list[Array]]:
     """Adds a buffer to the coefficients of each rule, if there are any yet."""
+    if states is None:
+        return _products(method, buffer, tables)
+
+    def add(
+        start: Array | int, width: int, states: list[list[Array]]
+    ) -> list[list[Array]]:
+        def some(array: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(array, start, width, axis=-1)
+
+        new = _products(method, [some(part) for part in buffer], tables)
+        return jax.tree.map(
+            lambda old, update: jax.lax.dynamic_update_slice_in_dim(
+                old, some(old) + update, start, axis=-1
+            ),
+            states,
+            new,
+        )
+
+    size = buffer[0].shape[-1]
+    whole = size // chunk
+    if whole:
+        states = jax.lax.fori_loop(
+            0, whole, lambda i, states: add(i * chunk, chunk, states), states
+        )
+    if size % chunk:
+        states = add(whole * chunk, size % chunk, states)
+    return states
+
+
+def _products(
+    method: str, buffer: list[Array], tables: list[list[Array]]
+) -> list[list[Array]]:
+    """What a buffer adds to the coefficients of each rule."""
     out = []
-    for number, maps in enumerate(tables):
+    for maps in tables:
         if method == "factorised":
-            update = characters.factorised_coefficients(maps, buffer)
+            out.append(characters.factorised_coefficients(maps, buffer))
         else:
             table = maps[0].reshape(len(maps[0]), -1)
             elements = buffer[0].reshape(table.shape[1], *buffer[0].shape[2:])
-            update = [characters.dense_coefficients(table, elements)]
-        if states is not None:
-            update = [o + new for o, new in zip(states[number], update, strict=True)]
-        out.append(update)
+            out.append([characters.dense_coefficients(table, elements)])
     return out
 
 
@@ -566,7 +606,7 @@ def _finish(
     elements: Elements,
     symmetry: LeafSymmetry | None,
     projectors: tuple[Projector, ...],
-    rows: Float[Array, "rows group"],
+    rows: Float[np.ndarray, "rows group"],
     checks: np.ndarray,
 ) -> Streamed:
     """Moments, sector powers and the checks, from the sums."""
@@ -576,8 +616,7 @@ def _finish(
     assert state.coefficients is not None
     blocks = state.coefficients
     if representation.is_trivial:
-        first = jnp.stack([one[0][0].mean(axis=0) for one in blocks])
-        sums = sums._replace(first=first.reshape(len(first), *shape))
+        sums = sums._replace(first=_first_moments(blocks, shape))
     epsilon = float(np.finfo(leaf.compute_dtype).eps)
 
     def moments_under(rule: int) -> moments.Moments:
@@ -606,10 +645,7 @@ def _finish(
             _samples(array, shape[0], symmetry.first) for array in (at_checks, direct)
         )
         shape = (len(symmetry.first), *shape[1:])
-    power = [
-        _irrep_power(leaf, projectors[:1], blocks[:1], direct, shape)[0],
-        *_irrep_power(leaf, projectors[1:], blocks[1:], direct, shape),
-    ]
+    power = _irrep_power(leaf, projectors, blocks, direct, shape)
     misfit = np.asarray(
         _misfit(at_checks, direct, blocks[0], rows, shape[0]), np.float64
     )
@@ -628,6 +664,15 @@ def _finish(
         misfit[1],
         np.asarray(spread, np.float64),
     )
+
+
+@functools.partial(jax.jit, static_argnames=("shape",))
+def _first_moments(
+    blocks: list[list[Array]], shape: tuple[int, int, int]
+) -> Float[Array, "rules samples components channels"]:
+    """Mean of a centred response under each rule, from its coefficients of l = 0."""
+    first = jnp.stack([one[0][0].mean(axis=0) for one in blocks])
+    return first.reshape(len(first), *shape)
 
 
 def _averaged(
@@ -712,7 +757,7 @@ def _powers(
     reference: Array,
     shape: tuple[int, int, int],
 ) -> list[Array]:
-    # One program for all nested rules, which are compiled for every shape of a leaf.
+    # One program for all rules: it is compiled for every shape of a leaf.
     return [
         characters.sector_power(projector, part, reference, shape)
         for projector, part in zip(projectors, blocks, strict=True)

@@ -31,6 +31,35 @@ __all__ = [
 ]
 
 
+def small_d_tables(max_degree: int, beta: np.ndarray) -> list[np.ndarray]:
+    """As :func:`small_wigner_d`, in NumPy and float64.
+
+    For tables that are made once: compiling a program for each number of angles takes
+    longer than making them.
+
+    Args:
+      max_degree: Largest degree L.
+      beta: Angles in radians, shape ``(angles,)``.
+
+    Returns:
+      L + 1 arrays of shape ``(angles, 2l + 1, 2l + 1)``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.wigner import small_d_tables
+      >>> [d.shape for d in small_d_tables(1, np.zeros(5))]
+      [(5, 1, 1), (5, 3, 3)]
+    """
+    matrices = []
+    for degree, delta in enumerate(half_turns(max_degree)):
+        m = np.arange(-degree, degree + 1)
+        phases = np.asarray(beta, np.float64)[:, None] * m
+        wave = (np.cos(phases) + np.sin(phases))[:, None]
+        sign = (-1.0) ** ((m[:, None] - m) // 2)
+        matrices.append((delta.T * wave) @ delta * sign)
+    return matrices
+
+
 def _waves(
     degree: int, angle: Float[Array, "..."]
 ) -> tuple[Float[Array, "... waves"], Float[Array, "... waves"]]:

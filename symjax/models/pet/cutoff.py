@@ -44,7 +44,9 @@ def bump(
       [1.0, 0.5, 0.0]
     """
     s = jnp.clip((distances - (cutoff - width)) / width, _MARGIN, 1 - _MARGIN)
-    return 0.5 * (1 + jnp.tanh(1 / jnp.tan(jnp.pi * s)))
+    # As the logistic function of 2 cot(pi s), for its derivative: 1 - tanh^2 cancels,
+    # and what a tanh that stops short of 1 leaves is multiplied by 1 / sin^2.
+    return jax.nn.sigmoid(2 / jnp.tan(jnp.pi * s))
 
 
 def cosine(
@@ -100,9 +102,9 @@ def _solve(
         s = (fixed - (radius[:, None] - width)) / width
         active = (s > 0) & (s < 1)
         phase = jnp.pi * jnp.clip(s, _MARGIN, 1 - _MARGIN)
-        wave = jnp.tanh(jnp.cos(phase) / jnp.sin(phase))
-        inside = jnp.where(active, 0.5 * (1 + wave), (s <= 0).astype(s.dtype))
-        slope = 0.5 * jnp.pi / width * (1 - wave**2) / jnp.sin(phase) ** 2
+        value = jax.nn.sigmoid(2 * jnp.cos(phase) / jnp.sin(phase))
+        inside = jnp.where(active, value, (s <= 0).astype(s.dtype))
+        slope = 2 * jnp.pi / width * value * (1 - value) / jnp.sin(phase) ** 2
         x = radius / config.cutoff
         return (
             jnp.sum(jnp.where(mask, inside, 0), axis=1) + target * x**3,
