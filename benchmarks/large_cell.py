@@ -1,6 +1,6 @@
 """A periodic cell of 200 atoms, every layer, a grid of degree 25: within 8 GiB?
 
-    python benchmarks/large_cell.py [--max-degree 6] [--grid 25] [--estimate-only]
+    python benchmarks/large_cell.py [--max-degree 6] [--grid 25] [--no-forces]
 
 Prints what :func:`symjax.metrics.estimate` says beforehand, then the time and the peak
 resident memory of the measurement itself.
@@ -42,8 +42,16 @@ def main() -> None:
     parser.add_argument("--grid", type=int, default=25)
     parser.add_argument("--memory", type=float, default=5.0, help="budget in GiB")
     parser.add_argument("--estimate-only", action="store_true")
+    parser.add_argument(
+        "--no-forces", action="store_true", help="neither forces nor stress"
+    )
     options = parser.parse_args()
-    problem = orbit_problem(load_model("pet-ethanol"), liquid(), layers="all")
+    problem = orbit_problem(
+        load_model("pet-ethanol"),
+        liquid(),
+        layers="all",
+        outputs=["energy"] if options.no_forces else None,
+    )
     arguments = {
         "args": problem.args,
         "action": problem.action,

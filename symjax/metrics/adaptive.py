@@ -163,7 +163,7 @@ def climb(
         }
         if all(certificates[name].certified for name in chosen):
             break
-        if all(_is_within(adaptive, certificates[name]) for name in chosen):
+        if all(is_within(adaptive, certificates[name]) for name in chosen):
             draw += 1
     last = history[-1]
     leaves = {
@@ -220,8 +220,16 @@ def _chosen(adaptive: Adaptive, measurement: Mapping[str, object]) -> list[str]:
     return list(adaptive.outputs)
 
 
-def _is_within(adaptive: Adaptive, certificate: Certificate) -> bool:
-    """Whether nothing but random elements can stand in the way."""
+def is_within(adaptive: Adaptive, certificate: Certificate) -> bool:
+    """Whether nothing but random elements can stand in the way of a certificate.
+
+    Args:
+      adaptive: Tolerances.
+      certificate: What is known after a rule.
+
+    Returns:
+      Whether both uncertainties are within them.
+    """
     return (
         certificate.content_uncertainty <= adaptive.content_tolerance
         and certificate.error_uncertainty <= adaptive.error_tolerance

@@ -314,6 +314,7 @@ def factorised_coefficients(
     ]
 
 
+@jax.jit
 def join_blocks(
     blocks: list[Float[Array, "rows cosets c"]],
 ) -> Float[Array, "cosets rows c"]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -310,6 +309,9 @@ class _Verified:
         }
 
 
+_spherical_values = jax.jit(spherical_values, static_argnums=0)
+
+
 def _verify(
     symmetry: SampleSymmetry,
     function: Any,
@@ -339,7 +341,7 @@ def _verify(
         admitted = max(1e-5, 1e3 * float(np.finfo(leaf.compute_dtype).eps))
         deviations[name] = symmetries.check_responses(
             name,
-            np.asarray(spherical_values(leaf.compact, jnp.asarray(values))),
+            np.asarray(_spherical_values(leaf.compact, values)),
             permutations[name],
             chosen,
             masks[name].reshape(-1),

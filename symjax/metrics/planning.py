@@ -248,8 +248,9 @@ def plan_passes(
         # One size for all rules, so that the function is compiled once; and few
         # elements that only fill a batch up.
         vectorised = min(limit, default_batch_size())
-        at_once = 4 * vectorised * num_devices
-        nodes = int(np.clip(at_once // per_node, nodes, num_slots))
+        nodes = _nodes_of_batches(
+            num_slots, per_node, vectorised * num_devices, at_least=nodes
+        )
     else:
         vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
     waves = sum(_parts(method, max_degree, in_plane))
@@ -320,6 +321,18 @@ def plan_passes(
         )
         out.append((pieces, plan))
     return out
+
+
+def _nodes_of_batches(
+    num_slots: int, per_node: int, batch_size: int, at_least: int
+) -> int:
+    """Nodes in a call such that the fewest batches serve all, of eight or less."""
+    most = int(np.clip(8 * batch_size // per_node, at_least, num_slots))
+
+    def batches(nodes: int) -> int:
+        return -(-num_slots // nodes) * -(-nodes * per_node // batch_size)
+
+    return min(range(min(at_least, most), most + 1), key=batches)
 
 
 def default_batch_size() -> int:

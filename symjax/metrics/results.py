@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
@@ -455,6 +455,10 @@ class Measurement(Mapping[str, LeafMeasurement]):
         )
 
 
+# One program, where each of its operations would be one outside of it.
+_from_spherical = jax.jit(from_spherical, static_argnums=0)
+
+
 def unflatten_mean(
     representation: Representation, mean: np.ndarray, samples: tuple[int, ...]
 ) -> np.ndarray:
@@ -475,5 +479,5 @@ def unflatten_mean(
       >>> unflatten_mean(VECTOR, np.ones((6, 3, 1)), (2, 3)).shape
       (2, 3, 3)
     """
-    values = from_spherical(representation, jnp.asarray(mean))
+    values = _from_spherical(representation, mean)
     return np.asarray(values).reshape(samples + values.shape[1:])

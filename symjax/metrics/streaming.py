@@ -686,10 +686,16 @@ def _averaged(
         characters.join_blocks(blocks),
     )
     ends = np.cumsum([len(layout.degrees) for layout in projector.blocks])
-    return jnp.split(jnp.swapaxes(joined, 0, 1), ends[:-1])
+    return _split(joined, tuple(ends[:-1].tolist()))
 
 
-def _samples(values: Array, num_samples: int, chosen: np.ndarray) -> Array:
+@functools.partial(jax.jit, static_argnames=("ends",))
+def _split(joined: Array, ends: tuple[int, ...]) -> list[Array]:
+    return jnp.split(jnp.swapaxes(joined, 0, 1), ends)
+
+
+@functools.partial(jax.jit, static_argnames=("num_samples",))
+def _samples(values: Array, num_samples: int, chosen: Array) -> Array:
     """Entries of the last axis that belong to some samples."""
     by_sample = values.reshape(*values.shape[:-1], num_samples, -1)
     return by_sample[..., chosen, :].reshape(*values.shape[:-1], -1)

@@ -33,7 +33,7 @@ from symjax.so3.point_groups import generators
 from symjax.so3.reduction import ReducedRule
 from symjax.so3.representations import Representation, spherical_matrix
 from symjax.so3.rotations import matrix_to_euler
-from symjax.so3.wigner import small_wigner_d, wigner_d
+from symjax.so3.wigner import small_d_tables, wigner_d
 
 # Orientations of the check are the same in every run.
 _PROBE_SEED = 21
@@ -114,11 +114,16 @@ def average_tensors(
     if representation.is_trivial:
         return average_scalars(permutations, values)
     with jax.enable_x64(True):
-        matrices = np.asarray(spherical_matrix(representation, jnp.asarray(elements)))
+        matrices = np.asarray(_spherical_matrix(representation, elements))
     total = np.zeros(values.shape)
     for matrix, permutation in zip(matrices, permutations, strict=True):
         total += np.einsum("ji,sjc->sic", matrix, values[permutation])
     return total / len(elements)
+
+
+# Compiled: each operation outside of a compiled function is a program of its own.
+_spherical_matrix = jax.jit(spherical_matrix, static_argnums=0)
+_matrix_to_euler = jax.jit(matrix_to_euler)
 
 
 def _blocks(projector: Any) -> list[np.ndarray]:
@@ -149,15 +154,14 @@ def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
     turns = np.frombuffer(group).reshape(-1, 3, 3)
     with jax.enable_x64(True):
         if isinstance(projector, DenseProjector):
-            real = wigner_d(projector.max_degree, jnp.asarray(turns))
+            real = wigner_d(projector.max_degree, jax.device_put(turns))
             return [
                 np.swapaxes(d, 1, 2)[:, None, :, None] for d in map(np.asarray, real)
             ]
-        inverse = jnp.asarray(np.swapaxes(turns, 1, 2))
-        alpha, beta, gamma = (np.asarray(a) for a in matrix_to_euler(inverse))
-        small = small_wigner_d(projector.max_degree, jnp.asarray(beta))
+        inverse = np.swapaxes(turns, 1, 2)
+        alpha, beta, gamma = (np.asarray(a) for a in _matrix_to_euler(inverse))
     matrices = []
-    for degree, d in enumerate(map(np.asarray, small)):
+    for degree, d in enumerate(small_d_tables(projector.max_degree, beta)):
         m = np.arange(-degree, degree + 1)
         phase = alpha[:, None, None] * m[:, None] + gamma[:, None, None] * m
         re, im = d * np.cos(phase), -d * np.sin(phase)
@@ -171,8 +175,12 @@ def _average_coefficients(
     projector: Any,
     matrices: list[Array],
     signs: Array,
-    coefficients: Float[Array, "cosets rows order columns"],
-) -> Float[Array, "cosets rows columns"]:
+    by_sample: Float[Array, "cosets rows samples columns"],
+    chosen: Int[Array, "order some"],
+) -> Float[Array, "cosets rows c"]:
+    coefficients = by_sample[:, :, chosen].reshape(
+        *by_sample.shape[:2], len(chosen), -1
+    )
     flipped = jnp.where(
         signs[:, None] > 0, coefficients, jnp.flip(coefficients, axis=0)
     )
@@ -220,21 +228,16 @@ def average_coefficients(
     first, _ = orbits_of_samples(permutations)
     columns = coefficients.shape[2] // num_samples
     by_sample = coefficients.reshape(*coefficients.shape[:2], num_samples, columns)
-    matrices = [
-        jnp.asarray(m) for m in _block_matrices(projector, reduced.turns.tobytes())
-    ]
+    matrices = _block_matrices(projector, reduced.turns.tobytes())
     row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
     step = max(1, memory // (row_bytes * len(permutations)))
     out = []
     for start in range(0, len(first), step):
         chosen = permutations[:, first[start : start + step]]
-        part = by_sample[:, :, chosen].reshape(
-            *by_sample.shape[:2], len(permutations), -1
-        )
         out.append(
-            _average_coefficients(projector, matrices, jnp.asarray(reduced.signs), part)
+            _average_coefficients(projector, matrices, reduced.signs, by_sample, chosen)
         )
-    return jnp.concatenate(out, axis=2)
+    return out[0] if len(out) == 1 else jnp.concatenate(out, axis=2)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -268,10 +271,15 @@ class LeafSymmetry:
         """Responses at g and -g, which follow from those at g where -1 is in H."""
         if self.reduced.inversion is None:
             return responses
-        permutation = self.permutations[self.reduced.inversion]
-        samples = responses.reshape(len(responses), len(permutation), -1)
-        both = jnp.stack([samples, samples[:, permutation]], axis=1)
-        return both.reshape(2 * len(responses), *responses.shape[1:])
+        return _with_permuted(responses, self.permutations[self.reduced.inversion])
+
+
+@jax.jit
+def _with_permuted(responses: Array, permutation: Array) -> Array:
+    """Responses, each followed by itself with its samples permuted."""
+    samples = responses.reshape(len(responses), len(permutation), -1)
+    both = jnp.stack([samples, samples[:, permutation]], axis=1)
+    return both.reshape(2 * len(responses), *responses.shape[1:])
 
 
 def probe(

@@ -117,6 +117,7 @@ def test_a_stopped_run_goes_on_to_the_bit(whole, tmp_path):
     same_files(folder, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_bit(whole, data, tmp_path):
     """Killed without warning, in a process of its own, after its first line."""
     path = tmp_path / "run.json"
