@@ -20,8 +20,11 @@ DEFAULT_MEMORY = 4 * 2**30
 _LEAST_CALLS = 4
 # Calls that are added to the coefficients together, where all of a pass do not fit. The
 # coefficients are read and written each time: of PET's layers to l = 12, three calls at
-# once take three times as long in all as sixteen.
-_BUFFERED_CALLS = 16
+# once take three times as long in all as sixteen. But room for more calls can mean more
+# passes: the choice is the one with the least traffic to memory.
+_BUFFERED_CALLS = (1, 2, 4, 8, 16)
+# An evaluation takes as long as reading its intermediates so many times (PET, CPU).
+_TRAFFIC = 8
 # Elements evaluated at once. Where their intermediates fall out of a CPU's cache, each
 # takes up to twice as long; below that, more of them make larger matrix products.
 _VECTORISED = {"cpu": 32, "gpu": 4096, "tpu": 4096}
@@ -262,39 +265,54 @@ def plan_passes(
     per_value = 2 * (rows + block) + 6 * nodes * in_plane + per_call
     num_calls = -(-num_slots // nodes)
 
-    def need(leaf: Leaf) -> int:
+    def need(leaf: Leaf, calls: int = 1) -> int:
         coarser = _projected(leaf, max_degree, comparable, nested)
         more = 2 * sum(_num_rows(degree) for degree in coarser)
+        more += (calls - 1) * per_call
         return leaf.size * leaf.itemsize * (per_value + more)
 
-    def room(leaf: Leaf) -> int:
-        calls = min(_BUFFERED_CALLS, num_calls)
-        return need(leaf) + leaf.size * leaf.itemsize * per_call * (calls - 1)
+    def packed(calls: int) -> list[list[Piece]]:
+        """Passes with room for so many calls between additions to coefficients."""
+        passes: list[list[Piece]] = []
+        used = 0
+        for name, leaf in leaves.items():
+            compact = leaf.compact
+            most = leaf.num_samples if divisible else 1
+            num_pieces = min(-(-need(leaf, calls) // memory), most)
+            if need(leaf) > num_pieces * memory:
+                least = -(-need(leaf) // most)
+                raise ArgumentError(
+                    "memory",
+                    memory,
+                    f"{name!r} alone needs {least} bytes at max_degree={max_degree}",
+                    f"Allow memory={least}, measure fewer samples, or lower max_degree",
+                )
+            size = -(-compact.num_samples // num_pieces)
+            for number in range(num_pieces):
+                # The last piece overlaps the one before, so that all have one length.
+                start = min(number * size, compact.num_samples - size)
+                piece = Piece(name, compact, size, start)
+                needed = need(piece.leaf, calls)
+                if num_pieces > 1 or not passes or used + needed > memory:
+                    passes.append([])
+                    used = 0
+                passes[-1].append(piece)
+                used += needed
+        return passes
 
-    passes: list[list[Piece]] = []
-    used = 0
-    for name, leaf in leaves.items():
-        compact = leaf.compact
-        most = leaf.num_samples if divisible else 1
-        num_pieces = min(-(-room(leaf) // memory), most)
-        if need(leaf) > num_pieces * memory:
-            least = -(-need(leaf) // most)
-            raise ArgumentError(
-                "memory",
-                memory,
-                f"{name!r} alone needs {least} bytes at max_degree={max_degree}",
-                f"Allow memory={least}, measure fewer samples, or lower max_degree",
-            )
-        size = -(-compact.num_samples // num_pieces)
-        for number in range(num_pieces):
-            # The last piece overlaps the one before, so that all have one length.
-            start = min(number * size, compact.num_samples - size)
-            piece = Piece(name, compact, size, start)
-            if num_pieces > 1 or not passes or used + room(piece.leaf) > memory:
-                passes.append([])
-                used = 0
-            passes[-1].append(piece)
-            used += room(piece.leaf)
+    values = sum(leaf.size * leaf.itemsize for leaf in leaves.values())
+
+    def traffic(calls: int) -> tuple[float, float]:
+        """Bytes; where those of an evaluation are unknown, passes come first."""
+        num_passes = len(packed(calls))
+        additions = 2 * values * 2 * rows * num_calls / calls
+        if not activations:
+            return num_passes, additions
+        evaluations = num_passes * elements.num_elements
+        return 0, evaluations * _TRAFFIC * activations + additions
+
+    choices = {min(calls, num_calls) for calls in _BUFFERED_CALLS}
+    passes = packed(min(choices, key=traffic))
     out = []
     for pieces in passes:
         sizes = sum(piece.leaf.size * piece.leaf.itemsize for piece in pieces)
