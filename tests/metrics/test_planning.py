@@ -79,7 +79,36 @@ def test_coefficients_are_not_touched_after_every_few_calls(memory):
     for pieces, plan in passes_of(memory, 35, 12):
         # A sample by itself is not divided any further.
         if any(piece.num_samples > 1 for piece in pieces):
-            assert plan.calls_per_buffer >= min(12, plan.num_calls), (memory, plan)
+            assert plan.calls_per_buffer >= min(6, plan.num_calls), (memory, plan)
+
+
+def test_passes_of_an_expensive_function_are_few(monkeypatch):
+    """Room for sixteen calls would take another pass of a model that is deep."""
+    leaves = {f"layer {n}": Leaf(FEATURE, (6, 20), "float32", n) for n in range(5)}
+
+    def deep(x):
+        middle = jnp.tanh(jnp.outer(x.ravel(), jnp.ones(100_000)))
+        return {name: x @ middle[:3, :20] for name in leaves}
+
+    def num_passes():
+        passes = plan_passes(
+            deep,
+            as_action(VECTOR),
+            X,
+            (),
+            leaves,
+            Elements(quadrature(25), None),
+            3,
+            method="factorised",
+            memory=10**6,
+            batch_size=None,
+            divisible=True,
+        )
+        return len(passes)
+
+    assert num_passes() == 2
+    monkeypatch.setattr("symjax.metrics.planning._BUFFERED_CALLS", (16,))
+    assert num_passes() == 3
 
 
 def test_pieces_of_a_leaf_give_the_same_result():
