@@ -307,6 +307,7 @@ def pad_to_bucket(graph: Graph) -> Graph:
     return pad_graph(graph, bucket_shape(graph))
 
 
+@jax.jit
 def edge_vectors(graph: Graph) -> Float[Array, "atoms neighbors 3"]:
     """Vectors from every atom to its neighbors, ``r_j - r_i + S @ cell``.
 
@@ -338,6 +339,7 @@ def edge_vectors(graph: Graph) -> Float[Array, "atoms neighbors 3"]:
     return jnp.where(jnp.asarray(graph.edge_mask)[..., None], vectors, 0)
 
 
+@jax.jit
 def edge_distances(graph: Graph) -> Float[Array, "atoms neighbors"]:
     """Lengths of all edges, with a gradient that is finite for padding too.
 

@@ -395,7 +395,7 @@ def output_shapes(
             output,
         )
     else:
-        rotation = jax.ShapeDtypeStruct((3, 3), jnp.zeros(0).dtype)
+        rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
         shapes = jax.eval_shape(
             functools.partial(_respond_to_one, function, action), rotation, x, args
         )
@@ -431,7 +431,7 @@ def activation_bytes(
       >>> activation_bytes(f, as_action(VECTOR), np.ones((2, 3)), ()) >= 4e6
       True
     """
-    rotation = jax.ShapeDtypeStruct((3, 3), jnp.zeros(0).dtype)
+    rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
     closed = jax.make_jaxpr(_respond_to_one, static_argnums=(0, 1))(
         function, action, rotation, x, args
     )

@@ -634,7 +634,7 @@ def _finish(
     placed = elements.place(checks)
     both = np.stack([placed, -placed], axis=1).reshape(-1, 3, 3)
     spread = _spread(leaf, at_checks, reference, both, fine.mean)
-    direct = reference.direct.reshape(-1)
+    direct = reference.direct
     if symmetry is not None:
         # One sample of each orbit is enough.
         blocks = [
@@ -642,7 +642,8 @@ def _finish(
             for projector, part in zip(projectors, blocks, strict=True)
         ]
         at_checks, direct = (
-            _samples(array, shape[0], symmetry.first) for array in (at_checks, direct)
+            _samples(array, shape[0], symmetry.first)
+            for array in (at_checks, direct.reshape(-1))
         )
         shape = (len(symmetry.first), *shape[1:])
     power = _irrep_power(leaf, projectors, blocks, direct, shape)
@@ -731,6 +732,7 @@ def _misfit(
         part = rows[start : start + len(block)].astype(block.dtype)
         predicted += jnp.einsum("rg,rsc->gsc", part, block, precision="highest")
         start += len(block)
+    reference = reference.reshape(-1)
     missed = responses - reference - predicted
     both = jnp.stack([jnp.square(missed), (reference + predicted) * missed])
     return both.reshape(2, len(missed), 2, num_samples, -1).sum(-1).mean(2)
@@ -765,6 +767,6 @@ def _powers(
 ) -> list[Array]:
     # One program for all rules: it is compiled for every shape of a leaf.
     return [
-        characters.sector_power(projector, part, reference, shape)
+        characters.sector_power(projector, part, reference.reshape(-1), shape)
         for projector, part in zip(projectors, blocks, strict=True)
     ]

@@ -508,8 +508,8 @@ def predict(
 ) -> dict[str, Array]:
     """Predictions of a model on a graph.
 
-    The dtype is that of the graph's positions. Jit it over the graph for repeated
-    use: ``jax.jit(functools.partial(predict, model))``.
+    The dtype is that of the graph's positions. One program is compiled for each
+    configuration and shape of the graph, and found again.
 
     Args:
       model: The model.
@@ -539,12 +539,36 @@ def predict(
       (3, 3)
     """
     check_layers(model.config, layers)
-    dtype = jnp.asarray(graph.positions).dtype
-    parameters = cast_parameters(model.parameters, dtype)
     if forces or stress:
         check_energy(model.config, energy)
+    return _predict(
+        model.config,
+        model.parameters,
+        graph,
+        forces=forces,
+        stress=stress,
+        layers=tuple(layers),
+        energy=energy,
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("config", "forces", "stress", "layers", "energy")
+)
+def _predict(
+    config: PETConfig,
+    parameters: Any,
+    graph: Graph,
+    *,
+    forces: bool,
+    stress: bool,
+    layers: tuple[str, ...],
+    energy: str,
+) -> dict[str, Array]:
+    parameters = cast_parameters(parameters, jnp.asarray(graph.positions).dtype)
+    if forces or stress:
         outputs, features = conservative(
-            model.config,
+            config,
             parameters,
             graph,
             edge_vectors(graph),
@@ -556,11 +580,7 @@ def predict(
             del outputs["forces"]
     else:
         outputs, features = outputs_from_inputs(
-            model.config,
-            parameters,
-            graph,
-            pet_inputs(model.config, graph),
-            layers=layers,
+            config, parameters, graph, pet_inputs(config, graph), layers=layers
         )
     return {**outputs, **features}
 
