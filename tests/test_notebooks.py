@@ -13,11 +13,14 @@ FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Those that need the extra [torch].
 TORCH = {"your_model"}
+# Those that train for more than a minute run outside CI.
+SLOW = {"repair"}
 
 
 def parameters():
     for path in NOTEBOOKS:
         marks = [pytest.mark.torch] if path.stem in TORCH else []
+        marks += [pytest.mark.slow] if path.stem in SLOW else []
         yield pytest.param(path, id=path.stem, marks=marks)
 
 

@@ -63,7 +63,7 @@ def assert_holds(result, reference, content=1e-3, error=1e-2):
             )
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(st.integers(0, 2**31 - 1), st.floats(0.05, 1.5))
 def test_certificates_hold_for_exponentials(seed, scale):
     x, weights = draw(seed, scale)
@@ -89,7 +89,7 @@ def band(x, amplitudes):
     return out
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(st.integers(0, 2**31 - 1))
 def test_certificates_hold_for_signed_bands(seed):
     """Random signs and a random decay through degree 9, as a scalar and a feature."""

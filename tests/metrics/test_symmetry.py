@@ -74,7 +74,7 @@ def assert_same(full, reduced, rtol=1e-11):
     ("name", "method"),
     [
         pytest.param("NH3", "dense", marks=pytest.mark.slow),
-        ("CH4", "factorised"),
+        pytest.param("CH4", "factorised", marks=pytest.mark.slow),
         pytest.param("C6H6", "factorised", marks=pytest.mark.slow),
         ("C2H6", "dense"),
         pytest.param("CO2", "factorised", marks=pytest.mark.slow),
