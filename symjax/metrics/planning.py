@@ -122,19 +122,6 @@ class Elements:
         """
         return rotations if self.reduced is None else self.reduced.place(rotations)
 
-    def locate(
-        self, elements: Float[np.ndarray, "... 3 3"]
-    ) -> Float[np.ndarray, "... 3 3"]:
-        """The rotations of the rule that stand for elements: undoes :meth:`place`.
-
-        Args:
-          elements: Proper elements.
-
-        Returns:
-          Rotations, of the same shape.
-        """
-        return elements if self.reduced is None else self.reduced.locate(elements)
-
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -258,8 +245,8 @@ def plan_passes(
         vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
     waves = sum(_parts(method, max_degree, in_plane))
     rows = _num_rows(max_degree)
-    # The state of both cosets; a block of it that is being added, the whole of it in
-    # the dense path; responses, centred and in hand; one call in the buffer.
+    # The state of both cosets; a block of it that is turned into powers, the whole of
+    # it in the dense path; responses, centred and in hand; one call in the buffer.
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
     per_call = 2 * nodes * waves
     per_value = 2 * (rows + block) + 6 * nodes * in_plane + per_call
@@ -304,15 +291,18 @@ def plan_passes(
 
     def traffic(calls: int) -> tuple[float, float]:
         """Bytes; where those of an evaluation are unknown, passes come first."""
-        num_passes = len(packed(calls))
+        num_passes = len(packings[calls])
         additions = 2 * values * 2 * rows * num_calls / calls
         if not activations:
             return num_passes, additions
         evaluations = num_passes * elements.num_elements
         return 0, evaluations * _TRAFFIC * activations + additions
 
-    choices = {min(calls, num_calls) for calls in _BUFFERED_CALLS}
-    passes = packed(min(choices, key=traffic))
+    packings = {
+        calls: packed(calls)
+        for calls in {min(calls, num_calls) for calls in _BUFFERED_CALLS}
+    }
+    passes = packings[min(packings, key=traffic)]
     out = []
     for pieces in passes:
         sizes = sum(piece.leaf.size * piece.leaf.itemsize for piece in pieces)

@@ -23,7 +23,7 @@ from symjax.metrics import characters, moments, orbit
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.characters import DenseProjector, FactorisedProjector
 from symjax.metrics.leaves import Leaf, Piece, rotate_back, spherical_values
-from symjax.metrics.planning import Checks, Elements, Plan
+from symjax.metrics.planning import Elements, Plan
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature
 
@@ -125,13 +125,13 @@ def stream(
     references: list[_Reference] = []
     states: list[_State] = []
     buffers: list[list[Array]] = []
-    held: list[list[Array]] = [[] for _ in pieces]
+    at_checks: list[Array] = []
     starts = [np.int32(piece.start) for piece in pieces]
     respond = orbit.respond_in_batches if elements.climbing else orbit.respond
     x, args = orbit.replicate((x, args), plan.devices)
-    for call in range(plan.num_calls):
-        index = slots.of_call(call)
-        rotations = slots.rotations(index)
+
+    def evaluate(rotations: np.ndarray) -> list[Array]:
+        """Responses at proper elements, each followed by the inverted one."""
         evaluated = respond(
             function,
             action,
@@ -143,12 +143,18 @@ def stream(
             devices=plan.devices,
         )
         with jax.enable_x64(True):
-            responses: list[Array] = [
+            return [
                 symmetric[piece.name].both_cosets(jax.device_put(values))
                 if piece.name in symmetric
                 else jax.device_put(values)
                 for piece, values in zip(pieces, evaluated, strict=True)
             ]
+
+    for call in range(plan.num_calls):
+        index = slots.of_call(call)
+        rotations = slots.rotations(index)
+        responses = evaluate(rotations)
+        with jax.enable_x64(True):
             if not states:
                 for piece, values, start, through in zip(
                     pieces, responses, starts, degrees, strict=True
@@ -178,23 +184,15 @@ def stream(
                 state._replace(moments=moment)
                 for state, moment in zip(states, sums, strict=True)
             ]
-            for slot in np.flatnonzero(
-                (index >= plan.num_nodes) & (index < slots.num_used)
-            ):
-                for piece, values, start, list_ in zip(
-                    pieces, responses, starts, held, strict=True
-                ):
-                    list_.append(
-                        _one_node(
-                            piece.leaf,
-                            None if piece.is_whole else piece.whole,
-                            plan.in_plane,
-                            values,
-                            start,
-                            int(slot),
-                        )
+            if plan.num_checks and plan.num_nodes in index:
+                slot = plan.num_nodes - int(index[0])
+                at_checks = [
+                    _one_node(leaf, rest, plan.in_plane, values, start, slot)
+                    for leaf, rest, values, start in zip(
+                        static, whole, responses, starts, strict=True
                     )
-            del evaluated, responses
+                ]
+            del responses
             last = call == plan.num_calls - 1
             if last or (call + 1) % plan.calls_per_buffer == 0:
                 columns = slots.of_buffer(call // plan.calls_per_buffer)
@@ -212,79 +210,41 @@ def stream(
     buffers.clear()
     out = []
     checks = slots.checks
+    placed = elements.place(checks)
     if elements.checks is not None:
-        checks = elements.locate(elements.checks.rotations)
-        _evaluate_checks(
-            function, action, x, args, pieces, keep, elements, symmetric, plan
-        )
-        held = [_known(elements.checks, piece) for piece in pieces]
+        placed = elements.checks.rotations
+        checks = placed if elements.reduced is None else elements.reduced.locate(placed)
+    both = np.stack([placed, -placed], axis=1).reshape(-1, 3, 3)
+    if elements.checks is not None:
+        known = elements.checks.responses
+        if not all(piece.name in known for piece in pieces):
+            names = (piece.name for piece in pieces)
+            known.update(zip(names, map(np.asarray, evaluate(both)), strict=True))
+        with jax.enable_x64(True):
+            at_checks = [
+                _one_node(leaf, rest, len(placed), known[piece.name], start, 0)
+                for leaf, rest, piece, start in zip(
+                    static, whole, pieces, starts, strict=True
+                )
+            ]
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, rest, through in zip(
-            pieces, references, held, degrees, strict=True
-        ):
+        for piece, reference, through in zip(pieces, references, degrees, strict=True):
             out.append(
                 _finish(
                     piece.leaf,
                     reference,
                     states.pop(0),
-                    rest[0] if len(rest) == 1 else jnp.concatenate(rest),
+                    at_checks.pop(0),
                     elements,
                     symmetric.get(piece.name),
                     tables.projectors(through),
                     rows,
-                    checks,
+                    both,
                 )
             )
-            rest.clear()
     return out
-
-
-def _evaluate_checks(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    pieces: Sequence[Piece],
-    keep: tuple[int, ...],
-    elements: Elements,
-    symmetric: Mapping[str, LeafSymmetry],
-    plan: Plan,
-) -> None:
-    """Adds what the checks do not know yet, by the program that serves the rules."""
-    checks = elements.checks
-    assert checks is not None
-    if all(piece.name in checks.responses for piece in pieces):
-        return
-    proper = checks.rotations
-    both = np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
-    evaluated = orbit.respond_in_batches(
-        function,
-        action,
-        x,
-        proper if elements.evaluated_cosets == 1 else both,
-        args=args,
-        keep=keep,
-        batch_size=plan.vectorised,
-        devices=plan.devices,
-    )
-    for piece, values in zip(pieces, evaluated, strict=True):
-        if piece.name in symmetric:
-            values = np.asarray(symmetric[piece.name].both_cosets(jnp.asarray(values)))
-        checks.responses[piece.name] = np.asarray(values)
-
-
-def _known(checks: Checks, piece: Piece) -> list[Array]:
-    """Direct responses of a piece at the checks, ``(checks, cosets, size)``."""
-    with jax.enable_x64(True):
-        values = _piece_of(
-            None if piece.is_whole else piece.whole,
-            piece.leaf,
-            jnp.asarray(checks.responses[piece.name]),
-            jnp.asarray(piece.start),
-        )
-        return [values.reshape(len(checks.rotations), 2, -1)]
 
 
 class _Slots:
@@ -592,7 +552,7 @@ def _one_node(
     start: Array,
     slot: int,
 ) -> Array:
-    """Direct responses of one sphere node, ``(in_plane, cosets, size)``."""
+    """Direct responses at the elements of one slot, ``(in_plane, cosets, size)``."""
     values = values.reshape(in_plane, -1, 2, *values.shape[1:])[:, slot]
     part = _piece_of(whole, leaf, values.reshape(-1, *values.shape[2:]), start)
     return part.reshape(in_plane, 2, -1)
@@ -607,7 +567,7 @@ def _finish(
     symmetry: LeafSymmetry | None,
     projectors: tuple[Projector, ...],
     rows: Float[np.ndarray, "rows group"],
-    checks: np.ndarray,
+    both: np.ndarray,
 ) -> Streamed:
     """Moments, sector powers and the checks, from the sums."""
     representation = leaf.representation
@@ -631,8 +591,6 @@ def _finish(
         )
 
     fine = moments_under(0)
-    placed = elements.place(checks)
-    both = np.stack([placed, -placed], axis=1).reshape(-1, 3, 3)
     spread = _spread(leaf, at_checks, reference, both, fine.mean)
     direct = reference.direct
     if symmetry is not None:
