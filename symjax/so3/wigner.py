@@ -52,12 +52,16 @@ def small_d_tables(max_degree: int, beta: np.ndarray) -> list[np.ndarray]:
     """
     matrices = []
     for degree, delta in enumerate(half_turns(max_degree)):
-        m = np.arange(-degree, degree + 1)
-        phases = np.asarray(beta, np.float64)[:, None] * m
+        phases = np.asarray(beta, np.float64)[:, None] * np.arange(-degree, degree + 1)
         wave = (np.cos(phases) + np.sin(phases))[:, None]
-        sign = (-1.0) ** ((m[:, None] - m) // 2)
-        matrices.append((delta.T * wave) @ delta * sign)
+        matrices.append((delta.T * wave) @ delta * _signs(degree))
     return matrices
+
+
+def _signs(degree: int) -> Float[np.ndarray, "rows columns"]:
+    """(-1)^{floor((m' - m) / 2)}."""
+    m = np.arange(-degree, degree + 1)
+    return (-1.0) ** ((m[:, None] - m) // 2)
 
 
 def _waves(
@@ -82,10 +86,8 @@ def _small_d(
         window = slice(max_degree - degree, max_degree + degree + 1)
         wave = (cosine + sine)[..., None, window]
         constant = jnp.asarray(delta, beta.dtype)
-        m = np.arange(-degree, degree + 1)
-        sign = (-1.0) ** ((m[:, None] - m) // 2)
         product = jnp.matmul(constant.T * wave, constant, precision="highest")
-        matrices.append(product * jnp.asarray(sign, beta.dtype))
+        matrices.append(product * jnp.asarray(_signs(degree), beta.dtype))
     return tuple(matrices)
 
 
