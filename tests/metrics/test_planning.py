@@ -74,12 +74,16 @@ def test_memory_of_a_plan_does_not_grow_with_the_grid():
     assert max(sizes) <= 1.3 * memory
 
 
-@pytest.mark.parametrize("memory", [4 * 10**6, 10**7, 3 * 10**7])
-def test_coefficients_are_not_touched_after_every_few_calls(memory):
+@pytest.mark.parametrize(
+    ("memory", "least"),
+    # Six of 87 calls where that saves the second of two passes.
+    [(4 * 10**6, 12), (10**7, 6), (3 * 10**7, 12)],
+)
+def test_coefficients_are_not_touched_after_every_few_calls(memory, least):
     for pieces, plan in passes_of(memory, 35, 12):
         # A sample by itself is not divided any further.
         if any(piece.num_samples > 1 for piece in pieces):
-            assert plan.calls_per_buffer >= min(6, plan.num_calls), (memory, plan)
+            assert plan.calls_per_buffer >= min(least, plan.num_calls), (memory, plan)
 
 
 def test_passes_of_an_expensive_function_are_few(monkeypatch):
