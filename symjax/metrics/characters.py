@@ -29,6 +29,7 @@ each is the target of one matrix product, and none is ever copied.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -114,6 +115,10 @@ class FactorisedProjector:
             Layout(np.tile(degrees, 2), np.full(2 * len(degrees), 2.0 if n else 1.0))
             for n, (degrees, _) in enumerate(self.frequencies)
         ]
+
+
+Projector = DenseProjector | FactorisedProjector
+"""Either of the two layouts of coefficients."""
 
 
 def dense_tables(
@@ -234,9 +239,12 @@ def synthesis_rows(
 
 
 def dense_coefficients(
-    tables: Float[Array, "rows group"], responses: Float[Array, "group cosets c"]
+    tables: Float[Array | np.ndarray, "rows group"],
+    responses: Float[Array, "group cosets c"],
 ) -> Float[Array, "rows cosets c"]:
     """Contribution of one batch of elements to the coefficients.
+
+    NumPy arrays are taken as well as those of JAX, and not moved to a device.
 
     Args:
       tables: Columns of :func:`dense_tables` for this batch.
@@ -251,8 +259,9 @@ def dense_coefficients(
       >>> dense_coefficients(jnp.ones((35, 4)), jnp.ones((4, 2, 7))).shape
       (35, 2, 7)
     """
-    tables = tables.astype(responses.dtype)
-    return jnp.einsum("rg,gsc->rsc", tables, responses, precision="highest")
+    xp = responses.__array_namespace__()
+    with jax.default_matmul_precision("highest"):
+        return xp.tensordot(tables.astype(responses.dtype), responses, axes=(1, 0))
 
 
 def in_plane_spectrum(
@@ -287,10 +296,12 @@ def in_plane_spectrum(
 
 
 def factorised_coefficients(
-    maps: list[Float[Array, "rows parts nodes"]],
+    maps: Sequence[Float[Array | np.ndarray, "rows parts nodes"]],
     spectrum: list[Float[Array, "parts nodes cosets c"]],
 ) -> list[Float[Array, "rows cosets c"]]:
     """Contribution of some sphere nodes to the coefficients, block by block.
+
+    NumPy arrays are taken as well as those of JAX, and not moved to a device.
 
     Args:
       maps: Maps of :func:`factorised_tables`, restricted to these nodes.
@@ -308,10 +319,12 @@ def factorised_coefficients(
       >>> update.shape
       (2, 2, 7)
     """
-    return [
-        jnp.einsum("rpb,pbsc->rsc", table.astype(part.dtype), part, precision="highest")
-        for table, part in zip(maps, spectrum, strict=False)
-    ]
+    xp = spectrum[0].__array_namespace__()
+    with jax.default_matmul_precision("highest"):
+        return [
+            xp.tensordot(table.astype(part.dtype), part, axes=((1, 2), (0, 1)))
+            for table, part in zip(maps, spectrum, strict=False)
+        ]
 
 
 @jax.jit
@@ -335,7 +348,6 @@ def join_blocks(
     return jnp.swapaxes(jnp.concatenate(blocks), 0, 1)
 
 
-@functools.partial(jax.jit, static_argnames=("projector", "shape"))
 def sector_power(
     projector: DenseProjector | FactorisedProjector,
     blocks: list[Float[Array, "rows cosets c"]],
@@ -343,6 +355,8 @@ def sector_power(
     shape: tuple[int, int, int],
 ) -> Float[Array, "degrees parities samples components"]:
     """Squared norms of the character projections, summed over channels.
+
+    NumPy arrays are taken as well as those of JAX, and not moved to a device.
 
     Args:
       projector: Names the layout of the rows.
@@ -355,30 +369,33 @@ def sector_power(
       Array with ``[l, 0]`` for sigma = +1 and ``[l, 1]`` for sigma = -1.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import numpy as np
       >>> from symjax.metrics.characters import DenseProjector, sector_power
       >>> power = sector_power(
-      ...     DenseProjector(1), [jnp.zeros((10, 2, 3))], jnp.ones(3), (1, 1, 3))
+      ...     DenseProjector(1), [np.zeros((10, 2, 3))], np.ones(3), (1, 1, 3))
       >>> power[..., 0, 0].tolist()
       [[3.0, 0.0], [0.0, 0.0]]
     """
+    xp = reference.__array_namespace__()
     degrees = np.arange(projector.max_degree + 1)
-    total = jnp.zeros((len(degrees), 2, *shape[:2]), reference.dtype)
+    total = xp.zeros((len(degrees), 2, *shape[:2]), reference.dtype)
     for number, (layout, block) in enumerate(
         zip(projector.blocks, blocks, strict=True)
     ):
         if number == 0:
             # The row of l = 0, n = 0, real part comes first in both layouts.
-            block = block.at[0].add(reference)
-        signs = jnp.asarray((-1.0) ** layout.degrees, block.dtype)[:, None]
+            first = np.equal(np.arange(len(block)), 0).astype(block.dtype)
+            block = block + first[:, None, None] * reference
+        signs = ((-1.0) ** layout.degrees).astype(block.dtype)[:, None]
         proper, improper = block[:, 0], signs * block[:, 1]
-        both = jnp.stack(
+        both = xp.stack(
             [
-                jnp.square(half).reshape(-1, *shape).sum(axis=-1)
+                (half**2).reshape(-1, *shape).sum(axis=-1)
                 for half in (proper + improper, proper - improper)
             ]
         )
         scale = (2 * layout.degrees + 1) / 4 * layout.weights
-        sums = jnp.asarray(np.equal.outer(degrees, layout.degrees) * scale, block.dtype)
-        total += jnp.einsum("lr,prsi->lpsi", sums, both, precision="highest")
+        sums = (np.equal.outer(degrees, layout.degrees) * scale).astype(block.dtype)
+        with jax.default_matmul_precision("highest"):
+            total = total + xp.einsum("lr,prsi->lpsi", sums, both)
     return total

@@ -1,16 +1,15 @@
 """How long a measurement will take and how much memory it plans, before it is made."""
 
 import dataclasses
-import time
 from typing import Any
 
-import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.leaves import describe
 from symjax.metrics.planning import DEFAULT_MEMORY, Elements, plan_passes
+from symjax.metrics.streaming import seconds_of_pass
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.representations import VECTOR
 
@@ -24,8 +23,8 @@ class Estimate:
         passes.
       num_passes: Passes over the orbit; more than one where the coefficients of all
         outputs together do not fit the memory.
-      seconds: Time of these evaluations, from timed calls; compilation, which is kept
-        for the measurement, is not in it.
+      seconds: Time of these evaluations and of what is added up from them, from timed
+        calls; compilation is not in it.
       memory: Bytes of the arrays of the largest pass: intermediates, responses,
         spectra and coefficients. The libraries and the model come on top.
 
@@ -74,7 +73,7 @@ def estimate(
     """Plans a measurement and times one call of every kind of pass.
 
     Takes the arguments of :func:`~symjax.metrics.measure`, with a fixed grid and
-    without symmetry. What it compiles, the measurement finds again.
+    without symmetry. What it compiles for a call, the measurement finds again.
 
     Args:
       function: The function to be measured.
@@ -124,28 +123,17 @@ def estimate(
         batch_size=batch_size,
         divisible=True,
     )
-    timed: dict[tuple[int, ...], float] = {}
+    timed: dict[tuple[Any, ...], float] = {}
     seconds = 0.0
     for pieces, plan in passes:
         keep = tuple(leaves[piece.name].index for piece in pieces)
-        if keep not in timed:
-            group = elements.evaluated_cosets * plan.in_plane * plan.nodes_per_call
-            rotations = np.broadcast_to(np.eye(3), (group, 3, 3))
-            for _ in range(2):  # the first call compiles
-                start = time.perf_counter()
-                jax.block_until_ready(
-                    orbit.respond(
-                        function,
-                        move,
-                        x,
-                        rotations,
-                        args=args,
-                        keep=keep,
-                        batch_size=plan.vectorised,
-                    )
-                )
-                timed[keep] = time.perf_counter() - start
-        seconds += plan.num_calls * timed[keep]
+        # Pieces of one length take as long wherever they start.
+        kind = (keep, tuple(pieces), plan.calls_per_buffer)
+        if kind not in timed:
+            timed[kind] = seconds_of_pass(
+                function, move, x, args, pieces, keep, elements, plan
+            )
+        seconds += timed[kind]
     return Estimate(
         elements.num_elements * len(passes),
         len(passes),

@@ -1,11 +1,10 @@
 """Static descriptions of what is measured: output leaves, and pieces of them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -40,6 +39,12 @@ class Leaf:
     def num_samples(self) -> int:
         """Number of samples: atoms, edges, 1 for one output."""
         return int(np.prod(self.axes[0], dtype=int))
+
+    @property
+    def spherical_shape(self) -> tuple[int, int, int]:
+        """Samples, components and channels of a response in spherical components."""
+        _, components, channels = self.axes
+        return self.num_samples, components, channels
 
     @property
     def size(self) -> int:
@@ -182,18 +187,44 @@ def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i 
     return reps.to_spherical(leaf.representation, responses.astype(leaf.compute_dtype))
 
 
-def rotate_back(leaf: Leaf, rotations: Array, values: Array) -> Array:
-    """rho(g)^-1 u, in float64: its round-off must not look like a variance.
+# Compiled: each operation outside of a compiled function is a program of its own.
+_spherical_matrices = jax.jit(reps.spherical_matrix, static_argnums=0)
+
+
+def spherical_matrices(
+    leaves: Sequence[Leaf], rotations: Float[np.ndarray, "group 3 3"]
+) -> list[Float[Array, "group components components"] | None]:
+    """rho(g) of each leaf, in float64: its round-off must not look like a variance.
 
     Args:
-      leaf: Names the representation.
-      rotations: The elements g, ``(group, 3, 3)``.
+      leaves: Name the representations.
+      rotations: The elements g.
+
+    Returns:
+      For each leaf its matrices, None where the representation is trivial.
+    """
+    kinds = {
+        leaf.representation for leaf in leaves if not leaf.representation.is_trivial
+    }
+    with jax.enable_x64(True):
+        known = {kind: _spherical_matrices(kind, rotations) for kind in kinds}
+    return [known.get(leaf.representation) for leaf in leaves]
+
+
+def rotate_back(
+    matrices: Float[Array, "g i j"] | None, values: Float[Array, "g samples i c"]
+) -> Float[Array, "g samples j c"]:
+    """rho(g)^-1 u; of NumPy arrays without JAX.
+
+    Args:
+      matrices: From :func:`spherical_matrices`.
       values: Responses from :func:`spherical_values`.
 
     Returns:
       Array of the same shape.
     """
-    matrices = reps.spherical_matrix(leaf.representation, rotations)
-    return jnp.einsum(
-        "gij,gsic->gsjc", matrices, values.astype(matrices.dtype), precision="highest"
-    )
+    if matrices is None:
+        return values
+    xp = values.__array_namespace__()
+    with jax.default_matmul_precision("highest"):
+        return xp.einsum("gij,gsic->gsjc", matrices, values.astype(matrices.dtype))

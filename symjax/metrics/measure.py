@@ -20,6 +20,7 @@ from symjax.errors import AliasingError, ArgumentError, GridError
 from symjax.metrics import convergence, orbit, sampled
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.adaptive import Adaptive, climb
+from symjax.metrics.finishing import Coarser, Streamed
 from symjax.metrics.leaves import Leaf, check_masks, describe, spherical_values
 from symjax.metrics.moments import Moments
 from symjax.metrics.planning import (
@@ -37,7 +38,7 @@ from symjax.metrics.results import (
     Totals,
     unflatten_mean,
 )
-from symjax.metrics.streaming import Coarser, Streamed, stream
+from symjax.metrics.streaming import stream
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule

@@ -11,10 +11,8 @@ variation of 1e-6 of the mean is still resolved in a float32 model. The state is
 float64 whatever the dtype of the model.
 """
 
-import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -39,7 +37,6 @@ class MomentState(NamedTuple):
     absolute: Float[Array, " samples irreps"]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def init(
     num_rules: int, num_samples: int, components: int, channels: int, irreps: int
 ) -> MomentState:

@@ -16,6 +16,9 @@ from symjax.so3.reduction import ReducedRule
 
 DEFAULT_MEMORY = 4 * 2**30
 """Budget in bytes for the arrays of a measurement."""
+CHUNK_OF_A_CALL = 2**20
+"""Responses of a call, of all its elements, that are centred and transformed at once: 4
+MiB in float32. All of them would be two more arrays of their size."""
 # A pass is some calls, so that progress is seen and can be interrupted.
 _LEAST_CALLS = 4
 # Calls that are added to the coefficients together, where all of a pass do not fit. The
@@ -162,6 +165,11 @@ class Plan:
         return -(-(self.num_nodes + self.num_checks) // self.nodes_per_call)
 
     @property
+    def nodes_per_buffer(self) -> int:
+        """Nodes that are collected before they are added to the coefficients."""
+        return self.calls_per_buffer * self.nodes_per_call
+
+    @property
     def num_buffers(self) -> int:
         """How many times a buffer is filled."""
         return -(-self.num_calls // self.calls_per_buffer)
@@ -244,19 +252,25 @@ def plan_passes(
     else:
         vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
     waves = sum(_parts(method, max_degree, in_plane))
-    rows = _num_rows(max_degree)
+    rows = _num_rows(method, max_degree)
     # The state of both cosets; a block of it that is turned into powers, the whole of
-    # it in the dense path; responses, centred and in hand; one call in the buffer.
+    # it in the dense path; responses; one call in the buffer.
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
+    group = 2 * nodes * in_plane
+    # Those of a climb are joined on the host; inverted ones may be made of the others.
+    held = (3 if elements.climbing else 1) + (
+        0.5 if elements.evaluated_cosets == 1 else 0
+    )
     per_call = 2 * nodes * waves
-    per_value = 2 * (rows + block) + 6 * nodes * in_plane + per_call
+    per_value = 2 * (rows + block) + int(held * group) + per_call
     num_calls = -(-num_slots // nodes)
 
     def need(leaf: Leaf, calls: int = 1) -> int:
         coarser = _projected(leaf, max_degree, comparable, nested)
-        more = 2 * sum(_num_rows(degree) for degree in coarser)
+        more = 2 * sum(_num_rows(method, degree) for degree in coarser)
         more += (calls - 1) * per_call
-        return leaf.size * leaf.itemsize * (per_value + more)
+        centred = 2 * min(leaf.size * group, CHUNK_OF_A_CALL)
+        return leaf.itemsize * (leaf.size * (per_value + more) + centred)
 
     def packed(calls: int) -> list[list[Piece]]:
         """Passes with room for so many calls between additions to coefficients."""
@@ -371,9 +385,15 @@ def _batch_size(group: int, limit: int) -> int:
     return min(sizes, key=lambda size: -group % size)
 
 
-def _num_rows(max_degree: int) -> int:
-    """Coefficients of one value and coset through a degree."""
-    return sum((2 * degree + 1) ** 2 for degree in range(max_degree + 1))
+def _num_rows(method: str, max_degree: int) -> int:
+    """Coefficients of one value and coset through a degree.
+
+    The factorised path keeps real and imaginary parts of frequencies from 0.
+    """
+    sizes = (2 * degree + 1 for degree in range(max_degree + 1))
+    if method == "dense":
+        return sum(size**2 for size in sizes)
+    return sum(size * (size + 1) for size in sizes)
 
 
 def _projected(

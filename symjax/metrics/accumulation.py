@@ -1,0 +1,338 @@
+"""Compiled steps of the stream: a call into its sums, a buffer into coefficients."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.metrics import characters, moments
+from symjax.metrics.characters import Projector
+from symjax.metrics.leaves import Leaf, rotate_back, spherical_values
+from symjax.metrics.planning import CHUNK_OF_A_CALL
+
+CHUNK_OF_A_BUFFER = 4096
+"""Values whose coefficients are added to at once: their products stay in the cache.
+Those of all values would be another array of the size of the coefficients."""
+HOST_BYTES = 2**22
+"""Arrays of so many bytes are finished by NumPy, with the same functions: to compile
+them for every shape of an output takes longer than a small measurement."""
+
+
+def is_small(arrays: Any) -> bool:
+    """Whether arrays are better dealt with on the host.
+
+    Args:
+      arrays: Pytree of arrays.
+
+    Returns:
+      Whether they have few bytes in all.
+    """
+    return sum(array.nbytes for array in jax.tree.leaves(arrays)) <= HOST_BYTES
+
+
+class Reference(NamedTuple):
+    """The response around which sums are accumulated."""
+
+    direct: Float[Array, "samples components channels"]
+    rotated: Float[Array, "samples components channels"]
+
+
+class State(NamedTuple):
+    """Accumulated sums of one piece; coefficients under each rule, the finest first."""
+
+    moments: moments.MomentState
+    coefficients: list[list[Float[Array, "rows cosets c"]]] | None
+
+
+@functools.partial(
+    jax.jit, static_argnames=("leaves", "projectors", "parts", "nodes", "several")
+)
+def empty(
+    leaves: tuple[Leaf, ...],
+    projectors: tuple[tuple[Projector, ...], ...],
+    parts: tuple[int, ...],
+    nodes: int,
+    several: bool,
+) -> tuple[list[State], list[list[Array]]]:
+    """Sums of nothing, and buffers.
+
+    Args:
+      leaves: What is measured.
+      projectors: One for each rule, for each leaf.
+      parts: In-plane parts that are kept of each node, by frequency.
+      nodes: Nodes of a buffer.
+      several: Whether there will be several buffers. An only one makes the
+        coefficients: no zeros are written to add it to.
+
+    Returns:
+      The state and the buffer of each leaf, one array a frequency.
+    """
+    # One program for all of them: outside a compiled function each shape has its own.
+    states = [
+        State(
+            _empty_moments(leaf, len(each)),
+            _empty_coefficients(leaf, each) if several else None,
+        )
+        for leaf, each in zip(leaves, projectors, strict=True)
+    ]
+    return states, [_empty_buffer(leaf, parts, nodes) for leaf in leaves]
+
+
+def _empty_moments(leaf: Leaf, num_rules: int) -> moments.MomentState:
+    samples, components, channels = leaf.spherical_shape
+    # The first moment of a trivial representation is a row of the coefficients.
+    kept = 0 if leaf.representation.is_trivial else components
+    irreps = len(leaf.representation.irreps)
+    return moments.init(num_rules, samples, kept, channels, irreps)
+
+
+def _empty_coefficients(
+    leaf: Leaf, projectors: tuple[Projector, ...]
+) -> list[list[Array]]:
+    """Coefficients of nothing, under the rule of each projector."""
+    return [
+        [
+            jnp.zeros((len(layout.degrees), 2, leaf.size), leaf.compute_dtype)
+            for layout in projector.blocks
+        ]
+        for projector in projectors
+    ]
+
+
+def _empty_buffer(leaf: Leaf, parts: tuple[int, ...], nodes: int) -> list[Array]:
+    """Room for the in-plane spectrum at some nodes."""
+    return [
+        jnp.zeros((number, nodes, 2, leaf.size), leaf.compute_dtype) for number in parts
+    ]
+
+
+def _samples_of(whole: Leaf, leaf: Leaf, values: Array, start: Array) -> Array:
+    """Spherical components of some samples of a leaf, as many as the piece has."""
+    values = values.reshape(len(values), *whole.shape)
+    values = jax.lax.dynamic_slice_in_dim(values, start, leaf.num_samples, axis=1)
+    return spherical_values(leaf, values)
+
+
+@functools.partial(jax.jit, static_argnames=("leaves", "wholes"))
+def first_responses(
+    leaves: tuple[Leaf, ...],
+    wholes: tuple[Leaf, ...],
+    responses: list[Array],
+    starts: list[Array],
+    matrices: list[Array | None],
+) -> list[Reference]:
+    """References: what comes first in a call."""
+    out = []
+    for leaf, whole, values, start, turn in zip(
+        leaves, wholes, responses, starts, matrices, strict=True
+    ):
+        direct = _samples_of(whole, leaf, values[:1], start)
+        rotated = rotate_back(None if turn is None else turn[:1], direct)
+        out.append(Reference(direct[0], rotated[0]))
+    return out
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("leaves", "wholes", "method", "chunk"),
+    donate_argnames=("sums", "buffers"),
+)
+def accumulate(
+    leaves: tuple[Leaf, ...],
+    wholes: tuple[Leaf, ...],
+    method: str,
+    sums: list[moments.MomentState],
+    buffers: list[list[Array]],
+    responses: list[Array],
+    starts: list[Array],
+    references: list[Reference],
+    matrices: list[Array | None],
+    weights: Array,
+    waves: Array,
+    position: Array,
+    chunk: int = CHUNK_OF_A_CALL,
+) -> tuple[list[moments.MomentState], list[list[Array]]]:
+    """Adds one call to the moments and lays its in-plane spectrum down."""
+    new = [
+        _accumulate_leaf(method, chunk, weights, waves, position, *one)
+        for one in zip(
+            leaves,
+            wholes,
+            sums,
+            buffers,
+            responses,
+            starts,
+            references,
+            matrices,
+            strict=True,
+        )
+    ]
+    return [sums for sums, _ in new], [buffer for _, buffer in new]
+
+
+def _accumulate_leaf(
+    method: str,
+    chunk: int,
+    weights: Array,
+    waves: Array,
+    position: Array,
+    leaf: Leaf,
+    whole: Leaf,
+    sums: moments.MomentState,
+    buffer: list[Array],
+    values: Array,
+    start: Array,
+    reference: Reference,
+    matrices: Array | None,
+) -> tuple[moments.MomentState, list[Array]]:
+    """The same for one leaf, some of its samples after the others."""
+    in_plane = waves.shape[1]
+    state = (sums, buffer)
+    # Samples run along these axes of the moments, entries along the last of a buffer.
+    axes = (1, 1, 0)
+
+    def add(
+        first: Array | int, width: int, state: tuple[moments.MomentState, list[Array]]
+    ) -> tuple[moments.MomentState, list[Array]]:
+        sums, buffer = state
+        some = dataclasses.replace(leaf, shape=(width, *whole.shape[1:]))
+        cut = functools.partial(
+            jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=width
+        )
+        centre = Reference(*(cut(part, axis=0) for part in reference))
+        direct = _samples_of(whole, some, values, start + first)
+        centred = direct - centre.direct
+        rotated = centred
+        if matrices is not None:
+            rotated = rotate_back(matrices, direct) - centre.rotated
+        old = [cut(part, axis=axis) for part, axis in zip(sums, axes, strict=True)]
+        new = moments.update(
+            moments.MomentState(*old), leaf.representation, rotated, weights
+        )
+        replaced = [
+            jax.lax.dynamic_update_slice_in_dim(part, update, first, axis=axis)
+            for part, update, axis in zip(sums, new, axes, strict=True)
+        ]
+        parts = [centred.reshape(in_plane, -1, 2, some.size)]
+        if method == "factorised":
+            parts = characters.in_plane_spectrum(waves, parts[0])
+        entry = first * (leaf.size // leaf.num_samples)
+        buffer = [
+            jax.lax.dynamic_update_slice(old, part, (0, position, 0, entry))
+            for old, part in zip(buffer, parts, strict=True)
+        ]
+        return moments.MomentState(*replaced), buffer
+
+    num, entries = leaf.num_samples, leaf.size // leaf.num_samples
+    width = int(np.clip(chunk // (len(values) * entries), 1, num))
+    chunks = num // width
+    if chunks > 1:
+        state = jax.lax.fori_loop(
+            0, chunks, lambda i, state: add(i * width, width, state), state
+        )
+        rest = num - chunks * width
+        return add(chunks * width, rest, state) if rest else state
+    return add(0, num, state)
+
+
+def add_buffer(
+    method: str,
+    states: list[list[Array]] | None,
+    buffer: list[Array],
+    tables: list[list[np.ndarray]],
+) -> list[list[Array]]:
+    """Adds a buffer to the coefficients of each rule, if there are any yet.
+
+    Args:
+      method: ``"factorised"`` or ``"dense"``.
+      states: Coefficients so far, which are given up.
+      buffer: Parts of the spectrum.
+      tables: Maps to the coefficients of each rule.
+
+    Returns:
+      The new coefficients; of a small buffer that is the only one, on the host.
+    """
+    if states is None and is_small(buffer):
+        return _products(method, jax.device_get(buffer), tables)
+    return contract(method, states, buffer, tables)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("method", "chunk"), donate_argnames=("states",)
+)
+def contract(
+    method: str,
+    states: list[list[Array]] | None,
+    buffer: list[Array],
+    tables: Sequence[Sequence[Array | np.ndarray]],
+    chunk: int = CHUNK_OF_A_BUFFER,
+) -> list[list[Array]]:
+    """The same, compiled."""
+    if states is None:
+        return _products(method, buffer, tables)
+
+    def add(
+        start: Array | int, width: int, states: list[list[Array]]
+    ) -> list[list[Array]]:
+        def some(array: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(array, start, width, axis=-1)
+
+        new = _products(method, [some(part) for part in buffer], tables)
+        return jax.tree.map(
+            lambda old, update: jax.lax.dynamic_update_slice_in_dim(
+                old, some(old) + update, start, axis=-1
+            ),
+            states,
+            new,
+        )
+
+    size = buffer[0].shape[-1]
+    whole = size // chunk
+    if whole:
+        states = jax.lax.fori_loop(
+            0, whole, lambda i, states: add(i * chunk, chunk, states), states
+        )
+    if size % chunk:
+        states = add(whole * chunk, size % chunk, states)
+    return states
+
+
+def _products(
+    method: str, buffer: list[Array], tables: Sequence[Sequence[Array | np.ndarray]]
+) -> list[list[Array]]:
+    """What a buffer adds to the coefficients of each rule."""
+    out = []
+    for maps in tables:
+        if method == "factorised":
+            out.append(characters.factorised_coefficients(maps, buffer))
+        else:
+            table = maps[0].reshape(len(maps[0]), -1)
+            elements = buffer[0].reshape(table.shape[1], *buffer[0].shape[2:])
+            out.append([characters.dense_coefficients(table, elements)])
+    return out
+
+
+@functools.partial(jax.jit, static_argnames=("leaves", "wholes", "in_plane", "slot"))
+def responses_of_slot(
+    leaves: tuple[Leaf, ...],
+    wholes: tuple[Leaf, ...],
+    in_plane: int,
+    responses: list[Array],
+    starts: list[Array],
+    slot: int,
+) -> list[Array]:
+    """Direct responses at the elements of one slot, ``(in_plane, cosets, size)``."""
+    out = []
+    for leaf, whole, values, start in zip(
+        leaves, wholes, responses, starts, strict=True
+    ):
+        nodes = values.reshape(in_plane, -1, 2, *values.shape[1:])
+        chosen = nodes[:, slot].reshape(-1, *values.shape[1:])
+        part = _samples_of(whole, leaf, chosen, start)
+        out.append(part.reshape(in_plane, 2, -1))
+    return out

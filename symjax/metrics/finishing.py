@@ -1,0 +1,226 @@
+"""The end of the stream: from sums to moments, sector powers and checks."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.metrics import characters, moments
+from symjax.metrics import symmetry as symmetries
+from symjax.metrics.accumulation import Reference, State, is_small
+from symjax.metrics.characters import Projector
+from symjax.metrics.leaves import Leaf, rotate_back
+from symjax.metrics.planning import Elements
+from symjax.metrics.symmetry import LeafSymmetry
+
+
+class Coarser(NamedTuple):
+    """What one piece has accumulated under a nested rule, per sample.
+
+    Attributes:
+      variance: ||z - mean||^2 averaged, for each irrep.
+      norm: E||z||^2 for each irrep.
+      power: ||P_{l,sigma} u||^2, through fewer degrees than under the rule.
+    """
+
+    variance: Float[np.ndarray, "samples irreps"]
+    norm: Float[np.ndarray, "samples irreps"]
+    power: Float[np.ndarray, "samples irreps degrees 2"]
+
+
+@dataclasses.dataclass
+class Streamed:
+    """What one piece has accumulated when the stream ends, per sample.
+
+    Attributes:
+      fine: Moments under the rule.
+      power: ||P_{l,sigma} u||^2 for each sample, irrep, degree and sigma.
+      coarser: The same under each nested rule, the finest first.
+      misfit: ||u - û||^2 at random elements, û the projected sectors of u.
+      overlap: <û, u - û> at the same elements.
+      spread: ||z - mean||^2 at the same elements.
+    """
+
+    fine: moments.Moments
+    power: Float[np.ndarray, "samples irreps degrees 2"]
+    coarser: tuple["Coarser", ...]
+    misfit: Float[np.ndarray, "group samples"]
+    overlap: Float[np.ndarray, "group samples"]
+    spread: Float[np.ndarray, "group samples"]
+
+
+def finish(
+    leaf: Leaf,
+    reference: Reference,
+    state: State,
+    at_checks: Float[Array, "group cosets c"],
+    elements: Elements,
+    symmetry: LeafSymmetry | None,
+    projectors: tuple[Projector, ...],
+    rows: Float[np.ndarray, "rows group"],
+    matrices: Float[Array, "elements components components"] | None,
+) -> Streamed:
+    """Moments, sector powers and the checks, from the sums."""
+    representation = leaf.representation
+    shape = leaf.spherical_shape
+    sums = state.moments
+    assert state.coefficients is not None
+    few = is_small(state.coefficients)
+
+    def in_place(arrays: Any) -> Any:
+        return jax.device_get(arrays) if few else arrays
+
+    def run(compiled: Any) -> Any:
+        return compiled.__wrapped__ if few else compiled
+
+    blocks, reference, responses, matrices = in_place(
+        (state.coefficients, reference, at_checks, matrices)
+    )
+    if representation.is_trivial:
+        sums = sums._replace(first=run(_first_moments)(blocks, shape))
+    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+
+    def moments_under(rule: int) -> moments.Moments:
+        return moments.finalize(
+            sums,
+            representation,
+            reference.rotated,
+            elements.num_elements,
+            epsilon,
+            rule=rule,
+            symmetry=symmetry,
+        )
+
+    fine = moments_under(0)
+    spread = run(_spread)(leaf, responses, reference, matrices, fine.mean)
+    direct = reference.direct.reshape(-1)
+    if symmetry is not None:
+        # One sample of each orbit is enough.
+        blocks = [
+            _averaged(projector, symmetry, part)
+            for projector, part in zip(projectors, blocks, strict=True)
+        ]
+        responses, direct = (
+            _samples(array, shape[0], symmetry.first) for array in (responses, direct)
+        )
+        blocks, responses, direct = in_place((blocks, responses, direct))
+        shape = (len(symmetry.first), *shape[1:])
+    starts = moments.irrep_starts(representation)
+    power = [
+        np.moveaxis(
+            np.add.reduceat(np.asarray(power, np.float64), starts, axis=-1),
+            (0, 1),
+            (2, 3),
+        )
+        for power in run(_powers)(projectors, blocks, direct, shape)
+    ]
+    misfit = np.asarray(
+        run(_misfit)(responses, direct, blocks[0], rows, shape[0]), np.float64
+    )
+    if symmetry is not None:
+        power = [np.take(part, symmetry.number, axis=0) for part in power]
+        misfit = np.take(misfit, symmetry.number, axis=2)
+    coarser = []
+    for rule in range(1, len(projectors)):
+        under = moments_under(rule)
+        coarser.append(Coarser(under.variance, under.norm, power[rule]))
+    return Streamed(
+        fine,
+        power[0],
+        tuple(coarser),
+        misfit[0],
+        misfit[1],
+        np.asarray(spread, np.float64),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("shape",))
+def _first_moments(
+    blocks: list[list[Array]], shape: tuple[int, int, int]
+) -> Float[Array, "rules samples components channels"]:
+    """Mean of a centred response under each rule, from its coefficients of l = 0."""
+    xp = blocks[0][0].__array_namespace__()
+    first = xp.stack([one[0][0].mean(axis=0) for one in blocks])
+    return first.reshape(len(first), *shape)
+
+
+def _averaged(
+    projector: Projector, symmetry: LeafSymmetry, blocks: list[Array]
+) -> list[Array]:
+    """Coefficients of one sample of each orbit, averaged over the symmetry."""
+    joined = symmetries.average_coefficients(
+        projector,
+        symmetry.reduced,
+        symmetry.permutations,
+        characters.join_blocks(blocks),
+    )
+    ends = np.cumsum([len(layout.degrees) for layout in projector.blocks])
+    return _split(joined, tuple(ends[:-1].tolist()))
+
+
+@functools.partial(jax.jit, static_argnames=("ends",))
+def _split(joined: Array, ends: tuple[int, ...]) -> list[Array]:
+    return jnp.split(jnp.swapaxes(joined, 0, 1), ends)
+
+
+@functools.partial(jax.jit, static_argnames=("num_samples",))
+def _samples(values: Array, num_samples: int, chosen: Array) -> Array:
+    """Entries of the last axis that belong to some samples."""
+    by_sample = values.reshape(*values.shape[:-1], num_samples, -1)
+    return by_sample[..., chosen, :].reshape(*values.shape[:-1], -1)
+
+
+@functools.partial(jax.jit, static_argnames=("leaf",))
+def _spread(
+    leaf: Leaf,
+    responses: Array,
+    reference: Reference,
+    matrices: Float[Array, "elements components components"] | None,
+    mean: Array,
+) -> Float[Array, "group samples"]:
+    """||z - mean||^2 at random elements, mean of both cosets."""
+    direct = responses.reshape(-1, *leaf.spherical_shape)
+    centred = rotate_back(matrices, direct) - reference.rotated
+    shift = mean - reference.rotated.astype(mean.dtype)
+    squares = ((centred - shift.astype(centred.dtype)) ** 2).sum((2, 3))
+    return squares.reshape(-1, 2, squares.shape[-1]).mean(1)
+
+
+@functools.partial(jax.jit, static_argnames=("num_samples",))
+def _misfit(
+    responses: Float[Array, "group cosets c"],
+    reference: Float[Array, " c"],
+    blocks: list[Array],
+    rows: Float[Array, "rows group"],
+    num_samples: int,
+) -> Float[Array, "two group samples"]:
+    """||u - û||^2 and <û, u - û> at random elements, û the projected sectors of u."""
+    xp = responses.__array_namespace__()
+    predicted = reference
+    start = 0
+    for block in blocks:
+        part = rows[start : start + len(block)].astype(block.dtype)
+        with jax.default_matmul_precision("highest"):
+            predicted = predicted + xp.tensordot(part, block, axes=(0, 0))
+        start += len(block)
+    missed = responses - predicted
+    both = xp.stack([missed**2, predicted * missed])
+    return both.reshape(2, len(missed), 2, num_samples, -1).sum(-1).mean(2)
+
+
+@functools.partial(jax.jit, static_argnames=("projectors", "shape"))
+def _powers(
+    projectors: tuple[Projector, ...],
+    blocks: list[list[Array]],
+    reference: Float[Array, " c"],
+    shape: tuple[int, int, int],
+) -> list[Float[Array, "degrees parities samples components"]]:
+    # One program for all rules: it is compiled for every shape of a leaf.
+    return [
+        characters.sector_power(projector, part, reference, shape)
+        for projector, part in zip(projectors, blocks, strict=True)
+    ]
