@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -192,7 +192,6 @@ def _accumulate_leaf(
 ) -> tuple[moments.MomentState, list[Array]]:
     """The same for one leaf, some of its samples after the others."""
     in_plane = waves.shape[1]
-    state = (sums, buffer)
     # Samples run along these axes of the moments, entries along the last of a buffer.
     axes = (1, 1, 0)
 
@@ -228,16 +227,33 @@ def _accumulate_leaf(
         ]
         return moments.MomentState(*replaced), buffer
 
-    num, entries = leaf.num_samples, leaf.size // leaf.num_samples
-    width = int(np.clip(chunk // (len(values) * entries), 1, num))
-    chunks = num // width
-    if chunks > 1:
+    width = chunk * leaf.num_samples // (len(values) * leaf.size)
+    return _in_chunks(add, leaf.num_samples, width, (sums, buffer))
+
+
+def _in_chunks(
+    add: Callable[[Array | int, int, Any], Any], size: int, width: int, state: Any
+) -> Any:
+    """Adds so many at once, from the first on, and then those left over.
+
+    Args:
+      add: Function ``(first, number, state) -> state``.
+      size: How many there are.
+      width: How many at once; at least one is.
+      state: What is added to.
+
+    Returns:
+      The new state.
+    """
+    width = min(max(width, 1), size)
+    chunks, rest = divmod(size, width)
+    if chunks == 1:
+        state = add(0, width, state)
+    else:
         state = jax.lax.fori_loop(
             0, chunks, lambda i, state: add(i * width, width, state), state
         )
-        rest = num - chunks * width
-        return add(chunks * width, rest, state) if rest else state
-    return add(0, num, state)
+    return add(chunks * width, rest, state) if rest else state
 
 
 def add_buffer(
@@ -291,15 +307,7 @@ def contract(
             new,
         )
 
-    size = buffer[0].shape[-1]
-    whole = size // chunk
-    if whole:
-        states = jax.lax.fori_loop(
-            0, whole, lambda i, states: add(i * chunk, chunk, states), states
-        )
-    if size % chunk:
-        states = add(whole * chunk, size % chunk, states)
-    return states
+    return _in_chunks(add, buffer[0].shape[-1], chunk, states)
 
 
 def _products(

@@ -197,7 +197,7 @@ def factorised_tables(
 
 
 def synthesis_rows(
-    projector: DenseProjector | FactorisedProjector, rotations: np.ndarray
+    projector: Projector, rotations: np.ndarray
 ) -> Float[np.ndarray, "rows group"]:
     """Rows that evaluate the projected part of a response at any proper element.
 
@@ -349,7 +349,7 @@ def join_blocks(
 
 
 def sector_power(
-    projector: DenseProjector | FactorisedProjector,
+    projector: Projector,
     blocks: list[Float[Array, "rows cosets c"]],
     reference: Float[Array, " c"],
     shape: tuple[int, int, int],

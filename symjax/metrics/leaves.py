@@ -188,7 +188,7 @@ def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i 
 
 
 # Compiled: each operation outside of a compiled function is a program of its own.
-_spherical_matrices = jax.jit(reps.spherical_matrix, static_argnums=0)
+compiled_spherical_matrix = jax.jit(reps.spherical_matrix, static_argnums=0)
 
 
 def spherical_matrices(
@@ -207,7 +207,7 @@ def spherical_matrices(
         leaf.representation for leaf in leaves if not leaf.representation.is_trivial
     }
     with jax.enable_x64(True):
-        known = {kind: _spherical_matrices(kind, rotations) for kind in kinds}
+        known = {kind: compiled_spherical_matrix(kind, rotations) for kind in kinds}
     return [known.get(leaf.representation) for leaf in leaves]
 
 

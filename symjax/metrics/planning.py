@@ -258,11 +258,10 @@ def plan_passes(
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
     group = 2 * nodes * in_plane
     # Those of a climb are joined on the host; inverted ones may be made of the others.
-    held = (3 if elements.climbing else 1) + (
-        0.5 if elements.evaluated_cosets == 1 else 0
-    )
+    held = (3 if elements.climbing else 1) * group
+    held += group // 2 if elements.evaluated_cosets == 1 else 0
     per_call = 2 * nodes * waves
-    per_value = 2 * (rows + block) + int(held * group) + per_call
+    per_value = 2 * (rows + block) + held + per_call
     num_calls = -(-num_slots // nodes)
 
     def need(leaf: Leaf, calls: int = 1) -> int:

@@ -120,7 +120,7 @@ def stream(
                         pieces, this.references(responses, matrices), strict=True
                     )
                 ]
-                states, buffers = this.empty()
+                states, buffers = this.empty(several=plan.num_buffers > 1)
             sums = [state.moments for state in states]
             sums, buffers = this.accumulate(
                 call, sums, buffers, responses, references, matrices
@@ -321,12 +321,8 @@ class _Pass:
             [np.int32(piece.start) for piece in pieces],
         )
 
-    def empty(
-        self, several: bool | None = None
-    ) -> tuple[list[State], list[list[Array]]]:
+    def empty(self, several: bool) -> tuple[list[State], list[list[Array]]]:
         """Sums of nothing, with coefficients if there are several buffers."""
-        if several is None:
-            several = self.plan.num_buffers > 1
         projectors = tuple(map(self.tables.projectors, self.degrees))
         parts, nodes = self.plan.parts, self.plan.nodes_per_buffer
         return empty(self.leaves, projectors, parts, nodes, several)

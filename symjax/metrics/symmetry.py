@@ -29,9 +29,10 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics.characters import DenseProjector
+from symjax.metrics.leaves import compiled_spherical_matrix
 from symjax.so3.point_groups import generators
 from symjax.so3.reduction import ReducedRule
-from symjax.so3.representations import Representation, spherical_matrix
+from symjax.so3.representations import Representation
 from symjax.so3.rotations import matrix_to_euler
 from symjax.so3.wigner import small_d_tables, wigner_d
 
@@ -114,7 +115,7 @@ def average_tensors(
     if representation.is_trivial:
         return average_scalars(permutations, values)
     with jax.enable_x64(True):
-        matrices = np.asarray(_spherical_matrix(representation, elements))
+        matrices = np.asarray(compiled_spherical_matrix(representation, elements))
     total = np.zeros(values.shape)
     for matrix, permutation in zip(matrices, permutations, strict=True):
         total += np.einsum("ji,sjc->sic", matrix, values[permutation])
@@ -122,7 +123,6 @@ def average_tensors(
 
 
 # Compiled: each operation outside of a compiled function is a program of its own.
-_spherical_matrix = jax.jit(spherical_matrix, static_argnums=0)
 _matrix_to_euler = jax.jit(matrix_to_euler)
 
 
