@@ -1,15 +1,31 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Files: whole or absent when written, regular and of bounded size when read."""
 
+import contextlib
+import gzip
+import hashlib
 import os
 import shutil
+import stat
+import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+LARGEST = 2**35
+"""Bytes of the largest file that is read whole: 32 GiB."""
+
+# What a compressed file may unpack to: trained weights hardly compress, so that a file
+# that grows more than this was made to fill the memory. Small ones are left alone.
+_MOST_GROWTH, _SMALL = 20, 2**27
 
 
 def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets a function write a temporary file, then renames it.
+
+    A link stays one: the file that it points to is replaced. What is no regular file,
+    such as a device or a pipe, is not replaced but written to.
 
     Args:
       path: The file to be written.
@@ -28,13 +44,180 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
       ...     path.read_text(), len(list(path.parent.iterdir()))
       ('done', 1)
     """
+    # /dev/stdout resolves to a name that is none where it is a pipe: ask first.
+    special = path.exists() and not path.is_file()
+    if special and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    path = path if special else Path(os.path.realpath(path))
     # mkdtemp rather than mkstemp: the file gets the permissions of the umask.
-    temporary = Path(tempfile.mkdtemp(prefix=".symjax-", dir=path.parent))
+    home = None if special else path.parent
+    temporary = Path(tempfile.mkdtemp(prefix=".symjax-", dir=home))
     try:
         part = temporary / path.name
         write(part)
+        if special:
+            with open(part, "rb") as source, open(path, "wb") as device:
+                shutil.copyfileobj(source, device)
+            return
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_readable(path: Path, largest: int = LARGEST) -> int:
+    """Refuses what is no regular file, which could block or never end.
+
+    Args:
+      path: The file.
+      largest: Bytes that it may have.
+
+    Returns:
+      Its size in bytes.
+
+    Raises:
+      OSError: There is no such file, it is of another kind, or too large.
+
+    Example:
+      >>> import pathlib
+      >>> from symjax._files import check_readable
+      >>> check_readable(pathlib.Path("/dev/null"))
+      Traceback (most recent call last):
+      ...
+      OSError: it is a device, not a regular file
+    """
+    status = os.stat(path)
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    for is_kind, name in kinds:
+        if is_kind(status.st_mode):
+            raise OSError(f"it is {name}, not a regular file")
+    if status.st_size > largest:
+        raise OSError(f"it has {status.st_size:,} bytes, more than {largest:,}")
+    return status.st_size
+
+
+def read_bounded(path: Path, largest: int = LARGEST) -> bytes:
+    """Contents of a regular file, unpacked if it is compressed with gzip.
+
+    Args:
+      path: The file.
+      largest: Bytes that it may have, packed or not.
+
+    Returns:
+      The contents.
+
+    Raises:
+      OSError: There is no such file, it is no regular file, too large, damaged, or
+        grows beyond what data of its kind can when it is unpacked.
+
+    Example:
+      >>> import gzip, pathlib, tempfile
+      >>> from symjax._files import read_bounded
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "a.gz"
+      ...     _ = path.write_bytes(gzip.compress(b"abc"))
+      ...     read_bounded(path)
+      b'abc'
+    """
+    size = check_readable(path, largest)
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not packed:
+            return file.read()
+        most = unpacked_limit(size, largest)
+        return _unpack(file, most)
+
+
+def unpacked_limit(size: int, largest: int = LARGEST) -> int:
+    """Bytes that a compressed file of a size may unpack to.
+
+    Args:
+      size: Bytes of the file.
+      largest: Bytes that are never exceeded.
+
+    Returns:
+      The limit in bytes.
+
+    Example:
+      >>> from symjax._files import unpacked_limit
+      >>> unpacked_limit(10**9)
+      20000000000
+    """
+    return min(max(_MOST_GROWTH * size, _SMALL), largest)
+
+
+def _unpack(file: BinaryIO, most: int) -> bytes:
+    pieces, total = [], 0
+    try:
+        with gzip.open(file) as source:
+            while piece := source.read(2**20):
+                total += len(piece)
+                if total > most:
+                    raise OSError(f"it unpacks to more than {most:,} bytes")
+                pieces.append(piece)
+    except (EOFError, zlib.error) as error:
+        raise OSError(str(error)) from error
+    return b"".join(pieces)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 digest of a regular file.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The digest, in hexadecimal digits.
+
+    Raises:
+      OSError: There is no such file, or it is no regular file.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax._files import file_digest
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "a"
+      ...     _ = path.write_bytes(b"abc")
+      ...     file_digest(path)[:8]
+      'ba7816bf'
+    """
+    check_readable(path)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def user_cache(part: str) -> Path | None:
+    """A folder for what can be made again, the user's own.
+
+    Args:
+      part: What is kept there: ``"jax"`` or ``"models"``.
+
+    Returns:
+      The folder, which need not exist; None where there is none.
+
+    Example:
+      >>> from symjax._files import user_cache
+      >>> user_cache("jax").name
+      'jax'
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    # The standard asks to ignore relative paths.
+    if base and os.path.isabs(base):
+        return Path(base) / "symjax" / part
+    with contextlib.suppress(RuntimeError):
+        home = Path.home()
+        if sys.platform == "darwin":
+            return home / "Library" / "Caches" / "symjax" / part
+        if sys.platform == "win32":
+            local = os.environ.get("LOCALAPPDATA")
+            return (Path(local) if local else home) / "symjax" / "cache" / part
+        return home / ".cache" / "symjax" / part
+    return None

@@ -99,7 +99,7 @@ def install(monkeypatch, model=None):
 
     model = model or FakeModel()
     real = {
-        "load": symjax.models.io.load_model,
+        "load": symjax.models.load_model,
         "select": symjax.models.pet.orbit.select_layers,
     }
 
@@ -111,7 +111,7 @@ def install(monkeypatch, model=None):
         return (select_layers if fake else real["select"])(config, layers)
 
     io, orbit = symjax.models.io, symjax.models.pet.orbit
-    monkeypatch.setattr(io, "load_model", load)
+    monkeypatch.setattr(symjax.models, "load_model", load)
     monkeypatch.setattr(io, "fingerprint", lambda model: getattr(model, "digest", "a"))
     monkeypatch.setattr(orbit, "select_layers", select)
     monkeypatch.setattr(orbit, "orbit_problem", orbit_problem)

@@ -717,33 +717,6 @@ class TestCompileCache:
         environment.configure_jax(False, True)
         assert updates == {}
 
-    @pytest.mark.parametrize(
-        ("platform", "variables", "expected"),
-        [
-            ("linux", {}, "/home/u/.cache/symjax/jax"),
-            ("linux", {"XDG_CACHE_HOME": "/c"}, "/c/symjax/jax"),
-            ("linux", {"XDG_CACHE_HOME": "relative"}, "/home/u/.cache/symjax/jax"),
-            ("linux", {"XDG_CACHE_HOME": ""}, "/home/u/.cache/symjax/jax"),
-            ("darwin", {}, "/home/u/Library/Caches/symjax/jax"),
-            ("win32", {"LOCALAPPDATA": "/l"}, "/l/symjax/cache/jax"),
-        ],
-    )
-    def test_folder(self, monkeypatch, platform, variables, expected):
-        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in {"HOME": "/home/u", **variables}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(environment.sys, "platform", platform)
-        assert str(environment.cache_folder()) == expected
-
-    def test_no_home(self, monkeypatch):
-        def fail():
-            raise RuntimeError("no home")
-
-        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        monkeypatch.setattr(environment.Path, "home", fail)
-        assert environment.cache_folder() is None
-
 
 def test_shipped_model_end_to_end(tmp_path):
     from symjax.models.io import shipped_models

@@ -24,12 +24,12 @@ ALLOWED = {
     "training": {
         *("errors", "_files", "so3", "data", "metrics", "models", "interop"),
     },
-    "interop": {"errors", "so3", "data", "metrics", "models"},
+    "interop": {"errors", "_files", "so3", "data", "metrics", "models"},
     "report": {"errors", "_files", "so3", "data", "metrics", "models"},
     "diagnose": {"errors", "so3", "data", "metrics", "models", "report"},
     "cli": {
-        *("errors", "so3", "data", "metrics", "models", "interop", "report"),
-        *("training", "diagnose"),
+        *("errors", "_files", "so3", "data", "metrics", "models", "interop"),
+        *("report", "training", "diagnose"),
     },
     "__main__": {"cli"},
 }

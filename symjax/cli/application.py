@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import re
 import shlex
 import traceback
@@ -68,6 +69,22 @@ Overwrite = Annotated[
 ]
 
 
+class _Messages(logging.Handler):
+    """Shows what the library logs, on the standard error of the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(self.format(record), err=True)
+
+
+def show_messages() -> None:
+    """Shows messages of the library; other packages' stay as they are."""
+    logger = logging.getLogger("symjax")
+    if not any(isinstance(handler, _Messages) for handler in logger.handlers):
+        logger.addHandler(_Messages())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turns exceptions of a command into a message and an exit code."""
 
@@ -80,6 +97,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         debug = bool(kwargs.get("debug"))
+        show_messages()
         try:
             command(*args, **kwargs)
         except SymjaxError as error:

@@ -63,8 +63,8 @@ def diagnose(
         str | None,
         typer.Option(
             metavar="NAME_OR_PATH",
-            help="The model of the report, for --structures. Default: the one that "
-            "ships under the name in the report.",
+            help="The model of the report, for --structures, as 'symjax report' takes "
+            "it. Default: the shipped or released one of the name in the report.",
             show_default=False,
         ),
     ] = None,
@@ -107,7 +107,7 @@ def diagnose(
 
     from symjax.diagnose import diagnose as look
     from symjax.diagnose import recommend, report_traps, to_text
-    from symjax.models.io import load_model
+    from symjax.models import load_model
     from symjax.report.schema import dumps, write_atomically
 
     targets = _assignments("--target", target)
@@ -117,13 +117,14 @@ def diagnose(
         "label": "--target",
         "report": "REPORT",
         "model": "--model",
+        "path": "--model",
     }
     failed: dict[str, SymjaxError] = {}
     with options_as_typed(names):
         # Refuses a report without layers before a model is read.
         found = look(loaded, targets=targets, layers_read=layers_read)
         if chosen:
-            whole = load_model(model or loaded.model.name)
+            whole = load_model(loaded.model.name if model is None else model)
             traps, failed = report_traps(loaded, whole, chosen)
             if len(chosen) == len(failed) == 1:
                 raise next(iter(failed.values()))

@@ -1,10 +1,9 @@
 """What holds for a process of the command line: precision, devices, compiled code."""
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from symjax._files import user_cache
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -19,30 +18,12 @@ def configure_jax(x64: bool, compile_cache: bool) -> None:
 
     if x64:
         jax.config.update("jax_enable_x64", True)
-    folder = cache_folder()
+    folder = user_cache("jax")
     # A folder that the user has chosen by JAX's own variable stays in place.
     if not compile_cache or folder is None or os.environ.get(_JAX_CACHE):
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def cache_folder() -> Path | None:
-    """The user's cache folder for symjax; None where there is none."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    # The standard asks to ignore relative paths.
-    if base and os.path.isabs(base):
-        return Path(base) / "symjax" / "jax"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "symjax" / "jax"
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else home) / "symjax" / "cache" / "jax"
-    return home / ".cache" / "symjax" / "jax"
 
 
 def choose_devices(wanted: str | None) -> "list[jax.Device]":

@@ -15,7 +15,8 @@ from symjax.errors import ArgumentError
 
 def models(debug: Debug = False) -> None:
     """Lists the models that ship with symjax, with the numbers of their cards."""
-    from symjax.models.io import load_model, shipped_models
+    from symjax.models import load_model
+    from symjax.models.io import shipped_models
 
     names = shipped_models()
     if not names:
@@ -29,12 +30,13 @@ def models(debug: Debug = False) -> None:
 
 def import_model(
     checkpoint: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="Checkpoint .ckpt or exported model .pt of metatrain's PET, possibly "
-            "compressed with gzip. Import only files whose source you trust: an "
-            "exported model is a program, which runs.",
+            help="Checkpoint .ckpt or exported model .pt of metatrain's PET, or "
+            "checkpoint of PoLAr-MAE, possibly compressed with gzip; or the name of a "
+            "released model such as pet-mad-s or pet-mad-s@1.6.0. Import only files "
+            "whose source you trust: an exported model is a program, which runs.",
         ),
     ],
     output: Annotated[
@@ -50,13 +52,15 @@ def import_model(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Converts metatrain's PET to a folder that needs no torch.
+    """Converts a model of PyTorch to a folder that needs no torch.
 
-    Compares every output with metatrain's on a small crystal before it writes. Needs
-    the extra symjax[torch].
+    Compares every output of a PET with metatrain's on a small crystal before it
+    writes. Needs the extra symjax[torch]. Other commands take the same files as
+    --model, and import them by themselves.
     """
-    from symjax.interop.metatrain import load_metatrain
+    from symjax.interop.checkpoints import import_checkpoint
     from symjax.models.io import METADATA_FILE, fingerprint, save_model
+    from symjax.models.sources import locate
 
     if (output / METADATA_FILE).exists() and not overwrite:
         raise ArgumentError(
@@ -65,8 +69,17 @@ def import_model(
             "holds a model already",
             "Choose another folder, or pass --overwrite",
         )
-    with options_as_typed({"path": "CHECKPOINT", "folder": "--output"}):
-        model = load_metatrain(checkpoint, name)
+    names = dict.fromkeys(("path", "model"), "CHECKPOINT")
+    with options_as_typed({**names, "folder": "--output"}):
+        source = locate(checkpoint)
+        if source.path.is_dir():
+            raise ArgumentError(
+                "CHECKPOINT",
+                checkpoint,
+                "is a folder; what symjax wrote needs no import",
+                "Pass it to --model as it is",
+            )
+        model = import_checkpoint(source.path, name or source.name)
         save_model(model, output)
     typer.echo(f"Wrote {model.name} to {output}")
     for key, value in _model_lines(model):

@@ -70,8 +70,10 @@ def report(
         str | None,
         typer.Option(
             metavar="NAME_OR_PATH",
-            help="Model that ships with symjax (see 'symjax models'), or the folder "
-            "of a saved one. Default: pet-ethanol, for events polarmae-events.",
+            help="Model that ships with symjax (see 'symjax models'), folder of a "
+            "saved one, checkpoint .ckpt or exported model .pt, or released model such "
+            "as pet-mad-s or pet-mad-s@1.6.0. Default: pet-ethanol, for events "
+            "polarmae-events.",
             show_default=False,
         ),
     ] = None,
@@ -247,7 +249,7 @@ def report(
         join_processes(coordinator, num_processes, process_id)
     chosen = choose_devices(devices)
 
-    from symjax.models.io import load_model
+    from symjax.models import load_model
     from symjax.report import Options, measure_structures
 
     # Options are checked before a model is read, which takes longer.
@@ -276,8 +278,8 @@ def report(
         options.settings()
         if events:
             options.check_fixed("a measurement of events")
-    with options_as_typed({"model": "--model"}):
-        loaded = load_model(model or DEFAULT_MODELS[events])
+    with options_as_typed({"model": "--model", "path": "--model"}):
+        loaded = load_model(DEFAULT_MODELS[events] if model is None else model)
         check_kind(loaded, events)
     if estimate:
         with options_as_typed(names):

@@ -7,14 +7,13 @@ name. An exported model is a TorchScript program, which is read without the comp
 extensions that it may ask for. It does run: read it only from sources that you trust.
 """
 
-import gzip
 import io
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from symjax._files import read_bounded, unpacked_limit
 from symjax.errors import ModelError
 
 _REMEDY = "Pass a checkpoint or an exported model that metatrain's PET wrote, whole"
@@ -36,6 +35,32 @@ class Source(NamedTuple):
     kind: str
 
 
+def read_archive(path: Path) -> bytes:
+    """A file of PyTorch, after a check of what it would unpack to.
+
+    Args:
+      path: The file, possibly compressed with gzip.
+
+    Returns:
+      Its contents, unpacked.
+
+    Raises:
+      OSError: There is no such file, it is no regular file, too large, or damaged, or
+        its entries would grow beyond what trained weights can.
+    """
+    data = read_bounded(path)
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        try:
+            entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
+        except zipfile.BadZipFile as error:
+            raise OSError(str(error)) from error
+        total = sum(entry.file_size for entry in entries)
+        most = unpacked_limit(len(data))
+        if total > most:
+            raise OSError(f"its entries unpack to {total:,} bytes, more than {most:,}")
+    return data
+
+
 def read_pet(path: Path) -> Source:
     """Reads a PET, from whichever kind of file.
 
@@ -49,7 +74,7 @@ def read_pet(path: Path) -> Source:
       ModelError: The extra ``[torch]`` is not installed; there is no such file; or it
         is truncated, or holds something else.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(
             "path",
             str(path),
@@ -68,11 +93,9 @@ def read_pet(path: Path) -> Source:
             "Install symjax[torch]; what is imported works without it",
         ) from error
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        data = read_archive(path)
         entries = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise ModelError(
             "path", str(path), f"cannot be read: {error}", _REMEDY
         ) from error

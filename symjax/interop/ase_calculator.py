@@ -42,7 +42,7 @@ from symjax.interop._averages import (
     rotations_of,
     under_symmetry,
 )
-from symjax.models.io import load_model
+from symjax.models import load_model
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
     PETModel,

@@ -9,6 +9,7 @@ Source: Young, Jwa, Terao, arXiv:2502.02558; parameter names of
 github.com/DeepLearnPhysics/PoLAr-MAE.
 """
 
+import io
 import math
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import flax.traverse_util
 import numpy as np
 
 from symjax.errors import ModelError
+from symjax.interop._reading import read_archive
 from symjax.models.pointmae.config import ARCHITECTURES, PointMAEConfig
 from symjax.models.pointmae.model import PointMAEModel, parameter_shapes
 
@@ -41,7 +43,7 @@ def load_polarmae(
     the checkpoint holds, or from the published configuration of its size.
 
     Args:
-      path: A checkpoint ``.ckpt``.
+      path: A checkpoint ``.ckpt``, possibly compressed with gzip.
       name: Name of the model for reports; by default that of the file.
       unsafe: Whether to unpickle it fully, which can run code that it contains. Only
         for files whose source you trust.
@@ -72,12 +74,19 @@ def load_polarmae(
     config = infer_config(state, checkpoint.get("hyper_parameters") or {}, **changes)
     parameters = convert_state(state, config, str(path))
     card = {"description": "PoLAr-MAE trained with PyTorch", "source": path.name}
-    return PointMAEModel(name or path.stem, config, parameters, card)
+    stem = path.name.removesuffix(".gz").removesuffix(".ckpt")
+    return PointMAEModel(name or stem, config, parameters, card)
 
 
 def _read(path: Path, unsafe: bool) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise ModelError("path", str(path), "there is no such file", _REMEDY)
+    try:
+        data = read_archive(path)
+    except OSError as error:
+        raise ModelError(
+            "path", str(path), f"cannot be read: {error}", _REMEDY
+        ) from error
     try:
         import torch
     except ImportError as error:
@@ -88,7 +97,9 @@ def _read(path: Path, unsafe: bool) -> dict[str, Any]:
             "Install symjax[torch]; what is imported works without it",
         ) from error
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=not unsafe)
+        checkpoint = torch.load(
+            io.BytesIO(data), map_location="cpu", weights_only=not unsafe
+        )
     except Exception as error:  # unpickling raises whatever the damage leads to
         first = (str(error).splitlines() or [type(error).__name__])[0]
         hint = "" if unsafe else "; if it is, and you trust its source, pass unsafe"

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from symjax._files import replace_atomically
+from symjax._files import check_readable, replace_atomically
 from symjax.errors import ModelError
 from symjax.models.pet import config as pet_config
 from symjax.models.pet import model as pet_model
@@ -29,6 +29,7 @@ Model = pet_model.PETModel | pointmae_model.PointMAEModel
 FORMAT = "symjax-model/1"
 TENSORS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
+_LARGEST_METADATA = 2**26
 
 _MODELS: dict[str, Any] = {
     "pet": pet_model.PETModel,
@@ -44,22 +45,35 @@ _SHAPES: dict[str, Any] = {
 }
 
 
-def _shipped() -> Path:
-    return Path(str(resources.files("symjax.models") / "shipped"))
+def shipped_folder(name: str = "") -> Path:
+    """Folder of a model that ships with the package.
+
+    Args:
+      name: A name from :func:`shipped_models`; without one, the folder of all.
+
+    Returns:
+      The folder.
+
+    Example:
+      >>> from symjax.models.io import shipped_folder
+      >>> shipped_folder("pet-ethanol").name
+      'pet-ethanol'
+    """
+    return Path(str(resources.files("symjax.models") / "shipped")) / name
 
 
 def shipped_models() -> list[str]:
     """Names of the models that ship with the package.
 
     Returns:
-      Names that :func:`load_model` accepts.
+      Names that :func:`symjax.models.load_model` accepts.
 
     Example:
       >>> from symjax.models import shipped_models
       >>> "pet-ethanol" in shipped_models()
       True
     """
-    folder = _shipped()
+    folder = shipped_folder()
     if not folder.is_dir():
         return []
     return sorted(
@@ -80,7 +94,8 @@ def architecture_of(model: Model) -> str:
       ModelError: It is no model of symjax.
 
     Example:
-      >>> from symjax.models.io import architecture_of, load_model
+      >>> from symjax.models import load_model
+      >>> from symjax.models.io import architecture_of
       >>> architecture_of(load_model("pet-ethanol"))
       'pet'
     """
@@ -170,36 +185,24 @@ def save_model(model: Model, folder: str | Path) -> None:
         ) from error
 
 
-def load_model(name_or_path: str | Path) -> Any:
-    """Reads a model that ships with the package, or one from a folder.
+def read_folder(folder: Path) -> Model:
+    """Reads the folder that :func:`save_model` wrote.
 
     Args:
-      name_or_path: A name from :func:`shipped_models`, or a folder that
-        :func:`save_model` wrote.
+      folder: The folder.
 
     Returns:
       A ``PETModel`` or a ``PointMAEModel``, its parameters as NumPy arrays.
 
     Raises:
-      ModelError: There is no such model, or its files are missing, truncated, of
-        another format, or do not fit together.
+      ModelError: Its files are missing, truncated, of another format, or do not fit
+        together.
 
     Example:
-      >>> from symjax.models import load_model
-      >>> load_model("pet-ethanol").config.species
+      >>> from symjax.models.io import read_folder, shipped_folder
+      >>> read_folder(shipped_folder("pet-ethanol")).config.species
       (1, 6, 8)
     """
-    folder = Path(name_or_path)
-    if str(name_or_path) in shipped_models():
-        folder = _shipped() / str(name_or_path)
-    if not folder.is_dir():
-        raise ModelError(
-            "model",
-            str(name_or_path),
-            "is neither a model that ships with symjax nor a folder",
-            f"Use {', '.join(shipped_models())}, or a folder with {METADATA_FILE} and "
-            f"{TENSORS_FILE}",
-        )
     metadata = _read_metadata(folder / METADATA_FILE)
     architecture = metadata["architecture"]
     config = _CONFIGS[architecture].from_json(metadata["config"])
@@ -243,10 +246,11 @@ def load_model(name_or_path: str | Path) -> Any:
 def _read_metadata(path: Path) -> dict[str, Any]:
     remedy = "Use a folder written by symjax; get the file again if it was cut off"
     try:
+        check_readable(path, _LARGEST_METADATA)
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError("model", str(path), "there is no such file", remedy) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             "model", str(path), f"cannot be read: {error}", remedy
         ) from error
@@ -272,6 +276,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     remedy = "The file is missing or was cut off; get it again"
     try:
+        check_readable(path)
         return load_tensors(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(

@@ -226,8 +226,8 @@ class ModelSection(Section):
     """``[model]``.
 
     Attributes:
-      initial: Model to fine-tune: a name or a folder, for instance one that
-        ``symjax import`` wrote. None for a fresh one.
+      initial: Model to fine-tune: a folder, a checkpoint or a name, as
+        ``symjax.models.load_model`` reads them. None for a fresh one.
       hyperparameters: Of a fresh model, as in its configuration.
       biases: Symmetry to build in (:class:`symjax.models.biases.Biases`), in a fresh
         model or in the initial one, whose predictions stay as they are at first where

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from symjax.data.point_clouds import SMALL, voxel_length
-from symjax.models.io import load_model, save_model
+from symjax.models import load_model, save_model
 from symjax.training.configuration import EventsRun
 from symjax.training.masked import evaluate_events, prepare_events
 from symjax.training.problems import HELD_OUT_SEED, events_of

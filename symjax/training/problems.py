@@ -23,8 +23,8 @@ from symjax.data.point_clouds import (
 )
 from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError
+from symjax.models import load_model
 from symjax.models.biases import Biases
-from symjax.models.io import load_model
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel

@@ -20,7 +20,7 @@ from symjax.interop.polarmae import (
     load_polarmae,
     torch_name,
 )
-from symjax.models.io import load_model, save_model
+from symjax.models import load_model, save_model
 from symjax.models.pointmae import (
     PointMAEConfig,
     evaluate_heads,

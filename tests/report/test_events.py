@@ -17,7 +17,7 @@ from symjax.data.point_clouds import (
     write_events,
 )
 from symjax.errors import ModelError, StructureError
-from symjax.models.io import load_model, save_model
+from symjax.models import load_model, save_model
 from symjax.models.pointmae import PointMAEConfig, init_pointmae
 from symjax.report import read_report
 from symjax.report.breaking import breaking_text, measure_breaking

@@ -1,0 +1,69 @@
+"""Files of other packages to models, whichever package wrote them."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from symjax.errors import ModelError
+from symjax.interop._reading import read_archive
+from symjax.interop.metatrain import load_metatrain
+from symjax.interop.polarmae import load_polarmae
+
+_REMEDY = (
+    "Pass a checkpoint or an exported model of metatrain's PET, or a checkpoint of "
+    "PoLAr-MAE, whole"
+)
+# Contents of a pickle that tell its writer; names of entries are stored as they are.
+_LIGHTNING = (b"state_dict", b"pytorch-lightning_version")
+
+
+def import_checkpoint(path: Path, name: str | None = None) -> Any:
+    """Imports a file of PyTorch, as whatever it is.
+
+    Args:
+      path: A checkpoint or an exported model of metatrain's PET, or a checkpoint of
+        Point-MAE or PoLAr-MAE, possibly compressed with gzip. Import only files whose
+        source you trust.
+      name: Name of the model for reports; by default that of the file.
+
+    Returns:
+      A ``PETModel`` or a ``PointMAEModel``.
+
+    Raises:
+      ModelError: The extra ``[torch]`` is not installed; it is no regular file;
+        it is truncated or none of these; or it has a part that symjax does not have.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from symjax.interop.checkpoints import import_checkpoint
+      >>> import_checkpoint(Path("/dev/null"))
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: path='/dev/null': cannot be read: it is a device...
+    """
+    try:
+        pickled = _pickled(read_archive(path))
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise ModelError(
+            "path", str(path), f"cannot be read: {error}", _REMEDY
+        ) from error
+    lightning = all(key in pickled for key in _LIGHTNING)
+    if lightning and b"architecture_name" not in pickled:
+        return load_polarmae(path, name)
+    return load_metatrain(path, name)
+
+
+def _pickled(data: bytes) -> bytes:
+    """The pickle of a checkpoint, which no tensors are in; none of an exported model.
+
+    Older checkpoints of PyTorch are no archives: all of the file is looked at.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            return b""
+        pickles = [name for name in names if name.endswith("/data.pkl")]
+        return archive.read(pickles[0]) if pickles else b""
