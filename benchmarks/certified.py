@@ -2,7 +2,7 @@
 
     python benchmarks/certified.py [--checkpoint model.ckpt] [--rows ethanol ...]
 
-symjax climbs with `grid=Adaptive()` until it certifies the accuracy, on symmetric
+symjax climbs with `over=Adaptive()` until it certifies the accuracy, on symmetric
 structures with their point group. Its first call (compilation included) and the median
 of the later calls are printed, with the largest actual error of B and of A against a
 fine reference, so that the certificate can be checked.
@@ -115,7 +115,7 @@ def time_peer(checkpoint: str, atoms: ase.Atoms, degree: int, max_degree: int, l
 def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bool):
     """Prints the lines of one structure."""
     from symjax.interop import load_metatrain
-    from symjax.metrics import Adaptive, measure_problem
+    from symjax.metrics import Adaptive, Grid, measure
     from symjax.models.pet import orbit_problem
 
     atoms = ROWS[name]()
@@ -127,15 +127,12 @@ def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bo
         symmetry="auto",
     )
 
-    def call(grid, max_degree):
-        return measure_problem(
-            problem,
-            max_degree=max_degree,
-            grid=grid,
-            on_aliasing="report",
-        )
+    def call(over, max_degree):
+        if isinstance(over, int):
+            over = Grid(over, on_aliasing="report")
+        return measure(problem, max_degree=max_degree, over=over)
 
-    group = problem.point_group.name if problem.point_group else "C1"
+    group = problem.symmetry.name if problem.symmetry else "C1"
     reference = call(reference_degree, reference_degree // 2)
     smallest = next(
         (
@@ -150,7 +147,9 @@ def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bo
     )
     for max_degree in (6, 12):
         first, median, result = timed(
-            lambda degree=max_degree: call(Adaptive(CONTENT, ERROR), degree)
+            lambda degree=max_degree: call(
+                Adaptive(CONTENT, ERROR, on_aliasing="report"), degree
+            )
         )
         content, error = within(result, reference)
         certified = all(leaf.certificate.certified for leaf in result.values())

@@ -14,7 +14,7 @@ import ase
 import ase.build
 import numpy as np
 
-from symjax.metrics import estimate, measure
+from symjax.metrics import Grid, estimate, measure
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 
@@ -53,32 +53,23 @@ def main() -> None:
         outputs=["energy"] if options.no_forces else None,
     )
     arguments = {
-        "args": problem.args,
-        "action": problem.action,
-        "representations": problem.representations,
+        "over": Grid(options.grid, on_aliasing="report"),
         "max_degree": options.max_degree,
-        "grid": options.grid,
         "memory": int(options.memory * 2**30),
     }
     print(
-        f"{len(problem.representations)} outputs and layers, "
+        f"{len(problem.outputs)} outputs and layers, "
         f"{problem.x.shape[0]} atoms with up to {problem.x.shape[1]} neighbors, "
         f"l = 0..{options.max_degree}"
     )
     start = time.perf_counter()
-    cost = estimate(problem.function, problem.x, **arguments)
+    cost = estimate(problem, **arguments)
     print(f"beforehand: {cost}", flush=True)
     print(f"            (found in {time.perf_counter() - start:.0f} s)", flush=True)
     if options.estimate_only:
         return
     start = time.perf_counter()
-    result = measure(
-        problem.function,
-        problem.x,
-        masks=problem.masks,
-        on_aliasing="report",
-        **arguments,
-    )
+    result = measure(problem, **arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = time.perf_counter() - start
     print(f"measured:   {len(result)} leaves in {seconds:.0f} s, peak {peak:.1f} GiB")

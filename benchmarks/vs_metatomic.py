@@ -117,7 +117,7 @@ def run_symjax(row: Row, checkpoint: str) -> dict[str, object]:
     import jax
 
     from symjax.interop import load_metatrain
-    from symjax.metrics import measure_problem
+    from symjax.metrics import Grid, measure
     from symjax.models.pet import orbit_problem
 
     problem = orbit_problem(
@@ -128,11 +128,10 @@ def run_symjax(row: Row, checkpoint: str) -> dict[str, object]:
     )
 
     def call():
-        return measure_problem(
+        return measure(
             problem,
             max_degree=row.max_degree,
-            grid=2 * row.max_degree,
-            on_aliasing="report",
+            over=Grid(2 * row.max_degree, on_aliasing="report"),
         )
 
     times, result = timed(call, row.repeats)

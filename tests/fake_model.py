@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.data import build_graph
+from symjax.metrics import Output, Problem
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 
 # Forces get a part 0.1 |x| n, n a fixed axis: not equivariant, exactly invariant.
@@ -70,26 +71,14 @@ def orbit_problem(model, atoms, *, layers, dtype, num_atoms, num_neighbors, symm
     mask = np.arange(num_atoms) < size
     species = np.pad(atoms.numbers, (0, padding))
     function = rough if model.rough else outputs_only
-    kinds = {"energy": "output", "forces": "output"}
-    representations = {"energy": SCALAR, "forces": VECTOR}
+    outputs = {
+        "energy": Output(SCALAR, "eV"),
+        "forces": Output(VECTOR, "eV/angstrom", mask=mask, samples=species),
+    }
     if layers != "none":
         function = with_layer
-        kinds["a_layer_node"] = "node"
-        representations["a_layer_node"] = FEATURE
-    per_atom = [name for name in kinds if name != "energy"]
-    return types.SimpleNamespace(
-        function=function,
-        x=x,
-        args=(mask,),
-        action=VECTOR,
-        representations=representations,
-        masks=dict.fromkeys(per_atom, mask),
-        units={"energy": "eV", "forces": "eV/angstrom", "a_layer_node": ""},
-        kinds=kinds,
-        samples={"energy": None} | dict.fromkeys(per_atom, species),
-        symmetry=None,
-        point_group=None,
-    )
+        outputs["a_layer_node"] = Output(FEATURE, "", "node", mask, species)
+    return Problem(function, x, outputs, args=(mask,))
 
 
 def install(monkeypatch, model=None):

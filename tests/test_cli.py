@@ -469,7 +469,7 @@ class TestReport:
         from symjax.report import batch
 
         write(tmp_path / "w.xyz", frames=3)
-        original, calls = batch.measure_problem, []
+        original, calls = batch.measure, []
 
         def measure(*args, **kwargs):
             calls.append(1)
@@ -477,7 +477,7 @@ class TestReport:
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(batch, "measure_problem", measure)
+        monkeypatch.setattr(batch, "measure", measure)
         result = invoke("report", "w.xyz", *FAST)
         assert result.exit_code == cli.INTERRUPTED, result.output
         assert "run the same command with --resume" in result.stderr
@@ -513,7 +513,7 @@ class TestReport:
         def fail(*args, **kwargs):
             raise RuntimeError("secret detail")
 
-        monkeypatch.setattr("symjax.report.batch.measure_problem", fail)
+        monkeypatch.setattr("symjax.report.batch.measure", fail)
         result = invoke("report", "H2O", *FAST, *(["--debug"] if debug else []))
         assert result.exit_code == cli.INTERNAL
         assert "Internal error: RuntimeError: secret detail" in result.output

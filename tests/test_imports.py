@@ -20,7 +20,7 @@ ALLOWED = {
     "so3": {"errors"},
     "metrics": {"errors", "so3"},
     "data": {"errors", "_files", "so3"},
-    "models": {"errors", "_files", "so3", "data"},
+    "models": {"errors", "_files", "so3", "data", "metrics"},
     "training": {
         *("errors", "_files", "so3", "data", "metrics", "models", "interop"),
     },

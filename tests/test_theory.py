@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.metrics import HaarSamples, measure
+from symjax.metrics import Grid, HaarSamples, measure
 from symjax.so3 import SCALAR, VECTOR, haar, small_wigner_d, wigner_d
 from symjax.so3.quadrature import quadrature
 
@@ -55,7 +55,7 @@ def measured():
         X,
         representations={"vector": VECTOR, "matrix": VECTOR, "scalar": SCALAR},
         max_degree=DEGREE,
-        grid=RULE,
+        over=Grid(RULE),
     )
 
 
@@ -148,7 +148,7 @@ def test_estimates_from_random_elements():
         X,
         representations=VECTOR,
         max_degree=DEGREE,
-        grid=HaarSamples(n, seed),
+        over=HaarSamples(n, seed),
     )["output"]
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(seed), n))

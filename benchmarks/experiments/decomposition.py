@@ -18,7 +18,7 @@ import numpy as np
 from common import write_table
 
 from symjax.data import build_graph, read_structures, read_targets, rotate_graph
-from symjax.metrics import measure_problem
+from symjax.metrics import Grid, measure
 from symjax.models import load_model
 from symjax.models.pet import PETModel, cast_parameters, orbit_problem, predict
 from symjax.so3 import quadrature
@@ -69,11 +69,10 @@ def main() -> None:
             "forces": weights @ np.sum((np.asarray(turned) - labels) ** 2, (1, 2)),
         }
         problem = orbit_problem(model, atoms, layers="none", dtype="float64")
-        result = measure_problem(
+        result = measure(
             problem,
             max_degree=options.degree // 2,
-            grid=rule,
-            on_aliasing="report",
+            over=Grid(rule, on_aliasing="report"),
         )
         wanted = {"energy": energy, "forces": forces[index]}
         for name, label in wanted.items():

@@ -117,7 +117,7 @@ def measured(
             problem.function, elements.reshape(-1, 3, 3), problem.x, problem.args
         )
         assert np.isfinite(flat).all(), "the context is too short for some orientation"
-        mask = problem.masks["class_probabilities"]
+        mask = problem.outputs["class_probabilities"].mask
         found = np.asarray(flat, np.float64)[:, mask]
         found = found.reshape(len(turned), 2, 24, *found.shape[1:])
         truth = np.asarray(cloud.semantic)[mask]

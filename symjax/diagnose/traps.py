@@ -19,8 +19,8 @@ from symjax.diagnose.projection import allowed_dimension, forbidden_part
 from symjax.diagnose.spectra import FALSE_ALARM
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.leaves import describe, spherical_values
-from symjax.models.pet import OrbitProblem
+from symjax.metrics.leaves import spherical_values
+from symjax.metrics.problem import Execution, Prepared, Problem, prepare
 from symjax.so3.representations import (
     Representation,
     from_spherical,
@@ -35,7 +35,7 @@ _NUDGE = 4.0
 
 
 def symmetry_traps(
-    problem: OrbitProblem,
+    problem: Problem,
     label: str,
     *,
     scales: Mapping[str, float] | None = None,
@@ -79,19 +79,20 @@ def symmetry_traps(
         raise ArgumentError(
             "num_orientations", num_orientations, "is not even and positive", "Use 16"
         )
-    if problem.symmetry is None or problem.point_group is None:
+    if problem.symmetry is None:
         note = f"{label} has no symmetry that could forbid anything"
         return [], Check(Kind.SYMMETRY_TRAP, 0, note)
     elements = problem.symmetry.elements
     rotations = _orientations(num_orientations)
+    prepared = prepare(problem, Execution())
     given, nudged = (
-        _answers(problem, x, rotations) for x in _inputs(problem, displacement)
+        _answers(prepared, x, rotations) for x in _inputs(problem, displacement)
     )
-    group = problem.point_group.name
+    group = problem.symmetry.name
     findings, looked = [], []
     for name, values in given.items():
-        representation = problem.representations[name]
-        mask = np.asarray(problem.masks[name])
+        output, mask = problem.outputs[name], prepared.masks[name]
+        representation = output.representation
         permutations = problem.symmetry.of_leaf(name, mask.size)
         real = mask.reshape(-1)
         # Padding stays where it is, so that real samples are permuted among themselves.
@@ -99,14 +100,14 @@ def symmetry_traps(
         among = inside[permutations[:, real]]
         total = int(real.sum()) * representation.dimension
         free = allowed_dimension(representation, elements, among)
-        if problem.kinds[name] != "output" or free >= total:
+        if output.kind != "output" or free >= total:
             continue
         looked.append(name)
 
         forbidden = functools.partial(_forbidden, representation, elements, among, real)
         finding = _judge(
             name,
-            problem.units[name],
+            output.unit,
             label,
             group,
             len(elements),
@@ -128,7 +129,7 @@ def _orientations(num: int) -> np.ndarray:
     return np.concatenate([proper, -proper])
 
 
-def _inputs(problem: OrbitProblem, displacement: float) -> tuple[Any, Any]:
+def _inputs(problem: Problem, displacement: float) -> tuple[Any, Any]:
     """The input, and the input changed at random by its round-off or asymmetry."""
     rng = np.random.default_rng(_SEED)
 
@@ -144,18 +145,16 @@ def _inputs(problem: OrbitProblem, displacement: float) -> tuple[Any, Any]:
 
 
 def _answers(
-    problem: OrbitProblem, x: Any, rotations: np.ndarray
+    prepared: Prepared, x: Any, rotations: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Answers at all orientations, rotated back, in float64."""
-    action = orbit.as_action(problem.action)
-    shapes = orbit.output_shapes(problem.function, action, x, problem.args)
-    leaves = describe(shapes, problem.representations)
+    leaves = prepared.leaves
     responses = orbit.respond(
-        problem.function,
-        action,
+        prepared.function,
+        prepared.action,
         x,
         rotations,
-        args=problem.args,
+        args=prepared.args,
         keep=tuple(leaf.index for leaf in leaves.values()),
         batch_size=len(rotations) // 2,
     )

@@ -2,6 +2,6 @@
 
 from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.metatrain import load_metatrain
-from symjax.interop.torch_callable import TorchProblem, torch_callable
+from symjax.interop.torch_callable import torch_callable
 
-__all__ = ["SymjaxCalculator", "TorchProblem", "load_metatrain", "torch_callable"]
+__all__ = ["SymjaxCalculator", "load_metatrain", "torch_callable"]

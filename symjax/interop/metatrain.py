@@ -287,7 +287,7 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
         if target.per_atom
     ]
     problem = torch_callable(source.exported, atoms, names, per_atom=per_atom)
-    (theirs,) = problem.function.function([problem.x])
+    theirs = problem.function(problem.x)
     for name in names:
         mine, other = np.asarray(ours[name], float), np.asarray(theirs[name], float)
         # Baselines of thousands of eV must not hide what the network contributes.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ase
 import numpy as np
@@ -14,38 +14,8 @@ from symjax.data.structures import (
     total_charge,
 )
 from symjax.errors import ArgumentError, ModelError
-from symjax.metrics.orbit import HostFunction
-from symjax.so3.representations import VECTOR, Representation
-
-
-class TorchProblem(NamedTuple):
-    """What :func:`symjax.metrics.measure` needs to measure a PyTorch model.
-
-    Attributes:
-      function: The model, on batches of rotated structures.
-      x: Positions and cell in angstrom, float64.
-      action: How they rotate.
-      representations: The representation of every output.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.interop import TorchProblem
-      >>> from symjax.metrics import HostFunction, measure
-      >>> from symjax.so3 import SCALAR, VECTOR
-      >>> def energy(x):  # in place of a model
-      ...     return {"energy": np.sum(x["positions"] ** 2)}
-      >>> x = {"positions": np.eye(3), "cell": np.zeros((3, 3))}
-      >>> problem = TorchProblem(HostFunction(energy), x, VECTOR, {"energy": SCALAR})
-      >>> result = measure(problem.function, problem.x, action=problem.action,
-      ...                  representations=problem.representations, max_degree=1)
-      >>> result["energy"].relative_error < 1e-6
-      True
-    """
-
-    function: HostFunction
-    x: dict[str, np.ndarray]
-    action: Representation
-    representations: dict[str, Representation]
+from symjax.metrics import HostFunction, Output, Problem
+from symjax.so3.representations import Representation
 
 
 def torch_callable(
@@ -55,7 +25,7 @@ def torch_callable(
     *,
     per_atom: Collection[str] = (),
     device: str = "cpu",
-) -> TorchProblem:
+) -> Problem:
     """Wraps a metatomic model, so that the metrics run on it unchanged.
 
     Neighbors are found once, in the given orientation; the vectors to them rotate with
@@ -77,9 +47,8 @@ def torch_callable(
       device: Where the model runs.
 
     Returns:
-      The problem, for ``measure(problem.function, problem.x, action=problem.action,
-      representations=problem.representations)``. Outputs are in the model's units,
-      derivatives per angstrom and cubic angstrom.
+      The problem, whose ``x`` are positions and cell in angstrom, float64. Outputs are
+      in the model's units, derivatives per angstrom and cubic angstrom.
 
     Raises:
       ModelError: The extra ``[torch]`` is not installed; the model cannot be read,
@@ -182,7 +151,21 @@ def torch_callable(
         return rows
 
     x = {"positions": atoms.positions.astype(float), "cell": periodic_cell(atoms)}
-    return TorchProblem(HostFunction(evaluate, batched=True), x, VECTOR, dict(outputs))
+    units = {
+        name: capabilities.outputs[output].unit for name, (output, _) in blocks.items()
+    }
+    for name, volume in (("forces", "angstrom"), ("stress", "angstrom^3")):
+        if name in derived:
+            units[name] = f"{capabilities.outputs['energy'].unit}/{volume}"
+    described = {
+        name: Output(
+            representation,
+            units[name],
+            samples=atoms.numbers if name in (*per_atom, "forces") else None,
+        )
+        for name, representation in outputs.items()
+    }
+    return Problem(HostFunction(evaluate, batched=True), x, described)
 
 
 def _sort_outputs(

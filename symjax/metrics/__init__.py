@@ -3,9 +3,10 @@
 from symjax.metrics.adaptive import Adaptive
 from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.estimate import Estimate, estimate
-from symjax.metrics.measure import measure
+from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
+from symjax.metrics.measure import Grid, measure
 from symjax.metrics.orbit import HostFunction
-from symjax.metrics.problem import Problem, measure_problem
+from symjax.metrics.problem import Output, Problem
 from symjax.metrics.results import (
     Certificate,
     Convergence,
@@ -24,10 +25,14 @@ __all__ = [
     "Certificate",
     "Convergence",
     "Estimate",
+    "FiniteLeaf",
+    "FiniteMeasurement",
+    "Grid",
     "HaarSamples",
     "HostFunction",
     "LeafMeasurement",
     "Measurement",
+    "Output",
     "Problem",
     "RandomCheck",
     "RuleTotals",
@@ -37,5 +42,4 @@ __all__ = [
     "degree_to_try",
     "estimate",
     "measure",
-    "measure_problem",
 ]

@@ -69,6 +69,8 @@ class Adaptive:
         checked. The function is evaluated there once, and its outputs are kept.
       seed: Seed of these.
       outputs: Names of the outputs that must reach the tolerances; all by default.
+      on_aliasing: ``"raise"`` where the limit comes before the tolerances, or
+        ``"report"`` to return what was reached.
 
     Raises:
       ArgumentError: A tolerance is not between 0 and 1, or an integer too small.
@@ -79,7 +81,7 @@ class Adaptive:
       >>> from symjax.so3 import VECTOR
       >>> x = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5]])
       >>> f = lambda x: x.sum(0) + 0.1 * jnp.sin(x[0])
-      >>> result = measure(f, x, representations=VECTOR, grid=Adaptive())
+      >>> result = measure(f, x, representations=VECTOR, over=Adaptive())
       >>> result.degree, result["output"].certificate.certified
       (11, True)
     """
@@ -90,8 +92,16 @@ class Adaptive:
     samples: int = 32
     seed: int = 0
     outputs: tuple[str, ...] | None = None
+    on_aliasing: str = "raise"
 
     def __post_init__(self) -> None:
+        if self.on_aliasing not in ("raise", "report"):
+            raise ArgumentError(
+                "on_aliasing",
+                self.on_aliasing,
+                "is unknown",
+                "Use 'raise' or 'report'",
+            )
         for field in ("content_tolerance", "error_tolerance"):
             value = getattr(self, field)
             if not (isinstance(value, int | float | np.number) and 0 < value < 1):
@@ -130,7 +140,6 @@ def climb(
     adaptive: Adaptive,
     rung: Callable[[int, int, int], Measurement],
     max_degree: int,
-    on_aliasing: str,
 ) -> Measurement:
     """Evaluates rules of growing degree until each uncertainty is within tolerance.
 
@@ -140,7 +149,6 @@ def climb(
         draw of random elements) that measures there, with verdicts reported and not
         raised.
       max_degree: Largest degree whose sectors are asked for.
-      on_aliasing: ``"raise"``, or ``"report"`` to return what was reached.
 
     Returns:
       The measurement of the last rule, with a certificate for every output.
@@ -176,7 +184,7 @@ def climb(
         for name, leaf in last.items()
     }
     failed = [name for name in chosen if not certificates[name].certified]
-    if failed and on_aliasing == "raise":
+    if failed and adaptive.on_aliasing == "raise":
         worst = certificates[failed[0]]
         raise AliasingError(
             "grid",
@@ -185,7 +193,7 @@ def climb(
             f"known to {worst.content_uncertainty:.1e}, A to "
             f"{worst.error_uncertainty:.1%} ({worst.reason})",
             f"Try Adaptive(limit={worst.degree_to_try}), looser tolerances, or "
-            "on_aliasing='report'",
+            "Adaptive(on_aliasing='report')",
         )
     return dataclasses.replace(
         last,

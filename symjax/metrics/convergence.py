@@ -200,11 +200,11 @@ def refuse(name: str, degree: int, convergence: Convergence) -> AliasingError:
       >>> from symjax.metrics.results import Convergence
       >>> verdict = Convergence(False, 0.3, 0.0, 0.1, 19, "content changes by 0.3")
       >>> print(refuse("energy", 13, verdict))
-      grid=13: does not resolve 'energy' (content changes by 0.3). Try grid=19.
+      grid=13: does not resolve 'energy' (content changes by 0.3). Try Grid(19).
     """
     return AliasingError(
         "grid",
         degree,
         f"does not resolve {name!r} ({convergence.reason})",
-        f"Try grid={convergence.degree_to_try}",
+        f"Try Grid({convergence.degree_to_try})",
     )

@@ -1,16 +1,20 @@
 """How long a measurement will take and how much memory it plans, before it is made."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
-from symjax.metrics.leaves import describe
+from symjax.metrics.measure import Grid
 from symjax.metrics.planning import DEFAULT_MEMORY, Elements, plan_passes
+from symjax.metrics.problem import (
+    Execution,
+    Problem,
+    as_problem,
+    check_degree,
+    prepare,
+)
 from symjax.metrics.streaming import seconds_of_pass
-from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.representations import VECTOR
 
 
@@ -58,32 +62,30 @@ class Estimate:
 
 
 def estimate(
-    function: Any,
-    x: Any,
+    problem: Problem | Callable[..., Any],
+    x: Any = None,
     *,
-    representations: Any,
+    representations: Any = None,
     action: Any = VECTOR,
     args: tuple[Any, ...] = (),
+    over: Grid | None = None,
     max_degree: int = 6,
-    grid: int | Quadrature | None = None,
-    method: str = "factorised",
     memory: int = DEFAULT_MEMORY,
     batch_size: int | None = None,
 ) -> Estimate:
     """Plans a measurement and times one call of every kind of pass.
 
-    Takes the arguments of :func:`~symjax.metrics.measure`, with a fixed grid and
-    without symmetry. What it compiles for a call, the measurement finds again.
+    Takes the arguments of :func:`~symjax.metrics.measure`, with a fixed grid. A
+    symmetry is not used. What it compiles for a call, the measurement finds again.
 
     Args:
-      function: The function to be measured.
-      x: Input pytree.
-      representations: Of every output leaf.
-      action: How O(3) acts on ``x``.
-      args: Further arguments of the function.
+      problem: The problem, or a function.
+      x: Input of a function.
+      representations: Of every output of a function.
+      action: How O(3) acts on the ``x`` of a function.
+      args: Further arguments of a function.
+      over: The grid; of degree ``2 * max_degree + 1`` by default.
       max_degree: Largest projected degree.
-      grid: Degree of the quadrature, or a rule.
-      method: ``"factorised"`` or ``"dense"``.
       memory: Budget in bytes.
       batch_size: Elements evaluated at once.
 
@@ -91,7 +93,7 @@ def estimate(
       The estimate.
 
     Raises:
-      ArgumentError: The grid is no fixed one, or the memory too small.
+      ArgumentError: ``over`` is no grid, or the memory too small.
 
     Example:
       >>> import jax.numpy as jnp
@@ -101,15 +103,22 @@ def estimate(
       >>> cost.num_elements, cost.num_passes
       (2072, 1)
     """
-    if grid is not None and not isinstance(grid, int | np.integer | Quadrature):
+    over = Grid() if over is None else over
+    if not isinstance(over, Grid):
         raise ArgumentError(
-            "grid", grid, "has no fixed number of elements", "Pass a degree or a rule"
+            "over",
+            over,
+            "has no fixed number of elements",
+            "Pass for instance Grid(13)",
         )
-    if not isinstance(grid, Quadrature):
-        grid = quadrature(2 * max_degree + 1 if grid is None else int(grid))
-    move = orbit.as_action(action)
-    leaves = describe(orbit.output_shapes(function, move, x, args), representations)
-    elements = Elements(grid, None)
+    check_degree(max_degree)
+    given = as_problem(problem, x, representations, action, args)
+    prepared = prepare(given, Execution(memory, batch_size), representations)
+    function, move, x, args = (
+        *(prepared.function, prepared.action, prepared.x, prepared.args),
+    )
+    leaves = prepared.leaves
+    elements = Elements(over.of_degree(max_degree), None)
     passes = plan_passes(
         function,
         move,
@@ -118,7 +127,7 @@ def estimate(
         leaves,
         elements,
         max_degree,
-        method=method,
+        method=over.method,
         memory=memory,
         batch_size=batch_size,
         divisible=True,

@@ -13,8 +13,7 @@ The sectors are complete: contents sum to 1 and nothing can be aliased.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +21,12 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.leaves import Leaf, check_masks, describe
-from symjax.metrics.planning import DEFAULT_MEMORY
+from symjax.metrics.leaves import Leaf
+from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import unflatten_mean
 from symjax.so3 import representations as reps
-from symjax.so3.finite_groups import FiniteGroup, finite_group
-from symjax.so3.representations import VECTOR, Representation
+from symjax.so3.finite_groups import FiniteGroup
+from symjax.so3.representations import Representation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +48,10 @@ class FiniteLeaf:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from symjax.metrics.finite import measure_finite
-      >>> from symjax.so3 import VECTOR
-      >>> leaf = measure_finite(lambda x: x, jnp.eye(3), group="Oh",
-      ...                       representations=VECTOR)["output"]
+      >>> from symjax.metrics import measure
+      >>> from symjax.so3 import VECTOR, finite_group
+      >>> leaf = measure(lambda x: x, jnp.eye(3), representations=VECTOR,
+      ...                over=finite_group("Oh"))["output"]
       >>> round(leaf.content_of("T1u"), 6), leaf.relative_error < 1e-6
       (1.0, True)
     """
@@ -129,10 +128,10 @@ class FiniteMeasurement(Mapping[str, FiniteLeaf]):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from symjax.metrics.finite import measure_finite
-      >>> from symjax.so3 import SCALAR
-      >>> out = measure_finite(lambda x: x[0, 0], jnp.eye(3), group="C4",
-      ...                      representations=SCALAR)
+      >>> from symjax.metrics import measure
+      >>> from symjax.so3 import SCALAR, finite_group
+      >>> out = measure(lambda x: x[0, 0], jnp.eye(3), representations=SCALAR,
+      ...               over=finite_group("C4"))
       >>> out.num_elements, list(out), round(out["output"].content_of("E"), 6)
       (4, ['output'], 1.0)
     """
@@ -154,66 +153,12 @@ class FiniteMeasurement(Mapping[str, FiniteLeaf]):
         return len(self.leaves)
 
 
-def measure_finite(
-    function: Callable[..., Any] | orbit.HostFunction,
-    x: Any,
-    *,
-    group: FiniteGroup | str,
-    representations: Any,
-    action: Any = VECTOR,
-    args: tuple[Any, ...] = (),
-    masks: Mapping[str, np.ndarray] | None = None,
-    batch_size: int | None = None,
-    memory: int = DEFAULT_MEMORY,
-    progress: Callable[[int, int], None] | None = None,
-) -> FiniteMeasurement:
-    """Measures equivariance under a finite group, and content per irrep of it.
-
-    The arguments are those of :func:`symjax.metrics.measure`, with a group in place
-    of degree and grid. All sums are exact but for round-off; they run in float64.
-
-    Args:
-      function: Pure JAX function ``f(x, *args)``, or a
-        :class:`~symjax.metrics.HostFunction`.
-      x: Input pytree.
-      group: The group, or its Schoenflies symbol such as ``"Oh"``.
-      representations: For every output leaf the representation of O(3) it carries,
-        as a pytree prefix.
-      action: How O(3) acts on ``x``.
-      args: Further arguments that do not transform.
-      masks: For outputs with padding, by name: True where a sample is real.
-      batch_size: Elements evaluated at once; must divide the order of the group. By
-        default the largest divisor up to 12.
-      memory: Budget in bytes for responses; leaves beyond it are measured in further
-        passes.
-      progress: Called with the number of elements done and their total.
-
-    Returns:
-      The measurement, a mapping from output names to leaves.
-
-    Raises:
-      ArgumentError: An argument has an impossible value, or a response is not finite.
-      RepresentationError: A representation does not fit its output.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.finite import measure_finite
-      >>> from symjax.so3 import SCALAR
-      >>> cubic = lambda x: jnp.sum(x ** 4)  # invariant under O_h, not under O(3)
-      >>> x = jnp.array([[1.0, 0.2, 0.0]])
-      >>> out = measure_finite(cubic, x, group="Oh", representations=SCALAR)
-      >>> out["output"].relative_error < 1e-6
-      True
-    """
-    group = finite_group(group) if isinstance(group, str) else group
-    if not isinstance(group, FiniteGroup):
-        raise ArgumentError(
-            "group", group, "is no finite group", "Pass for instance 'Oh'"
-        )
-    move = orbit.as_action(action)
-    batch = _batch_size(batch_size, group.order)
-    leaves = describe(orbit.output_shapes(function, move, x, args), representations)
-    checked = check_masks(masks, leaves)
+@run.register
+def _(over: FiniteGroup, prepared: Prepared, max_degree: int) -> FiniteMeasurement:
+    """Sums over the elements of a group, in float64: exact but for round-off."""
+    group, leaves, checked = over, prepared.leaves, prepared.masks
+    progress, memory = prepared.execution.progress, prepared.execution.memory
+    batch = _batch_size(prepared.execution.batch_size, group.order)
     passes = _split(leaves, 8 * group.order, memory)
     results: dict[str, FiniteLeaf] = {}
     total = group.order * len(passes)
@@ -222,11 +167,11 @@ def measure_finite(
         keep = tuple(leaves[name].index for name in names)
         for start in range(0, group.order, batch):
             responses = orbit.respond(
-                function,
-                move,
-                x,
+                prepared.function,
+                prepared.action,
+                prepared.x,
                 group.elements[start : start + batch],
-                args=args,
+                args=prepared.args,
                 keep=keep,
                 batch_size=batch,
             )
@@ -250,15 +195,10 @@ def measure_finite(
     return FiniteMeasurement(ordered, group.name, group.order)
 
 
-def _batch_size(batch_size: object, order: int) -> int:
+def _batch_size(batch_size: int | None, order: int) -> int:
     if batch_size is None:
         return max(d for d in range(1, 13) if order % d == 0)
-    if (
-        not isinstance(batch_size, int)
-        or isinstance(batch_size, bool)
-        or batch_size < 1
-        or order % batch_size
-    ):
+    if order % batch_size:
         raise ArgumentError(
             "batch_size",
             batch_size,
@@ -272,10 +212,6 @@ def _split(
     leaves: Mapping[str, Leaf], bytes_per_value: int, memory: float
 ) -> list[list[str]]:
     """Leaves that fit into the budget together; one leaf at least in each pass."""
-    if not memory > 0:
-        raise ArgumentError(
-            "memory", memory, "is not a number of bytes", "Pass for instance 4 * 2**30"
-        )
     passes: list[list[str]] = [[]]
     used = 0
     for name, leaf in leaves.items():

@@ -98,12 +98,33 @@ class Piece:
         return self.num_samples == self.whole.num_samples
 
 
-def describe(shapes: Any, representations: Any) -> dict[str, Leaf]:
+def leaf_name(path: Any) -> str:
+    """Name of an output: the path of its key, ``"output"`` for a single array.
+
+    Args:
+      path: From :func:`jax.tree_util.tree_flatten_with_path`.
+
+    Returns:
+      The name.
+
+    Example:
+      >>> import jax
+      >>> from symjax.metrics.leaves import leaf_name
+      >>> found, _ = jax.tree_util.tree_flatten_with_path({"a": {"b": 0}})
+      >>> leaf_name(found[0][0]), leaf_name(())
+      ('a/b', 'output')
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/") or "output"
+
+
+def describe(
+    shapes: Any, representations: Mapping[str, Representation]
+) -> dict[str, Leaf]:
     """Names every output leaf and checks that its representation fits.
 
     Args:
       shapes: The output pytree, of shapes and dtypes.
-      representations: One representation, or a pytree prefix of the output.
+      representations: The representation of every output, by name.
 
     Returns:
       Leaves by name; empty ones are left out.
@@ -112,13 +133,12 @@ def describe(shapes: Any, representations: Any) -> dict[str, Leaf]:
       RepresentationError: A representation does not fit, or an output is complex.
       ArgumentError: All outputs are empty.
     """
-    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
-    rep_leaves = reps.broadcast_prefix(representations, shapes, "representations")
     leaves = {}
-    for index, ((path, shape), representation) in enumerate(
-        zip(flat, rep_leaves, strict=True)
+    for index, (path, shape) in enumerate(
+        jax.tree_util.tree_flatten_with_path(shapes)[0]
     ):
-        name = jax.tree_util.keystr(path, simple=True, separator="/") or "output"
+        name = leaf_name(path)
+        representation = representations[name]
         reps.check_array(representation, shape.shape, name)
         if np.dtype(shape.dtype).kind == "c":
             raise reps.RepresentationError(

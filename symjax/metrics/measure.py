@@ -9,26 +9,31 @@ over the orbit, large ones in pieces.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from symjax.errors import AliasingError, ArgumentError, GridError
-from symjax.metrics import convergence, orbit, sampled
+from symjax.errors import ArgumentError, GridError
+from symjax.metrics import convergence, orbit
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.finishing import Coarser, Streamed
-from symjax.metrics.leaves import Leaf, check_masks, describe, spherical_values
+from symjax.metrics.leaves import Leaf, spherical_values
 from symjax.metrics.moments import Moments
-from symjax.metrics.planning import (
-    DEFAULT_MEMORY,
-    Checks,
-    Elements,
-    default_batch_size,
-    plan_passes,
+from symjax.metrics.planning import DEFAULT_MEMORY, Checks, Elements, plan_passes
+from symjax.metrics.problem import (
+    Execution,
+    Prepared,
+    Problem,
+    Progress,
+    as_problem,
+    check_degree,
+    is_integer,
+    prepare,
+    run,
 )
 from symjax.metrics.results import (
     LeafMeasurement,
@@ -43,33 +48,25 @@ from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule
 from symjax.so3.representations import VECTOR
-from symjax.so3.sample_symmetry import SampleSymmetry
-
-Progress = Callable[[int, int], None]
 
 _METHODS = ("factorised", "dense")
 _ALIASING = ("raise", "report")
 
 
 def measure(
-    function: Callable[..., Any] | orbit.HostFunction,
-    x: Any,
+    problem: Problem | Callable[..., Any] | orbit.HostFunction,
+    x: Any = None,
     *,
-    representations: Any,
+    representations: Any = None,
     action: Any = VECTOR,
     args: tuple[Any, ...] = (),
+    over: Any = None,
     max_degree: int = 6,
-    grid: "int | Quadrature | sampled.HaarSamples | Adaptive | None" = None,
-    masks: Mapping[str, np.ndarray] | None = None,
-    method: str = "factorised",
-    tolerance: float = 0.05,
-    on_aliasing: str = "raise",
     memory: int = DEFAULT_MEMORY,
     batch_size: int | None = None,
     progress: Progress | None = None,
-    symmetry: SampleSymmetry | None = None,
     devices: Sequence[jax.Device] | None = None,
-) -> Measurement:
+) -> Any:
     """Measures how equivariant a function is, and which irreps its outputs carry.
 
     For every output leaf with representation rho: the mean, the variance V and the
@@ -79,39 +76,33 @@ def measure(
     Domina et al., arXiv:2603.24638.
 
     Args:
-      function: Pure JAX function ``f(x, *args)`` that returns a pytree of arrays, or
-        a :class:`~symjax.metrics.HostFunction`. Compiled code is found again if the
-        same function object is passed.
-      x: Input pytree.
-      representations: For every output leaf the representation it carries: one
-        representation, or a pytree prefix of the output. ``FEATURE`` for features.
-      action: How O(3) acts on ``x``: representations of its leaves (a prefix), or a
-        function ``(rotation, x) -> g x`` that also takes improper rotations.
-      args: Further arguments that do not transform, such as parameters.
-      max_degree: Largest degree L of the projected sectors.
-      grid: Degree of the quadrature (default ``2 * max_degree + 1``), a
-        :class:`~symjax.so3.Quadrature`, :class:`~symjax.metrics.Adaptive` to climb
-        until a requested accuracy is certified, or
-        :class:`~symjax.metrics.HaarSamples` for unbiased estimates with standard
-        errors.
-      masks: For outputs with padding, by name: boolean array over the sample axes,
-        True where the sample is real.
-      method: ``"factorised"`` (in-plane transform first) or ``"dense"``.
-      tolerance: Change of B between nested grids above which a response counts as
-        not resolved.
-      on_aliasing: ``"raise"``, or ``"report"`` to return the verdict instead.
+      problem: A :class:`~symjax.metrics.Problem`. Or, for short, a function ``f(x,
+        *args)`` with its ``x`` and ``representations``; see there.
+      x: Input pytree of a function.
+      representations: For every output leaf of a function the representation it
+        carries: one representation, or a pytree prefix of the output. ``FEATURE`` for
+        features.
+      action: How O(3) acts on the ``x`` of a function.
+      args: Further arguments of a function that do not transform.
+      over: What to integrate over: :class:`~symjax.metrics.Grid`, of degree ``2 *
+        max_degree + 1`` by default; :class:`~symjax.metrics.Adaptive` to climb until a
+        requested accuracy is certified; :class:`~symjax.metrics.HaarSamples` for
+        unbiased estimates with standard errors; or a finite group of
+        :func:`symjax.so3.finite_group`.
+      max_degree: Largest degree L of the projected sectors; not used by a finite group,
+        which has irreps of its own.
       memory: Budget in bytes for responses, coefficients and intermediates.
       batch_size: Elements evaluated at once on each device; chosen from the budget
         by default.
       progress: Called with the number of elements done and their total.
-      symmetry: Symmetry of ``x``: the function is evaluated on cosets of its group
-        only, after a check that its outputs obey it.
       devices: Devices that share the elements, for instance ``jax.devices()``; the
         sums stay on the first. JAX's default device if not given.
 
     Returns:
-      The measurement, a mapping from output names to leaves. An output that is a
-      single array is named ``"output"``; others have the path of their key.
+      The measurement, a mapping from output names to leaves: a
+      :class:`~symjax.metrics.Measurement`, over a finite group a
+      :class:`~symjax.metrics.FiniteMeasurement`. An output that is a single array is
+      named ``"output"``; others have the path of their key.
 
     Raises:
       ArgumentError: An argument has an impossible value.
@@ -130,106 +121,130 @@ def measure(
       >>> round(result["output"].content_of("1+"), 5)
       1.0
     """
-    move = orbit.as_action(action)
-    _check_options(max_degree, method, tolerance, on_aliasing, memory, batch_size)
-    _check_finite(x)
-    shared = _as_devices(devices, function)
-    shapes = orbit.output_shapes(function, move, x, args)
-    leaves = describe(shapes, representations)
-    sample_masks = check_masks(masks, leaves)
-
-    if isinstance(grid, sampled.HaarSamples):
-        return sampled.measure_sampled(
-            function,
-            move,
-            x,
-            args,
-            leaves={name: leaf.compact for name, leaf in leaves.items()},
-            axes={name: leaf.axes[0] for name, leaf in leaves.items()},
-            masks=sample_masks,
-            samples=grid,
-            max_degree=max_degree,
-            batch_size=batch_size or default_batch_size(),
-            progress=progress,
-            devices=shared,
-        )
-
-    verified = None
-    if symmetry is not None and symmetry.order > 1:
-        verified = _verify(symmetry, function, move, x, args, leaves, sample_masks)
-
-    def on_rule(
-        chosen: int | Quadrature,
-        projected: int,
-        checks: Checks | None = None,
-        **options: Any,
-    ) -> Measurement:
-        return _on_rule(
-            function,
-            move,
-            x,
-            args,
-            leaves,
-            sample_masks,
-            chosen,
-            projected,
-            verified,
-            checks,
-            method=method,
-            memory=memory,
-            batch_size=batch_size,
-            progress=progress,
-            devices=shared,
-            **options,
-        )
-
-    if isinstance(grid, Adaptive):
-        drawn: list[Checks] = []
-
-        def rung(degree: int, projected: int, draw: int) -> Measurement:
-            if draw == len(drawn):
-                seed = 1000 * grid.seed + draw
-                random = Rotation.random(grid.samples, random_state=seed)
-                drawn.append(Checks(random.as_matrix()))
-            return on_rule(
-                degree,
-                projected,
-                drawn[draw],
-                tolerance=grid.content_tolerance,
-                on_aliasing="report",
-            )
-
-        return climb(grid, rung, max_degree, on_aliasing)
-    rule = _resolve_grid(grid, max_degree)
-    return on_rule(
-        rule if isinstance(grid, Quadrature) else rule.degree,
+    check_degree(max_degree)
+    execution = Execution(memory, batch_size, progress, devices)
+    given = as_problem(problem, x, representations, action, args)
+    return run(
+        Grid() if over is None else over,
+        prepare(given, execution, representations),
         max_degree,
-        tolerance=tolerance,
-        on_aliasing=on_aliasing,
     )
 
 
-def _on_rule(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    leaves: dict[str, Leaf],
-    masks: dict[str, np.ndarray],
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A quadrature over O(3), exact to its degree.
+
+    Attributes:
+      rule: Degree of the quadrature, ``2 * max_degree + 1`` if None, or a
+        :class:`~symjax.so3.Quadrature`.
+      tolerance: Change of B between nested grids above which a response counts as
+        not resolved.
+      on_aliasing: ``"raise"``, or ``"report"`` to return the verdict instead.
+      method: ``"factorised"`` (in-plane transform first) or ``"dense"``.
+
+    Raises:
+      ArgumentError: An attribute has an impossible value.
+
+    Example:
+      >>> from symjax.metrics import Grid
+      >>> Grid().of_degree(6).degree
+      13
+    """
+
+    rule: int | Quadrature | None = None
+    tolerance: float = 0.05
+    on_aliasing: str = "raise"
+    method: str = "factorised"
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        if rule is not None and not (is_integer(rule) or isinstance(rule, Quadrature)):
+            raise ArgumentError(
+                "rule", rule, "is neither a degree nor a rule", "Use Grid(13)"
+            )
+        if self.method not in _METHODS:
+            raise ArgumentError(
+                "method", self.method, "is unknown", f"Use one of {', '.join(_METHODS)}"
+            )
+        if self.on_aliasing not in _ALIASING:
+            raise ArgumentError(
+                "on_aliasing",
+                self.on_aliasing,
+                "is unknown",
+                "Use 'raise' or 'report'",
+            )
+        if not 0 < self.tolerance < 1:
+            raise ArgumentError(
+                "tolerance",
+                self.tolerance,
+                "is not between 0 and 1",
+                "Use for instance 0.05",
+            )
+
+    def of_degree(self, max_degree: int) -> Quadrature:
+        """The rule that projects through a degree.
+
+        Args:
+          max_degree: Largest degree of the projected sectors.
+
+        Returns:
+          The rule.
+
+        Raises:
+          GridError: It is too coarse.
+        """
+        rule = 2 * max_degree + 1 if self.rule is None else self.rule
+        if not isinstance(rule, Quadrature):
+            rule = quadrature(rule)
+        if rule.degree < 2 * max_degree:
+            raise GridError(
+                "grid",
+                rule.degree,
+                f"is too coarse to project to max_degree={max_degree}: products of "
+                f"two such sectors have degree {2 * max_degree}",
+                f"Use Grid({2 * max_degree + 1}), or max_degree={rule.degree // 2}",
+            )
+        return rule
+
+
+@run.register
+def _(over: Grid, prepared: Prepared, max_degree: int) -> Measurement:
+    rule = over.of_degree(max_degree)
+    chosen = rule if isinstance(over.rule, Quadrature) else rule.degree
+    return on_rule(over, chosen, prepared, verify(prepared), max_degree)
+
+
+@run.register
+def _(over: Adaptive, prepared: Prepared, max_degree: int) -> Measurement:
+    verified = verify(prepared)
+    how = Grid(tolerance=over.content_tolerance, on_aliasing="report")
+    drawn: list[Checks] = []
+
+    def rung(degree: int, projected: int, draw: int) -> Measurement:
+        if draw == len(drawn):
+            seed = 1000 * over.seed + draw
+            random = Rotation.random(over.samples, random_state=seed)
+            drawn.append(Checks(random.as_matrix()))
+        return on_rule(how, degree, prepared, verified, projected, drawn[draw])
+
+    return climb(over, rung, max_degree)
+
+
+def on_rule(
+    how: Grid,
     chosen: int | Quadrature,
+    prepared: Prepared,
+    verified: "Verified | None",
     max_degree: int,
-    verified: "_Verified | None",
-    checks: Checks | None,
-    *,
-    method: str,
-    tolerance: float,
-    on_aliasing: str,
-    memory: int,
-    batch_size: int | None,
-    progress: Progress | None,
-    devices: tuple[jax.Device, ...],
+    checks: Checks | None = None,
 ) -> Measurement:
     """Measures on one rule; ``checks`` are shared with the other rules of a climb."""
+    function, action, x, args, leaves = (
+        *(prepared.function, prepared.action, prepared.x, prepared.args),
+        prepared.leaves,
+    )
+    execution = prepared.execution
     reduced = None
     symmetric = {}
     if verified is not None:
@@ -245,19 +260,19 @@ def _on_rule(
         leaves,
         grid,
         max_degree,
-        method=method,
-        memory=memory,
-        batch_size=batch_size,
+        method=how.method,
+        memory=execution.memory,
+        batch_size=execution.batch_size,
         divisible=not symmetric,
-        devices=devices,
+        devices=prepared.devices,
     )
     total = grid.num_elements * len(passes)
     gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
     for number, (pieces, plan) in enumerate(passes):
         watch = None
-        if progress is not None:
+        if execution.progress is not None:
             watch = functools.partial(
-                _report_progress, progress, number * grid.num_elements, total
+                _report_progress, execution.progress, number * grid.num_elements, total
             )
         streamed = stream(
             function,
@@ -276,11 +291,12 @@ def _on_rule(
     rule = grid.rule
     ordered = {
         name: _conclude(
-            name, leaf, _joined(gathered[name]), masks[name], grid, tolerance
+            *(name, leaf, _joined(gathered[name]), prepared.masks[name]),
+            *(grid, how.tolerance),
         )
         for name, leaf in leaves.items()
     }
-    if on_aliasing == "raise":
+    if how.on_aliasing == "raise":
         for name, leaf in ordered.items():
             if leaf.convergence is not None and not leaf.convergence.resolved:
                 raise convergence.refuse(name, rule.degree, leaf.convergence)
@@ -292,7 +308,7 @@ def _report_progress(progress: Progress, before: int, total: int, done: int) -> 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Verified:
+class Verified:
     """A symmetry that the function was seen to obey."""
 
     elements: np.ndarray
@@ -313,27 +329,22 @@ class _Verified:
 _spherical_values = jax.jit(spherical_values, static_argnums=0)
 
 
-def _verify(
-    symmetry: SampleSymmetry,
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    leaves: dict[str, Leaf],
-    masks: dict[str, np.ndarray],
-) -> _Verified:
+def verify(prepared: Prepared) -> Verified | None:
     """Checks u(g h) = u(g)[p] for every leaf; see ``metrics.symmetry``."""
+    symmetry, leaves = prepared.symmetry, prepared.leaves
+    if symmetry is None or symmetry.order <= 1:
+        return None
     permutations = {
         name: symmetry.of_leaf(name, leaf.num_samples) for name, leaf in leaves.items()
     }
     epsilon = max(float(np.finfo(leaf.compute_dtype).eps) for leaf in leaves.values())
     elements, chosen = symmetries.probe(symmetry.elements, epsilon)
     responses = orbit.respond(
-        function,
-        action,
-        x,
+        prepared.function,
+        prepared.action,
+        prepared.x,
         elements,
-        args=args,
+        args=prepared.args,
         keep=tuple(leaf.index for leaf in leaves.values()),
         batch_size=len(elements),
     )
@@ -345,97 +356,10 @@ def _verify(
             np.asarray(_spherical_values(leaf.compact, values)),
             permutations[name],
             chosen,
-            masks[name].reshape(-1),
+            prepared.masks[name].reshape(-1),
             symmetry.tolerance or admitted,
         )
-    return _Verified(symmetry.elements, permutations, deviations)
-
-
-def _check_options(
-    max_degree: object,
-    method: object,
-    tolerance: float,
-    on_aliasing: object,
-    memory: float,
-    batch_size: object,
-) -> None:
-    def is_integer(value: object) -> bool:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-    if not is_integer(max_degree) or max_degree < 0:  # type: ignore[operator]
-        raise ArgumentError(
-            "max_degree", max_degree, "is not a degree", "Pass an integer from 0 up"
-        )
-    if method not in _METHODS:
-        raise ArgumentError(
-            "method", method, "is unknown", f"Use one of {', '.join(_METHODS)}"
-        )
-    if on_aliasing not in _ALIASING:
-        raise ArgumentError(
-            "on_aliasing", on_aliasing, "is unknown", "Use 'raise' or 'report'"
-        )
-    if not 0 < tolerance < 1:
-        raise ArgumentError(
-            "tolerance", tolerance, "is not between 0 and 1", "Use for instance 0.05"
-        )
-    if not memory > 0:
-        raise ArgumentError(
-            "memory", memory, "is not a number of bytes", "Pass for instance 4 * 2**30"
-        )
-    if batch_size is not None and (not is_integer(batch_size) or batch_size < 1):  # type: ignore[operator]
-        raise ArgumentError(
-            "batch_size", batch_size, "is not a positive integer", "Pass 1 or more"
-        )
-
-
-def _as_devices(devices: object, function: object) -> tuple[jax.Device, ...]:
-    if devices is None:
-        return ()
-    if isinstance(function, orbit.HostFunction):
-        raise ArgumentError(
-            "devices",
-            devices,
-            "JAX does not place a HostFunction",
-            "Leave it out, and let the function choose its device",
-        )
-    chosen = tuple(devices) if isinstance(devices, Sequence) else ()
-    if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
-        raise ArgumentError(
-            "devices", devices, "is not a list of devices", "Pass jax.devices()"
-        )
-    if len(set(chosen)) < len(chosen):
-        raise ArgumentError(
-            "devices", devices, "names a device twice", "Name each device once"
-        )
-    return chosen
-
-
-def _check_finite(x: Any) -> None:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]:
-        array = np.asarray(leaf)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            where = jax.tree_util.keystr(path)
-            raise ArgumentError(
-                f"x{where}",
-                array[~np.isfinite(array)][0],
-                "the input is not finite",
-                "Remove NaN and infinite values before measuring",
-            )
-
-
-def _resolve_grid(grid: object, max_degree: int) -> Quadrature:
-    if grid is None:
-        grid = 2 * max_degree + 1
-    rule = grid if isinstance(grid, Quadrature) else quadrature(grid)  # type: ignore[arg-type]
-    if rule.degree < 2 * max_degree:
-        raise GridError(
-            "grid",
-            rule.degree,
-            f"is too coarse to project to max_degree={max_degree}: products of two "
-            f"such sectors have degree {2 * max_degree}",
-            f"Use grid={2 * max_degree + 1}, or max_degree={rule.degree // 2}",
-        )
-    return rule
+    return Verified(symmetry.elements, permutations, deviations)
 
 
 def _joined(pieces: list[tuple[int, Streamed]]) -> Streamed:
@@ -598,6 +522,3 @@ def _check_outputs(name: str, norm: np.ndarray, power: np.ndarray) -> None:
             "the function returned values that are not finite for some orientation",
             "Check the model on rotated copies of this input",
         )
-
-
-__all__ = ["AliasingError", "measure"]

@@ -46,6 +46,12 @@ class HostFunction:
     function: Function
     batched: bool = False
 
+    def __call__(self, x: Any, *args: Any) -> Any:
+        """The outputs for one input."""
+        if self.batched:
+            return self.function([x], *args)[0]
+        return self.function(x, *args)
+
 
 @dataclasses.dataclass(frozen=True)
 class RepresentationAction:
@@ -386,13 +392,9 @@ def output_shapes(
       (2, 2)
     """
     if isinstance(function, HostFunction):
-        inputs = [x] if function.batched else x
-        output = function.function(inputs, *args)
-        if function.batched:
-            output = output[0]
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype),
-            output,
+            function(x, *args),
         )
     else:
         rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))

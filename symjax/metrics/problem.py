@@ -1,81 +1,380 @@
-"""Measuring a model that comes with everything that a measurement needs to know."""
+"""What a measurement needs to know: a function, its input, its action, its outputs."""
 
-from typing import Any, Protocol
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from symjax.metrics.measure import measure
-from symjax.metrics.results import Measurement
+import jax
+import numpy as np
+
+from symjax.errors import ArgumentError
+from symjax.metrics import orbit
+from symjax.metrics.leaves import Leaf, check_masks, describe, leaf_name
+from symjax.metrics.planning import DEFAULT_MEMORY
+from symjax.so3.representations import VECTOR, Representation, broadcast_prefix
+from symjax.so3.sample_symmetry import SampleSymmetry
+
+Progress = Callable[[int, int], None]
 
 
-class Problem(Protocol):
-    """A function on the orbit, with its input, its action and its representations.
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What is known about one output of a function.
 
-    The attributes are named as the arguments of :func:`~symjax.metrics.measure`; one
-    that is called ``symmetry`` is used too. Those of models of atoms and of events are
-    :class:`symjax.models.pet.OrbitProblem` and
-    :class:`symjax.models.pointmae.EventProblem`.
+    Attributes:
+      representation: How it rotates; ``FEATURE`` for features of layers.
+      unit: Its unit; empty where it has none.
+      kind: What a report groups by: ``"output"``, or the samples of a layer, such as
+        ``"node"``, ``"edge"``, ``"token"`` or ``"point"``.
+      mask: Boolean array over the samples, True where a sample is real; None if all
+        are.
+      samples: What each sample is: the atomic number of its atom, or the class of its
+        point; None where samples are neither.
 
     Example:
-      >>> from symjax.metrics import Problem
-      >>> Problem.__name__
-      'Problem'
+      >>> from symjax.metrics import Output
+      >>> from symjax.so3 import VECTOR
+      >>> Output(VECTOR, unit="eV/angstrom").kind
+      'output'
     """
 
-    @property
-    def function(self) -> Any:
-        """Function of ``x`` and ``args``."""
+    representation: Representation
+    unit: str = ""
+    kind: str = "output"
+    mask: np.ndarray | None = None
+    samples: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A function on the orbit of its input, with all that a measurement needs.
+
+    Models make one with a function of theirs, such as
+    :func:`symjax.models.pet.orbit_problem`; nothing that measures, reports or
+    diagnoses knows which model it was.
+
+    Attributes:
+      function: Pure JAX function ``f(x, *args)`` that returns a pytree of arrays, or a
+        :class:`~symjax.metrics.HostFunction`. The same object for every input of a
+        model, so that compiled code is found again.
+      x: What rotates: a pytree of arrays.
+      outputs: What is known about every output that the function returns. An output
+        that is a single array is named ``"output"``, others have the path of their
+        key. In the order in which they are reported.
+      action: How O(3) acts on ``x``: representations of its leaves (a prefix), or a
+        function ``(rotation, x) -> g x`` that also takes improper rotations.
+      args: Further arguments that do not transform, such as parameters.
+      symmetry: Symmetry of ``x``: the function is evaluated on cosets of its group
+        only, after a check that its outputs obey it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Grid, Output, Problem, measure
+      >>> from symjax.so3 import VECTOR
+      >>> problem = Problem(
+      ...     lambda x, charges: {"dipole": charges @ x}, jnp.eye(3),
+      ...     {"dipole": Output(VECTOR, unit="e*angstrom")},
+      ...     args=(jnp.array([1.0, 1.0, -2.0]),))
+      >>> result = measure(problem, over=Grid(5), max_degree=2)
+      >>> round(result["dipole"].content_of("1+"), 6)
+      1.0
+    """
+
+    function: Callable[..., Any]
+    x: Any
+    outputs: Mapping[str, Output]
+    action: Any = VECTOR
+    args: tuple[Any, ...] = ()
+    symmetry: SampleSymmetry | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """Where and how a measurement runs; none of it changes a result.
+
+    Attributes:
+      memory: Budget in bytes for responses, coefficients and intermediates.
+      batch_size: Elements evaluated at once on each device; None for as many as the
+        budget allows.
+      progress: Called with the number of elements done and their total.
+      devices: Devices that share the elements; the sums stay on the first. None for
+        JAX's default device.
+
+    Raises:
+      ArgumentError: An attribute has an impossible value.
+
+    Example:
+      >>> from symjax.metrics.problem import Execution
+      >>> Execution(batch_size=0)
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: batch_size=0: is not a positive integer. Pass ...
+    """
+
+    memory: int = DEFAULT_MEMORY
+    batch_size: int | None = None
+    progress: Progress | None = None
+    devices: Sequence[jax.Device] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.memory > 0:
+            raise ArgumentError(
+                "memory",
+                self.memory,
+                "is not a number of bytes",
+                "Pass for instance 4 * 2**30",
+            )
+        size = self.batch_size
+        if size is not None and (not is_integer(size) or size < 1):
+            raise ArgumentError(
+                "batch_size", size, "is not a positive integer", "Pass 1 or more"
+            )
+        if self.devices is None:
+            return
+        devices = self.devices
+        chosen = tuple(devices) if isinstance(devices, Sequence) else ()
+        if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
+            raise ArgumentError(
+                "devices", devices, "is not a list of devices", "Pass jax.devices()"
+            )
+        if len(set(chosen)) < len(chosen):
+            raise ArgumentError(
+                "devices", devices, "names a device twice", "Name each device once"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A problem whose outputs have been described and whose arguments were checked.
+
+    Attributes:
+      function: As in :class:`Problem`.
+      action: Function ``(rotation, x) -> g x``.
+      x: What rotates.
+      args: What does not.
+      leaves: Every output that is not empty, by name.
+      masks: Which of its samples are real.
+      symmetry: As in :class:`Problem`.
+      execution: Where and how to run.
+    """
+
+    function: Any
+    action: orbit.Action
+    x: Any
+    args: tuple[Any, ...]
+    leaves: dict[str, Leaf]
+    masks: dict[str, np.ndarray]
+    symmetry: SampleSymmetry | None
+    execution: Execution
 
     @property
-    def x(self) -> Any:
-        """What rotates."""
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """What does not."""
-
-    @property
-    def action(self) -> Any:
-        """How ``x`` rotates."""
-
-    @property
-    def representations(self) -> Any:
-        """How each output transforms."""
-
-    @property
-    def masks(self) -> Any:
-        """Which samples are real."""
+    def devices(self) -> tuple[jax.Device, ...]:
+        """Devices that share the elements; none for JAX's default."""
+        return tuple(self.execution.devices or ())
 
 
-def measure_problem(problem: Problem, **options: Any) -> Measurement:
-    """Measures a model on a structure or an event.
+@functools.singledispatch
+def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
+    """Integrates a prepared problem over the group; one method for each kind of object.
 
     Args:
-      problem: For instance from :func:`symjax.models.pet.orbit_problem`.
-      **options: Of :func:`~symjax.metrics.measure`: ``max_degree``, ``grid`` and so on.
+      over: What to integrate over.
+      prepared: The problem.
+      max_degree: Largest degree of the projected sectors.
 
     Returns:
       The measurement.
 
     Raises:
-      SymjaxError: As :func:`~symjax.metrics.measure`.
+      ArgumentError: There is no method for such an object.
+    """
+    raise ArgumentError(
+        "over",
+        over,
+        "is nothing to integrate over",
+        "Use Grid(13), Adaptive(), HaarSamples(64) or finite_group('Oh')",
+    )
+
+
+def as_problem(
+    problem: Any, x: Any, representations: Any, action: Any, args: tuple[Any, ...]
+) -> Problem:
+    """A problem from the arguments of :func:`~symjax.metrics.measure`.
+
+    Args:
+      problem: A problem, or a function.
+      x: Input of a function.
+      representations: Those of the outputs of a function.
+      action: How O(3) acts on the input of a function.
+      args: Further arguments of a function.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ArgumentError: Something is missing, or was said twice.
+    """
+    if not isinstance(problem, Problem):
+        if representations is None:
+            raise ArgumentError(
+                "representations",
+                None,
+                "a function was given without them",
+                "Pass VECTOR, SCALAR, FEATURE or one for each output, or a Problem",
+            )
+        return Problem(problem, x, {}, action, args)
+    given = {
+        "x": x,
+        "representations": representations,
+        "action": None if action is VECTOR else action,
+        "args": args or None,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(
+                name,
+                type(value).__name__,
+                "is part of the problem",
+                f"Leave it out, or use dataclasses.replace(problem, {name}=...)",
+            )
+    return problem
+
+
+def check_degree(max_degree: object) -> None:
+    """Raises unless a value is a degree.
+
+    Args:
+      max_degree: The value.
+
+    Raises:
+      ArgumentError: It is none.
 
     Example:
-      >>> import ase.build
-      >>> from symjax.metrics import measure_problem
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import orbit_problem
-      >>> water = ase.build.molecule("H2O")
-      >>> problem = orbit_problem(load_model("pet-ethanol"), water, layers="none")
-      >>> result = measure_problem(problem, max_degree=2, on_aliasing="report")
-      >>> sorted(result)
-      ['energy', 'forces']
+      >>> from symjax.metrics.problem import check_degree
+      >>> check_degree(-1)
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
     """
-    return measure(
-        problem.function,
-        problem.x,
-        args=problem.args,
-        action=problem.action,
-        representations=problem.representations,
-        masks=problem.masks,
-        symmetry=getattr(problem, "symmetry", None),
-        **options,
+    if not is_integer(max_degree) or max_degree < 0:  # type: ignore[operator]
+        raise ArgumentError(
+            "max_degree", max_degree, "is not a degree", "Pass an integer from 0 up"
+        )
+
+
+def prepare(
+    problem: Problem, execution: Execution, representations: Any = None
+) -> Prepared:
+    """Traces a function once and describes its outputs.
+
+    Args:
+      problem: The problem.
+      execution: Where and how it will run.
+      representations: Instead of ``problem.outputs``: one representation, or a pytree
+        prefix of the output.
+
+    Returns:
+      The problem, ready to be evaluated.
+
+    Raises:
+      ArgumentError: The input is not finite, an output is unknown or missing, or
+        devices are named for a function that runs on the host.
+      RepresentationError: A representation does not fit its output.
+    """
+    if execution.devices is not None and isinstance(
+        problem.function, orbit.HostFunction
+    ):
+        raise ArgumentError(
+            "devices",
+            execution.devices,
+            "JAX does not place a HostFunction",
+            "Leave it out, and let the function choose its device",
+        )
+    move = orbit.as_action(problem.action)
+    _check_finite(problem.x)
+    shapes = orbit.output_shapes(problem.function, move, problem.x, problem.args)
+    if representations is None:
+        outputs = problem.outputs
+        _check_names(shapes, outputs)
+    else:
+        outputs = _named(shapes, representations)
+    leaves = describe(
+        shapes, {name: output.representation for name, output in outputs.items()}
     )
+    masks = {
+        name: output.mask
+        for name, output in outputs.items()
+        if output.mask is not None and name in leaves
+    }
+    return Prepared(
+        problem.function,
+        move,
+        problem.x,
+        problem.args,
+        leaves,
+        check_masks(masks, leaves),
+        problem.symmetry,
+        execution,
+    )
+
+
+def _named(shapes: Any, representations: Any) -> dict[str, Output]:
+    """The same representations by the names of the outputs."""
+    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
+    prefix = broadcast_prefix(representations, shapes, "representations")
+    return {
+        leaf_name(path): Output(representation)
+        for (path, _), representation in zip(flat, prefix, strict=True)
+    }
+
+
+def _check_names(shapes: Any, outputs: Mapping[str, Output]) -> None:
+    flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
+    returned = [leaf_name(path) for path, _ in flat]
+    for name in outputs:
+        if name not in returned:
+            raise ArgumentError(
+                "outputs",
+                name,
+                "the function returns no such output",
+                f"It returns {', '.join(returned)}",
+            )
+    for name in returned:
+        if name not in outputs:
+            raise ArgumentError(
+                "outputs",
+                list(outputs),
+                f"says nothing about {name!r}, which the function returns",
+                f"Add {name!r} with its representation, or do not return it",
+            )
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer, and no truth value.
+
+    Args:
+      value: Anything.
+
+    Returns:
+      Whether it is one.
+
+    Example:
+      >>> from symjax.metrics.problem import is_integer
+      >>> is_integer(3), is_integer(True), is_integer(3.0)
+      (True, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_finite(x: Any) -> None:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]:
+        array = np.asarray(leaf)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            where = jax.tree_util.keystr(path)
+            raise ArgumentError(
+                f"x{where}",
+                array[~np.isfinite(array)][0],
+                "the input is not finite",
+                "Remove NaN and infinite values before measuring",
+            )

@@ -16,7 +16,6 @@ estimate is dominated by noise.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,6 +25,8 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.moments import irrep_starts
+from symjax.metrics.planning import default_batch_size
+from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import (
     LeafMeasurement,
     Measurement,
@@ -103,43 +104,16 @@ def characters_of(rotations: np.ndarray, max_degree: int) -> np.ndarray:
     return np.stack(out)
 
 
-def measure_sampled(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    *,
-    leaves: Mapping[str, Any],
-    axes: Mapping[str, tuple[int, ...]],
-    masks: Mapping[str, np.ndarray],
-    samples: HaarSamples,
-    max_degree: int,
-    batch_size: int,
-    progress: Callable[[int, int], None] | None,
-    devices: tuple[jax.Device, ...],
-) -> Measurement:
-    """Estimates every leaf from random elements; called by :func:`measure`.
-
-    Args:
-      function: The function to be measured.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      args: Further arguments of the function.
-      leaves: Static description of each output, sample axes merged.
-      axes: Shape of the sample axes of each output.
-      masks: Which samples are real.
-      samples: How many elements, and the seed.
-      max_degree: Largest projected degree.
-      batch_size: Elements evaluated at once.
-      progress: Called with the number of elements done and their total.
-      devices: Devices that share the elements of a block.
-
-    Returns:
-      A measurement whose leaves carry standard errors.
-    """
+@run.register
+def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
+    """Estimates every leaf from random elements; its results carry standard errors."""
+    samples, masks, devices = over, prepared.masks, prepared.devices
+    leaves = {name: leaf.compact for name, leaf in prepared.leaves.items()}
+    batch_size = prepared.execution.batch_size or default_batch_size()
+    progress = prepared.execution.progress
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(samples.seed), samples.num))
-    x, args = orbit.replicate((x, args), devices)
+    x, args = orbit.replicate((prepared.x, prepared.args), devices)
     num_blocks = -(-samples.num // _BLOCK)
     blocks = np.array_split(rotations, num_blocks)
     keep = tuple(leaf.index for leaf in leaves.values())
@@ -151,8 +125,8 @@ def measure_sampled(
         padded = -(-2 * len(blocks[0]) // batch_size) * batch_size
         filler = np.broadcast_to(np.eye(3), (padded - len(elements), 3, 3))
         responses = orbit.respond(
-            function,
-            action,
+            prepared.function,
+            prepared.action,
             x,
             np.concatenate([elements, filler]),
             args=args,
@@ -175,7 +149,9 @@ def measure_sampled(
         if progress is not None:
             progress(done, 2 * samples.num)
     results = {
-        name: _combine(name, leaf, axes[name], masks[name], collected[name])
+        name: _combine(
+            *(name, leaf, prepared.leaves[name].axes[0], masks[name], collected[name])
+        )
         for name, leaf in leaves.items()
     }
     return Measurement(

@@ -28,10 +28,13 @@ from symjax.metrics import (
     Adaptive,
     Convergence,
     Estimate,
+    Grid,
     LeafMeasurement,
     Measurement,
+    Output,
+    Problem,
     estimate,
-    measure_problem,
+    measure,
 )
 from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.metrics.streaming import CHECK_SEED
@@ -106,8 +109,9 @@ class Options:
                 "Pass an integer from 0 up",
             )
         needed = 2 * self.max_degree
-        rule = self.rule
-        degree = rule if isinstance(rule, int) else needed + 1
+        climbs = self._climbs
+        degree = needed + 1 if climbs or self.grid is None else self.grid
+        assert isinstance(degree, int)
         if degree < 1:
             raise GridError(
                 "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
@@ -154,7 +158,8 @@ class Options:
             "dtype": self.dtype,
             "symmetry": self.symmetry,
         }
-        if isinstance(rule, Adaptive):
+        if climbs:
+            rule = Adaptive()
             return schema.Settings(
                 grid=AUTO,
                 degree=rule.limit,
@@ -180,27 +185,32 @@ class Options:
         )
 
     @property
-    def rule(self) -> int | Adaptive | None:
-        """The grid as :func:`symjax.metrics.measure` takes it.
+    def over(self) -> Grid | Adaptive:
+        """What :func:`symjax.metrics.measure` integrates over.
 
         Raises:
-          ArgumentError: It is a text other than ``"auto"``.
+          ArgumentError: The grid is a text other than ``"auto"``.
 
         Example:
           >>> from symjax.report import Options
-          >>> Options(grid="auto").rule.limit
+          >>> Options(grid="auto").over.limit
           59
         """
-        if not isinstance(self.grid, str):
-            return self.grid
-        if self.grid != AUTO:
+        if self._climbs:
+            return Adaptive(on_aliasing="report")
+        assert not isinstance(self.grid, str)
+        return Grid(self.grid, tolerance=self.tolerance, on_aliasing="report")
+
+    @property
+    def _climbs(self) -> bool:
+        if isinstance(self.grid, str) and self.grid != AUTO:
             raise ArgumentError(
                 "grid",
                 self.grid,
                 "is neither a degree nor 'auto'",
                 f"Use grid={2 * max(self.max_degree, 0) + 1}, or grid='auto'",
             )
-        return Adaptive()
+        return self.grid == AUTO
 
     def check_fixed(self, why: str) -> None:
         """Raises if each structure would have a grid of its own.
@@ -215,7 +225,7 @@ class Options:
           >>> from symjax.report import Options
           >>> Options(grid=13).check_fixed("an estimate")
         """
-        if isinstance(self.rule, Adaptive):
+        if self._climbs:
             raise ArgumentError(
                 "grid",
                 self.grid,
@@ -597,13 +607,9 @@ def estimate_structures(
         yield (
             label,
             estimate(
-                problem.function,
-                problem.x,
-                args=problem.args,
-                action=problem.action,
-                representations=problem.representations,
+                problem,
+                over=options.over,  # type: ignore[arg-type]
                 max_degree=options.max_degree,
-                grid=options.rule,  # type: ignore[arg-type]
                 memory=options.memory,
             ),
         )
@@ -629,7 +635,9 @@ def _check_completed(journal: Journal, structures: Mapping[str, ase.Atoms]) -> N
             )
 
 
-def _problem(model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options) -> Any:
+def _problem(
+    model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options
+) -> Problem:
     from symjax.models.pet.orbit import orbit_problem
 
     return orbit_problem(
@@ -676,12 +684,10 @@ def _measure_one(
     start = time.perf_counter()
     with _compile_seconds() as compile_seconds:
         problem = _problem(model, atoms, shape, options)
-        measurement = measure_problem(
+        measurement = measure(
             problem,
+            over=options.over,
             max_degree=options.max_degree,
-            grid=options.rule,
-            tolerance=options.tolerance,
-            on_aliasing="report",
             memory=options.memory,
             progress=progress,
         )
@@ -692,12 +698,12 @@ def _measure_one(
         formula=atoms.get_chemical_formula(),
         num_atoms=len(atoms),
         digest=structure_digest(atoms),
-        leaves=leaves_of(measurement, problem.kinds, problem.units, problem.samples),
+        leaves=leaves_of(measurement, problem.outputs, chemical_symbols),
         timing=schema.Timing(compiling, elapsed - compiling),
-        point_group=problem.point_group.name if problem.point_group else "",
+        point_group=problem.symmetry.name if problem.symmetry else "",
         num_elements=measurement.num_elements,
         grid=measurement.grid if options.grid == AUTO else "",
-        atoms=atom_errors(measurement, problem.kinds, problem.samples, atoms),
+        atoms=atom_errors(measurement, problem.outputs, atoms),
     )
 
 
@@ -729,52 +735,50 @@ def _failed(label: str, atoms: ase.Atoms | None, error: SymjaxError) -> Structur
 
 
 def leaves_of(
-    measurement: Measurement,
-    kinds: Mapping[str, str],
-    units: Mapping[str, str],
-    samples: Mapping[str, np.ndarray | None],
+    measurement: Measurement, outputs: Mapping[str, Output], names: Sequence[str]
 ) -> tuple[schema.Leaf, ...]:
     """What a report stores of a measurement.
 
     Args:
       measurement: The measurement.
-      kinds: ``"output"``, ``"node"`` or ``"edge"`` by leaf.
-      units: Unit by leaf.
-      samples: Atomic number of each sample by leaf; None where samples are no atoms.
+      outputs: What is known about each output.
+      names: Names of what ``samples`` number: elements, or classes of points.
 
     Returns:
-      The leaves with additive totals, in the order of ``kinds``: JAX sorts the
+      The leaves with additive totals, in the order of ``outputs``: JAX sorts the
       outputs of a function by name, a report keeps the order of the network.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
-      >>> from symjax.metrics import measure
+      >>> from ase.data import chemical_symbols
+      >>> from symjax.metrics import Grid, Output, Problem, measure
       >>> from symjax.report.batch import leaves_of
       >>> from symjax.so3 import VECTOR
-      >>> result = measure(lambda x: x, jnp.eye(3), representations=VECTOR,
-      ...                  max_degree=1)
-      >>> leaf, = leaves_of(result, {"output": "output"}, {"output": "eV/A"},
-      ...                   {"output": np.array([8, 1, 1])})
+      >>> outputs = {"output": Output(VECTOR, "eV/A", samples=np.array([8, 1, 1]))}
+      >>> problem = Problem(lambda x: x, jnp.eye(3), outputs)
+      >>> result = measure(problem, over=Grid(3), max_degree=1)
+      >>> leaf, = leaves_of(result, outputs, chemical_symbols)
       >>> leaf.unit, {symbol: float(t.count[0]) for symbol, t in leaf.species.items()}
       ('eV/A', {'H': 6.0, 'O': 3.0})
     """
     return tuple(
         schema.Leaf(
             name=name,
-            kind=kinds[name],
-            unit=units[name],
+            kind=output.kind,
+            unit=output.unit,
             representation=str(leaf.representation),
             irreps=tuple(str(irrep) for irrep in leaf.representation.irreps),
             channels=leaf.channels,
             totals=leaf.totals(),
             species=(
-                {} if kinds[name] == "edge" else _by_species(leaf, samples.get(name))
+                {} if output.kind == "edge" else _by_sample(leaf, output.samples, names)
             ),
             convergence=_verdict(leaf),
             coarser=leaf.coarser,
             certificate=leaf.certificate,
         )
-        for name, leaf in ((n, measurement[n]) for n in kinds if n in measurement)
+        for name, output in outputs.items()
+        if (leaf := measurement.get(name)) is not None
     )
 
 
@@ -792,17 +796,13 @@ def _verdict(leaf: LeafMeasurement) -> Convergence | None:
 
 
 def atom_errors(
-    measurement: Measurement,
-    kinds: Mapping[str, str],
-    samples: Mapping[str, np.ndarray | None],
-    atoms: ase.Atoms,
+    measurement: Measurement, outputs: Mapping[str, Output], atoms: ase.Atoms
 ) -> schema.AtomErrors:
     """The equivariance error of every atom, A_i = sqrt(V_i / number of components).
 
     Args:
       measurement: The measurement.
-      kinds: ``"output"``, ``"node"`` or ``"edge"`` by leaf.
-      samples: Atomic number of each sample by leaf; None where samples are no atoms.
+      outputs: What is known about each output.
       atoms: The structure; its atoms are the first samples.
 
     Returns:
@@ -810,21 +810,19 @@ def atom_errors(
 
     Example:
       >>> import ase.build
-      >>> import numpy as np
-      >>> from symjax.metrics import measure
+      >>> from symjax.metrics import Grid, Output, Problem, measure
       >>> from symjax.report.batch import atom_errors
       >>> from symjax.so3 import VECTOR
       >>> water = ase.build.molecule("H2O")
-      >>> result = measure(lambda x: x, water.positions, representations=VECTOR,
-      ...                  max_degree=1)
-      >>> found = atom_errors(result, {"output": "output"},
-      ...                     {"output": water.numbers}, water)
-      >>> bool((found.errors["output"] < 1e-6).all())
+      >>> outputs = {"output": Output(VECTOR, samples=water.numbers)}
+      >>> problem = Problem(lambda x: x, water.positions, outputs)
+      >>> result = measure(problem, over=Grid(3), max_degree=1)
+      >>> bool((atom_errors(result, outputs, water).errors["output"] < 1e-6).all())
       True
     """
     errors = {}
-    for name, kind in kinds.items():
-        if kind != "output" or samples.get(name) is None or name not in measurement:
+    for name, output in outputs.items():
+        if output.kind != "output" or output.samples is None or name not in measurement:
             continue
         leaf = measurement[name]
         count = leaf.representation.dimension * leaf.channels
@@ -838,14 +836,15 @@ def atom_errors(
     )
 
 
-def _by_species(leaf: LeafMeasurement, numbers: np.ndarray | None) -> dict[str, Any]:
-    if numbers is None:
+def _by_sample(
+    leaf: LeafMeasurement, samples: np.ndarray | None, names: Sequence[str]
+) -> dict[str, Any]:
+    """Totals of the samples of each kind; negative numbers stand for none."""
+    if samples is None:
         return {}
-    numbers = np.broadcast_to(numbers, leaf.mask.shape)
-    return {
-        chemical_symbols[number]: leaf.totals(numbers == number)
-        for number in np.unique(numbers[leaf.mask]).tolist()
-    }
+    samples = np.broadcast_to(samples, leaf.mask.shape)
+    present = [number for number in np.unique(samples[leaf.mask]) if number >= 0]
+    return {names[number]: leaf.totals(samples == number) for number in present}
 
 
 @contextlib.contextmanager

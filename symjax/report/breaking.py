@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from symjax.metrics import orbit
+from symjax.metrics import Problem, measure, orbit
 from symjax.metrics.consistency import (
     LabelConsistency,
     sampled_elements,
     summarise_labels,
 )
-from symjax.metrics.finite import measure_finite
-from symjax.models.pointmae.orbit import EventProblem, breaking_problem
+from symjax.models.pointmae.orbit import breaking_problem
 from symjax.report.schema import write_atomically
 from symjax.so3.finite_groups import finite_group
 
@@ -85,15 +84,7 @@ def measure_breaking(
     """
     problem = breaking_problem(model, cloud, dtype=dtype)
     cubic = finite_group("Oh")
-    content = measure_finite(
-        problem.function,
-        problem.x,
-        group=cubic,
-        representations=problem.representations,
-        masks=problem.masks,
-        args=problem.args,
-        batch_size=_BATCH,
-    )["all"].content
+    content = measure(problem, over=cubic, batch_size=_BATCH)["all"].content
     return (
         _over("Oh", problem, cubic.elements, content),
         _over("O(3)", problem, sampled_elements(samples), {}),
@@ -102,7 +93,7 @@ def measure_breaking(
 
 def _over(
     group: str,
-    problem: EventProblem,
+    problem: Problem,
     elements: np.ndarray,
     content: Mapping[str, float],
 ) -> Breaking:
@@ -124,7 +115,9 @@ def _over(
         for name, values in zip(order, responses, strict=True):
             rows[name].append(np.asarray(values, float))
     u = {name: np.concatenate(parts) for name, parts in rows.items()}
-    mask = problem.masks["all"]
+    output = problem.outputs["all"]
+    assert output.mask is not None
+    mask = output.mask
 
     def spread(values: np.ndarray) -> float:
         deviation = values[:, mask] - values[:, mask].mean(axis=0)
@@ -133,7 +126,7 @@ def _over(
     def size(values: np.ndarray) -> float:
         return math.sqrt(np.mean(np.square(values[:, mask])))
 
-    truth = problem.classes["all"]
+    truth = output.samples
     assert truth is not None
     classes = u["all"].shape[-1]
     # Labels that the model does not know are no errors of its.

@@ -12,9 +12,15 @@ import numpy as np
 import symjax
 from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud, select_points
 from symjax.errors import ModelError, StructureError, SymjaxError
-from symjax.metrics import Estimate, estimate, measure_problem
+from symjax.metrics import Estimate, estimate, measure
 from symjax.report import schema
-from symjax.report.batch import Options, Progress, Watch, _compile_seconds
+from symjax.report.batch import (
+    Options,
+    Progress,
+    Watch,
+    _compile_seconds,
+    leaves_of,
+)
 from symjax.report.breaking import Breaking, measure_breaking, write_breaking
 from symjax.report.folder import REPORT_FILE, Journal, check_folder
 from symjax.report.results import RESULTS_FILE, write_results
@@ -234,13 +240,9 @@ def estimate_events(
         yield (
             label,
             estimate(
-                problem.function,
-                problem.x,
-                args=problem.args,
-                action=problem.action,
-                representations=problem.representations,
+                problem,
+                over=options.over,  # type: ignore[arg-type]
                 max_degree=options.max_degree,
-                grid=options.rule,  # type: ignore[arg-type]
                 memory=options.memory,
             ),
         )
@@ -278,49 +280,23 @@ def _measure_one(
         problem = event_problem(
             model, cloud, layers=options.layers, dtype=options.dtype
         )
-        measurement = measure_problem(
+        measurement = measure(
             problem,
+            over=options.over,
             max_degree=options.max_degree,
-            grid=options.rule,
-            tolerance=options.tolerance,
-            on_aliasing="report",
             memory=options.memory,
             progress=progress,
         )
     elapsed = time.perf_counter() - start
     compiling = min(compile_seconds(), elapsed)
-    leaves = []
-    for name, kind in problem.kinds.items():
-        leaf = measurement[name]
-        leaves.append(
-            schema.Leaf(
-                name=name,
-                kind=kind,
-                unit=problem.units[name],
-                representation=str(leaf.representation),
-                irreps=tuple(str(irrep) for irrep in leaf.representation.irreps),
-                channels=leaf.channels,
-                totals=leaf.totals(),
-                species=_by_class(leaf, problem.classes[name]),
-                convergence=leaf.convergence,
-                coarser=leaf.coarser,
-            )
-        )
     return StructureReport(
         label=label,
         formula="event",
         num_atoms=cloud.num_points,
         digest=event_digest(cloud),
-        leaves=tuple(leaves),
+        leaves=leaves_of(measurement, problem.outputs, CLASSES),
         timing=schema.Timing(compiling, elapsed - compiling),
     )
-
-
-def _by_class(leaf: Any, labels: np.ndarray | None) -> dict[str, Any]:
-    if labels is None:
-        return {}
-    present = [n for n in np.unique(labels[leaf.mask]).tolist() if n >= 0]
-    return {CLASSES[n]: leaf.totals(labels == n) for n in present}
 
 
 def _failed(label: str, cloud: PointCloud, error: SymjaxError) -> StructureReport:

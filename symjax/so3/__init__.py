@@ -1,6 +1,7 @@
 """The groups SO(3) and O(3): elements, representations, harmonics and quadratures."""
 
 from symjax.so3.conversions import from_e3nn, from_e3x, to_e3nn, to_e3x
+from symjax.so3.finite_groups import FiniteGroup, finite_group
 from symjax.so3.harmonics import degree_slice, solid_harmonics, spherical_harmonics
 from symjax.so3.irreps import Irrep, all_irreps, products
 from symjax.so3.quadrature import (
@@ -55,6 +56,7 @@ __all__ = [
     "PSEUDOVECTOR",
     "SCALAR",
     "VECTOR",
+    "FiniteGroup",
     "Irrep",
     "Quadrature",
     "Representation",
@@ -67,6 +69,7 @@ __all__ = [
     "degree_slice",
     "direct_sum",
     "euler_to_matrix",
+    "finite_group",
     "from_e3nn",
     "from_e3x",
     "from_spherical",

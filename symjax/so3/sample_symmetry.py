@@ -27,20 +27,23 @@ class SampleSymmetry:
       tolerance: Largest admitted deviation of the outputs from the relation,
         relative to their root mean square; by default 1e3 eps of their dtype, at
         least 1e-5.
+      name: Schoenflies symbol of the group, for reports; empty if it has none.
 
     Raises:
       ArgumentError: The elements are not a group, or a permutation is none.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
-      >>> from symjax.metrics import SampleSymmetry, measure
+      >>> from symjax.metrics import Output, Problem, SampleSymmetry, measure
       >>> from symjax.so3 import VECTOR
       >>> x = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
       >>> swap = SampleSymmetry(
       ...     np.stack([np.eye(3), -np.eye(3)]), {"output": np.array([[0, 1], [1, 0]])})
       >>> f = lambda x: x + 0.1 * x**2
-      >>> options = dict(representations=VECTOR, max_degree=3)
-      >>> full, half = measure(f, x, **options), measure(f, x, symmetry=swap, **options)
+      >>> full, half = (
+      ...     measure(Problem(f, x, {"output": Output(VECTOR)}, symmetry=symmetry),
+      ...             max_degree=3)
+      ...     for symmetry in (None, swap))
       >>> half.num_elements < full.num_elements
       True
       >>> error = abs(half["output"].relative_error - full["output"].relative_error)
@@ -51,6 +54,7 @@ class SampleSymmetry:
     elements: Float[np.ndarray, "order 3 3"]
     permutations: Mapping[str, Int[np.ndarray, "order ..."]]
     tolerance: float | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         elements = np.asarray(self.elements, float)

@@ -18,7 +18,7 @@ import typer
 
 from symjax._files import replace_atomically
 from symjax.data import build_graph, read_structures, read_targets
-from symjax.metrics import measure_problem
+from symjax.metrics import Grid, measure
 from symjax.models.io import save_model
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, init_pet
@@ -188,12 +188,8 @@ def _equivariance(model: PETModel, frames: list[Any]) -> dict[str, float]:
     count = dict(variance)
     for frame in frames:
         problem = orbit_problem(model, frame, layers="none")
-        result = measure_problem(
-            problem,
-            max_degree=4,
-            grid=13,
-            on_aliasing="report",
-        )
+        over = Grid(13, on_aliasing="report")
+        result = measure(problem, over=over, max_degree=4)
         for name in variance:
             totals = result[name].totals()
             variance[name] += float(totals.variance.sum())

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from symjax.metrics import measure_problem
+from symjax.metrics import Grid, measure
 from symjax.training.configuration import MonitorSection
 
 COLUMNS = ("step", "structure", "name", "kind", "quantity", "degree", "sigma", "value")
@@ -64,18 +64,17 @@ def measure_probe(
       'A'
     """
     problem = probe.problem(model)
-    result = measure_problem(
+    result = measure(
         problem,
+        over=Grid(config.grid, on_aliasing="report"),
         max_degree=config.max_degree,
-        grid=config.grid,
-        on_aliasing="report",
     )
     for name, leaf in result.items():
         common = {
             "step": step,
             "structure": probe.name,
             "name": name,
-            "kind": problem.kinds[name],
+            "kind": problem.outputs[name].kind,
         }
         for quantity, value in (
             ("A", leaf.equivariance_error),

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.data.symmetry import Symmetry
-from symjax.metrics import SampleSymmetry, measure
-from symjax.models.pet import OrbitProblem
+from symjax.metrics import Grid, Output, Problem, SampleSymmetry, measure
 from symjax.report import Report, StructureReport, schema
 from symjax.report.batch import leaves_of
 from symjax.so3 import FEATURE, PSEUDOSCALAR, SCALAR, VECTOR, spherical
@@ -162,7 +161,9 @@ def structures(num=1, dtype=np.float32):
 
 def report(variant, num=1, layers="all", dtype="float32"):
     """The report of a variant."""
-    empty = dict.fromkeys(KINDS, "")
+    outputs = {
+        name: Output(REPRESENTATIONS[name], kind=kind) for name, kind in KINDS.items()
+    }
     parts = []
     for number, x in enumerate(structures(num, dtype)):
         result = measure(
@@ -170,9 +171,9 @@ def report(variant, num=1, layers="all", dtype="float32"):
             x,
             representations=REPRESENTATIONS,
             max_degree=MAX_DEGREE,
-            on_aliasing="report",
+            over=Grid(on_aliasing="report"),
         )
-        leaves = leaves_of(result, KINDS, empty, dict.fromkeys(KINDS))
+        leaves = leaves_of(result, outputs, ())
         parts.append(StructureReport(f"toy:{number}", "X5", 5, "ab", leaves))
     settings = schema.Settings(
         MAX_DEGREE,
@@ -224,18 +225,12 @@ def problem(variant, dtype=np.float32):
         }
 
     one = {"energy", "chi"}
-    return OrbitProblem(
-        function=function,
-        x=TETRAHEDRON.astype(dtype),
-        args=(),
-        action=VECTOR,
-        representations={name: REPRESENTATIONS[name] for name in HEADS},
-        masks={name: np.ones(1 if name in one else (), bool) for name in HEADS},
-        units=dict.fromkeys(HEADS, "u"),
-        kinds=dict.fromkeys(HEADS, "output"),
-        samples=dict.fromkeys(HEADS),
-        symmetry=SampleSymmetry(group.elements, {}),
-        point_group=group,
+    masks = {name: np.ones(1 if name in one else (), bool) for name in HEADS}
+    return Problem(
+        function,
+        TETRAHEDRON.astype(dtype),
+        {name: Output(REPRESENTATIONS[name], "u", mask=masks[name]) for name in HEADS},
+        symmetry=SampleSymmetry(group.elements, {}, name=group.name),
     )
 
 

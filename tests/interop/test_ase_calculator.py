@@ -20,7 +20,7 @@ from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
 from symjax.interop._averages import add, mean_and_spread, rotations_of
 from symjax.interop.ase_calculator import _function
-from symjax.metrics import measure_problem
+from symjax.metrics import Grid, measure
 from symjax.models.pet import (
     Block,
     PETConfig,
@@ -187,11 +187,10 @@ def test_average_over_a_quadrature(make, inversion):
 def test_spreads_are_those_of_a_measurement():
     """The moments of the metrics on the same rule: V is the sum of squared spreads."""
     problem = orbit_problem(MODEL, ethanol(), layers="none", dtype="float64")
-    measured = measure_problem(
+    measured = measure(
         problem,
         max_degree=1,
-        grid=3,
-        on_aliasing="report",
+        over=Grid(3, on_aliasing="report"),
     )
     calc = calculator(average=3)
     calc.calculate(ethanol())

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.metrics import measure
+from symjax.metrics import Grid, measure
 from symjax.so3 import MATRIX, SCALAR, VECTOR
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
@@ -107,7 +107,7 @@ def both(request):
         positions,
         representations=REPRESENTATIONS,
         max_degree=MAX_DEGREE,
-        grid=13,
+        over=Grid(13),
     )
     return ours, peer(positions)
 

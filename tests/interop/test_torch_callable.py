@@ -7,7 +7,7 @@ import pytest
 from symjax.data import build_graph
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import load_metatrain, torch_callable
-from symjax.metrics import measure
+from symjax.metrics import Grid, measure
 from symjax.models.pet import orbit_problem, predict
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR, spherical
 
@@ -28,7 +28,7 @@ OUTPUTS = {
     "mtt::octupole": spherical(3, 1),
 }
 PER_ATOM = ("non_conservative_forces", "mtt::charges")
-SETTINGS = {"max_degree": 2, "grid": 5, "on_aliasing": "report"}
+SETTINGS = {"max_degree": 2, "over": Grid(5, on_aliasing="report")}
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,7 @@ def imported(exported):
 
 
 def measured(problem):
-    return measure(
-        problem.function,
-        problem.x,
-        args=getattr(problem, "args", ()),
-        action=problem.action,
-        representations=problem.representations,
-        **SETTINGS,
-    )
+    return measure(problem, **SETTINGS)
 
 
 def test_same_numbers_as_the_imported_model(model, imported):

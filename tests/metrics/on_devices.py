@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.metrics import HaarSamples, measure, orbit
+from symjax.metrics import Grid, HaarSamples, measure, orbit
 from symjax.so3 import VECTOR, haar
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 ARGS = (0.1,)
 CASES = {
     # 3 elements at once on each device: the share of a device is no whole batch.
-    "rule": {"grid": 5, "batch_size": 3},
-    "random": {"grid": HaarSamples(21)},
+    "rule": {"over": Grid(5, on_aliasing="report"), "batch_size": 3},
+    "random": {"over": HaarSamples(21)},
 }
 
 
@@ -31,10 +31,8 @@ def function(x, scale):
 
 
 def measured(devices, options):
-    options = {"max_degree": 2, "on_aliasing": "report"} | options
-    found = measure(
-        function, X, args=ARGS, representations=VECTOR, devices=devices, **options
-    )["output"]
+    options = {"args": ARGS, "representations": VECTOR, "max_degree": 2} | options
+    found = measure(function, X, devices=devices, **options)["output"]
     assert found.relative_error > 1e-3
     return np.concatenate(
         [getattr(found, field).ravel() for field in ("variance", "norm", "power")]

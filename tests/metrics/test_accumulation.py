@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.metrics import accumulation, measure, streaming
+from symjax.metrics import Grid, accumulation, measure, streaming
 from symjax.so3 import FEATURE, MATRIX, VECTOR
 
 X = np.random.default_rng(0).normal(size=(7, 3))
@@ -34,9 +34,7 @@ def test_a_call_is_added_in_chunks(method, memory, chunk, monkeypatch):
     options = {
         "representations": {"forces": VECTOR, "edges": FEATURE, "stress": MATRIX},
         "max_degree": 2,
-        "grid": 5,
-        "method": method,
-        "on_aliasing": "report",
+        "over": Grid(5, method=method, on_aliasing="report"),
     }
     whole = measure(model, X, **options)
     several = functools.partial(accumulation.accumulate, chunk=chunk)

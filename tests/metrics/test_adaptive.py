@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symjax.errors import AliasingError, ArgumentError
-from symjax.metrics import Adaptive, HostFunction, SampleSymmetry, measure
+from symjax.metrics import (
+    Adaptive,
+    Grid,
+    HostFunction,
+    Output,
+    Problem,
+    SampleSymmetry,
+    measure,
+)
 from symjax.metrics.adaptive import climb
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
@@ -71,10 +79,16 @@ def test_certificates_hold_for_exponentials(seed, scale):
         "args": (weights,),
         "representations": REPRESENTATIONS,
         "max_degree": MAX_DEGREE,
-        "on_aliasing": "report",
     }
-    result = measure(exponentials, x, grid=Adaptive(limit=23, seed=seed % 7), **options)
-    assert_holds(result, measure(exponentials, x, grid=29, **options))
+    result = measure(
+        exponentials,
+        x,
+        over=Adaptive(limit=23, seed=seed % 7, on_aliasing="report"),
+        **options,
+    )
+    assert_holds(
+        result, measure(exponentials, x, over=Grid(29, on_aliasing="report"), **options)
+    )
     assert result.max_degree == MAX_DEGREE
     assert result["features"].content.shape == (MAX_DEGREE + 1, 2)
 
@@ -101,10 +115,11 @@ def test_certificates_hold_for_signed_bands(seed):
         "args": (amplitudes,),
         "representations": FEATURE,
         "max_degree": MAX_DEGREE,
-        "on_aliasing": "report",
     }
-    result = measure(band, x, grid=Adaptive(limit=23), **options)
-    assert_holds(result, measure(band, x, grid=23, **options))
+    result = measure(band, x, over=Adaptive(limit=23, on_aliasing="report"), **options)
+    assert_holds(
+        result, measure(band, x, over=Grid(23, on_aliasing="report"), **options)
+    )
 
 
 @pytest.mark.parametrize("degree", [6, 8, 11])
@@ -121,11 +136,12 @@ def test_energy_at_high_degree_only_is_caught(degree, amplitude):
         "args": (amplitudes,),
         "representations": FEATURE,
         "max_degree": MAX_DEGREE,
-        "on_aliasing": "report",
     }
-    result = measure(band, x, grid=Adaptive(limit=29), **options)
+    result = measure(band, x, over=Adaptive(limit=29, on_aliasing="report"), **options)
     assert result["output"].certificate.certified
-    assert_holds(result, measure(band, x, grid=23, **options))
+    assert_holds(
+        result, measure(band, x, over=Grid(23, on_aliasing="report"), **options)
+    )
 
 
 def test_a_band_limited_response_costs_little():
@@ -137,7 +153,7 @@ def test_a_band_limited_response_costs_little():
         args=(amplitudes,),
         representations=FEATURE,
         max_degree=12,
-        grid=Adaptive(),
+        over=Adaptive(),
     )
     certificate = result["output"].certificate
     assert certificate.degree == 9
@@ -152,11 +168,11 @@ def test_the_limit_is_reported_or_raised():
         "args": (weights,),
         "representations": REPRESENTATIONS,
         "max_degree": MAX_DEGREE,
-        "grid": Adaptive(limit=7),
     }
     with pytest.raises(AliasingError, match=r"limit=9"):
-        measure(exponentials, x, **options)
-    result = measure(exponentials, x, on_aliasing="report", **options)
+        measure(exponentials, x, over=Adaptive(limit=7), **options)
+    over = Adaptive(limit=7, on_aliasing="report")
+    result = measure(exponentials, x, over=over, **options)
     certificate = result["features"].certificate
     assert not certificate.certified
     assert certificate.reason
@@ -169,14 +185,13 @@ def test_chosen_outputs_decide():
         "args": (weights,),
         "representations": REPRESENTATIONS,
         "max_degree": MAX_DEGREE,
-        "on_aliasing": "report",
     }
-    every = measure(exponentials, x, grid=Adaptive(), **options)
-    one = measure(exponentials, x, grid=Adaptive(outputs=("forces",)), **options)
+    every = measure(exponentials, x, over=Adaptive(), **options)
+    one = measure(exponentials, x, over=Adaptive(outputs=("forces",)), **options)
     assert one["forces"].certificate.certified
     assert one.num_elements <= every.num_elements
     with pytest.raises(ArgumentError, match="no such output"):
-        measure(exponentials, x, grid=Adaptive(outputs=("stress",)), **options)
+        measure(exponentials, x, over=Adaptive(outputs=("stress",)), **options)
 
 
 def test_with_symmetry():
@@ -187,9 +202,11 @@ def test_with_symmetry():
     def function(x):
         return jnp.exp(x @ jnp.array([0.3, 0.5, -0.4]))
 
-    options = {"representations": SCALAR, "max_degree": 4, "grid": Adaptive()}
+    options = {"representations": SCALAR, "max_degree": 4, "over": Adaptive()}
     full = measure(function, x, **options)
-    half = measure(function, x, symmetry=symmetry, **options)
+    outputs = {"output": Output(SCALAR)}
+    problem = Problem(function, x, outputs, symmetry=symmetry)
+    half = measure(problem, max_degree=4, over=Adaptive())
     assert half.num_elements * 1.9 < full.num_elements
     assert half["output"].certificate.certified
     assert half["output"].equivariance_error == pytest.approx(
@@ -216,7 +233,7 @@ def test_the_checks_are_evaluated_once():
         np.array([[0.6, 0.0, 0.8]]),
         representations=SCALAR,
         max_degree=2,
-        grid=Adaptive(samples=10),
+        over=Adaptive(samples=10),
         batch_size=2,  # nothing is filled up
     )
     assert len(result["output"].coarser) > 1
@@ -233,7 +250,7 @@ def test_chance_does_not_stop_a_climb(monkeypatch):
         args=(weights,),
         representations=REPRESENTATIONS,
         max_degree=2,
-        grid=Adaptive(),
+        over=Adaptive(),
     )
     known = next(iter(real.values())).certificate
     reasons = ["coarse", "contradicted", "contradicted", ""]
@@ -255,7 +272,7 @@ def test_chance_does_not_stop_a_climb(monkeypatch):
         return real
 
     monkeypatch.setattr("symjax.metrics.adaptive.certify", certificates)
-    climb(Adaptive(), rung, 2, "raise")
+    climb(Adaptive(), rung, 2)
     assert draws == [0, 0, 1, 2]
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.metrics import Adaptive, HaarSamples, measure
+from symjax.metrics import Adaptive, Grid, HaarSamples, Output, Problem, measure
 from symjax.so3 import FEATURE, SCALAR, VECTOR, nested_rules, quadrature
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
 
@@ -34,7 +34,7 @@ REPRESENTATIONS = {"output": SCALAR, "layer": FEATURE}
 def test_rules_of_sufficient_degree_are_exact_and_coarser_ones_are_not(method):
     """V and the norm of degree 3 need degree 6, B(l) of it degree l + 3 too."""
     result = measure(
-        both, X, representations=REPRESENTATIONS, max_degree=6, method=method
+        both, X, representations=REPRESENTATIONS, max_degree=6, over=Grid(method=method)
     )
     for name in result:
         curve = result.curve(name)
@@ -58,9 +58,9 @@ def test_rules_of_sufficient_degree_are_exact_and_coarser_ones_are_not(method):
     assert degrees == [0, 0, 1, 6]
 
 
-@pytest.mark.parametrize("grid", [None, 21, Adaptive()])
-def test_the_last_point_is_what_is_reported(grid):
-    result = measure(both, X, representations=REPRESENTATIONS, max_degree=5, grid=grid)
+@pytest.mark.parametrize("over", [Grid(), Grid(21), Adaptive()])
+def test_the_last_point_is_what_is_reported(over):
+    result = measure(both, X, representations=REPRESENTATIONS, max_degree=5, over=over)
     for name, leaf in result.items():
         *coarser, last = result.curve(name)
         assert last.degree == result.degree
@@ -70,7 +70,7 @@ def test_the_last_point_is_what_is_reported(grid):
         assert degrees == sorted(set(degrees))
         assert degrees[-1] < last.degree
         total = last.num_elements + sum(point.num_elements for point in coarser)
-        if isinstance(grid, Adaptive):
+        if isinstance(over, Adaptive):
             assert total == result.num_elements
         else:
             assert last.num_elements == result.num_elements
@@ -84,15 +84,21 @@ def test_a_point_equals_a_measurement_on_that_rule():
 
     kinds = {"v": VECTOR, "f": FEATURE}
     x = np.random.default_rng(3).normal(size=(2, 3))
-    options = {"representations": kinds, "on_aliasing": "report"}
-    whole = measure(rough, x, max_degree=6, **options)
+    options = {"representations": kinds}
+    whole = measure(rough, x, max_degree=6, over=Grid(on_aliasing="report"), **options)
     rule = quadrature(13)
     for degree, weights in nested_rules(rule):
         kept = weights > 0
         alone = type(rule)(
             rule.alpha[kept], rule.beta[kept], weights[kept], 14, degree, "nested"
         )
-        part = measure(rough, x, max_degree=degree // 2, grid=alone, **options)
+        part = measure(
+            rough,
+            x,
+            max_degree=degree // 2,
+            over=Grid(alone, on_aliasing="report"),
+            **options,
+        )
         for name in kinds:
             (point,) = [p for p in whole.curve(name) if p.degree == degree]
             totals = part[name].totals()
@@ -110,15 +116,11 @@ def test_passes_and_masks_do_not_change_it():
         return jnp.cos(x @ jnp.asarray(np.random.default_rng(0).normal(size=(3, 8))))
 
     x = np.random.default_rng(1).normal(size=(9, 3))
-    options = {
-        "representations": FEATURE,
-        "masks": {"output": np.arange(9) < 7},
-        "on_aliasing": "report",
-        "max_degree": 4,
-    }
-    one = measure(rows, x, **options)
-    several = measure(rows, x, memory=120_000, batch_size=5, **options)
-    real = measure(rows, x[:7], **options | {"masks": None})
+    options = {"over": Grid(on_aliasing="report"), "max_degree": 4}
+    masked = Problem(rows, x, {"output": Output(FEATURE, mask=np.arange(9) < 7)})
+    one = measure(masked, **options)
+    several = measure(masked, memory=120_000, batch_size=5, **options)
+    real = measure(rows, x[:7], representations=FEATURE, **options)
     for other in (several, real):
         for a, b in zip(one.curve("output"), other.curve("output"), strict=True):
             assert a[:2] == b[:2]
@@ -128,7 +130,7 @@ def test_passes_and_masks_do_not_change_it():
 
 def test_random_elements_have_no_curve():
     result = measure(
-        band_limited, X, representations=SCALAR, grid=HaarSamples(64, seed=1)
+        band_limited, X, representations=SCALAR, over=HaarSamples(64, seed=1)
     )
     assert result.curve("output") == ()
 

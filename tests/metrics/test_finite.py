@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symjax.errors import ArgumentError, RepresentationError
-from symjax.metrics import HostFunction, measure
-from symjax.metrics.finite import measure_finite
+from symjax.metrics import HostFunction, Output, Problem, measure
 from symjax.so3 import FEATURE, MATRIX, PSEUDOSCALAR, SCALAR, VECTOR
 from symjax.so3.finite_groups import finite_group
 
@@ -32,7 +31,7 @@ KINDS = {"scalar": SCALAR, "vector": VECTOR, "matrix": MATRIX, "pseudo": PSEUDOS
 
 @pytest.mark.parametrize("name", ["C4", "D3", "Td", "Oh", "Ih"])
 def test_equivariant_functions_have_no_error(name):
-    out = measure_finite(everything, X, group=name, representations=KINDS)
+    out = measure(everything, X, representations=KINDS, over=finite_group(name))
     assert out.num_elements == finite_group(name).order
     for leaf in out.values():
         assert leaf.relative_error < 1e-12
@@ -42,7 +41,7 @@ def test_equivariant_functions_have_no_error(name):
 
 
 def test_contents_of_known_irreps():
-    out = measure_finite(everything, X, group="Oh", representations=KINDS)
+    out = measure(everything, X, representations=KINDS, over=finite_group("Oh"))
     assert out["scalar"].content_of("A1g") == pytest.approx(1)
     assert out["vector"].content_of("T1u") == pytest.approx(1)
     assert out["pseudo"].content_of("A1u") == pytest.approx(1)
@@ -58,9 +57,9 @@ def test_an_invariant_of_the_cube_only():
     def cubic(x):
         return jnp.sum(x**4, axis=-1)
 
-    out = measure_finite(cubic, X, group="Oh", representations=SCALAR)
+    out = measure(cubic, X, representations=SCALAR, over=finite_group("Oh"))
     assert out["output"].relative_error < 1e-12
-    out = measure_finite(cubic, X, group="Ih", representations=SCALAR)
+    out = measure(cubic, X, representations=SCALAR, over=finite_group("Ih"))
     assert out["output"].relative_error > 0.05
 
 
@@ -86,9 +85,9 @@ def test_against_the_definition(seed, name):
         return np.tanh(x @ a)[:, None] * x + b
 
     x = generator.standard_normal((2, 3))
-    out = measure_finite(
-        HostFunction(function), x, group=group, representations=VECTOR
-    )["output"]
+    out = measure(HostFunction(function), x, representations=VECTOR, over=group)[
+        "output"
+    ]
     u = np.array([function(x @ g.T) for g in group.elements])
     z = np.einsum("gij,gsi->gsj", group.elements, u)
     np.testing.assert_allclose(out.mean, z.mean(0), atol=1e-12)
@@ -113,10 +112,13 @@ def test_features_masks_and_passes():
         return {"a": x, "b": jnp.tanh(x)}
 
     mask = np.array([True, True, False, False, True])
-    options = {"group": "O", "representations": FEATURE}
-    whole = measure_finite(function, X, **options)
-    split = measure_finite(function, X, memory=1, batch_size=4, **options)
-    masked = measure_finite(function, X, masks={"a": mask}, **options)
+    group = finite_group("O")
+    whole = measure(function, X, representations=FEATURE, over=group)
+    split = measure(
+        *(function, X), representations=FEATURE, over=group, memory=1, batch_size=4
+    )
+    outputs = {"a": Output(FEATURE, mask=mask), "b": Output(FEATURE)}
+    masked = measure(Problem(function, X, outputs), over=group)
     for name in ("a", "b"):
         np.testing.assert_allclose(whole[name].power, split[name].power, atol=1e-12)
     expected = whole["a"].norm[mask].sum() / (3 * 3)
@@ -130,7 +132,9 @@ def test_a_small_error_is_resolved():
     def function(x):
         return 1.0 + 1e-9 * x[:, 0]
 
-    leaf = measure_finite(function, X, group="Oh", representations=SCALAR)["output"]
+    leaf = measure(function, X, representations=SCALAR, over=finite_group("Oh"))[
+        "output"
+    ]
     expected = 1e-9 * np.sqrt(np.mean(np.sum(X**2, 1)) / 3)
     assert leaf.equivariance_error == pytest.approx(expected, rel=1e-5)
 
@@ -141,7 +145,7 @@ def test_agrees_with_the_integral_where_the_group_integrates_exactly():
     def function(x):
         return x[:, 0] * x[:, 1] + x[:, 2]
 
-    finite = measure_finite(function, X, group="Ih", representations=SCALAR)
+    finite = measure(function, X, representations=SCALAR, over=finite_group("Ih"))
     exact = measure(function, X, representations=SCALAR, max_degree=2)
     assert finite["output"].equivariance_error == pytest.approx(
         exact["output"].equivariance_error, rel=1e-9
@@ -152,24 +156,20 @@ def test_agrees_with_the_integral_where_the_group_integrates_exactly():
 
 
 def test_bad_input():
-    options = {"group": "O", "representations": VECTOR}
-    with pytest.raises(ArgumentError, match="group"):
-        measure_finite(lambda x: x, X, group=3, representations=VECTOR)
+    options = {"over": finite_group("O"), "representations": VECTOR}
+    with pytest.raises(ArgumentError, match="over"):
+        measure(lambda x: x, X, over=3, representations=VECTOR)
     with pytest.raises(ArgumentError, match="batch_size"):
-        measure_finite(lambda x: x, X, batch_size=5, **options)
+        measure(lambda x: x, X, batch_size=5, **options)
     with pytest.raises(ArgumentError, match="memory"):
-        measure_finite(lambda x: x, X, memory=0, **options)
-    with pytest.raises(ArgumentError, match="no such output"):
-        measure_finite(lambda x: x, X, masks={"y": np.ones(5, bool)}, **options)
-    with pytest.raises(ArgumentError, match="boolean array"):
-        measure_finite(lambda x: x, X, masks={"output": np.ones(4, bool)}, **options)
+        measure(lambda x: x, X, memory=0, **options)
     with pytest.raises(ArgumentError, match="not finite"):
-        measure_finite(lambda x: x * jnp.inf, X, **options)
+        measure(lambda x: x * jnp.inf, X, **options)
     with pytest.raises(RepresentationError):
-        measure_finite(lambda x: x[:, :2], X, **options)
+        measure(lambda x: x[:, :2], X, **options)
     with pytest.raises(RepresentationError, match="complex"):
-        measure_finite(lambda x: x * 1j, X, **options)
+        measure(lambda x: x * 1j, X, **options)
     with pytest.raises(ArgumentError, match="T1"):
-        measure_finite(lambda x: x, X, **options)["output"].content_of("T1u")
+        measure(lambda x: x, X, **options)["output"].content_of("T1u")
     with pytest.raises(KeyError, match="measured"):
-        measure_finite(lambda x: x, X, **options)["x"]
+        measure(lambda x: x, X, **options)["x"]

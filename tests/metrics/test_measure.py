@@ -1,5 +1,6 @@
 """Closed forms, properties and refusals of `measure`."""
 
+import re
 from typing import ClassVar
 
 import jax
@@ -18,7 +19,15 @@ from symjax.errors import (
     RepresentationError,
     SymjaxError,
 )
-from symjax.metrics import HaarSamples, HostFunction, add_totals, measure
+from symjax.metrics import (
+    Grid,
+    HaarSamples,
+    HostFunction,
+    Output,
+    Problem,
+    add_totals,
+    measure,
+)
 from symjax.so3 import (
     FEATURE,
     MATRIX,
@@ -69,7 +78,7 @@ class TestClosedForms:
             X,
             representations=FEATURE,
             max_degree=4,
-            method=method,
+            over=Grid(method=method),
         )["output"]
         expected = np.zeros((5, 2))
         expected[degree, 0] = 1
@@ -157,7 +166,7 @@ class TestClosedForms:
 
         reference = X.sum(0)
         rule = quadrature(9)
-        leaf = measure(model, X, representations=VECTOR, max_degree=4, grid=rule)[
+        leaf = measure(model, X, representations=VECTOR, max_degree=4, over=Grid(rule))[
             "output"
         ]
         total = 0.0
@@ -210,9 +219,7 @@ class TestConsistency:
                 X,
                 representations=self.REPS,
                 max_degree=4,
-                grid=degree,
-                method=method,
-                on_aliasing="report",
+                over=Grid(degree, on_aliasing="report", method=method),
             )
             for method in ("factorised", "dense")
         )
@@ -222,7 +229,9 @@ class TestConsistency:
 
     def test_lebedev_and_gauss_agree(self):
         a, b = (
-            measure(self.model, X, representations=self.REPS, max_degree=4, grid=grid)
+            measure(
+                self.model, X, representations=self.REPS, max_degree=4, over=Grid(grid)
+            )
             for grid in (quadrature(23), gauss_product(23))
         )
         for name in self.REPS:
@@ -234,7 +243,7 @@ class TestConsistency:
     @given(st.integers(0, 2**31 - 1))
     def test_content_is_invariant_under_global_rotation(self, seed):
         rotation = Rotation.random(random_state=seed).as_matrix()
-        kwargs = {"representations": self.REPS, "max_degree": 3, "grid": 15}
+        kwargs = {"representations": self.REPS, "max_degree": 3, "over": Grid(15)}
         a = measure(self.model, X, **kwargs)
         b = measure(self.model, X @ rotation.T, **kwargs)
         for name in self.REPS:
@@ -263,7 +272,7 @@ class TestConsistency:
             )
 
     def test_float32_against_float64(self):
-        kwargs = {"representations": self.REPS, "max_degree": 3, "grid": 13}
+        kwargs = {"representations": self.REPS, "max_degree": 3, "over": Grid(13)}
         a = measure(self.model, X, **kwargs)
         b = measure(
             lambda x: self.model(x.astype(jnp.float32)), X.astype(np.float32), **kwargs
@@ -276,28 +285,29 @@ class TestConsistency:
         def host(x):
             return {k: np.asarray(v) for k, v in self.model(x).items()}
 
-        a = measure(self.model, X, representations=self.REPS, max_degree=2, grid=9)
+        a = measure(
+            self.model, X, representations=self.REPS, max_degree=2, over=Grid(9)
+        )
         for function in (
             HostFunction(host),
             HostFunction(lambda xs: [host(x) for x in xs], batched=True),
         ):
-            b = measure(function, X, representations=self.REPS, max_degree=2, grid=9)
+            b = measure(
+                function, X, representations=self.REPS, max_degree=2, over=Grid(9)
+            )
             for name in self.REPS:
                 np.testing.assert_allclose(a[name].power, b[name].power, atol=1e-12)
 
     def test_masked_samples_do_not_count(self):
         mask = np.array([True, True, False, True])
-        result = measure(
-            self.model,
-            X,
-            representations=self.REPS,
-            max_degree=2,
-            grid=9,
-            masks={"forces": mask},
-        )["forces"]
-        full = measure(self.model, X, representations=self.REPS, max_degree=2, grid=9)[
+        outputs = {name: Output(kind) for name, kind in self.REPS.items()}
+        outputs["forces"] = Output(VECTOR, mask=mask)
+        result = measure(Problem(self.model, X, outputs), max_degree=2, over=Grid(9))[
             "forces"
         ]
+        full = measure(
+            self.model, X, representations=self.REPS, max_degree=2, over=Grid(9)
+        )["forces"]
         totals = full.totals(mask)
         np.testing.assert_allclose(result.totals().variance, totals.variance)
         assert result.totals().count.sum() == 9
@@ -328,9 +338,9 @@ class TestConsistency:
 
     def test_totals_add_over_structures(self):
         parts = [
-            measure(self.model, x, representations=self.REPS, max_degree=2, grid=9)[
-                "forces"
-            ].totals()
+            measure(
+                self.model, x, representations=self.REPS, max_degree=2, over=Grid(9)
+            )["forces"].totals()
             for x in (X, 1.1 * X)
         ]
         total = add_totals(parts)
@@ -357,14 +367,14 @@ class TestConsistency:
             assert leaf.relative_error < 1e-7
         assert result["1"].totals().count.tolist() == [6]
 
-    @pytest.mark.parametrize("grid", [5, HaarSamples(8)])
-    def test_empty_outputs_are_skipped_and_shift_no_others(self, grid):
+    @pytest.mark.parametrize("over", [Grid(5), HaarSamples(8)])
+    def test_empty_outputs_are_skipped_and_shift_no_others(self, over):
         result = measure(
             lambda x: (x[:0], x.sum(0), jnp.cross(x[0], x[1])),
             X,
             representations=(VECTOR, VECTOR, PSEUDOVECTOR),
             max_degree=2,
-            grid=grid,
+            over=over,
         )
         assert list(result) == ["1", "2"]
         for leaf in result.values():
@@ -393,7 +403,7 @@ class TestConsistency:
             calls.append(x.shape)
             return x
 
-        measure(function, X, representations=VECTOR, max_degree=1, grid=25)
+        measure(function, X, representations=VECTOR, max_degree=1, over=Grid(25))
         # traced once for the shapes, once for the budget, once for the program
         assert len(calls) <= 4
 
@@ -401,13 +411,13 @@ class TestConsistency:
 class TestAliasing:
     def test_degree_above_the_grid_is_refused(self):
         """Content at l = 9 on a degree-7 grid looks like lower degrees."""
-        with pytest.raises(AliasingError, match=r"Try grid=\d+"):
+        with pytest.raises(AliasingError, match=r"Try Grid\(\d+\)"):
             measure(
                 lambda x: feature_of_degree(x, 9),
                 X[:1],
                 representations=FEATURE,
                 max_degree=3,
-                grid=7,
+                over=Grid(7),
             )
 
     @pytest.mark.parametrize("degree", range(7))
@@ -417,7 +427,7 @@ class TestAliasing:
             X[:1],
             representations=FEATURE,
             max_degree=6,
-            grid=13,
+            over=Grid(13),
         )
         assert result.resolved
 
@@ -426,16 +436,17 @@ class TestAliasing:
             return feature_of_degree(x, 9)
 
         with pytest.raises(AliasingError) as error:
-            measure(function, X[:1], representations=FEATURE, max_degree=3, grid=7)
-        grid = int(str(error.value).split("grid=")[-1].rstrip("."))
+            measure(
+                function, X[:1], representations=FEATURE, max_degree=3, over=Grid(7)
+            )
+        grid = int(re.findall(r"Grid\((\d+)\)", str(error.value))[-1])
         for _ in range(4):
             result = measure(
                 function,
                 X[:1],
                 representations=FEATURE,
                 max_degree=9,
-                grid=max(grid, 18),
-                on_aliasing="report",
+                over=Grid(max(grid, 18), on_aliasing="report"),
             )
             if result.resolved:
                 break
@@ -448,8 +459,7 @@ class TestAliasing:
             X[:1],
             representations=FEATURE,
             max_degree=3,
-            grid=7,
-            on_aliasing="report",
+            over=Grid(7, on_aliasing="report"),
         )
         verdict = result["output"].convergence
         assert not result.resolved
@@ -464,7 +474,7 @@ class TestAliasing:
             X[:1] / np.linalg.norm(X[0]),
             representations=FEATURE,
             max_degree=3,
-            grid=15,
+            over=Grid(15),
         )
         power = np.array([3.0, 0.25 * 9.0])
         assert result["output"].remainder == pytest.approx(power[1] / power.sum())
@@ -482,9 +492,9 @@ class TestSampled:
             return jnp.stack([x @ v, (x @ v) ** 2])
 
         x = np.array([0.3, 0.4, 1.0])
-        exact = measure(function, x, representations=FEATURE, max_degree=2, grid=9)[
-            "output"
-        ]
+        exact = measure(
+            function, x, representations=FEATURE, max_degree=2, over=Grid(9)
+        )["output"]
         hits = {"variance": 0, "1+": 0, "2+": 0}
         for seed in range(60):
             leaf = measure(
@@ -492,7 +502,7 @@ class TestSampled:
                 x,
                 representations=FEATURE,
                 max_degree=2,
-                grid=HaarSamples(48, seed),
+                over=HaarSamples(48, seed),
             )["output"]
             error = leaf.standard_errors
             hits["variance"] += (
@@ -513,7 +523,7 @@ class TestSampled:
                 X[0],
                 representations=FEATURE,
                 max_degree=3,
-                grid=HaarSamples(16, seed),
+                over=HaarSamples(16, seed),
             )["output"]
             # an odd function: sectors with sigma (-1)^l = +1 vanish identically
             power = leaf.power[0]
@@ -526,7 +536,7 @@ class TestSampled:
 
     def test_mean_and_vector_output(self):
         leaf = measure(
-            lambda x: x.sum(0), X, representations=VECTOR, grid=HaarSamples(8)
+            lambda x: x.sum(0), X, representations=VECTOR, over=HaarSamples(8)
         )["output"]
         np.testing.assert_allclose(leaf.mean, X.sum(0), rtol=1e-12)
         assert leaf.relative_error < 1e-7
@@ -540,13 +550,9 @@ BAD = [
     ({"max_degree": -1}, ArgumentError, "max_degree"),
     ({"max_degree": 1.5}, ArgumentError, "max_degree"),
     ({"max_degree": True}, ArgumentError, "max_degree"),
-    ({"grid": 11}, GridError, "grid"),
-    ({"grid": -3}, SymjaxError, "degree"),
-    ({"grid": "fine"}, SymjaxError, "degree"),
-    ({"method": "fft"}, ArgumentError, "method"),
-    ({"tolerance": 0}, ArgumentError, "tolerance"),
-    ({"tolerance": 2.0}, ArgumentError, "tolerance"),
-    ({"on_aliasing": "ignore"}, ArgumentError, "on_aliasing"),
+    ({"over": Grid(11)}, GridError, "grid"),
+    ({"over": Grid(-3)}, SymjaxError, "degree"),
+    ({"over": 13}, ArgumentError, r"over=13: .*Grid\(13\)"),
     ({"memory": 0}, ArgumentError, "memory"),
     ({"memory": 1000}, ArgumentError, "memory"),
     ({"batch_size": 0}, ArgumentError, "batch_size"),
@@ -565,9 +571,7 @@ BAD = [
     ({"function": lambda x: x[:0]}, ArgumentError, "function"),
     ({"function": lambda x: x.sum(0) + 1j}, RepresentationError, "complex"),
     ({"function": lambda x: x.sum(0) / 0}, ArgumentError, "not finite"),
-    ({"masks": {"energy": np.ones(1, bool)}}, ArgumentError, "masks"),
-    ({"masks": {"output": np.ones(4, bool)}}, ArgumentError, "masks"),
-    ({"masks": {"output": np.ones(())}}, ArgumentError, "masks"),
+    ({"representations": None}, ArgumentError, "representations"),
 ]
 
 
@@ -579,6 +583,42 @@ def test_bad_input_is_refused(change, error, text):
     with pytest.raises(error, match=text) as raised:
         measure(function, x, **arguments)
     assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"rule": "fine"}, "rule"),
+        ({"method": "fft"}, "method"),
+        ({"tolerance": 0}, "tolerance"),
+        ({"tolerance": 2.0}, "tolerance"),
+        ({"on_aliasing": "ignore"}, "on_aliasing"),
+    ],
+)
+def test_bad_grids_are_refused(change, text):
+    with pytest.raises(ArgumentError, match=text):
+        Grid(**change)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"),
+    [
+        ({"output": Output(VECTOR, mask=np.ones(4, bool))}, "masks"),
+        ({"output": Output(VECTOR, mask=np.ones(()))}, "masks"),
+        ({"force": Output(VECTOR)}, "outputs='force': the function returns no such"),
+        ({}, "says nothing about 'output'"),
+    ],
+)
+def test_bad_outputs_are_refused(outputs, text):
+    with pytest.raises(ArgumentError, match=text):
+        measure(Problem(vector, X, outputs), max_degree=2)
+
+
+def test_what_a_problem_says_is_not_said_twice():
+    problem = Problem(vector, X, {"output": Output(VECTOR)})
+    for more in ({"x": X}, {"representations": VECTOR}, {"args": (1,)}):
+        with pytest.raises(ArgumentError, match="is part of the problem"):
+            measure(problem, max_degree=2, **more)
 
 
 @pytest.mark.parametrize("kwargs", [{"num": 4}, {"num": 8.5}, {"num": 8, "seed": -1}])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError
-from symjax.metrics import Estimate, HaarSamples, estimate, measure
+from symjax.metrics import Estimate, Grid, HaarSamples, estimate, measure
 from symjax.metrics.leaves import Leaf
 from symjax.metrics.orbit import as_action
 from symjax.metrics.planning import Elements, plan_passes
@@ -116,7 +116,11 @@ def test_passes_of_an_expensive_function_are_few(monkeypatch):
 
 
 def test_pieces_of_a_leaf_give_the_same_result():
-    options = {"representations": FEATURE, "max_degree": 4, "on_aliasing": "report"}
+    options = {
+        "representations": FEATURE,
+        "max_degree": 4,
+        "over": Grid(on_aliasing="report"),
+    }
     whole = measure(features, X, **options)
     split = measure(features, X, memory=2 * 10**5, **options)
     for name, leaf in whole.items():
@@ -133,7 +137,7 @@ def test_pieces_of_a_leaf_give_the_same_result():
 def test_estimate_counts_what_measure_evaluates():
     options = {"representations": FEATURE, "max_degree": 4}
     cost = estimate(features, X, **options)
-    result = measure(features, X, on_aliasing="report", **options)
+    result = measure(features, X, over=Grid(on_aliasing="report"), **options)
     assert (cost.num_elements, cost.num_passes) == (result.num_elements, 1)
     assert cost.seconds > 0
     divided = estimate(features, X, memory=2 * 10**5, **options)
@@ -142,8 +146,8 @@ def test_estimate_counts_what_measure_evaluates():
 
 
 def test_estimate_refuses_what_has_no_fixed_cost():
-    with pytest.raises(ArgumentError, match="grid"):
-        estimate(features, X, representations=FEATURE, grid=HaarSamples(8))
+    with pytest.raises(ArgumentError, match="over"):
+        estimate(features, X, representations=FEATURE, over=HaarSamples(8))
     with pytest.raises(ArgumentError, match="memory"):
         estimate(features, X, representations=FEATURE, memory=1000)
 

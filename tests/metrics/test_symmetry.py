@@ -9,7 +9,14 @@ from scipy.spatial.transform import Rotation
 
 from symjax.data import find_symmetry
 from symjax.errors import ArgumentError
-from symjax.metrics import HostFunction, SampleSymmetry, measure
+from symjax.metrics import (
+    Grid,
+    HostFunction,
+    Output,
+    Problem,
+    SampleSymmetry,
+    measure,
+)
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, Target, init_pet, orbit_problem
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
@@ -57,6 +64,13 @@ def samples(found):
     return SampleSymmetry(found.elements, {"forces": p, "features": p, "edges": edges})
 
 
+def with_symmetry(function, x, representations, symmetry, mask=None):
+    if not isinstance(representations, dict):
+        representations = {"output": representations}
+    outputs = {name: Output(kind, mask=mask) for name, kind in representations.items()}
+    return Problem(function, x, outputs, symmetry=symmetry)
+
+
 def assert_same(full, reduced, rtol=1e-11):
     for name, leaf in full.items():
         other = reduced[name]
@@ -82,14 +96,11 @@ def assert_same(full, reduced, rtol=1e-11):
 )
 def test_equals_the_full_grid(name, method):
     x, found = molecule(name)
-    options = {
-        "representations": REPRESENTATIONS,
-        "max_degree": 4,
-        "grid": 9,
-        "method": method,
-    }
-    full = measure(model, x, **options)
-    reduced = measure(model, x, symmetry=samples(found), **options)
+    options = {"max_degree": 4, "over": Grid(9, method=method)}
+    full = measure(model, x, representations=REPRESENTATIONS, **options)
+    reduced = measure(
+        with_symmetry(model, x, REPRESENTATIONS, samples(found)), **options
+    )
     assert_same(full, reduced)
     assert reduced.resolved
     expected = reduce_rule(9, found.elements)
@@ -109,17 +120,12 @@ def test_nested_rules_are_reduced_too(name):
             "features": jnp.stack([along, x[:, 0] * x[:, 1]], axis=-1),
         }
 
-    options = {"representations": {"forces": VECTOR, "features": FEATURE}}
-    full = measure(low, x, max_degree=4, grid=9, **options)
+    kinds = {"forces": VECTOR, "features": FEATURE}
+    full = measure(low, x, representations=kinds, max_degree=4, over=Grid(9))
     several = {"forces": found.permutations, "features": found.permutations}
-    reduced = measure(
-        low,
-        x,
-        max_degree=4,
-        grid=9,
-        symmetry=SampleSymmetry(found.elements, several),
-        **options,
-    )
+    symmetry = SampleSymmetry(found.elements, several)
+    problem = with_symmetry(low, x, kinds, symmetry)
+    reduced = measure(problem, max_degree=4, over=Grid(9))
     for leaf in full:
         exact = full[leaf].totals()
         scale = exact.norm.sum()
@@ -141,11 +147,11 @@ def test_nested_rules_are_reduced_too(name):
 
 def test_a_given_rule_and_a_host_function():
     x, found = molecule("C2H6")
-    options = {"representations": REPRESENTATIONS, "max_degree": 3}
-    rule = gauss_product(9)
-    full = measure(model, x, grid=rule, **options)
+    options = {"max_degree": 3, "over": Grid(gauss_product(9))}
+    full = measure(model, x, representations=REPRESENTATIONS, **options)
     host = HostFunction(lambda x: {k: np.asarray(v) for k, v in model(x).items()})
-    reduced = measure(host, x, grid=rule, symmetry=samples(found), **options)
+    problem = with_symmetry(host, x, REPRESENTATIONS, samples(found))
+    reduced = measure(problem, **options)
     assert_same(full, reduced)
     # Ten angles fit the inversion and a twofold axis of D3d, not the threefold one.
     assert reduced.num_elements == full.num_elements / 4
@@ -160,10 +166,10 @@ def test_a_small_error_is_resolved():
         return along.astype(jnp.float32)
 
     symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
-    options = {"representations": SCALAR, "max_degree": 2}
-    full = measure(model, x, **options)["output"].equivariance_error
-    reduced = measure(model, x, symmetry=symmetry, **options)["output"]
-    assert reduced.equivariance_error == pytest.approx(full, rel=0.1)
+    full = measure(model, x, representations=SCALAR, max_degree=2)["output"]
+    problem = with_symmetry(model, x, SCALAR, symmetry)
+    reduced = measure(problem, max_degree=2)["output"]
+    assert reduced.equivariance_error == pytest.approx(full.equivariance_error, rel=0.1)
 
 
 def test_a_function_that_tells_atoms_apart_is_refused():
@@ -174,7 +180,7 @@ def test_a_function_that_tells_atoms_apart_is_refused():
         return (x @ W)[:, None] * jnp.arange(1.0, 6.0)[:, None]
 
     with pytest.raises(ArgumentError, match=r"symmetry='output'.*symmetry=None"):
-        measure(numbered, x, representations=FEATURE, symmetry=symmetry)
+        measure(with_symmetry(numbered, x, FEATURE, symmetry))
 
 
 def test_a_wrong_input_is_refused():
@@ -182,20 +188,16 @@ def test_a_wrong_input_is_refused():
     symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
     moved = x + np.random.default_rng(0).normal(scale=1e-3, size=x.shape)
     with pytest.raises(ArgumentError, match="less symmetric"):
-        measure(lambda x: x @ W, moved, representations=SCALAR, symmetry=symmetry)
+        measure(with_symmetry(lambda x: x @ W, moved, SCALAR, symmetry))
 
 
 def test_padding_must_stay_among_itself():
     x, found = molecule("H2O")
     symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    mask = np.array([True, True, False])
+    problem = with_symmetry(lambda x: x @ W, x, SCALAR, symmetry, mask)
     with pytest.raises(ArgumentError, match="padded"):
-        measure(
-            lambda x: x @ W,
-            x,
-            representations=SCALAR,
-            symmetry=symmetry,
-            masks={"output": np.array([True, True, False])},
-        )
+        measure(problem)
 
 
 def test_bad_symmetries():
@@ -207,20 +209,11 @@ def test_bad_symmetries():
         SampleSymmetry(pair, {"output": np.array([[0, 1], [1, 1]])})
     with pytest.raises(ArgumentError, match="not positive"):
         SampleSymmetry(pair, {"output": p}, tolerance=-1)
-    with pytest.raises(ArgumentError, match="no permutations"):
-        measure(
-            lambda x: x[:, 0],
-            np.eye(3),
-            representations=SCALAR,
-            symmetry=SampleSymmetry(pair, {"other": p}),
-        )
-    with pytest.raises(ArgumentError, match="does not permute"):
-        measure(
-            lambda x: x[:, 0],
-            np.eye(3),
-            representations=SCALAR,
-            symmetry=SampleSymmetry(pair, {"output": p}),
-        )
+    for name, text in (("other", "no permutations"), ("output", "does not permute")):
+        symmetry = SampleSymmetry(pair, {name: p})
+        problem = with_symmetry(lambda x: x[:, 0], np.eye(3), SCALAR, symmetry)
+        with pytest.raises(ArgumentError, match=text):
+            measure(problem)
 
 
 def explicit_power(elements, weights, u):
@@ -269,19 +262,8 @@ def test_pet_on_symmetric_structures():
             symmetry="auto",
             num_atoms=len(atoms) + 1,
         )
-        assert problem.point_group.order == order
-        options = {
-            "args": problem.args,
-            "action": problem.action,
-            "masks": problem.masks,
-            "representations": problem.representations,
-            "max_degree": 2,
-            "grid": 7,
-            "on_aliasing": "report",
-        }
-        reduced = measure(
-            problem.function, problem.x, symmetry=problem.symmetry, **options
-        )
+        assert problem.symmetry.order == order
+        reduced = measure(problem, max_degree=2, over=Grid(7, on_aliasing="report"))
         assert reduced.num_elements * 8 < 2 * quadrature(7).num_rotations
         rule = reduce_rule(7, problem.symmetry.elements)
         elements = rule.place(rule.rule.rotations)[:, None] @ problem.symmetry.elements
@@ -296,11 +278,12 @@ def test_pet_on_symmetric_structures():
             batch_size=64,
         )
         for name, leaf in reduced.items():
-            u, mask = np.asarray(rows[name]), problem.masks[name]
+            u, mask = np.asarray(rows[name]), problem.outputs[name].mask
+            kind = problem.outputs[name].representation
             z = u
-            if problem.representations[name] == VECTOR:
+            if kind == VECTOR:
                 z = np.einsum("gji,gaj->gai", elements, u)
-            elif problem.representations[name] == MATRIX:
+            elif kind == MATRIX:
                 z = np.einsum("gki,gskl,glj->gsij", elements, u, elements)
             mean = np.tensordot(weights, z, axes=1)
             spread = np.tensordot(weights, (z - mean) ** 2, axes=1)
@@ -323,7 +306,6 @@ def test_orbit_problem_without_symmetry():
     atoms.rattle(0.05, seed=0)
     problem = orbit_problem(pet, atoms, symmetry="auto")
     assert problem.symmetry is None
-    assert problem.point_group is None
     for wrong in ("yes", find_symmetry(ase.build.molecule("H2O"))):
         with pytest.raises(ArgumentError, match="symmetry"):
             orbit_problem(pet, atoms, symmetry=wrong)

@@ -261,13 +261,13 @@ class TestJournal:
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         measured = []
-        original = batch_module.measure_problem
+        original = batch_module.measure
 
         def counting(*args, **kwargs):
             measured.append(1)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(batch_module, "measure_problem", counting)
+        monkeypatch.setattr(batch_module, "measure", counting)
         kept = []
         resumed = measure_structures(
             model,
@@ -336,7 +336,7 @@ class TestJournal:
     ):
         folder = tmp_path / "out"
         first = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
-        monkeypatch.setattr(batch_module, "measure_problem", None)
+        monkeypatch.setattr(batch_module, "measure", None)
         again = measure_structures(
             model, molecules(*NAMES), OPTIONS, folder, resume=True
         )
@@ -499,14 +499,14 @@ class TestFailures:
         [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nat")],
     )
     def test_out_of_memory_is_a_failure(self, model, tmp_path, monkeypatch, error):
-        original = batch_module.measure_problem
+        original = batch_module.measure
 
         def measure(problem, **kwargs):
             if len(problem.x) > 3:
                 raise error
             return original(problem, **kwargs)
 
-        monkeypatch.setattr(batch_module, "measure_problem", measure)
+        monkeypatch.setattr(batch_module, "measure", measure)
         report = measure_structures(
             model, molecules("C2H6", "H2O"), OPTIONS, tmp_path / "out"
         )
@@ -517,7 +517,7 @@ class TestFailures:
         def measure(*args, **kwargs):
             raise jax.errors.JaxRuntimeError("INTERNAL: something")
 
-        monkeypatch.setattr(batch_module, "measure_problem", measure)
+        monkeypatch.setattr(batch_module, "measure", measure)
         with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
             measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
 

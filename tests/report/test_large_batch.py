@@ -83,7 +83,7 @@ class TestDevices:
         def fail(*args, **kwargs):
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(batch, "measure_problem", fail)
+        monkeypatch.setattr(batch, "measure", fail)
         with pytest.raises(RuntimeError, match="a bug"):
             measure_structures(
                 model,

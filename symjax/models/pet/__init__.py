@@ -13,12 +13,11 @@ from symjax.models.pet.model import (
     predict,
 )
 from symjax.models.pet.modules import PET, PETInputs
-from symjax.models.pet.orbit import OrbitProblem, orbit_problem, select_layers
+from symjax.models.pet.orbit import orbit_problem, select_layers
 
 __all__ = [
     "PET",
     "Block",
-    "OrbitProblem",
     "PETConfig",
     "PETInputs",
     "PETModel",

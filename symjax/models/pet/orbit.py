@@ -1,6 +1,5 @@
 """A PET on a structure as a function on the orbit, ready for ``symjax.metrics``."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from symjax.data.build import build_graph
 from symjax.data.graph import Graph, edge_vectors
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
+from symjax.metrics.problem import Output, Problem
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.layers import distinct_layers, is_edge_layer, layer_names
@@ -27,48 +27,6 @@ from symjax.models.pet.model import (
 )
 from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
 from symjax.so3.sample_symmetry import SampleSymmetry
-
-
-@dataclasses.dataclass(frozen=True)
-class OrbitProblem:
-    """What :func:`symjax.metrics.measure` needs to measure a model on a structure.
-
-    Attributes:
-      function: ``function(x, *args)``, outputs and features by name. The same object
-        for every structure of one model, so that compiled code is found again.
-      x: What rotates: the edge vectors, in angstrom.
-      args: What does not: parameters and graph.
-      action: How ``x`` rotates.
-      representations: The representation of every output and feature.
-      masks: Which samples are real.
-      units: Unit of every output; empty for features.
-      kinds: ``"output"``, ``"node"`` or ``"edge"`` for every name.
-      samples: Atomic number of each sample (of the center, for edges); None for
-        outputs of whole structures.
-      symmetry: The symmetry of the structure as ``measure`` takes it, or None.
-      point_group: The same as elements and permutations of atoms, or None.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import orbit_problem
-      >>> water = ase.build.molecule("H2O")
-      >>> problem = orbit_problem(load_model("pet-ethanol"), water, layers="none")
-      >>> problem.units["forces"], problem.samples["forces"].tolist()
-      ('eV/angstrom', [8, 1, 1])
-    """
-
-    function: Callable[..., dict[str, Array]]
-    x: Float[np.ndarray, "atoms neighbors 3"]
-    args: tuple[Any, ...]
-    action: Representation
-    representations: dict[str, Representation]
-    masks: dict[str, np.ndarray]
-    units: dict[str, str]
-    kinds: dict[str, str]
-    samples: dict[str, np.ndarray | None]
-    symmetry: SampleSymmetry | None = None
-    point_group: Symmetry | None = None
 
 
 def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -154,7 +112,7 @@ def orbit_problem(
     num_atoms: int | None = None,
     num_neighbors: int | None = None,
     symmetry: str | Symmetry | None = None,
-) -> OrbitProblem:
+) -> Problem:
     """Prepares a model and a structure for :func:`symjax.metrics.measure`.
 
     The group acts on the edge vectors alone; lengths, cutoffs and neighbors are those
@@ -194,8 +152,8 @@ def orbit_problem(
       >>> problem = orbit_problem(
       ...     load_model("pet-ethanol"), ase.build.molecule("CH3CH2OH"), layers="none"
       ... )
-      >>> sorted(problem.representations)
-      ['energy', 'forces']
+      >>> {name: output.unit for name, output in problem.outputs.items()}
+      {'energy': 'eV', 'forces': 'eV/angstrom'}
     """
     config = model.config
     chosen = select_layers(config, layers)
@@ -234,11 +192,20 @@ def orbit_problem(
     function = _function(
         config, targets, chosen, energy, "forces" in outputs, "stress" in outputs
     )
-    problem = _Description(graph)
+    found: dict[str, Output] = {}
+    per: dict[str, str] = {}
+
+    def add(
+        name: str, representation: Representation, kind: str, unit: str, sample: str
+    ) -> None:
+        mask, species = _samples(graph, sample)
+        found[name] = Output(representation, unit, kind, mask, species)
+        per[name] = sample
+
     for target in config.targets:
         if target.name in targets:
             for block in target.blocks:
-                problem.add(
+                add(
                     output_name(target, block),
                     block.representation,
                     "output",
@@ -248,26 +215,31 @@ def orbit_problem(
     if energy is not None:
         unit = config.target(energy).unit
         if "forces" in outputs:
-            problem.add("forces", VECTOR, "output", f"{unit}/angstrom", "atom")
+            add("forces", VECTOR, "output", f"{unit}/angstrom", "atom")
         if "stress" in outputs:
-            problem.add("stress", MATRIX, "output", f"{unit}/angstrom^3", "structure")
+            add("stress", MATRIX, "output", f"{unit}/angstrom^3", "structure")
     for name in chosen:
         kind = "edge" if is_edge_layer(name) else "node"
-        problem.add(name, FEATURE, kind, "", "edge" if kind == "edge" else "atom")
+        add(name, FEATURE, kind, "", "edge" if kind == "edge" else "atom")
     group = _point_group(atoms, graph, symmetry)
-    return OrbitProblem(
-        symmetry=None if group is None else _sample_symmetry(problem, graph, group),
-        point_group=group,
-        function=function,
-        x=np.asarray(edge_vectors(graph)),
+    return Problem(
+        function,
+        np.asarray(edge_vectors(graph)),
+        found,
         args=(parameters, graph),
-        action=VECTOR,
-        representations=problem.representations,
-        masks=problem.masks,
-        units=problem.units,
-        kinds=problem.kinds,
-        samples=problem.samples,
+        symmetry=None if group is None else _sample_symmetry(per, graph, group),
     )
+
+
+def _samples(graph: Graph, sample: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which samples of a kind are real, and the atomic number of each."""
+    species = np.asarray(graph.species)
+    if sample == "atom":
+        return np.asarray(graph.atom_mask), species
+    if sample == "edge":
+        mask = np.asarray(graph.edge_mask)
+        return mask, np.broadcast_to(species[:, None], mask.shape)
+    return np.asarray(graph.structure_mask), None
 
 
 def _point_group(
@@ -298,7 +270,7 @@ def _point_group(
 
 
 def _sample_symmetry(
-    problem: "_Description", graph: Graph, group: Symmetry
+    per: dict[str, str], graph: Graph, group: Symmetry
 ) -> SampleSymmetry:
     """Permutations of the samples of every output; padding stays where it is."""
     _, edges = edge_permutations(graph, group)
@@ -307,42 +279,8 @@ def _sample_symmetry(
     structures = np.zeros((group.order, len(graph.structure_mask)), int)
     structures += np.arange(len(graph.structure_mask))
     of_kind = {"atom": atoms, "edge": edges, "structure": structures}
-    return SampleSymmetry(
-        group.elements, {name: of_kind[per] for name, per in problem.per.items()}
-    )
-
-
-class _Description:
-    """Collects what is known about each output, by name."""
-
-    def __init__(self, graph: Graph):
-        species = np.asarray(graph.species)
-        self._masks = {
-            "atom": np.asarray(graph.atom_mask),
-            "edge": np.asarray(graph.edge_mask),
-            "structure": np.asarray(graph.structure_mask),
-        }
-        self._species = {
-            "atom": species,
-            "edge": np.broadcast_to(species[:, None], graph.edge_mask.shape),
-            "structure": None,
-        }
-        self.representations: dict[str, Representation] = {}
-        self.masks: dict[str, np.ndarray] = {}
-        self.units: dict[str, str] = {}
-        self.kinds: dict[str, str] = {}
-        self.samples: dict[str, np.ndarray | None] = {}
-        self.per: dict[str, str] = {}
-
-    def add(
-        self, name: str, representation: Representation, kind: str, unit: str, per: str
-    ) -> None:
-        self.representations[name] = representation
-        self.masks[name] = self._masks[per]
-        self.units[name] = unit
-        self.kinds[name] = kind
-        self.samples[name] = self._species[per]
-        self.per[name] = per
+    permutations = {name: of_kind[sample] for name, sample in per.items()}
+    return SampleSymmetry(group.elements, permutations, name=group.name)
 
 
 def _energy_target(config: PETConfig) -> str | None:

@@ -31,7 +31,6 @@ from symjax.models.pointmae.model import (
 )
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
 from symjax.models.pointmae.orbit import (
-    EventProblem,
     breaking_problem,
     event_problem,
 )
@@ -43,7 +42,6 @@ from symjax.models.pointmae.sampling import (
 
 __all__ = [
     "Assignment",
-    "EventProblem",
     "Groups",
     "PointMAE",
     "PointMAEConfig",

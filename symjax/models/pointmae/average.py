@@ -11,11 +11,12 @@ from jaxtyping import Array
 
 from symjax.data.point_clouds import PointCloud
 from symjax.errors import ModelError
+from symjax.metrics.problem import Problem
 from symjax.models.biases.average import Average, averaged
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import gather_groups
 from symjax.models.pointmae.model import PointMAEModel, Prediction, make_event
-from symjax.models.pointmae.orbit import EventProblem, event_problem, orbit_function
+from symjax.models.pointmae.orbit import event_problem, orbit_function
 from symjax.so3.representations import FEATURE
 
 
@@ -35,7 +36,7 @@ def averaged_problem(
     *,
     tokens: str = "regrouped",
     dtype: Any = "float32",
-) -> EventProblem:
+) -> Problem:
     """An event's class probabilities, averaged over group elements, on the orbit.
 
     p(x) = sum_k w_k softmax(f(g_k x)). Over a finite group it does not change under
@@ -78,11 +79,7 @@ def averaged_problem(
     return dataclasses.replace(
         one,
         function=_function(model.config, over, tokens),
-        representations={name: FEATURE},
-        masks={name: one.masks[name]},
-        units={name: one.units[name]},
-        kinds={name: one.kinds[name]},
-        classes={name: one.classes[name]},
+        outputs={name: one.outputs[name]},
     )
 
 
@@ -132,7 +129,7 @@ def predict_averaged(
     problem = averaged_problem(model, cloud, average, tokens=tokens, dtype=dtype)
     out = jax.jit(problem.function)(problem.x, *problem.args)
     probabilities = out["class_probabilities"]
-    mask = problem.masks["class_probabilities"]
+    mask = jnp.asarray(problem.outputs["class_probabilities"].mask)
     if not bool(jnp.isfinite(probabilities[mask]).all()):
         raise ModelError(
             "context_length",

@@ -29,6 +29,7 @@ from symjax.data.point_clouds import (
     voxelise,
 )
 from symjax.errors import ArgumentError, ModelError
+from symjax.metrics.problem import Output, Problem
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Assignment, assign_groups
 from symjax.models.pointmae.losses import random_hidden
@@ -47,41 +48,6 @@ TOKENS = ("frozen", "regrouped", "voxelised")
 """Ways to treat tokens on the orbit, from the fewest sources of error to all."""
 
 
-@dataclasses.dataclass(frozen=True)
-class EventProblem:
-    """What :func:`symjax.metrics.measure` needs to measure a model on an event.
-
-    The fields are those of :class:`symjax.models.pet.OrbitProblem`.
-
-    Attributes:
-      function: ``function(x, *args)``, outputs and features by name. The same object
-        for every event of one model, so that compiled code is found again.
-      x: What rotates: normalised coordinates, ``(points, 3)``.
-      args: What does not: parameters, energies, mask, tokens and hidden tokens.
-      action: How ``x`` rotates.
-      representations: The representation of every output and feature.
-      masks: Which samples are real.
-      units: Unit of every output; empty where there is none.
-      kinds: ``"output"``, ``"token"`` or ``"point"`` for every name.
-      classes: Semantic label of each sample; None where samples are no points.
-
-    Example:
-      >>> from symjax.models.pointmae import EventProblem
-      >>> callable(EventProblem)
-      True
-    """
-
-    function: Callable[..., dict[str, Array]]
-    x: Float[Array, "points 3"]
-    args: tuple[Any, ...]
-    action: Representation
-    representations: dict[str, Representation]
-    masks: dict[str, np.ndarray]
-    units: dict[str, str]
-    kinds: dict[str, str]
-    classes: dict[str, np.ndarray | None]
-
-
 @functools.lru_cache(maxsize=64)
 def orbit_function(
     config: PointMAEConfig,
@@ -98,7 +64,8 @@ def orbit_function(
       reconstruct: Whether hidden tokens are reconstructed.
 
     Returns:
-      Function of positions and of :attr:`EventProblem.args`.
+      Function of normalised coordinates, and of parameters, energies, mask, tokens
+      and hidden tokens, which do not rotate.
 
     Example:
       >>> from symjax.models.pointmae import PointMAEConfig
@@ -179,7 +146,7 @@ def event_problem(
     layers: str | Sequence[str] = "all",
     hide: int = 0,
     dtype: Any = "float32",
-) -> EventProblem:
+) -> Problem:
     """Prepares a model and an event for :func:`symjax.metrics.measure`.
 
     Outputs are ``class_probabilities`` of every point and, with frozen tokens, of the
@@ -221,7 +188,7 @@ def event_problem(
       >>> model = init_pointmae(config, jax.random.key(0))
       >>> event = select_points(generate_event(12, SMALL))
       >>> problem = event_problem(model, event, layers="none")
-      >>> list(problem.representations)
+      >>> list(problem.outputs)
       ['class_probabilities']
     """
     config = model.config
@@ -259,22 +226,13 @@ def event_problem(
         "hidden": members & np.asarray(hidden)[:, None],
     }
     semantic = np.asarray(cloud.semantic)
-    problem = EventProblem(
-        orbit_function(config, tokens, chosen, reconstruct),
-        event.positions,
-        (variables, energies, event.mask, assignment, hidden),
-        VECTOR,
-        *({} for _ in range(5)),
-    )
+    outputs: dict[str, Output] = {}
 
     def add(
         name: str, kind: str, samples: str, representation: Representation, unit: str
     ) -> None:
-        problem.representations[name] = representation
-        problem.masks[name] = per[samples]
-        problem.units[name] = unit
-        problem.kinds[name] = kind
-        problem.classes[name] = semantic if samples == "point" else None
+        labels = semantic if samples == "point" else None
+        outputs[name] = Output(representation, unit, kind, per[samples], labels)
 
     if config.num_classes:
         add("class_probabilities", "output", "point", FEATURE, "")
@@ -285,7 +243,12 @@ def event_problem(
     for name in chosen:
         kind = "point" if is_point_layer(name) else "token"
         add(name, kind, kind, FEATURE, "")
-    return problem
+    return Problem(
+        orbit_function(config, tokens, chosen, reconstruct),
+        event.positions,
+        outputs,
+        args=(variables, energies, event.mask, assignment, hidden),
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -308,7 +271,7 @@ def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
 
 def breaking_problem(
     model: PointMAEModel, cloud: PointCloud, *, dtype: Any = "float32"
-) -> EventProblem:
+) -> Problem:
     """Class probabilities on the orbit, split by the source that breaks symmetry.
 
     With p_F, p_R and p_V the probabilities with tokens frozen, regrouped, and regrouped
@@ -344,16 +307,11 @@ def breaking_problem(
             "model", model.name, "has no segmentation", "Use a fine-tuned model"
         )
     one = event_problem(model, cloud, tokens="regrouped", layers="none", dtype=dtype)
-    mask = one.masks["class_probabilities"]
     names = ("network", "tokenisation", "voxelisation", "all")
     return dataclasses.replace(
         one,
         function=_sources(model.config),
-        representations=dict.fromkeys(names, FEATURE),
-        masks=dict.fromkeys(names, mask),
-        units=dict.fromkeys(names, ""),
-        kinds=dict.fromkeys(names, "output"),
-        classes=dict.fromkeys(names, one.classes["class_probabilities"]),
+        outputs=dict.fromkeys(names, one.outputs["class_probabilities"]),
     )
 
 

@@ -21,7 +21,7 @@ from symjax.so3.finite_groups import finite_group
 
 def test_averaged_probabilities_commute_with_the_group(model, event):
     problem = averaged_problem(model, event, "D2")
-    mask = problem.masks["class_probabilities"]
+    mask = problem.outputs["class_probabilities"].mask
     function = jax.jit(problem.function)
 
     def probabilities(element):

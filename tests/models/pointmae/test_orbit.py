@@ -10,8 +10,8 @@ import pytest
 
 from symjax.data.point_clouds import pad_cloud
 from symjax.errors import ArgumentError, ModelError
+from symjax.metrics import measure
 from symjax.metrics.consistency import label_consistency
-from symjax.metrics.finite import measure_finite
 from symjax.models.pointmae import breaking_problem, event_problem, layer_names
 from symjax.models.pointmae.orbit import TOKENS, class_names
 from symjax.so3 import haar
@@ -44,15 +44,7 @@ def snapped(model):
 def test_the_cube_does_not_feel_its_voxels(snapped, event, dtype):
     """O_h maps the lattice to itself, and with ties as ties its tokens too."""
     problem = breaking_problem(snapped, event, dtype=dtype)
-    out = measure_finite(
-        problem.function,
-        problem.x,
-        group="Oh",
-        representations=problem.representations,
-        masks=problem.masks,
-        args=problem.args,
-        batch_size=4,
-    )
+    out = measure(problem, over=finite_group("Oh"), batch_size=4)
     small = 1e-9 if dtype == "float64" else 1e-5
     assert out["voxelisation"].root_mean_square < small
     assert out["tokenisation"].root_mean_square < small
@@ -71,7 +63,7 @@ def test_at_the_given_orientation_nothing_differs(snapped, event):
 def test_other_rotations_feel_the_voxels(snapped, event, turned):
     problem = breaking_problem(snapped, event, dtype="float64")
     out = run(problem, turned)
-    mask = problem.masks["network"]
+    mask = problem.outputs["network"].mask
     assert rms(out["voxelisation"], mask) > 1e-6
     total = out["network"] + out["tokenisation"] + out["voxelisation"]
     np.testing.assert_allclose(total, out["all"], atol=1e-12)
@@ -83,7 +75,7 @@ def test_round_off_decides_ties_of_the_lattice(model, snapped, event, turned):
     for one in (model, snapped):
         problem = breaking_problem(one, event, dtype="float64")
         out = run(problem, turned)
-        sizes.append(rms(out["tokenisation"], problem.masks["tokenisation"]))
+        sizes.append(rms(out["tokenisation"], problem.outputs["tokenisation"].mask))
     assert sizes[0] > 1e-5
     assert sizes[1] < 1e-9
 
@@ -107,16 +99,17 @@ def test_padding_changes_nothing(snapped, event, turned):
 def test_all_layers_are_there(model, event):
     problem = event_problem(model, event)
     names = layer_names(model.config)
-    assert set(names) < set(problem.representations)
+    assert set(names) < set(problem.outputs)
     out = run(problem, np.eye(3))
-    assert set(out) == set(problem.representations) == set(problem.kinds)
-    for name, mask in problem.masks.items():
+    assert set(out) == set(problem.outputs)
+    for name, output in problem.outputs.items():
+        mask = output.mask
         assert out[name].shape[: mask.ndim] == mask.shape
         assert np.isfinite(np.asarray(out[name])[mask]).all()
-    kinds = set(problem.kinds.values())
+    kinds = {output.kind for output in problem.outputs.values()}
     assert kinds == {"output", "token", "point"}
-    assert problem.units["reconstructed_positions"] == "voxel"
-    assert (problem.classes["upsampler"] == event.semantic).all()
+    assert problem.outputs["reconstructed_positions"].unit == "voxel"
+    assert (problem.outputs["upsampler"].samples == event.semantic).all()
 
 
 def test_a_network_that_reads_no_coordinates_is_invariant(model, event):
@@ -129,16 +122,14 @@ def test_a_network_that_reads_no_coordinates_is_invariant(model, event):
     blind = dataclasses.replace(model, parameters=parameters)
     problem = event_problem(blind, event, layers="none", dtype="float64")
     name = "class_probabilities"
-    out = measure_finite(
-        lambda x, *args: problem.function(x, *args)[name],
-        problem.x,
-        group="D3",
-        representations=problem.representations[name],
-        masks={"output": problem.masks[name]},
-        args=problem.args,
+    only = dataclasses.replace(
+        problem,
+        function=lambda x, *args: {name: problem.function(x, *args)[name]},
+        outputs={name: problem.outputs[name]},
     )
-    assert out["output"].relative_error < 1e-12
-    assert out["output"].content_of("A1") == pytest.approx(1)
+    out = measure(only, over=finite_group("D3"))
+    assert out[name].relative_error < 1e-12
+    assert out[name].content_of("A1") == pytest.approx(1)
 
 
 def test_labels_over_the_orbit(model, event):
