@@ -102,7 +102,7 @@ def prepare_clouds(
                 f"points of {label} lie outside the detector of the model",
                 "Use a model for the detector of the events",
             )
-        selected[label] = select_points(cloud, keep_low_energy=low)
+        selected[label] = select_points(cloud, low_energy="keep" if low else "label")
     count = max(cloud.num_points for cloud in selected.values())
     count = -(-count // _PADDING) * _PADDING
     return {label: pad_cloud(cloud, count) for label, cloud in selected.items()}

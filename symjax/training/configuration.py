@@ -208,7 +208,8 @@ class EventsData(Section):
     """``[data]`` of a run on events.
 
     Attributes:
-      training: HDF5 file of PILArNet-M; None to generate events.
+      training: HDF5 file of PILArNet-M, a folder or a pattern of them; None to
+        generate events.
       validation: The same.
       num_training: Events to read or to generate.
       num_validation: Events to hold out.

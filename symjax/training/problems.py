@@ -1,8 +1,9 @@
 """A run on atoms or on events, made ready for :mod:`symjax.training.runs`."""
 
 import functools
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +18,12 @@ from symjax.data.graph import edge_vectors
 from symjax.data.point_clouds import (
     SMALL,
     PointCloud,
+    find_events,
     generate_event,
-    read_events,
     select_points,
 )
 from symjax.data.structures import read_structures
-from symjax.errors import ArgumentError, ModelError
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models import load_model
 from symjax.models.biases import Biases
 from symjax.models.pet.config import PETConfig
@@ -459,10 +460,12 @@ def events_of(
     """Events of a file, or generated, that hold at most so many points.
 
     Args:
-      path: HDF5 file of PILArNet-M; None to generate events.
+      path: HDF5 file of PILArNet-M, a folder or a pattern of them, of which no more is
+        read than is needed; None to generate events.
       num: How many at most.
       seed: First seed of generated events.
-      num_points: Events with more points are left out.
+      num_points: Events with more points are left out, and so are those without any
+        above the threshold.
 
     Returns:
       The events.
@@ -475,24 +478,32 @@ def events_of(
       >>> len(events_of(None, 2, 0, 512))
       2
     """
-    if path is not None:
-        clouds = [select_points(cloud) for cloud in read_events(path)]
-        clouds = [cloud for cloud in clouds if cloud.num_points <= num_points][:num]
-    else:
-        clouds = []
-        while len(clouds) < num:
-            cloud = select_points(generate_event(seed, SMALL))
-            seed += 1
-            if cloud.num_points <= num_points:
-                clouds.append(cloud)
+    source = (
+        (generate_event(n, SMALL) for n in itertools.count(seed))
+        if path is None
+        else find_events(path).events.values()
+    )
+    clouds = list(itertools.islice(_small_enough(source, num_points), num))
     if not clouds:
         raise ArgumentError(
             "data.num_points",
             num_points,
-            "every event has more points",
+            "every event has more points, or none above the threshold",
             "Increase it, or pass another file",
         )
     return clouds
+
+
+def _small_enough(
+    events: Iterable[PointCloud], num_points: int
+) -> Iterator[PointCloud]:
+    for event in events:
+        try:
+            cloud = select_points(event)
+        except StructureError:
+            continue  # no point is above the threshold
+        if cloud.num_points <= num_points:
+            yield cloud
 
 
 def card_of(run: Run, step: int, errors: dict[str, float]) -> dict[str, Any]:

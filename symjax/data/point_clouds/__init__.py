@@ -2,6 +2,7 @@
 
 from symjax.data.point_clouds.clouds import (
     CLASSES,
+    PARTICLES,
     PointCloud,
     make_cloud,
     normalise_energies,
@@ -9,7 +10,6 @@ from symjax.data.point_clouds.clouds import (
     pad_cloud,
     restore_energies,
     restore_positions,
-    select_points,
     stack_clouds,
     voxel_length,
 )
@@ -19,19 +19,36 @@ from symjax.data.point_clouds.events import (
     generate_event,
     generate_events,
 )
-from symjax.data.point_clouds.pilarnet import count_events, read_events, write_events
+from symjax.data.point_clouds.pilarnet import (
+    count_events,
+    read_events,
+    stream_events,
+    write_events,
+)
+from symjax.data.point_clouds.search import EventFiles, FoundEvents, find_events
+from symjax.data.point_clouds.selection import (
+    LOW_ENERGY_RULES,
+    merge_voxels,
+    select_points,
+)
 from symjax.data.point_clouds.voxels import Voxelised, voxelise
 
 __all__ = [
     "CLASSES",
+    "LOW_ENERGY_RULES",
+    "PARTICLES",
     "SMALL",
+    "EventFiles",
     "EventSettings",
+    "FoundEvents",
     "PointCloud",
     "Voxelised",
     "count_events",
+    "find_events",
     "generate_event",
     "generate_events",
     "make_cloud",
+    "merge_voxels",
     "normalise_energies",
     "normalise_positions",
     "pad_cloud",
@@ -40,6 +57,7 @@ __all__ = [
     "restore_positions",
     "select_points",
     "stack_clouds",
+    "stream_events",
     "voxel_length",
     "voxelise",
     "write_events",

@@ -20,6 +20,9 @@ CLASSES: tuple[str, ...] = ("shower", "track", "michel", "delta", "low energy")
 LOW_ENERGY = 4
 """Label of scattered deposits below the energy of a trajectory."""
 
+PARTICLES: tuple[str, ...] = ("photon", "electron", "muon", "pion", "proton")
+"""Names of the particles, by number."""
+
 ENERGY_THRESHOLD, ENERGY_MAXIMUM = 0.13, 20.0
 """Range in MeV that the normalised energy maps to [-1, 1]."""
 
@@ -32,7 +35,9 @@ class PointCloud(NamedTuple):
       energies: Deposited energy in MeV, ``(points,)``; 0 for padding.
       semantic: Label of each point, an index into :data:`CLASSES`; -1 where unknown
         and for padding.
-      cluster: Number of the particle's cluster within the event; -1 likewise.
+      cluster: Number of the particle's cluster within the event; -1 likewise. In files
+        of PILArNet-M cluster 0 holds the scattered low-energy deposits.
+      particle: What made the point, an index into :data:`PARTICLES`; -1 likewise.
       mask: True where the point is real; real points come first.
 
     Example:
@@ -47,6 +52,7 @@ class PointCloud(NamedTuple):
     energies: Float[Array | np.ndarray, "points"]
     semantic: Int[Array | np.ndarray, "points"]
     cluster: Int[Array | np.ndarray, "points"]
+    particle: Int[Array | np.ndarray, "points"]
     mask: Bool[Array | np.ndarray, "points"]
 
     @property
@@ -54,12 +60,28 @@ class PointCloud(NamedTuple):
         """Number of real points of one event."""
         return int(np.sum(self.mask))
 
+    def select(self, keep: Bool[np.ndarray, "points"]) -> "PointCloud":
+        """Some points, without padding.
+
+        Args:
+          keep: True for the points that stay.
+
+        Returns:
+          The event.
+
+        Raises:
+          StructureError: None stays.
+        """
+        keep = keep & np.asarray(self.mask)
+        return make_cloud(*(np.asarray(array)[keep] for array in self[:-1]))
+
 
 def make_cloud(
     positions: np.ndarray,
     energies: np.ndarray,
     semantic: np.ndarray | None = None,
     cluster: np.ndarray | None = None,
+    particle: np.ndarray | None = None,
     *,
     num_points: int | None = None,
 ) -> PointCloud:
@@ -70,6 +92,7 @@ def make_cloud(
       energies: Energies in MeV, shape ``(n,)``, not negative.
       semantic: Labels; -1 everywhere by default.
       cluster: Clusters; -1 everywhere by default.
+      particle: Particles; -1 everywhere by default.
       num_points: Number of points to pad to; ``n`` by default.
 
     Returns:
@@ -91,6 +114,7 @@ def make_cloud(
     unknown = np.full(count, -1)
     semantic = unknown if semantic is None else np.asarray(semantic)
     cluster = unknown if cluster is None else np.asarray(cluster)
+    particle = unknown if particle is None else np.asarray(particle)
     if count == 0:
         raise StructureError(
             "energies",
@@ -102,7 +126,8 @@ def make_cloud(
         raise StructureError(
             "positions", positions.shape, f"is not ({count}, 3)", "Pass x, y, z"
         )
-    for name, labels in (("semantic", semantic), ("cluster", cluster)):
+    given = {"semantic": semantic, "cluster": cluster, "particle": particle}
+    for name, labels in given.items():
         if labels.shape != (count,) or labels.dtype.kind not in "iu":
             raise StructureError(
                 name,
@@ -139,6 +164,7 @@ def make_cloud(
         np.pad(energies.astype(np.float32), pad),
         np.pad(semantic.astype(np.int32), pad, constant_values=-1),
         np.pad(cluster.astype(np.int32), pad, constant_values=-1),
+        np.pad(particle.astype(np.int32), pad, constant_values=-1),
         np.arange(num_points) < count,
     )
 
@@ -163,7 +189,7 @@ def pad_cloud(cloud: PointCloud, num_points: int) -> PointCloud:
       (8, 3)
     """
     real = np.asarray(cloud.mask)
-    arrays = (np.asarray(array)[real] for array in cloud[:4])
+    arrays = (np.asarray(array)[real] for array in cloud[:-1])
     return make_cloud(*arrays, num_points=num_points)
 
 
@@ -193,46 +219,6 @@ def stack_clouds(clouds: list[PointCloud], num_points: int | None = None) -> Poi
     size = size if num_points is None else num_points
     padded = [pad_cloud(cloud, size) for cloud in clouds]
     return PointCloud(*(np.stack(arrays) for arrays in zip(*padded, strict=True)))
-
-
-def select_points(
-    cloud: PointCloud,
-    *,
-    energy_threshold: float = ENERGY_THRESHOLD,
-    keep_low_energy: bool = False,
-) -> PointCloud:
-    """Drops points as the original does before a network sees them.
-
-    Args:
-      cloud: One event.
-      energy_threshold: Points with at most this energy in MeV are dropped.
-      keep_low_energy: Whether points labelled as scattered low-energy deposits stay.
-
-    Returns:
-      The rest, without padding.
-
-    Raises:
-      StructureError: No point is left.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.data.point_clouds import make_cloud, select_points
-      >>> cloud = make_cloud(np.ones((3, 3)), np.array([0.1, 1.0, 2.0]),
-      ...                    np.array([1, 1, 4]))
-      >>> select_points(cloud).energies.tolist()
-      [1.0]
-    """
-    keep = np.asarray(cloud.mask) & (np.asarray(cloud.energies) > energy_threshold)
-    if not keep_low_energy:
-        keep &= np.asarray(cloud.semantic) != LOW_ENERGY
-    if not keep.any():
-        raise StructureError(
-            "energy_threshold",
-            energy_threshold,
-            "leaves no point of the event",
-            "Lower it, or drop the event",
-        )
-    return make_cloud(*(np.asarray(array)[keep] for array in cloud[:4]))
 
 
 def normalise_positions(

@@ -13,11 +13,19 @@ import math
 import numpy as np
 
 from symjax.data.point_clouds import physics
-from symjax.data.point_clouds.clouds import CLASSES, PointCloud, make_cloud
+from symjax.data.point_clouds.clouds import (
+    CLASSES,
+    PARTICLES,
+    PointCloud,
+    make_cloud,
+)
 from symjax.errors import ArgumentError
 
 SHOWER, TRACK, MICHEL, DELTA, LOW = range(len(CLASSES))
 _HEAVY = (physics.MUON_MASS, physics.PION_MASS, physics.PROTON_MASS)
+_PHOTON, _ELECTRON, _MUON, _PION, _PROTON = range(len(PARTICLES))
+_HEAVY_PARTICLES = dict(zip(_HEAVY, (_MUON, _PION, _PROTON), strict=True))
+_UNKNOWN = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +98,11 @@ class _Deposits:
         self.generator, self.settings = generator, settings
         self.rows: list[tuple[float, float, float, float, int]] = []
         self.labels: list[int] = []
+        self.kinds: list[int] = []
 
-    def particle(self, label: int) -> int:
+    def particle(self, label: int, kind: int) -> int:
         self.labels.append(label)
+        self.kinds.append(kind)
         return len(self.labels) - 1
 
     def add(self, position: np.ndarray, energy: float, particle: int) -> None:
@@ -137,7 +147,7 @@ def _track(
 ) -> None:
     """A heavy particle until it stops or leaves, with its secondaries."""
     settings, generator = deposits.settings, deposits.generator
-    particle = deposits.particle(TRACK)
+    particle = deposits.particle(TRACK, _HEAVY_PARTICLES[mass])
     while kinetic > 0.01 and _inside(position, settings):
         rate, largest = physics.delta_rate(kinetic, mass, settings.delta_minimum)
         if generator.random() < rate * 0.5 * settings.pitch:
@@ -149,7 +159,8 @@ def _track(
                 energy * (largest + 2 * mass_e) / (largest * (energy + 2 * mass_e))
             )
             away = physics.turn(direction, math.acos(min(cosine, 1.0)), generator)
-            _electron(deposits, position, away, energy, DELTA, deposits.particle(DELTA))
+            knocked = deposits.particle(DELTA, _ELECTRON)
+            _electron(deposits, position, away, energy, DELTA, knocked)
             kinetic -= energy
         position, direction, kinetic = _step(
             deposits, position, direction, kinetic, mass, particle
@@ -158,7 +169,8 @@ def _track(
     if stopped and mass == physics.MUON_MASS:
         energy = physics.michel_energy(generator)
         away = physics.random_direction(generator)
-        _electron(deposits, position, away, energy, MICHEL, deposits.particle(MICHEL))
+        decay = deposits.particle(MICHEL, _ELECTRON)
+        _electron(deposits, position, away, energy, MICHEL, decay)
 
 
 def _electron(
@@ -200,7 +212,7 @@ def _photon(
     generator = deposits.generator
     if energy < 8.0:
         position = position + direction * generator.exponential(physics.COMPTON_LENGTH)
-        isolated = deposits.particle(LOW)
+        isolated = deposits.particle(LOW, _UNKNOWN)
         _electron(deposits, position, direction, energy, LOW, isolated)
         return
     position = position + direction * generator.exponential(physics.PAIR_LENGTH)
@@ -242,8 +254,9 @@ def _voxels(deposits: _Deposits) -> tuple[np.ndarray, ...]:
 def generate_event(seed: int, settings: EventSettings | None = None) -> PointCloud:
     """One event: a vertex, tracks and showers from it.
 
-    Points are ordered by cluster, scattered low-energy deposits first, as in
-    PILArNet-M (Young, Jwa, Terao, arXiv:2502.02558, App. A).
+    Points are ordered by cluster, as in PILArNet-M (Young, Jwa, Terao,
+    arXiv:2502.02558, App. A): cluster 0 holds the scattered low-energy deposits, and
+    is empty where there are none; each further one holds a particle.
 
     Args:
       seed: Determines the event.
@@ -277,12 +290,13 @@ def generate_event(seed: int, settings: EventSettings | None = None) -> PointClo
             "settings", settings, "no event has a point", "Lower the threshold"
         )
     semantic = np.array(deposits.labels)[owner]
-    # All isolated deposits are one cluster.
+    particle = np.array(deposits.kinds)[owner]
+    # All isolated deposits are one cluster, the first, even where there is none.
     owner = np.where(semantic == LOW, -1, owner)
-    _, cluster = np.unique(owner, return_inverse=True)
+    cluster = np.searchsorted(np.unique(np.append(owner, -1)), owner)
     order = np.argsort(cluster, kind="stable")
     return make_cloud(
-        positions[order], energies[order], semantic[order], cluster.reshape(-1)[order]
+        *(a[order] for a in (positions, energies, semantic, cluster, particle))
     )
 
 
@@ -303,8 +317,10 @@ def _draw(generator: np.random.Generator, settings: EventSettings) -> _Deposits:
         _track(deposits, vertex, direction, energy(settings.track_energy), mass)
     for _ in range(showers):
         direction = physics.random_direction(generator)
-        particle, kinetic = deposits.particle(SHOWER), energy(settings.shower_energy)
-        begin = _electron if generator.random() < 0.5 else _photon
+        kinetic = energy(settings.shower_energy)
+        charged = generator.random() < 0.5
+        begin = _electron if charged else _photon
+        particle = deposits.particle(SHOWER, _ELECTRON if charged else _PHOTON)
         begin(deposits, vertex, direction, kinetic, SHOWER, particle)
     return deposits
 

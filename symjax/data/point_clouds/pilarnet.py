@@ -1,24 +1,210 @@
 """Files of PILArNet-M: HDF5 with one row of flattened numbers for each event.
 
 ``point`` holds eight numbers a point: x, y, z in voxels, the voxel's energy in MeV,
-energy deposit, time, number of electrons and dx. ``cluster`` holds five numbers a
-cluster: number of points, fragment, group, interaction and semantic type. Points are
-ordered by cluster. Source: Young, Jwa, Terao, arXiv:2502.02558, and the description
-of the data set at github.com/DeepLearnPhysics/PoLAr-MAE.
+energy deposit, time, number of electrons and dx. ``cluster`` holds for each cluster the
+number of its points, fragment, group, interaction and semantic type, and in version 2
+the particle; version 2 has a third data set, ``cluster_extra``. Points are ordered by
+cluster, and the first cluster holds the scattered low-energy deposits. Source: Young,
+Jwa, Terao, arXiv:2502.02558, and the descriptions of the data set at
+github.com/DeepLearnPhysics/PoLAr-MAE (version 1) and
+huggingface.co/datasets/DeepLearnPhysics/PILArNet-M (version 2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import h5py
 import numpy as np
 
 from symjax._files import replace_atomically
-from symjax.data.point_clouds.clouds import PointCloud, make_cloud
-from symjax.errors import StructureError
+from symjax.data.point_clouds._hdf5 import dataset_of, open_hdf5
+from symjax.data.point_clouds.clouds import LOW_ENERGY, PointCloud, make_cloud
+from symjax.data.point_clouds.selection import merge_voxels
+from symjax.errors import ArgumentError, StructureError
 
-_POINT, _CLUSTER = 8, 5
+WIDTHS = {1: 5, 2: 6}
+"""Numbers for each cluster, by version of the format."""
+_POINT, _EXTRA = 8, 5
+_SEMANTIC, _PARTICLE = 4, 5
+# Events of a file without cluster_extra that are looked at to tell its version.
+_LOOKED_AT = 64
 _REMEDY = "Pass a whole HDF5 file of PILArNet-M, or one that write_events wrote"
+
+
+class EventFile:
+    """One open file: a context manager.
+
+    Attributes:
+      path: The file.
+      count: Number of events.
+
+    Example:
+      >>> from symjax.data.point_clouds.pilarnet import EventFile
+      >>> EventFile("missing.h5")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.StructureError: path='missing.h5': there is no such file. Pass...
+    """
+
+    def __init__(self, path: str | Path, width: int | None = None):
+        """Opens a file for reading and checks its data sets, not its events.
+
+        Args:
+          path: The file.
+          width: Numbers for each cluster, where that is known from an earlier look.
+
+        Raises:
+          StructureError: The file is missing, locked, truncated, or none of
+            PILArNet-M.
+        """
+        self.path = str(path)
+        self._file = open_hdf5(path, _REMEDY)
+        self._width = width
+        try:
+            self._points = dataset_of(self._file, "point", self.path, _REMEDY)
+            self._clusters = dataset_of(self._file, "cluster", self.path, _REMEDY)
+            self.count = len(self._points)
+            lengths = {"point": self.count, "cluster": len(self._clusters)}
+            if "cluster_extra" in self._file:
+                extra = dataset_of(self._file, "cluster_extra", self.path, _REMEDY)
+                lengths["cluster_extra"] = len(extra)
+                self._width = WIDTHS[2]
+            for name, length in lengths.items():
+                if length != self.count:
+                    raise StructureError(
+                        "path",
+                        self.path,
+                        f"has {self.count} events in 'point' and {length} in {name!r}",
+                        _REMEDY,
+                    )
+        except StructureError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "EventFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def width(self) -> int:
+        """Numbers for each cluster: 5 in version 1, 6 in version 2.
+
+        Version 2 has ``cluster_extra``. Without it, the sizes of the clusters of an
+        event sum to the number of its points for the right width only, as a rule.
+
+        Raises:
+          StructureError: Both widths fit all events that were looked at, or events
+            contradict each other.
+        """
+        if self._width is None:
+            self._width = self._find_width()
+        return self._width
+
+    def _find_width(self) -> int:
+        possible = set(WIDTHS.values())
+        for number in range(min(self.count, _LOOKED_AT)):
+            try:
+                points, clusters = self._rows(number)
+            except StructureError:
+                continue  # a damaged event says nothing, and is named when it is read
+            fitting = {
+                width
+                for width in WIDTHS.values()
+                if clusters.size % width == 0
+                and points.size % _POINT == 0
+                and clusters[::width].sum() == points.size // _POINT
+            }
+            if not fitting:
+                continue
+            possible &= fitting
+            if not possible:
+                raise StructureError(
+                    "path",
+                    self.path,
+                    f"event {number} has {fitting.pop()} numbers for each cluster, "
+                    "earlier ones another number",
+                    "Keep versions 1 and 2 of PILArNet-M in different files",
+                )
+            if len(possible) == 1:
+                return possible.pop()
+        raise StructureError(
+            "path",
+            self.path,
+            "may hold five or six numbers for each cluster, versions 1 and 2 of "
+            "PILArNet-M: neither the clusters' sizes nor a data set 'cluster_extra' "
+            "tell which",
+            "Add 'cluster_extra' with one row for each event if it is version 2, or "
+            "more events",
+        )
+
+    def _rows(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            rows = [np.asarray(d[number]) for d in (self._points, self._clusters)]
+        except (OSError, TypeError, ValueError, RuntimeError) as error:
+            raise self._broken(number, f"the event cannot be read ({error})") from error
+        for name, row in zip(("point", "cluster"), rows, strict=True):
+            if row.dtype.kind not in "fiu" or row.ndim != 1:
+                raise self._broken(
+                    number,
+                    f"{name!r} holds an array of type {row.dtype} and shape "
+                    f"{row.shape}, not a row of numbers",
+                )
+        return rows[0], rows[1]
+
+    def _broken(self, number: int, problem: str) -> StructureError:
+        return StructureError(f"{self.path}[{number}]", number, problem, _REMEDY)
+
+    def read(self, number: int) -> PointCloud:
+        """Reads one event; nothing else is read, but what tells the version.
+
+        Args:
+          number: Its number, from 0.
+
+        Returns:
+          The event, with one point for each voxel.
+
+        Raises:
+          StructureError: The event is damaged, or the version cannot be told.
+        """
+        flat, rows = self._rows(number)
+        width = self.width
+        for name, row, size in (("point", flat, _POINT), ("cluster", rows, width)):
+            if row.size % size:
+                raise self._broken(
+                    number,
+                    f"{name!r} holds {row.size} entries, not {size} numbers for each "
+                    f"{name}",
+                )
+        points, clusters = flat.reshape(-1, _POINT), rows.reshape(-1, width)
+        if not np.isfinite(clusters).all() or (clusters != np.round(clusters)).any():
+            raise self._broken(number, "'cluster' holds numbers that are no integers")
+        sizes, *labels = clusters.astype(np.int64).T
+        if (sizes < 0).any() or sizes.sum() != len(points):
+            raise self._broken(
+                number,
+                f"the clusters count {sizes.sum()} points, but there are {len(points)}",
+            )
+        semantic = labels[_SEMANTIC - 1]
+        unknown = np.full(len(sizes), -1)
+        particle = labels[_PARTICLE - 1] if width == WIDTHS[2] else unknown
+        per_cluster = (semantic, np.arange(len(sizes)), particle)
+        try:
+            cloud = make_cloud(
+                points[:, :3],
+                points[:, 3],
+                *(np.repeat(values, sizes) for values in per_cluster),
+            )
+        except StructureError as error:
+            raise self._broken(number, str(error)) from error
+        return merge_voxels(cloud)
 
 
 def count_events(path: str | Path) -> int:
@@ -31,7 +217,7 @@ def count_events(path: str | Path) -> int:
       Number of events.
 
     Raises:
-      StructureError: The file is missing, truncated, or none of PILArNet-M.
+      StructureError: The file is missing, locked, truncated, or none of PILArNet-M.
 
     Example:
       >>> from symjax.data.point_clouds import count_events
@@ -40,8 +226,8 @@ def count_events(path: str | Path) -> int:
       ...
       symjax.errors.StructureError: path='missing.h5': there is no such file. Pass...
     """
-    with _open(path) as file:
-        return len(file["point"])
+    with EventFile(path) as file:
+        return file.count
 
 
 def read_events(
@@ -49,6 +235,10 @@ def read_events(
 ) -> list[PointCloud]:
     """Reads events, with all their points and labels.
 
+    Versions 1 and 2 of PILArNet-M are told apart by the data set ``cluster_extra`` of
+    version 2, without it by the number of entries for each cluster with which the sizes
+    of clusters sum to the number of points. Energies of a voxel that is listed twice
+    are added up (:func:`~symjax.data.point_clouds.merge_voxels`).
     :func:`~symjax.data.point_clouds.select_points` drops what the original drops.
 
     Args:
@@ -60,8 +250,8 @@ def read_events(
       The events without padding.
 
     Raises:
-      StructureError: The file is missing, truncated, none of PILArNet-M, has no such
-        event, or an event is damaged; the message names the event.
+      StructureError: The file is missing, locked, truncated, none of PILArNet-M, has
+        no such event, or an event is damaged; the message names the event.
 
     Example:
       >>> import tempfile
@@ -72,35 +262,93 @@ def read_events(
       ...     len(read_events(f"{folder}/a.h5", 0))
       1
     """
-    with _open(path) as file:
-        count = len(file["point"])
-        if isinstance(index, slice):
-            chosen = list(range(count))[index]
-        else:
-            chosen = [index] if isinstance(index, int) else list(index)
-        for number in chosen:
-            if not -count <= number < count:
-                raise StructureError(
-                    "index",
-                    number,
-                    f"{str(path)!r} has {count} events",
-                    f"Use 0 to {count - 1}",
-                )
-        return [_read_event(file, number % count, str(path)) for number in chosen]
+    with EventFile(path) as file:
+        chosen = chosen_numbers(index, file.count, "index", str(path))
+        return [file.read(number) for number in chosen]
 
 
-def write_events(path: str | Path, events: Sequence[PointCloud]) -> None:
+def stream_events(path: str | Path) -> Iterator[PointCloud]:
+    """Reads the events of a file one after another, as they are asked for.
+
+    Args:
+      path: The file.
+
+    Yields:
+      The events without padding.
+
+    Raises:
+      StructureError: As in :func:`read_events`.
+
+    Example:
+      >>> import tempfile
+      >>> from symjax.data.point_clouds import (
+      ...     SMALL, generate_event, stream_events, write_events)
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_events(f"{folder}/a.h5", [generate_event(0, SMALL)] * 2)
+      ...     next(stream_events(f"{folder}/a.h5")).num_points > 0
+      True
+    """
+    with EventFile(path) as file:
+        for number in range(file.count):
+            yield file.read(number)
+
+
+def chosen_numbers(
+    index: int | slice | Sequence[int], count: int, argument: str, path: str
+) -> list[int]:
+    """Numbers of events from 0 that an index stands for.
+
+    Args:
+      index: A number (negative from the end), a slice or several numbers.
+      count: Number of events of the file.
+      argument: Name of the index in an error.
+      path: Name of the file in an error.
+
+    Returns:
+      The numbers.
+
+    Raises:
+      StructureError: There is no such event.
+
+    Example:
+      >>> from symjax.data.point_clouds.pilarnet import chosen_numbers
+      >>> chosen_numbers([-1, 0], 4, "index", "a.h5")
+      [3, 0]
+    """
+    if isinstance(index, slice):
+        return list(range(count))[index]
+    chosen = [index] if isinstance(index, int | np.integer) else list(index)
+    for number in chosen:
+        if not -count <= number < count:
+            raise StructureError(
+                argument,
+                number,
+                f"{path!r} has {count} events",
+                f"Use 0 to {count - 1}" if count else "Pass a file with events",
+            )
+    return [int(number) % count for number in chosen]
+
+
+def write_events(
+    path: str | Path, events: Iterable[PointCloud], *, version: int = 1
+) -> None:
     """Writes events so that :func:`read_events` and other readers find them again.
 
-    Points are ordered by cluster. Energies fill both energy columns; time, number of
-    electrons and dx, which an event does not hold, are 0, and fragment, group and
-    interaction the number of the cluster.
+    Points are ordered by cluster, those with scattered low-energy deposits first; an
+    event without any gets an empty first cluster, as the released implementation
+    removes the first one unseen. Energies fill both energy columns; time, number of
+    electrons and dx, which an event does not hold, are 0; fragment, group and
+    interaction are the number of the cluster, -1 for low-energy deposits.
 
     Args:
       path: The file; replaced atomically if it exists.
-      events: The events; clusters must be labelled, each with one semantic label.
+      events: The events; clusters must be labelled, each with one semantic label and
+        one particle.
+      version: 1 for the format that the released implementation reads; 2 for the one
+        published since, which holds particles.
 
     Raises:
+      ArgumentError: ``version`` is neither.
       StructureError: Labels are missing or contradict each other, or the file cannot
         be written.
 
@@ -113,13 +361,16 @@ def write_events(path: str | Path, events: Sequence[PointCloud]) -> None:
       ...     count_events(f"{folder}/a.h5")
       2
     """
-    rows = [_rows(event, number) for number, event in enumerate(events)]
+    if version not in WIDTHS:
+        raise ArgumentError("version", version, "is unknown", "Pass 1 or 2")
+    rows = [_rows(event, number, version) for number, event in enumerate(events)]
+    columns = {"point": np.float32, "cluster": np.int64}
+    if version == 2:
+        columns["cluster_extra"] = np.float32
 
     def write(part: Path) -> None:
         with h5py.File(part, "w") as file:
-            for column, (name, dtype) in enumerate(
-                (("point", np.float32), ("cluster", np.int64))
-            ):
+            for column, (name, dtype) in enumerate(columns.items()):
                 kind = h5py.vlen_dtype(dtype)
                 data = file.create_dataset(name, (len(rows),), dtype=kind)
                 for number, row in enumerate(rows):
@@ -133,9 +384,11 @@ def write_events(path: str | Path, events: Sequence[PointCloud]) -> None:
         ) from error
 
 
-def _rows(event: PointCloud, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _rows(event: PointCloud, number: int, version: int) -> tuple[np.ndarray, ...]:
     real = np.asarray(event.mask)
-    positions, energies, semantic, cluster = (np.asarray(a)[real] for a in event[:4])
+    positions, energies, semantic, cluster, particle = (
+        np.asarray(a)[real] for a in event[:-1]
+    )
     if cluster.min() < 0 or semantic.min() < 0:
         raise StructureError(
             f"events[{number}].cluster",
@@ -143,87 +396,30 @@ def _rows(event: PointCloud, number: int) -> tuple[np.ndarray, np.ndarray]:
             "a point has no cluster or no label, which the format cannot hold",
             "Label every point",
         )
-    order = np.argsort(cluster, kind="stable")
-    names, first, sizes = np.unique(
-        cluster[order], return_index=True, return_counts=True
-    )
-    labels = semantic[order][first]
-    if (np.repeat(labels, sizes) != semantic[order]).any():
-        raise StructureError(
-            f"events[{number}].semantic",
-            sorted(set(semantic.tolist())),
-            "points of one cluster have several labels",
-            "Give every cluster one semantic label",
-        )
+    order = np.lexsort((cluster, semantic != LOW_ENERGY))
+    change = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    sizes = np.diff(change, append=len(order))
+    names = cluster[order][change]
+    for field, values in (("semantic", semantic), ("particle", particle)):
+        one = np.repeat(values[order][change], sizes)
+        if (one != values[order]).any() or len(np.unique(names)) < len(names):
+            raise StructureError(
+                f"events[{number}].{field}",
+                sorted(set(values.tolist())),
+                f"points of one cluster have several values of {field}",
+                "Give every cluster one semantic label and one particle",
+            )
+    labels, kinds = semantic[order][change], particle[order][change]
+    ids = np.where(labels == LOW_ENERGY, -1, names)
+    clusters = np.stack([sizes, ids, ids, ids, labels, kinds], axis=1)
+    if labels[0] != LOW_ENERGY:
+        empty = [[0, -1, -1, -1, LOW_ENERGY, -1]]
+        clusters = np.concatenate([empty, clusters])
     points = np.zeros((len(energies), _POINT), np.float32)
     points[:, :3] = positions[order]
     points[:, 3] = points[:, 4] = energies[order]
-    clusters = np.stack([sizes, names, names, names, labels], axis=1)
-    return points.reshape(-1), clusters.astype(np.int64).reshape(-1)
-
-
-def _open(path: str | Path) -> h5py.File:
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError("path", str(path), "there is no such file", _REMEDY)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise StructureError(
-            "path",
-            str(path),
-            f"is truncated or no HDF5 file ({error})",
-            _REMEDY,
-        ) from error
-    for name in ("point", "cluster"):
-        data = file.get(name)
-        if not isinstance(data, h5py.Dataset) or data.ndim != 1:
-            found = sorted(file)
-            file.close()
-            raise StructureError(
-                "path",
-                str(path),
-                f"has no data set {name!r} with one row for each event, only {found}",
-                _REMEDY,
-            )
-    if len(file["point"]) != len(file["cluster"]):
-        lengths = len(file["point"]), len(file["cluster"])
-        file.close()
-        raise StructureError(
-            "path",
-            str(path),
-            f"has {lengths[0]} events in 'point' and {lengths[1]} in 'cluster'",
-            _REMEDY,
-        )
-    return file
-
-
-def _read_event(file: h5py.File, number: int, path: str) -> PointCloud:
-    def broken(problem: str) -> StructureError:
-        return StructureError(f"{path}[{number}]", number, problem, _REMEDY)
-
-    try:
-        flat, clusters = (np.asarray(file[k][number]) for k in ("point", "cluster"))
-    except (OSError, TypeError, ValueError) as error:
-        raise broken(f"the event cannot be read ({error})") from error
-    for name, row, width in (("point", flat, _POINT), ("cluster", clusters, _CLUSTER)):
-        if row.dtype.kind not in "fiu" or row.ndim != 1 or row.size % width:
-            raise broken(
-                f"{name!r} holds {row.size} entries of type {row.dtype}, not {width} "
-                f"numbers for each {name}"
-            )
-    points, clusters = flat.reshape(-1, _POINT), clusters.reshape(-1, _CLUSTER)
-    sizes, labels = clusters[:, 0].astype(np.int64), clusters[:, -1].astype(np.int64)
-    if (sizes < 0).any() or sizes.sum() != len(points):
-        raise broken(
-            f"the clusters count {sizes.sum()} points, but there are {len(points)}"
-        )
-    try:
-        return make_cloud(
-            points[:, :3],
-            points[:, 3],
-            np.repeat(labels, sizes),
-            np.repeat(np.arange(len(sizes)), sizes),
-        )
-    except StructureError as error:
-        raise broken(str(error)) from error
+    return (
+        points.reshape(-1),
+        clusters[:, : WIDTHS[version]].astype(np.int64).reshape(-1),
+        np.full(len(clusters) * _EXTRA, -1, np.float32),
+    )

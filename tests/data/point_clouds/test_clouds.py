@@ -73,7 +73,7 @@ def test_selection_drops_low_energy():
         np.array([1, 1, 4, 0]),
     )
     assert select_points(one).energies.tolist() == pytest.approx([0.14, 5.0])
-    assert select_points(one, keep_low_energy=True).num_points == 3
+    assert select_points(one, low_energy="keep").num_points == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""Which points of an event a network sees: one for each voxel, and not the faintest."""
+
+import numpy as np
+
+from symjax.data.point_clouds.clouds import (
+    ENERGY_THRESHOLD,
+    LOW_ENERGY,
+    PointCloud,
+    make_cloud,
+)
+from symjax.errors import ArgumentError, StructureError
+
+LOW_ENERGY_RULES = ("label", "first cluster", "keep")
+"""What can be done with scattered low-energy deposits."""
+
+
+def merge_voxels(cloud: PointCloud) -> PointCloud:
+    """Adds up the energies of points at one position: a voxel has one energy.
+
+    A voxel that is listed twice at half its energy is the same event. Labels, cluster
+    and particle are those of the point with the largest share; of equal shares, of the
+    first one. Voxels keep the order of their first points. :func:`read_events` merges
+    what it reads.
+
+    Args:
+      cloud: One event.
+
+    Returns:
+      The event itself if its positions are distinct; otherwise one without padding,
+      whose total energy is the same.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud, merge_voxels
+      >>> x = np.array([[1, 0, 0], [2, 0, 0], [1, 0, 0]])
+      >>> one = merge_voxels(make_cloud(x, np.array([1.0, 5.0, 2.0]),
+      ...                               np.array([0, 1, 3])))
+      >>> one.energies.tolist(), one.semantic.tolist()
+      ([3.0, 5.0], [3, 1])
+    """
+    real = np.asarray(cloud.mask)
+    positions, energies, *labels = (np.asarray(array)[real] for array in cloud[:-1])
+    # Adding 0 makes -0 and 0 one coordinate.
+    _, first, slot = np.unique(
+        positions + 0.0, axis=0, return_index=True, return_inverse=True
+    )
+    if len(first) == len(positions):
+        return cloud
+    slot = slot.reshape(-1)
+    total = np.bincount(slot, energies.astype(float), minlength=len(first))
+    # Of each voxel the last one in this order: the largest share, the first of equals.
+    order = np.lexsort((-np.arange(len(slot)), energies, slot))
+    largest = np.zeros(len(first), int)
+    largest[slot[order]] = order
+    kept = np.argsort(first, kind="stable")
+    return make_cloud(
+        positions[first[kept]],
+        total[kept],
+        *(array[largest[kept]] for array in labels),
+    )
+
+
+def select_points(
+    cloud: PointCloud,
+    *,
+    energy_threshold: float = ENERGY_THRESHOLD,
+    low_energy: str = "label",
+) -> PointCloud:
+    """Drops points before a network sees them.
+
+    The released implementation removes the first cluster of an event, whatever it is,
+    and then points of at most 0.13 MeV. In the published files the first cluster holds
+    the scattered low-energy deposits, so that the first two rules agree on
+    them, and on events of :func:`generate_event`.
+
+    Args:
+      cloud: One event.
+      energy_threshold: Points with at most this energy in MeV are dropped.
+      low_energy: ``"label"`` drops points that are labelled as scattered low-energy
+        deposits, ``"first cluster"`` those of cluster 0, as the released
+        implementation, and ``"keep"`` neither.
+
+    Returns:
+      The rest, without padding.
+
+    Raises:
+      ArgumentError: ``low_energy`` is unknown, or ``energy_threshold`` is no energy.
+      StructureError: No point is left, or clusters are asked for and not known.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.point_clouds import make_cloud, select_points
+      >>> cloud = make_cloud(np.ones((3, 3)), np.array([0.1, 1.0, 2.0]),
+      ...                    np.array([1, 1, 4]))
+      >>> select_points(cloud).energies.tolist()
+      [1.0]
+    """
+    if low_energy not in LOW_ENERGY_RULES:
+        raise ArgumentError(
+            "low_energy",
+            low_energy,
+            "is unknown",
+            f"Use one of {', '.join(LOW_ENERGY_RULES)}",
+        )
+    # Not "< 0": NaN must not pass.
+    if not energy_threshold >= 0:
+        raise ArgumentError(
+            "energy_threshold",
+            energy_threshold,
+            "is no energy",
+            f"Pass MeV, {ENERGY_THRESHOLD} for instance",
+        )
+    real = np.asarray(cloud.mask)
+    keep = real & (np.asarray(cloud.energies) > energy_threshold)
+    if low_energy == "label":
+        keep &= np.asarray(cloud.semantic) != LOW_ENERGY
+    elif low_energy == "first cluster":
+        cluster = np.asarray(cloud.cluster)
+        if (cluster[real] < 0).any():
+            raise StructureError(
+                "cluster",
+                -1,
+                "points without a cluster: which is the first is not known",
+                "Pass clusters, or low_energy='label'",
+            )
+        keep &= cluster != 0
+    if not keep.any():
+        raise StructureError(
+            "energy_threshold",
+            energy_threshold,
+            "leaves no point of the event",
+            "Lower it, or drop the event",
+        )
+    return cloud.select(keep)
