@@ -1,7 +1,13 @@
 """Bridges to other packages; none of them is imported before it is needed."""
 
 from symjax.interop.ase_calculator import SymjaxCalculator
+from symjax.interop.calculators import calculator_problem
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.torch_callable import torch_callable
 
-__all__ = ["SymjaxCalculator", "load_metatrain", "torch_callable"]
+__all__ = [
+    "SymjaxCalculator",
+    "calculator_problem",
+    "load_metatrain",
+    "torch_callable",
+]

@@ -1,0 +1,233 @@
+"""Any ASE calculator as a problem: structures turn, its results are measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorError,
+    PropertyNotImplementedError,
+)
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from symjax.data.structures import check_structure, periodic_cell
+from symjax.errors import ArgumentError, ModelError
+from symjax.metrics import HostFunction, Output, Problem
+from symjax.so3.representations import (
+    MATRIX,
+    PSEUDOVECTOR,
+    SCALAR,
+    VECTOR,
+    Representation,
+)
+
+
+class _Property(NamedTuple):
+    """A result that ASE has a name for, in ASE's units."""
+
+    representation: Representation
+    unit: str
+    per_atom: bool = False
+
+
+# Magnetic moments are collinear here: numbers along an axis that does not turn.
+_PROPERTIES: Mapping[str, _Property] = {
+    "energy": _Property(SCALAR, "eV"),
+    "free_energy": _Property(SCALAR, "eV"),
+    "energies": _Property(SCALAR, "eV", per_atom=True),
+    "forces": _Property(VECTOR, "eV/angstrom", per_atom=True),
+    "stress": _Property(MATRIX, "eV/angstrom^3"),
+    "dipole": _Property(VECTOR, "e*angstrom"),
+    "charges": _Property(SCALAR, "e", per_atom=True),
+    "magmom": _Property(SCALAR, "mu_B"),
+    "magmoms": _Property(SCALAR, "mu_B", per_atom=True),
+}
+# What an orbit is measured of unless outputs are named: the free energy repeats the
+# energy, and magnetic moments of closed shells are zeros.
+_DEFAULT = ("energy", "energies", "forces", "stress", "dipole", "charges")
+# Arrays of atoms that turn with them.
+_TURNING = {"momenta": VECTOR, "initial_magmoms": PSEUDOVECTOR}
+
+
+def calculator_problem(
+    calculator: Calculator | Callable[[], Calculator],
+    atoms: ase.Atoms,
+    *,
+    outputs: Sequence[str] | None = None,
+) -> Problem:
+    """Prepares an ASE calculator and a structure for :func:`symjax.metrics.measure`.
+
+    Positions and cell turn together, with momenta and non-collinear magnetic moments
+    where there are any; which directions are periodic is a property of cell vectors
+    and turns with them. Every call evaluates a new copy of the structure, after a
+    reset of the calculator: a result of another orientation is never read.
+
+    Args:
+      calculator: The calculator, or a function without arguments that makes one. It
+        is not attached to ``atoms``.
+      atoms: The structure, with whatever the calculator reads of it.
+      outputs: Names of ASE's properties to measure. By default the energy, energies
+        of atoms, forces, dipole and charges that the calculator has for this
+        structure, and its stress if the structure is periodic in three directions.
+
+    Returns:
+      The problem. Its outputs are in ASE's units: eV, eV/angstrom, eV/angstrom^3 (the
+      whole matrix, not Voigt's six numbers), e angstrom, elementary charges, Bohr
+      magnetons.
+
+    Raises:
+      ArgumentError: ``outputs`` names no property that can be measured.
+      ModelError: ``calculator`` is none, or cannot calculate one of the outputs.
+      StructureError: The structure cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.interop import calculator_problem
+      >>> from symjax.metrics import Grid, measure
+      >>> problem = calculator_problem(EMT(), ase.build.molecule("CO"))
+      >>> result = measure(problem, over=Grid(3), max_degree=1)
+      >>> result["forces"].relative_error < 1e-9
+      True
+    """
+    check_structure(atoms)
+    made = _made(calculator)
+    structure = atoms.copy()
+    structure.set_constraint()
+    periodic = bool(np.all(atoms.pbc))
+    names = _chosen(made, structure, outputs, periodic)
+    turning = {
+        name: kind
+        for name, kind in _TURNING.items()
+        if structure.has(name) and structure.arrays[name].shape == (len(atoms), 3)
+    }
+    x = {
+        "positions": structure.positions.astype(float),
+        "cell": periodic_cell(structure),
+        **{name: structure.arrays[name].astype(float) for name in turning},
+    }
+    action = {"positions": VECTOR, "cell": VECTOR, **turning}
+
+    def function(turned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        copy = structure.copy()
+        copy.set_cell(turned["cell"])
+        copy.set_positions(turned["positions"])
+        for name in turning:
+            copy.arrays[name][...] = turned[name]
+        made.reset()
+        return {name: _result(made, copy, name) for name in names}
+
+    return Problem(
+        HostFunction(function),
+        x,
+        {
+            name: Output(
+                _PROPERTIES[name].representation,
+                _PROPERTIES[name].unit,
+                samples=atoms.numbers if _PROPERTIES[name].per_atom else None,
+            )
+            for name in names
+        },
+        action=action,
+    )
+
+
+def _made(calculator: Any) -> Any:
+    made = calculator
+    if callable(calculator) and (
+        isinstance(calculator, type) or not hasattr(calculator, "get_property")
+    ):
+        made = calculator()
+    if not (hasattr(made, "get_property") and hasattr(made, "reset")):
+        raise ModelError(
+            "calculator",
+            type(calculator).__name__,
+            "is no ASE calculator",
+            "Pass an object such as ase.calculators.emt.EMT(), or a function that "
+            "makes one",
+        )
+    return made
+
+
+def _chosen(
+    calculator: Any,
+    atoms: ase.Atoms,
+    outputs: Sequence[str] | None,
+    periodic: bool,
+) -> tuple[str, ...]:
+    """Names of the outputs, each tried once on the structure as it is."""
+    known = [name for name in _PROPERTIES if name in calculator.implemented_properties]
+    if outputs is None:
+        wanted = [
+            name
+            for name in _DEFAULT
+            if name in known and (name != "stress" or periodic)
+        ]
+        names = tuple(name for name in wanted if _has(calculator, atoms, name))
+    else:
+        names = tuple(outputs)
+        for name in names:
+            if name not in known:
+                raise ArgumentError(
+                    "outputs",
+                    name,
+                    "is no property that this calculator has and symjax can measure",
+                    f"Use {', '.join(known)}",
+                )
+            if name == "stress" and not periodic:
+                raise ArgumentError(
+                    "outputs",
+                    name,
+                    "a structure without a cell in three directions has no stress",
+                    "Leave it out, or set atoms.cell and atoms.pbc",
+                )
+            calculator.reset()
+            _result(calculator, atoms.copy(), name)
+    if not names:
+        raise ModelError(
+            "calculator",
+            type(calculator).__name__,
+            "has none of the results that can be measured",
+            f"It should implement one of {', '.join(_PROPERTIES)}",
+        )
+    return names
+
+
+def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
+    calculator.reset()
+    try:
+        return calculator.get_property(name, atoms.copy()) is not None
+    except PropertyNotImplementedError:
+        return False
+    except (CalculatorError, OSError, RuntimeError, ValueError) as error:
+        # Of RuntimeError's kind: what EMT says of elements that it does not know.
+        raise _failed(calculator, name, error) from error
+
+
+def _result(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
+    try:
+        value = calculator.get_property(name, atoms)
+    except PropertyNotImplementedError as error:
+        raise ModelError(
+            "outputs",
+            name,
+            f"{type(calculator).__name__} does not calculate it for this structure",
+            "Leave it out",
+        ) from error
+    except (CalculatorError, OSError, RuntimeError, ValueError) as error:
+        raise _failed(calculator, name, error) from error
+    if name == "stress" and np.shape(value) == (6,):
+        value = voigt_6_to_full_3x3_stress(value)
+    # A copy: some calculators hand out the array that they write into.
+    return np.array(value, float)
+
+
+def _failed(calculator: Any, name: str, error: Exception) -> ModelError:
+    return ModelError(
+        "calculator",
+        type(calculator).__name__,
+        f"could not calculate {name}: {error}",
+        "Try atoms.calc = calculator; atoms.get_potential_energy() on this structure",
+    )
