@@ -335,7 +335,7 @@ def _network(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
         part, _, inner = wanted.partition("/")
         if part != "network":
             continue
-        source = _torch_name(model, config, inner)
+        source = torch_name(model, config, inner)
         if source not in state:
             raise ModelError(
                 "path", path, f"has no parameter {source}", "Use metatrain >= 2026.4"
@@ -366,7 +366,7 @@ def _network(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
     return network
 
 
-def _torch_name(model: Any, config: PETConfig, path: str) -> str:
+def torch_name(model: Any, config: PETConfig, path: str) -> str:
     """The name of a parameter in metatrain."""
     *folders, leaf = path.split("/")
     match = re.fullmatch(r"targets_(\d+)", folders[0])
