@@ -5,7 +5,7 @@ messages and exit codes. Everything that takes long to import is
 imported inside commands, so that ``symjax --help`` answers at once.
 """
 
-from symjax.cli import diagnose, html, models, report, train
+from symjax.cli import diagnose, export, html, models, report, train
 from symjax.cli.application import (
     BAD_INPUT,
     EXIT_CODES,
@@ -36,6 +36,7 @@ for _name, _command in (
     ("diagnose", diagnose.diagnose),
     ("models", models.models),
     ("import", models.import_model),
+    ("export", export.export),
     ("train", train.train),
 ):
     app.command(_name, epilog=EXIT_CODES)(guarded(_command))

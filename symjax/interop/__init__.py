@@ -3,11 +3,13 @@
 from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.calculators import calculator_problem
 from symjax.interop.metatrain import load_metatrain
+from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.torch_callable import torch_callable
 
 __all__ = [
     "SymjaxCalculator",
     "calculator_problem",
     "load_metatrain",
+    "save_metatrain",
     "torch_callable",
 ]
