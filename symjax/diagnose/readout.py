@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from symjax.errors import ArgumentError
 from symjax.report.schema import Leaf, Report, ReportError
 from symjax.so3.irreps import Irrep
+from symjax.so3.representations import MATRIX
 
 # Inputs that are embedded anew in every GNN layer, and branches beside the main path:
 # what is absent there is not lost.
@@ -146,7 +147,7 @@ def needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
     irreps = [Irrep.parse(label) for label in leaf.irreps]
     norm = leaf.totals.norm
     # Half of the digits of float32, as for the content of layers.
-    if leaf.representation == "matrix" and norm[1] <= 1e-7 * norm.sum():
+    if tuple(irreps) == MATRIX.irreps and norm[1] <= 1e-7 * norm.sum():
         del irreps[1]
     return tuple(dict.fromkeys(irreps))
 

@@ -121,7 +121,7 @@ def label_consistency(
         raise ArgumentError(
             "elements", matrices.shape, "is not (num, 3, 3)", "Pass orthogonal matrices"
         )
-    move = orbit.as_action(action)
+    function, move = orbit.as_function(function), orbit.as_action(action)
     shapes = jax.tree.leaves(orbit.output_shapes(function, move, x, args))
     if len(shapes) != 1 or shapes[0].shape[1:] != (num_classes,):
         raise ArgumentError(

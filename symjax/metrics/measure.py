@@ -9,6 +9,7 @@ over the orbit, large ones in pieces.
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -124,11 +125,15 @@ def measure(
     check_degree(max_degree)
     execution = Execution(memory, batch_size, progress, devices)
     given = as_problem(problem, x, representations, action, args)
-    return run(
+    measured = run(
         Grid() if over is None else over,
         prepare(given, execution, representations),
         max_degree,
     )
+    for leaf in measured.values() if isinstance(measured, Measurement) else ():
+        if leaf.hint:
+            warnings.warn(leaf.hint, stacklevel=2)
+    return measured
 
 
 @dataclasses.dataclass(frozen=True)

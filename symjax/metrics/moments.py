@@ -25,7 +25,7 @@ class MomentState(NamedTuple):
     """Running moments under several sets of weights at once.
 
     Attributes:
-      first: E[z - z_0], in spherical components.
+      first: E[z - z_0], in spherical components; none where it is not accumulated.
       second: E||z - z_0||^2 for each irrep of the representation, summed over its
         components and channels.
       absolute: The same with the absolute values of the weights: the size of the
@@ -134,12 +134,15 @@ def update(
     """
     # The product over a batch may run in the response's own precision: its terms
     # have the size of the variation. The sums over batches are float64.
-    local = weights.astype(centred.dtype)
-    first = jnp.einsum("wg,gsic->wsic", local, centred, precision="highest")
+    first = state.first
+    # Without room for it: of a trivial representation it is known otherwise.
+    if first.shape[2]:
+        local = weights.astype(centred.dtype)
+        first = first + jnp.einsum("wg,gsic->wsic", local, centred, precision="highest")
     squares = jnp.sum(jnp.square(centred), axis=-1)
     squares = sum_irreps(representation, squares).astype(weights.dtype)
     return MomentState(
-        state.first + first,
+        first,
         state.second + jnp.einsum("wg,gsi->wsi", weights, squares, precision="highest"),
         state.absolute
         + jnp.einsum("g,gsi->si", jnp.abs(weights[0]), squares, precision="highest"),

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
+from symjax.metrics.identity import pinned
 from symjax.so3.representations import Representation, act_tree
 
 Function = Callable[..., Any]
@@ -72,6 +73,32 @@ class RepresentationAction:
         return act_tree(jax.tree.unflatten(self.structure, self.leaves), rotation, x)
 
 
+def as_function(function: Any) -> Any:
+    """A function as a key of compiled code; see :mod:`symjax.metrics.identity`.
+
+    Args:
+      function: Pure JAX function, or a :class:`HostFunction`, which passes through.
+
+    Returns:
+      The function, pinned to what it refers to now.
+
+    Raises:
+      ArgumentError: It is no function.
+
+    Example:
+      >>> from symjax.metrics.orbit import as_function
+      >>> as_function(abs)(-1)
+      1
+    """
+    if isinstance(function, HostFunction):
+        return function
+    if not callable(function):
+        raise ArgumentError(
+            "function", function, "cannot be called", "Pass a function f(x, *args)"
+        )
+    return pinned(function)
+
+
 def as_action(action: Any) -> Action:
     """Turns representations of the input into its action; a callable passes through.
 
@@ -92,8 +119,10 @@ def as_action(action: Any) -> Action:
       >>> as_action(VECTOR)(-jnp.eye(3), jnp.ones(3)).tolist()
       [-1.0, -1.0, -1.0]
     """
-    if callable(action) and not isinstance(action, Representation):
+    if isinstance(action, RepresentationAction):
         return action
+    if callable(action) and not isinstance(action, Representation):
+        return pinned(action)
     leaves, structure = jax.tree.flatten(
         action, is_leaf=lambda node: isinstance(node, Representation)
     )
@@ -259,7 +288,7 @@ def _move(action: Action, x: Any, rotations: Array) -> Any:
 
 
 def respond(
-    function: Function | HostFunction,
+    function: Any,
     action: Action,
     x: Any,
     rotations: np.ndarray,
@@ -295,7 +324,9 @@ def respond(
       [[2.0, 2.0, 2.0], [-2.0, -2.0, -2.0]]
     """
     if isinstance(function, HostFunction):
+        action = as_action(action)
         return _respond_on_host(function, action, keep, batch_size, x, args, rotations)
+    function, action = as_function(function), as_action(action)
     if devices:
         return _respond_on_devices(
             function, action, keep, batch_size, devices, x, args, rotations
@@ -397,6 +428,7 @@ def output_shapes(
             function(x, *args),
         )
     else:
+        function, action = as_function(function), as_action(action)
         rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
         shapes = jax.eval_shape(
             functools.partial(_respond_to_one, function, action), rotation, x, args
@@ -433,6 +465,7 @@ def activation_bytes(
       >>> activation_bytes(f, as_action(VECTOR), np.ones((2, 3)), ()) >= 4e6
       True
     """
+    function, action = as_function(function), as_action(action)
     rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
     closed = jax.make_jaxpr(_respond_to_one, static_argnums=(0, 1))(
         function, action, rotation, x, args

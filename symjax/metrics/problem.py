@@ -56,8 +56,9 @@ class Problem:
 
     Attributes:
       function: Pure JAX function ``f(x, *args)`` that returns a pytree of arrays, or a
-        :class:`~symjax.metrics.HostFunction`. The same object for every input of a
-        model, so that compiled code is found again.
+        :class:`~symjax.metrics.HostFunction`. Compiled code is found again for the
+        same function, and traced again where anything that it refers to has changed;
+        see :mod:`symjax.metrics.identity`.
       x: What rotates: a pytree of arrays.
       outputs: What is known about every output that the function returns. An output
         that is a single array is named ``"output"``, others have the path of their
@@ -278,8 +279,8 @@ def prepare(
       The problem, ready to be evaluated.
 
     Raises:
-      ArgumentError: The input is not finite, an output is unknown or missing, or
-        devices are named for a function that runs on the host.
+      ArgumentError: The input is not finite, an output is unknown or missing, two have
+        one name, or devices are named for a function that runs on the host.
       RepresentationError: A representation does not fit its output.
     """
     if execution.devices is not None and isinstance(
@@ -291,9 +292,11 @@ def prepare(
             "JAX does not place a HostFunction",
             "Leave it out, and let the function choose its device",
         )
+    function = orbit.as_function(problem.function)
     move = orbit.as_action(problem.action)
     _check_finite(problem.x)
-    shapes = orbit.output_shapes(problem.function, move, problem.x, problem.args)
+    shapes = orbit.output_shapes(function, move, problem.x, problem.args)
+    _check_distinct(shapes)
     if representations is None:
         outputs = problem.outputs
         _check_names(shapes, outputs)
@@ -308,7 +311,7 @@ def prepare(
         if output.mask is not None and name in leaves
     }
     return Prepared(
-        problem.function,
+        function,
         move,
         problem.x,
         problem.args,
@@ -317,6 +320,21 @@ def prepare(
         problem.symmetry,
         execution,
     )
+
+
+def _check_distinct(shapes: Any) -> None:
+    """Raises where two outputs have one name: one of them would be dropped."""
+    names: set[str] = set()
+    for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]:
+        name = leaf_name(path)
+        if name in names:
+            raise ArgumentError(
+                "function",
+                name,
+                "two outputs have this name, the path of their keys",
+                "Rename one of their keys",
+            )
+        names.add(name)
 
 
 def _named(shapes: Any, representations: Any) -> dict[str, Output]:

@@ -353,6 +353,28 @@ class LeafMeasurement:
         """Content above the largest projected degree."""
         return self.totals().remainder
 
+    @property
+    def hint(self) -> str:
+        """What a result looks like that is no property of the function; often empty.
+
+        Components of another basis than stated have their whole content in the
+        expected sector, and do not turn as it does: B is 1 there, and so is A.
+        """
+        totals = self.totals()
+        for number, irrep in enumerate(self.representation.irreps):
+            norm = float(totals.norm[number])
+            if irrep.degree == 0 or irrep.degree >= totals.power.shape[1] or norm <= 0:
+                continue
+            sector = totals.power[number, irrep.degree, 0 if irrep.sigma == 1 else 1]
+            if sector > 0.999 * norm and totals.variance[number] > 0.25 * norm:
+                return (
+                    f"B is {sector / norm:.4f} in {irrep}, where {self.name!r} should "
+                    "have its content, and yet its components do not turn as stated: "
+                    f"another basis than that of {self.representation.name!r}? (see "
+                    "basis= of Representation and spherical), or a fixed frame"
+                )
+        return ""
+
     def content_of(self, irrep: Irrep | str) -> float:
         """B of one sector.
 

@@ -100,11 +100,12 @@ def _over(
     rows: dict[str, list[np.ndarray]] = {name: [] for name in _SOURCES}
     # JAX orders the entries of a dictionary by name.
     order = sorted(_SOURCES)
+    function = orbit.as_function(problem.function)
     move = orbit.as_action(problem.action)
     for start in range(0, len(elements), _BATCH):
         chunk = elements[start : start + _BATCH]
         responses = orbit.respond(
-            problem.function,
+            function,
             move,
             problem.x,
             chunk,

@@ -8,47 +8,31 @@ symjax's: irrep (l, sigma), m = -l, ..., l, nothing to convert. The others:
 - e3nn (the PyTorch and the JAX library) has m = -l, ..., l about the y axis: with P
   (x, y, z) = (z, x, y), its harmonics are Y_l(P v) = D^l(P) Y_l(v), so that l = 1 reads
   (x, y, z). From l = 2 on this is no permutation of components.
+
+A measurement takes outputs as they are: ``spherical(2, basis="e3nn")``.
 """
 
 import functools
 import math
+from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
-from symjax.so3._arguments import as_floating
+from symjax.so3._arguments import as_floating, check_integer
+from symjax.so3._bases import e3nn_matrices, e3x_order
 from symjax.so3.harmonics import _normalization, degree_slice
-from symjax.so3.wigner import wigner_d
-
-_TO_E3NN_AXES = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-
-
-def _e3x_order(max_degree: int) -> np.ndarray:
-    """Position in symjax's order of each component in e3x's."""
-    order = []
-    for degree in range(max_degree + 1):
-        center = degree**2 + degree
-        for m in range(degree, 0, -1):
-            order += [center + m, center - m]
-        order.append(center)
-    return np.array(order)
-
-
-@functools.lru_cache
-def _e3nn_basis(max_degree: int) -> list[np.ndarray]:
-    """D^l(P) for every degree."""
-    with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        matrices = wigner_d(max_degree, jnp.asarray(_TO_E3NN_AXES))
-        return [np.asarray(d) for d in matrices]
 
 
 def _prepare(
-    components: Float[Array, "..."], axis: int, normalization: str
-) -> tuple[Float[Array, "..."], int, Float[np.ndarray, " components"]]:
-    """The array with its components last, the largest degree, and factors."""
+    components: Float[Array, "..."],
+    axis: int,
+    normalization: str,
+    degree: int | None,
+) -> tuple[Float[Array, "..."], list[tuple[int, slice]], Callable[[int], float]]:
+    """The array with its components last, where each degree is, and factors."""
     components = as_floating(components, "components")
     axis = int(axis)
     if not -components.ndim <= axis < components.ndim:
@@ -56,46 +40,66 @@ def _prepare(
             "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
         )
     size = components.shape[axis]
-    max_degree = math.isqrt(size) - 1
-    if size < 1 or (max_degree + 1) ** 2 != size:
+    if degree is not None:
+        degree = check_integer(degree, "degree")
+        blocks = [(degree, slice(0, 2 * degree + 1))]
+    else:
+        blocks = [(n, degree_slice(n)) for n in range(math.isqrt(size))]
+    wanted = blocks[-1][1].stop if blocks else 1
+    if size != wanted:
         raise ArgumentError(
             "components",
             size,
-            "the number of components is not (max_degree + 1)^2",
-            "Pass all degrees from 0 to max_degree, and name their axis with axis=",
+            "the number of components is not (max_degree + 1)^2"
+            if degree is None
+            else f"an irrep of degree {degree} has {wanted} components",
+            "Pass all degrees from 0 to max_degree, or name that of a single irrep "
+            "with degree=; name the axis of the components with axis=",
         )
-    degrees = np.sqrt(np.arange(size)).astype(int)
-    scale = np.array([_normalization(normalization, int(d)) for d in degrees])
-    return jnp.moveaxis(components, axis, -1), max_degree, scale
+    return (
+        jnp.moveaxis(components, axis, -1),
+        blocks,
+        functools.partial(_normalization, normalization),
+    )
 
 
 def _reorder(
-    components: Float[Array, "..."], axis: int, normalization: str, forward: bool
+    components: Float[Array, "..."],
+    axis: int,
+    normalization: str,
+    degree: int | None,
+    forward: bool,
 ) -> Float[Array, "..."]:
-    last, max_degree, scale = _prepare(components, axis, normalization)
-    order = _e3x_order(max_degree)
-    factor = jnp.asarray(scale, last.dtype)
-    # Degrees occupy the same slots in both orders, so the factor commutes.
-    if forward:
-        out = last[..., order] * factor
-    else:
-        out = last[..., np.argsort(order)] / factor
-    return jnp.moveaxis(out, -1, axis)
+    last, blocks, scale = _prepare(components, axis, normalization, degree)
+    out = []
+    for number, block in blocks:
+        order = np.array(e3x_order(number))
+        part = last[..., block]
+        if forward:
+            out.append(part[..., order] * scale(number))
+        else:
+            out.append(part[..., np.argsort(order)] / scale(number))
+    return jnp.moveaxis(jnp.concatenate(out, axis=-1), -1, axis)
 
 
 def _turn(
-    components: Float[Array, "..."], axis: int, normalization: str, forward: bool
+    components: Float[Array, "..."],
+    axis: int,
+    normalization: str,
+    degree: int | None,
+    forward: bool,
 ) -> Float[Array, "..."]:
-    last, max_degree, scale = _prepare(components, axis, normalization)
+    last, blocks, scale = _prepare(components, axis, normalization, degree)
+    matrices = e3nn_matrices(blocks[-1][0])
     out = []
-    for degree, matrix in enumerate(_e3nn_basis(max_degree)):
-        block = last[..., degree_slice(degree)]
-        matrix = scale[degree**2] * matrix if forward else matrix.T / scale[degree**2]
+    for number, block in blocks:
+        matrix = matrices[number]
+        matrix = scale(number) * matrix if forward else matrix.T / scale(number)
         out.append(
             jnp.einsum(
                 "ij,...j->...i",
                 jnp.asarray(matrix, last.dtype),
-                block,
+                last[..., block],
                 precision="highest",
             )
         )
@@ -107,6 +111,7 @@ def to_e3x(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
+    degree: int | None = None,
 ) -> Float[Array, "..."]:
     """Reorders spherical components from m = -l, ..., l to e3x's Cartesian order.
 
@@ -116,16 +121,17 @@ def to_e3x(
 
     Args:
       components: Array with all degrees from 0 to L along ``axis``.
-      axis: Axis of the (L + 1)^2 components; -2 for e3x features.
+      axis: Axis of the components; -2 for e3x features.
       normalization: Normalisation of the result, the input being orthonormal:
         ``"orthonormal"`` leaves values as they are.
+      degree: Of a single irrep, whose 2 l + 1 components are converted.
 
     Returns:
       Array of the same shape.
 
     Raises:
-      ArgumentError: The axis has not (L + 1)^2 components or does not exist, or
-        ``normalization`` is unknown.
+      ArgumentError: The axis has not (L + 1)^2 components, or 2 l + 1 where a
+        ``degree`` is given, or does not exist; or ``normalization`` is unknown.
 
     Example:
       >>> import jax.numpy as jnp
@@ -133,7 +139,7 @@ def to_e3x(
       >>> to_e3x(jnp.array([0.0, 2.0, 3.0, 1.0])).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-    return _reorder(components, axis, normalization, forward=True)
+    return _reorder(components, axis, normalization, degree, forward=True)
 
 
 def from_e3x(
@@ -141,13 +147,15 @@ def from_e3x(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
+    degree: int | None = None,
 ) -> Float[Array, "..."]:
     """Inverse of :func:`to_e3x`.
 
     Args:
       components: Array in e3x's Cartesian order along ``axis``.
-      axis: Axis of the (L + 1)^2 components; -2 for e3x features.
+      axis: Axis of the components; -2 for e3x features.
       normalization: Normalisation of the input; the result is orthonormal.
+      degree: Of a single irrep, whose 2 l + 1 components are converted.
 
     Returns:
       Array of the same shape.
@@ -161,7 +169,7 @@ def from_e3x(
       >>> from_e3x(jnp.array([0.0, 1.0, 2.0, 3.0])).tolist()
       [0.0, 2.0, 3.0, 1.0]
     """
-    return _reorder(components, axis, normalization, forward=False)
+    return _reorder(components, axis, normalization, degree, forward=False)
 
 
 def to_e3nn(
@@ -169,6 +177,7 @@ def to_e3nn(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
+    degree: int | None = None,
 ) -> Float[Array, "..."]:
     """Turns spherical components from axes about z to e3nn's about y.
 
@@ -179,10 +188,11 @@ def to_e3nn(
 
     Args:
       components: Array with all degrees from 0 to L along ``axis``, once each.
-      axis: Axis of the (L + 1)^2 components.
+      axis: Axis of the components.
       normalization: Normalisation of the result, the input being orthonormal; e3nn's
         ``"integral"`` is ``"orthonormal"`` here, its ``"component"`` is ``"4pi"`` and
         its ``"norm"`` is ``"racah"``. Features only turn.
+      degree: Of a single irrep, whose 2 l + 1 components are converted.
 
     Returns:
       Array of the same shape.
@@ -196,7 +206,7 @@ def to_e3nn(
       >>> to_e3nn(jnp.array([0.0, 2.0, 3.0, 1.0])).round(6).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-    return _turn(components, axis, normalization, forward=True)
+    return _turn(components, axis, normalization, degree, forward=True)
 
 
 def from_e3nn(
@@ -204,13 +214,15 @@ def from_e3nn(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
+    degree: int | None = None,
 ) -> Float[Array, "..."]:
     """Inverse of :func:`to_e3nn`.
 
     Args:
       components: Array with e3nn's degrees from 0 to L along ``axis``.
-      axis: Axis of the (L + 1)^2 components.
+      axis: Axis of the components.
       normalization: Normalisation of the input; the result is orthonormal.
+      degree: Of a single irrep, whose 2 l + 1 components are converted.
 
     Returns:
       Array of the same shape.
@@ -223,5 +235,7 @@ def from_e3nn(
       >>> from symjax.so3 import from_e3nn
       >>> from_e3nn(jnp.array([0.0, 1.0, 2.0, 3.0])).round(6).tolist()
       [0.0, 2.0, 3.0, 1.0]
+      >>> from_e3nn(jnp.array([1.0, 2.0, 3.0]), degree=1).round(6).tolist()
+      [2.0, 3.0, 1.0]
     """
-    return _turn(components, axis, normalization, forward=False)
+    return _turn(components, axis, normalization, degree, forward=False)

@@ -9,7 +9,7 @@ m = -l, ..., l, so that a Cartesian vector (x, y, z) reads (y, z, x).
 """
 
 import dataclasses
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,35 +17,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import RepresentationError
-from symjax.so3._arguments import as_floating, as_trailing
+from symjax.so3._arguments import as_floating, check_integer
+from symjax.so3._bases import joined, resolve
 from symjax.so3.irreps import Irrep
-from symjax.so3.rotations import split_inversion
+from symjax.so3.rotations import as_elements, split_inversion
 from symjax.so3.wigner import wigner_d
-
-# (x, y, z) -> (y, z, x): m = -1, 0, 1.
-_VECTOR_BASIS = np.eye(3)[[1, 2, 0]]
-
-
-def _matrix_basis() -> np.ndarray:
-    """Orthonormal tensors E_k, one row each, that split a 3x3 matrix M.
-
-    Rows are flattened (row-major) matrices: the trace (l=0), the axial vector of
-    the antisymmetric part in (y, z, x) order (l=1), and the five symmetric
-    traceless tensors in the order m = -2, ..., 2 (l=2).
-    """
-    e = np.zeros((9, 3, 3))
-    e[0] = np.eye(3) / np.sqrt(3)
-    # axial vector a_k = eps_kij M_ij / sqrt(2), k in (y, z, x)
-    for row, (i, j) in zip((1, 2, 3), ((2, 0), (0, 1), (1, 2)), strict=True):
-        e[row, i, j], e[row, j, i] = 1 / np.sqrt(2), -1 / np.sqrt(2)
-    for row, (i, j) in zip((4, 5, 7), ((0, 1), (1, 2), (0, 2)), strict=True):
-        e[row, i, j] = e[row, j, i] = 1 / np.sqrt(2)
-    e[6] = np.diag([-1, -1, 2]) / np.sqrt(6)
-    e[8] = np.diag([1, -1, 0]) / np.sqrt(2)
-    return e.reshape(9, 9)
-
-
-_MATRIX_BASIS = _matrix_basis()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +39,53 @@ class Representation:
       irreps: The irreps of the decomposition, in the order in which
         :func:`to_spherical` lists them.
       has_channels: Whether one more trailing axis holds independent copies.
-      parts: The summands of a direct sum; empty for every other representation.
+      basis: What the components are: ``"cartesian"`` for (x, y, z) and for 3 x 3
+        matrices; ``"metatensor"`` (m = -l, ..., l), ``"e3nn"`` or ``"e3x"`` for real
+        spherical components, irrep after irrep; or an orthonormal matrix whose rows
+        are the spherical components in the order of ``irreps``. It must be said where
+        several fit; the name of a representation is never asked. Kept as the matrix.
+
+    Raises:
+      RepresentationError: The shape has not the components of the irreps, or the basis
+        is not orthonormal, does not fit, or is left out where several fit.
 
     Example:
-      >>> from symjax.so3 import MATRIX
+      >>> from symjax.so3 import MATRIX, VECTOR, Irrep, Representation
       >>> [str(irrep) for irrep in MATRIX.irreps]
       ['0+', '1-', '2+']
+      >>> dipole = Representation("dipole", (3,), (Irrep(1, 1),), basis="cartesian")
+      >>> dipole.basis == VECTOR.basis
+      True
     """
 
     name: str
     shape: tuple[int, ...]
     irreps: tuple[Irrep, ...]
     has_channels: bool = False
-    parts: tuple["Representation", ...] = ()
+    basis: Any = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(check_integer(n, "shape", minimum=1) for n in self.shape)
+        irreps = tuple(self.irreps)
+        if not irreps or not all(isinstance(irrep, Irrep) for irrep in irreps):
+            raise RepresentationError(
+                "irreps",
+                self.irreps,
+                "is not a sequence of irreps",
+                "Pass for instance (Irrep(1, 1),)",
+            )
+        number = sum(irrep.dimension for irrep in irreps)
+        if number != int(np.prod(shape, dtype=int)):
+            raise RepresentationError(
+                "shape",
+                shape,
+                f"has not the {number} components of {' + '.join(map(str, irreps))}",
+                "Name the irreps of all components, or the shape that they fill",
+            )
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "irreps", irreps)
+        basis = resolve(self.name, shape, irreps, self.basis)
+        object.__setattr__(self, "basis", basis)
 
     @property
     def dimension(self) -> int:
@@ -112,17 +122,21 @@ FEATURE = _scalar_like("feature", 1, has_channels=True)
 Its variance is the distance from invariance; its content says what it carries.
 """
 
-VECTOR = Representation("vector", (3,), (Irrep(1, 1),))
+VECTOR = Representation("vector", (3,), (Irrep(1, 1),), basis="cartesian")
 """A polar vector (x, y, z): a force, a dipole, a position."""
 
-PSEUDOVECTOR = Representation("pseudovector", (3,), (Irrep(1, -1),))
+PSEUDOVECTOR = Representation("pseudovector", (3,), (Irrep(1, -1),), basis="cartesian")
 """An axial vector (x, y, z): a torque, a magnetic moment."""
 
-MATRIX = Representation("matrix", (3, 3), (Irrep(0, 1), Irrep(1, -1), Irrep(2, 1)))
+MATRIX = Representation(
+    "matrix", (3, 3), (Irrep(0, 1), Irrep(1, -1), Irrep(2, 1)), basis="cartesian"
+)
 """A rank-2 Cartesian tensor: a stress, a polarisability. Splits into l = 0, 1, 2."""
 
 
-def spherical(degree: int, sigma: int = 1, *, channels: bool = False) -> Representation:
+def spherical(
+    degree: int, sigma: int = 1, *, channels: bool = False, basis: str = "metatensor"
+) -> Representation:
     """Returns the irrep (degree, sigma) in real spherical components.
 
     Args:
@@ -130,21 +144,31 @@ def spherical(degree: int, sigma: int = 1, *, channels: bool = False) -> Represe
       sigma: +1 for a proper tensor, -1 for a pseudotensor.
       channels: Whether a trailing axis of independent copies follows the
         2 l + 1 components (metatensor's "properties").
+      basis: Order and axes of the components: ``"metatensor"``, which is symjax's own
+        (m = -l, ..., l), ``"e3nn"`` or ``"e3x"``; see :mod:`symjax.so3.conversions`.
 
     Returns:
       The representation, with components of shape ``(2 * degree + 1,)``.
 
     Raises:
-      SymjaxError: ``degree`` or ``sigma`` is not that of an irrep.
+      SymjaxError: ``degree`` or ``sigma`` is not that of an irrep, or the basis is
+        unknown.
 
     Example:
       >>> from symjax.so3 import spherical
       >>> spherical(2).shape
       (5,)
+      >>> spherical(1, basis="e3nn").basis.matrix.round(6).tolist()
+      [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     irrep = Irrep(degree, sigma)
+    if basis not in ("metatensor", "e3nn", "e3x"):
+        raise RepresentationError(
+            "basis", basis, "is unknown", "Use 'metatensor', 'e3nn' or 'e3x'"
+        )
+    whose = "" if basis == "metatensor" else f" ({basis})"
     return Representation(
-        f"spherical {irrep}", (irrep.dimension,), (irrep,), has_channels=channels
+        f"spherical {irrep}{whose}", (irrep.dimension,), (irrep,), channels, basis
     )
 
 
@@ -181,27 +205,8 @@ def direct_sum(*parts: Representation) -> Representation:
         " + ".join(part.name for part in parts),
         (sum(part.dimension for part in parts),),
         tuple(irrep for part in parts for irrep in part.irreps),
-        parts=parts,
+        basis=joined([part.basis for part in parts]),
     )
-
-
-@functools.lru_cache
-def _basis(representation: Representation) -> np.ndarray:
-    """Orthonormal (dimension, dimension) map from flat components to spherical."""
-    if representation.parts:
-        blocks = [_basis(part) for part in representation.parts]
-        basis = np.zeros((representation.dimension,) * 2)
-        start = 0
-        for block in blocks:
-            stop = start + len(block)
-            basis[start:stop, start:stop] = block
-            start = stop
-        return basis
-    if representation.shape == (3, 3):
-        return _MATRIX_BASIS
-    if representation.name in ("vector", "pseudovector"):
-        return _VECTOR_BASIS
-    return np.eye(representation.dimension)
 
 
 def check_array(
@@ -302,9 +307,9 @@ def to_spherical(
     check_array(representation, values.shape, "values")
     samples, components, channels = split_axes(representation, values.shape)
     flat = values.reshape(*samples, components, channels)
-    if components == 1:
+    if representation.basis.is_identity:
         return flat
-    basis = jnp.asarray(_basis(representation), flat.dtype)
+    basis = jnp.asarray(representation.basis.matrix, flat.dtype)
     return jnp.einsum("ij,...jc->...ic", basis, flat, precision="highest")
 
 
@@ -330,8 +335,8 @@ def from_spherical(
       True
     """
     *samples, _, channels = values.shape
-    if representation.dimension > 1:
-        basis = jnp.asarray(_basis(representation), values.dtype)
+    if not representation.basis.is_identity:
+        basis = jnp.asarray(representation.basis.matrix, values.dtype)
         values = jnp.einsum("ij,...ic->...jc", basis, values, precision="highest")
     tail = (channels,) if representation.has_channels else ()
     return values.reshape(*samples, *representation.shape, *tail)
@@ -353,7 +358,7 @@ def spherical_matrix(
       Orthogonal matrices, of the dtype of ``rotations``.
 
     Raises:
-      ArgumentError: The last two axes of ``rotations`` are not (3, 3).
+      ArgumentError: ``rotations`` are not orthogonal; checked outside ``jit``.
 
     Example:
       >>> import jax.numpy as jnp
@@ -361,7 +366,7 @@ def spherical_matrix(
       >>> spherical_matrix(MATRIX, -jnp.eye(3)).shape
       (9, 9)
     """
-    rotations = as_trailing(rotations, "rotations", (3, 3))
+    rotations = as_elements(rotations, "rotations")
     blocks = wigner_d(representation.max_degree, rotations)
     batch = rotations.shape[:-2]
     _, determinant = split_inversion(rotations)
@@ -393,7 +398,8 @@ def act(
       The transformed array, of the shape and dtype of ``values``.
 
     Raises:
-      ArgumentError: The last two axes of ``rotation`` are not (3, 3).
+      ArgumentError: ``rotation`` is not orthogonal; its values are checked outside
+        ``jit``.
       RepresentationError: The shape does not fit the representation.
 
     Example:
@@ -404,6 +410,7 @@ def act(
     """
     values = jnp.asarray(values)
     check_array(representation, values.shape, "values")
+    rotation = as_elements(rotation, "rotation")
     if representation.is_trivial:
         return values
     if not jnp.issubdtype(values.dtype, jnp.floating):
@@ -413,9 +420,9 @@ def act(
             f"an array of this dtype cannot carry {representation.name!r}",
             "Pass a floating-point array, or SCALAR for data that does not rotate",
         )
-    rotation = as_trailing(rotation, "rotation", (3, 3)).astype(values.dtype)
+    rotation = rotation.astype(values.dtype)
     # Vectors need no recurrence, and keep the dtype's full accuracy.
-    if representation == VECTOR:
+    if representation == dataclasses.replace(VECTOR, name=representation.name):
         return jnp.einsum("ij,...j->...i", rotation, values, precision="highest")
     matrix = spherical_matrix(representation, rotation)
     rotated = jnp.einsum(

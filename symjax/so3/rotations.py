@@ -308,13 +308,13 @@ def split_inversion(
 
 
 def check_orthogonal(
-    matrices: Float[Array, "... 3 3"], argument: str = "rotations"
+    matrices: Float[Array | np.ndarray, "... 3 3"], argument: str = "rotations"
 ) -> None:
     """Raises unless every matrix is orthogonal: max abs(R R^T - 1) <= tolerance.
 
     Runs on the host, so outside ``jit``. The tolerance is 1e-10 for float64 and 1e-5
-    for shorter floats: a product of thousands of rotations passes, a matrix typed
-    with a few digits does not.
+    for shorter floats (8 eps of half precisions): a product of thousands of rotations
+    passes, a matrix typed with a few digits does not.
 
     Args:
       matrices: Proper or improper rotations, shape ``(..., 3, 3)``.
@@ -338,7 +338,10 @@ def check_orthogonal(
     as_trailing(matrices, argument, (3, 3))
     # The dtype of the caller decides: jnp would shorten NumPy's float64 without x64.
     values = np.asarray(matrices)
-    tolerance = 1e-10 if values.dtype.itemsize >= 8 else 1e-5
+    if values.dtype.itemsize >= 8:
+        tolerance = 1e-10
+    else:
+        tolerance = max(1e-5, 8 * float(jnp.finfo(values.dtype).eps))
     flat = values.astype(float).reshape(-1, 3, 3)
     with np.errstate(invalid="ignore", over="ignore"):
         deviation = np.abs(flat @ flat.swapaxes(-1, -2) - np.eye(3)).max(axis=(1, 2))
@@ -355,3 +358,32 @@ def check_orthogonal(
             else "has entries that are not finite",
             "Pass rotation matrices, or the orthogonal factor of a polar decomposition",
         )
+
+
+def as_elements(values: object, argument: str) -> Float[Array, "... 3 3"]:
+    """Group elements as an array; refused unless orthogonal, where values are known.
+
+    Args:
+      values: Proper or improper rotations, shape ``(..., 3, 3)``.
+      argument: Name of the argument, for the message.
+
+    Returns:
+      A floating-point array.
+
+    Raises:
+      ArgumentError: As :func:`check_orthogonal`; under ``jit`` only for the shape.
+
+    Example:
+      >>> from symjax.errors import ArgumentError
+      >>> from symjax.so3.rotations import as_elements
+      >>> try:
+      ...     as_elements(2 * np.eye(3), "rotation")
+      ... except ArgumentError as error:
+      ...     print(error.problem)
+      is not orthogonal: R R^T differs from 1 by 3.0e+00
+    """
+    array = as_trailing(values, argument, (3, 3))
+    if not isinstance(array, jax.core.Tracer):
+        # NumPy's float64 as it is: JAX may have shortened it.
+        check_orthogonal(values if isinstance(values, np.ndarray) else array, argument)
+    return array

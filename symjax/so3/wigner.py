@@ -17,10 +17,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
-from symjax.so3._arguments import as_floating, as_trailing, check_integer
+from symjax.so3._arguments import as_floating, check_integer
 from symjax.so3._tables import axis_changes, complex_to_real, generators, half_turns
 from symjax.so3.irreps import Irrep
-from symjax.so3.rotations import _same_dtype, _stable_euler, split_inversion
+from symjax.so3.rotations import (
+    _same_dtype,
+    _stable_euler,
+    as_elements,
+    split_inversion,
+)
 
 __all__ = [
     "complex_to_real",
@@ -204,7 +209,7 @@ def _of_rotations(
     degrees: tuple[int, ...], rotations: Float[Array, "... 3 3"]
 ) -> tuple[Float[Array, "... rows columns"], ...]:
     half_turns(max(degrees))
-    rotations = as_trailing(rotations, "rotations", (3, 3))
+    rotations = as_elements(rotations, "rotations")
     compute = jnp.promote_types(rotations.dtype, jnp.float32)
     matrices = _rotation_d(degrees, rotations.astype(compute))
     return tuple(matrix.astype(rotations.dtype) for matrix in matrices)
@@ -227,8 +232,8 @@ def wigner_d(
 
     Args:
       max_degree: Largest degree L, from 0 to 500 (static).
-      rotations: Orthogonal matrices, proper or improper, shape ``(..., 3, 3)``. The
-        values are not checked; :func:`check_orthogonal` does so outside ``jit``.
+      rotations: Orthogonal matrices, proper or improper, shape ``(..., 3, 3)``; the
+        values are checked outside ``jit``.
 
     Returns:
       Tuple of L + 1 real orthogonal arrays of shape ``(..., 2l + 1, 2l + 1)`` and the
@@ -236,7 +241,7 @@ def wigner_d(
 
     Raises:
       ArgumentError: ``max_degree`` is not a static integer from 0 to 500, or
-        the last axes of ``rotations`` are not (3, 3).
+        ``rotations`` are not orthogonal matrices.
 
     Example:
       >>> from symjax.so3 import wigner_d
@@ -307,8 +312,8 @@ def irrep_matrix(
       Real orthogonal arrays of shape ``(..., 2l + 1, 2l + 1)``.
 
     Raises:
-      ArgumentError: ``irrep`` is not an :class:`Irrep`, or the last axes of
-        ``rotations`` are not (3, 3).
+      ArgumentError: ``irrep`` is not an :class:`Irrep`, or ``rotations`` are not
+        orthogonal matrices.
 
     Example:
       >>> from symjax.so3 import Irrep, irrep_matrix

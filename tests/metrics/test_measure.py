@@ -3,6 +3,7 @@
 import re
 from typing import ClassVar
 
+import e3nn_jax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +37,7 @@ from symjax.so3 import (
     SCALAR,
     VECTOR,
     Irrep,
+    Representation,
     direct_sum,
     spherical,
 )
@@ -94,6 +96,66 @@ class TestClosedForms:
         assert leaf.relative_error < 1e-7
         assert leaf.content_of("2+") == pytest.approx(1, abs=EXACT)
         np.testing.assert_allclose(leaf.mean, harmonics_sum(X), atol=1e-12)
+
+    def test_a_basis_is_data_and_its_name_nothing(self):
+        """A dipole under three names and four bases; the wrong basis gets a hint."""
+        irreps = (Irrep(1, 1),)
+        for basis in ("cartesian", "metatensor", "e3nn", "e3x"):
+            own = Representation(f"vector {basis}", (3,), irreps, basis=basis)
+            roll = -1 if basis == "metatensor" else 0
+            leaf = measure(
+                lambda x, roll: jnp.roll(x.sum(0), roll[0]),
+                X,
+                args=(np.array([roll]),),
+                representations=own,
+                max_degree=1,
+            )["output"]
+            assert leaf.relative_error < 1e-7
+            assert leaf.hint == ""
+        own = Representation("vector", (3,), irreps, basis="metatensor")
+        with pytest.warns(UserWarning, match="another basis"):
+            leaf = measure(lambda x: x.sum(0), X, representations=own, max_degree=1)
+        assert leaf["output"].relative_error > 0.5
+
+    def test_e3nns_harmonics_in_e3nns_basis(self):
+        def harmonics(x):
+            values = e3nn_jax.spherical_harmonics("2e + 3o", x, normalize=False)
+            return values.array.sum(0)
+
+        both = direct_sum(spherical(2, basis="e3nn"), spherical(3, basis="e3nn"))
+        leaf = measure(harmonics, X, representations=both, max_degree=3)["output"]
+        assert leaf.relative_error < 1e-7
+        with pytest.warns(UserWarning, match="another basis"):
+            leaf = measure(
+                harmonics,
+                X,
+                representations=direct_sum(spherical(2), spherical(3)),
+                max_degree=3,
+            )["output"]
+        assert leaf.relative_error > 0.9
+
+    @pytest.mark.parametrize("method", ["factorised", "dense"])
+    def test_two_scalars_side_by_side(self, method):
+        """(a, b + c) as two scalars: V of x is |v|^2 |r|^2 / 3, of |x|^2 nothing."""
+        v, r = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.4, 1.0])
+        leaf = measure(
+            lambda x: jnp.stack([x @ x, 2.0 + x @ v]),
+            r,
+            representations=direct_sum(SCALAR, SCALAR),
+            max_degree=2,
+            over=Grid(method=method),
+        )["output"]
+        expected = [0, (v @ v) * (r @ r) / 3]
+        np.testing.assert_allclose(leaf.variance, expected, rtol=1e-12, atol=1e-24)
+        np.testing.assert_allclose(leaf.mean, [r @ r, 2.0], rtol=1e-13)
+
+    def test_two_outputs_of_one_name_are_refused(self):
+        with pytest.raises(ArgumentError, match="two outputs have this name"):
+            measure(
+                lambda x: {"a/b": x[0, 0], "a": {"b": x[1, 0]}},
+                X,
+                representations=SCALAR,
+            )
 
     def test_triple_product_is_a_pseudoscalar(self):
         leaf = measure(triple_product, X, representations=PSEUDOSCALAR, max_degree=2)[

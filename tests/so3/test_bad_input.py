@@ -80,6 +80,48 @@ CASES = [
     ("values", RepresentationError, lambda: so3.to_spherical(so3.VECTOR, np.ones(4))),
     ("values", ArgumentError, lambda: so3.to_spherical(so3.VECTOR, 1j * np.ones(3))),
     ("rotations", ArgumentError, lambda: so3.spherical_matrix(so3.VECTOR, np.eye(2))),
+    # elements that are none: scaled, sheared, not finite
+    *[
+        (argument, ArgumentError, lambda call=call, bad=bad: call(bad))
+        for bad in (1.001 * EYE, SHEAR, EYE * np.nan, np.zeros((3, 3)))
+        for argument, call in (
+            ("rotations", lambda bad: so3.irrep_matrix(so3.Irrep(2, -1), bad)),
+            ("rotations", lambda bad: so3.wigner_d(1, np.stack([EYE, bad]))),
+            ("rotations", lambda bad: so3.spherical_matrix(so3.MATRIX, bad)),
+            ("rotation", lambda bad: so3.act(so3.SCALAR, bad, np.ones(3))),
+            ("rotation", lambda bad: so3.act(so3.VECTOR, bad, np.ones(3))),
+            ("rotation", lambda bad: so3.act_tree(so3.MATRIX, bad, [np.ones((3, 3))])),
+        )
+    ],
+    # bases
+    *[
+        (
+            "basis",
+            RepresentationError,
+            lambda fields=fields: so3.Representation(*fields),
+        )
+        for fields in (
+            ("vector", (3,), (so3.Irrep(1, 1),)),
+            ("matrix", (3, 3), (so3.Irrep(4, 1),)),
+            ("matrix", (3, 3), 3 * (so3.Irrep(1, 1),)),
+            ("spherical 2+", (5,), (so3.Irrep(2, 1),)),
+            ("five", (5,), (so3.Irrep(2, 1),), False, "cartesian"),
+            ("five", (5,), (so3.Irrep(2, 1),), False, "racah"),
+            ("five", (5,), (so3.Irrep(2, 1),), False, np.eye(3)),
+            ("five", (5,), (so3.Irrep(2, 1),), False, 2 * np.eye(5)),
+            ("five", (5,), (so3.Irrep(2, 1),), False, np.nan * np.eye(5)),
+            ("matrix", (3, 3), so3.MATRIX.irreps, False, "e3nn"),
+        )
+    ],
+    ("basis", RepresentationError, lambda: so3.spherical(1, basis="cartesian")),
+    (
+        "shape",
+        RepresentationError,
+        lambda: so3.Representation("six", (6,), (so3.Irrep(2, 1),), basis="e3nn"),
+    ),
+    ("irreps", RepresentationError, lambda: so3.Representation("none", (), ())),
+    ("components", ArgumentError, lambda: so3.from_e3nn(np.ones(4), degree=2)),
+    ("components", ArgumentError, lambda: so3.to_e3x(np.ones(5))),
     # wigner
     ("max_degree", ArgumentError, lambda: so3.wigner_d(-1, EYE)),
     ("max_degree", ArgumentError, lambda: so3.wigner_d(1.5, EYE)),

@@ -10,14 +10,18 @@ import pytest
 
 from symjax.so3 import (
     Irrep,
+    act,
     degree_slice,
     from_e3nn,
     from_e3x,
+    from_spherical,
     haar,
     irrep_matrix,
+    spherical,
     spherical_harmonics,
     to_e3nn,
     to_e3x,
+    to_spherical,
     wigner_d,
 )
 
@@ -49,6 +53,42 @@ def test_harmonics_become_e3nns(normalization):
     np.testing.assert_allclose(converted, theirs, atol=1e-12)
     again = from_e3nn(theirs, normalization=normalization)
     np.testing.assert_allclose(again, ours, atol=1e-12)
+
+
+@pytest.mark.parametrize(("to", "back"), [(to_e3x, from_e3x), (to_e3nn, from_e3nn)])
+def test_a_single_irrep_is_its_block_of_all(to, back):
+    x = np.random.default_rng(2).normal(size=(3, 25))
+    whole = to(x, normalization="racah")
+    for degree in range(5):
+        block = degree_slice(degree)
+        part = to(x[:, block], degree=degree, normalization="racah")
+        np.testing.assert_allclose(part, whole[:, block], rtol=1e-13, atol=1e-14)
+        again = back(part, degree=degree, normalization="racah")
+        np.testing.assert_allclose(again, x[:, block], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_representations_in_the_bases_of_others(degree):
+    """The same vector of spherical components, in every order that has a name."""
+    ours = np.random.default_rng(3).normal(size=(4, 2 * degree + 1))
+    for name, convert in (("e3nn", to_e3nn), ("e3x", to_e3x), ("metatensor", None)):
+        theirs = ours if convert is None else convert(ours, degree=degree)
+        representation = spherical(degree, -1, basis=name)
+        back = to_spherical(representation, theirs)[..., 0]
+        np.testing.assert_allclose(back, ours, atol=1e-12)
+        again = from_spherical(representation, ours[..., None])
+        np.testing.assert_allclose(again, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("label", ["1o", "2e", "2o", "3o"])
+def test_e3nns_irreps_act_as_in_e3nn(label, sign):
+    element = sign * np.asarray(haar(jax.random.key(1), 1))[0]
+    irrep = e3nn_jax.Irrep(label)
+    sigma = irrep.p * (-1) ** irrep.l
+    x = np.random.default_rng(4).normal(size=irrep.dim)
+    ours = act(spherical(irrep.l, sigma, basis="e3nn"), element, x)
+    np.testing.assert_allclose(ours, irrep.D_from_matrix(element) @ x, atol=1e-12)
 
 
 @pytest.mark.parametrize("sigma", [1, -1])

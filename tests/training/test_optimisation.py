@@ -202,4 +202,4 @@ def test_an_equivariant_model_does_not_notice_augmentation():
         np.testing.assert_allclose(turned, plain, rtol=1e-10)
 
 
-VECTOR_1 = type(VECTOR)(VECTOR.name, VECTOR.shape, VECTOR.irreps, has_channels=True)
+VECTOR_1 = dataclasses.replace(VECTOR, has_channels=True)
