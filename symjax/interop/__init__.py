@@ -5,6 +5,7 @@ from symjax.interop.calculators import calculator_problem
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.torch_callable import torch_callable
+from symjax.interop.torch_modules import torch_problem
 
 __all__ = [
     "SymjaxCalculator",
@@ -12,4 +13,5 @@ __all__ = [
     "load_metatrain",
     "save_metatrain",
     "torch_callable",
+    "torch_problem",
 ]
