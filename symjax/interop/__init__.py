@@ -2,6 +2,11 @@
 
 from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.calculators import calculator_problem
+from symjax.interop.jax_modules import (
+    equinox_problem,
+    linen_problem,
+    nnx_problem,
+)
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.torch_callable import torch_callable
@@ -10,7 +15,10 @@ from symjax.interop.torch_modules import torch_problem
 __all__ = [
     "SymjaxCalculator",
     "calculator_problem",
+    "equinox_problem",
+    "linen_problem",
     "load_metatrain",
+    "nnx_problem",
     "save_metatrain",
     "torch_callable",
     "torch_problem",

@@ -1,0 +1,386 @@
+"""Networks of Flax Linen, Flax NNX and Equinox as problems, with their layers."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import linen, nnx
+from jax.ad_checkpoint import checkpoint_name
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from symjax.errors import ArgumentError
+from symjax.metrics import Output, Problem
+from symjax.so3.representations import FEATURE, VECTOR, Representation
+
+Described = Representation | Output | Mapping[str, Representation | Output]
+
+_MARK = "symjax layer: "
+# Primitives that hold one program, which can be evaluated in their place.
+_CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
+
+
+def linen_problem(
+    module: linen.Module,
+    variables: Any,
+    x: Any,
+    *,
+    outputs: Described,
+    action: Any = VECTOR,
+    args: tuple[Any, ...] = (),
+    layers: str | Sequence[str] = (),
+) -> Problem:
+    """Prepares a Flax Linen module for :func:`symjax.metrics.measure`.
+
+    Args:
+      module: The module.
+      variables: Its variables, as ``module.init`` returns them.
+      x: What rotates; the module is called as ``module(x, *args)``.
+      outputs: What is known of each output: of a single array one representation or
+        :class:`~symjax.metrics.Output`, else one by each name.
+      action: How ``x`` rotates.
+      args: Further arguments of the module, which do not rotate.
+      layers: Names of submodules, separated by dots where they are nested, or regular
+        expressions that must match a full name; what they return is measured as
+        features. See :func:`~symjax.interop.jax_modules.layers_of`.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ArgumentError: There is no such layer, or an output is not described.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from flax import linen
+      >>> from symjax.interop import linen_problem
+      >>> from symjax.so3 import VECTOR
+      >>> x, module = jnp.eye(3), linen.Dense(3)
+      >>> variables = module.init(jax.random.key(0), x)
+      >>> problem = linen_problem(module, variables, x, outputs=VECTOR)
+      >>> list(problem.outputs)
+      ['output']
+    """
+
+    def call(x: Any, variables: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
+        out, state = module.apply(
+            variables, x, *args, capture_intermediates=True, mutable=["intermediates"]
+        )
+        return out, _captured(state.get("intermediates", {}))
+
+    return _problem(call, x, (variables, *args), outputs, action, layers)
+
+
+def nnx_problem(
+    model: nnx.Module,
+    x: Any,
+    *,
+    outputs: Described,
+    action: Any = VECTOR,
+    args: tuple[Any, ...] = (),
+    layers: str | Sequence[str] = (),
+) -> Problem:
+    """Prepares a Flax NNX module for :func:`symjax.metrics.measure`.
+
+    Its state is read when the problem is made: after more training, make another.
+
+    Args:
+      model: The module; what it sows as ``nnx.Intermediate`` is a layer too.
+      x: What rotates; the module is called as ``model(x, *args)``.
+      outputs: As in :func:`linen_problem`.
+      action: How ``x`` rotates.
+      args: Further arguments of the module, which do not rotate.
+      layers: As in :func:`linen_problem`.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ArgumentError: There is no such layer, or an output is not described.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from symjax.interop import nnx_problem
+      >>> from symjax.so3 import VECTOR
+      >>> model = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+      >>> list(nnx_problem(model, jnp.eye(3), outputs=VECTOR).outputs)
+      ['output']
+    """
+    graph, state = nnx.split(model)
+
+    def call(x: Any, state: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
+        made = nnx.merge(graph, state)
+        run = nnx.capture(made, nnx.Intermediate, method_outputs=nnx.Intermediate)
+        out, found = run(x, *args)
+        return out, _captured(nnx.to_pure_dict(found))
+
+    return _problem(call, x, (state, *args), outputs, action, layers)
+
+
+def equinox_problem(
+    model: Any,
+    x: Any,
+    *,
+    outputs: Described,
+    action: Any = VECTOR,
+    args: tuple[Any, ...] = (),
+    layers: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> Problem:
+    """Prepares an Equinox module for :func:`symjax.metrics.measure`.
+
+    Args:
+      model: The module.
+      x: What rotates; the module is called as ``model(x, *args)``.
+      outputs: As in :func:`linen_problem`.
+      action: How ``x`` rotates.
+      args: Further arguments of the module, which do not rotate.
+      layers: For each name a function from the model to a submodule, as
+        ``equinox.tree_at`` takes it: ``{"first": lambda model: model.layers[0]}``.
+        Submodules that are called under ``jax.vmap`` are read with the mapped axis.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ArgumentError: A layer is not called or is called within a loop, or an output is
+        not described.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import equinox as eqx  # doctest: +SKIP
+      >>> from symjax.interop import equinox_problem
+      >>> from symjax.so3 import VECTOR
+      >>> model = eqx.nn.Linear(3, 3, key=jax.random.key(0))  # doctest: +SKIP
+      >>> equinox_problem(model, jnp.ones(3), outputs=VECTOR)  # doctest: +SKIP
+    """
+    import equinox
+
+    chosen = dict(layers or {})
+    arrays, static = equinox.partition(model, equinox.is_array)
+
+    def call(x: Any, arrays: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
+        made = equinox.combine(arrays, static)
+        for name, where in chosen.items():
+            made = equinox.tree_at(where, made, _Marked(where(made), name))
+
+        def run(x: Any, *args: Any) -> Any:
+            return made(x, *args)
+
+        return with_marks(run)(x, *args)
+
+    return _problem(call, x, (arrays, *args), outputs, action, list(chosen))
+
+
+class _Marked:
+    """A submodule whose result carries a name through every transformation."""
+
+    def __init__(self, module: Callable[..., Any], name: str):
+        self.module, self.name = module, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return mark_layer(self.module(*args, **kwargs), self.name)
+
+
+def mark_layer(value: Any, name: str) -> Any:
+    """Names a value within a function, so that :func:`with_marks` finds it.
+
+    Args:
+      value: Array, or pytree of arrays of which the first is named.
+      name: Name of the layer.
+
+    Returns:
+      The same value.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.interop.jax_modules import mark_layer, with_marks
+      >>> f = lambda x: mark_layer(2 * x, "double").sum()
+      >>> out, found = with_marks(f)(jnp.ones(2))
+      >>> float(out), found["double"].tolist()
+      (4.0, [2.0, 2.0])
+    """
+    leaves, structure = jax.tree.flatten(value)
+    leaves[0] = checkpoint_name(leaves[0], _MARK + name)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def with_marks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that also returns the values that were marked within.
+
+    Args:
+      function: Pure JAX function.
+
+    Returns:
+      Function of the same arguments that returns the output and values by name.
+      Values marked under ``jax.vmap`` keep the mapped axis; those within loops cannot
+      be read, and raise an ArgumentError.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from symjax.interop.jax_modules import mark_layer, with_marks
+      >>> f = jax.vmap(lambda x: mark_layer(x + 1, "next"))
+      >>> with_marks(f)(jnp.zeros(3))[1]["next"].shape
+      (3,)
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any) -> tuple[Any, dict[str, Any]]:
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+        found: dict[str, Any] = {}
+        out = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), found)
+        return jax.tree.unflatten(jax.tree.structure(shape), out), found
+
+    return run
+
+
+def _evaluate(jaxpr: Any, consts: Any, args: Any, found: dict[str, Any]) -> list[Any]:
+    """Evaluates a program, and keeps the values that carry a mark."""
+    values: dict[Any, Any] = {}
+    values.update(zip(jaxpr.constvars, consts, strict=True))
+    values.update(zip(jaxpr.invars, args, strict=True))
+
+    def read(variable: Any) -> Any:
+        return variable.val if hasattr(variable, "val") else values[variable]
+
+    for equation in jaxpr.eqns:
+        given = [read(variable) for variable in equation.invars]
+        name = equation.primitive.name
+        if name == "name" and equation.params["name"].startswith(_MARK):
+            found.setdefault(equation.params["name"].removeprefix(_MARK), given[0])
+        inner = _program(equation)
+        if inner is not None and _has_marks(inner.jaxpr):
+            if name not in _CALLS:
+                marks = ", ".join(sorted(_marks(inner.jaxpr)))
+                raise ArgumentError(
+                    "layers",
+                    marks,
+                    f"is called within {name}, whose values cannot be read",
+                    "Name a layer outside of loops and conditions",
+                )
+            out = _evaluate(inner.jaxpr, inner.consts, given, found)
+        else:
+            bound = equation.primitive.get_bind_params(equation.params)
+            # JAX before 0.10 returns functions beside the parameters.
+            rest, parameters = bound if isinstance(bound, tuple) else ((), bound)
+            out = equation.primitive.bind(*rest, *given, **parameters)
+            out = out if equation.primitive.multiple_results else [out]
+        values.update(zip(equation.outvars, out, strict=True))
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def _program(equation: Any) -> Any:
+    """The program that an equation holds, if it holds one."""
+    for value in equation.params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if hasattr(part, "jaxpr") and hasattr(part, "consts"):
+                return part
+    return None
+
+
+def _marks(jaxpr: Any) -> set[str]:
+    found = set()
+    for equation in jaxpr.eqns:
+        name = equation.params.get("name", "")
+        if equation.primitive.name == "name" and str(name).startswith(_MARK):
+            found.add(str(name).removeprefix(_MARK))
+        inner = _program(equation)
+        if inner is not None:
+            found |= _marks(inner.jaxpr)
+    return found
+
+
+def _has_marks(jaxpr: Any) -> bool:
+    return bool(_marks(jaxpr))
+
+
+def _captured(tree: Any) -> dict[str, Any]:
+    """Intermediates by the dotted path of their module."""
+    found: dict[str, Any] = {}
+    for path, value in tree_flatten_with_path(tree)[0]:
+        words = [keystr((entry,), simple=True) for entry in path]
+        # Each entry is a tuple of calls: the first one counts.
+        kept = [word for word in words if word != "__call__"]
+        while kept and kept[-1].isdigit() and words[-2] in ("__call__", kept[-2:][0]):
+            kept.pop()
+        found.setdefault(".".join(kept), value)
+    found.pop("", None)
+    return found
+
+
+def layers_of(call: Callable[..., Any], *args: Any) -> tuple[str, ...]:
+    """Names of all layers of a function that returns its output and its layers.
+
+    Args:
+      call: Function that returns the output and a dictionary of layers.
+      *args: Its arguments.
+
+    Returns:
+      Names.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.interop.jax_modules import layers_of
+      >>> layers_of(lambda x: (x, {"first": x}), jnp.ones(2))
+      ('first',)
+    """
+    return tuple(jax.eval_shape(call, *args)[1])
+
+
+def _problem(
+    call: Callable[..., tuple[Any, dict[str, Any]]],
+    x: Any,
+    args: tuple[Any, ...],
+    outputs: Described,
+    action: Any,
+    layers: str | Sequence[str],
+) -> Problem:
+    known = layers_of(call, x, *args)
+    chosen = _match(layers, known)
+    if not isinstance(outputs, Mapping):
+        outputs = {"output": outputs}
+    described = {
+        name: given if isinstance(given, Output) else Output(given)
+        for name, given in outputs.items()
+    }
+
+    def function(x: Any, *args: Any) -> dict[str, Any]:
+        out, found = call(x, *args)
+        return {**_named(out), **{name: found[name] for name in chosen}}
+
+    features = {name: Output(FEATURE, kind="layer") for name in chosen}
+    return Problem(function, x, {**described, **features}, action=action, args=args)
+
+
+def _named(out: Any) -> dict[str, Any]:
+    paths = tree_flatten_with_path(out)[0]
+    return {
+        keystr(path, simple=True, separator="/") or "output": value
+        for path, value in paths
+    }
+
+
+def _match(patterns: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Layers that are named or matched, in the order of the network."""
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    found: set[str] = set()
+    for pattern in patterns:
+        try:
+            matched = [n for n in known if n == pattern or re.fullmatch(pattern, n)]
+        except re.error as error:
+            raise ArgumentError(
+                "layers",
+                pattern,
+                f"is no regular expression: {error}",
+                "Pass names of layers",
+            ) from error
+        if not matched:
+            raise ArgumentError(
+                "layers",
+                pattern,
+                "the model has no such layer",
+                f"It has {', '.join(known) or 'none'}",
+            )
+        found.update(matched)
+    return tuple(name for name in known if name in found)
