@@ -159,7 +159,8 @@ class Options:
             "symmetry": self.symmetry,
         }
         if climbs:
-            rule = Adaptive()
+            rule = self.over
+            assert isinstance(rule, Adaptive)
             return schema.Settings(
                 grid=AUTO,
                 degree=rule.limit,
@@ -455,12 +456,12 @@ def measure_structures(
             devices=devices,
             alone=len(labels) == 1,
         )
+        # Read now: the first process joins the journals as soon as all are finished.
+        own = tuple(journal.structures(share)) if part > 0 else ()
         if parts > 1:
             hosts.finish(folder)
         if part > 0:
-            return schema.Report(
-                software, info, settings, journal.structures(share), command
-            )
+            return schema.Report(software, info, settings, own, command)
         if len(journal_files(folder)) > 1:
             journal.join(labels)
         results = journal.structures(labels)

@@ -189,8 +189,8 @@ class TestAuto:
         assert forces.relative_error == pytest.approx(c / np.hypot(1, c), rel=1e-9)
 
     def test_what_is_not_certified_is_not_resolved(self, monkeypatch, tmp_path):
-        short = functools.partial(Adaptive, limit=9)
-        monkeypatch.setattr(Options, "rule", property(lambda self: short()))
+        short = functools.partial(Adaptive, limit=9, on_aliasing="report")
+        monkeypatch.setattr(Options, "over", property(lambda self: short()))
         model = fake_model.install(monkeypatch, fake_model.FakeModel(rough=True))
         options = self.OPTIONS
         report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
