@@ -1,0 +1,329 @@
+"""The other symmetries of nature, of any ASE calculator: a few evaluations each.
+
+Energies do not change when a structure is moved, when like atoms change places, or when
+a crystal is written with another cell; forces are minus the gradient of the energy, and
+so their Jacobian is symmetric. Models that break rotations often break these too, and a
+head that predicts forces directly breaks the last two.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ase
+import numpy as np
+from ase.build import make_supercell
+from ase.stress import voigt_6_to_full_3x3_stress
+from jaxtyping import Float
+
+from symjax.data.structures import check_structure
+from symjax.errors import ArgumentError, ModelError
+
+# Lengths in angstrom: of the moves, and of the steps of central differences.
+_NEAR, _FAR = 0.1, 100.0
+_STEP = 0.02
+_ROUND_OFF_STEP = 1e-6
+# Deviations below this many times their own error are none.
+_SIGNIFICANCE = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PhysicalCheck:
+    """One law, and how far a calculator is from it on a structure.
+
+    Attributes:
+      law: What was done, for instance ``"moved by 0.1 angstrom"``.
+      quantity: What should not have changed, or should agree.
+      deviation: Root mean square of the difference, in ``unit``.
+      error: What round-off and finite steps make of it; a deviation below five times
+        this is none.
+      scale: Root mean square of the quantity itself, in ``unit``; NaN for an energy,
+        whose zero has no meaning.
+      unit: Unit of the three.
+
+    Example:
+      >>> from symjax.interop.physics import PhysicalCheck
+      >>> PhysicalCheck("moved", "forces", 1e-7, 1e-6, 0.5, "eV/angstrom").holds
+      True
+    """
+
+    law: str
+    quantity: str
+    deviation: float
+    error: float
+    scale: float
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the deviation is within its error."""
+        return self.deviation <= _SIGNIFICANCE * self.error
+
+
+def physical_checks(
+    calculator: Any, atoms: ase.Atoms, *, directions: int = 4, seed: int = 0
+) -> tuple[PhysicalCheck, ...]:
+    """Checks translation, permutation, cells and conservation of an ASE calculator.
+
+    - *moved* by 0.1 and by 100 angstrom: energy and forces stay;
+    - *like atoms exchanged*: the energy stays, forces follow their atoms;
+    - *another cell*, where the structure is periodic: the same lattice by other
+      vectors, atoms moved by vectors of the lattice, twice the cell along one vector;
+    - *forces are the gradient*: along random directions d, (E(x + h d) - E(x - h d)) /
+      2h = -F . d, with the error from steps h and 2h and from the round-off of E;
+    - *Jacobian of the forces is symmetric*: a . (J b) = b . (J a) for random a, b.
+
+    Args:
+      calculator: The calculator; not attached to ``atoms``.
+      atoms: The structure.
+      directions: Number of random directions of the last two.
+      seed: Seed of moves, permutations and directions.
+
+    Returns:
+      The checks. Those that need forces are left out where there are none.
+
+    Raises:
+      ArgumentError: ``directions`` is not positive.
+      ModelError: The calculator is none, or has no energy for this structure.
+      StructureError: The structure cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.interop.physics import physical_checks
+      >>> copper = ase.build.bulk("Cu", cubic=True)
+      >>> copper.rattle(0.05, seed=0)
+      >>> [check.law for check in physical_checks(EMT(), copper) if not check.holds]
+      []
+    """
+    if directions < 1:
+        raise ArgumentError(
+            "directions", directions, "is not a positive number", "Use 4"
+        )
+    check_structure(atoms)
+    if not hasattr(calculator, "get_property"):
+        raise ModelError(
+            "calculator",
+            type(calculator).__name__,
+            "is no ASE calculator",
+            "Pass for instance ase.calculators.emt.EMT()",
+        )
+    free = atoms.copy()
+    free.set_constraint()
+    rng = np.random.default_rng(seed)
+    evaluate = _Evaluation(calculator)
+    return (
+        *_moves(evaluate, free, rng),
+        *_exchanges(evaluate, free, rng),
+        *_cells(evaluate, free, rng),
+        *_conservation(evaluate, free, rng, directions),
+    )
+
+
+class _Values:
+    """Energy in eV, forces in eV/angstrom and stress, where there are any."""
+
+    def __init__(self, energy: float, forces: Any, stress: Any):
+        self.energy, self.forces, self.stress = energy, forces, stress
+
+
+class _Evaluation:
+    """Evaluates copies of structures; forgets every result before the next."""
+
+    def __init__(self, calculator: Any):
+        self.calculator = calculator
+        known = calculator.implemented_properties
+        if "energy" not in known:
+            raise ModelError(
+                "calculator",
+                type(calculator).__name__,
+                "calculates no energy",
+                "Use one that does",
+            )
+        self.has_forces = "forces" in known
+        self._has_stress = "stress" in known
+
+    def __call__(self, atoms: ase.Atoms) -> _Values:
+        get = self.calculator.get_property
+        self.calculator.reset()
+        copy = atoms.copy()
+        energy = float(get("energy", copy))
+        forces = np.array(get("forces", copy), float) if self.has_forces else None
+        stress = None
+        if self._has_stress and bool(np.all(atoms.pbc)):
+            stress = np.array(get("stress", copy), float)
+            if stress.shape == (6,):
+                stress = voigt_6_to_full_3x3_stress(stress)
+        return _Values(energy, forces, stress)
+
+    def energy(self, atoms: ase.Atoms) -> float:
+        self.calculator.reset()
+        return float(self.calculator.get_property("energy", atoms.copy()))
+
+    def forces(self, atoms: ase.Atoms) -> Float[np.ndarray, "atoms 3"]:
+        self.calculator.reset()
+        return np.array(self.calculator.get_property("forces", atoms.copy()), float)
+
+
+def _moved(atoms: ase.Atoms, by: Any) -> ase.Atoms:
+    copy = atoms.copy()
+    copy.positions = copy.positions + by
+    return copy
+
+
+def _rms(values: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(np.asarray(values, float)))))
+
+
+def _noise(
+    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
+) -> _Values:
+    """Round-off: second differences over steps far too small for the function."""
+    step = _ROUND_OFF_STEP * rng.standard_normal((len(atoms), 3))
+    low, middle, high = (
+        evaluate(_moved(atoms, sign * step)) for sign in (-1.0, 0.0, 1.0)
+    )
+
+    def bend(of: Callable[[_Values], Any]) -> float:
+        values = [of(one) for one in (low, middle, high)]
+        if values[0] is None:
+            return 0.0
+        eps = np.finfo(float).eps * float(np.abs(values[1]).max(initial=0.0))
+        return max(_rms(values[0] - 2 * values[1] + values[2]), 4 * eps)
+
+    return _Values(
+        bend(lambda one: np.array([one.energy])),
+        bend(lambda one: one.forces),
+        bend(lambda one: one.stress),
+    )
+
+
+def _compare(
+    law: str, before: _Values, after: _Values, noise: _Values
+) -> Iterator[PhysicalCheck]:
+    yield PhysicalCheck(
+        *(law, "energy", abs(after.energy - before.energy), noise.energy),
+        *(float("nan"), "eV"),
+    )
+    for name, unit in (("forces", "eV/angstrom"), ("stress", "eV/angstrom^3")):
+        one, other = getattr(before, name), getattr(after, name)
+        if one is not None and other is not None:
+            error = getattr(noise, name)
+            yield PhysicalCheck(law, name, _rms(other - one), error, _rms(one), unit)
+
+
+def _moves(
+    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
+) -> Iterator[PhysicalCheck]:
+    before, noise = evaluate(atoms), _noise(evaluate, atoms, rng)
+    for length in (_NEAR, _FAR):
+        direction = rng.standard_normal(3)
+        by = length * direction / np.linalg.norm(direction)
+        after = evaluate(_moved(atoms, by))
+        # A move rounds positions to the last digit of the larger ones.
+        yield from _compare(f"moved by {length:g} angstrom", before, after, noise)
+
+
+def _exchanges(
+    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
+) -> Iterator[PhysicalCheck]:
+    order = np.arange(len(atoms))
+    for number in np.unique(atoms.numbers):
+        alike = np.flatnonzero(atoms.numbers == number)
+        order[alike] = np.roll(alike, 1)
+    if (order == np.arange(len(atoms))).all():
+        return
+    before, after = evaluate(atoms), evaluate(atoms[order])
+    back = np.argsort(order)
+    forces = None if after.forces is None else after.forces[back]
+    moved = _Values(after.energy, forces, after.stress)
+    noise = _noise(evaluate, atoms, rng)
+    yield from _compare("like atoms exchanged", before, moved, noise)
+
+
+def _cells(
+    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
+) -> Iterator[PhysicalCheck]:
+    periodic = np.flatnonzero(atoms.pbc)
+    if not len(periodic):
+        return
+    before, noise = evaluate(atoms), _noise(evaluate, atoms, rng)
+    outside = atoms.copy()
+    shifts = np.zeros((len(atoms), 3))
+    shifts[:, periodic] = rng.integers(-1, 2, (len(atoms), len(periodic)))
+    outside.positions = outside.positions + shifts @ atoms.cell[:]
+    yield from _compare("atoms outside the cell", before, evaluate(outside), noise)
+    if len(periodic) > 1:
+        first, second = periodic[:2]
+        other = atoms.copy()
+        cell = other.cell[:].copy()
+        cell[second] += cell[first]
+        other.set_cell(cell)
+        yield from _compare("another cell", before, evaluate(other), noise)
+    doubled = np.diag([2 if axis == periodic[0] else 1 for axis in range(3)])
+    # Atoms of one copy follow those of another.
+    twice = evaluate(make_supercell(atoms, doubled, order="cell-major"))
+    half = _Values(
+        twice.energy / 2,
+        None if twice.forces is None else twice.forces[: len(atoms)],
+        twice.stress,
+    )
+    yield from _compare("twice the cell", before, half, noise)
+
+
+def _conservation(
+    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator, directions: int
+) -> Iterator[PhysicalCheck]:
+    if not evaluate.has_forces:
+        return
+    noise = _noise(evaluate, atoms, rng)
+    forces = evaluate.forces(atoms)
+    size = (len(atoms), 3)
+    along = [rng.standard_normal(size) for _ in range(directions)]
+    along = [direction / np.linalg.norm(direction) for direction in along]
+
+    def slopes(of: Callable[[ase.Atoms], Any], direction: Any) -> tuple[Any, Any]:
+        """Derivative by steps of h and 2h without its leading error, and the change."""
+        near, far = (
+            (of(_moved(atoms, h * direction)) - of(_moved(atoms, -h * direction)))
+            / (2 * h)
+            for h in (_STEP, 2 * _STEP)
+        )
+        return near + (near - far) / 3, (near - far) / 3
+
+    energies = [slopes(evaluate.energy, direction) for direction in along]
+    expected = [float(np.sum(forces * direction)) for direction in along]
+    yield PhysicalCheck(
+        "forces are minus the gradient",
+        "energy",
+        _rms(
+            [
+                slope + value
+                for (slope, _), value in zip(energies, expected, strict=True)
+            ]
+        ),
+        _rms([change for _, change in energies]) / 4 + noise.energy / _STEP,
+        _rms(expected),
+        "eV/angstrom",
+    )
+    turns = [slopes(evaluate.forces, direction) for direction in along]
+    pairs = [(a, b) for a in range(directions) for b in range(a) if directions > 1]
+    if not pairs:
+        return
+    differences = [
+        float(np.sum(along[a] * turns[b][0]) - np.sum(along[b] * turns[a][0]))
+        for a, b in pairs
+    ]
+    changes = [
+        float(np.sum(along[a] * turns[b][1]) - np.sum(along[b] * turns[a][1]))
+        for a, b in pairs
+    ]
+    sizes = [float(np.sum(along[a] * turns[b][0])) for a, b in pairs]
+    yield PhysicalCheck(
+        "Jacobian of the forces is symmetric",
+        "forces",
+        _rms(differences),
+        _rms(changes) + noise.forces / _STEP,
+        _rms(sizes),
+        "eV/angstrom^2",
+    )
