@@ -38,7 +38,6 @@ from torch_polarmae import PoLArMAE, randomise
 REPEATS = 15
 CONFIG = dataclasses.replace(
     PointMAEConfig.named("vit_tiny", 5),
-    full_groups_only=False,
     decoder_depth=0,
     energy_infilling=False,
     num_classes=4,

@@ -4,6 +4,7 @@ Names of parameters are those of the released checkpoints. One event at a time; 
 tokens are given.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -95,18 +96,17 @@ class PointNet(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, scale):
         super().__init__()
         self.heads = heads
+        self.scale = scale or (width // heads) ** -0.5
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x, mask, bias):
+    def forward(self, x, mask):
         n, width = x.shape
         q, k, v = self.qkv(x).view(n, 3, self.heads, -1).permute(1, 2, 0, 3)
-        scores = q @ k.transpose(1, 2) / math.sqrt(width // self.heads)
-        if bias is not None:
-            scores = scores + bias
+        scores = q @ k.transpose(1, 2) * self.scale
         scores = scores.masked_fill(~mask, -1e9)
         return self.proj((scores.softmax(-1) @ v).transpose(0, 1).reshape(n, width))
 
@@ -114,8 +114,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, width, ratio):
         super().__init__()
-        self.fc1 = nn.Linear(width, ratio * width)
-        self.fc2 = nn.Linear(ratio * width, width)
+        self.fc1 = nn.Linear(width, int(ratio * width))
+        self.fc2 = nn.Linear(int(ratio * width), width)
 
     def forward(self, x):
         return self.fc2(nn.functional.gelu(self.fc1(x)))
@@ -126,11 +126,11 @@ class Block(nn.Module):
         super().__init__()
         width = config.embed_dim
         self.norm1, self.norm2 = Norm(width), Norm(width)
-        self.attn = Attention(width, config.num_heads)
+        self.attn = Attention(width, config.num_heads, config.attention_scale)
         self.mlp = MLP(width, config.mlp_ratio)
 
-    def forward(self, x, mask, bias):
-        x = x + self.attn(self.norm1(x, mask)[0, :], mask, bias)
+    def forward(self, x, mask):
+        x = x + self.attn(self.norm1(x, mask)[0, :], mask)
         return x + self.mlp(self.norm2(x, mask)[0, :]) * mask[:, None]
 
 
@@ -142,16 +142,29 @@ class Transformer(nn.Module):
         if norm:
             self.norm = Norm(config.embed_dim)
 
-    def forward(self, x, positions, mask, bias=None):
+    def forward(self, x, positions, mask):
         hidden = []
         for number, block in enumerate(self.blocks):
             if self.every or number == 0:
                 x = x + positions
-            x = block(x, mask, bias)
+            x = block(x, mask)
             hidden.append(x)
         if hasattr(self, "norm"):
             x = self.norm(x, mask)[0, :]
         return x, hidden
+
+
+def of_decoder(config):
+    """The configuration as the decoder's blocks read it."""
+    every = config.decoder_position_at_every_layer
+    return dataclasses.replace(
+        config,
+        num_heads=config.decoder_heads or config.num_heads,
+        mlp_ratio=config.decoder_mlp_ratio or config.mlp_ratio,
+        position_at_every_layer=config.position_at_every_layer
+        if every is None
+        else every,
+    )
 
 
 class Wrapped(nn.Module):
@@ -161,19 +174,6 @@ class Wrapped(nn.Module):
         super().__init__()
         for name, part in parts.items():
             setattr(self, name, part)
-
-
-class RelativeBias(nn.Module):
-    def __init__(self, heads, bins, size):
-        super().__init__()
-        self.bins, self.size = bins, size
-        self.bias_table = nn.Parameter(torch.randn(heads, (2 * bins + 1) ** 3))
-
-    def forward(self, centers):
-        side = 2 * self.bins + 1
-        d = torch.round((centers[:, None] - centers[None]) / self.size)
-        d = d.clamp(-self.bins, self.bins).long() + self.bins
-        return self.bias_table[:, (d[..., 0] * side + d[..., 1]) * side + d[..., 2]]
 
 
 class PoLArMAE(nn.Module):
@@ -192,15 +192,13 @@ class PoLArMAE(nn.Module):
             ),
             "transformer": Transformer(config, config.depth, config.encoder_norm),
         }
-        if config.relative_bins:
-            parts["relative_position_bias"] = RelativeBias(
-                config.num_heads, config.relative_bins, config.group_radius
-            )
         self.encoder = Wrapped(**parts)
         points = config.group_points
         if config.decoder_depth:
             self.decoder = Wrapped(
-                transformer=Transformer(config, config.decoder_depth, True)
+                transformer=Transformer(
+                    of_decoder(config), config.decoder_depth, config.decoder_norm
+                )
             )
             self.mask_token = nn.Parameter(torch.randn(width))
             self.increase_dim = nn.Conv1d(width, config.decoder_channels * points, 1)
@@ -231,10 +229,7 @@ class PoLArMAE(nn.Module):
         tokens = torch.zeros(len(points), self.config.embed_dim).to(points)
         tokens[mask] = self.encoder.tokenizer.embedding(points[mask], point_mask[mask])
         positions = self.encoder.pos_embed.pos_enc(centers)
-        bias = None
-        if self.config.relative_bins:
-            bias = self.encoder.relative_position_bias(centers)
-        return *self.encoder.transformer(tokens, positions, visible, bias), positions
+        return *self.encoder.transformer(tokens, positions, visible), positions
 
     def reconstruct(self, groups, hidden):
         points, point_mask, _, mask = groups

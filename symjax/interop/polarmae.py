@@ -20,12 +20,21 @@ import flax.traverse_util
 import numpy as np
 
 from symjax.errors import ModelError
+from symjax.interop._polarmae_settings import IGNORED, data_fields, model_fields
 from symjax.interop._reading import read_archive
 from symjax.models.pointmae.config import ARCHITECTURES, PointMAEConfig
 from symjax.models.pointmae.model import PointMAEModel, parameter_shapes
 
-# Weights of the training loss, and states of its metrics: no part of the network.
-_IGNORED = re.compile(r"(loss_func|(train|val)_\w+)\.")
+# Weights of the training loss, and states of its metrics: no part of the network. The
+# original makes a table of relative positions, and never passes it to the attention.
+_IGNORED = re.compile(r"(loss_func|(train|val)_\w+|encoder\.relative_position_bias)\.")
+_FIRST = "encoder.tokenizer.embedding.first_conv"
+_NEEDED = (
+    "encoder.transformer.blocks.0.norm1.gamma",
+    f"{_FIRST}.0.weight",
+    f"{_FIRST}.3.weight",
+    "encoder.tokenizer.embedding.second_conv.0.weight",
+)
 _LEAVES = {"kernel": "weight", "scale": "weight"}
 _REMEDY = "Pass a checkpoint .ckpt of PoLAr-MAE, whole"
 
@@ -39,8 +48,10 @@ def load_polarmae(
 ) -> PointMAEModel:
     """Reads a checkpoint of Point-MAE or PoLAr-MAE, pretraining or segmentation.
 
-    Sizes follow from the shapes of the weights, the rest from the hyperparameters that
-    the checkpoint holds, or from the published configuration of its size.
+    Sizes follow from the shapes of the weights, the rest from the hyperparameters of
+    model and data that the checkpoint holds, as the original reads them; where it holds
+    none, from the published configuration of its size. The model card says which, and
+    which hyperparameters are ignored since they belong to the training.
 
     Args:
       path: A checkpoint ``.ckpt``, possibly compressed with gzip.
@@ -55,8 +66,9 @@ def load_polarmae(
 
     Raises:
       ModelError: The extra ``[torch]`` is not installed; there is no such file; it is
-        truncated or no checkpoint of PoLAr-MAE; or names and shapes do not match, of
-        which the message lists all.
+        truncated or no checkpoint of PoLAr-MAE; a hyperparameter is unknown, or one
+        that symjax does not have; or names and shapes do not match, of which the
+        message lists all.
 
     Example:
       >>> from symjax.interop.polarmae import load_polarmae
@@ -71,9 +83,17 @@ def load_polarmae(
         key: value.detach().cpu().numpy()
         for key, value in checkpoint["state_dict"].items()
     }
-    config = infer_config(state, checkpoint.get("hyper_parameters") or {}, **changes)
+    hypers = checkpoint.get("hyper_parameters") or {}
+    data = checkpoint.get("datamodule_hyper_parameters") or {}
+    config = infer_config(state, hypers, data, **changes)
     parameters = convert_state(state, config, str(path))
-    card = {"description": "PoLAr-MAE trained with PyTorch", "source": path.name}
+    card = {
+        "description": "PoLAr-MAE trained with PyTorch",
+        "source": path.name,
+        "settings": "of the checkpoint" if hypers else "published, of this size",
+        "settings_of_data": "of the checkpoint" if data else "published",
+        "ignored": sorted(IGNORED & set(hypers)),
+    }
     stem = path.name.removesuffix(".gz").removesuffix(".ckpt")
     return PointMAEModel(name or stem, config, parameters, card)
 
@@ -116,13 +136,17 @@ def _read(path: Path, unsafe: bool) -> dict[str, Any]:
 def infer_config(
     state: Mapping[str, np.ndarray],
     hyperparameters: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> PointMAEConfig:
     """The configuration that a state dict belongs to.
 
     Args:
       state: Arrays by name.
-      hyperparameters: What Lightning has stored beside them.
+      hyperparameters: What Lightning has stored beside them of the model; without it,
+        those of the published model of this size.
+      data: What it has stored of the data; without it, the published settings: points
+        above 0.13 MeV, without the first cluster.
       **changes: Fields of the configuration that are known better.
 
     Returns:
@@ -130,7 +154,7 @@ def infer_config(
 
     Raises:
       ModelError: The encoder's weights are missing, a field has an impossible value,
-        or an option that no published configuration sets is not supported.
+        a hyperparameter contradicts the weights, is unknown or not supported.
 
     Example:
       >>> from symjax.interop.polarmae import infer_config
@@ -139,117 +163,79 @@ def infer_config(
       ...
       symjax.errors.ModelError: state_dict=[]: has no weights of the encoder...
     """
-    first = "encoder.tokenizer.embedding.first_conv"
-    needed = [
-        "encoder.transformer.blocks.0.norm1.gamma",
-        f"{first}.0.weight",
-        f"{first}.3.weight",
-        "encoder.tokenizer.embedding.second_conv.0.weight",
-    ]
-    if any(key not in state for key in needed):
+    missing = [key for key in _NEEDED if key not in state]
+    if missing:
         raise ModelError(
             "state_dict",
             sorted(state)[:8],
-            "has no weights of the encoder, " + ", ".join(needed),
+            "has no weights of the encoder, " + ", ".join(missing),
             _REMEDY,
         )
+    shapes = _fields_of_shapes(state)
+    width, depth = shapes["embed_dim"], shapes["depth"]
+    names = {size: name for name, (size, _, _) in ARCHITECTURES.items()}
+    # Of the original for twelve blocks, in proportion for other depths.
+    thirds = sorted({max(math.ceil(depth * n / 3) - 1, 0) for n in (1, 2, 3)})
+    published = PointMAEConfig.named(names.get(width, "vit_small")).to_json()
+    fields: dict[str, Any] = {**published, "fetch_layers": tuple(thirds)}
+    if hyperparameters:
+        given = model_fields(hyperparameters)
+        for name in sorted(given.keys() & shapes.keys() - changes.keys()):
+            if given[name] != shapes[name]:
+                raise ModelError(
+                    name,
+                    given[name],
+                    f"is what the hyperparameters say, but the weights {shapes[name]}",
+                    "Use a checkpoint that is as it was written",
+                )
+        fields |= given
+    if data:
+        fields |= data_fields(data)
+    return PointMAEConfig.from_json({**fields, **shapes, **changes})
+
+
+def _fields_of_shapes(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What names and shapes of the weights determine."""
 
     def depth(prefix: str) -> int:
         pattern = re.compile(rf"{prefix}\.transformer\.blocks\.(\d+)\.")
         found = [int(m[1]) for key in state if (m := pattern.match(key))]
         return max(found, default=-1) + 1
 
-    hypers = dict(hyperparameters or {})
-    encoder = _init_args(hypers.get("encoder"))
-    transformer = encoder.get("transformer_kwargs") or {}
-    tokenizer = encoder.get("tokenizer_kwargs") or {}
-    for option, chosen, meaning in (
-        (
+    if depth("seg_decoder"):
+        raise ModelError(
             "seg_decoder",
-            hypers.get("seg_decoder") or depth("seg_decoder"),
-            "a decoder before the segmentation head",
-        ),
-        (
-            "use_relative_features",
-            tokenizer.get("use_relative_features"),
-            "energies relative to the mean of their token",
-        ),
-    ):
-        if chosen:
-            raise ModelError(
-                option,
-                True,
-                f"{meaning}, which no published configuration has, is not supported",
-                "Use a checkpoint without it, as the released ones are",
-            )
-    width = int(state[needed[0]].size)
-    heads = {size: number for size, _, number in ARCHITECTURES.values()}
-    names = {size: name for name, (size, _, _) in ARCHITECTURES.items()}
-    published = PointMAEConfig.named(
-        names.get(width, "vit_small"), encoder.get("voxel_size", 5)
-    ).to_json()
+            depth("seg_decoder"),
+            "a decoder before the segmentation head is not supported",
+            "Use a checkpoint without it, as the released ones are",
+        )
+    width = int(state[_NEEDED[0]].size)
     fields: dict[str, Any] = {
         "embed_dim": width,
         "depth": depth("encoder"),
-        "num_heads": heads.get(width, published["num_heads"]),
         "decoder_depth": depth("decoder"),
         "energy_infilling": "energy_decoder.weight" in state,
-        "pointnet_widths": tuple(int(state[key].shape[0]) for key in needed[1:]),
+        "pointnet_widths": tuple(int(state[key].shape[0]) for key in _NEEDED[1:]),
         "encoder_norm": "encoder.transformer.norm.gamma" in state,
         "num_classes": 0,
-        "position_at_every_layer": transformer.get("add_pos_at_every_layer", True),
-        "masking_ratio": encoder.get("masking_ratio", published["masking_ratio"]),
     }
-    renamed = {
-        "context_length": "context_length",
-        "group_radius": "group_radius",
-        "group_max_points": "group_points",
-        "group_upscale_points": "upscale_points",
-        "overlap_factor": "overlap_factor",
-        "reduction_method": "reduction",
-        "normalize_group_centers": "mean_centers",
-        "num_init_groups": "max_neighbors",
-    }
-    for theirs, ours in renamed.items():
-        if theirs in tokenizer:
-            fields[ours] = tokenizer[theirs]
-    # One number for both: neighbours that count, and farthest points to start from.
-    count = tokenizer.get("num_init_groups", published["max_neighbors"])
-    seeded = tokenizer.get("use_fps_seed", published["num_seeds"] is not None)
-    plain = tokenizer.get("overlap_factor", 1) is None
-    fields["num_seeds"] = count if seeded or plain else None
-    table = state.get("encoder.relative_position_bias.bias_table")
-    if table is not None:
-        fields["relative_bins"] = (round(table.shape[1] ** (1 / 3)) - 1) // 2
+    if fields["decoder_depth"]:
+        fields["decoder_norm"] = "decoder.transformer.norm.gamma" in state
+    points = None
     if "energy_decoder.bias" in state:
-        fields["group_points"] = int(state["energy_decoder.bias"].size)
+        points = int(state["energy_decoder.bias"].size)
     if "increase_dim.bias" in state:
         size = int(state["increase_dim.bias"].size)
-        points = fields.get("group_points")
-        if points is None:
-            fields["group_points"] = points = size // 4
+        points = size // 4 if points is None else points
         fields["reconstruct_energy"] = size == 4 * points
+    if points is not None:
+        fields["group_points"] = points
     if "seg_head.conv3.bias" in state:
         fields["num_classes"] = int(state["seg_head.conv3.bias"].size)
         hidden, inputs = state["seg_head.conv1.weight"].shape[:2]
         fields["seg_head_dim"] = int(hidden)
         fields["global_features"] = inputs == 3 * width
-        last = fields["depth"]
-        # Of the original for twelve blocks, in proportion for other depths.
-        thirds = sorted({max(math.ceil(last * n / 3) - 1, 0) for n in (1, 2, 3)})
-        layers = hypers.get("seg_head_fetch_layers", thirds)
-        fields["fetch_layers"] = tuple(layers)
-    merged = {**published, **fields, **changes}
-    if merged["group_radius"] is not None:
-        merged["group_radius"] = float(merged["group_radius"])
-    return PointMAEConfig.from_json(merged)
-
-
-def _init_args(value: Any) -> dict[str, Any]:
-    """Arguments of a module that Lightning's command line has stored."""
-    if isinstance(value, Mapping) and isinstance(value.get("init_args"), Mapping):
-        return dict(value["init_args"])
-    return {}
+    return fields
 
 
 def convert_state(
@@ -291,7 +277,7 @@ def convert_state(
             array = array[..., 0]
         if array.shape[:2] == (1, 1) and len(shape) == 1:
             array = array.reshape(-1)
-        if len(shape) == 2 and not path.endswith("bias_table"):
+        if len(shape) == 2:
             array = array.T
         if array.shape != shape:
             wrong.append(f"{key} {np.shape(state[key])} for {shape}")

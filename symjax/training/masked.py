@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.pointmae.config import PointMAEConfig
-from symjax.models.pointmae.grouping import Assignment, gather_groups
+from symjax.models.pointmae.grouping import Assignment, assign_groups, gather_groups
 from symjax.models.pointmae.losses import (
     chamfer_loss,
     energy_infilling_loss,
@@ -24,6 +24,7 @@ from symjax.models.pointmae.model import (
     evaluate_heads,
     make_event,
     tokenise,
+    with_room,
 )
 from symjax.models.pointmae.modules import PointMAE
 from symjax.training.augmentation import random_elements
@@ -70,7 +71,7 @@ def prepare_events(
 
     Raises:
       ArgumentError: There is no event, or ``num_points`` is too small.
-      ModelError: An event has more tokens than the context holds.
+      ModelError: An event has no token.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_events, select_points
@@ -88,7 +89,11 @@ def prepare_events(
     size = size if num_points is None else num_points
     padded = [pad_cloud(cloud, size) for cloud in clouds]
     events = [make_event(config, cloud, np.float32) for cloud in padded]
-    assignments = [tokenise(config, event) for event in events]
+    # One shape for all: that of the event with the most tokens, if it needs more room.
+    most = max(int(tokenise(config, event).num_found) for event in events)
+    if most > config.context_length:
+        config = with_room(config, most)
+    assignments = [assign_groups(config, *event) for event in events]
 
     def stack(rows: list[Any]) -> Any:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)

@@ -15,8 +15,13 @@ from symjax.metrics.problem import Problem
 from symjax.models.biases.average import Average, averaged
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import gather_groups
-from symjax.models.pointmae.model import PointMAEModel, Prediction, make_event
-from symjax.models.pointmae.orbit import event_problem, orbit_function
+from symjax.models.pointmae.model import (
+    PointMAEModel,
+    Prediction,
+    check_finite,
+    make_event,
+)
+from symjax.models.pointmae.orbit import event_problem, orbit_config, orbit_function
 from symjax.so3.representations import FEATURE
 
 
@@ -58,7 +63,7 @@ def averaged_problem(
     Raises:
       ArgumentError: ``tokens`` is unknown.
       ModelError: The average is impossible, the model has no segmentation, or the
-        event has more tokens than the context holds.
+        event has no token.
 
     Example:
       >>> from symjax.models.pointmae import averaged_problem
@@ -78,7 +83,9 @@ def averaged_problem(
     name = "class_probabilities"
     return dataclasses.replace(
         one,
-        function=_function(model.config, over, tokens),
+        function=_function(
+            orbit_config(model.config, cloud, tokens, dtype), over, tokens
+        ),
         outputs={name: one.outputs[name]},
     )
 
@@ -108,8 +115,8 @@ def predict_averaged(
 
     Raises:
       ArgumentError: ``tokens`` is unknown.
-      ModelError: As in :func:`averaged_problem`, or the event has more tokens than the
-        context holds at one of the elements.
+      ModelError: As in :func:`averaged_problem`, or an output is not finite, as where
+        the event has many more tokens at one of the elements.
 
     Example:
       >>> import jax
@@ -130,13 +137,7 @@ def predict_averaged(
     out = jax.jit(problem.function)(problem.x, *problem.args)
     probabilities = out["class_probabilities"]
     mask = jnp.asarray(problem.outputs["class_probabilities"].mask)
-    if not bool(jnp.isfinite(probabilities[mask]).all()):
-        raise ModelError(
-            "context_length",
-            model.config.context_length,
-            f"at some element of {average!r} the event has more tokens",
-            "Use a configuration with a longer context (no parameter depends on it)",
-        )
+    check_finite(model.name, probabilities[mask])
     labels = jnp.where(mask, jnp.argmax(probabilities, axis=-1), -1)
     event = make_event(model.config, cloud, dtype)
     assignment = problem.args[3]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from symjax.data.point_clouds import voxel_length
+from symjax.data.point_clouds.clouds import ENERGY_MAXIMUM, ENERGY_THRESHOLD
 from symjax.errors import ModelError
 
 ARCHITECTURES: dict[str, tuple[int, int, int]] = {
@@ -28,10 +29,19 @@ _COUNTS = (
     "embed_dim",
     "depth",
     "num_heads",
-    "mlp_ratio",
     "num_upsampling_neighbors",
     "seg_head_dim",
 )
+_OPTIONAL_COUNTS = (
+    "upscale_points",
+    "num_seeds",
+    "max_neighbors",
+    "edge_harmonics",
+    "decoder_heads",
+)
+_RATES = ("dropout", "attention_dropout", "drop_path", "head_dropout")
+LOW_ENERGY = ("label", "first cluster", "keep")
+"""What is done with scattered deposits of low energy before a network sees them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +50,21 @@ class PointMAEConfig:
 
     Attributes:
       detector_size: Voxels along an edge of the detector.
+      center: What is subtracted from positions, in voxels; None for the middle of the
+        detector. Events turn about it.
+      scale: What positions are multiplied with then; None for 1 over half the diagonal
+        of the detector.
+      energy_threshold: Points of at most this energy in MeV are dropped; 0 keeps all.
+      energy_offset: Energy e in MeV of the scale log(E + e) that the network reads.
+      energy_maximum: Energy in MeV that the scale maps to 1.
+      low_energy: Which scattered deposits of low energy are dropped: ``"label"``
+        (those that are labelled so), ``"first cluster"`` (the first one of an event,
+        whatever it is, as the released implementation does: equal on files that put
+        them first) or ``"keep"``.
       channels: Channels of a point: x, y, z and energy.
       group_radius: Radius of a token's ball in normalised coordinates; None to group
         the nearest points instead.
-      context_length: Largest number of tokens.
+      context_length: Room for tokens; an event with more of them gets more.
       group_points: Points in a token.
       upscale_points: Points in a ball, by index, before they are reduced to
         ``group_points``; None for all.
@@ -55,11 +76,12 @@ class PointMAEConfig:
       snap_distances: Whether squared distances are rounded to 1/64 of a voxel squared
         when tokens are found, so that round-off decides no tie between lattice points.
       mean_centers: Whether a token's centre is the mean of its points.
-      full_groups_only: Count tokens as the released implementation does: as many
-        tokens as there are full ones are used, the first ones. Otherwise every token
-        with a point is.
       pool_padding: Whether padded slots of a token take part in its maximum, as in
         the released implementation; otherwise they do not.
+      repeat_first: Whether nearest neighbours and seeds that are missing, in an event
+        with fewer points or tokens than are asked for, are replaced by the first point
+        or token at distance 0, as in the released implementation; otherwise they are
+        left out.
       pointnet_widths: Widths of the mini-PointNet's three hidden layers.
       edge_harmonics: Largest degree of the real spherical harmonics of each point's
         direction from its token's centre, times radial functions, that the tokens
@@ -68,11 +90,17 @@ class PointMAEConfig:
       depth: Blocks of the encoder.
       num_heads: Attention heads; divides ``embed_dim``.
       mlp_ratio: Hidden width of the MLPs over ``embed_dim``.
+      attention_scale: Factor of the attention scores; None for 1 over the root of the
+        width of a head.
       position_at_every_layer: Whether the position embedding is added before every
         block, or once.
       encoder_norm: Whether the encoder ends with a norm.
-      relative_bins: Bins in each direction of the relative position bias; 0 for none.
       decoder_depth: Blocks of the decoder; 0 for no reconstruction.
+      decoder_heads: Attention heads of the decoder; None for the encoder's number.
+      decoder_mlp_ratio: Its ``mlp_ratio``; None for the encoder's.
+      decoder_position_at_every_layer: Its ``position_at_every_layer``; None for the
+        encoder's.
+      decoder_norm: Whether the decoder ends with a norm.
       energy_infilling: Whether there is a second decoder for energies (PoLAr-MAE).
       reconstruct_energy: Whether the first decoder predicts energies too.
       masking_ratio: Share of tokens that are hidden in pretraining.
@@ -81,6 +109,13 @@ class PointMAEConfig:
       global_features: Whether it reads maximum and mean over all tokens too.
       num_upsampling_neighbors: Tokens that a point's features are interpolated from.
       seg_head_dim: Hidden width of the segmentation head.
+      dropout: Rate of dropout after attention and in MLPs, in training; 0 in the
+        published configurations.
+      attention_dropout: Rate of dropout of attention weights; published: 0.05.
+      drop_path: Rate at which a token skips the last block's branches; it grows from 0
+        at the first block; published: 0.25.
+      drop_path_uniform: Whether all blocks have that rate.
+      head_dropout: Rate of dropout in the segmentation head; published: 0.5.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -92,6 +127,12 @@ class PointMAEConfig:
     """
 
     detector_size: int = 768
+    center: tuple[float, float, float] | None = None
+    scale: float | None = None
+    energy_threshold: float = ENERGY_THRESHOLD
+    energy_offset: float = ENERGY_THRESHOLD
+    energy_maximum: float = ENERGY_MAXIMUM
+    low_energy: str = "label"
     channels: int = 4
     group_radius: float | None = 5 * voxel_length(768)
     context_length: int = 512
@@ -103,18 +144,22 @@ class PointMAEConfig:
     max_neighbors: int | None = None
     snap_distances: bool = False
     mean_centers: bool = False
-    full_groups_only: bool = False
     pool_padding: bool = False
+    repeat_first: bool = False
     pointnet_widths: tuple[int, int, int] = (128, 256, 512)
     edge_harmonics: int | None = None
     embed_dim: int = 384
     depth: int = 12
     num_heads: int = 6
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4
+    attention_scale: float | None = None
     position_at_every_layer: bool = True
     encoder_norm: bool = False
-    relative_bins: int = 0
     decoder_depth: int = 4
+    decoder_heads: int | None = None
+    decoder_mlp_ratio: float | None = None
+    decoder_position_at_every_layer: bool | None = None
+    decoder_norm: bool = True
     energy_infilling: bool = True
     reconstruct_energy: bool = True
     masking_ratio: float = 0.6
@@ -123,22 +168,49 @@ class PointMAEConfig:
     global_features: bool = True
     num_upsampling_neighbors: int = 5
     seg_head_dim: int = 512
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    drop_path_uniform: bool = False
+    head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for field in ("detector_size", *_COUNTS, *self._optional_counts()):
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise _impossible(self, field, "is not a positive integer")
-        for field in ("relative_bins", "decoder_depth", "num_classes"):
+        for field in ("decoder_depth", "num_classes"):
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise _impossible(self, field, "is not a non-negative integer")
         if self.channels != 4:
             raise _impossible(self, "channels", "is not 4: x, y, z and energy")
-        for field in ("group_radius", "overlap_factor"):
+        for field in (
+            "group_radius",
+            "overlap_factor",
+            "scale",
+            "energy_offset",
+            "energy_maximum",
+            "mlp_ratio",
+            "decoder_mlp_ratio",
+            "attention_scale",
+        ):
             value = getattr(self, field)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise _impossible(self, field, "is not positive")
+        if not (math.isfinite(self.energy_threshold) and self.energy_threshold >= 0):
+            raise _impossible(self, "energy_threshold", "is not 0 or more")
+        if self.center is not None and not (
+            len(self.center) == 3 and all(map(math.isfinite, self.center))
+        ):
+            raise _impossible(self, "center", "is not three numbers of voxels")
+        if self.low_energy not in LOW_ENERGY:
+            raise _impossible(
+                self, "low_energy", f"is none of {', '.join(map(repr, LOW_ENERGY))}"
+            )
+        for field in _RATES:
+            if not 0 <= getattr(self, field) < 1:
+                raise _impossible(self, field, "is not in [0, 1)")
         if self.overlap_factor is not None and self.group_radius is None:
             raise _impossible(self, "group_radius", "is needed for an overlap factor")
         if self.overlap_factor is None and self.num_seeds is None:
@@ -148,18 +220,19 @@ class PointMAEConfig:
                 "without suppression, centres are farthest points, of a given number",
                 "Pass num_seeds, or an overlap_factor",
             )
-        if self.relative_bins and self.group_radius is None:
-            raise _impossible(self, "group_radius", "is the bin of the relative bias")
         if self.edge_harmonics is not None and self.group_radius is None:
             raise _impossible(self, "group_radius", "is the range of edge harmonics")
         if self.reduction not in ("fps", "energy"):
             raise _impossible(self, "reduction", "is neither 'fps' nor 'energy'")
-        if self.embed_dim % self.num_heads:
-            raise _impossible(self, "num_heads", f"does not divide {self.embed_dim}")
-        if not 0 < self.masking_ratio < 1:
-            raise _impossible(self, "masking_ratio", "is not between 0 and 1")
+        for field in ("num_heads", "decoder_heads"):
+            heads = getattr(self, field)
+            if heads is not None and self.embed_dim % heads:
+                raise _impossible(self, field, f"does not divide {self.embed_dim}")
+        if not 0 <= self.masking_ratio < 1:
+            raise _impossible(self, "masking_ratio", "is not in [0, 1)")
         upscale = self.upscale_points
-        if upscale is not None and upscale < self.group_points:
+        fewer = upscale is not None and upscale < self.group_points
+        if fewer and self.reduction == "energy":
             raise _impossible(
                 self, "upscale_points", f"is less than group_points={self.group_points}"
             )
@@ -171,8 +244,20 @@ class PointMAEConfig:
             raise _impossible(self, "fetch_layers", "is empty")
 
     def _optional_counts(self) -> list[str]:
-        optional = ("upscale_points", "num_seeds", "max_neighbors", "edge_harmonics")
-        return [field for field in optional if getattr(self, field) is not None]
+        return [field for field in _OPTIONAL_COUNTS if getattr(self, field) is not None]
+
+    @property
+    def middle(self) -> tuple[float, float, float]:
+        """What is subtracted from positions, in voxels."""
+        half = self.detector_size / 2
+        return self.center if self.center is not None else (half, half, half)
+
+    @property
+    def unit(self) -> float:
+        """Edge of a voxel in normalised coordinates."""
+        return (
+            self.scale if self.scale is not None else voxel_length(self.detector_size)
+        )
 
     @property
     def decoder_channels(self) -> int:
@@ -184,12 +269,24 @@ class PointMAEConfig:
         """Largest distance of a member from its token's centre, over the radius."""
         return 2.0 if self.mean_centers else 1.0
 
+    def drop_paths(self, depth: int) -> tuple[float, ...]:
+        """Rates of the drop paths of a stack of blocks.
+
+        Args:
+          depth: Number of blocks.
+
+        Returns:
+          One rate for each block.
+        """
+        if self.drop_path_uniform or depth == 1:
+            first = self.drop_path if self.drop_path_uniform else 0.0
+            return (first,) * depth
+        return tuple(self.drop_path * n / (depth - 1) for n in range(depth))
+
     @property
     def quantum(self) -> float | None:
         """What squared distances are rounded to; None if they are not."""
-        return (
-            voxel_length(self.detector_size) ** 2 / 64 if self.snap_distances else None
-        )
+        return self.unit**2 / 64 if self.snap_distances else None
 
     @property
     def suppression_radius(self) -> float:
@@ -239,19 +336,19 @@ class PointMAEConfig:
             "num_seeds": 256 if coarse else None,
             "max_neighbors": 256,
             "mean_centers": coarse,
-            "full_groups_only": True,
             "pool_padding": True,
+            "repeat_first": True,
+            "low_energy": "first cluster",
+            "attention_dropout": 0.05,
+            "drop_path": 0.25,
+            "head_dropout": 0.5,
             **_TOKENIZERS[voxel_radius],
         }
         return cls(**{**fields, **changes})
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable data."""
-        data = dataclasses.asdict(self)
-        if self.edge_harmonics is None:
-            # Files and fingerprints of models without it stay as they were.
-            del data["edge_harmonics"]
-        return data
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PointMAEConfig":
@@ -279,8 +376,8 @@ class PointMAEConfig:
             )
         values = dict(data)
         try:
-            for field in ("pointnet_widths", "fetch_layers"):
-                if field in values:
+            for field in ("pointnet_widths", "fetch_layers", "center"):
+                if values.get(field) is not None:
                     values[field] = tuple(values[field])
             return cls(**values)
         except TypeError as error:

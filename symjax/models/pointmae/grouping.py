@@ -206,7 +206,7 @@ def _reduce_by_distance(
     num: int,
     quantum: float | None,
 ) -> Int[Array, "tokens num"]:
-    """Farthest points among the members, from the first one on."""
+    """Farthest points among the members, from the first one on; some twice."""
     picked = jax.vmap(
         lambda index: farthest_point_sampling(
             positions[index], index >= 0, num, quantum=quantum
@@ -227,8 +227,9 @@ def assign_groups(
 
     Centres are the points that centrality-based suppression leaves (or farthest
     points without it); members lie in a ball about the centre (or are the nearest
-    points without a radius), reduced to ``group_points``. Source: arXiv:2502.02558,
-    Sec. 3.1.
+    points without a radius), reduced to ``group_points``. Every token with a point is
+    used. Distances are in float32, as in the released implementation, in any
+    precision of the network. Source: arXiv:2502.02558, Sec. 3.1.
 
     Args:
       config: Hyperparameters.
@@ -251,13 +252,14 @@ def assign_groups(
     tokens, size = config.context_length, config.group_points
     quantum = config.quantum
     count = positions.shape[0]
+    positions = positions.astype(jnp.float32)
     candidates = jnp.arange(count)
     candidate_mask = mask
     # The first real point: after voxelisation padding may come before it.
-    start = first_true(mask, 1)[0]
+    start = jnp.maximum(first_true(mask, 1)[0], 0)
     if config.num_seeds is not None:
         candidates = farthest_point_sampling(
-            positions, mask, config.num_seeds, jnp.maximum(start, 0), quantum
+            positions, mask, config.num_seeds, start, quantum
         )
         candidate_mask = candidates >= 0
     if config.overlap_factor is not None:
@@ -268,12 +270,17 @@ def assign_groups(
             config.max_neighbors,
             quantum,
         )
+    elif config.repeat_first:
+        candidates = jnp.where(candidate_mask, candidates, start)
+        candidate_mask = jnp.full_like(candidate_mask, jnp.any(mask))
     chosen = first_true(candidate_mask, tokens)
     centers = jnp.where(chosen >= 0, candidates[chosen], -1)
     where = positions[centers]
     if config.group_radius is None:
-        wide = min(config.upscale_points or size, count)
+        wide = config.upscale_points or size
         members = nearest_neighbors(where, positions, mask, wide, quantum)
+        if config.repeat_first:
+            members = jnp.where(members >= 0, members, start)
     else:
         wide = min(config.upscale_points or count, count)
         members = ball_query(where, positions, mask, config.group_radius, wide, quantum)
@@ -285,9 +292,6 @@ def assign_groups(
     else:
         members = _reduce_by_distance(members, positions, size, quantum)
     used = jnp.any(members >= 0, axis=1)
-    if config.full_groups_only:
-        num_full = jnp.sum(jnp.all(members >= 0, axis=1))
-        used = jnp.arange(tokens) < num_full
     middle = _centers(config, positions, centers, members)
     neighbors = nearest_neighbors(
         positions, middle, used, config.num_upsampling_neighbors, quantum

@@ -250,32 +250,3 @@ class PositionEncoder(nn.Module):
         x = nn.Dense(self.hidden, name="pos_enc_0")(centers)
         x = jax.nn.gelu(x, approximate=False)
         return nn.Dense(self.features, name="pos_enc_2")(x)
-
-
-class RelativePositionBias(nn.Module):
-    """Attention bias of a pair of tokens from a table of binned displacements.
-
-    The displacement of two centres is rounded to bins along x, y and z; each bin has
-    one learned number for each head. The table knows no rotation.
-
-    Attributes:
-      num_heads: Attention heads.
-      num_bins: Bins in each direction; displacements beyond the last share it.
-      bin_size: Width of a bin in normalised coordinates.
-    """
-
-    num_heads: int
-    num_bins: int
-    bin_size: float
-
-    @nn.compact
-    def __call__(
-        self, centers: Float[Array, "tokens 3"]
-    ) -> Float[Array, "heads tokens tokens"]:
-        """Returns what is added to the attention scores."""
-        side = 2 * self.num_bins + 1
-        table = self.param("bias_table", _SMALL, (self.num_heads, side**3))
-        displacement = (centers[:, None] - centers[None]) / self.bin_size
-        bins = jnp.clip(jnp.round(displacement), -self.num_bins, self.num_bins)
-        x, y, z = jnp.moveaxis(bins.astype(jnp.int32) + self.num_bins, -1, 0)
-        return jnp.asarray(table)[:, (x * side + y) * side + z]

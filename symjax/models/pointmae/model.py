@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax.data.point_clouds import (
     PointCloud,
     normalise_energies,
-    normalise_positions,
     restore_energies,
 )
 from symjax.errors import ModelError
@@ -99,7 +98,7 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
     """Normalises one event for the network.
 
     Args:
-      config: Hyperparameters, of which the size of the detector counts.
+      config: Hyperparameters, of which the detector and the scale of energies count.
       cloud: One event.
       dtype: Floating-point type.
 
@@ -115,17 +114,74 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
       True
     """
     mask = jnp.asarray(cloud.mask)
-    positions = normalise_positions(
-        jnp.asarray(cloud.positions, dtype), config.detector_size
-    )
-    energies = normalise_energies(jnp.asarray(cloud.energies, dtype))
+    middle = jnp.asarray(config.middle, dtype)
+    positions = (jnp.asarray(cloud.positions, dtype) - middle) * config.unit
+    energies = scaled_energies(config, jnp.asarray(cloud.energies, dtype))
     return Event(
         jnp.where(mask[:, None], positions, 0), jnp.where(mask, energies, 0), mask
     )
 
 
+def scaled_energies(
+    config: PointMAEConfig, energies: Float[Array, "points"]
+) -> Float[Array, "points"]:
+    """Energies on the scale of the network, 2 log(E/e + 1) / log(m/e + 1) - 1.
+
+    Args:
+      config: Hyperparameters, with the offset e and the maximum m.
+      energies: Energies E in MeV.
+
+    Returns:
+      Energies on the network's scale.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.model import scaled_energies
+      >>> config = PointMAEConfig(energy_offset=0.01)
+      >>> scaled_energies(config, jnp.array([0.0, 20.0])).tolist()
+      [-1.0, 1.0]
+    """
+    return normalise_energies(energies, config.energy_offset, config.energy_maximum)
+
+
+def with_room(config: PointMAEConfig, found: int, spare: int = 0) -> PointMAEConfig:
+    """A configuration whose context holds an event's tokens, and not many more.
+
+    No parameter depends on the length of the context, and no result on what is left
+    of it; its cost does.
+
+    Args:
+      config: Hyperparameters.
+      found: Number of tokens of the event.
+      spare: Tokens more that it may have at other orientations.
+
+    Returns:
+      The configuration, with a power of two as the context, or its own.
+
+    Example:
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.model import with_room
+      >>> config = PointMAEConfig(context_length=512)
+      >>> [with_room(config, n).context_length for n in (39, 511, 700)]
+      [64, 512, 1024]
+    """
+    wanted = found + spare
+    length = 32
+    while length < wanted:
+        length *= 2
+    if wanted <= config.context_length:
+        length = min(length, config.context_length)
+    return dataclasses.replace(config, context_length=length)
+
+
 def tokenise(config: PointMAEConfig, event: Event) -> Assignment:
-    """Groups an event, and refuses one that the context cannot hold.
+    """Groups an event; all its tokens are kept.
+
+    If there are more than ``context_length``, the assignment has more slots. (The
+    released implementation lengthens its context once in a process, for the first batch
+    that exceeds it, and cuts later ones: what it does to an event depends on those
+    before it. Here an event is as it is there when it comes first.)
 
     Args:
       config: Hyperparameters.
@@ -135,26 +191,27 @@ def tokenise(config: PointMAEConfig, event: Event) -> Assignment:
       The assignment of points to tokens.
 
     Raises:
-      ModelError: The event has more tokens than ``context_length``.
+      ModelError: The event has no token, since it has no point.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
       >>> from symjax.models.pointmae import PointMAEConfig, make_event, tokenise
-      >>> config = PointMAEConfig(detector_size=SMALL.size, context_length=128,
+      >>> config = PointMAEConfig(detector_size=SMALL.size, context_length=2,
       ...                         group_radius=0.045, group_points=16)
       >>> event = make_event(config, generate_event(0, SMALL), "float32")
-      >>> int(tokenise(config, event).num_found) <= 128
+      >>> bool(tokenise(config, event).mask.sum() > 2)
       True
     """
     assignment = assign_groups(config, *event)
     found = int(assignment.num_found)
     if found > config.context_length:
+        assignment = assign_groups(with_room(config, found), *event)
+    if not bool(assignment.mask.any()):
         raise ModelError(
-            "context_length",
-            config.context_length,
-            f"the event has {found} tokens, of which some would be lost",
-            f"Use a configuration with context_length={found} or more (no parameter "
-            "depends on it), or drop points of low energy",
+            "event",
+            int(event.mask.sum()),
+            "the event has no token: no point of it is real and finite",
+            "Drop the event, or lower the energy threshold",
         )
     return assignment
 
@@ -424,7 +481,7 @@ def predict(
       The prediction.
 
     Raises:
-      ModelError: The event has more tokens than the context holds.
+      ModelError: The event has no token, or an output is not finite.
 
     Example:
       >>> import jax
@@ -448,26 +505,62 @@ def predict(
             jax.random.key(hide), assignment.mask, model.config.masking_ratio
         )
     variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), model.parameters)
-    return _predict(model.config, variables, event, assignment, hidden)
+    out = _predict(model.config, variables, event, assignment, hidden)
+    if out.probabilities is not None:
+        check_finite(model.name, out.probabilities[event.mask])
+    return out
+
+
+def check_finite(name: str, outputs: Float[Array | np.ndarray, "..."]) -> None:
+    """Refuses outputs that are not finite, from which no label follows.
+
+    Args:
+      name: Name of the model.
+      outputs: Logits or probabilities of real points.
+
+    Raises:
+      ModelError: One of them is NaN or infinite.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.models.pointmae.model import check_finite
+      >>> check_finite("tiny", np.array([0.5, np.nan]))
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: model='tiny': 1 of 2 outputs are not finite...
+    """
+    bad = int(np.sum(~np.isfinite(np.asarray(outputs))))
+    if bad:
+        raise ModelError(
+            "model",
+            name,
+            f"{bad} of {np.size(outputs)} outputs are not finite numbers",
+            "Check the model's parameters, and the positions and energies of the event",
+        )
 
 
 def energies_in_mev(
-    prediction: Prediction,
+    config: PointMAEConfig, prediction: Prediction
 ) -> Float[Array, "tokens group_points"] | None:
     """Energies that the second decoder fills in, in MeV.
 
     Args:
+      config: Hyperparameters of the model.
       prediction: From :func:`predict`.
 
     Returns:
       Energies of the members of hidden tokens; None if there are none.
 
     Example:
-      >>> from symjax.models.pointmae import Prediction, energies_in_mev
-      >>> energies_in_mev(Prediction(None, None, None, None)) is None
+      >>> from symjax.models.pointmae import (
+      ...     PointMAEConfig, Prediction, energies_in_mev)
+      >>> nothing = Prediction(None, None, None, None)
+      >>> energies_in_mev(PointMAEConfig(), nothing) is None
       True
     """
     filled = prediction.reconstruction
     if filled is None or filled.energies is None:
         return None
-    return restore_energies(filled.energies)
+    return restore_energies(
+        filled.energies, config.energy_offset, config.energy_maximum
+    )

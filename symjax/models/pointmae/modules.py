@@ -17,11 +17,10 @@ from symjax.models.pointmae.layers import (
     MaskedBatchNorm,
     MiniPointNet,
     PositionEncoder,
-    RelativePositionBias,
     masked_norm,
     sow,
 )
-from symjax.models.pointmae.transformer import Transformer
+from symjax.models.pointmae.transformer import BlockOptions, Transformer
 
 
 class Reconstruction(NamedTuple):
@@ -92,24 +91,21 @@ class Encoder(nn.Module):
         tokens = tokenizer(groups)
         positions = PositionEncoder(config.embed_dim, name="pos_embed")(groups.centers)
         sow(self, "pos_embed", positions)
-        bias = None
-        if config.relative_bins:
-            assert config.group_radius is not None
-            bias = RelativePositionBias(
-                config.num_heads,
-                config.relative_bins,
-                config.group_radius,
-                name="relative_position_bias",
-            )(groups.centers)
         transformer = Transformer(
-            config.depth,
-            config.num_heads,
-            config.mlp_ratio,
+            BlockOptions(
+                config.num_heads,
+                config.mlp_ratio,
+                config.attention_scale,
+                config.dropout,
+                config.attention_dropout,
+            ),
+            config.drop_paths(config.depth),
             config.position_at_every_layer,
             config.encoder_norm,
+            self.training,
             name="transformer",
         )
-        out, hidden = transformer(tokens, positions, visible, bias)
+        out, hidden = transformer(tokens, positions, visible)
         return out, hidden, positions
 
 
@@ -117,6 +113,7 @@ class Decoder(nn.Module):
     """The transformer that fills hidden tokens in."""
 
     config: PointMAEConfig
+    training: bool = False
 
     @nn.compact
     def __call__(
@@ -127,12 +124,19 @@ class Decoder(nn.Module):
     ) -> Float[Array, "tokens features"]:
         """Returns the decoded tokens."""
         config = self.config
+        every_layer = config.decoder_position_at_every_layer
         transformer = Transformer(
-            config.decoder_depth,
-            config.num_heads,
-            config.mlp_ratio,
-            config.position_at_every_layer,
-            True,
+            BlockOptions(
+                config.decoder_heads or config.num_heads,
+                config.decoder_mlp_ratio or config.mlp_ratio,
+                config.attention_scale,
+                config.dropout,
+                config.attention_dropout,
+            ),
+            config.drop_paths(config.decoder_depth),
+            config.position_at_every_layer if every_layer is None else every_layer,
+            config.decoder_norm,
+            self.training,
             name="transformer",
         )
         return transformer(tokens, positions, mask)[0]
@@ -146,6 +150,7 @@ class Upsampler(nn.Module):
     """
 
     features: int
+    repeat_first: bool = False
     training: bool = False
     axis_name: str | None = None
 
@@ -159,12 +164,13 @@ class Upsampler(nn.Module):
         neighbors: Int[Array, "points neighbors"],
     ) -> Float[Array, "points features"]:
         """Returns the features of each point."""
+        found, neighbors = neighbors >= 0, jnp.maximum(neighbors, 0)
         near = centers[neighbors]
         squares = jnp.sum(jnp.square(positions[:, None] - near), axis=-1)
+        if self.repeat_first:
+            squares, found = jnp.where(found, squares, 0), jnp.ones_like(found)
         # float32's epsilon in any precision, so that precisions agree.
-        inverse = jnp.where(
-            neighbors >= 0, 1 / (squares + jnp.finfo(jnp.float32).eps), 0
-        )
+        inverse = jnp.where(found, 1 / (squares + jnp.finfo(jnp.float32).eps), 0)
         total = jnp.sum(inverse, axis=1, keepdims=True)
         weights = inverse / jnp.where(total > 0, total, 1)
         x = jnp.einsum("pk,pkf->pf", weights, tokens[neighbors])
@@ -184,6 +190,7 @@ class SegmentationHead(nn.Module):
 
     hidden: int
     classes: int
+    dropout: float = 0.0
     training: bool = False
     axis_name: str | None = None
 
@@ -205,6 +212,7 @@ class SegmentationHead(nn.Module):
         if shared is not None:
             y = y + shared @ kernel[width:]
         y = jax.nn.relu(MaskedBatchNorm(name="bn1", **norm)(y, mask))
+        y = nn.Dropout(self.dropout, deterministic=not self.training)(y)
         y = nn.Dense(self.hidden // 2, use_bias=False, name="conv2")(y)
         y = jax.nn.relu(MaskedBatchNorm(name="bn2", **norm)(y, mask))
         sow(self, "hidden", y)
@@ -234,7 +242,7 @@ class PointMAE(nn.Module):
         config, mode = self.config, (self.training, self.axis_name)
         self.encoder = Encoder(config, *mode)
         if config.decoder_depth:
-            self.decoder = Decoder(config)
+            self.decoder = Decoder(config, self.training)
             self.mask_token = self.param(
                 "mask_token",
                 nn.initializers.truncated_normal(0.02),
@@ -252,9 +260,9 @@ class PointMAE(nn.Module):
                 )
                 self.energy_decoder = nn.Dense(config.group_points)
         if config.num_classes:
-            self.upsampler = Upsampler(config.embed_dim, *mode)
+            self.upsampler = Upsampler(config.embed_dim, config.repeat_first, *mode)
             self.seg_head = SegmentationHead(
-                config.seg_head_dim, config.num_classes, *mode
+                config.seg_head_dim, config.num_classes, config.head_dropout, *mode
             )
 
     def encode(self, groups: Groups) -> Float[Array, "tokens features"]:

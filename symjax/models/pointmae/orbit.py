@@ -24,8 +24,6 @@ from jaxtyping import Array, Float
 from symjax.data.point_clouds import (
     CLASSES,
     PointCloud,
-    normalise_energies,
-    voxel_length,
     voxelise,
 )
 from symjax.errors import ArgumentError, ModelError
@@ -39,8 +37,10 @@ from symjax.models.pointmae.model import (
     evaluate_heads,
     is_point_layer,
     make_event,
+    scaled_energies,
     select_layers,
     tokenise,
+    with_room,
 )
 from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
 
@@ -85,7 +85,7 @@ def orbit_function(
         hidden: Array,
     ) -> dict[str, Array]:
         # Energies are in MeV: those of merged voxels add up.
-        event = Event(positions, normalise_energies(energies), mask)
+        event = Event(positions, scaled_energies(config, energies), mask)
         slots = None
         if tokens == "voxelised":
             event, slots = _onto_voxels(config, positions, energies, mask)
@@ -113,7 +113,7 @@ def orbit_function(
         if filled is not None:
             scale = config.group_radius or 1.0
             out["reconstructed_positions"] = filled.points[..., :3] * (
-                scale / voxel_length(config.detector_size)
+                scale / config.unit
             )
             if filled.energies is not None:
                 out["reconstructed_energies"] = filled.energies
@@ -129,13 +129,45 @@ def _onto_voxels(
     mask: Array,
 ) -> tuple[Event, Array]:
     """The event after voxelisation, and the slot of each point's voxel."""
-    unit = voxel_length(config.detector_size)
-    # Half an even number of voxels: the centre lies on the lattice of coordinates.
-    shift = (config.detector_size % 2) / 2
+    unit = config.unit
+    # Where the centre of the detector lies between the points of the lattice.
+    shift = jnp.asarray([value % 1 for value in config.middle], positions.dtype)
     lattice = voxelise(positions / unit + shift, energies, mask)
     where = jnp.where(lattice.mask[:, None], (lattice.positions - shift) * unit, 0)
-    event = Event(where, normalise_energies(lattice.energies), lattice.mask)
+    event = Event(where, scaled_energies(config, lattice.energies), lattice.mask)
     return event, lattice.representative
+
+
+def orbit_config(
+    config: PointMAEConfig, cloud: PointCloud, tokens: str, dtype: Any
+) -> PointMAEConfig:
+    """A model's configuration with room for the tokens of one event on the orbit.
+
+    Args:
+      config: Hyperparameters.
+      cloud: The event.
+      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``. Tokens that are found
+        anew vary in number, by a few percent; there is room for an eighth more.
+      dtype: ``"float32"`` or ``"float64"``.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      ModelError: The event has no token.
+
+    Example:
+      >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
+      >>> from symjax.models.pointmae import PointMAEConfig
+      >>> from symjax.models.pointmae.orbit import orbit_config
+      >>> config = PointMAEConfig(detector_size=SMALL.size, group_radius=0.045)
+      >>> event = select_points(generate_event(12, SMALL))
+      >>> orbit_config(config, event, "regrouped", "float32").context_length
+      32
+    """
+    assignment = tokenise(config, make_event(config, cloud, dtype))
+    found = int(assignment.num_found)
+    return with_room(config, found, 0 if tokens == "frozen" else 8 + found // 8)
 
 
 def event_problem(
@@ -153,8 +185,9 @@ def event_problem(
     hidden tokens ``reconstructed_positions`` (in voxels, relative to the centre, one
     vector for each slot) and ``reconstructed_energies`` (on the network's scale).
     Tokens that are found anew have no identity from one orientation to the next, so
-    features of tokens exist with frozen tokens only. If at some orientation there are
-    more of them than the context holds, outputs are NaN, which measurements refuse.
+    features of tokens exist with frozen tokens only. There is room for an eighth more
+    of them than at the given orientation; where there are more still, outputs are NaN,
+    which measurements refuse.
 
     Args:
       model: The model.
@@ -171,9 +204,8 @@ def event_problem(
 
     Raises:
       ArgumentError: ``tokens`` is unknown.
-      ModelError: The event has more tokens than the context holds, there is no such
-        layer, layers are asked for while tokens are not frozen, or the model has no
-        output.
+      ModelError: The event has no token, there is no such layer, layers are asked for
+        while tokens are not frozen, or the model has no output.
 
     Example:
       >>> import jax
@@ -213,8 +245,9 @@ def event_problem(
             f"the model {model.name!r} has no segmentation to measure",
             "Use tokens='frozen', or a fine-tuned model",
         )
+    config = orbit_config(config, cloud, tokens, dtype)
     event = make_event(config, cloud, dtype)
-    assignment = tokenise(config, event)
+    assignment = assign_groups(config, *event)
     hidden = random_hidden(jax.random.key(hide), assignment.mask, config.masking_ratio)
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), model.parameters)
     energies = jnp.where(event.mask, jnp.asarray(cloud.energies, dtype), 0)
@@ -294,8 +327,7 @@ def breaking_problem(
       The problem.
 
     Raises:
-      ModelError: The model has no segmentation, or the event has more tokens than the
-        context holds.
+      ModelError: The model has no segmentation, or the event has no token.
 
     Example:
       >>> from symjax.models.pointmae import breaking_problem
@@ -310,7 +342,7 @@ def breaking_problem(
     names = ("network", "tokenisation", "voxelisation", "all")
     return dataclasses.replace(
         one,
-        function=_sources(model.config),
+        function=_sources(orbit_config(model.config, cloud, "regrouped", dtype)),
         outputs=dict.fromkeys(names, one.outputs["class_probabilities"]),
     )
 

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from symjax.errors import ArgumentError
 
+_LARGE = 1e38
+
 
 def snap(squares: Float[Array, "..."], quantum: float | None) -> Float[Array, "..."]:
     """Rounds squared distances to multiples of a quantum.
@@ -38,6 +40,32 @@ def snap(squares: Float[Array, "..."], quantum: float | None) -> Float[Array, ".
     return squares if quantum is None else jnp.round(squares / quantum) * quantum
 
 
+def rounded_square(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x^2, rounded before anything is added to it.
+
+    A compiler may fuse a product and a sum into one operation that rounds once, and
+    does or does not from one reader to the next. On a lattice, where round-off decides
+    between points at equal distances, tokens would then depend on what is compiled
+    together. Rounded apart, as the CPU build of the released implementation does, they
+    do not.
+
+    Args:
+      x: Numbers.
+
+    Returns:
+      Their squares.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pointmae.sampling import rounded_square
+      >>> rounded_square(jnp.array([3.0, -2.0])).tolist()
+      [9.0, 4.0]
+    """
+    square = jnp.square(x)
+    # No compiler can know that this changes nothing.
+    return jnp.where(square > _LARGE, jnp.inf, square)
+
+
 def squared_distances(
     a: Float[Array, "n 3"], b: Float[Array, "m 3"], quantum: float | None = None
 ) -> Float[Array, "n m"]:
@@ -60,7 +88,7 @@ def squared_distances(
     # Coordinate by coordinate, so that no array of all differences is made.
     total = jnp.zeros((a.shape[0], b.shape[0]), a.dtype)
     for axis in range(a.shape[-1]):
-        total = total + jnp.square(a[:, None, axis] - b[None, :, axis])
+        total = total + rounded_square(a[:, None, axis] - b[None, :, axis])
     return snap(total, quantum)
 
 
@@ -76,8 +104,9 @@ def farthest_point_sampling(
 
       i_{k+1} = argmax_i min_{j <= k} ||x_i - x_{i_j}||
 
-    Ties go to the smallest index. No point is picked twice. Source: Qi et al.,
-    PointNet++, arXiv:1706.02413, Sec. 3.2.
+    Ties go to the smallest index. Points that were picked have distance 0, so that once
+    every position is taken, what is left are copies of the first point. Source: Qi et
+    al., PointNet++, arXiv:1706.02413, Sec. 3.2, and kernels of PyTorch3D.
 
     Args:
       points: Coordinates.
@@ -87,7 +116,8 @@ def farthest_point_sampling(
       quantum: See :func:`~symjax.models.pointmae.sampling.snap`.
 
     Returns:
-      Indices in the order of picking; -1 when all points are used up.
+      Indices in the order of picking, as many as there are real points at most; -1
+      beyond.
 
     Example:
       >>> import jax.numpy as jnp
@@ -102,10 +132,10 @@ def farthest_point_sampling(
     def step(
         nearest: Float[Array, "n"], picked: Int[Array, ""]
     ) -> tuple[Float[Array, "n"], Int[Array, ""]]:
-        squares = jnp.square(columns - columns[:, picked, None])
+        squares = rounded_square(columns - columns[:, picked, None])
         distance = snap(squares[0] + squares[1] + squares[2], quantum)
-        # -1 for points that are used, below every distance.
-        nearest = jnp.where(slots == picked, -1.0, jnp.minimum(nearest, distance))
+        # Padding has -1, below every distance.
+        nearest = jnp.minimum(nearest, distance)
         return nearest, first_maximum(nearest, slots)
 
     def body(

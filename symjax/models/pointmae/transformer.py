@@ -1,5 +1,7 @@
 """The transformer of Point-MAE: pre-norm blocks on the tokens of one event."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,37 +14,86 @@ _MASKED = -1e9
 _SMALL = nn.initializers.truncated_normal(0.02)
 
 
+@dataclasses.dataclass(frozen=True)
+class BlockOptions:
+    """What all blocks of a stack share.
+
+    Attributes:
+      num_heads: Attention heads.
+      mlp_ratio: Hidden width of the MLPs over the tokens' width.
+      attention_scale: Factor of the scores; None for 1 over the root of a head's width.
+      dropout: Rate of dropout after attention and in MLPs, in training.
+      attention_dropout: Rate of dropout of attention weights, in training.
+
+    Example:
+      >>> from symjax.models.pointmae.transformer import BlockOptions
+      >>> BlockOptions(4).mlp_ratio
+      4
+    """
+
+    num_heads: int
+    mlp_ratio: float = 4
+    attention_scale: float | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+
+class DropPath(nn.Module):
+    """In training, sets whole tokens to 0 at a rate, and scales up the others."""
+
+    rate: float
+    training: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "tokens features"]
+    ) -> Float[Array, "tokens features"]:
+        """Returns the tokens."""
+        if not (self.training and self.rate):
+            return x
+        kept = jax.random.bernoulli(
+            self.make_rng("dropout"), 1 - self.rate, (x.shape[0], 1)
+        )
+        return jnp.where(kept, x / (1 - self.rate), 0)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention among real tokens."""
 
-    num_heads: int
+    options: BlockOptions
+    training: bool = False
 
     @nn.compact
     def __call__(
         self,
         tokens: Float[Array, "tokens features"],
         mask: Bool[Array, "tokens"],
-        bias: Float[Array, "heads tokens tokens"] | None,
     ) -> Float[Array, "tokens features"]:
-        """Returns the new tokens; ``bias`` is added to the scores."""
+        """Returns the new tokens."""
         length, features = tokens.shape
-        size = features // self.num_heads
+        options = self.options
+        size = features // options.num_heads
+        scale = options.attention_scale or size**-0.5
         projected = nn.Dense(3 * features, kernel_init=_SMALL, name="qkv")(tokens)
-        projected = projected.reshape(length, 3, self.num_heads, size)
+        projected = projected.reshape(length, 3, options.num_heads, size)
         query, key, value = (projected[:, part] for part in range(3))
-        scores = jnp.einsum("qhs,khs->hqk", query * size**-0.5, key)
-        if bias is not None:
-            scores = scores + bias
+        scores = jnp.einsum("qhs,khs->hqk", query * scale, key)
         scores = scores + jnp.where(mask, 0, _MASKED).astype(scores.dtype)
         weights = jax.nn.softmax(scores, axis=-1)
+        dropped = nn.Dropout(options.attention_dropout, name="attn_drop")
+        weights = dropped(weights, deterministic=not self.training)
         out = jnp.einsum("hqk,khs->qhs", weights, value).reshape(length, features)
-        return nn.Dense(features, kernel_init=_SMALL, name="proj")(out)
+        out = nn.Dense(features, kernel_init=_SMALL, name="proj")(out)
+        dropped = nn.Dropout(options.dropout, name="proj_drop")
+        return dropped(out, deterministic=not self.training)
 
 
 class MLP(nn.Module):
     """Linear, GELU, linear."""
 
     hidden: int
+    dropout: float = 0.0
+    training: bool = False
 
     @nn.compact
     def __call__(
@@ -51,31 +102,36 @@ class MLP(nn.Module):
         """Applies the layers to the last axis."""
         hidden = nn.Dense(self.hidden, kernel_init=_SMALL, name="fc1")(x)
         hidden = jax.nn.gelu(hidden, approximate=False)
-        return nn.Dense(x.shape[-1], kernel_init=_SMALL, name="fc2")(hidden)
+        dropped = nn.Dropout(self.dropout, deterministic=not self.training)
+        out = nn.Dense(x.shape[-1], kernel_init=_SMALL, name="fc2")(dropped(hidden))
+        return dropped(out)
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    num_heads: int
-    mlp_ratio: int
+    options: BlockOptions
+    drop_path: float = 0.0
+    training: bool = False
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "tokens features"],
         mask: Bool[Array, "tokens"],
-        bias: Float[Array, "heads tokens tokens"] | None,
     ) -> Float[Array, "tokens features"]:
         """Returns the new tokens."""
-        attention = Attention(self.num_heads, name="attn")
-        new = attention(MaskedNorm(name="norm1")(x, mask), mask, bias)
+        options, training = self.options, self.training
+        path = DropPath(self.drop_path, training, name="drop_path")
+        attention = Attention(options, training, name="attn")
+        new = attention(MaskedNorm(name="norm1")(x, mask), mask)
         sow(self, "attn", new)
-        x = x + new
-        mlp = MLP(self.mlp_ratio * x.shape[-1], name="mlp")
+        x = x + path(new)
+        hidden = int(options.mlp_ratio * x.shape[-1])
+        mlp = MLP(hidden, options.dropout, training, name="mlp")
         new = mlp(MaskedNorm(name="norm2")(x, mask)) * mask[:, None]
         sow(self, "mlp", new)
-        x = x + new
+        x = x + path(new)
         sow(self, "out", x)
         return x
 
@@ -84,18 +140,18 @@ class Transformer(nn.Module):
     """A stack of blocks.
 
     Attributes:
-      depth: Number of blocks.
-      num_heads: Attention heads.
-      mlp_ratio: Hidden width of the MLPs over the tokens' width.
+      options: What all blocks share.
+      drop_path: Rate of skipping each block's branches; one for each block.
       position_at_every_layer: Whether positions are added before each block.
       final_norm: Whether the stack ends with a norm.
+      training: Whether anything is dropped.
     """
 
-    depth: int
-    num_heads: int
-    mlp_ratio: int
+    options: BlockOptions
+    drop_path: tuple[float, ...]
     position_at_every_layer: bool
     final_norm: bool
+    training: bool = False
 
     @nn.compact
     def __call__(
@@ -103,18 +159,16 @@ class Transformer(nn.Module):
         x: Float[Array, "tokens features"],
         positions: Float[Array, "tokens features"],
         mask: Bool[Array, "tokens"],
-        bias: Float[Array, "heads tokens tokens"] | None = None,
     ) -> tuple[Float[Array, "tokens features"], list[Float[Array, "tokens features"]]]:
         """Returns the last tokens, and those after each block."""
         if not self.position_at_every_layer:
             x = x + positions
         hidden = []
-        for index in range(self.depth):
+        for index, rate in enumerate(self.drop_path):
             if self.position_at_every_layer:
                 x = x + positions
-            x = Block(self.num_heads, self.mlp_ratio, name=f"blocks_{index}")(
-                x, mask, bias
-            )
+            block = Block(self.options, rate, self.training, name=f"blocks_{index}")
+            x = block(x, mask)
             hidden.append(x)
         if self.final_norm:
             x = MaskedNorm(name="norm")(x, mask)

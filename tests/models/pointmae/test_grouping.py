@@ -203,14 +203,6 @@ def test_mean_centers():
             np.testing.assert_allclose(center, x[row[row >= 0]].mean(0))
 
 
-def test_full_groups_only_counts_as_the_released_implementation():
-    config = dataclasses.replace(CONFIG, full_groups_only=True)
-    out = assign_groups(config, points(1), energies(1), np.ones(SIZE, bool))
-    full = int((out.members >= 0).all(1).sum())
-    assert 0 < full < int((out.centers >= 0).sum())
-    np.testing.assert_array_equal(out.mask, np.arange(24) < full)
-
-
 def test_nearest_points_instead_of_balls():
     """Point-MAE: farthest points and their nearest neighbours."""
     config = PointMAEConfig(

@@ -12,7 +12,6 @@ from symjax.models.io import (
     METADATA_FILE,
     architecture_of,
     fingerprint,
-    load_model,
     save_model,
 )
 from symjax.models.pointmae import (
@@ -24,6 +23,7 @@ from symjax.models.pointmae import (
     tokenise,
 )
 from symjax.models.pointmae.model import parameter_shapes, select_layers
+from symjax.models.sources import load_model
 
 
 def test_prediction(model, event):
@@ -32,10 +32,10 @@ def test_prediction(model, event):
     np.testing.assert_allclose(out.probabilities.sum(-1), 1, atol=1e-5)
     assert (np.asarray(out.labels)[~real] == -1).all()
     assert set(np.asarray(out.labels)[real].tolist()) <= set(range(4))
-    energies = energies_in_mev(out)
+    energies = energies_in_mev(model.config, out)
     assert energies.shape == (24, 8)
     assert predict(model, event).reconstruction is None
-    assert energies_in_mev(predict(model, event)) is None
+    assert energies_in_mev(model.config, predict(model, event)) is None
 
 
 def test_files(model, tmp_path):
@@ -90,10 +90,30 @@ def test_layers(config):
         select_layers(config, "(")
 
 
-def test_too_many_tokens_are_refused(config, event):
+def test_all_tokens_are_kept(config, model, event):
+    """Whatever the length of the context, which is no parameter."""
     short = dataclasses.replace(config, context_length=2)
-    with pytest.raises(ModelError, match="context_length"):
-        tokenise(short, make_event(short, event, np.float32))
+    made = make_event(config, event, np.float32)
+    one, other = tokenise(config, made), tokenise(short, made)
+    assert int(one.mask.sum()) == int(other.mask.sum()) > 2
+    np.testing.assert_array_equal(one.neighbors, other.neighbors)
+    expected = predict(model, event).probabilities
+    shortened = dataclasses.replace(model, config=short)
+    out = predict(shortened, event).probabilities
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_nan_is_no_label(config, model, event):
+    nothing = event._replace(mask=np.zeros_like(event.mask))
+    with pytest.raises(ModelError, match="no token"):
+        predict(model, nothing)
+    parameters = jax.tree.map(np.array, model.parameters)
+    parameters["params"]["seg_head"]["conv3"]["bias"][1] = np.nan
+    with pytest.raises(ModelError, match="not finite"):
+        predict(dataclasses.replace(model, parameters=parameters), event)
+    lost = event._replace(energies=np.where(event.mask, np.nan, 0))
+    with pytest.raises(ModelError, match="not finite"):
+        predict(model, lost)
 
 
 def test_foreign_models():

@@ -159,11 +159,9 @@ def test_bad_input(model, event):
         event_problem(model, event, tokens="regrouped", layers="encoder.pos_embed")
     with pytest.raises(ModelError, match="matches no layer"):
         event_problem(model, event, layers="gnn.*")
-    short = dataclasses.replace(
-        model, config=dataclasses.replace(model.config, context_length=3)
-    )
-    with pytest.raises(ModelError, match="context_length"):
-        event_problem(short, event)
+    nothing = event._replace(mask=np.zeros_like(event.mask))
+    with pytest.raises(ModelError, match="no token"):
+        event_problem(model, nothing)
     bare = dataclasses.replace(
         model, config=dataclasses.replace(model.config, num_classes=0)
     )

@@ -29,13 +29,16 @@ def points(seed, lattice=False):
 
 
 def brute_force_farthest(x, num, start=0):
-    """The definition: O(n) distances to all picked points, every time."""
+    """The definition: O(n) distances to all picked points, every time.
+
+    Points that are picked are at distance 0: when no position is left, the first is
+    picked again.
+    """
     picked = [start]
     while len(picked) < min(num, len(x)):
         nearest = np.array(
             [min(((point - x[j]) ** 2).sum() for j in picked) for point in x]
         )
-        nearest[picked] = -1
         picked.append(int(np.argmax(nearest)))
     return picked
 

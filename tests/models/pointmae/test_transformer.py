@@ -7,14 +7,14 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symjax.models.pointmae.transformer import Attention, Transformer
+from symjax.models.pointmae.transformer import Attention, BlockOptions, Transformer
 
 TOKENS, WIDTH = 6, 8
 
 
 @pytest.fixture(scope="module")
 def stack():
-    net = Transformer(2, 2, 2, True, True)
+    net = Transformer(BlockOptions(2, 2), (0.0, 0.0), True, True)
     x, positions = np.random.default_rng(0).standard_normal((2, TOKENS, WIDTH))
     mask = np.arange(TOKENS) < 4
     variables = net.init(jax.random.key(0), x, positions, mask)
@@ -39,17 +39,16 @@ def test_padding_is_not_seen(stack):
 
 
 def test_attention_by_definition():
-    layer = Attention(2)
+    layer = Attention(BlockOptions(2))
     x = np.random.default_rng(1).standard_normal((TOKENS, WIDTH))
     mask = np.arange(TOKENS) < 5
-    bias = np.random.default_rng(2).standard_normal((2, TOKENS, TOKENS))
-    out, variables = layer.init_with_output(jax.random.key(0), x, mask, bias)
+    out, variables = layer.init_with_output(jax.random.key(0), x, mask)
     p = variables["params"]
     q, k, v = np.split(x @ p["qkv"]["kernel"] + p["qkv"]["bias"], 3, axis=1)
     heads = []
     for head in range(2):
         part = slice(4 * head, 4 * head + 4)
-        scores = q[:, part] @ k[:5, part].T / 2 + bias[head][:, :5]
+        scores = q[:, part] @ k[:5, part].T / 2
         heads.append(scipy.special.softmax(scores, axis=1) @ v[:5, part])
     expected = np.concatenate(heads, 1) @ p["proj"]["kernel"] + p["proj"]["bias"]
     np.testing.assert_allclose(out, expected, atol=1e-9)
@@ -59,7 +58,7 @@ def test_positions_once_or_at_every_layer(stack):
     _, x, positions, mask = stack
     outs = []
     for every in (True, False):
-        net = Transformer(1, 2, 2, every, False)
+        net = Transformer(BlockOptions(2, 2), (0.0,), every, False)
         variables = net.init(jax.random.key(0), x, positions, mask)
         outs.append(net.apply(variables, x, positions, mask)[0])
     # with one block there is no difference
