@@ -7,6 +7,7 @@ from typing import Any
 
 from symjax.data.point_clouds import voxel_length
 from symjax.data.point_clouds.clouds import ENERGY_MAXIMUM, ENERGY_THRESHOLD
+from symjax.data.point_clouds.selection import LOW_ENERGY_RULES
 from symjax.errors import ModelError
 
 ARCHITECTURES: dict[str, tuple[int, int, int]] = {
@@ -40,8 +41,6 @@ _OPTIONAL_COUNTS = (
     "decoder_heads",
 )
 _RATES = ("dropout", "attention_dropout", "drop_path", "head_dropout")
-LOW_ENERGY = ("label", "first cluster", "keep")
-"""What is done with scattered deposits of low energy before a network sees them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +203,9 @@ class PointMAEConfig:
             len(self.center) == 3 and all(map(math.isfinite, self.center))
         ):
             raise _impossible(self, "center", "is not three numbers of voxels")
-        if self.low_energy not in LOW_ENERGY:
-            raise _impossible(
-                self, "low_energy", f"is none of {', '.join(map(repr, LOW_ENERGY))}"
-            )
+        if self.low_energy not in LOW_ENERGY_RULES:
+            rules = ", ".join(map(repr, LOW_ENERGY_RULES))
+            raise _impossible(self, "low_energy", f"is none of {rules}")
         for field in _RATES:
             if not 0 <= getattr(self, field) < 1:
                 raise _impossible(self, field, "is not in [0, 1)")
