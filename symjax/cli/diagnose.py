@@ -1,5 +1,6 @@
 """``symjax diagnose``: names what a model fails at."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,16 @@ def diagnose(
             show_default=False,
         ),
     ] = None,
+    label_error: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=ERROR",
+            help="Root-mean-square error of an output on labels, in its unit, such as "
+            "forces=0.05; its equivariance error is compared with it. May be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None,
     structures: Annotated[
         str | None,
         typer.Option(
@@ -82,9 +93,11 @@ def diagnose(
 ) -> None:
     """Names what a model fails at, from its report: where, how badly, what helps.
 
-    Looks for missing irreps, spectral bottlenecks, late emergence, parity blindness,
-    leakage and aliasing, and with --structures for symmetry traps. Findings are no
-    error: the command ends with 0 whatever it finds in the model.
+    Judges the equivariance error of every output first, by its size, its spread over
+    structures, kT or its error on labels. Then looks for missing irreps, spectral
+    bottlenecks, late emergence, parity blindness, leakage and aliasing, and with
+    --structures for symmetry traps. Findings are no error: the command ends with 0
+    whatever it finds in the model.
     """
     from symjax.report import read_report
 
@@ -112,7 +125,9 @@ def diagnose(
 
     targets = _assignments("--target", target)
     layers_read = _assignments("--reads", reads)
+    label_errors = _errors(label_error)
     names = {
+        "label_errors": "--label-error",
         "layers_read": "--reads",
         "label": "--target",
         "report": "REPORT",
@@ -122,13 +137,16 @@ def diagnose(
     failed: dict[str, SymjaxError] = {}
     with options_as_typed(names):
         # Refuses a report without layers before a model is read.
-        found = look(loaded, targets=targets, layers_read=layers_read)
+        look_for = functools.partial(
+            look, targets=targets, layers_read=layers_read, label_errors=label_errors
+        )
+        found = look_for(loaded)
         if chosen:
             whole = load_model(loaded.model.name if model is None else model)
             traps, failed = report_traps(loaded, whole, chosen)
             if len(chosen) == len(failed) == 1:
                 raise next(iter(failed.values()))
-            found = look(loaded, targets=targets, layers_read=layers_read, traps=traps)
+            found = look_for(loaded, traps=traps)
     typer.echo(to_text(found))
     typer.echo(recommend(loaded, found).to_text(), nl=False)
     if json is not None:
@@ -154,6 +172,23 @@ def _find_symmetric(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
     return found.structures
 
 
+def _errors(given: list[str] | None) -> dict[str, float]:
+    """Reads NAME=ERROR of a repeated option."""
+    out = {}
+    for name, values in _assignments("--label-error", given).items():
+        try:
+            (value,) = values
+            out[name] = float(value)
+        except ValueError as error:
+            raise ArgumentError(
+                "--label-error",
+                f"{name}={','.join(values)}",
+                "is not one number",
+                "Pass for instance forces=0.05",
+            ) from error
+    return out
+
+
 def _assignments(option: str, given: list[str] | None) -> dict[str, list[str]]:
     """Reads NAME=A,B,... of a repeated option."""
     out = {}
@@ -164,7 +199,7 @@ def _assignments(option: str, given: list[str] | None) -> dict[str, list[str]]:
                 option,
                 text,
                 "is not of the form NAME=A,B",
-                "Pass for instance dipole=1+",
+                "Pass for instance dipole=1+ or forces=0.05",
             )
         out[name] = values.split(",")
     return out

@@ -1,9 +1,11 @@
 """All failure modes of a report, most severe first."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from symjax.diagnose.findings import Check, Diagnosis, Finding, by_severity
 from symjax.diagnose.integration import aliasing, leakage
+from symjax.diagnose.outputs import unlearned
 from symjax.diagnose.parity import parity_blindness
 from symjax.diagnose.readout import readouts_of
 from symjax.diagnose.remedies import missing_note
@@ -21,6 +23,7 @@ def diagnose(
     *,
     targets: Mapping[str, Sequence[str]] | None = None,
     layers_read: Mapping[str, Sequence[str]] | None = None,
+    label_errors: Mapping[str, float] | None = None,
     traps: Iterable[tuple[Sequence[Finding], Check]] = (),
 ) -> Diagnosis:
     """Names the failure modes of a model, with their evidence.
@@ -36,31 +39,33 @@ def diagnose(
         ask whether the features would serve such a target.
       layers_read: The layers that an output or target reads, by name; by default its
         heads, else the last layers.
+      label_errors: Root-mean-square error on labels of an output, by name, in its
+        unit, which its equivariance error is compared with.
       traps: Results of :func:`~symjax.diagnose.structure_traps`, to be listed with the
         rest.
 
     Returns:
-      Findings, most severe first, and what was looked for.
+      Findings, those of outputs first, most severe first, and what was looked for.
 
     Raises:
       ReportError: The report holds no layers, or nothing was measured.
-      ArgumentError: A target or layer is unknown, or an irrep is none.
+      ArgumentError: A target, layer or output is unknown, an irrep is none, or an
+        error on labels is not positive.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
       >>> from symjax.diagnose import diagnose
-      >>> from symjax.metrics import measure
+      >>> from symjax.metrics import Grid, Output, Problem, measure
       >>> from symjax.report import Report, StructureReport, schema
       >>> from symjax.report.batch import leaves_of
       >>> from symjax.so3 import FEATURE, VECTOR
       >>> def model(x):  # norms alone cannot make a dipole
       ...     norms = jnp.linalg.norm(x, axis=-1, keepdims=True)
       ...     return {"layer": norms, "dipole": 0.0 * x[0]}
-      >>> names = {"layer": FEATURE, "dipole": VECTOR}
-      >>> result = measure(model, jnp.eye(3), representations=names, max_degree=2)
-      >>> kinds = {"layer": "node", "dipole": "output"}
-      >>> empty = dict.fromkeys(names, "")
-      >>> leaves = leaves_of(result, kinds, empty, dict.fromkeys(names))
+      >>> outputs = {"layer": Output(FEATURE, kind="node"), "dipole": Output(VECTOR)}
+      >>> result = measure(Problem(model, jnp.eye(3), outputs), over=Grid(5),
+      ...                  max_degree=2)
+      >>> leaves = leaves_of(result, outputs, ())
       >>> structure = StructureReport("a", "X4", 4, "ab", leaves)
       >>> settings = schema.Settings(2, "", 5, 168, "all", "float32", 0.05)
       >>> found = diagnose(Report(schema.Software("0", "0", "cpu"),
@@ -82,6 +87,13 @@ def diagnose(
     )
     known = spectra(report)
     results: list[tuple[Sequence[Finding], Check]] = [
+        unlearned(
+            leaves,
+            known,
+            readouts,
+            dtype=report.settings.dtype,
+            label_errors=label_errors,
+        ),
         missing_irreps(report, known, readouts),
         bottlenecks(known, readouts, leaves),
         late_emergence(known, readouts),
@@ -90,10 +102,8 @@ def diagnose(
         aliasing(leaves, report.settings.tolerance),
         *traps,
     ]
-    first = results[0][1]
-    checks = [
-        Check(first.kind, first.looked_at, first.note + missing_note(refused)),
-        *(check for _, check in results[1:]),
-    ]
+    checks = [check for _, check in results]
+    missing = checks[1]
+    checks[1] = dataclasses.replace(missing, note=missing.note + missing_note(refused))
     found = [finding for findings, _ in results for finding in findings]
     return Diagnosis(report.model.name, by_severity(found), tuple(checks))

@@ -21,6 +21,7 @@ class Kind(enum.StrEnum):
       True
     """
 
+    UNLEARNED = "symmetry not learned"
     MISSING_IRREP = "missing irrep"
     BOTTLENECK = "spectral bottleneck"
     LATE_EMERGENCE = "late emergence"
@@ -235,17 +236,24 @@ class Diagnosis:
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sorts findings: severity, then effect, then the order in which they came.
+    """Sorts findings: outputs first, then by effect, then as they came.
+
+    What an output is off by is what a user sees; everything else says why.
 
     Args:
       findings: The findings.
 
     Returns:
-      The same, most severe first.
+      The same, those of outputs first, most severe first.
 
     Example:
       >>> from symjax.diagnose.findings import by_severity
       >>> by_severity([])
       ()
     """
-    return tuple(sorted(findings, key=lambda finding: -finding.effect))
+    return tuple(
+        sorted(
+            findings,
+            key=lambda finding: (finding.kind is not Kind.UNLEARNED, -finding.effect),
+        )
+    )

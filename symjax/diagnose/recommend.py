@@ -1,6 +1,7 @@
 """From a diagnosis to the least symmetry that repairs it, as a configuration."""
 
 import dataclasses
+import textwrap
 
 from symjax.diagnose.findings import Diagnosis, Kind, Severity
 from symjax.diagnose.readout import DERIVATIVES
@@ -24,6 +25,7 @@ class Recommendation:
       reasons: One sentence for each output that calls for one.
       averaging: Outputs that no bias of the network repairs at once, with the reason:
         averaging predictions does, at the cost of as many evaluations.
+      first: What comes before any bias: outputs whose symmetry was not learned.
 
     Example:
       >>> from symjax.diagnose import Recommendation
@@ -40,18 +42,30 @@ class Recommendation:
     biases: Biases
     reasons: tuple[str, ...]
     averaging: tuple[str, ...]
+    first: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """The reasons, and the section of a run's configuration."""
+        lines = []
+        if self.first:
+            lines = ["First", *(_wrapped(reason) for reason in self.first)]
         if not self.reasons and not self.averaging:
-            return "No bias is called for.\n"
-        lines = ["Recommended, with the least built-in symmetry"]
-        lines += [f"  {reason}" for reason in self.reasons]
+            lines.append("No bias is called for." if not lines else "")
+            return "\n".join(lines).rstrip() + "\n"
+        lines += [""] if lines else []
+        lines.append("Recommended, with the least built-in symmetry")
+        lines += [_wrapped(reason) for reason in self.reasons]
         if self.reasons:
             own = self.biases.to_json().items()
             lines += ["", "  [model.biases]", *(f'  {k} = "{v}"' for k, v in own), ""]
-        lines += [f"  {reason}" for reason in self.averaging]
+        lines += [_wrapped(reason) for reason in self.averaging]
         return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        text, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
@@ -102,13 +116,13 @@ def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
             and name in finding.outputs
             and finding.severity > Severity.NOTE
         ]
-        error = leaf.totals.relative_error
+        ratio = leaf.comparison(report.settings.dtype).ratio or 0.0
         if found:
             what = ", ".join(dict.fromkeys(finding.kind.value for finding in found))
             reasons.append(f"{name} ({', '.join(leaf.irreps)}): {what}.")
-        elif Severity.of(error) >= Severity.SEVERE:
+        elif Severity.of(ratio) >= Severity.SEVERE:
             reasons.append(
-                f"{name} ({', '.join(leaf.irreps)}): equivariance error {error:.2g} of "
+                f"{name} ({', '.join(leaf.irreps)}): equivariance error {ratio:.2g} of "
                 "its response."
             )
     for finding in diagnosis.findings:
@@ -118,8 +132,18 @@ def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
                 f"{', '.join(finding.outputs) or finding.layer}: {finding.kind.value}; "
                 f"{finding.remedy[0].lower()}{finding.remedy[1:]}."
             )
+    # One sentence for the outputs that share a remedy.
+    together: dict[str, list[str]] = {}
+    for finding in diagnosis.findings:
+        if finding.kind is Kind.UNLEARNED:
+            together.setdefault(finding.remedy, []).extend(finding.outputs)
+    first = [
+        f"{', '.join(names)}: {remedy[0].lower()}{remedy[1:]}."
+        for remedy, names in together.items()
+    ]
     return Recommendation(
         Biases(readout="sum") if reasons else Biases(),
         tuple(reasons),
         tuple(dict.fromkeys(averaging)),
+        tuple(first),
     )

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from symjax.diagnose.findings import Diagnosis, Finding
+from symjax.diagnose.findings import Diagnosis, Finding, Kind
 
 _WIDTH = 80
 
@@ -28,7 +28,17 @@ def to_text(diagnosis: Diagnosis) -> str:
     """
     lines = [f"Diagnosis of model {diagnosis.model}", ""]
     if not diagnosis.findings:
-        lines += ["Nothing was found.", ""]
+        judged = next(
+            (check for check in diagnosis.checks if check.kind is Kind.UNLEARNED), None
+        )
+        if judged is None or judged.looked_at:
+            lines += ["Nothing was found.", ""]
+        else:
+            # That the rest shows nothing does not make an output right.
+            lines += _wrapped(
+                "", "No output could be judged; in the layers nothing was found.", ""
+            )
+            lines.append("")
     for number, finding in enumerate(diagnosis.findings, start=1):
         lines += [*_finding_lines(number, finding), ""]
     lines.append("Looked for")

@@ -19,6 +19,7 @@ import symjax
 from symjax.data import (
     GraphShape,
     bucket_shape,
+    build_graph,
     graph_shape,
     periodic_cell,
 )
@@ -37,9 +38,6 @@ from symjax.metrics import (
 )
 from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.metrics.streaming import CHECK_SEED
-from symjax.models.pet.config import PETConfig
-from symjax.models.pet.graphs import pet_graph
-from symjax.models.precision import matmul_precision
 from symjax.report import hosts, schema
 from symjax.report.folder import (
     REPORT_FILE,
@@ -49,6 +47,7 @@ from symjax.report.folder import (
     journal_files,
 )
 from symjax.report.results import RESULTS_FILE, write_results
+from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
 from symjax.report.schema import ReportError, StructureReport
 from symjax.report.workers import in_processes, on_devices
 from symjax.so3.quadrature import quadrature
@@ -159,7 +158,6 @@ class Options:
             "layers": self.layers,
             "dtype": self.dtype,
             "symmetry": self.symmetry,
-            "matmul_precision": matmul_precision(),
         }
         if climbs:
             rule = self.over
@@ -301,7 +299,7 @@ def structure_digest(atoms: ase.Atoms) -> str:
 
 
 def padded_shapes(
-    structures: Mapping[str, ase.Atoms], config: PETConfig
+    structures: Mapping[str, ase.Atoms], cutoff: float, species: tuple[int, ...]
 ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
     """Sizes to pad structures to, so that one compiled program serves many.
 
@@ -311,26 +309,25 @@ def padded_shapes(
 
     Args:
       structures: The structures by label.
-      config: Hyperparameters of the model: its species, and which edges it sees.
+      cutoff: Cutoff radius in angstrom.
+      species: Atomic numbers that the model knows.
 
     Returns:
       Sizes by label, and for structures that cannot be used the error by label.
 
     Example:
       >>> import ase.build
-      >>> from symjax.models.pet import PETConfig
       >>> from symjax.report.batch import padded_shapes
       >>> pair = {name: ase.build.molecule(name) for name in ("CH3COCH3", "C3H8")}
-      >>> config = PETConfig(species=(1, 6, 8), cutoff=8.0)
-      >>> shapes, errors = padded_shapes(pair, config)
-      >>> shapes["C3H8"][:3], shapes["CH3COCH3"] == shapes["C3H8"]
-      ((11, 10, 1), True)
+      >>> shapes, errors = padded_shapes(pair, 8.0, (1, 6, 8))
+      >>> shapes["C3H8"], shapes["CH3COCH3"] == shapes["C3H8"]
+      (GraphShape(num_atoms=11, num_neighbors=10, num_structures=1), True)
     """
     exact: dict[str, GraphShape] = {}
     errors: dict[str, SymjaxError] = {}
     for label, atoms in structures.items():
         try:
-            graph = pet_graph(config, atoms)
+            graph = build_graph(atoms, cutoff, known_species=species)
         except SymjaxError as error:
             errors[label] = error
         else:
@@ -416,7 +413,9 @@ def measure_structures(
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    shapes, unusable = padded_shapes(structures, model.config)
+    shapes, unusable = padded_shapes(
+        structures, model.config.cutoff, model.config.species
+    )
     errors |= unusable
     if len(labels) == 1 and errors:
         raise next(iter(errors.values()))
@@ -599,7 +598,9 @@ def estimate_structures(
     """
     options.settings()
     options.check_fixed("an estimate")
-    shapes, errors = padded_shapes(structures, model.config)
+    shapes, errors = padded_shapes(
+        structures, model.config.cutoff, model.config.species
+    )
     for label, atoms in structures.items():
         if label in errors:
             yield label, errors[label]
@@ -646,7 +647,8 @@ def _problem(
         atoms,
         layers=options.layers,
         dtype=options.dtype,
-        shape=shape,
+        num_atoms=shape.num_atoms,
+        num_neighbors=shape.num_neighbors,
         symmetry="auto" if options.symmetry else None,
     )
 
@@ -698,7 +700,7 @@ def _measure_one(
         formula=atoms.get_chemical_formula(),
         num_atoms=len(atoms),
         digest=structure_digest(atoms),
-        leaves=leaves_of(measurement, problem.outputs, chemical_symbols),
+        leaves=leaves_of(measurement, problem.outputs, chemical_symbols, atoms),
         timing=schema.Timing(compiling, elapsed - compiling),
         point_group=problem.symmetry.name if problem.symmetry else "",
         num_elements=measurement.num_elements,
@@ -735,7 +737,10 @@ def _failed(label: str, atoms: ase.Atoms | None, error: SymjaxError) -> Structur
 
 
 def leaves_of(
-    measurement: Measurement, outputs: Mapping[str, Output], names: Sequence[str]
+    measurement: Measurement,
+    outputs: Mapping[str, Output],
+    names: Sequence[str],
+    atoms: ase.Atoms | None = None,
 ) -> tuple[schema.Leaf, ...]:
     """What a report stores of a measurement.
 
@@ -743,6 +748,7 @@ def leaves_of(
       measurement: The measurement.
       outputs: What is known about each output.
       names: Names of what ``samples`` number: elements, or classes of points.
+      atoms: The structure; None for events.
 
     Returns:
       The leaves with additive totals, in the order of ``outputs``: JAX sorts the
@@ -761,6 +767,7 @@ def leaves_of(
       >>> leaf.unit, {symbol: float(t.count[0]) for symbol, t in leaf.species.items()}
       ('eV/A', {'H': 6.0, 'O': 3.0})
     """
+    symmetry = None if atoms is None else usable_symmetry(atoms)
     return tuple(
         schema.Leaf(
             name=name,
@@ -776,6 +783,16 @@ def leaves_of(
             convergence=_verdict(leaf),
             coarser=leaf.coarser,
             certificate=leaf.certificate,
+            spread=(
+                spread_of(leaf, output.unit, 0 if atoms is None else len(atoms))
+                if output.kind == "output"
+                else None
+            ),
+            forbidden=(
+                ()
+                if atoms is None or symmetry is None
+                else forbidden_samples(leaf, output, symmetry, atoms.numbers)
+            ),
         )
         for name, output in outputs.items()
         if (leaf := measurement.get(name)) is not None

@@ -20,6 +20,13 @@ from jaxtyping import Float
 from symjax._files import replace_atomically
 from symjax.errors import SymjaxError
 from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
+from symjax.report.scales import (
+    Comparison,
+    Spread,
+    add_spreads,
+    compare,
+    is_invariant,
+)
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadrature import quadrature
 
@@ -108,7 +115,6 @@ class Settings:
       seed: Seed of the random elements at which results are checked; None in reports
         of before.
       adaptive: How the rule of each structure was chosen; None for a fixed one.
-      matmul_precision: Precision of the model's matrix products, by JAX's names.
     """
 
     max_degree: int
@@ -121,7 +127,6 @@ class Settings:
     symmetry: bool = False
     seed: int | None = None
     adaptive: Climb | None = None
-    matmul_precision: str = "highest"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,6 +148,10 @@ class Leaf:
       coarser: Totals under coarser rules, the coarsest first; empty in reports of
         before, and where structures that were added up have no rules in common.
       certificate: Accuracy that was reached, where the grid was chosen by it.
+      spread: Sums behind the standard deviation of an invariant output; None for
+        others and for features.
+      forbidden: Elements for whose atoms the symmetry of the structures allows no
+        output, and ``""`` where it allows none at all.
 
     Example:
       >>> import numpy as np
@@ -165,6 +174,53 @@ class Leaf:
     convergence: Convergence | None
     coarser: tuple[RuleTotals, ...] = ()
     certificate: Certificate | None = None
+    spread: Spread | None = None
+    forbidden: tuple[str, ...] = ()
+
+    def comparison(self, dtype: str, species: str = "") -> Comparison:
+        """What the equivariance error is compared with.
+
+        Args:
+          dtype: Precision of the model.
+          species: An element or class, for its samples alone; by default all.
+
+        Returns:
+          The comparison; of an invariant of one species there is none, because the
+          spread is known of all only.
+
+        Example:
+          >>> from symjax.metrics import Totals
+          >>> from symjax.report import Leaf
+          >>> one = np.ones(1)
+          >>> totals = Totals(one, 4 * one, np.ones((1, 2, 2)), one)
+          >>> leaf = Leaf("d", "output", "e", "vector", ("1+",), 1, totals, {}, None)
+          >>> leaf.comparison("float32").ratio
+          0.5
+        """
+        totals = self.species[species] if species else self.totals
+        if species and self.kind == "output" and is_invariant(self.irreps):
+            return Comparison("one value", None, totals.equivariance_error)
+        return compare(
+            totals,
+            unit=self.unit,
+            spread=self.spread,
+            forbidden=species in self.forbidden,
+            dtype=dtype,
+        )
+
+    @property
+    def missing(self) -> float:
+        """1 - B in the sectors that an equivariant output would have.
+
+        Summed over the other sectors and what lies above, so that it is not a
+        difference from 1 where all is projected.
+        """
+        content = self.totals.content.copy()
+        above = self.totals.remainder
+        for irrep in map(Irrep.parse, self.irreps):
+            if irrep.degree < len(content):
+                content[irrep.degree, 0 if irrep.sigma == 1 else 1] = 0.0
+        return float(content.sum()) + above if self.totals.norm.sum() > 0 else 0.0
 
     def curve(self, settings: Settings) -> tuple[RuleTotals, ...]:
         """How the figures converge with the degree of the rule.
@@ -520,6 +576,16 @@ def _merge(leaves: list[Leaf]) -> Leaf:
         convergence=convergence,
         coarser=_merge_coarser(leaves),
         certificate=_worst([leaf.certificate for leaf in leaves]),
+        spread=add_spreads(leaf.spread for leaf in leaves),
+        forbidden=tuple(
+            label
+            for label in ("", *symbols)
+            if all(
+                label in leaf.forbidden
+                for leaf in leaves
+                if not label or label in leaf.species
+            )
+        ),
     )
 
 
@@ -610,7 +676,8 @@ def head_to_json(report: Report) -> dict[str, Any]:
         "settings": dataclasses.asdict(report.settings),
         "command": report.command,
         "summary": {
-            name: _summary_to_json(leaf) for name, leaf in report.aggregate().items()
+            name: _summary_to_json(leaf, report.settings)
+            for name, leaf in report.aggregate().items()
         },
     }
 
@@ -678,7 +745,13 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
             for point in leaf.coarser
         ],
         "certificate": _certificate_to_json(leaf.certificate),
+        "spread": None if leaf.spread is None else _spread_to_json(leaf.spread),
+        "forbidden": list(leaf.forbidden),
     }
+
+
+def _spread_to_json(spread: Spread) -> dict[str, Any]:
+    return spread._asdict() | {"first": spread.first.tolist()}
 
 
 def _certificate_to_json(certificate: Certificate | None) -> dict[str, Any] | None:
@@ -698,8 +771,9 @@ def _totals_to_json(totals: Totals) -> dict[str, Any]:
     }
 
 
-def _summary_to_json(leaf: Leaf) -> dict[str, Any]:
+def _summary_to_json(leaf: Leaf, settings: Settings) -> dict[str, Any]:
     totals = leaf.totals
+    against = leaf.comparison(settings.dtype)
     return {
         "kind": leaf.kind,
         "unit": leaf.unit,
@@ -708,6 +782,11 @@ def _summary_to_json(leaf: Leaf) -> dict[str, Any]:
         "root_mean_square": totals.root_mean_square,
         "content": totals.content.tolist(),
         "remainder": totals.remainder,
+        "missing": leaf.missing,
+        "compared_with": against.scale,
+        "scale": against.size,
+        "ratio": against.ratio,
+        "error_per_atom": against.error if against.per_atom else None,
         "resolved": leaf.resolved,
         "degree_to_try": (
             None if leaf.convergence is None else leaf.convergence.degree_to_try
@@ -905,7 +984,6 @@ def header_from_json(
                 else None
             ),
             adaptive=_read_climb(settings.if_there("adaptive")),
-            matmul_precision=settings.text("matmul_precision"),
         ),
     )
 
@@ -1036,6 +1114,20 @@ def _read_leaf(fields: _Fields, max_degree: int) -> Leaf:
             for point in (fields.each("coarser") if "coarser" in fields.value else [])
         ),
         certificate=_read_certificate(fields.if_there("certificate")),
+        spread=_read_spread(fields.optional("spread")),
+        forbidden=tuple(fields.get("forbidden", list)),
+    )
+
+
+def _read_spread(fields: _Fields | None) -> Spread | None:
+    if fields is None:
+        return None
+    channels = len(fields.get("first", list))
+    return Spread(
+        fields.number("count", 0.0),
+        fields.array("first", (channels,), -math.inf),
+        fields.number("second", 0.0),
+        fields.number("variance"),
     )
 
 

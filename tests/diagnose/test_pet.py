@@ -69,18 +69,22 @@ def folder(tmp_path_factory):
 
 def test_a_pet_that_sees_no_directions(folder):
     found = diagnose(measured(True, folder / "blind"))
-    assert [(f.kind, f.irrep, f.severity) for f in found.findings] == [
+    # What it says is a dipole does not turn with the structure.
+    assert found.findings[0].kind is Kind.UNLEARNED
+    assert found.findings[0].outputs == ("dipole",)
+    assert [(f.kind, f.irrep, f.severity) for f in found.findings[1:]] == [
         (Kind.MISSING_IRREP, "1+", Severity.CRITICAL),
         (Kind.PARITY_BLINDNESS, "", Severity.NOTE),
     ]
-    missing = found.findings[0]
+    missing = found.findings[1]
     assert missing.layer.endswith("_heads.dipole.0")
     assert missing.outputs == ("dipole",)
     assert "directions of edges" in missing.remedy
 
 
 def test_a_pet_that_does(folder):
-    assert kinds(measured(False, folder / "seeing")) == set()
+    # Random weights: nothing but that it has not learned the symmetry.
+    assert kinds(measured(False, folder / "seeing")) == {(Kind.UNLEARNED, "")}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,319 @@
+"""What an equivariance error is compared with, so that the ratio means something.
+
+The root mean square of a response says how large it is only where its zero has a
+meaning: that of a force or a dipole, not that of an energy, whose zero lies where a
+baseline left it. What is reported beside A is
+
+- for tensors and pseudotensors A / RMS, the relative equivariance error;
+- for invariants A over their spread, the standard deviation over structures and
+  samples, which no shift changes; of energies per atom;
+- for an energy of one structure, which has no spread, A / kT at 300 K: by so much the
+  Boltzmann factor of a structure depends on its orientation;
+- nothing where there is nothing to compare with: a response that the symmetry of its
+  structures forbids, or that is zero, or an error that is round-off.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import ase
+import ase.units
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Float, Int
+
+from symjax.data.symmetry import Symmetry, find_symmetry
+from symjax.data.targets import ENERGY_UNITS
+from symjax.metrics import LeafMeasurement, Output, Totals
+from symjax.so3.irreps import Irrep
+
+TEMPERATURE = 300.0
+"""Temperature in K whose kT energies are compared with."""
+
+# Relative errors of an exactly equivariant network in its own precision are a few
+# machine epsilon: the noise of `docs/diagnose.md` is 3 to 5 of them in float32.
+_ROUND_OFF = 8.0
+# Looking for the symmetry of larger structures would take longer than it tells.
+_MOST_ATOMS = 500
+
+
+class Spread(NamedTuple):
+    """Additive sums behind the standard deviation of an invariant output.
+
+    Values are means over the orbit; those of energies are per atom.
+
+    Attributes:
+      count: Number of samples.
+      first: Sum over samples for each channel, shape ``(channels,)``.
+      second: Sum of squares over samples and channels.
+      variance: Sum of V over samples and channels, per atom squared for energies.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.report.scales import Spread
+      >>> Spread(2.0, np.array([4.0]), 10.0, 0.5).deviation  # of 1 and 3
+      1.4142135623730951
+    """
+
+    # Hides tuple.count, which nobody calls on sums.
+    count: float  # type: ignore[assignment]
+    first: Float[np.ndarray, "channels"]
+    second: float
+    variance: float
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over samples (divisor n - 1), 0 for one sample."""
+        if self.count < 2:
+            return 0.0
+        left = self.second - float(np.square(self.first).sum()) / self.count
+        return math.sqrt(max(left, 0.0) / (self.count - 1) / len(self.first))
+
+    @property
+    def equivariance_error(self) -> float:
+        """A of the same values: per atom for energies."""
+        size = self.count * len(self.first)
+        return math.sqrt(max(self.variance, 0.0) / size) if size else 0.0
+
+
+def add_spreads(parts: Iterable[Spread | None]) -> Spread | None:
+    """Adds the sums of several structures.
+
+    Args:
+      parts: Sums of one output; None where it is no invariant.
+
+    Returns:
+      Their sum; None if any is None.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.report.scales import Spread, add_spreads
+      >>> one = Spread(1.0, np.array([1.0]), 1.0, 0.0)
+      >>> add_spreads([one, one]).count, add_spreads([one, None])
+      (2.0, None)
+    """
+    known = list(parts)
+    found = [part for part in known if part is not None]
+    if len(found) < len(known) or not found:
+        return None
+    return Spread(
+        sum(part.count for part in found),
+        np.sum([part.first for part in found], axis=0),
+        sum(part.second for part in found),
+        sum(part.variance for part in found),
+    )
+
+
+def energy_unit(unit: str) -> float | None:
+    """An energy unit in eV; None for what is no energy."""
+    known = {name.lower(): size for name, size in ENERGY_UNITS.items()}
+    known |= {"mev": 1e-3, "ha": known["hartree"], "ry": ase.units.Rydberg}
+    return known.get(unit.lower())
+
+
+def is_invariant(irreps: Sequence[str]) -> bool:
+    """Whether an output holds invariants only."""
+    return all(label == "0+" for label in irreps)
+
+
+def spread_of(leaf: LeafMeasurement, unit: str, num_atoms: int) -> Spread | None:
+    """Sums behind the spread of an output of one structure.
+
+    Args:
+      leaf: Its measurement.
+      unit: Its unit.
+      num_atoms: Number of atoms.
+
+    Returns:
+      The sums; None for what is no invariant.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import measure
+      >>> from symjax.report.scales import spread_of
+      >>> from symjax.so3 import SCALAR
+      >>> result = measure(lambda x: jnp.sum(x**2), jnp.eye(3), max_degree=1,
+      ...                  representations=SCALAR)
+      >>> spread_of(result["output"], "eV", num_atoms=3).first.round(6)
+      array([1.])
+    """
+    if not is_invariant([str(irrep) for irrep in leaf.representation.irreps]):
+        return None
+    values = np.asarray(leaf.mean, np.float64).reshape(leaf.mask.size, -1)
+    values = values[leaf.mask.reshape(-1)]
+    variance = float(leaf.variance[leaf.mask].sum())
+    if len(values) == 1 and energy_unit(unit) is not None and num_atoms:
+        values, variance = values / num_atoms, variance / num_atoms**2
+    return Spread(
+        float(len(values)),
+        values.sum(axis=0),
+        float(np.square(values).sum()),
+        variance,
+    )
+
+
+def allowed_components(
+    irreps: Sequence[str], symmetry: Symmetry, select: np.ndarray | None
+) -> float:
+    """How many numbers the symmetry of a structure leaves free in an output.
+
+    The dimension of the answers that the stabiliser H leaves alone,
+    1 / |H| sum_h chi(h) fix(h), with chi the character of the representation and fix
+    the number of samples that h leaves in place.
+
+    Args:
+      irreps: Labels of the irreps of the output.
+      symmetry: Symmetry of the structure.
+      select: Which atoms are samples, boolean; None for one sample a structure.
+
+    Returns:
+      The dimension, an integer but for round-off.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import find_symmetry
+      >>> from symjax.report.scales import allowed_components
+      >>> methane = find_symmetry(ase.build.molecule("CH4"))
+      >>> round(allowed_components(["1+"], methane, None), 6)  # a dipole
+      0.0
+    """
+    elements = np.asarray(symmetry.elements, np.float64)
+    sign = np.sign(np.linalg.det(elements))
+    cosine = np.clip((sign * np.trace(elements, axis1=1, axis2=2) - 1) / 2, -1, 1)
+    angle = np.arccos(cosine)[:, None]
+    characters = np.zeros(len(elements))
+    for label in irreps:
+        irrep = Irrep.parse(label)
+        orders = np.arange(-irrep.degree, irrep.degree + 1)
+        parity = irrep.sigma * (-1) ** irrep.degree
+        rotation = np.cos(angle * orders).sum(axis=1)
+        characters += np.where(sign > 0, 1, parity) * rotation
+    fixed = np.ones(len(elements))
+    if select is not None:
+        stays = symmetry.permutations == np.arange(symmetry.permutations.shape[1])
+        fixed = stays[:, select].sum(axis=1)
+    return abs(float(characters @ fixed)) / len(elements)
+
+
+def usable_symmetry(atoms: ase.Atoms) -> Symmetry | None:
+    """The symmetry of a structure, if it has one and at most 500 atoms."""
+    if len(atoms) > _MOST_ATOMS:
+        return None
+    symmetry = find_symmetry(atoms)
+    return symmetry if symmetry.order > 1 else None
+
+
+def forbidden_samples(
+    leaf: LeafMeasurement,
+    output: Output,
+    symmetry: Symmetry,
+    numbers: Int[np.ndarray, "atoms"],
+) -> tuple[str, ...]:
+    """Where the symmetry of a structure allows no output.
+
+    Args:
+      leaf: Measurement of the output.
+      output: What is known about it.
+      symmetry: Symmetry of the structure.
+      numbers: Its atomic numbers.
+
+    Returns:
+      Symbols of the elements for whose atoms it allows none, such as ``"C"`` for the
+      forces of methane, and ``""`` where it allows none at all. Empty for features.
+    """
+    if output.kind != "output":
+        return ()
+    irreps = [str(irrep) for irrep in leaf.representation.irreps]
+    chosen: dict[str, np.ndarray | None] = {"": None}
+    if output.samples is not None:
+        chosen = {"": np.ones(len(numbers), bool)}
+        chosen |= {chemical_symbols[n]: numbers == n for n in np.unique(numbers)}
+    return tuple(
+        label
+        for label, select in chosen.items()
+        if allowed_components(irreps, symmetry, select) < 0.5
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What the equivariance error of an output is compared with.
+
+    Attributes:
+      scale: What it is: ``"RMS"``, ``"spread"``, ``"kT"``; or why there is nothing to
+        compare with: ``"forbidden by symmetry"``, ``"round-off"``, ``"zero"``,
+        ``"one value"``.
+      size: Its size in the unit of the output (per atom if ``per_atom``); None where
+        there is none.
+      error: A that is compared with it.
+      per_atom: Whether both are per atom.
+
+    Example:
+      >>> from symjax.report.scales import Comparison
+      >>> Comparison("RMS", 2.0, 1.0).ratio, Comparison("zero", None, 0.0).ratio
+      (0.5, None)
+    """
+
+    scale: str
+    size: float | None
+    error: float
+    per_atom: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """Error over scale; None where there is no scale."""
+        return None if self.size is None else self.error / self.size
+
+
+def compare(
+    totals: Totals,
+    *,
+    unit: str = "",
+    spread: Spread | None = None,
+    forbidden: bool = False,
+    dtype: str = "float32",
+) -> Comparison:
+    """Chooses what the equivariance error of an output is compared with.
+
+    Args:
+      totals: Its sums.
+      unit: Its unit.
+      spread: Sums of its spread; None for what is no invariant, and for features.
+      forbidden: Whether the symmetry of all structures allows nothing in it.
+      dtype: Precision of the model.
+
+    Returns:
+      The comparison.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report.scales import Spread, compare
+      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> compare(totals, unit="eV/angstrom").ratio
+      0.5
+      >>> energy = Spread(1.0, np.array([2.0]), 4.0, 1.0)
+      >>> compare(totals, unit="eV", spread=energy).scale
+      'kT'
+    """
+    error, size = totals.equivariance_error, totals.root_mean_square
+    if not size > 0:
+        return Comparison("zero", None, error)
+    if forbidden:
+        return Comparison("forbidden by symmetry", None, error)
+    epsilon = float(np.finfo(dtype).eps)
+    if totals.relative_error <= _ROUND_OFF * epsilon:
+        return Comparison("round-off", None, error)
+    if spread is None:
+        return Comparison("RMS", size, error)
+    in_ev = energy_unit(unit)
+    per_atom = in_ev is not None
+    values = math.sqrt(spread.second / spread.count / len(spread.first))
+    if spread.deviation > _ROUND_OFF * epsilon * values:
+        own = spread.equivariance_error
+        return Comparison("spread", spread.deviation, own, per_atom)
+    if in_ev is not None:
+        return Comparison("kT", ase.units.kB * TEMPERATURE / in_ev, error)
+    return Comparison("one value", None, error)

@@ -1,0 +1,143 @@
+"""Outputs are judged first: nothing is found only where they are fine."""
+
+import dataclasses
+
+import ase.build
+import jax
+import numpy as np
+import pytest
+import toys
+
+from symjax.diagnose import Kind, diagnose, recommend, to_text
+from symjax.errors import ArgumentError
+from symjax.models import load_model
+from symjax.models.pet import PETConfig, Target, init_pet
+from symjax.report import Options, measure_structures
+
+SMALL = {
+    "d_pet": 8,
+    "d_node": 8,
+    "d_head": 8,
+    "d_feedforward": 8,
+    "num_heads": 1,
+    "num_attention_layers": 1,
+    "num_gnn_layers": 1,
+}
+
+
+def measured(model, structures, folder):
+    options = Options(max_degree=2, grid=7, layers="all")
+    return measure_structures(model, structures, options, folder, overwrite=True)
+
+
+def unlearned(report, **options):
+    found = diagnose(report, **options).findings
+    return [f.outputs[0] for f in found if f.kind is Kind.UNLEARNED]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_weights_are_found_first(tmp_path, seed):
+    config = PETConfig((1, 6, 8), (Target("energy", "eV"),), **SMALL)
+    model = init_pet(config, jax.random.key(seed))
+    ethanol = ase.build.molecule("CH3CH2OH")
+    report = measured(model, {"ethanol": ethanol}, tmp_path)
+    result = diagnose(report)
+    assert result.findings[0].kind is Kind.UNLEARNED
+    assert "forces" in unlearned(report)
+    assert "Nothing was found" not in to_text(result)
+    advice = recommend(report, result).to_text()
+    assert advice.startswith("First\n")
+    assert "No bias is called for" not in advice
+    assert max(map(len, advice.splitlines())) <= 80
+
+
+def test_the_model_that_ships_passes_also_near_a_minimum(tmp_path):
+    model = load_model("pet-ethanol")
+    ethanol = ase.build.molecule("CH3CH2OH")
+    report = measured(model, {"ethanol": ethanol}, tmp_path)
+    assert unlearned(report) == []
+    assert "Nothing was found" in to_text(diagnose(report))
+    # The same report with forces of a hundredth, as in a relaxed structure.
+    small = scaled(report, "forces", norm=1e-4)
+    forces = small.aggregate()["forces"]
+    assert forces.totals.relative_error > 0.1
+    assert unlearned(small) == []
+
+
+def scaled(report, name, norm=1.0, variance=1.0):
+    """The report with another size, and another error, of an output."""
+
+    def change(leaf):
+        if leaf.name != name:
+            return leaf
+        totals = leaf.totals
+        totals = totals._replace(
+            norm=totals.norm * norm,
+            power=totals.power * norm,
+            variance=totals.variance * variance,
+        )
+        spread = leaf.spread
+        if spread is not None:
+            spread = spread._replace(variance=spread.variance * variance)
+        return dataclasses.replace(leaf, totals=totals, spread=spread)
+
+    parts = tuple(
+        dataclasses.replace(part, leaves=tuple(map(change, part.leaves)))
+        for part in report.structures
+    )
+    return dataclasses.replace(report, structures=parts)
+
+
+@pytest.fixture(scope="module")
+def slightly_off():
+    """Dipoles off by a share of their size, in two structures."""
+    return toys.report("trapped", num=2)
+
+
+def test_errors_on_labels_decide(slightly_off):
+    totals = slightly_off.aggregate()["dipole"].totals
+    assert 0.01 < totals.relative_error < 0.1
+    assert unlearned(slightly_off) == ["dipole"]
+    error = totals.equivariance_error
+    assert unlearned(slightly_off, label_errors={"dipole": 4 * error}) == []
+    assert unlearned(slightly_off, label_errors={"dipole": 2 * error}) == ["dipole"]
+    # A tenth of the size is too much whatever the labels say.
+    worse = scaled(slightly_off, "dipole", variance=0.02 / totals.relative_error**2)
+    assert unlearned(worse, label_errors={"dipole": 1e3}) == ["dipole"]
+
+
+def test_half_trained_energies_are_compared_with_their_spread(slightly_off):
+    assert "energy" not in unlearned(slightly_off)
+    spread = slightly_off.aggregate()["energy"].comparison("float32")
+    # Two structures, exact to round-off: nothing to judge.
+    assert spread.scale == "round-off"
+    deviation = slightly_off.aggregate()["energy"].spread.deviation
+    half = with_variance(slightly_off, "energy", (0.5 * deviation) ** 2)
+    assert unlearned(half)[0] == "energy"
+    finding = diagnose(half).findings[0]
+    assert finding.effect == pytest.approx(0.5, rel=1e-6)
+
+
+def with_variance(report, name, variance):
+    def change(leaf):
+        if leaf.name != name:
+            return leaf
+        return dataclasses.replace(
+            leaf,
+            totals=leaf.totals._replace(variance=np.array([variance])),
+            spread=leaf.spread._replace(variance=variance),
+        )
+
+    parts = tuple(
+        dataclasses.replace(part, leaves=tuple(map(change, part.leaves)))
+        for part in report.structures
+    )
+    return dataclasses.replace(report, structures=parts)
+
+
+def test_bad_errors_on_labels():
+    report = toys.report("exact")
+    with pytest.raises(ArgumentError, match=r"spin.*is no output.*Use energy"):
+        diagnose(report, label_errors={"spin": 1.0})
+    with pytest.raises(ArgumentError, match=r"dipole=0\.0.*not a positive error"):
+        diagnose(report, label_errors={"dipole": 0.0})
