@@ -3,9 +3,9 @@
     python benchmarks/vs_metatomic.py [--checkpoint model.ckpt] [--rows outputs-6 ...]
 
 Needs the extra ``[torch]``. Both stacks run in turn, each in a process of its own, on
-the same structures, the same grid and the same PET of metatrain's default size, in
-float32; the peer with the faster of its batch sizes. A row fails if the results
-differ. Columns:
+the same structures, the same grid (Lebedev's, also where symjax's own default is
+another rule) and the same PET of metatrain's default size, in float32; the peer with
+the faster of its batch sizes. A row fails if the results differ. Columns:
 
 - compile: first call less the median of the later ones, in seconds;
 - median, range: of the later calls, in seconds;
@@ -119,6 +119,7 @@ def run_symjax(row: Row, checkpoint: str) -> dict[str, object]:
     from symjax.interop import load_metatrain
     from symjax.metrics import Grid, measure
     from symjax.models.pet import orbit_problem
+    from symjax.so3 import quadrature
 
     problem = orbit_problem(
         load_metatrain(checkpoint),
@@ -131,7 +132,7 @@ def run_symjax(row: Row, checkpoint: str) -> dict[str, object]:
         return measure(
             problem,
             max_degree=row.max_degree,
-            over=Grid(2 * row.max_degree, on_aliasing="report"),
+            over=Grid(quadrature(2 * row.max_degree, "lebedev"), on_aliasing="report"),
         )
 
     times, result = timed(call, row.repeats)

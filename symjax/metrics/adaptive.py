@@ -53,8 +53,8 @@ _SAFETY = 2.0
 # Sectors through this degree are projected, if they are asked for or not, because
 # what lies above tells the error of A.
 _LEAST_PROJECTED = 12
-# A below this multiple of the round-off of the response is zero.
-_ROUND_OFF = 30.0
+ROUND_OFF = 30.0
+"""A below this multiple of the round-off of the response is zero."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,7 +286,7 @@ def certify(
     errors = [one.relative_error for one in leaves]
     # A mean of squares: unlike 1 - sum of B, it keeps its digits where it is tiny.
     tail = check.misfit + 2 * check.misfit_error
-    floor = _ROUND_OFF * check.round_off
+    floor = ROUND_OFF * check.round_off
 
     content_changes = [
         float(np.abs(b - a).max()) for a, b in itertools.pairwise(contents)

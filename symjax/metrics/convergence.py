@@ -1,7 +1,7 @@
 """Does a grid resolve a response? The verdict, and the degree to try if not.
 
 A rule of degree d integrates products of sectors l, l' exactly while l + l' <= d.
-Content at l' > d - l is therefore folded onto the coefficients of degree l. Four
+Content at l' > d - l is therefore folded onto the coefficients of degree l. Five
 signs tell, and none of them can be produced by a response that is band-limited
 within L <= d / 2, so an exact result is never refused:
 
@@ -12,7 +12,10 @@ within L <= d / 2, so an exact result is never refused:
 3. at random elements off the grid, the response differs from what its projected
    sectors predict by more than the content that is missing from them: folded content
    fits the nodes of the grid and nothing else;
-4. most of the content lies above L, where the norm itself is no longer exact.
+4. most of the content lies above L, where the norm itself is no longer exact;
+5. the content above L, as the random elements show it, is no small part of V: the rule
+   is not exact for the squares of that content, of which A consists (where d > 2 L + 1,
+   it is for some: there V itself must differ from that of the random elements).
 """
 
 import math
@@ -116,6 +119,7 @@ def judge(
     noise: float,
     excess: float,
     excess_error: float,
+    error_uncertainty: float,
     degree: int,
     tolerance: float,
 ) -> Convergence:
@@ -131,11 +135,13 @@ def judge(
       excess: Squared misfit at random elements, less the content above the largest
         degree, as a fraction of the norm.
       excess_error: Its standard error.
+      error_uncertainty: Relative uncertainty of A from the content above the largest
+        degree; 0 where A is round-off.
       degree: Degree of the grid.
       tolerance: Largest admitted change of B.
 
     Returns:
-      The verdict; ``resolved`` is False if any of the four signs is seen.
+      The verdict; ``resolved`` is False if any of the five signs is seen.
 
     Example:
       >>> import numpy as np
@@ -143,7 +149,7 @@ def judge(
       >>> b = np.zeros((4, 2)); b[0, 0] = 1.0
       >>> judge(content=b, coarse_content=b[:2], error=0.0, coarse_error=0.0,
       ...       variance=0.0, noise=0.0, excess=0.0, excess_error=0.0,
-      ...       degree=7, tolerance=0.05).resolved
+      ...       error_uncertainty=0.0, degree=7, tolerance=0.05).resolved
       True
     """
     total = float(content.sum())
@@ -176,11 +182,23 @@ def judge(
             f"{remainder:.0%} of the content lies above degree {len(content) - 1}, "
             "where this grid does not even resolve the norm"
         )
+    elif error_uncertainty > 2 * tolerance:
+        reason = (
+            f"A is uncertain by {error_uncertainty:.0%}: at random elements, that much "
+            f"of it lies above degree {len(content) - 1}"
+        )
     suggestion = (
         degree_to_try(content.sum(axis=1), degree, tolerance) if reason else degree
     )
     return Convergence(
-        not reason, content_change, error_change, remainder, suggestion, reason, excess
+        not reason,
+        content_change,
+        error_change,
+        remainder,
+        suggestion,
+        reason,
+        excess,
+        error_uncertainty,
     )
 
 

@@ -101,7 +101,7 @@ def estimate(
       >>> from symjax.so3 import VECTOR
       >>> cost = estimate(lambda x: x.sum(0), jnp.eye(3), representations=VECTOR)
       >>> cost.num_elements, cost.num_passes
-      (2072, 1)
+      (2016, 1)
     """
     over = Grid() if over is None else over
     if not isinstance(over, Grid):

@@ -17,10 +17,10 @@ import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from symjax.errors import ArgumentError, GridError
+from symjax.errors import AliasingError, ArgumentError, GridError
 from symjax.metrics import convergence, orbit
 from symjax.metrics import symmetry as symmetries
-from symjax.metrics.adaptive import Adaptive, climb
+from symjax.metrics.adaptive import ROUND_OFF, Adaptive, climb
 from symjax.metrics.finishing import Coarser, Streamed
 from symjax.metrics.leaves import Leaf, spherical_values
 from symjax.metrics.moments import Moments
@@ -420,6 +420,7 @@ def _conclude(
     _check_outputs(name, fine.norm, power)
     # Sums over the real samples decide; padding must not.
     real = mask.reshape(-1)
+    _check_signs(name, elements, fine, real)
     variance = float(fine.variance[real].sum())
     norm = float(fine.norm[real].sum())
     check = None
@@ -428,8 +429,17 @@ def _conclude(
         spread = sums.spread[:, real].sum(axis=1)
         missing = norm - float(power[real].sum())
         nested = sums.coarser[0]
+        above = float(misfit.mean()) / max(2 * variance, 1e-300)
+        off = abs(float(spread.mean()) - variance)
+        off_error = float(spread.std(ddof=1)) / np.sqrt(len(spread))
+        # A finer rule is exact for the squares of some of what is not projected; that
+        # it is not for all of them, random elements must say.
+        finer = degree > 2 * max_degree + 1
+        agrees = off <= max(6 * off_error, variance / 2)
+        if variance <= (ROUND_OFF * epsilon) ** 2 * norm or (finer and agrees):
+            above = 0.0
         # The degrees for which the nested rule is exact if the response is resolved.
-        comparable = max(min(max_degree, elements.nested[0][0] - max_degree), 0) + 1
+        comparable = max(min(max_degree, elements.nested[0][0] - max_degree) + 1, 0)
         verdict = convergence.judge(
             content=power[real].sum(axis=(0, 1)) / norm,
             coarse_content=nested.power[real].sum(axis=(0, 1))[:comparable] / norm,
@@ -439,6 +449,7 @@ def _conclude(
             noise=float(fine.noise[real].sum()),
             excess=(float(misfit.mean()) - missing) / norm,
             excess_error=float(misfit.std(ddof=1)) / np.sqrt(len(misfit)) / norm,
+            error_uncertainty=above,
             degree=degree,
             tolerance=tolerance,
         )
@@ -459,7 +470,7 @@ def _conclude(
         representation,
         mean,
         np.maximum(fine.variance, 0.0).reshape(*samples, -1),
-        fine.norm.reshape(*samples, -1),
+        np.maximum(fine.norm, 0.0).reshape(*samples, -1),
         power.reshape(*samples, *power.shape[1:]),
         mask,
         channels,
@@ -517,6 +528,29 @@ def _random_check(
         spread_error=error(spread),
         round_off=epsilon,
     )
+
+
+def _check_signs(
+    name: str, elements: Elements, fine: Moments, real: np.ndarray
+) -> None:
+    """Raises where a mean of squares is negative beyond round-off: it is no number."""
+    if elements.rule.sphere_weights.min() >= 0:
+        return
+    noise = fine.noise[real]
+    # The norm is a sum of squares around 0, whose round-off is relative to all of it.
+    bounds = (
+        ("variance", fine.variance[real], -noise),
+        ("norm", fine.norm[real], -noise - 1e-12 * np.abs(fine.norm[real])),
+    )
+    for quantity, values, bound in bounds:
+        if (values < bound).any():
+            raise AliasingError(
+                "rule",
+                elements.full.name,
+                f"gives {name!r} a {quantity} of {float((values - bound).min()):.1e}, "
+                "below 0 by more than round-off: some of its weights are negative",
+                f"Use the default rule, Grid({elements.full.degree})",
+            )
 
 
 def _check_outputs(name: str, norm: np.ndarray, power: np.ndarray) -> None:

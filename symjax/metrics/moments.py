@@ -155,7 +155,7 @@ class Moments(NamedTuple):
     Attributes:
       mean: The mean in spherical components.
       variance: ||z - mean||^2 averaged, for each irrep; may be slightly negative.
-      norm: E||z||^2 for each irrep.
+      norm: E||z||^2 for each irrep; may be negative too where weights are.
       noise: Bound on the round-off of ``variance``.
     """
 
@@ -221,4 +221,4 @@ def finalize(
     # the reductions makes sqrt(n) the realistic growth, 8 covers the squares.
     growth = 8 * np.sqrt(num_elements) * epsilon
     noise = growth * (absolute + shift)
-    return Moments(start + first, second - shift, np.maximum(norm, 0.0), noise)
+    return Moments(start + first, second - shift, norm, noise)

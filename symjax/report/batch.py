@@ -100,7 +100,7 @@ class Options:
         Example:
           >>> from symjax.report import Options
           >>> Options(max_degree=6).settings().grid
-          'lebedev 13 x 14'
+          'icosahedral 14 x 14'
         """
         if self.max_degree < 0:
             raise ArgumentError(

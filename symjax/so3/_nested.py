@@ -8,6 +8,8 @@ from scipy.optimize import linprog
 from scipy.spatial import cKDTree
 from scipy.special import eval_legendre
 
+from symjax.so3._icosahedral import icosahedral_rotations
+
 # Without symmetry a program has as many unknowns as nodes; beyond this many it is
 # slow, and the large rules are symmetric.
 _LARGEST_ASYMMETRIC = 200
@@ -22,6 +24,15 @@ def _octahedral() -> np.ndarray:
         for signs in itertools.product((1.0, -1.0), repeat=3):
             matrices.append(np.diag(signs)[list(order)])
     return np.array(matrices)
+
+
+def _is_even(matrix: np.ndarray) -> bool:
+    """Whether a signed permutation permutes the axes cyclically."""
+    return bool(np.linalg.det(np.abs(matrix)) > 0)
+
+
+def _rank(rule: tuple[int, np.ndarray]) -> tuple[int, int]:
+    return rule[0], int(np.count_nonzero(rule[1]))
 
 
 def _dihedral(order: int) -> np.ndarray:
@@ -134,6 +145,12 @@ def sparsest_subset(
     equator = np.bincount(np.unique(points[:, 2].round(9), return_inverse=True)[1])
     if equator.min() == equator.max() and equator[0] % 2 == 0:
         groups.append(_dihedral(int(equator[0]) // 2))
+    icosahedral = _orbits(points, icosahedral_rotations()) is not None
+    if icosahedral:
+        groups.append(icosahedral_rotations())
+        # Those of the tetrahedron among them.
+        proper = groups[0][np.linalg.det(groups[0]) > 0]
+        groups.append(proper[[_is_even(turn) for turn in proper]])
     groups.append(np.array([np.eye(3), -np.eye(3)]))
     if len(points) <= _LARGEST_ASYMMETRIC:
         groups.append(np.eye(3)[None])
@@ -144,7 +161,11 @@ def sparsest_subset(
         if orbits is None:
             continue
         found = _subset(points, orbits, len(group), budget, max_degree)
-        if found is not None and found[0] > best[0]:
+        if found is None:
+            continue
+        # Of one degree the rule with more nodes, in which others can be nested; where
+        # the cube maps the rule onto itself, that of the first group has them.
+        if found[0] > best[0] or (icosahedral and _rank(found) > _rank(best)):
             best = found
         if len(points) > _LARGEST_ASYMMETRIC and best[0] > 0:
             break

@@ -13,6 +13,7 @@ from scipy.integrate import lebedev_rule
 
 from symjax.errors import ArgumentError, GridError
 from symjax.so3._arguments import check_integer
+from symjax.so3._icosahedral import ICOSAHEDRAL_DEGREES, icosahedral_sphere
 from symjax.so3._nested import sparsest_subset
 
 LEBEDEV_DEGREES: tuple[int, ...] = (
@@ -143,9 +144,9 @@ class Quadrature:
 def lebedev_product(degree: int) -> Quadrature:
     """Lebedev rule on the sphere times degree + 1 in-plane angles.
 
-    About (degree + 1)^3 / 3 rotations, the fewest of the rules here. The sphere rule
-    is the smallest in the table of scipy (Lebedev and Laikov, Dokl. Math. 59, 477
-    (1999)) that reaches the degree; the missing degrees take the next larger one.
+    About (degree + 1)^3 / 3 rotations. The sphere rule is the smallest in the table of
+    scipy (Lebedev and Laikov, Dokl. Math. 59, 477 (1999)) that reaches the degree; the
+    missing degrees take the next larger one.
 
     Args:
       degree: Degree of exactness, from 0 to 131.
@@ -172,15 +173,91 @@ def lebedev_product(degree: int) -> Quadrature:
             f"Use gauss_product({degree}), or at most degree {LEBEDEV_DEGREES[-1]}",
         )
     sphere_degree = next(known for known in LEBEDEV_DEGREES if known >= degree)
-    (x, y, z), weights = lebedev_rule(sphere_degree)
+    return _lebedev(sphere_degree, degree)
+
+
+def _lebedev(sphere_degree: int, degree: int) -> Quadrature:
+    points, weights = lebedev_rule(sphere_degree)
+    return _product(points.T, weights, degree, f"lebedev {sphere_degree}")
+
+
+def _product(
+    points: np.ndarray, weights: np.ndarray, degree: int, name: str
+) -> Quadrature:
+    """A rule on the sphere times as many in-plane angles as the degree needs."""
+    x, y, z = points.T
     return Quadrature(
         alpha=np.arctan2(y, x),
         beta=np.arctan2(np.hypot(x, y), z),
         sphere_weights=weights / weights.sum(),
         in_plane=degree + 1,
         degree=degree,
-        name=f"lebedev {sphere_degree} x {degree + 1}",
+        name=f"{name} x {degree + 1}",
     )
+
+
+@functools.lru_cache(maxsize=64)
+def positive_lebedev_product(degree: int) -> Quadrature:
+    """As :func:`lebedev_product`, with the smallest rule whose weights are positive.
+
+    Args:
+      degree: Degree of exactness, from 0 to 131.
+
+    Returns:
+      The rule, exact for every D^l with l <= degree.
+
+    Raises:
+      ArgumentError: ``degree`` is not an integer of at least 0.
+      GridError: ``degree`` is above 131.
+
+    Example:
+      >>> from symjax.so3.quadrature import positive_lebedev_product
+      >>> positive_lebedev_product(13).name
+      'lebedev 15 x 14'
+    """
+    rule = lebedev_product(degree)
+    if rule.sphere_weights.min() > 0:
+        return rule
+    larger = (known for known in LEBEDEV_DEGREES if known > degree)
+    rules = (_lebedev(sphere_degree, int(degree)) for sphere_degree in larger)
+    return next(rule for rule in rules if rule.sphere_weights.min() > 0)
+
+
+@functools.lru_cache(maxsize=64)
+def icosahedral_product(degree: int) -> Quadrature:
+    """Icosahedral rule on the sphere times degree + 1 in-plane angles.
+
+    72 nodes of degree 14, 212 of 24, 252 of 26 and 272 of 27, all with positive
+    weights: fewer than any Lebedev rule with positive weights has at the degrees 12 to
+    14 and 24 to 27.
+
+    Args:
+      degree: Degree of exactness, from 0 to 27.
+
+    Returns:
+      The rule, exact for every D^l with l <= degree.
+
+    Raises:
+      ArgumentError: ``degree`` is not an integer of at least 0.
+      GridError: ``degree`` is above 27.
+
+    Example:
+      >>> from symjax.so3 import icosahedral_product
+      >>> rule = icosahedral_product(13)
+      >>> rule.name, rule.num_rotations
+      ('icosahedral 14 x 14', 1008)
+    """
+    degree = check_integer(degree, "degree")
+    found = [known for known in ICOSAHEDRAL_DEGREES if known >= degree]
+    if not found:
+        raise GridError(
+            "degree",
+            degree,
+            f"symjax has no icosahedral rule above degree {ICOSAHEDRAL_DEGREES[-1]}",
+            f"Use quadrature({degree})",
+        )
+    points, weights = icosahedral_sphere(found[0])
+    return _product(points, weights, degree, f"icosahedral {found[0]}")
 
 
 @functools.lru_cache(maxsize=64)
@@ -225,33 +302,53 @@ def gauss_product(degree: int) -> Quadrature:
 def quadrature(degree: int, kind: str = "auto") -> Quadrature:
     """A quadrature rule on SO(3) that is exact through a degree.
 
+    With weights of both signs, V can come out too small or negative, and a peak at a
+    node of negative weight is counted against the rest. By default no weight is
+    negative: of the positive rules that reach the degree, the one with the fewest
+    rotations.
+
     Args:
       degree: Degree of exactness, at least 0.
-      kind: ``"lebedev"``, ``"gauss"``, or ``"auto"`` for Lebedev through degree 131
-        and Gauss above.
+      kind: ``"lebedev"`` (some weights are negative for the degrees 12, 13 and 24 to
+        27), ``"icosahedral"``, ``"gauss"``, or ``"auto"`` for the smallest rule with
+        positive weights: icosahedral for the degrees 12 to 14 and 24 to 27, Gauss
+        above 131, Lebedev otherwise.
 
     Returns:
       The rule, exact for every D^l with l <= degree.
 
     Raises:
       ArgumentError: ``kind`` is unknown, or ``degree`` not an integer of at least 0.
-      GridError: ``kind`` is ``"lebedev"`` and ``degree`` above 131.
+      GridError: No rule of this kind reaches the degree.
 
     Example:
       >>> from symjax.so3 import quadrature
       >>> quadrature(7).num_rotations, quadrature(7, "gauss").num_rotations
       (208, 256)
+      >>> quadrature(13).name, quadrature(15).name
+      ('icosahedral 14 x 14', 'lebedev 15 x 16')
     """
     degree = check_integer(degree, "degree")
     if kind == "auto":
-        kind = "lebedev" if degree <= LEBEDEV_DEGREES[-1] else "gauss"
-    if kind == "lebedev":
-        return lebedev_product(degree)
-    if kind == "gauss":
+        return _smallest_positive(degree)
+    kinds = {
+        "lebedev": lebedev_product,
+        "icosahedral": icosahedral_product,
+        "gauss": gauss_product,
+    }
+    if kind not in kinds:
+        names = ", ".join(map(repr, ("auto", *kinds)))
+        raise ArgumentError("kind", kind, "is not a kind of rule", f"Use {names}")
+    return kinds[kind](degree)
+
+
+def _smallest_positive(degree: int) -> Quadrature:
+    if degree > LEBEDEV_DEGREES[-1]:
         return gauss_product(degree)
-    raise ArgumentError(
-        "kind", kind, "is not a kind of rule", "Use 'auto', 'lebedev' or 'gauss'"
-    )
+    rules = [positive_lebedev_product(degree)]
+    if degree <= ICOSAHEDRAL_DEGREES[-1]:
+        rules.append(icosahedral_product(degree))
+    return min(rules, key=lambda rule: rule.num_rotations)
 
 
 @functools.lru_cache(maxsize=64)

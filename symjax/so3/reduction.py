@@ -17,12 +17,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from symjax.so3._icosahedral import ICOSAHEDRAL_DEGREES, icosahedral_rotations
 from symjax.so3.point_groups import octahedral_group, rotation_axes
 from symjax.so3.quadrature import (
     LEBEDEV_DEGREES,
     Quadrature,
-    lebedev_product,
+    icosahedral_product,
     nested_rules,
+    positive_lebedev_product,
 )
 
 # Nodes are the same point below this distance; the closest nodes of the largest
@@ -94,9 +96,9 @@ def reduce_rule(
     """The rule with the fewest evaluations for a symmetric input.
 
     For a degree, all placements of the group in the octahedral group of the Lebedev
-    rules and Gauss product rules about each of its axes, with a multiple of the
-    order as the number of azimuths, are compared. A given rule is kept and only
-    turned.
+    rules, in that of the icosahedral rules, and Gauss product rules about each of its
+    axes, with a multiple of the order as the number of azimuths, are compared; all
+    have positive weights. A given rule is kept and only turned.
 
     Args:
       rule: Degree, or a rule.
@@ -110,7 +112,7 @@ def reduce_rule(
       >>> from symjax.so3.point_groups import dihedral_group, octahedral_group
       >>> reduced = reduce_rule(13, octahedral_group())
       >>> reduced.name, reduced.num_elements
-      ('lebedev 13 x 14 / 48', 70)
+      ('lebedev 15 x 14 / 48', 70)
       >>> reduce_rule(13, dihedral_group(6)).name
       'gauss 7 x 18 x 14 / 24'
     """
@@ -125,8 +127,13 @@ def _best_rule(degree: int, group: bytes) -> ReducedRule:
     elements = np.frombuffer(group).reshape(-1, 3, 3)
     candidates = []
     if degree <= LEBEDEV_DEGREES[-1]:
-        lebedev = lebedev_product(degree)
-        candidates += [(lebedev, q) for q in _octahedral_frames(elements)]
+        lebedev = positive_lebedev_product(degree)
+        cube = octahedral_group()
+        candidates += [(lebedev, q) for q in _polyhedral_frames(elements, cube)]
+    if degree <= ICOSAHEDRAL_DEGREES[-1]:
+        icosahedral = icosahedral_product(degree)
+        turns = icosahedral_rotations()
+        candidates += [(icosahedral, q) for q in _polyhedral_frames(elements, turns)]
     for axis, order in _distinct_axes(elements):
         rule = _gauss_about(degree, order)
         candidates += [(rule, q) for q in _axial_frames(elements, axis)]
@@ -142,7 +149,8 @@ def _best_rule(degree: int, group: bytes) -> ReducedRule:
 @functools.lru_cache(maxsize=64)
 def _reduce(rule: Quadrature, group: bytes) -> ReducedRule:
     elements = np.frombuffer(group).reshape(-1, 3, 3)
-    frames = _octahedral_frames(elements)
+    frames = _polyhedral_frames(elements, octahedral_group())
+    frames += _polyhedral_frames(elements, icosahedral_rotations())
     for axis, _ in _distinct_axes(elements):
         frames += _axial_frames(elements, axis)
     orbits = [_orbits(rule, q, elements) for q in frames]
@@ -256,15 +264,19 @@ def _across(a: np.ndarray) -> np.ndarray:
     return np.eye(3)[np.abs(a).argmin()]
 
 
-def _octahedral_frames(elements: np.ndarray) -> list[np.ndarray]:
-    """Rotations that lay many axes of a group along axes of the cube."""
+def _polyhedral_frames(elements: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
+    """Rotations that lay many axes of a group along axes of a polyhedron."""
     turns = _proper_parts(elements)
     axes = rotation_axes(turns)
-    cube = [axis for axis, _ in rotation_axes(octahedral_group())]
-    both = np.array([*cube, *(-axis for axis in cube)])
+    solid = rotation_axes(group)
+    directions = np.array([axis for axis, _ in solid])
+    both = np.concatenate([directions, -directions])
+    # One axis of each kind: those of one order are equivalent but for the 2-fold axes
+    # of the cube, along whose 4-fold axes a 2-fold one of a group may lie too.
+    kinds = list({order: axis for axis, order in solid[::-1]}.values())
     frames = [np.eye(3)]
     for a in {order: axis for axis, order in reversed(axes)}.values():
-        for b in (cube[0], cube[3], cube[-1]):
+        for b in kinds:
             best, most = None, 1
             others = [axis for axis, _ in axes if abs(axis @ a) < 1 - 1e-9]
             for c in others or [_across(a)]:
@@ -273,13 +285,18 @@ def _octahedral_frames(elements: np.ndarray) -> list[np.ndarray]:
                     targets = list(both[np.abs(both @ b - c @ a) < 1e-8])
                 for d in targets:
                     q = _frame(b, d).T @ _frame(a, c)
-                    turned = q @ turns @ q.T
-                    common = np.abs(turned - turned.round()).max(axis=(1, 2)) < 1e-8
-                    if common.sum() > most:
-                        best, most = q, int(common.sum())
+                    common = _num_common(q @ turns @ q.T, group)
+                    if common > most:
+                        best, most = q, common
             if best is not None:
                 frames.append(best)
     return frames
+
+
+def _num_common(turns: np.ndarray, group: np.ndarray) -> int:
+    """How many rotations are elements of a group."""
+    distance = np.abs(turns[:, None] - group).max(axis=(2, 3)).min(axis=1)
+    return int((distance < 1e-8).sum())
 
 
 def _axial_frames(elements: np.ndarray, axis: np.ndarray) -> list[np.ndarray]:

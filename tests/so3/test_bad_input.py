@@ -151,6 +151,7 @@ CASES = [
     ("degree", ArgumentError, lambda: so3.gauss_product(2.0)),
     ("degree", GridError, lambda: so3.lebedev_product(132)),
     ("degree", GridError, lambda: so3.quadrature(132, "lebedev")),
+    ("degree", GridError, lambda: so3.quadrature(28, "icosahedral")),
     ("kind", ArgumentError, lambda: so3.quadrature(3, "fibonacci")),
     ("rule", ArgumentError, lambda: so3.nested(3)),
     ("rule", GridError, lambda: so3.nested(so3.gauss_product(0))),

@@ -17,6 +17,7 @@ from symjax.so3 import (
     LEBEDEV_DEGREES,
     euler_to_matrix,
     gauss_product,
+    icosahedral_product,
     lebedev_product,
     nested,
     quadrature,
@@ -29,11 +30,16 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 # Weights printed with 12 to 16 digits: Lebedev's table ends the agreement.
 EXACT = 1e-12
 
-RULES = {"lebedev": lebedev_product, "gauss": gauss_product}
+RULES = {
+    "lebedev": lebedev_product,
+    "gauss": gauss_product,
+    "icosahedral": icosahedral_product,
+}
 SMALL = [(kind, degree) for kind in RULES for degree in (1, 2, 3, 6)]
 LARGE = [("lebedev", degree) for degree in LEBEDEV_DEGREES] + [
     *(("lebedev", degree) for degree in (34, 60, 90, 130)),
     *(("gauss", degree) for degree in (0, 1, 2, 13, 32, 33, 64, 90, 131, 140)),
+    *(("icosahedral", degree) for degree in (13, 14, 20, 24, 25, 26, 27)),
 ]
 
 
@@ -115,14 +121,19 @@ def test_lebedev_sphere_rules_end_at_their_degree(degree):
 
 @pytest.mark.parametrize(
     ("kind", "degree"),
-    [(k, d) for k in RULES for d in (0, 1, 2, 5, 13, 20, 25, 27, 31, 59)],
+    [
+        (kind, degree)
+        for kind in RULES
+        for degree in (0, 1, 2, 5, 13, 20, 25, 27, 31, 59)
+        if kind != "icosahedral" or 5 <= degree <= 27
+    ],
 )
 class TestEveryRule:
     def test_nodes_and_weights(self, kind, degree):
         rule = RULES[kind](degree)
         np.testing.assert_allclose(np.linalg.norm(rule.points, axis=1), 1, rtol=1e-15)
         assert rule.sphere_weights.sum() == pytest.approx(1, abs=1e-14)
-        if kind == "gauss":
+        if kind != "lebedev":
             assert rule.sphere_weights.min() > 0
         distances = rule.points @ rule.points.T - 2 * np.eye(len(rule.points))
         assert distances.max() < 1 - 1e-9 or len(rule.points) == 1
@@ -165,6 +176,31 @@ def test_the_even_degrees_share_the_next_sphere_rule():
     assert even.degree == 8
 
 
+@pytest.mark.parametrize("degree", [*range(66), 77, 90, 131, 132])
+def test_default_rules_have_positive_weights_and_the_fewest_nodes(degree):
+    rule = quadrature(degree)
+    assert rule.degree == degree
+    assert rule.sphere_weights.min() > 0
+    for kind, of_degree in RULES.items():
+        try:
+            other = of_degree(degree)
+        except GridError:
+            assert kind != "gauss"
+            continue
+        # Below degree 2 Gauss's one or two nodes leave nothing to nest a rule in.
+        if other.sphere_weights.min() > 0 and degree > 1:
+            assert rule.num_rotations <= other.num_rotations
+
+
+def test_rules_of_lebedev_with_negative_weights_are_asked_for_by_name():
+    negative = {
+        degree
+        for degree in range(132)
+        if quadrature(degree, "lebedev").sphere_weights.min() < 0
+    }
+    assert negative == {12, 13, 24, 25, 26, 27}
+
+
 def test_auto_changes_to_gauss_above_131():
     assert quadrature(131).name.startswith("lebedev")
     assert quadrature(132).name.startswith("gauss")
@@ -174,7 +210,7 @@ def test_auto_changes_to_gauss_above_131():
 def test_nested_rules_are_useful():
     # 60 % of the nodes could at best carry sqrt(0.6) of the degree; symmetric
     # subsets reach about half of it.
-    for degree in (13, 25, 31):
+    for degree in (13, 24, 25, 27, 31):
         assert nested(quadrature(degree))[0] >= degree // 3
 
 
