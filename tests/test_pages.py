@@ -1,0 +1,207 @@
+"""Every code block of the README and of docs/ runs, in the order of its page.
+
+Python blocks of a page share their names, as a reader's session does. Commands of
+symjax run where their inputs can be made here, with smaller degrees; the others (hosts,
+models that are downloaded) are parsed, so that their options exist. TOML blocks are
+read as runs.
+"""
+
+import contextlib
+import gzip
+import importlib.util
+import io
+import pathlib
+import re
+import shlex
+import shutil
+import tomllib
+
+import ase.build
+import ase.io
+import click
+import matplotlib as mpl
+import pytest
+import typer
+import water_runs
+import yaml
+from typer.testing import CliRunner
+
+from symjax import cli
+from symjax.report import Options, measure_structures
+from symjax.training.configuration import read_run
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+# What a page asks of a machine, in the place of which less is asked here.
+SMALLER = (
+    ("max_degree=6", "max_degree=1"),
+    ("max_degree=3", "max_degree=1"),
+    ("Adaptive(1e-3, 1e-2)", "Adaptive(0.5, 0.5, limit=5, on_aliasing='report')"),
+    ("average=7", "average=1"),
+    ("Options()", "Options(max_degree=1)"),
+    ("jobs=4", "jobs=1"),
+    (', ase.build.molecule("CH3CH2OH"))', ', ase.build.molecule("H2O"))'),
+)
+# Options that take the place of those of a page, and those that are left out.
+SMALL = ["--max-degree", "1", "--grid", "3", "--no-figures", "--overwrite"]
+REPLACED = {"--max-degree", "--grid", "--jobs", "--tolerance"}
+# Beyond this test: hosts, a cluster, what must be downloaded, training to the end.
+PARSED_ONLY = ("--distributed", "pet-mad", "@", "symjax train", "symjax export")
+# Pages whose blocks need what only the extras [torch] and [data] install.
+EXTRAS = {"metatrain.md": ("metatrain",), "labels.md": ("tblite", "metatensor")}
+
+
+def blocks(page):
+    return [(m[1], m[2]) for m in BLOCK.finditer(page.read_text("utf-8"))]
+
+
+def commands(text):
+    """The commands of symjax in a block for a shell, as lists of words."""
+    text = text.replace("\\\n", " ")
+    for line in text.splitlines():
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            names = [pathlib.Path(word).name for word in words]
+            if "symjax" in names[:2] and "pip" not in names:
+                yield words[names.index("symjax") + 1 :]
+
+
+def is_example(words):
+    """Whether words are typed as they are; some pages show what a command takes."""
+    return words and not any(word.isupper() or word == "[options]" for word in words)
+
+
+def parse(words):
+    """Raises where a command or an option does not exist; runs nothing."""
+    group = typer.main.get_command(cli.app)
+    if words[0] not in group.commands:
+        assert words in (["--version"], ["--help"]), words
+        return
+    with contextlib.suppress(click.exceptions.Exit):
+        group.commands[words[0]].make_context(words[0], list(words[1:]))
+
+
+def smaller(words):
+    """The same command with less to do."""
+    kept, skip = [], False
+    for word in words:
+        if skip or word in {"--overwrite", "--resume"}:
+            skip = False
+        elif word in REPLACED:
+            skip = True
+        else:
+            kept.append(word)
+    if words[0] == "report":
+        resumed = "--resume" in words
+        kept += [w for w in SMALL if not (resumed and w == "--overwrite")]
+        kept += ["--resume"] if resumed else []
+    return kept
+
+
+def water(number):
+    atoms = ase.build.molecule("H2O")
+    atoms.rattle(0.02, seed=number)
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def report_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "report"
+    from symjax.models import load_model
+
+    options = Options(max_degree=1, layers="all")
+    measure_structures(load_model("pet-ethanol"), {"H2O": water(0)}, options, folder)
+    return folder
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch, report_folder):
+    """A folder with everything that the pages name."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("frames.xyz", [water(number) for number in range(2)])
+    pathlib.Path("data").mkdir()
+    ase.io.write("data/water.xyz", water(0))
+    ase.io.write("data/copper.cif", ase.build.bulk("Cu", cubic=True))
+    shutil.copytree(report_folder, "report")
+    shutil.copy("report/report.json", "report.json")
+    ase.io.write("ethanol.xyz", water_runs.frames())
+    return tmp_path
+
+
+def add_checkpoint(shared):
+    """A checkpoint of metatrain and its export, under the names of the page."""
+    from metatrain.utils.io import load_model
+
+    with gzip.open(shared / "checkpoints" / "metatrain-pet-v16.ckpt.gz") as packed:
+        pathlib.Path("model.ckpt").write_bytes(packed.read())
+    load_model("model.ckpt").export().save("model.pt")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.torch] * (page.name in EXTRAS))
+        for page in PAGES
+        if any(
+            kind in ("python", "toml") or "symjax" in text
+            for kind, text in blocks(page)
+        )
+    ],
+    ids=lambda page: page.name,
+)
+def test_blocks_run_in_order(page, inputs, request):
+    for package in EXTRAS.get(page.name, ()):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    added = page.name == "metatrain.md"
+    if added:
+        add_checkpoint(request.getfixturevalue("shared"))
+    if page.name == "labels.md":
+        shared = request.getfixturevalue("shared")
+        shutil.copy(shared / "data" / "spherical_targets_unrotated.zip", "dataset.zip")
+    mpl.use("agg")
+    names = {"__name__": "__main__"}
+    runner = CliRunner()
+    for kind, text in blocks(page):
+        if kind == "python":
+            for old, new in SMALLER:
+                text = text.replace(old, new)
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(text, page.name, "exec"), names)
+        elif kind == "toml":
+            check_run(text)
+        elif kind == "sh":
+            for words in filter(is_example, commands(text)):
+                typed = " ".join(["symjax", *words])
+                parse(words)
+                if any(part in typed for part in PARSED_ONLY):
+                    continue
+                done = runner.invoke(cli.app, smaller(words))
+                # 3: the small grid need not resolve the model; 4: a bad structure.
+                assert done.exit_code in (0, 3, 4), (typed, done.output)
+
+
+def check_run(text):
+    """A block that is a whole run, or a section of one, has keys that exist."""
+    table = tomllib.loads(text)
+    table.get("model", {}).pop("initial", None)
+    whole = water_runs.settings("ethanol.xyz")
+    if "data" not in table:
+        table = {**whole, **table}
+    path = pathlib.Path("page.yaml")
+    path.write_text(yaml.safe_dump(table))
+    read_run(path)
+
+
+def test_the_runner_sees_blocks_and_commands():
+    found = [kind for page in PAGES for kind, _ in blocks(page)]
+    assert {"python", "sh", "toml"} <= set(found)
+    text = "python3 -m venv .venv && .venv/bin/symjax report CH4 \\\n  -o out  # why\n"
+    assert list(commands(text)) == [["report", "CH4", "-o", "out"]]
+    assert smaller(["report", "x", "--grid", "9", "-o", "y"])[:4] == [
+        *("report", "x", "-o", "y"),
+    ]
+    with pytest.raises(click.UsageError):
+        parse(["report", "x", "--no-such-option"])
