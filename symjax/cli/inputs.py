@@ -11,9 +11,8 @@ from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
     from symjax.data import Found
-    from symjax.data.point_clouds import PointCloud
+    from symjax.data.point_clouds import FoundEvents
 
-EVENT_FILES = (".h5", ".hdf5")
 DEFAULT_MODELS = ("pet-ethanol", "polarmae-events")
 
 
@@ -50,35 +49,50 @@ def find_structures(target: str, frames: str | None) -> "Found":
     return found
 
 
-def find_events(target: str, frames: str | None) -> "dict[str, PointCloud]":
-    """Events of a file by label, ``file.h5:0`` and so on."""
-    from symjax.data.point_clouds import count_events, read_events
+def is_events(target: str) -> bool:
+    """Whether TARGET is an event file, a pattern, or a folder with nothing else."""
+    from symjax.data.point_clouds.search import EVENT_FILES, event_paths
+    from symjax.data.search import has_known_format
 
-    with options_as_typed({"path": "TARGET", "index": "--frames"}):
-        count = count_events(target)
-        if frames is not None and not re.fullmatch(
-            r"-?\d+|(-?\d*)(:-?\d*){1,2}", frames
-        ):
-            raise ArgumentError(
-                "--frames",
-                frames,
-                "is neither a number nor a slice",
-                "Pass for instance 0, 0:10 or ::5",
-            )
-        if frames is None:
-            chosen = list(range(count))
-        elif ":" in frames:
-            parts = [int(part) if part else None for part in frames.split(":")]
-            if parts[2:] == [0]:
-                raise ArgumentError("--frames", frames, "steps by 0", "Pass ::1")
-            chosen = list(range(count))[slice(*parts)]
-        else:
-            # A number out of range is refused, with the number of events.
-            read_events(target, int(frames))
-            chosen = [int(frames) % count]
-        name = Path(target).name
-        found = read_events(target, chosen)
-    return {f"{name}:{n}": cloud for n, cloud in zip(chosen, found, strict=True)}
+    path = Path(target)
+    if path.suffix in EVENT_FILES:
+        return True
+    _, paths = event_paths(target)
+    if paths == [path] or not paths:
+        return False
+    # A folder of structures may hold other HDF5 files, such as results.
+    others = (
+        [file for file in path.iterdir() if file.is_file()] if path.is_dir() else []
+    )
+    return all(file.suffix in EVENT_FILES for file in paths) and not any(
+        has_known_format(file) for file in others if file not in paths
+    )
+
+
+def find_events(target: str, frames: str | None) -> "FoundEvents":
+    """Events of a file, a folder or a pattern by label, ``file.h5:0`` and so on."""
+    from symjax.data.point_clouds import find_events as find
+
+    with options_as_typed({"path": "TARGET", "target": "TARGET", "index": "--frames"}):
+        return find(target, index=_checked_frames(frames))
+
+
+def _checked_frames(frames: str | None) -> int | slice:
+    if frames is None:
+        return slice(None)
+    if not re.fullmatch(r"-?\d+|(-?\d*)(:-?\d*){1,2}", frames):
+        raise ArgumentError(
+            "--frames",
+            frames,
+            "is neither a number nor a slice",
+            "Pass for instance 0, 0:10 or ::5",
+        )
+    if ":" not in frames:
+        return int(frames)
+    parts = [int(part) if part else None for part in frames.split(":")]
+    if parts[2:] == [0]:
+        raise ArgumentError("--frames", frames, "steps by 0", "Pass ::1")
+    return slice(*parts)
 
 
 def check_kind(model: Any, events: bool) -> None:

@@ -26,11 +26,11 @@ from symjax.cli.environment import (
 )
 from symjax.cli.inputs import (
     DEFAULT_MODELS,
-    EVENT_FILES,
     check_kind,
     check_memory,
     find_events,
     find_structures,
+    is_events,
 )
 from symjax.cli.progress import measuring_progress
 from symjax.errors import ArgumentError
@@ -234,7 +234,7 @@ def report(
         with options_as_typed({"output": "--output", "--overwrite": "--overwrite"}):
             check_folder(output, resume=resume, overwrite=overwrite)
     check_memory(memory)
-    events = Path(target).suffix in EVENT_FILES
+    events = is_events(target)
     cluster = {
         "--coordinator": coordinator,
         "--num-processes": num_processes,
@@ -285,19 +285,19 @@ def report(
         with options_as_typed(names):
             _present_estimates(loaded, found, options, events)
         return
-    more = ""
     try:
         with options_as_typed(names), measuring_progress() as watch:
             how: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
             how["command"] = command_line(context)
             if events:
-                from symjax.report.breaking import breaking_text
                 from symjax.report.events import measure_events
 
-                result, sources = measure_events(
-                    loaded, found, options, output, watch=watch, **how
+                result = measure_events(
+                    *(loaded, found.events, options, output),
+                    unreadable=found.unreadable,
+                    watch=watch,
+                    **how,
                 )
-                more = "\n" + breaking_text(sources) if sources else ""
             else:
                 result = measure_structures(
                     *(loaded, found.structures, options, output),
@@ -320,7 +320,7 @@ def report(
         _exit(result)
         return
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
-    _present(result, output, formats if figures else [], page, more)
+    _present(result, output, formats if figures else [], page)
 
 
 def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | None:
@@ -376,16 +376,19 @@ def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> No
     """Prints what measuring would cost, and the sum."""
     from symjax.metrics import Estimate
     from symjax.report import estimate_structures
-    from symjax.report.events import estimate_events
+    from symjax.report.events import Cost, estimate_events
 
-    # Events come by label; structures with those that cannot be read.
-    for label, error in ({} if events else found.unreadable).items():
+    for label, error in found.unreadable.items():
         typer.echo(f"{label}: {error}")
     costs = []
     costs_of: Any = estimate_events if events else estimate_structures
-    chosen = found if events else found.structures
+    chosen = found.events if events else found.structures
     for label, cost in costs_of(model, chosen, options):
-        typer.echo(f"{label}: {cost}")
+        shown = cost
+        if isinstance(cost, Cost):
+            plural = "event" if cost.events == 1 else "events"
+            shown, cost = f"{cost.events:,} {plural}, {cost.cost}", cost.cost
+        typer.echo(f"{label}: {shown}")
         if isinstance(cost, Estimate):
             costs.append(cost)
     if len(costs) > 1:
@@ -398,9 +401,7 @@ def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> No
         typer.echo(f"all: {total}")
 
 
-def _present(
-    result: "Report", output: Path, formats: list[str], page: bool, more: str = ""
-) -> None:
+def _present(result: "Report", output: Path, formats: list[str], page: bool) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
     from symjax.report.folder import HTML_FILE, REPORT_FILE, TEXT_FILE
     from symjax.report.results import RESULTS_FILE
@@ -408,9 +409,7 @@ def _present(
     from symjax.report.tables import print_report, to_text
 
     print_report(result, sys.stdout)
-    if more:
-        typer.echo(more, nl=False)
-    text = to_text(result) + more
+    text = to_text(result)
     write_atomically(
         output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
     )
@@ -431,8 +430,9 @@ def _present(
 def _exit(result: "Report") -> None:
     """Ends with an exit code where something is wrong, and says what."""
     if result.failed:
+        what = "events" if result.of_events else "structures"
         typer.echo(
-            f"{len(result.failed)} of {len(result.structures)} structures failed; "
+            f"{len(result.failed)} of {len(result.structures)} {what} failed; "
             "see the messages above.",
             err=True,
         )

@@ -81,7 +81,7 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
     ignored = []
     for file in sorted(path for path in candidates if path.is_file()):
         label = file.relative_to(base).as_posix()
-        if base == path and not _has_known_format(file):
+        if base == path and not has_known_format(file):
             ignored.append(label)
             continue
         try:
@@ -101,7 +101,24 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
     return Found(structures, unreadable, tuple(ignored))
 
 
-def _has_known_format(path: Path) -> bool:
+def has_known_format(path: Path) -> bool:
+    """Whether ASE knows the format of a file.
+
+    Args:
+      path: The file.
+
+    Returns:
+      True for structure files.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.data.search import has_known_format
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "a.xyz"
+      ...     _ = path.write_text("0\n\n")
+      ...     has_known_format(path)
+      True
+    """
     # An empty file is recognised by its name, and refused when it is read.
     read = path.stat().st_size > 0
     try:

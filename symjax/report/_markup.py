@@ -48,13 +48,6 @@ def show_resolved(leaf: Leaf) -> str:
     return f"NO: try {leaf.convergence.degree_to_try}"
 
 
-def is_events(report: Report) -> bool:
-    """Whether events were measured, not structures."""
-    return bool(report.structures) and all(
-        structure.formula == "event" for structure in report.overview
-    )
-
-
 def what_of(report: Report) -> str:
     """What was measured, in the plural."""
-    return "events" if is_events(report) else "structures"
+    return "events" if report.of_events else "structures"

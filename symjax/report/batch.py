@@ -502,8 +502,8 @@ def _measure_all(
                 result = _measure_one(
                     *(model, options, label, atoms, shape, where, count.watch)
                 )
-            except _EXPECTED as error:
-                reason = _as_symjax_error(error, options)
+            except EXPECTED_ERRORS as error:
+                reason = as_symjax_error(error, options)
                 if alone:
                     count.journal.discard()
                 if alone or reason is None:
@@ -653,8 +653,8 @@ def _problem(
     )
 
 
-# Errors of one structure, which do not end the run unless they show a bug.
-_EXPECTED = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
+EXPECTED_ERRORS = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
+"""Errors of one structure, which do not end the run unless they show a bug."""
 
 
 def _measured_or_failed(
@@ -663,8 +663,8 @@ def _measured_or_failed(
     """What a worker does."""
     try:
         return _measure_one(model, options, label, atoms, shape)
-    except _EXPECTED as error:
-        reason = _as_symjax_error(error, options)
+    except EXPECTED_ERRORS as error:
+        reason = as_symjax_error(error, options)
         if reason is None:
             raise
         return _failed(label, atoms, reason)
@@ -709,8 +709,21 @@ def _measure_one(
     )
 
 
-def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
-    """The error with a remedy; None if the input is not to blame."""
+def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
+    """The error with a remedy; None if the input is not to blame.
+
+    Args:
+      error: One of :data:`EXPECTED_ERRORS`.
+      options: How it was measured.
+
+    Returns:
+      The error.
+
+    Example:
+      >>> from symjax.report.batch import Options, as_symjax_error
+      >>> as_symjax_error(MemoryError(), Options()).argument
+      'memory'
+    """
     if isinstance(error, SymjaxError):
         return error
     text = str(error)

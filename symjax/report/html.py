@@ -14,7 +14,6 @@ from symjax.report._curves import curve_data
 from symjax.report._integration import convergence, verdicts
 from symjax.report._markup import (
     escape,
-    is_events,
     make_table,
     show_resolved,
     show_unit,
@@ -534,7 +533,7 @@ and p step through the atoms" aria-describedby="atoms-readout"></canvas>
 
 
 def _elements_title(report: Report) -> str:
-    return "Outputs by class" if is_events(report) else "Outputs by element"
+    return "Outputs by class" if report.of_events else "Outputs by element"
 
 
 def _elements(outputs: list[Leaf], number: Number) -> str:
@@ -576,7 +575,7 @@ def _structures(report: Report, number: Number) -> str:
             "measured" if failure is None else escape(failure.message),
         ]
         rows.append((cells, failure is None))
-    size = "points" if is_events(report) else "atoms"
+    size = "points" if report.of_events else "atoms"
     columns = [
         *("label", "formula", size, "elements of O(3)", "point group"),
         *(["grid"] if report.settings.adaptive else []),

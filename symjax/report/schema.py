@@ -20,6 +20,15 @@ from jaxtyping import Float
 from symjax._files import replace_atomically
 from symjax.errors import SymjaxError
 from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
+from symjax.report.event_schema import (
+    Breaking,
+    EventPoints,
+    breaking_to_json,
+    points_to_json,
+    read_breaking,
+    read_points,
+)
+from symjax.report.event_summary import event_lines, summarise_events
 from symjax.report.scales import (
     Comparison,
     Spread,
@@ -152,6 +161,8 @@ class Leaf:
         others and for features.
       forbidden: Elements for whose atoms the symmetry of the structures allows no
         output, and ``""`` where it allows none at all.
+      particles: The totals of the points of each particle, by its name; empty where
+        samples are no points, or particles are not known.
 
     Example:
       >>> import numpy as np
@@ -221,6 +232,7 @@ class Leaf:
             if irrep.degree < len(content):
                 content[irrep.degree, 0 if irrep.sigma == 1 else 1] = 0.0
         return float(content.sum()) + above if self.totals.norm.sum() > 0 else 0.0
+    particles: Mapping[str, Totals] = dataclasses.field(default_factory=dict)
 
     def curve(self, settings: Settings) -> tuple[RuleTotals, ...]:
         """How the figures converge with the degree of the rule.
@@ -325,6 +337,9 @@ class StructureReport:
       grid: Name of its own rule; empty where that of the settings was used.
       atoms: Positions, and errors of each atom; None for events, failed structures
         and reports of before.
+      points: The points of an event; None for structures and failed events.
+      breaking: Sources of symmetry breaking of an event, for each set of elements;
+        empty without segmentation.
 
     Example:
       >>> from symjax.report import StructureReport
@@ -343,6 +358,8 @@ class StructureReport:
     num_elements: int = 0
     atoms: AtomErrors | None = None
     grid: str = ""
+    points: EventPoints | None = None
+    breaking: tuple[Breaking, ...] = ()
 
 
 class Place(NamedTuple):
@@ -427,7 +444,7 @@ class StoredStructures(Sequence[StructureReport]):
 
 
 def without_numbers(structure: StructureReport) -> StructureReport:
-    """A structure without its leaves and atoms: label, formula, timing, failure.
+    """A structure without leaves, atoms and points: label, formula, timing, failure.
 
     Args:
       structure: The structure.
@@ -441,7 +458,7 @@ def without_numbers(structure: StructureReport) -> StructureReport:
       >>> without_numbers(StructureReport("water", "H2O", 3, digest="ab")).label
       'water'
     """
-    return dataclasses.replace(structure, leaves=(), atoms=None)
+    return dataclasses.replace(structure, leaves=(), atoms=None, points=None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -505,6 +522,23 @@ class Report:
         """Whether every leaf of every measured structure is resolved."""
         return all(leaf.resolved for leaf in self._aggregated.values())
 
+    @property
+    def of_events(self) -> bool:
+        """Whether events were measured, not structures."""
+        return bool(self.structures) and all(
+            structure.formula == "event" for structure in self.overview
+        )
+
+    @functools.cached_property
+    def event_summary(self) -> dict[str, Any]:
+        """Figures over events with their intervals; for structures, empty ones."""
+        return summarise_events(self.structures if self.of_events else ())
+
+    @functools.cached_property
+    def event_lines(self) -> list[dict[str, Any]]:
+        """One line for each measured event, the largest error first."""
+        return event_lines(self.structures if self.of_events else ())
+
     def aggregate(self) -> dict[str, Leaf]:
         """All leaves over all measured structures, by name.
 
@@ -549,13 +583,6 @@ def _merge(leaves: list[Leaf]) -> Leaf:
                     "Write one report for each model",
                 )
     totals = add_totals(leaf.totals for leaf in leaves)
-    symbols = dict.fromkeys(symbol for leaf in leaves for symbol in leaf.species)
-    species = {
-        symbol: add_totals(
-            leaf.species[symbol] for leaf in leaves if symbol in leaf.species
-        )
-        for symbol in symbols
-    }
     verdicts = [leaf.convergence for leaf in leaves if leaf.convergence is not None]
     convergence = None
     if verdicts:
@@ -572,7 +599,8 @@ def _merge(leaves: list[Leaf]) -> Leaf:
     return dataclasses.replace(
         first,
         totals=totals,
-        species=species,
+        species=_merge_parts([leaf.species for leaf in leaves]),
+        particles=_merge_parts([leaf.particles for leaf in leaves]),
         convergence=convergence,
         coarser=_merge_coarser(leaves),
         certificate=_worst([leaf.certificate for leaf in leaves]),
@@ -587,6 +615,13 @@ def _merge(leaves: list[Leaf]) -> Leaf:
             )
         ),
     )
+
+
+def _merge_parts(parts: list[Mapping[str, Totals]]) -> dict[str, Totals]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: add_totals(part[name] for part in parts if name in part) for name in names
+    }
 
 
 def _merge_coarser(leaves: list[Leaf]) -> tuple[RuleTotals, ...]:
@@ -679,6 +714,7 @@ def head_to_json(report: Report) -> dict[str, Any]:
             name: _summary_to_json(leaf, report.settings)
             for name, leaf in report.aggregate().items()
         },
+        "events": report.event_summary,
     }
 
 
@@ -711,6 +747,10 @@ def structure_to_json(structure: StructureReport) -> dict[str, Any]:
         "num_elements": structure.num_elements,
         "grid": structure.grid,
         "atoms": None if structure.atoms is None else _atoms_to_json(structure.atoms),
+        "points": None
+        if structure.points is None
+        else points_to_json(structure.points),
+        "breaking": [breaking_to_json(part) for part in structure.breaking],
         "leaves": [_leaf_to_json(leaf) for leaf in structure.leaves],
     }
 
@@ -735,6 +775,7 @@ def _leaf_to_json(leaf: Leaf) -> dict[str, Any]:
         "channels": leaf.channels,
         "totals": _totals_to_json(leaf.totals),
         "species": {s: _totals_to_json(t) for s, t in leaf.species.items()},
+        "particles": {s: _totals_to_json(t) for s, t in leaf.particles.items()},
         "convergence": None if verdict is None else dataclasses.asdict(verdict),
         "coarser": [
             {
@@ -1052,7 +1093,17 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
         else 0,
         atoms=_read_atoms(fields),
         grid=fields.text("grid") if "grid" in fields.value else "",
+        points=_read_event_points(fields),
+        breaking=tuple(
+            read_breaking(part)
+            for part in (fields.each("breaking") if "breaking" in fields.value else [])
+        ),
     )
+
+
+def _read_event_points(fields: _Fields) -> EventPoints | None:
+    points = fields.if_there("points")
+    return None if points is None else read_points(points, fields.integer("num_atoms"))
 
 
 def _read_atoms(fields: _Fields) -> AtomErrors | None:
@@ -1083,8 +1134,16 @@ def _read_leaf(fields: _Fields, max_degree: int) -> Leaf:
             raise fields.error(label, problem, fields.path("irreps")) from error
     if not irreps:
         raise fields.error(irreps, "is empty", fields.path("irreps"))
-    species = fields.fields("species")
     verdict = fields.optional("convergence")
+
+    def parts(found: _Fields | None) -> dict[str, Totals]:
+        if found is None:
+            return {}
+        return {
+            name: _read_totals(found.fields(name), len(irreps), max_degree)
+            for name in found.value
+        }
+
     return Leaf(
         name=fields.text("name"),
         kind=fields.text("kind", KINDS),
@@ -1093,10 +1152,8 @@ def _read_leaf(fields: _Fields, max_degree: int) -> Leaf:
         irreps=tuple(irreps),
         channels=fields.integer("channels", 1),
         totals=_read_totals(fields.fields("totals"), len(irreps), max_degree),
-        species={
-            symbol: _read_totals(species.fields(symbol), len(irreps), max_degree)
-            for symbol in species.value
-        },
+        species=parts(fields.fields("species")),
+        particles=parts(fields.if_there("particles")),
         convergence=None
         if verdict is None
         else Convergence(

@@ -11,13 +11,13 @@ from io import StringIO
 from typing import TextIO
 
 import numpy as np
-from ase.data import chemical_symbols
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from symjax.metrics import Totals
+from symjax.report.event_tables import Forms, event_tables
 from symjax.report.schema import Leaf, Report, Settings
 from symjax.so3.irreps import Irrep, all_irreps
 
@@ -133,10 +133,13 @@ def render(
     if outputs:
         for table in (_outputs(outputs), *_contents(outputs)):
             parts.extend([Text(), table])
-        if any(leaf.species for leaf in outputs):
+        if any(leaf.species for leaf in outputs) and not report.of_events:
             parts.extend([Text(), _species(outputs)])
     if layers:
         parts.extend([Text(), _layers(layers, width - _LAYER_NUMBERS)])
+    if report.of_events:
+        forms = Forms(format_value, format_fraction)
+        parts.extend(event_tables(report, width, forms))
     if leaves:
         parts.extend([Text(), _legend(bool(layers))])
     if report.failed:
@@ -217,12 +220,12 @@ def _header(report: Report) -> RenderableType:
     seconds = [structure.timing for structure in measured if structure.timing]
     compiling = sum(timing.compile_seconds for timing in seconds)
     evaluating = sum(timing.evaluation_seconds for timing in seconds)
-    events = all(structure.formula == "event" for structure in measured)
+    events = report.of_events
     what, parts = ("events    ", "points") if events else ("structures", "atoms")
     lines = [
         f"{what}  {len(measured)} with {atoms} {parts}: {listed}"
         if measured
-        else "structures  none measured",
+        else f"{what}  none measured",
         f"grid        {grid_line(settings)}",
         *_chosen_lines(report),
         *_symmetry_lines(report),
@@ -443,17 +446,13 @@ def _contents(outputs: list[Leaf]) -> list[Table]:
 
 
 def _species(outputs: list[Leaf]) -> Table:
-    labels = {label for leaf in outputs for label in leaf.species}
-    part, samples = ("element", "atoms")
-    if not labels <= set(chemical_symbols):
-        part, samples = ("class", "points")
     table = _table(
-        f"Outputs by {part}",
+        "Outputs by element",
         [
             ("output", "left"),
             ("unit", "left"),
-            (part, "left"),
-            (samples, "right"),
+            ("element", "left"),
+            ("atoms", "right"),
             ("A", "right"),
             ("A/RMS", "right"),
             ("RMS", "right"),
@@ -577,7 +576,7 @@ def _legend(layers: bool) -> RenderableType:
 
 def _failures(report: Report) -> RenderableType:
     number = len(report.failed)
-    plural = "structure" if number == 1 else "structures"
+    plural = ("event" if report.of_events else "structure") + "s" * (number != 1)
     lines = [Text(f"\n{number} {plural} failed:", style="bold red")]
     for structure in report.failed:
         message = structure.failure.message if structure.failure else ""

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from symjax.cli import app
 from symjax.data.point_clouds import (
+    PARTICLES,
     SMALL,
     generate_event,
     make_cloud,
@@ -17,11 +18,18 @@ from symjax.data.point_clouds import (
     write_events,
 )
 from symjax.errors import ModelError, StructureError
+from symjax.metrics import measure
 from symjax.models import load_model, save_model
-from symjax.models.pointmae import PointMAEConfig, init_pointmae
-from symjax.report import read_report
-from symjax.report.breaking import breaking_text, measure_breaking
-from symjax.report.events import event_digest, prepare_clouds
+from symjax.models.pointmae import PointMAEConfig, breaking_problem, init_pointmae
+from symjax.report import Options, read_report, schema
+from symjax.report.breaking import measure_breaking
+from symjax.report.events import (
+    estimate_events,
+    event_digest,
+    measure_events,
+    prepare_cloud,
+)
+from symjax.so3.finite_groups import finite_group
 
 SEEDS = (12, 20)
 
@@ -93,8 +101,8 @@ def test_a_report_is_written(folder, result):
 
 
 def test_sources_are_written(folder, result):
-    stored = json.loads((folder / "out" / "breaking.json").read_text())
-    cubic, full = stored["events"]["events.h5:0"]
+    stored = json.loads((folder / "out" / "report.json").read_text())
+    cubic, full = stored["structures"][0]["breaking"]
     assert (cubic["group"], full["group"]) == ("Oh", "O(3)")
     assert cubic["num_elements"] == 48
     assert math.isclose(sum(cubic["content"].values()), 1, abs_tol=1e-6)
@@ -112,12 +120,13 @@ def test_the_cost_is_said_beforehand(folder, result):
     elements = read_report(folder / "out").settings.num_elements
     lines = out.stdout.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [
-        "events.h5:0",
-        "events.h5:1",
+        "events of at most 64 points",
+        "events of at most 96 points",
         "all",
     ]
-    assert f"{elements:,} evaluations" in lines[0]
-    assert f"{2 * elements:,} evaluations" in lines[2]
+    # Sources of symmetry breaking: three evaluations at each of 48 + 48 elements.
+    assert f"1 event, {elements + 288:,} evaluations" in lines[0]
+    assert f"{2 * (elements + 288):,} evaluations" in lines[2]
     assert sorted(path.name for path in (folder / "out").iterdir()) == before
 
 
@@ -129,14 +138,17 @@ def test_a_report_resumes(folder, result):
 
 
 def test_sources_of_one_event(model):
-    event = prepare_clouds(model, {"a": generate_event(12, SMALL)})["a"]
+    event = prepare_cloud(model, "a", generate_event(12, SMALL))
     cubic, full = measure_breaking(model, event, samples=8)
     assert cubic.network > 0
     assert full.num_elements == 8
-    assert cubic.labels.frequencies.shape == (len(event.mask), 4)
-    text = breaking_text({"a": (cubic, full)})
-    assert "O(3)" in text
-    assert "%" in text
+    assert cubic.labels.frequencies.shape == (event.num_points, 4)
+    # The content over O_h, and the errors, are those of the general measurement.
+    problem = breaking_problem(model, event)
+    expected = measure(problem, over=finite_group("Oh"), batch_size=8)
+    assert cubic.content == pytest.approx(expected["all"].content, abs=1e-9)
+    assert cubic.network == pytest.approx(expected["network"].equivariance_error)
+    assert cubic.total == pytest.approx(expected["all"].equivariance_error)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +176,107 @@ def test_a_model_of_events_refuses_molecules(folder):
 
 def test_bad_events(model):
     with pytest.raises(ModelError, match="no model of point clouds"):
-        prepare_clouds(load_model("pet-ethanol"), {})
+        measure_events(load_model("pet-ethanol"), {}, Options(), "nowhere")
     with pytest.raises(StructureError, match="none to measure"):
-        prepare_clouds(model, {})
+        measure_events(model, {}, Options(), "nowhere")
     far = make_cloud(np.full((3, 3), 700.0), np.ones(3), np.ones(3, int))
     with pytest.raises(ModelError, match="outside the detector"):
-        prepare_clouds(model, {"far": far})
+        prepare_cloud(model, "far", far)
+
+
+def weak(event):
+    """The same event, with less energy in each point than the threshold."""
+    energies = np.where(event.mask, 0.05, 0).astype(np.float32)
+    return event._replace(energies=energies)
+
+
+def test_a_weak_event_and_a_damaged_file_fail_alone(tmp_path, model):
+    """The rest is measured, and its numbers are those it has alone."""
+    (tmp_path / "events").mkdir()
+    one, other = (generate_event(seed, SMALL) for seed in SEEDS)
+    write_events(tmp_path / "events" / "a.h5", [one, weak(one), other], version=2)
+    (tmp_path / "events" / "b.h5").write_text("no HDF5")
+    save_model(model, tmp_path / "model")
+    command = ["report", str(tmp_path / "events" / "*.h5"), "--max-degree", "0"]
+    command += ["--model", str(tmp_path / "model"), "-o", str(tmp_path / "out")]
+    out = CliRunner().invoke(app, [*command, "--no-compile-cache", "--no-figures"])
+    assert out.exit_code == 4, out.output
+    report = read_report(tmp_path / "out")
+    failures = {s.label: s.failure.message for s in report.failed}
+    assert list(failures) == ["a.h5:1", "b.h5"]
+    assert "leaves no point" in failures["a.h5:1"]
+    assert "no HDF5 file" in failures["b.h5"]
+    assert [s.label for s in report.measured] == ["a.h5:0", "a.h5:2"]
+    assert "2 of 4 events failed" in out.output
+    alone = measure_events(
+        model, {"x": other}, Options(max_degree=0), tmp_path / "alone"
+    )
+    first, second = (
+        r.measured[-1].leaves[0].totals.equivariance_error for r in (report, alone)
+    )
+    assert first == pytest.approx(second, rel=1e-6)
+    particles = report.aggregate()["class_probabilities"].particles
+    assert set(particles) <= set(PARTICLES)
+    assert len(particles) > 1
+
+
+def test_events_come_one_after_another(tmp_path, model):
+    """None is asked for before its turn, and twice only where a run is resumed."""
+    events = {f"e{n}": generate_event(seed, SMALL) for n, seed in enumerate(SEEDS)}
+    asked, finished = [], []
+
+    class Stream(dict):
+        def __getitem__(self, label):
+            assert len(finished) == len(asked)
+            asked.append(label)
+            return super().__getitem__(label)
+
+    def watch(step):
+        if step.finished is not None:
+            finished.append(step.label)
+
+    measure_events(
+        model, Stream(events), Options(max_degree=0), tmp_path / "out", watch=watch
+    )
+    assert asked == finished == ["e0", "e1"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "report.json",
+        "results.h5",
+        "structures.jsonl",
+    ]
+
+
+def test_an_estimate_reads_few_of_many_events(model):
+    event = generate_event(12, SMALL)
+    read = []
+
+    class Many(dict):
+        def __getitem__(self, label):
+            read.append(label)
+            return event
+
+    labels = Many.fromkeys(f"e{n}" for n in range(5000))
+    ((_, cost),) = estimate_events(model, labels, Options(max_degree=0))
+    assert cost.events == 5000
+    assert len(read) == 32
+
+
+def test_an_event_comes_back_from_a_file(folder, result):
+    """Points and sources, as they were measured."""
+    stored = json.loads((folder / "out" / "report.json").read_text())
+    for structure in read_report(folder / "out").structures:
+        points = structure.points
+        assert points.positions.shape == (structure.num_atoms, 3)
+        assert points.errors["class_probabilities"].shape == (structure.num_atoms,)
+        leaf = structure.leaves[0]
+        assert np.sqrt(
+            np.mean(points.errors["class_probabilities"] ** 2)
+        ) == pytest.approx(leaf.totals.equivariance_error)
+        assert points.changes.max() < 1
+        full = structure.breaking[1]
+        assert np.mean(points.changes > 0) == pytest.approx(full.labels.changing)
+    again = schema.to_json(schema.from_json(stored))
+    assert again == stored
 
 
 def test_labels_are_part_of_the_digest():
