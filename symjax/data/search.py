@@ -114,10 +114,10 @@ def has_known_format(path: Path) -> bool:
       >>> import pathlib, tempfile
       >>> from symjax.data.search import has_known_format
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "a.xyz"
-      ...     _ = path.write_text("0\n\n")
+      ...     path = pathlib.Path(folder) / "a.txt"
+      ...     _ = path.write_text("no structure")
       ...     has_known_format(path)
-      True
+      False
     """
     # An empty file is recognised by its name, and refused when it is read.
     read = path.stat().st_size > 0

@@ -66,7 +66,7 @@ _BY = ("all", "class", "particle", "points")
 def _order(key: tuple[str, str]) -> tuple[int, int]:
     # Classes and particles in the order in which they are met, sizes by size.
     by, name = key
-    return _BY.index(by), int(name.split()[0]) if by == "points" else 0
+    return _BY.index(by), int(name.split("-")[0]) if by == "points" else 0
 
 
 def _groups(leaf: "Leaf", size: int) -> Iterable[tuple[tuple[str, str], Totals]]:
@@ -75,7 +75,7 @@ def _groups(leaf: "Leaf", size: int) -> Iterable[tuple[tuple[str, str], Totals]]
         for name, totals in parts.items():
             yield (by, name), totals
     low = 2 ** int(math.log2(max(size, 1)))
-    yield ("points", f"{low} to {2 * low - 1} points"), leaf.totals
+    yield ("points", f"{low}-{2 * low - 1} points"), leaf.totals
 
 
 def _sums(leaf: "Leaf", totals: Totals) -> tuple[float, ...]:
@@ -104,8 +104,8 @@ def _row(key: tuple[str, str], sums: list[tuple[float, ...]]) -> dict[str, Any]:
         "name": key[1],
         "events": len(sums),
         "equivariance_error": _plain(ratio_interval(variance, count, root=True)),
-        "relative_error": _plain(ratio_interval(variance, norm, root=True)),
-        "expected": _plain(ratio_interval(expected, norm)),
+        "relative_error": _plain(ratio_interval(variance, norm, root=True, most=1.0)),
+        "expected": _plain(ratio_interval(expected, norm, most=1.0)),
     }
 
 
@@ -127,7 +127,7 @@ def _sources(parts: "list[Breaking]") -> dict[str, Any]:
             n * getattr(part.labels, name) if n else 0.0
             for n, part in zip(weights, parts, strict=True)
         ]
-        value[name] = _plain(ratio_interval(shares, weights))
+        value[name] = _plain(ratio_interval(shares, weights, most=1.0))
     return value
 
 

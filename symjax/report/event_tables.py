@@ -60,7 +60,7 @@ def event_tables(report: "Report", width: int, form: Forms) -> list[RenderableTy
     summary = report.event_summary
     parts: list[RenderableType] = []
     for name, rows in summary["outputs"].items():
-        unit = report.aggregate()[name].unit or "no unit"
+        unit = report.aggregate()[name].unit
         parts += _by_group(name, unit, rows, width, form)
     if summary["breaking"]:
         parts += sources_tables(summary["breaking"], width, form)
@@ -113,14 +113,20 @@ def _by_group(
     name: str, unit: str, rows: list[dict[str, Any]], width: int, form: Forms
 ) -> list[RenderableType]:
     figures = {
-        "equivariance_error": (f"A ({unit})", form.value),
+        "equivariance_error": (f"A ({unit})" if unit else "A", form.value),
         "relative_error": ("A/RMS", form.value),
         "expected": ("B expected", form.fraction),
     }
     parts: list[RenderableType] = []
     if width >= _WIDE:
         columns = ["points", "events", *(title for title, _ in figures.values())]
-        table = _table(f"{name}, by class, particle and size of the event", columns)
+        kinds = {
+            "class": "class",
+            "particle": "particle",
+            "points": "size of the event",
+        }
+        by = [kind for key, kind in kinds.items() if key in {row["by"] for row in rows}]
+        table = _table(f"{name}, by {', '.join(by)}", columns)
         for row in rows:
             cells = [
                 form.value(row[key][0])

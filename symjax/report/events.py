@@ -184,8 +184,8 @@ def measure_events(
 
     Args:
       model: A :class:`~symjax.models.pointmae.PointMAEModel`.
-      clouds: The events by label, such as :class:`~symjax.data.point_clouds.EventFiles`,
-        of which each is asked for when its turn has come.
+      clouds: The events by label, as :class:`~symjax.data.point_clouds.EventFiles`
+        holds them; each is asked for when its turn has come.
       options: How to measure.
       folder: The output folder.
       unreadable: Errors by label of files that cannot be used; recorded as failed.

@@ -26,7 +26,11 @@ class Interval(NamedTuple):
 
 
 def ratio_interval(
-    numerators: Sequence[float], denominators: Sequence[float], *, root: bool = False
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    *,
+    root: bool = False,
+    most: float = math.inf,
 ) -> Interval:
     """A ratio of sums over events, r = sum a_i / sum b_i, with its interval.
 
@@ -36,14 +40,15 @@ def ratio_interval(
         s = sqrt(n / (n - 1) sum d_i^2) / sum b_i,
 
     and the interval is r -+ t s, with Student's t of n - 1 degrees of freedom at 95 %.
-    Source: Cochran, Sampling Techniques, 3rd ed., Sec. 2.11. The lower end is at least
-    0. For figures such as A the root of ratio and ends is taken, which keeps the
-    coverage.
+    Source: Cochran, Sampling Techniques, 3rd ed., Sec. 2.11. It ends where the figure
+    can be no smaller or larger. For figures such as A the root of ratio and ends is
+    taken, which keeps the coverage.
 
     Args:
       numerators: a_i, not negative.
       denominators: b_i, not negative; events with b_i = 0 count as none.
       root: Whether the figure is the square root of the ratio.
+      most: The largest value that the ratio can have, such as 1 for a share.
 
     Returns:
       The figure with its interval.
@@ -63,6 +68,6 @@ def ratio_interval(
         n = len(b)
         error = math.sqrt(n / (n - 1) * np.square(a - ratio * b).sum()) / b.sum()
         reach = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
-        ends = (max(ratio - reach, 0.0), ratio + reach)
+        ends = (max(ratio - reach, 0.0), min(ratio + reach, most))
     values = (max(ratio, 0.0), *ends)
     return Interval(*(math.sqrt(v) if root else v for v in values))
