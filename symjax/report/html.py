@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from symjax.report._curves import curve_data
+from symjax.report._events_page import (
+    cloud_data,
+    cloud_viewer,
+    event_figures,
+    event_list,
+    event_sources,
+)
 from symjax.report._integration import convergence, verdicts
 from symjax.report._markup import (
     escape,
@@ -86,30 +93,42 @@ def to_html(report: Report) -> str:
     chosen = outputs + layers
     curves = curve_data(report, [leaf.name for leaf in chosen], _MOST_STRUCTURES)
     number = _numbers(_shown(report, [entry["index"] for entry in atoms[:1]]))
+    clouds = cloud_data(report, _MOST_STRUCTURES)
+    if report.of_events:
+        pictures = [
+            ("cloud", "The event in three dimensions", cloud_viewer(clouds)),
+            ("sources", "What breaks the symmetry", event_sources(report, number)),
+        ]
+        parts = [
+            ("figures", "By class, particle and size", event_figures(report, number)),
+            ("events", "Events", event_list(report, number)),
+        ]
+    else:
+        pictures = [("atoms", "Error of every atom", _viewer(report, atoms, number))]
+        parts = [
+            ("elements", "Outputs by element", _elements(outputs, number)),
+            ("structures", "Structures", _structures(report, number)),
+        ]
+    content = _content(report, layers + outputs, number)
+    curve = convergence(report, chosen, curves)
     sections = [
-        _section("summary", "In short", _facts(report, outputs, layers, number)),
-        _section("outputs", "Outputs", _outputs(outputs, number)),
-        _section(
-            "content", "Content by irrep", _content(report, layers + outputs, number)
-        ),
-        _section("layers", "Layers", _layers(layers, number)),
-        _section(
-            "convergence",
-            "Convergence with the grid",
-            convergence(report, chosen, curves),
-        ),
-        _section("atoms", "Error of every atom", _viewer(report, atoms, number)),
-        _section("elements", _elements_title(report), _elements(outputs, number)),
-        _section("integration", "Integration over O(3)", verdicts(leaves)),
-        _section(
-            "structures", what_of(report).capitalize(), _structures(report, number)
-        ),
-        _section("provenance", "Where the numbers come from", _provenance(report)),
+        ("summary", "In short", _facts(report, outputs, layers, number)),
+        *(pictures if report.of_events else []),
+        ("outputs", "Outputs", _outputs(report, outputs, number)),
+        *(parts if report.of_events else []),
+        ("content", "Content by irrep", content),
+        ("layers", "Layers", _layers(layers, number)),
+        ("convergence", "Convergence with the grid", curve),
+        *([] if report.of_events else [*pictures, parts[0]]),
+        ("integration", "Integration over O(3)", verdicts(leaves)),
+        *([] if report.of_events else parts[1:]),
+        ("provenance", "Where the numbers come from", _provenance(report)),
     ]
     data = {
         "map": _map_data(report, layers + outputs),
         "curves": curves,
         "atoms": atoms,
+        "clouds": clouds,
     }
     # "<" would let a name end the element; as an escape it is the same JSON.
     payload = json.dumps(data).replace("<", "\\u003c")
@@ -134,7 +153,7 @@ def to_html(report: Report) -> str:
 {_verdict(report, leaves)}
 </header>
 <main id="main">
-{"".join(sections)}</main>
+{"".join(_section(*section) for section in sections)}</main>
 <footer>
 {_DEFINITIONS}</footer>
 <script type="application/json" id="data">{payload}</script>
@@ -317,7 +336,7 @@ def _expected(leaf: Leaf, number: Number) -> str:
     return ", ".join(parts)
 
 
-def _outputs(outputs: list[Leaf], number: Number) -> str:
+def _outputs(report: Report, outputs: list[Leaf], number: Number) -> str:
     rows = []
     for leaf in outputs:
         at = ("summary", leaf.name)
@@ -333,7 +352,7 @@ def _outputs(outputs: list[Leaf], number: Number) -> str:
         ]
         rows.append((cells, leaf.resolved))
     return make_table(
-        "All structures together",
+        f"All {what_of(report)} together",
         ["output", "unit", "A", "A/RMS", "RMS", "B expected", "B above", "resolved"],
         rows,
     )
@@ -412,7 +431,9 @@ def _content(report: Report, leaves: list[Leaf], number: Number) -> str:
         rows.append((cells, leaf.resolved))
     columns = ["response", *(f"{n}+" for n in degrees)]
     columns += [f"{n}&minus;" for n in degrees] + ["above"]
-    table = make_table("Content B(l, sigma), all structures together", columns, rows)
+    table = make_table(
+        f"Content B(l, sigma), all {what_of(report)} together", columns, rows
+    )
     return (
         f"{_heat_map(report, leaves)}\n<details><summary>The numbers as a table"
         f"</summary>\n{table}</details>"
@@ -532,10 +553,6 @@ and p step through the atoms" aria-describedby="atoms-readout"></canvas>
 </div>"""
 
 
-def _elements_title(report: Report) -> str:
-    return "Outputs by class" if report.of_events else "Outputs by element"
-
-
 def _elements(outputs: list[Leaf], number: Number) -> str:
     rows = []
     for leaf in outputs:
@@ -575,9 +592,8 @@ def _structures(report: Report, number: Number) -> str:
             "measured" if failure is None else escape(failure.message),
         ]
         rows.append((cells, failure is None))
-    size = "points" if report.of_events else "atoms"
     columns = [
-        *("label", "formula", size, "elements of O(3)", "point group"),
+        *("label", "formula", "atoms", "elements of O(3)", "point group"),
         *(["grid"] if report.settings.adaptive else []),
         *("compiling", "evaluating", "state"),
     ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import jax
 import numpy as np
@@ -23,12 +24,14 @@ from symjax.models import load_model, save_model
 from symjax.models.pointmae import PointMAEConfig, breaking_problem, init_pointmae
 from symjax.report import Options, read_report, schema
 from symjax.report.breaking import measure_breaking
+from symjax.report.event_summary import show_interval
 from symjax.report.events import (
     estimate_events,
     event_digest,
     measure_events,
     prepare_cloud,
 )
+from symjax.report.tables import format_value, to_text
 from symjax.so3.finite_groups import finite_group
 
 SEEDS = (12, 20)
@@ -283,3 +286,46 @@ def test_labels_are_part_of_the_digest():
     event = generate_event(12, SMALL)
     other = event._replace(semantic=np.where(event.semantic == 1, 0, event.semantic))
     assert event_digest(event) != event_digest(other)
+
+
+def test_the_page_shows_events(folder, result):
+    page = (folder / "out" / "report.html").read_text()
+    for phrase in (
+        "The event in three dimensions",
+        "What breaks the symmetry",
+        "By class, particle and size",
+        ">48</data> elements",
+        "labels that change",
+    ):
+        assert phrase in page
+    # Words of molecules.
+    for phrase in ("formula", "point group</th>", "atoms of one element", "structures"):
+        assert phrase not in page.partition('<script type="application/json"')[0], (
+            phrase
+        )
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page).group(1))
+    report = read_report(folder / "out")
+    errors = {s.label: s.leaves[0].totals.equivariance_error for s in report.structures}
+    shown = [cloud["label"] for cloud in data["clouds"]]
+    assert shown == sorted(errors, key=lambda label: -errors[label])
+    cloud = data["clouds"][0]
+    points = report.structures[cloud["index"]].points
+    np.testing.assert_allclose(
+        np.array(cloud["positions"]) + cloud["middle"], points.positions, atol=1e-3
+    )
+    assert cloud["labels"] == points.labels.tolist()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_fit(folder, result, width):
+    """Nothing is cut: every event, and every figure with its interval, is there."""
+    report = read_report(folder / "out")
+    text = to_text(report, width)
+    tables = text[text.index("by class" if width == 80 else ": A") :]
+    assert max(map(len, tables.splitlines())) <= width
+    assert "..." not in tables
+    assert "\N{HORIZONTAL ELLIPSIS}" not in tables
+    for line in report.event_lines:
+        assert format_value(line["error"]) in tables
+    for group in report.event_summary["breaking"].values():
+        assert show_interval(group["network"], format_value) in tables

@@ -99,20 +99,10 @@
     paint();
   }
 
-  function viewer() {
-    const canvas = find("atoms-canvas");
-    if (!canvas) return;
-    const context = canvas.getContext("2d");
-    const structureChoice = find("atoms-structure");
-    const outputChoice = find("atoms-output");
-    const body = find("atoms-rows");
-    const readout = find("atoms-readout");
-    let structure = data.atoms[0];
-    let output = structure.outputs[0];
+  // What is turned by pointer and keys: molecules and events.
+  function turntable(canvas, draw, pick, step) {
     let turn = [1, 0, 0, 0, 1, 0, 0, 0, 1];
-    let zoom = 1;
-    let marked = -1;
-    let drawn = [];
+    const table = { zoom: 1 };
 
     // Rotation by an angle about x or y of the screen, applied after the present one.
     function rotate(about, angle) {
@@ -127,18 +117,14 @@
       }
       turn = next;
     }
+    rotate("y", -0.5);
+    rotate("x", 0.35);
 
-    const apply = (p) =>
+    table.apply = (p) =>
       [0, 3, 6].map((i) => turn[i] * p[0] + turn[i + 1] * p[1] + turn[i + 2] * p[2]);
 
-    function rgb(name) {
-      const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-      return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-    }
-    const css = (color) => `rgb(${color.map(Math.round).join(",")})`;
-    const mix = (a, b, share) => a.map((x, i) => x + (b[i] - x) * share);
-
-    function draw() {
+    // An empty canvas of the right resolution, and its size in pixels of the page.
+    table.clear = (context) => {
       const ratio = window.devicePixelRatio || 1;
       const width = canvas.clientWidth;
       const height = canvas.clientHeight;
@@ -146,9 +132,73 @@
       if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.clearRect(0, 0, width, height);
-      const size = (Math.min(width, height) / 2 / (structure.extent + 0.9)) * zoom;
+      return [width, height];
+    };
+
+    let last = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      last = [event.clientX, event.clientY];
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (last) {
+        rotate("y", (event.clientX - last[0]) / 90);
+        rotate("x", (event.clientY - last[1]) / 90);
+        last = [event.clientX, event.clientY];
+        draw();
+        return;
+      }
+      const box = canvas.getBoundingClientRect();
+      pick(event.clientX - box.left, event.clientY - box.top);
+    });
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, () => {
+        last = null;
+      });
+    }
+    canvas.addEventListener("keydown", (event) => {
+      const key = event.key;
+      if (key === "ArrowLeft") rotate("y", -0.15);
+      else if (key === "ArrowRight") rotate("y", 0.15);
+      else if (key === "ArrowUp") rotate("x", -0.15);
+      else if (key === "ArrowDown") rotate("x", 0.15);
+      else if (key === "+" || key === "=") table.zoom = Math.min(table.zoom * 1.15, 6);
+      else if (key === "-") table.zoom = Math.max(table.zoom / 1.15, 0.3);
+      else if (key === "n" || key === "p") step(key === "n" ? 1 : -1);
+      else return;
+      event.preventDefault();
+      draw();
+    });
+    window.addEventListener("resize", draw);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    return table;
+  }
+
+  function rgb(name) {
+    const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  }
+  const css = (color) => `rgb(${color.map(Math.round).join(",")})`;
+  const mix = (a, b, share) => a.map((x, i) => x + (b[i] - x) * share);
+
+  function viewer() {
+    const canvas = find("atoms-canvas");
+    if (!canvas) return;
+    const context = canvas.getContext("2d");
+    const structureChoice = find("atoms-structure");
+    const outputChoice = find("atoms-output");
+    const body = find("atoms-rows");
+    const readout = find("atoms-readout");
+    let structure = data.atoms[0];
+    let output = structure.outputs[0];
+    let marked = -1;
+    let drawn = [];
+
+    function draw() {
+      const [width, height] = table.clear(context);
+      const size = (Math.min(width, height) / 2 / (structure.extent + 0.9)) * table.zoom;
       const place = (p) => {
-        const [x, y, z] = apply(p);
+        const [x, y, z] = table.apply(p);
         return [width / 2 + size * x, height / 2 - size * y, z];
       };
       const [low, high, ink, line] = ["--low", "--high", "--ink", "--soft"].map(rgb);
@@ -259,50 +309,168 @@
       if (choice) choice.addEventListener("change", choose);
     }
 
-    let last = null;
-    canvas.addEventListener("pointerdown", (event) => {
-      last = [event.clientX, event.clientY];
-      canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (last) {
-        rotate("y", (event.clientX - last[0]) / 90);
-        rotate("x", (event.clientY - last[1]) / 90);
-        last = [event.clientX, event.clientY];
-        draw();
-        return;
-      }
-      const box = canvas.getBoundingClientRect();
-      const x = event.clientX - box.left;
-      const y = event.clientY - box.top;
-      const hit = drawn.filter((d) => Math.hypot(d[0] - x, d[1] - y) <= d[2]).pop();
-      if (hit && hit[3] !== marked) mark(hit[3]);
-    });
-    for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, () => {
-        last = null;
-      });
-    }
-    canvas.addEventListener("keydown", (event) => {
-      const key = event.key;
-      if (key === "ArrowLeft") rotate("y", -0.15);
-      else if (key === "ArrowRight") rotate("y", 0.15);
-      else if (key === "ArrowUp") rotate("x", -0.15);
-      else if (key === "ArrowDown") rotate("x", 0.15);
-      else if (key === "+" || key === "=") zoom = Math.min(zoom * 1.15, 6);
-      else if (key === "-") zoom = Math.max(zoom / 1.15, 0.3);
-      else if (key === "n" || key === "p") {
+    const table = turntable(
+      canvas,
+      draw,
+      (x, y) => {
+        const hit = drawn.filter((d) => Math.hypot(d[0] - x, d[1] - y) <= d[2]).pop();
+        if (hit && hit[3] !== marked) mark(hit[3]);
+      },
+      (by) => {
         const count = structure.symbols.length;
-        mark((marked + (key === "n" ? 1 : count - 1 + (marked < 0 ? 1 : 0))) % count);
-      } else return;
-      event.preventDefault();
-      draw();
-    });
-    rotate("y", -0.5);
-    rotate("x", 0.35);
+        mark(marked < 0 ? (by > 0 ? 0 : count - 1) : (marked + by + count) % count);
+      }
+    );
     choose();
-    window.addEventListener("resize", draw);
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
+
+  function cloudViewer() {
+    const canvas = find("cloud-canvas");
+    if (!canvas) return;
+    const context = canvas.getContext("2d");
+    const eventChoice = find("cloud-event");
+    const colorChoice = find("cloud-color");
+    const legend = find("cloud-legend");
+    const readout = find("cloud-readout");
+    const classes = canvas.dataset.classes.split(" ").map((name) => name.replace("_", " "));
+    const tones = ["--high", "--accent", "--good", "--violet", "--ochre"];
+    let cloud = data.clouds[0];
+    let marked = -1;
+    let drawn = [];
+    const name = (label) => (label < 0 ? "unknown" : classes[label] || `class ${label}`);
+
+    // Each coloring: a shade of every point, or a class of it with names.
+    function colorings() {
+      const all = Object.keys(cloud.errors).map((output) => ({
+        title: `A of ${output}`,
+        values: cloud.errors[output],
+      }));
+      if (cloud.labels.length) {
+        const of = (labels) => ({ kinds: labels, names: name, tone: (k) => tones[k % 5] });
+        all.push({ title: "predicted label", ...of(cloud.labels) });
+        all.push({ title: "true label", ...of(cloud.semantic) });
+        all.push({
+          title: "label changes on the orbit",
+          kinds: cloud.changes.map((share) => (share > 0 ? 1 : 0)),
+          names: (kind) => (kind ? "changes" : "stays"),
+          tone: (kind) => (kind ? "--high" : "--low"),
+        });
+      } else if (cloud.semantic.some((label) => label >= 0)) {
+        all.push({
+          title: "true label",
+          kinds: cloud.semantic,
+          names: name,
+          tone: (k) => tones[k % 5],
+        });
+      }
+      all.push({ title: "energy in MeV", values: cloud.energies });
+      return all;
+    }
+    const chosen = () => colorings()[Math.max(colorChoice.selectedIndex, 0)];
+
+    function draw() {
+      const [width, height] = table.clear(context);
+      const size = (Math.min(width, height) / 2 / (cloud.extent + 1)) * table.zoom;
+      const coloring = chosen();
+      const [low, high, ink, soft] = ["--low", "--high", "--ink", "--soft"].map(rgb);
+      const largest = coloring.values ? Math.max(...coloring.values, Number.MIN_VALUE) : 0;
+      const tone = {};
+      const colorOf = (i) => {
+        if (coloring.values) return mix(low, high, coloring.values[i] / largest);
+        const kind = coloring.kinds[i];
+        if (!(kind in tone)) tone[kind] = kind < 0 ? soft : rgb(coloring.tone(kind));
+        return tone[kind];
+      };
+      drawn = cloud.positions.map((p, i) => {
+        const [x, y, z] = table.apply(p);
+        return [width / 2 + size * x, height / 2 - size * y, z, i];
+      });
+      drawn.sort((a, b) => a[2] - b[2]);
+      const radius = clamp(0.6 * size, 2.8, 9);
+      for (const [x, y, z, i] of drawn) {
+        // Points at the back are fainter.
+        context.globalAlpha = 0.75 + (0.25 * z) / cloud.extent;
+        context.beginPath();
+        context.arc(x, y, i === marked ? radius + 3 : radius, 0, 2 * Math.PI);
+        context.fillStyle = css(colorOf(i));
+        context.fill();
+        if (i === marked) {
+          context.globalAlpha = 1;
+          context.lineWidth = 2;
+          context.strokeStyle = css(ink);
+          context.stroke();
+        }
+      }
+      context.globalAlpha = 1;
+      legend.textContent = "";
+      const say = (text, color) => {
+        const item = document.createElement("span");
+        if (color) {
+          const chip = document.createElement("i");
+          chip.style.background = css(color);
+          item.append(chip);
+        }
+        item.append(text);
+        legend.append(item);
+      };
+      if (coloring.values) {
+        say("0", low);
+        say(format(largest), high);
+      } else {
+        for (const kind of [...new Set(coloring.kinds)].sort((a, b) => a - b)) {
+          const count = coloring.kinds.filter((k) => k === kind).length;
+          const first = coloring.kinds.indexOf(kind);
+          say(`${coloring.names(kind)} (${count})`, colorOf(first));
+        }
+      }
+    }
+
+    function mark(i) {
+      marked = i;
+      if (i < 0) readout.textContent = "Point at or tap a voxel, or press n.";
+      else {
+        const place = cloud.positions[i].map((x, k) => Number((x + cloud.middle[k]).toFixed(2)));
+        const parts = [`Voxel (${place.join(", ")}): ${format(cloud.energies[i])} MeV`];
+        for (const output of Object.keys(cloud.errors)) {
+          parts.push(`A of ${output} = ${format(cloud.errors[output][i])}`);
+        }
+        if (cloud.labels.length) {
+          const share = `${format(100 * cloud.changes[i])} %`;
+          parts.push(`${name(cloud.labels[i])}, another label at ${share} of orientations`);
+        }
+        if (cloud.semantic[i] >= 0) parts.push(`truth: ${name(cloud.semantic[i])}`);
+        readout.textContent = parts.join("; ");
+      }
+      draw();
+    }
+
+    function choose() {
+      const title = colorChoice.value;
+      cloud = data.clouds[Number(eventChoice.value)];
+      colorChoice.textContent = "";
+      colorings().forEach((coloring) => {
+        const option = document.createElement("option");
+        option.textContent = coloring.title;
+        option.selected = coloring.title === title;
+        colorChoice.append(option);
+      });
+      mark(-1);
+    }
+    const table = turntable(
+      canvas,
+      draw,
+      (x, y) => {
+        const near = drawn.filter((d) => Math.hypot(d[0] - x, d[1] - y) <= 6).pop();
+        if (near && near[3] !== marked) mark(near[3]);
+      },
+      (by) => {
+        const count = cloud.positions.length;
+        mark(marked < 0 ? (by > 0 ? 0 : count - 1) : (marked + by + count) % count);
+      }
+    );
+    eventChoice.addEventListener("change", choose);
+    colorChoice.addEventListener("change", draw);
+    choose();
   }
 
   // A plot of lines over common x, with a cursor for pointer and keyboard.
@@ -524,4 +692,5 @@
   heatMap();
   curves();
   viewer();
+  cloudViewer();
 })();
