@@ -91,7 +91,7 @@ def _curve_table(report: Report, leaves: list[Leaf]) -> str:
             rows.append((cells, leaf.resolved))
     columns = ["response", "unit", *(f"degree {degree}" for degree in degrees)]
     table = make_table(
-        "A under rules of each degree, all structures together", columns, rows
+        f"A under rules of each degree, all {what_of(report)} together", columns, rows
     )
     if not table:
         return ""

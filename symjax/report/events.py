@@ -25,7 +25,7 @@ from symjax.data.point_clouds import (
     pad_cloud,
     select_points,
 )
-from symjax.errors import ModelError, StructureError, SymjaxError
+from symjax.errors import ArgumentError, ModelError, StructureError, SymjaxError
 from symjax.metrics import Estimate, Measurement, estimate, measure
 from symjax.metrics.problem import Problem
 from symjax.report import schema
@@ -214,7 +214,7 @@ def measure_events(
 
     folder = Path(folder)
     settings = options.settings()
-    options.check_fixed("a measurement of events")
+    _check_options(options)
     check_folder(folder, resume=resume, overwrite=overwrite)
     check_model(model)
     errors = dict(unreadable or {})
@@ -313,7 +313,7 @@ def estimate_events(
     from symjax.models.pointmae.orbit import event_problem
 
     options.settings()
-    options.check_fixed("an estimate")
+    _check_options(options)
     check_model(model)
     labels = list(clouds)
     looked_at = min(len(labels), _LOOKED_AT)
@@ -354,6 +354,17 @@ def estimate_events(
                     memory=int(share * one.memory),
                 ),
             ),
+        )
+
+
+def _check_options(options: Options) -> None:
+    options.check_fixed("a measurement of events")
+    if options.symmetry:
+        raise ArgumentError(
+            "symmetry",
+            True,
+            "is for structures: point groups of events are not looked for",
+            "Leave it out",
         )
 
 

@@ -617,6 +617,8 @@ def _provenance(report: Report) -> str:
         f"{software.platform}",
     }
     code = ("command", "model, SHA-256", "layers")
+    if report.of_events:
+        del entries["point groups"]
     items = []
     for name, value in entries.items():
         text = f"<code>{escape(value)}</code>" if name in code else escape(value)
