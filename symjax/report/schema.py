@@ -187,6 +187,7 @@ class Leaf:
     certificate: Certificate | None = None
     spread: Spread | None = None
     forbidden: tuple[str, ...] = ()
+    particles: Mapping[str, Totals] = dataclasses.field(default_factory=dict)
 
     def comparison(self, dtype: str, species: str = "") -> Comparison:
         """What the equivariance error is compared with.
@@ -232,7 +233,6 @@ class Leaf:
             if irrep.degree < len(content):
                 content[irrep.degree, 0 if irrep.sigma == 1 else 1] = 0.0
         return float(content.sum()) + above if self.totals.norm.sum() > 0 else 0.0
-    particles: Mapping[str, Totals] = dataclasses.field(default_factory=dict)
 
     def curve(self, settings: Settings) -> tuple[RuleTotals, ...]:
         """How the figures converge with the degree of the rule.
@@ -583,6 +583,7 @@ def _merge(leaves: list[Leaf]) -> Leaf:
                     "Write one report for each model",
                 )
     totals = add_totals(leaf.totals for leaf in leaves)
+    species = _merge_parts([leaf.species for leaf in leaves])
     verdicts = [leaf.convergence for leaf in leaves if leaf.convergence is not None]
     convergence = None
     if verdicts:
@@ -599,7 +600,7 @@ def _merge(leaves: list[Leaf]) -> Leaf:
     return dataclasses.replace(
         first,
         totals=totals,
-        species=_merge_parts([leaf.species for leaf in leaves]),
+        species=species,
         particles=_merge_parts([leaf.particles for leaf in leaves]),
         convergence=convergence,
         coarser=_merge_coarser(leaves),
@@ -607,7 +608,7 @@ def _merge(leaves: list[Leaf]) -> Leaf:
         spread=add_spreads(leaf.spread for leaf in leaves),
         forbidden=tuple(
             label
-            for label in ("", *symbols)
+            for label in ("", *species)
             if all(
                 label in leaf.forbidden
                 for leaf in leaves
