@@ -39,6 +39,7 @@ from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.metrics.streaming import CHECK_SEED
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.graphs import pet_graph
+from symjax.models.precision import matmul_precision
 from symjax.report import hosts, schema
 from symjax.report.folder import (
     REPORT_FILE,
@@ -159,6 +160,7 @@ class Options:
             "layers": self.layers,
             "dtype": self.dtype,
             "symmetry": self.symmetry,
+            "matmul_precision": matmul_precision(),
         }
         if climbs:
             rule = self.over

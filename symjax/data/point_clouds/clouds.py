@@ -245,7 +245,7 @@ def normalise_positions(
       >>> [round(float(v), 4) for v in x]
       [0.0, 0.0, 0.5774]
     """
-    return (jnp.asarray(positions) - size / 2) * voxel_length(size)
+    return (positions - size / 2) * voxel_length(size)
 
 
 def restore_positions(

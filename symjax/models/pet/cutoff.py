@@ -161,7 +161,8 @@ def _probe(
     # underflow in the same way.
     weights = jnp.exp(logits - jnp.max(jnp.where(atom_mask[:, None], logits, -jnp.inf)))
     weights = jnp.where(atom_mask[:, None], weights, 1)
-    return (weights / jnp.sum(weights, axis=1, keepdims=True)) @ radii
+    weights = weights / jnp.sum(weights, axis=1, keepdims=True)
+    return jnp.matmul(weights, radii, precision="highest")
 
 
 def adaptive_radii(

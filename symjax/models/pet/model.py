@@ -28,6 +28,7 @@ from symjax.models.pet.modules import (
 )
 from symjax.models.pet.moved import Evaluated, evaluate
 from symjax.models.pet.zbl import zbl_energies
+from symjax.models.precision import full_precision
 
 # Added to squared distances (angstrom^2).
 _EPSILON = 1e-15
@@ -378,9 +379,10 @@ def outputs_from_inputs(
                     for name in ("vectors", "distances", "cutoff_factors")
                 }
             )
-        raw, state = PET(config).apply(
-            {"params": network}, seen, mutable=[FEATURES] if layers else []
-        )
+        with full_precision():
+            raw, state = PET(config).apply(
+                {"params": network}, seen, mutable=[FEATURES] if layers else []
+            )
         if network_dtype is not None:
             raw = jax.tree.map(lambda leaf: leaf.astype(inputs.vectors.dtype), raw)
         return raw, state.get(FEATURES, {})

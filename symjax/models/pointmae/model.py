@@ -29,6 +29,7 @@ from symjax.models.pointmae.grouping import (
 from symjax.models.pointmae.layers import FEATURES
 from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
+from symjax.models.precision import full_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +115,9 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
       True
     """
     mask = jnp.asarray(cloud.mask)
-    middle = jnp.asarray(config.middle, dtype)
-    positions = (jnp.asarray(cloud.positions, dtype) - middle) * config.unit
+    # Rounded after the centre is subtracted, not before.
+    positions = np.asarray(cloud.positions, np.float64) - np.asarray(config.middle)
+    positions = jnp.asarray(positions * config.unit, dtype)
     energies = scaled_energies(config, jnp.asarray(cloud.energies, dtype))
     return Event(
         jnp.where(mask[:, None], positions, 0), jnp.where(mask, energies, 0), mask
@@ -426,11 +428,12 @@ def evaluate_heads(
     features: dict[str, Array] = {}
 
     def run(method: Any, *arguments: Any) -> Any:
+        with full_precision():
+            out, state = network.apply(
+                variables, *arguments, method=method, mutable=collections
+            )
         if not collections:
-            return network.apply(variables, *arguments, method=method)
-        out, state = network.apply(
-            variables, *arguments, method=method, mutable=collections
-        )
+            return out
         for name, value in features_by_name(state[FEATURES]).items():
             features.setdefault(name, value)
         return out
