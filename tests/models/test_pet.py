@@ -433,7 +433,9 @@ class TestAdaptiveCutoff:
         made = model(cutoff=5.5, num_neighbors_adaptive=6.0)
         problem = orbit_problem(made, copper(), layers="gnn_layers.0.compress")
         seen = pet_graph(self.CONFIG, copper()).edge_mask
-        np.testing.assert_array_equal(problem.outputs["gnn_layers.0.compress"].mask, seen)
+        np.testing.assert_array_equal(
+            problem.outputs["gnn_layers.0.compress"].mask, seen
+        )
 
     def test_padding_and_joining_change_nothing(self):
         pair = [copper(), ethanol()]

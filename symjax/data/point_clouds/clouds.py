@@ -222,8 +222,8 @@ def stack_clouds(clouds: list[PointCloud], num_points: int | None = None) -> Poi
 
 
 def normalise_positions(
-    positions: Float[Array, "... 3"], size: float
-) -> Float[Array, "... 3"]:
+    positions: Float[Array | np.ndarray, "... 3"], size: float
+) -> Float[Array | np.ndarray, "... 3"]:
     """Maps x to (x - size / 2) / (size sqrt(3) / 2): the cube into the unit ball.
 
     Source: arXiv:2502.02558, Sec. 4 (768 voxels a side).
