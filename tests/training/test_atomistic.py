@@ -245,7 +245,7 @@ def test_new_targets_join_a_trained_model():
         }
     )
     extended = extend_model(model, check_targets(model, run), seed=0)
-    data = prepare_data(frames(1), SECTIONS, config)
+    data = prepare_data(frames(1), SECTIONS, model.config)
     outputs = predict(extended, data.graphs[0])
     assert outputs["dipole_moment"].shape == (1, 3)
     np.testing.assert_array_equal(
