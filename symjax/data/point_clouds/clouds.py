@@ -222,8 +222,8 @@ def stack_clouds(clouds: list[PointCloud], num_points: int | None = None) -> Poi
 
 
 def normalise_positions(
-    positions: Float[Array | np.ndarray, "... 3"], size: float
-) -> Float[Array | np.ndarray, "... 3"]:
+    positions: Float[Array, "... 3"], size: float
+) -> Float[Array, "... 3"]:
     """Maps x to (x - size / 2) / (size sqrt(3) / 2): the cube into the unit ball.
 
     Source: arXiv:2502.02558, Sec. 4 (768 voxels a side).
@@ -245,7 +245,7 @@ def normalise_positions(
       >>> [round(float(v), 4) for v in x]
       [0.0, 0.0, 0.5774]
     """
-    return (positions - size / 2) * voxel_length(size)
+    return (jnp.asarray(positions) - size / 2) * voxel_length(size)
 
 
 def restore_positions(

@@ -115,9 +115,8 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
       True
     """
     mask = jnp.asarray(cloud.mask)
-    # Rounded after the centre is subtracted, not before.
-    positions = np.asarray(cloud.positions, np.float64) - np.asarray(config.middle)
-    positions = jnp.asarray(positions * config.unit, dtype)
+    middle = jnp.asarray(config.middle, dtype)
+    positions = (jnp.asarray(cloud.positions, dtype) - middle) * config.unit
     energies = scaled_energies(config, jnp.asarray(cloud.energies, dtype))
     return Event(
         jnp.where(mask[:, None], positions, 0), jnp.where(mask, energies, 0), mask
