@@ -48,12 +48,14 @@ SMALLER = (
     ("jobs=4", "jobs=1"),
     (', ase.build.molecule("CH3CH2OH"))', ', ase.build.molecule("H2O"))'),
 )
-PLACEHOLDERS = {"TARGET", "REPORT", "CHECKPOINT", "RUN", "NAME", "[options]"}
+PLACEHOLDERS = {
+    *("TARGET", "REPORT", "CHECKPOINT", "MODEL", "RUN", "NAME", "[options]"),
+}
 # Options that take the place of those of a page, and those that are left out.
 FEWER = ["--max-degree", "1", "--grid", "3", "--no-figures", "--overwrite"]
 REPLACED = {"--max-degree", "--grid", "--jobs", "--tolerance"}
 # Beyond this test: hosts, a cluster, what must be downloaded, training to the end.
-PARSED_ONLY = ("--distributed", "pet-mad", "@", "symjax train", "symjax export")
+PARSED_ONLY = ("--distributed", "pet-mad", "@", "symjax train", "--average")
 # Pages whose blocks need what only the extras [torch] and [data] install.
 EXTRAS = {"metatrain.md": ("metatrain",), "labels.md": ("tblite", "metatensor")}
 

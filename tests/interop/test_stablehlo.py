@@ -200,7 +200,7 @@ def test_the_page_runs_without_symjax(tmp_path):
     assert again.exit_code == 2
     assert "--overwrite" in again.output
     ethanol = ase.build.molecule("CH3CH2OH")
-    ase.io.write(tmp_path / "frame.xyz", ethanol)
+    ase.io.write(tmp_path / "frames.xyz", ethanol)
     section = PAGE.read_text("utf-8").partition("## Back to where")[2]
     block = re.search(r"```python\n(import jax\n.*?)```", section, re.DOTALL)
     check = "\nimport sys\nassert 'symjax' not in sys.modules\nprint(results['energy'])"
