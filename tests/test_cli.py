@@ -570,12 +570,13 @@ class TestModels:
         monkeypatch.setattr("symjax.models.io.shipped_models", lambda: ["fake"])
         result = invoke("models")
         assert result.exit_code == cli.OK, result.output
-        lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[1:])
-        assert lines["elements"] == "H C O"
-        assert lines["cutoff"] == "8 angstrom"
-        assert lines["outputs"] == "energy [eV]"
-        assert lines["parameters"] == "3"
-        assert lines["test.rmse"] == "0.125"
+        title, columns, _, row, *card = result.stdout.splitlines()
+        assert title == "Models that ship with symjax"
+        assert re.split("  +", columns) == ["model", "knows", "outputs", "parameters"]
+        assert re.split("  +", row) == ["fake", "H C O", "energy [eV]", "3"]
+        entries = dict(re.split("  +", line) for line in card[4:])
+        assert entries["cutoff"] == "8 angstrom"
+        assert entries["test.rmse"] == "0.125"
 
     def test_none(self, invoke, monkeypatch):
         monkeypatch.setattr("symjax.models.io.shipped_models", list)

@@ -21,11 +21,24 @@ def models(debug: Debug = False) -> None:
     names = shipped_models()
     if not names:
         typer.echo("No model ships with this installation.")
-    for name in names:
-        model = load_model(name)
-        typer.echo(name)
-        for key, value in _model_lines(model):
-            typer.echo(f"  {key:<28}{value}")
+        return
+    lines = {name: dict(_model_lines(load_model(name))) for name in names}
+    _print_table(
+        "Models that ship with symjax",
+        ["model", "knows", "outputs", "parameters"],
+        [
+            [
+                name,
+                pairs.pop("elements", "") or pairs.pop("detector", ""),
+                pairs.pop("outputs", "") or pairs.pop("classes", ""),
+                pairs.pop("parameters"),
+            ]
+            for name, pairs in lines.items()
+        ],
+    )
+    for name, pairs in lines.items():
+        typer.echo()
+        _print_table(f"Card of {name}", ["entry", "value"], pairs.items())
 
 
 def import_model(
@@ -87,6 +100,21 @@ def import_model(
     typer.echo(f"  {'fingerprint':<28}{fingerprint(model)[:16]}")
 
 
+def _print_table(title: str, columns: list[str], rows: Any) -> None:
+    """Prints a table that fits the terminal, of text."""
+    from rich.console import Console
+
+    from symjax.report.layout import Display, Row, make_table
+
+    console = Console(highlight=False)
+    unicode = console.encoding.lower().startswith("utf")
+    display = Display(console.width, ascii_only=not unicode)
+    shown = [Row([display.name(cell) for cell in row]) for row in rows]
+    console.print(
+        make_table(title, columns, shown, display, columns[1:]), soft_wrap=True
+    )
+
+
 def _model_lines(model: Any) -> list[tuple[str, str]]:
     """Name and text of what is worth knowing about a model."""
     import jax
@@ -126,6 +154,6 @@ def _card_lines(card: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]
             lines += _card_lines(value, f"{prefix}{key}.")
         elif isinstance(value, float):
             lines.append((f"{prefix}{key}", f"{value:.4g}"))
-        elif isinstance(value, int) or (isinstance(value, str) and len(value) < 50):
+        elif isinstance(value, int) or (isinstance(value, str) and len(value) < 20):
             lines.append((f"{prefix}{key}", str(value)))
     return lines

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from symjax._text import visible
+
 if TYPE_CHECKING:
     from symjax.report import Progress
 
@@ -29,6 +31,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
         return
 
     from rich import progress as bars
+    from rich.markup import escape
 
     columns = (
         bars.TextColumn("{task.description}"),
@@ -49,7 +52,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
             state = " (compiling)" if not step.done else ""
             display.update(
                 current,
-                description=f"{step.label}{state}",
+                description=f"{escape(visible(step.label))}{state}",
                 completed=step.done,
                 total=step.num_elements,
                 visible=not done,
@@ -95,13 +98,13 @@ class Pace:
 def _line(step: "Progress") -> str:
     """One finished structure in one line of a log."""
     done = step.finished
-    position = f"{step.position}/{step.num_structures} {step.label}"
+    position = f"{step.position}/{step.num_structures} {visible(step.label)}"
     if done is None:
         return position
     if step.kept:
         return f"{position}: completed earlier"
     if done.failure is not None:
-        return f"{position}: FAILED: {done.failure.message}"
+        return f"{position}: FAILED: {visible(done.failure.message)}"
     time = ""
     if done.timing is not None:
         seconds = done.timing.compile_seconds + done.timing.evaluation_seconds
@@ -133,7 +136,9 @@ def training_progress(
         task = display.add_task("compiling", total=steps)
 
         def watch(step: int, values: Mapping[str, float]) -> None:
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            shown = "  ".join(
+                f"{visible(name)} {value:.4g}" for name, value in values.items()
+            )
             display.update(task, completed=step, description="training")
             console.print(f"step {step:>7}  {shown}", markup=False, soft_wrap=True)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import textwrap
 
+from symjax._text import visible
 from symjax.diagnose.findings import Diagnosis, Kind, Severity
 from symjax.diagnose.readout import DERIVATIVES
 from symjax.models.biases import Biases
@@ -64,7 +65,11 @@ class Recommendation:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(
-        text, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        visible(text),
+        80,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
     )
 
 

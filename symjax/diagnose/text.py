@@ -2,6 +2,7 @@
 
 import textwrap
 
+from symjax._text import visible
 from symjax.diagnose.findings import Diagnosis, Finding, Kind
 
 _WIDTH = 80
@@ -26,7 +27,7 @@ def to_text(diagnosis: Diagnosis) -> str:
       Looked for
         leakage: energy
     """
-    lines = [f"Diagnosis of model {diagnosis.model}", ""]
+    lines = [f"Diagnosis of model {visible(diagnosis.model)}", ""]
     if not diagnosis.findings:
         judged = next(
             (check for check in diagnosis.checks if check.kind is Kind.UNLEARNED), None
@@ -67,7 +68,7 @@ def _finding_lines(number: int, finding: Finding) -> list[str]:
 
 def _wrapped(first: str, text: str, indent: str) -> list[str]:
     return textwrap.wrap(
-        first + text,
+        visible(first + text),
         _WIDTH,
         subsequent_indent=indent,
         break_long_words=False,

@@ -25,7 +25,6 @@ from symjax.metrics import symmetry as symmetries
 from symjax.metrics.accumulation import (
     CHUNK_OF_A_BUFFER,
     Reference,
-    Selection,
     State,
     accumulate,
     add_buffer,
@@ -33,7 +32,6 @@ from symjax.metrics.accumulation import (
     empty,
     first_responses,
     responses_of_slot,
-    scales_of,
 )
 from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
 from symjax.metrics.finishing import Streamed, finish
@@ -116,7 +114,6 @@ def stream(
         matrices = spherical_matrices(this.leaves, rotations)
         with jax.enable_x64(True):
             if not states:
-                this = this.scaled([piece.name for piece in pieces], responses)
                 references = [
                     _symmetrised(piece, reference, symmetric.get(piece.name))
                     for piece, reference in zip(
@@ -172,21 +169,22 @@ def stream(
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, through, turn, selection in zip(
-            pieces, references, this.degrees, turns, this.selections, strict=True
+        for piece, reference, through, turn in zip(
+            pieces, references, this.degrees, turns, strict=True
         ):
-            summed = finish(
-                piece.leaf,
-                reference,
-                states.pop(0),
-                at_checks.pop(0),
-                elements,
-                symmetric.get(piece.name),
-                tables.projectors(through),
-                rows,
-                turn,
+            out.append(
+                finish(
+                    piece.leaf,
+                    reference,
+                    states.pop(0),
+                    at_checks.pop(0),
+                    elements,
+                    symmetric.get(piece.name),
+                    tables.projectors(through),
+                    rows,
+                    turn,
+                )
             )
-            out.append(summed.divided(float(selection.scale)))
     return out
 
 
@@ -294,7 +292,7 @@ class _Pass:
       degrees: Projected degrees of each piece, under the rule and the nested ones.
       leaves: The pieces as leaves.
       wholes: The leaves that they are pieces of.
-      selections: Their first samples, and the units that they are summed in.
+      starts: Their first samples.
     """
 
     plan: Plan
@@ -303,7 +301,7 @@ class _Pass:
     degrees: list[tuple[int, ...]]
     leaves: tuple[Leaf, ...]
     wholes: tuple[Leaf, ...]
-    selections: list[Selection]
+    starts: list[np.int32]
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], elements: Elements, plan: Plan) -> "_Pass":
@@ -320,21 +318,7 @@ class _Pass:
             degrees,
             tuple(piece.leaf for piece in pieces),
             tuple(piece.whole for piece in pieces),
-            [
-                Selection(np.int32(piece.start), np.dtype(leaf.compute_dtype).type(1))
-                for piece, leaf in ((piece, piece.leaf) for piece in pieces)
-            ],
-        )
-
-    def scaled(self, names: Sequence[str], responses: list[Array]) -> "_Pass":
-        """The same, with the scale of each piece from the responses of a call."""
-        scales = scales_of(self.leaves, names, responses)
-        return dataclasses.replace(
-            self,
-            selections=[
-                one._replace(scale=scale)
-                for one, scale in zip(self.selections, scales, strict=True)
-            ],
+            [np.int32(piece.start) for piece in pieces],
         )
 
     def empty(self, several: bool) -> tuple[list[State], list[list[Array]]]:
@@ -348,7 +332,7 @@ class _Pass:
     ) -> list[Reference]:
         """The first response of each piece."""
         return first_responses(
-            self.leaves, self.wholes, responses, self.selections, matrices
+            self.leaves, self.wholes, responses, self.starts, matrices
         )
 
     def accumulate(
@@ -370,7 +354,7 @@ class _Pass:
             sums,
             buffers,
             responses,
-            self.selections,
+            self.starts,
             references,
             matrices,
             self.slots.element_weights(index),
@@ -381,7 +365,7 @@ class _Pass:
     def at_slot(self, responses: list[Array], in_plane: int, slot: int) -> list[Array]:
         """Responses at the elements of one slot of a call."""
         return responses_of_slot(
-            self.leaves, self.wholes, in_plane, responses, self.selections, slot
+            self.leaves, self.wholes, in_plane, responses, self.starts, slot
         )
 
 

@@ -3,12 +3,16 @@
 import html
 from collections.abc import Iterable, Sequence
 
+from symjax._text import visible
 from symjax.report.schema import Leaf, Report
+
+SCROLLS = '<p class="scrolls" hidden>Scroll sideways for more &rarr;</p>'
+"""Hint above what is wider than the screen."""
 
 
 def escape(value: object) -> str:
-    """Text that is safe in elements and in quoted attributes."""
-    return html.escape(str(value), quote=True)
+    """Text that is safe in elements and in quoted attributes, and seen as it is."""
+    return html.escape(visible(value), quote=True)
 
 
 def show_unit(unit: str) -> str:
@@ -32,9 +36,10 @@ def make_table(
         lines.append(f"<tr{'' if good else ' class=bad'}>{row}</tr>")
     if not lines:
         return ""
-    # A region that scrolls must be reachable from the keyboard.
+    # A region that scrolls must be reachable from the keyboard; report.js shows the
+    # hint where it does.
     return (
-        f'<div class="scroll tall" tabindex="0" role="region" '
+        f'{SCROLLS}<div class="scroll tall" tabindex="0" role="region" '
         f'aria-label="{escape(caption)}">\n<table><caption>{escape(caption)}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>"
         "</table></div>"

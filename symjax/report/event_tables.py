@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from symjax.report.event_summary import SOURCES, show_interval
+from symjax.report.layout import Display, Row, make_table
 
 if TYPE_CHECKING:
     from symjax.report.schema import Report
@@ -46,12 +45,14 @@ class Forms:
         self.value, self.fraction = value, fraction
 
 
-def event_tables(report: "Report", width: int, form: Forms) -> list[RenderableType]:
+def event_tables(
+    report: "Report", display: Display, form: Forms
+) -> list[RenderableType]:
     """What a report of events shows beside the tables of any report.
 
     Args:
       report: A report of events.
-      width: Number of columns; below 78 one figure a table.
+      display: What they are written on; below 78 columns one figure a table.
       form: How numbers are written.
 
     Returns:
@@ -61,18 +62,21 @@ def event_tables(report: "Report", width: int, form: Forms) -> list[RenderableTy
     parts: list[RenderableType] = []
     for name, rows in summary["outputs"].items():
         unit = report.aggregate()[name].unit
-        parts += _by_group(name, unit, rows, width, form)
+        parts += _by_group(name, unit, rows, display, form)
     if summary["breaking"]:
-        parts += sources_tables(summary["breaking"], width, form)
+        parts += sources_tables(summary["breaking"], display, form)
     if len(report.event_lines) > 1:
-        parts += [Text(), _lines(report, width, form)]
+        parts += [Text(), _lines(report, display, form)]
     level = f"{summary['level']:.0%}"
     if len(report.event_lines) > 1:
         parts += [
             Text(),
             Text(
-                f"In brackets: {level} intervals over events (Student's t of ratios of "
-                "sums over events), not over points or orientations.",
+                display.lines(
+                    f"In brackets: {level} intervals over events (Student's t of "
+                    "ratios of sums over events), not over points or orientations.",
+                    0,
+                ),
                 style="dim",
             ),
         ]
@@ -80,29 +84,34 @@ def event_tables(report: "Report", width: int, form: Forms) -> list[RenderableTy
 
 
 def sources_tables(
-    breaking: Mapping[str, Any], width: int, form: Forms
+    breaking: Mapping[str, Any], display: Display, form: Forms
 ) -> list[RenderableType]:
     """The sources of symmetry breaking over each group, with intervals.
 
     Args:
       breaking: By group, as :func:`symjax.report.event_summary.summarise_events` says.
-      width: Number of columns.
+      display: What they are written on.
       form: How numbers are written.
 
     Returns:
       One table side by side, or one for each group where there is less room.
     """
-    groups = [[group] for group in breaking] if width < _WIDE else [list(breaking)]
+    narrow = not _wide(display)
+    groups = [[group] for group in breaking] if narrow else [list(breaking)]
     parts: list[RenderableType] = []
     for chosen in groups:
-        table = _table(SOURCES_TITLE, ["source", *(GROUP_NAMES[g] for g in chosen)])
+        lines = []
         for name, shown in (*SOURCE_NAMES.items(), *SHARE_NAMES.items()):
             write = _percent if name in SHARE_NAMES else form.value
-            table.add_row(
-                shown, *(show_interval(breaking[g][name], write) for g in chosen)
-            )
-        parts += [Text(), table]
-    return [*parts, Text(SOURCES_LEGEND, style="dim")]
+            cells = (show_interval(breaking[g][name], write) for g in chosen)
+            lines.append(Row([shown, *cells]))
+        columns = ["source", *(GROUP_NAMES[g] for g in chosen)]
+        parts += [Text(), make_table(SOURCES_TITLE, columns, lines, display)]
+    return [*parts, Text(display.lines(SOURCES_LEGEND, 0), style="dim")]
+
+
+def _wide(display: Display) -> bool:
+    return display.width is None or display.width >= _WIDE
 
 
 def _percent(value: float) -> str:
@@ -110,7 +119,7 @@ def _percent(value: float) -> str:
 
 
 def _by_group(
-    name: str, unit: str, rows: list[dict[str, Any]], width: int, form: Forms
+    name: str, unit: str, rows: list[dict[str, Any]], display: Display, form: Forms
 ) -> list[RenderableType]:
     figures = {
         "equivariance_error": (f"A ({unit})" if unit else "A", form.value),
@@ -118,7 +127,8 @@ def _by_group(
         "expected": ("B expected", form.fraction),
     }
     parts: list[RenderableType] = []
-    if width >= _WIDE:
+    title_of = display.name(name)
+    if _wide(display):
         columns = ["points", "events", *(title for title, _ in figures.values())]
         kinds = {
             "class": "class",
@@ -126,7 +136,7 @@ def _by_group(
             "points": "size of the event",
         }
         by = [kind for key, kind in kinds.items() if key in {row["by"] for row in rows}]
-        table = _table(f"{name}, by {', '.join(by)}", columns)
+        lines = []
         for row in rows:
             cells = [
                 form.value(row[key][0])
@@ -134,54 +144,41 @@ def _by_group(
                 else show_interval(row[key], write)
                 for key, (_, write) in figures.items()
             ]
-            table.add_row(row["name"], f"{row['events']:,}", *cells)
-        return [Text(), table]
+            first = display.name(row["name"])
+            lines.append(Row([first, f"{row['events']:,}", *cells]))
+        whole = f"{title_of}, by {', '.join(by)}"
+        return [Text(), make_table(whole, columns, lines, display)]
     for key, (title, write) in figures.items():
-        table = _table(f"{name}: {title}", ["points", "figure"])
-        for row in rows:
-            table.add_row(row["name"], show_interval(row[key], write))
-        parts += [Text(), table]
+        lines = [
+            Row([display.name(row["name"]), show_interval(row[key], write)])
+            for row in rows
+        ]
+        whole = f"{title_of}: {title}"
+        parts += [Text(), make_table(whole, ["points", "figure"], lines, display)]
     return parts
 
 
-def _lines(report: "Report", width: int, form: Forms) -> Table:
+def _lines(report: "Report", display: Display, form: Forms) -> Text:
     lines = report.event_lines
     first = lines[0]
     unit = f" ({first['unit']})" if first["unit"] else ""
     columns = ["event", "points", f"A{unit}"]
-    more = [*SOURCE_NAMES.items()] if "total" in first and width >= _WIDE else []
+    more = [*SOURCE_NAMES.items()] if "total" in first and _wide(display) else []
     columns += [shown for _, shown in more]
     changing = any("changing" in line for line in lines)
     columns += ["changing"] if changing else []
     over = "; the rest over O(3)" if more else ""
-    table = _table(
-        f"Events by A of {first['output']}, the largest first{over}", columns
-    )
+    rows = []
     for line in lines:
-        cells = [line["label"], f"{line['points']:,}", form.value(line["error"])]
+        cells = [
+            display.name(line["label"]),
+            f"{line['points']:,}",
+            form.value(line["error"]),
+        ]
         cells += [form.value(line[name]) if name in line else "-" for name, _ in more]
         if changing:
             cells.append(_percent(line["changing"]) if "changing" in line else "-")
-        # Labels are text, whatever they hold.
-        table.add_row(*map(Text, cells), style="" if line["resolved"] else "bold red")
-    return table
-
-
-def _table(title: str, columns: list[str]) -> Table:
-    table = Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
-    for index, name in enumerate(columns):
-        first = not index
-        table.add_column(
-            name,
-            justify="left" if first else "right",
-            overflow="fold",
-            no_wrap=not first,
-        )
-    return table
+        rows.append(Row(cells, line["resolved"]))
+    output = display.name(first["output"])
+    title = f"Events by A of {output}, the largest first{over}"
+    return make_table(title, columns, rows, display)

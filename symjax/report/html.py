@@ -4,12 +4,14 @@ Every number of the page is taken from the object of ``report.json``, and its el
 names the field in ``data-at``, a JSON pointer (RFC 6901), and the value in full.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from symjax._text import visible
 from symjax.report._curves import curve_data
 from symjax.report._events_page import (
     cloud_data,
@@ -20,6 +22,7 @@ from symjax.report._events_page import (
 )
 from symjax.report._integration import convergence, verdicts
 from symjax.report._markup import (
+    SCROLLS,
     escape,
     make_table,
     show_resolved,
@@ -27,6 +30,7 @@ from symjax.report._markup import (
     what_of,
 )
 from symjax.report._viewer import viewer_data
+from symjax.report.scales import content_floor, remainder_floor
 from symjax.report.schema import (
     Leaf,
     Report,
@@ -35,14 +39,13 @@ from symjax.report.schema import (
     write_atomically,
 )
 from symjax.report.tables import (
+    NO_SCALE,
     format_fraction,
     format_value,
     grid_line,
-    precision_line,
     seed_line,
     tolerance_line,
 )
-from symjax.so3.irreps import Irrep
 
 # Logarithmic colors end here, as in the figures: round-off of float32.
 _DECADES = 8
@@ -107,7 +110,7 @@ def to_html(report: Report) -> str:
     else:
         pictures = [("atoms", "Error of every atom", _viewer(report, atoms, number))]
         parts = [
-            ("elements", "Outputs by element", _elements(outputs, number)),
+            ("elements", "Outputs by element", _elements(report, outputs)),
             ("structures", "Structures", _structures(report, number)),
         ]
     content = _content(report, layers + outputs, number)
@@ -118,7 +121,7 @@ def to_html(report: Report) -> str:
         ("outputs", "Outputs", _outputs(report, outputs, number)),
         *(parts if report.of_events else []),
         ("content", "Content by irrep", content),
-        ("layers", "Layers", _layers(layers, number)),
+        ("layers", "Layers", _layers(report, layers, number)),
         ("convergence", "Convergence with the grid", curve),
         *([] if report.of_events else [*pictures, parts[0]]),
         ("integration", "Integration over O(3)", verdicts(leaves)),
@@ -132,7 +135,7 @@ def to_html(report: Report) -> str:
         "clouds": clouds,
     }
     # "<" would let a name end the element; as an escape it is the same JSON.
-    payload = json.dumps(data).replace("<", "\\u003c")
+    payload = json.dumps(_visible(data)).replace("<", "\\u003c")
     title = f"Symmetry report: {report.model.name}"
     page = f"""<!doctype html>
 <html lang="en">
@@ -197,14 +200,25 @@ def save_html(report: Report, path: str | Path) -> None:
 _DEFINITIONS = """<p><b>A</b>, the equivariance error: root-mean-square deviation of a
 component of the prediction, rotated back, from its mean over O(3).
 <b>A/RMS</b>: the same over the root mean square of the response; 0 is exactly
-equivariant, 1 is no symmetry at all. <b>B(l, &sigma;)</b>: fraction of the response
-that transforms as the irrep of degree l; &sigma; = + for tensors, &minus; for
+equivariant, 1 is no symmetry at all. An energy has an arbitrary zero, and is compared
+with its spread over structures, per atom, or with kT. <b>1 - B</b>: what is not in the
+irreps of the output; &lt; is below round-off. <b>B(l, &sigma;)</b>: fraction of the
+response that transforms as the irrep of degree l; &sigma; = + for tensors, &minus; for
 pseudotensors; the fractions and the remainder above the largest degree sum to 1.
 Features of layers carry no representation: their A is the distance from invariance, in
 the units of the features, and B is what they carry.</p>
 <p>Domina, Abbott, Pegolo, Bigi, Ceriotti, <i>How unconstrained machine-learning models
 learn physical symmetries</i>, arXiv:2603.24638.</p>
 """
+
+
+def _visible(value: Any) -> Any:
+    """The data of the page with all names as they can be shown."""
+    if isinstance(value, dict):
+        return {visible(key): _visible(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_visible(entry) for entry in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _asset(name: str) -> str:
@@ -304,11 +318,10 @@ def _facts(
     for leaf in outputs:
         at = ("summary", leaf.name)
         error = number(*at, "equivariance_error")
-        share = number(*at, "relative_error", form=_percent)
         unit = f" {show_unit(leaf.unit)}" if leaf.unit else ""
         facts.append(
             f"<b>{escape(leaf.name)}</b>: turning the input changes a component by "
-            f"{error}{unit} (root mean square), {share} of its size."
+            f"{error}{unit} (root mean square), {_against(report, leaf, number)}."
         )
     by_error = sorted(layers, key=lambda leaf: leaf.totals.relative_error)
     if len(by_error) > 1:
@@ -325,42 +338,56 @@ def _facts(
     return f'<ul class="facts">\n{items}\n</ul>'
 
 
-def _expected(leaf: Leaf, number: Number) -> str:
-    """Content in the sectors of an equivariant output, sector by sector."""
-    parts = []
-    for label in dict.fromkeys(leaf.irreps):
-        irrep = Irrep.parse(label)
-        if irrep.degree < len(leaf.totals.content):
-            at = ("content", irrep.degree, 0 if irrep.sigma == 1 else 1)
-            share = number("summary", leaf.name, *at, form=format_fraction)
-            parts.append(f"{escape(label)}: {share}")
-    return ", ".join(parts)
+def _against(report: Report, leaf: Leaf, number: Number) -> str:
+    """What the error of an output is compared with, in words."""
+    against = leaf.comparison(report.settings.dtype)
+    at = ("summary", leaf.name)
+    share = "" if against.ratio is None else number(*at, "ratio", form=_percent)
+    error = ""
+    if against.per_atom and against.ratio is not None:
+        error = f"{number(*at, 'error_per_atom')} {show_unit(leaf.unit)} per atom, "
+    return {
+        "RMS": f"{share} of its size",
+        "spread": f"{error}{share} of its spread over {what_of(report)}",
+        "kT": f"{share} of kT at 300 K",
+        "forbidden by symmetry": "where the symmetry of the structures allows nothing",
+        "round-off": "which is round-off",
+        "zero": "as its response is zero",
+        "one value": "of which one value is known, and nothing to compare it with",
+    }[against.scale]
 
 
 def _outputs(report: Report, outputs: list[Leaf], number: Number) -> str:
     rows = []
+    above = _above(report)
     for leaf in outputs:
         at = ("summary", leaf.name)
         cells = [
             escape(leaf.name),
             show_unit(leaf.unit) or "-",
             number(*at, "equivariance_error"),
-            number(*at, "relative_error"),
+            _against(report, leaf, number),
             number(*at, "root_mean_square"),
-            _expected(leaf, number),
-            number(*at, "remainder", form=format_fraction),
+            f"{number(*at, 'missing', form=above)} "
+            f"({escape('+'.join(dict.fromkeys(leaf.irreps)))})",
+            number(*at, "remainder", form=above),
             show_resolved(leaf),
         ]
         rows.append((cells, leaf.resolved))
-    return make_table(
-        f"All {what_of(report)} together",
-        ["output", "unit", "A", "A/RMS", "RMS", "B expected", "B above", "resolved"],
-        rows,
-    )
+    columns = ["output", "unit", "A", "compared", "RMS", "1 - B", "B above"]
+    caption = f"All {what_of(report)} together"
+    return make_table(caption, [*columns, "resolved"], rows)
 
 
-def _layers(layers: list[Leaf], number: Number) -> str:
+def _above(report: Report) -> Callable[[float], str]:
+    """How a fraction is written that is a difference from 1."""
+    floor = remainder_floor(report.settings.dtype)
+    return lambda value: format_fraction(value, floor)
+
+
+def _layers(report: Report, layers: list[Leaf], number: Number) -> str:
     rows = []
+    above = _above(report)
     for leaf in layers:
         at = ("summary", leaf.name)
         share = min(leaf.totals.relative_error, 1.0)
@@ -371,7 +398,7 @@ def _layers(layers: list[Leaf], number: Number) -> str:
             number(*at, "relative_error"),
             number(*at, "equivariance_error"),
             bar,
-            number(*at, "remainder", form=format_fraction),
+            number(*at, "remainder", form=above),
             show_resolved(leaf),
         ]
         rows.append((cells, leaf.resolved))
@@ -418,17 +445,26 @@ def _content(report: Report, leaves: list[Leaf], number: Number) -> str:
     """The heat map, and its numbers as a table."""
     if not leaves:
         return ""
-    degrees = range(report.settings.max_degree + 1)
+    settings = report.settings
+    degrees = range(settings.max_degree + 1)
+    floors = [
+        content_floor(degree, settings.num_elements, settings.dtype)
+        for degree in degrees
+    ]
     rows = []
     for leaf in leaves:
         at = ("summary", leaf.name)
         cells = [escape(leaf.name)]
         cells += [
-            number(*at, "content", degree, sign, form=format_fraction)
+            number(
+                *at,
+                *("content", degree, sign),
+                form=functools.partial(format_fraction, floor=floors[degree]),
+            )
             for sign in (0, 1)
             for degree in degrees
         ]
-        cells.append(number(*at, "remainder", form=format_fraction))
+        cells.append(number(*at, "remainder", form=_above(report)))
         rows.append((cells, leaf.resolved))
     columns = ["response", *(f"{n}+" for n in degrees)]
     columns += [f"{n}&minus;" for n in degrees] + ["above"]
@@ -486,6 +522,7 @@ B(0, +) = 1, a force B(1, +) = 1.</p>
 <label><input type="radio" name="scale" value="linear"> linear</label></fieldset>
 {_choice(report)}
 <span class="scale"><span id="map-low">0</span><span class="ramp"></span>1</span></div>
+{SCROLLS}
 <div class="map"><ol id="map-rows">
 {rows}
 </ol>
@@ -554,7 +591,14 @@ and p step through the atoms" aria-describedby="atoms-readout"></canvas>
 </div>"""
 
 
-def _elements(outputs: list[Leaf], number: Number) -> str:
+def _ratio(report: Report, leaf: Leaf, species: str) -> str:
+    against = leaf.comparison(report.settings.dtype, species)
+    if against.ratio is not None:
+        return format_value(against.ratio)
+    return NO_SCALE.get(against.scale, "-")
+
+
+def _elements(report: Report, outputs: list[Leaf]) -> str:
     rows = []
     for leaf in outputs:
         for symbol, totals in leaf.species.items():
@@ -563,7 +607,7 @@ def _elements(outputs: list[Leaf], number: Number) -> str:
                 escape(symbol),
                 show_unit(leaf.unit) or "-",
                 format_value(totals.equivariance_error),
-                format_value(totals.relative_error),
+                _ratio(report, leaf, symbol),
                 format_value(totals.root_mean_square),
             ]
             rows.append((cells, leaf.resolved))
@@ -611,7 +655,7 @@ def _provenance(report: Report) -> str:
         "seed": seed_line(settings),
         "content": f"through degree {settings.max_degree}",
         "layers": settings.layers,
-        "precision": precision_line(settings),
+        "precision": settings.dtype,
         "tolerance": tolerance_line(settings),
         "point groups": "used" if settings.symmetry else "not used",
         "software": f"symjax {software.symjax}, JAX {software.jax} on "

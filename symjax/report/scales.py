@@ -39,6 +39,52 @@ _ROUND_OFF = 8.0
 _MOST_ATOMS = 500
 
 
+# Relative noise of a response, in epsilon; the remainder is a difference from 1 of
+# sums in the precision of the model; and the error of Wigner-D matrices.
+_NOISE, _DIFFERENCE, _WIGNER = 5.0, 4.0, 1e-12
+
+
+def content_floor(degree: int, num_elements: int, dtype: str) -> float:
+    """Content that round-off alone can put into a sector, of ``docs/diagnose.md``.
+
+    eps^2 for the rounding of sums, and (5 eps)^2 (2 l + 1)^2 / N for the noise of
+    responses, with the error of the matrices D^l squared.
+
+    Args:
+      degree: Degree l of the sector.
+      num_elements: Elements of O(3) at which the response was evaluated, N.
+      dtype: Precision of the model.
+
+    Returns:
+      The floor.
+
+    Example:
+      >>> from symjax.report.scales import content_floor
+      >>> f"{content_floor(2, 2072, 'float32'):.0e}"
+      '2e-14'
+    """
+    epsilon = float(np.finfo(dtype).eps)
+    noise = (_NOISE * (2 * degree + 1)) ** 2 / max(num_elements, 1)
+    return epsilon**2 * (1 + noise) + _WIGNER**2
+
+
+def remainder_floor(dtype: str) -> float:
+    """Round-off of what is a difference from 1: B above, and 1 - B.
+
+    Args:
+      dtype: Precision of the model.
+
+    Returns:
+      Four machine epsilon.
+
+    Example:
+      >>> from symjax.report.scales import remainder_floor
+      >>> f"{remainder_floor('float32'):.0e}"
+      '5e-07'
+    """
+    return _DIFFERENCE * float(np.finfo(dtype).eps)
+
+
 class Spread(NamedTuple):
     """Additive sums behind the standard deviation of an invariant output.
 

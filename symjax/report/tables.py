@@ -1,31 +1,33 @@
 """A report as tables for a terminal, a log or a text file.
 
-Every table fits in 80 columns, carries its units, and needs neither color nor a
-terminal to be read.
+Every table carries its units, fits its terminal without cutting a number (rows that do
+not fit are stacked), and needs neither color nor a terminal to be read.
 """
 
-import dataclasses
-import re
-from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import TextIO
 
 import numpy as np
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from symjax.metrics import Totals
 from symjax.report.event_tables import Forms, event_tables
+from symjax.report.layout import Display, Row, make_table, shorten_all, table_width
+from symjax.report.scales import content_floor, energy_unit, remainder_floor
 from symjax.report.schema import Leaf, Report, Settings
 from symjax.so3.irreps import Irrep, all_irreps
 
-# Outputs side by side in the table of contents; more go into a table below.
-_OUTPUTS_PER_TABLE = 3
 _TOP_SECTORS = 2
-# Columns that the numbers of a layer take.
-_LAYER_NUMBERS = 56
+# Names of layers are not shortened further: their rows are stacked.
+_SHORTEST_NAME = 14
+NO_SCALE = {
+    "forbidden by symmetry": "0 by symmetry",
+    "round-off": "round-off",
+    "zero": "zero",
+    "one value": "-",
+}
+"""What is printed where there is nothing to compare an error with."""
 
 
 def format_value(value: float) -> str:
@@ -50,27 +52,29 @@ def format_value(value: float) -> str:
     return f"{value:.2e}"
 
 
-def format_fraction(value: float) -> str:
-    """A fraction, so that what is missing from 1 can be read as well as what is left.
+def format_fraction(value: float, floor: float = 0.0) -> str:
+    """A fraction; what is below its uncertainty is written as such.
 
     Args:
       value: The fraction.
+      floor: What round-off alone can make of it.
 
     Returns:
-      Text of at most eight characters; ``"1-3e-07"`` is 1 - 3e-07.
+      Text of at most eight characters.
 
     Example:
       >>> from symjax.report.tables import format_fraction
       >>> [format_fraction(v) for v in (1.0, 1 - 3e-7, 0.98765, 0.0123, 4.2e-9, 0.0)]
-      ['1', '1-3e-07', '0.9877', '0.0123', '4.2e-09', '0']
+      ['1', '1.0000', '0.9877', '0.0123', '4.2e-09', '0']
+      >>> format_fraction(-6.5e-8, floor=4.8e-7)
+      '<5e-07'
     """
+    if abs(value) < floor:
+        return f"<{floor:.0e}"
     if abs(value) < 1e-15:
         return "0"
-    missing = 1 - value
-    if abs(missing) < 1e-15:
+    if value == 1:
         return "1"
-    if 0 < missing < 1e-3:
-        return f"1-{missing:.0e}"
     return f"{value:.4f}" if abs(value) >= 1e-2 else f"{value:.1e}"
 
 
@@ -99,65 +103,62 @@ def format_verdict(leaf: Leaf) -> str:
     return f"NO: {leaf.convergence.degree_to_try}"
 
 
-def render(
-    report: Report, *, width: int = 80, ascii_only: bool = False
-) -> RenderableType:
+def render(report: Report, display: Display) -> RenderableType:
     """All tables of a report, over all its measured structures together.
 
     Args:
       report: The report.
-      width: Number of columns; names of layers are broken to fit.
-      ascii_only: Whether to write angstrom without its sign.
+      display: What it is written on.
 
     Returns:
-      What ``rich`` prints.
+      What ``rich`` prints, with ``soft_wrap``: lines are broken already.
 
     Example:
       >>> from rich.console import Console
       >>> from symjax.report import schema
+      >>> from symjax.report.layout import Display
       >>> from symjax.report.tables import render
       >>> report = schema.Report(
       ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
       ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
       ...     ())
-      >>> Console(width=80).print(render(report))  # doctest: +ELLIPSIS
+      >>> Console().print(render(report, Display(80)))  # doctest: +ELLIPSIS
       Symmetry report of model pet
       ...
     """
     leaves = list(report.aggregate().values())
-    if not ascii_only:
-        leaves = [_with_sign(leaf) for leaf in leaves]
+    settings = report.settings
     outputs = [leaf for leaf in leaves if leaf.kind == "output"]
     layers = [leaf for leaf in leaves if leaf.kind != "output"]
-    parts: list[RenderableType] = [_header(report)]
+    parts: list[RenderableType] = [_header(report, display)]
     if outputs:
-        for table in (_outputs(outputs), *_contents(outputs)):
-            parts.extend([Text(), table])
+        tables = [_outputs(outputs, settings, display)]
+        tables += _contents(outputs, settings, display)
         if any(leaf.species for leaf in outputs) and not report.of_events:
-            parts.extend([Text(), _species(outputs)])
+            tables.append(_species(outputs, settings, display))
+        for table in tables:
+            parts.extend([Text(), table])
     if layers:
-        parts.extend([Text(), _layers(layers, width - _LAYER_NUMBERS)])
+        parts.extend([Text(), _layers(layers, settings, display)])
     if report.of_events:
-        forms = Forms(format_value, format_fraction)
-        parts.extend(event_tables(report, width, forms))
+        parts.extend(
+            event_tables(report, display, Forms(format_value, format_fraction))
+        )
     if leaves:
-        parts.extend([Text(), _legend(bool(layers))])
+        parts.extend([Text(), _legend(bool(layers), display)])
     if report.failed:
-        parts.append(_failures(report))
-    parts.append(_verdict(report, leaves))
+        parts.append(_failures(report, display))
+    parts.append(_verdict(report, leaves, display))
     return Group(*parts)
 
 
-def _with_sign(leaf: Leaf) -> Leaf:
-    return dataclasses.replace(leaf, unit=leaf.unit.replace("angstrom", "\xc5"))
-
-
-def to_text(report: Report, width: int = 80) -> str:
+def to_text(report: Report, width: int | None = None) -> str:
     """The tables as plain text.
 
     Args:
       report: The report.
-      width: Number of columns.
+      width: Number of columns; by default as many as the tables need, so that no name
+        is shortened.
 
     Returns:
       Text without control characters, ending with a line feed.
@@ -173,7 +174,7 @@ def to_text(report: Report, width: int = 80) -> str:
       'Symmetry report of model pet'
     """
     buffer = StringIO()
-    print_report(report, buffer, width)
+    _print(report, _console(buffer, plain=True), Display(width))
     lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -200,22 +201,32 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
       True
     """
     plain = not file.isatty()
-    console = Console(
+    console = _console(file, plain)
+    unicode = console.encoding.lower().startswith("utf")
+    if width is None:
+        width = 80 if plain else console.width
+    _print(report, console, Display(width, ascii_only=not unicode))
+
+
+def _console(file: TextIO, plain: bool) -> Console:
+    return Console(
         file=file,
-        width=width or (80 if plain else None),
         no_color=plain or None,
         force_terminal=False if plain else None,
         highlight=False,
     )
-    unicode = console.encoding.lower().startswith("utf")
-    console.print(render(report, width=console.width, ascii_only=not unicode))
 
 
-def _header(report: Report) -> RenderableType:
+def _print(report: Report, console: Console, display: Display) -> None:
+    # Lines are broken already; a terminal of another width must not cut them.
+    console.print(render(report, display), soft_wrap=True)
+
+
+def _header(report: Report, display: Display) -> RenderableType:
     settings = report.settings
     measured = [s for s in report.overview if s.failure is None]
     atoms = sum(structure.num_atoms for structure in measured)
-    labels = [structure.label for structure in measured]
+    labels = [display.name(structure.label) for structure in measured]
     listed = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
     seconds = [structure.timing for structure in measured if structure.timing]
     compiling = sum(timing.compile_seconds for timing in seconds)
@@ -230,42 +241,19 @@ def _header(report: Report) -> RenderableType:
         *_chosen_lines(report),
         *_symmetry_lines(report),
         f"content     through degree {settings.max_degree}; evaluated in "
-        f"{precision_line(settings)}",
+        f"{settings.dtype}",
         f"time        {compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
         f"seed        {seed_line(settings)}",
         f"SHA-256     {report.model.digest}",
         f"software    symjax {report.software.symjax}, JAX {report.software.jax} on "
         f"{report.software.platform}",
-        *([f"command     {report.command}"] if report.command else []),
+        *([f"command     {display.name(report.command)}"] if report.command else []),
     ]
+    title = f"Symmetry report of model {display.name(report.model.name)}"
     return Group(
-        Text(f"Symmetry report of model {report.model.name}", style="bold"),
-        *map(Text, lines),
+        Text(display.lines(title), style="bold"),
+        *(Text(display.lines(line)) for line in lines),
     )
-
-
-def precision_line(settings: Settings) -> str:
-    """In which precision the model was evaluated.
-
-    Args:
-      settings: Of the report.
-
-    Returns:
-      A short text.
-
-    Example:
-      >>> import jax
-      >>> from symjax.report import Options
-      >>> from symjax.report.tables import precision_line
-      >>> precision_line(Options().settings())
-      'float32'
-      >>> with jax.default_matmul_precision("tensorfloat32"):
-      ...     precision_line(Options().settings())
-      'float32, matrix products in tensorfloat32'
-    """
-    if settings.matmul_precision == "highest":
-        return settings.dtype
-    return f"{settings.dtype}, matrix products in {settings.matmul_precision}"
 
 
 def grid_line(settings: Settings) -> str:
@@ -366,134 +354,107 @@ def _symmetry_lines(report: Report) -> list[str]:
     return [f"symmetry    point groups used: {', '.join(listed[:4])}{more}"]
 
 
-def _table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
-    table = Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
-    for name, justify in columns:
-        fold = justify == "left"
-        table.add_column(
-            name,
-            justify="left" if fold else "right",
-            overflow="fold",
-            no_wrap=not fold,
+def _outputs(outputs: list[Leaf], settings: Settings, display: Display) -> Text:
+    columns = [
+        *("output", "unit", "A", "compared with", "ratio"),
+        *("1 - B", "B above", "resolved"),
+    ]
+    floor = remainder_floor(settings.dtype)
+    rows = []
+    for leaf in outputs:
+        against = leaf.comparison(settings.dtype)
+        ratio = "-" if against.ratio is None else format_value(against.ratio)
+        scale = NO_SCALE.get(against.scale, against.scale)
+        if against.size is not None:
+            scale = f"{against.scale} {format_value(against.size)}"
+        whole = not against.per_atom or leaf.spread is None
+        rows.append(
+            Row(
+                [
+                    display.name(leaf.name),
+                    display.unit(leaf.unit),
+                    format_value(leaf.totals.equivariance_error),
+                    *((scale, ratio) if whole else ("-", "-")),
+                    format_fraction(leaf.missing, floor),
+                    format_fraction(leaf.totals.remainder, floor),
+                    format_verdict(leaf),
+                ],
+                leaf.resolved,
+            )
         )
-    return table
+        per_atom = energy_unit(leaf.unit) is not None and leaf.spread is not None
+        if per_atom and leaf.spread is not None:
+            cells = ["-", "-"] if whole else [scale, ratio]
+            error = format_value(leaf.spread.equivariance_error)
+            name = f"{display.name(leaf.name)}/atom"
+            cells = [name, display.unit(leaf.unit), error, *cells, "", "", ""]
+            rows.append(Row(cells, leaf.resolved))
+    return make_table(
+        "Outputs", columns, rows, display, ("unit", "compared with", "resolved")
+    )
 
 
-def _numbers(totals: Totals) -> list[str]:
+def _contents(outputs: list[Leaf], settings: Settings, display: Display) -> list[Text]:
+    """Tables of as many outputs side by side as fit."""
+    groups: list[list[Leaf]] = []
+    for leaf in outputs:
+        wider = [*groups[-1], leaf] if groups else [leaf]
+        columns, rows = _content_of(wider, settings, display)
+        fits = display.width is None or table_width(columns, rows) <= display.width
+        if groups and fits:
+            groups[-1] = wider
+        else:
+            groups.append([leaf])
+    title = "Content B(l, sigma) of the outputs"
     return [
-        format_value(totals.equivariance_error),
-        format_value(totals.relative_error),
+        make_table(title, *_content_of(group, settings, display), display)
+        for group in groups
     ]
 
 
-def _row(table: Table, leaf: Leaf, cells: Iterable[str]) -> None:
-    table.add_row(*cells, style="" if leaf.resolved else "bold red")
-
-
-def _outputs(outputs: list[Leaf]) -> Table:
-    table = _table(
-        "Outputs",
-        [
-            ("output", "left"),
-            ("unit", "left"),
-            ("A", "right"),
-            ("A/RMS", "right"),
-            ("RMS", "right"),
-            ("B expected", "right"),
-            ("B above", "right"),
-            ("resolved", "left"),
-        ],
-    )
+def _content_of(
+    outputs: list[Leaf], settings: Settings, display: Display
+) -> tuple[list[str], list[Row]]:
+    columns = ["l"]
     for leaf in outputs:
-        totals = leaf.totals
-        expected = _expected(leaf)
-        _row(
-            table,
-            leaf,
-            [
-                leaf.name,
-                leaf.unit or "-",
-                *_numbers(totals),
-                format_value(totals.root_mean_square),
-                f"{format_fraction(expected)} ({'+'.join(_sectors(leaf))})"
-                if len(leaf.irreps) == 1
-                else format_fraction(expected),
-                format_fraction(totals.remainder),
-                format_verdict(leaf),
-            ],
-        )
-    return table
+        name = display.name(leaf.name)
+        columns += [f"{name} +", f"{name} -" if len(outputs) == 1 else "-"]
+    contents = [leaf.totals.content for leaf in outputs]
+    rows = []
+    for degree in range(len(contents[0])):
+        floor = content_floor(degree, settings.num_elements, settings.dtype)
+        cells = [str(degree)]
+        for content in contents:
+            cells += [format_fraction(float(b), floor) for b in content[degree]]
+        rows.append(Row(cells))
+    cells = ["above"]
+    for leaf in outputs:
+        above = leaf.totals.remainder
+        cells += [format_fraction(above, remainder_floor(settings.dtype)), ""]
+    return columns, [*rows, Row(cells)]
 
 
-def _sectors(leaf: Leaf) -> list[str]:
-    return list(dict.fromkeys(leaf.irreps))
-
-
-def _expected(leaf: Leaf) -> float:
-    """Content in the sectors that an equivariant output would have."""
-    content = leaf.totals.content
-    irreps = [Irrep.parse(label) for label in _sectors(leaf)]
-    return sum(
-        float(content[irrep.degree, 0 if irrep.sigma == 1 else 1])
-        for irrep in irreps
-        if irrep.degree < len(content)
-    )
-
-
-def _contents(outputs: list[Leaf]) -> list[Table]:
-    tables = []
-    for start in range(0, len(outputs), _OUTPUTS_PER_TABLE):
-        part = outputs[start : start + _OUTPUTS_PER_TABLE]
-        columns = [("l", "right")]
-        for leaf in part:
-            columns += [(f"{leaf.name} +", "right"), ("-", "right")]
-        table = _table("Content B(l, sigma) of the outputs", columns)
-        contents = [leaf.totals.content for leaf in part]
-        for degree in range(len(contents[0])):
-            cells = [str(degree)]
-            for content in contents:
-                cells += [format_fraction(float(value)) for value in content[degree]]
-            table.add_row(*cells)
-        cells = ["above"]
-        for leaf in part:
-            cells += [format_fraction(leaf.totals.remainder), ""]
-        table.add_row(*cells)
-        tables.append(table)
-    return tables
-
-
-def _species(outputs: list[Leaf]) -> Table:
-    table = _table(
-        "Outputs by element",
-        [
-            ("output", "left"),
-            ("unit", "left"),
-            ("element", "left"),
-            ("atoms", "right"),
-            ("A", "right"),
-            ("A/RMS", "right"),
-            ("RMS", "right"),
-        ],
-    )
+def _species(outputs: list[Leaf], settings: Settings, display: Display) -> Text:
+    columns = ["output", "unit", "element", "atoms", "A", "A/RMS", "RMS"]
+    rows = []
     for leaf in outputs:
         for symbol, totals in leaf.species.items():
             per_atom = leaf.channels * Irrep.parse(leaf.irreps[0]).dimension
-            table.add_row(
-                leaf.name,
-                leaf.unit or "-",
-                symbol,
+            against = leaf.comparison(settings.dtype, symbol)
+            ratio = NO_SCALE.get(against.scale, "-")
+            if against.ratio is not None:
+                ratio = format_value(against.ratio)
+            cells = [
+                display.name(leaf.name),
+                display.unit(leaf.unit),
+                display.name(symbol),
                 str(round(float(totals.count[0]) / per_atom)),
-                *_numbers(totals),
+                format_value(totals.equivariance_error),
+                ratio,
                 format_value(totals.root_mean_square),
-            )
-    return table
+            ]
+            rows.append(Row(cells, leaf.resolved))
+    return make_table("Outputs by element", columns, rows, display, ("unit", "element"))
 
 
 def top_sectors(totals: Totals, number: int = _TOP_SECTORS) -> list[tuple[str, float]]:
@@ -520,108 +481,92 @@ def top_sectors(totals: Totals, number: int = _TOP_SECTORS) -> list[tuple[str, f
     return sorted(pairs, key=lambda pair: -pair[1])[:number]
 
 
-def _layers(layers: list[Leaf], width: int) -> Table:
-    table = _table(
-        "Layers: distance from invariance, and what the features carry",
-        [
-            ("layer", "left"),
-            ("A", "right"),
-            ("A/RMS", "right"),
-            ("first B", "right"),
-            ("second B", "right"),
-            ("B above", "right"),
-            ("resolved", "left"),
-        ],
-    )
+def _layers(layers: list[Leaf], settings: Settings, display: Display) -> Text:
+    floor = remainder_floor(settings.dtype)
+    rows = []
     for leaf in layers:
         top = [
             # a share that rounds to 0 or 1 still tells something
             f"{label} {value:.3f}" if value > 5e-3 else f"{label} {value:.0e}"
             for label, value in top_sectors(leaf.totals)
         ]
-        _row(
-            table,
-            leaf,
-            [
-                break_name(leaf.name, width),
-                *_numbers(leaf.totals),
-                *top,
-                format_fraction(leaf.totals.remainder),
-                format_verdict(leaf),
-            ],
-        )
-    return table
+        cells = [
+            format_value(leaf.totals.equivariance_error),
+            format_value(leaf.totals.relative_error),
+            *top,
+            format_fraction(leaf.totals.remainder, floor),
+            format_verdict(leaf),
+        ]
+        rows.append(Row(cells, leaf.resolved))
+    columns = ["layer", "A", "A/RMS", "first B", "second B", "B above", "resolved"]
+    columns = [columns[0], *columns[1 : 3 + _shown(layers)], *columns[5:]]
+    names = [display.name(leaf.name) for leaf in layers]
+    if display.width is not None:
+        # What the numbers and the gap before them leave; less says nothing.
+        left = display.width - table_width(columns[1:], rows) - 2
+        names = shorten_all(names, left) if left >= _SHORTEST_NAME else names
+    named = [
+        Row([name, *row.cells], row.good) for name, row in zip(names, rows, strict=True)
+    ]
+    title = "Layers: distance from invariance, and what the features carry"
+    return make_table(title, columns, named, display, ("resolved",))
 
 
-def break_name(name: str, width: int) -> str:
-    """Breaks the dotted name of a layer into lines, preferably behind dots.
-
-    Args:
-      name: The name.
-      width: Largest number of characters in a line.
-
-    Returns:
-      The name with line feeds; further lines are indented.
-
-    Example:
-      >>> from symjax.report.tables import break_name
-      >>> print(break_name("gnn_layers.0.trans.layers.1_node", 24))
-      gnn_layers.0.trans.
-        layers.1_node
-    """
-    width = max(width, 8)
-    lines = [""]
-    for part in re.split(r"(?<=\.)", name):
-        if len(lines[-1]) + len(part) > width and lines[-1].strip():
-            lines.append("  ")
-        lines[-1] += part
-        while len(lines[-1]) > width:
-            lines[-1:] = [lines[-1][:width], "  " + lines[-1][width:]]
-    return "\n".join(lines)
+def _shown(layers: list[Leaf]) -> int:
+    """Number of sectors that are listed: there are two of degree 0."""
+    return min(_TOP_SECTORS, 2 * len(layers[0].totals.content))
 
 
-def _legend(layers: bool) -> RenderableType:
+def _legend(layers: bool, display: Display) -> RenderableType:
     lines = [
-        "A           equivariance error: root-mean-square deviation of a component,",
-        "            rotated back, from its mean over O(3)",
-        "A/RMS       relative equivariance error: 0 exact, 1 no symmetry at all",
-        "B(l,sigma)  fraction of the response in the irrep of degree l; sigma = + for",
-        "            tensors, - for pseudotensors; expected: in those of the output",
-        "B above     fraction above the largest degree listed",
-        "resolved    whether the grid resolves the response; if NO, the numbers of",
-        "            that row are not to be trusted: repeat with the --grid given",
+        "A           equivariance error: root-mean-square deviation of a component, "
+        "rotated back, from its mean over O(3)",
+        "compared    RMS: size of the response, 0 is exact and 1 no symmetry at all; "
+        "spread: standard deviation of an invariant over samples, which "
+        "no shift of its zero changes; kT: at 300 K, for one energy; 0 by symmetry: "
+        "the structures allow nothing else; round-off: below that of the precision",
+        "B(l,sigma)  fraction of the response in the irrep of degree l; sigma = + for "
+        "tensors, - for pseudotensors",
+        "1 - B       what is not in the irreps of the output",
+        "B above     fraction above the largest degree listed; < is below round-off",
+        "resolved    whether the grid resolves the response; if NO, the numbers of "
+        "that row are not to be trusted: repeat with the --grid given",
     ]
     if layers:
         lines.append(
             "layers      A is in the units of the features; an invariant has A = 0"
         )
-    return Text("\n".join(lines), style="dim")
+    return Text("\n".join(map(display.lines, lines)), style="dim")
 
 
-def _failures(report: Report) -> RenderableType:
+def _failures(report: Report, display: Display) -> RenderableType:
     number = len(report.failed)
     plural = ("event" if report.of_events else "structure") + "s" * (number != 1)
     lines = [Text(f"\n{number} {plural} failed:", style="bold red")]
     for structure in report.failed:
         message = structure.failure.message if structure.failure else ""
-        lines.append(Text(f"  {structure.label}: {message}"))
+        line = f"  {display.name(structure.label)}: {display.name(message)}"
+        lines.append(Text(display.lines(line, 4)))
     return Group(*lines)
 
 
-def _verdict(report: Report, leaves: list[Leaf]) -> RenderableType:
+def _verdict(report: Report, leaves: list[Leaf], display: Display) -> RenderableType:
     if not leaves:
         return Text("\nNothing was measured.", style="bold red")
     unresolved = [leaf for leaf in leaves if not leaf.resolved]
     if not unresolved:
         return Text(
-            f"\nThe grid resolves all {len(leaves)} responses.", style="bold green"
+            "\n" + display.lines(f"The grid resolves all {len(leaves)} responses.", 0),
+            style="bold green",
         )
     outputs = [leaf for leaf in unresolved if leaf.kind == "output"]
     lines = []
     if outputs:
-        names = ", ".join(leaf.name for leaf in outputs)
-        lines.append(f"NOT RESOLVED, outputs: {names}. Their numbers are not integrals")
-        lines.append("over O(3), and must not be quoted.")
+        names = ", ".join(display.name(leaf.name) for leaf in outputs)
+        lines.append(
+            f"NOT RESOLVED, outputs: {names}. Their numbers are not integrals over "
+            "O(3), and must not be quoted."
+        )
     hidden = len(unresolved) - len(outputs)
     if hidden:
         count = len([leaf for leaf in leaves if leaf.kind != "output"])
@@ -630,4 +575,5 @@ def _verdict(report: Report, leaves: list[Leaf]) -> RenderableType:
     worst = max(verdicts, key=lambda verdict: verdict.degree_to_try)
     lines.append(f"Reason: {worst.reason}.")
     lines.append(f"Repeat with --grid {worst.degree_to_try}.")
-    return Text("\n" + "\n".join(lines), style="bold red")
+    broken = (display.lines(line, 0) for line in lines)
+    return Text("\n" + "\n".join(broken), style="bold red")

@@ -12,8 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from symjax.data.graph import Graph
-from symjax.data.transform import rotate_graph
+from symjax.data.graph import Graph, edge_vectors
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
@@ -37,6 +36,7 @@ def predict_labels(
     labels: tuple[Label, ...],
     parameters: Any,
     graph: Graph,
+    vectors: Float[Array, "atoms neighbors 3"],
     *,
     network_dtype: Any = None,
 ) -> dict[str, Float[Array, "samples *shape"]]:
@@ -46,7 +46,8 @@ def predict_labels(
       config: Hyperparameters and targets.
       labels: What is fitted.
       parameters: As in :class:`~symjax.models.pet.PETModel`.
-      graph: The structures, possibly rotated.
+      graph: The structures.
+      vectors: Their edge vectors, possibly rotated.
       network_dtype: Type in which the network computes.
 
     Returns:
@@ -69,6 +70,7 @@ def predict_labels(
             config,
             parameters,
             graph,
+            vectors,
             targets=targets,
             energy=energy,
             baseline=False,
@@ -80,7 +82,7 @@ def predict_labels(
             config,
             parameters,
             graph,
-            pet_inputs(config, graph),
+            pet_inputs(config, graph).replace(vectors=vectors),
             targets=targets,
             baseline=False,
             network_dtype=network_dtype,
@@ -195,13 +197,17 @@ def _turned_errors(
 
     def errors(params: Any, batch: AtomicBatch, elements: Any) -> dict[str, Array]:
         graph = jax.tree.map(jnp.asarray, batch.graph)
+        vectors = edge_vectors(graph)
         if elements is not None:
-            graph = rotate_graph(graph, elements)
+            vectors = jnp.einsum(
+                "anc,adc->and", vectors, elements[graph.structure], precision="highest"
+            )
         predictions = predict_labels(
             config,
             labels,
             {**fixed, "network": params},
             graph,
+            vectors,
             network_dtype=network_dtype,
         )
         found = {}

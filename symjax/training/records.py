@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from symjax._files import replace_atomically
+from symjax._text import spreadsheet_safe
 from symjax.errors import ArgumentError
 from symjax.training.optimisation import TrainState
 
@@ -23,6 +24,9 @@ KEPT = 2
 
 class Table:
     """A CSV file with a column ``step``, to which rows are appended.
+
+    Names are written so that a spreadsheet does not take them for formulas: with an
+    apostrophe before ``=``, ``+``, ``-`` or ``@``, and control characters escaped.
 
     Args:
       path: The file.
@@ -51,9 +55,9 @@ class Table:
 
         def write(part: Path) -> None:
             with open(part, "w", newline="") as file:
-                writer = csv.DictWriter(file, self._columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(kept)
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(map(spreadsheet_safe, self._columns))
+                writer.writerows(row.values() for row in kept)
 
         replace_atomically(path, write)
 
@@ -64,7 +68,13 @@ class Table:
           rows: Values by column; what is absent stays empty.
         """
         with open(self._path, "a", newline="") as file:
-            csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+            writer = csv.writer(file, lineterminator="\n")
+            for row in rows:
+                cells = (row.get(name, "") for name in self._columns)
+                writer.writerow(
+                    spreadsheet_safe(cell) if isinstance(cell, str) else cell
+                    for cell in cells
+                )
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """Tables fit, say what is not to be trusted, and need no terminal."""
 
+import dataclasses
 import io
 import re
 
@@ -9,23 +10,105 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symjax.report import tables
+from symjax.report import layout, tables
+from symjax.report.scales import Spread
 
 
+@pytest.mark.parametrize("width", [80, 40])
 @pytest.mark.parametrize("layers", [0, 1, 30])
 @pytest.mark.parametrize("resolved", [True, False])
-def test_fits_in_80_columns_without_control_characters(layers, resolved):
+def test_fits_without_control_characters(layers, resolved, width):
     report = fake_report.report(
         layers=layers, failed=2, resolved=resolved, max_degree=8, structures=5
     )
-    text = tables.to_text(report)
-    assert max(map(len, text.splitlines())) <= 80
+    report = named(report, {"energy": "an_output_with_a_long_name_of_many_words"})
+    text = tables.to_text(report, width)
+    # The digest is one word of 64.
+    lines = [line for line in text.splitlines() if report.model.digest not in line]
+    assert max(map(len, lines)) <= max(width, 54)
     assert "\x1b" not in text
-    # nothing is cut off
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
-    joined = re.sub(r"\s", "", text)
+
+
+def named(report, names):
+    """The report with other names of responses."""
+
+    def rename(leaf):
+        return dataclasses.replace(leaf, name=names.get(leaf.name, leaf.name))
+
+    structures = tuple(
+        dataclasses.replace(one, leaves=tuple(map(rename, one.leaves)))
+        for one in report.structures
+    )
+    return dataclasses.replace(report, structures=structures)
+
+
+NUMBER = re.compile(r"(?<![\w.])<?\d+\.?\d*(?:e[+-]\d+)?(?![\w.])")
+
+
+@pytest.mark.parametrize("width", [20, 33, 40, 60, 80, 200])
+def test_no_number_and_no_name_is_cut_at_any_width(width):
+    names = {name: f"{name}_with_a_name_that_is_long" for name in OUTPUTS}
+    report = named(fake_report.report(layers=4), names)
+    whole, text = tables.to_text(report), tables.to_text(report, width)
+    numbers = set(NUMBER.findall(table_part(whole)))
+    assert numbers
+    assert numbers - set(NUMBER.findall(text)) == set()
+    for name in names.values():
+        assert name in text
+        assert name in whole
     for name in report.aggregate():
-        assert name in joined or name.split(".")[-1] in joined
+        assert name in whole
+
+
+OUTPUTS = ("energy", "forces", "stress")
+
+
+def table_part(text):
+    return text[text.index("Outputs") : text.index("equivariance error:")]
+
+
+def test_names_are_text():
+    forged = "a\n1/1 b: resolved\x1b[2J\u202egpj"
+    report = named(fake_report.report(layers=1), {"forces": forged})
+    text = tables.to_text(report)
+    assert r"a\n1/1 b: resolved\x1b[2J\u202egpj" in text
+    assert not set("\x1b\u202e") & set(text)
+
+
+def test_what_is_below_round_off_is_written_as_such():
+    assert tables.format_fraction(-6.5e-8, 4.8e-7) == "<5e-07"
+    assert tables.format_fraction(1 - 6e-6) == "1.0000"
+    report = fake_report.report(layers=0, structures=1)
+    (structure,) = report.structures
+    leaf = structure.leaves[1]
+    power = leaf.totals.power * 0
+    power[:, 1, 0] = leaf.totals.norm * (1 + 1e-8)
+    leaf = dataclasses.replace(leaf, totals=leaf.totals._replace(power=power))
+    structure = dataclasses.replace(structure, leaves=(leaf,))
+    text = tables.to_text(dataclasses.replace(report, structures=(structure,)))
+    (row,) = re.findall(r"^forces.*(?=\n)", text, re.MULTILINE)[:1]
+    assert row.split()[-3:-1] == ["<5e-07", "<5e-07"]
+
+
+def test_an_energy_is_not_compared_with_its_own_size():
+    """The zero of an energy is arbitrary; its spread per atom is not."""
+    report = fake_report.report(layers=0, structures=2)
+    spreads = [Spread(1.0, np.array([v]), v**2, 1e-4) for v in (5.0, 7.0)]
+    structures = tuple(
+        dataclasses.replace(
+            one,
+            leaves=(dataclasses.replace(one.leaves[0], spread=spread),),
+        )
+        for one, spread in zip(report.structures, spreads, strict=True)
+    )
+    text = tables.to_text(dataclasses.replace(report, structures=structures))
+    (row,) = re.findall(r"^energy/atom .*$", text, re.MULTILINE)
+    # 1e-2 of |5 - 7| / sqrt(2)
+    assert row.split() == ["energy/atom", "eV", *ROW]
+
+
+ROW = ("0.0100", "spread", "1.41", "0.00707")
 
 
 def test_every_number_has_its_unit():
@@ -49,9 +132,10 @@ def test_numbers_are_those_of_the_added_totals():
     cells = line.split()
     # three significant digits are printed
     assert float(cells[2]) == pytest.approx(totals.equivariance_error, rel=6e-3)
-    assert float(cells[3]) == pytest.approx(totals.relative_error, rel=6e-3)
+    assert cells[3] == "RMS"
     assert float(cells[4]) == pytest.approx(totals.root_mean_square, rel=6e-3)
-    assert float(cells[5]) == pytest.approx(totals.content[1, 0], rel=6e-3)
+    assert float(cells[5]) == pytest.approx(totals.relative_error, rel=6e-3)
+    assert float(cells[6]) == pytest.approx(1 - totals.content[1, 0], rel=6e-3)
 
 
 def test_unresolved_rows_are_loud():
@@ -102,7 +186,7 @@ def test_output_that_is_ascii_only():
     stream = io.TextIOWrapper(buffer, encoding="ascii")
     tables.print_report(fake_report.report(), stream)
     stream.flush()
-    assert "eV/angstr" in buffer.getvalue().decode("ascii")
+    assert "eV/angstrom" in buffer.getvalue().decode("ascii")
 
 
 @given(st.floats(1e-14, 1e14))
@@ -113,25 +197,29 @@ def test_format_value_keeps_three_digits(value):
 
 
 @given(st.floats(0, 1))
-def test_format_fraction_keeps_both_ends(value):
+def test_format_fraction_keeps_two_digits(value):
     text = tables.format_fraction(value)
     assert len(text) <= 8
-    if text.startswith("1-"):
-        assert float(text[2:]) == pytest.approx(1 - value, rel=0.51)
-    else:
-        # four decimals, or two digits for small fractions
-        assert float(text) == pytest.approx(value, rel=5.1e-2, abs=1e-15)
+    # four decimals, or two digits for small fractions
+    assert float(text) == pytest.approx(value, rel=5.1e-2, abs=1e-15)
+
+
+@given(st.text("abc._0", min_size=1, max_size=60), st.integers(5, 40))
+def test_shortened_names_keep_their_ends(name, width):
+    short = layout.shorten(name, width)
+    assert len(short) <= width or short == name
+    if short != name:
+        head, tail = short.split("...", 1) if "..." in short else (short, "")
+        assert name.startswith(head)
+        assert name.endswith(tail)
 
 
 @given(
-    st.text("abc._0", min_size=1, max_size=60),
-    st.integers(8, 40),
+    st.lists(st.text("ab.", min_size=1, max_size=12), unique=True), st.integers(5, 9)
 )
-def test_break_name_loses_nothing(name, width):
-    lines = tables.break_name(name, width).split("\n")
-    assert all(len(line) <= width for line in lines)
-    joined = lines[0] + "".join(line.removeprefix("  ") for line in lines[1:])
-    assert joined == name
+def test_shortened_names_stay_different(names, width):
+    short = layout.shorten_all(names, width)
+    assert len(set(short)) == len(names)
 
 
 def test_top_sectors_are_sorted():

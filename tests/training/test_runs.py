@@ -15,7 +15,7 @@ from water_runs import TARGETS, TINY, frames, settings
 from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
 from symjax.training import TrainingError, events, parse_run, read_table, train
-from symjax.training.records import METRICS, TRAJECTORY, VALIDATION
+from symjax.training.records import METRICS, TRAJECTORY, VALIDATION, Table
 
 EVENTS = {
     "group_radius": 0.045,
@@ -281,3 +281,14 @@ def two_events(run):
 
 def test_the_smallest_hyperparameters_are_used(whole):
     assert {k: getattr(whole[2].model.config, k) for k in TINY} == TINY
+
+
+def test_a_name_is_no_formula(tmp_path):
+    """Spreadsheets calculate what starts with =, +, - or @."""
+    path = tmp_path / "metrics.csv"
+    table = Table(path, ("step", "=1+1", "@x\ny"))
+    table.add([{"step": 1, "=1+1": 0.5}])
+    Table(path, ("step", "=1+1", "@x\ny"), after=1).add([{"step": 2, "=1+1": -0.5}])
+    lines = path.read_text().splitlines()
+    assert lines == [r"step,'=1+1,'@x\ny", "1,0.5,", "2,-0.5,"]
+    assert read_table(path)["'=1+1"].tolist() == [0.5, -0.5]

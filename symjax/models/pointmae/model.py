@@ -29,7 +29,6 @@ from symjax.models.pointmae.grouping import (
 from symjax.models.pointmae.layers import FEATURES
 from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
-from symjax.models.precision import full_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -427,12 +426,11 @@ def evaluate_heads(
     features: dict[str, Array] = {}
 
     def run(method: Any, *arguments: Any) -> Any:
-        with full_precision():
-            out, state = network.apply(
-                variables, *arguments, method=method, mutable=collections
-            )
         if not collections:
-            return out
+            return network.apply(variables, *arguments, method=method)
+        out, state = network.apply(
+            variables, *arguments, method=method, mutable=collections
+        )
         for name, value in features_by_name(state[FEATURES]).items():
             features.setdefault(name, value)
         return out
