@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.data import build_graph
+from symjax.data import build_graph, pad_graph
 from symjax.metrics import Output, Problem
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 
@@ -25,6 +25,7 @@ class FakeModel:
     config: Any = dataclasses.field(
         default_factory=lambda: types.SimpleNamespace(
             cutoff=8.0,
+            num_neighbors_adaptive=None,
             species=(1, 6, 8),
             targets=(types.SimpleNamespace(name="energy", unit="eV"),),
         )
@@ -61,10 +62,9 @@ def select_layers(config, layers):
     return () if layers == "none" else ("a_layer_node",)
 
 
-def orbit_problem(model, atoms, *, layers, dtype, num_atoms, num_neighbors, symmetry):
-    build_graph(
-        atoms, model.config.cutoff, num_atoms=num_atoms, num_neighbors=num_neighbors
-    )
+def orbit_problem(model, atoms, *, layers, dtype, shape, symmetry):
+    pad_graph(build_graph(atoms, model.config.cutoff), shape)
+    num_atoms = shape.num_atoms
     size, padding = len(atoms), num_atoms - len(atoms)
     # Around a point outside, so that no atom lies at the origin.
     x = np.pad(atoms.positions + 0.5, ((0, padding), (0, 0))).astype(dtype)

@@ -5,8 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from symjax.data import build_graph, edge_vectors
-from symjax.models.pet import cast_parameters, layer_names, pet_inputs, predict
+from symjax.data import GraphShape, pad_graph
+from symjax.models.pet import (
+    cast_parameters,
+    layer_names,
+    pet_graph,
+    pet_inputs,
+    predict,
+)
 from symjax.models.pet.model import _invariants, _lengths, outputs_from_inputs
 
 # Relative to the largest entry of what is compared; in float32, forces and stress
@@ -61,7 +67,9 @@ def torch_outputs(model, atoms, targets, layers, dtype):
     for layer in layers:
         block = out[f"mtt::feature::{layer}"].block()
         if "first_atom" in block.samples.names:
-            edges = block.samples.values.numpy()
+            rows = block.samples.values.numpy()
+            edges = rows if edges is None else edges
+            np.testing.assert_array_equal(edges, rows)
     return arrays, -gradients[0].numpy(), gradients[1].numpy(), edges
 
 
@@ -87,12 +95,15 @@ class Errors:
 def edge_slots(graph, edges):
     """Slot of each of metatrain's edges (structure, i, j, shift) in the graph."""
     if edges is None or len(edges) == 0:
+        assert edges is None or not graph.edge_mask.any()
         return np.zeros(0, int), np.zeros(0, int)
     table = {}
     for i, k in zip(*np.nonzero(graph.edge_mask), strict=True):
         key = (int(i), int(graph.neighbors[i, k]), *map(int, graph.shifts[i, k]))
         table[key] = (i, k)
     found = [table[tuple(map(int, row[1:6]))] for row in edges]
+    # No edge that the model does not see is a row of any layer.
+    assert len(found) == len(set(found)) == len(table)
     return tuple(np.array(found).T)
 
 
@@ -103,7 +114,6 @@ def sums_of_terms(model, graph, dtype):
     of an edge's vector and of its length.
     """
     parameters = cast_parameters(model.parameters, dtype)
-    vectors = edge_vectors(graph)
 
     def energy(vectors, lengths):
         (distances, factors, repulsion), _ = _invariants(model.config, graph, lengths)
@@ -116,13 +126,18 @@ def sums_of_terms(model, graph, dtype):
         outputs, _ = outputs_from_inputs(model.config, parameters, graph, inputs)
         return outputs["energy"].sum()
 
-    lengths = _lengths(graph, vectors)
-    direct, radial = jax.grad(energy, argnums=(0, 1))(vectors, lengths)
-    radial = radial / lengths
-    terms = jnp.abs(direct) + jnp.abs(radial[..., None] * vectors)
-    terms = jnp.where(graph.edge_mask[..., None], terms, 0)
-    virial = jnp.abs(vectors)[..., :, None] * terms[..., None, :]
-    return terms.sum(axis=1).max(), virial.sum(axis=(0, 1)).max()
+    direct, slopes = jax.grad(energy, argnums=(0, 1))(graph.vectors, _lengths(graph))
+
+    def of(rows, direct, slopes):
+        radial = jnp.abs(slopes / rows.lengths)[..., None] * jnp.abs(rows.vectors)
+        terms = jnp.where(rows.edge_mask[..., None], jnp.abs(direct) + radial, 0)
+        virial = jnp.abs(rows.vectors)[..., :, None] * terms[..., None, :]
+        return jnp.array([terms.sum(axis=1).max(), virial.sum(axis=(0, 1)).max()])
+
+    found = of(graph, direct, slopes.edges)
+    if graph.surroundings is not None:
+        found = found + of(graph.surroundings, 0.0, slopes.pairs)
+    return found
 
 
 def compare(reference, model, dtype, cases):
@@ -135,8 +150,10 @@ def compare(reference, model, dtype, cases):
     )
     scales = jax.jit(lambda graph: sums_of_terms(model, graph, dtype))
     for number, (label, atoms) in enumerate(cases.items()):
-        padding = {"num_atoms": ATOMS, "num_neighbors": NEIGHBORS} if number else {}
-        graph = build_graph(atoms, model.config.cutoff, dtype=dtype, **padding)
+        graph = pet_graph(model.config, atoms, dtype=dtype)
+        if number:
+            pairs = NEIGHBORS if graph.surroundings else 0
+            graph = pad_graph(graph, GraphShape(ATOMS, NEIGHBORS, 1, pairs))
         mask = np.asarray(graph.atom_mask)
         ours = {name: np.asarray(value) for name, value in run(graph).items()}
         theirs, forces, strain, edges = torch_outputs(

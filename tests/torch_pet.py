@@ -72,7 +72,8 @@ VARIANTS = {
     "zbl": {"zbl": True},
     **{" ".join(row): _hypers(row) for row in ROWS},
 }
-IN_CI = ("default", "other targets", " ".join(ROWS[0]))
+# The fixed cutoff, and both ways to find an adaptive one.
+IN_CI = ("default", "other targets", "wide taper", " ".join(ROWS[0]))
 
 
 def generic(name, kind, per_atom, num=1, unit=""):

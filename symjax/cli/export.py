@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from symjax.cli.application import Debug, Overwrite, options_as_typed
+from symjax.cli.environment import configure_jax
+from symjax.cli.report import Dtype
 from symjax.errors import ArgumentError
 
 
 def export(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -22,18 +25,59 @@ def export(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="File to write."),
     ],
+    stablehlo: Annotated[
+        bool,
+        typer.Option(
+            "--stablehlo",
+            help="Write the compiled function, which runs with JAX alone, in place of "
+            "a checkpoint of metatrain.",
+        ),
+    ] = False,
+    average: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP|'haar DEGREE'|'frames NUMBER'",
+            help="With --stablehlo: average over a finite group such as O or Oh, a "
+            "grid, or frames of the structure.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(help="With --stablehlo: floating-point type of the function."),
+    ] = Dtype.FLOAT32,
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --stablehlo: target whose derivatives are forces and stress, "
+            "such as energy/pbe. Default: energy, or the only variant of it.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Writes a PET as a checkpoint of metatrain, for 'mtt export' and engines.
+    """Writes a PET for engines: a checkpoint of metatrain, or a compiled function.
 
-    Needs the extra symjax[torch]. The file is imported again, and every output of a
-    small crystal compared with metatrain's, before it takes its name. What metatrain
-    cannot hold, such as biases, is refused by name.
+    The checkpoint is for 'mtt export' and 'mtt train', and needs the extra
+    symjax[torch]. It is imported again, and every output of a small crystal compared
+    with metatrain's, before it takes its name. What metatrain cannot hold, such as
+    biases, is refused by name.
+
+    With --stablehlo, the function of jax.export: outputs, forces and stress from atoms
+    and their neighbors, of any number, with all parameters. Needs symjax[export].
     """
-    from symjax.interop.metatrain_export import save_metatrain
-    from symjax.models import load_model
-
+    options = {"average": average, "dtype": dtype, "energy": energy}
+    for name in options:
+        origin = context.get_parameter_source(name)
+        if not stablehlo and origin is not None and origin.name == "COMMANDLINE":
+            raise ArgumentError(
+                f"--{name}",
+                str(options[name]),
+                "is of no use without --stablehlo",
+                "Pass both, or none",
+            )
     if output.exists() and not overwrite:
         raise ArgumentError(
             "--output",
@@ -41,8 +85,28 @@ def export(
             "exists already",
             "Choose another file, or pass --overwrite",
         )
-    with options_as_typed({"model": "MODEL"}):
+    configure_jax(dtype is Dtype.FLOAT64, compile_cache=False)
+
+    from symjax.interop.metatrain_export import save_metatrain
+    from symjax.interop.stablehlo import save_stablehlo
+    from symjax.models import load_model
+
+    with options_as_typed({"model": "MODEL", "path": "MODEL"}):
         loaded = load_model(model)
-    with options_as_typed({"model": "MODEL", "path": "--output"}):
-        save_metatrain(loaded, output)
-    typer.echo(f"Wrote {loaded.name} to {output}; 'mtt export {output}' goes on")
+    names = {"model": "MODEL", "path": "--output"}
+    names |= {name: f"--{name}" for name in options}
+    with options_as_typed(names):
+        if stablehlo:
+            save_stablehlo(
+                loaded, output, average=average, dtype=dtype.value, energy=energy
+            )
+        else:
+            save_metatrain(loaded, output)
+    if stablehlo:
+        config = loaded.config
+        typer.echo(
+            f"Wrote {loaded.name} to {output}: give it all pairs within "
+            f"{config.cutoff:g} angstrom, in {dtype.value}"
+        )
+    else:
+        typer.echo(f"Wrote {loaded.name} to {output}; 'mtt export {output}' goes on")

@@ -4,15 +4,12 @@ from symjax.data.build import build_graph
 from symjax.data.graph import (
     Graph,
     GraphShape,
+    Surroundings,
     bucket_shape,
-    cast_graph,
-    edge_distances,
-    edge_vectors,
     graph_shape,
     join_graphs,
     pad_graph,
     pad_to_bucket,
-    rotate_graph,
 )
 from symjax.data.neighbor_list import NeighborList, find_neighbors
 from symjax.data.search import Found, find_structures
@@ -29,21 +26,22 @@ from symjax.data.symmetry import (
     symmetrize,
 )
 from symjax.data.targets import Targets, read_targets, read_values
+from symjax.data.transform import cast_graph, displace, rotate_graph, select_edges
 
 __all__ = [
     "Found",
     "Graph",
     "GraphShape",
     "NeighborList",
+    "Surroundings",
     "Symmetry",
     "Targets",
     "bucket_shape",
     "build_graph",
     "cast_graph",
     "check_structure",
-    "edge_distances",
+    "displace",
     "edge_permutations",
-    "edge_vectors",
     "find_neighbors",
     "find_structure",
     "find_structures",
@@ -57,5 +55,6 @@ __all__ = [
     "read_targets",
     "read_values",
     "rotate_graph",
+    "select_edges",
     "symmetrize",
 ]

@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.data.build import build_graph
-from symjax.data.graph import edge_vectors
 from symjax.errors import ArgumentError
 from symjax.so3.harmonics import degree_slice, solid_harmonics
 
@@ -80,13 +79,11 @@ def analytic_labels(
             "max_degree", max_degree, "is no degree", "Pass 0, 1, 2, ..."
         )
     graph = build_graph(atoms, cutoff)
+    vectors, lengths = graph.vectors, graph.lengths
     with jax.enable_x64(True):
-        edges = edge_vectors(graph)
         harmonics = np.asarray(
-            solid_harmonics(max_degree, edges / _LENGTH, normalization="racah")
+            solid_harmonics(max_degree, vectors / _LENGTH, normalization="racah")
         )
-        vectors = np.asarray(edges)
-    lengths = np.linalg.norm(vectors, axis=-1)
     charges = np.asarray(graph.species)[np.asarray(graph.neighbors)]
     weights = np.sqrt(charges) * 0.5 * (1 + np.cos(np.pi * lengths / cutoff))
     weights = np.where(graph.edge_mask, weights, 0)

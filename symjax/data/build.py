@@ -71,8 +71,8 @@ def build_graph(
         at least 1, so that no array is empty.
       num_structures: Structures to pad to; by default as many as given.
       known_species: Atomic numbers that the model knows; ``None`` accepts all.
-      dtype: Floating-point type of positions and cells. Neighbors are always found
-        in float64.
+      dtype: Floating-point type of positions, cells, vectors and lengths. Neighbors are
+        found and positions are subtracted in float64.
 
     Returns:
       A graph of NumPy arrays; integers are int32.
@@ -197,22 +197,31 @@ def assemble(structures: list[ase.Atoms], edges: list[Edges], dtype: Any) -> Gra
 
     neighbors = np.tile(np.arange(num_atoms, dtype=np.int32)[:, None], (1, most))
     shifts = np.zeros((num_atoms, most, 3), np.int32)
+    vectors, lengths = np.zeros((num_atoms, most, 3)), np.ones((num_atoms, most))
     mask = np.zeros((num_atoms, most), bool)
     reverse = np.arange(num_atoms * most, dtype=np.int64).reshape(num_atoms, most)
-    for offset, e in zip(offsets, edges, strict=True):
+    for atoms, offset, e in zip(structures, offsets, edges, strict=True):
         centers = e.centers + offset
+        r = atoms.positions.astype(np.float64)
+        v = r[e.neighbors] - r[e.centers] + e.shifts @ periodic_cell(atoms)
+        vectors[centers, e.slots] = v
+        lengths[centers, e.slots] = np.linalg.norm(v, axis=1)
         neighbors[centers, e.slots] = e.neighbors + offset
         shifts[centers, e.slots] = e.shifts
         mask[centers, e.slots] = True
         reverse[centers, e.slots] = (centers * most + e.slots)[e.reverse]
     return Graph(
-        positions=np.concatenate([a.positions for a in structures]).astype(dtype),
+        positions=np.concatenate(
+            [a.positions - a.positions.mean(axis=0) for a in structures]
+        ).astype(dtype),
         cells=np.stack([periodic_cell(a) for a in structures]).astype(dtype),
         species=np.concatenate([a.numbers for a in structures]).astype(np.int32),
         structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
         atom_mask=np.ones(num_atoms, bool),
         neighbors=neighbors,
         shifts=shifts,
+        vectors=vectors.astype(dtype),
+        lengths=lengths.astype(dtype),
         edge_mask=mask,
         reverse=reverse.astype(np.int32),
         charge=np.array([total_charge(a) for a in structures], np.int32),

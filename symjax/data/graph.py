@@ -7,6 +7,10 @@ Conventions:
 - Every edge has its reverse in the graph: ``j -> i`` with ``-S``. ``reverse`` is
   its flat slot ``atom * neighbors + slot``, so that
   ``edges.reshape(-1, features)[graph.reverse]`` reads the other end of every edge.
+- Vectors and lengths are stored, not computed from positions: they are differences of
+  numbers in float64, rounded afterwards, so that a graph in float32 is as good far
+  from the origin as near it. Lengths do not rotate: a ``vmap`` over rotations
+  computes what reads only them once.
 - Real atoms, edges and structures come first, padding last. Padding is finite
   everywhere (zeros, an atom's own index, an edge's own slot), so that masked
   arithmetic stays free of NaN in values and gradients.
@@ -17,14 +21,51 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.struct
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax.errors import ArgumentError
 
 _INT32_MAX = np.iinfo(np.int32).max
+
+
+@flax.struct.dataclass
+class Surroundings:
+    """Pairs that a model looks at to choose its edges: all those within its cutoff.
+
+    Rows are laid out as those of :class:`Graph`.
+
+    Attributes:
+      neighbors: Index ``j`` of the neighbor; the atom itself for padding.
+      shifts: Cell shift ``S``.
+      vectors: ``r_j - r_i + S @ cell`` in angstrom; 0 for padding.
+      lengths: Their lengths in angstrom; 1 for padding.
+      edge_mask: True for pairs, False for padding.
+      reverse: Flat slot of the reverse pair; the pair's own for padding.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph, select_edges
+      >>> graph = build_graph(ase.build.molecule("H2O"), 3.0)
+      >>> chosen = select_edges(graph, graph.lengths < 1.2)  # without H to H
+      >>> chosen.neighbors.shape, chosen.surroundings.neighbors.shape
+      ((3, 2), (3, 2))
+      >>> int(chosen.edge_mask.sum()), int(chosen.surroundings.edge_mask.sum())
+      (4, 6)
+    """
+
+    neighbors: Int[Array, "atoms pairs"]
+    shifts: Int[Array, "atoms pairs 3"]
+    vectors: Float[Array, "atoms pairs 3"]
+    lengths: Float[Array, "atoms pairs"]
+    edge_mask: Bool[Array, "atoms pairs"]
+    reverse: Int[Array, "atoms pairs"]
+
+    if TYPE_CHECKING:
+        # Added by flax, out of sight of type checkers.
+        def __init__(self, **fields: Any) -> None: ...
+        def replace(self, **changes: Any) -> "Surroundings":
+            """Returns a copy with some fields changed."""
 
 
 @flax.struct.dataclass
@@ -35,7 +76,9 @@ class Graph:
     transformations and models accept NumPy and JAX arrays alike.
 
     Attributes:
-      positions: Positions in angstrom; 0 for padding.
+      positions: Positions in angstrom relative to the mean of the structure's atoms;
+        0 for padding. Edges do not follow where they are replaced: see
+        :func:`symjax.data.displace`.
       cells: Rows are the cell vectors in angstrom; 0 for directions without
         periodicity and for padding.
       species: Atomic numbers; 0 for padding.
@@ -43,13 +86,17 @@ class Graph:
         slot, which is a padding structure if there is one.
       atom_mask: True for atoms, False for padding.
       neighbors: Index ``j`` of the neighbor; the atom itself for padding.
-      shifts: Cell shift ``S``: the edge vector is ``r_j - r_i + S @ cell``.
+      shifts: Cell shift ``S``.
+      vectors: Edge vectors ``r_j - r_i + S @ cell`` in angstrom; 0 for padding.
+      lengths: Edge lengths in angstrom; 1 for padding.
       edge_mask: True for edges, False for padding.
       reverse: Flat slot ``atom * neighbors + slot`` of the reverse edge; the
         edge's own slot for padding.
       charge: Total charge in units of the elementary charge; 0 for padding.
       spin_multiplicity: 2S+1; 1 for padding.
       structure_mask: True for structures, False for padding.
+      surroundings: All pairs, where the edges are a selection of them
+        (:func:`symjax.data.select_edges`); None where they are all pairs themselves.
 
     Example:
       >>> import ase.build
@@ -68,11 +115,14 @@ class Graph:
     atom_mask: Bool[Array, "atoms"]
     neighbors: Int[Array, "atoms neighbors"]
     shifts: Int[Array, "atoms neighbors 3"]
+    vectors: Float[Array, "atoms neighbors 3"]
+    lengths: Float[Array, "atoms neighbors"]
     edge_mask: Bool[Array, "atoms neighbors"]
     reverse: Int[Array, "atoms neighbors"]
     charge: Int[Array, "structures"]
     spin_multiplicity: Int[Array, "structures"]
     structure_mask: Bool[Array, "structures"]
+    surroundings: Surroundings | None = None
 
     if TYPE_CHECKING:
         # Added by flax, out of sight of type checkers.
@@ -88,6 +138,8 @@ class GraphShape(NamedTuple):
       num_atoms: Atoms over all structures.
       num_neighbors: Neighbors of one atom.
       num_structures: Structures.
+      num_surroundings: Pairs of one atom among which its neighbors were selected; 0
+        where they were not.
 
     Example:
       >>> from symjax.data import GraphShape
@@ -98,6 +150,7 @@ class GraphShape(NamedTuple):
     num_atoms: int
     num_neighbors: int
     num_structures: int
+    num_surroundings: int = 0
 
 
 def graph_shape(graph: Graph) -> GraphShape:
@@ -113,10 +166,12 @@ def graph_shape(graph: Graph) -> GraphShape:
       >>> import ase.build
       >>> from symjax.data import build_graph, graph_shape
       >>> graph_shape(build_graph(ase.build.molecule("CH4"), 3.0))
-      GraphShape(num_atoms=5, num_neighbors=4, num_structures=1)
+      GraphShape(num_atoms=5, num_neighbors=4, num_structures=1, num_surroundings=0)
     """
     num_atoms, num_neighbors = graph.neighbors.shape
-    return GraphShape(num_atoms, num_neighbors, graph.cells.shape[0])
+    around = graph.surroundings
+    pairs = 0 if around is None else around.neighbors.shape[1]
+    return GraphShape(num_atoms, num_neighbors, graph.cells.shape[0], pairs)
 
 
 def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
@@ -148,47 +203,70 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
     """
     old = graph_shape(graph)
     new = GraphShape(*map(_checked_size, GraphShape._fields, shape, old))
-    if new.num_atoms * new.num_neighbors > _INT32_MAX:
+    for name, width in zip(
+        ("num_neighbors", "num_surroundings"), new[1::2], strict=True
+    ):
+        if new.num_atoms * width > _INT32_MAX:
+            raise ArgumentError(
+                name,
+                width,
+                f"together with num_atoms={new.num_atoms} gives more edge slots than "
+                f"int32 can number ({_INT32_MAX})",
+                "Pass smaller sizes, or fewer structures at a time",
+            )
+    around = graph.surroundings
+    if around is None and new.num_surroundings:
         raise ArgumentError(
-            "num_neighbors",
-            new.num_neighbors,
-            f"together with num_atoms={new.num_atoms} gives more edge slots than "
-            f"int32 can number ({_INT32_MAX})",
-            "Pass smaller sizes, or fewer structures at a time",
+            "num_surroundings",
+            new.num_surroundings,
+            "is the size of a selection, and the graph has all its pairs as edges",
+            "Pass 0, or select edges with symjax.data.select_edges",
         )
-
-    def pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
-        array = np.asarray(array)
-        widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
-        widths += [(0, 0)] * (array.ndim - len(sizes))
-        return np.pad(array, widths, constant_values=value)
-
-    atom_mask = pad(graph.atom_mask, new.num_atoms)
-    edge_mask = pad(graph.edge_mask, new.num_atoms, new.num_neighbors)
-    # Slots are numbered row by row: a longer row moves all that follow.
-    reverse = np.asarray(graph.reverse, np.int64)
-    reverse = (
-        reverse // old.num_neighbors * new.num_neighbors + reverse % old.num_neighbors
-    )
-    reverse = pad(reverse, new.num_atoms, new.num_neighbors)
-    own_slot = np.arange(reverse.size).reshape(reverse.shape)
-    own_atom = np.arange(new.num_atoms)
-    neighbors = pad(graph.neighbors, new.num_atoms, new.num_neighbors)
-    structure = pad(graph.structure, new.num_atoms)
+    atom_mask = _pad(graph.atom_mask, new.num_atoms)
+    structure = _pad(graph.structure, new.num_atoms)
     return Graph(
-        positions=pad(graph.positions, new.num_atoms),
-        cells=pad(graph.cells, new.num_structures),
-        species=pad(graph.species, new.num_atoms),
+        positions=_pad(graph.positions, new.num_atoms),
+        cells=_pad(graph.cells, new.num_structures),
+        species=_pad(graph.species, new.num_atoms),
         structure=np.where(atom_mask, structure, new.num_structures - 1).astype("i4"),
         atom_mask=atom_mask,
-        neighbors=np.where(edge_mask, neighbors, own_atom[:, None]).astype("i4"),
-        shifts=pad(graph.shifts, new.num_atoms, new.num_neighbors),
-        edge_mask=edge_mask,
-        reverse=np.where(edge_mask, reverse, own_slot).astype("i4"),
-        charge=pad(graph.charge, new.num_structures),
-        spin_multiplicity=pad(graph.spin_multiplicity, new.num_structures, value=1),
-        structure_mask=pad(graph.structure_mask, new.num_structures),
+        charge=_pad(graph.charge, new.num_structures),
+        spin_multiplicity=_pad(graph.spin_multiplicity, new.num_structures, value=1),
+        structure_mask=_pad(graph.structure_mask, new.num_structures),
+        surroundings=None
+        if around is None
+        else Surroundings(**_padded_rows(around, new.num_atoms, new.num_surroundings)),
+        **_padded_rows(graph, new.num_atoms, new.num_neighbors),
     )
+
+
+def _pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
+    array = np.asarray(array)
+    widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
+    widths += [(0, 0)] * (array.ndim - len(sizes))
+    return np.pad(array, widths, constant_values=value)
+
+
+def _padded_rows(
+    rows: "Graph | Surroundings", num_atoms: int, width: int
+) -> dict[str, np.ndarray]:
+    """The fields that have one entry for each edge, padded."""
+    sizes, old = (num_atoms, width), rows.neighbors.shape[1]
+    mask = _pad(rows.edge_mask, *sizes)
+    # Slots are numbered row by row: a longer row moves all that follow.
+    row, column = np.divmod(np.asarray(rows.reverse, np.int64), old)
+    reverse = _pad(row * width + column, *sizes)
+    own_slot = np.arange(reverse.size).reshape(reverse.shape)
+    own_atom = np.arange(num_atoms)[:, None]
+    neighbors = _pad(rows.neighbors, *sizes)
+    return {
+        "neighbors": np.where(mask, neighbors, own_atom).astype("i4"),
+        "shifts": _pad(rows.shifts, *sizes),
+        "vectors": _pad(rows.vectors, *sizes),
+        "lengths": _pad(rows.lengths, *sizes, value=1),
+        "edge_mask": mask,
+        "reverse": np.where(mask, reverse, own_slot).astype("i4"),
+    }
 
 
 def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Graph:
@@ -217,53 +295,85 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
     if not graphs:
         raise ArgumentError("graphs", graphs, "is empty", "Pass one graph or more")
     shapes = [graph_shape(graph) for graph in graphs]
+    if len({shape.num_surroundings > 0 for shape in shapes}) > 1:
+        raise ArgumentError(
+            "graphs",
+            shapes,
+            "of some the edges are a selection, of others all pairs",
+            "Join graphs for one model",
+        )
     num_atoms, num_structures = (
         sum(shape[index] for shape in shapes) for index in (0, 2)
     )
-    least = GraphShape(num_atoms, max(s.num_neighbors for s in shapes), num_structures)
+    least = GraphShape(
+        num_atoms,
+        max(s.num_neighbors for s in shapes),
+        num_structures,
+        max(s.num_surroundings for s in shapes),
+    )
     new = least if shape is None else shape
     new = GraphShape(*map(_checked_size, GraphShape._fields, new, least))
     dtype = np.asarray(graphs[0].positions).dtype
+    selected = least.num_surroundings > 0
+    around = empty_rows(new.num_atoms, new.num_surroundings, dtype)
     # Padding as pad_graph makes it: zeros, an atom's own index, an edge's own slot.
-    slots = (new.num_atoms, new.num_neighbors)
     joined = Graph(
         positions=np.zeros((new.num_atoms, 3), dtype),
         cells=np.zeros((new.num_structures, 3, 3), dtype),
         species=np.zeros(new.num_atoms, np.int32),
         structure=np.full(new.num_atoms, new.num_structures - 1, np.int32),
         atom_mask=np.zeros(new.num_atoms, bool),
-        neighbors=np.tile(np.arange(slots[0], dtype="i4")[:, None], (1, slots[1])),
-        shifts=np.zeros((*slots, 3), np.int32),
-        edge_mask=np.zeros(slots, bool),
-        reverse=np.arange(slots[0] * slots[1], dtype=np.int32).reshape(slots),
         charge=np.zeros(new.num_structures, np.int32),
         spin_multiplicity=np.ones(new.num_structures, np.int32),
         structure_mask=np.zeros(new.num_structures, bool),
+        surroundings=Surroundings(**around) if selected else None,
+        **empty_rows(new.num_atoms, new.num_neighbors, dtype),
     )
     atom = structure = 0
-    for graph, (atoms, neighbors, structures) in zip(graphs, shapes, strict=True):
+    for graph, (atoms, _, structures, _) in zip(graphs, shapes, strict=True):
         if not np.all(graph.atom_mask):
             raise ArgumentError(
                 "graphs", shapes, "one has padding atoms", "Join first, pad then"
             )
         rows = slice(atom, atom + atoms)
         places = slice(structure, structure + structures)
-        edges = (rows, slice(0, neighbors))
-        mask = np.asarray(graph.edge_mask)
         for name in ("positions", "species"):
             getattr(joined, name)[rows] = getattr(graph, name)
         for name in ("cells", "charge", "spin_multiplicity", "structure_mask"):
             getattr(joined, name)[places] = getattr(graph, name)
-        for name in ("shifts", "edge_mask"):
-            getattr(joined, name)[edges] = getattr(graph, name)
         joined.structure[rows] = np.asarray(graph.structure) + structure
         joined.atom_mask[rows] = True
-        joined.neighbors[edges] = np.asarray(graph.neighbors) + atom
-        row, column = np.divmod(np.asarray(graph.reverse), neighbors)
-        reverse = (row + atom) * new.num_neighbors + column
-        joined.reverse[edges] = np.where(mask, reverse, joined.reverse[edges])
+        _fill_rows(joined, graph, atom)
+        if selected:
+            _fill_rows(joined.surroundings, graph.surroundings, atom)
         atom, structure = atom + atoms, structure + structures
     return joined
+
+
+def empty_rows(num_atoms: int, width: int, dtype: Any) -> dict[str, np.ndarray]:
+    """The fields of a graph that have one entry for each edge, of padding alone."""
+    slots = (num_atoms, width)
+    return {
+        "neighbors": np.tile(np.arange(num_atoms, dtype="i4")[:, None], (1, width)),
+        "shifts": np.zeros((*slots, 3), np.int32),
+        "vectors": np.zeros((*slots, 3), dtype),
+        "lengths": np.ones(slots, dtype),
+        "edge_mask": np.zeros(slots, bool),
+        "reverse": np.arange(num_atoms * width, dtype=np.int32).reshape(slots),
+    }
+
+
+def _fill_rows(joined: Any, rows: Any, first: int) -> None:
+    """Writes the edges of a graph into the rows that begin with an atom."""
+    atoms, width = rows.neighbors.shape
+    where = (slice(first, first + atoms), slice(0, width))
+    for name in ("shifts", "vectors", "lengths", "edge_mask"):
+        getattr(joined, name)[where] = getattr(rows, name)
+    joined.neighbors[where] = np.asarray(rows.neighbors) + first
+    row, column = np.divmod(np.asarray(rows.reverse), width)
+    reverse = (row + first) * joined.neighbors.shape[1] + column
+    mask = np.asarray(rows.edge_mask)
+    joined.reverse[where] = np.where(mask, reverse, joined.reverse[where])
 
 
 def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
@@ -282,11 +392,13 @@ def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
     Example:
       >>> from symjax.data import GraphShape, bucket_shape
       >>> bucket_shape(GraphShape(9, 17, 1))
-      GraphShape(num_atoms=12, num_neighbors=24, num_structures=1)
+      GraphShape(num_atoms=12, num_neighbors=24, num_structures=1, num_surroundings=0)
     """
     if isinstance(shape, Graph):
         shape = graph_shape(shape)
-    return GraphShape(*map(_bucket_size, GraphShape._fields, shape))
+    sizes = map(_bucket_size, GraphShape._fields, shape)
+    rounded = GraphShape(*sizes)
+    return rounded if shape.num_surroundings else rounded._replace(num_surroundings=0)
 
 
 def pad_to_bucket(graph: Graph) -> Graph:
@@ -302,140 +414,9 @@ def pad_to_bucket(graph: Graph) -> Graph:
       >>> import ase.build
       >>> from symjax.data import build_graph, graph_shape, pad_to_bucket
       >>> graph_shape(pad_to_bucket(build_graph(ase.build.molecule("CH4"), 3.0)))
-      GraphShape(num_atoms=6, num_neighbors=4, num_structures=1)
+      GraphShape(num_atoms=6, num_neighbors=4, num_structures=1, num_surroundings=0)
     """
     return pad_graph(graph, bucket_shape(graph))
-
-
-@jax.jit
-def edge_vectors(graph: Graph) -> Float[Array, "atoms neighbors 3"]:
-    """Vectors from every atom to its neighbors, ``r_j - r_i + S @ cell``.
-
-    Differentiable with respect to ``positions`` and ``cells``. Padding edges get
-    the zero vector and no gradient.
-
-    Args:
-      graph: A graph; its ``positions`` set the dtype of the result.
-
-    Returns:
-      Edge vectors in angstrom, shape ``(atoms, neighbors, 3)``.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import build_graph, edge_vectors
-      >>> graph = build_graph(ase.build.molecule("H2O"), 3.0)
-      >>> edge_vectors(graph).shape
-      (3, 2, 3)
-    """
-    positions = jnp.asarray(graph.positions)
-    cells = jnp.asarray(graph.cells, positions.dtype)[graph.structure]
-    shifts = jnp.asarray(graph.shifts, positions.dtype)
-    vectors = positions[graph.neighbors] - positions[:, None, :]
-    # Full precision: the default of some accelerators rounds the factors of a
-    # float32 product to ten bits, a visible breaking of symmetry.
-    vectors = vectors + jnp.einsum(
-        "anc,acd->and", shifts, cells, precision=jax.lax.Precision.HIGHEST
-    )
-    return jnp.where(jnp.asarray(graph.edge_mask)[..., None], vectors, 0)
-
-
-@jax.jit
-def edge_distances(graph: Graph) -> Float[Array, "atoms neighbors"]:
-    """Lengths of all edges, with a gradient that is finite for padding too.
-
-    Args:
-      graph: A graph; its ``positions`` set the dtype of the result.
-
-    Returns:
-      Distances in angstrom, shape ``(atoms, neighbors)``; 0 for padding.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import build_graph, edge_distances
-      >>> graph = build_graph(ase.build.molecule("H2"), 3.0)
-      >>> print(edge_distances(graph).round(2))
-      [[0.74]
-       [0.74]]
-    """
-    squared = jnp.sum(edge_vectors(graph) ** 2, axis=-1)
-    # The square root has an infinite derivative at 0, and 0 * inf is NaN: replace
-    # its argument, not only its value.
-    mask = jnp.asarray(graph.edge_mask)
-    return jnp.where(mask, jnp.sqrt(jnp.where(mask, squared, 1)), 0)
-
-
-def rotate_graph(graph: Graph, rotation: Float[Array, "3 3"]) -> Graph:
-    """Rotates (or reflects) all structures about the origin: ``x' = x R^T``.
-
-    Positions and cells rotate; neighbor lists, shifts and masks do not depend on
-    the orientation and stay the same arrays, so a ``vmap`` over rotations computes
-    everything that reads only them once.
-
-    Args:
-      graph: A graph.
-      rotation: Orthogonal matrix, proper or improper, shape ``(3, 3)``.
-
-    Returns:
-      The rotated graph, in the dtype of ``graph.positions``.
-
-    Raises:
-      ArgumentError: ``rotation`` has another shape.
-
-    Example:
-      >>> import ase.build
-      >>> import numpy as np
-      >>> from symjax.data import build_graph, rotate_graph
-      >>> graph = build_graph(ase.build.molecule("H2O"), 3.0)
-      >>> inverted = rotate_graph(graph, -np.eye(3))
-      >>> bool((inverted.positions == -graph.positions).all())
-      True
-    """
-    positions = jnp.asarray(graph.positions)
-    if jnp.shape(rotation) != (3, 3):
-        raise ArgumentError(
-            "rotation",
-            jnp.shape(rotation),
-            "must be one matrix of shape (3, 3)",
-            "Pass one matrix; jax.vmap over a stack of them",
-        )
-    transposed = jnp.asarray(rotation, positions.dtype).T
-    return graph.replace(
-        positions=jnp.matmul(
-            positions, transposed, precision=jax.lax.Precision.HIGHEST
-        ),
-        cells=jnp.matmul(
-            jnp.asarray(graph.cells, positions.dtype),
-            transposed,
-            precision=jax.lax.Precision.HIGHEST,
-        ),
-    )
-
-
-def cast_graph(graph: Graph, dtype: Any) -> Graph:
-    """Casts positions and cells to another floating-point type.
-
-    Args:
-      graph: A graph of NumPy or JAX arrays; the kind of array is kept.
-      dtype: ``float32`` or ``float64``.
-
-    Returns:
-      The graph with ``positions`` and ``cells`` of that type.
-
-    Raises:
-      ArgumentError: ``dtype`` is another type.
-
-    Example:
-      >>> import ase.build
-      >>> import numpy as np
-      >>> from symjax.data import build_graph, cast_graph
-      >>> graph = build_graph(ase.build.molecule("H2O"), 3.0)
-      >>> cast_graph(graph, np.float32).positions.dtype
-      dtype('float32')
-    """
-    dtype = checked_dtype(dtype)
-    return graph.replace(
-        positions=graph.positions.astype(dtype), cells=graph.cells.astype(dtype)
-    )
 
 
 def checked_dtype(dtype: Any) -> np.dtype:

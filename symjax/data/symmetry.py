@@ -10,7 +10,7 @@ import spglib
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from symjax.data.graph import Graph, edge_vectors
+from symjax.data.graph import Graph
 from symjax.data.structures import check_structure, periodic_cell
 from symjax.errors import ArgumentError, StructureError
 from symjax.so3.point_groups import (
@@ -214,7 +214,7 @@ def edge_permutations(
       >>> keep.tolist(), slots.shape, slots[1].tolist()
       ([True, True, True, True], (4, 3, 2), [[1, 0], [4, 5], [2, 3]])
     """
-    vectors = np.asarray(edge_vectors(graph), np.float64)
+    vectors = np.asarray(graph.vectors, np.float64)
     mask = np.asarray(graph.edge_mask)
     num_neighbors = mask.shape[1]
     centers, slots = np.nonzero(mask)

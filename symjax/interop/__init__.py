@@ -9,16 +9,19 @@ from symjax.interop.jax_modules import (
 )
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
+from symjax.interop.physics import PhysicalCheck, physical_checks
 from symjax.interop.torch_callable import torch_callable
 from symjax.interop.torch_modules import torch_problem
 
 __all__ = [
+    "PhysicalCheck",
     "SymjaxCalculator",
     "calculator_problem",
     "equinox_problem",
     "linen_problem",
     "load_metatrain",
     "nnx_problem",
+    "physical_checks",
     "save_metatrain",
     "torch_callable",
     "torch_problem",

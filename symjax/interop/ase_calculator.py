@@ -20,7 +20,6 @@ from symjax.data.graph import (
     GraphShape,
     bucket_shape,
     checked_dtype,
-    edge_vectors,
     graph_shape,
     pad_graph,
 )
@@ -32,6 +31,7 @@ from symjax.data.structures import (
 )
 from symjax.data.symmetry import find_symmetry
 from symjax.data.targets import ENERGY_UNITS
+from symjax.data.transform import rotate_graph
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._averages import (
     Moments,
@@ -44,6 +44,7 @@ from symjax.interop._averages import (
 )
 from symjax.models import load_model
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.graphs import seen_edges
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
@@ -273,6 +274,7 @@ class SymjaxCalculator(Calculator):
         for start, stop in self._chunks(edges, [len(atoms) for atoms in structures]):
             some = list(structures[start:stop])
             graph = assemble(some, edges[start:stop], self._dtype)
+            graph = seen_edges(self.model.config, graph)
             results += self._evaluate(pad_graph(graph, bucket_shape(graph)), some)
         return results
 
@@ -330,11 +332,15 @@ class SymjaxCalculator(Calculator):
             self.neighbor_searches += 1
         assert self._neighbors is not None
         graph = self._neighbors.graph(atoms, dtype=self._dtype)
+        # Selected again at every step: as atoms move, an adaptive cutoff gains edges.
+        graph = seen_edges(self.model.config, graph)
         shape = graph_shape(graph)
-        if self._shape is None or shape.num_neighbors > self._shape.num_neighbors:
-            most = shape.num_atoms - 1 if not np.any(atoms.pbc) else None
-            wanted = _with_headroom(shape.num_neighbors, most)
-            self._shape = shape._replace(num_neighbors=wanted)
+        known_shape = self._shape or shape._replace(num_neighbors=0, num_surroundings=0)
+        most = shape.num_atoms - 1 if not np.any(atoms.pbc) else None
+        self._shape = shape._replace(
+            num_neighbors=_roomy(shape[1], known_shape[1], most),
+            num_surroundings=_roomy(shape[3], known_shape[3], most),
+        )
         return pad_graph(graph, self._shape)
 
     def _chunks(
@@ -456,14 +462,10 @@ def _function(
             spin_multiplicity=jnp.asarray(graph.spin_multiplicity)[structure],
             structure_mask=graph.atom_mask,
         )
-        vectors = jnp.einsum(
-            "ij,anj->ani", rotation, edge_vectors(graph), precision="highest"
-        )
         outputs, _ = conservative(
             config,
             parameters,
-            split,
-            vectors,
+            rotate_graph(split, jnp.asarray(rotation)),
             targets=(energy,) if dipole is None else (energy, dipole),
             energy=energy,
             baseline=False,
@@ -536,8 +538,13 @@ def _factor(name: str, unit: str, known: dict[str, float]) -> float:
     )
 
 
-def _with_headroom(needed: int, most: int | None) -> int:
-    """A size an eighth larger, rounded up to a multiple of 4, at most ``most``."""
+def _roomy(needed: int, known: int, most: int | None) -> int:
+    """The known size where it suffices; else one an eighth larger than needed.
+
+    Rounded up to a multiple of 4, at most ``most``.
+    """
+    if needed <= known:
+        return known
     size = -(-max(needed + 1, needed * 9 // 8) // 4) * 4
     return size if most is None else max(needed, min(size, most))
 

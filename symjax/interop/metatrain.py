@@ -12,11 +12,11 @@ import ase
 import jax
 import numpy as np
 
-from symjax.data.build import build_graph
 from symjax.errors import ModelError
 from symjax.interop._reading import Source, read_pet
 from symjax.interop.torch_callable import torch_callable
 from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
@@ -260,9 +260,7 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
     dtype = source.exported.capabilities().dtype
     atoms = _crystal(config)
     with jax.enable_x64(dtype == "float64"):
-        graph = build_graph(
-            atoms, config.cutoff, known_species=config.species, dtype=dtype
-        )
+        graph = pet_graph(config, atoms, dtype=dtype)
         parameters = cast_parameters(model.parameters, dtype)
         free = {
             **parameters,

@@ -109,7 +109,9 @@ def torch_callable(
     pbc = torch.tensor(np.asarray(atoms.pbc), device=device)
 
     def system(x: dict[str, np.ndarray]) -> tuple[Any, Any, Any]:
-        positions = torch.tensor(x["positions"], dtype=dtype, device=device)
+        # About their mean, so that little is lost where the model is in float32.
+        centered = x["positions"] - x["positions"].mean(axis=0)
+        positions = torch.tensor(centered, dtype=dtype, device=device)
         cell = torch.tensor(x["cell"], dtype=dtype, device=device)
         strain = torch.eye(3, dtype=dtype, device=device)
         if derived:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax.errors import ArgumentError
 from symjax.metrics import characters, moments
 from symjax.metrics.characters import Projector
 from symjax.metrics.leaves import Leaf, rotate_back, spherical_values
@@ -40,6 +41,19 @@ class Reference(NamedTuple):
 
     direct: Float[Array, "samples components channels"]
     rotated: Float[Array, "samples components channels"]
+
+
+class Selection(NamedTuple):
+    """Which samples of a leaf a piece has, and the unit that they are summed in.
+
+    Attributes:
+      start: The first sample.
+      scale: A power of two that responses are multiplied by: squares of numbers such
+        as 1e-29 (SI units) would vanish in float32.
+    """
+
+    start: Array | np.int32
+    scale: Array | np.floating
 
 
 class State(NamedTuple):
@@ -83,6 +97,54 @@ def empty(
     return states, [_empty_buffer(leaf, parts, nodes) for leaf in leaves]
 
 
+@jax.jit
+def _largest(responses: list[Array]) -> list[Array]:
+    return [jnp.max(jnp.abs(values)) for values in responses]
+
+
+def scales_of(
+    leaves: Sequence[Leaf], names: Sequence[str], responses: list[Array]
+) -> list[np.floating]:
+    """Powers of two that bring the largest of some responses between 1 and 2.
+
+    Args:
+      leaves: What is measured.
+      names: Their names, for messages.
+      responses: Those of a call.
+
+    Returns:
+      One scale for each leaf, of its dtype; 1 where all responses vanish or one is not
+      finite.
+
+    Raises:
+      ArgumentError: Numbers are so small that digits are lost, or so large that their
+        squares are no numbers.
+    """
+    if is_small(responses):
+        largest = [np.abs(np.asarray(values)).max() for values in responses]
+    else:
+        largest = _largest(responses)
+    scales = []
+    for leaf, name, found in zip(leaves, names, largest, strict=True):
+        dtype = np.dtype(leaf.compute_dtype).type
+        most = float(found)
+        if most == 0 or not np.isfinite(most):
+            scales.append(dtype(1))
+            continue
+        # Below, numbers have lost digits; squares are taken in float64.
+        least = max(float(np.finfo(dtype).tiny / np.finfo(dtype).eps), 1e-140)
+        if not least <= most <= 1e140:
+            raise ArgumentError(
+                name,
+                most,
+                f"is the largest response of this output, too "
+                f"{'small' if most < 1 else 'large'} to be measured in {leaf.dtype}",
+                "Return it in another unit, or shifted by what does not vary",
+            )
+        scales.append(dtype(2.0 ** -np.floor(np.log2(most))))
+    return scales
+
+
 def _empty_moments(leaf: Leaf, num_rules: int) -> moments.MomentState:
     samples, components, channels = leaf.spherical_shape
     # The first moment of a trivial representation is a row of the coefficients.
@@ -111,11 +173,13 @@ def _empty_buffer(leaf: Leaf, parts: tuple[int, ...], nodes: int) -> list[Array]
     ]
 
 
-def _samples_of(whole: Leaf, leaf: Leaf, values: Array, start: Array) -> Array:
-    """Spherical components of some samples of a leaf, as many as the piece has."""
+def _samples_of(whole: Leaf, leaf: Leaf, values: Array, selection: Selection) -> Array:
+    """Scaled spherical components of some samples, as many as the piece has."""
     values = values.reshape(len(values), *whole.shape)
-    values = jax.lax.dynamic_slice_in_dim(values, start, leaf.num_samples, axis=1)
-    return spherical_values(leaf, values)
+    values = jax.lax.dynamic_slice_in_dim(
+        values, selection.start, leaf.num_samples, axis=1
+    )
+    return spherical_values(leaf, values.astype(leaf.compute_dtype) * selection.scale)
 
 
 @functools.partial(jax.jit, static_argnames=("leaves", "wholes"))
@@ -123,15 +187,15 @@ def first_responses(
     leaves: tuple[Leaf, ...],
     wholes: tuple[Leaf, ...],
     responses: list[Array],
-    starts: list[Array],
+    selections: list[Selection],
     matrices: list[Array | None],
 ) -> list[Reference]:
     """References: what comes first in a call."""
     out = []
-    for leaf, whole, values, start, turn in zip(
-        leaves, wholes, responses, starts, matrices, strict=True
+    for leaf, whole, values, selection, turn in zip(
+        leaves, wholes, responses, selections, matrices, strict=True
     ):
-        direct = _samples_of(whole, leaf, values[:1], start)
+        direct = _samples_of(whole, leaf, values[:1], selection)
         rotated = rotate_back(None if turn is None else turn[:1], direct)
         out.append(Reference(direct[0], rotated[0]))
     return out
@@ -149,7 +213,7 @@ def accumulate(
     sums: list[moments.MomentState],
     buffers: list[list[Array]],
     responses: list[Array],
-    starts: list[Array],
+    selections: list[Selection],
     references: list[Reference],
     matrices: list[Array | None],
     weights: Array,
@@ -166,7 +230,7 @@ def accumulate(
             sums,
             buffers,
             responses,
-            starts,
+            selections,
             references,
             matrices,
             strict=True,
@@ -186,7 +250,7 @@ def _accumulate_leaf(
     sums: moments.MomentState,
     buffer: list[Array],
     values: Array,
-    start: Array,
+    selection: Selection,
     reference: Reference,
     matrices: Array | None,
 ) -> tuple[moments.MomentState, list[Array]]:
@@ -204,7 +268,8 @@ def _accumulate_leaf(
             jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=width
         )
         centre = Reference(*(cut(part, axis=0) for part in reference))
-        direct = _samples_of(whole, some, values, start + first)
+        chosen = selection._replace(start=selection.start + first)
+        direct = _samples_of(whole, some, values, chosen)
         centred = direct - centre.direct
         rotated = centred
         if matrices is not None:
@@ -331,16 +396,16 @@ def responses_of_slot(
     wholes: tuple[Leaf, ...],
     in_plane: int,
     responses: list[Array],
-    starts: list[Array],
+    selections: list[Selection],
     slot: int,
 ) -> list[Array]:
     """Direct responses at the elements of one slot, ``(in_plane, cosets, size)``."""
     out = []
-    for leaf, whole, values, start in zip(
-        leaves, wholes, responses, starts, strict=True
+    for leaf, whole, values, selection in zip(
+        leaves, wholes, responses, selections, strict=True
     ):
         nodes = values.reshape(in_plane, -1, 2, *values.shape[1:])
         chosen = nodes[:, slot].reshape(-1, *values.shape[1:])
-        part = _samples_of(whole, leaf, chosen, start)
+        part = _samples_of(whole, leaf, chosen, selection)
         out.append(part.reshape(in_plane, 2, -1))
     return out

@@ -52,6 +52,34 @@ class Streamed:
     overlap: Float[np.ndarray, "group samples"]
     spread: Float[np.ndarray, "group samples"]
 
+    def divided(self, scale: float) -> "Streamed":
+        """The same of responses that were not multiplied by a scale.
+
+        Args:
+          scale: The scale.
+
+        Returns:
+          Sums in the unit of the responses.
+        """
+        square = scale**2
+        fine = self.fine
+        return Streamed(
+            moments.Moments(
+                fine.mean / scale,
+                fine.variance / square,
+                fine.norm / square,
+                fine.noise / square,
+            ),
+            self.power / square,
+            tuple(
+                Coarser(*(np.asarray(part) / square for part in one))
+                for one in self.coarser
+            ),
+            self.misfit / square,
+            self.overlap / square,
+            self.spread / square,
+        )
+
 
 def finish(
     leaf: Leaf,

@@ -25,6 +25,7 @@ from symjax.metrics import symmetry as symmetries
 from symjax.metrics.accumulation import (
     CHUNK_OF_A_BUFFER,
     Reference,
+    Selection,
     State,
     accumulate,
     add_buffer,
@@ -32,6 +33,7 @@ from symjax.metrics.accumulation import (
     empty,
     first_responses,
     responses_of_slot,
+    scales_of,
 )
 from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
 from symjax.metrics.finishing import Streamed, finish
@@ -114,6 +116,7 @@ def stream(
         matrices = spherical_matrices(this.leaves, rotations)
         with jax.enable_x64(True):
             if not states:
+                this = this.scaled([piece.name for piece in pieces], responses)
                 references = [
                     _symmetrised(piece, reference, symmetric.get(piece.name))
                     for piece, reference in zip(
@@ -169,22 +172,21 @@ def stream(
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, through, turn in zip(
-            pieces, references, this.degrees, turns, strict=True
+        for piece, reference, through, turn, selection in zip(
+            pieces, references, this.degrees, turns, this.selections, strict=True
         ):
-            out.append(
-                finish(
-                    piece.leaf,
-                    reference,
-                    states.pop(0),
-                    at_checks.pop(0),
-                    elements,
-                    symmetric.get(piece.name),
-                    tables.projectors(through),
-                    rows,
-                    turn,
-                )
+            summed = finish(
+                piece.leaf,
+                reference,
+                states.pop(0),
+                at_checks.pop(0),
+                elements,
+                symmetric.get(piece.name),
+                tables.projectors(through),
+                rows,
+                turn,
             )
+            out.append(summed.divided(float(selection.scale)))
     return out
 
 
@@ -292,7 +294,7 @@ class _Pass:
       degrees: Projected degrees of each piece, under the rule and the nested ones.
       leaves: The pieces as leaves.
       wholes: The leaves that they are pieces of.
-      starts: Their first samples.
+      selections: Their first samples, and the units that they are summed in.
     """
 
     plan: Plan
@@ -301,7 +303,7 @@ class _Pass:
     degrees: list[tuple[int, ...]]
     leaves: tuple[Leaf, ...]
     wholes: tuple[Leaf, ...]
-    starts: list[np.int32]
+    selections: list[Selection]
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], elements: Elements, plan: Plan) -> "_Pass":
@@ -318,7 +320,21 @@ class _Pass:
             degrees,
             tuple(piece.leaf for piece in pieces),
             tuple(piece.whole for piece in pieces),
-            [np.int32(piece.start) for piece in pieces],
+            [
+                Selection(np.int32(piece.start), np.dtype(leaf.compute_dtype).type(1))
+                for piece, leaf in ((piece, piece.leaf) for piece in pieces)
+            ],
+        )
+
+    def scaled(self, names: Sequence[str], responses: list[Array]) -> "_Pass":
+        """The same, with the scale of each piece from the responses of a call."""
+        scales = scales_of(self.leaves, names, responses)
+        return dataclasses.replace(
+            self,
+            selections=[
+                one._replace(scale=scale)
+                for one, scale in zip(self.selections, scales, strict=True)
+            ],
         )
 
     def empty(self, several: bool) -> tuple[list[State], list[list[Array]]]:
@@ -332,7 +348,7 @@ class _Pass:
     ) -> list[Reference]:
         """The first response of each piece."""
         return first_responses(
-            self.leaves, self.wholes, responses, self.starts, matrices
+            self.leaves, self.wholes, responses, self.selections, matrices
         )
 
     def accumulate(
@@ -354,7 +370,7 @@ class _Pass:
             sums,
             buffers,
             responses,
-            self.starts,
+            self.selections,
             references,
             matrices,
             self.slots.element_weights(index),
@@ -365,7 +381,7 @@ class _Pass:
     def at_slot(self, responses: list[Array], in_plane: int, slot: int) -> list[Array]:
         """Responses at the elements of one slot of a call."""
         return responses_of_slot(
-            self.leaves, self.wholes, in_plane, responses, self.starts, slot
+            self.leaves, self.wholes, in_plane, responses, self.selections, slot
         )
 
 

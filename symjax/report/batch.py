@@ -19,7 +19,6 @@ import symjax
 from symjax.data import (
     GraphShape,
     bucket_shape,
-    build_graph,
     graph_shape,
     periodic_cell,
 )
@@ -38,6 +37,9 @@ from symjax.metrics import (
 )
 from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.metrics.streaming import CHECK_SEED
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.graphs import pet_graph
+from symjax.models.precision import matmul_precision
 from symjax.report import hosts, schema
 from symjax.report.folder import (
     REPORT_FILE,
@@ -158,6 +160,7 @@ class Options:
             "layers": self.layers,
             "dtype": self.dtype,
             "symmetry": self.symmetry,
+            "matmul_precision": matmul_precision(),
         }
         if climbs:
             rule = self.over
@@ -299,7 +302,7 @@ def structure_digest(atoms: ase.Atoms) -> str:
 
 
 def padded_shapes(
-    structures: Mapping[str, ase.Atoms], cutoff: float, species: tuple[int, ...]
+    structures: Mapping[str, ase.Atoms], config: PETConfig
 ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
     """Sizes to pad structures to, so that one compiled program serves many.
 
@@ -309,25 +312,26 @@ def padded_shapes(
 
     Args:
       structures: The structures by label.
-      cutoff: Cutoff radius in angstrom.
-      species: Atomic numbers that the model knows.
+      config: Hyperparameters of the model: its species, and which edges it sees.
 
     Returns:
       Sizes by label, and for structures that cannot be used the error by label.
 
     Example:
       >>> import ase.build
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.report.batch import padded_shapes
       >>> pair = {name: ase.build.molecule(name) for name in ("CH3COCH3", "C3H8")}
-      >>> shapes, errors = padded_shapes(pair, 8.0, (1, 6, 8))
-      >>> shapes["C3H8"], shapes["CH3COCH3"] == shapes["C3H8"]
-      (GraphShape(num_atoms=11, num_neighbors=10, num_structures=1), True)
+      >>> config = PETConfig(species=(1, 6, 8), cutoff=8.0)
+      >>> shapes, errors = padded_shapes(pair, config)
+      >>> shapes["C3H8"][:3], shapes["CH3COCH3"] == shapes["C3H8"]
+      ((11, 10, 1), True)
     """
     exact: dict[str, GraphShape] = {}
     errors: dict[str, SymjaxError] = {}
     for label, atoms in structures.items():
         try:
-            graph = build_graph(atoms, cutoff, known_species=species)
+            graph = pet_graph(config, atoms)
         except SymjaxError as error:
             errors[label] = error
         else:
@@ -413,9 +417,7 @@ def measure_structures(
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    shapes, unusable = padded_shapes(
-        structures, model.config.cutoff, model.config.species
-    )
+    shapes, unusable = padded_shapes(structures, model.config)
     errors |= unusable
     if len(labels) == 1 and errors:
         raise next(iter(errors.values()))
@@ -598,9 +600,7 @@ def estimate_structures(
     """
     options.settings()
     options.check_fixed("an estimate")
-    shapes, errors = padded_shapes(
-        structures, model.config.cutoff, model.config.species
-    )
+    shapes, errors = padded_shapes(structures, model.config)
     for label, atoms in structures.items():
         if label in errors:
             yield label, errors[label]
@@ -647,8 +647,7 @@ def _problem(
         atoms,
         layers=options.layers,
         dtype=options.dtype,
-        num_atoms=shape.num_atoms,
-        num_neighbors=shape.num_neighbors,
+        shape=shape,
         symmetry="auto" if options.symmetry else None,
     )
 

@@ -43,6 +43,7 @@ from symjax.report.tables import (
     format_fraction,
     format_value,
     grid_line,
+    precision_line,
     seed_line,
     tolerance_line,
 )
@@ -655,7 +656,7 @@ def _provenance(report: Report) -> str:
         "seed": seed_line(settings),
         "content": f"through degree {settings.max_degree}",
         "layers": settings.layers,
-        "precision": settings.dtype,
+        "precision": precision_line(settings),
         "tolerance": tolerance_line(settings),
         "point groups": "used" if settings.symmetry else "not used",
         "software": f"symjax {software.symjax}, JAX {software.jax} on "

@@ -124,6 +124,7 @@ class Settings:
       seed: Seed of the random elements at which results are checked; None in reports
         of before.
       adaptive: How the rule of each structure was chosen; None for a fixed one.
+      matmul_precision: Precision of the model's matrix products, by JAX's names.
     """
 
     max_degree: int
@@ -136,6 +137,7 @@ class Settings:
     symmetry: bool = False
     seed: int | None = None
     adaptive: Climb | None = None
+    matmul_precision: str = "highest"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -1026,6 +1028,7 @@ def header_from_json(
                 else None
             ),
             adaptive=_read_climb(settings.if_there("adaptive")),
+            matmul_precision=settings.text("matmul_precision"),
         ),
     )
 

@@ -241,7 +241,7 @@ def _header(report: Report, display: Display) -> RenderableType:
         *_chosen_lines(report),
         *_symmetry_lines(report),
         f"content     through degree {settings.max_degree}; evaluated in "
-        f"{settings.dtype}",
+        f"{precision_line(settings)}",
         f"time        {compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
         f"seed        {seed_line(settings)}",
         f"SHA-256     {report.model.digest}",
@@ -254,6 +254,30 @@ def _header(report: Report, display: Display) -> RenderableType:
         Text(display.lines(title), style="bold"),
         *(Text(display.lines(line)) for line in lines),
     )
+
+
+def precision_line(settings: Settings) -> str:
+    """In which precision the model was evaluated.
+
+    Args:
+      settings: Of the report.
+
+    Returns:
+      A short text.
+
+    Example:
+      >>> import jax
+      >>> from symjax.report import Options
+      >>> from symjax.report.tables import precision_line
+      >>> precision_line(Options().settings())
+      'float32'
+      >>> with jax.default_matmul_precision("tensorfloat32"):
+      ...     precision_line(Options().settings())
+      'float32, matrix products in tensorfloat32'
+    """
+    if settings.matmul_precision == "highest":
+        return settings.dtype
+    return f"{settings.dtype}, matrix products in {settings.matmul_precision}"
 
 
 def grid_line(settings: Settings) -> str:

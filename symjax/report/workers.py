@@ -26,6 +26,7 @@ Task = Callable[..., Any]
 _SETTINGS = (
     "jax_enable_x64",
     "jax_platforms",
+    "jax_default_matmul_precision",
     "jax_compilation_cache_dir",
     "jax_persistent_cache_min_compile_time_secs",
 )

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from symjax.data.graph import Graph, edge_vectors
+from symjax.data.graph import Graph
+from symjax.data.transform import rotate_graph
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
@@ -36,7 +37,6 @@ def predict_labels(
     labels: tuple[Label, ...],
     parameters: Any,
     graph: Graph,
-    vectors: Float[Array, "atoms neighbors 3"],
     *,
     network_dtype: Any = None,
 ) -> dict[str, Float[Array, "samples *shape"]]:
@@ -46,8 +46,7 @@ def predict_labels(
       config: Hyperparameters and targets.
       labels: What is fitted.
       parameters: As in :class:`~symjax.models.pet.PETModel`.
-      graph: The structures.
-      vectors: Their edge vectors, possibly rotated.
+      graph: The structures, possibly rotated.
       network_dtype: Type in which the network computes.
 
     Returns:
@@ -70,7 +69,6 @@ def predict_labels(
             config,
             parameters,
             graph,
-            vectors,
             targets=targets,
             energy=energy,
             baseline=False,
@@ -82,7 +80,7 @@ def predict_labels(
             config,
             parameters,
             graph,
-            pet_inputs(config, graph).replace(vectors=vectors),
+            pet_inputs(config, graph),
             targets=targets,
             baseline=False,
             network_dtype=network_dtype,
@@ -197,17 +195,13 @@ def _turned_errors(
 
     def errors(params: Any, batch: AtomicBatch, elements: Any) -> dict[str, Array]:
         graph = jax.tree.map(jnp.asarray, batch.graph)
-        vectors = edge_vectors(graph)
         if elements is not None:
-            vectors = jnp.einsum(
-                "anc,adc->and", vectors, elements[graph.structure], precision="highest"
-            )
+            graph = rotate_graph(graph, elements)
         predictions = predict_labels(
             config,
             labels,
             {**fixed, "network": params},
             graph,
-            vectors,
             network_dtype=network_dtype,
         )
         found = {}

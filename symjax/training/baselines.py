@@ -70,7 +70,7 @@ def fit_baselines(
       >>> frames = [ase.build.molecule(name) for name in ("H2", "H2O")]
       >>> for atoms, energy in zip(frames, (-2.0, -5.0)):
       ...     atoms.info["energy"] = energy
-      >>> data = prepare_data(frames, targets, 4.5, (1, 8))
+      >>> data = prepare_data(frames, targets, PETConfig(species=(1, 8)))
       >>> print(fit_baselines(PETConfig((1, 8)), data)["energy"]["scalar"].ravel())
       [-1. -3.]
     """
@@ -117,7 +117,7 @@ def subtract_baselines(
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -5.0
       >>> targets = {"energy": TargetSection(energy_unit="eV")}
-      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
       >>> baselines = {"energy": {"scalar": np.array([[-1.0], [-2.5]])}}
       >>> subtract_baselines(PETConfig((1, 8)), data, baselines).values["energy"]
       [array([[-0.5]])]
@@ -162,7 +162,7 @@ def spreads(
       >>> water = ase.build.molecule("H2O")
       >>> water.info["dipole"] = [0.0, 3.0, 0.0]
       >>> targets = {"dipole": TargetSection(kind="vector")}
-      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
       >>> spreads(labels_of(targets), data)["dipole"].round(3).tolist()
       [1.732]
     """
@@ -211,7 +211,7 @@ def loss_units(
       >>> water.info["energy"] = 0.3
       >>> water.arrays["forces"] = np.full((3, 3), 2.0)
       >>> targets = {"energy": TargetSection(energy_unit="eV", forces="forces")}
-      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
       >>> loss_units(labels_of(targets), data)["energy"].tolist()
       [2.0]
     """

@@ -17,10 +17,17 @@ import numpy as np
 import typer
 
 from symjax._files import replace_atomically
-from symjax.data import build_graph, read_structures, read_targets
+from symjax.data import (
+    GraphShape,
+    graph_shape,
+    pad_graph,
+    read_structures,
+    read_targets,
+)
 from symjax.metrics import Grid, measure
 from symjax.models.io import save_model
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.model import PETModel, init_pet
 from symjax.models.pet.orbit import orbit_problem
 from symjax.training.fit import Samples, Settings, State, evaluate, fit, stack_samples
@@ -50,18 +57,9 @@ def _load(path: pathlib.Path) -> tuple[list[Any], np.ndarray, list[np.ndarray]]:
 def _samples(
     frames: list[Any], energies: np.ndarray, forces: list[np.ndarray], pick: np.ndarray
 ) -> Samples:
-    shapes = [build_graph(frame, CONFIG.cutoff).neighbors.shape for frame in frames]
-    atoms, neighbors = np.max(shapes, axis=0).tolist()
-    graphs = [
-        build_graph(
-            frames[index],
-            CONFIG.cutoff,
-            num_atoms=atoms,
-            num_neighbors=neighbors,
-            known_species=CONFIG.species,
-        )
-        for index in pick
-    ]
+    graphs = [pet_graph(CONFIG, frame) for frame in frames]
+    shape = GraphShape(*np.max([graph_shape(graph) for graph in graphs], axis=0))
+    graphs = [pad_graph(graphs[index], shape) for index in pick]
     return stack_samples(graphs, energies[pick], [forces[index] for index in pick])
 
 

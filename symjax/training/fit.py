@@ -11,7 +11,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from symjax.data.graph import Graph, cast_graph, edge_vectors
+from symjax.data.graph import Graph
+from symjax.data.transform import cast_graph, rotate_graph
 from symjax.errors import ArgumentError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, check_energy, conservative
@@ -135,7 +136,7 @@ def stack_samples(
             "graphs",
             sorted({graph.neighbors.shape for graph in graphs}),
             "can be stacked only if there is one at least and all have one shape",
-            "Pass num_atoms and num_neighbors to build_graph",
+            "Pad them with symjax.data.pad_graph",
         )
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *graphs)
     atoms = stacked.positions.shape[1]
@@ -154,8 +155,8 @@ def _one(
     rotation: Float[Array, "3 3"],
 ) -> tuple[Float[Array, ""], Float[Array, "atoms 3"]]:
     """Energy and forces of one structure, the forces rotated back."""
-    vectors = jnp.matmul(edge_vectors(graph), rotation.T, precision="highest")
-    outputs, _ = conservative(config, parameters, graph, vectors, energy=energy)
+    turned = rotate_graph(graph, rotation)
+    outputs, _ = conservative(config, parameters, turned, energy=energy)
     forces = jnp.matmul(outputs["forces"], rotation, precision="highest")
     return outputs[energy][0], forces
 

@@ -86,14 +86,13 @@ class BatchPlan:
 
 
 def batch_shape(
-    parts: Parts, num_atoms: np.ndarray, num_neighbors: np.ndarray, batch: BatchSection
+    parts: Parts, shapes: Sequence[GraphShape], batch: BatchSection
 ) -> GraphShape:
     """Sizes to which all parts of a step are padded, one of few.
 
     Args:
       parts: The structures of each part.
-      num_atoms: Atoms of each structure of the data.
-      num_neighbors: Largest number of neighbors in each structure.
+      shapes: Sizes of each structure of the data.
       batch: Limits.
 
     Returns:
@@ -102,20 +101,25 @@ def batch_shape(
 
     Example:
       >>> import numpy as np
+      >>> from symjax.data import GraphShape
       >>> from symjax.training.configuration import BatchSection
       >>> from symjax.training.loader import batch_shape
-      >>> nine = np.full(4, 9)
+      >>> nine = [GraphShape(9, 8, 1)] * 4
       >>> two = BatchSection(max_structures=2)
-      >>> batch_shape([np.array([0, 1])], nine, nine - 1, two)
-      GraphShape(num_atoms=18, num_neighbors=8, num_structures=2)
+      >>> batch_shape([np.array([0, 1])], nine, two)[:3]
+      (18, 8, 2)
     """
-    most = max(int(num_neighbors[part].max()) for part in parts)
-    neighbors = bucket_shape(GraphShape(1, most, 1)).num_neighbors
+    sizes = np.array(shapes)
+    num_atoms, widths = sizes[:, 0], sizes[:, [1, 3]]
+    most = np.max([widths[part].max(axis=0) for part in parts], axis=0)
+    rounded = bucket_shape(GraphShape(1, int(most[0]), 1, int(most[1])))
+    limit = widths.max(axis=0)
     structures = min(batch.max_structures, batch.max_atoms // int(num_atoms.min()))
     return GraphShape(
         num_atoms=min(batch.max_atoms, structures * int(num_atoms.max())),
-        num_neighbors=min(neighbors, int(num_neighbors.max())),
+        num_neighbors=min(rounded.num_neighbors, int(limit[0])),
         num_structures=structures,
+        num_surroundings=min(rounded.num_surroundings, int(limit[1])),
     )
 
 

@@ -27,6 +27,7 @@ from symjax.models.pointmae.model import (
     with_room,
 )
 from symjax.models.pointmae.modules import PointMAE
+from symjax.models.precision import full_precision
 from symjax.training.augmentation import random_elements
 from symjax.training.configuration import EventLosses, PenaltySection
 from symjax.training.optimisation import Task
@@ -212,15 +213,16 @@ def masked_task(
         groups = gather_groups(config, assignment, positions, event.energies)
         hidden = random_hidden(key, groups.mask, config.masking_ratio)
         # Hidden tokens do not matter to the segmentation, which sees all.
-        (logits, filled), state = network.apply(
-            variables,
-            groups,
-            positions,
-            event.mask,
-            assignment.neighbors,
-            hidden,
-            mutable=["batch_stats"],
-        )
+        with full_precision():
+            (logits, filled), state = network.apply(
+                variables,
+                groups,
+                positions,
+                event.mask,
+                assignment.neighbors,
+                hidden,
+                mutable=["batch_stats"],
+            )
         zero = (jnp.zeros(()), jnp.zeros(()))
         chamfer = energy = focal = zero
         if filled is not None and losses.reconstruction:
@@ -297,7 +299,7 @@ def _errors_of_one(
 ) -> dict[str, Any]:
     """Sums and counts of the errors of one event, and its predicted labels."""
     event, assignment, _labels = sample
-    turned = event.positions @ element.T
+    turned = jnp.matmul(event.positions, element.T, precision="highest")
     hidden = random_hidden(key, assignment.mask, config.masking_ratio)
     logits, filled, groups, _ = evaluate_heads(
         config, variables, event._replace(positions=turned), assignment, hidden

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 import symjax
-from symjax.data.graph import edge_vectors
+from symjax.data.graph import graph_shape
 from symjax.data.point_clouds import (
     SMALL,
     PointCloud,
@@ -180,8 +180,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
         config = check_targets(initial, run)
 
     def prepared(frames: list[ase.Atoms], source: str) -> AtomicData:
-        cutoff, species = config.cutoff, config.species
-        return prepare_data(frames, run.targets, cutoff, species, source=source)
+        return prepare_data(frames, run.targets, config, source=source)
 
     data = prepared(frames, "training")
     if initial is None:
@@ -200,13 +199,13 @@ def atoms_problem(run: AtomsRun) -> Problem:
             model.parameters["scale"][target.name] = scales
     dtype = np.float64 if run.precision == "float64" else np.float32
 
-    num_atoms = np.array([len(graph.species) for graph in data.graphs])
-    neighbors = _neighbors(data)
+    shapes = [graph_shape(graph) for graph in data.graphs]
+    num_atoms = np.array([shape.num_atoms for shape in shapes])
     plan = BatchPlan(num_atoms, run.batch, run.seed)
 
     def batch(step: int) -> AtomicBatch:
         parts = plan[step]
-        shape = batch_shape(parts, num_atoms, neighbors, run.batch)
+        shape = batch_shape(parts, shapes, run.batch)
         collated = [collate(labels, data, part, shape, dtype) for part in parts]
         return stack_parts(collated, run.batch)
 
@@ -286,18 +285,13 @@ def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     return frames, held_out
 
 
-def _neighbors(data: AtomicData) -> np.ndarray:
-    """Largest number of neighbors in each structure."""
-    return np.array([graph.neighbors.shape[1] for graph in data.graphs])
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sums(
     config: PETConfig, labels: tuple[Label, ...], parameters: Any, batch: AtomicBatch
 ) -> dict[str, tuple[Array, Array, Array]]:
     """Squared and absolute errors and their number, by label."""
     graph = batch.graph
-    predictions = predict_labels(config, labels, parameters, graph, edge_vectors(graph))
+    predictions = predict_labels(config, labels, parameters, graph)
     sums = {}
     for label in labels:
         error = predictions[label.name] - batch.values[label.name]
@@ -341,11 +335,11 @@ def validation_errors(
       >>> callable(validation_errors)
       True
     """
-    num_atoms = np.array([len(graph.species) for graph in data.graphs])
-    neighbors, batch = _neighbors(data), run.batch
+    shapes, batch = [graph_shape(graph) for graph in data.graphs], run.batch
+    num_atoms = np.array([shape.num_atoms for shape in shapes])
     most = batch.model_copy(update={"max_atoms": max(batch.max_atoms, num_atoms.max())})
     parts = _packed(num_atoms, most.max_atoms, most.max_structures)
-    shape = batch_shape([np.arange(len(data))], num_atoms, neighbors, most)
+    shape = batch_shape([np.arange(len(data))], shapes, most)
     dtype = np.float64 if run.precision == "float64" else np.float32
     totals: dict[str, list[Any]] = {}
     for part in parts:

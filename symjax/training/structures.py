@@ -8,10 +8,12 @@ import ase
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from symjax.data.build import build_graph
-from symjax.data.graph import Graph, GraphShape, cast_graph, join_graphs
+from symjax.data.graph import Graph, GraphShape, join_graphs
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
+from symjax.data.transform import cast_graph
 from symjax.errors import ArgumentError
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.model import output_name
 from symjax.training.configuration import TargetSection
 from symjax.training.labels import FORCES, STRESS, Label
@@ -74,8 +76,7 @@ class AtomicBatch(NamedTuple):
 def prepare_data(
     frames: Sequence[ase.Atoms],
     targets: Mapping[str, TargetSection],
-    cutoff: float,
-    species: tuple[int, ...],
+    config: PETConfig,
     *,
     source: str = "frames",
 ) -> AtomicData:
@@ -84,8 +85,7 @@ def prepare_data(
     Args:
       frames: The structures.
       targets: What is read, by name.
-      cutoff: Radius of the neighbor lists, in angstrom.
-      species: Atomic numbers that the model knows.
+      config: Hyperparameters of the model: its species, and which edges it sees.
       source: Name of the file, for messages.
 
     Returns:
@@ -97,12 +97,14 @@ def prepare_data(
 
     Example:
       >>> import ase.build
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.training.structures import prepare_data
       >>> from symjax.training.configuration import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -14.2
-      >>> data = prepare_data(
-      ...     [water], {"energy": TargetSection(energy_unit="eV")}, 4.5, (1, 8))
+      >>> config = PETConfig(species=(1, 8))
+      >>> targets = {"energy": TargetSection(energy_unit="eV")}
+      >>> data = prepare_data([water], targets, config)
       >>> len(data), data.values["energy"][0].shape
       (1, (1, 1))
     """
@@ -139,7 +141,7 @@ def prepare_data(
                 for index, atoms in enumerate(frames)
             ]
     bare = [_bare(atoms) for atoms in frames]
-    graphs = tuple(build_graph(atoms, cutoff, known_species=species) for atoms in bare)
+    graphs = tuple(pet_graph(config, atoms) for atoms in bare)
     origins = tuple(f"{source}[{index}]" for index in range(len(frames)))
     return AtomicData(graphs, values, origins)
 
@@ -201,12 +203,13 @@ def collate(
       >>> import ase.build
       >>> from symjax.data import GraphShape
       >>> from symjax.training.labels import labels_of
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.training.structures import collate, prepare_data
       >>> from symjax.training.configuration import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -14.2
       >>> targets = {"energy": TargetSection(energy_unit="eV")}
-      >>> data = prepare_data([water], targets, 4.5, (1, 8))
+      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
       >>> batch = collate(labels_of(targets), data, [0, 0], GraphShape(8, 3, 3))
       >>> batch.values["energy"].ravel().tolist()
       [-14.199999809265137, -14.199999809265137, 0.0]

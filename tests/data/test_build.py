@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from symjax.data import build_graph, check_structure, edge_distances, edge_vectors
+from symjax.data import build_graph, check_structure
 
 CUTOFF = 4.0
 
@@ -73,7 +73,7 @@ def _compare(atoms, cutoff):
     order = sorted(range(len(expected)), key=lambda e: expected[e])
     # A few sums of terms as large as the positions, here below 100 angstrom.
     np.testing.assert_allclose(
-        edge_vectors(graph)[graph.edge_mask],
+        graph.vectors[graph.edge_mask],
         vectors[order].reshape(-1, 3),
         rtol=0,
         atol=1e-12,
@@ -171,9 +171,7 @@ def test_rotation_leaves_the_neighbor_list(atoms, seed, improper):
     first, second = build_graph(atoms, 4.0), build_graph(rotated, 4.0)
     for name in ("neighbors", "shifts", "edge_mask", "reverse"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    np.testing.assert_allclose(
-        edge_distances(first), edge_distances(second), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(first.lengths, second.lengths, rtol=0, atol=1e-12)
 
 
 @given(_random_structures())

@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 from symjax.data import (
     build_graph,
     edge_permutations,
-    edge_vectors,
     find_symmetry,
     pad_to_bucket,
     symmetrize,
@@ -150,7 +149,7 @@ def test_edges_are_permuted(name):
     found = find_symmetry(atoms)
     keep, slots = edge_permutations(graph, found)
     assert keep.all()
-    vectors = np.asarray(edge_vectors(graph)).reshape(-1, 3)
+    vectors = graph.vectors.reshape(-1, 3)
     for element, slot in zip(found.elements, slots, strict=True):
         assert sorted(slot.ravel()) == list(range(slot.size))
         np.testing.assert_allclose(

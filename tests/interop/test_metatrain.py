@@ -113,7 +113,7 @@ def test_variants_cover_pairs():
 @pytest.mark.torch
 @pytest.mark.parametrize("variant", IN_CI)
 def test_parity_small(variant, shared, tmp_path):
-    names = ("ethanol", "tiny cell", "triclinic", "isolated atom", "single atom")
+    names = ("ethanol", "tiny cell", "slab", "isolated atom", "single atom")
     cases = {name: structures(shared)[name] for name in names}
     checked(variant, "float64", tmp_path, cases)
 

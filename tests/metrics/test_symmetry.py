@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from symjax.data import find_symmetry
+from symjax.data import find_symmetry, graph_shape
 from symjax.errors import ArgumentError
 from symjax.metrics import (
     Grid,
@@ -18,7 +18,7 @@ from symjax.metrics import (
     measure,
 )
 from symjax.models import load_model
-from symjax.models.pet import PETConfig, Target, init_pet, orbit_problem
+from symjax.models.pet import PETConfig, Target, init_pet, orbit_problem, pet_graph
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
 from symjax.so3.quadrature import gauss_product, quadrature
 from symjax.so3.reduction import reduce_rule
@@ -254,13 +254,14 @@ def test_pet_on_symmetric_structures():
         (ase.build.molecule("CH4"), 24),
         (ase.build.bulk("C", cubic=True), 48),
     ]:
+        shape = graph_shape(pet_graph(config, atoms))
         problem = orbit_problem(
             pet,
             atoms,
             layers="gnn_layers.0.trans.layers.0_node,gnn_layers.0.compress",
             dtype="float64",
             symmetry="auto",
-            num_atoms=len(atoms) + 1,
+            shape=shape._replace(num_atoms=len(atoms) + 1),
         )
         assert problem.symmetry.order == order
         reduced = measure(problem, max_degree=2, over=Grid(7, on_aliasing="report"))

@@ -1,5 +1,6 @@
 """PET without PyTorch: invariances, derivatives, layers by name, orbit problems."""
 
+import dataclasses
 import functools
 
 import ase.build
@@ -11,8 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from symjax.data import build_graph, edge_vectors, rotate_graph
-from symjax.errors import ModelError, StructureError
+from symjax.data import (
+    GraphShape,
+    build_graph,
+    displace,
+    graph_shape,
+    join_graphs,
+    pad_graph,
+    rotate_graph,
+)
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.metrics import Grid, measure
 from symjax.models.pet import (
     Block,
@@ -24,10 +33,12 @@ from symjax.models.pet import (
     layer_names,
     orbit_problem,
     outputs_from_inputs,
+    pet_graph,
     pet_inputs,
     predict,
     select_layers,
 )
+from symjax.models.pet.cutoff import adaptive_radii
 
 CUTOFF = 3.2
 SMALL = {
@@ -141,7 +152,7 @@ class TestInvariances:
         made = model()
 
         def energy(positions):
-            moved = graph.replace(positions=positions)
+            moved = displace(graph, positions)
             outputs, _ = outputs_from_inputs(
                 CONFIG, made.parameters, moved, pet_inputs(CONFIG, moved)
             )
@@ -172,19 +183,27 @@ class TestDerivatives:
         energy = jax.jit(lambda graph: predict(made, graph)["energy"][0])
         rng = np.random.default_rng(0)
         direction, strain = rng.normal(size=(4, 3)), rng.normal(size=(3, 3))
-        out, step = run(build_graph(atoms, CUTOFF)), 1e-4
+        # One size, with room for neighbors that come within an adaptive cutoff.
+        shape = graph_shape(pet_graph(made.config, atoms))
+        room = (0, 4, 0, 4 if shape.num_surroundings else 0)
+        shape = GraphShape(*np.add(shape, room))
+
+        def graph(atoms):
+            return pet_graph(made.config, atoms, shape=shape)
+
+        out, step = run(graph(atoms)), 1e-4
 
         def moved(sign):
             copy = atoms.copy()
             copy.positions += sign * step * direction
-            return float(energy(build_graph(copy, CUTOFF)))
+            return float(energy(graph(copy)))
 
         def strained(sign):
             copy = atoms.copy()
             gradient = np.eye(3) + sign * step * strain
             copy.set_cell(copy.cell[:] @ gradient, scale_atoms=False)
             copy.positions = copy.positions @ gradient
-            return float(energy(build_graph(copy, CUTOFF)))
+            return float(energy(graph(copy)))
 
         slope = -(moved(1) - moved(-1)) / (2 * step)
         assert slope == pytest.approx(
@@ -242,14 +261,19 @@ class TestLayers:
 
 
 class TestOrbit:
-    def test_function_is_the_model_on_rotated_structures(self):
-        """Rotating edge vectors alone equals rotating the structure."""
+    @pytest.mark.parametrize("changes", [{}, {"num_neighbors_adaptive": 5.0}])
+    def test_function_is_the_model_on_rotated_structures(self, changes):
+        """Rotating what the problem says equals rotating the atoms."""
         layers = ("gnn_layers.1.compress", "node_heads.energy.0")
-        problem = orbit_problem(model(), copper(), layers=layers, dtype="float64")
+        made, atoms = model(**changes), copper()
+        problem = orbit_problem(made, atoms, layers=layers, dtype="float64")
         rotation = -Rotation.from_rotvec([0.3, -1, 2]).as_matrix()
         direct = jax.jit(problem.function)(problem.x @ rotation.T, *problem.args)
-        graph = rotate_graph(build_graph(copper(), CUTOFF), rotation)
-        whole = compiled(layers, True)(graph)
+        atoms.set_cell(atoms.cell[:] @ rotation.T, scale_atoms=False)
+        atoms.positions = atoms.positions @ rotation.T
+        whole = jax.jit(
+            lambda graph: predict(made, graph, forces=True, stress=True, layers=layers)
+        )(pet_graph(made.config, atoms))
         for name in ("forces", "stress", "dipole", "density/2+", *layers):
             scale = np.abs(whole[name]).max()
             np.testing.assert_allclose(
@@ -378,4 +402,60 @@ def test_configuration_round_trip():
 def test_edge_vectors_are_what_rotates():
     graph = build_graph(ethanol(), CUTOFF)
     problem = orbit_problem(model(), ethanol(), layers="none", dtype="float64")
-    np.testing.assert_array_equal(problem.x, edge_vectors(graph))
+    np.testing.assert_array_equal(problem.x, graph.vectors)
+
+
+class TestAdaptiveCutoff:
+    CONFIG = dataclasses.replace(CONFIG, cutoff=5.5, num_neighbors_adaptive=6.0)
+
+    def test_only_edges_that_the_model_sees_are_in_the_graph(self):
+        """By its definition: pairs within the mean of both atoms' radii."""
+        every = build_graph(copper(), 5.5)
+        graph = pet_graph(self.CONFIG, copper())
+        radii = np.asarray(
+            adaptive_radii(self.CONFIG, every.lengths, every.edge_mask, every.atom_mask)
+        )
+        within = (radii[:, None] + radii[every.neighbors]) / 2
+        seen = every.edge_mask & (every.lengths <= within)
+        assert 0 < seen.sum() < every.edge_mask.sum() / 2
+        for name in ("neighbors", "shifts", "vectors", "lengths"):
+            chosen = getattr(graph, name)[graph.edge_mask]
+            np.testing.assert_array_equal(chosen, getattr(every, name)[seen])
+            whole = getattr(graph.surroundings, name)
+            np.testing.assert_array_equal(whole, getattr(every, name))
+        back = graph.vectors.reshape(-1, 3)[graph.reverse]
+        np.testing.assert_array_equal(back, -graph.vectors)
+        np.testing.assert_array_equal(
+            pet_inputs(self.CONFIG, graph).edge_mask, graph.edge_mask
+        )
+
+    def test_samples_and_masks_of_a_measurement(self):
+        made = model(cutoff=5.5, num_neighbors_adaptive=6.0)
+        problem = orbit_problem(made, copper(), layers="gnn_layers.0.compress")
+        seen = pet_graph(self.CONFIG, copper()).edge_mask
+        np.testing.assert_array_equal(
+            problem.outputs["gnn_layers.0.compress"].mask, seen
+        )
+
+    def test_padding_and_joining_change_nothing(self):
+        pair = [copper(), ethanol()]
+        made = model(cutoff=5.5, num_neighbors_adaptive=6.0)
+        run = jax.jit(lambda graph: predict(made, graph, forces=True, stress=True))
+        parts = [pet_graph(self.CONFIG, atoms) for atoms in pair]
+        together = pet_graph(self.CONFIG, pair)
+        jax.tree.map(np.testing.assert_array_equal, join_graphs(parts), together)
+        larger = GraphShape(*np.add(graph_shape(together), (2, 3, 1, 5)))
+        one, other = run(together), run(pad_graph(together, larger))
+        for name, size in (("energy", 2), ("forces", 13), ("stress", 2)):
+            np.testing.assert_allclose(
+                other[name][:size], one[name][:size], atol=1e-11, err_msg=name
+            )
+
+    def test_other_graphs_are_refused(self):
+        every = build_graph(copper(), 5.5)
+        with pytest.raises(ArgumentError, match=r"all pairs as edges.*pet_graph"):
+            pet_inputs(self.CONFIG, every)
+        with pytest.raises(ArgumentError, match="a selection of edges"):
+            pet_inputs(CONFIG, pet_graph(self.CONFIG, copper()))
+        with pytest.raises(ArgumentError, match="of some the edges are a selection"):
+            join_graphs([every, pet_graph(self.CONFIG, copper())])

@@ -12,6 +12,7 @@ import pytest
 
 from symjax.errors import ArgumentError, GridError, StructureError
 from symjax.metrics import Adaptive
+from symjax.models.pet import PETConfig
 from symjax.report import (
     Options,
     ReportError,
@@ -136,7 +137,9 @@ class TestNumbers:
 
     def test_structures_of_one_bucket_share_one_program(self, model, tmp_path):
         frames = molecules("CH3COCH3", "C3H8")
-        shapes, errors = batch_module.padded_shapes(frames, 8.0, (1, 6, 8))
+        shapes, errors = batch_module.padded_shapes(
+            frames, PETConfig(species=(1, 6, 8), cutoff=8.0)
+        )
         assert not errors
         assert len({*shapes.values()}) == 1
         assert next(iter(shapes.values())).num_atoms == 11

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from water_runs import TARGETS, TINY, frames
 
-from symjax.data import GraphShape, edge_vectors
+from symjax.data import GraphShape
 from symjax.errors import ModelError
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, cast_parameters, init_pet, predict
@@ -49,7 +49,7 @@ def fitted():
     config = PETConfig(
         SPECIES, tuple(s.target(name) for name, s in SECTIONS.items()), **TINY
     )
-    data = prepare_data(frames(), SECTIONS, config.cutoff, SPECIES)
+    data = prepare_data(frames(), SECTIONS, config)
     model = fresh_model(config, LABELS, data, 0, "pet")
     data = subtract_baselines(config, data, model.parameters["baseline"])
     return model, data, loss_units(LABELS, data)
@@ -80,16 +80,17 @@ def test_the_penalty_is_the_spread_over_elements(fitted):
     parameters = cast_parameters({**model.parameters, "network": params}, "float64")
     graph, spread = jax.tree.map(jnp.asarray, batch.graph), 0.0
     predicted = jax.jit(
-        lambda vectors: predict_labels(model.config, LABELS, parameters, graph, vectors)
+        lambda turned: predict_labels(model.config, LABELS, parameters, turned)
     )
     owner = np.asarray(graph.structure)
     back = {label.name: [] for label in LABELS}
     for k in range(3):
         own = np.asarray(elements[:, k])
-        turned = np.einsum("anc,adc->and", edge_vectors(graph), own[owner])
+        turned = np.einsum("anc,adc->and", graph.vectors, own[owner])
+        turned = graph.replace(vectors=jnp.asarray(turned))
         for label in LABELS:
             inverse = np.swapaxes(own[owner] if label.per_atom else own, -1, -2)
-            values = predicted(jnp.asarray(turned))[label.name]
+            values = predicted(turned)[label.name]
             back[label.name].append(
                 act_on_samples(label.representation, jnp.asarray(inverse), values)
             )
@@ -244,7 +245,7 @@ def test_new_targets_join_a_trained_model():
         }
     )
     extended = extend_model(model, check_targets(model, run), seed=0)
-    data = prepare_data(frames(1), SECTIONS, 4.5, (1, 6, 8))
+    data = prepare_data(frames(1), SECTIONS, model.config)
     outputs = predict(extended, data.graphs[0])
     assert outputs["dipole_moment"].shape == (1, 3)
     np.testing.assert_array_equal(
@@ -270,6 +271,4 @@ def test_models_without_invariants_are_trained_on():
 def test_edge_vectors_of_batches(fitted):
     _, data, _ = fitted
     batch = collate(LABELS, data, [0, 1], GraphShape(8, 4, 3), np.float64)
-    vectors = np.asarray(edge_vectors(batch.graph))
-    alone = np.asarray(edge_vectors(data.graphs[1]))
-    np.testing.assert_allclose(vectors[3:7, :3], alone, atol=1e-12)
+    np.testing.assert_array_equal(batch.graph.vectors[3:7, :3], data.graphs[1].vectors)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symjax.data import GraphShape
 from symjax.errors import ArgumentError
 from symjax.training.configuration import BatchSection
 from symjax.training.loader import BatchPlan, batch_shape, load, stack_parts
@@ -22,6 +23,7 @@ def test_plans_are_fair_and_within_limits(sizes, atoms, structures, accumulate, 
     batch = BatchSection(
         max_atoms=atoms, max_structures=structures, accumulate=accumulate
     )
+    shapes = [GraphShape(size, size, 1) for size in sizes]
     plan = BatchPlan(sizes, batch, seed)
     backwards = BatchPlan(sizes, batch, seed)
     steps = [plan[step] for step in range(8)]
@@ -33,7 +35,7 @@ def test_plans_are_fair_and_within_limits(sizes, atoms, structures, accumulate, 
     for part in parts:
         assert 1 <= len(part) <= structures
         assert sizes[part].sum() <= atoms
-        shape = batch_shape([part], sizes, sizes, batch)
+        shape = batch_shape([part], shapes, batch)
         assert shape.num_atoms >= sizes[part].sum()
         assert shape.num_structures >= len(part)
         assert shape.num_neighbors >= sizes[part].max()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from water_runs import TARGETS, frames
 
-from symjax.data import GraphShape, build_graph, join_graphs, read_values
+from symjax.data import GraphShape, build_graph, join_graphs, pad_graph, read_values
 from symjax.errors import ArgumentError, StructureError
 from symjax.models.pet import PETConfig
 from symjax.training.baselines import (
@@ -29,7 +29,7 @@ NAMES = ("H2O", "NH3", "CH4", "H2", "CO2", "O")
 
 @pytest.fixture(scope="module")
 def data():
-    return prepare_data(frames(), SECTIONS, 4.5, SPECIES)
+    return prepare_data(frames(), SECTIONS, PETConfig(SPECIES))
 
 
 @given(
@@ -45,7 +45,7 @@ def test_joined_graphs_are_those_built_together(names, atoms, structures):
         together.neighbors.shape[1] + 1,
         len(names) + structures,
     )
-    expected = build_graph(molecules, 4.5, **shape._asdict())
+    expected = pad_graph(together, shape)
     joined = join_graphs([build_graph(m, 4.5) for m in molecules], shape)
     jax.tree.map(np.testing.assert_array_equal, joined, expected)
 
@@ -70,7 +70,7 @@ def test_labels_have_units_and_shapes(data):
     np.testing.assert_array_equal(data.values["shielding"][0], shielding)
     other = {"energy": TargetSection(energy_unit="Hartree", length_unit="bohr")}
     other["energy"] = other["energy"].model_copy(update={"forces": "forces"})
-    converted = prepare_data(made, other, 4.5, SPECIES)
+    converted = prepare_data(made, other, PETConfig(SPECIES))
     hartree, bohr = 27.211386, 0.529177
     np.testing.assert_allclose(
         converted.values["energy"][0], hartree * data.values["energy"][0], rtol=1e-6
@@ -89,12 +89,12 @@ def test_stress_is_read_as_matrix_or_in_voigts_order():
     found = []
     for stress in (matrix, matrix.ravel(), np.arange(1.0, 7)):
         crystal.info.update(energy=0.0, stress=stress)
-        found.append(prepare_data([crystal], {"energy": section}, 4.5, (29,)))
+        found.append(prepare_data([crystal], {"energy": section}, PETConfig((29,))))
     for data in found:
         np.testing.assert_array_equal(data.values["stress"][0][0, ..., 0], matrix)
     del crystal.info["stress"]
     with pytest.raises(ArgumentError, match=r"structures\[0\] has no such entry"):
-        prepare_data([crystal], {"energy": section}, 4.5, (29,))
+        prepare_data([crystal], {"energy": section}, PETConfig((29,)))
 
 
 def test_values_that_cannot_be_labels_are_refused():

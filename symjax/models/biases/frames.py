@@ -109,10 +109,9 @@ def weighted_frames(
 
     Example:
       >>> import ase.build
-      >>> from symjax.data import build_graph
       >>> from symjax.models.biases import weighted_frames
-      >>> from symjax.models.pet import PETConfig, pet_inputs
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
+      >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
       >>> elements, weights = weighted_frames(
       ...     inputs.vectors, inputs.distances, inputs.cutoff_factors,

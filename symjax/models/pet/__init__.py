@@ -2,6 +2,7 @@
 
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
+from symjax.models.pet.graphs import pet_graph, seen_edges
 from symjax.models.pet.layers import distinct_layers, layer_names
 from symjax.models.pet.model import (
     PETModel,
@@ -32,7 +33,9 @@ __all__ = [
     "layer_names",
     "orbit_problem",
     "outputs_from_inputs",
+    "pet_graph",
     "pet_inputs",
     "predict",
+    "seen_edges",
     "select_layers",
 ]

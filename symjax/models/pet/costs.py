@@ -57,12 +57,11 @@ def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
 
     Example:
       >>> import ase.build
-      >>> from symjax.data import build_graph
       >>> from symjax.models.biases import Biases
       >>> from symjax.models.pet import PETConfig
       >>> from symjax.models.pet.costs import bias_costs
       >>> config = PETConfig(species=(1, 8), biases=Biases(output_average="Oh"))
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> (cost,) = bias_costs(config, graph)
       >>> cost.group, cost.parameters, cost.operations
       ('Oh', 0, 48.0)

@@ -9,7 +9,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from symjax.models.pet.config import PETConfig
 
@@ -161,51 +161,66 @@ def _probe(
     # underflow in the same way.
     weights = jnp.exp(logits - jnp.max(jnp.where(atom_mask[:, None], logits, -jnp.inf)))
     weights = jnp.where(atom_mask[:, None], weights, 1)
-    return (weights / jnp.sum(weights, axis=1, keepdims=True)) @ radii
+    weights = weights / jnp.sum(weights, axis=1, keepdims=True)
+    return jnp.matmul(weights, radii, precision="highest")
+
+
+def adaptive_radii(
+    config: PETConfig,
+    distances: Float[Array, "atoms pairs"],
+    mask: Bool[Array, "atoms pairs"],
+    atom_mask: Bool[Array, "atoms"],
+) -> Float[Array, "atoms"]:
+    """Radius of every atom, within which it has about a given number of neighbors.
+
+    Args:
+      config: The model's hyperparameters, with an adaptive cutoff.
+      distances: Lengths of all pairs within ``config.cutoff`` in angstrom; any positive
+        number for padding.
+      mask: True for pairs.
+      atom_mask: True for atoms.
+
+    Returns:
+      Radii in angstrom, differentiable.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.cutoff import adaptive_radii
+      >>> config = PETConfig(species=(1,), cutoff=6.0, num_neighbors_adaptive=2.0)
+      >>> few = jnp.array([[2.0, 3.0, 4.0, 5.0]])
+      >>> many = few / 4
+      >>> ones = jnp.ones((1, 4), bool)
+      >>> radii = [adaptive_radii(config, d, ones, ones[:, 0]) for d in (few, many)]
+      >>> bool(radii[0][0] > radii[1][0])
+      True
+    """
+    if config.adaptive_cutoff_method == "solver":
+        return _solve(distances, mask, config)
+    return _probe(distances, mask, config, atom_mask)
 
 
 def cutoff_factors(
     config: PETConfig,
     distances: Float[Array, "atoms neighbors"],
-    mask: Bool[Array, "atoms neighbors"],
-    neighbors: Int[Array, "atoms neighbors"],
-    atom_mask: Bool[Array, "atoms"],
-) -> tuple[Float[Array, "atoms neighbors"], Bool[Array, "atoms neighbors"]]:
-    """Cutoff factor of every edge, and which edges the model sees.
+    cutoffs: Float[Array, "atoms neighbors"] | float,
+) -> Float[Array, "atoms neighbors"]:
+    """Cutoff factor of every edge.
 
     Args:
       config: The model's hyperparameters.
-      distances: Edge lengths in angstrom; any positive number for padding.
-      mask: True for edges of the graph.
-      neighbors: Index of the neighbor of every edge.
-      atom_mask: True for atoms.
+      distances: Edge lengths in angstrom.
+      cutoffs: The cutoff of each edge in angstrom: the model's, or, where it is
+        adaptive, the mean of both atoms' radii.
 
     Returns:
-      Factors (0 for padding), and the mask: with adaptive cutoffs, edges longer than
-      the mean of both atoms' cutoffs are gone.
+      Factors in [0, 1].
 
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.models.pet import PETConfig, cutoff_factors
-      >>> factors, mask = cutoff_factors(
-      ...     PETConfig(species=(1,)),
-      ...     jnp.array([[1.0], [1.0]]),
-      ...     jnp.array([[True], [True]]),
-      ...     jnp.array([[1], [0]]),
-      ...     jnp.array([True, True]),
-      ... )
-      >>> factors.tolist()
-      [[1.0], [1.0]]
+      >>> cutoff_factors(PETConfig(species=(1,)), jnp.array([[1.0]]), 4.5).tolist()
+      [[1.0]]
     """
-    if config.num_neighbors_adaptive is None:
-        cutoffs = jnp.full_like(distances, config.cutoff)
-    else:
-        if config.adaptive_cutoff_method == "solver":
-            radius = _solve(distances, mask, config)
-        else:
-            radius = _probe(distances, mask, config, atom_mask)
-        cutoffs = (radius[:, None] + radius[neighbors]) / 2
-        mask = mask & (distances <= cutoffs)
     function = bump if config.cutoff_function == "Bump" else cosine
-    factors = function(distances, cutoffs, config.cutoff_width)
-    return jnp.where(mask, factors, 0), mask
+    return function(distances, jnp.asarray(cutoffs), config.cutoff_width)

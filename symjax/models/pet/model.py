@@ -6,7 +6,7 @@ differentiate.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.data.graph import Graph, edge_vectors
+from symjax.data.graph import Graph, Surroundings
 from symjax.errors import ModelError
 from symjax.models.pet.config import Block, PETConfig, Target
-from symjax.models.pet.cutoff import cutoff_factors
+from symjax.models.pet.cutoff import adaptive_radii, cutoff_factors
+from symjax.models.pet.graphs import check_selected
 from symjax.models.pet.layers import check_layers, layer_of
 from symjax.models.pet.modules import (
     FEATURES,
@@ -27,6 +28,7 @@ from symjax.models.pet.modules import (
 )
 from symjax.models.pet.moved import Evaluated, evaluate
 from symjax.models.pet.zbl import zbl_energies
+from symjax.models.precision import full_precision
 
 # Added to squared distances (angstrom^2).
 _EPSILON = 1e-15
@@ -180,12 +182,6 @@ def cast_parameters(parameters: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
 
 
-def _lengths(graph: Graph, vectors: Float[Array, "a n 3"]) -> Float[Array, "a n"]:
-    """Edge lengths; 1 for padding, whose derivative is finite."""
-    squared = jnp.sum(vectors**2, axis=-1)
-    return jnp.sqrt(jnp.where(jnp.asarray(graph.edge_mask), squared, 1))
-
-
 def _species_index(config: PETConfig, species: Array) -> Array:
     table = np.zeros(max(config.species) + 1, np.int32)
     table[list(config.species)] = np.arange(len(config.species))
@@ -193,24 +189,55 @@ def _species_index(config: PETConfig, species: Array) -> Array:
     return jnp.asarray(table)[species]
 
 
+class _Lengths(NamedTuple):
+    """What does not rotate; of pairs, where the edges are a selection of them."""
+
+    edges: Float[Array, "atoms neighbors"]
+    pairs: Float[Array, "atoms pairs"] | None
+
+
+def _lengths(graph: Graph) -> _Lengths:
+    around = graph.surroundings
+    pairs = None if around is None else jnp.asarray(around.lengths)
+    return _Lengths(jnp.asarray(graph.lengths), pairs)
+
+
 def _invariants(
-    config: PETConfig, graph: Graph, lengths: Float[Array, "a n"]
+    config: PETConfig, graph: Graph, lengths: _Lengths
 ) -> tuple[tuple[Array, Array, Array], Array]:
     """Token distances, cutoff factors and repulsion; and which edges are seen."""
-    mask, neighbors = jnp.asarray(graph.edge_mask), jnp.asarray(graph.neighbors)
-    factors, seen = cutoff_factors(
-        config, lengths, mask, neighbors, jnp.asarray(graph.atom_mask)
-    )
+    mask, around = jnp.asarray(graph.edge_mask), graph.surroundings
+    if around is None:
+        factors, seen = cutoff_factors(config, lengths.edges, config.cutoff), mask
+    else:
+        assert lengths.pairs is not None
+        radii = adaptive_radii(
+            config,
+            lengths.pairs,
+            jnp.asarray(around.edge_mask),
+            jnp.asarray(graph.atom_mask),
+        )
+        cutoffs = (radii[:, None] + radii[jnp.asarray(graph.neighbors)]) / 2
+        factors = cutoff_factors(config, lengths.edges, cutoffs)
+        # All, but for rounding and for atoms that were moved since.
+        seen = mask & (lengths.edges <= cutoffs)
+    factors = jnp.where(seen, factors, 0)
     # The token's square root is that of the squared length, plus an epsilon that
     # keeps derivatives finite; part of PET's definition.
-    distances = jnp.sqrt(lengths**2 + _EPSILON)
+    distances = jnp.sqrt(lengths.edges**2 + _EPSILON)
     if config.zbl:
+        # Of all pairs: those that repel each other need not be edges.
+        pairs = graph if around is None else around
         centers = _species_index(config, jnp.asarray(graph.species))
         repulsion = zbl_energies(
-            config.species, centers, centers[neighbors], lengths, mask
+            config.species,
+            centers,
+            centers[jnp.asarray(pairs.neighbors)],
+            lengths.edges if lengths.pairs is None else lengths.pairs,
+            jnp.asarray(pairs.edge_mask),
         )
     else:
-        repulsion = jnp.zeros(lengths.shape[0], lengths.dtype)
+        repulsion = jnp.zeros(mask.shape[0], distances.dtype)
     return (distances, factors, repulsion), seen
 
 
@@ -218,28 +245,28 @@ def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
     """What the network reads from a graph.
 
     Args:
-      config: The model's hyperparameters; its species must include the graph's
-        (``build_graph(..., known_species=config.species)`` checks that).
-      graph: Structures with their neighbor lists at ``config.cutoff``.
+      config: The model's hyperparameters.
+      graph: Structures as the model reads them, see :func:`pet_graph`.
 
     Returns:
-      The inputs, differentiable with respect to positions and cells.
+      The inputs, differentiable with respect to the graph's vectors and lengths.
+
+    Raises:
+      ArgumentError: The graph was not made for this model's cutoff.
 
     Example:
       >>> import ase.build
-      >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import PETConfig, pet_inputs
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
-      >>> pet_inputs(PETConfig(species=(1, 8)), graph).distances.shape
+      >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
+      >>> config = PETConfig(species=(1, 8))
+      >>> graph = pet_graph(config, ase.build.molecule("H2O"))
+      >>> pet_inputs(config, graph).distances.shape
       (3, 2)
     """
-    vectors = edge_vectors(graph)
-    (distances, factors, repulsion), seen = _invariants(
-        config, graph, _lengths(graph, vectors)
-    )
+    check_selected(config, graph)
+    (distances, factors, repulsion), seen = _invariants(config, graph, _lengths(graph))
     centers = _species_index(config, jnp.asarray(graph.species))
     return PETInputs(
-        vectors=vectors,
+        vectors=jnp.asarray(graph.vectors),
         distances=distances,
         cutoff_factors=factors,
         repulsion=repulsion,
@@ -331,11 +358,10 @@ def outputs_from_inputs(
 
     Example:
       >>> import ase.build
-      >>> from symjax.data import build_graph
       >>> from symjax.models import load_model
-      >>> from symjax.models.pet import outputs_from_inputs, pet_inputs
+      >>> from symjax.models.pet import outputs_from_inputs, pet_graph, pet_inputs
       >>> model = load_model("pet-ethanol")
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> graph = pet_graph(model.config, ase.build.molecule("H2O"), dtype="float32")
       >>> outputs, _ = outputs_from_inputs(
       ...     model.config, model.parameters, graph, pet_inputs(model.config, graph))
       >>> outputs["energy"].shape
@@ -353,9 +379,10 @@ def outputs_from_inputs(
                     for name in ("vectors", "distances", "cutoff_factors")
                 }
             )
-        raw, state = PET(config).apply(
-            {"params": network}, seen, mutable=[FEATURES] if layers else []
-        )
+        with full_precision():
+            raw, state = PET(config).apply(
+                {"params": network}, seen, mutable=[FEATURES] if layers else []
+            )
         if network_dtype is not None:
             raw = jax.tree.map(lambda leaf: leaf.astype(inputs.vectors.dtype), raw)
         return raw, state.get(FEATURES, {})
@@ -393,7 +420,6 @@ def conservative(
     config: PETConfig,
     parameters: Any,
     graph: Graph,
-    vectors: Float[Array, "atoms neighbors 3"],
     *,
     targets: tuple[str, ...] | None = None,
     layers: tuple[str, ...] = (),
@@ -404,16 +430,16 @@ def conservative(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Targets, and forces and stress as derivatives of the energy.
 
-    The network sees the edge vectors, and functions of their lengths that do not
-    change under rotations. Both paths of the chain rule are followed; the lengths are
-    taken from the graph, so that under a ``vmap`` over rotated ``vectors`` all that
-    depends on lengths alone is computed once.
+    The network sees the edge vectors, and functions of lengths that do not change
+    under rotations. Both paths of the chain rule are followed: by the vectors, and by
+    the lengths of the edges and, where they were selected by an adaptive cutoff, of all
+    pairs. Under a ``vmap`` over rotated graphs, whose vectors rotate and whose lengths
+    do not, all that depends on lengths alone is computed once.
 
     Args:
       config: Hyperparameters and targets.
       parameters: As in :class:`PETModel`.
-      graph: The graph, unrotated.
-      vectors: Its edge vectors, possibly rotated, in angstrom.
+      graph: Structures as the model reads them, possibly rotated.
       targets: Names of the targets to return; all by default.
       layers: Names of layers whose features are returned as well.
       energy: Name of the target that is differentiated.
@@ -430,23 +456,20 @@ def conservative(
     Example:
       >>> import ase.build
       >>> import jax
-      >>> from symjax.data import build_graph, edge_vectors
       >>> from symjax.models import load_model
-      >>> from symjax.models.pet import conservative
+      >>> from symjax.models.pet import conservative, pet_graph
       >>> model = load_model("pet-ethanol")
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> graph = pet_graph(model.config, ase.build.molecule("H2O"), dtype="float32")
       >>> def function(parameters, graph):
-      ...     return conservative(model.config, parameters, graph, edge_vectors(graph))
+      ...     return conservative(model.config, parameters, graph)
       >>> # Shapes, without computing anything.
       >>> outputs, _ = jax.eval_shape(function, model.parameters, graph)
       >>> outputs["forces"].shape
       (3, 3)
     """
     inputs = pet_inputs(config, graph)
-    mask = jnp.asarray(graph.edge_mask)
-    lengths = _lengths(graph, inputs.vectors)
     invariants, pullback, _ = jax.vjp(
-        functools.partial(_invariants, config, graph), lengths, has_aux=True
+        functools.partial(_invariants, config, graph), _lengths(graph), has_aux=True
     )
 
     def total(
@@ -474,27 +497,41 @@ def conservative(
 
     (direct, along), (outputs, features) = jax.grad(
         total, argnums=(0, 1), has_aux=True
-    )(vectors, invariants)
-    (slope,) = pullback(along)
-    edge = direct + (slope / lengths)[..., None] * vectors
-    edge = jnp.where(mask[..., None], edge, 0)
-    # dE/dr_i collects minus the edges that leave i and plus those that arrive: the
-    # reverses of those that leave.
-    arriving = edge.reshape(-1, 3)[jnp.asarray(graph.reverse)]
+    )(inputs.vectors, invariants)
+    (slopes,) = pullback(along)
+    forces, virials = _onto_atoms(graph, direct, slopes.edges)
+    if graph.surroundings is not None:
+        more, more_virials = _onto_atoms(graph.surroundings, 0.0, slopes.pairs)
+        forces, virials = forces + more, virials + more_virials
     outputs = dict(outputs)
     if targets is not None and energy not in targets:
         del outputs[energy]
-    outputs["forces"] = jnp.sum(jnp.where(mask[..., None], edge - arriving, 0), axis=1)
+    outputs["forces"] = forces
     if stress:
-        virial = jnp.einsum("anx,any->axy", vectors, edge, precision="highest")
         virial = jax.ops.segment_sum(
-            virial, jnp.asarray(graph.structure), num_segments=len(graph.cells)
+            virials, jnp.asarray(graph.structure), num_segments=len(graph.cells)
         )
         volume = jnp.abs(jnp.linalg.det(jnp.asarray(graph.cells)))[:, None, None]
         outputs["stress"] = jnp.where(
             volume > 0, virial / jnp.where(volume > 0, volume, 1), 0
         )
     return outputs, features
+
+
+def _onto_atoms(
+    rows: Graph | Surroundings,
+    direct: Float[Array, "atoms neighbors 3"] | float,
+    slopes: Float[Array, "atoms neighbors"],
+) -> tuple[Float[Array, "atoms 3"], Float[Array, "atoms 3 3"]]:
+    """Forces and virials of atoms, from derivatives by vectors and by lengths."""
+    vectors, mask = jnp.asarray(rows.vectors), jnp.asarray(rows.edge_mask)[..., None]
+    edge = direct + (slopes / jnp.asarray(rows.lengths))[..., None] * vectors
+    edge = jnp.where(mask, edge, 0)
+    # dE/dr_i collects minus the edges that leave i and plus those that arrive: the
+    # reverses of those that leave.
+    arriving = edge.reshape(-1, 3)[jnp.asarray(rows.reverse)]
+    forces = jnp.sum(jnp.where(mask, edge - arriving, 0), axis=1)
+    return forces, jnp.einsum("anx,any->axy", vectors, edge, precision="highest")
 
 
 def predict(
@@ -508,12 +545,12 @@ def predict(
 ) -> dict[str, Array]:
     """Predictions of a model on a graph.
 
-    The dtype is that of the graph's positions. One program is compiled for each
+    The dtype is that of the graph. One program is compiled for each
     configuration and shape of the graph, and found again.
 
     Args:
       model: The model.
-      graph: Structures with their neighbor lists at the model's cutoff.
+      graph: Structures as the model reads them, see :func:`pet_graph`.
       forces: Whether to return ``"forces"``, minus the gradient of the energy.
       stress: Whether to return ``"stress"``.
       layers: Names of layers whose features are returned, see :func:`layer_names`.
@@ -529,12 +566,11 @@ def predict(
     Example:
       >>> import ase.build
       >>> import jax
-      >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import PETConfig, init_pet, predict
+      >>> from symjax.models.pet import PETConfig, init_pet, pet_graph, predict
       >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
       ...                    d_feedforward=8, num_heads=2)
       >>> model = init_pet(config, jax.random.key(0))
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> predict(model, graph, forces=True)["forces"].shape
       (3, 3)
     """
@@ -565,13 +601,12 @@ def _predict(
     layers: tuple[str, ...],
     energy: str,
 ) -> dict[str, Array]:
-    parameters = cast_parameters(parameters, jnp.asarray(graph.positions).dtype)
+    parameters = cast_parameters(parameters, jnp.asarray(graph.vectors).dtype)
     if forces or stress:
         outputs, features = conservative(
             config,
             parameters,
             graph,
-            edge_vectors(graph),
             layers=layers,
             energy=energy,
             stress=stress,

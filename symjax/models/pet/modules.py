@@ -63,9 +63,8 @@ class PETInputs:
     Example:
       >>> import ase.build
       >>> import numpy as np
-      >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import PETConfig, pet_inputs
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
+      >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
+      >>> graph = pet_graph(config, ase.build.molecule("H2O"))
       >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
       >>> np.asarray(inputs.centers).tolist()  # O is the second of the model's species
       [1, 0, 0]
@@ -531,11 +530,10 @@ class PET(nn.Module):
     Example:
       >>> import ase.build
       >>> import jax
-      >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import PET, PETConfig, pet_inputs
+      >>> from symjax.models.pet import PET, PETConfig, pet_graph, pet_inputs
       >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
       ...                    d_feedforward=8, num_heads=2, num_gnn_layers=1)
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
+      >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> inputs, key = pet_inputs(config, graph), jax.random.key(0)
       >>> raw, _ = jax.eval_shape(lambda: PET(config).init_with_output(key, inputs))
       >>> raw["energy"]["scalar"].shape

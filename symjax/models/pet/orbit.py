@@ -8,13 +8,13 @@ import ase
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.data.build import build_graph
-from symjax.data.graph import Graph, edge_vectors
+from symjax.data.graph import Graph, GraphShape
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Output, Problem
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.layers import distinct_layers, is_edge_layer, layer_names
 from symjax.models.pet.model import (
     PETModel,
@@ -69,14 +69,14 @@ def _function(
     """The function on the orbit; cached, so that its compiled code is too."""
 
     def function(
-        vectors: Float[Array, "atoms neighbors 3"], parameters: Any, graph: Graph
+        vectors: Float[Array, "atoms rows 3"], parameters: Any, graph: Graph
     ) -> dict[str, Array]:
+        graph = _with_rows(graph, vectors)
         if energy is not None and (forces or stress):
             outputs, features = conservative(
                 config,
                 parameters,
                 graph,
-                vectors,
                 targets=targets,
                 layers=layers,
                 energy=energy,
@@ -86,12 +86,11 @@ def _function(
             if not forces:
                 del outputs["forces"]
         else:
-            inputs = pet_inputs(config, graph)
             outputs, features = outputs_from_inputs(
                 config,
                 parameters,
                 graph,
-                inputs.replace(vectors=vectors),
+                pet_inputs(config, graph),
                 targets=targets,
                 layers=layers,
                 baseline=False,
@@ -99,6 +98,20 @@ def _function(
         return {**outputs, **features}
 
     return function
+
+
+def _rows(graph: Graph, derivatives: bool) -> Float[np.ndarray, "atoms rows 3"]:
+    """All vectors that outputs depend on."""
+    if derivatives and graph.surroundings is not None:
+        return np.concatenate([graph.vectors, graph.surroundings.vectors], axis=1)
+    return np.asarray(graph.vectors)
+
+
+def _with_rows(graph: Graph, rows: Float[Array, "atoms rows 3"]) -> Graph:
+    width, around = graph.neighbors.shape[1], graph.surroundings
+    if around is not None and rows.shape[1] > width:
+        around = around.replace(vectors=rows[:, width:])
+    return graph.replace(vectors=rows[:, :width], surroundings=around)
 
 
 def orbit_problem(
@@ -109,14 +122,15 @@ def orbit_problem(
     outputs: Sequence[str] | None = None,
     forces: bool = True,
     dtype: Any = "float32",
-    num_atoms: int | None = None,
-    num_neighbors: int | None = None,
+    shape: GraphShape | None = None,
     symmetry: str | Symmetry | None = None,
 ) -> Problem:
     """Prepares a model and a structure for :func:`symjax.metrics.measure`.
 
     The group acts on the edge vectors alone; lengths, cutoffs and neighbors are those
-    of the given orientation and are computed once. The baseline of each species is
+    of the given orientation and are computed once. Where an adaptive cutoff selects
+    edges and derivatives are taken, the vectors of all pairs stand behind them in
+    ``x``: radii depend on atoms outside. The baseline of each species is
     left out: it is invariant by construction and so large that it would hide the
     content of what the model has learnt.
 
@@ -129,8 +143,7 @@ def orbit_problem(
         periodic in three directions.
       forces: Whether forces and stress are among the default outputs.
       dtype: ``"float32"`` or ``"float64"``.
-      num_atoms: Atoms to pad to.
-      num_neighbors: Neighbors to pad to.
+      shape: Sizes to pad the graph to; by default as small as possible.
       symmetry: ``"auto"`` to find the point group (within 1e-5 angstrom), which
         :func:`symjax.metrics.measure` uses to save evaluations; a symmetry from
         :func:`symjax.data.find_symmetry`; or None. Elements that do not map the
@@ -179,14 +192,7 @@ def orbit_problem(
             "Leave it out, or set atoms.cell and atoms.pbc",
         )
     targets = tuple(name for name in names if name in outputs)
-    graph = build_graph(
-        atoms,
-        config.cutoff,
-        num_atoms=num_atoms,
-        num_neighbors=num_neighbors,
-        known_species=config.species,
-        dtype=dtype,
-    )
+    graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
     check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
     function = _function(
@@ -224,7 +230,7 @@ def orbit_problem(
     group = _point_group(atoms, graph, symmetry)
     return Problem(
         function,
-        np.asarray(edge_vectors(graph)),
+        _rows(graph, bool({"forces", "stress"} & set(outputs))),
         found,
         args=(parameters, graph),
         symmetry=None if group is None else _sample_symmetry(per, graph, group),

@@ -94,7 +94,8 @@ def first_true(mask: Bool[Array, "... n"], num: int) -> Int[Array, "... num"]:
     # points on the surface of a ball would contradict each other.
     rows = jnp.pad(mask.reshape(-1, size), ((0, 0), (0, -size % _BLOCK)))
     blocks = rows.reshape(len(rows), -1, _BLOCK).astype(jnp.float32)
-    inside = blocks @ jnp.triu(jnp.ones((_BLOCK, _BLOCK), jnp.float32))
+    ones = jnp.triu(jnp.ones((_BLOCK, _BLOCK), jnp.float32))
+    inside = jnp.matmul(blocks, ones, precision="highest")
     totals = inside[..., -1]
     before = jnp.cumsum(totals, axis=-1) - totals
     counts = (inside + before[..., None]).reshape(rows.shape)

@@ -29,6 +29,7 @@ from symjax.models.pointmae.grouping import (
 from symjax.models.pointmae.layers import FEATURES
 from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
+from symjax.models.precision import full_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -426,11 +427,12 @@ def evaluate_heads(
     features: dict[str, Array] = {}
 
     def run(method: Any, *arguments: Any) -> Any:
+        with full_precision():
+            out, state = network.apply(
+                variables, *arguments, method=method, mutable=collections
+            )
         if not collections:
-            return network.apply(variables, *arguments, method=method)
-        out, state = network.apply(
-            variables, *arguments, method=method, mutable=collections
-        )
+            return out
         for name, value in features_by_name(state[FEATURES]).items():
             features.setdefault(name, value)
         return out

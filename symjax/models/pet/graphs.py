@@ -1,0 +1,136 @@
+"""Graphs as a PET reads them: of the edges that it sees, and no others.
+
+An adaptive cutoff drops most pairs. Which ones follows from lengths, which do not
+rotate: the edges that stay are found and packed once, on the host, so that no other
+edge is ever a row of a layer. Where derivatives are taken, the radii are computed
+again, from all pairs, which the packed graph keeps as its surroundings.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import jax
+import numpy as np
+from jaxtyping import Array, Bool
+
+from symjax.data.build import build_graph
+from symjax.data.graph import (
+    Graph,
+    GraphShape,
+    bucket_shape,
+    graph_shape,
+    pad_graph,
+)
+from symjax.data.transform import select_edges
+from symjax.errors import ArgumentError
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.cutoff import adaptive_radii
+
+
+def pet_graph(
+    config: PETConfig,
+    structures: ase.Atoms | Sequence[ase.Atoms],
+    *,
+    shape: GraphShape | None = None,
+    dtype: Any = np.float64,
+) -> Graph:
+    """The graph of structures as a model reads it.
+
+    Args:
+      config: The model's hyperparameters.
+      structures: One structure or several, of species that the model knows.
+      shape: Sizes to pad to; by default as small as possible.
+      dtype: ``float32`` or ``float64``.
+
+    Returns:
+      A graph of NumPy arrays. Where the cutoff is adaptive, its edges are those within
+      it and ``surroundings`` has all pairs.
+
+    Raises:
+      ArgumentError: A size is too small.
+      StructureError: A structure cannot be used, or has unknown species.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models.pet import PETConfig, pet_graph
+      >>> config = PETConfig(species=(29,), cutoff=5.0, num_neighbors_adaptive=8.0)
+      >>> graph = pet_graph(config, ase.build.bulk("Cu"))
+      >>> int(graph.edge_mask.sum()), int(graph.surroundings.edge_mask.sum())
+      (12, 42)
+    """
+    graph = build_graph(
+        structures, config.cutoff, known_species=config.species, dtype=dtype
+    )
+    graph = seen_edges(config, graph)
+    return graph if shape is None else pad_graph(graph, shape)
+
+
+def seen_edges(config: PETConfig, graph: Graph) -> Graph:
+    """Packs the edges that a model sees.
+
+    Args:
+      config: The model's hyperparameters.
+      graph: All pairs within ``config.cutoff``.
+
+    Returns:
+      The same graph where the cutoff is not adaptive; else one of the edges within the
+      mean of both atoms' radii.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PETConfig, seen_edges
+      >>> graph = build_graph(ase.build.bulk("Cu"), 5.0)
+      >>> config = PETConfig(species=(29,), cutoff=5.0, num_neighbors_adaptive=8.0)
+      >>> seen_edges(config, graph).neighbors.shape
+      (1, 12)
+    """
+    if config.num_neighbors_adaptive is None:
+        return graph
+    shape = graph_shape(graph)
+    # Of a few sizes only: the selection is compiled for each.
+    padded = pad_graph(graph, bucket_shape(shape))
+    with jax.enable_x64(np.asarray(graph.lengths).dtype == np.float64):
+        seen = np.asarray(
+            _seen(
+                config,
+                padded.lengths,
+                padded.edge_mask,
+                padded.neighbors,
+                padded.atom_mask,
+            )
+        )
+    return select_edges(graph, seen[: shape.num_atoms, : shape.num_neighbors])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _seen(
+    config: PETConfig, lengths: Array, mask: Array, neighbors: Array, atom_mask: Array
+) -> Bool[Array, "atoms pairs"]:
+    radii = adaptive_radii(config, lengths, mask, atom_mask)
+    return mask & (lengths <= (radii[:, None] + radii[neighbors]) / 2)
+
+
+def check_selected(config: PETConfig, graph: Graph) -> None:
+    """Raises where a graph has other edges than a model sees.
+
+    Args:
+      config: The model's hyperparameters.
+      graph: The graph.
+
+    Raises:
+      ArgumentError: The cutoff is adaptive and no edges were selected, or the other
+        way round.
+    """
+    adaptive = config.num_neighbors_adaptive is not None
+    if adaptive != (graph.surroundings is not None):
+        raise ArgumentError(
+            "graph",
+            graph_shape(graph),
+            "has all pairs as edges, and the model selects with an adaptive cutoff"
+            if adaptive
+            else "has a selection of edges, and the model sees all pairs",
+            "Make it with symjax.models.pet.pet_graph(model.config, structures)",
+        )

@@ -1,0 +1,225 @@
+"""The compiled function gives what the model gives, and NaN where it gives nothing.
+
+float64 to 1e-12 of the largest entry: the same operations in another order of pairs.
+"""
+
+import dataclasses
+import pathlib
+import re
+import subprocess
+import sys
+
+import ase.build
+import ase.io
+import jax
+import numpy as np
+import pytest
+from ase.neighborlist import neighbor_list
+from jax import export
+from typer.testing import CliRunner
+
+from symjax.cli import app
+from symjax.errors import ModelError
+from symjax.interop import SymjaxCalculator
+from symjax.interop.stablehlo import Arguments, export_function
+from symjax.models import load_model, save_model
+from symjax.models.pet import Block, PETConfig, Target, init_pet, pet_graph, predict
+
+pytest.importorskip("flatbuffers", reason="needs the extra [export]")
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "metatrain.md"
+SMALL = {
+    **{"d_pet": 4, "d_node": 4, "d_head": 4, "d_feedforward": 4, "num_heads": 1},
+    "num_attention_layers": 1,
+}
+DOUBLE = {"dtype": "float64", "platforms": ["cpu"]}
+TARGETS = (
+    Target("energy", "eV"),
+    Target("mtt::p", "e*A", False, (Block("1+", "1+", 1),)),
+    Target("mtt::q", "", True, (Block("2+", "2+", 2), Block("0-", "0-", 1))),
+)
+
+
+def model_of(**changes):
+    config = PETConfig((1, 6, 8, 29), TARGETS, **{**SMALL, **changes})
+    return init_pet(config, jax.random.key(0), "small")
+
+
+def arguments(atoms, cutoff, *, more=0, edges=None, dtype="f8"):
+    """All pairs in a random order, with some that are too long and some padding."""
+    i, j, shifts, vectors = neighbor_list("ijSD", atoms, cutoff + 0.5)
+    slots = np.bincount(i, minlength=len(atoms)).max() + more
+    pairs = np.stack([i, j], axis=1)
+    order = np.random.default_rng(0).permutation(len(i))
+    pad = lambda array, value: np.concatenate(  # noqa: E731
+        [array[order], np.full((3, array.shape[1]), value, array.dtype)]
+    )
+    return Arguments(
+        atoms.numbers.astype("i4"),
+        pad(pairs.astype("i4"), -1),
+        pad(shifts.astype("i4"), 0),
+        pad(vectors.astype(dtype), 1.0),
+        (atoms.cell[:] * atoms.pbc[:, None]).astype(dtype),
+        np.int32(atoms.info.get("charge", 0)),
+        np.int32(atoms.info.get("spin_multiplicity", 1)),
+        np.zeros(slots, "i4"),
+        np.zeros(edges or slots, "i4"),
+    )
+
+
+def structures():
+    ethanol = ase.build.molecule("CH3CH2OH")
+    ethanol.info.update(charge=-1, spin_multiplicity=2)
+    crystal = ase.build.bulk("Cu") * (2, 1, 1)
+    crystal.rattle(0.05, seed=2)
+    return [ethanol, crystal]
+
+
+def loaded(exported):
+    """Through the file and back; compiled once for each size."""
+    return jax.jit(export.deserialize(exported.serialize()).call)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"system_conditioning": True},
+        {"num_neighbors_adaptive": 5, "cutoff": 5.0},
+        {"num_neighbors_adaptive": 5, "adaptive_cutoff_method": "grid", "zbl": True},
+    ],
+    ids=["conditioned", "solver", "grid, zbl"],
+)
+def test_the_same_as_the_model(changes):
+    model = model_of(**changes)
+    run = loaded(export_function(model, **DOUBLE))
+    for atoms in structures():
+        graph = pet_graph(model.config, atoms)
+        ours = predict(model, graph, forces=True, stress=True)
+        theirs = run(*arguments(atoms, model.config.cutoff))
+        assert set(theirs) == {*ours} == {*theirs, "forces", "stress"}
+        for name, value in ours.items():
+            per_atom = name == "forces" or name.startswith("mtt::q")
+            value = np.asarray(value if per_atom else value[0])
+            scale = max(np.abs(value).max(), 1e-3)
+            assert theirs[name].shape == value.shape
+            assert np.abs(theirs[name] - value).max() < 1e-12 * scale, name
+
+
+def test_an_average_is_that_of_the_calculator():
+    model = model_of(num_gnn_layers=1)
+    run = loaded(export_function(model, average="O", **DOUBLE))
+    ethanol = ase.build.molecule("CH3CH2OH")
+    ethanol.rattle(0.05, seed=1)
+    theirs = run(*arguments(ethanol, model.config.cutoff))
+    ethanol.calc = SymjaxCalculator(model, average="O", dtype="float64")
+    assert theirs["energy"] == pytest.approx(ethanol.get_potential_energy(), rel=1e-12)
+    np.testing.assert_allclose(theirs["forces"], ethanol.get_forces(), atol=1e-10)
+    # It commutes with the group, as the model alone does not.
+    turned = ethanol.copy()
+    turned.positions = ethanol.positions @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    again = run(*arguments(turned, model.config.cutoff))
+    assert again["energy"] == pytest.approx(float(theirs["energy"]), rel=1e-12)
+
+
+def is_nan(run, given):
+    return {bool(np.isnan(value).all()) for value in run(*given).values()} == {True}
+
+
+def test_what_it_cannot_compute_is_nan_and_padding_is_nothing():
+    model = model_of(
+        num_neighbors_adaptive=5,
+        num_gnn_layers=1,
+        system_conditioning=True,
+        max_charge=2,
+    )
+    run = loaded(export_function(model, **DOUBLE))
+    ethanol = structures()[0]
+    good = arguments(ethanol, model.config.cutoff)
+    assert not is_nan(run, good)
+    pairs = int((good.pairs[:, 0] == 0).sum())
+    assert is_nan(run, good._replace(pair_slots=good.pair_slots[: pairs - 5]))
+    assert is_nan(run, good._replace(edge_slots=good.edge_slots[:2]))
+    assert is_nan(run, good._replace(charge=np.int32(3)))
+    assert is_nan(run, good._replace(spin_multiplicity=np.int32(0)))
+    assert is_nan(run, good._replace(numbers=good.numbers + 1))
+    # A pair without its reverse.
+    near = np.argmin(np.linalg.norm(good.vectors, axis=1))
+    cut = good.pairs.copy()
+    cut[near] = -1
+    assert is_nan(run, good._replace(pairs=cut))
+    # One that is there twice, and one of an atom that is not.
+    twice = [np.concatenate([field, field[near : near + 1]]) for field in good[1:4]]
+    slots = np.zeros(len(good.pair_slots) + 1, "i4")
+    given = good._replace(pairs=twice[0], shifts=twice[1], vectors=twice[2])
+    assert is_nan(run, given._replace(pair_slots=slots))
+    outside = np.where(good.pairs == 2, 99, good.pairs)
+    assert is_nan(run, good._replace(pairs=outside.astype("i4")))
+    # Padding changes nothing.
+    plain = run(*good)
+    longer = arguments(ethanol, model.config.cutoff, more=7)
+    numbers = np.concatenate([good.numbers, np.zeros(4, "i4")])
+    padded = run(*longer._replace(numbers=numbers))
+    assert padded["energy"] == pytest.approx(float(plain["energy"]), rel=1e-13)
+    there, forces = len(ethanol), padded["forces"]
+    np.testing.assert_allclose(forces[:there], plain["forces"], atol=1e-13)
+    assert not forces[there:].any()
+
+
+def test_models_without_energies():
+    config = PETConfig((1, 8), TARGETS[1:2], **SMALL)
+    model = init_pet(config, jax.random.key(0))
+    run = loaded(export_function(model, **DOUBLE))
+    out = run(*arguments(ase.build.molecule("H2O"), config.cutoff))
+    assert {name: value.shape for name, value in out.items()} == {"mtt::p": (3,)}
+
+
+def test_refusals():
+    with pytest.raises(ModelError, match="is no PET"):
+        export_function(load_model("polarmae-events"))
+    model = model_of()
+    with pytest.raises(ModelError, match="average"):
+        export_function(model, average="nonsense")
+    biases = dataclasses.replace(model.config.biases, output_average="O")
+    config = dataclasses.replace(model.config, biases=biases)
+    with pytest.raises(ModelError, match="is averaged over O already"):
+        export_function(dataclasses.replace(model, config=config), average="Oh")
+
+
+def test_the_page_runs_without_symjax(tmp_path):
+    """The block of the documentation, on what the command line writes, in float32."""
+    save_model(model_of(), tmp_path / "model")
+    command = ["export", str(tmp_path / "model"), "--stablehlo"]
+    command += ["-o", str(tmp_path / "model.stablehlo")]
+    # In a process of its own: this one computes in float64.
+    done = subprocess.run(
+        [sys.executable, "-m", "symjax", *command], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4.5 angstrom" in done.stdout
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
+    ethanol = ase.build.molecule("CH3CH2OH")
+    ase.io.write(tmp_path / "frames.xyz", ethanol)
+    section = PAGE.read_text("utf-8").partition("## Back to where")[2]
+    block = re.search(r"```python\n(import jax\n.*?)```", section, re.DOTALL)
+    check = "\nimport sys\nassert 'symjax' not in sys.modules\nprint(results['energy'])"
+    done = subprocess.run(
+        [sys.executable, "-c", block[1] + check],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ethanol.calc = SymjaxCalculator(tmp_path / "model")
+    expected = ethanol.get_potential_energy()
+    scale = max(abs(expected), 1.0)
+    assert float(done.stdout.split()[-1]) == pytest.approx(expected, abs=1e-5 * scale)
+
+
+def test_options_of_the_other_kind(tmp_path):
+    command = ["export", "pet-ethanol", "-o", str(tmp_path / "a"), "--average", "O"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "--average" in result.output
+    assert "without --stablehlo" in result.output
