@@ -33,7 +33,12 @@ from symjax.models.pointmae import PointMAEModel, averaged_problem, event_proble
 from symjax.so3.finite_groups import finite_group
 from symjax.training import parse_run
 from symjax.training.augmentation import random_elements
-from symjax.training.problems import HELD_OUT_SEED, events_of, events_problem
+from symjax.training.problems import (
+    HELD_OUT_SEED,
+    EventLimits,
+    events_of,
+    events_problem,
+)
 
 POINTS = 256
 HYPERPARAMETERS = {
@@ -219,7 +224,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     clouds = [
         pad_cloud(cloud, POINTS)
-        for cloud in events_of(None, options.events, HELD_OUT_SEED, POINTS)
+        for cloud in events_of(None, options.events, HELD_OUT_SEED, EventLimits(POINTS))
     ]
     if options.cost:
         run_once(settings("none", options.steps, 0), options.out / "none_0")

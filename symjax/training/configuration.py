@@ -214,6 +214,8 @@ class EventsData(Section):
       num_training: Events to read or to generate.
       num_validation: Events to hold out.
       num_points: Points to pad events to; larger events are left out.
+      min_points: Points that an event has before any is dropped, at least; smaller
+        events are left out. The original's value is 1024.
     """
 
     training: str | None = None
@@ -221,6 +223,7 @@ class EventsData(Section):
     num_training: PositiveInt = 100
     num_validation: PositiveInt = 20
     num_points: PositiveInt = 512
+    min_points: Annotated[int, Field(ge=0)] = 0
 
 
 class ModelSection(Section):
@@ -313,10 +316,14 @@ class EventLosses(Section):
     Attributes:
       reconstruction: Weight of hidden tokens: Chamfer distance and energies.
       segmentation: Weight of the focal loss of the labels; 0 for pretraining.
+      classes: Weights of the classes: ``"data"`` for the root of the inverse of their
+        share in the training events, ``"published"`` for the fixed ones of the
+        original, the inverse of their share in PILArNet-M, or ``"equal"``.
     """
 
     reconstruction: Annotated[float, Field(ge=0)] = 1.0
     segmentation: Annotated[float, Field(ge=0)] = 0.0
+    classes: Literal["data", "published", "equal"] = "data"
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -331,8 +338,6 @@ class _Run(Section):
     Attributes:
       steps: Number of steps.
       seed: Of initial parameters, batches, group elements and hidden tokens.
-      augmentation: Group from which every structure of every step is turned by a
-        Haar-random element.
       log_every: Steps between two lines of metrics, which are means over them.
       validate_every: Steps between two validations; 0 for none but the last.
       checkpoint_every: Steps between two checkpoints.
@@ -340,7 +345,6 @@ class _Run(Section):
 
     steps: PositiveInt
     seed: Annotated[int, Field(ge=0)] = 0
-    augmentation: Literal["O(3)", "SO(3)", "none"] = "O(3)"
     log_every: PositiveInt = 50
     validate_every: Annotated[int, Field(ge=0)] = 500
     checkpoint_every: PositiveInt = 500
@@ -355,6 +359,8 @@ class AtomsRun(_Run):
 
     Attributes:
       kind: ``"atoms"``.
+      augmentation: Group from which every structure of every step is turned by a
+        Haar-random element.
       precision: Type in which the network computes: ``"float32"``, ``"bfloat16"``
         (parameters, scales and losses stay in float32), or ``"float64"``.
       data: Structures.
@@ -371,6 +377,7 @@ class AtomsRun(_Run):
     """
 
     kind: Literal["atoms"] = "atoms"
+    augmentation: Literal["O(3)", "SO(3)", "none"] = "O(3)"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     data: AtomsData
     targets: dict[str, TargetSection] = Field(min_length=1)
@@ -415,6 +422,13 @@ class EventsRun(_Run):
 
     Attributes:
       kind: ``"events"``.
+      augmentation: Group from which elements are drawn, or ``"Euler angles"``, which
+        are uniform about x, y and z, as in the original
+        (:func:`~symjax.training.augmentation.euler_elements`).
+      turn: What is turned by one element: each ``"event"``, or the whole ``"batch"``,
+        as the original.
+      freeze_encoder: Whether the encoder's parameters stay as they are (the original's
+        PEFT); its batch norms still follow the data, and tokens still drop out.
       data: Events.
       losses: What is fitted.
       penalty: A penalty on the equivariance error of the class probabilities.
@@ -426,6 +440,9 @@ class EventsRun(_Run):
     """
 
     kind: Literal["events"]
+    augmentation: Literal["O(3)", "SO(3)", "Euler angles", "none"] = "O(3)"
+    turn: Literal["event", "batch"] = "event"
+    freeze_encoder: bool = False
     data: EventsData = EventsData()
     losses: EventLosses = EventLosses()
     penalty: PenaltySection | None = None

@@ -18,8 +18,9 @@ import typer
 from symjax.data.point_clouds import SMALL, voxel_length
 from symjax.models import load_model, save_model
 from symjax.training.configuration import EventsRun
-from symjax.training.masked import evaluate_events, prepare_events
-from symjax.training.problems import HELD_OUT_SEED, events_of
+from symjax.training.event_scores import evaluate_events
+from symjax.training.masked import prepare_events
+from symjax.training.problems import HELD_OUT_SEED, EventLimits, events_of
 from symjax.training.records import CONFIGURATION, check_configuration
 from symjax.training.runs import MODEL, train
 
@@ -126,8 +127,9 @@ def main(
             return
     model = load_model(folders[1] / MODEL)
     config = model.config
+    limits = EventLimits(NUM_POINTS, config=config)
     seen, unseen = (
-        prepare_events(config, events_of(None, held_out, seed, NUM_POINTS), NUM_POINTS)
+        prepare_events(config, events_of(None, held_out, seed, limits), NUM_POINTS)
         for seed in (0, HELD_OUT_SEED)
     )
     card = {

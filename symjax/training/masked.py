@@ -1,6 +1,5 @@
 """The losses of Point-MAE: hidden tokens, and labels of points, of turned events."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,10 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from symjax.data.point_clouds import CLASSES, PointCloud, pad_cloud
+from symjax.data.point_clouds import PointCloud, pad_cloud
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Assignment, assign_groups, gather_groups
+from symjax.models.pointmae.inputs import (
+    Event,
+    make_event,
+    tokenise,
+    with_room,
+)
 from symjax.models.pointmae.losses import (
     chamfer_loss,
     energy_infilling_loss,
@@ -19,16 +24,11 @@ from symjax.models.pointmae.losses import (
     random_hidden,
 )
 from symjax.models.pointmae.model import (
-    Event,
     PointMAEModel,
-    evaluate_heads,
-    make_event,
-    tokenise,
-    with_room,
 )
 from symjax.models.pointmae.modules import PointMAE
 from symjax.models.precision import full_precision
-from symjax.training.augmentation import random_elements
+from symjax.training.augmentation import euler_elements, random_elements
 from symjax.training.configuration import EventLosses, PenaltySection
 from symjax.training.optimisation import Task
 
@@ -127,6 +127,38 @@ def class_weights(
     return np.asarray((len(known) / (num_classes * np.maximum(counts, 1))) ** power)
 
 
+# Points of each class in PILArNet-M: the original's numbers (arXiv:2502.02558, Fig. 8).
+_PUBLISHED_POINTS = (1926651899.0, 2038240940.0, 34083197.0, 92015482.0, 1145363125.0)
+
+
+def published_class_weights(num_classes: int) -> Float[np.ndarray, "classes"]:
+    """N / n_c for the n_c of N points of PILArNet-M: the original's fixed weights.
+
+    Args:
+      num_classes: 4, without deposits of low energy, or 5.
+
+    Returns:
+      One weight for each class.
+
+    Raises:
+      ArgumentError: The original has no weights for so many classes.
+
+    Example:
+      >>> from symjax.training.masked import published_class_weights
+      >>> published_class_weights(4).round(2).tolist()
+      [2.12, 2.01, 120.03, 44.46]
+    """
+    if num_classes not in (4, 5):
+        raise ArgumentError(
+            "losses.classes",
+            "published",
+            f"there are no published weights for {num_classes} classes",
+            "Use 'data' or 'equal'",
+        )
+    counts = np.array(_PUBLISHED_POINTS[:num_classes])
+    return np.asarray(counts.sum() / counts)
+
+
 def spread_of_probabilities(
     logits: Float[Array, "elements points classes"],
     labels: Int[Array | np.ndarray, "points"],
@@ -159,13 +191,48 @@ def spread_of_probabilities(
     return jnp.sum(jnp.where(known, apart, 0)), count.astype(apart.dtype)
 
 
+class Turning(NamedTuple):
+    """How events are turned in training.
+
+    Attributes:
+      group: ``"O(3)"``, ``"SO(3)"``, ``"Euler angles"`` or ``"none"``: events turn
+        about the centre of the detector.
+      together: Whether all events of a batch turn by one element, as in the original.
+
+    Example:
+      >>> from symjax.training.masked import Turning
+      >>> Turning().group
+      'O(3)'
+    """
+
+    group: str = "O(3)"
+    together: bool = False
+
+    def elements(
+        self, key: PRNGKeyArray, num: int, copies: int
+    ) -> Float[Array, "total 3 3"]:
+        """Elements for several copies of each event, copies of one event together."""
+        size = copies if self.together else num * copies
+        if self.group == "none":
+            return jnp.broadcast_to(jnp.eye(3), (num * copies, 3, 3))
+        if self.group == "Euler angles":
+            found = euler_elements(key, size)
+        else:
+            found = random_elements(key, size, inversion=self.group == "O(3)")
+        return jnp.tile(found, (num * copies // size, 1, 1))
+
+
+_EACH = Turning()
+
+
 def masked_task(
     model: PointMAEModel,
     samples: EventSamples,
     losses: EventLosses,
     *,
-    augmentation: str = "O(3)",
+    turning: Turning = _EACH,
     penalty: PenaltySection | None = None,
+    freeze_encoder: bool = False,
 ) -> Task:
     """Point-MAE and its losses: hidden tokens, labels of points, or both.
 
@@ -173,11 +240,12 @@ def masked_task(
       model: Where to start.
       samples: Events for training, from which the weights of the classes follow.
       losses: Weights of the losses.
-      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``: every event is turned about
-        the centre of the detector.
+      turning: How events are turned.
       penalty: Several elements for each event, over which losses are means, and a
         penalty on what class probabilities differ by
         (:func:`spread_of_probabilities`), times the weight of the segmentation.
+      freeze_encoder: Whether the encoder's parameters are no part of what is fitted
+        (:func:`whole_parameters`).
 
     Returns:
       The task; batches are :class:`EventSamples`.
@@ -201,7 +269,7 @@ def masked_task(
     copies = 1 if penalty is None else penalty.elements
     network = PointMAE(config, training=True, axis_name=_AXIS)
     classes = max(config.num_classes, 1)
-    weights = jnp.asarray(class_weights(np.asarray(samples.labels), classes), "float32")
+    weights = _weights(losses.classes, np.asarray(samples.labels), classes)
 
     def one(
         variables: Any, sample: EventSamples, element: Array, key: Array
@@ -211,7 +279,8 @@ def masked_task(
         labels = jnp.asarray(labels)
         positions = jnp.matmul(event.positions, element.T, precision="highest")
         groups = gather_groups(config, assignment, positions, event.energies)
-        hidden = random_hidden(key, groups.mask, config.masking_ratio)
+        hidden_key, dropout_key = jax.random.split(key)
+        hidden = random_hidden(hidden_key, groups.mask, config.masking_ratio)
         # Hidden tokens do not matter to the segmentation, which sees all.
         with full_precision():
             (logits, filled), state = network.apply(
@@ -222,6 +291,7 @@ def masked_task(
                 assignment.neighbors,
                 hidden,
                 mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
             )
         zero = (jnp.zeros(()), jnp.zeros(()))
         chamfer = energy = focal = zero
@@ -247,11 +317,8 @@ def masked_task(
         every = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), batch)
         size = len(every.labels)
         element_key, hidden_key = jax.random.split(key)
-        elements = jnp.broadcast_to(jnp.eye(3), (size, 3, 3))
-        if augmentation != "none":
-            elements = random_elements(
-                element_key, size, inversion=augmentation == "O(3)"
-            )
+        elements = turning.elements(element_key, size // copies, copies)
+        params = whole_parameters(model, params)
         variables = {"params": params, "batch_stats": statistics}
         sums, logits, state = jax.vmap(one, in_axes=(None, 0, 0, 0), axis_name=_AXIS)(
             variables,
@@ -286,128 +353,35 @@ def masked_task(
         lambda leaf: jnp.asarray(leaf, jnp.float32), model.parameters
     )
     statistics = parameters.get("batch_stats", {})
-    return Task(parameters["params"], statistics, loss, num_parts)
+    fitted = dict(parameters["params"])
+    if freeze_encoder:
+        del fitted["encoder"]
+    return Task(fitted, statistics, loss, num_parts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _errors_of_one(
-    config: PointMAEConfig,
-    variables: Any,
-    sample: EventSamples,
-    element: Float[Array, "3 3"],
-    key: PRNGKeyArray,
-) -> dict[str, Any]:
-    """Sums and counts of the errors of one event, and its predicted labels."""
-    event, assignment, _labels = sample
-    turned = jnp.matmul(event.positions, element.T, precision="highest")
-    hidden = random_hidden(key, assignment.mask, config.masking_ratio)
-    logits, filled, groups, _ = evaluate_heads(
-        config, variables, event._replace(positions=turned), assignment, hidden
-    )
-    found: dict[str, Any] = {}
-    if logits is not None:
-        found["labels"] = jnp.argmax(logits, -1)
-    if filled is not None:
-        mask, truth = groups.point_mask, groups.points
-        found["chamfer"] = chamfer_loss(filled.points, truth, mask, hidden)
-        # The trivial guess: every member at the centre of its token.
-        guess = jnp.zeros_like(truth).at[..., 3].set(-0.2)
-        found["trivial"] = chamfer_loss(guess, truth, mask, hidden)
-        if filled.energies is not None:
-            found["energy"] = energy_infilling_loss(
-                filled.energies, truth[..., 3], mask, hidden
-            )
-            used = mask & hidden[:, None]
-            found["moments"] = (
-                jnp.sum(jnp.where(used, truth[..., 3], 0)),
-                jnp.sum(jnp.where(used, truth[..., 3] ** 2, 0)),
-            )
-    return found
-
-
-def evaluate_events(
-    model: PointMAEModel, samples: EventSamples, seed: int = 0
-) -> dict[str, Any]:
-    """Errors over events, each turned by a random element of O(3).
+def whole_parameters(model: PointMAEModel, fitted: Any) -> dict[str, Any]:
+    """Parameters of the whole network from those that are fitted.
 
     Args:
-      model: The model.
-      samples: The events.
-      seed: Of the elements and hidden tokens.
+      model: Where the fit started, which holds the frozen parts.
+      fitted: Parameters of a :class:`~symjax.training.optimisation.Task`.
 
     Returns:
-      For models that fill in, Chamfer distance and error of the energies; for those
-      that label points, accuracy and F1 of each class; with what trivial guesses reach.
+      All parameters.
 
     Example:
-      >>> from symjax.training.masked import evaluate_events
-      >>> callable(evaluate_events)
-      True
+      >>> from symjax.models.pointmae import PointMAEConfig, PointMAEModel
+      >>> from symjax.training.masked import whole_parameters
+      >>> model = PointMAEModel("a", PointMAEConfig(), {"params": {"encoder": 1}})
+      >>> whole_parameters(model, {"decoder": 2})
+      {'encoder': 1, 'decoder': 2}
     """
-    num = len(samples.labels)
-    config = model.config
-    variables = jax.tree.map(jnp.asarray, model.parameters)
-    keys = jax.random.split(jax.random.key(seed), num + 1)
-    elements = random_elements(keys[0], num).astype(jnp.float32)
-    rows = []
-    for n in range(num):
-        sample = jax.tree.map(lambda leaf, n=n: leaf[n], samples)
-        rows.append(_errors_of_one(config, variables, sample, elements[n], keys[n + 1]))
-    found = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-    errors: dict[str, Any] = {}
-    for name in ("chamfer", "trivial"):
-        if name in found:
-            total, count = found[name]
-            key = "chamfer" if name == "chamfer" else "chamfer_trivial"
-            errors[key] = float(total.sum() / count.sum())
-    if "energy" in found:
-        square, count = (part.sum() for part in found["energy"])
-        first, second = (part.sum() / count for part in found["moments"])
-        errors["energy_rmse"] = float(np.sqrt(square / count))
-        errors["energy_rmse_trivial"] = float(np.sqrt(second - first**2))
-    if "labels" in found:
-        known = np.asarray(samples.labels) >= 0
-        truth, guess = np.asarray(samples.labels)[known], found["labels"][known]
-        scores = {}
-        for number, name in enumerate(CLASSES[: config.num_classes]):
-            both = np.sum((truth == number) & (guess == number))
-            either = np.sum(truth == number) + np.sum(guess == number)
-            scores[name] = float(2 * both / max(either, 1))
-        errors["accuracy"] = float(np.mean(truth == guess))
-        errors["accuracy_trivial"] = float(
-            np.mean(truth == np.bincount(truth).argmax())
-        )
-        errors["f1"] = scores
-        errors["f1_mean"] = float(np.mean(list(scores.values())))
-    return {**errors, "events": num}
+    return {**model.parameters["params"], **fitted}
 
 
-def event_errors(
-    model: PointMAEModel, samples: EventSamples, losses: EventLosses, seed: int
-) -> dict[str, float]:
-    """The errors that a run follows.
-
-    Args:
-      model: The model.
-      samples: Events that are held out.
-      losses: Weights of the losses.
-      seed: Of elements and hidden tokens.
-
-    Returns:
-      Numbers of :func:`evaluate_events`, and ``score``: relative Chamfer distance and
-      share of wrong labels, weighted like the losses.
-
-    Example:
-      >>> from symjax.training.masked import event_errors
-      >>> callable(event_errors)
-      True
-    """
-    errors = evaluate_events(model, samples, seed)
-    score = 0.0
-    if "chamfer" in errors:
-        relative = errors["chamfer"] / errors["chamfer_trivial"]
-        score += losses.reconstruction * relative
-    if "accuracy" in errors:
-        score += losses.segmentation * (1 - errors["accuracy"])
-    chosen = ("chamfer", "energy_rmse", "accuracy", "f1_mean")
-    return {name: errors[name] for name in chosen if name in errors} | {"score": score}
+def _weights(rule: str, labels: np.ndarray, classes: int) -> Float[Array, "classes"]:
+    if rule == "published":
+        return jnp.asarray(published_class_weights(classes), jnp.float32)
+    if rule == "equal":
+        return jnp.ones(classes, jnp.float32)
+    return jnp.asarray(class_weights(labels, classes), jnp.float32)

@@ -20,7 +20,6 @@ from symjax.data.point_clouds import (
     PointCloud,
     find_events,
     generate_event,
-    select_points,
 )
 from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
@@ -31,7 +30,13 @@ from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbit import orbit_problem
 from symjax.models.pointmae.config import PointMAEConfig
-from symjax.models.pointmae.model import PointMAEModel, init_pointmae
+from symjax.models.pointmae.inputs import (
+    seen_points,
+)
+from symjax.models.pointmae.model import (
+    PointMAEModel,
+    init_pointmae,
+)
 from symjax.models.pointmae.orbit import event_problem
 from symjax.training.atomistic import (
     atomistic_task,
@@ -48,9 +53,15 @@ from symjax.training.baselines import (
     subtract_baselines,
 )
 from symjax.training.configuration import AtomsRun, EventsRun, Run
+from symjax.training.event_scores import event_errors
 from symjax.training.labels import Label, labels_of
 from symjax.training.loader import BatchPlan, batch_shape, stack_parts
-from symjax.training.masked import event_errors, masked_task, prepare_events
+from symjax.training.masked import (
+    Turning,
+    masked_task,
+    prepare_events,
+    whole_parameters,
+)
 from symjax.training.monitor import Probe
 from symjax.training.optimisation import Task
 from symjax.training.structures import AtomicBatch, AtomicData, collate, prepare_data
@@ -398,10 +409,9 @@ def events_problem(run: EventsRun) -> Problem:
     else:
         model, config = initial, initial.config
     size = run.data.num_points
-    clouds = events_of(run.data.training, run.data.num_training, 0, size)
-    held_out = events_of(
-        run.data.validation, run.data.num_validation, HELD_OUT_SEED, size
-    )
+    data, limits = run.data, EventLimits(size, run.data.min_points, config)
+    clouds = events_of(data.training, data.num_training, 0, limits)
+    held_out = events_of(data.validation, data.num_validation, HELD_OUT_SEED, limits)
     samples = prepare_events(config, clouds, size)
     checked = prepare_events(config, held_out, size)
     plan = BatchPlan(np.ones(len(clouds), int), run.batch, run.seed)
@@ -413,6 +423,7 @@ def events_problem(run: EventsRun) -> Problem:
         return stack_parts(parts, run.batch)
 
     def current(params: Any, statistics: Any) -> PointMAEModel:
+        params = whole_parameters(model, params)
         parameters = {"params": params, "batch_stats": statistics}
         parameters = jax.tree.map(np.asarray, jax.device_get(parameters))
         return PointMAEModel(model.name, config, parameters, model.card)
@@ -433,8 +444,9 @@ def events_problem(run: EventsRun) -> Problem:
             model,
             samples,
             run.losses,
-            augmentation=run.augmentation,
+            turning=Turning(run.augmentation, run.turn == "batch"),
             penalty=run.penalty,
+            freeze_encoder=run.freeze_encoder,
         ),
         batch=batch,
         origins=lambda step: [f"training[{i}]" for part in plan[step] for i in part],
@@ -448,8 +460,27 @@ def events_problem(run: EventsRun) -> Problem:
     )
 
 
+class EventLimits(NamedTuple):
+    """Which events a run uses.
+
+    Attributes:
+      num_points: Events with more points that the model sees are left out.
+      min_points: Events with fewer points, before any is dropped, are left out.
+      config: Hyperparameters of the model, which say which points it sees.
+
+    Example:
+      >>> from symjax.training.problems import EventLimits
+      >>> EventLimits(512).min_points
+      0
+    """
+
+    num_points: int
+    min_points: int = 0
+    config: PointMAEConfig = PointMAEConfig()
+
+
 def events_of(
-    path: str | None, num: int, seed: int, num_points: int
+    path: str | None, num: int, seed: int, limits: EventLimits
 ) -> list[PointCloud]:
     """Events of a file, or generated, that hold at most so many points.
 
@@ -458,8 +489,8 @@ def events_of(
         read than is needed; None to generate events.
       num: How many at most.
       seed: First seed of generated events.
-      num_points: Events with more points are left out, and so are those without any
-        above the threshold.
+      limits: Which events are left out; those without a point above the threshold
+        always are.
 
     Returns:
       The events.
@@ -468,8 +499,8 @@ def events_of(
       ArgumentError: No event is that small.
 
     Example:
-      >>> from symjax.training.problems import events_of
-      >>> len(events_of(None, 2, 0, 512))
+      >>> from symjax.training.problems import EventLimits, events_of
+      >>> len(events_of(None, 2, 0, EventLimits(512)))
       2
     """
     source = (
@@ -477,26 +508,27 @@ def events_of(
         if path is None
         else find_events(path).events.values()
     )
-    clouds = list(itertools.islice(_small_enough(source, num_points), num))
+    clouds = list(itertools.islice(_within(source, limits), num))
     if not clouds:
         raise ArgumentError(
             "data.num_points",
-            num_points,
-            "every event has more points, or none above the threshold",
+            limits.num_points,
+            "every event has more points, or none above the threshold, or fewer than "
+            f"min_points={limits.min_points}",
             "Increase it, or pass another file",
         )
     return clouds
 
 
-def _small_enough(
-    events: Iterable[PointCloud], num_points: int
-) -> Iterator[PointCloud]:
+def _within(events: Iterable[PointCloud], limits: EventLimits) -> Iterator[PointCloud]:
     for event in events:
+        if event.num_points < limits.min_points:
+            continue
         try:
-            cloud = select_points(event)
+            cloud = seen_points(limits.config, event)
         except StructureError:
             continue  # no point is above the threshold
-        if cloud.num_points <= num_points:
+        if cloud.num_points <= limits.num_points:
             yield cloud
 
 

@@ -5,23 +5,31 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from symjax.data.point_clouds import SMALL, generate_events, select_points, voxel_length
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.pointmae import PointMAEConfig, init_pointmae
 from symjax.training import parse_run
+from symjax.training.augmentation import euler_elements
 from symjax.training.configuration import (
     EventLosses,
     OptimizerSection,
     PenaltySection,
 )
-from symjax.training.masked import (
-    class_weights,
+from symjax.training.event_scores import (
+    class_ious,
     evaluate_events,
     event_errors,
+)
+from symjax.training.masked import (
+    Turning,
+    class_weights,
     masked_task,
     prepare_events,
+    published_class_weights,
     spread_of_probabilities,
+    whole_parameters,
 )
 from symjax.training.optimisation import make_step, start
 
@@ -100,7 +108,7 @@ def test_the_penalty_joins_the_loss(model, samples):
     penalty = PenaltySection(weight=2.0, elements=2)
     for augmentation, wanted in (("O(3)", True), ("none", False)):
         task = masked_task(
-            model, samples, LOSSES, penalty=penalty, augmentation=augmentation
+            model, samples, LOSSES, penalty=penalty, turning=Turning(augmentation)
         )
         _, (_, terms) = jax.jit(
             lambda params, key, t=task: t.loss(
@@ -137,3 +145,86 @@ def test_class_weights():
 def test_no_events_are_refused():
     with pytest.raises(ArgumentError, match="clouds"):
         prepare_events(CONFIG, [])
+
+
+def test_class_weights_of_the_original():
+    """class_counts.sum() / class_counts of its data module, with the 5th or not."""
+    np.testing.assert_allclose(
+        published_class_weights(5), [2.718, 2.5693, 153.648, 56.912, 4.5721], rtol=1e-4
+    )
+    assert published_class_weights(4)[2] == pytest.approx(120.031, rel=1e-4)
+    with pytest.raises(ArgumentError, match="3 classes"):
+        published_class_weights(3)
+
+
+@pytest.mark.parametrize("group", ["O(3)", "SO(3)", "Euler angles"])
+@pytest.mark.parametrize("together", [False, True])
+def test_what_turns_together(group, together):
+    """Three events, two copies each; copies of one event lie side by side."""
+    out = Turning(group, together).elements(jax.random.key(0), 3, 2)
+    np.testing.assert_allclose(
+        out @ out.swapaxes(1, 2), np.broadcast_to(np.eye(3), (6, 3, 3)), atol=1e-6
+    )
+    out = np.asarray(out).reshape(3, 2, 9)
+    assert np.ptp(out, axis=1).max() > 1e-2
+    assert (np.ptp(out, axis=0).max() < 1e-7) == together
+
+
+def test_euler_angles_of_the_original():
+    """euler_angles_to_matrix(angles, "XYZ") of PyTorch3D: turns about the new axes."""
+    key = jax.random.key(3)
+    angles = jax.random.uniform(key, (3, 5), minval=-np.pi, maxval=np.pi)
+    expected = Rotation.from_euler("XYZ", np.asarray(angles).T).as_matrix()
+    np.testing.assert_allclose(euler_elements(key, 5), expected, atol=1e-6)
+
+
+def test_a_frozen_encoder_stays(model, samples):
+    """Its parameters do, whatever the weight decay; its batch norms follow the data."""
+    task = masked_task(model, samples, LOSSES, freeze_encoder=True)
+    optimizer = OptimizerSection(learning_rate=5e-3, warmup=0, weight_decay=0.5)
+    state = start(task, optimizer, 3)
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None, :2], samples)
+    state, _ = make_step(task, optimizer, 3, 0)(state, batch)
+    new, old = whole_parameters(model, state.params), model.parameters["params"]
+    jax.tree.map(np.testing.assert_array_equal, new["encoder"], old["encoder"])
+    assert np.abs(new["decoder"]["transformer"]["norm"]["beta"]).max() > 0
+    statistics = state.statistics["encoder"]["tokenizer"]["embedding"]
+    assert np.abs(statistics["first_conv_1"]["mean"]).max() > 0
+
+
+def test_dropout_is_part_of_training_only(model, samples):
+    """Rates of the original; each key drops other tokens, evaluation none."""
+    rates = {"attention_dropout": 0.05, "drop_path": 0.25, "drop_path_uniform": True}
+    config = dataclasses.replace(CONFIG, head_dropout=0.5, dropout=0.1, **rates)
+    dropping = dataclasses.replace(model, config=config)
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[:2], samples)
+
+    def losses(model):
+        task = masked_task(model, samples, LOSSES, turning=Turning("none"))
+        value = jax.jit(
+            lambda key: task.loss(
+                task.params, task.statistics, batch, key, task.totals(batch)
+            )[1][1]["focal"]
+        )
+        return [float(value(jax.random.key(n))) for n in range(2)]
+
+    without = losses(model)
+    assert without[0] == pytest.approx(without[1], rel=1e-6)
+    one, other = losses(dropping)
+    assert abs(one - other) > 1e-4 * one
+    plain, dropped = (evaluate_events(m, samples) for m in (model, dropping))
+    assert plain == dropped
+
+
+def test_intersection_over_union():
+    truth, guess = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])
+    # The last class is neither true nor guessed.
+    np.testing.assert_allclose(class_ious(truth, guess, 4), [1 / 2, 1 / 3, 0, 1])
+    np.testing.assert_allclose(class_ious(truth, truth, 4), 1)
+
+
+def test_a_logit_that_is_nan_is_no_label(model, samples):
+    parameters = jax.tree.map(np.array, model.parameters)
+    parameters["params"]["seg_head"]["conv3"]["bias"][0] = np.nan
+    with pytest.raises(ModelError, match="not finite"):
+        evaluate_events(dataclasses.replace(model, parameters=parameters), samples)

@@ -10,6 +10,11 @@ from symjax.models.pointmae.grouping import (
     gather_groups,
     nearest_neighbors,
 )
+from symjax.models.pointmae.inputs import (
+    make_event,
+    seen_points,
+    tokenise,
+)
 from symjax.models.pointmae.losses import (
     chamfer_distance,
     chamfer_loss,
@@ -25,9 +30,7 @@ from symjax.models.pointmae.model import (
     evaluate_heads,
     init_pointmae,
     layer_names,
-    make_event,
     predict,
-    tokenise,
 )
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
 from symjax.models.pointmae.orbit import (
@@ -70,6 +73,7 @@ __all__ = [
     "predict",
     "predict_averaged",
     "random_hidden",
+    "seen_points",
     "squared_distances",
     "tokenise",
 ]

@@ -15,11 +15,13 @@ from symjax.metrics.problem import Problem
 from symjax.models.biases.average import Average, averaged
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import gather_groups
+from symjax.models.pointmae.inputs import (
+    make_event,
+)
 from symjax.models.pointmae.model import (
     PointMAEModel,
     Prediction,
     check_finite,
-    make_event,
 )
 from symjax.models.pointmae.orbit import event_problem, orbit_config, orbit_function
 from symjax.so3.representations import FEATURE

@@ -30,17 +30,19 @@ from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Output, Problem
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Assignment, assign_groups
+from symjax.models.pointmae.inputs import (
+    Event,
+    make_event,
+    scaled_energies,
+    tokenise,
+    with_room,
+)
 from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.model import (
-    Event,
     PointMAEModel,
     evaluate_heads,
     is_point_layer,
-    make_event,
-    scaled_energies,
     select_layers,
-    tokenise,
-    with_room,
 )
 from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
 

@@ -1,0 +1,191 @@
+"""How well a Point-MAE fills hidden tokens in and labels points, on turned events."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from symjax.data.point_clouds import CLASSES
+from symjax.models.pointmae.config import PointMAEConfig
+from symjax.models.pointmae.losses import (
+    chamfer_loss,
+    energy_infilling_loss,
+    random_hidden,
+)
+from symjax.models.pointmae.model import PointMAEModel, check_finite, evaluate_heads
+from symjax.training.augmentation import random_elements
+from symjax.training.configuration import EventLosses
+from symjax.training.masked import EventSamples
+
+
+def class_ious(
+    truth: Int[np.ndarray, "points"], guess: Int[np.ndarray, "points"], classes: int
+) -> Float[np.ndarray, "classes"]:
+    """Intersection over union of each class in one event.
+
+    |true and guessed| / |true or guessed|, and 1 where a class is neither.
+
+    Args:
+      truth: True classes.
+      guess: Predicted ones.
+      classes: Number of classes.
+
+    Returns:
+      One number for each class.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.event_scores import class_ious
+      >>> class_ious(np.array([0, 0, 1]), np.array([0, 1, 1]), 3).tolist()
+      [0.5, 0.5, 1.0]
+    """
+    numbers = np.arange(classes)[:, None]
+    both = np.sum((truth == numbers) & (guess == numbers), axis=1)
+    either = np.sum((truth == numbers) | (guess == numbers), axis=1)
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _errors_of_one(
+    config: PointMAEConfig,
+    variables: Any,
+    sample: EventSamples,
+    element: Float[Array, "3 3"],
+    key: PRNGKeyArray,
+) -> dict[str, Any]:
+    """Sums and counts of the errors of one event, and its logits."""
+    event, assignment, _labels = sample
+    turned = jnp.matmul(event.positions, element.T, precision="highest")
+    hidden = random_hidden(key, assignment.mask, config.masking_ratio)
+    logits, filled, groups, _ = evaluate_heads(
+        config, variables, event._replace(positions=turned), assignment, hidden
+    )
+    found: dict[str, Any] = {}
+    if logits is not None:
+        found["logits"] = logits
+    if filled is not None:
+        mask, truth = groups.point_mask, groups.points
+        found["chamfer"] = chamfer_loss(filled.points, truth, mask, hidden)
+        # The trivial guess: every member at the centre of its token.
+        guess = jnp.zeros_like(truth).at[..., 3].set(-0.2)
+        found["trivial"] = chamfer_loss(guess, truth, mask, hidden)
+        if filled.energies is not None:
+            found["energy"] = energy_infilling_loss(
+                filled.energies, truth[..., 3], mask, hidden
+            )
+            used = mask & hidden[:, None]
+            found["moments"] = (
+                jnp.sum(jnp.where(used, truth[..., 3], 0)),
+                jnp.sum(jnp.where(used, truth[..., 3] ** 2, 0)),
+            )
+    return found
+
+
+def evaluate_events(
+    model: PointMAEModel, samples: EventSamples, seed: int = 0
+) -> dict[str, Any]:
+    """Errors over events, each turned by a random element of O(3).
+
+    Args:
+      model: The model.
+      samples: The events.
+      seed: Of the elements and hidden tokens.
+
+    Returns:
+      For models that fill in, Chamfer distance and error of the energies; for those
+      that label points, accuracy, F1 of each class over all points, and intersection
+      over union of each class, the mean over events; with what trivial guesses reach.
+
+    Raises:
+      ModelError: A logit of a real point is not finite, so that there is no label.
+
+    Example:
+      >>> from symjax.training.event_scores import evaluate_events
+      >>> callable(evaluate_events)
+      True
+    """
+    num = len(samples.labels)
+    config = model.config
+    variables = jax.tree.map(jnp.asarray, model.parameters)
+    keys = jax.random.split(jax.random.key(seed), num + 1)
+    elements = random_elements(keys[0], num).astype(jnp.float32)
+    rows = []
+    for n in range(num):
+        sample = jax.tree.map(lambda leaf, n=n: leaf[n], samples)
+        row = _errors_of_one(config, variables, sample, elements[n], keys[n + 1])
+        if "logits" in row:
+            logits = np.asarray(row.pop("logits"))
+            check_finite(model.name, logits[np.asarray(sample.events.mask)])
+            row["labels"] = logits.argmax(-1)
+        rows.append(row)
+    found = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    errors: dict[str, Any] = {}
+    for name in ("chamfer", "trivial"):
+        if name in found:
+            total, count = found[name]
+            key = "chamfer" if name == "chamfer" else "chamfer_trivial"
+            errors[key] = float(total.sum() / count.sum())
+    if "energy" in found:
+        square, count = (part.sum() for part in found["energy"])
+        first, second = (part.sum() / count for part in found["moments"])
+        errors["energy_rmse"] = float(np.sqrt(square / count))
+        errors["energy_rmse_trivial"] = float(np.sqrt(second - first**2))
+    if "labels" in found:
+        known = np.asarray(samples.labels) >= 0
+        ious = np.array(
+            [
+                class_ious(row[real], labels[real], config.num_classes)
+                for row, labels, real in zip(
+                    np.asarray(samples.labels), found["labels"], known, strict=True
+                )
+            ]
+        )
+        truth, guess = np.asarray(samples.labels)[known], found["labels"][known]
+        scores = {}
+        for number, name in enumerate(CLASSES[: config.num_classes]):
+            both = np.sum((truth == number) & (guess == number))
+            either = np.sum(truth == number) + np.sum(guess == number)
+            scores[name] = float(2 * both / max(either, 1))
+        errors["accuracy"] = float(np.mean(truth == guess))
+        errors["accuracy_trivial"] = float(
+            np.mean(truth == np.bincount(truth).argmax())
+        )
+        errors["f1"] = scores
+        errors["f1_mean"] = float(np.mean(list(scores.values())))
+        errors["iou"] = dict(zip(scores, ious.mean(0).tolist(), strict=False))
+        errors["iou_mean"] = float(ious.mean())
+    return {**errors, "events": num}
+
+
+def event_errors(
+    model: PointMAEModel, samples: EventSamples, losses: EventLosses, seed: int
+) -> dict[str, float]:
+    """The errors that a run follows.
+
+    Args:
+      model: The model.
+      samples: Events that are held out.
+      losses: Weights of the losses.
+      seed: Of elements and hidden tokens.
+
+    Returns:
+      Numbers of :func:`evaluate_events`, and ``score``: relative Chamfer distance and
+      share of wrong labels, weighted like the losses.
+
+    Example:
+      >>> from symjax.training.event_scores import event_errors
+      >>> callable(event_errors)
+      True
+    """
+    errors = evaluate_events(model, samples, seed)
+    score = 0.0
+    if "chamfer" in errors:
+        relative = errors["chamfer"] / errors["chamfer_trivial"]
+        score += losses.reconstruction * relative
+    if "accuracy" in errors:
+        score += losses.segmentation * (1 - errors["accuracy"])
+    chosen = ("chamfer", "energy_rmse", "accuracy", "f1_mean", "iou_mean")
+    return {name: errors[name] for name in chosen if name in errors} | {"score": score}
