@@ -8,6 +8,7 @@ whatever the other events are.
 import collections
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -119,18 +120,22 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
       >>> len(prepare_cloud(model, "a", generate_event(3, SMALL)).mask)
       192
     """
-    size = model.config.detector_size
+    config = model.config
     real = np.asarray(cloud.mask)
-    largest = float(np.abs(np.asarray(cloud.positions)[real] - size / 2).max())
-    if largest > size / 2:
+    largest = float(np.abs(np.asarray(cloud.positions)[real] - config.middle).max())
+    # Half the edge of the cube whose corners the network sees at distance 1.
+    if largest > max(config.detector_size / 2, 1 / (math.sqrt(3) * config.unit)):
         raise ModelError(
             "detector_size",
-            size,
+            config.detector_size,
             f"points of {label} lie outside the detector of the model",
             "Use a model for the detector of the events",
         )
-    low = model.config.num_classes > len(CLASSES) - 1
-    selected = select_points(merge_voxels(cloud), low_energy="keep" if low else "label")
+    selected = select_points(
+        merge_voxels(cloud),
+        energy_threshold=config.energy_threshold,
+        low_energy=config.low_energy,
+    )
     return pad_cloud(selected, padded_size(selected.num_points))
 
 

@@ -75,7 +75,8 @@ def select_points(
 
     Args:
       cloud: One event.
-      energy_threshold: Points with at most this energy in MeV are dropped.
+      energy_threshold: Points with at most this energy in MeV are dropped; 0 drops
+        none.
       low_energy: ``"label"`` drops points that are labelled as scattered low-energy
         deposits, ``"first cluster"`` those of cluster 0, as the released
         implementation, and ``"keep"`` neither.
@@ -111,7 +112,9 @@ def select_points(
             f"Pass MeV, {ENERGY_THRESHOLD} for instance",
         )
     real = np.asarray(cloud.mask)
-    keep = real & (np.asarray(cloud.energies) > energy_threshold)
+    keep = real.copy()
+    if energy_threshold > 0:
+        keep &= np.asarray(cloud.energies) > energy_threshold
     if low_energy == "label":
         keep &= np.asarray(cloud.semantic) != LOW_ENERGY
     elif low_energy == "first cluster":

@@ -274,7 +274,7 @@ def event_problem(
     if reconstruct:
         add("reconstructed_positions", "output", "hidden", VECTOR, "voxel")
         if config.energy_infilling:
-            add("reconstructed_energies", "output", "hidden", SCALAR, "")
+            add("reconstructed_energies", "output", "hidden", SCALAR, "log scale")
     for name in chosen:
         kind = "point" if is_point_layer(name) else "token"
         add(name, kind, kind, FEATURE, "")
@@ -288,12 +288,33 @@ def event_problem(
 
 @functools.lru_cache(maxsize=16)
 def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
-    stages = {tokens: orbit_function(config, tokens, (), False) for tokens in TOKENS}
+    network = orbit_function(config, "frozen", (), False)
 
-    def function(x: Array, *args: Any) -> dict[str, Array]:
-        frozen, regrouped, voxelised = (
-            stages[tokens](x, *args)["class_probabilities"] for tokens in TOKENS
-        )
+    def function(
+        x: Array,
+        variables: Any,
+        energies: Array,
+        mask: Array,
+        assignment: Assignment,
+        hidden: Array,
+    ) -> dict[str, Array]:
+        args = (variables, energies, mask, assignment, hidden)
+        frozen = network(x, *args)["class_probabilities"]
+        event = Event(x, scaled_energies(config, energies), mask)
+        lattice, slots = _onto_voxels(config, x, energies, mask)
+
+        def anew(event: Event) -> Array:
+            found = assign_groups(config, *event)
+            logits, *_ = evaluate_heads(config, variables, event, found)
+            assert logits is not None
+            lost = found.num_found > config.context_length
+            return jnp.where(lost, jnp.nan, jax.nn.softmax(logits, axis=-1))
+
+        # One program for both: compiled twice, it may round distances in two ways and
+        # decide ties between points differently, of an event that is the same.
+        both = jax.tree.map(lambda *parts: jnp.stack(parts), event, lattice)
+        regrouped, merged = jax.lax.map(anew, both)
+        voxelised = merged[slots]
         return {
             "network": frozen,
             "tokenisation": regrouped - frozen,
