@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 
 from symjax.errors import ModelError
 from symjax.models.biases.config import NO_BIASES, Biases
+from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.zbl import check_zbl_cutoff
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import (
@@ -174,6 +175,7 @@ class PETConfig:
       max_charge: Largest absolute charge, in elementary charges.
       max_spin_multiplicity: Largest 2S+1.
       zbl: Whether the screened nuclear repulsion is added to energies.
+      long_range: Long-range features of the nodes; None for none.
       biases: Symmetry that is built in; by default none, which is PET.
 
     Raises:
@@ -209,6 +211,7 @@ class PETConfig:
     max_charge: int = 10
     max_spin_multiplicity: int = 10
     zbl: bool = False
+    long_range: LongRange | None = None
     biases: Biases = NO_BIASES
 
     def __post_init__(self) -> None:
@@ -234,6 +237,10 @@ class PETConfig:
         for field in ("system_conditioning", "zbl"):
             if not isinstance(getattr(self, field), bool):
                 raise _impossible(self, field, "is neither true nor false")
+        if not isinstance(self.long_range, LongRange | None):
+            raise ModelError(
+                "long_range", self.long_range, "is none", "Pass a LongRange"
+            )
         if not isinstance(self.biases, Biases):
             raise ModelError("biases", self.biases, "is none", "Pass a Biases")
         if self.d_pet % self.num_heads:
@@ -338,6 +345,8 @@ class PETConfig:
                     )
                     for target in values["targets"]
                 )
+            own = values.get("long_range")
+            values["long_range"] = None if own is None else LongRange(**own)
             values["biases"] = Biases.from_json(values.get("biases", {}))
             return cls(**values)
         except (TypeError, KeyError) as error:

@@ -91,6 +91,8 @@ def layer_names(config: PETConfig) -> tuple[str, ...]:
             names += [f"gnn_layers_post_mp_{kind}.{index}" for kind in ("node", "edge")]
     for index in range(config.num_readout_layers):
         names += [f"{kind}_backbone.{index}" for kind in ("node", "edge")]
+    if config.long_range is not None:
+        names.append("long_range_featurizer")
     for target in config.targets:
         for index in range(config.num_readout_layers):
             names += [

@@ -28,6 +28,11 @@ from symjax.models.biases.tensors import (
 )
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.layers import layer_of, symmetrized_layers
+from symjax.models.pet.long_range import (
+    Geometry,
+    LongRangeFeatures,
+    potential_kernel,
+)
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation
 
@@ -43,7 +48,8 @@ _SMALLEST_FACTOR = 1e-15
 class PETInputs:
     """What the network reads.
 
-    Only ``vectors`` change under rotations. A ``vmap`` over rotations that maps
+    Only ``vectors`` change under rotations, and positions and cells of
+    ``long_range``. A ``vmap`` over rotations that maps
     ``vectors`` alone computes everything that reads only the other fields once.
 
     Attributes:
@@ -59,6 +65,7 @@ class PETInputs:
       spin_multiplicity: 2S+1 of each structure.
       repulsion: Nuclear repulsion of each atom in eV, 0 unless the model has it. The
         network does not read it.
+      long_range: What long-range features read; None without them.
 
     Example:
       >>> import ase.build
@@ -81,6 +88,7 @@ class PETInputs:
     charge: Int[Array, "structures"]
     spin_multiplicity: Int[Array, "structures"]
     repulsion: Float[Array, "atoms"]
+    long_range: Geometry | None = None
 
     if TYPE_CHECKING:
         # Added by flax, out of sight of type checkers.
@@ -608,9 +616,32 @@ class PET(nn.Module):
         for index, (node, edge) in enumerate(zip(nodes_read, edges_read, strict=True)):
             _sow(self, f"node_backbone_{index}", node)
             _sow(self, f"edge_backbone_{index}", edge)
+        if config.long_range is not None:
+            nodes_read = self._with_long_range(nodes_read, inputs)
         return {
             target.name: TargetHeads(config, target, name=f"targets_{number}")(
                 nodes_read, edges_read, inputs, tensors
             )
             for number, target in enumerate(config.targets)
         }
+
+    def _with_long_range(
+        self, nodes: list[Float[Array, "atoms d_node"]], inputs: PETInputs
+    ) -> list[Float[Array, "atoms d_node"]]:
+        """Node features with what potentials of distant charges add to them."""
+        config, geometry = self.config, inputs.long_range
+        assert config.long_range is not None and geometry is not None
+        # The reverse edge starts where the edge ends.
+        neighbors = inputs.reverse // inputs.reverse.shape[1]
+        kernel = potential_kernel(
+            config.long_range,
+            config.cutoff,
+            geometry,
+            inputs.distances,
+            neighbors,
+            inputs.edge_mask,
+        )
+        module = LongRangeFeatures(config.d_node, name="long_range_featurizer")
+        mean = sum(nodes[1:], nodes[0]) / math.sqrt(len(nodes))
+        added = _release(config, self, "long_range_featurizer", module(mean, kernel))
+        return [(node + added) * math.sqrt(0.5) for node in nodes]

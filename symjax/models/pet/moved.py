@@ -12,6 +12,7 @@ from symjax.models.biases.average import BATCH, Average
 from symjax.models.biases.frames import canonical_frames, weighted_frames
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.layers import symmetrized_layers
+from symjax.models.pet.long_range import turn
 from symjax.models.pet.modules import GROUP_AXIS, PETInputs, with_channels
 from symjax.so3.representations import act_on_samples
 
@@ -35,7 +36,10 @@ def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInpu
         elements[inputs.structure],
         precision="highest",
     )
-    return inputs.replace(vectors=vectors)
+    return inputs.replace(
+        vectors=vectors,
+        long_range=None if inputs.long_range is None else turn(inputs.long_range, elements),
+    )
 
 
 def _move_back(

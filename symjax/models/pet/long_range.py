@@ -1,0 +1,313 @@
+"""Long-range features: potentials of charges that a model assigns to its atoms.
+
+The features of each atom are mapped to charges, one for each channel; the features that
+are added are a function of the potentials that the charges of all atoms create. Between
+atoms closer than the cutoff the potential is switched off: there the rest of the model
+sees everything. A potential is linear in charges, V = K q, and K depends on geometry
+alone: one matrix for all channels, see :func:`potential_kernel`.
+
+Formulas of the Coulomb potential are those of ``jax-pme``. The mesh and its influence
+function are those of torch-pme, which metatrain evaluates: see there on what they do to
+the symmetry of a model.
+"""
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from symjax.data.mesh import Mesh
+from symjax.errors import ModelError
+
+# Waves that are summed at a time: memory grows with atoms times this.
+_WAVES_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class LongRange:
+    """Hyperparameters of the long-range features, under metatrain's names.
+
+    Attributes:
+      smearing: Width of the Gaussians of charge that the mesh represents, in angstrom.
+      kspace_resolution: Resolution of the mesh, see
+        :func:`symjax.data.mesh.mesh_sizes`, in angstrom.
+      interpolation_nodes: Mesh points along each axis over which an atom is spread, 1
+        to 5.
+
+    Raises:
+      ModelError: A field has an impossible value.
+
+    Example:
+      >>> from symjax.models.pet.long_range import LongRange
+      >>> LongRange().interpolation_nodes
+      5
+    """
+
+    smearing: float = 1.4
+    kspace_resolution: float = 1.33
+    interpolation_nodes: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("smearing", "kspace_resolution"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value <= 0:
+                raise ModelError(
+                    f"long_range.{name}", value, "is not a positive number", "Use 1.4"
+                )
+        nodes = self.interpolation_nodes
+        if isinstance(nodes, bool) or nodes not in (1, 2, 3, 4, 5):
+            raise ModelError(
+                "long_range.interpolation_nodes", nodes, "is not 1 to 5", "Use 5"
+            )
+
+
+@flax.struct.dataclass
+class Geometry:
+    """What a kernel reads besides edges; ``positions`` and ``cells`` rotate.
+
+    Attributes:
+      positions: Positions in angstrom, read for structures without a cell.
+      cells: Rows are the cell vectors in angstrom.
+      mesh: Where atoms lie in their cells, read for the others.
+      structure: Structure of each atom.
+      atom_mask: True for atoms, False for padding.
+    """
+
+    positions: Float[Array, "atoms 3"]
+    cells: Float[Array, "structures 3 3"]
+    mesh: Mesh
+    structure: Int[Array, "atoms"]
+    atom_mask: Bool[Array, "atoms"]
+
+    if TYPE_CHECKING:
+        # Added by flax, out of sight of type checkers.
+        def __init__(self, **fields: Any) -> None: ...
+        def replace(self, **changes: Any) -> "Geometry":
+            """Returns a copy with some fields changed."""
+
+
+def turn(geometry: Geometry, elements: Float[Array, "structures 3 3"]) -> Geometry:
+    """Turns every structure by an element of its own.
+
+    Args:
+      geometry: What long-range features read.
+      elements: One element of O(3) for each structure.
+
+    Returns:
+      The same, turned.
+    """
+    own = elements[jnp.asarray(geometry.structure)]
+    return geometry.replace(
+        positions=jnp.einsum(
+            "ax,ayx->ay", geometry.positions, own, precision="highest"
+        ),
+        cells=jnp.einsum("scx,syx->scy", geometry.cells, elements, precision="highest"),
+    )
+
+
+def potential_kernel(
+    options: LongRange,
+    cutoff: float,
+    geometry: Geometry,
+    distances: Float[Array, "atoms neighbors"],
+    neighbors: Int[Array, "atoms neighbors"],
+    edge_mask: Bool[Array, "atoms neighbors"],
+) -> Float[Array, "atoms atoms"]:
+    """The matrix K of potentials V = K q, in units of charge per angstrom.
+
+    Without a cell, K_ij = (1 - f(r_ij)) / (2 r_ij) with the cosine switch
+    f(r) = (1 + cos(pi r / cutoff)) / 2, 0 beyond the cutoff. With a cell, it is the sum
+    over periodic images by a particle-particle particle-mesh method (Hockney and
+    Eastwood; Deserno and Holm, J. Chem. Phys. 109, 7678, 1998): with w_i(k) the Fourier
+    transform of the B-spline that spreads atom i over the mesh, G(k) = 4 pi exp(-sigma^2
+    k^2 / 2) / k^2, and U(k) that of the B-spline,
+
+      2 K_ij = sum_k G(k) / U(k)^2 Re(w_i(k)^* w_j(k)) / volume
+               - delta_ij sqrt(2 / pi) / sigma - 2 pi sigma^2 / volume
+               - sum over edges from i to j of f(r) erf(r / (sqrt(2) sigma)) / r.
+
+    U is a product over Cartesian axes, of sinc(k_a h_a / 2 pi)^nodes with the mesh's
+    distances h_a along the cell vectors, as torch-pme evaluates it. That is the
+    transform of the B-spline only where cell vectors lie along the axes: in all other
+    orientations K, and what depends on it, changes with the orientation.
+
+    Args:
+      options: Hyperparameters.
+      cutoff: Radius of the switch in angstrom.
+      geometry: Positions, cells and mesh.
+      distances: Edge lengths in angstrom; positive for padding.
+      neighbors: Atom at the end of each edge.
+      edge_mask: True for edges.
+
+    Returns:
+      The matrix; 0 between structures and for padding.
+    """
+    pme = _jax_pme()
+    coulomb = pme.potentials.coulomb()
+    potential = pme.potentials.potential(exclusion_radius=cutoff)
+    atoms = len(geometry.positions)
+    index = jnp.arange(atoms)
+    structure = jnp.asarray(geometry.structure)
+    real = jnp.asarray(geometry.atom_mask)
+    same = (structure[:, None] == structure) & real[:, None] & real
+    periodic = jnp.asarray(geometry.mesh.sizes)[:, 0] > 0
+    smearing = jnp.asarray(options.smearing, distances.dtype)
+
+    pairs = same & (index[:, None] != index)
+    between = geometry.positions[:, None] - geometry.positions
+    squares = jnp.where(pairs, jnp.sum(between**2, axis=-1), 1)
+    apart = jnp.sqrt(squares)
+    switch = jnp.where(apart < cutoff, (1 + jnp.cos(apart * (jnp.pi / cutoff))) / 2, 0)
+    direct = jnp.where(pairs, (1 - switch) / apart, 0)
+
+    identity = jnp.eye(3, dtype=distances.dtype)
+    cells = jnp.where(periodic[:, None, None], geometry.cells, identity)
+    volumes = jnp.abs(jnp.linalg.det(cells))
+    sums = _sum_over_waves(options, potential, smearing, geometry, cells)
+    sums = (sums - 2 * coulomb.correction_background(smearing)) / volumes[structure]
+    sums = jnp.where(same, sums, 0)
+    sums = sums - jnp.where(real, coulomb.correction_self(smearing), 0) * jnp.eye(
+        atoms, dtype=distances.dtype
+    )
+    close = jnp.where(edge_mask, potential.sr(smearing, distances), 0)
+    sums = sums.at[index[:, None], neighbors].add(close)
+    return jnp.where(periodic[structure][:, None], sums, direct) / 2
+
+
+def _sum_over_waves(
+    options: LongRange,
+    potential: Any,
+    smearing: Float[Array, ""],
+    geometry: Geometry,
+    cells: Float[Array, "structures 3 3"],
+) -> Float[Array, "atoms atoms"]:
+    """The sum over waves, before it is divided by the volume."""
+    mesh, structure = geometry.mesh, jnp.asarray(geometry.structure)
+    sizes = jnp.maximum(jnp.asarray(mesh.sizes), 1)
+    weights = jnp.asarray(mesh.weights)
+    number = weights.shape[1]
+    blocks = -(-number // _WAVES_AT_ONCE)
+    width = -(-number // blocks)
+    extra = [(0, 0), (0, blocks * width - number)]
+    weights = jnp.pad(weights, extra).reshape(len(sizes), blocks, width)
+    waves = jnp.pad(jnp.asarray(mesh.waves), [*extra, (0, 0)])
+    waves = waves.reshape(len(sizes), blocks, width, 3)
+    lengths = jnp.linalg.norm(cells, axis=-1)
+    reciprocal = 2 * jnp.pi * jnp.swapaxes(jnp.linalg.inv(cells), -1, -2)
+
+    # Derivatives compute each block again, so that memory does not grow with waves.
+    @jax.checkpoint
+    def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+        indices, shares = block
+        vectors = jnp.einsum(
+            "skr,src->skc", indices.astype(cells.dtype), reciprocal, precision="highest"
+        )
+        strengths = shares * jax.vmap(_strength, in_axes=(None, None, None, 0, 0, 0))(
+            options, potential, smearing, vectors, lengths, sizes
+        )
+        spread = _spread(options.interpolation_nodes, mesh, structure, sizes, indices)
+        parts = jnp.concatenate([spread.real, spread.imag], axis=-1)
+        strengths = jnp.concatenate([strengths, strengths], axis=-1)[structure]
+        return total + jnp.matmul(
+            parts * strengths, parts.T, precision="highest"
+        ), None
+
+    atoms = len(structure)
+    total, _ = jax.lax.scan(
+        add,
+        jnp.zeros((atoms, atoms), cells.dtype),
+        (jnp.swapaxes(waves, 0, 1), jnp.swapaxes(weights, 0, 1)),
+    )
+    return total
+
+
+def _strength(
+    options: LongRange,
+    potential: Any,
+    smearing: Float[Array, ""],
+    vectors: Float[Array, "waves 3"],
+    lengths: Float[Array, "3"],
+    sizes: Int[Array, "3"],
+) -> Float[Array, "waves"]:
+    """G(k) / U(k)^2 of the waves of one structure."""
+    influence = _jax_pme().kspace.p3m_influence(
+        vectors, jnp.diag(lengths), sizes, options.interpolation_nodes
+    )
+    return potential.lr(smearing, jnp.sum(vectors**2, axis=-1)) * influence
+
+
+def _spread(
+    nodes: int,
+    mesh: Mesh,
+    structure: Int[Array, "atoms"],
+    sizes: Int[Array, "structures 3"],
+    waves: Int[Array, "structures waves 3"],
+) -> Any:
+    """w_i(k), complex, of shape ``(atoms, waves)``."""
+    fractional = jnp.asarray(mesh.fractional)
+    own = sizes[structure]
+    # jax-pme's B-splines lie half a mesh point from where torch-pme's do.
+    weights_of, _, _ = _jax_pme().mesh.bspline(nodes)
+    places = fractional * own
+    weights = weights_of(
+        jnp.eye(3, dtype=places.dtype), places + 0.5, jnp.zeros((1, 1, 1))
+    )[0]
+    if nodes % 2:
+        first = jnp.floor(places + 0.5).astype(jnp.int32) - (nodes - 1) // 2
+    else:
+        first = jnp.floor(places).astype(jnp.int32) - nodes // 2 + 1
+    # Integers modulo the mesh's size: phases keep their digits in float32.
+    steps = jnp.arange(nodes)
+    turns = waves[:, :, :, None] * steps % sizes[:, None, :, None]
+    angles = -2 * jnp.pi * turns.astype(places.dtype) / sizes[:, None, :, None]
+    table = jax.lax.complex(jnp.cos(angles), jnp.sin(angles))[structure]
+    along = jnp.einsum("pac,akcp->akc", weights.astype(table.dtype), table)
+    start = waves[structure] * first[:, None, :] % own[:, None, :]
+    angle = -2 * jnp.pi * jnp.sum(
+        start.astype(places.dtype) / own[:, None, :], axis=-1
+    )
+    phase = jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    return phase * along[..., 0] * along[..., 1] * along[..., 2]
+
+
+class LongRangeFeatures(nn.Module):
+    """Charges from features, potentials from charges, features from potentials."""
+
+    width: int
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Float[Array, "atoms features"],
+        kernel: Float[Array, "atoms atoms"],
+    ) -> Float[Array, "atoms features"]:
+        """Returns what is added to the features of every atom."""
+        charges = nn.Dense(self.width, name="charges_map")(features)
+        wide = jnp.promote_types(charges.dtype, kernel.dtype)
+        potentials = jnp.matmul(kernel, charges.astype(wide), precision="highest")
+        hidden = nn.Dense(self.width, name="out_projection_0")(
+            potentials.astype(charges.dtype)
+        )
+        return nn.Dense(self.width, name="out_projection_2")(jax.nn.silu(hidden))
+
+
+def _jax_pme() -> Any:
+    try:
+        import jaxpme
+        import jaxpme.kspace
+        import jaxpme.mesh
+        import jaxpme.potentials
+    except ImportError as error:
+        raise ModelError(
+            "long_range",
+            True,
+            f"{error.name} is not installed",
+            "Install symjax[long-range]",
+        ) from error
+    return jaxpme
