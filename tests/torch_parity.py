@@ -21,6 +21,8 @@ from symjax.models.pet.model import _invariants, _lengths, outputs_from_inputs
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 # All structures but the first are padded to these, so that code is compiled once.
 ATOMS, NEIGHBORS = 13, 80
+# A layer that metatrain does not capture by itself.
+LONG_RANGE = "long_range_featurizer"
 
 
 def torch_outputs(model, atoms, targets, layers, dtype):
@@ -50,9 +52,15 @@ def torch_outputs(model, atoms, targets, layers, dtype):
         target.name: ModelOutput(sample_kind="atom" if target.per_atom else "system")
         for target in targets
     }
-    for layer in layers:
+    captured = [layer for layer in layers if layer != LONG_RANGE]
+    for layer in captured:
         wanted[f"mtt::feature::{layer}"] = ModelOutput(sample_kind="atom")
+    kept = []
+    hook = model.long_range_featurizer.register_forward_hook(
+        lambda *call: kept.append(call[-1])
+    )
     out = model([system], wanted)
+    hook.remove()
     energy = out["energy"].block().values.sum()
     gradients = torch.autograd.grad(energy, [positions, strain], allow_unused=True)
     gradients = [
@@ -63,8 +71,10 @@ def torch_outputs(model, atoms, targets, layers, dtype):
         name: [block.values.detach().numpy() for block in value.blocks()]
         for name, value in out.items()
     }
+    if LONG_RANGE in layers:
+        arrays[f"mtt::feature::{LONG_RANGE}"] = [kept[0].detach().numpy()]
     edges = None
-    for layer in layers:
+    for layer in captured:
         block = out[f"mtt::feature::{layer}"].block()
         if "first_atom" in block.samples.names:
             rows = block.samples.values.numpy()

@@ -24,6 +24,7 @@ import flax.struct
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from symjax.data.mesh import Mesh, join_meshes, pad_mesh
 from symjax.errors import ArgumentError
 
 _INT32_MAX = np.iinfo(np.int32).max
@@ -97,6 +98,7 @@ class Graph:
       structure_mask: True for structures, False for padding.
       surroundings: All pairs, where the edges are a selection of them
         (:func:`symjax.data.select_edges`); None where they are all pairs themselves.
+      mesh: What long-range sums read; None for models without them.
 
     Example:
       >>> import ase.build
@@ -123,6 +125,7 @@ class Graph:
     spin_multiplicity: Int[Array, "structures"]
     structure_mask: Bool[Array, "structures"]
     surroundings: Surroundings | None = None
+    mesh: Mesh | None = None
 
     if TYPE_CHECKING:
         # Added by flax, out of sight of type checkers.
@@ -236,6 +239,9 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
         surroundings=None
         if around is None
         else Surroundings(**_padded_rows(around, new.num_atoms, new.num_surroundings)),
+        mesh=None
+        if graph.mesh is None
+        else pad_mesh(graph.mesh, new.num_atoms, new.num_structures),
         **_padded_rows(graph, new.num_atoms, new.num_neighbors),
     )
 
@@ -347,7 +353,18 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
         if selected:
             _fill_rows(joined.surroundings, graph.surroundings, atom)
         atom, structure = atom + atoms, structure + structures
-    return joined
+    meshes = [graph.mesh for graph in graphs if graph.mesh is not None]
+    if not meshes:
+        return joined
+    if len(meshes) < len(graphs):
+        raise ArgumentError(
+            "graphs",
+            f"{len(graphs)} graphs",
+            f"{len(meshes)} of them have a mesh for long-range sums",
+            "Join graphs for one model",
+        )
+    mesh = pad_mesh(join_meshes(meshes), new.num_atoms, new.num_structures)
+    return joined.replace(mesh=mesh)
 
 
 def empty_rows(num_atoms: int, width: int, dtype: Any) -> dict[str, np.ndarray]:

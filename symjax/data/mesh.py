@@ -1,17 +1,20 @@
-"""Mesh sums over periodic images: which waves, and where atoms lie in their cell.
+"""What sums over all atoms and their periodic images read of structures.
 
 A particle-mesh sum spreads charges over a mesh that is fixed to the cell, and sums over
-the waves of that mesh. All that this module makes depends on lengths of cell vectors and
-on coordinates within the cell, so nothing of it rotates.
+the waves of that mesh. Which waves, and where atoms lie in the cell, depends on lengths
+of cell vectors and coordinates within the cell, which do not rotate; positions, read
+where there is no cell, and cells do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ase
 import flax.struct
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from symjax.data.structures import periodic_cell
 from symjax.errors import StructureError
@@ -25,15 +28,19 @@ _MOST_WAVES = 2_000_000
 
 @flax.struct.dataclass
 class Mesh:
-    """The mesh of every structure of a graph; atoms in the order of the graph.
+    """Structures, whole, with the mesh of each; atoms in the order of a graph.
 
     Attributes:
-      fractional: Positions in units of the cell vectors, within [0, 1); 0 for
-        structures without a cell and for padding.
+      positions: Positions in angstrom relative to the mean of the structure's atoms.
+      cells: Rows are the cell vectors in angstrom; 0 without a cell.
+      fractional: Positions in units of the cell vectors, from the corner of the cell;
+        0 for structures without a cell and for padding.
       sizes: Mesh points along each cell vector; 0 for structures without a cell.
       waves: Indices of each wave along the reciprocal vectors.
       weights: How often the sum over all waves counts each one: 2 where a wave stands
         for its negative too; 0 for padding.
+      structure: Structure of each atom.
+      atom_mask: True for atoms, False for padding.
 
     Example:
       >>> import ase.build
@@ -43,10 +50,14 @@ class Mesh:
       ([[8, 8, 8]], [0.0, 0.5, 0.5])
     """
 
+    positions: Float[Array, "atoms 3"]
+    cells: Float[Array, "structures 3 3"]
     fractional: Float[Array, "atoms 3"]
     sizes: Int[Array, "structures 3"]
     waves: Int[Array, "structures waves 3"]
     weights: Float[Array, "structures waves"]
+    structure: Int[Array, "atoms"]
+    atom_mask: Bool[Array, "atoms"]
 
     if TYPE_CHECKING:
         # Added by flax, out of sight of type checkers.
@@ -91,7 +102,8 @@ def find_mesh(
       dtype: Floating-point type of the result; coordinates are found in float64.
 
     Returns:
-      The mesh, of NumPy arrays.
+      The mesh, of NumPy arrays, the number of waves rounded up as by
+      :func:`symjax.data.bucket_shape`.
 
     Raises:
       StructureError: A structure is periodic in one or two directions, or its mesh has
@@ -103,25 +115,32 @@ def find_mesh(
       >>> find_mesh([ase.build.molecule("H2O")], 1.33, 1.4).waves.shape
       (1, 1, 3)
     """
-    parts = [_of_structure(atoms, spacing, smearing, dtype) for atoms in structures]
-    fractional, sizes, waves, weights = zip(*parts, strict=True)
-    most = max(1, *(len(found) for found in waves))
+    sizes, waves, weights = zip(
+        *(_waves(atoms, spacing, smearing, dtype) for atoms in structures), strict=True
+    )
+    most = _rounded_up(max(map(len, waves)))
+    counts = [len(atoms) for atoms in structures]
     return Mesh(
-        fractional=np.concatenate(fractional).astype(dtype),
+        positions=np.concatenate(
+            [atoms.positions - atoms.positions.mean(axis=0) for atoms in structures]
+        ).astype(dtype),
+        cells=np.stack([periodic_cell(atoms) for atoms in structures]).astype(dtype),
+        fractional=np.concatenate([_fractional(a) for a in structures]).astype(dtype),
         sizes=np.stack(sizes),
-        waves=np.stack([_pad_to(most, found) for found in waves]),
-        weights=np.stack([_pad_to(most, found) for found in weights]).astype(dtype),
+        waves=np.stack([_pad(found, most) for found in waves]),
+        weights=np.stack([_pad(found, most) for found in weights]).astype(dtype),
+        structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
+        atom_mask=np.ones(sum(counts), bool),
     )
 
 
-def pad_mesh(mesh: Mesh, atoms: int, structures: int, waves: int) -> Mesh:
-    """Pads a mesh with waves that do not count.
+def pad_mesh(mesh: Mesh, num_atoms: int, num_structures: int) -> Mesh:
+    """Pads a mesh; padding atoms belong to the last structure.
 
     Args:
       mesh: The mesh.
-      atoms: Atoms of the result, padding included.
-      structures: Structures of the result.
-      waves: Waves of the result.
+      num_atoms: Atoms of the result.
+      num_structures: Structures of the result.
 
     Returns:
       The padded mesh, of NumPy arrays.
@@ -130,33 +149,215 @@ def pad_mesh(mesh: Mesh, atoms: int, structures: int, waves: int) -> Mesh:
       >>> import ase.build
       >>> from symjax.data.mesh import find_mesh, pad_mesh
       >>> mesh = find_mesh([ase.build.molecule("H2O")], 1.33, 1.4)
-      >>> pad_mesh(mesh, 4, 2, 3).waves.shape
-      (2, 3, 3)
+      >>> pad_mesh(mesh, 4, 2).structure.tolist()
+      [0, 0, 0, 1]
     """
-
-    def pad(array: Any, *sizes: int) -> np.ndarray:
-        array = np.asarray(array)
-        widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
-        return np.pad(array, widths + [(0, 0)] * (array.ndim - len(sizes)))
-
+    mask = _pad(mesh.atom_mask, num_atoms)
+    structure = _pad(mesh.structure, num_atoms)
     return Mesh(
-        fractional=pad(mesh.fractional, atoms),
-        sizes=pad(mesh.sizes, structures),
-        waves=pad(mesh.waves, structures, waves),
-        weights=pad(mesh.weights, structures, waves),
+        positions=_pad(mesh.positions, num_atoms),
+        cells=_pad(mesh.cells, num_structures),
+        fractional=_pad(mesh.fractional, num_atoms),
+        sizes=_pad(mesh.sizes, num_structures),
+        waves=_pad(mesh.waves, num_structures),
+        weights=_pad(mesh.weights, num_structures),
+        structure=np.where(mask, structure, num_structures - 1).astype(np.int32),
+        atom_mask=mask,
     )
 
 
-def _pad_to(length: int, array: np.ndarray) -> np.ndarray:
-    return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
+def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
+    """Joins meshes without padding into one.
+
+    Args:
+      meshes: One or more.
+
+    Returns:
+      The mesh of all their structures, of NumPy arrays.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data.mesh import find_mesh, join_meshes
+      >>> mesh = find_mesh([ase.build.molecule("H2O")], 1.33, 1.4)
+      >>> join_meshes([mesh, mesh]).structure.tolist()
+      [0, 0, 0, 1, 1, 1]
+    """
+    most = max(mesh.waves.shape[1] for mesh in meshes)
+    first = np.cumsum([0, *(len(mesh.sizes) for mesh in meshes[:-1])])
+
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([np.asarray(getattr(mesh, name)) for mesh in meshes])
+
+    def widened(name: str) -> np.ndarray:
+        parts = [np.asarray(getattr(mesh, name)) for mesh in meshes]
+        return np.concatenate([_pad(part, len(part), most) for part in parts])
+
+    structure = [
+        np.asarray(mesh.structure) + start
+        for mesh, start in zip(meshes, first, strict=True)
+    ]
+    return Mesh(
+        waves=widened("waves"),
+        weights=widened("weights"),
+        structure=np.concatenate(structure).astype(np.int32),
+        **{
+            name: join(name)
+            for name in ("positions", "cells", "fractional", "sizes", "atom_mask")
+        },
+    )
 
 
-def _of_structure(
-    atoms: ase.Atoms, spacing: float, smearing: float, dtype: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def turn_mesh(mesh: Mesh, elements: Float[Array, "atoms 3 3"]) -> Mesh:
+    """Turns structures: ``x' = x R^T``.
+
+    Args:
+      mesh: The mesh.
+      elements: The element of O(3) for each atom, one for all atoms of a structure.
+
+    Returns:
+      The mesh of the structures, turned.
+
+    Example:
+      >>> import ase.build
+      >>> import jax.numpy as jnp
+      >>> from symjax.data.mesh import find_mesh, turn_mesh
+      >>> mesh = find_mesh([ase.build.bulk("Cu", cubic=True)], 1.33, 1.4)
+      >>> turned = turn_mesh(mesh, -jnp.broadcast_to(jnp.eye(3), (4, 3, 3)))
+      >>> bool((turned.cells == -mesh.cells).all())
+      True
+    """
+    atoms = len(mesh.positions)
+    first = jax.ops.segment_min(
+        jnp.arange(atoms), jnp.asarray(mesh.structure), len(mesh.cells)
+    )
+    own = elements[jnp.minimum(first, atoms - 1)]
+    return mesh.replace(
+        positions=jnp.einsum(
+            "ax,ayx->ay", mesh.positions, elements, precision="highest"
+        ),
+        cells=jnp.einsum("scx,syx->scy", mesh.cells, own, precision="highest"),
+    )
+
+
+def move_mesh(
+    mesh: Mesh,
+    positions: Float[Array, "atoms 3"],
+    cells: Float[Array, "structures 3 3"],
+) -> Mesh:
+    """The mesh of structures whose atoms and cells have moved, with the same waves.
+
+    Args:
+      mesh: The mesh.
+      positions: New positions, in the frame of ``mesh.positions``.
+      cells: New cells.
+
+    Returns:
+      The mesh, differentiable with respect to both.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data.mesh import find_mesh, move_mesh
+      >>> mesh = find_mesh([ase.build.bulk("Cu", cubic=True)], 1.33, 1.4)
+      >>> moved = move_mesh(mesh, mesh.positions + 1.805, mesh.cells)
+      >>> print(moved.fractional[0])
+      [0.5 0.5 0.5]
+    """
+    structure = jnp.asarray(mesh.structure)
+
+    def within(positions: Array, cells: Array) -> Array:
+        inverse = jnp.linalg.inv(whole_cells(mesh, cells))[structure]
+        return jnp.einsum("ax,axc->ac", positions, inverse, precision="highest")
+
+    change = within(positions, cells) - within(mesh.positions, mesh.cells)
+    periodic = (jnp.asarray(mesh.sizes)[:, 0] > 0)[structure, None]
+    fractional = mesh.fractional + jnp.where(periodic, change, 0)
+    return mesh.replace(positions=positions, cells=cells, fractional=fractional)
+
+
+def differentiated(mesh: Mesh) -> dict[str, Array]:
+    """The fields by which an energy is differentiated, by name.
+
+    Args:
+      mesh: The mesh.
+
+    Returns:
+      Positions, coordinates within cells, and cells.
+    """
+    return {name: getattr(mesh, name) for name in ("positions", "fractional", "cells")}
+
+
+def forces_and_virials(
+    mesh: Mesh, slopes: Mapping[str, Array]
+) -> tuple[Float[Array, "atoms 3"], Float[Array, "atoms 3 3"]]:
+    """Forces and virials of atoms from the derivatives of an energy.
+
+    A strain moves cells and leaves coordinates within them, so that the virial of a
+    structure is the sum of c dE/dc over its cell vectors c.
+
+    Args:
+      mesh: The mesh.
+      slopes: Derivatives by the fields of :func:`differentiated`.
+
+    Returns:
+      Forces, and virials, of which every atom of a structure has the same share; 0
+      without a cell.
+    """
+    structure = jnp.asarray(mesh.structure)
+    sizes = jnp.asarray(mesh.sizes)
+    periodic = (sizes[:, 0] > 0)[structure]
+    inverse = jnp.linalg.inv(whole_cells(mesh, mesh.cells))[structure]
+    along = jnp.einsum("axc,ac->ax", inverse, slopes["fractional"], precision="highest")
+    forces = -jnp.where(periodic[:, None], along, slopes["positions"])
+    virial = jnp.einsum(
+        "scx,scy->sxy", mesh.cells, slopes["cells"], precision="highest"
+    )
+    counted = jnp.asarray(mesh.atom_mask, virial.dtype)
+    counts = jax.ops.segment_sum(counted, structure, len(sizes))[structure]
+    share = jnp.where(periodic, counted / jnp.maximum(counts, 1), 0)
+    return forces, virial[structure] * share[:, None, None]
+
+
+def whole_cells(
+    mesh: Mesh, cells: Float[Array, "structures 3 3"]
+) -> Float[Array, "structures 3 3"]:
+    """Cells, with the identity in place of those that do not exist.
+
+    Args:
+      mesh: The mesh.
+      cells: Cells of its structures.
+
+    Returns:
+      Cells that have an inverse.
+    """
+    periodic = jnp.asarray(mesh.sizes)[:, 0] > 0
+    return jnp.where(periodic[:, None, None], cells, jnp.eye(3, dtype=cells.dtype))
+
+
+def _pad(array: Any, *sizes: int) -> np.ndarray:
+    array = np.asarray(array)
+    widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
+    return np.pad(array, widths + [(0, 0)] * (array.ndim - len(sizes)))
+
+
+def _rounded_up(number: int) -> int:
+    """To 2^k or 3 * 2^k, so that few programs are compiled for many cells."""
+    power = 1 << (max(number, 1) - 1).bit_length()
+    return 3 * power // 4 if power >= 4 and 3 * power // 4 >= number else power
+
+
+def _fractional(atoms: ase.Atoms) -> np.ndarray:
     if not np.any(atoms.pbc):
-        nothing = np.zeros((0, 3), np.int32)
-        return np.zeros((len(atoms), 3)), np.zeros(3, np.int32), nothing, np.zeros(0)
+        return np.zeros((len(atoms), 3))
+    fractional = atoms.positions @ np.linalg.inv(periodic_cell(atoms))
+    return fractional - np.floor(fractional)
+
+
+def _waves(
+    atoms: ase.Atoms, spacing: float, smearing: float, dtype: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mesh points, waves and how often each one counts."""
+    if not np.any(atoms.pbc):
+        return np.zeros(3, np.int32), np.zeros((0, 3), np.int32), np.zeros(0)
     if not np.all(atoms.pbc):
         raise StructureError(
             "atoms.pbc",
@@ -182,6 +383,4 @@ def _of_structure(
     weights = np.where((waves[:, 2] == 0) | (waves[:, 2] == nz // 2), 1.0, 2.0)
     squares = np.sum((2 * np.pi * waves @ np.linalg.inv(cell).T) ** 2, axis=1)
     keep = (smearing**2 * squares / 2 < _LARGEST_EXPONENT) & (squares > 0)
-    fractional = atoms.positions @ np.linalg.inv(cell)
-    fractional -= np.floor(fractional)
-    return fractional, sizes, waves[keep].astype(np.int32), weights[keep]
+    return sizes, waves[keep].astype(np.int32), weights[keep]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.data.graph import Graph, Surroundings, checked_dtype, empty_rows
+from symjax.data.mesh import move_mesh, turn_mesh
 from symjax.errors import ArgumentError
 
 
@@ -114,6 +115,9 @@ def displace(
         positions=jnp.asarray(positions, dtype),
         cells=new,
         surroundings=None if around is None else around.replace(**follow(around)),
+        mesh=None
+        if graph.mesh is None
+        else move_mesh(graph.mesh, jnp.asarray(positions, dtype), new),
         **follow(graph),
     )
 
@@ -172,6 +176,11 @@ def rotate_graph(
         surroundings=None
         if around is None
         else around.replace(vectors=turned(around.vectors)),
+        mesh=None
+        if graph.mesh is None
+        else turn_mesh(
+            graph.mesh, jnp.broadcast_to(of_atoms, (len(graph.positions), 3, 3))
+        ),
     )
 
 

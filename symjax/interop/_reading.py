@@ -159,12 +159,16 @@ def _checkpoint(data: bytes, path: str) -> Source:
         raise ModelError("path", path, "holds no hyperparameters", _REMEDY) from error
     long_range = hypers.get("long_range")
     if isinstance(long_range, dict) and long_range.get("enable"):
-        raise ModelError(
-            "path",
-            path,
-            "has long-range features (long_range.enable)",
-            "symjax's PET has no long range; train without it",
-        )
+        try:
+            import torchpme  # noqa: F401
+        except ImportError as error:
+            raise ModelError(
+                "path",
+                path,
+                "has long-range features (long_range.enable), which metatrain "
+                f"evaluates with {error.name}",
+                "Install torch-pme, which symjax[torch] asks for",
+            ) from error
     if any("lora_" in str(key) for key in weights) or _is_lora(weights):
         raise ModelError(
             "path",

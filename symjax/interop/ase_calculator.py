@@ -44,7 +44,7 @@ from symjax.interop._averages import (
 )
 from symjax.models import load_model
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.graphs import seen_edges
+from symjax.models.pet.graphs import as_read
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
@@ -274,7 +274,7 @@ class SymjaxCalculator(Calculator):
         for start, stop in self._chunks(edges, [len(atoms) for atoms in structures]):
             some = list(structures[start:stop])
             graph = assemble(some, edges[start:stop], self._dtype)
-            graph = seen_edges(self.model.config, graph)
+            graph = as_read(self.model.config, graph, some)
             results += self._evaluate(pad_graph(graph, bucket_shape(graph)), some)
         return results
 
@@ -333,7 +333,7 @@ class SymjaxCalculator(Calculator):
         assert self._neighbors is not None
         graph = self._neighbors.graph(atoms, dtype=self._dtype)
         # Selected again at every step: as atoms move, an adaptive cutoff gains edges.
-        graph = seen_edges(self.model.config, graph)
+        graph = as_read(self.model.config, graph, [atoms])
         shape = graph_shape(graph)
         known_shape = self._shape or shape._replace(num_neighbors=0, num_surroundings=0)
         most = shape.num_atoms - 1 if not np.any(atoms.pbc) else None

@@ -17,6 +17,7 @@ from symjax.interop._reading import Source, read_pet
 from symjax.interop.torch_callable import torch_callable
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.graphs import pet_graph
+from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
@@ -63,17 +64,21 @@ _PARTS = {
     *("CompositionModel", "BaseCompositionModel", "Scaler", "BaseScaler", "ZBL"),
     *("ModuleList", "ModuleDict", "Sequential", "Identity", "DummyModule"),
     *("Linear", "Embedding", "LayerNorm", "RMSNorm", "SiLU"),
-    "DummyLongRangeFeaturizer",
+    *("DummyLongRangeFeaturizer", "LongRangeFeaturizer", "CoulombPotential"),
+    *("Calculator", "EwaldCalculator", "P3MCalculator"),
+    *("P3MKSpaceFilter", "MeshInterpolator"),
 }
 _PART_NAMES = {
     "LoRALinear": "low-rank adapters (LoRA)",
-    "LongRangeFeaturizer": "long-range features",
 }
 # Of the state, what is read by other means, and what belongs to no parameter.
 _NOT_PARAMETERS = (
     "additive_models.",
     "scaler.",
     "system_conditioning.",  # again, under "backend."
+    "long_range_featurizer.direct_calculator.",
+    "long_range_featurizer.ewald_calculator.",
+    "long_range_featurizer.p3m_calculator.",
 )
 _LEAVES = {
     "kernel": "weight",
@@ -207,6 +212,7 @@ def _config(source: Source, path: str) -> PETConfig:
         cutoff_width_adaptive=model.cutoff_width_adaptive,
         system_conditioning=conditioning is not None,
         zbl=additive[1:] == ["ZBL"],
+        long_range=_long_range(model),
         **hypers,
     )
     if config.zbl:
@@ -220,6 +226,23 @@ def _config(source: Source, path: str) -> PETConfig:
                 "symjax adds it to scalar targets in eV that are named energy",
             )
     return config
+
+
+def _long_range(model: Any) -> LongRange | None:
+    """Hyperparameters of the long-range features, of what metatrain evaluates.
+
+    Its sums over waves alone, which ``use_ewald`` asks for, are for training: a model
+    that is evaluated uses the mesh.
+    """
+    featurizer = model.long_range_featurizer
+    if _class_name(featurizer) == "DummyLongRangeFeaturizer":
+        return None
+    calculator = _child(featurizer, "p3m_calculator")
+    return LongRange(
+        smearing=float(_child(calculator, "potential").smearing),
+        kspace_resolution=float(calculator.mesh_spacing),
+        interpolation_nodes=int(calculator.interpolation_nodes),
+    )
 
 
 def _target(name: str, info: Any, path: str) -> Target:
@@ -312,7 +335,8 @@ def _crystal(config: PETConfig) -> ase.Atoms:
         [config.species[index % len(config.species)] for index in range(8)],
         spacing * (steps + noise * min(1, spacing / 2)),
         cell=2 * spacing * np.eye(3),
-        pbc=True,
+        # Where metatrain can evaluate one: see symjax.models.pet.graphs.as_read.
+        pbc=config.long_range is None or config.num_neighbors_adaptive is None,
     )
     atoms.info.update(
         charge=min(1, config.max_charge),
@@ -382,7 +406,7 @@ def torch_name(model: Any, config: PETConfig, path: str) -> str:
         words = [
             re.sub(
                 r"^(gnn_layers|layers|combination_norms|combination_mlps|"
-                r"node_embedders|project)_(\d+)$",
+                r"node_embedders|out_projection|project)_(\d+)$",
                 r"\1.\2",
                 folder,
             )

@@ -262,7 +262,11 @@ def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
     """Indices and shifts of one requested list, of one structure."""
     import vesin
 
-    search = vesin.NeighborList(cutoff=request.cutoff, full_list=request.full_list)
+    # Sorted by the first atom: metatrain's long-range features take distances in that
+    # order for those of the list, whatever order it has.
+    search = vesin.NeighborList(
+        cutoff=request.cutoff, full_list=request.full_list, sorted=True
+    )
     first, second, shifts = search.compute(
         atoms.positions.astype(float),
         periodic_cell(atoms),

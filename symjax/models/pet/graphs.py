@@ -23,8 +23,9 @@ from symjax.data.graph import (
     graph_shape,
     pad_graph,
 )
+from symjax.data.mesh import find_mesh
 from symjax.data.transform import select_edges
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, StructureError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii
 
@@ -63,8 +64,58 @@ def pet_graph(
     graph = build_graph(
         structures, config.cutoff, known_species=config.species, dtype=dtype
     )
-    graph = seen_edges(config, graph)
+    listed = [structures] if isinstance(structures, ase.Atoms) else list(structures)
+    graph = as_read(config, graph, listed)
     return graph if shape is None else pad_graph(graph, shape)
+
+
+def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) -> Graph:
+    """A graph of all pairs within the cutoff, as a model reads it.
+
+    Args:
+      config: The model's hyperparameters.
+      graph: All pairs within ``config.cutoff``, without padding.
+      structures: The structures of the graph.
+
+    Returns:
+      The graph of the edges that the model sees, with what its long-range sums read.
+
+    Raises:
+      StructureError: The model has long-range features, and cannot read a structure:
+        one that is periodic in one or two directions, or, where its cutoff is adaptive,
+        in any.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import build_graph
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.graphs import as_read
+      >>> from symjax.models.pet.long_range import LongRange
+      >>> config = PETConfig(species=(29,), long_range=LongRange())
+      >>> copper = ase.build.bulk("Cu")
+      >>> as_read(config, build_graph(copper, 4.5), [copper]).mesh.sizes.tolist()
+      [[8, 8, 8]]
+    """
+    graph = seen_edges(config, graph)
+    if config.long_range is None:
+        return graph
+    adaptive = config.num_neighbors_adaptive is not None
+    for number, atoms in enumerate(structures):
+        if adaptive and np.any(atoms.pbc):
+            raise StructureError(
+                "atoms",
+                atoms.get_chemical_formula(),
+                f"(structure {number}) is periodic, and long-range features under an "
+                "adaptive cutoff are defined for molecules only, as in metatrain",
+                "Use a molecule, or a model with a fixed cutoff",
+            )
+    mesh = find_mesh(
+        structures,
+        config.long_range.kspace_resolution,
+        config.long_range.smearing,
+        np.asarray(graph.vectors).dtype,
+    )
+    return graph.replace(mesh=mesh)
 
 
 def seen_edges(config: PETConfig, graph: Graph) -> Graph:
@@ -122,8 +173,15 @@ def check_selected(config: PETConfig, graph: Graph) -> None:
 
     Raises:
       ArgumentError: The cutoff is adaptive and no edges were selected, or the other
-        way round.
+        way round; or the model has long-range features and the graph no mesh.
     """
+    if config.long_range is not None and graph.mesh is None:
+        raise ArgumentError(
+            "graph",
+            graph_shape(graph),
+            "has no mesh, which the model's long-range features read",
+            "Make it with symjax.models.pet.pet_graph(model.config, structures)",
+        )
     adaptive = config.num_neighbors_adaptive is not None
     if adaptive != (graph.surroundings is not None):
         raise ArgumentError(

@@ -13,15 +13,14 @@ the symmetry of a model.
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax.data.mesh import Mesh
+from symjax.data.mesh import Mesh, whole_cells
 from symjax.errors import ModelError
 
 # Waves that are summed at a time: memory grows with atoms times this.
@@ -67,54 +66,10 @@ class LongRange:
             )
 
 
-@flax.struct.dataclass
-class Geometry:
-    """What a kernel reads besides edges; ``positions`` and ``cells`` rotate.
-
-    Attributes:
-      positions: Positions in angstrom, read for structures without a cell.
-      cells: Rows are the cell vectors in angstrom.
-      mesh: Where atoms lie in their cells, read for the others.
-      structure: Structure of each atom.
-      atom_mask: True for atoms, False for padding.
-    """
-
-    positions: Float[Array, "atoms 3"]
-    cells: Float[Array, "structures 3 3"]
-    mesh: Mesh
-    structure: Int[Array, "atoms"]
-    atom_mask: Bool[Array, "atoms"]
-
-    if TYPE_CHECKING:
-        # Added by flax, out of sight of type checkers.
-        def __init__(self, **fields: Any) -> None: ...
-        def replace(self, **changes: Any) -> "Geometry":
-            """Returns a copy with some fields changed."""
-
-
-def turn(geometry: Geometry, elements: Float[Array, "structures 3 3"]) -> Geometry:
-    """Turns every structure by an element of its own.
-
-    Args:
-      geometry: What long-range features read.
-      elements: One element of O(3) for each structure.
-
-    Returns:
-      The same, turned.
-    """
-    own = elements[jnp.asarray(geometry.structure)]
-    return geometry.replace(
-        positions=jnp.einsum(
-            "ax,ayx->ay", geometry.positions, own, precision="highest"
-        ),
-        cells=jnp.einsum("scx,syx->scy", geometry.cells, elements, precision="highest"),
-    )
-
-
 def potential_kernel(
     options: LongRange,
     cutoff: float,
-    geometry: Geometry,
+    mesh: Mesh,
     distances: Float[Array, "atoms neighbors"],
     neighbors: Int[Array, "atoms neighbors"],
     edge_mask: Bool[Array, "atoms neighbors"],
@@ -125,8 +80,8 @@ def potential_kernel(
     f(r) = (1 + cos(pi r / cutoff)) / 2, 0 beyond the cutoff. With a cell, it is the sum
     over periodic images by a particle-particle particle-mesh method (Hockney and
     Eastwood; Deserno and Holm, J. Chem. Phys. 109, 7678, 1998): with w_i(k) the Fourier
-    transform of the B-spline that spreads atom i over the mesh, G(k) = 4 pi exp(-sigma^2
-    k^2 / 2) / k^2, and U(k) that of the B-spline,
+    transform of the B-spline that spreads atom i over the mesh, U(k) that of the
+    B-spline itself, and G(k) = 4 pi exp(-sigma^2 k^2 / 2) / k^2,
 
       2 K_ij = sum_k G(k) / U(k)^2 Re(w_i(k)^* w_j(k)) / volume
                - delta_ij sqrt(2 / pi) / sigma - 2 pi sigma^2 / volume
@@ -140,7 +95,7 @@ def potential_kernel(
     Args:
       options: Hyperparameters.
       cutoff: Radius of the switch in angstrom.
-      geometry: Positions, cells and mesh.
+      mesh: The structures and their meshes.
       distances: Edge lengths in angstrom; positive for padding.
       neighbors: Atom at the end of each edge.
       edge_mask: True for edges.
@@ -151,25 +106,25 @@ def potential_kernel(
     pme = _jax_pme()
     coulomb = pme.potentials.coulomb()
     potential = pme.potentials.potential(exclusion_radius=cutoff)
-    atoms = len(geometry.positions)
+    positions = jnp.asarray(mesh.positions)
+    atoms = len(positions)
     index = jnp.arange(atoms)
-    structure = jnp.asarray(geometry.structure)
-    real = jnp.asarray(geometry.atom_mask)
+    structure = jnp.asarray(mesh.structure)
+    real = jnp.asarray(mesh.atom_mask)
     same = (structure[:, None] == structure) & real[:, None] & real
-    periodic = jnp.asarray(geometry.mesh.sizes)[:, 0] > 0
+    periodic = jnp.asarray(mesh.sizes)[:, 0] > 0
     smearing = jnp.asarray(options.smearing, distances.dtype)
 
     pairs = same & (index[:, None] != index)
-    between = geometry.positions[:, None] - geometry.positions
+    between = positions[:, None] - positions
     squares = jnp.where(pairs, jnp.sum(between**2, axis=-1), 1)
     apart = jnp.sqrt(squares)
     switch = jnp.where(apart < cutoff, (1 + jnp.cos(apart * (jnp.pi / cutoff))) / 2, 0)
     direct = jnp.where(pairs, (1 - switch) / apart, 0)
 
-    identity = jnp.eye(3, dtype=distances.dtype)
-    cells = jnp.where(periodic[:, None, None], geometry.cells, identity)
+    cells = whole_cells(mesh, jnp.asarray(mesh.cells))
     volumes = jnp.abs(jnp.linalg.det(cells))
-    sums = _sum_over_waves(options, potential, smearing, geometry, cells)
+    sums = _sum_over_waves(options, potential, smearing, mesh, cells)
     sums = (sums - 2 * coulomb.correction_background(smearing)) / volumes[structure]
     sums = jnp.where(same, sums, 0)
     sums = sums - jnp.where(real, coulomb.correction_self(smearing), 0) * jnp.eye(
@@ -184,11 +139,11 @@ def _sum_over_waves(
     options: LongRange,
     potential: Any,
     smearing: Float[Array, ""],
-    geometry: Geometry,
+    mesh: Mesh,
     cells: Float[Array, "structures 3 3"],
 ) -> Float[Array, "atoms atoms"]:
     """The sum over waves, before it is divided by the volume."""
-    mesh, structure = geometry.mesh, jnp.asarray(geometry.structure)
+    structure = jnp.asarray(mesh.structure)
     sizes = jnp.maximum(jnp.asarray(mesh.sizes), 1)
     weights = jnp.asarray(mesh.weights)
     number = weights.shape[1]
@@ -214,9 +169,7 @@ def _sum_over_waves(
         spread = _spread(options.interpolation_nodes, mesh, structure, sizes, indices)
         parts = jnp.concatenate([spread.real, spread.imag], axis=-1)
         strengths = jnp.concatenate([strengths, strengths], axis=-1)[structure]
-        return total + jnp.matmul(
-            parts * strengths, parts.T, precision="highest"
-        ), None
+        return total + jnp.matmul(parts * strengths, parts.T, precision="highest"), None
 
     atoms = len(structure)
     total, _ = jax.lax.scan(
@@ -269,9 +222,7 @@ def _spread(
     table = jax.lax.complex(jnp.cos(angles), jnp.sin(angles))[structure]
     along = jnp.einsum("pac,akcp->akc", weights.astype(table.dtype), table)
     start = waves[structure] * first[:, None, :] % own[:, None, :]
-    angle = -2 * jnp.pi * jnp.sum(
-        start.astype(places.dtype) / own[:, None, :], axis=-1
-    )
+    angle = -2 * jnp.pi * jnp.sum(start.astype(places.dtype) / own[:, None, :], axis=-1)
     phase = jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
     return phase * along[..., 0] * along[..., 1] * along[..., 2]
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+import ase
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.data.graph import Graph, Surroundings
+from symjax.data.mesh import differentiated, find_mesh, forces_and_virials
 from symjax.errors import ModelError
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.cutoff import adaptive_radii, cutoff_factors
@@ -74,6 +76,9 @@ def _init_network(config: PETConfig, key: Array) -> Any:
         charge=integer[0],
         spin_multiplicity=integer[0] + 1,
         repulsion=jnp.zeros(1, jnp.float32),
+        long_range=None
+        if config.long_range is None
+        else find_mesh([ase.Atoms("H")], 1.0, 1.0, np.float32),
     )
     return PET(config).init(key, inputs)["params"]
 
@@ -277,6 +282,9 @@ def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
         structure=jnp.asarray(graph.structure),
         charge=jnp.asarray(graph.charge),
         spin_multiplicity=jnp.asarray(graph.spin_multiplicity),
+        long_range=None
+        if config.long_range is None
+        else jax.tree.map(jnp.asarray, graph.mesh),
     )
 
 
@@ -468,12 +476,15 @@ def conservative(
       (3, 3)
     """
     inputs = pet_inputs(config, graph)
+    mesh = inputs.long_range
     invariants, pullback, _ = jax.vjp(
         functools.partial(_invariants, config, graph), _lengths(graph), has_aux=True
     )
 
     def total(
-        vectors: Array, invariants: tuple[Array, Array, Array]
+        vectors: Array,
+        invariants: tuple[Array, Array, Array],
+        whole: dict[str, Array],
     ) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
         distances, factors, repulsion = invariants
         moved = inputs.replace(
@@ -481,6 +492,7 @@ def conservative(
             distances=distances,
             cutoff_factors=factors,
             repulsion=repulsion,
+            long_range=None if mesh is None else mesh.replace(**whole),
         )
         wanted = None if targets is None else (*targets, energy)
         both = outputs_from_inputs(
@@ -495,13 +507,16 @@ def conservative(
         )
         return jnp.sum(both[0][energy]), both
 
-    (direct, along), (outputs, features) = jax.grad(
-        total, argnums=(0, 1), has_aux=True
-    )(inputs.vectors, invariants)
+    (direct, along, whole), (outputs, features) = jax.grad(
+        total, argnums=(0, 1, 2), has_aux=True
+    )(inputs.vectors, invariants, {} if mesh is None else differentiated(mesh))
     (slopes,) = pullback(along)
     forces, virials = _onto_atoms(graph, direct, slopes.edges)
     if graph.surroundings is not None:
         more, more_virials = _onto_atoms(graph.surroundings, 0.0, slopes.pairs)
+        forces, virials = forces + more, virials + more_virials
+    if mesh is not None:
+        more, more_virials = forces_and_virials(mesh, whole)
         forces, virials = forces + more, virials + more_virials
     outputs = dict(outputs)
     if targets is not None and energy not in targets:

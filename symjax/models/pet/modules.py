@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from symjax.data.mesh import Mesh
 from symjax.models.biases.readout import EquivariantReadout
 from symjax.models.biases.tensors import (
     AtomVectors,
@@ -28,11 +29,7 @@ from symjax.models.biases.tensors import (
 )
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.layers import layer_of, symmetrized_layers
-from symjax.models.pet.long_range import (
-    Geometry,
-    LongRangeFeatures,
-    potential_kernel,
-)
+from symjax.models.pet.long_range import LongRangeFeatures, potential_kernel
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation
 
@@ -88,7 +85,7 @@ class PETInputs:
     charge: Int[Array, "structures"]
     spin_multiplicity: Int[Array, "structures"]
     repulsion: Float[Array, "atoms"]
-    long_range: Geometry | None = None
+    long_range: Mesh | None = None
 
     if TYPE_CHECKING:
         # Added by flax, out of sight of type checkers.
@@ -629,15 +626,16 @@ class PET(nn.Module):
         self, nodes: list[Float[Array, "atoms d_node"]], inputs: PETInputs
     ) -> list[Float[Array, "atoms d_node"]]:
         """Node features with what potentials of distant charges add to them."""
-        config, geometry = self.config, inputs.long_range
-        assert config.long_range is not None and geometry is not None
+        config, mesh = self.config, inputs.long_range
+        assert config.long_range is not None
+        assert mesh is not None
         # The reverse edge starts where the edge ends.
         neighbors = inputs.reverse // inputs.reverse.shape[1]
         kernel = potential_kernel(
             config.long_range,
             config.cutoff,
-            geometry,
-            inputs.distances,
+            mesh,
+            inputs.distances.astype(mesh.cells.dtype),
             neighbors,
             inputs.edge_mask,
         )

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax.data.mesh import turn_mesh
 from symjax.models.biases.average import BATCH, Average
 from symjax.models.biases.frames import canonical_frames, weighted_frames
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.layers import symmetrized_layers
-from symjax.models.pet.long_range import turn
 from symjax.models.pet.modules import GROUP_AXIS, PETInputs, with_channels
 from symjax.so3.representations import act_on_samples
 
@@ -30,15 +30,11 @@ def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInpu
     Returns:
       The inputs, turned.
     """
-    vectors = jnp.einsum(
-        "anx,ayx->any",
-        inputs.vectors,
-        elements[inputs.structure],
-        precision="highest",
-    )
+    own = elements[inputs.structure]
+    vectors = jnp.einsum("anx,ayx->any", inputs.vectors, own, precision="highest")
+    mesh = inputs.long_range
     return inputs.replace(
-        vectors=vectors,
-        long_range=None if inputs.long_range is None else turn(inputs.long_range, elements),
+        vectors=vectors, long_range=None if mesh is None else turn_mesh(mesh, own)
     )
 
 

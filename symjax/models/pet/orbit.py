@@ -6,7 +6,7 @@ from typing import Any
 
 import ase
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from symjax.data.graph import Graph, GraphShape
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
@@ -68,10 +68,8 @@ def _function(
 ) -> Callable[..., dict[str, Array]]:
     """The function on the orbit; cached, so that its compiled code is too."""
 
-    def function(
-        vectors: Float[Array, "atoms rows 3"], parameters: Any, graph: Graph
-    ) -> dict[str, Array]:
-        graph = _with_rows(graph, vectors)
+    def function(x: Any, parameters: Any, graph: Graph) -> dict[str, Array]:
+        graph = _moved(graph, x)
         if energy is not None and (forces or stress):
             outputs, features = conservative(
                 config,
@@ -100,14 +98,24 @@ def _function(
     return function
 
 
-def _rows(graph: Graph, derivatives: bool) -> Float[np.ndarray, "atoms rows 3"]:
-    """All vectors that outputs depend on."""
+def _rotating(graph: Graph, derivatives: bool) -> Any:
+    """All that rotates and that outputs depend on."""
+    rows = np.asarray(graph.vectors)
     if derivatives and graph.surroundings is not None:
-        return np.concatenate([graph.vectors, graph.surroundings.vectors], axis=1)
-    return np.asarray(graph.vectors)
+        rows = np.concatenate([rows, graph.surroundings.vectors], axis=1)
+    if graph.mesh is None:
+        return rows
+    mesh = graph.mesh
+    return {"edges": rows, "positions": mesh.positions, "cells": mesh.cells}
 
 
-def _with_rows(graph: Graph, rows: Float[Array, "atoms rows 3"]) -> Graph:
+def _moved(graph: Graph, x: Any) -> Graph:
+    """The graph with all that rotates replaced."""
+    rows = x
+    if graph.mesh is not None:
+        rows = x["edges"]
+        mesh = graph.mesh.replace(positions=x["positions"], cells=x["cells"])
+        graph = graph.replace(mesh=mesh)
     width, around = graph.neighbors.shape[1], graph.surroundings
     if around is not None and rows.shape[1] > width:
         around = around.replace(vectors=rows[:, width:])
@@ -147,7 +155,9 @@ def orbit_problem(
       symmetry: ``"auto"`` to find the point group (within 1e-5 angstrom), which
         :func:`symjax.metrics.measure` uses to save evaluations; a symmetry from
         :func:`symjax.data.find_symmetry`; or None. Elements that do not map the
-        graph onto itself, because a neighbor lies at the cutoff, are left out.
+        graph onto itself, because a neighbor lies at the cutoff, are left out. Of a
+        crystal under long-range features none is used: the mesh of their sums does not
+        have the crystal's symmetry.
 
     Returns:
       The problem.
@@ -230,7 +240,7 @@ def orbit_problem(
     group = _point_group(atoms, graph, symmetry)
     return Problem(
         function,
-        _rows(graph, bool({"forces", "stress"} & set(outputs))),
+        _rotating(graph, bool({"forces", "stress"} & set(outputs))),
         found,
         args=(parameters, graph),
         symmetry=None if group is None else _sample_symmetry(per, graph, group),
@@ -272,6 +282,8 @@ def _point_group(
         )
     keep, _ = edge_permutations(graph, symmetry)
     symmetry = symmetry.subset(keep)
+    if graph.mesh is not None and np.any(graph.mesh.sizes):
+        return None
     return symmetry if symmetry.order > 1 else None
 
 
