@@ -74,6 +74,13 @@ VARIANTS = {
 }
 # The fixed cutoff, and both ways to find an adaptive one.
 IN_CI = ("default", "other targets", "wide taper", " ".join(ROWS[0]))
+LONG_RANGE = {
+    "enable": True,
+    "use_ewald": True,
+    "smearing": 1.4,
+    "kspace_resolution": 1.33,
+    "interpolation_nodes": 5,
+}
 
 
 def generic(name, kind, per_atom, num=1, unit=""):

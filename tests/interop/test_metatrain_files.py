@@ -3,6 +3,7 @@
 import gzip
 import os
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -240,28 +241,12 @@ def test_other_finetuning(method, tmp_path):
     assert before == after
 
 
-def test_long_range(checkpoint, tmp_path):
+def test_long_range_without_torch_pme(checkpoint, tmp_path, monkeypatch):
     contents, path = checkpoint, tmp_path / "model.ckpt"
     contents["model_data"]["model_hypers"]["long_range"]["enable"] = True
     torch.save(contents, path)
-    refused(path, "long-range features", "long_range.enable")
-
-
-def test_long_range_for_real(written):
-    pytest.importorskip("torchpme", reason="needs torch-pme")
-    model = make_torch_model({**VARIANTS["default"], "long_range": LONG_RANGE})
-    checkpoint, exported = written(model)
-    refused(checkpoint, "long-range features")
-    refused(exported, "long-range features")
-
-
-LONG_RANGE = {
-    "enable": True,
-    "use_ewald": True,
-    "smearing": 1.4,
-    "kspace_resolution": 1.33,
-    "interpolation_nodes": 5,
-}
+    monkeypatch.setitem(sys.modules, "torchpme", None)
+    refused(path, "long-range features", "Install torch-pme")
 
 
 def test_unknown_hyperparameters(checkpoint, tmp_path):

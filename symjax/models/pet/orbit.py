@@ -135,7 +135,8 @@ def orbit_problem(
 ) -> Problem:
     """Prepares a model and a structure for :func:`symjax.metrics.measure`.
 
-    The group acts on the edge vectors alone; lengths, cutoffs and neighbors are those
+    The group acts on the edge vectors, and with long-range features on positions and
+    cells, alone; lengths, cutoffs and neighbors are those
     of the given orientation and are computed once. Where an adaptive cutoff selects
     edges and derivatives are taken, the vectors of all pairs stand behind them in
     ``x``: radii depend on atoms outside. The baseline of each species is
