@@ -130,6 +130,12 @@ def _hypers(config: PETConfig, known: dict[str, Any], name: str) -> dict[str, An
         for field in dataclasses.fields(config)
         if field.name not in _NOT_HYPERS
     }
+    ours["long_range"] = known["long_range"]
+    if config.long_range is not None:
+        given = dataclasses.asdict(config.long_range)
+        # What metatrain trains with, whatever is asked for.
+        switches = {"enable": True, "use_ewald": True}
+        ours["long_range"] = {**known["long_range"], **switches, **given}
     default = PETConfig(config.species)
     for field in sorted(set(ours) - set(known)):
         if ours.pop(field) != getattr(default, field):
@@ -257,6 +263,11 @@ def _check_again(model: PETModel, again: PETModel) -> None:
         if field.name == "targets":
             # Names of blocks are symjax's own; what they are is not.
             ours, theirs = (tuple(map(_shape_of, t)) for t in (ours, theirs))
+        if field.name == "long_range" and None not in (ours, theirs):
+            # metatrain keeps the width in the type of the parameters.
+            smearing = float(np.float32(ours.smearing))
+            if smearing == np.float32(theirs.smearing):
+                theirs = dataclasses.replace(theirs, smearing=ours.smearing)
         if ours != theirs:
             raise ModelError(
                 "model",

@@ -1,5 +1,7 @@
 """Long-range features of metatrain's PET against metatrain."""
 
+import dataclasses
+
 import ase
 import ase.build
 import jax
@@ -14,8 +16,9 @@ pytest.importorskip("torchpme", reason="needs torch-pme")
 from torch_parity import TOLERANCE, compare  # noqa: E402
 from torch_pet import LONG_RANGE, make_torch_model, store_buffers  # noqa: E402
 
-from symjax.interop import load_metatrain, torch_callable  # noqa: E402
+from symjax.interop import load_metatrain, save_metatrain, torch_callable  # noqa: E402
 from symjax.models.pet import orbit_problem  # noqa: E402
+from symjax.models.pet.long_range import LongRange  # noqa: E402
 from symjax.so3 import SCALAR, VECTOR  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -44,9 +47,12 @@ def cases():
 
 
 def written(folder, hypers):
-    model = make_torch_model(hypers)
-    torch.save(model.get_checkpoint(), folder / "model.ckpt")
-    return model
+    """The model as metatrain reads it: the width of Gaussians in single precision."""
+    from metatrain.utils.io import model_from_checkpoint
+
+    torch.save(make_torch_model(hypers).get_checkpoint(), folder / "model.ckpt")
+    contents = torch.load(folder / "model.ckpt", weights_only=False)
+    return model_from_checkpoint(contents, context="export").eval()
 
 
 def checked(hypers, dtype, folder):
@@ -60,6 +66,13 @@ def checked(hypers, dtype, folder):
 def test_parity_small(tmp_path):
     model = checked({"d_node": 12, "long_range": LONG_RANGE}, "float64", tmp_path)
     assert model.config.long_range.interpolation_nodes == 5
+    # And back, where a width of 1.4 is that of single precision.
+    config = dataclasses.replace(model.config, long_range=LongRange())
+    model = dataclasses.replace(model, config=config)
+    save_metatrain(model, tmp_path / "again.ckpt")
+    again = load_metatrain(tmp_path / "again.ckpt", model.name, verify=False)
+    assert again.config.long_range.smearing == np.float32(1.4)
+    assert again.parameters["network"].keys() == model.parameters["network"].keys()
 
 
 @pytest.mark.parity
@@ -98,8 +111,9 @@ def test_orbit(tmp_path):
         ours = orbit_problem(
             model, hexagonal, outputs=names, layers=layers, dtype="float64"
         )
+        function = jax.jit(ours.function)
         rows = [
-            ours.function(jax.tree.map(lambda leaf: leaf @ g.T, ours.x), *ours.args)  # noqa: B023
+            function(jax.tree.map(lambda leaf: leaf @ g.T, ours.x), *ours.args)  # noqa: B023
             for g in elements
         ]
     # Energies come without the baseline of each species, which cancels here.
