@@ -10,6 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from symjax.data.point_clouds import SMALL, generate_event, select_points
 from symjax.models.biases import Biases
 from symjax.models.pet import PETConfig, pet_graph
+from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import _predict, parameter_shapes
 from symjax.models.pointmae import PointMAEConfig, event_problem, init_pointmae
 from symjax.report import Options
@@ -103,8 +104,9 @@ BIASES = Biases(edge_harmonics=1, pseudotensors=0, output_average="Ci")
             "featurizer_type": "residual",
         },
         {"species": (6, 8), "biases": BIASES},
+        {"species": (6, 8), "long_range": LongRange()},
     ],
-    ids=["zbl", "adaptive", "biases"],
+    ids=["zbl", "adaptive", "biases", "long range"],
 )
 def test_products_of_pet_with_forces(changes):
     found = of_pet(**changes)
