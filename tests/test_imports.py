@@ -18,14 +18,17 @@ ALLOWED = {
     "errors": set(),
     "_files": set(),
     "_text": set(),
+    "_patterns": set(),
     "so3": {"errors"},
     "metrics": {"errors", "so3"},
     "data": {"errors", "_files", "_text", "so3"},
-    "models": {"errors", "_files", "_text", "so3", "data", "metrics"},
+    "models": {"errors", "_files", "_text", "_patterns", "so3", "data", "metrics"},
     "training": {
         *("errors", "_files", "_text", "so3", "data", "metrics", "models", "interop"),
     },
-    "interop": {"errors", "_files", "_text", "so3", "data", "metrics", "models"},
+    "interop": {
+        *("errors", "_files", "_text", "_patterns", "so3", "data", "metrics", "models"),
+    },
     "report": {"errors", "_files", "_text", "so3", "data", "metrics", "models"},
     "diagnose": {"errors", "_text", "so3", "data", "metrics", "models", "report"},
     "cli": {

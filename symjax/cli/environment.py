@@ -1,6 +1,7 @@
 """What holds for a process of the command line: precision, devices, compiled code."""
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from symjax._files import user_cache
@@ -33,7 +34,9 @@ def choose_devices(wanted: str | None) -> "list[jax.Device]":
     import jax
 
     found = jax.local_devices()
-    number = len(found) if wanted == "all" else int(wanted) if wanted.isdigit() else 0
+    # Digits of other scripts are none, and a long number none of devices.
+    digits = re.fullmatch("[0-9]{1,9}", wanted)
+    number = len(found) if wanted == "all" else int(wanted) if digits else 0
     if not 0 < number <= len(found):
         kind = found[0].platform
         raise ArgumentError(
@@ -51,9 +54,19 @@ def join_processes(
     """Starts ``jax.distributed``; before anything that JAX computes."""
     import jax
 
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+            raise ArgumentError(
+                "--coordinator",
+                coordinator,
+                "is no address",
+                "Pass the name or address of the host of process 0 and a free port, "
+                "for instance node1:12345",
+            )
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, OSError, RuntimeError) as error:
         raise ArgumentError(
             "--distributed",
             True,

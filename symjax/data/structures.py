@@ -22,6 +22,7 @@ from ase.io.formats import (
 from jaxtyping import Float, Int
 
 from symjax.data._pairs import find_pairs
+from symjax.data.announced import check_announced
 from symjax.errors import ArgumentError, StructureError
 
 MINIMUM_DISTANCE = 1e-3
@@ -145,12 +146,15 @@ def _read_frames(
         negative = any((n or 0) < 0 for n in (selection.start, selection.stop))
         # Frames are read to the end where their number is needed, or no choice.
         everything = negative or not multiple or (selection.step or 1) < 0
+        check_announced(path, format, None if everything else selection.stop)
         frames = ase.io.read(
             absolute,
             index=slice(None) if everything else selection,
             format=format,
             do_not_split_by_at_sign=True,
         )
+    except StructureError:
+        raise
     except UnknownFileTypeError as error:
         raise StructureError(
             "path",

@@ -10,6 +10,7 @@ from flax import linen, nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from symjax._patterns import matching
 from symjax.errors import ArgumentError
 from symjax.metrics import Output, Problem
 from symjax.so3.representations import FEATURE, VECTOR, Representation
@@ -367,7 +368,7 @@ def _match(patterns: str | Sequence[str], known: Sequence[str]) -> tuple[str, ..
     found: set[str] = set()
     for pattern in patterns:
         try:
-            matched = [n for n in known if n == pattern or re.fullmatch(pattern, n)]
+            matched = matching(pattern, known)
         except re.error as error:
             raise ArgumentError(
                 "layers",

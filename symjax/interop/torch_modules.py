@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from symjax._patterns import matching
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.representations import FEATURE, VECTOR, Representation
@@ -154,7 +155,7 @@ def _layer_names(module: Any, patterns: Sequence[str]) -> tuple[str, ...]:
     found: set[str] = set()
     for pattern in patterns:
         try:
-            matched = [n for n in known if n == pattern or re.fullmatch(pattern, n)]
+            matched = matching(pattern, known)
         except re.error as error:
             raise ArgumentError(
                 "layers",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from symjax._patterns import matching
 from symjax.errors import ModelError
 
 
@@ -23,8 +24,7 @@ def match_layers(layers: str | Sequence[str], known: Sequence[str]) -> tuple[str
     chosen: set[str] = set()
     for pattern in (pattern.strip() for pattern in patterns):
         try:
-            # A plain name has dots, which as a pattern match themselves too.
-            found = {name for name in known if re.fullmatch(pattern, name)}
+            found = set(matching(pattern, known))
         except re.error as error:
             raise ModelError(
                 "layers", pattern, f"is no regular expression: {error}", "Escape it"

@@ -52,7 +52,7 @@ from symjax.report.results import RESULTS_FILE, write_results
 from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
 from symjax.report.schema import ReportError, StructureReport
 from symjax.report.workers import in_processes, on_devices
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadrature import LARGEST_DEGREE, quadrature
 
 DTYPES = ("float32", "float64")
 AUTO = "auto"
@@ -112,12 +112,26 @@ class Options:
                 "Pass an integer from 0 up",
             )
         needed = 2 * self.max_degree
+        if needed + 1 > LARGEST_DEGREE:
+            raise ArgumentError(
+                "max_degree",
+                self.max_degree,
+                f"needs a grid of degree {needed + 1}, beyond {LARGEST_DEGREE}",
+                "Pass 6, for instance",
+            )
         climbs = self._climbs
         degree = needed + 1 if climbs or self.grid is None else self.grid
         assert isinstance(degree, int)
         if degree < 1:
             raise GridError(
                 "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
+            )
+        if degree > LARGEST_DEGREE:
+            raise GridError(
+                "grid",
+                degree,
+                f"is beyond degree {LARGEST_DEGREE}, the largest of a grid",
+                f"Use grid={needed + 1}",
             )
         if degree < needed:
             remedy = f"Use grid={needed + 1}"

@@ -16,6 +16,9 @@ from symjax.so3._arguments import check_integer
 from symjax.so3._icosahedral import ICOSAHEDRAL_DEGREES, icosahedral_sphere
 from symjax.so3._nested import sparsest_subset
 
+LARGEST_DEGREE = 811
+"""Largest degree of a rule, whose rotations are fewer than 2^28."""
+
 LEBEDEV_DEGREES: tuple[int, ...] = (
     *range(3, 33, 2),
     *range(35, 132, 6),
@@ -319,7 +322,7 @@ def quadrature(degree: int, kind: str = "auto") -> Quadrature:
 
     Raises:
       ArgumentError: ``kind`` is unknown, or ``degree`` not an integer of at least 0.
-      GridError: No rule of this kind reaches the degree.
+      GridError: No rule of this kind reaches the degree, or it is above 811.
 
     Example:
       >>> from symjax.so3 import quadrature
@@ -329,6 +332,13 @@ def quadrature(degree: int, kind: str = "auto") -> Quadrature:
       ('icosahedral 14 x 14', 'lebedev 15 x 16')
     """
     degree = check_integer(degree, "degree")
+    if degree > LARGEST_DEGREE:
+        raise GridError(
+            "degree",
+            degree,
+            f"needs more than {2**28:,} rotations",
+            f"Use a degree up to {LARGEST_DEGREE}",
+        )
     if kind == "auto":
         return _smallest_positive(degree)
     kinds = {

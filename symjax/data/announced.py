@@ -1,0 +1,94 @@
+"""How many atoms a structure file announces, before anything is made of it.
+
+Readers believe the number of atoms that a file begins with: a wrong one lets them read
+beyond its end, or ask for memory that nobody has, for hours. What is announced is
+compared with the size of the file first.
+"""
+
+import re
+from pathlib import Path
+from typing import TextIO
+
+from ase.io.formats import open_with_compression
+
+from symjax._files import LARGEST, unpacked_limit
+from symjax.errors import StructureError
+
+_COMPRESSED = (".gz", ".bz2", ".xz")
+# Where formats write the number of atoms, in their first lines.
+_HEADS = {
+    "cube": r".*\n.*\n\s*-?(\d+)",
+    "gromacs": r".*\n\s*(\d+)",
+    "lammps-data": r"(?:.*\n)*?\s*(\d+)\s+atoms",
+    "lammps-dump-text": r"(?:.*\n)*?ITEM: NUMBER OF ATOMS.*\n\s*(\d+)",
+    "vasp": r"(?:.*\n){5,6}?((?:[ \t]*\d+)+)[ \t]*\r?\n",
+}
+
+
+def check_announced(path: Path, format: str, frames: int | None = None) -> None:
+    """Refuses a file that announces more atoms than it can hold, or never ends.
+
+    Args:
+      path: The file.
+      format: ASE's name of its format; others than XYZ, LAMMPS, VASP, Gromacs and cube
+        are not looked at.
+      frames: Number of frames that will be read; None for all.
+
+    Raises:
+      StructureError: It announces more atoms than it has bytes; it ends within a frame;
+        or it unpacks to more than files of its kind do.
+    """
+    packed = path.suffix in _COMPRESSED
+    size = path.stat().st_size
+    most = unpacked_limit(size, LARGEST) if packed else size
+    try:
+        with open_with_compression(str(path.absolute()), "r") as file:
+            if format in ("xyz", "extxyz"):
+                _check_frames(file, path, most, frames)
+            elif format in _HEADS:
+                found = re.match(_HEADS[format], file.read(2**14))
+                if found:
+                    _check(sum(map(int, found[1].split())), most, path)
+    except (OSError, EOFError, UnicodeDecodeError):
+        return  # who reads it says so
+
+
+def _check(number: int, most: int, path: Path) -> None:
+    if number > most:
+        raise StructureError(
+            "path",
+            str(path),
+            f"announces {number} atoms and has at most {most} bytes",
+            "Check the number of atoms, and that the file is whole",
+        )
+
+
+def _check_frames(file: TextIO, path: Path, most: int, frames: int | None) -> None:
+    total = number = 0
+    while frames is None or number < frames:
+        line = file.readline(most)
+        total += len(line)
+        if line.lstrip().startswith("VEC"):
+            continue
+        if not re.fullmatch(r"\s*[0-9]{1,18}\s*", line):
+            return
+        _check(int(line), most, path)
+        for row in range(int(line) + 1):
+            line = file.readline(most)
+            total += len(line)
+            if total > most:
+                raise StructureError(
+                    "path",
+                    str(path),
+                    f"unpacks to more than {most:,} bytes",
+                    "Unpack it first, if it is from a source that you trust",
+                )
+            # Spaces may follow the last frame, or a comment line be empty.
+            if not line:
+                raise StructureError(
+                    "path",
+                    str(path),
+                    f"ends within frame {number}, after {max(row - 1, 0)} atoms",
+                    "Check that the file is whole",
+                )
+        number += 1
