@@ -194,6 +194,23 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def physical_memory() -> int:
+    """Memory of this machine in bytes; 2^46 where the system does not say.
+
+    Returns:
+      The number of bytes.
+
+    Example:
+      >>> from symjax._files import physical_memory
+      >>> physical_memory() > 2**20
+      True
+    """
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no POSIX system
+        return 2**46
+
+
 def user_cache(part: str) -> Path | None:
     """A folder for what can be made again, the user's own.
 

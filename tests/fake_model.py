@@ -26,6 +26,8 @@ class FakeModel:
         default_factory=lambda: types.SimpleNamespace(
             cutoff=8.0,
             num_neighbors_adaptive=None,
+            long_range=None,
+            num_heads=1,
             species=(1, 6, 8),
             targets=(types.SimpleNamespace(name="energy", unit="eV"),),
         )

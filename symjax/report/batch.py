@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -740,7 +741,8 @@ def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
     if isinstance(error, SymjaxError):
         return error
     text = str(error)
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+    spent = re.search("RESOURCE_EXHAUSTED|out of memory|bad_alloc", text, re.IGNORECASE)
+    if isinstance(error, MemoryError) or spent:
         first = (text.splitlines() or ["no details"])[0]
         return ArgumentError(
             "memory",

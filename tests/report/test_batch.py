@@ -499,7 +499,11 @@ class TestFailures:
 
     @pytest.mark.parametrize(
         "error",
-        [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nat")],
+        [
+            MemoryError(),
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nat"),
+            jax.errors.JaxRuntimeError("INTERNAL: Out of memory allocating 9 bytes."),
+        ],
     )
     def test_out_of_memory_is_a_failure(self, model, tmp_path, monkeypatch, error):
         original = batch_module.measure
@@ -515,6 +519,16 @@ class TestFailures:
         )
         assert [s.label for s in report.measured] == ["H2O"]
         assert "less memory" in report.failed[0].failure.message
+
+    def test_what_no_machine_has_memory_for_is_not_tried(self, model, tmp_path):
+        # A cell in units of another kind: each atom has 3 million neighbors.
+        tiny = ase.Atoms("H", cell=[0.05] * 3, pbc=True)
+        structures = {"tiny": tiny, **molecules("H2O")}
+        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        assert [s.label for s in report.measured] == ["H2O"]
+        (failed,) = report.failed
+        assert failed.label == "tiny"
+        assert "GiB" in failed.failure.message
 
     def test_bugs_are_not_hidden(self, model, tmp_path, monkeypatch):
         def measure(*args, **kwargs):

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool
 
+from symjax._files import physical_memory
 from symjax.data.build import build_graph
 from symjax.data.graph import (
     Graph,
@@ -97,6 +98,7 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
       [[8, 8, 8]]
     """
     graph = seen_edges(config, graph)
+    _check_memory(config, graph)
     if config.long_range is None:
         return graph
     adaptive = config.num_neighbors_adaptive is not None
@@ -116,6 +118,24 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
         np.asarray(graph.vectors).dtype,
     )
     return graph.replace(mesh=mesh)
+
+
+def _check_memory(config: PETConfig, graph: Graph) -> None:
+    """Refuses what one evaluation has no memory for, before it is asked for."""
+    num_atoms, num_neighbors, *_ = graph_shape(graph)
+    # Scores of one layer of attention, of all pairs of tokens of each atom.
+    entries = num_atoms * config.num_heads * (num_neighbors + 1) ** 2
+    needed = entries * np.asarray(graph.vectors).dtype.itemsize
+    largest = physical_memory()
+    if needed > largest:
+        raise StructureError(
+            "atoms",
+            f"{num_atoms} atoms with up to {num_neighbors} neighbors",
+            f"one evaluation needs about {needed / 2**30:,.0f} GiB, and the machine "
+            f"has {largest / 2**30:,.0f}",
+            "Check that cell and positions are in angstrom; use a smaller structure, "
+            "or a model with a smaller cutoff",
+        )
 
 
 def seen_edges(config: PETConfig, graph: Graph) -> Graph:
