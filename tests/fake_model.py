@@ -9,6 +9,7 @@ import numpy as np
 
 from symjax.data import build_graph, pad_graph
 from symjax.metrics import Output, Problem
+from symjax.models.pet import Target
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 
 # Forces get a part 0.1 |x| n, n a fixed axis: not equivariant, exactly invariant.
@@ -29,7 +30,7 @@ class FakeModel:
             long_range=None,
             num_heads=1,
             species=(1, 6, 8),
-            targets=(types.SimpleNamespace(name="energy", unit="eV"),),
+            targets=(Target("energy", "eV"),),
         )
     )
     parameters: Any = dataclasses.field(default_factory=lambda: {"w": np.ones(3)})
@@ -64,7 +65,7 @@ def select_layers(config, layers):
     return () if layers == "none" else ("a_layer_node",)
 
 
-def orbit_problem(model, atoms, *, layers, dtype, shape, symmetry):
+def orbit_problem(model, atoms, *, layers, energy, dtype, shape, symmetry):
     pad_graph(build_graph(atoms, model.config.cutoff), shape)
     num_atoms = shape.num_atoms
     size, padding = len(atoms), num_atoms - len(atoms)

@@ -95,6 +95,8 @@ def report(seed=0, layers=2, structures=2, failed=0, resolved=True, max_degree=2
     return schema.Report(
         schema.Software("0.1.0", "0.10.2", "cpu"),
         schema.ModelInfo("pet-ethanol", "a" * 64),
-        schema.Settings(max_degree, "lebedev 5 x 6", 5, 168, "all", "float32", 0.05),
+        schema.Settings(
+            max_degree, "lebedev 5 x 6", 5, 168, "all", "float32", 0.05, energy="energy"
+        ),
         tuple(measured),
     )

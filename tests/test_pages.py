@@ -7,7 +7,6 @@ read as runs.
 """
 
 import contextlib
-import gzip
 import importlib.util
 import io
 import pathlib
@@ -137,13 +136,19 @@ def inputs(tmp_path, monkeypatch, report_folder):
     return tmp_path
 
 
-def add_checkpoint(shared):
-    """A checkpoint of metatrain and its export, under the names of the page."""
-    from metatrain.utils.io import load_model
+def add_checkpoint():
+    """A checkpoint of metatrain and its export, with all that the page names."""
+    import torch
+    from torch_pet import energy, make_torch_model, make_wrapper
 
-    with gzip.open(shared / "checkpoints" / "metatrain-pet-v16.ckpt.gz") as packed:
-        pathlib.Path("model.ckpt").write_bytes(packed.read())
-    load_model("model.ckpt").export().save("model.pt")
+    tiny = {"num_gnn_layers": 1, "num_attention_layers": 1}
+    names = ("energy", "energy/pbe")
+    model = make_torch_model(
+        tiny, targets=lambda: {name: energy(name=name) for name in names}
+    )
+    wrapper = make_wrapper(model, {"energy": 3}, names)
+    torch.save(wrapper.get_checkpoint(), "model.ckpt")
+    wrapper.export().save("model.pt")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_blocks_run_in_order(page, inputs, request):
             pytest.skip(f"needs {package}")
     added = page.name == "metatrain.md"
     if added:
-        add_checkpoint(request.getfixturevalue("shared"))
+        add_checkpoint()
     if page.name == "labels.md":
         shared = request.getfixturevalue("shared")
         shutil.copy(shared / "data" / "spherical_targets_unrotated.zip", "dataset.zip")

@@ -14,6 +14,7 @@ from symjax.models.pet import (
     predict,
 )
 from symjax.models.pet.model import _invariants, _lengths, outputs_from_inputs
+from symjax.models.pet.uncertainty import uncertain_outputs
 
 # Relative to the largest entry of what is compared; in float32, forces and stress
 # relative to the largest sum of the magnitudes of their terms if that is larger.
@@ -25,8 +26,11 @@ ATOMS, NEIGHBORS = 13, 80
 LONG_RANGE = "long_range_featurizer"
 
 
-def torch_outputs(model, atoms, targets, layers, dtype):
-    """Outputs, forces, strain derivative and features of metatrain's model."""
+def torch_outputs(model, atoms, config, layers, dtype, name="energy"):
+    """Outputs, forces, strain derivative and features of metatrain's model.
+
+    ``name`` is the energy that forces are derived from.
+    """
     from metatensor.torch import Labels, TensorBlock, TensorMap
     from metatomic.torch import ModelOutput, System, systems_to_torch
     from metatrain.utils.neighbor_lists import (
@@ -48,20 +52,25 @@ def torch_outputs(model, atoms, targets, layers, dtype):
             Labels([key], torch.tensor([[0]])),
         )
         system.add_data(key, TensorMap(Labels(["_"], torch.tensor([[0]])), [block]))
+    of_targets = {target.name: target.name for target in config.targets}
+    for extra, own in uncertain_outputs(config).items():
+        of_targets[extra] = own.target
     wanted = {
-        target.name: ModelOutput(sample_kind="atom" if target.per_atom else "system")
-        for target in targets
+        output: ModelOutput(
+            sample_kind="atom" if config.target(target).per_atom else "system"
+        )
+        for output, target in of_targets.items()
     }
     captured = [layer for layer in layers if layer != LONG_RANGE]
     for layer in captured:
         wanted[f"mtt::feature::{layer}"] = ModelOutput(sample_kind="atom")
     kept = []
-    hook = model.long_range_featurizer.register_forward_hook(
+    hook = getattr(model, "model", model).long_range_featurizer.register_forward_hook(
         lambda *call: kept.append(call[-1])
     )
     out = model([system], wanted)
     hook.remove()
-    energy = out["energy"].block().values.sum()
+    energy = out[name].block().values.sum()
     gradients = torch.autograd.grad(energy, [positions, strain], allow_unused=True)
     gradients = [
         torch.zeros_like(like) if value is None else value
@@ -117,7 +126,7 @@ def edge_slots(graph, edges):
     return tuple(np.array(found).T)
 
 
-def sums_of_terms(model, graph, dtype):
+def sums_of_terms(model, graph, dtype, name):
     """What forces and virial would be if none of their terms cancelled.
 
     In perfect crystals forces nearly vanish; rounding errors are those of the terms,
@@ -134,7 +143,7 @@ def sums_of_terms(model, graph, dtype):
             repulsion=repulsion,
         )
         outputs, _ = outputs_from_inputs(model.config, parameters, graph, inputs)
-        return outputs["energy"].sum()
+        return outputs[name].sum()
 
     direct, slopes = jax.grad(energy, argnums=(0, 1))(graph.vectors, _lengths(graph))
 
@@ -150,15 +159,17 @@ def sums_of_terms(model, graph, dtype):
     return found
 
 
-def compare(reference, model, dtype, cases):
-    """Errors of an imported model against metatrain's, on structures by name."""
+def compare(reference, model, dtype, cases, name="energy"):
+    """Errors of an imported model against metatrain's, on structures by name.
+
+    ``name`` is the energy that forces are derived from.
+    """
     torch_dtype = getattr(torch, dtype)
     reference = reference.to(torch_dtype)
     layers, errors = layer_names(model.config), Errors()
-    run = jax.jit(
-        lambda graph: predict(model, graph, forces=True, stress=True, layers=layers)
-    )
-    scales = jax.jit(lambda graph: sums_of_terms(model, graph, dtype))
+    wanted = {"forces": True, "stress": True, "layers": layers, "energy": name}
+    run = jax.jit(lambda graph: predict(model, graph, **wanted))
+    scales = jax.jit(lambda graph: sums_of_terms(model, graph, dtype, name))
     for number, (label, atoms) in enumerate(cases.items()):
         graph = pet_graph(model.config, atoms, dtype=dtype)
         if number:
@@ -167,7 +178,7 @@ def compare(reference, model, dtype, cases):
         mask = np.asarray(graph.atom_mask)
         ours = {name: np.asarray(value) for name, value in run(graph).items()}
         theirs, forces, strain, edges = torch_outputs(
-            reference, atoms, model.config.targets, layers, torch_dtype
+            reference, atoms, model.config, layers, torch_dtype, name
         )
         for target in model.config.targets:
             for block, values in zip(target.blocks, theirs[target.name], strict=True):
@@ -176,6 +187,16 @@ def compare(reference, model, dtype, cases):
                 mine = ours[key][mask] if target.per_atom else ours[key]
                 values = values.reshape(mine.shape)
                 errors.add("output", f"{label}, {key}", mine, values)
+        for key, own in uncertain_outputs(model.config).items():
+            target, (values,) = model.config.target(own.target), theirs[key]
+            mine = ours[key][mask] if target.per_atom else ours[key]
+            if mine.ndim == 1:
+                # One number, which metatrain repeats for components and properties.
+                mine = np.broadcast_to(
+                    mine.reshape(-1, *(1,) * (values.ndim - 1)), values.shape
+                )
+            kind = "ensemble" if key.endswith("_ensemble") else "uncertainty"
+            errors.add(kind, f"{label}, {key}", mine, values)
         force, virial = (0.0, 0.0) if dtype == "float64" else scales(graph)
         errors.add("forces", label, ours["forces"][mask], forces, float(force))
         if atoms.pbc.all():

@@ -104,11 +104,11 @@ def spherical(*irreps):
     return {"spherical": {"irreps": irreps}}
 
 
-def energy(unit="eV", **gradients):
+def energy(unit="eV", name="energy", **gradients):
     from metatrain.utils.data.target_info import get_energy_target_info
 
     return get_energy_target_info(
-        "energy", {"quantity": "energy", "unit": unit}, **gradients
+        name, {"quantity": "energy", "unit": unit}, **gradients
     )
 
 
@@ -146,7 +146,7 @@ def other_targets():
     }
 
 
-def make_torch_model(hypers, seed=0, targets=targets):
+def make_torch_model(hypers, seed=0, targets=targets, species=SPECIES):
     """A PET with random weights, scales and baselines, all of which matter."""
     import torch
     from metatrain.pet import PET
@@ -159,7 +159,7 @@ def make_torch_model(hypers, seed=0, targets=targets):
         pytest.skip("metatrain has moved its hyperparameters")
     torch.manual_seed(seed)
     defaults = init_with_defaults(ModelHypers)
-    info = DatasetInfo("angstrom", SPECIES, targets())
+    info = DatasetInfo("angstrom", list(species), targets())
     model = PET({**defaults, **SMALL, **hypers}, info)
     if model.system_conditioning is not None:
         # Initialised to zero, the branch would not be seen.
@@ -198,3 +198,33 @@ def make_variant(name, seed=0):
     """The model of one of the :data:`VARIANTS`."""
     known = other_targets if name.startswith("other targets") else targets
     return make_torch_model(VARIANTS[name], seed, known)
+
+
+def make_wrapper(model, members, calibrated, seed=0):
+    """An uncertainty model around a PET, with numbers as if it had been calibrated.
+
+    Args:
+      model: The PET.
+      members: Size of the ensemble of some targets.
+      calibrated: Names of the targets of which data were seen.
+      seed: Of the covariances.
+    """
+    import torch
+    from metatrain.llpr import LLPRUncertaintyModel
+
+    wrapper = LLPRUncertaintyModel(
+        {"num_ensemble_members": members}, model.dataset_info
+    )
+    wrapper.set_wrapped_model(model)
+    torch.manual_seed(seed)
+    size = wrapper.ll_feat_size
+    for number, name in enumerate(calibrated):
+        full = name.replace("mtt::", "")
+        own = f"{full}_uncertainty"
+        own = own if name == "energy" else f"mtt::aux::{own}"
+        features = torch.randn(4 * size, size)
+        getattr(wrapper, f"covariance_{own}")[:] = features.T @ features
+        getattr(wrapper, f"multiplier_{own}")[:] = 0.5 + number
+    wrapper.compute_cholesky_decomposition()
+    wrapper.generate_ensemble()
+    return wrapper.eval()

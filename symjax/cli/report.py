@@ -111,6 +111,15 @@ def report(
             "regular expressions separated by commas.",
         ),
     ] = "none",
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Output whose derivatives are forces and stress, such as energy/pbe. "
+            "Default: energy, or the only variant of it.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -241,6 +250,10 @@ def report(
         "--process-id": process_id,
     }
     _check_spread(events, jobs, devices, distributed, cluster)
+    if events and energy is not None:
+        raise ArgumentError(
+            "--energy", energy, "events have no forces", "Leave it out for events"
+        )
     degree = _degree_or_auto(context, grid)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
@@ -259,6 +272,7 @@ def report(
         "memory": "--memory",
         "grid": "--grid",
         "layers": "--layers",
+        "energy": "--energy",
         "symmetry": "--symmetry",
         "output": "--output",
         "structures": "TARGET",
@@ -273,6 +287,7 @@ def report(
         tolerance=tolerance,
         memory=int(memory * GIB),
         symmetry=symmetry,
+        energy=energy,
     )
     with options_as_typed(names):
         options.settings()

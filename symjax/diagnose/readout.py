@@ -21,6 +21,8 @@ _BESIDE = re.compile(
     r"(.*\.)?(edge_embedder|neighbor_embedder)|(node_embedders|combination_mlps)\.\d+"
 )
 _HEAD = re.compile(r"(?:node|edge)_heads\.(.+)\.\d+")
+# What a model knows of its own errors comes from the heads of the target.
+_ABOUT = re.compile(r"(?:mtt::aux::)?(.+)_(?:uncertainty|ensemble)")
 # Derivatives of an energy: nothing reads their irreps from features.
 DERIVATIVES = ("forces", "stress")
 
@@ -110,8 +112,8 @@ def readouts_of(
         leaf = outputs.get(name)
         irreps = wanted.get(name) or needed_irreps(leaf)
         own = _own_layers(name, layers, read)
-        if own is None and name in DERIVATIVES and "energy" in outputs:
-            refused.append(f"{name} is a derivative of the energy")
+        if own is None and name in DERIVATIVES and report.settings.energy:
+            refused.append(f"{name} is a derivative of {report.settings.energy}")
         elif own is None and report.settings.layers != "all":
             refused.append(
                 f"the layers that {name} reads are not among those measured "
@@ -189,13 +191,19 @@ def _own_layers(
     """Layers named by the caller, or heads; the heads of a target serve its blocks."""
     if name in read:
         return tuple(layer for layer in layers if layer in read[name])
-    target = name.split("/")[0]
-    heads = [
-        layer
-        for layer in layers
-        if (match := _HEAD.fullmatch(layer)) and match[1] == target
-    ]
-    return tuple(heads) or None
+    # What follows a slash is a block of the target, or belongs to its name.
+    names = [name, name.rpartition("/")[0]]
+    if match := _ABOUT.fullmatch(name):
+        names += [match[1], f"mtt::{match[1]}"]
+    for target in names:
+        heads = [
+            layer
+            for layer in layers
+            if (match := _HEAD.fullmatch(layer)) and match[1] == target
+        ]
+        if heads:
+            return tuple(heads)
+    return None
 
 
 def _check_names(

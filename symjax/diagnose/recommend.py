@@ -109,7 +109,7 @@ def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
     reasons, averaging = [], []
     leaves = report.aggregate()
     for name, leaf in leaves.items():
-        derived = name in DERIVATIVES and "energy" in leaves
+        derived = name in DERIVATIVES and bool(report.settings.energy)
         if leaf.kind != "output" or derived:
             continue
         if all(label == "0+" for label in leaf.irreps):

@@ -23,6 +23,7 @@ def structure_traps(
     scales: Mapping[str, float] | None = None,
     dtype: str = "float32",
     num_orientations: int = 16,
+    energy: str | None = None,
 ) -> tuple[list[Finding], Check]:
     """What a model predicts where the point group of a structure forbids an answer.
 
@@ -36,6 +37,8 @@ def structure_traps(
       scales: As in :func:`symmetry_traps`.
       dtype: Type in which the model runs.
       num_orientations: As in :func:`symmetry_traps`.
+      energy: Name of the target whose derivatives are forces and stress, see
+        :func:`symjax.models.pet.choose_energy`.
 
     Returns:
       The findings, and what was looked at.
@@ -64,7 +67,9 @@ def structure_traps(
     displacement = symmetry.residual
     if not np.any(atoms.pbc) and symmetry.order > 1:
         atoms, displacement = symmetrize(atoms, symmetry), 0.0
-    problem = orbit_problem(model, atoms, layers="none", dtype=dtype, symmetry=symmetry)
+    problem = orbit_problem(
+        model, atoms, layers="none", energy=energy, dtype=dtype, symmetry=symmetry
+    )
     return symmetry_traps(
         problem,
         label or atoms.get_chemical_formula(),
@@ -115,13 +120,17 @@ def report_traps(
         for leaf in report.aggregate().values()
         if leaf.kind == "output"
     }
+    settings = report.settings
     found: list[tuple[Sequence[Finding], Check]] = []
     failed = {}
     for label, atoms in structures.items():
         try:
             found.append(
                 structure_traps(
-                    model, atoms, label, scales=scales, dtype=report.settings.dtype
+                    *(model, atoms, label),
+                    scales=scales,
+                    dtype=settings.dtype,
+                    energy=settings.energy or None,
                 )
             )
         except SymjaxError as error:

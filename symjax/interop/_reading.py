@@ -18,6 +18,35 @@ from symjax.errors import ModelError
 
 _REMEDY = "Pass a checkpoint or an exported model that metatrain's PET wrote, whole"
 
+# Hyperparameters that metatrain's network keeps as attributes, and so its TorchScript.
+ATTRIBUTES = (
+    "cutoff",
+    "cutoff_function",
+    "cutoff_width",
+    "num_neighbors_adaptive",
+    "adaptive_cutoff_method",
+    "d_pet",
+    "d_node",
+    "d_head",
+    "d_feedforward",
+    "num_heads",
+    "num_attention_layers",
+    "num_gnn_layers",
+    "normalization",
+    "activation",
+    "attention_temperature",
+    "transformer_type",
+    "featurizer_type",
+)
+_OTHER_HYPERS = (
+    "cutoff_width_adaptive",
+    "long_range",
+    "max_charge",
+    "max_spin_multiplicity",
+    "system_conditioning",
+    "zbl",
+)
+
 
 class Source(NamedTuple):
     """A PET of the PyTorch stack.
@@ -27,12 +56,15 @@ class Source(NamedTuple):
       exported: The same as a ``metatomic.torch.AtomisticModel``.
       hypers: Hyperparameters by name; empty where the file does not hold them.
       kind: ``"checkpoint"`` or ``"exported model"``.
+      wrapper: metatrain's uncertainty model around it, or its TorchScript; None if
+        there is none.
     """
 
     model: Any
     exported: Any
     hypers: dict[str, Any]
     kind: str
+    wrapper: Any = None
 
 
 def read_archive(path: Path) -> bytes:
@@ -143,9 +175,14 @@ def _checkpoint(data: bytes, path: str) -> Source:
     checkpoint = _unpickle(data, path)
     if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
         raise ModelError("path", path, "is no checkpoint of metatrain", _REMEDY)
-    _check_architecture(str(checkpoint["architecture_name"]), "pet", path)
+    wraps = _check_architecture(checkpoint["architecture_name"], "pet", "llpr", path)
+    inner = checkpoint.get("wrapped_model_checkpoint") if wraps else checkpoint
+    if not isinstance(inner, dict) or "architecture_name" not in inner:
+        raise ModelError("path", path, "lacks the model that it wraps", _REMEDY)
+    _check_architecture(inner["architecture_name"], "pet", None, path)
+    newest = [_check_version(part, path) for part in (checkpoint, inner)][-1]
     # Named before metatrain builds the model, which may need other packages for them.
-    weights = checkpoint.get("best_model_state_dict")
+    weights = inner.get("best_model_state_dict")
     if not isinstance(weights, dict):
         raise ModelError(
             "path",
@@ -154,9 +191,11 @@ def _checkpoint(data: bytes, path: str) -> Source:
             "Use a checkpoint that was written after the first epoch of a training",
         )
     try:
-        hypers = dict(checkpoint["model_data"]["model_hypers"])
+        hypers = dict(inner["model_data"]["model_hypers"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError("path", path, "holds no hyperparameters", _REMEDY) from error
+    if newest:
+        check_hypers(hypers, path)
     long_range = hypers.get("long_range")
     if isinstance(long_range, dict) and long_range.get("enable"):
         try:
@@ -169,27 +208,70 @@ def _checkpoint(data: bytes, path: str) -> Source:
                 f"evaluates with {error.name}",
                 "Install torch-pme, which symjax[torch] asks for",
             ) from error
-    if any("lora_" in str(key) for key in weights) or _is_lora(weights):
-        raise ModelError(
-            "path",
-            path,
-            "has low-rank adapters (LoRA)",
-            "symjax's PET has none; add their products to the weights first",
-        )
     try:
-        model = model_from_checkpoint(checkpoint, context="export").eval()
-        exported = model.export()
+        _complete_adapters(inner)
+        _complete_factors(checkpoint)
+        loaded = model_from_checkpoint(checkpoint, context="export").eval()
+        exported = loaded.export()
     except Exception as error:  # metatrain raises whatever the contents lead to
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())
         raise ModelError(
-            "path", path, f"metatrain cannot load it: {reason[:500]}", _REMEDY
+            "path",
+            path,
+            f"metatrain cannot load it: {reason[:500]}",
+            "Import it with the version of metatrain that wrote it; if that cannot "
+            "load it either, the file is damaged",
         ) from error
-    return Source(model, exported, dict(model.hypers), "checkpoint")
+    model = loaded.model if wraps else loaded
+    return Source(
+        model, exported, dict(model.hypers), "checkpoint", loaded if wraps else None
+    )
 
 
-def _is_lora(weights: dict[str, Any]) -> bool:
-    finetune = weights.get("finetune_config")
-    return isinstance(finetune, dict) and finetune.get("method") == "lora"
+def _check_version(checkpoint: dict[str, Any], path: str) -> bool:
+    """Refuses what the installed metatrain is too old for; whether it is its own."""
+    import metatrain
+    from metatrain.llpr import LLPRUncertaintyModel
+    from metatrain.pet import PET
+
+    name = str(checkpoint["architecture_name"])
+    kinds = {"pet": PET, "llpr": LLPRUncertaintyModel}
+    known = kinds[name].__checkpoint_version__
+    # The first checkpoints did not say.
+    found = checkpoint.get("model_ckpt_version") or 1
+    if not isinstance(found, int):
+        raise ModelError("path", path, f"is of version {found!r}", _REMEDY)
+    if found > known:
+        raise ModelError(
+            "path",
+            path,
+            f"is of version {found} of metatrain's {name!r}, and metatrain "
+            f"{metatrain.__version__}, which is installed, reads versions through "
+            f"{known}",
+            "Upgrade it with: pip install --upgrade metatrain",
+        )
+    return bool(found == known)
+
+
+def _complete_adapters(checkpoint: dict[str, Any]) -> None:
+    """The strength of low-rank adapters, which is stored beside other weights."""
+    weights = checkpoint["best_model_state_dict"]
+    others = checkpoint.get("model_state_dict")
+    adapted = any("lora_" in str(key) for key in weights)
+    if adapted and "finetune_config" not in weights and isinstance(others, dict):
+        weights["finetune_config"] = others["finetune_config"]
+
+
+def _complete_factors(checkpoint: dict[str, Any]) -> None:
+    """Cholesky factors of the best weights, which metatrain's upgrade leaves out."""
+    best = checkpoint.get("best_model_state_dict")
+    old = any(str(key).startswith("inv_covariance_") for key in best or {})
+    if checkpoint["architecture_name"] == "llpr" and old:
+        from metatrain.llpr.checkpoints import model_update_v3_v4
+
+        part = {"model_state_dict": best}
+        model_update_v3_v4(part)
+        checkpoint["best_model_state_dict"] = part["model_state_dict"]
 
 
 def _exported(data: bytes, path: str) -> Source:
@@ -211,8 +293,10 @@ def _exported(data: bytes, path: str) -> Source:
         raise ModelError(
             "path", path, f"is TorchScript of {loaded.original_name!r}", _REMEDY
         )
-    model = loaded.module
-    _check_architecture(model.original_name, "PET", path)
+    model, wrapper = loaded.module, None
+    if _check_architecture(model.original_name, "PET", "LLPRUncertaintyModel", path):
+        model, wrapper = model.model, model
+        _check_architecture(model.original_name, "PET", None, path)
     try:
         # Makes the class known, as scripting a whole model does, so that the
         # description of the targets can be read back from TorchScript.
@@ -230,14 +314,38 @@ def _exported(data: bytes, path: str) -> Source:
     exported = metatomic.torch.AtomisticModel(
         loaded, loaded.metadata(), loaded.capabilities()
     )
-    return Source(model, exported, {}, "exported model")
+    return Source(model, exported, {}, "exported model", wrapper)
 
 
-def _check_architecture(found: str, wanted: str, path: str) -> None:
-    if found != wanted:
-        hint = (
-            "Import the checkpoint of the PET that it wraps"
-            if found.lower().startswith("llpr")
-            else f"Only {wanted!r} can be imported"
+def _check_architecture(found: Any, pet: str, wrapper: str | None, path: str) -> bool:
+    """Whether it is the uncertainty model that wraps a PET; refuses anything else."""
+    if str(found) not in (pet, wrapper):
+        raise ModelError(
+            "path",
+            path,
+            f"holds the architecture {str(found)!r}",
+            f"Only {pet!r}, alone or in an uncertainty model, can be imported",
         )
-        raise ModelError("path", path, f"holds the architecture {found!r}", hint)
+    return str(found) == wrapper
+
+
+def check_hypers(hypers: dict[str, Any], path: str) -> None:
+    """Refuses hyperparameters that symjax does not know.
+
+    What metatrain may add in later versions, switched off, changes nothing.
+
+    Args:
+      hypers: Hyperparameters by name.
+      path: Where they come from.
+
+    Raises:
+      ModelError: One is unknown and not off.
+    """
+    for name, value in hypers.items():
+        if name not in (*ATTRIBUTES, *_OTHER_HYPERS) and value not in (None, False):
+            raise ModelError(
+                "path",
+                path,
+                f"has the hyperparameter {name}={value!r}, which symjax does not know",
+                "Use a newer symjax, or train without it",
+            )

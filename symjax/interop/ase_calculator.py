@@ -44,11 +44,11 @@ from symjax.interop._averages import (
 )
 from symjax.models import load_model
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.graphs import as_read
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
-    check_energy,
     conservative,
 )
 from symjax.models.pet.orbit import check_conditioning
@@ -109,15 +109,15 @@ class SymjaxCalculator(Calculator):
         as many as fit a few hundred megabytes.
       skin: Distance in angstrom by which the neighbor list exceeds the cutoff.
       dtype: ``"float32"``, or ``"float64"``, which needs JAX's x64 mode.
-      energy: Name of the energy target.
+      energy: Name of the energy target, see :func:`symjax.models.pet.choose_energy`.
       dipole: Name of the dipole target; ``"auto"`` for ``"dipole"`` or
         ``"mtt::dipole"`` where there is one, None for none.
       tolerance: Largest distance in angstrom between an atom and its image, for
         ``symmetrize``.
 
     Raises:
-      ModelError: The model is no PET, has no such target, or one in a unit that
-        cannot be converted.
+      ModelError: The model is no PET, has no such target, several energies of which
+        none was named, or one in a unit that cannot be converted.
       ArgumentError: An argument has an impossible value.
       GridError: There is no such quadrature.
 
@@ -142,7 +142,7 @@ class SymjaxCalculator(Calculator):
         batch_size: int | None = None,
         skin: float = 0.5,
         dtype: Any = "float32",
-        energy: str = "energy",
+        energy: str | None = None,
         dipole: str | None = "auto",
         tolerance: float = 1e-5,
     ) -> None:
@@ -182,8 +182,8 @@ class SymjaxCalculator(Calculator):
         find_symmetry(lone, tolerance)
         self._skin, self._tolerance = float(skin), float(tolerance)
         self._dtype = checked_dtype(dtype)
-        self._energy = energy
-        self._energy_unit, self._baseline = _energy_target(model, energy)
+        self._energy = energy_of_forces(model.config, energy)
+        self._energy_unit, self._baseline = _energy_target(model, self._energy)
         self._dipole = _dipole_target(model.config, dipole)
         self._device_parameters = cast_parameters(model.parameters, self._dtype)
         self._neighbors: NeighborList | None = None
@@ -196,6 +196,7 @@ class SymjaxCalculator(Calculator):
         # What ASE writes into trajectories.
         self.parameters.update(
             model=model.name,
+            energy=self._energy,
             average=self.rotations.name,
             symmetrize=self.symmetrize,
             dtype=str(self._dtype),
@@ -489,7 +490,6 @@ def _function(
 
 def _energy_target(model: PETModel, name: str) -> tuple[float, np.ndarray]:
     """Factor to eV, and the baseline of every species in the model's unit."""
-    check_energy(model.config, name)
     target = model.config.target(name)
     unit = _factor(name, target.unit, {"": 1.0, **ENERGY_UNITS})
     baseline = model.parameters["baseline"][name][target.blocks[0].key]

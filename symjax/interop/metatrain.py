@@ -4,6 +4,7 @@ Only here, and where files are read, are torch and metatrain imported (the extra
 ``symjax[torch]``); what is written needs neither.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -13,63 +14,33 @@ import jax
 import numpy as np
 
 from symjax.errors import ModelError
-from symjax.interop._reading import Source, read_pet
+from symjax.interop._reading import ATTRIBUTES, Source, check_hypers, read_pet
+from symjax.interop._uncertainties import read_uncertainties
 from symjax.interop.torch_callable import torch_callable
-from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.config import Block, PETConfig, Target, output_name
+from symjax.models.pet.energies import takes_repulsion
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
-    is_invariant,
-    output_name,
     outputs_from_inputs,
     parameter_shapes,
     pet_inputs,
 )
-from symjax.models.pet.model import _is_energy as repels
+from symjax.models.pet.modules import is_invariant, with_channels
+from symjax.models.pet.uncertainty import uncertain_outputs
 
-# Hyperparameters that metatrain's network keeps as attributes, and so its TorchScript.
-_ATTRIBUTES = (
-    "cutoff",
-    "cutoff_function",
-    "cutoff_width",
-    "num_neighbors_adaptive",
-    "adaptive_cutoff_method",
-    "d_pet",
-    "d_node",
-    "d_head",
-    "d_feedforward",
-    "num_heads",
-    "num_attention_layers",
-    "num_gnn_layers",
-    "normalization",
-    "activation",
-    "attention_temperature",
-    "transformer_type",
-    "featurizer_type",
-)
-_OTHER_HYPERS = (
-    "cutoff_width_adaptive",
-    "long_range",
-    "max_charge",
-    "max_spin_multiplicity",
-    "system_conditioning",
-    "zbl",
-)
 # Classes of modules that symjax's PET has a counterpart of.
 _PARTS = {
     *("PET", "PETBackend", "CartesianTransformer", "Transformer", "TransformerLayer"),
     *("AttentionBlock", "FeedForward", "SystemConditioningEmbedding"),
     *("CompositionModel", "BaseCompositionModel", "Scaler", "BaseScaler", "ZBL"),
     *("ModuleList", "ModuleDict", "Sequential", "Identity", "DummyModule"),
-    *("Linear", "Embedding", "LayerNorm", "RMSNorm", "SiLU"),
+    *("Linear", "LoRALinear", "Embedding", "LayerNorm", "RMSNorm", "SiLU"),
     *("DummyLongRangeFeaturizer", "LongRangeFeaturizer", "CoulombPotential"),
     *("Calculator", "EwaldCalculator", "P3MCalculator"),
     *("P3MKSpaceFilter", "MeshInterpolator"),
-}
-_PART_NAMES = {
-    "LoRALinear": "low-rank adapters (LoRA)",
 }
 # Of the state, what is read by other means, and what belongs to no parameter.
 _NOT_PARAMETERS = (
@@ -140,6 +111,12 @@ def load_metatrain(
         or "PET trained with metatrain",
         "source": path.name,
     }
+    if source.wrapper is not None:
+        read = read_uncertainties(source.wrapper, config, where)
+        config = dataclasses.replace(config, uncertainties=read.uncertainties)
+        parameters["uncertainty"] = read.parameters
+        if read.left_out:
+            card["not_calibrated"] = ", ".join(read.left_out)
     stem = path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
     model = PETModel(name or stem, config, parameters, card)
     if verify:
@@ -163,19 +140,10 @@ def _check_parts(source: Source, path: str) -> None:
             raise ModelError(
                 "path",
                 path,
-                f"has {_PART_NAMES.get(kind, 'a part that symjax does not know')}: "
-                f"{kind} at {name}",
+                f"has a part that symjax does not know: {kind} at {name}",
                 "Train without it",
             )
-    # What metatrain may add in later versions, switched off, changes nothing.
-    for name, value in source.hypers.items():
-        if name not in (*_ATTRIBUTES, *_OTHER_HYPERS) and value not in (None, False):
-            raise ModelError(
-                "path",
-                path,
-                f"has the hyperparameter {name}={value!r}, which symjax does not know",
-                "Use a newer symjax, or train without it",
-            )
+    check_hypers(source.hypers, path)
     unit = source.exported.capabilities().length_unit
     if unit.lower() not in ("", "a", "angstrom"):
         raise ModelError("path", path, f"has lengths in {unit!r}", "Train in angstrom")
@@ -184,7 +152,7 @@ def _check_parts(source: Source, path: str) -> None:
 def _config(source: Source, path: str) -> PETConfig:
     model = source.model
     backend, conditioning = model.backend, model.backend.system_conditioning
-    hypers = {name: getattr(backend, name) for name in _ATTRIBUTES}
+    hypers = {name: getattr(backend, name) for name in ATTRIBUTES}
     additive = [_class_name(module) for module in model.additive_models.children()]
     if additive not in (["CompositionModel"], ["CompositionModel", "ZBL"]):
         raise ModelError(
@@ -217,7 +185,7 @@ def _config(source: Source, path: str) -> PETConfig:
     )
     if config.zbl:
         theirs = set(_child(model.additive_models, "1").outputs)
-        ours = {target.name for target in config.targets if repels(target)}
+        ours = {target.name for target in config.targets if takes_repulsion(target)}
         if theirs != ours:
             raise ModelError(
                 "path",
@@ -307,6 +275,10 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
         for block in target.blocks
         if target.per_atom
     ]
+    for name, own in uncertain_outputs(config).items():
+        # An uncertainty is one number, which metatrain repeats for every component.
+        names[name] = with_channels(config.target(own.target).blocks[0])
+        per_atom += [name] if config.target(own.target).per_atom else []
     problem = torch_callable(source.exported, atoms, names, per_atom=per_atom)
     theirs = problem.function(problem.x)
     for name in names:
@@ -314,6 +286,10 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
         # Baselines of thousands of eV must not hide what the network contributes.
         scale = _AGREEMENT[dtype] * np.abs(learnt[name]).max(initial=0)
         rounding = 16 * np.finfo(dtype).eps * np.abs(mine).max(initial=0)
+        if mine.size < other.size:
+            mine = np.broadcast_to(
+                mine.reshape(-1, *(1,) * (other.ndim - 1)), other.shape
+            )
         error = np.abs(mine - other.reshape(mine.shape)).max(initial=0)
         if not error <= scale + rounding + 1e-9:
             raise ModelError(
@@ -345,10 +321,27 @@ def _crystal(config: PETConfig) -> ase.Atoms:
     return atoms
 
 
+def _merged(model: Any) -> dict[str, Any]:
+    """Weights of a model; those of low-rank adapters are added to their layer's."""
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if _class_name(module) != "LoRALinear":
+            continue
+        first, second, weight = (
+            state.pop(f"{name}.{part}.weight")
+            for part in ("lora_A", "lora_B", "linear")
+        )
+        # W x + s B A x, rounded once.
+        product = float(module.scaling) * second.double() @ first.double()
+        state[f"{name}.weight"] = (weight.double() + product).to(weight.dtype)
+        state[f"{name}.bias"] = state.pop(f"{name}.linear.bias")
+    return state
+
+
 def _network(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
     state = {
         key.removeprefix("backend."): value
-        for key, value in model.state_dict().items()
+        for key, value in _merged(model).items()
         if not key.startswith(_NOT_PARAMETERS)
         and not key.endswith("species_to_species_index")
     }

@@ -18,16 +18,18 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax._files import replace_atomically
 from symjax.data.graph import Graph, Surroundings
 from symjax.errors import ModelError
-from symjax.models.pet.config import PETConfig
+from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.cutoff import adaptive_radii
+from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
-    check_energy,
     conservative,
     outputs_from_inputs,
     pet_inputs,
+    without_uncertainties,
 )
+from symjax.models.pet.uncertainty import uncertain_outputs
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """Platforms for which the function is compiled, as JAX names them."""
@@ -80,7 +82,8 @@ def export_function(
     more pairs of an atom than there are slots for.
 
     With an average over elements g of O(3), it returns the mean of
-    rho(g)^-1 f(g x), of which forces are the exact derivative.
+    rho(g)^-1 f(g x), of which forces are the exact derivative, and no uncertainties,
+    which are those of single predictions.
 
     Args:
       model: The model.
@@ -88,8 +91,8 @@ def export_function(
         see :class:`symjax.models.biases.Average`; None for none.
       dtype: ``"float32"``, or ``"float64"``, which needs JAX's x64 mode, here and where
         it runs.
-      energy: Name of the target that is differentiated; by default ``"energy"``, where
-        the model has it.
+      energy: Name of the target that is differentiated, see
+        :func:`symjax.models.pet.choose_energy`.
       platforms: Where it can run.
 
     Returns:
@@ -123,15 +126,16 @@ def export_function(
                 f"the model is averaged over {config.biases.output_average} already",
                 "Leave it out",
             )
-        config = dataclasses.replace(config, biases=biases)
+        model = without_uncertainties(model)
+        config = dataclasses.replace(model.config, biases=biases)
     dtype = np.dtype(dtype)
     parameters = cast_parameters(model.parameters, dtype)
-    if energy is None and "energy" in [target.name for target in config.targets]:
-        energy = "energy"
-    if energy is not None:
-        check_energy(config, energy)
-    per_atom = {target.name for target in config.targets if target.per_atom}
-    per_atom.add("forces")
+    energy = choose_energy(config, energy)
+    per_atom = {"forces"}
+    for target in (target for target in config.targets if target.per_atom):
+        per_atom |= {output_name(target, block) for block in target.blocks}
+    for name, own in uncertain_outputs(config).items():
+        per_atom |= {name} if config.target(own.target).per_atom else set()
 
     def function(*arguments: Array) -> dict[str, Array]:
         given = Arguments(*arguments)
@@ -145,9 +149,7 @@ def export_function(
             outputs, _ = outputs_from_inputs(config, parameters, graph, inputs)
         return {
             # Of the only structure, or a row for each atom.
-            name: jnp.where(
-                good, value if _of_atoms(name, per_atom) else value[0], jnp.nan
-            )
+            name: jnp.where(good, value if name in per_atom else value[0], jnp.nan)
             for name, value in outputs.items()
         }
 
@@ -168,11 +170,6 @@ def export_function(
     return jax_export.export(jax.jit(function), platforms=list(platforms))(
         *(jax.ShapeDtypeStruct(*shapes[name]) for name in Arguments._fields)
     )
-
-
-def _of_atoms(output: str, per_atom: set[str]) -> bool:
-    """Whether an output has a row for each atom; blocks have names of their targets."""
-    return output in per_atom or output.rpartition("/")[0] in per_atom
 
 
 def save_stablehlo(model: PETModel, path: str | Path, **options: Any) -> None:

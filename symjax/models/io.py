@@ -5,13 +5,13 @@ configuration and the model card; the safetensors file holds every parameter und
 its path.
 """
 
+import dataclasses
 import hashlib
 import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import flax.traverse_util
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_tensors
 
 from symjax._files import check_readable, replace_atomically
 from symjax.errors import ModelError
+from symjax.models._paths import flatten, unflatten
 from symjax.models.pet import config as pet_config
 from symjax.models.pet import model as pet_model
 from symjax.models.pointmae import config as pointmae_config
@@ -122,7 +123,7 @@ def fingerprint(model: Model) -> str:
       64
     """
     digest = hashlib.sha256(json.dumps(model.config.to_json()).encode())
-    flat = flax.traverse_util.flatten_dict(model.parameters, sep="/")
+    flat = flatten(model.parameters)
     for path in sorted(flat):
         array = np.ascontiguousarray(flat[path])
         digest.update(f"{path} {array.dtype} {array.shape}".encode())
@@ -152,9 +153,7 @@ def save_model(model: Model, folder: str | Path) -> None:
     folder = Path(folder)
     flat = {
         path: np.ascontiguousarray(leaf)
-        for path, leaf in flax.traverse_util.flatten_dict(
-            model.parameters, sep="/"
-        ).items()
+        for path, leaf in flatten(model.parameters).items()
     }
     for path, leaf in flat.items():
         if not np.isfinite(leaf).all():
@@ -205,7 +204,11 @@ def read_folder(folder: Path) -> Model:
     """
     metadata = _read_metadata(folder / METADATA_FILE)
     architecture = metadata["architecture"]
-    config = _CONFIGS[architecture].from_json(metadata["config"])
+    file, kind = folder / METADATA_FILE, _CONFIGS[architecture]
+    fields = dict.fromkeys(field.name for field in dataclasses.fields(kind))
+    _check_complete(file, metadata["config"], fields)
+    config = kind.from_json(metadata["config"])
+    _check_complete(file, metadata["config"], config.to_json())
     flat = _read_tensors(folder / TENSORS_FILE)
     wanted = _SHAPES[architecture](config)
     missing, extra = sorted(set(wanted) - set(flat)), sorted(set(flat) - set(wanted))
@@ -232,7 +235,7 @@ def read_folder(folder: Path) -> Model:
                 "is not an array of finite floating-point numbers",
                 "The file is damaged; get it again",
             )
-    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
+    parameters = unflatten(flat)
     if architecture == "pet":
         # Targets without an invariant block have no baseline, and so no tensor.
         parameters.setdefault("baseline", {})
@@ -271,6 +274,24 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         if not isinstance(metadata.get(key), kind):
             raise ModelError("model", str(path), f"has no {key!r}", remedy)
     return metadata
+
+
+def _check_complete(path: Path, found: Any, whole: Any, name: str = "config") -> None:
+    """Raises if a default stands in for what a configuration should hold."""
+    if isinstance(whole, list | tuple) and len(found) == len(whole):
+        for index, (part, entry) in enumerate(zip(found, whole, strict=True)):
+            _check_complete(path, part, entry, f"{name}[{index}]")
+    if not isinstance(whole, dict):
+        return
+    for key, entry in whole.items():
+        if key not in found:
+            raise ModelError(
+                "model",
+                str(path),
+                f"is damaged: it has no '{name}.{key}'",
+                "Get the file again, or import or train the model again",
+            )
+        _check_complete(path, found[key], entry, f"{name}.{key}")
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:

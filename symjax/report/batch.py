@@ -75,6 +75,8 @@ class Options:
         with ``"auto"``.
       memory: Budget in bytes for responses and coefficients.
       symmetry: Whether to use the point group of each structure.
+      energy: Name of the target whose derivatives are forces and stress, see
+        :func:`symjax.models.pet.choose_energy`.
 
     Example:
       >>> from symjax.report import Options
@@ -89,6 +91,7 @@ class Options:
     tolerance: float = 0.05
     memory: int = DEFAULT_MEMORY
     symmetry: bool = False
+    energy: str | None = None
 
     def settings(self) -> schema.Settings:
         """The settings that a report stores, after checking them.
@@ -420,6 +423,7 @@ def measure_structures(
     """
     # Imported here, as tables and figures of a report need no model.
     from symjax.models.io import fingerprint
+    from symjax.models.pet.energies import choose_energy
     from symjax.models.pet.orbit import select_layers
 
     folder = Path(folder)
@@ -438,6 +442,8 @@ def measure_structures(
         raise next(iter(errors.values()))
     # A selection that no structure can satisfy is refused before anything is written.
     select_layers(model.config, options.layers)
+    energy = choose_energy(model.config, options.energy)
+    settings = dataclasses.replace(settings, energy=energy or "")
 
     software = schema.Software(
         symjax.__version__, jax.__version__, jax.default_backend()
@@ -661,6 +667,7 @@ def _problem(
         model,
         atoms,
         layers=options.layers,
+        energy=options.energy,
         dtype=options.dtype,
         shape=shape,
         symmetry="auto" if options.symmetry else None,

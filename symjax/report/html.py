@@ -40,6 +40,7 @@ from symjax.report.schema import (
 )
 from symjax.report.tables import (
     NO_SCALE,
+    forces_line,
     format_fraction,
     format_value,
     grid_line,
@@ -655,6 +656,7 @@ def _provenance(report: Report) -> str:
         "grid": grid_line(settings),
         "seed": seed_line(settings),
         "content": f"through degree {settings.max_degree}",
+        **({"forces": forces_line(settings)} if forces_line(settings) else {}),
         "layers": settings.layers,
         "precision": precision_line(settings),
         "tolerance": tolerance_line(settings),

@@ -125,6 +125,8 @@ class Settings:
         of before.
       adaptive: How the rule of each structure was chosen; None for a fixed one.
       matmul_precision: Precision of the model's matrix products, by JAX's names.
+      energy: Name of the output whose derivatives are forces and stress; empty if the
+        model has no energy, None for models of something else than atoms.
     """
 
     max_degree: int
@@ -138,6 +140,7 @@ class Settings:
     seed: int | None = None
     adaptive: Climb | None = None
     matmul_precision: str = "highest"
+    energy: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -1029,6 +1032,7 @@ def header_from_json(
             ),
             adaptive=_read_climb(settings.if_there("adaptive")),
             matmul_precision=settings.text("matmul_precision"),
+            energy=settings.get("energy", str, type(None)),
         ),
     )
 

@@ -240,6 +240,7 @@ def _header(report: Report, display: Display) -> RenderableType:
         f"grid        {grid_line(settings)}",
         *_chosen_lines(report),
         *_symmetry_lines(report),
+        *_forces_lines(settings),
         f"content     through degree {settings.max_degree}; evaluated in "
         f"{precision_line(settings)}",
         f"time        {compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
@@ -376,6 +377,35 @@ def _symmetry_lines(report: Report) -> list[str]:
     listed = sorted(used)
     more = ", ..." if len(listed) > 4 else ""
     return [f"symmetry    point groups used: {', '.join(listed[:4])}{more}"]
+
+
+def _forces_lines(settings: Settings) -> list[str]:
+    """Where forces come from, unless it is the energy, as everyone expects."""
+    text = forces_line(settings)
+    return [f"forces      {text}"] if settings.energy != "energy" and text else []
+
+
+def forces_line(settings: Settings) -> str:
+    """Which output forces and stress are derivatives of.
+
+    Args:
+      settings: Of the report.
+
+    Returns:
+      A short text; empty for models of something else than atoms.
+
+    Example:
+      >>> from dataclasses import replace
+      >>> from symjax.report import Options
+      >>> from symjax.report.tables import forces_line
+      >>> forces_line(replace(Options().settings(), energy="energy/pbe"))
+      'derivatives of energy/pbe'
+    """
+    if settings.energy is None:
+        return ""
+    if settings.energy:
+        return f"derivatives of {settings.energy}"
+    return "none: no target is named energy (--energy NAME takes another scalar)"
 
 
 def _outputs(outputs: list[Leaf], settings: Settings, display: Display) -> Text:

@@ -15,11 +15,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from symjax.data.graph import Graph
 from symjax.data.transform import rotate_graph
 from symjax.errors import ModelError
-from symjax.models.pet.config import PETConfig
+from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.model import (
     PETModel,
     conservative,
-    output_name,
     outputs_from_inputs,
     pet_inputs,
 )

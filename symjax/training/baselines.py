@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.data.graph import Graph
-from symjax.models.pet.config import PETConfig, Target
+from symjax.models.pet.config import PETConfig, Target, output_name
 from symjax.models.pet.model import (
     PETModel,
     init_pet,
     is_invariant,
-    output_name,
 )
 from symjax.training.labels import FORCES, Label
 from symjax.training.structures import AtomicData

@@ -15,7 +15,8 @@ from symjax.data.graph import Graph
 from symjax.data.transform import cast_graph, rotate_graph
 from symjax.errors import ArgumentError
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.model import PETModel, check_energy, conservative
+from symjax.models.pet.energies import energy_of_forces
+from symjax.models.pet.model import PETModel, conservative
 from symjax.training.augmentation import random_elements
 
 
@@ -282,7 +283,7 @@ def fit(
     samples: Samples,
     settings: Settings,
     *,
-    energy: str = "energy",
+    energy: str | None = None,
     state: State | None = None,
     interval: int = 200,
     report: Callable[[State, float], None] | None = None,
@@ -295,7 +296,8 @@ def fit(
       model: The model to start from.
       samples: Training structures and references.
       settings: How.
-      energy: Name of the energy target.
+      energy: Name of the energy target, see
+        :func:`~symjax.models.pet.choose_energy`.
       state: Where an interrupted fit stopped; a fresh start by default.
       interval: Steps between two reports, compiled into one loop.
       report: Called with the state and the mean loss after every interval, to save
@@ -324,7 +326,7 @@ def fit(
       >>> fitted.config == model.config
       True
     """
-    check_energy(model.config, energy)
+    energy = energy_of_forces(model.config, energy)
     fixed = {
         part: jax.tree.map(jnp.asarray, model.parameters[part])
         for part in ("scale", "baseline")

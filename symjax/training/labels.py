@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
+from symjax.models.pet.config import output_name
 from symjax.models.pet.model import (
     is_invariant,
-    output_name,
 )
 from symjax.so3.representations import (
     MATRIX,

@@ -25,9 +25,9 @@ from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models import load_model
 from symjax.models.biases import Biases
-from symjax.models.pet.config import PETConfig
+from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.inject import inject_biases
-from symjax.models.pet.model import PETModel
+from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.orbit import orbit_problem
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.inputs import (
@@ -45,6 +45,7 @@ from symjax.training.atomistic import (
     predict_labels,
 )
 from symjax.training.baselines import (
+    energy_of,
     extend_model,
     fit_baselines,
     fresh_model,
@@ -54,7 +55,7 @@ from symjax.training.baselines import (
 )
 from symjax.training.configuration import AtomsRun, EventsRun, Run
 from symjax.training.event_scores import event_errors
-from symjax.training.labels import Label, labels_of
+from symjax.training.labels import FORCES, STRESS, Label, labels_of
 from symjax.training.loader import BatchPlan, batch_shape, stack_parts
 from symjax.training.masked import (
     Turning,
@@ -185,6 +186,8 @@ def atoms_problem(run: AtomsRun) -> Problem:
         species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
         config = run.pet_config(tuple(sorted(species)))
     else:
+        # They would not be those of the parameters that training leads to.
+        initial = without_uncertainties(initial)
         if run.model.biases:
             biases = Biases.from_json(run.model.biases)
             initial = inject_biases(initial, biases, jax.random.key(run.seed))
@@ -241,13 +244,20 @@ def atoms_problem(run: AtomsRun) -> Problem:
     probes = []
     if run.monitor is not None:
         monitored = (held_out or frames)[: run.monitor.structures]
-        outputs = [label.name.split("/")[0] for label in labels]
+        fitted_names = {label.name for label in labels}
+        outputs = [
+            target.name
+            for target in config.targets
+            if any(output_name(target, b) in fitted_names for b in target.blocks)
+        ]
+        outputs += [name for name in (FORCES, STRESS) if name in fitted_names]
         for index, atoms in enumerate(monitored):
             problem = functools.partial(
                 orbit_problem,
                 atoms=atoms,
                 layers=run.monitor.layers,
-                outputs=list(dict.fromkeys(outputs)),
+                outputs=outputs,
+                energy=energy_of(labels),
             )
             probes.append(Probe(f"validation[{index}]", problem))
     return Problem(

@@ -12,9 +12,8 @@ from symjax.data.graph import Graph, GraphShape, join_graphs
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
 from symjax.data.transform import cast_graph
 from symjax.errors import ArgumentError
-from symjax.models.pet.config import PETConfig
+from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.model import output_name
 from symjax.training.configuration import TargetSection
 from symjax.training.labels import FORCES, STRESS, Label
 

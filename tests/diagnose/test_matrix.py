@@ -154,7 +154,7 @@ class TestTargets:
         renamed = toys.renamed(report, {"dipole": "forces"})
         found = diagnose(renamed)
         assert not found.findings
-        assert "forces is a derivative of the energy" in found.checks[1].note
+        assert "forces is a derivative of energy" in found.checks[1].note
 
     def test_no_pseudotensors_and_none_needed(self):
         report = toys.without_layers(

@@ -183,6 +183,7 @@ def report(variant, num=1, layers="all", dtype="float32"):
         layers,
         dtype,
         0.05,
+        energy="energy",
     )
     return Report(
         schema.Software("0", "0", "cpu"),

@@ -5,21 +5,26 @@ import os
 import pathlib
 import sys
 
+import ase
+import ase.build
 import numpy as np
 import pytest
 
 from symjax.errors import ModelError
 from symjax.interop import load_metatrain
 from symjax.models import fingerprint
+from symjax.models.pet.model import parameter_shapes
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 metatrain = pytest.importorskip("metatrain", reason="needs the extra [torch]")
+from torch_parity import TOLERANCE, compare  # noqa: E402
 from torch_pet import (  # noqa: E402
     VARIANTS,
     energy,
     generic,
     make_torch_model,
     make_variant,
+    make_wrapper,
     spherical,
 )
 
@@ -142,26 +147,34 @@ def test_hostile_pickles_do_not_run(place, checkpoint, tmp_path):
     assert trace.exists()  # it would have run
 
 
-@pytest.mark.parametrize("architecture", ["llpr", "soap_bpnn", "experimental/flashmd"])
+@pytest.mark.parametrize("architecture", ["soap_bpnn", "experimental/flashmd"])
 def test_other_architectures(architecture):
     files = sorted((INSTALLED / architecture / "tests/checkpoints").glob("*.ckpt.gz"))
     if not files:
         pytest.skip("metatrain was installed without its tests")
-    remedy = "that it wraps" if architecture == "llpr" else "Only 'pet'"
-    refused(files[-1], repr(architecture.replace("/", ".")), remedy)
+    refused(files[-1], repr(architecture.replace("/", ".")), "Only 'pet'")
 
 
-def test_exported_wrapper(tmp_path):
-    from metatrain.utils.io import model_from_checkpoint
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_newer_than_the_installed_metatrain(wrapped, checkpoint, tmp_path):
+    """Both versions and the command, not advice to pass a checkpoint whole."""
+    from metatrain.pet import PET
 
-    files = sorted((INSTALLED / "llpr/tests/checkpoints").glob("*.ckpt.gz"))
-    if not files:
-        pytest.skip("metatrain was installed without its tests")
-    with gzip.open(files[-1]) as file:
-        contents = torch.load(file, weights_only=False)
-    path = tmp_path / "model.pt"
-    model_from_checkpoint(contents, context="export").eval().export().save(path)
-    refused(path, "'LLPRUncertaintyModel'", "that it wraps")
+    known, path = PET.__checkpoint_version__, tmp_path / "model.ckpt"
+    checkpoint["model_ckpt_version"] = known + 1
+    contents = checkpoint
+    if wrapped:
+        contents = {
+            "architecture_name": "llpr",
+            "model_ckpt_version": 4,
+            "wrapped_model_checkpoint": checkpoint,
+        }
+    torch.save(contents, path)
+    words = [f"version {known + 1}", f"through {known}", metatrain.__version__]
+    refused(path, *words, "pip install --upgrade metatrain")
+    with pytest.raises(ModelError) as caught:
+        load_metatrain(path)
+    assert "whole" not in str(caught.value)
 
 
 def test_incomplete_checkpoint(checkpoint, tmp_path):
@@ -184,19 +197,22 @@ def test_foreign_torchscript(tmp_path):
     refused(tmp_path / "model.pt", "TorchScript of 'Linear'")
 
 
-@pytest.mark.parametrize("how", ["trained", "restarted", "exported"])
+@pytest.mark.parametrize("how", ["trained", "restarted", "wrapped", "exported"])
 def test_adapters(how, tmp_path):
+    """Low-rank adapters are added to the weights; all outputs stay metatrain's."""
     from metatrain.pet import Trainer
     from metatrain.pet.modules.finetuning import apply_finetuning_strategy
     from metatrain.utils.architectures import get_default_hypers
 
     strategy = {
         "method": "lora",
-        "config": {"rank": 2, "alpha": 4.0},
+        "config": {"rank": 2, "alpha": 5.0},
         "read_from": "base.ckpt",
         "inherit_heads": {},
     }
-    model = apply_finetuning_strategy(make_variant("default"), strategy).eval()
+    plain = make_variant("default").double()
+    torch.save(plain.get_checkpoint(), tmp_path / "plain.ckpt")
+    model = apply_finetuning_strategy(plain, strategy).double().eval()
     path = tmp_path / "model.ckpt"
     if how == "trained":
         hypers = get_default_hypers("pet")["training"]
@@ -205,10 +221,22 @@ def test_adapters(how, tmp_path):
         trainer.save_checkpoint(model, path)
     elif how == "restarted":
         torch.save(model.get_checkpoint(), path)
+    elif how == "wrapped":
+        wrapper = make_wrapper(model, {"energy": 3}, ["energy"])
+        torch.save(wrapper.get_checkpoint(), path)
     else:
         path = tmp_path / "model.pt"
         model.export().save(path)
-    refused(path, "low-rank adapters (LoRA)")
+    found = load_metatrain(path)
+    cases = {"water": ase.build.molecule("H2O")}
+    compare(model, found, "float64", cases).check(TOLERANCE["float64"])
+    before = load_metatrain(tmp_path / "plain.ckpt", verify=False)
+    assert parameter_shapes(before.config) == {
+        path: shape
+        for path, shape in parameter_shapes(found.config).items()
+        if not path.startswith("uncertainty")
+    }
+    assert fingerprint(before) != fingerprint(found)
 
 
 @pytest.mark.parametrize("method", ["full", "heads"])
@@ -257,6 +285,44 @@ def test_unknown_hyperparameters(checkpoint, tmp_path):
     contents["model_data"]["model_hypers"]["new_width"] = 3.0
     torch.save(contents, path)
     refused(path, "new_width=3.0", "Use a newer symjax")
+
+
+@pytest.mark.parametrize("readout", ["per_block", "one_hot", "mixture"])
+def test_heads_of_versions_to_come(readout, checkpoint, tmp_path):
+    """Named by their hyperparameter, before metatrain meets weights that it lacks."""
+    contents, path = checkpoint, tmp_path / "model.ckpt"
+    contents["model_data"]["model_hypers"]["readout"] = readout
+    for part in ("model_state_dict", "best_model_state_dict"):
+        contents[part]["backend.readout.energy.0.weight"] = torch.ones(2, 2)
+    torch.save(contents, path)
+    refused(path, f"readout='{readout}'", "Use a newer symjax")
+    del contents["model_data"]["model_hypers"]["readout"]
+    torch.save(contents, path)
+    refused(path, "backend.readout.energy.0.weight", "that wrote it")
+
+
+def test_units_are_those_of_the_file(written):
+    """Also where they are none of symjax's own."""
+    targets = {
+        "energy": energy("kcal/mol"),
+        "mtt::x": generic("mtt::x", "scalar", True),
+    }
+    for path in written(small(targets)):
+        config = load_metatrain(path).config
+        assert [target.unit for target in config.targets] == ["kcal/mol", ""]
+
+
+def test_all_elements(tmp_path):
+    """A model for 103 elements predicts as for the few that are there."""
+    model = make_torch_model(
+        VARIANTS["default"], targets=lambda: {"energy": energy()}, species=range(1, 104)
+    )
+    torch.save(model.get_checkpoint(), tmp_path / "model.ckpt")
+    found = load_metatrain(tmp_path / "model.ckpt")
+    assert found.config.species == tuple(range(1, 104))
+    atoms = ase.Atoms([1, 8, 92, 103], 1.8 * np.eye(4)[:, :3])
+    errors = compare(model, found, "float64", {"heavy": atoms})
+    errors.check(TOLERANCE["float64"])
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,42 @@ DAMAGE = {
 }
 
 
+def without(tree, path):
+    """A copy of a tree of JSON without one entry."""
+    (first, *rest) = path
+    if not rest:
+        return {key: value for key, value in tree.items() if key != first}
+    copy = list(tree) if isinstance(tree, list) else dict(tree)
+    copy[first] = without(tree[first], rest)
+    return copy
+
+
+def paths(tree, prefix=()):
+    """Paths of all entries of a tree of JSON."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield (*prefix, key)
+            yield from paths(value, (*prefix, key))
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from paths(value, (*prefix, index))
+
+
+@pytest.mark.parametrize("name", ["pet-ethanol", "polarmae-events"])
+def test_no_default_stands_in_for_what_a_file_lacks(name, tmp_path):
+    save_model(load_model(name), tmp_path)
+    config = json.loads((tmp_path / "model.json").read_text())["config"]
+    every = list(paths(config))
+    assert len(every) > 20
+    for path in every:
+        edit(tmp_path, config=without(config, path))
+        with pytest.raises(ModelError):
+            load_model(tmp_path)
+    edit(tmp_path, config=without(config, ["num_heads"]))
+    with pytest.raises(ModelError, match=r"is damaged: it has no 'config.num_heads'"):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize("case", DAMAGE)
 def test_damage(case, folder):
     DAMAGE[case](folder)

@@ -361,7 +361,7 @@ BAD_CALLS = {
     ),
     "block": lambda: Block("a", "tensor"),
     "properties": lambda: Block("a", "scalar", 0),
-    "target name": lambda: Target("a/b"),
+    "target name": lambda: Target("a/"),
     "no blocks": lambda: Target("a", blocks=()),
     "charge": lambda: orbit_problem(
         model(system_conditioning=True), with_info(charge=99)

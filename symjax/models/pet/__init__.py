@@ -1,7 +1,8 @@
 """PET, the Point Edge Transformer, in Flax."""
 
-from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.config import Block, PETConfig, Target, Uncertainty
 from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
+from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.graphs import pet_graph, seen_edges
 from symjax.models.pet.layers import distinct_layers, layer_names
 from symjax.models.pet.model import (
@@ -23,8 +24,10 @@ __all__ = [
     "PETInputs",
     "PETModel",
     "Target",
+    "Uncertainty",
     "bump",
     "cast_parameters",
+    "choose_energy",
     "conservative",
     "cosine",
     "cutoff_factors",

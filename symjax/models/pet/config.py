@@ -76,8 +76,10 @@ class Block:
     properties: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.key, str) or not self.key:
-            raise ModelError("key", self.key, "is no name", "Pass a non-empty string")
+        if not isinstance(self.key, str) or not self.key or "/" in self.key:
+            raise ModelError(
+                "key", self.key, "is no name of a block", "Use a name without '/'"
+            )
         if not _is_integer(self.properties, 1):
             raise ModelError(
                 "properties", self.properties, "is not a count", "Pass 1 or more"
@@ -114,7 +116,8 @@ class Target:
     """What a pair of heads predicts.
 
     Attributes:
-      name: Name of the target.
+      name: Name of the target. What follows a ``/`` names a variant, such as the
+        functional of ``"energy/pbe"``.
       unit: Its unit.
       per_atom: True for a property of atoms; otherwise atomic predictions are summed.
       blocks: One block for Cartesian targets, one for each irrep for spherical ones.
@@ -131,9 +134,19 @@ class Target:
     blocks: tuple[Block, ...] = (Block("scalar"),)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "/" in self.name:
+        if self.name in ("forces", "stress"):
             raise ModelError(
-                "target", self.name, "is no name of a target", "Use a name without '/'"
+                "target",
+                self.name,
+                "is the name of a derivative of an energy",
+                "Use a name such as 'non_conservative_forces'",
+            )
+        if not isinstance(self.name, str) or not all(self.name.split("/")):
+            raise ModelError(
+                "target",
+                self.name,
+                "is no name of a target",
+                "Use a name such as 'energy', with a variant 'energy/pbe'",
             )
         keys = [block.key for block in self.blocks]
         if not keys or len(set(keys)) != len(keys):
@@ -143,6 +156,35 @@ class Target:
                 "needs at least one block, and distinct keys",
                 "Give every block its own key",
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class Uncertainty:
+    """How sure a model is of a target; see :mod:`symjax.models.pet.uncertainty`.
+
+    Attributes:
+      target: Name of the target, which has one block.
+      members: Size of its ensemble; 0 without one.
+
+    Example:
+      >>> from symjax.models.pet import Uncertainty
+      >>> Uncertainty("energy", members=16).members
+      16
+    """
+
+    target: str
+    members: int = 0
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.members, 0):
+            raise ModelError(
+                "members", self.members, "is not a count", "Pass 0 or more"
+            )
+
+
+def output_name(target: Target, block: Block) -> str:
+    """Name of a block's output: the target's, with the key where there are several."""
+    return target.name if len(target.blocks) == 1 else f"{target.name}/{block.key}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +219,7 @@ class PETConfig:
       zbl: Whether the screened nuclear repulsion is added to energies.
       long_range: Long-range features of the nodes; None for none.
       biases: Symmetry that is built in; by default none, which is PET.
+      uncertainties: Targets of a trained model whose uncertainty is known.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -213,6 +256,7 @@ class PETConfig:
     zbl: bool = False
     long_range: LongRange | None = None
     biases: Biases = NO_BIASES
+    uncertainties: tuple[Uncertainty, ...] = ()
 
     def __post_init__(self) -> None:
         for field in _POSITIVE_INTEGERS:
@@ -271,6 +315,34 @@ class PETConfig:
             raise ModelError(
                 "targets", names, "two targets share a name", "Rename one of them"
             )
+        outputs = [
+            output_name(target, block)
+            for target in self.targets
+            for block in target.blocks
+        ]
+        if len(set(outputs)) != len(outputs):
+            raise ModelError(
+                "targets",
+                outputs,
+                "a variant of one target and a block of another share a name",
+                "Rename one of them",
+            )
+
+        for own in self.uncertainties:
+            if len(self.target(own.target).blocks) > 1:
+                raise ModelError(
+                    "uncertainties",
+                    own.target,
+                    "is a target of several blocks",
+                    "Leave its uncertainty out",
+                )
+        if self.uncertainties and self.biases != NO_BIASES:
+            raise ModelError(
+                "uncertainties",
+                [own.target for own in self.uncertainties],
+                "were calibrated for the network without biases",
+                "Leave them out, with uncertainties=()",
+            )
 
     @property
     def num_readout_layers(self) -> int:
@@ -301,10 +373,7 @@ class PETConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable data."""
-        data = dataclasses.asdict(self)
-        del data["biases"]
-        own = self.biases.to_json()
-        return {**data, "biases": own} if own else data
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PETConfig":
@@ -347,6 +416,9 @@ class PETConfig:
                 )
             own = values.get("long_range")
             values["long_range"] = None if own is None else LongRange(**own)
+            values["uncertainties"] = tuple(
+                Uncertainty(**own) for own in values.get("uncertainties", ())
+            )
             values["biases"] = Biases.from_json(values.get("biases", {}))
             return cls(**values)
         except (TypeError, KeyError) as error:

@@ -138,6 +138,7 @@ def _size(config: PETConfig) -> int:
 
 
 def _operations(config: PETConfig, graph: Graph) -> float:
+    config = dataclasses.replace(config, uncertainties=())
     model = init_pet(config, jax.random.key(0))
 
     def outputs(parameters: Any, graph: Graph) -> Any:

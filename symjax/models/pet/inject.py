@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from symjax.errors import ModelError
 from symjax.models.biases.config import Biases
-from symjax.models.pet.model import PETModel, init_pet
+from symjax.models.pet.model import PETModel, init_pet, without_uncertainties
 
 
 def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETModel:
@@ -18,7 +18,8 @@ def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETMode
 
     Tokens and a readout of kind ``"sum"`` start with weights of 0, so that predictions
     stay as they are; whatever moves the input, and a readout that replaces the model's
-    own, changes them at once.
+    own, changes them at once. Uncertainties, which were calibrated for the model as it
+    was, are left out.
 
     Args:
       model: The model; it may have biases, which must be among the new ones.
@@ -41,6 +42,7 @@ def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETMode
       >>> model.config.biases.edge_harmonics, model.card["biases"]
       (3, {'edge_harmonics': 3})
     """
+    model = without_uncertainties(model)
     config = dataclasses.replace(model.config, biases=biases)
     fresh = flax.traverse_util.flatten_dict(init_pet(config, key).parameters["network"])
     flat: dict[Sequence[str], Any] = {}

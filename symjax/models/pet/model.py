@@ -9,7 +9,6 @@ import functools
 from typing import Any, NamedTuple
 
 import ase
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,17 +17,25 @@ from jaxtyping import Array, Float
 from symjax.data.graph import Graph, Surroundings
 from symjax.data.mesh import differentiated, find_mesh, forces_and_virials
 from symjax.errors import ModelError
-from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models._paths import flatten, join_path
+from symjax.models.pet.config import Block, PETConfig, Target, output_name
 from symjax.models.pet.cutoff import adaptive_radii, cutoff_factors
+from symjax.models.pet.energies import energy_of_forces, takes_repulsion
 from symjax.models.pet.graphs import check_selected
 from symjax.models.pet.layers import check_layers, layer_of
 from symjax.models.pet.modules import (
     FEATURES,
     PET,
+    READ,
     PETInputs,
     is_invariant,
 )
 from symjax.models.pet.moved import Evaluated, evaluate
+from symjax.models.pet.uncertainty import (
+    evaluate_uncertainty,
+    uncertain_outputs,
+    uncertainty_shapes,
+)
 from symjax.models.pet.zbl import zbl_energies
 from symjax.models.precision import full_precision
 
@@ -46,7 +53,8 @@ class PETModel:
       parameters: Pytree with ``"network"`` (Flax parameters), and for every target
         and block ``"scale"`` and ``"baseline"``, of shape ``(species, properties)``:
         an atom's prediction is ``scale * raw + baseline``, the baseline only for
-        invariants.
+        invariants. Models with uncertainties have ``"uncertainty"``, see
+        :func:`~symjax.models.pet.uncertainty.uncertainty_shapes`.
       card: Where the model comes from and how well it does; JSON-serialisable.
 
     Example:
@@ -99,17 +107,14 @@ def parameter_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
       (2, 1)
     """
     tree = jax.eval_shape(lambda: _init_network(config, jax.random.key(0)))
-    shapes = {
-        f"network/{path}": leaf.shape
-        for path, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()
-    }
+    shapes = {f"network/{path}": leaf.shape for path, leaf in flatten(tree).items()}
     for target in config.targets:
         for block in target.blocks:
             shape = (len(config.species), block.properties)
-            shapes[f"scale/{target.name}/{block.key}"] = shape
+            shapes[join_path("scale", target.name, block.key)] = shape
             if is_invariant(block):
-                shapes[f"baseline/{target.name}/{block.key}"] = shape
-    return shapes
+                shapes[join_path("baseline", target.name, block.key)] = shape
+    return shapes | uncertainty_shapes(config)
 
 
 def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
@@ -122,6 +127,9 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
 
     Returns:
       The model, in float32.
+
+    Raises:
+      ModelError: The configuration has uncertainties.
 
     Example:
       >>> import jax
@@ -136,6 +144,13 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
     # With x64 enabled, initialisers would draw float64.
     network = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), network)
     species = len(config.species)
+    if config.uncertainties:
+        raise ModelError(
+            "uncertainties",
+            [own.target for own in config.uncertainties],
+            "are those of a trained network, and this one is fresh",
+            "Leave them out",
+        )
 
     def constant(value: float, invariant_only: bool) -> dict[str, Any]:
         return {
@@ -185,6 +200,26 @@ def cast_parameters(parameters: Any, dtype: Any) -> Any:
             'Call jax.config.update("jax_enable_x64", True) first, or use float32',
         )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
+
+
+def without_uncertainties(model: PETModel) -> PETModel:
+    """A model whose parameters may change: uncertainties would not be its own.
+
+    Args:
+      model: The model.
+
+    Returns:
+      The model without uncertainties and ensembles.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.model import without_uncertainties
+      >>> without_uncertainties(load_model("pet-ethanol")).config.uncertainties
+      ()
+    """
+    config = dataclasses.replace(model.config, uncertainties=())
+    parameters = {k: v for k, v in model.parameters.items() if k != "uncertainty"}
+    return dataclasses.replace(model, config=config, parameters=parameters)
 
 
 def _species_index(config: PETConfig, species: Array) -> Array:
@@ -315,24 +350,20 @@ def _finish(
         inverse = jnp.where(volume > 0, 1 / jnp.where(volume > 0, volume, 1), 0)
         values = values * inverse.reshape(-1, *(1,) * len(block.shape))
         values = 0.5 * (values + jnp.swapaxes(values, 1, 2))
-    mask = jnp.asarray(graph.atom_mask).reshape(-1, *(1,) * len(block.shape))
-    values = jnp.where(mask, values, 0)
-    if not target.per_atom:
-        values = jax.ops.segment_sum(values, structure, num_segments=len(graph.cells))
+    values = _of_samples(target, values, graph)
     return values[..., 0] if block.properties == 1 else values
 
 
-def _is_energy(target: Target) -> bool:
-    """Whether the repulsion, in eV, belongs to a target."""
-    block = target.blocks[0]
-    single = len(target.blocks) == 1 and block.properties == 1
-    named = target.name == "energy" or target.name.startswith("energy/")
-    return single and is_invariant(block) and target.unit == "eV" and named
-
-
-def output_name(target: Target, block: Block) -> str:
-    """Name of a block's output: the target's, with the key where there are several."""
-    return target.name if len(target.blocks) == 1 else f"{target.name}/{block.key}"
+def _of_samples(
+    target: Target, values: Float[Array, "atoms ..."], graph: Graph
+) -> Float[Array, "samples ..."]:
+    """Values of atoms, summed over structures unless the target is one of atoms."""
+    mask = jnp.asarray(graph.atom_mask).reshape(-1, *(1,) * (values.ndim - 1))
+    values = jnp.where(mask, values, 0)
+    if target.per_atom:
+        return values
+    structure = jnp.asarray(graph.structure)
+    return jax.ops.segment_sum(values, structure, num_segments=len(graph.cells))
 
 
 def outputs_from_inputs(
@@ -353,7 +384,8 @@ def outputs_from_inputs(
       parameters: As in :class:`PETModel`.
       graph: The graph; only its masks and structures are read.
       inputs: From :func:`pet_inputs`, possibly with rotated vectors.
-      targets: Names of the targets; all by default.
+      targets: Names of the targets, and of uncertainties and ensembles; all by
+        default.
       layers: Names of layers whose features are returned as well.
       baseline: Whether each species' constant is added.
       network_dtype: Type in which the network computes, for instance ``bfloat16``;
@@ -375,6 +407,12 @@ def outputs_from_inputs(
       >>> outputs["energy"].shape
       (1,)
     """
+    uncertain = {
+        own
+        for name, own in uncertain_outputs(config).items()
+        if targets is None or name in targets
+    }
+    collections = [FEATURES] * bool(layers) + [READ] * bool(uncertain)
     network = parameters["network"]
     if network_dtype is not None:
         network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
@@ -389,16 +427,19 @@ def outputs_from_inputs(
             )
         with full_precision():
             raw, state = PET(config).apply(
-                {"params": network}, seen, mutable=[FEATURES] if layers else []
+                {"params": network}, seen, mutable=collections
             )
+        read = state.get(READ, {})
         if network_dtype is not None:
-            raw = jax.tree.map(lambda leaf: leaf.astype(inputs.vectors.dtype), raw)
-        return raw, state.get(FEATURES, {})
+            dtype = inputs.vectors.dtype
+            raw, read = jax.tree.map(lambda leaf: leaf.astype(dtype), (raw, read))
+        return raw, {**state, READ: read}
 
-    raw, tree = evaluate(config, apply, inputs, bool(layers))
+    raw, state = evaluate(config, apply, inputs, bool(layers))
     outputs = {}
-    for target in config.targets:
-        if targets is not None and target.name not in targets:
+    for number, target in enumerate(config.targets):
+        own = next((own for own in uncertain if own.target == target.name), None)
+        if targets is not None and target.name not in targets and own is None:
             continue
         for block in target.blocks:
             outputs[output_name(target, block)] = _finish(
@@ -409,9 +450,21 @@ def outputs_from_inputs(
                 graph,
                 inputs,
                 baseline,
-                repels=config.zbl and _is_energy(target),
+                repels=config.zbl and takes_repulsion(target),
             )
-    features = _named_features(config, tree) if layers else {}
+        if own is not None:
+            (read,) = state[READ][f"targets_{number}"]["features"]
+            prediction = outputs[target.name].reshape(-1, *target.blocks[0].shape)
+            if targets is not None and target.name not in targets:
+                del outputs[target.name]
+            extra = evaluate_uncertainty(
+                own,
+                parameters["uncertainty"][target.name],
+                _of_samples(target, read, graph),
+                prediction,
+            )
+            outputs |= {n: extra[n] for n in extra if targets is None or n in targets}
+    features = _named_features(config, state[FEATURES]) if layers else {}
     return outputs, {name: features[name] for name in layers}
 
 
@@ -431,7 +484,7 @@ def conservative(
     *,
     targets: tuple[str, ...] | None = None,
     layers: tuple[str, ...] = (),
-    energy: str = "energy",
+    energy: str | None = None,
     baseline: bool = True,
     stress: bool = False,
     network_dtype: Any = None,
@@ -450,7 +503,8 @@ def conservative(
       graph: Structures as the model reads them, possibly rotated.
       targets: Names of the targets to return; all by default.
       layers: Names of layers whose features are returned as well.
-      energy: Name of the target that is differentiated.
+      energy: Name of the target that is differentiated, see
+        :func:`~symjax.models.pet.choose_energy`.
       baseline: Whether each species' constant is added.
       stress: Whether the stress is computed.
       network_dtype: As in :func:`outputs_from_inputs`.
@@ -460,6 +514,9 @@ def conservative(
       asked for, ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom,
       the derivative with respect to strain over the volume, not symmetrised; and
       features by layer.
+
+    Raises:
+      ModelError: The model has no such energy, or several and none was named.
 
     Example:
       >>> import ase.build
@@ -475,6 +532,7 @@ def conservative(
       >>> outputs["forces"].shape
       (3, 3)
     """
+    energy = energy_of_forces(config, energy)
     inputs = pet_inputs(config, graph)
     mesh = inputs.long_range
     invariants, pullback, _ = jax.vjp(
@@ -556,7 +614,7 @@ def predict(
     forces: bool = False,
     stress: bool = False,
     layers: tuple[str, ...] = (),
-    energy: str = "energy",
+    energy: str | None = None,
 ) -> dict[str, Array]:
     """Predictions of a model on a graph.
 
@@ -569,14 +627,16 @@ def predict(
       forces: Whether to return ``"forces"``, minus the gradient of the energy.
       stress: Whether to return ``"stress"``.
       layers: Names of layers whose features are returned, see :func:`layer_names`.
-      energy: Name of the energy target.
+      energy: Name of the target whose derivatives are forces and stress, see
+        :func:`~symjax.models.pet.choose_energy`.
 
     Returns:
       Arrays by name: outputs of shape ``(structures, ...)``, or ``(atoms, ...)`` for
       targets per atom, and features.
 
     Raises:
-      ModelError: The model has no such target or layer, or ``energy`` is no energy.
+      ModelError: The model has no such layer or energy, or several energies and none
+        was named.
 
     Example:
       >>> import ase.build
@@ -591,7 +651,7 @@ def predict(
     """
     check_layers(model.config, layers)
     if forces or stress:
-        check_energy(model.config, energy)
+        energy = energy_of_forces(model.config, energy)
     return _predict(
         model.config,
         model.parameters,
@@ -614,7 +674,7 @@ def _predict(
     forces: bool,
     stress: bool,
     layers: tuple[str, ...],
-    energy: str,
+    energy: str | None,
 ) -> dict[str, Array]:
     parameters = cast_parameters(parameters, jnp.asarray(graph.vectors).dtype)
     if forces or stress:
@@ -633,25 +693,3 @@ def _predict(
             config, parameters, graph, pet_inputs(config, graph), layers=layers
         )
     return {**outputs, **features}
-
-
-def check_energy(config: PETConfig, name: str) -> None:
-    """Raises unless a target can be differentiated into forces.
-
-    Args:
-      config: Hyperparameters and targets.
-      name: Name of the target.
-
-    Raises:
-      ModelError: There is no such target, or it is not one number per structure.
-    """
-    target = config.target(name)
-    block = target.blocks[0]
-    single = len(target.blocks) == 1 and block.properties == 1
-    if not (single and is_invariant(block)) or target.per_atom:
-        raise ModelError(
-            "energy",
-            name,
-            "forces are derivatives of one scalar per structure",
-            "Name a scalar target that is a sum over atoms",
-        )

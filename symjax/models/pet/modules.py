@@ -34,6 +34,8 @@ from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation
 
 FEATURES = "features"
+# What the last layers of a target read, summed over neighbors.
+READ = "read"
 # Axis of the group elements over which features are averaged, where a model asks.
 GROUP_AXIS = "group"
 # A neighbor at its cutoff keeps this share of attention, so that the logarithm of its
@@ -484,6 +486,7 @@ class TargetHeads(nn.Module):
     ) -> dict[str, Float[Array, "atoms *block"]]:
         """Returns one array for each block, of shape ``(atoms, *block.shape)``."""
         out: dict[str, Array] = {}
+        read: list[Array] = []
         width = self.config.d_head
         weights = inputs.cutoff_factors[..., None]
         for layer, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
@@ -496,6 +499,7 @@ class TargetHeads(nn.Module):
             # it once to each atom. Its bias counts every neighbor's weight.
             summed = jnp.sum(edge * weights, axis=1)
             total = jnp.sum(weights, axis=1)
+            read += [node, summed]
             for number, block in enumerate(self.target.blocks):
                 size = 1
                 for length in block.shape:
@@ -515,10 +519,11 @@ class TargetHeads(nn.Module):
                         self.config.biases.channels,
                         name=f"equivariant_{last}",
                     )
-                    read = readout(node, edge, inputs.cutoff_factors, tensors.angles)
-                    value = read if value is None else value + read
+                    more = readout(node, edge, inputs.cutoff_factors, tensors.angles)
+                    value = more if value is None else value + more
                 assert value is not None
                 out[block.key] = out[block.key] + value if block.key in out else value
+        self.sow(READ, "features", jnp.concatenate(read, axis=-1))
         return out
 
 

@@ -13,19 +13,26 @@ from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Output, Problem
 from symjax.models._layers import match_layers
-from symjax.models.pet.config import PETConfig
+from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.energies import choose_energy, energy_of_forces
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.layers import distinct_layers, is_edge_layer, layer_names
 from symjax.models.pet.model import (
     PETModel,
     cast_parameters,
-    check_energy,
     conservative,
-    output_name,
     outputs_from_inputs,
     pet_inputs,
 )
-from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
+from symjax.models.pet.modules import with_channels
+from symjax.models.pet.uncertainty import ensemble_name, uncertain_outputs
+from symjax.so3.representations import (
+    FEATURE,
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Representation,
+)
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 
@@ -129,6 +136,7 @@ def orbit_problem(
     layers: str | Sequence[str] = "all",
     outputs: Sequence[str] | None = None,
     forces: bool = True,
+    energy: str | None = None,
     dtype: Any = "float32",
     shape: GraphShape | None = None,
     symmetry: str | Symmetry | None = None,
@@ -147,10 +155,12 @@ def orbit_problem(
       model: The model.
       atoms: The structure.
       layers: See :func:`select_layers`.
-      outputs: Names of targets, and ``"forces"`` and ``"stress"``; by default all
-        targets, with forces if there is an energy and stress if the structure is
-        periodic in three directions.
+      outputs: Names of targets, of their uncertainties and ensembles, and ``"forces"``
+        and ``"stress"``; by default all that the model has, with forces if there is an
+        energy and stress if the structure is periodic in three directions.
       forces: Whether forces and stress are among the default outputs.
+      energy: Name of the target whose derivatives they are, see
+        :func:`~symjax.models.pet.choose_energy`.
       dtype: ``"float32"`` or ``"float64"``.
       shape: Sizes to pad the graph to; by default as small as possible.
       symmetry: ``"auto"`` to find the point group (within 1e-5 angstrom), which
@@ -164,7 +174,8 @@ def orbit_problem(
       The problem.
 
     Raises:
-      ModelError: The model has no such layer or output.
+      ModelError: The model has no such layer, output or energy, or several energies
+        and none was named.
       StructureError: The structure cannot be used, or has unknown species.
       ArgumentError: A size to pad to is too small.
 
@@ -181,20 +192,23 @@ def orbit_problem(
     """
     config = model.config
     chosen = select_layers(config, layers)
-    energy = _energy_target(config)
-    names = [target.name for target in config.targets]
+    uncertain = uncertain_outputs(config)
+    names = [*(target.name for target in config.targets), *uncertain]
     periodic = bool(np.all(atoms.pbc)) if isinstance(atoms, ase.Atoms) else False
     if outputs is None:
+        chosen_energy = choose_energy(config, energy) if forces else None
         derived = ["forces", *(["stress"] if periodic else [])]
-        outputs = names + (derived if forces and energy else [])
+        outputs = names + (derived if chosen_energy else [])
     for name in outputs:
-        if name not in (*names, *(("forces", "stress") if energy else ())):
+        if name not in (*names, "forces", "stress"):
             raise ModelError(
                 "outputs",
                 name,
                 "the model has no such output",
-                f"Use {', '.join(names)}" + (", forces or stress" if energy else ""),
+                f"Use {', '.join(names)}, forces or stress",
             )
+    differentiated = "forces" in outputs or "stress" in outputs
+    energy = energy_of_forces(config, energy) if differentiated else None
     if "stress" in outputs and not periodic:
         raise ModelError(
             "outputs",
@@ -229,6 +243,13 @@ def orbit_problem(
                     target.unit,
                     "atom" if target.per_atom else "structure",
                 )
+    for name in (name for name in uncertain if name in targets):
+        target = config.target(uncertain[name].target)
+        representation = SCALAR
+        if name == ensemble_name(target.name):
+            representation = with_channels(target.blocks[0])
+        sample = "atom" if target.per_atom else "structure"
+        add(name, representation, "output", target.unit, sample)
     if energy is not None:
         unit = config.target(energy).unit
         if "forces" in outputs:
@@ -300,18 +321,6 @@ def _sample_symmetry(
     of_kind = {"atom": atoms, "edge": edges, "structure": structures}
     permutations = {name: of_kind[sample] for name, sample in per.items()}
     return SampleSymmetry(group.elements, permutations, name=group.name)
-
-
-def _energy_target(config: PETConfig) -> str | None:
-    """Name of the target whose derivatives are forces."""
-    for target in config.targets:
-        if target.name == "energy":
-            try:
-                check_energy(config, target.name)
-            except ModelError:
-                return None
-            return target.name
-    return None
 
 
 def check_conditioning(config: PETConfig, graph: Graph) -> None:

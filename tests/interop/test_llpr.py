@@ -1,0 +1,204 @@
+"""Uncertainties and ensembles of metatrain's LLPR, against metatrain's own numbers."""
+
+import gzip
+import pathlib
+
+import ase.build
+import numpy as np
+import pytest
+
+from symjax.errors import ModelError
+from symjax.interop import load_metatrain
+from symjax.models import fingerprint, load_model, save_model
+from symjax.models.pet import Uncertainty, orbit_problem
+from symjax.models.pet.uncertainty import uncertain_outputs
+
+torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+metatrain = pytest.importorskip("metatrain", reason="needs the extra [torch]")
+from torch_parity import TOLERANCE, compare  # noqa: E402
+from torch_pet import (  # noqa: E402
+    energy,
+    generic,
+    make_torch_model,
+    make_wrapper,
+    spherical,
+)
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+OLDER = sorted(
+    (pathlib.Path(metatrain.__path__[0]) / "llpr/tests/checkpoints").glob("*.ckpt.gz")
+)
+
+
+def variants():
+    """Energies with variants, and what else has one block."""
+    vector, matrix = {"cartesian": {"rank": 1}}, {"cartesian": {"rank": 2}}
+    return {
+        "energy/pbe": energy(name="energy/pbe"),
+        "energy/r2scan": energy(name="energy/r2scan"),
+        "non_conservative_force/pbe": generic(
+            "non_conservative_force/pbe", vector, True, unit="eV/A"
+        ),
+        "non_conservative_stress/pbe": generic(
+            "non_conservative_stress/pbe", matrix, False, unit="eV/A^3"
+        ),
+        "mtt::bands": generic("mtt::bands", "scalar", False, 3),
+        "mtt::density": generic("mtt::density", spherical((0, 1), (2, 1)), True, 2),
+    }
+
+
+MEMBERS = {"energy/pbe": 5, "non_conservative_force/pbe": 4, "mtt::bands": 3}
+
+
+@pytest.fixture(scope="module")
+def wrapped():
+    """A PET in an uncertainty model that was calibrated for all targets but one."""
+    known = [name for name in variants() if name != "energy/r2scan"]
+    model = make_torch_model({"num_neighbors_adaptive": 4}, targets=variants)
+    return make_wrapper(model, MEMBERS, known)
+
+
+@pytest.fixture(scope="module")
+def files(wrapped, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llpr")
+    torch.save(wrapped.get_checkpoint(), folder / "model.ckpt")
+    wrapped.export().save(folder / "model.pt")
+    return folder
+
+
+def molecules():
+    ethanol = ase.build.molecule("CH3CH2OH")
+    ethanol.rattle(0.05, seed=1)
+    oxide = ase.build.bulk("CuO", "rocksalt", a=4.2) * (2, 1, 1)
+    oxide.rattle(0.1, seed=3)
+    return {"ethanol": ethanol, "oxide": oxide, "lone": ase.Atoms("C", [[0, 0, 0]])}
+
+
+def test_both_kinds_of_file(wrapped, files, tmp_path):
+    models = [load_metatrain(files / f"model.{kind}") for kind in ("ckpt", "pt")]
+    assert fingerprint(models[0]) == fingerprint(models[1])
+    assert models[0].config.uncertainties == (
+        Uncertainty("energy/pbe", 5),
+        Uncertainty("non_conservative_force/pbe", 4),
+        Uncertainty("non_conservative_stress/pbe"),
+        Uncertainty("mtt::bands", 3),
+    )
+    # Of several blocks metatrain has no uncertainty; of the other nothing was seen.
+    assert models[0].card["not_calibrated"] == "energy/r2scan, mtt::density"
+    save_model(models[0], tmp_path)
+    model = load_model(tmp_path)
+    assert fingerprint(model) == fingerprint(models[0])
+    for dtype in ("float64", "float32"):
+        errors = compare(wrapped, model, dtype, molecules(), "energy/pbe")
+        assert {"uncertainty", "ensemble"} <= set(errors.found)
+        errors.check(TOLERANCE[dtype])
+
+
+def same(path, dtypes=("float64",)):
+    """Every output and layer of a checkpoint."""
+    from metatrain.utils.io import model_from_checkpoint
+
+    model = load_metatrain(path)
+    assert model.config.uncertainties[0] == Uncertainty(
+        "energy", model.config.uncertainties[0].members
+    )
+    cases = {name: ase.build.molecule(name) for name in ("CH3OH", "H2O", "CO")}
+    for dtype in dtypes:
+        with gzip.open(path) as file:
+            contents = torch.load(file, weights_only=False)
+        reference = model_from_checkpoint(contents, context="export").eval()
+        errors = compare(reference, model, dtype, cases)
+        assert {"uncertainty", "ensemble"} <= set(errors.found)
+        errors.check(TOLERANCE[dtype])
+    return model
+
+
+def test_the_shared_checkpoint(shared):
+    path = shared / "checkpoints" / "llpr-pet-adaptive.ckpt.gz"
+    model = same(path, ("float64", "float32"))
+    assert model.config.uncertainties == (Uncertainty("energy", 16),)
+    assert model.card["not_calibrated"] == "non_conservative_forces"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if index in (0, 1) else pytest.mark.parity)
+        for index, path in enumerate(OLDER)
+    ],
+    ids=lambda path: path.name,
+)
+def test_older_versions(path):
+    """Version 2 has no best weights, version 3 the inverse covariance."""
+    assert same(path).config.uncertainties[0].members == 8
+
+
+def test_best_weights_of_an_older_version(tmp_path):
+    """metatrain's upgrade leaves them without a Cholesky factor: infinite numbers."""
+    path = next((path for path in OLDER if "model-v3" in path.name), None)
+    if path is None:
+        pytest.skip("metatrain was installed without its tests")
+    with gzip.open(path) as file:
+        contents = torch.load(file, weights_only=False)
+    expected = load_metatrain(path).parameters["uncertainty"]["energy"]
+    best = {k: v.clone() for k, v in contents["model_state_dict"].items()}
+    best["multiplier_energy_uncertainty"] *= 2
+    contents["best_model_state_dict"] = best
+    torch.save(contents, tmp_path / "model.ckpt")
+    found = load_metatrain(tmp_path / "model.ckpt").parameters["uncertainty"]["energy"]
+    np.testing.assert_array_equal(found["cholesky"], expected["cholesky"])
+    np.testing.assert_array_equal(found["multiplier"], 2 * expected["multiplier"])
+
+
+def test_a_wrapper_around_something_else(wrapped, tmp_path):
+    contents, path = wrapped.get_checkpoint(), tmp_path / "model.ckpt"
+    contents["wrapped_model_checkpoint"]["architecture_name"] = "soap_bpnn"
+    torch.save(contents, path)
+    with pytest.raises(ModelError, match="holds the architecture 'soap_bpnn'"):
+        load_metatrain(path)
+    del contents["wrapped_model_checkpoint"]
+    torch.save(contents, path)
+    with pytest.raises(ModelError, match="lacks the model that it wraps"):
+        load_metatrain(path)
+
+
+def test_a_factor_that_is_none(wrapped, tmp_path):
+    contents, path = wrapped.get_checkpoint(), tmp_path / "model.ckpt"
+    state = contents["best_model_state_dict"]
+    name = "cholesky_mtt::aux::energy/pbe_uncertainty"
+    state[name] = state[name].clone()
+    state[name][2, 2] = 0.0
+    torch.save(contents, path)
+    with pytest.raises(ModelError, match=r"no Cholesky factor.*energy/pbe"):
+        load_metatrain(path)
+
+
+def test_on_the_orbit(files):
+    """Uncertainties and ensembles are outputs like any other."""
+    model = load_metatrain(files / "model.ckpt", verify=False)
+    water = ase.build.molecule("H2O")
+    problem = orbit_problem(model, water, layers="none", energy="energy/pbe")
+    names = uncertain_outputs(model.config)
+    assert set(names) <= set(problem.outputs)
+    values = problem.function(problem.x, *problem.args)
+    for name, own in names.items():
+        output, unit = problem.outputs[name], model.config.target(own.target).unit
+        assert output.unit == unit
+        assert values[name].shape[1:] == (
+            ()
+            if name.endswith("uncertainty")
+            else (
+                *output.representation.shape,
+                own.members * model.config.target(own.target).blocks[0].properties,
+            )
+        )
+    # Members spread about the prediction, which is their mean.
+    mean = np.mean(values["mtt::aux::energy/pbe_ensemble"], axis=-1)
+    np.testing.assert_allclose(mean, values["energy/pbe"], rtol=1e-4)
+    chosen = orbit_problem(
+        model, water, layers="none", outputs=["mtt::aux::bands_ensemble"]
+    )
+    assert list(chosen.outputs) == ["mtt::aux::bands_ensemble"]
+    found = chosen.function(chosen.x, *chosen.args)
+    assert list(found) == ["mtt::aux::bands_ensemble"]
