@@ -5,13 +5,19 @@ import gzip
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import sys
 import tempfile
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import filelock
+
+from symjax.errors import ArgumentError
 
 LARGEST = 2**35
 """Bytes of the largest file that is read whole: 32 GiB."""
@@ -19,6 +25,8 @@ LARGEST = 2**35
 # What a compressed file may unpack to: trained weights hardly compress, so that a file
 # that grows more than this was made to fill the memory. Small ones are left alone.
 _MOST_GROWTH, _SMALL = 20, 2**27
+
+_LOCK, _TEMPORARY = ".symjax.lock", ".symjax-"
 
 
 def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -51,7 +59,7 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     path = path if special else Path(os.path.realpath(path))
     # mkdtemp rather than mkstemp: the file gets the permissions of the umask.
     home = None if special else path.parent
-    temporary = Path(tempfile.mkdtemp(prefix=".symjax-", dir=home))
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=home))
     try:
         part = temporary / path.name
         write(part)
@@ -64,6 +72,75 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(part, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(folder: Path, argument: str) -> Iterator[None]:
+    """Holds a folder for one process, so that no other writes the same files.
+
+    The lock is one of the operating system, which lets go of it when a process ends,
+    however it ends. What a killed process has left of files that it was writing is
+    removed.
+
+    Args:
+      folder: The folder; made if needed, and removed at the end if still empty.
+      argument: What an error names.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      ArgumentError: Another process holds it; the message says which, since when.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax._files import held
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     with held(pathlib.Path(folder), "output"):
+      ...         print(len(list(pathlib.Path(folder).iterdir())))
+      ...     print(len(list(pathlib.Path(folder).iterdir())))
+      1
+      0
+    """
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / _LOCK)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise ArgumentError(
+            argument,
+            str(folder),
+            f"is in use by {_holder(folder / _LOCK)}",
+            "Wait until it is done, or choose another folder",
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise ArgumentError(
+            argument,
+            str(folder),
+            f"cannot be written to ({getattr(error, 'strerror', None) or error})",
+            "Choose a folder that can be written to, with space left",
+        ) from error
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        owner = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        with contextlib.suppress(OSError):  # no space: the lock holds without a name
+            (folder / _LOCK).write_text(owner)
+        for path in folder.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
+        if new:
+            with contextlib.suppress(OSError):  # there is something in it
+                folder.rmdir()
+
+
+def _holder(path: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text().strip() or "another process"
+    return "another process"
 
 
 def check_readable(path: Path, largest: int = LARGEST) -> int:

@@ -2,17 +2,24 @@
 
 import gzip
 import os
+import pathlib
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
+from typer.testing import CliRunner
 
-from symjax import _files
+from symjax import _files, cli
 from symjax._files import (
     check_readable,
     file_digest,
+    held,
     read_bounded,
     replace_atomically,
 )
+from symjax.errors import ArgumentError
 
 
 def fifo(tmp_path):
@@ -122,3 +129,73 @@ def test_no_home(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(_files.Path, "home", fail)
     assert _files.user_cache("jax") is None
+
+
+# Another process holds the folder, and is then killed in the middle of a file.
+HOLD = """
+import pathlib, sys, time
+from symjax._files import held, replace_atomically
+folder = pathlib.Path(sys.argv[1])
+def write(part):
+    part.write_text("half")
+    print("writing", flush=True)
+    time.sleep(600)
+with held(folder, "output"):
+    replace_atomically(folder / "report.json", write)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_one_process_on_one_folder(holder, tmp_path):
+    out = tmp_path / "out"
+    with (
+        pytest.raises(
+            ArgumentError, match=f"in use by process {holder.pid} on .* since"
+        ),
+        held(out, "output"),
+    ):
+        pass
+    for more in ((), ("--overwrite",)):
+        command = ["report", "H2O", "-o", str(out), *more]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == cli.BAD_INPUT
+        assert f"in use by process {holder.pid}" in result.output
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert any(path.name.startswith(".symjax-") for path in out.iterdir())
+    # The lock of a dead process is taken over; what it left half-written goes.
+    with held(out, "output"):
+        assert [path.name for path in out.iterdir()] == [".symjax.lock"]
+    assert list(out.iterdir()) == []
+
+
+def test_a_training_holds_its_folder(tmp_path):
+    import water_runs
+
+    from symjax.training import parse_run, train
+
+    run = parse_run(water_runs.settings(str(tmp_path / "frames.xyz")))
+    with (
+        held(tmp_path / "out", "output"),
+        pytest.raises(ArgumentError, match=f"in use by process {os.getpid()}"),
+    ):
+        train(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_made_for_nothing_goes(tmp_path):
+    with pytest.raises(ZeroDivisionError), held(tmp_path / "new", "output"):
+        _ = 1 / 0
+    assert not (tmp_path / "new").exists()
+    with held(pathlib.Path(tmp_path / "new"), "output"):
+        (tmp_path / "new" / "file").write_text("")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]

@@ -6,6 +6,7 @@ was completed. ``report.json`` is written once, at the end. Processes on several
 append to a journal each, ``structures-0.jsonl`` and so on, which the first one joins.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from symjax._files import held
 from symjax.report import schema
 from symjax.report.results import RESULTS_FILE, ResultsFile
 from symjax.report.schema import (
@@ -198,6 +200,7 @@ class Journal:
             has been checked and cleared.
 
         Raises:
+          ArgumentError: Another process writes into the folder.
           ReportError: As in :func:`check_folder`; or the journal to resume belongs
             to another model, other settings or another version, or is damaged
             before its last line.
@@ -206,12 +209,23 @@ class Journal:
         self.path = folder / name
         self.completed: dict[str, StructureReport] = {}
         self._all: dict[str, tuple[Place, StructureReport]] = {}
-        self._new_folder = not folder.exists()
         self._resumed = resume
         self._head = software, model, settings
         self._results: ResultsFile | None = None
         if part is None:
             check_folder(folder, resume=resume, overwrite=overwrite)
+        self._hold = contextlib.ExitStack()
+        # Of several processes of one run, the first one holds the folder.
+        if not part:
+            self._hold.enter_context(held(folder, "output"))
+        with contextlib.ExitStack() as undo:
+            undo.push(self._hold)
+            self._open(folder, resume, part)
+            undo.pop_all()
+
+    def _open(self, folder: Path, resume: bool, part: int | None) -> None:
+        """Reads the journals to resume, and opens the one to write."""
+        settings = self._head[2]
         keep = {path: self._read(path) for path in journal_files(folder) if resume}
         if part is None and not resume:
             clear_folder(folder)
@@ -242,6 +256,7 @@ class Journal:
         self._file.close()
         if self._results is not None:
             self._results.flush()
+        self._hold.close()
 
     def append(self, structure: StructureReport) -> None:
         """Writes one finished structure through to the disk.
@@ -306,7 +321,7 @@ class Journal:
             path.unlink()
 
     def discard(self) -> None:
-        """Removes a new journal, and the folder that was made for it if empty."""
+        """Removes a new journal, and with its lock the folder that was made for it."""
         if self._resumed:
             return
         self._file.close()
@@ -314,8 +329,7 @@ class Journal:
         if self._results is not None:
             self._results.path.unlink(missing_ok=True)
             self._results = None
-        if self._new_folder and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
+        self._hold.close()
 
     def _header(self) -> str:
         software, model, settings = self._head

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from symjax._files import replace_atomically
+from symjax._files import held, replace_atomically
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.models.io import Model, save_model
 from symjax.training import records
@@ -98,7 +98,8 @@ def train(
       The model and its errors.
 
     Raises:
-      ArgumentError: The folder holds another run, or the run cannot be made.
+      ArgumentError: The folder holds another run, another process trains in it, or the
+        run cannot be made.
       TrainingError: The loss is not finite.
       KeyboardInterrupt: Passed on after a checkpoint has been saved.
 
@@ -122,9 +123,21 @@ def train(
       ...     example(pathlib.Path(folder)).step
       2
     """
-    folder = Path(folder)
-    settings = run.model_dump(mode="json")
     _check_devices(run)
+    with held(Path(folder), "folder"):
+        return _train(run, Path(folder), resume, overwrite, watch, max_seconds)
+
+
+def _train(
+    run: Run,
+    folder: Path,
+    resume: bool,
+    overwrite: bool,
+    watch: Watch | None,
+    max_seconds: float,
+) -> Trained:
+    """The same, of the process that holds the folder."""
+    settings = run.model_dump(mode="json")
     started = (folder / records.CONFIGURATION).is_file()
     if started and overwrite and not resume:
         for name in (MODEL, BEST, records.CHECKPOINTS, records.TENSORBOARD):
