@@ -35,6 +35,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from symjax.errors import AliasingError, ArgumentError
+from symjax.metrics.planning import Checks
 from symjax.metrics.results import (
     Certificate,
     LeafMeasurement,
@@ -44,6 +45,8 @@ from symjax.metrics.results import (
 )
 from symjax.so3.quadrature import quadrature
 
+CONFIDENCE = 0.95
+"""With which a certificate excludes that a part of the orbit was missed."""
 _LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
 # Standard errors beyond which random elements contradict a rule. They are looked at
 # for every output of every rule, so that 3 would be exceeded by chance.
@@ -66,7 +69,9 @@ class Adaptive:
       error_tolerance: Relative error admitted on A.
       limit: Largest degree of a rule that is tried.
       samples: Random rotations, paired with their inverted, at which every rule is
-        checked. The function is evaluated there once, and its outputs are kept.
+        checked; they bound what a certificate can have missed. The function is
+        evaluated there once, and its outputs are kept: of a large layer as many as
+        fit into 16 MiB, at least 32.
       seed: Seed of these.
       outputs: Names of the outputs that must reach the tolerances; all by default.
       on_aliasing: ``"raise"`` where the limit comes before the tolerances, or
@@ -89,7 +94,7 @@ class Adaptive:
     content_tolerance: float = 1e-3
     error_tolerance: float = 1e-2
     limit: int = 59
-    samples: int = 32
+    samples: int = 600
     seed: int = 0
     outputs: tuple[str, ...] | None = None
     on_aliasing: str = "raise"
@@ -133,7 +138,7 @@ class Adaptive:
     def most_elements(self) -> int:
         """Evaluations of a climb to the limit, without symmetry: the budget."""
         rules = sum(quadrature(degree).num_rotations for degree in self.ladder)
-        return 2 * (rules + self.samples)
+        return 2 * (rules + self.samples + Checks.NUM_TURNED)
 
 
 def climb(
@@ -281,7 +286,7 @@ def certify(
     assert verdict is not None
     if check is None:
         # It vanishes everywhere: on this rule and, not by chance, on the one before.
-        check = RandomCheck(0, *(9 * [0.0]))
+        check = RandomCheck(adaptive.samples, *(9 * [0.0]))
     contents = [_padded(one.content, max_degree) for one in leaves]
     errors = [one.relative_error for one in leaves]
     # A mean of squares: unlike 1 - sum of B, it keeps its digits where it is tiny.
@@ -300,7 +305,10 @@ def certify(
         abs(b - a) / max(a, b, floor, 1e-300) for a, b in itertools.pairwise(errors)
     ]
     error_uncertainty = _remaining(error_changes)
-    if max(errors[-2:]) <= floor:
+    # What the random elements show of A, where the rule shows round-off.
+    seen = math.sqrt(max(1 + check.spread, 0)) * max(errors[-1], check.round_off)
+    vanishes = max(errors[-2:]) <= floor
+    if vanishes:
         error_uncertainty = 0.0
     elif errors[-1] > 0:
         # What the rule folds into V is of the size of the tail; A has half of it.
@@ -311,6 +319,8 @@ def certify(
         reason = "a single rule says nothing about its error"
     elif not verdict.resolved:
         reason = verdict.reason
+    elif vanishes and seen > floor:
+        reason = "A vanishes on the rule, and not at random elements"
     elif check.excess > _SIGNIFICANCE * check.excess_error + floor:
         reason = "random elements show content that the rule has folded back"
     elif abs(check.overlap) > _SIGNIFICANCE * check.overlap_error + floor:
@@ -333,4 +343,7 @@ def certify(
         tail=tail,
         reason=reason,
         degree_to_try=degree if not reason else following,
+        excluded=check.excluded(CONFIDENCE),
+        confidence=CONFIDENCE,
+        noise=floor if vanishes and errors[-1] > 0 else 0.0,
     )

@@ -43,6 +43,8 @@ class Streamed:
       misfit: ||u - û||^2 at random elements, û the projected sectors of u.
       overlap: <û, u - û> at the same elements.
       spread: ||z - mean||^2 at the same elements.
+      round_off: Squared difference between responses at some of these elements and at
+        ones that are turned by a few eps; 0 where it was not looked at.
     """
 
     fine: moments.Moments
@@ -51,6 +53,13 @@ class Streamed:
     misfit: Float[np.ndarray, "group samples"]
     overlap: Float[np.ndarray, "group samples"]
     spread: Float[np.ndarray, "group samples"]
+    round_off: Float[np.ndarray, " samples"]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all sums are: a response that is not makes one of them so."""
+        sums = (self.fine.norm, self.power, self.misfit, self.spread)
+        return all(bool(np.isfinite(array).all()) for array in sums)
 
     def divided(self, scale: float) -> "Streamed":
         """The same of responses that were not multiplied by a scale.
@@ -78,6 +87,7 @@ class Streamed:
             self.misfit / square,
             self.overlap / square,
             self.spread / square,
+            self.round_off / square,
         )
 
 
@@ -163,6 +173,7 @@ def finish(
         misfit[0],
         misfit[1],
         np.asarray(spread, np.float64),
+        np.zeros(fine.norm.shape[0]),
     )
 
 

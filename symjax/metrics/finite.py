@@ -181,14 +181,7 @@ def _(over: FiniteGroup, prepared: Prepared, max_degree: int) -> FiniteMeasureme
                 progress(number * group.order + start + batch, total)
         for name, rows in zip(names, held, strict=True):
             direct = np.concatenate(rows)
-            if not np.isfinite(direct).all():
-                raise ArgumentError(
-                    name,
-                    float("nan"),
-                    "the function returned values that are not finite for some "
-                    "orientation",
-                    "Check the model on rotated copies of this input",
-                )
+            orbit.check_finite(name, direct, group.elements)
             representation = leaves[name].representation
             results[name] = _finish(name, representation, direct, checked[name], group)
     ordered = {name: results[name] for name in leaves}

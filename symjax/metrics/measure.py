@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import AliasingError, ArgumentError, GridError
-from symjax.metrics import convergence, orbit
+from symjax.metrics import convergence, orbit, preflight
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.adaptive import ROUND_OFF, Adaptive, climb
 from symjax.metrics.finishing import Coarser, Streamed
@@ -44,12 +44,14 @@ from symjax.metrics.results import (
     Totals,
     unflatten_mean,
 )
-from symjax.metrics.streaming import stream
+from symjax.metrics.streaming import check_rotations, stream
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule
 from symjax.so3.representations import VECTOR
 
+# Relative errors of which it is asked whether something does not turn that should.
+_LARGE_ERROR = 1e-2
 _METHODS = ("factorised", "dense")
 _ALIASING = ("raise", "report")
 
@@ -125,15 +127,33 @@ def measure(
     check_degree(max_degree)
     execution = Execution(memory, batch_size, progress, devices)
     given = as_problem(problem, x, representations, action, args)
-    measured = run(
-        Grid() if over is None else over,
-        prepare(given, execution, representations),
-        max_degree,
-    )
+    prepared = prepare(given, execution, representations)
+    try:
+        measured = run(Grid() if over is None else over, prepared, max_degree)
+    except AliasingError as error:
+        hint = _hint_of_cell(prepared, prepared.args)
+        if not hint:
+            raise
+        remedy = f"{hint} If it does: {error.remedy}"
+        raise AliasingError(
+            error.argument, error.value, error.problem, remedy
+        ) from error
     for leaf in measured.values() if isinstance(measured, Measurement) else ():
-        if leaf.hint:
-            warnings.warn(leaf.hint, stacklevel=2)
+        hint = leaf.hint
+        if not hint and leaf.relative_error > _LARGE_ERROR:
+            refused = leaf.convergence and not leaf.convergence.resolved
+            hint = _hint_of_cell(prepared, prepared.args if refused else ())
+        if hint:
+            warnings.warn(f"{leaf.name}: {hint}", stacklevel=2)
     return measured
+
+
+def _hint_of_cell(prepared: Prepared, args: tuple[Any, ...]) -> str:
+    """A question, where a response is not equivariant and something does not turn."""
+    names = preflight.unmoved(prepared.action, prepared.x, args)
+    if not names:
+        return ""
+    return f"Does the cell turn too? {', '.join(names)} is not moved by the action."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,9 +314,13 @@ def on_rule(
         for piece, sums in zip(pieces, streamed, strict=True):
             gathered[piece.name].append((piece.start, sums))
     rule = grid.rule
+    joined = {name: _joined(parts) for name, parts in gathered.items()}
+    for name, sums in joined.items():
+        if not sums.is_finite:
+            _check_finite(prepared, grid, name)
     ordered = {
         name: _conclude(
-            *(name, leaf, _joined(gathered[name]), prepared.masks[name]),
+            *(name, leaf, joined[name], prepared.masks[name]),
             *(grid, how.tolerance),
         )
         for name, leaf in leaves.items()
@@ -400,6 +424,7 @@ def _joined(pieces: list[tuple[int, Streamed]]) -> Streamed:
         join(lambda piece: piece.misfit, axis=1),
         join(lambda piece: piece.overlap, axis=1),
         join(lambda piece: piece.spread, axis=1),
+        join(lambda piece: piece.round_off),
     )
 
 
@@ -417,7 +442,6 @@ def _conclude(
     epsilon = float(np.finfo(leaf.compute_dtype).eps)
     fine, power, degree = sums.fine, sums.power, elements.rule.degree
     max_degree = power.shape[2] - 1
-    _check_outputs(name, fine.norm, power)
     # Sums over the real samples decide; padding must not.
     real = mask.reshape(-1)
     _check_signs(name, elements, fine, real)
@@ -432,11 +456,10 @@ def _conclude(
         above = float(misfit.mean()) / max(2 * variance, 1e-300)
         off = abs(float(spread.mean()) - variance)
         off_error = float(spread.std(ddof=1)) / np.sqrt(len(spread))
-        # A finer rule is exact for the squares of some of what is not projected; that
-        # it is not for all of them, random elements must say.
-        finer = degree > 2 * max_degree + 1
+        # A rule may be exact for the squares of what is not projected, and noise is
+        # above every degree: that V is wrong, random elements must say.
         agrees = off <= max(6 * off_error, variance / 2)
-        if variance <= (ROUND_OFF * epsilon) ** 2 * norm or (finer and agrees):
+        if variance <= (ROUND_OFF * epsilon) ** 2 * norm or agrees:
             above = 0.0
         # The degrees for which the nested rule is exact if the response is resolved.
         comparable = max(min(max_degree, elements.nested[0][0] - max_degree) + 1, 0)
@@ -458,7 +481,7 @@ def _conclude(
             missing / norm,
             2 * sums.overlap[:, real].sum(axis=1) / norm,
             spread / max(variance, epsilon**2 * norm),
-            epsilon,
+            max(epsilon, 0.1 * float(np.sqrt(sums.round_off[real].sum() / norm))),
         )
     else:
         verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, degree)
@@ -553,11 +576,31 @@ def _check_signs(
             )
 
 
-def _check_outputs(name: str, norm: np.ndarray, power: np.ndarray) -> None:
-    if not (np.isfinite(norm).all() and np.isfinite(power).all()):
-        raise ArgumentError(
-            name,
-            float("nan"),
-            "the function returned values that are not finite for some orientation",
-            "Check the model on rotated copies of this input",
+def _check_finite(prepared: Prepared, elements: Elements, name: str) -> None:
+    """Raises with the first element at which an output is not finite."""
+    leaf = prepared.leaves[name]
+    places = [elements.place(elements.rule.rotations)]
+    checks = elements.checks
+    places.append(check_rotations(elements) if checks is None else checks.rotations)
+    proper = np.concatenate(places)
+    both = np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
+    batch = prepared.execution.batch_size or 32
+    for start in range(0, len(both), batch):
+        chunk = both[start : start + batch]
+        (values,) = orbit.respond_in_batches(
+            prepared.function,
+            prepared.action,
+            prepared.x,
+            chunk,
+            args=prepared.args,
+            keep=(leaf.index,),
+            batch_size=batch,
         )
+        orbit.check_finite(name, np.asarray(values), chunk)
+    raise ArgumentError(
+        name,
+        float("nan"),
+        "the function returned values that are not finite, and not again at the same "
+        "elements",
+        "Let it return the same numbers for the same input",
+    )

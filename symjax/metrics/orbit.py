@@ -50,8 +50,20 @@ class HostFunction:
     def __call__(self, x: Any, *args: Any) -> Any:
         """The outputs for one input."""
         if self.batched:
-            return self.function([x], *args)[0]
+            outputs = self.function([x], *args)
+            _check_number(outputs, 1)
+            return outputs[0]
         return self.function(x, *args)
+
+
+def _check_number(outputs: Any, num: int) -> None:
+    if len(outputs) != num:
+        raise ArgumentError(
+            "function",
+            len(outputs),
+            f"outputs came back for {num} inputs",
+            "Return one output for each input, in their order",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +270,7 @@ def _respond_on_host(
     with jax.enable_x64(True):
         for start in range(0, len(rotations), batch_size):
             chunk = jnp.asarray(rotations[start : start + batch_size])
-            moved = jax.device_get(_move(action, x, chunk))
+            moved = jax.device_get(move(action, x, chunk))
             inputs = [
                 jax.tree.map(lambda leaf, i=i: leaf[i], moved)
                 for i in range(len(chunk))
@@ -267,6 +279,7 @@ def _respond_on_host(
                 outputs = function.function(inputs, *args)
             else:
                 outputs = [function.function(item, *args) for item in inputs]
+            _check_number(outputs, len(inputs))
             for output in outputs:
                 leaves = jax.tree.leaves(output)
                 rows.append([np.asarray(leaves[index]) for index in keep])
@@ -283,7 +296,17 @@ def _respond_to_one(
 
 
 @functools.partial(jax.jit, static_argnames=("action",))
-def _move(action: Action, x: Any, rotations: Array) -> Any:
+def move(action: Action, x: Any, rotations: Array | np.ndarray) -> Any:
+    """G x for some elements.
+
+    Args:
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      rotations: The elements.
+
+    Returns:
+      The moved inputs, along a first axis.
+    """
     return jax.vmap(lambda rotation: action(rotation, x))(rotations)
 
 
@@ -396,6 +419,35 @@ def respond_in_batches(
         np.concatenate([np.asarray(part) for part in column])[:num]
         for column in zip(*parts, strict=True)
     ]
+
+
+def check_finite(name: str, values: np.ndarray, rotations: np.ndarray) -> None:
+    """Raises with the first element at which a response is not finite.
+
+    Args:
+      name: Name of the output.
+      values: Responses, one for each element.
+      rotations: The elements.
+
+    Raises:
+      ArgumentError: One of them is NaN or infinite.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.orbit import check_finite
+      >>> check_finite("energy", np.ones((2, 4)), np.stack(2 * [np.eye(3)]))
+    """
+    bad = ~np.isfinite(np.asarray(values, float)).reshape(len(values), -1)
+    if bad.any():
+        element = int(bad.any(axis=1).argmax())
+        entry = int(bad[element].argmax())
+        raise ArgumentError(
+            name,
+            float(np.asarray(values, float).reshape(len(values), -1)[element, entry]),
+            f"entry {entry} of this output is not finite at the element g = "
+            f"{np.round(rotations[element], 4).tolist()} of O(3)",
+            "Check the function at g x",
+        )
 
 
 def output_shapes(

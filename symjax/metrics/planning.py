@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -19,6 +19,8 @@ DEFAULT_MEMORY = 4 * 2**30
 CHUNK_OF_A_CALL = 2**20
 """Responses of a call, of all its elements, that are centred and transformed at once: 4
 MiB in float32. All of them would be two more arrays of their size."""
+CHECKED_BYTES = 2**24
+"""Responses of an output at random elements of a climb, all together."""
 # A pass is some calls, so that progress is seen and can be interrupted.
 _LEAST_CALLS = 4
 # Calls that are added to the coefficients together, where all of a pass do not fit. The
@@ -43,10 +45,29 @@ class Checks:
       rotations: The proper ones; the inverted come with them.
       responses: What is known of each output there, both cosets of each rotation;
         filled by the first rule.
+      turned: The same at the first of them, turned by a few eps.
     """
 
     rotations: Float[np.ndarray, "checks 3 3"]
     responses: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    turned: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    NUM_TURNED: ClassVar[int] = 8
+    """Elements at which the round-off of the function is looked at."""
+    NUM_OF_LAYERS: ClassVar[int] = 32
+    """Elements at which every output is looked at, however large it is."""
+
+    def num_of(self, whole: Leaf) -> int:
+        """At how many rotations the responses of an output are kept.
+
+        Args:
+          whole: The output.
+
+        Returns:
+          All, of a small output; of a large one at least :attr:`NUM_OF_LAYERS`.
+        """
+        fit = CHECKED_BYTES // (2 * whole.size * whole.itemsize)
+        return min(len(self.rotations), max(fit, self.NUM_OF_LAYERS))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
+from symjax.metrics import orbit, preflight
 from symjax.metrics.leaves import Leaf, check_masks, describe, leaf_name
 from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.so3.representations import VECTOR, Representation, broadcast_prefix
@@ -295,8 +295,11 @@ def prepare(
     function = orbit.as_function(problem.function)
     move = orbit.as_action(problem.action)
     _check_finite(problem.x)
+    preflight.check_action(move, problem.x)
     shapes = orbit.output_shapes(function, move, problem.x, problem.args)
     _check_distinct(shapes)
+    if isinstance(function, orbit.HostFunction):
+        preflight.check_host(function, move, problem.x, problem.args, shapes)
     if representations is None:
         outputs = problem.outputs
         _check_names(shapes, outputs)

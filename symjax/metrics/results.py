@@ -191,7 +191,9 @@ class RandomCheck:
       overlap_error: Its standard error.
       spread: Mean of ||z - mean||^2 over V, minus 1.
       spread_error: Its standard error.
-      round_off: Machine epsilon of the responses.
+      round_off: Machine epsilon of the responses; or a tenth of the relative change
+        of responses between orientations that differ by a few epsilon, where that was
+        looked at and is more.
 
     Example:
       >>> import jax.numpy as jnp
@@ -214,6 +216,24 @@ class RandomCheck:
     spread_error: float
     round_off: float
 
+    def excluded(self, confidence: float) -> float:
+        """Largest part of the orbit that all random elements can have missed.
+
+        N independent elements miss a part p with the probability (1 - p)^N.
+
+        Args:
+          confidence: Between 0 and 1.
+
+        Returns:
+          p = 1 - (1 - confidence)^(1 / N).
+
+        Example:
+          >>> from symjax.metrics import RandomCheck
+          >>> round(RandomCheck(600, *(9 * [0.0])).excluded(0.95), 4)
+          0.005
+        """
+        return 1 - (1 - confidence) ** (1 / self.num)
+
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
@@ -235,6 +255,12 @@ class Certificate:
         standard errors added.
       reason: Why it is not certified; empty where it is.
       degree_to_try: The next degree; the present one where it is certified.
+      excluded: No part of the orbit larger than this was missed, with the confidence
+        below: random elements would have met it. What happens in a smaller part, such
+        as a jump at a neighbor cap, no certificate excludes.
+      confidence: Of that statement.
+      noise: Where A is not told from the round-off of the function, the relative error
+        below which it is not; else 0.
 
     Example:
       >>> from symjax.metrics import Certificate
@@ -250,6 +276,9 @@ class Certificate:
     tail: float
     reason: str = ""
     degree_to_try: int = 0
+    excluded: float = 1.0
+    confidence: float = 0.0
+    noise: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

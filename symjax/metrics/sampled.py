@@ -136,10 +136,12 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
         )
         chi = characters_of(block, max_degree)
         for (name, leaf), values in zip(leaves.items(), responses, strict=True):
+            values = np.asarray(values)[: len(elements)]
+            orbit.check_finite(name, values, elements)
             collected[name].append(
                 _estimate_block(
                     leaf,
-                    np.asarray(values)[: len(elements)],
+                    values,
                     elements,
                     chi,
                     masks[name].reshape(-1),

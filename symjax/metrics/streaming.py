@@ -38,7 +38,7 @@ from symjax.metrics.accumulation import (
 from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
 from symjax.metrics.finishing import Streamed, finish
 from symjax.metrics.leaves import Leaf, Piece, spherical_matrices
-from symjax.metrics.planning import Elements, Plan
+from symjax.metrics.planning import Checks, Elements, Plan
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature
 from symjax.so3.representations import FEATURE
@@ -155,25 +155,37 @@ def stream(
             progress(elements.evaluated_cosets * plan.in_plane * finished)
     buffers.clear()
     checks = slots.checks
+    num_checks = [len(checks)] * len(pieces)
+    round_off = [np.zeros(())] * len(pieces)
     if elements.checks is not None:
-        checks = placed = elements.checks.rotations
+        shared = elements.checks
+        num_checks = [shared.num_of(piece.whole) for piece in pieces]
+        if not all(piece.name in shared.responses for piece in pieces):
+            _evaluate_checks(shared, pieces, num_checks, evaluate, plan)
+        checks = shared.rotations
         if elements.reduced is not None:
-            checks = elements.reduced.locate(placed)
-        both = np.stack([placed, -placed], axis=1).reshape(-1, 3, 3)
-        turns = spherical_matrices(this.leaves, both)
-        known = elements.checks.responses
-        if not all(piece.name in known for piece in pieces):
-            names = (piece.name for piece in pieces)
-            known.update(zip(names, map(np.asarray, evaluate(both)), strict=True))
-        with jax.enable_x64(True):
-            responses = [jax.device_put(known[piece.name]) for piece in pieces]
-            at_checks = this.at_slot(responses, len(placed), 0)
+            checks = elements.reduced.locate(shared.rotations)
+        at_checks, turns, round_off = [], [], []
+        for number, (piece, num) in enumerate(zip(pieces, num_checks, strict=True)):
+            alone = this.only(number)
+            both = _both(shared.rotations[:num])
+            turns += spherical_matrices(alone.leaves, both)
+            held = [shared.responses[piece.name], shared.turned[piece.name]]
+            with jax.enable_x64(True):
+                responses = [jax.device_put(values) for values in held]
+                at_checks += alone.at_slot(responses[:1], num, 0)
+                (turned,) = alone.at_slot(responses[1:], len(held[1]) // 2, 0)
+            some = np.asarray(at_checks[-1])[: len(turned)]
+            moved = np.square(np.asarray(turned, float) - some).mean(axis=(0, 1))
+            round_off.append(moved.reshape(piece.num_samples, -1).sum(axis=1))
     out = []
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, through, turn, selection in zip(
-            pieces, references, this.degrees, turns, this.selections, strict=True
+        for piece, reference, through, turn, selection, num, moved in zip(
+            *(pieces, references, this.degrees, turns, this.selections),
+            *(num_checks, round_off),
+            strict=True,
         ):
             summed = finish(
                 piece.leaf,
@@ -183,11 +195,47 @@ def stream(
                 elements,
                 symmetric.get(piece.name),
                 tables.projectors(through),
-                rows,
+                rows[:, :num],
                 turn,
             )
+            summed.round_off = np.broadcast_to(moved, summed.round_off.shape)
             out.append(summed.divided(float(selection.scale)))
     return out
+
+
+def _both(proper: Float[np.ndarray, "group 3 3"]) -> Float[np.ndarray, "both 3 3"]:
+    """Each rotation, followed by the inverted one."""
+    return np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
+
+
+def _evaluate_checks(
+    checks: Checks,
+    pieces: Sequence[Piece],
+    numbers: Sequence[int],
+    evaluate: Callable[[np.ndarray], list[Array]],
+    plan: Plan,
+) -> None:
+    """Fills in responses at the random elements, of each output as many as fit.
+
+    Also at a few of them turned by some eps: what changes there is the round-off of
+    the function itself.
+    """
+    epsilon = max(float(np.finfo(piece.leaf.compute_dtype).eps) for piece in pieces)
+    turn = Rotation.from_rotvec(4 * epsilon * np.ones(3) / np.sqrt(3)).as_matrix()
+    few = checks.rotations[: min(checks.NUM_TURNED, min(numbers))]
+    batch = plan.vectorised * max(len(plan.devices), 1)
+    held: list[list[np.ndarray]] = [[] for _ in pieces]
+    for start in range(0, max(numbers), batch):
+        chunk = checks.rotations[start : min(start + batch, max(numbers))]
+        for rows, values, num in zip(
+            held, evaluate(_both(chunk)), numbers, strict=True
+        ):
+            if start < num:
+                rows.append(np.asarray(values)[: 2 * (num - start)])
+    turned = evaluate(_both(few @ turn))
+    for piece, rows, again in zip(pieces, held, turned, strict=True):
+        checks.responses[piece.name] = np.concatenate(rows)
+        checks.turned[piece.name] = np.asarray(again)
 
 
 def seconds_of_pass(
@@ -378,11 +426,40 @@ class _Pass:
             np.int64(position),
         )
 
+    def only(self, number: int) -> "_Pass":
+        """The same for one of the pieces."""
+        one = slice(number, number + 1)
+        return dataclasses.replace(
+            self,
+            degrees=self.degrees[one],
+            leaves=self.leaves[one],
+            wholes=self.wholes[one],
+            selections=self.selections[one],
+        )
+
     def at_slot(self, responses: list[Array], in_plane: int, slot: int) -> list[Array]:
         """Responses at the elements of one slot of a call."""
         return responses_of_slot(
             self.leaves, self.wholes, in_plane, responses, self.selections, slot
         )
+
+
+def _check_nodes(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
+    """Random rotations in the slots behind the nodes, before they are placed."""
+    num = elements.check_slots * elements.rule.in_plane
+    return Rotation.random(num, random_state=CHECK_SEED).as_matrix()
+
+
+def check_rotations(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
+    """Random proper elements at which results on a fixed grid are checked.
+
+    Args:
+      elements: Where a function is evaluated.
+
+    Returns:
+      As many as the rule has in-plane angles.
+    """
+    return elements.place(_check_nodes(elements))
 
 
 class _Slots:
@@ -397,8 +474,7 @@ class _Slots:
         rule = elements.rule
         self._plan = plan
         self.num_used = plan.num_nodes + plan.num_checks
-        num_checks = plan.num_checks * plan.in_plane
-        self.checks = Rotation.random(num_checks, random_state=CHECK_SEED).as_matrix()
+        self.checks = _check_nodes(elements)
         coarser = [weights for _, weights in elements.nested]
         self.weights = np.pad(
             [rule.sphere_weights, *coarser], ((0, 0), (0, plan.num_checks))
