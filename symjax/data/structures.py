@@ -22,6 +22,7 @@ from ase.io.formats import (
 from jaxtyping import Float, Int
 
 from symjax.data._pairs import find_pairs
+from symjax.data._structure_files import check_frames, read_species
 from symjax.data.announced import check_announced
 from symjax.errors import ArgumentError, StructureError
 
@@ -64,7 +65,11 @@ def read_structures(
       ArgumentError: ``index`` is no number or slice, ``path`` no path, or ``format``
         unknown.
       StructureError: The file does not exist, is a directory or empty, has a format
-        that ASE does not read, is truncated or damaged, or has no such frame.
+        that ASE does not read, is truncated or damaged, or has no such frame; or ASE
+        would read something else than it says: sites of a CIF that are shared or not
+        full, types of LAMMPS without elements, a cell or periodicity of extended XYZ
+        in another spelling (``lattice=``, ``pbc="TTF"``), species that are no elements
+        (deuterium ``D`` and tritium ``T`` are hydrogen with their masses).
 
     Example:
       >>> import pathlib, tempfile
@@ -147,14 +152,7 @@ def _read_frames(
         # Frames are read to the end where their number is needed, or no choice.
         everything = negative or not multiple or (selection.step or 1) < 0
         check_announced(path, format, None if everything else selection.stop)
-        frames = ase.io.read(
-            absolute,
-            index=slice(None) if everything else selection,
-            format=format,
-            do_not_split_by_at_sign=True,
-        )
-    except StructureError:
-        raise
+        frames = _read(absolute, path, format, slice(None) if everything else selection)
     except UnknownFileTypeError as error:
         raise StructureError(
             "path",
@@ -162,6 +160,8 @@ def _read_frames(
             f"has a format that ASE does not recognize ({error})",
             "Convert it to extended XYZ, or name its format (format='extxyz')",
         ) from error
+    except StructureError:
+        raise
     # Readers fail in their own ways: ASE's formats raise OSError, ValueError,
     # KeyError, IndexError, AssertionError and errors of other libraries.
     except Exception as error:
@@ -174,6 +174,7 @@ def _read_frames(
         ) from error
     if frames and format == "extxyz" and (everything or selection == slice(None)):
         _check_read_to_the_end(absolute, path, frames)
+    check_frames(absolute, path, format, frames)
     if everything:
         numbers_read = list(range(len(frames)))[selection]
         frames = [frames[k] for k in numbers_read]
@@ -195,6 +196,20 @@ def _read_frames(
             "Pass an index within the file, or ':' for all frames",
         )
     return dict(zip(numbers_read, frames, strict=True))
+
+
+def _read(absolute: str, path: Path, format: str, selection: slice) -> list[ase.Atoms]:
+    try:
+        return ase.io.read(
+            absolute, index=selection, format=format, do_not_split_by_at_sign=True
+        )
+    except KeyError:
+        if format not in ("xyz", "extxyz"):
+            raise
+    # Species that are no symbols of ASE's, such as D.
+    return read_species(
+        absolute, path, lambda text: ase.io.read(text, index=":", format=format)
+    )[selection]
 
 
 def _checked_file(path: str | Path) -> Path:

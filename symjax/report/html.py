@@ -203,7 +203,7 @@ _DEFINITIONS = """<p><b>A</b>, the equivariance error: root-mean-square deviatio
 component of the prediction, rotated back, from its mean over O(3).
 <b>A/RMS</b>: the same over the root mean square of the response; 0 is exactly
 equivariant, 1 is no symmetry at all. An energy has an arbitrary zero, and is compared
-with its spread over structures, per atom, or with kT. <b>1 - B</b>: what is not in the
+with its spread over all that was measured or with kT. <b>1 - B</b>: what is not in the
 irreps of the output; &lt; is below round-off. <b>B(l, &sigma;)</b>: fraction of the
 response that transforms as the irrep of degree l; &sigma; = + for tensors, &minus; for
 pseudotensors; the fractions and the remainder above the largest degree sum to 1.

@@ -69,7 +69,7 @@ FILES = {
     "truncated within a line": ("a.xyz", XYZ[:-8], {}, "path", "truncated"),
     "no number of atoms": ("a.xyz", "H 0 0 0\n", {}, "path", "damaged"),
     "not a number": ("a.xyz", XYZ.replace("0.7", "zero"), {}, "path", "damaged"),
-    "no element": ("a.xyz", XYZ.replace("H", "Qq"), {}, "path", "damaged"),
+    "no element": ("a.xyz", XYZ.replace("H", "Qq"), {}, "path", "'Qq' in line 3"),
     "binary": ("a.traj", "not a trajectory", {}, "path", "damaged"),
     "blank line between": ("a.xyz", XYZ + "\n" + XYZ, {}, "path", "frame 0"),
     "wrong format": ("a.xyz", XYZ, {"format": "cif"}, "path", "no cif file"),
