@@ -19,6 +19,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from symjax.data.point_clouds.clouds import LOW_ENERGY
 from symjax.errors import ModelError
 from symjax.interop._polarmae_settings import IGNORED, data_fields, model_fields
 from symjax.interop._reading import read_archive
@@ -146,7 +147,7 @@ def infer_config(
       hyperparameters: What Lightning has stored beside them of the model; without it,
         those of the published model of this size.
       data: What it has stored of the data; without it, the published settings: points
-        above 0.13 MeV, without the first cluster.
+        above 0.13 MeV, without the first cluster unless that is a class.
       **changes: Fields of the configuration that are known better.
 
     Returns:
@@ -191,6 +192,8 @@ def infer_config(
         fields |= given
     if data:
         fields |= data_fields(data)
+    elif shapes["num_classes"] > LOW_ENERGY:
+        fields["low_energy"] = "keep"
     return PointMAEConfig.from_json({**fields, **shapes, **changes})
 
 

@@ -208,6 +208,11 @@ def test_seeds_and_neighbours_are_one_number(tokenizer, encoder, expected):
     assert (found.max_neighbors, found.num_seeds) == expected
 
 
+def test_deposits_of_low_energy_stay_where_they_are_a_class():
+    found = infer_config(fake_state(VARIANTS["local"]))
+    assert (found.num_classes, found.low_energy) == (5, "keep")
+
+
 def test_points_before_reduction():
     """``null`` is as many as stay, not all."""
     found = of_segmentation({"group_upscale_points": None, "group_max_points": 6})

@@ -137,7 +137,9 @@ def ball_query(
       [[0, 1, -1]]
     """
     squares = squared_distances(centers, points, quantum)
-    near = squares < snap(jnp.square(radius), quantum)
+    # In the type of the points, as their distances: on a lattice points lie on the
+    # surface, where the last digit decides.
+    near = squares < snap(jnp.square(jnp.asarray(radius, points.dtype)), quantum)
     return first_true(near & mask, num)
 
 

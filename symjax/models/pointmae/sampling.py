@@ -219,9 +219,11 @@ def centrality_nms(
             "max_neighbors", max_neighbors, "is not a count", "Pass 1 or more"
         )
 
+    surface = snap(jnp.square(jnp.asarray(radius, points.dtype)), quantum)
+
     def near(rows: Float[Array, "rows 3"]) -> Bool[Array, "rows n"]:
         squares = squared_distances(rows, points, quantum)
-        return (squares < snap(jnp.square(radius), quantum)) & mask
+        return (squares < surface) & mask
 
     def truncate(near: Bool[Array, "rows n"]) -> Bool[Array, "rows n"]:
         if limit >= size:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from symjax.data.point_clouds import (
     SMALL,
     generate_event,
+    make_cloud,
     select_points,
     voxel_length,
 )
@@ -250,3 +251,75 @@ def test_members_lie_in_their_ball_whatever_is_compiled_together():
             squares = ((x - x[center]) ** 2).sum(1).round(3)
             assert (squares[row[row >= 0]] <= 16).all()
             assert set(np.flatnonzero(squares < 16)) <= set(row.tolist())
+
+
+def kernels(x, config):
+    """Members of every token as the CPU kernels of the original find them, in float32.
+
+    Written after sample_farthest_points_cpu.cpp and ball_query_cpu.cpp of PyTorch3D and
+    greedy_reduction_cpu.cpp of cnms, whose products are rounded before they are added.
+    """
+
+    def squares(point):
+        d = x - point
+        return (d[:, 0] * d[:, 0] + d[:, 1] * d[:, 1]) + d[:, 2] * d[:, 2]
+
+    def ball(point, radius, most):
+        return np.flatnonzero(squares(point) < np.float32(radius) ** 2)[:most].tolist()
+
+    lists = [
+        ball(point, config.suppression_radius, config.max_neighbors) for point in x
+    ]
+    keep = np.ones(len(x), bool)
+    for i in sorted(range(len(x)), key=lambda i: (-len(lists[i]), i)):
+        if keep[i]:
+            keep[[j for j in lists[i] if j != i]] = False
+    tokens = []
+    for center in np.flatnonzero(keep):
+        inside = ball(x[center], config.group_radius, config.upscale_points)
+        nearest, picked = np.full(len(inside), np.inf, np.float32), [0]
+        while len(picked) < min(len(inside), config.group_points):
+            nearest = np.minimum(nearest, squares(x[inside[picked[-1]]])[inside])
+            picked.append(int(np.argmax(nearest)))
+        tokens.append((int(center), [inside[i] for i in picked]))
+    return tokens
+
+
+@pytest.mark.parametrize("cloud", ["block", "doubled"])
+def test_ties_and_duplicates_as_the_kernels_of_the_original(cloud):
+    """On a lattice round-off decides between equal distances: the same way."""
+    generator = np.random.default_rng(0)
+    if cloud == "block":
+        corner = np.indices((9, 9, 9)).reshape(3, -1).T + 300.0
+    else:
+        corner = generator.integers(350, 368, (200, 3)).astype(float)
+        corner[:60] = corner[100:160]
+    config = PointMAEConfig.named("vit_tiny", 5, context_length=64)
+    made = make_event(config, make_cloud(corner, np.ones(len(corner))), np.float32)
+    out = assign_groups(config, *made)
+    found = [
+        (int(center), [i for i in row if i >= 0])
+        for center, row in zip(out.centers, out.members.tolist(), strict=True)
+        if center >= 0
+    ]
+    expected = kernels(np.asarray(made.positions), config)
+    assert found == expected
+    repeats = any(len(set(row)) < len(row) for _, row in expected)
+    assert repeats == (cloud == "doubled")
+
+
+def test_few_points_are_padded_as_in_the_original():
+    """Missing nearest points are the first one; missing seeds are too."""
+    config = PointMAEConfig(
+        context_length=6,
+        group_points=4,
+        group_radius=None,
+        overlap_factor=None,
+        num_seeds=5,
+        repeat_first=True,
+    )
+    x = np.array([[0.0, 0, 0], [1, 0, 0]])
+    out = assign_groups(config, x, np.ones(2), np.ones(2, bool))
+    assert out.centers.tolist() == [0, 1, 0, 0, 0, -1]
+    assert out.mask.tolist() == [True] * 5 + [False]
+    assert out.members[1].tolist() == [1, 0, 1, 1]
