@@ -77,6 +77,23 @@ def report(
             show_default=False,
         ),
     ] = None,
+    calculator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CALLABLE",
+            help="Any ASE calculator in place of a model, such as "
+            "ase.calculators.emt:EMT. Its results are float64, and by default content "
+            "is projected to degree 2, as calls may be dear.",
+            show_default=False,
+        ),
+    ] = None,
+    calculator_options: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON",
+            help="Keyword arguments of the callable, as a JSON object.",
+        ),
+    ] = "{}",
     max_degree: Annotated[
         int,
         typer.Option(
@@ -257,11 +274,22 @@ def report(
     degree = _degree_or_auto(context, grid)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
+    if calculator is not None:
+        max_degree = _check_calculator(context, model, events, max_degree)
+        dtype = Dtype.FLOAT64
+    elif calculator_options != "{}":
+        raise ArgumentError(
+            "--calculator-options",
+            calculator_options,
+            "is of no use without --calculator",
+            "Pass both",
+        )
     configure_jax(dtype is Dtype.FLOAT64, compile_cache)
     if distributed and not estimate:
         join_processes(coordinator, num_processes, process_id)
     chosen = choose_devices(devices)
 
+    from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
     from symjax.models import load_model
     from symjax.report import Options, measure_structures
 
@@ -293,8 +321,14 @@ def report(
         options.settings()
         if events:
             options.check_fixed("a measurement of events")
-    with options_as_typed({"model": "--model", "path": "--model"}):
-        loaded = load_model(DEFAULT_MODELS[events] if model is None else model)
+    given = {"calculator": "--calculator", "options": "--calculator-options"}
+    with options_as_typed({"model": "--model", "path": "--model", **given}):
+        if calculator is not None:
+            loaded: Any = CalculatorSource(calculator, calculator_options)
+        elif model is not None and is_function(model):
+            loaded = FunctionSource(model)
+        else:
+            loaded = load_model(DEFAULT_MODELS[events] if model is None else model)
         check_kind(loaded, events)
     if estimate:
         with options_as_typed(names):
@@ -336,6 +370,28 @@ def report(
         return
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
     _present(result, output, formats if figures else [], page)
+
+
+def _check_calculator(
+    context: typer.Context, model: str | None, events: bool, max_degree: int
+) -> int:
+    """The largest degree for a calculator, after a check of what it excludes."""
+    if model is not None:
+        raise ArgumentError(
+            "--calculator",
+            context.params["calculator"],
+            "takes the place of --model",
+            "Pass one of them",
+        )
+    if events:
+        raise ArgumentError(
+            "--calculator",
+            context.params["calculator"],
+            "is for structures, and TARGET holds events",
+            "Pass a structure file",
+        )
+    origin = context.get_parameter_source("max_degree")
+    return 2 if origin is not None and origin.name == "DEFAULT" else max_degree
 
 
 def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | None:

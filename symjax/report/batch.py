@@ -18,9 +18,6 @@ from ase.data import chemical_symbols
 
 import symjax
 from symjax.data import (
-    GraphShape,
-    bucket_shape,
-    graph_shape,
     periodic_cell,
 )
 from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
@@ -32,14 +29,11 @@ from symjax.metrics import (
     LeafMeasurement,
     Measurement,
     Output,
-    Problem,
     estimate,
     measure,
 )
 from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.metrics.streaming import CHECK_SEED
-from symjax.models.pet.config import PETConfig
-from symjax.models.pet.graphs import pet_graph
 from symjax.models.precision import matmul_precision
 from symjax.report import hosts, schema
 from symjax.report.folder import (
@@ -52,6 +46,7 @@ from symjax.report.folder import (
 from symjax.report.results import RESULTS_FILE, write_results
 from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
 from symjax.report.schema import ReportError, StructureReport
+from symjax.report.sources import Source, as_source
 from symjax.report.workers import in_processes, on_devices
 from symjax.so3.quadrature import LARGEST_DEGREE, quadrature
 
@@ -319,49 +314,6 @@ def structure_digest(atoms: ase.Atoms) -> str:
     return digest.hexdigest()
 
 
-def padded_shapes(
-    structures: Mapping[str, ase.Atoms], config: PETConfig
-) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
-    """Sizes to pad structures to, so that one compiled program serves many.
-
-    Structures in one bucket of the ladder of sizes (:func:`symjax.data.bucket_shape`)
-    are padded to the largest of them, not to the bucket's upper end: as few programs,
-    with less padding.
-
-    Args:
-      structures: The structures by label.
-      config: Hyperparameters of the model: its species, and which edges it sees.
-
-    Returns:
-      Sizes by label, and for structures that cannot be used the error by label.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.report.batch import padded_shapes
-      >>> pair = {name: ase.build.molecule(name) for name in ("CH3COCH3", "C3H8")}
-      >>> config = PETConfig(species=(1, 6, 8), cutoff=8.0)
-      >>> shapes, errors = padded_shapes(pair, config)
-      >>> shapes["C3H8"][:3], shapes["CH3COCH3"] == shapes["C3H8"]
-      ((11, 10, 1), True)
-    """
-    exact: dict[str, GraphShape] = {}
-    errors: dict[str, SymjaxError] = {}
-    for label, atoms in structures.items():
-        try:
-            graph = pet_graph(config, atoms)
-        except SymjaxError as error:
-            errors[label] = error
-        else:
-            exact[label] = graph_shape(graph)
-    largest: dict[GraphShape, GraphShape] = {}
-    for shape in exact.values():
-        bucket = bucket_shape(shape)
-        largest[bucket] = GraphShape(*map(max, shape, largest.get(bucket, shape)))
-    shapes = {label: largest[bucket_shape(shape)] for label, shape in exact.items()}
-    return shapes, errors
-
-
 def measure_structures(
     model: Any,
     structures: Mapping[str, ase.Atoms],
@@ -388,7 +340,8 @@ def measure_structures(
     structures, the others return that of their share.
 
     Args:
-      model: A model of ``symjax.models``.
+      model: A PET of ``symjax.models``, or any
+        :class:`~symjax.report.sources.Source`.
       structures: The structures by label.
       options: How to measure.
       folder: The output folder.
@@ -421,34 +374,29 @@ def measure_structures(
       ...
       symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
     """
-    # Imported here, as tables and figures of a report need no model.
-    from symjax.models.io import fingerprint
-    from symjax.models.pet.energies import choose_energy
-    from symjax.models.pet.orbit import select_layers
-
     folder = Path(folder)
     settings = options.settings()
     check_folder(folder, resume=resume, overwrite=overwrite)
     _check_workers(jobs, devices)
+    source = as_source(model)
     errors = dict(unreadable or {})
     labels = [*structures, *errors]
     if not labels:
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    shapes, unusable = padded_shapes(structures, model.config)
+    shapes, unusable = source.shapes(structures)
     errors |= unusable
     if len(labels) == 1 and errors:
         raise next(iter(errors.values()))
     # A selection that no structure can satisfy is refused before anything is written.
-    select_layers(model.config, options.layers)
-    energy = choose_energy(model.config, options.energy)
-    settings = dataclasses.replace(settings, energy=energy or "")
+    source.check_layers(options.layers)
+    settings = dataclasses.replace(settings, energy=source.energy(options.energy))
 
     software = schema.Software(
         symjax.__version__, jax.__version__, jax.default_backend()
     )
-    info = schema.ModelInfo(model.name, fingerprint(model))
+    info = schema.ModelInfo(source.name, source.digest)
     part, parts = hosts.process()
     _prepare_together(folder, part, resume)
     share = labels[part::parts]
@@ -475,7 +423,7 @@ def measure_structures(
             if label not in errors
         ]
         _measure_all(
-            *(model, options, items, count),
+            *(source, options, items, count),
             jobs=jobs,
             devices=devices,
             alone=len(labels) == 1,
@@ -496,9 +444,9 @@ def measure_structures(
 
 
 def _measure_all(
-    model: Any,
+    source: Source,
     options: Options,
-    items: list[tuple[str, ase.Atoms, GraphShape]],
+    items: list[tuple[str, ase.Atoms, Any]],
     count: "_Count",
     *,
     jobs: int,
@@ -507,7 +455,7 @@ def _measure_all(
 ) -> None:
     """Measures structures, one after another or several at once."""
     if len(items) > 1 and max(jobs, len(devices)) > 1:
-        task = functools.partial(_measured_or_failed, model, options)
+        task = functools.partial(_measured_or_failed, source, options)
         finished = (
             in_processes(task, items, jobs)
             if jobs > 1
@@ -523,7 +471,7 @@ def _measure_all(
             where = count.start(label)
             try:
                 result = _measure_one(
-                    *(model, options, label, atoms, shape, where, count.watch)
+                    *(source, options, label, atoms, shape, where, count.watch)
                 )
             except EXPECTED_ERRORS as error:
                 reason = as_symjax_error(error, options)
@@ -597,7 +545,8 @@ def estimate_structures(
     """What :func:`measure_structures` will cost, without measuring anything.
 
     Args:
-      model: A model of ``symjax.models``.
+      model: A PET of ``symjax.models``, or any
+        :class:`~symjax.report.sources.Source`.
       structures: The structures by label.
       options: How to measure; symmetry would need fewer evaluations.
 
@@ -621,12 +570,13 @@ def estimate_structures(
     """
     options.settings()
     options.check_fixed("an estimate")
-    shapes, errors = padded_shapes(structures, model.config)
+    source = as_source(model)
+    shapes, errors = source.shapes(structures)
     for label, atoms in structures.items():
         if label in errors:
             yield label, errors[label]
             continue
-        problem = _problem(model, atoms, shapes[label], options)
+        problem = source.problem(atoms, shapes[label], options)
         yield (
             label,
             estimate(
@@ -658,32 +608,16 @@ def _check_completed(journal: Journal, structures: Mapping[str, ase.Atoms]) -> N
             )
 
 
-def _problem(
-    model: Any, atoms: ase.Atoms, shape: GraphShape, options: Options
-) -> Problem:
-    from symjax.models.pet.orbit import orbit_problem
-
-    return orbit_problem(
-        model,
-        atoms,
-        layers=options.layers,
-        energy=options.energy,
-        dtype=options.dtype,
-        shape=shape,
-        symmetry="auto" if options.symmetry else None,
-    )
-
-
 EXPECTED_ERRORS = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
 """Errors of one structure, which do not end the run unless they show a bug."""
 
 
 def _measured_or_failed(
-    model: Any, options: Options, label: str, atoms: ase.Atoms, shape: GraphShape
+    source: Source, options: Options, label: str, atoms: ase.Atoms, shape: Any
 ) -> StructureReport:
     """What a worker does."""
     try:
-        return _measure_one(model, options, label, atoms, shape)
+        return _measure_one(source, options, label, atoms, shape)
     except EXPECTED_ERRORS as error:
         reason = as_symjax_error(error, options)
         if reason is None:
@@ -692,11 +626,11 @@ def _measured_or_failed(
 
 
 def _measure_one(
-    model: Any,
+    source: Source,
     options: Options,
     label: str,
     atoms: ase.Atoms,
-    shape: GraphShape,
+    shape: Any,
     where: Progress | None = None,
     watch: Watch | None = None,
 ) -> StructureReport:
@@ -706,7 +640,7 @@ def _measure_one(
 
     start = time.perf_counter()
     with _compile_seconds() as compile_seconds:
-        problem = _problem(model, atoms, shape, options)
+        problem = source.problem(atoms, shape, options)
         measurement = measure(
             problem,
             over=options.over,

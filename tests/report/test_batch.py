@@ -24,6 +24,7 @@ from symjax.report import batch as batch_module
 from symjax.report.events import estimate_events
 from symjax.report.folder import JOURNAL_FILE, REPORT_FILE, Journal
 from symjax.report.schema import structure_to_json, to_json
+from symjax.report.sources import padded_shapes
 from symjax.report.tables import to_text
 
 OPTIONS = Options(max_degree=1, dtype="float64")
@@ -137,9 +138,7 @@ class TestNumbers:
 
     def test_structures_of_one_bucket_share_one_program(self, model, tmp_path):
         frames = molecules("CH3COCH3", "C3H8")
-        shapes, errors = batch_module.padded_shapes(
-            frames, PETConfig(species=(1, 6, 8), cutoff=8.0)
-        )
+        shapes, errors = padded_shapes(frames, PETConfig(species=(1, 6, 8), cutoff=8.0))
         assert not errors
         assert len({*shapes.values()}) == 1
         assert next(iter(shapes.values())).num_atoms == 11
