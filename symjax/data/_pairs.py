@@ -1,4 +1,4 @@
-"""Pairs of atoms within a cutoff, from one of two implementations."""
+"""Pairs of atoms within a cutoff, from one of three implementations."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,11 @@ _MAXIMUM_BINS = 5e4
 
 # Bins along the shortest direction that must remain of them.
 _MINIMUM_BINS = 4
+
+# Pairs of atoms and images that are compared one by one where vesin cannot be used.
+# ASE sorts into bins too, and takes minutes where these are many along one direction
+# and the images many along another.
+_MOST_COMPARED = 2e7
 
 
 class Pairs(NamedTuple):
@@ -28,7 +33,7 @@ def find_pairs(
     pbc: Bool[np.ndarray, "3"],
     cutoff: float,
 ) -> Pairs:
-    """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, by vesin or else by ASE.
+    """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, by vesin or else without it.
 
     Args:
       positions: Positions in angstrom, float64.
@@ -45,14 +50,64 @@ def find_pairs(
 
         neighbor_list = vesin.NeighborList(cutoff=cutoff, full_list=False)
         return Pairs(*neighbor_list.compute(positions, cell, pbc, "ijSd"))
+    images = _images(cell, pbc, cutoff)
+    if len(positions) ** 2 * np.prod(2.0 * images + 1) <= _MOST_COMPARED:
+        return _compare_all(positions, cell, pbc, cutoff, images)
     first, second, shifts, distances = primitive_neighbor_list(
         "ijSd", pbc, cell, positions, cutoff
     )
+    half = _one_of_each(first, second, shifts)
+    return Pairs(first[half], second[half], shifts[half], distances[half])
+
+
+def _one_of_each(
+    first: Int[np.ndarray, "pairs"],
+    second: Int[np.ndarray, "pairs"],
+    shifts: Int[np.ndarray, "pairs 3"],
+) -> Bool[np.ndarray, "pairs"]:
+    """Which pairs to keep of those that are there in both directions."""
     # The sign of the first shift that is not zero picks one of an image and its
     # opposite; base 3 compares all three at once.
     sign = np.sign(shifts) @ [9, 3, 1]
-    half = (first < second) | ((first == second) & (sign > 0))
-    return Pairs(first[half], second[half], shifts[half], distances[half])
+    return (first < second) | ((first == second) & (sign > 0))
+
+
+def _images(
+    cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, "3"], cutoff: float
+) -> Int[np.ndarray, "3"]:
+    """How many cells away a neighbor of an atom in the cell can be."""
+    images = np.zeros(3, int)
+    # Distances between opposite faces.
+    faces = 1 / np.linalg.norm(np.linalg.pinv(cell[pbc]), axis=0)
+    images[pbc] = np.floor(cutoff / faces) + 1
+    return images
+
+
+def _compare_all(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pbc: Bool[np.ndarray, "3"],
+    cutoff: float,
+    images: Int[np.ndarray, "3"],
+) -> Pairs:
+    """Every atom with every image of every other: no bins, whatever the cell."""
+    whole = np.floor(positions @ np.linalg.pinv(cell)).astype(int) * pbc
+    wrapped = positions - whole @ cell
+    between = wrapped[None, :] - wrapped[:, None]
+    ranges = [np.arange(-number, number + 1) for number in images]
+    every = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+    step = max(1, 2**20 // len(positions) ** 2)
+    found: list[Pairs] = []
+    for start in range(0, len(every), step):
+        some = every[start : start + step]
+        distances = np.linalg.norm(between + (some @ cell)[:, None, None], axis=-1)
+        image, first, second = np.nonzero(distances < cutoff)
+        shifts = some[image]
+        half = _one_of_each(first, second, shifts)
+        index = image[half], first[half], second[half]
+        own = shifts[half] - whole[index[2]] + whole[index[1]]
+        found.append(Pairs(index[1], index[2], own, distances[index]))
+    return Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def vesin_is_safe(

@@ -117,6 +117,13 @@ def export_function(
             "Use a PET, such as pet-ethanol",
         )
     config = model.config
+    if config.long_range is not None:
+        raise ModelError(
+            "model",
+            model.name,
+            "has long-range features, whose mesh depends on the cell",
+            "Write a checkpoint of metatrain: symjax export -o model.ckpt",
+        )
     if average is not None:
         biases = dataclasses.replace(config.biases, output_average=average)
         if config.biases.output_average:

@@ -7,6 +7,7 @@ from typing import Any
 import ase
 import numpy as np
 
+from symjax.data._pairs import find_pairs
 from symjax.data.structures import (
     check_structure,
     periodic_cell,
@@ -260,19 +261,16 @@ def _load(path: Path) -> Any:
 
 def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
     """Indices and shifts of one requested list, of one structure."""
-    import vesin
-
-    # Sorted by the first atom: metatrain's long-range features take distances in that
-    # order for those of the list, whatever order it has.
-    search = vesin.NeighborList(
-        cutoff=request.cutoff, full_list=request.full_list, sorted=True
-    )
-    first, second, shifts = search.compute(
-        atoms.positions.astype(float),
-        periodic_cell(atoms),
-        np.asarray(atoms.pbc),
-        "ijS",
-    )
+    positions, cell = atoms.positions.astype(float), periodic_cell(atoms)
+    pairs = find_pairs(positions, cell, np.asarray(atoms.pbc), request.cutoff)
+    first, second, shifts = pairs.first, pairs.second, pairs.shifts
+    if request.full_list:
+        first, second = np.append(first, second), np.append(second, first)
+        shifts = np.concatenate([shifts, -shifts])
+    # metatrain's long-range features take distances in the order of first atoms for
+    # those of the list, whatever order it has.
+    order = np.argsort(first, kind="stable")
+    first, second, shifts = first[order], second[order], shifts[order]
     samples = np.concatenate([first[:, None], second[:, None], shifts], axis=1)
     return request, samples.astype(np.int32), first, second, shifts
 

@@ -24,6 +24,7 @@ from symjax.interop import SymjaxCalculator
 from symjax.interop.stablehlo import Arguments, export_function
 from symjax.models import load_model, save_model
 from symjax.models.pet import Block, PETConfig, Target, init_pet, pet_graph, predict
+from symjax.models.pet.long_range import LongRange
 
 pytest.importorskip("flatbuffers", reason="needs the extra [export]")
 
@@ -183,6 +184,9 @@ def test_refusals():
     config = dataclasses.replace(model.config, biases=biases)
     with pytest.raises(ModelError, match="is averaged over O already"):
         export_function(dataclasses.replace(model, config=config), average="Oh")
+    config = dataclasses.replace(model.config, long_range=LongRange())
+    with pytest.raises(ModelError, match="long-range"):
+        export_function(dataclasses.replace(model, config=config))
 
 
 def test_the_page_runs_without_symjax(tmp_path):

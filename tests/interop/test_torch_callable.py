@@ -7,12 +7,14 @@ import pytest
 from symjax.data import build_graph
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import load_metatrain, torch_callable
+from symjax.interop.torch_callable import _neighbors
 from symjax.metrics import Grid, measure
 from symjax.models.pet import orbit_problem, predict
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR, spherical
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 pytest.importorskip("metatrain", reason="needs the extra [torch]")
+import metatomic.torch  # noqa: E402
 from torch_pet import make_torch_model, make_variant  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -152,3 +154,21 @@ def test_bad_arguments(model, tmp_path):
     path.write_bytes(b"hello")
     with pytest.raises(ModelError, match="cannot be read"):
         torch_callable(path, water, {"energy": SCALAR})
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        ase.Atoms("CO", [[0, 0, 0], [2000.0, 0, 0]]),
+        ase.Atoms("CO", [[0, 0, 0], [0, 0, 2900.0]], cell=[3, 3, 3000], pbc=[1, 1, 0]),
+        ase.Atoms("C", cell=[0.02, 3000, 3000], pbc=True),
+    ],
+    ids=["far apart", "slab", "thin"],
+)
+def test_structures_that_end_a_process_in_vesin(atoms):
+    for full in (True, False):
+        request = metatomic.torch.NeighborListOptions(0.5, full, True)
+        _, samples, first, second, shifts = _neighbors(atoms, request)
+        assert len(samples) == len(first) == len(second) == len(shifts)
+        assert np.all(np.diff(first) >= 0)
+        assert len(first) == (48 if full else 24) * (len(atoms) == 1)

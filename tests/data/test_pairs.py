@@ -1,0 +1,57 @@
+"""Pairs where neither vesin nor ASE can sort atoms into bins."""
+
+import ase
+import numpy as np
+import pytest
+
+from symjax.data import _pairs, build_graph, find_neighbors
+
+CASES = {
+    "molecule": (np.zeros((3, 3)), (False, False, False)),
+    "wire": (np.array([[1.3, 0.4, 0.2], [0, 0, 0], [0, 0, 0]]), (True, False, False)),
+    "slab": (np.array([[0, 0, 0], [2.1, 0, 0.3], [1.0, 1.9, 0]]), (False, True, True)),
+    "crystal": (np.array([[2, 0.5, 0.1], [0.3, 2.5, 0], [0, -0.7, 1.8]]), (True,) * 3),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_pair_once(case):
+    cell, pbc = CASES[case]
+    pbc, cutoff = np.array(pbc), 3.1
+    # Outside of the cell too.
+    positions = np.random.default_rng(1).normal(size=(4, 3)) * 4
+    images = _pairs._images(cell, pbc, cutoff)
+    found = _pairs._compare_all(positions, cell, pbc, cutoff, images)
+    ours = {
+        row
+        for i, j, s in zip(found.first, found.second, found.shifts, strict=True)
+        for row in ((i, j, *s), (j, i, *-s))
+    }
+    assert len(ours) == 2 * len(found.first)
+    ranges = [range(-20, 21) if p else range(1) for p in pbc]
+    shifts = np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, 3)
+    right = set()
+    for i in range(4):
+        for j in range(4):
+            lengths = np.linalg.norm(
+                positions[j] - positions[i] + shifts @ cell, axis=1
+            )
+            near = (lengths < cutoff) & ((i != j) | np.any(shifts != 0, axis=1))
+            right |= {(i, j, *s) for s in shifts[near]}
+    assert ours == right
+
+
+@pytest.mark.parametrize("cell", [[0.02, 3000, 3000], [3000, 0.02, 0.02]])
+def test_thin_cells(cell):
+    graph = build_graph(ase.Atoms("H", cell=cell, pbc=True), 0.5)
+    # Images along a line, or on a square lattice, within 25 spacings.
+    lattice = np.arange(-25, 26) ** 2
+    number = len(lattice) - 3
+    if cell[1] < 1:
+        number = np.sum(lattice[:, None] + lattice < 25**2) - 1
+    assert int(graph.edge_mask.sum()) == number
+
+
+def test_far_atoms():
+    flat = ase.Atoms("CO", [[0, 0, 0], [2000, 0, 0]])
+    assert len(find_neighbors(flat, 5.0).edges.centers) == 0
