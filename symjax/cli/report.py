@@ -1,5 +1,6 @@
 """``symjax report``: measures a model on structures or events."""
 
+import dataclasses
 import enum
 import sys
 from pathlib import Path
@@ -44,6 +45,14 @@ class Dtype(enum.StrEnum):
 
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+
+
+class LowEnergy(enum.StrEnum):
+    """Rules of :func:`symjax.data.point_clouds.select_points`."""
+
+    LABEL = "label"
+    FIRST_CLUSTER = "first-cluster"
+    KEEP = "keep"
 
 
 class FigureFormat(enum.StrEnum):
@@ -120,6 +129,23 @@ def report(
             "them alike.",
         ),
     ] = False,
+    energy_threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MEV",
+            help="For events: points of at most this energy are dropped; 0 drops "
+            "none. Default: as the model was trained, 0.13 where it does not say.",
+            show_default=False,
+        ),
+    ] = None,
+    low_energy: Annotated[
+        LowEnergy | None,
+        typer.Option(
+            help="For events: which scattered low-energy deposits are dropped. "
+            "Default: as the model was trained, label where it does not say.",
+            show_default=False,
+        ),
+    ] = None,
     layers: Annotated[
         str,
         typer.Option(
@@ -330,6 +356,7 @@ def report(
         else:
             loaded = load_model(DEFAULT_MODELS[events] if model is None else model)
         check_kind(loaded, events)
+    loaded = _with_selection(loaded, events, energy_threshold, low_energy)
     if estimate:
         with options_as_typed(names):
             _present_estimates(loaded, found, options, events)
@@ -392,6 +419,29 @@ def _check_calculator(
         )
     origin = context.get_parameter_source("max_degree")
     return 2 if origin is not None and origin.name == "DEFAULT" else max_degree
+
+
+def _with_selection(
+    model: Any, events: bool, threshold: float | None, low_energy: LowEnergy | None
+) -> Any:
+    """The model with other rules of which points it reads."""
+    changes: dict[str, Any] = {}
+    if threshold is not None:
+        changes["energy_threshold"] = threshold
+    if low_energy is not None:
+        changes["low_energy"] = low_energy.value.replace("-", " ")
+    if not changes:
+        return model
+    if not events:
+        raise ArgumentError(
+            f"--{next(iter(changes)).replace('_', '-')}",
+            next(iter(changes.values())),
+            "is for events, and these are structures",
+            "Leave it out",
+        )
+    with options_as_typed({"energy_threshold": "--energy-threshold"}):
+        config = dataclasses.replace(model.config, **changes)
+    return dataclasses.replace(model, config=config)
 
 
 def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | None:

@@ -139,6 +139,33 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
     return pad_cloud(selected, padded_size(selected.num_points))
 
 
+def selection_line(model: Any) -> str:
+    """Which points of an event a model reads.
+
+    Args:
+      model: A :class:`~symjax.models.pointmae.PointMAEModel`.
+
+    Returns:
+      A short text, for the report.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.report.events import selection_line
+      >>> selection_line(load_model("polarmae-events"))
+      'voxels above 0.13 MeV, without those labelled as low-energy deposits'
+    """
+    config = model.config
+    energy = (
+        f" above {config.energy_threshold:g} MeV" if config.energy_threshold else ""
+    )
+    removed = {
+        "label": ", without those labelled as low-energy deposits",
+        "first cluster": ", without the first cluster",
+        "keep": "",
+    }
+    return f"voxels{energy or ' of any energy'}{removed[config.low_energy]}"
+
+
 def check_model(model: Any) -> None:
     """Refuses a model of structures.
 
@@ -222,6 +249,7 @@ def measure_events(
     _check_options(options)
     check_folder(folder, resume=resume, overwrite=overwrite)
     check_model(model)
+    settings = dataclasses.replace(settings, points=selection_line(model))
     errors = dict(unreadable or {})
     labels = [*clouds, *errors]
     if not labels:

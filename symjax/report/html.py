@@ -667,6 +667,7 @@ def _provenance(report: Report) -> str:
     code = ("command", "model, SHA-256", "layers")
     if report.of_events:
         del entries["point groups"]
+        entries["points that are read"] = settings.points
     items = []
     for name, value in entries.items():
         text = f"<code>{escape(value)}</code>" if name in code else escape(value)

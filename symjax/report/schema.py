@@ -127,6 +127,7 @@ class Settings:
       matmul_precision: Precision of the model's matrix products, by JAX's names.
       energy: Name of the output whose derivatives are forces and stress; empty if the
         model has no energy, None for models of something else than atoms.
+      points: Which points of events were read; empty for structures.
     """
 
     max_degree: int
@@ -141,6 +142,7 @@ class Settings:
     adaptive: Climb | None = None
     matmul_precision: str = "highest"
     energy: str | None = None
+    points: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -1033,6 +1035,7 @@ def header_from_json(
             adaptive=_read_climb(settings.if_there("adaptive")),
             matmul_precision=settings.text("matmul_precision"),
             energy=settings.get("energy", str, type(None)),
+            points=settings.text("points") if "points" in settings.value else "",
         ),
     )
 

@@ -66,9 +66,9 @@ def folder(tmp_path_factory, model):
     return path
 
 
-def run(folder, *options):
+def run(folder, *options, out="out"):
     command = ["report", str(folder / "events.h5"), "--model", str(folder / "model")]
-    command += ["-o", str(folder / "out"), "--no-compile-cache", *options]
+    command += ["-o", str(folder / out), "--no-compile-cache", *options]
     return CliRunner().invoke(app, command)
 
 
@@ -208,6 +208,24 @@ def test_voxels_break_nothing_under_the_group_of_the_lattice(model, coarse):
     assert full.total > 1e-4
 
 
+def test_which_points_are_read_can_be_chosen(folder):
+    """The report says which; a model's own rules are the default."""
+    common = ("--max-degree", "0", "--frames", "0", "--overwrite", "--no-figures")
+    chosen = ("--energy-threshold", "0.5", "--low-energy", "keep")
+    out = run(folder, *common, *chosen, out="chosen")
+    assert out.exit_code in (0, 3), out.output
+    report = read_report(folder / "chosen")
+    event = generate_event(SEEDS[0], SMALL)
+    assert report.structures[0].num_atoms == (event.energies > 0.5).sum()
+    assert report.settings.points == "voxels above 0.5 MeV"
+    assert "voxels above 0.5 MeV" in out.stdout
+    command = ["report", "CH4", "--low-energy", "keep", "-o", str(folder / "other")]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2
+    assert "is for events" in refused.output
+    assert run(folder, *common, "--energy-threshold=-1", out="chosen").exit_code == 2
+
+
 def weak(event):
     """The same event, with less energy in each point than the threshold."""
     energies = np.where(event.mask, 0.05, 0).astype(np.float32)
@@ -319,8 +337,8 @@ def test_the_page_shows_events(folder, result):
         "labels that change",
     ):
         assert phrase in page
-    body = re.sub(r"<style>.*?</style>|<script.*", "", page, flags=re.DOTALL)
-    text = re.sub(r"<[^>]*>", " ", body)
+    main = page[page.index("<main") : page.index("</main>")]
+    text = re.sub(r"<[^>]*>", " ", main)
     for word in ("formula", "point group", "atom", "structure"):
         assert not re.search(rf"\b{word}s?\b", text, re.IGNORECASE), word
     data = json.loads(re.search(r'id="data">(.*?)</script>', page).group(1))
