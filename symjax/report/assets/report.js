@@ -353,7 +353,7 @@
           title: "label changes on the orbit",
           kinds: cloud.changes.map((share) => (share > 0 ? 1 : 0)),
           names: (kind) => (kind ? "changes" : "stays"),
-          tone: (kind) => (kind ? "--high" : "--low"),
+          tone: (kind) => (kind ? "--high" : "--accent"),
         });
       } else if (cloud.semantic.some((label) => label >= 0)) {
         all.push({
@@ -372,7 +372,7 @@
       const [width, height] = table.clear(context);
       const size = (Math.min(width, height) / 2 / (cloud.extent + 1)) * table.zoom;
       const coloring = chosen();
-      const [low, high, ink, soft] = ["--low", "--high", "--ink", "--soft"].map(rgb);
+      const [low, high, ink, soft] = ["--accent", "--high", "--ink", "--soft"].map(rgb);
       const largest = coloring.values ? Math.max(...coloring.values, Number.MIN_VALUE) : 0;
       const tone = {};
       const colorOf = (i) => {
