@@ -222,8 +222,8 @@ def test_adapters(how, tmp_path):
     elif how == "restarted":
         torch.save(model.get_checkpoint(), path)
     elif how == "wrapped":
-        wrapper = make_wrapper(model, {"energy": 3}, ["energy"])
-        torch.save(wrapper.get_checkpoint(), path)
+        model = make_wrapper(model, {"energy": 3}, ["energy"])
+        torch.save(model.get_checkpoint(), path)
     else:
         path = tmp_path / "model.pt"
         model.export().save(path)

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from symjax.errors import ArgumentError, GridError, StructureError
+from symjax.errors import ArgumentError, GridError, ModelError, StructureError
 from symjax.metrics import Adaptive
-from symjax.models.pet import PETConfig
+from symjax.models.pet import PETConfig, Target
 from symjax.report import (
     Options,
     ReportError,
@@ -66,6 +66,37 @@ class TestNumbers:
         assert forces.content[0, 0] == pytest.approx(c**2 / (1 + c**2), rel=1e-9)
         assert leaves["energy"].totals.relative_error < 1e-7
         assert report.resolved
+
+    @pytest.mark.parametrize(
+        ("names", "chosen", "line"),
+        [
+            (("energy",), None, None),
+            (("energy/pbe",), None, "forces      derivatives of energy/pbe"),
+            (("energy", "U"), "U", "forces      derivatives of U"),
+            (("U",), None, "forces      none: no target is named energy"),
+        ],
+    )
+    def test_the_head_says_where_forces_come_from(
+        self, model, names, chosen, line, tmp_path
+    ):
+        model.config.targets = tuple(Target(name, "eV") for name in names)
+        options = dataclasses.replace(OPTIONS, energy=chosen)
+        report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        head = [row for row in to_text(report).splitlines() if row[:7] == "forces "]
+        assert (line is None) == (not any("derivat" in h or "none" in h for h in head))
+        assert line is None or any(row.startswith(line) for row in head)
+        again = read_report(tmp_path / "out")
+        assert again.settings.energy == (
+            chosen or ("" if names == ("U",) else names[0])
+        )
+
+    def test_several_energies_are_chosen_from_before_anything_is_written(
+        self, model, tmp_path
+    ):
+        model.config.targets = (Target("energy/a", "eV"), Target("energy/b", "eV"))
+        with pytest.raises(ModelError, match="Name one of energy/a, energy/b"):
+            measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
     def test_species_add_up_and_match_the_closed_form(self, model, tmp_path):
         structures = molecules(*NAMES)
