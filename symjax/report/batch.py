@@ -457,7 +457,7 @@ def _measure_all(
     if len(items) > 1 and max(jobs, len(devices)) > 1:
         task = functools.partial(_measured_or_failed, source, options)
         finished = (
-            in_processes(task, items, jobs)
+            in_processes(task, items, jobs, functools.partial(_lost, jobs))
             if jobs > 1
             else on_devices(task, items, devices)
         )
@@ -692,6 +692,18 @@ def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
             "Lower memory, measure fewer layers or a smaller structure",
         )
     return None
+
+
+def _lost(jobs: int, label: str, atoms: ase.Atoms, shape: Any) -> StructureReport:
+    """A structure that ends the process which measures it, also alone."""
+    error = ArgumentError(
+        "jobs",
+        jobs,
+        "the process that measured this structure died, and died again when it "
+        "measured nothing else; the system may have ended it for want of memory",
+        "Lower memory, measure fewer layers or a smaller structure",
+    )
+    return _failed(label, atoms, error)
 
 
 def _failed(label: str, atoms: ase.Atoms | None, error: SymjaxError) -> StructureReport:

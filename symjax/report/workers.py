@@ -73,29 +73,70 @@ def on_devices(
 
 
 def in_processes(
-    task: Task, items: Iterable[tuple[Any, ...]], jobs: int
+    task: Task,
+    items: Iterable[tuple[Any, ...]],
+    jobs: int,
+    lost: Callable[..., Any],
 ) -> Generator[Any]:
     """Calls a function for each item, in several processes at once.
 
     The cores of the machine are divided among the processes where the system allows
-    it; otherwise each would start threads for all of them.
+    it; otherwise each would start threads for all of them. Processes end with the one
+    that started them. What was under way when one of them died is done again, each item
+    alone in a process; what kills that too is lost.
 
     Args:
       task: The function, which is sent to each process once; must be picklable.
       items: Its arguments; picklable.
       jobs: Number of processes.
+      lost: Called with the arguments of an item that is lost; returns its result.
 
     Yields:
       Results, as they are finished.
 
     Raises:
-      ArgumentError: A process has died.
+      ArgumentError: Processes die without having finished anything.
 
     Example:
       >>> from symjax.report.workers import in_processes
       >>> callable(in_processes)
       True
     """
+    rest = iter(items)
+    worked = False
+    while True:
+        under_way: list[tuple[Any, ...]] = []
+        for result in _in_pool(task, rest, jobs, under_way):
+            worked = True
+            yield result
+        if not under_way:
+            return
+        gone = []
+        for item in under_way:
+            failed: list[tuple[Any, ...]] = []
+            for result in _in_pool(task, [item], 1, failed):
+                worked = True
+                yield result
+            gone += failed
+        if gone and not worked:
+            raise ArgumentError(
+                "jobs",
+                jobs,
+                "a worker process has died; the system may have ended it for want of "
+                "memory",
+                "Continue with fewer jobs and resume=True",
+            )
+        for item in gone:
+            yield lost(*item)
+
+
+def _in_pool(
+    task: Task,
+    items: Iterable[tuple[Any, ...]],
+    jobs: int,
+    under_way: list[tuple[Any, ...]],
+) -> Generator[Any]:
+    """Results of a pool of processes; if one dies, what was under way is listed."""
     # A forked copy of a process that runs JAX hangs.
     context = multiprocessing.get_context("spawn")
     shares: Any = context.SimpleQueue()
@@ -108,15 +149,7 @@ def in_processes(
         jobs, context, _start, (shares, settings, pickle.dumps(task))
     )
     try:
-        yield from _as_finished(pool, _call, items, 2 * jobs)
-    except BrokenProcessPool as error:
-        raise ArgumentError(
-            "jobs",
-            jobs,
-            "a worker process has died; the system may have ended it for want of "
-            "memory",
-            "Continue with fewer jobs and resume=True",
-        ) from error
+        yield from _as_finished(pool, _call, items, 2 * jobs, under_way)
     except BaseException:
         # Nobody waits for what they are measuring.
         for child in set(multiprocessing.active_children()) - before:
@@ -134,12 +167,21 @@ def _start(shares: Any, settings: dict[str, Any], task: bytes) -> None:
     global _task
     # Ctrl-C goes to all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cores = shares.get()
     if cores:
         os.sched_setaffinity(0, cores)
     for name, value in settings.items():
         jax.config.update(name, value)
     _task = pickle.loads(task)
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as the one that started it has ended, however."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(*item: Any) -> Any:
@@ -152,17 +194,33 @@ def _as_finished(
     task: Task,
     items: Iterable[tuple[Any, ...]],
     most: int,
+    under_way: list[tuple[Any, ...]] | None = None,
 ) -> Iterator[Any]:
-    """Results as they are finished; at most a number of items is handed out."""
+    """Results as they are finished; at most a number of items is handed out.
+
+    Where a process of the pool dies, what was handed out and has no result is added to
+    ``under_way``, and no more is.
+    """
     rest = iter(items)
-    waiting: set[concurrent.futures.Future[Any]] = set()
+    waiting: dict[concurrent.futures.Future[Any], tuple[Any, ...]] = {}
+    broken: list[tuple[Any, ...]] = []
     while True:
-        for item in itertools.islice(rest, most - len(waiting)):
-            waiting.add(pool.submit(task, *item))
+        for item in itertools.islice(rest, 0 if broken else most - len(waiting)):
+            try:
+                waiting[pool.submit(task, *item)] = item
+            except BrokenProcessPool:
+                broken.append(item)
+                break
         if not waiting:
-            return
-        done, waiting = concurrent.futures.wait(
+            break
+        done, _ = concurrent.futures.wait(
             waiting, return_when=concurrent.futures.FIRST_COMPLETED
         )
         for future in done:
-            yield future.result()
+            item = waiting.pop(future)
+            if isinstance(future.exception(), BrokenProcessPool):
+                broken.append(item)
+            else:
+                yield future.result()
+    if under_way is not None:
+        under_way += broken

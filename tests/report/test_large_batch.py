@@ -4,7 +4,11 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import pickle
+import subprocess
+import sys
+import time
 import weakref
 
 import ase.build
@@ -33,6 +37,7 @@ from symjax.report import (
 from symjax.report.folder import JOURNAL_FILE, Journal
 from symjax.report.html import to_html
 from symjax.report.results import RESULTS_FILE, ResultsFile
+from symjax.report.sources import as_source
 from symjax.report.tables import to_text
 
 OPTIONS = Options(max_degree=1, dtype="float64")
@@ -123,15 +128,16 @@ class TestDevices:
 class TestJobs:
     def test_results_of_all_items(self):
         items = [(a, b) for a in range(3) for b in range(3)]
-        finished = workers.in_processes(complex, items, jobs=2)
+        finished = workers.in_processes(complex, items, jobs=2, lost=complex)
         assert {*finished} == {complex(*item) for item in items}
 
     def test_what_workers_are_sent_and_send_back(self, tmp_path):
         options = Options(max_degree=3)
         model = load_model("pet-ethanol")
-        task = functools.partial(batch._measured_or_failed, model, options)
+        source = as_source(model)
+        task = functools.partial(batch._measured_or_failed, source, options)
         sent = pickle.loads(pickle.dumps(task))
-        assert sent.args[0].config == model.config
+        assert sent.args[0].model.config == model.config
         assert sent.args[1] == options
         # silicon is no element of the model: fails before anything is compiled
         silane = ase.build.molecule("SiH4")
@@ -142,11 +148,59 @@ class TestJobs:
             one, two = map(schema.structure_to_json, (back, structure))
             assert one == two
 
-    def test_a_worker_that_dies_is_reported(self):
+    def test_workers_that_only_die_are_reported(self):
         # os._exit is what a kill for want of memory looks like.
-        finished = workers.in_processes(os._exit, [(3,), (3,)], jobs=1)
+        finished = workers.in_processes(os._exit, [(3,), (3,)], 1, lost=str)
         with pytest.raises(ArgumentError, match=r"jobs=1: a worker.*resume=True"):
             list(finished)
+
+    def test_what_kills_its_worker_twice_is_lost_and_the_rest_is_done(self):
+        items = [("1 + 1",), ("__import__('os')._exit(3)",), ("2 + 2",), ("3 + 3",)]
+        finished = workers.in_processes(eval, items, 2, lost=lambda text: text[:10])
+        assert sorted(map(str, finished)) == ["2", "4", "6", "__import__"]
+        atoms = ase.build.molecule("H2O")
+        structure = batch._lost(2, "water", atoms, None)
+        assert (structure.label, structure.num_atoms) == ("water", 3)
+        assert "died again" in structure.failure.message
+
+    def test_a_worker_that_is_killed_once_loses_nothing(self, tmp_path):
+        mark = tmp_path / "mark"
+        path = f"__import__('pathlib').Path({str(mark)!r})"
+        dies = f"not {path}.exists() and {path}.write_text('x')"
+        once = f"__import__('os')._exit(3) if {dies} else 7"
+        finished = workers.in_processes(eval, [("5",), (once,)], 1, lost=str)
+        assert sorted(finished) == [5, 7]
+
+    @pytest.mark.skipif(not hasattr(os, "kill"), reason="needs POSIX signals")
+    def test_workers_end_with_their_parent(self, tmp_path):
+        script = tmp_path / "parent.py"
+        script.write_text(
+            "import os, time\n"
+            "from symjax.report import workers\n"
+            "if __name__ == '__main__':\n"
+            "    items = [(f\"print(__import__('os').getpid(), flush=True) or \"\n"
+            "              f\"__import__('time').sleep(600)\",)] * 2\n"
+            "    list(workers.in_processes(eval, items, 2, lost=str))\n"
+        )
+        command = [sys.executable, str(script)]
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        children = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 60
+        while any(map(_runs, children)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def _runs(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = pathlib.Path(f"/proc/{process}/stat")
+    # Ended, and nobody has asked for its exit code.
+    return not (status.exists() and status.read_text().split()[2] == "Z")
 
 
 class TestUnreadable:
