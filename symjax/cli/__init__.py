@@ -17,6 +17,7 @@ from symjax.cli.application import (
     app,
     guarded,
 )
+from symjax.cli.streams import prepare_process
 
 __all__ = [
     "BAD_INPUT",
@@ -50,4 +51,5 @@ def main() -> None:
       >>> callable(main)
       True
     """
+    prepare_process()
     app()

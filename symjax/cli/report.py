@@ -529,7 +529,6 @@ def _present(result: "Report", output: Path, formats: list[str], page: bool) -> 
     from symjax.report.schema import write_atomically
     from symjax.report.tables import print_report, to_text
 
-    print_report(result, sys.stdout)
     text = to_text(result)
     write_atomically(
         output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
@@ -544,6 +543,7 @@ def _present(result: "Report", output: Path, formats: list[str], page: bool) -> 
         from symjax.report.figures import save_figures
 
         written += [path.name for path in save_figures(result, output, formats)]
+    print_report(result, sys.stdout)
     typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
     _exit(result)
 

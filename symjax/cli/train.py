@@ -50,8 +50,6 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Trains a model as a file describes; a killed run goes on with --resume."""
-    import signal
-
     import jax
 
     from symjax.training.configuration import AtomsRun, read_run
@@ -70,8 +68,6 @@ def train(
     from symjax.training.runs import train as train_run
 
     folder = output or run.with_suffix("")
-    # A batch system ends jobs by this signal: as if by Ctrl-C, with a checkpoint.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = {"folder": "--output", "resume": "--resume"}
     with options_as_typed(names), training_progress(settings.steps) as watch:
         trained = train_run(

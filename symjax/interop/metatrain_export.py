@@ -85,6 +85,17 @@ def _checkpoint(model: Any) -> dict[str, Any]:
             f"has biases ({names}), which metatrain's PET has not",
             _STABLEHLO,
         )
+    if config.uncertainties:
+        names = ", ".join(own.target for own in config.uncertainties)
+        raise ModelError(
+            "model",
+            model.name,
+            f"has uncertainties (LLPR) of {names}; metatrain wants the covariance that "
+            "they come from, of which symjax keeps a factor alone",
+            "Leave them out with --without-uncertainties, or in Python with "
+            "symjax.models.pet.model.without_uncertainties; metatrain can calibrate "
+            "them again",
+        )
     try:
         import torch
         from metatomic.torch import ModelMetadata

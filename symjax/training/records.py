@@ -1,9 +1,12 @@
 """Numbers that a run writes while it goes on: CSV files, TensorBoard, checkpoints."""
 
+import contextlib
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +164,42 @@ class Board:
         self._writer.close()
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets a write come to its end: signals to stop take effect behind it.
+
+    Yields:
+      Nothing.
+
+    Example:
+      >>> import signal
+      >>> from symjax.training.records import uninterrupted
+      >>> done = []
+      >>> try:
+      ...     with uninterrupted():
+      ...         signal.raise_signal(signal.SIGINT)
+      ...         done.append("written")
+      ... except KeyboardInterrupt:
+      ...     print(done)
+      ['written']
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 class Checkpoints:
     """States of a run, by orbax; a save that is killed leaves none that looks whole.
 
@@ -208,8 +247,9 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(host), metrics=ocp.args.JsonSave(metrics)
         )
-        self._manager.save(step, args=args)
-        self._manager.wait_until_finished()
+        with uninterrupted():
+            self._manager.save(step, args=args)
+            self._manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
         """Reads the newest state.

@@ -144,3 +144,18 @@ def test_a_folder_that_is_not_there(tmp_path):
     model = init_pet(PETConfig((1, 8), **SMALL), jax.random.key(0))
     with pytest.raises(ModelError, match="cannot be written"):
         save_metatrain(model, tmp_path / "no" / "a.ckpt")
+
+
+@pytest.mark.torch
+def test_uncertainties_are_refused_or_left_out(shared, tmp_path):
+    source = str(shared / "checkpoints" / "llpr-pet-adaptive.ckpt.gz")
+    command = ["export", source, "-o", str(tmp_path / "a.ckpt")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "has uncertainties (LLPR) of energy" in result.output
+    result = CliRunner().invoke(app, [*command, "--without-uncertainties"])
+    assert result.exit_code == 0, result.output
+    again = load_metatrain(tmp_path / "a.ckpt")
+    model = load_model(source)
+    assert again.config.uncertainties == ()
+    assert again.config.targets == model.config.targets

@@ -1,0 +1,63 @@
+"""The terminal is a courtesy: files are written whoever listens."""
+
+import os
+import signal
+import sys
+from typing import Any, TextIO
+
+
+class Courtesy:
+    """A stream that goes silent where nobody reads it any more.
+
+    Args:
+      stream: Standard output or error; None where it is closed.
+
+    Example:
+      >>> from symjax.cli.streams import Courtesy
+      >>> Courtesy(None).write("into nothing")
+      12
+    """
+
+    def __init__(self, stream: TextIO | None):
+        self._stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes a text, if somebody reads it.
+
+        Args:
+          text: The text.
+
+        Returns:
+          Its length.
+        """
+        try:
+            self._stream.write(text)
+        except BrokenPipeError:
+            self._hush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Passes on what was written, if somebody reads it."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._hush()
+
+    def _hush(self) -> None:
+        # By its number, so that what the stream still holds goes nowhere either.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
+
+
+def prepare_process() -> None:
+    """Streams that may be closed, and an end by SIGTERM as by Ctrl-C."""
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, Courtesy(getattr(sys, name)))
+    # Batch systems end jobs by this signal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Warnings of torch's C++ code, which no filter of Python's reaches.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -1,0 +1,80 @@
+"""Closed pipes and signals: files are complete, and one line says what happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import ase.build
+import ase.io
+import pytest
+
+from symjax.training.records import uninterrupted
+
+FAST = ["--max-degree", "1", "--figure-format", "svg"]
+
+
+def start(folder, *words, **streams):
+    command = [sys.executable, "-m", "symjax", "report", *words, "-o", "out"]
+    return subprocess.Popen([*command, *FAST], cwd=folder, **streams)
+
+
+@pytest.mark.parametrize("closed", ["stdout", "both"])
+def test_pipes_that_nobody_reads(closed, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    error = write if closed == "both" else subprocess.PIPE
+    process = start(tmp_path, "H2O", stdout=write, stderr=error, text=True)
+    os.close(write)
+    messages = process.communicate(timeout=300)[1]
+    assert process.returncode in (0, 3), messages
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"report.json", "report.txt", "report.html", "report_errors.svg"} <= written
+    if messages is not None:
+        assert "Traceback" not in messages
+        assert "Wrote" in messages
+
+
+def test_a_closed_standard_output(tmp_path):
+    line = f"{sys.executable} -m symjax --version >&-"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+
+
+def test_a_report_that_is_terminated(tmp_path):
+    """As by Ctrl-C: what was measured is kept, and a line says how to go on."""
+    frames = []
+    for number in range(200):
+        frames.append(ase.build.molecule("H2O"))
+        frames[-1].rattle(0.02, seed=number)
+    ase.io.write(tmp_path / "frames.xyz", frames)
+    process = start(tmp_path, "frames.xyz", stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "out" / "structures.jsonl"
+    for _ in range(600):
+        if journal.exists() and journal.read_bytes().count(b"\n") > 2:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    messages = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, messages
+    assert "Interrupted. Completed structures are kept in out" in messages
+    assert journal.read_bytes().count(b"\n") > 2
+    assert not (tmp_path / "out" / ".symjax.lock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_checkpoint_comes_to_its_end(number):
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            done += [signal.raise_signal(number) for _ in range(2)]
+        assert len(done) == 2
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(ZeroDivisionError), uninterrupted():
+            _ = 1 / 0
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
