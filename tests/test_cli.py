@@ -134,7 +134,7 @@ BAD = {
     "empty name": (nothing, [""], "TARGET=''.*Pass"),
     "empty file": (content("a.xyz", b""), ["a.xyz"], "TARGET='a.xyz': is empty"),
     "folder": (subfolder, ["sub"], "TARGET='sub': holds no structure file.*Pass"),
-    "cut file": (content("a.xyz", b"9\n\nO 0 0 0\n"), ["a.xyz"], "TARGET.*Repair"),
+    "cut file": (content("a.xyz", b"9\n\nO 0 0 0\n"), ["a.xyz"], "TARGET.*is whole"),
     "binary file": (content("a.xyz", b"\0\1\xff" * 50), ["a.xyz"], "TARGET='a.xyz'"),
     "unknown format": (content("a.qqq", b"hello"), ["a.qqq"], "TARGET.*Convert"),
     "unknown element": (nothing, ["SiH4"], "Si.*it knows H, C, O.*Leave out"),
