@@ -127,7 +127,8 @@ def read_values(
       field: Name of the property.
       shape: Shape of the value of one structure or atom.
       per_atom: Whether every atom has a value.
-      allow_missing: Whether values may be NaN.
+      allow_missing: Whether values may be NaN, or absent from some structures, but
+        not from all.
 
     Returns:
       For each structure an array of shape ``shape``, or ``(atoms, *shape)``, in
@@ -146,9 +147,16 @@ def read_values(
       (3, 1)
     """
     values = []
+    absent: list[ArgumentError] = []
     for k, atoms in enumerate(structures):
         stored = atoms.arrays if per_atom else atoms.info
-        found = _look_up("field", field, atoms, stored, k)
+        try:
+            found = _look_up("field", field, atoms, stored, k)
+        except ArgumentError as error:
+            if not allow_missing:
+                raise
+            absent.append(error)
+            found = np.full((len(atoms), *shape) if per_atom else shape, np.nan)
         full = (len(atoms), *shape) if per_atom else shape
         flat = np.ravel(found) if np.size(found) == np.prod(full, dtype=int) else found
         wanted = full if flat is found else np.shape(flat)
@@ -156,6 +164,9 @@ def read_values(
             flat, f"structures[{k}]", field, wanted, allow_missing=allow_missing
         )
         values.append(array.reshape(full))
+    if absent and len(absent) == len(structures):
+        # Not one of them: a key that was mistyped rather than values that lack.
+        raise absent[0]
     return values
 
 

@@ -14,7 +14,7 @@ from symjax.data.structures import (
     spin_multiplicity,
     total_charge,
 )
-from symjax.errors import ArgumentError, ModelError
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.representations import Representation
 
@@ -103,8 +103,8 @@ def torch_callable(
         _neighbors(atoms, request) for request in model.requested_neighbor_lists()
     ]
     inputs = {
-        name: _input(name, atoms, dtype, device)
-        for name in model.requested_inputs(use_new_names=True)
+        name: _input(name, request, atoms, dtype, device)
+        for name, request in model.requested_inputs(use_new_names=True).items()
     }
     types = torch.tensor(atoms.numbers, dtype=torch.int32, device=device)
     pbc = torch.tensor(np.asarray(atoms.pbc), device=device)
@@ -262,7 +262,9 @@ def _load(path: Path) -> Any:
 def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
     """Indices and shifts of one requested list, of one structure."""
     positions, cell = atoms.positions.astype(float), periodic_cell(atoms)
-    pairs = find_pairs(positions, cell, np.asarray(atoms.pbc), request.cutoff)
+    # The request is in the unit of length of the model.
+    cutoff = request.engine_cutoff("angstrom")
+    pairs = find_pairs(positions, cell, np.asarray(atoms.pbc), cutoff)
     first, second, shifts = pairs.first, pairs.second, pairs.shifts
     if request.full_list:
         first, second = np.append(first, second), np.append(second, first)
@@ -294,23 +296,51 @@ def _block(vectors: np.ndarray, samples: np.ndarray, dtype: Any, device: str) ->
     )
 
 
-def _input(name: str, atoms: ase.Atoms, dtype: Any, device: str) -> Any:
-    """A quantity of the structure that a model asks for."""
+def _input(name: str, request: Any, atoms: ase.Atoms, dtype: Any, device: str) -> Any:
+    """A quantity of the structure, or of its atoms, that a model asks for."""
     import torch
     from metatensor.torch import Labels, TensorBlock, TensorMap
 
+    of_atoms = request.sample_kind == "atom"
     known = {"charge": total_charge, "spin_multiplicity": spin_multiplicity}
-    if name not in known:
+    if name not in known or request.sample_kind not in ("atom", "system"):
         raise ModelError(
             "model",
             name,
-            "the model reads this input of each structure",
+            f"the model reads this input of each {request.sample_kind}",
             f"Models that read {' and '.join(known)} can be measured",
         )
+    if of_atoms:
+        values = _of_atoms(name, atoms)
+        samples = Labels(
+            ["system", "atom"],
+            torch.tensor([[0, i] for i in range(len(atoms))], dtype=torch.int32),
+        ).to(device)
+    else:
+        values = np.array([known[name](atoms)], float)
+        samples = Labels(["system"], torch.zeros(1, 1, dtype=torch.int32)).to(device)
     zero = torch.zeros(1, 1, dtype=torch.int32, device=device)
-    value = torch.tensor([[known[name](atoms)]], dtype=dtype, device=device)
-    block = TensorBlock(value, Labels(["system"], zero), [], Labels([name], zero))
+    value = torch.tensor(values, dtype=dtype, device=device).reshape(-1, 1)
+    block = TensorBlock(value, samples, [], Labels([name], zero))
     return TensorMap(Labels(["_"], zero), [block])
+
+
+def _of_atoms(name: str, atoms: ase.Atoms) -> np.ndarray:
+    if name != "charge":
+        raise ModelError(
+            "model",
+            name,
+            "the model reads this input of each atom",
+            "Models that read the charge of each atom can be measured",
+        )
+    if not atoms.has("initial_charges"):
+        raise StructureError(
+            "atoms",
+            atoms.get_chemical_formula(),
+            "has no charges of atoms, which the model reads",
+            "Set them in e with atoms.set_initial_charges",
+        )
+    return np.asarray(atoms.get_initial_charges(), float)
 
 
 def _split(

@@ -343,6 +343,11 @@ def atomistic_task(
     return Task(params, {}, loss, totals)
 
 
+def _plain(unit: str) -> str:
+    """A unit without what is only spelling."""
+    return unit.lower().replace(" ", "").replace("\N{ANGSTROM SIGN}", "angstrom")
+
+
 def check_targets(model: PETModel, run: AtomsRun) -> PETConfig:
     """Configuration of a model that is fine-tuned: its targets and those of the run.
 
@@ -354,7 +359,8 @@ def check_targets(model: PETModel, run: AtomsRun) -> PETConfig:
       The model's configuration, with the run's further targets behind its own.
 
     Raises:
-      ModelError: A target of the same name has other blocks, or the energy that the
+      ModelError: A target of the same name has other blocks or another unit, or the
+        energy that the
         run differentiates is none.
 
     Example:
@@ -386,5 +392,14 @@ def check_targets(model: PETModel, run: AtomsRun) -> PETConfig:
                 mine,
                 f"under this name the initial model predicts {expected}",
                 "Describe the same target, or choose another name",
+            )
+        if _plain(target.unit) != _plain(theirs.unit) and theirs.unit:
+            raise ModelError(
+                f"targets.{name}",
+                target.unit or "no unit",
+                f"is the unit in which labels are fitted, and the initial model "
+                f"predicts it in {theirs.unit}",
+                f"Convert the model to {target.unit or 'that unit'}, or choose another "
+                "name for the target",
             )
     return dataclasses.replace(model.config, targets=(*model.config.targets, *added))

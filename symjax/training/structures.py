@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float
 from symjax.data.graph import Graph, GraphShape, join_graphs
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
 from symjax.data.transform import cast_graph
-from symjax.errors import ArgumentError
 from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.graphs import pet_graph
 from symjax.training.configuration import TargetSection
 from symjax.training.labels import FORCES, STRESS, Label
+from symjax.training.stress import read_stress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,10 +135,12 @@ def prepare_data(
             rows = read(section.forces, (3, 1), True)
             values[FORCES] = [energy / length * row for row in rows]
         if section.stress is not None:
-            values[STRESS] = [
-                energy / length**3 * _stress(atoms, section.stress, index)
-                for index, atoms in enumerate(frames)
-            ]
+            values[STRESS] = read_stress(
+                frames,
+                section.stress,
+                energy / length**3,
+                allow_missing=section.allow_missing,
+            )
     bare = [_bare(atoms) for atoms in frames]
     graphs = tuple(pet_graph(config, atoms) for atoms in bare)
     origins = tuple(f"{source}[{index}]" for index in range(len(frames)))
@@ -157,26 +159,6 @@ def _bare(atoms: ase.Atoms) -> ase.Atoms:
     return ase.Atoms(
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept
     )
-
-
-def _stress(atoms: ase.Atoms, field: str, index: int) -> Float[np.ndarray, "1 3 3 1"]:
-    """Stress of a structure as a matrix, from a matrix or from Voigt's order."""
-    stored = atoms.info.get(field, getattr(atoms.calc, "results", {}).get(field))
-    size = np.size(stored) if stored is not None else 9
-    shape = (6,) if size == 6 else (3, 3)
-    try:
-        (value,) = read_values([atoms], field, shape)
-    except ArgumentError as error:
-        raise ArgumentError(
-            error.argument,
-            error.value,
-            error.problem.replace("structures[0]", f"structures[{index}]"),
-            error.remedy,
-        ) from error
-    if size == 6:
-        xx, yy, zz, yz, xz, xy = value
-        value = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    return value[None, ..., None]
 
 
 def collate(

@@ -272,3 +272,23 @@ def test_edge_vectors_of_batches(fitted):
     _, data, _ = fitted
     batch = collate(LABELS, data, [0, 1], GraphShape(8, 4, 3), np.float64)
     np.testing.assert_array_equal(batch.graph.vectors[3:7, :3], data.graphs[1].vectors)
+
+
+def test_an_initial_model_in_another_unit_is_refused():
+    """Labels are fitted in eV; a model in kcal/mol would be off by its energies."""
+    model = load_model("pet-ethanol")
+    config = model.config
+    (target,) = config.targets
+    other = dataclasses.replace(target, unit="kcal/mol")
+    config = dataclasses.replace(config, targets=(other,))
+    run = parse_run(
+        {
+            "steps": 1,
+            "data": {"training": "frames.xyz"},
+            "model": {"initial": "pet-ethanol"},
+            "targets": {"energy": {"energy_unit": "kcal/mol"}},
+        }
+    )
+    check_targets(model, run)
+    with pytest.raises(ModelError, match=r"targets.energy='eV'.*kcal/mol"):
+        check_targets(dataclasses.replace(model, config=config), run)

@@ -85,9 +85,9 @@ def test_labels_have_units_and_shapes(data):
 def test_stress_is_read_as_matrix_or_in_voigts_order():
     crystal = ase.build.bulk("Cu", cubic=True)
     section = TargetSection(energy_unit="eV", stress="stress")
-    matrix = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
+    matrix = 0.01 * np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
     found = []
-    for stress in (matrix, matrix.ravel(), np.arange(1.0, 7)):
+    for stress in (matrix, matrix.ravel(), 0.01 * np.arange(1.0, 7)):
         crystal.info.update(energy=0.0, stress=stress)
         found.append(prepare_data([crystal], {"energy": section}, PETConfig((29,))))
     for data in found:
