@@ -135,6 +135,14 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             "contradicts --resume",
             "Pass --resume to continue the report, --overwrite to start again",
         )
+    longest = max(folder.parts, key=lambda part: len(os.fsencode(part)), default="")
+    if len(os.fsencode(longest)) > 255:
+        raise ReportError(
+            "output",
+            str(folder),
+            "has a name of more than 255 bytes, which no file system takes",
+            "Choose a shorter name",
+        )
     parent = folder
     while not os.path.lexists(parent) and parent != parent.parent:
         parent = parent.parent

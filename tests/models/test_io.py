@@ -147,3 +147,9 @@ def test_shipped_models_load_and_say_where_they_come_from():
     trivial = card["errors_held_out_trivial_baseline"]["force_rmse_eV_per_angstrom"]
     assert trained < 0.25 * trivial
     assert {"data", "split", "command", "equivariance_held_out"} <= set(card)
+
+
+@pytest.mark.parametrize("field", ["num_gnn_layers", "num_attention_layers", "d_pet"])
+def test_networks_that_nobody_can_build(field):
+    with pytest.raises(ModelError, match="is larger than"):
+        PETConfig(species=(1,), **{field: 10**9})

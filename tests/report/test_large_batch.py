@@ -397,3 +397,8 @@ class TestMemory:
         )
         with pytest.raises(ReportError, match="written again"):
             old.structures[7]
+
+
+def test_a_name_that_no_file_system_takes(model, tmp_path):
+    with pytest.raises(ReportError, match="255 bytes"):
+        measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / ("é" * 150))

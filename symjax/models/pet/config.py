@@ -38,6 +38,7 @@ _POSITIVE_INTEGERS = (
     "num_gnn_layers",
     "max_spin_multiplicity",
 )
+_MOST_LAYERS, _WIDEST = 1000, 2**16
 _POSITIVE_NUMBERS = (
     "cutoff",
     "cutoff_width",
@@ -262,6 +263,10 @@ class PETConfig:
         for field in _POSITIVE_INTEGERS:
             if not _is_integer(getattr(self, field), 1):
                 raise _impossible(self, field, "is not a positive integer")
+            # Far beyond any network; what is larger would be built for ever.
+            largest = _MOST_LAYERS if field.endswith("_layers") else _WIDEST
+            if getattr(self, field) > largest:
+                raise _impossible(self, field, f"is larger than {largest}")
         if not _is_integer(self.max_charge, 0):
             raise _impossible(self, "max_charge", "is not a non-negative integer")
         for field in _POSITIVE_NUMBERS:
