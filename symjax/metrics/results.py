@@ -126,13 +126,13 @@ class RuleTotals(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from symjax.metrics import measure
+      >>> from symjax.metrics import Grid, measure
       >>> from symjax.so3 import VECTOR
       >>> f = lambda x: x[0] ** 3
-      >>> result = measure(f, jnp.eye(3), representations=VECTOR, max_degree=6)
+      >>> result = measure(f, jnp.eye(3), representations=VECTOR, over=Grid(15))
       >>> [(point.degree, round(point.totals.equivariance_error, 3))
       ...  for point in result.curve("output")]
-      [(3, 0.144), (5, 0.137), (7, 0.151), (13, 0.151)]
+      [(3, 0.144), (5, 0.137), (7, 0.151), (15, 0.151)]
     """
 
     degree: int

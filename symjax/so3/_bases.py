@@ -1,5 +1,6 @@
 """Bases of the components of a representation: by name, or as an orthonormal matrix."""
 
+import dataclasses
 import functools
 
 import jax
@@ -18,26 +19,31 @@ NAMES = ("cartesian", *_SPHERICAL)
 """Bases that are known by name."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Basis:
     """An orthonormal map from flat components to real spherical ones; equal by value.
 
-    Args:
+    Attributes:
       matrix: Rows are spherical components, columns those of the array, flattened.
     """
 
-    def __init__(self, matrix: Float[np.ndarray, "dimension dimension"]):
-        self.matrix = np.array(matrix, dtype=float)
+    matrix: Float[np.ndarray, "dimension dimension"]
+
+    def __post_init__(self) -> None:
         # Zeros of both signs are one value.
-        self.matrix += 0.0
-        self.matrix.setflags(write=False)
-        self._bytes = self.matrix.tobytes()
-        self._hash = hash(self._bytes)
+        matrix = np.array(self.matrix, dtype=float) + 0.0
+        matrix.setflags(write=False)
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "_bytes", matrix.tobytes())
+        object.__setattr__(self, "_hash", hash(matrix.tobytes()))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Basis) and self._bytes == other._bytes
+        return (
+            isinstance(other, Basis) and vars(self)["_bytes"] == vars(other)["_bytes"]
+        )
 
     def __hash__(self) -> int:
-        return self._hash
+        return int(vars(self)["_hash"])
 
     def __repr__(self) -> str:
         return f"Basis({len(self.matrix)} components)"

@@ -389,9 +389,9 @@ def nested(rule: Quadrature) -> tuple[int, np.ndarray]:
 
     Example:
       >>> from symjax.so3 import nested, quadrature
-      >>> degree, weights = nested(quadrature(13))
+      >>> degree, weights = nested(quadrature(15))
       >>> degree, int((weights > 0).sum()), len(weights)
-      (7, 26, 74)
+      (7, 38, 86)
     """
     if not isinstance(rule, Quadrature):
         raise ArgumentError(
@@ -445,8 +445,8 @@ def nested_rules(rule: Quadrature) -> tuple[tuple[int, np.ndarray], ...]:
     Example:
       >>> from symjax.so3 import nested_rules, quadrature
       >>> [(degree, int((weights > 0).sum()))
-      ...  for degree, weights in nested_rules(quadrature(13))]
-      [(7, 26), (5, 14), (3, 6)]
+      ...  for degree, weights in nested_rules(quadrature(15))]
+      [(7, 38), (5, 14), (3, 6)]
     """
     rules = [nested(rule)]
     while True:

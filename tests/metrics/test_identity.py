@@ -16,7 +16,7 @@ from symjax.metrics import measure
 from symjax.metrics.identity import pinned
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
-from symjax.so3 import VECTOR, finite_group
+from symjax.so3 import VECTOR, act, finite_group, spherical
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype("f")
 
@@ -243,6 +243,14 @@ def test_equal_functions_are_one_key():
     assert pinned(linen[0].apply) != pinned(linen[2].apply)
     closures = [case_of("cell")[0] for _ in range(2)]
     assert pinned(closures[0]) == pinned(closures[1])
+
+
+def test_representations_are_seen():
+    def of(representation):
+        return pinned(lambda g, x: act(representation, g, x))
+
+    assert of(spherical(2, basis="e3nn")) == of(spherical(2, basis="e3nn"))
+    assert of(spherical(2, basis="e3nn")) != of(spherical(2))
 
 
 def test_the_function_of_a_problem_is_found_again():
