@@ -55,14 +55,6 @@ def export(
             show_default=False,
         ),
     ] = None,
-    without_uncertainties: Annotated[
-        bool,
-        typer.Option(
-            "--without-uncertainties",
-            help="Leave out uncertainties and ensembles of metatrain's LLPR, which "
-            "its checkpoints cannot get back.",
-        ),
-    ] = False,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
@@ -98,13 +90,9 @@ def export(
     from symjax.interop.metatrain_export import save_metatrain
     from symjax.interop.stablehlo import save_stablehlo
     from symjax.models import load_model
-    from symjax.models.pet import PETModel
-    from symjax.models.pet.model import without_uncertainties as certain
 
     with options_as_typed({"model": "MODEL", "path": "MODEL"}):
         loaded = load_model(model)
-    if without_uncertainties and isinstance(loaded, PETModel):
-        loaded = certain(loaded)
     names = {"model": "MODEL", "path": "--output"}
     names |= {name: f"--{name}" for name in options}
     with options_as_typed(names):

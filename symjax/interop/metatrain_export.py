@@ -17,10 +17,11 @@ from symjax.interop.metatrain import load_metatrain, torch_name
 from symjax.models.biases.config import NO_BIASES
 from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.model import PETModel
+from symjax.models.pet.uncertainty import uncertainty_name
 
 _STABLEHLO = "Export the compiled function instead: symjax export --stablehlo"
 # Fields of the configuration that metatrain has under other names, or not at all.
-_NOT_HYPERS = ("species", "targets", "biases")
+_NOT_HYPERS = ("species", "targets", "uncertainties", "biases")
 
 
 def save_metatrain(model: PETModel, path: str | Path) -> None:
@@ -85,17 +86,6 @@ def _checkpoint(model: Any) -> dict[str, Any]:
             f"has biases ({names}), which metatrain's PET has not",
             _STABLEHLO,
         )
-    if config.uncertainties:
-        names = ", ".join(own.target for own in config.uncertainties)
-        raise ModelError(
-            "model",
-            model.name,
-            f"has uncertainties (LLPR) of {names}; metatrain wants the covariance that "
-            "they come from, of which symjax keeps a factor alone",
-            "Leave them out with --without-uncertainties, or in Python with "
-            "symjax.models.pet.model.without_uncertainties; metatrain can calibrate "
-            "them again",
-        )
     try:
         import torch
         from metatomic.torch import ModelMetadata
@@ -131,7 +121,38 @@ def _checkpoint(model: Any) -> dict[str, Any]:
     )
     _fill_network(theirs, config, network)
     _fill_maps(theirs, model)
-    return theirs.get_checkpoint()
+    if config.uncertainties:
+        theirs = _with_uncertainties(theirs, model)
+    checkpoint: dict[str, Any] = theirs.get_checkpoint()
+    return checkpoint
+
+
+def _with_uncertainties(theirs: Any, model: PETModel) -> Any:
+    """Metatrain's uncertainty model around a PET, with the numbers of the model's."""
+    import torch
+    from metatrain.llpr import LLPRUncertaintyModel
+
+    own = model.config.uncertainties
+    members = {each.target: each.members for each in own if each.members}
+    wrapper = LLPRUncertaintyModel(
+        {"num_ensemble_members": members}, theirs.dataset_info
+    )
+    wrapper.set_wrapped_model(theirs)
+    wrapper.to(next(theirs.parameters()).dtype)
+    with torch.no_grad():
+        for each in own:
+            values = {
+                part: torch.tensor(np.asarray(value))
+                for part, value in model.parameters["uncertainty"][each.target].items()
+            }
+            factor, name = values["cholesky"], uncertainty_name(each.target)
+            getattr(wrapper, f"cholesky_{name}").copy_(factor)
+            getattr(wrapper, f"covariance_{name}").copy_(factor @ factor.T)
+            getattr(wrapper, f"multiplier_{name}").copy_(values["multiplier"])
+            if each.members:
+                weight = wrapper.llpr_ensemble_layers[each.target].weight
+                weight.copy_(values["ensemble"].reshape(weight.shape))
+    return wrapper
 
 
 def _hypers(config: PETConfig, known: dict[str, Any], name: str) -> dict[str, Any]:
@@ -286,7 +307,7 @@ def _check_again(model: PETModel, again: PETModel) -> None:
                 f"has {field.name}={ours!r}, of which metatrain's PET makes {theirs!r}",
                 _STABLEHLO,
             )
-    for kind in ("network", "scale", "baseline"):
+    for kind in ("network", "scale", "baseline", "uncertainty"):
         pairs = zip(
             _leaves(model, kind).items(), _leaves(again, kind).items(), strict=True
         )
@@ -307,8 +328,8 @@ def _shape_of(target: Target) -> Any:
 
 def _leaves(model: PETModel, kind: str) -> dict[str, np.ndarray]:
     """Parameters in an order that does not depend on names of blocks."""
-    flat = flax.traverse_util.flatten_dict(model.parameters[kind], sep="/")
-    if kind == "network":
+    flat = flax.traverse_util.flatten_dict(model.parameters.get(kind, {}), sep="/")
+    if kind in ("network", "uncertainty"):
         return {path: np.asarray(flat[path]) for path in sorted(flat)}
     return {
         f"{kind} of {target.name}/{block.key}": np.asarray(

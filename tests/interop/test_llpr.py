@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from symjax.errors import ModelError
-from symjax.interop import load_metatrain
+from symjax.interop import load_metatrain, save_metatrain
 from symjax.models import fingerprint, load_model, save_model
 from symjax.models.pet import Uncertainty, orbit_problem
 from symjax.models.pet.uncertainty import uncertain_outputs
@@ -202,3 +202,20 @@ def test_on_the_orbit(files):
     assert list(chosen.outputs) == ["mtt::aux::bands_ensemble"]
     found = chosen.function(chosen.x, *chosen.args)
     assert list(found) == ["mtt::aux::bands_ensemble"]
+
+
+def test_back_to_metatrain(wrapped, files, tmp_path):
+    """Written as the uncertainty model that it was, and to the bit."""
+    from metatrain.utils.io import load_model as load_theirs
+
+    model = load_metatrain(files / "model.ckpt", verify=False)
+    path = tmp_path / "again.ckpt"
+    save_metatrain(model, path)
+    again = load_metatrain(path, verify=False)
+    assert fingerprint(again) == fingerprint(model)
+    theirs = load_theirs(path)
+    for name, value in wrapped.named_buffers():
+        if name.startswith(("cholesky", "multiplier")) and value.any():
+            known = dict(theirs.named_buffers())[name]
+            calibrated = "r2scan" not in name and "density" not in name
+            assert torch.equal(known, value) or not calibrated, name

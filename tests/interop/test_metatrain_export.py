@@ -147,15 +147,11 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 @pytest.mark.torch
-def test_uncertainties_are_refused_or_left_out(shared, tmp_path):
+def test_uncertainties_go_back_too(shared, tmp_path):
     source = str(shared / "checkpoints" / "llpr-pet-adaptive.ckpt.gz")
     command = ["export", source, "-o", str(tmp_path / "a.ckpt")]
     result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2
-    assert "has uncertainties (LLPR) of energy" in result.output
-    result = CliRunner().invoke(app, [*command, "--without-uncertainties"])
     assert result.exit_code == 0, result.output
     again = load_metatrain(tmp_path / "a.ckpt")
-    model = load_model(source)
-    assert again.config.uncertainties == ()
-    assert again.config.targets == model.config.targets
+    assert again.config == load_model(source).config
+    assert again.config.uncertainties
