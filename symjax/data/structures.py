@@ -37,6 +37,12 @@ to one per cent only, and what a model makes of it says nothing about the model.
 MAXIMUM_COORDINATE = 1e6
 """Largest coordinate in angstrom (0.1 mm); float32 resolves 0.06 angstrom there."""
 
+CHARGE_KEYS = ("charge", "total_charge")
+"""Keys of ``atoms.info`` for the total charge in e."""
+
+SPIN_KEYS = ("spin_multiplicity", "multiplicity")
+"""Keys of ``atoms.info`` for the spin multiplicity 2S+1."""
+
 # Sine of the angle below which cell vectors are called linearly dependent: far
 # below the most acute cell in use, far above rounding.
 _SINGULAR = 1e-6
@@ -406,21 +412,67 @@ def check_distances(
 
 
 def total_charge(atoms: ase.Atoms, index: int | None = None) -> int:
-    """Total charge in e from ``atoms.info["charge"]``; 0 if absent."""
-    return _integer_info(atoms, "charge", 0, index)
+    """Total charge in e from ``atoms.info["charge"]`` or ``"total_charge"``, else 0."""
+    return _integer_info(atoms, _key(atoms, CHARGE_KEYS, index), 0, index)
 
 
 def spin_multiplicity(atoms: ase.Atoms, index: int | None = None) -> int:
-    """2S+1 from ``atoms.info["spin_multiplicity"]``; 1 if absent."""
-    value = _integer_info(atoms, "spin_multiplicity", 1, index)
+    """2S+1 from ``atoms.info["spin_multiplicity"]`` or ``"multiplicity"``, else 1."""
+    key = _key(atoms, SPIN_KEYS, index)
+    value = _integer_info(atoms, key, 1, index)
     if value < 1:
         raise StructureError(
-            f"{_name(index)}.info['spin_multiplicity']",
+            f"{_name(index)}.info[{key!r}]",
             value,
             "must be at least 1, the singlet: it is 2S+1, not 2S",
             "Store 2S+1, or remove the entry",
         )
     return value
+
+
+def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
+    """Raises if a structure says its spin under a key that can be read in two ways.
+
+    For models that are conditioned on charge and spin; others do not read them.
+
+    Args:
+      atoms: The structure.
+      index: Number of the structure in the list it comes from, for the message.
+
+    Raises:
+      StructureError: ``atoms.info`` has ``spin`` and no multiplicity.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data.structures import check_conditions
+      >>> oxygen = ase.build.molecule("O2")
+      >>> oxygen.info["spin"] = 3
+      >>> check_conditions(oxygen)
+      Traceback (most recent call last):
+      ...
+      symjax.errors.StructureError: atoms.info['spin']=3: is the multiplicity 2S+1 in...
+    """
+    if "spin" in atoms.info and not any(key in atoms.info for key in SPIN_KEYS):
+        raise StructureError(
+            f"{_name(index)}.info['spin']",
+            atoms.info["spin"],
+            "is the multiplicity 2S+1 in some packages, and S or 2S in others",
+            "Store 2S+1 as info['spin_multiplicity']",
+        )
+
+
+def _key(atoms: ase.Atoms, keys: Sequence[str], index: int | None) -> str:
+    """The key under which a structure has a number; the first if under none."""
+    found = [key for key in keys if key in atoms.info]
+    values = [str(atoms.info[key]) for key in found]
+    if len(set(values)) > 1:
+        raise StructureError(
+            f"{_name(index)}.info",
+            ", ".join(f"{k}={v}" for k, v in zip(found, values, strict=True)),
+            "contradict each other",
+            f"Keep {keys[0]!r} alone",
+        )
+    return found[0] if found else keys[0]
 
 
 def checked_species(known_species: Sequence[int] | None) -> frozenset[int] | None:

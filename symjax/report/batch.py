@@ -311,6 +311,9 @@ def structure_digest(atoms: ase.Atoms) -> str:
         digest.update(np.ascontiguousarray(array, dtype).tobytes())
     for key in ("charge", "spin_multiplicity"):
         digest.update(f"{key} {atoms.info.get(key)}".encode())
+    for key in ("total_charge", "multiplicity"):
+        if key in atoms.info:
+            digest.update(f"{key} {atoms.info[key]}".encode())
     return digest.hexdigest()
 
 

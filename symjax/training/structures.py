@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.data.graph import Graph, GraphShape, join_graphs
+from symjax.data.structures import CHARGE_KEYS, SPIN_KEYS
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
 from symjax.data.transform import cast_graph
 from symjax.models.pet.config import PETConfig, output_name
@@ -154,7 +155,7 @@ def _factor(unit: str | None, known: Mapping[str, float]) -> float:
 
 def _bare(atoms: ase.Atoms) -> ase.Atoms:
     """Without labels, which may be large and are not looked at."""
-    names = ("charge", "spin_multiplicity")
+    names = (*CHARGE_KEYS, *SPIN_KEYS, "spin")
     kept = {name: atoms.info[name] for name in names if name in atoms.info}
     return ase.Atoms(
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept

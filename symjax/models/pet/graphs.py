@@ -25,6 +25,7 @@ from symjax.data.graph import (
     pad_graph,
 )
 from symjax.data.mesh import find_mesh
+from symjax.data.structures import check_conditions
 from symjax.data.transform import select_edges
 from symjax.errors import ArgumentError, StructureError
 from symjax.models.pet.config import PETConfig
@@ -82,7 +83,8 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
       The graph of the edges that the model sees, with what its long-range sums read.
 
     Raises:
-      StructureError: The model has long-range features, and cannot read a structure:
+      StructureError: The model is conditioned on charge and spin, and a structure has
+        ``info["spin"]`` alone; or the model has long-range features, and cannot read a structure:
         one that is periodic in one or two directions, or, where its cutoff is adaptive,
         in any.
 
@@ -97,6 +99,9 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
       >>> as_read(config, build_graph(copper, 4.5), [copper]).mesh.sizes.tolist()
       [[8, 8, 8]]
     """
+    if config.system_conditioning:
+        for number, atoms in enumerate(structures):
+            check_conditions(atoms, number if len(structures) > 1 else None)
     graph = seen_edges(config, graph)
     _check_memory(config, graph)
     if config.long_range is None:
