@@ -248,9 +248,10 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
 
 def _pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
     array = np.asarray(array)
-    widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
-    widths += [(0, 0)] * (array.ndim - len(sizes))
-    return np.pad(array, widths, constant_values=value)
+    # Several times as fast as np.pad, which a calculator would notice.
+    padded = np.full((*sizes, *array.shape[len(sizes) :]), value, array.dtype)
+    padded[tuple(map(slice, array.shape))] = array
+    return padded
 
 
 def _padded_rows(

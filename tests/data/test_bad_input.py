@@ -306,7 +306,7 @@ GRAPHS = {
     "pad: None": (lambda: pad_graph(GRAPH, GraphShape(None, 2, 1)), "num_atoms"),
     "bucket: negative": (lambda: bucket_shape(GraphShape(1, -1, 1)), "num_neighbors"),
     "bucket: float": (lambda: bucket_shape(GraphShape(1, 1, 1.5)), "num_structures"),
-    "rotate: stack": (lambda: rotate_graph(GRAPH, np.ones((1, 3, 3))), "rotation"),
+    "rotate: stack": (lambda: rotate_graph(GRAPH, np.ones((2, 3, 3))), "rotation"),
     "rotate: vector": (lambda: rotate_graph(GRAPH, np.ones(3)), "rotation"),
     "cast: integer": (lambda: cast_graph(GRAPH, int), "dtype"),
 }

@@ -123,6 +123,24 @@ def assert_close(results, expected, tolerance=ROUNDING):
 
 
 @pytest.mark.parametrize("make", [ethanol, salt])
+def test_float32_far_from_the_origin(make):
+    """Also for an atom that has left its cell: positions are subtracted in float64.
+
+    At 1e5 angstrom those are multiples of 1.5e-11 angstrom; float32 would be rounded
+    to 0.008 angstrom.
+    """
+    atoms = make()
+    atoms.rattle(0.05, seed=0)
+    there = atoms.copy()
+    there.translate([6e4, -3e4, 7e4])
+    if atoms.pbc.all():
+        there.positions[0] += 20_000 * there.cell[1]
+    single = calculator(dtype="float32")
+    here, far = single.compute([atoms, there])
+    assert_close(far, here, 1e-6)
+
+
+@pytest.mark.parametrize("make", [ethanol, salt])
 def test_results_are_predictions(make):
     atoms = make()
     calc = calculator()
