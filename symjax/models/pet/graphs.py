@@ -84,9 +84,9 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
 
     Raises:
       StructureError: The model is conditioned on charge and spin, and a structure has
-        ``info["spin"]`` alone; or the model has long-range features, and cannot read a structure:
-        one that is periodic in one or two directions, or, where its cutoff is adaptive,
-        in any.
+        ``info["spin"]`` alone; or the model has long-range features, and cannot read a
+        structure: one that is periodic in one or two directions, or, where its cutoff
+        is adaptive, in any.
 
     Example:
       >>> import ase.build
