@@ -295,7 +295,7 @@ def grid_line(settings: Settings) -> str:
       >>> from symjax.report import Options
       >>> from symjax.report.tables import grid_line
       >>> grid_line(Options().settings())
-      'lebedev 13 x 14, exact through degree 13: 2072 elements of O(3)'
+      'icosahedral 14 x 14, exact through degree 13: 2016 elements of O(3)'
     """
     climb = settings.adaptive
     if climb is None:
