@@ -54,6 +54,11 @@ class FoundEvents(NamedTuple):
     Attributes:
       events: The events by label, in the order of names and numbers.
       unreadable: Errors by name of the file.
+
+    Example:
+      >>> from symjax.data.point_clouds import FoundEvents
+      >>> FoundEvents({}, {}).unreadable
+      {}
     """
 
     events: EventFiles
