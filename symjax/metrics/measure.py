@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from symjax.errors import AliasingError, ArgumentError, GridError
 from symjax.metrics import convergence, orbit, preflight
 from symjax.metrics import symmetry as symmetries
-from symjax.metrics.adaptive import ROUND_OFF, Adaptive, climb
+from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.finishing import Coarser, Streamed
 from symjax.metrics.leaves import Leaf, spherical_values
 from symjax.metrics.moments import Moments
@@ -53,6 +53,8 @@ from symjax.so3.representations import VECTOR
 # Relative errors of which it is asked whether something does not turn that should.
 _LARGE_ERROR = 1e-2
 _METHODS = ("factorised", "dense")
+# Relative error, in epsilon, below which that of a fixed grid may be round-off.
+CANCELLED = 1e3
 _ALIASING = ("raise", "report")
 
 
@@ -459,7 +461,9 @@ def _conclude(
         # A rule may be exact for the squares of what is not projected, and noise is
         # above every degree: that V is wrong, random elements must say.
         agrees = off <= max(6 * off_error, variance / 2)
-        if variance <= (ROUND_OFF * epsilon) ** 2 * norm or agrees:
+        # Sums that cancel within a function leave hundreds of epsilon of noise, and a
+        # grid may meet less of it than random elements do.
+        if variance <= (CANCELLED * epsilon) ** 2 * norm or agrees:
             above = 0.0
         # The degrees for which the nested rule is exact if the response is resolved.
         comparable = max(min(max_degree, elements.nested[0][0] - max_degree) + 1, 0)
