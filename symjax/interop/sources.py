@@ -299,7 +299,7 @@ def _resolve(target: str, argument: str) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise ModelError(argument, target, "is no function", "Name one, or a class")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _from_module(name: str) -> Any:

@@ -58,7 +58,7 @@ class SampleSymmetry:
 
     def __post_init__(self) -> None:
         elements = np.asarray(self.elements, float)
-        check_orthogonal(elements, "elements")  # type: ignore[arg-type]
+        check_orthogonal(elements, "elements")
         if elements.ndim != 3 or multiplication_table(elements) is None:
             raise ArgumentError(
                 "elements",

@@ -29,7 +29,7 @@ from symjax.models.pet import (
     orbit_problem,
     predict,
 )
-from symjax.so3 import gauss_product, quadrature
+from symjax.so3 import gauss_product, lebedev_product, quadrature
 from symjax.so3.finite_groups import finite_group
 
 TARGETS = (
@@ -418,7 +418,7 @@ def test_units_of_the_model():
 
 def test_the_rule_that_cannot_tell():
     """A rule with negative weights, on a response that sits where they are."""
-    rule = rotations_of(quadrature(13), True)
+    rule = rotations_of(lebedev_product(13), True)
     assert rule.weights.min() < 0
     values = (rule.weights < 0).astype(float)
     moments = add(None, {"energy": np.append(0.0, values)}, np.append(0, rule.weights))
