@@ -14,7 +14,8 @@ import typer
 import symjax
 from symjax.errors import SymjaxError
 
-OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, ABOVE_LIMIT = 0, 1, 2, 3, 4, 5
+INTERRUPTED = 130
 """Exit codes; ``docs/cli.md`` lists what they mean."""
 
 GIB = 2**30

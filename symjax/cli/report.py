@@ -3,12 +3,14 @@
 import dataclasses
 import enum
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from symjax.cli.application import (
+    ABOVE_LIMIT,
     FAILED,
     GIB,
     UNRESOLVED,
@@ -271,6 +273,15 @@ def report(
             show_default=False,
         ),
     ] = None,
+    fail_above: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME=VALUE UNIT'",
+            help="End with exit code 5 if A of an output over all structures is above "
+            "a value, such as 'energy=1 meV'; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     compile_cache: CompileCache = True,
     debug: Debug = False,
 ) -> None:
@@ -281,11 +292,14 @@ def report(
     as a structure is finished), results.h5 (the same as columns) and figures.
     """
     from symjax.report.folder import check_folder, journal_files
+    from symjax.report.limits import Limit, exceeded
 
     if not estimate:
         with options_as_typed({"output": "--output", "--overwrite": "--overwrite"}):
             check_folder(output, resume=resume, overwrite=overwrite)
     check_memory(memory)
+    with options_as_typed({"fail_above": "--fail-above"}):
+        limits = [Limit.parse(text) for text in fail_above or []]
     events = is_events(target)
     cluster = {
         "--coordinator": coordinator,
@@ -396,7 +410,9 @@ def report(
         _exit(result)
         return
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
-    _present(result, output, formats if figures else [], page)
+    with options_as_typed({"fail_above": "--fail-above"}):
+        above = exceeded(result, limits)
+    _present(result, output, formats if figures else [], page, above)
 
 
 def _check_calculator(
@@ -522,7 +538,9 @@ def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> No
         typer.echo(f"all: {total}")
 
 
-def _present(result: "Report", output: Path, formats: list[str], page: bool) -> None:
+def _present(
+    result: "Report", output: Path, formats: list[str], page: bool, above: list[str]
+) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
     from symjax.report.folder import HTML_FILE, REPORT_FILE, TEXT_FILE
     from symjax.report.results import RESULTS_FILE
@@ -545,10 +563,10 @@ def _present(result: "Report", output: Path, formats: list[str], page: bool) -> 
         written += [path.name for path in save_figures(result, output, formats)]
     print_report(result, sys.stdout)
     typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
-    _exit(result)
+    _exit(result, above)
 
 
-def _exit(result: "Report") -> None:
+def _exit(result: "Report", above: Sequence[str] = ()) -> None:
     """Ends with an exit code where something is wrong, and says what."""
     if result.failed:
         what = "events" if result.of_events else "structures"
@@ -563,3 +581,6 @@ def _exit(result: "Report") -> None:
             "NOT RESOLVED by the grid: do not use these numbers; see above.", err=True
         )
         raise typer.Exit(UNRESOLVED)
+    if above:
+        typer.echo("\n".join(above), err=True)
+        raise typer.Exit(ABOVE_LIMIT)

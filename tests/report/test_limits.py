@@ -1,0 +1,66 @@
+"""Limits for pipelines: what is written, in which units, and what lies above."""
+
+import types
+
+import pytest
+
+from symjax.errors import ArgumentError
+from symjax.report.limits import Limit, exceeded
+
+
+def report(**errors):
+    """A report whose outputs have the given A, in eV and eV/angstrom."""
+    units = {"energy": "eV", "forces": "eV/angstrom", "dipole": "e*angstrom"}
+    leaves = {
+        name: types.SimpleNamespace(
+            unit=units[name], totals=types.SimpleNamespace(equivariance_error=error)
+        )
+        for name, error in errors.items()
+    }
+    return types.SimpleNamespace(aggregate=lambda: leaves)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("energy=1 meV", "eV", 1e-3),
+        ("energy=1meV", "eV", 1e-3),
+        ("energy = 0.5", "eV", 0.5),
+        # 1 kcal/mol is 0.0433641 eV, 1 hartree 27.2114 eV (CODATA).
+        ("energy=1 kcal/mol", "eV", 0.0433641),
+        ("energy=1 eV", "kcal/mol", 1 / 0.0433641),
+        ("energy=2 mHartree", "eV", 2e-3 * 27.2114),
+        ("forces=10 meV/angstrom", "eV/angstrom", 0.01),
+        ("forces=1 kcal/mol/angstrom", "eV/angstrom", 0.0433641),
+        ("mtt::dipole=3 me*angstrom", "e*angstrom", 3e-3),
+        ("energy/pbe=1e-3 eV", "eV", 1e-3),
+    ],
+)
+def test_values_in_the_unit_of_the_output(text, unit, expected):
+    limit = Limit.parse(text)
+    assert limit.name == text.split("=")[0].strip()
+    assert limit.within(unit) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text", ["energy", "energy=", "energy=fine", "=1 eV", "energy=-1 eV", "energy=nan"]
+)
+def test_what_is_no_limit_is_refused(text):
+    with pytest.raises(ArgumentError, match="fail_above"):
+        Limit.parse(text)
+
+
+@pytest.mark.parametrize("unit", ["angstrom", "eV/bohr", "eV^2", "milli"])
+def test_other_units_are_refused(unit):
+    with pytest.raises(ArgumentError, match="is no unit of forces"):
+        Limit("forces", 1.0, unit).within("eV/angstrom")
+
+
+def test_only_what_is_above_is_named():
+    found = report(energy=2e-3, forces=5e-3)
+    limits = [Limit.parse("energy=1 meV"), Limit.parse("forces=10 meV/angstrom")]
+    assert exceeded(found, limits) == ["energy: A = 0.002 eV is above 0.001 eV"]
+    assert exceeded(found, [Limit.parse("energy=2 meV")]) == []
+    assert exceeded(report(energy=float("nan")), [Limit.parse("energy=1 eV")])
+    with pytest.raises(ArgumentError, match=r"fail_above='stress'.*energy, forces"):
+        exceeded(found, [Limit.parse("stress=1")])
