@@ -30,6 +30,7 @@ class FakeModel:
             long_range=None,
             num_heads=1,
             species=(1, 6, 8),
+            system_conditioning=False,
             targets=(Target("energy", "eV"),),
         )
     )
