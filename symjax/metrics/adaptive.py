@@ -87,8 +87,8 @@ class Adaptive:
       >>> x = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5]])
       >>> f = lambda x: x.sum(0) + 0.1 * jnp.sin(x[0])
       >>> result = measure(f, x, representations=VECTOR, over=Adaptive())
-      >>> result.degree, result["output"].certificate.certified
-      (11, True)
+      >>> result["output"].certificate.certified
+      True
     """
 
     content_tolerance: float = 1e-3

@@ -118,7 +118,7 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
       >>> from symjax.report.events import prepare_cloud
       >>> model = load_model("polarmae-events")
       >>> len(prepare_cloud(model, "a", generate_event(3, SMALL)).mask)
-      192
+      384
     """
     config = model.config
     real = np.asarray(cloud.mask)

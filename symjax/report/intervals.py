@@ -66,7 +66,8 @@ def ratio_interval(
     ends = (math.nan, math.nan)
     if len(b) > 1:
         n = len(b)
-        error = math.sqrt(n / (n - 1) * np.square(a - ratio * b).sum()) / b.sum()
+        spread = float(np.square(a - ratio * b).sum())
+        error = math.sqrt(n / (n - 1) * spread) / float(b.sum())
         reach = float(student.ppf((1 + LEVEL) / 2, n - 1)) * error
         ends = (max(ratio - reach, 0.0), min(ratio + reach, most))
     values = (max(ratio, 0.0), *ends)

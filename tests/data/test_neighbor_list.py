@@ -32,7 +32,8 @@ STRUCTURES = {
 
 def assert_equal(graph, other):
     fields, others = vars(graph), vars(other)
-    assert fields.pop("surroundings") is others.pop("surroundings") is None
+    for name in ("surroundings", "mesh"):
+        assert fields.pop(name) is others.pop(name) is None
     for name, value in others.items():
         np.testing.assert_array_equal(fields[name], value, err_msg=name)
         assert fields[name].dtype == value.dtype, name

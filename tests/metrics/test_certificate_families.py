@@ -111,6 +111,7 @@ def measured(f, degree, seed):
         noise=1e-12 * norm,
         excess=check.excess,
         excess_error=check.excess_error,
+        error_uncertainty=0.0,
         degree=degree,
         tolerance=ADAPTIVE.content_tolerance,
     )

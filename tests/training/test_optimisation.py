@@ -1,5 +1,6 @@
 """The step: plain optax, micro-batches, devices, averages, failures."""
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,8 @@ from symjax.training.optimisation import (
 CONFIG = OptimizerSection(
     learning_rate=0.1, warmup=2, weight_decay=0.1, gradient_clip=0.5, average=0.5
 )
+
+VECTOR_1 = dataclasses.replace(VECTOR, has_channels=True)
 
 
 def loss(params, statistics, batch, key, totals):
@@ -170,8 +173,6 @@ def test_two_devices_make_the_same_step():
     ids=str,
 )
 def test_every_sample_turns_with_its_own_element(representation):
-    import dataclasses
-
     elements = random_elements(jax.random.key(0), 4)
     values = jax.random.normal(jax.random.key(1), (4, *representation.shape, 2))
     channels = dataclasses.replace(representation, has_channels=True)
@@ -200,6 +201,3 @@ def test_an_equivariant_model_does_not_notice_augmentation():
     for seed in range(3):
         turned = jax.grad(at)(params, random_elements(jax.random.key(seed), 5))
         np.testing.assert_allclose(turned, plain, rtol=1e-10)
-
-
-VECTOR_1 = dataclasses.replace(VECTOR, has_channels=True)

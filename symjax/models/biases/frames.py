@@ -111,6 +111,7 @@ def weighted_frames(
       >>> import ase.build
       >>> from symjax.models.biases import weighted_frames
       >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
+      >>> config = PETConfig(species=(1, 8))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
       >>> elements, weights = weighted_frames(

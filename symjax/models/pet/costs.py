@@ -58,7 +58,7 @@ def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
     Example:
       >>> import ase.build
       >>> from symjax.models.biases import Biases
-      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet import PETConfig, pet_graph
       >>> from symjax.models.pet.costs import bias_costs
       >>> config = PETConfig(species=(1, 8), biases=Biases(output_average="Oh"))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")

@@ -70,6 +70,7 @@ class PETInputs:
       >>> import ase.build
       >>> import numpy as np
       >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
+      >>> config = PETConfig(species=(1, 8))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"))
       >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
       >>> np.asarray(inputs.centers).tolist()  # O is the second of the model's species

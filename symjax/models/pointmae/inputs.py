@@ -48,7 +48,7 @@ def seen_points(config: PointMAEConfig, cloud: PointCloud) -> PointCloud:
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
       >>> from symjax.models.pointmae import PointMAEConfig, seen_points
-      >>> event = generate_event(0, SMALL)
+      >>> event = generate_event(1, SMALL)
       >>> seen_points(PointMAEConfig(), event).num_points < event.num_points
       True
     """
@@ -104,7 +104,7 @@ def scaled_energies(
       >>> from symjax.models.pointmae import PointMAEConfig
       >>> from symjax.models.pointmae.inputs import scaled_energies
       >>> config = PointMAEConfig(energy_offset=0.01)
-      >>> scaled_energies(config, jnp.array([0.0, 20.0])).tolist()
+      >>> scaled_energies(config, jnp.array([0.0, 20.0])).round(6).tolist()
       [-1.0, 1.0]
     """
     return normalise_energies(energies, config.energy_offset, config.energy_maximum)

@@ -12,7 +12,6 @@ from symjax.models.pointmae.layers import (
     MaskedNorm,
     MiniPointNet,
     PositionEncoder,
-    RelativePositionBias,
     masked_norm,
     order_embedding,
 )
@@ -151,15 +150,3 @@ def test_position_encoder_by_definition():
     h = h * (1 + erf(h / np.sqrt(2))) / 2
     expected = h @ p["pos_enc_2"]["kernel"] + p["pos_enc_2"]["bias"]
     np.testing.assert_allclose(out, expected, atol=1e-9)
-
-
-def test_relative_bias_by_definition():
-    centers = np.random.default_rng(0).uniform(-1, 1, (5, 3))
-    layer = RelativePositionBias(2, 3, 0.25)
-    out, variables = layer.init_with_output(jax.random.key(0), centers)
-    table = np.asarray(variables["params"]["bias_table"]).reshape(2, 7, 7, 7)
-    for i in range(5):
-        for j in range(5):
-            bins = np.round((centers[i] - centers[j]) / 0.25).astype(int)
-            x, y, z = np.clip(bins, -3, 3) + 3
-            np.testing.assert_allclose(out[:, i, j], table[:, x, y, z])
