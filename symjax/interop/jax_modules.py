@@ -1,7 +1,6 @@
 """Networks of Flax Linen, Flax NNX and Equinox as problems, with their layers."""
 
 import functools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ from flax import linen, nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from symjax._patterns import matching
 from symjax.errors import ArgumentError
 from symjax.metrics import Output, Problem
+from symjax.models._layers import match_layers
 from symjax.so3.representations import FEATURE, VECTOR, Representation
 
 Described = Representation | Output | Mapping[str, Representation | Output]
@@ -50,7 +49,8 @@ def linen_problem(
       The problem.
 
     Raises:
-      ArgumentError: There is no such layer, or an output is not described.
+      ModelError: There is no such layer.
+      ArgumentError: An output is not described.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -98,7 +98,8 @@ def nnx_problem(
       The problem.
 
     Raises:
-      ArgumentError: There is no such layer, or an output is not described.
+      ModelError: There is no such layer.
+      ArgumentError: An output is not described.
 
     Example:
       >>> import jax.numpy as jnp
@@ -338,7 +339,7 @@ def _problem(
     layers: str | Sequence[str],
 ) -> Problem:
     known = layers_of(call, x, *args)
-    chosen = _match(layers, known)
+    chosen = match_layers(layers, known) if layers else ()
     if not isinstance(outputs, Mapping):
         outputs = {"output": outputs}
     described = {
@@ -360,28 +361,3 @@ def _named(out: Any) -> dict[str, Any]:
         keystr(path, simple=True, separator="/") or "output": value
         for path, value in paths
     }
-
-
-def _match(patterns: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Layers that are named or matched, in the order of the network."""
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    found: set[str] = set()
-    for pattern in patterns:
-        try:
-            matched = matching(pattern, known)
-        except re.error as error:
-            raise ArgumentError(
-                "layers",
-                pattern,
-                f"is no regular expression: {error}",
-                "Pass names of layers",
-            ) from error
-        if not matched:
-            raise ArgumentError(
-                "layers",
-                pattern,
-                "the model has no such layer",
-                f"It has {', '.join(known) or 'none'}",
-            )
-        found.update(matched)
-    return tuple(name for name in known if name in found)

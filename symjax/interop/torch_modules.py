@@ -1,14 +1,13 @@
 """Any ``torch.nn.Module`` as a problem, with the outputs of its submodules."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from symjax._patterns import matching
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics import HostFunction, Output, Problem
+from symjax.models._layers import match_layers
 from symjax.so3.representations import FEATURE, VECTOR, Representation
 
 
@@ -47,7 +46,8 @@ def torch_problem(
       The problem; layers have the names of their modules.
 
     Raises:
-      ModelError: PyTorch is not installed, or ``module`` is no module.
+      ModelError: PyTorch is not installed, ``module`` is no module, or has no such
+        submodule.
       ArgumentError: An argument has an impossible value, a layer returns no tensor, or
         the module does not treat the first axis as that of a batch.
 
@@ -72,7 +72,8 @@ def torch_problem(
             "is no torch.nn.Module",
             "Pass one, or use torch_callable for an exported metatomic model",
         )
-    names = _layer_names(module, layers)
+    known = [name for name, _ in module.named_modules() if name]
+    names = match_layers(layers, known) if layers else ()
     arguments = _arguments(inputs)
     kinds = _actions(action, arguments)
     first = next((p for p in [*module.parameters(), *module.buffers()]), None)
@@ -145,33 +146,6 @@ def torch_problem(
         },
         action={name: kinds[name] for name in x},
     )
-
-
-def _layer_names(module: Any, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Full names of the submodules, in the order of the module."""
-    if isinstance(patterns, str):
-        patterns = [patterns]
-    known = [name for name, _ in module.named_modules() if name]
-    found: set[str] = set()
-    for pattern in patterns:
-        try:
-            matched = matching(pattern, known)
-        except re.error as error:
-            raise ArgumentError(
-                "layers",
-                pattern,
-                f"is no regular expression: {error}",
-                "Pass names of submodules",
-            ) from error
-        if not matched:
-            raise ArgumentError(
-                "layers",
-                pattern,
-                "the module has no such submodule",
-                f"It has {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}",
-            )
-        found.update(matched)
-    return tuple(name for name in known if name in found)
 
 
 def _arguments(inputs: Any) -> dict[str, np.ndarray]:

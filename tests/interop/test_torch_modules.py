@@ -94,8 +94,8 @@ def test_tuples_and_arguments_that_do_not_rotate():
     ("change", "error", "text"),
     [
         ({"module": np.sum}, ModelError, "is no torch.nn.Module"),
-        ({"layers": ["decoder"]}, ArgumentError, "layers='decoder'.*It has embed"),
-        ({"layers": ["("]}, ArgumentError, "is no regular expression"),
+        ({"layers": ["decoder"]}, ModelError, "layers='decoder'.*embed"),
+        ({"layers": ["("]}, ModelError, "is no regular expression"),
         ({"action": {"x": VECTOR}}, ArgumentError, "how each of 0 rotates"),
         ({"action": (None,)}, ArgumentError, "rotates none"),
     ],
