@@ -66,7 +66,11 @@ def test_a_report_that_is_terminated(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_checkpoint_comes_to_its_end(number):
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A process in the background of a shell starts with SIGINT ignored.
+    handlers = {
+        one: signal.signal(one, signal.default_int_handler)
+        for one in (signal.SIGINT, signal.SIGTERM)
+    }
     done = []
     try:
         with pytest.raises(KeyboardInterrupt), uninterrupted():
@@ -77,4 +81,5 @@ def test_a_checkpoint_comes_to_its_end(number):
             _ = 1 / 0
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in handlers.items():
+            signal.signal(one, handler)

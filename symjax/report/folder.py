@@ -238,6 +238,8 @@ class Journal:
         if part is None and not resume:
             clear_folder(folder)
         try:
+            # Of several processes any may be the first to write.
+            folder.mkdir(parents=True, exist_ok=True)
             if self.path in keep:
                 os.truncate(self.path, keep[self.path])
             else:

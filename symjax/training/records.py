@@ -174,6 +174,7 @@ def uninterrupted() -> Iterator[None]:
     Example:
       >>> import signal
       >>> from symjax.training.records import uninterrupted
+      >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)
       >>> done = []
       >>> try:
       ...     with uninterrupted():
@@ -182,6 +183,7 @@ def uninterrupted() -> Iterator[None]:
       ... except KeyboardInterrupt:
       ...     print(done)
       ['written']
+      >>> _ = signal.signal(signal.SIGINT, before)
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only

@@ -109,6 +109,8 @@ BIASES = Biases(edge_harmonics=1, pseudotensors=0, output_average="Ci")
     ids=["zbl", "adaptive", "biases", "long range"],
 )
 def test_products_of_pet_with_forces(changes):
+    if "long_range" in changes:
+        pytest.importorskip("jaxpme", reason="needs the extra [long-range]")
     found = of_pet(**changes)
     assert len(found) > 40
     assert set(found) == {HIGHEST}
