@@ -26,7 +26,8 @@ def class_ious(
 ) -> Float[np.ndarray, "classes"]:
     """Intersection over union of each class in one event.
 
-    |true and guessed| / |true or guessed|, and 1 where a class is neither.
+    The number of points that are true and guessed over that of points that are true or
+    guessed, and 1 where a class is neither.
 
     Args:
       truth: True classes.
