@@ -403,6 +403,10 @@ def measure_structures(
     part, parts = hosts.process()
     _prepare_together(folder, part, resume)
     share = labels[part::parts]
+    # The first process takes the folder, and removes what a killed run has left in it,
+    # before the others write.
+    if part > 0:
+        hosts.meet("taken")
     with Journal(
         folder,
         software,
@@ -412,6 +416,8 @@ def measure_structures(
         overwrite=overwrite,
         part=part if parts > 1 else None,
     ) as journal:
+        if part == 0:
+            hosts.meet("taken")
         _check_completed(journal, structures)
         count = _Count(journal, len(share), settings.num_elements, watch)
         for label in share:
