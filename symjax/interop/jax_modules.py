@@ -252,9 +252,10 @@ def _evaluate(jaxpr: Any, consts: Any, args: Any, found: dict[str, Any]) -> list
         if name == "name" and equation.params["name"].startswith(_MARK):
             found.setdefault(equation.params["name"].removeprefix(_MARK), given[0])
         inner = _program(equation)
-        if inner is not None and _has_marks(inner.jaxpr):
+        inside = _marks(inner.jaxpr) if inner is not None else set()
+        if inside:
             if name not in _CALLS:
-                marks = ", ".join(sorted(_marks(inner.jaxpr)))
+                marks = ", ".join(sorted(inside))
                 raise ArgumentError(
                     "layers",
                     marks,
@@ -291,10 +292,6 @@ def _marks(jaxpr: Any) -> set[str]:
         if inner is not None:
             found |= _marks(inner.jaxpr)
     return found
-
-
-def _has_marks(jaxpr: Any) -> bool:
-    return bool(_marks(jaxpr))
 
 
 def _captured(tree: Any) -> dict[str, Any]:

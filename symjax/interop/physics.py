@@ -8,7 +8,7 @@ head that predicts forces directly breaks the last two.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
@@ -112,11 +112,13 @@ def physical_checks(
     free.set_constraint()
     rng = np.random.default_rng(seed)
     evaluate = _Evaluation(calculator)
+    # Once for all laws: calls may be dear.
+    given = _Given(free, evaluate(free), _noise(evaluate, free, rng))
     return (
-        *_moves(evaluate, free, rng),
-        *_exchanges(evaluate, free, rng),
-        *_cells(evaluate, free, rng),
-        *_conservation(evaluate, free, rng, directions),
+        *_moves(evaluate, given, rng),
+        *_exchanges(evaluate, given),
+        *_cells(evaluate, given, rng),
+        *_conservation(evaluate, given, rng, directions),
     )
 
 
@@ -125,6 +127,14 @@ class _Values:
 
     def __init__(self, energy: float, forces: Any, stress: Any):
         self.energy, self.forces, self.stress = energy, forces, stress
+
+
+class _Given(NamedTuple):
+    """The structure as it is, its values, and their round-off."""
+
+    atoms: ase.Atoms
+    values: _Values
+    noise: _Values
 
 
 class _Evaluation:
@@ -213,9 +223,9 @@ def _compare(
 
 
 def _moves(
-    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
+    evaluate: _Evaluation, given: _Given, rng: np.random.Generator
 ) -> Iterator[PhysicalCheck]:
-    before, noise = evaluate(atoms), _noise(evaluate, atoms, rng)
+    atoms, before, noise = given
     for length in (_NEAR, _FAR):
         direction = rng.standard_normal(3)
         by = length * direction / np.linalg.norm(direction)
@@ -224,30 +234,28 @@ def _moves(
         yield from _compare(f"moved by {length:g} angstrom", before, after, noise)
 
 
-def _exchanges(
-    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
-) -> Iterator[PhysicalCheck]:
+def _exchanges(evaluate: _Evaluation, given: _Given) -> Iterator[PhysicalCheck]:
+    atoms, before, noise = given
     order = np.arange(len(atoms))
     for number in np.unique(atoms.numbers):
         alike = np.flatnonzero(atoms.numbers == number)
         order[alike] = np.roll(alike, 1)
     if (order == np.arange(len(atoms))).all():
         return
-    before, after = evaluate(atoms), evaluate(atoms[order])
+    after = evaluate(atoms[order])
     back = np.argsort(order)
     forces = None if after.forces is None else after.forces[back]
     moved = _Values(after.energy, forces, after.stress)
-    noise = _noise(evaluate, atoms, rng)
     yield from _compare("like atoms exchanged", before, moved, noise)
 
 
 def _cells(
-    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
+    evaluate: _Evaluation, given: _Given, rng: np.random.Generator
 ) -> Iterator[PhysicalCheck]:
+    atoms, before, noise = given
     periodic = np.flatnonzero(atoms.pbc)
     if not len(periodic):
         return
-    before, noise = evaluate(atoms), _noise(evaluate, atoms, rng)
     outside = atoms.copy()
     shifts = np.zeros((len(atoms), 3))
     shifts[:, periodic] = rng.integers(-1, 2, (len(atoms), len(periodic)))
@@ -272,12 +280,12 @@ def _cells(
 
 
 def _conservation(
-    evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator, directions: int
+    evaluate: _Evaluation, given: _Given, rng: np.random.Generator, directions: int
 ) -> Iterator[PhysicalCheck]:
-    if not evaluate.has_forces:
+    atoms, before, noise = given
+    forces = before.forces
+    if forces is None:
         return
-    noise = _noise(evaluate, atoms, rng)
-    forces = evaluate.forces(atoms)
     size = (len(atoms), 3)
     along = [rng.standard_normal(size) for _ in range(directions)]
     along = [direction / np.linalg.norm(direction) for direction in along]
