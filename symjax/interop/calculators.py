@@ -157,7 +157,9 @@ def _chosen(
     outputs: Sequence[str] | None,
     periodic: bool,
 ) -> tuple[str, ...]:
-    """Names of the outputs, each tried once on the structure as it is."""
+    """Names of the outputs, tried on the structure as it is, in one calculation."""
+    calculator.reset()
+    atoms = atoms.copy()
     known = [name for name in _PROPERTIES if name in calculator.implemented_properties]
     if outputs is None:
         wanted = [
@@ -183,8 +185,7 @@ def _chosen(
                     "a structure without a cell in three directions has no stress",
                     "Leave it out, or set atoms.cell and atoms.pbc",
                 )
-            calculator.reset()
-            _result(calculator, atoms.copy(), name)
+            _result(calculator, atoms, name)
     if not names:
         raise ModelError(
             "calculator",
@@ -196,9 +197,8 @@ def _chosen(
 
 
 def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
-    calculator.reset()
     try:
-        return calculator.get_property(name, atoms.copy()) is not None
+        return calculator.get_property(name, atoms) is not None
     except PropertyNotImplementedError:
         return False
     except (CalculatorError, OSError, RuntimeError, ValueError) as error:
