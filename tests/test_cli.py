@@ -18,7 +18,8 @@ import symjax
 from symjax import cli
 from symjax.cli import environment
 from symjax.cli.progress import Pace
-from symjax.report import Progress, read_report
+from symjax.report import read_report
+from symjax.runs import Progress
 
 FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
 
@@ -466,10 +467,10 @@ class TestReport:
         assert len(read_report(tmp_path / "report").failed) == 2
 
     def test_interrupt_and_resume(self, invoke, tmp_path, monkeypatch):
-        from symjax.report import batch
+        from symjax.runs import run
 
         write(tmp_path / "w.xyz", frames=3)
-        original, calls = batch.measure, []
+        original, calls = run.measure, []
 
         def measure(*args, **kwargs):
             calls.append(1)
@@ -477,7 +478,7 @@ class TestReport:
                 raise KeyboardInterrupt
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(batch, "measure", measure)
+        monkeypatch.setattr(run, "measure", measure)
         result = invoke("report", "w.xyz", *FAST)
         assert result.exit_code == cli.INTERRUPTED, result.output
         assert "run the same command with --resume" in result.stderr
@@ -513,7 +514,7 @@ class TestReport:
         def fail(*args, **kwargs):
             raise RuntimeError("secret detail")
 
-        monkeypatch.setattr("symjax.report.batch.measure", fail)
+        monkeypatch.setattr("symjax.runs.run.measure", fail)
         result = invoke("report", "H2O", *FAST, *(["--debug"] if debug else []))
         assert result.exit_code == cli.INTERNAL
         assert "Internal error: RuntimeError: secret detail" in result.output

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from symjax import cli
 from symjax.data.point_clouds import SMALL, generate_events, write_events
 from symjax.metrics import Grid
-from symjax.report import Options, measure_structures
+from symjax.runs import Options, measure_structures
 from symjax.training.configuration import read_run
 
 ROOT = pathlib.Path(__file__).parent.parent

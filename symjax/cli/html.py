@@ -35,7 +35,7 @@ def html_page(
 ) -> None:
     """Writes a report that exists as one web page, which needs no network."""
     from symjax.report import read_report
-    from symjax.report.folder import HTML_FILE
+    from symjax.report.files import HTML_FILE
     from symjax.report.html import save_html
 
     with options_as_typed({"path": "REPORT", "output": "--output"}):

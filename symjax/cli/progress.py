@@ -10,7 +10,7 @@ import typer
 from symjax._text import visible
 
 if TYPE_CHECKING:
-    from symjax.report import Progress
+    from symjax.runs import Progress
 
 
 @contextlib.contextmanager

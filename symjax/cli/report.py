@@ -291,8 +291,8 @@ def report(
     report.txt (the tables that are also printed), structures.jsonl (one line as soon
     as a structure is finished), results.h5 (the same as columns) and figures.
     """
-    from symjax.report.folder import check_folder, journal_files
     from symjax.report.limits import Limit, exceeded
+    from symjax.runs.folder import check_folder, journal_files
 
     if not estimate:
         with options_as_typed({"output": "--output", "--overwrite": "--overwrite"}):
@@ -331,7 +331,7 @@ def report(
 
     from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
     from symjax.models import load_model
-    from symjax.report import Options, measure_structures
+    from symjax.runs import Options, measure_structures
 
     # Options are checked before a model is read, which takes longer.
     names = {
@@ -380,7 +380,7 @@ def report(
             how: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
             how["command"] = command_line(context)
             if events:
-                from symjax.report.events import measure_events
+                from symjax.runs.events import measure_events
 
                 result = measure_events(
                     *(loaded, found.events, options, output),
@@ -512,8 +512,8 @@ def _check_spread(
 def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> None:
     """Prints what measuring would cost, and the sum."""
     from symjax.metrics import Estimate
-    from symjax.report import estimate_structures
-    from symjax.report.events import Cost, estimate_events
+    from symjax.runs import estimate_structures
+    from symjax.runs.events import Cost, estimate_events
 
     for label, error in found.unreadable.items():
         typer.echo(f"{label}: {error}")
@@ -542,8 +542,7 @@ def _present(
     result: "Report", output: Path, formats: list[str], page: bool, above: list[str]
 ) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
-    from symjax.report.folder import HTML_FILE, REPORT_FILE, TEXT_FILE
-    from symjax.report.results import RESULTS_FILE
+    from symjax.report.files import HTML_FILE, REPORT_FILE, RESULTS_FILE, TEXT_FILE
     from symjax.report.schema import write_atomically
     from symjax.report.tables import print_report, to_text
 

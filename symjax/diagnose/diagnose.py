@@ -57,7 +57,7 @@ def diagnose(
       >>> from symjax.diagnose import diagnose
       >>> from symjax.metrics import Grid, Output, Problem, measure
       >>> from symjax.report import Report, StructureReport, schema
-      >>> from symjax.report.batch import leaves_of
+      >>> from symjax.report.records import leaves_of
       >>> from symjax.so3 import FEATURE, VECTOR
       >>> def model(x):  # norms alone cannot make a dipole
       ...     norms = jnp.linalg.norm(x, axis=-1, keepdims=True)

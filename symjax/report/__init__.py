@@ -1,11 +1,5 @@
-"""Reports: measured over structures, stored, tabulated and plotted."""
+"""Reports of runs: stored, tabulated and plotted."""
 
-from symjax.report.batch import (
-    Options,
-    Progress,
-    estimate_structures,
-    measure_structures,
-)
 from symjax.report.results import read_results, write_results
 from symjax.report.schema import (
     SCHEMA,
@@ -20,13 +14,9 @@ from symjax.report.schema import (
 __all__ = [
     "SCHEMA",
     "Leaf",
-    "Options",
-    "Progress",
     "Report",
     "ReportError",
     "StructureReport",
-    "estimate_structures",
-    "measure_structures",
     "read_report",
     "read_results",
     "write_report",

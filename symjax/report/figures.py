@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from symjax.errors import ArgumentError
-from symjax.report.folder import FIGURE_FORMATS, FIGURE_NAMES
+from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
 from symjax.report.schema import Leaf, Report, write_atomically
 
 # Content below this is drawn as this: round-off of a float32 model lies there.

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from symjax.report.files import RESULTS_FILE
 from symjax.report.schema import (
     Leaf,
     Report,
@@ -23,7 +24,6 @@ from symjax.report.schema import (
     write_atomically,
 )
 
-RESULTS_FILE = "results.h5"
 """Name of the file in the folder of a report."""
 
 _TEXTS = ("structure", "status", "failure", "formula", "point_group")

@@ -253,7 +253,8 @@ class Leaf:
 
         Example:
           >>> from symjax.metrics import RuleTotals, Totals
-          >>> from symjax.report import Leaf, Options
+          >>> from symjax.report import Leaf
+          >>> from symjax.runs import Options
           >>> totals = Totals(np.ones(1), np.ones(1), np.ones((1, 7, 2)), np.ones(1))
           >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {},
           ...             None, (RuleTotals(7, 728, totals),))

@@ -269,7 +269,7 @@ def precision_line(settings: Settings) -> str:
 
     Example:
       >>> import jax
-      >>> from symjax.report import Options
+      >>> from symjax.runs import Options
       >>> from symjax.report.tables import precision_line
       >>> precision_line(Options().settings())
       'float32'
@@ -292,7 +292,7 @@ def grid_line(settings: Settings) -> str:
       A short text.
 
     Example:
-      >>> from symjax.report import Options
+      >>> from symjax.runs import Options
       >>> from symjax.report.tables import grid_line
       >>> grid_line(Options().settings())
       'icosahedral 14 x 14, exact through degree 13: 2016 elements of O(3)'
@@ -319,7 +319,7 @@ def seed_line(settings: Settings) -> str:
       A short text.
 
     Example:
-      >>> from symjax.report import Options
+      >>> from symjax.runs import Options
       >>> from symjax.report.tables import seed_line
       >>> seed_line(Options().settings())
       '20, of the random elements of the check off the grid'
@@ -340,7 +340,7 @@ def tolerance_line(settings: Settings) -> str:
       A short text.
 
     Example:
-      >>> from symjax.report import Options
+      >>> from symjax.runs import Options
       >>> from symjax.report.tables import tolerance_line
       >>> tolerance_line(Options().settings())
       'change of B by 0.05 between nested grids'
@@ -397,7 +397,7 @@ def forces_line(settings: Settings) -> str:
 
     Example:
       >>> from dataclasses import replace
-      >>> from symjax.report import Options
+      >>> from symjax.runs import Options
       >>> from symjax.report.tables import forces_line
       >>> forces_line(replace(Options().settings(), energy="energy/pbe"))
       'derivatives of energy/pbe'

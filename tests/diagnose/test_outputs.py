@@ -12,7 +12,7 @@ from symjax.diagnose import Kind, diagnose, recommend, to_text
 from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, Target, init_pet
-from symjax.report import Options, measure_structures
+from symjax.runs import Options, measure_structures
 
 SMALL = {
     "d_pet": 8,

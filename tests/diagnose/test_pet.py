@@ -12,7 +12,7 @@ import pytest
 from symjax.diagnose import Kind, Severity, diagnose, structure_traps
 from symjax.models import load_model
 from symjax.models.pet import Block, PETConfig, Target, init_pet
-from symjax.report import Options, measure_structures
+from symjax.runs import Options, measure_structures
 
 CONFIG = PETConfig(
     species=(1, 6, 9, 17),

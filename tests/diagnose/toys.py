@@ -13,7 +13,7 @@ import numpy as np
 from symjax.data.symmetry import Symmetry
 from symjax.metrics import Grid, Output, Problem, SampleSymmetry, measure
 from symjax.report import Report, StructureReport, schema
-from symjax.report.batch import leaves_of
+from symjax.report.records import leaves_of
 from symjax.so3 import FEATURE, PSEUDOSCALAR, SCALAR, VECTOR, spherical
 from symjax.so3.point_groups import octahedral_group
 

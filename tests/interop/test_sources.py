@@ -7,8 +7,8 @@ import pytest
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
-from symjax.report import Options, measure_structures
-from symjax.report.sources import Source, as_source
+from symjax.runs import Options, measure_structures
+from symjax.runs.sources import Source, as_source
 
 EMT = "ase.calculators.emt:EMT"
 # Cannot be made without a structure.

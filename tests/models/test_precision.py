@@ -13,8 +13,8 @@ from symjax.models.pet import PETConfig, pet_graph
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import _predict, parameter_shapes
 from symjax.models.pointmae import PointMAEConfig, event_problem, init_pointmae
-from symjax.report import Options
 from symjax.report.tables import precision_line
+from symjax.runs import Options
 
 TINY = {
     "species": (1, 8),

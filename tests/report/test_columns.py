@@ -9,7 +9,8 @@ import pytest
 import xarray
 
 from symjax.report import read_results, write_results
-from symjax.report.results import RESULTS_FILE, ResultsFile
+from symjax.report.files import RESULTS_FILE
+from symjax.report.results import ResultsFile
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "batch.md"
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from symjax.metrics import Certificate, RuleTotals, Totals, degree_to_try
-from symjax.report import Options, schema
+from symjax.report import schema
 from symjax.report._viewer import viewer_data
 from symjax.report.html import save_html, to_html
 from symjax.report.tables import format_fraction, format_value, to_text
+from symjax.runs import Options
 
 # Elements that have no end tag.
 VOID = {"meta", "link", "input", "br", "hr", "img", "wbr"}

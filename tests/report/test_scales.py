@@ -9,7 +9,7 @@ from symjax.data import find_symmetry
 from symjax.diagnose import allowed_dimension
 from symjax.metrics import Grid, Output, Problem, Totals, measure
 from symjax.report import schema
-from symjax.report.batch import leaves_of
+from symjax.report.records import leaves_of
 from symjax.report.scales import (
     Spread,
     add_spreads,

@@ -38,7 +38,7 @@ def measure_breaking(
       ArgumentError: ``samples`` is not positive and even.
 
     Example:
-      >>> from symjax.report.breaking import measure_breaking
+      >>> from symjax.runs.breaking import measure_breaking
       >>> callable(measure_breaking)
       True
     """

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,243 +11,22 @@ from typing import Any, NamedTuple
 
 import ase
 import jax
-import numpy as np
 from ase.data import chemical_symbols
 
 import symjax
-from symjax.data import (
-    periodic_cell,
-)
-from symjax.errors import ArgumentError, GridError, StructureError, SymjaxError
-from symjax.metrics import (
-    Adaptive,
-    Convergence,
-    Estimate,
-    Grid,
-    LeafMeasurement,
-    Measurement,
-    Output,
-    estimate,
-    measure,
-)
-from symjax.metrics.planning import DEFAULT_MEMORY
-from symjax.metrics.streaming import CHECK_SEED
-from symjax.models.precision import matmul_precision
-from symjax.report import hosts, schema
-from symjax.report.folder import (
-    REPORT_FILE,
-    Journal,
-    check_folder,
-    clear_folder,
-    journal_files,
-)
-from symjax.report.results import RESULTS_FILE, write_results
-from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
+from symjax.data.digests import structure_digest
+from symjax.errors import ArgumentError, StructureError, SymjaxError
+from symjax.metrics import Estimate, estimate, measure
+from symjax.report import schema
+from symjax.report.files import REPORT_FILE, RESULTS_FILE
+from symjax.report.records import atom_errors, leaves_of
+from symjax.report.results import write_results
 from symjax.report.schema import ReportError, StructureReport
-from symjax.report.sources import Source, as_source
-from symjax.report.workers import in_processes, on_devices
-from symjax.so3.quadrature import LARGEST_DEGREE, quadrature
-
-DTYPES = ("float32", "float64")
-AUTO = "auto"
-"""The grid that is chosen for each structure by its accuracy."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to measure; the same for all structures of a report.
-
-    Attributes:
-      max_degree: Largest degree L of the projected sectors.
-      grid: Degree of the quadrature; None for ``2 * max_degree + 1``, ``"auto"`` to
-        climb for each structure until a certificate is reached
-        (:class:`symjax.metrics.Adaptive`).
-      layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
-      dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
-      tolerance: Change of B above which a response counts as not resolved; not used
-        with ``"auto"``.
-      memory: Budget in bytes for responses and coefficients.
-      symmetry: Whether to use the point group of each structure.
-      energy: Name of the target whose derivatives are forces and stress, see
-        :func:`symjax.models.pet.choose_energy`.
-
-    Example:
-      >>> from symjax.report import Options
-      >>> Options(max_degree=8, layers="all").settings().degree
-      17
-    """
-
-    max_degree: int = 6
-    grid: int | str | None = None
-    layers: str = "none"
-    dtype: str = "float32"
-    tolerance: float = 0.05
-    memory: int = DEFAULT_MEMORY
-    symmetry: bool = False
-    energy: str | None = None
-
-    def settings(self) -> schema.Settings:
-        """The settings that a report stores, after checking them.
-
-        Returns:
-          The settings, with the quadrature rule they stand for.
-
-        Raises:
-          ArgumentError: An option has an impossible value.
-          GridError: The grid is too coarse for ``max_degree``.
-
-        Example:
-          >>> from symjax.report import Options
-          >>> Options(max_degree=6).settings().grid
-          'icosahedral 14 x 14'
-        """
-        if self.max_degree < 0:
-            raise ArgumentError(
-                "max_degree",
-                self.max_degree,
-                "is not a degree",
-                "Pass an integer from 0 up",
-            )
-        needed = 2 * self.max_degree
-        if needed + 1 > LARGEST_DEGREE:
-            raise ArgumentError(
-                "max_degree",
-                self.max_degree,
-                f"needs a grid of degree {needed + 1}, beyond {LARGEST_DEGREE}",
-                "Pass 6, for instance",
-            )
-        climbs = self._climbs
-        degree = needed + 1 if climbs or self.grid is None else self.grid
-        assert isinstance(degree, int)
-        if degree < 1:
-            raise GridError(
-                "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
-            )
-        if degree > LARGEST_DEGREE:
-            raise GridError(
-                "grid",
-                degree,
-                f"is beyond degree {LARGEST_DEGREE}, the largest of a grid",
-                f"Use grid={needed + 1}",
-            )
-        if degree < needed:
-            remedy = f"Use grid={needed + 1}"
-            if degree > 1:
-                remedy += f", or max_degree={degree // 2}"
-            raise GridError(
-                "grid",
-                degree,
-                f"is too coarse to project to max_degree={self.max_degree}: products "
-                f"of two such sectors have degree {needed}",
-                remedy,
-            )
-        if self.dtype not in DTYPES:
-            raise ArgumentError(
-                "dtype", self.dtype, "is unknown", f"Use one of {', '.join(DTYPES)}"
-            )
-        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-            raise ArgumentError(
-                "dtype",
-                self.dtype,
-                "needs the x64 mode of JAX, or it would become float32",
-                "Call jax.config.update('jax_enable_x64', True) first",
-            )
-        if not 0 < self.tolerance < 1:
-            raise ArgumentError(
-                "tolerance",
-                self.tolerance,
-                "is not between 0 and 1",
-                "Use for instance 0.05",
-            )
-        if not self.memory > 0:
-            raise ArgumentError(
-                "memory",
-                self.memory,
-                "is not a positive amount of memory",
-                "Allow 4 GiB, for instance",
-            )
-        common: dict[str, Any] = {
-            "max_degree": self.max_degree,
-            "layers": self.layers,
-            "dtype": self.dtype,
-            "symmetry": self.symmetry,
-            "matmul_precision": matmul_precision(),
-        }
-        if climbs:
-            rule = self.over
-            assert isinstance(rule, Adaptive)
-            return schema.Settings(
-                grid=AUTO,
-                degree=rule.limit,
-                num_elements=rule.most_elements,
-                tolerance=rule.content_tolerance,
-                seed=rule.seed,
-                adaptive=schema.Climb(
-                    rule.content_tolerance,
-                    rule.error_tolerance,
-                    rule.limit,
-                    rule.samples,
-                ),
-                **common,
-            )
-        fixed = quadrature(degree)
-        return schema.Settings(
-            grid=fixed.name,
-            degree=fixed.degree,
-            num_elements=2 * fixed.num_rotations,
-            tolerance=self.tolerance,
-            seed=CHECK_SEED,
-            **common,
-        )
-
-    @property
-    def over(self) -> Grid | Adaptive:
-        """What :func:`symjax.metrics.measure` integrates over.
-
-        Raises:
-          ArgumentError: The grid is a text other than ``"auto"``.
-
-        Example:
-          >>> from symjax.report import Options
-          >>> Options(grid="auto").over.limit
-          59
-        """
-        if self._climbs:
-            return Adaptive(on_aliasing="report")
-        assert not isinstance(self.grid, str)
-        return Grid(self.grid, tolerance=self.tolerance, on_aliasing="report")
-
-    @property
-    def _climbs(self) -> bool:
-        if isinstance(self.grid, str) and self.grid != AUTO:
-            raise ArgumentError(
-                "grid",
-                self.grid,
-                "is neither a degree nor 'auto'",
-                f"Use grid={2 * max(self.max_degree, 0) + 1}, or grid='auto'",
-            )
-        return self.grid == AUTO
-
-    def check_fixed(self, why: str) -> None:
-        """Raises if each structure would have a grid of its own.
-
-        Args:
-          why: What needs a fixed one.
-
-        Raises:
-          ArgumentError: The grid is ``"auto"``.
-
-        Example:
-          >>> from symjax.report import Options
-          >>> Options(grid=13).check_fixed("an estimate")
-        """
-        if self._climbs:
-            raise ArgumentError(
-                "grid",
-                self.grid,
-                f"{why} needs a fixed grid",
-                f"Use grid={2 * self.max_degree + 1}, for instance",
-            )
+from symjax.runs import hosts, timing
+from symjax.runs.folder import Journal, check_folder, clear_folder, journal_files
+from symjax.runs.options import AUTO, Options
+from symjax.runs.sources import Source, as_source
+from symjax.runs.workers import in_processes, on_devices
 
 
 class Progress(NamedTuple):
@@ -265,7 +42,7 @@ class Progress(NamedTuple):
       kept: Whether it was completed by the run that is resumed.
 
     Example:
-      >>> from symjax.report import Progress
+      >>> from symjax.runs import Progress
       >>> step = Progress("water", 1, 2, done=84, num_elements=168)
       >>> step.done / step.num_elements
       0.5
@@ -281,40 +58,6 @@ class Progress(NamedTuple):
 
 
 Watch = Callable[[Progress], None]
-
-
-def structure_digest(atoms: ase.Atoms) -> str:
-    """SHA-256 of all that a model can read of a structure.
-
-    Args:
-      atoms: The structure.
-
-    Returns:
-      64 hexadecimal digits.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.report.batch import structure_digest
-      >>> water = ase.build.molecule("H2O")
-      >>> moved = water.copy()
-      >>> moved.positions += 1e-9
-      >>> structure_digest(water) == structure_digest(moved)
-      False
-    """
-    digest = hashlib.sha256()
-    for array, dtype in (
-        (atoms.numbers, "<i8"),
-        (atoms.positions, "<f8"),
-        (atoms.cell[:], "<f8"),
-        (atoms.pbc, "<i8"),
-    ):
-        digest.update(np.ascontiguousarray(array, dtype).tobytes())
-    for key in ("charge", "spin_multiplicity"):
-        digest.update(f"{key} {atoms.info.get(key)}".encode())
-    for key in ("total_charge", "multiplicity"):
-        if key in atoms.info:
-            digest.update(f"{key} {atoms.info[key]}".encode())
-    return digest.hexdigest()
 
 
 def measure_structures(
@@ -344,7 +87,7 @@ def measure_structures(
 
     Args:
       model: A PET of ``symjax.models``, or any
-        :class:`~symjax.report.sources.Source`.
+        :class:`~symjax.runs.sources.Source`.
       structures: The structures by label.
       options: How to measure.
       folder: The output folder.
@@ -371,7 +114,7 @@ def measure_structures(
 
     Example:
       >>> import ase.build
-      >>> from symjax.report import Options, measure_structures
+      >>> from symjax.runs import Options, measure_structures
       >>> measure_structures(None, {}, Options(max_degree=-1), "out")
       Traceback (most recent call last):
       ...
@@ -555,7 +298,7 @@ def estimate_structures(
 
     Args:
       model: A PET of ``symjax.models``, or any
-        :class:`~symjax.report.sources.Source`.
+        :class:`~symjax.runs.sources.Source`.
       structures: The structures by label.
       options: How to measure; symmetry would need fewer evaluations.
 
@@ -569,7 +312,7 @@ def estimate_structures(
     Example:
       >>> import ase.build
       >>> from symjax.models import load_model
-      >>> from symjax.report import Options, estimate_structures
+      >>> from symjax.runs import Options, estimate_structures
       >>> water = {"water": ase.build.molecule("H2O")}
       >>> options = Options(max_degree=1)
       >>> (label, cost), = estimate_structures(
@@ -648,7 +391,7 @@ def _measure_one(
             watch(where._replace(done=done, num_elements=total))
 
     start = time.perf_counter()
-    with _compile_seconds() as compile_seconds:
+    with timing.compile_seconds() as compiled:
         problem = source.problem(atoms, shape, options)
         measurement = measure(
             problem,
@@ -658,7 +401,7 @@ def _measure_one(
             progress=progress,
         )
     elapsed = time.perf_counter() - start
-    compiling = min(compile_seconds(), elapsed)
+    compiling = min(compiled(), elapsed)
     return StructureReport(
         label=label,
         formula=atoms.get_chemical_formula(),
@@ -684,7 +427,7 @@ def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
       The error.
 
     Example:
-      >>> from symjax.report.batch import Options, as_symjax_error
+      >>> from symjax.runs.run import Options, as_symjax_error
       >>> as_symjax_error(MemoryError(), Options()).argument
       'memory'
     """
@@ -724,166 +467,3 @@ def _failed(label: str, atoms: ase.Atoms | None, error: SymjaxError) -> Structur
         digest="" if atoms is None else structure_digest(atoms),
         failure=schema.Failure(type(error).__name__, str(error)),
     )
-
-
-def leaves_of(
-    measurement: Measurement,
-    outputs: Mapping[str, Output],
-    names: Sequence[str],
-    atoms: ase.Atoms | None = None,
-) -> tuple[schema.Leaf, ...]:
-    """What a report stores of a measurement.
-
-    Args:
-      measurement: The measurement.
-      outputs: What is known about each output.
-      names: Names of what ``samples`` number: elements, or classes of points.
-      atoms: The structure; None for events.
-
-    Returns:
-      The leaves with additive totals, in the order of ``outputs``: JAX sorts the
-      outputs of a function by name, a report keeps the order of the network.
-
-    Example:
-      >>> import jax.numpy as jnp, numpy as np
-      >>> from ase.data import chemical_symbols
-      >>> from symjax.metrics import Grid, Output, Problem, measure
-      >>> from symjax.report.batch import leaves_of
-      >>> from symjax.so3 import VECTOR
-      >>> outputs = {"output": Output(VECTOR, "eV/A", samples=np.array([8, 1, 1]))}
-      >>> problem = Problem(lambda x: x, jnp.eye(3), outputs)
-      >>> result = measure(problem, over=Grid(3), max_degree=1)
-      >>> leaf, = leaves_of(result, outputs, chemical_symbols)
-      >>> leaf.unit, {symbol: float(t.count[0]) for symbol, t in leaf.species.items()}
-      ('eV/A', {'H': 6.0, 'O': 3.0})
-    """
-    symmetry = None if atoms is None else usable_symmetry(atoms)
-    return tuple(
-        schema.Leaf(
-            name=name,
-            kind=output.kind,
-            unit=output.unit,
-            representation=str(leaf.representation),
-            irreps=tuple(str(irrep) for irrep in leaf.representation.irreps),
-            channels=leaf.channels,
-            totals=leaf.totals(),
-            species=(
-                {} if output.kind == "edge" else _by_sample(leaf, output.samples, names)
-            ),
-            convergence=_verdict(leaf),
-            coarser=leaf.coarser,
-            certificate=leaf.certificate,
-            spread=(
-                spread_of(leaf, output.unit, 0 if atoms is None else len(atoms))
-                if output.kind == "output"
-                else None
-            ),
-            forbidden=(
-                ()
-                if atoms is None or symmetry is None
-                else forbidden_samples(leaf, output, symmetry, atoms.numbers)
-            ),
-        )
-        for name, output in outputs.items()
-        if (leaf := measurement.get(name)) is not None
-    )
-
-
-def _verdict(leaf: LeafMeasurement) -> Convergence | None:
-    """The verdict; of a climb, whether its result is certified."""
-    certificate, verdict = leaf.certificate, leaf.convergence
-    if certificate is None or verdict is None:
-        return verdict
-    return dataclasses.replace(
-        verdict,
-        resolved=certificate.certified,
-        degree_to_try=certificate.degree_to_try,
-        reason=certificate.reason,
-    )
-
-
-def atom_errors(
-    measurement: Measurement, outputs: Mapping[str, Output], atoms: ase.Atoms
-) -> schema.AtomErrors:
-    """The equivariance error of every atom, A_i = sqrt(V_i / number of components).
-
-    Args:
-      measurement: The measurement.
-      outputs: What is known about each output.
-      atoms: The structure; its atoms are the first samples.
-
-    Returns:
-      Errors of the outputs of atoms, with the positions of the atoms.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.metrics import Grid, Output, Problem, measure
-      >>> from symjax.report.batch import atom_errors
-      >>> from symjax.so3 import VECTOR
-      >>> water = ase.build.molecule("H2O")
-      >>> outputs = {"output": Output(VECTOR, samples=water.numbers)}
-      >>> problem = Problem(lambda x: x, water.positions, outputs)
-      >>> result = measure(problem, over=Grid(3), max_degree=1)
-      >>> bool((atom_errors(result, outputs, water).errors["output"] < 1e-6).all())
-      True
-    """
-    errors = {}
-    for name, output in outputs.items():
-        if output.kind != "output" or output.samples is None or name not in measurement:
-            continue
-        leaf = measurement[name]
-        count = leaf.representation.dimension * leaf.channels
-        variance = leaf.variance[: len(atoms)].sum(axis=-1)
-        errors[name] = np.sqrt(np.maximum(variance, 0) / count)
-    return schema.AtomErrors(
-        tuple(atoms.numbers.tolist()),
-        atoms.positions.astype(float),
-        periodic_cell(atoms),
-        errors,
-    )
-
-
-def _by_sample(
-    leaf: LeafMeasurement, samples: np.ndarray | None, names: Sequence[str]
-) -> dict[str, Any]:
-    """Totals of the samples of each kind; negative numbers stand for none."""
-    if samples is None:
-        return {}
-    samples = np.broadcast_to(samples, leaf.mask.shape)
-    present = [number for number in np.unique(samples[leaf.mask]) if number >= 0]
-    return {names[number]: leaf.totals(samples == number) for number in present}
-
-
-@contextlib.contextmanager
-def _compile_seconds() -> Iterator[Callable[[], float]]:
-    """Measures the time that JAX spends on tracing and compiling.
-
-    Events of nested functions overlap; what counts is the union of their intervals.
-    """
-    intervals: list[tuple[float, float]] = []
-    active = True
-    # Other threads may measure other structures.
-    thread = threading.get_ident()
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        here = active and threading.get_ident() == thread
-        if here and "/compile/" in event:
-            now = time.perf_counter()
-            intervals.append((now - duration_secs, now))
-
-    def union() -> float:
-        total, end = 0.0, float("-inf")
-        for first, last in sorted(intervals):
-            total += max(last - max(first, end), 0.0)
-            end = max(end, last)
-        return total
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield union
-    finally:
-        active = False
-        # Older releases of JAX cannot take a listener back; it stays idle there.
-        remove = getattr(jax.monitoring, "unregister_event_duration_listener", None)
-        if remove is not None:
-            remove(listen)

@@ -13,19 +13,14 @@ import pytest
 from symjax.errors import ArgumentError, GridError, ModelError, StructureError
 from symjax.metrics import Adaptive
 from symjax.models.pet import PETConfig, Target
-from symjax.report import (
-    Options,
-    ReportError,
-    estimate_structures,
-    measure_structures,
-    read_report,
-)
-from symjax.report import batch as batch_module
-from symjax.report.events import estimate_events
-from symjax.report.folder import JOURNAL_FILE, REPORT_FILE, Journal
+from symjax.models.pet.source import padded_shapes
+from symjax.report import ReportError, read_report
+from symjax.report.files import REPORT_FILE
 from symjax.report.schema import structure_to_json, to_json
-from symjax.report.sources import padded_shapes
 from symjax.report.tables import to_text
+from symjax.runs import Options, estimate_structures, measure_structures, run
+from symjax.runs.events import estimate_events
+from symjax.runs.folder import JOURNAL_FILE, Journal
 
 OPTIONS = Options(max_degree=1, dtype="float64")
 NAMES = ("H2O", "CH3OH", "C2H6")
@@ -294,13 +289,13 @@ class TestJournal:
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         measured = []
-        original = batch_module.measure
+        original = run.measure
 
         def counting(*args, **kwargs):
             measured.append(1)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(batch_module, "measure", counting)
+        monkeypatch.setattr(run, "measure", counting)
         kept = []
         resumed = measure_structures(
             model,
@@ -369,7 +364,7 @@ class TestJournal:
     ):
         folder = tmp_path / "out"
         first = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
-        monkeypatch.setattr(batch_module, "measure", None)
+        monkeypatch.setattr(run, "measure", None)
         again = measure_structures(
             model, molecules(*NAMES), OPTIONS, folder, resume=True
         )
@@ -418,7 +413,7 @@ class TestJournal:
     def test_another_version_is_refused(self, model, tmp_path, monkeypatch):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
-        monkeypatch.setattr(batch_module.symjax, "__version__", "9.9")
+        monkeypatch.setattr(run.symjax, "__version__", "9.9")
         with pytest.raises(ReportError, match=r"version='9\.9'"):
             measure_structures(model, molecules(*NAMES), OPTIONS, folder, resume=True)
 
@@ -483,7 +478,7 @@ class TestJournal:
         original = Journal.append
 
         def append(self, structure):
-            monkeypatch.setattr("symjax.report.folder.os.fsync", fail)
+            monkeypatch.setattr("symjax.runs.folder.os.fsync", fail)
             original(self, structure)
 
         monkeypatch.setattr(Journal, "append", append)
@@ -536,14 +531,14 @@ class TestFailures:
         ],
     )
     def test_out_of_memory_is_a_failure(self, model, tmp_path, monkeypatch, error):
-        original = batch_module.measure
+        original = run.measure
 
         def measure(problem, **kwargs):
             if len(problem.x) > 3:
                 raise error
             return original(problem, **kwargs)
 
-        monkeypatch.setattr(batch_module, "measure", measure)
+        monkeypatch.setattr(run, "measure", measure)
         report = measure_structures(
             model, molecules("C2H6", "H2O"), OPTIONS, tmp_path / "out"
         )
@@ -564,7 +559,7 @@ class TestFailures:
         def measure(*args, **kwargs):
             raise jax.errors.JaxRuntimeError("INTERNAL: something")
 
-        monkeypatch.setattr(batch_module, "measure", measure)
+        monkeypatch.setattr(run, "measure", measure)
         with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
             measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
 

@@ -23,16 +23,17 @@ from symjax.errors import ModelError, StructureError
 from symjax.metrics import measure
 from symjax.models import load_model, save_model
 from symjax.models.pointmae import PointMAEConfig, breaking_problem, init_pointmae
-from symjax.report import Options, read_report, schema
-from symjax.report.breaking import measure_breaking
+from symjax.report import read_report, schema
 from symjax.report.event_summary import show_interval
-from symjax.report.events import (
+from symjax.report.tables import format_value, to_text
+from symjax.runs import Options
+from symjax.runs.breaking import measure_breaking
+from symjax.runs.events import (
     estimate_events,
     event_digest,
     measure_events,
     prepare_cloud,
 )
-from symjax.report.tables import format_value, to_text
 from symjax.so3.finite_groups import finite_group
 
 SEEDS = (12, 20)

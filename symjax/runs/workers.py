@@ -47,7 +47,7 @@ def on_devices(
 
     Example:
       >>> import jax
-      >>> from symjax.report.workers import on_devices
+      >>> from symjax.runs.workers import on_devices
       >>> sorted(on_devices(lambda x: x**2, [(1,), (2,)], jax.devices()))
       [1, 4]
     """
@@ -98,7 +98,7 @@ def in_processes(
       ArgumentError: Processes die without having finished anything.
 
     Example:
-      >>> from symjax.report.workers import in_processes
+      >>> from symjax.runs.workers import in_processes
       >>> callable(in_processes)
       True
     """

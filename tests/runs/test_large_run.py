@@ -21,24 +21,17 @@ import numpy as np
 import pytest
 
 from symjax.data import GraphShape
+from symjax.data.digests import structure_digest
 from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
-from symjax.report import (
-    Options,
-    ReportError,
-    batch,
-    measure_structures,
-    read_report,
-    read_results,
-    schema,
-    workers,
-    write_results,
-)
-from symjax.report.folder import JOURNAL_FILE, Journal
+from symjax.report import ReportError, read_report, read_results, schema, write_results
+from symjax.report.files import RESULTS_FILE
 from symjax.report.html import to_html
-from symjax.report.results import RESULTS_FILE, ResultsFile
-from symjax.report.sources import as_source
+from symjax.report.results import ResultsFile
 from symjax.report.tables import to_text
+from symjax.runs import Options, measure_structures, run, workers
+from symjax.runs.folder import JOURNAL_FILE, Journal
+from symjax.runs.sources import as_source
 
 OPTIONS = Options(max_degree=1, dtype="float64")
 NAMES = ("H2O", "SiH4", "H2O:1", "H2O:2", "H2O:3")
@@ -88,7 +81,7 @@ class TestDevices:
         def fail(*args, **kwargs):
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(batch, "measure", fail)
+        monkeypatch.setattr(run, "measure", fail)
         with pytest.raises(RuntimeError, match="a bug"):
             measure_structures(
                 model,
@@ -135,7 +128,7 @@ class TestJobs:
         options = Options(max_degree=3)
         model = load_model("pet-ethanol")
         source = as_source(model)
-        task = functools.partial(batch._measured_or_failed, source, options)
+        task = functools.partial(run._measured_or_failed, source, options)
         sent = pickle.loads(pickle.dumps(task))
         assert sent.args[0].model.config == model.config
         assert sent.args[1] == options
@@ -159,7 +152,7 @@ class TestJobs:
         finished = workers.in_processes(eval, items, 2, lost=lambda text: text[:10])
         assert sorted(map(str, finished)) == ["2", "4", "6", "__import__"]
         atoms = ase.build.molecule("H2O")
-        structure = batch._lost(2, "water", atoms, None)
+        structure = run._lost(2, "water", atoms, None)
         assert (structure.label, structure.num_atoms) == ("water", 3)
         assert "died again" in structure.failure.message
 
@@ -176,7 +169,7 @@ class TestJobs:
         script = tmp_path / "parent.py"
         script.write_text(
             "import os, time\n"
-            "from symjax.report import workers\n"
+            "from symjax.runs import workers\n"
             "if __name__ == '__main__':\n"
             "    items = [(f\"print(__import__('os').getpid(), flush=True) or \"\n"
             "              f\"__import__('time').sleep(600)\",)] * 2\n"
@@ -345,11 +338,11 @@ class TestMemory:
         (whole,) = fake_report.report(layers=1, structures=1).structures
 
         def measure(model, options, label, atoms, *rest):
-            digest = batch.structure_digest(atoms)
+            digest = structure_digest(atoms)
             return dataclasses.replace(whole, label=label, digest=digest)
 
-        monkeypatch.setattr(batch, "_measure_one", measure)
-        monkeypatch.setattr("symjax.report.folder.os.fsync", lambda number: None)
+        monkeypatch.setattr(run, "_measure_one", measure)
+        monkeypatch.setattr("symjax.runs.folder.os.fsync", lambda number: None)
         return model
 
     @pytest.fixture

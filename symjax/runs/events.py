@@ -1,4 +1,4 @@
-"""Measures events, as :mod:`symjax.report.batch` measures structures.
+"""Measures events, as :mod:`symjax.runs.run` measures structures.
 
 Events come one after another from a mapping that may read them from files, and none is
 kept. Each is padded to one of few sizes, so that compiled programs are found again
@@ -29,21 +29,20 @@ from symjax.data.point_clouds import (
 from symjax.errors import ArgumentError, ModelError, StructureError, SymjaxError
 from symjax.metrics import Estimate, Measurement, estimate, measure
 from symjax.metrics.problem import Problem
+from symjax.models.io import architecture_of, fingerprint
+from symjax.models.pointmae.model import select_layers
+from symjax.models.pointmae.orbit import event_problem
 from symjax.report import schema
-from symjax.report.batch import (
-    EXPECTED_ERRORS,
-    Options,
-    Progress,
-    Watch,
-    _compile_seconds,
-    as_symjax_error,
-    leaves_of,
-)
-from symjax.report.breaking import measure_breaking
 from symjax.report.event_schema import Breaking, EventPoints
-from symjax.report.folder import REPORT_FILE, Journal, check_folder
-from symjax.report.results import RESULTS_FILE, write_results
+from symjax.report.files import REPORT_FILE, RESULTS_FILE
+from symjax.report.records import leaves_of
+from symjax.report.results import write_results
 from symjax.report.schema import ReportError, StructureReport
+from symjax.runs import timing
+from symjax.runs.breaking import measure_breaking
+from symjax.runs.folder import Journal, check_folder
+from symjax.runs.options import Options
+from symjax.runs.run import EXPECTED_ERRORS, Progress, Watch, as_symjax_error
 
 _SMALLEST = 64
 # Events that are looked at for an estimate, evenly spread, and evaluations of each that
@@ -63,7 +62,7 @@ def event_digest(cloud: PointCloud) -> str:
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event, pad_cloud
-      >>> from symjax.report.events import event_digest
+      >>> from symjax.runs.events import event_digest
       >>> event = generate_event(0, SMALL)
       >>> event_digest(event) == event_digest(pad_cloud(event, 999))
       True
@@ -85,7 +84,7 @@ def padded_size(num_points: int) -> int:
       The next power of two, or half of two of them, that holds them.
 
     Example:
-      >>> from symjax.report.events import padded_size
+      >>> from symjax.runs.events import padded_size
       >>> [padded_size(n) for n in (1, 64, 65, 100, 2000)]
       [64, 64, 96, 128, 2048]
     """
@@ -115,7 +114,7 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
       >>> from symjax.models import load_model
-      >>> from symjax.report.events import prepare_cloud
+      >>> from symjax.runs.events import prepare_cloud
       >>> model = load_model("polarmae-events")
       >>> len(prepare_cloud(model, "a", generate_event(3, SMALL)).mask)
       384
@@ -150,7 +149,7 @@ def selection_line(model: Any) -> str:
 
     Example:
       >>> from symjax.models import load_model
-      >>> from symjax.report.events import selection_line
+      >>> from symjax.runs.events import selection_line
       >>> selection_line(load_model("polarmae-events"))
       'voxels above 0.13 MeV, without those labelled as low-energy deposits'
     """
@@ -177,14 +176,12 @@ def check_model(model: Any) -> None:
 
     Example:
       >>> from symjax.models import load_model
-      >>> from symjax.report.events import check_model
+      >>> from symjax.runs.events import check_model
       >>> check_model(load_model("pet-ethanol"))
       Traceback (most recent call last):
       ...
       symjax.errors.ModelError: model='pet-ethanol': is no model of point clouds...
     """
-    from symjax.models.io import architecture_of
-
     if architecture_of(model) != "pointmae":
         raise ModelError(
             "model",
@@ -211,7 +208,7 @@ def measure_events(
     Spectra of layers, probabilities and reconstructions are those of the network, with
     tokens frozen at the given orientation; for models with segmentation, ``breaking``
     of each event compares with tokens and voxels that are found anew
-    (:mod:`symjax.report.breaking`). An event that cannot be read or measured is
+    (:mod:`symjax.runs.breaking`). An event that cannot be read or measured is
     recorded as failed, and the run goes on.
 
     Args:
@@ -234,16 +231,13 @@ def measure_events(
         only event cannot be measured.
 
     Example:
-      >>> from symjax.report import Options
-      >>> from symjax.report.events import measure_events
+      >>> from symjax.runs import Options
+      >>> from symjax.runs.events import measure_events
       >>> measure_events(None, {}, Options(max_degree=-1), "out")
       Traceback (most recent call last):
       ...
       symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
     """
-    from symjax.models.io import fingerprint
-    from symjax.models.pointmae.model import select_layers
-
     folder = Path(folder)
     settings = options.settings()
     _check_options(options)
@@ -336,15 +330,13 @@ def estimate_events(
       SymjaxError: An option is impossible, or the model cannot be used.
 
     Example:
-      >>> from symjax.report import Options
-      >>> from symjax.report.events import estimate_events
+      >>> from symjax.runs import Options
+      >>> from symjax.runs.events import estimate_events
       >>> next(estimate_events(None, {}, Options(max_degree=-1)))
       Traceback (most recent call last):
       ...
       symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
     """
-    from symjax.models.pointmae.orbit import event_problem
-
     options.settings()
     _check_options(options)
     check_model(model)
@@ -420,8 +412,6 @@ def _measure_one(
     where: Progress,
     watch: Watch | None,
 ) -> StructureReport:
-    from symjax.models.pointmae.orbit import event_problem
-
     def progress(done: int, total: int) -> None:
         if watch is not None:
             watch(where._replace(done=done, num_elements=total))
@@ -429,7 +419,7 @@ def _measure_one(
     if watch is not None:
         watch(where)
     start = time.perf_counter()
-    with _compile_seconds() as compile_seconds:
+    with timing.compile_seconds() as compiled:
         problem = event_problem(
             model, cloud, layers=options.layers, dtype=options.dtype
         )
@@ -444,7 +434,7 @@ def _measure_one(
         if model.config.num_classes:
             breaking = measure_breaking(model, cloud, dtype=options.dtype)
     elapsed = time.perf_counter() - start
-    compiling = min(compile_seconds(), elapsed)
+    compiling = min(compiled(), elapsed)
     return StructureReport(
         label=label,
         formula="event",
@@ -490,7 +480,7 @@ def particle_name(number: int) -> str:
       Its name, or its number where it has none.
 
     Example:
-      >>> from symjax.report.events import particle_name
+      >>> from symjax.runs.events import particle_name
       >>> particle_name(2), particle_name(7)
       ('muon', 'particle 7')
     """

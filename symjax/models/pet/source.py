@@ -1,7 +1,7 @@
-"""What a run over many structures asks of a model."""
+"""A PET as a run over many structures uses it."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import ase
 
@@ -15,40 +15,6 @@ from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.graphs import pet_graph
 
 
-@runtime_checkable
-class Source(Protocol):
-    """A model, as a run over structures uses it; picklable, for worker processes.
-
-    Example:
-      >>> from symjax.interop.sources import CalculatorSource
-      >>> from symjax.report.sources import Source
-      >>> isinstance(CalculatorSource("ase.calculators.emt:EMT"), Source)
-      True
-    """
-
-    @property
-    def name(self) -> str:
-        """As reports show it."""
-
-    @property
-    def digest(self) -> str:
-        """Tells whether a resumed run has the same model."""
-
-    def shapes(
-        self, structures: Mapping[str, ase.Atoms]
-    ) -> tuple[Mapping[str, Any], Mapping[str, SymjaxError]]:
-        """Sizes to pad structures to, and errors of those that cannot be used."""
-
-    def check_layers(self, layers: str) -> None:
-        """Raises unless the layers that are asked for can be had."""
-
-    def energy(self, name: str | None) -> str | None:
-        """The output whose derivatives are forces: empty if there is none."""
-
-    def problem(self, atoms: ase.Atoms, shape: Any, options: Any) -> Problem:
-        """What is measured of a structure."""
-
-
 class PETSource:
     """A PET as a source.
 
@@ -57,7 +23,7 @@ class PETSource:
 
     Example:
       >>> from symjax.models import load_model
-      >>> from symjax.report.sources import PETSource
+      >>> from symjax.models.pet.source import PETSource
       >>> PETSource(load_model("pet-ethanol")).name
       'pet-ethanol'
     """
@@ -119,7 +85,7 @@ class PETSource:
         Args:
           atoms: The structure.
           shape: Sizes to pad to.
-          options: :class:`symjax.report.Options`.
+          options: :class:`symjax.runs.Options`.
 
         Returns:
           The problem.
@@ -136,24 +102,6 @@ class PETSource:
             shape=shape,
             symmetry="auto" if options.symmetry else None,
         )
-
-
-def as_source(model: Any) -> Source:
-    """A model of symjax as a source; sources pass through.
-
-    Args:
-      model: A PET, or a source.
-
-    Returns:
-      The source.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.report.sources import as_source
-      >>> as_source(as_source(load_model("pet-ethanol"))).name
-      'pet-ethanol'
-    """
-    return model if isinstance(model, Source) else PETSource(model)
 
 
 def padded_shapes(
@@ -175,7 +123,7 @@ def padded_shapes(
     Example:
       >>> import ase.build
       >>> from symjax.models.pet import PETConfig
-      >>> from symjax.report.sources import padded_shapes
+      >>> from symjax.models.pet.source import padded_shapes
       >>> pair = {name: ase.build.molecule(name) for name in ("CH3COCH3", "C3H8")}
       >>> config = PETConfig(species=(1, 6, 8), cutoff=8.0)
       >>> shapes, errors = padded_shapes(pair, config)

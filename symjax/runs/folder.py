@@ -17,7 +17,15 @@ from typing import Any, BinaryIO
 
 from symjax._files import held
 from symjax.report import schema
-from symjax.report.results import RESULTS_FILE, ResultsFile
+from symjax.report.files import (
+    FIGURE_FORMATS,
+    FIGURE_NAMES,
+    HTML_FILE,
+    REPORT_FILE,
+    RESULTS_FILE,
+    TEXT_FILE,
+)
+from symjax.report.results import ResultsFile
 from symjax.report.schema import (
     ModelInfo,
     Place,
@@ -31,10 +39,7 @@ from symjax.report.schema import (
 JOURNAL_SCHEMA = "symjax-structures/1"
 """Name and version of the format of ``structures.jsonl``."""
 
-REPORT_FILE, JOURNAL_FILE, TEXT_FILE = "report.json", "structures.jsonl", "report.txt"
-HTML_FILE = "report.html"
-FIGURE_NAMES = ("report_content", "report_errors")
-FIGURE_FORMATS = ("png", "svg", "pdf")
+JOURNAL_FILE = "structures.jsonl"
 _PART_JOURNALS = "structures-*.jsonl"
 # More structures than this stay on disk; with all layers of a deep model, one takes
 # some 200 kB.
@@ -52,7 +57,7 @@ def report_files(folder: Path) -> list[Path]:
 
     Example:
       >>> from pathlib import Path
-      >>> from symjax.report.folder import report_files
+      >>> from symjax.runs.folder import report_files
       >>> report_files(Path("nowhere"))
       []
     """
@@ -73,7 +78,7 @@ def journal_files(folder: Path) -> list[Path]:
 
     Example:
       >>> from pathlib import Path
-      >>> from symjax.report.folder import journal_files
+      >>> from symjax.runs.folder import journal_files
       >>> journal_files(Path("nowhere"))
       []
     """
@@ -91,7 +96,7 @@ def clear_folder(folder: Path) -> None:
 
     Example:
       >>> import pathlib, tempfile
-      >>> from symjax.report.folder import clear_folder, report_files
+      >>> from symjax.runs.folder import clear_folder, report_files
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     path = pathlib.Path(folder)
       ...     _ = (path / "report.json").write_text("{}")
@@ -121,7 +126,7 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
     Example:
       >>> from pathlib import Path
-      >>> from symjax.report.folder import check_folder
+      >>> from symjax.runs.folder import check_folder
       >>> check_folder(Path("nowhere"), resume=False, overwrite=False)
       >>> check_folder(Path("nowhere"), resume=True, overwrite=False)
       Traceback (most recent call last):

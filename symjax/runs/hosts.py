@@ -17,7 +17,7 @@ def process() -> tuple[int, int]:
     """Number of this process, and how many there are: (0, 1) if it is alone.
 
     Example:
-      >>> from symjax.report.hosts import process
+      >>> from symjax.runs.hosts import process
       >>> process()
       (0, 1)
     """
@@ -31,7 +31,7 @@ def meet(name: str) -> None:
       name: Name of the point.
 
     Example:
-      >>> from symjax.report.hosts import meet
+      >>> from symjax.runs.hosts import meet
       >>> meet("checked")
     """
     if jax.process_count() > 1:
@@ -49,7 +49,7 @@ def finish(folder: Path) -> None:
 
     Example:
       >>> import pathlib, tempfile
-      >>> from symjax.report.hosts import finish
+      >>> from symjax.runs.hosts import finish
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     finish(pathlib.Path(folder))
       ...     list(pathlib.Path(folder).iterdir())
@@ -72,7 +72,7 @@ def remove_marks(folder: Path) -> None:
 
     Example:
       >>> from pathlib import Path
-      >>> from symjax.report.hosts import remove_marks
+      >>> from symjax.runs.hosts import remove_marks
       >>> remove_marks(Path("nowhere"))
     """
     for path in folder.glob(".finished-*"):

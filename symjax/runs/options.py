@@ -1,0 +1,215 @@
+"""How the items of a run are measured."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from symjax.errors import ArgumentError, GridError
+from symjax.metrics import Adaptive, Grid
+from symjax.metrics.planning import DEFAULT_MEMORY
+from symjax.metrics.streaming import CHECK_SEED
+from symjax.models.precision import matmul_precision
+from symjax.report import schema
+from symjax.so3.quadrature import LARGEST_DEGREE, quadrature
+
+DTYPES = ("float32", "float64")
+AUTO = "auto"
+"""The grid that is chosen for each structure by its accuracy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure; the same for all structures of a report.
+
+    Attributes:
+      max_degree: Largest degree L of the projected sectors.
+      grid: Degree of the quadrature; None for ``2 * max_degree + 1``, ``"auto"`` to
+        climb for each structure until a certificate is reached
+        (:class:`symjax.metrics.Adaptive`).
+      layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
+      dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
+      tolerance: Change of B above which a response counts as not resolved; not used
+        with ``"auto"``.
+      memory: Budget in bytes for responses and coefficients.
+      symmetry: Whether to use the point group of each structure.
+      energy: Name of the target whose derivatives are forces and stress, see
+        :func:`symjax.models.pet.choose_energy`.
+
+    Example:
+      >>> from symjax.runs import Options
+      >>> Options(max_degree=8, layers="all").settings().degree
+      17
+    """
+
+    max_degree: int = 6
+    grid: int | str | None = None
+    layers: str = "none"
+    dtype: str = "float32"
+    tolerance: float = 0.05
+    memory: int = DEFAULT_MEMORY
+    symmetry: bool = False
+    energy: str | None = None
+
+    def settings(self) -> schema.Settings:
+        """The settings that a report stores, after checking them.
+
+        Returns:
+          The settings, with the quadrature rule they stand for.
+
+        Raises:
+          ArgumentError: An option has an impossible value.
+          GridError: The grid is too coarse for ``max_degree``.
+
+        Example:
+          >>> from symjax.runs import Options
+          >>> Options(max_degree=6).settings().grid
+          'icosahedral 14 x 14'
+        """
+        if self.max_degree < 0:
+            raise ArgumentError(
+                "max_degree",
+                self.max_degree,
+                "is not a degree",
+                "Pass an integer from 0 up",
+            )
+        needed = 2 * self.max_degree
+        if needed + 1 > LARGEST_DEGREE:
+            raise ArgumentError(
+                "max_degree",
+                self.max_degree,
+                f"needs a grid of degree {needed + 1}, beyond {LARGEST_DEGREE}",
+                "Pass 6, for instance",
+            )
+        climbs = self._climbs
+        degree = needed + 1 if climbs or self.grid is None else self.grid
+        assert isinstance(degree, int)
+        if degree < 1:
+            raise GridError(
+                "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
+            )
+        if degree > LARGEST_DEGREE:
+            raise GridError(
+                "grid",
+                degree,
+                f"is beyond degree {LARGEST_DEGREE}, the largest of a grid",
+                f"Use grid={needed + 1}",
+            )
+        if degree < needed:
+            remedy = f"Use grid={needed + 1}"
+            if degree > 1:
+                remedy += f", or max_degree={degree // 2}"
+            raise GridError(
+                "grid",
+                degree,
+                f"is too coarse to project to max_degree={self.max_degree}: products "
+                f"of two such sectors have degree {needed}",
+                remedy,
+            )
+        if self.dtype not in DTYPES:
+            raise ArgumentError(
+                "dtype", self.dtype, "is unknown", f"Use one of {', '.join(DTYPES)}"
+            )
+        if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+            raise ArgumentError(
+                "dtype",
+                self.dtype,
+                "needs the x64 mode of JAX, or it would become float32",
+                "Call jax.config.update('jax_enable_x64', True) first",
+            )
+        if not 0 < self.tolerance < 1:
+            raise ArgumentError(
+                "tolerance",
+                self.tolerance,
+                "is not between 0 and 1",
+                "Use for instance 0.05",
+            )
+        if not self.memory > 0:
+            raise ArgumentError(
+                "memory",
+                self.memory,
+                "is not a positive amount of memory",
+                "Allow 4 GiB, for instance",
+            )
+        common: dict[str, Any] = {
+            "max_degree": self.max_degree,
+            "layers": self.layers,
+            "dtype": self.dtype,
+            "symmetry": self.symmetry,
+            "matmul_precision": matmul_precision(),
+        }
+        if climbs:
+            rule = self.over
+            assert isinstance(rule, Adaptive)
+            return schema.Settings(
+                grid=AUTO,
+                degree=rule.limit,
+                num_elements=rule.most_elements,
+                tolerance=rule.content_tolerance,
+                seed=rule.seed,
+                adaptive=schema.Climb(
+                    rule.content_tolerance,
+                    rule.error_tolerance,
+                    rule.limit,
+                    rule.samples,
+                ),
+                **common,
+            )
+        fixed = quadrature(degree)
+        return schema.Settings(
+            grid=fixed.name,
+            degree=fixed.degree,
+            num_elements=2 * fixed.num_rotations,
+            tolerance=self.tolerance,
+            seed=CHECK_SEED,
+            **common,
+        )
+
+    @property
+    def over(self) -> Grid | Adaptive:
+        """What :func:`symjax.metrics.measure` integrates over.
+
+        Raises:
+          ArgumentError: The grid is a text other than ``"auto"``.
+
+        Example:
+          >>> from symjax.runs import Options
+          >>> Options(grid="auto").over.limit
+          59
+        """
+        if self._climbs:
+            return Adaptive(on_aliasing="report")
+        assert not isinstance(self.grid, str)
+        return Grid(self.grid, tolerance=self.tolerance, on_aliasing="report")
+
+    @property
+    def _climbs(self) -> bool:
+        if isinstance(self.grid, str) and self.grid != AUTO:
+            raise ArgumentError(
+                "grid",
+                self.grid,
+                "is neither a degree nor 'auto'",
+                f"Use grid={2 * max(self.max_degree, 0) + 1}, or grid='auto'",
+            )
+        return self.grid == AUTO
+
+    def check_fixed(self, why: str) -> None:
+        """Raises if each structure would have a grid of its own.
+
+        Args:
+          why: What needs a fixed one.
+
+        Raises:
+          ArgumentError: The grid is ``"auto"``.
+
+        Example:
+          >>> from symjax.runs import Options
+          >>> Options(grid=13).check_fixed("an estimate")
+        """
+        if self._climbs:
+            raise ArgumentError(
+                "grid",
+                self.grid,
+                f"{why} needs a fixed grid",
+                f"Use grid={2 * self.max_degree + 1}, for instance",
+            )
