@@ -1,7 +1,9 @@
 """Bridges to other packages; none of them is imported before it is needed."""
 
 from symjax.interop.ase_calculator import SymjaxCalculator
+from symjax.interop.averaged import AveragedCalculator
 from symjax.interop.calculators import calculator_problem
+from symjax.interop.in_place import metatomic_problem
 from symjax.interop.jax_modules import (
     equinox_problem,
     linen_problem,
@@ -14,12 +16,14 @@ from symjax.interop.torch_callable import torch_callable
 from symjax.interop.torch_modules import torch_problem
 
 __all__ = [
+    "AveragedCalculator",
     "PhysicalCheck",
     "SymjaxCalculator",
     "calculator_problem",
     "equinox_problem",
     "linen_problem",
     "load_metatrain",
+    "metatomic_problem",
     "nnx_problem",
     "physical_checks",
     "save_metatrain",

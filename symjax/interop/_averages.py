@@ -16,6 +16,13 @@ from symjax.so3.quadrature import Quadrature, quadrature
 _ROUND_OFF = 100.0
 
 
+SPREAD = "_rotational_std"
+"""What names of standard deviations end with."""
+
+# Rows and columns of Voigt's order xx, yy, zz, yz, xz, xy.
+_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+
+
 class Rotations(NamedTuple):
     """Elements of O(3) with the weights of an average; name as reports name it."""
 
@@ -57,16 +64,25 @@ def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values
     """z(g) = rho(g)^-1 f(g x) for arrays with the elements as first axis.
 
     Forces and dipoles are vectors, rows that g^-1 turns by a product with g; stresses
-    are matrices; all else is invariant.
+    are matrices; magnetic moments with three components are pseudovectors; all else is
+    invariant.
     """
     moved = dict(values)
+
+    def rows(name: str, *shape: int) -> np.ndarray:
+        return values[name].reshape(len(elements), -1, *shape)
+
     for name in ("forces", "dipole"):
         if name in values:
-            moved[name] = values[name] @ elements
+            moved[name] = rows(name, 3) @ elements
+    for name, rank in (("magmom", 2), ("magmoms", 3)):
+        if name in values and values[name].ndim == rank:
+            signs = np.linalg.det(elements)[:, None, None]
+            moved[name] = signs * (rows(name, 3) @ elements)
     if "stress" in values:
         turn = elements[:, None]
-        moved["stress"] = np.swapaxes(turn, -1, -2) @ values["stress"] @ turn
-    return moved
+        moved["stress"] = np.swapaxes(turn, -1, -2) @ rows("stress", 3, 3) @ turn
+    return {name: array.reshape(values[name].shape) for name, array in moved.items()}
 
 
 def under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
@@ -81,6 +97,15 @@ def under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
         for name, array in values.items()
     }
     return rotated_back(permuted, symmetry.elements[index][None])
+
+
+def in_voigt_order(values: Values) -> dict[str, np.ndarray]:
+    """The symmetric part of stresses in Voigt's order; spreads are of these entries."""
+    found = dict(values)
+    if "stress" in values:
+        stress = values["stress"]
+        found["stress"] = ((stress + np.swapaxes(stress, -1, -2)) / 2)[..., *_VOIGT]
+    return found
 
 
 class Moments(NamedTuple):

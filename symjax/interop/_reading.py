@@ -138,7 +138,20 @@ def read_pet(path: Path) -> Source:
         return _checkpoint(data, str(path))
 
 
-def _unpickle(data: bytes, path: str) -> Any:
+def unpickle(data: bytes, path: str) -> Any:
+    """Reads a checkpoint of metatrain, of any architecture, without running code.
+
+    Args:
+      data: Its contents.
+      path: Where they come from.
+
+    Returns:
+      What it holds.
+
+    Raises:
+      ModelError: It would call anything that is not known to be harmless, or is
+        damaged.
+    """
     import torch
     from metatrain.utils.data.dataset import DatasetInfo
     from metatrain.utils.data.target_info import TargetInfo
@@ -161,8 +174,8 @@ def _unpickle(data: bytes, path: str) -> Any:
                 "path",
                 path,
                 f"would call {', '.join(foreign)} when read",
-                "No checkpoint of metatrain's PET does: this one is of another "
-                "architecture, or not to be trusted",
+                "Checkpoints hold tensors and descriptions of targets: this one is not to "
+                "be trusted, or has to be exported by who trusts it",
             ) from error
         raise ModelError(
             "path", path, f"cannot be read as a checkpoint: {error}", _REMEDY
@@ -172,7 +185,7 @@ def _unpickle(data: bytes, path: str) -> Any:
 def _checkpoint(data: bytes, path: str) -> Source:
     from metatrain.utils.io import model_from_checkpoint
 
-    checkpoint = _unpickle(data, path)
+    checkpoint = unpickle(data, path)
     if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
         raise ModelError("path", path, "is no checkpoint of metatrain", _REMEDY)
     wraps = _check_architecture(checkpoint["architecture_name"], "pet", "llpr", path)

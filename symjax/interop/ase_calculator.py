@@ -34,9 +34,11 @@ from symjax.data.targets import ENERGY_UNITS
 from symjax.data.transform import rotate_graph
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._averages import (
+    SPREAD,
     Moments,
     Values,
     add,
+    in_voigt_order,
     mean_and_spread,
     rotated_back,
     rotations_of,
@@ -70,9 +72,6 @@ _DIPOLE_UNITS = {
     "a.u.": ase.units.Bohr,
 }
 _DIPOLE_NAMES = ("dipole", "mtt::dipole")
-_SUFFIX = "_rotational_std"
-# Rows and columns of Voigt's order xx, yy, zz, yz, xz, xy.
-_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
 class SymjaxCalculator(Calculator):
@@ -382,11 +381,11 @@ class SymjaxCalculator(Calculator):
                 self._in_ase_units(outputs, baseline, first), elements
             )
             if symmetry is None:
-                moments = add(moments, _voigt(values), weights)
+                moments = add(moments, in_voigt_order(values), weights)
                 continue
             for index in range(symmetry.order):
                 image = under_symmetry(values, symmetry, index)
-                moments = add(moments, _voigt(image), weights / symmetry.order)
+                moments = add(moments, in_voigt_order(image), weights / symmetry.order)
         assert moments is not None
         epsilon = float(np.finfo(self._dtype).eps)
         means, spreads = mean_and_spread(moments, self.rotations, epsilon)
@@ -554,19 +553,12 @@ def _conditions(atoms: ase.Atoms) -> tuple[int, int]:
     return total_charge(atoms), spin_multiplicity(atoms)
 
 
-def _voigt(values: Values) -> dict[str, np.ndarray]:
-    """The symmetric part of stresses in Voigt's order; spreads are of these entries."""
-    stress = values["stress"]
-    symmetric = (stress + np.swapaxes(stress, -1, -2)) / 2
-    return {**values, "stress": symmetric[..., *_VOIGT]}
-
-
 def _results(
     index: int, atoms: ase.Atoms, first: int, means: Values, spreads: Values
 ) -> dict[str, Any]:
     """Results of one structure, under ASE's names."""
     results: dict[str, Any] = {}
-    for values, suffix in ((means, ""), (spreads, _SUFFIX)):
+    for values, suffix in ((means, ""), (spreads, SPREAD)):
         for name, array in values.items():
             if name in ("energies", "forces"):
                 results[name + suffix] = array[first : first + len(atoms)].copy()

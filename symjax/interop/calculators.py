@@ -32,8 +32,9 @@ class _Property(NamedTuple):
     per_atom: bool = False
 
 
-# Magnetic moments are collinear here: numbers along an axis that does not turn.
-_PROPERTIES: Mapping[str, _Property] = {
+# Magnetic moments with one component are collinear: numbers along an axis that does
+# not turn. With three they are pseudovectors.
+PROPERTIES: Mapping[str, _Property] = {
     "energy": _Property(SCALAR, "eV"),
     "free_energy": _Property(SCALAR, "eV"),
     "energies": _Property(SCALAR, "eV", per_atom=True),
@@ -48,7 +49,7 @@ _PROPERTIES: Mapping[str, _Property] = {
 # energy, and magnetic moments of closed shells are zeros.
 _DEFAULT = ("energy", "energies", "forces", "stress", "dipole", "charges")
 # Arrays of atoms that turn with them.
-_TURNING = {"momenta": VECTOR, "initial_magmoms": PSEUDOVECTOR}
+TURNING = {"momenta": VECTOR, "initial_magmoms": PSEUDOVECTOR}
 
 
 def calculator_problem(
@@ -93,14 +94,14 @@ def calculator_problem(
       True
     """
     check_structure(atoms)
-    made = _made(calculator)
+    made = made_calculator(calculator)
     structure = atoms.copy()
     structure.set_constraint()
     periodic = bool(np.all(atoms.pbc))
-    names = _chosen(made, structure, outputs, periodic)
+    shapes = _chosen(made, structure, outputs, periodic)
     turning = {
         name: kind
-        for name, kind in _TURNING.items()
+        for name, kind in TURNING.items()
         if structure.has(name) and structure.arrays[name].shape == (len(atoms), 3)
     }
     x = {
@@ -117,24 +118,42 @@ def calculator_problem(
         for name in turning:
             copy.arrays[name][...] = turned[name]
         made.reset()
-        return {name: _result(made, copy, name) for name in names}
+        return {name: result_of(made, copy, name) for name in shapes}
 
     return Problem(
         HostFunction(function),
         x,
         {
             name: Output(
-                _PROPERTIES[name].representation,
-                _PROPERTIES[name].unit,
-                samples=atoms.numbers if _PROPERTIES[name].per_atom else None,
+                _representation(name, shape),
+                PROPERTIES[name].unit,
+                samples=atoms.numbers if PROPERTIES[name].per_atom else None,
             )
-            for name in names
+            for name, shape in shapes.items()
         },
         action=action,
     )
 
 
-def _made(calculator: Any) -> Any:
+def _representation(name: str, shape: tuple[int, ...]) -> Representation:
+    known = PROPERTIES[name]
+    if name in ("magmom", "magmoms") and len(shape) > known.per_atom:
+        return PSEUDOVECTOR
+    return known.representation
+
+
+def made_calculator(calculator: Any) -> Any:
+    """A calculator that was given as such, or as a function that makes one.
+
+    Args:
+      calculator: Either.
+
+    Returns:
+      The calculator.
+
+    Raises:
+      ModelError: It is neither.
+    """
     made = calculator
     if callable(calculator) and (
         isinstance(calculator, type) or not hasattr(calculator, "get_property")
@@ -156,11 +175,11 @@ def _chosen(
     atoms: ase.Atoms,
     outputs: Sequence[str] | None,
     periodic: bool,
-) -> tuple[str, ...]:
-    """Names of the outputs, tried on the structure as it is, in one calculation."""
+) -> dict[str, tuple[int, ...]]:
+    """Outputs and their shapes, tried on the structure as it is, in one calculation."""
     calculator.reset()
     atoms = atoms.copy()
-    known = [name for name in _PROPERTIES if name in calculator.implemented_properties]
+    known = [name for name in PROPERTIES if name in calculator.implemented_properties]
     if outputs is None:
         wanted = [
             name
@@ -185,15 +204,14 @@ def _chosen(
                     "a structure without a cell in three directions has no stress",
                     "Leave it out, or set atoms.cell and atoms.pbc",
                 )
-            _result(calculator, atoms, name)
     if not names:
         raise ModelError(
             "calculator",
             type(calculator).__name__,
             "has none of the results that can be measured",
-            f"It should implement one of {', '.join(_PROPERTIES)}",
+            f"It should implement one of {', '.join(PROPERTIES)}",
         )
-    return names
+    return {name: result_of(calculator, atoms, name).shape for name in names}
 
 
 def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
@@ -206,9 +224,24 @@ def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
         raise _failed(calculator, name, error) from error
 
 
-def _result(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
+def result_of(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
+    """A result, float64; of stress the whole matrix.
+
+    Args:
+      calculator: The calculator.
+      atoms: The structure.
+      name: One of :data:`PROPERTIES`.
+
+    Returns:
+      The result, as an array of its own.
+
+    Raises:
+      ModelError: The calculator does not have it for this structure, or fails.
+    """
     try:
         value = calculator.get_property(name, atoms)
+        if value is None:
+            raise PropertyNotImplementedError(name)
     except PropertyNotImplementedError as error:
         raise ModelError(
             "outputs",

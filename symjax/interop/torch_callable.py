@@ -7,16 +7,14 @@ from typing import Any
 import ase
 import numpy as np
 
-from symjax.data._pairs import find_pairs
-from symjax.data.structures import (
-    check_structure,
-    periodic_cell,
-    spin_multiplicity,
-    total_charge,
-)
-from symjax.errors import ArgumentError, ModelError, StructureError
+from symjax.data.structures import check_structure
+from symjax.errors import ArgumentError, ModelError
+from symjax.interop._engine import Engine, libraries, load_exported
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.representations import Representation
+
+DERIVATIVES = ("forces", "stress")
+"""What is derived from an energy where a model has no such output."""
 
 
 def torch_callable(
@@ -25,6 +23,7 @@ def torch_callable(
     outputs: Mapping[str, Representation],
     *,
     per_atom: Collection[str] = (),
+    energy: str | None = None,
     device: str = "cpu",
 ) -> Problem:
     """Wraps a metatomic model, so that the metrics run on it unchanged.
@@ -41,10 +40,12 @@ def torch_callable(
         block holds its properties: they are channels where the representation has
         them, else there must be one. A block of an output with several is named with
         its irrep: ``"mtt::density/2+"``. ``"forces"`` and ``"stress"``, unless the
-        model has such outputs, are derivatives of its ``"energy"``: minus its gradient
-        with respect to positions, and that with respect to strain over the volume.
+        model has such outputs, are derivatives of its energy: minus its gradient with
+        respect to positions, and that with respect to strain over the volume.
       per_atom: Names of the outputs to evaluate for each atom, such as features or
         non-conservative forces; the others are of whole structures.
+      energy: The output to derive; by default ``"energy"``, or its only variant, such
+        as ``"energy/pbe"``.
       device: Where the model runs.
 
     Returns:
@@ -53,7 +54,8 @@ def torch_callable(
 
     Raises:
       ModelError: The extra ``[torch]`` is not installed; the model cannot be read,
-        has no such output or block, or needs other inputs.
+        has no such output or block, several energies of which none was named, or
+        needs other inputs.
       ArgumentError: ``outputs`` is empty, or has no output of ``per_atom``; blocks of
         one output differ in ``per_atom``; stress of a structure without a cell.
       StructureError: The structure cannot be used.
@@ -69,8 +71,8 @@ def torch_callable(
       symjax.errors.ModelError: model='missing.pt': there is no such file...
     """
     if isinstance(model, str | Path):
-        model = _load(Path(model))
-    torch, metatomic = _libraries(model)
+        model = load_exported(Path(model))
+    _, metatomic = libraries(model)
     check_structure(atoms)
     if not outputs:
         raise ArgumentError(
@@ -81,8 +83,10 @@ def torch_callable(
             raise ArgumentError(
                 "per_atom", name, "is not among the outputs", "Name it in outputs too"
             )
-    capabilities = model.capabilities()
-    derived, blocks = _sort_outputs(outputs, capabilities.outputs)
+    known = model.capabilities().outputs
+    derivable = [name for name in DERIVATIVES if name in outputs and name not in known]
+    chosen = energy_of(known, energy) if derivable or energy is not None else ""
+    derived, blocks = _sort_outputs(outputs, known, chosen)
     if "stress" in derived and not np.all(atoms.pbc):
         raise ArgumentError(
             "outputs",
@@ -91,75 +95,21 @@ def torch_callable(
             "Leave it out, or set atoms.cell and atoms.pbc",
         )
     requests = {
-        name: metatomic.ModelOutput(
-            unit=capabilities.outputs[name].unit, sample_kind=kind
-        )
-        for name, kind in _sample_kinds(blocks, derived, per_atom).items()
+        name: metatomic.ModelOutput(unit=known[name].unit, sample_kind=kind)
+        for name, kind in _sample_kinds(blocks, derived, per_atom, chosen).items()
     }
-    dtype = getattr(torch, capabilities.dtype)
-    model = model.to(device=device, dtype=dtype).eval()
-    options = metatomic.ModelEvaluationOptions(length_unit="angstrom", outputs=requests)
-    neighbors = [
-        _neighbors(atoms, request) for request in model.requested_neighbor_lists()
-    ]
-    inputs = {
-        name: _input(name, request, atoms, dtype, device)
-        for name, request in model.requested_inputs(use_new_names=True).items()
-    }
-    types = torch.tensor(atoms.numbers, dtype=torch.int32, device=device)
-    pbc = torch.tensor(np.asarray(atoms.pbc), device=device)
-
-    def system(x: dict[str, np.ndarray]) -> tuple[Any, Any, Any]:
-        # About their mean, so that little is lost where the model is in float32.
-        centered = x["positions"] - x["positions"].mean(axis=0)
-        positions = torch.tensor(centered, dtype=dtype, device=device)
-        cell = torch.tensor(x["cell"], dtype=dtype, device=device)
-        strain = torch.eye(3, dtype=dtype, device=device)
-        if derived:
-            positions.requires_grad_(True)
-            strain.requires_grad_(True)
-        moved, cell = positions @ strain, cell @ strain
-        made = metatomic.System(types, moved, cell, pbc)
-        for request, samples, first, second, shifts in neighbors:
-            # In float64, unless derivatives pass through them.
-            vectors = (
-                x["positions"][second] - x["positions"][first] + shifts @ x["cell"]
-            )
-            block = _block(vectors, samples, dtype, device)
-            if derived:
-                metatomic.register_autograd_neighbors(made, block)
-            made.add_neighbor_list(request, block)
-        for name, value in inputs.items():
-            made.add_data(name, value)
-        return made, positions, strain
+    engine = Engine(model, atoms, device)
 
     def evaluate(batch: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-        systems, *moved = zip(*(system(x) for x in batch), strict=True)
-        with torch.set_grad_enabled(bool(derived)):
-            values = model(list(systems), options, check_consistency=False)
-        rows: list[dict[str, np.ndarray]] = [{} for _ in batch]
+        values, rows = engine.evaluate(batch, requests, chosen, derived)
         for name, (output, key) in blocks.items():
-            arrays = _split(values[output], name, key, outputs[name], len(batch))
+            arrays = split_block(values[output], name, key, outputs[name], len(batch))
             for row, array in zip(rows, arrays, strict=True):
                 row[name] = array
-        if derived:
-            total = values["energy"].block().values.sum()
-            slopes = torch.autograd.grad(total, [*moved[0], *moved[1]])
-            for number, (row, x) in enumerate(zip(rows, batch, strict=True)):
-                if "forces" in derived:
-                    row["forces"] = -slopes[number].cpu().numpy()
-                if "stress" in derived:
-                    virial = slopes[len(batch) + number].cpu().numpy()
-                    row["stress"] = virial / abs(np.linalg.det(x["cell"]))
         return rows
 
-    x = {"positions": atoms.positions.astype(float), "cell": periodic_cell(atoms)}
-    units = {
-        name: capabilities.outputs[output].unit for name, (output, _) in blocks.items()
-    }
-    for name, volume in (("forces", "angstrom"), ("stress", "angstrom^3")):
-        if name in derived:
-            units[name] = f"{capabilities.outputs['energy'].unit}/{volume}"
+    units = {name: known[output].unit for name, (output, _) in blocks.items()}
+    units |= {name: derivative_unit(name, known[chosen].unit) for name in derived}
     described = {
         name: Output(
             representation,
@@ -168,11 +118,67 @@ def torch_callable(
         )
         for name, representation in outputs.items()
     }
-    return Problem(HostFunction(evaluate, batched=True), x, described)
+    return Problem(HostFunction(evaluate, batched=True), engine.x, described)
+
+
+def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
+    """The output whose derivatives are forces.
+
+    Args:
+      known: Outputs of the model by name.
+      name: The one that is asked for; by default ``"energy"``, or its only variant.
+
+    Returns:
+      Its name; empty if none was asked for and the model has no energy.
+
+    Raises:
+      ModelError: There is none of this name; or none was named, and there are several.
+
+    Example:
+      >>> from symjax.interop.torch_callable import energy_of
+      >>> energy_of({"energy/pbe": None, "mtt::gap": None})
+      'energy/pbe'
+    """
+    if name is not None:
+        if name not in known:
+            raise ModelError(
+                "energy",
+                name,
+                "the model has no such output",
+                f"Use one of {', '.join(sorted(known))}",
+            )
+        return name
+    found = [output for output in known if output.split("/")[0] == "energy"]
+    if "energy" in found or len(found) <= 1:
+        return "energy" if "energy" in found else next(iter(found), "")
+    raise ModelError(
+        "energy",
+        None,
+        f"forces are derived from one energy, and the model has {len(found)}",
+        f"Name one of {', '.join(found)}",
+    )
+
+
+def derivative_unit(name: str, energy: str) -> str:
+    """Unit of forces or stress: that of the energy for each length or volume.
+
+    Args:
+      name: ``"forces"`` or ``"stress"``.
+      energy: Unit of the energy; empty if the model does not say.
+
+    Returns:
+      The unit; lengths are in angstrom.
+
+    Example:
+      >>> from symjax.interop.torch_callable import derivative_unit
+      >>> derivative_unit("stress", "eV"), derivative_unit("forces", "")
+      ('eV/angstrom^3', '1/angstrom')
+    """
+    return f"{energy or 1}/angstrom{'^3' if name == 'stress' else ''}"
 
 
 def _sort_outputs(
-    names: Collection[str], known: Mapping[str, Any]
+    names: Collection[str], known: Mapping[str, Any], energy: str
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
     """Names to derive from the energy, and output and block of all others."""
     derived, blocks = [], {}
@@ -180,7 +186,7 @@ def _sort_outputs(
         output, _, key = name.rpartition("/")
         if name in known:
             blocks[name] = (name, "")
-        elif name in ("forces", "stress") and "energy" in known:
+        elif name in DERIVATIVES and energy:
             derived.append(name)
         elif output in known:
             blocks[name] = (output, key)
@@ -190,7 +196,7 @@ def _sort_outputs(
                 name,
                 "the model has no such output",
                 f"Use {', '.join(sorted(known))}"
-                + (", forces or stress" if "energy" in known else ""),
+                + (", forces or stress" if energy_of(known, energy or None) else ""),
             )
     return tuple(derived), blocks
 
@@ -199,6 +205,7 @@ def _sample_kinds(
     blocks: Mapping[str, tuple[str, str]],
     derived: Collection[str],
     per_atom: Collection[str],
+    energy: str,
 ) -> dict[str, str]:
     """``"atom"`` or ``"system"`` for every output of the model that is asked for."""
     kinds: dict[str, str] = {}
@@ -212,142 +219,31 @@ def _sample_kinds(
                 "Name all of them or none",
             )
     if derived:
-        kinds.setdefault("energy", "system")
+        kinds.setdefault(energy, "system")
     return kinds
 
 
-def _libraries(model: Any) -> tuple[Any, Any]:
-    try:
-        import metatomic.torch
-        import torch
-    except ImportError as error:
-        raise ModelError(
-            "model", model, f"{error.name} is not installed", "Install symjax[torch]"
-        ) from error
-    if not hasattr(model, "capabilities"):
-        raise ModelError(
-            "model",
-            type(model).__name__,
-            "is no metatomic AtomisticModel",
-            "Export the model, or pass the path of an exported one",
-        )
-    return torch, metatomic.torch
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise ModelError(
-            "model", str(path), "there is no such file", "Pass an exported model .pt"
-        )
-    try:
-        from metatomic.torch import load_atomistic_model
-    except ImportError as error:
-        raise ModelError(
-            "model",
-            str(path),
-            f"{error.name} is not installed",
-            "Install symjax[torch]",
-        ) from error
-    try:
-        return load_atomistic_model(str(path))
-    except Exception as error:  # torch raises what the damage leads to
-        raise ModelError(
-            "model",
-            str(path),
-            f"cannot be read as an exported model: {error}",
-            "Export it again with metatrain",
-        ) from error
-
-
-def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
-    """Indices and shifts of one requested list, of one structure."""
-    positions, cell = atoms.positions.astype(float), periodic_cell(atoms)
-    # The request is in the unit of length of the model.
-    cutoff = request.engine_cutoff("angstrom")
-    pairs = find_pairs(positions, cell, np.asarray(atoms.pbc), cutoff)
-    first, second, shifts = pairs.first, pairs.second, pairs.shifts
-    if request.full_list:
-        first, second = np.append(first, second), np.append(second, first)
-        shifts = np.concatenate([shifts, -shifts])
-    # metatrain's long-range features take distances in the order of first atoms for
-    # those of the list, whatever order it has.
-    order = np.argsort(first, kind="stable")
-    first, second, shifts = first[order], second[order], shifts[order]
-    samples = np.concatenate([first[:, None], second[:, None], shifts], axis=1)
-    return request, samples.astype(np.int32), first, second, shifts
-
-
-def _block(vectors: np.ndarray, samples: np.ndarray, dtype: Any, device: str) -> Any:
-    import torch
-    from metatensor.torch import Labels, TensorBlock
-
-    names = [
-        "first_atom",
-        "second_atom",
-        "cell_shift_a",
-        "cell_shift_b",
-        "cell_shift_c",
-    ]
-    return TensorBlock(
-        torch.tensor(vectors, dtype=dtype, device=device).reshape(-1, 3, 1),
-        Labels(names, torch.tensor(samples, device=device)),
-        [Labels(["xyz"], torch.arange(3, device=device).reshape(-1, 1))],
-        Labels(["distance"], torch.zeros(1, 1, dtype=torch.int32, device=device)),
-    )
-
-
-def _input(name: str, request: Any, atoms: ase.Atoms, dtype: Any, device: str) -> Any:
-    """A quantity of the structure, or of its atoms, that a model asks for."""
-    import torch
-    from metatensor.torch import Labels, TensorBlock, TensorMap
-
-    of_atoms = request.sample_kind == "atom"
-    known = {"charge": total_charge, "spin_multiplicity": spin_multiplicity}
-    if name not in known or request.sample_kind not in ("atom", "system"):
-        raise ModelError(
-            "model",
-            name,
-            f"the model reads this input of each {request.sample_kind}",
-            f"Models that read {' and '.join(known)} can be measured",
-        )
-    if of_atoms:
-        values = _of_atoms(name, atoms)
-        samples = Labels(
-            ["system", "atom"],
-            torch.tensor([[0, i] for i in range(len(atoms))], dtype=torch.int32),
-        ).to(device)
-    else:
-        values = np.array([known[name](atoms)], float)
-        samples = Labels(["system"], torch.zeros(1, 1, dtype=torch.int32)).to(device)
-    zero = torch.zeros(1, 1, dtype=torch.int32, device=device)
-    value = torch.tensor(values, dtype=dtype, device=device).reshape(-1, 1)
-    block = TensorBlock(value, samples, [], Labels([name], zero))
-    return TensorMap(Labels(["_"], zero), [block])
-
-
-def _of_atoms(name: str, atoms: ase.Atoms) -> np.ndarray:
-    if name != "charge":
-        raise ModelError(
-            "model",
-            name,
-            "the model reads this input of each atom",
-            "Models that read the charge of each atom can be measured",
-        )
-    if not atoms.has("initial_charges"):
-        raise StructureError(
-            "atoms",
-            atoms.get_chemical_formula(),
-            "has no charges of atoms, which the model reads",
-            "Set them in e with atoms.set_initial_charges",
-        )
-    return np.asarray(atoms.get_initial_charges(), float)
-
-
-def _split(
+def split_block(
     values: Any, name: str, key: str, representation: Representation, num: int
 ) -> list[np.ndarray]:
-    """Values of each structure of a batch."""
-    found = {_block_key(entry): block for entry, block in values.items()}
+    """Values of one block for each structure of a batch, in the order of its samples.
+
+    Args:
+      values: The ``TensorMap`` of an output.
+      name: Name of the output, for messages.
+      key: Key of the block, see :func:`block_key`; empty for the only one.
+      representation: What it carries. Where that is a scalar with channels, components
+        are channels too.
+      num: Number of structures.
+
+    Returns:
+      An array for each structure.
+
+    Raises:
+      ModelError: There is no such block, or it has several properties and the
+        representation no channels.
+    """
+    found = {block_key(entry): block for entry, block in values.items()}
     if not key and len(found) == 1:
         key = next(iter(found))
     if key not in found:
@@ -368,12 +264,25 @@ def _split(
                 "Name a representation with channels",
             )
         array = array[..., 0]
-    systems = block.samples.column("system").cpu().numpy()
+    elif not representation.shape:
+        array = array.reshape(len(array), -1)
+    samples = block.samples.values.cpu().numpy()
+    # Models may list atoms by species: rows go back to the order of the structure.
+    order = np.lexsort(samples.T[::-1])
+    systems = block.samples.column("system").cpu().numpy()[order]
+    array = array[order]
     return [array[systems == number] for number in range(num)]
 
 
-def _block_key(entry: Any) -> str:
-    """The irrep of a block, as in the names of symjax's own outputs."""
+def block_key(entry: Any) -> str:
+    """The irrep of a block, as in the names of symjax's own outputs.
+
+    Args:
+      entry: The key of the block.
+
+    Returns:
+      ``"2+"``, for instance; of other keys their numbers.
+    """
     if list(entry.names) == ["o3_lambda", "o3_sigma"]:
         return f"{int(entry['o3_lambda'])}{'+' if int(entry['o3_sigma']) == 1 else '-'}"
     return ",".join(str(int(value)) for value in entry.values)

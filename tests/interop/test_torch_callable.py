@@ -7,7 +7,7 @@ import pytest
 from symjax.data import build_graph
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import load_metatrain, torch_callable
-from symjax.interop.torch_callable import _neighbors
+from symjax.interop._engine import _neighbors
 from symjax.metrics import Grid, measure
 from symjax.models.pet import orbit_problem, predict
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR, spherical

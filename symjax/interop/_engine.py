@@ -1,0 +1,358 @@
+"""A metatomic model and one structure, as an engine of molecular dynamics calls it."""
+
+import contextlib
+import importlib
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import ase
+import numpy as np
+
+from symjax.data._pairs import find_pairs
+from symjax.data.structures import (
+    check_structure,
+    periodic_cell,
+    spin_multiplicity,
+    total_charge,
+)
+from symjax.errors import ModelError, StructureError
+from symjax.interop._reading import read_archive
+
+Arrays = dict[str, np.ndarray]
+
+
+class Engine:
+    """Evaluates a model on orientations of one structure.
+
+    Neighbors are found once, in the given orientation; the vectors to them turn with
+    the structure.
+
+    Args:
+      model: A ``metatomic.torch.AtomisticModel``.
+      atoms: The structure, with the charge, spin and charges of atoms that the model
+        reads.
+      device: Where the model runs.
+
+    Raises:
+      ModelError: The extra ``[torch]`` is not installed, ``model`` is none, or it
+        needs other inputs.
+      StructureError: The structure cannot be used, or has species that the model
+        does not know.
+    """
+
+    def __init__(self, model: Any, atoms: ase.Atoms, device: str = "cpu"):
+        torch, metatomic = libraries(model)
+        check_structure(atoms)
+        capabilities = model.capabilities()
+        check_species(capabilities, atoms)
+        self._dtype = getattr(torch, capabilities.dtype)
+        self._device = device
+        self._model = model.to(device=device, dtype=self._dtype).eval()
+        self._neighbors = [
+            _neighbors(atoms, request) for request in model.requested_neighbor_lists()
+        ]
+        self._inputs = {
+            name: _input(name, request, atoms, self._dtype, device)
+            for name, request in model.requested_inputs(use_new_names=True).items()
+        }
+        self.num_pairs = {len(first) for _, _, first, _, _ in self._neighbors}
+        self._types = torch.tensor(atoms.numbers, dtype=torch.int32, device=device)
+        self._pbc = torch.tensor(np.asarray(atoms.pbc), device=device)
+        self.x: Arrays = {
+            "positions": atoms.positions.astype(float),
+            "cell": periodic_cell(atoms),
+        }
+
+    def _system(self, x: Arrays, derivatives: bool) -> tuple[Any, Any, Any]:
+        """A structure, and what its energy is derived with respect to."""
+        torch, metatomic = libraries(self._model)
+        kind: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
+        # About their mean, so that little is lost where the model is in float32.
+        centered = x["positions"] - x["positions"].mean(axis=0)
+        positions = torch.tensor(centered, **kind)
+        cell = torch.tensor(x["cell"], **kind)
+        strain = torch.eye(3, **kind)
+        if derivatives:
+            positions.requires_grad_(True)
+            strain.requires_grad_(True)
+        moved, cell = positions @ strain, cell @ strain
+        made = metatomic.System(self._types, moved, cell, self._pbc)
+        for request, samples, first, second, shifts in self._neighbors:
+            # In float64, unless derivatives pass through them.
+            vectors = (
+                x["positions"][second] - x["positions"][first] + shifts @ x["cell"]
+            )
+            block = _block(vectors, samples, self._dtype, self._device)
+            if derivatives:
+                metatomic.register_autograd_neighbors(made, block)
+            made.add_neighbor_list(request, block)
+        for name, value in self._inputs.items():
+            made.add_data(name, value)
+        return made, positions, strain
+
+    def evaluate(
+        self,
+        batch: Sequence[Arrays],
+        requests: Mapping[str, Any],
+        energy: str = "",
+        derivatives: Collection[str] = (),
+    ) -> tuple[dict[str, Any], list[Arrays]]:
+        """Outputs of a batch of orientations, and derivatives of an energy.
+
+        Args:
+          batch: Positions and cell of each, in angstrom.
+          requests: A ``ModelOutput`` for each output to compute.
+          energy: Name of the output to derive.
+          derivatives: Of ``"forces"`` and ``"stress"`` those that are wanted.
+
+        Returns:
+          A ``TensorMap`` for each output, and the derivatives of each orientation.
+        """
+        torch, metatomic = libraries(self._model)
+        options = metatomic.ModelEvaluationOptions(
+            length_unit="angstrom", outputs=dict(requests)
+        )
+        systems, positions, strains = zip(
+            *(self._system(x, bool(derivatives)) for x in batch), strict=True
+        )
+        with torch.set_grad_enabled(bool(derivatives)):
+            values = self._model(list(systems), options, check_consistency=False)
+        rows: list[Arrays] = [{} for _ in batch]
+        if not derivatives:
+            return values, rows
+        total = values[energy].block().values.sum()
+        variables = [*positions, *strains]
+        # A baseline of each species, for instance, depends on no position.
+        slopes = (
+            torch.autograd.grad(total, variables, allow_unused=True)
+            if total.requires_grad
+            else [None] * len(variables)
+        )
+        found = [
+            np.zeros(variable.shape) if slope is None else slope.cpu().numpy()
+            for variable, slope in zip(variables, slopes, strict=True)
+        ]
+        for number, (row, x) in enumerate(zip(rows, batch, strict=True)):
+            if "forces" in derivatives:
+                row["forces"] = -found[number]
+            if "stress" in derivatives:
+                volume = abs(np.linalg.det(x["cell"]))
+                row["stress"] = found[len(batch) + number] / volume
+        return values, rows
+
+
+def check_species(capabilities: Any, atoms: ase.Atoms) -> None:
+    """Raises where a structure has species that a model was not made for.
+
+    Args:
+      capabilities: Those of the model.
+      atoms: The structure.
+
+    Raises:
+      StructureError: It has.
+    """
+    unknown = sorted(set(atoms.numbers.tolist()) - set(capabilities.atomic_types))
+    if unknown:
+        raise StructureError(
+            "atoms",
+            atoms.get_chemical_formula(),
+            f"has atomic numbers that the model does not know: {unknown}",
+            f"It knows {sorted(capabilities.atomic_types)}",
+        )
+
+
+def libraries(model: Any) -> tuple[Any, Any]:
+    """PyTorch and metatomic, for a model of theirs.
+
+    Args:
+      model: The model.
+
+    Returns:
+      ``torch`` and ``metatomic.torch``.
+
+    Raises:
+      ModelError: They are not installed, or it is no such model.
+    """
+    try:
+        import metatomic.torch
+        import torch
+    except ImportError as error:
+        raise ModelError(
+            "model", model, f"{error.name} is not installed", "Install symjax[torch]"
+        ) from error
+    if not hasattr(model, "capabilities"):
+        raise ModelError(
+            "model",
+            type(model).__name__,
+            "is no metatomic AtomisticModel",
+            "Export the model, or pass the path of an exported one",
+        )
+    return torch, metatomic.torch
+
+
+def load_exported(path: Path) -> Any:
+    """Reads an exported model, possibly compressed with gzip.
+
+    Args:
+      path: The file. An exported model is a program: read only what you trust.
+
+    Returns:
+      The ``metatomic.torch.AtomisticModel``.
+
+    Raises:
+      ModelError: There is no such file, it is no exported model, or it needs a package
+        that is not installed.
+    """
+    if not path.is_file():
+        raise ModelError(
+            "model", str(path), "there is no such file", "Pass an exported model .pt"
+        )
+    try:
+        from metatomic.torch import load_atomistic_model
+    except ImportError as error:
+        raise ModelError(
+            "model",
+            str(path),
+            f"{error.name} is not installed",
+            "Install symjax[torch]",
+        ) from error
+    missing: list[str] = []
+    folder = path.parent / "extensions"
+    beside = str(folder) if folder.is_dir() else None
+    try:
+        data = read_archive(path)
+        if beside is None:
+            missing = _import_extensions(data)
+        if zipfile.is_zipfile(path):
+            return load_atomistic_model(str(path), beside)
+        with tempfile.NamedTemporaryFile(suffix=".pt") as unpacked:
+            unpacked.write(data)
+            unpacked.flush()
+            return load_atomistic_model(unpacked.name, beside)
+    except Exception as error:  # torch raises what the damage leads to
+        if missing:
+            raise ModelError(
+                "model",
+                str(path),
+                f"asks for the compiled extensions of {', '.join(missing)}",
+                f"Run pip install {' '.join(missing)}, or put the folder extensions/ "
+                "of its export beside it",
+            ) from error
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            "model",
+            str(path),
+            f"cannot be read as an exported model: {reason}",
+            "Export it again with this metatomic, or pass the checkpoint .ckpt",
+        ) from error
+
+
+def _import_extensions(data: bytes) -> list[str]:
+    """Loads the extensions that an export names; packages that are not installed.
+
+    A package loads its extension when it is imported.
+    """
+    missing = []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [n for n in archive.namelist() if n.endswith("/extra/extensions")]
+        found = json.loads(archive.read(names[0])) if names else []
+    for extension in found:
+        # "sphericart/torch/torch-2.13/lib/libsphericart_torch.so", for instance
+        package, *rest = PurePosixPath(extension["path"]).parts
+        inner = [".".join([package, rest[0]])] if rest and rest[0] == "torch" else []
+        for module in [*inner, package]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+                break
+        else:
+            missing.append(package.replace("_", "-"))
+    return missing
+
+
+def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
+    """Indices and shifts of one requested list, of one structure."""
+    positions, cell = atoms.positions.astype(float), periodic_cell(atoms)
+    # The request is in the unit of length of the model.
+    cutoff = request.engine_cutoff("angstrom")
+    pairs = find_pairs(positions, cell, np.asarray(atoms.pbc), cutoff)
+    first, second, shifts = pairs.first, pairs.second, pairs.shifts
+    if request.full_list:
+        first, second = np.append(first, second), np.append(second, first)
+        shifts = np.concatenate([shifts, -shifts])
+    # metatrain's long-range features take distances in the order of first atoms for
+    # those of the list, whatever order it has.
+    order = np.argsort(first, kind="stable")
+    first, second, shifts = first[order], second[order], shifts[order]
+    samples = np.concatenate([first[:, None], second[:, None], shifts], axis=1)
+    return request, samples.astype(np.int32), first, second, shifts
+
+
+def _block(vectors: np.ndarray, samples: np.ndarray, dtype: Any, device: str) -> Any:
+    import torch
+    from metatensor.torch import Labels, TensorBlock
+
+    names = [
+        "first_atom",
+        "second_atom",
+        "cell_shift_a",
+        "cell_shift_b",
+        "cell_shift_c",
+    ]
+    return TensorBlock(
+        torch.tensor(vectors, dtype=dtype, device=device).reshape(-1, 3, 1),
+        Labels(names, torch.tensor(samples, device=device)),
+        [Labels(["xyz"], torch.arange(3, device=device).reshape(-1, 1))],
+        Labels(["distance"], torch.zeros(1, 1, dtype=torch.int32, device=device)),
+    )
+
+
+def _input(name: str, request: Any, atoms: ase.Atoms, dtype: Any, device: str) -> Any:
+    """A quantity of the structure, or of its atoms, that a model asks for."""
+    import torch
+    from metatensor.torch import Labels, TensorBlock, TensorMap
+
+    of_atoms = request.sample_kind == "atom"
+    known = {"charge": total_charge, "spin_multiplicity": spin_multiplicity}
+    if name not in known or request.sample_kind not in ("atom", "system"):
+        raise ModelError(
+            "model",
+            name,
+            f"the model reads this input of each {request.sample_kind}",
+            f"Models that read {' and '.join(known)} can be measured",
+        )
+    if of_atoms:
+        values = _of_atoms(name, atoms)
+        samples = Labels(
+            ["system", "atom"],
+            torch.tensor([[0, i] for i in range(len(atoms))], dtype=torch.int32),
+        ).to(device)
+    else:
+        values = np.array([known[name](atoms)], float)
+        samples = Labels(["system"], torch.zeros(1, 1, dtype=torch.int32)).to(device)
+    zero = torch.zeros(1, 1, dtype=torch.int32, device=device)
+    value = torch.tensor(values, dtype=dtype, device=device).reshape(-1, 1)
+    block = TensorBlock(value, samples, [], Labels([name], zero))
+    return TensorMap(Labels(["_"], zero), [block])
+
+
+def _of_atoms(name: str, atoms: ase.Atoms) -> np.ndarray:
+    if name != "charge":
+        raise ModelError(
+            "model",
+            name,
+            "the model reads this input of each atom",
+            "Models that read the charge of each atom can be measured",
+        )
+    if not atoms.has("initial_charges"):
+        raise StructureError(
+            "atoms",
+            atoms.get_chemical_formula(),
+            "has no charges of atoms, which the model reads",
+            "Set them in e with atoms.set_initial_charges",
+        )
+    return np.asarray(atoms.get_initial_charges(), float)

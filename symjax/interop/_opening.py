@@ -1,0 +1,179 @@
+"""Files of PyTorch as models that metatomic evaluates, whichever architecture."""
+
+import functools
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from symjax.errors import ModelError
+from symjax.interop._engine import libraries, load_exported
+from symjax.interop._reading import read_archive, unpickle
+
+# Names of before, which metatomic announces beside those of today.
+_RENAMED = {
+    "features": "feature",
+    "non_conservative_forces": "non_conservative_force",
+    "positions": "position",
+    "momenta": "momentum",
+    "masses": "mass",
+    "velocities": "velocity",
+    "charges": "charge",
+}
+
+
+class Opened(NamedTuple):
+    """A model that is measured in place.
+
+    Attributes:
+      name: The name of its file, or of its class.
+      kind: Its architecture, as metatrain or the class names it.
+      model: The ``metatomic.torch.AtomisticModel``.
+      module: The module in Python, whose submodules can be read; None of an export.
+      captures: Whether it is metatrain's PET, which names layers by itself.
+      outputs: What it announces, each under one name: metatomic repeats some under
+        names of before.
+      sample_kinds: ``"system"`` or ``"atom"`` for each target of a module.
+    """
+
+    name: str
+    kind: str
+    model: Any
+    module: Any
+    captures: bool
+    outputs: dict[str, Any]
+    sample_kinds: dict[str, str]
+
+
+def open_model(model: Any) -> Opened:
+    """Opens an exported model or a checkpoint of metatrain; a file is read once.
+
+    Args:
+      model: A ``metatomic.torch.AtomisticModel``, or the path of a file, possibly
+        compressed with gzip.
+
+    Returns:
+      The model.
+
+    Raises:
+      ModelError: The extra ``[torch]`` or a package of the architecture is not
+        installed, there is no such file, or it is neither.
+    """
+    if not isinstance(model, str | Path):
+        libraries(model)
+        return _described(model, type(model.module).__name__)
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(
+            "model",
+            str(path),
+            "there is no such file",
+            "Pass an exported model .pt, or a checkpoint .ckpt of metatrain",
+        )
+    stamp = path.stat()
+    return _opened(str(path), stamp.st_mtime_ns, stamp.st_size)
+
+
+def stem(path: Path) -> str:
+    """Name of a file without the endings that models have.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The name.
+    """
+    return path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: str, changed: int, size: int) -> Opened:
+    try:
+        data = read_archive(Path(path))
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            "model",
+            path,
+            f"cannot be read: {error}",
+            "Pass an exported model .pt, or a checkpoint .ckpt of metatrain, whole",
+        ) from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        model = load_exported(Path(path))
+    else:
+        model = _from_checkpoint(data, path)
+    return _described(model, stem(Path(path)))
+
+
+def _described(model: Any, name: str) -> Opened:
+    inner = model.module
+    kind = str(getattr(inner, "original_name", type(inner).__name__))
+    if kind == "AtomisticModel":  # what is read from a file has a program inside
+        inner = inner.module
+        kind = str(getattr(inner, "original_name", type(inner).__name__))
+    scripted = hasattr(inner, "original_name")
+    wrapped = getattr(inner, "model", None)
+    captures = not scripted and "PET" in (kind, type(wrapped).__name__)
+    # Modules of metatrain know whether a target belongs to structures or to atoms.
+    targets = None if scripted else getattr(inner, "dataset_info", None)
+    kinds = {
+        target: str(info.sample_kind)
+        for target, info in getattr(targets, "targets", {}).items()
+    }
+    announced = model.capabilities().outputs
+    once = {
+        output: known
+        for output, known in announced.items()
+        if _current(output) == output or _current(output) not in announced
+    }
+    return Opened(name, kind, model, None if scripted else inner, captures, once, kinds)
+
+
+def _current(output: str) -> str:
+    """The name that metatomic gives an output today."""
+    base, slash, variant = output.partition("/")
+    return _RENAMED.get(base, base) + slash + variant
+
+
+def _from_checkpoint(data: bytes, path: str) -> Any:
+    try:
+        from metatrain.utils.io import model_from_checkpoint
+    except ImportError as error:
+        raise ModelError(
+            "model", path, f"{error.name} is not installed", "Install symjax[torch]"
+        ) from error
+    checkpoint = unpickle(data, path)
+    if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
+        raise ModelError(
+            "model",
+            path,
+            "is neither an exported model nor a checkpoint of metatrain",
+            "Export it with metatomic, or write a function that returns a Problem",
+        )
+    architecture = str(checkpoint["architecture_name"])
+    if checkpoint.get("best_model_state_dict", 0) is None:
+        raise ModelError(
+            "model",
+            path,
+            "holds no best weights",
+            "Use a checkpoint that was written after the first epoch of a training",
+        )
+    try:
+        return model_from_checkpoint(checkpoint, context="export").eval().export()
+    except ImportError as error:
+        extra = architecture.rpartition(".")[2].replace("_", "-")
+        raise ModelError(
+            "model",
+            path,
+            f"is of metatrain's {architecture!r}, which needs {error.name or error}",
+            f"Install it: pip install 'metatrain[{extra}]'",
+        ) from error
+    except Exception as error:  # metatrain raises whatever the contents lead to
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
+        raise ModelError(
+            "model",
+            path,
+            f"metatrain cannot load it: {reason[:500]}",
+            "Read it with the version of metatrain that wrote it; if that cannot load "
+            "it either, the file is damaged",
+        ) from error

@@ -1,0 +1,255 @@
+"""Averages over rotations of any ASE calculator, and one random rotation a call."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    equal,
+)
+from ase.outputs import Properties, all_outputs
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from symjax.errors import ArgumentError
+from symjax.interop._averages import (
+    SPREAD,
+    Moments,
+    add,
+    in_voigt_order,
+    mean_and_spread,
+    rotated_back,
+    rotations_of,
+)
+from symjax.interop.calculators import (
+    PROPERTIES,
+    TURNING,
+    made_calculator,
+    result_of,
+)
+from symjax.so3.finite_groups import FiniteGroup
+from symjax.so3.quadrature import Quadrature
+from symjax.so3.representations import PSEUDOVECTOR
+
+RANDOM = "random"
+
+
+class AveragedCalculator(Calculator):
+    """Any ASE calculator, averaged over rotations of the structure.
+
+    Every result is the mean of z(g) = rho(g)^-1 f(g x) over elements g of O(3): what
+    the calculator says of the rotated structure, rotated back. Over all of O(3) the
+    mean is exactly equivariant, over a finite group it is so for the elements of the
+    group. ``results["energy_rotational_std"]`` and so on hold the standard deviation
+    sqrt(<z^2> - <z>^2) of every entry: how far a single calculation is from being
+    equivariant.
+
+    With ``average="random"`` there is one calculation a call, at a Haar-random element
+    that is drawn anew for each: forces whose mean over many steps is equivariant, at
+    the cost of none. Energies then jump from step to step, so that dynamics needs a
+    thermostat, and a minimiser does not converge.
+
+    Positions, cell, momenta and non-collinear magnetic moments turn. What is asked for
+    is averaged, and what the calculator has computed along with it: energies, forces,
+    stress (Voigt's order, the symmetric part), dipole, charges, magnetic moments; in
+    ASE's units and conventions.
+
+    Args:
+      calculator: The calculator, or a function without arguments that makes one.
+      average: What to average over: the degree of a quadrature of SO(3), exact for what
+        is band-limited within it; a :class:`symjax.so3.Quadrature`; a finite group or
+        its Schoenflies symbol, such as ``"Oh"``; ``"random"``; or None, for the
+        calculator as it is.
+      include_inversion: Whether a quadrature of SO(3) is extended to O(3), and half of
+        the random elements are improper. Groups are averaged over as they are.
+      seed: Seed of the random elements.
+
+    Raises:
+      ModelError: ``calculator`` is none.
+      ArgumentError: ``average`` or ``seed`` has an impossible value.
+      GridError: There is no such quadrature.
+
+    Source: averages over rotations at inference, arXiv:2603.24638, Sec. II.
+
+    Example:
+      >>> import ase.build
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.interop import AveragedCalculator
+      >>> atoms = ase.build.molecule("CO")
+      >>> atoms.calc = AveragedCalculator(EMT(), average="O")
+      >>> atoms.get_forces().shape
+      (2, 3)
+      >>> bool(atoms.calc.results["forces_rotational_std"].max() < 1e-12)
+      True
+    """
+
+    def __init__(
+        self,
+        calculator: Calculator | Callable[[], Calculator],
+        *,
+        average: int | str | Quadrature | FiniteGroup | None,
+        include_inversion: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.calculator = made_calculator(calculator)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ArgumentError(
+                "seed", seed, "is not an integer from 0 up", "Pass 0, for instance"
+            )
+        self._inversion = bool(include_inversion)
+        self._generator = np.random.default_rng(seed)
+        self.random = isinstance(average, str) and average == RANDOM
+        self.rotations = rotations_of(None if self.random else average, self._inversion)
+        self.implemented_properties = [
+            name
+            for name in self.calculator.implemented_properties
+            if name in PROPERTIES
+        ]
+        self._info: dict[str, Any] = {}
+        # What ASE writes into trajectories.
+        self.parameters.update(
+            calculator=type(self.calculator).__name__,
+            average=RANDOM if self.random else self.rotations.name,
+        )
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Computes averages into ``results``; ASE calls it.
+
+        Args:
+          atoms: The structure; by default the one of the last calculation.
+          properties: What is needed; what comes along with it is averaged too.
+          system_changes: Ignored: every orientation is a new structure.
+
+        Raises:
+          ModelError: The calculator fails, or has no such property.
+          AliasingError: The quadrature has negative weights and does not resolve the
+            results.
+
+        Example:
+          >>> import ase.build
+          >>> from ase.calculators.emt import EMT
+          >>> from symjax.interop import AveragedCalculator
+          >>> calculator = AveragedCalculator(EMT(), average="Ci")
+          >>> calculator.calculate(ase.build.molecule("CO"))
+          >>> "forces" in calculator.results
+          True
+        """
+        super().calculate(atoms, properties, system_changes)
+        self._info = dict(self.atoms.info)
+        elements, weights = self.rotations.elements, self.rotations.weights
+        if self.random:
+            elements = self._drawn()
+        moments: Moments | None = None
+        names: tuple[str, ...] | None = None
+        for element, weight in zip(elements, weights, strict=True):
+            values = self._at(element, properties, names)
+            names = tuple(values)
+            batch = {name: value[None] for name, value in values.items()}
+            back = in_voigt_order(rotated_back(batch, element[None]))
+            moments = add(moments, back, np.array([weight]))
+        assert moments is not None
+        means, spreads = mean_and_spread(
+            moments, self.rotations, float(np.finfo(float).eps)
+        )
+        if len(elements) > 1:
+            means |= {name + SPREAD: value for name, value in spreads.items()}
+        self.results = {
+            name: float(value) if value.ndim == 0 else value
+            for name, value in means.items()
+        }
+
+    def _drawn(self) -> Float[np.ndarray, "1 3 3"]:
+        element = Rotation.random(1, random_state=self._generator).as_matrix()
+        improper = self._inversion and self._generator.integers(2) == 1
+        return -element if improper else element
+
+    def _at(
+        self,
+        element: Float[np.ndarray, "3 3"],
+        properties: Sequence[str],
+        names: Sequence[str] | None,
+    ) -> dict[str, np.ndarray]:
+        """Results of the rotated structure: those named, or what comes along."""
+        copy = self.atoms.copy()
+        copy.set_constraint()
+        copy.set_cell(self.atoms.cell[:] @ element.T)
+        copy.set_positions(self.atoms.positions @ element.T)
+        for name, kind in TURNING.items():
+            if copy.has(name) and copy.arrays[name].shape == (len(copy), 3):
+                sign = np.linalg.det(element) if kind == PSEUDOVECTOR else 1.0
+                copy.arrays[name][...] = sign * copy.arrays[name] @ element.T
+        self.calculator.reset()
+        if names is not None:
+            return {name: result_of(self.calculator, copy, name) for name in names}
+        found = {
+            name: result_of(self.calculator, copy, name)
+            for name in properties
+            if name in PROPERTIES
+        }
+        for name in self.implemented_properties:
+            if name not in found and _is_there(self.calculator, copy, name):
+                found[name] = result_of(self.calculator, copy, name)
+        return found
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ``atoms.info`` counts too.
+
+        Args:
+          atoms: The structure.
+          tol: Differences of positions and cells up to this are none, in angstrom.
+
+        Returns:
+          Names of what has changed.
+
+        Example:
+          >>> import ase.build
+          >>> from ase.calculators.emt import EMT
+          >>> from symjax.interop import AveragedCalculator
+          >>> atoms = ase.build.molecule("CO")
+          >>> calculator = AveragedCalculator(EMT(), average="Ci")
+          >>> calculator.calculate(atoms)
+          >>> calculator.check_state(atoms)
+          []
+        """
+        changes = list(super().check_state(atoms, tol))
+        if not changes and not equal(self._info, dict(atoms.info)):
+            # A total charge, for instance, which ASE does not compare.
+            changes.append("initial_charges")
+        return changes
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has names for.
+
+        Returns:
+          Them, without standard deviations.
+
+        Example:
+          >>> import ase.build
+          >>> from ase.calculators.emt import EMT
+          >>> from symjax.interop import AveragedCalculator
+          >>> calculator = AveragedCalculator(EMT(), average="Ci")
+          >>> calculator.calculate(ase.build.molecule("CO"))
+          >>> "energy_rotational_std" in calculator.export_properties()
+          False
+        """
+        known = {k: v for k, v in self.results.items() if k in all_outputs}
+        return Properties(known)
+
+
+def _is_there(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
+    """Whether a result has been computed already."""
+    try:
+        found = calculator.get_property(name, atoms, allow_calculation=False)
+    except PropertyNotImplementedError:
+        return False
+    return found is not None

@@ -1,0 +1,322 @@
+"""Models of other architectures, exports and checkpoints, measured in place."""
+
+import ase.build
+import numpy as np
+import pytest
+
+from symjax.errors import ModelError, StructureError
+from symjax.interop import metatomic_problem
+from symjax.interop.in_place import MetatomicSource
+from symjax.metrics import Grid, measure
+from symjax.models.pet import orbit_problem
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+pytest.importorskip("metatrain", reason="needs the extra [torch]")
+
+from typing import Dict, List, Optional  # noqa: E402, UP035
+
+from metatensor.torch import Labels, TensorBlock, TensorMap  # noqa: E402
+from metatomic.torch import (  # noqa: E402
+    AtomisticModel,
+    ModelCapabilities,
+    ModelMetadata,
+    ModelOutput,
+    NeighborListOptions,
+    System,
+)
+from torch_pet import make_torch_model, other_targets  # noqa: E402
+
+HOW = {"over": Grid(5, on_aliasing="report"), "max_degree": 2}
+
+
+class Closed(torch.nn.Module):
+    """Sums over pairs in closed form; exact, but for a share along the axis z.
+
+    The energy is sum |r|^2 + broken sum z^2, its vector sum of r |r|^2 over pairs from
+    the first atom, its 2+ the harmonics of these pairs.
+    """
+
+    def __init__(self, cutoff: float, broken: float):
+        super().__init__()
+        self.broken = broken
+        self.list = NeighborListOptions(cutoff=cutoff, full_list=True, strict=True)
+        self.readout = torch.nn.Linear(3, 2, bias=False)
+        with torch.no_grad():
+            self.readout.weight[:] = torch.eye(3)[:2]
+
+    def requested_neighbor_lists(self) -> List[NeighborListOptions]:  # noqa: UP006
+        return [self.list]
+
+    def forward(
+        self,
+        systems: List[System],  # noqa: UP006
+        outputs: Dict[str, ModelOutput],  # noqa: UP006
+        selected_atoms: Optional[Labels],  # noqa: UP045
+    ) -> Dict[str, TensorMap]:  # noqa: UP006
+        energies = []
+        vectors = []
+        quadrupoles = []
+        for system in systems:
+            pairs = system.get_neighbor_list(self.list)
+            r = pairs.values.reshape(-1, 3)
+            self.readout(r)
+            energies.append((r * r).sum() + self.broken * (r[:, 2] ** 2).sum())
+            first = r[pairs.samples.column("first_atom") == 0]
+            squares = (first * first).sum(dim=1, keepdim=True)
+            vectors.append((first * squares).sum(dim=0))
+            x, y, z = first[:, 0], first[:, 1], first[:, 2]
+            quadrupoles.append(
+                torch.stack(
+                    [
+                        (x * y).sum(),
+                        (y * z).sum(),
+                        ((2 * z * z - x * x - y * y) / 12.0**0.5).sum(),
+                        (x * z).sum(),
+                        ((x * x - y * y) / 2.0).sum(),
+                    ]
+                )
+            )
+        zero = torch.zeros(1, 1, dtype=torch.int32)
+        rows = Labels(
+            "system", torch.arange(len(systems), dtype=torch.int32).reshape(-1, 1)
+        )
+        single = Labels("_", zero)
+        found: Dict[str, TensorMap] = {}  # noqa: UP006
+        found["energy/pbe"] = TensorMap(
+            single,
+            [
+                TensorBlock(
+                    torch.stack(energies).reshape(-1, 1),
+                    rows,
+                    [],
+                    Labels("energy", zero),
+                )
+            ],
+        )
+        axis = Labels("xyz", torch.arange(3, dtype=torch.int32).reshape(-1, 1))
+        found["mtt::vector"] = TensorMap(
+            single,
+            [TensorBlock(torch.stack(vectors).reshape(-1, 3, 1), rows, [axis], single)],
+        )
+        mu = Labels("o3_mu", torch.arange(-2, 3, dtype=torch.int32).reshape(-1, 1))
+        key = Labels(
+            ["o3_lambda", "o3_sigma"], torch.tensor([[2, 1]], dtype=torch.int32)
+        )
+        found["mtt::quadrupole"] = TensorMap(
+            key,
+            [
+                TensorBlock(
+                    torch.stack(quadrupoles).reshape(-1, 5, 1), rows, [mu], single
+                )
+            ],
+        )
+        return found
+
+
+UNITS = {"angstrom": 1.0, "nm": 0.1, "bohr": 1 / 0.529177210903}
+
+
+def closed(unit="angstrom", broken=0.0, cutoff=2.0):
+    """A model whose energy is in the squares of its own unit of length."""
+    return AtomisticModel(
+        Closed(cutoff * UNITS[unit], broken).eval(),
+        ModelMetadata(),
+        ModelCapabilities(
+            outputs={
+                "energy/pbe": ModelOutput(unit="eV", sample_kind="system"),
+                "mtt::vector": ModelOutput(unit="e*A", sample_kind="system"),
+                "mtt::quadrupole": ModelOutput(sample_kind="system"),
+            },
+            atomic_types=[1, 8],
+            interaction_range=cutoff * UNITS[unit],
+            length_unit=unit,
+            supported_devices=["cpu"],
+            dtype="float64",
+        ),
+    )
+
+
+def exported(folder, unit="angstrom", broken=0.0):
+    path = folder / f"{unit}.pt"
+    closed(unit, broken).save(path)
+    return path
+
+
+def water():
+    atoms = ase.build.molecule("H2O")
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_outputs_are_what_a_model_announces(unit, tmp_path):
+    path = exported(tmp_path, unit)
+    problem = metatomic_problem(path, water())
+    kinds = {name: str(o.representation) for name, o in problem.outputs.items()}
+    assert kinds == {
+        "energy/pbe": "scalar",
+        "mtt::vector": "vector",
+        "mtt::quadrupole": "spherical 2+",
+        "forces": "vector",
+    }
+    units = {name: output.unit for name, output in problem.outputs.items()}
+    assert units["mtt::vector"] == "e*A"
+    assert units["forces"] == "eV/angstrom"
+    (row,) = problem.function.function([problem.x])
+    r = water().positions
+    # Every pair twice; lengths in the unit of the model, derivatives in angstrom.
+    factor = UNITS[unit]
+    expected = factor**2 * np.sum((r[:, None] - r) ** 2)
+    assert row["energy/pbe"] == pytest.approx(expected, rel=1e-6)
+    forces = -4 * factor**2 * (len(r) * r - r.sum(axis=0))
+    np.testing.assert_allclose(row["forces"], forces, rtol=1e-6, atol=1e-9)
+    result = measure(problem, **HOW)
+    for leaf in result.values():
+        assert leaf.relative_error < 1e-9
+    assert result["mtt::quadrupole"].content_of("2+") == pytest.approx(1)
+
+
+def test_a_broken_model_in_nm_is_found(tmp_path):
+    """A of sum z^2 in closed form; without neighbors it would be 0."""
+    problem = metatomic_problem(exported(tmp_path, "nm", broken=0.3), water())
+    result = measure(problem, **HOW)
+    r = 0.1 * (water().positions[:, None] - water().positions)
+    tensor = np.einsum("ijx,ijy->xy", r, r)
+    traceless = tensor - np.trace(tensor) / 3 * np.eye(3)
+    # <(n.T n)^2> over directions n is 2/15 |T|^2 of a traceless T.
+    expected = 0.3 * np.sqrt(2 / 15 * np.sum(traceless**2))
+    assert result["energy/pbe"].equivariance_error == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_a_source_says(tmp_path):
+    source = MetatomicSource(str(exported(tmp_path, "nm")))
+    assert source.name == "nm"
+    assert source.dtype == "float64"
+    assert source.energy(None) == "energy/pbe"
+    assert "lengths in nm" in source.note
+    assert "checkpoint" in source.note
+    with pytest.raises(ModelError, match=r"exported model.*no layers.*checkpoint"):
+        source.check_layers("all")
+    with pytest.raises(ModelError, match="no such output"):
+        source.energy("energy")
+    shapes, errors = source.shapes({"a": water(), "b": ase.build.molecule("CO")})
+    assert list(shapes) == ["a"]
+    assert isinstance(errors["b"], StructureError)
+    assert "does not know: [6]" in str(errors["b"])
+
+
+def test_layers_of_a_module_are_read_by_hooks():
+    model = closed()
+    problem = metatomic_problem(model, water(), layers="all")
+    assert problem.outputs["readout"].kind == "edge"
+    found = measure(problem, **HOW)["readout"]
+    # Components x and y of six vectors.
+    assert found.variance.shape == (6, 1)
+    assert found.content_of("1+") == pytest.approx(1)
+    with pytest.raises(ModelError, match="matches no layer"):
+        metatomic_problem(model, water(), layers="nothing")
+
+
+@pytest.fixture(scope="module")
+def pet():
+    return make_torch_model({"num_gnn_layers": 1}, targets=other_targets)
+
+
+def test_a_pet_in_place_is_the_one_that_is_imported(pet, tmp_path):
+    """The same numbers, layers included; both in float64, so 1e-8 is round-off."""
+    from symjax.interop import load_metatrain
+
+    torch.save(pet.to(torch.float64).get_checkpoint(), tmp_path / "pet.ckpt")
+    atoms = ase.build.molecule("CH3OH")
+    layers = "gnn_layers.*,node_heads.*,edge_heads.energy.0"
+    in_place = metatomic_problem(tmp_path / "pet.ckpt", atoms, layers=layers)
+    imported = orbit_problem(
+        load_metatrain(tmp_path / "pet.ckpt"), atoms, layers=layers, dtype="float64"
+    )
+    theirs, ours = measure(in_place, **HOW), measure(imported, **HOW)
+    alike = set(ours) & set(theirs)
+    # symjax gives "non_conservative_forces" the name of the file, metatomic today's.
+    assert set(ours) - alike == {
+        *("non_conservative_forces", "non_conservative_stress")
+    }
+    assert set(theirs) - alike == {"non_conservative_force"}
+    assert "gnn_layers.0.trans.layers.1_edge" in alike
+    for name in alike:
+        assert in_place.outputs[name].kind == imported.outputs[name].kind
+        assert theirs[name].equivariance_error == pytest.approx(
+            ours[name].equivariance_error, rel=1e-7, abs=1e-12
+        )
+        np.testing.assert_allclose(theirs[name].content, ours[name].content, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def soap(tmp_path_factory):
+    """A checkpoint and an export of SOAP-BPNN with random weights."""
+    pytest.importorskip("spex", reason="needs metatrain[soap-bpnn]")
+    from metatrain.soap_bpnn import SoapBpnn
+    from metatrain.utils.architectures import get_default_hypers
+    from metatrain.utils.data import DatasetInfo
+    from torch_pet import targets
+
+    torch.manual_seed(0)
+    hypers = get_default_hypers("soap_bpnn")["model"]
+    hypers["soap"].update(max_angular=2, max_radial=2)
+    hypers["soap"]["cutoff"] = {"radius": 3.5, "width": 0.5}
+    hypers["bpnn"]["num_neurons_per_layer"] = 6
+    model = SoapBpnn(hypers, DatasetInfo("angstrom", [1, 6, 8], targets())).eval()
+    folder = tmp_path_factory.mktemp("soap")
+    checkpoint = model.to(torch.float64).get_checkpoint()
+    checkpoint["best_model_state_dict"] = checkpoint["model_state_dict"]
+    checkpoint["best_epoch"] = 0
+    torch.save(checkpoint, folder / "soap.ckpt")
+    model.export().save(folder / "soap.pt")
+    return folder
+
+
+def test_another_architecture_of_metatrain(soap):
+    """SOAP-BPNN is equivariant by construction: every output, and its features."""
+    atoms = ase.build.molecule("CH3OH")
+    problem = metatomic_problem(
+        soap / "soap.ckpt", atoms, layers="feature,soap_calculator,heads.*energy.*"
+    )
+    assert problem.outputs["mtt::dipole"].samples is None  # of a structure
+    assert problem.outputs["mtt::density/2+"].samples.tolist() == [6, 8, 1, 1, 1, 1]
+    result = measure(problem, **HOW)
+    for name in ("energy", "forces", "mtt::dipole", "mtt::alpha", "mtt::density/1-"):
+        assert result[name].relative_error < 1e-6
+    assert result["feature"].content_of("0+") == pytest.approx(1)
+    for name in ("soap_calculator", "heads.energy"):
+        # Blocks of species are rows of one array again, in the order of the atoms.
+        assert problem.outputs[name].samples.tolist() == [6, 8, 1, 1, 1, 1]
+        assert result[name].content_of("0+") == pytest.approx(1)
+
+
+def test_the_export_has_the_same_numbers(soap):
+    atoms = ase.build.molecule("CH3OH")
+    one, two = (
+        metatomic_problem(soap / name, atoms) for name in ("soap.ckpt", "soap.pt")
+    )
+    first, second = (p.function.function([p.x])[0] for p in (one, two))
+    assert set(first) == set(second)
+    for name in ("energy", "forces", "mtt::alpha", "mtt::density/2+"):
+        np.testing.assert_allclose(second[name], first[name], atol=1e-10)
+    # An export does not say that this is of structures: its atoms' parts are summed.
+    total = second["mtt::dipole"].sum(axis=0)
+    np.testing.assert_allclose(total, first["mtt::dipole"].reshape(3), atol=1e-10)
+    assert two.outputs["mtt::dipole"].samples is not None
+
+
+def test_files_that_are_neither_are_refused(tmp_path, pet):
+    with pytest.raises(ModelError, match="no such file"):
+        MetatomicSource(str(tmp_path / "none.pt"))
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(ModelError, match="cannot be read"):
+        MetatomicSource(str(tmp_path / "text.pt"))
+    torch.save({"weights": torch.ones(2)}, tmp_path / "other.ckpt")
+    with pytest.raises(ModelError, match="neither an exported model nor a checkpoint"):
+        MetatomicSource(str(tmp_path / "other.ckpt"))
+    checkpoint = {**pet.get_checkpoint(), "architecture_name": "experimental.nothing"}
+    torch.save(checkpoint, tmp_path / "unknown.ckpt")
+    with pytest.raises(ModelError, match=r"metatrain cannot load it.*nothing"):
+        MetatomicSource(str(tmp_path / "unknown.ckpt"))
