@@ -82,7 +82,8 @@ def report(
         typer.Option(
             metavar="NAME_OR_PATH",
             help="Model that ships with symjax (see 'symjax models'), folder of a "
-            "saved one, checkpoint .ckpt or exported model .pt, or released model such "
+            "saved one, checkpoint .ckpt or exported model .pt of any architecture "
+            "(PET is imported, others are measured in place), or released model such "
             "as pet-mad-s or pet-mad-s@1.6.0. Default: pet-ethanol, for events "
             "polarmae-events.",
             show_default=False,
@@ -329,8 +330,8 @@ def report(
         join_processes(coordinator, num_processes, process_id)
     chosen = choose_devices(devices)
 
+    from symjax.interop.in_place import MetatomicSource, load_or_open
     from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
-    from symjax.models import load_model
     from symjax.runs import Options, measure_structures
 
     # Options are checked before a model is read, which takes longer.
@@ -368,8 +369,12 @@ def report(
         elif model is not None and is_function(model):
             loaded = FunctionSource(model)
         else:
-            loaded = load_model(DEFAULT_MODELS[events] if model is None else model)
+            loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
         check_kind(loaded, events)
+    if isinstance(loaded, MetatomicSource):
+        _check_dtype(context, loaded.dtype, dtype)
+        configure_jax(loaded.dtype == Dtype.FLOAT64, compile_cache)
+        options = dataclasses.replace(options, dtype=loaded.dtype)
     loaded = _with_selection(loaded, events, energy_threshold, low_energy)
     if estimate:
         with options_as_typed(names):
@@ -413,6 +418,18 @@ def report(
     with options_as_typed({"fail_above": "--fail-above"}):
         above = exceeded(result, limits)
     _present(result, output, formats if figures else [], page, above)
+
+
+def _check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
+    """A model that is measured in place runs in the type in which it was saved."""
+    origin = context.get_parameter_source("dtype")
+    if origin is not None and origin.name != "DEFAULT" and asked != own:
+        raise ArgumentError(
+            "--dtype",
+            asked.value,
+            f"the model is measured in place, and runs in {own}",
+            "Leave it out, or export the model in this type",
+        )
 
 
 def _check_calculator(

@@ -46,7 +46,7 @@ class Engine:
     """
 
     def __init__(self, model: Any, atoms: ase.Atoms, device: str = "cpu"):
-        torch, metatomic = libraries(model)
+        torch, _ = libraries(model)
         check_structure(atoms)
         capabilities = model.capabilities()
         check_species(capabilities, atoms)

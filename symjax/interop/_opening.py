@@ -2,6 +2,7 @@
 
 import functools
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,16 @@ _RENAMED = {
     "velocities": "velocity",
     "charges": "charge",
 }
+
+
+class UnknownFileError(ModelError):
+    """A file that is neither an exported model nor a checkpoint of metatrain.
+
+    Example:
+      >>> from symjax.interop._opening import UnknownFileError
+      >>> issubclass(UnknownFileError, ModelError)
+      True
+    """
 
 
 class Opened(NamedTuple):
@@ -92,16 +103,18 @@ def _opened(path: str, changed: int, size: int) -> Opened:
         data = read_archive(Path(path))
         names = zipfile.ZipFile(io.BytesIO(data)).namelist()
     except (OSError, zipfile.BadZipFile) as error:
-        raise ModelError(
+        raise UnknownFileError(
             "model",
             path,
             f"cannot be read: {error}",
             "Pass an exported model .pt, or a checkpoint .ckpt of metatrain, whole",
         ) from error
-    if any(name.endswith("/constants.pkl") for name in names):
-        model = load_exported(Path(path))
-    else:
-        model = _from_checkpoint(data, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if any(name.endswith("/constants.pkl") for name in names):
+            model = load_exported(Path(path))
+        else:
+            model = _from_checkpoint(data, path)
     return _described(model, stem(Path(path)))
 
 
@@ -144,7 +157,7 @@ def _from_checkpoint(data: bytes, path: str) -> Any:
         ) from error
     checkpoint = unpickle(data, path)
     if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
-        raise ModelError(
+        raise UnknownFileError(
             "model",
             path,
             "is neither an exported model nor a checkpoint of metatrain",

@@ -174,8 +174,8 @@ def unpickle(data: bytes, path: str) -> Any:
                 "path",
                 path,
                 f"would call {', '.join(foreign)} when read",
-                "Checkpoints hold tensors and descriptions of targets: this one is not to "
-                "be trusted, or has to be exported by who trusts it",
+                "Checkpoints hold tensors and descriptions of targets: this one is not "
+                "to be trusted, or has to be exported by who trusts it",
             ) from error
         raise ModelError(
             "path", path, f"cannot be read as a checkpoint: {error}", _REMEDY

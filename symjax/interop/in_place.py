@@ -9,6 +9,7 @@ announces; of a checkpoint, metatrain makes a module, whose submodules can be.
 import contextlib
 import dataclasses
 import functools
+import logging
 import re
 import types
 import warnings
@@ -19,10 +20,11 @@ from typing import Any, NamedTuple
 import ase
 import numpy as np
 
+from symjax import models
 from symjax._files import file_digest
 from symjax.errors import ModelError, SymjaxError
 from symjax.interop._engine import Arrays, Engine, check_species, libraries
-from symjax.interop._opening import Opened, open_model, stem
+from symjax.interop._opening import Opened, UnknownFileError, open_model, stem
 from symjax.interop.torch_callable import (
     DERIVATIVES,
     block_key,
@@ -41,6 +43,8 @@ from symjax.so3.representations import (
     spherical,
 )
 
+_log = logging.getLogger(__name__)
+
 _FEATURES = re.compile(r"features?(/.*)?|mtt::aux::.*_last_layer_features(/.*)?")
 _UNCERTAINTY = re.compile(r".*_uncertainty(/.*)?")
 # Outputs that metatomic defines for whole structures.
@@ -54,7 +58,7 @@ _OF_PET = re.compile(
     r"node_embedders\.\d+|edge_embedder|combination_mlps\.\d+"
     r"|gnn_layers\.\d+\.(edge_embedder|neighbor_embedder|compress)"
     r"|gnn_layers\.\d+\.trans\.layers\.\d+_(node|edge)|gnn_layers_post_mp_(node|edge)\.\d+"
-    r"|(node|edge)_(backbone|heads\..*)\.\d+"
+    r"|(node|edge)_(backbone|heads\.[^.]+)\.\d+"
 )
 # Names of layers that a message lists.
 _FEW = 20
@@ -136,8 +140,8 @@ def metatomic_problem(
         name: _request(opened, name, energy=chosen)
         for name in dict.fromkeys([*names, *reader.outputs])
     }
-    engine = Engine(reader.model, atoms, device)
     with _failures(opened.name):
+        engine = Engine(reader.model, atoms, device)
         first, _ = engine.evaluate([engine.x], requests)
     measured = _described(first, requests, atoms, reader.outputs)
     for name in derived:
@@ -174,7 +178,7 @@ def metatomic_problem(
 
     outputs = {name: found.known for name, found in measured.items()}
     return Problem(
-        HostFunction(function, batched=True), engine.x, outputs | reader.hooked
+        HostFunction(function, batched=True), engine.x, {**outputs, **reader.hooked}
     )
 
 
@@ -195,9 +199,11 @@ def _request(opened: Opened, name: str, energy: str) -> Any:
 
 @contextlib.contextmanager
 def _failures(name: str) -> Iterator[None]:
-    """Whatever a model raises, under its name."""
+    """Whatever a model raises, under its name; what its packages warn of is theirs."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="metat(ensor|omic|rain)")
+            yield
     except SymjaxError:
         raise
     except Exception as error:  # what a model of anybody's raises
@@ -400,9 +406,9 @@ def _reader(
     announced = [name for name in known if is_feature(name)]
     if opened.module is None:
         return _Reader(opened.model, _chosen(layers, announced, opened))
-    engine = Engine(opened.model, atoms, device)
     requests = {name: _request(opened, name, energy) for name in known}
     with _failures(opened.name), _hooks(opened.module) as seen:
+        engine = Engine(opened.model, atoms, device)
         engine.evaluate([engine.x], requests)
     if opened.captures:
         inner = list(dict.fromkeys(filter(None, map(_layer_of_pet, seen))))
@@ -649,3 +655,37 @@ class MetatomicSource:
         return metatomic_problem(
             self.path, atoms, energy=options.energy, layers=options.layers
         )
+
+
+def load_or_open(name_or_path: str | Path) -> Any:
+    """A model of symjax, imported where it can be; else its file, measured in place.
+
+    Args:
+      name_or_path: As :func:`symjax.models.load_model` takes it; or an exported model
+        or a checkpoint of any architecture of metatrain.
+
+    Returns:
+      A model of symjax, or a :class:`MetatomicSource`; what stood in the way of an
+      import is logged.
+
+    Raises:
+      ModelError: There is no such model, or it cannot be read.
+
+    Example:
+      >>> from symjax.interop.in_place import load_or_open
+      >>> load_or_open("pet-ethanol").name
+      'pet-ethanol'
+    """
+    try:
+        return models.load_model(name_or_path)
+    except ModelError as error:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise
+        try:
+            source = MetatomicSource(str(path))
+        except UnknownFileError:
+            raise error from None
+        reason = error.problem.splitlines()[0]
+        _log.info("%s is measured in place, not imported: it %s", path.name, reason)
+        return source

@@ -29,6 +29,8 @@ GROUP = "symjax.models"
 class _Plain:
     """What sources without layers, padding and models of their own have in common."""
 
+    note = ""
+
     def shapes(
         self, structures: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:

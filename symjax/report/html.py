@@ -653,6 +653,7 @@ def _provenance(report: Report) -> str:
         "command": report.command or "not recorded (written from Python, or before)",
         "model": report.model.name,
         "model, SHA-256": report.model.digest,
+        **({"evaluated": report.model.note} if report.model.note else {}),
         "grid": grid_line(settings),
         "seed": seed_line(settings),
         "content": f"through degree {settings.max_degree}",

@@ -82,10 +82,12 @@ class ModelInfo:
     Attributes:
       name: Name of the model.
       digest: SHA-256 of its parameters and hyperparameters, hexadecimal.
+      note: How it was evaluated, where that matters; empty for models of symjax.
     """
 
     name: str
     digest: str
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -1017,7 +1019,12 @@ def header_from_json(
     settings = fields.fields("settings")
     return (
         Software(*(software.text(name) for name in ("symjax", "jax", "platform"))),
-        ModelInfo(model.text("name"), model.text("digest")),
+        ModelInfo(
+            model.text("name"),
+            model.text("digest"),
+            # absent in reports of before
+            model.text("note") if "note" in model.value else "",
+        ),
         Settings(
             max_degree=settings.integer("max_degree"),
             grid=settings.text("grid"),

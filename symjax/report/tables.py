@@ -246,6 +246,11 @@ def _header(report: Report, display: Display) -> RenderableType:
         f"time        {compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
         f"seed        {seed_line(settings)}",
         *([f"read        {settings.points}"] if settings.points else []),
+        *(
+            [f"model       {display.name(report.model.note)}"]
+            if report.model.note
+            else []
+        ),
         f"SHA-256     {report.model.digest}",
         f"software    symjax {report.software.symjax}, JAX {report.software.jax} on "
         f"{report.software.platform}",

@@ -142,7 +142,7 @@ def measure_structures(
     software = schema.Software(
         symjax.__version__, jax.__version__, jax.default_backend()
     )
-    info = schema.ModelInfo(source.name, source.digest)
+    info = schema.ModelInfo(source.name, source.digest, source.note)
     part, parts = hosts.process()
     _prepare_together(folder, part, resume)
     share = labels[part::parts]

@@ -29,6 +29,10 @@ class Source(Protocol):
     def digest(self) -> str:
         """Tells whether a resumed run has the same model."""
 
+    @property
+    def note(self) -> str:
+        """What a report says of how it is evaluated; often empty."""
+
     def shapes(
         self, structures: Mapping[str, ase.Atoms]
     ) -> tuple[Mapping[str, Any], Mapping[str, SymjaxError]]:

@@ -41,6 +41,11 @@ class PETSource:
         """Of its configuration and parameters."""
         return io.fingerprint(self.model)
 
+    @property
+    def note(self) -> str:
+        """Nothing: it is a model of symjax."""
+        return ""
+
     def shapes(
         self, structures: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
