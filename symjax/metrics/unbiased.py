@@ -1,0 +1,279 @@
+"""Unbiased estimates of V, ||z||^2 and ||P u||^2 from random turns of some elements.
+
+A turn t is a Haar-random rotation R_t times a fixed set of rotations s_1 .. s_M, each
+with its inverted: 2 M elements of O(3), each Haar-distributed. The set is the identity
+alone (independent pairs R, -R), the rotations of a finite group, or any design. With
+m_t the mean of z over a turn, q_t the mean of ||z||^2, and e, o the even and odd parts
+of u under inversion,
+
+    V = E[q] - E_{t != t'}[<m_t, m_t'>],
+    ||P_{l,sigma} u||^2 = (2l+1) E_{t != t'}[mean over both sets of chi_l(g^-1 h)
+                          <a(g), a(h)>],
+
+with a = e where sigma (-1)^l = +1 and a = o elsewhere, and chi_l the character of
+SO(3). Products within a turn never enter: elements of one turn are not independent, and
+the plain square of a sample mean is biased. Two turns are enough. Only Gram matrices of
+the responses are needed, so every degree costs the same.
+
+What is kept of each quantity is one number for each turn, a *row*, whose mean over the
+turns is the estimate. Rows of several samples add up, and standard errors follow from
+leaving out one turn.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from symjax.metrics.leaves import Leaf, compiled_spherical_matrix
+from symjax.metrics.moments import irrep_starts
+
+# Entries of the Gram matrices that are held at a time.
+_HELD = 2**22
+
+
+class Rows(NamedTuple):
+    """What every turn says; the mean over the last axis is the estimate.
+
+    Attributes:
+      variance: V of each irrep, ``(samples, irreps, turns)``.
+      norm: ||z||^2, of the same shape.
+      power: ||P_{l,sigma} u||^2, ``(samples, irreps, degrees, 2, turns)``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.unbiased import Rows
+      >>> Rows(np.ones((2, 1, 4)), np.ones((2, 1, 4)), np.ones((2, 1, 3, 2, 4))).turns
+      4
+    """
+
+    variance: Float[np.ndarray, "samples irreps turns"]
+    norm: Float[np.ndarray, "samples irreps turns"]
+    power: Float[np.ndarray, "samples irreps degrees 2 turns"]
+
+    @property
+    def turns(self) -> int:
+        """Number of turns."""
+        return self.norm.shape[-1]
+
+    def of(self, select: Bool[np.ndarray, "samples"]) -> "Rows":
+        """The sum over some samples.
+
+        Args:
+          select: Which ones.
+
+        Returns:
+          Rows without the axis of the samples.
+        """
+        return Rows(*(array[select].sum(axis=0) for array in self))
+
+    def without_one(self) -> "Rows":
+        """The estimates from all turns but one, for each of them in the last axis.
+
+        A U-statistic U of n turns with rows r_t is (n U - 2 r_t) / (n - 2) without t,
+        a mean (n U - r_t) / (n - 1).
+
+        Returns:
+          Arrays of the same shapes. At least three turns are needed.
+        """
+        n = self.turns
+
+        def left(rows: np.ndarray, order: int) -> np.ndarray:
+            return (rows.sum(-1, keepdims=True) - order * rows) / (n - order)
+
+        return Rows(left(self.variance, 2), left(self.norm, 1), left(self.power, 2))
+
+
+def squared_errors(rows: Rows) -> Rows:
+    """Squared standard errors, by leaving out one turn; on the large side.
+
+    Args:
+      rows: Rows with or without the axis of the samples, of three turns or more.
+
+    Returns:
+      Arrays without the axis of the turns.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.unbiased import Rows, squared_errors
+      >>> norm = np.array([[1.0, 2.0, 3.0]])
+      >>> rows = Rows(norm, norm, np.ones((1, 1, 2, 3)))
+      >>> round(float(squared_errors(rows).norm[0]), 6)  # var / n
+      0.333333
+    """
+    n = rows.turns
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        centred = values - values.mean(-1, keepdims=True)
+        return (n - 1) / n * np.square(centred).sum(-1)
+
+    return Rows(*map(spread, rows.without_one()))
+
+
+def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
+    """chi_l of rotations by some angles, l = 0, 1, ..., one after another.
+
+    chi_l(theta) = sin((2l+1) theta/2) / sin(theta/2), evaluated by the stable
+    recurrence chi_{l+1} = chi_l + 2 cos((l+1) theta).
+
+    Args:
+      angle: Angles of rotations, in radians.
+      max_degree: The last degree.
+
+    Yields:
+      Arrays of the shape of ``angle``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.unbiased import characters
+      >>> [float(value) for value in characters(np.zeros(()), 2)]
+      [1.0, 3.0, 5.0]
+    """
+    value = np.ones_like(angle)
+    yield value
+    for degree in range(1, max_degree + 1):
+        value = value + 2 * np.cos(degree * angle)
+        yield value
+
+
+def both_cosets(
+    rotations: Float[np.ndarray, "*batch turns members 3 3"],
+) -> Float[np.ndarray, "*batch elements 3 3"]:
+    """The elements at which responses are needed: each rotation, then the inverted.
+
+    Args:
+      rotations: The turns.
+
+    Returns:
+      Turn after turn, member after member, each followed by its inverted.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.unbiased import both_cosets
+      >>> both_cosets(np.eye(3)[None, None])[:, 0, 0].tolist()
+      [1.0, -1.0]
+    """
+    both = np.stack([rotations, -rotations], axis=-3)
+    return both.reshape(*rotations.shape[:-4], -1, 3, 3)
+
+
+def estimate_rows(
+    leaf: Leaf,
+    responses: Float[np.ndarray, "elements samples ..."],
+    rotations: Float[np.ndarray, "items turns members 3 3"],
+    max_degree: int,
+    owner: Int[np.ndarray, "samples"] | None = None,
+) -> tuple[Rows, Float[np.ndarray, "samples components channels"]]:
+    """Rows of every sample, and the plain mean of z.
+
+    Args:
+      leaf: Describes one response, with one sample axis (``leaf.compact``).
+      responses: At the elements of :func:`both_cosets`.
+      rotations: The turns of each item: of structures that were evaluated together,
+        each on elements of its own.
+      max_degree: Largest degree of the projected sectors.
+      owner: The item of each sample; the first by default.
+
+    Returns:
+      The rows and, in spherical components, the mean.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.leaves import Leaf
+      >>> from symjax.metrics.unbiased import both_cosets, estimate_rows
+      >>> from symjax.so3 import FEATURE, haar
+      >>> import jax
+      >>> turns = np.asarray(haar(jax.random.key(0), 500), float)[None, :, None]
+      >>> first = both_cosets(turns[0])[:, :1, 0]  # D^1 itself: B is 1 in 1+
+      >>> leaf = Leaf(FEATURE, (1, 1), "float64")
+      >>> rows, _ = estimate_rows(leaf, first[:, None], turns, 1)
+      >>> bool(abs(rows.power[0, 0, 1, 0].mean() / rows.norm.mean() - 1) < 0.2)
+      True
+    """
+    representation = leaf.representation
+    num_samples, components, channels = leaf.spherical_shape
+    items, turns, members = rotations.shape[:3]
+    owner = np.zeros(num_samples, int) if owner is None else owner
+    u = np.asarray(responses, np.float64).reshape(-1, *leaf.spherical_shape)
+    if not representation.basis.is_identity:
+        basis = np.asarray(representation.basis.matrix, np.float64)
+        u = np.einsum("ij,gsjc->gsic", basis, u)
+    z = u
+    if not representation.is_trivial:
+        with jax.enable_x64(True):
+            elements = jnp.asarray(both_cosets(rotations).reshape(-1, 3, 3))
+            matrices = np.asarray(compiled_spherical_matrix(representation, elements))
+        matrices = matrices.reshape(items, -1, components, components)
+        # z = rho^T u of every sample under the elements of its item
+        turn = np.swapaxes(matrices, 0, 1)[:, owner]
+        z = np.swapaxes(turn, -1, -2) @ u
+    mean = z.mean(axis=0)
+    z = z - mean  # a shift leaves the variance alone and saves its digits
+    u = u.reshape(turns * members, 2, num_samples, components, channels)
+    z = z.reshape(turns, 2 * members, num_samples, components, channels)
+    parts = np.stack([u[:, 0] + u[:, 1], u[:, 0] - u[:, 1]]) / 2
+    size = np.square(u).mean(axis=1).sum(axis=-1)  # (elements, samples, components)
+    spread = np.square(z).mean(axis=1).sum(axis=-1)
+    angle = _angles(rotations)
+
+    irreps = len(representation.irreps)
+    variance = np.empty((num_samples, irreps, turns))
+    norm = np.empty_like(variance)
+    power = np.empty((num_samples, irreps, max_degree + 1, 2, turns))
+    chunk = max(1, _HELD // (turns * members) ** 2)
+    for number, start in enumerate(irrep_starts(representation)):
+        part = slice(start, start + representation.irreps[number].dimension)
+        norm[:, number] = (
+            size[..., part].sum(-1).reshape(turns, members, -1).mean(axis=1).T
+        )
+        q = spread[..., part].sum(-1).T
+        means = z[..., part, :].mean(axis=1).reshape(turns, num_samples, -1)
+        means = np.swapaxes(means, 0, 1)
+        # sum over t' != t of <m_t, m_t'>, without any matrix
+        others = np.einsum("stk,sk->st", means, means.sum(axis=1))
+        others -= np.square(means).sum(axis=-1)
+        # V is the U-statistic of (q_t + q_t') / 2 - <m_t, m_t'>
+        both = (q + (q.sum(axis=1, keepdims=True) - q) / (turns - 1)) / 2
+        variance[:, number] = both - others / (turns - 1)
+        for first in range(0, num_samples, chunk):
+            some = slice(first, first + chunk)
+            power[some, number] = _power_rows(
+                parts[:, :, some, part], angle, owner[some], turns, max_degree
+            )
+    return Rows(variance, norm, power), mean
+
+
+def _angles(rotations: np.ndarray) -> np.ndarray:
+    """Angles of g^-1 h for all pairs of rotations of an item."""
+    items, turns, members = rotations.shape[:3]
+    flat = rotations.reshape(items, turns * members, 9)
+    cosine = (flat @ np.swapaxes(flat, 1, 2) - 1) / 2
+    return np.arccos(np.clip(cosine, -1.0, 1.0))
+
+
+def _power_rows(
+    parts: np.ndarray, angle: np.ndarray, owner: np.ndarray, turns: int, degree: int
+) -> np.ndarray:
+    """Rows of ||P u||^2 of some samples: ``(samples, degrees, 2, turns)``."""
+    num = parts.shape[1]
+    members = num // turns
+    rows = np.moveaxis(parts, 2, 0).reshape(len(owner), 2, num, -1)
+    gram = rows @ np.swapaxes(rows, -1, -2)
+    turn = np.arange(num) // members
+    gram[..., turn[:, None] == turn] = 0.0
+    out = np.empty((len(owner), degree + 1, 2, turns))
+    scale = members**2 * (turns - 1)
+    shared = len(angle) == 1
+    for l, chi in enumerate(characters(angle, degree)):  # noqa: E741
+        weights = chi if shared else chi[owner]
+        summed = np.einsum(
+            "spij,sij->spi", gram, np.broadcast_to(weights, (len(owner), num, num))
+        )
+        by_turn = summed.reshape(len(owner), 2, turns, members).sum(-1)
+        by_turn *= (2 * l + 1) / scale
+        # sigma = +1 has sigma (-1)^l = +1 for even l: the even part
+        out[:, l] = by_turn if l % 2 == 0 else by_turn[:, ::-1]
+    return out
