@@ -6,6 +6,7 @@ from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
 from symjax.metrics.measure import Grid, measure
 from symjax.metrics.orbit import HostFunction
+from symjax.metrics.pooling import Interval, Pool, Sampled, pool
 from symjax.metrics.problem import Output, Problem
 from symjax.metrics.results import (
     Certificate,
@@ -18,6 +19,7 @@ from symjax.metrics.results import (
     add_totals,
 )
 from symjax.metrics.sampled import HaarSamples
+from symjax.metrics.survey import Survey, Surveyed, measure_many
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [
@@ -30,16 +32,23 @@ __all__ = [
     "Grid",
     "HaarSamples",
     "HostFunction",
+    "Interval",
     "LeafMeasurement",
     "Measurement",
     "Output",
+    "Pool",
     "Problem",
     "RandomCheck",
     "RuleTotals",
     "SampleSymmetry",
+    "Sampled",
+    "Survey",
+    "Surveyed",
     "Totals",
     "add_totals",
     "degree_to_try",
     "estimate",
     "measure",
+    "measure_many",
+    "pool",
 ]

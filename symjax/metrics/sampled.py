@@ -166,8 +166,8 @@ def _combine(
     variance, norm, power = map(
         average, map(list, zip(*(block.estimates for block in blocks), strict=True))
     )
-    errors = map(
-        error, map(list, zip(*(block.squares for block in blocks), strict=True))
+    errors = Rows(
+        *map(error, map(list, zip(*(block.squares for block in blocks), strict=True)))
     )
     with jax.enable_x64(True):
         mean = unflatten_mean(
@@ -183,5 +183,10 @@ def _combine(
         mask,
         leaf.axes[2],
         None,
-        Totals(*errors, np.zeros(len(representation.irreps))),
+        Totals(
+            errors.variance,
+            errors.norm,
+            errors.power,
+            np.zeros(len(representation.irreps)),
+        ),
     )

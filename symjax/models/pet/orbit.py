@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
@@ -64,43 +64,69 @@ def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, 
     return match_layers(layers, known)
 
 
+class Evaluation(NamedTuple):
+    """What a PET is evaluated for; hashable, so that it keys compiled code.
+
+    Attributes:
+      config: Hyperparameters and targets.
+      targets: Names of targets, of their uncertainties and ensembles.
+      layers: Names of layers.
+      energy: The target whose derivatives are forces and stress.
+      forces: Whether forces are among the outputs.
+      stress: Whether stress is.
+    """
+
+    config: PETConfig
+    targets: tuple[str, ...]
+    layers: tuple[str, ...]
+    energy: str | None
+    forces: bool
+    stress: bool
+
+
+def evaluate(what: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
+    """Outputs and features of a graph, without the baseline of each species.
+
+    Args:
+      what: What is evaluated.
+      parameters: Of the model.
+      graph: The graph.
+
+    Returns:
+      Arrays by name.
+    """
+    if what.energy is not None and (what.forces or what.stress):
+        outputs, features = conservative(
+            what.config,
+            parameters,
+            graph,
+            targets=what.targets,
+            layers=what.layers,
+            energy=what.energy,
+            baseline=False,
+            stress=what.stress,
+        )
+        if not what.forces:
+            del outputs["forces"]
+    else:
+        outputs, features = outputs_from_inputs(
+            what.config,
+            parameters,
+            graph,
+            pet_inputs(what.config, graph),
+            targets=what.targets,
+            layers=what.layers,
+            baseline=False,
+        )
+    return {**outputs, **features}
+
+
 @functools.lru_cache(maxsize=64)
-def _function(
-    config: PETConfig,
-    targets: tuple[str, ...],
-    layers: tuple[str, ...],
-    energy: str | None,
-    forces: bool,
-    stress: bool,
-) -> Callable[..., dict[str, Array]]:
+def _function(what: Evaluation) -> Callable[..., dict[str, Array]]:
     """The function on the orbit; cached, so that its compiled code is too."""
 
     def function(x: Any, parameters: Any, graph: Graph) -> dict[str, Array]:
-        graph = _moved(graph, x)
-        if energy is not None and (forces or stress):
-            outputs, features = conservative(
-                config,
-                parameters,
-                graph,
-                targets=targets,
-                layers=layers,
-                energy=energy,
-                baseline=False,
-                stress=stress,
-            )
-            if not forces:
-                del outputs["forces"]
-        else:
-            outputs, features = outputs_from_inputs(
-                config,
-                parameters,
-                graph,
-                pet_inputs(config, graph),
-                targets=targets,
-                layers=layers,
-                baseline=False,
-            )
-        return {**outputs, **features}
+        return evaluate(what, parameters, _moved(graph, x))
 
     return function
 
@@ -191,10 +217,50 @@ def orbit_problem(
       {'energy': 'eV', 'forces': 'eV/angstrom'}
     """
     config = model.config
+    periodic = bool(np.all(atoms.pbc)) if isinstance(atoms, ase.Atoms) else False
+    what = choose_outputs(config, layers, outputs, forces, energy, periodic)
+    graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
+    check_conditioning(config, graph)
+    parameters = cast_parameters(model.parameters, dtype)
+    found, per = describe_outputs(config, what, graph)
+    group = _point_group(atoms, graph, symmetry)
+    return Problem(
+        _function(what),
+        _rotating(graph, what.forces or what.stress),
+        found,
+        args=(parameters, graph),
+        symmetry=None if group is None else _sample_symmetry(per, graph, group),
+    )
+
+
+def choose_outputs(
+    config: PETConfig,
+    layers: str | Sequence[str],
+    outputs: Sequence[str] | None,
+    forces: bool,
+    energy: str | None,
+    periodic: bool,
+) -> Evaluation:
+    """What is evaluated, of all that a user can name.
+
+    Args:
+      config: Hyperparameters and targets.
+      layers: See :func:`select_layers`.
+      outputs: See :func:`orbit_problem`.
+      forces: Whether forces and stress are among the default outputs.
+      energy: Name of the target whose derivatives they are.
+      periodic: Whether the structures are periodic in three directions.
+
+    Returns:
+      What is evaluated.
+
+    Raises:
+      ModelError: The model has no such layer, output or energy, or several energies
+        and none was named.
+    """
     chosen = select_layers(config, layers)
     uncertain = uncertain_outputs(config)
     names = [*(target.name for target in config.targets), *uncertain]
-    periodic = bool(np.all(atoms.pbc)) if isinstance(atoms, ase.Atoms) else False
     if outputs is None:
         chosen_energy = choose_energy(config, energy) if forces else None
         derived = ["forces", *(["stress"] if periodic else [])]
@@ -217,12 +283,26 @@ def orbit_problem(
             "Leave it out, or set atoms.cell and atoms.pbc",
         )
     targets = tuple(name for name in names if name in outputs)
-    graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
-    check_conditioning(config, graph)
-    parameters = cast_parameters(model.parameters, dtype)
-    function = _function(
+    return Evaluation(
         config, targets, chosen, energy, "forces" in outputs, "stress" in outputs
     )
+
+
+def describe_outputs(
+    config: PETConfig, what: Evaluation, graph: Graph
+) -> tuple[dict[str, Output], dict[str, str]]:
+    """What is known about everything that is evaluated.
+
+    Args:
+      config: Hyperparameters and targets.
+      what: What is evaluated.
+      graph: The graph.
+
+    Returns:
+      The outputs, and what each has one sample for: ``"atom"``, ``"edge"`` or
+      ``"structure"``.
+    """
+    uncertain = uncertain_outputs(config)
     found: dict[str, Output] = {}
     per: dict[str, str] = {}
 
@@ -234,7 +314,7 @@ def orbit_problem(
         per[name] = sample
 
     for target in config.targets:
-        if target.name in targets:
+        if target.name in what.targets:
             for block in target.blocks:
                 add(
                     output_name(target, block),
@@ -243,30 +323,23 @@ def orbit_problem(
                     target.unit,
                     "atom" if target.per_atom else "structure",
                 )
-    for name in (name for name in uncertain if name in targets):
+    for name in (name for name in uncertain if name in what.targets):
         target = config.target(uncertain[name].target)
         representation = SCALAR
         if name == ensemble_name(target.name):
             representation = with_channels(target.blocks[0])
         sample = "atom" if target.per_atom else "structure"
         add(name, representation, "output", target.unit, sample)
-    if energy is not None:
-        unit = config.target(energy).unit
-        if "forces" in outputs:
+    if what.energy is not None:
+        unit = config.target(what.energy).unit
+        if what.forces:
             add("forces", VECTOR, "output", f"{unit}/angstrom", "atom")
-        if "stress" in outputs:
+        if what.stress:
             add("stress", MATRIX, "output", f"{unit}/angstrom^3", "structure")
-    for name in chosen:
+    for name in what.layers:
         kind = "edge" if is_edge_layer(name) else "node"
         add(name, FEATURE, kind, "", "edge" if kind == "edge" else "atom")
-    group = _point_group(atoms, graph, symmetry)
-    return Problem(
-        function,
-        _rotating(graph, bool({"forces", "stress"} & set(outputs))),
-        found,
-        args=(parameters, graph),
-        symmetry=None if group is None else _sample_symmetry(per, graph, group),
-    )
+    return found, per
 
 
 def _samples(graph: Graph, sample: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,0 +1,377 @@
+"""A survey: a few random elements for each of many structures.
+
+No single structure is resolved; what is asked is an average over structures, and for
+that every one contributes unbiased estimates (:mod:`symjax.metrics.unbiased`) whose
+noise averages out (:mod:`symjax.metrics.pooling`).
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from symjax.errors import ArgumentError
+from symjax.metrics.packs import Pack, measure_packs, pack_of
+from symjax.metrics.pooling import (
+    QUESTIONS,
+    Pool,
+    Sampled,
+    mean_of_rounds,
+    pool,
+)
+from symjax.metrics.problem import (
+    Output,
+    Prepared,
+    Problem,
+    is_integer,
+    run,
+)
+from symjax.so3.finite_groups import finite_group
+from symjax.so3.sampling import super_fibonacci
+
+# Relative errors below so many epsilon are round-off, which nobody needs resolved.
+_ROUND_OFF = 1e3
+# The next look is made when so many times as many structures have been visited.
+_NEXT_LOOK = 1.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """A few random elements of O(3) for each structure.
+
+    Attributes:
+      num: Evaluations of each structure, in each round.
+      turn: What is turned at random, at once: ``"C1"`` for independent pairs of a
+        rotation and its inverted; the rotations of a finite group, such as ``"D2"``,
+        ``"T"`` or ``"O"``, each with its inverted; or ``"fibonacci 8"``, as many
+        low-discrepancy rotations. Two turns at least.
+      seed: Of the elements and of the order of the structures.
+      until: Half of the 95 % interval, relative to A, at which to stop; of every output
+        of the model. None to visit all structures once.
+      of: What the interval is about: ``"data"``, this data set, or ``"population"``,
+        what it was drawn from.
+      minimum: Structures that are visited before it is looked at ``until``. Of kinds
+        that make up 1 % of the data, 400 structures miss all in 2 % of surveys.
+      rounds: Largest number of rounds of new elements over the whole data set, if
+        ``until`` is about the data set and one round does not reach it.
+
+    Raises:
+      ArgumentError: An attribute has an impossible value.
+
+    Example:
+      >>> from symjax.metrics import Survey
+      >>> Survey(16).turns, Survey(16, turn="D2").turns
+      (8, 2)
+      >>> Survey(16, turn="O")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: num=16: is not two or more times the 48 elements...
+    """
+
+    num: int = 16
+    turn: str = "C1"
+    seed: int = 0
+    until: float | None = None
+    of: str = "data"
+    minimum: int = 400
+    rounds: int = 10
+
+    def __post_init__(self) -> None:
+        for field, least in (("num", 4), ("seed", 0), ("minimum", 2), ("rounds", 1)):
+            value = getattr(self, field)
+            if not is_integer(value) or value < least:
+                raise ArgumentError(
+                    field, value, f"is not an integer from {least} up", f"Pass {least}"
+                )
+        order = 2 * len(_members(self.turn))
+        if self.num % order or self.num < 2 * order:
+            raise ArgumentError(
+                "num",
+                self.num,
+                f"is not two or more times the {order} elements of a turn of "
+                f"{self.turn}",
+                f"Pass {2 * order}, or another turn",
+            )
+        if self.of not in QUESTIONS:
+            raise ArgumentError(
+                "of", self.of, "is no question", f"Use one of {', '.join(QUESTIONS)}"
+            )
+        if self.until is None:
+            return
+        if not 0 < self.until < 1:
+            raise ArgumentError(
+                "until", self.until, "is not between 0 and 1", "Pass 0.01 for 1 %"
+            )
+        if self.of == "data" and self.turns < 3:
+            raise ArgumentError(
+                "num",
+                self.num,
+                "gives two turns, which do not show the error within a structure that "
+                "an interval of this data set needs",
+                f"Pass {3 * order}, another turn, or of='population'",
+            )
+
+    @property
+    def turns(self) -> int:
+        """Random rotations of each structure."""
+        return self.num // (2 * len(_members(self.turn)))
+
+    def elements(
+        self, labels: Sequence[str], number: int = 0
+    ) -> Float[np.ndarray, "items turns members 3 3"]:
+        """Random turns of each structure.
+
+        They depend on its name, the seed and the round alone: not on what else is
+        measured, nor on the order.
+
+        Args:
+          labels: Names of the structures.
+          number: Number of the round.
+
+        Returns:
+          Proper rotations, in float64.
+        """
+        quaternions = np.empty((len(labels), self.turns, 4))
+        for row, label in zip(quaternions, labels, strict=True):
+            digest = hashlib.sha256(label.encode()).digest()
+            words = np.frombuffer(digest[:16], "<u4")
+            random = np.random.default_rng([self.seed, number, *words.tolist()])
+            row[:] = random.standard_normal(row.shape)
+        turns = Rotation.from_quat(quaternions.reshape(-1, 4)).as_matrix()
+        shaped = turns.reshape(*quaternions.shape[:2], 1, 3, 3)
+        return shaped @ _members(self.turn)
+
+    def order(self, num: int) -> np.ndarray:
+        """The random order in which structures are visited.
+
+        Args:
+          num: Number of structures.
+
+        Returns:
+          Their indices.
+        """
+        return np.random.default_rng([self.seed, num]).permutation(num)
+
+    def looks(self, num: int) -> list[int]:
+        """Numbers of visited structures after which ``until`` is looked at.
+
+        Few, and fixed in advance: who looks after every structure stops at the first
+        chance fluctuation.
+
+        Args:
+          num: Number of structures.
+
+        Returns:
+          Increasing numbers, the last is ``num``.
+
+        Example:
+          >>> from symjax.metrics import Survey
+          >>> Survey(until=0.01).looks(500), Survey().looks(500)
+          ([200, 250, 313, 392, 490, 500], [500])
+        """
+        if self.until is None:
+            return [num]
+        found, next_look = [], self.minimum
+        while next_look < num:
+            found.append(next_look)
+            next_look = int(np.ceil(_NEXT_LOOK * next_look))
+        return [*found, num]
+
+
+def _members(turn: str) -> Float[np.ndarray, "members 3 3"]:
+    """The rotations that are turned together."""
+    kind, _, number = turn.partition(" ") if isinstance(turn, str) else ("", "", "")
+    if kind == "fibonacci" and number.isdecimal() and int(number) > 0:
+        with jax.enable_x64(True):
+            return np.asarray(super_fibonacci(int(number)))
+    elements = np.asarray(finite_group(turn).elements)
+    proper = elements[np.linalg.det(elements) > 0]
+    if len(proper) < len(elements):
+        raise ArgumentError(
+            "turn",
+            turn,
+            "has improper elements; each rotation of a turn has its inverted anyway",
+            "Use a group of rotations: C1, D2, T, O or I",
+        )
+    return proper
+
+
+def measure_many(
+    problems: Mapping[str, Problem | Callable[[], Problem]],
+    *,
+    over: Survey,
+    max_degree: int = 6,
+    clusters: Mapping[str, object] | None = None,
+) -> "Surveyed":
+    """Surveys many structures of any model, one after another.
+
+    PETs are surveyed many times as fast by :func:`symjax.report.survey_structures`,
+    which evaluates structures together.
+
+    Args:
+      problems: By label, or functions that make them, called when it is their turn.
+      over: How many elements, and when to stop.
+      max_degree: Largest degree of the projected sectors.
+      clusters: For each label what its structure depends on, such as a trajectory.
+
+    Returns:
+      Figures of all structures.
+
+    Raises:
+      ArgumentError: There is no problem, or an argument has an impossible value.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Output, Problem, Survey, measure_many
+      >>> from symjax.so3 import VECTOR
+      >>> def problem(x):
+      ...     return Problem(lambda x: x + 1e-3 * x**2, x, {"output": Output(VECTOR)})
+      >>> random = np.random.default_rng(0)
+      >>> many = {str(i): problem(random.normal(size=(4, 3))) for i in range(20)}
+      >>> found = measure_many(many, over=Survey(16), max_degree=2)
+      >>> interval = found.pool.error("output")
+      >>> bool(interval.low < interval.value < interval.high), found.reached
+      (True, None)
+    """
+    labels = list(problems)
+
+    def visit(indices: Sequence[int], number: int) -> Iterator[list[Sampled]]:
+        def packs() -> Iterator[Pack]:
+            for index in indices:
+                made = problems[labels[index]]
+                problem = made if isinstance(made, Problem) else made()
+                pack = pack_of(labels[index], problem)
+                outputs.update(pack.outputs)
+                yield pack
+
+        return measure_packs(packs(), over, max_degree, number)
+
+    outputs: dict[str, Output] = {}
+    return survey(labels, visit, over, outputs, clusters)
+
+
+class Surveyed(NamedTuple):
+    """What a survey found.
+
+    Attributes:
+      pool: Figures of all structures that were visited.
+      over: How it was surveyed.
+      rounds: Rounds of elements over the data set.
+      reached: The relative half width of the widest interval of A, if it was asked
+        for; it may be above ``over.until`` if the data ended first.
+
+    Example:
+      >>> from symjax.metrics import Survey
+      >>> from symjax.metrics.survey import Surveyed
+      >>> Surveyed(None, Survey(), 1, 0.02).reached
+      0.02
+    """
+
+    pool: Pool
+    over: Survey
+    rounds: int
+    reached: float | None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether what was asked for has been reached."""
+        until = self.over.until
+        return until is not None and self.reached is not None and self.reached <= until
+
+
+def survey(
+    labels: Sequence[str],
+    visit: Callable[[Sequence[int], int], Iterable[Sequence[Sampled]]],
+    over: Survey,
+    outputs: Mapping[str, Output],
+    clusters: Mapping[str, object] | None = None,
+) -> Surveyed:
+    """Visits structures in random order until an interval is narrow enough.
+
+    Args:
+      labels: Names of all structures.
+      visit: From indices of structures, and the number of the round, to what is found,
+        some structures at a time; structures that failed are left out.
+      over: How many elements, and when to stop.
+      outputs: What is known about the outputs; may be filled in while visiting.
+      clusters: For each label what its structure depends on.
+
+    Returns:
+      What was found.
+
+    Raises:
+      ArgumentError: There is no structure, or all have failed.
+    """
+    order = over.order(len(labels))
+    found: dict[str, Sampled] = {}
+    missing = 0
+
+    def result(number: int) -> Surveyed:
+        pooled = pool(found.values(), max(len(labels) - missing, len(found)), clusters)
+        reached = None
+        if over.until is not None:
+            reached = widest(pooled, over.of, outputs)
+        return Surveyed(pooled, over, number, reached)
+
+    before = 0
+    for look in over.looks(len(labels)):
+        indices = order[before:look].tolist()
+        for items in visit(indices, 0):
+            found.update((item.label, item) for item in items)
+        missing = look - len(found)
+        before = look
+        if len(found) >= min(over.minimum, len(labels)) and over.until is not None:
+            best = result(1)
+            if best.stopped:
+                return best
+    if over.until is None or over.of == "population":
+        return result(1)
+    again: dict[str, list[Sampled]] = {label: [item] for label, item in found.items()}
+    for number in range(1, over.rounds):
+        for items in visit([int(i) for i in order if labels[i] in again], number):
+            for item in items:
+                again[item.label].append(item)
+        found = {label: mean_of_rounds(items) for label, items in again.items()}
+        best = result(number + 1)
+        if best.stopped:
+            return best
+    return result(over.rounds)
+
+
+def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:
+    """The largest relative half width of A of the outputs of a model.
+
+    Outputs whose A is round-off count as known.
+
+    Args:
+      pooled: The structures.
+      of: What intervals are about.
+      outputs: What is known about the outputs.
+
+    Returns:
+      The width; 0 if all A are round-off.
+    """
+    widths = [0.0]
+    for name in pooled.names:
+        if outputs[name].kind != "output":
+            continue
+        interval = pooled.error(name, of=of)
+        noise = _ROUND_OFF * np.finfo(np.float32).eps * pooled.root_mean_square(name)
+        if interval.high > noise:
+            widths.append(interval.relative_width)
+    return max(widths)
+
+
+@run.register
+def _(over: Survey, prepared: Prepared, max_degree: int) -> Any:
+    raise ArgumentError(
+        "over",
+        over,
+        "is for many structures, of which none is resolved",
+        "Use measure_many({label: problem, ...}, over=...), or HaarSamples for one",
+    )
