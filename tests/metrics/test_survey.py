@@ -216,7 +216,7 @@ def coverage_when_stopped(until, minimum, outliers, num=150):
 
 
 def test_the_stopping_rule_keeps_the_coverage():
-    """Of nominal 95 %, at least 90 % where the survey may stop at a chance fluctuation."""
+    """Of nominal 95 %, at least 90 %: it may stop at a chance fluctuation."""
     share, visited = coverage_when_stopped(0.05, 100, False)
     assert share >= 0.90
     assert 100 < min(visited) < max(visited) < 12000
