@@ -1,15 +1,14 @@
 """Means and spreads of responses over rotations, on the host, in float64."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from symjax.data.symmetry import Symmetry
-from symjax.errors import AliasingError, ArgumentError
-from symjax.so3.finite_groups import FiniteGroup, finite_group
-from symjax.so3.quadrature import Quadrature, quadrature
+from symjax.errors import AliasingError
+from symjax.so3.averages import Rotations
 
 # Round-off of a response, in units of its largest entry and the dtype's epsilon, whose
 # square a negative variance may reach before it means something.
@@ -21,40 +20,6 @@ SPREAD = "_rotational_std"
 
 # Rows and columns of Voigt's order xx, yy, zz, yz, xz, xy.
 _VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
-
-
-class Rotations(NamedTuple):
-    """Elements of O(3) with the weights of an average; name as reports name it."""
-
-    name: str
-    elements: Float[np.ndarray, "elements 3 3"]
-    weights: Float[np.ndarray, "elements"]
-
-
-def rotations_of(average: Any, include_inversion: bool) -> Rotations:
-    """What ``average`` stands for: None, a degree, a rule, a group or its name."""
-    if average is None:
-        return Rotations("none", np.eye(3)[None], np.ones(1))
-    if isinstance(average, str):
-        average = finite_group(average)
-    if isinstance(average, FiniteGroup):
-        weights = np.full(average.order, 1 / average.order)
-        return Rotations(average.name, np.asarray(average.elements), weights)
-    if isinstance(average, int | np.integer) and not isinstance(average, bool):
-        average = quadrature(int(average))
-    if not isinstance(average, Quadrature):
-        raise ArgumentError(
-            "average",
-            average,
-            "stands for no elements of O(3)",
-            "Pass None, the degree of a quadrature, symjax.so3.quadrature(degree), or "
-            "a finite group or its symbol, such as 'Oh'",
-        )
-    elements, weights = average.rotations, average.weights
-    if include_inversion:
-        elements = np.concatenate([elements, -elements])
-        weights = np.concatenate([weights, weights]) / 2
-    return Rotations(average.name, elements, weights)
 
 
 Values = Mapping[str, np.ndarray]

@@ -23,7 +23,6 @@ from symjax.interop._averages import (
     in_voigt_order,
     mean_and_spread,
     rotated_back,
-    rotations_of,
 )
 from symjax.interop.calculators import (
     PROPERTIES,
@@ -31,6 +30,7 @@ from symjax.interop.calculators import (
     made_calculator,
     result_of,
 )
+from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadrature import Quadrature
 from symjax.so3.representations import PSEUDOVECTOR

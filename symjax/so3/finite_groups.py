@@ -11,6 +11,7 @@ inversion.
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,10 @@ from symjax.errors import ArgumentError, GridError
 from symjax.so3._arguments import check_integer
 
 _ROUND = 6
-_NAMES = "C1, C2, ..., D2, D3, ..., T, Td, Th, O, Oh, I, Ih, Ci"
+_NAMES = (
+    "C1, C2, ..., D2, D3, ..., D2h, D3h, ..., D3d, D5d, ..., "
+    "T, Td, Th, O, Oh, I, Ih, Ci"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -339,18 +343,35 @@ def _icosahedral() -> tuple[np.ndarray, Irreps]:
     ]
 
 
-def _with_inversion(
+def _doubled(
     make: Callable[[], tuple[np.ndarray, Irreps]],
+    central: np.ndarray,
+    labels: tuple[str, str],
 ) -> tuple[np.ndarray, Irreps]:
+    """The product with a group of order 2, whose element commutes with all others."""
     elements, irreps = make()
     both = []
-    for label, sign in (("g", 1.0), ("u", -1.0)):
+    for label, sign in zip(labels, (1.0, -1.0), strict=True):
         for irrep in irreps:
             character = np.concatenate([irrep.character, sign * irrep.character])
             both.append(
                 dataclasses.replace(irrep, name=irrep.name + label, character=character)
             )
-    return np.concatenate([elements, -elements]), both
+    return np.concatenate([elements, elements @ central]), both
+
+
+def _with_inversion(
+    make: Callable[[], tuple[np.ndarray, Irreps]],
+) -> tuple[np.ndarray, Irreps]:
+    return _doubled(make, -np.eye(3), ("g", "u"))
+
+
+def _prismatic(num: int) -> tuple[np.ndarray, Irreps]:
+    """D_nh: the rotations of D_n and the horizontal mirror."""
+    if num % 2 == 0:
+        return _with_inversion(lambda: _dihedral(num))
+    mirror = np.diag([1.0, 1.0, -1.0])
+    return _doubled(lambda: _dihedral(num), mirror, ("'", "''"))
 
 
 @functools.lru_cache(maxsize=64)
@@ -361,8 +382,9 @@ def finite_group(name: str) -> FiniteGroup:
     have their fourfold or twofold axes along x, y and z.
 
     Args:
-      name: ``"C1"``, ``"C2"``, ..., ``"D2"``, ``"D3"``, ..., ``"T"``, ``"Td"``,
-        ``"Th"``, ``"O"``, ``"Oh"``, ``"I"``, ``"Ih"`` or ``"Ci"``.
+      name: ``"C1"``, ``"C2"``, ..., ``"D2"``, ``"D3"``, ..., ``"D2h"``, ``"D3h"``, ...,
+        ``"D3d"``, ``"D5d"``, ... (odd n), ``"T"``, ``"Td"``, ``"Th"``, ``"O"``,
+        ``"Oh"``, ``"I"``, ``"Ih"`` or ``"Ci"``.
 
     Returns:
       The group with its irreps.
@@ -388,11 +410,22 @@ def finite_group(name: str) -> FiniteGroup:
     if isinstance(name, str) and name in named:
         elements, irreps = named[name]()
         return FiniteGroup(name, elements, tuple(irreps))
-    family, number = (name[:1], name[1:]) if isinstance(name, str) else ("", "")
-    if family in ("C", "D") and number.isdecimal():
-        num = check_integer(int(number), "name", minimum=1 if family == "C" else 2)
-        elements, irreps = _cyclic(num) if family == "C" else _dihedral(num)
-        return FiniteGroup(name, elements, tuple(irreps))
+    match = (
+        re.fullmatch(r"([CD])([0-9]+)([hd]?)", name) if isinstance(name, str) else None
+    )
+    if match is not None and match[1] + match[3] in ("C", "D", "Dh", "Dd"):
+        family, num = match[1] + match[3], int(match[2])
+        num = check_integer(num, "name", minimum=1 if family == "C" else 2)
+        if family != "Dd" or num % 2:
+            make = {
+                "C": lambda: _cyclic(num),
+                "D": lambda: _dihedral(num),
+                "Dh": lambda: _prismatic(num),
+                # Of an even n, the rotation-reflections are no product of the two.
+                "Dd": lambda: _with_inversion(lambda: _dihedral(num)),
+            }[family]
+            elements, irreps = make()
+            return FiniteGroup(name, elements, tuple(irreps))
     raise ArgumentError(
         "name", name, "is not the symbol of a known group", f"Use one of {_NAMES}"
     )

@@ -12,6 +12,7 @@ from symjax.so3.finite_groups import (
     generate,
     rotation_about,
 )
+from symjax.so3.point_groups import schoenflies
 
 ORDERS = {
     "C1": 1,
@@ -26,6 +27,12 @@ ORDERS = {
     "D4": 8,
     "D5": 10,
     "D6": 12,
+    "D2h": 8,
+    "D3h": 12,
+    "D4h": 16,
+    "D6h": 24,
+    "D3d": 12,
+    "D5d": 20,
     "T": 12,
     "Td": 24,
     "Th": 24,
@@ -34,6 +41,12 @@ ORDERS = {
     "I": 60,
     "Ih": 120,
 }
+
+
+@pytest.mark.parametrize("name", [name for name in ORDERS if name[-1] in "hd"])
+def test_names_are_those_of_schoenflies(name):
+    """The classification of point groups by their axes knows nothing of these names."""
+    assert schoenflies(finite_group(name).elements) == name
 
 
 def classes(group):
@@ -126,7 +139,7 @@ def test_cyclic_and_dihedral_groups_of_any_order(num):
 
 
 def test_bad_input():
-    for name in ("K", "C0", "D1", "oh", 4, ""):
+    for name in ("K", "C0", "D1", "D4d", "C2d", "D1h", "oh", 4, ""):
         with pytest.raises(ArgumentError, match="name"):
             finite_group(name)
     with pytest.raises(ArgumentError, match="T1u"):
