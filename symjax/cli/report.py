@@ -292,7 +292,8 @@ def report(
     report.txt (the tables that are also printed), structures.jsonl (one line as soon
     as a structure is finished), results.h5 (the same as columns) and figures.
     """
-    from symjax.report.limits import Limit, exceeded
+    from symjax.data.limits import Limit
+    from symjax.report.limits import exceeded
     from symjax.runs.folder import check_folder, journal_files
 
     if not estimate:
@@ -300,7 +301,7 @@ def report(
             check_folder(output, resume=resume, overwrite=overwrite)
     check_memory(memory)
     with options_as_typed({"fail_above": "--fail-above"}):
-        limits = [Limit.parse(text) for text in fail_above or []]
+        limits = [Limit.parse(text, "fail_above") for text in fail_above or []]
     events = is_events(target)
     cluster = {
         "--coordinator": coordinator,

@@ -4,8 +4,9 @@ import types
 
 import pytest
 
+from symjax.data.limits import Limit
 from symjax.errors import ArgumentError
-from symjax.report.limits import Limit, exceeded
+from symjax.report.limits import exceeded
 
 
 def report(**errors):
@@ -37,7 +38,7 @@ def report(**errors):
     ],
 )
 def test_values_in_the_unit_of_the_output(text, unit, expected):
-    limit = Limit.parse(text)
+    limit = Limit.parse(text, "fail_above")
     assert limit.name == text.split("=")[0].strip()
     assert limit.within(unit) == pytest.approx(expected, rel=1e-5)
 
@@ -47,7 +48,7 @@ def test_values_in_the_unit_of_the_output(text, unit, expected):
 )
 def test_what_is_no_limit_is_refused(text):
     with pytest.raises(ArgumentError, match="fail_above"):
-        Limit.parse(text)
+        Limit.parse(text, "fail_above")
 
 
 @pytest.mark.parametrize("unit", ["angstrom", "eV/bohr", "eV^2", "milli"])
@@ -58,9 +59,14 @@ def test_other_units_are_refused(unit):
 
 def test_only_what_is_above_is_named():
     found = report(energy=2e-3, forces=5e-3)
-    limits = [Limit.parse("energy=1 meV"), Limit.parse("forces=10 meV/angstrom")]
+    limits = [
+        Limit.parse("energy=1 meV", "fail_above"),
+        Limit.parse("forces=10 meV/angstrom", "fail_above"),
+    ]
     assert exceeded(found, limits) == ["energy: A = 0.002 eV is above 0.001 eV"]
-    assert exceeded(found, [Limit.parse("energy=2 meV")]) == []
-    assert exceeded(report(energy=float("nan")), [Limit.parse("energy=1 eV")])
+    assert exceeded(found, [Limit.parse("energy=2 meV", "fail_above")]) == []
+    assert exceeded(
+        report(energy=float("nan")), [Limit.parse("energy=1 eV", "fail_above")]
+    )
     with pytest.raises(ArgumentError, match=r"fail_above='stress'.*energy, forces"):
-        exceeded(found, [Limit.parse("stress=1")])
+        exceeded(found, [Limit.parse("stress=1", "fail_above")])

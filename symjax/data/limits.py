@@ -1,0 +1,103 @@
+"""Largest equivariance errors that are admitted, in units that people write."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from symjax.data.targets import ENERGY_UNITS
+from symjax.errors import ArgumentError
+
+_LIMIT = re.compile(r"(?P<name>[^=]+)=\s*(?P<value>[-+.\deE]+)\s*(?P<unit>\S.*)?")
+_PREFIXES: Mapping[str, float] = {"m": 1e-3, "u": 1e-6, "k": 1e3}
+
+
+class Limit(NamedTuple):
+    """The largest admitted A of an output.
+
+    Attributes:
+      name: The output.
+      value: The largest A, in ``unit``.
+      unit: As it was written; empty for that of the output.
+
+    Example:
+      >>> from symjax.data.limits import Limit
+      >>> Limit.parse("forces=2 meV/angstrom", "fail_above")
+      Limit(name='forces', value=2.0, unit='meV/angstrom')
+    """
+
+    name: str
+    value: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str, argument: str) -> "Limit":
+        """Reads ``NAME=VALUE UNIT``.
+
+        Args:
+          text: For instance ``"energy=1 meV"``.
+          argument: What to call it in errors.
+
+        Returns:
+          The limit.
+
+        Raises:
+          ArgumentError: It is none.
+        """
+        match = _LIMIT.fullmatch(text.strip())
+        try:
+            if match is None:
+                raise ValueError
+            value = float(match["value"])
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError
+        except ValueError:
+            raise ArgumentError(
+                argument,
+                text,
+                "is not NAME=VALUE with a unit",
+                "Pass for instance 'energy=1 meV'",
+            ) from None
+        return cls(match["name"].strip(), value, (match["unit"] or "").strip())
+
+    def within(self, unit: str) -> float:
+        """The value in the unit of an output.
+
+        Args:
+          unit: That of the output, such as ``"eV/angstrom"``.
+
+        Returns:
+          The value.
+
+        Raises:
+          ArgumentError: The units do not measure the same.
+
+        Example:
+          >>> from symjax.data.limits import Limit
+          >>> Limit("forces", 2.0, "meV/angstrom").within("eV/angstrom")
+          0.002
+        """
+        return self.value * _factor(self.unit or unit, unit, self.name)
+
+
+def _factor(written: str, unit: str, name: str) -> float:
+    if written == unit:
+        return 1.0
+    # A unit of energy may hold a slash itself: kcal/mol/angstrom.
+    for energy in sorted(ENERGY_UNITS, key=len, reverse=True):
+        for prefix, size in {"": 1.0, **_PREFIXES}.items():
+            head = prefix + energy
+            if written == head or written.startswith(head + "/"):
+                rest = written[len(head) :]
+                for known, value in ENERGY_UNITS.items():
+                    if unit == known + rest:
+                        return size * ENERGY_UNITS[energy] / value
+    for prefix, size in _PREFIXES.items():
+        if written == prefix + unit:
+            return size
+    raise ArgumentError(
+        name,
+        written,
+        f"is no unit of {name}, which is in {unit or 'no unit'}",
+        f"Write the limit in {unit or 'no unit'}",
+    )
