@@ -1,7 +1,7 @@
 """PET as an ASE calculator, with averages over rotations and their spread."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from symjax.data.graph import (
     graph_shape,
     pad_graph,
 )
+from symjax.data.limits import Limit
 from symjax.data.neighbor_list import NeighborList, find_neighbors
 from symjax.data.structures import (
     check_without_distances,
@@ -41,8 +42,13 @@ from symjax.interop._averages import (
     in_voigt_order,
     mean_and_spread,
     rotated_back,
-    rotations_of,
     under_symmetry,
+)
+from symjax.metrics import (
+    ResponseSpectrum,
+    add_spectra,
+    cheapest,
+    response_spectra,
 )
 from symjax.models import load_model
 from symjax.models.pet.config import PETConfig
@@ -53,7 +59,8 @@ from symjax.models.pet.model import (
     cast_parameters,
     conservative,
 )
-from symjax.models.pet.orbit import check_conditioning
+from symjax.models.pet.orbit import check_conditioning, orbit_problem
+from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadrature import Quadrature
 
@@ -99,6 +106,11 @@ class SymjaxCalculator(Calculator):
       average: What to average over: None; the degree of a quadrature of SO(3), exact
         for what is band-limited within it; a :class:`symjax.so3.Quadrature`; a finite
         group or its Schoenflies symbol, such as ``"Oh"``.
+      average_for: Instead of ``average``, the largest equivariance errors that are
+        admitted, such as ``{"energy": "0.1 meV"}``: the average of fewest elements that
+        keeps them on ``structures``, chosen once, see :func:`symjax.metrics.cheapest`.
+        It then stays: a choice that changed in a simulation would break conservation.
+      structures: Structures like those to come, for ``average_for``.
       symmetrize: Whether to average also over the operations that map the structure
         onto itself: the point group of a molecule, or the rotations of a crystal's
         space group, found by spglib. They permute atoms and need no evaluations.
@@ -136,6 +148,8 @@ class SymjaxCalculator(Calculator):
         model: PETModel | str | Path,
         *,
         average: int | str | Quadrature | FiniteGroup | None = None,
+        average_for: Mapping[str, str] | None = None,
+        structures: Sequence[ase.Atoms] = (),
         symmetrize: bool = False,
         include_inversion: bool = True,
         batch_size: int | None = None,
@@ -172,6 +186,17 @@ class SymjaxCalculator(Calculator):
             )
         self.model = model
         self.rotations = rotations_of(average, include_inversion)
+        if average_for is not None:
+            if average is not None:
+                raise ArgumentError(
+                    "average_for",
+                    dict(average_for),
+                    f"chooses an average, and average={average!r} names one",
+                    "Pass one of the two",
+                )
+            self.rotations = _average_for(
+                model, average_for, structures, include_inversion, energy, dtype
+            )
         self.symmetrize = bool(symmetrize)
         self.batch_size = batch_size
         self.neighbor_searches = 0
@@ -485,6 +510,43 @@ def _function(
         return values
 
     return jax.jit(jax.vmap(rotated, in_axes=(0, None, None)))
+
+
+def _average_for(
+    model: PETModel,
+    limits: Mapping[str, str],
+    structures: Sequence[ase.Atoms],
+    include_inversion: bool,
+    energy: str | None,
+    dtype: Any,
+) -> Rotations:
+    """The cheapest average that keeps errors on some structures within limits."""
+    if not limits or not structures:
+        raise ArgumentError(
+            "average_for" if not limits else "structures",
+            limits if not limits else structures,
+            "is empty",
+            "Pass largest errors, such as {'energy': '0.1 meV'}, and structures",
+        )
+    # A calculator's energy is that target whose derivatives its forces are.
+    known = {"energy": energy_of_forces(model.config, energy)}
+    written = [
+        Limit.parse(f"{known.get(name, name)}={value}", "average_for")
+        for name, value in limits.items()
+    ]
+    found: dict[str, list[ResponseSpectrum]] = {limit.name: [] for limit in written}
+    for atoms in structures:
+        problem = orbit_problem(
+            model, atoms, layers="none", outputs=[*found], energy=energy, dtype=dtype
+        )
+        for name, spectrum in response_spectra(problem).items():
+            found.setdefault(name, []).append(spectrum)
+    spectra = {name: add_spectra(parts) for name, parts in found.items()}
+    return cheapest(
+        spectra,
+        {limit.name: limit.within(spectra[limit.name].unit) for limit in written},
+        include_inversion=include_inversion,
+    )
 
 
 def _energy_target(model: PETModel, name: str) -> tuple[float, np.ndarray]:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from symjax.errors import ArgumentError
 from symjax.so3 import representations as reps
@@ -248,3 +249,28 @@ def rotate_back(
     xp = values.__array_namespace__()
     with jax.default_matmul_precision("highest"):
         return xp.einsum("gij,gsic->gsjc", matrices, values.astype(matrices.dtype))
+
+
+def rotated_rows(
+    leaf: Leaf,
+    values: np.ndarray,
+    elements: Float[np.ndarray, "group 3 3"],
+    mask: Bool[np.ndarray, "samples"],
+) -> Float[np.ndarray, "group values"]:
+    """Z of the real samples at some elements, on the host in float64.
+
+    Args:
+      leaf: Describes one response.
+      values: Responses at the elements.
+      elements: The elements g.
+      mask: Which samples are real.
+
+    Returns:
+      One row for each element: spherical components of rho(g)^-1 u(g).
+    """
+    leaf = dataclasses.replace(leaf, dtype="float64")
+    with jax.enable_x64(True):
+        direct = spherical_values(leaf, jnp.asarray(values))
+        (matrices,) = spherical_matrices([leaf], elements)
+        turned = np.asarray(rotate_back(matrices, direct), np.float64)
+    return turned[:, mask].reshape(len(elements), -1)

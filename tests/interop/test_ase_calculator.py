@@ -14,11 +14,12 @@ from ase.calculators.test import gradient_test
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
+from scipy.spatial.transform import Rotation
 
 from symjax.data import build_graph, find_symmetry
 from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
-from symjax.interop._averages import add, mean_and_spread, rotations_of
+from symjax.interop._averages import add, mean_and_spread
 from symjax.interop.ase_calculator import _function
 from symjax.metrics import Grid, measure
 from symjax.models.pet import (
@@ -30,6 +31,7 @@ from symjax.models.pet import (
     predict,
 )
 from symjax.so3 import gauss_product, lebedev_product, quadrature
+from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import finite_group
 
 TARGETS = (
@@ -475,3 +477,40 @@ def test_refused_models_and_structures():
         calculator().compute([ethanol(), ase.build.bulk("Cu")])
     with pytest.raises(SymjaxError, match="structures="):
         calculator().compute(ethanol())
+
+
+def test_the_average_that_is_enough():
+    """Chosen once, from structures; on others the spread is about what was asked."""
+    frames = []
+    for seed in range(4):
+        frames.append(ase.build.molecule("CH3CH2OH"))
+        frames[-1].rattle(0.05, seed=seed)
+    plain = SymjaxCalculator(
+        "pet-ethanol", average_for={"energy": "1 eV"}, structures=frames[:1]
+    )
+    assert plain.rotations.name == "none"
+    limits = {"energy": "0.2 meV", "forces": "3 meV/angstrom"}
+    calculator = SymjaxCalculator(
+        "pet-ethanol", average_for=limits, structures=frames[:3]
+    )
+    size = len(calculator.rotations.weights)
+    assert 4 <= size <= 24
+    # averaged over the group, at orientations that it knows nothing of
+    for turn in Rotation.random(3, random_state=0).as_matrix():
+        energies = []
+        for frame in frames[3:]:
+            for element in (np.eye(3), turn):
+                moved = frame.copy()
+                moved.positions = frame.positions @ element.T
+                moved.calc = calculator
+                energies.append(moved.get_potential_energy())
+        assert abs(energies[0] - energies[1]) < 4 * 0.2e-3
+    for bad in ({"energy": "1 angstrom"}, {"dipole": "1"}, {}):
+        with pytest.raises(SymjaxError, match=r"energy|outputs|average_for"):
+            SymjaxCalculator("pet-ethanol", average_for=bad, structures=frames[:1])
+    with pytest.raises(SymjaxError, match="structures"):
+        SymjaxCalculator("pet-ethanol", average_for=limits)
+    with pytest.raises(SymjaxError, match="one of the two"):
+        SymjaxCalculator(
+            "pet-ethanol", average="T", average_for=limits, structures=frames
+        )
