@@ -1,9 +1,19 @@
 """Equivariance error and symmetry content of any function, by integration over O(3)."""
 
 from symjax.metrics.adaptive import Adaptive
+from symjax.metrics.averaging import (
+    AveragedError,
+    ResponseSpectrum,
+    add_spectra,
+    cheapest,
+    frontier,
+    optimised,
+    response_spectra,
+)
 from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
+from symjax.metrics.interventions import StagedProblem, Trace, trace
 from symjax.metrics.measure import Grid, measure
 from symjax.metrics.orbit import HostFunction
 from symjax.metrics.pooling import Interval, Pool, Sampled, pool
@@ -24,6 +34,7 @@ from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [
     "Adaptive",
+    "AveragedError",
     "Certificate",
     "Convergence",
     "Estimate",
@@ -39,16 +50,25 @@ __all__ = [
     "Pool",
     "Problem",
     "RandomCheck",
+    "ResponseSpectrum",
     "RuleTotals",
     "SampleSymmetry",
     "Sampled",
+    "StagedProblem",
     "Survey",
     "Surveyed",
     "Totals",
+    "Trace",
+    "add_spectra",
     "add_totals",
+    "cheapest",
     "degree_to_try",
     "estimate",
+    "frontier",
     "measure",
     "measure_many",
+    "optimised",
     "pool",
+    "response_spectra",
+    "trace",
 ]

@@ -16,6 +16,7 @@ from symjax.models.pet.model import (
 )
 from symjax.models.pet.modules import PET, PETInputs
 from symjax.models.pet.orbit import orbit_problem, select_layers
+from symjax.models.pet.staged import staged_problem
 
 __all__ = [
     "PET",
@@ -41,4 +42,5 @@ __all__ = [
     "predict",
     "seen_edges",
     "select_layers",
+    "staged_problem",
 ]

@@ -6,6 +6,7 @@ differentiate.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ase
@@ -27,6 +28,8 @@ from symjax.models.pet.modules import (
     FEATURES,
     PET,
     READ,
+    SHIFTS,
+    STAGES,
     PETInputs,
     is_invariant,
 )
@@ -376,6 +379,7 @@ def outputs_from_inputs(
     layers: tuple[str, ...] = (),
     baseline: bool = True,
     network_dtype: Any = None,
+    shifts: Mapping[str, Array] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Targets and features of layers, from the inputs of the network.
 
@@ -391,6 +395,9 @@ def outputs_from_inputs(
       network_dtype: Type in which the network computes, for instance ``bfloat16``;
         scales, baselines and sums over atoms keep that of the inputs. None for the
         same throughout.
+      shifts: What is added to the features that GNN layers hand on, by
+        :func:`stage_names`; if not None, these are among the features that come back,
+        as they were before.
 
     Returns:
       Outputs by name, of shape ``(structures, ...)`` or ``(atoms, ...)``, and
@@ -413,6 +420,7 @@ def outputs_from_inputs(
         if targets is None or name in targets
     }
     collections = [FEATURES] * bool(layers) + [READ] * bool(uncertain)
+    collections += [] if shifts is None else [STAGES]
     network = parameters["network"]
     if network_dtype is not None:
         network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
@@ -427,7 +435,7 @@ def outputs_from_inputs(
             )
         with full_precision():
             raw, state = PET(config).apply(
-                {"params": network}, seen, mutable=collections
+                {"params": network, SHIFTS: shifts or {}}, seen, mutable=collections
             )
         read = state.get(READ, {})
         if network_dtype is not None:
@@ -465,7 +473,29 @@ def outputs_from_inputs(
             )
             outputs |= {n: extra[n] for n in extra if targets is None or n in targets}
     features = _named_features(config, state[FEATURES]) if layers else {}
-    return outputs, {name: features[name] for name in layers}
+    found = {name: features[name] for name in layers}
+    if shifts is not None:
+        found |= {name: state[STAGES][name][0] for name in stage_names(config)}
+    return outputs, found
+
+
+def stage_names(config: PETConfig) -> tuple[str, ...]:
+    """Names of what every GNN layer hands on: features of nodes and of edges.
+
+    Args:
+      config: Hyperparameters and targets.
+
+    Returns:
+      ``("node_0", "edge_0", "node_1", ...)``, in the order of the network.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.model import stage_names
+      >>> stage_names(PETConfig(species=(1,), num_gnn_layers=1))
+      ('node_0', 'edge_0')
+    """
+    numbers = range(config.num_gnn_layers)
+    return tuple(f"{kind}_{n}" for n in numbers for kind in ("node", "edge"))
 
 
 def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:

@@ -36,6 +36,8 @@ from symjax.so3.representations import Representation
 FEATURES = "features"
 # What the last layers of a target read, summed over neighbors.
 READ = "read"
+# What one GNN layer hands to the next, and what the caller adds to it.
+STAGES, SHIFTS = "stages", "shifts"
 # Axis of the group elements over which features are averaged, where a model asks.
 GROUP_AXIS = "group"
 # A neighbor at its cutoff keeps this share of attention, so that the logarithm of its
@@ -110,6 +112,14 @@ def with_channels(block: Block) -> Representation:
 def _sow(module: nn.Module, name: str, value: Array) -> None:
     # Linen forbids one name for a submodule and a sown value.
     module.sow(FEATURES, f"={name}", value)
+
+
+def _at_stage(module: nn.Module, name: str, value: Array) -> Array:
+    """What one GNN layer hands to the next: shown, and shifted if the caller asks."""
+    module.sow(STAGES, name, value)
+    if module.has_variable(SHIFTS, name):
+        value = value + module.get_variable(SHIFTS, name)
+    return value
 
 
 def _release(config: PETConfig, module: nn.Module, name: str, value: Array) -> Array:
@@ -595,12 +605,15 @@ class PET(nn.Module):
                 _sow(self, f"node_embedders_{index}", node)
             node, out = layer(node, edges, inputs, tensors)
             node = node + condition
-            reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
             if residual:
+                node = _at_stage(self, f"node_{index}", node)
+                out = _at_stage(self, f"edge_{index}", out)
+                reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
                 nodes_read.append(node)
                 edges_read.append(out)
                 edges = 0.5 * (edges + reversed_)
                 continue
+            reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
             both = jnp.concatenate([out, reversed_], axis=-1)
             norm = nn.LayerNorm(
                 epsilon=1e-5, use_fast_variance=False, name=f"combination_norms_{index}"
@@ -614,6 +627,8 @@ class PET(nn.Module):
             post = "gnn_layers_post_mp"
             node = _release(config, self, f"{post}_node_{index}", node)
             edges = _release(config, self, f"{post}_edge_{index}", edges)
+            node = _at_stage(self, f"node_{index}", node)
+            edges = _at_stage(self, f"edge_{index}", edges)
         if not residual:
             nodes_read, edges_read = [node], [edges]
         for index, (node, edge) in enumerate(zip(nodes_read, edges_read, strict=True)):

@@ -126,7 +126,7 @@ def _function(what: Evaluation) -> Callable[..., dict[str, Array]]:
     """The function on the orbit; cached, so that its compiled code is too."""
 
     def function(x: Any, parameters: Any, graph: Graph) -> dict[str, Array]:
-        return evaluate(what, parameters, _moved(graph, x))
+        return evaluate(what, parameters, moved(graph, x))
 
     return function
 
@@ -142,8 +142,16 @@ def _rotating(graph: Graph, derivatives: bool) -> Any:
     return {"edges": rows, "positions": mesh.positions, "cells": mesh.cells}
 
 
-def _moved(graph: Graph, x: Any) -> Graph:
-    """The graph with all that rotates replaced."""
+def moved(graph: Graph, x: Any) -> Graph:
+    """The graph with all that rotates replaced.
+
+    Args:
+      graph: A graph.
+      x: As in the problem that :func:`orbit_problem` makes.
+
+    Returns:
+      The same graph, moved.
+    """
     rows = x
     if graph.mesh is not None:
         rows = x["edges"]

@@ -1,0 +1,185 @@
+"""Interventions: planted causes are found, absent ones are not named."""
+
+import ase.build
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.errors import ArgumentError, ModelError
+from symjax.metrics import Output, Problem, StagedProblem, measure, trace
+from symjax.models import load_model
+from symjax.models.biases import Biases
+from symjax.models.pet import PETConfig, init_pet, orbit_problem, staged_problem
+from symjax.so3 import SCALAR, VECTOR, Irrep
+
+X = np.array([[0.2, -0.5, 0.8], [1.0, 0.4, 0.1]])
+
+
+def network(weights):
+    """Two stages: 3+ enters the first, 2+ the second, 0- behind both."""
+
+    def function(x, shifts):
+        a, b = x
+        cubic = a[0] * a[1] * a[2] / jnp.linalg.norm(a) ** 3
+        first = jnp.stack([1.0 + weights[0] * cubic, jnp.dot(a, b)])
+        seen = first + shifts.get("first", 0.0)
+        square = b[0] * b[1] / jnp.dot(b, b)
+        second = seen.sum() + weights[1] * square + weights[3] * cubic
+        moved = second + shifts.get("second", 0.0)
+        odd = jnp.linalg.det(jnp.stack([a, b, jnp.array([0.0, 0.0, 1.0])]))
+        y = moved + weights[2] * odd
+        return {"y": y, "vector": moved * a[None]}, {"first": first, "second": second}
+
+    outputs = {"y": Output(SCALAR, unit="eV"), "vector": Output(VECTOR)}
+    problem = Problem(lambda x: function(x, {})[0], X, outputs)
+    return StagedProblem(problem, (("first",), ("second",)), function)
+
+
+# <(xyz)^2> and <(xy)^2> over directions.
+CUBIC, SQUARE = 1 / 105, 1 / 15
+
+
+def test_contributions_are_those_that_were_planted():
+    with jax.enable_x64(True):
+        found = trace(network((0.7, 0.3, 0.0, 0.0)), max_degree=4)
+    assert found.units == {"y": "eV", "vector": ""}
+    np.testing.assert_allclose(
+        found.contributions("y"), [0.49 * CUBIC, 0.09 * SQUARE, 0.0], atol=1e-12
+    )
+    a = X[0] @ X[0] / 3
+    np.testing.assert_allclose(
+        found.contributions("vector"),
+        [0.49 * CUBIC * a, 0.09 * SQUARE * a, 0.0],
+        atol=1e-12,
+    )
+
+
+def test_what_enters_behind_the_last_stage_is_said():
+    with jax.enable_x64(True):
+        found = trace(network((0.0, 0.0, 0.2, 0.0)), max_degree=2)
+    first, second, behind = found.contributions("y")
+    assert abs(first) + abs(second) < 1e-12
+    assert behind == pytest.approx(found.errors["y"][0] ** 2)
+    assert behind > 1e-4
+
+
+def test_contributions_that_cancel_are_negative():
+    """Each of the two stages brings what the other takes away."""
+    with jax.enable_x64(True):
+        found = trace(network((0.5, 0.0, 0.0, -0.5)), max_degree=4)
+    first, second, behind = found.contributions("y")
+    assert found.errors["y"][0] < 1e-9
+    assert first == pytest.approx(-0.25 * CUBIC)
+    assert second == pytest.approx(0.25 * CUBIC)
+    assert behind == pytest.approx(0, abs=1e-12)
+
+
+def test_the_sector_that_was_planted_is_blamed():
+    with jax.enable_x64(True):
+        found = trace(network((0.7, 0.1, 0.0, 0.0)), max_degree=4, sectors=True)
+    assert found.blamed("y") == (0, Irrep(3, 1))
+    without = found.without["y"]
+    assert without[0, 3, 0] == pytest.approx(np.sqrt(0.01 * SQUARE), rel=1e-6)
+    # and sectors that are not there change nothing
+    rest = np.delete(without[0].reshape(-1), 3 * 2)
+    np.testing.assert_allclose(rest, found.errors["y"][0], rtol=1e-9)
+
+
+def test_nothing_is_blamed_where_nothing_lowers_the_error():
+    with jax.enable_x64(True):
+        found = trace(network((0.0, 0.0, 0.0, 0.0)), max_degree=2, sectors=True)
+    assert found.blamed("y") is None
+    plain = trace(network((0.1, 0.0, 0.0, 0.0)), max_degree=2)
+    assert plain.blamed("y") is None
+
+
+@pytest.fixture(scope="module")
+def ethanol():
+    atoms = ase.build.molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+def test_a_network_cut_behind_its_last_layer_is_invariant(ethanol):
+    model = load_model("pet-ethanol")
+    found = trace(staged_problem(model, ethanol), max_degree=4)
+    result = measure(orbit_problem(model, ethanol, layers="none", forces=False))
+    errors = found.errors["energy"]
+    assert len(errors) == 1 + model.config.num_gnn_layers
+    assert errors[0] == pytest.approx(result["energy"].equivariance_error, rel=0.02)
+    # heads read invariant features and cutoffs alone
+    assert errors[-1] < 1e-3 * errors[0]
+    assert found.contributions("energy").sum() == pytest.approx(errors[0] ** 2)
+
+
+@pytest.mark.parametrize("kind", ["feedforward", "residual"])
+def test_shifts_of_nothing_change_nothing(kind):
+    """Stages are seen and left alone in both kinds of featurizer."""
+    config = PETConfig(
+        species=(1, 8),
+        d_pet=8,
+        d_node=8,
+        d_head=8,
+        d_feedforward=8,
+        num_heads=2,
+        num_gnn_layers=2,
+        featurizer_type=kind,
+    )
+    model = init_pet(config, jax.random.key(0))
+    staged = staged_problem(model, ase.build.molecule("H2O"))
+    problem = staged.problem
+    outputs = problem.function(problem.x, *problem.args)
+    again, features = staged.function(problem.x, {}, *problem.args)
+    np.testing.assert_array_equal(outputs["energy"], again["energy"])
+    for name in ("node_0", "edge_0", "node_1", "edge_1"):
+        shift = {name: 0.1 * jnp.ones_like(features[name])}
+        moved, _ = staged.function(problem.x, shift, *problem.args)
+        assert not np.allclose(moved["energy"], outputs["energy"], atol=1e-6)
+    if kind == "residual":
+        # node features are embedded anew, so that a stage is read by its head alone
+        shift = {"node_0": jnp.ones_like(features["node_0"])}
+        _, moved = staged.function(problem.x, shift, *problem.args)
+        np.testing.assert_array_equal(moved["edge_1"], features["edge_1"])
+
+
+def test_a_planted_cause_in_a_network(ethanol):
+    """Noise of one sector in the edges of the first layer, ten times A."""
+    staged = staged_problem(load_model("pet-ethanol"), ethanol)
+
+    def planted(x, shifts, *args):
+        direction = x[0, 0] / jnp.linalg.norm(x[0, 0])
+        noise = 0.3 * direction[0] * direction[1] * direction[2]
+        _, features = staged.function(x, shifts, *args)
+        seen = {"edge_0": noise * jnp.ones_like(features["edge_0"])}
+        both = {**shifts, "edge_0": shifts.get("edge_0", 0.0) + seen["edge_0"]}
+        outputs, features = staged.function(x, both, *args)
+        return outputs, {**features, "edge_0": features["edge_0"] + seen["edge_0"]}
+
+    problem = staged.problem
+    of = StagedProblem(
+        Problem(
+            lambda x, *args: planted(x, {}, *args)[0],
+            problem.x,
+            problem.outputs,
+            problem.action,
+            problem.args,
+        ),
+        staged.stages[:1],
+        planted,
+    )
+    plain = trace(staged, max_degree=3).errors["energy"][0]
+    found = trace(of, max_degree=3, sectors=True)
+    assert found.errors["energy"][0] > 5 * plain
+    assert found.blamed("energy") == (0, Irrep(3, 1))
+    assert found.without["energy"][0, 3, 0] < 0.3 * found.errors["energy"][0]
+
+
+def test_bad_input():
+    with pytest.raises(ArgumentError, match="stage"):
+        trace(StagedProblem(network((0, 0, 0, 0)).problem, (), None))
+    config = PETConfig(
+        species=(1, 8), num_gnn_layers=1, biases=Biases(canonical_frame=True)
+    )
+    with pytest.raises(ModelError, match="canonical_frame"):
+        staged_problem(init_pet(config, jax.random.key(0)), ase.build.molecule("H2O"))
