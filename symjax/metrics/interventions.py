@@ -35,7 +35,7 @@ from symjax.metrics.problem import (
     check_degree,
     prepare,
 )
-from symjax.metrics.sampled import characters_of
+from symjax.metrics.unbiased import characters
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadrature import Quadrature
 
@@ -218,6 +218,12 @@ class _Run:
     def elements(self) -> Float[np.ndarray, "group 3 3"]:
         return np.concatenate([self.rotations, -self.rotations])
 
+    @functools.cached_property
+    def angles(self) -> Float[np.ndarray, "half half"]:
+        """Of R_i^-1 R_j."""
+        flat = self.rotations.reshape(-1, 9)
+        return np.arccos(np.clip((flat @ flat.T - 1) / 2, -1.0, 1.0))
+
     def __call__(self, shifts: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
         """Outputs and features at all elements, after shifts at each of them."""
         num = len(self.elements)
@@ -255,7 +261,8 @@ class _Run:
         """P_{l, sigma} of features, which are invariant by what they stand for."""
         parity = sigma * (-1) ** degree
         part = self._both(values)[0 if parity == 1 else 1]
-        kernel = (2 * degree + 1) * characters_of(self.rotations, degree)[degree]
+        *_, character = characters(self.angles, degree)
+        kernel = (2 * degree + 1) * character
         kernel = (kernel * self.weights).astype(values.dtype)
         projected = kernel @ part
         return np.concatenate([projected, parity * projected]).reshape(values.shape)
