@@ -1,6 +1,5 @@
 """The loss of PET: labels turned together with their structures."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from symjax.data.graph import Graph
 from symjax.data.transform import rotate_graph
-from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.model import (
     PETModel,
@@ -25,7 +23,7 @@ from symjax.models.pet.model import (
 from symjax.so3.representations import act_on_samples
 from symjax.training.augmentation import random_elements
 from symjax.training.baselines import energy_of
-from symjax.training.configuration import AtomsRun, PenaltySection
+from symjax.training.configuration import PenaltySection
 from symjax.training.labels import STRESS, Label
 from symjax.training.optimisation import Task
 from symjax.training.structures import AtomicBatch
@@ -341,65 +339,3 @@ def atomistic_task(
         lambda leaf: jnp.asarray(leaf, dtype), model.parameters["network"]
     )
     return Task(params, {}, loss, totals)
-
-
-def _plain(unit: str) -> str:
-    """A unit without what is only spelling."""
-    return unit.lower().replace(" ", "").replace("\N{ANGSTROM SIGN}", "angstrom")
-
-
-def check_targets(model: PETModel, run: AtomsRun) -> PETConfig:
-    """Configuration of a model that is fine-tuned: its targets and those of the run.
-
-    Args:
-      model: The model.
-      run: The run.
-
-    Returns:
-      The model's configuration, with the run's further targets behind its own.
-
-    Raises:
-      ModelError: A target of the same name has other blocks or another unit, or the
-        energy that the
-        run differentiates is none.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.training import parse_run
-      >>> from symjax.training.atomistic import check_targets
-      >>> run = parse_run({"steps": 1, "data": {"training": "frames.xyz"},
-      ...                  "model": {"initial": "pet-ethanol"},
-      ...                  "targets": {"dipole": {"kind": "vector"}}})
-      >>> config = check_targets(load_model("pet-ethanol"), run)
-      >>> [target.name for target in config.targets]
-      ['energy', 'dipole']
-    """
-    known = {target.name: target for target in model.config.targets}
-    added = []
-    for name, section in run.targets.items():
-        target = section.target(name)
-        if name not in known:
-            added.append(target)
-            continue
-        theirs = known[name]
-        mine, expected = (
-            ([(b.kind, b.properties) for b in t.blocks], "per atom" * t.per_atom)
-            for t in (target, theirs)
-        )
-        if mine != expected:
-            raise ModelError(
-                f"targets.{name}",
-                mine,
-                f"under this name the initial model predicts {expected}",
-                "Describe the same target, or choose another name",
-            )
-        if _plain(target.unit) != _plain(theirs.unit) and theirs.unit:
-            raise ModelError(
-                f"targets.{name}",
-                target.unit or "no unit",
-                f"is the unit in which labels are fitted, and the initial model "
-                f"predicts it in {theirs.unit}",
-                f"Convert the model to {target.unit or 'that unit'}, or choose another "
-                "name for the target",
-            )
-    return dataclasses.replace(model.config, targets=(*model.config.targets, *added))

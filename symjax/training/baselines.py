@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax.traverse_util
 import jax
 import numpy as np
 from jaxtyping import Float
@@ -304,39 +303,4 @@ def energy_of(labels: tuple[Label, ...]) -> str | None:
     """
     return next(
         (label.differentiated for label in labels if label.differentiated), None
-    )
-
-
-def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
-    """A model with more targets: what it had keeps its parameters.
-
-    Args:
-      model: The model.
-      config: Its configuration with further targets behind its own.
-      seed: Of the new heads.
-
-    Returns:
-      The model with all targets.
-
-    Example:
-      >>> import dataclasses
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import Block, Target
-      >>> from symjax.training.baselines import extend_model
-      >>> model = load_model("pet-ethanol")
-      >>> dipole = Target("dipole", "e*angstrom", blocks=(Block("vector", "vector"),))
-      >>> targets = (*model.config.targets, dipole)
-      >>> config = dataclasses.replace(model.config, targets=targets)
-      >>> sorted(extend_model(model, config, seed=0).parameters["scale"])
-      ['dipole', 'energy']
-    """
-    fresh = init_pet(config, jax.random.key(seed), model.name)
-    # Targets without invariants have an empty part of baselines, which must stay.
-    flat, own = (
-        flax.traverse_util.flatten_dict(each.parameters, keep_empty_nodes=True)
-        for each in (fresh, model)
-    )
-    flat.update(own)
-    return dataclasses.replace(
-        model, config=config, parameters=flax.traverse_util.unflatten_dict(flat)
     )

@@ -236,16 +236,26 @@ class ModelSection(Section):
       biases: Symmetry to build in (:class:`symjax.models.biases.Biases`), in a fresh
         model or in the initial one, whose predictions stay as they are at first where
         the bias adds to them.
+      refit_baselines: Whether the constants of species of the initial model are fitted
+        again, to what the labels are more than its network says. By default labels on
+        another reference than the model's are refused; with ``False`` the network has
+        to learn the difference.
     """
 
     initial: str | None = None
     hyperparameters: dict[str, Any] = {}
     biases: dict[str, Any] = {}
+    refit_baselines: bool | None = None
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
         if self.initial is not None and self.hyperparameters:
             raise ValueError("hyperparameters are those of the initial model")
+        if self.initial is None and self.refit_baselines is not None:
+            raise ValueError(
+                "refit_baselines is about an initial model; those of a fresh one are "
+                "always fitted"
+            )
         return self
 
     # A dict is not hashable; sections are compared by what they say.
@@ -454,6 +464,8 @@ class EventsRun(_Run):
                 "model.biases are PET's; tokens of events see harmonics with "
                 "model.hyperparameters.edge_harmonics"
             )
+        if self.model.refit_baselines is not None:
+            raise ValueError("model.refit_baselines is PET's; events have no baselines")
         if self.penalty is not None and not self.losses.segmentation:
             raise ValueError(
                 "penalty compares class probabilities: set losses.segmentation"

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 import ase
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 import symjax
 from symjax.data.graph import graph_shape
@@ -25,7 +23,7 @@ from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models import load_model
 from symjax.models.biases import Biases
-from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.config import output_name
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.orbit import orbit_problem
@@ -38,24 +36,17 @@ from symjax.models.pointmae.model import (
     init_pointmae,
 )
 from symjax.models.pointmae.orbit import event_problem
-from symjax.training.atomistic import (
-    atomistic_task,
-    check_targets,
-    divided_by_atoms,
-    predict_labels,
-)
+from symjax.training.atomistic import atomistic_task
 from symjax.training.baselines import (
     energy_of,
-    extend_model,
-    fit_baselines,
     fresh_model,
     loss_units,
-    scales_of,
     subtract_baselines,
 )
 from symjax.training.configuration import AtomsRun, EventsRun, Run
 from symjax.training.event_scores import event_errors
-from symjax.training.labels import FORCES, STRESS, Label, labels_of
+from symjax.training.fine_tuning import check_targets, start_from
+from symjax.training.labels import FORCES, STRESS, labels_of
 from symjax.training.loader import BatchPlan, batch_shape, stack_parts
 from symjax.training.masked import (
     Turning,
@@ -66,6 +57,7 @@ from symjax.training.masked import (
 from symjax.training.monitor import Probe
 from symjax.training.optimisation import Task
 from symjax.training.structures import AtomicBatch, AtomicData, collate, prepare_data
+from symjax.training.validation import validation_errors
 
 HELD_OUT_SEED = 1_000_000
 """First seed of generated events that are held out, far beyond those of a training."""
@@ -182,8 +174,8 @@ def atoms_problem(run: AtomsRun) -> Problem:
     frames, held_out = _frames(run)
     labels = labels_of(run.targets)
     initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
+    species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
     if initial is None:
-        species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
         config = run.pet_config(tuple(sorted(species)))
     else:
         # They would not be those of the parameters that training leads to.
@@ -191,7 +183,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
         if run.model.biases:
             biases = Biases.from_json(run.model.biases)
             initial = inject_biases(initial, biases, jax.random.key(run.seed))
-        config = check_targets(initial, run)
+        config = check_targets(initial, run, species)
 
     def prepared(frames: list[ase.Atoms], source: str) -> AtomicData:
         return prepare_data(frames, run.targets, config, source=source)
@@ -200,17 +192,10 @@ def atoms_problem(run: AtomsRun) -> Problem:
     if initial is None:
         model = fresh_model(config, labels, data, run.seed, "pet")
     else:
-        model = extend_model(initial, config, run.seed)
-        fitted = fit_baselines(config, data)
-        for target in config.targets[len(initial.config.targets) :]:
-            model.parameters["baseline"][target.name] = fitted[target.name]
+        model = start_from(initial, config, labels, data, run)
     baselines = model.parameters["baseline"]
     data = subtract_baselines(config, data, baselines)
     size = loss_units(labels, data)
-    if initial is not None:
-        for target in config.targets[len(initial.config.targets) :]:
-            scales = scales_of(target, size, len(config.species))
-            model.parameters["scale"][target.name] = scales
     dtype = np.float64 if run.precision == "float64" else np.float32
 
     shapes = [graph_shape(graph) for graph in data.graphs]
@@ -304,93 +289,6 @@ def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
         chosen = np.random.default_rng([run.seed, 1]).permutation(len(frames))[:num]
         frames = [frames[i] for i in np.sort(chosen)]
     return frames, held_out
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _sums(
-    config: PETConfig, labels: tuple[Label, ...], parameters: Any, batch: AtomicBatch
-) -> dict[str, tuple[Array, Array, Array]]:
-    """Squared and absolute errors and their number, by label."""
-    graph = batch.graph
-    predictions = predict_labels(config, labels, parameters, graph)
-    sums = {}
-    for label in labels:
-        error = predictions[label.name] - batch.values[label.name]
-        error = divided_by_atoms(label, error, graph)
-        known = batch.known[label.name]
-        error = jnp.where(known, error, 0)
-        axes = tuple(range(error.ndim - 1))
-        sums[label.name] = (
-            jnp.sum(error**2, axes),
-            jnp.sum(jnp.abs(error), axes),
-            jnp.sum(known, axes),
-        )
-    return sums
-
-
-def validation_errors(
-    config: PETConfig,
-    labels: tuple[Label, ...],
-    parameters: Any,
-    data: AtomicData,
-    size: dict[str, np.ndarray],
-    run: AtomsRun,
-) -> dict[str, float]:
-    """Errors of a model over structures, as they stand.
-
-    Args:
-      config: Hyperparameters and targets.
-      labels: What is fitted.
-      parameters: As in :class:`~symjax.models.pet.PETModel`.
-      data: Structures, without baselines.
-      size: Spread of every label in the training data.
-      run: Limits of a batch.
-
-    Returns:
-      ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom where its
-      errors are divided by the number of atoms, and ``score``: the weighted mean square
-      of the errors in units of ``size``.
-
-    Example:
-      >>> from symjax.training.problems import validation_errors
-      >>> callable(validation_errors)
-      True
-    """
-    shapes, batch = [graph_shape(graph) for graph in data.graphs], run.batch
-    num_atoms = np.array([shape.num_atoms for shape in shapes])
-    most = batch.model_copy(update={"max_atoms": max(batch.max_atoms, num_atoms.max())})
-    parts = _packed(num_atoms, most.max_atoms, most.max_structures)
-    shape = batch_shape([np.arange(len(data))], shapes, most)
-    dtype = np.float64 if run.precision == "float64" else np.float32
-    totals: dict[str, list[Any]] = {}
-    for part in parts:
-        collated = collate(labels, data, part, shape, dtype)
-        sums = jax.device_get(_sums(config, labels, parameters, collated))
-        for name, values in sums.items():
-            old = totals.get(name, [0.0, 0.0, 0.0])
-            totals[name] = [
-                a + np.asarray(b, float) for a, b in zip(old, values, strict=True)
-            ]
-    errors, score = {}, 0.0
-    for label in labels:
-        square, absolute, count = totals[label.name]
-        number = max(float(count.sum()), 1.0)
-        errors[f"{label.name}_rmse"] = float(np.sqrt(square.sum() / number))
-        errors[f"{label.name}_mae"] = float(absolute.sum() / number)
-        relative = square / size[label.name] ** 2
-        score += label.weight * float(relative.sum()) / number
-    return {**errors, "score": score}
-
-
-def _packed(num_atoms: np.ndarray, atoms: int, structures: int) -> list[np.ndarray]:
-    """Structures in order, in parts within limits."""
-    parts: list[list[int]] = [[]]
-    for index, size in enumerate(num_atoms):
-        held = int(num_atoms[parts[-1]].sum())
-        if parts[-1] and (held + size > atoms or len(parts[-1]) == structures):
-            parts.append([])
-        parts[-1].append(index)
-    return [np.array(part) for part in parts]
 
 
 def events_problem(run: EventsRun) -> Problem:

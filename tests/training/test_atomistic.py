@@ -17,23 +17,22 @@ from symjax.so3.representations import act_on_samples
 from symjax.training import parse_run
 from symjax.training.atomistic import (
     atomistic_task,
-    check_targets,
     penalized_loss,
     predict_labels,
     turned_loss,
 )
 from symjax.training.augmentation import random_elements
 from symjax.training.baselines import (
-    extend_model,
     fresh_model,
     loss_units,
     subtract_baselines,
 )
 from symjax.training.configuration import PenaltySection, TargetSection
+from symjax.training.fine_tuning import check_targets, extend_model
 from symjax.training.labels import labels_of
 from symjax.training.optimisation import gradients
-from symjax.training.problems import validation_errors
 from symjax.training.structures import collate, prepare_data
+from symjax.training.validation import validation_errors
 
 SECTIONS = {
     name: TargetSection(**{**section, "loss": "squared"})

@@ -1,0 +1,356 @@
+"""A trained model made ready for other data: targets, species, reference of energies.
+
+A model predicts an energy relative to its baseline, a constant for each species. Labels
+of another code, functional or convention lie on other constants. Fitted as they are,
+the network would have to learn that difference, and forget the forces.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from symjax.errors import ArgumentError, ModelError
+from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.model import PETModel, init_pet, is_invariant
+from symjax.training.baselines import (
+    composition,
+    fit_baselines,
+    loss_units,
+    scales_of,
+    subtract_baselines,
+)
+from symjax.training.configuration import AtomsRun
+from symjax.training.labels import Label
+from symjax.training.structures import AtomicData
+from symjax.training.validation import network_outputs
+
+_FAR = 2.0
+"""Root mean squares of differences of labels from predictions, over what labels differ
+by among themselves, that are noticed: a constant would predict better."""
+_RESOLVED = 0.01
+"""Of the model's scale: what two calculations of one kind may differ by, per atom."""
+
+
+def _plain(unit: str) -> str:
+    """A unit without what is only spelling."""
+    return unit.lower().replace(" ", "").replace("\N{ANGSTROM SIGN}", "angstrom")
+
+
+def check_targets(
+    model: PETModel, run: AtomsRun, species: Iterable[int] = ()
+) -> PETConfig:
+    """Configuration of a model that is fine-tuned: what it has and what the run adds.
+
+    Args:
+      model: The model.
+      run: The run.
+      species: Atomic numbers of the data.
+
+    Returns:
+      The model's configuration, with the run's further targets behind its own, and
+      further species among its own.
+
+    Raises:
+      ModelError: A target of the same name has other blocks or another unit.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.training import parse_run
+      >>> from symjax.training.fine_tuning import check_targets
+      >>> run = parse_run({"steps": 1, "data": {"training": "frames.xyz"},
+      ...                  "model": {"initial": "pet-ethanol"},
+      ...                  "targets": {"dipole": {"kind": "vector"}}})
+      >>> config = check_targets(load_model("pet-ethanol"), run)
+      >>> [target.name for target in config.targets]
+      ['energy', 'dipole']
+    """
+    known = {target.name: target for target in model.config.targets}
+    added = []
+    for name, section in run.targets.items():
+        target = section.target(name)
+        if name not in known:
+            added.append(target)
+            continue
+        theirs = known[name]
+        mine, expected = (
+            (
+                [(output_name(t, b), b.kind, b.properties) for b in t.blocks],
+                "per atom" * t.per_atom,
+            )
+            for t in (target, theirs)
+        )
+        if mine != expected:
+            raise ModelError(
+                f"targets.{name}",
+                mine,
+                f"under this name the initial model predicts {expected}",
+                "Describe the same target, or choose another name",
+            )
+        if _plain(target.unit) != _plain(theirs.unit) and theirs.unit:
+            raise ModelError(
+                f"targets.{name}",
+                target.unit or "no unit",
+                f"is the unit in which labels are fitted, and the initial model "
+                f"predicts it in {theirs.unit}",
+                f"Convert the model to {target.unit or 'that unit'}, or choose another "
+                "name for the target",
+            )
+    return dataclasses.replace(
+        model.config,
+        targets=(*model.config.targets, *added),
+        species=tuple(sorted({*model.config.species, *species})),
+    )
+
+
+def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
+    """A model with more targets and species: what it had keeps its parameters.
+
+    Heads of new targets and embeddings of new species are random. The scale of a new
+    species is the mean of the others, its baseline 0.
+
+    Args:
+      model: The model.
+      config: Its configuration with further targets behind its own, and further
+        species.
+      seed: Of what is random.
+
+    Returns:
+      The model with all targets and species.
+
+    Example:
+      >>> import dataclasses
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import Block, Target
+      >>> from symjax.training.fine_tuning import extend_model
+      >>> model = load_model("pet-ethanol")
+      >>> dipole = Target("dipole", "e*angstrom", blocks=(Block("vector", "vector"),))
+      >>> targets = (*model.config.targets, dipole)
+      >>> config = dataclasses.replace(
+      ...     model.config, targets=targets, species=(1, 6, 7, 8))
+      >>> extended = extend_model(model, config, seed=0)
+      >>> sorted(extended.parameters["scale"])
+      ['dipole', 'energy']
+      >>> extended.parameters["scale"]["energy"]["scalar"].shape
+      (4, 1)
+    """
+    fresh = init_pet(config, jax.random.key(seed), model.name)
+    # Targets without invariants have an empty part of baselines, which must stay.
+    flat, own = (
+        flax.traverse_util.flatten_dict(each.parameters, keep_empty_nodes=True)
+        for each in (fresh, model)
+    )
+    rows = [config.species.index(number) for number in model.config.species]
+    for path, values in own.items():
+        # Only tables of species have another shape than they had: another first axis.
+        if np.shape(values) != np.shape(flat[path]):
+            if path[0] == "network":
+                table = np.array(flat[path])
+            else:
+                new = np.mean(values, axis=0) if path[0] == "scale" else 0.0
+                table = np.full_like(flat[path], new)
+            table[rows] = values
+            values = table
+        flat[path] = values
+    return dataclasses.replace(
+        model, config=config, parameters=flax.traverse_util.unflatten_dict(flat)
+    )
+
+
+class Differences(NamedTuple):
+    """How labels of one invariant output lie, per atom where they are of structures.
+
+    Root mean squares over structures (or atoms) and copies, in the unit of the label.
+
+    Attributes:
+      reference: Of that part of label less prediction which the composition explains:
+        another zero of every species.
+      rest: Of the other part.
+      spread: Of labels about the best that composition says of them.
+
+    Example:
+      >>> from symjax.training.fine_tuning import Differences
+      >>> Differences(2.4, 0.002, 0.02).reference
+      2.4
+    """
+
+    reference: float
+    rest: float
+    spread: float
+
+
+def start_from(
+    initial: PETModel,
+    config: PETConfig,
+    labels: tuple[Label, ...],
+    data: AtomicData,
+    run: AtomsRun,
+) -> PETModel:
+    """The model that a fine-tuning starts with.
+
+    It is the initial one with the further targets and species of ``config``.
+    Baselines of new targets are fitted to the labels, those of new species, and with
+    ``refit_baselines`` those of all, to what the labels are more than the network says:
+    by least squares, and where compositions do not tell species apart by the smallest
+    change. A prediction for all training structures is what it costs.
+
+    Args:
+      initial: The model to start from.
+      config: From :func:`check_targets`.
+      labels: What is fitted.
+      data: Training data, baselines included.
+      run: The run.
+
+    Returns:
+      The model.
+
+    Raises:
+      ArgumentError: Labels lie on another reference than the model's, and
+        ``model.refit_baselines`` is not set.
+
+    Warns:
+      UserWarning: Species are new, or labels still lie far from what the model says:
+        by more than they differ among themselves.
+
+    Example:
+      >>> from symjax.training.fine_tuning import start_from
+      >>> callable(start_from)
+      True
+    """
+    model = extend_model(initial, config, run.seed)
+    parameters: dict[str, Any] = {
+        **model.parameters,
+        "scale": dict(model.parameters["scale"]),
+        "baseline": dict(model.parameters["baseline"]),
+    }
+    new = [z not in initial.config.species for z in config.species]
+    if any(new):
+        numbers = [z for z in config.species if z not in initial.config.species]
+        warnings.warn(
+            f"atomic numbers {numbers} are new to the initial model {initial.name!r}: "
+            "what it knows of them is random, and learnt from the training data alone",
+            stacklevel=2,
+        )
+    known, added = (
+        config.targets[: len(initial.config.targets)],
+        config.targets[len(initial.config.targets) :],
+    )
+    fitted = fit_baselines(config, data)
+    for target in added:
+        parameters["baseline"][target.name] = fitted[target.name]
+    by_name = {label.name: label for label in labels}
+    pairs = [
+        (target, block, by_name[output_name(target, block)])
+        for target in known
+        for block in target.blocks
+        if is_invariant(block) and output_name(target, block) in by_name
+    ]
+    chosen = tuple(label for _, _, label in pairs)
+    predicted = network_outputs(config, chosen, parameters, data, run) if chosen else {}
+    columns = np.array([run.model.refit_baselines is True or one for one in new])
+    for target, block, label in pairs:
+        counts = composition(data.graphs, config.species, per_atom=target.per_atom)
+        values, outputs = (
+            np.concatenate(rows).reshape(-1, block.properties)
+            for rows in (data.values[label.name], predicted[label.name])
+        )
+        old = parameters["baseline"][target.name][block.key]
+        baseline = np.array(old, np.float64)
+        apart = values - outputs - counts @ baseline
+        if columns.any():
+            change = _least_squares(counts[:, columns], apart)
+            baseline[columns] += change
+            apart = apart - counts[:, columns] @ change
+            parameters["baseline"][target.name] = {
+                **parameters["baseline"][target.name],
+                block.key: baseline.astype(np.asarray(old).dtype),
+            }
+        found = differences(counts, values, apart)
+        scale = float(np.mean(parameters["scale"][target.name][block.key]))
+        _judge(label, found, scale, run)
+    left = subtract_baselines(config, data, parameters["baseline"])
+    size = loss_units(labels, left)
+    for target in added:
+        scales = scales_of(target, size, len(config.species))
+        parameters["scale"][target.name] = scales
+    return dataclasses.replace(model, parameters=parameters)
+
+
+def differences(
+    counts: Float[np.ndarray, "samples species"],
+    values: Float[np.ndarray, "samples copies"],
+    apart: Float[np.ndarray, "samples copies"],
+) -> Differences:
+    """How labels lie, and how far from predictions.
+
+    Args:
+      counts: Atoms of every species.
+      values: Labels, NaN where they are not known.
+      apart: Labels less predictions.
+
+    Returns:
+      The differences.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.fine_tuning import differences
+      >>> counts = np.array([[2.0], [2.0]])
+      >>> values = np.array([[-9.0], [-11.0]])
+      >>> found = differences(counts, values, values - np.array([[0.0], [-2.0]]))
+      >>> [round(number, 6) for number in found]
+      [4.5, 0.0, 0.5]
+    """
+    atoms = counts.sum(axis=1, keepdims=True)
+    explained = counts @ _least_squares(counts, apart)
+    about = values - counts @ _least_squares(counts, values)
+
+    def size(rows: np.ndarray) -> float:
+        rows = rows / atoms
+        rows = rows[np.isfinite(values)]
+        return float(np.sqrt(np.mean(rows**2))) if rows.size else 0.0
+
+    return Differences(size(explained), size(apart - explained), size(about))
+
+
+def _least_squares(
+    counts: Float[np.ndarray, "samples species"],
+    values: Float[np.ndarray, "samples copies"],
+) -> Float[np.ndarray, "species copies"]:
+    solution = np.zeros((counts.shape[1], values.shape[1]))
+    for column, rows in enumerate(values.T):
+        known = np.isfinite(rows)
+        solution[:, column] = np.linalg.lstsq(counts[known], rows[known], rcond=None)[0]
+    return solution
+
+
+def _judge(label: Label, found: Differences, scale: float, run: AtomsRun) -> None:
+    """Refuses labels on another reference, and warns of those that lie far."""
+    unit = f" {label.unit}".rstrip() + ("/atom" if not label.per_atom else "")
+    limit = _FAR * max(found.spread, _RESOLVED * scale)
+    if run.model.refit_baselines is None and found.reference > max(
+        limit, _FAR * found.rest
+    ):
+        raise ArgumentError(
+            f"targets.{label.name}",
+            f"{found.reference:.3g}{unit}",
+            "labels lie by so much on another reference than the predictions of "
+            f"model.initial, and differ by {found.spread:.3g}{unit} among themselves; "
+            "the network would forget forces and all else to learn it",
+            "Set model.refit_baselines = true to fit the baselines again, or false "
+            "where the model itself has to learn the difference; look at energy_unit "
+            "too",
+        )
+    far = float(np.hypot(found.reference, found.rest))
+    if far > limit:
+        warnings.warn(
+            f"targets.{label.name}: labels lie {far:.3g}{unit} from what the initial "
+            f"model and its baselines say, and differ by {found.spread:.3g}{unit} "
+            "about what composition alone says; look at units, method and charges, and "
+            "at model.refit_baselines",
+            stacklevel=3,
+        )
