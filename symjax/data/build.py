@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from symjax.data._pairs import find_pairs
+from symjax.data.cells import stress_volume
 from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
 from symjax.data.structures import (
     MINIMUM_DISTANCE,
@@ -215,6 +216,7 @@ def assemble(structures: list[ase.Atoms], edges: list[Edges], dtype: Any) -> Gra
             [a.positions - a.positions.mean(axis=0) for a in structures]
         ).astype(dtype),
         cells=np.stack([periodic_cell(a) for a in structures]).astype(dtype),
+        volumes=np.array([stress_volume(a) for a in structures]).astype(dtype),
         species=np.concatenate([a.numbers for a in structures]).astype(np.int32),
         structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
         atom_mask=np.ones(num_atoms, bool),

@@ -82,6 +82,8 @@ class Graph:
         :func:`symjax.data.displace`.
       cells: Rows are the cell vectors in angstrom; 0 for directions without
         periodicity and for padding.
+      volumes: What a stress is divided by, in cubic angstrom, see
+        :func:`symjax.data.cells.stress_volume`; 0 where there is none and for padding.
       species: Atomic numbers; 0 for padding.
       structure: Structure of each atom, ascending; padding atoms belong to the last
         slot, which is a padding structure if there is one.
@@ -112,6 +114,7 @@ class Graph:
 
     positions: Float[Array, "atoms 3"]
     cells: Float[Array, "structures 3 3"]
+    volumes: Float[Array, "structures"]
     species: Int[Array, "atoms"]
     structure: Int[Array, "atoms"]
     atom_mask: Bool[Array, "atoms"]
@@ -230,6 +233,7 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
     return Graph(
         positions=_pad(graph.positions, new.num_atoms),
         cells=_pad(graph.cells, new.num_structures),
+        volumes=_pad(graph.volumes, new.num_structures),
         species=_pad(graph.species, new.num_atoms),
         structure=np.where(atom_mask, structure, new.num_structures - 1).astype("i4"),
         atom_mask=atom_mask,
@@ -327,6 +331,7 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
     joined = Graph(
         positions=np.zeros((new.num_atoms, 3), dtype),
         cells=np.zeros((new.num_structures, 3, 3), dtype),
+        volumes=np.zeros(new.num_structures, dtype),
         species=np.zeros(new.num_atoms, np.int32),
         structure=np.full(new.num_atoms, new.num_structures - 1, np.int32),
         atom_mask=np.zeros(new.num_atoms, bool),
@@ -346,7 +351,9 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
         places = slice(structure, structure + structures)
         for name in ("positions", "species"):
             getattr(joined, name)[rows] = getattr(graph, name)
-        for name in ("cells", "charge", "spin_multiplicity", "structure_mask"):
+        for name in (
+            *("cells", "volumes", "charge", "spin_multiplicity", "structure_mask"),
+        ):
             getattr(joined, name)[places] = getattr(graph, name)
         joined.structure[rows] = np.asarray(graph.structure) + structure
         joined.atom_mask[rows] = True

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from symjax.data.cells import spanned
 from symjax.data.graph import Graph, Surroundings, checked_dtype, empty_rows
 from symjax.data.mesh import move_mesh, turn_mesh
 from symjax.errors import ArgumentError
@@ -114,6 +115,7 @@ def displace(
     return graph.replace(
         positions=jnp.asarray(positions, dtype),
         cells=new,
+        volumes=jnp.asarray(graph.volumes, dtype) * spanned(new) / spanned(graph.cells),
         surroundings=None if around is None else around.replace(**follow(around)),
         mesh=None
         if graph.mesh is None
@@ -185,7 +187,7 @@ def rotate_graph(
 
 
 def cast_graph(graph: Graph, dtype: Any) -> Graph:
-    """Casts positions, cells, vectors and lengths to another floating-point type.
+    """Casts all real numbers of a graph to another floating-point type.
 
     Args:
       graph: A graph of NumPy or JAX arrays; the kind of array is kept.

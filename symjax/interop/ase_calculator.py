@@ -10,11 +10,16 @@ import ase.units
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.outputs import Properties, all_outputs
 from jaxtyping import Array, Float
 
 from symjax.data.build import Edges, assemble, find_edges
+from symjax.data.cells import stress_volume
 from symjax.data.graph import (
     Graph,
     GraphShape,
@@ -92,9 +97,11 @@ class SymjaxCalculator(Calculator):
 
     Results are in ASE's units and conventions, float64: ``energy`` (eV),
     ``free_energy`` (the same), ``energies`` (of atoms), ``forces`` (eV/angstrom),
-    ``stress`` (eV/angstrom^3, Voigt's order, the symmetric part; for structures that
-    are periodic in three directions), and ``dipole`` (e angstrom) where the model has
-    it. All are computed at once. Energies of atoms are summed in float64.
+    ``stress`` (eV/angstrom^3, Voigt's order, the symmetric part; for structures with a
+    periodic direction and a cell with a volume, over which slabs and wires have the
+    components within their periodic directions, the others being 0), and ``dipole`` (e
+    angstrom) where the model has it. All are computed at once. Energies of atoms are
+    summed in float64.
 
     Neighbors are found again when an atom has moved by more than skin / 2, or the cell
     has changed. Pairs beyond the cutoff are dropped first, so that the skin changes no
@@ -328,6 +335,42 @@ class SymjaxCalculator(Calculator):
             changes.append("initial_charges")
         return changes
 
+    def get_property(
+        self, name: str, atoms: ase.Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """One result; ASE calls it.
+
+        Args:
+          name: ASE's name of it.
+          atoms: The structure; by default the one of the last calculation.
+          allow_calculation: Whether it may be computed.
+
+        Returns:
+          The result.
+
+        Raises:
+          PropertyNotImplementedError: The calculator or the structure has no such
+            property; for a stress the message says what the structure lacks.
+
+        Example:
+          >>> import ase.build
+          >>> from symjax.interop import SymjaxCalculator
+          >>> calculator = SymjaxCalculator("pet-ethanol")
+          >>> try:
+          ...     calculator.get_property("stress", ase.build.molecule("H2O"))
+          ... except NotImplementedError as error:
+          ...     print(str(error)[:31])
+          stress: this structure has none
+        """
+        structure = self.atoms if atoms is None else atoms
+        if name == "stress" and structure is not None and not stress_volume(structure):
+            raise PropertyNotImplementedError(
+                "stress: this structure has none, as it has no periodic direction or "
+                f"its cell no volume (pbc={structure.pbc.tolist()}); set atoms.pbc and "
+                "all three vectors of atoms.cell"
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
     def export_properties(self) -> Properties:
         """The results that ASE has names for.
 
@@ -483,6 +526,7 @@ def _function(
         split = graph.replace(
             structure=jnp.arange(len(structure), dtype=structure.dtype),
             cells=jnp.asarray(graph.cells)[structure],
+            volumes=jnp.asarray(graph.volumes)[structure],
             charge=jnp.asarray(graph.charge)[structure],
             spin_multiplicity=jnp.asarray(graph.spin_multiplicity)[structure],
             structure_mask=graph.atom_mask,
@@ -626,7 +670,7 @@ def _results(
                 results[name + suffix] = array[first : first + len(atoms)].copy()
             elif name == "energy":
                 results[name + suffix] = float(array[index])
-            elif name == "dipole" or np.all(atoms.pbc):
+            elif name == "dipole" or stress_volume(atoms) > 0:
                 results[name + suffix] = array[index].copy()
     results["free_energy"] = results["energy"]
     return results

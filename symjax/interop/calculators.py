@@ -12,7 +12,8 @@ from ase.calculators.calculator import (
 )
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from symjax.data.structures import check_structure, periodic_cell
+from symjax.data.cells import stress_volume
+from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.representations import (
@@ -71,7 +72,8 @@ def calculator_problem(
       atoms: The structure, with whatever the calculator reads of it.
       outputs: Names of ASE's properties to measure. By default the energy, energies
         of atoms, forces, dipole and charges that the calculator has for this
-        structure, and its stress if the structure is periodic in three directions.
+        structure, and its stress if the structure is periodic in three directions; that
+        of slabs and wires, which calculators define in different ways, if it is named.
 
     Returns:
       The problem. Its outputs are in ASE's units: eV, eV/angstrom, eV/angstrom^3 (the
@@ -106,7 +108,7 @@ def calculator_problem(
     }
     x = {
         "positions": structure.positions.astype(float),
-        "cell": periodic_cell(structure),
+        "cell": structure.cell[:].astype(float),
         **{name: structure.arrays[name].astype(float) for name in turning},
     }
     action = {"positions": VECTOR, "cell": VECTOR, **turning}
@@ -197,12 +199,13 @@ def _chosen(
                     "is no property that this calculator has and symjax can measure",
                     f"Use {', '.join(known)}",
                 )
-            if name == "stress" and not periodic:
+            if name == "stress" and not stress_volume(atoms):
                 raise ArgumentError(
                     "outputs",
                     name,
-                    "a structure without a cell in three directions has no stress",
-                    "Leave it out, or set atoms.cell and atoms.pbc",
+                    "a structure without a periodic direction and a volume has no "
+                    "stress",
+                    "Leave it out, or set atoms.pbc and all vectors of atoms.cell",
                 )
     if not names:
         raise ModelError(

@@ -237,6 +237,7 @@ def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]
         Graph(
             positions=jnp.zeros((numbers.shape[0], 3), dtype),
             cells=given.cell[None],
+            volumes=jnp.abs(jnp.linalg.det(given.cell))[None],
             species=jnp.where(good, numbers, species[0]),
             structure=jnp.zeros_like(numbers),
             atom_mask=real,

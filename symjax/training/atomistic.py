@@ -318,7 +318,7 @@ def atomistic_task(
 
     def totals(batch: AtomicBatch) -> dict[str, Array]:
         return {
-            label.name: jnp.maximum(jnp.sum(batch.known[label.name]), 1).astype(dtype)
+            label.name: jnp.maximum(jnp.sum(batch.counts[label.name]), 1).astype(dtype)
             for label in labels
         }
 

@@ -16,7 +16,7 @@ from symjax.models.pet.model import (
     is_invariant,
 )
 from symjax.training.labels import FORCES, Label
-from symjax.training.structures import AtomicData
+from symjax.training.structures import AtomicData, count_known
 
 
 def composition(
@@ -175,7 +175,7 @@ def spreads(
         values = np.concatenate(rows)
         known = np.isfinite(values)
         axes = tuple(range(values.ndim - 1))
-        count = np.maximum(known.sum(axis=axes), 1)
+        count = np.maximum(count_known(label, rows, data.graphs), 1)
         square = np.where(known, values, 0) ** 2
         size = np.sqrt(square.sum(axis=axes) / count)
         found[label.name] = np.where(size > 0, size, 1.0)

@@ -1,4 +1,9 @@
-"""Labels of stress: in one unit and sign, symmetric, of structures that have one."""
+"""Labels of stress: in one unit and sign, symmetric, of structures that have one.
+
+Slabs and wires have the components within their periodic directions, over the volume of
+the cell. What a strain across them says is left to the forces: without periods it only
+moves atoms.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,6 +13,8 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
+from symjax.data.cells import onto_periodic, stress_volume
+from symjax.data.structures import periodic_cell
 from symjax.data.targets import read_values
 from symjax.errors import ArgumentError, StructureError
 
@@ -36,11 +43,13 @@ def read_stress(
       field: Name of the label: matrices, or six numbers in Voigt's order xx, yy, zz,
         yz, xz, xy.
       factor: Unit of the label in eV/angstrom^3.
-      allow_missing: Whether structures may lack it, or have none because they are not
-        periodic in three directions.
+      allow_missing: Whether structures may lack it, or have none because they have no
+        periodic direction or no volume.
 
     Returns:
-      The stress of each, in eV/angstrom^3; NaN where it is not known.
+      The stress of each, in eV/angstrom^3; NaN where it is not known. Components out of
+      the plane of a slab, or across a wire, are 0 and do not count
+      (:func:`symjax.training.structures.collate`).
 
     Raises:
       ArgumentError: The name says that it is a virial or in another unit, or no
@@ -65,13 +74,16 @@ def read_stress(
             absent += 1
             values.append(np.full((1, 3, 3, 1), np.nan))
             continue
-        if not np.all(atoms.pbc):
+        if not stress_volume(atoms):
             if not allow_missing:
                 raise _without_volume(index, atoms)
             values.append(np.full((1, 3, 3, 1), np.nan))
             continue
         value = factor * _matrix(atoms, field, index, stored, allow_missing)
         _check_value(value, f"structures[{index}].info[{field!r}]")
+        if not np.all(atoms.pbc):
+            within = np.asarray(onto_periodic(periodic_cell(atoms)), np.float64)
+            value = within @ value @ within
         values.append(value[None, ..., None])
     if absent and absent == len(frames):
         raise ArgumentError(
@@ -107,9 +119,10 @@ def _without_volume(index: int, atoms: ase.Atoms) -> StructureError:
     return StructureError(
         f"structures[{index}].pbc",
         atoms.pbc.tolist(),
-        "is not periodic in three directions, and has no stress that could be fitted",
-        "Leave stress out of the targets, or set allow_missing to fit that of the "
-        "others",
+        "has no periodic direction or its cell no volume, and so no stress that could "
+        "be fitted",
+        "Leave stress out of the targets, set allow_missing to fit that of the others, "
+        "or give a slab the third vector of its cell",
     )
 
 

@@ -12,6 +12,7 @@ from symjax.data.graph import Graph, GraphShape, join_graphs
 from symjax.data.structures import CHARGE_KEYS, SPIN_KEYS
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
 from symjax.data.transform import cast_graph
+from symjax.errors import StructureError
 from symjax.models.pet.config import PETConfig, output_name
 from symjax.models.pet.graphs import pet_graph
 from symjax.training.configuration import TargetSection
@@ -61,16 +62,54 @@ class AtomicBatch(NamedTuple):
       graph: Joined and padded structures.
       values: Labels, 0 where unknown or padding.
       known: Where they are known.
+      counts: Number of known components of each copy; of the stress of a slab or wire
+        those within its periodic directions, 4 or 1 of 9.
 
     Example:
       >>> from symjax.training.structures import AtomicBatch
       >>> AtomicBatch._fields
-      ('graph', 'values', 'known')
+      ('graph', 'values', 'known', 'counts')
     """
 
     graph: Graph
     values: dict[str, Float[Array | np.ndarray, "samples ..."]]
     known: dict[str, Bool[Array | np.ndarray, "samples ..."]]
+    counts: dict[str, Float[Array | np.ndarray, "copies"]]
+
+
+def count_known(
+    label: Label, rows: Sequence[np.ndarray], graphs: Sequence[Graph]
+) -> Float[np.ndarray, "copies"]:
+    """Number of known components of a label, by copy.
+
+    Args:
+      label: What is fitted.
+      rows: Its values of each structure, NaN where not known.
+      graphs: The structures.
+
+    Returns:
+      Counts; of the stress of slabs and wires only what their periodic directions span.
+
+    Example:
+      >>> import ase.build, numpy as np
+      >>> from symjax.data import build_graph
+      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.structures import count_known
+      >>> slab = ase.build.fcc111("Cu", (1, 1, 2), vacuum=5.0)
+      >>> targets = {"energy": TargetSection(energy_unit="eV", stress="stress")}
+      >>> stress = labels_of(targets)[1]
+      >>> count_known(stress, [np.zeros((1, 3, 3, 1))], [build_graph(slab, 4.0)])
+      array([4.])
+    """
+    total = np.zeros(rows[0].shape[-1])
+    for row, graph in zip(rows, graphs, strict=True):
+        number = np.isfinite(row).sum(axis=tuple(range(row.ndim - 1)))
+        share = 1.0
+        if label.name == STRESS:
+            share = (np.any(graph.cells[0] != 0, axis=-1).sum() / 3) ** 2
+        total += share * number
+    return total
 
 
 def prepare_data(
@@ -93,7 +132,8 @@ def prepare_data(
 
     Raises:
       ArgumentError: A structure lacks a label.
-      StructureError: A structure or a label cannot be used.
+      StructureError: A structure or a label cannot be used, or a tensor is known in
+        part.
 
     Example:
       >>> import ase.build
@@ -142,10 +182,26 @@ def prepare_data(
                 energy / length**3,
                 allow_missing=section.allow_missing,
             )
+    for name, each in values.items():
+        _check_whole(name, each)
     bare = [_bare(atoms) for atoms in frames]
     graphs = tuple(pet_graph(config, atoms) for atoms in bare)
     origins = tuple(f"{source}[{index}]" for index in range(len(frames)))
     return AtomicData(graphs, values, origins)
+
+
+def _check_whole(name: str, values: Sequence[np.ndarray]) -> None:
+    """Raises if a tensor is known in part: turned, its parts mix with the others."""
+    for index, rows in enumerate(values):
+        known = np.isfinite(rows)
+        components = tuple(range(1, rows.ndim - 1))
+        if np.any(known.any(axis=components) & ~known.all(axis=components)):
+            raise StructureError(
+                f"structures[{index}][{name!r}]",
+                rows.tolist(),
+                "is a tensor of which some components are NaN and others not",
+                "Make all of its components NaN, or give all of them",
+            )
 
 
 def _factor(unit: str | None, known: Mapping[str, float]) -> float:
@@ -196,14 +252,18 @@ def collate(
       >>> batch.values["energy"].ravel().tolist()
       [-14.199999809265137, -14.199999809265137, 0.0]
     """
-    graph = join_graphs([data.graphs[i] for i in indices], shape)
     values: dict[str, Any] = {}
     known: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    chosen = [data.graphs[i] for i in indices]
     for label in labels:
-        rows = np.concatenate([data.values[label.name][i] for i in indices])
+        own = [data.values[label.name][i] for i in indices]
+        counts[label.name] = count_known(label, own, chosen).astype(dtype)
+        rows = np.concatenate(own)
         size = shape.num_atoms if label.per_atom else shape.num_structures
         padding = [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
         rows = np.pad(rows, padding, constant_values=np.nan)
         known[label.name] = np.isfinite(rows)
         values[label.name] = np.where(known[label.name], rows, 0).astype(dtype)
-    return AtomicBatch(cast_graph(graph, dtype), values, known)
+    graph = join_graphs(chosen, shape)
+    return AtomicBatch(cast_graph(graph, dtype), values, known, counts)

@@ -35,7 +35,7 @@ def _sums(
         sums[label.name] = (
             jnp.sum(error**2, axes),
             jnp.sum(jnp.abs(error), axes),
-            jnp.sum(known, axes),
+            jnp.asarray(batch.counts[label.name]),
         )
     return sums
 

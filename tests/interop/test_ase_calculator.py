@@ -178,6 +178,70 @@ def test_forces_and_stress_are_derivatives():
     np.testing.assert_allclose(stress, numerical, atol=1e-7)
 
 
+def slab(periodic=2):
+    """Periodic in two directions or one, tilted in space, with vacuum in its cell."""
+    atoms = salt()
+    atoms.pbc = [True, periodic == 2, False]
+    for axis in range(periodic, 3):
+        atoms.cell[axis, axis] += 10.0
+    return rotated(atoms, Rotation.random(random_state=1).as_matrix())
+
+
+@pytest.mark.parametrize("periodic", [1, 2])
+def test_stress_within_the_periodic_directions(periodic):
+    """ASE strains the cell; other components are 0, whatever the forces are."""
+    atoms = slab(periodic)
+    atoms.calc = calculator()
+    stress = atoms.get_stress(voigt=False)
+    numerical = calculate_numerical_stress(atoms, eps=1e-5, voigt=False)
+    within = np.linalg.qr(atoms.cell[:periodic].T)[0]
+    within = within @ within.T
+    expected = within @ numerical @ within
+    assert np.abs(expected).max() > 1e-3
+    assert np.abs(numerical - expected).max() > 1e-3
+    np.testing.assert_allclose(stress, expected, atol=1e-7)
+    assert np.linalg.matrix_rank(stress, tol=1e-10) == periodic
+
+
+def test_stress_of_a_slab_turns_with_it_and_is_measured():
+    """Averages turn the plane too, and the report's function is the calculator's."""
+    atoms = slab()
+    elements = finite_group("D2").elements
+    calc = calculator(average="D2")
+    calc.calculate(atoms)
+    mean = explicit(atoms, elements, np.full(4, 0.25))["stress"]
+    np.testing.assert_allclose(calc.results["stress"], mean, atol=ROUNDING)
+    problem = orbit_problem(MODEL, atoms, layers="none", dtype="float64")
+    assert "stress" in problem.outputs
+    plain = calculator()
+    plain.calculate(atoms)
+    found = np.asarray(jax.jit(problem.function)(problem.x, *problem.args)["stress"][0])
+    np.testing.assert_allclose(
+        full_3x3_to_voigt_6_stress((found + found.T) / 2),
+        plain.results["stress"],
+        atol=1e-12,
+    )
+    element = elements[3]
+    turned = jax.tree.map(lambda rows: rows @ element.T, problem.x)
+    plain.calculate(rotated(atoms, element))
+    found = np.asarray(jax.jit(problem.function)(turned, *problem.args)["stress"][0])
+    np.testing.assert_allclose(
+        full_3x3_to_voigt_6_stress((found + found.T) / 2),
+        plain.results["stress"],
+        atol=1e-12,
+    )
+
+
+def test_structures_without_stress_say_what_they_lack():
+    flat = slab()
+    flat.cell[2] = 0
+    for atoms in (flat, ethanol()):
+        atoms.calc = calculator()
+        with pytest.raises(PropertyNotImplementedError, match=r"stress: .*atoms\.pbc"):
+            atoms.get_stress()
+        assert "stress" not in atoms.calc.compute([atoms])[0]
+
+
 def test_averaged_forces_are_derivatives():
     """The average is a function too: its forces are minus its own gradient."""
     atoms = ethanol()

@@ -103,6 +103,21 @@ def test_from_the_command_line_to_an_engine(tmp_path):
     scale = np.abs(theirs[1]).max()
     np.testing.assert_allclose(water.get_forces(), theirs[1], atol=1e-10 * scale)
 
+    # A film of water: their stress in its plane is the same, over the same volume.
+    film = ase.build.molecule("H2O")
+    film.set_cell([[3.0, 0, 0], [0.5, 3.2, 0], [0, 0, 12.0]])
+    film.pbc = [True, True, False]
+    film.calc = metatomic_ase.MetatomicCalculator(str(tmp_path / "own.pt"))
+    stress = film.get_stress()
+    film.calc = SymjaxCalculator(tmp_path / "own", dtype="float64")
+    plane = [0, 1, 5]
+    ours = film.get_stress()
+    np.testing.assert_allclose(
+        ours[plane], stress[plane], atol=1e-9 * abs(stress).max()
+    )
+    assert np.abs(stress[plane]).max() > 1e-4
+    np.testing.assert_array_equal(ours[[2, 3, 4]], 0)
+
 
 def test_other_models_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"is no PET.*stablehlo"):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax.data.cells import onto_periodic
 from symjax.data.graph import Graph, Surroundings
 from symjax.data.mesh import differentiated, find_mesh, forces_and_virials
 from symjax.errors import ModelError
@@ -542,8 +543,10 @@ def conservative(
     Returns:
       Outputs with ``"forces"`` (atoms, 3) in unit of energy per angstrom and, if
       asked for, ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom,
-      the derivative with respect to strain over the volume, not symmetrised; and
-      features by layer.
+      the derivative with respect to strain over the volume, not symmetrised: for slabs
+      and wires that of a strain within the periodic directions over the volume of the
+      cell (:func:`symjax.data.cells.stress_volume`), other components 0, and all of
+      them 0 without a volume; and features by layer.
 
     Raises:
       ModelError: The model has no such energy, or several and none was named.
@@ -614,7 +617,12 @@ def conservative(
         virial = jax.ops.segment_sum(
             virials, jnp.asarray(graph.structure), num_segments=len(graph.cells)
         )
-        volume = jnp.abs(jnp.linalg.det(jnp.asarray(graph.cells)))[:, None, None]
+        volume = jnp.asarray(graph.volumes)[:, None, None]
+        within = onto_periodic(graph.cells).astype(virial.dtype)
+        # Along a direction without periods a strain only moves atoms.
+        virial = jnp.matmul(
+            jnp.matmul(within, virial, precision="highest"), within, precision="highest"
+        )
         outputs["stress"] = jnp.where(
             volume > 0, virial / jnp.where(volume > 0, volume, 1), 0
         )

@@ -8,6 +8,7 @@ import ase
 import numpy as np
 from jaxtyping import Array
 
+from symjax.data.cells import stress_volume
 from symjax.data.graph import Graph, GraphShape
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
@@ -131,15 +132,18 @@ def _function(what: Evaluation) -> Callable[..., dict[str, Array]]:
     return function
 
 
-def _rotating(graph: Graph, derivatives: bool) -> Any:
+def _rotating(graph: Graph, forces: bool, stress: bool) -> Any:
     """All that rotates and that outputs depend on."""
     rows = np.asarray(graph.vectors)
-    if derivatives and graph.surroundings is not None:
+    if (forces or stress) and graph.surroundings is not None:
         rows = np.concatenate([rows, graph.surroundings.vectors], axis=1)
-    if graph.mesh is None:
-        return rows
-    mesh = graph.mesh
-    return {"edges": rows, "positions": mesh.positions, "cells": mesh.cells}
+    if graph.mesh is not None:
+        mesh = graph.mesh
+        return {"edges": rows, "positions": mesh.positions, "cells": mesh.cells}
+    # The plane of a slab turns; of a crystal only the volume is read.
+    if stress and not np.all(np.any(graph.cells != 0, axis=-1)):
+        return {"edges": rows, "cells": np.asarray(graph.cells)}
+    return rows
 
 
 def moved(graph: Graph, x: Any) -> Graph:
@@ -153,8 +157,10 @@ def moved(graph: Graph, x: Any) -> Graph:
       The same graph, moved.
     """
     rows = x
-    if graph.mesh is not None:
+    if isinstance(x, dict):
         rows = x["edges"]
+        graph = graph.replace(cells=x["cells"])
+    if graph.mesh is not None:
         mesh = graph.mesh.replace(positions=x["positions"], cells=x["cells"])
         graph = graph.replace(mesh=mesh)
     width, around = graph.neighbors.shape[1], graph.surroundings
@@ -191,7 +197,8 @@ def orbit_problem(
       layers: See :func:`select_layers`.
       outputs: Names of targets, of their uncertainties and ensembles, and ``"forces"``
         and ``"stress"``; by default all that the model has, with forces if there is an
-        energy and stress if the structure is periodic in three directions.
+        energy, and stress if the structure has a periodic direction and its cell a
+        volume.
       forces: Whether forces and stress are among the default outputs.
       energy: Name of the target whose derivatives they are, see
         :func:`~symjax.models.pet.choose_energy`.
@@ -225,8 +232,8 @@ def orbit_problem(
       {'energy': 'eV', 'forces': 'eV/angstrom'}
     """
     config = model.config
-    periodic = bool(np.all(atoms.pbc)) if isinstance(atoms, ase.Atoms) else False
-    what = choose_outputs(config, layers, outputs, forces, energy, periodic)
+    has_stress = isinstance(atoms, ase.Atoms) and stress_volume(atoms) > 0
+    what = choose_outputs(config, layers, outputs, forces, energy, has_stress)
     graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
     check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
@@ -234,7 +241,7 @@ def orbit_problem(
     group = _point_group(atoms, graph, symmetry)
     return Problem(
         _function(what),
-        _rotating(graph, what.forces or what.stress),
+        _rotating(graph, what.forces, what.stress),
         found,
         args=(parameters, graph),
         symmetry=None if group is None else _sample_symmetry(per, graph, group),
@@ -247,7 +254,7 @@ def choose_outputs(
     outputs: Sequence[str] | None,
     forces: bool,
     energy: str | None,
-    periodic: bool,
+    has_stress: bool,
 ) -> Evaluation:
     """What is evaluated, of all that a user can name.
 
@@ -257,7 +264,8 @@ def choose_outputs(
       outputs: See :func:`orbit_problem`.
       forces: Whether forces and stress are among the default outputs.
       energy: Name of the target whose derivatives they are.
-      periodic: Whether the structures are periodic in three directions.
+      has_stress: Whether the structures have one
+        (:func:`symjax.data.cells.stress_volume`).
 
     Returns:
       What is evaluated.
@@ -271,7 +279,7 @@ def choose_outputs(
     names = [*(target.name for target in config.targets), *uncertain]
     if outputs is None:
         chosen_energy = choose_energy(config, energy) if forces else None
-        derived = ["forces", *(["stress"] if periodic else [])]
+        derived = ["forces", *(["stress"] if has_stress else [])]
         outputs = names + (derived if chosen_energy else [])
     for name in outputs:
         if name not in (*names, "forces", "stress"):
@@ -283,12 +291,12 @@ def choose_outputs(
             )
     differentiated = "forces" in outputs or "stress" in outputs
     energy = energy_of_forces(config, energy) if differentiated else None
-    if "stress" in outputs and not periodic:
+    if "stress" in outputs and not has_stress:
         raise ModelError(
             "outputs",
             "stress",
-            "a structure without a cell in three directions has no stress",
-            "Leave it out, or set atoms.cell and atoms.pbc",
+            "a structure without a periodic direction and a volume has no stress",
+            "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
         )
     targets = tuple(name for name in names if name in outputs)
     return Evaluation(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax.data.cells import stress_volume
 from symjax.data.graph import (
     Graph,
     GraphShape,
@@ -48,12 +49,12 @@ class Item(NamedTuple):
     Attributes:
       label: Its name.
       graph: As the model reads it, without padding.
-      periodic: Whether it has a stress.
+      has_stress: Whether it has a stress (:func:`symjax.data.cells.stress_volume`).
     """
 
     label: str
     graph: Graph
-    periodic: bool
+    has_stress: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Packing:
         """
         graph = pet_graph(self.model.config, atoms, dtype=self.dtype)
         check_conditioning(self.model.config, graph)
-        return Item(label, graph, bool(np.all(atoms.pbc)))
+        return Item(label, graph, stress_volume(atoms) > 0)
 
     def join(self, items: Sequence[Item]) -> list[list[Item]]:
         """Divides structures into packs; depends on nothing but the structures.
@@ -143,8 +144,8 @@ class Packing:
           Those of each pack.
         """
         packs: list[list[Item]] = []
-        for periodic in (False, True):
-            chosen = [item for item in items if item.periodic == periodic]
+        for has_stress in (False, True):
+            chosen = [item for item in items if item.has_stress == has_stress]
             rungs: dict[tuple[int, int], list[Item]] = {}
             for item in chosen:
                 rung = bucket_shape(graph_shape(item.graph))
@@ -187,7 +188,7 @@ class Packing:
         """
         config = self.model.config
         what = choose_outputs(
-            config, self.layers, None, True, self.energy, items[0].periodic
+            config, self.layers, None, True, self.energy, items[0].has_stress
         )
         graphs = [item.graph for item in items]
         shape = self.shape(graphs)

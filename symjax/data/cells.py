@@ -1,0 +1,113 @@
+"""Cells with one, two or three periodic directions: what they span, and volumes."""
+
+import ase
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def stress_volume(atoms: ase.Atoms) -> float:
+    """Volume that a stress is divided by.
+
+    That of the whole cell, the vacuum of a slab or wire included, as other calculators
+    divide: a stress times the height of the cell is a surface stress.
+
+    Args:
+      atoms: A structure.
+
+    Returns:
+      The volume in cubic angstrom; 0 where there is no stress: no direction is
+      periodic, or the cell has a vector missing.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data.cells import stress_volume
+      >>> slab = ase.build.fcc111("Cu", (1, 1, 2), a=3.6, vacuum=5.0)
+      >>> round(stress_volume(slab), 2)
+      67.79
+      >>> slab.cell[2] = 0
+      >>> stress_volume(slab), stress_volume(ase.build.molecule("H2O"))
+      (0.0, 0.0)
+    """
+    if not np.any(atoms.pbc):
+        return 0.0
+    return float(abs(np.linalg.det(atoms.cell[:])))
+
+
+def _bare(cells: Float[Array, "... 3 3"]) -> tuple[Array, Array]:
+    """Number of vectors that are not zero, and normal of two."""
+    count = jnp.sum(jnp.any(cells != 0, axis=-1), axis=-1)
+    # With one zero vector two of these products vanish, with two all of them.
+    normal = jnp.sum(jnp.cross(cells, jnp.roll(cells, -1, axis=-2)), axis=-2)
+    return count, normal
+
+
+def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
+    """Volume, area or length that the vectors of a cell span.
+
+    Args:
+      cells: Rows are cell vectors; 0 for directions that are not periodic.
+
+    Returns:
+      Angstrom to the number of vectors; 1 without any.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.cells import spanned
+      >>> print(spanned(np.diag([2.0, 3.0, 4.0])), spanned(np.diag([2.0, 3.0, 0.0])))
+      24.0 6.0
+    """
+    cells = jnp.asarray(cells)
+    count, normal = _bare(cells)
+    return jnp.select(
+        [count == 3, count == 2, count == 1],
+        [
+            jnp.abs(jnp.linalg.det(cells)),
+            jnp.linalg.norm(normal, axis=-1),
+            jnp.linalg.norm(jnp.sum(cells, axis=-2), axis=-1),
+        ],
+        1.0,
+    )
+
+
+def onto_periodic(
+    cells: Float[Array | np.ndarray, "... 3 3"],
+) -> Float[Array, "... 3 3"]:
+    r"""Projection onto the span of the vectors of a cell, for a stress within it.
+
+    The identity for three vectors, $1 - n n^T$ with the normal of two, $u u^T$ with the
+    direction of one, and 0 without any. It turns with the cell: $R P R^T$.
+
+    Args:
+      cells: Rows are cell vectors; 0 for directions that are not periodic.
+
+    Returns:
+      Projections.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.data.cells import onto_periodic
+      >>> print(onto_periodic(np.array([[2.0, 0, 0], [1, 3, 0], [0, 0, 0]])))
+      [[1. 0. 0.]
+       [0. 1. 0.]
+       [0. 0. 0.]]
+    """
+    cells = jnp.asarray(cells)
+    count, normal = _bare(cells)
+    identity = jnp.eye(3, dtype=cells.dtype)
+
+    def along(vector: Array) -> Array:
+        squared = jnp.sum(vector**2, axis=-1)[..., None, None]
+        outer = vector[..., :, None] * vector[..., None, :]
+        return outer / jnp.where(squared > 0, squared, 1)
+
+    count = count[..., None, None]
+    return jnp.select(
+        [count == 3, count == 2, count == 1],
+        [
+            jnp.broadcast_to(identity, cells.shape),
+            identity - along(normal),
+            along(jnp.sum(cells, axis=-2)),
+        ],
+        jnp.zeros_like(cells),
+    )
