@@ -162,8 +162,8 @@ def options_as_typed(names: dict[str, str], **typed: Any) -> Iterator[None]:
                 lambda match: f"--memory {1.01 * int(match[1]) / GIB:.3g}",
                 remedy,
             )
-        remedy = remedy.replace("resume=True", "--resume")
         for argument, option in names.items():
+            remedy = remedy.replace(f"{argument}=True", option)
             remedy = remedy.replace(f"{argument}=", f"{option} ")
         raise type(error)(name, value, error.problem, remedy) from error
 

@@ -37,6 +37,14 @@ def train(
             "--resume", help="Go on from the last checkpoint; start if there is none."
         ),
     ] = False,
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend",
+            help="With --resume and another number of steps: the learning rate follows "
+            "that number from here on, which is recorded.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     max_seconds: Annotated[
         float | None,
@@ -68,12 +76,14 @@ def train(
     from symjax.training.runs import train as train_run
 
     folder = output or run.with_suffix("")
-    names = {"folder": "--output", "resume": "--resume"}
+    names = {"folder": "--output", "resume": "--resume", "extend": "--extend"}
+    names["steps"] = "steps"  # whose remedy names an option
     with options_as_typed(names), training_progress(settings.steps) as watch:
         trained = train_run(
             settings,
             folder,
             resume=resume,
+            extend=extend,
             overwrite=overwrite,
             max_seconds=float("inf") if max_seconds is None else max_seconds,
             watch=watch,

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import math
 import signal
 import threading
@@ -291,43 +290,3 @@ class Checkpoints:
     def close(self) -> None:
         """Releases what orbax holds."""
         self._manager.close()
-
-
-def check_configuration(path: Path, run: Mapping[str, Any]) -> None:
-    """Raises unless a run that goes on is the one that was started.
-
-    Args:
-      path: The file that the run wrote when it was started.
-      run: Its configuration now.
-
-    Raises:
-      ArgumentError: The file is missing or says something else; the message names the
-        key.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.errors import ArgumentError
-      >>> from symjax.training.records import check_configuration
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "run.json"
-      ...     _ = path.write_text('{"steps": 10}')
-      ...     try:
-      ...         check_configuration(path, {"steps": 20})
-      ...     except ArgumentError as error:
-      ...         print(error.argument)
-      steps
-    """
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ArgumentError(
-            "resume", str(path), f"cannot be read: {error}", "Start the run again"
-        ) from error
-    for key in sorted({*before, *run}):
-        if before.get(key) != run.get(key):
-            raise ArgumentError(
-                key,
-                run.get(key),
-                f"the run was started with {before.get(key)!r}",
-                "Restore this key, or start another run in another folder",
-            )

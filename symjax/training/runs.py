@@ -35,6 +35,7 @@ from symjax.training.optimisation import (
     start,
 )
 from symjax.training.problems import Problem, atoms_problem, card_of, events_problem
+from symjax.training.resuming import CHANGES, Change, changes_of, read_changes
 
 MODEL, BEST = "model", "best"
 
@@ -78,6 +79,7 @@ def train(
     folder: str | Path,
     *,
     resume: bool = False,
+    extend: bool = False,
     overwrite: bool = False,
     max_seconds: float = float("inf"),
     watch: Watch | None = None,
@@ -88,7 +90,11 @@ def train(
       run: What is trained on what, from :func:`read_run`.
       folder: Where everything goes; made if it is not there.
       resume: Whether to go on from the last checkpoint in the folder. A folder
-        without one is started.
+        without one is started. What may differ from the run that was left is what
+        leaves its numbers as they are, see
+        :func:`~symjax.training.resuming.changes_of`.
+      extend: Whether a run that goes on with another number of steps may follow the
+        learning rate of those, where it depends on them.
       overwrite: Whether an older run in the folder is removed.
       max_seconds: Saves a checkpoint and returns after about this time.
       watch: Called with the step and the numbers of each line of metrics and each
@@ -125,41 +131,54 @@ def train(
     """
     _check_devices(run)
     with held(Path(folder), "folder"):
-        return _train(run, Path(folder), resume, overwrite, watch, max_seconds)
+        changes = _taken(run, Path(folder), resume, extend, overwrite)
+        return _train(run, Path(folder), changes, watch, max_seconds)
 
 
-def _train(
-    run: Run,
-    folder: Path,
-    resume: bool,
-    overwrite: bool,
-    watch: Watch | None,
-    max_seconds: float,
-) -> Trained:
-    """The same, of the process that holds the folder."""
-    settings = run.model_dump(mode="json")
-    started = (folder / records.CONFIGURATION).is_file()
+def _taken(
+    run: Run, folder: Path, resume: bool, extend: bool, overwrite: bool
+) -> list[Change]:
+    """Makes a folder ready for a run; returns what has changed since it began."""
+    path = folder / records.CONFIGURATION
+    started = path.is_file()
     if started and overwrite and not resume:
         for name in (MODEL, BEST, records.CHECKPOINTS, records.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / records.CONFIGURATION).unlink()
+        path.unlink()
         started = False
-    if started and not resume:
+    if not started:
+        return []
+    if not resume:
         raise ArgumentError(
             "folder",
             str(folder),
             "holds a run",
             "Resume it, overwrite it, or choose another folder",
         )
-    if started:
-        records.check_configuration(folder / records.CONFIGURATION, settings)
+    before, changes = read_changes(path)
+    checkpoints = records.Checkpoints(folder / records.CHECKPOINTS)
+    done = checkpoints.latest() or 0
+    checkpoints.close()
+    return changes + changes_of(before, run, done, extend=extend)
+
+
+def _train(
+    run: Run,
+    folder: Path,
+    changes: list[Change],
+    watch: Watch | None,
+    max_seconds: float,
+) -> Trained:
+    """The same, of the process that holds the folder."""
     problem = atoms_problem(run) if isinstance(run, AtomsRun) else events_problem(run)
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings, indent=2)
+    record = [change._asdict() for change in changes]
+    text = json.dumps({**run.model_dump(mode="json"), CHANGES: record}, indent=2)
     replace_atomically(
         folder / records.CONFIGURATION, lambda part: part.write_text(text)
     )
-    return _Loop(run, problem, folder, watch).run(time.monotonic() + max_seconds)
+    loop = _Loop(run, problem, folder, watch, record)
+    return loop.run(time.monotonic() + max_seconds)
 
 
 def _check_devices(run: Run) -> None:
@@ -181,8 +200,16 @@ def _check_devices(run: Run) -> None:
 class _Loop:
     """Steps, and all that is written between them."""
 
-    def __init__(self, run: Run, problem: Problem, folder: Path, watch: Watch | None):
+    def __init__(
+        self,
+        run: Run,
+        problem: Problem,
+        folder: Path,
+        watch: Watch | None,
+        changes: list[dict[str, Any]],
+    ):
         self._run, self._problem, self._folder = run, problem, folder
+        self._changes = changes
         self._watch = watch or (lambda step, values: None)
         self._mesh = device_mesh(run.batch.devices)
         self._rate = learning_rate(run.optimizer, run.steps)
@@ -331,7 +358,8 @@ class _Loop:
         state = self._state
         model = self._problem.model(state.averaged, state.statistics)
         card = card_of(self._run, self._done, self._errors)
-        return dataclasses.replace(model, card={**model.card, **card})
+        card = {**model.card, **card, CHANGES: self._changes}
+        return dataclasses.replace(model, card=card)
 
     def _save(self) -> None:
         begun = time.monotonic()

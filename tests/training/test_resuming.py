@@ -1,0 +1,179 @@
+"""Runs that go on with other settings, against runs that had them from the start."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import ase.io
+import numpy as np
+import pytest
+from water_runs import frames, settings
+
+from symjax.errors import ArgumentError
+from symjax.models import load_model
+from symjax.training import parse_run, read_table, train
+from symjax.training.optimisation import learning_rate
+from symjax.training.records import METRICS
+from symjax.training.resuming import changes_of
+
+TARGETS = {"energy": {"energy_unit": "eV", "forces": "forces"}}
+CONSTANT = {"warmup": 2, "learning_rate": 1e-2, "schedule": "constant"}
+COSINE = {"warmup": 2, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "frames.xyz"
+    ase.io.write(path, frames())
+    return path
+
+
+def run_of(data, **changes):
+    plain = {"steps": 4, "optimizer": CONSTANT, "validate_every": 0, "targets": TARGETS}
+    return parse_run(settings(data, **{**plain, **changes}))
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Four steps, undisturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(run_of(data), folder / "run")
+    return folder / "run"
+
+
+def weights(folder):
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def stop_after(run, folder, steps):
+    """Leaves a run after some steps, as a limit of time does."""
+    for _ in range(steps):
+        train(run, folder, resume=True, max_seconds=0.0)
+
+
+def test_logging_and_monitoring_are_free(data, whole, tmp_path):
+    stop_after(run_of(data), tmp_path / "run", 1)
+    monitor = {"every": 2, "max_degree": 1, "grid": 3, "structures": 1, "max_share": 1}
+    changed = run_of(
+        data, log_every=1, checkpoint_every=3, validate_every=2, monitor=monitor
+    )
+    assert train(changed, tmp_path / "run", resume=True).complete
+    assert weights(tmp_path / "run") == weights(whole)
+    metrics = read_table(tmp_path / "run" / METRICS)
+    np.testing.assert_array_equal(metrics["step"], [2, 3, 4])
+    every = read_table(whole / METRICS)
+    np.testing.assert_array_equal(every["step"], [3, 4])
+    # The first line of the other run is the mean over three steps, here over two and
+    # one more.
+    np.testing.assert_allclose(
+        (2 * metrics["loss"][0] + metrics["loss"][1]) / 3, every["loss"][0], rtol=1e-12
+    )
+    record = json.loads((tmp_path / "run" / "run.json").read_text())["changes"]
+    assert {change["key"] for change in record} == {
+        "log_every",
+        "checkpoint_every",
+        "validate_every",
+        "monitor",
+    }
+    assert {change["step"] for change in record} == {1}
+    assert load_model(tmp_path / "run" / "model").card["changes"] == record
+
+
+def test_more_steps_at_a_constant_rate(data, whole, tmp_path):
+    """Also of a run that was complete."""
+    first = train(run_of(data, steps=3), tmp_path / "run")
+    assert first.complete
+    assert train(run_of(data), tmp_path / "run", resume=True).complete
+    assert weights(tmp_path / "run") == weights(whole)
+    fewer = run_of(data, steps=3)
+    with pytest.raises(ArgumentError, match=r"steps=3: the run has done 4"):
+        train(fewer, tmp_path / "run", resume=True)
+
+
+def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
+    """A killed extension makes the same bits as one that was not."""
+    short, longer = (run_of(data, steps=n, optimizer=COSINE) for n in (2, 4))
+    train(short, tmp_path / "a")
+    with pytest.raises(
+        ArgumentError,
+        match=r"steps=4: the run was started with 2.*'cosine'.*extend=True.*recorded",
+    ):
+        train(longer, tmp_path / "a", resume=True)
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["steps"] == 2
+    train(longer, tmp_path / "a", resume=True, extend=True)
+    change = {"step": 2, "key": "steps", "before": 2, "after": 4}
+    assert load_model(tmp_path / "a" / "model").card["changes"] == [change]
+    rates = read_table(tmp_path / "a" / METRICS)["learning_rate"]
+    rate = learning_rate(longer.optimizer, 4)
+    assert rates[-1] == float(rate(3))
+
+    train(short, tmp_path / "b")
+    train(longer, tmp_path / "b", resume=True, extend=True, max_seconds=0.0)
+    assert train(longer, tmp_path / "b", resume=True).complete
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seed": 3}, r"seed=3: the run was started with 0"),
+        ({"augmentation": "none"}, "augmentation='none'"),
+        ({"optimizer": {**CONSTANT, "beta1": 0.8}}, "optimizer="),
+        (
+            {"batch": {"max_structures": 3, "max_atoms": 12, "accumulate": 2}},
+            r"batch.accumulate=2.*accumulate x devices was 1.*Keep the product",
+        ),
+        (
+            {"batch": {"max_structures": 2, "max_atoms": 12}},
+            r"batch.max_structures=2: the run was started with 3",
+        ),
+    ],
+)
+def test_what_changes_the_numbers_is_refused(data, changes, match):
+    before = run_of(data).model_dump(mode="json")
+    with pytest.raises(ArgumentError, match=match):
+        changes_of(before, run_of(data, **changes), 2)
+
+
+def test_devices_of_events_are_kept():
+    """Their batch norms average over devices, and follow micro-batches."""
+    run = {"kind": "events", "steps": 4, "batch": {"accumulate": 2}}
+    other = parse_run({**run, "batch": {"devices": 2}})
+    with pytest.raises(ArgumentError, match=r"accumulate=1.*batch norms depend"):
+        changes_of(parse_run(run).model_dump(mode="json"), other, 2)
+
+
+@pytest.mark.slow
+def test_devices_are_free_at_equal_batches(data, tmp_path):
+    """In a process of its own, whose CPU counts as two devices."""
+    script = f"""
+    import sys
+    import jax
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_enable_x64", True)
+    sys.path[:0] = {sys.path!r}
+    import json, pathlib
+    from symjax.training import parse_run, train
+    one, two = map(parse_run, json.loads(sys.argv[1]))
+    folder = pathlib.Path(sys.argv[2])
+    train(one, folder / "whole")
+    train(one, folder / "moved", resume=True, max_seconds=0.0)
+    train(two, folder / "moved", resume=True)
+    """
+    batch = {"max_structures": 2, "max_atoms": 12}
+    runs = [
+        run_of(data, batch={**batch, **split}).model_dump(mode="json")
+        for split in ({"accumulate": 2}, {"devices": 2})
+    ]
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(script),
+            json.dumps(runs),
+            str(tmp_path),
+        ],
+        check=True,
+    )
+    assert weights(tmp_path / "whole") == weights(tmp_path / "moved")
