@@ -14,7 +14,7 @@ from water_runs import TARGETS, TINY, frames, settings
 
 from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
-from symjax.training import TrainingError, events, parse_run, read_table, train
+from symjax.training import TrainingError, parse_run, read_table, train
 from symjax.training.records import METRICS, TRAJECTORY, VALIDATION, Table
 
 EVENTS = {
@@ -30,7 +30,6 @@ EVENTS = {
     "fetch_layers": [0],
     "seg_head_dim": 8,
 }
-RUNS = events.runs
 SPEEDS = {"structures_per_second", "atoms_per_second"}
 
 
@@ -254,29 +253,6 @@ def test_events_are_trained_by_the_same_loop(tmp_path):
     assert 0 <= trained.errors["accuracy"] <= 1
     norm = load_model(tmp_path / "run" / "model").parameters["batch_stats"]["seg_head"]
     assert np.abs(norm["bn1"]["mean"]).max() > 0
-
-
-@pytest.mark.slow
-def test_the_script_of_the_shipped_model_goes_on(tmp_path, monkeypatch, capsys):
-    """Pretraining, fine-tuning and a card; stopped in between."""
-    monkeypatch.setattr(events, "HYPERPARAMETERS", EVENTS)
-    monkeypatch.setattr(events, "NUM_POINTS", 200)
-    monkeypatch.setattr(
-        events, "runs", lambda *args: tuple(map(two_events, RUNS(*args)))
-    )
-    sizes = {"events": 4, "pretraining_steps": 1, "fine_tuning_steps": 2}
-    events.main(tmp_path, **sizes, held_out=2, max_seconds=0.0)
-    assert "not complete" in capsys.readouterr().out
-    events.main(tmp_path, **sizes, held_out=2)
-    card = load_model(tmp_path).card
-    assert card["errors_held_out"]["events"] == 2
-    assert "--fine-tuning-steps 2" in card["command"]
-
-
-def two_events(run):
-    return run.model_copy(
-        update={"batch": run.batch.model_copy(update={"max_structures": 2})}
-    )
 
 
 def test_the_smallest_hyperparameters_are_used(whole):
