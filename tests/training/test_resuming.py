@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import ase.io
+import jax
 import numpy as np
 import pytest
 from water_runs import frames, settings
@@ -176,4 +177,13 @@ def test_devices_are_free_at_equal_batches(data, tmp_path):
         ],
         check=True,
     )
-    assert weights(tmp_path / "whole") == weights(tmp_path / "moved")
+    whole, moved = (
+        load_model(tmp_path / name / "model") for name in ("whole", "moved")
+    )
+    # One sum of two parts is compiled in two ways: the last bits of float32 differ,
+    # which the optimizer divides by the root of a mean square of gradients.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        whole.parameters,
+        moved.parameters,
+    )
