@@ -6,14 +6,11 @@ exported model is a program in which no layer can be read but the features that 
 announces; of a checkpoint, metatrain makes a module, whose submodules can be.
 """
 
-import contextlib
 import dataclasses
-import functools
 import logging
 import re
-import types
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +20,16 @@ import numpy as np
 from symjax import models
 from symjax._files import file_digest
 from symjax.errors import ModelError, SymjaxError
-from symjax.interop._engine import Arrays, Engine, check_species, libraries
-from symjax.interop._opening import Opened, UnknownFileError, open_model, stem
+from symjax.interop._engine import Arrays, Engine, check_species
+from symjax.interop._inner_layers import (
+    CAPTURED,
+    chosen_layers,
+    failures,
+    find_layers,
+    is_feature,
+    request_of,
+)
+from symjax.interop._opening import UnknownFileError, open_model, stem
 from symjax.interop.torch_callable import (
     DERIVATIVES,
     block_key,
@@ -33,7 +38,6 @@ from symjax.interop.torch_callable import (
     split_block,
 )
 from symjax.metrics import HostFunction, Output, Problem
-from symjax.models._layers import match_layers
 from symjax.so3.representations import (
     FEATURE,
     MATRIX,
@@ -45,25 +49,7 @@ from symjax.so3.representations import (
 
 _log = logging.getLogger(__name__)
 
-_FEATURES = re.compile(r"features?(/.*)?|mtt::aux::.*_last_layer_features(/.*)?")
 _UNCERTAINTY = re.compile(r".*_uncertainty(/.*)?")
-# Outputs that metatomic defines for whole structures.
-_OF_STRUCTURES = (
-    *("energy", "energy_ensemble", "energy_uncertainty", "non_conservative_stress"),
-    "heat_flux",
-)
-# What metatrain captures of PET by itself, without the padding of its arrays.
-_CAPTURED = "mtt::feature::"
-_OF_PET = re.compile(
-    r"node_embedders\.\d+|edge_embedder|combination_mlps\.\d+"
-    r"|gnn_layers\.\d+\.(edge_embedder|neighbor_embedder|compress)"
-    r"|gnn_layers\.\d+\.trans\.layers\.\d+_(node|edge)|gnn_layers_post_mp_(node|edge)\.\d+"
-    r"|(node|edge)_(backbone|heads\.[^.]+)\.\d+"
-)
-# Names of layers that a message lists.
-_FEW = 20
-# Parts of metatrain's models that read no features.
-_NO_LAYERS = ("additive_models", "scaler")
 
 
 class _Measured(NamedTuple):
@@ -132,15 +118,15 @@ def metatomic_problem(
     names = [
         name
         for name in known
-        if not _FEATURES.fullmatch(name)
+        if not is_feature(name)
         and (periodic or not name.startswith("non_conservative_stress"))
     ]
-    reader = _reader(opened, atoms, layers, device, chosen)
+    reader = find_layers(opened, atoms, layers, device, chosen)
     requests = {
-        name: _request(opened, name, energy=chosen)
+        name: request_of(opened, name, energy=chosen)
         for name in dict.fromkeys([*names, *reader.outputs])
     }
-    with _failures(opened.name):
+    with failures(opened.name):
         engine = Engine(reader.model, atoms, device)
         first, _ = engine.evaluate([engine.x], requests)
     measured = _described(first, requests, atoms, reader.outputs)
@@ -158,7 +144,7 @@ def metatomic_problem(
         )
 
     def several(batch: Sequence[Arrays]) -> list[Arrays]:
-        with _failures(opened.name), reader.reading() as read:
+        with failures(opened.name), reader.reading() as read:
             values, rows = engine.evaluate(batch, requests, chosen, derived)
         for name, (output, key, what) in measured.items():
             if output:
@@ -182,40 +168,6 @@ def metatomic_problem(
     )
 
 
-def _request(opened: Opened, name: str, energy: str) -> Any:
-    """What the model is asked for: of structures where that can be known.
-
-    Else as it is announced, where ``"atom"`` often means that both can be had.
-    """
-    _, metatomic = libraries(opened.model)
-    announced = opened.outputs.get(name)
-    if announced is None:  # what metatrain captures
-        return metatomic.ModelOutput(sample_kind="atom")
-    kind = opened.sample_kinds.get(name, announced.sample_kind)
-    if name == energy or name.split("/")[0] in _OF_STRUCTURES:
-        kind = "system"
-    return metatomic.ModelOutput(unit=announced.unit, sample_kind=kind)
-
-
-@contextlib.contextmanager
-def _failures(name: str) -> Iterator[None]:
-    """Whatever a model raises, under its name; what its packages warn of is theirs."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="metat(ensor|omic|rain)")
-            yield
-    except SymjaxError:
-        raise
-    except Exception as error:  # what a model of anybody's raises
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            "model",
-            name,
-            f"failed: {lines[-1].strip()[:300]}",
-            "Try it on this structure with metatomic's own calculator for ASE",
-        ) from error
-
-
 def _described(
     values: Mapping[str, Any],
     requests: Mapping[str, Any],
@@ -231,7 +183,7 @@ def _described(
         entries = list(values[output].items())
         for entry, block in entries:
             key = block_key(entry)
-            name = output.removeprefix(_CAPTURED)
+            name = output.removeprefix(CAPTURED)
             name = name if len(entries) == 1 else f"{name}/{key}"
             if not len(block.samples):
                 continue
@@ -282,256 +234,6 @@ def _representation(output: str, entry: Any, block: Any) -> Representation | Non
     else:
         return None
     return dataclasses.replace(kind, has_channels=True) if channels else kind
-
-
-class _Seen(NamedTuple):
-    """What a submodule has returned: a tensor, or one of several."""
-
-    path: str
-    value: Any
-
-
-class _Reader(NamedTuple):
-    """How layers are read: as outputs, or by hooks on submodules.
-
-    ``model`` is what is evaluated, ``outputs`` are asked for beside its others, and
-    ``hooked`` are layers that hooks on the submodules ``paths`` read, by name.
-    """
-
-    model: Any
-    outputs: tuple[str, ...] = ()
-    module: Any = None
-    paths: frozenset[str] = frozenset()
-    hooked: Mapping[str, Output] = types.MappingProxyType({})
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Arrays]:
-        """Layers of what is evaluated inside, filled in at the end."""
-        found: Arrays = {}
-        if not self.hooked:
-            yield found
-            return
-        with _hooks(self.module, self.paths) as seen:
-            yield found
-        for name in self.hooked:
-            if name not in seen:
-                raise ModelError(
-                    "layers",
-                    name,
-                    "was not called in every orientation",
-                    "Leave it out",
-                )
-            found[name] = seen[name].value.detach().cpu().numpy()
-
-
-@contextlib.contextmanager
-def _hooks(
-    module: Any, paths: frozenset[str] | None = None
-) -> Iterator[dict[str, _Seen]]:
-    """What submodules return, by name; all of them if no paths are given.
-
-    A submodule that returns several tensors has a number behind its name, and one that
-    is called again ``@2`` and so on.
-    """
-    seen: dict[str, _Seen] = {}
-    calls: dict[str, int] = {}
-
-    def remember(path: str, _: Any, __: Any, out: Any) -> None:
-        calls[path] = calls.get(path, 0) + 1
-        again = f"@{calls[path]}" if calls[path] > 1 else ""
-        for suffix, value in _tensors(out):
-            seen[f"{path}{suffix}{again}"] = _Seen(path, value)
-
-    handles = [
-        part.register_forward_hook(functools.partial(remember, path))
-        for path, part in module.named_modules()
-        if path
-        and (paths is None or path in paths)
-        and path.split(".")[0] not in _NO_LAYERS
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _tensors(out: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors of features among what a module has returned, with suffixes."""
-    if hasattr(out, "blocks") and hasattr(out, "keys"):
-        joined = _joined(list(out.blocks()))
-        if joined is not None:
-            yield "", joined
-            return
-        for entry, block in out.items():
-            yield f"/{block_key(entry)}", block.values
-    elif isinstance(out, tuple | list):
-        for index, part in enumerate(out):
-            if hasattr(part, "is_floating_point"):
-                yield f"_{index}", part
-    elif hasattr(out, "is_floating_point"):
-        yield "", out
-
-
-def _joined(blocks: Sequence[Any]) -> Any:
-    """Blocks of several species as one, in the order of the atoms; None if they differ.
-
-    Blocks of one shape that have no sample in common are rows of one array.
-    """
-    shapes = {tuple(block.values.shape[1:]) for block in blocks}
-    if len(blocks) == 1:
-        return blocks[0].values
-    samples = np.concatenate([block.samples.values.cpu().numpy() for block in blocks])
-    once = len(np.unique(samples, axis=0)) == len(samples)
-    if len(shapes) != 1 or not once:
-        return None
-    import torch
-
-    order = torch.as_tensor(np.lexsort(samples.T[::-1]).copy())
-    values = torch.cat([block.values for block in blocks])
-    return values[order.to(values.device)]
-
-
-def _reader(
-    opened: Opened,
-    atoms: ase.Atoms,
-    layers: str | Sequence[str],
-    device: str,
-    energy: str,
-) -> _Reader:
-    """Finds the layers that are asked for, by one evaluation."""
-    if layers == "none" or not layers:
-        return _Reader(opened.model)
-    known = opened.outputs
-    announced = [name for name in known if is_feature(name)]
-    if opened.module is None:
-        return _Reader(opened.model, _chosen(layers, announced, opened))
-    requests = {name: _request(opened, name, energy) for name in known}
-    with _failures(opened.name), _hooks(opened.module) as seen:
-        engine = Engine(opened.model, atoms, device)
-        engine.evaluate([engine.x], requests)
-    if opened.captures:
-        inner = list(dict.fromkeys(filter(None, map(_layer_of_pet, seen))))
-        chosen = _chosen(layers, [*announced, *inner], opened)
-        wanted = tuple(
-            name if name in announced else _CAPTURED + name for name in chosen
-        )
-        return _Reader(_capturing(opened.model, wanted), wanted)
-    features = {
-        name: one
-        for name, one in seen.items()
-        if one.value.is_floating_point() and one.value.ndim > 1 and one.value.numel()
-    }
-    if layers == "all":
-        # A container returns what its last part has returned.
-        first = {id(one.value): name for name, one in reversed(features.items())}
-        features = {name: features[name] for name in reversed(first.values())}
-    chosen = _chosen(layers, [*announced, *features], opened)
-    hooked = {name: features[name] for name in chosen if name in features}
-    return _Reader(
-        opened.model,
-        tuple(name for name in chosen if name not in features),
-        opened.module,
-        frozenset(one.path for one in hooked.values()),
-        {
-            name: _layer(one.value.shape, atoms, engine.num_pairs)
-            for name, one in hooked.items()
-        },
-    )
-
-
-def _chosen(
-    layers: str | Sequence[str], known: Sequence[str], opened: Opened
-) -> tuple[str, ...]:
-    """Layers that are asked for; of an export only features can be."""
-    if not known:
-        raise ModelError(
-            "layers",
-            layers,
-            f"{opened.name} is an exported model, of which no layers can be had",
-            "Pass the checkpoint .ckpt, whose layers can be read, or leave it out",
-        )
-    if layers == "all":
-        return tuple(known)
-    try:
-        return match_layers(layers, known)
-    except ModelError as error:
-        if opened.module is not None:
-            few = ", ".join(known[:_FEW])
-            more = f" and {len(known) - _FEW} others" if len(known) > _FEW else ""
-            raise ModelError(
-                error.argument,
-                error.value,
-                error.problem,
-                f"Use 'all', 'none', or patterns of these names: {few}{more}",
-            ) from error
-        raise ModelError(
-            error.argument,
-            error.value,
-            "is no feature that the exported model announces, and other layers cannot "
-            "be had from an export",
-            f"Pass the checkpoint .ckpt; or use {', '.join(known)}",
-        ) from error
-
-
-def _layer(
-    shape: Sequence[int], atoms: ase.Atoms, num_pairs: Collection[int]
-) -> Output:
-    """What rows are, by their number: atoms, pairs of neighbors, or some of either."""
-    *samples, _ = shape
-    if samples[0] != len(atoms):
-        return Output(FEATURE, kind="edge" if samples[0] in num_pairs else "node")
-    inner = (1,) * (len(samples) - 1)
-    numbers = np.broadcast_to(atoms.numbers.reshape(-1, *inner), samples)
-    return Output(FEATURE, kind="node", samples=numbers)
-
-
-def _layer_of_pet(name: str) -> str:
-    """The layer that metatrain captures of PET under this name; empty if none."""
-    _, backend, path = name.rpartition("backend.")
-    for number, suffix in enumerate(("_node", "_edge")):
-        if re.fullmatch(r"gnn_layers\.\d+\.trans\.layers\.\d+", path[:-2]):
-            path = path.removesuffix(f"_{number}") + suffix * path.endswith(
-                f"_{number}"
-            )
-    return path if backend and _OF_PET.fullmatch(path) else ""
-
-
-def _capturing(model: Any, names: Sequence[str]) -> Any:
-    """The same model, announcing what metatrain captures of it."""
-    _, metatomic = libraries(model)
-    old = model.capabilities()
-    added = {
-        name: metatomic.ModelOutput(sample_kind="atom")
-        for name in names
-        if name not in old.outputs
-    }
-    capabilities = metatomic.ModelCapabilities(
-        outputs={**old.outputs, **added},
-        atomic_types=old.atomic_types,
-        interaction_range=old.interaction_range,
-        length_unit=old.length_unit,
-        supported_devices=old.supported_devices,
-        dtype=old.dtype,
-    )
-    return metatomic.AtomisticModel(model.module, model.metadata(), capabilities)
-
-
-def is_feature(name: str) -> bool:
-    """Whether an output that a model announces is a feature vector of its network.
-
-    Args:
-      name: Name of the output.
-
-    Returns:
-      Whether it is.
-
-    Example:
-      >>> from symjax.interop.in_place import is_feature
-      >>> is_feature("mtt::aux::energy_last_layer_features"), is_feature("energy")
-      (True, False)
-    """
-    return _FEATURES.fullmatch(name) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -622,7 +324,7 @@ class MetatomicSource:
         opened = open_model(self.path)
         if layers != "none" and opened.module is None:
             known = opened.outputs
-            _chosen(layers, [name for name in known if is_feature(name)], opened)
+            chosen_layers(layers, [name for name in known if is_feature(name)], opened)
 
     def energy(self, name: str | None) -> str:
         """The output whose derivatives are forces and stress.

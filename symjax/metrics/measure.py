@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import AliasingError, ArgumentError, GridError
-from symjax.metrics import convergence, orbit, preflight
+from symjax.metrics import convergence, inputs, orbit, preflight
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.finishing import Coarser, Streamed
@@ -71,6 +71,7 @@ def measure(
     batch_size: int | None = None,
     progress: Progress | None = None,
     devices: Sequence[jax.Device] | None = None,
+    **unknown: Any,
 ) -> Any:
     """Measures how equivariant a function is, and which irreps its outputs carry.
 
@@ -102,6 +103,7 @@ def measure(
       progress: Called with the number of elements done and their total.
       devices: Devices that share the elements, for instance ``jax.devices()``; the
         sums stay on the first. JAX's default device if not given.
+      **unknown: None; the error says what is meant.
 
     Returns:
       The measurement, a mapping from output names to leaves: a
@@ -126,6 +128,7 @@ def measure(
       >>> round(result["output"].content_of("1+"), 5)
       1.0
     """
+    inputs.check_known(unknown)
     check_degree(max_degree)
     execution = Execution(memory, batch_size, progress, devices)
     given = as_problem(problem, x, representations, action, args)
@@ -188,7 +191,10 @@ class Grid:
         rule = self.rule
         if rule is not None and not (is_integer(rule) or isinstance(rule, Quadrature)):
             raise ArgumentError(
-                "rule", rule, "is neither a degree nor a rule", "Use Grid(13)"
+                "rule",
+                rule,
+                "is neither a degree nor a rule",
+                "Use Grid(13), or Adaptive() to let it be chosen",
             )
         if self.method not in _METHODS:
             raise ArgumentError(

@@ -475,9 +475,11 @@ def output_shapes(
       (2, 2)
     """
     if isinstance(function, HostFunction):
+        output = function(x, *args)
+        _check_returned(function, output)
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype),
-            function(x, *args),
+            output,
         )
     else:
         function, action = as_function(function), as_action(action)
@@ -487,9 +489,42 @@ def output_shapes(
         )
     if not jax.tree.leaves(shapes):
         raise ArgumentError(
-            "function", function, "returns no array", "Return the outputs to measure"
+            "function",
+            name_of(function),
+            "returns no array",
+            "Return the outputs to measure",
         )
     return shapes
+
+
+def name_of(function: Any) -> str:
+    """A function as a message names it.
+
+    Args:
+      function: The function, pinned or marked.
+
+    Returns:
+      Its name, or that of its class.
+
+    Example:
+      >>> from symjax.metrics.orbit import HostFunction, name_of
+      >>> name_of(HostFunction(abs))
+      'abs'
+    """
+    while hasattr(function, "function"):
+        function = function.function
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _check_returned(function: Any, output: Any) -> None:
+    for leaf in jax.tree.leaves(output):
+        if np.asarray(leaf).dtype.kind not in "biufc":
+            raise ArgumentError(
+                "function",
+                name_of(function),
+                f"returns an object of {type(leaf).__name__}, no array of numbers",
+                "Return arrays or a dictionary of arrays",
+            )
 
 
 def activation_bytes(

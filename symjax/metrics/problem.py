@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit, preflight
+from symjax.metrics import inputs, orbit, preflight
 from symjax.metrics.leaves import Leaf, check_masks, describe, leaf_name
 from symjax.metrics.planning import DEFAULT_MEMORY
 from symjax.so3.representations import VECTOR, Representation, broadcast_prefix
@@ -88,6 +88,16 @@ class Problem:
     action: Any = VECTOR
     args: tuple[Any, ...] = ()
     symmetry: SampleSymmetry | None = None
+
+    def __post_init__(self) -> None:
+        if self.symmetry is not None and not isinstance(self.symmetry, SampleSymmetry):
+            raise ArgumentError(
+                "symmetry",
+                self.symmetry,
+                "is no symmetry of samples",
+                "Pass a SampleSymmetry; of a PET, orbit_problem(model, atoms, "
+                "symmetry='auto') finds it",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +204,7 @@ def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
         "over",
         over,
         "is nothing to integrate over",
-        "Use Grid(13), Adaptive(), HaarSamples(64) or finite_group('Oh')",
+        inputs.instead_of(over),
     )
 
 
@@ -292,14 +302,17 @@ def prepare(
             "JAX does not place a HostFunction",
             "Leave it out, and let the function choose its device",
         )
-    function = orbit.as_function(problem.function)
+    inputs.check_x(problem.x)
+    plain, args = inputs.bound(problem.function, problem.args)
+    function = orbit.as_function(plain)
     move = orbit.as_action(problem.action)
     _check_finite(problem.x)
     preflight.check_action(move, problem.x)
-    shapes = orbit.output_shapes(function, move, problem.x, problem.args)
+    with inputs.explained(problem.function):
+        shapes = orbit.output_shapes(function, move, problem.x, args)
     _check_distinct(shapes)
     if isinstance(function, orbit.HostFunction):
-        preflight.check_host(function, move, problem.x, problem.args, shapes)
+        preflight.check_host(function, move, problem.x, args, shapes)
     if representations is None:
         outputs = problem.outputs
         _check_names(shapes, outputs)
@@ -317,7 +330,7 @@ def prepare(
         function,
         move,
         problem.x,
-        problem.args,
+        args,
         leaves,
         check_masks(masks, leaves),
         problem.symmetry,

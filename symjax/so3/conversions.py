@@ -14,7 +14,7 @@ A measurement takes outputs as they are: ``spherical(2, basis="e3nn")``.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +30,7 @@ def _prepare(
     components: Float[Array, "..."],
     axis: int,
     normalization: str,
-    degree: int | None,
+    degree: int | Sequence[int] | None,
 ) -> tuple[Float[Array, "..."], list[tuple[int, slice]], Callable[[int], float]]:
     """The array with its components last, where each degree is, and factors."""
     components = as_floating(components, "components")
@@ -40,11 +40,14 @@ def _prepare(
             "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
         )
     size = components.shape[axis]
-    if degree is not None:
-        degree = check_integer(degree, "degree")
-        blocks = [(degree, slice(0, 2 * degree + 1))]
-    else:
+    if degree is None:
         blocks = [(n, degree_slice(n)) for n in range(math.isqrt(size))]
+    else:
+        several = degree if isinstance(degree, Sequence) else [degree]
+        blocks, start = [], 0
+        for number in [check_integer(number, "degree") for number in several]:
+            blocks.append((number, slice(start, start + 2 * number + 1)))
+            start += 2 * number + 1
     wanted = blocks[-1][1].stop if blocks else 1
     if size != wanted:
         raise ArgumentError(
@@ -52,9 +55,11 @@ def _prepare(
             size,
             "the number of components is not (max_degree + 1)^2"
             if degree is None
-            else f"an irrep of degree {degree} has {wanted} components",
-            "Pass all degrees from 0 to max_degree, or name that of a single irrep "
-            "with degree=; name the axis of the components with axis=",
+            else f"an irrep of degree {degree} has {wanted} components"
+            if isinstance(degree, int)
+            else f"irreps of degrees {list(degree)} have {wanted} components",
+            "Pass all degrees from 0 to max_degree, or name those of the irreps with "
+            "degree=; name the axis of the components with axis=",
         )
     return (
         jnp.moveaxis(components, axis, -1),
@@ -67,7 +72,7 @@ def _reorder(
     components: Float[Array, "..."],
     axis: int,
     normalization: str,
-    degree: int | None,
+    degree: int | Sequence[int] | None,
     forward: bool,
 ) -> Float[Array, "..."]:
     last, blocks, scale = _prepare(components, axis, normalization, degree)
@@ -86,11 +91,11 @@ def _turn(
     components: Float[Array, "..."],
     axis: int,
     normalization: str,
-    degree: int | None,
+    degree: int | Sequence[int] | None,
     forward: bool,
 ) -> Float[Array, "..."]:
     last, blocks, scale = _prepare(components, axis, normalization, degree)
-    matrices = e3nn_matrices(blocks[-1][0])
+    matrices = e3nn_matrices(max((number for number, _ in blocks), default=0))
     out = []
     for number, block in blocks:
         matrix = matrices[number]
@@ -111,7 +116,7 @@ def to_e3x(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
-    degree: int | None = None,
+    degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
     """Reorders spherical components from m = -l, ..., l to e3x's Cartesian order.
 
@@ -124,7 +129,8 @@ def to_e3x(
       axis: Axis of the components; -2 for e3x features.
       normalization: Normalisation of the result, the input being orthonormal:
         ``"orthonormal"`` leaves values as they are.
-      degree: Of a single irrep, whose 2 l + 1 components are converted.
+      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
+        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
 
     Returns:
       Array of the same shape.
@@ -147,7 +153,7 @@ def from_e3x(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
-    degree: int | None = None,
+    degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
     """Inverse of :func:`to_e3x`.
 
@@ -155,7 +161,8 @@ def from_e3x(
       components: Array in e3x's Cartesian order along ``axis``.
       axis: Axis of the components; -2 for e3x features.
       normalization: Normalisation of the input; the result is orthonormal.
-      degree: Of a single irrep, whose 2 l + 1 components are converted.
+      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
+        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
 
     Returns:
       Array of the same shape.
@@ -177,7 +184,7 @@ def to_e3nn(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
-    degree: int | None = None,
+    degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
     """Turns spherical components from axes about z to e3nn's about y.
 
@@ -192,7 +199,8 @@ def to_e3nn(
       normalization: Normalisation of the result, the input being orthonormal; e3nn's
         ``"integral"`` is ``"orthonormal"`` here, its ``"component"`` is ``"4pi"`` and
         its ``"norm"`` is ``"racah"``. Features only turn.
-      degree: Of a single irrep, whose 2 l + 1 components are converted.
+      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
+        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
 
     Returns:
       Array of the same shape.
@@ -214,7 +222,7 @@ def from_e3nn(
     *,
     axis: int = -1,
     normalization: str = "orthonormal",
-    degree: int | None = None,
+    degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
     """Inverse of :func:`to_e3nn`.
 
@@ -222,7 +230,8 @@ def from_e3nn(
       components: Array with e3nn's degrees from 0 to L along ``axis``.
       axis: Axis of the components.
       normalization: Normalisation of the input; the result is orthonormal.
-      degree: Of a single irrep, whose 2 l + 1 components are converted.
+      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
+        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
 
     Returns:
       Array of the same shape.

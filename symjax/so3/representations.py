@@ -9,6 +9,7 @@ m = -l, ..., l, so that a Cartesian vector (x, y, z) reads (y, z, x).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -504,6 +505,28 @@ def act_tree(
     return jax.tree.unflatten(structure, moved)
 
 
+def _names(representations: object) -> object:
+    """Representations as a message shows them: by their names."""
+    if isinstance(representations, Representation):
+        return representations.name
+    if isinstance(representations, Mapping):
+        return {name: _names(part) for name, part in representations.items()}
+    if isinstance(representations, list | tuple):
+        return [_names(part) for part in representations]
+    return representations
+
+
+def _misspelt(representations: object, tree: object) -> str:
+    """Keys that are on one side only."""
+    if not (isinstance(representations, Mapping) and isinstance(tree, Mapping)):
+        return ""
+    unknown = [str(name) for name in representations if name not in tree]
+    missing = [str(name) for name in tree if name not in representations]
+    parts = [f"; it has no {', '.join(unknown)}"] if unknown else []
+    parts += [f"; {', '.join(missing)} is not described"] if missing else []
+    return "".join(parts)
+
+
 def broadcast_prefix(
     representations: object, tree: object, argument: str
 ) -> list[Representation]:
@@ -541,11 +564,14 @@ def broadcast_prefix(
         )
     except ValueError as error:
         leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-        names = [jax.tree_util.keystr(path, simple=True) for path, _ in leaves]
+        names = [
+            jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves
+        ]
         raise RepresentationError(
             argument,
-            representations,
-            f"does not match the pytree it describes, whose leaves are {names}",
+            _names(representations),
+            f"does not match the pytree it describes, whose leaves are {names}"
+            + _misspelt(representations, tree),
             "Name one representation for each leaf, with the same dictionary keys",
         ) from error
     for representation in out:

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 import pytest
 
+from symjax.errors import ArgumentError
 from symjax.so3 import (
     Irrep,
     act,
     degree_slice,
+    direct_sum,
     from_e3nn,
     from_e3x,
     from_spherical,
@@ -124,3 +126,17 @@ def test_matrices_are_metatensors():
         np.testing.assert_allclose(
             ours, theirs.wigner_D_matrices(degree).numpy(), atol=1e-12
         )
+
+
+def test_irreps_one_after_another():
+    """e3nn's ``2x1o+2e``, turned by its own matrices."""
+    irreps = e3nn_jax.Irreps("2x1o+2e")
+    x = np.random.default_rng(3).normal(size=irreps.dim)
+    element = np.asarray(haar(jax.random.key(1), 1))[0]
+    theirs = irreps.D_from_matrix(element) @ x
+    kind = direct_sum(spherical(1), spherical(1), spherical(2))
+    degrees = (1, 1, 2)
+    ours = act(kind, element, from_e3nn(x, degree=degrees))
+    np.testing.assert_allclose(to_e3nn(ours, degree=degrees), theirs, atol=1e-12)
+    with pytest.raises(ArgumentError, match=r"degrees \[1, 2\] have 8 components"):
+        from_e3nn(x, degree=(1, 2))
