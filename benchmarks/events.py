@@ -37,7 +37,7 @@ from symjax.metrics import orbit
 from symjax.metrics.consistency import sampled_elements
 from symjax.models import load_model
 from symjax.models.pointmae import PointMAEConfig, event_problem, init_pointmae
-from symjax.runs.events import prepare_cloud
+from symjax.models.pointmae.source import prepare_cloud
 
 TOKENS = ("frozen", "regrouped", "voxelised")
 HYPERPARAMETERS = {

@@ -1,4 +1,7 @@
-"""A model without a network: closed forms with known symmetry, compiled in no time."""
+"""A model without a network: closed forms with known symmetry, compiled in no time.
+
+It is a source of runs of its own.
+"""
 
 import dataclasses
 import types
@@ -9,7 +12,8 @@ import numpy as np
 
 from symjax.data import build_graph, pad_graph
 from symjax.metrics import Output, Problem
-from symjax.models.pet import Target
+from symjax.models.pet import Target, choose_energy
+from symjax.models.pet.source import padded_shapes
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 
 # Forces get a part 0.1 |x| n, n a fixed axis: not equivariant, exactly invariant.
@@ -21,6 +25,7 @@ class FakeModel:
     """Energy sum |x|^2 (invariant), forces x + 0.1 |x| n, features (x, |x|^2)."""
 
     name: str = "fake"
+    note: str = ""
     digest: str = "f" * 64
     rough: bool = False
     config: Any = dataclasses.field(
@@ -38,6 +43,35 @@ class FakeModel:
     card: Any = dataclasses.field(
         default_factory=lambda: {"test": {"rmse": 0.125}, "data": "none"}
     )
+
+    def settings(self, options):
+        return {"energy": choose_energy(self.config, options.energy) or ""}
+
+    def sizes(self, items):
+        return padded_shapes(items, self.config)
+
+    def prepare(self, label, item, size):
+        return item, size
+
+    def breaking(self, item, options):
+        return None
+
+    def problem(self, item, size, options):
+        pad_graph(build_graph(item, self.config.cutoff), size)
+        padding = size.num_atoms - len(item)
+        # Around a point outside, so that no atom lies at the origin.
+        x = np.pad(item.positions + 0.5, ((0, padding), (0, 0))).astype(options.dtype)
+        mask = np.arange(size.num_atoms) < len(item)
+        species = np.pad(item.numbers, (0, padding))
+        function = rough if self.rough else outputs_only
+        outputs = {
+            "energy": Output(SCALAR, "eV"),
+            "forces": Output(VECTOR, "eV/angstrom", mask=mask, samples=species),
+        }
+        if options.layers != "none":
+            function = with_layer
+            outputs["a_layer_node"] = Output(FEATURE, "", "node", mask, species)
+        return Problem(function, x, outputs, args=(mask,))
 
 
 def outputs_only(x, mask):
@@ -60,52 +94,3 @@ def rough(x, mask):
     # Content through degrees far above any grid of the tests.
     outputs = outputs_only(x, mask)
     return outputs | {"energy": jnp.cos(40 * x[:1, 2]) + outputs["energy"] * 0}
-
-
-def select_layers(config, layers):
-    return () if layers == "none" else ("a_layer_node",)
-
-
-def orbit_problem(model, atoms, *, layers, energy, dtype, shape, symmetry):
-    pad_graph(build_graph(atoms, model.config.cutoff), shape)
-    num_atoms = shape.num_atoms
-    size, padding = len(atoms), num_atoms - len(atoms)
-    # Around a point outside, so that no atom lies at the origin.
-    x = np.pad(atoms.positions + 0.5, ((0, padding), (0, 0))).astype(dtype)
-    mask = np.arange(num_atoms) < size
-    species = np.pad(atoms.numbers, (0, padding))
-    function = rough if model.rough else outputs_only
-    outputs = {
-        "energy": Output(SCALAR, "eV"),
-        "forces": Output(VECTOR, "eV/angstrom", mask=mask, samples=species),
-    }
-    if layers != "none":
-        function = with_layer
-        outputs["a_layer_node"] = Output(FEATURE, "", "node", mask, species)
-    return Problem(function, x, outputs, args=(mask,))
-
-
-def install(monkeypatch, model=None):
-    """Puts the fake in place of PET; other model names still reach the real reader."""
-    import symjax.models.io
-    import symjax.models.pet.orbit
-
-    model = model or FakeModel()
-    real = {
-        "load": symjax.models.load_model,
-        "select": symjax.models.pet.orbit.select_layers,
-    }
-
-    def load(name):
-        return model if str(name) == "fake" else real["load"](name)
-
-    def select(config, layers):
-        fake = isinstance(config, types.SimpleNamespace)
-        return (select_layers if fake else real["select"])(config, layers)
-
-    io, orbit = symjax.models.io, symjax.models.pet.orbit
-    monkeypatch.setattr(symjax.models, "load_model", load)
-    monkeypatch.setattr(io, "fingerprint", lambda model: getattr(model, "digest", "a"))
-    monkeypatch.setattr(orbit, "select_layers", select)
-    monkeypatch.setattr(orbit, "orbit_problem", orbit_problem)
-    return model

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from symjax import cli
 from symjax.data.point_clouds import SMALL, generate_events, write_events
 from symjax.metrics import Grid
-from symjax.runs import Options, measure_structures
+from symjax.runs import Options, measure_items
 from symjax.training.configuration import read_run
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -116,7 +116,7 @@ def report_folder(tmp_path_factory):
     from symjax.models import load_model
 
     options = Options(max_degree=1, layers="all")
-    measure_structures(load_model("pet-ethanol"), {"H2O": water(0)}, options, folder)
+    measure_items(load_model("pet-ethanol"), {"H2O": water(0)}, options, folder)
     return folder
 
 

@@ -96,10 +96,11 @@ def _checked_frames(frames: str | None) -> int | slice:
 
 
 def check_kind(model: Any, events: bool) -> None:
-    """Refuses a model of structures for events, and the other way round."""
+    """Refuses a network of structures for events, and the other way round."""
+    from symjax.models.pet import PETModel
     from symjax.models.pointmae import PointMAEModel
 
-    if isinstance(model, PointMAEModel) != events:
+    if isinstance(model, PETModel if events else PointMAEModel):
         kind = "events" if events else "structures"
         raise ArgumentError(
             "model",

@@ -44,7 +44,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
     with bars.Progress(
         *columns, console=console, transient=True, speed_estimate_period=float("inf")
     ) as display:
-        everything = display.add_task("all", unit="structures", visible=False)
+        everything = display.add_task("all", unit="items", visible=False)
         current = display.add_task("", unit="elements", visible=False)
 
         def watch(step: "Progress") -> None:
@@ -57,7 +57,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
                 total=step.num_elements,
                 visible=not done,
             )
-            if not done or step.num_structures == 1:
+            if not done or step.num_items == 1:
                 return
             if step.kept:
                 # Starts the clock again: it took no time.
@@ -65,7 +65,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
             display.update(
                 everything,
                 completed=step.position,
-                total=step.num_structures,
+                total=step.num_items,
                 visible=True,
             )
             display.console.print(_line(step), markup=False)
@@ -85,10 +85,10 @@ class Pace:
         if step.kept:
             self._start, self._kept = time.monotonic(), step.position
         measured = step.position - self._kept
-        if not measured or step.position == step.num_structures:
+        if not measured or step.position == step.num_items:
             return ""
         each = (time.monotonic() - self._start) / measured
-        seconds = each * (step.num_structures - step.position)
+        seconds = each * (step.num_items - step.position)
         for unit, size in (("h", 3600), ("min", 60)):
             if seconds >= 2 * size:
                 return f"{seconds / size:.0f} {unit} left"
@@ -98,7 +98,7 @@ class Pace:
 def _line(step: "Progress") -> str:
     """One finished structure in one line of a log."""
     done = step.finished
-    position = f"{step.position}/{step.num_structures} {visible(step.label)}"
+    position = f"{step.position}/{step.num_items} {visible(step.label)}"
     if done is None:
         return position
     if step.kept:

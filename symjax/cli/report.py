@@ -308,14 +308,11 @@ def report(
         "--num-processes": num_processes,
         "--process-id": process_id,
     }
-    _check_spread(events, jobs, devices, distributed, cluster)
-    if events and energy is not None:
-        raise ArgumentError(
-            "--energy", energy, "events have no forces", "Leave it out for events"
-        )
+    _check_cluster(distributed, cluster)
     degree = _degree_or_auto(context, grid)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
+    items = found.events if events else found.structures
     if calculator is not None:
         max_degree = _check_calculator(context, model, events, max_degree)
         dtype = Dtype.FLOAT64
@@ -333,7 +330,7 @@ def report(
 
     from symjax.interop.in_place import MetatomicSource, load_or_open
     from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
-    from symjax.runs import Options, measure_structures
+    from symjax.runs import Options, Workers, measure_items
 
     # Options are checked before a model is read, which takes longer.
     names = {
@@ -345,9 +342,8 @@ def report(
         "energy": "--energy",
         "symmetry": "--symmetry",
         "output": "--output",
-        "structures": "TARGET",
+        "items": "TARGET",
         "jobs": "--jobs",
-        "events": "TARGET",
     }
     options = Options(
         max_degree=max_degree,
@@ -361,8 +357,7 @@ def report(
     )
     with options_as_typed(names):
         options.settings()
-        if events:
-            options.check_fixed("a measurement of events")
+        workers = Workers(jobs, chosen)
     given = {"calculator": "--calculator", "options": "--calculator-options"}
     with options_as_typed({"model": "--model", "path": "--model", **given}):
         if calculator is not None:
@@ -379,30 +374,19 @@ def report(
     loaded = _with_selection(loaded, events, energy_threshold, low_energy)
     if estimate:
         with options_as_typed(names):
-            _present_estimates(loaded, found, options, events)
+            _present_estimates(loaded, items, found.unreadable, options)
         return
     try:
         with options_as_typed(names), measuring_progress() as watch:
-            how: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-            how["command"] = command_line(context)
-            if events:
-                from symjax.runs.events import measure_events
-
-                result = measure_events(
-                    *(loaded, found.events, options, output),
-                    unreadable=found.unreadable,
-                    watch=watch,
-                    **how,
-                )
-            else:
-                result = measure_structures(
-                    *(loaded, found.structures, options, output),
-                    unreadable=found.unreadable,
-                    jobs=jobs,
-                    devices=chosen,
-                    watch=watch,
-                    **how,
-                )
+            result = measure_items(
+                *(loaded, items, options, output),
+                resume=resume,
+                overwrite=overwrite,
+                workers=workers,
+                unreadable=found.unreadable,
+                watch=watch,
+                command=command_line(context),
+            )
     except KeyboardInterrupt as error:
         if not journal_files(output):
             raise KeyboardInterrupt("Interrupted; nothing was written.") from error
@@ -473,6 +457,13 @@ def _with_selection(
             "is for events, and these are structures",
             "Leave it out",
         )
+    if not hasattr(model, "config"):
+        raise ArgumentError(
+            f"--{next(iter(changes)).replace('_', '-')}",
+            next(iter(changes.values())),
+            f"is for networks of symjax, and {model.name} reads events as they are",
+            "Leave it out",
+        )
     with options_as_typed({"energy_threshold": "--energy-threshold"}):
         config = dataclasses.replace(model.config, **changes)
     return dataclasses.replace(model, config=config)
@@ -503,49 +494,31 @@ def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | Non
     return text
 
 
-def _check_spread(
-    events: bool,
-    jobs: int,
-    devices: str | None,
-    distributed: bool,
-    cluster: dict[str, Any],
-) -> None:
-    """Refuses combinations of options that spread structures."""
+def _check_cluster(distributed: bool, cluster: dict[str, Any]) -> None:
+    """Refuses options of a cluster for a run without one."""
     for option, value in cluster.items():
         if value is not None and not distributed:
             raise ArgumentError(
                 option, value, "is of no use without --distributed", "Pass both"
             )
-    spread = {"--jobs": jobs != 1, "--devices": devices, "--distributed": distributed}
-    for option, value in spread.items():
-        if events and value:
-            raise ArgumentError(
-                option,
-                True,
-                "is for structures; events are measured one after another",
-                f"Leave out {option}, or start one command for each part of --frames",
-            )
 
 
-def _present_estimates(model: Any, found: Any, options: Any, events: bool) -> None:
+def _present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> None:
     """Prints what measuring would cost, and the sum."""
     from symjax.metrics import Estimate
-    from symjax.runs import estimate_structures
-    from symjax.runs.events import Cost, estimate_events
+    from symjax.runs import Cost, estimate_items
 
-    for label, error in found.unreadable.items():
+    for label, error in unreadable.items():
         typer.echo(f"{label}: {error}")
     costs = []
-    costs_of: Any = estimate_events if events else estimate_structures
-    chosen = found.events if events else found.structures
-    for label, cost in costs_of(model, chosen, options):
-        shown = cost
-        if isinstance(cost, Cost):
-            plural = "event" if cost.events == 1 else "events"
-            shown, cost = f"{cost.events:,} {plural}, {cost.cost}", cost.cost
-        typer.echo(f"{label}: {shown}")
-        if isinstance(cost, Estimate):
-            costs.append(cost)
+    for label, found in estimate_items(model, items, options):
+        if not isinstance(found, Cost):
+            typer.echo(f"{label}: {found}")
+            continue
+        number, cost = found
+        more = f" and {number - 1:,} more of its size" if number > 1 else ""
+        typer.echo(f"{label}{more}: {cost}")
+        costs.append(cost)
     if len(costs) > 1:
         total = Estimate(
             sum(cost.num_elements for cost in costs),

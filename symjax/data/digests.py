@@ -5,6 +5,8 @@ import hashlib
 import ase
 import numpy as np
 
+from symjax.data.point_clouds import PointCloud
+
 
 def structure_digest(atoms: ase.Atoms) -> str:
     """SHA-256 of all that a model can read of a structure.
@@ -37,4 +39,27 @@ def structure_digest(atoms: ase.Atoms) -> str:
     for key in ("total_charge", "multiplicity"):
         if key in atoms.info:
             digest.update(f"{key} {atoms.info[key]}".encode())
+    return digest.hexdigest()
+
+
+def event_digest(cloud: PointCloud) -> str:
+    """SHA-256 of all that a model can read of an event, and of its labels.
+
+    Args:
+      cloud: One event, padded or not.
+
+    Returns:
+      64 hexadecimal digits.
+
+    Example:
+      >>> from symjax.data.point_clouds import SMALL, generate_event, pad_cloud
+      >>> from symjax.data.digests import event_digest
+      >>> event = generate_event(0, SMALL)
+      >>> event_digest(event) == event_digest(pad_cloud(event, 999))
+      True
+    """
+    digest = hashlib.sha256()
+    real = np.asarray(cloud.mask)
+    for array, dtype in zip(cloud[:3], ("<f8", "<f8", "<i8"), strict=True):
+        digest.update(np.ascontiguousarray(np.asarray(array)[real], dtype).tobytes())
     return digest.hexdigest()

@@ -291,61 +291,59 @@ class MetatomicSource:
             )
         return " ".join(lines)
 
-    def shapes(
-        self, structures: Mapping[str, ase.Atoms]
+    def settings(self, options: Any) -> dict[str, Any]:
+        """The output whose derivatives are forces and stress.
+
+        Args:
+          options: :class:`symjax.runs.Options`. Layers of a checkpoint are known when
+            the first structure is evaluated.
+
+        Returns:
+          Its name; empty if the model has no energy.
+
+        Raises:
+          ModelError: There is none of this name, or there are several to choose from;
+            or an exported model announces no such features.
+        """
+        opened = open_model(self.path)
+        if options.layers != "none" and opened.module is None:
+            features = [name for name in opened.outputs if is_feature(name)]
+            chosen_layers(options.layers, features, opened)
+        return {"energy": energy_of(opened.outputs, options.energy)}
+
+    def sizes(
+        self, items: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
         """No structure is padded; those with unknown species are refused.
 
         Args:
-          structures: The structures by label.
+          items: The structures by label.
 
         Returns:
           None for each, and the errors of those that cannot be used.
         """
         capabilities = open_model(self.path).model.capabilities()
         errors: dict[str, SymjaxError] = {}
-        for label, atoms in structures.items():
+        for label, atoms in items.items():
             try:
                 check_species(capabilities, atoms)
             except SymjaxError as error:
                 errors[label] = error
-        return {label: None for label in structures if label not in errors}, errors
+        return {label: None for label in items if label not in errors}, errors
 
-    def check_layers(self, layers: str) -> None:
-        """Raises unless an exported model announces such features.
+    def prepare(self, label: str, item: ase.Atoms, size: None) -> tuple[ase.Atoms, int]:
+        """The structure as it is, and its number of atoms."""
+        return item, len(item)
 
-        Args:
-          layers: See :func:`metatomic_problem`. Those of a checkpoint are known when
-            the first structure is evaluated.
+    def breaking(self, item: ase.Atoms, options: Any) -> None:
+        """Nothing else than the model breaks symmetry."""
 
-        Raises:
-          ModelError: It does not.
-        """
-        opened = open_model(self.path)
-        if layers != "none" and opened.module is None:
-            known = opened.outputs
-            chosen_layers(layers, [name for name in known if is_feature(name)], opened)
-
-    def energy(self, name: str | None) -> str:
-        """The output whose derivatives are forces and stress.
-
-        Args:
-          name: The one that is asked for.
-
-        Returns:
-          Its name; empty if the model has no energy.
-
-        Raises:
-          ModelError: There is none of this name, or there are several to choose from.
-        """
-        return energy_of(open_model(self.path).outputs, name)
-
-    def problem(self, atoms: ase.Atoms, shape: None, options: Any) -> Problem:
+    def problem(self, item: ase.Atoms, size: int, options: Any) -> Problem:
         """Outputs and layers of a structure.
 
         Args:
-          atoms: The structure.
-          shape: Not used.
+          item: The structure.
+          size: Not used.
           options: :class:`symjax.runs.Options`; ``energy`` and ``layers`` are read.
 
         Returns:
@@ -355,7 +353,7 @@ class MetatomicSource:
           SymjaxError: See :func:`metatomic_problem`.
         """
         return metatomic_problem(
-            self.path, atoms, energy=options.energy, layers=options.layers
+            self.path, item, energy=options.energy, layers=options.layers
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import ase
 
+from symjax.data.point_clouds import PointCloud
 from symjax.errors import ArgumentError, ModelError, SymjaxError
 from symjax.interop.calculators import calculator_problem
 from symjax.metrics import Problem
@@ -31,39 +32,44 @@ class _Plain:
 
     note = ""
 
-    def shapes(
-        self, structures: Mapping[str, ase.Atoms]
-    ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
-        """No structure is padded, and none is refused before it is tried."""
-        return dict.fromkeys(structures), {}
-
-    def energy(self, name: str | None) -> None:
-        """Outputs are what they are: none is derived from a chosen energy.
+    def settings(self, options: Any) -> dict[str, Any]:
+        """Nothing: outputs are what they are, and layers part of the problem.
 
         Args:
-          name: The one that is asked for.
+          options: :class:`symjax.runs.Options`.
 
         Raises:
-          ArgumentError: One is asked for.
+          ArgumentError: An energy or layers are asked for.
         """
-        if name is not None:
+        if options.energy is not None:
             raise ArgumentError(
                 "energy",
-                name,
+                options.energy,
                 "there is nothing to choose: forces come as they are",
                 "Leave it out",
             )
-
-    def check_layers(self, layers: str) -> None:
-        """Layers are part of the problem that a function makes, if it makes any."""
-        if layers != "none":
+        if options.layers != "none":
             raise ArgumentError(
                 "layers",
-                layers,
+                options.layers,
                 f"{getattr(self, 'name', self)} has no layers to choose from",
                 "Leave it out; of a PET import the checkpoint, of a PyTorch or JAX "
                 "network make a problem with layers",
             )
+        return {}
+
+    def sizes(
+        self, items: Mapping[str, Any]
+    ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
+        """None is refused before it is tried."""
+        return dict.fromkeys(items), {}
+
+    def prepare(self, label: str, item: Any, size: None) -> tuple[Any, int]:
+        """The item as it is, and its number of atoms or points."""
+        return item, len(item.mask if isinstance(item, PointCloud) else item)
+
+    def breaking(self, item: Any, options: Any) -> None:
+        """Nothing else than the model breaks symmetry."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +135,12 @@ class CalculatorSource(_Plain):
         text = json.dumps([self.target, self._keywords(), version], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def problem(self, atoms: ase.Atoms, shape: None, options: Any) -> Problem:
+    def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
         """Results of the calculator on a structure.
 
         Args:
-          atoms: The structure.
-          shape: Not used.
+          item: The structure.
+          size: Not used.
           options: Not used: results are float64.
 
         Returns:
@@ -143,7 +149,7 @@ class CalculatorSource(_Plain):
         Raises:
           ModelError: The calculator cannot be made, or fails.
         """
-        return calculator_problem(_calculator(self.target, self.options), atoms)
+        return calculator_problem(_calculator(self.target, self.options), item)
 
 
 @functools.lru_cache(maxsize=4)
@@ -211,12 +217,12 @@ class FunctionSource(_Plain):
             digest.update(Path(file).read_bytes())
         return digest.hexdigest()
 
-    def problem(self, atoms: ase.Atoms, shape: None, options: Any) -> Problem:
+    def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
         """What the function returns for a structure.
 
         Args:
-          atoms: The structure.
-          shape: Not used.
+          item: The structure.
+          size: Not used.
           options: Not used.
 
         Returns:
@@ -225,7 +231,7 @@ class FunctionSource(_Plain):
         Raises:
           ModelError: It is none.
         """
-        problem = _resolve(self.target, "model")(atoms)
+        problem = _resolve(self.target, "model")(item)
         if not isinstance(problem, Problem):
             raise ModelError(
                 "model",

@@ -1,16 +1,137 @@
 """What a report stores of a measurement."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ase
 import numpy as np
+from ase.data import chemical_symbols
 
 from symjax.data import periodic_cell
-from symjax.metrics import Convergence, LeafMeasurement, Measurement, Output
+from symjax.data.digests import event_digest, structure_digest
+from symjax.data.point_clouds import CLASSES, PARTICLES, PointCloud
+from symjax.metrics import (
+    Convergence,
+    LeafMeasurement,
+    Measurement,
+    Output,
+    Problem,
+)
 from symjax.report import schema
+from symjax.report.event_schema import Breaking, EventPoints
 from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
+
+
+@functools.singledispatch
+def heading(item: Any) -> dict[str, Any]:
+    """What a report says of an item, measured or not.
+
+    Args:
+      item: A structure, a prepared event, or None for what could not be read.
+
+    Returns:
+      The fields ``formula``, ``num_atoms`` and ``digest`` of a
+      :class:`~symjax.report.StructureReport`.
+
+    Raises:
+      TypeError: It is something else.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.report.records import heading
+      >>> heading(ase.build.molecule("H2O"))["formula"], heading(None)["num_atoms"]
+      ('H2O', 0)
+    """
+    raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
+
+
+@heading.register
+def _(item: None) -> dict[str, Any]:
+    return {"formula": "", "num_atoms": 0, "digest": ""}
+
+
+@heading.register
+def _(item: ase.Atoms) -> dict[str, Any]:
+    return {
+        "formula": item.get_chemical_formula(),
+        "num_atoms": len(item),
+        "digest": structure_digest(item),
+    }
+
+
+@heading.register
+def _(item: PointCloud) -> dict[str, Any]:
+    return {
+        "formula": "event",
+        "num_atoms": item.num_points,
+        "digest": event_digest(item),
+    }
+
+
+@functools.singledispatch
+def numbers(
+    item: Any,
+    measurement: Measurement,
+    problem: Problem,
+    breaking: tuple[Breaking, ...] = (),
+) -> dict[str, Any]:
+    """What a report stores of the measurement of an item.
+
+    Args:
+      item: A structure or a prepared event.
+      measurement: The measurement.
+      problem: What was measured.
+      breaking: Sources of symmetry breaking of an event.
+
+    Returns:
+      The fields ``leaves``, and ``atoms`` or ``points``, of a
+      :class:`~symjax.report.StructureReport`.
+
+    Raises:
+      TypeError: It is neither.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.metrics import Grid, Output, Problem, measure
+      >>> from symjax.report.records import numbers
+      >>> from symjax.so3 import VECTOR
+      >>> water = ase.build.molecule("H2O")
+      >>> problem = Problem(lambda x: x, water.positions, {"output": Output(VECTOR)})
+      >>> sorted(numbers(water, measure(problem, over=Grid(3), max_degree=1), problem))
+      ['atoms', 'leaves']
+    """
+    raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
+
+
+@numbers.register
+def _(
+    item: ase.Atoms,
+    measurement: Measurement,
+    problem: Problem,
+    breaking: tuple[Breaking, ...] = (),
+) -> dict[str, Any]:
+    outputs = problem.outputs
+    return {
+        "leaves": leaves_of(measurement, outputs, chemical_symbols, item),
+        "atoms": atom_errors(measurement, outputs, item),
+    }
+
+
+@numbers.register
+def _(
+    item: PointCloud,
+    measurement: Measurement,
+    problem: Problem,
+    breaking: tuple[Breaking, ...] = (),
+) -> dict[str, Any]:
+    leaves = leaves_of(measurement, problem.outputs, CLASSES)
+    return {
+        "leaves": _with_particles(leaves, measurement, item),
+        "points": _points(item, measurement, problem, breaking),
+        "breaking": breaking,
+    }
 
 
 def leaves_of(
@@ -118,10 +239,7 @@ def atom_errors(
     for name, output in outputs.items():
         if output.kind != "output" or output.samples is None or name not in measurement:
             continue
-        leaf = measurement[name]
-        count = leaf.representation.dimension * leaf.channels
-        variance = leaf.variance[: len(atoms)].sum(axis=-1)
-        errors[name] = np.sqrt(np.maximum(variance, 0) / count)
+        errors[name] = _errors(measurement[name])[: len(atoms)]
     return schema.AtomErrors(
         tuple(atoms.numbers.tolist()),
         atoms.positions.astype(float),
@@ -139,3 +257,71 @@ def _by_sample(
     samples = np.broadcast_to(samples, leaf.mask.shape)
     present = [number for number in np.unique(samples[leaf.mask]) if number >= 0]
     return {names[number]: leaf.totals(samples == number) for number in present}
+
+
+def _with_particles(
+    leaves: tuple[schema.Leaf, ...], measurement: Measurement, cloud: PointCloud
+) -> tuple[schema.Leaf, ...]:
+    """Adds the totals of each particle where samples are points."""
+    particle = np.asarray(cloud.particle)
+    present = np.unique(particle[particle >= 0]).tolist()
+    return tuple(
+        dataclasses.replace(
+            leaf,
+            particles={
+                particle_name(number): measurement[leaf.name].totals(particle == number)
+                for number in present
+            },
+        )
+        if leaf.species
+        else leaf
+        for leaf in leaves
+    )
+
+
+def particle_name(number: int) -> str:
+    """Name of a particle.
+
+    Args:
+      number: Its number in the files of PILArNet-M.
+
+    Returns:
+      Its name, or its number where it has none.
+
+    Example:
+      >>> from symjax.report.records import particle_name
+      >>> particle_name(2), particle_name(7)
+      ('muon', 'particle 7')
+    """
+    return PARTICLES[number] if number < len(PARTICLES) else f"particle {number}"
+
+
+def _points(
+    cloud: PointCloud,
+    measurement: Measurement,
+    problem: Problem,
+    breaking: tuple[Breaking, ...],
+) -> EventPoints:
+    real = np.asarray(cloud.mask)
+    errors = {}
+    for name, output in problem.outputs.items():
+        if output.kind == "output" and output.samples is not None:
+            errors[name] = _errors(measurement[name])[real]
+    labels, changes = np.zeros(0, int), np.zeros(0)
+    if breaking:
+        shares = breaking[-1].labels.frequencies
+        labels, changes = shares.argmax(axis=1), 1 - shares.max(axis=1)
+    return EventPoints(
+        np.asarray(cloud.positions, float)[real],
+        np.asarray(cloud.energies, float)[real],
+        np.asarray(cloud.semantic)[real],
+        errors,
+        labels,
+        changes,
+    )
+
+
+def _errors(leaf: LeafMeasurement) -> np.ndarray:
+    """A of every sample, sqrt(V_i / number of components)."""
+    count = leaf.representation.dimension * leaf.channels
+    return np.sqrt(np.maximum(leaf.variance.sum(axis=-1), 0) / count)

@@ -535,9 +535,8 @@ class Report:
     @property
     def of_events(self) -> bool:
         """Whether events were measured, not structures."""
-        return bool(self.structures) and all(
-            structure.formula == "event" for structure in self.overview
-        )
+        of_event = (structure.formula == "event" for structure in self.overview)
+        return bool(self.settings.points) or any(of_event)
 
     @functools.cached_property
     def event_summary(self) -> dict[str, Any]:

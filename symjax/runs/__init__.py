@@ -1,14 +1,18 @@
 """Runs: many items, measured with one model into one folder."""
 
+from symjax.runs.estimates import Cost, estimate_items
 from symjax.runs.options import Options
-from symjax.runs.run import Progress, estimate_structures, measure_structures
+from symjax.runs.run import Progress, measure_items
 from symjax.runs.sources import Source, as_source
+from symjax.runs.workers import Workers
 
 __all__ = [
+    "Cost",
     "Options",
     "Progress",
     "Source",
+    "Workers",
     "as_source",
-    "estimate_structures",
-    "measure_structures",
+    "estimate_items",
+    "measure_items",
 ]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from symjax.errors import ModelError
 from symjax.metrics import orbit
 from symjax.metrics.consistency import sampled_elements, summarise_labels
 from symjax.metrics.problem import Problem
-from symjax.models.pointmae.orbit import breaking_problem
 from symjax.report.event_schema import Breaking
 from symjax.so3.finite_groups import FiniteGroup, finite_group
 
@@ -19,22 +17,19 @@ _SOURCES = ("network", "tokenisation", "voxelisation", "all")
 
 
 def measure_breaking(
-    model: Any, cloud: Any, *, dtype: str = "float32", samples: int = 48
+    problem: Problem, *, samples: int = 48
 ) -> tuple[Breaking, Breaking]:
     """Measures the sources under O_h, which voxels respect, and under all of O(3).
 
     Args:
-      model: A :class:`~symjax.models.pointmae.PointMAEModel` with segmentation.
-      cloud: One event.
-      dtype: ``"float32"`` or ``"float64"``.
+      problem: From :func:`symjax.models.pointmae.breaking_problem`.
       samples: Random elements of O(3); a multiple of 8. Their variances are unbiased.
 
     Returns:
       The sources over the 48 elements of O_h and over the samples.
 
     Raises:
-      ModelError: The model has no segmentation, an event does not fit it, or a
-        probability is not a number.
+      ModelError: A probability is not a number.
       ArgumentError: ``samples`` is not positive and even.
 
     Example:
@@ -42,7 +37,6 @@ def measure_breaking(
       >>> callable(measure_breaking)
       True
     """
-    problem = breaking_problem(model, cloud, dtype=dtype)
     return (
         _over(problem, finite_group("Oh")),
         _over(problem, sampled_elements(samples)),

@@ -412,9 +412,6 @@ class Journal:
     ) -> None:
         there = _comparable(*found)
         here = _comparable(*expected)
-        if there["seed"] is None:
-            # Journals of before do not name it; it has always been the same.
-            there["seed"] = here["seed"]
         for name in here:
             if here[name] != there[name]:
                 raise ReportError(

@@ -1,10 +1,12 @@
-"""Worker processes, and threads with a device each, that measure structures.
+"""Worker processes, and threads with a device each, that measure items.
 
 Processes are for the cores of one machine, threads for its accelerators: those share
 what is compiled and the model, and only wait for their device.
 """
 
 import concurrent.futures
+import contextlib
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -30,6 +32,75 @@ _SETTINGS = (
     "jax_compilation_cache_dir",
     "jax_persistent_cache_min_compile_time_secs",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """Who measures the items of a run; by default this process on its own.
+
+    Attributes:
+      jobs: Number of processes, each of which measures one item at a time. A script
+        that asks for more than one needs ``if __name__ == "__main__":`` about what it
+        does.
+      devices: Devices that measure one item each at a time; by default JAX's default
+        device.
+
+    Raises:
+      ArgumentError: ``jobs`` is no number of processes, or goes with several devices.
+
+    Example:
+      >>> from symjax.runs import Workers
+      >>> Workers().several, Workers(jobs=2).several
+      (False, True)
+    """
+
+    jobs: int = 1
+    devices: Sequence[jax.Device] = ()
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ArgumentError(
+                "jobs", self.jobs, "is not a number of processes", "Pass 1 or more"
+            )
+        if self.jobs > 1 and len(self.devices) > 1:
+            raise ArgumentError(
+                "jobs",
+                self.jobs,
+                "cannot be combined with several devices: processes do not share them",
+                "Use jobs on a machine without accelerators, devices on one with "
+                "several",
+            )
+
+    @property
+    def several(self) -> bool:
+        """Whether several items are measured at once."""
+        return max(self.jobs, len(self.devices)) > 1
+
+    def alone(self) -> contextlib.AbstractContextManager[Any]:
+        """Where one item after another is measured."""
+        if self.devices:
+            return jax.default_device(self.devices[0])
+        return contextlib.nullcontext()
+
+    def map(
+        self,
+        task: Task,
+        items: Iterable[tuple[Any, ...]],
+        lost: Callable[..., Any],
+    ) -> Generator[Any]:
+        """Results of several workers, see :func:`in_processes`.
+
+        Args:
+          task: Called for each item; picklable for processes.
+          items: Its arguments.
+          lost: Called for an item that ends the process which measures it.
+
+        Returns:
+          Results, as they are finished.
+        """
+        if self.jobs > 1:
+            return in_processes(task, items, self.jobs, lost)
+        return on_devices(task, items, self.devices)
 
 
 def on_devices(

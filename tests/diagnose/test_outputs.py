@@ -12,7 +12,7 @@ from symjax.diagnose import Kind, diagnose, recommend, to_text
 from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, Target, init_pet
-from symjax.runs import Options, measure_structures
+from symjax.runs import Options, measure_items
 
 SMALL = {
     "d_pet": 8,
@@ -27,7 +27,7 @@ SMALL = {
 
 def measured(model, structures, folder):
     options = Options(max_degree=2, grid=7, layers="all")
-    return measure_structures(model, structures, options, folder, overwrite=True)
+    return measure_items(model, structures, options, folder, overwrite=True)
 
 
 def unlearned(report, **options):

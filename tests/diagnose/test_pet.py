@@ -12,7 +12,7 @@ import pytest
 from symjax.diagnose import Kind, Severity, diagnose, structure_traps
 from symjax.models import load_model
 from symjax.models.pet import Block, PETConfig, Target, init_pet
-from symjax.runs import Options, measure_structures
+from symjax.runs import Options, measure_items
 
 CONFIG = PETConfig(
     species=(1, 6, 9, 17),
@@ -53,7 +53,7 @@ def chiral():
 @functools.cache
 def measured(blind, folder):
     options = Options(max_degree=3, layers="all", dtype="float32")
-    return measure_structures(
+    return measure_items(
         pet(blind), {"chiral": chiral()}, options, folder, overwrite=True
     )
 
@@ -97,7 +97,7 @@ class TestShipped:
         """Nothing limits the energy; tensors that it was not trained on would be."""
         ethanol = {"CH3CH2OH": ase.build.molecule("CH3CH2OH")}
         options = Options(max_degree=4, layers="all", dtype="float32")
-        report = measure_structures(model, ethanol, options, folder / "ethanol")
+        report = measure_items(model, ethanol, options, folder / "ethanol")
         assert diagnose(report).findings == ()
         wanted = {"dipole": ["1+"], "hexadecapole": ["4+"], "chirality": ["0-"]}
         found = diagnose(report, targets=wanted).findings

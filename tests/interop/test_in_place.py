@@ -13,6 +13,7 @@ from symjax.interop.in_place import MetatomicSource
 from symjax.metrics import Grid, measure
 from symjax.models.pet import orbit_problem
 from symjax.report import read_report
+from symjax.runs import Options
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
@@ -197,15 +198,15 @@ def test_what_a_source_says(tmp_path):
     source = MetatomicSource(str(exported(tmp_path, "nm")))
     assert source.name == "nm"
     assert source.dtype == "float64"
-    assert source.energy(None) == "energy/pbe"
+    assert source.settings(Options())["energy"] == "energy/pbe"
     assert "lengths in nm" in source.note
     assert "checkpoint" in source.note
     with pytest.raises(ModelError, match=r"exported model.*no layers.*checkpoint"):
-        source.check_layers("all")
+        source.settings(Options(layers="all"))
     with pytest.raises(ModelError, match="no such output"):
-        source.energy("energy")
-    shapes, errors = source.shapes({"a": water(), "b": ase.build.molecule("CO")})
-    assert list(shapes) == ["a"]
+        source.settings(Options(energy="energy"))
+    sizes, errors = source.sizes({"a": water(), "b": ase.build.molecule("CO")})
+    assert list(sizes) == ["a"]
     assert isinstance(errors["b"], StructureError)
     assert "does not know: [6]" in str(errors["b"])
 

@@ -7,7 +7,7 @@ import pytest
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
-from symjax.runs import Options, measure_structures
+from symjax.runs import Options, measure_items
 from symjax.runs.sources import Source, as_source
 
 EMT = "ase.calculators.emt:EMT"
@@ -50,25 +50,23 @@ def structures():
 
 def test_a_run_with_a_calculator(tmp_path):
     options = Options(max_degree=1, grid=3, dtype="float64")
-    report = measure_structures(CalculatorSource(EMT), structures(), options, tmp_path)
+    report = measure_items(CalculatorSource(EMT), structures(), options, tmp_path)
     assert report.model.name == EMT
     assert [structure.label for structure in report.failed] == ["silane"]
     forces = report.aggregate()["forces"]
     assert forces.unit == "eV/angstrom"
     assert forces.totals.relative_error < 1e-9
     # Finished ones are kept; another calculator is another model.
-    measure_structures(
-        CalculatorSource(EMT), structures(), options, tmp_path, resume=True
-    )
+    measure_items(CalculatorSource(EMT), structures(), options, tmp_path, resume=True)
     other = CalculatorSource(EMT, '{"asap_cutoff": true}')
     with pytest.raises(ValueError, match="model"):
-        measure_structures(other, structures(), options, tmp_path, resume=True)
+        measure_items(other, structures(), options, tmp_path, resume=True)
 
 
 def test_a_run_with_a_function(tmp_path, file):
     source = FunctionSource(f"{file}:problem")
     options = Options(max_degree=1, grid=3)
-    report = measure_structures(source, structures(), options, tmp_path / "out")
+    report = measure_items(source, structures(), options, tmp_path / "out")
     dipole = report.aggregate()["dipole"]
     assert dipole.unit == "e*angstrom"
     assert dipole.totals.equivariance_error == pytest.approx(0.1, rel=1e-5)
@@ -114,7 +112,7 @@ def test_what_is_made_is_checked(file):
     with pytest.raises(ModelError, match="returned int"):
         FunctionSource(f"{file}:wrong").problem(co, None, None)
     with pytest.raises(ArgumentError, match="has no layers"):
-        CalculatorSource(EMT).check_layers("all")
+        CalculatorSource(EMT).settings(Options(layers="all"))
 
 
 def test_names_of_models_are_no_functions(tmp_path):

@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import math
+import pathlib
+import pickle
 import re
 
+import ase.build
 import jax
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from symjax.cli import app
+from symjax.data.digests import event_digest
 from symjax.data.point_clouds import (
     PARTICLES,
     SMALL,
@@ -19,21 +23,16 @@ from symjax.data.point_clouds import (
     voxel_length,
     write_events,
 )
-from symjax.errors import ModelError, StructureError
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.metrics import measure
 from symjax.models import load_model, save_model
 from symjax.models.pointmae import PointMAEConfig, breaking_problem, init_pointmae
-from symjax.report import read_report, schema
+from symjax.models.pointmae.source import prepare_cloud
+from symjax.report import ReportError, read_report, schema
 from symjax.report.event_summary import show_interval
 from symjax.report.tables import format_value, to_text
-from symjax.runs import Options
+from symjax.runs import Options, Workers, as_source, estimate_items, measure_items
 from symjax.runs.breaking import measure_breaking
-from symjax.runs.events import (
-    estimate_events,
-    event_digest,
-    measure_events,
-    prepare_cloud,
-)
 from symjax.so3.finite_groups import finite_group
 
 SEEDS = (12, 20)
@@ -125,12 +124,12 @@ def test_the_cost_is_said_beforehand(folder, result):
     elements = read_report(folder / "out").settings.num_elements
     lines = out.stdout.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [
-        "events of at most 64 points",
-        "events of at most 96 points",
+        "events.h5:0",
+        "events.h5:1",
         "all",
     ]
     # Sources of symmetry breaking: three evaluations at each of 48 + 48 elements.
-    assert f"1 event, {elements + 288:,} evaluations" in lines[0]
+    assert f": {elements + 288:,} evaluations" in lines[0]
     assert f"{2 * (elements + 288):,} evaluations" in lines[2]
     assert sorted(path.name for path in (folder / "out").iterdir()) == before
 
@@ -144,7 +143,7 @@ def test_a_report_resumes(folder, result):
 
 def test_sources_of_one_event(model):
     event = prepare_cloud(model, "a", generate_event(12, SMALL))
-    cubic, full = measure_breaking(model, event, samples=8)
+    cubic, full = measure_breaking(breaking_problem(model, event), samples=8)
     assert cubic.network > 0
     assert full.num_elements == 8
     assert cubic.labels.frequencies.shape == (event.num_points, 4)
@@ -181,10 +180,19 @@ def test_a_model_of_events_refuses_molecules(folder):
 
 
 def test_bad_events(model):
-    with pytest.raises(ModelError, match="no model of point clouds"):
-        measure_events(load_model("pet-ethanol"), {}, Options(), "nowhere")
+    events = {"a": generate_event(12, SMALL)}
+    with pytest.raises(ModelError, match="cannot be measured on a, which is an event"):
+        measure_items(load_model("pet-ethanol"), events, Options(), "nowhere")
     with pytest.raises(StructureError, match="none to measure"):
-        measure_events(model, {}, Options(), "nowhere")
+        measure_items(model, {}, Options(), "nowhere")
+    with pytest.raises(ArgumentError, match="events needs a fixed grid"):
+        measure_items(model, events, Options(grid="auto"), "nowhere")
+    with pytest.raises(ArgumentError, match="have no forces"):
+        measure_items(model, events, Options(energy="energy"), "nowhere")
+    water = {"water": ase.build.molecule("H2O")}
+    with pytest.raises(ModelError, match="on water, which is no event"):
+        measure_items(model, water, Options(), pathlib.Path("nowhere"))
+    assert not pathlib.Path("nowhere").exists()
     far = make_cloud(np.full((3, 3), 700.0), np.ones(3), np.ones(3, int))
     with pytest.raises(ModelError, match="outside the detector"):
         prepare_cloud(model, "far", far)
@@ -203,7 +211,7 @@ def test_voxels_break_nothing_under_the_group_of_the_lattice(model, coarse):
         model, config=dataclasses.replace(model.config, **changes)
     )
     event = prepare_cloud(model, "a", generate_event(1_000_000, SMALL))
-    cubic, full = measure_breaking(model, event, samples=8)
+    cubic, full = measure_breaking(breaking_problem(model, event), samples=8)
     assert cubic.voxelisation == 0
     assert full.voxelisation > 1e-4
     assert full.total > 1e-4
@@ -251,7 +259,7 @@ def test_a_weak_event_and_a_damaged_file_fail_alone(tmp_path, model):
     assert "no HDF5 file" in failures["b.h5"]
     assert [s.label for s in report.measured] == ["a.h5:0", "a.h5:2"]
     assert "2 of 4 events failed" in out.output
-    alone = measure_events(
+    alone = measure_items(
         model, {"x": other}, Options(max_degree=0), tmp_path / "alone"
     )
     first, second = (
@@ -278,7 +286,7 @@ def test_events_come_one_after_another(tmp_path, model):
         if step.finished is not None:
             finished.append(step.label)
 
-    measure_events(
+    measure_items(
         model, Stream(events), Options(max_degree=0), tmp_path / "out", watch=watch
     )
     assert asked == finished == ["e0", "e1"]
@@ -287,6 +295,76 @@ def test_events_come_one_after_another(tmp_path, model):
         "results.h5",
         "structures.jsonl",
     ]
+
+
+CODE = """
+import jax.numpy as jnp
+from symjax.metrics import Output, Problem
+from symjax.so3 import VECTOR
+
+def function(x, energies):
+    # The axis n breaks symmetry: V = 0.01 E^2 of three components.
+    return {"pull": energies[:, None] * (x + jnp.array([0.0, 0.0, 0.1]))}
+
+def problem(event):
+    x = jnp.asarray(event.positions - event.positions.mean(0))
+    outputs = {"pull": Output(VECTOR, "MeV voxel", samples=event.semantic)}
+    return Problem(function, x, outputs, args=(jnp.asarray(event.energies),))
+"""
+
+
+def test_a_function_measures_events(folder):
+    """What a user writes, against its closed form."""
+    (folder / "mine.py").write_text(CODE)
+    command = ["report", str(folder / "events.h5"), "-o", str(folder / "function")]
+    command += ["--model", f"{folder / 'mine.py'}:problem", "--max-degree", "1"]
+    out = CliRunner().invoke(app, [*command, "--no-compile-cache"])
+    assert out.exit_code == 0, out.output
+    report = read_report(folder / "function")
+    assert report.of_events
+    for seed, structure in zip(SEEDS, report.structures, strict=True):
+        event = generate_event(seed, SMALL)
+        expected = 0.1 * np.abs(event.energies) / np.sqrt(3)
+        # float32 positions of some 100 voxels: their round-off over 0.1
+        np.testing.assert_allclose(structure.points.errors["pull"], expected, rtol=1e-3)
+    refused = CliRunner().invoke(
+        app, [*command, "--overwrite", "--energy-threshold", "0.5"]
+    )
+    assert refused.exit_code == 2
+    assert "reads events as they are" in refused.output
+
+
+def test_devices_measure_events_at_once(tmp_path, model):
+    """As one after another; and what worker processes are sent survives it."""
+    events = {f"e{n}": generate_event(seed, SMALL) for n, seed in enumerate(SEEDS)}
+    events["weak"] = weak(events["e0"])
+    options = Options(max_degree=0)
+    one = measure_items(model, events, options, tmp_path / "one")
+    many = measure_items(
+        *(model, events, options, tmp_path / "many"),
+        # Two threads for one device are as good a test as two devices.
+        workers=Workers(devices=jax.devices()[:1] * 2),
+    )
+    values = [schema.to_json(report)["structures"] for report in (one, many)]
+    for structure in (*values[0], *values[1]):
+        structure.pop("timing")
+    # The same program for the same device: identical to the last bit.
+    assert values[0] == values[1]
+    assert [structure.label for structure in one.failed] == ["weak"]
+    source = as_source(model)
+    item = source.prepare("e0", events["e0"], None)
+    again, (cloud, size) = pickle.loads(pickle.dumps((source, item)))
+    assert again.digest == source.digest
+    assert event_digest(cloud) == one.structures[0].digest
+    assert size == len(cloud.mask)
+
+
+def test_an_event_that_has_changed_is_not_kept(tmp_path, model):
+    event, other = (generate_event(seed, SMALL) for seed in SEEDS)
+    options = Options(max_degree=0)
+    measure_items(model, {"a": event}, options, tmp_path / "out")
+    with pytest.raises(ReportError, match=r"'a'.*has changed"):
+        measure_items(model, {"a": other}, options, tmp_path / "out", resume=True)
 
 
 def test_an_estimate_reads_few_of_many_events(model):
@@ -299,8 +377,8 @@ def test_an_estimate_reads_few_of_many_events(model):
             return event
 
     labels = Many.fromkeys(f"e{n}" for n in range(5000))
-    ((_, cost),) = estimate_events(model, labels, Options(max_degree=0))
-    assert cost.events == 5000
+    ((_, cost),) = estimate_items(model, labels, Options(max_degree=0))
+    assert cost.number == 5000
     assert len(read) == 32
 
 

@@ -29,7 +29,7 @@ from symjax.report.files import RESULTS_FILE
 from symjax.report.html import to_html
 from symjax.report.results import ResultsFile
 from symjax.report.tables import to_text
-from symjax.runs import Options, measure_structures, run, workers
+from symjax.runs import Options, Workers, measure_items, run, workers
 from symjax.runs.folder import JOURNAL_FILE, Journal
 from symjax.runs.sources import as_source
 
@@ -46,8 +46,8 @@ def molecules(*names):
 
 
 @pytest.fixture
-def model(monkeypatch):
-    return fake_model.install(monkeypatch)
+def model():
+    return fake_model.FakeModel()
 
 
 def untimed(report):
@@ -59,16 +59,16 @@ def untimed(report):
 
 class TestDevices:
     def test_same_report_as_one_after_another(self, model, tmp_path):
-        one = measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "one")
+        one = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path / "one")
         seen = []
-        many = measure_structures(
+        many = measure_items(
             model,
             molecules(*NAMES),
             OPTIONS,
             tmp_path / "many",
             # two threads for one device are as good a test as two devices
-            devices=jax.devices()[:1] * 2,
-            watch=lambda step: seen.append((step.position, step.num_structures)),
+            workers=Workers(devices=jax.devices()[:1] * 2),
+            watch=lambda step: seen.append((step.position, step.num_items)),
         )
         # the same program for the same device: identical to the last bit
         assert untimed(many) == untimed(one)
@@ -83,24 +83,19 @@ class TestDevices:
 
         monkeypatch.setattr(run, "measure", fail)
         with pytest.raises(RuntimeError, match="a bug"):
-            measure_structures(
+            measure_items(
                 model,
                 molecules(*NAMES),
                 OPTIONS,
                 tmp_path,
-                devices=jax.devices()[:1] * 2,
+                workers=Workers(devices=jax.devices()[:1] * 2),
             )
 
     @pytest.mark.parametrize("jobs", [0, -1, 2])
-    def test_impossible_numbers(self, model, tmp_path, jobs):
+    def test_impossible_numbers(self, jobs):
         devices = jax.devices()[:1] * 2
         with pytest.raises(ArgumentError, match=f"jobs={jobs}"):
-            measure_structures(
-                *(model, molecules("H2O"), OPTIONS, tmp_path / "out"),
-                jobs=jobs,
-                devices=devices,
-            )
-        assert not (tmp_path / "out").exists()
+            Workers(jobs, devices)
 
     def test_few_items_are_handed_out_at_a_time(self):
         taken = []
@@ -199,7 +194,7 @@ def _runs(process):
 class TestUnreadable:
     def test_is_recorded_and_tried_again(self, model, tmp_path):
         broken = {"b.xyz": StructureError("path", "b.xyz", "is empty", "Check it")}
-        report = measure_structures(
+        report = measure_items(
             *(model, molecules("H2O"), OPTIONS, tmp_path), unreadable=broken
         )
         (failed,) = report.failed
@@ -207,13 +202,13 @@ class TestUnreadable:
         assert "is empty" in failed.failure.message
         assert [s.label for s in read_report(tmp_path).failed] == ["b.xyz"]
         structures = {**molecules("H2O"), "b.xyz": ase.build.molecule("H2O")}
-        again = measure_structures(model, structures, OPTIONS, tmp_path, resume=True)
+        again = measure_items(model, structures, OPTIONS, tmp_path, resume=True)
         assert len(again.measured) == 2
 
     def test_the_only_one_leaves_nothing_behind(self, model, tmp_path):
         error = StructureError("path", "b.xyz", "is empty", "Check it")
         with pytest.raises(StructureError, match="is empty"):
-            measure_structures(
+            measure_items(
                 *(model, {}, OPTIONS, tmp_path / "out"), unreadable={"b.xyz": error}
             )
         assert not (tmp_path / "out").exists()
@@ -280,12 +275,12 @@ class TestResults:
         assert set(read_results(path)["structure"]) == {first.label, second.label}
 
     def test_is_written_again_on_resuming(self, model, tmp_path):
-        report = measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path)
+        report = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path)
         whole = (tmp_path / RESULTS_FILE).read_bytes()
         (tmp_path / RESULTS_FILE).write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ReportError, match="--resume"):
             read_results(tmp_path)
-        measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path, resume=True)
+        measure_items(model, molecules(*NAMES), OPTIONS, tmp_path, resume=True)
         assert set(read_results(tmp_path)["structure"]) == {*NAMES}
         assert len(report.measured) == 4
 
@@ -295,7 +290,7 @@ class TestShares:
 
     def parts(self, model, folder):
         """What two processes leave that were killed before the first joined."""
-        alone = measure_structures(model, molecules(*NAMES), OPTIONS, folder / "alone")
+        alone = measure_items(model, molecules(*NAMES), OPTIONS, folder / "alone")
         head = alone.software, alone.model, alone.settings
         (folder / "out").mkdir()
         for part in (0, 1):
@@ -308,7 +303,7 @@ class TestShares:
         alone = self.parts(model, tmp_path)
         out = tmp_path / "out"
         kept = []
-        report = measure_structures(
+        report = measure_items(
             *(model, molecules(*NAMES), OPTIONS, out),
             resume=True,
             watch=lambda step: kept.append(step.label) if step.kept else None,
@@ -322,8 +317,8 @@ class TestShares:
     def test_need_a_decision_like_any_report(self, model, tmp_path):
         self.parts(model, tmp_path)
         with pytest.raises(ReportError, match=r"already holds a report \(structures-0"):
-            measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / "out")
-        measure_structures(
+            measure_items(model, molecules("H2O"), OPTIONS, tmp_path / "out")
+        measure_items(
             *(model, molecules("H2O"), OPTIONS, tmp_path / "out"), overwrite=True
         )
         assert not list((tmp_path / "out").glob("structures-*"))
@@ -341,7 +336,7 @@ class TestMemory:
             digest = structure_digest(atoms)
             return dataclasses.replace(whole, label=label, digest=digest)
 
-        monkeypatch.setattr(run, "_measure_one", measure)
+        monkeypatch.setattr(run, "_measured", measure)
         monkeypatch.setattr("symjax.runs.folder.os.fsync", lambda number: None)
         return model
 
@@ -364,7 +359,7 @@ class TestMemory:
         water = ase.build.molecule("H2O")
         structures = {f"w.xyz:{n}": water for n in range(self.NUMBER)}
         options = Options(max_degree=2, dtype="float64")
-        report = measure_structures(cheap, structures, options, tmp_path)
+        report = measure_items(cheap, structures, options, tmp_path)
         text, page = to_text(report), to_html(report)
         # measured, read for the columns, and read for the sums
         assert len(alive) >= 3 * self.NUMBER
@@ -381,10 +376,10 @@ class TestMemory:
     def test_report_that_was_replaced_says_so(self, cheap, tmp_path):
         water = ase.build.molecule("H2O")
         options = Options(max_degree=2, dtype="float64")
-        old = measure_structures(
+        old = measure_items(
             cheap, {f"a:{n}": water for n in range(300)}, options, tmp_path
         )
-        measure_structures(
+        measure_items(
             *(cheap, {f"b:{n}": water for n in range(300)}, options, tmp_path),
             overwrite=True,
         )
@@ -394,4 +389,4 @@ class TestMemory:
 
 def test_a_name_that_no_file_system_takes(model, tmp_path):
     with pytest.raises(ReportError, match="255 bytes"):
-        measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / ("é" * 150))
+        measure_items(model, molecules("H2O"), OPTIONS, tmp_path / ("é" * 150))

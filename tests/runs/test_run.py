@@ -18,8 +18,7 @@ from symjax.report import ReportError, read_report
 from symjax.report.files import REPORT_FILE
 from symjax.report.schema import structure_to_json, to_json
 from symjax.report.tables import to_text
-from symjax.runs import Options, estimate_structures, measure_structures, run
-from symjax.runs.events import estimate_events
+from symjax.runs import Options, estimate_items, measure_items, run
 from symjax.runs.folder import JOURNAL_FILE, Journal
 
 OPTIONS = Options(max_degree=1, dtype="float64")
@@ -31,8 +30,8 @@ def molecules(*names):
 
 
 @pytest.fixture
-def model(monkeypatch):
-    return fake_model.install(monkeypatch)
+def model():
+    return fake_model.FakeModel()
 
 
 def totals_of(report):
@@ -45,7 +44,7 @@ def totals_of(report):
 
 class TestNumbers:
     def test_closed_form(self, model, tmp_path):
-        report = measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
+        report = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
         leaves = report.aggregate()
         # z = x + c |x| g^-1 n, so V = c^2 |x|^2 and <|z|^2> = (1 + c^2) |x|^2.
         c = fake_model.BREAKING
@@ -76,7 +75,7 @@ class TestNumbers:
     ):
         model.config.targets = tuple(Target(name, "eV") for name in names)
         options = dataclasses.replace(OPTIONS, energy=chosen)
-        report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        report = measure_items(model, molecules("H2O"), options, tmp_path / "out")
         head = [row for row in to_text(report).splitlines() if row[:7] == "forces "]
         assert (line is None) == (not any("derivat" in h or "none" in h for h in head))
         assert line is None or any(row.startswith(line) for row in head)
@@ -90,12 +89,12 @@ class TestNumbers:
     ):
         model.config.targets = (Target("energy/a", "eV"), Target("energy/b", "eV"))
         with pytest.raises(ModelError, match="Name one of energy/a, energy/b"):
-            measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / "out")
+            measure_items(model, molecules("H2O"), OPTIONS, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_species_add_up_and_match_the_closed_form(self, model, tmp_path):
         structures = molecules(*NAMES)
-        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        report = measure_items(model, structures, OPTIONS, tmp_path / "out")
         forces = report.aggregate()["forces"]
         assert set(forces.species) == {"H", "C", "O"}
         for field in ("variance", "norm", "power", "count"):
@@ -113,7 +112,7 @@ class TestNumbers:
 
     def test_errors_of_atoms(self, model, tmp_path):
         structures = molecules(*NAMES)
-        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        report = measure_items(model, structures, OPTIONS, tmp_path / "out")
         for structure, atoms in zip(
             report.structures, structures.values(), strict=True
         ):
@@ -130,11 +129,9 @@ class TestNumbers:
             assert mean == pytest.approx(forces.totals.equivariance_error, rel=1e-12)
 
     def test_padding_does_not_change_results(self, model, tmp_path):
-        alone = measure_structures(
-            model, molecules("CH3COCH3"), OPTIONS, tmp_path / "alone"
-        )
+        alone = measure_items(model, molecules("CH3COCH3"), OPTIONS, tmp_path / "alone")
         # acetone has 10 atoms and is padded to the 11 of propane
-        together = measure_structures(
+        together = measure_items(
             model, molecules("C3H8", "CH3COCH3"), OPTIONS, tmp_path / "together"
         )
         first = structure_to_json(alone.structures[0])["leaves"]
@@ -146,7 +143,7 @@ class TestNumbers:
 
     def test_layers_keep_the_order_of_the_network(self, model, tmp_path):
         options = dataclasses.replace(OPTIONS, layers="all")
-        report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        report = measure_items(model, molecules("H2O"), options, tmp_path / "out")
         names = [leaf.name for leaf in report.structures[0].leaves]
         # JAX would sort the layer first
         assert names == ["energy", "forces", "a_layer_node"]
@@ -155,7 +152,7 @@ class TestNumbers:
         # no other test has structures of 5 atoms, so nothing is compiled yet
         frames = {str(k): ase.build.molecule("CH4") for k in range(2)}
         frames["1"].rattle(0.01)
-        report = measure_structures(model, frames, OPTIONS, tmp_path / "out")
+        report = measure_items(model, frames, OPTIONS, tmp_path / "out")
         first, second = (structure.timing for structure in report.structures)
         assert first.compile_seconds > 0
         # The second frame finds compiled code. Both are measured on one machine in
@@ -173,7 +170,7 @@ class TestNumbers:
 class TestCurves:
     def test_end_at_the_reported_values(self, model, tmp_path):
         options = dataclasses.replace(OPTIONS, max_degree=4, layers="all")
-        measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        measure_items(model, molecules("H2O"), options, tmp_path / "out")
         # As it comes back from the file.
         report = read_report(tmp_path / "out")
         x = molecules("H2O")["H2O"].positions + 0.5
@@ -196,7 +193,7 @@ class TestAuto:
 
     def test_grids_and_certificates_are_recorded(self, model, tmp_path):
         structures = molecules("H2O")
-        measure_structures(model, structures, self.OPTIONS, tmp_path / "out")
+        measure_items(model, structures, self.OPTIONS, tmp_path / "out")
         report = read_report(tmp_path / "out")
         assert report.settings.grid == "auto"
         assert report.settings.adaptive.limit == report.settings.degree == 59
@@ -219,9 +216,9 @@ class TestAuto:
     def test_what_is_not_certified_is_not_resolved(self, monkeypatch, tmp_path):
         short = functools.partial(Adaptive, limit=9, on_aliasing="report")
         monkeypatch.setattr(Options, "over", property(lambda self: short()))
-        model = fake_model.install(monkeypatch, fake_model.FakeModel(rough=True))
+        model = fake_model.FakeModel(rough=True)
         options = self.OPTIONS
-        report = measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+        report = measure_items(model, molecules("H2O"), options, tmp_path / "out")
         energy = report.aggregate()["energy"]
         assert not report.resolved
         assert not energy.resolved
@@ -231,38 +228,28 @@ class TestAuto:
 
     def test_resuming_needs_the_same_kind_of_grid(self, model, tmp_path):
         structures = molecules("H2O")
-        measure_structures(model, structures, self.OPTIONS, tmp_path / "out")
+        measure_items(model, structures, self.OPTIONS, tmp_path / "out")
         with pytest.raises(ReportError, match="grid"):
-            measure_structures(
-                model, structures, OPTIONS, tmp_path / "out", resume=True
-            )
-        report = measure_structures(
+            measure_items(model, structures, OPTIONS, tmp_path / "out", resume=True)
+        report = measure_items(
             model, structures, self.OPTIONS, tmp_path / "out", resume=True
         )
         assert report.resolved
 
+    def test_an_estimate_groups_items_of_one_size(self, model):
+        items = {"a": ase.build.molecule("H2O"), **molecules("SiH4", "H2O", "C2H6")}
+        (bad, error), (first, two), (last, one) = estimate_items(model, items, OPTIONS)
+        assert (bad, type(error), first, last) == ("SiH4", StructureError, "a", "C2H6")
+        assert (two.number, one.number) == (2, 1)
+        assert two.cost.num_elements == 2 * one.cost.num_elements == 96
+        assert two.cost.seconds > 0
+
     def test_an_estimate_is_refused(self, model):
         with pytest.raises(ArgumentError, match=r"estimate needs.*Use grid=3"):
-            next(estimate_structures(model, molecules("H2O"), self.OPTIONS))
-
-    def test_events_are_refused(self):
-        with pytest.raises(ArgumentError, match="events needs a fixed grid"):
-            next(estimate_events(None, {}, self.OPTIONS))
+            next(estimate_items(model, molecules("H2O"), self.OPTIONS))
 
 
 class TestJournal:
-    def test_journals_of_before_have_no_seed(self, model, tmp_path):
-        structures = molecules("H2O")
-        folder = tmp_path / "out"
-        measure_structures(model, structures, OPTIONS, folder)
-        journal = folder / JOURNAL_FILE
-        head, *rest = journal.read_text().splitlines(keepends=True)
-        value = json.loads(head)
-        del value["settings"]["seed"], value["settings"]["adaptive"]
-        journal.write_text(json.dumps(value) + "\n" + "".join(rest))
-        report = measure_structures(model, structures, OPTIONS, folder, resume=True)
-        assert report.settings.seed == 20
-
     def interrupted(self, model, folder, after, structures=None):
         """A run that is interrupted while measuring structure number ``after``."""
 
@@ -271,7 +258,7 @@ class TestJournal:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            measure_structures(
+            measure_items(
                 model, structures or molecules(*NAMES), OPTIONS, folder, watch=watch
             )
 
@@ -297,7 +284,7 @@ class TestJournal:
 
         monkeypatch.setattr(run, "measure", counting)
         kept = []
-        resumed = measure_structures(
+        resumed = measure_items(
             model,
             molecules(*NAMES),
             OPTIONS,
@@ -307,9 +294,7 @@ class TestJournal:
         )
         assert kept == ["H2O"]
         assert len(measured) == 2
-        whole = measure_structures(
-            model, molecules(*NAMES), OPTIONS, tmp_path / "whole"
-        )
+        whole = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path / "whole")
         # the same program on the same machine: identical to the last bit
         assert totals_of(resumed) == totals_of(whole)
         assert to_json(read_report(folder)) == to_json(resumed)
@@ -317,12 +302,12 @@ class TestJournal:
     @pytest.mark.parametrize("cut", [1, 7, 200])
     def test_truncated_last_line_is_measured_again(self, model, tmp_path, cut):
         folder = tmp_path / "out"
-        whole = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
+        whole = measure_items(model, molecules(*NAMES), OPTIONS, folder)
         journal = folder / JOURNAL_FILE
         journal.write_bytes(journal.read_bytes()[:-cut])
         (folder / REPORT_FILE).unlink()
         kept = []
-        resumed = measure_structures(
+        resumed = measure_items(
             model,
             molecules(*NAMES),
             OPTIONS,
@@ -342,9 +327,7 @@ class TestJournal:
         self.interrupted(model, folder, after=2)
         journal = folder / JOURNAL_FILE
         journal.write_bytes(journal.read_bytes() + b"\0" * 100 + b"\n")
-        report = measure_structures(
-            model, molecules(*NAMES), OPTIONS, folder, resume=True
-        )
+        report = measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
         assert len(report.measured) == 3
         for line in journal.read_text().splitlines():
             json.loads(line)
@@ -357,25 +340,21 @@ class TestJournal:
         lines[1] = lines[1][:50]
         journal.write_text("\n".join(lines) + "\n")
         with pytest.raises(ReportError, match="line 2"):
-            measure_structures(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+            measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
 
     def test_resuming_a_complete_run_measures_nothing(
         self, model, tmp_path, monkeypatch
     ):
         folder = tmp_path / "out"
-        first = measure_structures(model, molecules(*NAMES), OPTIONS, folder)
+        first = measure_items(model, molecules(*NAMES), OPTIONS, folder)
         monkeypatch.setattr(run, "measure", None)
-        again = measure_structures(
-            model, molecules(*NAMES), OPTIONS, folder, resume=True
-        )
+        again = measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
         assert to_json(again) == to_json(first)
 
     def test_more_structures_than_before(self, model, tmp_path):
         folder = tmp_path / "out"
-        measure_structures(model, molecules("H2O"), OPTIONS, folder)
-        report = measure_structures(
-            model, molecules(*NAMES), OPTIONS, folder, resume=True
-        )
+        measure_items(model, molecules("H2O"), OPTIONS, folder)
+        report = measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
         assert [structure.label for structure in report.measured] == [*NAMES]
 
     @pytest.mark.parametrize(
@@ -394,28 +373,28 @@ class TestJournal:
         before = (folder / JOURNAL_FILE).read_bytes()
         options = dataclasses.replace(OPTIONS, **change)
         with pytest.raises(ReportError, match=match):
-            measure_structures(model, molecules(*NAMES), options, folder, resume=True)
+            measure_items(model, molecules(*NAMES), options, folder, resume=True)
         assert (folder / JOURNAL_FILE).read_bytes() == before
 
     def test_memory_may_change(self, model, tmp_path):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         options = dataclasses.replace(OPTIONS, memory=2**28)
-        measure_structures(model, molecules(*NAMES), options, folder, resume=True)
+        measure_items(model, molecules(*NAMES), options, folder, resume=True)
 
     def test_another_model_is_refused(self, model, tmp_path):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         other = fake_model.FakeModel(digest="e" * 64)
         with pytest.raises(ReportError, match=r"model='eeee.*which has 'ffff"):
-            measure_structures(other, molecules(*NAMES), OPTIONS, folder, resume=True)
+            measure_items(other, molecules(*NAMES), OPTIONS, folder, resume=True)
 
     def test_another_version_is_refused(self, model, tmp_path, monkeypatch):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         monkeypatch.setattr(run.symjax, "__version__", "9.9")
         with pytest.raises(ReportError, match=r"version='9\.9'"):
-            measure_structures(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+            measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
 
     @pytest.mark.parametrize("what", ["position", "number", "charge", "cell"])
     def test_changed_structure_is_refused(self, model, tmp_path, what):
@@ -432,13 +411,13 @@ class TestJournal:
         else:
             atoms.cell = [9.0, 9.0, 9.0]
         with pytest.raises(ReportError, match=r"'H2O'.*has changed"):
-            measure_structures(model, structures, OPTIONS, folder, resume=True)
+            measure_items(model, structures, OPTIONS, folder, resume=True)
 
     def test_missing_structure_is_refused(self, model, tmp_path):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=2)
-        with pytest.raises(ReportError, match=r"'CH3OH'.*not among the structures"):
-            measure_structures(model, molecules("H2O"), OPTIONS, folder, resume=True)
+        with pytest.raises(ReportError, match=r"'CH3OH'.*not among the items"):
+            measure_items(model, molecules("H2O"), OPTIONS, folder, resume=True)
 
     @pytest.mark.parametrize(
         ("content", "match"),
@@ -454,16 +433,16 @@ class TestJournal:
     def test_foreign_journal_is_refused(self, model, tmp_path, content, match):
         (tmp_path / JOURNAL_FILE).write_bytes(content)
         with pytest.raises(ReportError, match=match) as error:
-            measure_structures(model, molecules("H2O"), OPTIONS, tmp_path, resume=True)
+            measure_items(model, molecules("H2O"), OPTIONS, tmp_path, resume=True)
         assert JOURNAL_FILE in str(error.value)
         assert (tmp_path / JOURNAL_FILE).read_bytes() == content
 
     def test_existing_report_needs_a_decision(self, model, tmp_path):
-        measure_structures(model, molecules("H2O"), OPTIONS, tmp_path)
+        measure_items(model, molecules("H2O"), OPTIONS, tmp_path)
         (tmp_path / "notes.txt").write_text("mine")
         with pytest.raises(ReportError, match="already holds a report"):
-            measure_structures(model, molecules("CH3OH"), OPTIONS, tmp_path)
-        report = measure_structures(
+            measure_items(model, molecules("CH3OH"), OPTIONS, tmp_path)
+        report = measure_items(
             model, molecules("CH3OH"), OPTIONS, tmp_path, overwrite=True
         )
         assert [s.label for s in report.structures] == ["CH3OH"]
@@ -483,14 +462,14 @@ class TestJournal:
 
         monkeypatch.setattr(Journal, "append", append)
         with pytest.raises(ReportError, match="No space left"):
-            measure_structures(model, structures, OPTIONS, tmp_path / "out")
+            measure_items(model, structures, OPTIONS, tmp_path / "out")
 
 
 class TestFailures:
     def test_run_goes_on(self, model, tmp_path):
         structures = molecules("H2O", "SiH4", "C2H6")
         structures["twice"] = ase.Atoms("H2", positions=np.zeros((2, 3)))
-        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        report = measure_items(model, structures, OPTIONS, tmp_path / "out")
         assert [s.label for s in report.measured] == ["H2O", "C2H6"]
         failed = {s.label: s.failure for s in report.failed}
         assert failed["SiH4"].type == "StructureError"
@@ -503,9 +482,9 @@ class TestFailures:
         folder = tmp_path / "out"
         structures = molecules("H2O", "C2H6")
         structures["C2H6"].positions[1] = np.nan
-        first = measure_structures(model, structures, OPTIONS, folder)
+        first = measure_items(model, structures, OPTIONS, folder)
         assert len(first.failed) == 1
-        report = measure_structures(
+        report = measure_items(
             model, molecules("H2O", "C2H6"), OPTIONS, folder, resume=True
         )
         assert not report.failed
@@ -513,13 +492,13 @@ class TestFailures:
 
     def test_only_structure_leaves_nothing_behind(self, model, tmp_path):
         with pytest.raises(StructureError, match="Si"):
-            measure_structures(model, molecules("SiH4"), OPTIONS, tmp_path / "out")
+            measure_items(model, molecules("SiH4"), OPTIONS, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_too_little_memory(self, model, tmp_path):
         options = dataclasses.replace(OPTIONS, memory=10)
         with pytest.raises(ArgumentError, match="memory=10"):
-            measure_structures(model, molecules("H2O"), options, tmp_path / "out")
+            measure_items(model, molecules("H2O"), options, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
@@ -539,7 +518,7 @@ class TestFailures:
             return original(problem, **kwargs)
 
         monkeypatch.setattr(run, "measure", measure)
-        report = measure_structures(
+        report = measure_items(
             model, molecules("C2H6", "H2O"), OPTIONS, tmp_path / "out"
         )
         assert [s.label for s in report.measured] == ["H2O"]
@@ -549,7 +528,7 @@ class TestFailures:
         # A cell in units of another kind: each atom has 3 million neighbors.
         tiny = ase.Atoms("H", cell=[0.05] * 3, pbc=True)
         structures = {"tiny": tiny, **molecules("H2O")}
-        report = measure_structures(model, structures, OPTIONS, tmp_path / "out")
+        report = measure_items(model, structures, OPTIONS, tmp_path / "out")
         assert [s.label for s in report.measured] == ["H2O"]
         (failed,) = report.failed
         assert failed.label == "tiny"
@@ -561,11 +540,11 @@ class TestFailures:
 
         monkeypatch.setattr(run, "measure", measure)
         with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-            measure_structures(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
+            measure_items(model, molecules(*NAMES), OPTIONS, tmp_path / "out")
 
-    def test_unresolved_result_is_reported(self, monkeypatch, tmp_path):
-        model = fake_model.install(monkeypatch, fake_model.FakeModel(rough=True))
-        report = measure_structures(model, molecules("H2O"), OPTIONS, tmp_path / "out")
+    def test_unresolved_result_is_reported(self, tmp_path):
+        model = fake_model.FakeModel(rough=True)
+        report = measure_items(model, molecules("H2O"), OPTIONS, tmp_path / "out")
         assert not report.resolved
         energy = report.aggregate()["energy"]
         assert not energy.resolved
@@ -575,7 +554,7 @@ class TestFailures:
 
     def test_no_structure(self, model, tmp_path):
         with pytest.raises(StructureError, match="none to measure"):
-            measure_structures(model, {}, OPTIONS, tmp_path / "out")
+            measure_items(model, {}, OPTIONS, tmp_path / "out")
 
 
 class TestOptions:

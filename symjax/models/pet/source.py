@@ -6,7 +6,8 @@ from typing import Any
 import ase
 
 from symjax.data import GraphShape, bucket_shape, graph_shape
-from symjax.errors import SymjaxError
+from symjax.data.point_clouds import PointCloud
+from symjax.errors import ModelError, SymjaxError
 from symjax.metrics import Problem
 from symjax.models import io
 from symjax.models.pet import orbit
@@ -28,6 +29,8 @@ class PETSource:
       'pet-ethanol'
     """
 
+    note = ""
+
     def __init__(self, model: Any):
         self.model = model
 
@@ -41,55 +44,66 @@ class PETSource:
         """Of its configuration and parameters."""
         return io.fingerprint(self.model)
 
-    @property
-    def note(self) -> str:
-        """Nothing: it is a model of symjax."""
-        return ""
-
-    def shapes(
-        self, structures: Mapping[str, ase.Atoms]
-    ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
-        """Sizes to pad structures to, see :func:`padded_shapes`.
-
-        Args:
-          structures: The structures by label.
-
-        Returns:
-          Sizes, and the errors of those that cannot be used.
-        """
-        return padded_shapes(structures, self.model.config)
-
-    def check_layers(self, layers: str) -> None:
-        """Raises unless the network has such layers.
-
-        Args:
-          layers: See :func:`symjax.models.pet.select_layers`.
-
-        Raises:
-          ModelError: It has not.
-        """
-        orbit.select_layers(self.model.config, layers)
-
-    def energy(self, name: str | None) -> str:
+    def settings(self, options: Any) -> dict[str, Any]:
         """The target whose derivatives are forces and stress.
 
         Args:
-          name: The one that is asked for; by default the only one there is.
+          options: :class:`symjax.runs.Options`.
 
         Returns:
           Its name; empty if the model has no energy.
 
         Raises:
-          ModelError: There are several, or none of this name.
+          ModelError: There are several or none of this name, or no such layers.
         """
-        return choose_energy(self.model.config, name) or ""
+        orbit.select_layers(self.model.config, options.layers)
+        return {"energy": choose_energy(self.model.config, options.energy) or ""}
 
-    def problem(self, atoms: ase.Atoms, shape: GraphShape, options: Any) -> Problem:
+    def sizes(
+        self, items: Mapping[str, ase.Atoms]
+    ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
+        """Sizes to pad structures to, see :func:`padded_shapes`.
+
+        Args:
+          items: The structures by label.
+
+        Returns:
+          Sizes, and the errors of those that cannot be used.
+
+        Raises:
+          ModelError: They are no structures.
+        """
+        for label, item in items.items():
+            if isinstance(item, PointCloud):
+                raise ModelError(
+                    "model",
+                    self.name,
+                    f"cannot be measured on {label}, which is an event",
+                    "Use a model of events; see 'symjax models'",
+                )
+        return padded_shapes(items, self.model.config)
+
+    def prepare(
+        self, label: str, item: ase.Atoms, size: GraphShape
+    ) -> tuple[ase.Atoms, GraphShape]:
+        """The structure as it is.
+
+        Args:
+          label: Its name.
+          item: The structure.
+          size: From :meth:`sizes`.
+
+        Returns:
+          Both.
+        """
+        return item, size
+
+    def problem(self, item: ase.Atoms, size: GraphShape, options: Any) -> Problem:
         """Outputs and layers on the orbit of a structure.
 
         Args:
-          atoms: The structure.
-          shape: Sizes to pad to.
+          item: The structure.
+          size: Sizes to pad to.
           options: :class:`symjax.runs.Options`.
 
         Returns:
@@ -100,13 +114,21 @@ class PETSource:
         """
         return orbit.orbit_problem(
             self.model,
-            atoms,
+            item,
             layers=options.layers,
             energy=options.energy,
             dtype=options.dtype,
-            shape=shape,
+            shape=size,
             symmetry="auto" if options.symmetry else None,
         )
+
+    def breaking(self, item: ase.Atoms, options: Any) -> None:
+        """Nothing but the network breaks symmetry.
+
+        Args:
+          item: The structure.
+          options: :class:`symjax.runs.Options`.
+        """
 
 
 def padded_shapes(

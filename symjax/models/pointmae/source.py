@@ -1,0 +1,252 @@
+"""A Point-MAE as a run over many events uses it.
+
+Events come one after another, and none is kept. Each is padded to one of few sizes, so
+that compiled programs are found again whatever the other events are.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from symjax.data.point_clouds import (
+    PointCloud,
+    merge_voxels,
+    pad_cloud,
+    select_points,
+)
+from symjax.errors import ArgumentError, ModelError, SymjaxError
+from symjax.metrics.problem import Problem
+from symjax.models import io
+from symjax.models.pointmae.model import PointMAEModel, select_layers
+from symjax.models.pointmae.orbit import breaking_problem, event_problem
+
+_SMALLEST = 64
+
+
+class PointMAESource:
+    """A Point-MAE as a source.
+
+    Spectra of layers, probabilities and reconstructions are those of the network, with
+    tokens frozen at the given orientation; for models with segmentation, ``breaking``
+    compares with tokens and voxels that are found anew.
+
+    Args:
+      model: The model.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pointmae.source import PointMAESource
+      >>> PointMAESource(load_model("polarmae-events")).name
+      'polarmae-events'
+    """
+
+    note = ""
+
+    def __init__(self, model: PointMAEModel):
+        self.model = model
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return str(self.model.name)
+
+    @property
+    def digest(self) -> str:
+        """Of its configuration and parameters."""
+        return io.fingerprint(self.model)
+
+    def settings(self, options: Any) -> dict[str, Any]:
+        """Which points of events are read.
+
+        Args:
+          options: :class:`symjax.runs.Options`.
+
+        Returns:
+          The text for the report.
+
+        Raises:
+          ArgumentError: Point groups, forces, or a grid for each event, are asked for.
+          ModelError: There is no such layer.
+        """
+        options.check_fixed("a measurement of events")
+        if options.symmetry:
+            raise ArgumentError(
+                "symmetry",
+                True,
+                "is for structures: point groups of events are not looked for",
+                "Leave it out",
+            )
+        if options.energy is not None:
+            raise ArgumentError(
+                "energy",
+                options.energy,
+                "events have no forces",
+                "Leave it out for events",
+            )
+        select_layers(self.model.config, options.layers)
+        return {"points": selection_line(self.model)}
+
+    def sizes(
+        self, items: Mapping[str, PointCloud]
+    ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
+        """No event is read before its turn.
+
+        Args:
+          items: The events by label.
+
+        Returns:
+          Nothing for each, and no errors.
+        """
+        return dict.fromkeys(items), {}
+
+    def prepare(
+        self, label: str, item: PointCloud, size: None
+    ) -> tuple[PointCloud, int]:
+        """The points that are read, padded, see :func:`prepare_cloud`.
+
+        Args:
+          label: Name of the event, for messages.
+          item: The event.
+          size: Not used.
+
+        Returns:
+          The padded event, and the number of points that it is padded to.
+
+        Raises:
+          ModelError: It is no event, or lies outside the detector of the model.
+          StructureError: No point is left of it.
+        """
+        cloud = prepare_cloud(self.model, label, item)
+        return cloud, len(cloud.mask)
+
+    def problem(self, item: PointCloud, size: int, options: Any) -> Problem:
+        """Outputs and layers on the orbit of an event.
+
+        Args:
+          item: The prepared event.
+          size: Number of points that it is padded to.
+          options: :class:`symjax.runs.Options`.
+
+        Returns:
+          The problem.
+
+        Raises:
+          ModelError: The event has no token.
+        """
+        return event_problem(
+            self.model, item, layers=options.layers, dtype=options.dtype
+        )
+
+    def breaking(self, item: PointCloud, options: Any) -> Problem | None:
+        """Probabilities split by what breaks their symmetry.
+
+        Args:
+          item: The prepared event.
+          options: :class:`symjax.runs.Options`.
+
+        Returns:
+          The problem; None without segmentation.
+        """
+        if not self.model.config.num_classes:
+            return None
+        return breaking_problem(self.model, item, dtype=options.dtype)
+
+
+def padded_size(num_points: int) -> int:
+    """Number of points that an event is padded to: 64, 96, 128, 192, 256, 384, ...
+
+    Args:
+      num_points: Number of its points.
+
+    Returns:
+      The next power of two, or half of two of them, that holds them.
+
+    Example:
+      >>> from symjax.models.pointmae.source import padded_size
+      >>> [padded_size(n) for n in (1, 64, 65, 100, 2000)]
+      [64, 64, 96, 128, 2048]
+    """
+    size = _SMALLEST
+    while size < num_points:
+        if 3 * size // 2 >= num_points:
+            return 3 * size // 2
+        size *= 2
+    return size
+
+
+def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
+    """Selects the points that a model reads, one for each voxel, and pads the event.
+
+    Args:
+      model: A :class:`~symjax.models.pointmae.PointMAEModel`.
+      label: Name of the event, for messages.
+      cloud: The event.
+
+    Returns:
+      The event.
+
+    Raises:
+      ModelError: It is no event, or lies outside the detector of the model.
+      StructureError: No point is left of it.
+
+    Example:
+      >>> from symjax.data.point_clouds import SMALL, generate_event
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pointmae.source import prepare_cloud
+      >>> model = load_model("polarmae-events")
+      >>> len(prepare_cloud(model, "a", generate_event(3, SMALL)).mask)
+      384
+    """
+    if not isinstance(cloud, PointCloud):
+        raise ModelError(
+            "model",
+            model.name,
+            f"cannot be measured on {label}, which is no event",
+            "Use a model of structures; see 'symjax models'",
+        )
+    config = model.config
+    real = np.asarray(cloud.mask)
+    largest = float(np.abs(np.asarray(cloud.positions)[real] - config.middle).max())
+    # Half the edge of the cube whose corners the network sees at distance 1.
+    if largest > max(config.detector_size / 2, 1 / (math.sqrt(3) * config.unit)):
+        raise ModelError(
+            "detector_size",
+            config.detector_size,
+            f"points of {label} lie outside the detector of the model",
+            "Use a model for the detector of the events",
+        )
+    selected = select_points(
+        merge_voxels(cloud),
+        energy_threshold=config.energy_threshold,
+        low_energy=config.low_energy,
+    )
+    return pad_cloud(selected, padded_size(selected.num_points))
+
+
+def selection_line(model: Any) -> str:
+    """Which points of an event a model reads.
+
+    Args:
+      model: A :class:`~symjax.models.pointmae.PointMAEModel`.
+
+    Returns:
+      A short text, for the report.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pointmae.source import selection_line
+      >>> selection_line(load_model("polarmae-events"))
+      'voxels above 0.13 MeV, without those labelled as low-energy deposits'
+    """
+    config = model.config
+    energy = (
+        f" above {config.energy_threshold:g} MeV" if config.energy_threshold else ""
+    )
+    removed = {
+        "label": ", without those labelled as low-energy deposits",
+        "first cluster": ", without the first cluster",
+        "keep": "",
+    }
+    return f"voxels{energy or ' of any energy'}{removed[config.low_energy]}"

@@ -1,0 +1,110 @@
+"""What a run will cost, before anything is measured."""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from symjax.errors import SymjaxError
+from symjax.metrics import Estimate, estimate
+from symjax.runs.options import Options
+from symjax.runs.sources import as_source
+
+# Items that are looked at, evenly spread, where sizes are not known beforehand; and
+# evaluations that split symmetry breaking into its sources: three, over O_h and as many
+# random elements.
+_LOOKED_AT = 32
+_BREAKING_EVALUATIONS = 3 * 96
+
+
+class Cost(NamedTuple):
+    """What items of one size will cost.
+
+    Attributes:
+      number: Number of items.
+      cost: Of all of them together.
+    """
+
+    number: int
+    cost: Estimate
+
+
+def estimate_items(
+    model: Any, items: Mapping[str, Any], options: Options
+) -> Iterator[tuple[str, Cost | SymjaxError]]:
+    """What :func:`measure_items` will cost, from one timed program for each size.
+
+    Items of one size share a program. Where sizes are not known before an item is read,
+    as of events, at most 32 items, evenly spread, stand for all.
+
+    Args:
+      model: A model of ``symjax.models``, or any :class:`~symjax.runs.Source`.
+      items: Structures, or events, by label.
+      options: How to measure; symmetry would need fewer evaluations.
+
+    Yields:
+      For each size the label of its first item and the cost of all; for an item that
+      cannot be measured, its label and the error.
+
+    Raises:
+      SymjaxError: An option is impossible, or the model cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.runs import Options, estimate_items
+      >>> waters = {"a": ase.build.molecule("H2O"), "b": ase.build.molecule("H2O")}
+      >>> options = Options(max_degree=1)
+      >>> (label, found), = estimate_items(load_model("pet-ethanol"), waters, options)
+      >>> label, found.number, found.cost.num_elements
+      ('a', 2, 96)
+    """
+    options.settings()
+    options.check_fixed("an estimate")
+    source = as_source(model)
+    source.settings(options)
+    sizes, errors = source.sizes(items)
+    labels = [label for label in items if label not in errors]
+    looked_at = labels
+    if None in sizes.values() and len(labels) > _LOOKED_AT:
+        looked_at = [
+            labels[part * len(labels) // _LOOKED_AT] for part in range(_LOOKED_AT)
+        ]
+    found: dict[Any, list[str]] = collections.defaultdict(list)
+    first: dict[Any, Any] = {}
+    failed = dict(errors)
+    for label in looked_at:
+        try:
+            item, size = source.prepare(label, items[label], sizes[label])
+        except SymjaxError as error:
+            failed[label] = error
+        else:
+            found[size].append(label)
+            first.setdefault(size, item)
+    yield from failed.items()
+    for size, members in found.items():
+        try:
+            one = estimate(
+                source.problem(first[size], size, options),
+                over=options.over,  # type: ignore[arg-type]
+                max_degree=options.max_degree,
+                memory=options.memory,
+            )
+            more = 0
+            if source.breaking(first[size], options) is not None:
+                more = _BREAKING_EVALUATIONS
+        except SymjaxError as error:
+            yield members[0], error
+            continue
+        number = round(len(members) * len(labels) / len(looked_at))
+        yield (
+            members[0],
+            Cost(
+                number,
+                dataclasses.replace(
+                    one,
+                    num_elements=number * (one.num_elements + more),
+                    seconds=number * one.seconds * (1 + more / one.num_elements),
+                ),
+            ),
+        )
