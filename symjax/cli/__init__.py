@@ -5,7 +5,7 @@ messages and exit codes. Everything that takes long to import is
 imported inside commands, so that ``symjax --help`` answers at once.
 """
 
-from symjax.cli import diagnose, export, html, models, report, train
+from symjax.cli import averages, diagnose, export, html, models, report, train
 from symjax.cli.application import (
     BAD_INPUT,
     EXIT_CODES,
@@ -34,6 +34,7 @@ __all__ = [
 for _name, _command in (
     ("report", report.report),
     ("html", html.html_page),
+    ("averages", averages.averages),
     ("diagnose", diagnose.diagnose),
     ("models", models.models),
     ("import", models.import_model),

@@ -1,6 +1,7 @@
 """``symjax diagnose``: names what a model fails at."""
 
 import functools
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
     import ase
+
+    from symjax.metrics import Trace
 
 
 def diagnose(
@@ -69,6 +72,16 @@ def diagnose(
             show_default=False,
         ),
     ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Structures, as for --structures: at which layer of a PET does the "
+            "error of its outputs enter? Replaces features by their invariant part, "
+            "layer by layer.",
+            show_default=False,
+        ),
+    ] = None,
     frames: Frames = None,
     model: Annotated[
         str | None,
@@ -96,15 +109,19 @@ def diagnose(
     Judges the equivariance error of every output first, by its size, its spread over
     structures, kT or its error on labels. Then looks for missing irreps, spectral
     bottlenecks, late emergence, parity blindness, leakage and aliasing, and with
-    --structures for symmetry traps. Findings are no error: the command ends with 0
-    whatever it finds in the model.
+    --structures for symmetry traps, with --trace for the layers at which an error
+    enters. Findings are no error: the command ends with 0 whatever it finds in the
+    model.
     """
     from symjax.report import read_report
 
     for name, given in (("--model", model), ("--frames", frames)):
-        if given is not None and structures is None:
+        if given is not None and structures is None and trace is None:
             raise ArgumentError(
-                name, given, "is of no use without --structures", "Pass both, or none"
+                name,
+                given,
+                "is of no use without --structures or --trace",
+                "Pass one of them too, or leave it out",
             )
     if json is not None and json.exists() and not overwrite:
         raise ArgumentError(
@@ -115,13 +132,16 @@ def diagnose(
         )
     with options_as_typed({"path": "REPORT"}):
         loaded = read_report(source)
-    chosen = {} if structures is None else _find_symmetric(structures, frames)
+    chosen = {} if structures is None else _find("--structures", structures, frames)
+    traced = {} if trace is None else _find("--trace", trace, frames)
     configure_jax(loaded.settings.dtype == "float64", compile_cache)
 
     from symjax.diagnose import diagnose as look
     from symjax.diagnose import recommend, report_traps, to_text
+    from symjax.diagnose.tracing import report_traces, trace_to_text
     from symjax.models import load_model
     from symjax.report.schema import dumps, write_atomically
+    from symjax.report.tables import print_text
 
     targets = _assignments("--target", target)
     layers_read = _assignments("--reads", reads)
@@ -141,13 +161,19 @@ def diagnose(
             look, targets=targets, layers_read=layers_read, label_errors=label_errors
         )
         found = look_for(loaded)
-        if chosen:
+        traces: dict[str, Trace] = {}
+        if chosen or traced:
             whole = load_model(loaded.model.name if model is None else model)
             traps, failed = report_traps(loaded, whole, chosen)
-            if len(chosen) == len(failed) == 1:
+            traces, untraced = report_traces(loaded, whole, traced)
+            failed |= untraced
+            if len({**chosen, **traced}) == len(failed) == 1:
                 raise next(iter(failed.values()))
-            found = look_for(loaded, traps=traps)
+            if chosen:
+                found = look_for(loaded, traps=traps)
     typer.echo(to_text(found))
+    if traces:
+        print_text(functools.partial(trace_to_text, traces), sys.stdout)
     typer.echo(recommend(loaded, found).to_text(), nl=False)
     if json is not None:
         text = dumps(found.to_json()) + "\n"
@@ -163,9 +189,9 @@ def diagnose(
         raise typer.Exit(UNRESOLVED)
 
 
-def _find_symmetric(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
-    """Structures of ``--structures``, which other commands call TARGET."""
-    with options_as_typed({"TARGET": "--structures"}):
+def _find(option: str, target: str, frames: str | None) -> "dict[str, ase.Atoms]":
+    """Structures of an option, which other commands call TARGET."""
+    with options_as_typed({"TARGET": option}):
         found = find_structures(target, frames)
         for error in found.unreadable.values():
             raise error

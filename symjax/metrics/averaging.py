@@ -47,6 +47,8 @@ GROUPS = ("Ci", "D2", "D2h", "T", "O", "Th", "Oh", "I", "Ih")
 """Groups that :func:`frontier` looks at, beside grids."""
 DEGREES = (1, 2, 3, 4, 5)
 """Degrees of the grids that it looks at."""
+# Of two averages that leave the same, round-off would prefer one.
+_BETTER = 0.99
 # A loss of 1 before the average is brought as close to 0 as it gets.
 _PRECISE = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 500}
 # Sums over elements of each element are rounded in the precision of the model.
@@ -208,7 +210,7 @@ def frontier(
 
     Returns:
       The error as it is, and then that after each average that is better than all
-      with as few elements, the cheapest first.
+      with as few elements by more than a hundredth, the cheapest first.
 
     Raises:
       ArgumentError: An average stands for no elements of O(3).
@@ -230,7 +232,7 @@ def frontier(
     errors.sort(key=lambda one: (one.num_elements, one.largest))
     best: list[AveragedError] = []
     for one in errors:
-        if not best or one.largest < best[-1].largest:
+        if not best or one.largest < _BETTER * best[-1].largest:
             best.append(one)
     return tuple(best)
 

@@ -4,6 +4,8 @@ Every table carries its units, fits its terminal without cutting a number (rows 
 not fit are stacked), and needs neither color nor a terminal to be read.
 """
 
+import functools
+from collections.abc import Callable
 from io import StringIO
 from typing import TextIO
 
@@ -174,7 +176,7 @@ def to_text(report: Report, width: int | None = None) -> str:
       'Symmetry report of model pet'
     """
     buffer = StringIO()
-    _print(report, _console(buffer, plain=True), Display(width))
+    _console(buffer, plain=True).print(render(report, Display(width)), soft_wrap=True)
     lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -200,12 +202,34 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
       >>> out.getvalue().startswith("Symmetry report")
       True
     """
+    print_text(functools.partial(render, report), file, width)
+
+
+def print_text(
+    make: Callable[[Display], RenderableType], file: TextIO, width: int | None = None
+) -> None:
+    r"""Prints text that is made for what it is written on; in color only on a terminal.
+
+    Args:
+      make: Makes the text.
+      file: Where to print.
+      width: Number of columns; by default that of the terminal, 80 without one.
+
+    Example:
+      >>> import io
+      >>> from symjax.report.tables import print_text
+      >>> out = io.StringIO()
+      >>> print_text(lambda display: str(display.width), out)
+      >>> out.getvalue()
+      '80\n'
+    """
     plain = not file.isatty()
     console = _console(file, plain)
     unicode = console.encoding.lower().startswith("utf")
     if width is None:
         width = 80 if plain else console.width
-    _print(report, console, Display(width, ascii_only=not unicode))
+    # Lines are broken already; a terminal of another width must not cut them.
+    console.print(make(Display(width, ascii_only=not unicode)), soft_wrap=True)
 
 
 def _console(file: TextIO, plain: bool) -> Console:
@@ -215,11 +239,6 @@ def _console(file: TextIO, plain: bool) -> Console:
         force_terminal=False if plain else None,
         highlight=False,
     )
-
-
-def _print(report: Report, console: Console, display: Display) -> None:
-    # Lines are broken already; a terminal of another width must not cut them.
-    console.print(render(report, display), soft_wrap=True)
 
 
 def _header(report: Report, display: Display) -> RenderableType:

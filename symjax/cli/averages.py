@@ -1,0 +1,213 @@
+"""``symjax averages``: which average over rotations is enough, and what it costs."""
+
+import functools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from symjax._text import visible
+from symjax.cli.application import (
+    ABOVE_LIMIT,
+    FAILED,
+    CompileCache,
+    Debug,
+    Frames,
+    Overwrite,
+    options_as_typed,
+)
+from symjax.cli.environment import configure_jax
+from symjax.cli.inputs import DEFAULT_MODELS, find_structures
+from symjax.errors import ArgumentError, SymjaxError
+
+if TYPE_CHECKING:
+    from symjax.data.limits import Limit
+    from symjax.metrics import ResponseSpectrum
+
+
+def averages(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Structures as 'symjax report' takes them: a molecule, a file, a "
+            "folder or a pattern.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
+        ),
+    ] = None,
+    calculator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CALLABLE", help="An ASE calculator instead of a model."
+        ),
+    ] = None,
+    reach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE UNIT",
+            help="Largest admitted error of an output, such as 'energy=0.1 meV': names "
+            "the average of fewest elements that is enough. May be given several "
+            "times.",
+            show_default=False,
+        ),
+    ] = None,
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The energy whose derivatives are forces, where there are several.",
+            show_default=False,
+        ),
+    ] = None,
+    max_degree: Annotated[
+        int, typer.Option(metavar="L", help="Largest degree of the spectrum.")
+    ] = 6,
+    frames: Frames = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File to write the same into.", show_default=False
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    compile_cache: CompileCache = True,
+    debug: Debug = False,
+) -> None:
+    """Predicts what averages over rotations leave of the equivariance error.
+
+    Measures the spectrum of the outputs once, and tells from it the error after every
+    finite group and grid, at no further evaluation.
+    """
+    from symjax.data.limits import Limit
+
+    with options_as_typed({"reach": "--reach"}):
+        limits = [Limit.parse(text, "reach") for text in reach or []]
+    if json is not None and json.exists() and not overwrite:
+        raise ArgumentError(
+            "--json",
+            str(json),
+            "exists already",
+            "Choose another file, or pass --overwrite",
+        )
+    if model is not None and calculator is not None:
+        raise ArgumentError(
+            "--calculator", calculator, "and --model are both given", "Pass one of them"
+        )
+    found = find_structures(target, frames)
+    configure_jax(calculator is not None, compile_cache)
+
+    from symjax.interop.in_place import load_or_open
+    from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
+    from symjax.metrics import add_spectra, frontier
+    from symjax.report.averaging import averaging_json, averaging_tables
+    from symjax.report.tables import print_text
+    from symjax.runs import Options, as_source
+
+    options = Options(
+        max_degree=max_degree,
+        dtype="float32" if calculator is None else "float64",
+        energy=energy,
+    )
+    names = {"max_degree": "--max-degree", "energy": "--energy"}
+    with options_as_typed({**names, "model": "--model", "calculator": "--calculator"}):
+        options.settings()
+        loaded: Any
+        if calculator is not None:
+            loaded = CalculatorSource(calculator, "{}")
+        elif model is not None and is_function(model):
+            loaded = FunctionSource(model)
+        else:
+            loaded = load_or_open(DEFAULT_MODELS[False] if model is None else model)
+        source = as_source(loaded)
+        source.energy(energy)
+        measured, failed = _measured(source, found.structures, options)
+    failed = {**found.unreadable, **failed}
+    if not measured:
+        raise next(iter(failed.values()))
+    spectra = {name: add_spectra(parts) for name, parts in measured.items()}
+    found_best = {name: frontier(spectrum) for name, spectrum in spectra.items()}
+    num = max(map(len, measured.values()))
+    title = f"{source.name}, {num} structure{'s' if num > 1 else ''}"
+    print_text(
+        functools.partial(averaging_tables, title, found_best, spectra), sys.stdout
+    )
+    written: dict[str, Any] = averaging_json(
+        source.name, source.digest, num, found_best, spectra
+    )
+    enough = True
+    if limits:
+        text, chosen = _choose(spectra, limits)
+        enough = chosen is not None
+        written["enough"] = chosen
+        typer.echo(text)
+    if json is not None:
+        from symjax.report.schema import dumps, write_atomically
+
+        text = dumps(written) + "\n"
+        with options_as_typed({"output": "--json"}):
+            write_atomically(json, lambda part: part.write_text(text))
+        typer.echo(f"Wrote {json}", err=True)
+    for label, error in failed.items():
+        typer.echo(f"{label}: FAILED: {error}", err=True)
+    if failed:
+        raise typer.Exit(FAILED)
+    if not enough:
+        raise typer.Exit(ABOVE_LIMIT)
+
+
+def _measured(
+    source: Any, structures: Any, options: Any
+) -> "tuple[dict[str, list[ResponseSpectrum]], dict[str, SymjaxError]]":
+    """Spectra by output, and the errors of structures that could not be measured."""
+    from symjax.metrics import response_spectra
+
+    shapes, refused = source.shapes(structures)
+    failed = dict(refused)
+    measured: dict[str, list[ResponseSpectrum]] = {}
+    for number, (label, shape) in enumerate(shapes.items(), 1):
+        try:
+            problem = source.problem(structures[label], shape, options)
+            for name, one in response_spectra(problem, options.max_degree).items():
+                measured.setdefault(name, []).append(one)
+            typer.echo(f"{number}/{len(shapes)} {visible(label)}", err=True)
+        except SymjaxError as error:
+            failed[label] = error
+    return measured, failed
+
+
+def _choose(
+    spectra: "Mapping[str, ResponseSpectrum]", limits: "list[Limit]"
+) -> tuple[str, str | None]:
+    """One line on the cheapest average that is enough, and its name if there is one."""
+    from symjax.metrics import cheapest
+
+    with options_as_typed({"limits": "--reach"}):
+        for limit in limits:
+            if limit.name not in spectra:
+                raise ArgumentError(
+                    "limits",
+                    limit.name,
+                    "is no measured output",
+                    f"Use {', '.join(spectra)}",
+                )
+        values = {
+            limit.name: limit.within(spectra[limit.name].unit) for limit in limits
+        }
+    asked = visible(
+        " and ".join(f"{one.name} = {one.value:g} {one.unit}" for one in limits)
+    )
+    try:
+        average = cheapest(spectra, values)
+    except ArgumentError as error:
+        return f"For {asked}: {error.problem}.", None
+    size = len(average.weights)
+    if size == 1:
+        return f"For {asked}: no average is needed.", average.name
+    return f"For {asked}: {average.name}, {size} elements.", average.name

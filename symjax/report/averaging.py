@@ -1,0 +1,127 @@
+"""What averages over rotations leave of the equivariance error, as text and as JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from symjax.metrics import AveragedError, ResponseSpectrum
+from symjax.report.layout import Display, Row, make_table
+from symjax.report.tables import format_value
+
+Frontiers = Mapping[str, tuple[AveragedError, ...]]
+"""For each output the averages that no cheaper one undercuts."""
+
+
+def averaging_tables(
+    title: str,
+    frontiers: Frontiers,
+    spectra: Mapping[str, ResponseSpectrum],
+    display: Display,
+) -> RenderableType:
+    """One table for each output.
+
+    Args:
+      title: Model and number of structures.
+      frontiers: Errors by output.
+      spectra: What they were predicted from.
+      display: What the tables are written on.
+
+    Returns:
+      The tables.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import ResponseSpectrum, frontier
+      >>> from symjax.report.averaging import averaging_tables
+      >>> from symjax.report.layout import Display
+      >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
+      >>> gram[1][0, 1, 1] = 4.0
+      >>> one = ResponseSpectrum("energy", "eV", gram, 4.0, 1, 0.0)
+      >>> found = {"energy": frontier(one)}
+      >>> tables = averaging_tables("model", found, {"energy": one}, Display(60, True))
+      >>> print(tables.renderables[0].plain.splitlines()[-1])
+      D2             4         0     0  0.00e+00
+    """
+    tables: list[RenderableType] = []
+    for name, errors in frontiers.items():
+        spectrum = spectra[name]
+        before = errors[0].error
+        rows = []
+        for one in errors:
+            average = "as it is" if one.average == "none" else display.name(one.average)
+            share = one.error / before if before > 0 else 0.0
+            rows.append(
+                Row(
+                    [
+                        average,
+                        str(one.num_elements),
+                        format_value(one.error),
+                        format_value(one.uncertainty),
+                        format_value(share),
+                    ]
+                )
+            )
+        tail = spectrum.tail / spectrum.variance if spectrum.variance > 0 else 0.0
+        tables += [
+            make_table(
+                f"{display.name(title)}: {display.name(name)}, A after an average in "
+                f"{display.unit(spectrum.unit)}",
+                ["average", "elements", "A", "+-", "A / A as it is"],
+                rows,
+                display,
+            ),
+            display.lines(
+                f"{format_value(100 * tail)} % of A squared lies above degree "
+                f"{len(spectrum.gram) - 1}; an average may leave all of it."
+            ),
+            "",
+        ]
+    return Group(*tables)
+
+
+def averaging_json(
+    model: str,
+    digest: str,
+    num_structures: int,
+    frontiers: Frontiers,
+    spectra: Mapping[str, ResponseSpectrum],
+) -> dict[str, Any]:
+    """The same as plain data.
+
+    Args:
+      model: Name of the model.
+      digest: Its digest.
+      num_structures: Number of structures behind it.
+      frontiers: Errors by output.
+      spectra: What they were predicted from.
+
+    Returns:
+      Serialisable dictionary.
+
+    Example:
+      >>> from symjax.report.averaging import averaging_json
+      >>> averaging_json("pet", "ab", 1, {}, {})["outputs"]
+      {}
+    """
+    return {
+        "model": model,
+        "digest": digest,
+        "num_structures": num_structures,
+        "outputs": {
+            name: {
+                "unit": spectra[name].unit,
+                "max_degree": len(spectra[name].gram) - 1,
+                "averages": [
+                    {
+                        "average": one.average,
+                        "num_elements": one.num_elements,
+                        "error": one.error,
+                        "uncertainty": one.uncertainty,
+                    }
+                    for one in errors
+                ],
+            }
+            for name, errors in frontiers.items()
+        },
+    }
