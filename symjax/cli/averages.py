@@ -19,12 +19,19 @@ from symjax.cli.application import (
     options_as_typed,
 )
 from symjax.cli.environment import configure_jax
-from symjax.cli.inputs import DEFAULT_MODELS, find_structures
+from symjax.cli.inputs import (
+    DEFAULT_MODELS,
+    check_kind,
+    find_events,
+    find_structures,
+    is_events,
+)
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
     from symjax.data.limits import Limit
     from symjax.metrics import ResponseSpectrum
+    from symjax.runs import Source
 
 
 def averages(
@@ -32,8 +39,8 @@ def averages(
         str,
         typer.Argument(
             metavar="TARGET",
-            help="Structures as 'symjax report' takes them: a molecule, a file, a "
-            "folder or a pattern.",
+            help="Structures or events as 'symjax report' takes them: a molecule, a "
+            "file, a folder or a pattern.",
         ),
     ],
     model: Annotated[
@@ -100,7 +107,9 @@ def averages(
         raise ArgumentError(
             "--calculator", calculator, "and --model are both given", "Pass one of them"
         )
-    found = find_structures(target, frames)
+    events = is_events(target)
+    find: Any = find_events if events else find_structures
+    found = find(target, frames)
     configure_jax(calculator is not None, compile_cache)
 
     from symjax.interop.in_place import load_or_open
@@ -124,17 +133,20 @@ def averages(
         elif model is not None and is_function(model):
             loaded = FunctionSource(model)
         else:
-            loaded = load_or_open(DEFAULT_MODELS[False] if model is None else model)
+            loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
+        check_kind(loaded, events)
         source = as_source(loaded)
-        source.energy(energy)
-        measured, failed = _measured(source, found.structures, options)
+        source.settings(options)
+        items = found.events if events else found.structures
+        measured, failed = _measured(source, items, options)
     failed = {**found.unreadable, **failed}
     if not measured:
         raise next(iter(failed.values()))
     spectra = {name: add_spectra(parts) for name, parts in measured.items()}
     found_best = {name: frontier(spectrum) for name, spectrum in spectra.items()}
     num = max(map(len, measured.values()))
-    title = f"{source.name}, {num} structure{'s' if num > 1 else ''}"
+    what = "event" if events else "structure"
+    title = f"{source.name}, {num} {what}{'s' if num > 1 else ''}"
     print_text(
         functools.partial(averaging_tables, title, found_best, spectra), sys.stdout
     )
@@ -163,20 +175,21 @@ def averages(
 
 
 def _measured(
-    source: Any, structures: Any, options: Any
+    source: "Source", items: Mapping[str, Any], options: Any
 ) -> "tuple[dict[str, list[ResponseSpectrum]], dict[str, SymjaxError]]":
-    """Spectra by output, and the errors of structures that could not be measured."""
+    """Spectra by output, and the errors of items that could not be measured."""
     from symjax.metrics import response_spectra
 
-    shapes, refused = source.shapes(structures)
+    sizes, refused = source.sizes(items)
     failed = dict(refused)
     measured: dict[str, list[ResponseSpectrum]] = {}
-    for number, (label, shape) in enumerate(shapes.items(), 1):
+    for number, (label, size) in enumerate(sizes.items(), 1):
         try:
-            problem = source.problem(structures[label], shape, options)
+            item, size = source.prepare(label, items[label], size)
+            problem = source.problem(item, size, options)
             for name, one in response_spectra(problem, options.max_degree).items():
                 measured.setdefault(name, []).append(one)
-            typer.echo(f"{number}/{len(shapes)} {visible(label)}", err=True)
+            typer.echo(f"{number}/{len(sizes)} {visible(label)}", err=True)
         except SymjaxError as error:
             failed[label] = error
     return measured, failed

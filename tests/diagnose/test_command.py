@@ -228,6 +228,18 @@ class TestStructures:
         assert "1. SYMMETRY TRAP, minor" in result.stdout
         assert "symmetry trap: forces of CH4 (Td)" in result.stdout
 
+    def test_layers_at_which_an_error_enters(self, invoke, path):
+        result = invoke(path, "--trace", "H2O")
+        assert result.exit_code == cli.OK, result.output
+        assert "Where the error of energy enters: A = " in result.stdout
+        rows = [line.split() for line in result.stdout.splitlines()]
+        shares = [float(row[-1]) for row in rows if row[:2] == ["GNN", "layer"]]
+        behind = [float(row[-1]) for row in rows if row[:2] == ["behind", "them"]]
+        assert len(shares) == 2
+        assert sum(shares + behind) == pytest.approx(100, abs=0.2)
+        # heads read what is invariant by then
+        assert abs(behind[0]) < 0.1
+
     def test_structures_that_fail(self, invoke, path, tmp_path):
         frames = [ase.build.molecule(name) for name in ("CH4", "SiH4")]
         ase.io.write(tmp_path / "f.xyz", frames, format="extxyz")
