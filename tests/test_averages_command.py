@@ -19,7 +19,8 @@ def quadratic(atoms):
     """An energy whose only content beyond the invariant is of degree 2."""
     def energy(x):
         return {"energy": 0.01 * x[0, 2] ** 2}
-    return Problem(energy, jnp.asarray(atoms.positions), {"energy": Output(SCALAR, "eV")})
+    outputs = {"energy": Output(SCALAR, "eV")}
+    return Problem(energy, jnp.asarray(atoms.positions), outputs)
 '''
 
 
