@@ -15,15 +15,11 @@ import numpy as np
 from ase.io.extxyz import per_atom_properties
 from jaxtyping import Float
 
+from symjax.data.quantities import representation_of
 from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, StructureError
-from symjax.so3.irreps import Irrep
 from symjax.so3.representations import (
-    MATRIX,
-    SCALAR,
-    VECTOR,
     Representation,
-    spherical,
 )
 
 
@@ -63,11 +59,7 @@ class LabelBlock:
     @property
     def representation(self) -> Representation:
         """How the block transforms, with a last axis of properties."""
-        known = {"scalar": SCALAR, "vector": VECTOR, "matrix": MATRIX}
-        if self.kind in known:
-            return dataclasses.replace(known[self.kind], has_channels=True)
-        irrep = Irrep.parse(self.kind)
-        return spherical(irrep.degree, irrep.sigma, channels=True)
+        return representation_of(self.kind, channels=True)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ase
 import numpy as np
 
+from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError, SymjaxError
 from symjax.interop._engine import Arrays, Engine, libraries
 from symjax.interop._opening import Opened
@@ -49,7 +50,7 @@ def request_of(opened: Opened, name: str, energy: str) -> Any:
     if announced is None:  # what metatrain captures
         return metatomic.ModelOutput(sample_kind="atom")
     kind = opened.sample_kinds.get(name, announced.sample_kind)
-    if name == energy or name.split("/")[0] in _OF_STRUCTURES:
+    if name == energy or QuantityName.parse(name).quantity in _OF_STRUCTURES:
         kind = "system"
     return metatomic.ModelOutput(unit=announced.unit, sample_kind=kind)
 

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError
 from symjax.interop._engine import libraries, load_exported
 from symjax.interop._reading import read_archive, unpickle
@@ -144,8 +145,8 @@ def _described(model: Any, name: str) -> Opened:
 
 def _current(output: str) -> str:
     """The name that metatomic gives an output today."""
-    base, slash, variant = output.partition("/")
-    return _RENAMED.get(base, base) + slash + variant
+    name = QuantityName.parse(output)
+    return str(name._replace(quantity=_RENAMED.get(name.quantity, name.quantity)))
 
 
 def _from_checkpoint(data: bytes, path: str) -> Any:

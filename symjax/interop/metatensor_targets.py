@@ -19,11 +19,11 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from symjax.data.label_blocks import LabelBlock
+from symjax.data.quantities import cartesian_kind
 from symjax.errors import ArgumentError, StructureError
 from symjax.so3.irreps import Irrep
 
 _REMEDY = "Pass a zip file that metatrain's DiskDatasetWriter wrote, whole"
-_CARTESIAN = ("scalar", "vector", "matrix")
 _SAMPLES = {("system",): False, ("system", "atom"): True}
 
 
@@ -202,7 +202,7 @@ def _describe(target: str, key: Any, block: Any) -> LabelBlock:
         column += f"_l{irrep.degree}" + ("_pseudo" if irrep.sigma == -1 else "")
         expected = np.arange(-irrep.degree, irrep.degree + 1)
     elif components in ([], [("xyz",)], [("xyz_1",), ("xyz_2",)]):
-        kind, name = _CARTESIAN[len(components)], ""
+        kind, name = cartesian_kind(len(components)), ""
         expected = np.arange(3)
     else:
         raise _refuse(

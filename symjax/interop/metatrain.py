@@ -13,11 +13,12 @@ import ase
 import jax
 import numpy as np
 
+from symjax.data.quantities import cartesian_kind
 from symjax.errors import ModelError
 from symjax.interop._reading import ATTRIBUTES, Source, check_hypers, read_pet
 from symjax.interop._uncertainties import read_uncertainties
 from symjax.interop.torch_callable import torch_callable
-from symjax.models.pet.config import Block, PETConfig, Target, output_name
+from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.energies import takes_repulsion
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.long_range import LongRange
@@ -226,7 +227,7 @@ def _target(name: str, info: Any, path: str) -> Target:
         names, sizes = list(key.names), [len(part) for part in block.components]
         properties = len(block.properties)
         if names == ["_"] and sizes in ([], [3], [3, 3]):
-            kind = ("scalar", "vector", "matrix")[len(sizes)]
+            kind = cartesian_kind(len(sizes))
         elif names == ["o3_lambda", "o3_sigma"]:
             sigma = "+" if int(key["o3_sigma"]) == 1 else "-"
             kind = f"{int(key['o3_lambda'])}{sigma}"
@@ -264,17 +265,8 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
             return outputs_from_inputs(config, parameters, graph, inputs)[0]
 
         ours, learnt = run(parameters), run(free)
-    names = {
-        output_name(target, block): block.representation
-        for target in config.targets
-        for block in target.blocks
-    }
-    per_atom = [
-        output_name(target, block)
-        for target in config.targets
-        for block in target.blocks
-        if target.per_atom
-    ]
+    names = {name: block.representation for name, _, block in config.outputs}
+    per_atom = [name for name, target, _ in config.outputs if target.per_atom]
     for name, own in uncertain_outputs(config).items():
         # An uncertainty is one number, which metatrain repeats for every component.
         names[name] = with_channels(config.target(own.target).blocks[0])

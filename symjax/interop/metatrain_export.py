@@ -12,6 +12,7 @@ import flax.traverse_util
 import numpy as np
 
 from symjax._files import replace_atomically
+from symjax.data.quantities import QuantityName, cartesian_rank
 from symjax.errors import ModelError
 from symjax.interop.metatrain import load_metatrain, torch_name
 from symjax.models.biases.config import NO_BIASES
@@ -205,12 +206,12 @@ def _target_info(target: Target) -> Any:
             "layout",
             _STABLEHLO,
         )
-    quantity = "energy" if target.name.split("/")[0] == "energy" else ""
+    quantity = "energy" if QuantityName.parse(target.name).is_energy else ""
     return TargetInfo(TensorMap(keys, blocks), quantity=quantity, unit=target.unit)
 
 
 def _is_irrep(block: Block) -> bool:
-    return block.kind not in ("scalar", "vector", "matrix")
+    return cartesian_rank(block.kind) is None
 
 
 def _empty_block(target: Target, block: Block) -> Any:
@@ -222,12 +223,13 @@ def _empty_block(target: Target, block: Block) -> Any:
         values = torch.arange(-degree, degree + 1).reshape(-1, 1)
         components = [Labels(["o3_mu"], values)]
     else:
-        rank = ("scalar", "vector", "matrix").index(block.kind)
+        rank = cartesian_rank(block.kind) or 0
         names = ["xyz"] if rank == 1 else [f"xyz_{n + 1}" for n in range(rank)]
         components = [Labels([name], torch.arange(3).reshape(-1, 1)) for name in names]
     samples = ["system", "atom"] if target.per_atom else ["system"]
     # Without prefix and variant, as metatrain names them itself.
-    name = target.name.split("/")[0].removeprefix("mtt::").replace("::", "_")
+    quantity = QuantityName.parse(target.name).quantity
+    name = quantity.removeprefix("mtt::").replace("::", "_")
     shape = (0, *(len(labels) for labels in components), block.properties)
     return TensorBlock(
         # metatensor can only store this type

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax._files import replace_atomically
 from symjax.data.graph import Graph, Surroundings
 from symjax.errors import ModelError
-from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii
 from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.model import (
@@ -139,8 +139,7 @@ def export_function(
     parameters = cast_parameters(model.parameters, dtype)
     energy = choose_energy(config, energy)
     per_atom = {"forces"}
-    for target in (target for target in config.targets if target.per_atom):
-        per_atom |= {output_name(target, block) for block in target.blocks}
+    per_atom |= {name for name, target, _ in config.outputs if target.per_atom}
     for name, own in uncertain_outputs(config).items():
         per_atom |= {name} if config.target(own.target).per_atom else set()
 

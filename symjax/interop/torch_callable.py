@@ -7,6 +7,7 @@ from typing import Any
 import ase
 import numpy as np
 
+from symjax.data.quantities import QuantityName
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._engine import Engine, libraries, load_exported
@@ -148,7 +149,7 @@ def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
                 f"Use one of {', '.join(sorted(known))}",
             )
         return name
-    found = [output for output in known if output.split("/")[0] == "energy"]
+    found = [output for output in known if QuantityName.parse(output).is_energy]
     if "energy" in found or len(found) <= 1:
         return "energy" if "energy" in found else next(iter(found), "")
     raise ModelError(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from symjax.data.graph import Graph
 from symjax.data.transform import rotate_graph
-from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
     PETModel,
     conservative,
@@ -56,9 +56,7 @@ def predict_labels(
     """
     names = {label.name for label in labels}
     targets = tuple(
-        target.name
-        for target in config.targets
-        if any(output_name(target, block) in names for block in target.blocks)
+        target.name for target in config.targets if names & dict(target.outputs).keys()
     )
     energy = energy_of(labels)
     if energy is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.data.graph import Graph
-from symjax.models.pet.config import PETConfig, Target, output_name
+from symjax.models.pet.config import PETConfig, Target
 from symjax.models.pet.model import (
     PETModel,
     init_pet,
@@ -72,22 +72,46 @@ def fit_baselines(
       >>> print(fit_baselines(PETConfig((1, 8)), data)["energy"]["scalar"].ravel())
       [-1. -3.]
     """
-    baselines: dict[str, dict[str, np.ndarray]] = {}
-    for target in config.targets:
-        baselines[target.name] = {}
-        counts = composition(data.graphs, config.species, per_atom=target.per_atom)
-        for block in filter(is_invariant, target.blocks):
-            solution = np.zeros((len(config.species), block.properties))
-            rows = data.values.get(output_name(target, block), [])
-            if rows:
-                flat = np.concatenate(rows).reshape(-1, block.properties)
-                for column, values in enumerate(flat.T):
-                    known = np.isfinite(values)
-                    solution[:, column] = np.linalg.lstsq(
-                        counts[known], values[known], rcond=None
-                    )[0]
-            baselines[target.name][block.key] = solution
+    baselines: dict[str, dict[str, np.ndarray]] = {t.name: {} for t in config.targets}
+    for name, target, block in config.outputs:
+        if not is_invariant(block):
+            continue
+        solution = np.zeros((len(config.species), block.properties))
+        rows = data.values.get(name, [])
+        if rows:
+            counts = composition(data.graphs, config.species, per_atom=target.per_atom)
+            flat = np.concatenate(rows).reshape(-1, block.properties)
+            solution = least_squares(counts, flat)
+        baselines[target.name][block.key] = solution
     return baselines
+
+
+def least_squares(
+    counts: Float[np.ndarray, "samples species"],
+    values: Float[np.ndarray, "samples copies"],
+) -> Float[np.ndarray, "species copies"]:
+    """Constants of species that come closest to values, copy by copy.
+
+    Args:
+      counts: Atoms of every species.
+      values: Values, NaN where they are not known.
+
+    Returns:
+      The constants; the smallest where compositions do not tell species apart.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.training.baselines import least_squares
+      >>> counts = np.array([[2.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
+      >>> values = np.array([[-5.0], [-2.0], [np.nan]])
+      >>> least_squares(counts, values).round(9).ravel().tolist()
+      [-1.0, -3.0]
+    """
+    solution = np.zeros((counts.shape[1], values.shape[1]))
+    for column, rows in enumerate(values.T):
+        known = np.isfinite(rows)
+        solution[:, column] = np.linalg.lstsq(counts[known], rows[known], rcond=None)[0]
+    return solution
 
 
 def subtract_baselines(
@@ -121,20 +145,17 @@ def subtract_baselines(
       [array([[-0.5]])]
     """
     values = dict(data.values)
-    for target in config.targets:
-        for block in target.blocks:
-            name = output_name(target, block)
-            if name not in values or not is_invariant(block):
-                continue
-            weights = np.asarray(baselines[target.name][block.key], np.float64)
-            values[name] = [
-                rows
-                - (
-                    composition([graph], config.species, per_atom=target.per_atom)
-                    @ weights
-                ).reshape(rows.shape)
-                for graph, rows in zip(data.graphs, values[name], strict=True)
-            ]
+    for name, target, block in config.outputs:
+        if name not in values or not is_invariant(block):
+            continue
+        weights = np.asarray(baselines[target.name][block.key], np.float64)
+        values[name] = [
+            rows
+            - (
+                composition([graph], config.species, per_atom=target.per_atom) @ weights
+            ).reshape(rows.shape)
+            for graph, rows in zip(data.graphs, values[name], strict=True)
+        ]
     return dataclasses.replace(data, values=values)
 
 
@@ -281,8 +302,8 @@ def scales_of(
       [[2.0], [2.0]]
     """
     scales = {}
-    for block in target.blocks:
-        chosen = size.get(output_name(target, block), np.ones(block.properties))
+    for name, block in target.outputs:
+        chosen = size.get(name, np.ones(block.properties))
         scales[block.key] = np.tile(chosen.astype(np.float32), (num_species, 1))
     return scales
 

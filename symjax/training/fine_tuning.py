@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.errors import ArgumentError, ModelError
-from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, init_pet, is_invariant
 from symjax.training.baselines import (
     composition,
     fit_baselines,
+    least_squares,
     loss_units,
     scales_of,
     subtract_baselines,
@@ -80,7 +81,7 @@ def check_targets(
         theirs = known[name]
         mine, expected = (
             (
-                [(output_name(t, b), b.kind, b.properties) for b in t.blocks],
+                [(output, b.kind, b.properties) for output, b in t.outputs],
                 "per atom" * t.per_atom,
             )
             for t in (target, theirs)
@@ -245,10 +246,10 @@ def start_from(
         parameters["baseline"][target.name] = fitted[target.name]
     by_name = {label.name: label for label in labels}
     pairs = [
-        (target, block, by_name[output_name(target, block)])
+        (target, block, by_name[name])
         for target in known
-        for block in target.blocks
-        if is_invariant(block) and output_name(target, block) in by_name
+        for name, block in target.outputs
+        if is_invariant(block) and name in by_name
     ]
     chosen = tuple(label for _, _, label in pairs)
     predicted = network_outputs(config, chosen, parameters, data, run) if chosen else {}
@@ -263,7 +264,7 @@ def start_from(
         baseline = np.array(old, np.float64)
         apart = values - outputs - counts @ baseline
         if columns.any():
-            change = _least_squares(counts[:, columns], apart)
+            change = least_squares(counts[:, columns], apart)
             baseline[columns] += change
             apart = apart - counts[:, columns] @ change
             parameters["baseline"][target.name] = {
@@ -306,8 +307,8 @@ def differences(
       [4.5, 0.0, 0.5]
     """
     atoms = counts.sum(axis=1, keepdims=True)
-    explained = counts @ _least_squares(counts, apart)
-    about = values - counts @ _least_squares(counts, values)
+    explained = counts @ least_squares(counts, apart)
+    about = values - counts @ least_squares(counts, values)
 
     def size(rows: np.ndarray) -> float:
         rows = rows / atoms
@@ -315,17 +316,6 @@ def differences(
         return float(np.sqrt(np.mean(rows**2))) if rows.size else 0.0
 
     return Differences(size(explained), size(apart - explained), size(about))
-
-
-def _least_squares(
-    counts: Float[np.ndarray, "samples species"],
-    values: Float[np.ndarray, "samples copies"],
-) -> Float[np.ndarray, "species copies"]:
-    solution = np.zeros((counts.shape[1], values.shape[1]))
-    for column, rows in enumerate(values.T):
-        known = np.isfinite(rows)
-        solution[:, column] = np.linalg.lstsq(counts[known], rows[known], rcond=None)[0]
-    return solution
 
 
 def _judge(label: Label, found: Differences, scale: float, run: AtomsRun) -> None:

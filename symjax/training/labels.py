@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 
-from symjax.models.pet.config import output_name
 from symjax.models.pet.model import (
     is_invariant,
 )
@@ -68,13 +67,13 @@ def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
     labels, derived = [], []
     for name, section in targets.items():
         target = section.target(name)
-        for block in target.blocks:
+        for output, block in target.outputs:
             divided = section.divide_by_atoms
             if divided is None:
                 divided = is_invariant(block) and not target.per_atom
             labels.append(
                 Label(
-                    output_name(target, block),
+                    output,
                     dataclasses.replace(block.representation, has_channels=True),
                     target.per_atom,
                     section.weight,

@@ -23,7 +23,6 @@ from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models import load_model
 from symjax.models.biases import Biases
-from symjax.models.pet.config import output_name
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.orbit import orbit_problem
@@ -233,7 +232,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
         outputs = [
             target.name
             for target in config.targets
-            if any(output_name(target, b) in fitted_names for b in target.blocks)
+            if fitted_names & dict(target.outputs).keys()
         ]
         outputs += [name for name in (FORCES, STRESS) if name in fitted_names]
         for index, atoms in enumerate(monitored):

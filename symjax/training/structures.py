@@ -13,7 +13,7 @@ from symjax.data.structures import CHARGE_KEYS, SPIN_KEYS
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
 from symjax.data.transform import cast_graph
 from symjax.errors import StructureError
-from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.graphs import pet_graph
 from symjax.training.configuration import TargetSection
 from symjax.training.labels import FORCES, STRESS, Label
@@ -169,9 +169,9 @@ def prepare_data(
             )
             return rows if per_atom else [row[None] for row in rows]
 
-        for block in target.blocks:
+        for output, block in target.outputs:
             rows = read(fields[block.key], block.shape, target.per_atom)
-            values[output_name(target, block)] = [energy * row for row in rows]
+            values[output] = [energy * row for row in rows]
         if section.forces is not None:
             rows = read(section.forces, (3, 1), True)
             values[FORCES] = [energy / length * row for row in rows]

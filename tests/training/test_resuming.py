@@ -6,7 +6,6 @@ import sys
 import textwrap
 
 import ase.io
-import jax
 import numpy as np
 import pytest
 from water_runs import frames, settings
@@ -15,7 +14,7 @@ from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.training import parse_run, read_table, train
 from symjax.training.optimisation import learning_rate
-from symjax.training.records import METRICS
+from symjax.training.records import METRICS, VALIDATION
 from symjax.training.resuming import changes_of
 
 TARGETS = {"energy": {"energy_unit": "eV", "forces": "forces"}}
@@ -177,13 +176,10 @@ def test_devices_are_free_at_equal_batches(data, tmp_path):
         ],
         check=True,
     )
-    whole, moved = (
-        load_model(tmp_path / name / "model") for name in ("whole", "moved")
-    )
-    # One sum of two parts is compiled in two ways: the last bits of float32 differ,
-    # which the optimizer divides by the root of a mean square of gradients.
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        whole.parameters,
-        moved.parameters,
-    )
+    # One sum of two parts is compiled in two ways: last bits of float32 differ. Of them
+    # the optimizer makes whole steps where a gradient is nothing else: that of the bias
+    # of keys, on which no prediction depends.
+    for name in (METRICS, VALIDATION):
+        one, other = (read_table(tmp_path / f / name) for f in ("whole", "moved"))
+        for column in set(one) - {"structures_per_second", "atoms_per_second"}:
+            np.testing.assert_allclose(one[column], other[column], rtol=1e-4)

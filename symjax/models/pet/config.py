@@ -7,17 +7,13 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
+from symjax.data.quantities import representation_of
 from symjax.errors import ModelError
 from symjax.models.biases.config import NO_BIASES, Biases
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.zbl import check_zbl_cutoff
-from symjax.so3.irreps import Irrep
 from symjax.so3.representations import (
-    MATRIX,
-    SCALAR,
-    VECTOR,
     Representation,
-    spherical,
 )
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -90,21 +86,7 @@ class Block:
     @property
     def representation(self) -> Representation:
         """How the block transforms; with channels if there are several copies."""
-        known = {"scalar": SCALAR, "vector": VECTOR, "matrix": MATRIX}
-        if self.kind in known:
-            base = known[self.kind]
-        else:
-            try:
-                irrep = Irrep.parse(self.kind)
-            except ValueError as error:
-                raise ModelError(
-                    "kind",
-                    self.kind,
-                    "is not a kind of target",
-                    "Use 'scalar', 'vector', 'matrix', or an irrep such as '2+'",
-                ) from error
-            base = spherical(irrep.degree, irrep.sigma)
-        return dataclasses.replace(base, has_channels=self.properties > 1)
+        return representation_of(self.kind, channels=self.properties > 1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,6 +140,16 @@ class Target:
                 "Give every block its own key",
             )
 
+    @property
+    def outputs(self) -> tuple[tuple[str, Block], ...]:
+        """Every block with the name of its output.
+
+        It is the target's, with the key of the block where there are several.
+        """
+        if len(self.blocks) == 1:
+            return ((self.name, self.blocks[0]),)
+        return tuple((f"{self.name}/{block.key}", block) for block in self.blocks)
+
 
 @dataclasses.dataclass(frozen=True)
 class Uncertainty:
@@ -181,11 +173,6 @@ class Uncertainty:
             raise ModelError(
                 "members", self.members, "is not a count", "Pass 0 or more"
             )
-
-
-def output_name(target: Target, block: Block) -> str:
-    """Name of a block's output: the target's, with the key where there are several."""
-    return target.name if len(target.blocks) == 1 else f"{target.name}/{block.key}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,11 +307,7 @@ class PETConfig:
             raise ModelError(
                 "targets", names, "two targets share a name", "Rename one of them"
             )
-        outputs = [
-            output_name(target, block)
-            for target in self.targets
-            for block in target.blocks
-        ]
+        outputs = [name for name, _, _ in self.outputs]
         if len(set(outputs)) != len(outputs):
             raise ModelError(
                 "targets",
@@ -374,6 +357,15 @@ class PETConfig:
             name,
             "the model has no such target",
             f"Use one of {', '.join(target.name for target in self.targets)}",
+        )
+
+    @property
+    def outputs(self) -> tuple[tuple[str, Target, Block], ...]:
+        """Names of all outputs, each with the target and the block that it is."""
+        return tuple(
+            (name, target, block)
+            for target in self.targets
+            for name, block in target.outputs
         )
 
     def to_json(self) -> dict[str, Any]:

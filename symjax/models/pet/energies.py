@@ -1,5 +1,6 @@
 """Which target forces are derived from."""
 
+from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig, Target
 from symjax.models.pet.modules import is_invariant
@@ -20,7 +21,7 @@ def is_energy(target: Target) -> bool:
       >>> is_energy(Target("energy/pbe", "eV")), is_energy(Target("mtt::gap", "eV"))
       (True, False)
     """
-    return target.name.split("/")[0] == "energy" and _is_scalar(target)
+    return QuantityName.parse(target.name).is_energy and _is_scalar(target)
 
 
 def takes_repulsion(target: Target) -> bool:

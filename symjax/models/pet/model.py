@@ -20,7 +20,7 @@ from symjax.data.graph import Graph, Surroundings
 from symjax.data.mesh import differentiated, find_mesh, forces_and_virials
 from symjax.errors import ModelError
 from symjax.models._paths import flatten, join_path
-from symjax.models.pet.config import Block, PETConfig, Target, output_name
+from symjax.models.pet.config import Block, PETConfig, Target
 from symjax.models.pet.cutoff import adaptive_radii, cutoff_factors
 from symjax.models.pet.energies import energy_of_forces, takes_repulsion
 from symjax.models.pet.graphs import check_selected
@@ -450,8 +450,8 @@ def outputs_from_inputs(
         own = next((own for own in uncertain if own.target == target.name), None)
         if targets is not None and target.name not in targets and own is None:
             continue
-        for block in target.blocks:
-            outputs[output_name(target, block)] = _finish(
+        for name, block in target.outputs:
+            outputs[name] = _finish(
                 target,
                 block,
                 parameters,

@@ -14,7 +14,7 @@ from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Output, Problem
 from symjax.models._layers import match_layers
-from symjax.models.pet.config import PETConfig, output_name
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import choose_energy, energy_of_forces
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.layers import distinct_layers, is_edge_layer, layer_names
@@ -329,16 +329,10 @@ def describe_outputs(
         found[name] = Output(representation, unit, kind, mask, species)
         per[name] = sample
 
-    for target in config.targets:
+    for name, target, block in config.outputs:
         if target.name in what.targets:
-            for block in target.blocks:
-                add(
-                    output_name(target, block),
-                    block.representation,
-                    "output",
-                    target.unit,
-                    "atom" if target.per_atom else "structure",
-                )
+            sample = "atom" if target.per_atom else "structure"
+            add(name, block.representation, "output", target.unit, sample)
     for name in (name for name in uncertain if name in what.targets):
         target = config.target(uncertain[name].target)
         representation = SCALAR
