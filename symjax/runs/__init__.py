@@ -4,6 +4,7 @@ from symjax.runs.estimates import Cost, estimate_items
 from symjax.runs.options import Options
 from symjax.runs.run import Progress, measure_items
 from symjax.runs.sources import Source, as_source
+from symjax.runs.survey import survey_structures
 from symjax.runs.workers import Workers
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "as_source",
     "estimate_items",
     "measure_items",
+    "survey_structures",
 ]

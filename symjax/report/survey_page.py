@@ -1,0 +1,410 @@
+"""A survey as one web page that needs nothing else: no network, no library."""
+
+import math
+from collections.abc import Sequence
+from importlib import resources
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from ase.data.colors import jmol_colors
+
+from symjax.metrics.pooling import QUESTIONS, Interval
+from symjax.report._markup import escape, make_table, show_unit
+from symjax.report.survey import (
+    Described,
+    SurveyReport,
+    by_formula,
+    by_size,
+    headline,
+    main_output,
+    show_interval,
+    signed_root,
+    worst,
+)
+from symjax.report.tables import format_fraction, format_value
+
+# Structures of the sortable table; survey.csv has all of them.
+_MOST_ROWS = 2000
+# Dots of a scatter plot: a random part of more.
+_MOST_DOTS = 1500
+_WIDTH, _HEIGHT, _MARGIN = 420, 240, 44
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_STYLE = """
+.plots { display: flex; flex-wrap: wrap; gap: 20px; }
+figure { margin: 0; } figcaption { font-size: .9rem; color: var(--soft); }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+svg .axis { stroke: var(--line); fill: none; }
+svg .bar, svg .dot { fill: var(--accent); } svg .dot { opacity: .45; }
+svg .mean { fill: var(--high); } svg .whisker { stroke: var(--high); stroke-width: 2; }
+th button { font: inherit; color: inherit; background: none; border: 0; cursor: pointer;
+  padding: 0; text-decoration: underline dotted; }
+"""
+_SCRIPT = """
+for (const table of document.querySelectorAll('#structures table')) {
+  table.querySelectorAll('thead th').forEach((head, column) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    let up = false;
+    button.addEventListener('click', () => {
+      const body = table.tBodies[0], rows = [...body.rows];
+      const key = row => {
+        const text = row.cells[column].textContent, number = parseFloat(text);
+        return Number.isNaN(number) ? text : number;
+      };
+      rows.sort((a, b) => {
+        const x = key(a), y = key(b);
+        return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1);
+      });
+      up = !up;
+      body.append(...rows);
+      for (const other of table.querySelectorAll('thead th'))
+        other.removeAttribute('aria-sort');
+      head.setAttribute('aria-sort', up ? 'descending' : 'ascending');
+    });
+  });
+}
+"""
+
+
+def survey_html(report: SurveyReport) -> str:
+    """A survey as a self-contained page.
+
+    A of every output with intervals for this data set and its population, by element,
+    size and composition; how it is distributed over structures, and against size and
+    force; the worst structures, drawn, on fresh elements; the content; a table of the
+    structures that can be sorted.
+
+    Args:
+      report: The survey.
+
+    Returns:
+      The page.
+    """
+    style = (resources.files("symjax.report") / "assets" / "report.css").read_text()
+    sections = [
+        ("errors", "Equivariance error", _errors(report)),
+        ("plots", "Over structures", _plots(report)),
+        ("worst", "Worst structures", _worst(report)),
+        ("parts", "By element, size and composition", _parts(report)),
+        ("content", "Symmetry content", _content(report)),
+        ("structures", "Structures", _structures(report)),
+        ("failed", "Failed", _failed(report)),
+    ]
+    body = "\n".join(
+        f'<section id="{name}"><h2>{title}</h2>\n{text}\n</section>'
+        for name, title, text in sections
+        if text
+    )
+    until = report.found.over.until
+    bad = " bad" if until is not None and not report.found.stopped else ""
+    over = report.found.over
+    source = (
+        f"Turns of {escape(over.turn)}, seed {over.seed}; content through degree "
+        f"{report.max_degree}. symjax {escape(report.software.symjax)}, JAX "
+        f"{escape(report.software.jax)} on {escape(report.software.platform)}."
+    )
+    if report.command:
+        source += f" Command: <code>{escape(report.command)}</code>."
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Survey of {escape(report.model.name)}</title>\n"
+        f"<style>{style}{_STYLE}</style></head>\n<body>\n"
+        f"<header><h1>Survey of {escape(report.model.name)}</h1>\n"
+        f'<p class="verdict{bad}">{escape(headline(report))}</p></header>\n'
+        f"<main>\n{body}\n</main>\n<footer><p>{source}</p></footer>\n"
+        f"<script>{_SCRIPT}</script>\n</body></html>\n"
+    )
+
+
+def _named(report: SurveyReport, name: str) -> str:
+    unit = show_unit(report.outputs[name].unit)
+    return escape(name) + (f" ({unit})" if unit else "")
+
+
+def _errors(report: SurveyReport) -> str:
+    rows = []
+    for name in report.names:
+        data, population = (_cell(report.pool.error(name, of=of)) for of in QUESTIONS)
+        relative = report.pool.relative(name)
+        rms = format_value(report.pool.root_mean_square(name))
+        cells = [_named(report, name), data, population, rms, _cell(relative)]
+        rows.append((cells, True))
+    columns = ["Output", "A, this data set", "A, its population", "RMS", "A / RMS"]
+    return (
+        "<p>A is the root mean square, over components, orientations and structures, "
+        "of how far a prediction is from being equivariant. Brackets are 95 % "
+        "intervals: of the structures at hand, and of those that they were drawn "
+        "from.</p>\n" + make_table("Equivariance error A", columns, rows)
+    )
+
+
+def _cell(interval: Interval) -> str:
+    return escape(show_interval(interval))
+
+
+def _parts(report: SurveyReport) -> str:
+    of, pool = report.found.over.of, report.pool
+    tables = []
+    for name in report.names:
+        if report.outputs[name].kind != "output":
+            continue
+        rows = [
+            (
+                [
+                    chemical_symbols[group],
+                    _cell(pool.error(name, group, of=of)),
+                    f"{int((pool.columns[name, group].count > 0).sum()):,}",
+                ],
+                True,
+            )
+            for group in pool.groups(name)
+        ]
+        for part in by_size(pool):
+            interval = pool.error(name, of=of, select=part.select)
+            num = f"{int(part.select.sum()):,}"
+            rows.append(([f"{part.name} atoms", _cell(interval), num], True))
+        for part in by_formula(report):
+            interval = pool.error(name, of=of, select=part.select)
+            num = f"{int(part.select.sum()):,}"
+            rows.append(([escape(part.name), _cell(interval), num], True))
+        columns = ["Part", f"A of {_named(report, name)}", "Structures"]
+        tables.append(make_table(f"A of {name}", columns, rows))
+    return "\n".join(tables)
+
+
+def _content(report: SurveyReport) -> str:
+    rows = []
+    for name in report.names:
+        sectors = [
+            (degree, sigma)
+            for degree in range(report.max_degree + 1)
+            for sigma in (1, -1)
+        ]
+        found = [
+            (report.pool.content(name, *sector, of=report.found.over.of), sector)
+            for sector in sectors
+        ]
+        found.sort(key=lambda pair: -pair[0].value)
+        for interval, (degree, sigma) in found[:4]:
+            sign = "+" if sigma == 1 else "&minus;"
+            shown = format_fraction(max(interval.value, 0.0))
+            error = format_fraction(interval.error) if interval.error > 0 else "0"
+            rows.append(([escape(name), f"{degree}{sign}", shown, error], True))
+    return make_table(
+        "The four largest sectors of each output",
+        ["Output", "Sector", "B", "Standard error"],
+        rows,
+    )
+
+
+def _plots(report: SurveyReport) -> str:
+    pool, figures = report.pool, []
+    force = None
+    if "forces" in pool.names:
+        part = pool.columns["forces", 0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            force = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
+    for name in report.names:
+        if report.outputs[name].kind != "output":
+            continue
+        values = np.array([signed_root(value) for value in pool.by_item(name)])
+        title = f"A of {name}"
+        figures.append(_histogram(title, values))
+        groups = [
+            (
+                float(pool.sizes[part.select].mean()),
+                pool.error(name, of=report.found.over.of, select=part.select),
+            )
+            for part in by_size(pool)
+        ]
+        figures.append(
+            _scatter(f"{title} against the number of atoms", pool.sizes, values, groups)
+        )
+        if force is not None:
+            unit = report.outputs["forces"].unit
+            figures.append(
+                _scatter(f"{title} against the RMS force in {unit}", force, values, [])
+            )
+    return (
+        "<p>A of single structures is noisy, as few elements are behind each; where the "
+        "estimate of its square is negative, it is drawn below 0. In red, structures of "
+        "about one size together, with 95 % intervals.</p>\n"
+        f'<div class="plots">{"".join(figures)}</div>'
+    )
+
+
+def _frame(
+    caption: str, low: Sequence[float], high: Sequence[float], marks: str
+) -> str:
+    left, bottom = _MARGIN, _HEIGHT - _MARGIN / 2
+    labels = (
+        f'<text x="{left}" y="{_HEIGHT - 6}">{format_value(low[0])}</text>'
+        f'<text x="{_WIDTH - 4}" y="{_HEIGHT - 6}" text-anchor="end">'
+        f"{format_value(high[0])}</text>"
+        f'<text x="{left - 4}" y="{bottom}" text-anchor="end">'
+        f"{format_value(low[1])}</text>"
+        f'<text x="{left - 4}" y="14" text-anchor="end">{format_value(high[1])}</text>'
+    )
+    return (
+        f'<figure><svg role="img" aria-label="{escape(caption)}" width="{_WIDTH}" '
+        f'height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}">'
+        f'<path class="axis" d="M{left} 6V{bottom}H{_WIDTH - 4}"/>{marks}{labels}</svg>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _histogram(caption: str, values: np.ndarray) -> str:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return ""
+    counts, edges = np.histogram(values, bins=min(40, max(5, len(values) // 10)))
+    width = (_WIDTH - _MARGIN - 4) / len(counts)
+    scale = (_HEIGHT - _MARGIN / 2 - 10) / counts.max()
+    bars = "".join(
+        f'<rect class="bar" x="{_MARGIN + width * number:.1f}" '
+        f'y="{_HEIGHT - _MARGIN / 2 - scale * count:.1f}" width="{0.9 * width:.1f}" '
+        f'height="{scale * count:.1f}"/>'
+        for number, count in enumerate(counts)
+        if count
+    )
+    low, high = (float(edges[0]), 0.0), (float(edges[-1]), float(counts.max()))
+    return _frame(f"{caption}: number of structures", low, high, bars)
+
+
+def _scatter(
+    caption: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: list[tuple[float, Interval]],
+) -> str:
+    keep = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    if len(keep) > _MOST_DOTS:
+        random = np.random.default_rng(0)
+        keep = np.sort(random.choice(keep, _MOST_DOTS, replace=False))
+    if not len(keep):
+        return ""
+    x, y = np.asarray(x, float)[keep], y[keep]
+    low = (float(x.min()), min(float(y.min()), 0.0))
+    high = (float(x.max()), float(y.max()))
+
+    def place(value: float, axis: int) -> float:
+        span = high[axis] - low[axis] or 1.0
+        share = min(max((value - low[axis]) / span, 0.0), 1.0)
+        if axis == 0:
+            return _MARGIN + 6 + share * (_WIDTH - _MARGIN - 16)
+        return _HEIGHT - _MARGIN / 2 - share * (_HEIGHT - _MARGIN / 2 - 12)
+
+    dots = "".join(
+        f'<circle class="dot" cx="{place(a, 0):.1f}" cy="{place(b, 1):.1f}" r="2"/>'
+        for a, b in zip(x, y, strict=True)
+    )
+    for a, interval in groups:
+        center = place(a, 0)
+        top = interval.high if math.isfinite(interval.high) else high[1]
+        dots += (
+            f'<path class="whisker" d="M{center:.1f} {place(interval.low, 1):.1f}'
+            f'V{place(top, 1):.1f}"/><circle class="mean" cx="{center:.1f}" '
+            f'cy="{place(interval.value, 1):.1f}" r="4"/>'
+        )
+    return _frame(caption, low, high, dots)
+
+
+def _worst(report: SurveyReport) -> str:
+    listed = worst(report)
+    if not listed:
+        return ""
+    name = main_output(report.pool, report.outputs)
+    figures, rows = [], []
+    for each in listed:
+        about = report.structures[each.label]
+        error = format_value(each.error) if math.isfinite(each.error) else "-"
+        link = f'<a href="#{_anchor(report, each.label)}">{escape(each.label)}</a>'
+        values = [format_value(each.first), format_value(each.again), error]
+        rows.append(([link, escape(about.formula), *values], True))
+        figures.append(
+            f'<figure id="{_anchor(report, each.label)}">{_drawing(about)}'
+            f"<figcaption>{escape(each.label)}, {escape(about.formula)}: "
+            f"{format_value(each.again)}</figcaption></figure>"
+        )
+    columns = ["Structure", "Formula", "First", "Again", "Standard error"]
+    return (
+        f"<p>By A of {_named(report, name)}. The structures that looked worst, twice "
+        "as many as are listed, were measured again on elements of their own; these "
+        "values are in no other figure of this page.</p>\n"
+        + make_table("Largest A, on fresh elements", columns, rows)
+        + f'<div class="plots">{"".join(figures)}</div>'
+    )
+
+
+def _anchor(report: SurveyReport, label: str) -> str:
+    return f"structure-{report.pool.labels.index(label)}"
+
+
+def _drawing(about: Described) -> str:
+    """Atoms as circles, seen along the axis of least extent, the nearest on top."""
+    r = about.positions - about.positions.mean(axis=0)
+    axes = np.linalg.svd(r, full_matrices=True)[2] if len(r) > 1 else np.eye(3)
+    flat = r @ axes.T
+    radii = 0.6 * covalent_radii[about.numbers]
+    extent = max(float(np.abs(flat[:, :2]).max(initial=0.0)) + 1.0, 1.5)
+    scale = 90 / extent
+    marks = "".join(
+        f'<circle cx="{100 + scale * flat[index, 0]:.1f}" '
+        f'cy="{100 - scale * flat[index, 1]:.1f}" r="{scale * radii[index]:.1f}" '
+        f'fill="{_color(about.numbers[index])}" stroke="#444" stroke-width="0.6">'
+        f"<title>{chemical_symbols[about.numbers[index]]}</title></circle>"
+        for index in np.argsort(flat[:, 2])
+    )
+    return (
+        '<svg role="img" width="200" height="200" viewBox="0 0 200 200" '
+        f'aria-label="{escape(about.formula)}">{marks}</svg>'
+    )
+
+
+def _color(number: int) -> str:
+    return "#" + "".join(f"{round(255 * c):02x}" for c in jmol_colors[number])
+
+
+def _structures(report: SurveyReport) -> str:
+    pool = report.pool
+    names = [name for name in report.names if report.outputs[name].kind == "output"]
+    ranked = pool.by_item(main_output(pool, report.outputs))
+    order = np.argsort(-np.nan_to_num(ranked, nan=-np.inf), kind="stable")
+    values = {name: pool.by_item(name) for name in names}
+    rows = [
+        (
+            [
+                escape(pool.labels[index]),
+                escape(report.structures[pool.labels[index]].formula),
+                str(int(pool.sizes[index])),
+                *(
+                    format_value(signed_root(values[name][index]))
+                    if math.isfinite(values[name][index])
+                    else "-"
+                    for name in names
+                ),
+            ],
+            True,
+        )
+        for index in order[:_MOST_ROWS]
+    ]
+    columns = ["Structure", "Formula", "Atoms", *(f"A of {escape(n)}" for n in names)]
+    note = "Click a heading to sort."
+    if len(pool.labels) > _MOST_ROWS:
+        note += (
+            f" The {_MOST_ROWS:,} with the largest estimates of {len(pool.labels):,}; "
+            "survey.csv has all."
+        )
+    return f"<p>{note}</p>\n" + make_table("A by structure", columns, rows)
+
+
+def _failed(report: SurveyReport) -> str:
+    rows = [
+        ([escape(label), escape(message)], False)
+        for label, message in report.failed.items()
+    ]
+    return make_table("Structures that failed", ["Structure", "Message"], rows)

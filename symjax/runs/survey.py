@@ -1,0 +1,443 @@
+"""A survey of many structures into one folder; interruptible and resumable.
+
+Structures are visited in a random order, in blocks. While one block is evaluated, the
+edges of the next are found in a thread. Each pack of structures that were evaluated
+together becomes one line of ``survey.jsonl``, and a run that is resumed evaluates the
+same packs as one that was never interrupted: its numbers have the same bits.
+"""
+
+import base64
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import numpy as np
+
+import symjax
+from symjax._files import held
+from symjax.data.digests import structure_digest
+from symjax.errors import ModelError, StructureError, SymjaxError
+from symjax.metrics.packs import Pack, measure_packs
+from symjax.metrics.pooling import Sampled, Sums, pool
+from symjax.metrics.problem import Output
+from symjax.metrics.survey import Survey, survey
+from symjax.models.io import fingerprint
+from symjax.models.pet.model import PETModel
+from symjax.models.pet.orbit import select_layers
+from symjax.models.pet.packs import Packing
+from symjax.report import schema
+from symjax.report.files import (
+    SURVEY_CSV,
+    SURVEY_FILE,
+    SURVEY_HTML,
+    SURVEY_JOURNAL,
+    SURVEY_TEXT,
+)
+from symjax.report.schema import ReportError
+from symjax.report.survey import (
+    Described,
+    SurveyReport,
+    candidates,
+    survey_csv,
+    survey_json,
+    survey_text,
+)
+from symjax.report.survey_page import survey_html
+from symjax.runs.options import Options
+
+SURVEY_SCHEMA = "symjax-survey-journal/1"
+"""Name and version of the format of ``survey.jsonl``."""
+# Structures whose edges are found together, ahead of their evaluation.
+_BLOCK = 512
+# Round of the elements on which the worst structures are measured again.
+_AGAIN = 10_000
+
+
+class SurveyProgress(NamedTuple):
+    """Where a survey stands.
+
+    Attributes:
+      visited: Structures that were evaluated, or failed, in this round.
+      total: Structures of the data set.
+      number: Number of the round.
+
+    Example:
+      >>> from symjax.runs.survey import SurveyProgress
+      >>> SurveyProgress(5, 10, 0).visited
+      5
+    """
+
+    visited: int
+    total: int
+    number: int
+
+
+def survey_structures(
+    model: Any,
+    structures: Mapping[str, ase.Atoms],
+    over: Survey,
+    folder: str | Path,
+    *,
+    options: Options | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    unreadable: Mapping[str, SymjaxError] | None = None,
+    clusters: Mapping[str, object] | None = None,
+    watch: Callable[[SurveyProgress], None] | None = None,
+    command: str = "",
+) -> SurveyReport:
+    """Surveys structures and writes ``survey.json``, ``.csv``, ``.txt`` and ``.html``.
+
+    Args:
+      model: A PET of ``symjax.models``.
+      structures: The structures by label.
+      over: How many elements for each, and when to stop.
+      folder: The output folder.
+      options: Largest degree, layers, precision and energy; nothing else is used.
+      resume: Whether to continue the survey in the folder.
+      overwrite: Whether to replace a survey in it.
+      unreadable: Errors by label of what could not be read as structures.
+      clusters: For each label what its structure depends on, such as its trajectory.
+      watch: Called with the progress.
+      command: What was typed, for the report.
+
+    Returns:
+      The report.
+
+    Raises:
+      SymjaxError: An option is impossible, the folder cannot be used, or no structure
+        can be measured.
+
+    Example:
+      >>> import tempfile
+      >>> import ase.build
+      >>> from symjax.metrics import Survey
+      >>> from symjax.models import load_model
+      >>> from symjax.runs import survey_structures
+      >>> molecules = {name: ase.build.molecule(name) for name in ("H2O", "CH4")}
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     report = survey_structures(
+      ...         load_model("pet-ethanol"), molecules, Survey(8), f"{folder}/out")
+      >>> report.pool.names
+      ('energy', 'forces')
+    """
+    folder = Path(folder)
+    options = options or Options()
+    options.settings()
+    if not isinstance(model, PETModel):
+        raise ModelError(
+            "model",
+            getattr(model, "name", model),
+            "is no PET, whose structures are evaluated together",
+            "Use symjax.metrics.measure_many with the problems of the model",
+        )
+    select_layers(model.config, options.layers)
+    failed = {label: str(error) for label, error in (unreadable or {}).items()}
+    if not structures:
+        raise StructureError(
+            "structures", {}, "there is none to measure", "Pass one structure or more"
+        )
+    _check_folder(folder, resume=resume, overwrite=overwrite)
+    labels = list(structures)
+    packing = Packing(model, over.num, options.layers, options.energy, options.dtype)
+    head = _head(model, structures, over, options)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        held(folder, "output"),
+        SurveyJournal(folder / SURVEY_JOURNAL, head, resume=resume) as journal,
+    ):
+        visits = _Visits(packing, structures, labels, over, options, journal, watch)
+        visits.failed.update(failed)
+        found = survey(labels, visits, over, visits.outputs, clusters)
+        chosen = candidates(found.pool, visits.outputs)
+        fresh = None
+        if chosen:
+            index = {label: position for position, label in enumerate(labels)}
+            positions = [index[label] for label in chosen]
+            again = [item for some in visits(positions, _AGAIN) for item in some]
+            fresh = pool(again) if again else None
+    report = SurveyReport(
+        software=schema.Software(
+            symjax.__version__, jax.__version__, jax.default_backend()
+        ),
+        model=schema.ModelInfo(model.name, head["model"]),
+        found=found,
+        outputs=visits.outputs,
+        structures={
+            label: _described(structures[label]) for label in found.pool.labels
+        },
+        failed=visits.failed,
+        total=len(labels) + len(failed),
+        max_degree=options.max_degree,
+        fresh=fresh,
+        command=command,
+    )
+    for name, text in (
+        (SURVEY_FILE, schema.dumps(survey_json(report)) + "\n"),
+        (SURVEY_CSV, survey_csv(report)),
+        (SURVEY_TEXT, survey_text(report)),
+        (SURVEY_HTML, survey_html(report)),
+    ):
+        _write(folder / name, text)
+    return report
+
+
+def _write(path: Path, text: str) -> None:
+    schema.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _described(atoms: ase.Atoms) -> Described:
+    return Described(
+        atoms.get_chemical_formula(), atoms.numbers.copy(), atoms.positions.copy()
+    )
+
+
+def _head(
+    model: PETModel,
+    structures: Mapping[str, ase.Atoms],
+    over: Survey,
+    options: Options,
+) -> dict[str, Any]:
+    """What must agree for a survey to be continued."""
+    return {
+        "schema": SURVEY_SCHEMA,
+        "software": [symjax.__version__, jax.__version__, jax.default_backend()],
+        "model": fingerprint(model),
+        # How far it goes may change, not what it has measured.
+        "survey": [over.num, over.turn, over.seed, over.minimum, over.until is None],
+        "max_degree": options.max_degree,
+        "layers": options.layers,
+        "dtype": options.dtype,
+        "energy": options.energy,
+        "structures": _digest_of_all(structures),
+    }
+
+
+def _digest_of_all(structures: Mapping[str, ase.Atoms]) -> str:
+    digest = hashlib.sha256()
+    for label, atoms in structures.items():
+        digest.update(f"{label} {structure_digest(atoms)}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    names = (SURVEY_FILE, SURVEY_CSV, SURVEY_TEXT, SURVEY_HTML, SURVEY_JOURNAL)
+    journal = folder / SURVEY_JOURNAL
+    if resume and overwrite:
+        raise ReportError(
+            "--overwrite",
+            True,
+            "contradicts --resume",
+            "Pass --resume to continue the survey, --overwrite to start again",
+        )
+    if resume and not journal.exists():
+        raise ReportError(
+            "output",
+            str(folder),
+            f"holds no {SURVEY_JOURNAL}, so there is nothing to resume",
+            "Leave out --resume, or name the folder of the interrupted survey",
+        )
+    existing = [folder / name for name in names if (folder / name).exists()]
+    if existing and not (resume or overwrite):
+        raise ReportError(
+            "output",
+            str(folder),
+            f"already holds a survey ({existing[0].name})",
+            "Choose another folder, or pass --resume to continue that survey, "
+            "--overwrite to replace it",
+        )
+    if overwrite:
+        for path in existing:
+            path.unlink()
+
+
+class _Visits:
+    """Evaluates structures, block after block; found again in a journal."""
+
+    def __init__(
+        self,
+        packing: Packing,
+        structures: Mapping[str, ase.Atoms],
+        labels: Sequence[str],
+        over: Survey,
+        options: Options,
+        journal: "SurveyJournal",
+        watch: Callable[[SurveyProgress], None] | None,
+    ):
+        self.outputs: dict[str, Output] = {}
+        self.failed: dict[str, str] = {}
+        self._packing, self._structures, self._labels = packing, structures, labels
+        self._over, self._options = over, options
+        self._journal, self._watch = journal, watch
+        self._visited, self._number = 0, 0
+
+    def __call__(
+        self, indices: Sequence[int], number: int
+    ) -> Iterator[Sequence[Sampled]]:
+        """Structures of a round, some at a time."""
+        if number != self._number:
+            self._visited, self._number = 0, number
+        blocks = [indices[i : i + _BLOCK] for i in range(0, len(indices), _BLOCK)]
+        with concurrent.futures.ThreadPoolExecutor(1) as ahead:
+            waiting = [ahead.submit(self._prepare, block) for block in blocks[:1]]
+            for following in [*blocks[1:], None]:
+                packs, errors = waiting.pop().result()
+                if following is not None:
+                    waiting.append(ahead.submit(self._prepare, following))
+                self.failed.update(errors)
+                self._tell(len(errors))
+                yield from self._block(packs, number)
+
+    def _prepare(self, block: Sequence[int]) -> tuple[list[Pack], dict[str, str]]:
+        """Finds edges, divides structures into packs and joins them."""
+        items, errors = [], {}
+        for index in block:
+            label = self._labels[index]
+            try:
+                items.append(self._packing.item(label, self._structures[label]))
+            except SymjaxError as error:
+                errors[label] = str(error)
+        return [self._packing.pack(some) for some in self._packing.join(items)], errors
+
+    def _block(self, packs: Sequence[Pack], number: int) -> Iterator[Sequence[Sampled]]:
+        missing = []
+        for pack in packs:
+            self.outputs.update(pack.outputs)
+            known = self._journal.known.get((number, pack.labels))
+            if known is None:
+                missing.append(pack)
+                continue
+            yield self._finished(known)
+        for items in measure_packs(
+            missing, self._over, self._options.max_degree, number
+        ):
+            self._journal.append(number, items)
+            yield self._finished(items)
+
+    def _finished(self, items: Sequence[Sampled]) -> Sequence[Sampled]:
+        self._tell(len(items))
+        return items
+
+    def _tell(self, num: int) -> None:
+        self._visited += num
+        if self._watch is not None:
+            self._watch(SurveyProgress(self._visited, len(self._labels), self._number))
+
+
+class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
+    """Appends packs to ``survey.jsonl``; numbers are stored with all their bits.
+
+    Args:
+      path: The file.
+      head: Its first line, which must be the same to resume.
+      resume: Whether to continue it.
+
+    Raises:
+      ReportError: It belongs to another survey, or is damaged before its last line.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.metrics import Sampled
+      >>> from symjax.runs.survey import SurveyJournal
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "survey.jsonl"
+      ...     with SurveyJournal(path, {"a": 1}) as journal:
+      ...         journal.append(0, [Sampled("water", 3, {})])
+      ...     with SurveyJournal(path, {"a": 1}, resume=True) as journal:
+      ...         list(journal.known)
+      [(0, ('water',))]
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any], *, resume: bool = False):
+        self.known: dict[tuple[int, tuple[str, ...]], list[Sampled]] = {}
+        self._path = path
+        if resume:
+            os.truncate(path, self._read(head))
+        else:
+            _write(path, json.dumps(head) + "\n")
+        self._file = path.open("ab")
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, number: int, items: Sequence[Sampled]) -> None:
+        """Writes the structures of a pack through to the disk.
+
+        Args:
+          number: Number of the round.
+          items: The structures.
+        """
+        line = {"round": number, "items": [_to_json(item) for item in items]}
+        self._file.write((json.dumps(line) + "\n").encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self, head: Mapping[str, Any]) -> int:
+        """Reads all packs; returns the length of the intact part."""
+        intact = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file):
+                # A line without its end was being written when the run was killed.
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ReportError(
+                        "output",
+                        f"{self._path}, line {number + 1}",
+                        "is no JSON",
+                        "Pass --overwrite to start again",
+                    ) from error
+                if number == 0:
+                    self._check(value, head)
+                else:
+                    items = [_from_json(item) for item in value["items"]]
+                    labels = tuple(item.label for item in items)
+                    self.known[value["round"], labels] = items
+                intact += len(line)
+        if not intact:
+            self._check({}, head)
+        return intact
+
+    def _check(self, there: Any, here: Mapping[str, Any]) -> None:
+        for name, value in json.loads(json.dumps(here)).items():
+            other = there.get(name) if isinstance(there, Mapping) else None
+            if other != value:
+                raise ReportError(
+                    name,
+                    value,
+                    f"differs from the survey to resume in {str(self._path.parent)!r}, "
+                    f"which has {other!r}",
+                    "Resume with the same structures, settings, model and version, or "
+                    "pass --overwrite to start again",
+                )
+
+
+def _to_json(item: Sampled) -> dict[str, Any]:
+    def text(own: Sums) -> str:
+        numbers = np.concatenate([own.values, own.squares, own.products, [own.count]])
+        return base64.b64encode(numbers.astype("<f8").tobytes()).decode()
+
+    sums = [[name, group, text(own)] for (name, group), own in item.sums.items()]
+    return {"label": item.label, "size": item.size, "sums": sums}
+
+
+def _from_json(value: Mapping[str, Any]) -> Sampled:
+    sums = {}
+    for name, group, text in value["sums"]:
+        numbers = np.frombuffer(base64.b64decode(text), "<f8").astype(float)
+        values, squares, products = numbers[:-1].reshape(3, -1)
+        own = Sums(values, squares, products, float(numbers[-1]))
+        sums[name, int(group)] = own
+    return Sampled(value["label"], int(value["size"]), sums)
+
+
+__all__ = ["SurveyProgress", "survey_structures"]
