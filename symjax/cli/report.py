@@ -36,6 +36,7 @@ from symjax.cli.inputs import (
     is_events,
 )
 from symjax.cli.progress import measuring_progress
+from symjax.cli.survey import Question, check_survey, run_survey
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -283,6 +284,40 @@ def report(
             show_default=False,
         ),
     ] = None,
+    survey: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Instead of resolving each structure: averages over all of them, from "
+            "N random elements of O(3) for each, such as 16, with intervals.",
+            show_default=False,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="With --survey: stop when A of every output is known to, for "
+            "instance, 1% (half of the 95 % interval). Default: visit all structures "
+            "once.",
+            show_default=False,
+        ),
+    ] = None,
+    of: Annotated[
+        Question,
+        typer.Option(
+            help="With --survey: whether --until is about this data set, or the "
+            "population it was drawn from."
+        ),
+    ] = Question.DATA,
+    turn: Annotated[
+        str,
+        typer.Option(
+            metavar="GROUP",
+            help="With --survey: rotations that are turned together: C1 for "
+            "independent ones, a group such as D2 or T, or 'fibonacci 8'.",
+        ),
+    ] = "C1",
     compile_cache: CompileCache = True,
     debug: Debug = False,
 ) -> None:
@@ -296,7 +331,8 @@ def report(
     from symjax.report.limits import exceeded
     from symjax.runs.folder import check_folder, journal_files
 
-    if not estimate:
+    surveyed = check_survey(context)
+    if not estimate and surveyed is None:
         with options_as_typed({"output": "--output", "--overwrite": "--overwrite"}):
             check_folder(output, resume=resume, overwrite=overwrite)
     check_memory(memory)
@@ -309,6 +345,13 @@ def report(
         "--process-id": process_id,
     }
     _check_cluster(distributed, cluster)
+    if events and surveyed is not None:
+        raise ArgumentError(
+            "--survey",
+            surveyed.num,
+            "is for structures, and TARGET holds events",
+            "Leave it out",
+        )
     degree = _degree_or_auto(context, grid)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
@@ -372,6 +415,9 @@ def report(
         configure_jax(loaded.dtype == Dtype.FLOAT64, compile_cache)
         options = dataclasses.replace(options, dtype=loaded.dtype)
     loaded = _with_selection(loaded, events, energy_threshold, low_energy)
+    if surveyed is not None:
+        run_survey(context, loaded, found, surveyed, options)
+        return
     if estimate:
         with options_as_typed(names):
             _present_estimates(loaded, items, found.unreadable, options)

@@ -257,8 +257,8 @@ def headline(report: SurveyReport) -> str:
             f"{over.until:.2%} were asked for."
         )
     return (
-        f"{text} The data ended before {over.until:.2%} were reached: A of every output "
-        f"is known to {found.reached:.2%} for {what}."
+        f"{text} The data ended before {over.until:.2%} were reached: A of every "
+        f"output is known to {found.reached:.2%} for {what}."
     )
 
 

@@ -27,14 +27,14 @@ from symjax.report.tables import format_fraction, format_value
 _MOST_ROWS = 2000
 # Dots of a scatter plot: a random part of more.
 _MOST_DOTS = 1500
-_WIDTH, _HEIGHT, _MARGIN = 420, 240, 44
+_WIDTH, _HEIGHT, _MARGIN = 420, 240, 60
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _STYLE = """
 .plots { display: flex; flex-wrap: wrap; gap: 20px; }
 figure { margin: 0; } figcaption { font-size: .9rem; color: var(--soft); }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg .axis { stroke: var(--line); fill: none; }
-svg .bar, svg .dot { fill: var(--accent); } svg .dot { opacity: .45; }
+svg .count, svg .dot { fill: var(--accent); } svg .dot { opacity: .45; }
 svg .mean { fill: var(--high); } svg .whisker { stroke: var(--high); stroke-width: 2; }
 th button { font: inherit; color: inherit; background: none; border: 0; cursor: pointer;
   padding: 0; text-decoration: underline dotted; }
@@ -230,9 +230,8 @@ def _plots(report: SurveyReport) -> str:
                 _scatter(f"{title} against the RMS force in {unit}", force, values, [])
             )
     return (
-        "<p>A of single structures is noisy, as few elements are behind each; where the "
-        "estimate of its square is negative, it is drawn below 0. In red, structures of "
-        "about one size together, with 95 % intervals.</p>\n"
+        "<p>A of single structures is noisy, as few elements are behind each. In red, "
+        "structures of about one size together, with 95 % intervals.</p>\n"
         f'<div class="plots">{"".join(figures)}</div>'
     )
 
@@ -265,7 +264,7 @@ def _histogram(caption: str, values: np.ndarray) -> str:
     width = (_WIDTH - _MARGIN - 4) / len(counts)
     scale = (_HEIGHT - _MARGIN / 2 - 10) / counts.max()
     bars = "".join(
-        f'<rect class="bar" x="{_MARGIN + width * number:.1f}" '
+        f'<rect class="count" x="{_MARGIN + width * number:.1f}" '
         f'y="{_HEIGHT - _MARGIN / 2 - scale * count:.1f}" width="{0.9 * width:.1f}" '
         f'height="{scale * count:.1f}"/>'
         for number, count in enumerate(counts)

@@ -1,0 +1,195 @@
+"""Surveys: which elements, how fast, and beside metatomic's ``SymmetrizedModel``.
+
+    python benchmarks/survey.py [design] [throughput] [peer] [--tiny] [--data FILE]
+
+``design``: noise of V of one structure at equal work, for elements that are drawn in
+different ways. The mean over frames of the variance between rounds of new elements,
+its root over the mean of V; the last column is the number of independent pairs that
+would be as good, over the number that was paid for.
+
+``throughput``: molecules a second of ``symjax report --survey 16`` with the model that
+ships, ethanol and molecules of mixed sizes: the whole command in a process of its own,
+and sustained, without the first block. ``share`` is the time in the compiled calls.
+
+``peer``: A of the outputs of 1,000 molecules to 1 %, with a PET of metatrain's default
+size as initialised, against ``SymmetrizedModel`` at degree 12 for each molecule,
+extrapolated from a few. Needs the extra ``[torch]``.
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import ase
+import ase.build
+import ase.io
+import jax
+import numpy as np
+
+from symjax.metrics import Survey, pool
+from symjax.metrics.packs import finish_pack, measure_packs, start_pack
+from symjax.models import load_model
+from symjax.models.pet.packs import Packing, packs_of
+from symjax.runs import Options, survey_structures
+
+DESIGNS = {
+    16: ("C1", "C2", "D2", "fibonacci 4"),
+    48: ("C1", "D2", "T", "fibonacci 12"),
+    96: ("C1", "D2", "T", "O", "fibonacci 24"),
+}
+MIXED = ("H2O", "CH4", "C2H2", "CH3OH", "C2H6", "CH3CHO", "CH3CH2OH", "C3H8", "C6H6")
+
+
+def ethanol(num: int, data: str | None, seed: int = 0) -> dict[str, ase.Atoms]:
+    """Frames of a file, or rattled molecules; repeated ones are rattled again."""
+    random = np.random.default_rng(seed)
+    frames = [ase.build.molecule("CH3CH2OH")]
+    if data is not None:
+        frames = ase.io.read(data, ":")
+    found = {}
+    for number in range(num):
+        atoms = frames[number % len(frames)].copy()
+        if number >= len(frames) or data is None:
+            atoms.positions += 0.05 * random.normal(size=atoms.positions.shape)
+        found[str(number)] = atoms
+    return found
+
+
+def mixed(num: int) -> dict[str, ase.Atoms]:
+    """Rattled molecules of 3 to 12 atoms."""
+    random = np.random.default_rng(0)
+    found = {}
+    for number in range(num):
+        atoms = ase.build.molecule(MIXED[number % len(MIXED)])
+        atoms.positions += 0.05 * random.normal(size=atoms.positions.shape)
+        found[str(number)] = atoms
+    return found
+
+
+def compare_designs(structures: dict[str, ase.Atoms], rounds: int) -> None:
+    """Prints the noise of V for each way to draw elements."""
+    model = load_model("pet-ethanol")
+    print(f"Noise of V, {len(structures)} structures, {rounds} rounds")
+    print(
+        f"{'elements':>8}  {'turn':<14}{'energy':>9}{'gain':>7}{'forces':>9}{'gain':>7}"
+    )
+    for num, turns in DESIGNS.items():
+        independent: dict[str, float] = {}
+        for turn in turns:
+            over = Survey(num, turn=turn, seed=1)
+            packs, _ = packs_of(Packing(model, num), structures)
+            packs = list(packs)
+            values: dict[str, list[np.ndarray]] = {}
+            for number in range(rounds):
+                found = pool(
+                    item
+                    for items in measure_packs(packs, over, 0, number)
+                    for item in items
+                )
+                for name in found.names:
+                    values.setdefault(name, []).append(found.by_item(name))
+            line = f"{num:>8}  {turn:<14}"
+            for name, each in values.items():
+                mean = float(np.mean(each))
+                noise = float(np.var(each, axis=0, ddof=1).mean()) ** 0.5 / mean
+                independent.setdefault(name, noise)
+                line += f"{noise:>9.3f}{(independent[name] / noise) ** 2:>7.2f}"
+            print(line, flush=True)
+
+
+def measure_throughput(num: int, data: str | None) -> None:
+    """Prints molecules a second."""
+    model = load_model("pet-ethanol")
+    print(
+        f"{'structures':<12}{'number':>8}{'programs':>10}{'s':>8}{'1/s':>8}{'share':>8}"
+    )
+    for name, structures in (("ethanol", ethanol(num, data)), ("mixed", mixed(num))):
+        over, packing = Survey(16), Packing(model, 16)
+        packs, _ = packs_of(packing, structures)
+        shapes = set()
+        for pack in (packs := list(packs)):
+            shapes.add(tuple(np.shape(owner) for owner in pack.owners.values()))
+        for pack in packs:  # compiles
+            jax.block_until_ready(start_pack(pack, over).responses)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            survey_structures(model, structures, over, folder + "/out")
+        seconds = time.perf_counter() - start
+        calls = []
+        for _ in range(3):
+            before, pending = time.perf_counter(), []
+            for pack in packs:
+                pending.append(start_pack(pack, over))
+                jax.block_until_ready(pending[-1].responses)
+            calls.append(time.perf_counter() - before)
+        finish_pack(pending[0], 6)
+        share = min(calls) / seconds
+        rate = num / seconds
+        print(
+            f"{name:<12}{num:>8}{len(shapes):>10}{seconds:>8.1f}{rate:>8.0f}"
+            f"{share:>8.2f}",
+            flush=True,
+        )
+
+
+def compare_peer(num: int, few: int, until: float) -> None:
+    """Prints the time of a survey beside that of the peer, extrapolated."""
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    import vs_metatomic
+
+    from symjax.interop import load_metatrain
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.ckpt"
+        vs_metatomic.make_checkpoint(path)
+        row = vs_metatomic.Row("CH3CH2OH", 12, "none", few)
+        times = vs_metatomic.run_peer(row, str(path))["times"]
+        each = statistics.median(times[1:])  # type: ignore[index]
+        model = load_metatrain(str(path))
+        structures = ethanol(num, None)
+        start = time.perf_counter()
+        report = survey_structures(
+            model,
+            structures,
+            Survey(16, until=until, minimum=min(400, num)),
+            f"{folder}/out",
+            options=Options(max_degree=6),
+        )
+        seconds = time.perf_counter() - start
+    print(
+        f"metatomic, degree 12, energy: {each:.1f} s a molecule (median of {few}), "
+        f"{num * each:,.0f} s for {num:,} (extrapolated)"
+    )
+    print(
+        f"symjax, survey of energy and forces: {seconds:,.0f} s, start and compilation "
+        f"included; A known to {report.found.reached:.2%} in {report.found.rounds} "
+        f"rounds, {len(report.pool.labels):,} structures; "
+        f"ratio {num * each / seconds:.0f}"
+    )
+
+
+def main() -> None:
+    """Prints the tables that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    known = ("design", "throughput", "peer")
+    parser.add_argument("tables", nargs="*", default=list(known), metavar="TABLE")
+    parser.add_argument("--tiny", action="store_true", help="only shows that it runs")
+    parser.add_argument("--data", help="frames of ethanol; default: rattled molecules")
+    options = parser.parse_args()
+    tiny = options.tiny
+    for table in options.tables:
+        if table not in known:
+            parser.error(f"{table} is none of {', '.join(known)}")
+    if "design" in options.tables:
+        compare_designs(ethanol(4 if tiny else 40, options.data), 3 if tiny else 24)
+    if "throughput" in options.tables:
+        measure_throughput(40 if tiny else 1000, options.data)
+    if "peer" in options.tables:
+        compare_peer(20 if tiny else 1000, 1 if tiny else 20, 0.2 if tiny else 0.01)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""``symjax report --survey``: averages over many structures, of few elements each."""
+
+import contextlib
+import enum
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from symjax.cli.application import FAILED, command_line, options_as_typed
+from symjax.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from symjax.metrics import Survey
+    from symjax.runs.survey import SurveyProgress
+
+# Seconds between two lines of progress in a log.
+_PACE = 10.0
+_OF_GRIDS = {
+    "grid": "--grid",
+    "symmetry": "--symmetry",
+    "tolerance": "--tolerance",
+    "memory": "--memory",
+    "figure_format": "--figure-format",
+    "figures": "--figures",
+    "page": "--html",
+    "estimate": "--estimate",
+    "jobs": "--jobs",
+    "devices": "--devices",
+    "distributed": "--distributed",
+    "fail_above": "--fail-above",
+}
+_OF_SURVEYS = {"until": "--until", "of": "--of", "turn": "--turn"}
+
+
+class Question(enum.StrEnum):
+    """What an interval is about."""
+
+    DATA = "data"
+    POPULATION = "population"
+
+
+def check_survey(context: typer.Context) -> "Survey | None":
+    """The survey that is asked for, after a check of what cannot be combined with it.
+
+    Args:
+      context: Of the command.
+
+    Returns:
+      How to survey; None if each structure is to be resolved.
+
+    Raises:
+      ArgumentError: An option is of no use, or impossible.
+    """
+    given = context.params
+    wrong = _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS
+    for name, option in wrong.items():
+        source = context.get_parameter_source(name)
+        if source is None or source.name == "DEFAULT":
+            continue
+        remedy = (
+            f"Leave out {option}, or --survey"
+            if given["survey"] is not None
+            else "Pass --survey 16, for instance"
+        )
+        raise ArgumentError(
+            option,
+            given[name],
+            "is for structures that are resolved one by one"
+            if given["survey"] is not None
+            else "is of no use without --survey",
+            remedy,
+        )
+    if given["survey"] is None:
+        return None
+    from symjax.metrics import Survey
+
+    until = None if given["until"] is None else _fraction(given["until"])
+    names = {"num": "--survey", "turn": "--turn", "until": "--until", "name": "--turn"}
+    with options_as_typed(names):
+        return Survey(given["survey"], given["turn"], until=until, of=str(given["of"]))
+
+
+def _fraction(text: str) -> float:
+    """1 % of ``1%`` and ``0.01``."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if rest or not 0 < value < 1:
+        raise ArgumentError(
+            "--until", text, "is not between 0 and 100 %", "Pass 1%, for instance"
+        )
+    return value
+
+
+def run_survey(
+    context: typer.Context, model: Any, found: Any, over: "Survey", options: Any
+) -> None:
+    """Surveys, prints the tables, and exits with 1 where structures failed.
+
+    Args:
+      context: Of the command.
+      model: The model.
+      found: Structures, and what could not be read.
+      over: How to survey.
+      options: Degree, layers, precision and energy.
+    """
+    from symjax.report.survey import survey_text
+    from symjax.runs import survey_structures
+
+    output: Path = context.params["output"]
+    names = {"output": "--output", "structures": "TARGET", "model": "--model"}
+    names |= {"layers": "--layers", "energy": "--energy", "until": "--until"}
+    try:
+        with options_as_typed(names), _progress() as watch:
+            report = survey_structures(
+                *(model, found.structures, over, output),
+                options=options,
+                resume=context.params["resume"],
+                overwrite=context.params["overwrite"],
+                unreadable=found.unreadable,
+                watch=watch,
+                command=command_line(context),
+            )
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"Interrupted. What was measured is kept in {output}; to continue, run the "
+            "same command with --resume."
+        ) from error
+    typer.echo(survey_text(report), nl=False)
+    typer.echo(
+        f"Wrote survey.json, survey.csv, survey.txt and survey.html in {output}",
+        err=True,
+    )
+    if report.failed:
+        raise typer.Exit(FAILED)
+
+
+@contextlib.contextmanager
+def _progress() -> "Iterator[Callable[[SurveyProgress], None]]":
+    """A line every few seconds, and at the end of a round."""
+    start = last = time.monotonic()
+
+    def watch(step: "SurveyProgress") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _PACE and step.visited < step.total:
+            return
+        last = now
+        text = f"{step.visited:,}/{step.total:,} structures, {now - start:.0f} s"
+        typer.echo(text if not step.number else f"{text} (new elements)", err=True)
+
+    yield watch

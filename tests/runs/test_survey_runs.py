@@ -1,0 +1,162 @@
+"""Surveys into a folder: resumed to the same bits, and what they write."""
+
+import csv
+import json
+
+import ase
+import ase.build
+import numpy as np
+import pytest
+
+from symjax.errors import ArgumentError, SymjaxError
+from symjax.metrics import Grid, Survey, measure
+from symjax.models import load_model
+from symjax.models.pet import orbit_problem
+from symjax.models.pet.packs import Packing
+from symjax.runs import Options, survey_structures
+from symjax.runs import survey as surveys
+
+OPTIONS = Options(max_degree=2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("pet-ethanol")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Packs of few structures, so that there is something to interrupt."""
+    monkeypatch.setattr(Packing, "capacity", lambda self, width: 12)
+    monkeypatch.setattr(surveys, "_BLOCK", 8)
+
+
+def molecules(num):
+    random = np.random.default_rng(0)
+    found = {}
+    for number in range(num):
+        atoms = ase.build.molecule(("H2O", "CH4")[number % 2])
+        atoms.positions += 0.05 * random.normal(size=(len(atoms), 3))
+        found[f"molecule {number}"] = atoms
+    return found
+
+
+class StopError(Exception):
+    """As a killed process."""
+
+
+def stop_at(visited):
+    def watch(step):
+        if step.visited >= visited:
+            raise StopError
+
+    return watch
+
+
+def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path, small):
+    structures = molecules(30)
+    structures["unknown"] = ase.Atoms("U")
+    over = Survey(8, until=0.001, minimum=10, rounds=2)
+    whole = survey_structures(model, structures, over, tmp_path / "a", options=OPTIONS)
+    assert whole.failed.keys() == {"unknown"}
+    journal = tmp_path / "b" / "survey.jsonl"
+    for visited in (6, 18):
+        with pytest.raises(StopError):
+            survey_structures(
+                *(model, structures, over, tmp_path / "b"),
+                options=OPTIONS,
+                resume=journal.exists(),
+                watch=stop_at(visited),
+            )
+        # Killed while it was writing: half a line.
+        with journal.open("ab") as file:
+            file.write(b'{"round": 0, "items": [{"lab')
+    before = journal.read_text().count("\n")
+    survey_structures(
+        model, structures, over, tmp_path / "b", options=OPTIONS, resume=True
+    )
+    assert 1 < before < journal.read_text().count("\n")
+    for name in ("survey.json", "survey.csv", "survey.html"):
+        same = (tmp_path / "a" / name).read_text()
+        assert (tmp_path / "b" / name).read_text() == same, name
+
+
+def test_a_journal_of_something_else_is_refused(model, tmp_path):
+    structures = molecules(4)
+    survey_structures(model, structures, Survey(4), tmp_path, options=OPTIONS)
+    again = {"options": OPTIONS, "resume": True}
+    with pytest.raises(SymjaxError, match="already holds a survey"):
+        survey_structures(model, structures, Survey(4), tmp_path, options=OPTIONS)
+    with pytest.raises(SymjaxError, match="differs from the survey"):
+        survey_structures(model, structures, Survey(8), tmp_path, **again)
+    structures["molecule 0"].positions[0, 0] += 1e-6
+    with pytest.raises(SymjaxError, match=r"structures=.*differs"):
+        survey_structures(model, structures, Survey(4), tmp_path, **again)
+    with pytest.raises(SymjaxError, match="is no PET"):
+        survey_structures(lambda x: x, structures, Survey(4), tmp_path / "new")
+
+
+def test_what_is_written(model, tmp_path):
+    structures = molecules(26)
+    structures["<b>&"] = structures.pop("molecule 3")
+    report = survey_structures(
+        model, structures, Survey(8), tmp_path, options=OPTIONS, command="symjax <x>"
+    )
+    written = json.loads((tmp_path / "survey.json").read_text())
+    forces = written["outputs"][1]
+    assert forces["name"] == "forces"
+    assert forces["A"]["data"]["low"] < forces["A"]["data"]["value"]
+    assert set(forces["by_element"]) == {"H", "C", "O"}
+    assert [part["atoms"] for part in forces["by_size"]] == ["3", "5"]
+    assert {part["formula"] for part in forces["by_formula"]} == {"H2O", "CH4"}
+    # A of all is that of the parts together.
+    rows = list(csv.reader((tmp_path / "survey.csv").open()))
+    assert rows[0][:4] == ["structure", "formula", "atoms", "A of energy (eV)"]
+    energies = np.array([float(row[3]) for row in rows[1:]])
+    mean = (np.sign(energies) * energies**2).mean()
+    assert np.sqrt(mean) == pytest.approx(written["outputs"][0]["A"]["data"]["value"])
+    # Fresh elements: other values, and none of them in the sums.
+    assert report.fresh is not None
+    assert len(report.fresh.labels) == 20
+    listed = written["worst"]["structures"]
+    assert len(listed) == 10
+    assert all(each["first"] != each["again"] for each in listed)
+    page = (tmp_path / "survey.html").read_text()
+    assert "&lt;b&gt;&amp;" in page
+    assert "<b>&" not in page
+    assert page.count("<svg") >= 5 + 10
+    assert "symjax &lt;x&gt;" in page
+
+
+@pytest.mark.slow
+def test_against_the_full_rule_on_ethanol(model, tmp_path, shared):
+    """40 frames, 16 elements each: A of the full rule lies within the interval."""
+    import ase.io
+
+    frames = ase.io.read(shared / "data" / "ethanol_reduced_100.xyz", ":40")
+    structures = {str(number): atoms for number, atoms in enumerate(frames)}
+    found = survey_structures(
+        model, structures, Survey(16), tmp_path, options=OPTIONS
+    ).pool
+    exact = [
+        measure(
+            orbit_problem(model, atoms, layers="none"),
+            over=Grid(13, on_aliasing="report"),
+            max_degree=2,
+        )
+        for atoms in frames
+    ]
+    for name in ("energy", "forces"):
+        squares = [result[name].equivariance_error ** 2 for result in exact]
+        interval = found.error(name, of="data")
+        # 3 standard errors, not 2: chance exceeds them in 0.3 % of seeds.
+        error = abs(interval.value - np.sqrt(np.mean(squares)))
+        assert error < 3 * interval.error
+        assert interval.error < 0.06 * interval.value
+
+
+def test_an_empty_survey_is_refused(model, tmp_path):
+    with pytest.raises(SymjaxError, match="none to measure"):
+        survey_structures(model, {}, Survey(4), tmp_path)
+    with pytest.raises(ArgumentError):
+        survey_structures(model, {"u": ase.Atoms("U")}, Survey(4), tmp_path / "u")
