@@ -415,6 +415,13 @@ def pool(
 
     Raises:
       ArgumentError: There is no structure, or fewer in all than are here.
+
+    Example:
+      >>> from symjax.metrics import pool
+      >>> pool([])
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: items=[]: is empty. Survey one structure or more.
     """
     items = list(items)
     if not items:

@@ -23,6 +23,8 @@ def test_every_structure_is_as_alone(model):
     """Float32 sums in another order: relative 1e-3 of V, which is 1e-6 of the norm."""
     structures = {name: ase.build.molecule(name) for name in NAMES}
     structures["diamond"] = ase.build.bulk("C")
+    structures["graphene"] = ase.build.graphene(vacuum=6.0)
+    structures["graphene"].rattle(0.05, seed=0)
     over = Survey(8, seed=4)
     packing = Packing(model, 8, layers="node_heads.energy.0")
     packs, errors = packs_of(packing, structures)
@@ -42,8 +44,8 @@ def test_every_structure_is_as_alone(model):
         scale = column.values[:, 1:2]
         error = np.abs(other.values[order] - column.values)
         assert (error <= 1e-5 * scale + 1e-3 * np.abs(column.values)).all(), key
-    # Only the crystal has a stress.
-    assert np.count_nonzero(together.columns["stress", 0].count) == 1
+    # The crystal and the sheet have a stress.
+    assert np.count_nonzero(together.columns["stress", 0].count) == 2
     assert together.columns["forces", 6].count.sum() == 3 * sum(
         int((atoms.numbers == 6).sum()) for atoms in structures.values()
     )
