@@ -99,7 +99,9 @@ def smaller(words):
             skip = True
         else:
             kept.append(word)
-    if words[0] == "report":
+    if "--survey" in words:
+        kept += ["--max-degree", "1", "--overwrite"]
+    elif words[0] == "report":
         kept += FEWER
     return kept
 

@@ -146,7 +146,10 @@ def survey_structures(
         )
     _check_folder(folder, resume=resume, overwrite=overwrite)
     labels = list(structures)
-    packing = Packing(model, over.num, options.layers, options.energy, options.dtype)
+    packing = Packing(
+        *(model, over.num, options.layers, options.energy, options.dtype),
+        num_atoms=sum(map(len, structures.values())),
+    )
     head = _head(model, structures, over, options)
     folder.mkdir(parents=True, exist_ok=True)
     with (

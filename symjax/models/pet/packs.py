@@ -67,6 +67,7 @@ class Packing:
       layers: See :func:`symjax.models.pet.select_layers`.
       energy: Name of the target whose derivatives are forces and stress.
       dtype: ``"float32"`` or ``"float64"``.
+      num_atoms: Atoms of all structures together: packs are no larger.
 
     Example:
       >>> from symjax.models import load_model
@@ -80,6 +81,7 @@ class Packing:
     layers: str = "none"
     energy: str | None = None
     dtype: str = "float32"
+    num_atoms: int | None = None
 
     @functools.cached_property
     def parameters(self) -> Any:
@@ -96,7 +98,10 @@ class Packing:
           A power of two, at least 8.
         """
         full = max(_SLOTS // (num_neighbors * self.num_elements), 8)
-        return 1 << (full.bit_length() - 1)
+        capacity = 1 << (full.bit_length() - 1)
+        if self.num_atoms is None:
+            return capacity
+        return min(capacity, max(8, 1 << (self.num_atoms - 1).bit_length()))
 
     def shape(self, graphs: Sequence[Graph]) -> GraphShape:
         """The shape that graphs are padded to.
@@ -249,7 +254,7 @@ def packs_of(
       >>> import ase.build
       >>> from symjax.models import load_model
       >>> from symjax.models.pet.packs import Packing, packs_of
-      >>> packing = Packing(load_model("pet-ethanol"), 4)
+      >>> packing = Packing(load_model("pet-ethanol"), 4, num_atoms=12)
       >>> names = ("H2O", "CH4", "NH3")
       >>> packs, errors = packs_of(
       ...     packing, {name: ase.build.molecule(name) for name in names})
