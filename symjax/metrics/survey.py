@@ -171,8 +171,8 @@ class Survey:
 
         Example:
           >>> from symjax.metrics import Survey
-          >>> Survey(until=0.01).looks(500), Survey().looks(500)
-          ([200, 250, 313, 392, 490, 500], [500])
+          >>> Survey(until=0.01).looks(700), Survey().looks(700)
+          ([400, 500, 625, 700], [700])
         """
         if self.until is None:
             return [num]
