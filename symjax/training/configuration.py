@@ -304,6 +304,8 @@ class MonitorSection(Section):
       grid: Degree of the quadrature, at least twice ``max_degree``.
       max_share: Share of the run's time that measurements may take; one that would
         exceed it is left out, and the file says so.
+      survey: Structures of the validation set that are surveyed each time, with 16
+        elements of O(3) each; 0 for none. Models of atoms only.
     """
 
     every: PositiveInt = 500
@@ -312,6 +314,7 @@ class MonitorSection(Section):
     max_degree: Annotated[int, Field(ge=0)] = 3
     grid: PositiveInt = 7
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    survey: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _resolved(self) -> Self:

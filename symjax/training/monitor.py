@@ -1,10 +1,11 @@
 """The metrics of symmetry along a training, on a fixed set of structures."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from symjax.metrics import Grid, measure
+from symjax.metrics import Grid, Output, Survey, measure, pool
+from symjax.metrics.packs import Pack, measure_packs
 from symjax.training.configuration import MonitorSection
 
 COLUMNS = ("step", "structure", "name", "kind", "quantity", "degree", "sigma", "value")
@@ -13,7 +14,9 @@ COLUMNS = ("step", "structure", "name", "kind", "quantity", "degree", "sigma", "
 ``quantity`` is ``A`` (in the unit of the output), ``relative`` (A over the root mean
 square), ``B`` (with ``degree`` and ``sigma``), ``remainder`` (1 less the sum of B),
 ``resolved`` (1 if the grid resolves the response, 0 if not), or ``skipped`` where the
-measurement would have exceeded its share of the time.
+measurement would have exceeded its share of the time. Of a survey of many structures,
+``survey_A``, ``survey_low`` and ``survey_high`` (the ends of its 95 % interval, of
+these structures) and ``survey_relative``.
 """
 
 
@@ -33,6 +36,88 @@ class Probe(NamedTuple):
 
     name: str
     problem: Callable[[Any], Any]
+
+    def rows(
+        self, model: Any, config: MonitorSection, step: int
+    ) -> Iterator[dict[str, Any]]:
+        """What :func:`measure_probe` finds.
+
+        Args:
+          model: The model.
+          config: Grid and largest degree.
+          step: Step at which the model was taken.
+
+        Returns:
+          Rows with :data:`COLUMNS`.
+        """
+        return measure_probe(self, model, config, step)
+
+
+class SurveyProbe(NamedTuple):
+    """Many structures, of each of which a few elements are evaluated.
+
+    They are the same elements each time: what changes is the model.
+
+    Attributes:
+      name: Their name.
+      packs: From a model to structures that are evaluated together.
+      over: How many elements.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.metrics import Survey
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.packs import Prepared
+      >>> from symjax.training.configuration import MonitorSection
+      >>> from symjax.training.monitor import SurveyProbe
+      >>> model = load_model("pet-ethanol")
+      >>> names = ("H2O", "CH4", "CH3OH")
+      >>> molecules = {name: ase.build.molecule(name) for name in names}
+      >>> prepared = Prepared.of(model, molecules, num_elements=8)
+      >>> probe = SurveyProbe("validation", prepared.packs, Survey(8))
+      >>> rows = list(probe.rows(model, MonitorSection(), step=0))
+      >>> sorted({row["quantity"] for row in rows})
+      ['survey_A', 'survey_high', 'survey_low', 'survey_relative']
+    """
+
+    name: str
+    packs: Callable[[Any], Iterable[Pack]]
+    over: Survey
+
+    def rows(
+        self, model: Any, config: MonitorSection, step: int
+    ) -> Iterator[dict[str, Any]]:
+        """A of every output over all structures, with its interval.
+
+        Args:
+          model: The model.
+          config: Not used.
+          step: Step at which the model was taken.
+
+        Yields:
+          Rows with :data:`COLUMNS`.
+        """
+        outputs: dict[str, Output] = {}
+
+        def packs() -> Iterator[Pack]:
+            for pack in self.packs(model):
+                outputs.update(pack.outputs)
+                yield pack
+
+        found = pool(
+            item for items in measure_packs(packs(), self.over, 0) for item in items
+        )
+        for name in found.names:
+            error = found.error(name, of="data")
+            common = {"step": step, "structure": self.name, "name": name}
+            common["kind"] = outputs[name].kind
+            for quantity, value in (
+                ("survey_A", error.value),
+                ("survey_low", error.low),
+                ("survey_high", error.high),
+                ("survey_relative", found.relative(name, of="data").value),
+            ):
+                yield {**common, "quantity": quantity, "value": value}
 
 
 def measure_probe(
@@ -113,7 +198,7 @@ class Monitor:
 
     def __init__(
         self,
-        probes: list[Probe],
+        probes: Sequence[Probe | SurveyProbe],
         config: MonitorSection,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -151,7 +236,7 @@ class Monitor:
         rows = [
             row
             for probe in self._probes
-            for row in measure_probe(probe, model, self._config, step)
+            for row in probe.rows(model, self._config, step)
         ]
         after = self._clock()
         if first:

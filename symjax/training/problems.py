@@ -3,7 +3,7 @@
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +21,13 @@ from symjax.data.point_clouds import (
 )
 from symjax.data.structures import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
+from symjax.metrics import Survey
 from symjax.models import load_model
 from symjax.models.biases import Biases
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.orbit import orbit_problem
+from symjax.models.pet.packs import Prepared
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.inputs import (
     seen_points,
@@ -53,13 +55,15 @@ from symjax.training.masked import (
     prepare_events,
     whole_parameters,
 )
-from symjax.training.monitor import Probe
+from symjax.training.monitor import Probe, SurveyProbe
 from symjax.training.optimisation import Task
 from symjax.training.structures import AtomicBatch, AtomicData, collate, prepare_data
 from symjax.training.validation import validation_errors
 
 HELD_OUT_SEED = 1_000_000
 """First seed of generated events that are held out, far beyond those of a training."""
+# Of validation structures, by the monitor: the same elements each time.
+_SURVEY = Survey(16)
 
 
 class Problem(NamedTuple):
@@ -87,7 +91,7 @@ class Problem(NamedTuple):
     sizes: Callable[[int], tuple[int, int]]
     validate: Callable[[Any, Any], dict[str, float]]
     model: Callable[[Any, Any], Any]
-    probes: list[Probe]
+    probes: Sequence[Probe | SurveyProbe]
 
 
 def read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]:
@@ -225,7 +229,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
             model.name, config, {**model.parameters, "network": network}, model.card
         )
 
-    probes = []
+    probes: list[Probe | SurveyProbe] = []
     if run.monitor is not None:
         monitored = (held_out or frames)[: run.monitor.structures]
         fitted_names = {label.name for label in labels}
@@ -244,6 +248,16 @@ def atoms_problem(run: AtomsRun) -> Problem:
                 energy=energy_of(labels),
             )
             probes.append(Probe(f"validation[{index}]", problem))
+        if run.monitor.survey:
+            some = (held_out or frames)[: run.monitor.survey]
+            packing = Prepared.of(
+                model,
+                {f"validation[{index}]": atoms for index, atoms in enumerate(some)},
+                num_elements=_SURVEY.num,
+                outputs=tuple(outputs),
+                energy=energy_of(labels),
+            )
+            probes.append(SurveyProbe("validation", packing.packs, _SURVEY))
     return Problem(
         task=atomistic_task(
             model,

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError
+from symjax.metrics import Output, Problem, Survey, measure_many
+from symjax.metrics.packs import Pack
 from symjax.report.trajectory import (
     error_figure,
     read_trajectory,
     save_trajectory,
     trajectory_figure,
 )
+from symjax.so3 import VECTOR
 from symjax.training.configuration import MonitorSection
-from symjax.training.monitor import Monitor, Probe
+from symjax.training.monitor import Monitor, Probe, SurveyProbe
 from symjax.training.records import Table, read_table
 
 
@@ -60,6 +63,46 @@ def test_measurements_keep_to_their_share_of_the_time():
     # two seconds of every twenty
     assert sum(made[1:]) * 2.0 <= 0.1 * clock.now + 2.0
     assert sum(made) >= 5
+
+
+def test_a_survey_of_many_structures_by_the_same_estimator():
+    """What a loop writes is what ``measure_many`` finds of the same structures."""
+    x = np.random.default_rng(0).normal(size=(50, 3))
+
+    def packs(scale):
+        def respond(elements):
+            turned = np.einsum("gnij,nj->gni", elements, x)
+            return {"v": turned + scale * turned**3}
+
+        labels = tuple(map(str, range(50)))
+        outputs = {"v": Output(VECTOR, unit="D")}
+        yield Pack(labels, (1,) * 50, respond, outputs, {"v": np.arange(50)})
+
+    probe = SurveyProbe("validation", packs, Survey(16))
+    monitor = Monitor([probe], MonitorSection())
+    found = {}
+    for scale in (0.0, 0.1):
+        for row in monitor.rows(scale, 7):
+            assert (row["step"], row["structure"], row["name"]) == (
+                7,
+                "validation",
+                "v",
+            )
+            found[scale, row["quantity"]] = row["value"]
+    assert found[0.0, "survey_A"] < 1e-12
+    problems = {
+        str(number): Problem(
+            lambda x: x + 0.1 * x**3, each[None], {"output": Output(VECTOR)}
+        )
+        for number, each in enumerate(x)
+    }
+    other = measure_many(problems, over=Survey(16), max_degree=0).pool.error(
+        "output", of="data"
+    )
+    assert found[0.1, "survey_A"] == pytest.approx(other.value)
+    assert found[0.1, "survey_low"] == pytest.approx(other.low)
+    assert found[0.1, "survey_high"] == pytest.approx(other.high)
+    assert 0 < found[0.1, "survey_relative"] < 1
 
 
 def test_only_multiples_are_due():

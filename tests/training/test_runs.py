@@ -45,6 +45,7 @@ def whole(data, tmp_path_factory):
     """A run from start to end."""
     folder = tmp_path_factory.mktemp("whole")
     monitor = {"every": 3, "max_degree": 1, "grid": 3, "structures": 1, "max_share": 1}
+    monitor["survey"] = 2
     run = parse_run(settings(data, monitor=monitor))
     seen = []
     trained = train(run, folder / "run", watch=lambda step, values: seen.append(step))
@@ -96,6 +97,9 @@ def test_the_monitor_follows_every_output(whole):
     np.testing.assert_array_equal(np.unique(rows["step"]), [0, 3, 6])
     assert {"energy", "forces", "dipole_moment", "shielding"} == set(rows["name"])
     content = rows["quantity"] == "B"
+    surveyed = rows["quantity"] == "survey_A"
+    assert set(rows["name"][surveyed]) == set(rows["name"])
+    assert np.unique(rows["step"][surveyed]).tolist() == [0, 3, 6]
     for step in (0, 3, 6):
         for name in ("energy", "forces"):
             of_this = content & (rows["step"] == step) & (rows["name"] == name)

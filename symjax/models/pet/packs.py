@@ -68,6 +68,8 @@ class Packing:
       energy: Name of the target whose derivatives are forces and stress.
       dtype: ``"float32"`` or ``"float64"``.
       num_atoms: Atoms of all structures together: packs are no larger.
+      outputs: See :func:`symjax.models.pet.orbit_problem`; stress is left out of
+        packs that have none.
 
     Example:
       >>> from symjax.models import load_model
@@ -82,6 +84,7 @@ class Packing:
     energy: str | None = None
     dtype: str = "float32"
     num_atoms: int | None = None
+    outputs: tuple[str, ...] | None = None
 
     @functools.cached_property
     def parameters(self) -> Any:
@@ -192,8 +195,11 @@ class Packing:
           ModelError: The model has no such layer or energy.
         """
         config = self.model.config
+        outputs, has_stress = self.outputs, items[0].has_stress
+        if outputs is not None and not has_stress:
+            outputs = tuple(name for name in outputs if name != "stress")
         what = choose_outputs(
-            config, self.layers, None, True, self.energy, items[0].has_stress
+            config, self.layers, outputs, True, self.energy, has_stress
         )
         graphs = [item.graph for item in items]
         shape = self.shape(graphs)
@@ -204,7 +210,7 @@ class Packing:
             "edge": np.repeat(structure[:, None], shape.num_neighbors, axis=1),
             "structure": np.arange(shape.num_structures),
         }
-        outputs, per = describe_outputs(config, what, graph)
+        described, per = describe_outputs(config, what, graph)
         function = _compiled(what)
 
         def respond(elements: Float[np.ndarray, "g items 3 3"]) -> Mapping[str, Array]:
@@ -217,7 +223,7 @@ class Packing:
             tuple(item.label for item in items),
             tuple(_atoms([item]) for item in items),
             respond,
-            outputs,
+            described,
             {name: owners[sample] for name, sample in per.items()},
         )
 
@@ -236,6 +242,70 @@ def _compiled(what: Evaluation) -> Callable[..., dict[str, Array]]:
         return evaluate(what, parameters, rotate_graph(graph, jnp.asarray(elements)))
 
     return jax.jit(jax.vmap(turned, in_axes=(0, None, None)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Structures whose edges are known, for models that differ in parameters alone.
+
+    A training loop surveys its validation set with it: edges are found once, and the
+    programs are those of the first call.
+
+    Attributes:
+      packing: What is evaluated.
+      groups: The structures of each pack.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.packs import Prepared
+      >>> model = load_model("pet-ethanol")
+      >>> water = {"water": ase.build.molecule("H2O")}
+      >>> prepared = Prepared.of(model, water, num_elements=8)
+      >>> [pack.labels for pack in prepared.packs(model)]
+      [('water',)]
+    """
+
+    packing: Packing
+    groups: Sequence[Sequence[Item]]
+
+    @classmethod
+    def of(
+        cls,
+        model: PETModel,
+        structures: Mapping[str, ase.Atoms],
+        num_elements: int,
+        **options: Any,
+    ) -> "Prepared":
+        """Finds the edges of structures.
+
+        Args:
+          model: The model.
+          structures: By label.
+          num_elements: Elements of each structure.
+          **options: Further attributes of :class:`Packing`.
+
+        Returns:
+          The structures.
+
+        Raises:
+          SymjaxError: The model cannot read a structure.
+        """
+        total = sum(map(len, structures.values()))
+        packing = Packing(model, num_elements, num_atoms=total, **options)
+        items = [packing.item(label, atoms) for label, atoms in structures.items()]
+        return cls(packing, packing.join(items))
+
+    def packs(self, model: PETModel) -> Iterator[Pack]:
+        """The packs with the parameters of a model.
+
+        Args:
+          model: A model with the configuration of the first.
+
+        Returns:
+          The packs.
+        """
+        return map(dataclasses.replace(self.packing, model=model).pack, self.groups)
 
 
 def packs_of(
