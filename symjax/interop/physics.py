@@ -6,7 +6,6 @@ so their Jacobian is symmetric. Models that break rotations often break these to
 head that predicts forces directly breaks the last two.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,46 +17,12 @@ from jaxtyping import Float
 
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
+from symjax.metrics.laws import PhysicalCheck
 
 # Lengths in angstrom: of the moves, and of the steps of central differences.
 _NEAR, _FAR = 0.1, 100.0
 _STEP = 0.02
 _ROUND_OFF_STEP = 1e-6
-# Deviations below this many times their own error are none.
-_SIGNIFICANCE = 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class PhysicalCheck:
-    """One law, and how far a calculator is from it on a structure.
-
-    Attributes:
-      law: What was done, for instance ``"moved by 0.1 angstrom"``.
-      quantity: What should not have changed, or should agree.
-      deviation: Root mean square of the difference, in ``unit``.
-      error: What round-off and finite steps make of it; a deviation below five times
-        this is none.
-      scale: Root mean square of the quantity itself, in ``unit``; NaN for an energy,
-        whose zero has no meaning.
-      unit: Unit of the three.
-
-    Example:
-      >>> from symjax.interop.physics import PhysicalCheck
-      >>> PhysicalCheck("moved", "forces", 1e-7, 1e-6, 0.5, "eV/angstrom").holds
-      True
-    """
-
-    law: str
-    quantity: str
-    deviation: float
-    error: float
-    scale: float
-    unit: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the deviation is within its error."""
-        return self.deviation <= _SIGNIFICANCE * self.error
 
 
 def physical_checks(

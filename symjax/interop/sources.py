@@ -149,7 +149,18 @@ class CalculatorSource(_Plain):
         Raises:
           ModelError: The calculator cannot be made, or fails.
         """
-        return calculator_problem(_calculator(self.target, self.options), item)
+        return calculator_problem(self.calculator(), item)
+
+    def calculator(self) -> Any:
+        """The calculator, one instance in each process.
+
+        Returns:
+          It.
+
+        Raises:
+          ModelError: It cannot be made.
+        """
+        return _calculator(self.target, self.options)
 
 
 @functools.lru_cache(maxsize=4)

@@ -30,6 +30,7 @@ from symjax.report._markup import (
     what_of,
 )
 from symjax.report._viewer import viewer_data
+from symjax.report.laws import law_section
 from symjax.report.scales import content_floor, remainder_floor
 from symjax.report.schema import (
     Leaf,
@@ -122,6 +123,7 @@ def to_html(report: Report) -> str:
         *(pictures if report.of_events else []),
         ("outputs", "Outputs", _outputs(report, outputs, number)),
         *(parts if report.of_events else []),
+        ("laws", "Other laws of nature", law_section(report, format_value)),
         ("content", "Content by irrep", content),
         ("layers", "Layers", _layers(report, layers, number)),
         ("convergence", "Convergence with the grid", curve),

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from symjax._files import replace_atomically
 from symjax.errors import SymjaxError
 from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
+from symjax.metrics.laws import PhysicalCheck
 from symjax.report.event_schema import (
     Breaking,
     EventPoints,
@@ -350,6 +351,7 @@ class StructureReport:
       points: The points of an event; None for structures and failed events.
       breaking: Sources of symmetry breaking of an event, for each set of elements;
         empty without segmentation.
+      laws: Checks of other laws of nature; empty where none was made.
 
     Example:
       >>> from symjax.report import StructureReport
@@ -370,6 +372,7 @@ class StructureReport:
     grid: str = ""
     points: EventPoints | None = None
     breaking: tuple[Breaking, ...] = ()
+    laws: tuple[PhysicalCheck, ...] = ()
 
 
 class Place(NamedTuple):
@@ -761,8 +764,17 @@ def structure_to_json(structure: StructureReport) -> dict[str, Any]:
         if structure.points is None
         else points_to_json(structure.points),
         "breaking": [breaking_to_json(part) for part in structure.breaking],
+        "laws": [_law_to_json(check) for check in structure.laws],
         "leaves": [_leaf_to_json(leaf) for leaf in structure.leaves],
     }
+
+
+def _law_to_json(check: PhysicalCheck) -> dict[str, Any]:
+    """A check; what is no number is null, as of the zero of an energy."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in dataclasses.asdict(check).items()
+    } | {"holds": check.holds}
 
 
 def _atoms_to_json(atoms: AtomErrors) -> dict[str, Any]:
@@ -1116,6 +1128,22 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
             read_breaking(part)
             for part in (fields.each("breaking") if "breaking" in fields.value else [])
         ),
+        laws=tuple(
+            _read_law(part)
+            for part in (fields.each("laws") if "laws" in fields.value else [])
+        ),
+    )
+
+
+def _read_law(fields: _Fields) -> PhysicalCheck:
+    def number(name: str) -> float:
+        value = fields.get(name, int, float, type(None))
+        return math.nan if value is None else float(value)
+
+    return PhysicalCheck(
+        *(fields.text("law"), fields.text("quantity")),
+        *(number("deviation"), number("error"), number("scale")),
+        fields.text("unit"),
     )
 
 

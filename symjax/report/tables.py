@@ -15,6 +15,7 @@ from rich.text import Text
 
 from symjax.metrics import Totals
 from symjax.report.event_tables import Forms, event_tables
+from symjax.report.laws import law_table
 from symjax.report.layout import Display, Row, make_table, shorten_all, table_width
 from symjax.report.scales import content_floor, energy_unit, remainder_floor
 from symjax.report.schema import Leaf, Report, Settings
@@ -140,6 +141,9 @@ def render(report: Report, display: Display) -> RenderableType:
             tables.append(_species(outputs, settings, display))
         for table in tables:
             parts.extend([Text(), table])
+    laws = law_table(report, display, format_value)
+    if laws is not None:
+        parts.extend([Text(), laws])
     if layers:
         parts.extend([Text(), _layers(layers, settings, display)])
     if report.of_events:
