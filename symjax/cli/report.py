@@ -241,6 +241,16 @@ def report(
             show_default=False,
         ),
     ] = None,
+    laws: Annotated[
+        bool,
+        typer.Option(
+            "--laws/--no-laws",
+            help="Whether to check other laws of nature too, with a few dozen "
+            "evaluations of the smallest structure (of each periodicity): "
+            "translation, exchange of like atoms, other cells, and whether forces are "
+            "minus the gradient of the energy.",
+        ),
+    ] = True,
     distributed: Annotated[
         bool,
         typer.Option(
@@ -429,6 +439,7 @@ def report(
                 resume=resume,
                 overwrite=overwrite,
                 workers=workers,
+                laws=_law_checks(loaded, options) if laws and not events else None,
                 unreadable=found.unreadable,
                 watch=watch,
                 command=command_line(context),
@@ -449,6 +460,17 @@ def report(
     with options_as_typed({"fail_above": "--fail-above"}):
         above = exceeded(result, limits)
     _present(result, output, formats if figures else [], page, above)
+
+
+def _law_checks(model: Any, options: Any) -> Any:
+    """What checks other laws; None of a model that is none of ours."""
+    from symjax.interop.laws import LawChecks
+    from symjax.models.pet import PETModel
+    from symjax.runs import Source
+
+    if not isinstance(model, PETModel | Source):
+        return None
+    return LawChecks(model, options.energy, options.dtype)
 
 
 def _check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:

@@ -81,9 +81,8 @@ class LawChecks:
         return made if made.fits(atoms) else None
 
     def _energy_of_source(self) -> str:
-        choose = getattr(self.source, "energy", None)
-        found = choose(self.energy) if choose is not None else None
-        return found or self.energy or "energy"
+        settings = self.source.settings(_Plain(self.energy, self.dtype))
+        return str(settings.get("energy") or self.energy or "energy")
 
     def _problem(self, atoms: ase.Atoms) -> Problem:
         """Outputs of the model, without layers."""
@@ -119,7 +118,7 @@ class LawChecks:
                 "predicted forces are those of the energy",
                 name,
                 float(np.sqrt(np.mean(difference**2))),
-                _ROUND_OFF[str(value.dtype)] * float(np.abs(derived[0]).max()),
+                float(_ROUND_OFF[str(value.dtype)] * np.abs(derived[0]).max(initial=0)),
                 scale,
                 unit or derived[1],
             )

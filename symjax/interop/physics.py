@@ -78,7 +78,7 @@ def physical_checks(
     rng = np.random.default_rng(seed)
     evaluate = _Evaluation(calculator)
     # Once for all laws: calls may be dear.
-    given = _Given(free, evaluate(free), _noise(evaluate, free, rng))
+    given = _Given(free, evaluate(free), *_noise(evaluate, free, rng))
     return (
         *_moves(evaluate, given, rng),
         *_exchanges(evaluate, given),
@@ -95,11 +95,25 @@ class _Values:
 
 
 class _Given(NamedTuple):
-    """The structure as it is, its values, and their round-off."""
+    """The structure as it is, its values, their round-off and slopes."""
 
     atoms: ase.Atoms
     values: _Values
     noise: _Values
+    slopes: _Values
+
+    def rounded(self, length: float) -> _Values:
+        """Round-off after a move: positions lose the last digits of a larger one.
+
+        Each coordinate is off by eps times the length, and a quantity by that times
+        its slope.
+        """
+        lost = np.finfo(float).eps * length
+
+        def of(name: str) -> float:
+            return float(getattr(self.noise, name) + lost * getattr(self.slopes, name))
+
+        return _Values(of("energy"), of("forces"), of("stress"))
 
 
 class _Evaluation:
@@ -152,8 +166,12 @@ def _rms(values: Any) -> float:
 
 def _noise(
     evaluate: _Evaluation, atoms: ase.Atoms, rng: np.random.Generator
-) -> _Values:
-    """Round-off: second differences over steps far too small for the function."""
+) -> tuple[_Values, _Values]:
+    """Round-off: second differences over steps far too small for the function.
+
+    Beside it the slopes, of which the round-off of moved positions follows: for each
+    angstrom of all coordinates.
+    """
     step = _ROUND_OFF_STEP * rng.standard_normal((len(atoms), 3))
     low, middle, high = (
         evaluate(_moved(atoms, sign * step)) for sign in (-1.0, 0.0, 1.0)
@@ -166,11 +184,20 @@ def _noise(
         eps = np.finfo(float).eps * float(np.abs(values[1]).max(initial=0.0))
         return max(_rms(values[0] - 2 * values[1] + values[2]), 4 * eps)
 
-    return _Values(
-        bend(lambda one: np.array([one.energy])),
-        bend(lambda one: one.forces),
-        bend(lambda one: one.stress),
+    def slope(of: Callable[[_Values], Any]) -> float:
+        ends = [of(one) for one in (low, high)]
+        return 0.0 if ends[0] is None else _rms(ends[1] - ends[0]) / (2 * _rms(step))
+
+    parts: tuple[Callable[[_Values], Any], ...] = (
+        lambda one: np.array([one.energy]),
+        lambda one: one.forces,
+        lambda one: one.stress,
     )
+    slopes = _Values(*map(slope, parts))
+    if middle.forces is not None:
+        # Of an energy they are known: one random direction may be a flat one.
+        slopes.energy = max(slopes.energy, float(np.linalg.norm(middle.forces)))
+    return _Values(*map(bend, parts)), slopes
 
 
 def _compare(
@@ -190,17 +217,17 @@ def _compare(
 def _moves(
     evaluate: _Evaluation, given: _Given, rng: np.random.Generator
 ) -> Iterator[PhysicalCheck]:
-    atoms, before, noise = given
+    atoms, before = given.atoms, given.values
     for length in (_NEAR, _FAR):
         direction = rng.standard_normal(3)
         by = length * direction / np.linalg.norm(direction)
         after = evaluate(_moved(atoms, by))
-        # A move rounds positions to the last digit of the larger ones.
+        noise = given.rounded(length)
         yield from _compare(f"moved by {length:g} angstrom", before, after, noise)
 
 
 def _exchanges(evaluate: _Evaluation, given: _Given) -> Iterator[PhysicalCheck]:
-    atoms, before, noise = given
+    atoms, before, noise, _ = given
     order = np.arange(len(atoms))
     for number in np.unique(atoms.numbers):
         alike = np.flatnonzero(atoms.numbers == number)
@@ -217,7 +244,7 @@ def _exchanges(evaluate: _Evaluation, given: _Given) -> Iterator[PhysicalCheck]:
 def _cells(
     evaluate: _Evaluation, given: _Given, rng: np.random.Generator
 ) -> Iterator[PhysicalCheck]:
-    atoms, before, noise = given
+    atoms, before, noise, _ = given
     periodic = np.flatnonzero(atoms.pbc)
     if not len(periodic):
         return
@@ -225,7 +252,9 @@ def _cells(
     shifts = np.zeros((len(atoms), 3))
     shifts[:, periodic] = rng.integers(-1, 2, (len(atoms), len(periodic)))
     outside.positions = outside.positions + shifts @ atoms.cell[:]
-    yield from _compare("atoms outside the cell", before, evaluate(outside), noise)
+    farthest = float(np.linalg.norm(atoms.cell[:], axis=1).max())
+    away = given.rounded(farthest)
+    yield from _compare("atoms outside the cell", before, evaluate(outside), away)
     if len(periodic) > 1:
         first, second = periodic[:2]
         other = atoms.copy()
@@ -247,7 +276,7 @@ def _cells(
 def _conservation(
     evaluate: _Evaluation, given: _Given, rng: np.random.Generator, directions: int
 ) -> Iterator[PhysicalCheck]:
-    atoms, before, noise = given
+    atoms, before, noise, _ = given
     forces = before.forces
     if forces is None:
         return

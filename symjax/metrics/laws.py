@@ -36,4 +36,4 @@ class PhysicalCheck:
     @property
     def holds(self) -> bool:
         """Whether the deviation is within its error."""
-        return self.deviation <= _SIGNIFICANCE * self.error
+        return bool(self.deviation <= _SIGNIFICANCE * self.error)

@@ -23,6 +23,7 @@ from symjax.report.schema import ReportError, StructureReport
 from symjax.runs import hosts, timing
 from symjax.runs.breaking import measure_breaking
 from symjax.runs.folder import Journal, check_folder, clear_folder, journal_files
+from symjax.runs.laws import Checks, Laws, choose_checks
 from symjax.runs.options import AUTO, Options
 from symjax.runs.sources import Source, as_source
 from symjax.runs.workers import Workers
@@ -70,6 +71,7 @@ def measure_items(
     resume: bool = False,
     overwrite: bool = False,
     workers: Workers = _ALONE,
+    laws: Laws | None = None,
     unreadable: Mapping[str, SymjaxError] | None = None,
     watch: Watch | None = None,
     command: str = "",
@@ -97,6 +99,9 @@ def measure_items(
       overwrite: Whether to replace a report in it.
       workers: Processes or devices that measure one item each at a time; by default
         this process alone.
+      laws: Checks other laws of nature of a structure, such as
+        :class:`symjax.interop.laws.LawChecks`; of the smallest structure of each
+        periodicity.
       unreadable: Errors by label of what could not be read; recorded as failed.
       watch: Called with the progress.
       command: What was typed to measure them, for the report.
@@ -139,6 +144,7 @@ def measure_items(
         schema.ModelInfo(source.name, source.digest, source.note),
         settings,
     )
+    checks = choose_checks(laws, items)
     part, parts = hosts.process()
     _prepare_together(folder, part, resume)
     share = labels[part::parts]
@@ -161,7 +167,7 @@ def measure_items(
         rest.sort(key=lambda label: label not in errors)
         prepared = _prepared(source, items, rest, sizes, errors, count)
         if len(rest) > 1 and workers.several:
-            task = functools.partial(_measured_or_failed, source, options)
+            task = functools.partial(_measured_or_failed, source, options, checks)
             lost = functools.partial(_lost, workers.jobs)
             with contextlib.closing(workers.map(task, prepared, lost)) as finished:
                 for result in finished:
@@ -171,7 +177,9 @@ def measure_items(
                 for label, item, size in prepared:
                     progress = count.start(label)
                     try:
-                        result = _measured(source, options, label, item, size, progress)
+                        result = _measured(
+                            *(source, options, checks, label, item, size, progress)
+                        )
                     except SymjaxError as error:
                         count.fail(label, item, error)
                     else:
@@ -335,6 +343,7 @@ def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
 def _measured(
     source: Source,
     options: Options,
+    checks: Checks,
     label: str,
     item: Any,
     size: Any,
@@ -355,6 +364,7 @@ def _measured(
             sources = source.breaking(item, options)
             if sources is not None:
                 broken = measure_breaking(sources)
+            found = checks(label, item)
     except EXPECTED_ERRORS as error:
         reason = as_symjax_error(error, options)
         if reason is None or reason is error:
@@ -370,15 +380,16 @@ def _measured(
         point_group=problem.symmetry.name if problem.symmetry else "",
         num_elements=measurement.num_elements,
         grid=measurement.grid if options.grid == AUTO else "",
+        laws=found,
     )
 
 
 def _measured_or_failed(
-    source: Source, options: Options, label: str, item: Any, size: Any
+    source: Source, options: Options, checks: Checks, label: str, item: Any, size: Any
 ) -> StructureReport:
     """What a worker does."""
     try:
-        return _measured(source, options, label, item, size)
+        return _measured(source, options, checks, label, item, size)
     except SymjaxError as error:
         return _failed(label, item, error)
 

@@ -13,6 +13,11 @@ from symjax.interop.physics import physical_checks
 from symjax.interop.sources import CalculatorSource, FunctionSource
 from symjax.models import load_model
 from symjax.models.pet import Block, PETConfig, Target, init_pet
+from symjax.report import read_report
+from symjax.report.html import to_html
+from symjax.report.laws import worst_checks
+from symjax.report.tables import to_text
+from symjax.runs import Options, measure_items
 
 EMT_SOURCE = CalculatorSource("ase.calculators.emt:EMT")
 CODE = """
@@ -108,3 +113,64 @@ def test_a_direct_head_of_pet_is_found():
     without = PETConfig((1, 8), targets[1:], d_pet=8, d_node=8, d_head=8)
     model = init_pet(without, jax.random.key(0))
     assert LawChecks(model)(ase.build.molecule("H2O")) == ()
+
+
+def report_of(source, structures, folder, **more):
+    laws = LawChecks(source)
+    options = Options(max_degree=1, grid=3, dtype="float64", **more)
+    return measure_items(source, structures, options, folder, laws=laws)
+
+
+def test_a_report_has_one_table_of_the_smallest_structures(tmp_path):
+    """Of a molecule and of a crystal; read back from the file, shown beside A."""
+    structures = {
+        "crystal": copper(),
+        "larger": ase.build.bulk("Cu", cubic=True) * (2, 1, 1),
+        "CO": ase.build.molecule("CO"),
+    }
+    report_of(EMT_SOURCE, structures, tmp_path)
+    report = read_report(tmp_path / "report.json")
+    checked = {s.label: broken(s.laws) for s in report.structures if s.laws}
+    assert checked == {"crystal": set(), "CO": set()}
+    assert {check.law for check in worst_checks(report)} >= {
+        *("moved by 100 angstrom", "twice the cell", "forces are minus the gradient"),
+    }
+    for width in (40, 80):
+        text = to_text(report, width)
+        lines = [line for line in text.splitlines() if report.model.digest not in line]
+        assert max(map(len, lines)) <= width
+        assert "Other laws of nature, of" in " ".join(text.split())
+        assert "eV/Å^3" in text
+    page = to_html(report)
+    assert 'id="laws"' in page
+    assert "twice the cell" in page
+
+
+def test_a_broken_law_is_seen_in_the_report(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CODE)
+    source = FunctionSource(f"{path}:problem")
+    report = report_of(source, {"H2O": ase.build.molecule("H2O")}, tmp_path / "out")
+    (line,) = [
+        line for line in to_text(report, 120).splitlines() if "of the energy" in line
+    ]
+    assert line.split()[-1] == "NO"
+    assert "non_conservative_forces" in line
+    assert "kcal/mol/Å" in line
+
+
+def test_a_check_that_fails_costs_no_numbers(tmp_path, caplog):
+    def laws(atoms):
+        raise RuntimeError("no memory for twice the cell")
+
+    report = measure_items(
+        EMT_SOURCE,
+        {"CO": ase.build.molecule("CO")},
+        Options(max_degree=1, grid=3, dtype="float64"),
+        tmp_path,
+        laws=laws,
+    )
+    assert not report.failed
+    assert report.structures[0].laws == ()
+    assert "CO: other laws were not checked: no memory" in caplog.text
+    assert "Other laws" not in to_text(report)

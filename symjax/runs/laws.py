@@ -1,0 +1,84 @@
+"""Which items of a run are checked for other laws of nature, and how."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ase
+import numpy as np
+
+from symjax.errors import SymjaxError
+from symjax.metrics.laws import PhysicalCheck
+
+_log = logging.getLogger(__name__)
+
+Laws = Callable[[ase.Atoms], tuple[PhysicalCheck, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checks:
+    """Checks of some structures of a run; of the others none.
+
+    A law is one of the model, and checks cost a few dozen evaluations: they are made of
+    the smallest structure of each periodicity.
+
+    Attributes:
+      laws: Checks a structure; picklable, for worker processes. None for no checks.
+      labels: Those that are checked.
+
+    Example:
+      >>> from symjax.runs.laws import Checks
+      >>> Checks()("water", None)
+      ()
+    """
+
+    laws: Laws | None = None
+    labels: frozenset[str] = frozenset()
+
+    def __call__(self, label: str, item: Any) -> tuple[PhysicalCheck, ...]:
+        """The checks of one item.
+
+        Args:
+          label: Its label.
+          item: The structure.
+
+        Returns:
+          Them; empty for one that is not checked.
+        """
+        if self.laws is None or label not in self.labels:
+            return ()
+        try:
+            return self.laws(item)
+        except (SymjaxError, RuntimeError, OSError, MemoryError) as error:
+            # What was measured stands, whatever happens to a doubled cell.
+            _log.warning("%s: other laws were not checked: %s", label, error)
+            return ()
+
+
+def choose_checks(laws: Laws | None, items: Mapping[str, Any]) -> Checks:
+    """Chooses the smallest structure of each periodicity.
+
+    Args:
+      laws: Checks a structure.
+      items: Structures, or events, of which none is checked.
+
+    Returns:
+      The checks.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.runs.laws import choose_checks
+      >>> items = {name: ase.build.molecule(name) for name in ("H2O", "CO", "CH4")}
+      >>> sorted(choose_checks(lambda atoms: (), items).labels)
+      ['CO']
+    """
+    if laws is None:
+        return Checks()
+    smallest: dict[int, tuple[int, str]] = {}
+    for label, item in items.items():
+        if isinstance(item, ase.Atoms):
+            entry = (len(item), label)
+            kind = int(np.sum(item.pbc))
+            smallest[kind] = min(smallest.get(kind, entry), entry)
+    return Checks(laws, frozenset(label for _, label in smallest.values()))
