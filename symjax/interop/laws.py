@@ -87,8 +87,11 @@ class LawChecks:
     def _problem(self, atoms: ase.Atoms) -> Problem:
         """Outputs of the model, without layers."""
         options = _Plain(self.energy, self.dtype)
-        _, size = self.source.prepare("", atoms, None)
-        problem: Problem = self.source.problem(atoms, size, options)
+        sizes, errors = self.source.sizes({"": atoms})
+        if errors:
+            raise errors[""]
+        item, size = self.source.prepare("", atoms, sizes[""])
+        problem: Problem = self.source.problem(item, size, options)
         return problem
 
     def _direct(self, atoms: ase.Atoms) -> Iterator[PhysicalCheck]:
@@ -115,7 +118,7 @@ class LawChecks:
             difference = value.reshape(-1, 3) - derived[0].reshape(-1, 3)
             scale = float(np.sqrt(np.mean(np.square(derived[0]))))
             yield PhysicalCheck(
-                "predicted forces are those of the energy",
+                "as forces of the energy",
                 name,
                 float(np.sqrt(np.mean(difference**2))),
                 float(_ROUND_OFF[str(value.dtype)] * np.abs(derived[0]).max(initial=0)),

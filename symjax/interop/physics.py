@@ -296,7 +296,7 @@ def _conservation(
     energies = [slopes(evaluate.energy, direction) for direction in along]
     expected = [float(np.sum(forces * direction)) for direction in along]
     yield PhysicalCheck(
-        "forces are minus the gradient",
+        "forces = -dE/dx",
         "energy",
         _rms(
             [
@@ -322,7 +322,7 @@ def _conservation(
     ]
     sizes = [float(np.sum(along[a] * turns[b][0])) for a, b in pairs]
     yield PhysicalCheck(
-        "Jacobian of the forces is symmetric",
+        "symmetric Jacobian",
         "forces",
         _rms(differences),
         _rms(changes) + noise.forces / _STEP,

@@ -14,7 +14,7 @@ from symjax.report.schema import Report
 Form = Callable[[float], str]
 
 _TITLE = "Other laws of nature"
-_COLUMNS = ("law", "quantity", "unit", "deviation", "round-off", "RMS", "holds")
+_COLUMNS = ("law", "quantity", "unit", "deviation", "error", "RMS", "holds")
 
 
 def worst_checks(report: Report) -> list[PhysicalCheck]:

@@ -76,11 +76,11 @@ def test_functions_and_what_they_lack(tmp_path):
     checks = LawChecks(FunctionSource(f"{path}:problem"))
     assert pickle.loads(pickle.dumps(checks)) == checks
     found = checks(ase.build.molecule("H2O"))
-    assert broken(found) == {"predicted forces are those of the energy"}
+    assert broken(found) == {"as forces of the energy"}
     (head,) = [check for check in found if not check.holds]
     assert head.deviation == pytest.approx(0.2306, rel=1e-6)
     assert head.unit == "kcal/mol/angstrom"
-    slope = next(c for c in found if c.law == "forces are minus the gradient")
+    slope = next(c for c in found if c.law == "forces = -dE/dx")
     # 23.06 kcal/mol are about an eV.
     assert slope.scale < 5
     assert LawChecks(FunctionSource(f"{path}:without_energy"))(copper()) == ()
@@ -109,7 +109,7 @@ def test_a_direct_head_of_pet_is_found():
     config = PETConfig((1, 8), targets, d_pet=8, d_node=8, d_head=8, d_feedforward=8)
     model = init_pet(config, jax.random.key(0))
     found = LawChecks(model)(ase.build.molecule("H2O"))
-    assert broken(found) == {"predicted forces are those of the energy"}
+    assert broken(found) == {"as forces of the energy"}
     without = PETConfig((1, 8), targets[1:], d_pet=8, d_node=8, d_head=8)
     model = init_pet(without, jax.random.key(0))
     assert LawChecks(model)(ase.build.molecule("H2O")) == ()
@@ -133,7 +133,7 @@ def test_a_report_has_one_table_of_the_smallest_structures(tmp_path):
     checked = {s.label: broken(s.laws) for s in report.structures if s.laws}
     assert checked == {"crystal": set(), "CO": set()}
     assert {check.law for check in worst_checks(report)} >= {
-        *("moved by 100 angstrom", "twice the cell", "forces are minus the gradient"),
+        *("moved by 100 angstrom", "twice the cell", "forces = -dE/dx"),
     }
     for width in (40, 80):
         text = to_text(report, width)
@@ -152,7 +152,7 @@ def test_a_broken_law_is_seen_in_the_report(tmp_path):
     source = FunctionSource(f"{path}:problem")
     report = report_of(source, {"H2O": ase.build.molecule("H2O")}, tmp_path / "out")
     (line,) = [
-        line for line in to_text(report, 120).splitlines() if "of the energy" in line
+        line for line in to_text(report, 120).splitlines() if "as forces of" in line
     ]
     assert line.split()[-1] == "NO"
     assert "non_conservative_forces" in line
