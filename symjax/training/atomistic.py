@@ -116,7 +116,7 @@ def divided_by_atoms(
       >>> import jax.numpy as jnp
       >>> from symjax.data import build_graph
       >>> from symjax.training.atomistic import divided_by_atoms
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> from symjax.training.labels import labels_of
       >>> (energy,) = labels_of({"energy": TargetSection(energy_unit="eV")})
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)

@@ -63,7 +63,7 @@ def fit_baselines(
       >>> from symjax.models.pet import PETConfig, Target
       >>> from symjax.training.baselines import fit_baselines
       >>> from symjax.training.structures import prepare_data
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> targets = {"energy": TargetSection(energy_unit="eV")}
       >>> frames = [ase.build.molecule(name) for name in ("H2", "H2O")]
       >>> for atoms, energy in zip(frames, (-2.0, -5.0)):
@@ -135,7 +135,7 @@ def subtract_baselines(
       >>> from symjax.models.pet import PETConfig, Target
       >>> from symjax.training.baselines import subtract_baselines
       >>> from symjax.training.structures import prepare_data
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -5.0
       >>> targets = {"energy": TargetSection(energy_unit="eV")}
@@ -177,7 +177,7 @@ def spreads(
       >>> from symjax.training.baselines import spreads
       >>> from symjax.training.labels import labels_of
       >>> from symjax.training.structures import prepare_data
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["dipole"] = [0.0, 3.0, 0.0]
       >>> targets = {"dipole": TargetSection(kind="vector")}
@@ -225,7 +225,7 @@ def loss_units(
       >>> from symjax.training.baselines import loss_units
       >>> from symjax.training.labels import labels_of
       >>> from symjax.training.structures import prepare_data
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = 0.3
       >>> water.arrays["forces"] = np.full((3, 3), 2.0)

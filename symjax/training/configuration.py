@@ -10,26 +10,12 @@ import pydantic
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.models.biases.config import Biases
-from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.config import PETConfig
+from symjax.training.sections import Section, TargetSection
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(pydantic.BaseModel):
-    """Part of a configuration: immutable, hashable, no key unknown.
-
-    Example:
-      >>> from symjax.training.configuration import OptimizerSection
-      >>> OptimizerSection().schedule
-      'cosine'
-    """
-
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True
-    )
 
 
 class OptimizerSection(Section):
@@ -57,132 +43,6 @@ class OptimizerSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: PositiveFloat | None = 1.0
     average: Fraction = 0.999
-
-
-class BlockSection(Section):
-    """One block of a target with several: ``[[targets.NAME.blocks]]``.
-
-    Attributes:
-      key: Name of the block, unique within its target.
-      kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``.
-      properties: Independent copies.
-      field: Where the data hold it; by default the name of the target, an underscore
-        and the key.
-    """
-
-    key: str
-    kind: str = "scalar"
-    properties: PositiveInt = 1
-    field: str | None = None
-
-
-class TargetSection(Section):
-    """``[targets.NAME]``: what is learnt, and where the data hold it.
-
-    Values of structures are read from ``atoms.info``, those of atoms from
-    ``atoms.arrays``, both also from the results that ASE read from the file. Several
-    numbers are flattened with the components first and the copies last.
-
-    Attributes:
-      kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``,
-        whose components are real spherical ones for m = -l, ..., l.
-      unit: Unit of the model's output. Energies are converted to eV.
-      per_atom: Whether every atom has a value.
-      properties: Independent copies.
-      blocks: For targets of several irreps; instead of ``kind`` and ``properties``.
-      field: Name in the data; by default that of the target.
-      weight: Weight in the loss, whose errors are in units of the spread of the
-        training data (of energies with forces, the spread of the forces times one
-        angstrom).
-      loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
-      divide_by_atoms: Whether errors of structures are divided by the number of atoms;
-        by default for proper scalars.
-      allow_missing: Whether NaN stands for a value that is not known.
-      energy_unit: Unit of energies in the data; makes the target an energy in eV.
-      length_unit: Unit of lengths in the data's forces and stress.
-      forces: Name of the forces in the data; None to fit energies alone.
-      forces_weight: Their weight in the loss.
-      stress: Name of the stress in the data (3x3 or Voigt, positive under tension).
-      stress_weight: Its weight in the loss.
-    """
-
-    kind: str = "scalar"
-    unit: str = ""
-    per_atom: bool = False
-    properties: PositiveInt = 1
-    blocks: tuple[BlockSection, ...] = ()
-    field: str | None = None
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    loss: Literal["huber", "squared", "absolute"] = "huber"
-    divide_by_atoms: bool | None = None
-    allow_missing: bool = False
-    energy_unit: str | None = None
-    length_unit: str = "angstrom"
-    forces: str | None = None
-    forces_weight: Annotated[float, Field(ge=0)] = 1.0
-    stress: str | None = None
-    stress_weight: Annotated[float, Field(ge=0)] = 1.0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        derived = self.forces is not None or self.stress is not None
-        if derived and self.energy_unit is None:
-            raise ValueError("forces and stress need an energy: set energy_unit")
-        if self.energy_unit is not None:
-            if self.energy_unit.lower() not in map(str.lower, ENERGY_UNITS):
-                raise ValueError(f"energy_unit is none of {', '.join(ENERGY_UNITS)}")
-            if self.kind != "scalar" or self.properties > 1 or self.per_atom:
-                raise ValueError("an energy is one scalar for each structure")
-            if self.unit not in ("", "eV"):
-                raise ValueError("unit of an energy is eV; energy_unit is the data's")
-        if self.length_unit.lower() not in map(str.lower, LENGTH_UNITS):
-            raise ValueError(f"length_unit is none of {', '.join(LENGTH_UNITS)}")
-        return self
-
-    def target(self, name: str) -> Target:
-        """The target as a model's configuration holds it.
-
-        Args:
-          name: Its name.
-
-        Returns:
-          The target.
-
-        Raises:
-          ModelError: A kind or a name is impossible.
-
-        Example:
-          >>> from symjax.training.configuration import TargetSection
-          >>> TargetSection(kind="vector", unit="e*angstrom").target("dipole").unit
-          'e*angstrom'
-        """
-        blocks = tuple(
-            Block(block.key, block.kind, block.properties) for block in self.blocks
-        ) or (Block(self.kind, self.kind, self.properties),)
-        unit = self.unit if self.energy_unit is None else "eV"
-        return Target(name, unit, self.per_atom, blocks)
-
-    def fields(self, name: str) -> dict[str, str]:
-        """Name in the data of each block, by its key.
-
-        Args:
-          name: Name of the target.
-
-        Returns:
-          Names by key.
-
-        Example:
-          >>> from symjax.training.configuration import TargetSection
-          >>> TargetSection(kind="vector").fields("dipole")
-          {'vector': 'dipole'}
-        """
-        own = name if self.field is None else self.field
-        if not self.blocks:
-            return {self.kind: own}
-        return {
-            block.key: f"{own}_{block.key}" if block.field is None else block.field
-            for block in self.blocks
-        }
 
 
 class AtomsData(Section):
@@ -243,8 +103,8 @@ class ModelSection(Section):
     """
 
     initial: str | None = None
-    hyperparameters: dict[str, Any] = {}
-    biases: dict[str, Any] = {}
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    biases: dict[str, Any] = Field(default_factory=dict)
     refit_baselines: bool | None = None
 
     @model_validator(mode="after")

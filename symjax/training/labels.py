@@ -11,7 +11,7 @@ from symjax.so3.representations import (
     VECTOR,
     Representation,
 )
-from symjax.training.configuration import TargetSection
+from symjax.training.sections import TargetSection
 
 FORCES, STRESS = "forces", "stress"
 
@@ -32,7 +32,7 @@ class Label:
 
     Example:
       >>> from symjax.training.labels import labels_of
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> section = TargetSection(energy_unit="eV", forces="forces")
       >>> [label.name for label in labels_of({"energy": section})]
       ['energy', 'forces']
@@ -59,7 +59,7 @@ def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
 
     Example:
       >>> from symjax.training.labels import labels_of
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> (label,) = labels_of({"dipole": TargetSection(kind="vector")})
       >>> label.divide_by_atoms
       False

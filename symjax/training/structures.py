@@ -15,8 +15,8 @@ from symjax.data.transform import cast_graph
 from symjax.errors import StructureError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.graphs import pet_graph
-from symjax.training.configuration import TargetSection
 from symjax.training.labels import FORCES, STRESS, Label
+from symjax.training.sections import TargetSection
 from symjax.training.stress import read_stress
 
 
@@ -93,7 +93,7 @@ def count_known(
     Example:
       >>> import ase.build, numpy as np
       >>> from symjax.data import build_graph
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> from symjax.training.labels import labels_of
       >>> from symjax.training.structures import count_known
       >>> slab = ase.build.fcc111("Cu", (1, 1, 2), vacuum=5.0)
@@ -139,7 +139,7 @@ def prepare_data(
       >>> import ase.build
       >>> from symjax.models.pet import PETConfig
       >>> from symjax.training.structures import prepare_data
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -14.2
       >>> config = PETConfig(species=(1, 8))
@@ -243,7 +243,7 @@ def collate(
       >>> from symjax.training.labels import labels_of
       >>> from symjax.models.pet import PETConfig
       >>> from symjax.training.structures import collate, prepare_data
-      >>> from symjax.training.configuration import TargetSection
+      >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -14.2
       >>> targets = {"energy": TargetSection(energy_unit="eV")}

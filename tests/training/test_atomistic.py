@@ -27,10 +27,11 @@ from symjax.training.baselines import (
     loss_units,
     subtract_baselines,
 )
-from symjax.training.configuration import PenaltySection, TargetSection
+from symjax.training.configuration import PenaltySection
 from symjax.training.fine_tuning import check_targets, extend_model
 from symjax.training.labels import labels_of
 from symjax.training.optimisation import gradients
+from symjax.training.sections import TargetSection
 from symjax.training.structures import collate, prepare_data
 from symjax.training.validation import validation_errors
 

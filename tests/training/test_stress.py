@@ -13,9 +13,9 @@ from symjax.models.pet import PETConfig, Target, init_pet, predict
 from symjax.training import parse_run
 from symjax.training.atomistic import atomistic_task
 from symjax.training.baselines import loss_units
-from symjax.training.configuration import TargetSection
 from symjax.training.labels import labels_of
 from symjax.training.optimisation import gradients
+from symjax.training.sections import TargetSection
 from symjax.training.stress import read_stress
 from symjax.training.structures import collate, prepare_data
 from symjax.training.validation import validation_errors

@@ -18,8 +18,8 @@ from symjax.training.baselines import (
     spreads,
     subtract_baselines,
 )
-from symjax.training.configuration import TargetSection
 from symjax.training.labels import labels_of
+from symjax.training.sections import TargetSection
 from symjax.training.structures import collate, prepare_data
 
 SECTIONS = {name: TargetSection(**section) for name, section in TARGETS.items()}
