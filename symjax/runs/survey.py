@@ -23,15 +23,13 @@ import numpy as np
 import symjax
 from symjax._files import held
 from symjax.data.digests import structure_digest
-from symjax.errors import ModelError, StructureError, SymjaxError
-from symjax.metrics.packs import Pack, measure_packs
+from symjax.errors import StructureError, SymjaxError
+from symjax.metrics.packs import Pack, Pending, finish_pack, pack_of, start_pack
 from symjax.metrics.pooling import Sampled, Sums, pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
-from symjax.models.io import fingerprint
-from symjax.models.pet.model import PETModel
-from symjax.models.pet.orbit import select_layers
 from symjax.models.pet.packs import Packing
+from symjax.models.pet.source import PETSource
 from symjax.report import schema
 from symjax.report.files import (
     SURVEY_CSV,
@@ -51,6 +49,8 @@ from symjax.report.survey import (
 )
 from symjax.report.survey_page import survey_html
 from symjax.runs.options import Options
+from symjax.runs.run import EXPECTED_ERRORS
+from symjax.runs.sources import Source, as_source
 
 SURVEY_SCHEMA = "symjax-survey-journal/1"
 """Name and version of the format of ``survey.jsonl``."""
@@ -96,7 +96,8 @@ def survey_structures(
     """Surveys structures and writes ``survey.json``, ``.csv``, ``.txt`` and ``.html``.
 
     Args:
-      model: A PET of ``symjax.models``.
+      model: A PET of ``symjax.models``, whose structures are evaluated together; or
+        any :class:`~symjax.runs.Source`, one after another.
       structures: The structures by label.
       over: How many elements for each, and when to stop.
       folder: The output folder.
@@ -131,14 +132,8 @@ def survey_structures(
     folder = Path(folder)
     options = options or Options()
     options.settings()
-    if not isinstance(model, PETModel):
-        raise ModelError(
-            "model",
-            getattr(model, "name", model),
-            "is no PET, whose structures are evaluated together",
-            "Use symjax.metrics.measure_many with the problems of the model",
-        )
-    select_layers(model.config, options.layers)
+    source = as_source(model)
+    source.settings(options)
     failed = {label: str(error) for label, error in (unreadable or {}).items()}
     if not structures:
         raise StructureError(
@@ -146,11 +141,13 @@ def survey_structures(
         )
     _check_folder(folder, resume=resume, overwrite=overwrite)
     labels = list(structures)
-    packing = Packing(
-        *(model, over.num, options.layers, options.energy, options.dtype),
-        num_atoms=sum(map(len, structures.values())),
-    )
-    head = _head(model, structures, over, options)
+    packing: Packing | OneByOne = OneByOne(source, options)
+    if isinstance(source, PETSource):
+        packing = Packing(
+            *(source.model, over.num, options.layers, options.energy, options.dtype),
+            num_atoms=sum(map(len, structures.values())),
+        )
+    head = _head(source, structures, over, options)
     folder.mkdir(parents=True, exist_ok=True)
     with (
         held(folder, "output"),
@@ -170,7 +167,7 @@ def survey_structures(
         software=schema.Software(
             symjax.__version__, jax.__version__, jax.default_backend()
         ),
-        model=schema.ModelInfo(model.name, head["model"]),
+        model=schema.ModelInfo(source.name, source.digest, source.note),
         found=found,
         outputs=visits.outputs,
         structures={
@@ -203,7 +200,7 @@ def _described(atoms: ase.Atoms) -> Described:
 
 
 def _head(
-    model: PETModel,
+    source: Source,
     structures: Mapping[str, ase.Atoms],
     over: Survey,
     options: Options,
@@ -212,7 +209,7 @@ def _head(
     return {
         "schema": SURVEY_SCHEMA,
         "software": [symjax.__version__, jax.__version__, jax.default_backend()],
-        "model": fingerprint(model),
+        "model": source.digest,
         # How far it goes may change, not what it has measured.
         "survey": [over.num, over.turn, over.seed, over.minimum, over.until is None],
         "max_degree": options.max_degree,
@@ -261,12 +258,83 @@ def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             path.unlink()
 
 
+class Single(NamedTuple):
+    """A structure for a source that takes one at a time.
+
+    Attributes:
+      label: Its name.
+      item: What the source has prepared of it.
+      size: The size that it has given it.
+      num_atoms: Number of its atoms.
+    """
+
+    label: str
+    item: Any
+    size: Any
+    num_atoms: int
+
+
+class OneByOne:
+    """Structures of any source, each a pack of its own.
+
+    Args:
+      source: The model.
+      options: How it is evaluated.
+    """
+
+    def __init__(self, source: Source, options: Options):
+        self._source, self._options = source, options
+
+    def item(self, label: str, atoms: ase.Atoms) -> Single:
+        """What is read of a structure.
+
+        Args:
+          label: Its name.
+          atoms: The structure.
+
+        Returns:
+          The structure.
+
+        Raises:
+          SymjaxError: It is of no use.
+        """
+        sizes, errors = self._source.sizes({label: atoms})
+        if label in errors:
+            raise errors[label]
+        item, size = self._source.prepare(label, atoms, sizes[label])
+        return Single(label, item, size, len(atoms))
+
+    def join(self, items: Sequence[Single]) -> list[list[Single]]:
+        """Each for itself.
+
+        Args:
+          items: The structures.
+
+        Returns:
+          Those of each pack.
+        """
+        return [[item] for item in items]
+
+    def pack(self, items: Sequence[Single]) -> Pack:
+        """The problem of a structure.
+
+        Args:
+          items: One of :meth:`join`.
+
+        Returns:
+          The pack.
+        """
+        (one,) = items
+        problem = self._source.problem(one.item, one.size, self._options)
+        return pack_of(one.label, problem)._replace(sizes=(one.num_atoms,))
+
+
 class _Visits:
     """Evaluates structures, block after block; found again in a journal."""
 
     def __init__(
         self,
-        packing: Packing,
+        packing: "Packing | OneByOne",
         structures: Mapping[str, ase.Atoms],
         labels: Sequence[str],
         over: Survey,
@@ -291,38 +359,77 @@ class _Visits:
         with concurrent.futures.ThreadPoolExecutor(1) as ahead:
             waiting = [ahead.submit(self._prepare, block) for block in blocks[:1]]
             for following in [*blocks[1:], None]:
-                packs, errors = waiting.pop().result()
+                groups, errors = waiting.pop().result()
                 if following is not None:
                     waiting.append(ahead.submit(self._prepare, following))
                 self.failed.update(errors)
                 self._tell(len(errors))
-                yield from self._block(packs, number)
+                yield from self._block(groups, number)
 
-    def _prepare(self, block: Sequence[int]) -> tuple[list[Pack], dict[str, str]]:
-        """Finds edges, divides structures into packs and joins them."""
-        items, errors = [], {}
+    def _prepare(self, block: Sequence[int]) -> tuple[list[Any], dict[str, str]]:
+        """Finds edges and divides structures into packs."""
+        items: list[Any] = []
+        errors = {}
         for index in block:
             label = self._labels[index]
             try:
                 items.append(self._packing.item(label, self._structures[label]))
             except SymjaxError as error:
                 errors[label] = str(error)
-        return [self._packing.pack(some) for some in self._packing.join(items)], errors
+        return self._packing.join(items), errors
 
-    def _block(self, packs: Sequence[Pack], number: int) -> Iterator[Sequence[Sampled]]:
+    def _block(self, groups: Sequence[Any], number: int) -> Iterator[Sequence[Sampled]]:
         missing = []
-        for pack in packs:
-            self.outputs.update(pack.outputs)
-            known = self._journal.known.get((number, pack.labels))
+        for group in groups:
+            labels = tuple(item.label for item in group)
+            known = self._journal.known.get((number, labels))
             if known is None:
-                missing.append(pack)
+                missing.append(group)
                 continue
+            names = {name for item in known for name, _ in item.sums}
+            if not names <= set(self.outputs):
+                self.outputs.update(self._packing.pack(group).outputs)
             yield self._finished(known)
-        for items in measure_packs(
-            missing, self._over, self._options.max_degree, number
-        ):
+        for items in self._measured(missing, number):
             self._journal.append(number, items)
             yield self._finished(items)
+
+    def _measured(
+        self, groups: Sequence[Any], number: int
+    ) -> Iterator[Sequence[Sampled]]:
+        """Estimates of packs, the next one under way while one is finished."""
+        waiting: tuple[Any, Pending] | None = None
+        for group in [*groups, None]:
+            started = None if group is None else self._start(group, number)
+            if waiting is not None:
+                yield from self._finish(*waiting, number)
+            waiting = started
+
+    def _start(self, group: Any, number: int) -> tuple[Any, Pending] | None:
+        try:
+            pack = self._packing.pack(group)
+            self.outputs.update(pack.outputs)
+            return group, start_pack(pack, self._over, number)
+        except EXPECTED_ERRORS as error:
+            self._fail(group, error)
+            return None
+
+    def _finish(
+        self, group: Any, pending: Pending, number: int
+    ) -> Iterator[Sequence[Sampled]]:
+        try:
+            yield finish_pack(pending, self._options.max_degree)
+        except EXPECTED_ERRORS as error:
+            if len(group) == 1:
+                self._fail(group, error)
+                return
+            # One of them is to blame: the others are measured without it.
+            yield from self._measured([[item] for item in group], number)
+
+    def _fail(self, group: Any, error: Exception) -> None:
+        for item in group:
+            self.failed[item.label] = str(error)
+        self._tell(len(group))
 
     def _finished(self, items: Sequence[Sampled]) -> Sequence[Sampled]:
         self._tell(len(items))

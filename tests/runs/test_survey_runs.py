@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError, SymjaxError
+from symjax.interop.sources import CalculatorSource
 from symjax.metrics import Grid, Survey, measure
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
@@ -92,8 +93,6 @@ def test_a_journal_of_something_else_is_refused(model, tmp_path):
     structures["molecule 0"].positions[0, 0] += 1e-6
     with pytest.raises(SymjaxError, match=r"structures=.*differs"):
         survey_structures(model, structures, Survey(4), tmp_path, **again)
-    with pytest.raises(SymjaxError, match="is no PET"):
-        survey_structures(lambda x: x, structures, Survey(4), tmp_path / "new")
 
 
 def test_what_is_written(model, tmp_path):
@@ -153,6 +152,42 @@ def test_against_the_full_rule_on_ethanol(model, tmp_path, shared):
         error = abs(interval.value - np.sqrt(np.mean(squares)))
         assert error < 3 * interval.error
         assert interval.error < 0.06 * interval.value
+
+
+def test_any_calculator_is_surveyed_one_by_one(tmp_path):
+    """EMT is invariant, but for the positions that it prints: A is round-off."""
+    metals = {}
+    for number in range(4):
+        metals[str(number)] = ase.build.molecule("H2O")
+        metals[str(number)].rattle(0.05, seed=number)
+    metals["U"] = ase.Atoms("U")
+    report = survey_structures(
+        CalculatorSource("ase.calculators.emt:EMT"),
+        metals,
+        Survey(4),
+        tmp_path,
+        options=Options(max_degree=1, dtype="float64"),
+    )
+    assert report.pool.sizes.tolist() == [3] * 4
+    assert report.pool.relative("forces").value < 1e-6
+    assert report.pool.content("forces", 1, 1).value == pytest.approx(1.0, abs=0.5)
+    assert set(report.failed) == {"U"}
+
+
+def test_one_bad_structure_spoils_no_other_of_its_pack(model, tmp_path, monkeypatch):
+    finish = surveys.finish_pack
+
+    def fails(pending, max_degree):
+        if "molecule 3" in pending.pack.labels:
+            raise ArgumentError("forces", float("nan"), "is not finite", "Look at it")
+        return finish(pending, max_degree)
+
+    monkeypatch.setattr(surveys, "finish_pack", fails)
+    report = survey_structures(
+        model, molecules(6), Survey(8), tmp_path, options=OPTIONS
+    )
+    assert set(report.failed) == {"molecule 3"}
+    assert sorted(report.pool.labels) == sorted(set(molecules(6)) - {"molecule 3"})
 
 
 def test_an_empty_survey_is_refused(model, tmp_path):
