@@ -22,6 +22,7 @@ from symjax.report.results import write_results
 from symjax.report.schema import ReportError, StructureReport
 from symjax.runs import hosts, timing
 from symjax.runs.breaking import measure_breaking
+from symjax.runs.evaluations import Evaluations
 from symjax.runs.folder import Journal, check_folder, clear_folder, journal_files
 from symjax.runs.laws import Checks, Laws, choose_checks
 from symjax.runs.options import AUTO, Options
@@ -144,7 +145,8 @@ def measure_items(
         schema.ModelInfo(source.name, source.digest, source.note),
         settings,
     )
-    checks = choose_checks(laws, items)
+    kept = Evaluations(folder, source.digest)
+    beside = _Beside(choose_checks(laws, items), kept)
     part, parts = hosts.process()
     _prepare_together(folder, part, resume)
     share = labels[part::parts]
@@ -159,6 +161,8 @@ def measure_items(
         part=part if parts > 1 else None,
     ) as journal:
         if part == 0:
+            if not resume:
+                kept.clear()
             hosts.meet("taken")
         count = _Count(journal, len(share), settings.num_elements, watch, alone)
         _keep_completed(source, items, sizes, share, count)
@@ -167,7 +171,7 @@ def measure_items(
         rest.sort(key=lambda label: label not in errors)
         prepared = _prepared(source, items, rest, sizes, errors, count)
         if len(rest) > 1 and workers.several:
-            task = functools.partial(_measured_or_failed, source, options, checks)
+            task = functools.partial(_measured_or_failed, source, options, beside)
             lost = functools.partial(_lost, workers.jobs)
             with contextlib.closing(workers.map(task, prepared, lost)) as finished:
                 for result in finished:
@@ -178,9 +182,11 @@ def measure_items(
                     progress = count.start(label)
                     try:
                         result = _measured(
-                            *(source, options, checks, label, item, size, progress)
+                            *(source, options, beside, label, item, size, progress)
                         )
                     except SymjaxError as error:
+                        if alone:  # then nothing is left behind
+                            kept.clear()
                         count.fail(label, item, error)
                     else:
                         count.finish(result)
@@ -197,6 +203,13 @@ def measure_items(
     schema.write_report(report, folder / REPORT_FILE)
     write_results(report, folder / RESULTS_FILE)
     return report
+
+
+class _Beside(NamedTuple):
+    """What happens to an item beside its measurement."""
+
+    checks: Checks
+    evaluations: Evaluations
 
 
 def _prepare_together(folder: Path, part: int, resume: bool) -> None:
@@ -343,7 +356,7 @@ def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
 def _measured(
     source: Source,
     options: Options,
-    checks: Checks,
+    beside: "_Beside",
     label: str,
     item: Any,
     size: Any,
@@ -354,6 +367,7 @@ def _measured(
     try:
         with timing.compile_seconds() as compiled:
             problem = source.problem(item, size, options)
+            problem = beside.evaluations.remembered(problem, item)
             measurement = measure(
                 problem,
                 over=options.over,
@@ -364,12 +378,13 @@ def _measured(
             sources = source.breaking(item, options)
             if sources is not None:
                 broken = measure_breaking(sources)
-            found = checks(label, item)
+            found = beside.checks(label, item)
     except EXPECTED_ERRORS as error:
         reason = as_symjax_error(error, options)
         if reason is None or reason is error:
             raise
         raise reason from error
+    beside.evaluations.forget(item)
     elapsed = time.perf_counter() - start
     compiling = min(compiled(), elapsed)
     return StructureReport(
@@ -385,11 +400,16 @@ def _measured(
 
 
 def _measured_or_failed(
-    source: Source, options: Options, checks: Checks, label: str, item: Any, size: Any
+    source: Source,
+    options: Options,
+    beside: "_Beside",
+    label: str,
+    item: Any,
+    size: Any,
 ) -> StructureReport:
     """What a worker does."""
     try:
-        return _measured(source, options, checks, label, item, size)
+        return _measured(source, options, beside, label, item, size)
     except SymjaxError as error:
         return _failed(label, item, error)
 

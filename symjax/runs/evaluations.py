@@ -1,0 +1,192 @@
+"""What a dear function has computed stays: an interrupted item goes on where it was.
+
+Evaluations of a function that runs on the host one input at a time, as those of an ASE
+calculator, are appended to a file of the output folder as they come, and read again
+when the run is resumed. A file belongs to one structure and one calculator, by their
+digests; an evaluation to the bits of its input. Nothing is read that was computed in
+the same run: two calls with one input are still compared. When the item is finished,
+its file goes.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ase
+import jax
+import numpy as np
+
+from symjax.metrics import HostFunction, Problem
+
+FOLDER = "evaluations"
+"""Name of the folder in that of a run."""
+_KEY = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluations:
+    """Evaluations of the items of a run; picklable, for worker processes.
+
+    Attributes:
+      folder: The output folder of the run.
+      model: Digest of the model.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from symjax.runs.evaluations import Evaluations
+      >>> Evaluations(Path("out"), "ab").path("cd").parent.as_posix()
+      'out/evaluations'
+    """
+
+    folder: Path
+    model: str
+
+    def path(self, item: str) -> Path:
+        """The file of an item.
+
+        Args:
+          item: Digest of the item.
+
+        Returns:
+          Its path.
+        """
+        name = hashlib.sha256(f"{self.model} {item}".encode()).hexdigest()
+        return self.folder / FOLDER / f"{name[:32]}.bin"
+
+    def remembered(self, problem: Problem, item: Any) -> Problem:
+        """The same problem, whose function reads what was computed before.
+
+        Args:
+          problem: The problem.
+          item: The item; of others than structures nothing is kept.
+
+        Returns:
+          The problem; as it is if its function does not run on the host, or takes many
+          inputs at once and so is none that is dear.
+        """
+        function = problem.function
+        on_host = isinstance(function, HostFunction) and not function.batched
+        if not on_host or not isinstance(item, ase.Atoms):
+            return problem
+        store = _Store(self.path(everything_of(item)))
+
+        def call(x: Any, *args: Any) -> Any:
+            key = _key((x, args))
+            if key in store.before:
+                return dict(store.before[key])
+            output = function(x, *args)
+            store.add(key, output)
+            return output
+
+        return dataclasses.replace(problem, function=HostFunction(call))
+
+    def forget(self, item: Any) -> None:
+        """Removes the file of an item, and the folder with the last one.
+
+        Args:
+          item: The item.
+        """
+        if not isinstance(item, ase.Atoms):
+            return
+        path = self.path(everything_of(item))
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+    def clear(self) -> None:
+        """Removes the evaluations of all items."""
+        shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
+
+
+def everything_of(atoms: ase.Atoms) -> str:
+    """Digest of all that a calculator may read of a structure.
+
+    Args:
+      atoms: The structure.
+
+    Returns:
+      Hexadecimal digits.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.runs.evaluations import everything_of
+      >>> water = ase.build.molecule("H2O")
+      >>> before = everything_of(water)
+      >>> water.info["spin"] = 2
+      >>> before == everything_of(water)
+      False
+    """
+    digest = hashlib.sha256(repr(sorted(atoms.info.items(), key=str)).encode())
+    arrays = {**atoms.arrays, "cell": atoms.cell[:], "pbc": atoms.pbc}
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _key(given: Any) -> bytes:
+    digest = hashlib.blake2b(digest_size=_KEY)
+    for leaf in jax.tree.leaves(given):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()
+
+
+class _Store:
+    """A line that tells names, shapes and dtypes; then keys and values in bytes."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._fields: list[tuple[str, tuple[int, ...], str]] = []
+        self.before: dict[bytes, dict[str, np.ndarray]] = {}
+        if path.is_file():
+            self._read(path.read_bytes())
+
+    def _read(self, data: bytes) -> None:
+        head, _, rest = data.partition(b"\n")
+        try:
+            self._fields = [
+                (str(name), tuple(shape), str(np.dtype(dtype)))
+                for name, shape, dtype in json.loads(head)
+            ]
+        except (ValueError, TypeError):
+            # Cut off within its first line: nothing was lost but that.
+            self._path.unlink()
+            return
+        sizes = [
+            int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
+            for _, shape, dtype in self._fields
+        ]
+        size = _KEY + sum(sizes)
+        whole = len(rest) // size
+        for number in range(whole):
+            record = rest[number * size : (number + 1) * size]
+            start, values = _KEY, {}
+            for (name, shape, dtype), length in zip(self._fields, sizes, strict=True):
+                part = np.frombuffer(record[start : start + length], dtype)
+                values[name] = part.reshape(shape).copy()
+                start += length
+            self.before[record[:_KEY]] = values
+        if whole * size < len(rest):  # killed while it was written
+            with self._path.open("r+b") as file:
+                file.truncate(len(head) + 1 + whole * size)
+
+    def add(self, key: bytes, output: Any) -> None:
+        """Appends an evaluation, if it is a dictionary of arrays like the others."""
+        if not isinstance(output, Mapping):
+            return
+        arrays = {str(name): np.asarray(value) for name, value in output.items()}
+        fields = [(name, a.shape, str(a.dtype)) for name, a in arrays.items()]
+        if not self._fields:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_bytes(json.dumps(fields).encode() + b"\n")
+            self._fields = fields
+        if fields == self._fields:
+            with self._path.open("ab") as file:
+                file.write(key + b"".join(a.tobytes() for a in arrays.values()))
