@@ -84,7 +84,8 @@ def _is_numeric(leaf: Any) -> bool:
         return True
     if not isinstance(leaf, np.ndarray | np.generic | bool | int | float | complex):
         return False
-    return np.asarray(leaf).dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
+    dtype = np.asarray(leaf).dtype
+    return dtype.kind in "biufc" or dtype.name == "bfloat16"
 
 
 def bound(function: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
