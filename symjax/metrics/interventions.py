@@ -80,6 +80,13 @@ class Trace:
       errors: For each output A as it is, and after cuts through stages 1, 2, ...
       without: For each output, A after one sector was taken from one stage,
         ``(stages, degrees, 2)`` with sigma = +1 first; empty unless asked for.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Trace
+      >>> one = Trace((("h",),), {"y": "eV"}, {"y": np.array([2.0, 1.0])}, {})
+      >>> one.contributions("y").tolist()  # in the stage, and behind it
+      [3.0, 1.0]
     """
 
     stages: tuple[tuple[str, ...], ...]
@@ -141,6 +148,16 @@ def trace(
     Raises:
       ArgumentError: The degree is none, or there is no stage.
       GridError: There is no such quadrature, or it is too coarse.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.metrics import trace
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import staged_problem
+      >>> water = ase.build.molecule("H2O")
+      >>> found = trace(staged_problem(load_model("pet-ethanol"), water), max_degree=1)
+      >>> found.errors["energy"].shape, found.units["energy"]
+      ((3,), 'eV')
     """
     check_degree(max_degree)
     if not staged.stages or not all(staged.stages):
