@@ -90,10 +90,10 @@ def prepare_events(
     size = size if num_points is None else num_points
     padded = [pad_cloud(cloud, size) for cloud in clouds]
     events = [make_event(config, cloud, np.float32) for cloud in padded]
-    # One shape for all: that of the event with the most tokens, if it needs more room.
+    # One shape for all, that of the event with the most tokens: attention costs its
+    # square.
     most = max(int(tokenise(config, event).num_found) for event in events)
-    if most > config.context_length:
-        config = with_room(config, most)
+    config = with_room(config, most)
     assignments = [assign_groups(config, *event) for event in events]
 
     def stack(rows: list[Any]) -> Any:

@@ -122,19 +122,20 @@ def with_room(config: PointMAEConfig, found: int, spare: int = 0) -> PointMAECon
       spare: Tokens more that it may have at other orientations.
 
     Returns:
-      The configuration, with a power of two as the context, or its own.
+      The configuration, with a context of few lengths (multiples of 32, of 64 above
+      256, of 128 above 512, ...), or its own.
 
     Example:
       >>> from symjax.models.pointmae import PointMAEConfig
       >>> from symjax.models.pointmae.inputs import with_room
       >>> config = PointMAEConfig(context_length=512)
       >>> [with_room(config, n).context_length for n in (39, 511, 700)]
-      [64, 512, 1024]
+      [64, 512, 768]
     """
     wanted = found + spare
-    length = 32
-    while length < wanted:
-        length *= 2
+    # At most a quarter is left empty, and few lengths mean few compiled programs.
+    step = max(32, 2 ** ((max(wanted, 1) - 1).bit_length() - 3))
+    length = -(-max(wanted, 1) // step) * step
     if wanted <= config.context_length:
         length = min(length, config.context_length)
     return dataclasses.replace(config, context_length=length)
