@@ -56,6 +56,16 @@ def samples():
     return prepare_events(CONFIG, [c for c in clouds if c.num_points <= 200][:6], 200)
 
 
+def test_contexts_are_no_longer_than_needed():
+    """What is left of a context costs as much as its tokens, and changes nothing."""
+    clouds = [select_points(e) for e in generate_events(3, settings=SMALL)]
+    roomy = dataclasses.replace(CONFIG, context_length=256)
+    samples = prepare_events(roomy, clouds)
+    most = int(samples.assignments.num_found.max())
+    assert most <= samples.assignments.mask.shape[1] < most + 32
+    assert samples.assignments.mask.sum() == samples.assignments.num_found.sum()
+
+
 @pytest.fixture(scope="module")
 def model():
     return init_pointmae(CONFIG, jax.random.key(0))
