@@ -31,6 +31,7 @@ _OF_GRIDS = {
     "devices": "--devices",
     "distributed": "--distributed",
     "fail_above": "--fail-above",
+    "laws": "--laws",
 }
 _OF_SURVEYS = {"until": "--until", "of": "--of", "turn": "--turn"}
 

@@ -225,7 +225,9 @@ class ProblemCalculator(Calculator):
         outputs = evaluated(self._make(self.atoms))
         factor = _factor(outputs[self._energy][1])
         assert factor is not None
-        self.results: dict[str, Any] = {"energy": factor * float(outputs[self._energy][0].sum())}
+        self.results: dict[str, Any] = {
+            "energy": factor * float(outputs[self._energy][0].sum())
+        }
         for name, shape in (("forces", (-1, 3)), ("stress", (3, 3))):
             if name in outputs:
                 values = np.asarray(outputs[name][0], float).reshape(shape)
