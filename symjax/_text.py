@@ -1,5 +1,32 @@
 """Names from files and models as text that a terminal, a page or a file can show."""
 
+import os
+
+
+def file_text(name: str | os.PathLike[str]) -> str:
+    r"""The name of a file as text that every file and stream can hold.
+
+    POSIX takes names that are not UTF-8; Python stands halves of surrogate pairs for
+    their bytes, which can be written nowhere.
+
+    Args:
+      name: A name or a path.
+
+    Returns:
+      It, with bytes that are not UTF-8 escaped as in Python's literals.
+
+    Example:
+      >>> import os
+      >>> from symjax._text import file_text
+      >>> print(file_text(os.fsdecode(b"a\xff.xyz")), file_text("é.xyz"))
+      a\xff.xyz é.xyz
+    """
+    text = os.fspath(name)
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no bytes of a name are behind it
+        return text.encode("utf-8", "backslashreplace").decode()
+
 
 def visible(text: object) -> str:
     r"""A text with all that would not be seen as itself written as an escape.

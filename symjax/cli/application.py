@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import symjax
+from symjax._text import file_text
 from symjax.errors import SymjaxError
 
 OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, ABOVE_LIMIT = 0, 1, 2, 3, 4, 5
@@ -185,4 +186,4 @@ def command_line(context: typer.Context) -> str:
         else:
             for one in value if isinstance(value, list | tuple) else [value]:
                 words += [max(parameter.opts, key=len), str(one)]
-    return shlex.join(words)
+    return file_text(shlex.join(words))

@@ -19,13 +19,17 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    pace = Pace()
+    pace, long = Pace(), LongWork()
     if not console.is_terminal:
 
         def write(step: "Progress") -> None:
-            if step.finished is not None:
+            if step.finished is None:
+                line = long.line(step)
+            else:
                 left = pace.left(step)
-                typer.echo(f"{_line(step)}{left and '; '}{left}", err=True)
+                line = f"{_line(step)}{left and '; '}{left}"
+            if line:
+                typer.echo(line, err=True)
 
         yield write
         return
@@ -73,6 +77,51 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
         yield watch
 
 
+class LongWork:
+    """Lines about a structure that takes long: how much at once, then how long."""
+
+    # Evaluations that are announced before the first one.
+    MANY = 20_000
+    # Seconds until the first line about the time left; each one waits twice as long.
+    FIRST = 5.0
+
+    def __init__(self) -> None:
+        self._label = ""
+        self._next, self._waits = 0.0, self.FIRST
+        # When the first call was done, which compiles, and how much that was.
+        self._since: tuple[float, int] | None = None
+
+    def line(self, step: "Progress") -> str:
+        """Text about an unfinished structure; empty where there is nothing to say."""
+        where = f"{step.position}/{step.num_structures} {visible(step.label)}"
+        now = time.monotonic()
+        if not step.done or step.label != self._label:
+            self._label, self._since = step.label, None
+            self._next, self._waits = now + self.FIRST, self.FIRST
+            many = step.num_elements >= self.MANY
+            return f"{where}: {step.num_elements:,} evaluations" if many else ""
+        if self._since is None:
+            self._since = now, step.done
+        start, first = self._since
+        if now < self._next or not first < step.done < step.num_elements:
+            return ""
+        self._waits *= 2
+        self._next = now + self._waits
+        seconds = (now - start) * (step.num_elements - step.done) / (step.done - first)
+        return (
+            f"{where}: {step.done:,} of {step.num_elements:,} evaluations; "
+            f"{_duration(seconds)} left"
+        )
+
+
+def _duration(seconds: float) -> str:
+    """Text such as ``5 min``."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class Pace:
     """Time left, from the time that the structures of this run have taken."""
 
@@ -88,11 +137,7 @@ class Pace:
         if not measured or step.position == step.num_items:
             return ""
         each = (time.monotonic() - self._start) / measured
-        seconds = each * (step.num_items - step.position)
-        for unit, size in (("h", 3600), ("min", 60)):
-            if seconds >= 2 * size:
-                return f"{seconds / size:.0f} {unit} left"
-        return f"{seconds:.0f} s left"
+        return f"{_duration(each * (step.num_items - step.position))} left"
 
 
 def _line(step: "Progress") -> str:

@@ -1,5 +1,6 @@
 """The terminal is a courtesy: files are written whoever listens."""
 
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,10 @@ class Courtesy:
 def prepare_process() -> None:
     """Streams that may be closed, and an end by SIGTERM as by Ctrl-C."""
     for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            # What an encoding does not have is escaped: no name ends a command.
+            stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, Courtesy(getattr(sys, name)))
     # Batch systems end jobs by this signal.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -5,7 +5,9 @@ beyond its end, or ask for memory that nobody has, for hours. What is announced 
 compared with the size of the file first.
 """
 
+import lzma
 import re
+import zlib
 from pathlib import Path
 from typing import TextIO
 
@@ -41,6 +43,8 @@ def check_announced(path: Path, format: str, frames: int | None = None) -> None:
     packed = path.suffix in _COMPRESSED
     size = path.stat().st_size
     most = unpacked_limit(size, LARGEST) if packed else size
+    if packed:
+        _check_unpacked(path, most)
     try:
         with open_with_compression(str(path.absolute()), "r") as file:
             if format in ("xyz", "extxyz"):
@@ -50,6 +54,24 @@ def check_announced(path: Path, format: str, frames: int | None = None) -> None:
                 if found:
                     _check(sum(map(int, found[1].split())), most, path)
     except (OSError, EOFError, UnicodeDecodeError):
+        return  # who reads it says so
+
+
+def _check_unpacked(path: Path, most: int) -> None:
+    """Refuses a file that fills the memory, whatever is in it, before it does."""
+    total = 0
+    try:
+        with open_with_compression(str(path.absolute()), "rb") as file:
+            while piece := file.read(2**20):
+                total += len(piece)
+                if total > most:
+                    raise StructureError(
+                        "path",
+                        str(path),
+                        f"unpacks to more than {most:,} bytes",
+                        "Unpack it first, if it is from a source that you trust",
+                    )
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
         return  # who reads it says so
 
 
@@ -64,10 +86,9 @@ def _check(number: int, most: int, path: Path) -> None:
 
 
 def _check_frames(file: TextIO, path: Path, most: int, frames: int | None) -> None:
-    total = number = 0
+    number = 0
     while frames is None or number < frames:
         line = file.readline(most)
-        total += len(line)
         if line.lstrip().startswith("VEC"):
             continue
         if not re.fullmatch(r"\s*[0-9]{1,18}\s*", line):
@@ -75,14 +96,6 @@ def _check_frames(file: TextIO, path: Path, most: int, frames: int | None) -> No
         _check(int(line), most, path)
         for row in range(int(line) + 1):
             line = file.readline(most)
-            total += len(line)
-            if total > most:
-                raise StructureError(
-                    "path",
-                    str(path),
-                    f"unpacks to more than {most:,} bytes",
-                    "Unpack it first, if it is from a source that you trust",
-                )
             # Spaces may follow the last frame, or a comment line be empty.
             if not line:
                 raise StructureError(

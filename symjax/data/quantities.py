@@ -56,6 +56,10 @@ def cartesian_rank(kind: str) -> int | None:
     return tuple(CARTESIAN).index(kind) if kind in CARTESIAN else None
 
 
+HIGHEST_DEGREE = 64
+"""Degree of a target."""
+
+
 def representation_of(kind: str, *, channels: bool = False) -> Representation:
     """How a tensor transforms.
 
@@ -68,7 +72,7 @@ def representation_of(kind: str, *, channels: bool = False) -> Representation:
       The representation.
 
     Raises:
-      ModelError: There is no such kind.
+      ModelError: There is no such kind, or its degree is larger than 64.
 
     Example:
       >>> from symjax.data.quantities import representation_of
@@ -86,6 +90,14 @@ def representation_of(kind: str, *, channels: bool = False) -> Representation:
                 "is not a kind of target",
                 "Use 'scalar', 'vector', 'matrix', or an irrep such as '2+'",
             ) from error
+        # Far beyond any target; the basis has (2 l + 1)^2 entries.
+        if irrep.degree > HIGHEST_DEGREE:
+            raise ModelError(
+                "kind",
+                kind,
+                f"has a degree larger than {HIGHEST_DEGREE}",
+                "Use an irrep such as '2+'",
+            )
         base = spherical(irrep.degree, irrep.sigma)
     return dataclasses.replace(base, has_channels=channels)
 

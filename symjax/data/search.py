@@ -7,6 +7,7 @@ from typing import NamedTuple
 import ase
 from ase.io.formats import UnknownFileTypeError, filetype
 
+from symjax._text import file_text
 from symjax.data.structures import _checked_index, find_structure
 from symjax.errors import StructureError
 
@@ -80,7 +81,7 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
     unreadable: dict[str, StructureError] = {}
     ignored = []
     for file in sorted(path for path in candidates if path.is_file()):
-        label = file.relative_to(base).as_posix()
+        label = file_text(file.relative_to(base).as_posix())
         if base == path and not has_known_format(file):
             ignored.append(label)
             continue

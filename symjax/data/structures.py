@@ -21,6 +21,7 @@ from ase.io.formats import (
 )
 from jaxtyping import Float, Int
 
+from symjax._text import file_text
 from symjax.data._pairs import find_pairs
 from symjax.data._structure_files import check_frames, read_species
 from symjax.data.announced import check_announced
@@ -129,7 +130,8 @@ def find_structure(
         if not path.exists():
             raise _neither_file_nor_molecule(path, name)
     frames = _read_frames(path, index, format)
-    return {f"{path.name}:{number}": atoms for number, atoms in frames.items()}
+    name = file_text(path.name)
+    return {f"{name}:{number}": atoms for number, atoms in frames.items()}
 
 
 def _read_frames(

@@ -13,6 +13,7 @@ import ase
 import jax
 import numpy as np
 
+from symjax._text import file_text
 from symjax.data.quantities import cartesian_kind
 from symjax.errors import ModelError
 from symjax.interop._reading import ATTRIBUTES, Source, check_hypers, read_pet
@@ -110,7 +111,7 @@ def load_metatrain(
     card = {
         "description": source.exported.metadata().description
         or "PET trained with metatrain",
-        "source": path.name,
+        "source": file_text(path.name),
     }
     if source.wrapper is not None:
         read = read_uncertainties(source.wrapper, config, where)
@@ -118,7 +119,12 @@ def load_metatrain(
         parameters["uncertainty"] = read.parameters
         if read.left_out:
             card["not_calibrated"] = ", ".join(read.left_out)
-    stem = path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
+    stem = (
+        file_text(path.name)
+        .removesuffix(".gz")
+        .removesuffix(".ckpt")
+        .removesuffix(".pt")
+    )
     model = PETModel(name or stem, config, parameters, card)
     if verify:
         _verify(source, model, where)

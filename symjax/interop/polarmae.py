@@ -19,6 +19,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from symjax._text import file_text
 from symjax.data.point_clouds.clouds import LOW_ENERGY
 from symjax.errors import ModelError
 from symjax.interop._polarmae_settings import IGNORED, data_fields, model_fields
@@ -90,12 +91,12 @@ def load_polarmae(
     parameters = convert_state(state, config, str(path))
     card = {
         "description": "PoLAr-MAE trained with PyTorch",
-        "source": path.name,
+        "source": file_text(path.name),
         "settings": "of the checkpoint" if hypers else "published, of this size",
         "settings_of_data": "of the checkpoint" if data else "published",
         "ignored": sorted(IGNORED & set(hypers)),
     }
-    stem = path.name.removesuffix(".gz").removesuffix(".ckpt")
+    stem = file_text(path.name).removesuffix(".gz").removesuffix(".ckpt")
     return PointMAEModel(name or stem, config, parameters, card)
 
 

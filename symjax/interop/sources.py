@@ -18,6 +18,7 @@ from typing import Any
 
 import ase
 
+from symjax._text import file_text
 from symjax.data.point_clouds import PointCloud
 from symjax.errors import ArgumentError, ModelError, SymjaxError
 from symjax.interop.calculators import calculator_problem
@@ -217,7 +218,7 @@ class FunctionSource(_Plain):
     def name(self) -> str:
         """The name of the file, without its folder, and of the function."""
         file, _, function = self.target.rpartition(":")
-        return f"{Path(file).name}:{function}" if file else self.target
+        return f"{file_text(Path(file).name)}:{function}" if file else self.target
 
     @property
     def digest(self) -> str:

@@ -1,7 +1,7 @@
 """Which elements are evaluated, how many at once, and how many times, within memory."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -255,6 +255,16 @@ def plan_passes(
     comparable = max(min(max_degree, nested[0] - max_degree), 0)
     in_plane = elements.rule.in_plane
     num_slots = len(elements.rule.alpha) + elements.check_slots
+    tables = table_bytes(leaves.values(), elements, max_degree, method)
+    if tables >= memory:
+        raise ArgumentError(
+            "memory",
+            memory,
+            f"the tables of the projection to max_degree={max_degree} on "
+            f"{elements.rule.num_rotations} rotations alone need {tables} bytes",
+            f"Allow memory={2 * tables}, or lower max_degree or the degree of the grid",
+        )
+    whole, memory = memory, memory - tables
     per_node = elements.evaluated_cosets * in_plane
     activations = 0
     if not isinstance(function, orbit.HostFunction):
@@ -301,10 +311,10 @@ def plan_passes(
             most = leaf.num_samples if divisible else 1
             num_pieces = min(-(-need(leaf, calls) // memory), most)
             if need(leaf) > num_pieces * memory:
-                least = -(-need(leaf) // most)
+                least = tables + -(-need(leaf) // most)
                 raise ArgumentError(
                     "memory",
-                    memory,
+                    whole,
                     f"{name!r} alone needs {least} bytes at max_degree={max_degree}",
                     f"Allow memory={least}, measure fewer samples, or lower max_degree",
                 )
@@ -357,12 +367,63 @@ def plan_passes(
             nested=nested,
             method=method,
             devices=devices,
-            num_bytes=needed
+            num_bytes=tables
+            + needed
             + sizes * (calls_per_buffer - 1) * per_call
             + activations * vectorised,
         )
         out.append((pieces, plan))
     return out
+
+
+def table_bytes(
+    leaves: Iterable[Leaf], elements: Elements, max_degree: int, method: str
+) -> int:
+    """Memory of the tables of the projection, without making them.
+
+    For the factorised path 8 sum_{n, l >= n} 2 (2l + 1) p_n bytes a sphere node and
+    rule, with p_n = 1 or 2 parts of a frequency n; for the dense path
+    8 sum_l (2l + 1)^2 bytes an element. Twice that: what the tables are made from has
+    half their size, and those of a buffer are copied.
+
+    Args:
+      leaves: What is projected.
+      elements: Where the function is evaluated.
+      max_degree: Largest projected degree.
+      method: ``"factorised"`` or ``"dense"``.
+
+    Returns:
+      The number of bytes, with the rotation matrices of the rule.
+
+    Example:
+      >>> from symjax.metrics.leaves import Leaf
+      >>> from symjax.metrics.planning import Elements, table_bytes
+      >>> from symjax.so3 import VECTOR, quadrature
+      >>> one = [Leaf(VECTOR, (1, 3), "float32")]
+      >>> table_bytes(one, Elements(quadrature(131), None), 65, "factorised") > 10**10
+      True
+    """
+    nested = tuple(degree for degree, _ in elements.nested)
+    comparable = max(min(max_degree, nested[0] - max_degree), 0)
+    degrees = {
+        key
+        for leaf in leaves
+        for key in enumerate(
+            (max_degree, *_projected(leaf, max_degree, comparable, nested))
+        )
+    }
+    rule = elements.rule
+    nodes = len(rule.alpha)
+    columns = nodes * (rule.in_plane if method == "dense" else 1)
+    entries = 0
+    for _, through in degrees:
+        if method == "dense":
+            entries += _num_rows(method, through)
+        else:
+            # Two parts of every frequency but the first.
+            entries += 2 * _num_rows(method, through) - 2 * (through + 1) ** 2
+    matrices = 2 * 9 * (nodes + elements.check_slots) * rule.in_plane
+    return 8 * (2 * entries * columns + matrices)
 
 
 def _nodes_of_batches(

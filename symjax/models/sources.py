@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import symjax
 from symjax._files import file_digest, user_cache
+from symjax._text import file_text
 from symjax.errors import ModelError
 from symjax.models.io import (
     FORMAT,
@@ -136,7 +137,12 @@ def _exists(path: Path) -> bool:
 
 def _stem(path: Path) -> str:
     """Name of a file without the endings that models have."""
-    return path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
+    return (
+        file_text(path.name)
+        .removesuffix(".gz")
+        .removesuffix(".ckpt")
+        .removesuffix(".pt")
+    )
 
 
 def _imported_once(source: Source) -> Model:
@@ -162,7 +168,7 @@ def _imported_once(source: Source) -> Model:
                 _log.info("The cache is damaged (%s): importing again", error)
             else:
                 # Another file of the same contents may have another name.
-                card = {**kept.card, "source": source.path.name}
+                card = {**kept.card, "source": file_text(source.path.name)}
                 return dataclasses.replace(kept, name=source.name, card=card)
     _log.info("Importing %s; this is done once", source.path)
     importer = importlib.import_module(IMPORTER)

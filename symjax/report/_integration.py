@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from symjax.metrics import Certificate
 from symjax.report._markup import escape, make_table, show_resolved, show_unit, what_of
 from symjax.report.schema import Leaf, Report
 from symjax.report.tables import format_value
@@ -140,12 +141,24 @@ def _certificates(leaves: list[Leaf]) -> str:
             format_value(certificate.content_uncertainty),
             format_value(certificate.error_uncertainty),
             format_value(certificate.tail),
+            _excludes(certificate),
             escape(certificate.reason),
         ]
         rows.append((cells, certificate.certified))
     columns = ["response", "certified", "degree", "error of B", "of A, relative"]
     return make_table(
         "Certificates: estimated error of each B and of A, the worst of all structures",
-        [*columns, "content above", ""],
+        [*columns, "content above", "missed at most", ""],
         rows,
     )
+
+
+def _excludes(certificate: Certificate) -> str:
+    """The largest part of an orbit that may have been missed, and what is noise."""
+    text = (
+        f"{100 * certificate.excluded:.2g} % of the orbit "
+        f"({100 * certificate.confidence:.0f} % confidence)"
+    )
+    if certificate.noise:
+        text += f"; A below {format_value(certificate.noise)} of the size is noise"
+    return text

@@ -7,7 +7,7 @@ derived from the journal: a run appends to it, and one that resumes writes it ag
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from symjax.report.schema import (
     Leaf,
     Report,
     ReportError,
+    Settings,
     StructureReport,
     write_atomically,
 )
@@ -27,10 +28,17 @@ from symjax.report.schema import (
 """Name of the file in the folder of a report."""
 
 _TEXTS = ("structure", "status", "failure", "formula", "point_group")
-_LEAF_TEXTS = ("name", "kind", "unit")
+_LEAF_TEXTS = ("name", "kind", "unit", "compared_with")
 _INTEGERS = ("num_atoms", "num_elements", "channels", "resolved", "degree_to_try")
+# Of a certificate; NaN where a grid was chosen without one.
+_CERTIFICATE = (
+    *("certified", "content_uncertainty", "error_uncertainty", "tail"),
+    *("excluded", "confidence", "noise"),
+)
 _NUMBERS = (
     *("equivariance_error", "relative_error", "root_mean_square", "remainder"),
+    *("missing", "scale", "ratio", "error_per_atom"),
+    *_CERTIFICATE,
     *("compile_seconds", "evaluation_seconds"),
 )
 _EVERY_SECONDS = 1.0
@@ -47,28 +55,30 @@ class ResultsFile:
       >>> from symjax.report import StructureReport, read_results
       >>> from symjax.report.results import ResultsFile
       >>> from symjax.report.schema import Failure
+      >>> from symjax.runs import Options
       >>> why = Failure("StructureError", "no atoms")
       >>> failed = StructureReport("a.xyz:0", "", 0, "ab", failure=why)
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     path = pathlib.Path(folder) / "results.h5"
-      ...     with ResultsFile(path, max_degree=1) as file:
+      ...     with ResultsFile(path, Options(max_degree=1).settings()) as file:
       ...         file.append(failed)
       ...     columns = read_results(path)
       >>> columns["structure"].tolist(), columns["failure"].tolist()
       (['a.xyz:0'], ['no atoms'])
     """
 
-    def __init__(self, path: Path, max_degree: int):
+    def __init__(self, path: Path, settings: Settings):
         """Writes a file without rows.
 
         Args:
           path: The file; replaced if it exists.
-          max_degree: Largest degree of the content.
+          settings: Of the report.
 
         Raises:
           ReportError: It cannot be written.
         """
         self.path = path
+        self._dtype, max_degree = settings.dtype, settings.max_degree
         self._waiting: list[dict[str, Any]] = []
         self._next = 0.0
         contents = [f"B_{degree}{s}" for degree in range(max_degree + 1) for s in "+-"]
@@ -102,7 +112,7 @@ class ResultsFile:
         Raises:
           ReportError: The file cannot be written.
         """
-        self._waiting += _rows(structure)
+        self._waiting += _rows(structure, self._dtype)
         if time.monotonic() >= self._next:
             self.flush()
             self._next = time.monotonic() + _EVERY_SECONDS
@@ -149,7 +159,7 @@ def _column(file: h5py.File, name: str, dtype: Any, scale: Any = None) -> h5py.D
     return column
 
 
-def _rows(structure: StructureReport) -> Iterator[dict[str, Any]]:
+def _rows(structure: StructureReport, dtype: str) -> Iterator[dict[str, Any]]:
     """One row for each leaf; one without numbers for a failed structure."""
     failure, timing = structure.failure, structure.timing
     common = {
@@ -166,7 +176,7 @@ def _rows(structure: StructureReport) -> Iterator[dict[str, Any]]:
     if failure is not None:
         yield _Blank(common)
     for leaf in structure.leaves:
-        yield common | _numbers(leaf)
+        yield common | _numbers(leaf, dtype)
 
 
 class _Blank(dict[str, Any]):
@@ -178,9 +188,10 @@ class _Blank(dict[str, Any]):
         return 0 if name in _INTEGERS else np.nan
 
 
-def _numbers(leaf: Leaf) -> dict[str, Any]:
+def _numbers(leaf: Leaf, dtype: str) -> dict[str, Any]:
     totals, verdict = leaf.totals, leaf.convergence
-    content = totals.content
+    content, certificate = totals.content, leaf.certificate
+    against = leaf.comparison(dtype)
     return {
         "name": leaf.name,
         "kind": leaf.kind,
@@ -192,12 +203,25 @@ def _numbers(leaf: Leaf) -> dict[str, Any]:
         "relative_error": totals.relative_error,
         "root_mean_square": totals.root_mean_square,
         "remainder": totals.remainder,
+        "missing": leaf.missing,
+        "compared_with": against.scale,
+        "scale": _or_nan(against.size),
+        "ratio": _or_nan(against.ratio),
+        "error_per_atom": against.error if against.per_atom else np.nan,
+        **{
+            name: np.nan if certificate is None else float(getattr(certificate, name))
+            for name in _CERTIFICATE
+        },
         **{
             f"B_{degree}{sign}": content[degree, index]
             for degree in range(len(content))
             for index, sign in enumerate("+-")
         },
     }
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def write_results(report: Report, path: str | Path) -> None:
@@ -222,13 +246,12 @@ def write_results(report: Report, path: str | Path) -> None:
       >>> [name for name in columns if name.startswith("B")]
       ['B_0+', 'B_0-', 'B_1+', 'B_1-']
     """
-    degree = report.settings.max_degree
-    write_atomically(Path(path), lambda part: _write(report.structures, part, degree))
+    write_atomically(Path(path), lambda part: _write(report, part))
 
 
-def _write(structures: Iterable[StructureReport], path: Path, max_degree: int) -> None:
-    with ResultsFile(path, max_degree) as file:
-        for structure in structures:
+def _write(report: Report, path: Path) -> None:
+    with ResultsFile(path, report.settings) as file:
+        for structure in report.structures:
             file.append(structure)
 
 

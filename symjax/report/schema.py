@@ -672,6 +672,9 @@ def _worst(found: list[Certificate | None]) -> Certificate | None:
         tail=max(certificate.tail for certificate in certificates),
         reason=first.reason,
         degree_to_try=max(certificate.degree_to_try for certificate in certificates),
+        excluded=max(certificate.excluded for certificate in certificates),
+        confidence=min(certificate.confidence for certificate in certificates),
+        noise=max(certificate.noise for certificate in certificates),
     )
 
 
@@ -897,10 +900,15 @@ class _Fields:
             raise self.error(value, f"is none of {known}", self.path(name))
         return value
 
-    def number(self, name: str, minimum: float = -math.inf) -> float:
+    def number(
+        self, name: str, minimum: float = -math.inf, maximum: float = math.inf
+    ) -> float:
         value = float(self.get(name, int, float))
-        if not (math.isfinite(value) and value >= minimum):
-            raise self.error(value, f"is not a number >= {minimum}", self.path(name))
+        if not (math.isfinite(value) and minimum <= value <= maximum):
+            where = f">= {minimum}"
+            if maximum < math.inf:
+                where = f"from {minimum} to {maximum}"
+            raise self.error(value, f"is not a number {where}", self.path(name))
         return value
 
     def integer(self, name: str, minimum: int = 0) -> int:
@@ -1267,6 +1275,9 @@ def _read_certificate(fields: _Fields | None) -> Certificate | None:
         tail=fields.number("tail"),
         reason=fields.text("reason"),
         degree_to_try=fields.integer("degree_to_try"),
+        excluded=fields.number("excluded", 0.0, 1.0),
+        confidence=fields.number("confidence", 0.0, 1.0),
+        noise=fields.number("noise", 0.0),
     )
 
 

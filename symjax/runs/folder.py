@@ -159,7 +159,10 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise ReportError(
             "output", str(parent), "cannot be written to", "Choose another folder"
         )
-    existing = report_files(folder)
+    try:
+        existing = report_files(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     if resume and not journal_files(folder):
         raise ReportError(
             "output",
@@ -255,7 +258,7 @@ class Journal:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         if part is None:
-            self._results = ResultsFile(folder / RESULTS_FILE, settings.max_degree)
+            self._results = ResultsFile(folder / RESULTS_FILE, settings)
             for structure in self.structures(self.completed):
                 self._results.append(structure)
 

@@ -173,6 +173,8 @@ def in_processes(
       >>> callable(in_processes)
       True
     """
+    items = list(items)
+    jobs = max(min(jobs, len(items)), 1)
     rest = iter(items)
     worked = False
     while True:

@@ -123,7 +123,7 @@ def test_passes_and_masks_do_not_change_it():
     options = {"over": Grid(on_aliasing="report"), "max_degree": 4}
     masked = Problem(rows, x, {"output": Output(FEATURE, mask=np.arange(9) < 7)})
     one = measure(masked, **options)
-    several = measure(masked, memory=120_000, batch_size=5, **options)
+    several = measure(masked, memory=390_000, batch_size=5, **options)
     real = measure(rows, x[:7], representations=FEATURE, **options)
     for other in (several, real):
         for a, b in zip(one.curve("output"), other.curve("output"), strict=True):

@@ -6,9 +6,15 @@ import pytest
 
 from symjax.errors import ArgumentError
 from symjax.metrics import Estimate, Grid, HaarSamples, estimate, measure
+from symjax.metrics.characters import (
+    DenseProjector,
+    FactorisedProjector,
+    dense_tables,
+    factorised_tables,
+)
 from symjax.metrics.leaves import Leaf
 from symjax.metrics.orbit import as_action
-from symjax.metrics.planning import Elements, plan_passes
+from symjax.metrics.planning import Elements, plan_passes, table_bytes
 from symjax.so3 import FEATURE, VECTOR, quadrature
 
 X = np.random.default_rng(0).normal(size=(6, 3))
@@ -21,21 +27,29 @@ def features(x):
     }
 
 
+LEAVES = {
+    "wide": Leaf(FEATURE, (6, 40), "float32"),
+    "narrow": Leaf(FEATURE, (6, 3), "float32"),
+}
+
+
+def tables_of(degree, max_degree, leaves=LEAVES):
+    elements = Elements(quadrature(degree), None)
+    return table_bytes(leaves.values(), elements, max_degree, "factorised")
+
+
 def passes_of(memory, degree=9, max_degree=4):
-    leaves = {
-        "wide": Leaf(FEATURE, (6, 40), "float32"),
-        "narrow": Leaf(FEATURE, (6, 3), "float32"),
-    }
+    """Passes with so many bytes beside the tables of the projection."""
     return plan_passes(
         features,
         as_action(VECTOR),
         X,
         (),
-        leaves,
+        LEAVES,
         Elements(quadrature(degree), None),
         max_degree,
         method="factorised",
-        memory=memory,
+        memory=memory + tables_of(degree, max_degree),
         batch_size=None,
         divisible=True,
     )
@@ -44,7 +58,7 @@ def passes_of(memory, degree=9, max_degree=4):
 @pytest.mark.parametrize("memory", [2 * 10**5, 10**6, 10**9])
 def test_plans_fit_their_memory(memory):
     for pieces, plan in passes_of(memory):
-        assert plan.num_bytes <= 1.3 * memory, (memory, pieces)
+        assert plan.num_bytes - tables_of(9, 4) <= 1.3 * memory, (memory, pieces)
 
 
 @pytest.mark.parametrize("memory", [2 * 10**5, 10**9])
@@ -56,6 +70,36 @@ def test_every_sample_is_in_a_pass(memory):
     assert seen == {"wide": set(range(6)), "narrow": set(range(6))}
 
 
+@pytest.mark.parametrize(
+    ("degree", "max_degree", "method"),
+    [(13, 6, "factorised"), (35, 12, "factorised"), (9, 4, "dense")],
+)
+def test_tables_need_what_is_said(degree, max_degree, method):
+    rule = quadrature(degree)
+    elements = Elements(rule, None)
+    leaf = Leaf(VECTOR, (2, 3), "float32")
+    said = table_bytes([leaf], elements, max_degree, method)
+    held = 0
+    # An output is projected to what each nested rule resolves.
+    rules = [(2 * max_degree, rule.sphere_weights), *elements.nested]
+    for exact, sphere in rules:
+        through = min(max_degree, exact // 2)
+        if method == "dense":
+            each = np.repeat(sphere / rule.in_plane, rule.in_plane)
+            tables = [dense_tables(DenseProjector(through), rule.rotations, each)]
+            held += sum(np.asarray(table, float).nbytes for table in tables)
+        else:
+            projector = FactorisedProjector(through, rule.in_plane)
+            held += sum(t.nbytes for t in factorised_tables(projector, rule, sphere)[1])
+    # Twice, and the matrices of the rule.
+    assert 2 * held <= said < 3 * held
+
+
+def test_tables_that_do_not_fit_are_refused_before_they_are_made():
+    with pytest.raises(ArgumentError, match="tables of the projection"):
+        measure(features, X, representations=FEATURE, max_degree=65, over=Grid(131))
+
+
 def test_every_node_is_in_a_call():
     for degree in (3, 9, 25):
         rule = quadrature(degree)
@@ -65,10 +109,11 @@ def test_every_node_is_in_a_call():
             assert plan.num_calls <= filled < plan.num_calls + plan.calls_per_buffer
 
 
-def test_memory_of_a_plan_does_not_grow_with_the_grid():
+def test_only_tables_grow_with_the_grid():
     memory = 3 * 10**6
     sizes = [
         max(plan.num_bytes for _, plan in passes_of(memory, degree))
+        - tables_of(degree, 4)
         for degree in (9, 35, 131)
     ]
     assert max(sizes) <= 1.3 * memory
@@ -104,7 +149,7 @@ def test_passes_of_an_expensive_function_are_few(monkeypatch):
             Elements(quadrature(25), None),
             3,
             method="factorised",
-            memory=10**6,
+            memory=10**6 + tables_of(25, 3, leaves),
             batch_size=None,
             divisible=True,
         )
@@ -122,7 +167,7 @@ def test_pieces_of_a_leaf_give_the_same_result():
         "over": Grid(on_aliasing="report"),
     }
     whole = measure(features, X, **options)
-    split = measure(features, X, memory=2 * 10**5, **options)
+    split = measure(features, X, memory=2 * 10**5 + tables_of(9, 4), **options)
     for name, leaf in whole.items():
         other = split[name]
         # The same sums; only the last sums over batches run in another order.
@@ -140,7 +185,7 @@ def test_estimate_counts_what_measure_evaluates():
     result = measure(features, X, over=Grid(on_aliasing="report"), **options)
     assert (cost.num_elements, cost.num_passes) == (result.num_elements, 1)
     assert cost.seconds > 0
-    divided = estimate(features, X, memory=2 * 10**5, **options)
+    divided = estimate(features, X, memory=2 * 10**5 + tables_of(9, 4), **options)
     assert divided.num_passes > 1
     assert divided.num_elements == divided.num_passes * cost.num_elements
 

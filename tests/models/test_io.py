@@ -8,8 +8,10 @@ import pytest
 
 from symjax.errors import ModelError
 from symjax.models import fingerprint, load_model, save_model, shipped_models
-from symjax.models.pet import PETConfig, init_pet
+from symjax.models.biases import Biases
+from symjax.models.pet import Block, PETConfig, Uncertainty, init_pet
 from symjax.models.pet.model import PETModel
+from symjax.models.pointmae import PointMAEConfig
 
 CONFIG = PETConfig(
     species=(1, 8), d_pet=4, d_node=4, d_head=4, d_feedforward=4, num_heads=1
@@ -149,7 +151,30 @@ def test_shipped_models_load_and_say_where_they_come_from():
     assert {"data", "split", "command", "equivariance_held_out"} <= set(card)
 
 
-@pytest.mark.parametrize("field", ["num_gnn_layers", "num_attention_layers", "d_pet"])
-def test_networks_that_nobody_can_build(field):
-    with pytest.raises(ModelError, match="is larger than"):
-        PETConfig(species=(1,), **{field: 10**9})
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: PETConfig(species=(1,), num_gnn_layers=10**9),
+        lambda: PETConfig(species=(1,), num_attention_layers=10**9),
+        lambda: PETConfig(species=(1,), d_pet=10**9),
+        lambda: PETConfig(species=(1,), max_charge=10**9),
+        lambda: Block("a", properties=10**9),
+        lambda: Block("a", "10000+"),
+        lambda: Uncertainty("energy", members=10**9),
+        lambda: Biases(edge_harmonics=10**4),
+        lambda: Biases(pseudotensors=0, channels=10**9),
+        lambda: PointMAEConfig(depth=10**9),
+        lambda: PointMAEConfig(decoder_depth=10**9),
+        lambda: PointMAEConfig(embed_dim=6 * 10**9),
+        lambda: PointMAEConfig(context_length=10**9),
+        lambda: PointMAEConfig(num_classes=10**9),
+        lambda: PointMAEConfig(edge_harmonics=10**4),
+        lambda: PointMAEConfig(mlp_ratio=1e30),
+        lambda: PointMAEConfig(pointnet_widths=(10**9, 2, 2)),
+        lambda: PointMAEConfig(num_classes=1, fetch_layers=(1,) * 10**5),
+        lambda: PointMAEConfig.from_json({"scale": 10**400}),
+    ],
+)
+def test_networks_that_nobody_can_build(build):
+    with pytest.raises(ModelError):
+        build()

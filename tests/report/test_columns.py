@@ -1,5 +1,6 @@
 """The code of the page on batches: ``results.h5`` in pandas and in xarray."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import xarray
 
+from symjax.metrics import Certificate
 from symjax.report import read_results, write_results
 from symjax.report.files import RESULTS_FILE
 from symjax.report.results import ResultsFile
+from symjax.runs import Options
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "batch.md"
 
@@ -86,7 +89,38 @@ def test_while_xarray_has_the_file_open(report):
 def test_a_file_without_rows_opens_in_xarray(tmp_path):
     """So does that of a run which has just begun."""
     path = tmp_path / RESULTS_FILE
-    ResultsFile(path, max_degree=1)
+    ResultsFile(path, Options(max_degree=1).settings())
     with xarray.open_dataset(path, engine="h5netcdf") as data:
         assert dict(data.sizes) == {"row": 0}
         assert "B_1-" in data
+
+
+def test_what_errors_are_compared_with_and_certificates(tmp_path):
+    report = fake_report.report(layers=1, failed=1)
+    certificate = Certificate(
+        *(True, 11, 5, 2e-4, 3e-3, 1e-4, "", 11),
+        excluded=0.005,
+        confidence=0.95,
+        noise=1e-7,
+    )
+    first, *others = report.structures
+    certified = tuple(
+        dataclasses.replace(leaf, certificate=certificate) for leaf in first.leaves
+    )
+    structures = (dataclasses.replace(first, leaves=certified), *others)
+    report = dataclasses.replace(report, structures=structures)
+    write_results(report, tmp_path / RESULTS_FILE)
+    columns = read_results(tmp_path)
+    leaves = [leaf for structure in report.measured for leaf in structure.leaves]
+    measured = columns["status"] == "measured"
+    for row, leaf in zip(np.flatnonzero(measured), leaves, strict=True):
+        against = leaf.comparison(report.settings.dtype)
+        assert columns["compared_with"][row] == against.scale
+        ratio = np.nan if against.ratio is None else against.ratio
+        np.testing.assert_equal(columns["ratio"][row], ratio)
+        assert columns["missing"][row] == leaf.missing
+        for name in ("certified", "excluded", "confidence", "noise", "tail"):
+            own = leaf.certificate
+            expected = np.nan if own is None else float(getattr(own, name))
+            np.testing.assert_equal(columns[name][row], expected)
+    assert np.isnan(columns["ratio"][~measured]).all()

@@ -279,7 +279,10 @@ def certified_report(degrees=(11, 11), certified=True, projected=5):
     for structure, degree in zip(report.structures, degrees, strict=True):
         reason = "" if certified else "too coarse"
         certificate = Certificate(
-            certified, degree, projected, 2e-4, 3e-3, 1e-4, reason, 15
+            *(certified, degree, projected, 2e-4, 3e-3, 1e-4, reason, 15),
+            excluded=0.005,
+            confidence=0.95,
+            noise=1e-7,
         )
         leaves = tuple(
             dataclasses.replace(leaf, certificate=certificate)

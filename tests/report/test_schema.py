@@ -36,7 +36,12 @@ def test_round_trip(seed, layers, structures, failed, max_degree):
 @pytest.mark.parametrize("uncertainty", [2e-4, np.inf])
 def test_certificates_and_chosen_grids_round_trip(uncertainty):
     report = fake_report.report(structures=1)
-    certificate = Certificate(False, 5, 2, uncertainty, uncertainty, 1e-3, "few", 7)
+    certificate = Certificate(
+        *(False, 5, 2, uncertainty, uncertainty, 1e-3, "few", 7),
+        excluded=0.005,
+        confidence=0.95,
+        noise=1e-7,
+    )
     leaves = tuple(
         dataclasses.replace(leaf, certificate=certificate)
         for leaf in report.structures[0].leaves

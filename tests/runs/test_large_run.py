@@ -267,7 +267,7 @@ class TestResults:
         monkeypatch.setattr("symjax.report.results._EVERY_SECONDS", 0.0)
         first, second = fake_report.report().structures
         path = tmp_path / RESULTS_FILE
-        file = ResultsFile(path, 2)
+        file = ResultsFile(path, fake_report.report().settings)
         file.append(first)
         with h5py.File(path, locking=False) as reader:
             assert set(reader["structure"].asstr()[()]) == {first.label}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from symjax._text import file_text
 from symjax.data.point_clouds.clouds import PointCloud
 from symjax.data.point_clouds.pilarnet import EventFile, chosen_numbers
 from symjax.errors import StructureError
@@ -135,7 +136,7 @@ def find_events(target: str | Path, *, index: int | slice = slice(None)) -> Foun
     places: dict[str, tuple[Path, int]] = {}
     unreadable: dict[str, StructureError] = {}
     for path in paths:
-        label = path.relative_to(base).as_posix()
+        label = file_text(path.relative_to(base).as_posix())
         try:
             with EventFile(path) as file:
                 chosen = chosen_numbers(index, file.count, "index", str(path))

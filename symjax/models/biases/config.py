@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from symjax.errors import ModelError
+from symjax.models._limits import HIGHEST_DEGREE, WIDEST
 from symjax.models.biases.average import Average
 
 _LAYERS = ("first", "every")
@@ -64,7 +65,7 @@ class Biases:
         _check(self, "readout", self.readout in _READOUTS, repr(_READOUTS))
         for field in ("radial", "channels"):
             value = getattr(self, field)
-            _check(self, field, type(value) is int and value > 0, "8")
+            _check(self, field, type(value) is int and 0 < value <= WIDEST, "8")
         _check(self, "canonical_frame", type(self.canonical_frame) is bool, "true")
         share = self.symmetrized_share
         number = isinstance(share, int | float) and not isinstance(share, bool)
@@ -126,7 +127,7 @@ class Biases:
 
 
 def _is_degree(value: object, smallest: int) -> bool:
-    return value is None or (type(value) is int and value >= smallest)
+    return value is None or (type(value) is int and smallest <= value <= HIGHEST_DEGREE)
 
 
 def _check(biases: Biases, field: str, good: bool, example: str) -> None:

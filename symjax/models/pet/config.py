@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 
 from symjax.data.quantities import representation_of
 from symjax.errors import ModelError
+from symjax.models._limits import MOST_LAYERS, WIDEST
 from symjax.models.biases.config import NO_BIASES, Biases
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.zbl import check_zbl_cutoff
@@ -34,7 +35,6 @@ _POSITIVE_INTEGERS = (
     "num_gnn_layers",
     "max_spin_multiplicity",
 )
-_MOST_LAYERS, _WIDEST = 1000, 2**16
 _POSITIVE_NUMBERS = (
     "cutoff",
     "cutoff_width",
@@ -77,9 +77,12 @@ class Block:
             raise ModelError(
                 "key", self.key, "is no name of a block", "Use a name without '/'"
             )
-        if not _is_integer(self.properties, 1):
+        if not _is_integer(self.properties, 1) or self.properties > WIDEST:
             raise ModelError(
-                "properties", self.properties, "is not a count", "Pass 1 or more"
+                "properties",
+                self.properties,
+                f"is not a count from 1 to {WIDEST}",
+                "Pass 1 or more",
             )
         _ = self.representation
 
@@ -169,9 +172,12 @@ class Uncertainty:
     members: int = 0
 
     def __post_init__(self) -> None:
-        if not _is_integer(self.members, 0):
+        if not _is_integer(self.members, 0) or self.members > WIDEST:
             raise ModelError(
-                "members", self.members, "is not a count", "Pass 0 or more"
+                "members",
+                self.members,
+                f"is not a count from 0 to {WIDEST}",
+                "Pass 0 or more",
             )
 
 
@@ -250,12 +256,13 @@ class PETConfig:
         for field in _POSITIVE_INTEGERS:
             if not _is_integer(getattr(self, field), 1):
                 raise _impossible(self, field, "is not a positive integer")
-            # Far beyond any network; what is larger would be built for ever.
-            largest = _MOST_LAYERS if field.endswith("_layers") else _WIDEST
+            largest = MOST_LAYERS if field.endswith("_layers") else WIDEST
             if getattr(self, field) > largest:
                 raise _impossible(self, field, f"is larger than {largest}")
         if not _is_integer(self.max_charge, 0):
             raise _impossible(self, "max_charge", "is not a non-negative integer")
+        if self.max_charge > WIDEST:
+            raise _impossible(self, "max_charge", f"is larger than {WIDEST}")
         for field in _POSITIVE_NUMBERS:
             if not _is_positive(getattr(self, field)):
                 raise _impossible(self, field, "is not a positive number")
@@ -418,7 +425,7 @@ class PETConfig:
             )
             values["biases"] = Biases.from_json(values.get("biases", {}))
             return cls(**values)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, OverflowError) as error:
             raise ModelError(
                 "config", error, "is not a configuration of PET", "Use a file of symjax"
             ) from error

@@ -9,6 +9,7 @@ from symjax.data.point_clouds import voxel_length
 from symjax.data.point_clouds.clouds import ENERGY_MAXIMUM, ENERGY_THRESHOLD
 from symjax.data.point_clouds.selection import LOW_ENERGY_RULES
 from symjax.errors import ModelError
+from symjax.models._limits import HIGHEST_DEGREE, MOST_LAYERS, WIDEST
 
 ARCHITECTURES: dict[str, tuple[int, int, int]] = {
     "vit_tiny": (192, 12, 6),
@@ -40,6 +41,11 @@ _OPTIONAL_COUNTS = (
     "edge_harmonics",
     "decoder_heads",
 )
+_LARGEST = {
+    "depth": MOST_LAYERS,
+    "decoder_depth": MOST_LAYERS,
+    "edge_harmonics": HIGHEST_DEGREE,
+}
 _RATES = ("dropout", "attention_dropout", "drop_path", "head_dropout")
 
 
@@ -178,10 +184,12 @@ class PointMAEConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise _impossible(self, field, "is not a positive integer")
+            self._check_size(field, value)
         for field in ("decoder_depth", "num_classes"):
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise _impossible(self, field, "is not a non-negative integer")
+            self._check_size(field, value)
         if self.channels != 4:
             raise _impossible(self, "channels", "is not 4: x, y, z and energy")
         for field in (
@@ -234,12 +242,30 @@ class PointMAEConfig:
             raise _impossible(
                 self, "upscale_points", f"is less than group_points={self.group_points}"
             )
-        if len(self.pointnet_widths) != 3 or min(self.pointnet_widths) < 2:
+        widths = self.pointnet_widths
+        if len(widths) != 3 or not all(type(width) is int for width in widths):
             raise _impossible(self, "pointnet_widths", "is not three widths")
-        if self.num_classes and not all(0 <= n < self.depth for n in self.fetch_layers):
+        if not all(2 <= width <= WIDEST for width in widths):
+            problem = f"has widths that are not from 2 to {WIDEST}"
+            raise _impossible(self, "pointnet_widths", problem)
+        for field in ("mlp_ratio", "decoder_mlp_ratio"):
+            ratio = getattr(self, field)
+            if ratio is not None and ratio * self.embed_dim > WIDEST:
+                problem = f"makes MLPs wider than {WIDEST}"
+                raise _impossible(self, field, problem)
+        fetched = self.fetch_layers
+        if self.num_classes and not (
+            all(type(n) is int and 0 <= n < self.depth for n in fetched)
+            and len(fetched) <= MOST_LAYERS
+        ):
             raise _impossible(self, "fetch_layers", f"is not within {self.depth}")
         if self.num_classes and not self.fetch_layers:
             raise _impossible(self, "fetch_layers", "is empty")
+
+    def _check_size(self, field: str, value: int) -> None:
+        largest = _LARGEST.get(field, WIDEST)
+        if value > largest:
+            raise _impossible(self, field, f"is larger than {largest}")
 
     def _optional_counts(self) -> list[str]:
         return [field for field in _OPTIONAL_COUNTS if getattr(self, field) is not None]
@@ -378,7 +404,7 @@ class PointMAEConfig:
                 if values.get(field) is not None:
                     values[field] = tuple(values[field])
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise ModelError(
                 "config",
                 error,
