@@ -1,6 +1,7 @@
 """Files: whole or absent when written, regular and of bounded size when read."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
@@ -26,10 +27,95 @@ LARGEST = 2**35
 # that grows more than this was made to fill the memory. Small ones are left alone.
 _MOST_GROWTH, _SMALL = 20, 2**27
 
+# No space, no quota left, a file larger than the system or the user's limit allows.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 _LOCK, _TEMPORARY = ".symjax.lock", ".symjax-"
 
 
-def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def is_full(error: BaseException) -> bool:
+    """Whether a write has failed for want of space, quota or permitted size.
+
+    Args:
+      error: What was raised; HDF5 and orbax say it in their words only.
+
+    Returns:
+      Whether space would have helped.
+
+    Example:
+      >>> import errno
+      >>> from symjax._files import is_full
+      >>> is_full(OSError(errno.ENOSPC, "")), is_full(OSError(errno.EACCES, ""))
+      (True, False)
+    """
+    text = str(error)
+    return getattr(error, "errno", None) in _FULL or any(
+        f"rrno {number}" in text or f"errno = {number}" in text for number in _FULL
+    )
+
+
+def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
+    """The error of a full disk: which file, how much it needs, how much there is.
+
+    Args:
+      path: The file.
+      needed: What it needs, such as ``"120 bytes"``.
+      given_back: Bytes that are about to be freed.
+
+    Returns:
+      The error; its ``strerror`` says all but the name of the file.
+
+    Example:
+      >>> import pathlib
+      >>> from symjax._files import no_space
+      >>> no_space(pathlib.Path("a/b"), "120 bytes").strerror.partition(",")[0]
+      'no space is left: it needs 120 bytes'
+    """
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    text = f"no space is left: it needs {needed}"
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(folder).free + given_back
+        text += f", and {free:,} bytes are free, or fewer are allowed"
+    return OSError(errno.ENOSPC, text, str(path))
+
+
+def reserve(path: Path, size: int) -> None:
+    """Raises where a file could not grow by so many bytes, before it is touched.
+
+    For libraries that leave half a file, or end the process, when a disk is full.
+
+    Args:
+      path: The file, which need not exist.
+      size: Number of bytes.
+
+    Raises:
+      OSError: There is no space for them.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax._files import reserve
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     reserve(pathlib.Path(folder) / "a.h5", 1000)
+    """
+    held = path.stat().st_size if path.exists() else 0
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            # A limit of the size of a file counts what it has.
+            file.seek(held)
+            for start in range(0, size, 2**20):
+                file.write(bytes(min(2**20, size - start)))
+            file.flush()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise no_space(path, f"{size:,} bytes") from error
+
+
+def replace_atomically(
+    path: Path, write: Callable[[Path], Any], size: Callable[[], int] | None = None
+) -> None:
     """Lets a function write a temporary file, then renames it.
 
     A link stays one: the file that it points to is replaced. What is no regular file,
@@ -39,9 +125,11 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
       path: The file to be written.
       write: Called with the path of a temporary file on the same file system and with
         the same name.
+      size: Says how many bytes are written; asked where there is no space for them.
 
     Raises:
-      OSError: The file cannot be written; an older one is still there.
+      OSError: The file cannot be written; an older one is still there. On a full disk
+        it says how much is needed.
 
     Example:
       >>> import pathlib, tempfile
@@ -59,9 +147,14 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     path = path if special else Path(os.path.realpath(path))
     # mkdtemp rather than mkstemp: the file gets the permissions of the umask.
     home = None if special else path.parent
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=home))
     try:
-        part = temporary / path.name
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=home))
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise no_space(path, "a folder for the time of writing") from error
+    part = temporary / path.name
+    try:
         write(part)
         if special:
             with open(part, "rb") as source, open(path, "wb") as device:
@@ -70,6 +163,12 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        written = part.stat().st_size if part.exists() else 0
+        needed = f"more than {written:,} bytes" if size is None else f"{size():,} bytes"
+        raise no_space(path, needed, written) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

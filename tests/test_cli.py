@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import symjax
 from symjax import cli
 from symjax.cli import environment
-from symjax.cli.progress import Pace
+from symjax.cli.progress import LongWork, Pace
 from symjax.report import read_report
 from symjax.runs import Progress
 
@@ -659,6 +659,29 @@ class TestPace:
 
     def test_nothing_is_left(self):
         assert Pace().left(self.step(101)) == ""
+
+
+class TestLongWork:
+    @staticmethod
+    def step(done, total):
+        return Progress("big\n", 1, 1, done, total)
+
+    def test_is_announced_at_once(self):
+        line = LongWork().line(self.step(0, 1_533_840))
+        assert line == r"1/1 big\n: 1,533,840 evaluations"
+        assert not LongWork().line(self.step(0, 2016))
+
+    def test_time_left_is_that_of_calls_behind_the_first(self, monkeypatch):
+        times = iter([0.0, 30.0, 40.0, 45.0, 60.0])
+        monkeypatch.setattr("time.monotonic", lambda: next(times))
+        work = LongWork()
+        work.line(self.step(0, 1000))
+        assert not work.line(self.step(100, 1000))  # with the compilation
+        assert work.line(self.step(200, 1000)).endswith(
+            "200 of 1,000 evaluations; 80 s left"
+        )
+        assert not work.line(self.step(300, 1000))  # lines grow rarer
+        assert "left" in work.line(self.step(400, 1000))
 
 
 def test_help_explains_every_option(invoke):

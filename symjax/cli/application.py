@@ -1,6 +1,7 @@
 """The program itself: exit codes, errors, and options that commands share."""
 
 import contextlib
+import errno
 import functools
 import logging
 import re
@@ -20,6 +21,15 @@ INTERRUPTED = 130
 """Exit codes; ``docs/cli.md`` lists what they mean."""
 
 GIB = 2**30
+# What a file system refuses: no fault of symjax.
+_OF_THE_SYSTEM = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES),
+    *(errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+)
+_REMEDY = (
+    "Free some space, or choose another place; what was written before is whole, and "
+    "--resume goes on from it"
+)
 EXIT_CODES = """\b
 Exit codes:
     0  done
@@ -96,6 +106,14 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         typer.echo(message, err=True)
         return typer.Exit(code)
 
+    def internal(error: Exception, debug: bool) -> typer.Exit:
+        message = (
+            f"Internal error: {type(error).__name__}: {error}\n"
+            "This is a bug in symjax or in a library below it. Run the command "
+            "again with --debug and report what it prints."
+        )
+        return stop(INTERNAL, message, debug)
+
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         debug = bool(kwargs.get("debug"))
@@ -109,13 +127,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise stop(INTERRUPTED, message, debug) from error
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except OSError as error:
+            if error.errno not in _OF_THE_SYSTEM or error.filename is None:
+                raise internal(error, debug) from error
+            message = f"Error: {error.filename!r}: {error.strerror}. {_REMEDY}."
+            raise stop(BAD_INPUT, message, debug) from error
         except Exception as error:
-            message = (
-                f"Internal error: {type(error).__name__}: {error}\n"
-                "This is a bug in symjax or in a library below it. Run the command "
-                "again with --debug and report what it prints."
-            )
-            raise stop(INTERNAL, message, debug) from error
+            raise internal(error, debug) from error
 
     return wrapper
 

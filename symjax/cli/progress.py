@@ -105,9 +105,11 @@ class LongWork:
         start, first = self._since
         if now < self._next or not first < step.done < step.num_elements:
             return ""
+        seconds = (now - start) * (step.num_elements - step.done) / (step.done - first)
+        if seconds < self.FIRST:
+            return ""
         self._waits *= 2
         self._next = now + self._waits
-        seconds = (now - start) * (step.num_elements - step.done) / (step.done - first)
         return (
             f"{where}: {step.done:,} of {step.num_elements:,} evaluations; "
             f"{_duration(seconds)} left"

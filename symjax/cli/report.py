@@ -607,7 +607,9 @@ def _present(
 
     text = to_text(result)
     write_atomically(
-        output / TEXT_FILE, lambda part: part.write_text(text, encoding="utf-8")
+        output / TEXT_FILE,
+        lambda part: part.write_text(text, encoding="utf-8"),
+        lambda: len(text.encode()),
     )
     written = [REPORT_FILE, RESULTS_FILE, TEXT_FILE]
     if page:

@@ -202,7 +202,9 @@ def save_stablehlo(model: PETModel, path: str | Path, **options: Any) -> None:
             "Install symjax[export]",
         ) from error
     try:
-        replace_atomically(Path(path), lambda part: part.write_bytes(data))
+        replace_atomically(
+            Path(path), lambda part: part.write_bytes(data), lambda: len(data)
+        )
     except OSError as error:
         raise ModelError(
             "path",

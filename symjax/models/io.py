@@ -171,7 +171,9 @@ def save_model(model: Model, folder: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = save_tensors(flat, metadata={"format": FORMAT})
         replace_atomically(
-            folder / TENSORS_FILE, lambda part: part.write_bytes(tensors)
+            folder / TENSORS_FILE,
+            lambda part: part.write_bytes(tensors),
+            lambda: len(tensors),
         )
         text = json.dumps(metadata, indent=2) + "\n"
         replace_atomically(folder / METADATA_FILE, lambda part: part.write_text(text))
@@ -179,7 +181,7 @@ def save_model(model: Model, folder: str | Path) -> None:
         raise ModelError(
             "folder",
             str(folder),
-            f"cannot be written: {error}",
+            f"cannot be written: {error.strerror or error}",
             "Choose another folder",
         ) from error
 

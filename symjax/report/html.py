@@ -198,7 +198,11 @@ def save_html(report: Report, path: str | Path) -> None:
       True
     """
     text = to_html(report)
-    write_atomically(Path(path), lambda part: part.write_text(text, encoding="ascii"))
+    write_atomically(
+        Path(path),
+        lambda part: part.write_text(text, encoding="ascii"),
+        lambda: len(text),
+    )
 
 
 _DEFINITIONS = """<p><b>A</b>, the equivariance error: root-mean-square deviation of a

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from symjax._files import reserve
 from symjax.report.files import RESULTS_FILE
 from symjax.report.schema import (
     Leaf,
@@ -42,6 +43,8 @@ _NUMBERS = (
     *("compile_seconds", "evaluation_seconds"),
 )
 _EVERY_SECONDS = 1.0
+# Rows of a column that HDF5 writes at once.
+_CHUNK = 1024
 
 
 class ResultsFile:
@@ -82,6 +85,10 @@ class ResultsFile:
         self._waiting: list[dict[str, Any]] = []
         self._next = 0.0
         contents = [f"B_{degree}{s}" for degree in range(max_degree + 1) for s in "+-"]
+        # A text is kept elsewhere, and 16 bytes say where.
+        texts = len((*_TEXTS, *_LEAF_TEXTS))
+        numbers = 1 + len((*_INTEGERS, *_NUMBERS, *contents))
+        self._row_bytes = 16 * texts + 8 * numbers
         with self._open("w") as file:
             row = _column(file, "row", np.int64)
             row.make_scale("row")
@@ -126,7 +133,10 @@ class ResultsFile:
         rows, self._waiting = self._waiting, []
         if not rows:
             return
-        with self._open("r+") as file:
+        texts = sum(
+            len(str(row[name])) for row in rows for name in (*_TEXTS, *_LEAF_TEXTS)
+        )
+        with self._open("r+", len(rows), texts) as file:
             first = file["row"].shape[0]
             for name, column in file.items():
                 column.resize((first + len(rows),))
@@ -136,8 +146,15 @@ class ResultsFile:
                     column[first:] = [row[name] for row in rows]
 
     @contextlib.contextmanager
-    def _open(self, mode: str) -> Iterator[h5py.File]:
+    def _open(
+        self, mode: str, num_rows: int = 0, num_letters: int = 0
+    ) -> Iterator[h5py.File]:
+        # Whole chunks of each column, texts with their places, and what describes them.
+        chunks = -(-num_rows // _CHUNK) + bool(num_rows)
+        size = chunks * _CHUNK * self._row_bytes + 4 * num_letters + 2**16
         try:
+            # HDF5 does not survive a full disk: it ends the process with a signal.
+            reserve(self.path, size)
             # Without locks: a reader must not stop the run.
             with h5py.File(self.path, mode, locking=False) as file:
                 yield file
@@ -145,14 +162,14 @@ class ResultsFile:
             raise ReportError(
                 "output",
                 str(self.path),
-                f"cannot be written ({error})",
+                f"cannot be written ({error.strerror or error})",
                 "Choose a folder that can be written to, with space left",
             ) from error
 
 
 def _column(file: h5py.File, name: str, dtype: Any, scale: Any = None) -> h5py.Dataset:
     column = file.create_dataset(
-        name, (0,), dtype=dtype, maxshape=(None,), chunks=(1024,)
+        name, (0,), dtype=dtype, maxshape=(None,), chunks=(_CHUNK,)
     )
     if scale is not None:
         column.dims[0].attach_scale(scale)

@@ -1338,7 +1338,7 @@ def write_report(report: Report, path: str | Path) -> None:
         with temporary.open("w") as file:
             file.writelines(_pieces(report))
 
-    write_atomically(Path(path), write)
+    write_atomically(Path(path), write, lambda: sum(map(len, _pieces(report))))
 
 
 def _pieces(report: Report) -> Iterator[str]:
@@ -1355,13 +1355,16 @@ def _pieces(report: Report) -> Iterator[str]:
     yield "]}\n"
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], Any], size: Callable[[], int] | None = None
+) -> None:
     """Lets a function write a temporary file, then renames it.
 
     Args:
       path: The file to be written.
       write: Called with the path of a temporary file in the same folder and with
         the same suffix.
+      size: Says how many bytes are written; asked where there is no space for them.
 
     Raises:
       ReportError: The file cannot be written.
@@ -1376,7 +1379,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
       ('done', 1)
     """
     try:
-        replace_atomically(path, write)
+        replace_atomically(path, write, size)
     except OSError as error:
         raise ReportError(
             "output",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from symjax._files import held
+from symjax._files import held, is_full, no_space
 from symjax.report import schema
 from symjax.report.files import (
     FIGURE_FORMATS,
@@ -252,9 +252,12 @@ class Journal:
                 os.truncate(self.path, keep[self.path])
             else:
                 schema.write_atomically(
-                    self.path, lambda file: file.write_text(self._header())
+                    self.path,
+                    lambda file: file.write_text(self._header()),
+                    lambda: len(self._header()),
                 )
-            self._file = self.path.open("ab")
+            # Without a buffer: what a full disk did not take is not tried again.
+            self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise _unwritable(self.path, error) from error
         if part is None:
@@ -288,10 +291,13 @@ class Journal:
         line = (schema.dumps(schema.structure_to_json(structure)) + "\n").encode()
         place = Place(self.path.absolute(), self._file.tell(), len(line))
         try:
-            self._file.write(line)
-            self._file.flush()
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
+            if is_full(error):
+                error = no_space(self.path, f"{len(line):,} bytes more")
             raise _unwritable(self.path, error) from error
         self._all[structure.label] = place, schema.without_numbers(structure)
         if self._results is not None:

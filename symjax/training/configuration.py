@@ -8,13 +8,21 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
+from symjax._files import check_readable
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.models.biases.config import Biases
 from symjax.models.pet.config import PETConfig
 from symjax.training.sections import Section, TargetSection
 
+# What a step can be numbered by, and no memory or life is too short for.
+_LARGEST = 2**31 - 1
+_LARGEST_FILE = 2**20
+Count = Annotated[int, Field(ge=1, le=_LARGEST)]
+CountFromZero = Annotated[int, Field(ge=0, le=_LARGEST)]
+# Each is made before the first step.
+Made = Annotated[int, Field(ge=1, le=10**6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -36,7 +44,7 @@ class OptimizerSection(Section):
 
     learning_rate: PositiveFloat = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 100
+    warmup: CountFromZero = 100
     final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
@@ -60,7 +68,7 @@ class AtomsData(Section):
     training: str
     validation: str | None = None
     validation_fraction: Fraction = 0.1
-    num_training: PositiveInt | None = None
+    num_training: Count | None = None
     zip_targets: tuple[str, ...] = ()
 
 
@@ -80,10 +88,10 @@ class EventsData(Section):
 
     training: str | None = None
     validation: str | None = None
-    num_training: PositiveInt = 100
-    num_validation: PositiveInt = 20
-    num_points: PositiveInt = 512
-    min_points: Annotated[int, Field(ge=0)] = 0
+    num_training: Made = 100
+    num_validation: Made = 20
+    num_points: Made = 512
+    min_points: CountFromZero = 0
 
 
 class ModelSection(Section):
@@ -147,10 +155,10 @@ class BatchSection(Section):
       devices: Devices that share a step.
     """
 
-    max_atoms: PositiveInt = 256
-    max_structures: PositiveInt = 16
-    accumulate: PositiveInt = 1
-    devices: PositiveInt = 1
+    max_atoms: Count = 256
+    max_structures: Count = 16
+    accumulate: Annotated[int, Field(ge=1, le=2**16)] = 1
+    devices: Annotated[int, Field(ge=1, le=2**10)] = 1
 
 
 class MonitorSection(Section):
@@ -168,11 +176,11 @@ class MonitorSection(Section):
         elements of O(3) each; 0 for none. Models of atoms only.
     """
 
-    every: PositiveInt = 500
-    structures: PositiveInt = 2
+    every: Count = 500
+    structures: Count = 2
     layers: str = "none"
-    max_degree: Annotated[int, Field(ge=0)] = 3
-    grid: PositiveInt = 7
+    max_degree: CountFromZero = 3
+    grid: Count = 7
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     survey: Annotated[int, Field(ge=0)] = 0
 
@@ -216,11 +224,11 @@ class _Run(Section):
       checkpoint_every: Steps between two checkpoints.
     """
 
-    steps: PositiveInt
-    seed: Annotated[int, Field(ge=0)] = 0
-    log_every: PositiveInt = 50
-    validate_every: Annotated[int, Field(ge=0)] = 500
-    checkpoint_every: PositiveInt = 500
+    steps: Count
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    log_every: Count = 50
+    validate_every: CountFromZero = 500
+    checkpoint_every: Count = 500
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
     batch: BatchSection = BatchSection()
@@ -344,6 +352,15 @@ class EventsRun(_Run):
 Run = AtomsRun | EventsRun
 
 
+class _WithoutAliases(yaml.SafeLoader):
+    """Refuses references, by which a few lines can stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references (*name) are not read; write values out")
+        return super().compose_node(parent, index)
+
+
 def read_run(path: str | Path) -> Run:
     r"""Reads the configuration of a run.
 
@@ -372,7 +389,8 @@ def read_run(path: str | Path) -> Run:
     """
     path = Path(path)
     try:
-        text = path.read_text()
+        check_readable(path, _LARGEST_FILE)
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
             "path", str(path), f"cannot be read: {error}", "Pass a TOML or YAML file"
@@ -381,12 +399,14 @@ def read_run(path: str | Path) -> Run:
         if path.suffix == ".toml":
             data = tomllib.loads(text)
         elif path.suffix in (".yaml", ".yml"):
-            data = yaml.safe_load(text)
+            data = yaml.load(text, _WithoutAliases)
         else:
             raise ArgumentError(
                 "path", str(path), "has an unknown ending", "Use .toml, .yaml or .yml"
             )
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        if isinstance(error, ArgumentError):
+            raise
         raise ArgumentError(
             "path", str(path), f"is not well-formed: {error}", "Correct the file"
         ) from error

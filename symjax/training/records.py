@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import math
 import signal
 import threading
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from symjax._files import replace_atomically
+from symjax._files import is_full, no_space, replace_atomically, reserve
 from symjax._text import spreadsheet_safe
 from symjax.errors import ArgumentError
 from symjax.training.optimisation import TrainState
@@ -68,15 +69,26 @@ class Table:
 
         Args:
           rows: Values by column; what is absent stays empty.
+
+        Raises:
+          OSError: There is no space for them.
         """
-        with open(self._path, "a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for row in rows:
-                cells = (row.get(name, "") for name in self._columns)
-                writer.writerow(
-                    spreadsheet_safe(cell) if isinstance(cell, str) else cell
-                    for cell in cells
-                )
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for row in rows:
+            cells = (row.get(name, "") for name in self._columns)
+            writer.writerow(
+                spreadsheet_safe(cell) if isinstance(cell, str) else cell
+                for cell in cells
+            )
+        try:
+            with open(self._path, "a", newline="") as file:
+                file.write(text.getvalue())
+        except OSError as error:
+            if not is_full(error):
+                raise
+            needed = f"{len(text.getvalue())} bytes more"
+            raise no_space(self._path, needed) from error
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
@@ -239,6 +251,9 @@ class Checkpoints:
         Args:
           state: The state.
           metrics: Of the steps since the last line of the metrics.
+
+        Raises:
+          ArgumentError: There is no space for it; the checkpoints before it stay.
         """
         step = int(state.step)
         if step == self.latest():
@@ -248,9 +263,24 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(host), metrics=ocp.args.JsonSave(metrics)
         )
-        with uninterrupted():
-            self._manager.save(step, args=args)
-            self._manager.wait_until_finished()
+        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(host))
+        # What describes the arrays takes some space too.
+        room = size + size // 8 + 2**18
+        try:
+            reserve(self._folder / str(step), room)
+            with uninterrupted():
+                self._manager.save(step, args=args)
+                self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            if not (is_full(error) or "RESOURCE_EXHAUSTED" in str(error)):
+                raise
+            full = no_space(self._folder, f"about {room:,} bytes")
+            raise ArgumentError(
+                "folder",
+                str(self._folder / str(step)),
+                f"the checkpoint cannot be written ({full.strerror})",
+                "Free some space, and resume: the checkpoints before it are whole",
+            ) from error
 
     def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
         """Reads the newest state.

@@ -1,5 +1,8 @@
 """Folders and patterns of structure files."""
 
+import os
+import sys
+
 import ase.build
 import ase.io
 import pytest
@@ -76,3 +79,14 @@ def test_names_of_molecules_and_empty_names():
     assert list(find_structures("CH4").structures) == ["CH4"]
     with pytest.raises(ArgumentError, match="name_or_path"):
         find_structures("")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems want Unicode")
+def test_a_name_that_is_no_text_has_a_label_that_is(tmp_path):
+    name = os.fsdecode(b"a\xff.xyz")
+    ase.io.write(tmp_path / "b.xyz", ase.build.molecule("H2O"))
+    os.rename(tmp_path / "b.xyz", tmp_path / name)
+    for target in (tmp_path, tmp_path / name):
+        (label,) = find_structures(target).structures
+        assert label == r"a\xff.xyz:0"
+        label.encode()

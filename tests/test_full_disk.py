@@ -1,0 +1,134 @@
+"""A full disk: one line says which file and how much it needs, and nothing is lost.
+
+A limit of the size of files stands for a full disk, where none can be made: the system
+refuses writes in the same places, with another number of the error.
+"""
+
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+
+import h5py
+import pytest
+
+from symjax._files import is_full, no_space, replace_atomically, reserve
+from symjax.report import read_results
+
+
+def test_every_message_says_which_file_and_how_much(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def full(part):
+        part.write_text("12345")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="it needs more than 5 bytes") as caught:
+        replace_atomically(path, full)
+    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="it needs 1,234 bytes"):
+        replace_atomically(path, full, lambda: 1234)
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_words_of_hdf5_are_understood():
+    words = "[Errno 28] Can't write data (errno = 28, error message = 'No space')"
+    assert is_full(OSError(words))
+    assert is_full(no_space(pathlib.Path("a"), "1 byte"))
+    assert not is_full(OSError("errno = 2, no such file"))
+
+
+def limited(size):
+    """Runs in the child: no file may be larger."""
+
+    def apply():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return apply
+
+
+def python(code, folder, size=None):
+    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    return subprocess.run(
+        [sys.executable, "-c", ignore + code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        preexec_fn=None if size is None else limited(size),
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+
+
+def test_reserving_sees_limits_of_size(tmp_path):
+    code = """
+import pathlib
+from symjax._files import reserve
+path = pathlib.Path("a")
+path.write_bytes(bytes(600))
+reserve(path, 300)
+try:
+    reserve(path, 600)
+except OSError as error:
+    print(error.strerror)
+"""
+    result = python(code, tmp_path, 1000)
+    assert "it needs 600 bytes" in result.stdout, result.stderr
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_a_report_is_resumed_after_a_full_disk(tmp_path, size):
+    """No traceback, no signal; then the numbers of an undisturbed run."""
+    code = """
+import sys
+from symjax.cli import main
+sys.argv = ["symjax", "report", "H2O", "-o", "out", "--max-degree", "0",
+            "--no-figures", "--no-html", *sys.argv[1:]]
+main()
+"""
+    result = python(code, tmp_path, size)
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if "Error" in line]
+    assert "no space is left: it needs" in line
+    assert "out/" in line
+    begun = (tmp_path / "out" / "structures.jsonl").exists()
+    code = code.replace("*sys.argv[1:]", '"--resume"' if begun else '"--overwrite"')
+    again = python(code, tmp_path)
+    assert again.returncode in (0, 3), again.stderr  # 3: a coarse grid
+    json.loads((tmp_path / "out" / "report.json").read_text())
+    assert set(read_results(tmp_path / "out")["structure"]) == {"H2O"}
+    with h5py.File(tmp_path / "out" / "results.h5") as file:
+        assert len(file["row"]) == 2
+    leftovers = [p.name for p in (tmp_path / "out").iterdir() if p.name[0] == "."]
+    assert not leftovers
+
+
+def test_a_checkpoint_without_space(tmp_path, monkeypatch):
+    """The one before it stays whole, and is what the run goes on from."""
+    import jax.numpy as jnp
+
+    from symjax.errors import ArgumentError
+    from symjax.training import records
+    from symjax.training.optimisation import TrainState
+
+    fields = dict.fromkeys(TrainState._fields, jnp.ones(3))
+    first = TrainState(**{**fields, "step": jnp.asarray(4)})
+    checkpoints = records.Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(first, [])
+
+    def full(path, size):
+        raise no_space(path, f"{size} bytes")
+
+    monkeypatch.setattr(records, "reserve", full)
+    with pytest.raises(ArgumentError, match=r"checkpoints/8.*no space is left"):
+        checkpoints.save(first._replace(step=jnp.asarray(8)), [])
+    monkeypatch.setattr(records, "reserve", reserve)
+    assert checkpoints.latest() == 4
+    state, _ = checkpoints.restore(first)
+    assert int(state.step) == 4
+    checkpoints.close()
