@@ -93,7 +93,7 @@ class LongWork:
 
     def line(self, step: "Progress") -> str:
         """Text about an unfinished structure; empty where there is nothing to say."""
-        where = f"{step.position}/{step.num_structures} {visible(step.label)}"
+        where = f"{step.position}/{step.num_items} {visible(step.label)}"
         now = time.monotonic()
         if not step.done or step.label != self._label:
             self._label, self._since = step.label, None

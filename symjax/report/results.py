@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from symjax._files import reserve
+from symjax._files import check_readable, reserve
 from symjax.report.files import RESULTS_FILE
 from symjax.report.schema import (
     Leaf,
@@ -312,6 +312,7 @@ def read_results(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _open_to_read(path: Path) -> h5py.File:
+    check_readable(path)
     try:
         # Without locks: a reader must not stop the run.
         return h5py.File(path, "r", locking=False)

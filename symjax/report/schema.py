@@ -17,7 +17,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float
 
-from symjax._files import replace_atomically
+from symjax._files import check_readable, replace_atomically
 from symjax.errors import SymjaxError
 from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
 from symjax.metrics.laws import PhysicalCheck
@@ -1413,6 +1413,7 @@ def read_report(path: str | Path) -> Report:
     if path.is_dir():
         path = path / "report.json"
     try:
+        check_readable(path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from symjax._files import held, is_full, no_space
+from symjax._files import check_readable, held, is_full, no_space
 from symjax.report import schema
 from symjax.report.files import (
     FIGURE_FORMATS,
@@ -368,6 +368,7 @@ class Journal:
     def _read(self, path: Path) -> int:
         """Reads finished structures; returns the length of the intact part."""
         try:
+            check_readable(path)
             with path.open("rb") as file:
                 return self._read_lines(path, file)
         except OSError as error:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from symjax._files import check_readable
 from symjax.errors import ArgumentError
 from symjax.training.configuration import EventsRun, Run
 
@@ -60,6 +61,7 @@ def read_changes(path: Path) -> tuple[dict[str, Any], list[Change]]:
       ({'steps': 10}, [])
     """
     try:
+        check_readable(path)
         settings = json.loads(path.read_text())
         changes = [Change(**change) for change in settings.pop(CHANGES)]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import os
 
 import fake_report
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax import _files
+from symjax.data.quantities import representation_of
+from symjax.errors import ModelError
 from symjax.metrics import Certificate, add_totals
-from symjax.report import schema
+from symjax.report import read_results, schema
 from symjax.report.schema import ReportError, from_json, read_report, to_json
 
 VALID = to_json(fake_report.report(failed=1))
@@ -282,3 +285,16 @@ def test_numbers_that_json_lacks_are_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         schema.write_report(report, tmp_path / "report.json")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("read", [schema.read_report, read_results])
+@pytest.mark.parametrize("name", ["report.json", "results.h5"])
+def test_a_pipe_in_place_of_a_file_does_not_block(read, name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(schema.ReportError, match="it is a pipe"):
+        read(tmp_path / name)
+
+
+def test_a_degree_that_no_target_has():
+    with pytest.raises(ModelError, match="degree larger than"):
+        representation_of("10000+")

@@ -1,5 +1,7 @@
 """Configurations: what is wrong is named by its key."""
 
+import os
+
 import pytest
 
 from symjax.errors import ArgumentError, ModelError, SymjaxError
@@ -105,3 +107,30 @@ def test_files_that_are_no_configuration(tmp_path, name, text, problem):
         read_run(path)
     with pytest.raises(ArgumentError, match="cannot be read"):
         read_run(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("seed = 123456789012\nsteps = 5", "seed"),
+        ("steps = 123456789012", "steps"),
+        ("steps = 5\nbatch.devices = 1000000000", "batch.devices"),
+        ("steps = 5\nbatch.accumulate = 123456789012", "batch.accumulate"),
+        ("steps = " + 5000 * "9", "path"),
+        ("steps = " + 20_000 * "[", "path"),
+    ],
+)
+def test_numbers_that_no_run_has(tmp_path, text, named):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ArgumentError) as caught:
+        read_run(path)
+    assert caught.value.argument == named
+
+
+def test_files_that_never_end_or_unfold(tmp_path):
+    os.mkfifo(tmp_path / "run.toml")
+    (tmp_path / "run.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]\n")
+    for name, problem in (("run.toml", "it is a pipe"), ("run.yaml", "references")):
+        with pytest.raises(ArgumentError, match=problem):
+            read_run(tmp_path / name)
