@@ -461,7 +461,7 @@ class TestJournal:
             original(self, structure)
 
         monkeypatch.setattr(Journal, "append", append)
-        with pytest.raises(ReportError, match="No space left"):
+        with pytest.raises(ReportError, match="no space is left: it needs"):
             measure_items(model, structures, OPTIONS, tmp_path / "out")
 
 
