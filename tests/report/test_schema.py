@@ -262,7 +262,7 @@ def test_write_is_atomic(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_files.os, "replace", fail)
-    with pytest.raises(ReportError, match="no space is left: it needs [0-9,]* bytes"):
+    with pytest.raises(ReportError, match=r"no space is left: it needs [0-9,]* bytes"):
         schema.write_report(fake_report.report(1), file)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
