@@ -135,7 +135,7 @@ def measure_throughput(num: int, data: str | None) -> None:
         )
 
 
-def compare_peer(num: int, few: int, until: float) -> None:
+def compare_peer(num: int, few: int, until: float, degree: int) -> None:
     """Prints the time of a survey beside that of the peer, extrapolated."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
     import vs_metatomic
@@ -145,7 +145,7 @@ def compare_peer(num: int, few: int, until: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.ckpt"
         vs_metatomic.make_checkpoint(path)
-        row = vs_metatomic.Row("CH3CH2OH", 12, "none", few)
+        row = vs_metatomic.Row("CH3CH2OH", degree, "none", few)
         times = vs_metatomic.run_peer(row, str(path))["times"]
         each = statistics.median(times[1:])  # type: ignore[index]
         model = load_metatrain(str(path))
@@ -160,7 +160,7 @@ def compare_peer(num: int, few: int, until: float) -> None:
         )
         seconds = time.perf_counter() - start
     print(
-        f"metatomic, degree 12, energy: {each:.1f} s a molecule (median of {few}), "
+        f"metatomic, degree {degree}, energy: {each:.1f} s a molecule (median of {few}), "
         f"{num * each:,.0f} s for {num:,} (extrapolated)"
     )
     print(
@@ -188,7 +188,7 @@ def main() -> None:
     if "throughput" in options.tables:
         measure_throughput(40 if tiny else 1000, options.data)
     if "peer" in options.tables:
-        compare_peer(20 if tiny else 1000, 1 if tiny else 20, 0.2 if tiny else 0.01)
+        compare_peer(*((20, 1, 0.2, 2) if tiny else (1000, 20, 0.01, 12)))
 
 
 if __name__ == "__main__":

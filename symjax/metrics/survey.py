@@ -34,8 +34,6 @@ from symjax.metrics.problem import (
 from symjax.so3.finite_groups import finite_group
 from symjax.so3.sampling import super_fibonacci
 
-# Relative errors below so many epsilon are round-off, which nobody needs resolved.
-_ROUND_OFF = 1e3
 # The next look is made when so many times as many structures have been visited.
 _NEXT_LOOK = 1.25
 
@@ -346,7 +344,7 @@ def survey(
 def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:
     """The largest relative half width of A of the outputs of a model.
 
-    Outputs whose A is round-off count as known.
+    Outputs whose A is 0 to the last digit of float64 count as known.
 
     Args:
       pooled: The structures.
@@ -354,15 +352,15 @@ def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:
       outputs: What is known about the outputs.
 
     Returns:
-      The width; 0 if all A are round-off.
+      The width; 0 if all A are 0.
     """
     widths = [0.0]
     for name in pooled.names:
         if outputs[name].kind != "output":
             continue
         interval = pooled.error(name, of=of)
-        noise = _ROUND_OFF * np.finfo(np.float32).eps * pooled.root_mean_square(name)
-        if interval.high > noise:
+        # What is exactly 0 has no relative width. Round-off is measured as all else.
+        if interval.high > np.finfo(float).eps * pooled.root_mean_square(name):
             widths.append(interval.relative_width)
     return max(widths)
 

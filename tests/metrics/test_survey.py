@@ -19,7 +19,7 @@ from symjax.metrics import (
 )
 from symjax.metrics.packs import Pack, measure_packs
 from symjax.metrics.pooling import Columns, Sampled, Sums
-from symjax.metrics.survey import survey
+from symjax.metrics.survey import survey, widest
 from symjax.so3 import FEATURE, VECTOR
 
 X = np.array([[0.3, 0.4, 1.0], [-0.7, 0.2, 0.1]])
@@ -265,6 +265,16 @@ def test_until_stops_early_or_says_what_was_reached():
     assert not late.stopped
     assert len(late.pool.labels) == 900
     assert 0.001 < late.reached == late.pool.error("f").relative_width
+
+
+@pytest.mark.parametrize(("scale", "known"), [(1e-10, False), (0.0, True)])
+def test_small_errors_are_no_known_ones(scale, known):
+    """A of 1e-5 of the norm has a width like any other; one of 0 has none."""
+    random = np.random.default_rng(3)
+    values = np.stack([scale * random.gamma(2.0, 0.5, 50), np.ones(50)], axis=1)
+    columns = Columns(values, 0 * values, 0 * values, np.ones(50))
+    width = widest(pooled(columns), "population", {"f": Output(FEATURE, kind="output")})
+    assert (width == 0.0) == known
 
 
 def test_rounds_of_new_elements_narrow_the_interval_of_the_data_set():
