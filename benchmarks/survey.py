@@ -160,8 +160,8 @@ def compare_peer(num: int, few: int, until: float, degree: int) -> None:
         )
         seconds = time.perf_counter() - start
     print(
-        f"metatomic, degree {degree}, energy: {each:.1f} s a molecule (median of {few}), "
-        f"{num * each:,.0f} s for {num:,} (extrapolated)"
+        f"metatomic, degree {degree}, energy: {each:.1f} s a molecule (median of "
+        f"{few}), {num * each:,.0f} s for {num:,} (extrapolated)"
     )
     print(
         f"symjax, survey of energy and forces: {seconds:,.0f} s, start and compilation "
