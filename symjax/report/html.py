@@ -118,8 +118,12 @@ def to_html(report: Report) -> str:
         ]
     content = _content(report, layers + outputs, number)
     curve = convergence(report, chosen, curves)
+    verdict = _verdict(report, leaves)
+    # What speaks of the grid must not open the page as if it praised the model.
+    good = not report.failed and bool(leaves) and all(leaf.resolved for leaf in leaves)
+    below = f"\n{verdict}" if good else ""
     sections = [
-        ("summary", "In short", _facts(report, outputs, layers, number)),
+        ("summary", "In short", _facts(report, outputs, layers, number) + below),
         *(pictures if report.of_events else []),
         ("outputs", "Outputs", _outputs(report, outputs, number)),
         *(parts if report.of_events else []),
@@ -158,7 +162,7 @@ def to_html(report: Report) -> str:
 <header>
 <h1>{escape(report.model.name)}
 <small>symmetry report on {escape(_named(report))}</small></h1>
-{_verdict(report, leaves)}
+{"" if good else verdict}
 </header>
 <main id="main">
 {"".join(_section(*section) for section in sections)}</main>
@@ -301,7 +305,8 @@ def _verdict(report: Report, leaves: list[Leaf]) -> str:
             how = f"The accuracy of all {len(leaves)} responses is certified"
         return (
             f'<p class="verdict{kind}"><strong>Resolved.</strong> {how}: these '
-            f"numbers are integrals over O(3).{more}</p>"
+            "numbers are integrals over O(3), whatever they say of the model."
+            f"{more}</p>"
         )
     degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
     return (
@@ -341,6 +346,12 @@ def _facts(
         facts.append(
             f"Of {len(layers)} layers, {ends[0]} is nearest to invariance and "
             f"{ends[1]} is furthest from it."
+        )
+    if outputs and not report.of_events:
+        facts.append(
+            "What next: <code>symjax averages</code> tells which average over "
+            "rotations makes these errors smaller, and what it costs; <code>symjax "
+            "diagnose</code> on a report with layers looks for their causes."
         )
     items = "\n".join(f"<li>{fact}</li>" for fact in facts)
     return f'<ul class="facts">\n{items}\n</ul>'
