@@ -30,7 +30,9 @@ from symjax.report.html import to_html
 from symjax.report.results import ResultsFile
 from symjax.report.tables import to_text
 from symjax.runs import Options, Workers, measure_items, run, workers
+from symjax.runs.evaluations import Evaluations
 from symjax.runs.folder import JOURNAL_FILE, Journal
+from symjax.runs.laws import Checks
 from symjax.runs.sources import as_source
 
 OPTIONS = Options(max_degree=1, dtype="float64")
@@ -123,7 +125,8 @@ class TestJobs:
         options = Options(max_degree=3)
         model = load_model("pet-ethanol")
         source = as_source(model)
-        task = functools.partial(run._measured_or_failed, source, options)
+        beside = run._Beside(Checks(), Evaluations(tmp_path, source.digest))
+        task = functools.partial(run._measured_or_failed, source, options, beside)
         sent = pickle.loads(pickle.dumps(task))
         assert sent.args[0].model.config == model.config
         assert sent.args[1] == options
@@ -332,7 +335,7 @@ class TestMemory:
         """Measurements that cost nothing."""
         (whole,) = fake_report.report(layers=1, structures=1).structures
 
-        def measure(model, options, label, atoms, *rest):
+        def measure(model, options, beside, label, atoms, *rest):
             digest = structure_digest(atoms)
             return dataclasses.replace(whole, label=label, digest=digest)
 
