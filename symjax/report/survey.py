@@ -14,6 +14,7 @@ from symjax._text import spreadsheet_safe, visible
 from symjax.metrics.pooling import QUESTIONS, Interval, Pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Surveyed
+from symjax.report.scales import is_invariant
 from symjax.report.schema import ModelInfo, Software
 from symjax.report.tables import format_value
 
@@ -281,6 +282,24 @@ def show_interval(interval: Interval) -> str:
     return f"{format_value(interval.value)} [{low}, {high}]"
 
 
+def size_ratio(report: SurveyReport, name: str) -> Interval | None:
+    """A over the root mean square, where the zero of a response has a meaning.
+
+    Args:
+      report: The survey.
+      name: An output or layer.
+
+    Returns:
+      The ratio; None for invariant outputs, energies above all, whose size depends on
+      where their zero lies.
+    """
+    output = report.outputs[name]
+    irreps = [str(irrep) for irrep in output.representation.irreps]
+    if output.kind == "output" and is_invariant(irreps):
+        return None
+    return report.pool.relative(name)
+
+
 def survey_text(report: SurveyReport) -> str:
     """The tables as plain text.
 
@@ -298,13 +317,18 @@ def survey_text(report: SurveyReport) -> str:
         data, population = (
             show_interval(report.pool.error(name, of=of)) for of in QUESTIONS
         )
-        relative = format_value(report.pool.relative(name).value)
+        ratio = size_ratio(report, name)
+        relative = "-" if ratio is None else format_value(ratio.value)
         rows.append((visible(name), unit, data, population, relative))
     lines += _aligned(rows)
+    if any(row[-1] == "-" for row in rows):
+        lines.append("- an energy has no size: where its zero lies is a convention")
     ranked = main_output(report.pool, report.outputs)
     listed = worst(report)
     if listed:
-        lines += ["", f"Largest A of {visible(ranked)}, measured again"]
+        unit = report.outputs[ranked].unit
+        of = f" in {visible(unit)}" if unit else ""
+        lines += ["", f"Largest A of {visible(ranked)}{of}, measured again"]
         head = ("structure", "first", "again", "standard error")
         again = [
             (

@@ -19,6 +19,7 @@ from symjax.report.survey import (
     main_output,
     show_interval,
     signed_root,
+    size_ratio,
     worst,
 )
 from symjax.report.tables import format_fraction, format_value
@@ -32,6 +33,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 _STYLE = """
 .plots { display: flex; flex-wrap: wrap; gap: 20px; }
 figure { margin: 0; } figcaption { font-size: .9rem; color: var(--soft); }
+svg { max-width: 100%; height: auto; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg .axis { stroke: var(--line); fill: none; }
 svg .count, svg .dot { fill: var(--accent); } svg .dot { opacity: .45; }
@@ -129,16 +131,19 @@ def _errors(report: SurveyReport) -> str:
     rows = []
     for name in report.names:
         data, population = (_cell(report.pool.error(name, of=of)) for of in QUESTIONS)
-        relative = report.pool.relative(name)
+        ratio = size_ratio(report, name)
         rms = format_value(report.pool.root_mean_square(name))
-        cells = [_named(report, name), data, population, rms, _cell(relative)]
+        relative = "-" if ratio is None else _cell(ratio)
+        cells = [_named(report, name), data, population, rms, relative]
         rows.append((cells, True))
     columns = ["Output", "A, this data set", "A, its population", "RMS", "A / RMS"]
     return (
         "<p>A is the root mean square, over components, orientations and structures, "
         "of how far a prediction is from being equivariant. Brackets are 95 % "
         "intervals: of the structures at hand, and of those that they were drawn "
-        "from.</p>\n" + make_table("Equivariance error A", columns, rows)
+        "from. An energy has no size that A could be compared with: where its zero "
+        "lies is a convention.</p>\n"
+        + make_table("Equivariance error A", columns, rows)
     )
 
 
