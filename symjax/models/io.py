@@ -264,7 +264,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise ModelError(
             "model", str(path), f"has format {found!r}, not {FORMAT!r}", remedy
         )
-    if metadata.get("architecture") not in _MODELS:
+    if str(metadata.get("architecture")) not in _MODELS:
         known = ", ".join(repr(name) for name in _MODELS)
         raise ModelError(
             "model",

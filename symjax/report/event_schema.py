@@ -119,9 +119,9 @@ def read_points(fields: Any, size: int) -> EventPoints:
     return EventPoints(
         fields.array("positions", (size, 3), -math.inf),
         fields.array("energies", (size,)),
-        fields.array("semantic", (size,), -1.0).astype(int),
+        fields.integers("semantic", (size,), -1.0),
         {name: errors.array(name, (size,)) for name in errors.value},
-        fields.array("labels", labelled).astype(int),
+        fields.integers("labels", labelled),
         fields.array("changes", labelled),
     )
 
@@ -178,10 +178,11 @@ def _read_labels(fields: Any) -> LabelConsistency:
         known = fields.get(name, int, float, type(None)) is not None
         return fields.number(name, 0.0) if known else math.nan
 
-    low, high = (
-        math.nan if value is None else float(value)
-        for value in fields.get("accuracy_range", list)
-    )
+    limits = fields.get("accuracy_range", list)
+    if limits == [None, None]:
+        low = high = math.nan
+    else:
+        low, high = fields.array("accuracy_range", (2,)).tolist()
     return LabelConsistency(
         fields.number("changing", 0.0),
         fields.number("disagreement", 0.0),

@@ -903,7 +903,11 @@ class _Fields:
     def number(
         self, name: str, minimum: float = -math.inf, maximum: float = math.inf
     ) -> float:
-        value = float(self.get(name, int, float))
+        given = self.get(name, int, float)
+        try:
+            value = float(given)
+        except OverflowError:  # a whole number with hundreds of digits
+            value = math.inf
         if not (math.isfinite(value) and minimum <= value <= maximum):
             where = f">= {minimum}"
             if maximum < math.inf:
@@ -939,13 +943,24 @@ class _Fields:
         value = self.get(name, list)
         try:
             array = np.array(value, float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             array = np.array(np.nan)
         allowed = np.isfinite(array) & (array >= minimum)
         if array.shape != shape or not allowed.all():
             problem = f"is not an array of numbers >= {minimum:g} of shape {shape}"
             raise self.error(value, problem, self.path(name))
         return array
+
+    def integers(
+        self, name: str, shape: tuple[int, ...], minimum: float = 0.0
+    ) -> np.ndarray:
+        array = self.array(name, shape, minimum)
+        # Beyond that, float64 does not hold every integer, nor int64 the others.
+        if not ((array == np.rint(array)) & (abs(array) <= 2**53)).all():
+            raise self.error(
+                self.value[name], "is not an array of integers", self.path(name)
+            )
+        return array.astype(int)
 
 
 def from_json(value: Any, source: str = "report") -> Report:
@@ -1145,8 +1160,8 @@ def _read_structure(fields: _Fields, max_degree: int) -> StructureReport:
 
 def _read_law(fields: _Fields) -> PhysicalCheck:
     def number(name: str) -> float:
-        value = fields.get(name, int, float, type(None))
-        return math.nan if value is None else float(value)
+        known = fields.get(name, int, float, type(None)) is not None
+        return fields.number(name) if known else math.nan
 
     return PhysicalCheck(
         *(fields.text("law"), fields.text("quantity")),
@@ -1166,7 +1181,7 @@ def _read_atoms(fields: _Fields) -> AtomErrors | None:
     if atoms is None:
         return None
     size = fields.integer("num_atoms")
-    numbers = atoms.array("numbers", (size,)).astype(int)
+    numbers = atoms.integers("numbers", (size,))
     if (numbers >= len(chemical_symbols)).any():
         raise atoms.error(numbers.tolist(), "is beyond the periodic table", "numbers")
     errors = atoms.fields("errors")
