@@ -193,7 +193,7 @@ BAD = {
     "memory too little": (
         nothing,
         ["H2O", "--memory", 1e-8],
-        r"--memory=.*Allow --memory \d.*e-0",
+        r"--memory=.*need \d+ bytes.*Allow --memory 0\.\d",
     ),
     "dtype": (nothing, ["H2O", "--dtype", "float16"], "--dtype.*float32.*float64"),
     "figure format": (

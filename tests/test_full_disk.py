@@ -93,7 +93,7 @@ main()
 """
     result = python(code, tmp_path, size)
     assert result.returncode == 2, result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if "Error" in line]
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
     assert "no space is left: it needs" in line
     assert "out/" in line
     begun = (tmp_path / "out" / "structures.jsonl").exists()
