@@ -56,6 +56,18 @@ def test_a_closed_form(invoke, tmp_path):
     assert invoke("--json", "out.json").exit_code == cli.BAD_INPUT
 
 
+def test_round_off_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.averages, "configure_jax", lambda *args: None)
+    (tmp_path / "exact.py").write_text(BROKEN.replace("x[0, 2] ** 2", "(x[0] @ x[0])"))
+    ase.io.write("water.xyz", ase.build.molecule("H2O"))
+    options = ["water.xyz", "--model", "exact.py:quadratic", "--max-degree", "2"]
+    result = CliRunner().invoke(cli.app, ["averages", *options])
+    assert result.exit_code == cli.OK, result.output
+    assert "This is round-off" in result.stdout
+    assert "Ci" not in result.stdout
+
+
 def test_limits(invoke):
     plain = invoke("--reach", "energy=1 eV")
     assert "no average is needed" in plain.stdout

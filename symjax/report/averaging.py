@@ -47,8 +47,10 @@ def averaging_tables(
     for name, errors in frontiers.items():
         spectrum = spectra[name]
         before = errors[0].error
+        # Where A itself is round-off, averages differ by round-off.
+        exact = before <= errors[0].uncertainty
         rows = []
-        for one in errors:
+        for one in errors[:1] if exact else errors:
             average = "as it is" if one.average == "none" else display.name(one.average)
             share = one.error / before if before > 0 else 0.0
             rows.append(
@@ -72,7 +74,9 @@ def averaging_tables(
                 display,
             ),
             display.lines(
-                f"{format_value(100 * tail)} % of A squared lies above degree "
+                "This is round-off, or what the degrees do not tell from it."
+                if exact
+                else f"{format_value(100 * tail)} % of A squared lies above degree "
                 f"{len(spectrum.gram) - 1}; an average may leave all of it."
             ),
             "",
