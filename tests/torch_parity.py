@@ -1,5 +1,7 @@
 """Comparison of an imported PET with metatrain's, layer by layer."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,11 +100,16 @@ class Errors:
     def __init__(self):
         self.found = {}
 
-    def add(self, kind, where, actual, expected, scale=0.0):
-        """``scale`` is the least that the error is divided by, but for a floor."""
-        scale = max(np.abs(expected).max(initial=0.0), scale, 1e-3)
-        error = np.abs(np.asarray(actual) - expected).max(initial=0.0) / scale
-        error = float("inf") if np.isnan(error) else float(error)
+    def add(self, kind, where, actual, expected, scale=0.0, other=None):
+        """``scale`` is the least that the error is divided by, but for a floor.
+
+        The error is that from the nearer of ``expected`` and ``other``.
+        """
+        error = float("inf")
+        for each in (expected, expected if other is None else other):
+            size = max(np.abs(each).max(initial=0.0), scale, 1e-3)
+            found = np.abs(np.asarray(actual) - each).max(initial=0.0) / size
+            error = min(error, float("inf") if np.isnan(found) else float(found))
         if error >= self.found.get(kind, (0.0, ""))[0]:
             self.found[kind] = (error, where)
 
@@ -165,6 +172,10 @@ def compare(reference, model, dtype, cases, name="energy"):
     ``name`` is the energy that forces are derived from.
     """
     torch_dtype = getattr(torch, dtype)
+    # Derivatives of metatrain in float32 can be ten times as far from those in float64
+    # as ours (one atom with 80 images), and not numbers (a mesh of five nodes): in
+    # float32 ours must agree with its derivatives in one of the two precisions.
+    exact = copy.deepcopy(reference).to(torch.float64)
     reference = reference.to(torch_dtype)
     layers, errors = layer_names(model.config), Errors()
     wanted = {"forces": True, "stress": True, "layers": layers, "energy": name}
@@ -180,6 +191,11 @@ def compare(reference, model, dtype, cases, name="energy"):
         theirs, forces, strain, edges = torch_outputs(
             reference, atoms, model.config, layers, torch_dtype, name
         )
+        others = forces, strain
+        if dtype == "float32":
+            _, *others, _ = torch_outputs(
+                exact, atoms, model.config, layers, torch.float64, name
+            )
         for target in model.config.targets:
             for block, values in zip(target.blocks, theirs[target.name], strict=True):
                 single = len(target.blocks) == 1
@@ -198,11 +214,16 @@ def compare(reference, model, dtype, cases, name="energy"):
             kind = "ensemble" if key.endswith("_ensemble") else "uncertainty"
             errors.add(kind, f"{label}, {key}", mine, values)
         force, virial = (0.0, 0.0) if dtype == "float64" else scales(graph)
-        errors.add("forces", label, ours["forces"][mask], forces, float(force))
+        errors.add(
+            "forces", label, ours["forces"][mask], forces, float(force), others[0]
+        )
         if atoms.pbc.all():
             volume = atoms.get_volume()
             scale = float(virial) / volume
-            errors.add("stress", label, ours["stress"][0], strain / volume, scale)
+            errors.add(
+                *("stress", label, ours["stress"][0], strain / volume, scale),
+                others[1] / volume,
+            )
         slots = edge_slots(graph, edges)
         for layer in layers:
             values, mine = theirs[f"mtt::feature::{layer}"][0], ours[layer]
