@@ -20,11 +20,12 @@ from symjax.cli.application import (
 )
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import (
-    DEFAULT_MODELS,
-    check_kind,
+    check_new_json,
     find_events,
     find_structures,
     is_events,
+    open_model,
+    write_json,
 )
 from symjax.errors import ArgumentError, SymjaxError
 
@@ -96,13 +97,7 @@ def averages(
 
     with options_as_typed({"reach": "--reach"}):
         limits = [Limit.parse(text, "reach") for text in reach or []]
-    if json is not None and json.exists() and not overwrite:
-        raise ArgumentError(
-            "--json",
-            str(json),
-            "exists already",
-            "Choose another file, or pass --overwrite",
-        )
+    check_new_json(json, overwrite)
     if model is not None and calculator is not None:
         raise ArgumentError(
             "--calculator", calculator, "and --model are both given", "Pass one of them"
@@ -112,8 +107,6 @@ def averages(
     found = find(target, frames)
     configure_jax(calculator is not None, compile_cache)
 
-    from symjax.interop.in_place import load_or_open
-    from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
     from symjax.metrics import add_spectra, frontier
     from symjax.report.averaging import averaging_json, averaging_tables
     from symjax.report.tables import print_text
@@ -127,15 +120,7 @@ def averages(
     names = {"max_degree": "--max-degree", "energy": "--energy"}
     with options_as_typed({**names, "model": "--model", "calculator": "--calculator"}):
         options.settings()
-        loaded: Any
-        if calculator is not None:
-            loaded = CalculatorSource(calculator, "{}")
-        elif model is not None and is_function(model):
-            loaded = FunctionSource(model)
-        else:
-            loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
-        check_kind(loaded, events)
-        source = as_source(loaded)
+        source = as_source(open_model(model, calculator, "{}", events))
         source.settings(options)
         items = found.events if events else found.structures
         measured, failed = _measured(source, items, options)
@@ -159,13 +144,7 @@ def averages(
         enough = chosen is not None
         written["enough"] = chosen
         typer.echo(text)
-    if json is not None:
-        from symjax.report.schema import dumps, write_atomically
-
-        text = dumps(written) + "\n"
-        with options_as_typed({"output": "--json"}):
-            write_atomically(json, lambda part: part.write_text(text))
-        typer.echo(f"Wrote {json}", err=True)
+    write_json(json, written)
     for label, error in failed.items():
         typer.echo(f"{label}: FAILED: {error}", err=True)
     if failed:

@@ -17,7 +17,7 @@ from symjax.cli.application import (
     options_as_typed,
 )
 from symjax.cli.environment import configure_jax
-from symjax.cli.inputs import find_structures
+from symjax.cli.inputs import check_new_json, find_structures, write_json
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
@@ -123,13 +123,7 @@ def diagnose(
                 "is of no use without --structures or --trace",
                 "Pass one of them too, or leave it out",
             )
-    if json is not None and json.exists() and not overwrite:
-        raise ArgumentError(
-            "--json",
-            str(json),
-            "exists already",
-            "Choose another file, or pass --overwrite",
-        )
+    check_new_json(json, overwrite)
     with options_as_typed({"path": "REPORT"}):
         loaded = read_report(source)
     chosen = {} if structures is None else _find("--structures", structures, frames)
@@ -140,7 +134,6 @@ def diagnose(
     from symjax.diagnose import recommend, report_traps, to_text
     from symjax.diagnose.tracing import report_traces, trace_to_text
     from symjax.models import load_model
-    from symjax.report.schema import dumps, write_atomically
     from symjax.report.tables import print_text
 
     targets = _assignments("--target", target)
@@ -175,11 +168,7 @@ def diagnose(
     if traces:
         print_text(functools.partial(trace_to_text, traces), sys.stdout)
     typer.echo(recommend(loaded, found).to_text(), nl=False)
-    if json is not None:
-        text = dumps(found.to_json()) + "\n"
-        with options_as_typed({"output": "--json"}):
-            write_atomically(json, lambda part: part.write_text(text))
-        typer.echo(f"Wrote {json}", err=True)
+    write_json(json, found.to_json())
     for label, error in failed.items():
         typer.echo(f"{label}: FAILED: {error}", err=True)
     if failed:

@@ -108,3 +108,44 @@ def check_kind(model: Any, events: bool) -> None:
             f"cannot be measured on {kind}",
             "Use a model for them; see 'symjax models'",
         )
+
+
+def open_model(
+    model: str | None, calculator: str | None, calculator_options: str, events: bool
+) -> Any:
+    """What --model or --calculator names; the model that ships if neither is given."""
+    from symjax.interop.in_place import load_or_open
+    from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
+
+    loaded: Any
+    if calculator is not None:
+        loaded = CalculatorSource(calculator, calculator_options)
+    elif model is not None and is_function(model):
+        loaded = FunctionSource(model)
+    else:
+        loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
+    check_kind(loaded, events)
+    return loaded
+
+
+def check_new_json(json: Path | None, overwrite: bool) -> None:
+    """Refuses a file of --json that exists, unless it may be replaced."""
+    if json is not None and json.exists() and not overwrite:
+        raise ArgumentError(
+            "--json",
+            str(json),
+            "exists already",
+            "Choose another file, or pass --overwrite",
+        )
+
+
+def write_json(json: Path | None, value: dict[str, Any]) -> None:
+    """Writes the file of --json, if there is one, and says so."""
+    from symjax.report.schema import dumps, write_atomically
+
+    if json is None:
+        return
+    text = dumps(value) + "\n"
+    with options_as_typed({"output": "--json"}):
+        write_atomically(json, lambda part: part.write_text(text))
+    typer.echo(f"Wrote {json}", err=True)

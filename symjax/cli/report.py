@@ -28,12 +28,11 @@ from symjax.cli.environment import (
     leave_processes,
 )
 from symjax.cli.inputs import (
-    DEFAULT_MODELS,
-    check_kind,
     check_memory,
     find_events,
     find_structures,
     is_events,
+    open_model,
 )
 from symjax.cli.progress import measuring_progress
 from symjax.cli.survey import Question, check_survey, run_survey
@@ -381,8 +380,7 @@ def report(
         join_processes(coordinator, num_processes, process_id)
     chosen = choose_devices(devices)
 
-    from symjax.interop.in_place import MetatomicSource, load_or_open
-    from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
+    from symjax.interop.in_place import MetatomicSource
     from symjax.runs import Options, Workers, measure_items
 
     # Options are checked before a model is read, which takes longer.
@@ -413,13 +411,7 @@ def report(
         workers = Workers(jobs, chosen)
     given = {"calculator": "--calculator", "options": "--calculator-options"}
     with options_as_typed({"model": "--model", "path": "--model", **given}):
-        if calculator is not None:
-            loaded: Any = CalculatorSource(calculator, calculator_options)
-        elif model is not None and is_function(model):
-            loaded = FunctionSource(model)
-        else:
-            loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
-        check_kind(loaded, events)
+        loaded = open_model(model, calculator, calculator_options, events)
     if isinstance(loaded, MetatomicSource):
         _check_dtype(context, loaded.dtype, dtype)
         configure_jax(loaded.dtype == Dtype.FLOAT64, compile_cache)

@@ -336,7 +336,7 @@ def optimised(
     weights = [1 / max(one.projected, np.finfo(float).tiny) for one in spectra]
     gram = tuple(
         sum(
-            weight * (one.gram[degree][0] + inversion * one.gram[degree][1]) / 2
+            weight * (one.gram[degree][0] + one.gram[degree][1]) / 2
             if inversion
             else weight * one.gram[degree][0]
             for one, weight in zip(spectra, weights, strict=True)
