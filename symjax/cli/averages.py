@@ -1,5 +1,6 @@
 """``symjax averages``: which average over rotations is enough, and what it costs."""
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Mapping
@@ -107,6 +108,7 @@ def averages(
     found = find(target, frames)
     configure_jax(calculator is not None, compile_cache)
 
+    from symjax.interop.in_place import MetatomicSource
     from symjax.metrics import add_spectra, frontier
     from symjax.report.averaging import averaging_json, averaging_tables
     from symjax.report.tables import print_text
@@ -121,6 +123,11 @@ def averages(
     with options_as_typed({**names, "model": "--model", "calculator": "--calculator"}):
         options.settings()
         source = as_source(open_model(model, calculator, "{}", events))
+        if isinstance(source, MetatomicSource):
+            # In the type in which it was saved: in float32 its positions would be
+            # rounded, which looks like an error of the model.
+            configure_jax(source.dtype == "float64", compile_cache)
+            options = dataclasses.replace(options, dtype=source.dtype)
         source.settings(options)
         items = found.events if events else found.structures
         measured, failed = _measured(source, items, options)
