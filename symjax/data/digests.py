@@ -1,6 +1,8 @@
 """Whether an item is the one that was measured."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import ase
 import numpy as np
@@ -9,7 +11,11 @@ from symjax.data.point_clouds import PointCloud
 
 
 def structure_digest(atoms: ase.Atoms) -> str:
-    """SHA-256 of all that a model can read of a structure.
+    """SHA-256 of all that a model or a calculator can read of a structure.
+
+    Numbers, positions, cell and periodicity; every other array of the atoms, such as
+    initial charges, magnetic moments, masses, momenta and tags; and ``atoms.info``,
+    whose keys for charge and spin differ from package to package.
 
     Args:
       atoms: The structure.
@@ -25,6 +31,10 @@ def structure_digest(atoms: ase.Atoms) -> str:
       >>> moved.positions += 1e-9
       >>> structure_digest(water) == structure_digest(moved)
       False
+      >>> charged = water.copy()
+      >>> charged.set_initial_charges([-0.8, 0.4, 0.4])
+      >>> structure_digest(water) == structure_digest(charged)
+      False
     """
     digest = hashlib.sha256()
     for array, dtype in (
@@ -34,12 +44,41 @@ def structure_digest(atoms: ase.Atoms) -> str:
         (atoms.pbc, "<i8"),
     ):
         digest.update(np.ascontiguousarray(array, dtype).tobytes())
-    for key in ("charge", "spin_multiplicity"):
-        digest.update(f"{key} {atoms.info.get(key)}".encode())
-    for key in ("total_charge", "multiplicity"):
-        if key in atoms.info:
-            digest.update(f"{key} {atoms.info[key]}".encode())
+    others = {k: v for k, v in atoms.arrays.items() if k not in _OF_ALL}
+    for value in (others, atoms.info):
+        for part in _parts(value):
+            # Its length first: no two sequences of parts run together to one.
+            digest.update(f"{len(part)} ".encode() + part)
     return digest.hexdigest()
+
+
+# Arrays that every structure has.
+_OF_ALL = ("numbers", "positions")
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """A value of ``info`` or ``arrays`` as bytes that another process finds too."""
+    if isinstance(value, Mapping):
+        yield f"{len(value)} entries".encode()
+        for key in sorted(value, key=lambda key: (str(key), type(key).__name__)):
+            yield str(key).encode(errors="surrogatepass")
+            yield from _parts(value[key])
+    elif isinstance(value, set | frozenset):
+        yield from _parts(sorted(value, key=repr))
+    elif isinstance(value, list | tuple):
+        yield f"{len(value)} values".encode()
+        for one in value:
+            yield from _parts(one)
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"{value.dtype.str} {value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, np.ndarray | np.generic):
+        yield from _parts(value.tolist())
+    elif type(value).__repr__ is object.__repr__:
+        # Such a text holds an address, which is another in every process.
+        yield type(value).__qualname__.encode()
+    else:
+        yield repr(value).encode(errors="surrogatepass")
 
 
 def event_digest(cloud: PointCloud) -> str:

@@ -21,6 +21,8 @@ import ase
 import jax
 import numpy as np
 
+from symjax._files import append_through
+from symjax.data.digests import structure_digest
 from symjax.metrics import HostFunction, Problem
 
 FOLDER = "evaluations"
@@ -73,7 +75,7 @@ class Evaluations:
         on_host = isinstance(function, HostFunction) and not function.batched
         if not on_host or not isinstance(item, ase.Atoms):
             return problem
-        store = _Store(self.path(everything_of(item)))
+        store = _Store(self.path(structure_digest(item)))
 
         def call(x: Any, *args: Any) -> Any:
             key = _key((x, args))
@@ -93,7 +95,7 @@ class Evaluations:
         """
         if not isinstance(item, ase.Atoms):
             return
-        path = self.path(everything_of(item))
+        path = self.path(structure_digest(item))
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             path.parent.rmdir()
@@ -101,32 +103,6 @@ class Evaluations:
     def clear(self) -> None:
         """Removes the evaluations of all items."""
         shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
-
-
-def everything_of(atoms: ase.Atoms) -> str:
-    """Digest of all that a calculator may read of a structure.
-
-    Args:
-      atoms: The structure.
-
-    Returns:
-      Hexadecimal digits.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.runs.evaluations import everything_of
-      >>> water = ase.build.molecule("H2O")
-      >>> before = everything_of(water)
-      >>> water.info["spin"] = 2
-      >>> before == everything_of(water)
-      False
-    """
-    digest = hashlib.sha256(repr(sorted(atoms.info.items(), key=str)).encode())
-    arrays = {**atoms.arrays, "cell": atoms.cell[:], "pbc": atoms.pbc}
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _key(given: Any) -> bytes:
@@ -185,8 +161,10 @@ class _Store:
         fields = [(name, a.shape, str(a.dtype)) for name, a in arrays.items()]
         if not self._fields:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(json.dumps(fields).encode() + b"\n")
+            with self._path.open("wb", buffering=0) as file:
+                append_through(file, json.dumps(fields).encode() + b"\n", sync=False)
             self._fields = fields
         if fields == self._fields:
-            with self._path.open("ab") as file:
-                file.write(key + b"".join(a.tobytes() for a in arrays.values()))
+            record = key + b"".join(array.tobytes() for array in arrays.values())
+            with self._path.open("ab", buffering=0) as file:
+                append_through(file, record, sync=False)

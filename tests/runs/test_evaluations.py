@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
 
+from symjax.data.digests import structure_digest
 from symjax.errors import ArgumentError
 from symjax.interop import calculator_problem
 from symjax.interop.sources import CalculatorSource
 from symjax.metrics import measure
 from symjax.runs import Options, measure_items
-from symjax.runs.evaluations import FOLDER, Evaluations, everything_of
+from symjax.runs.evaluations import FOLDER, Evaluations
 
 OPTIONS = Options(max_degree=1, grid=3, dtype="float64")
 # How many more calculations there are before the machine is turned off, and those done.
@@ -90,7 +91,7 @@ def test_what_belongs_to_another_structure_is_not_read(tmp_path):
         run(tmp_path)
     charged = ase.build.molecule("CO")
     charged.set_initial_charges([0.5, -0.5])
-    assert everything_of(charged) != everything_of(ase.build.molecule("CO"))
+    assert structure_digest(charged) != structure_digest(ase.build.molecule("CO"))
     LEFT[0] = 10**9
     resumed = run(tmp_path, {"CO": charged}, resume=True)
     whole = run(tmp_path / "whole", {"CO": charged})
