@@ -162,25 +162,32 @@ def test_estimates_from_random_elements():
         gram = half[kept] @ half[kept].T
         return squares[kept].mean() - (gram.sum() - np.trace(gram)) / (k * (k - 1))
 
-    def jackknife(estimate):
-        without = np.array([estimate(np.delete(np.arange(n), i)) for i in range(n)])
-        return (n - 1) / n * np.square(without - without.mean()).sum()
+    def jackknife(estimate, among):
+        k = len(among)
+        without = np.array([estimate(np.delete(among, i)) for i in range(k)])
+        return (k - 1) / k * np.square(without - without.mean()).sum()
 
-    assert leaf.variance.sum() == pytest.approx(variance(np.arange(n)), rel=1e-9)
+    everything, others = np.arange(n), np.arange(1, n)
+    assert leaf.variance.sum() == pytest.approx(variance(everything), rel=1e-9)
     error = leaf.standard_errors.variance.sum() ** 2
-    assert error == pytest.approx(jackknife(variance), rel=1e-9)
+    assert error == pytest.approx(jackknife(variance, everything), rel=1e-9)
+    # The first pair is the reference of the powers.
+    m = half[0]
+    rest = {s: u[s] - s * rotations @ m for s in (1, -1)}
     for degree, sigma in SECTORS:
-        a = (u[1] + sigma * (-1) ** degree * u[-1]) / 2
+        a = (rest[1] + sigma * (-1) ** degree * rest[-1]) / 2
         kernel = characters(rotations, degree, 1) * (a @ a.T)
+        own = (degree, sigma) == (1, 1)
 
-        def power(kept, kernel=kernel, degree=degree):
+        def power(kept, kernel=kernel, degree=degree, own=own):
             k = len(kept)
             part = kernel[np.ix_(kept, kept)]
-            return (2 * degree + 1) * (part.sum() - np.trace(part)) / (k * (k - 1))
+            found = (2 * degree + 1) * (part.sum() - np.trace(part)) / (k * (k - 1))
+            return found + own * (m @ m + 2 * (half[kept] - m).mean(axis=0) @ m)
 
         index = 0 if sigma == 1 else 1
         assert leaf.power[..., degree, index].sum() == pytest.approx(
-            power(np.arange(n)), rel=1e-6
+            power(others), rel=1e-6
         )
         error = leaf.standard_errors.power[..., degree, index].sum() ** 2
-        assert error == pytest.approx(jackknife(power), rel=1e-6)
+        assert error == pytest.approx(jackknife(power, others), rel=1e-6)

@@ -237,16 +237,17 @@ class RandomCheck:
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """How accurate an adaptive measurement of one output is, and how that is known.
+    """How accurate a measurement of one output is, and how that is known.
 
-    See :mod:`symjax.metrics.adaptive` for the checks behind it. The uncertainties are
-    estimates, not bounds: the actual error can exceed them, most where it is far below
-    the tolerances. What a certificate claims is that it is within the tolerances.
+    Of a climb through rules see :mod:`symjax.metrics.adaptive` for the checks behind
+    it. The uncertainties are estimates, not bounds: the actual error can exceed them,
+    most where it is far below the tolerances. What a certificate claims is that it is
+    within the tolerances. Of random elements they are two standard errors.
 
     Attributes:
       certified: Whether both uncertainties are within the tolerances that were asked
         for and no check contradicts them.
-      degree: Degree of the last rule.
+      degree: Degree of the last rule; 0 for random elements.
       projected_degree: Largest degree that was projected; B of sectors above is
         reported as 0.
       content_uncertainty: Estimated error of each B, of unprojected sectors too.
@@ -254,13 +255,16 @@ class Certificate:
       tail: Content above the projected degrees, from random elements, with two
         standard errors added.
       reason: Why it is not certified; empty where it is.
-      degree_to_try: The next degree; the present one where it is certified.
+      degree_to_try: The next degree, or number of random rotations; the present one
+        where it is certified.
       excluded: No part of the orbit larger than this was missed, with the confidence
         below: random elements would have met it. What happens in a smaller part, such
         as a jump at a neighbor cap, no certificate excludes.
       confidence: Of that statement.
       noise: Where A is not told from the round-off of the function, the relative error
         below which it is not; else 0.
+      samples: Number of random rotations, each paired with its inverted, where there
+        was no rule; else 0.
 
     Example:
       >>> from symjax.metrics import Certificate
@@ -279,6 +283,7 @@ class Certificate:
     excluded: float = 1.0
     confidence: float = 0.0
     noise: float = 0.0
+    samples: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,9 +301,9 @@ class LeafMeasurement:
       power: ||P_{l,sigma} u||^2, ``(*samples, irreps, degrees, 2)``.
       mask: Which samples are real, ``samples``.
       channels: Number of channels of the output (1 without).
-      convergence: Verdict on the integration; None for random elements.
+      convergence: Verdict on the integration; of random elements, on their number.
       standard_errors: For random elements, standard errors of the totals.
-      certificate: For adaptive rules, the accuracy that was reached.
+      certificate: For adaptive rules and random elements, the accuracy reached.
       check: What random elements off the grid say; None for a response that vanishes
         and for random elements.
       coarser: Totals under coarser rules, the coarsest first: those nested in the

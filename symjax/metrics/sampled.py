@@ -1,28 +1,38 @@
 """One structure, with random elements: unbiased estimates and standard errors.
 
 Elements come in pairs (R, -R), R Haar-random in SO(3), and are streamed in blocks whose
-estimates (:mod:`symjax.metrics.unbiased`) are averaged. Standard errors come from the
-jackknife within each block, which errs on the large side where an estimate is dominated
-by noise.
+estimates (:mod:`symjax.metrics.unbiased`) are averaged. The first pair of each block
+serves as reference of the powers, so that B of a model that is nearly equivariant is
+accurate after a few evaluations. Standard errors come from the jackknife within each
+block, which errs on the large side where an estimate is dominated by noise.
+
+Nothing is folded back and nothing has to be resolved: an estimate is as good as its
+standard error, which the certificate states.
 """
 
 import dataclasses
+import math
+from collections.abc import Iterable
 
 import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
+from symjax.metrics.adaptive import CONFIDENCE, ROUND_OFF
 from symjax.metrics.leaves import Leaf
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import (
+    Certificate,
+    Convergence,
     LeafMeasurement,
     Measurement,
+    RandomCheck,
     Totals,
     unflatten_mean,
 )
-from symjax.metrics.unbiased import Rows, estimate_rows, squared_errors
+from symjax.metrics.unbiased import Rows, estimate_rows, jackknife, squared_errors
 from symjax.so3.sampling import haar
 
 # Gram matrices of a block have this many rows; responses of one block are all that
@@ -32,22 +42,45 @@ _BLOCK = 256
 
 @dataclasses.dataclass(frozen=True)
 class HaarSamples:
-    """Random group elements instead of a quadrature.
+    """Random group elements instead of a quadrature: for functions that are dear.
+
+    Estimates are unbiased, and each comes with its standard error. An output counts as
+    resolved, and its certificate as given, if two standard errors of each B, and of A
+    relative to A, are within the tolerances.
 
     Attributes:
       num: Number of random rotations R, at least 8; each is paired with -R.
       seed: Seed of the generator.
+      content_tolerance: Uncertainty admitted on each B.
+      error_tolerance: Relative uncertainty admitted on A.
+
+    Raises:
+      ArgumentError: An attribute has an impossible value.
 
     Example:
-      >>> from symjax.metrics import HaarSamples
-      >>> HaarSamples(64, seed=1).num
-      64
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import HaarSamples, measure
+      >>> from symjax.so3 import VECTOR
+      >>> x = jnp.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5]])
+      >>> f = lambda x: x.sum(0) + 0.1 * jnp.sin(x[0])
+      >>> result = measure(f, x, representations=VECTOR, over=HaarSamples(64, seed=1))
+      >>> certificate = result["output"].certificate
+      >>> certificate.certified, certificate.error_uncertainty < 0.2
+      (True, True)
     """
 
     num: int
     seed: int = 0
+    content_tolerance: float = 0.05
+    error_tolerance: float = 0.25
 
     def __post_init__(self) -> None:
+        for field in ("content_tolerance", "error_tolerance"):
+            value = getattr(self, field)
+            if not (isinstance(value, int | float | np.number) and 0 < value < 1):
+                raise ArgumentError(
+                    field, value, "is not between 0 and 1", "Use for instance 0.05"
+                )
         for field, least in (("num", 8), ("seed", 0)):
             value = getattr(self, field)
             if (
@@ -109,7 +142,8 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
             progress(done, 2 * samples.num)
     results = {
         name: _combine(
-            *(name, leaf, prepared.leaves[name].axes[0], masks[name], collected[name])
+            *(name, leaf, prepared.leaves[name].axes[0], masks[name], collected[name]),
+            over,
         )
         for name, leaf in leaves.items()
     }
@@ -124,11 +158,15 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """Estimates of one block, of each sample, and squared errors of their sums."""
+    """Estimates of one block, of each sample, and squared errors of their sums.
+
+    ``summed`` holds what each turn says of all samples and irreps together.
+    """
 
     mean: np.ndarray
     estimates: Rows
     squares: Rows
+    summed: Rows
     num: int
 
 
@@ -140,9 +178,11 @@ def _estimate_block(
     mask: np.ndarray,
 ) -> _Block:
     turns = block[None, :, None]
-    rows, mean = estimate_rows(leaf, responses, turns, max_degree)
+    rows, mean = estimate_rows(leaf, responses, turns, max_degree, reference=True)
     estimates = Rows(*(array.mean(axis=-1) for array in rows))
-    return _Block(mean, estimates, squared_errors(rows.of(mask)), len(block))
+    chosen = rows.of(mask)
+    summed = Rows(*(array.sum(axis=0) for array in chosen))
+    return _Block(mean, estimates, squared_errors(chosen), summed, len(block))
 
 
 def _combine(
@@ -151,6 +191,7 @@ def _combine(
     samples: tuple[int, ...],
     mask: np.ndarray,
     blocks: list[_Block],
+    over: HaarSamples,
 ) -> LeafMeasurement:
     """Averages the blocks, weighted by their sizes."""
     weights = np.array([block.num for block in blocks], float)
@@ -173,7 +214,7 @@ def _combine(
         mean = unflatten_mean(
             representation, average([block.mean for block in blocks]), samples
         )
-    return LeafMeasurement(
+    found = LeafMeasurement(
         name,
         representation,
         mean,
@@ -189,4 +230,68 @@ def _combine(
             errors.power,
             np.zeros(len(representation.irreps)),
         ),
+    )
+    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+    certificate = _certify(over, found.totals(), blocks, weights, epsilon)
+    verdict = Convergence(
+        resolved=certificate.certified,
+        content_change=certificate.content_uncertainty,
+        error_change=certificate.error_uncertainty,
+        remainder=found.remainder,
+        degree_to_try=certificate.degree_to_try,
+        reason=certificate.reason,
+        error_uncertainty=certificate.error_uncertainty,
+    )
+    return dataclasses.replace(found, convergence=verdict, certificate=certificate)
+
+
+def _certify(
+    over: HaarSamples,
+    totals: Totals,
+    blocks: list[_Block],
+    weights: np.ndarray,
+    epsilon: float,
+) -> Certificate:
+    """Two standard errors of each B and of A, from turns that are left out."""
+    norm, variance = float(totals.norm.sum()), float(totals.variance.sum())
+    content = totals.content
+
+    left = [block.summed.without_one() for block in blocks]
+
+    def error(values: Iterable[np.ndarray]) -> np.ndarray:
+        squares = [jackknife(array) for array in values]
+        return np.sqrt(np.tensordot(weights**2, squares, axes=1))
+
+    # P - B N has the standard error of P / N, times N.
+    ratios = [one.power - content[..., None] * one.norm for one in left]
+    largest = tail = relative = 0.0
+    if norm > 0:
+        largest = 2 * float(error(ratios).max()) / norm
+        sums = [array.sum(axis=(0, 1)) for array in ratios]
+        tail = max(totals.remainder, 0.0) + 2 * float(error(sums)) / norm
+    floor = ROUND_OFF * epsilon
+    vanishes = totals.relative_error <= floor
+    if not vanishes:
+        relative = float(error(one.variance for one in left)) / variance
+    reason = ""
+    if largest > over.content_tolerance:
+        reason = f"each B is known to {largest:.1g} only"
+    elif relative > over.error_tolerance:
+        reason = f"A is known to {relative:.0%} only"
+    # Errors fall with the root of the number.
+    lacking = max(largest / over.content_tolerance, relative / over.error_tolerance)
+    factor = max(math.ceil(lacking**2), 2) if reason else 1
+    return Certificate(
+        certified=not reason,
+        degree=0,
+        projected_degree=len(content) - 1,
+        content_uncertainty=largest,
+        error_uncertainty=relative,
+        tail=tail,
+        reason=reason,
+        degree_to_try=factor * over.num,
+        excluded=RandomCheck(over.num, *(9 * [0.0])).excluded(CONFIDENCE),
+        confidence=CONFIDENCE,
+        noise=floor if vanishes and variance > 0 else 0.0,
+        samples=over.num,
     )

@@ -15,6 +15,14 @@ SO(3). Products within a turn never enter: elements of one turn are not independ
 the plain square of a sample mean is biased. Two turns are enough. Only Gram matrices of
 the responses are needed, so every degree costs the same.
 
+Most of a response is often known: u(g) = rho(g) m + r(g), whose first term lies in the
+sectors of rho alone, with powers ||m||^2. With an m that does not depend on the turns
+that are used, from one turn more,
+
+    ||P u||^2 = ||P r||^2 + [in a sector of rho] (||m||^2 + 2 E[<m, z - m>]),
+
+and the powers of a model that is nearly equivariant are as accurate as r is small.
+
 What is kept of each quantity is one number for each turn, a *row*, whose mean over the
 turns is the estimate. Rows of several samples add up, and standard errors follow from
 leaving out one turn.
@@ -41,7 +49,9 @@ class Rows(NamedTuple):
     Attributes:
       variance: V of each irrep, ``(samples, irreps, turns)``.
       norm: ||z||^2, of the same shape.
-      power: ||P_{l,sigma} u||^2, ``(samples, irreps, degrees, 2, turns)``.
+      power: ||P_{l,sigma} u||^2, ``(samples, irreps, degrees, 2, turns)``. If a turn
+        serves as reference, it and the norm lack that turn: their ratio B is more
+        accurate than either.
 
     Example:
       >>> import numpy as np
@@ -79,9 +89,9 @@ class Rows(NamedTuple):
         Returns:
           Arrays of the same shapes. At least three turns are needed.
         """
-        n = self.turns
 
         def left(rows: np.ndarray, order: int) -> np.ndarray:
+            n = rows.shape[-1]
             return (rows.sum(-1, keepdims=True) - order * rows) / (n - order)
 
         return Rows(left(self.variance, 2), left(self.norm, 1), left(self.power, 2))
@@ -104,13 +114,27 @@ def squared_errors(rows: Rows) -> Rows:
       >>> round(float(squared_errors(rows).norm[0]), 6)  # var / n
       0.333333
     """
-    n = rows.turns
+    return Rows(*map(jackknife, rows.without_one()))
 
-    def spread(values: np.ndarray) -> np.ndarray:
-        centred = values - values.mean(-1, keepdims=True)
-        return (n - 1) / n * np.square(centred).sum(-1)
 
-    return Rows(*map(spread, rows.without_one()))
+def jackknife(estimates: Float[np.ndarray, "*shape turns"]) -> np.ndarray:
+    """Squared standard error of an estimate, from those that each lack one turn.
+
+    Args:
+      estimates: Without each of the turns.
+
+    Returns:
+      (n - 1) / n sum (estimate - mean)^2.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.unbiased import jackknife
+      >>> round(float(jackknife(np.array([2.5, 2.0, 1.5]))), 6)
+      0.333333
+    """
+    n = estimates.shape[-1]
+    centred = estimates - estimates.mean(-1, keepdims=True)
+    return (n - 1) / n * np.square(centred).sum(-1)
 
 
 def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
@@ -166,6 +190,7 @@ def estimate_rows(
     rotations: Float[np.ndarray, "items turns members 3 3"],
     max_degree: int,
     owner: Int[np.ndarray, "samples"] | None = None,
+    reference: bool = False,
 ) -> tuple[Rows, Float[np.ndarray, "samples components channels"]]:
     """Rows of every sample, and the plain mean of z.
 
@@ -176,6 +201,7 @@ def estimate_rows(
         each on elements of its own.
       max_degree: Largest degree of the projected sectors.
       owner: The item of each sample; the first by default.
+      reference: Whether the first turn serves as reference of the powers, m above.
 
     Returns:
       The rows and, in spherical components, the mean.
@@ -201,7 +227,7 @@ def estimate_rows(
     if not representation.basis.is_identity:
         basis = np.asarray(representation.basis.matrix, np.float64)
         u = np.einsum("ij,gsjc->gsic", basis, u)
-    z = u
+    z, turn = u, None
     if not representation.is_trivial:
         with jax.enable_x64(True):
             elements = jnp.asarray(both_cosets(rotations).reshape(-1, 3, 3))
@@ -211,39 +237,61 @@ def estimate_rows(
         turn = np.swapaxes(matrices, 0, 1)[:, owner]
         z = np.swapaxes(turn, -1, -2) @ u
     mean = z.mean(axis=0)
+    # What the powers are taken of, and where they start.
+    rest, used = u, slice(None)
+    m = np.zeros_like(mean)
+    if reference:
+        m = z[: 2 * members].mean(axis=0)
+        rest = u - (m if turn is None else turn @ m)
+        used = slice(1, None)
+    rest = rest.reshape(turns, members, 2, num_samples, components, channels)[used]
+    rest = rest.reshape(-1, 2, num_samples, components, channels)
+    parts = np.stack([rest[:, 0] + rest[:, 1], rest[:, 0] - rest[:, 1]]) / 2
+    beyond = z.reshape(turns, 2 * members, num_samples, components, channels)
+    beyond = (beyond[used] - m).mean(axis=1)
     z = z - mean  # a shift leaves the variance alone and saves its digits
     u = u.reshape(turns * members, 2, num_samples, components, channels)
     z = z.reshape(turns, 2 * members, num_samples, components, channels)
-    parts = np.stack([u[:, 0] + u[:, 1], u[:, 0] - u[:, 1]]) / 2
     size = np.square(u).mean(axis=1).sum(axis=-1)  # (elements, samples, components)
     spread = np.square(z).mean(axis=1).sum(axis=-1)
-    angle = _angles(rotations)
+    angle = _angles(rotations[:, used])
+    left = len(beyond)
 
     irreps = len(representation.irreps)
     variance = np.empty((num_samples, irreps, turns))
-    norm = np.empty_like(variance)
-    power = np.empty((num_samples, irreps, max_degree + 1, 2, turns))
-    chunk = max(1, _HELD // (turns * members) ** 2)
+    norm = np.empty((num_samples, irreps, left))
+    power = np.empty((num_samples, irreps, max_degree + 1, 2, left))
+    chunk = max(1, _HELD // (left * members) ** 2)
     for number, start in enumerate(irrep_starts(representation)):
         part = slice(start, start + representation.irreps[number].dimension)
-        norm[:, number] = (
-            size[..., part].sum(-1).reshape(turns, members, -1).mean(axis=1).T
-        )
+        sizes = size[..., part].sum(-1).reshape(turns, members, -1).mean(axis=1)
+        norm[:, number] = sizes[used].T
         q = spread[..., part].sum(-1).T
         means = z[..., part, :].mean(axis=1).reshape(turns, num_samples, -1)
         means = np.swapaxes(means, 0, 1)
         # sum over t' != t of <m_t, m_t'>, without any matrix
         others = np.einsum("stk,sk->st", means, means.sum(axis=1))
         others -= np.square(means).sum(axis=-1)
-        # V is the U-statistic of (q_t + q_t') / 2 - <m_t, m_t'>
-        both = (q + (q.sum(axis=1, keepdims=True) - q) / (turns - 1)) / 2
-        variance[:, number] = both - others / (turns - 1)
+        # V is the U-statistic of (q_t + q_t') / 2 - <m_t, m_t'>.
+        variance[:, number] = _of_pairs(q) - others / (turns - 1)
         for first in range(0, num_samples, chunk):
             some = slice(first, first + chunk)
             power[some, number] = _power_rows(
-                parts[:, :, some, part], angle, owner[some], turns, max_degree
+                parts[:, :, some, part], angle, owner[some], left, max_degree
             )
+        irrep = representation.irreps[number]
+        if reference and irrep.degree <= max_degree:
+            known = np.square(m[:, part]).sum(axis=(1, 2))[:, None]
+            crossed = 2 * np.einsum("sck,tsck->st", m[:, part], beyond[:, :, part])
+            column = 0 if irrep.sigma == 1 else 1
+            power[:, number, irrep.degree, column] += known + _of_pairs(crossed)
     return Rows(variance, norm, power), mean
+
+
+def _of_pairs(rows: Float[np.ndarray, "samples turns"]) -> np.ndarray:
+    """A mean over turns as one over pairs of them: rows of (c_t + c_t') / 2."""
+    others = rows.sum(axis=1, keepdims=True) - rows
+    return (rows + others / (rows.shape[1] - 1)) / 2
 
 
 def _angles(rotations: np.ndarray) -> np.ndarray:
