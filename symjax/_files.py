@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import socket
@@ -111,6 +112,46 @@ def reserve(path: Path, size: int) -> None:
         if not is_full(error):
             raise
         raise no_space(path, f"{size:,} bytes") from error
+
+
+def append_through(file: io.FileIO, data: bytes, *, sync: bool = True) -> None:
+    """Appends to a file without a buffer, through to the disk.
+
+    What a full disk did not take is not tried again, neither later nor when the file
+    is closed: the file ends with a part of the data, which a reader of whole records
+    drops.
+
+    Args:
+      file: Opened with ``buffering=0``.
+      data: What to append.
+      sync: Whether to wait until the disk has it.
+
+    Raises:
+      OSError: The file cannot be written; the error says which, and on a full disk how
+        much is needed.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax._files import append_through
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "a"
+      ...     with path.open("ab", buffering=0) as file:
+      ...         append_through(file, b"abc")
+      ...     path.read_bytes()
+      b'abc'
+    """
+    path = Path(os.fsdecode(file.name))
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        if sync:
+            os.fsync(file.fileno())
+    except OSError as error:
+        if is_full(error):
+            raise no_space(path, f"{len(data):,} bytes more") from error
+        error.filename = str(path)
+        raise
 
 
 def replace_atomically(

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from symjax._files import check_readable, held, is_full, no_space
+from symjax._files import append_through, check_readable, held
 from symjax.report import schema
 from symjax.report.files import (
     FIGURE_FORMATS,
@@ -291,13 +291,8 @@ class Journal:
         line = (schema.dumps(schema.structure_to_json(structure)) + "\n").encode()
         place = Place(self.path.absolute(), self._file.tell(), len(line))
         try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
+            append_through(self._file, line)
         except OSError as error:
-            if is_full(error):
-                error = no_space(self.path, f"{len(line):,} bytes more")
             raise _unwritable(self.path, error) from error
         self._all[structure.label] = place, schema.without_numbers(structure)
         if self._results is not None:

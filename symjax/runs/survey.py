@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 import symjax
-from symjax._files import held
+from symjax._files import append_through, held
 from symjax.data.digests import structure_digest
 from symjax.errors import StructureError, SymjaxError
 from symjax.metrics.packs import Pack, Pending, finish_pack, pack_of, start_pack
@@ -472,7 +472,8 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
             os.truncate(path, self._read(head))
         else:
             _write(path, json.dumps(head) + "\n")
-        self._file = path.open("ab")
+        # Without a buffer: what a full disk did not take is not tried again.
+        self._file = path.open("ab", buffering=0)
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
@@ -483,11 +484,12 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
         Args:
           number: Number of the round.
           items: The structures.
+
+        Raises:
+          OSError: The file cannot be written; the message says which, and why.
         """
         line = {"round": number, "items": [_to_json(item) for item in items]}
-        self._file.write((json.dumps(line) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        append_through(self._file, (json.dumps(line) + "\n").encode())
 
     def _read(self, head: Mapping[str, Any]) -> int:
         """Reads all packs; returns the length of the intact part."""

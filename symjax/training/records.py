@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import math
+import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,12 +50,7 @@ class Table:
 
     def __init__(self, path: Path, columns: Iterable[str], after: int = 0):
         self._path, self._columns = path, tuple(columns)
-        kept: list[dict[str, str]] = []
-        if after and path.is_file():
-            with open(path, newline="") as file:
-                # A line that was being written when the run was killed is dropped.
-                rows = [row for row in csv.DictReader(file) if None not in row.values()]
-            kept = [row for row in rows if int(row["step"]) <= after]
+        kept = read_rows(path, after) if after else []
 
         def write(part: Path) -> None:
             with open(part, "w", newline="") as file:
@@ -89,6 +85,26 @@ class Table:
                 raise
             needed = f"{len(text.getvalue())} bytes more"
             raise no_space(self._path, needed) from error
+
+
+def read_rows(path: Path, last: int) -> list[dict[str, str]]:
+    """Rows of a file that a run wrote, as text.
+
+    Args:
+      path: The file, which need not exist.
+      last: Rows of later steps are left out.
+
+    Returns:
+      The rows, without a last one that was being written when the run was killed.
+    """
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        text = file.read()
+    # What follows the last line feed was cut off, maybe within a number.
+    lines = io.StringIO(text[: text.rfind("\n") + 1], newline="")
+    rows = [row for row in csv.DictReader(lines) if None not in row.values()]
+    return [row for row in rows if int(row["step"]) <= last]
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
@@ -132,31 +148,31 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
 
 
 class Board:
-    """Writes numbers for TensorBoard.
+    """Writes numbers for TensorBoard, into a folder that is made anew.
+
+    A run that goes on writes again what its tables hold: event files of a run that was
+    killed, or whose disk was full, may end anywhere or not be there.
 
     Args:
       folder: Where its event files go.
-      after: Step from which a run goes on; what an older file says of later steps is
-        hidden.
 
     Example:
       >>> import pathlib, tempfile
       >>> from symjax.training.records import Board
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     board = Board(pathlib.Path(folder), after=0)
+      ...     board = Board(pathlib.Path(folder) / "tensorboard")
       ...     board.add("training", 10, {"loss": 0.5})
       ...     board.close()
-      ...     len(list(pathlib.Path(folder).iterdir()))
+      ...     len(list((pathlib.Path(folder) / "tensorboard").iterdir()))
       1
     """
 
-    def __init__(self, folder: Path, after: int = 0):
+    def __init__(self, folder: Path):
         # Imports PyTorch where it is installed; nothing else here needs it.
         import tensorboardX
 
-        self._writer = tensorboardX.SummaryWriter(
-            str(folder), purge_step=after + 1 if after else None
-        )
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = tensorboardX.SummaryWriter(str(folder))
 
     def add(self, group: str, step: int, values: Mapping[str, float]) -> None:
         """Writes some numbers.

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,15 @@ def _check_devices(run: Run) -> None:
         )
 
 
+def _scalars(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Rows of the trajectory by the names that TensorBoard shows."""
+    return {
+        f"{row['structure']}/{row['name']}/{row['quantity']}": float(row["value"])
+        for row in rows
+        if row["quantity"] in ("A", "relative", "remainder")
+    }
+
+
 class _Loop:
     """Steps, and all that is written between them."""
 
@@ -229,11 +238,25 @@ class _Loop:
         )
         self._validation: records.Table | None = None
         self._trajectory = records.Table(folder / records.TRAJECTORY, COLUMNS, done)
-        self._board = records.Board(folder / records.TENSORBOARD, done)
+        self._board = records.Board(folder / records.TENSORBOARD)
+        if done:
+            self._write_again(done)
         self._monitor = None
         if run.monitor is not None:
             self._monitor = Monitor(problem.probes, run.monitor)
         self._errors: dict[str, float] = {}
+
+    def _write_again(self, done: int) -> None:
+        """What was written before this run goes on, for TensorBoard."""
+        for group, name in (
+            ("training", records.METRICS),
+            ("validation", records.VALIDATION),
+        ):
+            for row in records.read_rows(self._folder / name, done):
+                step = int(row.pop("step"))
+                self._board.add(group, step, {k: float(v) for k, v in row.items() if v})
+        for row in records.read_rows(self._folder / records.TRAJECTORY, done):
+            self._board.add("symmetry", int(row["step"]), _scalars([row]))
 
     def _terms(self, batch: Any) -> dict[str, Any]:
         """Named contributions to the loss of a batch."""
@@ -341,12 +364,7 @@ class _Loop:
         jax.block_until_ready(self._state.averaged)
         rows = self._monitor.rows(self._model(), self._done)
         self._trajectory.add(rows)
-        scalars = {
-            f"{row['structure']}/{row['name']}/{row['quantity']}": row["value"]
-            for row in rows
-            if row["quantity"] in ("A", "relative", "remainder")
-        }
-        self._board.add("symmetry", self._done, scalars)
+        self._board.add("symmetry", self._done, _scalars(rows))
         self._pause(begun)
 
     def _pause(self, begun: float) -> None:

@@ -203,3 +203,41 @@ def test_the_command_line_names_its_option(data, tmp_path):
     said = " ".join(result.output.split())
     assert "steps=9: the run was started with 4" in said
     assert "Pass --extend to let it follow" in said
+
+
+def scalars(folder):
+    """What TensorBoard would show: values by name and step."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+
+    found = {}
+    for path in sorted((folder / "tensorboard").iterdir()):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            data = data[12 + length + 4 :]
+            for value in event.summary.value:
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def test_tensorboard_has_everything_after_a_resume(data, tmp_path):
+    """Whatever was lost of its files: they are written again from the tables."""
+    monitor = {"every": 2, "max_degree": 1, "grid": 3, "structures": 1, "max_share": 1}
+    run = run_of(data, log_every=1, validate_every=2, monitor=monitor)
+    stop_after(run, tmp_path / "run", 3)
+    for path in (tmp_path / "run" / "tensorboard").iterdir():
+        path.unlink()
+    with (tmp_path / "run" / METRICS).open("a") as file:
+        file.write("4,0.5,0.")  # cut off within a number
+    assert train(run, tmp_path / "run", resume=True).complete
+    found = scalars(tmp_path / "run")
+    metrics = read_table(tmp_path / "run" / METRICS)
+    np.testing.assert_array_equal(metrics["step"], [1, 2, 3, 4])
+    for step, loss in zip(metrics["step"], metrics["loss"], strict=True):
+        assert found["training/loss", int(step)] == pytest.approx(loss, rel=1e-6)
+    validation = read_table(tmp_path / "run" / VALIDATION)
+    for step, score in zip(validation["step"], validation["score"], strict=True):
+        assert found["validation/score", int(step)] == pytest.approx(score, rel=1e-6)
+    steps = {step for tag, step in found if tag.startswith("symmetry/")}
+    assert {2, 4} <= steps
