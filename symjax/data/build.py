@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from symjax.data._pairs import find_pairs
 from symjax.data.cells import stress_volume
+from symjax.data.conditions import spin_multiplicity, total_charge
 from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
 from symjax.data.structures import (
     MINIMUM_DISTANCE,
@@ -18,8 +19,6 @@ from symjax.data.structures import (
     check_without_distances,
     periodic_cell,
     periodic_volume,
-    spin_multiplicity,
-    total_charge,
 )
 from symjax.errors import ArgumentError, StructureError
 

@@ -19,12 +19,8 @@ from ase.data import atomic_masses, chemical_symbols
 from ase.units import Bohr, Hartree
 from jaxtyping import Float
 
-from symjax.data.structures import (
-    check_structure,
-    checked_species,
-    spin_multiplicity,
-    total_charge,
-)
+from symjax.data.conditions import spin_multiplicity, total_charge
+from symjax.data.structures import check_structure, checked_species
 from symjax.errors import ArgumentError, StructureError
 
 ORBITAL_BASIS = "def2-svp"

@@ -25,6 +25,7 @@ from symjax._text import file_text
 from symjax.data._pairs import find_pairs
 from symjax.data._structure_files import check_frames, read_species
 from symjax.data.announced import check_announced
+from symjax.data.conditions import spin_multiplicity, structure_name, total_charge
 from symjax.errors import ArgumentError, StructureError
 
 MINIMUM_DISTANCE = 1e-3
@@ -37,12 +38,6 @@ to one per cent only, and what a model makes of it says nothing about the model.
 
 MAXIMUM_COORDINATE = 1e6
 """Largest coordinate in angstrom (0.1 mm); float32 resolves 0.06 angstrom there."""
-
-CHARGE_KEYS = ("charge", "total_charge")
-"""Keys of ``atoms.info`` for the total charge in e."""
-
-SPIN_KEYS = ("spin_multiplicity", "multiplicity")
-"""Keys of ``atoms.info`` for the spin multiplicity 2S+1."""
 
 # Sine of the angle below which cell vectors are called linearly dependent: far
 # below the most acute cell in use, far above rounding.
@@ -371,7 +366,7 @@ def check_without_distances(
     index: int | None = None,
 ) -> None:
     """The checks of ``check_structure`` that need no neighbor list."""
-    name = _name(index)
+    name = structure_name(index)
     if not isinstance(atoms, ase.Atoms):
         raise ArgumentError(
             name,
@@ -405,76 +400,12 @@ def check_distances(
         return
     i, j = int(first[closest]), int(second[closest])
     raise StructureError(
-        f"{_name(index)}.positions",
+        f"{structure_name(index)}.positions",
         (i, j),
         f"atoms {i} and {j} are at the same place ({distances[closest]:.1e} angstrom "
         f"apart, less than {MINIMUM_DISTANCE})",
         "Remove the duplicate, or check that positions are in angstrom",
     )
-
-
-def total_charge(atoms: ase.Atoms, index: int | None = None) -> int:
-    """Total charge in e from ``atoms.info["charge"]`` or ``"total_charge"``, else 0."""
-    return _integer_info(atoms, _key(atoms, CHARGE_KEYS, index), 0, index)
-
-
-def spin_multiplicity(atoms: ase.Atoms, index: int | None = None) -> int:
-    """2S+1 from ``atoms.info["spin_multiplicity"]`` or ``"multiplicity"``, else 1."""
-    key = _key(atoms, SPIN_KEYS, index)
-    value = _integer_info(atoms, key, 1, index)
-    if value < 1:
-        raise StructureError(
-            f"{_name(index)}.info[{key!r}]",
-            value,
-            "must be at least 1, the singlet: it is 2S+1, not 2S",
-            "Store 2S+1, or remove the entry",
-        )
-    return value
-
-
-def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
-    """Raises if a structure says its spin under a key that can be read in two ways.
-
-    For models that are conditioned on charge and spin; others do not read them.
-
-    Args:
-      atoms: The structure.
-      index: Number of the structure in the list it comes from, for the message.
-
-    Raises:
-      StructureError: ``atoms.info`` has ``spin`` and no multiplicity.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.structures import check_conditions
-      >>> oxygen = ase.build.molecule("O2")
-      >>> oxygen.info["spin"] = 3
-      >>> check_conditions(oxygen)
-      Traceback (most recent call last):
-      ...
-      symjax.errors.StructureError: atoms.info['spin']=3: is the multiplicity 2S+1 in...
-    """
-    if "spin" in atoms.info and not any(key in atoms.info for key in SPIN_KEYS):
-        raise StructureError(
-            f"{_name(index)}.info['spin']",
-            atoms.info["spin"],
-            "is the multiplicity 2S+1 in some packages, and S or 2S in others",
-            "Store 2S+1 as info['spin_multiplicity']",
-        )
-
-
-def _key(atoms: ase.Atoms, keys: Sequence[str], index: int | None) -> str:
-    """The key under which a structure has a number; the first if under none."""
-    found = [key for key in keys if key in atoms.info]
-    values = [str(atoms.info[key]) for key in found]
-    if len(set(values)) > 1:
-        raise StructureError(
-            f"{_name(index)}.info",
-            ", ".join(f"{k}={v}" for k, v in zip(found, values, strict=True)),
-            "contradict each other",
-            f"Keep {keys[0]!r} alone",
-        )
-    return found[0] if found else keys[0]
 
 
 def checked_species(known_species: Sequence[int] | None) -> frozenset[int] | None:
@@ -501,10 +432,6 @@ def checked_species(known_species: Sequence[int] | None) -> frozenset[int] | Non
     if len(known_species) == 0:
         raise ArgumentError("known_species", [], "is empty", remedy)
     return frozenset(int(number) for number in known_species)
-
-
-def _name(index: int | None) -> str:
-    return "atoms" if index is None else f"structures[{index}]"
 
 
 def _check_positions(atoms: ase.Atoms, name: str) -> None:
@@ -607,22 +534,3 @@ def periodic_volume(rows: Float[np.ndarray, "periodic 3"]) -> float:
     """Volume, area or length that up to three vectors span; 1 for none."""
     # Singular values, not det(rows @ rows.T): squaring would lose the small ones.
     return float(np.prod(np.linalg.svd(rows, compute_uv=False)))
-
-
-def _integer_info(atoms: ase.Atoms, key: str, default: int, index: int | None) -> int:
-    value = atoms.info.get(key, default)
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = np.nan
-    # The bound keeps the number exact in the int32 of a graph.
-    if isinstance(value, bool | np.bool_) or not (
-        number.is_integer() and abs(number) < 2**31
-    ):
-        raise StructureError(
-            f"{_name(index)}.info['{key}']",
-            value,
-            "must be an integer within the range of int32",
-            "Store an integer, or remove the entry",
-        )
-    return int(number)

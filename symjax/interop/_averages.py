@@ -1,14 +1,16 @@
 """Means and spreads of responses over rotations, on the host, in float64."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import ase
 import numpy as np
 from jaxtyping import Float
 
-from symjax.data.symmetry import Symmetry
+from symjax.data.symmetry import Symmetry, find_symmetry
 from symjax.errors import AliasingError
 from symjax.so3.averages import Rotations
+from symjax.so3.representations import PSEUDOVECTOR, Representation
 
 # Round-off of a response, in units of its largest entry and the dtype's epsilon, whose
 # square a negative variance may reach before it means something.
@@ -18,8 +20,17 @@ _ROUND_OFF = 100.0
 SPREAD = "_rotational_std"
 """What names of standard deviations end with."""
 
+# Arrays of atoms that a calculator may read; equal ones agree to this part of the
+# largest.
+_READ = ("initial_charges", "initial_magmoms", "masses", "tags")
+_SAME = 1e-6
+
 # Rows and columns of Voigt's order xx, yy, zz, yz, xz, xy.
 _VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+
+
+# Results with a row for each atom.
+_OF_ATOMS = ("energies", "forces", "charges", "magmoms")
 
 
 Values = Mapping[str, np.ndarray]
@@ -58,10 +69,61 @@ def under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
     """
     permutation = symmetry.permutations[index]
     permuted = {
-        name: array[:, permutation] if name in ("energies", "forces") else array
+        name: array[:, permutation] if name in _OF_ATOMS else array
         for name, array in values.items()
     }
     return rotated_back(permuted, symmetry.elements[index][None])
+
+
+def images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
+    """The responses at g h for every h of a symmetry; as they are without one.
+
+    Args:
+      values: Rotated back, with the elements as first axis.
+      symmetry: The symmetry, if it is used.
+
+    Yields:
+      As many as it has elements.
+    """
+    if symmetry is None:
+        yield values
+        return
+    for index in range(symmetry.order):
+        yield under_symmetry(values, symmetry, index)
+
+
+def symmetry_of_all(
+    atoms: ase.Atoms, turning: Mapping[str, Representation], tolerance: float
+) -> Symmetry:
+    """The symmetry of a structure with the charges, masses and moments of its atoms.
+
+    What a calculator can read of atoms beside their species makes them differ: an
+    antiferromagnet has fewer operations than its lattice.
+
+    Args:
+      atoms: The structure.
+      turning: How arrays of atoms with three components turn; others are scalars.
+      tolerance: Largest distance in angstrom between an atom and its image.
+
+    Returns:
+      The operations that leave all of it as it is.
+    """
+    found = find_symmetry(atoms, tolerance)
+    keep = np.ones(found.order, bool)
+    for name in (*_READ, *turning):
+        if not atoms.has(name):
+            continue
+        values = np.asarray(atoms.arrays[name], float)
+        turned = np.broadcast_to(values, (found.order, *values.shape))
+        if values.shape == (len(atoms), 3):
+            turned = values @ np.swapaxes(found.elements, 1, 2)
+            if turning.get(name) == PSEUDOVECTOR:
+                turned = turned * np.linalg.det(found.elements)[:, None, None]
+        # Of atom i what was of the atom that it comes from.
+        same = np.abs(values[found.permutations] - turned)
+        bound = _SAME * np.abs(values).max(initial=0.0)
+        keep &= same.reshape(found.order, -1).max(axis=1, initial=0.0) <= bound
+    return found if keep.all() else found.subset(keep)
 
 
 def in_voigt_order(values: Values) -> dict[str, np.ndarray]:

@@ -14,14 +14,13 @@ import ase
 import numpy as np
 
 from symjax.data._pairs import find_pairs
-from symjax.data.structures import (
-    check_structure,
-    periodic_cell,
-    spin_multiplicity,
-    total_charge,
-)
-from symjax.errors import ModelError, StructureError
+from symjax.data.cells import onto_periodic, stress_volume
+from symjax.data.conditions import warn_of_unread
+from symjax.data.structures import check_structure, periodic_cell
+from symjax.errors import ModelError
+from symjax.interop._inputs import Given, given_input
 from symjax.interop._reading import read_archive
+from symjax.so3.representations import VECTOR, Representation
 
 Arrays = dict[str, np.ndarray]
 
@@ -30,12 +29,12 @@ class Engine:
     """Evaluates a model on orientations of one structure.
 
     Neighbors are found once, in the given orientation; the vectors to them turn with
-    the structure.
+    the structure, and so do momenta, velocities and magnetic moments that the model
+    reads. ``x`` holds all that turns, ``action`` tells how.
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``.
-      atoms: The structure, with the charge, spin and charges of atoms that the model
-        reads.
+      atoms: The structure, with what the model reads of it beside positions and cell.
       device: Where the model runs.
 
     Raises:
@@ -56,10 +55,14 @@ class Engine:
         self._neighbors = [
             _neighbors(atoms, request) for request in model.requested_neighbor_lists()
         ]
-        self._inputs = {
-            name: _input(name, request, atoms, self._dtype, device)
+        self._inputs: dict[str, Given] = {
+            name: given_input(name, request, atoms)
             for name, request in model.requested_inputs(use_new_names=True).items()
         }
+        warn_of_unread(
+            atoms, [key for given in self._inputs.values() for key in given.reads]
+        )
+        self._volume = stress_volume(atoms)
         self.num_pairs = {len(first) for _, _, first, _, _ in self._neighbors}
         self._types = torch.tensor(atoms.numbers, dtype=torch.int32, device=device)
         self._pbc = torch.tensor(np.asarray(atoms.pbc), device=device)
@@ -67,6 +70,10 @@ class Engine:
             "positions": atoms.positions.astype(float),
             "cell": periodic_cell(atoms),
         }
+        self.action: dict[str, Representation] = {"positions": VECTOR, "cell": VECTOR}
+        for name, given in self._inputs.items():
+            if given.turns is not None:
+                self.x[name], self.action[name] = given.values, given.turns
 
     def _system(self, x: Arrays, derivatives: bool) -> tuple[Any, Any, Any]:
         """A structure, and what its energy is derived with respect to."""
@@ -91,8 +98,9 @@ class Engine:
             if derivatives:
                 metatomic.register_autograd_neighbors(made, block)
             made.add_neighbor_list(request, block)
-        for name, value in self._inputs.items():
-            made.add_data(name, value)
+        for name, given in self._inputs.items():
+            values = x.get(name, given.values)
+            made.add_data(name, given.as_block(values, self._dtype, self._device))
         return made, positions, strain
 
     def evaluate(
@@ -105,13 +113,15 @@ class Engine:
         """Outputs of a batch of orientations, and derivatives of an energy.
 
         Args:
-          batch: Positions and cell of each, in angstrom.
+          batch: What turns of each, as in ``x``; lengths in angstrom.
           requests: A ``ModelOutput`` for each output to compute.
           energy: Name of the output to derive.
           derivatives: Of ``"forces"`` and ``"stress"`` those that are wanted.
 
         Returns:
-          A ``TensorMap`` for each output, and the derivatives of each orientation.
+          A ``TensorMap`` for each output, and the derivatives of each orientation:
+          forces, and the stress within the periodic directions, over the volume of the
+          cell (:func:`symjax.data.cells.stress_volume`), which is not 0.
         """
         torch, metatomic = libraries(self._model)
         options = metatomic.ModelEvaluationOptions(
@@ -141,8 +151,10 @@ class Engine:
             if "forces" in derivatives:
                 row["forces"] = -found[number]
             if "stress" in derivatives:
-                volume = abs(np.linalg.det(x["cell"]))
-                row["stress"] = found[len(batch) + number] / volume
+                # Along a direction without periods a strain only moves atoms.
+                within = np.asarray(onto_periodic(x["cell"]), float)
+                virial = within @ found[len(batch) + number] @ within
+                row["stress"] = virial / self._volume
         return values, rows
 
 
@@ -309,50 +321,3 @@ def _block(vectors: np.ndarray, samples: np.ndarray, dtype: Any, device: str) ->
         [Labels(["xyz"], torch.arange(3, device=device).reshape(-1, 1))],
         Labels(["distance"], torch.zeros(1, 1, dtype=torch.int32, device=device)),
     )
-
-
-def _input(name: str, request: Any, atoms: ase.Atoms, dtype: Any, device: str) -> Any:
-    """A quantity of the structure, or of its atoms, that a model asks for."""
-    import torch
-    from metatensor.torch import Labels, TensorBlock, TensorMap
-
-    of_atoms = request.sample_kind == "atom"
-    known = {"charge": total_charge, "spin_multiplicity": spin_multiplicity}
-    if name not in known or request.sample_kind not in ("atom", "system"):
-        raise ModelError(
-            "model",
-            name,
-            f"the model reads this input of each {request.sample_kind}",
-            f"Models that read {' and '.join(known)} can be measured",
-        )
-    if of_atoms:
-        values = _of_atoms(name, atoms)
-        samples = Labels(
-            ["system", "atom"],
-            torch.tensor([[0, i] for i in range(len(atoms))], dtype=torch.int32),
-        ).to(device)
-    else:
-        values = np.array([known[name](atoms)], float)
-        samples = Labels(["system"], torch.zeros(1, 1, dtype=torch.int32)).to(device)
-    zero = torch.zeros(1, 1, dtype=torch.int32, device=device)
-    value = torch.tensor(values, dtype=dtype, device=device).reshape(-1, 1)
-    block = TensorBlock(value, samples, [], Labels([name], zero))
-    return TensorMap(Labels(["_"], zero), [block])
-
-
-def _of_atoms(name: str, atoms: ase.Atoms) -> np.ndarray:
-    if name != "charge":
-        raise ModelError(
-            "model",
-            name,
-            "the model reads this input of each atom",
-            "Models that read the charge of each atom can be measured",
-        )
-    if not atoms.has("initial_charges"):
-        raise StructureError(
-            "atoms",
-            atoms.get_chemical_formula(),
-            "has no charges of atoms, which the model reads",
-            "Set them in e with atoms.set_initial_charges",
-        )
-    return np.asarray(atoms.get_initial_charges(), float)

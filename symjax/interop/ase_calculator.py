@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from symjax.data.build import Edges, assemble, find_edges
 from symjax.data.cells import stress_volume
+from symjax.data.conditions import spin_multiplicity, total_charge
 from symjax.data.graph import (
     Graph,
     GraphShape,
@@ -30,11 +31,7 @@ from symjax.data.graph import (
 )
 from symjax.data.limits import Limit
 from symjax.data.neighbor_list import NeighborList, find_neighbors
-from symjax.data.structures import (
-    check_without_distances,
-    spin_multiplicity,
-    total_charge,
-)
+from symjax.data.structures import check_without_distances
 from symjax.data.symmetry import find_symmetry
 from symjax.data.targets import ENERGY_UNITS
 from symjax.data.transform import rotate_graph
@@ -44,10 +41,10 @@ from symjax.interop._averages import (
     Moments,
     Values,
     add,
+    images,
     in_voigt_order,
     mean_and_spread,
     rotated_back,
-    under_symmetry,
 )
 from symjax.metrics import (
     ResponseSpectrum,
@@ -448,12 +445,9 @@ class SymjaxCalculator(Calculator):
             values = rotated_back(
                 self._in_ase_units(outputs, baseline, first), elements
             )
-            if symmetry is None:
-                moments = add(moments, in_voigt_order(values), weights)
-                continue
-            for index in range(symmetry.order):
-                image = under_symmetry(values, symmetry, index)
-                moments = add(moments, in_voigt_order(image), weights / symmetry.order)
+            for image in images(values, symmetry):
+                share = weights / (1 if symmetry is None else symmetry.order)
+                moments = add(moments, in_voigt_order(image), share)
         assert moments is not None
         epsilon = float(np.finfo(self._dtype).eps)
         means, spreads = mean_and_spread(moments, self.rotations, epsilon)

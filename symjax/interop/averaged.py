@@ -15,14 +15,17 @@ from ase.outputs import Properties, all_outputs
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from symjax.data.symmetry import find_symmetry
 from symjax.errors import ArgumentError
 from symjax.interop._averages import (
     SPREAD,
     Moments,
     add,
+    images,
     in_voigt_order,
     mean_and_spread,
     rotated_back,
+    symmetry_of_all,
 )
 from symjax.interop.calculators import (
     PROPERTIES,
@@ -64,13 +67,19 @@ class AveragedCalculator(Calculator):
         is band-limited within it; a :class:`symjax.so3.Quadrature`; a finite group or
         its Schoenflies symbol, such as ``"Oh"``; ``"random"``; or None, for the
         calculator as it is.
+      symmetrize: Whether to average also over the operations that map the structure
+        onto itself, with the charges and magnetic moments of its atoms: the point group
+        of a molecule, or the rotations of a crystal's space group, found by spglib.
+        They permute atoms and need no further calculations.
       include_inversion: Whether a quadrature of SO(3) is extended to O(3), and half of
         the random elements are improper. Groups are averaged over as they are.
       seed: Seed of the random elements.
+      tolerance: Largest distance in angstrom between an atom and its image, for
+        ``symmetrize``.
 
     Raises:
       ModelError: ``calculator`` is none.
-      ArgumentError: ``average`` or ``seed`` has an impossible value.
+      ArgumentError: ``average``, ``seed`` or ``tolerance`` has an impossible value.
       GridError: There is no such quadrature.
 
     Source: averages over rotations at inference, arXiv:2603.24638, Sec. II.
@@ -92,8 +101,10 @@ class AveragedCalculator(Calculator):
         calculator: Calculator | Callable[[], Calculator],
         *,
         average: int | str | Quadrature | FiniteGroup | None,
+        symmetrize: bool = False,
         include_inversion: bool = True,
         seed: int = 0,
+        tolerance: float = 1e-5,
     ) -> None:
         super().__init__()
         self.calculator = made_calculator(calculator)
@@ -101,7 +112,17 @@ class AveragedCalculator(Calculator):
             raise ArgumentError(
                 "seed", seed, "is not an integer from 0 up", "Pass 0, for instance"
             )
+        if average == "symmetry" or average == "space group":
+            raise ArgumentError(
+                "average",
+                average,
+                "is another group for every structure",
+                "Pass average=None, symmetrize=True",
+            )
         self._inversion = bool(include_inversion)
+        self.symmetrize, self._tolerance = bool(symmetrize), float(tolerance)
+        # Refuses a tolerance that is none before anything is computed.
+        find_symmetry(ase.Atoms("H"), tolerance)
         self._generator = np.random.default_rng(seed)
         self.random = isinstance(average, str) and average == RANDOM
         self.rotations = rotations_of(None if self.random else average, self._inversion)
@@ -115,6 +136,7 @@ class AveragedCalculator(Calculator):
         self.parameters.update(
             calculator=type(self.calculator).__name__,
             average=RANDOM if self.random else self.rotations.name,
+            symmetrize=self.symmetrize,
         )
 
     def calculate(
@@ -149,19 +171,24 @@ class AveragedCalculator(Calculator):
         elements, weights = self.rotations.elements, self.rotations.weights
         if self.random:
             elements = self._drawn()
+        symmetry = None
+        if self.symmetrize:
+            symmetry = symmetry_of_all(self.atoms, TURNING, self._tolerance)
         moments: Moments | None = None
         names: tuple[str, ...] | None = None
         for element, weight in zip(elements, weights, strict=True):
             values = self._at(element, properties, names)
             names = tuple(values)
             batch = {name: value[None] for name, value in values.items()}
-            back = in_voigt_order(rotated_back(batch, element[None]))
-            moments = add(moments, back, np.array([weight]))
+            back = rotated_back(batch, element[None])
+            for image in images(back, symmetry):
+                share = weight / (1 if symmetry is None else symmetry.order)
+                moments = add(moments, in_voigt_order(image), np.array([share]))
         assert moments is not None
         means, spreads = mean_and_spread(
             moments, self.rotations, float(np.finfo(float).eps)
         )
-        if len(elements) > 1:
+        if len(elements) > 1 or symmetry is not None:
             means |= {name + SPREAD: value for name, value in spreads.items()}
         self.results = {
             name: float(value) if value.ndim == 0 else value

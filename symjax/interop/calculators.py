@@ -72,8 +72,9 @@ def calculator_problem(
       atoms: The structure, with whatever the calculator reads of it.
       outputs: Names of ASE's properties to measure. By default the energy, energies
         of atoms, forces, dipole and charges that the calculator has for this
-        structure, and its stress if the structure is periodic in three directions; that
-        of slabs and wires, which calculators define in different ways, if it is named.
+        structure, and its stress, as the calculator defines it, if the structure has a
+        periodic direction and its cell a volume
+        (:func:`symjax.data.cells.stress_volume`).
 
     Returns:
       The problem. Its outputs are in ASE's units: eV, eV/angstrom, eV/angstrom^3 (the
@@ -99,8 +100,7 @@ def calculator_problem(
     made = made_calculator(calculator)
     structure = atoms.copy()
     structure.set_constraint()
-    periodic = bool(np.all(atoms.pbc))
-    shapes = _chosen(made, structure, outputs, periodic)
+    shapes = _chosen(made, structure, outputs)
     turning = {
         name: kind
         for name, kind in TURNING.items()
@@ -176,17 +176,17 @@ def _chosen(
     calculator: Any,
     atoms: ase.Atoms,
     outputs: Sequence[str] | None,
-    periodic: bool,
 ) -> dict[str, tuple[int, ...]]:
     """Outputs and their shapes, tried on the structure as it is, in one calculation."""
     calculator.reset()
     atoms = atoms.copy()
     known = [name for name in PROPERTIES if name in calculator.implemented_properties]
     if outputs is None:
+        has_stress = stress_volume(atoms) > 0
         wanted = [
             name
             for name in _DEFAULT
-            if name in known and (name != "stress" or periodic)
+            if name in known and (name != "stress" or has_stress)
         ]
         names = tuple(name for name in wanted if _has(calculator, atoms, name))
     else:
@@ -223,6 +223,9 @@ def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
     except PropertyNotImplementedError:
         return False
     except (CalculatorError, OSError, RuntimeError, ValueError) as error:
+        if name == "stress" and not np.all(atoms.pbc):
+            # Some calculators refuse that of slabs and wires in words of their own.
+            return False
         # Of RuntimeError's kind: what EMT says of elements that it does not know.
         raise _failed(calculator, name, error) from error
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from symjax import models
 from symjax._files import file_digest
+from symjax.data.cells import stress_volume
 from symjax.errors import ModelError, SymjaxError
 from symjax.interop._engine import Arrays, Engine, check_species
 from symjax.interop._inner_layers import (
@@ -73,8 +74,9 @@ def metatomic_problem(
     The model is evaluated once to see the components of its blocks: none is a scalar,
     ``xyz`` a vector, ``xyz_1, xyz_2`` a matrix, ``o3_mu`` with the keys ``o3_lambda``
     and ``o3_sigma`` an irrep. An uncertainty is invariant, whatever it belongs to.
-    Forces, and stress of what is periodic in three directions, are derivatives of the
-    energy, where the model has one and no such output.
+    Forces and stress are derivatives of the energy, where the model has one and no such
+    output; the stress of slabs and wires within their periodic directions, over the
+    volume of the cell (:func:`symjax.data.cells.stress_volume`).
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``; or the path of an exported model, or
@@ -90,7 +92,8 @@ def metatomic_problem(
 
     Returns:
       The problem. Outputs are in the units of the model, derivatives for each
-      angstrom; ``x`` are positions and cell in angstrom.
+      angstrom; ``x`` are positions and cell in angstrom, and what else the model reads
+      that turns: momenta, velocities, magnetic moments.
 
     Raises:
       ModelError: The extra ``[torch]`` or a package of the architecture is not
@@ -109,17 +112,17 @@ def metatomic_problem(
     opened = open_model(model)
     known = opened.outputs
     chosen = energy_of(known, energy)
-    periodic = bool(np.all(atoms.pbc))
+    has_stress = stress_volume(atoms) > 0
     derived = tuple(
         name
         for name in DERIVATIVES
-        if chosen and name not in known and (name == "forces" or periodic)
+        if chosen and name not in known and (name == "forces" or has_stress)
     )
     names = [
         name
         for name in known
         if not is_feature(name)
-        and (periodic or not name.startswith("non_conservative_stress"))
+        and (has_stress or not name.startswith("non_conservative_stress"))
     ]
     reader = find_layers(opened, atoms, layers, device, chosen)
     requests = {
@@ -164,7 +167,10 @@ def metatomic_problem(
 
     outputs = {name: found.known for name, found in measured.items()}
     return Problem(
-        HostFunction(function, batched=True), engine.x, {**outputs, **reader.hooked}
+        HostFunction(function, batched=True),
+        engine.x,
+        {**outputs, **reader.hooked},
+        action=engine.action,
     )
 
 

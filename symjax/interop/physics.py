@@ -6,15 +6,18 @@ so their Jacobian is symmetric. Models that break rotations often break these to
 head that predicts forces directly breaks the last two.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ase
 import numpy as np
 from ase.build import make_supercell
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 
+from symjax.data.cells import stress_volume
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.laws import PhysicalCheck
@@ -139,9 +142,11 @@ class _Evaluation:
         energy = float(get("energy", copy))
         forces = np.array(get("forces", copy), float) if self.has_forces else None
         stress = None
-        if self._has_stress and bool(np.all(atoms.pbc)):
-            stress = np.array(get("stress", copy), float)
-            if stress.shape == (6,):
+        if self._has_stress and stress_volume(atoms) > 0:
+            # Some calculators have none of slabs and wires.
+            with contextlib.suppress(PropertyNotImplementedError):
+                stress = np.array(get("stress", copy), float)
+            if np.shape(stress) == (6,):
                 stress = voigt_6_to_full_3x3_stress(stress)
         return _Values(energy, forces, stress)
 

@@ -44,8 +44,10 @@ class Arguments(NamedTuple):
         them (i, j) and (j, i), in any order; -1 for padding.
       shifts: Cell shift S of every pair, in units of the cell vectors.
       vectors: r_j - r_i + S @ cell of every pair, in angstrom.
-      cell: Rows are the cell vectors in angstrom, zeros where there is none; only the
-        volume is read, for stresses.
+      cell: Rows are the cell vectors in angstrom, those along directions without
+        periods included, whose vacuum is part of the volume; zeros where there is none.
+        Read for stresses only.
+      periodic: Along which of them the structure is periodic.
       charge: Total charge, in elementary charges.
       spin_multiplicity: 2 S + 1.
       pair_slots: Anything as long as the largest number of pairs of one atom, or
@@ -59,6 +61,7 @@ class Arguments(NamedTuple):
     shifts: Int[Array, "pairs 3"]
     vectors: Float[Array, "pairs 3"]
     cell: Float[Array, "3 3"]
+    periodic: Bool[Array, "3"]
     charge: Int[Array, ""]
     spin_multiplicity: Int[Array, ""]
     pair_slots: Int[Array, "slots"]
@@ -77,9 +80,10 @@ def export_function(
 
     It returns all targets of the model by name and, where it has the energy,
     ``"forces"`` (minus the derivative by positions) and ``"stress"`` (the derivative by
-    strain over the volume, 0 without a cell), for one structure. What it cannot compute
-    is NaN, never a number: species, charges or spins that the model does not know, and
-    more pairs of an atom than there are slots for.
+    strain over the volume of the cell, of slabs and wires within their periodic
+    directions, 0 of what has none or no volume), for one structure. What it cannot
+    compute is NaN, never a number: species, charges or spins that the model does not
+    know, and more pairs of an atom than there are slots for.
 
     With an average over elements g of O(3), it returns the mean of
     rho(g)^-1 f(g x), of which forces are the exact derivative, and no uncertainties,
@@ -168,6 +172,7 @@ def export_function(
         "shifts": ((pairs, 3), integer),
         "vectors": ((pairs, 3), dtype),
         "cell": ((3, 3), dtype),
+        "periodic": ((3,), np.dtype(bool)),
         "charge": ((), integer),
         "spin_multiplicity": ((), integer),
         "pair_slots": ((slots,), integer),
@@ -234,11 +239,13 @@ def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]
         kept = around
     dtype = given.vectors.dtype
     one = jnp.ones(1, bool)
+    # As symjax.data.cells.stress_volume has it.
+    volume = jnp.abs(jnp.linalg.det(given.cell)) * jnp.any(given.periodic)
     return (
         Graph(
             positions=jnp.zeros((numbers.shape[0], 3), dtype),
-            cells=given.cell[None],
-            volumes=jnp.abs(jnp.linalg.det(given.cell))[None],
+            cells=jnp.where(given.periodic[:, None], given.cell, 0)[None],
+            volumes=volume[None],
             species=jnp.where(good, numbers, species[0]),
             structure=jnp.zeros_like(numbers),
             atom_mask=real,

@@ -7,6 +7,7 @@ from typing import Any
 import ase
 import numpy as np
 
+from symjax.data.cells import stress_volume
 from symjax.data.quantities import QuantityName
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
@@ -31,8 +32,9 @@ def torch_callable(
 
     Neighbors are found once, in the given orientation; the vectors to them rotate with
     the structure. Structures are evaluated in batches of the measurement's
-    ``batch_size``. Total charge and spin multiplicity, where a model reads them, are
-    those of ``atoms.info``.
+    ``batch_size``. What else a model reads is that of the structure: total charge and
+    spin multiplicity of ``atoms.info``; charges, masses, momenta, velocities, magnetic
+    moments and tags of atoms. Of these, vectors turn.
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``, or the path of an exported one.
@@ -42,7 +44,8 @@ def torch_callable(
         them, else there must be one. A block of an output with several is named with
         its irrep: ``"mtt::density/2+"``. ``"forces"`` and ``"stress"``, unless the
         model has such outputs, are derivatives of its energy: minus its gradient with
-        respect to positions, and that with respect to strain over the volume.
+        respect to positions, and that with respect to strain over the volume of the
+        cell, of slabs and wires within their periodic directions.
       per_atom: Names of the outputs to evaluate for each atom, such as features or
         non-conservative forces; the others are of whole structures.
       energy: The output to derive; by default ``"energy"``, or its only variant, such
@@ -50,7 +53,8 @@ def torch_callable(
       device: Where the model runs.
 
     Returns:
-      The problem, whose ``x`` are positions and cell in angstrom, float64. Outputs are
+      The problem, whose ``x`` are positions and cell in angstrom, float64, and what
+      else of the structure turns. Outputs are
       in the model's units, derivatives per angstrom and cubic angstrom.
 
     Raises:
@@ -58,7 +62,8 @@ def torch_callable(
         has no such output or block, several energies of which none was named, or
         needs other inputs.
       ArgumentError: ``outputs`` is empty, or has no output of ``per_atom``; blocks of
-        one output differ in ``per_atom``; stress of a structure without a cell.
+        one output differ in ``per_atom``; stress of a structure without a periodic
+        direction or a volume.
       StructureError: The structure cannot be used.
 
     Example:
@@ -88,12 +93,12 @@ def torch_callable(
     derivable = [name for name in DERIVATIVES if name in outputs and name not in known]
     chosen = energy_of(known, energy) if derivable or energy is not None else ""
     derived, blocks = _sort_outputs(outputs, known, chosen)
-    if "stress" in derived and not np.all(atoms.pbc):
+    if "stress" in derived and not stress_volume(atoms):
         raise ArgumentError(
             "outputs",
             "stress",
-            "a structure without a cell in three directions has no stress",
-            "Leave it out, or set atoms.cell and atoms.pbc",
+            "a structure without a periodic direction and a volume has no stress",
+            "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
         )
     requests = {
         name: metatomic.ModelOutput(unit=known[name].unit, sample_kind=kind)
@@ -119,7 +124,8 @@ def torch_callable(
         )
         for name, representation in outputs.items()
     }
-    return Problem(HostFunction(evaluate, batched=True), engine.x, described)
+    function = HostFunction(evaluate, batched=True)
+    return Problem(function, engine.x, described, action=engine.action)
 
 
 def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:

@@ -8,8 +8,8 @@ import ase
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from symjax.data.conditions import ATOM_ARRAYS, conditions_of
 from symjax.data.graph import Graph, GraphShape, join_graphs
-from symjax.data.structures import CHARGE_KEYS, SPIN_KEYS
 from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
 from symjax.data.transform import cast_graph
 from symjax.errors import StructureError
@@ -211,11 +211,14 @@ def _factor(unit: str | None, known: Mapping[str, float]) -> float:
 
 def _bare(atoms: ase.Atoms) -> ase.Atoms:
     """Without labels, which may be large and are not looked at."""
-    names = (*CHARGE_KEYS, *SPIN_KEYS, "spin")
-    kept = {name: atoms.info[name] for name in names if name in atoms.info}
-    return ase.Atoms(
+    kept = conditions_of(atoms)
+    bare = ase.Atoms(
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept
     )
+    for name in ATOM_ARRAYS:
+        if atoms.has(name):
+            bare.set_array(name, atoms.arrays[name])
+    return bare
 
 
 def collate(

@@ -18,8 +18,6 @@ from symjax.data import (
     read_structures,
     read_targets,
 )
-from symjax.data.structures import check_conditions, spin_multiplicity, total_charge
-from symjax.errors import StructureError
 
 
 @pytest.fixture
@@ -168,24 +166,3 @@ def test_ethanol(shared):
     assert np.abs(forces.reshape(100, 9, 3).sum(axis=1)).max() < 1e-2
     graph = build_graph(structures, 4.5)
     assert graph.positions.shape == forces.shape
-
-
-def test_charge_and_multiplicity_under_other_names():
-    atoms = ase.build.molecule("O2")
-    atoms.info.update(total_charge=1, multiplicity=2)
-    assert (total_charge(atoms), spin_multiplicity(atoms)) == (1, 2)
-    atoms.info.update(charge=1, spin_multiplicity=2)
-    assert (total_charge(atoms), spin_multiplicity(atoms)) == (1, 2)
-    atoms.info["charge"] = 0
-    with pytest.raises(StructureError, match=r"charge=0, total_charge=1.*contradict"):
-        total_charge(atoms)
-
-
-def test_a_spin_is_ambiguous_for_models_that_read_it():
-    atoms = ase.build.molecule("O2")
-    atoms.info["spin"] = 3
-    check_structure(atoms)
-    with pytest.raises(StructureError, match=r"info\['spin'\]=3.*spin_multiplicity"):
-        check_conditions(atoms)
-    atoms.info["spin_multiplicity"] = 3
-    check_conditions(atoms)

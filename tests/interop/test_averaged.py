@@ -8,8 +8,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
 
+from symjax.data import find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import AveragedCalculator, calculator_problem
+from symjax.interop._averages import symmetry_of_all
+from symjax.interop.calculators import TURNING
 from symjax.metrics import Grid, measure
 from symjax.so3 import finite_group
 
@@ -201,3 +204,58 @@ def test_bad_input():
         AveragedCalculator(EMT(), average="random", seed=-1)
     with pytest.raises(ArgumentError):
         AveragedCalculator(EMT(), average="cube")
+
+
+def test_the_symmetry_of_the_structure_costs_nothing():
+    """As if the calculator were called at every operation; charges are atoms', too."""
+    atoms = ase.build.molecule("CH4")
+    symmetry = find_symmetry(atoms)
+    calls = []
+
+    class Counted(Laboratory):
+        def calculate(self, *args, **kwargs):
+            calls.append(1)
+            super().calculate(*args, **kwargs)
+
+    averaged = AveragedCalculator(Counted(), average=None, symmetrize=True)
+    names = ("energy", "forces", "dipole", "charges", "magmoms")
+    found = {name: averaged.get_property(name, atoms) for name in names}
+    assert symmetry.order == 24
+    # Each name once: it was not known beforehand what would be asked for.
+    assert len(calls) <= len(names)
+    sums = dict.fromkeys(names, 0.0)
+    for element in symmetry.elements:
+        turned = atoms.copy()
+        turned.positions = atoms.positions @ element.T
+        plain = Laboratory()
+        for name in names:
+            value = plain.get_property(name, turned)
+            if name in ("forces", "dipole", "magmoms"):
+                value = value @ element
+            if name == "magmoms":
+                value = value * np.linalg.det(element)
+            sums[name] = sums[name] + value / symmetry.order
+    for name, value in found.items():
+        np.testing.assert_allclose(value, sums[name], atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(found["dipole"], 0, atol=1e-12)
+    assert np.ptp(found["charges"][1:]) < 1e-12
+    assert "energy_rotational_std" in averaged.results
+
+
+def test_atoms_that_differ_in_what_is_read_are_not_exchanged():
+    atoms = ase.build.molecule("CH4")
+    atoms.set_initial_charges([0, 0.1, 0, 0, 0])
+    found = symmetry_of_all(atoms, TURNING, 1e-5)
+    assert found.name == "C3v"
+    atoms.set_initial_magnetic_moments(np.cross(atoms.positions, atoms.positions[1]))
+    # Moments that circle about the axis: mirror planes turn pseudovectors over.
+    assert symmetry_of_all(atoms, TURNING, 1e-5).name == "C3v"
+    atoms.set_initial_magnetic_moments(atoms.positions)
+    assert symmetry_of_all(atoms, TURNING, 1e-5).name == "C3"
+
+
+def test_the_symmetry_is_no_fixed_group():
+    with pytest.raises(ArgumentError, match="symmetrize=True"):
+        AveragedCalculator(Laboratory(), average="symmetry")
+    with pytest.raises(ArgumentError, match="tolerance"):
+        AveragedCalculator(Laboratory(), average=None, symmetrize=True, tolerance=0)

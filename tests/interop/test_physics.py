@@ -3,7 +3,11 @@
 import ase.build
 import numpy as np
 import pytest
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.calculators.emt import EMT
 
 from symjax.errors import ArgumentError, ModelError
@@ -101,6 +105,24 @@ def test_sizes_are_in_their_units():
     atoms = ase.build.molecule("CH3OH")
     (check,) = [c for c in physical_checks(Springs("scaled"), atoms) if not c.holds]
     assert check.deviation == pytest.approx(check.scale * 0.01 / 1.01, rel=1e-4)
+
+
+def test_the_stress_of_slabs_is_checked_where_there_is_one():
+    """EMT and PETs have one of slabs; other calculators say that they have none."""
+    slab = ase.build.fcc111("Cu", (2, 2, 2), a=3.6, vacuum=5.0)
+    slab.rattle(0.05, seed=0)
+    checks = physical_checks(EMT(), slab)
+    assert "stress" in {check.quantity for check in checks}
+    assert broken(checks) == set()
+
+    class Crystals(EMT):
+        def get_property(self, name, atoms=None, allow_calculation=True):
+            if name == "stress" and not atoms.pbc.all():
+                raise PropertyNotImplementedError(name)
+            return super().get_property(name, atoms, allow_calculation)
+
+    checks = physical_checks(Crystals(), slab)
+    assert {check.quantity for check in checks} == {"energy", "forces"}
 
 
 def test_a_cell_that_matters_is_found():

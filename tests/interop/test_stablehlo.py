@@ -60,7 +60,8 @@ def arguments(atoms, cutoff, *, more=0, edges=None, dtype="f8"):
         pad(pairs.astype("i4"), -1),
         pad(shifts.astype("i4"), 0),
         pad(vectors.astype(dtype), 1.0),
-        (atoms.cell[:] * atoms.pbc[:, None]).astype(dtype),
+        atoms.cell[:].astype(dtype),
+        np.array(atoms.pbc),
         np.int32(atoms.info.get("charge", 0)),
         np.int32(atoms.info.get("spin_multiplicity", 1)),
         np.zeros(slots, "i4"),
@@ -73,7 +74,10 @@ def structures():
     ethanol.info.update(charge=-1, spin_multiplicity=2)
     crystal = ase.build.bulk("Cu") * (2, 1, 1)
     crystal.rattle(0.05, seed=2)
-    return [ethanol, crystal]
+    slab = ase.build.fcc111("Cu", (1, 1, 2), a=3.6, vacuum=3.0)
+    slab.rattle(0.05, seed=3)
+    molecule_in_a_box = ase.build.molecule("H2O", vacuum=4.0)
+    return [ethanol, crystal, slab, molecule_in_a_box]
 
 
 def loaded(exported):
@@ -93,7 +97,7 @@ def loaded(exported):
 def test_the_same_as_the_model(changes):
     model = model_of(**changes)
     run = loaded(export_function(model, **DOUBLE))
-    for atoms in structures():
+    for atoms in structures()[: 4 if "zbl" in changes else 2]:
         graph = pet_graph(model.config, atoms)
         ours = predict(model, graph, forces=True, stress=True)
         theirs = run(*arguments(atoms, model.config.cutoff))
@@ -104,6 +108,8 @@ def test_the_same_as_the_model(changes):
             scale = max(np.abs(value).max(), 1e-3)
             assert theirs[name].shape == value.shape
             assert np.abs(theirs[name] - value).max() < 1e-12 * scale, name
+        stressed = bool(np.any(atoms.pbc))
+        assert np.any(np.asarray(theirs["stress"])) == stressed
 
 
 def test_an_average_is_that_of_the_calculator():

@@ -97,6 +97,44 @@ def test_forces_and_stress(exported, imported):
         )
 
 
+@pytest.mark.parametrize("periodic", [(1, 1, 0), (0, 0, 1)], ids=["slab", "wire"])
+def test_stress_within_the_periodic_directions(exported, imported, periodic):
+    """Over the volume of the cell with its vacuum, as of the imported model.
+
+    And by strain: the energy of a cell that is stretched along a periodic direction.
+    """
+    atoms = ase.build.bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    cell = np.array([[3.6, 0, 0], [0.4, 3.6, 0], [0.3, 0, 3.6]])
+    cell[~np.array(periodic, bool)] *= 3
+    atoms.set_cell(cell)
+    atoms.pbc = periodic
+    outputs = {"stress": MATRIX}
+    problem = torch_callable(exported, atoms, outputs)
+    (theirs,) = problem.function.function([problem.x])
+    ours = predict(imported, build_graph(atoms, imported.config.cutoff), stress=True)
+    stress = theirs["stress"].reshape(3, 3)
+    scale = np.abs(stress).max()
+    np.testing.assert_allclose(stress, ours["stress"][0], rtol=0, atol=1e-9 * scale)
+
+    def energy(strain):
+        moved = atoms.copy()
+        moved.set_cell(atoms.cell[:] @ strain, scale_atoms=True)
+        again = torch_callable(exported, moved, {"energy": SCALAR})
+        return float(again.function.function([again.x])[0]["energy"][0])
+
+    along = atoms.cell[int(np.argmax(periodic))]
+    direction = along / np.linalg.norm(along)
+    steps = [np.eye(3) + h * np.outer(direction, direction) for h in (1e-5, -1e-5)]
+    slope = (energy(steps[0]) - energy(steps[1])) / 2e-5
+    found = direction @ stress @ direction * abs(np.linalg.det(atoms.cell[:]))
+    assert found == pytest.approx(slope, rel=1e-6)
+    leaf = measured(problem)["stress"]
+    assert leaf.relative_error > 1e-3  # of random weights
+    normal = np.linalg.svd(atoms.cell[:][np.array(periodic, bool)])[2][-1]
+    assert np.abs(stress @ normal).max() < 1e-12 * scale
+
+
 def test_features(model):
     """metatrain's features of a whole model, with their distance from invariance."""
     atoms = ase.build.molecule("H2O")

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool
 
 from symjax._files import physical_memory
 from symjax.data.build import build_graph
+from symjax.data.conditions import check_conditions, warn_of_unread
 from symjax.data.graph import (
     Graph,
     GraphShape,
@@ -25,7 +26,6 @@ from symjax.data.graph import (
     pad_graph,
 )
 from symjax.data.mesh import find_mesh
-from symjax.data.structures import check_conditions
 from symjax.data.transform import select_edges
 from symjax.errors import ArgumentError, StructureError
 from symjax.models.pet.config import PETConfig
@@ -83,8 +83,9 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
       The graph of the edges that the model sees, with what its long-range sums read.
 
     Raises:
-      StructureError: The model is conditioned on charge and spin, and a structure has
-        ``info["spin"]`` alone; or the model has long-range features, and cannot read a
+      StructureError: The model is conditioned on charge and spin, and a structure says
+        them in another way (:func:`symjax.data.conditions.check_conditions`); or the
+        model has long-range features, and cannot read a
         structure: one that is periodic in one or two directions, or, where its cutoff
         is adaptive, in any.
 
@@ -99,9 +100,10 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
       >>> as_read(config, build_graph(copper, 4.5), [copper]).mesh.sizes.tolist()
       [[8, 8, 8]]
     """
-    if config.system_conditioning:
-        for number, atoms in enumerate(structures):
+    for number, atoms in enumerate(structures):
+        if config.system_conditioning:
             check_conditions(atoms, number if len(structures) > 1 else None)
+        warn_of_unread(atoms)
     graph = seen_edges(config, graph)
     _check_memory(config, graph)
     if config.long_range is None:
