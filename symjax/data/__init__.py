@@ -11,6 +11,7 @@ from symjax.data.graph import (
     pad_graph,
     pad_to_bucket,
 )
+from symjax.data.label_fields import LabelFields
 from symjax.data.neighbor_list import NeighborList, find_neighbors
 from symjax.data.search import Found, find_structures
 from symjax.data.structures import (
@@ -32,6 +33,7 @@ __all__ = [
     "Found",
     "Graph",
     "GraphShape",
+    "LabelFields",
     "NeighborList",
     "Surroundings",
     "Symmetry",

@@ -12,6 +12,7 @@ from symjax.interop.jax_modules import (
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.physics import PhysicalCheck, physical_checks
+from symjax.interop.staged import linen_stages, torch_stages
 from symjax.interop.torch_callable import torch_callable
 from symjax.interop.torch_modules import torch_problem
 
@@ -22,6 +23,7 @@ __all__ = [
     "calculator_problem",
     "equinox_problem",
     "linen_problem",
+    "linen_stages",
     "load_metatrain",
     "metatomic_problem",
     "nnx_problem",
@@ -29,4 +31,5 @@ __all__ = [
     "save_metatrain",
     "torch_callable",
     "torch_problem",
+    "torch_stages",
 ]

@@ -2,9 +2,6 @@
 
 from symjax.metrics.adaptive import Adaptive
 from symjax.metrics.averaging import (
-    AveragedError,
-    ResponseSpectrum,
-    add_spectra,
     cheapest,
     frontier,
     optimised,
@@ -13,11 +10,24 @@ from symjax.metrics.averaging import (
 from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
-from symjax.metrics.interventions import StagedProblem, Trace, trace
+from symjax.metrics.interventions import (
+    SectorShares,
+    StagedProblem,
+    Trace,
+    sector_shares,
+    trace,
+    with_forces,
+)
+from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_errors
 from symjax.metrics.measure import Grid, measure
 from symjax.metrics.orbit import HostFunction
 from symjax.metrics.pooling import Interval, Pool, Sampled, pool
 from symjax.metrics.problem import Output, Problem
+from symjax.metrics.response_spectrum import (
+    AveragedError,
+    ResponseSpectrum,
+    add_spectra,
+)
 from symjax.metrics.results import (
     Certificate,
     Convergence,
@@ -44,6 +54,7 @@ __all__ = [
     "HaarSamples",
     "HostFunction",
     "Interval",
+    "LabelErrors",
     "LeafMeasurement",
     "Measurement",
     "Output",
@@ -54,21 +65,26 @@ __all__ = [
     "RuleTotals",
     "SampleSymmetry",
     "Sampled",
+    "SectorShares",
     "StagedProblem",
     "Survey",
     "Surveyed",
     "Totals",
     "Trace",
+    "add_label_errors",
     "add_spectra",
     "add_totals",
     "cheapest",
     "degree_to_try",
     "estimate",
     "frontier",
+    "label_errors",
     "measure",
     "measure_many",
     "optimised",
     "pool",
     "response_spectra",
+    "sector_shares",
     "trace",
+    "with_forces",
 ]

@@ -1,27 +1,10 @@
-"""How equivariant a prediction becomes when it is averaged, known before paying for it.
+"""Which average over rotations is enough, known before paying for it.
 
-The average of a model f over elements h of O(3) with weights w_h predicts
-sum_h w_h rho(h)^-1 f(h x). Its response on the orbit, rotated back, is
-
-    z_w(g) = sum_h w_h z(h g),   z(g) = rho(g)^-1 f(g x),
-
-so the spectral coefficients of z on the two cosets s of O(3) (s = +1 proper, s = -1
-improper),
-
-    c^s_l = integral over SO(3) of D^l(R) z(s R) dmu(R),
-
-become c^s_l -> sum_h w_h D^l(h)^T c^{s det h}_l, and the equivariance error follows:
-
-    V_w = 1/2 sum_s sum_l (2l+1) ||c^s_{l,w}||^2 - ||mean||^2.
-
-A group H leaves of every degree what it leaves alone. What lies above the largest
-degree, the tail, may be left whole or taken away: it is the uncertainty.
-
-Averages act on the left index of c and the structure on the right one. So one
-measurement tells the error after any average, at no further evaluation.
+The second moments of a response (:mod:`symjax.metrics.response_spectrum`) tell the
+equivariance error after any average: error against cost, the cheapest average that is
+enough, and sets of elements that are best for what was measured.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -35,11 +18,17 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.leaves import Leaf, rotated_rows
+from symjax.metrics.leaves import spherical_matrices
 from symjax.metrics.measure import Grid
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Execution, Problem, check_degree, prepare
-from symjax.so3.averages import Rotations, rotations_of
+from symjax.metrics.response_spectrum import (
+    AveragedError,
+    ResponseSpectrum,
+    ResponseSums,
+    as_rotations,
+)
+from symjax.so3.averages import Rotations
 from symjax.so3.quadrature import Quadrature
 from symjax.so3.wigner import wigner_d
 
@@ -51,149 +40,6 @@ DEGREES = (1, 2, 3, 4, 5)
 _BETTER = 0.99
 # A loss of 1 before the average is brought as close to 0 as it gets.
 _PRECISE = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 500}
-# Sums over elements of each element are rounded in the precision of the model.
-_ROUND_OFF = 4.0
-
-
-@dataclasses.dataclass(frozen=True)
-class AveragedError:
-    """The equivariance error A that an average leaves.
-
-    Attributes:
-      average: Name of the average.
-      num_elements: Evaluations of the model that it needs.
-      error: A of what the projected degrees leave, in the unit of the output.
-      uncertainty: How far off that may be, in particular how much larger A may be: the
-        tail above the projected degrees may be left whole, some of it is folded back by
-        the rule, and round-off of the model does not average out.
-
-    Example:
-      >>> from symjax.metrics import AveragedError
-      >>> AveragedError("Th", 24, 8.8e-6, 2e-7).largest
-      9e-06
-    """
-
-    average: str
-    num_elements: int
-    error: float
-    uncertainty: float
-
-    @property
-    def largest(self) -> float:
-        """The upper end, which decides whether an average is enough."""
-        return self.error + self.uncertainty
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ResponseSpectrum:
-    """Second moments of the rotated-back response of one output, around its mean.
-
-    What an average leaves depends on the coefficients c^s_l through their products,
-    summed over the right index, samples and components. These sums are small, and those
-    of several structures add up.
-
-    Attributes:
-      name: The output.
-      unit: Its unit.
-      gram: For each degree, ``(2, 2l+1, 2l+1)``: the sum over cosets s of
-        (2l+1)/2 c^s c^sT, and that of (2l+1)/2 c^s c^-sT; float64.
-      variance: V, summed over samples and components, from the rule itself.
-      count: Number of values, components of all samples: A^2 = V / count.
-      noise: Upper bound of the part of V that is round-off.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics import Output, Problem, response_spectra
-      >>> from symjax.so3 import SCALAR
-      >>> f = lambda x: x[0, 2] ** 2
-      >>> problem = Problem(f, jnp.eye(3), {"output": Output(SCALAR)})
-      >>> spectrum = response_spectra(problem, max_degree=2)["output"]
-      >>> round(spectrum.after("O").error, 6)  # of degree 2, O leaves nothing
-      0.0
-    """
-
-    name: str
-    unit: str
-    gram: tuple[np.ndarray, ...]
-    variance: float
-    count: int
-    noise: float
-
-    @property
-    def projected(self) -> float:
-        """V of the projected degrees."""
-        return float(sum(np.trace(part[0]) for part in self.gram))
-
-    @property
-    def tail(self) -> float:
-        """V above the projected degrees."""
-        return max(self.variance - self.projected, 0.0)
-
-    def after(self, average: Any, include_inversion: bool = True) -> AveragedError:
-        """The error that an average leaves.
-
-        Args:
-          average: None; a finite group or its symbol; a quadrature of SO(3) or its
-            degree; or elements with weights.
-          include_inversion: Whether a quadrature is extended to O(3).
-
-        Returns:
-          A with its uncertainty.
-
-        Raises:
-          ArgumentError: The average stands for no elements of O(3).
-        """
-        rotations = _rotations(average, include_inversion)
-        weights = np.asarray(rotations.weights)
-        operators = _operators(rotations, len(self.gram) - 1)
-        left = max(float(_left(self.gram, *operators)), 0.0)
-        # A rule with negative weights may make more of the tail than there was.
-        grown = float(np.abs(weights).sum()) ** 2
-        error = math.sqrt(left / self.count)
-        largest = math.sqrt((left + grown * self.tail + self.noise) / self.count)
-        return AveragedError(rotations.name, len(weights), error, largest - error)
-
-
-def add_spectra(spectra: Sequence[ResponseSpectrum]) -> ResponseSpectrum:
-    """The spectrum of an output over several structures.
-
-    Args:
-      spectra: The output's, one for each structure.
-
-    Returns:
-      Their sum, whose A is that over all samples.
-
-    Raises:
-      ArgumentError: There are none, or they are of several outputs, units or degrees.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics import Output, Problem, add_spectra, response_spectra
-      >>> from symjax.so3 import SCALAR
-      >>> problem = Problem(lambda x: x[0, 2], jnp.eye(3), {"output": Output(SCALAR)})
-      >>> both = add_spectra(2 * [response_spectra(problem, max_degree=2)["output"]])
-      >>> [round(both.after(name).error, 6) for name in ("C1", "Ci", "D2")]
-      [0.57735, 0.0, 0.0]
-    """
-    kinds = {(one.name, one.unit, len(one.gram)) for one in spectra}
-    if len(kinds) != 1:
-        raise ArgumentError(
-            "spectra",
-            sorted(kinds),
-            "are not of one output, unit and degree",
-            "Pass those of one output, all measured alike",
-        )
-    first = spectra[0]
-    return dataclasses.replace(
-        first,
-        gram=tuple(
-            np.sum(parts, axis=0)
-            for parts in zip(*(one.gram for one in spectra), strict=True)
-        ),
-        variance=sum(one.variance for one in spectra),
-        count=sum(one.count for one in spectra),
-        noise=sum(one.noise for one in spectra),
-    )
 
 
 def frontier(
@@ -272,7 +118,7 @@ def cheapest(
                 "limits", name, "is no measured output", f"Use {', '.join(spectra)}"
             )
     candidates = [
-        _rotations(average, include_inversion) for average in (None, *averages)
+        as_rotations(average, include_inversion) for average in (None, *averages)
     ]
     candidates.sort(key=lambda one: len(one.weights))
     reached = dict.fromkeys(limits, math.inf)
@@ -393,39 +239,6 @@ def _exponential(turn: Float[Array, " 3"]) -> Float[Array, "3 3"]:
     return jax.scipy.linalg.expm(cross)
 
 
-def _rotations(average: Any, include_inversion: bool) -> Rotations:
-    if isinstance(average, Rotations):
-        return average
-    return rotations_of(average, include_inversion)
-
-
-def _operators(
-    average: Rotations, max_degree: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Weighted sums of D^l over the proper and over the improper elements."""
-    elements, weights = np.asarray(average.elements), np.asarray(average.weights)
-    proper = np.linalg.det(elements) > 0
-    matrices = _left_operators(
-        np.where(proper[:, None, None], elements, -elements), max_degree
-    )
-    kept, crossed = (
-        [np.tensordot(weights * chosen, part, 1) for part in matrices]
-        for chosen in (proper, ~proper)
-    )
-    return kept, crossed
-
-
-def _left(
-    gram: Sequence[np.ndarray], kept: list[np.ndarray], crossed: list[np.ndarray]
-) -> float:
-    """V after an average, from its operators."""
-    total = 0.0
-    for (same, across), k, x in zip(gram, kept, crossed, strict=True):
-        total += float(np.vdot(k, same @ k) + np.vdot(x, same @ x))
-        total += 2 * float(np.vdot(k, across @ x))
-    return total
-
-
 def response_spectra(
     problem: Problem,
     max_degree: int = 6,
@@ -434,7 +247,8 @@ def response_spectra(
 ) -> dict[str, ResponseSpectrum]:
     """Measures the coefficients of the rotated-back outputs of a problem.
 
-    Outputs alone are evaluated, no layers.
+    Outputs alone are evaluated, no layers. A measurement on a grid has them already:
+    :attr:`symjax.metrics.LeafMeasurement.response`.
 
     Args:
       problem: A function, its input, and what its outputs are.
@@ -478,13 +292,13 @@ def response_spectra(
     step = batch * max(len(prepared.devices), 1)
     x, args = orbit.replicate((prepared.x, prepared.args), prepared.devices)
     sums = {
-        name: _Sums(leaf, prepared.masks[name].reshape(-1), max_degree)
+        name: ResponseSums(leaf, prepared.masks[name].reshape(-1), max_degree)
         for name, leaf in leaves.items()
     }
     rotations, weights = grid.rotations, grid.weights
     for start in range(0, len(rotations), step):
         some = rotations[start : start + step]
-        both = np.concatenate([some, -some])
+        both = np.stack([some, -some], axis=1).reshape(-1, 3, 3)
         responses = orbit.respond_in_batches(
             prepared.function,
             prepared.action,
@@ -495,82 +309,15 @@ def response_spectra(
             batch_size=batch,
             devices=prepared.devices,
         )
-        with jax.enable_x64(True):
-            left = _left_operators(some, max_degree)
-        for name, response in zip(leaves, responses, strict=True):
+        matrices = spherical_matrices(list(leaves.values()), both)
+        share = weights[start : start + step]
+        for name, response, turn in zip(leaves, responses, matrices, strict=True):
             values = np.asarray(response)
             orbit.check_finite(name, values, both)
-            sums[name].add(both, values, left, weights[start : start + step])
+            sums[name].add(some, values, turn, share)
         if execution.progress is not None:
             done = 2 * min(start + step, len(rotations))
             execution.progress(done, 2 * len(rotations))
     return {
         name: one.finish(name, problem.outputs[name].unit) for name, one in sums.items()
     }
-
-
-class _Sums:
-    """Coefficients around the first response, and the sum of squares, in float64."""
-
-    def __init__(self, leaf: Leaf, mask: np.ndarray, max_degree: int) -> None:
-        self.leaf, self.mask = leaf, mask
-        self.size = int(mask.sum()) * leaf.size // max(leaf.num_samples, 1)
-        self.reference = np.zeros(0)
-        self.second = 0.0
-        self.largest = 0.0
-        self.coefficients = [
-            np.zeros((2, 2 * degree + 1, 2 * degree + 1, self.size))
-            for degree in range(max_degree + 1)
-        ]
-
-    def add(
-        self,
-        elements: Float[np.ndarray, "both 3 3"],
-        values: np.ndarray,
-        left: list[np.ndarray],
-        weights: Float[np.ndarray, "half"],
-    ) -> None:
-        """Responses at rotations, and then at the inverted ones."""
-        turned = rotated_rows(self.leaf, values, elements, self.mask)
-        if not self.reference.size:
-            self.reference = turned[0]
-        self.largest = max(self.largest, float(np.abs(turned).max(initial=0.0)))
-        cosets = (turned - self.reference).reshape(2, len(weights), -1)
-        self.second += float(weights @ np.square(cosets).sum(-1).mean(0))
-        for part, matrices_of in zip(self.coefficients, left, strict=True):
-            table = (matrices_of * weights[:, None, None]).reshape(len(weights), -1)
-            part += np.einsum("gr,sgv->srv", table, cosets, optimize=True).reshape(
-                part.shape
-            )
-
-    def finish(self, name: str, unit: str) -> ResponseSpectrum:
-        """Around the mean, which is subtracted from l = 0."""
-        shift = self.coefficients[0].mean(axis=0)
-        self.coefficients[0] -= shift
-        variance = self.second - float(np.square(shift).sum())
-        epsilon = float(np.finfo(self.leaf.compute_dtype).eps)
-        noise = self.size * (_ROUND_OFF * epsilon * self.largest) ** 2
-        gram = []
-        for degree, part in enumerate(self.coefficients):
-            rows = part.reshape(2, 2 * degree + 1, -1) * math.sqrt(degree + 0.5)
-            gram.append(
-                np.stack(
-                    [
-                        np.einsum("sir,sjr->ij", rows, rows, optimize=True),
-                        np.einsum("sir,sjr->ij", rows, rows[::-1], optimize=True),
-                    ]
-                )
-            )
-        return ResponseSpectrum(
-            name, unit, tuple(gram), max(variance, 0.0), self.size, noise
-        )
-
-
-def _left_operators(
-    rotations: Float[np.ndarray, "n 3 3"], max_degree: int
-) -> list[np.ndarray]:
-    """D^l of proper rotations in float64, for each degree ``(n, 2l+1, 2l+1)``."""
-    with jax.enable_x64(True):
-        return [
-            np.asarray(part) for part in wigner_d(max_degree, jnp.asarray(rotations))
-        ]

@@ -22,7 +22,7 @@ from symjax.metrics import convergence, inputs, orbit, preflight
 from symjax.metrics import symmetry as symmetries
 from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.finishing import Coarser, Streamed
-from symjax.metrics.leaves import Leaf, spherical_values
+from symjax.metrics.leaves import Leaf, Piece, spherical_values
 from symjax.metrics.moments import Moments
 from symjax.metrics.planning import DEFAULT_MEMORY, Checks, Elements, plan_passes
 from symjax.metrics.problem import (
@@ -35,6 +35,11 @@ from symjax.metrics.problem import (
     is_integer,
     prepare,
     run,
+)
+from symjax.metrics.response_spectrum import (
+    ResponseSpectrum,
+    ResponseSums,
+    add_spectra,
 )
 from symjax.metrics.results import (
     LeafMeasurement,
@@ -301,7 +306,18 @@ def on_rule(
     )
     total = grid.num_elements * len(passes)
     gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
+    responses: dict[str, list[ResponseSpectrum]] = {}
     for number, (pieces, plan) in enumerate(passes):
+        sums_of = {
+            piece.name: ResponseSums(
+                piece.whole,
+                _new_samples(prepared, piece, gathered[piece.name]),
+                max_degree,
+                symmetric.get(piece.name),
+            )
+            for piece in pieces
+            if piece.name in prepared.outputs
+        }
         watch = None
         if execution.progress is not None:
             watch = functools.partial(
@@ -318,9 +334,13 @@ def on_rule(
             symmetric,
             plan,
             watch,
+            sums_of,
         )
         for piece, sums in zip(pieces, streamed, strict=True):
             gathered[piece.name].append((piece.start, sums))
+        for name, one in sums_of.items():
+            found = one.finish(name, prepared.outputs[name])
+            responses.setdefault(name, []).append(found)
     rule = grid.rule
     joined = {name: _joined(parts) for name, parts in gathered.items()}
     for name, sums in joined.items():
@@ -333,11 +353,28 @@ def on_rule(
         )
         for name, leaf in leaves.items()
     }
+    for name, parts in responses.items():
+        variance = float(ordered[name].totals().variance.sum())
+        whole = dataclasses.replace(add_spectra(parts), variance=variance)
+        ordered[name] = dataclasses.replace(ordered[name], response=whole)
     if how.on_aliasing == "raise":
         for name, leaf in ordered.items():
             if leaf.convergence is not None and not leaf.convergence.resolved:
                 raise convergence.refuse(name, rule.degree, leaf.convergence)
     return Measurement(ordered, rule.name, rule.degree, grid.num_elements, max_degree)
+
+
+def _new_samples(
+    prepared: Prepared, piece: Piece, before: list[tuple[int, Streamed]]
+) -> np.ndarray:
+    """Real samples of a piece that no piece before it has."""
+    real = prepared.masks[piece.name].reshape(-1)
+    index = np.arange(len(real))
+    first = piece.start
+    if before:
+        start, last = before[-1]
+        first = max(first, start + len(last.power))
+    return real & (index >= first) & (index < piece.start + piece.num_samples)
 
 
 def _report_progress(progress: Progress, before: int, total: int, done: int) -> None:

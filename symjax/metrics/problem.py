@@ -31,6 +31,12 @@ class Output:
         are.
       samples: What each sample is: the atomic number of its atom, or the class of its
         point; None where samples are neither.
+      offset: What the function leaves out of the output, in its unit and of its shape
+        or one number: the constants of a composition.
+      labels: Reference values of the real samples without this offset; None where they
+        are not known.
+      uncertainty: Name of the output that is the model's own standard deviation of this
+        one; empty without.
 
     Example:
       >>> from symjax.metrics import Output
@@ -44,6 +50,9 @@ class Output:
     kind: str = "output"
     mask: np.ndarray | None = None
     samples: np.ndarray | None = None
+    offset: float | np.ndarray = 0.0
+    labels: np.ndarray | None = None
+    uncertainty: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +175,7 @@ class Prepared:
       args: What does not.
       leaves: Every output that is not empty, by name.
       masks: Which of its samples are real.
+      outputs: Units of those that are outputs, not layers.
       symmetry: As in :class:`Problem`.
       execution: Where and how to run.
     """
@@ -176,6 +186,7 @@ class Prepared:
     args: tuple[Any, ...]
     leaves: dict[str, Leaf]
     masks: dict[str, np.ndarray]
+    outputs: dict[str, str]
     symmetry: SampleSymmetry | None
     execution: Execution
 
@@ -333,6 +344,7 @@ def prepare(
         args,
         leaves,
         check_masks(masks, leaves),
+        {name: outputs[name].unit for name in leaves if outputs[name].kind == "output"},
         problem.symmetry,
         execution,
     )

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
+from symjax.metrics.response_spectrum import ResponseSpectrum
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation, from_spherical
 
@@ -308,6 +309,8 @@ class LeafMeasurement:
         and for random elements.
       coarser: Totals under coarser rules, the coarsest first: those nested in the
         grid, or those that were climbed before; empty for random elements.
+      response: Second moments of the rotated-back response, which tell A after any
+        average; None for layers and for random elements.
 
     Example:
       >>> import jax.numpy as jnp
@@ -335,6 +338,7 @@ class LeafMeasurement:
     certificate: Certificate | None = None
     check: RandomCheck | None = None
     coarser: tuple[RuleTotals, ...] = ()
+    response: ResponseSpectrum | None = None
 
     def totals(self, select: np.ndarray | None = None) -> Totals:
         """Sums over the real samples, or over those that ``select`` picks.

@@ -39,6 +39,7 @@ from symjax.metrics.characters import DenseProjector, FactorisedProjector, Proje
 from symjax.metrics.finishing import Streamed, finish
 from symjax.metrics.leaves import Leaf, Piece, spherical_matrices
 from symjax.metrics.planning import Checks, Elements, Plan
+from symjax.metrics.response_spectrum import ResponseSums
 from symjax.metrics.symmetry import LeafSymmetry
 from symjax.so3.quadrature import Quadrature
 from symjax.so3.representations import FEATURE
@@ -61,6 +62,7 @@ def stream(
     symmetric: Mapping[str, LeafSymmetry],
     plan: Plan,
     progress: Callable[[int], None] | None,
+    sums: Mapping[str, ResponseSums],
 ) -> list[Streamed]:
     """Runs over the whole grid and accumulates every piece.
 
@@ -75,6 +77,7 @@ def stream(
       symmetric: Verified symmetries by leaf; only of whole leaves.
       plan: How the elements are streamed.
       progress: Called with the number of elements done.
+      sums: Those of rotated-back responses, by leaf; each is added to.
 
     Returns:
       What each piece has accumulated.
@@ -114,6 +117,10 @@ def stream(
         rotations = slots.rotations(index)
         responses = evaluate(rotations)
         matrices = spherical_matrices(this.leaves, rotations)
+        shares = slots.element_weights(index)[0]
+        for piece, values, turn in zip(pieces, responses, matrices, strict=True):
+            if piece.name in sums:
+                sums[piece.name].add(rotations[::2], values, turn, 2 * shares[::2])
         with jax.enable_x64(True):
             if not states:
                 this = this.scaled([piece.name for piece in pieces], responses)
@@ -124,13 +131,13 @@ def stream(
                     )
                 ]
                 states, buffers = this.empty(several=plan.num_buffers > 1)
-            sums = [state.moments for state in states]
-            sums, buffers = this.accumulate(
-                call, sums, buffers, responses, references, matrices
+            moved = [state.moments for state in states]
+            moved, buffers = this.accumulate(
+                call, moved, buffers, responses, references, matrices
             )
             states = [
                 state._replace(moments=moment)
-                for state, moment in zip(states, sums, strict=True)
+                for state, moment in zip(states, moved, strict=True)
             ]
             if plan.num_checks and plan.num_nodes in index:
                 slot = plan.num_nodes - int(index[0])
@@ -182,7 +189,7 @@ def stream(
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, through, turn, selection, num, moved in zip(
+        for piece, reference, through, turn, selection, num, noise in zip(
             *(pieces, references, this.degrees, turns, this.selections),
             *(num_checks, round_off),
             strict=True,
@@ -198,7 +205,7 @@ def stream(
                 rows[:, :num],
                 turn,
             )
-            summed.round_off = np.broadcast_to(moved, summed.round_off.shape)
+            summed.round_off = np.broadcast_to(noise, summed.round_off.shape)
             out.append(summed.divided(float(selection.scale)))
     return out
 

@@ -10,6 +10,8 @@ Y_l(R v) = D^l(R) Y_l(v).
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -146,26 +148,63 @@ def _real_d(
 ) -> tuple[Float[Array, "... rows columns"], ...]:
     """D = [Z(alpha) Q Z(beta)] Q^T Z(gamma), with Z the rotations about z."""
     largest = max(degrees)
-    dtype = alpha.dtype
     waves = [_waves(largest, angle) for angle in (alpha, beta, gamma)]
-    matrices = []
-    for degree in degrees:
-        window = slice(largest - degree, largest + degree + 1)
-        (ca, sa), (cb, sb), (cg, sg) = [
-            (cosine[..., window], sine[..., window]) for cosine, sine in waves
-        ]
-        ca, sa = ca[..., :, None], sa[..., :, None]
-        cb, sb, cg, sg = (wave[..., None, :] for wave in (cb, sb, cg, sg))
-        turn = axis_changes(largest)[degree]
-        # Z mixes m with -m: flipped constants instead of a product with Z.
-        q, q_column, q_row, q_both = (
-            jnp.asarray(matrix, dtype)
-            for matrix in (turn, turn[:, ::-1], turn[::-1], turn[::-1, ::-1])
-        )
-        left = ca * (q * cb + q_column * sb) - sa * (q_row * cb + q_both * sb)
-        product = jnp.matmul(left, q.T, precision="highest")
-        matrices.append(product * cg + product[..., ::-1] * sg)
-    return tuple(matrices)
+    with jax.default_matmul_precision("highest"):
+        return tuple(_turned(degree, largest, waves) for degree in degrees)
+
+
+def _turned(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> Any:
+    """One of them from cosines and sines; of NumPy arrays without JAX."""
+    window = slice(largest - degree, largest + degree + 1)
+    (ca, sa), (cb, sb), (cg, sg) = [
+        (cosine[..., window], sine[..., window]) for cosine, sine in waves
+    ]
+    ca, sa = ca[..., :, None], sa[..., :, None]
+    cb, sb, cg, sg = (wave[..., None, :] for wave in (cb, sb, cg, sg))
+    turn = axis_changes(largest)[degree].astype(ca.dtype)
+    # Z mixes m with -m: flipped constants instead of a product with Z.
+    left = ca * (turn * cb + turn[:, ::-1] * sb)
+    left = left - sa * (turn[::-1] * cb + turn[::-1, ::-1] * sb)
+    product = left @ turn.T
+    return product * cg + product[..., ::-1] * sg
+
+
+def wigner_d_tables(
+    max_degree: int, rotations: Float[np.ndarray, "elements 3 3"]
+) -> list[Float[np.ndarray, "elements rows columns"]]:
+    """As :func:`wigner_d` of proper rotations, in NumPy and float64.
+
+    For tables of many different numbers of elements, each of which would be another
+    program to compile.
+
+    Args:
+      max_degree: Largest degree L.
+      rotations: Proper rotations.
+
+    Returns:
+      L + 1 arrays of shape ``(elements, 2l + 1, 2l + 1)``.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.wigner import wigner_d_tables
+      >>> quarter = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+      >>> wigner_d_tables(1, quarter)[1][0].round(9).tolist()  # y, z, x
+      [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
+    """
+    r = np.asarray(rotations, np.float64)
+    alpha = np.arctan2(r[:, 1, 2], r[:, 0, 2])
+    beta = np.arctan2(np.hypot(r[:, 0, 2], r[:, 1, 2]), r[:, 2, 2])
+    # Given alpha, what is left of the rotation: at the poles only their sum is known.
+    cosine, sine = np.cos(alpha), np.sin(alpha)
+    gamma = np.arctan2(
+        cosine * r[:, 1, 0] - sine * r[:, 0, 0], cosine * r[:, 1, 1] - sine * r[:, 0, 1]
+    )
+    phases = [
+        np.arange(-max_degree, max_degree + 1) * a[:, None]
+        for a in (alpha, beta, gamma)
+    ]
+    waves = [(np.cos(phase), np.sin(phase)) for phase in phases]
+    return [_turned(degree, max_degree, waves) for degree in range(max_degree + 1)]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -1,5 +1,6 @@
 """A PET on a structure as a function on the orbit, ready for ``symjax.metrics``."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -25,8 +26,12 @@ from symjax.models.pet.model import (
     outputs_from_inputs,
     pet_inputs,
 )
-from symjax.models.pet.modules import with_channels
-from symjax.models.pet.uncertainty import ensemble_name, uncertain_outputs
+from symjax.models.pet.modules import is_invariant, with_channels
+from symjax.models.pet.uncertainty import (
+    ensemble_name,
+    uncertain_outputs,
+    uncertainty_name,
+)
 from symjax.so3.representations import (
     FEATURE,
     MATRIX,
@@ -238,6 +243,7 @@ def orbit_problem(
     check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
     found, per = describe_outputs(config, what, graph)
+    found |= _with_offsets(model, found, what, atoms)
     group = _point_group(atoms, graph, symmetry)
     return Problem(
         _function(what),
@@ -350,6 +356,30 @@ def describe_outputs(
         kind = "edge" if is_edge_layer(name) else "node"
         add(name, FEATURE, kind, "", "edge" if kind == "edge" else "atom")
     return found, per
+
+
+def _with_offsets(
+    model: PETModel, outputs: dict[str, Output], what: Evaluation, atoms: ase.Atoms
+) -> dict[str, Output]:
+    """Targets with the baseline that is left out of them, and their uncertainties."""
+    config = model.config
+    species = np.searchsorted(config.species, atoms.numbers)
+    found = {}
+    for name, target, block in config.outputs:
+        if name not in outputs or not is_invariant(block):
+            continue
+        baseline = model.parameters["baseline"][target.name][block.key]
+        each = np.asarray(baseline, np.float64)[species]
+        offset = each if target.per_atom else each.sum(axis=0)
+        if not block.representation.has_channels:
+            offset = offset[..., 0]
+        uncertainty = uncertainty_name(target.name)
+        found[name] = dataclasses.replace(
+            outputs[name],
+            offset=offset,
+            uncertainty=uncertainty if uncertainty in what.targets else "",
+        )
+    return found
 
 
 def _samples(graph: Graph, sample: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,15 +1,19 @@
 """A PET on the orbit whose layers can be interfered with."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ase
+import numpy as np
 from jaxtyping import Array
 
+from symjax.data.graph import Graph
 from symjax.errors import ModelError
-from symjax.metrics.interventions import StagedProblem
+from symjax.metrics.interventions import StagedProblem, with_forces
+from symjax.metrics.problem import Problem
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.model import (
     PETModel,
     outputs_from_inputs,
@@ -20,11 +24,16 @@ from symjax.models.pet.orbit import moved, orbit_problem
 
 
 @functools.lru_cache(maxsize=16)
-def _function(config: PETConfig, targets: tuple[str, ...]) -> Callable[..., Any]:
+def _function(
+    config: PETConfig, targets: tuple[str, ...], differentiated: bool
+) -> Callable[..., Any]:
     def function(
         x: Any, shifts: Mapping[str, Array], parameters: Any, graph: Any
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        graph = moved(graph, x)
+        if differentiated:
+            graph = _with_lengths(moved(graph, x["vectors"]), *x["lengths"])
+        else:
+            graph = moved(graph, x)
         return outputs_from_inputs(
             config,
             parameters,
@@ -39,24 +48,34 @@ def _function(config: PETConfig, targets: tuple[str, ...]) -> Callable[..., Any]
 
 
 def staged_problem(
-    model: PETModel, atoms: ase.Atoms, *, dtype: Any = "float32"
+    model: PETModel,
+    atoms: ase.Atoms,
+    *,
+    dtype: Any = "float32",
+    energy: str | None = None,
+    forces_of: Sequence[int] = (),
 ) -> StagedProblem:
     """Prepares a model and a structure for :func:`symjax.metrics.trace`.
 
     A stage is what a GNN layer hands on: features of nodes and of edges. Outputs are
-    those that the network has itself, not derivatives.
+    those that the network has itself, and forces on some atoms: their derivatives go
+    through all that is replaced, three for each atom, which takes as many times longer.
 
     Args:
       model: The model.
       atoms: The structure.
       dtype: ``"float32"`` or ``"float64"``.
+      energy: Name of the target whose derivatives are forces, see
+        :func:`~symjax.models.pet.choose_energy`.
+      forces_of: Atoms whose forces are looked at.
 
     Returns:
       The problem with its stages.
 
     Raises:
       ModelError: The model moves its input itself (averages, canonical frames), so that
-        its layers do not see the orientation that is asked for.
+        its layers do not see the orientation that is asked for; or forces are asked for
+        and it has no energy, or long-range features.
       StructureError: The structure cannot be used, or has unknown species.
 
     Example:
@@ -81,8 +100,76 @@ def staged_problem(
         model, atoms, layers="none", outputs=names, forces=False, dtype=dtype
     )
     stages = stage_names(config)
-    return StagedProblem(
-        problem,
-        tuple(zip(stages[::2], stages[1::2], strict=True)),
-        _function(config, names),
+    pairs = tuple(zip(stages[::2], stages[1::2], strict=True))
+    if not forces_of:
+        return StagedProblem(problem, pairs, _function(config, names, False))
+    energy = energy_of_forces(config, energy)
+    _, graph = problem.args
+    if graph.mesh is not None:
+        raise ModelError(
+            "model",
+            model.name,
+            "has long-range features, whose derivatives are not traced",
+            "Trace its energy alone",
+        )
+    x, moves = _displaced(graph, forces_of)
+    function = _function(config, names, True)
+    staged = StagedProblem(
+        Problem(
+            _outputs_of(function),
+            x,
+            problem.outputs,
+            _turned,
+            problem.args,
+        ),
+        pairs,
+        function,
     )
+    unit = config.target(energy).unit
+    return with_forces(
+        staged, energy, moves, atoms=len(forces_of), unit=f"{unit}/angstrom"
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _outputs_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    def outputs(x: Any, *args: Any) -> Any:
+        return function(x, {}, *args)[0]
+
+    return outputs
+
+
+def _turned(rotation: Array, x: Any) -> Any:
+    """Vectors turn, lengths do not."""
+    return {**x, "vectors": x["vectors"] @ rotation.T}
+
+
+def _with_lengths(graph: Graph, edges: Array, pairs: Array | None = None) -> Graph:
+    graph = graph.replace(lengths=edges)
+    if pairs is not None:
+        assert graph.surroundings is not None
+        graph = graph.replace(surroundings=graph.surroundings.replace(lengths=pairs))
+    return graph
+
+
+def _displaced(graph: Graph, atoms: Sequence[int]) -> tuple[Any, Any]:
+    """What a PET reads, and how it changes as some atoms move along x, y and z."""
+    tables = [graph] + ([graph.surroundings] if graph.surroundings else [])
+    vectors, lengths, turns, stretches = [], [], [], []
+    for table in tables:
+        rows, size = np.asarray(table.vectors), np.asarray(table.lengths)
+        mask, neighbors = np.asarray(table.edge_mask), np.asarray(table.neighbors)
+        own = np.arange(len(neighbors))[:, None]
+        chosen = np.asarray(atoms)[:, None, None]
+        # The neighbor's end moves with it, that of the atom the other way.
+        sign = (neighbors == chosen).astype(rows.dtype) - (own == chosen)
+        sign = np.where(mask, sign, 0)[:, None, ..., None]
+        turn = sign * np.eye(3, dtype=rows.dtype)[:, None, None]
+        turn = turn.reshape(-1, *rows.shape)
+        vectors.append(rows)
+        lengths.append(size)
+        turns.append(turn)
+        stretches.append((turn * rows).sum(axis=-1) / size)
+    x = {"vectors": np.concatenate(vectors, axis=1), "lengths": tuple(lengths)}
+    moves = {"vectors": np.concatenate(turns, axis=2), "lengths": tuple(stretches)}
+    return x, moves

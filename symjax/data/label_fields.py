@@ -1,0 +1,125 @@
+"""Which labels structures carry for the outputs of a model, and in which units."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ase
+import numpy as np
+from jaxtyping import Float
+
+from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
+from symjax.errors import ArgumentError, StructureError
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFields:
+    """Where labels are stored, and in which units.
+
+    Attributes:
+      fields: Field of each output, by its name; by default that of the same name, where
+        a structure has it.
+      energy_unit: Unit of energies in the file: eV, kcal/mol, kJ/mol or Hartree. ASE
+        converts none.
+      length_unit: angstrom or bohr; forces are in ``energy_unit / length_unit``.
+
+    Raises:
+      ArgumentError: A unit is not known.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import LabelFields
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -100.0
+      >>> LabelFields(energy_unit="kcal/mol").read(water, "energy", "eV", (1,), False)
+      array([-4.3364...])
+    """
+
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    energy_unit: str = "eV"
+    length_unit: str = "angstrom"
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("energy_unit", ENERGY_UNITS),
+            ("length_unit", LENGTH_UNITS),
+        ):
+            _size(name, getattr(self, name), known)
+
+    def read(
+        self,
+        atoms: ase.Atoms,
+        name: str,
+        unit: str,
+        shape: tuple[int, ...],
+        per_atom: bool,
+    ) -> Float[np.ndarray, "..."] | None:
+        """Labels of one output of one structure.
+
+        Args:
+          atoms: The structure.
+          name: Name of the output.
+          unit: Its unit, such as ``"eV/angstrom"``. Energies over lengths are
+            converted; others are taken as they are.
+          shape: Shape of the label of the structure, or of each atom.
+          per_atom: Whether every atom has one.
+
+        Returns:
+          Labels in the unit of the output; None where the structure has none.
+
+        Raises:
+          ArgumentError: A field that was named is not there.
+          StructureError: A label is of the wrong size, no number, or of another
+            geometry.
+        """
+        named = name in self.fields
+        field = self.fields.get(name, name)
+        try:
+            (values,) = read_values([atoms], field, shape, per_atom=per_atom)
+        except ArgumentError:
+            if named:
+                raise
+            return None
+        except StructureError:
+            # What merely has the same name need be no label of this output.
+            if named:
+                raise
+            return None
+        return values * self.factor(unit)
+
+    def factor(self, unit: str) -> float:
+        """What labels are multiplied by.
+
+        Args:
+          unit: Unit of the output.
+
+        Returns:
+          A number; 1 for what is no energy over a power of a length.
+
+        Example:
+          >>> from symjax.data import LabelFields
+          >>> fields = LabelFields(energy_unit="Hartree", length_unit="bohr")
+          >>> round(fields.factor("eV/angstrom"), 3), fields.factor("e*angstrom")
+          (51.422, 1.0)
+        """
+        energy, slash, length = unit.partition("/angstrom")
+        known = {key.lower(): size for key, size in ENERGY_UNITS.items()}
+        known["mev"] = 1e-3
+        own = known.get(energy.lower())
+        power = (
+            1 if not length else int(length.lstrip("^")) if length[1:].isdigit() else 0
+        )
+        if own is None or (slash and not power):
+            return 1.0
+        of_energy = _size("energy_unit", self.energy_unit, ENERGY_UNITS) / own
+        of_length = _size("length_unit", self.length_unit, LENGTH_UNITS)
+        return float(of_energy / of_length ** (power if slash else 0))
+
+
+def _size(name: str, unit: Any, known: Mapping[str, float]) -> float:
+    for key, size in known.items():
+        if isinstance(unit, str) and unit.lower() == key.lower():
+            return size
+    raise ArgumentError(
+        name, unit, "is not a known unit", f"Pass one of {', '.join(known)}"
+    )

@@ -1,0 +1,405 @@
+"""What averaging over rotations is worth: errors on labels beside the error A.
+
+Against a label y, which turns as it should, the squared error of a prediction splits
+exactly. Averaged over orientations g,
+
+    <RMSE^2>_g = RMSE^2[mean] + A^2,
+
+with mean the prediction averaged over O(3). So A^2 / <RMSE^2>_g is the share of the
+squared error that averaging over all of O(3) removes, and (A^2 - A_H^2) / <RMSE^2>_g
+what averaging over a group H does: on the same structures and components, with the same
+weights.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from symjax.errors import ArgumentError
+from symjax.metrics.response_spectrum import ResponseSpectrum, add_spectra
+from symjax.metrics.results import LeafMeasurement
+
+# Labels lie on another zero where composition explains so many times more of what they
+# are apart from predictions than their own spread, and than the rest.
+_FAR = 3.0
+# Draws of the bootstrap, the same in every run.
+_DRAWS, _SEED = 2000, 22
+# A factor between labels and predictions is that of a unit within so much.
+_SAME_FACTOR, _LEAST_CORRELATION = 0.15, 0.9
+UNIT_FACTORS: Mapping[str, float] = {
+    "kcal/mol": 23.0605,
+    "kJ/mol": 96.4853,
+    "Hartree": 1 / 27.2114,
+    "meV": 1000.0,
+    "Hartree and bohr": 1 / 51.4221,
+    "kcal/mol and bohr": 12.2031,
+}
+"""How much larger a number is in another unit than in eV and angstrom."""
+
+SUMS = (
+    *("squared", "variance", "count", "atoms"),
+    *("label", "prediction", "label_square", "prediction_square", "product"),
+    "uncertainty",
+)
+"""Columns of :class:`LabelErrors`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelErrors:
+    """Sums behind the error of an output on labels, one row for each structure.
+
+    Attributes:
+      sums: Columns :data:`SUMS`. Over the samples with a label: the squared error of
+        the mean prediction, V, the number of components; the number of atoms that
+        errors are divided by, 1 where they are not; sums of labels, of mean
+        predictions, of their squares and products; and the sum of the squares of the
+        model's own uncertainty, NaN where it has none.
+      composition: Number of atoms of each element by atomic number, where labels have
+        an arbitrary zero for each.
+      response: Of the same structures, after they were added up.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import LabelErrors
+      >>> sums = np.array([[3.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, np.nan]])
+      >>> errors = LabelErrors(sums, {})
+      >>> errors.error, errors.share
+      (2.0, 0.25)
+    """
+
+    sums: Float[np.ndarray, "structures columns"]
+    composition: Mapping[str, Float[np.ndarray, "structures"]]
+    response: ResponseSpectrum | None = None
+
+    def column(self, name: str) -> Float[np.ndarray, "structures"]:
+        """One of :data:`SUMS`.
+
+        Args:
+          name: Its name.
+
+        Returns:
+          Its values, one for each structure.
+        """
+        return self.sums[:, SUMS.index(name)]
+
+    @functools.cached_property
+    def zero(self) -> "Zero":
+        """Whether labels and predictions have the same zero."""
+        return _zero(self)
+
+    @functools.cached_property
+    def other_unit(self) -> str:
+        """The unit that labels seem to be in instead; empty if that of the output."""
+        return _other_unit(self)
+
+    @property
+    def usable(self) -> bool:
+        """Whether errors mean anything: units and zero agree, or one was fitted."""
+        return not self.other_unit and not self.zero.unknown
+
+    @property
+    def squared(self) -> Float[np.ndarray, "structures"]:
+        """Squared error of the mean prediction, after a fit of the zero if need be."""
+        if self.zero.constants:
+            return np.square(self.zero.left)
+        return self.column("squared")
+
+    def _rms(self, squares: np.ndarray, per_atom: bool) -> float:
+        weights = 1 / self.column("atoms") ** 2 if per_atom else 1.0
+        count = self.column("count").sum()
+        return math.sqrt(float((squares * weights).sum()) / count) if count else 0.0
+
+    def error_of(self, *, mean: bool = False, per_atom: bool = False) -> float:
+        """Root-mean-square error on labels.
+
+        Args:
+          mean: Of the prediction averaged over O(3), instead of that of the model,
+            averaged over orientations.
+          per_atom: Whether errors are divided by the number of atoms first.
+
+        Returns:
+          The error, in the unit of the output.
+        """
+        squares = self.squared + (0.0 if mean else self.column("variance"))
+        return self._rms(squares, per_atom)
+
+    @property
+    def error(self) -> float:
+        """sqrt(<RMSE^2>_g)."""
+        return self.error_of()
+
+    def equivariance_error(self, *, per_atom: bool = False) -> float:
+        """A over the same samples.
+
+        Args:
+          per_atom: Whether it is divided by the number of atoms first.
+
+        Returns:
+          A, in the unit of the output.
+        """
+        return self._rms(self.column("variance"), per_atom)
+
+    @property
+    def divided(self) -> bool:
+        """Whether errors per atom differ from errors."""
+        return bool((self.column("atoms") > 1).any())
+
+    @property
+    def uncertainty(self) -> float | None:
+        """Root mean square of the model's own uncertainty; None where it has none."""
+        squares = self.column("uncertainty")
+        known = np.isfinite(squares)
+        if not known.any():
+            return None
+        count = self.column("count")[known].sum()
+        return math.sqrt(float(squares[known].sum() / count))
+
+    @property
+    def share(self) -> float:
+        """Share of the squared error that averaging over O(3) removes."""
+        return float(self._shares(np.ones((1, len(self.sums))))[0])
+
+    def _shares(self, times: Float[np.ndarray, "draws structures"]) -> np.ndarray:
+        weights = times / self.column("atoms") ** 2
+        variance = weights @ self.column("variance")
+        whole = variance + weights @ self.squared
+        return np.divide(variance, whole, out=np.zeros(len(variance)), where=whole > 0)
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
+        """Interval of the share, from structures drawn anew with replacement.
+
+        Args:
+          confidence: Probability that it holds the share of the population.
+
+        Returns:
+          Its ends; None of fewer than three structures.
+
+        Example:
+          >>> import numpy as np
+          >>> from symjax.metrics import LabelErrors
+          >>> sums = np.ones((20, 10))
+          >>> LabelErrors(sums, {}).interval()
+          (0.5, 0.5)
+        """
+        num = len(self.sums)
+        if num < 3:
+            return None
+        generator = np.random.default_rng(_SEED)
+        times = generator.multinomial(num, np.full(num, 1 / num), size=_DRAWS)
+        ends = np.quantile(
+            self._shares(times), [(1 - confidence) / 2, (1 + confidence) / 2]
+        )
+        return float(ends[0]), float(ends[1])
+
+    def share_of(self, average: Any, include_inversion: bool = True) -> float | None:
+        """Share of the squared error that an average over some elements removes.
+
+        Args:
+          average: As :meth:`symjax.metrics.ResponseSpectrum.after` takes it.
+          include_inversion: Whether a quadrature is extended to O(3).
+
+        Returns:
+          (A^2 - A_H^2) / <RMSE^2>_g; None where the response is not known.
+
+        Raises:
+          ArgumentError: The average stands for no elements of O(3).
+        """
+        if self.response is None:
+            return None
+        before = self.response.after(None).error
+        after = self.response.after(average, include_inversion).error
+        if before == 0:
+            return 0.0
+        return self.share * (1 - (after / before) ** 2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Zero:
+    """Whether labels and predictions have the same zero.
+
+    Attributes:
+      apart: Root mean square of labels less predictions, per atom, that composition
+        explains.
+      constants: How many constants of elements were fitted; 0 where none had to be.
+      unknown: Whether the zero differs and there are too few structures to fit it.
+      left: Labels less predictions after the fit.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.label_errors import Zero
+      >>> Zero(0.0, 0, False, np.zeros(1)).constants
+      0
+    """
+
+    apart: float
+    constants: int
+    unknown: bool
+    left: np.ndarray
+
+
+def _zero(errors: LabelErrors) -> Zero:
+    """The rule by which fine-tuning refuses labels on another reference."""
+    label, prediction = errors.column("label"), errors.column("prediction")
+    apart = label - prediction
+    if not errors.composition:
+        return Zero(0.0, 0, False, apart)
+    counts = np.stack(list(errors.composition.values()), axis=1)
+    atoms = counts.sum(axis=1)
+
+    def left(values: np.ndarray) -> np.ndarray:
+        return values - counts @ np.linalg.lstsq(counts, values, rcond=None)[0]
+
+    def size(values: np.ndarray) -> float:
+        return float(np.sqrt(np.mean(np.square(values / atoms))))
+
+    rest = left(apart)
+    explained = size(apart - rest)
+    rank = int(np.linalg.matrix_rank(counts))
+    if len(label) < 2 * rank:
+        # Composition explains everything: only a step that no model makes is told.
+        far = explained > max(1.0, _FAR * size(left(label)))
+        return Zero(explained, 0, far, apart)
+    if explained <= _FAR * max(size(left(label)), size(rest)):
+        return Zero(explained, 0, False, apart)
+    return Zero(explained, rank, False, rest)
+
+
+def _other_unit(errors: LabelErrors) -> str:
+    """Whether labels are a multiple of predictions that a unit explains."""
+    product = errors.column("product")
+    label, prediction = (
+        errors.column("label_square"),
+        errors.column("prediction_square"),
+    )
+    if errors.composition:
+        if len(product) < 3:
+            return ""
+        # Energies: what composition does not say.
+        counts = np.stack(list(errors.composition.values()), axis=1)
+        pair = np.stack([errors.column("label"), errors.column("prediction")], axis=1)
+        pair = pair - counts @ np.linalg.lstsq(counts, pair, rcond=None)[0]
+        label, prediction, product = pair[:, 0] ** 2, pair[:, 1] ** 2, pair.prod(axis=1)
+    sizes = float(label.sum()), float(prediction.sum())
+    if not min(sizes) > 0:
+        return ""
+    correlation = float(product.sum()) / math.sqrt(sizes[0] * sizes[1])
+    factor = math.sqrt(sizes[0] / sizes[1])
+    if correlation < _LEAST_CORRELATION:
+        return ""
+    return next(
+        (
+            unit
+            for unit, size in UNIT_FACTORS.items()
+            if abs(math.log(factor / size)) < _SAME_FACTOR
+        ),
+        "",
+    )
+
+
+def label_errors(
+    leaf: LeafMeasurement,
+    labels: np.ndarray,
+    numbers: np.ndarray,
+    uncertainty: LeafMeasurement | None = None,
+) -> LabelErrors | None:
+    """Errors of an output of one structure.
+
+    Args:
+      leaf: The measurement of the output.
+      labels: Labels of the real samples in the unit of the output, on the zero of the
+        model; NaN where there are none.
+      numbers: Atomic numbers, where labels of structures have an arbitrary zero for
+        each element; else empty.
+      uncertainty: The measurement of the model's own standard deviation of the output.
+
+    Returns:
+      The errors; None if a real sample has no label.
+
+    Raises:
+      ArgumentError: There are more or fewer labels than values.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.metrics import label_errors, measure
+      >>> from symjax.so3 import VECTOR
+      >>> leaf = measure(lambda x: x, jnp.eye(3), representations=VECTOR,
+      ...                max_degree=1)["output"]
+      >>> found = label_errors(leaf, np.zeros((3, 3)), np.zeros(0, int))
+      >>> round(found.error, 6)  # of nine components, three are 1
+      0.57735
+    """
+    m = np.asarray(leaf.mean, np.float64)[leaf.mask]
+    y = np.asarray(labels, np.float64)
+    if y.size != m.size:
+        raise ArgumentError(
+            "labels",
+            y.shape,
+            f"are not the {m.size} values of the output {leaf.name!r}",
+            "Pass one label for each sample",
+        )
+    y = y.reshape(m.shape)
+    if not y.size or not np.isfinite(y).all():
+        return None
+    totals = leaf.totals()
+    own = math.nan
+    if uncertainty is not None:
+        # The same for all components of a sample.
+        each = np.asarray(uncertainty.mean, np.float64)[uncertainty.mask]
+        own = float(np.square(each).sum()) * y.size / each.size
+    sums = [
+        float(np.square(m - y).sum()),
+        float(totals.variance.sum()),
+        float(totals.count.sum()),
+        float(len(numbers)) or 1.0,
+        float(y.sum()),
+        float(m.sum()),
+        float(np.square(y).sum()),
+        float(np.square(m).sum()),
+        float((y * m).sum()),
+        own,
+    ]
+    kinds, counts = np.unique(numbers, return_counts=True)
+    composition = {
+        str(kind): np.array([float(count)])
+        for kind, count in zip(kinds.tolist(), counts, strict=True)
+    }
+    return LabelErrors(np.array([sums]), composition, leaf.response)
+
+
+def add_label_errors(parts: Sequence[LabelErrors | None]) -> LabelErrors | None:
+    """The errors of several structures.
+
+    Args:
+      parts: Those of each, None where it has no labels.
+
+    Returns:
+      All of them; None if there are none.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import LabelErrors, add_label_errors
+      >>> one = LabelErrors(np.ones((1, 10)), {"1": np.ones(1)})
+      >>> len(add_label_errors([one, None, one]).sums), add_label_errors([None])
+      (2, None)
+    """
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    symbols = sorted({symbol for part in found for symbol in part.composition}, key=int)
+    composition = {
+        symbol: np.concatenate(
+            [part.composition.get(symbol, np.zeros(len(part.sums))) for part in found]
+        )
+        for symbol in symbols
+    }
+    responses = [part.response for part in found if part.response is not None]
+    return LabelErrors(
+        np.concatenate([part.sums for part in found]),
+        composition,
+        add_spectra(responses) if len(responses) == len(found) else None,
+    )

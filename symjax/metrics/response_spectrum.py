@@ -1,0 +1,396 @@
+"""What averages over rotations leave of a response: its second moments, and sums.
+
+The average of a model f over elements h of O(3) with weights w_h predicts
+sum_h w_h rho(h)^-1 f(h x). Its response on the orbit, rotated back, is
+
+    z_w(g) = sum_h w_h z(h g),   z(g) = rho(g)^-1 f(g x),
+
+so the spectral coefficients of z on the two cosets s of O(3) (s = +1 proper, s = -1
+improper),
+
+    c^s_l = integral over SO(3) of D^l(R) z(s R) dmu(R),
+
+become c^s_l -> sum_h w_h D^l(h)^T c^{s det h}_l, and the equivariance error follows:
+
+    V_w = 1/2 sum_s sum_l (2l+1) ||c^s_{l,w}||^2 - ||mean||^2.
+
+A group H leaves of every degree what it leaves alone. What lies above the largest
+degree, the tail, may be left whole or taken away: it is the uncertainty.
+
+Averages act on the left index of c and the structure on the right one. So one
+measurement tells the error after any average, at no further evaluation.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from symjax.errors import ArgumentError
+from symjax.metrics.leaves import Leaf, rotate_back, spherical_matrices
+from symjax.metrics.symmetry import LeafSymmetry, average_tensors
+from symjax.so3.averages import Rotations, rotations_of
+from symjax.so3.wigner import wigner_d_tables
+
+# Sums over elements of each element are rounded in the precision of the model.
+_ROUND_OFF = 4.0
+# Coefficients of an output that are kept, on each coset: of larger ones those of fewer
+# degrees, and the tail has the others.
+_MOST_COEFFICIENTS = 2**24
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragedError:
+    """The equivariance error A that an average leaves.
+
+    Attributes:
+      average: Name of the average.
+      num_elements: Evaluations of the model that it needs.
+      error: A of what the projected degrees leave, in the unit of the output.
+      uncertainty: How far off that may be, in particular how much larger A may be: the
+        tail above the projected degrees may be left whole, some of it is folded back by
+        the rule, and round-off of the model does not average out.
+
+    Example:
+      >>> from symjax.metrics import AveragedError
+      >>> AveragedError("Th", 24, 8.8e-6, 2e-7).largest
+      9e-06
+    """
+
+    average: str
+    num_elements: int
+    error: float
+    uncertainty: float
+
+    @property
+    def largest(self) -> float:
+        """The upper end, which decides whether an average is enough."""
+        return self.error + self.uncertainty
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResponseSpectrum:
+    """Second moments of the rotated-back response of one output, around its mean.
+
+    What an average leaves depends on the coefficients c^s_l through their products,
+    summed over the right index, samples and components. These sums are small, and those
+    of several structures add up.
+
+    Attributes:
+      name: The output.
+      unit: Its unit.
+      gram: For each degree, ``(2, 2l+1, 2l+1)``: the sum over cosets s of
+        (2l+1)/2 c^s c^sT, and that of (2l+1)/2 c^s c^-sT; float64.
+      variance: V, summed over samples and components, from the rule itself.
+      count: Number of values, components of all samples: A^2 = V / count.
+      noise: Upper bound of the part of V that is round-off.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, response_spectra
+      >>> from symjax.so3 import SCALAR
+      >>> f = lambda x: x[0, 2] ** 2
+      >>> problem = Problem(f, jnp.eye(3), {"output": Output(SCALAR)})
+      >>> spectrum = response_spectra(problem, max_degree=2)["output"]
+      >>> round(spectrum.after("O").error, 6)  # of degree 2, O leaves nothing
+      0.0
+    """
+
+    name: str
+    unit: str
+    gram: tuple[np.ndarray, ...]
+    variance: float
+    count: int
+    noise: float
+
+    @property
+    def projected(self) -> float:
+        """V of the projected degrees."""
+        return float(sum(np.trace(part[0]) for part in self.gram))
+
+    @property
+    def tail(self) -> float:
+        """V above the projected degrees."""
+        return max(self.variance - self.projected, 0.0)
+
+    def after(self, average: Any, include_inversion: bool = True) -> AveragedError:
+        """The error that an average leaves.
+
+        Args:
+          average: None; a finite group or its symbol; a quadrature of SO(3) or its
+            degree; or elements with weights.
+          include_inversion: Whether a quadrature is extended to O(3).
+
+        Returns:
+          A with its uncertainty.
+
+        Raises:
+          ArgumentError: The average stands for no elements of O(3).
+        """
+        rotations = as_rotations(average, include_inversion)
+        weights = np.asarray(rotations.weights)
+        operators = _operators(rotations, len(self.gram) - 1)
+        left = max(float(_left(self.gram, *operators)), 0.0)
+        # A rule with negative weights may make more of the tail than there was.
+        grown = float(np.abs(weights).sum()) ** 2
+        error = math.sqrt(left / self.count)
+        largest = math.sqrt((left + grown * self.tail + self.noise) / self.count)
+        return AveragedError(rotations.name, len(weights), error, largest - error)
+
+
+def add_spectra(spectra: Sequence[ResponseSpectrum]) -> ResponseSpectrum:
+    """The spectrum of an output over several structures.
+
+    Args:
+      spectra: The output's, one for each structure.
+
+    Returns:
+      Their sum, whose A is that over all samples. Where one has more degrees than
+      others, those of the others are part of its tail.
+
+    Raises:
+      ArgumentError: There are none, or they are of several outputs or units.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, add_spectra, response_spectra
+      >>> from symjax.so3 import SCALAR
+      >>> problem = Problem(lambda x: x[0, 2], jnp.eye(3), {"output": Output(SCALAR)})
+      >>> both = add_spectra(2 * [response_spectra(problem, max_degree=2)["output"]])
+      >>> [round(both.after(name).error, 6) for name in ("C1", "Ci", "D2")]
+      [0.57735, 0.0, 0.0]
+    """
+    kinds = {(one.name, one.unit) for one in spectra}
+    if len(kinds) != 1:
+        raise ArgumentError(
+            "spectra",
+            sorted(kinds),
+            "are not of one output and unit",
+            "Pass those of one output",
+        )
+    return dataclasses.replace(
+        spectra[0],
+        gram=tuple(
+            np.sum(parts, axis=0)
+            for degree in range(max(len(one.gram) for one in spectra))
+            if (parts := [o.gram[degree] for o in spectra if degree < len(o.gram)])
+        ),
+        variance=sum(one.variance for one in spectra),
+        count=sum(one.count for one in spectra),
+        noise=sum(one.noise for one in spectra),
+    )
+
+
+def as_rotations(average: Any, include_inversion: bool) -> Rotations:
+    """Elements with weights pass; see :func:`symjax.so3.averages.rotations_of`.
+
+    Args:
+      average: What is averaged over.
+      include_inversion: Whether a quadrature is extended to O(3).
+
+    Returns:
+      Its elements and weights.
+
+    Raises:
+      ArgumentError: It stands for no elements.
+
+    Example:
+      >>> from symjax.metrics.response_spectrum import as_rotations
+      >>> len(as_rotations(as_rotations("T", True), True).weights)
+      12
+    """
+    if isinstance(average, Rotations):
+        return average
+    return rotations_of(average, include_inversion)
+
+
+def _operators(
+    average: Rotations, max_degree: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Weighted sums of D^l over the proper and over the improper elements."""
+    elements, weights = np.asarray(average.elements), np.asarray(average.weights)
+    proper = np.linalg.det(elements) > 0
+    matrices = wigner_d_tables(
+        max_degree, np.where(proper[:, None, None], elements, -elements)
+    )
+    kept, crossed = (
+        [np.tensordot(weights * chosen, part, 1) for part in matrices]
+        for chosen in (proper, ~proper)
+    )
+    return kept, crossed
+
+
+def _left(
+    gram: Sequence[np.ndarray], kept: list[np.ndarray], crossed: list[np.ndarray]
+) -> float:
+    """V after an average, from its operators."""
+    total = 0.0
+    for (same, across), k, x in zip(gram, kept, crossed, strict=True):
+        total += float(np.vdot(k, same @ k) + np.vdot(x, same @ x))
+        total += 2 * float(np.vdot(k, across @ x))
+    return total
+
+
+@functools.lru_cache(maxsize=8)
+def _table(max_degree: int, rotations: bytes) -> Float[np.ndarray, "rows half"]:
+    """D^l of proper rotations, all degrees one after another."""
+    matrices = wigner_d_tables(max_degree, np.frombuffer(rotations).reshape(-1, 3, 3))
+    return np.concatenate([part.reshape(len(part), -1) for part in matrices], 1).T
+
+
+class ResponseSums:
+    """Coefficients of a rotated-back response while its elements pass by, in float64.
+
+    Sums run around the first response. Where the input is symmetric and one element of
+    each coset is evaluated, they become those of all elements at the end.
+
+    Args:
+      leaf: Describes one response.
+      real: Which of its samples count.
+      max_degree: Largest degree of the coefficients; fewer are kept of a large output.
+      symmetry: What one evaluated element stands for, if it is several.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.leaves import Leaf
+      >>> from symjax.metrics.response_spectrum import ResponseSums
+      >>> from symjax.so3 import SCALAR
+      >>> sums = ResponseSums(Leaf(SCALAR, (1,), "float64"), np.ones(1, bool), 0)
+      >>> sums.add(np.eye(3)[None], np.array([[3.0], [1.0]]), None, np.ones(1))
+      >>> sums.finish("energy", "eV").after(None).error  # of the odd part
+      1.0
+    """
+
+    def __init__(
+        self,
+        leaf: Leaf,
+        real: Bool[np.ndarray, "samples"],
+        max_degree: int,
+        symmetry: LeafSymmetry | None = None,
+    ) -> None:
+        self.leaf, self.real, self.symmetry = leaf, real, symmetry
+        _, components, channels = leaf.spherical_shape
+        self.shape = (int(real.sum()), components, channels)
+        self.size = math.prod(self.shape)
+        degrees = range(max_degree + 1)
+        rows = np.cumsum([(2 * degree + 1) ** 2 for degree in degrees])
+        fit = rows[rows * self.size <= _MOST_COEFFICIENTS]
+        self.ends = (fit if len(fit) else rows[:1]).tolist()
+        self.coefficients = np.zeros((self.ends[-1], 2 * self.size))
+        self.reference = np.zeros(0)
+        self.second = 0.0
+        self.largest = 0.0
+
+    def add(
+        self,
+        rotations: Float[np.ndarray, "half 3 3"],
+        values: Any,
+        matrices: Array | np.ndarray | None,
+        weights: Float[np.ndarray, "half"],
+    ) -> None:
+        """Adds responses.
+
+        Args:
+          rotations: Proper elements.
+          values: Response at each, and behind each the one at the inverted element.
+          matrices: rho(g) at all of these; None where it is trivial.
+          weights: Weights of the proper elements.
+        """
+        samples, components, channels = self.leaf.spherical_shape
+        rows = np.asarray(values, np.float64)
+        rows = rows.reshape(len(rows), samples, components, channels)[:, self.real]
+        basis = self.leaf.representation.basis
+        if not basis.is_identity:
+            rows = np.einsum("ij,gsjc->gsic", basis.matrix, rows)
+        turned = rows if matrices is None else rotate_back(np.asarray(matrices), rows)
+        if not self.reference.size:
+            first = turned[0]
+            if self.symmetry is not None:
+                # What it is subtracted from has the symmetry too.
+                first = average_tensors(
+                    self.leaf.representation,
+                    self.symmetry.elements,
+                    self._permutations(),
+                    first,
+                )
+            self.reference = first
+        self.largest = max(self.largest, float(np.abs(turned).max(initial=0.0)))
+        both = (turned - self.reference).reshape(len(weights), -1)
+        self.second += float(weights @ np.square(both).sum(-1)) / 2
+        degree = len(self.ends) - 1
+        table = _table(degree, np.ascontiguousarray(rotations, np.float64).tobytes())
+        self.coefficients += (table * weights) @ both
+
+    def finish(
+        self, name: str, unit: str, variance: float | None = None
+    ) -> ResponseSpectrum:
+        """The spectrum, around the mean.
+
+        Args:
+          name: The output.
+          unit: Its unit.
+          variance: V, where it is known already.
+
+        Returns:
+          What the sums say.
+        """
+        rows = self.coefficients.reshape(len(self.coefficients), 2, *self.shape)
+        coefficients = []
+        for degree, end in enumerate(self.ends):
+            part = rows[end - (2 * degree + 1) ** 2 : end]
+            part = part.reshape(2 * degree + 1, 2 * degree + 1, 2, *self.shape)
+            coefficients.append(np.moveaxis(part, 2, 0))
+        if self.symmetry is not None:
+            coefficients = self._over_symmetry(coefficients)
+        shift = coefficients[0].mean(axis=0)
+        coefficients[0] = coefficients[0] - shift
+        if variance is None:
+            variance = self.second - float(np.square(shift).sum())
+        epsilon = float(np.finfo(self.leaf.compute_dtype).eps)
+        noise = self.size * (_ROUND_OFF * epsilon * self.largest) ** 2
+        gram = []
+        for degree, part in enumerate(coefficients):
+            left = part.reshape(2, 2 * degree + 1, -1) * math.sqrt(degree + 0.5)
+            same = np.einsum("sir,sjr->ij", left, left, optimize=True)
+            across = np.einsum("sir,sjr->ij", left, left[::-1], optimize=True)
+            gram.append(np.stack([same, across]))
+        return ResponseSpectrum(
+            name, unit, tuple(gram), max(variance, 0.0), self.size, noise
+        )
+
+    def _permutations(self) -> np.ndarray:
+        """Of the samples that count, for each element of the symmetry."""
+        assert self.symmetry is not None
+        position = np.cumsum(self.real) - 1
+        return position[self.symmetry.permutations[:, self.real]]
+
+    def _over_symmetry(self, coefficients: list[np.ndarray]) -> list[np.ndarray]:
+        """Mean over h of c^{s sigma}[p] D(k), turned back by rho(h)."""
+        assert self.symmetry is not None
+        elements = np.asarray(self.symmetry.elements, np.float64)
+        proper = np.linalg.det(elements) > 0
+        turns = wigner_d_tables(
+            len(coefficients) - 1, np.where(proper[:, None, None], elements, -elements)
+        )
+        (matrices,) = spherical_matrices([self.leaf], elements)
+        out = []
+        for part, turn in zip(coefficients, turns, strict=True):
+            total = np.zeros(part.shape)
+            for index, permutation in enumerate(self._permutations()):
+                some = part if proper[index] else part[::-1]
+                some = np.einsum(
+                    "smkaic,kn->smnaic",
+                    some[:, :, :, permutation],
+                    turn[index],
+                    optimize=True,
+                )
+                if matrices is not None:
+                    back = np.asarray(matrices[index])
+                    some = np.einsum("ji,smnajc->smnaic", back, some, optimize=True)
+                total += some
+            out.append(total / len(elements))
+        return out
