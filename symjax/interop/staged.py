@@ -59,7 +59,7 @@ def linen_stages(
       >>> staged = linen_stages(module, variables, x, outputs=SCALAR,
       ...                       stages=["layers_0"])
       >>> found = trace(staged, max_degree=2)
-      >>> found.errors["output"][1] < 1e-6 < found.errors["output"][0]
+      >>> bool(found.errors["output"][1] < 1e-6 < found.errors["output"][0])
       True
     """
     groups = _groups(stages)

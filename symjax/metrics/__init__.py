@@ -10,14 +10,7 @@ from symjax.metrics.averaging import (
 from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
-from symjax.metrics.interventions import (
-    SectorShares,
-    StagedProblem,
-    Trace,
-    sector_shares,
-    trace,
-    with_forces,
-)
+from symjax.metrics.interventions import Trace, trace
 from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_errors
 from symjax.metrics.measure import Grid, measure
 from symjax.metrics.orbit import HostFunction
@@ -39,6 +32,9 @@ from symjax.metrics.results import (
     add_totals,
 )
 from symjax.metrics.sampled import HaarSamples
+from symjax.metrics.sector_shares import SectorShares, sector_shares
+from symjax.metrics.staged_forces import with_forces
+from symjax.metrics.stages import StagedProblem
 from symjax.metrics.survey import Survey, Surveyed, measure_many
 from symjax.so3.sample_symmetry import SampleSymmetry
 

@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -61,7 +60,7 @@ class LabelErrors:
         model's own uncertainty, NaN where it has none.
       composition: Number of atoms of each element by atomic number, where labels have
         an arbitrary zero for each.
-      response: Of the same structures, after they were added up.
+      response: Of the same structures, divided by the number of atoms as errors are.
 
     Example:
       >>> import numpy as np
@@ -196,26 +195,25 @@ class LabelErrors:
         )
         return float(ends[0]), float(ends[1])
 
-    def share_of(self, average: Any, include_inversion: bool = True) -> float | None:
-        """Share of the squared error that an average over some elements removes.
+    def share_of_error(self, left: float) -> float:
+        """Share of the squared error that an average removes which leaves some A.
 
         Args:
-          average: As :meth:`symjax.metrics.ResponseSpectrum.after` takes it.
-          include_inversion: Whether a quadrature is extended to O(3).
+          left: A after the average, per atom where errors are divided by their number;
+            from ``response.after``.
 
         Returns:
-          (A^2 - A_H^2) / <RMSE^2>_g; None where the response is not known.
+          (A^2 - left^2) / <RMSE^2>_g, with the weights of the share.
 
-        Raises:
-          ArgumentError: The average stands for no elements of O(3).
+        Example:
+          >>> import numpy as np
+          >>> from symjax.metrics import LabelErrors
+          >>> errors = LabelErrors(np.ones((1, 10)), {})
+          >>> errors.share_of_error(0.5)  # of A = 1, RMSE^2 = 2
+          0.375
         """
-        if self.response is None:
-            return None
-        before = self.response.after(None).error
-        after = self.response.after(average, include_inversion).error
-        if before == 0:
-            return 0.0
-        return self.share * (1 - (after / before) ** 2)
+        before = self.equivariance_error(per_atom=True)
+        return self.share * (1 - (left / before) ** 2) if before > 0 else 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -368,7 +366,10 @@ def label_errors(
         str(kind): np.array([float(count)])
         for kind, count in zip(kinds.tolist(), counts, strict=True)
     }
-    return LabelErrors(np.array([sums]), composition, leaf.response)
+    response = leaf.response
+    if response is not None:
+        response = response.weighted(1 / sums[SUMS.index("atoms")] ** 2)
+    return LabelErrors(np.array([sums]), composition, response)
 
 
 def add_label_errors(parts: Sequence[LabelErrors | None]) -> LabelErrors | None:

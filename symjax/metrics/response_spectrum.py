@@ -117,6 +117,23 @@ class ResponseSpectrum:
         """V above the projected degrees."""
         return max(self.variance - self.projected, 0.0)
 
+    def weighted(self, weight: float) -> "ResponseSpectrum":
+        """The same with squares that count more or less.
+
+        Args:
+          weight: What they are multiplied by, such as one over the number of atoms
+            squared.
+
+        Returns:
+          The spectrum of the response times the root of the weight.
+        """
+        return dataclasses.replace(
+            self,
+            gram=tuple(weight * part for part in self.gram),
+            variance=weight * self.variance,
+            noise=weight * self.noise,
+        )
+
     def after(self, average: Any, include_inversion: bool = True) -> AveragedError:
         """The error that an average leaves.
 

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError, ModelError
-from symjax.metrics import Output, Problem, StagedProblem, measure, trace
+from symjax.metrics import (
+    Grid,
+    Output,
+    Problem,
+    StagedProblem,
+    measure,
+    sector_shares,
+    trace,
+    with_forces,
+)
 from symjax.models import load_model
 from symjax.models.biases import Biases
 from symjax.models.pet import PETConfig, init_pet, orbit_problem, staged_problem
@@ -183,3 +192,132 @@ def test_bad_input():
     )
     with pytest.raises(ModelError, match="canonical_frame"):
         staged_problem(init_pet(config, jax.random.key(0)), ase.build.molecule("H2O"))
+
+
+def test_sectors_share_out_what_they_change():
+    """Two sectors that multiply: alone each takes all away; they share it evenly."""
+
+    def function(x, shifts):
+        a, b = x[0] / jnp.linalg.norm(x[0]), x[1] / jnp.linalg.norm(x[1])
+        features = {"h": jnp.stack([a[0], b[0] * b[1], 0.2 * a[2]])}
+        seen = features["h"] + shifts.get("h", 0.0)
+        return {"y": seen[0] * seen[1] + seen[2]}, features
+
+    problem = Problem(lambda x: function(x, {})[0], X, {"y": Output(SCALAR)})
+    staged = StagedProblem(problem, (("h",),), function)
+    with jax.enable_x64(True):
+        found = trace(staged, max_degree=2, sectors=True, rule=9)
+        shares = sector_shares(staged, 0, max_degree=2, rule=9, orders=64)
+    whole = found.errors["y"][0] ** 2
+    product = whole - 0.04 / 3
+    by_name = dict(zip(map(str, shares.sectors), shares.values["y"], strict=True))
+    assert by_name["2+"] == pytest.approx(product / 2, rel=0.2)
+    assert by_name["1+"] == pytest.approx(product / 2 + 0.04 / 3, rel=0.2)
+    assert sum(by_name.values()) + shares.left["y"] == pytest.approx(whole)
+    # of orders and their reverses each sector comes first in exactly half
+    assert by_name["2+"] == pytest.approx(product / 2, rel=1e-6)
+    assert abs(by_name["2-"]) + abs(by_name["None"]) + shares.left["y"] < 1e-12
+    # alone, 1+ takes all and 2+ the product: more than there is
+    assert found.interactions("y")[0] == pytest.approx(-product)
+
+
+def test_all_orders_of_few_sectors_are_tried():
+    with jax.enable_x64(True):
+        shares = sector_shares(network((0.7, 0.1, 0.0, 0.0)), 0, max_degree=1, rule=9)
+    assert len(shares.sectors) == 4
+    assert not shares.errors["y"].any()
+    # of degree 3, so above these
+    assert shares.values["y"][-1] == pytest.approx(0.49 * CUBIC)
+
+
+def test_the_error_on_labels_follows():
+    """What breaks the symmetry can be what the labels ask for, on the mean."""
+    staged = network((0.7, 0.3, 0.0, 0.0))
+    problem = staged.problem
+    right = 1.0 + X[0] @ X[1] + 0.25
+    labelled = Output(SCALAR, unit="eV", labels=np.array(right))
+    outputs = {**problem.outputs, "y": labelled}
+    of = StagedProblem(
+        Problem(problem.function, X, outputs), staged.stages, staged.function
+    )
+    with jax.enable_x64(True):
+        found = trace(of, max_degree=4, sectors=True)
+    variances = np.square(found.errors["y"])
+    np.testing.assert_allclose(
+        np.square(found.label_errors["y"]), 0.25**2 + variances, atol=1e-12
+    )
+    assert set(found.label_errors) == {"y"}
+    assert found.label_errors_without["y"][0, 3, 0] == pytest.approx(
+        np.sqrt(0.25**2 + 0.09 * SQUARE), rel=1e-6
+    )
+
+
+def test_forces_are_those_of_the_network_that_is_left():
+    """Forces of a cut network are minus the derivatives of its energy: in closed form.
+
+    The energy is h + |b|^2 g with h a cubic form of a, of which nothing is left.
+    """
+
+    def function(x, shifts):
+        a, b = x
+        h = a[0] * a[1] * a[2] + a @ a
+        seen = h + shifts.get("h", 0.0)
+        return {"energy": seen * (b @ b) + b[0] ** 3}, {"h": h}
+
+    problem = Problem(lambda x: function(x, {})[0], X, {"energy": Output(SCALAR)})
+    staged = StagedProblem(problem, (("h",),), function)
+    moves = np.eye(6).reshape(6, 2, 3)
+    with jax.enable_x64(True):
+        found = trace(
+            with_forces(staged, "energy", moves, atoms=2, unit="eV/angstrom"),
+            max_degree=6,
+        )
+        whole = measure(
+            Problem(
+                lambda x: -jax.grad(lambda x: function(x, {})[0]["energy"])(x),
+                X,
+                {"output": Output(VECTOR)},
+            )
+        )
+        left = measure(
+            Problem(
+                lambda x: (
+                    -jax.grad(lambda x: (x[0] @ x[0]) * (x[1] @ x[1]) + x[1, 0] ** 3)(x)
+                ),
+                X,
+                {"output": Output(VECTOR)},
+            )
+        )
+    assert found.units["forces"] == "eV/angstrom"
+    errors = found.errors["forces"]
+    assert errors[0] == pytest.approx(whole["output"].equivariance_error, rel=1e-9)
+    assert errors[1] == pytest.approx(left["output"].equivariance_error, rel=1e-9)
+    assert errors[1] < 0.97 * errors[0]
+
+
+def test_forces_of_a_network():
+    """As they are, those of the model; behind the last layer, invariance."""
+    config = PETConfig(
+        species=(1, 8),
+        d_pet=8,
+        d_node=8,
+        d_head=8,
+        d_feedforward=8,
+        num_heads=2,
+        num_gnn_layers=2,
+    )
+    model = init_pet(config, jax.random.key(0))
+    water = ase.build.molecule("H2O")
+    water.rattle(0.05, seed=1)
+    staged = staged_problem(model, water, forces_of=(0, 2), dtype="float32")
+    found = trace(staged, max_degree=2, rule=9)
+    problem = orbit_problem(model, water, layers="none")
+    again = staged.problem.function(staged.problem.x, *staged.problem.args)["forces"]
+    forces = problem.function(problem.x, *problem.args)["forces"]
+    size = float(np.abs(forces).max())
+    np.testing.assert_allclose(again, forces[np.array([0, 2])], atol=1e-5 * size)
+    leaf = measure(problem, over=Grid(9), max_degree=4)["forces"]
+    right = leaf.totals(np.isin(np.arange(len(leaf.mask)), (0, 2)))
+    errors = found.errors["forces"]
+    assert errors[0] == pytest.approx(right.equivariance_error, rel=1e-3)
+    assert errors[-1] < 1e-3 * errors[0]

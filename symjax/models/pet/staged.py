@@ -9,11 +9,15 @@ import numpy as np
 from jaxtyping import Array
 
 from symjax.data.graph import Graph
+from symjax.data.label_fields import LabelFields
 from symjax.errors import ModelError
-from symjax.metrics.interventions import StagedProblem, with_forces
 from symjax.metrics.problem import Problem
+from symjax.metrics.staged_forces import with_forces
+from symjax.metrics.stages import StagedProblem
+from symjax.models.labelled import with_labels
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.energies import energy_of_forces
+from symjax.models.pet.energies import choose_energy, energy_of_forces
+from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.model import (
     PETModel,
     outputs_from_inputs,
@@ -21,6 +25,9 @@ from symjax.models.pet.model import (
     stage_names,
 )
 from symjax.models.pet.orbit import moved, orbit_problem
+
+# Arrays of the size of all features that are held at once.
+_COPIES = 4
 
 
 @functools.lru_cache(maxsize=16)
@@ -54,6 +61,7 @@ def staged_problem(
     dtype: Any = "float32",
     energy: str | None = None,
     forces_of: Sequence[int] = (),
+    labels: LabelFields | None = None,
 ) -> StagedProblem:
     """Prepares a model and a structure for :func:`symjax.metrics.trace`.
 
@@ -68,6 +76,7 @@ def staged_problem(
       energy: Name of the target whose derivatives are forces, see
         :func:`~symjax.models.pet.choose_energy`.
       forces_of: Atoms whose forces are looked at.
+      labels: Where the structure has labels, if errors on them are looked at.
 
     Returns:
       The problem with its stages.
@@ -99,6 +108,8 @@ def staged_problem(
     problem = orbit_problem(
         model, atoms, layers="none", outputs=names, forces=False, dtype=dtype
     )
+    if labels is not None:
+        problem = with_labels(atoms, problem, labels)
     stages = stage_names(config)
     pairs = tuple(zip(stages[::2], stages[1::2], strict=True))
     if not forces_of:
@@ -125,10 +136,55 @@ def staged_problem(
         pairs,
         function,
     )
-    unit = config.target(energy).unit
+    unit = f"{config.target(energy).unit}/angstrom"
+    right = None
+    if labels is not None:
+        right = labels.read(atoms, "forces", unit, (3,), True)
     return with_forces(
-        staged, energy, moves, atoms=len(forces_of), unit=f"{unit}/angstrom"
+        staged,
+        energy,
+        moves,
+        atoms=len(forces_of),
+        unit=unit,
+        labels=None if right is None else right[list(forces_of)],
     )
+
+
+def traceable_atoms(
+    model: PETModel, atoms: ase.Atoms, num_elements: int, memory: int
+) -> tuple[int, ...]:
+    """Atoms whose forces can be traced within a budget, evenly among all.
+
+    Args:
+      model: The model.
+      atoms: The structure.
+      num_elements: Elements of O(3).
+      memory: Bytes for features and their derivatives.
+
+    Returns:
+      Their indices; none where the model has no energy or has long-range features.
+
+    Raises:
+      StructureError: The structure cannot be used.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.staged import traceable_atoms
+      >>> model, water = load_model("pet-ethanol"), ase.build.molecule("H2O")
+      >>> [traceable_atoms(model, water, 700, memory) for memory in (2**31, 0)]
+      [(0, 1, 2), ()]
+    """
+    config = model.config
+    graph = pet_graph(config, atoms)
+    if choose_energy(config) is None or graph.mesh is not None:
+        return ()
+    edges = graph.neighbors.shape[1] * config.d_pet
+    features = len(graph.species) * (edges + config.d_node) * config.num_gnn_layers
+    # As they were first, as they are, and the shifts of both.
+    each = _COPIES * 3 * features * num_elements * np.dtype(np.float32).itemsize
+    num = min(len(atoms), int(memory // each))
+    return tuple(np.linspace(0, len(atoms) - 1, num).round().astype(int).tolist())
 
 
 @functools.lru_cache(maxsize=16)

@@ -31,7 +31,7 @@ def with_labels(item: object, problem: Problem, fields: LabelFields) -> Problem:
       >>> import ase.build
       >>> from symjax.data import LabelFields
       >>> from symjax.metrics import Output, Problem
-      >>> from symjax.runs.labelled import with_labels
+      >>> from symjax.models.labelled import with_labels
       >>> from symjax.so3 import SCALAR
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -14.0

@@ -1,0 +1,173 @@
+"""Shapley values of the sectors of one stage: how they share out what they change."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from symjax.errors import ArgumentError
+from symjax.metrics.problem import Execution, check_degree
+from symjax.metrics.stages import (
+    Squares,
+    StagedProblem,
+    StagedRun,
+    of_stage,
+    removed,
+    sectors_of,
+)
+from symjax.so3.irreps import Irrep
+from symjax.so3.quadrature import Quadrature
+
+# Sectors of which all orders are tried.
+_MOST_TRIED = 4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SectorShares:
+    """How the sectors of one stage share out what they change in A^2.
+
+    Attributes:
+      sectors: The sectors that were taken away, and None for all above them.
+      values: Shapley values of each output, in its unit squared: they add up to A^2
+        less ``left``.
+      errors: Standard errors of these; 0 where all orders were tried.
+      left: A^2 without all of them, for each output: what enters elsewhere.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import SectorShares
+      >>> from symjax.so3 import Irrep
+      >>> one = SectorShares((Irrep(1, 1), None), {"y": np.array([3.0, 0.0])},
+      ...                    {"y": np.zeros(2)}, {"y": 1.0})
+      >>> float(one.values["y"].sum() + one.left["y"])
+      4.0
+    """
+
+    sectors: tuple[Irrep | None, ...]
+    values: Mapping[str, np.ndarray]
+    errors: Mapping[str, np.ndarray]
+    left: Mapping[str, float]
+
+
+def sector_shares(
+    staged: StagedProblem,
+    stage: int,
+    max_degree: int = 2,
+    rule: int | Quadrature | None = None,
+    orders: int = 8,
+    seed: int = 0,
+    execution: Execution | None = None,
+) -> SectorShares:
+    """Shapley values of the sectors of one stage.
+
+    All orders of at most four sectors are tried; of more, random ones, each with its
+    reverse.
+
+    Args:
+      staged: The network.
+      stage: Number of the stage, from 0.
+      max_degree: Largest degree of the sectors; what lies above is one more part.
+      rule: Quadrature or its degree; by default 2 L + 1.
+      orders: Number of random orders, half of them reversed others.
+      seed: Of the orders.
+      execution: Where and how to run.
+
+    Returns:
+      Values that add up.
+
+    Raises:
+      ArgumentError: There is no such stage, or less than two orders.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, StagedProblem, sector_shares
+      >>> from symjax.so3 import SCALAR
+      >>> def function(x, shifts):
+      ...     h = x[0, :1] + 2 * x[1, 1:2] * x[0, 2]
+      ...     return {"y": (h + shifts.get("h", 0)).sum()}, {"h": h}
+      >>> problem = Problem(lambda x: function(x, {})[0], jnp.eye(3),
+      ...                   {"y": Output(SCALAR)})
+      >>> found = sector_shares(StagedProblem(problem, (("h",),), function), 0, 1)
+      >>> [str(one) for one in found.sectors[:3]], round(found.left["y"], 6)
+      (['0-', '1+', '1-'], 0.0)
+    """
+    check_degree(max_degree)
+    if not 0 <= stage < len(staged.stages):
+        raise ArgumentError(
+            "stage",
+            stage,
+            f"there are {len(staged.stages)} stages",
+            "Pass a number from 0",
+        )
+    if orders < 2:
+        raise ArgumentError(
+            "orders", orders, "has no spread", "Pass an even number from 2"
+        )
+    run = StagedRun.of(staged, max_degree, rule, execution)
+    outputs, features = run({})
+    whole = run.squares(outputs)
+    parts: dict[Irrep | None, dict[str, np.ndarray]] = dict(
+        sectors_of(run, staged.stages[stage], features, max_degree)
+    )
+    known = removed(parts.values())
+    parts[None] = {
+        name: values - run.mean(values) + known[name]
+        for name in of_stage(staged.stages[stage], features)
+        if (values := features[name]) is not None
+    }
+    keys = list(parts)
+    seen: dict[frozenset[int], dict[str, float]] = {frozenset(): _only_a(whole)}
+
+    def without(some: frozenset[int]) -> dict[str, float]:
+        if some not in seen:
+            shifts = removed([parts[keys[index]] for index in sorted(some)])
+            seen[some] = _only_a(run.squares(run(shifts)[0]))
+        return seen[some]
+
+    chosen = _orders(len(keys), orders, seed)
+    steps: dict[str, list[np.ndarray]] = {name: [] for name in whole}
+    for order in chosen:
+        gains = {name: np.zeros(len(keys)) for name in whole}
+        gone: frozenset[int] = frozenset()
+        for index in order:
+            more = gone | {index}
+            for name in whole:
+                gains[name][index] = without(gone)[name] - without(more)[name]
+            gone = more
+        for name in whole:
+            steps[name].append(gains[name])
+    every = len(chosen) == math.factorial(len(keys))
+    values = {name: np.mean(rows, axis=0) for name, rows in steps.items()}
+    errors = {
+        name: np.zeros(len(keys)) if every else _error_of_pairs(np.stack(rows))
+        for name, rows in steps.items()
+    }
+    return SectorShares(
+        tuple(keys), values, errors, without(frozenset(range(len(keys))))
+    )
+
+
+def _orders(num: int, orders: int, seed: int) -> list[tuple[int, ...]]:
+    """All orders of a few, or random ones, each followed by its reverse."""
+    if num <= _MOST_TRIED:
+        return list(itertools.permutations(range(num)))
+    generator = np.random.default_rng(seed)
+    chosen: list[tuple[int, ...]] = []
+    for _ in range(orders // 2):
+        one = tuple(generator.permutation(num).tolist())
+        chosen += [one, one[::-1]]
+    return chosen
+
+
+def _error_of_pairs(rows: np.ndarray) -> np.ndarray:
+    """Standard error of a mean of orders, of which each pair is one draw."""
+    pairs = rows.reshape(-1, 2, rows.shape[1]).mean(axis=1)
+    if len(pairs) < 2:
+        return np.full(rows.shape[1], np.inf)
+    return np.asarray(pairs.std(axis=0, ddof=1) / math.sqrt(len(pairs)))
+
+
+def _only_a(squares: Mapping[str, Squares]) -> dict[str, float]:
+    return {name: one.variance for name, one in squares.items()}

@@ -1,0 +1,108 @@
+"""Forces of networks that are interfered with, by differentiating through all of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from symjax.errors import ArgumentError
+from symjax.metrics import orbit
+from symjax.metrics.problem import Output, Problem
+from symjax.metrics.stages import PRIME, StagedProblem
+from symjax.so3.representations import VECTOR
+
+
+def with_forces(
+    staged: StagedProblem,
+    energy: str,
+    displacements: Any,
+    *,
+    atoms: int,
+    unit: str = "",
+    labels: np.ndarray | None = None,
+) -> StagedProblem:
+    """The same network with forces, minus the derivatives of one of its outputs.
+
+    Features come with their derivatives along displacements that turn with the input,
+    by forward differentiation: what replaces features replaces these too.
+
+    Args:
+      staged: The network; a JAX function, with an action that is linear in its input.
+      energy: The output that is differentiated; its values are summed.
+      displacements: How the input changes as the coordinates of atoms do: a pytree
+        like the input, with a first axis for x, y, z of the first atom, then of the
+        second, and so on.
+      atoms: Number of atoms.
+      unit: Unit of the forces.
+      labels: Forces that are right, ``(atoms, 3)``.
+
+    Returns:
+      The problem, with the output ``"forces"`` of shape ``(atoms, 3)``.
+
+    Raises:
+      ArgumentError: There is no such output, or it has forces already.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, StagedProblem, trace, with_forces
+      >>> from symjax.so3 import SCALAR
+      >>> def function(x, shifts):
+      ...     h = x**2 + 0.1 * x
+      ...     return {"e": (h + shifts.get("h", 0)).sum()}, {"h": h}
+      >>> problem = Problem(lambda x: function(x, {})[0], jnp.eye(3),
+      ...                   {"e": Output(SCALAR)})
+      >>> staged = StagedProblem(problem, (("h",),), function)
+      >>> moves = jnp.eye(9).reshape(9, 3, 3)
+      >>> found = trace(with_forces(staged, "e", moves, atoms=3), max_degree=2)
+      >>> found.errors["forces"].round(4).tolist()
+      [0.1, 0.0]
+    """
+    problem = staged.problem
+    if energy not in problem.outputs or "forces" in problem.outputs:
+        raise ArgumentError(
+            "energy",
+            energy,
+            "is no output, or there are forces already",
+            f"Use {', '.join(problem.outputs)}",
+        )
+    plain = staged.function
+    act = orbit.as_action(problem.action)
+
+    def action(rotation: Array, x: Any) -> Any:
+        return {
+            "x": act(rotation, x["x"]),
+            "moves": jax.vmap(lambda one: act(rotation, one))(x["moves"]),
+            "axes": x["axes"] @ rotation.T,
+        }
+
+    def function(x: Any, shifts: Mapping[str, Array], *args: Any) -> Any:
+        values = {n: v for n, v in shifts.items() if not n.endswith(PRIME)}
+        slopes = {n: shifts[n + PRIME] for n in values}
+
+        def network(inner: Any, some: Any) -> Any:
+            return plain(inner, some, *args)
+
+        def along(move: Any, slope: Any) -> Any:
+            return jax.jvp(network, (x["x"], values), (move, slope))
+
+        whole, rates = jax.vmap(along, out_axes=(None, 0))(x["moves"], slopes)
+        (outputs, features), (output_rates, feature_rates) = whole, rates
+        rate = output_rates[energy].reshape(3 * atoms, -1).sum(axis=1)
+        forces = -rate.reshape(atoms, 3) @ x["axes"]
+        derivatives = {name + PRIME: v for name, v in feature_rates.items()}
+        return {**outputs, "forces": forces}, {**features, **derivatives}
+
+    def as_it_is(x: Any, *args: Any) -> Any:
+        return function(x, {}, *args)[0]
+
+    dtype = jax.tree.leaves(displacements)[0].dtype
+    made = Problem(
+        as_it_is,
+        {"x": problem.x, "moves": displacements, "axes": np.eye(3, dtype=dtype)},
+        {**problem.outputs, "forces": Output(VECTOR, unit, labels=labels)},
+        action=action,
+        args=problem.args,
+    )
+    return StagedProblem(made, staged.stages, function)

@@ -1,0 +1,293 @@
+"""Networks that can be interfered with between their stages, on the whole orbit."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.metrics import orbit
+from symjax.metrics.leaves import Leaf, rotated_rows
+from symjax.metrics.measure import Grid
+from symjax.metrics.planning import default_batch_size
+from symjax.metrics.problem import Execution, Prepared, Problem, prepare
+from symjax.metrics.unbiased import characters
+from symjax.so3.irreps import Irrep
+from symjax.so3.quadrature import Quadrature
+
+PRIME = "'"
+"""Ends the name of a derivative of a feature."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedProblem:
+    """A problem whose function can be interfered with between its stages.
+
+    Attributes:
+      problem: The function on the orbit, as it is.
+      stages: Names of the features of each stage, in the order of the network.
+      function: ``(x, shifts, *args) -> (outputs, features)``: the outputs of the
+        problem after ``shifts`` were added to the features that they name, and the
+        features of all stages before that. A feature ``h'`` beside ``h`` is a
+        derivative of it, and is replaced with it. Or a
+        :class:`~symjax.metrics.HostFunction` of the same arguments.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, StagedProblem, trace
+      >>> from symjax.so3 import SCALAR
+      >>> def function(x, shifts):
+      ...     h = x[0] ** 2 + 0.1 * x[0]
+      ...     return {"y": (h + shifts.get("h", 0)).sum()}, {"h": h}
+      >>> problem = Problem(lambda x: function(x, {})[0], jnp.eye(3),
+      ...                   {"y": Output(SCALAR)})
+      >>> found = trace(StagedProblem(problem, (("h",),), function), max_degree=2)
+      >>> found.errors["y"].round(4).tolist()
+      [0.1, 0.0]
+    """
+
+    problem: Problem
+    stages: tuple[tuple[str, ...], ...]
+    function: Callable[..., Any]
+
+
+class Squares(NamedTuple):
+    """A^2, and the squared error on labels if there are any."""
+
+    variance: float
+    on_labels: float | None
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(
+    function: Callable[..., Any],
+    action: orbit.Action,
+    elements: Float[Array, "group 3 3"],
+    shifts: Mapping[str, Array],
+    x: Any,
+    args: tuple[Any, ...],
+) -> Any:
+    def one(element: Array, shift: Mapping[str, Array]) -> Any:
+        return function(action(element, x), shift, *args)
+
+    return jax.vmap(one)(elements, shifts)
+
+
+def _evaluate_on_host(
+    function: orbit.HostFunction,
+    action: orbit.Action,
+    elements: Float[np.ndarray, "group 3 3"],
+    shifts: Mapping[str, np.ndarray],
+    x: Any,
+    args: tuple[Any, ...],
+) -> Any:
+    with jax.enable_x64(True):
+        moved = jax.device_get(orbit.move(action, x, elements))
+    rows = [
+        function.function(
+            jax.tree.map(lambda leaf, i=index: leaf[i], moved),
+            {name: shift[index] for name, shift in shifts.items()},
+            *args,
+        )
+        for index in range(len(elements))
+    ]
+    return jax.tree.map(
+        lambda *leaves: np.stack([np.asarray(v) for v in leaves]), *rows
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedRun:
+    """The network on both cosets of a rule: elements R, and then -R."""
+
+    staged: StagedProblem
+    prepared: Prepared
+    rotations: Float[np.ndarray, "half 3 3"]
+    weights: Float[np.ndarray, "half"]
+    batch: int
+
+    @classmethod
+    def of(
+        cls,
+        staged: StagedProblem,
+        max_degree: int,
+        rule: int | Quadrature | None,
+        execution: Execution | None,
+    ) -> "StagedRun":
+        """Ready to be evaluated on a rule.
+
+        Args:
+          staged: The network.
+          max_degree: Largest degree of the sectors.
+          rule: Quadrature or its degree; by default 2 L + 1.
+          execution: Where and how to run.
+
+        Returns:
+          The network on both cosets of the rule.
+        """
+        execution = Execution() if execution is None else execution
+        grid = Grid(rule).of_degree(max_degree)
+        return cls(
+            staged,
+            prepare(staged.problem, execution),
+            grid.rotations,
+            grid.weights,
+            execution.batch_size or default_batch_size(),
+        )
+
+    @functools.cached_property
+    def elements(self) -> Float[np.ndarray, "group 3 3"]:
+        """All of them."""
+        return np.concatenate([self.rotations, -self.rotations])
+
+    @functools.cached_property
+    def angles(self) -> Float[np.ndarray, "half half"]:
+        """Of R_i^-1 R_j."""
+        flat = self.rotations.reshape(-1, 9)
+        return np.arccos(np.clip((flat @ flat.T - 1) / 2, -1.0, 1.0))
+
+    def __call__(self, shifts: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
+        """Outputs and features at all elements, after shifts at each of them."""
+        num = len(self.elements)
+        fill = np.minimum(np.arange(-(-num // self.batch) * self.batch), num - 1)
+        parts = []
+        host = isinstance(self.staged.function, orbit.HostFunction)
+        run: Any = _evaluate_on_host if host else _evaluate
+        function = orbit.as_function(self.staged.function)
+        for start in range(0, len(fill), self.batch):
+            some = fill[start : start + self.batch]
+            parts.append(
+                jax.device_get(
+                    run(
+                        function,
+                        self.prepared.action,
+                        self.elements[some],
+                        {name: shift[some] for name, shift in shifts.items()},
+                        self.prepared.x,
+                        self.prepared.args,
+                    )
+                )
+            )
+        joined = jax.tree.map(lambda *rows: np.concatenate(rows)[:num], *parts)
+        return joined[0], joined[1]
+
+    def _both(self, values: np.ndarray) -> np.ndarray:
+        """Even and odd part under the inversion, of all rotations."""
+        half = values.reshape(2, len(self.rotations), -1)
+        return np.stack([half[0] + half[1], half[0] - half[1]]) / 2
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """The invariant part, for all elements."""
+        even, _ = self._both(values)
+        mean = (self.weights @ even.astype(np.float64)).astype(values.dtype)
+        return np.broadcast_to(mean.reshape(values.shape[1:]), values.shape)
+
+    def sector(self, values: np.ndarray, degree: int, sigma: int) -> np.ndarray:
+        """P_{l, sigma} of features, which are invariant by what they stand for."""
+        parity = sigma * (-1) ** degree
+        part = self._both(values)[0 if parity == 1 else 1]
+        *_, character = characters(self.angles, degree)
+        kernel = (2 * degree + 1) * character
+        kernel = (kernel * self.weights).astype(values.dtype)
+        projected = kernel @ part
+        return np.concatenate([projected, parity * projected]).reshape(values.shape)
+
+    def squares(self, outputs: Any) -> dict[str, Squares]:
+        """A^2 of every output, and its squared error where it has labels."""
+        leaves = jax.tree.leaves(outputs)
+        out = {}
+        for name, leaf in self.prepared.leaves.items():
+            values = np.asarray(leaves[leaf.index])
+            orbit.check_finite(name, values, self.elements)
+            mask = self.prepared.masks[name].reshape(-1)
+            z = rotated_rows(leaf.compact, values, self.elements, mask)
+            weights = np.tile(self.weights, 2) / 2
+            mean = weights @ z
+            variance = float(weights @ np.square(z - mean).sum(1)) / z.shape[1]
+            labels = self.staged.problem.outputs[name].labels
+            error = None
+            if labels is not None and np.isfinite(labels).all():
+                right = _as_row(leaf, np.asarray(labels, np.float64))
+                error = float(np.square(mean - right).mean()) + variance
+            out[name] = Squares(variance, error)
+        return out
+
+
+def _as_row(leaf: Leaf, labels: np.ndarray) -> np.ndarray:
+    """Labels of real samples as :func:`rotated_rows` has responses."""
+    whole = dataclasses.replace(leaf.compact, dtype="float64")
+    num = labels.size * whole.num_samples // whole.size
+    some = dataclasses.replace(whole, shape=(num, *whole.shape[1:]))
+    everything = np.ones(num, bool)
+    return rotated_rows(some, labels.reshape(1, -1), np.eye(3)[None], everything)[0]
+
+
+def of_stage(stage: tuple[str, ...], features: Mapping[str, Any]) -> list[str]:
+    """Features of a stage and their derivatives.
+
+    Args:
+      stage: Names of the features.
+      features: All that came back.
+
+    Returns:
+      Names.
+
+    Example:
+      >>> from symjax.metrics.stages import of_stage
+      >>> of_stage(("h",), {"h": 0, "h'": 0, "g": 0})
+      ['h', "h'"]
+    """
+    return [name for name in features if name.rstrip(PRIME) in stage]
+
+
+def sectors_of(
+    run: "StagedRun",
+    stage: tuple[str, ...],
+    features: Mapping[str, np.ndarray],
+    max_degree: int,
+) -> dict[Irrep, dict[str, np.ndarray]]:
+    """Each sector of a stage but the invariant one, in the order of the table.
+
+    Args:
+      run: The network.
+      stage: Names of the features.
+      features: Features at all elements.
+      max_degree: Largest degree.
+
+    Returns:
+      Parts of the features by sector.
+    """
+    return {
+        Irrep(degree, sigma): {
+            name: run.sector(features[name], degree, sigma)
+            for name in of_stage(stage, features)
+        }
+        for degree in range(max_degree + 1)
+        for sigma in (1, -1)
+        if (degree, sigma) != (0, 1)
+    }
+
+
+def removed(parts: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Shifts that take some parts away.
+
+    Args:
+      parts: Parts of features by name.
+
+    Returns:
+      What is added to the features.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.stages import removed
+      >>> removed([{"h": np.ones(1)}, {"h": 2 * np.ones(1)}])["h"].tolist()
+      [-3.0]
+    """
+    shifts: dict[str, np.ndarray] = {}
+    for part in parts:
+        for name, values in part.items():
+            shifts[name] = shifts[name] - values if name in shifts else -values
+    return shifts

@@ -1,0 +1,238 @@
+"""Is averaging over rotations worth it: sentences and plain data for one output."""
+
+from typing import Any
+
+from symjax.metrics import AveragedError, LabelErrors, frontier
+from symjax.metrics.response_spectrum import ResponseSpectrum
+
+# Shares of the squared error below and above which averaging is judged.
+_NOT_WORTH, _WORTH = 0.05, 0.2
+
+
+def in_words(value: float, unit: str) -> str:
+    """A quantity in the unit that people use for its size.
+
+    Args:
+      value: The number.
+      unit: Its unit; energies in eV below 0.1 are given in meV.
+
+    Returns:
+      Number and unit.
+
+    Example:
+      >>> from symjax.report.worth import in_words
+      >>> in_words(0.0021, "eV"), in_words(0.3, "eV/angstrom"), in_words(2.0, "")
+      ('2.1 meV', '0.3 eV/angstrom', '2')
+    """
+    energy, slash, rest = unit.partition("/")
+    if energy == "eV" and abs(value) < 0.1:
+        value, energy = 1e3 * value, "meV"
+    return f"{value:.2g} {energy}{slash}{rest}".rstrip()
+
+
+def known_frontier(response: ResponseSpectrum) -> tuple[AveragedError, ...]:
+    """Averages that are known to leave less than A: not where A is round-off.
+
+    Args:
+      response: Of an output.
+
+    Returns:
+      From :func:`symjax.metrics.frontier`; A as it is alone where it is round-off.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import ResponseSpectrum
+      >>> from symjax.report.worth import known_frontier
+      >>> gram = (np.zeros((2, 1, 1)),)
+      >>> len(known_frontier(ResponseSpectrum("e", "eV", gram, 1e-20, 1, 1e-12)))
+      1
+    """
+    found = frontier(response)
+    first = found[0]
+    return found[:1] if first.error <= first.uncertainty else found
+
+
+def frontier_line(response: ResponseSpectrum) -> str:
+    """What averages leave of A, in one line.
+
+    Args:
+      response: Of an output.
+
+    Returns:
+      Text without a line feed.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import ResponseSpectrum
+      >>> from symjax.report.worth import frontier_line
+      >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
+      >>> gram[1][0, 1, 1] = 4e-6
+      >>> frontier_line(ResponseSpectrum("energy", "eV", gram, 4e-6, 1, 1e-16))
+      'energy: A 2 meV as it is; 4 elements of D2: 0.00001 meV'
+    """
+    first, *others = known_frontier(response)
+    unit = response.unit
+    parts = [f"A {in_words(first.error, unit)} as it is"]
+    if not others and first.error <= first.uncertainty:
+        parts[0] += ", round-off"
+    parts += [
+        f"{one.num_elements} elements of {one.average}: {_at_most(one, unit)}"
+        for one in others
+    ]
+    return f"{response.name}: " + "; ".join(parts)
+
+
+def _at_most(one: AveragedError, unit: str) -> str:
+    """What is left, or its bound where the rest of the spectrum decides."""
+    if one.uncertainty > one.error:
+        return f"at most {in_words(one.largest, unit)}"
+    return in_words(one.error, unit)
+
+
+def averages_json(response: ResponseSpectrum | None) -> list[dict[str, Any]]:
+    """The same as plain data.
+
+    Args:
+      response: Of an output; None if it is not known.
+
+    Returns:
+      One entry for each average, the cheapest first.
+
+    Example:
+      >>> from symjax.report.worth import averages_json
+      >>> averages_json(None)
+      []
+    """
+    if response is None:
+        return []
+    return [
+        {
+            "average": one.average,
+            "num_elements": one.num_elements,
+            "error": one.error,
+            "uncertainty": one.uncertainty,
+        }
+        for one in known_frontier(response)
+    ]
+
+
+def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
+    """Error on labels, and whether averaging would lower it.
+
+    Args:
+      name: Of the output.
+      unit: Its unit.
+      labels: Errors on labels.
+
+    Returns:
+      One or two sentences.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import LabelErrors
+      >>> from symjax.report.worth import worth_sentence
+      >>> sums = np.tile([9.98, 0.02, 10.0, 1.0, 0, 0, 0, 0, 0, np.nan], (4, 1))
+      >>> print(worth_sentence("forces", "eV/angstrom", LabelErrors(sums, {})))
+      forces: error on labels 1 eV/angstrom (RMSE). Averaging over O(3) would remove ...
+    """
+    if labels.other_unit:
+        return (
+            f"{name}: labels differ from predictions by the factor of another unit, "
+            f"{labels.other_unit}; not compared. Name the unit of the file."
+        )
+    per_atom = labels.divided
+    shown = f"{unit}/atom" if per_atom else unit
+    zero = labels.zero
+    if zero.unknown:
+        return (
+            f"{name}: labels lie {in_words(zero.apart, shown)} from predictions, on "
+            "another energy zero, and structures are too few to fit it; not compared."
+        )
+    error = in_words(labels.error_of(per_atom=per_atom), shown)
+    text = f"{name}: error on labels {error} (RMSE"
+    if zero.constants:
+        text += (
+            f", after {zero.constants} fitted "
+            f"constant{'s' if zero.constants > 1 else ''} of elements: labels lie "
+            f"{in_words(zero.apart, shown)} from predictions, on another zero"
+        )
+    text += ")"
+    if labels.uncertainty is not None:
+        text += f", the model's own uncertainty {in_words(labels.uncertainty, unit)}"
+    share, interval = labels.share, labels.interval()
+    low, high = (share, share) if interval is None else interval
+    between = "" if interval is None else f" [{100 * low:.2g}, {100 * high:.2g}]"
+    text += (
+        f". Averaging over O(3) would remove {100 * share:.2g} %{between} of the "
+        f"squared error: {verdict(low, high)}."
+    )
+    return text
+
+
+def verdict(low: float, high: float) -> str:
+    """Whether averaging is worth it.
+
+    Args:
+      low: Lower end of the share of the squared error that it removes.
+      high: Upper end.
+
+    Returns:
+      Two or three words.
+
+    Example:
+      >>> from symjax.report.worth import verdict
+      >>> verdict(0.001, 0.004), verdict(0.3, 0.5), verdict(0.01, 0.3)
+      ('not worth it', 'worth it', 'of some use')
+    """
+    if high < _NOT_WORTH:
+        return "not worth it"
+    return "worth it" if low > _WORTH else "of some use"
+
+
+def labels_json(
+    name: str, unit: str, labels: LabelErrors | None
+) -> dict[str, Any] | None:
+    """The same as plain data.
+
+    Args:
+      name: Of the output.
+      unit: Its unit.
+      labels: Errors on labels; None if there are none.
+
+    Returns:
+      Numbers and the sentence; numbers are None where labels are not compared.
+
+    Example:
+      >>> from symjax.report.worth import labels_json
+      >>> labels_json("energy", "eV", None) is None
+      True
+    """
+    if labels is None:
+        return None
+    used = labels.usable
+    interval = labels.interval() if used else None
+    averages = (
+        []
+        if labels.response is None or not used
+        else [
+            {"average": one.average, "share": labels.share_of_error(one.error)}
+            for one in known_frontier(labels.response)[1:]
+        ]
+    )
+    return {
+        "structures": len(labels.sums),
+        "rmse": labels.error if used else None,
+        "rmse_of_mean": labels.error_of(mean=True) if used else None,
+        "rmse_per_atom": (
+            labels.error_of(per_atom=True) if used and labels.divided else None
+        ),
+        "equivariance_error": labels.equivariance_error(),
+        "share": labels.share if used else None,
+        "interval": None if interval is None else list(interval),
+        "averages": averages,
+        "uncertainty": labels.uncertainty,
+        "fitted_constants": labels.zero.constants,
+        "zero_apart": labels.zero.apart,
+        "other_unit": labels.other_unit,
+        "sentence": worth_sentence(name, unit, labels),
+    }
