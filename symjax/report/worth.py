@@ -66,9 +66,9 @@ def frontier_line(response: ResponseSpectrum) -> str:
       >>> from symjax.metrics import ResponseSpectrum
       >>> from symjax.report.worth import frontier_line
       >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
-      >>> gram[1][0, 1, 1] = 4e-6
-      >>> frontier_line(ResponseSpectrum("energy", "eV", gram, 4e-6, 1, 1e-16))
-      'energy: A 2 meV as it is; 4 elements of D2: 0.00001 meV'
+      >>> gram[1][0, 1, 1] = 4.0
+      >>> print(frontier_line(ResponseSpectrum("e", "eV", gram, 4.0, 1, 1e-10)))
+      e: A 2 eV as it is; 2 elements of Ci: 1.4 eV; 4 elements of D2: at most 0.01 meV
     """
     first, *others = known_frontier(response)
     unit = response.unit

@@ -59,20 +59,20 @@ def test_the_error_is_that_over_rotations(leaf):
     assert found.share == pytest.approx(share)
 
     # and (A^2 - A_H^2) / <RMSE^2> is what averaging over H removes, exactly
-    group = np.asarray(finite_group("T").elements)
-    few = elements[:500]
+    group = np.asarray(finite_group("C2").elements)
+    few = elements[:4000]
     averaged = np.zeros((len(few), 3, 3))
     for h in group:
-        gx = np.einsum("ai,gji->gaj", X, few @ np.eye(3))
+        gx = np.einsum("ai,gji->gaj", X, few)
         hx = gx @ h.T
         x, y, z = hx[..., 0], hx[..., 1], hx[..., 2]
         bias = np.stack([x * y, z**2, 0.1 + 0 * x], axis=-1)
         averaged += (hx + 0.3 * bias) @ h / len(group)
     back = np.einsum("gai,gij->gaj", averaged, few)
     after = np.square(back - LABELS).mean(axis=(1, 2))
-    left = found.response.after("T").error
+    left = found.response.after("C2").error
     removed = found.share_of_error(left)
-    assert removed == pytest.approx(1 - after.mean() / found.error**2, abs=5e-3)
+    assert removed == pytest.approx(1 - after.mean() / found.error**2, abs=2e-2)
     assert 0 < removed < found.share
 
 
