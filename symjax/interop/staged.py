@@ -144,6 +144,7 @@ def torch_stages(
     )
     described = {n: o for n, o in problem.outputs.items() if n not in names}
     modules = dict(module.named_modules())
+    assert isinstance(problem.function, HostFunction)
     plain = problem.function.function
 
     def function(

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.errors import ArgumentError
-from symjax.metrics.leaves import Leaf, rotate_back, spherical_matrices
+from symjax.metrics.leaves import Leaf, spherical_matrices
 from symjax.metrics.symmetry import LeafSymmetry, average_tensors
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.wigner import wigner_d_tables
@@ -323,7 +323,9 @@ class ResponseSums:
         basis = self.leaf.representation.basis
         if not basis.is_identity:
             rows = np.einsum("ij,gsjc->gsic", basis.matrix, rows)
-        turned = rows if matrices is None else rotate_back(np.asarray(matrices), rows)
+        turned = rows
+        if matrices is not None:
+            turned = np.einsum("gij,gsic->gsjc", np.asarray(matrices), rows)
         if not self.reference.size:
             first = turned[0]
             if self.symmetry is not None:

@@ -108,9 +108,9 @@ def sector_shares(
     run = StagedRun.of(staged, max_degree, rule, execution)
     outputs, features = run({})
     whole = run.squares(outputs)
-    parts: dict[Irrep | None, dict[str, np.ndarray]] = dict(
-        sectors_of(run, staged.stages[stage], features, max_degree)
-    )
+    parts: dict[Irrep | None, dict[str, np.ndarray]] = {
+        **sectors_of(run, staged.stages[stage], features, max_degree)
+    }
     known = removed(parts.values())
     parts[None] = {
         name: values - run.mean(values) + known[name]
