@@ -2,8 +2,9 @@
 
     python benchmarks/jobs.py frames.xyz [--frames :40] [--max-degree 2] [--jobs 2]
 
-Runs the command with one process and with several in turn, after one run of each that
-fills a compilation cache; a folder with a filled one can be given. Prints of each the
+Runs the command with one process, with several, and on as many workers of a scheduler
+of `distributed` that have started before, in turn, after one run of each that fills a
+compilation cache; a folder with a filled one can be given. Prints of each the
 wall-clock time, the cores that were busy on average (processor time over wall-clock
 time), and the median time of the evaluation of one structure; then the ratio of
 wall-clock times, and the ratio of rates without starting, loading and compiling: jobs
@@ -11,6 +12,7 @@ times the median of one over the median of several.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import resource
@@ -20,17 +22,19 @@ import sys
 import tempfile
 import time
 
+import distributed
+
 from symjax.report import read_results
 
 
 def run(
-    target: str, options: argparse.Namespace, jobs: int, folder: pathlib.Path
+    target: str, options: argparse.Namespace, where: list[str], folder: pathlib.Path
 ) -> tuple[float, float, float]:
     """Wall-clock seconds, busy cores, median seconds of one structure."""
     output = folder / "out"
     command = [sys.executable, "-m", "symjax", "report", target, "--overwrite"]
     command += ["--frames", options.frames, "--max-degree", str(options.max_degree)]
-    command += ["--layers", options.layers, "--jobs", str(jobs), "-o", str(output)]
+    command += ["--layers", options.layers, *where, "-o", str(output)]
     command += ["--no-figures", "--no-html"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
@@ -62,27 +66,39 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        wall, rate = [], []
+        wall: dict[str, list[float]] = {}
+        rate: dict[str, list[float]] = {}
         for repeat in range(0 if options.cache else -1, options.repeats):
             found = {}
-            for jobs in (1, options.jobs):
-                found[jobs] = run(options.target, options, jobs, folder)
-                seconds, busy, evaluation = found[jobs]
+            for name in ("one process", "jobs", "scheduler"):
+                with contextlib.ExitStack() as stack:
+                    where = {"one process": [], "jobs": ["--jobs", str(options.jobs)]}
+                    if name == "scheduler":
+                        cluster = distributed.LocalCluster(
+                            n_workers=options.jobs,
+                            threads_per_worker=1,
+                            dashboard_address=None,
+                        )
+                        address = stack.enter_context(cluster).scheduler_address
+                        where[name] = ["--scheduler", address]
+                    found[name] = run(options.target, options, where[name], folder)
+                seconds, busy, evaluation = found[name]
                 print(
-                    f"{'warm-up' if repeat < 0 else repeat + 1:<8}--jobs {jobs:<4}"
+                    f"{'warm-up' if repeat < 0 else repeat + 1:<8}{name:<12}"
                     f"{seconds:7.1f} s, {busy:4.2f} cores busy, "
                     f"{evaluation:6.3f} s for one structure",
                     flush=True,
                 )
-            if repeat >= 0:
-                one, many = found[1], found[options.jobs]
-                wall.append(one[0] / many[0])
-                rate.append(options.jobs * one[2] / many[2])
+            one = found.pop("one process")
+            for name, many in found.items() if repeat >= 0 else ():
+                wall.setdefault(name, []).append(one[0] / many[0])
+                rate.setdefault(name, []).append(options.jobs * one[2] / many[2])
         for label, values in (("wall-clock", wall), ("rate", rate)):
-            print(
-                f"ratio of {label:<11}{statistics.median(values):5.2f} "
-                f"({min(values):.2f}-{max(values):.2f})"
-            )
+            for name, each in values.items():
+                print(
+                    f"{name:<12}ratio of {label:<11}{statistics.median(each):5.2f} "
+                    f"({min(each):.2f}-{max(each):.2f})"
+                )
 
 
 if __name__ == "__main__":

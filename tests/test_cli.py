@@ -266,10 +266,10 @@ BAD = {
         "--devices='99': is not among.*Use --jobs",
     ),
     "devices no number": (nothing, ["H2O", "--devices", "x"], "--devices='x'"),
-    "process without --distributed": (
+    "scheduler and jobs": (
         nothing,
-        ["H2O", "--process-id", 1],
-        "--process-id=1: is of no use without --distributed.*Pass both",
+        ["H2O", "--scheduler", "tcp://a:1", "--jobs", 2],
+        "--jobs=2: is about this machine.*Pass one of them",
     ),
     "pattern without files": (nothing, ["*.xyz"], "TARGET='.*xyz': matches no file"),
     "no target": (nothing, [], "Missing argument.*TARGET"),

@@ -53,8 +53,8 @@ PLACEHOLDERS = {
 # Options that take the place of those of a page, and those that are left out.
 FEWER = ["--max-degree", "1", "--grid", "3", "--no-figures", "--overwrite"]
 REPLACED = {"--max-degree", "--grid", "--jobs", "--tolerance"}
-# Beyond this test: hosts, a cluster, what must be downloaded, training to the end.
-PARSED_ONLY = ("--distributed", "pet-mad", "@", "symjax train", "--average")
+# Beyond this test: a cluster, what must be downloaded, training to the end.
+PARSED_ONLY = ("--scheduler", "pet-mad", "@", "symjax train", "--average")
 # Pages whose blocks need what only the extras [torch] and [data] install.
 EXTRAS = {"metatrain.md": ("metatrain",), "labels.md": ("tblite", "metatensor")}
 

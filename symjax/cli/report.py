@@ -21,12 +21,7 @@ from symjax.cli.application import (
     command_line,
     options_as_typed,
 )
-from symjax.cli.environment import (
-    choose_devices,
-    configure_jax,
-    join_processes,
-    leave_processes,
-)
+from symjax.cli.environment import choose_devices, configure_jax
 from symjax.cli.inputs import (
     check_memory,
     find_events,
@@ -250,37 +245,13 @@ def report(
             "minus the gradient of the energy.",
         ),
     ] = True,
-    distributed: Annotated[
-        bool,
-        typer.Option(
-            "--distributed",
-            help="Measure a share of the structures: the same command runs on several "
-            "hosts, with one FOLDER that all of them see. Slurm, Open MPI and TPU "
-            "pods say by themselves which process it is; elsewhere pass the next "
-            "three options.",
-        ),
-    ] = False,
-    coordinator: Annotated[
+    scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT",
-            help="With --distributed: address of process 0.",
-            show_default=False,
-        ),
-    ] = None,
-    num_processes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="With --distributed: number of processes.",
-            show_default=False,
-        ),
-    ] = None,
-    process_id: Annotated[
-        int | None,
-        typer.Option(
-            metavar="I",
-            help="With --distributed: number of this process, from 0.",
+            metavar="ADDRESS",
+            help="Scheduler of the package distributed, such as tcp://node1:8786: its "
+            "workers, which may come and go, measure the structures. Needs the extra "
+            "[scheduler].",
             show_default=False,
         ),
     ] = None,
@@ -348,12 +319,7 @@ def report(
     with options_as_typed({"fail_above": "--fail-above"}):
         limits = [Limit.parse(text, "fail_above") for text in fail_above or []]
     events = is_events(target)
-    cluster = {
-        "--coordinator": coordinator,
-        "--num-processes": num_processes,
-        "--process-id": process_id,
-    }
-    _check_cluster(distributed, cluster)
+    _check_scheduler(context)
     if events and surveyed is not None:
         raise ArgumentError(
             "--survey",
@@ -376,12 +342,10 @@ def report(
             "Pass both",
         )
     configure_jax(dtype is Dtype.FLOAT64, compile_cache)
-    if distributed and not estimate:
-        join_processes(coordinator, num_processes, process_id)
     chosen = choose_devices(devices)
 
     from symjax.interop.in_place import MetatomicSource
-    from symjax.runs import Options, Workers, measure_items
+    from symjax.runs import Options, Scheduler, Workers, measure_items
 
     # Options are checked before a model is read, which takes longer.
     names = {
@@ -395,6 +359,7 @@ def report(
         "output": "--output",
         "items": "TARGET",
         "jobs": "--jobs",
+        "scheduler": "--scheduler",
     }
     options = Options(
         max_degree=max_degree,
@@ -408,7 +373,11 @@ def report(
     )
     with options_as_typed(names):
         options.settings()
-        workers = Workers(jobs, chosen)
+        workers: Workers | Scheduler = Workers(jobs, chosen)
+        if scheduler is not None:
+            workers = Scheduler(scheduler)
+            if not workers.num_workers():
+                typer.echo("The scheduler has no workers yet: waiting.", err=True)
     given = {"calculator": "--calculator", "options": "--calculator-options"}
     with options_as_typed({"model": "--model", "path": "--model", **given}):
         loaded = open_model(model, calculator, calculator_options, events)
@@ -444,10 +413,6 @@ def report(
             f"Interrupted. Completed structures are kept in {output}; to continue, "
             f"run the same command with --resume{instead}."
         ) from error
-    if distributed and leave_processes() > 0:
-        typer.echo("Process 0 writes the report with this share.", err=True)
-        _exit(result)
-        return
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
     with options_as_typed({"fail_above": "--fail-above"}):
         above = exceeded(result, limits)
@@ -554,12 +519,18 @@ def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | Non
     return text
 
 
-def _check_cluster(distributed: bool, cluster: dict[str, Any]) -> None:
-    """Refuses options of a cluster for a run without one."""
-    for option, value in cluster.items():
-        if value is not None and not distributed:
+def _check_scheduler(context: typer.Context) -> None:
+    """Refuses what a run on the workers of a scheduler has no use for."""
+    if context.params["scheduler"] is None:
+        return
+    for name in ("jobs", "devices", "estimate"):
+        origin = context.get_parameter_source(name)
+        if origin is not None and origin.name != "DEFAULT":
             raise ArgumentError(
-                option, value, "is of no use without --distributed", "Pass both"
+                f"--{name}",
+                context.params[name],
+                "is about this machine, and the workers of --scheduler are others",
+                "Pass one of them",
             )
 
 

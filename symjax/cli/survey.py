@@ -29,7 +29,7 @@ _OF_GRIDS = {
     "estimate": "--estimate",
     "jobs": "--jobs",
     "devices": "--devices",
-    "distributed": "--distributed",
+    "scheduler": "--scheduler",
     "fail_above": "--fail-above",
     "laws": "--laws",
 }

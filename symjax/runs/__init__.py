@@ -3,6 +3,7 @@
 from symjax.runs.estimates import Cost, estimate_items
 from symjax.runs.options import Options
 from symjax.runs.run import Progress, measure_items
+from symjax.runs.scheduler import Scheduler
 from symjax.runs.sources import Source, as_source
 from symjax.runs.survey import survey_structures
 from symjax.runs.workers import Workers
@@ -11,6 +12,7 @@ __all__ = [
     "Cost",
     "Options",
     "Progress",
+    "Scheduler",
     "Source",
     "Workers",
     "as_source",

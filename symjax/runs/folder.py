@@ -2,8 +2,7 @@
 
 ``structures.jsonl`` grows by one line when a structure is finished, and each line is
 on the disk before the next structure starts: an interrupted run loses nothing that
-was completed. ``report.json`` is written once, at the end. Processes on several hosts
-append to a journal each, ``structures-0.jsonl`` and so on, which the first one joins.
+was completed. ``report.json`` is written once, at the end.
 """
 
 import contextlib
@@ -40,7 +39,6 @@ JOURNAL_SCHEMA = "symjax-structures/1"
 """Name and version of the format of ``structures.jsonl``."""
 
 JOURNAL_FILE = "structures.jsonl"
-_PART_JOURNALS = "structures-*.jsonl"
 # More structures than this stay on disk; with all layers of a deep model, one takes
 # some 200 kB.
 _HELD_STRUCTURES = 200
@@ -63,18 +61,17 @@ def report_files(folder: Path) -> list[Path]:
     """
     names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE, HTML_FILE, RESULTS_FILE]
     names += [f"{name}.{end}" for name in FIGURE_NAMES for end in FIGURE_FORMATS]
-    found = [folder / name for name in names if (folder / name).exists()]
-    return found + sorted(folder.glob(_PART_JOURNALS))
+    return [folder / name for name in names if (folder / name).exists()]
 
 
 def journal_files(folder: Path) -> list[Path]:
-    """Journals in a folder: that of a whole run, and those of its processes.
+    """The journal in a folder, if there is one.
 
     Args:
       folder: A folder, which need not exist.
 
     Returns:
-      Their paths.
+      Its path, in a list.
 
     Example:
       >>> from pathlib import Path
@@ -201,7 +198,6 @@ class Journal:
         *,
         resume: bool = False,
         overwrite: bool = False,
-        part: int | None = None,
     ):
         """Opens the journal of a new report, or of an interrupted one.
 
@@ -212,8 +208,6 @@ class Journal:
           settings: The settings.
           resume: Whether to continue the journals in the folder.
           overwrite: Whether to remove an existing report first.
-          part: Number of the process where several write into one folder, which then
-            has been checked and cleared.
 
         Raises:
           ArgumentError: Another process writes into the folder.
@@ -221,35 +215,29 @@ class Journal:
             to another model, other settings or another version, or is damaged
             before its last line.
         """
-        name = JOURNAL_FILE if part is None else _PART_JOURNALS.replace("*", str(part))
-        self.path = folder / name
+        self.path = folder / JOURNAL_FILE
         self.completed: dict[str, StructureReport] = {}
         self._all: dict[str, tuple[Place, StructureReport]] = {}
         self._resumed = resume
         self._head = software, model, settings
         self._results: ResultsFile | None = None
-        if part is None:
-            check_folder(folder, resume=resume, overwrite=overwrite)
+        check_folder(folder, resume=resume, overwrite=overwrite)
         self._hold = contextlib.ExitStack()
-        # Of several processes of one run, the first one holds the folder.
-        if not part:
-            self._hold.enter_context(held(folder, "output"))
+        self._hold.enter_context(held(folder, "output"))
         with contextlib.ExitStack() as undo:
             undo.push(self._hold)
-            self._open(folder, resume, part)
+            self._open(folder, resume)
             undo.pop_all()
 
-    def _open(self, folder: Path, resume: bool, part: int | None) -> None:
-        """Reads the journals to resume, and opens the one to write."""
+    def _open(self, folder: Path, resume: bool) -> None:
+        """Reads the journal to resume, and opens the one to write."""
         settings = self._head[2]
-        keep = {path: self._read(path) for path in journal_files(folder) if resume}
-        if part is None and not resume:
+        intact = self._read(self.path) if resume else 0
+        if not resume:
             clear_folder(folder)
         try:
-            # Of several processes any may be the first to write.
-            folder.mkdir(parents=True, exist_ok=True)
-            if self.path in keep:
-                os.truncate(self.path, keep[self.path])
+            if resume:
+                os.truncate(self.path, intact)
             else:
                 schema.write_atomically(
                     self.path,
@@ -260,10 +248,9 @@ class Journal:
             self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        if part is None:
-            self._results = ResultsFile(folder / RESULTS_FILE, settings)
-            for structure in self.structures(self.completed):
-                self._results.append(structure)
+        self._results = ResultsFile(folder / RESULTS_FILE, settings)
+        for structure in self.structures(self.completed):
+            self._results.append(structure)
 
     def __enter__(self) -> "Journal":
         return self
@@ -311,33 +298,6 @@ class Journal:
         places, overview = zip(*chosen, strict=True) if chosen else ((), ())
         stored = StoredStructures(places, overview, self._head[2].max_degree)
         return tuple(stored) if len(stored) <= _HELD_STRUCTURES else stored
-
-    def join(self, labels: Iterable[str]) -> None:
-        """Makes one journal of those of all processes, and removes these.
-
-        Args:
-          labels: Labels of the structures in the order of the new journal.
-
-        Raises:
-          ReportError: A journal cannot be read or written.
-        """
-        self._file.close()
-        folder = self.path.parent
-        parts = [path for path in journal_files(folder) if path.name != JOURNAL_FILE]
-        for path in parts:
-            self._read(path)
-
-        def write(part: Path) -> None:
-            with part.open("w") as file:
-                file.write(self._header())
-                file.writelines(f"{self._all[label][0].read()}\n" for label in labels)
-
-        self.path = folder / JOURNAL_FILE
-        schema.write_atomically(self.path, write)
-        self._all.clear()
-        self._read(self.path)
-        for path in parts:
-            path.unlink()
 
     def discard(self) -> None:
         """Removes a new journal, and with its lock the folder that was made for it."""

@@ -20,12 +20,13 @@ from symjax.report.files import REPORT_FILE, RESULTS_FILE
 from symjax.report.records import heading, numbers
 from symjax.report.results import write_results
 from symjax.report.schema import ReportError, StructureReport
-from symjax.runs import hosts, timing
+from symjax.runs import timing
 from symjax.runs.breaking import measure_breaking
 from symjax.runs.evaluations import Evaluations
-from symjax.runs.folder import Journal, check_folder, clear_folder, journal_files
+from symjax.runs.folder import Journal, check_folder
 from symjax.runs.laws import Checks, Laws, choose_checks
 from symjax.runs.options import AUTO, Options
+from symjax.runs.scheduler import Scheduler
 from symjax.runs.sources import Source, as_source
 from symjax.runs.workers import Workers
 
@@ -71,7 +72,7 @@ def measure_items(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    workers: Workers = _ALONE,
+    workers: Workers | Scheduler = _ALONE,
     laws: Laws | None = None,
     unreadable: Mapping[str, SymjaxError] | None = None,
     watch: Watch | None = None,
@@ -83,11 +84,6 @@ def measure_items(
     interrupted run can be resumed. An item that cannot be read or measured is recorded
     as failed, and the run goes on.
 
-    Where ``jax.distributed`` has been initialised, each process measures its share:
-    call the function in all of them with the same arguments and a folder that all of
-    them see. The first process joins the shares and returns the report of all items,
-    the others return that of their share.
-
     Args:
       model: A model of ``symjax.models``, or any :class:`~symjax.runs.Source`.
       items: Structures, or events, by label. Events, as
@@ -98,8 +94,8 @@ def measure_items(
       resume: Whether to continue the report in it: completed items are not measured
         again, failed ones are.
       overwrite: Whether to replace a report in it.
-      workers: Processes or devices that measure one item each at a time; by default
-        this process alone.
+      workers: Processes or devices that measure one item each at a time, or a
+        scheduler; by default this process alone.
       laws: Checks other laws of nature of a structure, such as
         :class:`symjax.interop.laws.LawChecks`; of the smallest structure of each
         periodicity.
@@ -145,34 +141,20 @@ def measure_items(
         schema.ModelInfo(source.name, source.digest, source.note),
         settings,
     )
-    kept = Evaluations(folder, source.digest)
+    kept = Evaluations(folder.absolute(), source.digest)
     beside = _Beside(choose_checks(laws, items), kept)
-    part, parts = hosts.process()
-    _prepare_together(folder, part, resume)
-    share = labels[part::parts]
-    # The first process takes the folder, and removes what a killed run has left in it,
-    # before the others write.
-    if part > 0:
-        hosts.meet("taken")
-    with Journal(
-        *(folder, *head),
-        resume=resume,
-        overwrite=overwrite,
-        part=part if parts > 1 else None,
-    ) as journal:
-        if part == 0:
-            if not resume:
-                kept.clear()
-            hosts.meet("taken")
-        count = _Count(journal, len(share), settings.num_elements, watch, alone)
-        _keep_completed(source, items, sizes, share, count)
-        rest = [label for label in share if label not in journal.completed]
+    with Journal(*(folder, *head), resume=resume, overwrite=overwrite) as journal:
+        if not resume:
+            kept.clear()
+        count = _Count(journal, len(labels), settings.num_elements, watch, alone)
+        _keep_completed(source, items, sizes, labels, count)
+        rest = [label for label in labels if label not in journal.completed]
         # What is known to be of no use is said first.
         rest.sort(key=lambda label: label not in errors)
         prepared = _prepared(source, items, rest, sizes, errors, count)
-        if len(rest) > 1 and workers.several:
+        if workers.spreads(len(rest)):
             task = functools.partial(_measured_or_failed, source, options, beside)
-            lost = functools.partial(_lost, workers.jobs)
+            lost = functools.partial(_lost, *workers.setting)
             with contextlib.closing(workers.map(task, prepared, lost)) as finished:
                 for result in finished:
                     count.finish(result)
@@ -190,14 +172,6 @@ def measure_items(
                         count.fail(label, item, error)
                     else:
                         count.finish(result)
-        # Read now: the first process joins the journals as soon as all are finished.
-        own = tuple(journal.structures(share)) if part > 0 else ()
-        if parts > 1:
-            hosts.finish(folder)
-        if part > 0:
-            return schema.Report(*head, own, command)
-        if len(journal_files(folder)) > 1:
-            journal.join(labels)
         results = journal.structures(labels)
     report = schema.Report(*head, results, command)
     schema.write_report(report, folder / REPORT_FILE)
@@ -212,22 +186,11 @@ class _Beside(NamedTuple):
     evaluations: Evaluations
 
 
-def _prepare_together(folder: Path, part: int, resume: bool) -> None:
-    """Clears the folder if several processes are about to write into it."""
-    # No process changes the folder before all have checked it.
-    hosts.meet("checked")
-    if part == 0 and hosts.process() != (0, 1):
-        if not resume:
-            clear_folder(folder)
-        hosts.remove_marks(folder)
-    hosts.meet("cleared")
-
-
 def _keep_completed(
     source: Source,
     items: Mapping[str, Any],
     sizes: Mapping[str, Any],
-    share: Sequence[str],
+    labels: Sequence[str],
     count: "_Count",
 ) -> None:
     """Completed items must be among those asked for, and unchanged."""
@@ -241,7 +204,7 @@ def _keep_completed(
                 "Resume with the same files and frames, or more of them; or pass "
                 "--overwrite to start again",
             )
-    for label in [label for label in share if label in completed]:
+    for label in [label for label in labels if label in completed]:
         item, _ = source.prepare(label, items[label], sizes.get(label))
         if completed[label].digest != heading(item)["digest"]:
             raise ReportError(
@@ -414,13 +377,15 @@ def _measured_or_failed(
         return _failed(label, item, error)
 
 
-def _lost(jobs: int, label: str, item: Any, size: Any) -> StructureReport:
-    """An item that ends the process which measures it, also alone."""
+def _lost(
+    setting: str, value: Any, label: str, item: Any, size: Any
+) -> StructureReport:
+    """An item that ends the process which measures it, twice."""
     error = ArgumentError(
-        "jobs",
-        jobs,
-        "the process that measured this item died, and died again when it measured "
-        "nothing else; the system may have ended it for want of memory",
+        setting,
+        value,
+        "the process that measured this item died, and so did the one that tried it "
+        "again; the system may have ended it for want of memory",
         "Lower memory, measure fewer layers or a smaller structure",
     )
     return _failed(label, item, error)

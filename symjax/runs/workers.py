@@ -50,7 +50,7 @@ class Workers:
 
     Example:
       >>> from symjax.runs import Workers
-      >>> Workers().several, Workers(jobs=2).several
+      >>> Workers().spreads(9), Workers(jobs=2).spreads(9)
       (False, True)
     """
 
@@ -72,9 +72,20 @@ class Workers:
             )
 
     @property
-    def several(self) -> bool:
-        """Whether several items are measured at once."""
-        return max(self.jobs, len(self.devices)) > 1
+    def setting(self) -> tuple[str, Any]:
+        """Name and value of what was chosen."""
+        return "jobs", self.jobs
+
+    def spreads(self, num: int) -> bool:
+        """Whether so many items are measured at once, in several places.
+
+        Args:
+          num: Number of items.
+
+        Returns:
+          False if this process measures them one after another.
+        """
+        return num > 1 and max(self.jobs, len(self.devices)) > 1
 
     def alone(self) -> contextlib.AbstractContextManager[Any]:
         """Where one item after another is measured."""
@@ -216,7 +227,7 @@ def _in_pool(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     for number in range(jobs):
         shares.put(cores[number::jobs])
-    settings = {name: getattr(jax.config, name) for name in _SETTINGS}
+    settings = jax_settings()
     before = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, context, _start, (shares, settings, pickle.dumps(task))
@@ -232,6 +243,34 @@ def _in_pool(
         pool.shutdown(cancel_futures=True)
 
 
+def jax_settings() -> dict[str, Any]:
+    """What a worker must share with the process that sends it work.
+
+    Returns:
+      Settings of JAX by name.
+
+    Example:
+      >>> from symjax.runs.workers import jax_settings
+      >>> "jax_enable_x64" in jax_settings()
+      True
+    """
+    return {name: getattr(jax.config, name) for name in _SETTINGS}
+
+
+def set_jax(settings: dict[str, Any]) -> None:
+    """Makes the settings of :func:`jax_settings` those of this process.
+
+    Args:
+      settings: The settings.
+
+    Example:
+      >>> from symjax.runs.workers import jax_settings, set_jax
+      >>> set_jax(jax_settings())
+    """
+    for name, value in settings.items():
+        jax.config.update(name, value)
+
+
 _task: Task | None = None
 
 
@@ -244,8 +283,7 @@ def _start(shares: Any, settings: dict[str, Any], task: bytes) -> None:
     cores = shares.get()
     if cores:
         os.sched_setaffinity(0, cores)
-    for name, value in settings.items():
-        jax.config.update(name, value)
+    set_jax(settings)
     _task = pickle.loads(task)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import pickle
@@ -31,7 +30,6 @@ from symjax.report.results import ResultsFile
 from symjax.report.tables import to_text
 from symjax.runs import Options, Workers, measure_items, run, workers
 from symjax.runs.evaluations import Evaluations
-from symjax.runs.folder import JOURNAL_FILE, Journal
 from symjax.runs.laws import Checks
 from symjax.runs.sources import as_source
 
@@ -286,45 +284,6 @@ class TestResults:
         measure_items(model, molecules(*NAMES), OPTIONS, tmp_path, resume=True)
         assert set(read_results(tmp_path)["structure"]) == {*NAMES}
         assert len(report.measured) == 4
-
-
-class TestShares:
-    """Journals of several processes, without the processes."""
-
-    def parts(self, model, folder):
-        """What two processes leave that were killed before the first joined."""
-        alone = measure_items(model, molecules(*NAMES), OPTIONS, folder / "alone")
-        head = alone.software, alone.model, alone.settings
-        (folder / "out").mkdir()
-        for part in (0, 1):
-            with Journal(folder / "out", *head, part=part) as journal:
-                for structure in alone.structures[part:4:2]:
-                    journal.append(structure)
-        return alone
-
-    def test_another_number_of_processes_can_go_on(self, model, tmp_path, monkeypatch):
-        alone = self.parts(model, tmp_path)
-        out = tmp_path / "out"
-        kept = []
-        report = measure_items(
-            *(model, molecules(*NAMES), OPTIONS, out),
-            resume=True,
-            watch=lambda step: kept.append(step.label) if step.kept else None,
-        )
-        assert kept == ["H2O", "H2O:1", "H2O:2"]
-        assert untimed(report) == untimed(alone)
-        assert not list(out.glob("structures-*"))
-        lines = (out / JOURNAL_FILE).read_text().splitlines()[1:]
-        assert [json.loads(line)["label"] for line in lines] == [*NAMES]
-
-    def test_need_a_decision_like_any_report(self, model, tmp_path):
-        self.parts(model, tmp_path)
-        with pytest.raises(ReportError, match=r"already holds a report \(structures-0"):
-            measure_items(model, molecules("H2O"), OPTIONS, tmp_path / "out")
-        measure_items(
-            *(model, molecules("H2O"), OPTIONS, tmp_path / "out"), overwrite=True
-        )
-        assert not list((tmp_path / "out").glob("structures-*"))
 
 
 class TestMemory:

@@ -1,23 +1,26 @@
-"""What only processes of their own can show: workers, devices, several hosts."""
+"""What only processes of their own can show: workers, devices, a scheduler."""
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import ase.build
 import ase.io
+import distributed
 import flax.traverse_util
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import symjax
 from symjax import cli
+from symjax.errors import ArgumentError
 from symjax.models.io import save_model
 from symjax.models.pet import PETConfig, Target
 from symjax.models.pet.model import PETModel, parameter_shapes
 from symjax.report import read_report, schema
+from symjax.runs import Scheduler
 
 ROOT = pathlib.Path(symjax.__file__).parent.parent
 FRAMES = 3
@@ -72,36 +75,73 @@ def untimed(report):
 
 
 @pytest.fixture(scope="module")
-def spread(folder):
-    """The report of two processes, and what they have said."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    options = ["--distributed", "--coordinator", address, "--num-processes", "2"]
-    processes = [
-        start(folder, "-o", "spread", *options, "--process-id", str(number))
-        for number in range(2)
-    ]
-    said = [process.communicate(timeout=300) for process in processes]
-    return read_report(folder / "spread"), [p.returncode for p in processes], said
+def scheduler():
+    """A scheduler with one worker, which is started again when it dies."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
 
 
-def test_two_processes_write_one_report(folder, spread):
-    report, codes, said = spread
+@pytest.fixture(scope="module")
+def spread(folder, scheduler):
+    """The report of a scheduler, and what was said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["report", "data", "--model", "model", "--max-degree", "1"]
+        words += ["--no-figures", "-o", "spread", "--scheduler", scheduler]
+        done = CliRunner().invoke(cli.app, words)
+    return read_report(folder / "spread"), done
+
+
+def test_workers_of_a_scheduler_write_one_report(folder, spread):
+    report, done = spread
     labels = ["w.xyz:0", "w.xyz:1", "w.xyz:2", "cut.xyz"]
-    assert [s.label for s in report.structures] == labels, said
+    assert done.exit_code == cli.FAILED, done.output
+    assert [s.label for s in report.structures] == labels
     assert [s.label for s in report.failed] == ["cut.xyz"]
-    # The second process has the bad file in its share.
-    assert codes[0] == cli.FAILED, said
-    assert codes[1] == cli.FAILED, said
-    assert "2/2 w.xyz:2" in said[0][1]
-    assert "Process 0 writes the report" in said[1][1]
-    assert "Symmetry report" not in said[1][0]
     names = {path.name for path in (folder / "spread").iterdir()}
     assert names == {
         *("report.html", "report.json", "report.txt", "results.h5"),
         "structures.jsonl",
     }
+
+
+def test_what_ends_two_workers_is_lost_and_the_rest_is_done(scheduler, tmp_path):
+    def task(number, folder):
+        with (folder / str(number)).open("a") as file:
+            file.write("started\n")
+        if number == 1:
+            os._exit(1)
+        return number
+
+    items = [(number, tmp_path) for number in range(5)]
+    found = list(Scheduler(scheduler).map(task, items, lambda *item: -item[0]))
+    assert sorted(found) == [-1, 0, 2, 3, 4]
+    starts = [len((tmp_path / str(n)).read_text().splitlines()) for n in range(5)]
+    assert starts == [1, 2, 1, 1, 1]
+
+
+def test_a_bug_ends_the_run_and_leaves_the_scheduler(scheduler):
+    def task(number):
+        return 1 / number
+
+    with pytest.raises(ZeroDivisionError):
+        list(Scheduler(scheduler).map(task, [(0,), (1,)], lambda *item: None))
+    assert list(Scheduler(scheduler).map(task, [(1,)], lambda *item: None)) == [1.0]
+
+
+def test_workers_of_another_version_are_refused(scheduler, monkeypatch):
+    monkeypatch.setattr("symjax.runs.scheduler._versions", lambda: ("0", "0"))
+    with pytest.raises(ArgumentError, match=r"versions of symjax and JAX.*differ"):
+        list(Scheduler(scheduler).map(len, [("ab",)], lambda *item: None))
+
+
+def test_no_scheduler(monkeypatch):
+    monkeypatch.setattr("symjax.runs.scheduler._SECONDS", 0.5)
+    for address in ("tcp://127.0.0.1:9", "nowhere"):
+        with pytest.raises(ArgumentError, match="no scheduler answers"):
+            Scheduler(address).num_workers()
 
 
 def test_devices_of_one_process_agree(folder, spread):
