@@ -171,7 +171,7 @@ def product_rate() -> float:
     return max(rates)
 
 
-def run_peer(row: Row, checkpoint: str) -> dict[str, object]:
+def run_peer(row: Row, checkpoint: str, device: str = "cpu") -> dict[str, object]:
     """Times and results of metatomic's SymmetrizedModel."""
     import torch
     from metatomic.torch import ModelOutput, systems_to_torch
@@ -188,6 +188,7 @@ def run_peer(row: Row, checkpoint: str) -> dict[str, object]:
         block.values[:] = 0
     (system,) = systems_to_torch([structure(row.structure)], dtype=torch.float32)
     system = get_system_with_neighbor_lists(system, model.requested_neighbor_lists())
+    model, system = model.to(device), system.to(device)
     names = {
         "energy": "energy",
         **{f"mtt::feature::{layer}": layer for layer in layers},
@@ -212,7 +213,10 @@ def run_peer(row: Row, checkpoint: str) -> dict[str, object]:
 
         def call():
             with torch.inference_mode():
-                return wrapped([system], requests, None)
+                found = wrapped([system], requests, None)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            return found
 
         return call
 

@@ -298,6 +298,14 @@ def report(
             "independent ones, a group such as D2 or T, or 'fibonacci 8'.",
         ),
     ] = "C1",
+    chemiscope: Annotated[
+        bool,
+        typer.Option(
+            "--chemiscope",
+            help="With --survey: write survey.chemiscope.json.gz too, A by structure "
+            "and by atom for the viewer chemiscope. Needs the extra [chemiscope].",
+        ),
+    ] = False,
     compile_cache: CompileCache = True,
     debug: Debug = False,
 ) -> None:

@@ -34,6 +34,7 @@ _OF_GRIDS = {
     "laws": "--laws",
 }
 _OF_SURVEYS = {"until": "--until", "of": "--of", "turn": "--turn"}
+_OF_SURVEYS |= {"chemiscope": "--chemiscope"}
 
 
 class Question(enum.StrEnum):
@@ -116,6 +117,7 @@ def run_survey(
     output: Path = context.params["output"]
     names = {"output": "--output", "structures": "TARGET", "model": "--model"}
     names |= {"layers": "--layers", "energy": "--energy", "until": "--until"}
+    names |= {"chemiscope": "--chemiscope"}
     try:
         with options_as_typed(names), _progress() as watch:
             report = survey_structures(
@@ -124,6 +126,7 @@ def run_survey(
                 resume=context.params["resume"],
                 overwrite=context.params["overwrite"],
                 unreadable=found.unreadable,
+                chemiscope=context.params["chemiscope"],
                 watch=watch,
                 command=command_line(context),
             )

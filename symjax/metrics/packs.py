@@ -94,6 +94,7 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
     """
     pack, rotations, responses = pending
     sums: list[dict[tuple[str, int], Sums]] = [{} for _ in pack.labels]
+    samples: list[dict[str, np.ndarray]] = [{} for _ in pack.labels]
     shapes = {
         name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype)
         for name, values in responses.items()
@@ -120,15 +121,20 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
             kinds_of = np.broadcast_to(species, leaf.axes[0]).reshape(-1)[real]
         _, components, channels = leaf.axes
         size = components * channels
+        numbers = np.bincount(owner, minlength=len(pack.labels))
+        if pack.outputs[name].kind == "output" and (numbers == pack.sizes).all():
+            squares = table[:, 0].mean(axis=-1) / size
+            for index, own in enumerate(samples):
+                own[name] = squares[owner == index]
         for group in (0, *np.unique(kinds_of[kinds_of > 0]).tolist()):
             member = kinds_of == group if group else np.ones(len(owner), bool)
-            for index, own in _by_owner(
+            for index, added in _by_owner(
                 table[member], owner[member], rows.turns, size
             ).items():
-                sums[index][name, group] = own
+                sums[index][name, group] = added
     return [
-        Sampled(label, size, own)
-        for label, size, own in zip(pack.labels, pack.sizes, sums, strict=True)
+        Sampled(*each)
+        for each in zip(pack.labels, pack.sizes, sums, samples, strict=True)
     ]
 
 

@@ -98,6 +98,7 @@ class Sampled:
       label: Its name.
       size: Number of its atoms, or of its points.
       sums: By output and by what samples are.
+      samples: A^2 of every sample, an atom or a point, of outputs that have one each.
 
     Example:
       >>> from symjax.metrics.pooling import Sampled
@@ -108,6 +109,9 @@ class Sampled:
     label: str
     size: int
     sums: Mapping[Key, Sums]
+    samples: Mapping[str, Float[np.ndarray, "samples"]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 def mean_of_rounds(rounds: Sequence[Sampled]) -> Sampled:
@@ -136,7 +140,11 @@ def mean_of_rounds(rounds: Sequence[Sampled]) -> Sampled:
             np.sum([part.products for part in parts], axis=0) / num**2,
             own.count,
         )
-    return Sampled(first.label, first.size, sums)
+    samples = {
+        name: np.mean([each.samples[name] for each in rounds], axis=0)
+        for name in first.samples
+    }
+    return Sampled(first.label, first.size, sums, samples)
 
 
 class Interval(NamedTuple):
@@ -177,6 +185,8 @@ class Pool:
       total: Number of structures of the data set; None if all are here.
       clusters: For each structure what it depends on, such as its trajectory; None for
         independent structures.
+      samples: For outputs with one sample for each atom, A^2 of every sample, unbiased,
+        of all structures, one after another.
 
     Example:
       >>> import numpy as np
@@ -197,6 +207,9 @@ class Pool:
     columns: Mapping[Key, Columns]
     total: int | None = None
     clusters: np.ndarray | None = None
+    samples: Mapping[str, Float[np.ndarray, "samples"]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -451,12 +464,18 @@ def pool(
         named = np.array(
             [known.setdefault(clusters[item.label], len(known)) for item in items]
         )
+    everywhere = set.intersection(*(set(item.samples) for item in items))
     return Pool(
         tuple(item.label for item in items),
         np.array([item.size for item in items]),
         columns,
         total,
         named,
+        {
+            name: np.concatenate([item.samples[name] for item in items])
+            for name in items[0].samples
+            if name in everywhere
+        },
     )
 
 

@@ -5,5 +5,6 @@ RESULTS_FILE = "results.h5"
 SURVEY_FILE, SURVEY_CSV = "survey.json", "survey.csv"
 SURVEY_TEXT, SURVEY_HTML = "survey.txt", "survey.html"
 SURVEY_JOURNAL = "survey.jsonl"
+SURVEY_CHEMISCOPE = "survey.chemiscope.json.gz"
 FIGURE_NAMES = ("report_content", "report_errors")
 FIGURE_FORMATS = ("png", "svg", "pdf")

@@ -35,6 +35,7 @@ from symjax.report.scales import content_floor, remainder_floor
 from symjax.report.schema import (
     Leaf,
     Report,
+    StructureReport,
     head_to_json,
     structure_to_json,
     write_atomically,
@@ -114,7 +115,7 @@ def to_html(report: Report) -> str:
         pictures = [("atoms", "Error of every atom", _viewer(report, atoms, number))]
         parts = [
             ("elements", "Outputs by element", _elements(report, outputs)),
-            ("structures", "Structures", _structures(report, number)),
+            ("structures", "Structures", _structures(report, outputs, number)),
         ]
     content = _content(report, layers + outputs, number)
     curve = convergence(report, chosen, curves)
@@ -170,7 +171,7 @@ def to_html(report: Report) -> str:
 {_DEFINITIONS}</footer>
 <script type="application/json" id="data">{payload}</script>
 <script>
-{_asset("report.js")}</script>
+{_asset("report.js")}{_asset("sort.js")}</script>
 </body>
 </html>
 """
@@ -634,9 +635,10 @@ def _elements(report: Report, outputs: list[Leaf]) -> str:
     return make_table("Sums over the atoms of one element", columns, rows)
 
 
-def _structures(report: Report, number: Number) -> str:
+def _structures(report: Report, outputs: list[Leaf], number: Number) -> str:
     rows = []
-    for index, structure in enumerate(report.overview):
+    # One after another: many structures stay on disk.
+    for index, structure in enumerate(report.structures):
         at = ("structures", index)
         failure = structure.failure
         seconds = ["-", "-"]
@@ -649,6 +651,7 @@ def _structures(report: Report, number: Number) -> str:
             escape(structure.label),
             escape(structure.formula),
             number(*at, "num_atoms", form=_count),
+            *_errors(structure, outputs),
             number(*at, "num_elements", form=_count),
             escape(structure.point_group or "-"),
             *([escape(structure.grid or "-")] if report.settings.adaptive else []),
@@ -657,11 +660,27 @@ def _structures(report: Report, number: Number) -> str:
         ]
         rows.append((cells, failure is None))
     columns = [
-        *("label", "formula", "atoms", "elements of O(3)", "point group"),
+        *("label", "formula", "atoms"),
+        *(f"A of {escape(_with_unit(leaf))}" for leaf in outputs),
+        *("elements of O(3)", "point group"),
         *(["grid"] if report.settings.adaptive else []),
         *("compiling", "evaluating", "state"),
     ]
-    return make_table("In the order in which they were given", columns, rows)
+    table = make_table("In the order in which they were given", columns, rows)
+    return f'<p class="needs-js">Click a heading to sort.</p>\n{table}'
+
+
+def _errors(structure: StructureReport, outputs: list[Leaf]) -> list[str]:
+    """A of a structure, by output; a dash where it has no such output."""
+    own = {leaf.name: leaf.totals.equivariance_error for leaf in structure.leaves}
+    return [
+        format_value(own[leaf.name]) if leaf.name in own else "-" for leaf in outputs
+    ]
+
+
+def _with_unit(leaf: Leaf) -> str:
+    unit = show_unit(leaf.unit)
+    return f"{leaf.name} ({unit})" if unit else leaf.name
 
 
 def _provenance(report: Report) -> str:

@@ -32,17 +32,22 @@ class Described(NamedTuple):
       formula: Its chemical formula.
       numbers: Atomic numbers.
       positions: In angstrom.
+      cell: Cell vectors as rows, in angstrom.
+      periodic: Along which of them it is periodic.
 
     Example:
       >>> import numpy as np
       >>> from symjax.report.survey import Described
-      >>> Described("He", np.array([2]), np.zeros((1, 3))).formula
+      >>> one, none = np.zeros((1, 3)), np.zeros(3, bool)
+      >>> Described("He", np.array([2]), one, np.zeros((3, 3)), none).formula
       'He'
     """
 
     formula: str
     numbers: np.ndarray
     positions: np.ndarray
+    cell: np.ndarray
+    periodic: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

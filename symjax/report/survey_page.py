@@ -38,35 +38,6 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg .axis { stroke: var(--line); fill: none; }
 svg .count, svg .dot { fill: var(--accent); } svg .dot { opacity: .45; }
 svg .mean { fill: var(--high); } svg .whisker { stroke: var(--high); stroke-width: 2; }
-th button { font: inherit; color: inherit; background: none; border: 0; cursor: pointer;
-  padding: 0; text-decoration: underline dotted; }
-"""
-_SCRIPT = """
-for (const table of document.querySelectorAll('#structures table')) {
-  table.querySelectorAll('thead th').forEach((head, column) => {
-    const button = document.createElement('button');
-    button.type = 'button';
-    button.textContent = head.textContent;
-    head.replaceChildren(button);
-    let up = false;
-    button.addEventListener('click', () => {
-      const body = table.tBodies[0], rows = [...body.rows];
-      const key = row => {
-        const text = row.cells[column].textContent, number = parseFloat(text);
-        return Number.isNaN(number) ? text : number;
-      };
-      rows.sort((a, b) => {
-        const x = key(a), y = key(b);
-        return (x < y ? -1 : x > y ? 1 : 0) * (up ? 1 : -1);
-      });
-      up = !up;
-      body.append(...rows);
-      for (const other of table.querySelectorAll('thead th'))
-        other.removeAttribute('aria-sort');
-      head.setAttribute('aria-sort', up ? 'descending' : 'ascending');
-    });
-  });
-}
 """
 
 
@@ -84,7 +55,8 @@ def survey_html(report: SurveyReport) -> str:
     Returns:
       The page.
     """
-    style = (resources.files("symjax.report") / "assets" / "report.css").read_text()
+    assets = resources.files("symjax.report") / "assets"
+    style, script = ((assets / name).read_text() for name in ("report.css", "sort.js"))
     sections = [
         ("errors", "Equivariance error", _errors(report)),
         ("plots", "Over structures", _plots(report)),
@@ -118,7 +90,7 @@ def survey_html(report: SurveyReport) -> str:
         f"<header><h1>Survey of {escape(report.model.name)}</h1>\n"
         f'<p class="verdict{bad}">{escape(headline(report))}</p></header>\n'
         f"<main>\n{body}\n</main>\n<footer><p>{source}</p></footer>\n"
-        f"<script>{_SCRIPT}</script>\n</body></html>\n"
+        f"<script>{script}</script>\n</body></html>\n"
     )
 
 

@@ -6,32 +6,29 @@ together becomes one line of ``survey.jsonl``, and a run that is resumed evaluat
 same packs as one that was never interrupted: its numbers have the same bits.
 """
 
-import base64
 import concurrent.futures
-import contextlib
 import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase
 import jax
-import numpy as np
 
 import symjax
-from symjax._files import append_through, held
+from symjax._files import held
 from symjax.data.digests import structure_digest
 from symjax.errors import StructureError, SymjaxError
 from symjax.metrics.packs import Pack, Pending, finish_pack, pack_of, start_pack
-from symjax.metrics.pooling import Sampled, Sums, pool
+from symjax.metrics.pooling import Sampled, pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
 from symjax.models.pet.packs import Packing
 from symjax.models.pet.source import PETSource
 from symjax.report import schema
+from symjax.report.chemiscope import find_chemiscope, write_chemiscope
 from symjax.report.files import (
+    SURVEY_CHEMISCOPE,
     SURVEY_CSV,
     SURVEY_FILE,
     SURVEY_HTML,
@@ -51,9 +48,8 @@ from symjax.report.survey_page import survey_html
 from symjax.runs.options import Options
 from symjax.runs.run import EXPECTED_ERRORS
 from symjax.runs.sources import Source, as_source
+from symjax.runs.survey_journal import SURVEY_SCHEMA, SurveyJournal, write_text
 
-SURVEY_SCHEMA = "symjax-survey-journal/1"
-"""Name and version of the format of ``survey.jsonl``."""
 # Structures whose edges are found together, ahead of their evaluation.
 _BLOCK = 512
 # Round of the elements on which the worst structures are measured again.
@@ -90,6 +86,7 @@ def survey_structures(
     overwrite: bool = False,
     unreadable: Mapping[str, SymjaxError] | None = None,
     clusters: Mapping[str, object] | None = None,
+    chemiscope: bool = False,
     watch: Callable[[SurveyProgress], None] | None = None,
     command: str = "",
 ) -> SurveyReport:
@@ -106,6 +103,8 @@ def survey_structures(
       overwrite: Whether to replace a survey in it.
       unreadable: Errors by label of what could not be read as structures.
       clusters: For each label what its structure depends on, such as its trajectory.
+      chemiscope: Whether to write ``survey.chemiscope.json.gz`` too, A by structure and
+        by atom for the viewer chemiscope; needs the extra ``[chemiscope]``.
       watch: Called with the progress.
       command: What was typed, for the report.
 
@@ -132,6 +131,8 @@ def survey_structures(
     folder = Path(folder)
     options = options or Options()
     options.settings()
+    if chemiscope:
+        find_chemiscope()
     source = as_source(model)
     source.settings(options)
     failed = {label: str(error) for label, error in (unreadable or {}).items()}
@@ -185,17 +186,16 @@ def survey_structures(
         (SURVEY_TEXT, survey_text(report)),
         (SURVEY_HTML, survey_html(report)),
     ):
-        _write(folder / name, text)
+        write_text(folder / name, text)
+    if chemiscope:
+        write_chemiscope(report, folder / SURVEY_CHEMISCOPE)
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    schema.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _described(atoms: ase.Atoms) -> Described:
     return Described(
-        atoms.get_chemical_formula(), atoms.numbers.copy(), atoms.positions.copy()
+        *(atoms.get_chemical_formula(), atoms.numbers.copy(), atoms.positions.copy()),
+        *(atoms.cell.array.copy(), atoms.pbc.copy()),
     )
 
 
@@ -228,7 +228,10 @@ def _digest_of_all(structures: Mapping[str, ase.Atoms]) -> str:
 
 
 def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    names = (SURVEY_FILE, SURVEY_CSV, SURVEY_TEXT, SURVEY_HTML, SURVEY_JOURNAL)
+    names = (
+        *(SURVEY_FILE, SURVEY_CSV, SURVEY_TEXT, SURVEY_HTML, SURVEY_JOURNAL),
+        SURVEY_CHEMISCOPE,
+    )
     journal = folder / SURVEY_JOURNAL
     if resume and overwrite:
         raise ReportError(
@@ -439,117 +442,6 @@ class _Visits:
         self._visited += num
         if self._watch is not None:
             self._watch(SurveyProgress(self._visited, len(self._labels), self._number))
-
-
-class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
-    """Appends packs to ``survey.jsonl``; numbers are stored with all their bits.
-
-    Args:
-      path: The file.
-      head: Its first line, which must be the same to resume.
-      resume: Whether to continue it.
-
-    Raises:
-      ReportError: It belongs to another survey, or is damaged before its last line.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.metrics import Sampled
-      >>> from symjax.runs.survey import SurveyJournal
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "survey.jsonl"
-      ...     with SurveyJournal(path, {"a": 1}) as journal:
-      ...         journal.append(0, [Sampled("water", 3, {})])
-      ...     with SurveyJournal(path, {"a": 1}, resume=True) as journal:
-      ...         list(journal.known)
-      [(0, ('water',))]
-    """
-
-    def __init__(self, path: Path, head: Mapping[str, Any], *, resume: bool = False):
-        self.known: dict[tuple[int, tuple[str, ...]], list[Sampled]] = {}
-        self._path = path
-        if resume:
-            os.truncate(path, self._read(head))
-        else:
-            _write(path, json.dumps(head) + "\n")
-        # Without a buffer: what a full disk did not take is not tried again.
-        self._file = path.open("ab", buffering=0)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def append(self, number: int, items: Sequence[Sampled]) -> None:
-        """Writes the structures of a pack through to the disk.
-
-        Args:
-          number: Number of the round.
-          items: The structures.
-
-        Raises:
-          OSError: The file cannot be written; the message says which, and why.
-        """
-        line = {"round": number, "items": [_to_json(item) for item in items]}
-        append_through(self._file, (json.dumps(line) + "\n").encode())
-
-    def _read(self, head: Mapping[str, Any]) -> int:
-        """Reads all packs; returns the length of the intact part."""
-        intact = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file):
-                # A line without its end was being written when the run was killed.
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ReportError(
-                        "output",
-                        f"{self._path}, line {number + 1}",
-                        "is no JSON",
-                        "Pass --overwrite to start again",
-                    ) from error
-                if number == 0:
-                    self._check(value, head)
-                else:
-                    items = [_from_json(item) for item in value["items"]]
-                    labels = tuple(item.label for item in items)
-                    self.known[value["round"], labels] = items
-                intact += len(line)
-        if not intact:
-            self._check({}, head)
-        return intact
-
-    def _check(self, there: Any, here: Mapping[str, Any]) -> None:
-        for name, value in json.loads(json.dumps(here)).items():
-            other = there.get(name) if isinstance(there, Mapping) else None
-            if other != value:
-                raise ReportError(
-                    name,
-                    value,
-                    f"differs from the survey to resume in {str(self._path.parent)!r}, "
-                    f"which has {other!r}",
-                    "Resume with the same structures, settings, model and version, or "
-                    "pass --overwrite to start again",
-                )
-
-
-def _to_json(item: Sampled) -> dict[str, Any]:
-    def text(own: Sums) -> str:
-        numbers = np.concatenate([own.values, own.squares, own.products, [own.count]])
-        return base64.b64encode(numbers.astype("<f8").tobytes()).decode()
-
-    sums = [[name, group, text(own)] for (name, group), own in item.sums.items()]
-    return {"label": item.label, "size": item.size, "sums": sums}
-
-
-def _from_json(value: Mapping[str, Any]) -> Sampled:
-    sums = {}
-    for name, group, text in value["sums"]:
-        numbers = np.frombuffer(base64.b64decode(text), "<f8").astype(float)
-        values, squares, products = numbers[:-1].reshape(3, -1)
-        own = Sums(values, squares, products, float(numbers[-1]))
-        sums[name, int(group)] = own
-    return Sampled(value["label"], int(value["size"]), sums)
 
 
 __all__ = ["SurveyProgress", "survey_structures"]

@@ -1,0 +1,113 @@
+"""A survey for chemiscope, the viewer of data sets of atomistic structures."""
+
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+
+from symjax.errors import ArgumentError
+from symjax.report.schema import write_atomically
+from symjax.report.survey import SurveyReport, headline, signed_root
+
+# Radius in angstrom of what is drawn around a chosen atom.
+_AROUND = 3.5
+
+
+def find_chemiscope() -> Any:
+    """The package.
+
+    Returns:
+      Its module.
+
+    Raises:
+      ArgumentError: It is not installed.
+    """
+    try:
+        import chemiscope
+    except ModuleNotFoundError as error:
+        raise ArgumentError(
+            "chemiscope",
+            True,
+            "this package is not installed",
+            "Install it with pip install 'symjax[chemiscope]', or leave this out",
+        ) from error
+    return chemiscope
+
+
+def write_chemiscope(report: SurveyReport, path: Path) -> None:
+    """Writes A of every output by structure, and by atom where it has one value each.
+
+    Estimates of A^2 are unbiased and may be negative: A has their sign then, as in
+    ``survey.csv``. Beside it stand the number of atoms and, where there are forces,
+    their root mean square.
+
+    Args:
+      report: The survey.
+      path: A name that ends with ``.json.gz``.
+
+    Raises:
+      ArgumentError: The package chemiscope is not installed.
+    """
+    chemiscope, pool = find_chemiscope(), report.pool
+    structures = []
+    for label in pool.labels:
+        about = report.structures[label]
+        atoms = ase.Atoms(
+            about.numbers, about.positions, cell=about.cell, pbc=about.periodic
+        )
+        structures.append(atoms)
+    properties: dict[str, dict[str, Any]] = {
+        "structure": _values("structure", np.array(pool.labels)),
+        "number of atoms": _values("structure", pool.sizes.astype(float)),
+    }
+    for name in report.names:
+        output = report.outputs[name]
+        if output.kind != "output":
+            continue
+        of = f"A of {name}"
+        about_it = "equivariance error, from a few elements of O(3): noisy"
+        values = [signed_root(value) for value in pool.by_item(name)]
+        properties[of] = _values("structure", values, output.unit, about_it)
+        if name in pool.samples:
+            atomic = [signed_root(value) for value in pool.samples[name]]
+            properties[f"{of}, atom"] = _values("atom", atomic, output.unit, about_it)
+    if "forces" in pool.names:
+        part = pool.columns["forces", 0]
+        sizes = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
+        unit = report.outputs["forces"].unit
+        properties["RMS force"] = _values("structure", sizes, unit)
+    by_atom = any(values["target"] == "atom" for values in properties.values())
+    environments = [
+        (index, atom, _AROUND)
+        for index, size in enumerate(pool.sizes)
+        for atom in range(size)
+    ]
+
+    def write(part: Path) -> None:
+        # The name decides whether it is compressed.
+        named = part.with_name(part.name + ".json.gz")
+        chemiscope.write_input(
+            str(named),
+            structures=structures,
+            properties=properties,
+            environments=environments if by_atom else None,
+            metadata={
+                "name": f"Survey of {report.model.name}",
+                "description": headline(report),
+            },
+        )
+        named.replace(part)
+
+    write_atomically(path, write)
+
+
+def _values(
+    target: str, values: Any, unit: str = "", description: str = ""
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"target": target, "values": np.asarray(values)}
+    if unit:
+        found["units"] = unit
+    if description:
+        found["description"] = description
+    return found
