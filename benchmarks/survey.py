@@ -5,7 +5,13 @@
 ``design``: noise of V of one structure at equal work, for elements that are drawn in
 different ways. The mean over frames of the variance between rounds of new elements,
 its root over the mean of V; the last column is the number of independent pairs that
-would be as good, over the number that was paid for.
+would be as good, over the number that was paid for. Then the same for control variates:
+the entries of D^l, l = 1 and 2, of the elements that align a frame with a molecule,
+whose expectation is 0, with coefficients from other rounds of the same structure (as
+good as they can be, but never to be had: 34 coefficients from 192 turns) and from other
+structures. (Vectors rho(g) m, of which the estimate of V is free anyway, gain nothing.)
+Last, strata of structures: how many fewer molecules of mixed kinds a survey that ends
+early would visit if it drew them in proportion by formula.
 
 ``throughput``: molecules a second of ``symjax report --survey 16`` with the model that
 ships, ethanol and molecules of mixed sizes: the whole command in a process of its own,
@@ -30,10 +36,13 @@ import jax
 import numpy as np
 
 from symjax.metrics import Survey, pool
-from symjax.metrics.packs import finish_pack, measure_packs, start_pack
+from symjax.metrics.leaves import describe
+from symjax.metrics.packs import Pending, finish_pack, measure_packs, start_pack
+from symjax.metrics.unbiased import estimate_rows
 from symjax.models import load_model
 from symjax.models.pet.packs import Packing, packs_of
 from symjax.runs import Options, survey_structures
+from symjax.so3 import wigner_d
 
 DESIGNS = {
     16: ("C1", "C2", "D2", "fibonacci 4"),
@@ -98,6 +107,110 @@ def compare_designs(structures: dict[str, ase.Atoms], rounds: int) -> None:
                 independent.setdefault(name, noise)
                 line += f"{noise:>9.3f}{(independent[name] / noise) ** 2:>7.2f}"
             print(line, flush=True)
+
+
+def compare_controls(structures: dict[str, ase.Atoms], rounds: int, num: int) -> None:
+    """Prints what control variates gain, beside independent turns."""
+    over = Survey(num, seed=1)
+    packing = Packing(load_model("pet-ethanol"), num)
+    packs = list(packs_of(packing, structures)[0])
+    frames = {label: _frame(atoms) for label, atoms in structures.items()}
+    values: dict[str, list[np.ndarray]] = {}
+    variates = []
+    for number in range(rounds):
+        found: dict[str, list[np.ndarray]] = {}
+        turned = []
+        for pack in packs:
+            pending = start_pack(pack, over, number)
+            axes = np.array([frames[label] for label in pack.labels])
+            turned.append(pending.rotations[:, :, 0] @ axes[:, None])
+            for name, rows in _variances(pending).items():
+                found.setdefault(name, []).append(rows)
+        for name, rows in found.items():
+            values.setdefault(name, []).append(np.concatenate(rows))
+        # (structures, turns, 34)
+        variates.append(_wigner_entries(np.concatenate(turned)))
+    h = np.stack(variates, axis=1)
+    for name, rounds_of in values.items():
+        v = np.stack(rounds_of, axis=1)  # (structures, rounds, turns)
+        v = v / v.mean(axis=(1, 2), keepdims=True)
+        gains = {}
+        for kind in ("other rounds", "other structures"):
+            axis = 1 if kind == "other rounds" else 0
+            plain = controlled = 0.0
+            for left in range(v.shape[axis]):
+                one = np.take(v, left, axis), np.take(h, left, axis)
+                rest = np.delete(v, left, axis), np.delete(h, left, axis)
+                if axis == 0:
+                    parts = [(one, (rest[0].reshape(-1), rest[1].reshape(-1, 34)))]
+                else:
+                    parts = [
+                        (
+                            (one[0][i], one[1][i]),
+                            (rest[0][i].reshape(-1), rest[1][i].reshape(-1, 34)),
+                        )
+                        for i in range(len(v))
+                    ]
+                for (mine, controls), (others, known) in parts:
+                    slope = np.linalg.lstsq(known, others - others.mean(), rcond=None)
+                    plain += np.square(mine - 1).sum()
+                    controlled += np.square(mine - 1 - controls @ slope[0]).sum()
+            gains[kind] = plain / controlled
+        text = ", ".join(f"{kind} {gain:.2f}" for kind, gain in gains.items())
+        print(f"{num:>8}  control variates, {name}: gain with coefficients of {text}")
+
+
+def _frame(atoms: ase.Atoms) -> np.ndarray:
+    """Axes that turn with a molecule: those of its first three atoms."""
+    first = atoms.positions[1] - atoms.positions[0]
+    second = np.cross(first, atoms.positions[2] - atoms.positions[0])
+    rows = np.array([first, second, np.cross(first, second)])
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T
+
+
+def _wigner_entries(rotations: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        flat = rotations.reshape(-1, 3, 3)
+        blocks = [np.asarray(part).reshape(len(flat), -1) for part in wigner_d(2, flat)]
+    return np.concatenate(blocks[1:], axis=1).reshape(*rotations.shape[:2], -1)
+
+
+def _variances(pending: Pending) -> dict[str, np.ndarray]:
+    """What every turn says of V: ``(structures, turns)``, by output."""
+    found = {}
+    for name, values in pending.responses.items():
+        output = pending.pack.outputs[name]
+        owner = np.asarray(pending.pack.owners[name]).reshape(-1)
+        real = np.asarray(output.mask).reshape(-1)
+        responses = np.asarray(values)[:, real]
+        shape = jax.ShapeDtypeStruct(responses.shape[1:], responses.dtype)
+        leaf = describe({name: shape}, {name: output.representation})[name].compact
+        flat = responses.reshape(len(responses), *leaf.shape)
+        rows, _ = estimate_rows(leaf, flat, pending.rotations, 0, owner[real])
+        each = rows.variance.sum(axis=1)
+        added = np.zeros((len(pending.pack.labels), each.shape[-1]))
+        np.add.at(added, owner[real], each)
+        found[name] = added
+    return found
+
+
+def compare_strata(num: int) -> None:
+    """Prints how much the spread of molecules is one between formulas."""
+    structures = mixed(num)
+    over, packing = Survey(16), Packing(load_model("pet-ethanol"), 16)
+    packs, _ = packs_of(packing, structures)
+    found = pool(item for items in measure_packs(packs, over) for item in items)
+    formulas = np.array([structures[k].get_chemical_formula() for k in found.labels])
+    for name in found.names:
+        part = found.columns[name, 0]
+        ratio = part.values[:, 0].sum() / part.count.sum()
+        rest = part.values[:, 0] - ratio * part.count
+        within = np.zeros(len(rest))
+        for formula in np.unique(formulas):
+            chosen = formulas == formula
+            within[chosen] = rest[chosen] - rest[chosen].mean()
+        gain = np.square(rest).sum() / np.square(within).sum()
+        print(f"strata of {len(set(formulas))} formulas, {name}: gain {gain:.2f}")
 
 
 def measure_throughput(num: int, data: str | None) -> None:
@@ -184,7 +297,10 @@ def main() -> None:
         if table not in known:
             parser.error(f"{table} is none of {', '.join(known)}")
     if "design" in options.tables:
-        compare_designs(ethanol(4 if tiny else 40, options.data), 3 if tiny else 24)
+        frames = ethanol(4 if tiny else 40, options.data)
+        compare_designs(frames, 3 if tiny else 24)
+        compare_controls(frames, 8 if tiny else 24, 16)
+        compare_strata(27 if tiny else 900)
     if "throughput" in options.tables:
         measure_throughput(40 if tiny else 1000, options.data)
     if "peer" in options.tables:

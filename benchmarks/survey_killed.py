@@ -2,12 +2,12 @@
 
     python benchmarks/survey_killed.py [--number 10000] [--survey 16] [--model NAME]
 
-Writes a file of rattled molecules and runs ``symjax report --survey`` on it in processes
-of their own: once without a break, and once killed (SIGKILL) when a third and two thirds
-of the journal are there, then continued with ``--resume``. Prints the time and resident
-memory of every process while its journal grows, and fails unless both surveys have the
-same figures to the last bit. By default the model is a PET of eight numbers a layer as
-initialised, so that what is measured is all but the network.
+Writes a file of rattled molecules and runs ``symjax report --survey`` on it in
+processes of their own: once without a break, and once killed (SIGKILL) when a third and
+two thirds of the journal are there, then continued with ``--resume``. Prints the time
+and resident memory of every process while its journal grows, and fails unless both
+surveys have the same figures to the last bit. By default the model is a PET of eight
+numbers a layer as initialised, so that what is measured is all but the network.
 """
 
 import argparse

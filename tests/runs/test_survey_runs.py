@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import ase
 import ase.build
@@ -125,6 +126,43 @@ def test_what_is_written(model, tmp_path):
     assert "<b>&" not in page
     assert page.count("<svg") >= 5 + 10
     assert "symjax &lt;x&gt;" in page
+
+
+def test_a_file_for_chemiscope_has_every_structure_and_atom(model, tmp_path):
+    """The package's own reader takes it; values are those of the columns."""
+    chemiscope = pytest.importorskip("chemiscope")
+    structures = molecules(6)
+    crystal = ase.build.bulk("C", "diamond", a=3.57)
+    structures["crystal"] = crystal
+    report = survey_structures(
+        *(model, structures, Survey(8), tmp_path), options=OPTIONS, chemiscope=True
+    )
+    data = chemiscope.read_input(str(tmp_path / "survey.chemiscope.json.gz"))
+    sizes = [one["size"] for one in data["structures"]]
+    assert sizes == report.pool.sizes.tolist()
+    own = data["properties"]["A of forces"]
+    assert own["target"] == "structure"
+    assert own["units"] == "eV/angstrom"
+    rows = list(csv.DictReader((tmp_path / "survey.csv").open()))
+    column = [float(row["A of forces (eV/angstrom)"]) for row in rows]
+    assert own["values"] == pytest.approx(column)
+    # A^2 of a structure is the mean of those of its atoms.
+    atoms = np.array(data["properties"]["A of forces, atom"]["values"])
+    squares = np.split(np.sign(atoms) * atoms**2, np.cumsum(sizes)[:-1])
+    means = [float(part.mean()) for part in squares]
+    assert means == pytest.approx([a * abs(a) for a in column], rel=1e-6, abs=1e-15)
+    place = [row["structure"] for row in rows].index("crystal")
+    assert data["structures"][place]["cell"] == pytest.approx(crystal.cell.ravel())
+    assert len(data["environments"]) == sum(sizes)
+
+
+def test_chemiscope_that_is_not_installed_is_named_first(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "chemiscope", None)
+    with pytest.raises(ArgumentError, match=r"pip install 'symjax\[chemiscope\]'"):
+        survey_structures(
+            *(model, molecules(2), Survey(4), tmp_path / "out"), chemiscope=True
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
