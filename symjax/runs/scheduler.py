@@ -20,19 +20,11 @@ import symjax
 from symjax.errors import ArgumentError
 from symjax.runs.workers import Task, jax_settings, set_jax
 
-# An item that has ended two workers is not given to a third.
-_MOST_STARTS = 2
-# Items that are handed out for each thread of a worker: the next is there when one is
-# finished.
-_AHEAD = 2
+# How long a scheduler may take to answer.
 _SECONDS = 20
 
 # What workers of this process do for runs, by the name of the run.
 _tasks: dict[str, Task] = {}
-
-
-class LostItemError(Exception):
-    """An item has ended as many workers as it may."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +33,10 @@ class Scheduler:
 
     Workers need the same versions of symjax and JAX, and one thread each
     (``--nthreads 1``): JAX uses the cores of a worker by itself. They may come and go
-    while a run goes on. What a lost worker was measuring is done again once, then
-    recorded as failed. A single item goes there too; where it fails, it is recorded.
+    while a run goes on. What a lost worker was measuring is done again, as often as the
+    scheduler allows (``distributed.scheduler.allowed-failures``, of which 1 is enough),
+    then recorded as failed. A single item goes there too; where it fails, it is
+    recorded.
 
     Attributes:
       address: Of the scheduler, such as ``tcp://node1:8786``.
@@ -111,7 +105,7 @@ class Scheduler:
         with self._connected() as client:
             client.register_plugin(_setup(run, task), name=run)
             try:
-                yield from self._finished(client, run, enumerate(items), lost)
+                yield from self._finished(client, run, iter(items), lost)
             finally:
                 # The scheduler may be gone; then there is nothing to tidy.
                 with contextlib.suppress(Exception):
@@ -138,39 +132,31 @@ class Scheduler:
         self,
         client: Any,
         run: str,
-        rest: Iterator[tuple[int, tuple[Any, ...]]],
+        rest: Iterator[tuple[Any, ...]],
         lost: Callable[..., Any],
     ) -> Iterator[Any]:
         distributed = _distributed()
-        waiting: dict[Any, tuple[int, tuple[Any, ...], bool]] = {}
-        queue = distributed.as_completed(raise_errors=False)
-
-        def hand_out(number: int, item: tuple[Any, ...], again: bool) -> None:
-            future = client.submit(_call, run, number, item, pure=False)
-            waiting[future] = number, item, again
-            queue.add(future)
+        waiting: dict[Any, tuple[Any, ...]] = {}
+        queue = distributed.as_completed(loop=client.loop, raise_errors=False)
 
         def fill() -> None:
-            threads = sum(client.nthreads().values())
-            room = max(_AHEAD * threads, 1) - len(waiting)
-            for number, item in itertools.islice(rest, max(room, 0)):
-                hand_out(number, item, False)
+            # One for each thread, so that a worker that dies has one on its conscience.
+            room = max(sum(client.nthreads().values()), 1) - len(waiting)
+            for item in itertools.islice(rest, max(room, 0)):
+                future = client.submit(_call, run, item, pure=False)
+                waiting[future] = item
+                queue.add(future)
 
         fill()
         for future in queue:
-            number, item, again = waiting.pop(future)
+            item = waiting.pop(future)
             if future.status == "finished":
                 yield future.result()
             elif future.status == "error":
                 error = future.exception()
-                ended = isinstance(error, distributed.scheduler.KilledWorker)
-                if ended and not again and _starts(client, run, number) < _MOST_STARTS:
-                    # It only waited at workers that others have ended.
-                    hand_out(number, item, True)
-                elif ended or isinstance(error, LostItemError):
-                    yield lost(*item)
-                else:
+                if not isinstance(error, distributed.scheduler.KilledWorker):
                     raise error
+                yield lost(*item)
             else:
                 raise ArgumentError(
                     "scheduler",
@@ -196,6 +182,7 @@ def _distributed() -> Any:
 
 def _setup(run: str, task: Task) -> Any:
     """What every worker does before its first item, also one that comes later."""
+    import cloudpickle
     from distributed import WorkerPlugin
 
     class Setup(WorkerPlugin):
@@ -208,7 +195,7 @@ def _setup(run: str, task: Task) -> Any:
         def teardown(self, worker: Any) -> None:
             _tasks.pop(self.given[0], None)
 
-    return Setup(run, pickle.dumps(task), jax_settings(), _versions())
+    return Setup(run, cloudpickle.dumps(task), jax_settings(), _versions())
 
 
 def _versions() -> tuple[str, str]:
@@ -231,17 +218,7 @@ def _prepare(
     _tasks[run] = pickle.loads(task)
 
 
-def _starts(client: Any, run: str, number: int) -> int:
-    return int(client.get_metadata([run, str(number)], 0))
-
-
-def _call(run: str, number: int, item: tuple[Any, ...]) -> Any:
-    """An item on a worker; the scheduler remembers how often it was started."""
-    client = _distributed().get_client()
-    starts = _starts(client, run, number)
-    if starts >= _MOST_STARTS:
-        raise LostItemError
-    client.set_metadata([run, str(number)], starts + 1)
+def _call(run: str, item: tuple[Any, ...]) -> Any:
     return _tasks[run](*item)
 
 
