@@ -97,7 +97,17 @@ def test_imports_stand_at_the_top(part):
             for node in ast.walk(function)
             if isinstance(node, ast.Import | ast.ImportFrom)
         ]
-        assert not within, path
+        names = {
+            name.partition(".")[0]
+            for node in within
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+        }
+        # Of optional extras alone.
+        assert names <= {"distributed", "cloudpickle", "chemiscope"}, path
 
 
 def test_extras_are_not_imported(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from symjax._files import append_through
 from symjax.metrics.pooling import Sampled, Sums
 from symjax.report import schema
 from symjax.report.schema import ReportError
@@ -67,7 +68,8 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
             os.truncate(path, self._read(head))
         else:
             write_text(path, json.dumps(head) + "\n")
-        self._file = path.open("ab")
+        # Without a buffer: what a full disk did not take is not tried again.
+        self._file = path.open("ab", buffering=0)
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
@@ -78,11 +80,12 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
         Args:
           number: Number of the round.
           items: The structures.
+
+        Raises:
+          OSError: The file cannot be written; the message says which, and why.
         """
         line = {"round": number, "items": [_to_json(item) for item in items]}
-        self._file.write((json.dumps(line) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        append_through(self._file, (json.dumps(line) + "\n").encode())
 
     def _read(self, head: Mapping[str, Any]) -> int:
         """Reads all packs; returns the length of the intact part."""
