@@ -21,7 +21,7 @@ from symjax.cli.application import (
 )
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import (
-    check_new_json,
+    check_new_file,
     find_events,
     find_structures,
     is_events,
@@ -98,7 +98,7 @@ def averages(
 
     with options_as_typed({"reach": "--reach"}):
         limits = [Limit.parse(text, "reach") for text in reach or []]
-    check_new_json(json, overwrite)
+    check_new_file("--json", json, overwrite)
     if model is not None and calculator is not None:
         raise ArgumentError(
             "--calculator", calculator, "and --model are both given", "Pass one of them"

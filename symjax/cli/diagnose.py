@@ -17,13 +17,13 @@ from symjax.cli.application import (
     options_as_typed,
 )
 from symjax.cli.environment import configure_jax
-from symjax.cli.inputs import check_new_json, find_structures, write_json
+from symjax.cli.inputs import check_new_file, find_structures, write_json
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
     import ase
 
-    from symjax.metrics import Trace
+    from symjax.metrics import Probes, Trace
 
 
 def diagnose(
@@ -82,13 +82,37 @@ def diagnose(
             show_default=False,
         ),
     ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Eight structures or more, as for --structures: which tensors of the "
+            "surroundings of atoms can be read out of each layer of a PET?",
+            show_default=False,
+        ),
+    ] = None,
+    probe_products: Annotated[
+        bool,
+        typer.Option(
+            "--probe-products", help="Read products of two features as well; slow."
+        ),
+    ] = False,
+    probe_figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to draw what --probe finds into: .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None,
     frames: Frames = None,
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME_OR_PATH",
-            help="The model of the report, for --structures, as 'symjax report' takes "
-            "it. Default: the shipped or released one of the name in the report.",
+            help="The model of the report, for --structures, --trace and --probe, as "
+            "'symjax report' takes it. Default: the shipped or released one of the "
+            "name in the report.",
             show_default=False,
         ),
     ] = None,
@@ -110,28 +134,54 @@ def diagnose(
     structures, kT or its error on labels. Then looks for missing irreps, spectral
     bottlenecks, late emergence, parity blindness, leakage and aliasing, and with
     --structures for symmetry traps, with --trace for the layers at which an error
-    enters. Findings are no error: the command ends with 0 whatever it finds in the
-    model.
+    enters, with --probe for what can be read out of each layer. Findings are no error:
+    the command ends with 0 whatever it finds in the model.
     """
     from symjax.report import read_report
+    from symjax.report.files import FIGURE_FORMATS
 
+    used = (structures, trace, probe)
     for name, given in (("--model", model), ("--frames", frames)):
-        if given is not None and structures is None and trace is None:
+        if given is not None and used == (None, None, None):
             raise ArgumentError(
                 name,
                 given,
-                "is of no use without --structures or --trace",
+                "is of no use without --structures, --trace or --probe",
                 "Pass one of them too, or leave it out",
             )
-    check_new_json(json, overwrite)
+    for name, wanted in (
+        ("--probe-products", probe_products or None),
+        ("--probe-figure", probe_figure and str(probe_figure)),
+    ):
+        if wanted is not None and probe is None:
+            raise ArgumentError(
+                name, wanted, "is of no use without --probe", "Pass it too"
+            )
+    check_new_file("--json", json, overwrite)
+    check_new_file("--probe-figure", probe_figure, overwrite)
+    if probe_figure and probe_figure.suffix.removeprefix(".") not in FIGURE_FORMATS:
+        raise ArgumentError(
+            "--probe-figure",
+            str(probe_figure),
+            "is no figure",
+            "End it with .png, .svg or .pdf",
+        )
     with options_as_typed({"path": "REPORT"}):
         loaded = read_report(source)
     chosen = {} if structures is None else _find("--structures", structures, frames)
     traced = {} if trace is None else _find("--trace", trace, frames)
+    probed = {} if probe is None else _find("--probe", probe, frames)
     configure_jax(loaded.settings.dtype == "float64", compile_cache)
 
     from symjax.diagnose import diagnose as look
     from symjax.diagnose import recommend, report_traps, to_text
+    from symjax.diagnose.probing import (
+        carried,
+        probes_to_json,
+        probes_to_text,
+        report_probes,
+        save_probes,
+    )
     from symjax.diagnose.tracing import report_traces, trace_to_text
     from symjax.models import load_model
     from symjax.report.tables import print_text
@@ -155,11 +205,18 @@ def diagnose(
         )
         found = look_for(loaded)
         traces: dict[str, Trace] = {}
-        if chosen or traced:
+        probes: Probes | None = None
+        if chosen or traced or probed:
             whole = load_model(loaded.model.name if model is None else model)
             traps, failed = report_traps(loaded, whole, chosen)
             traces, untraced = report_traces(loaded, whole, traced)
             failed |= untraced
+            if probed:
+                with options_as_typed({"structures": "--probe"}):
+                    probes, unread = report_probes(
+                        loaded, whole, probed, products=probe_products
+                    )
+                failed |= unread
             if len({**chosen, **traced}) == len(failed) == 1:
                 raise next(iter(failed.values()))
             if chosen:
@@ -167,8 +224,17 @@ def diagnose(
     typer.echo(to_text(found))
     if traces:
         print_text(functools.partial(trace_to_text, traces), sys.stdout)
+    values = found.to_json()
+    if probes is not None:
+        held = carried(loaded)
+        print_text(functools.partial(probes_to_text, probes, held), sys.stdout)
+        values["probes"] = probes_to_json(probes, held)
+        if probe_figure is not None:
+            with options_as_typed({"path": "--probe-figure"}):
+                save_probes(probes, probe_figure)
+            typer.echo(f"Wrote {probe_figure}", err=True)
     typer.echo(recommend(loaded, found).to_text(), nl=False)
-    write_json(json, found.to_json())
+    write_json(json, values)
     for label, error in failed.items():
         typer.echo(f"{label}: FAILED: {error}", err=True)
     if failed:

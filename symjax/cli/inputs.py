@@ -128,12 +128,12 @@ def open_model(
     return loaded
 
 
-def check_new_json(json: Path | None, overwrite: bool) -> None:
-    """Refuses a file of --json that exists, unless it may be replaced."""
-    if json is not None and json.exists() and not overwrite:
+def check_new_file(option: str, path: Path | None, overwrite: bool) -> None:
+    """Refuses a file of an option that exists, unless it may be replaced."""
+    if path is not None and path.exists() and not overwrite:
         raise ArgumentError(
-            "--json",
-            str(json),
+            option,
+            str(path),
             "exists already",
             "Choose another file, or pass --overwrite",
         )

@@ -15,6 +15,7 @@ from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_err
 from symjax.metrics.measure import Grid, measure
 from symjax.metrics.orbit import HostFunction
 from symjax.metrics.pooling import Interval, Pool, Sampled, pool
+from symjax.metrics.probes import Decoded, Probes, probe
 from symjax.metrics.problem import Output, Problem
 from symjax.metrics.response_spectrum import (
     AveragedError,
@@ -43,6 +44,7 @@ __all__ = [
     "AveragedError",
     "Certificate",
     "Convergence",
+    "Decoded",
     "Estimate",
     "FiniteLeaf",
     "FiniteMeasurement",
@@ -55,6 +57,7 @@ __all__ = [
     "Measurement",
     "Output",
     "Pool",
+    "Probes",
     "Problem",
     "RandomCheck",
     "ResponseSpectrum",
@@ -79,6 +82,7 @@ __all__ = [
     "measure_many",
     "optimised",
     "pool",
+    "probe",
     "response_spectra",
     "sector_shares",
     "trace",

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,19 +13,25 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from symjax.data.graph import Graph
 from symjax.data.transform import rotate_graph
+from symjax.errors import ModelError
+from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.layers import layer_names
 from symjax.models.pet.model import (
     PETModel,
     conservative,
     outputs_from_inputs,
     pet_inputs,
 )
+from symjax.so3.irreps import Irrep
 from symjax.so3.representations import act_on_samples
 from symjax.training.augmentation import random_elements
 from symjax.training.baselines import energy_of
 from symjax.training.configuration import PenaltySection
+from symjax.training.contents import content_penalty
 from symjax.training.labels import STRESS, Label
 from symjax.training.optimisation import Task
+from symjax.training.partial import choose_parameters, whole_network
 from symjax.training.structures import AtomicBatch
 
 
@@ -35,8 +41,9 @@ def predict_labels(
     parameters: Any,
     graph: Graph,
     *,
+    layers: tuple[str, ...] = (),
     network_dtype: Any = None,
-) -> dict[str, Float[Array, "samples *shape"]]:
+) -> tuple[dict[str, Float[Array, "samples *shape"]], dict[str, Array]]:
     """What a model predicts of all labels, without baselines.
 
     Args:
@@ -44,10 +51,11 @@ def predict_labels(
       labels: What is fitted.
       parameters: As in :class:`~symjax.models.pet.PETModel`.
       graph: The structures, possibly rotated.
+      layers: Names of layers whose features are returned as well.
       network_dtype: Type in which the network computes.
 
     Returns:
-      Predictions, with a trailing axis of copies.
+      Predictions, with a trailing axis of copies, and features by layer.
 
     Example:
       >>> from symjax.training.atomistic import predict_labels
@@ -60,23 +68,25 @@ def predict_labels(
     )
     energy = energy_of(labels)
     if energy is not None:
-        outputs, _ = conservative(
+        outputs, features = conservative(
             config,
             parameters,
             graph,
             targets=targets,
+            layers=layers,
             energy=energy,
             baseline=False,
             stress=STRESS in names,
             network_dtype=network_dtype,
         )
     else:
-        outputs, _ = outputs_from_inputs(
+        outputs, features = outputs_from_inputs(
             config,
             parameters,
             graph,
             pet_inputs(config, graph),
             targets=targets,
+            layers=layers,
             baseline=False,
             network_dtype=network_dtype,
         )
@@ -85,9 +95,11 @@ def predict_labels(
         values = outputs[label.name]
         rank = 2 + len(label.representation.shape)
         predictions[label.name] = values if values.ndim == rank else values[..., None]
-    return predictions
+    return predictions, features
 
 
+# Beside the labels, in the totals that losses are divided by.
+STRUCTURES = "=structures"
 _LOSSES = {
     "huber": optax.huber_loss,
     "squared": lambda error: error**2,
@@ -160,7 +172,7 @@ def turned_loss(
     def terms(
         params: Any, batch: AtomicBatch, elements: Any, totals: Any
     ) -> dict[str, Array]:
-        found = errors(params, batch, elements)
+        found, _ = errors(params, batch, elements)
         return {
             label.name: _contribution(label, found[label.name], batch.known[label.name])
             / totals[label.name]
@@ -175,10 +187,18 @@ def _turned_errors(
     labels: tuple[Label, ...],
     size: Mapping[str, np.ndarray],
     precision: str,
-) -> Callable[[Any, AtomicBatch, Any], dict[str, Array]]:
-    """Errors of all labels in units of ``size``, at one element for each structure."""
+    layers: tuple[str, ...] = (),
+) -> Callable[[Any, AtomicBatch, Any], tuple[dict[str, Array], dict[str, Array]]]:
+    """Errors of all labels in units of ``size``, at one element for each structure.
+
+    And features of layers.
+    """
     config = model.config
     dtype = jnp.float64 if precision == "float64" else jnp.float32
+    # What is not trained; of the rest only the names are read.
+    network = jax.tree.map(
+        lambda leaf: np.asarray(leaf, dtype), model.parameters["network"]
+    )
     network_dtype = jnp.bfloat16 if precision == "bfloat16" else None
     fixed = {
         part: jax.tree.map(
@@ -188,15 +208,18 @@ def _turned_errors(
     }
     units = {name: jnp.asarray(value, dtype) for name, value in size.items()}
 
-    def errors(params: Any, batch: AtomicBatch, elements: Any) -> dict[str, Array]:
+    def errors(
+        params: Any, batch: AtomicBatch, elements: Any
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         graph = jax.tree.map(jnp.asarray, batch.graph)
         if elements is not None:
             graph = rotate_graph(graph, elements)
-        predictions = predict_labels(
+        predictions, features = predict_labels(
             config,
             labels,
-            {**fixed, "network": params},
+            {**fixed, "network": whole_network(network, params)},
             graph,
+            layers=layers,
             network_dtype=network_dtype,
         )
         found = {}
@@ -207,7 +230,7 @@ def _turned_errors(
                 reference = act_on_samples(label.representation, own, reference)
             error = (predictions[label.name] - reference) / units[label.name]
             found[label.name] = divided_by_atoms(label, error, graph)
-        return found
+        return found, features
 
     return errors
 
@@ -224,7 +247,9 @@ def penalized_loss(
     With y_k = rho(g_k)^-1 f(g_k x), the penalty of a label is its weight times that of
     the penalty times ``sum_k |y_k - mean(y)|^2 / (K - 1)`` in units of ``size``, which
     estimates A^2 without bias (Domina et al., arXiv:2603.24638); the other
-    contributions are means over the elements.
+    contributions are means over the elements. A penalty on layers is instead its
+    weight times the mean over layers and structures of the content that is not
+    invariant, or of the sectors that it names (:func:`content_penalty`).
 
     Args:
       model: As in :func:`turned_loss`.
@@ -242,14 +267,16 @@ def penalized_loss(
       >>> callable(penalized_loss)
       True
     """
-    errors = _turned_errors(model, labels, size, precision)
+    layers = _penalised(model.config, penalty)
+    sectors = tuple(Irrep.parse(label) for label in penalty.sectors)
+    errors = _turned_errors(model, labels, size, precision, layers)
 
     def terms(
         params: Any, batch: AtomicBatch, elements: Any, totals: Any
     ) -> dict[str, Array]:
-        every = jax.vmap(lambda one: errors(params, batch, one), in_axes=1, out_axes=0)(
-            elements
-        )
+        every, features = jax.vmap(
+            lambda one: errors(params, batch, one), in_axes=1, out_axes=0
+        )(elements)
         found, spread = {}, jnp.zeros((), elements.dtype)
         structure = jnp.asarray(batch.graph.structure)
         for label in labels:
@@ -266,9 +293,26 @@ def penalized_loss(
             found[label.name] = (
                 _contribution(label, every[label.name], known) / totals[label.name]
             ) / len(back)
+        if layers:
+            spread = sum(
+                content_penalty(rows, batch.graph, elements, sectors)
+                for rows in features.values()
+            ) / (len(layers) * totals[STRUCTURES])
         return {**found, "penalty": penalty.weight * spread}
 
     return terms
+
+
+def _penalised(config: PETConfig, penalty: PenaltySection) -> tuple[str, ...]:
+    """Names of the layers whose content is penalised; none for predictions."""
+    if not penalty.layers:
+        return ()
+    try:
+        return match_layers(penalty.layers, layer_names(config))
+    except ModelError as error:
+        raise ModelError(
+            "penalty.layers", error.value, error.problem, error.remedy
+        ) from error
 
 
 def _contribution(label: Label, error: Array, known: Any) -> Array:
@@ -285,6 +329,7 @@ def atomistic_task(
     augmentation: str = "O(3)",
     precision: str = "float32",
     penalty: PenaltySection | None = None,
+    trainable: Sequence[str] | None = None,
 ) -> Task:
     """PET and its loss: the weighted sum over labels of mean errors.
 
@@ -297,6 +342,8 @@ def atomistic_task(
       augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
       penalty: Several elements for each structure, and a penalty on their spread.
+      trainable: What is trained, see
+        :func:`~symjax.training.partial.choose_parameters`; None for everything.
 
     Returns:
       The task; batches are :class:`~symjax.training.structures.AtomicBatch`.
@@ -315,9 +362,11 @@ def atomistic_task(
         number = (penalty.elements,)
 
     def totals(batch: AtomicBatch) -> dict[str, Array]:
+        num = jnp.sum(jnp.asarray(batch.graph.structure_mask))
+        counts = {label.name: jnp.sum(batch.counts[label.name]) for label in labels}
         return {
-            label.name: jnp.maximum(jnp.sum(batch.counts[label.name]), 1).astype(dtype)
-            for label in labels
+            name: jnp.maximum(count, 1).astype(dtype)
+            for name, count in {**counts, STRUCTURES: num}.items()
         }
 
     def loss(
@@ -333,7 +382,6 @@ def atomistic_task(
         found = terms(params, batch, elements, totals)
         return sum(found.values(), jnp.zeros((), dtype)), (statistics, found)
 
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, dtype), model.parameters["network"]
-    )
+    fitted = choose_parameters(model.config, model.parameters["network"], trainable)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), fitted)
     return Task(params, {}, loss, totals)

@@ -14,6 +14,7 @@ from symjax._files import check_readable
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.models.biases.config import Biases
 from symjax.models.pet.config import PETConfig
+from symjax.so3.irreps import Irrep
 from symjax.training.sections import Section, TargetSection
 
 # What a step can be numbered by, and no memory or life is too short for.
@@ -108,12 +109,16 @@ class ModelSection(Section):
         again, to what the labels are more than its network says. By default labels on
         another reference than the model's are refused; with ``False`` the network has
         to learn the difference.
+      trainable: Modules or layers of the initial model whose parameters are trained,
+        by names or regular expressions such as ``"gnn_layers.1"`` or
+        ``"node_heads.*"``; all others stay as they are. None for all.
     """
 
     initial: str | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     biases: dict[str, Any] = Field(default_factory=dict)
     refit_baselines: bool | None = None
+    trainable: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -124,6 +129,11 @@ class ModelSection(Section):
                 "refit_baselines is about an initial model; those of a fresh one are "
                 "always fitted"
             )
+        if self.initial is None and self.trainable is not None:
+            raise ValueError(
+                "trainable is about an initial model; what is not trained of a fresh "
+                "one stays random"
+            )
         return self
 
     # A dict is not hashable; sections are compared by what they say.
@@ -132,16 +142,30 @@ class ModelSection(Section):
 
 
 class PenaltySection(Section):
-    """``[penalty]``: on predictions that differ between orientations.
+    """``[penalty]``: on predictions, or features, that differ between orientations.
 
     Attributes:
       weight: Factor of the penalty in the loss.
       elements: Group elements that each structure (or event) of a step is turned by,
         at least 2; a step costs as many times more.
+      layers: Layers of a PET, by names or regular expressions, whose content is
+        penalised instead of predictions: the share B of what is not invariant.
+      sectors: The sectors of that content, such as ``"2+"``; by default all but 0+.
     """
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     elements: Annotated[int, Field(ge=2)] = 2
+    layers: tuple[str, ...] = ()
+    sectors: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.sectors and not self.layers:
+            raise ValueError("sectors are those of layers: name layers too")
+        for label in self.sectors:
+            if Irrep.parse(label) == Irrep(0, 1):
+                raise ValueError("0+ is the invariant part, and is not penalised")
+        return self
 
 
 class BatchSection(Section):
@@ -274,6 +298,11 @@ class AtomsRun(_Run):
             raise ValueError(f"targets: forces belong to one energy, not {derived}")
         if self.penalty is not None and self.augmentation == "none":
             raise ValueError("penalty compares orientations: set augmentation")
+        sectors = self.penalty is not None and self.penalty.sectors
+        if sectors and self.augmentation != "O(3)":
+            raise ValueError(
+                "penalty.sectors tells parities apart: set augmentation to O(3)"
+            )
         Biases.from_json(self.model.biases)
         if self.model.initial is None:
             # Checked here, so that a wrong width is found before data are read.
@@ -337,6 +366,10 @@ class EventsRun(_Run):
             )
         if self.model.refit_baselines is not None:
             raise ValueError("model.refit_baselines is PET's; events have no baselines")
+        if self.model.trainable is not None:
+            raise ValueError("model.trainable is PET's; events have freeze_encoder")
+        if self.penalty is not None and self.penalty.layers:
+            raise ValueError("penalty.layers are PET's; leave them out for events")
         if self.penalty is not None and not self.losses.segmentation:
             raise ValueError(
                 "penalty compares class probabilities: set losses.segmentation"

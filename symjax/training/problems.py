@@ -57,6 +57,7 @@ from symjax.training.masked import (
 )
 from symjax.training.monitor import Probe, SurveyProbe
 from symjax.training.optimisation import Task
+from symjax.training.partial import whole_network
 from symjax.training.structures import AtomicBatch, AtomicData, collate, prepare_data
 from symjax.training.validation import validation_errors
 
@@ -196,7 +197,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
         model = fresh_model(config, labels, data, run.seed, "pet")
     else:
         model = start_from(initial, config, labels, data, run)
-    baselines = model.parameters["baseline"]
+    baselines, network = model.parameters["baseline"], model.parameters["network"]
     data = subtract_baselines(config, data, baselines)
     size = loss_units(labels, data)
     dtype = np.float64 if run.precision == "float64" else np.float32
@@ -220,14 +221,13 @@ def atoms_problem(run: AtomsRun) -> Problem:
     def validate(params: Any, statistics: Any) -> dict[str, float]:
         if checked is None:
             return {}
-        parameters = {**model.parameters, "network": params}
+        parameters = {**model.parameters, "network": whole_network(network, params)}
         return validation_errors(config, labels, parameters, checked, size, run)
 
     def current(params: Any, statistics: Any) -> PETModel:
-        network = jax.tree.map(np.asarray, jax.device_get(params))
-        return PETModel(
-            model.name, config, {**model.parameters, "network": network}, model.card
-        )
+        found = whole_network(network, jax.device_get(params))
+        parameters = {**model.parameters, "network": jax.tree.map(np.asarray, found)}
+        return PETModel(model.name, config, parameters, model.card)
 
     probes: list[Probe | SurveyProbe] = []
     if run.monitor is not None:
@@ -266,6 +266,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
             augmentation=run.augmentation,
             precision=run.precision,
             penalty=run.penalty,
+            trainable=run.model.trainable,
         ),
         batch=batch,
         origins=lambda step: [data.origins[i] for part in plan[step] for i in part],

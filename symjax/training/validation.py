@@ -24,7 +24,7 @@ def _sums(
 ) -> dict[str, tuple[Array, Array, Array]]:
     """Squared and absolute errors and their number, by label."""
     graph = batch.graph
-    predictions = predict_labels(config, labels, parameters, graph)
+    predictions, _ = predict_labels(config, labels, parameters, graph)
     sums = {}
     for label in labels:
         error = predictions[label.name] - batch.values[label.name]
@@ -126,7 +126,8 @@ def network_outputs(
 def _outputs(
     config: PETConfig, labels: tuple[Label, ...], parameters: Any, graph: Graph
 ) -> dict[str, Array]:
-    return predict_labels(config, labels, parameters, graph)
+    predictions, _ = predict_labels(config, labels, parameters, graph)
+    return predictions
 
 
 def _batches(

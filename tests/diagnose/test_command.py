@@ -112,6 +112,13 @@ BAD = {
         "--reads='energy=nope': names no layer.*Use names from gnn_layers",
     ),
     "model alone": (None, ["--model", "x"], "--model='x'.*without --structures.*Pass"),
+    "products alone": (None, ["--probe-products"], "--probe-products=True.*Pass"),
+    "figure alone": (None, ["--probe-figure", "a.png"], "figure='a.png'.*Pass"),
+    "no figure": (
+        None,
+        ["--probe", "H2O", "--probe-figure", "a.gif"],
+        "--probe-figure='a.gif': is no figure.*png",
+    ),
     "frames alone": (None, ["--frames", "0"], "--frames='0'.*without --structures"),
     "molecule": (
         None,
@@ -235,10 +242,37 @@ class TestStructures:
         rows = [line.split() for line in result.stdout.splitlines()]
         shares = [float(row[-1]) for row in rows if row[:2] == ["GNN", "layer"]]
         behind = [float(row[-1]) for row in rows if row[:2] == ["behind", "them"]]
-        assert len(shares) == 2
-        assert sum(shares + behind) == pytest.approx(100, abs=0.2)
+        # of the energy, and then of its forces
+        assert len(shares) == 4
+        assert sum(shares[:2] + behind[:1]) == pytest.approx(100, abs=0.2)
         # heads read what is invariant by then
         assert abs(behind[0]) < 0.1
+
+    def test_what_can_be_read_from_layers(self, invoke, path, tmp_path):
+        """Water: tensors of every layer behind the first, 0- of none, as it is flat."""
+        frames = [ase.build.molecule("H2O") for _ in range(10)]
+        for seed, atoms in enumerate(frames):
+            atoms.rattle(0.1, seed=seed)
+        frames.append(ase.build.molecule("SiH4"))
+        ase.io.write(tmp_path / "f.xyz", frames, format="extxyz")
+        asked = ["--json", "out.json", "--probe-figure", "probes.svg"]
+        result = invoke(path, "--probe", "f.xyz", *asked)
+        assert result.exit_code == cli.FAILED, result.output
+        assert "f.xyz:10: FAILED: " in result.stderr
+        assert "a layer carries (B), and that can be read from it" in result.stdout
+        found = json.loads((tmp_path / "out.json").read_text())["probes"]
+        assert found["structures"] == {"trained": 5, "held_out": 5}
+        first = found["layers"]["gnn_layers.0.compress"]
+        assert first["largest_linear"]["+"] >= 1
+        assert first["linear"]["1+"]["score"] > 0.9
+        assert "0-" not in first["linear"]
+        # a linear map of vectors and their lengths, and no more
+        edges = found["layers"]["gnn_layers.0.edge_embedder"]
+        assert edges["largest_linear"] == {"+": 1, "-": None}
+        assert "</svg>" in (tmp_path / "probes.svg").read_text()
+        few = invoke(path, "--probe", "f.xyz", "--frames", ":3")
+        assert few.exit_code == cli.BAD_INPUT
+        assert "--probe=3: are too few" in few.stderr
 
     def test_structures_that_fail(self, invoke, path, tmp_path):
         frames = [ase.build.molecule(name) for name in ("CH4", "SiH4")]

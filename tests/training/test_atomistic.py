@@ -80,7 +80,7 @@ def test_the_penalty_is_the_spread_over_elements(fitted):
     parameters = cast_parameters({**model.parameters, "network": params}, "float64")
     graph, spread = jax.tree.map(jnp.asarray, batch.graph), 0.0
     predicted = jax.jit(
-        lambda turned: predict_labels(model.config, LABELS, parameters, turned)
+        lambda turned: predict_labels(model.config, LABELS, parameters, turned)[0]
     )
     owner = np.asarray(graph.structure)
     back = {label.name: [] for label in LABELS}

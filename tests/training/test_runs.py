@@ -235,6 +235,26 @@ def test_trained_models_are_fine_tuned(whole, data, tmp_path):
         )
 
 
+def test_only_what_is_named_is_trained(whole, data, tmp_path):
+    """The rest stays to the bit, also where the content of a layer is penalised."""
+    _, folder, _, _ = whole
+    run = settings(
+        data,
+        steps=2,
+        model={"initial": str(folder / "best"), "trainable": ["gnn_layers.0"]},
+        penalty={"layers": ["gnn_layers.0.trans.layers.0_.*"], "sectors": ["1+"]},
+    )
+    after = train(parse_run(run), tmp_path / "run").model
+    before = load_model(folder / "best").parameters["network"]
+    assert "penalty" in read_table(tmp_path / "run" / METRICS)
+    changed = {
+        name
+        for name, part in after.parameters["network"].items()
+        if not jax.tree.all(jax.tree.map(np.array_equal, part, before[name]))
+    }
+    assert changed == {"gnn_layers_0"}
+
+
 def test_events_are_trained_by_the_same_loop(tmp_path):
     run = parse_run(
         {

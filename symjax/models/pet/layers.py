@@ -54,6 +54,39 @@ def layer_of(config: PETConfig, path: Sequence[str]) -> str:
     return ".".join(words)
 
 
+def module_of(config: PETConfig, path: Sequence[str]) -> str:
+    """Metatrain's module path of parameters, with the target's name in its heads.
+
+    Args:
+      config: Hyperparameters and targets.
+      path: Keys of the parameter tree.
+
+    Returns:
+      The name; empty for what holds all heads of a target.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.layers import module_of
+      >>> config = PETConfig(species=(1,))
+      >>> module_of(config, ("gnn_layers_0", "trans", "layers_1", "mlp"))
+      'gnn_layers.0.trans.layers.1.mlp'
+      >>> module_of(config, ("targets_0", "node_last_layers_0_1", "kernel"))
+      'node_last_layers.energy.0.1.kernel'
+    """
+    words: list[str] = []
+    target = ""
+    for part in path:
+        match = re.fullmatch(r"(.*?)((?:_\d+)+)", part)
+        if match is None:
+            words.append(part)
+        elif match[1] == "targets":
+            target = config.targets[int(match[2][1:])].name
+        else:
+            own = [target] if target and len(words) == 0 else []
+            words += [match[1], *own, *match[2][1:].split("_")]
+    return ".".join(words)
+
+
 def layer_names(config: PETConfig) -> tuple[str, ...]:
     """Names of all layers whose features can be measured, in the order of the network.
 

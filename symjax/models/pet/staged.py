@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
@@ -52,6 +52,50 @@ def _function(
         )
 
     return function
+
+
+class Stage(NamedTuple):
+    """What makes one stage of a PET, by the names that a run's configuration takes.
+
+    Attributes:
+      modules: Those whose parameters make it (``[model] trainable``).
+      layers: Those whose features it hands on (``[penalty] layers``).
+
+    Example:
+      >>> from symjax.models.pet.staged import Stage
+      >>> Stage(("gnn_layers.0",), ()).modules
+      ('gnn_layers.0',)
+    """
+
+    modules: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def stage_of(config: PETConfig, number: int) -> Stage:
+    """Modules and layers of one stage of :func:`staged_problem`.
+
+    Args:
+      config: Hyperparameters and targets.
+      number: Of the stage, from 0.
+
+    Returns:
+      Their names.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.staged import stage_of
+      >>> stage_of(PETConfig(species=(1,)), 1).modules
+      ('gnn_layers.1', 'combination_norms.1', 'combination_mlps.1')
+    """
+    if config.featurizer_type == "residual":
+        layers = tuple(f"{kind}_backbone.{number}" for kind in ("node", "edge"))
+        return Stage((f"gnn_layers.{number}",), layers)
+    modules = tuple(
+        f"{name}.{number}"
+        for name in ("gnn_layers", "combination_norms", "combination_mlps")
+    )
+    layers = tuple(f"gnn_layers_post_mp_{kind}.{number}" for kind in ("node", "edge"))
+    return Stage(modules, layers)
 
 
 def staged_problem(

@@ -1,0 +1,436 @@
+"""Which tensors can be read out of the layers of a model, and how that is shown."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ase
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from symjax.data.analytic import environment_tensors
+from symjax.diagnose.spectra import spectra
+from symjax.errors import ArgumentError, SymjaxError
+from symjax.metrics import Probes, probe
+from symjax.metrics.orbit import respond_in_batches
+from symjax.metrics.probes import check_enough
+from symjax.metrics.problem import Execution, prepare
+from symjax.models import fingerprint
+from symjax.models.pet import PETModel, orbit_problem
+from symjax.models.pet.source import padded_shapes
+from symjax.report.figures import STYLE
+from symjax.report.files import FIGURE_FORMATS
+from symjax.report.layout import Display, Row, make_table, shorten_all
+from symjax.report.schema import Report, write_atomically
+from symjax.so3.irreps import Irrep
+from symjax.so3.sampling import haar
+from symjax.so3.wigner import irrep_matrix
+
+_ELEMENTS = 8
+"""Elements of O(3) at which every structure is seen, half of them improper."""
+_WIDEST_NAME = 30
+
+
+def probe_layers(
+    model: Any,
+    structures: Mapping[str, ase.Atoms],
+    *,
+    layers: str = "all",
+    max_degree: int = 4,
+    products: bool = False,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> tuple[Probes, dict[str, SymjaxError]]:
+    """Reads tensors of the environments of atoms from the layers of a PET.
+
+    Every structure is seen at eight random elements of O(3), half of them improper.
+    Features of nodes are read as they are, features of edges summed over the neighbors
+    of an atom, as readouts do. The tensors are those of
+    :func:`~symjax.data.analytic.environment_tensors` within the model's cutoff, and
+    turn with the structure.
+
+    Args:
+      model: The model.
+      structures: Structures by label, eight or more.
+      layers: As in :func:`symjax.models.pet.select_layers`.
+      max_degree: Largest degree that is asked for.
+      products: As in :func:`symjax.metrics.probe`.
+      dtype: Type in which the model runs.
+      seed: Of elements, halves and permutations.
+
+    Returns:
+      What can be read, and the errors of structures that cannot be used.
+
+    Raises:
+      ArgumentError: The model is no PET, or there are too few structures.
+      ModelError: There is no such layer.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.diagnose.probing import probe_layers
+      >>> from symjax.models import load_model
+      >>> water = {"H2O": ase.build.molecule("H2O")}
+      >>> probe_layers(load_model("pet-ethanol"), water, layers="node_heads.*")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: structures=1: are too few to train on half of ...
+    """
+    if not isinstance(model, PETModel):
+        raise ArgumentError(
+            "model",
+            getattr(model, "name", model),
+            "has no layers on atomic structures",
+            "Use a PET, or symjax.metrics.probe on features of your own",
+        )
+    shapes, failed = padded_shapes(structures, model.config)
+    check_enough(len(shapes))
+    features: dict[str, list[np.ndarray]] = {}
+    tensors: dict[Irrep, list[np.ndarray]] = {}
+    owner: list[np.ndarray] = []
+    for number, label in enumerate(shapes):
+        atoms = structures[label]
+        elements = _elements(seed, number)
+        problem = orbit_problem(
+            model,
+            atoms,
+            layers=layers,
+            outputs=(),
+            forces=False,
+            dtype=dtype,
+            shape=shapes[label],
+        )
+        ready = prepare(problem, Execution())
+        values = respond_in_batches(
+            ready.function,
+            ready.action,
+            ready.x,
+            elements,
+            args=ready.args,
+            keep=tuple(leaf.index for leaf in ready.leaves.values()),
+            batch_size=_ELEMENTS,
+        )
+        for name, rows in zip(ready.leaves, values, strict=True):
+            pooled = _of_atoms(np.asarray(rows), problem.outputs[name].mask, len(atoms))
+            features.setdefault(name, []).append(pooled)
+        own = environment_tensors(atoms, max_degree, cutoff=model.config.cutoff)
+        for irrep, tensor in own.items():
+            with jax.enable_x64(True):
+                matrices = np.asarray(irrep_matrix(irrep, jnp.asarray(elements)))
+            turned = np.einsum("gij,ajc->gaic", matrices, tensor)
+            rows = turned.reshape(-1, *tensor.shape[1:])
+            tensors.setdefault(irrep, []).append(rows)
+        owner.append(np.full(len(elements) * len(atoms), number))
+    found = probe(
+        {name: np.concatenate(rows) for name, rows in features.items()},
+        {irrep: np.concatenate(rows) for irrep, rows in tensors.items()},
+        np.concatenate(owner),
+        products=products,
+        epsilon=float(np.finfo(dtype).eps),
+        seed=seed,
+    )
+    return found, failed
+
+
+def _elements(seed: int, number: int) -> Float[np.ndarray, "elements 3 3"]:
+    key = jax.random.fold_in(jax.random.key(seed), number)
+    with jax.enable_x64(True):
+        turns = np.array(haar(key, _ELEMENTS))
+    turns[1::2] *= -1
+    return turns
+
+
+def _of_atoms(
+    rows: np.ndarray, mask: np.ndarray | None, num: int
+) -> Float[np.ndarray, "samples features"]:
+    """Features of atoms; those of edges are summed over the neighbors of each."""
+    values = np.asarray(rows, np.float64)
+    if values.ndim == 4:
+        assert mask is not None
+        values = np.where(mask[..., None], values, 0.0).sum(axis=2)
+    return values[:, :num].reshape(-1, values.shape[-1])
+
+
+def report_probes(
+    report: Report,
+    model: Any,
+    structures: Mapping[str, ase.Atoms],
+    *,
+    products: bool = False,
+) -> tuple[Probes, dict[str, SymjaxError]]:
+    """Probes of the layers of a report, through its degree and in its type.
+
+    Args:
+      report: The report.
+      model: Its model.
+      structures: Structures by label, eight or more.
+      products: As in :func:`symjax.metrics.probe`.
+
+    Returns:
+      As :func:`probe_layers`.
+
+    Raises:
+      ArgumentError: ``model`` is not the model of the report, or no PET, or there are
+        too few structures.
+    """
+    if fingerprint(model) != report.model.digest:
+        raise ArgumentError(
+            "model",
+            getattr(model, "name", model),
+            "is not the model of the report, whose parameters are others",
+            "Pass the folder of that model",
+        )
+    settings = report.settings
+    return probe_layers(
+        model,
+        structures,
+        layers=settings.layers,
+        max_degree=settings.max_degree,
+        products=products,
+        dtype=settings.dtype,
+    )
+
+
+def carried(report: Report) -> dict[str, dict[int, int | None]]:
+    """The largest degree that each layer carries in its content, above its floor.
+
+    Args:
+      report: A report with layers.
+
+    Returns:
+      By layer and sigma the degree, None if there is none.
+
+    Example:
+      >>> from symjax.diagnose.probing import carried
+      >>> from symjax.report import schema
+      >>> carried(schema.Report(
+      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
+      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
+      ...     ()))
+      {}
+    """
+    return {
+        name: {
+            sigma: max(
+                (
+                    degree
+                    for degree in range(len(spectrum.content))
+                    if spectrum.present(Irrep(degree, sigma))
+                ),
+                default=None,
+            )
+            for sigma in (1, -1)
+        }
+        for name, spectrum in spectra(report).items()
+        if spectrum.kind != "output"
+    }
+
+
+def _degrees(held: Mapping[int, int | None]) -> str:
+    """Such as ``4+ 2-``."""
+    parts = [
+        f"{degree}{sign}"
+        for sign, degree in (("+", held[1]), ("-", held[-1]))
+        if degree is not None
+    ]
+    return " ".join(parts) or "none"
+
+
+def probes_to_text(
+    probes: Probes,
+    held: Mapping[str, Mapping[int, int | None]],
+    display: Display,
+) -> str:
+    """The largest degree that is carried, and that can be read, layer by layer.
+
+    Args:
+      probes: What can be read.
+      held: From :func:`carried`.
+      display: What the table is written on.
+
+    Returns:
+      Text that ends with a line feed.
+
+    Example:
+      >>> from symjax.diagnose.probing import probes_to_text
+      >>> from symjax.metrics import Decoded, Probes
+      >>> from symjax.report.layout import Display
+      >>> from symjax.so3 import Irrep
+      >>> found = Probes({"a": {Irrep(1, 1): Decoded(0.9, 0, 0.8)}}, {}, (4, 4), 1)
+      >>> text = probes_to_text(found, {"a": {1: 3, -1: 2}}, Display(60, True))
+      >>> print(text.splitlines()[4])
+      a        3+ 2-     1+      0.90
+    """
+    rows = []
+    names = list(probes.sectors)
+    for name, short in zip(names, shorten_all(names, _WIDEST_NAME), strict=True):
+        cells = [short, _degrees(held[name]) if name in held else "-"]
+        both = {sigma: probes.largest(name, sigma) for sigma in (1, -1)}
+        best = None if both[1] is None else probes.sectors[name][Irrep(both[1], 1)]
+        cells += [_degrees(both), "-" if best is None else f"{best.score:.2f}"]
+        if probes.products:
+            both = {
+                sigma: probes.largest(name, sigma, products=True) for sigma in (1, -1)
+            }
+            cells.append(_degrees(both))
+        rows.append(Row(cells))
+    columns = ["layer", "carries", "reads", "R^2 of +"]
+    columns += ["reads with products"] if probes.products else []
+    table = make_table(
+        "The largest degree that a layer carries (B), and that can be read from it",
+        columns,
+        rows,
+        display,
+    )
+    trained, held_out = probes.structures
+    notes = display.lines(
+        "Read: a ridge regression to tensors of the surroundings of atoms beats none "
+        "and those of other structures on structures held out "
+        f"({trained} to train on, {held_out} held out), with 95 % confidence over "
+        f"{probes.comparisons} comparisons."
+    )
+    return f"{table.plain}\n\n{notes}\n"
+
+
+def probes_to_json(
+    probes: Probes, held: Mapping[str, Mapping[int, int | None]]
+) -> dict[str, Any]:
+    """The same, with all scores, as JSON-serialisable data.
+
+    Args:
+      probes: What can be read.
+      held: From :func:`carried`.
+
+    Returns:
+      Numbers of structures and comparisons, and for each layer the largest degrees and
+      ``score``, ``permuted``, ``low`` of every sector.
+
+    Example:
+      >>> from symjax.diagnose.probing import probes_to_json
+      >>> from symjax.metrics import Decoded, Probes
+      >>> from symjax.so3 import Irrep
+      >>> found = Probes({"a": {Irrep(1, 1): Decoded(0.9, 0, 0.8)}}, {}, (4, 4), 1)
+      >>> probes_to_json(found, {})["layers"]["a"]["linear"]["1+"]["score"]
+      0.9
+    """
+    kinds = {"linear": probes.sectors}
+    if probes.products:
+        kinds["products"] = probes.products
+    layers: dict[str, Any] = {}
+    for name in probes.sectors:
+        own: dict[str, Any] = {}
+        if name in held:
+            own["carried"] = {"+": held[name][1], "-": held[name][-1]}
+        for kind, sectors in kinds.items():
+            own[f"largest_{kind}"] = {
+                sign: probes.largest(name, sigma, products=kind == "products")
+                for sign, sigma in (("+", 1), ("-", -1))
+            }
+            own[kind] = {
+                str(irrep): {
+                    "score": one.score,
+                    "permuted": one.permuted,
+                    "low": one.low,
+                }
+                for irrep, one in sectors[name].items()
+            }
+        layers[name] = own
+    return {
+        "structures": {
+            "trained": probes.structures[0],
+            "held_out": probes.structures[1],
+        },
+        "comparisons": probes.comparisons,
+        "layers": layers,
+    }
+
+
+def probes_figure(probes: Probes) -> Figure:
+    """Scores by layer and degree, one panel for each sigma and kind of probe.
+
+    A dot marks what is decodable.
+
+    Args:
+      probes: What can be read.
+
+    Returns:
+      The figure.
+
+    Example:
+      >>> from symjax.diagnose.probing import probes_figure
+      >>> from symjax.metrics import Decoded, Probes
+      >>> from symjax.so3 import Irrep
+      >>> found = Probes({"a": {Irrep(1, 1): Decoded(0.9, 0, 0.8)}}, {}, (4, 4), 1)
+      >>> len(probes_figure(found).axes)  # two panels, and the scale of colors
+      3
+    """
+    names = list(probes.sectors)
+    kinds = [("", probes.sectors)]
+    if probes.products:
+        kinds.append((", products", probes.products))
+    num = 1 + max(
+        (i.degree for held in probes.sectors.values() for i in held), default=0
+    )
+    with matplotlib.rc_context(STYLE):
+        wide = 0.055 * max(map(len, names), default=1)
+        size = (
+            wide + 2 * len(kinds) * max(0.24 * num, 1.1) + 1.2,
+            1.2 + 0.19 * len(names),
+        )
+        figure = Figure(figsize=(size[0], max(size[1], 2.2)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, 2 * len(kinds), sharey=True, squeeze=False)[0]
+        panels = [(kind, held, sigma) for kind, held in kinds for sigma in (1, -1)]
+        for axis, (kind, held, sigma) in zip(axes, panels, strict=True):
+            scores = np.full((len(names), num), np.nan)
+            for row, name in enumerate(names):
+                for irrep, one in held[name].items():
+                    if irrep.sigma != sigma:
+                        continue
+                    scores[row, irrep.degree] = max(one.score, 0.0)
+                    if one.decodable:
+                        axis.plot(irrep.degree, row, "o", color="w", ms=2.5)
+            image = axis.imshow(scores, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+            axis.set_title(rf"$\sigma = {'+' if sigma == 1 else '-'}${kind}")
+            axis.set_xlabel(r"degree $\ell$")
+            axis.set_xticks(range(num))
+            axis.tick_params(length=2, width=0.6)
+        axes[0].set_yticks(range(len(names)), names)
+        bar = figure.colorbar(image, ax=list(axes), pad=0.02, aspect=30)
+        bar.set_label("$R^2$ on structures held out")
+    return figure
+
+
+def save_probes(probes: Probes, path: Path) -> None:
+    """Writes :func:`probes_figure` into a file.
+
+    Args:
+      probes: What can be read.
+      path: A file that ends in ``.png``, ``.svg`` or ``.pdf``.
+
+    Raises:
+      ArgumentError: It ends otherwise.
+      ReportError: It cannot be written.
+
+    Example:
+      >>> import pathlib
+      >>> from symjax.diagnose.probing import save_probes
+      >>> save_probes(None, pathlib.Path("probes.gif"))
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: path='probes.gif': is no figure. Use .png, .svg ...
+    """
+    end = path.suffix.removeprefix(".")
+    if end not in FIGURE_FORMATS:
+        raise ArgumentError("path", str(path), "is no figure", "Use .png, .svg or .pdf")
+    figure = probes_figure(probes)
+
+    def write(part: Path) -> None:
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(part, format=end, dpi=200)
+
+    write_atomically(path, write)

@@ -1,0 +1,91 @@
+"""Some of a network's parameters, chosen by name; the rest stays as it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+
+from symjax.errors import ModelError
+from symjax.models._layers import match_layers
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.layers import layer_names, module_of
+
+
+def choose_parameters(
+    config: PETConfig, network: Mapping[str, Any], patterns: Sequence[str] | None
+) -> dict[str, Any]:
+    """The part of a network that patterns name.
+
+    Args:
+      config: Hyperparameters and targets.
+      network: Its parameters, nested.
+      patterns: Names or regular expressions, each of which must match in full the name
+        of a module, or of a layer that belongs to one; all that it holds is chosen.
+        None for everything.
+
+    Returns:
+      The parameters that are named, nested as before.
+
+    Raises:
+      ModelError: A pattern names no parameter, or is no regular expression.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.training.partial import choose_parameters
+      >>> model = load_model("pet-ethanol")
+      >>> network = model.parameters["network"]
+      >>> sorted(choose_parameters(model.config, network, ["gnn_layers.1"]))
+      ['gnn_layers_1']
+      >>> heads = choose_parameters(model.config, network, ["(node|edge)_heads.*"])
+      >>> sorted(heads["targets_0"])
+      ['edge_heads_0', 'node_heads_0']
+    """
+    if patterns is None:
+        return dict(network)
+    leaves = flax.traverse_util.flatten_dict(network)
+    layers = set(layer_names(config))
+    # Of every parameter all modules that hold it, and their layers.
+    holders: dict[tuple[str, ...], list[str]] = {}
+    for path in leaves:
+        names = [module_of(config, path[:n]) for n in range(1, len(path) + 1)]
+        parts = [f"{name}_{kind}" for name in names for kind in ("node", "edge")]
+        holders[path] = [*filter(None, names), *(p for p in parts if p in layers)]
+    known = list(dict.fromkeys(name for names in holders.values() for name in names))
+    try:
+        chosen = set(match_layers(list(patterns), known))
+    except ModelError as error:
+        remedy = f"Use patterns of these names: {', '.join(_modules(known))}"
+        problem = error.problem.replace("no layer", "no module with parameters")
+        raise ModelError("model.trainable", error.value, problem, remedy) from error
+    found: dict[str, Any] = flax.traverse_util.unflatten_dict(
+        {path: leaf for path, leaf in leaves.items() if chosen & {*holders[path]}}
+    )
+    return found
+
+
+def _modules(names: Sequence[str]) -> list[str]:
+    """Names short enough to be listed: those that hold others, to some depth."""
+    return [name for name in names if name.count(".") <= 2 and "kernel" not in name]
+
+
+def whole_network(
+    network: Mapping[str, Any], fitted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A network some of whose parameters have been replaced.
+
+    Args:
+      network: All parameters, nested.
+      fitted: Some, nested in the same way.
+
+    Returns:
+      All, those of ``fitted`` instead of the others.
+
+    Example:
+      >>> from symjax.training.partial import whole_network
+      >>> whole_network({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+      {'a': {'b': 1, 'c': 3}}
+    """
+    leaves = flax.traverse_util.flatten_dict(network)
+    leaves |= flax.traverse_util.flatten_dict(fitted)
+    whole: dict[str, Any] = flax.traverse_util.unflatten_dict(leaves)
+    return whole

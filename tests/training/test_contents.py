@@ -1,0 +1,74 @@
+"""The penalty on contents of layers: an unbiased estimate of B, sector by sector."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.so3 import Irrep, finite_group, spherical_harmonics
+from symjax.training.augmentation import random_elements
+from symjax.training.contents import content_penalty
+
+GROUP = finite_group("Oh").elements
+
+
+def graph_of(num):
+    """As many structures of one atom, and one of padding."""
+    mask = np.append(np.ones(num, bool), False)
+    return SimpleNamespace(
+        atom_mask=mask,
+        structure_mask=mask,
+        structure=np.arange(num + 1),
+        cells=np.zeros((num + 1, 3, 3)),
+        edge_mask=mask[:, None],
+    )
+
+
+@pytest.mark.parametrize(
+    ("irrep", "expected"), [("1+", 39 / 47), ("1-", -9 / 47), (None, 1 + 1 / 47)]
+)
+def test_a_vector_over_a_group(irrep, expected):
+    """All pairs but those of one element: (|G|^2 P - |G| (2l + 1)^2) / |G| (|G| - 1).
+
+    P is 1 for 1+, which O_h keeps irreducible, and 0 for 1-; the mean vanishes.
+    """
+    vector = np.array([0.3, -0.5, 0.8])
+    rows = jnp.asarray(GROUP @ vector)[:, None]
+    features = jnp.concatenate([rows, jnp.full_like(rows, jnp.nan)], axis=1)
+    elements = jnp.asarray(np.stack([GROUP, GROUP]))
+    sectors = () if irrep is None else (Irrep.parse(irrep),)
+    found = content_penalty(features, graph_of(1), elements, sectors)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_elements_estimate_the_content_without_bias():
+    """Features of 1+ and 2-, 0.3 and 0.7 of their square, at 2000 pairs of elements."""
+    num = 2000
+    elements = random_elements(jax.random.key(1), 2 * num).reshape(num, 2, 3, 3)
+    vector = jnp.array([0.3, -0.5, 0.8]) / np.sqrt(0.98)
+    turned = jnp.swapaxes(elements @ vector, 0, 1)
+    y = spherical_harmonics(2, turned, normalization="racah")
+    sign = jnp.swapaxes(jnp.linalg.det(elements), 0, 1)[..., None]
+    rows = jnp.concatenate(
+        [jnp.sqrt(0.3) * y[..., 1:4], jnp.sqrt(0.7) * sign * y[..., 4:9]], axis=-1
+    )
+    rows = jnp.pad(rows, ((0, 0), (0, 1), (0, 0)))
+    elements = jnp.pad(elements, ((0, 1), (0, 0), (0, 0), (0, 0)))
+    for labels, expected in (("1+", 0.3), ("2-", 0.7), ("2+", 0.0), ("1+ 2-", 1.0)):
+        sectors = tuple(map(Irrep.parse, labels.split()))
+        found = float(content_penalty(rows, graph_of(num), elements, sectors)) / num
+        # One pair scatters by at most its largest weight, 2 l + 1 or their sum.
+        error = sum(irrep.dimension for irrep in sectors) / np.sqrt(num)
+        assert found == pytest.approx(expected, abs=4 * error)
+    assert error < 0.2
+
+
+def test_what_is_invariant_is_not_penalised():
+    rows = jnp.ones((3, 2, 4))
+    elements = random_elements(jax.random.key(2), 6).reshape(2, 3, 3, 3)
+    assert abs(float(content_penalty(rows, graph_of(1), elements))) < 1e-6
+    # and what vanishes has no content, nor a gradient that is no number
+    gradient = jax.grad(content_penalty)(0.0 * rows, graph_of(1), elements)
+    assert not jnp.any(gradient)
