@@ -65,9 +65,9 @@ def linen_stages(
     groups = _groups(stages)
     names = [name for group in groups for name in group]
     problem = linen_problem(
-        module, variables, x, outputs=outputs, action=action, args=args, layers=names
+        module, variables, x, outputs=outputs, action=action, args=args
     )
-    described = {n: o for n, o in problem.outputs.items() if n not in names}
+    called: dict[str, None] = {}
 
     def function(
         x: Any, shifts: Mapping[str, Array], variables: Any, *args: Any
@@ -79,6 +79,7 @@ def linen_stages(
         ) -> Any:
             out = call(*args, **kwargs)
             name = ".".join(context.module.path)
+            called[name] = None
             if name not in names or context.method_name != "__call__" or name in seen:
                 return out
             leaves, structure = jax.tree.flatten(out)
@@ -97,7 +98,18 @@ def linen_stages(
     def as_it_is(x: Any, *args: Any) -> Any:
         return function(x, {}, *args)[0]
 
-    whole = Problem(as_it_is, problem.x, described, problem.action, (variables, *args))
+    _, found = jax.eval_shape(lambda x: function(x, {}, variables, *args), x)
+    for name in names:
+        if name not in found:
+            raise ModelError(
+                "stages",
+                name,
+                "is no submodule that is called",
+                f"Use some of {', '.join(filter(None, called))}",
+            )
+    whole = Problem(
+        as_it_is, problem.x, problem.outputs, problem.action, (variables, *args)
+    )
     return StagedProblem(whole, groups, function)
 
 

@@ -108,15 +108,17 @@ def sector_shares(
     run = StagedRun.of(staged, max_degree, rule, execution)
     outputs, features = run({})
     whole = run.squares(outputs)
-    parts: dict[Irrep | None, dict[str, np.ndarray]] = {
-        **sectors_of(run, staged.stages[stage], features, max_degree)
-    }
+    parts: dict[Irrep | None, dict[str, np.ndarray]] = {}
+    for sector, part in sectors_of(
+        run, staged.stages[stage], features, max_degree
+    ).items():
+        parts[sector] = part
     known = removed(parts.values())
-    parts[None] = {
-        name: values - run.mean(values) + known[name]
-        for name in of_stage(staged.stages[stage], features)
-        if (values := features[name]) is not None
-    }
+    above = {}
+    for name in of_stage(staged.stages[stage], features):
+        values = features[name]
+        above[name] = values - run.mean(values) + known[name]
+    parts[None] = above
     keys = list(parts)
     seen: dict[frozenset[int], dict[str, float]] = {frozenset(): _only_a(whole)}
 
