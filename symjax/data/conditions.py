@@ -98,12 +98,14 @@ def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
         )
     if atoms.has("initial_charges") and not any(k in atoms.info for k in CHARGE_KEYS):
         total = float(atoms.get_initial_charges().sum())
-        if round(total) != 0:
+        # Not "abs(total) > 0.5": what is no number must not pass.
+        if not abs(total) <= 0.5:
+            whole = f"{total:.0f}"
             raise StructureError(
                 f"{name}.get_initial_charges()",
                 f"a sum of {total:g} e",
                 "is no total charge, and the model reads one",
-                f"Store it as info['charge'] = {round(total)}, or 0 if it is neutral",
+                f"Store it as info['charge'] = {whole}, or 0 if it is neutral",
             )
 
 

@@ -15,6 +15,10 @@ from symjax.errors import ArgumentError
 from symjax.metrics.orbit import HostFunction, name_of
 
 _HOST = "wrap it in symjax.metrics.HostFunction"
+# What PyTorch, or JAX for it, says of a value that JAX traces.
+_IN_TORCH = re.compile(
+    r"must be Tensor, not \w*Tracer|Tracer has no attribute __dlpack"
+)
 # Arguments of measure that there are none of, and what is meant.
 _MEANT = {
     "grid": "over=Grid(13), over=Adaptive() to let the grid be chosen",
@@ -27,6 +31,44 @@ _MEANT = {
     "layers": "the problem that a model makes, such as orbit_problem(model, atoms, "
     "layers='all')",
 }
+
+
+def check_function(function: Any) -> None:
+    """Raises where a model of another library was given, and there is a way for it.
+
+    Args:
+      function: What was given in place of a function.
+
+    Raises:
+      ArgumentError: It is an ASE calculator, a module of PyTorch, or one of Linen
+        without its variables.
+
+    Example:
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.metrics.inputs import check_function
+      >>> check_function(EMT())
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: function='EMT': is an ASE calculator. Pass symjax...
+    """
+    families = {base.__module__.split(".")[0] for base in type(function).__mro__}
+    what = None
+    if hasattr(function, "get_property") and hasattr(function, "reset"):
+        what = "an ASE calculator", "calculator_problem(calculator, atoms)"
+    elif hasattr(function, "named_modules") and "torch" in families:
+        what = "a module of PyTorch", "torch_problem(module, x, outputs=...)"
+    elif "flax" in families and getattr(function, "scope", function) is None:
+        what = (
+            "a module of Linen without its variables",
+            "linen_problem(module, variables, x, outputs=...)",
+        )
+    if what is not None:
+        raise ArgumentError(
+            "function",
+            type(function).__name__,
+            f"is {what[0]}",
+            f"Pass symjax.interop.{what[1]}",
+        )
 
 
 def check_x(x: Any) -> None:
@@ -152,8 +194,15 @@ def explained(function: Any) -> Iterator[None]:
             "decides by a value (if, float(), int(), a shape) that JAX traces",
             f"Write jax.numpy.where or jax.lax.cond, or {_HOST}",
         ) from error
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         found = re.search(r"returned a value of type <class '([^']+)'>", str(error))
+        if found is None and _IN_TORCH.search(str(error)):
+            raise ArgumentError(
+                "function",
+                name_of(function),
+                "computes with PyTorch, which cannot read the values that JAX traces",
+                f"Use symjax.interop.torch_problem, or {_HOST}",
+            ) from error
         if found is None or "valid JAX type" not in str(error):
             raise
         raise ArgumentError(

@@ -12,10 +12,19 @@ from symjax.errors import ArgumentError
 from symjax.metrics import inputs, orbit, preflight
 from symjax.metrics.leaves import Leaf, check_masks, describe, leaf_name
 from symjax.metrics.planning import DEFAULT_MEMORY
-from symjax.so3.representations import VECTOR, Representation, broadcast_prefix
+from symjax.so3.representations import (
+    VECTOR,
+    Representation,
+    broadcast_prefix,
+    no_representation,
+)
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 Progress = Callable[[int, int], None]
+
+
+KINDS = ("output", "node", "edge", "token", "point", "layer")
+"""What an output can be: one of the model, or a layer by what its samples are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +34,9 @@ class Output:
     Attributes:
       representation: How it rotates; ``FEATURE`` for features of layers.
       unit: Its unit; empty where it has none.
-      kind: What a report groups by: ``"output"``, or the samples of a layer, such as
-        ``"node"``, ``"edge"``, ``"token"`` or ``"point"``.
+      kind: What a report groups by, one of :data:`KINDS`: ``"output"``, the samples of
+        a layer (``"node"``, ``"edge"``, ``"token"`` or ``"point"``), or ``"layer"`` of
+        a network whose samples are not known.
       mask: Boolean array over the samples, True where a sample is real; None if all
         are.
       samples: What each sample is: the atomic number of its atom, or the class of its
@@ -53,6 +63,20 @@ class Output:
     offset: float | np.ndarray = 0.0
     labels: np.ndarray | None = None
     uncertainty: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.representation, Representation):
+            raise no_representation("representation", self.representation)
+        for name, known in (("unit", None), ("kind", KINDS)):
+            value = getattr(self, name)
+            if not isinstance(value, str) or (known and value not in known):
+                raise ArgumentError(
+                    name,
+                    value,
+                    f"is none of {', '.join(known)}" if known else "is no text",
+                    "Leave it out, or write for instance "
+                    + ("kind='layer'" if known else "unit='eV'"),
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +162,8 @@ class Execution:
     devices: Sequence[jax.Device] | None = None
 
     def __post_init__(self) -> None:
-        if not self.memory > 0:
+        number = isinstance(self.memory, int | float | np.number)
+        if not number or not self.memory > 0:
             raise ArgumentError(
                 "memory",
                 self.memory,
@@ -238,6 +263,7 @@ def as_problem(
       ArgumentError: Something is missing, or was said twice.
     """
     if not isinstance(problem, Problem):
+        inputs.check_function(problem)
         if representations is None:
             raise ArgumentError(
                 "representations",

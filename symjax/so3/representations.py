@@ -9,6 +9,7 @@ m = -l, ..., l, so that a Cartesian vector (x, y, z) reads (y, z, x).
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -229,12 +230,7 @@ def check_array(
       >>> check_array(VECTOR, (9, 3), "forces")
     """
     if not isinstance(representation, Representation):
-        raise RepresentationError(
-            f"representations[{argument!r}]",
-            representation,
-            "is not a representation",
-            "Use SCALAR, VECTOR, MATRIX, FEATURE, spherical(degree, sigma), ...",
-        )
+        raise no_representation(f"representations[{argument!r}]", representation)
     trailing = shape[: len(shape) - 1] if representation.has_channels else shape
     rank = len(representation.shape)
     fits = len(shape) >= rank + representation.has_channels and (
@@ -554,6 +550,9 @@ def broadcast_prefix(
     def is_leaf(node: object) -> bool:
         return isinstance(node, Representation)
 
+    if type(representations).__module__.startswith("e3nn"):
+        # Its irreps are tuples, which would be taken for a pytree.
+        raise no_representation(argument, representations)
     out: list[Representation] = []
     try:
         jax.tree.map(
@@ -576,10 +575,29 @@ def broadcast_prefix(
         ) from error
     for representation in out:
         if not isinstance(representation, Representation):
-            raise RepresentationError(
-                argument,
-                representation,
-                "is not a representation",
-                "Use SCALAR, VECTOR, MATRIX, FEATURE, spherical(degree, sigma), ...",
-            )
+            raise no_representation(argument, representation)
     return out
+
+
+def no_representation(argument: str, value: object) -> RepresentationError:
+    """The error of something that was given for a representation.
+
+    Args:
+      argument: Its name.
+      value: What was given.
+
+    Returns:
+      The error, which says what to write.
+
+    Example:
+      >>> from symjax.so3.representations import no_representation
+      >>> print(no_representation("outputs", "1o"))
+      outputs='1o': is not a representation. Use SCALAR, VECTOR, MATRIX, FEATURE...
+    """
+    remedy = "Use SCALAR, VECTOR, MATRIX, FEATURE, spherical(degree, sigma)"
+    is_e3nn = type(value).__module__.startswith("e3nn")
+    if is_e3nn or re.fullmatch(r"(\d+x)?\d+[eo]", str(value)):
+        remedy += (
+            "; in e3nn's basis spherical(2, basis='e3nn') for 2e, and sigma=-1 for 2o"
+        )
+    return RepresentationError(argument, value, "is not a representation", remedy)

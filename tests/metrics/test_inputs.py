@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.errors import SymjaxError
+from symjax.errors import ArgumentError, RepresentationError, SymjaxError
 from symjax.metrics import Grid, HostFunction, Output, Problem, measure
 from symjax.so3 import SCALAR, VECTOR, spherical
 
@@ -149,3 +149,48 @@ def test_another_basis_is_asked_about():
         harmonics, X, representations=spherical(2, basis="e3nn"), max_degree=2
     )
     assert right["output"].relative_error < 1e-5
+
+
+def test_models_of_other_libraries_have_ways_of_their_own():
+    from ase.calculators.emt import EMT
+    from flax import linen
+
+    for model, words in (
+        (EMT(), "is an ASE calculator.*calculator_problem"),
+        (linen.Dense(3), "without its variables.*linen_problem"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            measure(model, X, representations=VECTOR)
+    with pytest.raises(ArgumentError, match="is an ASE calculator"):
+        measure(EMT(), ase.build.molecule("CO"))
+
+
+def test_libraries_that_do_not_know_traced_values():
+    """As PyTorch says it of a tracer; one line says what to write."""
+
+    def foreign(x):
+        if isinstance(x, jax.core.Tracer):
+            raise TypeError(f"linear() must be Tensor, not {type(x).__name__}")
+        return x
+
+    with pytest.raises(ArgumentError, match=r"computes with PyTorch.*HostFunction"):
+        measure(foreign, X, representations=VECTOR)
+
+
+@pytest.mark.parametrize("kind", ["1o", e3nn_jax.Irrep("1o"), e3nn_jax.Irreps("2e")])
+def test_irreps_of_e3nn_are_not_taken_for_pytrees(kind):
+    with pytest.raises(RepresentationError, match=r"spherical\(2, basis='e3nn'\)"):
+        measure(lambda x: x, X, representations=kind)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"kind": "<script>"}, "is none of output, node"),
+        ({"unit": 1.0}, "is no text"),
+        ({"representation": "vector"}, "is not a representation"),
+    ],
+)
+def test_outputs_are_checked(given, words):
+    with pytest.raises(SymjaxError, match=words):
+        Output(**{"representation": VECTOR, **given})
