@@ -33,7 +33,7 @@ from symjax.data.point_clouds import (
     select_points,
     write_events,
 )
-from symjax.metrics import orbit
+from symjax.metrics import functions, orbit
 from symjax.metrics.consistency import sampled_elements
 from symjax.models import load_model
 from symjax.models.pointmae import PointMAEConfig, event_problem, init_pointmae
@@ -111,7 +111,7 @@ def responses(problem, elements):
     """Class probabilities at all elements, ``(elements, points, classes)``."""
     (out,) = orbit.respond(
         problem.function,
-        orbit.as_action(problem.action),
+        functions.as_action(problem.action),
         problem.x,
         elements,
         args=problem.args,

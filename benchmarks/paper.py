@@ -30,13 +30,13 @@ from common import at, keep, last, run_once, sector  # noqa: E402
 from hard_targets import size_of  # noqa: E402
 
 from symjax.data import read_structures  # noqa: E402
-from symjax.data.analytic import label_analytically  # noqa: E402
 from symjax.data.point_clouds import SMALL  # noqa: E402
 from symjax.diagnose.probing import probe_layers, save_probes  # noqa: E402
+from symjax.labels.analytic import label_analytically  # noqa: E402
 from symjax.models import load_model  # noqa: E402
 from symjax.report.figures import STYLE  # noqa: E402
+from symjax.training.logs import TRAJECTORY, VALIDATION  # noqa: E402
 from symjax.training.problems import split  # noqa: E402
-from symjax.training.records import TRAJECTORY, VALIDATION  # noqa: E402
 
 AUGMENTATIONS = ("none", "SO(3)", "O(3)")
 COLORS = {"none": "#b2182b", "SO(3)": "#e08214", "O(3)": "#2166ac"}

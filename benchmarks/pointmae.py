@@ -27,10 +27,10 @@ from symjax.interop.polarmae import convert_state
 from symjax.models.pointmae import (
     PointMAEConfig,
     assign_groups,
-    evaluate_heads,
     gather_groups,
     make_event,
 )
+from symjax.models.pointmae.model import evaluate_heads
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 from torch_polarmae import PoLArMAE, randomise

@@ -40,7 +40,7 @@ from symjax.metrics.leaves import describe
 from symjax.metrics.packs import Pending, finish_pack, measure_packs, start_pack
 from symjax.metrics.unbiased import estimate_rows
 from symjax.models import load_model
-from symjax.models.pet.packs import Packing, packs_of
+from symjax.models.pet.packing import Packing, packs_of
 from symjax.runs import Options, survey_structures
 from symjax.so3 import wigner_d
 

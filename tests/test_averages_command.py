@@ -80,7 +80,7 @@ def test_limits(invoke):
     ("options", "message"),
     [
         (["--reach", "energy"], "--reach"),
-        (["--reach", "energy=1 angstrom"], "is no unit of energy"),
+        (["--reach", "energy=1 angstrom"], "cannot be converted to eV"),
         (["--reach", "dipole=1"], "--reach='dipole'"),
         (["--max-degree", "-1"], "--max-degree"),
         (["--calculator", "ase.calculators.emt:EMT"], "--calculator"),

@@ -14,7 +14,7 @@ from symjax.metrics import Grid, Output, Problem, Survey, measure
 from symjax.metrics.packs import start_pack
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
-from symjax.models.pet.packs import Packing
+from symjax.models.pet.packing import Packing
 from symjax.so3 import FEATURE, VECTOR
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -15,6 +15,8 @@ PACKAGES = (
     "symjax.models.pet",
     "symjax.models.pointmae",
     "symjax.training",
+    "symjax.labels",
+    "symjax.stability",
     "symjax.interop",
     "symjax.report",
     "symjax.diagnose",

@@ -113,21 +113,21 @@ def test_a_checkpoint_without_space(tmp_path, monkeypatch):
     import jax.numpy as jnp
 
     from symjax.errors import ArgumentError
-    from symjax.training import records
+    from symjax.training import logs
     from symjax.training.optimisation import TrainState
 
     fields = dict.fromkeys(TrainState._fields, jnp.ones(3))
     first = TrainState(**{**fields, "step": jnp.asarray(4)})
-    checkpoints = records.Checkpoints(tmp_path / "checkpoints")
+    checkpoints = logs.Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(first, [])
 
     def full(path, size):
         raise no_space(path, f"{size} bytes")
 
-    monkeypatch.setattr(records, "reserve", full)
+    monkeypatch.setattr(logs, "reserve", full)
     with pytest.raises(ArgumentError, match=r"checkpoints/8.*no space is left"):
         checkpoints.save(first._replace(step=jnp.asarray(8)), [])
-    monkeypatch.setattr(records, "reserve", reserve)
+    monkeypatch.setattr(logs, "reserve", reserve)
     assert checkpoints.latest() == 4
     state, _ = checkpoints.restore(first)
     assert int(state.step) == 4

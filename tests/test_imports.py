@@ -29,12 +29,16 @@ ALLOWED = {
     "interop": {
         *("errors", "_files", "_text", "_patterns", "so3", "data", "metrics", "models"),
     },
+    "labels": {"errors", "_files", "so3", "data"},
+    "stability": {"errors", "data"},
     "report": {"errors", "_files", "_text", "so3", "data", "metrics"},
     "runs": {"errors", "_files", "so3", "data", "metrics", "models", "report"},
-    "diagnose": {"errors", "_text", "so3", "data", "metrics", "models", "report"},
+    "diagnose": {
+        *("errors", "_text", "so3", "data", "metrics", "models", "report", "labels"),
+    },
     "cli": {
         *("errors", "_files", "_text", "so3", "data", "metrics", "models", "interop"),
-        *("report", "runs", "training", "diagnose"),
+        *("report", "runs", "training", "diagnose", "labels", "stability"),
     },
     "testing": {"errors", "so3", "metrics", "interop"},
     "__main__": {"cli"},
@@ -119,7 +123,7 @@ def test_extras_are_not_imported(tmp_path):
     code = (
         "import sys, symjax, symjax.cli, symjax.interop, symjax.report\n"
         "import symjax.report.figures, symjax.report.tables, symjax.training\n"
-        "import symjax.data.labels, symjax.interop.metatensor_targets\n"
+        "import symjax.labels, symjax.stability, symjax.interop.metatensor_targets\n"
         f"print([name for name in {heavy} if name in sys.modules])\n"
         "import torch\n"
         "print(torch.__file__)\n"

@@ -56,7 +56,8 @@ REPLACED = {"--max-degree", "--grid", "--jobs", "--tolerance"}
 # Beyond this test: a cluster, what must be downloaded, training to the end, more
 # structures than there are here.
 PARSED_ONLY = (
-    *("--scheduler", "pet-mad", "@", "symjax train", "--average", "--probe"),
+    *("--scheduler", "pet-mad", "@", "symjax train", "symjax label", "--average"),
+    "--probe",
 )
 # Pages whose blocks need what only the extras [torch] and [data] install.
 EXTRAS = {"metatrain.md": ("metatrain",), "labels.md": ("tblite", "metatensor")}
@@ -106,6 +107,8 @@ def smaller(words):
         kept += ["--max-degree", "1", "--overwrite"]
     elif words[0] == "report":
         kept += FEWER
+    elif words[0] == "stability":
+        kept += ["--steps", "2", "--orientations", "1"]
     return kept
 
 

@@ -10,7 +10,7 @@ import ase.build
 import ase.io
 import pytest
 
-from symjax.training.records import uninterrupted
+from symjax.training.logs import uninterrupted
 
 FAST = ["--max-degree", "1", "--figure-format", "svg"]
 

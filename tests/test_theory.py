@@ -2,8 +2,8 @@
 
 Those with tests of their own are not repeated: closed forms and the division of the
 error (metrics/test_measure.py), characters and D (so3/test_wigner.py), exactness of the
-rules (so3/test_quadrature.py), point groups (metrics/test_symmetry.py), floors of noise
-(diagnose/test_spectra.py).
+rules (so3/test_quadrature.py), point groups (metrics/test_stabilizer.py), floors of
+noise (diagnose/test_spectra.py).
 """
 
 import functools

@@ -15,7 +15,9 @@ from symjax.models.pet import (
     pet_inputs,
     predict,
 )
-from symjax.models.pet.model import _invariants, _lengths, outputs_from_inputs
+from symjax.models.pet.inputs import invariants as invariants_of
+from symjax.models.pet.inputs import lengths_of
+from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 # Relative to the largest entry of what is compared; in float32, forces and stress
@@ -142,7 +144,7 @@ def sums_of_terms(model, graph, dtype, name):
     parameters = cast_parameters(model.parameters, dtype)
 
     def energy(vectors, lengths):
-        (distances, factors, repulsion), _ = _invariants(model.config, graph, lengths)
+        (distances, factors, repulsion), _ = invariants_of(model.config, graph, lengths)
         inputs = pet_inputs(model.config, graph).replace(
             vectors=vectors,
             distances=distances,
@@ -152,7 +154,7 @@ def sums_of_terms(model, graph, dtype, name):
         outputs, _ = outputs_from_inputs(model.config, parameters, graph, inputs)
         return outputs[name].sum()
 
-    direct, slopes = jax.grad(energy, argnums=(0, 1))(graph.vectors, _lengths(graph))
+    direct, slopes = jax.grad(energy, argnums=(0, 1))(graph.vectors, lengths_of(graph))
 
     def of(rows, direct, slopes):
         radial = jnp.abs(slopes / rows.lengths)[..., None] * jnp.abs(rows.vectors)

@@ -9,7 +9,7 @@
 One small PET, three seeds (which also draw the held-out fifth of the frames).
 ``analytic`` learns multipoles of every atom's surroundings (l = 2, 4, 6, 8) and
 pseudotensors (l = 0, 1, 3); ``energies`` energies and forces; ``labels`` what
-``python -m symjax.data.labels --structures ethanol_reduced_100.xyz --out labels.xyz``
+``symjax label ethanol_reduced_100.xyz -o labels.xyz``
 has calculated. Errors are over the held-out frames as they stand, in units of the root
 mean square of the training data (1 is what zero would reach); A, in the same units, and
 B of the target's own sector are measured on one held-out frame at the end. The cost of
@@ -29,12 +29,12 @@ from common import SMALL, keep, last, run_once, sector, spread, write_table
 from hard_targets import size_of
 
 from symjax.data import read_structures
-from symjax.data.analytic import label_analytically
 from symjax.data.label_blocks import LabelBlock, describe_labels, read_labels
+from symjax.labels.analytic import label_analytically
 from symjax.training import parse_run
+from symjax.training.logs import TRAJECTORY, VALIDATION
 from symjax.training.optimisation import make_step, place, start
 from symjax.training.problems import atoms_problem, split
-from symjax.training.records import TRAJECTORY, VALIDATION
 
 TENSORS = {
     "none": {},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symjax.training import parse_run, read_table, train
-from symjax.training.records import TRAJECTORY, VALIDATION
+from symjax.training.logs import TRAJECTORY, VALIDATION
 
 SMALL = {
     "d_pet": 24,

@@ -30,8 +30,8 @@ from symjax.models import load_model
 from symjax.models.pet import staged_problem
 from symjax.models.pet.staged import Stage, stage_of
 from symjax.so3 import haar
+from symjax.training.logs import TRAJECTORY, VALIDATION
 from symjax.training.problems import split
-from symjax.training.records import TRAJECTORY, VALIDATION
 
 COLUMNS = {
     "energy (meV/atom)": ("energy_rmse", 1e3),

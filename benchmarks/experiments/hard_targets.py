@@ -4,13 +4,12 @@
         --out runs/targets [--density labels.xyz]
 
 One small PET for all analytic targets of an atom's surroundings (multipoles to l = 8,
-pseudotensors to l = 4, :mod:`symjax.data.analytic`), and with ``--density`` one for the
-coefficients of the electron density to l = 4, which
-``python -m symjax.data.labels --structures ethanol_reduced_100.xyz --out labels.xyz
---no-moments --no-polarizability`` makes. Errors are over 20 % of the frames, as they
-stand, in units of the root mean square of the target in the training data (1 is what
-zero would reach); A in the same units and B of the target's own sector are measured on
-one frame.
+pseudotensors to l = 4, :mod:`symjax.labels.analytic`), and with ``--density`` one for
+the coefficients of the electron density to l = 4, which ``symjax label
+ethanol_reduced_100.xyz -o labels.xyz --no-moments --no-polarizability`` makes. Errors
+are over 20 % of the frames, as they stand, in units of the root mean square of the
+target in the training data (1 is what zero would reach); A in the same units and B of
+the target's own sector are measured on one frame.
 """
 
 import argparse
@@ -21,10 +20,10 @@ import numpy as np
 from common import SMALL, keep, last, run_once, sector, write_table
 
 from symjax.data import read_structures
-from symjax.data.analytic import label_analytically
 from symjax.data.label_blocks import describe_labels, read_labels
+from symjax.labels.analytic import label_analytically
+from symjax.training.logs import TRAJECTORY, VALIDATION
 from symjax.training.problems import split
-from symjax.training.records import TRAJECTORY, VALIDATION
 
 
 def settings(data: pathlib.Path, targets: dict, steps: int, degree: int) -> dict:

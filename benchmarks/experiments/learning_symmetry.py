@@ -14,7 +14,7 @@ import pathlib
 
 from common import at, keep, last, run_once, spread, widened, write_table
 
-from symjax.training.records import TRAJECTORY, VALIDATION
+from symjax.training.logs import TRAJECTORY, VALIDATION
 
 STEPS = 1500
 MARKS = (0, 100, 300, 900, 1500)

@@ -33,11 +33,11 @@ from common import keep, write_table
 
 from symjax.data import read_structures
 from symjax.interop import SymjaxCalculator
-from symjax.interop.stability import normal_modes, relax_rotated, run_nve
 from symjax.models import load_model
 from symjax.models.biases import Biases
 from symjax.models.pet import PETModel
 from symjax.so3 import haar
+from symjax.stability import normal_modes, relax_rotated, run_nve
 from symjax.training.problems import split
 
 # Columns of the tables: title, and name of the result.
@@ -90,15 +90,7 @@ def dynamics(model: PETModel, average: str, start: ase.Atoms, steps: int) -> dic
     """Conservation over a trajectory."""
     atoms = start.copy()
     atoms.calc = calculator(model, average)
-    run = run_nve(atoms, steps)
-    torques = np.linalg.norm(run.net_torques, axis=1)
-    return {
-        "energy_drift": run.energy_drift,
-        "angular_momentum_drift": run.angular_momentum_drift,
-        "mean_torque": float(torques.mean()),
-        "largest_torque": float(torques.max()),
-        "largest_net_force": float(np.linalg.norm(run.net_forces, axis=1).max()),
-    }
+    return run_nve(atoms, steps).numbers()
 
 
 def relaxation(model: PETModel, average: str, start: ase.Atoms) -> dict:
@@ -106,11 +98,10 @@ def relaxation(model: PETModel, average: str, start: ase.Atoms) -> dict:
     atoms = start.copy()
     atoms.calc = calculator(model, average)
     found = relax_rotated(atoms, np.asarray(haar(jax.random.key(0), 12)))
-    return {
+    numbers = found.numbers()
+    return numbers | {
         "spread": found.spread * 1e3,
-        "minima": found.minima(),
-        "converged": int(found.converged.sum()),
-        "steps": float(np.median(found.steps)),
+        "steps": numbers.pop("median_steps"),
         "most_steps": int(found.steps.max()),
     }
 

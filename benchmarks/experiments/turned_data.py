@@ -20,8 +20,8 @@ from common import SMALL, keep, run_once, spread, write_table
 
 from symjax.data import read_structures, read_targets
 from symjax.training import random_elements
+from symjax.training.logs import VALIDATION
 from symjax.training.problems import split
-from symjax.training.records import VALIDATION
 
 
 def prepare(data: pathlib.Path, out: pathlib.Path) -> None:

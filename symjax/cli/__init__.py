@@ -5,7 +5,17 @@ messages and exit codes. Everything that takes long to import is
 imported inside commands, so that ``symjax --help`` answers at once.
 """
 
-from symjax.cli import averages, diagnose, export, html, models, report, train
+from symjax.cli import (
+    averages,
+    diagnose,
+    export,
+    html,
+    label,
+    models,
+    report,
+    stability,
+    train,
+)
 from symjax.cli.application import (
     BAD_INPUT,
     EXIT_CODES,
@@ -40,17 +50,13 @@ for _name, _command in (
     ("import", models.import_model),
     ("export", export.export),
     ("train", train.train),
+    ("label", label.label),
+    ("stability", stability.stability),
 ):
     app.command(_name, epilog=EXIT_CODES)(guarded(_command))
 
 
 def main() -> None:
-    """Runs the command line; the entry point of the console script.
-
-    Example:
-      >>> from symjax.cli import main
-      >>> callable(main)
-      True
-    """
+    """Runs the command line; the entry point of the console script."""
     prepare_process()
     app()

@@ -51,7 +51,7 @@ def find_structures(target: str, frames: str | None) -> "Found":
 
 def is_events(target: str) -> bool:
     """Whether TARGET is an event file, a pattern, or a folder with nothing else."""
-    from symjax.data.point_clouds.search import EVENT_FILES, event_paths
+    from symjax.data.point_clouds.event_files import EVENT_FILES, event_paths
     from symjax.data.search import has_known_format
 
     path = Path(target)
@@ -114,8 +114,12 @@ def open_model(
     model: str | None, calculator: str | None, calculator_options: str, events: bool
 ) -> Any:
     """What --model or --calculator names; the model that ships if neither is given."""
+    from symjax.interop.foreign_sources import (
+        CalculatorSource,
+        FunctionSource,
+        is_function,
+    )
     from symjax.interop.in_place import load_or_open
-    from symjax.interop.sources import CalculatorSource, FunctionSource, is_function
 
     loaded: Any
     if calculator is not None:

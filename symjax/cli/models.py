@@ -73,7 +73,7 @@ def import_model(
     """
     from symjax.interop.checkpoints import import_checkpoint
     from symjax.models.io import METADATA_FILE, fingerprint, save_model
-    from symjax.models.sources import locate
+    from symjax.models.loading import locate
 
     if (output / METADATA_FILE).exists() and not overwrite:
         raise ArgumentError(
@@ -121,7 +121,7 @@ def _model_lines(model: Any) -> list[tuple[str, str]]:
     from ase.data import chemical_symbols
 
     from symjax.models.pointmae import PointMAEModel
-    from symjax.models.pointmae.orbit import class_names
+    from symjax.models.pointmae.orbit_problem import class_names
 
     config = model.config
     size = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))

@@ -429,7 +429,7 @@ def report(
 
 def _law_checks(model: Any, options: Any) -> Any:
     """What checks other laws; None of a model that is none of ours."""
-    from symjax.interop.laws import LawChecks
+    from symjax.interop.law_checks import LawChecks
     from symjax.models.pet import PETModel
     from symjax.runs import Source
 

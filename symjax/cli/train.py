@@ -71,7 +71,7 @@ def train(
         jax.config.update("jax_num_cpu_devices", settings.batch.devices)
     # Imported only now: importing them may start JAX.
     from symjax.report.trajectory import save_trajectory
-    from symjax.training.records import METRICS, TRAJECTORY
+    from symjax.training.logs import METRICS, TRAJECTORY
     from symjax.training.runs import MODEL
     from symjax.training.runs import train as train_run
 

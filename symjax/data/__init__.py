@@ -9,10 +9,10 @@ from symjax.data.graph import (
     graph_shape,
     join_graphs,
     pad_graph,
-    pad_to_bucket,
 )
 from symjax.data.label_fields import LabelFields
 from symjax.data.neighbor_list import NeighborList, find_neighbors
+from symjax.data.quantities import Block, Target
 from symjax.data.search import Found, find_structures
 from symjax.data.structures import (
     check_structure,
@@ -30,6 +30,7 @@ from symjax.data.targets import Targets, read_targets, read_values
 from symjax.data.transform import cast_graph, displace, rotate_graph, select_edges
 
 __all__ = [
+    "Block",
     "Found",
     "Graph",
     "GraphShape",
@@ -37,6 +38,7 @@ __all__ = [
     "NeighborList",
     "Surroundings",
     "Symmetry",
+    "Target",
     "Targets",
     "bucket_shape",
     "build_graph",
@@ -51,7 +53,6 @@ __all__ = [
     "graph_shape",
     "join_graphs",
     "pad_graph",
-    "pad_to_bucket",
     "periodic_cell",
     "read_structures",
     "read_targets",

@@ -426,24 +426,6 @@ def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
     return rounded if shape.num_surroundings else rounded._replace(num_surroundings=0)
 
 
-def pad_to_bucket(graph: Graph) -> Graph:
-    """Pads a graph to the next bucket, so that recompilation is rare.
-
-    Args:
-      graph: A graph.
-
-    Returns:
-      ``pad_graph(graph, bucket_shape(graph))``.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import build_graph, graph_shape, pad_to_bucket
-      >>> graph_shape(pad_to_bucket(build_graph(ase.build.molecule("CH4"), 3.0)))
-      GraphShape(num_atoms=6, num_neighbors=4, num_structures=1, num_surroundings=0)
-    """
-    return pad_graph(graph, bucket_shape(graph))
-
-
 def checked_dtype(dtype: Any) -> np.dtype:
     """Validates the floating-point type of a graph."""
     remedy = "Pass numpy.float64 or numpy.float32"

@@ -84,7 +84,7 @@ _KNOWN = (
 
 
 def describe_labels(structures: Sequence[ase.Atoms]) -> tuple[LabelBlock, ...]:
-    """The labels of :mod:`symjax.data.labels` that structures hold.
+    """The labels of :mod:`symjax.labels.generation` that structures hold.
 
     Args:
       structures: Structures as :func:`read_labels` returns them.
@@ -170,7 +170,7 @@ def block_values(
 
 
 def read_labels(path: str | pathlib.Path) -> list[ase.Atoms]:
-    """Reads a file of :func:`symjax.data.labels.write_labels`.
+    """Reads a file of :func:`symjax.labels.generation.write_labels`.
 
     ASE hands energies and forces of an extended XYZ file to a calculator; here they
     are back in ``atoms.info`` and ``atoms.arrays``, with all other labels.

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import ase
 import numpy as np
 from jaxtyping import Float
 
-from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS, read_values
+from symjax.data.targets import read_values
+from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
 
 
@@ -40,11 +40,8 @@ class LabelFields:
     length_unit: str = "angstrom"
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("energy_unit", ENERGY_UNITS),
-            ("length_unit", LENGTH_UNITS),
-        ):
-            _size(name, getattr(self, name), known)
+        conversion(self.energy_unit, "eV", "energy_unit")
+        conversion(self.length_unit, "angstrom", "length_unit")
 
     def read(
         self,
@@ -102,24 +99,8 @@ class LabelFields:
           >>> round(fields.factor("eV/angstrom"), 3), fields.factor("e*angstrom")
           (51.422, 1.0)
         """
-        energy, slash, length = unit.partition("/angstrom")
-        known = {key.lower(): size for key, size in ENERGY_UNITS.items()}
-        known["mev"] = 1e-3
-        own = known.get(energy.lower())
-        power = (
-            1 if not length else int(length.lstrip("^")) if length[1:].isdigit() else 0
-        )
-        if own is None or (slash and not power):
-            return 1.0
-        of_energy = _size("energy_unit", self.energy_unit, ENERGY_UNITS) / own
-        of_length = _size("length_unit", self.length_unit, LENGTH_UNITS)
-        return float(of_energy / of_length ** (power if slash else 0))
-
-
-def _size(name: str, unit: Any, known: Mapping[str, float]) -> float:
-    for key, size in known.items():
-        if isinstance(unit, str) and unit.lower() == key.lower():
-            return size
-    raise ArgumentError(
-        name, unit, "is not a known unit", f"Pass one of {', '.join(known)}"
-    )
+        for power in range(4):
+            if measures(unit, f"eV/angstrom^{power}"):
+                own = f"{self.energy_unit}/{self.length_unit}^{power}"
+                return conversion(own, unit)
+        return 1.0

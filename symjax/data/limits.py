@@ -2,14 +2,12 @@
 
 import math
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from symjax.data.targets import ENERGY_UNITS
+from symjax.data.units import conversion
 from symjax.errors import ArgumentError
 
 _LIMIT = re.compile(r"(?P<name>[^=]+)=\s*(?P<value>[-+.\deE]+)\s*(?P<unit>\S.*)?")
-_PREFIXES: Mapping[str, float] = {"m": 1e-3, "u": 1e-6, "k": 1e3}
 
 
 class Limit(NamedTuple):
@@ -77,27 +75,4 @@ class Limit(NamedTuple):
           >>> Limit("forces", 2.0, "meV/angstrom").within("eV/angstrom")
           0.002
         """
-        return self.value * _factor(self.unit or unit, unit, self.name)
-
-
-def _factor(written: str, unit: str, name: str) -> float:
-    if written == unit:
-        return 1.0
-    # A unit of energy may hold a slash itself: kcal/mol/angstrom.
-    for energy in sorted(ENERGY_UNITS, key=len, reverse=True):
-        for prefix, size in {"": 1.0, **_PREFIXES}.items():
-            head = prefix + energy
-            if written == head or written.startswith(head + "/"):
-                rest = written[len(head) :]
-                for known, value in ENERGY_UNITS.items():
-                    if unit == known + rest:
-                        return size * ENERGY_UNITS[energy] / value
-    for prefix, size in _PREFIXES.items():
-        if written == prefix + unit:
-            return size
-    raise ArgumentError(
-        name,
-        written,
-        f"is no unit of {name}, which is in {unit or 'no unit'}",
-        f"Write the limit in {unit or 'no unit'}",
-    )
+        return self.value * conversion(self.unit or unit, unit, self.name)

@@ -4,22 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ase
-import ase.units
 import numpy as np
 from jaxtyping import Float
 
+from symjax.data.units import conversion
 from symjax.errors import ArgumentError, StructureError
-
-ENERGY_UNITS: Mapping[str, float] = {
-    "eV": 1.0,
-    "kcal/mol": ase.units.kcal / ase.units.mol,
-    "kJ/mol": ase.units.kJ / ase.units.mol,
-    "Hartree": ase.units.Hartree,
-}
-"""Energy units in eV."""
-
-LENGTH_UNITS: Mapping[str, float] = {"angstrom": 1.0, "bohr": ase.units.Bohr}
-"""Length units in angstrom."""
 
 
 class Targets(NamedTuple):
@@ -59,9 +48,9 @@ def read_targets(
       structures: One structure or several.
       energy_key: Name of the energy; ``None`` to read no energies.
       forces_key: Name of the forces; ``None`` to read no forces.
-      energy_unit: Unit of the energies: eV, kcal/mol, kJ/mol or Hartree, upper or
-        lower case. ASE converts no units of extended XYZ files, name those of the
-        file.
+      energy_unit: Unit of the energies, such as eV, kcal/mol, kJ/mol or Hartree
+        (:func:`symjax.data.units.conversion`). ASE converts no units of extended XYZ
+        files, name those of the file.
       length_unit: angstrom or bohr; forces are in ``energy_unit / length_unit``.
         Positions, which ASE gives in angstrom, are not concerned.
 
@@ -82,8 +71,8 @@ def read_targets(
       >>> print(targets.energies.round(2))
       [-2078.95]
     """
-    energy = _unit("energy_unit", energy_unit, ENERGY_UNITS)
-    length = _unit("length_unit", length_unit, LENGTH_UNITS)
+    energy = conversion(energy_unit, "eV", "energy_unit")
+    length = conversion(length_unit, "angstrom", "length_unit")
     if isinstance(structures, ase.Atoms):
         structures = [structures]
     if isinstance(structures, str) or not isinstance(structures, Sequence):
@@ -171,15 +160,6 @@ def read_values(
 
 
 _READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
-
-
-def _unit(argument: str, unit: Any, known: Mapping[str, float]) -> float:
-    for name, factor in known.items():
-        if isinstance(unit, str) and unit.lower() == name.lower():
-            return factor
-    raise ArgumentError(
-        argument, unit, "is not a known unit", f"Pass one of {', '.join(known)}"
-    )
 
 
 def _look_up(

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from symjax.data.quantities import DERIVATIVES
 from symjax.diagnose.findings import Check, Figure, Finding, Kind, Severity
-from symjax.diagnose.readout import DERIVATIVES, Readout
+from symjax.diagnose.readout import Readout
 from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.errors import ArgumentError

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from symjax.data.analytic import environment_tensors
 from symjax.diagnose.spectra import spectra
 from symjax.errors import ArgumentError, SymjaxError
+from symjax.labels.analytic import environment_tensors
 from symjax.metrics import Probes, probe
 from symjax.metrics.orbit import respond_in_batches
 from symjax.metrics.probes import check_enough
@@ -51,7 +51,7 @@ def probe_layers(
     Every structure is seen at eight random elements of O(3), half of them improper.
     Features of nodes are read as they are, features of edges summed over the neighbors
     of an atom, as readouts do. The tensors are those of
-    :func:`~symjax.data.analytic.environment_tensors` within the model's cutoff, and
+    :func:`~symjax.labels.analytic.environment_tensors` within the model's cutoff, and
     turn with the structure.
 
     Args:

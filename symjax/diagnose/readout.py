@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
+from symjax.data.quantities import DERIVATIVES
 from symjax.errors import ArgumentError
 from symjax.report.schema import Leaf, Report, ReportError
 from symjax.so3.irreps import Irrep
@@ -23,8 +24,6 @@ _BESIDE = re.compile(
 _HEAD = re.compile(r"(?:node|edge)_heads\.(.+)\.\d+")
 # What a model knows of its own errors comes from the heads of the target.
 _ABOUT = re.compile(r"(?:mtt::aux::)?(.+)_(?:uncertainty|ensemble)")
-# Derivatives of an energy: nothing reads their irreps from features.
-DERIVATIVES = ("forces", "stress")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,8 @@ import dataclasses
 import textwrap
 
 from symjax._text import visible
+from symjax.data.quantities import DERIVATIVES
 from symjax.diagnose.findings import Diagnosis, Kind, Severity
-from symjax.diagnose.readout import DERIVATIVES
 from symjax.models.biases import Biases
 from symjax.report.schema import Report
 

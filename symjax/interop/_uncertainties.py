@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from symjax.data.quantities import Target
 from symjax.errors import ModelError
-from symjax.models.pet.config import PETConfig, Target, Uncertainty
+from symjax.models.pet.config import PETConfig, Uncertainty
 from symjax.models.pet.uncertainty import uncertainty_name
 
 

@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import ase.units
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.calculators.calculator import (
-    Calculator,
     PropertyNotImplementedError,
     all_changes,
 )
-from ase.outputs import Properties, all_outputs
 from jaxtyping import Array, Float
 
 from symjax.data.build import Edges, assemble, find_edges
@@ -31,10 +28,11 @@ from symjax.data.graph import (
 )
 from symjax.data.limits import Limit
 from symjax.data.neighbor_list import NeighborList, find_neighbors
+from symjax.data.quantities import Target
 from symjax.data.structures import check_without_distances
 from symjax.data.symmetry import find_symmetry
-from symjax.data.targets import ENERGY_UNITS
 from symjax.data.transform import rotate_graph
+from symjax.data.units import conversion
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._averages import (
     SPREAD,
@@ -46,6 +44,7 @@ from symjax.interop._averages import (
     mean_and_spread,
     rotated_back,
 )
+from symjax.interop._stateful import StatefulCalculator
 from symjax.metrics import (
     ResponseSpectrum,
     add_spectra,
@@ -54,14 +53,11 @@ from symjax.metrics import (
 )
 from symjax.models import load_model
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.derivatives import conservative
 from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.graphs import as_read
-from symjax.models.pet.model import (
-    PETModel,
-    cast_parameters,
-    conservative,
-)
-from symjax.models.pet.orbit import check_conditioning, orbit_problem
+from symjax.models.pet.model import PETModel, cast_parameters
+from symjax.models.pet.orbit_problem import check_conditioning, orbit_problem
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadrature import Quadrature
@@ -69,21 +65,10 @@ from symjax.so3.quadrature import Quadrature
 # Edge slots, atoms times neighbors times rotated copies, of one evaluation: a few
 # hundred megabytes for a PET of the default size, and enough to fill two cores.
 _SLOTS = 2**14
-# Units of a dipole in e angstrom; models often leave theirs out.
-_DIPOLE_UNITS = {
-    "": 1.0,
-    "e*angstrom": 1.0,
-    "e*a": 1.0,
-    "ea": 1.0,
-    "debye": ase.units.Debye,
-    "d": ase.units.Debye,
-    "e*bohr": ase.units.Bohr,
-    "a.u.": ase.units.Bohr,
-}
 _DIPOLE_NAMES = ("dipole", "mtt::dipole")
 
 
-class SymjaxCalculator(Calculator):
+class SymjaxCalculator(StatefulCalculator):
     """A PET for ASE: energies, forces, stress and dipole, averaged over rotations.
 
     With an average over elements g of O(3), every result is the mean of
@@ -216,7 +201,6 @@ class SymjaxCalculator(Calculator):
         self._device_parameters = cast_parameters(model.parameters, self._dtype)
         self._neighbors: NeighborList | None = None
         self._shape: GraphShape | None = None
-        self._conditions: tuple[int, int] | None = None
         self.implemented_properties = [
             *("energy", "free_energy", "energies", "forces", "stress"),
             *(["dipole"] if self._dipole else []),
@@ -263,7 +247,7 @@ class SymjaxCalculator(Calculator):
         check_without_distances(atoms, self.model.config.species)
         graph = self._reused_graph(atoms)
         (self.results,) = self._evaluate(graph, [atoms])
-        self._conditions = _conditions(atoms)
+        self._known = self._conditions(atoms)
 
     def compute(self, structures: Sequence[ase.Atoms]) -> list[dict[str, Any]]:
         """Results of several structures, evaluated together where they fit.
@@ -307,31 +291,6 @@ class SymjaxCalculator(Calculator):
             results += self._evaluate(pad_graph(graph, bucket_shape(graph)), some)
         return results
 
-    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; charge and spin count too.
-
-        Args:
-          atoms: The structure.
-          tol: Differences of positions and cells up to this are none, in angstrom.
-
-        Returns:
-          Names of what has changed.
-
-        Example:
-          >>> import ase.build
-          >>> from symjax.interop import SymjaxCalculator
-          >>> water = ase.build.molecule("H2O")
-          >>> calculator = SymjaxCalculator("pet-ethanol")
-          >>> calculator.calculate(water)
-          >>> calculator.check_state(water)
-          []
-        """
-        changes = list(super().check_state(atoms, tol))
-        if not changes and _conditions(atoms) != self._conditions:
-            # ASE compares initial charges of atoms, not the total charge.
-            changes.append("initial_charges")
-        return changes
-
     def get_property(
         self, name: str, atoms: ase.Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
@@ -368,22 +327,8 @@ class SymjaxCalculator(Calculator):
             )
         return super().get_property(name, atoms, allow_calculation)
 
-    def export_properties(self) -> Properties:
-        """The results that ASE has names for.
-
-        Returns:
-          Them, without standard deviations.
-
-        Example:
-          >>> import ase.build
-          >>> from symjax.interop import SymjaxCalculator
-          >>> calculator = SymjaxCalculator("pet-ethanol", average="Ci")
-          >>> calculator.calculate(ase.build.molecule("H2O"))
-          >>> "energy_rotational_std" in calculator.export_properties()
-          False
-        """
-        known = {k: v for k, v in self.results.items() if k in all_outputs}
-        return Properties(known)
+    def _conditions(self, atoms: ase.Atoms) -> tuple[int, int]:
+        return total_charge(atoms), spin_multiplicity(atoms)
 
     def _reused_graph(self, atoms: ase.Atoms) -> Graph:
         """Graph from the list of neighbors, padded to a size that rarely changes."""
@@ -590,7 +535,7 @@ def _average_for(
 def _energy_target(model: PETModel, name: str) -> tuple[float, np.ndarray]:
     """Factor to eV, and the baseline of every species in the model's unit."""
     target = model.config.target(name)
-    unit = _factor(name, target.unit, {"": 1.0, **ENERGY_UNITS})
+    unit = _in_ase_units(target, "eV")
     baseline = model.parameters["baseline"][name][target.blocks[0].key]
     return unit, np.asarray(baseline, np.float64)[:, 0]
 
@@ -622,19 +567,13 @@ def _dipole_target(config: PETConfig, name: str | None) -> tuple[str, float] | N
             "is a property of atoms",
             "Name a target of structures, or pass dipole=None",
         )
-    return target.name, _factor(target.name, target.unit, _DIPOLE_UNITS)
+    return target.name, _in_ase_units(target, "e*angstrom")
 
 
-def _factor(name: str, unit: str, known: dict[str, float]) -> float:
-    for other, factor in known.items():
-        if unit.lower() == other.lower():
-            return factor
-    raise ModelError(
-        f"targets[{name!r}].unit",
-        unit,
-        "cannot be converted to the units of ASE",
-        f"Use a model with one of {', '.join(filter(None, known))}",
-    )
+def _in_ase_units(target: Target, unit: str) -> float:
+    """Factor to a unit of ASE; models often leave theirs out."""
+    own = f"targets[{target.name!r}].unit"
+    return conversion(target.unit or unit, unit, own, ModelError)
 
 
 def _roomy(needed: int, known: int, most: int | None) -> int:
@@ -647,10 +586,6 @@ def _roomy(needed: int, known: int, most: int | None) -> int:
         return known
     size = -(-(max(needed, needed * 9 // 8 - 1) + 2) // 4) * 4 - 1
     return size if most is None else max(needed, min(size, most))
-
-
-def _conditions(atoms: ase.Atoms) -> tuple[int, int]:
-    return total_charge(atoms), spin_multiplicity(atoms)
 
 
 def _results(

@@ -9,9 +9,7 @@ from ase.calculators.calculator import (
     Calculator,
     PropertyNotImplementedError,
     all_changes,
-    equal,
 )
-from ase.outputs import Properties, all_outputs
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
@@ -27,6 +25,7 @@ from symjax.interop._averages import (
     rotated_back,
     symmetry_of_all,
 )
+from symjax.interop._stateful import StatefulCalculator
 from symjax.interop.calculators import (
     PROPERTIES,
     TURNING,
@@ -41,7 +40,7 @@ from symjax.so3.representations import PSEUDOVECTOR
 RANDOM = "random"
 
 
-class AveragedCalculator(Calculator):
+class AveragedCalculator(StatefulCalculator):
     """Any ASE calculator, averaged over rotations of the structure.
 
     Every result is the mean of z(g) = rho(g)^-1 f(g x) over elements g of O(3): what
@@ -131,7 +130,6 @@ class AveragedCalculator(Calculator):
             for name in self.calculator.implemented_properties
             if name in PROPERTIES
         ]
-        self._info: dict[str, Any] = {}
         # What ASE writes into trajectories.
         self.parameters.update(
             calculator=type(self.calculator).__name__,
@@ -167,7 +165,7 @@ class AveragedCalculator(Calculator):
           True
         """
         super().calculate(atoms, properties, system_changes)
-        self._info = dict(self.atoms.info)
+        self._known = self._conditions(self.atoms)
         elements, weights = self.rotations.elements, self.rotations.weights
         if self.random:
             elements = self._drawn()
@@ -228,49 +226,8 @@ class AveragedCalculator(Calculator):
                 found[name] = result_of(self.calculator, copy, name)
         return found
 
-    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ``atoms.info`` counts too.
-
-        Args:
-          atoms: The structure.
-          tol: Differences of positions and cells up to this are none, in angstrom.
-
-        Returns:
-          Names of what has changed.
-
-        Example:
-          >>> import ase.build
-          >>> from ase.calculators.emt import EMT
-          >>> from symjax.interop import AveragedCalculator
-          >>> atoms = ase.build.molecule("CO")
-          >>> calculator = AveragedCalculator(EMT(), average="Ci")
-          >>> calculator.calculate(atoms)
-          >>> calculator.check_state(atoms)
-          []
-        """
-        changes = list(super().check_state(atoms, tol))
-        if not changes and not equal(self._info, dict(atoms.info)):
-            # A total charge, for instance, which ASE does not compare.
-            changes.append("initial_charges")
-        return changes
-
-    def export_properties(self) -> Properties:
-        """The results that ASE has names for.
-
-        Returns:
-          Them, without standard deviations.
-
-        Example:
-          >>> import ase.build
-          >>> from ase.calculators.emt import EMT
-          >>> from symjax.interop import AveragedCalculator
-          >>> calculator = AveragedCalculator(EMT(), average="Ci")
-          >>> calculator.calculate(ase.build.molecule("CO"))
-          >>> "energy_rotational_std" in calculator.export_properties()
-          False
-        """
-        known = {k: v for k, v in self.results.items() if k in all_outputs}
-        return Properties(known)
+    def _conditions(self, atoms: ase.Atoms) -> dict[str, Any]:
+        return dict(atoms.info)
 
 
 def _is_there(calculator: Any, atoms: ase.Atoms, name: str) -> bool:

@@ -20,6 +20,8 @@ import numpy as np
 from symjax import models
 from symjax._files import file_digest
 from symjax.data.cells import stress_volume
+from symjax.data.quantities import DERIVATIVES, representation_of
+from symjax.data.units import derivative_unit
 from symjax.errors import ModelError, SymjaxError
 from symjax.interop._engine import Arrays, Engine, check_species
 from symjax.interop._inner_layers import (
@@ -30,11 +32,10 @@ from symjax.interop._inner_layers import (
     is_feature,
     request_of,
 )
+from symjax.interop._layouts import kind_of
 from symjax.interop._opening import UnknownFileError, open_model, stem
 from symjax.interop.torch_callable import (
-    DERIVATIVES,
     block_key,
-    derivative_unit,
     energy_of,
     split_block,
 )
@@ -42,10 +43,8 @@ from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.representations import (
     FEATURE,
     MATRIX,
-    SCALAR,
     VECTOR,
     Representation,
-    spherical,
 )
 
 _log = logging.getLogger(__name__)
@@ -223,23 +222,13 @@ def _described(
 
 def _representation(output: str, entry: Any, block: Any) -> Representation | None:
     """How a block rotates; None if its components do not say."""
-    parts = [part.names[0] for part in block.components]
-    channels = block.values.shape[-1] > 1
-    kind: Representation
-    if not parts:
-        kind = SCALAR
-    elif _UNCERTAINTY.fullmatch(output):
+    if block.components and _UNCERTAINTY.fullmatch(output):
         # One number, repeated for every component.
         return FEATURE
-    elif parts == ["xyz"]:
-        kind = VECTOR
-    elif parts == ["xyz_1", "xyz_2"]:
-        kind = MATRIX
-    elif parts == ["o3_mu"] and {"o3_lambda", "o3_sigma"} <= set(entry.names):
-        kind = spherical(int(entry["o3_lambda"]), int(entry["o3_sigma"]))
-    else:
+    kind = kind_of(entry, block.components)
+    if kind is None:
         return None
-    return dataclasses.replace(kind, has_channels=True) if channels else kind
+    return representation_of(kind, channels=block.values.shape[-1] > 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from symjax.data.label_blocks import LabelBlock
-from symjax.data.quantities import cartesian_kind
 from symjax.errors import ArgumentError, StructureError
+from symjax.interop._layouts import kind_of, layout_of
 from symjax.so3.irreps import Irrep
 
 _REMEDY = "Pass a zip file that metatrain's DiskDatasetWriter wrote, whole"
@@ -194,22 +194,19 @@ def _describe(target: str, key: Any, block: Any) -> LabelBlock:
         raise _refuse(target, key, f"has samples {samples}, not structures or atoms")
     if block.gradients_list():
         raise _refuse(target, key, f"has gradients {block.gradients_list()}")
-    components = [tuple(labels.names) for labels in block.components]
     column = re.sub(r"\W", "_", target.removeprefix("mtt::"))
-    if components == [("o3_mu",)]:
-        irrep = Irrep(entries.pop("o3_lambda"), entries.pop("o3_sigma"))
-        kind = name = str(irrep)
+    kind = kind_of(key, block.components)
+    if kind is None:
+        names = [tuple(labels.names) for labels in block.components]
+        raise _refuse(target, key, f"has components {names}, not those of one irrep")
+    own, expected = layout_of(kind)
+    name = kind if own else ""
+    if own:
+        irrep = Irrep.parse(kind)
         column += f"_l{irrep.degree}" + ("_pseudo" if irrep.sigma == -1 else "")
-        expected = np.arange(-irrep.degree, irrep.degree + 1)
-    elif components in ([], [("xyz",)], [("xyz_1",), ("xyz_2",)]):
-        kind, name = cartesian_kind(len(components)), ""
-        expected = np.arange(3)
-    else:
-        raise _refuse(
-            target, key, f"has components {components}, not those of one irrep"
-        )
-    for labels in block.components:
-        if not np.array_equal(np.asarray(labels.values)[:, 0], expected):
+        entries = {entry: v for entry, v in entries.items() if entry not in own}
+    for labels, wanted in zip(block.components, expected.values(), strict=True):
+        if not np.array_equal(np.asarray(labels.values)[:, 0], wanted):
             raise _refuse(target, key, "has components out of order")
     for entry, value in entries.items():
         suffix = chemical_symbols[value] if entry == "atom_type" else f"{entry}{value}"

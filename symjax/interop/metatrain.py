@@ -14,23 +14,19 @@ import jax
 import numpy as np
 
 from symjax._text import file_text
-from symjax.data.quantities import cartesian_kind
+from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
+from symjax.interop._layouts import kind_of
 from symjax.interop._reading import ATTRIBUTES, Source, check_hypers, read_pet
 from symjax.interop._uncertainties import read_uncertainties
 from symjax.interop.torch_callable import torch_callable
-from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import takes_repulsion
 from symjax.models.pet.graphs import pet_graph
+from symjax.models.pet.inputs import pet_inputs
 from symjax.models.pet.long_range import LongRange
-from symjax.models.pet.model import (
-    PETModel,
-    cast_parameters,
-    outputs_from_inputs,
-    parameter_shapes,
-    pet_inputs,
-)
-from symjax.models.pet.modules import is_invariant, with_channels
+from symjax.models.pet.model import PETModel, cast_parameters, parameter_shapes
+from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 # Classes of modules that symjax's PET has a counterpart of.
@@ -231,13 +227,8 @@ def _target(name: str, info: Any, path: str) -> Target:
     blocks = []
     for key, block in info.layout.items():
         names, sizes = list(key.names), [len(part) for part in block.components]
-        properties = len(block.properties)
-        if names == ["_"] and sizes in ([], [3], [3, 3]):
-            kind = cartesian_kind(len(sizes))
-        elif names == ["o3_lambda", "o3_sigma"]:
-            sigma = "+" if int(key["o3_sigma"]) == 1 else "-"
-            kind = f"{int(key['o3_lambda'])}{sigma}"
-        else:
+        kind = kind_of(key, block.components)
+        if kind is None or set(names) - {"_", "o3_lambda", "o3_sigma"}:
             problem = f"a block with keys {names} and components of sizes {sizes}"
             if "atom_type" in names:
                 problem = "an atomic basis"
@@ -248,7 +239,7 @@ def _target(name: str, info: Any, path: str) -> Target:
                 "Scalars, Cartesian tensors to rank 2 and spherical tensors can be "
                 "imported",
             )
-        blocks.append(Block(kind, kind, properties))
+        blocks.append(Block(kind, kind, len(block.properties)))
     return Target(name, info.unit, info.sample_kind == "atom", tuple(blocks))
 
 
@@ -275,7 +266,7 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
     per_atom = [name for name, target, _ in config.outputs if target.per_atom]
     for name, own in uncertain_outputs(config).items():
         # An uncertainty is one number, which metatrain repeats for every component.
-        names[name] = with_channels(config.target(own.target).blocks[0])
+        names[name] = config.target(own.target).blocks[0].with_channels
         per_atom += [name] if config.target(own.target).per_atom else []
     problem = torch_callable(source.exported, atoms, names, per_atom=per_atom)
     theirs = problem.function(problem.x)
@@ -408,19 +399,17 @@ def torch_name(model: Any, config: PETConfig, path: str) -> str:
 
 def _scales(model: Any, config: PETConfig) -> dict[str, Any]:
     """Scales by species; targets of structures have one for all."""
-    scales: dict[str, Any] = {}
-    for target in config.targets:
-        scales[target.name] = {}
+
+    def scale(target: Target, block: Block) -> np.ndarray:
+        shape = (len(config.species), block.properties)
         known = model.scaler.model.scales.get(target.name)
+        if known is None:
+            return np.ones(shape)
         keys = model.dataset_info.targets[target.name].layout.keys
-        for index, block in enumerate(target.blocks):
-            shape = (len(config.species), block.properties)
-            if known is None:
-                values = np.ones(shape)
-            else:
-                values = known.block(keys[index]).values.detach().cpu().numpy()
-            scales[target.name][block.key] = np.array(np.broadcast_to(values, shape))
-    return scales
+        values = known.block(keys[target.blocks.index(block)]).values
+        return np.array(np.broadcast_to(values.detach().cpu().numpy(), shape))
+
+    return config.by_block(scale)
 
 
 def _baselines(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
@@ -434,26 +423,26 @@ def _baselines(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
             f"has a baseline of {', '.join(sorted(unknown))}, which is no target",
             "Export it again with this metatrain",
         )
-    baselines: dict[str, Any] = {}
-    for target in config.targets:
-        baselines[target.name] = {}
+
+    def baseline(target: Target, block: Block) -> np.ndarray:
+        shape = (len(config.species), block.properties)
         keys = list(weights[target.name].keys) if target.name in weights else []
         info = model.dataset_info.targets[target.name].layout.keys
-        for index, block in enumerate(target.blocks):
-            known = info[index] in keys
-            shape = (len(config.species), block.properties)
-            if is_invariant(block):
-                values = np.zeros(shape)
-                if known:
-                    stored = weights[target.name].block(info[index])
-                    values = stored.values.detach().cpu().numpy().reshape(shape)
-                baselines[target.name][block.key] = np.array(values)
-            elif known:
-                raise ModelError(
-                    "path",
-                    path,
-                    f"the target {target.name!r} has a baseline of its block "
-                    f"{block.key}, which is not invariant",
-                    "Baselines of invariants can be imported",
-                )
-    return baselines
+        key = info[target.blocks.index(block)]
+        if key not in keys:
+            return np.zeros(shape)
+        if not block.is_invariant:
+            raise ModelError(
+                "path",
+                path,
+                f"the target {target.name!r} has a baseline of its block "
+                f"{block.key}, which is not invariant",
+                "Baselines of invariants can be imported",
+            )
+        values = weights[target.name].block(key).values
+        return np.array(values.detach().cpu().numpy().reshape(shape))
+
+    found = config.by_block(baseline)
+    return config.by_block(
+        lambda target, block: found[target.name][block.key], invariant=True
+    )

@@ -12,11 +12,12 @@ import flax.traverse_util
 import numpy as np
 
 from symjax._files import replace_atomically
-from symjax.data.quantities import QuantityName, cartesian_rank
+from symjax.data.quantities import Block, QuantityName, Target
 from symjax.errors import ModelError
+from symjax.interop._layouts import layout_of
 from symjax.interop.metatrain import load_metatrain, torch_name
 from symjax.models.biases.config import NO_BIASES
-from symjax.models.pet.config import Block, PETConfig, Target
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.uncertainty import uncertainty_name
 
@@ -192,10 +193,10 @@ def _target_info(target: Target) -> Any:
     from metatrain.utils.data import TargetInfo
 
     blocks = [_empty_block(target, block) for block in target.blocks]
-    irreps = [block.kind for block in target.blocks if _is_irrep(block)]
-    if irreps and len(irreps) == len(target.blocks):
-        values = [[int(kind[:-1]), 1 if kind[-1] == "+" else -1] for kind in irreps]
-        keys = Labels(["o3_lambda", "o3_sigma"], torch.tensor(values))
+    entries = [layout_of(block.kind)[0] for block in target.blocks]
+    if all(entries):
+        values = torch.tensor([list(entry.values()) for entry in entries])
+        keys = Labels(list(entries[0]), values)
     elif len(blocks) == 1:
         keys = Labels.single()
     else:
@@ -210,22 +211,14 @@ def _target_info(target: Target) -> Any:
     return TargetInfo(TensorMap(keys, blocks), quantity=quantity, unit=target.unit)
 
 
-def _is_irrep(block: Block) -> bool:
-    return cartesian_rank(block.kind) is None
-
-
 def _empty_block(target: Target, block: Block) -> Any:
     import torch
     from metatensor.torch import Labels, TensorBlock
 
-    if _is_irrep(block):
-        degree = int(block.kind[:-1])
-        values = torch.arange(-degree, degree + 1).reshape(-1, 1)
-        components = [Labels(["o3_mu"], values)]
-    else:
-        rank = cartesian_rank(block.kind) or 0
-        names = ["xyz"] if rank == 1 else [f"xyz_{n + 1}" for n in range(rank)]
-        components = [Labels([name], torch.arange(3).reshape(-1, 1)) for name in names]
+    components = [
+        Labels([name], torch.tensor(values).reshape(-1, 1))
+        for name, values in layout_of(block.kind)[1].items()
+    ]
     samples = ["system", "atom"] if target.per_atom else ["system"]
     # Without prefix and variant, as metatrain names them itself.
     quantity = QuantityName.parse(target.name).quantity

@@ -20,15 +20,11 @@ from symjax.data.graph import Graph, Surroundings
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii
+from symjax.models.pet.derivatives import conservative
 from symjax.models.pet.energies import choose_energy
-from symjax.models.pet.model import (
-    PETModel,
-    cast_parameters,
-    conservative,
-    outputs_from_inputs,
-    pet_inputs,
-    without_uncertainties,
-)
+from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.model import PETModel, cast_parameters, without_uncertainties
+from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

@@ -8,14 +8,15 @@ import ase
 import numpy as np
 
 from symjax.data.cells import stress_volume
-from symjax.data.quantities import QuantityName
+from symjax.data.quantities import DERIVATIVES, energy_among
 from symjax.data.structures import check_structure
+from symjax.data.units import derivative_unit
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._engine import Engine, libraries, load_exported
 from symjax.metrics import HostFunction, Output, Problem
+from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation
 
-DERIVATIVES = ("forces", "stress")
 """What is derived from an energy where a model has no such output."""
 
 
@@ -155,33 +156,7 @@ def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
                 f"Use one of {', '.join(sorted(known))}",
             )
         return name
-    found = [output for output in known if QuantityName.parse(output).is_energy]
-    if "energy" in found or len(found) <= 1:
-        return "energy" if "energy" in found else next(iter(found), "")
-    raise ModelError(
-        "energy",
-        None,
-        f"forces are derived from one energy, and the model has {len(found)}",
-        f"Name one of {', '.join(found)}",
-    )
-
-
-def derivative_unit(name: str, energy: str) -> str:
-    """Unit of forces or stress: that of the energy for each length or volume.
-
-    Args:
-      name: ``"forces"`` or ``"stress"``.
-      energy: Unit of the energy; empty if the model does not say.
-
-    Returns:
-      The unit; lengths are in angstrom.
-
-    Example:
-      >>> from symjax.interop.torch_callable import derivative_unit
-      >>> derivative_unit("stress", "eV"), derivative_unit("forces", "")
-      ('eV/angstrom^3', '1/angstrom')
-    """
-    return f"{energy or 1}/angstrom{'^3' if name == 'stress' else ''}"
+    return energy_among(known) or ""
 
 
 def _sort_outputs(
@@ -291,5 +266,5 @@ def block_key(entry: Any) -> str:
       ``"2+"``, for instance; of other keys their numbers.
     """
     if list(entry.names) == ["o3_lambda", "o3_sigma"]:
-        return f"{int(entry['o3_lambda'])}{'+' if int(entry['o3_sigma']) == 1 else '-'}"
+        return str(Irrep(int(entry["o3_lambda"]), int(entry["o3_sigma"])))
     return ",".join(str(int(value)) for value in entry.values)

@@ -10,10 +10,11 @@ from symjax.metrics.averaging import (
 from symjax.metrics.convergence import degree_to_try
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
+from symjax.metrics.functions import HostFunction
+from symjax.metrics.grid import Grid
 from symjax.metrics.interventions import Trace, trace
 from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_errors
-from symjax.metrics.measure import Grid, measure
-from symjax.metrics.orbit import HostFunction
+from symjax.metrics.measure import measure
 from symjax.metrics.pooling import Interval, Pool, Sampled, pool
 from symjax.metrics.probes import Decoded, Probes, probe
 from symjax.metrics.problem import Output, Problem

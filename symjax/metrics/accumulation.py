@@ -201,60 +201,71 @@ def first_responses(
     return out
 
 
+class Given(NamedTuple):
+    """What a call has of one piece.
+
+    Attributes:
+      values: Responses of the whole leaf.
+      selection: The samples of the piece.
+      reference: What sums are taken around.
+      matrices: rho(g), None where it is trivial.
+    """
+
+    values: Array
+    selection: Selection
+    reference: Reference
+    matrices: Array | None
+
+
+class Call(NamedTuple):
+    """What all pieces of a call share.
+
+    Attributes:
+      weights: Weights of the elements under each rule, ``(rules, group)``.
+      waves: The in-plane transform, ``(waves, in_plane)``.
+      position: First node of the call in the buffer.
+    """
+
+    weights: Array | np.ndarray
+    waves: Array | np.ndarray
+    position: Array | np.integer
+
+
 @functools.partial(
     jax.jit,
-    static_argnames=("leaves", "wholes", "method", "chunk"),
+    static_argnames=("kinds", "method", "chunk"),
     donate_argnames=("sums", "buffers"),
 )
 def accumulate(
-    leaves: tuple[Leaf, ...],
-    wholes: tuple[Leaf, ...],
+    kinds: tuple[tuple[Leaf, Leaf], ...],
     method: str,
+    call: Call,
     sums: list[moments.MomentState],
     buffers: list[list[Array]],
-    responses: list[Array],
-    selections: list[Selection],
-    references: list[Reference],
-    matrices: list[Array | None],
-    weights: Array,
-    waves: Array,
-    position: Array,
+    given: list[Given],
     chunk: int = CHUNK_OF_A_CALL,
 ) -> tuple[list[moments.MomentState], list[list[Array]]]:
     """Adds one call to the moments and lays its in-plane spectrum down."""
     new = [
-        _accumulate_leaf(method, chunk, weights, waves, position, *one)
-        for one in zip(
-            leaves,
-            wholes,
-            sums,
-            buffers,
-            responses,
-            selections,
-            references,
-            matrices,
-            strict=True,
-        )
+        _accumulate_leaf(kind, method, call, old, buffer, own, chunk)
+        for kind, old, buffer, own in zip(kinds, sums, buffers, given, strict=True)
     ]
     return [sums for sums, _ in new], [buffer for _, buffer in new]
 
 
 def _accumulate_leaf(
+    kind: tuple[Leaf, Leaf],
     method: str,
-    chunk: int,
-    weights: Array,
-    waves: Array,
-    position: Array,
-    leaf: Leaf,
-    whole: Leaf,
+    call: Call,
     sums: moments.MomentState,
     buffer: list[Array],
-    values: Array,
-    selection: Selection,
-    reference: Reference,
-    matrices: Array | None,
+    given: Given,
+    chunk: int,
 ) -> tuple[moments.MomentState, list[Array]]:
-    """The same for one leaf, some of its samples after the others."""
+    """The same for one piece, some of its samples after the others."""
+    leaf, whole = kind
+    values, selection, reference, matrices = given
+    weights, waves, position = call
     in_plane = waves.shape[1]
     # Samples run along these axes of the moments, entries along the last of a buffer.
     axes = (1, 1, 0)

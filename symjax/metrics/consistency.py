@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
+from symjax.metrics import functions, orbit
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.representations import VECTOR
 from symjax.so3.sampling import haar
@@ -121,8 +121,8 @@ def label_consistency(
         raise ArgumentError(
             "elements", matrices.shape, "is not (num, 3, 3)", "Pass orthogonal matrices"
         )
-    function, move = orbit.as_function(function), orbit.as_action(action)
-    shapes = jax.tree.leaves(orbit.output_shapes(function, move, x, args))
+    function, move = functions.as_function(function), functions.as_action(action)
+    shapes = jax.tree.leaves(functions.output_shapes(function, move, x, args))
     if len(shapes) != 1 or shapes[0].shape[1:] != (num_classes,):
         raise ArgumentError(
             "function",

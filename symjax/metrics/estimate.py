@@ -1,21 +1,35 @@
 """How long a measurement will take and how much memory it plans, before it is made."""
 
+import collections
 import dataclasses
-from collections.abc import Callable
+import functools
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import numpy as np
+
 from symjax.errors import ArgumentError
-from symjax.metrics.measure import Grid
-from symjax.metrics.planning import DEFAULT_MEMORY, Elements, plan_passes
+from symjax.metrics import orbit
+from symjax.metrics.accumulation import CHUNK_OF_A_BUFFER, contract, empty
+from symjax.metrics.grid import Grid
+from symjax.metrics.leaves import Leaf, Piece, spherical_matrices
+from symjax.metrics.planning import Elements, Plan, plan_passes
 from symjax.metrics.problem import (
+    DEFAULT_MEMORY,
     Execution,
+    Prepared,
     Problem,
     as_problem,
     check_degree,
     prepare,
 )
-from symjax.metrics.streaming import seconds_of_pass
-from symjax.so3.representations import VECTOR
+from symjax.metrics.streaming import Steps
+from symjax.so3.representations import FEATURE, VECTOR
+
+# Coefficients of so many bytes tell how long additions take: more than a cache holds.
+_TIMED_BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,34 +128,15 @@ def estimate(
     check_degree(max_degree)
     given = as_problem(problem, x, representations, action, args)
     prepared = prepare(given, Execution(memory, batch_size), representations)
-    function, move, x, args = (
-        *(prepared.function, prepared.action, prepared.x, prepared.args),
-    )
-    leaves = prepared.leaves
     elements = Elements(over.of_degree(max_degree), None)
-    passes = plan_passes(
-        function,
-        move,
-        x,
-        args,
-        leaves,
-        elements,
-        max_degree,
-        method=over.method,
-        memory=memory,
-        batch_size=batch_size,
-        divisible=True,
-    )
+    passes = plan_passes(prepared, elements, max_degree, method=over.method)
     timed: dict[tuple[Any, ...], float] = {}
     seconds = 0.0
     for pieces, plan in passes:
-        keep = tuple(leaves[piece.name].index for piece in pieces)
         # Pieces of one length take as long wherever they start.
-        kind = (keep, tuple(pieces), plan.calls_per_buffer)
+        kind = (prepared.indices(pieces), tuple(pieces), plan.calls_per_buffer)
         if kind not in timed:
-            timed[kind] = seconds_of_pass(
-                function, move, x, args, pieces, keep, elements, plan
-            )
+            timed[kind] = _seconds_of_pass(prepared, pieces, elements, plan)
         seconds += timed[kind]
     return Estimate(
         elements.num_elements * len(passes),
@@ -149,3 +144,78 @@ def estimate(
         seconds,
         max(plan.num_bytes for _, plan in passes),
     )
+
+
+def _seconds_of_pass(
+    prepared: Prepared, pieces: Sequence[Piece], elements: Elements, plan: Plan
+) -> float:
+    """How long a pass will take, from one call and some of the additions.
+
+    Without compilation, and without what is done once at the end.
+    """
+    steps = Steps.of(pieces, elements, plan)
+    rotations = steps.slots.rotations(steps.slots.of_call(0))
+    respond = functools.partial(
+        orbit.respond,
+        prepared.function,
+        prepared.action,
+        prepared.x,
+        rotations,
+        args=prepared.args,
+        keep=prepared.indices(pieces),
+        batch_size=plan.vectorised,
+    )
+    jax.block_until_ready(respond())
+    responses, seconds = _timed(respond)
+    matrices = spherical_matrices(steps.leaves, rotations)
+    with jax.enable_x64(True):
+        responses = [jax.device_put(values) for values in responses]
+        references = steps.references(responses, matrices)
+        states, buffers = steps.empty(several=False)
+        sums = [state.moments for state in states]
+        add = functools.partial(
+            steps.accumulate, 0, responses=responses, references=references
+        )
+        sums, buffers = jax.block_until_ready(add(sums, buffers, matrices=matrices))
+        _, adding = _timed(lambda: add(sums, buffers, matrices=matrices))
+    del add, responses, buffers
+    seconds = (seconds + adding) * plan.num_calls
+    if plan.num_buffers > 1:
+        seconds += plan.num_buffers * _seconds_of_contraction(steps)
+    return seconds
+
+
+def _seconds_of_contraction(steps: Steps) -> float:
+    """Time to add a buffer, from that of some values of each kind of leaf."""
+    plan, tables = steps.plan, steps.tables
+    maps = tables.of_buffer(steps.slots, 0)
+    sizes: collections.Counter[tuple[tuple[int, ...], str]] = collections.Counter()
+    for leaf, through in zip(steps.leaves, steps.degrees, strict=True):
+        sizes[through, leaf.compute_dtype] += leaf.size
+    seconds = 0.0
+    for (through, dtype), size in sizes.items():
+        update = [maps[key] for key in enumerate(through)]
+        rows = sum(len(part) for part in jax.tree.leaves(update))
+        most = _TIMED_BYTES // (2 * rows * np.dtype(dtype).itemsize)
+        part = Leaf(FEATURE, (1, min(size, max(most, CHUNK_OF_A_BUFFER))), dtype)
+        with jax.enable_x64(True):
+            ((_, sums),), (buffer,) = empty(
+                (part,),
+                (tables.projectors(through),),
+                plan.parts,
+                plan.nodes_per_buffer,
+                several=True,
+            )
+            sums = jax.block_until_ready(contract(plan.method, sums, buffer, update))
+            _, each = _timed(
+                functools.partial(contract, plan.method, sums, buffer, update)
+            )
+        seconds += each * size / part.size
+    return seconds
+
+
+def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    """What a function returns, and how long it takes."""
+    start = time.perf_counter()
+    out = jax.block_until_ready(run())
+    return out, time.perf_counter() - start

@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.metrics import characters, moments
-from symjax.metrics import symmetry as symmetries
+from symjax.metrics import characters, moments, stabilizer
 from symjax.metrics.accumulation import Reference, State, is_small
 from symjax.metrics.characters import Projector
 from symjax.metrics.leaves import Leaf, rotate_back
 from symjax.metrics.planning import Elements
-from symjax.metrics.symmetry import LeafSymmetry
+from symjax.metrics.stabilizer import LeafSymmetry
 
 
 class Coarser(NamedTuple):
@@ -191,7 +190,7 @@ def _averaged(
     projector: Projector, symmetry: LeafSymmetry, blocks: list[Array]
 ) -> list[Array]:
     """Coefficients of one sample of each orbit, averaged over the symmetry."""
-    joined = symmetries.average_coefficients(
+    joined = stabilizer.average_coefficients(
         projector,
         symmetry.reduced,
         symmetry.permutations,

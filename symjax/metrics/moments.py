@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.metrics.symmetry import LeafSymmetry, average_scalars, average_tensors
+from symjax.metrics.stabilizer import LeafSymmetry, average_scalars, average_tensors
 from symjax.so3.representations import Representation
 
 

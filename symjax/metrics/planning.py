@@ -1,21 +1,20 @@
 """Which elements are evaluated, how many at once, and how many times, within memory."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
+from symjax.metrics import functions
 from symjax.metrics.leaves import Leaf, Piece
+from symjax.metrics.problem import Prepared
 from symjax.so3.quadrature import Quadrature, nested_rules
 from symjax.so3.reduction import ReducedRule
 
-DEFAULT_MEMORY = 4 * 2**30
-"""Budget in bytes for the arrays of a measurement."""
 CHUNK_OF_A_CALL = 2**20
 """Responses of a call, of all its elements, that are centred and transformed at once: 4
 MiB in float32. All of them would be two more arrays of their size."""
@@ -214,35 +213,21 @@ class Plan:
 
 
 def plan_passes(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    leaves: Mapping[str, Leaf],
+    prepared: Prepared,
     elements: Elements,
     max_degree: int,
     *,
     method: str,
-    memory: int,
-    batch_size: int | None,
-    divisible: bool,
-    devices: tuple[jax.Device, ...] = (),
+    divisible: bool = True,
 ) -> list[tuple[list[Piece], Plan]]:
     """Distributes leaves over passes so that each fits the memory.
 
     Args:
-      function: The function to be measured.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      args: Further arguments.
-      leaves: The leaves by name.
+      prepared: What is measured, and how much memory there is.
       elements: Where the function is evaluated.
       max_degree: Largest projected degree.
       method: ``"factorised"`` or ``"dense"``.
-      memory: Budget in bytes for responses, coefficients and intermediates.
-      batch_size: Elements evaluated at once on each device; chosen by default.
       divisible: Whether a leaf that does not fit may be split into samples.
-      devices: Devices that share the elements of a call.
 
     Returns:
       For every pass its pieces and its plan. Large leaves come in several pieces,
@@ -251,6 +236,8 @@ def plan_passes(
     Raises:
       ArgumentError: The memory is too small.
     """
+    leaves, devices = prepared.leaves, prepared.devices
+    memory = prepared.execution.memory
     nested = tuple(degree for degree, _ in elements.nested)
     comparable = max(min(max_degree, nested[0] - max_degree), 0)
     in_plane = elements.rule.in_plane
@@ -267,9 +254,11 @@ def plan_passes(
     whole, memory = memory, memory - tables
     per_node = elements.evaluated_cosets * in_plane
     activations = 0
-    if not isinstance(function, orbit.HostFunction):
-        activations = orbit.activation_bytes(function, action, x, args)
-    limit = batch_size or _limit(activations, memory)
+    if not isinstance(prepared.function, functions.HostFunction):
+        activations = functions.activation_bytes(
+            prepared.function, prepared.action, prepared.x, prepared.args
+        )
+    limit = prepared.execution.batch_size or _limit(activations, memory)
     num_devices = max(len(devices), 1)
     share = -(-num_slots // _LEAST_CALLS)
     nodes = int(np.clip(limit * num_devices // per_node, 1, share))

@@ -196,7 +196,7 @@ class Pool:
       ...     sums = Sums(values, 0 * values, 0 * values, 1.0)
       ...     return Sampled(label, 1, {("e", 0): sums})
       >>> both = pool([item("a", 0.5), item("b", 1.5)])
-      >>> both.error("e").value, round(both.relative("e").value, 3)
+      >>> both.error("e").value, round(both.error("e", relative=True).value, 3)
       (1.0, 0.5)
       >>> both.error("e", of="data").error  # visited, and exact: nothing is left
       0.0
@@ -232,6 +232,7 @@ class Pool:
         name: str,
         group: int = 0,
         *,
+        relative: bool = False,
         of: str = "population",
         select: Bool[np.ndarray, "items"] | None = None,
     ) -> Interval:
@@ -240,6 +241,7 @@ class Pool:
         Args:
           name: Name of the output.
           group: What its samples are; 0 for all of them.
+          relative: Whether the relative error sqrt(sum V / sum ||z||^2) is meant.
           of: What the interval is about, one of :data:`QUESTIONS`.
           select: Which structures, for instance those of one size.
 
@@ -251,29 +253,8 @@ class Pool:
           ArgumentError: There is no such output or question.
         """
         part = self._part(name, group, select)
-        return _root(self._ratio(part, 0, "count", of, select))
-
-    def relative(
-        self,
-        name: str,
-        group: int = 0,
-        *,
-        of: str = "population",
-        select: Bool[np.ndarray, "items"] | None = None,
-    ) -> Interval:
-        """sqrt(sum V / sum ||z||^2), the relative error; arguments as of ``error``.
-
-        Args:
-          name: Name of the output.
-          group: What its samples are.
-          of: What the interval is about.
-          select: Which structures.
-
-        Returns:
-          The ratio and its interval.
-        """
-        part = self._part(name, group, select)
-        return _root(self._ratio(part, 0, "norm", of, select))
+        below = "norm" if relative else "count"
+        return _root(self._ratio(part, 0, below, of, select))
 
     def root_mean_square(self, name: str, group: int = 0) -> float:
         """Root-mean-square component of an output, over orbits and structures.

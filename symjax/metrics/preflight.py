@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
+from symjax.metrics import functions, orbit
 
 _SEED = 22
 # Deviations above this share of the root mean square are no round-off.
@@ -23,7 +23,7 @@ _ROUND_OFF = 1e-5
 _NOISE = 1e-2
 
 
-def check_action(action: orbit.Action, x: Any) -> None:
+def check_action(action: functions.Action, x: Any) -> None:
     """Raises unless a function acts as O(3) does, as far as two elements show.
 
     Args:
@@ -35,7 +35,7 @@ def check_action(action: orbit.Action, x: Any) -> None:
       ArgumentError: It moves x at the identity, its structure or a length changes, or
         g (h x) differs from (g h) x.
     """
-    if isinstance(action, orbit.RepresentationAction):
+    if isinstance(action, functions.RepresentationAction):
         return
     h, g = Rotation.random(2, random_state=_SEED).as_matrix()
     # h is improper, so that an action of rotations alone shows.
@@ -121,7 +121,7 @@ def _deviation(one: Any, other: Any) -> tuple[float, float]:
 
 
 def check_host(
-    function: Any, action: orbit.Action, x: Any, args: Any, shapes: Any
+    function: Any, action: functions.Action, x: Any, args: Any, shapes: Any
 ) -> None:
     """Raises where a function on the host returns other numbers for the same input.
 
@@ -132,7 +132,7 @@ def check_host(
       action: How O(3) acts on ``x``.
       x: Input pytree.
       args: Further arguments.
-      shapes: Its outputs, from :func:`symjax.metrics.orbit.output_shapes`.
+      shapes: Its outputs, from :func:`symjax.metrics.functions.output_shapes`.
 
     Raises:
       ArgumentError: Outputs differ by more than a hundredth; by less, there is a
@@ -181,7 +181,7 @@ def check_host(
             )
 
 
-def unmoved(action: orbit.Action, x: Any, args: tuple[Any, ...] = ()) -> list[str]:
+def unmoved(action: functions.Action, x: Any, args: tuple[Any, ...] = ()) -> list[str]:
     """What looks as if it should turn, and does not: a cell, most often.
 
     Args:

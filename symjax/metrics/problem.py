@@ -2,25 +2,23 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics import inputs, orbit, preflight
-from symjax.metrics.leaves import Leaf, check_masks, describe, leaf_name
-from symjax.metrics.planning import DEFAULT_MEMORY
-from symjax.so3.representations import (
-    VECTOR,
-    Representation,
-    broadcast_prefix,
-    no_representation,
-)
+from symjax.metrics import arguments, functions, preflight
+from symjax.metrics.leaves import Leaf, Piece, check_masks, describe, leaf_name
+from symjax.so3.action import broadcast_prefix
+from symjax.so3.representations import VECTOR, Representation, no_representation
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 Progress = Callable[[int, int], None]
+
+DEFAULT_MEMORY = 4 * 2**30
+"""Budget in bytes for the arrays of a measurement."""
 
 
 KINDS = ("output", "node", "edge", "token", "point", "layer")
@@ -47,6 +45,10 @@ class Output:
         are not known.
       uncertainty: Name of the output that is the model's own standard deviation of this
         one; empty without.
+      reads: Layers that an output is read from, by name; empty where a model does not
+        say.
+      beside: Whether a layer is an input that is embedded anew, or a branch beside the
+        main path: what is absent there is not lost.
 
     Example:
       >>> from symjax.metrics import Output
@@ -63,6 +65,8 @@ class Output:
     offset: float | np.ndarray = 0.0
     labels: np.ndarray | None = None
     uncertainty: str = ""
+    reads: tuple[str, ...] = ()
+    beside: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.representation, Representation):
@@ -206,7 +210,7 @@ class Prepared:
     """
 
     function: Any
-    action: orbit.Action
+    action: functions.Action
     x: Any
     args: tuple[Any, ...]
     leaves: dict[str, Leaf]
@@ -219,6 +223,10 @@ class Prepared:
     def devices(self) -> tuple[jax.Device, ...]:
         """Devices that share the elements; none for JAX's default."""
         return tuple(self.execution.devices or ())
+
+    def indices(self, pieces: Iterable[Piece]) -> tuple[int, ...]:
+        """Positions, among all outputs, of the leaves that pieces belong to."""
+        return tuple(self.leaves[piece.name].index for piece in pieces)
 
 
 @functools.singledispatch
@@ -240,7 +248,7 @@ def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
         "over",
         over,
         "is nothing to integrate over",
-        inputs.instead_of(over),
+        arguments.instead_of(over),
     )
 
 
@@ -331,7 +339,7 @@ def prepare(
       RepresentationError: A representation does not fit its output.
     """
     if execution.devices is not None and isinstance(
-        problem.function, orbit.HostFunction
+        problem.function, functions.HostFunction
     ):
         raise ArgumentError(
             "devices",
@@ -339,16 +347,16 @@ def prepare(
             "JAX does not place a HostFunction",
             "Leave it out, and let the function choose its device",
         )
-    inputs.check_x(problem.x)
-    plain, args = inputs.bound(problem.function, problem.args)
-    function = orbit.as_function(plain)
-    move = orbit.as_action(problem.action)
+    arguments.check_x(problem.x)
+    plain, args = arguments.bound(problem.function, problem.args)
+    function = functions.as_function(plain)
+    move = functions.as_action(problem.action)
     _check_finite(problem.x)
     preflight.check_action(move, problem.x)
-    with inputs.explained(problem.function):
-        shapes = orbit.output_shapes(function, move, problem.x, args)
+    with arguments.explained(problem.function):
+        shapes = functions.output_shapes(function, move, problem.x, args)
     _check_distinct(shapes)
-    if isinstance(function, orbit.HostFunction):
+    if isinstance(function, functions.HostFunction):
         preflight.check_host(function, move, problem.x, args, shapes)
     if representations is None:
         outputs = problem.outputs

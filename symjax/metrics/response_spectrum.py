@@ -32,7 +32,7 @@ from jaxtyping import Array, Bool, Float
 
 from symjax.errors import ArgumentError
 from symjax.metrics.leaves import Leaf, spherical_matrices
-from symjax.metrics.symmetry import LeafSymmetry, average_tensors
+from symjax.metrics.stabilizer import LeafSymmetry, average_tensors
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.wigner import wigner_d_tables
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
+from symjax.metrics import functions
 from symjax.metrics.problem import Output, Problem
 from symjax.metrics.stages import PRIME, StagedProblem
 from symjax.so3.representations import VECTOR
@@ -68,7 +68,7 @@ def with_forces(
             f"Use {', '.join(problem.outputs)}",
         )
     plain = staged.function
-    act = orbit.as_action(problem.action)
+    act = functions.as_action(problem.action)
 
     def action(rotation: Array, x: Any) -> Any:
         return {

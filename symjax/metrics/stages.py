@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.metrics import orbit
+from symjax.metrics import functions, orbit
+from symjax.metrics.grid import Grid
 from symjax.metrics.leaves import Leaf, rotated_rows
-from symjax.metrics.measure import Grid
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Execution, Prepared, Problem, prepare
 from symjax.metrics.unbiased import characters
@@ -64,7 +64,7 @@ class Squares(NamedTuple):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(
     function: Callable[..., Any],
-    action: orbit.Action,
+    action: functions.Action,
     elements: Float[Array, "group 3 3"],
     shifts: Mapping[str, Array],
     x: Any,
@@ -77,8 +77,8 @@ def _evaluate(
 
 
 def _evaluate_on_host(
-    function: orbit.HostFunction,
-    action: orbit.Action,
+    function: functions.HostFunction,
+    action: functions.Action,
     elements: Float[np.ndarray, "group 3 3"],
     shifts: Mapping[str, np.ndarray],
     x: Any,
@@ -154,9 +154,9 @@ class StagedRun:
         num = len(self.elements)
         fill = np.minimum(np.arange(-(-num // self.batch) * self.batch), num - 1)
         parts = []
-        host = isinstance(self.staged.function, orbit.HostFunction)
+        host = isinstance(self.staged.function, functions.HostFunction)
         run: Any = _evaluate_on_host if host else _evaluate
-        function = orbit.as_function(self.staged.function)
+        function = functions.as_function(self.staged.function)
         for start in range(0, len(fill), self.batch):
             some = fill[start : start + self.batch]
             parts.append(

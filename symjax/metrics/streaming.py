@@ -8,56 +8,40 @@ coefficients are read and written once a buffer, not once a call. Nothing has th
 size of the group.
 """
 
-import collections
 import dataclasses
-import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
-from symjax.metrics import characters, moments, orbit
-from symjax.metrics import symmetry as symmetries
+from symjax.metrics import characters, moments, orbit, stabilizer
 from symjax.metrics.accumulation import (
-    CHUNK_OF_A_BUFFER,
+    Call,
+    Given,
     Reference,
     Selection,
     State,
     accumulate,
     add_buffer,
-    contract,
     empty,
     first_responses,
     responses_of_slot,
     scales_of,
 )
-from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
 from symjax.metrics.finishing import Streamed, finish
 from symjax.metrics.leaves import Leaf, Piece, spherical_matrices
 from symjax.metrics.planning import Checks, Elements, Plan
+from symjax.metrics.problem import Prepared
 from symjax.metrics.response_spectrum import ResponseSums
-from symjax.metrics.symmetry import LeafSymmetry
-from symjax.so3.quadrature import Quadrature
-from symjax.so3.representations import FEATURE
-
-# Elements of the check are the same in every run, so that results are reproducible.
-CHECK_SEED = 20
-"""Seed of the random elements at which results on a fixed grid are checked."""
-# Coefficients of so many bytes tell how long additions take: more than a cache holds.
-_TIMED_BYTES = 2**28
+from symjax.metrics.slots import Slots, Tables, make_tables
+from symjax.metrics.stabilizer import LeafSymmetry
 
 
 def stream(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
+    prepared: Prepared,
     pieces: Sequence[Piece],
-    keep: tuple[int, ...],
     elements: Elements,
     symmetric: Mapping[str, LeafSymmetry],
     plan: Plan,
@@ -67,12 +51,8 @@ def stream(
     """Runs over the whole grid and accumulates every piece.
 
     Args:
-      function: The function to be measured.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      args: Further arguments of the function.
+      prepared: What is measured.
       pieces: Pieces of different leaves.
-      keep: Index of the output leaf of each piece.
       elements: Where the function is evaluated.
       symmetric: Verified symmetries by leaf; only of whole leaves.
       plan: How the elements are streamed.
@@ -82,21 +62,22 @@ def stream(
     Returns:
       What each piece has accumulated.
     """
-    this = _Pass.of(pieces, elements, plan)
-    slots, tables = this.slots, this.tables
+    steps = Steps.of(pieces, elements, plan)
+    slots, tables = steps.slots, steps.tables
     references: list[Reference] = []
     states: list[State] = []
     buffers: list[list[Array]] = []
     at_checks: list[Array] = []
     turns: list[Array | None] = []
     respond = orbit.respond_in_batches if elements.climbing else orbit.respond
-    x, args = orbit.replicate((x, args), plan.devices)
+    keep = prepared.indices(pieces)
+    x, args = orbit.replicate((prepared.x, prepared.args), plan.devices)
 
     def evaluate(rotations: np.ndarray) -> list[Array]:
         """Responses at proper elements, each followed by the inverted one."""
         evaluated = respond(
-            function,
-            action,
+            prepared.function,
+            prepared.action,
             x,
             rotations if elements.evaluated_cosets == 2 else rotations[::2],
             args=args,
@@ -116,23 +97,23 @@ def stream(
         index = slots.of_call(call)
         rotations = slots.rotations(index)
         responses = evaluate(rotations)
-        matrices = spherical_matrices(this.leaves, rotations)
+        matrices = spherical_matrices(steps.leaves, rotations)
         shares = slots.element_weights(index)[0]
         for piece, values, turn in zip(pieces, responses, matrices, strict=True):
             if piece.name in sums:
                 sums[piece.name].add(rotations[::2], values, turn, 2 * shares[::2])
         with jax.enable_x64(True):
             if not states:
-                this = this.scaled([piece.name for piece in pieces], responses)
+                steps = steps.scaled([piece.name for piece in pieces], responses)
                 references = [
                     _symmetrised(piece, reference, symmetric.get(piece.name))
                     for piece, reference in zip(
-                        pieces, this.references(responses, matrices), strict=True
+                        pieces, steps.references(responses, matrices), strict=True
                     )
                 ]
-                states, buffers = this.empty(several=plan.num_buffers > 1)
+                states, buffers = steps.empty(several=plan.num_buffers > 1)
             moved = [state.moments for state in states]
-            moved, buffers = this.accumulate(
+            moved, buffers = steps.accumulate(
                 call, moved, buffers, responses, references, matrices
             )
             states = [
@@ -141,7 +122,7 @@ def stream(
             ]
             if plan.num_checks and plan.num_nodes in index:
                 slot = plan.num_nodes - int(index[0])
-                at_checks = this.at_slot(responses, plan.in_plane, slot)
+                at_checks = steps.at_slot(responses, plan.in_plane, slot)
                 turns = [_of_slot(one, plan.in_plane, slot) for one in matrices]
             del responses
             last = call == plan.num_calls - 1
@@ -150,7 +131,7 @@ def stream(
                 for number, (state, buffer) in enumerate(
                     zip(states, buffers, strict=True)
                 ):
-                    update = [maps[key] for key in enumerate(this.degrees[number])]
+                    update = [maps[key] for key in enumerate(steps.degrees[number])]
                     sums_of = add_buffer(
                         plan.method, state.coefficients, buffer, update
                     )
@@ -174,7 +155,7 @@ def stream(
             checks = elements.reduced.locate(shared.rotations)
         at_checks, turns, round_off = [], [], []
         for number, (piece, num) in enumerate(zip(pieces, num_checks, strict=True)):
-            alone = this.only(number)
+            alone = steps.only(number)
             both = _both(shared.rotations[:num])
             turns += spherical_matrices(alone.leaves, both)
             held = [shared.responses[piece.name], shared.turned[piece.name]]
@@ -182,15 +163,15 @@ def stream(
                 responses = [jax.device_put(values) for values in held]
                 at_checks += alone.at_slot(responses[:1], num, 0)
                 (turned,) = alone.at_slot(responses[1:], len(held[1]) // 2, 0)
-            some = np.asarray(at_checks[-1])[: len(turned)]
-            moved = np.square(np.asarray(turned, float) - some).mean(axis=(0, 1))
+            unturned = np.asarray(at_checks[-1])[: len(turned)]
+            moved = np.square(np.asarray(turned, float) - unturned).mean(axis=(0, 1))
             round_off.append(moved.reshape(piece.num_samples, -1).sum(axis=1))
     out = []
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, through, turn, selection, num, noise in zip(
-            *(pieces, references, this.degrees, turns, this.selections),
+        for piece, reference, through, own, selection, num, noise in zip(
+            *(pieces, references, steps.degrees, turns, steps.selections),
             *(num_checks, round_off),
             strict=True,
         ):
@@ -203,7 +184,7 @@ def stream(
                 symmetric.get(piece.name),
                 tables.projectors(through),
                 rows[:, :num],
-                turn,
+                own,
             )
             summed.round_off = np.broadcast_to(noise, summed.round_off.shape)
             out.append(summed.divided(float(selection.scale)))
@@ -228,8 +209,8 @@ def _evaluate_checks(
     the function itself.
     """
     epsilon = max(float(np.finfo(piece.leaf.compute_dtype).eps) for piece in pieces)
-    turn = Rotation.from_rotvec(4 * epsilon * np.ones(3) / np.sqrt(3)).as_matrix()
-    few = checks.rotations[: min(checks.NUM_TURNED, min(numbers))]
+    small = Rotation.from_rotvec(4 * epsilon * np.ones(3) / np.sqrt(3)).as_matrix()
+    unturned = checks.rotations[: min(checks.NUM_TURNED, min(numbers))]
     batch = plan.vectorised * max(len(plan.devices), 1)
     held: list[list[np.ndarray]] = [[] for _ in pieces]
     for start in range(0, max(numbers), batch):
@@ -239,108 +220,15 @@ def _evaluate_checks(
         ):
             if start < num:
                 rows.append(np.asarray(values)[: 2 * (num - start)])
-    turned = evaluate(_both(few @ turn))
+    turned = evaluate(_both(unturned @ small))
     for piece, rows, again in zip(pieces, held, turned, strict=True):
         checks.responses[piece.name] = np.concatenate(rows)
         checks.turned[piece.name] = np.asarray(again)
 
 
-def seconds_of_pass(
-    function: Any,
-    action: orbit.Action,
-    x: Any,
-    args: tuple[Any, ...],
-    pieces: Sequence[Piece],
-    keep: tuple[int, ...],
-    elements: Elements,
-    plan: Plan,
-) -> float:
-    """How long a pass will take, from one call and some of the additions.
-
-    Args:
-      function: The function to be measured.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      args: Further arguments of the function.
-      pieces: Pieces of different leaves.
-      keep: Index of the output leaf of each piece.
-      elements: Where the function is evaluated.
-      plan: How the elements are streamed.
-
-    Returns:
-      Seconds, without compilation and without what is done once at the end.
-    """
-    this = _Pass.of(pieces, elements, plan)
-    rotations = this.slots.rotations(this.slots.of_call(0))
-    respond = functools.partial(
-        orbit.respond,
-        function,
-        action,
-        x,
-        rotations,
-        args=args,
-        keep=keep,
-        batch_size=plan.vectorised,
-    )
-    jax.block_until_ready(respond())
-    responses, seconds = _timed(respond)
-    matrices = spherical_matrices(this.leaves, rotations)
-    with jax.enable_x64(True):
-        responses = [jax.device_put(values) for values in responses]
-        references = this.references(responses, matrices)
-        states, buffers = this.empty(several=False)
-        sums = [state.moments for state in states]
-        add = functools.partial(
-            this.accumulate, 0, responses=responses, references=references
-        )
-        sums, buffers = jax.block_until_ready(add(sums, buffers, matrices=matrices))
-        _, more = _timed(lambda: add(sums, buffers, matrices=matrices))
-    del add, responses, buffers
-    seconds = (seconds + more) * plan.num_calls
-    if plan.num_buffers > 1:
-        seconds += plan.num_buffers * _seconds_of_contraction(this)
-    return seconds
-
-
-def _seconds_of_contraction(this: "_Pass") -> float:
-    """Time to add a buffer, from that of some values of each kind of leaf."""
-    plan, tables = this.plan, this.tables
-    maps = tables.of_buffer(this.slots, 0)
-    sizes: collections.Counter[tuple[tuple[int, ...], str]] = collections.Counter()
-    for leaf, through in zip(this.leaves, this.degrees, strict=True):
-        sizes[through, leaf.compute_dtype] += leaf.size
-    seconds = 0.0
-    for (through, dtype), size in sizes.items():
-        update = [maps[key] for key in enumerate(through)]
-        rows = sum(len(part) for part in jax.tree.leaves(update))
-        most = _TIMED_BYTES // (2 * rows * np.dtype(dtype).itemsize)
-        part = Leaf(FEATURE, (1, min(size, max(most, CHUNK_OF_A_BUFFER))), dtype)
-        with jax.enable_x64(True):
-            ((_, sums),), (buffer,) = empty(
-                (part,),
-                (tables.projectors(through),),
-                plan.parts,
-                plan.nodes_per_buffer,
-                several=True,
-            )
-            sums = jax.block_until_ready(contract(plan.method, sums, buffer, update))
-            _, each = _timed(
-                functools.partial(contract, plan.method, sums, buffer, update)
-            )
-        seconds += each * size / part.size
-    return seconds
-
-
-def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """What a function returns, and how long it takes."""
-    start = time.perf_counter()
-    out = jax.block_until_ready(run())
-    return out, time.perf_counter() - start
-
-
 @dataclasses.dataclass(frozen=True)
-class _Pass:
-    """What the steps of a pass need beside their sums.
+class Steps:
+    """The steps of a pass: what they need beside their sums.
 
     Attributes:
       plan: How the elements are streamed.
@@ -353,21 +241,21 @@ class _Pass:
     """
 
     plan: Plan
-    slots: "_Slots"
-    tables: "_Tables"
+    slots: Slots
+    tables: Tables
     degrees: list[tuple[int, ...]]
     leaves: tuple[Leaf, ...]
     wholes: tuple[Leaf, ...]
     selections: list[Selection]
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], elements: Elements, plan: Plan) -> "_Pass":
+    def of(cls, pieces: Sequence[Piece], elements: Elements, plan: Plan) -> "Steps":
         """The pass that some pieces are measured in."""
-        slots = _Slots(elements, plan)
+        slots = Slots(elements, plan)
         degrees = [plan.projected(piece.leaf) for piece in pieces]
         with jax.enable_x64(True):
             weights = slots.weights[:, : plan.num_nodes]
-            tables = _tables(plan, elements.rule, weights, degrees)
+            tables = make_tables(plan, elements.rule, weights, degrees)
         return cls(
             plan,
             slots,
@@ -381,7 +269,7 @@ class _Pass:
             ],
         )
 
-    def scaled(self, names: Sequence[str], responses: list[Array]) -> "_Pass":
+    def scaled(self, names: Sequence[str], responses: list[Array]) -> "Steps":
         """The same, with the scale of each piece from the responses of a call."""
         scales = scales_of(self.leaves, names, responses)
         return dataclasses.replace(
@@ -393,7 +281,7 @@ class _Pass:
         )
 
     def empty(self, several: bool) -> tuple[list[State], list[list[Array]]]:
-        """Sums of nothing, with coefficients if there are several buffers."""
+        """Empty sums, with coefficients if there are several buffers."""
         projectors = tuple(map(self.tables.projectors, self.degrees))
         parts, nodes = self.plan.parts, self.plan.nodes_per_buffer
         return empty(self.leaves, projectors, parts, nodes, several)
@@ -418,22 +306,21 @@ class _Pass:
         """Adds a call; sums and buffers are given up."""
         index = self.slots.of_call(call)
         position = call % self.plan.calls_per_buffer * self.plan.nodes_per_call
+        given = zip(responses, self.selections, references, matrices, strict=True)
         return accumulate(
-            self.leaves,
-            self.wholes,
+            tuple(zip(self.leaves, self.wholes, strict=True)),
             self.plan.method,
+            Call(
+                self.slots.element_weights(index),
+                self.tables.waves,
+                np.int64(position),
+            ),
             sums,
             buffers,
-            responses,
-            self.selections,
-            references,
-            matrices,
-            self.slots.element_weights(index),
-            self.tables.waves,
-            np.int64(position),
+            [Given(*each) for each in given],
         )
 
-    def only(self, number: int) -> "_Pass":
+    def only(self, number: int) -> "Steps":
         """The same for one of the pieces."""
         one = slice(number, number + 1)
         return dataclasses.replace(
@@ -449,127 +336,6 @@ class _Pass:
         return responses_of_slot(
             self.leaves, self.wholes, in_plane, responses, self.selections, slot
         )
-
-
-def _check_nodes(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
-    """Random rotations in the slots behind the nodes, before they are placed."""
-    num = elements.check_slots * elements.rule.in_plane
-    return Rotation.random(num, random_state=CHECK_SEED).as_matrix()
-
-
-def check_rotations(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
-    """Random proper elements at which results on a fixed grid are checked.
-
-    Args:
-      elements: Where a function is evaluated.
-
-    Returns:
-      As many as the rule has in-plane angles.
-    """
-    return elements.place(_check_nodes(elements))
-
-
-class _Slots:
-    """Which node is evaluated when, and with which weights.
-
-    The slots behind the nodes of the rule have no weight. The first of them hold
-    random elements, at which the projected response is checked; the rest, which fill
-    up the last call, repeat the last of these.
-    """
-
-    def __init__(self, elements: Elements, plan: Plan):
-        rule = elements.rule
-        self._plan = plan
-        self.num_used = plan.num_nodes + plan.num_checks
-        self.checks = _check_nodes(elements)
-        coarser = [weights for _, weights in elements.nested]
-        self.weights = np.pad(
-            [rule.sphere_weights, *coarser], ((0, 0), (0, plan.num_checks))
-        )
-        matrices = rule.rotations.reshape(plan.num_nodes, plan.in_plane, 3, 3)
-        extra = self.checks.reshape(plan.num_checks, plan.in_plane, 3, 3)
-        self._matrices = elements.place(np.concatenate([matrices, extra]))
-
-    def of_call(self, call: int) -> np.ndarray:
-        """Slots of one call."""
-        first = call * self._plan.nodes_per_call
-        return np.arange(first, first + self._plan.nodes_per_call)
-
-    def of_buffer(self, number: int) -> np.ndarray:
-        """Slots of one buffer."""
-        size = self._plan.nodes_per_buffer
-        return np.arange(number * size, (number + 1) * size)
-
-    def rotations(self, index: np.ndarray) -> Float[np.ndarray, "group 3 3"]:
-        """Elements: in-plane angles vary slowest, then nodes, then cosets."""
-        node = np.minimum(index, self.num_used - 1)
-        proper = np.swapaxes(self._matrices[node], 0, 1)
-        return np.stack([proper, -proper], axis=2).reshape(-1, 3, 3)
-
-    def element_weights(self, index: np.ndarray) -> Float[np.ndarray, "rules group"]:
-        """Weights of these elements under each rule."""
-        node = np.minimum(index, self.num_used - 1)
-        weight = np.where(index < self._plan.num_nodes, self.weights[:, node], 0.0)
-        share = np.repeat(weight, 2, axis=1) / (2 * self._plan.in_plane)
-        return np.tile(share, (1, self._plan.in_plane))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tables:
-    """Maps from nodes or elements to the rows of the coefficients.
-
-    Attributes:
-      plan: Names method and in-plane angles.
-      waves: The in-plane transform.
-      maps: Maps by number of the rule and largest projected degree.
-    """
-
-    plan: Plan
-    waves: np.ndarray
-    maps: dict[tuple[int, int], list[np.ndarray]]
-
-    def projectors(self, degrees: tuple[int, ...]) -> tuple[Projector, ...]:
-        """One projector for each rule."""
-        return tuple(_projector(self.plan, degree) for degree in degrees)
-
-    def of_buffer(
-        self, slots: _Slots, number: int
-    ) -> dict[tuple[int, int], list[np.ndarray]]:
-        """The columns of the slots of a buffer, zero for those behind the nodes."""
-        columns = slots.of_buffer(number)
-        real = columns < self.plan.num_nodes
-        index = np.where(real, columns, 0)
-        return {
-            key: [np.where(real, table[..., index], 0.0) for table in maps]
-            for key, maps in self.maps.items()
-        }
-
-
-def _projector(plan: Plan, degree: int) -> Projector:
-    if plan.method == "dense":
-        return DenseProjector(degree)
-    return FactorisedProjector(degree, plan.in_plane)
-
-
-def _tables(
-    plan: Plan, rule: Quadrature, sphere: np.ndarray, degrees: list[tuple[int, ...]]
-) -> _Tables:
-    maps: dict[tuple[int, int], list[np.ndarray]] = {}
-    waves = np.eye(plan.in_plane)
-    for number, degree in sorted({key for one in degrees for key in enumerate(one)}):
-        projector, weights = _projector(plan, degree), sphere[number]
-        if isinstance(projector, DenseProjector):
-            each = np.repeat(weights / plan.in_plane, plan.in_plane)
-            table = np.asarray(characters.dense_tables(projector, rule.rotations, each))
-            # the in-plane angle in front of the node, as in the buffer
-            table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
-            maps[number, degree] = [np.swapaxes(table, 1, 2)]
-        else:
-            found, table_maps = characters.factorised_tables(projector, rule, weights)
-            maps[number, degree] = table_maps
-            if number == 0:
-                waves = found
-    return _Tables(plan, waves, maps)
 
 
 def _of_slot(
@@ -590,13 +356,13 @@ def _symmetrised(
     if symmetry is None:
         return reference
     # Sums around a reference can be averaged if it has the symmetry itself.
-    rotated = symmetries.average_tensors(
+    rotated = stabilizer.average_tensors(
         piece.leaf.representation,
         symmetry.elements,
         symmetry.permutations,
         np.asarray(reference.rotated),
     )
-    direct = symmetries.average_scalars(
+    direct = stabilizer.average_scalars(
         symmetry.permutations, np.asarray(reference.direct)
     )
     return Reference(

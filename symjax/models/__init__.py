@@ -1,6 +1,6 @@
 """Models that symjax measures layer by layer, and their files."""
 
 from symjax.models.io import fingerprint, save_model, shipped_models
-from symjax.models.sources import load_model
+from symjax.models.loading import load_model
 
 __all__ = ["fingerprint", "load_model", "save_model", "shipped_models"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from symjax.metrics.laws import PhysicalCheck
+from symjax.metrics.physical_check import PhysicalCheck
 from symjax.report._markup import escape, show_unit
 from symjax.report._markup import make_table as make_html
 from symjax.report.layout import Display, Row, make_table
@@ -27,7 +27,7 @@ def worst_checks(report: Report) -> list[PhysicalCheck]:
       Checks, in the order in which they were made.
 
     Example:
-      >>> from symjax.metrics.laws import PhysicalCheck
+      >>> from symjax.metrics.physical_check import PhysicalCheck
       >>> from symjax.report import schema
       >>> from symjax.report.laws import worst_checks
       >>> laws = [PhysicalCheck("moved", "energy", d, 1e-3, 1.0, "eV") for d in (0, 1)]

@@ -25,7 +25,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
 from symjax.data.symmetry import Symmetry, find_symmetry
-from symjax.data.targets import ENERGY_UNITS
+from symjax.data.units import conversion, measures
 from symjax.metrics import LeafMeasurement, Output, Totals
 from symjax.so3.irreps import Irrep
 
@@ -154,9 +154,7 @@ def add_spreads(parts: Iterable[Spread | None]) -> Spread | None:
 
 def energy_unit(unit: str) -> float | None:
     """An energy unit in eV; None for what is no energy."""
-    known = {name.lower(): size for name, size in ENERGY_UNITS.items()}
-    known |= {"mev": 1e-3, "ha": known["hartree"], "ry": ase.units.Rydberg}
-    return known.get(unit.lower())
+    return conversion(unit, "eV") if measures(unit, "eV") else None
 
 
 def is_invariant(irreps: Sequence[str]) -> bool:

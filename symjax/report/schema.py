@@ -20,7 +20,7 @@ from jaxtyping import Float
 from symjax._files import check_readable, replace_atomically
 from symjax.errors import SymjaxError
 from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
-from symjax.metrics.laws import PhysicalCheck
+from symjax.metrics.physical_check import PhysicalCheck
 from symjax.report.event_schema import (
     Breaking,
     EventPoints,

@@ -302,7 +302,7 @@ def size_ratio(report: SurveyReport, name: str) -> Interval | None:
     irreps = [str(irrep) for irrep in output.representation.irreps]
     if output.kind == "output" and is_invariant(irreps):
         return None
-    return report.pool.relative(name)
+    return report.pool.error(name, relative=True)
 
 
 def survey_text(report: SurveyReport) -> str:
@@ -447,7 +447,7 @@ def _output_json(report: SurveyReport, name: str) -> dict[str, Any]:
         "representation": output.representation.name,
         "root_mean_square": pool.root_mean_square(name),
         "A": errors(),
-        "relative": {of: _interval(pool.relative(name, of=of)) for of in QUESTIONS},
+        "relative": errors(relative=True),
         "by_element": {
             chemical_symbols[group]: errors(group=group) for group in pool.groups(name)
         },

@@ -157,11 +157,6 @@ def save_trajectory(path: str | Path, folder: str | Path) -> list[Path]:
 
     Raises:
       ArgumentError: The file holds no measurement.
-
-    Example:
-      >>> from symjax.report.trajectory import save_trajectory
-      >>> callable(save_trajectory)
-      True
     """
     trajectory = read_trajectory(path)
     written = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from symjax.errors import ModelError
-from symjax.metrics import orbit
+from symjax.metrics import functions, orbit
 from symjax.metrics.consistency import sampled_elements, summarise_labels
 from symjax.metrics.problem import Problem
 from symjax.report.event_schema import Breaking
@@ -31,11 +31,6 @@ def measure_breaking(
     Raises:
       ModelError: A probability is not a number.
       ArgumentError: ``samples`` is not positive and even.
-
-    Example:
-      >>> from symjax.runs.breaking import measure_breaking
-      >>> callable(measure_breaking)
-      True
     """
     return (
         _over(problem, finite_group("Oh")),
@@ -91,8 +86,8 @@ def _responses(problem: Problem, elements: np.ndarray) -> dict[str, np.ndarray]:
     rows: dict[str, list[np.ndarray]] = {name: [] for name in _SOURCES}
     # JAX orders the entries of a dictionary by name.
     order = sorted(_SOURCES)
-    function = orbit.as_function(problem.function)
-    move = orbit.as_action(problem.action)
+    function = functions.as_function(problem.function)
+    move = functions.as_action(problem.action)
     for start in range(0, len(elements), _BATCH):
         chunk = elements[start : start + _BATCH]
         responses = orbit.respond(

@@ -7,8 +7,8 @@ import jax
 
 from symjax.errors import ArgumentError, GridError
 from symjax.metrics import Adaptive, Grid
-from symjax.metrics.planning import DEFAULT_MEMORY
-from symjax.metrics.streaming import CHECK_SEED
+from symjax.metrics.problem import DEFAULT_MEMORY
+from symjax.metrics.slots import CHECK_SEED
 from symjax.models.precision import matmul_precision
 from symjax.report import schema
 from symjax.so3.quadrature import LARGEST_DEGREE, quadrature

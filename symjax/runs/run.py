@@ -97,7 +97,7 @@ def measure_items(
       workers: Processes or devices that measure one item each at a time, or a
         scheduler; by default this process alone.
       laws: Checks other laws of nature of a structure, such as
-        :class:`symjax.interop.laws.LawChecks`; of the smallest structure of each
+        :class:`symjax.interop.law_checks.LawChecks`; of the smallest structure of each
         periodicity.
       unreadable: Errors by label of what could not be read; recorded as failed.
       watch: Called with the progress.

@@ -20,7 +20,7 @@ class Source(Protocol):
     program, and what several items can be evaluated by in one call.
 
     Example:
-      >>> from symjax.interop.sources import CalculatorSource
+      >>> from symjax.interop.foreign_sources import CalculatorSource
       >>> from symjax.runs import Source
       >>> isinstance(CalculatorSource("ase.calculators.emt:EMT"), Source)
       True

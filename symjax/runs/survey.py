@@ -23,7 +23,7 @@ from symjax.metrics.packs import Pack, Pending, finish_pack, pack_of, start_pack
 from symjax.metrics.pooling import Sampled, pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
-from symjax.models.pet.packs import Packing
+from symjax.models.pet.packing import Packing
 from symjax.models.pet.source import PETSource
 from symjax.report import schema
 from symjax.report.chemiscope import find_chemiscope, write_chemiscope

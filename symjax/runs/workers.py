@@ -178,11 +178,6 @@ def in_processes(
 
     Raises:
       ArgumentError: Processes die without having finished anything.
-
-    Example:
-      >>> from symjax.runs.workers import in_processes
-      >>> callable(in_processes)
-      True
     """
     items = list(items)
     jobs = max(min(jobs, len(items)), 1)

@@ -1,5 +1,6 @@
 """The groups SO(3) and O(3): elements, representations, harmonics and quadratures."""
 
+from symjax.so3.action import act, act_tree
 from symjax.so3.conversions import from_e3nn, from_e3x, to_e3nn, to_e3x
 from symjax.so3.finite_groups import FiniteGroup, finite_group
 from symjax.so3.harmonics import degree_slice, solid_harmonics, spherical_harmonics
@@ -22,8 +23,6 @@ from symjax.so3.representations import (
     SCALAR,
     VECTOR,
     Representation,
-    act,
-    act_tree,
     direct_sum,
     from_spherical,
     spherical,

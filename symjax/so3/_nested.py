@@ -1,6 +1,5 @@
 """Re-weighting a subset of sphere nodes to a coarser rule, by linear programming."""
 
-import itertools
 import math
 
 import numpy as np
@@ -9,21 +8,13 @@ from scipy.spatial import cKDTree
 from scipy.special import eval_legendre
 
 from symjax.so3._icosahedral import icosahedral_rotations
+from symjax.so3.point_groups import dihedral_group, octahedral_group
 
 # Without symmetry a program has as many unknowns as nodes; beyond this many it is
 # slow, and the large rules are symmetric.
 _LARGEST_ASYMMETRIC = 200
 # Exact weights leave a residual of a few eps; a failed program, of 1e-8.
 _TOLERANCE = 1e-12
-
-
-def _octahedral() -> np.ndarray:
-    """The 48 signed permutation matrices."""
-    matrices = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            matrices.append(np.diag(signs)[list(order)])
-    return np.array(matrices)
 
 
 def _is_even(matrix: np.ndarray) -> bool:
@@ -33,18 +24,6 @@ def _is_even(matrix: np.ndarray) -> bool:
 
 def _rank(rule: tuple[int, np.ndarray]) -> tuple[int, int]:
     return rule[0], int(np.count_nonzero(rule[1]))
-
-
-def _dihedral(order: int) -> np.ndarray:
-    """Turns by 2 pi / order about z, times the three mirrors of the axes."""
-    angles = 2 * np.pi * np.arange(order) / order
-    turns = np.zeros((order, 3, 3))
-    turns[:, 0, 0] = turns[:, 1, 1] = np.cos(angles)
-    turns[:, 1, 0] = np.sin(angles)
-    turns[:, 0, 1] = -turns[:, 1, 0]
-    turns[:, 2, 2] = 1
-    mirrors = [np.diag([1.0, y, z]) for y in (1, -1) for z in (1, -1)]
-    return np.array([turn @ mirror for turn in turns for mirror in mirrors])
 
 
 def _orbits(points: np.ndarray, group: np.ndarray) -> np.ndarray | None:
@@ -141,10 +120,10 @@ def sparsest_subset(
     Returns:
       The degree and nonnegative weights of shape ``(nodes,)``, sum 1.
     """
-    groups = [_octahedral()]
+    groups = [octahedral_group()]
     equator = np.bincount(np.unique(points[:, 2].round(9), return_inverse=True)[1])
     if equator.min() == equator.max() and equator[0] % 2 == 0:
-        groups.append(_dihedral(int(equator[0]) // 2))
+        groups.append(dihedral_group(int(equator[0]) // 2))
     icosahedral = _orbits(points, icosahedral_rotations()) is not None
     if icosahedral:
         groups.append(icosahedral_rotations())

@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from symjax.errors import ArgumentError, GridError
+from symjax.errors import ArgumentError
 from symjax.so3._arguments import check_integer
+from symjax.so3.point_groups import generate, key_of, rotation_about
 
-_ROUND = 6
 _NAMES = (
     "C1, C2, ..., D2, D3, ..., D2h, D3h, ..., D3d, D5d, ..., "
     "T, Td, Th, O, Oh, I, Ih, Ci"
@@ -158,78 +158,6 @@ class FiniteGroup:
         return scale * irrep.character[self.quotients]
 
 
-def generate(generators: np.ndarray, limit: int = 1000) -> np.ndarray:
-    """All products of some matrices.
-
-    Args:
-      generators: Orthogonal matrices, shape ``(num, 3, 3)``.
-      limit: Most elements to look for.
-
-    Returns:
-      The elements, the identity first, shape ``(order, 3, 3)``.
-
-    Raises:
-      GridError: There are more than ``limit``: the group is infinite, or larger.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.finite_groups import generate
-      >>> generate(-np.eye(3)[None]).shape
-      (2, 3, 3)
-    """
-    elements = [np.eye(3)]
-    seen = {_key(elements[0])}
-    for element in elements:
-        for generator in np.asarray(generators, float):
-            product = element @ generator
-            if _key(product) not in seen:
-                seen.add(_key(product))
-                elements.append(product)
-                if len(elements) > limit:
-                    raise GridError(
-                        "generators",
-                        len(generators),
-                        f"generate more than {limit} elements",
-                        "Pass generators of a finite group",
-                    )
-    return np.array(elements)
-
-
-def _key(matrix: np.ndarray) -> bytes:
-    # + 0.0 turns -0.0 into 0.0.
-    return (np.round(matrix, _ROUND) + 0.0).tobytes()
-
-
-def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray:
-    """Rotation by an angle about an axis, Rodrigues' formula.
-
-    Args:
-      axis: Direction, of any length but 0.
-      angle: Angle in radians.
-
-    Returns:
-      Matrix of shape ``(3, 3)``.
-
-    Raises:
-      ArgumentError: The axis is 0.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.finite_groups import rotation_about
-      >>> (rotation_about((0, 0, 2), np.pi / 2) @ [1, 0, 0]).round(12).tolist()
-      [0.0, 1.0, 0.0]
-    """
-    length = math.sqrt(sum(part**2 for part in axis))
-    if not length > 0:
-        raise ArgumentError("axis", axis, "has no direction", "Pass (0, 0, 1)")
-    x, y, z = (part / length for part in axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    out: np.ndarray = (
-        np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
-    )
-    return out
-
-
 _FOURFOLD = rotation_about((0, 0, 1), math.pi / 2)
 _THREEFOLD = rotation_about((1, 1, 1), 2 * math.pi / 3)
 _GOLDEN = (1 + math.sqrt(5)) / 2
@@ -298,8 +226,8 @@ def _tetrahedral() -> tuple[np.ndarray, Irreps]:
 
 def _cubic(rotations: np.ndarray) -> Irreps:
     """Irreps of O at its rotations, and of every group isomorphic to it."""
-    tetrahedral = {_key(element) for element in _tetrahedral()[0]}
-    sign = np.array([1.0 if _key(r) in tetrahedral else -1.0 for r in rotations])
+    tetrahedral = {key_of(element) for element in _tetrahedral()[0]}
+    sign = np.array([1.0 if key_of(r) in tetrahedral else -1.0 for r in rotations])
     vector, second = _chi(rotations, 1), _chi(rotations, 2)
     return [
         FiniteIrrep("A1", 1, np.ones(len(rotations))),

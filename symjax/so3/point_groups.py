@@ -1,19 +1,95 @@
-"""Finite subgroups of O(3): closure, exact matrices, generators, names.
+"""Elements of finite subgroups of O(3): products, exact matrices, generators, names.
 
 Matrices found from atomic positions are orthogonal only as far as the positions are
 symmetric. Here they become a group to machine precision.
 """
 
 import itertools
+import math
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, GridError
 
 # Matrices are the same element if their distance is below this fraction of the
 # smallest distance between two elements.
 _SAME = 0.25
+# Decimals by which generated elements are told apart.
+_ROUND = 6
+
+
+def generate(generators: np.ndarray, limit: int = 1000) -> np.ndarray:
+    """All products of some matrices.
+
+    Args:
+      generators: Orthogonal matrices, shape ``(num, 3, 3)``.
+      limit: Most elements to look for.
+
+    Returns:
+      The elements, the identity first, shape ``(order, 3, 3)``.
+
+    Raises:
+      GridError: There are more than ``limit``: the group is infinite, or larger.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.point_groups import generate
+      >>> generate(-np.eye(3)[None]).shape
+      (2, 3, 3)
+    """
+    elements = [np.eye(3)]
+    seen = {key_of(elements[0])}
+    for element in elements:
+        for generator in np.asarray(generators, float):
+            product = element @ generator
+            if key_of(product) not in seen:
+                seen.add(key_of(product))
+                elements.append(product)
+                if len(elements) > limit:
+                    raise GridError(
+                        "generators",
+                        len(generators),
+                        f"generate more than {limit} elements",
+                        "Pass generators of a finite group",
+                    )
+    return np.array(elements)
+
+
+def key_of(matrix: np.ndarray) -> bytes:
+    """An element as a key of dictionaries, rounded."""
+    # + 0.0 turns -0.0 into 0.0.
+    return (np.round(matrix, _ROUND) + 0.0).tobytes()
+
+
+def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray:
+    """Rotation by an angle about an axis, Rodrigues' formula.
+
+    Args:
+      axis: Direction, of any length but 0.
+      angle: Angle in radians.
+
+    Returns:
+      Matrix of shape ``(3, 3)``.
+
+    Raises:
+      ArgumentError: The axis is 0.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.so3.point_groups import rotation_about
+      >>> (rotation_about((0, 0, 2), np.pi / 2) @ [1, 0, 0]).round(12).tolist()
+      [0.0, 1.0, 0.0]
+    """
+    length = math.sqrt(sum(part**2 for part in axis))
+    if not length > 0:
+        raise ArgumentError("axis", axis, "has no direction", "Pass (0, 0, 1)")
+    x, y, z = (part / length for part in axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    out: np.ndarray = (
+        np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    )
+    return out
 
 
 def multiplication_table(

@@ -7,6 +7,7 @@ here is NumPy float64 and runs on the host, once.
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.integrate import lebedev_rule
@@ -167,16 +168,20 @@ def lebedev_product(degree: int) -> Quadrature:
       >>> rule.name, rule.in_plane, rule.num_rotations
       ('lebedev 9 x 9', 9, 342)
     """
+    return _lebedev(_reaching(degree, LEBEDEV_DEGREES, "Lebedev"), degree)
+
+
+def _reaching(degree: int, known: Sequence[int], kind: str) -> int:
+    """The smallest of the known degrees of rules that reaches a degree."""
     degree = check_integer(degree, "degree")
-    if degree > LEBEDEV_DEGREES[-1]:
+    if degree > known[-1]:
         raise GridError(
             "degree",
             degree,
-            f"no Lebedev rule is known above degree {LEBEDEV_DEGREES[-1]}",
-            f"Use gauss_product({degree}), or at most degree {LEBEDEV_DEGREES[-1]}",
+            f"no {kind} rule is known above degree {known[-1]}",
+            f"Use quadrature({degree}), or at most degree {known[-1]}",
         )
-    sphere_degree = next(known for known in LEBEDEV_DEGREES if known >= degree)
-    return _lebedev(sphere_degree, degree)
+    return next(own for own in known if own >= degree)
 
 
 def _lebedev(sphere_degree: int, degree: int) -> Quadrature:
@@ -250,17 +255,8 @@ def icosahedral_product(degree: int) -> Quadrature:
       >>> rule.name, rule.num_rotations
       ('icosahedral 14 x 14', 1008)
     """
-    degree = check_integer(degree, "degree")
-    found = [known for known in ICOSAHEDRAL_DEGREES if known >= degree]
-    if not found:
-        raise GridError(
-            "degree",
-            degree,
-            f"symjax has no icosahedral rule above degree {ICOSAHEDRAL_DEGREES[-1]}",
-            f"Use quadrature({degree})",
-        )
-    points, weights = icosahedral_sphere(found[0])
-    return _product(points, weights, degree, f"icosahedral {found[0]}")
+    known = _reaching(degree, ICOSAHEDRAL_DEGREES, "icosahedral")
+    return _product(*icosahedral_sphere(known), degree, f"icosahedral {known}")
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,7 +2,7 @@
 
 from symjax.training.augmentation import random_elements
 from symjax.training.configuration import AtomsRun, EventsRun, parse_run, read_run
-from symjax.training.records import read_table
+from symjax.training.logs import read_table
 from symjax.training.runs import Trained, TrainingError, train
 
 __all__ = [

@@ -16,23 +16,21 @@ from symjax.data.transform import rotate_graph
 from symjax.errors import ModelError
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.derivatives import conservative
+from symjax.models.pet.inputs import pet_inputs
 from symjax.models.pet.layers import layer_names
-from symjax.models.pet.model import (
-    PETModel,
-    conservative,
-    outputs_from_inputs,
-    pet_inputs,
-)
+from symjax.models.pet.model import PETModel
+from symjax.models.pet.outputs import outputs_from_inputs
+from symjax.so3.action import act_on_samples
 from symjax.so3.irreps import Irrep
-from symjax.so3.representations import act_on_samples
 from symjax.training.augmentation import random_elements
 from symjax.training.baselines import energy_of
+from symjax.training.batches import AtomicBatch
 from symjax.training.configuration import PenaltySection
 from symjax.training.contents import content_penalty
-from symjax.training.labels import STRESS, Label
+from symjax.training.fitted import STRESS, Label
 from symjax.training.optimisation import Task
 from symjax.training.partial import choose_parameters, whole_network
-from symjax.training.structures import AtomicBatch
 
 
 def predict_labels(
@@ -56,11 +54,6 @@ def predict_labels(
 
     Returns:
       Predictions, with a trailing axis of copies, and features by layer.
-
-    Example:
-      >>> from symjax.training.atomistic import predict_labels
-      >>> callable(predict_labels)
-      True
     """
     names = {label.name for label in labels}
     targets = tuple(
@@ -129,7 +122,7 @@ def divided_by_atoms(
       >>> from symjax.data import build_graph
       >>> from symjax.training.atomistic import divided_by_atoms
       >>> from symjax.training.sections import TargetSection
-      >>> from symjax.training.labels import labels_of
+      >>> from symjax.training.fitted import labels_of
       >>> (energy,) = labels_of({"energy": TargetSection(energy_unit="eV")})
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
       >>> print(divided_by_atoms(energy, jnp.array([[6.0]]), graph))
@@ -161,11 +154,6 @@ def turned_loss(
       (None to leave all as they are) and, by label, what to divide by. It returns the
       contribution of each label: weight times the sum over known components of a
       function of the error in units of ``size``, divided.
-
-    Example:
-      >>> from symjax.training.atomistic import turned_loss
-      >>> callable(turned_loss)
-      True
     """
     errors = _turned_errors(model, labels, size, precision)
 
@@ -261,11 +249,6 @@ def penalized_loss(
     Returns:
       A function as that of :func:`turned_loss`, of elements of shape ``(structures, K,
       3, 3)``; its contributions hold ``"penalty"`` too.
-
-    Example:
-      >>> from symjax.training.atomistic import penalized_loss
-      >>> callable(penalized_loss)
-      True
     """
     layers = _penalised(model.config, penalty)
     sectors = tuple(Irrep.parse(label) for label in penalty.sectors)
@@ -346,12 +329,7 @@ def atomistic_task(
         :func:`~symjax.training.partial.choose_parameters`; None for everything.
 
     Returns:
-      The task; batches are :class:`~symjax.training.structures.AtomicBatch`.
-
-    Example:
-      >>> from symjax.training.atomistic import atomistic_task
-      >>> callable(atomistic_task)
-      True
+      The task; batches are :class:`~symjax.training.batches.AtomicBatch`.
     """
     dtype = jnp.float64 if precision == "float64" else jnp.float32
     number: tuple[int, ...] = ()

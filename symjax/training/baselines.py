@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.data.graph import Graph
-from symjax.models.pet.config import PETConfig, Target
+from symjax.data.quantities import Block, Target
+from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import (
     PETModel,
     init_pet,
-    is_invariant,
 )
-from symjax.training.labels import FORCES, Label
-from symjax.training.structures import AtomicData, count_known
+from symjax.training.batches import AtomicData, count_known
+from symjax.training.fitted import FORCES, Label
 
 
 def composition(
@@ -60,9 +60,10 @@ def fit_baselines(
 
     Example:
       >>> import ase.build
-      >>> from symjax.models.pet import PETConfig, Target
+      >>> from symjax.data.quantities import Block, Target
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.training.baselines import fit_baselines
-      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.batches import prepare_data
       >>> from symjax.training.sections import TargetSection
       >>> targets = {"energy": TargetSection(energy_unit="eV")}
       >>> frames = [ase.build.molecule(name) for name in ("H2", "H2O")]
@@ -72,18 +73,15 @@ def fit_baselines(
       >>> print(fit_baselines(PETConfig((1, 8)), data)["energy"]["scalar"].ravel())
       [-1. -3.]
     """
-    baselines: dict[str, dict[str, np.ndarray]] = {t.name: {} for t in config.targets}
-    for name, target, block in config.outputs:
-        if not is_invariant(block):
-            continue
-        solution = np.zeros((len(config.species), block.properties))
-        rows = data.values.get(name, [])
-        if rows:
-            counts = composition(data.graphs, config.species, per_atom=target.per_atom)
-            flat = np.concatenate(rows).reshape(-1, block.properties)
-            solution = least_squares(counts, flat)
-        baselines[target.name][block.key] = solution
-    return baselines
+
+    def fitted(target: Target, block: Block) -> np.ndarray:
+        rows = data.values.get(target.output(block), [])
+        if not rows:
+            return np.zeros((len(config.species), block.properties))
+        counts = composition(data.graphs, config.species, per_atom=target.per_atom)
+        return least_squares(counts, np.concatenate(rows).reshape(-1, block.properties))
+
+    return config.by_block(fitted, invariant=True)
 
 
 def least_squares(
@@ -132,9 +130,10 @@ def subtract_baselines(
     Example:
       >>> import ase.build
       >>> import numpy as np
-      >>> from symjax.models.pet import PETConfig, Target
+      >>> from symjax.data.quantities import Block, Target
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.training.baselines import subtract_baselines
-      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.batches import prepare_data
       >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = -5.0
@@ -146,7 +145,7 @@ def subtract_baselines(
     """
     values = dict(data.values)
     for name, target, block in config.outputs:
-        if name not in values or not is_invariant(block):
+        if name not in values or not block.is_invariant:
             continue
         weights = np.asarray(baselines[target.name][block.key], np.float64)
         values[name] = [
@@ -175,8 +174,8 @@ def spreads(
     Example:
       >>> import ase.build
       >>> from symjax.training.baselines import spreads
-      >>> from symjax.training.labels import labels_of
-      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.fitted import labels_of
+      >>> from symjax.training.batches import prepare_data
       >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["dipole"] = [0.0, 3.0, 0.0]
@@ -223,8 +222,8 @@ def loss_units(
       >>> import ase.build
       >>> import numpy as np
       >>> from symjax.training.baselines import loss_units
-      >>> from symjax.training.labels import labels_of
-      >>> from symjax.training.structures import prepare_data
+      >>> from symjax.training.fitted import labels_of
+      >>> from symjax.training.batches import prepare_data
       >>> from symjax.training.sections import TargetSection
       >>> water = ase.build.molecule("H2O")
       >>> water.info["energy"] = 0.3
@@ -261,11 +260,6 @@ def fresh_model(
 
     Returns:
       The model.
-
-    Example:
-      >>> from symjax.training.baselines import fresh_model
-      >>> callable(fresh_model)
-      True
     """
     model = init_pet(config, jax.random.key(seed), name)
     baselines = fit_baselines(config, data)
@@ -296,7 +290,7 @@ def scales_of(
 
     Example:
       >>> import numpy as np
-      >>> from symjax.models.pet import Target
+      >>> from symjax.data.quantities import Block, Target
       >>> from symjax.training.baselines import scales_of
       >>> scales_of(Target("energy"), {"energy": np.array([2.0])}, 2)["scalar"].tolist()
       [[2.0], [2.0]]

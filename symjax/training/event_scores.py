@@ -102,11 +102,6 @@ def evaluate_events(
 
     Raises:
       ModelError: A logit of a real point is not finite, so that there is no label.
-
-    Example:
-      >>> from symjax.training.event_scores import evaluate_events
-      >>> callable(evaluate_events)
-      True
     """
     num = len(samples.labels)
     config = model.config
@@ -175,11 +170,6 @@ def event_errors(
     Returns:
       Numbers of :func:`evaluate_events`, and ``score``: relative Chamfer distance and
       share of wrong labels, weighted like the losses.
-
-    Example:
-      >>> from symjax.training.event_scores import event_errors
-      >>> callable(event_errors)
-      True
     """
     errors = evaluate_events(model, samples, seed)
     score = 0.0

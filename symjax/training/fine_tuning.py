@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.model import PETModel, init_pet, is_invariant
+from symjax.models.pet.model import PETModel, init_pet
 from symjax.training.baselines import (
     composition,
     fit_baselines,
@@ -26,9 +27,9 @@ from symjax.training.baselines import (
     scales_of,
     subtract_baselines,
 )
+from symjax.training.batches import AtomicData
 from symjax.training.configuration import AtomsRun
-from symjax.training.labels import Label
-from symjax.training.structures import AtomicData
+from symjax.training.fitted import Label
 from symjax.training.validation import network_outputs
 
 _FAR = 2.0
@@ -36,11 +37,6 @@ _FAR = 2.0
 by among themselves, that are noticed: a constant would predict better."""
 _RESOLVED = 0.01
 """Of the model's scale: what two calculations of one kind may differ by, per atom."""
-
-
-def _plain(unit: str) -> str:
-    """A unit without what is only spelling."""
-    return unit.lower().replace(" ", "").replace("\N{ANGSTROM SIGN}", "angstrom")
 
 
 def check_targets(
@@ -93,7 +89,7 @@ def check_targets(
                 f"under this name the initial model predicts {expected}",
                 "Describe the same target, or choose another name",
             )
-        if _plain(target.unit) != _plain(theirs.unit) and theirs.unit:
+        if theirs.unit and not _same(target.unit, theirs.unit):
             raise ModelError(
                 f"targets.{name}",
                 target.unit or "no unit",
@@ -107,6 +103,11 @@ def check_targets(
         targets=(*model.config.targets, *added),
         species=tuple(sorted({*model.config.species, *species})),
     )
+
+
+def _same(unit: str, other: str) -> bool:
+    """Whether units differ in spelling only."""
+    return measures(unit, other) and conversion(unit, other) == 1
 
 
 def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
@@ -127,7 +128,7 @@ def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
     Example:
       >>> import dataclasses
       >>> from symjax.models import load_model
-      >>> from symjax.models.pet import Block, Target
+      >>> from symjax.data.quantities import Block, Target
       >>> from symjax.training.fine_tuning import extend_model
       >>> model = load_model("pet-ethanol")
       >>> dipole = Target("dipole", "e*angstrom", blocks=(Block("vector", "vector"),))
@@ -217,11 +218,6 @@ def start_from(
     Warns:
       UserWarning: Species are new, or labels still lie far from what the model says:
         by more than they differ among themselves.
-
-    Example:
-      >>> from symjax.training.fine_tuning import start_from
-      >>> callable(start_from)
-      True
     """
     model = extend_model(initial, config, run.seed)
     parameters: dict[str, Any] = {
@@ -249,7 +245,7 @@ def start_from(
         (target, block, by_name[name])
         for target in known
         for name, block in target.outputs
-        if is_invariant(block) and name in by_name
+        if block.is_invariant and name in by_name
     ]
     chosen = tuple(label for _, _, label in pairs)
     predicted = network_outputs(config, chosen, parameters, data, run) if chosen else {}

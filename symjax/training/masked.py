@@ -252,11 +252,6 @@ def masked_task(
 
     Raises:
       ModelError: There is a penalty, and the model has no segmentation.
-
-    Example:
-      >>> from symjax.training.masked import masked_task
-      >>> callable(masked_task)
-      True
     """
     config = model.config
     if penalty is not None and not config.num_classes:

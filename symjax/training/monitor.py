@@ -67,7 +67,7 @@ class SurveyProbe(NamedTuple):
       >>> import ase.build
       >>> from symjax.metrics import Survey
       >>> from symjax.models import load_model
-      >>> from symjax.models.pet.packs import Prepared
+      >>> from symjax.models.pet.packing import Prepared
       >>> from symjax.training.configuration import MonitorSection
       >>> from symjax.training.monitor import SurveyProbe
       >>> model = load_model("pet-ethanol")
@@ -115,7 +115,7 @@ class SurveyProbe(NamedTuple):
                 ("survey_A", error.value),
                 ("survey_low", error.low),
                 ("survey_high", error.high),
-                ("survey_relative", found.relative(name, of="data").value),
+                ("survey_relative", found.error(name, of="data", relative=True).value),
             ):
                 yield {**common, "quantity": quantity, "value": value}
 

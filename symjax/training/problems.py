@@ -26,8 +26,8 @@ from symjax.models import load_model
 from symjax.models.biases import Biases
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
-from symjax.models.pet.orbit import orbit_problem
-from symjax.models.pet.packs import Prepared
+from symjax.models.pet.orbit_problem import orbit_problem
+from symjax.models.pet.packing import Prepared
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.inputs import (
     seen_points,
@@ -36,7 +36,7 @@ from symjax.models.pointmae.model import (
     PointMAEModel,
     init_pointmae,
 )
-from symjax.models.pointmae.orbit import event_problem
+from symjax.models.pointmae.orbit_problem import event_problem
 from symjax.training.atomistic import atomistic_task
 from symjax.training.baselines import (
     energy_of,
@@ -44,10 +44,11 @@ from symjax.training.baselines import (
     loss_units,
     subtract_baselines,
 )
+from symjax.training.batches import AtomicBatch, AtomicData, collate, prepare_data
 from symjax.training.configuration import AtomsRun, EventsRun, Run
 from symjax.training.event_scores import event_errors
 from symjax.training.fine_tuning import check_targets, start_from
-from symjax.training.labels import FORCES, STRESS, labels_of
+from symjax.training.fitted import FORCES, STRESS, labels_of
 from symjax.training.loader import BatchPlan, batch_shape, stack_parts
 from symjax.training.masked import (
     Turning,
@@ -58,7 +59,6 @@ from symjax.training.masked import (
 from symjax.training.monitor import Probe, SurveyProbe
 from symjax.training.optimisation import Task
 from symjax.training.partial import whole_network
-from symjax.training.structures import AtomicBatch, AtomicData, collate, prepare_data
 from symjax.training.validation import validation_errors
 
 HELD_OUT_SEED = 1_000_000
@@ -169,11 +169,6 @@ def atoms_problem(run: AtomsRun) -> Problem:
 
     Raises:
       SymjaxError: The data or the model cannot be used.
-
-    Example:
-      >>> from symjax.training.problems import atoms_problem
-      >>> callable(atoms_problem)
-      True
     """
     frames, held_out = _frames(run)
     labels = labels_of(run.targets)
@@ -316,11 +311,6 @@ def events_problem(run: EventsRun) -> Problem:
 
     Raises:
       SymjaxError: The data or the model cannot be used.
-
-    Example:
-      >>> from symjax.training.problems import events_problem
-      >>> callable(events_problem)
-      True
     """
     initial = _initial(run, PointMAEModel, "is no Point-MAE", "Name one for events")
     if initial is None:

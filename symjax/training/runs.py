@@ -21,7 +21,7 @@ import numpy as np
 from symjax._files import held, replace_atomically
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.models.io import Model, save_model
-from symjax.training import records
+from symjax.training import logs
 from symjax.training.configuration import AtomsRun, Run
 from symjax.training.loader import load
 from symjax.training.monitor import COLUMNS, Monitor
@@ -139,10 +139,10 @@ def _taken(
     run: Run, folder: Path, resume: bool, extend: bool, overwrite: bool
 ) -> list[Change]:
     """Makes a folder ready for a run; returns what has changed since it began."""
-    path = folder / records.CONFIGURATION
+    path = folder / logs.CONFIGURATION
     started = path.is_file()
     if started and overwrite and not resume:
-        for name in (MODEL, BEST, records.CHECKPOINTS, records.TENSORBOARD):
+        for name in (MODEL, BEST, logs.CHECKPOINTS, logs.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
         path.unlink()
         started = False
@@ -156,7 +156,7 @@ def _taken(
             "Resume it, overwrite it, or choose another folder",
         )
     before, changes = read_changes(path)
-    checkpoints = records.Checkpoints(folder / records.CHECKPOINTS)
+    checkpoints = logs.Checkpoints(folder / logs.CHECKPOINTS)
     done = checkpoints.latest() or 0
     checkpoints.close()
     return changes + changes_of(before, run, done, extend=extend)
@@ -174,9 +174,7 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     record = [change._asdict() for change in changes]
     text = json.dumps({**run.model_dump(mode="json"), CHANGES: record}, indent=2)
-    replace_atomically(
-        folder / records.CONFIGURATION, lambda part: part.write_text(text)
-    )
+    replace_atomically(folder / logs.CONFIGURATION, lambda part: part.write_text(text))
     loop = _Loop(run, problem, folder, watch, record)
     return loop.run(time.monotonic() + max_seconds)
 
@@ -222,7 +220,7 @@ class _Loop:
         self._watch = watch or (lambda step, values: None)
         self._mesh = device_mesh(run.batch.devices)
         self._rate = learning_rate(run.optimizer, run.steps)
-        self._checkpoints = records.Checkpoints(folder / records.CHECKPOINTS)
+        self._checkpoints = logs.Checkpoints(folder / logs.CHECKPOINTS)
         self._state = start(problem.task, run.optimizer, run.steps)
         self._window: list[Any] = []
         done = self._checkpoints.latest() or 0
@@ -233,12 +231,10 @@ class _Loop:
         terms = jax.eval_shape(self._terms, problem.batch(done))
         columns = ("step", "loss", *terms, "gradient_norm", "learning_rate")
         speed = ("structures_per_second", "atoms_per_second")
-        self._metrics = records.Table(
-            folder / records.METRICS, (*columns, *speed), done
-        )
-        self._validation: records.Table | None = None
-        self._trajectory = records.Table(folder / records.TRAJECTORY, COLUMNS, done)
-        self._board = records.Board(folder / records.TENSORBOARD)
+        self._metrics = logs.Table(folder / logs.METRICS, (*columns, *speed), done)
+        self._validation: logs.Table | None = None
+        self._trajectory = logs.Table(folder / logs.TRAJECTORY, COLUMNS, done)
+        self._board = logs.Board(folder / logs.TENSORBOARD)
         if done:
             self._write_again(done)
         self._monitor = None
@@ -249,13 +245,13 @@ class _Loop:
     def _write_again(self, done: int) -> None:
         """What was written before this run goes on, for TensorBoard."""
         for group, name in (
-            ("training", records.METRICS),
-            ("validation", records.VALIDATION),
+            ("training", logs.METRICS),
+            ("validation", logs.VALIDATION),
         ):
-            for row in records.read_rows(self._folder / name, done):
+            for row in logs.read_rows(self._folder / name, done):
                 step = int(row.pop("step"))
                 self._board.add(group, step, {k: float(v) for k, v in row.items() if v})
-        for row in records.read_rows(self._folder / records.TRAJECTORY, done):
+        for row in logs.read_rows(self._folder / logs.TRAJECTORY, done):
             self._board.add("symmetry", int(row["step"]), _scalars([row]))
 
     def _terms(self, batch: Any) -> dict[str, Any]:
@@ -343,12 +339,12 @@ class _Loop:
         if not errors:
             return
         self._errors = errors
-        path = self._folder / records.VALIDATION
+        path = self._folder / logs.VALIDATION
         if self._validation is None:
             # Not the row that the run wrote if it was killed right after it.
             columns = ("step", *errors)
-            self._validation = records.Table(path, columns, self._done - 1)
-        before = records.read_table(path).get("score", np.array([]))
+            self._validation = logs.Table(path, columns, self._done - 1)
+        before = logs.read_table(path).get("score", np.array([]))
         self._validation.add([{"step": self._done, **errors}])
         self._board.add("validation", self._done, errors)
         self._watch(self._done, {f"validation/{k}": v for k, v in errors.items()})

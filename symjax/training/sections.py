@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
-from symjax.data.targets import ENERGY_UNITS, LENGTH_UNITS
-from symjax.models.pet.config import Block, Target
+from symjax.data.quantities import Block, Target
+from symjax.data.units import measures
 
 
 class Section(pydantic.BaseModel):
@@ -93,14 +93,14 @@ class TargetSection(Section):
         if derived and self.energy_unit is None:
             raise ValueError("forces and stress need an energy: set energy_unit")
         if self.energy_unit is not None:
-            if self.energy_unit.lower() not in map(str.lower, ENERGY_UNITS):
-                raise ValueError(f"energy_unit is none of {', '.join(ENERGY_UNITS)}")
+            if not measures(self.energy_unit, "eV"):
+                raise ValueError("energy_unit is no unit of energy, such as kcal/mol")
             if self.kind != "scalar" or self.properties > 1 or self.per_atom:
                 raise ValueError("an energy is one scalar for each structure")
             if self.unit not in ("", "eV"):
                 raise ValueError("unit of an energy is eV; energy_unit is the data's")
-        if self.length_unit.lower() not in map(str.lower, LENGTH_UNITS):
-            raise ValueError(f"length_unit is none of {', '.join(LENGTH_UNITS)}")
+        if not measures(self.length_unit, "angstrom"):
+            raise ValueError("length_unit is no unit of length, such as bohr")
         return self
 
     def target(self, name: str) -> Target:

@@ -49,7 +49,7 @@ def read_stress(
     Returns:
       The stress of each, in eV/angstrom^3; NaN where it is not known. Components out of
       the plane of a slab, or across a wire, are 0 and do not count
-      (:func:`symjax.training.structures.collate`).
+      (:func:`symjax.training.batches.collate`).
 
     Raises:
       ArgumentError: The name says that it is a virial or in another unit, or no

@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 from symjax.data.graph import Graph, graph_shape
 from symjax.models.pet.config import PETConfig
 from symjax.training.atomistic import divided_by_atoms, predict_labels
+from symjax.training.batches import AtomicBatch, AtomicData, collate
 from symjax.training.configuration import AtomsRun
-from symjax.training.labels import Label
+from symjax.training.fitted import Label
 from symjax.training.loader import batch_shape
-from symjax.training.structures import AtomicBatch, AtomicData, collate
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -62,11 +62,6 @@ def validation_errors(
       ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom where its
       errors are divided by the number of atoms, and ``score``: the weighted mean square
       of the errors in units of ``size``.
-
-    Example:
-      >>> from symjax.training.validation import validation_errors
-      >>> callable(validation_errors)
-      True
     """
     totals: dict[str, list[Any]] = {}
     for _, collated in _batches(labels, data, run):
@@ -105,11 +100,6 @@ def network_outputs(
 
     Returns:
       By label and structure, an array of the shape of its values, in float64.
-
-    Example:
-      >>> from symjax.training.validation import network_outputs
-      >>> callable(network_outputs)
-      True
     """
     found: dict[str, list[np.ndarray]] = {label.name: [] for label in labels}
     for part, batch in _batches(labels, data, run):

@@ -18,7 +18,6 @@ from symjax.data import (
     displace,
     graph_shape,
     pad_graph,
-    pad_to_bucket,
     rotate_graph,
 )
 
@@ -101,7 +100,7 @@ def test_padding_in_steps_equals_padding_at_once():
 
 def test_padding_accepts_jax_arrays_and_keeps_float32():
     graph = jax.tree.map(jnp.asarray, cast_graph(GRAPH, np.float32))
-    padded = pad_to_bucket(graph)
+    padded = pad_graph(graph, bucket_shape(graph))
     assert padded.positions.dtype == padded.cells.dtype == np.float32
     assert padded.reverse.dtype == np.int32
 
@@ -128,12 +127,9 @@ def test_bucket_is_tight_and_idempotent(n):
     assert bucket_shape(shape) == shape
 
 
-def test_pad_to_bucket():
-    assert graph_shape(pad_to_bucket(GRAPH)) == bucket_shape(GRAPH)
-
-
 def test_gradients_with_padding_are_finite_and_match_differences():
-    graph = pad_to_bucket(build_graph(_structures(), 3.0))
+    graph = build_graph(_structures(), 3.0)
+    graph = pad_graph(graph, bucket_shape(graph))
 
     def total(positions):
         return jnp.sum(displace(graph, positions).lengths ** 1.5)

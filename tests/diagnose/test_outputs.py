@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import toys
 
+from symjax.data.quantities import Target
 from symjax.diagnose import Kind, diagnose, recommend, to_text
 from symjax.errors import ArgumentError
 from symjax.models import load_model
-from symjax.models.pet import PETConfig, Target, init_pet
+from symjax.models.pet import PETConfig, init_pet
 from symjax.runs import Options, measure_items
 
 SMALL = {

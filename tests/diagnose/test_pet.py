@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from symjax.data.quantities import Block, Target
 from symjax.diagnose import Kind, Severity, diagnose, structure_traps
 from symjax.models import load_model
-from symjax.models.pet import Block, PETConfig, Target, init_pet
+from symjax.models.pet import PETConfig, init_pet
 from symjax.runs import Options, measure_items
 
 CONFIG = PETConfig(

@@ -17,15 +17,14 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.spatial.transform import Rotation
 
 from symjax.data import build_graph, find_symmetry
+from symjax.data.quantities import Block, Target
 from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
 from symjax.interop._averages import add, mean_and_spread
 from symjax.interop.ase_calculator import _function
 from symjax.metrics import Grid, measure
 from symjax.models.pet import (
-    Block,
     PETConfig,
-    Target,
     init_pet,
     orbit_problem,
     predict,

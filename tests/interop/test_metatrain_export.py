@@ -14,11 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from symjax.cli import app
+from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import load_metatrain, save_metatrain
 from symjax.models import fingerprint, load_model, save_model
 from symjax.models.biases import Biases
-from symjax.models.pet import Block, PETConfig, Target, init_pet
+from symjax.models.pet import PETConfig, init_pet
 from symjax.models.pet.inject import inject_biases
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")

@@ -23,13 +23,12 @@ from symjax.interop.polarmae import (
 from symjax.models import load_model, save_model
 from symjax.models.pointmae import (
     PointMAEConfig,
-    evaluate_heads,
     gather_groups,
     make_event,
     random_hidden,
     tokenise,
 )
-from symjax.models.pointmae.model import parameter_shapes
+from symjax.models.pointmae.model import evaluate_heads, parameter_shapes
 
 BASE = PointMAEConfig(
     detector_size=SMALL.size,

@@ -13,7 +13,8 @@ import pytest
 
 from symjax.data.point_clouds import make_cloud
 from symjax.interop.polarmae import load_polarmae
-from symjax.models.pointmae import evaluate_heads, make_event, predict, tokenise
+from symjax.models.pointmae import make_event, predict, tokenise
+from symjax.models.pointmae.model import evaluate_heads
 
 FIRST, LAST = (f"encoder.transformer.blocks.{n}" for n in (0, 11))
 

@@ -19,11 +19,12 @@ from jax import export
 from typer.testing import CliRunner
 
 from symjax.cli import app
+from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
 from symjax.interop.stablehlo import Arguments, export_function
 from symjax.models import load_model, save_model
-from symjax.models.pet import Block, PETConfig, Target, init_pet, pet_graph, predict
+from symjax.models.pet import PETConfig, init_pet, pet_graph, predict
 from symjax.models.pet.long_range import LongRange
 
 pytest.importorskip("flatbuffers", reason="needs the extra [export]")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.metrics import Grid, HaarSamples, measure, orbit
+from symjax.metrics import Grid, HaarSamples, functions, measure, orbit
 from symjax.so3 import VECTOR, haar
 
 X = np.random.default_rng(0).normal(size=(4, 3))
@@ -43,7 +43,7 @@ def responses(devices):
     """As a climb through several rules evaluates them: 37 elements, 16 at once."""
     (out,) = orbit.respond_in_batches(
         function,
-        orbit.as_action(VECTOR),
+        functions.as_action(VECTOR),
         X,
         np.asarray(haar(jax.random.key(0), 37)),
         args=ARGS,

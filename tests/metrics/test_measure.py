@@ -41,9 +41,9 @@ from symjax.so3 import (
     direct_sum,
     spherical,
 )
+from symjax.so3.action import act
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
 from symjax.so3.quadrature import gauss_product, quadrature
-from symjax.so3.representations import act
 
 # A content of exactly 0 or 1 comes out with the round-off of about 1e3 additions of
 # squared float64 numbers.
@@ -456,9 +456,6 @@ class TestConsistency:
 
     def test_memory_does_not_grow_with_the_grid(self):
         """The state is coefficients and moments: nothing has the size of the grid."""
-        from symjax.metrics import measure as module
-
-        del module
         calls = []
 
         def function(x):

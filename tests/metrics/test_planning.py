@@ -1,5 +1,7 @@
 """Plans fit the memory they are given, and estimates say what a measurement does."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from symjax.metrics.characters import (
     factorised_tables,
 )
 from symjax.metrics.leaves import Leaf
-from symjax.metrics.orbit import as_action
 from symjax.metrics.planning import Elements, plan_passes, table_bytes
+from symjax.metrics.problem import Execution, Output, Problem, prepare
 from symjax.so3 import FEATURE, VECTOR, quadrature
 
 X = np.random.default_rng(0).normal(size=(6, 3))
@@ -38,21 +40,18 @@ def tables_of(degree, max_degree, leaves=LEAVES):
     return table_bytes(leaves.values(), elements, max_degree, "factorised")
 
 
+def planned(function, leaves, memory, degree, max_degree):
+    """Passes with so many bytes beside the tables of the projection."""
+    execution = Execution(memory + tables_of(degree, max_degree, leaves))
+    problem = Problem(function, X, {n: Output(FEATURE) for n in leaves})
+    elements = Elements(quadrature(degree), None)
+    prepared = dataclasses.replace(prepare(problem, execution), leaves=leaves)
+    return plan_passes(prepared, elements, max_degree, method="factorised")
+
+
 def passes_of(memory, degree=9, max_degree=4):
     """Passes with so many bytes beside the tables of the projection."""
-    return plan_passes(
-        features,
-        as_action(VECTOR),
-        X,
-        (),
-        LEAVES,
-        Elements(quadrature(degree), None),
-        max_degree,
-        method="factorised",
-        memory=memory + tables_of(degree, max_degree),
-        batch_size=None,
-        divisible=True,
-    )
+    return planned(features, LEAVES, memory, degree, max_degree)
 
 
 @pytest.mark.parametrize("memory", [2 * 10**5, 10**6, 10**9])
@@ -140,20 +139,7 @@ def test_passes_of_an_expensive_function_are_few(monkeypatch):
         return dict.fromkeys(leaves, x @ middle[:3, :20])
 
     def num_passes():
-        passes = plan_passes(
-            deep,
-            as_action(VECTOR),
-            X,
-            (),
-            leaves,
-            Elements(quadrature(25), None),
-            3,
-            method="factorised",
-            memory=10**6 + tables_of(25, 3, leaves),
-            batch_size=None,
-            divisible=True,
-        )
-        return len(passes)
+        return len(planned(deep, leaves, 10**6, 25, 3))
 
     assert num_passes() == 2
     monkeypatch.setattr("symjax.metrics.planning._BUFFERED_CALLS", (16,))

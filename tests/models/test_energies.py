@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from symjax.data import build_graph
+from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
 from symjax.models import fingerprint, load_model, save_model
 from symjax.models.pet import (
-    Block,
     PETConfig,
-    Target,
     choose_energy,
     init_pet,
     layer_names,

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from symjax.data.quantities import Block
 from symjax.errors import ModelError
 from symjax.models import fingerprint, load_model, save_model, shipped_models
 from symjax.models.biases import Biases
-from symjax.models.pet import Block, PETConfig, Uncertainty, init_pet
+from symjax.models.pet import PETConfig, Uncertainty, init_pet
 from symjax.models.pet.model import PETModel
 from symjax.models.pointmae import PointMAEConfig
 

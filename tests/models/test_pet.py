@@ -21,12 +21,11 @@ from symjax.data import (
     pad_graph,
     rotate_graph,
 )
+from symjax.data.quantities import Block, Target
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.metrics import Grid, measure
 from symjax.models.pet import (
-    Block,
     PETConfig,
-    Target,
     cast_parameters,
     distinct_layers,
     init_pet,

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from symjax.errors import ModelError
-from symjax.models import load_model, sources
+from symjax.models import load_model, loading
 from symjax.models.released import Released, fetch_released, parse_released
 
 hub = pytest.importorskip("huggingface_hub", reason="needs the extra [torch]")
@@ -153,9 +153,9 @@ def test_a_download_that_breaks(online, monkeypatch):
 
 def test_what_exists_goes_first(cache, offline, tmp_path, monkeypatch):
     cache("pet-mad-s-v1.6.0.ckpt")
-    assert sources.locate("pet-mad-s").name == "pet-mad-s@1.6.0"
+    assert loading.locate("pet-mad-s").name == "pet-mad-s@1.6.0"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pet-mad-s").write_text("a file")
-    assert sources.locate("pet-mad-s").path.read_text() == "a file"
+    assert loading.locate("pet-mad-s").path.read_text() == "a file"
     # Shipped models have names of the same form.
     assert load_model("pet-ethanol").name == "pet-ethanol"

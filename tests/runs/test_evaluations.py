@@ -8,7 +8,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from symjax.data.digests import structure_digest
 from symjax.errors import ArgumentError
 from symjax.interop import calculator_problem
-from symjax.interop.sources import CalculatorSource
+from symjax.interop.foreign_sources import CalculatorSource
 from symjax.metrics import measure
 from symjax.runs import Options, measure_items
 from symjax.runs.evaluations import FOLDER, Evaluations

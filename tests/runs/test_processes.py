@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 import symjax
 from symjax import cli
+from symjax.data.quantities import Target
 from symjax.errors import ArgumentError
 from symjax.models.io import save_model
-from symjax.models.pet import PETConfig, Target
+from symjax.models.pet import PETConfig
 from symjax.models.pet.model import PETModel, parameter_shapes
 from symjax.report import read_report, schema
 from symjax.runs import Scheduler

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
+from symjax.data.quantities import Target
 from symjax.errors import ArgumentError, GridError, ModelError, StructureError
 from symjax.metrics import Adaptive
-from symjax.models.pet import PETConfig, Target
+from symjax.models.pet import PETConfig
 from symjax.models.pet.source import padded_shapes
 from symjax.report import ReportError, read_report
 from symjax.report.files import REPORT_FILE

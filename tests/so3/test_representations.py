@@ -26,8 +26,8 @@ from symjax.so3 import (
     spherical_matrix,
     to_spherical,
 )
+from symjax.so3.action import broadcast_prefix
 from symjax.so3.harmonics import degree_slice
-from symjax.so3.representations import broadcast_prefix
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -13,7 +13,7 @@ from symjax.errors import ModelError
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, cast_parameters, init_pet, predict
 from symjax.so3 import quadrature
-from symjax.so3.representations import act_on_samples
+from symjax.so3.action import act_on_samples
 from symjax.training import parse_run
 from symjax.training.atomistic import (
     atomistic_task,
@@ -27,12 +27,12 @@ from symjax.training.baselines import (
     loss_units,
     subtract_baselines,
 )
+from symjax.training.batches import collate, prepare_data
 from symjax.training.configuration import PenaltySection
 from symjax.training.fine_tuning import check_targets, extend_model
-from symjax.training.labels import labels_of
+from symjax.training.fitted import labels_of
 from symjax.training.optimisation import gradients
 from symjax.training.sections import TargetSection
-from symjax.training.structures import collate, prepare_data
 from symjax.training.validation import validation_errors
 
 SECTIONS = {

@@ -66,7 +66,7 @@ def test_toml_and_yaml_say_the_same(tmp_path):
         ("targets.energy.weight", -1, "targets.energy.weight"),
         ("targets.energy.loss", "l2", "targets.energy.loss"),
         ("targets.dipole", {"forces": "forces"}, "targets.dipole"),
-        ("targets.energy.energy_unit", "Ry", "targets.energy"),
+        ("targets.energy.energy_unit", "bohr", "targets.energy"),
         ("monitor.grid", 3, "monitor"),
         ("data.validation_fraction", 1.0, "data.validation_fraction"),
         ("kind", "molecules", "kind"),

@@ -15,14 +15,14 @@ from symjax.errors import ArgumentError
 from symjax.models import save_model
 from symjax.models.pet import init_pet, predict
 from symjax.training import parse_run, train
+from symjax.training.batches import prepare_data
 from symjax.training.fine_tuning import (
     check_targets,
     differences,
     extend_model,
     start_from,
 )
-from symjax.training.labels import labels_of
-from symjax.training.structures import prepare_data
+from symjax.training.fitted import labels_of
 
 SHIFT = 500 * ase.units.kcal / ase.units.mol
 ENERGY = {"energy": {"energy_unit": "eV", "forces": "forces"}}

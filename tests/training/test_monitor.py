@@ -14,8 +14,8 @@ from symjax.report.trajectory import (
 )
 from symjax.so3 import VECTOR
 from symjax.training.configuration import MonitorSection
+from symjax.training.logs import Table, read_table
 from symjax.training.monitor import Monitor, Probe, SurveyProbe
-from symjax.training.records import Table, read_table
 
 
 class Clock:

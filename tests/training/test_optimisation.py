@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from symjax.so3 import MATRIX, VECTOR, act, spherical
-from symjax.so3.representations import act_on_samples
+from symjax.so3.action import act_on_samples
 from symjax.training.augmentation import random_elements
 from symjax.training.configuration import OptimizerSection
 from symjax.training.optimisation import (

@@ -15,8 +15,8 @@ from symjax.cli import app
 from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.training import parse_run, read_table, train
+from symjax.training.logs import METRICS, VALIDATION, Checkpoints
 from symjax.training.optimisation import TrainState, learning_rate
-from symjax.training.records import METRICS, VALIDATION, Checkpoints
 from symjax.training.resuming import changes_of
 
 TARGETS = {"energy": {"energy_unit": "eV", "forces": "forces"}}

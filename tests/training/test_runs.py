@@ -15,7 +15,7 @@ from water_runs import TARGETS, TINY, frames, settings
 from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
 from symjax.training import TrainingError, parse_run, read_table, train
-from symjax.training.records import METRICS, TRAJECTORY, VALIDATION, Table
+from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION, Table
 
 EVENTS = {
     "group_radius": 0.045,

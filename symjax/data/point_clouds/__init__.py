@@ -6,13 +6,11 @@ from symjax.data.point_clouds.clouds import (
     PointCloud,
     make_cloud,
     normalise_energies,
-    normalise_positions,
     pad_cloud,
     restore_energies,
-    restore_positions,
-    stack_clouds,
     voxel_length,
 )
+from symjax.data.point_clouds.event_files import EventFiles, FoundEvents, find_events
 from symjax.data.point_clouds.events import (
     SMALL,
     EventSettings,
@@ -22,10 +20,8 @@ from symjax.data.point_clouds.events import (
 from symjax.data.point_clouds.pilarnet import (
     count_events,
     read_events,
-    stream_events,
     write_events,
 )
-from symjax.data.point_clouds.search import EventFiles, FoundEvents, find_events
 from symjax.data.point_clouds.selection import (
     LOW_ENERGY_RULES,
     merge_voxels,
@@ -50,14 +46,10 @@ __all__ = [
     "make_cloud",
     "merge_voxels",
     "normalise_energies",
-    "normalise_positions",
     "pad_cloud",
     "read_events",
     "restore_energies",
-    "restore_positions",
     "select_points",
-    "stack_clouds",
-    "stream_events",
     "voxel_length",
     "voxelise",
     "write_events",

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from symjax.data.point_clouds import physics
+from symjax.data.point_clouds import argon
 from symjax.data.point_clouds.clouds import (
     CLASSES,
     PARTICLES,
@@ -22,7 +22,7 @@ from symjax.data.point_clouds.clouds import (
 from symjax.errors import ArgumentError
 
 SHOWER, TRACK, MICHEL, DELTA, LOW = range(len(CLASSES))
-_HEAVY = (physics.MUON_MASS, physics.PION_MASS, physics.PROTON_MASS)
+_HEAVY = (argon.MUON_MASS, argon.PION_MASS, argon.PROTON_MASS)
 _PHOTON, _ELECTRON, _MUON, _PION, _PROTON = range(len(PARTICLES))
 _HEAVY_PARTICLES = dict(zip(_HEAVY, (_MUON, _PION, _PROTON), strict=True))
 _UNKNOWN = -1
@@ -125,15 +125,15 @@ def _step(
     """One step of collisional loss: the new position, direction and energy."""
     generator = deposits.generator
     length = 0.5 * deposits.settings.pitch
-    mean = physics.stopping_power(kinetic, mass) * length
+    mean = argon.stopping_power(kinetic, mass) * length
     # A quarter: typical relative width of the loss in 1.5 mm of argon. The long tail
     # of the Landau distribution is what knock-on electrons are generated for.
     loss = min(
         max(mean * (1 + 0.25 * generator.standard_normal()), 0.1 * mean), kinetic
     )
-    angle = physics.scattering_angle(kinetic, mass, length)
+    angle = argon.scattering_angle(kinetic, mass, length)
     offset = math.sqrt(2) * angle * abs(generator.standard_normal())
-    new = physics.turn(direction, offset, generator) if offset > 0 else direction
+    new = argon.turn(direction, offset, generator) if offset > 0 else direction
     deposits.add(position + 0.5 * length * direction, loss, particle)
     return position + length * direction, new, kinetic - loss
 
@@ -149,16 +149,16 @@ def _track(
     settings, generator = deposits.settings, deposits.generator
     particle = deposits.particle(TRACK, _HEAVY_PARTICLES[mass])
     while kinetic > 0.01 and _inside(position, settings):
-        rate, largest = physics.delta_rate(kinetic, mass, settings.delta_minimum)
+        rate, largest = argon.delta_rate(kinetic, mass, settings.delta_minimum)
         if generator.random() < rate * 0.5 * settings.pitch:
-            energy = physics.delta_energy(settings.delta_minimum, largest, generator)
+            energy = argon.delta_energy(settings.delta_minimum, largest, generator)
             energy = min(energy, kinetic)
             # cos theta = (T / W) (p_W / p_T) by two-body kinematics
-            mass_e = physics.ELECTRON_MASS
+            mass_e = argon.ELECTRON_MASS
             cosine = math.sqrt(
                 energy * (largest + 2 * mass_e) / (largest * (energy + 2 * mass_e))
             )
-            away = physics.turn(direction, math.acos(min(cosine, 1.0)), generator)
+            away = argon.turn(direction, math.acos(min(cosine, 1.0)), generator)
             knocked = deposits.particle(DELTA, _ELECTRON)
             _electron(deposits, position, away, energy, DELTA, knocked)
             kinetic -= energy
@@ -166,9 +166,9 @@ def _track(
             deposits, position, direction, kinetic, mass, particle
         )
     stopped = kinetic <= 0.01 and _inside(position, settings)
-    if stopped and mass == physics.MUON_MASS:
-        energy = physics.michel_energy(generator)
-        away = physics.random_direction(generator)
+    if stopped and mass == argon.MUON_MASS:
+        energy = argon.michel_energy(generator)
+        away = argon.random_direction(generator)
         decay = deposits.particle(MICHEL, _ELECTRON)
         _electron(deposits, position, away, energy, MICHEL, decay)
 
@@ -187,14 +187,14 @@ def _electron(
     smallest = 1.0
     while kinetic > 0.05 and _inside(position, settings):
         position, direction, kinetic = _step(
-            deposits, position, direction, kinetic, physics.ELECTRON_MASS, particle
+            deposits, position, direction, kinetic, argon.ELECTRON_MASS, particle
         )
         if kinetic <= smallest:
             continue
         # Photons of energy k > 1 MeV with the density 1 / k; 4/3 from the complete
         # screening limit.
         number = 4 / 3 * math.log(kinetic / smallest) * length
-        if generator.random() < number / physics.RADIATION_LENGTH:
+        if generator.random() < number / argon.RADIATION_LENGTH:
             photon = smallest * (kinetic / smallest) ** generator.random()
             kinetic -= photon
             _photon(deposits, position, direction, photon, label, particle)
@@ -211,15 +211,15 @@ def _photon(
     """A photon: a pair of electrons, or a scattered deposit at low energy."""
     generator = deposits.generator
     if energy < 8.0:
-        position = position + direction * generator.exponential(physics.COMPTON_LENGTH)
+        position = position + direction * generator.exponential(argon.COMPTON_LENGTH)
         isolated = deposits.particle(LOW, _UNKNOWN)
         _electron(deposits, position, direction, energy, LOW, isolated)
         return
-    position = position + direction * generator.exponential(physics.PAIR_LENGTH)
+    position = position + direction * generator.exponential(argon.PAIR_LENGTH)
     share = generator.random()
     for part in (share * energy, (1 - share) * energy):
-        angle = min(physics.ELECTRON_MASS / max(part, 0.1), 0.5)
-        away = physics.turn(direction, angle, generator)
+        angle = min(argon.ELECTRON_MASS / max(part, 0.1), 0.5)
+        away = argon.turn(direction, angle, generator)
         _electron(deposits, position, away, part, label, particle)
 
 
@@ -313,10 +313,10 @@ def _draw(generator: np.random.Generator, settings: EventSettings) -> _Deposits:
     showers = int(generator.integers(settings.showers[0], settings.showers[1] + 1))
     for _ in range(tracks):
         mass = _HEAVY[generator.integers(len(_HEAVY))]
-        direction = physics.random_direction(generator)
+        direction = argon.random_direction(generator)
         _track(deposits, vertex, direction, energy(settings.track_energy), mass)
     for _ in range(showers):
-        direction = physics.random_direction(generator)
+        direction = argon.random_direction(generator)
         kinetic = energy(settings.shower_energy)
         charged = generator.random() < 0.5
         begin = _electron if charged else _photon

@@ -10,7 +10,7 @@ github.com/DeepLearnPhysics/PoLAr-MAE (version 1) and
 huggingface.co/datasets/DeepLearnPhysics/PILArNet-M (version 2).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -265,32 +265,6 @@ def read_events(
     with EventFile(path) as file:
         chosen = chosen_numbers(index, file.count, "index", str(path))
         return [file.read(number) for number in chosen]
-
-
-def stream_events(path: str | Path) -> Iterator[PointCloud]:
-    """Reads the events of a file one after another, as they are asked for.
-
-    Args:
-      path: The file.
-
-    Yields:
-      The events without padding.
-
-    Raises:
-      StructureError: As in :func:`read_events`.
-
-    Example:
-      >>> import tempfile
-      >>> from symjax.data.point_clouds import (
-      ...     SMALL, generate_event, stream_events, write_events)
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     write_events(f"{folder}/a.h5", [generate_event(0, SMALL)] * 2)
-      ...     next(stream_events(f"{folder}/a.h5")).num_points > 0
-      True
-    """
-    with EventFile(path) as file:
-        for number in range(file.count):
-            yield file.read(number)
 
 
 def chosen_numbers(

@@ -1,30 +1,23 @@
 """PET, the Point Edge Transformer, in Flax."""
 
-from symjax.models.pet.config import Block, PETConfig, Target, Uncertainty
+from symjax.models.pet.config import PETConfig, Uncertainty
 from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
+from symjax.models.pet.derivatives import conservative
 from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.graphs import pet_graph, seen_edges
+from symjax.models.pet.inputs import PETInputs, pet_inputs
 from symjax.models.pet.layers import distinct_layers, layer_names
-from symjax.models.pet.model import (
-    PETModel,
-    cast_parameters,
-    conservative,
-    init_pet,
-    outputs_from_inputs,
-    pet_inputs,
-    predict,
-)
-from symjax.models.pet.modules import PET, PETInputs
-from symjax.models.pet.orbit import orbit_problem, select_layers
+from symjax.models.pet.model import PETModel, cast_parameters, init_pet, predict
+from symjax.models.pet.network import PET
+from symjax.models.pet.orbit_problem import orbit_problem, select_layers
+from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.staged import staged_problem
 
 __all__ = [
     "PET",
-    "Block",
     "PETConfig",
     "PETInputs",
     "PETModel",
-    "Target",
     "Uncertainty",
     "bump",
     "cast_parameters",

@@ -2,20 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ase.data import chemical_symbols
 
-from symjax.data.quantities import representation_of
+from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.models._limits import MOST_LAYERS, WIDEST
 from symjax.models.biases.config import NO_BIASES, Biases
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.zbl import check_zbl_cutoff
-from symjax.so3.representations import (
-    Representation,
-)
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "normalization": ("RMSNorm", "LayerNorm"),
@@ -50,108 +47,6 @@ def _is_integer(value: object, minimum: int) -> bool:
 def _is_positive(value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """One block of a target: one representation, with independent copies.
-
-    Attributes:
-      key: Name of the block, unique within its target.
-      kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or the label of an irrep such
-        as ``"2+"`` for real spherical components.
-      properties: Number of copies.
-
-    Example:
-      >>> from symjax.models.pet import Block
-      >>> Block("2+", "2+", properties=4).shape
-      (5, 4)
-    """
-
-    key: str
-    kind: str = "scalar"
-    properties: int = 1
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.key, str) or not self.key or "/" in self.key:
-            raise ModelError(
-                "key", self.key, "is no name of a block", "Use a name without '/'"
-            )
-        if not _is_integer(self.properties, 1) or self.properties > WIDEST:
-            raise ModelError(
-                "properties",
-                self.properties,
-                f"is not a count from 1 to {WIDEST}",
-                "Pass 1 or more",
-            )
-        _ = self.representation
-
-    @property
-    def representation(self) -> Representation:
-        """How the block transforms; with channels if there are several copies."""
-        return representation_of(self.kind, channels=self.properties > 1)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the block for one sample, components first and properties last."""
-        return (*self.representation.shape, self.properties)
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """What a pair of heads predicts.
-
-    Attributes:
-      name: Name of the target. What follows a ``/`` names a variant, such as the
-        functional of ``"energy/pbe"``.
-      unit: Its unit.
-      per_atom: True for a property of atoms; otherwise atomic predictions are summed.
-      blocks: One block for Cartesian targets, one for each irrep for spherical ones.
-
-    Example:
-      >>> from symjax.models.pet import Target
-      >>> Target("energy", "eV").blocks[0].kind
-      'scalar'
-    """
-
-    name: str
-    unit: str = ""
-    per_atom: bool = False
-    blocks: tuple[Block, ...] = (Block("scalar"),)
-
-    def __post_init__(self) -> None:
-        if self.name in ("forces", "stress"):
-            raise ModelError(
-                "target",
-                self.name,
-                "is the name of a derivative of an energy",
-                "Use a name such as 'non_conservative_forces'",
-            )
-        if not isinstance(self.name, str) or not all(self.name.split("/")):
-            raise ModelError(
-                "target",
-                self.name,
-                "is no name of a target",
-                "Use a name such as 'energy', with a variant 'energy/pbe'",
-            )
-        keys = [block.key for block in self.blocks]
-        if not keys or len(set(keys)) != len(keys):
-            raise ModelError(
-                f"targets[{self.name!r}].blocks",
-                keys,
-                "needs at least one block, and distinct keys",
-                "Give every block its own key",
-            )
-
-    @property
-    def outputs(self) -> tuple[tuple[str, Block], ...]:
-        """Every block with the name of its output.
-
-        It is the target's, with the key of the block where there are several.
-        """
-        if len(self.blocks) == 1:
-            return ((self.name, self.blocks[0]),)
-        return tuple((f"{self.name}/{block.key}", block) for block in self.blocks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -374,6 +269,27 @@ class PETConfig:
             for target in self.targets
             for name, block in target.outputs
         )
+
+    def by_block(
+        self, make: Callable[[Target, Block], Any], *, invariant: bool = False
+    ) -> dict[str, dict[str, Any]]:
+        """Something for every block of every target, as parameters are kept.
+
+        Args:
+          make: Makes it.
+          invariant: Whether invariant blocks alone have one.
+
+        Returns:
+          What was made, by target and key of the block.
+        """
+        return {
+            target.name: {
+                block.key: make(target, block)
+                for block in target.blocks
+                if block.is_invariant or not invariant
+            }
+            for target in self.targets
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON-serialisable data."""

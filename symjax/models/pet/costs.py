@@ -10,12 +10,9 @@ from symjax.data.graph import Graph
 from symjax.models.biases.average import Average
 from symjax.models.biases.config import Biases
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.model import (
-    init_pet,
-    outputs_from_inputs,
-    parameter_shapes,
-    pet_inputs,
-)
+from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.model import init_pet, parameter_shapes
+from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.so3.irreps import Irrep
 
 

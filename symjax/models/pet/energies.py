@@ -1,27 +1,8 @@
 """Which target forces are derived from."""
 
-from symjax.data.quantities import QuantityName
+from symjax.data.quantities import Target, energy_among
 from symjax.errors import ModelError
-from symjax.models.pet.config import PETConfig, Target
-from symjax.models.pet.modules import is_invariant
-
-
-def is_energy(target: Target) -> bool:
-    """Whether a target is an energy by its name: ``energy``, or a variant of it.
-
-    Args:
-      target: The target.
-
-    Returns:
-      True for one invariant number, of structures or atoms, of such a name.
-
-    Example:
-      >>> from symjax.models.pet import Target
-      >>> from symjax.models.pet.energies import is_energy
-      >>> is_energy(Target("energy/pbe", "eV")), is_energy(Target("mtt::gap", "eV"))
-      (True, False)
-    """
-    return QuantityName.parse(target.name).is_energy and _is_scalar(target)
+from symjax.models.pet.config import PETConfig
 
 
 def takes_repulsion(target: Target) -> bool:
@@ -34,22 +15,17 @@ def takes_repulsion(target: Target) -> bool:
       True for energies in eV.
 
     Example:
-      >>> from symjax.models.pet import Target
+      >>> from symjax.data.quantities import Target, energy_among
       >>> from symjax.models.pet.energies import takes_repulsion
       >>> takes_repulsion(Target("energy", "eV")), takes_repulsion(Target("energy"))
       (True, False)
     """
-    return is_energy(target) and target.unit == "eV"
-
-
-def _is_scalar(target: Target) -> bool:
-    block = target.blocks[0]
-    return len(target.blocks) == 1 and block.properties == 1 and is_invariant(block)
+    return target.is_energy and target.unit == "eV"
 
 
 def _scalars(config: PETConfig) -> list[str]:
     """Names of the targets that are one number for each structure."""
-    targets = [t for t in config.targets if _is_scalar(t) and not t.per_atom]
+    targets = [t for t in config.targets if t.is_scalar and not t.per_atom]
     return [target.name for target in targets]
 
 
@@ -100,7 +76,8 @@ def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
         none was named, and there are several variants to choose from.
 
     Example:
-      >>> from symjax.models.pet import PETConfig, Target
+      >>> from symjax.data.quantities import Target, energy_among
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.models.pet.energies import choose_energy
       >>> choose_energy(PETConfig((1, 8), targets=(Target("energy/pbe", "eV"),)))
       'energy/pbe'
@@ -108,16 +85,7 @@ def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
     if name is not None:
         check_energy(config, name)
         return name
-    scalars = _scalars(config)
-    found = [t.name for t in config.targets if is_energy(t) and t.name in scalars]
-    if "energy" in found or len(found) <= 1:
-        return "energy" if "energy" in found else next(iter(found), None)
-    raise ModelError(
-        "energy",
-        None,
-        f"forces are derived from one energy, and the model has {len(found)}",
-        f"Name one of {', '.join(found)}",
-    )
+    return energy_among(_scalars(config))
 
 
 def energy_of_forces(config: PETConfig, name: str | None = None) -> str:
@@ -134,7 +102,8 @@ def energy_of_forces(config: PETConfig, name: str | None = None) -> str:
       ModelError: There is none, or it cannot be chosen.
 
     Example:
-      >>> from symjax.models.pet import PETConfig, Target
+      >>> from symjax.data.quantities import Target, energy_among
+      >>> from symjax.models.pet import PETConfig
       >>> from symjax.models.pet.energies import energy_of_forces
       >>> energy_of_forces(PETConfig(species=(1, 8)))
       'energy'

@@ -1,7 +1,9 @@
-"""Names of PET's layers: metatrain's module paths."""
+"""What PET's layers are, and their names: metatrain's module paths."""
 
+import functools
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from symjax.errors import ModelError
 from symjax.models._layers import match_layers
@@ -19,6 +21,9 @@ _LISTS = (
     "node_heads",
     "edge_heads",
 )
+
+
+_KINDS = ("node", "edge")
 
 
 def layer_of(config: PETConfig, path: Sequence[str]) -> str:
@@ -87,11 +92,98 @@ def module_of(config: PETConfig, path: Sequence[str]) -> str:
     return ".".join(words)
 
 
+class Layer(NamedTuple):
+    """What a layer is.
+
+    Attributes:
+      name: Metatrain's module path; ``_node`` and ``_edge`` tell the outputs of modules
+        that return both.
+      kind: ``"node"`` or ``"edge"``, what it has features of.
+      target: The target whose head it is; empty for layers that all targets share.
+      varies: Whether its features depend on the orientation. Embeddings of species do
+        not.
+      repeats: Whether it has the numbers of another layer.
+      beside: Whether it is an input that is embedded anew, or a branch beside the main
+        path: what is absent there is not lost.
+      averaged: Whether it can be averaged over a group: it is computed by itself.
+    """
+
+    name: str
+    kind: str
+    target: str = ""
+    varies: bool = True
+    repeats: bool = False
+    beside: bool = False
+    averaged: bool = True
+
+
+@functools.lru_cache(maxsize=64)
+def describe_layers(config: PETConfig) -> tuple[Layer, ...]:
+    """All layers whose features can be measured, in the order of the network.
+
+    Args:
+      config: Hyperparameters and targets.
+
+    Returns:
+      The layers.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.layers import describe_layers
+      >>> layers = describe_layers(PETConfig(species=(1,), num_gnn_layers=1))
+      >>> [layer.name for layer in layers if layer.target]
+      ['node_heads.energy.0', 'edge_heads.energy.0']
+    """
+    residual = config.featurizer_type == "residual"
+    conditioned = config.system_conditioning
+
+    def embedding(name: str, kind: str) -> Layer:
+        return Layer(name, kind, varies=False, beside=True, averaged=False)
+
+    found = [
+        embedding("node_embedders.0", "node"),
+        embedding("edge_embedder", "edge"),
+    ]
+    for index in range(config.num_gnn_layers):
+        layer = f"gnn_layers.{index}"
+        if residual and index:
+            found.append(embedding(f"node_embedders.{index}", "node"))
+        # Fused with what follows, it is never computed by itself.
+        found.append(
+            Layer(f"{layer}.edge_embedder", "edge", beside=True, averaged=False)
+        )
+        if index:
+            found.append(embedding(f"{layer}.neighbor_embedder", "edge"))
+        found.append(Layer(f"{layer}.compress", "edge"))
+        for attention in range(config.num_attention_layers):
+            for kind in _KINDS:
+                found.append(Layer(f"{layer}.trans.layers.{attention}_{kind}", kind))
+        if not residual:
+            found.append(Layer(f"combination_mlps.{index}", "edge", beside=True))
+            for kind in _KINDS:
+                # The conditioning is added after the last attention layer.
+                same = kind == "node" and not conditioned
+                name = f"gnn_layers_post_mp_{kind}.{index}"
+                found.append(Layer(name, kind, repeats=same))
+    for index in range(config.num_readout_layers):
+        for kind in _KINDS:
+            same = kind == "edge" or not (residual and conditioned)
+            name = f"{kind}_backbone.{index}"
+            found.append(Layer(name, kind, repeats=same, averaged=False))
+    if config.long_range is not None:
+        found.append(Layer("long_range_featurizer", "node"))
+    for target in config.targets:
+        for index in range(config.num_readout_layers):
+            for kind in _KINDS:
+                name = f"{kind}_heads.{target.name}.{index}"
+                found.append(Layer(name, kind, target.name))
+    return tuple(found)
+
+
 def layer_names(config: PETConfig) -> tuple[str, ...]:
     """Names of all layers whose features can be measured, in the order of the network.
 
-    They are metatrain's module paths, so that results can be laid side by side;
-    ``_node`` and ``_edge`` tell the outputs of modules that return both.
+    They are metatrain's module paths, so that results can be laid side by side.
 
     Args:
       config: Hyperparameters and targets.
@@ -105,40 +197,11 @@ def layer_names(config: PETConfig) -> tuple[str, ...]:
       >>> names[4:6]
       ('gnn_layers.0.trans.layers.0_node', 'gnn_layers.0.trans.layers.0_edge')
     """
-    names = ["node_embedders.0", "edge_embedder"]
-    residual = config.featurizer_type == "residual"
-    for index in range(config.num_gnn_layers):
-        layer = f"gnn_layers.{index}"
-        if residual and index:
-            names.append(f"node_embedders.{index}")
-        names.append(f"{layer}.edge_embedder")
-        if index:
-            names.append(f"{layer}.neighbor_embedder")
-        names.append(f"{layer}.compress")
-        for attention in range(config.num_attention_layers):
-            names += [
-                f"{layer}.trans.layers.{attention}_{kind}" for kind in ("node", "edge")
-            ]
-        if not residual:
-            names.append(f"combination_mlps.{index}")
-            names += [f"gnn_layers_post_mp_{kind}.{index}" for kind in ("node", "edge")]
-    for index in range(config.num_readout_layers):
-        names += [f"{kind}_backbone.{index}" for kind in ("node", "edge")]
-    if config.long_range is not None:
-        names.append("long_range_featurizer")
-    for target in config.targets:
-        for index in range(config.num_readout_layers):
-            names += [
-                f"{kind}_heads.{target.name}.{index}" for kind in ("node", "edge")
-            ]
-    return tuple(names)
+    return tuple(layer.name for layer in describe_layers(config))
 
 
 def distinct_layers(config: PETConfig) -> tuple[str, ...]:
     """Layers whose features depend on the orientation, each set of numbers once.
-
-    Left out are the embeddings of species, which are invariant by construction, and
-    names that repeat another layer's features.
 
     Args:
       config: Hyperparameters and targets.
@@ -151,29 +214,11 @@ def distinct_layers(config: PETConfig) -> tuple[str, ...]:
       >>> len(distinct_layers(PETConfig(species=(1,), num_gnn_layers=1)))
       10
     """
-    repeats: tuple[str, ...]
-    repeats = ("node_backbone", "edge_backbone", "gnn_layers_post_mp_node")
-    if config.system_conditioning and config.featurizer_type == "feedforward":
-        # The conditioning is added after the last attention layer.
-        repeats = ("node_backbone", "edge_backbone")
-    elif config.system_conditioning:
-        repeats = ("edge_backbone",)
-    constant = ("node_embedders", "edge_embedder")
-    return tuple(
-        name
-        for name in layer_names(config)
-        if not name.startswith((*constant, *repeats))
-        and not name.endswith("neighbor_embedder")
-    )
+    layers = describe_layers(config)
+    return tuple(one.name for one in layers if one.varies and not one.repeats)
 
 
-def is_edge_layer(name: str) -> bool:
-    """Whether a layer has features of edges; otherwise they are of nodes."""
-    return name.endswith(
-        ("_edge", "compress", "neighbor_embedder", "edge_embedder")
-    ) or (name.startswith(("edge_", "combination_mlps", "gnn_layers_post_mp_edge")))
-
-
+@functools.lru_cache(maxsize=64)
 def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
     """Layers whose features are averaged over a finite group.
 
@@ -198,13 +243,11 @@ def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
     if not config.biases.symmetrized_layers:
         return ()
     chosen = match_layers(config.biases.symmetrized_layers, layer_names(config))
-    for name in chosen:
-        if name.endswith("embedder") or name.startswith(
-            ("node_embedders", "node_backbone", "edge_backbone")
-        ):
+    for layer in describe_layers(config):
+        if layer.name in chosen and not layer.averaged:
             raise ModelError(
                 "biases.symmetrized_layers",
-                name,
+                layer.name,
                 "cannot be averaged",
                 "Name a layer of attention, a message, compress or a head",
             )

@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.data.mesh import turn_mesh
+from symjax.data.quantities import Block, Target
 from symjax.models.biases.average import BATCH, Average
 from symjax.models.biases.frames import canonical_frames, weighted_frames
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.inputs import PETInputs
 from symjax.models.pet.layers import symmetrized_layers
-from symjax.models.pet.modules import GROUP_AXIS, PETInputs, with_channels
-from symjax.so3.representations import act_on_samples
+from symjax.models.pet.modules import GROUP_AXIS
+from symjax.so3.action import act_on_samples
 
 # Predictions of atoms by target and block, and features by module.
 Evaluated = tuple[dict[str, dict[str, Array]], Any]
@@ -45,15 +47,12 @@ def _move_back(
     elements: Float[Array, "structures 3 3"],
 ) -> dict[str, dict[str, Array]]:
     own = jnp.swapaxes(elements, -1, -2)[inputs.structure]
-    return {
-        target.name: {
-            block.key: act_on_samples(
-                with_channels(block), own, raw[target.name][block.key]
-            )
-            for block in target.blocks
-        }
-        for target in config.targets
-    }
+
+    def back(target: Target, block: Block) -> Array:
+        values = raw[target.name][block.key]
+        return act_on_samples(block.with_channels, own, values)
+
+    return config.by_block(back)
 
 
 def evaluate(

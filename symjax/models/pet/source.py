@@ -9,14 +9,14 @@ from symjax.data import GraphShape, bucket_shape, graph_shape
 from symjax.data.point_clouds import PointCloud
 from symjax.errors import ModelError, SymjaxError
 from symjax.metrics import Problem
-from symjax.models import io
-from symjax.models.pet import orbit
+from symjax.models._network_source import NetworkSource
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.graphs import pet_graph
+from symjax.models.pet.orbit_problem import orbit_problem, select_layers
 
 
-class PETSource:
+class PETSource(NetworkSource):
     """A PET as a source.
 
     Args:
@@ -28,21 +28,6 @@ class PETSource:
       >>> PETSource(load_model("pet-ethanol")).name
       'pet-ethanol'
     """
-
-    note = ""
-
-    def __init__(self, model: Any):
-        self.model = model
-
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return str(self.model.name)
-
-    @property
-    def digest(self) -> str:
-        """Of its configuration and parameters."""
-        return io.fingerprint(self.model)
 
     def settings(self, options: Any) -> dict[str, Any]:
         """The target whose derivatives are forces and stress.
@@ -56,7 +41,7 @@ class PETSource:
         Raises:
           ModelError: There are several or none of this name, or no such layers.
         """
-        orbit.select_layers(self.model.config, options.layers)
+        select_layers(self.model.config, options.layers)
         return {"energy": choose_energy(self.model.config, options.energy) or ""}
 
     def sizes(
@@ -112,7 +97,7 @@ class PETSource:
         Raises:
           SymjaxError: The structure cannot be used.
         """
-        return orbit.orbit_problem(
+        return orbit_problem(
             self.model,
             item,
             layers=options.layers,

@@ -18,13 +18,10 @@ from symjax.models.labelled import with_labels
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import choose_energy, energy_of_forces
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.model import (
-    PETModel,
-    outputs_from_inputs,
-    pet_inputs,
-    stage_names,
-)
-from symjax.models.pet.orbit import moved, orbit_problem
+from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.model import PETModel
+from symjax.models.pet.orbit_problem import moved, orbit_problem
+from symjax.models.pet.outputs import outputs_from_inputs, stage_names
 
 # Arrays of the size of all features that are held at once.
 _COPIES = 4

@@ -1,6 +1,11 @@
 """Point-MAE and PoLAr-MAE on decorated point clouds, in Flax."""
 
 from symjax.models.pointmae.average import averaged_problem, predict_averaged
+from symjax.models.pointmae.centers import (
+    centrality_nms,
+    farthest_point_sampling,
+    squared_distances,
+)
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import (
     Assignment,
@@ -18,7 +23,6 @@ from symjax.models.pointmae.inputs import (
 from symjax.models.pointmae.losses import (
     chamfer_distance,
     chamfer_loss,
-    dice_loss,
     energy_infilling_loss,
     focal_loss,
     random_hidden,
@@ -26,21 +30,14 @@ from symjax.models.pointmae.losses import (
 from symjax.models.pointmae.model import (
     PointMAEModel,
     Prediction,
-    energies_in_mev,
-    evaluate_heads,
     init_pointmae,
     layer_names,
     predict,
 )
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
-from symjax.models.pointmae.orbit import (
+from symjax.models.pointmae.orbit_problem import (
     breaking_problem,
     event_problem,
-)
-from symjax.models.pointmae.sampling import (
-    centrality_nms,
-    farthest_point_sampling,
-    squared_distances,
 )
 
 __all__ = [
@@ -58,10 +55,7 @@ __all__ = [
     "centrality_nms",
     "chamfer_distance",
     "chamfer_loss",
-    "dice_loss",
-    "energies_in_mev",
     "energy_infilling_loss",
-    "evaluate_heads",
     "event_problem",
     "farthest_point_sampling",
     "focal_loss",

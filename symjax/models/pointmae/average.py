@@ -23,7 +23,11 @@ from symjax.models.pointmae.model import (
     Prediction,
     check_finite,
 )
-from symjax.models.pointmae.orbit import event_problem, orbit_config, orbit_function
+from symjax.models.pointmae.orbit_problem import (
+    event_problem,
+    orbit_config,
+    orbit_function,
+)
 from symjax.so3.representations import FEATURE
 
 
@@ -68,9 +72,12 @@ def averaged_problem(
         event has no token.
 
     Example:
+      >>> from symjax.data.point_clouds import SMALL, generate_event
+      >>> from symjax.models import load_model
       >>> from symjax.models.pointmae import averaged_problem
-      >>> callable(averaged_problem)
-      True
+      >>> model = load_model("polarmae-events")
+      >>> list(averaged_problem(model, generate_event(3, SMALL), "O").outputs)
+      ['class_probabilities']
     """
     over = Average.parse(average)
     if over.kind == "frames":

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax.models.pointmae.config import PointMAEConfig
-from symjax.models.pointmae.sampling import (
+from symjax.models.pointmae.centers import (
     centrality_nms,
     farthest_point_sampling,
     first_maximum,
     snap,
     squared_distances,
 )
+from symjax.models.pointmae.config import PointMAEConfig
 
 _BLOCK = 32
 
@@ -124,7 +124,7 @@ def ball_query(
       mask: True where a point is real.
       radius: Radius of the balls; points on the surface are outside.
       num: How many points at most.
-      quantum: See :func:`~symjax.models.pointmae.sampling.snap`.
+      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
 
     Returns:
       Ascending indices for each ball; -1 where there are no more.
@@ -158,7 +158,7 @@ def nearest_neighbors(
       points: The points.
       mask: True where a point is real.
       num: How many.
-      quantum: See :func:`~symjax.models.pointmae.sampling.snap`.
+      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
 
     Returns:
       Indices; -1 where there are no more real points.

@@ -34,11 +34,6 @@ def sow(module: nn.Module, name: str, value: Array) -> None:
       module: The layer.
       name: Name within the layer.
       value: The features.
-
-    Example:
-      >>> from symjax.models.pointmae.layers import sow
-      >>> callable(sow)
-      True
     """
     # Linen forbids one name for a submodule and a sown value.
     module.sow(FEATURES, f"={name}", value)

@@ -175,38 +175,3 @@ def focal_loss(
     # 1 - p = -expm1(log p) without cancellation
     each = -weight * (-jnp.expm1(log_p)) ** gamma * log_p
     return jnp.sum(jnp.where(known, each, 0)), jnp.sum(known).astype(each.dtype)
-
-
-def dice_loss(
-    logits: Float[Array, "points classes"],
-    labels: Int[Array, "points"],
-    smooth: float = 1.0,
-) -> Float[Array, ""]:
-    """1 - mean over classes of (2 sum p y + s) / (sum p + sum y + s).
-
-    p are probabilities, y is 1 for the true class and s is ``smooth``; sums run over
-    labelled points. Source: Milletari et al., arXiv:1606.04797, with linear
-    denominator.
-
-    Args:
-      logits: Logits of the classes.
-      labels: True classes; points with -1 do not count.
-      smooth: Keeps classes that are absent finite.
-
-    Returns:
-      The loss of one event, in [0, 1].
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import dice_loss
-      >>> sure = 50.0 * jnp.eye(3)
-      >>> round(float(dice_loss(sure, jnp.arange(3))), 5)
-      0.0
-    """
-    known = (labels >= 0)[:, None]
-    classes = jnp.arange(logits.shape[-1])
-    truth = jnp.where(known & (labels[:, None] == classes), 1.0, 0.0)
-    p = jnp.where(known, jax.nn.softmax(logits, axis=-1), 0.0)
-    overlap = 2 * jnp.sum(p * truth, axis=0) + smooth
-    total = jnp.sum(p, axis=0) + jnp.sum(truth, axis=0) + smooth
-    return 1 - jnp.mean(overlap / total)

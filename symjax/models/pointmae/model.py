@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from symjax.data.point_clouds import (
     PointCloud,
-    restore_energies,
 )
 from symjax.errors import ModelError
 from symjax.models._layers import match_layers
@@ -277,11 +276,6 @@ def evaluate_heads(
     Returns:
       Logits ``(points, classes)`` and the reconstruction, None where there is none;
       the tokens; features by name.
-
-    Example:
-      >>> from symjax.models.pointmae import evaluate_heads
-      >>> callable(evaluate_heads)
-      True
     """
     positions, energies, mask = event
     groups = gather_groups(config, assignment, positions, energies)
@@ -402,30 +396,3 @@ def check_finite(name: str, outputs: Float[Array | np.ndarray, "..."]) -> None:
             f"{bad} of {np.size(outputs)} outputs are not finite numbers",
             "Check the model's parameters, and the positions and energies of the event",
         )
-
-
-def energies_in_mev(
-    config: PointMAEConfig, prediction: Prediction
-) -> Float[Array, "tokens group_points"] | None:
-    """Energies that the second decoder fills in, in MeV.
-
-    Args:
-      config: Hyperparameters of the model.
-      prediction: From :func:`predict`.
-
-    Returns:
-      Energies of the members of hidden tokens; None if there are none.
-
-    Example:
-      >>> from symjax.models.pointmae import (
-      ...     PointMAEConfig, Prediction, energies_in_mev)
-      >>> nothing = Prediction(None, None, None, None)
-      >>> energies_in_mev(PointMAEConfig(), nothing) is None
-      True
-    """
-    filled = prediction.reconstruction
-    if filled is None or filled.energies is None:
-        return None
-    return restore_energies(
-        filled.energies, config.energy_offset, config.energy_maximum
-    )

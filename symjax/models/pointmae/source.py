@@ -18,14 +18,14 @@ from symjax.data.point_clouds import (
 )
 from symjax.errors import ArgumentError, ModelError, SymjaxError
 from symjax.metrics.problem import Problem
-from symjax.models import io
-from symjax.models.pointmae.model import PointMAEModel, select_layers
-from symjax.models.pointmae.orbit import breaking_problem, event_problem
+from symjax.models._network_source import NetworkSource
+from symjax.models.pointmae.model import select_layers
+from symjax.models.pointmae.orbit_problem import breaking_problem, event_problem
 
 _SMALLEST = 64
 
 
-class PointMAESource:
+class PointMAESource(NetworkSource):
     """A Point-MAE as a source.
 
     Spectra of layers, probabilities and reconstructions are those of the network, with
@@ -41,21 +41,6 @@ class PointMAESource:
       >>> PointMAESource(load_model("polarmae-events")).name
       'polarmae-events'
     """
-
-    note = ""
-
-    def __init__(self, model: PointMAEModel):
-        self.model = model
-
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return str(self.model.name)
-
-    @property
-    def digest(self) -> str:
-        """Of its configuration and parameters."""
-        return io.fingerprint(self.model)
 
     def settings(self, options: Any) -> dict[str, Any]:
         """Which points of events are read.

@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 from symjax.data.point_clouds import (
     make_cloud,
     normalise_energies,
-    normalise_positions,
     pad_cloud,
     restore_energies,
-    restore_positions,
     select_points,
-    stack_clouds,
     voxel_length,
 )
 from symjax.errors import ArgumentError, StructureError
@@ -41,12 +38,6 @@ def test_padding_changes_nothing_real(size):
     assert (padded.semantic[5:] == -1).all()
 
 
-def test_stacking_pads_to_the_largest():
-    stacked = stack_clouds([cloud(3), cloud(7)])
-    assert stacked.positions.shape == (2, 7, 3)
-    assert stacked.mask.sum(axis=1).tolist() == [3, 7]
-
-
 @given(st.floats(1e-3, 15.0))
 def test_energies_match_the_published_transform(energy):
     """2 (log10(e + t) - log10 t) / (log10(m + t) - log10 t) - 1, t = 0.13, m = 20."""
@@ -56,13 +47,7 @@ def test_energies_match_the_published_transform(energy):
     np.testing.assert_allclose(restore_energies(expected), energy, rtol=1e-9)
 
 
-def test_positions_match_the_published_transform():
-    x = np.random.default_rng(0).uniform(0, 768, (20, 3))
-    expected = (x - 384) / (768 * np.sqrt(3) / 2)
-    np.testing.assert_allclose(normalise_positions(x, 768), expected, atol=1e-12)
-    np.testing.assert_allclose(restore_positions(expected, 768), x, rtol=1e-12)
-    corner = np.asarray(normalise_positions(np.zeros(3), 768))
-    np.testing.assert_allclose(np.linalg.norm(corner), 1)
+def test_the_corners_of_the_detector_have_distance_1():
     np.testing.assert_allclose(voxel_length(768) * 768 * np.sqrt(3), 2)
 
 
@@ -97,8 +82,6 @@ def test_bad_arrays_are_named(positions, energies, labels, argument):
 def test_other_bad_input():
     with pytest.raises(ArgumentError, match="num_points"):
         pad_cloud(cloud(), 4)
-    with pytest.raises(ArgumentError, match="clouds"):
-        stack_clouds([])
     with pytest.raises(ArgumentError, match="size"):
         voxel_length(0)
     with pytest.raises(ArgumentError, match="threshold"):

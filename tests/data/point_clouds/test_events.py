@@ -8,9 +8,9 @@ import pytest
 from symjax.data.point_clouds import (
     SMALL,
     EventSettings,
+    argon,
     generate_event,
     generate_events,
-    physics,
 )
 from symjax.errors import ArgumentError
 
@@ -51,7 +51,7 @@ def test_all_classes_occur_and_clusters_have_one(events):
 def test_a_muon_deposits_its_energy_along_its_range():
     """The range is the integral of the inverse energy loss."""
     energy = np.linspace(1.0, 100.0, 400)
-    loss = [physics.stopping_power(t, physics.MUON_MASS) for t in energy]
+    loss = [argon.stopping_power(t, argon.MUON_MASS) for t in energy]
     expected = np.trapezoid(1 / np.array(loss), energy)
     settings = EventSettings(
         size=512, tracks=(1, 1), showers=(0, 0), track_energy=(100.0, 100.0)

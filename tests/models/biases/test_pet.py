@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from symjax.data import build_graph, rotate_graph
+from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.models.biases import Biases
 from symjax.models.pet import (
-    Block,
     PETConfig,
-    Target,
     conservative,
     init_pet,
     layer_names,

@@ -28,7 +28,7 @@ from symjax.models.pointmae import (
     nearest_neighbors,
 )
 from symjax.models.pointmae.grouping import first_true
-from symjax.models.pointmae.orbit import _onto_voxels
+from symjax.models.pointmae.orbit_problem import _onto_voxels
 from symjax.so3 import haar
 
 SIZE, NUM = 40, 8

@@ -13,7 +13,6 @@ from symjax.errors import ArgumentError
 from symjax.models.pointmae import (
     chamfer_distance,
     chamfer_loss,
-    dice_loss,
     energy_infilling_loss,
     focal_loss,
     random_hidden,
@@ -75,17 +74,6 @@ def test_focal_loss_of_a_sure_guess_has_a_finite_gradient():
     logits = jnp.array([[200.0, 0.0]])
     gradient = jax.grad(lambda x: focal_loss(x, jnp.array([0]))[0])(logits)
     np.testing.assert_array_equal(gradient, 0)
-
-
-@given(SEEDS)
-def test_dice_loss_by_definition(seed):
-    generator = np.random.default_rng(seed)
-    logits = generator.standard_normal((20, 3))
-    labels = generator.integers(-1, 3, 20)
-    p = scipy.special.softmax(logits, axis=1)[labels >= 0]
-    y = np.eye(3)[labels[labels >= 0]]
-    dice = (2 * (p * y).sum(0) + 1) / (p.sum(0) + y.sum(0) + 1)
-    np.testing.assert_allclose(dice_loss(logits, labels), 1 - dice.mean())
 
 
 @given(SEEDS, st.integers(0, 10), st.sampled_from([0.0, 0.5, 0.6, 1.0]))

@@ -14,8 +14,8 @@ from symjax.models.io import (
     fingerprint,
     save_model,
 )
+from symjax.models.loading import load_model
 from symjax.models.pointmae import (
-    energies_in_mev,
     init_pointmae,
     layer_names,
     make_event,
@@ -23,7 +23,6 @@ from symjax.models.pointmae import (
     tokenise,
 )
 from symjax.models.pointmae.model import parameter_shapes, select_layers
-from symjax.models.sources import load_model
 
 
 def test_prediction(model, event):
@@ -32,10 +31,7 @@ def test_prediction(model, event):
     np.testing.assert_allclose(out.probabilities.sum(-1), 1, atol=1e-5)
     assert (np.asarray(out.labels)[~real] == -1).all()
     assert set(np.asarray(out.labels)[real].tolist()) <= set(range(4))
-    energies = energies_in_mev(model.config, out)
-    assert energies.shape == (24, 8)
     assert predict(model, event).reconstruction is None
-    assert energies_in_mev(model.config, predict(model, event)) is None
 
 
 def test_files(model, tmp_path):

@@ -7,12 +7,12 @@ import pytest
 
 from symjax.models.pointmae import (
     PointMAE,
-    evaluate_heads,
     gather_groups,
     make_event,
     random_hidden,
     tokenise,
 )
+from symjax.models.pointmae.model import evaluate_heads
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,97 @@
+"""``symjax label``: tensor labels of molecules, calculated by public codes."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from symjax.cli.application import Debug, Frames, options_as_typed
+from symjax.cli.inputs import find_structures
+
+
+def label(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Molecules as 'symjax report' takes structures: a name, a file, a "
+            "folder or a pattern.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Extended XYZ file to write."
+        ),
+    ],
+    num: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of perturbed structures to draw. Default: label every "
+            "structure as it is.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the perturbations.")] = 0,
+    amplitude: Annotated[
+        float,
+        typer.Option(
+            metavar="ANGSTROM",
+            help="With --num: standard deviation of every displacement.",
+        ),
+    ] = 0.05,
+    moments: Annotated[
+        bool,
+        typer.Option(help="Energy, forces, dipole and quadrupole by GFN2-xTB."),
+    ] = True,
+    polarizability: Annotated[
+        bool, typer.Option(help="Polarizability by GFN2-xTB; needs the moments.")
+    ] = True,
+    density: Annotated[
+        bool, typer.Option(help="Coefficients of the density by RHF/def2-SVP.")
+    ] = True,
+    skip_failures: Annotated[
+        bool,
+        typer.Option(
+            "--skip-failures", help="Leave out structures that cannot be labelled."
+        ),
+    ] = False,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Stop after this time; the same command goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Frames = None,
+    debug: Debug = False,
+) -> None:
+    """Calculates tensor labels of molecules and writes them to one file.
+
+    Needs the extra symjax[data]. A run that was interrupted goes on when the same
+    command is given again. The last line is the SHA-256 digest of the file.
+    """
+    from symjax.labels import LabelSettings, perturbed, write_labels
+
+    start = time.monotonic()
+
+    def report(done: int, total: int) -> bool:
+        seconds = time.monotonic() - start
+        typer.echo(f"{done:6d} of {total} structures, {seconds:.0f} s", err=True)
+        return max_seconds is not None and seconds > max_seconds
+
+    structures = [*find_structures(target, frames).structures.values()]
+    names = {name: f"--{name}" for name in ("num", "seed", "amplitude", "moments")}
+    with options_as_typed({**names, "path": "--output", "structures": "TARGET"}):
+        if num is not None:
+            structures = perturbed(structures, num, seed, amplitude=amplitude)
+        settings = LabelSettings(moments, polarizability and moments, density)
+        digest = write_labels(
+            output, structures, settings, skip_failures=skip_failures, report=report
+        )
+    if digest is None:
+        typer.echo("Not complete: give the same command again to go on")
+    else:
+        typer.echo(f"sha256 {digest}  {output.name}")

@@ -1,0 +1,148 @@
+"""``symjax stability``: what dynamics, relaxations and normal modes notice."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from symjax._text import visible
+from symjax.cli.application import CompileCache, Debug, Frames, Overwrite
+from symjax.cli.environment import configure_jax
+from symjax.cli.inputs import (
+    check_new_file,
+    find_structures,
+    open_model,
+    write_json,
+)
+from symjax.errors import ArgumentError
+
+# Title and unit of every number.
+_ROWS = {
+    "energy_drift": ("drift of the energy", "meV/atom/ps"),
+    "angular_momentum_drift": ("largest change of the angular momentum", "hbar"),
+    "mean_torque": ("mean net torque", "eV"),
+    "largest_torque": ("largest net torque", "eV"),
+    "largest_net_force": ("largest net force", "eV/angstrom"),
+    "spread": ("spread of the relaxed energies", "eV"),
+    "minima": ("different relaxed structures", ""),
+    "converged": ("relaxations that converged", ""),
+    "median_steps": ("steps of a relaxation, median", ""),
+    "largest_splitting": ("largest splitting of degenerate modes", "1/cm"),
+    "largest_rotation": ("largest wavenumber of a rotation", "1/cm"),
+}
+
+
+def stability(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Molecules as 'symjax report' takes structures: a name, a file, a "
+            "folder or a pattern.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
+        ),
+    ] = None,
+    calculator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CALLABLE", help="An ASE calculator instead of a model."
+        ),
+    ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP|DEGREE",
+            help="Average every result over a finite group such as O, or a grid of "
+            "this degree.",
+            show_default=False,
+        ),
+    ] = None,
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The energy whose derivatives are forces, where there are several.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(help="Steps of 0.5 fs of molecular dynamics; 0 for none.")
+    ] = 200,
+    temperature: Annotated[
+        float, typer.Option(metavar="KELVIN", help="Temperature of the first momenta.")
+    ] = 300.0,
+    orientations: Annotated[
+        int,
+        typer.Option(help="Orientations from which to relax the molecule; 0 for none."),
+    ] = 6,
+    modes: Annotated[
+        bool,
+        typer.Option(
+            "--modes",
+            help="Also normal modes of the molecule as it is, which should be relaxed.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of momenta and orientations.")] = 0,
+    frames: Frames = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File to write the same into.", show_default=False
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    compile_cache: CompileCache = True,
+    debug: Debug = False,
+) -> None:
+    """Simulates molecules, and says what breaks where rotations change the energy.
+
+    Dynamics at constant energy should conserve energy and angular momentum, relaxations
+    should end in one structure whatever the orientation, and modes that symmetry makes
+    degenerate should stay so. In float64, so that only the model breaks symmetry.
+    """
+    check_new_file("--json", json, overwrite)
+    if model is not None and calculator is not None:
+        raise ArgumentError(
+            "--calculator", calculator, "and --model are both given", "Pass one of them"
+        )
+    found = find_structures(target, frames).structures
+    configure_jax(True, compile_cache)
+
+    from scipy.spatial.transform import Rotation
+
+    from symjax.interop import AveragedCalculator
+    from symjax.interop.law_checks import LawChecks
+    from symjax.stability import normal_modes, relax_rotated, run_nve
+
+    checks = LawChecks(open_model(model, calculator, "{}", False), energy, "float64")
+    rule: Any = int(average) if average is not None and average.isdigit() else average
+    written: dict[str, Any] = {}
+    for label, atoms in found.items():
+        atoms.calc = checks.calculator(atoms)
+        if atoms.calc is None:
+            raise ArgumentError(
+                "--model", model, "has no energy in a known unit", "Use another model"
+            )
+        if rule is not None:
+            atoms.calc = AveragedCalculator(atoms.calc, average=rule)
+        numbers: dict[str, float] = {}
+        if steps:
+            run = run_nve(atoms, steps, temperature=temperature, seed=seed)
+            numbers |= run.numbers()
+        if orientations:
+            turned = Rotation.random(orientations, random_state=seed).as_matrix()
+            numbers |= relax_rotated(atoms, turned).numbers()
+        if modes:
+            numbers |= normal_modes(atoms).numbers()
+        written[label] = numbers
+        typer.echo(visible(label))
+        for name, value in numbers.items():
+            title, unit = _ROWS[name]
+            typer.echo(f"  {title:<40}{value:.3g} {unit}".rstrip())
+    units = {name: unit for name, (_, unit) in _ROWS.items()}
+    write_json(json, {"units": units, "structures": written})

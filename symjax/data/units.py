@@ -1,0 +1,155 @@
+"""Units as people write them, and conversions between those that measure the same."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+
+import ase.units
+
+from symjax.errors import ArgumentError, SymjaxError
+
+# In eV, angstrom and elementary charges: size, and powers of energy, length, charge.
+_KNOWN: Mapping[str, tuple[float, int, int, int]] = {
+    "ev": (1.0, 1, 0, 0),
+    "kcal/mol": (ase.units.kcal / ase.units.mol, 1, 0, 0),
+    "kj/mol": (ase.units.kJ / ase.units.mol, 1, 0, 0),
+    **dict.fromkeys(("hartree", "ha"), (ase.units.Hartree, 1, 0, 0)),
+    **dict.fromkeys(("rydberg", "ry"), (ase.units.Rydberg, 1, 0, 0)),
+    **dict.fromkeys(("angstrom", "a", "\u00e5"), (1.0, 0, 1, 0)),
+    "bohr": (ase.units.Bohr, 0, 1, 0),
+    "nm": (10.0, 0, 1, 0),
+    "e": (1.0, 0, 0, 1),
+    "ea": (1.0, 0, 1, 1),
+    "v": (1.0, 1, 0, -1),
+    "pa": (ase.units.Pascal, 1, -3, 0),
+    "bar": (ase.units.bar, 1, -3, 0),
+    **dict.fromkeys(("debye", "d"), (ase.units.Debye, 0, 1, 1)),
+    "1": (1.0, 0, 0, 0),
+}
+_PREFIXES: Mapping[str, float] = {"m": 1e-3, "u": 1e-6, "k": 1e3, "M": 1e6, "G": 1e9}
+_FACTOR = re.compile(
+    r"([*/]?)((?:k?cal|k?j)/mol|[^*/^()]+)(?:\^\(?(-?\d+)(?:/(\d+)\))?\)?)?",
+    re.IGNORECASE,
+)
+
+
+def conversion(
+    unit: str,
+    into: str,
+    argument: str = "unit",
+    error: type[SymjaxError] = ArgumentError,
+) -> float:
+    """Size of a unit in another one.
+
+    Products and quotients of energies (eV, kcal/mol, kJ/mol, Hartree, Rydberg), lengths
+    (angstrom, bohr, nm), charges (e), Debye, V, Pa and bar, with powers and with the
+    prefixes m, u, k, M and G. Names are read in upper or lower case, prefixes as they
+    are. What else stands in a unit must stand in both.
+
+    Args:
+      unit: The unit.
+      into: The other one.
+      argument: What to call the first in errors.
+      error: Which error is raised.
+
+    Returns:
+      By what a number in ``unit`` is multiplied to be one in ``into``.
+
+    Raises:
+      SymjaxError: They do not measure the same.
+
+    Example:
+      >>> from symjax.data.units import conversion
+      >>> conversion("meV/A", "eV/angstrom")
+      0.001
+      >>> round(conversion("kcal/mol/bohr", "eV/angstrom"), 6)
+      0.081947
+      >>> conversion("eV", "angstrom")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: unit='eV': cannot be converted to angstrom. ...
+    """
+    if unit == into:
+        return 1.0
+    if not isinstance(unit, str):
+        raise error(argument, unit, "is no unit", f"Use {into!r}, for instance")
+    (size, powers), (other, wanted) = _parsed(unit), _parsed(into)
+    if powers == wanted:
+        return size / other
+    for prefix, factor in _PREFIXES.items():
+        if unit == prefix + into:
+            return factor
+    raise error(
+        argument,
+        unit,
+        f"cannot be converted to {into or 'a number without unit'}",
+        f"Use {into or 'no unit'}, or a unit that measures the same",
+    )
+
+
+def measures(unit: str, into: str) -> bool:
+    """Whether a unit can be converted into another one.
+
+    Args:
+      unit: The unit.
+      into: The other one.
+
+    Returns:
+      Whether both measure the same.
+
+    Example:
+      >>> from symjax.data.units import measures
+      >>> measures("Hartree", "eV"), measures("eV/angstrom", "eV")
+      (True, False)
+    """
+    try:
+        conversion(unit, into)
+    except ArgumentError:
+        return False
+    return True
+
+
+def derivative_unit(name: str, energy: str) -> str:
+    """Unit of forces or stress: that of the energy for each length or volume.
+
+    Args:
+      name: ``"forces"`` or ``"stress"``.
+      energy: Unit of the energy; empty if the model does not say.
+
+    Returns:
+      The unit; lengths are in angstrom.
+
+    Example:
+      >>> from symjax.data.units import derivative_unit
+      >>> derivative_unit("stress", "eV"), derivative_unit("forces", "")
+      ('eV/angstrom^3', '1/angstrom')
+    """
+    return f"{energy or 1}/angstrom{'^3' if name == 'stress' else ''}"
+
+
+def _parsed(unit: str) -> tuple[float, dict[str, Fraction]]:
+    """Size and powers of what is known, and powers of what is not, by name."""
+    size = 1.0
+    powers: Counter[str] = Counter()
+    written = unit.replace(" ", "")
+    if _FACTOR.sub("", written):
+        return 1.0, {unit: Fraction(1)}
+    for sign, name, power, root in _FACTOR.findall(written):
+        exponent = Fraction(int(power or 1), int(root or 1))
+        exponent = -exponent if sign == "/" else exponent
+        factor, known = _known(name)
+        size *= factor ** float(exponent)
+        for dimension, number in known.items():
+            powers[dimension] += exponent * number  # type: ignore[assignment]
+    return size, {name: Fraction(number) for name, number in powers.items() if number}
+
+
+def _known(name: str) -> tuple[float, dict[str, int]]:
+    for prefix, factor in {"": 1.0, **_PREFIXES}.items():
+        found = _KNOWN.get(name.removeprefix(prefix).lower())
+        if found is not None and name.startswith(prefix):
+            size, *powers = found
+            dimensions = zip(("energy", "length", "charge"), powers, strict=True)
+            return factor * size, dict(dimensions)
+    return 1.0, {name: 1}

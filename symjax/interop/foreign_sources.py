@@ -1,0 +1,344 @@
+"""Models of any kind as a run over many structures uses them.
+
+A source has a name, a digest that tells whether it is the same when a run is resumed,
+and a problem for every structure. It travels to worker processes by what makes it,
+never with open files or compiled code.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ase
+
+from symjax._text import file_text
+from symjax.data.point_clouds import PointCloud
+from symjax.errors import ArgumentError, ModelError, SymjaxError
+from symjax.interop.calculators import calculator_problem
+from symjax.metrics import Problem
+
+GROUP = "symjax.models"
+"""Entry points under which packages register functions that make problems."""
+
+
+class _Plain:
+    """What sources without layers, padding and models of their own have in common."""
+
+    note = ""
+
+    def settings(self, options: Any) -> dict[str, Any]:
+        """Nothing: outputs are what they are, and layers part of the problem.
+
+        Args:
+          options: :class:`symjax.runs.Options`.
+
+        Raises:
+          ArgumentError: An energy or layers are asked for.
+        """
+        if options.energy is not None:
+            raise ArgumentError(
+                "energy",
+                options.energy,
+                "there is nothing to choose: forces come as they are",
+                "Leave it out",
+            )
+        if options.layers != "none":
+            raise ArgumentError(
+                "layers",
+                options.layers,
+                f"{getattr(self, 'name', self)} has no layers to choose from",
+                "Leave it out; of a PET import the checkpoint, of a PyTorch or JAX "
+                "network make a problem with layers",
+            )
+        return {}
+
+    def sizes(
+        self, items: Mapping[str, Any]
+    ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
+        """None is refused before it is tried."""
+        return dict.fromkeys(items), {}
+
+    def prepare(self, label: str, item: Any, size: None) -> tuple[Any, int]:
+        """The item as it is, and its number of atoms or points."""
+        return item, len(item.mask if isinstance(item, PointCloud) else item)
+
+    def breaking(self, item: Any, options: Any) -> None:
+        """Nothing else than the model breaks symmetry."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalculatorSource(_Plain):
+    """An ASE calculator, by what makes it.
+
+    Attributes:
+      target: ``"module:callable"``, such as ``"ase.calculators.emt:EMT"``.
+      options: Keyword arguments of the callable, as a JSON object.
+
+    Raises:
+      ModelError: There is no such callable.
+      ArgumentError: ``options`` is no JSON object.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.interop.foreign_sources import CalculatorSource
+      >>> source = CalculatorSource("ase.calculators.emt:EMT")
+      >>> problem = source.problem(ase.build.molecule("CO"), None, None)
+      >>> sorted(problem.outputs)
+      ['energies', 'energy', 'forces']
+    """
+
+    target: str
+    options: str = "{}"
+
+    def __post_init__(self) -> None:
+        _resolve(self.target, "calculator")
+        self._keywords()
+
+    def _keywords(self) -> dict[str, Any]:
+        try:
+            options = json.loads(self.options)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentError(
+                "options",
+                self.options,
+                f"is no JSON: {error}",
+                """Pass for instance '{"asap_cutoff": true}'""",
+            ) from error
+        if not isinstance(options, dict):
+            raise ArgumentError(
+                "options",
+                self.options,
+                "is no JSON object",
+                """Pass for instance '{"asap_cutoff": true}'""",
+            )
+        return options
+
+    @property
+    def name(self) -> str:
+        """The target, with options where there are any."""
+        return self.target if self.options == "{}" else f"{self.target} {self.options}"
+
+    @property
+    def digest(self) -> str:
+        """Of target and options, and of the version of the package."""
+        package = self.target.split(".")[0].split(":")[0]
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        text = json.dumps([self.target, self._keywords(), version], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
+        """Results of the calculator on a structure.
+
+        Args:
+          item: The structure.
+          size: Not used.
+          options: Not used: results are float64.
+
+        Returns:
+          The problem.
+
+        Raises:
+          ModelError: The calculator cannot be made, or fails.
+        """
+        return calculator_problem(self.calculator(), item)
+
+    def calculator(self) -> Any:
+        """The calculator, one instance in each process.
+
+        Returns:
+          It.
+
+        Raises:
+          ModelError: It cannot be made.
+        """
+        return _calculator(self.target, self.options)
+
+
+@functools.lru_cache(maxsize=4)
+def _calculator(target: str, options: str) -> Any:
+    """One instance in each process: some are dear to start."""
+    try:
+        return _resolve(target, "calculator")(**json.loads(options))
+    except SymjaxError:
+        raise
+    except Exception as error:  # whatever the callable raises
+        raise ModelError(
+            "calculator",
+            target,
+            f"cannot be made with the options {options}: {error}",
+            "Check the options of the calculator",
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionSource(_Plain):
+    r"""A function from a structure to a problem, in a file or a package.
+
+    Attributes:
+      target: ``"path/to/file.py:function"``, ``"module:function"``, or the name of an
+        entry point of the group ``symjax.models``.
+
+    Raises:
+      ModelError: There is no such function.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import ase.build
+      >>> from symjax.interop.foreign_sources import FunctionSource
+      >>> text = (
+      ...     "from symjax.interop import calculator_problem\n"
+      ...     "from ase.calculators.emt import EMT\n"
+      ...     "def problem(atoms):\n"
+      ...     "    return calculator_problem(EMT(), atoms)\n")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "mine.py"
+      ...     _ = path.write_text(text)
+      ...     source = FunctionSource(f"{path}:problem")
+      ...     problem = source.problem(ase.build.molecule("CO"), None, None)
+      >>> source.name, "forces" in problem.outputs
+      ('mine.py:problem', True)
+    """
+
+    target: str
+
+    def __post_init__(self) -> None:
+        _resolve(self.target, "model")
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its folder, and of the function."""
+        file, _, function = self.target.rpartition(":")
+        return f"{file_text(Path(file).name)}:{function}" if file else self.target
+
+    @property
+    def digest(self) -> str:
+        """Of the target, and of the content of its file."""
+        digest = hashlib.sha256(self.target.encode())
+        file, _, _ = self.target.rpartition(":")
+        if file.endswith(".py") and Path(file).is_file():
+            digest.update(Path(file).read_bytes())
+        return digest.hexdigest()
+
+    def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
+        """What the function returns for a structure.
+
+        Args:
+          item: The structure.
+          size: Not used.
+          options: Not used.
+
+        Returns:
+          The problem.
+
+        Raises:
+          ModelError: It is none.
+        """
+        problem = _resolve(self.target, "model")(item)
+        if not isinstance(problem, Problem):
+            raise ModelError(
+                "model",
+                self.target,
+                f"returned {type(problem).__name__}, no symjax.metrics.Problem",
+                "Return Problem(function, x, outputs)",
+            )
+        return problem
+
+
+def is_function(target: str) -> bool:
+    """Whether a model is named as a function: by file, module or entry point.
+
+    Args:
+      target: What was typed.
+
+    Returns:
+      Whether :class:`FunctionSource` would look for it.
+
+    Example:
+      >>> from symjax.interop.foreign_sources import is_function
+      >>> is_function("mine.py:problem"), is_function("model/"), is_function("a.ckpt")
+      (True, False, False)
+    """
+    file, separator, name = target.rpartition(":")
+    if separator and name.isidentifier() and file and not Path(target).exists():
+        return file.endswith(".py") or all(
+            part.isidentifier() for part in file.split(".")
+        )
+    return target in registered_models()
+
+
+def registered_models() -> dict[str, str]:
+    """Functions that installed packages offer as models, by name.
+
+    Returns:
+      Entry points of the group ``symjax.models``: name and target.
+
+    Example:
+      >>> from symjax.interop.foreign_sources import registered_models
+      >>> isinstance(registered_models(), dict)
+      True
+    """
+    points = importlib.metadata.entry_points(group=GROUP)
+    return {point.name: point.value for point in points}
+
+
+def _resolve(target: str, argument: str) -> Callable[..., Any]:
+    """The callable behind ``file.py:name``, ``module:name`` or an entry point."""
+    where, _, name = registered_models().get(target, target).rpartition(":")
+    if not where or not name:
+        raise ModelError(
+            argument,
+            target,
+            "names no function",
+            "Write MODULE:NAME, such as ase.calculators.emt:EMT, or FILE.py:NAME",
+        )
+    try:
+        module = _from_file(where) if where.endswith(".py") else _from_module(where)
+        found = functools.reduce(getattr, name.split("."), module)
+    except ModelError:
+        raise
+    except AttributeError as error:
+        raise ModelError(
+            argument, target, f"{where} has no {name}", "Check the name"
+        ) from error
+    except Exception as error:  # whatever the code of the file raises
+        raise ModelError(
+            argument,
+            target,
+            f"cannot be imported ({type(error).__name__}: {error})",
+            "Install the package, or mend the file; python -c 'import ...' says more",
+        ) from error
+    if not callable(found):
+        raise ModelError(argument, target, "is no function", "Name one, or a class")
+    return found
+
+
+def _from_module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def _from_file(path: str) -> Any:
+    if not Path(path).is_file():
+        raise ModelError("model", path, "there is no such file", "Check the path")
+    stamp = Path(path).stat()
+    return _loaded(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(path: str, changed: int, size: int) -> Any:
+    """The module of a file; once, so that its functions stay the same objects."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,247 @@
+"""Checks of other laws of nature, of whatever a run measures."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from symjax.data.units import conversion, measures
+from symjax.interop.ase_calculator import SymjaxCalculator
+from symjax.interop.foreign_sources import CalculatorSource
+from symjax.interop.physics import physical_checks
+from symjax.metrics import Problem
+from symjax.metrics.physical_check import PhysicalCheck
+from symjax.models.pet import PETModel
+from symjax.models.pet.energies import choose_energy
+from symjax.models.pet.orbit_problem import orbit_problem
+
+_DIRECT = re.compile(r"non_conservative_forces?(/.*)?")
+# Agreement of forces that are predicted with those that are derived: both come with
+# the round-off of one evaluation, in units of the largest entry.
+_ROUND_OFF = {"float32": 1e-4, "float64": 1e-10}
+
+
+@dataclasses.dataclass(frozen=True)
+class LawChecks:
+    """Physical checks of a model, as a run calls them; picklable.
+
+    Attributes:
+      source: The model: a PET, or a source of :mod:`symjax.interop`.
+      energy: Name of the energy that forces belong to, of several.
+      dtype: In which a PET runs.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.interop.law_checks import LawChecks
+      >>> from symjax.interop.foreign_sources import CalculatorSource
+      >>> checks = LawChecks(CalculatorSource("ase.calculators.emt:EMT"))
+      >>> all(check.holds for check in checks(ase.build.molecule("CO")))
+      True
+    """
+
+    source: Any
+    energy: str | None = None
+    dtype: str = "float32"
+
+    def __call__(self, atoms: ase.Atoms) -> tuple[PhysicalCheck, ...]:
+        """Checks one structure.
+
+        Args:
+          atoms: The structure.
+
+        Returns:
+          The checks; none of a model without an energy.
+
+        Raises:
+          SymjaxError: The structure cannot be evaluated.
+        """
+        calculator = self.calculator(atoms)
+        if calculator is None:
+            return ()
+        direct = self._direct(atoms)
+        return (*physical_checks(calculator, atoms), *direct)
+
+    def calculator(self, atoms: ase.Atoms) -> Any:
+        """The model as an ASE calculator.
+
+        Args:
+          atoms: A structure on which it will be used.
+
+        Returns:
+          The calculator; None if the model has no energy in a known unit.
+        """
+        if isinstance(self.source, CalculatorSource):
+            made = self.source.calculator()
+            return made if "energy" in made.implemented_properties else None
+        if isinstance(self.source, PETModel):
+            if not choose_energy(self.source.config, self.energy):
+                return None
+            return SymjaxCalculator(
+                self.source, energy=self.energy, dtype=self.dtype, dipole=None
+            )
+        name = self._energy_of_source()
+        made = ProblemCalculator(self._problem, name)
+        return made if made.fits(atoms) else None
+
+    def _energy_of_source(self) -> str:
+        settings = self.source.settings(_Plain(self.energy, self.dtype))
+        return str(settings.get("energy") or self.energy or "energy")
+
+    def _problem(self, atoms: ase.Atoms) -> Problem:
+        """Outputs of the model, without layers."""
+        options = _Plain(self.energy, self.dtype)
+        sizes, errors = self.source.sizes({"": atoms})
+        if errors:
+            raise errors[""]
+        item, size = self.source.prepare("", atoms, sizes[""])
+        problem: Problem = self.source.problem(item, size, options)
+        return problem
+
+    def _direct(self, atoms: ase.Atoms) -> Iterator[PhysicalCheck]:
+        """Forces that a head predicts, against those that are derived."""
+        if isinstance(self.source, CalculatorSource):
+            return
+        if isinstance(self.source, PETModel):
+            names = [target.name for target in self.source.config.targets]
+            if not any(map(_DIRECT.fullmatch, names)):
+                return
+            problem = orbit_problem(
+                *(self.source, atoms),
+                layers="none",
+                energy=self.energy,
+                dtype=self.dtype,
+            )
+        else:
+            problem = self._problem(atoms)
+        outputs = evaluated(problem)
+        derived = outputs.get("forces")
+        for name, (value, unit) in outputs.items():
+            if derived is None or not _DIRECT.fullmatch(name):
+                continue
+            difference = value.reshape(-1, 3) - derived[0].reshape(-1, 3)
+            scale = float(np.sqrt(np.mean(np.square(derived[0]))))
+            yield PhysicalCheck(
+                "as forces of the energy",
+                name,
+                float(np.sqrt(np.mean(difference**2))),
+                float(_ROUND_OFF[str(value.dtype)] * np.abs(derived[0]).max(initial=0)),
+                scale,
+                unit or derived[1],
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    """What a source reads of the options of a run."""
+
+    energy: str | None
+    dtype: str
+    layers: str = "none"
+    symmetry: bool = False
+
+
+def evaluated(problem: Problem) -> dict[str, tuple[np.ndarray, str]]:
+    """Outputs of a problem as it is given, with their units.
+
+    Args:
+      problem: The problem, whose function returns a dictionary.
+
+    Returns:
+      Arrays and units by name.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.interop.law_checks import evaluated
+      >>> from symjax.metrics import HostFunction, Output, Problem
+      >>> from symjax.so3 import SCALAR
+      >>> function = HostFunction(lambda x: {"energy": np.sum(x**2)})
+      >>> problem = Problem(function, np.ones(3), {"energy": Output(SCALAR, "eV")})
+      >>> evaluated(problem)["energy"]
+      (array(3.), 'eV')
+    """
+    found = problem.function(problem.x, *problem.args)
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        name: (np.asarray(value), problem.outputs[name].unit)
+        for name, value in found.items()
+        if name in problem.outputs
+    }
+
+
+class ProblemCalculator(Calculator):
+    """Energy, forces and stress of what makes problems, for ASE; in eV and angstrom.
+
+    Args:
+      make: Makes the problem of a structure.
+      energy: Name of the energy among its outputs.
+
+    Example:
+      >>> import ase.build
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.interop import calculator_problem
+      >>> from symjax.interop.law_checks import ProblemCalculator
+      >>> atoms = ase.build.molecule("CO")
+      >>> atoms.calc = ProblemCalculator(lambda a: calculator_problem(EMT(), a))
+      >>> atoms.get_forces().shape
+      (2, 3)
+    """
+
+    implemented_properties: Sequence[str] = ("energy", "forces", "stress")
+
+    def __init__(self, make: Callable[[ase.Atoms], Problem], energy: str = "energy"):
+        super().__init__()
+        self._make, self._energy = make, energy
+
+    def fits(self, atoms: ase.Atoms) -> bool:
+        """Whether a structure has an energy in a known unit; forces may be lacking.
+
+        Args:
+          atoms: The structure.
+
+        Returns:
+          Whether it has.
+        """
+        outputs = evaluated(self._make(atoms))
+        if self._energy not in outputs or _factor(outputs[self._energy][1]) is None:
+            return False
+        self.implemented_properties = [
+            *("energy", *(["forces"] if "forces" in outputs else [])),
+            *(["stress"] if "stress" in outputs else []),
+        ]
+        return True
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Computes all of them into ``results``; ASE calls it.
+
+        Args:
+          atoms: The structure.
+          properties: Ignored, as all come at once.
+          system_changes: Ignored.
+        """
+        super().calculate(atoms, properties, system_changes)
+        outputs = evaluated(self._make(self.atoms))
+        factor = _factor(outputs[self._energy][1])
+        assert factor is not None
+        self.results: dict[str, Any] = {
+            "energy": factor * float(outputs[self._energy][0].sum())
+        }
+        for name, shape in (("forces", (-1, 3)), ("stress", (3, 3))):
+            if name in outputs:
+                values = np.asarray(outputs[name][0], float).reshape(shape)
+                self.results[name] = factor * values
+
+
+def _factor(unit: str) -> float | None:
+    """To eV; None where the unit is unknown. A model that does not say is in eV."""
+    unit = unit or "eV"
+    return conversion(unit, "eV") if measures(unit, "eV") else None

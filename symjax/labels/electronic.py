@@ -1,0 +1,397 @@
+"""Electronic properties of molecules, from public codes, in symjax's conventions.
+
+tblite gives energies, forces and moments of GFN2-xTB (Bannwarth, Ehlert, Grimme,
+J. Chem. Theory Comput. 15, 1652 (2019)), PySCF gives the electron density of
+Hartree-Fock (Sun et al., J. Chem. Phys. 153, 024109 (2020)). Both come with the extra
+``[data]`` and are imported when they are needed.
+
+Cartesian tensors have components x, y, z. Spherical ones are real, in the order
+m = -l, ..., l without Condon-Shortley phase, so that l = 1 reads (y, z, x).
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from ase.data import atomic_masses, chemical_symbols
+from ase.units import Bohr, Hartree
+from jaxtyping import Float
+
+from symjax.data.conditions import spin_multiplicity, total_charge
+from symjax.data.structures import check_structure, checked_species
+from symjax.errors import ArgumentError, StructureError
+
+ORBITAL_BASIS = "def2-svp"
+"""Basis of the molecular orbitals (Weigend, Ahlrichs, PCCP 7, 3297 (2005))."""
+
+DENSITY_BASIS = "def2-universal-jfit"
+"""Basis of the electron density (Weigend, PCCP 8, 1057 (2006))."""
+
+MAX_DENSITY_DEGREE = 4
+"""Largest degree l of the density basis for the elements up to krypton."""
+
+# Beyond krypton, orbital bases come with effective core potentials, and the density
+# would lack its core.
+_LAST_ELEMENT = 36
+
+# tblite's threshold of self-consistency relative to its default; dipoles are then
+# reproducible to 1e-8 e bohr, which a difference quotient magnifies.
+_ACCURACY = 1e-4
+
+# Atomic units. The truncation of the extrapolated difference quotient is of fourth
+# order, and the noise of dipoles over this step 1e-5 bohr^3.
+_FIELD = 1e-3
+
+# tblite lists xx, xy, yy, xz, yz, zz.
+_QUADRUPOLE_NAMES = ("xx", "xy", "yy", "xz", "yz", "zz")
+
+
+class XTBLabels(NamedTuple):
+    """Properties of a molecule at the level GFN2-xTB.
+
+    Attributes:
+      energy: Energy in eV, relative to separated valence electrons and cores.
+      forces: Forces in eV/angstrom.
+      dipole_moment: Dipole moment in e*angstrom, from negative to positive charge.
+      quadrupole_moment: Traceless quadrupole moment in e*angstrom^2.
+      polarizability: Static dipole polarizability in e*angstrom^2/V; ``None`` if not
+        wanted. Multiplied by 14.3996 V*angstrom/e it is a volume in angstrom^3.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.labels.electronic import XTBLabels
+      >>> zero = np.zeros((3, 3))
+      >>> XTBLabels(0.0, zero, zero[0], zero, zero).polarizability.shape
+      (3, 3)
+    """
+
+    energy: float
+    forces: Float[np.ndarray, "atoms 3"]
+    dipole_moment: Float[np.ndarray, "3"]
+    quadrupole_moment: Float[np.ndarray, "3 3"]
+    polarizability: Float[np.ndarray, "3 3"] | None
+
+
+class DensityLabels(NamedTuple):
+    """Electron density of a molecule at the level RHF/def2-SVP.
+
+    Attributes:
+      energy: Total energy in eV.
+      coefficients: Coefficients for each degree l = 0, ..., 4, in
+        e/angstrom^(3/2); not a number where an element has fewer radial channels.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.labels.electronic import DensityLabels
+      >>> labels = DensityLabels(-26.0, (np.zeros((1, 1, 4)), np.zeros((1, 3, 2))))
+      >>> [block.shape for block in labels.coefficients]
+      [(1, 1, 4), (1, 3, 2)]
+    """
+
+    energy: float
+    coefficients: tuple[Float[np.ndarray, "atoms components channels"], ...]
+
+
+def xtb_labels(
+    atoms: ase.Atoms, *, polarizability: bool = True, index: int | None = None
+) -> XTBLabels:
+    r"""Energy, forces, moments and polarizability of a molecule by GFN2-xTB.
+
+    With charges q, dipoles and quadrupoles on atoms, of which the molecule's moments
+    consist, and r relative to the centre of mass,
+
+    .. math::
+      \mu_i = \sum_n q_n r_i,\qquad
+      \Theta_{ij} = \frac12 \sum_n q_n (3 r_i r_j - r^2 \delta_{ij}),\qquad
+      \alpha_{ij} = \frac{\partial \mu_i}{\partial F_j}
+
+    (Buckingham, Adv. Chem. Phys. 12, 107 (1967)). The quadrupole is summed here, over
+    the atomic moments: the molecular one of tblite 0.8 counts off-diagonal elements
+    twice in one of its terms, and does not turn with the molecule. The polarizability
+    is the central difference of dipoles in fields of 0.001 and 0.002 atomic units,
+    extrapolated to zero field (Richardson) and symmetrized; twelve further
+    calculations.
+
+    Total charge and spin multiplicity are those of ``atoms.info``.
+
+    Args:
+      atoms: A molecule. Its orientation is kept.
+      polarizability: Whether to calculate the polarizability.
+      index: Number of the structure in the list it comes from, for messages.
+
+    Returns:
+      The properties.
+
+    Raises:
+      ArgumentError: The extra ``[data]`` is not installed.
+      StructureError: A periodic or otherwise unusable structure, a spin multiplicity
+        that does not fit the number of electrons, or no self-consistency.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.labels.electronic import xtb_labels
+      >>> labels = xtb_labels(ase.build.molecule("H2O"))  # doctest: +SKIP
+      >>> labels.dipole_moment.round(2) + 0.0  # doctest: +SKIP
+      array([ 0.  ,  0.  , -0.48])
+    """
+    interface = _library("tblite.interface")
+    name = _check_molecule(atoms, index)
+    centre = np.average(atoms.positions, axis=0, weights=atomic_masses[atoms.numbers])
+    positions = (atoms.positions - centre) / Bohr
+
+    def calculate(*additions: tuple[Any, ...]) -> Any:
+        calculator = interface.Calculator(
+            "GFN2-xTB",
+            atoms.numbers,
+            positions,
+            charge=float(total_charge(atoms)),
+            uhf=spin_multiplicity(atoms) - 1,
+        )
+        calculator.set("verbosity", 0)
+        calculator.set("accuracy", _ACCURACY)
+        for addition in additions:
+            calculator.add(*addition)
+        try:
+            return calculator.singlepoint()
+        except RuntimeError as error:
+            raise _not_converged(name, "GFN2-xTB", error) from error
+
+    def dipole(field: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+        return calculate(("electric-field", field.tolist()))["dipole"]
+
+    # Asking for atomic multipoles replaces tblite's default of molecular ones.
+    result = calculate(("molecular-multipoles",), ("xtbml_xyz",))
+    response = None
+    if polarizability:
+        once, twice = (
+            np.stack([dipole(e) - dipole(-e) for e in step * np.eye(3)], axis=1)
+            / (2 * step)
+            for step in (_FIELD, 2 * _FIELD)
+        )
+        response = (4 * once - twice) / 3
+        response = (response + response.T) / 2 * (Bohr**2 / Hartree)
+    return XTBLabels(
+        energy=float(result["energy"]) * Hartree,
+        forces=-np.asarray(result["gradient"]) * (Hartree / Bohr),
+        dipole_moment=np.asarray(result["dipole"]) * Bohr,
+        quadrupole_moment=_quadrupole(positions, result) * Bohr**2,
+        polarizability=response,
+    )
+
+
+def _quadrupole(
+    positions: Float[np.ndarray, "atoms 3"], result: Any
+) -> Float[np.ndarray, "3 3"]:
+    """Traceless quadrupole in atomic units from charges, dipoles and quadrupoles."""
+    atomic = result["post-processing-dict"]
+    charges = np.asarray(result["charges"])
+    dipoles = np.stack([atomic[f"dipm_A_{axis}"] for axis in "xyz"], axis=1)
+    mixed = np.einsum("ni,nj->ij", positions, dipoles)
+    second = np.einsum("n,ni,nj->ij", charges, positions, positions) + mixed + mixed.T
+    total = 1.5 * second - 0.5 * np.trace(second) * np.eye(3)
+    for pair in _QUADRUPOLE_NAMES:
+        i, j = ("xyz".index(axis) for axis in pair)
+        total[i, j] += np.sum(atomic[f"qm_A_{pair}"])
+        total[j, i] = total[i, j]
+    return total
+
+
+def density_channels(species: Sequence[int]) -> tuple[int, ...]:
+    """Largest numbers of radial channels that elements have in the density basis.
+
+    Args:
+      species: Atomic numbers, at most 36 (krypton).
+
+    Returns:
+      The numbers for l = 0, ..., 4.
+
+    Raises:
+      ArgumentError: The extra ``[data]`` is not installed, or ``species`` does not hold
+        atomic numbers up to 36.
+
+    Example:
+      >>> from symjax.labels.electronic import density_channels
+      >>> density_channels([1, 6, 8])  # doctest: +SKIP
+      (6, 4, 3, 1, 1)
+    """
+    elements = checked_species(species)
+    gto = _library("pyscf.gto")
+    counts = np.zeros(MAX_DENSITY_DEGREE + 1, int)
+    for number in sorted(elements or ()):
+        if number > _LAST_ELEMENT:
+            raise ArgumentError(
+                "species",
+                chemical_symbols[number],
+                "has no all-electron basis",
+                f"Leave out elements beyond {chemical_symbols[_LAST_ELEMENT]}",
+            )
+        shells = gto.basis.load(DENSITY_BASIS, chemical_symbols[number])
+        own = np.zeros_like(counts)
+        for degree, *primitives in shells:
+            own[degree] += len(primitives[0]) - 1
+        counts = np.maximum(counts, own)
+    return tuple(counts.tolist())
+
+
+def density_labels(
+    atoms: ase.Atoms,
+    *,
+    channels: Sequence[int] | None = None,
+    index: int | None = None,
+) -> DensityLabels:
+    r"""Coefficients of a molecule's electron density on functions at its atoms.
+
+    The density of RHF/def2-SVP, with Coulomb and exchange by density fitting, is
+    written as
+
+    .. math::
+      \rho(r) = \sum_{a n l m} c_{a n l m}
+      R_{a n l}(|r - r_a|)\, Y_{lm}(r - r_a),\qquad
+      c = J^{-1} \sum_{\mu\nu} (Q | \mu\nu) D_{\mu\nu},\qquad J_{QP} = (Q | P)
+
+    with Coulomb integrals (.|.), the density matrix D, orthonormal real spherical
+    harmonics and the radial functions of def2-universal-jfit, normalized to
+    :math:`\int R^2 r^2 dr = 1`, in the order in which that basis lists them (Eichkorn
+    et al., Chem. Phys. Lett. 240, 283 (1995)).
+    The fit is one of electrostatic energy: the number of electrons is met to about 3 in
+    10,000.
+
+    Args:
+      atoms: A molecule with all electrons paired. Its orientation is kept.
+      channels: Numbers of radial channels for l = 0, ..., 4, at least those of
+        ``density_channels``; by default these of the elements of ``atoms``.
+      index: Number of the structure in the list it comes from, for messages.
+
+    Returns:
+      Energy and coefficients, padded to ``channels`` with NaN.
+
+    Raises:
+      ArgumentError: The extra ``[data]`` is not installed, or too few ``channels``.
+      StructureError: A periodic or otherwise unusable structure, elements beyond
+        krypton, unpaired electrons, or no self-consistency.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.labels.electronic import density_labels
+      >>> labels = density_labels(ase.build.molecule("H2O"))  # doctest: +SKIP
+      >>> [block.shape for block in labels.coefficients]  # doctest: +SKIP
+      [(3, 1, 6), (3, 3, 4), (3, 5, 3), (3, 7, 1), (3, 9, 1)]
+    """
+    pyscf = _library("pyscf")
+    name = _check_molecule(atoms, index)
+    if spin_multiplicity(atoms) != 1:
+        raise StructureError(
+            f"{name}.info['spin_multiplicity']",
+            spin_multiplicity(atoms),
+            "restricted Hartree-Fock needs paired electrons",
+            "Leave out the density for this structure",
+        )
+    if atoms.numbers.max() > _LAST_ELEMENT:
+        raise StructureError(
+            f"{name}.numbers",
+            chemical_symbols[atoms.numbers.max()],
+            "has no all-electron basis",
+            "Leave out the density for this structure",
+        )
+    needed = density_channels(np.unique(atoms.numbers).tolist())
+    channels = needed if channels is None else tuple(channels)
+    if len(channels) != len(needed) or np.any(np.less(channels, needed)):
+        raise ArgumentError(
+            "channels",
+            channels,
+            f"must be at least {needed} for these elements",
+            "Pass density_channels of all elements of the data",
+        )
+    # Sums over threads end in different last digits from run to run.
+    with pyscf.lib.with_omp_threads(1):
+        energy, auxiliary, fitted = _hartree_fock(atoms, name)
+    widths = [(2 * degree + 1, count) for degree, count in enumerate(channels)]
+    blocks = tuple(np.full((len(atoms), *width), np.nan) for width in widths)
+    filled = np.zeros((len(atoms), len(channels)), int)
+    starts = auxiliary.ao_loc_nr()
+    for shell in range(auxiliary.nbas):
+        atom, degree = auxiliary.bas_atom(shell), auxiliary.bas_angular(shell)
+        values = fitted[starts[shell] : starts[shell + 1]].reshape(-1, 2 * degree + 1)
+        if degree == 1:
+            # PySCF lists p functions as x, y, z, all others from m = -l to l.
+            values = values[:, [1, 2, 0]]
+        first = filled[atom, degree]
+        filled[atom, degree] += len(values)
+        blocks[degree][atom, :, first : first + len(values)] = values.T / Bohr**1.5
+    return DensityLabels(energy * Hartree, blocks)
+
+
+def _hartree_fock(
+    atoms: ase.Atoms, name: str
+) -> tuple[float, Any, Float[np.ndarray, "functions"]]:
+    """Energy in Hartree, the density basis, and the fitted coefficients."""
+    pyscf, gto = _library("pyscf"), _library("pyscf.gto")
+    df, scf = _library("pyscf.df"), _library("pyscf.scf")
+    positions = (atoms.positions / Bohr).tolist()
+    molecule = gto.Mole(
+        atom=list(zip(atoms.get_chemical_symbols(), positions, strict=True)),
+        unit="Bohr",
+        basis=ORBITAL_BASIS,
+        charge=total_charge(atoms),
+        verbose=0,
+    ).build(dump_input=False, parse_arg=False)
+    field = scf.RHF(molecule).density_fit(auxbasis=DENSITY_BASIS)
+    # So that the density is reproducible to about 1e-8.
+    field.conv_tol, field.conv_tol_grad = 1e-11, 1e-7
+    energy = float(field.kernel())
+    if not field.converged:
+        raise _not_converged(name, "RHF", None)
+    density = field.make_rdm1()
+    # Pairs of orbitals once each, hence those off the diagonal twice.
+    packed = pyscf.lib.pack_tril(2 * density - np.diag(np.diag(density)))
+    auxiliary = df.addons.make_auxmol(molecule, DENSITY_BASIS)
+    integrals = df.incore.aux_e2(molecule, auxiliary, "int3c2e", aosym="s2ij")
+    metric = auxiliary.intor("int2c2e")
+    return energy, auxiliary, np.linalg.solve(metric, packed @ integrals)
+
+
+def _library(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ArgumentError(
+            "labels",
+            module.split(".")[0],
+            f"is not installed ({error})",
+            "Install symjax[data]",
+        ) from error
+
+
+def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:
+    """Checks what both codes need; the name of the structure in messages."""
+    check_structure(atoms, index=index)
+    name = "atoms" if index is None else f"structures[{index}]"
+    if np.any(atoms.pbc):
+        raise StructureError(
+            f"{name}.pbc",
+            atoms.pbc.tolist(),
+            "labels are those of molecules, without periodic images",
+            "Set atoms.pbc = False, if it is a molecule",
+        )
+    electrons = int(atoms.numbers.sum()) - total_charge(atoms)
+    unpaired = spin_multiplicity(atoms) - 1
+    if unpaired > electrons or (electrons - unpaired) % 2:
+        raise StructureError(
+            f"{name}.info['spin_multiplicity']",
+            unpaired + 1,
+            f"does not go with {electrons} electrons",
+            "Set charge and spin_multiplicity (2S+1) in atoms.info",
+        )
+    return name
+
+
+def _not_converged(name: str, method: str, error: Exception | None) -> StructureError:
+    detail = "" if error is None else f" ({error})"
+    return StructureError(
+        name,
+        method,
+        f"found no self-consistent solution{detail}",
+        "Leave this structure out, its geometry is probably far from equilibrium",
+    )

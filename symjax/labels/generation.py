@@ -1,0 +1,371 @@
+"""Tensor labels of molecules, calculated, and written to one file.
+
+Structures are taken as they stand or perturbed from a seed, and labelled by the codes
+of :mod:`symjax.labels.electronic`, which come with the extra ``[data]``. A run that was
+interrupted goes on when it is called again.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
+import pathlib
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from ase.data import covalent_radii
+
+from symjax._files import replace_atomically
+from symjax.data.structures import check_structure
+from symjax.errors import ArgumentError, StructureError
+from symjax.labels.electronic import density_channels, density_labels, xtb_labels
+from symjax.so3._arguments import check_integer
+
+# Extended XYZ files have this many decimals; what is not in the file is not
+# calculated with either.
+_DECIMALS = 8
+
+# Labels of structures in one part: what an interruption can lose.
+_PART = 20
+
+# Bonds of the elements up to krypton keep more than 0.6 of the sum of covalent radii
+# in any thermal motion; below, self-consistency is in danger.
+_CLOSEST = 0.6
+_ATTEMPTS = 100
+
+
+def perturbed(
+    structures: Sequence[ase.Atoms], num: int, seed: int, *, amplitude: float = 0.05
+) -> list[ase.Atoms]:
+    """Structures drawn from given ones, with random displacements of all atoms.
+
+    All given structures are drawn, in random order, before one is drawn again.
+    Coordinates are displaced by independent normal numbers; a draw that brings two
+    atoms closer than 0.6 of the sum of their covalent radii is repeated. Structure n
+    depends on ``seed`` and n only: more structures begin with the fewer ones.
+
+    Args:
+      structures: Molecules to start from.
+      num: How many to draw.
+      seed: Of the random numbers, at least 0.
+      amplitude: Standard deviation of a displacement in angstrom; with 0, structures
+        are drawn as they are.
+
+    Returns:
+      New structures without labels, positions rounded to 1e-8 angstrom. Total charge
+      and spin multiplicity are kept; ``info["source"]`` is the number of the given
+      structure, by which to split data for training from data for tests.
+
+    Raises:
+      ArgumentError: No structures, ``num`` or ``seed`` negative, or an ``amplitude``
+        that brings atoms too close in a hundred draws.
+      StructureError: A periodic or otherwise unusable structure.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.labels.generation import perturbed
+      >>> drawn = perturbed([ase.build.molecule("H2O")], num=3, seed=0)
+      >>> [atoms.info["source"] for atoms in drawn]
+      [0, 0, 0]
+    """
+    if len(structures) == 0:
+        raise ArgumentError("structures", structures, "is empty", "Pass one or more")
+    num, seed = check_integer(num, "num"), check_integer(seed, "seed")
+    if not 0 <= amplitude < np.inf:
+        raise ArgumentError(
+            "amplitude", amplitude, "is no length", "Pass a number of angstrom from 0"
+        )
+    for number, atoms in enumerate(structures):
+        _check_finite_molecule(atoms, number)
+    out = []
+    for n in range(num):
+        turn, place = divmod(n, len(structures))
+        if place == 0:
+            # A stream of its own: the structures have three numbers in their seeds.
+            order = np.random.default_rng([seed, turn]).permutation(len(structures))
+        source = int(order[place])
+        generator = np.random.default_rng([seed, n, 1])
+        out.append(_displaced(structures[source], amplitude, generator))
+        out[-1].info["source"] = source
+    return out
+
+
+def _displaced(
+    atoms: ase.Atoms, amplitude: float, generator: np.random.Generator
+) -> ase.Atoms:
+    kept = {
+        k: atoms.info[k] for k in ("charge", "spin_multiplicity") if k in atoms.info
+    }
+    new = ase.Atoms(atoms.numbers, info=kept)
+    for _ in range(_ATTEMPTS):
+        noise = amplitude * generator.standard_normal(atoms.positions.shape)
+        new.positions = np.round(atoms.positions + noise, _DECIMALS)
+        if amplitude == 0 or _closest(new) >= _CLOSEST:
+            return new
+    raise ArgumentError(
+        "amplitude",
+        amplitude,
+        f"brings atoms of {atoms.get_chemical_formula()} closer than {_CLOSEST} of the "
+        f"sum of covalent radii in each of {_ATTEMPTS} draws",
+        "Pass a smaller one, and structures whose atoms are not that close",
+    )
+
+
+def _closest(atoms: ase.Atoms) -> float:
+    """Smallest distance of two atoms relative to the sum of their covalent radii."""
+    first, second = np.triu_indices(len(atoms), 1)
+    radii = covalent_radii[atoms.numbers]
+    distances = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
+    return float(np.min(distances / (radii[first] + radii[second]), initial=np.inf))
+
+
+def _check_finite_molecule(atoms: ase.Atoms, number: int) -> None:
+    check_structure(atoms, index=number)
+    if np.any(atoms.pbc):
+        raise StructureError(
+            f"structures[{number}].pbc",
+            atoms.pbc.tolist(),
+            "labels are those of molecules, without periodic images",
+            "Set atoms.pbc = False, if it is a molecule",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSettings:
+    """Which labels to calculate.
+
+    Attributes:
+      moments: Energy, forces, dipole and quadrupole moment by GFN2-xTB.
+      polarizability: Polarizability by GFN2-xTB; needs ``moments``.
+      density: Coefficients of the electron density by RHF/def2-SVP.
+
+    Example:
+      >>> from symjax.labels.generation import LabelSettings
+      >>> LabelSettings(density=False)
+      LabelSettings(moments=True, polarizability=True, density=False)
+    """
+
+    moments: bool = True
+    polarizability: bool = True
+    density: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.moments or self.density):
+            raise ArgumentError(
+                "moments", False, "leaves no labels", "Choose moments, density or both"
+            )
+        if self.polarizability and not self.moments:
+            raise ArgumentError(
+                "polarizability",
+                True,
+                "comes with the moments only",
+                "Pass polarizability=False, or moments=True",
+            )
+
+
+def label_structure(
+    atoms: ase.Atoms,
+    settings: LabelSettings | None = None,
+    *,
+    channels: Sequence[int] | None = None,
+    index: int | None = None,
+) -> ase.Atoms:
+    """A copy of a molecule with labels for the geometry as it stands.
+
+    Args:
+      atoms: A molecule.
+      settings: Which labels; by default all.
+      channels: Radial channels of the density for l = 0, ..., 4, as in
+        :func:`symjax.labels.electronic.density_labels`.
+      index: Number of the structure in the list it comes from, for messages.
+
+    Returns:
+      The molecule with labels in ``info`` and ``arrays``, as ``docs/labels.md`` lists
+      them, and without any other entries than charge, spin multiplicity and source.
+
+    Raises:
+      ArgumentError: The extra ``[data]`` is not installed.
+      StructureError: The structure cannot be labelled.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.labels.generation import label_structure
+      >>> water = label_structure(ase.build.molecule("H2O"))  # doctest: +SKIP
+      >>> water.info["polarizability"].shape  # doctest: +SKIP
+      (9,)
+    """
+    settings = LabelSettings() if settings is None else settings
+    kept = ("charge", "spin_multiplicity", "source")
+    out = ase.Atoms(
+        atoms.numbers,
+        atoms.positions,
+        info={key: atoms.info[key] for key in kept if key in atoms.info},
+        pbc=atoms.pbc,
+        cell=atoms.cell,
+    )
+    info: dict[str, Any] = {}
+    if settings.moments:
+        moments = xtb_labels(out, polarizability=settings.polarizability, index=index)
+        info["energy"] = moments.energy
+        info["dipole_moment"] = moments.dipole_moment
+        info["quadrupole_moment"] = moments.quadrupole_moment.ravel()
+        if moments.polarizability is not None:
+            info["polarizability"] = moments.polarizability.ravel()
+        out.arrays["forces"] = _rounded(moments.forces)
+    if settings.density:
+        density = density_labels(out, channels=channels, index=index)
+        info["hartree_fock_energy"] = density.energy
+        for degree, values in enumerate(density.coefficients):
+            # No columns where no element has functions of this degree.
+            if values.size:
+                out.arrays[f"density_l{degree}"] = _rounded(values).reshape(
+                    len(out), -1
+                )
+    out.info |= {key: _rounded(value) for key, value in info.items()}
+    return out
+
+
+def _rounded(values: Any) -> Any:
+    # Adding zero makes negative zeros positive ones, as their sign is round-off.
+    return np.round(values, _DECIMALS) + 0.0
+
+
+def write_labels(
+    path: str | pathlib.Path,
+    structures: Sequence[ase.Atoms],
+    settings: LabelSettings | None = None,
+    *,
+    skip_failures: bool = False,
+    report: Callable[[int, int], bool] | None = None,
+) -> str | None:
+    """Labels molecules, and writes them to an extended XYZ file.
+
+    Labels are kept in parts, in the folder ``<path>.parts``, until all are there:
+    called again with the same arguments, an interrupted run goes on.
+
+    Args:
+      path: The file, which must not exist yet.
+      structures: Molecules, each labelled as it stands.
+      settings: Which labels; by default all.
+      skip_failures: Whether to leave out, with a warning, structures that cannot be
+        labelled, such as those without a self-consistent solution.
+      report: Called after each part with the numbers of labelled structures and of
+        all; where it returns True the run ends early.
+
+    Returns:
+      SHA-256 of the file; ``None`` if the run ended early.
+
+    Raises:
+      ArgumentError: The extra ``[data]`` is not installed, the file exists, there are
+        no structures, or parts of another run are in the way.
+      StructureError: A structure that cannot be labelled; the message has its number,
+        and the parts before it are kept.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.labels.generation import write_labels
+      >>> water = ase.build.molecule("H2O")
+      >>> len(write_labels("water.xyz", [water]))  # doctest: +SKIP
+      64
+    """
+    settings = LabelSettings() if settings is None else settings
+    path = pathlib.Path(path)
+    if path.exists():
+        raise ArgumentError(
+            "path", str(path), "exists already", "Pass another name, or remove the file"
+        )
+    if len(structures) == 0:
+        raise ArgumentError("structures", structures, "is empty", "Pass one or more")
+    for number, atoms in enumerate(structures):
+        _check_finite_molecule(atoms, number)
+    channels = None
+    if settings.density:
+        # One width for the whole file.
+        numbers = np.unique(np.concatenate([atoms.numbers for atoms in structures]))
+        channels = density_channels(numbers.tolist())
+    folder = path.with_name(f"{path.name}.parts")
+    _open_parts(folder, structures, settings)
+    parts = []
+    for start in range(0, len(structures), _PART):
+        stop = min(start + _PART, len(structures))
+        parts.append(folder / f"{start:08d}.xyz")
+        if parts[-1].is_file():
+            continue
+        labelled = []
+        for n in range(start, stop):
+            try:
+                labelled.append(
+                    label_structure(structures[n], settings, channels=channels, index=n)
+                )
+            except StructureError as error:
+                if not skip_failures:
+                    raise
+                warnings.warn(f"left out: {error}", stacklevel=2)
+        text = io.StringIO()
+        if labelled:
+            ase.io.write(text, labelled, format="extxyz")
+        content = text.getvalue().encode()
+        replace_atomically(parts[-1], functools.partial(_write_bytes, data=content))
+        ended = report is not None and report(stop, len(structures))
+        if ended and stop < len(structures):
+            return None
+    data = b"".join(part.read_bytes() for part in parts)
+    if not data:
+        raise StructureError(
+            "structures",
+            len(structures),
+            "none of these structures could be labelled",
+            "Start from structures closer to equilibrium",
+        )
+    replace_atomically(path, functools.partial(_write_bytes, data=data))
+    shutil.rmtree(folder)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_bytes(path: pathlib.Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _open_parts(
+    folder: pathlib.Path, structures: Sequence[ase.Atoms], settings: LabelSettings
+) -> None:
+    """Creates the folder of parts, or checks that it belongs to this run."""
+    digest = hashlib.sha256()
+    for atoms in structures:
+        info = [atoms.info.get(k) for k in ("charge", "spin_multiplicity", "source")]
+        digest.update(repr([atoms.numbers.tolist(), info]).encode())
+        digest.update(np.ascontiguousarray(atoms.positions, np.float64).tobytes())
+    run = {
+        "settings": dataclasses.asdict(settings),
+        "structures": digest.hexdigest(),
+        "versions": {name: _version(name) for name in ("ase", "tblite", "pyscf")},
+        "part": _PART,
+    }
+    record = folder / "run.json"
+    if not record.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_atomically(record, lambda part: part.write_text(json.dumps(run)))
+        return
+    former = json.loads(record.read_text("utf-8"))
+    differing = [key for key in run if former.get(key) != run[key]]
+    if differing:
+        raise ArgumentError(
+            "path",
+            str(folder),
+            f"holds parts of another run, which differs in {', '.join(differing)}",
+            "Give the former command to go on, or remove the folder",
+        )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,209 @@
+"""From the sums of a stream to a result with its verdict."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from symjax.errors import AliasingError
+from symjax.metrics import convergence
+from symjax.metrics.finishing import Coarser, Streamed
+from symjax.metrics.leaves import Leaf
+from symjax.metrics.moments import Moments
+from symjax.metrics.planning import Elements
+from symjax.metrics.results import (
+    LeafMeasurement,
+    RandomCheck,
+    RuleTotals,
+    Totals,
+    unflatten_mean,
+)
+
+CANCELLED = 1e3
+"""Relative error, in epsilon, below which that of a fixed grid may be round-off."""
+
+
+def join(pieces: list[tuple[int, Streamed]]) -> Streamed:
+    """One leaf from its pieces; a piece may repeat samples of the one before."""
+    if len(pieces) == 1:
+        return pieces[0][1]
+
+    def joined(field: Callable[[Streamed], np.ndarray], axis: int = 0) -> np.ndarray:
+        parts: list[np.ndarray] = []
+        known = 0
+        for start, piece in pieces:
+            part = field(piece)
+            parts.append(np.take(part, range(known - start, part.shape[axis]), axis))
+            known = start + part.shape[axis]
+        return np.concatenate(parts, axis)
+
+    def moments_of(field: Callable[[Streamed], Moments]) -> Moments:
+        def column(index: int) -> np.ndarray:
+            return joined(lambda piece: field(piece)[index])
+
+        return Moments(*map(column, range(len(Moments._fields))))
+
+    def coarser_of(rule: int) -> Coarser:
+        def column(index: int) -> np.ndarray:
+            return joined(lambda piece: piece.coarser[rule][index])
+
+        return Coarser(*map(column, range(len(Coarser._fields))))
+
+    return Streamed(
+        moments_of(lambda piece: piece.fine),
+        joined(lambda piece: piece.power),
+        tuple(map(coarser_of, range(len(pieces[0][1].coarser)))),
+        joined(lambda piece: piece.misfit, axis=1),
+        joined(lambda piece: piece.overlap, axis=1),
+        joined(lambda piece: piece.spread, axis=1),
+        joined(lambda piece: piece.round_off),
+    )
+
+
+def conclude(
+    name: str,
+    leaf: Leaf,
+    sums: Streamed,
+    mask: np.ndarray,
+    elements: Elements,
+    tolerance: float,
+) -> LeafMeasurement:
+    """Ratios, clamped round-off, and the verdict."""
+    representation = leaf.representation
+    samples, _, channels = leaf.axes
+    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+    fine, power, degree = sums.fine, sums.power, elements.rule.degree
+    max_degree = power.shape[2] - 1
+    # Sums over the real samples decide; padding must not.
+    real = mask.reshape(-1)
+    _check_signs(name, elements, fine, real)
+    variance = float(fine.variance[real].sum())
+    norm = float(fine.norm[real].sum())
+    check = None
+    verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, degree)
+    if norm > 0:
+        misfit = sums.misfit[:, real].sum(axis=1)
+        spread = sums.spread[:, real].sum(axis=1)
+        missing = norm - float(power[real].sum())
+        nested = sums.coarser[0]
+        above = float(misfit.mean()) / max(2 * variance, 1e-300)
+        off = abs(float(spread.mean()) - variance)
+        off_error = float(spread.std(ddof=1)) / np.sqrt(len(spread))
+        # A rule may be exact for the squares of what is not projected, and noise is
+        # above every degree: that V is wrong, random elements must say.
+        agrees = off <= max(6 * off_error, variance / 2)
+        # Sums that cancel within a function leave hundreds of epsilon of noise, and a
+        # grid may meet less of it than random elements do.
+        if variance <= (CANCELLED * epsilon) ** 2 * norm or agrees:
+            above = 0.0
+        # The degrees for which the nested rule is exact if the response is resolved.
+        comparable = max(min(max_degree, elements.nested[0][0] - max_degree) + 1, 0)
+        verdict = convergence.judge(
+            content=power[real].sum(axis=(0, 1)) / norm,
+            coarse_content=nested.power[real].sum(axis=(0, 1))[:comparable] / norm,
+            error=float(np.sqrt(max(variance, 0.0))),
+            coarse_error=float(np.sqrt(max(nested.variance[real].sum(), 0.0))),
+            variance=variance,
+            noise=float(fine.noise[real].sum()),
+            excess=(float(misfit.mean()) - missing) / norm,
+            excess_error=float(misfit.std(ddof=1)) / np.sqrt(len(misfit)) / norm,
+            error_uncertainty=above,
+            degree=degree,
+            tolerance=tolerance,
+        )
+        check = _random_check(
+            misfit / norm,
+            missing / norm,
+            2 * sums.overlap[:, real].sum(axis=1) / norm,
+            spread / max(variance, epsilon**2 * norm),
+            max(epsilon, 0.1 * float(np.sqrt(sums.round_off[real].sum() / norm))),
+        )
+    # Otherwise JAX would round the mean to float32.
+    with jax.enable_x64(True):
+        mean = unflatten_mean(representation, fine.mean, samples)
+    return LeafMeasurement(
+        name,
+        representation,
+        mean,
+        np.maximum(fine.variance, 0.0).reshape(*samples, -1),
+        np.maximum(fine.norm, 0.0).reshape(*samples, -1),
+        power.reshape(*samples, *power.shape[1:]),
+        mask,
+        channels,
+        verdict,
+        check=check,
+        coarser=_coarser(leaf, sums, real, elements),
+    )
+
+
+def _coarser(
+    leaf: Leaf, sums: Streamed, real: np.ndarray, elements: Elements
+) -> tuple[RuleTotals, ...]:
+    """Totals under the nested rules, the coarsest first."""
+    if elements.climbing:
+        return ()
+    sizes = np.array([irrep.dimension for irrep in leaf.representation.irreps], float)
+    count = sizes * int(real.sum()) * leaf.axes[2]
+    found = [
+        RuleTotals(
+            degree,
+            elements.num_nested_elements(weights),
+            Totals(
+                np.maximum(part.variance[real].sum(axis=0), 0.0),
+                part.norm[real].sum(axis=0),
+                part.power[real].sum(axis=0),
+                count,
+            ),
+        )
+        for part, (degree, weights) in zip(sums.coarser, elements.nested, strict=True)
+    ]
+    return tuple(found[::-1])
+
+
+def _random_check(
+    misfit: np.ndarray,
+    missing: float,
+    overlap: np.ndarray,
+    spread: np.ndarray,
+    epsilon: float,
+) -> RandomCheck:
+    """Means over the random elements and their standard errors."""
+
+    def error(values: np.ndarray) -> float:
+        return float(values.std(ddof=1)) / float(np.sqrt(len(values)))
+
+    return RandomCheck(
+        num=len(misfit),
+        misfit=float(misfit.mean()),
+        misfit_error=error(misfit),
+        excess=float(misfit.mean()) - missing,
+        excess_error=error(misfit),
+        overlap=float(overlap.mean()),
+        overlap_error=error(overlap),
+        spread=float(spread.mean()) - 1.0,
+        spread_error=error(spread),
+        round_off=epsilon,
+    )
+
+
+def _check_signs(
+    name: str, elements: Elements, fine: Moments, real: np.ndarray
+) -> None:
+    """Raises where a mean of squares is negative beyond round-off: it is no number."""
+    if elements.rule.sphere_weights.min() >= 0:
+        return
+    noise = fine.noise[real]
+    # The norm is a sum of squares around 0, whose round-off is relative to all of it.
+    bounds = (
+        ("variance", fine.variance[real], -noise),
+        ("norm", fine.norm[real], -noise - 1e-12 * np.abs(fine.norm[real])),
+    )
+    for quantity, values, bound in bounds:
+        if (values < bound).any():
+            raise AliasingError(
+                "rule",
+                elements.full.name,
+                f"gives {name!r} a {quantity} of {float((values - bound).min()):.1e}, "
+                "below 0 by more than round-off: some of its weights are negative",
+                f"Use the default rule, Grid({elements.full.degree})",
+            )

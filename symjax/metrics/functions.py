@@ -1,0 +1,293 @@
+"""Functions that are measured, and actions on their input: as keys of compiled code."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from symjax.errors import ArgumentError
+from symjax.metrics.identity import pinned
+from symjax.so3.action import act_tree
+from symjax.so3.representations import Representation
+
+Function = Callable[..., Any]
+Action = Callable[[Any, Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostFunction:
+    """Marks a callable that takes and returns NumPy arrays, such as a PyTorch model.
+
+    Attributes:
+      function: Called as ``function(x, *args)`` with NumPy leaves.
+      batched: Whether it takes a list of inputs and returns a list of outputs, one
+        each, instead of a single pair. Frameworks that batch are faster that way.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import HostFunction, measure
+      >>> from symjax.so3 import SCALAR
+      >>> norm = HostFunction(lambda x: np.linalg.norm(x, axis=-1))
+      >>> result = measure(norm, np.eye(3), representations=SCALAR, max_degree=1)
+      >>> result["output"].relative_error < 1e-6
+      True
+    """
+
+    function: Function
+    batched: bool = False
+
+    def __call__(self, x: Any, *args: Any) -> Any:
+        """The outputs for one input."""
+        if self.batched:
+            outputs = self.function([x], *args)
+            check_number(outputs, 1)
+            return outputs[0]
+        return self.function(x, *args)
+
+
+def check_number(outputs: Any, num: int) -> None:
+    """Raises unless a batched function returned as many outputs as it had inputs."""
+    if len(outputs) != num:
+        raise ArgumentError(
+            "function",
+            len(outputs),
+            f"outputs came back for {num} inputs",
+            "Return one output for each input, in their order",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RepresentationAction:
+    """The action g x that a pytree of representations of the input defines.
+
+    Hashable by value, so that functions compiled for it are found again.
+
+    Attributes:
+      leaves: Representations, in the order of the leaves of ``structure``.
+      structure: Tree structure of the representations.
+    """
+
+    leaves: tuple[Representation, ...]
+    structure: Any
+
+    def __call__(self, rotation: Any, x: Any) -> Any:
+        """Returns g x for one orthogonal matrix."""
+        return act_tree(jax.tree.unflatten(self.structure, self.leaves), rotation, x)
+
+
+def as_function(function: Any) -> Any:
+    """A function as a key of compiled code; see :mod:`symjax.metrics.identity`.
+
+    Args:
+      function: Pure JAX function, or a :class:`HostFunction`, which passes through.
+
+    Returns:
+      The function, pinned to what it refers to now.
+
+    Raises:
+      ArgumentError: It is no function.
+
+    Example:
+      >>> from symjax.metrics.functions import as_function
+      >>> as_function(abs)(-1)
+      1
+    """
+    if isinstance(function, HostFunction):
+        return function
+    if not callable(function):
+        raise ArgumentError(
+            "function", function, "cannot be called", "Pass a function f(x, *args)"
+        )
+    return pinned(function)
+
+
+def as_action(action: Any) -> Action:
+    """Turns representations of the input into its action; a callable passes through.
+
+    Args:
+      action: A function ``(rotation, x) -> g x``, or a pytree of representations
+        that is a prefix of the input.
+
+    Returns:
+      The function.
+
+    Raises:
+      ArgumentError: It is neither.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics.functions import as_action
+      >>> from symjax.so3 import VECTOR
+      >>> as_action(VECTOR)(-jnp.eye(3), jnp.ones(3)).tolist()
+      [-1.0, -1.0, -1.0]
+    """
+    if isinstance(action, RepresentationAction):
+        return action
+    if callable(action) and not isinstance(action, Representation):
+        return pinned(action)
+    leaves, structure = jax.tree.flatten(
+        action, is_leaf=lambda node: isinstance(node, Representation)
+    )
+    if not leaves or not all(isinstance(leaf, Representation) for leaf in leaves):
+        raise ArgumentError(
+            "action",
+            action,
+            "is neither a function (rotation, x) -> g x nor representations of x",
+            "Pass symjax.so3.VECTOR for positions, a dictionary of representations "
+            "for a dictionary of arrays, or a function",
+        )
+    return RepresentationAction(tuple(leaves), structure)
+
+
+# Compiled code is never made of it: it keeps the trace of a function, which for a
+# deep model takes longer than a batch of evaluations.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _respond_to_one(
+    function: Function, action: Action, rotation: Array, x: Any, args: tuple[Any, ...]
+) -> Any:
+    return function(action(rotation, x), *args)
+
+
+def output_shapes(
+    function: Function | HostFunction, action: Action, x: Any, args: tuple[Any, ...]
+) -> Any:
+    """Shapes and dtypes of the outputs, without computing them where JAX can tell.
+
+    Args:
+      function: The function to be measured.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      args: Further arguments.
+
+    Returns:
+      The output pytree, with `jax.ShapeDtypeStruct` leaves.
+
+    Raises:
+      ArgumentError: The function has no array output.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.functions import as_action, output_shapes
+      >>> from symjax.so3 import VECTOR
+      >>> output_shapes(lambda x: x @ x.T, as_action(VECTOR), np.ones((2, 3)), ()).shape
+      (2, 2)
+    """
+    if isinstance(function, HostFunction):
+        output = function(x, *args)
+        _check_returned(function, output)
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype),
+            output,
+        )
+    else:
+        function, action = as_function(function), as_action(action)
+        rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
+        shapes = jax.eval_shape(
+            functools.partial(_respond_to_one, function, action), rotation, x, args
+        )
+    if not jax.tree.leaves(shapes):
+        raise ArgumentError(
+            "function",
+            name_of(function),
+            "returns no array",
+            "Return the outputs to measure",
+        )
+    return shapes
+
+
+def name_of(function: Any) -> str:
+    """A function as a message names it.
+
+    Args:
+      function: The function, pinned or marked.
+
+    Returns:
+      Its name, or that of its class.
+
+    Example:
+      >>> from symjax.metrics.functions import HostFunction, name_of
+      >>> name_of(HostFunction(abs))
+      'abs'
+    """
+    while hasattr(function, "function"):
+        function = function.function
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _check_returned(function: Any, output: Any) -> None:
+    for leaf in jax.tree.leaves(output):
+        if np.asarray(leaf).dtype.kind not in "biufc":
+            raise ArgumentError(
+                "function",
+                name_of(function),
+                f"returns an object of {type(leaf).__name__}, no array of numbers",
+                "Return arrays or a dictionary of arrays",
+            )
+
+
+def activation_bytes(
+    function: Function, action: Action, x: Any, args: tuple[Any, ...]
+) -> int:
+    """Peak of the live intermediate arrays of one evaluation, from its jaxpr.
+
+    An upper estimate: XLA fuses operations, so the true peak is lower. Evaluated
+    without running or compiling anything.
+
+    Args:
+      function: Pure JAX function.
+      action: Function ``(rotation, x) -> g x``.
+      x: Input pytree.
+      args: Further arguments.
+
+    Returns:
+      Number of bytes.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.metrics.functions import activation_bytes, as_action
+      >>> from symjax.so3 import VECTOR
+      >>> f = lambda x: jnp.sum(jnp.zeros((1000, 1000)) + x.sum())
+      >>> activation_bytes(f, as_action(VECTOR), np.ones((2, 3)), ()) >= 4e6
+      True
+    """
+    function, action = as_function(function), as_action(action)
+    rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))
+    closed = jax.make_jaxpr(_respond_to_one, static_argnums=(0, 1))(
+        function, action, rotation, x, args
+    )
+    return _peak_bytes(closed.jaxpr)
+
+
+def _peak_bytes(jaxpr: Any) -> int:
+    """Largest sum of live temporaries over a linear walk through the equations."""
+    last_use: dict[Any, int] = {}
+    for position, equation in enumerate(jaxpr.eqns):
+        for variable in equation.invars:
+            if not hasattr(variable, "val"):
+                last_use[variable] = position
+    for variable in jaxpr.outvars:
+        if not hasattr(variable, "val"):
+            last_use[variable] = len(jaxpr.eqns)
+
+    live: dict[Any, int] = {}
+    peak = 0
+    for position, equation in enumerate(jaxpr.eqns):
+        inner = 0
+        for parameter in equation.params.values():
+            body = getattr(parameter, "jaxpr", parameter)
+            if hasattr(body, "eqns"):
+                inner = max(inner, _peak_bytes(body))
+        for variable in equation.outvars:
+            shape = getattr(variable.aval, "shape", ())
+            itemsize = getattr(getattr(variable.aval, "dtype", None), "itemsize", 8)
+            live[variable] = math.prod(shape) * itemsize
+        peak = max(peak, sum(live.values()) + inner)
+        for variable in [v for v in live if last_use.get(v, -1) <= position]:
+            del live[variable]
+    return peak

@@ -1,0 +1,306 @@
+"""A quadrature over O(3), and how a problem is measured on it.
+
+The stream is planned and run (:mod:`symjax.metrics.streaming`), and its sums turned
+into results with a verdict. Memory does not grow with the number of elements. Where the
+coefficients of all leaves together would exceed the budget, leaves are measured in
+several passes over the orbit, large ones in pieces.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from symjax.errors import ArgumentError, GridError
+from symjax.metrics import convergence, orbit, stabilizer
+from symjax.metrics.adaptive import Adaptive, climb
+from symjax.metrics.conclusion import conclude, join
+from symjax.metrics.finishing import Streamed
+from symjax.metrics.leaves import Piece, spherical_values
+from symjax.metrics.planning import Checks, Elements, plan_passes
+from symjax.metrics.problem import Prepared, Progress, is_integer, run
+from symjax.metrics.response_spectrum import (
+    ResponseSpectrum,
+    ResponseSums,
+    add_spectra,
+)
+from symjax.metrics.results import Measurement
+from symjax.metrics.slots import check_rotations
+from symjax.metrics.stabilizer import LeafSymmetry
+from symjax.metrics.streaming import stream
+from symjax.so3.quadrature import Quadrature, quadrature
+from symjax.so3.reduction import ReducedRule, reduce_rule
+
+_METHODS = ("factorised", "dense")
+_ALIASING = ("raise", "report")
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A quadrature over O(3), exact to its degree.
+
+    Attributes:
+      rule: Degree of the quadrature, ``2 * max_degree + 1`` if None, or a
+        :class:`~symjax.so3.Quadrature`.
+      tolerance: Change of B between nested grids above which a response counts as
+        not resolved.
+      on_aliasing: ``"raise"``, or ``"report"`` to return the verdict instead.
+      method: ``"factorised"`` (in-plane transform first) or ``"dense"``.
+
+    Raises:
+      ArgumentError: An attribute has an impossible value.
+
+    Example:
+      >>> from symjax.metrics import Grid
+      >>> Grid().of_degree(6).degree
+      13
+    """
+
+    rule: int | Quadrature | None = None
+    tolerance: float = 0.05
+    on_aliasing: str = "raise"
+    method: str = "factorised"
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        if rule is not None and not (is_integer(rule) or isinstance(rule, Quadrature)):
+            raise ArgumentError(
+                "rule",
+                rule,
+                "is neither a degree nor a rule",
+                "Use Grid(13), or Adaptive() to let it be chosen",
+            )
+        if self.method not in _METHODS:
+            raise ArgumentError(
+                "method", self.method, "is unknown", f"Use one of {', '.join(_METHODS)}"
+            )
+        if self.on_aliasing not in _ALIASING:
+            raise ArgumentError(
+                "on_aliasing",
+                self.on_aliasing,
+                "is unknown",
+                "Use 'raise' or 'report'",
+            )
+        if not 0 < self.tolerance < 1:
+            raise ArgumentError(
+                "tolerance",
+                self.tolerance,
+                "is not between 0 and 1",
+                "Use for instance 0.05",
+            )
+
+    def of_degree(self, max_degree: int) -> Quadrature:
+        """The rule that projects through a degree.
+
+        Args:
+          max_degree: Largest degree of the projected sectors.
+
+        Returns:
+          The rule.
+
+        Raises:
+          GridError: It is too coarse.
+        """
+        rule = 2 * max_degree + 1 if self.rule is None else self.rule
+        if not isinstance(rule, Quadrature):
+            rule = quadrature(rule)
+        if rule.degree < 2 * max_degree:
+            raise GridError(
+                "grid",
+                rule.degree,
+                f"is too coarse to project to max_degree={max_degree}: products of "
+                f"two such sectors have degree {2 * max_degree}",
+                f"Use Grid({2 * max_degree + 1}), or max_degree={rule.degree // 2}",
+            )
+        return rule
+
+
+@run.register
+def _(over: Grid, prepared: Prepared, max_degree: int) -> Measurement:
+    rule = over.of_degree(max_degree)
+    chosen = rule if isinstance(over.rule, Quadrature) else rule.degree
+    return on_rule(over, chosen, prepared, verify(prepared), max_degree)
+
+
+@run.register
+def _(over: Adaptive, prepared: Prepared, max_degree: int) -> Measurement:
+    verified = verify(prepared)
+    how = Grid(tolerance=over.content_tolerance, on_aliasing="report")
+    drawn: list[Checks] = []
+
+    def rung(degree: int, projected: int, draw: int) -> Measurement:
+        if draw == len(drawn):
+            seed = 1000 * over.seed + draw
+            random = Rotation.random(over.samples, random_state=seed)
+            drawn.append(Checks(random.as_matrix()))
+        return on_rule(how, degree, prepared, verified, projected, drawn[draw])
+
+    return climb(over, rung, max_degree)
+
+
+def on_rule(
+    how: Grid,
+    chosen: int | Quadrature,
+    prepared: Prepared,
+    verified: "Verified | None",
+    max_degree: int,
+    checks: Checks | None = None,
+) -> Measurement:
+    """Measures on one rule; ``checks`` are shared with the other rules of a climb."""
+    leaves, progress = prepared.leaves, prepared.execution.progress
+    reduced = None
+    symmetric = {}
+    if verified is not None:
+        reduced = reduce_rule(chosen, verified.elements)
+        symmetric = verified.on(reduced)
+    full = chosen if isinstance(chosen, Quadrature) else quadrature(chosen)
+    grid = Elements(full, reduced, checks)
+    passes = plan_passes(
+        prepared, grid, max_degree, method=how.method, divisible=not symmetric
+    )
+    total = grid.num_elements * len(passes)
+    gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
+    responses: dict[str, list[ResponseSpectrum]] = {}
+    for number, (pieces, plan) in enumerate(passes):
+        sums_of = {
+            piece.name: ResponseSums(
+                piece.whole,
+                _new_samples(prepared, piece, gathered[piece.name]),
+                max_degree,
+                symmetric.get(piece.name),
+            )
+            for piece in pieces
+            if piece.name in prepared.outputs
+        }
+        watch = None
+        if progress is not None:
+            done = number * grid.num_elements
+            watch = functools.partial(_report_progress, progress, done, total)
+        streamed = stream(prepared, pieces, grid, symmetric, plan, watch, sums_of)
+        for piece, sums in zip(pieces, streamed, strict=True):
+            gathered[piece.name].append((piece.start, sums))
+        for name, one in sums_of.items():
+            found = one.finish(name, prepared.outputs[name])
+            responses.setdefault(name, []).append(found)
+    rule = grid.rule
+    ordered = {}
+    for name, parts in gathered.items():
+        sums = join(parts)
+        if not sums.is_finite:
+            _check_finite(prepared, grid, name)
+        ordered[name] = conclude(
+            name, leaves[name], sums, prepared.masks[name], grid, how.tolerance
+        )
+    for name, spectra in responses.items():
+        variance = float(ordered[name].totals().variance.sum())
+        whole = dataclasses.replace(add_spectra(spectra), variance=variance)
+        ordered[name] = dataclasses.replace(ordered[name], response=whole)
+    if how.on_aliasing == "raise":
+        for name, leaf in ordered.items():
+            if leaf.convergence is not None and not leaf.convergence.resolved:
+                raise convergence.refuse(name, rule.degree, leaf.convergence)
+    return Measurement(ordered, rule.name, rule.degree, grid.num_elements, max_degree)
+
+
+def _new_samples(
+    prepared: Prepared, piece: Piece, before: list[tuple[int, Streamed]]
+) -> np.ndarray:
+    """Real samples of a piece that no piece before it has."""
+    real = prepared.masks[piece.name].reshape(-1)
+    index = np.arange(len(real))
+    first = piece.start
+    if before:
+        start, last = before[-1]
+        first = max(first, start + len(last.power))
+    return real & (index >= first) & (index < piece.start + piece.num_samples)
+
+
+def _report_progress(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """A symmetry that the function was seen to obey."""
+
+    elements: np.ndarray
+    permutations: dict[str, np.ndarray]
+    deviations: dict[str, float]
+
+    def on(self, reduced: ReducedRule) -> dict[str, LeafSymmetry]:
+        """What a rule makes use of."""
+        used = self.elements[reduced.index]
+        return {
+            name: LeafSymmetry(
+                reduced, used, permutation[reduced.index], self.deviations[name]
+            )
+            for name, permutation in self.permutations.items()
+        }
+
+
+_spherical_values = jax.jit(spherical_values, static_argnums=0)
+
+
+def verify(prepared: Prepared) -> Verified | None:
+    """Checks u(g h) = u(g)[p] for every leaf; see ``metrics.stabilizer``."""
+    symmetry, leaves = prepared.symmetry, prepared.leaves
+    if symmetry is None or symmetry.order <= 1:
+        return None
+    permutations = {
+        name: symmetry.of_leaf(name, leaf.num_samples) for name, leaf in leaves.items()
+    }
+    epsilon = max(float(np.finfo(leaf.compute_dtype).eps) for leaf in leaves.values())
+    elements, chosen = stabilizer.probe(symmetry.elements, epsilon)
+    responses = orbit.respond(
+        prepared.function,
+        prepared.action,
+        prepared.x,
+        elements,
+        args=prepared.args,
+        keep=tuple(leaf.index for leaf in leaves.values()),
+        batch_size=len(elements),
+    )
+    deviations = {}
+    for (name, leaf), values in zip(leaves.items(), responses, strict=True):
+        admitted = max(1e-5, 1e3 * float(np.finfo(leaf.compute_dtype).eps))
+        deviations[name] = stabilizer.check_responses(
+            name,
+            np.asarray(_spherical_values(leaf.compact, values)),
+            permutations[name],
+            chosen,
+            prepared.masks[name].reshape(-1),
+            symmetry.tolerance or admitted,
+        )
+    return Verified(symmetry.elements, permutations, deviations)
+
+
+def _check_finite(prepared: Prepared, elements: Elements, name: str) -> None:
+    """Raises with the first element at which an output is not finite."""
+    leaf = prepared.leaves[name]
+    places = [elements.place(elements.rule.rotations)]
+    checks = elements.checks
+    places.append(check_rotations(elements) if checks is None else checks.rotations)
+    proper = np.concatenate(places)
+    both = np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
+    batch = prepared.execution.batch_size or 32
+    for start in range(0, len(both), batch):
+        chunk = both[start : start + batch]
+        (values,) = orbit.respond_in_batches(
+            prepared.function,
+            prepared.action,
+            prepared.x,
+            chunk,
+            args=prepared.args,
+            keep=(leaf.index,),
+            batch_size=batch,
+        )
+        orbit.check_finite(name, np.asarray(values), chunk)
+    raise ArgumentError(
+        name,
+        float("nan"),
+        "the function returned values that are not finite, and not again at the same "
+        "elements",
+        "Let it return the same numbers for the same input",
+    )

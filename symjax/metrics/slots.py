@@ -1,0 +1,149 @@
+"""Which node is evaluated when, and which coefficients it adds to."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from symjax.metrics import characters
+from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
+from symjax.metrics.planning import Elements, Plan
+from symjax.so3.quadrature import Quadrature
+
+CHECK_SEED = 20
+"""Seed of the random elements at which results on a fixed grid are checked.
+
+The same in every run, so that results are reproducible."""
+
+
+def _check_nodes(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
+    """Random rotations in the slots behind the nodes, before they are placed."""
+    num = elements.check_slots * elements.rule.in_plane
+    return Rotation.random(num, random_state=CHECK_SEED).as_matrix()
+
+
+def check_rotations(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
+    """Random proper elements at which results on a fixed grid are checked.
+
+    Args:
+      elements: Where a function is evaluated.
+
+    Returns:
+      As many as the rule has in-plane angles.
+    """
+    return elements.place(_check_nodes(elements))
+
+
+class Slots:
+    """Which node is evaluated when, and with which weights.
+
+    The slots behind the nodes of the rule have no weight. The first of them hold
+    random elements, at which the projected response is checked; the rest, which fill
+    up the last call, repeat the last of these.
+    """
+
+    def __init__(self, elements: Elements, plan: Plan):
+        rule = elements.rule
+        self._plan = plan
+        self.num_used = plan.num_nodes + plan.num_checks
+        self.checks = _check_nodes(elements)
+        coarser = [weights for _, weights in elements.nested]
+        self.weights = np.pad(
+            [rule.sphere_weights, *coarser], ((0, 0), (0, plan.num_checks))
+        )
+        matrices = rule.rotations.reshape(plan.num_nodes, plan.in_plane, 3, 3)
+        extra = self.checks.reshape(plan.num_checks, plan.in_plane, 3, 3)
+        self._matrices = elements.place(np.concatenate([matrices, extra]))
+
+    def of_call(self, call: int) -> np.ndarray:
+        """Slots of one call."""
+        first = call * self._plan.nodes_per_call
+        return np.arange(first, first + self._plan.nodes_per_call)
+
+    def of_buffer(self, number: int) -> np.ndarray:
+        """Slots of one buffer."""
+        size = self._plan.nodes_per_buffer
+        return np.arange(number * size, (number + 1) * size)
+
+    def rotations(self, index: np.ndarray) -> Float[np.ndarray, "group 3 3"]:
+        """Elements: in-plane angles vary slowest, then nodes, then cosets."""
+        node = np.minimum(index, self.num_used - 1)
+        proper = np.swapaxes(self._matrices[node], 0, 1)
+        return np.stack([proper, -proper], axis=2).reshape(-1, 3, 3)
+
+    def element_weights(self, index: np.ndarray) -> Float[np.ndarray, "rules group"]:
+        """Weights of these elements under each rule."""
+        node = np.minimum(index, self.num_used - 1)
+        weight = np.where(index < self._plan.num_nodes, self.weights[:, node], 0.0)
+        share = np.repeat(weight, 2, axis=1) / (2 * self._plan.in_plane)
+        return np.tile(share, (1, self._plan.in_plane))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """Maps from nodes or elements to the rows of the coefficients.
+
+    Attributes:
+      plan: Names method and in-plane angles.
+      waves: The in-plane transform.
+      maps: Maps by number of the rule and largest projected degree.
+    """
+
+    plan: Plan
+    waves: np.ndarray
+    maps: dict[tuple[int, int], list[np.ndarray]]
+
+    def projectors(self, degrees: tuple[int, ...]) -> tuple[Projector, ...]:
+        """One projector for each rule."""
+        return tuple(_projector(self.plan, degree) for degree in degrees)
+
+    def of_buffer(
+        self, slots: Slots, number: int
+    ) -> dict[tuple[int, int], list[np.ndarray]]:
+        """The columns of the slots of a buffer, zero for those behind the nodes."""
+        columns = slots.of_buffer(number)
+        real = columns < self.plan.num_nodes
+        index = np.where(real, columns, 0)
+        return {
+            key: [np.where(real, table[..., index], 0.0) for table in maps]
+            for key, maps in self.maps.items()
+        }
+
+
+def _projector(plan: Plan, degree: int) -> Projector:
+    if plan.method == "dense":
+        return DenseProjector(degree)
+    return FactorisedProjector(degree, plan.in_plane)
+
+
+def make_tables(
+    plan: Plan, rule: Quadrature, sphere: np.ndarray, degrees: list[tuple[int, ...]]
+) -> Tables:
+    """Maps to the coefficients, for every rule and degree.
+
+    Args:
+      plan: Names method and in-plane angles.
+      rule: The rule that is evaluated.
+      sphere: Weights of its nodes under every rule.
+      degrees: Projected degrees of each piece under every rule.
+
+    Returns:
+      The maps.
+    """
+    maps: dict[tuple[int, int], list[np.ndarray]] = {}
+    waves = np.eye(plan.in_plane)
+    for number, degree in sorted({key for one in degrees for key in enumerate(one)}):
+        projector, weights = _projector(plan, degree), sphere[number]
+        if isinstance(projector, DenseProjector):
+            each = np.repeat(weights / plan.in_plane, plan.in_plane)
+            table = np.asarray(characters.dense_tables(projector, rule.rotations, each))
+            # the in-plane angle in front of the node, as in the buffer
+            table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
+            maps[number, degree] = [np.swapaxes(table, 1, 2)]
+        else:
+            found, table_maps = characters.factorised_tables(projector, rule, weights)
+            maps[number, degree] = table_maps
+            if number == 0:
+                waves = found
+    return Tables(plan, waves, maps)

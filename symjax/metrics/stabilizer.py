@@ -1,0 +1,359 @@
+"""Fewer evaluations for symmetric inputs: the response is known on cosets of a group.
+
+If h x is x with its samples permuted, (h x)_s = x_{p(s)}, and the function treats
+samples alike, then u(g h) = u(g)[p]: the response at g h is that at g, permuted. It
+is needed on O(3)/H only. With elements g = s R^-1 Q (s = +1 or -1, R on a product
+rule, Q a fixed rotation that lays the axes of H along those of the rule),
+
+    u(s R^-1 Q h) = u(s sigma (k^-1 R)^-1 Q),   Q h Q^-1 = sigma k,
+
+so h maps the sphere node n of R to k^-1 n and only turns its in-plane angles, which
+does not change what the rule integrates. One node of each orbit of nodes is
+evaluated, with the weights of the orbit. What is accumulated there, denoted 0, is
+turned into integrals over the whole group by averages over H:
+
+    c^s       = mean over h of D(k)^T c_0^{s sigma}[p],
+    mean      = mean over h of rho(h)^-1 mean_0[p],
+    E|z-z_0|^2 = mean over h of (E_0|z-z_0|^2)[p]   for z_0 = rho(h)^-1 z_0[p].
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.spatial.transform import Rotation
+
+from symjax.errors import ArgumentError
+from symjax.metrics.characters import DenseProjector
+from symjax.metrics.leaves import compiled_spherical_matrix
+from symjax.so3.point_groups import generators
+from symjax.so3.reduction import ReducedRule
+from symjax.so3.representations import Representation
+from symjax.so3.rotations import matrix_to_euler
+from symjax.so3.wigner import small_d_tables, wigner_d
+
+# Orientations of the check are the same in every run.
+_PROBE_SEED = 21
+# Round-off between equivalent orientations, in units of that of a tiny turn.
+_NOISE = 30.0
+
+
+def orbits_of_samples(
+    permutations: Int[np.ndarray, "order samples"],
+) -> tuple[Int[np.ndarray, " orbits"], Int[np.ndarray, " samples"]]:
+    """One sample of each orbit, and the orbit of every sample.
+
+    Args:
+      permutations: p(s) for every element of the group.
+
+    Returns:
+      Indices of the representatives, and for every sample the number of its own.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.stabilizer import orbits_of_samples
+      >>> first, number = orbits_of_samples(np.array([[0, 1, 2], [0, 2, 1]]))
+      >>> first.tolist(), number.tolist()
+      ([0, 1], [0, 1, 1])
+    """
+    first, number = np.unique(permutations.min(axis=0), return_inverse=True)
+    return first, number
+
+
+def average_scalars(
+    permutations: Int[np.ndarray, "order samples"],
+    values: Float[np.ndarray, "samples ..."],
+) -> Float[np.ndarray, "samples ..."]:
+    """Mean over the group of ``values[p]``, for quantities that do not rotate.
+
+    Args:
+      permutations: p(s) for every element of the group.
+      values: One entry for each sample.
+
+    Returns:
+      Array of the same shape.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.stabilizer import average_scalars
+      >>> average_scalars(np.array([[0, 1], [1, 0]]), np.array([1.0, 3.0])).tolist()
+      [2.0, 2.0]
+    """
+    return np.mean([values[p] for p in permutations], axis=0)
+
+
+def average_tensors(
+    representation: Representation,
+    elements: Float[np.ndarray, "order 3 3"],
+    permutations: Int[np.ndarray, "order samples"],
+    values: Float[np.ndarray, "samples components channels"],
+) -> Float[np.ndarray, "samples components channels"]:
+    """Mean over the group of ``rho(h)^-1 values[p]``.
+
+    Args:
+      representation: The representation rho.
+      elements: The group.
+      permutations: p(s) for every element.
+      values: Spherical components.
+
+    Returns:
+      Array of the same shape.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.stabilizer import average_tensors
+      >>> from symjax.so3 import VECTOR
+      >>> inversion = np.stack([np.eye(3), -np.eye(3)])
+      >>> fixed = np.zeros((2, 1), int)
+      >>> average_tensors(VECTOR, inversion, fixed, np.ones((1, 3, 1))).tolist()
+      [[[0.0], [0.0], [0.0]]]
+    """
+    if representation.is_trivial:
+        return average_scalars(permutations, values)
+    with jax.enable_x64(True):
+        matrices = np.asarray(compiled_spherical_matrix(representation, elements))
+    total = np.zeros(values.shape)
+    for matrix, permutation in zip(matrices, permutations, strict=True):
+        total += np.einsum("ji,sjc->sic", matrix, values[permutation])
+    return total / len(elements)
+
+
+# Compiled: each operation outside of a compiled function is a program of its own.
+_matrix_to_euler = jax.jit(matrix_to_euler)
+
+
+def _blocks(projector: Any) -> list[np.ndarray]:
+    """Rows of each degree in the layout of a projector, ``(n, parts, m)``."""
+    blocks = []
+    if isinstance(projector, DenseProjector):
+        start = 0
+        for degree in range(projector.max_degree + 1):
+            size = 2 * degree + 1
+            rows = start + np.arange(size**2).reshape(size, size)
+            blocks.append(rows.T[:, None])
+            start += size**2
+        return blocks
+    starts = np.cumsum([0, *(2 * len(d) for d, _ in projector.frequencies)])
+    for degree in range(projector.max_degree + 1):
+        parts = []
+        for n in range(degree + 1):
+            degrees, _ = projector.frequencies[n]
+            first = starts[n] + np.flatnonzero(degrees == degree)
+            parts.append([first, first + len(degrees)])
+        blocks.append(np.array(parts))
+    return blocks
+
+
+@functools.lru_cache(maxsize=64)
+def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
+    """D(k)^-1 on the parts and m of each degree, ``(order, parts, m, parts, m)``."""
+    turns = np.frombuffer(group).reshape(-1, 3, 3)
+    with jax.enable_x64(True):
+        if isinstance(projector, DenseProjector):
+            real = wigner_d(projector.max_degree, jax.device_put(turns))
+            return [
+                np.swapaxes(d, 1, 2)[:, None, :, None] for d in map(np.asarray, real)
+            ]
+        inverse = np.swapaxes(turns, 1, 2)
+        alpha, beta, gamma = (np.asarray(a) for a in _matrix_to_euler(inverse))
+    matrices = []
+    for degree, d in enumerate(small_d_tables(projector.max_degree, beta)):
+        m = np.arange(-degree, degree + 1)
+        phase = alpha[:, None, None] * m[:, None] + gamma[:, None, None] * m
+        re, im = d * np.cos(phase), -d * np.sin(phase)
+        both = np.stack([np.stack([re, -im], 2), np.stack([im, re], 2)], 1)
+        matrices.append(both)
+    return matrices
+
+
+@functools.partial(jax.jit, static_argnames=("projector",))
+def _average_coefficients(
+    projector: Any,
+    matrices: list[Array],
+    signs: Array,
+    by_sample: Float[Array, "cosets rows samples columns"],
+    chosen: Int[Array, "order some"],
+) -> Float[Array, "cosets rows c"]:
+    coefficients = by_sample[:, :, chosen].reshape(
+        *by_sample.shape[:2], len(chosen), -1
+    )
+    flipped = jnp.where(
+        signs[:, None] > 0, coefficients, jnp.flip(coefficients, axis=0)
+    )
+    out = jnp.zeros_like(coefficients[:, :, 0])
+    for rows, matrix in zip(_blocks(projector), matrices, strict=True):
+        matrix = matrix.astype(out.dtype)
+        averaged = jnp.einsum(
+            "hpmqj,snqjhc->snpmc", matrix, flipped[:, rows], precision="highest"
+        )
+        out = out.at[:, rows].set(averaged / len(signs))
+    return out
+
+
+def average_coefficients(
+    projector: Any,
+    reduced: ReducedRule,
+    permutations: Int[np.ndarray, "order samples"],
+    coefficients: Float[Array, "cosets rows c"],
+    memory: int = 2**28,
+) -> Float[Array, "cosets rows representatives"]:
+    """Mean over the group of ``D(k)^T c^{s sigma}[p]``, for one sample of each orbit.
+
+    Args:
+      projector: Names the layout of the rows.
+      reduced: The rule on which they were accumulated.
+      permutations: p(s) for every element that the rule uses.
+      coefficients: Columns run over samples, components and channels.
+      memory: Bytes of one slice of columns.
+
+    Returns:
+      Coefficients of the samples that :func:`orbits_of_samples` names.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from symjax.metrics.characters import DenseProjector
+      >>> from symjax.metrics.stabilizer import average_coefficients
+      >>> from symjax.so3.reduction import reduce_rule
+      >>> reduced = reduce_rule(3, np.stack([np.eye(3), np.diag([1.0, 1.0, -1.0])]))
+      >>> permutations = np.array([[0, 1], [1, 0]])
+      >>> average_coefficients(
+      ...     DenseProjector(1), reduced, permutations, jnp.ones((2, 10, 2))).shape
+      (2, 10, 1)
+    """
+    num_samples = permutations.shape[1]
+    first, _ = orbits_of_samples(permutations)
+    columns = coefficients.shape[2] // num_samples
+    by_sample = coefficients.reshape(*coefficients.shape[:2], num_samples, columns)
+    matrices = _block_matrices(projector, reduced.turns.tobytes())
+    row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
+    step = max(1, memory // (row_bytes * len(permutations)))
+    out = []
+    for start in range(0, len(first), step):
+        chosen = permutations[:, first[start : start + step]]
+        out.append(
+            _average_coefficients(projector, matrices, reduced.signs, by_sample, chosen)
+        )
+    return out[0] if len(out) == 1 else jnp.concatenate(out, axis=2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LeafSymmetry:
+    """A verified symmetry of one output, restricted to the elements a rule uses.
+
+    Attributes:
+      reduced: The rule.
+      elements: The used elements.
+      permutations: p(s) for each of them, over the flattened samples.
+      deviation: Largest deviation that the check found, relative to the root mean
+        square of the output.
+    """
+
+    reduced: ReducedRule
+    elements: Float[np.ndarray, "order 3 3"]
+    permutations: Int[np.ndarray, "order samples"]
+    deviation: float
+
+    @functools.cached_property
+    def first(self) -> Int[np.ndarray, " orbits"]:
+        """One sample of each orbit."""
+        return orbits_of_samples(self.permutations)[0]
+
+    @functools.cached_property
+    def number(self) -> Int[np.ndarray, " samples"]:
+        """The orbit of every sample."""
+        return orbits_of_samples(self.permutations)[1]
+
+    def both_cosets(self, responses: Any) -> Any:
+        """Responses at g and -g, which follow from those at g where -1 is in H."""
+        if self.reduced.inversion is None:
+            return responses
+        return _with_permuted(responses, self.permutations[self.reduced.inversion])
+
+
+@jax.jit
+def _with_permuted(responses: Array, permutation: Array) -> Array:
+    """Responses, each followed by itself with its samples permuted."""
+    samples = responses.reshape(len(responses), len(permutation), -1)
+    both = jnp.stack([samples, samples[:, permutation]], axis=1)
+    return both.reshape(2 * len(responses), *responses.shape[1:])
+
+
+def probe(
+    elements: Float[np.ndarray, "order 3 3"], epsilon: float
+) -> tuple[Float[np.ndarray, "probes 3 3"], Int[np.ndarray, " generators"]]:
+    """Orientations at which the relation u(g h) = u(g)[p] is checked.
+
+    Args:
+      elements: The group.
+      epsilon: Machine epsilon of the responses.
+
+    Returns:
+      A random g, g turned by a few epsilon (which shows the round-off of the
+      function), and g h for generators h; and the positions of these h.
+    """
+    chosen = np.array(generators(elements), int)
+    start = Rotation.random(random_state=_PROBE_SEED).as_matrix()
+    noise = Rotation.from_rotvec(4 * epsilon * np.ones(3)).as_matrix()
+    return np.stack([start, start @ noise, *(start @ elements[chosen])]), chosen
+
+
+def check_responses(
+    name: str,
+    responses: Float[np.ndarray, "probes samples components channels"],
+    permutations: Int[np.ndarray, "order samples"],
+    chosen: Int[np.ndarray, " generators"],
+    mask: np.ndarray,
+    tolerance: float,
+) -> float:
+    """Raises unless the responses of one output obey the relation.
+
+    Args:
+      name: Name of the output.
+      responses: At the orientations of :func:`probe`.
+      permutations: p(s) for every element.
+      chosen: Positions of the generators.
+      mask: Which samples are real.
+      tolerance: Largest admitted deviation, relative to the root mean square.
+
+    Returns:
+      The largest deviation found, relative to the root mean square.
+
+    Raises:
+      ArgumentError: A permutation exchanges real and padded samples, or the
+        deviation is larger than the tolerance and than round-off.
+    """
+    if not (mask[permutations] == mask).all():
+        raise ArgumentError(
+            f"symmetry.permutations[{name!r}]",
+            permutations.shape,
+            "exchanges real and padded samples",
+            "Let padded samples stay among themselves",
+        )
+    values = np.asarray(responses, float).reshape(len(responses), len(mask), -1)
+
+    def size(array: np.ndarray) -> float:
+        return float(np.sqrt(np.mean(np.square(array[mask])))) if mask.any() else 0.0
+
+    scale, noise = size(values[0]), size(values[1] - values[0])
+    deviation = max(
+        (
+            size(moved - values[0][permutations[index]])
+            for moved, index in zip(values[2:], chosen, strict=True)
+        ),
+        default=0.0,
+    )
+    if deviation > tolerance * scale + _NOISE * noise:
+        raise ArgumentError(
+            "symmetry",
+            name,
+            f"this output differs by {deviation / scale:.1e} of its root mean square "
+            f"between equivalent orientations (admitted: {tolerance:.0e}), so the "
+            "function tells equivalent samples apart, or the input is less symmetric "
+            "than stated",
+            "Measure with symmetry=None",
+        )
+    return deviation / scale if scale > 0 else 0.0

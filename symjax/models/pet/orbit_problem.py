@@ -1,0 +1,476 @@
+"""A PET on a structure as a function on the orbit, ready for ``symjax.metrics``."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from jaxtyping import Array
+
+from symjax.data.cells import stress_volume
+from symjax.data.graph import Graph, GraphShape
+from symjax.data.quantities import Target
+from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
+from symjax.data.units import derivative_unit
+from symjax.errors import ArgumentError, ModelError
+from symjax.metrics.problem import Output, Problem
+from symjax.models._layers import match_layers
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.derivatives import conservative
+from symjax.models.pet.energies import choose_energy, energy_of_forces
+from symjax.models.pet.graphs import pet_graph
+from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.layers import describe_layers, distinct_layers, layer_names
+from symjax.models.pet.model import PETModel, cast_parameters
+from symjax.models.pet.outputs import outputs_from_inputs
+from symjax.models.pet.uncertainty import (
+    ensemble_name,
+    uncertain_outputs,
+    uncertainty_name,
+)
+from symjax.so3.representations import (
+    FEATURE,
+    MATRIX,
+    SCALAR,
+    VECTOR,
+    Representation,
+)
+from symjax.so3.sample_symmetry import SampleSymmetry
+
+
+def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, ...]:
+    """Layers that a user names.
+
+    Args:
+      config: Hyperparameters and targets.
+      layers: ``"none"``; ``"all"``, every layer whose features depend on the
+        orientation, each once; or names or regular expressions, as a sequence or
+        separated by commas, each of which must match a full name.
+
+    Returns:
+      Names, in the order of the network.
+
+    Raises:
+      ModelError: A pattern matches no layer, or is no regular expression.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig, select_layers
+      >>> select_layers(PETConfig(species=(1,)), "node_heads.*")
+      ('node_heads.energy.0',)
+    """
+    known = layer_names(config)
+    if layers == "none":
+        return ()
+    if layers == "all":
+        return distinct_layers(config)
+    return match_layers(layers, known)
+
+
+class Evaluation(NamedTuple):
+    """What a PET is evaluated for; hashable, so that it keys compiled code.
+
+    Attributes:
+      config: Hyperparameters and targets.
+      targets: Names of targets, of their uncertainties and ensembles.
+      layers: Names of layers.
+      energy: The target whose derivatives are forces and stress.
+      forces: Whether forces are among the outputs.
+      stress: Whether stress is.
+    """
+
+    config: PETConfig
+    targets: tuple[str, ...]
+    layers: tuple[str, ...]
+    energy: str | None
+    forces: bool
+    stress: bool
+
+
+def evaluate(what: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
+    """Outputs and features of a graph, without the baseline of each species.
+
+    Args:
+      what: What is evaluated.
+      parameters: Of the model.
+      graph: The graph.
+
+    Returns:
+      Arrays by name.
+    """
+    if what.energy is not None and (what.forces or what.stress):
+        outputs, features = conservative(
+            what.config,
+            parameters,
+            graph,
+            targets=what.targets,
+            layers=what.layers,
+            energy=what.energy,
+            baseline=False,
+            stress=what.stress,
+        )
+        if not what.forces:
+            del outputs["forces"]
+    else:
+        outputs, features = outputs_from_inputs(
+            what.config,
+            parameters,
+            graph,
+            pet_inputs(what.config, graph),
+            targets=what.targets,
+            layers=what.layers,
+            baseline=False,
+        )
+    return {**outputs, **features}
+
+
+@functools.lru_cache(maxsize=64)
+def _function(what: Evaluation) -> Callable[..., dict[str, Array]]:
+    """The function on the orbit; cached, so that its compiled code is too."""
+
+    def function(x: Any, parameters: Any, graph: Graph) -> dict[str, Array]:
+        return evaluate(what, parameters, moved(graph, x))
+
+    return function
+
+
+def _rotating(graph: Graph, forces: bool, stress: bool) -> Any:
+    """All that rotates and that outputs depend on."""
+    rows = np.asarray(graph.vectors)
+    if (forces or stress) and graph.surroundings is not None:
+        rows = np.concatenate([rows, graph.surroundings.vectors], axis=1)
+    if graph.mesh is not None:
+        mesh = graph.mesh
+        return {"edges": rows, "positions": mesh.positions, "cells": mesh.cells}
+    # The plane of a slab turns; of a crystal only the volume is read.
+    if stress and not np.all(np.any(graph.cells != 0, axis=-1)):
+        return {"edges": rows, "cells": np.asarray(graph.cells)}
+    return rows
+
+
+def moved(graph: Graph, x: Any) -> Graph:
+    """The graph with all that rotates replaced.
+
+    Args:
+      graph: A graph.
+      x: As in the problem that :func:`orbit_problem` makes.
+
+    Returns:
+      The same graph, moved.
+    """
+    rows = x
+    if isinstance(x, dict):
+        rows = x["edges"]
+        graph = graph.replace(cells=x["cells"])
+    if graph.mesh is not None:
+        mesh = graph.mesh.replace(positions=x["positions"], cells=x["cells"])
+        graph = graph.replace(mesh=mesh)
+    width, around = graph.neighbors.shape[1], graph.surroundings
+    if around is not None and rows.shape[1] > width:
+        around = around.replace(vectors=rows[:, width:])
+    return graph.replace(vectors=rows[:, :width], surroundings=around)
+
+
+def orbit_problem(
+    model: PETModel,
+    atoms: ase.Atoms,
+    *,
+    layers: str | Sequence[str] = "all",
+    outputs: Sequence[str] | None = None,
+    forces: bool = True,
+    energy: str | None = None,
+    dtype: Any = "float32",
+    shape: GraphShape | None = None,
+    symmetry: str | Symmetry | None = None,
+) -> Problem:
+    """Prepares a model and a structure for :func:`symjax.metrics.measure`.
+
+    The group acts on the edge vectors, and with long-range features on positions and
+    cells, alone; lengths, cutoffs and neighbors are those
+    of the given orientation and are computed once. Where an adaptive cutoff selects
+    edges and derivatives are taken, the vectors of all pairs stand behind them in
+    ``x``: radii depend on atoms outside. The baseline of each species is
+    left out: it is invariant by construction and so large that it would hide the
+    content of what the model has learnt.
+
+    Args:
+      model: The model.
+      atoms: The structure.
+      layers: See :func:`select_layers`.
+      outputs: Names of targets, of their uncertainties and ensembles, and ``"forces"``
+        and ``"stress"``; by default all that the model has, with forces if there is an
+        energy, and stress if the structure has a periodic direction and its cell a
+        volume.
+      forces: Whether forces and stress are among the default outputs.
+      energy: Name of the target whose derivatives they are, see
+        :func:`~symjax.models.pet.choose_energy`.
+      dtype: ``"float32"`` or ``"float64"``.
+      shape: Sizes to pad the graph to; by default as small as possible.
+      symmetry: ``"auto"`` to find the point group (within 1e-5 angstrom), which
+        :func:`symjax.metrics.measure` uses to save evaluations; a symmetry from
+        :func:`symjax.data.find_symmetry`; or None. Elements that do not map the
+        graph onto itself, because a neighbor lies at the cutoff, are left out. Of a
+        crystal under long-range features none is used: the mesh of their sums does not
+        have the crystal's symmetry.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ModelError: The model has no such layer, output or energy, or several energies
+        and none was named.
+      StructureError: The structure cannot be used, or has unknown species.
+      ArgumentError: A size to pad to is too small.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.metrics import measure
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import orbit_problem
+      >>> problem = orbit_problem(
+      ...     load_model("pet-ethanol"), ase.build.molecule("CH3CH2OH"), layers="none"
+      ... )
+      >>> {name: output.unit for name, output in problem.outputs.items()}
+      {'energy': 'eV', 'forces': 'eV/angstrom'}
+    """
+    config = model.config
+    has_stress = isinstance(atoms, ase.Atoms) and stress_volume(atoms) > 0
+    what = choose_outputs(config, layers, outputs, forces, energy, has_stress)
+    graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
+    check_conditioning(config, graph)
+    parameters = cast_parameters(model.parameters, dtype)
+    found, per = describe_outputs(config, what, graph)
+    found |= _with_offsets(model, found, what, atoms)
+    group = _point_group(atoms, graph, symmetry)
+    return Problem(
+        _function(what),
+        _rotating(graph, what.forces, what.stress),
+        found,
+        args=(parameters, graph),
+        symmetry=None if group is None else _sample_symmetry(per, graph, group),
+    )
+
+
+def choose_outputs(
+    config: PETConfig,
+    layers: str | Sequence[str],
+    outputs: Sequence[str] | None,
+    forces: bool,
+    energy: str | None,
+    has_stress: bool,
+) -> Evaluation:
+    """What is evaluated, of all that a user can name.
+
+    Args:
+      config: Hyperparameters and targets.
+      layers: See :func:`select_layers`.
+      outputs: See :func:`orbit_problem`.
+      forces: Whether forces and stress are among the default outputs.
+      energy: Name of the target whose derivatives they are.
+      has_stress: Whether the structures have one
+        (:func:`symjax.data.cells.stress_volume`).
+
+    Returns:
+      What is evaluated.
+
+    Raises:
+      ModelError: The model has no such layer, output or energy, or several energies
+        and none was named.
+    """
+    chosen = select_layers(config, layers)
+    uncertain = uncertain_outputs(config)
+    names = [*(target.name for target in config.targets), *uncertain]
+    if outputs is None:
+        chosen_energy = choose_energy(config, energy) if forces else None
+        derived = ["forces", *(["stress"] if has_stress else [])]
+        outputs = names + (derived if chosen_energy else [])
+    for name in outputs:
+        if name not in (*names, "forces", "stress"):
+            raise ModelError(
+                "outputs",
+                name,
+                "the model has no such output",
+                f"Use {', '.join(names)}, forces or stress",
+            )
+    differentiated = "forces" in outputs or "stress" in outputs
+    energy = energy_of_forces(config, energy) if differentiated else None
+    if "stress" in outputs and not has_stress:
+        raise ModelError(
+            "outputs",
+            "stress",
+            "a structure without a periodic direction and a volume has no stress",
+            "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
+        )
+    targets = tuple(name for name in names if name in outputs)
+    return Evaluation(
+        config, targets, chosen, energy, "forces" in outputs, "stress" in outputs
+    )
+
+
+def describe_outputs(
+    config: PETConfig, what: Evaluation, graph: Graph
+) -> tuple[dict[str, Output], dict[str, str]]:
+    """What is known about everything that is evaluated.
+
+    Args:
+      config: Hyperparameters and targets.
+      what: What is evaluated.
+      graph: The graph.
+
+    Returns:
+      The outputs, and what each has one sample for: ``"atom"``, ``"edge"`` or
+      ``"structure"``.
+    """
+    uncertain = uncertain_outputs(config)
+    found: dict[str, Output] = {}
+    per: dict[str, str] = {}
+
+    heads = {
+        target.name: tuple(
+            layer.name
+            for layer in describe_layers(config)
+            if layer.target == target.name and layer.name in what.layers
+        )
+        for target in config.targets
+    }
+
+    def add(
+        name: str, sample: str, representation: Representation, **known: Any
+    ) -> None:
+        mask, species = _samples(graph, sample)
+        found[name] = Output(representation, mask=mask, samples=species, **known)
+        per[name] = sample
+
+    def add_target(name: str, target: Target, representation: Representation) -> None:
+        sample = "atom" if target.per_atom else "structure"
+        reads = heads[target.name]
+        add(name, sample, representation, unit=target.unit, reads=reads)
+
+    for name, target, block in config.outputs:
+        if target.name in what.targets:
+            add_target(name, target, block.representation)
+    for name in (name for name in uncertain if name in what.targets):
+        target = config.target(uncertain[name].target)
+        is_ensemble = name == ensemble_name(target.name)
+        kind = target.blocks[0].with_channels if is_ensemble else SCALAR
+        add_target(name, target, kind)
+    if what.energy is not None:
+        unit = config.target(what.energy).unit
+        if what.forces:
+            add("forces", "atom", VECTOR, unit=derivative_unit("forces", unit))
+        if what.stress:
+            add("stress", "structure", MATRIX, unit=derivative_unit("stress", unit))
+    for layer in describe_layers(config):
+        if layer.name in what.layers:
+            sample = "edge" if layer.kind == "edge" else "atom"
+            add(layer.name, sample, FEATURE, kind=layer.kind, beside=layer.beside)
+    return found, per
+
+
+def _with_offsets(
+    model: PETModel, outputs: dict[str, Output], what: Evaluation, atoms: ase.Atoms
+) -> dict[str, Output]:
+    """Targets with the baseline that is left out of them, and their uncertainties."""
+    config = model.config
+    species = np.searchsorted(config.species, atoms.numbers)
+    found = {}
+    for name, target, block in config.outputs:
+        if name not in outputs or not block.is_invariant:
+            continue
+        baseline = model.parameters["baseline"][target.name][block.key]
+        each = np.asarray(baseline, np.float64)[species]
+        offset = each if target.per_atom else each.sum(axis=0)
+        if not block.representation.has_channels:
+            offset = offset[..., 0]
+        uncertainty = uncertainty_name(target.name)
+        found[name] = dataclasses.replace(
+            outputs[name],
+            offset=offset,
+            uncertainty=uncertainty if uncertainty in what.targets else "",
+        )
+    return found
+
+
+def _samples(graph: Graph, sample: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which samples of a kind are real, and the atomic number of each."""
+    species = np.asarray(graph.species)
+    if sample == "atom":
+        return np.asarray(graph.atom_mask), species
+    if sample == "edge":
+        mask = np.asarray(graph.edge_mask)
+        return mask, np.broadcast_to(species[:, None], mask.shape)
+    return np.asarray(graph.structure_mask), None
+
+
+def _point_group(
+    atoms: ase.Atoms, graph: Graph, symmetry: str | Symmetry | None
+) -> Symmetry | None:
+    """The elements that map the graph onto itself; None for the identity alone."""
+    if symmetry is None:
+        return None
+    if isinstance(symmetry, str) and symmetry == "auto":
+        symmetry = find_symmetry(atoms)
+    if not isinstance(symmetry, Symmetry):
+        raise ArgumentError(
+            "symmetry",
+            symmetry,
+            "is no symmetry",
+            "Use 'auto', None, or the result of symjax.data.find_symmetry",
+        )
+    if symmetry.permutations.shape[1] != len(atoms):
+        raise ArgumentError(
+            "symmetry",
+            symmetry.permutations.shape,
+            f"permutes another number of atoms than {len(atoms)}",
+            "Use 'auto', or pass the symmetry of this structure",
+        )
+    keep, _ = edge_permutations(graph, symmetry)
+    symmetry = symmetry.subset(keep)
+    if graph.mesh is not None and np.any(graph.mesh.sizes):
+        return None
+    return symmetry if symmetry.order > 1 else None
+
+
+def _sample_symmetry(
+    per: dict[str, str], graph: Graph, group: Symmetry
+) -> SampleSymmetry:
+    """Permutations of the samples of every output; padding stays where it is."""
+    _, edges = edge_permutations(graph, group)
+    atoms = np.tile(np.arange(len(graph.species)), (group.order, 1))
+    atoms[:, : group.permutations.shape[1]] = group.permutations
+    structures = np.zeros((group.order, len(graph.structure_mask)), int)
+    structures += np.arange(len(graph.structure_mask))
+    of_kind = {"atom": atoms, "edge": edges, "structure": structures}
+    permutations = {name: of_kind[sample] for name, sample in per.items()}
+    return SampleSymmetry(group.elements, permutations, name=group.name)
+
+
+def check_conditioning(config: PETConfig, graph: Graph) -> None:
+    """Raises unless a model knows the charges and multiplicities of a graph.
+
+    Args:
+      config: Hyperparameters and targets.
+      graph: The graph.
+
+    Raises:
+      ModelError: A charge or multiplicity is beyond those of the model.
+    """
+    if not config.system_conditioning:
+        return
+    charge = int(np.abs(graph.charge).max())
+    if charge > config.max_charge:
+        raise ModelError(
+            "charge",
+            charge,
+            f"the model knows charges through {config.max_charge}",
+            "Set atoms.info['charge'] within it",
+        )
+    spin = int(np.max(graph.spin_multiplicity))
+    if spin > config.max_spin_multiplicity:
+        raise ModelError(
+            "spin_multiplicity",
+            spin,
+            f"the model knows multiplicities through {config.max_spin_multiplicity}",
+            "Set atoms.info['spin_multiplicity'] within it",
+        )

@@ -1,0 +1,201 @@
+"""From the inputs of a PET to its targets, uncertainties and features of layers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from symjax.data.graph import Graph
+from symjax.data.quantities import Block, Target
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.energies import takes_repulsion
+from symjax.models.pet.inputs import PETInputs
+from symjax.models.pet.layers import layer_of
+from symjax.models.pet.modules import FEATURES, READ, SHIFTS, STAGES
+from symjax.models.pet.moved import Evaluated, evaluate
+from symjax.models.pet.network import PET
+from symjax.models.pet.uncertainty import evaluate_uncertainty, uncertain_outputs
+from symjax.models.precision import full_precision
+
+
+def _finish(
+    target: Target,
+    block: Block,
+    parameters: Any,
+    raw: Float[Array, "atoms *block"],
+    graph: Graph,
+    inputs: PETInputs,
+    baseline: bool,
+    repels: bool,
+) -> Float[Array, "samples *block"]:
+    """Scales atomic predictions, adds baseline and repulsion, sums over structures."""
+    centers = inputs.centers
+    components = len(block.shape) - 1
+    scale = jnp.asarray(parameters["scale"][target.name][block.key])[centers]
+    values = raw * scale.reshape(-1, *(1,) * components, block.properties)
+    if baseline and block.is_invariant:
+        offset = jnp.asarray(parameters["baseline"][target.name][block.key])[centers]
+        values = values + offset.reshape(values.shape)
+    if repels:
+        values = values + inputs.repulsion.reshape(values.shape)
+    structure = jnp.asarray(graph.structure)
+    if target.name == "non_conservative_stress":
+        # metatrain's convention: symmetric, over the volume, 0 without a cell.
+        volume = jnp.abs(jnp.linalg.det(graph.cells))[structure]
+        inverse = jnp.where(volume > 0, 1 / jnp.where(volume > 0, volume, 1), 0)
+        values = values * inverse.reshape(-1, *(1,) * len(block.shape))
+        values = 0.5 * (values + jnp.swapaxes(values, 1, 2))
+    values = _of_samples(target, values, graph)
+    return values[..., 0] if block.properties == 1 else values
+
+
+def _of_samples(
+    target: Target, values: Float[Array, "atoms ..."], graph: Graph
+) -> Float[Array, "samples ..."]:
+    """Values of atoms, summed over structures unless the target is one of atoms."""
+    mask = jnp.asarray(graph.atom_mask).reshape(-1, *(1,) * (values.ndim - 1))
+    values = jnp.where(mask, values, 0)
+    if target.per_atom:
+        return values
+    structure = jnp.asarray(graph.structure)
+    return jax.ops.segment_sum(values, structure, num_segments=len(graph.cells))
+
+
+def outputs_from_inputs(
+    config: PETConfig,
+    parameters: Any,
+    graph: Graph,
+    inputs: PETInputs,
+    *,
+    targets: tuple[str, ...] | None = None,
+    layers: tuple[str, ...] = (),
+    baseline: bool = True,
+    network_dtype: Any = None,
+    shifts: Mapping[str, Array] | None = None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Targets and features of layers, from the inputs of the network.
+
+    Args:
+      config: Hyperparameters and targets.
+      parameters: As in :class:`PETModel`.
+      graph: The graph; only its masks and structures are read.
+      inputs: From :func:`pet_inputs`, possibly with rotated vectors.
+      targets: Names of the targets, and of uncertainties and ensembles; all by
+        default.
+      layers: Names of layers whose features are returned as well.
+      baseline: Whether each species' constant is added.
+      network_dtype: Type in which the network computes, for instance ``bfloat16``;
+        scales, baselines and sums over atoms keep that of the inputs. None for the
+        same throughout.
+      shifts: What is added to the features that GNN layers hand on, by
+        :func:`stage_names`; if not None, these are among the features that come back,
+        as they were before.
+
+    Returns:
+      Outputs by name, of shape ``(structures, ...)`` or ``(atoms, ...)``, and
+      features by layer, of shape ``(atoms, ...)`` or ``(atoms, neighbors, ...)``.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import outputs_from_inputs, pet_graph, pet_inputs
+      >>> model = load_model("pet-ethanol")
+      >>> graph = pet_graph(model.config, ase.build.molecule("H2O"), dtype="float32")
+      >>> outputs, _ = outputs_from_inputs(
+      ...     model.config, model.parameters, graph, pet_inputs(model.config, graph))
+      >>> outputs["energy"].shape
+      (1,)
+    """
+    uncertain = {
+        own
+        for name, own in uncertain_outputs(config).items()
+        if targets is None or name in targets
+    }
+    collections = [FEATURES] * bool(layers) + [READ] * bool(uncertain)
+    collections += [] if shifts is None else [STAGES]
+    network = parameters["network"]
+    if network_dtype is not None:
+        network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
+
+    def apply(seen: PETInputs) -> Evaluated:
+        if network_dtype is not None:
+            seen = seen.replace(
+                **{
+                    name: getattr(seen, name).astype(network_dtype)
+                    for name in ("vectors", "distances", "cutoff_factors")
+                }
+            )
+        with full_precision():
+            raw, state = PET(config).apply(
+                {"params": network, SHIFTS: shifts or {}}, seen, mutable=collections
+            )
+        read = state.get(READ, {})
+        if network_dtype is not None:
+            dtype = inputs.vectors.dtype
+            raw, read = jax.tree.map(lambda leaf: leaf.astype(dtype), (raw, read))
+        return raw, {**state, READ: read}
+
+    raw, state = evaluate(config, apply, inputs, bool(layers))
+    outputs = {}
+    for number, target in enumerate(config.targets):
+        own = next((own for own in uncertain if own.target == target.name), None)
+        if targets is not None and target.name not in targets and own is None:
+            continue
+        for name, block in target.outputs:
+            outputs[name] = _finish(
+                target,
+                block,
+                parameters,
+                raw[target.name][block.key],
+                graph,
+                inputs,
+                baseline,
+                repels=config.zbl and takes_repulsion(target),
+            )
+        if own is not None:
+            (read,) = state[READ][f"targets_{number}"]["features"]
+            prediction = outputs[target.name].reshape(-1, *target.blocks[0].shape)
+            if targets is not None and target.name not in targets:
+                del outputs[target.name]
+            extra = evaluate_uncertainty(
+                own,
+                parameters["uncertainty"][target.name],
+                _of_samples(target, read, graph),
+                prediction,
+            )
+            outputs |= {n: extra[n] for n in extra if targets is None or n in targets}
+    features = _named_features(config, state[FEATURES]) if layers else {}
+    found = {name: features[name] for name in layers}
+    if shifts is not None:
+        found |= {name: state[STAGES][name][0] for name in stage_names(config)}
+    return outputs, found
+
+
+def stage_names(config: PETConfig) -> tuple[str, ...]:
+    """Names of what every GNN layer hands on: features of nodes and of edges.
+
+    Args:
+      config: Hyperparameters and targets.
+
+    Returns:
+      ``("node_0", "edge_0", "node_1", ...)``, in the order of the network.
+
+    Example:
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.models.pet.outputs import stage_names
+      >>> stage_names(PETConfig(species=(1,), num_gnn_layers=1))
+      ('node_0', 'edge_0')
+    """
+    numbers = range(config.num_gnn_layers)
+    return tuple(f"{kind}_{n}" for n in numbers for kind in ("node", "edge"))
+
+
+def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:
+    """Sown features under metatrain's module paths."""
+    # Each sown entry is a tuple of one; its index ends the path.
+    return {
+        layer_of(config, [str(entry.key) for entry in path[:-1]]): value
+        for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }

@@ -1,0 +1,341 @@
+"""Many structures in one call of a PET, each turned by elements of its own.
+
+Structures with similar numbers of neighbors are joined until a pack is full. A pack has
+one of a few shapes, fixed by the number of neighbors alone: data of mixed sizes compile
+a handful of programs. Its elements are an axis of a ``vmap``, so that what depends on
+lengths alone is computed once for all of them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.data.cells import stress_volume
+from symjax.data.graph import (
+    Graph,
+    GraphShape,
+    bucket_shape,
+    graph_shape,
+    join_graphs,
+)
+from symjax.data.transform import rotate_graph
+from symjax.errors import SymjaxError
+from symjax.metrics.packs import Pack
+from symjax.models.pet.graphs import pet_graph
+from symjax.models.pet.model import PETModel, cast_parameters
+from symjax.models.pet.orbit_problem import (
+    Evaluation,
+    check_conditioning,
+    choose_outputs,
+    describe_outputs,
+    evaluate,
+)
+
+# Edge slots, atoms times neighbors times elements, of one call: enough to fill a few
+# cores, and responses that stay in the cache of the host.
+_SLOTS = 2**15
+
+
+class Item(NamedTuple):
+    """A structure, ready to be joined with others.
+
+    Attributes:
+      label: Its name.
+      graph: As the model reads it, without padding.
+      has_stress: Whether it has a stress (:func:`symjax.data.cells.stress_volume`).
+    """
+
+    label: str
+    graph: Graph
+    has_stress: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """What is evaluated, and how many elements of each structure at once.
+
+    Attributes:
+      model: The model.
+      num_elements: Elements of each structure.
+      layers: See :func:`symjax.models.pet.select_layers`.
+      energy: Name of the target whose derivatives are forces and stress.
+      dtype: ``"float32"`` or ``"float64"``.
+      num_atoms: Atoms of all structures together: packs are no larger.
+      outputs: See :func:`symjax.models.pet.orbit_problem`; stress is left out of
+        packs that have none.
+
+    Example:
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.packing import Packing
+      >>> Packing(load_model("pet-ethanol"), 16).capacity(8)
+      256
+    """
+
+    model: PETModel
+    num_elements: int
+    layers: str = "none"
+    energy: str | None = None
+    dtype: str = "float32"
+    num_atoms: int | None = None
+    outputs: tuple[str, ...] | None = None
+
+    @functools.cached_property
+    def parameters(self) -> Any:
+        """Those of the model on the device, converted once."""
+        return jax.device_put(cast_parameters(self.model.parameters, self.dtype))
+
+    def capacity(self, num_neighbors: int) -> int:
+        """Atoms of a pack of structures with some number of neighbors.
+
+        Args:
+          num_neighbors: Width of their edges, padding included.
+
+        Returns:
+          A power of two, at least 8.
+        """
+        full = max(_SLOTS // (num_neighbors * self.num_elements), 8)
+        capacity = 1 << (full.bit_length() - 1)
+        if self.num_atoms is None:
+            return capacity
+        return min(capacity, max(8, 1 << (self.num_atoms - 1).bit_length()))
+
+    def shape(self, graphs: Sequence[Graph]) -> GraphShape:
+        """The shape that graphs are padded to.
+
+        Args:
+          graphs: Graphs of structures.
+
+        Returns:
+          One of few: of the width of the ladder that holds all of them. A structure
+          that is larger than a pack has one of its own.
+        """
+        rungs = [bucket_shape(graph_shape(graph)) for graph in graphs]
+        width = max(rung.num_neighbors for rung in rungs)
+        around = max(rung.num_surroundings for rung in rungs)
+        atoms = max(self.capacity(width), *(rung.num_atoms for rung in rungs), 0)
+        return GraphShape(atoms, width, max(atoms // 4, 1), around)
+
+    def item(self, label: str, atoms: ase.Atoms) -> Item:
+        """Finds the edges of a structure.
+
+        Args:
+          label: Its name.
+          atoms: The structure.
+
+        Returns:
+          The structure, ready to be joined with others.
+
+        Raises:
+          SymjaxError: The model cannot read it.
+        """
+        graph = pet_graph(self.model.config, atoms, dtype=self.dtype)
+        check_conditioning(self.model.config, graph)
+        return Item(label, graph, stress_volume(atoms) > 0)
+
+    def join(self, items: Sequence[Item]) -> list[list[Item]]:
+        """Divides structures into packs; depends on nothing but the structures.
+
+        Those with few neighbors come first. A pack that is less than half full when a
+        wider rung of the ladder follows is filled with its structures.
+
+        Args:
+          items: The structures.
+
+        Returns:
+          Those of each pack.
+        """
+        packs: list[list[Item]] = []
+        for has_stress in (False, True):
+            chosen = [item for item in items if item.has_stress == has_stress]
+            rungs: dict[tuple[int, int], list[Item]] = {}
+            for item in chosen:
+                rung = bucket_shape(graph_shape(item.graph))
+                key = rung.num_neighbors, rung.num_surroundings
+                rungs.setdefault(key, []).append(item)
+            left: list[Item] = []
+            for key in sorted(rungs):
+                full = self._fill([*left, *rungs[key]])
+                left = []
+                if key != max(rungs) and 2 * _atoms(full[-1]) < self.capacity(key[0]):
+                    left = full.pop()
+                packs += full
+        return packs
+
+    def _fill(self, items: Sequence[Item]) -> list[list[Item]]:
+        shape = self.shape([item.graph for item in items])
+        packs: list[list[Item]] = [[]]
+        for item in items:
+            pack = packs[-1]
+            atoms = _atoms(pack) + _atoms([item])
+            if pack and (
+                atoms > self.capacity(shape.num_neighbors)
+                or len(pack) >= max(self.capacity(shape.num_neighbors) // 4, 1)
+            ):
+                packs.append([])
+            packs[-1].append(item)
+        return packs
+
+    def pack(self, items: Sequence[Item]) -> Pack:
+        """Structures that are evaluated together.
+
+        Args:
+          items: Some of :meth:`join`.
+
+        Returns:
+          The pack, for :func:`symjax.metrics.packs.measure_packs`.
+
+        Raises:
+          ModelError: The model has no such layer or energy.
+        """
+        config = self.model.config
+        outputs, has_stress = self.outputs, items[0].has_stress
+        if outputs is not None and not has_stress:
+            outputs = tuple(name for name in outputs if name != "stress")
+        what = choose_outputs(
+            config, self.layers, outputs, True, self.energy, has_stress
+        )
+        graphs = [item.graph for item in items]
+        shape = self.shape(graphs)
+        graph = join_graphs(graphs, shape)
+        structure = np.asarray(graph.structure)
+        owners = {
+            "atom": structure,
+            "edge": np.repeat(structure[:, None], shape.num_neighbors, axis=1),
+            "structure": np.arange(shape.num_structures),
+        }
+        described, per = describe_outputs(config, what, graph)
+        function = _compiled(what)
+
+        def respond(elements: Float[np.ndarray, "g items 3 3"]) -> Mapping[str, Array]:
+            filled = np.zeros((len(elements), shape.num_structures, 3, 3), self.dtype)
+            filled[:] = np.eye(3)
+            filled[:, : len(items)] = elements
+            return function(filled, self.parameters, graph)
+
+        return Pack(
+            tuple(item.label for item in items),
+            tuple(_atoms([item]) for item in items),
+            respond,
+            described,
+            {name: owners[sample] for name, sample in per.items()},
+        )
+
+
+def _atoms(items: Sequence[Item]) -> int:
+    return sum(len(item.graph.species) for item in items)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(what: Evaluation) -> Callable[..., dict[str, Array]]:
+    """Responses at a batch of elements, one for each structure."""
+
+    def turned(
+        elements: Float[Array, "structures 3 3"], parameters: Any, graph: Graph
+    ) -> dict[str, Array]:
+        return evaluate(what, parameters, rotate_graph(graph, jnp.asarray(elements)))
+
+    return jax.jit(jax.vmap(turned, in_axes=(0, None, None)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Structures whose edges are known, for models that differ in parameters alone.
+
+    A training loop surveys its validation set with it: edges are found once, and the
+    programs are those of the first call.
+
+    Attributes:
+      packing: What is evaluated.
+      groups: The structures of each pack.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.packing import Prepared
+      >>> model = load_model("pet-ethanol")
+      >>> water = {"water": ase.build.molecule("H2O")}
+      >>> prepared = Prepared.of(model, water, num_elements=8)
+      >>> [pack.labels for pack in prepared.packs(model)]
+      [('water',)]
+    """
+
+    packing: Packing
+    groups: Sequence[Sequence[Item]]
+
+    @classmethod
+    def of(
+        cls,
+        model: PETModel,
+        structures: Mapping[str, ase.Atoms],
+        num_elements: int,
+        **options: Any,
+    ) -> "Prepared":
+        """Finds the edges of structures.
+
+        Args:
+          model: The model.
+          structures: By label.
+          num_elements: Elements of each structure.
+          **options: Further attributes of :class:`Packing`.
+
+        Returns:
+          The structures.
+
+        Raises:
+          SymjaxError: The model cannot read a structure.
+        """
+        total = sum(map(len, structures.values()))
+        packing = Packing(model, num_elements, num_atoms=total, **options)
+        items = [packing.item(label, atoms) for label, atoms in structures.items()]
+        return cls(packing, packing.join(items))
+
+    def packs(self, model: PETModel) -> Iterator[Pack]:
+        """The packs with the parameters of a model.
+
+        Args:
+          model: A model with the configuration of the first.
+
+        Returns:
+          The packs.
+        """
+        return map(dataclasses.replace(self.packing, model=model).pack, self.groups)
+
+
+def packs_of(
+    packing: Packing, structures: Mapping[str, ase.Atoms]
+) -> tuple[Iterator[Pack], dict[str, SymjaxError]]:
+    """Packs of some structures, and the errors of those that cannot be read.
+
+    Args:
+      packing: What is evaluated.
+      structures: By label.
+
+    Returns:
+      The packs, and errors by label.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet.packing import Packing, packs_of
+      >>> packing = Packing(load_model("pet-ethanol"), 4, num_atoms=12)
+      >>> names = ("H2O", "CH4", "NH3")
+      >>> packs, errors = packs_of(
+      ...     packing, {name: ase.build.molecule(name) for name in names})
+      >>> [pack.labels for pack in packs], list(errors)
+      ([('H2O', 'CH4')], ['NH3'])
+    """
+    items: list[Item] = []
+    errors: dict[str, SymjaxError] = {}
+    for label, atoms in structures.items():
+        try:
+            items.append(packing.item(label, atoms))
+        except SymjaxError as error:
+            errors[label] = error
+    return map(packing.pack, packing.join(items)), errors

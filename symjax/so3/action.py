@@ -1,0 +1,220 @@
+"""How group elements act on arrays and pytrees that carry representations."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from symjax.errors import RepresentationError
+from symjax.so3.representations import (
+    VECTOR,
+    Representation,
+    check_array,
+    from_spherical,
+    no_representation,
+    spherical_matrix,
+    to_spherical,
+)
+from symjax.so3.rotations import as_elements
+
+
+def act(
+    representation: Representation,
+    rotation: Float[Array, "3 3"],
+    values: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """Applies one group element: rho(g) values.
+
+    Args:
+      representation: The representation carried by ``values``.
+      rotation: One orthogonal matrix, proper or improper.
+      values: Array of shape ``(*samples, *shape, *channels)``.
+
+    Returns:
+      The transformed array, of the shape and dtype of ``values``.
+
+    Raises:
+      ArgumentError: ``rotation`` is not orthogonal; its values are checked outside
+        ``jit``.
+      RepresentationError: The shape does not fit the representation.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import PSEUDOVECTOR, act
+      >>> act(PSEUDOVECTOR, -jnp.eye(3), jnp.array([1.0, 2.0, 3.0])).round(6).tolist()
+      [1.0, 2.0, 3.0]
+    """
+    values = jnp.asarray(values)
+    check_array(representation, values.shape, "values")
+    rotation = as_elements(rotation, "rotation")
+    if representation.is_trivial:
+        return values
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise RepresentationError(
+            "values",
+            values.dtype,
+            f"an array of this dtype cannot carry {representation.name!r}",
+            "Pass a floating-point array, or SCALAR for data that does not rotate",
+        )
+    rotation = rotation.astype(values.dtype)
+    # Vectors need no recurrence, and keep the dtype's full accuracy.
+    if representation == dataclasses.replace(VECTOR, name=representation.name):
+        return jnp.einsum("ij,...j->...i", rotation, values, precision="highest")
+    matrix = spherical_matrix(representation, rotation)
+    rotated = jnp.einsum(
+        "ij,...jc->...ic",
+        matrix,
+        to_spherical(representation, values),
+        precision="highest",
+    )
+    return from_spherical(representation, rotated)
+
+
+def act_on_samples(
+    representation: Representation,
+    rotations: Float[Array, "samples 3 3"],
+    values: Float[Array, "samples *shape"],
+) -> Float[Array, "samples *shape"]:
+    """Acts on every sample with its own group element.
+
+    Args:
+      representation: Of one sample, with channels.
+      rotations: One element for each sample.
+      values: The samples.
+
+    Returns:
+      The transformed samples.
+
+    Example:
+      >>> import dataclasses
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import VECTOR
+      >>> from symjax.so3.action import act_on_samples
+      >>> vectors = dataclasses.replace(VECTOR, has_channels=True)
+      >>> turned = act_on_samples(vectors, -jnp.eye(3)[None], jnp.ones((1, 3, 1)))
+      >>> print(turned.ravel())
+      [-1. -1. -1.]
+    """
+    if representation.is_trivial:
+        return values
+    matrices = jax.vmap(lambda element: spherical_matrix(representation, element))(
+        rotations
+    )
+    rotated = jnp.einsum(
+        "sij,sjc->sic",
+        matrices.astype(values.dtype),
+        to_spherical(representation, values),
+        precision="highest",
+    )
+    return from_spherical(representation, rotated)
+
+
+def act_tree(
+    representations: object, rotation: Float[Array, "3 3"], tree: object
+) -> object:
+    """Applies one group element to every leaf of a pytree.
+
+    Args:
+      representations: A representation, or a pytree of them that is a prefix of
+        ``tree``.
+      rotation: One orthogonal matrix, proper or improper.
+      tree: Pytree of arrays.
+
+    Returns:
+      The transformed pytree.
+
+    Raises:
+      RepresentationError: The prefix or a shape does not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.so3 import SCALAR, VECTOR, act_tree
+      >>> x = {"positions": jnp.ones((2, 3)), "charges": jnp.ones(2)}
+      >>> y = act_tree({"positions": VECTOR, "charges": SCALAR}, -jnp.eye(3), x)
+      >>> y["positions"].tolist()
+      [[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]
+    """
+    leaves = broadcast_prefix(representations, tree, "action")
+    flat, structure = jax.tree.flatten(tree)
+    moved = [act(rep, rotation, leaf) for rep, leaf in zip(leaves, flat, strict=True)]
+    return jax.tree.unflatten(structure, moved)
+
+
+def _names(representations: object) -> object:
+    """Representations as a message shows them: by their names."""
+    if isinstance(representations, Representation):
+        return representations.name
+    if isinstance(representations, Mapping):
+        return {name: _names(part) for name, part in representations.items()}
+    if isinstance(representations, list | tuple):
+        return [_names(part) for part in representations]
+    return representations
+
+
+def _misspelt(representations: object, tree: object) -> str:
+    """Keys that are on one side only."""
+    if not (isinstance(representations, Mapping) and isinstance(tree, Mapping)):
+        return ""
+    unknown = [str(name) for name in representations if name not in tree]
+    missing = [str(name) for name in tree if name not in representations]
+    parts = [f"; it has no {', '.join(unknown)}"] if unknown else []
+    parts += [f"; {', '.join(missing)} is not described"] if missing else []
+    return "".join(parts)
+
+
+def broadcast_prefix(
+    representations: object, tree: object, argument: str
+) -> list[Representation]:
+    """One representation for each leaf of a pytree.
+
+    Args:
+      representations: A representation, or a pytree of them that is a prefix of
+        ``tree``.
+      tree: Pytree whose leaves need representations.
+      argument: Name of the argument that held ``representations``.
+
+    Returns:
+      A list, in the order of the leaves.
+
+    Raises:
+      RepresentationError: It is not a prefix; the message lists both sides.
+
+    Example:
+      >>> from symjax.so3 import VECTOR
+      >>> from symjax.so3.action import broadcast_prefix
+      >>> broadcast_prefix(VECTOR, {"a": 0, "b": 0}, "representations") == [VECTOR] * 2
+      True
+    """
+
+    def is_leaf(node: object) -> bool:
+        return isinstance(node, Representation)
+
+    if type(representations).__module__.startswith("e3nn"):
+        # Its irreps are tuples, which would be taken for a pytree.
+        raise no_representation(argument, representations)
+    out: list[Representation] = []
+    try:
+        jax.tree.map(
+            lambda rep, part: out.extend([rep] * len(jax.tree.leaves(part))),
+            representations,
+            tree,
+            is_leaf=is_leaf,
+        )
+    except ValueError as error:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        names = [
+            jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves
+        ]
+        raise RepresentationError(
+            argument,
+            _names(representations),
+            f"does not match the pytree it describes, whose leaves are {names}"
+            + _misspelt(representations, tree),
+            "Name one representation for each leaf, with the same dictionary keys",
+        ) from error
+    for representation in out:
+        if not isinstance(representation, Representation):
+            raise no_representation(argument, representation)
+    return out

@@ -1,0 +1,403 @@
+"""What broken symmetry does to dynamics, relaxations and vibrations.
+
+All functions take structures with any ASE calculator. An energy that no rotation
+changes has no net torque on the structure: sum_i r_i x F_i = -dE/dtheta = 0. Angular
+momentum is then conserved, relaxations commute with rotations, and normal modes that
+the point group makes degenerate stay so. Translations are another matter (no net
+force), and so is energy: forces that are its gradient conserve it, invariant or not.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import ase
+import numpy as np
+from ase import units
+from ase.md.velocitydistribution import Stationary, ZeroRotation
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+from jaxtyping import Bool, Float, Int
+from scipy.spatial.transform import Rotation
+
+from symjax.data.symmetry import Symmetry, find_symmetry
+from symjax.errors import ArgumentError
+
+# hbar in ASE's unit of angular momentum, angstrom sqrt(u eV).
+_HBAR = units._hbar * units.J * units.s
+# From sqrt(eV / (u angstrom^2)) to cm^-1.
+_WAVENUMBER = _HBAR / units.invcm
+# Eigenvalues of a symmetric Hessian this close, as a share of the largest, are one.
+_DEGENERATE = 1e-7
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conservation:
+    """What should be conserved along a trajectory, at every step.
+
+    Attributes:
+      times: In fs.
+      energies: Total energies in eV.
+      angular_momenta: About the centre of mass, in hbar.
+      net_forces: In eV/angstrom.
+      net_torques: About the centre of mass, in eV.
+      num_atoms: Number of atoms.
+    """
+
+    times: Float[np.ndarray, "steps"]
+    energies: Float[np.ndarray, "steps"]
+    angular_momenta: Float[np.ndarray, "steps 3"]
+    net_forces: Float[np.ndarray, "steps 3"]
+    net_torques: Float[np.ndarray, "steps 3"]
+    num_atoms: int
+
+    @property
+    def energy_drift(self) -> float:
+        """Slope of a line through the energies, in meV/atom/ps."""
+        slope = np.polyfit(self.times, self.energies - self.energies[0], 1)[0]
+        return float(slope * 1e6 / self.num_atoms)
+
+    @property
+    def angular_momentum_drift(self) -> float:
+        """Largest distance of the angular momentum from its first value, in hbar."""
+        moved = self.angular_momenta - self.angular_momenta[0]
+        return float(np.linalg.norm(moved, axis=1).max())
+
+    def numbers(self) -> dict[str, float]:
+        """What is conserved and what is not, in the units of the attributes."""
+        torques = np.linalg.norm(self.net_torques, axis=1)
+        return {
+            "energy_drift": self.energy_drift,
+            "angular_momentum_drift": self.angular_momentum_drift,
+            "mean_torque": float(torques.mean()),
+            "largest_torque": float(torques.max()),
+            "largest_net_force": float(np.linalg.norm(self.net_forces, axis=1).max()),
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Relaxations:
+    """Relaxed structures from one start in several orientations.
+
+    Attributes:
+      energies: In eV.
+      positions: In angstrom, turned back.
+      steps: Steps of the optimiser.
+      converged: Whether forces fell below the limit.
+    """
+
+    energies: Float[np.ndarray, "orientations"]
+    positions: Float[np.ndarray, "orientations atoms 3"]
+    steps: Int[np.ndarray, "orientations"]
+    converged: Bool[np.ndarray, "orientations"]
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest energy, in eV."""
+        return float(np.ptp(self.energies))
+
+    def minima(self, tolerance: float = 0.05) -> int:
+        """Number of different structures.
+
+        Args:
+          tolerance: Root mean square distance between atoms, after the best rotation,
+            up to which structures are the same; in angstrom.
+
+        Returns:
+          How many differ from all that come before them.
+
+        Example:
+          >>> import numpy as np
+          >>> from symjax.stability.simulations import Relaxations
+          >>> chain = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0]])
+          >>> three = np.stack([chain, chain[:, [1, 2, 0]], 2 * chain])
+          >>> steps, converged = np.ones(3, int), np.ones(3, bool)
+          >>> Relaxations(np.zeros(3), three, steps, converged).minima()
+          2
+        """
+        found: list[np.ndarray] = []
+        for positions in self.positions - self.positions.mean(axis=1, keepdims=True):
+            limit = tolerance * np.sqrt(len(positions))
+            if all(
+                Rotation.align_vectors(positions, other)[1] > limit for other in found
+            ):
+                found.append(positions)
+        return len(found)
+
+    def numbers(self) -> dict[str, float]:
+        """How far the relaxations differ; the spread in eV."""
+        return {
+            "spread": self.spread,
+            "minima": self.minima(),
+            "converged": int(self.converged.sum()),
+            "median_steps": float(np.median(self.steps)),
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Modes:
+    """Vibrations of a symmetric molecule, by the degenerate sets that symmetry demands.
+
+    Attributes:
+      wavenumbers: Of the vibrations in cm^-1, negative where imaginary.
+      sets: For each, the number of its degenerate set.
+      rotations: Wavenumbers of rigid rotations, which should be 0.
+    """
+
+    wavenumbers: Float[np.ndarray, "vibrations"]
+    sets: Int[np.ndarray, "vibrations"]
+    rotations: Float[np.ndarray, "rotations"]
+
+    @property
+    def splittings(self) -> Float[np.ndarray, "sets"]:
+        """Largest minus smallest wavenumber of each set with several, in cm^-1."""
+        several = [k for k in np.unique(self.sets) if np.sum(self.sets == k) > 1]
+        return np.array([np.ptp(self.wavenumbers[self.sets == k]) for k in several])
+
+    def numbers(self) -> dict[str, float]:
+        """Largest splitting and largest wavenumber of a rotation, in cm^-1."""
+        return {
+            "largest_splitting": float(np.max(self.splittings, initial=0.0)),
+            "largest_rotation": float(np.max(np.abs(self.rotations), initial=0.0)),
+        }
+
+
+def net_torque(
+    positions: Float[np.ndarray, "atoms 3"],
+    forces: Float[np.ndarray, "atoms 3"],
+    centre: Sequence[float] | Float[np.ndarray, "3"],
+) -> Float[np.ndarray, "3"]:
+    """Torque sum_i (r_i - c) x F_i on a structure.
+
+    Args:
+      positions: In angstrom.
+      forces: In eV/angstrom.
+      centre: c; without a net force, any gives the same.
+
+    Returns:
+      The torque in eV.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.stability.simulations import net_torque
+      >>> net_torque(np.eye(3), np.eye(3)[[1, 0, 2]], np.zeros(3))
+      array([0., 0., 0.])
+    """
+    return np.sum(np.cross(positions - np.asarray(centre), forces), axis=0)
+
+
+def run_nve(
+    atoms: ase.Atoms,
+    steps: int,
+    *,
+    time_step: float = 0.5,
+    temperature: float = 300.0,
+    seed: int = 0,
+) -> Conservation:
+    """Molecular dynamics at constant energy, by velocity Verlet.
+
+    Momenta are drawn at the temperature, then freed of total momentum and total
+    angular momentum.
+
+    Args:
+      atoms: A molecule with its calculator; stays as it is.
+      steps: Number of steps.
+      time_step: In fs.
+      temperature: In K.
+      seed: Of the momenta.
+
+    Returns:
+      What should be conserved, at the start and after every step.
+
+    Raises:
+      ArgumentError: The structure is periodic, or there are no steps.
+
+    Example:
+      >>> import ase.build
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.stability.simulations import run_nve
+      >>> water = ase.build.molecule("H2O", calculator=EMT())
+      >>> run_nve(water, 20).angular_momentum_drift < 1e-8
+      True
+    """
+    _check_molecule(atoms)
+    if steps < 1:
+        raise ArgumentError("steps", steps, "are none", "Pass 1 or more")
+    moving = atoms.copy()
+    moving.calc = atoms.calc
+    widths = np.sqrt(units.kB * temperature * moving.get_masses())
+    drawn = np.random.default_rng(seed).normal(size=moving.positions.shape)
+    moving.set_momenta(drawn * widths[:, None])
+    Stationary(moving)
+    ZeroRotation(moving)
+    kept = []
+
+    def record() -> None:
+        forces, centre = moving.get_forces(), moving.get_center_of_mass()
+        momentum = net_torque(moving.positions, moving.get_momenta(), centre)
+        torque = net_torque(moving.positions, forces, centre)
+        energy = moving.get_total_energy()
+        kept.append((energy, momentum / _HBAR, forces.sum(axis=0), torque))
+
+    dynamics = VelocityVerlet(moving, timestep=time_step * units.fs)
+    dynamics.attach(record)
+    dynamics.run(steps)
+    energies, momenta, forces, torques = (
+        np.array(part) for part in zip(*kept, strict=True)
+    )
+    times = time_step * np.arange(len(energies))
+    return Conservation(times, energies, momenta, forces, torques, len(atoms))
+
+
+def relax_rotated(
+    atoms: ase.Atoms,
+    rotations: Float[np.ndarray, "orientations 3 3"],
+    *,
+    force: float = 1e-3,
+    steps: int = 500,
+) -> Relaxations:
+    """Relaxes a molecule from several orientations, by BFGS.
+
+    Args:
+      atoms: A molecule with its calculator; stays as it is.
+      rotations: Orthogonal matrices that turn it.
+      force: Largest force on an atom at the end, in eV/angstrom.
+      steps: Most steps.
+
+    Returns:
+      Energies and structures, turned back.
+
+    Raises:
+      ArgumentError: The structure is periodic.
+
+    Example:
+      >>> import ase.build
+      >>> import numpy as np
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.stability.simulations import relax_rotated
+      >>> water = ase.build.molecule("H2O", calculator=EMT())
+      >>> found = relax_rotated(water, np.stack([np.eye(3), -np.eye(3)]))
+      >>> found.spread < 1e-8, found.minima()
+      (True, 1)
+    """
+    _check_molecule(atoms)
+    kept = []
+    for rotation in rotations:
+        turned = atoms.copy()
+        turned.calc = atoms.calc
+        turned.positions = atoms.positions @ rotation.T
+        optimizer = BFGS(turned, logfile=None)
+        converged = optimizer.run(fmax=force, steps=steps)
+        back = turned.positions @ rotation
+        kept.append((turned.get_potential_energy(), back, optimizer.nsteps, converged))
+    return Relaxations(*(np.array(part) for part in zip(*kept, strict=True)))
+
+
+def normal_modes(
+    atoms: ase.Atoms, *, displacement: float = 5e-3, tolerance: float = 1e-5
+) -> Modes:
+    """Normal modes of a symmetric molecule, from central differences of its forces.
+
+    Modes belong to one set where the mean of the mass-weighted Hessian D over the point
+    group has one eigenvalue; their wavenumbers are those of D itself within that
+    eigenspace (first order of perturbation theory). Rigid rotations are
+    orthogonalised, projected out, and treated in the same way.
+
+    Args:
+      atoms: A molecule with its calculator, relaxed; stays as it is.
+      displacement: In angstrom.
+      tolerance: Of the symmetry, in angstrom.
+
+    Returns:
+      The modes.
+
+    Raises:
+      ArgumentError: The structure is periodic, or symmetry exchanges atoms of
+        different masses.
+
+    Example:
+      >>> import ase.build
+      >>> from ase.calculators.emt import EMT
+      >>> from symjax.stability.simulations import normal_modes
+      >>> modes = normal_modes(ase.build.molecule("CH4", calculator=EMT()))
+      >>> modes.sets.tolist()  # E, T2, A1 and T2 in some order
+      [0, 0, 0, 1, 1, 2, 2, 2, 3]
+      >>> bool(modes.splittings.max() < 0.01)
+      True
+    """
+    _check_molecule(atoms)
+    symmetry, masses = find_symmetry(atoms, tolerance), atoms.get_masses()
+    if np.any(masses[symmetry.permutations] != masses):
+        raise ArgumentError(
+            "atoms",
+            masses,
+            "has other masses where symmetry demands the same",
+            "Set the masses of equivalent atoms alike",
+        )
+    roots = np.repeat(np.sqrt(masses), 3)
+    weighted = _hessian(atoms, displacement) / roots / roots[:, None]
+    moved = np.eye(3)[None, :, :] * np.sqrt(masses)[:, None, None]
+    arms = atoms.positions - atoms.get_center_of_mass()
+    turned = np.cross(np.eye(3)[:, None], arms) * np.sqrt(masses)[:, None]
+    translations = _range(moved.transpose(1, 0, 2).reshape(3, -1).T)
+    rotations = _range(turned.reshape(3, -1).T)
+    rigid = np.concatenate([translations, rotations], axis=1)
+    inner = np.linalg.svd(rigid)[0][:, rigid.shape[1] :]
+    mean = inner.T @ _symmetrized(weighted, symmetry) @ inner
+    values, vectors = np.linalg.eigh(mean)
+    gaps = np.diff(values) > _DEGENERATE * np.abs(values).max(initial=0.0)
+    sets = np.concatenate([[0], np.cumsum(gaps)])
+    spaces = [inner @ vectors[:, sets == k] for k in range(sets[-1] + 1)]
+    wavenumbers = np.concatenate([_wavenumbers(weighted, space) for space in spaces])
+    return Modes(wavenumbers, sets, _wavenumbers(weighted, rotations))
+
+
+def _hessian(atoms: ase.Atoms, displacement: float) -> Float[np.ndarray, "n n"]:
+    """Symmetric part of the second derivatives of the energy, in eV/angstrom^2."""
+    moved, columns = atoms.copy(), []
+    moved.calc = atoms.calc
+    for index in np.ndindex(*atoms.positions.shape):
+        sides = []
+        for sign in (1, -1):
+            moved.positions = atoms.positions
+            moved.positions[index] += sign * displacement
+            sides.append(moved.get_forces().ravel())
+        columns.append((sides[1] - sides[0]) / (2 * displacement))
+    hessian = np.array(columns)
+    return (hessian + hessian.T) / 2
+
+
+def _symmetrized(
+    matrix: Float[np.ndarray, "n n"], symmetry: Symmetry
+) -> Float[np.ndarray, "n n"]:
+    """Mean of P(h) D P(h)^T; P(h) takes the displacement of i, turned, to p(i)."""
+    num = len(matrix) // 3
+    blocks = matrix.reshape(num, 3, num, 3)
+    total = np.zeros_like(blocks)
+    for element, images in zip(symmetry.elements, symmetry.permutations, strict=True):
+        # h D_ij h^T belongs to the pair p(i), p(j).
+        turned = np.einsum("ax,ixjy,by->iajb", element, blocks, element)
+        total[images[:, None], :, images[None, :], :] += turned.transpose(0, 2, 1, 3)
+    return total.reshape(matrix.shape) / symmetry.order
+
+
+def _range(columns: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n rank"]:
+    """Orthonormal basis of what columns span; a linear molecule has two rotations."""
+    basis, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return basis[:, sizes > 1e-6 * sizes.max(initial=1e-12)]
+
+
+def _wavenumbers(
+    matrix: Float[np.ndarray, "n n"], space: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, "k"]:
+    values = np.linalg.eigvalsh(space.T @ matrix @ space)
+    return np.sign(values) * np.sqrt(np.abs(values)) * _WAVENUMBER
+
+
+def _check_molecule(atoms: ase.Atoms) -> None:
+    if np.any(atoms.pbc):
+        raise ArgumentError(
+            "atoms",
+            str(atoms.symbols),
+            "is periodic, and rotations are no symmetry of its cell",
+            "Pass a molecule",
+        )

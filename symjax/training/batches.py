@@ -1,0 +1,268 @@
+"""Structures with labels, and their batches."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from symjax.data.conditions import ATOM_ARRAYS, conditions_of
+from symjax.data.graph import Graph, GraphShape, join_graphs
+from symjax.data.targets import read_values
+from symjax.data.transform import cast_graph
+from symjax.data.units import conversion
+from symjax.errors import StructureError
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.graphs import pet_graph
+from symjax.training.fitted import FORCES, STRESS, Label
+from symjax.training.sections import TargetSection
+from symjax.training.stress import read_stress
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AtomicData:
+    """Structures with their labels, ready to be batched.
+
+    Attributes:
+      graphs: One graph for each structure, without padding.
+      values: For each label and structure an array ``(structures or atoms, *shape,
+        copies)`` in the unit of the label, NaN where it is not known, without the
+        baseline.
+      origins: Where each structure comes from, for messages.
+    """
+
+    graphs: tuple[Graph, ...]
+    values: dict[str, list[np.ndarray]]
+    origins: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "AtomicData":
+        """Some of the structures.
+
+        Args:
+          indices: Which.
+
+        Returns:
+          Those, in that order.
+        """
+        return AtomicData(
+            tuple(self.graphs[i] for i in indices),
+            {name: [rows[i] for i in indices] for name, rows in self.values.items()},
+            tuple(self.origins[i] for i in indices),
+        )
+
+
+class AtomicBatch(NamedTuple):
+    """What a step reads.
+
+    Attributes:
+      graph: Joined and padded structures.
+      values: Labels, 0 where unknown or padding.
+      known: Where they are known.
+      counts: Number of known components of each copy; of the stress of a slab or wire
+        those within its periodic directions, 4 or 1 of 9.
+
+    Example:
+      >>> from symjax.training.batches import AtomicBatch
+      >>> AtomicBatch._fields
+      ('graph', 'values', 'known', 'counts')
+    """
+
+    graph: Graph
+    values: dict[str, Float[Array | np.ndarray, "samples ..."]]
+    known: dict[str, Bool[Array | np.ndarray, "samples ..."]]
+    counts: dict[str, Float[Array | np.ndarray, "copies"]]
+
+
+def count_known(
+    label: Label, rows: Sequence[np.ndarray], graphs: Sequence[Graph]
+) -> Float[np.ndarray, "copies"]:
+    """Number of known components of a label, by copy.
+
+    Args:
+      label: What is fitted.
+      rows: Its values of each structure, NaN where not known.
+      graphs: The structures.
+
+    Returns:
+      Counts; of the stress of slabs and wires only what their periodic directions span.
+
+    Example:
+      >>> import ase.build, numpy as np
+      >>> from symjax.data import build_graph
+      >>> from symjax.training.sections import TargetSection
+      >>> from symjax.training.fitted import labels_of
+      >>> from symjax.training.batches import count_known
+      >>> slab = ase.build.fcc111("Cu", (1, 1, 2), vacuum=5.0)
+      >>> targets = {"energy": TargetSection(energy_unit="eV", stress="stress")}
+      >>> stress = labels_of(targets)[1]
+      >>> count_known(stress, [np.zeros((1, 3, 3, 1))], [build_graph(slab, 4.0)])
+      array([4.])
+    """
+    total = np.zeros(rows[0].shape[-1])
+    for row, graph in zip(rows, graphs, strict=True):
+        number = np.isfinite(row).sum(axis=tuple(range(row.ndim - 1)))
+        share = 1.0
+        if label.name == STRESS:
+            share = (np.any(graph.cells[0] != 0, axis=-1).sum() / 3) ** 2
+        total += share * number
+    return total
+
+
+def prepare_data(
+    frames: Sequence[ase.Atoms],
+    targets: Mapping[str, TargetSection],
+    config: PETConfig,
+    *,
+    source: str = "frames",
+) -> AtomicData:
+    """Builds graphs and reads labels.
+
+    Args:
+      frames: The structures.
+      targets: What is read, by name.
+      config: Hyperparameters of the model: its species, and which edges it sees.
+      source: Name of the file, for messages.
+
+    Returns:
+      The data.
+
+    Raises:
+      ArgumentError: A structure lacks a label.
+      StructureError: A structure or a label cannot be used, or a tensor is known in
+        part.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.training.batches import prepare_data
+      >>> from symjax.training.sections import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -14.2
+      >>> config = PETConfig(species=(1, 8))
+      >>> targets = {"energy": TargetSection(energy_unit="eV")}
+      >>> data = prepare_data([water], targets, config)
+      >>> len(data), data.values["energy"][0].shape
+      (1, (1, 1))
+    """
+    values: dict[str, list[np.ndarray]] = {}
+    for name, section in targets.items():
+        target, fields = section.target(name), section.fields(name)
+        energy = conversion(section.energy_unit or "eV", "eV")
+        length = conversion(section.length_unit, "angstrom")
+
+        def read(
+            field: str,
+            shape: tuple[int, ...],
+            per_atom: bool,
+            section: TargetSection = section,
+        ) -> list[np.ndarray]:
+            rows = read_values(
+                frames,
+                field,
+                shape,
+                per_atom=per_atom,
+                allow_missing=section.allow_missing,
+            )
+            return rows if per_atom else [row[None] for row in rows]
+
+        for output, block in target.outputs:
+            rows = read(fields[block.key], block.shape, target.per_atom)
+            values[output] = [energy * row for row in rows]
+        if section.forces is not None:
+            rows = read(section.forces, (3, 1), True)
+            values[FORCES] = [energy / length * row for row in rows]
+        if section.stress is not None:
+            values[STRESS] = read_stress(
+                frames,
+                section.stress,
+                energy / length**3,
+                allow_missing=section.allow_missing,
+            )
+    for name, each in values.items():
+        _check_whole(name, each)
+    bare = [_bare(atoms) for atoms in frames]
+    graphs = tuple(pet_graph(config, atoms) for atoms in bare)
+    origins = tuple(f"{source}[{index}]" for index in range(len(frames)))
+    return AtomicData(graphs, values, origins)
+
+
+def _check_whole(name: str, values: Sequence[np.ndarray]) -> None:
+    """Raises if a tensor is known in part: turned, its parts mix with the others."""
+    for index, rows in enumerate(values):
+        known = np.isfinite(rows)
+        components = tuple(range(1, rows.ndim - 1))
+        if np.any(known.any(axis=components) & ~known.all(axis=components)):
+            raise StructureError(
+                f"structures[{index}][{name!r}]",
+                rows.tolist(),
+                "is a tensor of which some components are NaN and others not",
+                "Make all of its components NaN, or give all of them",
+            )
+
+
+def _bare(atoms: ase.Atoms) -> ase.Atoms:
+    """Without labels, which may be large and are not looked at."""
+    kept = conditions_of(atoms)
+    bare = ase.Atoms(
+        atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept
+    )
+    for name in ATOM_ARRAYS:
+        if atoms.has(name):
+            bare.set_array(name, atoms.arrays[name])
+    return bare
+
+
+def collate(
+    labels: tuple[Label, ...],
+    data: AtomicData,
+    indices: Sequence[int] | np.ndarray,
+    shape: GraphShape,
+    dtype: Any = np.float32,
+) -> AtomicBatch:
+    """Joins structures and their labels.
+
+    Args:
+      labels: What is fitted.
+      data: The structures.
+      indices: Which.
+      shape: Sizes to pad to.
+      dtype: ``float32`` or ``float64``.
+
+    Returns:
+      The batch, of NumPy arrays.
+
+    Example:
+      >>> import ase.build
+      >>> from symjax.data import GraphShape
+      >>> from symjax.training.fitted import labels_of
+      >>> from symjax.models.pet import PETConfig
+      >>> from symjax.training.batches import collate, prepare_data
+      >>> from symjax.training.sections import TargetSection
+      >>> water = ase.build.molecule("H2O")
+      >>> water.info["energy"] = -14.2
+      >>> targets = {"energy": TargetSection(energy_unit="eV")}
+      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
+      >>> batch = collate(labels_of(targets), data, [0, 0], GraphShape(8, 3, 3))
+      >>> batch.values["energy"].ravel().tolist()
+      [-14.199999809265137, -14.199999809265137, 0.0]
+    """
+    values: dict[str, Any] = {}
+    known: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    chosen = [data.graphs[i] for i in indices]
+    for label in labels:
+        own = [data.values[label.name][i] for i in indices]
+        counts[label.name] = count_known(label, own, chosen).astype(dtype)
+        rows = np.concatenate(own)
+        size = shape.num_atoms if label.per_atom else shape.num_structures
+        padding = [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
+        rows = np.pad(rows, padding, constant_values=np.nan)
+        known[label.name] = np.isfinite(rows)
+        values[label.name] = np.where(known[label.name], rows, 0).astype(dtype)
+    graph = join_graphs(chosen, shape)
+    return AtomicBatch(cast_graph(graph, dtype), values, known, counts)

@@ -1,0 +1,97 @@
+"""What a run on atoms fits: outputs, forces and stress, and how each transforms."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from symjax.data.quantities import DERIVATIVES
+from symjax.so3.representations import (
+    MATRIX,
+    VECTOR,
+    Representation,
+)
+from symjax.training.sections import TargetSection
+
+FORCES, STRESS = DERIVATIVES
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """One array that is fitted.
+
+    Attributes:
+      name: Name of the model's output.
+      representation: How it transforms, with a trailing axis of copies.
+      per_atom: Whether every atom has a value.
+      weight: Weight in the loss.
+      loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
+      divide_by_atoms: Whether errors are divided by the number of atoms.
+      unit: Physical unit, for the reports.
+      differentiated: For forces and stress, the energy whose derivative they are.
+
+    Example:
+      >>> from symjax.training.fitted import labels_of
+      >>> from symjax.training.sections import TargetSection
+      >>> section = TargetSection(energy_unit="eV", forces="forces")
+      >>> [label.name for label in labels_of({"energy": section})]
+      ['energy', 'forces']
+    """
+
+    name: str
+    representation: Representation
+    per_atom: bool
+    weight: float
+    loss: str
+    divide_by_atoms: bool
+    unit: str
+    differentiated: str | None = None
+
+
+def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
+    """All that a run fits.
+
+    Args:
+      targets: Targets by name.
+
+    Returns:
+      The labels: every block of every target, then forces and stress.
+
+    Example:
+      >>> from symjax.training.fitted import labels_of
+      >>> from symjax.training.sections import TargetSection
+      >>> (label,) = labels_of({"dipole": TargetSection(kind="vector")})
+      >>> label.divide_by_atoms
+      False
+    """
+    labels, derived = [], []
+    for name, section in targets.items():
+        target = section.target(name)
+        for output, block in target.outputs:
+            divided = section.divide_by_atoms
+            if divided is None:
+                divided = block.is_invariant and not target.per_atom
+            labels.append(
+                Label(
+                    output,
+                    dataclasses.replace(block.representation, has_channels=True),
+                    target.per_atom,
+                    section.weight,
+                    section.loss,
+                    divided,
+                    target.unit,
+                )
+            )
+        for kind, representation in ((FORCES, VECTOR), (STRESS, MATRIX)):
+            if getattr(section, kind) is not None:
+                derived.append(
+                    Label(
+                        kind,
+                        dataclasses.replace(representation, has_channels=True),
+                        kind == FORCES,
+                        getattr(section, f"{kind}_weight"),
+                        section.loss,
+                        False,
+                        "eV/angstrom" if kind == FORCES else "eV/angstrom^3",
+                        name,
+                    )
+                )
+    return (*labels, *derived)

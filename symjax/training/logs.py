@@ -1,0 +1,338 @@
+"""Numbers that a run writes while it goes on: CSV files, TensorBoard, checkpoints."""
+
+import contextlib
+import csv
+import io
+import math
+import shutil
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from symjax._files import is_full, no_space, replace_atomically, reserve
+from symjax._text import spreadsheet_safe
+from symjax.errors import ArgumentError
+from symjax.training.optimisation import TrainState
+
+METRICS, VALIDATION, TRAJECTORY = "metrics.csv", "validation.csv", "trajectory.csv"
+CHECKPOINTS, CONFIGURATION, TENSORBOARD = "checkpoints", "run.json", "tensorboard"
+KEPT = 2
+"""Checkpoints that are kept, the newest ones."""
+
+
+class Table:
+    """A CSV file with a column ``step``, to which rows are appended.
+
+    Names are written so that a spreadsheet does not take them for formulas: with an
+    apostrophe before ``=``, ``+``, ``-`` or ``@``, and control characters escaped.
+
+    Args:
+      path: The file.
+      columns: Names of the columns; the first is ``step``.
+      after: A run that goes on from this step keeps the rows up to it; 0 for a new run.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training.logs import Table
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "metrics.csv"
+      ...     for step in (10, 20):  # as a run that was killed after step 15
+      ...         Table(path, ("step", "loss"), after=step - 10).add([{"step": step}])
+      ...     path.read_text().split()
+      ['step,loss', '10,', '20,']
+    """
+
+    def __init__(self, path: Path, columns: Iterable[str], after: int = 0):
+        self._path, self._columns = path, tuple(columns)
+        kept = read_rows(path, after) if after else []
+
+        def write(part: Path) -> None:
+            with open(part, "w", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(map(spreadsheet_safe, self._columns))
+                writer.writerows(row.values() for row in kept)
+
+        replace_atomically(path, write)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Appends rows.
+
+        Args:
+          rows: Values by column; what is absent stays empty.
+
+        Raises:
+          OSError: There is no space for them.
+        """
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for row in rows:
+            cells = (row.get(name, "") for name in self._columns)
+            writer.writerow(
+                spreadsheet_safe(cell) if isinstance(cell, str) else cell
+                for cell in cells
+            )
+        try:
+            with open(self._path, "a", newline="") as file:
+                file.write(text.getvalue())
+        except OSError as error:
+            if not is_full(error):
+                raise
+            needed = f"{len(text.getvalue())} bytes more"
+            raise no_space(self._path, needed) from error
+
+
+def read_rows(path: Path, last: int) -> list[dict[str, str]]:
+    """Rows of a file that a run wrote, as text.
+
+    Args:
+      path: The file, which need not exist.
+      last: Rows of later steps are left out.
+
+    Returns:
+      The rows, without a last one that was being written when the run was killed.
+    """
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        text = file.read()
+    # What follows the last line feed was cut off, maybe within a number.
+    lines = io.StringIO(text[: text.rfind("\n") + 1], newline="")
+    rows = [row for row in csv.DictReader(lines) if None not in row.values()]
+    return [row for row in rows if int(row["step"]) <= last]
+
+
+def read_table(path: str | Path) -> dict[str, np.ndarray]:
+    r"""Reads a file that a run wrote.
+
+    Args:
+      path: ``metrics.csv``, ``validation.csv`` or ``trajectory.csv``.
+
+    Returns:
+      Columns by name: numbers where all entries are, text otherwise; empty entries are
+      NaN.
+
+    Raises:
+      ArgumentError: There is no such file.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training import read_table
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder) / "metrics.csv"
+      ...     _ = path.write_text("step,loss\n10,0.5\n20,0.25\n")
+      ...     print(read_table(path)["loss"])
+      [0.5  0.25]
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArgumentError(
+            "path", str(path), "does not exist", "Pass a file that a run wrote"
+        )
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+        names = list(rows[0]) if rows else []
+    columns = {}
+    for name in names:
+        entries = [row[name] for row in rows]
+        try:
+            columns[name] = np.array([float(entry or "nan") for entry in entries])
+        except ValueError:
+            columns[name] = np.array(entries)
+    return columns
+
+
+class Board:
+    """Writes numbers for TensorBoard, into a folder that is made anew.
+
+    A run that goes on writes again what its tables hold: event files of a run that was
+    killed, or whose disk was full, may end anywhere or not be there.
+
+    Args:
+      folder: Where its event files go.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training.logs import Board
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     board = Board(pathlib.Path(folder) / "tensorboard")
+      ...     board.add("training", 10, {"loss": 0.5})
+      ...     board.close()
+      ...     len(list((pathlib.Path(folder) / "tensorboard").iterdir()))
+      1
+    """
+
+    def __init__(self, folder: Path):
+        # Imports PyTorch where it is installed; nothing else here needs it.
+        import tensorboardX
+
+        shutil.rmtree(folder, ignore_errors=True)
+        self._writer = tensorboardX.SummaryWriter(str(folder))
+
+    def add(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        """Writes some numbers.
+
+        Args:
+          group: Their common prefix.
+          step: The step.
+          values: Numbers by name; those that are not finite are left out.
+        """
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets a write come to its end: signals to stop take effect behind it.
+
+    Yields:
+      Nothing.
+
+    Example:
+      >>> import signal
+      >>> from symjax.training.logs import uninterrupted
+      >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)
+      >>> done = []
+      >>> try:
+      ...     with uninterrupted():
+      ...         signal.raise_signal(signal.SIGINT)
+      ...         done.append("written")
+      ... except KeyboardInterrupt:
+      ...     print(done)
+      ['written']
+      >>> _ = signal.signal(signal.SIGINT, before)
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
+class Checkpoints:
+    """States of a run, by orbax; a save that is killed leaves none that looks whole.
+
+    Args:
+      folder: Where they go.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from symjax.training.logs import Checkpoints
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     Checkpoints(pathlib.Path(folder)).latest() is None
+      True
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=KEPT, enable_async_checkpointing=False
+            ),
+        )
+
+    def latest(self) -> int | None:
+        """Step of the newest checkpoint.
+
+        Returns:
+          The step, or None if there is no checkpoint.
+        """
+        step = self._manager.latest_step()
+        return None if step is None else int(step)
+
+    def save(self, state: TrainState, metrics: list[dict[str, float]]) -> None:
+        """Saves a state under its step, unless it has been saved.
+
+        Args:
+          state: The state.
+          metrics: Of the steps since the last line of the metrics.
+
+        Raises:
+          ArgumentError: There is no space for it; the checkpoints before it stay.
+        """
+        step = int(state.step)
+        if step == self.latest():
+            return
+        # On the host: what is read back does not depend on where it was computed.
+        host = jax.device_get(state)._asdict()
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(host), metrics=ocp.args.JsonSave(metrics)
+        )
+        size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(host))
+        # What describes the arrays takes some space too.
+        room = size + size // 8 + 2**18
+        try:
+            reserve(self._folder / str(step), room)
+            with uninterrupted():
+                self._manager.save(step, args=args)
+                self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            if not (is_full(error) or "RESOURCE_EXHAUSTED" in str(error)):
+                raise
+            full = no_space(self._folder, f"about {room:,} bytes")
+            raise ArgumentError(
+                "folder",
+                str(self._folder / str(step)),
+                f"the checkpoint cannot be written ({full.strerror})",
+                "Free some space, and resume: the checkpoints before it are whole",
+            ) from error
+
+    def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
+        """Reads the newest state.
+
+        Args:
+          like: A state of the same shapes.
+
+        Returns:
+          The state, and the metrics saved with it.
+
+        Raises:
+          ArgumentError: There is none, or it is damaged or of another model.
+        """
+        step = self.latest()
+        if step is None:
+            raise ArgumentError(
+                "resume",
+                str(self._folder),
+                "holds no checkpoint",
+                "Start the run without resuming",
+            )
+        host = jax.device_get(like)._asdict()
+        try:
+            args = ocp.args.Composite(
+                state=ocp.args.StandardRestore(host), metrics=ocp.args.JsonRestore()
+            )
+            read = self._manager.restore(step, args=args)
+        except Exception as error:
+            raise ArgumentError(
+                "resume",
+                str(self._folder / str(step)),
+                f"the checkpoint cannot be read: {error}",
+                "Remove this folder to go on from the checkpoint before it",
+            ) from error
+        return TrainState(**jax.device_put(read["state"])), read["metrics"]
+
+    def close(self) -> None:
+        """Releases what orbax holds."""
+        self._manager.close()

@@ -1,0 +1,124 @@
+"""Calculators and functions as models of a run over many structures."""
+
+import pickle
+
+import ase.build
+import pytest
+
+from symjax.errors import ArgumentError, ModelError
+from symjax.interop.foreign_sources import CalculatorSource, FunctionSource, is_function
+from symjax.runs import Options, measure_items
+from symjax.runs.sources import Source, as_source
+
+EMT = "ase.calculators.emt:EMT"
+# Cannot be made without a structure.
+SINGLE = "ase.calculators.singlepoint:SinglePointCalculator"
+CODE = """
+import jax.numpy as jnp
+from symjax.metrics import Output, Problem
+from symjax.so3 import VECTOR
+
+def function(x):
+    return {"dipole": x.sum(0) + 0.1}
+
+def problem(atoms):
+    return Problem(function, atoms.positions, {"dipole": Output(VECTOR, "e*angstrom")})
+
+def wrong(atoms):
+    return 1
+
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CODE)
+    return path
+
+
+def structures():
+    made = {}
+    for seed in range(2):
+        atoms = ase.build.molecule("CO")
+        atoms.rattle(0.05, seed=seed)
+        made[f"CO:{seed}"] = atoms
+    made["silane"] = ase.build.molecule("SiH4")
+    return made
+
+
+def test_a_run_with_a_calculator(tmp_path):
+    options = Options(max_degree=1, grid=3, dtype="float64")
+    report = measure_items(CalculatorSource(EMT), structures(), options, tmp_path)
+    assert report.model.name == EMT
+    assert [structure.label for structure in report.failed] == ["silane"]
+    forces = report.aggregate()["forces"]
+    assert forces.unit == "eV/angstrom"
+    assert forces.totals.relative_error < 1e-9
+    # Finished ones are kept; another calculator is another model.
+    measure_items(CalculatorSource(EMT), structures(), options, tmp_path, resume=True)
+    other = CalculatorSource(EMT, '{"asap_cutoff": true}')
+    with pytest.raises(ValueError, match="model"):
+        measure_items(other, structures(), options, tmp_path, resume=True)
+
+
+def test_a_run_with_a_function(tmp_path, file):
+    source = FunctionSource(f"{file}:problem")
+    options = Options(max_degree=1, grid=3)
+    report = measure_items(source, structures(), options, tmp_path / "out")
+    dipole = report.aggregate()["dipole"]
+    assert dipole.unit == "e*angstrom"
+    assert dipole.totals.equivariance_error == pytest.approx(0.1, rel=1e-5)
+    assert report.model.name == "mine.py:problem"
+
+
+def test_sources_travel_by_what_makes_them(file):
+    for source in (CalculatorSource(EMT), FunctionSource(f"{file}:problem")):
+        again = pickle.loads(pickle.dumps(source))
+        assert isinstance(again, Source)
+        assert again == source
+        assert again.digest == source.digest
+        assert as_source(source) is source
+
+
+def test_a_changed_file_is_another_model(file):
+    before = FunctionSource(f"{file}:problem").digest
+    file.write_text(CODE + "\n# changed\n")
+    assert FunctionSource(f"{file}:problem").digest != before
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda f: CalculatorSource("EMT"), ModelError, "names no function"),
+        (lambda f: CalculatorSource("no.such:EMT"), ModelError, "cannot be imported"),
+        (lambda f: CalculatorSource("ase.build:EMT"), ModelError, "has no EMT"),
+        (lambda f: CalculatorSource(EMT, "[1]"), ArgumentError, "is no JSON object"),
+        (lambda f: CalculatorSource(EMT, "{"), ArgumentError, "is no JSON"),
+        (lambda f: FunctionSource("none.py:f"), ModelError, "no such file"),
+        (lambda f: FunctionSource(f"{f}:number"), ModelError, "is no function"),
+    ],
+)
+def test_bad_targets_are_refused(make, error, text, file):
+    with pytest.raises(error, match=text):
+        make(file)
+
+
+def test_what_is_made_is_checked(file):
+    co = ase.build.molecule("CO")
+    with pytest.raises(ModelError, match="cannot be made"):
+        CalculatorSource(SINGLE).problem(co, None, None)
+    with pytest.raises(ModelError, match="returned int"):
+        FunctionSource(f"{file}:wrong").problem(co, None, None)
+    with pytest.raises(ArgumentError, match="has no layers"):
+        CalculatorSource(EMT).settings(Options(layers="all"))
+
+
+def test_names_of_models_are_no_functions(tmp_path):
+    (tmp_path / "a.py:b").mkdir()
+    assert is_function("mine.py:problem")
+    assert is_function("package.module:problem")
+    for name in ("pet-ethanol", "model/", "model.ckpt", "C:\\models", "pet-mad-s@1.0"):
+        assert not is_function(name)
+    assert not is_function(str(tmp_path / "a.py:b"))

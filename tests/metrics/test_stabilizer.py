@@ -1,0 +1,313 @@
+"""Measurements that use the symmetry of their input."""
+
+import ase.build
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from symjax.data import find_symmetry, graph_shape
+from symjax.data.quantities import Target
+from symjax.errors import ArgumentError
+from symjax.metrics import (
+    Grid,
+    HostFunction,
+    Output,
+    Problem,
+    SampleSymmetry,
+    measure,
+)
+from symjax.models import load_model
+from symjax.models.pet import PETConfig, init_pet, orbit_problem, pet_graph
+from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
+from symjax.so3.quadrature import gauss_product, quadrature
+from symjax.so3.reduction import reduce_rule
+from symjax.so3.wigner import wigner_d
+
+W = np.array([0.3, 0.2, -0.4])
+REPRESENTATIONS = {
+    "energy": SCALAR,
+    "forces": VECTOR,
+    "features": FEATURE,
+    "stress": MATRIX,
+    "edges": FEATURE,
+}
+
+
+def model(x):
+    """Polynomials, so that a rule of degree 8 is exact: equality is to round-off."""
+    along = x @ W
+    return {
+        "energy": (along + along**2 + along**4).sum()[None],
+        "forces": x * (1 + 0.1 * along**2)[:, None] + 0.1 * along[:, None] * W,
+        "features": jnp.stack([along, along**3, x[:, 0] * x[:, 1]], axis=-1),
+        "stress": jnp.einsum("ai,aj->ij", x, x * along[:, None]) + jnp.outer(W, W),
+        "edges": jnp.stack([x[:, None] @ W - x @ W, (x[:, None] + 2 * x) @ W], -1),
+    }
+
+
+def molecule(name, seed=1):
+    """Positions in a general orientation, exactly symmetric, and the symmetry."""
+    atoms = ase.build.molecule(name)
+    r = atoms.positions - atoms.positions.mean(0)
+    atoms.positions = r @ Rotation.random(random_state=seed).as_matrix().T
+    found = find_symmetry(atoms)
+    moved = np.einsum(
+        "haj,hji->hai", atoms.positions[found.permutations], found.elements
+    )
+    return moved.mean(0) / 2, found
+
+
+def samples(found):
+    p = found.permutations
+    edges = p[:, :, None] * p.shape[1] + p[:, None, :]
+    return SampleSymmetry(found.elements, {"forces": p, "features": p, "edges": edges})
+
+
+def with_symmetry(function, x, representations, symmetry, mask=None):
+    if not isinstance(representations, dict):
+        representations = {"output": representations}
+    outputs = {name: Output(kind, mask=mask) for name, kind in representations.items()}
+    return Problem(function, x, outputs, symmetry=symmetry)
+
+
+def assert_same(full, reduced, rtol=1e-11):
+    for name, leaf in full.items():
+        other = reduced[name]
+        scale = max(np.abs(leaf.norm).max(), 1e-12)
+        for field in ("variance", "norm", "power"):
+            np.testing.assert_allclose(
+                getattr(other, field), getattr(leaf, field), atol=rtol * scale
+            )
+        np.testing.assert_allclose(
+            other.mean, leaf.mean, atol=rtol * max(1, np.sqrt(scale))
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        pytest.param("NH3", "dense", marks=pytest.mark.slow),
+        pytest.param("CH4", "factorised", marks=pytest.mark.slow),
+        pytest.param("C6H6", "factorised", marks=pytest.mark.slow),
+        ("C2H6", "dense"),
+        pytest.param("CO2", "factorised", marks=pytest.mark.slow),
+    ],
+)
+def test_equals_the_full_grid(name, method):
+    x, found = molecule(name)
+    options = {"max_degree": 4, "over": Grid(9, method=method)}
+    full = measure(model, x, representations=REPRESENTATIONS, **options)
+    reduced = measure(
+        with_symmetry(model, x, REPRESENTATIONS, samples(found)), **options
+    )
+    assert_same(full, reduced)
+    assert reduced.resolved
+    expected = reduce_rule(9, found.elements)
+    assert reduced.num_elements == expected.num_elements
+    assert reduced.num_elements * found.order < 3.5 * full.num_elements
+
+
+@pytest.mark.parametrize("name", ["CH4", "C2H6"])
+def test_nested_rules_are_reduced_too(name):
+    """Squares have degree 4: exact under the nested rules from that degree on."""
+    x, found = molecule(name)
+
+    def low(x):
+        along = x @ W
+        return {
+            "forces": along[:, None] * W,
+            "features": jnp.stack([along, x[:, 0] * x[:, 1]], axis=-1),
+        }
+
+    kinds = {"forces": VECTOR, "features": FEATURE}
+    full = measure(low, x, representations=kinds, max_degree=4, over=Grid(9))
+    several = {"forces": found.permutations, "features": found.permutations}
+    symmetry = SampleSymmetry(found.elements, several)
+    problem = with_symmetry(low, x, kinds, symmetry)
+    reduced = measure(problem, max_degree=4, over=Grid(9))
+    for leaf in full:
+        exact = full[leaf].totals()
+        scale = exact.norm.sum()
+        *coarser, last = reduced.curve(leaf)
+        assert last.num_elements == reduced.num_elements
+        assert any(4 <= point.degree < 9 for point in coarser)
+        for degree, elements, totals in coarser:
+            assert elements < last.num_elements
+            if degree < 4:
+                continue
+            np.testing.assert_allclose(totals.variance, exact.variance, rtol=1e-9)
+            np.testing.assert_allclose(totals.norm, exact.norm, rtol=1e-9)
+            # Coefficients are exact through degree - 2, the band limit.
+            few = min(totals.power.shape[1], degree - 1)
+            np.testing.assert_allclose(
+                totals.power[:, :few], exact.power[:, :few], atol=1e-11 * scale
+            )
+
+
+def test_a_given_rule_and_a_host_function():
+    x, found = molecule("C2H6")
+    options = {"max_degree": 3, "over": Grid(gauss_product(9))}
+    full = measure(model, x, representations=REPRESENTATIONS, **options)
+    host = HostFunction(lambda x: {k: np.asarray(v) for k, v in model(x).items()})
+    problem = with_symmetry(host, x, REPRESENTATIONS, samples(found))
+    reduced = measure(problem, **options)
+    assert_same(full, reduced)
+    # Ten angles fit the inversion and a twofold axis of D3d, not the threefold one.
+    assert reduced.num_elements == full.num_elements / 4
+
+
+def test_a_small_error_is_resolved():
+    """Averages over the group lose no digits: 1e-6 of the mean in float32."""
+    x, found = molecule("CH4")
+
+    def model(x):
+        along = 1 + 1e-6 * x @ W / jnp.linalg.norm(x, axis=-1).max()
+        return along.astype(jnp.float32)
+
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    full = measure(model, x, representations=SCALAR, max_degree=2)["output"]
+    problem = with_symmetry(model, x, SCALAR, symmetry)
+    reduced = measure(problem, max_degree=2)["output"]
+    assert reduced.equivariance_error == pytest.approx(full.equivariance_error, rel=0.1)
+
+
+def test_a_function_that_tells_atoms_apart_is_refused():
+    x, found = molecule("CH4")
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+
+    def numbered(x):
+        return (x @ W)[:, None] * jnp.arange(1.0, 6.0)[:, None]
+
+    with pytest.raises(ArgumentError, match=r"symmetry='output'.*symmetry=None"):
+        measure(with_symmetry(numbered, x, FEATURE, symmetry))
+
+
+def test_a_wrong_input_is_refused():
+    x, found = molecule("CH4")
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    moved = x + np.random.default_rng(0).normal(scale=1e-3, size=x.shape)
+    with pytest.raises(ArgumentError, match="less symmetric"):
+        measure(with_symmetry(lambda x: x @ W, moved, SCALAR, symmetry))
+
+
+def test_padding_must_stay_among_itself():
+    x, found = molecule("H2O")
+    symmetry = SampleSymmetry(found.elements, {"output": found.permutations})
+    mask = np.array([True, True, False])
+    problem = with_symmetry(lambda x: x @ W, x, SCALAR, symmetry, mask)
+    with pytest.raises(ArgumentError, match="padded"):
+        measure(problem)
+
+
+def test_bad_symmetries():
+    p = np.array([[0, 1], [1, 0]])
+    pair = np.stack([np.eye(3), -np.eye(3)])
+    with pytest.raises(ArgumentError, match="not form a group"):
+        SampleSymmetry(np.stack([np.eye(3), np.diag([1.0, -1, 1])[[1, 0, 2]]]), {})
+    with pytest.raises(ArgumentError, match="not one permutation"):
+        SampleSymmetry(pair, {"output": np.array([[0, 1], [1, 1]])})
+    with pytest.raises(ArgumentError, match="not positive"):
+        SampleSymmetry(pair, {"output": p}, tolerance=-1)
+    for name, text in (("other", "no permutations"), ("output", "does not permute")):
+        symmetry = SampleSymmetry(pair, {name: p})
+        problem = with_symmetry(lambda x: x[:, 0], np.eye(3), SCALAR, symmetry)
+        with pytest.raises(ArgumentError, match=text):
+            measure(problem)
+
+
+def explicit_power(elements, weights, u):
+    """||P_{l,sigma} u||^2 by the definition, (degrees, 2), summed over components."""
+    u = u.reshape(len(u), -1)
+    signs = np.linalg.det(elements)
+    power = np.zeros((3, 2))
+    for degree, d in enumerate(wigner_d(2, elements * signs[:, None, None])):
+        plus, minus = (
+            2 * np.einsum("g,gmn,gc->mnc", weights * (signs * s > 0), d, u)
+            for s in (1, -1)
+        )
+        for index, sigma in enumerate((1, -1)):
+            both = plus + sigma * (-1) ** degree * minus
+            power[degree, index] = (2 * degree + 1) / 4 * np.square(both).sum()
+    return power
+
+
+def test_pet_on_symmetric_structures():
+    """Forces, stress, node and edge features: equal to the sum over all g h.
+
+    A small grid that does not resolve them, so another one would give other numbers.
+    """
+    config = PETConfig(
+        species=(1, 6),
+        targets=(Target("energy", "eV"),),
+        cutoff=2.2,
+        d_pet=8,
+        d_node=8,
+        d_head=8,
+        d_feedforward=8,
+        num_heads=2,
+        num_gnn_layers=1,
+        num_attention_layers=1,
+    )
+    pet = init_pet(config, jax.random.key(0))
+    for atoms, order in [
+        (ase.build.molecule("CH4"), 24),
+        (ase.build.bulk("C", cubic=True), 48),
+    ]:
+        shape = graph_shape(pet_graph(config, atoms))
+        problem = orbit_problem(
+            pet,
+            atoms,
+            layers="gnn_layers.0.trans.layers.0_node,gnn_layers.0.compress",
+            dtype="float64",
+            symmetry="auto",
+            shape=shape._replace(num_atoms=len(atoms) + 1),
+        )
+        assert problem.symmetry.order == order
+        reduced = measure(problem, max_degree=2, over=Grid(7, on_aliasing="report"))
+        assert reduced.num_elements * 8 < 2 * quadrature(7).num_rotations
+        rule = reduce_rule(7, problem.symmetry.elements)
+        elements = rule.place(rule.rule.rotations)[:, None] @ problem.symmetry.elements
+        weights = np.repeat(rule.rule.weights / order, order)
+        elements = elements.reshape(-1, 3, 3)
+        if rule.inversion is None:
+            elements = np.concatenate([elements, -elements])
+            weights = np.tile(weights / 2, 2)
+        rows = jax.lax.map(
+            lambda g, p=problem: p.function(p.x @ g.T, *p.args),
+            jnp.asarray(elements),
+            batch_size=64,
+        )
+        for name, leaf in reduced.items():
+            u, mask = np.asarray(rows[name]), problem.outputs[name].mask
+            kind = problem.outputs[name].representation
+            z = u
+            if kind == VECTOR:
+                z = np.einsum("gji,gaj->gai", elements, u)
+            elif kind == MATRIX:
+                z = np.einsum("gki,gskl,glj->gsij", elements, u, elements)
+            mean = np.tensordot(weights, z, axes=1)
+            spread = np.tensordot(weights, (z - mean) ** 2, axes=1)
+            scale = float(np.tensordot(weights, u**2, axes=1)[mask].sum())
+            np.testing.assert_allclose(leaf.mean[mask], mean[mask], atol=1e-9)
+            total = leaf.totals()
+            assert total.variance.sum() == pytest.approx(
+                spread[mask].sum(), rel=1e-9, abs=1e-12 * scale
+            )
+            assert total.norm.sum() == pytest.approx(scale, rel=1e-9)
+            power = explicit_power(elements, weights, u[:, mask])
+            np.testing.assert_allclose(total.power.sum(0), power, atol=1e-9 * scale)
+
+
+def test_orbit_problem_without_symmetry():
+    pet = load_model("pet-ethanol")
+    atoms = ase.build.molecule("CH3CH2OH")
+    assert orbit_problem(pet, atoms).symmetry is None
+    assert orbit_problem(pet, atoms, symmetry="auto").symmetry.order == 2
+    atoms.rattle(0.05, seed=0)
+    problem = orbit_problem(pet, atoms, symmetry="auto")
+    assert problem.symmetry is None
+    for wrong in ("yes", find_symmetry(ase.build.molecule("H2O"))):
+        with pytest.raises(ArgumentError, match="symmetry"):
+            orbit_problem(pet, atoms, symmetry=wrong)

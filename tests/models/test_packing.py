@@ -1,0 +1,84 @@
+"""Packs of structures: each as if it were alone, in few shapes."""
+
+import ase.build
+import numpy as np
+import pytest
+
+from symjax.data import graph_shape
+from symjax.metrics import Survey, measure_many, pool
+from symjax.metrics.packs import measure_packs
+from symjax.models import load_model
+from symjax.models.pet import orbit_problem
+from symjax.models.pet.packing import Packing, packs_of
+
+NAMES = ("H2O", "CH4", "CH3CH2OH", "C2H2", "CH3CHO", "C6H6")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("pet-ethanol")
+
+
+def test_every_structure_is_as_alone(model):
+    """Float32 sums in another order: relative 1e-3 of V, which is 1e-6 of the norm."""
+    structures = {name: ase.build.molecule(name) for name in NAMES}
+    structures["diamond"] = ase.build.bulk("C")
+    structures["graphene"] = ase.build.graphene(vacuum=6.0)
+    structures["graphene"].rattle(0.05, seed=0)
+    over = Survey(8, seed=4)
+    packing = Packing(model, 8, layers="node_heads.energy.0")
+    packs, errors = packs_of(packing, structures)
+    together = pool(item for items in measure_packs(packs, over, 2) for item in items)
+    assert not errors
+    assert sorted(together.labels) == sorted(structures)
+    problems = {
+        name: orbit_problem(model, atoms, layers="node_heads.energy.0")
+        for name, atoms in structures.items()
+    }
+    alone = measure_many(problems, over=over, max_degree=2).pool
+    order = [together.labels.index(label) for label in alone.labels]
+    assert set(together.columns) == set(alone.columns)
+    for key, column in alone.columns.items():
+        other = together.columns[key]
+        np.testing.assert_array_equal(other.count[order], column.count)
+        scale = column.values[:, 1:2]
+        error = np.abs(other.values[order] - column.values)
+        assert (error <= 1e-5 * scale + 1e-3 * np.abs(column.values)).all(), key
+    # The crystal and the sheet have a stress.
+    assert np.count_nonzero(together.columns["stress", 0].count) == 2
+    assert together.columns["forces", 6].count.sum() == 3 * sum(
+        int((atoms.numbers == 6).sum()) for atoms in structures.values()
+    )
+
+
+def test_mixed_sizes_make_few_shapes(model):
+    """Molecules of 3 to 24 atoms: as many programs as rungs of numbers of neighbors."""
+    random = np.random.default_rng(0)
+    structures = {}
+    for number in range(120):
+        size = int(random.integers(3, 25))
+        grid = random.permutation(64)[:size]
+        positions = 1.3 * np.stack([grid % 4, grid // 4 % 4, grid // 16], axis=1)
+        structures[str(number)] = ase.Atoms(
+            numbers=random.choice([1, 6, 8], size),
+            positions=positions + 0.1 * random.random((size, 3)),
+        )
+    packing = Packing(model, 16)
+    items = [packing.item(label, atoms) for label, atoms in structures.items()]
+    packs = packing.join(items)
+    shapes = {packing.shape([item.graph for item in pack]) for pack in packs}
+    assert len(shapes) <= 7
+    assert sorted(item.label for pack in packs for item in pack) == sorted(structures)
+    for pack in packs:
+        shape = packing.shape([item.graph for item in pack])
+        assert sum(graph_shape(item.graph).num_atoms for item in pack) <= (
+            shape.num_atoms
+        )
+        assert len(pack) <= shape.num_structures
+
+
+def test_a_structure_larger_than_a_pack(model):
+    big = ase.build.bulk("C", cubic=True) * (2, 2, 2)
+    packing = Packing(model, 512)
+    (pack,), _ = packs_of(packing, {"big": big, "bad": ase.Atoms("U")})
+    assert pack.labels == ("big",)

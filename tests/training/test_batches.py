@@ -1,0 +1,150 @@
+"""Labels are read, baselines fitted and batches padded as they should be."""
+
+import ase.build
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from water_runs import TARGETS, frames
+
+from symjax.data import GraphShape, build_graph, join_graphs, pad_graph, read_values
+from symjax.errors import ArgumentError, StructureError
+from symjax.models.pet import PETConfig
+from symjax.training.baselines import (
+    fit_baselines,
+    fresh_model,
+    loss_units,
+    spreads,
+    subtract_baselines,
+)
+from symjax.training.batches import collate, prepare_data
+from symjax.training.fitted import labels_of
+from symjax.training.sections import TargetSection
+
+SECTIONS = {name: TargetSection(**section) for name, section in TARGETS.items()}
+SPECIES = (1, 7, 8)
+NAMES = ("H2O", "NH3", "CH4", "H2", "CO2", "O")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return prepare_data(frames(), SECTIONS, PETConfig(SPECIES))
+
+
+@given(
+    st.lists(st.sampled_from(NAMES), min_size=1, max_size=5),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
+def test_joined_graphs_are_those_built_together(names, atoms, structures):
+    molecules = [ase.build.molecule(name) for name in names]
+    together = build_graph(molecules, 4.5)
+    shape = GraphShape(
+        together.positions.shape[0] + atoms,
+        together.neighbors.shape[1] + 1,
+        len(names) + structures,
+    )
+    expected = pad_graph(together, shape)
+    joined = join_graphs([build_graph(m, 4.5) for m in molecules], shape)
+    jax.tree.map(np.testing.assert_array_equal, joined, expected)
+
+
+def test_bad_joins_are_refused():
+    water = build_graph(ase.build.molecule("H2O"), 4.5)
+    with pytest.raises(ArgumentError, match="is empty"):
+        join_graphs([])
+    with pytest.raises(ArgumentError, match="num_atoms=5: is too small"):
+        join_graphs([water, water], GraphShape(5, 2, 2))
+    padded = build_graph(ase.build.molecule("H2O"), 4.5, num_atoms=4)
+    with pytest.raises(ArgumentError, match="padding atoms"):
+        join_graphs([padded])
+
+
+def test_labels_have_units_and_shapes(data):
+    made = frames()
+    assert data.values["energy"][1] == made[1].info["energy"]
+    assert data.values["forces"][0].shape == (3, 3, 1)
+    # components first, copies last
+    shielding = made[0].arrays["shielding"].reshape(3, 5, 2)
+    np.testing.assert_array_equal(data.values["shielding"][0], shielding)
+    other = {"energy": TargetSection(energy_unit="Hartree", length_unit="bohr")}
+    other["energy"] = other["energy"].model_copy(update={"forces": "forces"})
+    converted = prepare_data(made, other, PETConfig(SPECIES))
+    hartree, bohr = 27.211386, 0.529177
+    np.testing.assert_allclose(
+        converted.values["energy"][0], hartree * data.values["energy"][0], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        converted.values["forces"][0],
+        hartree / bohr * data.values["forces"][0],
+        rtol=1e-6,
+    )
+
+
+def test_stress_is_read_as_matrix_or_in_voigts_order():
+    crystal = ase.build.bulk("Cu", cubic=True)
+    section = TargetSection(energy_unit="eV", stress="stress")
+    matrix = 0.01 * np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
+    found = []
+    for stress in (matrix, matrix.ravel(), 0.01 * np.arange(1.0, 7)):
+        crystal.info.update(energy=0.0, stress=stress)
+        found.append(prepare_data([crystal], {"energy": section}, PETConfig((29,))))
+    for data in found:
+        np.testing.assert_array_equal(data.values["stress"][0][0, ..., 0], matrix)
+    del crystal.info["stress"]
+    with pytest.raises(ArgumentError, match=r"structures\[0\] has no such entry"):
+        prepare_data([crystal], {"energy": section}, PETConfig((29,)))
+
+
+def test_values_that_cannot_be_labels_are_refused():
+    water = ase.build.molecule("H2O")
+    water.info["dipole_moment"] = [0.0, np.nan, 1.0]
+    with pytest.raises(StructureError, match="must be finite"):
+        read_values([water], "dipole_moment", (3,))
+    (value,) = read_values([water], "dipole_moment", (3, 1), allow_missing=True)
+    assert value.shape == (3, 1)
+    with pytest.raises(StructureError, match="instead of"):
+        read_values([water], "dipole_moment", (5,))
+    with pytest.raises(ArgumentError, match="has no such entry"):
+        read_values([water], "dipole_moment", (3,), per_atom=True)
+
+
+def test_baselines_are_those_of_least_squares(data):
+    config = PETConfig(
+        SPECIES, tuple(section.target(name) for name, section in SECTIONS.items())
+    )
+    fitted = fit_baselines(config, data)
+    assert set(fitted["dipole_moment"]) == set(fitted["shielding"]) == set()
+    energies = np.array([value.item() for value in data.values["energy"]])
+    counts = np.array([[2, 0, 1], [3, 1, 0]] * 6, float)
+    solution = np.linalg.pinv(counts) @ energies
+    np.testing.assert_allclose(fitted["energy"]["scalar"][:, 0], solution, rtol=1e-9)
+    left = subtract_baselines(config, data, fitted)
+    rest = np.array([value.item() for value in left.values["energy"]])
+    np.testing.assert_allclose(rest, energies - counts @ solution, atol=1e-9)
+    # what is left is the spread in which errors are measured
+    labels = labels_of(SECTIONS)
+    size = spreads(labels, left)
+    expected = np.sqrt(np.mean((rest / counts.sum(axis=1)) ** 2))
+    np.testing.assert_allclose(size["energy"], expected, rtol=1e-9)
+    units = loss_units(labels, left)
+    np.testing.assert_array_equal(units["energy"], size["forces"])
+    np.testing.assert_array_equal(units["shielding"], size["shielding"])
+    model = fresh_model(config, labels, data, 0, "pet")
+    np.testing.assert_allclose(
+        model.parameters["scale"]["energy"]["scalar"], size["forces"][0], rtol=1e-6
+    )
+    assert model.parameters["scale"]["shielding"]["2+"].shape == (3, 2)
+
+
+def test_batches_hold_labels_and_say_what_is_padding(data):
+    labels = labels_of(SECTIONS)
+    batch = collate(labels, data, [1, 0], GraphShape(9, 4, 3))
+    assert batch.known["forces"].sum() == 3 * 7
+    assert not batch.known["energy"][2]
+    np.testing.assert_allclose(batch.values["forces"][:4], data.values["forces"][1])
+    np.testing.assert_allclose(
+        batch.values["shielding"][4:7], data.values["shielding"][0]
+    )
+    assert batch.graph.positions.dtype == batch.values["energy"].dtype == np.float32
