@@ -17,7 +17,7 @@ from symjax.data._pairs import find_pairs
 from symjax.data.cells import onto_periodic, stress_volume
 from symjax.data.conditions import warn_of_unread
 from symjax.data.structures import check_structure, periodic_cell
-from symjax.errors import ModelError
+from symjax.errors import ModelError, StructureError
 from symjax.interop._inputs import Given, given_input
 from symjax.interop._reading import read_archive
 from symjax.so3.representations import VECTOR, Representation

@@ -226,8 +226,8 @@ class Call(NamedTuple):
       position: First node of the call in the buffer.
     """
 
-    weights: Array | np.ndarray
-    waves: Array | np.ndarray
+    weights: Any
+    waves: Any
     position: Array | np.integer
 
 
