@@ -45,7 +45,7 @@ SMALLER = (
     ("average=7", "average=1"),
     ("Options()", "Options(max_degree=1)"),
     ("jobs=4", "jobs=1"),
-    (', ase.build.molecule("CH3CH2OH"))', ', ase.build.molecule("H2O"))'),
+    ('molecule("CH3CH2OH"', 'molecule("H2O"'),
 )
 PLACEHOLDERS = {
     *("TARGET", "REPORT", "CHECKPOINT", "MODEL", "RUN", "NAME", "[options]"),
@@ -102,7 +102,7 @@ def smaller(words):
         elif word in REPLACED:
             skip = True
         else:
-            kept.append(word)
+            kept.append(word.replace("CH3CH2OH", "H2O"))
     if "--survey" in words:
         kept += ["--max-degree", "1", "--overwrite"]
     elif words[0] == "report":
