@@ -19,6 +19,7 @@ from symjax.data.graph import Graph
 from symjax.data.mesh import find_mesh
 from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
+from symjax.models._fresh import fresh_variables
 from symjax.models._paths import flatten, join_path
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.derivatives import conservative
@@ -75,7 +76,7 @@ def _init_network(config: PETConfig, key: Array) -> Any:
         if config.long_range is None
         else find_mesh([ase.Atoms("H")], 1.0, 1.0, np.float32),
     )
-    return PET(config).init(key, inputs)["params"]
+    return fresh_variables(PET(config), key, (inputs,), ("params",))["params"]
 
 
 def parameter_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
@@ -126,7 +127,7 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
       >>> sorted(model.parameters)
       ['baseline', 'network', 'scale']
     """
-    network = jax.jit(_init_network, static_argnums=0)(config, key)
+    network = _init_network(config, key)
     # With x64 enabled, initialisers would draw float64.
     network = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), network)
     species = len(config.species)

@@ -16,6 +16,7 @@ from symjax.data.point_clouds import (
     PointCloud,
 )
 from symjax.errors import ModelError
+from symjax.models._fresh import fresh_variables
 from symjax.models._layers import match_layers
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import (
@@ -79,7 +80,6 @@ class Prediction(NamedTuple):
     groups: Groups
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
 def _init(config: PointMAEConfig, key: Array) -> Any:
     tokens, size = config.context_length, config.group_points
     groups = Groups(
@@ -89,14 +89,10 @@ def _init(config: PointMAEConfig, key: Array) -> Any:
         jnp.ones(tokens, bool),
     )
     neighbors = jnp.zeros((1, config.num_upsampling_neighbors), jnp.int32)
-    return PointMAE(config).init(
-        key,
-        groups,
-        jnp.zeros((1, 3), jnp.float32),
-        jnp.ones(1, bool),
-        neighbors,
-        jnp.ones(tokens, bool),
-    )
+    points, alive = jnp.zeros((1, 3), jnp.float32), jnp.ones(1, bool)
+    inputs = (groups, points, alive, neighbors, jnp.ones(tokens, bool))
+    collections = ("params", "batch_stats")
+    return fresh_variables(PointMAE(config), key, inputs, collections)
 
 
 def _short(config: PointMAEConfig) -> PointMAEConfig:
@@ -125,8 +121,7 @@ def init_pointmae(
       >>> sorted(init_pointmae(config, jax.random.key(0)).parameters)
       ['batch_stats', 'params']
     """
-    variables = _init(_short(config), key)
-    variables = {key: variables[key] for key in ("params", "batch_stats")}
+    variables = dict(_init(_short(config), key))
     # With x64 enabled, initialisers would draw float64.
     parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
     return PointMAEModel(name, config, parameters)
@@ -149,8 +144,7 @@ def parameter_shapes(config: PointMAEConfig) -> dict[str, tuple[int, ...]]:
     """
     tree = jax.eval_shape(lambda: _init(_short(config), jax.random.key(0)))
     flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
-    wanted = ("params", "batch_stats")
-    return {k: leaf.shape for k, leaf in flat.items() if k.split("/")[0] in wanted}
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def layer_names(config: PointMAEConfig) -> tuple[str, ...]:
