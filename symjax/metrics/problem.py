@@ -271,7 +271,7 @@ def as_problem(
       ArgumentError: Something is missing, or was said twice.
     """
     if not isinstance(problem, Problem):
-        inputs.check_function(problem)
+        arguments.check_function(problem)
         if representations is None:
             raise ArgumentError(
                 "representations",
