@@ -1,6 +1,8 @@
 """Errors that say what is wrong, with which value, and what to do about it."""
 
 import reprlib
+from collections.abc import Callable
+from typing import Any, Self
 
 __all__ = [
     "AliasingError",
@@ -28,24 +30,68 @@ class SymjaxError(ValueError):
       value: Its value; long values are shortened in the message.
       problem: What is wrong with the value, without a final full stop.
       remedy: What the caller can do, without a final full stop.
+      settings: Arguments that the remedy sets, and to what: ``{name}`` in it stands for
+        ``name=value``, or for what the same is called on a command line.
 
     Example:
       >>> from symjax.errors import SymjaxError
       >>> print(SymjaxError("degree", -1, "must not be negative", "Pass 0 or more"))
       degree=-1: must not be negative. Pass 0 or more.
+      >>> error = SymjaxError("grid", 2, "is too coarse", "Use {grid}", grid=13)
+      >>> error.remedy
+      'Use grid=13'
+      >>> print(error.spelled("--grid", 2, lambda name, value: f"--{name} {value}"))
+      --grid=2: is too coarse. Use --grid 13.
     """
 
-    def __init__(self, argument: str, value: object, problem: str, remedy: str):
+    def __init__(
+        self,
+        argument: str,
+        value: object,
+        problem: str,
+        remedy: str,
+        **settings: object,
+    ):
         self.argument = argument
         self.value = value
         self.problem = problem
+        self._remedy, self._settings = remedy, settings
         self.remedy = remedy
-        super().__init__(f"{argument}={_REPR.repr(value)}: {problem}. {remedy}.")
+        if settings:
+            spelled = {name: f"{name}={known!r}" for name, known in settings.items()}
+            self.remedy = remedy.format(**spelled)
+        super().__init__(f"{argument}={_REPR.repr(value)}: {problem}. {self.remedy}.")
 
-    def __reduce__(self) -> tuple[type, tuple[str, object, str, str]]:
+    def spelled(
+        self, argument: str, value: object, spell: Callable[[str, Any], str]
+    ) -> Self:
+        """The same error in the words of a command line.
+
+        Args:
+          argument: What the offending argument is called there.
+          value: Its value there.
+          spell: Writes a name and a value of the remedy.
+
+        Returns:
+          An error of the same class.
+        """
+        remedy = self._remedy
+        if self._settings:
+            words = {name: spell(name, known) for name, known in self._settings.items()}
+            remedy = remedy.format(**words)
+        return type(self)(argument, value, self.problem, remedy)
+
+    def __reduce__(self) -> tuple[Any, ...]:
         # BaseException pickles only the formatted message; worker processes need
-        # all four fields back.
-        return type(self), (self.argument, self.value, self.problem, self.remedy)
+        # all fields back.
+        fields = self.argument, self.value, self.problem, self._remedy
+        return _restored, (type(self), fields, self._settings)
+
+
+def _restored(
+    kind: type[SymjaxError], fields: tuple[Any, ...], settings: dict[str, Any]
+) -> SymjaxError:
+    return kind(*fields, **settings)
 
 
 class ArgumentError(SymjaxError):

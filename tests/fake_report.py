@@ -3,7 +3,7 @@
 import numpy as np
 
 from symjax.metrics import Convergence, RuleTotals, Totals
-from symjax.report import schema
+from symjax.report import Leaf, schema
 
 DIMENSIONS = {"scalar": (1,), "vector": (3,), "matrix": (1, 3, 5), "feature": (1,)}
 IRREPS = {
@@ -31,7 +31,7 @@ def coarser(rng, whole, max_degree):
 
 def leaf(rng, name, kind, unit, representation, resolved=True, max_degree=2):
     whole = totals(rng, representation, 9, max_degree)
-    return schema.Leaf(
+    return Leaf(
         name,
         kind,
         unit,

@@ -257,7 +257,7 @@ BAD = {
     "resume and overwrite": (
         existing_report,
         ["H2O", "--resume", "--overwrite"],
-        "--overwrite.*contradicts --resume.*Pass",
+        "--overwrite.*contradicts resuming.*Pass --resume",
     ),
     "jobs zero": (nothing, ["H2O", "--jobs", 0], "--jobs=0.*Pass 1 or more"),
     "more devices than there are": (

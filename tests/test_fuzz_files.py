@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from symjax.errors import SymjaxError
 from symjax.models import load_model
 from symjax.models.io import shipped_folder
-from symjax.report.schema import dumps, from_json, read_report, to_json
+from symjax.report.storage import dumps, from_json, read_report, to_json
 from symjax.training import parse_run, read_run
 
 FEW = settings(

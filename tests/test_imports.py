@@ -16,6 +16,7 @@ ROOT = pathlib.Path(symjax.__file__).parent
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
+    "_declared": {"errors"},
     "_files": {"errors"},
     "_text": set(),
     "_patterns": set(),
@@ -24,14 +25,15 @@ ALLOWED = {
     "data": {"errors", "_files", "_text", "so3"},
     "models": {"errors", "_files", "_text", "_patterns", "so3", "data", "metrics"},
     "training": {
-        *("errors", "_files", "_text", "so3", "data", "metrics", "models", "interop"),
+        *("errors", "_declared", "_files", "_text", "so3", "data", "metrics"),
+        *("models", "interop"),
     },
     "interop": {
         *("errors", "_files", "_text", "_patterns", "so3", "data", "metrics", "models"),
     },
     "labels": {"errors", "_files", "so3", "data"},
     "stability": {"errors", "data"},
-    "report": {"errors", "_files", "_text", "so3", "data", "metrics"},
+    "report": {"errors", "_declared", "_files", "_text", "so3", "data", "metrics"},
     "runs": {"errors", "_files", "so3", "data", "metrics", "models", "report"},
     "diagnose": {
         *("errors", "_text", "so3", "data", "metrics", "models", "report", "labels"),

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import functools
 import logging
-import re
 import shlex
 import traceback
 from collections.abc import Callable, Iterator
@@ -121,7 +120,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except SymjaxError as error:
-            raise stop(BAD_INPUT, f"Error: {error}", debug) from error
+            spell = functools.partial(_spell, {})
+            message = f"Error: {error.spelled(error.argument, error.value, spell)}"
+            raise stop(BAD_INPUT, message, debug) from error
         except KeyboardInterrupt as error:
             message = str(error) or "Interrupted."
             raise stop(INTERRUPTED, message, debug) from error
@@ -169,22 +170,22 @@ def options_as_typed(names: dict[str, str], **typed: Any) -> Iterator[None]:
     try:
         yield
     except SymjaxError as error:
-        name = names.get(error.argument)
-        if name is None:
-            raise
-        value, remedy = typed.get(error.argument, error.value), error.remedy
+        name = names.get(error.argument, error.argument)
+        value = typed.get(error.argument, error.value)
         if name == "--memory" and isinstance(value, int):
             value /= GIB
-            # the option is in GiB, the library counts bytes; rounded up
-            remedy = re.sub(
-                r"memory=(\d+)",
-                lambda match: f"--memory {1.01 * int(match[1]) / GIB:.3g}",
-                remedy,
-            )
-        for argument, option in names.items():
-            remedy = remedy.replace(f"{argument}=True", option)
-            remedy = remedy.replace(f"{argument}=", f"{option} ")
-        raise type(error)(name, value, error.problem, remedy) from error
+        raise error.spelled(name, value, functools.partial(_spell, names)) from error
+
+
+def _spell(names: dict[str, str], name: str, value: Any) -> str:
+    """An argument and its value as they are typed."""
+    option = names.get(name, f"--{name.replace('_', '-')}")
+    if value is True:
+        return option
+    if name == "memory":
+        # The option is in GiB, the library counts bytes; rounded up.
+        value = f"{1.01 * value / GIB:.3g}"
+    return f"{option} {value}"
 
 
 def command_line(context: typer.Context) -> str:

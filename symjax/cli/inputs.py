@@ -145,7 +145,7 @@ def check_new_file(option: str, path: Path | None, overwrite: bool) -> None:
 
 def write_json(json: Path | None, value: dict[str, Any]) -> None:
     """Writes the file of --json, if there is one, and says so."""
-    from symjax.report.schema import dumps, write_atomically
+    from symjax.report.storage import dumps, write_atomically
 
     if json is None:
         return

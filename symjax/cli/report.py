@@ -321,7 +321,7 @@ def report(
 
     surveyed = check_survey(context)
     if not estimate and surveyed is None:
-        with options_as_typed({"output": "--output", "--overwrite": "--overwrite"}):
+        with options_as_typed({"output": "--output", "overwrite": "--overwrite"}):
             check_folder(output, resume=resume, overwrite=overwrite)
     check_memory(memory)
     with options_as_typed({"fail_above": "--fail-above"}):
@@ -573,7 +573,7 @@ def _present(
 ) -> None:
     """Prints tables, writes text and figures, and exits with the verdict."""
     from symjax.report.files import HTML_FILE, REPORT_FILE, RESULTS_FILE, TEXT_FILE
-    from symjax.report.schema import write_atomically
+    from symjax.report.storage import write_atomically
     from symjax.report.tables import print_report, to_text
 
     text = to_text(result)

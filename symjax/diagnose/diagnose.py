@@ -15,7 +15,8 @@ from symjax.diagnose.spectral import (
     late_emergence,
     missing_irreps,
 )
-from symjax.report.schema import Report, ReportError
+from symjax.report.leaves import ReportError
+from symjax.report.schema import Report
 
 
 def diagnose(
@@ -79,7 +80,8 @@ def diagnose(
             "report",
             report.model.name,
             "holds no structure that was measured",
-            "Measure one structure or more with --layers all",
+            "Measure one structure or more with {layers}",
+            layers="all",
         )
     leaves = report.aggregate()
     readouts, refused = readouts_of(

@@ -8,7 +8,7 @@ from scipy import stats
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
 from symjax.diagnose.readout import Readout
 from symjax.diagnose.spectra import FALSE_ALARM, Spectrum
-from symjax.report.schema import Leaf
+from symjax.report.leaves import Leaf
 from symjax.so3.irreps import Irrep
 
 _INVARIANT = Irrep(0, 1)
@@ -166,5 +166,5 @@ def aliasing(
 
 def _finer(leaf: Leaf) -> str:
     if leaf.resolved or leaf.convergence is None:
-        return f"Measure with --max-degree {2 * (len(leaf.totals.content) - 1)} or more"
-    return f"Measure again with --grid {leaf.convergence.degree_to_try}"
+        return f"Measure to degree {2 * (len(leaf.totals.content) - 1)} or more"
+    return f"Measure again with a grid of degree {leaf.convergence.degree_to_try}"

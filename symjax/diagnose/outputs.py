@@ -8,8 +8,8 @@ from symjax.diagnose.readout import Readout
 from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.errors import ArgumentError
+from symjax.report.leaves import Leaf
 from symjax.report.scales import TEMPERATURE, Comparison
-from symjax.report.schema import Leaf
 
 WELL_TRAINED = 0.002
 """Relative equivariance error of the forces of a well-trained model.
@@ -188,7 +188,7 @@ def _why_not(against: Comparison) -> str:
     return {
         "zero": "vanishes",
         "forbidden by symmetry": "the symmetry of the structures allows nothing else "
-        "than zero; --structures compares with other structures",
+        "than zero; compare with other structures",
         "one value": "one value, and nothing to compare its error with; measure "
         "several structures",
     }[against.scale]

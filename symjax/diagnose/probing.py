@@ -26,7 +26,8 @@ from symjax.models.pet.source import padded_shapes
 from symjax.report.figures import STYLE
 from symjax.report.files import FIGURE_FORMATS
 from symjax.report.layout import Display, Row, make_table, shorten_all
-from symjax.report.schema import Report, write_atomically
+from symjax.report.schema import Report
+from symjax.report.storage import write_atomically
 from symjax.so3.irreps import Irrep
 from symjax.so3.sampling import haar
 from symjax.so3.wigner import irrep_matrix

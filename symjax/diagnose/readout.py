@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from symjax.data.quantities import DERIVATIVES
 from symjax.errors import ArgumentError
-from symjax.report.schema import Leaf, Report, ReportError
+from symjax.report.leaves import Leaf, ReportError
+from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import MATRIX
 
@@ -89,7 +90,7 @@ def readouts_of(
       >>> readouts_of(report, {})
       Traceback (most recent call last):
       ...
-      symjax.report.schema.ReportError: report='none': holds no layers...
+      symjax.report.leaves.ReportError: report='none': holds no layers...
     """
     layers = [name for name, leaf in leaves.items() if leaf.kind != "output"]
     if not layers:
@@ -97,7 +98,8 @@ def readouts_of(
             "report",
             report.settings.layers,
             "holds no layers, so there is nothing in which a failure could be located",
-            "Measure again with --layers all",
+            "Measure again with {layers}",
+            layers="all",
         )
     outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
     wanted = {

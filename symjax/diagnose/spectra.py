@@ -20,7 +20,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from symjax.metrics import Totals
-from symjax.report.schema import Leaf, Report
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep
 
 FALSE_ALARM = 0.01

@@ -12,7 +12,8 @@ from symjax.diagnose.parity import is_blind, structurally_absent
 from symjax.diagnose.readout import Readout, main_path
 from symjax.diagnose.remedies import irrep_remedy, missing_note
 from symjax.diagnose.spectra import Spectrum
-from symjax.report.schema import Leaf, Report
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep
 
 Spectra = Mapping[str, Spectrum]

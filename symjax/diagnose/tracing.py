@@ -12,9 +12,9 @@ from symjax.metrics import Trace, trace
 from symjax.models import fingerprint
 from symjax.models.pet import PETModel, staged_problem
 from symjax.models.pet.staged import traceable_atoms
+from symjax.report.formats import format_value
 from symjax.report.layout import Display, Row, make_table
 from symjax.report.schema import Report
-from symjax.report.tables import format_value
 from symjax.so3 import quadrature
 
 # Of features and their derivatives; forces on as many atoms as fit are traced.

@@ -247,9 +247,10 @@ def plan_passes(
         raise ArgumentError(
             "memory",
             memory,
-            f"the tables of the projection to max_degree={max_degree} on "
+            f"the tables of the projection to degree {max_degree} on "
             f"{elements.rule.num_rotations} rotations alone need {tables} bytes",
-            f"Allow memory={2 * tables}, or lower max_degree or the degree of the grid",
+            "Allow {memory}, or lower max_degree or the degree of the grid",
+            memory=2 * tables,
         )
     whole, memory = memory, memory - tables
     per_node = elements.evaluated_cosets * in_plane
@@ -304,8 +305,9 @@ def plan_passes(
                 raise ArgumentError(
                     "memory",
                     whole,
-                    f"{name!r} alone needs {least} bytes at max_degree={max_degree}",
-                    f"Allow memory={least}, measure fewer samples, or lower max_degree",
+                    f"{name!r} alone needs {least} bytes at degree {max_degree}",
+                    "Allow {memory}, measure fewer samples, or lower max_degree",
+                    memory=least,
                 )
             size = -(-compact.num_samples // num_pieces)
             for number in range(num_pieces):

@@ -1,15 +1,9 @@
 """Reports of runs: stored, tabulated and plotted."""
 
+from symjax.report.leaves import Leaf, ReportError
 from symjax.report.results import read_results, write_results
-from symjax.report.schema import (
-    SCHEMA,
-    Leaf,
-    Report,
-    ReportError,
-    StructureReport,
-    read_report,
-    write_report,
-)
+from symjax.report.schema import SCHEMA, Report, StructureReport
+from symjax.report.storage import read_report, write_report
 
 __all__ = [
     "SCHEMA",

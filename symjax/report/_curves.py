@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from symjax.metrics.convergence import band_limit, tail_ratio
-from symjax.report.schema import Leaf, Report, Settings
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Report, Settings
 
 
 def curve_data(report: Report, names: Sequence[str], most: int) -> dict[str, Any]:

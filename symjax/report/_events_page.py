@@ -1,23 +1,19 @@
 """What the page of a report shows of events: pictures, figures, sources, a list."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from symjax.data.point_clouds import CLASSES
-from symjax.report._markup import escape, make_table, show_unit
-from symjax.report.event_summary import SHARES, SOURCES
+from symjax.report._markup import escape, make_table, show_table
 from symjax.report.event_tables import (
-    GROUP_NAMES,
-    SHARE_NAMES,
-    SOURCE_NAMES,
     SOURCES_LEGEND,
+    events_table,
+    figure_tables,
+    interval_note,
+    sources_table,
 )
 from symjax.report.schema import Report
-from symjax.report.tables import format_fraction, format_value
-
-Number = Callable[..., str]
 
 
 def cloud_data(report: Report, most: int) -> list[dict[str, Any]]:
@@ -87,124 +83,26 @@ aria-describedby="cloud-readout"></canvas>
 </div>"""
 
 
-def _figure(number: Number, *path: str | int, form: Callable[[float], str]) -> str:
-    """A figure with its interval, as far as it is known."""
-    value, low, high = (number(*path, end, form=_or_dash(form)) for end in range(3))
-    if ">-<" in value:
-        return "-"
-    if ">-<" in low:
-        return value
-    return f'{value} <span class="soft">({low} to {high})</span>'
-
-
-def _or_dash(form: Callable[[float], str]) -> Callable[[float | None], str]:
-    return lambda value: "-" if value is None else form(value)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def event_figures(report: Report, number: Number) -> str:
+def event_figures(report: Report) -> str:
     """A and B of every output by class, particle and size, with intervals."""
-    tables = []
-    for name, rows in report.event_summary["outputs"].items():
-        unit = show_unit(report.aggregate()[name].unit)
-        lines = []
-        for index, row in enumerate(rows):
-            at = ("events", "outputs", name, index)
-            cells = [
-                escape(row["name"]),
-                number(*at, "events", form=lambda n: f"{n:,}"),
-                _figure(number, *at, "equivariance_error", form=format_value),
-                _figure(number, *at, "relative_error", form=format_value),
-                _figure(number, *at, "expected", form=format_fraction),
-            ]
-            lines.append((cells, True))
-        columns = ["points", "events", f"A ({unit})" if unit else "A", "A/RMS"]
-        tables.append(make_table(name, [*columns, "B expected"], lines))
-    note = (
-        f"<p>In brackets: {report.event_summary['level']:.0%} intervals over events "
-        "(Student's t of ratios of sums over events).</p>"
-    )
+    note = f"<p>{escape(interval_note(report))}.</p>"
+    tables = [show_table(table) for table in figure_tables(report)]
     return (note if len(report.event_lines) > 1 else "") + "\n".join(tables)
 
 
-def event_sources(report: Report, number: Number) -> str:
+def event_sources(report: Report) -> str:
     """The sources of symmetry breaking, with intervals."""
-    breaking = report.event_summary["breaking"]
-    if not breaking:
-        return ""
-    rows = []
-    for name in (*SOURCES, *SHARES):
-        shown = {**SOURCE_NAMES, **SHARE_NAMES}.get(name)
-        if shown is None:
-            continue
-        form = _percent if name in SHARES else format_value
-        cells = [escape(shown)]
-        cells += [
-            _figure(number, "events", "breaking", group, name, form=form)
-            for group in breaking
-        ]
-        rows.append((cells, True))
-    columns = ["source"]
-    for group in breaking:
-        elements = number("events", "breaking", group, "num_elements", form=str)
-        columns.append(f"{escape(GROUP_NAMES[group])}, {elements} elements")
-    table = make_table("Root mean squares; labels in percent", columns, rows)
-    return f"<p>{escape(SOURCES_LEGEND)}</p>\n{table}"
+    table = sources_table(report)
+    return f"<p>{escape(SOURCES_LEGEND)}</p>\n{show_table(table)}" if table else ""
 
 
-def event_list(report: Report, number: Number) -> str:
+def event_list(report: Report) -> str:
     """One line for each event in the order of A, and those that failed."""
-    rows = []
-    for line in report.event_lines:
-        at = ("structures", line["index"])
-        parts = report.overview[line["index"]].breaking
-        over = [n for n, part in enumerate(parts) if part.group == "O(3)"]
-        cells = [
-            escape(line["label"]),
-            number(*at, "num_atoms", form=lambda n: f"{n:,}"),
-            format_value(line["error"]),
-            format_value(line["relative"]),
-        ]
-        for n in over:
-            cells += [
-                number(*at, "breaking", n, name, form=format_value) for name in SOURCES
-            ]
-            cells.append(
-                number(*at, "breaking", n, "labels", "changing", form=_percent)
-            )
-            cells.append(
-                number(
-                    *at, "breaking", n, "labels", "accuracy", form=_or_dash(_percent)
-                )
-            )
-        seconds = [
-            number(*at, "timing", name, form=lambda s: f"{s:.1f} s")
-            for name in ("compile_seconds", "evaluation_seconds")
-        ]
-        rows.append(([*cells, *seconds], line["resolved"]))
-    first = report.event_lines[0] if report.event_lines else {}
-    unit = show_unit(str(first.get("unit", "")))
-    columns = ["event", "points", f"A ({unit})" if unit else "A", "A/RMS"]
-    if "total" in first:
-        columns += [*SOURCE_NAMES.values(), "labels that change", "accuracy"]
-    caption = f"By A of {first.get('output', '')}, the largest first; sources over O(3)"
-    if "total" not in first:
-        caption = caption.partition(";")[0]
     failed = [
         ([escape(event.label), escape(event.failure.message)], False)
         for event in report.overview
         if event.failure is not None
     ]
-    return "\n".join(
-        table
-        for table in (
-            make_table(caption, [*columns, "compiling", "evaluating"], rows),
-            make_table("Events that failed", ["event", "reason"], failed).replace(
-                "<td>", '<td class="wrap">'
-            ),
-        )
-        if table
-    )
+    reasons = make_table("Events that failed", ["event", "reason"], failed)
+    reasons = reasons.replace("<td>", '<td class="wrap">')
+    return "\n".join(filter(None, (show_table(events_table(report)), reasons)))

@@ -3,9 +3,10 @@
 from typing import Any
 
 from symjax.metrics import Certificate
-from symjax.report._markup import escape, make_table, show_resolved, show_unit, what_of
-from symjax.report.schema import Leaf, Report
-from symjax.report.tables import format_value
+from symjax.report._markup import escape, make_table, show_unit, what_of
+from symjax.report.formats import format_value
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Report
 
 
 def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> str:
@@ -15,9 +16,8 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
     sets = [one for one in curves["sets"] if any(one["values"])]
     if not sets:
         return (
-            "<p>No curves: this report does not hold results of coarser rules. It was "
-            "written before they were kept, or its structures have no rules in "
-            "common. Measure again to see them.</p>"
+            "<p>No curves: this report holds no results of coarser rules that all "
+            "its structures have in common.</p>"
         )
     names = "".join(
         f'<option value="{index}">{escape(leaf.name)}</option>'
@@ -108,7 +108,7 @@ def verdicts(leaves: list[Leaf]) -> str:
             continue
         cells = [
             escape(leaf.name),
-            show_resolved(leaf),
+            _resolved(leaf),
             format_value(verdict.content_change),
             format_value(verdict.error_change),
             format_value(verdict.excess),
@@ -162,3 +162,9 @@ def _excludes(certificate: Certificate) -> str:
     if certificate.noise:
         text += f"; A below {format_value(certificate.noise)} of the size is noise"
     return text
+
+
+def _resolved(leaf: Leaf) -> str:
+    if leaf.resolved or leaf.convergence is None:
+        return "yes"
+    return f"NO: {leaf.convergence.degree_to_try}"

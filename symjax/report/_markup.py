@@ -1,10 +1,12 @@
-"""Pieces of the page of a report: escaped text, units, tables."""
+"""Pieces of the page of a report: escaped text, units, cells, tables."""
 
 import html
 from collections.abc import Iterable, Sequence
 
 from symjax._text import visible
-from symjax.report.schema import Leaf, Report
+from symjax.report.cells import Cell, Figure, LayerName, Number, Unit
+from symjax.report.layout import Table
+from symjax.report.schema import Report
 
 SCROLLS = '<p class="scrolls" hidden>Scroll sideways for more &rarr;</p>'
 """Hint above what is wider than the screen."""
@@ -19,6 +21,45 @@ def show_unit(unit: str) -> str:
     """A unit as HTML, empty for features."""
     base, _, power = unit.replace("angstrom", "\xc5").partition("^")
     return escape(base) + (f"<sup>{escape(power)}</sup>" if power else "")
+
+
+def show(cell: Cell) -> str:
+    """A cell as HTML; a number of ``report.json`` with its path and in full."""
+    if isinstance(cell, Unit):
+        return show_unit(cell) or "-"
+    if isinstance(cell, LayerName):
+        return escape(cell).replace(".", ".<wbr>")
+    if isinstance(cell, Number):
+        return _number(cell)
+    if isinstance(cell, Figure):
+        value, *ends = (
+            show(Number(end, cell.form, (*cell.at, n) if cell.at else ()))
+            for n, end in enumerate(cell.ends)
+        )
+        interval = f' <span class="soft">({" to ".join(ends)})</span>'
+        return value if None in cell.ends else value + interval
+    return escape(cell)
+
+
+def _number(number: Number) -> str:
+    shown = escape(number)
+    if number.at and number.value is not None:
+        steps = [str(key).replace("~", "~0").replace("/", "~1") for key in number.at]
+        at = escape("/" + "/".join(steps))
+        shown = f'<data value="{number.value!r}" data-at="{at}">{shown}</data>'
+    if number.bar and number.value is not None:
+        width = f"{100 * min(max(number.value, 0.0), 1.0):.2f}%"
+        shown += f' <span class="bar"><i style="width:{width}"></i></span>'
+    return shown
+
+
+def show_table(table: Table | None) -> str:
+    """A table; empty if there is none, or nothing in it."""
+    if table is None:
+        return ""
+    rows = [([show(cell) for cell in row.cells], row.good) for row in table.rows]
+    columns = [escape(column.replace("angstrom", "\xc5")) for column in table.columns]
+    return make_table(table.title, columns, rows)
 
 
 def make_table(
@@ -44,13 +85,6 @@ def make_table(
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>"
         "</table></div>"
     )
-
-
-def show_resolved(leaf: Leaf) -> str:
-    """The verdict in a few words."""
-    if leaf.resolved or leaf.convergence is None:
-        return "yes"
-    return f"NO: try {leaf.convergence.degree_to_try}"
 
 
 def what_of(report: Report) -> str:

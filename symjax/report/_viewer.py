@@ -1,4 +1,4 @@
-"""What the page of a report needs to draw structures: plain data for its script."""
+"""Structures on the page of a report: the picture, and plain data for its script."""
 
 import itertools
 from typing import Any
@@ -7,6 +7,9 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from scipy.spatial import cKDTree
 
+from symjax.report._markup import escape, show
+from symjax.report.cells import Number
+from symjax.report.formats import format_value
 from symjax.report.schema import AtomErrors, Report
 
 # Bonds are drawn up to this multiple of the sum of two covalent radii.
@@ -74,3 +77,50 @@ def _geometry(atoms: AtomErrors) -> dict[str, Any]:
         "bonds": pairs[near].tolist(),
         "box": box,
     }
+
+
+def atoms_viewer(atoms: list[dict[str, Any]]) -> str:
+    """The section with the picture, and the errors of the first structure."""
+    if not atoms:
+        return ""
+    choices = ""
+    if len(atoms) > 1:
+        items = "".join(
+            f'<option value="{index}">{escape(entry["label"])}</option>'
+            for index, entry in enumerate(atoms)
+        )
+        choices += f'<label>Structure <select id="atoms-structure">{items}</select>'
+        choices += "</label>"
+    outputs = dict.fromkeys(o["name"] for entry in atoms for o in entry["outputs"])
+    if len(outputs) > 1:
+        items = "".join(f"<option>{escape(name)}</option>" for name in outputs)
+        choices += f'<label>Output <select id="atoms-output">{items}</select></label>'
+    first = atoms[0]
+    output = first["outputs"][0]
+    at = ("structures", first["index"], "atoms", "errors", output["name"])
+    rows = "\n".join(
+        f'<tr><th scope="row">{escape(symbol)} {index}</th>'
+        f"<td>{show(Number(error, format_value, (*at, index)))}</td><td></td></tr>"
+        for index, (symbol, error) in enumerate(
+            zip(first["symbols"], output["errors"], strict=True)
+        )
+    )
+    return f"""<p>Equivariance error A of <b>{escape(", ".join(outputs))}</b>: how far
+the prediction for each atom, rotated back, is from its mean over O(3).</p>
+<div class="controls">{choices}</div>
+<div class="viewer">
+<figure class="needs-js"><canvas id="atoms-canvas" tabindex="0" role="application"
+aria-label="The structure, colored by error. Arrow keys turn it, plus and minus zoom, n
+and p step through the atoms" aria-describedby="atoms-readout"></canvas>
+<figcaption class="soft">Drag to turn; keys: arrows, + and &minus;, n and p.
+<span class="scale">0 <span class="heat"></span> <span id="atoms-high"></span></span>
+</figcaption>
+<p class="readout" id="atoms-readout" role="status"></p></figure>
+<div class="list scroll tall" tabindex="0" role="region" aria-label="Errors of atoms">
+<table><thead><tr><th scope="col" class="left">atom</th>
+<th scope="col">A (<span id="atoms-unit">{escape(output["unit"])}</span>)</th>
+<td></td></tr>
+</thead><tbody id="atoms-rows">
+{rows}
+</tbody></table></div>
+</div>"""

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from symjax.metrics import AveragedError, ResponseSpectrum
+from symjax.report.formats import format_value
 from symjax.report.layout import Display, Row, make_table
-from symjax.report.tables import format_value
 
 Frontiers = Mapping[str, tuple[AveragedError, ...]]
 """For each output the averages that no cheaper one undercuts."""

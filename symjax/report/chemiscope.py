@@ -7,7 +7,7 @@ import ase
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.report.schema import write_atomically
+from symjax.report.storage import write_atomically
 from symjax.report.survey import SurveyReport, headline, signed_root
 
 # Radius in angstrom of what is drawn around a chosen atom.

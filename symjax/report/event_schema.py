@@ -3,19 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from symjax.metrics.consistency import LabelConsistency
-
-GROUPS = ("Oh", "O(3)")
-"""Sets of elements over which sources of symmetry breaking are compared."""
+from symjax.report.stored import Count, Numbers, Record, Size, StoredLabels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EventPoints:
+class EventPoints(Record):
     """The points of an event that a model has read, and what it says of each.
 
     Attributes:
@@ -36,16 +33,16 @@ class EventPoints:
       array([1.])
     """
 
-    positions: Float[np.ndarray, "points 3"]
-    energies: Float[np.ndarray, "points"]
-    semantic: Int[np.ndarray, "points"]
-    errors: Mapping[str, Float[np.ndarray, "points"]]
-    labels: Int[np.ndarray, "labelled"]
-    changes: Float[np.ndarray, "labelled"]
+    positions: Annotated[Float[np.ndarray, "points 3"], Numbers(-math.inf)]
+    energies: Annotated[Float[np.ndarray, "points"], Numbers()]
+    semantic: Annotated[Int[np.ndarray, "points"], Numbers(-1, integer=True)]
+    errors: Mapping[str, Annotated[Float[np.ndarray, "points"], Numbers()]]
+    labels: Annotated[Int[np.ndarray, "labelled"], Numbers(integer=True)]
+    changes: Annotated[Float[np.ndarray, "labelled"], Numbers()]
 
 
 @dataclasses.dataclass(frozen=True)
-class Breaking:
+class Breaking(Record):
     """Sizes of the sources of symmetry breaking over one set of elements.
 
     All are root mean squares of class probabilities over points, classes and elements.
@@ -69,132 +66,14 @@ class Breaking:
       ['network', 'tokenisation', 'voxelisation', 'total']
     """
 
-    group: str
-    num_elements: int
-    num_points: int
-    num_known: int
-    network: float
-    tokenisation: float
-    voxelisation: float
-    total: float
+    group: Literal["Oh", "O(3)"]
+    num_elements: Count
+    num_points: Count
+    num_known: Count
+    network: Size
+    tokenisation: Size
+    voxelisation: Size
+    total: Size
     content: Mapping[str, float]
-    frozen_labels: LabelConsistency
-    labels: LabelConsistency
-
-
-def points_to_json(points: EventPoints) -> dict[str, Any]:
-    """Points of an event as a JSON object.
-
-    Args:
-      points: The points.
-
-    Returns:
-      Lists of numbers.
-    """
-    return {
-        "positions": np.asarray(points.positions, float).tolist(),
-        "energies": np.asarray(points.energies, float).tolist(),
-        "semantic": np.asarray(points.semantic).tolist(),
-        "errors": {k: np.asarray(v, float).tolist() for k, v in points.errors.items()},
-        "labels": np.asarray(points.labels).tolist(),
-        "changes": np.asarray(points.changes, float).tolist(),
-    }
-
-
-def read_points(fields: Any, size: int) -> EventPoints:
-    """Inverse of :func:`points_to_json`.
-
-    Args:
-      fields: The object, as :mod:`symjax.report.schema` reads it.
-      size: Number of points.
-
-    Returns:
-      The points.
-
-    Raises:
-      ReportError: A field is missing or no array of the right shape.
-    """
-    labelled = (size,) if fields.get("labels", list) else (0,)
-    errors = fields.fields("errors")
-    return EventPoints(
-        fields.array("positions", (size, 3), -math.inf),
-        fields.array("energies", (size,)),
-        fields.integers("semantic", (size,), -1.0),
-        {name: errors.array(name, (size,)) for name in errors.value},
-        fields.integers("labels", labelled),
-        fields.array("changes", labelled),
-    )
-
-
-def breaking_to_json(breaking: Breaking) -> dict[str, Any]:
-    """Sources of one event as a JSON object; what is not known is null.
-
-    Args:
-      breaking: The sources.
-
-    Returns:
-      Nested dictionaries and numbers.
-    """
-    value = {
-        field.name: getattr(breaking, field.name)
-        for field in dataclasses.fields(breaking)
-    }
-    value["content"] = dict(breaking.content)
-    for name in ("frozen_labels", "labels"):
-        numbers = value[name]._asdict()
-        del numbers["frequencies"]
-        # JSON has no NaN: accuracies are null for events without labels.
-        value[name] = {key: _without_nan(number) for key, number in numbers.items()}
-    return value
-
-
-def read_breaking(fields: Any) -> Breaking:
-    """Inverse of :func:`breaking_to_json`.
-
-    Args:
-      fields: The object, as :mod:`symjax.report.schema` reads it.
-
-    Returns:
-      The sources.
-
-    Raises:
-      ReportError: A field is missing, or has a wrong type or range.
-    """
-    content = fields.fields("content")
-    integers = ("num_elements", "num_points", "num_known")
-    numbers = ("network", "tokenisation", "voxelisation", "total")
-    return Breaking(
-        group=fields.text("group", GROUPS),
-        **{name: fields.integer(name) for name in integers},
-        **{name: fields.number(name, 0.0) for name in numbers},
-        content={name: content.number(name) for name in content.value},
-        frozen_labels=_read_labels(fields.fields("frozen_labels")),
-        labels=_read_labels(fields.fields("labels")),
-    )
-
-
-def _read_labels(fields: Any) -> LabelConsistency:
-    def share(name: str) -> float:
-        known = fields.get(name, int, float, type(None)) is not None
-        return fields.number(name, 0.0) if known else math.nan
-
-    limits = fields.get("accuracy_range", list)
-    if limits == [None, None]:
-        low = high = math.nan
-    else:
-        low, high = fields.array("accuracy_range", (2,)).tolist()
-    return LabelConsistency(
-        fields.number("changing", 0.0),
-        fields.number("disagreement", 0.0),
-        share("accuracy"),
-        (low, high),
-        share("majority_accuracy"),
-        np.zeros((0, 0)),
-        fields.integer("num_elements", 1),
-    )
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    frozen_labels: StoredLabels
+    labels: StoredLabels

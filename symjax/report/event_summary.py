@@ -14,7 +14,8 @@ from symjax.so3.irreps import Irrep
 
 if TYPE_CHECKING:
     from symjax.report.event_schema import Breaking
-    from symjax.report.schema import Leaf, StructureReport
+    from symjax.report.leaves import Leaf
+    from symjax.report.schema import StructureReport
 
 FIGURES = ("equivariance_error", "relative_error", "expected")
 SOURCES = ("network", "tokenisation", "voxelisation", "total")

@@ -1,28 +1,32 @@
-"""Tables of events for a terminal: figures with intervals, and one line an event."""
+"""Tables of events, for the terminal and the page: figures, sources, a list."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from rich.console import RenderableType
 from rich.text import Text
 
-from symjax.report.event_summary import SOURCES, show_interval
-from symjax.report.layout import Display, Row, make_table
+from symjax.report.cells import Cell, Figure, Name, Number, Row
+from symjax.report.event_summary import SOURCES
+from symjax.report.formats import (
+    format_count,
+    format_fraction,
+    format_percent,
+    format_seconds,
+    format_value,
+    with_unit,
+)
+from symjax.report.layout import Display, Table
+from symjax.report.schema import Report
 
-if TYPE_CHECKING:
-    from symjax.report.schema import Report
-
-# Columns that a figure with its interval takes, and those of the wider tables.
-_WIDE = 78
-SOURCE_NAMES: Mapping[str, str] = dict(
+SOURCE_NAMES: dict[str, str] = dict(
     zip(SOURCES, ("network", "tokens", "voxels", "all"), strict=True)
 )
 """What the sources of symmetry breaking are called in tables."""
-SHARE_NAMES: Mapping[str, str] = {
+SHARE_NAMES: dict[str, str] = {
     "changing": "labels that change",
     "accuracy": "accuracy of labels",
 }
-GROUP_NAMES: Mapping[str, str] = {"Oh": "O_h", "O(3)": "O(3)"}
+GROUP_NAMES: dict[str, str] = {"Oh": "O_h", "O(3)": "O(3)"}
 SOURCES_TITLE = "Sources of symmetry breaking in class probabilities"
 SOURCES_LEGEND = (
     "Root mean squares over points, classes and orientations. network: A with tokens "
@@ -32,153 +36,112 @@ SOURCES_LEGEND = (
 )
 
 
-class Forms:
-    """How values and fractions are written.
-
-    Attributes:
-      value: Of a quantity.
-      fraction: Of a fraction that may be close to 1.
-    """
-
-    def __init__(self, value: Callable[[float], str], fraction: Callable[[float], str]):
-        """Keeps the two."""
-        self.value, self.fraction = value, fraction
-
-
-def event_tables(
-    report: "Report", display: Display, form: Forms
-) -> list[RenderableType]:
-    """What a report of events shows beside the tables of any report.
-
-    Args:
-      report: A report of events.
-      display: What they are written on; below 78 columns one figure a table.
-      form: How numbers are written.
-
-    Returns:
-      Tables and texts for ``rich``.
-    """
-    summary = report.event_summary
-    parts: list[RenderableType] = []
-    for name, rows in summary["outputs"].items():
-        unit = report.aggregate()[name].unit
-        parts += _by_group(name, unit, rows, display, form)
-    if summary["breaking"]:
-        parts += sources_tables(summary["breaking"], display, form)
-    if len(report.event_lines) > 1:
-        parts += [Text(), _lines(report, display, form)]
-    level = f"{summary['level']:.0%}"
+def event_tables(report: Report, display: Display) -> list[Table | Text | None]:
+    """What a report of events shows beside the tables of any report."""
+    sources = sources_table(report)
+    parts: list[Table | Text | None] = [*figure_tables(report), sources]
+    if sources is not None:
+        parts.append(Text(display.lines(SOURCES_LEGEND, 0), style="dim"))
     if len(report.event_lines) > 1:
         parts += [
-            Text(),
-            Text(
-                display.lines(
-                    f"In brackets: {level} intervals over events (Student's t of "
-                    "ratios of sums over events), not over points or orientations.",
-                    0,
+            events_table(report, full=False),
+            Text(display.lines(f"{interval_note(report)}.", 0), style="dim"),
+        ]
+    return parts
+
+
+def interval_note(report: Report) -> str:
+    """What the brackets are, without a full stop."""
+    return (
+        f"In brackets: {report.event_summary['level']:.0%} intervals over events "
+        "(Student's t of ratios of sums over events), not over points or orientations"
+    )
+
+
+def figure_tables(report: Report) -> list[Table]:
+    """A and B of every output by class, particle and size, with intervals."""
+    kinds = {"class": "class", "particle": "particle", "points": "size of the event"}
+    tables = []
+    for name, lines in report.event_summary["outputs"].items():
+        unit = report.aggregate()[name].unit
+        rows = []
+        for index, line in enumerate(lines):
+            at = ("events", "outputs", name, index)
+            share = line["relative_error"][0]
+            cells: list[Cell] = [
+                Name(line["name"]),
+                Number(line["events"], format_count, (*at, "events")),
+                Figure(
+                    line["equivariance_error"],
+                    format_value,
+                    (*at, "equivariance_error"),
                 ),
-                style="dim",
-            ),
-        ]
-    return parts
-
-
-def sources_tables(
-    breaking: Mapping[str, Any], display: Display, form: Forms
-) -> list[RenderableType]:
-    """The sources of symmetry breaking over each group, with intervals.
-
-    Args:
-      breaking: By group, as :func:`symjax.report.event_summary.summarise_events` says.
-      display: What they are written on.
-      form: How numbers are written.
-
-    Returns:
-      One table side by side, or one for each group where there is less room.
-    """
-    narrow = not _wide(display)
-    groups = [[group] for group in breaking] if narrow else [list(breaking)]
-    parts: list[RenderableType] = []
-    for chosen in groups:
-        lines = []
-        for name, shown in (*SOURCE_NAMES.items(), *SHARE_NAMES.items()):
-            write = _percent if name in SHARE_NAMES else form.value
-            cells = (show_interval(breaking[g][name], write) for g in chosen)
-            lines.append(Row([shown, *cells]))
-        columns = ["source", *(GROUP_NAMES[g] for g in chosen)]
-        parts += [Text(), make_table(SOURCES_TITLE, columns, lines, display)]
-    return [*parts, Text(display.lines(SOURCES_LEGEND, 0), style="dim")]
-
-
-def _wide(display: Display) -> bool:
-    return display.width is None or display.width >= _WIDE
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _by_group(
-    name: str, unit: str, rows: list[dict[str, Any]], display: Display, form: Forms
-) -> list[RenderableType]:
-    figures = {
-        "equivariance_error": (f"A ({unit})" if unit else "A", form.value),
-        "relative_error": ("A/RMS", form.value),
-        "expected": ("B expected", form.fraction),
-    }
-    parts: list[RenderableType] = []
-    title_of = display.name(name)
-    if _wide(display):
-        columns = ["points", "events", *(title for title, _ in figures.values())]
-        kinds = {
-            "class": "class",
-            "particle": "particle",
-            "points": "size of the event",
-        }
-        by = [kind for key, kind in kinds.items() if key in {row["by"] for row in rows}]
-        lines = []
-        for row in rows:
-            cells = [
-                form.value(row[key][0])
-                if key == "relative_error" and row[key][0] is not None
-                else show_interval(row[key], write)
-                for key, (_, write) in figures.items()
+                Number(share, format_value, (*at, "relative_error", 0)),
+                Figure(line["expected"], format_fraction, (*at, "expected")),
             ]
-            first = display.name(row["name"])
-            lines.append(Row([first, f"{row['events']:,}", *cells]))
-        whole = f"{title_of}, by {', '.join(by)}"
-        return [Text(), make_table(whole, columns, lines, display)]
-    for key, (title, write) in figures.items():
-        lines = [
-            Row([display.name(row["name"]), show_interval(row[key], write)])
-            for row in rows
+            rows.append(Row(cells))
+        known = {line["by"] for line in lines}
+        by = ", ".join(kind for key, kind in kinds.items() if key in known)
+        columns = ["points", "events", with_unit("A", unit), "A/RMS", "B expected"]
+        tables.append(Table(f"{name}, by {by}", columns, rows))
+    return tables
+
+
+def sources_table(report: Report) -> Table | None:
+    """The sources of symmetry breaking over each group, with intervals."""
+    breaking: Mapping[str, Any] = report.event_summary["breaking"]
+    rows = []
+    for name, shown in (SOURCE_NAMES | SHARE_NAMES).items():
+        form = format_percent if name in SHARE_NAMES else format_value
+        figures = [
+            Figure(found[name], form, ("events", "breaking", group, name))
+            for group, found in breaking.items()
         ]
-        whole = f"{title_of}: {title}"
-        parts += [Text(), make_table(whole, ["points", "figure"], lines, display)]
-    return parts
+        rows.append(Row([shown, *figures]))
+    columns = [
+        f"{GROUP_NAMES[group]}, {found['num_elements']} elements"
+        for group, found in breaking.items()
+    ]
+    return Table(SOURCES_TITLE, ["source", *columns], rows) if breaking else None
 
 
-def _lines(report: "Report", display: Display, form: Forms) -> Text:
+def events_table(report: Report, full: bool = True) -> Table:
+    """One line for each event in the order of A."""
     lines = report.event_lines
-    first = lines[0]
-    unit = f" ({first['unit']})" if first["unit"] else ""
-    columns = ["event", "points", f"A{unit}"]
-    more = [*SOURCE_NAMES.items()] if "total" in first and _wide(display) else []
-    columns += [shown for _, shown in more]
-    changing = any("changing" in line for line in lines)
-    columns += ["changing"] if changing else []
-    over = "; the rest over O(3)" if more else ""
+    first = lines[0] if lines else {}
+    sources = SOURCE_NAMES if "total" in first else {}
+    shares = dict.fromkeys(["changing", *(["accuracy"] if full else [])])
     rows = []
     for line in lines:
-        cells = [
-            display.name(line["label"]),
-            f"{line['points']:,}",
-            form.value(line["error"]),
+        index = line["index"]
+        at = ("structures", index)
+        breaking = report.overview[index].breaking
+        found = [n for n, part in enumerate(breaking) if part.group == "O(3)"]
+        over = (*at, "breaking", found[0]) if found else ()
+        cells: list[Cell] = [
+            Name(line["label"]),
+            Number(line["points"], format_count, (*at, "num_atoms")),
+            format_value(line["error"]),
+            *([format_value(line["relative"])] if full else []),
         ]
-        cells += [form.value(line[name]) if name in line else "-" for name, _ in more]
-        if changing:
-            cells.append(_percent(line["changing"]) if "changing" in line else "-")
+        cells += [
+            Number(line.get(name), format_value, (*over, name)) for name in sources
+        ]
+        if sources:
+            cells += [
+                Number(line.get(name), format_percent, (*over, "labels", name))
+                for name in shares
+            ]
+        timing = report.overview[index].timing
+        cells += [
+            Number(getattr(timing, name), format_seconds, (*at, "timing", name))
+            for name in (("compile_seconds", "evaluation_seconds") if full else ())
+        ]
         rows.append(Row(cells, line["resolved"]))
-    output = display.name(first["output"])
-    title = f"Events by A of {output}, the largest first{over}"
-    return make_table(title, columns, rows, display)
+    columns = ["event", "points", with_unit("A", first.get("unit", ""))]
+    columns += ["A/RMS"] if full else []
+    if sources:
+        columns += [*sources.values(), "changing", *(["accuracy"] if full else [])]
+    columns += ["compiling", "evaluating"] if full else []
+    title = f"Events by A of {first.get('output', '')}, the largest first"
+    return Table(title + ("; sources over O(3)" if sources else ""), columns, rows)

@@ -19,7 +19,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from symjax.errors import ArgumentError
 from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
-from symjax.report.schema import Leaf, Report, write_atomically
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Report
+from symjax.report.storage import write_atomically
 
 # Content below this is drawn as this: round-off of a float32 model lies there.
 _SMALLEST = 1e-8

@@ -8,7 +8,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from symjax._text import visible
+from symjax.report.cells import Cell, LayerName, Row, Unit
+from symjax.report.shortening import shorten_all
 
+# Names of layers are not shortened further: their rows are stacked.
+_SHORTEST_NAME = 14
 _GAP = "  "
 _LOUD = "bold red"
 
@@ -42,6 +46,10 @@ class Display:
         shown = self.name(text) or "-"
         return shown if self.ascii_only else shown.replace("angstrom", "\xc5")
 
+    def cell(self, cell: Cell) -> str:
+        """A cell of a table."""
+        return self.unit(cell) if isinstance(cell, Unit) else self.name(str(cell))
+
     def lines(self, text: str, indent: int = 12) -> str:
         """A line broken between words, further ones indented."""
         width = self.width or 80
@@ -55,58 +63,64 @@ class Display:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of a table.
+class Table:
+    """A table, said once for the terminal and for the page.
 
     Attributes:
-      cells: Texts, the first names the row.
-      good: Whether its numbers can be trusted; others are printed in red.
-    """
-
-    cells: Sequence[str]
-    good: bool = True
-
-
-def shorten(name: str, width: int) -> str:
-    """A name shortened in the middle.
-
-    Args:
-      name: The name.
-      width: Largest number of characters, at least 5.
-
-    Returns:
-      The name, or its ends around three dots.
+      title: Its title.
+      columns: Names of the columns; the first is aligned left.
+      rows: Rows with as many cells.
+      left: Names of further columns that are aligned left.
 
     Example:
-      >>> from symjax.report.layout import shorten
-      >>> shorten("gnn_layers.0.trans.layers.1_node", 24)
-      'gnn_layers...ers.1_node'
+      >>> from symjax.report.cells import Number, Row
+      >>> from symjax.report.layout import Display, Table
+      >>> rows = [Row(["energy", Number(0.00137, str)]), Row(["forces", "-"])]
+      >>> print(Table("Outputs", ["output", "A"], rows).text(Display(12, True)).plain)
+      Outputs
+      energy
+        A  0.00137
+      forces
+        A  -
     """
-    if len(name) <= width:
-        return name
-    tail = (width - 3 + 1) // 2
-    head = width - 3 - tail
-    # Dots of the name beside the three would be read as more of them.
-    return name[:head].rstrip(".") + "..." + name[len(name) - tail :].lstrip(".")
 
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    left: Sequence[str] = ()
 
-def shorten_all(names: Sequence[str], width: int) -> list[str]:
-    """Names shortened in the middle, or whole where two would look the same.
+    def fits(self, display: Display) -> bool:
+        """Whether its columns fit side by side."""
+        rows = [Row([display.cell(cell) for cell in row.cells]) for row in self.rows]
+        return display.width is None or table_width(self.columns, rows) <= display.width
 
-    Args:
-      names: The names.
-      width: Largest number of characters.
+    def text(self, display: Display) -> Text:
+        """The table for a terminal; names of layers are shortened to fit.
 
-    Returns:
-      As many names.
+        Args:
+          display: What it is written on.
 
-    Example:
-      >>> from symjax.report.layout import shorten_all
-      >>> shorten_all(["a" * 9 + "1" + "b" * 9, "a" * 9 + "2" + "b" * 9], 12)
-      ['aaaaaaaaa1bbbbbbbbb', 'aaaaaaaaa2bbbbbbbbb']
-    """
-    short = [shorten(name, max(width, 5)) for name in names]
-    return short if len(set(short)) == len(set(names)) else list(names)
+        Returns:
+          Text without a last line feed.
+        """
+        title = display.name(self.title)
+        columns = [display.name(column) for column in self.columns]
+        rows = [
+            Row([display.cell(cell) for cell in row.cells], row.good)
+            for row in self.rows
+        ]
+        first = [row.cells[0] for row in self.rows]
+        if display.width is not None and any(isinstance(c, LayerName) for c in first):
+            # What the numbers and the gap before them leave; less says nothing.
+            rest = [Row(row.cells[1:]) for row in rows]
+            left = display.width - table_width(columns[1:], rest) - len(_GAP)
+            if left >= _SHORTEST_NAME:
+                names = shorten_all([str(row.cells[0]) for row in rows], left)
+                rows = [
+                    Row([name, *row.cells[1:]], row.good)
+                    for name, row in zip(names, rows, strict=True)
+                ]
+        return make_table(title, columns, rows, display, self.left)
 
 
 def table_width(columns: Sequence[str], rows: Sequence[Row]) -> int:
@@ -116,7 +130,7 @@ def table_width(columns: Sequence[str], rows: Sequence[Row]) -> int:
 
 def _widths(columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
     lines = [columns, *(row.cells for row in rows)]
-    return [max(cell_len(line[i]) for line in lines) for i in range(len(columns))]
+    return [max(cell_len(str(line[i])) for line in lines) for i in range(len(columns))]
 
 
 def make_table(
@@ -139,7 +153,8 @@ def make_table(
       Text without a last line feed; no cell is ever cut or broken.
 
     Example:
-      >>> from symjax.report.layout import Display, Row, make_table
+      >>> from symjax.report.cells import Row
+      >>> from symjax.report.layout import Display, make_table
       >>> rows = [Row(["energy", "0.00137"]), Row(["forces", "1.5e-05"])]
       >>> print(make_table("Outputs", ["output", "A"], rows, Display(12, True)).plain)
       Outputs
@@ -157,15 +172,15 @@ def make_table(
             style = "" if row.good else _LOUD
             text.append(f"\n{row.cells[0]}", style or "bold")
             for key, cell in zip(keys, row.cells[1:], strict=True):
-                if cell:
+                if str(cell):
                     pad = " " * (longest - cell_len(key))
                     text.append(f"\n  {key}{pad}  {cell}", style)
         return text
     widths = _widths(columns, rows)
 
-    def line(cells: Sequence[str]) -> str:
+    def line(cells: Sequence[Cell]) -> str:
         parts: list[str] = []
-        for name, cell, width in zip(columns, cells, widths, strict=True):
+        for name, cell, width in zip(columns, map(str, cells), widths, strict=True):
             pad = " " * (width - cell_len(cell))
             first = name == columns[0] and not parts
             parts.append(cell + pad if first or name in left else pad + cell)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import ase
 import numpy as np
@@ -21,6 +21,7 @@ from symjax.metrics import (
 )
 from symjax.report import schema
 from symjax.report.event_schema import Breaking, EventPoints
+from symjax.report.leaves import Kind, Leaf
 from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
 
 
@@ -139,7 +140,7 @@ def leaves_of(
     outputs: Mapping[str, Output],
     names: Sequence[str],
     atoms: ase.Atoms | None = None,
-) -> tuple[schema.Leaf, ...]:
+) -> tuple[Leaf, ...]:
     """What a report stores of a measurement.
 
     Args:
@@ -167,9 +168,9 @@ def leaves_of(
     """
     symmetry = None if atoms is None else usable_symmetry(atoms)
     return tuple(
-        schema.Leaf(
+        Leaf(
             name=name,
-            kind=output.kind,
+            kind=cast(Kind, output.kind),
             unit=output.unit,
             representation=str(leaf.representation),
             irreps=tuple(str(irrep) for irrep in leaf.representation.irreps),
@@ -260,8 +261,8 @@ def _by_sample(
 
 
 def _with_particles(
-    leaves: tuple[schema.Leaf, ...], measurement: Measurement, cloud: PointCloud
-) -> tuple[schema.Leaf, ...]:
+    leaves: tuple[Leaf, ...], measurement: Measurement, cloud: PointCloud
+) -> tuple[Leaf, ...]:
     """Adds the totals of each particle where samples are points."""
     particle = np.asarray(cloud.particle)
     present = np.unique(particle[particle >= 0]).tolist()

@@ -6,42 +6,58 @@ derived from the journal: a run appends to it, and one that resumes writes it ag
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import h5py
 import numpy as np
 
 from symjax._files import check_readable, reserve
+from symjax._text import file_text
 from symjax.report.files import RESULTS_FILE
-from symjax.report.schema import (
-    Leaf,
-    Report,
-    ReportError,
-    Settings,
-    StructureReport,
-    write_atomically,
-)
+from symjax.report.leaves import ReportError
+from symjax.report.schema import Report, Settings, StructureReport
+from symjax.report.storage import write_atomically
+from symjax.report.summary import Summary, summarise
 
-"""Name of the file in the folder of a report."""
-
-_TEXTS = ("structure", "status", "failure", "formula", "point_group")
-_LEAF_TEXTS = ("name", "kind", "unit", "compared_with")
-_INTEGERS = ("num_atoms", "num_elements", "channels", "resolved", "degree_to_try")
+_STRUCTURE = {
+    **dict.fromkeys(("structure", "status", "failure", "formula", "point_group"), str),
+    **dict.fromkeys(("num_atoms", "num_elements"), int),
+    **dict.fromkeys(("compile_seconds", "evaluation_seconds"), float),
+}
 # Of a certificate; NaN where a grid was chosen without one.
-_CERTIFICATE = (
-    *("certified", "content_uncertainty", "error_uncertainty", "tail"),
-    *("excluded", "confidence", "noise"),
+_CERTIFICATE = dict.fromkeys(
+    (
+        *("certified", "content_uncertainty", "error_uncertainty", "tail"),
+        *("excluded", "confidence", "noise"),
+    ),
+    float,
 )
-_NUMBERS = (
-    *("equivariance_error", "relative_error", "root_mean_square", "remainder"),
-    *("missing", "scale", "ratio", "error_per_atom"),
-    *_CERTIFICATE,
-    *("compile_seconds", "evaluation_seconds"),
-)
+
+
+# What stands where nothing is known, in columns of each type.
+_BLANK = {str: "", int: 0, float: math.nan}
+_STORED = {str: h5py.string_dtype(), int: np.int64, float: np.float64}
+
+
+def _columns(max_degree: int) -> dict[str, type]:
+    """Names and types of the columns: those of a summary, with a column for each B."""
+    summary: dict[str, type] = {}
+    for name, hint in get_type_hints(Summary).items():
+        kinds = get_args(hint) or (hint,)
+        if name == "content":
+            labels = (f"B_{n}{sign}" for n in range(max_degree + 1) for sign in "+-")
+            summary |= dict.fromkeys(labels, float)
+        else:
+            # A truth is an integer, 0 or 1.
+            summary[name] = next((k for k in (str, float) if k in kinds), int)
+    return _STRUCTURE | summary | _CERTIFICATE
+
+
 _EVERY_SECONDS = 1.0
 # Rows of a column that HDF5 writes at once.
 _CHUNK = 1024
@@ -84,20 +100,12 @@ class ResultsFile:
         self._dtype, max_degree = settings.dtype, settings.max_degree
         self._waiting: list[dict[str, Any]] = []
         self._next = 0.0
-        contents = [f"B_{degree}{s}" for degree in range(max_degree + 1) for s in "+-"]
-        # A text is kept elsewhere, and 16 bytes say where.
-        texts = len((*_TEXTS, *_LEAF_TEXTS))
-        numbers = 1 + len((*_INTEGERS, *_NUMBERS, *contents))
-        self._row_bytes = 16 * texts + 8 * numbers
+        self._columns = _columns(max_degree)
         with self._open("w") as file:
             row = _column(file, "row", np.int64)
             row.make_scale("row")
-            for name in (*_TEXTS, *_LEAF_TEXTS):
-                _column(file, name, h5py.string_dtype(), row)
-            for name in _INTEGERS:
-                _column(file, name, np.int64, row)
-            for name in (*_NUMBERS, *contents):
-                _column(file, name, np.float64, row)
+            for name, kind in self._columns.items():
+                _column(file, name, _STORED[kind], row)
 
     def __enter__(self) -> "ResultsFile":
         return self
@@ -133,17 +141,22 @@ class ResultsFile:
         rows, self._waiting = self._waiting, []
         if not rows:
             return
+        values = {
+            name: [_value(row.get(name), kind) for row in rows]
+            for name, kind in self._columns.items()
+        }
         texts = sum(
-            len(str(row[name])) for row in rows for name in (*_TEXTS, *_LEAF_TEXTS)
+            len(text)
+            for name, kind in self._columns.items()
+            if kind is str
+            for text in values[name]
         )
         with self._open("r+", len(rows), texts) as file:
             first = file["row"].shape[0]
+            values["row"] = list(range(first, first + len(rows)))
             for name, column in file.items():
                 column.resize((first + len(rows),))
-                if name == "row":
-                    column[first:] = np.arange(first, first + len(rows))
-                else:
-                    column[first:] = [row[name] for row in rows]
+                column[first:] = values[name]
 
     @contextlib.contextmanager
     def _open(
@@ -151,7 +164,9 @@ class ResultsFile:
     ) -> Iterator[h5py.File]:
         # Whole chunks of each column, texts with their places, and what describes them.
         chunks = -(-num_rows // _CHUNK) + bool(num_rows)
-        size = chunks * _CHUNK * self._row_bytes + 4 * num_letters + 2**16
+        # A text is kept elsewhere, and 16 bytes say where; the row has a number.
+        row = 8 + sum(16 if kind is str else 8 for kind in self._columns.values())
+        size = chunks * _CHUNK * row + 4 * num_letters + 2**16
         try:
             # HDF5 does not survive a full disk: it ends the process with a signal.
             reserve(self.path, size)
@@ -176,69 +191,36 @@ def _column(file: h5py.File, name: str, dtype: Any, scale: Any = None) -> h5py.D
     return column
 
 
+def _value(value: Any, kind: type) -> Any:
+    if value is None:
+        return _BLANK[kind]
+    return file_text(value) if kind is str else kind(value)
+
+
 def _rows(structure: StructureReport, dtype: str) -> Iterator[dict[str, Any]]:
     """One row for each leaf; one without numbers for a failed structure."""
     failure, timing = structure.failure, structure.timing
     common = {
         "structure": structure.label,
         "status": "measured" if failure is None else "failed",
-        "failure": "" if failure is None else failure.message,
+        "failure": failure and failure.message,
         "formula": structure.formula,
         "point_group": structure.point_group,
         "num_atoms": structure.num_atoms,
         "num_elements": structure.num_elements,
-        "compile_seconds": np.nan if timing is None else timing.compile_seconds,
-        "evaluation_seconds": np.nan if timing is None else timing.evaluation_seconds,
+        "compile_seconds": timing and timing.compile_seconds,
+        "evaluation_seconds": timing and timing.evaluation_seconds,
     }
     if failure is not None:
-        yield _Blank(common)
+        yield common
     for leaf in structure.leaves:
-        yield common | _numbers(leaf, dtype)
-
-
-class _Blank(dict[str, Any]):
-    """The row of a failed structure: its numbers are NaN, 0 or empty."""
-
-    def __missing__(self, name: str) -> Any:
-        if name in _LEAF_TEXTS:
-            return ""
-        return 0 if name in _INTEGERS else np.nan
-
-
-def _numbers(leaf: Leaf, dtype: str) -> dict[str, Any]:
-    totals, verdict = leaf.totals, leaf.convergence
-    content, certificate = totals.content, leaf.certificate
-    against = leaf.comparison(dtype)
-    return {
-        "name": leaf.name,
-        "kind": leaf.kind,
-        "unit": leaf.unit,
-        "channels": leaf.channels,
-        "resolved": leaf.resolved,
-        "degree_to_try": 0 if verdict is None else verdict.degree_to_try,
-        "equivariance_error": totals.equivariance_error,
-        "relative_error": totals.relative_error,
-        "root_mean_square": totals.root_mean_square,
-        "remainder": totals.remainder,
-        "missing": leaf.missing,
-        "compared_with": against.scale,
-        "scale": _or_nan(against.size),
-        "ratio": _or_nan(against.ratio),
-        "error_per_atom": against.error if against.per_atom else np.nan,
-        **{
-            name: np.nan if certificate is None else float(getattr(certificate, name))
-            for name in _CERTIFICATE
-        },
-        **{
-            f"B_{degree}{sign}": content[degree, index]
-            for degree in range(len(content))
-            for index, sign in enumerate("+-")
-        },
-    }
-
-
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
+        row = common | vars(summarise(leaf, dtype))
+        row |= {name: getattr(leaf.certificate, name, None) for name in _CERTIFICATE}
+        yield row | {
+            f"B_{degree}{sign}": float(b)
+            for degree, pair in enumerate(row["content"])
+            for sign, b in zip("+-", pair, strict=True)
+        }
 
 
 def write_results(report: Report, path: str | Path) -> None:
@@ -289,7 +271,7 @@ def read_results(path: str | Path) -> dict[str, np.ndarray]:
       >>> read_results("nowhere.h5")
       Traceback (most recent call last):
       ...
-      symjax.report.schema.ReportError: path='nowhere.h5': cannot be read ...
+      symjax.report.leaves.ReportError: path='nowhere.h5': cannot be read ...
     """
     path = Path(path)
     if path.is_dir():
@@ -306,8 +288,9 @@ def read_results(path: str | Path) -> dict[str, np.ndarray]:
             "path",
             str(path),
             f"cannot be read ({error})",
-            "Pass the folder of a report, or continue its run with --resume, which "
+            "Pass the folder of a report, or continue its run with {resume}, which "
             "writes the file again",
+            resume=True,
         ) from error
 
 

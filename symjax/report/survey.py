@@ -14,9 +14,9 @@ from symjax._text import spreadsheet_safe, visible
 from symjax.metrics.pooling import QUESTIONS, Interval, Pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Surveyed
+from symjax.report.formats import format_value
 from symjax.report.scales import is_invariant
 from symjax.report.schema import ModelInfo, Software
-from symjax.report.tables import format_value
 
 SURVEY_SCHEMA = "symjax-survey/1"
 """Name and version of the format of ``survey.json``."""

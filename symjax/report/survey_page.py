@@ -10,6 +10,7 @@ from ase.data.colors import jmol_colors
 
 from symjax.metrics.pooling import QUESTIONS, Interval
 from symjax.report._markup import escape, make_table, show_unit
+from symjax.report.formats import format_fraction, format_value
 from symjax.report.survey import (
     Described,
     SurveyReport,
@@ -22,7 +23,6 @@ from symjax.report.survey import (
     size_ratio,
     worst,
 )
-from symjax.report.tables import format_fraction, format_value
 
 # Structures of the sortable table; survey.csv has all of them.
 _MOST_ROWS = 2000

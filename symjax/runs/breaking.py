@@ -68,7 +68,7 @@ def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
         for name in ("network", "all")
     )
     return Breaking(
-        group=over.name if isinstance(over, FiniteGroup) else "O(3)",
+        group="Oh" if isinstance(over, FiniteGroup) else "O(3)",
         num_elements=len(elements),
         num_points=len(truth),
         num_known=int((known >= 0).sum()),

@@ -7,15 +7,15 @@ was completed. ``report.json`` is written once, at the end.
 
 import contextlib
 import dataclasses
-import json
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from symjax._files import append_through, check_readable, held
-from symjax.report import schema
+from symjax.report import schema, storage
 from symjax.report.files import (
     FIGURE_FORMATS,
     FIGURE_NAMES,
@@ -24,11 +24,11 @@ from symjax.report.files import (
     RESULTS_FILE,
     TEXT_FILE,
 )
+from symjax.report.leaves import ReportError
 from symjax.report.results import ResultsFile
 from symjax.report.schema import (
     ModelInfo,
     Place,
-    ReportError,
     Settings,
     Software,
     StoredStructures,
@@ -128,14 +128,16 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
       >>> check_folder(Path("nowhere"), resume=True, overwrite=False)
       Traceback (most recent call last):
       ...
-      symjax.report.schema.ReportError: output='nowhere': holds no structures.jsonl...
+      symjax.report.leaves.ReportError: output='nowhere': holds no structures.jsonl...
     """
     if resume and overwrite:
         raise ReportError(
-            "--overwrite",
+            "overwrite",
             True,
-            "contradicts --resume",
-            "Pass --resume to continue the report, --overwrite to start again",
+            "contradicts resuming",
+            "Pass {resume} to continue the report, or {overwrite} to start again",
+            resume=True,
+            overwrite=True,
         )
     longest = max(folder.parts, key=lambda part: len(os.fsencode(part)), default="")
     if len(os.fsencode(longest)) > 255:
@@ -165,15 +167,18 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             "output",
             str(folder),
             f"holds no {JOURNAL_FILE}, so there is nothing to resume",
-            "Leave out --resume, or name the folder of the interrupted run",
+            "Leave out {resume}, or name the folder of the interrupted run",
+            resume=True,
         )
     if existing and not (resume or overwrite):
         raise ReportError(
             "output",
             str(folder),
             f"already holds a report ({existing[0].name})",
-            "Choose another folder, or pass --resume to continue that report, "
-            "--overwrite to replace it",
+            "Choose another folder, or pass {resume} to continue that report, "
+            "{overwrite} to replace it",
+            resume=True,
+            overwrite=True,
         )
 
 
@@ -239,7 +244,7 @@ class Journal:
             if resume:
                 os.truncate(self.path, intact)
             else:
-                schema.write_atomically(
+                storage.write_atomically(
                     self.path,
                     lambda file: file.write_text(self._header()),
                     lambda: len(self._header()),
@@ -275,7 +280,7 @@ class Journal:
         Raises:
           ReportError: The file cannot be written.
         """
-        line = (schema.dumps(schema.structure_to_json(structure)) + "\n").encode()
+        line = (storage.dumps(storage.structure_to_json(structure)) + "\n").encode()
         place = Place(self.path.absolute(), self._file.tell(), len(line))
         try:
             append_through(self._file, line)
@@ -296,7 +301,9 @@ class Journal:
         """
         chosen = [self._all[label] for label in labels]
         places, overview = zip(*chosen, strict=True) if chosen else ((), ())
-        stored = StoredStructures(places, overview, self._head[2].max_degree)
+        degree = self._head[2].max_degree
+        read = functools.partial(storage.read_place, max_degree=degree)
+        stored = StoredStructures(places, overview, read)
         return tuple(stored) if len(stored) <= _HELD_STRUCTURES else stored
 
     def discard(self) -> None:
@@ -311,14 +318,8 @@ class Journal:
         self._hold.close()
 
     def _header(self) -> str:
-        software, model, settings = self._head
-        header = {
-            "schema": JOURNAL_SCHEMA,
-            "software": dataclasses.asdict(software),
-            "model": dataclasses.asdict(model),
-            "settings": dataclasses.asdict(settings),
-        }
-        return schema.dumps(header) + "\n"
+        header = storage.header_to_json(JOURNAL_SCHEMA, *self._head)
+        return storage.dumps(header) + "\n"
 
     def _read(self, path: Path) -> int:
         """Reads finished structures; returns the length of the intact part."""
@@ -337,13 +338,12 @@ class Journal:
                 "output",
                 source,
                 "has no complete line, so there is nothing to resume",
-                "Pass --overwrite to start again",
+                "Pass {overwrite} to start again",
+                overwrite=True,
             )
-        header = schema.parse(first.decode("utf-8", "replace"), f"{source}, line 1")
-        if not isinstance(header, Mapping):
-            header = {}
-        schema.check_schema(str(header.get("schema")), JOURNAL_SCHEMA, source)
-        self._check_header(schema.header_from_json(header, source), self._head)
+        head = first.decode("utf-8", "replace")
+        header = storage.read_header(head, JOURNAL_SCHEMA, f"{source}, line 1")
+        self._check_header(header["software"], header["model"], header["settings"])
         max_degree = self._head[2].max_degree
         intact = len(first)
         for number, line in enumerate(file, start=2):
@@ -352,13 +352,12 @@ class Journal:
                 break
             text, where = line.decode("utf-8", "replace"), f"{source}, line {number}"
             try:
-                value = json.loads(text)
-            except json.JSONDecodeError:
+                structure = storage.read_structure(text, max_degree, where)
+            except storage.TruncatedError:
                 # Some file systems leave zeros at the end after a loss of power.
                 if b"\n" in file.read():
-                    schema.parse(text, where)
+                    raise
                 break
-            structure = schema.structure_from_json(value, max_degree, where)
             label, short = structure.label, schema.without_numbers(structure)
             if structure.failure is None:
                 self.completed[label] = short
@@ -370,13 +369,8 @@ class Journal:
             intact += len(line)
         return intact
 
-    def _check_header(
-        self,
-        found: tuple[Software, ModelInfo, Settings],
-        expected: tuple[Software, ModelInfo, Settings],
-    ) -> None:
-        there = _comparable(*found)
-        here = _comparable(*expected)
+    def _check_header(self, *found: Any) -> None:
+        there, here = _comparable(*found), _comparable(*self._head)
         for name in here:
             if here[name] != there[name]:
                 raise ReportError(
@@ -385,7 +379,8 @@ class Journal:
                     f"differs from the report to resume in {str(self.path.parent)!r}, "
                     f"which has {there[name]!r}",
                     "Resume with the same settings, model and version, or pass "
-                    "--overwrite to start again",
+                    "{overwrite} to start again",
+                    overwrite=True,
                 )
 
 

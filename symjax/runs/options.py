@@ -86,25 +86,29 @@ class Options:
         assert isinstance(degree, int)
         if degree < 1:
             raise GridError(
-                "grid", degree, "is not a degree of a grid", f"Use grid={needed + 1}"
+                "grid",
+                degree,
+                "is not a degree of a grid",
+                "Use {grid}",
+                grid=needed + 1,
             )
         if degree > LARGEST_DEGREE:
             raise GridError(
                 "grid",
                 degree,
                 f"is beyond degree {LARGEST_DEGREE}, the largest of a grid",
-                f"Use grid={needed + 1}",
+                "Use {grid}",
+                grid=needed + 1,
             )
         if degree < needed:
-            remedy = f"Use grid={needed + 1}"
-            if degree > 1:
-                remedy += f", or max_degree={degree // 2}"
             raise GridError(
                 "grid",
                 degree,
-                f"is too coarse to project to max_degree={self.max_degree}: products "
+                f"is too coarse to project to degree {self.max_degree}: products "
                 f"of two such sectors have degree {needed}",
-                remedy,
+                "Use {grid}" + (", or {max_degree}" if degree > 1 else ""),
+                grid=needed + 1,
+                max_degree=degree // 2,
             )
         if self.dtype not in DTYPES:
             raise ArgumentError(
@@ -189,7 +193,8 @@ class Options:
                 "grid",
                 self.grid,
                 "is neither a degree nor 'auto'",
-                f"Use grid={2 * max(self.max_degree, 0) + 1}, or grid='auto'",
+                "Use {grid}, or 'auto'",
+                grid=2 * max(self.max_degree, 0) + 1,
             )
         return self.grid == AUTO
 
@@ -211,5 +216,6 @@ class Options:
                 "grid",
                 self.grid,
                 f"{why} needs a fixed grid",
-                f"Use grid={2 * self.max_degree + 1}, for instance",
+                "Use {grid}, for instance",
+                grid=2 * self.max_degree + 1,
             )

@@ -14,12 +14,13 @@ import jax
 import symjax
 from symjax.errors import ArgumentError, StructureError, SymjaxError
 from symjax.metrics import measure
-from symjax.report import schema
+from symjax.report import schema, storage
 from symjax.report.event_schema import Breaking
 from symjax.report.files import REPORT_FILE, RESULTS_FILE
+from symjax.report.leaves import ReportError
 from symjax.report.records import heading, numbers
 from symjax.report.results import write_results
-from symjax.report.schema import ReportError, StructureReport
+from symjax.report.schema import StructureReport
 from symjax.runs import timing
 from symjax.runs.breaking import measure_breaking
 from symjax.runs.evaluations import Evaluations
@@ -174,7 +175,7 @@ def measure_items(
                         count.finish(result)
         results = journal.structures(labels)
     report = schema.Report(*head, results, command)
-    schema.write_report(report, folder / REPORT_FILE)
+    storage.write_report(report, folder / REPORT_FILE)
     write_results(report, folder / RESULTS_FILE)
     return report
 
@@ -202,7 +203,8 @@ def _keep_completed(
                 label,
                 f"is in {path!r} but not among the items of this run",
                 "Resume with the same files and frames, or more of them; or pass "
-                "--overwrite to start again",
+                "{overwrite} to start again",
+                overwrite=True,
             )
     for label in [label for label in labels if label in completed]:
         item, _ = source.prepare(label, items[label], sizes.get(label))
@@ -211,7 +213,8 @@ def _keep_completed(
                 "items",
                 label,
                 f"has changed since it was measured for {path!r}",
-                "Restore it, or pass --overwrite to start again",
+                "Restore it, or pass {overwrite} to start again",
+                overwrite=True,
             )
         count.finish(completed[label], kept=True)
 

@@ -25,7 +25,7 @@ from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
 from symjax.models.pet.packing import Packing
 from symjax.models.pet.source import PETSource
-from symjax.report import schema
+from symjax.report import schema, storage
 from symjax.report.chemiscope import find_chemiscope, write_chemiscope
 from symjax.report.files import (
     SURVEY_CHEMISCOPE,
@@ -35,7 +35,7 @@ from symjax.report.files import (
     SURVEY_JOURNAL,
     SURVEY_TEXT,
 )
-from symjax.report.schema import ReportError
+from symjax.report.leaves import ReportError
 from symjax.report.survey import (
     Described,
     SurveyReport,
@@ -181,7 +181,7 @@ def survey_structures(
         command=command,
     )
     for name, text in (
-        (SURVEY_FILE, schema.dumps(survey_json(report)) + "\n"),
+        (SURVEY_FILE, storage.dumps(survey_json(report)) + "\n"),
         (SURVEY_CSV, survey_csv(report)),
         (SURVEY_TEXT, survey_text(report)),
         (SURVEY_HTML, survey_html(report)),
@@ -235,17 +235,20 @@ def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     journal = folder / SURVEY_JOURNAL
     if resume and overwrite:
         raise ReportError(
-            "--overwrite",
+            "overwrite",
             True,
-            "contradicts --resume",
-            "Pass --resume to continue the survey, --overwrite to start again",
+            "contradicts resuming",
+            "Pass {resume} to continue the survey, or {overwrite} to start again",
+            resume=True,
+            overwrite=True,
         )
     if resume and not journal.exists():
         raise ReportError(
             "output",
             str(folder),
             f"holds no {SURVEY_JOURNAL}, so there is nothing to resume",
-            "Leave out --resume, or name the folder of the interrupted survey",
+            "Leave out {resume}, or name the folder of the interrupted survey",
+            resume=True,
         )
     existing = [folder / name for name in names if (folder / name).exists()]
     if existing and not (resume or overwrite):
@@ -253,8 +256,10 @@ def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             "output",
             str(folder),
             f"already holds a survey ({existing[0].name})",
-            "Choose another folder, or pass --resume to continue that survey, "
-            "--overwrite to replace it",
+            "Choose another folder, or pass {resume} to continue that survey, "
+            "{overwrite} to replace it",
+            resume=True,
+            overwrite=True,
         )
     if overwrite:
         for path in existing:

@@ -12,8 +12,8 @@ import numpy as np
 
 from symjax._files import append_through
 from symjax.metrics.pooling import Sampled, Sums
-from symjax.report import schema
-from symjax.report.schema import ReportError
+from symjax.report import storage
+from symjax.report.leaves import ReportError
 
 SURVEY_SCHEMA = "symjax-survey-journal/1"
 """Name and version of the format of ``survey.jsonl``."""
@@ -34,7 +34,7 @@ def write_text(path: Path, text: str) -> None:
       ...     (pathlib.Path(folder) / "a").read_text()
       'b'
     """
-    schema.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    storage.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
@@ -102,7 +102,8 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
                         "output",
                         f"{self._path}, line {number + 1}",
                         "is no JSON",
-                        "Pass --overwrite to start again",
+                        "Pass {overwrite} to start again",
+                        overwrite=True,
                     ) from error
                 if number == 0:
                     self._check(value, head)
@@ -125,7 +126,8 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
                     f"differs from the survey to resume in {str(self._path.parent)!r}, "
                     f"which has {other!r}",
                     "Resume with the same structures, settings, model and version, or "
-                    "pass --overwrite to start again",
+                    "pass {overwrite} to start again",
+                    overwrite=True,
                 )
 
 

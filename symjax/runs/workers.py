@@ -203,7 +203,8 @@ def in_processes(
                 jobs,
                 "a worker process has died; the system may have ended it for want of "
                 "memory",
-                "Continue with fewer jobs and resume=True",
+                "Continue with fewer jobs and {resume}",
+                resume=True,
             )
         for item in gone:
             yield lost(*item)

@@ -10,8 +10,9 @@ import pydantic
 import yaml
 from pydantic import Field, PositiveFloat, model_validator
 
+from symjax._declared import refusal
 from symjax._files import check_readable
-from symjax.errors import ArgumentError, SymjaxError
+from symjax.errors import ArgumentError
 from symjax.models.biases.config import Biases
 from symjax.models.pet.config import PETConfig
 from symjax.so3.irreps import Irrep
@@ -475,21 +476,7 @@ def parse_run(data: Mapping[str, Any]) -> Run:
         # Lists of TOML and YAML stand for tuples, and integers for numbers.
         return chosen.model_validate_json(_as_json(data))
     except pydantic.ValidationError as error:
-        # Misspelt keys first: they explain missing ones.
-        first = min(
-            error.errors(), key=lambda problem: problem["type"] != "extra_forbidden"
-        )
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, SymjaxError):
-            raise cause from error
-        key = ".".join(map(str, first["loc"])) or "run"
-        problem, remedy = first["msg"], "Correct this key"
-        if first["type"] == "extra_forbidden":
-            problem, remedy = "is an unknown key", "Correct its name or leave it out"
-        elif first["type"] == "missing":
-            problem, remedy = "is missing", "Add this key"
-        problem = problem.removeprefix("Value error, ").rstrip(".")
-        raise ArgumentError(key, first["input"], problem, remedy) from error
+        raise refusal(error) from error
 
 
 def _as_json(data: Mapping[str, Any]) -> str:

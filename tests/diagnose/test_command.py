@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from symjax import cli
 from symjax.diagnose import Check, Diagnosis, Figure, Finding, Kind, diagnose, to_text
 from symjax.report import ReportError, write_report
-from symjax.report.schema import read_report
+from symjax.report.storage import read_report
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_unresolved(invoke, written):
     result = invoke(written("aliased"))
     assert result.exit_code == cli.UNRESOLVED, result.output
     assert "ALIASING" in result.stdout
-    assert re.search(r"--grid\s+\d+", result.stdout)
+    assert re.search(r"grid of degree\s+\d+", result.stdout)
 
 
 def test_targets_and_layers(invoke, written):
@@ -91,7 +91,7 @@ BAD = {
         [],
         "report.json: schema='symjax-report/99': is not the format.*Read it with",
     ),
-    "no object": ([], [], "report.json=.*is not an object.*restore"),
+    "no object": ([], [], "report.json=.*should be an object.*restore"),
     "only outputs": (
         "outputs",
         [],

@@ -13,7 +13,7 @@ from symjax.models.pet import PETConfig, pet_graph
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import _predict, parameter_shapes
 from symjax.models.pointmae import PointMAEConfig, event_problem, init_pointmae
-from symjax.report.tables import precision_line
+from symjax.report.provenance import precision_line
 from symjax.runs import Options
 
 TINY = {

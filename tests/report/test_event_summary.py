@@ -6,7 +6,8 @@ import pytest
 from symjax.metrics import Totals
 from symjax.report.event_summary import summarise_events
 from symjax.report.intervals import ratio_interval
-from symjax.report.schema import Failure, Leaf, StructureReport
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Failure, StructureReport
 
 
 def totals(variance, norm, count):

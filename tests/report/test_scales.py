@@ -8,7 +8,7 @@ import pytest
 from symjax.data import find_symmetry
 from symjax.diagnose import allowed_dimension
 from symjax.metrics import Grid, Output, Problem, Totals, measure
-from symjax.report import schema
+from symjax.report import schema, storage
 from symjax.report.records import leaves_of
 from symjax.report.scales import (
     Spread,
@@ -136,10 +136,10 @@ def test_units_of_energy():
 
 def test_written_and_read():
     report = report_of([leaf_of(1.0, 3.0), leaf_of(1.2, 3.0)])
-    again = schema.from_json(schema.to_json(report))
+    again = storage.from_json(storage.to_json(report))
     leaf, known = again.aggregate()["energy"], report.aggregate()["energy"]
     assert leaf.comparison("float64") == known.comparison("float64")
-    summary = schema.to_json(report)["summary"]["energy"]
+    summary = storage.to_json(report)["summary"]["energy"]
     assert summary["compared_with"] == "spread"
     assert summary["ratio"] == known.comparison("float64").ratio
     assert summary["missing"] == pytest.approx(

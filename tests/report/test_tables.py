@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symjax.report import layout, tables
+from symjax.report import contents, formats, shortening, tables
 from symjax.report.scales import Spread
 
 
@@ -77,8 +77,8 @@ def test_names_are_text():
 
 
 def test_what_is_below_round_off_is_written_as_such():
-    assert tables.format_fraction(-6.5e-8, 4.8e-7) == "<5e-07"
-    assert tables.format_fraction(1 - 6e-6) == "1.0000"
+    assert formats.format_fraction(-6.5e-8, 4.8e-7) == "<5e-07"
+    assert formats.format_fraction(1 - 6e-6) == "1.0000"
     report = fake_report.report(layers=0, structures=1)
     (structure,) = report.structures
     leaf = structure.leaves[1]
@@ -142,7 +142,7 @@ def test_unresolved_rows_are_loud():
     bad = tables.to_text(fake_report.report(resolved=False))
     assert "NOT RESOLVED, outputs: energy" in bad
     assert "NOT RESOLVED, layers: 2 of 2" in bad
-    assert "--grid 11" in bad
+    assert "grid of degree 11" in bad
     assert "NO: 11" in bad
     good = tables.to_text(fake_report.report())
     assert "NOT RESOLVED" not in good
@@ -191,14 +191,14 @@ def test_output_that_is_ascii_only():
 
 @given(st.floats(1e-14, 1e14))
 def test_format_value_keeps_three_digits(value):
-    text = tables.format_value(value)
+    text = formats.format_value(value)
     assert float(text) == pytest.approx(value, rel=5.1e-3)
     assert len(text) <= 9
 
 
 @given(st.floats(0, 1))
 def test_format_fraction_keeps_two_digits(value):
-    text = tables.format_fraction(value)
+    text = formats.format_fraction(value)
     assert len(text) <= 8
     # four decimals, or two digits for small fractions
     assert float(text) == pytest.approx(value, rel=5.1e-2, abs=1e-15)
@@ -206,7 +206,7 @@ def test_format_fraction_keeps_two_digits(value):
 
 @given(st.text("abc._0", min_size=1, max_size=60), st.integers(5, 40))
 def test_shortened_names_keep_their_ends(name, width):
-    short = layout.shorten(name, width)
+    short = shortening.shorten(name, width)
     assert len(short) <= width or short == name
     if short != name:
         head, tail = short.split("...", 1) if "..." in short else (short, "")
@@ -218,12 +218,12 @@ def test_shortened_names_keep_their_ends(name, width):
     st.lists(st.text("ab.", min_size=1, max_size=12), unique=True), st.integers(5, 9)
 )
 def test_shortened_names_stay_different(names, width):
-    short = layout.shorten_all(names, width)
+    short = shortening.shorten_all(names, width)
     assert len(set(short)) == len(names)
 
 
 def test_top_sectors_are_sorted():
     totals = fake_report.totals(np.random.default_rng(1), "feature", 5)
-    values = [value for _, value in tables.top_sectors(totals, 6)]
+    values = [value for _, value in contents.top_sectors(totals.content, 6)]
     assert values == sorted(values, reverse=True)
     assert sum(values) + totals.remainder == pytest.approx(1, abs=1e-12)

@@ -28,9 +28,10 @@ from symjax.metrics import measure
 from symjax.models import load_model, save_model
 from symjax.models.pointmae import PointMAEConfig, breaking_problem, init_pointmae
 from symjax.models.pointmae.source import prepare_cloud
-from symjax.report import ReportError, read_report, schema
+from symjax.report import ReportError, read_report, storage
 from symjax.report.event_summary import show_interval
-from symjax.report.tables import format_value, to_text
+from symjax.report.formats import format_value
+from symjax.report.tables import to_text
 from symjax.runs import Options, Workers, as_source, estimate_items, measure_items
 from symjax.runs.breaking import measure_breaking
 from symjax.so3.finite_groups import finite_group
@@ -345,7 +346,7 @@ def test_devices_measure_events_at_once(tmp_path, model):
         # Two threads for one device are as good a test as two devices.
         workers=Workers(devices=jax.devices()[:1] * 2),
     )
-    values = [schema.to_json(report)["structures"] for report in (one, many)]
+    values = [storage.to_json(report)["structures"] for report in (one, many)]
     for structure in (*values[0], *values[1]):
         structure.pop("timing")
     # The same program for the same device: identical to the last bit.
@@ -396,7 +397,7 @@ def test_an_event_comes_back_from_a_file(folder, result):
         assert points.changes.max() < 1
         full = structure.breaking[1]
         assert np.mean(points.changes > 0) == pytest.approx(full.labels.changing)
-    again = schema.to_json(schema.from_json(stored))
+    again = storage.to_json(storage.from_json(stored))
     assert again == stored
 
 

@@ -23,7 +23,14 @@ from symjax.data import GraphShape
 from symjax.data.digests import structure_digest
 from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
-from symjax.report import ReportError, read_report, read_results, schema, write_results
+from symjax.report import (
+    ReportError,
+    read_report,
+    read_results,
+    schema,
+    storage,
+    write_results,
+)
 from symjax.report.files import RESULTS_FILE
 from symjax.report.html import to_html
 from symjax.report.results import ResultsFile
@@ -51,7 +58,7 @@ def model():
 
 
 def untimed(report):
-    value = schema.to_json(report)
+    value = storage.to_json(report)
     for structure in value["structures"]:
         structure.pop("timing")
     return value
@@ -134,7 +141,7 @@ class TestJobs:
         assert failed.failure.type == "StructureError"
         for structure in (failed, *fake_report.report().structures):
             back = pickle.loads(pickle.dumps(structure))
-            one, two = map(schema.structure_to_json, (back, structure))
+            one, two = map(storage.structure_to_json, (back, structure))
             assert one == two
 
     def test_workers_that_only_die_are_reported(self):
@@ -279,7 +286,7 @@ class TestResults:
         report = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path)
         whole = (tmp_path / RESULTS_FILE).read_bytes()
         (tmp_path / RESULTS_FILE).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ReportError, match="--resume"):
+        with pytest.raises(ReportError, match="resume=True"):
             read_results(tmp_path)
         measure_items(model, molecules(*NAMES), OPTIONS, tmp_path, resume=True)
         assert set(read_results(tmp_path)["structure"]) == {*NAMES}

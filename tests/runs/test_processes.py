@@ -21,7 +21,7 @@ from symjax.errors import ArgumentError
 from symjax.models.io import save_model
 from symjax.models.pet import PETConfig
 from symjax.models.pet.model import PETModel, parameter_shapes
-from symjax.report import read_report, schema
+from symjax.report import read_report, storage
 from symjax.runs import Scheduler
 
 ROOT = pathlib.Path(symjax.__file__).parent.parent
@@ -70,7 +70,7 @@ def start(folder, *options, **environment):
 
 
 def untimed(report):
-    value = schema.to_json(report)
+    value = storage.to_json(report)
     for structure in value["structures"]:
         structure.pop("timing")
     return value["structures"]

@@ -17,7 +17,7 @@ from symjax.models.pet import PETConfig
 from symjax.models.pet.source import padded_shapes
 from symjax.report import ReportError, read_report
 from symjax.report.files import REPORT_FILE
-from symjax.report.schema import structure_to_json, to_json
+from symjax.report.storage import structure_to_json, to_json
 from symjax.report.tables import to_text
 from symjax.runs import Options, estimate_items, measure_items, run
 from symjax.runs.folder import JOURNAL_FILE, Journal
@@ -426,7 +426,7 @@ class TestJournal:
             (b"", "no complete line"),
             (b'{"schema": "symjax-str', "no complete line"),
             (b"not json\n", "line 1"),
-            (b"[1]\n", "schema"),
+            (b"[1]\n", "should be an object"),
             (b'{"schema": "symjax-structures/9"}\n', "schema"),
             (b'{"schema": "symjax-structures/1"}\n', "software"),
         ],

@@ -1,0 +1,76 @@
+"""What stands in a table: said once, for a terminal and for a page."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Form = Callable[[Any], str]
+
+
+class Name(str):
+    """A cell with a name from a file or a model."""
+
+
+class LayerName(Name):
+    """A cell with the name of a layer, which may be shortened or broken at dots."""
+
+
+class Unit(str):
+    """A cell with a unit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A cell with a number.
+
+    Attributes:
+      value: The number; None where it is not known.
+      form: How it is written.
+      at: Path of its field in ``report.json``; empty where it has none.
+      bar: Whether a page draws it, a share, as a bar too.
+    """
+
+    value: float | None
+    form: Form
+    at: tuple[str | int, ...] = ()
+    bar: bool = False
+
+    def __str__(self) -> str:
+        return "-" if self.value is None else self.form(self.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A cell with a number and its interval, as far as it is known.
+
+    Attributes:
+      ends: Value, lower and upper end.
+      form: How they are written.
+      at: Path of the list in ``report.json``.
+    """
+
+    ends: Sequence[float | None]
+    form: Form
+    at: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        value, low, high = (Number(end, self.form) for end in self.ends)
+        if low.value is None or high.value is None:
+            return str(value)
+        return f"{value} ({low}-{high})"
+
+
+Cell = str | Number | Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+      cells: The first names the row.
+      good: Whether its numbers can be trusted; others are printed in red.
+    """
+
+    cells: Sequence[Cell]
+    good: bool = True

@@ -1,0 +1,215 @@
+"""The tables of a report, said once for the terminal and for the page."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from symjax.report.cells import Cell, LayerName, Name, Number, Row, Unit
+from symjax.report.formats import (
+    format_count,
+    format_fraction,
+    format_seconds,
+    format_value,
+    with_unit,
+)
+from symjax.report.layout import Table
+from symjax.report.scales import content_floor, remainder_floor
+from symjax.report.schema import Report, Settings
+from symjax.report.summary import Summary, summarise
+from symjax.so3.irreps import all_irreps
+
+NO_SCALE = {
+    "forbidden by symmetry": "0 by symmetry",
+    "round-off": "round-off",
+    "zero": "zero",
+    "one value": "-",
+}
+"""What is printed where there is nothing to compare an error with."""
+
+_TOP_SECTORS = 2
+
+
+def summaries(report: Report) -> list[Summary]:
+    """Figures of all outputs and layers over all structures, outputs first."""
+    dtype = report.settings.dtype
+    found = [summarise(leaf, dtype) for leaf in report.aggregate().values()]
+    return sorted(found, key=lambda summary: summary.kind != "output")
+
+
+def outputs_of(report: Report) -> list[Summary]:
+    """Figures of the outputs over all structures."""
+    return [summary for summary in summaries(report) if summary.kind == "output"]
+
+
+def layers_of(report: Report) -> list[Summary]:
+    """Figures of the layers over all structures."""
+    return [summary for summary in summaries(report) if summary.kind != "output"]
+
+
+def field(
+    summary: Summary, name: str, form: Callable[[float], str] = format_value
+) -> Number:
+    """A number of a summary, with its path in ``report.json``."""
+    return Number(getattr(summary, name), form, ("summary", summary.name, name))
+
+
+def resolved(summary: Summary) -> str:
+    """The verdict in a few characters, with the degree of the grid to try."""
+    return "yes" if summary.resolved else f"NO: {summary.degree_to_try}"
+
+
+def above_form(settings: Settings) -> Callable[[float], str]:
+    """How a fraction is written that is a difference from 1."""
+    floor = remainder_floor(settings.dtype)
+    return lambda value: format_fraction(value, floor)
+
+
+def content_form(settings: Settings, degree: int) -> Callable[[float], str]:
+    """How the content of a sector is written."""
+    floor = content_floor(degree, settings.num_elements, settings.dtype)
+    return lambda value: format_fraction(value, floor)
+
+
+def outputs_table(report: Report) -> Table:
+    """A of every output, what it is compared with, and where the content lies."""
+    above = above_form(report.settings)
+    rows = []
+    for summary in outputs_of(report):
+        compared: list[Cell] = [
+            NO_SCALE.get(summary.compared_with, summary.compared_with),
+            field(summary, "ratio"),
+        ]
+        if summary.scale is not None:
+            compared[0] = f"{summary.compared_with} {format_value(summary.scale)}"
+        per_atom = summary.per_atom and summary.error_per_atom is not None
+        fractions: list[Cell] = [
+            field(summary, "missing", above),
+            field(summary, "remainder", above),
+            resolved(summary),
+        ]
+        first: list[Cell] = [Name(summary.name), Unit(summary.unit)]
+        error = field(summary, "equivariance_error")
+        whole = ["-", "-"] if per_atom else compared
+        rows.append(Row([*first, error, *whole, *fractions], summary.resolved))
+        if summary.error_per_atom is not None:
+            first = [Name(f"{summary.name}/atom"), Unit(summary.unit)]
+            error = field(summary, "error_per_atom")
+            share = compared if per_atom else ["-", "-"]
+            rows.append(Row([*first, error, *share, "", "", ""], summary.resolved))
+    columns = [
+        *("output", "unit", "A", "compared with", "ratio"),
+        *("1 - B", "B above", "resolved"),
+    ]
+    return Table("Outputs", columns, rows, ("unit", "compared with", "resolved"))
+
+
+def elements_table(report: Report) -> Table:
+    """The same for the atoms of each element."""
+    rows = []
+    for leaf in report.aggregate().values():
+        for symbol in leaf.species if leaf.kind == "output" else ():
+            part = summarise(leaf, report.settings.dtype, symbol)
+            ratio: Cell = NO_SCALE.get(part.compared_with, "-")
+            if part.ratio is not None:
+                ratio = format_value(part.ratio)
+            cells = [
+                *(Name(leaf.name), Unit(leaf.unit), Name(symbol)),
+                *(format_count(part.samples), format_value(part.equivariance_error)),
+                *(ratio, format_value(part.root_mean_square)),
+            ]
+            rows.append(Row(cells, leaf.resolved))
+    columns = ["output", "unit", "element", "atoms", "A", "A/RMS", "RMS"]
+    return Table("Outputs by element", columns, rows, ("unit", "element"))
+
+
+def content_table(summaries: Sequence[Summary], settings: Settings) -> Table:
+    """B(l, sigma) of some outputs side by side, a row for each degree."""
+    columns = ["l"]
+    for summary in summaries:
+        minus = f"{summary.name} -" if len(summaries) == 1 else "-"
+        columns += [f"{summary.name} +", minus]
+    rows = []
+    for degree in range(len(summaries[0].content)):
+        form = content_form(settings, degree)
+        cells: list[Cell] = [str(degree)]
+        for summary in summaries:
+            cells += [Number(float(b), form) for b in summary.content[degree]]
+        rows.append(Row(cells))
+    above = above_form(settings)
+    cells = ["above"]
+    for summary in summaries:
+        cells += [Number(summary.remainder, above), ""]
+    title = "Content B(l, sigma) of the outputs"
+    return Table(title, columns, [*rows, Row(cells)])
+
+
+def top_sectors(
+    content: np.ndarray, number: int = _TOP_SECTORS
+) -> list[tuple[str, float]]:
+    """The sectors with the largest content."""
+    labels = [str(irrep) for irrep in all_irreps(len(content) - 1)]
+    pairs = zip(labels, content.reshape(-1).tolist(), strict=True)
+    return sorted(pairs, key=lambda pair: -pair[1])[:number]
+
+
+def layers_table(report: Report) -> Table:
+    """How far the features of each layer are from invariance, and what they carry."""
+    above = above_form(report.settings)
+    rows = []
+    for summary in layers_of(report):
+        top = [
+            # a share that rounds to 0 or 1 still tells something
+            f"{label} {value:.3f}" if value > 5e-3 else f"{label} {value:.0e}"
+            for label, value in top_sectors(summary.content)
+        ]
+        ratio = ("summary", summary.name, "relative_error")
+        cells: list[Cell] = [
+            LayerName(summary.name),
+            field(summary, "equivariance_error"),
+            Number(summary.relative_error, format_value, ratio, bar=True),
+            *top,
+            field(summary, "remainder", above),
+            resolved(summary),
+        ]
+        rows.append(Row(cells, summary.resolved))
+    # There are two sectors of degree 0.
+    shown = min(_TOP_SECTORS, 2 * (report.settings.max_degree + 1))
+    columns = ["layer", "A", "A/RMS", *("first B", "second B")[:shown]]
+    title = "Layers: distance from invariance, and what the features carry"
+    return Table(title, [*columns, "B above", "resolved"], rows, ("resolved",))
+
+
+def structures_table(report: Report) -> Table:
+    """How each structure was measured, in the order in which they were given."""
+    adaptive = report.settings.adaptive is not None
+    outputs = outputs_of(report)
+    rows = []
+    # One after another: many structures stay on disk.
+    for index, structure in enumerate(report.structures):
+        at = ("structures", index)
+        leaves = {leaf.name: leaf.totals for leaf in structure.leaves}
+        errors = [leaves.get(output.name) for output in outputs]
+        failure, timing = structure.failure, structure.timing
+        seconds = [
+            Number(getattr(timing, name, None), format_seconds, (*at, "timing", name))
+            for name in ("compile_seconds", "evaluation_seconds")
+        ]
+        cells: list[Cell] = [
+            *(Name(structure.label), Name(structure.formula)),
+            Number(structure.num_atoms, format_count, (*at, "num_atoms")),
+            *(format_value(e.equivariance_error) if e else "-" for e in errors),
+            Number(structure.num_elements, format_count, (*at, "num_elements")),
+            structure.point_group or "-",
+            *([structure.grid or "-"] if adaptive else []),
+            *seconds,
+            Name("measured" if failure is None else failure.message),
+        ]
+        rows.append(Row(cells, failure is None))
+    columns = [
+        *("label", "formula", "atoms"),
+        *(f"A of {with_unit(output.name, output.unit)}" for output in outputs),
+        *("elements of O(3)", "point group"),
+        *(["grid"] if adaptive else []),
+        *("compiling", "evaluating", "state"),
+    ]
+    return Table("In the order in which they were given", columns, rows)

@@ -1,0 +1,287 @@
+"""What is measured of one output or layer, and its sum over many structures."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from pydantic import Field
+
+from symjax.errors import SymjaxError
+from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
+from symjax.report.scales import Comparison, add_spreads, compare, is_invariant
+from symjax.report.stored import (
+    IrrepLabel,
+    Positive,
+    Record,
+    StoredCertificate,
+    StoredRule,
+    StoredSpread,
+    StoredTotals,
+    StoredVerdict,
+    Text,
+)
+from symjax.so3.irreps import Irrep
+from symjax.so3.quadrature import quadrature
+
+if TYPE_CHECKING:
+    from symjax.report.schema import Settings
+
+Kind = Literal["output", "node", "edge", "token", "point"]
+"""Kinds of measured leaves: outputs of the model, features of atoms, of edges; for
+events, features of tokens and of points."""
+
+
+class ReportError(SymjaxError):
+    """A report, its folder or its file cannot be used.
+
+    Example:
+      >>> from symjax.report import ReportError, read_report
+      >>> try:
+      ...     read_report("no-such-report.json")
+      ... except ReportError as error:
+      ...     print(error.value)
+      no-such-report.json
+    """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Leaf(Record):
+    """One output, or the features of one layer, of one structure.
+
+    Attributes:
+      name: Name of the output or of the layer.
+      kind: ``"output"``, ``"node"`` or ``"edge"``; ``"token"`` or ``"point"`` for
+        events.
+      unit: Unit of the equivariance error; empty for features.
+      representation: Name of the representation.
+      irreps: Labels of its irreps, in the order of the totals.
+      channels: Number of channels.
+      totals: Sums over all samples. ``variance`` and ``norm`` are in unit squared.
+      species: The same for the atoms of each element, by symbol, or for the points
+        of each class, by its name; empty where samples are neither.
+      convergence: Verdict on the integration.
+      coarser: Totals under coarser rules, the coarsest first; empty where structures
+        that were added up have no rules in common.
+      certificate: Accuracy that was reached, where the grid was chosen by it.
+      spread: Sums behind the standard deviation of an invariant output; None for
+        others and for features.
+      forbidden: Elements for whose atoms the symmetry of the structures allows no
+        output, and ``""`` where it allows none at all.
+      particles: The totals of the points of each particle, by its name; empty where
+        samples are no points, or particles are not known.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf
+      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> leaf.totals.equivariance_error, leaf.unit
+      (1.0, 'eV')
+    """
+
+    name: Text
+    kind: Kind
+    unit: str
+    representation: str
+    irreps: Annotated[tuple[IrrepLabel, ...], Field(min_length=1)]
+    channels: Positive
+    totals: StoredTotals
+    species: Mapping[str, StoredTotals]
+    convergence: StoredVerdict | None
+    coarser: tuple[StoredRule, ...] = ()
+    certificate: StoredCertificate | None = None
+    spread: StoredSpread | None = None
+    forbidden: tuple[str, ...] = ()
+    particles: Mapping[str, StoredTotals] = dataclasses.field(default_factory=dict)
+
+    def comparison(self, dtype: str, species: str = "") -> Comparison:
+        """What the equivariance error is compared with.
+
+        Args:
+          dtype: Precision of the model.
+          species: An element or class, for its samples alone; by default all.
+
+        Returns:
+          The comparison; of an invariant of one species there is none, because the
+          spread is known of all only.
+
+        Example:
+          >>> from symjax.metrics import Totals
+          >>> from symjax.report import Leaf
+          >>> one = np.ones(1)
+          >>> totals = Totals(one, 4 * one, np.ones((1, 2, 2)), one)
+          >>> leaf = Leaf("d", "output", "e", "vector", ("1+",), 1, totals, {}, None)
+          >>> leaf.comparison("float32").ratio
+          0.5
+        """
+        totals = self.species[species] if species else self.totals
+        if species and self.kind == "output" and is_invariant(self.irreps):
+            return Comparison("one value", None, totals.equivariance_error)
+        return compare(
+            totals,
+            unit=self.unit,
+            spread=self.spread,
+            forbidden=species in self.forbidden,
+            dtype=dtype,
+        )
+
+    @property
+    def missing(self) -> float:
+        """1 - B in the sectors that an equivariant output would have.
+
+        Summed over the other sectors and what lies above, so that it is not a
+        difference from 1 where all is projected.
+        """
+        content = self.totals.content.copy()
+        above = self.totals.remainder
+        for irrep in map(Irrep.parse, self.irreps):
+            if irrep.degree < len(content):
+                content[irrep.degree, 0 if irrep.sigma == 1 else 1] = 0.0
+        return float(content.sum()) + above if self.totals.norm.sum() > 0 else 0.0
+
+    def curve(self, settings: "Settings") -> tuple[RuleTotals, ...]:
+        """How the figures converge with the degree of the rule.
+
+        Args:
+          settings: Of the report.
+
+        Returns:
+          Totals under coarser rules, the coarsest first, and last those that are
+          reported; empty where no coarser rule is known.
+
+        Example:
+          >>> from symjax.metrics import RuleTotals, Totals
+          >>> from symjax.report import Leaf
+          >>> from symjax.runs import Options
+          >>> totals = Totals(np.ones(1), np.ones(1), np.ones((1, 7, 2)), np.ones(1))
+          >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {},
+          ...             None, (RuleTotals(7, 728, totals),))
+          >>> [point.degree for point in leaf.curve(Options().settings())]
+          [7, 13]
+        """
+        if not self.coarser:
+            return ()
+        degree, elements = settings.degree, settings.num_elements
+        if self.certificate is not None:
+            degree = self.certificate.degree
+            elements = 2 * quadrature(degree).num_rotations
+        return (*self.coarser, RuleTotals(degree, elements, self.totals))
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the grid resolved the response."""
+        return self.convergence is None or self.convergence.resolved
+
+
+def add_leaves(leaves: list[Leaf]) -> Leaf:
+    """The sum of one leaf over several structures.
+
+    Totals are added. The verdict is that of the worst structure: resolved only if all
+    are, the largest degree to try, the largest changes; the remainder is that of the
+    added totals.
+
+    Args:
+      leaves: The leaf of each structure.
+
+    Returns:
+      One leaf.
+
+    Raises:
+      ReportError: They have not the same kind, unit, representation and channels.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report.leaves import Leaf, add_leaves
+      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> add_leaves([leaf, leaf]).totals.count
+      array([2.])
+    """
+    first = leaves[0]
+    for leaf in leaves[1:]:
+        for field in ("kind", "unit", "representation", "irreps", "channels"):
+            if getattr(leaf, field) != getattr(first, field):
+                raise ReportError(
+                    f"{first.name}.{field}",
+                    getattr(leaf, field),
+                    f"differs from {getattr(first, field)!r} of another structure",
+                    "Write one report for each model",
+                )
+    totals = add_totals(leaf.totals for leaf in leaves)
+    species = _add_parts([leaf.species for leaf in leaves])
+    verdict = _worst([leaf.convergence for leaf in leaves], ("resolved",))
+    if verdict is not None:
+        verdict = dataclasses.replace(verdict, remainder=totals.remainder)
+    return dataclasses.replace(
+        first,
+        totals=totals,
+        species=species,
+        particles=_add_parts([leaf.particles for leaf in leaves]),
+        convergence=verdict,
+        coarser=_add_coarser(leaves),
+        certificate=_worst(
+            [leaf.certificate for leaf in leaves],
+            ("certified", "projected_degree", "confidence"),
+        ),
+        spread=add_spreads(leaf.spread for leaf in leaves),
+        forbidden=tuple(
+            label
+            for label in ("", *species)
+            if all(
+                label in leaf.forbidden
+                for leaf in leaves
+                if not label or label in leaf.species
+            )
+        ),
+    )
+
+
+def _add_parts(parts: list[Mapping[str, Totals]]) -> dict[str, Totals]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: add_totals(part[name] for part in parts if name in part) for name in names
+    }
+
+
+def _add_coarser(leaves: list[Leaf]) -> tuple[RuleTotals, ...]:
+    """Totals under each coarser rule, if all leaves have the same rules."""
+    rules = {
+        (
+            0 if leaf.certificate is None else leaf.certificate.degree,
+            *((point.degree, point.totals.power.shape) for point in leaf.coarser),
+        )
+        for leaf in leaves
+    }
+    if len(rules) > 1:
+        return ()
+    return tuple(
+        RuleTotals(
+            points[0].degree,
+            max(point.num_elements for point in points),
+            add_totals(point.totals for point in points),
+        )
+        for points in zip(*(leaf.coarser for leaf in leaves), strict=True)
+    )
+
+
+Verdict = TypeVar("Verdict", Convergence, Certificate)
+
+
+def _worst(found: Sequence[Verdict | None], least: Sequence[str]) -> Verdict | None:
+    """The worst of every figure: the largest, or the least of those that are named."""
+    verdicts = [verdict for verdict in found if verdict is not None]
+    if not verdicts:
+        return None
+    good = least[0]
+    worst = max(verdicts, key=lambda v: (not getattr(v, good), v.degree_to_try))
+    figures = {
+        field.name: [getattr(verdict, field.name) for verdict in verdicts]
+        for field in dataclasses.fields(worst)
+        if field.name != "reason"
+    }
+    return dataclasses.replace(
+        worst,
+        **{name: (min if name in least else max)(v) for name, v in figures.items()},
+    )

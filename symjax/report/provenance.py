@@ -1,0 +1,97 @@
+"""Where the numbers of a report come from, in a line for each part of the answer."""
+
+from symjax.report.schema import Report, Settings
+
+
+def provenance(report: Report) -> dict[str, str]:
+    """What was measured, how, and by what."""
+    settings, software, model = report.settings, report.software, report.model
+    measured = [s for s in report.overview if s.failure is None]
+    atoms = sum(structure.num_atoms for structure in measured)
+    timings = [structure.timing for structure in measured if structure.timing]
+    compiling = sum(timing.compile_seconds for timing in timings)
+    evaluating = sum(timing.evaluation_seconds for timing in timings)
+    what, parts = ("events", "points") if report.of_events else ("structures", "atoms")
+    labels = _listed([structure.label for structure in measured], 3)
+    lines = {
+        what: f"{len(measured)} with {atoms} {parts}: {labels}"
+        if measured
+        else "none measured",
+        "grid": grid_line(settings),
+    }
+    if settings.adaptive is not None:
+        lines["rules"] = _listed(sorted({s.grid for s in measured}), 3) or "none"
+    lines["accuracy"] = tolerance_line(settings)
+    if settings.symmetry:
+        used = {
+            f"{s.point_group or 'none'} ({s.num_elements} elements)" for s in measured
+        }
+        lines["symmetry"] = f"point groups used: {_listed(sorted(used), 4)}"
+    if settings.points:
+        lines["read"] = settings.points
+    # That forces come from the energy is what everyone expects.
+    if settings.energy != "energy" and forces_line(settings):
+        lines["forces"] = forces_line(settings)
+    return lines | {
+        "content": f"through degree {settings.max_degree}; evaluated in "
+        f"{precision_line(settings)}",
+        "layers": settings.layers,
+        "time": f"{compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
+        "seed": seed_line(settings),
+        **({"model": model.note} if model.note else {}),
+        "SHA-256": model.digest,
+        "software": f"symjax {software.symjax}, JAX {software.jax} on "
+        f"{software.platform}",
+        "command": report.command or "not recorded (written from Python)",
+    }
+
+
+def _listed(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def precision_line(settings: Settings) -> str:
+    """In which precision the model was evaluated."""
+    if settings.matmul_precision == "highest":
+        return settings.dtype
+    return f"{settings.dtype}, matrix products in {settings.matmul_precision}"
+
+
+def grid_line(settings: Settings) -> str:
+    """Which elements of O(3) were evaluated."""
+    climb = settings.adaptive
+    if climb is None:
+        return (
+            f"{settings.grid}, exact through degree {settings.degree}: "
+            f"{settings.num_elements} elements of O(3)"
+        )
+    return (
+        f"chosen for each structure, at most degree {climb.limit} and "
+        f"{settings.num_elements} elements"
+    )
+
+
+def seed_line(settings: Settings) -> str:
+    """Where random numbers enter, and their seed."""
+    text = f"{settings.seed}, of the random elements of the check off the grid"
+    return text if settings.adaptive is None else text + "s"
+
+
+def tolerance_line(settings: Settings) -> str:
+    """When a response counts as resolved."""
+    climb = settings.adaptive
+    if climb is None:
+        return f"change of B by {settings.tolerance:g} between nested grids"
+    return (
+        f"each B certified to {climb.content_tolerance:g}, A to "
+        f"{climb.error_tolerance:.0%}"
+    )
+
+
+def forces_line(settings: Settings) -> str:
+    """Which output forces and stress are derivatives of."""
+    if settings.energy is None:
+        return ""
+    if settings.energy:
+        return f"derivatives of {settings.energy}"
+    return "none: no target is named energy, and no other scalar was chosen"

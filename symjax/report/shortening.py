@@ -1,0 +1,67 @@
+"""Names of layers that fit into a column, and still differ."""
+
+from collections.abc import Sequence
+
+
+def shorten(name: str, width: int) -> str:
+    """A name shortened in the middle."""
+    if len(name) <= width:
+        return name
+    tail = (width - 3 + 1) // 2
+    head = width - 3 - tail
+    # Dots of the name beside the three would be read as more of them.
+    return name[:head].rstrip(".") + "..." + name[len(name) - tail :].lstrip(".")
+
+
+def shorten_all(names: Sequence[str], width: int) -> list[str]:
+    """Names shortened so that they differ.
+
+    In the middle where that is enough; else to the parts between dots by which they
+    differ, and where these are too long, with a number at the end.
+
+    Args:
+      names: The names.
+      width: Largest number of characters.
+
+    Returns:
+      As many names.
+
+    Example:
+      >>> from symjax.report.shortening import shorten_all
+      >>> names = [f"gnn_layers.{i}.trans.{j}_node" for i in "01" for j in "01"]
+      >>> shorten_all(names, 16)
+      ['gnn_l.0...0_node', 'gnn_l.0...1_node', 'gnn_l.1...0_node', 'gnn_l.1...1_node']
+      >>> shorten_all(["a" * 9 + "1" + "b" * 9, "a" * 9 + "2" + "b" * 9], 9)
+      ['aa...bb~1', 'aa...bb~2']
+    """
+    width = max(width, 5)
+    short = [shorten(name, width) for name in names]
+    if len(set(short)) < len(set(names)):
+        short = _by_difference(names, width)
+    taken: dict[str, str] = {}
+    for index, name in enumerate(names):
+        number = 0
+        text = short[index]
+        while taken.setdefault(text, name) != name:
+            number += 1
+            end = f"~{number}"
+            text = shorten(name, max(width - len(end), 5)) + end
+        short[index] = text
+    return short
+
+
+def _by_difference(names: Sequence[str], width: int) -> list[str]:
+    """The start of each name, and those of its parts that others have differently."""
+    parts = [name.split(".") for name in names]
+    found = []
+    for name, own in zip(names, parts, strict=True):
+        alike = [other for other in parts if len(other) == len(own)]
+        told, last = "", 0
+        for n in range(1, len(own)):
+            if len({other[n] for other in alike}) > 1:
+                told += ("." if n == last + 1 else "...") + own[n]
+                last = n
+        head = width - len(told)
+        fits = len(name) <= width or not told or head < 1
+        found.append(shorten(name, width) if fits else f"{own[0][:head]}{told}")
+    return found

@@ -1,0 +1,106 @@
+"""What is said of one output or layer: the row behind tables, page and columns."""
+
+import dataclasses
+import math
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+
+from symjax.report.leaves import Leaf
+from symjax.report.scales import energy_unit
+from symjax.report.stored import Numbers, Record
+from symjax.so3.irreps import Irrep
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Summary(Record):
+    """Figures of a leaf, all of which follow from its totals.
+
+    Attributes:
+      name: Name of the output or of the layer.
+      kind: As in :class:`~symjax.report.Leaf`.
+      unit: Unit of the errors; empty for features.
+      channels: Number of channels.
+      samples: Number of structures, atoms, edges, tokens or points.
+      equivariance_error: A.
+      relative_error: A over the root mean square.
+      root_mean_square: Of a component over the orbit.
+      content: B(l, sigma), sigma = +, -, shape ``(degrees, 2)``.
+      remainder: B above the largest degree.
+      missing: 1 - B in the irreps of the output.
+      compared_with: What A is compared with, as in
+        :class:`~symjax.report.scales.Comparison`.
+      scale: Its size; None where there is nothing to compare with.
+      ratio: A over it, or ``error_per_atom`` over it; None likewise.
+      per_atom: Whether what is compared is per atom.
+      error_per_atom: A of an energy per atom; None for everything else.
+      resolved: Whether the grid resolves it.
+      degree_to_try: Degree of a grid that is expected to; None without a verdict.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    channels: int
+    samples: int
+    equivariance_error: float
+    relative_error: float
+    root_mean_square: float
+    content: Annotated[Float[np.ndarray, "degrees 2"], Numbers(-math.inf)]
+    remainder: float
+    missing: float
+    compared_with: str
+    scale: float | None
+    ratio: float | None
+    per_atom: bool
+    error_per_atom: float | None
+    resolved: bool
+    degree_to_try: int | None
+
+
+def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
+    """The figures of a leaf.
+
+    Args:
+      leaf: The leaf, of one structure or added up over many.
+      dtype: Precision of the model.
+      species: An element or class, for its samples alone; by default all.
+
+    Returns:
+      The figures.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import Totals
+      >>> from symjax.report import Leaf
+      >>> from symjax.report.summary import summarise
+      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
+      >>> summarise(leaf, "float32").equivariance_error
+      1.0
+    """
+    totals = leaf.species[species] if species else leaf.totals
+    against = leaf.comparison(dtype, species)
+    spread = None if species or energy_unit(leaf.unit) is None else leaf.spread
+    size = leaf.channels * Irrep.parse(leaf.irreps[0]).dimension
+    return Summary(
+        name=leaf.name,
+        kind=leaf.kind,
+        unit=leaf.unit,
+        channels=leaf.channels,
+        samples=round(float(totals.count[0]) / size),
+        equivariance_error=totals.equivariance_error,
+        relative_error=totals.relative_error,
+        root_mean_square=totals.root_mean_square,
+        content=totals.content,
+        remainder=totals.remainder,
+        missing=leaf.missing,
+        compared_with=against.scale,
+        scale=against.size,
+        ratio=against.ratio,
+        per_atom=against.per_atom,
+        error_per_atom=None if spread is None else spread.equivariance_error,
+        resolved=leaf.resolved,
+        degree_to_try=leaf.convergence.degree_to_try if leaf.convergence else None,
+    )
