@@ -13,9 +13,11 @@ structures. (Vectors rho(g) m, of which the estimate of V is free anyway, gain n
 Last, strata of structures: how many fewer molecules of mixed kinds a survey that ends
 early would visit if it drew them in proportion by formula.
 
-``throughput``: molecules a second of ``symjax report --survey 16`` with the model that
-ships, ethanol and molecules of mixed sizes: the whole command in a process of its own,
-and sustained, without the first block. ``share`` is the time in the compiled calls.
+``throughput``: molecules a second of a survey of 16 elements with the model that ships,
+page and tables included, programs compiled before: ethanol, and molecules of mixed
+sizes. ``share`` is the time in the compiled calls; ``floor`` what no program of these
+operations can exceed: the operations that XLA counts for one molecule of ethanol, over
+the rate of a product of the model's main shape in the same process.
 
 ``peer``: A of the outputs of 1,000 molecules to 1 %, with a PET of metatrain's default
 size as initialised, against ``SymmetrizedModel`` at degree 12 for each molecule,
@@ -28,6 +30,7 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import Any
 
 import ase
 import ase.build
@@ -40,6 +43,7 @@ from symjax.metrics.leaves import describe
 from symjax.metrics.packs import Pending, finish_pack, measure_packs, start_pack
 from symjax.metrics.unbiased import estimate_rows
 from symjax.models import load_model
+from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing, packs_of
 from symjax.runs import Options, survey_structures
 from symjax.so3 import wigner_d
@@ -213,9 +217,29 @@ def compare_strata(num: int) -> None:
         print(f"strata of {len(set(formulas))} formulas, {name}: gain {gain:.2f}")
 
 
+def arithmetic_floor(model: Any, num: int) -> float:
+    """Molecules of ethanol a second at the rate of the model's matrix products."""
+    (atoms,) = ethanol(1, None).values()
+    problem = orbit_problem(model, atoms, layers="none")
+    one = jax.jit(problem.function).lower(problem.x, *problem.args).compile()
+    product = jax.jit(lambda a, b: a @ b)
+    width = model.config.d_pet
+    a, b = np.ones((4096, width), np.float32), np.ones((width, 3 * width), np.float32)
+    product(a, b).block_until_ready()
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        for _ in range(50):
+            product(a, b).block_until_ready()
+        seconds.append((time.perf_counter() - start) / 50)
+    rate = 2 * a.size * b.shape[1] / min(seconds)
+    return rate / (num * one.cost_analysis()["flops"])
+
+
 def measure_throughput(num: int, data: str | None) -> None:
     """Prints molecules a second."""
     model = load_model("pet-ethanol")
+    print(f"floor: {arithmetic_floor(model, 16):.0f} molecules of ethanol a second")
     print(
         f"{'structures':<12}{'number':>8}{'programs':>10}{'s':>8}{'1/s':>8}{'share':>8}"
     )
