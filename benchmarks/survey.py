@@ -82,6 +82,35 @@ def mixed(num: int) -> dict[str, ase.Atoms]:
     return found
 
 
+def joined(num: int) -> dict[str, ase.Atoms]:
+    """Molecules of 3 to 24 atoms, in as many sizes as QM9: one, or two side by side."""
+    random = np.random.default_rng(0)
+    found = {}
+    for number in range(num):
+        atoms = ase.build.molecule(MIXED[random.integers(len(MIXED))])
+        if random.random() < 0.8:
+            other = ase.build.molecule(MIXED[random.integers(len(MIXED))])
+            # Atoms of the two touch, so that neighborhoods are those of one molecule.
+            gap = atoms.positions[:, 0].max() - other.positions[:, 0].min() + 1.5
+            other.positions[:, 0] += gap
+            atoms += other
+        atoms.positions += 0.05 * random.normal(size=atoms.positions.shape)
+        found[str(number)] = atoms
+    return found
+
+
+def count_programs(num: int) -> int:
+    """Shapes of the packs of molecules of many sizes; each is compiled once."""
+    packing = Packing(load_model("pet-ethanol"), 16)
+    items = [packing.item(label, atoms) for label, atoms in joined(num).items()]
+    shapes = set()
+    # In blocks, as a survey finds them.
+    for start in range(0, num, 512):
+        for pack in packing.join(items[start : start + 512]):
+            shapes.add(packing.shape([item.graph for item in pack]))
+    return len(shapes)
+
+
 def compare_designs(structures: dict[str, ase.Atoms], rounds: int) -> None:
     """Prints the noise of V for each way to draw elements."""
     model = load_model("pet-ethanol")
@@ -239,6 +268,7 @@ def arithmetic_floor(model: Any, num: int) -> float:
 def measure_throughput(num: int, data: str | None) -> None:
     """Prints molecules a second."""
     model = load_model("pet-ethanol")
+    print(f"{count_programs(num)} programs for {num} molecules of 3 to 24 atoms")
     print(f"floor: {arithmetic_floor(model, 16):.0f} molecules of ethanol a second")
     print(
         f"{'structures':<12}{'number':>8}{'programs':>10}{'s':>8}{'1/s':>8}{'share':>8}"
