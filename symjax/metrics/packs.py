@@ -15,6 +15,9 @@ from symjax.metrics.pooling import Sampled, Sums
 from symjax.metrics.problem import Execution, Output, Problem, check_degree, prepare
 from symjax.metrics.unbiased import Rows, both_cosets, estimate_rows
 
+# Fewer turns than these all serve as samples.
+_SPARED_FROM = 4
+
 
 class Pack(NamedTuple):
     """Structures that are evaluated together.
@@ -113,8 +116,9 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
         some = dataclasses.replace(compact, shape=chosen.shape[1:])
         if not len(owner):
             continue
-        rows, _ = estimate_rows(some, chosen, rotations, max_degree, owner)
-        table = _table(rows)
+        # One turn can be spared as reference of the powers.
+        spared = rotations.shape[1] >= _SPARED_FROM
+        rows, _ = estimate_rows(some, chosen, rotations, max_degree, owner, spared)
         species = pack.outputs[name].samples
         kinds_of = np.zeros(len(owner), int)
         if species is not None:
@@ -123,14 +127,12 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
         size = components * channels
         numbers = np.bincount(owner, minlength=len(pack.labels))
         if pack.outputs[name].kind == "output" and (numbers == pack.sizes).all():
-            squares = table[:, 0].mean(axis=-1) / size
+            squares = rows.variance.sum(axis=1).mean(axis=-1) / size
             for index, own in enumerate(samples):
                 own[name] = squares[owner == index]
         for group in (0, *np.unique(kinds_of[kinds_of > 0]).tolist()):
             member = kinds_of == group if group else np.ones(len(owner), bool)
-            for index, added in _by_owner(
-                table[member], owner[member], rows.turns, size
-            ).items():
+            for index, added in _by_owner(rows, owner, member, size).items():
                 sums[index][name, group] = added
     return [
         Sampled(*each)
@@ -138,43 +140,50 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
     ]
 
 
-def _table(rows: Rows) -> np.ndarray:
-    """All quantities side by side, summed over irreps: ``(samples, quantities, n)``."""
-    power = rows.power.sum(axis=1)
-    return np.concatenate(
-        [
-            rows.variance.sum(axis=1)[:, None],
-            rows.norm.sum(axis=1)[:, None],
-            power.reshape(len(power), -1, rows.turns),
-        ],
-        axis=1,
-    )
-
-
 def _by_owner(
-    table: np.ndarray, owner: np.ndarray, turns: int, size: int
+    rows: Rows, owner: np.ndarray, member: np.ndarray, size: int
 ) -> dict[int, Sums]:
-    """Sums of each structure that has samples, with errors within it."""
+    """Sums of each structure over some samples, with errors within it.
+
+    Args:
+      rows: Of all samples.
+      owner: The structure of each sample.
+      member: Which samples.
+      size: Components of a sample.
+
+    Returns:
+      The sums of structures that have such samples.
+    """
     present, inverse, numbers = np.unique(
-        owner, return_inverse=True, return_counts=True
+        owner[member], return_inverse=True, return_counts=True
     )
-    added = np.zeros((len(present), *table.shape[1:]))
-    np.add.at(added, inverse, table)
-    values = added.mean(axis=-1)
+
+    def added(array: np.ndarray) -> np.ndarray:
+        # summed over irreps: (structures, quantities, turns)
+        flat = array[member].sum(axis=1).reshape(len(inverse), -1, array.shape[-1])
+        total = np.zeros((len(present), *flat.shape[1:]))
+        np.add.at(total, inverse, flat)
+        return total
+
+    sums = Rows(*map(added, rows))
+    values = np.concatenate([part.mean(axis=-1) for part in sums], axis=1)
     squares = products = np.full(values.shape, np.nan)
-    if turns > 2:
-        rows = Rows(added[:, :1], added[:, 1:2], added[:, 2:])
-        left = np.concatenate(rows.without_one(), axis=1)
-        left -= left.mean(axis=-1, keepdims=True)
-        scale = (turns - 1) / turns
-        squares = scale * np.square(left).sum(-1)
-        products = scale * (left * left[:, 1:2]).sum(-1)
+    if rows.turns > 2:
+        left = [part - part.mean(axis=-1, keepdims=True) for part in sums.without_one()]
+        squares = np.concatenate([_products(part, part) for part in left], axis=1)
+        products = np.concatenate([_products(part, left[1]) for part in left], axis=1)
     return {
         int(index): Sums(value, square, product, float(num * size))
         for index, num, value, square, product in zip(
             present, numbers, values, squares, products, strict=True
         )
     }
+
+
+def _products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Sums over the turns that both have been left out of: the last ones."""
+    num = min(one.shape[-1], other.shape[-1])
+    return (num - 1) / num * (one[..., -num:] * other[..., -num:]).sum(axis=-1)
 
 
 def _check_finite(

@@ -327,3 +327,25 @@ def test_measure_many_of_any_function():
 def test_bad_surveys_are_refused(change):
     with pytest.raises(ArgumentError):
         Survey(**change)
+
+
+def test_what_is_known_of_a_response_leaves_no_noise_in_its_content():
+    """A constant with 1 % of a dipole; one turn as reference removes the constant.
+
+    Without it the noise of absent sectors is that of the constant, above 0.1.
+    """
+    many = {}
+    for number in range(12):
+        x = np.random.default_rng(number).normal(size=(2, 3))
+        outputs = {"feature": Output(FEATURE, kind="node")}
+        many[str(number)] = Problem(
+            lambda x: {"feature": 5.0 + 0.05 * x @ FIXED[:, None]}, x, outputs
+        )
+    found = measure_many(many, over=Survey(16), max_degree=2).pool
+    for sector in ((1, -1), (2, 1), (0, -1)):
+        interval = found.content("feature", *sector)
+        assert abs(interval.value) < 1e-3
+        assert interval.error < 1e-3
+    dipole = found.content("feature", 1, 1)
+    share = found.error("feature", relative=True).value ** 2
+    assert dipole.value == pytest.approx(share, rel=0.3)
