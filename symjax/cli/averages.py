@@ -28,6 +28,7 @@ from symjax.cli.inputs import (
     open_model,
     write_json,
 )
+from symjax.cli.label_options import Reach
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
@@ -57,16 +58,7 @@ def averages(
             metavar="MODULE:CALLABLE", help="An ASE calculator instead of a model."
         ),
     ] = None,
-    reach: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE UNIT",
-            help="Largest admitted error of an output, such as 'energy=0.1 meV': names "
-            "the average of fewest elements that is enough. May be given several "
-            "times.",
-            show_default=False,
-        ),
-    ] = None,
+    reach: Reach = None,
     energy: Annotated[
         str | None,
         typer.Option(
@@ -147,7 +139,7 @@ def averages(
     )
     enough = True
     if limits:
-        text, chosen = _choose(spectra, limits)
+        text, chosen = choose_average(spectra, limits)
         enough = chosen is not None
         written["enough"] = chosen
         typer.echo(text)
@@ -181,10 +173,21 @@ def _measured(
     return measured, failed
 
 
-def _choose(
+def choose_average(
     spectra: "Mapping[str, ResponseSpectrum]", limits: "list[Limit]"
 ) -> tuple[str, str | None]:
-    """One line on the cheapest average that is enough, and its name if there is one."""
+    """The cheapest average that is enough.
+
+    Args:
+      spectra: Of outputs, by name.
+      limits: What the errors of some of them are to be within.
+
+    Returns:
+      One line, and the name of the average; None if none is enough.
+
+    Raises:
+      ArgumentError: An output is not known, or its unit is another one.
+    """
     from symjax.metrics import cheapest
 
     with options_as_typed({"limits": "--reach"}):

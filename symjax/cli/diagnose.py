@@ -18,6 +18,12 @@ from symjax.cli.application import (
 )
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import check_new_file, find_structures, write_json
+from symjax.cli.label_options import (
+    LabelEnergyUnit,
+    LabelField,
+    LabelLengthUnit,
+    label_fields,
+)
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
@@ -105,6 +111,9 @@ def diagnose(
             show_default=False,
         ),
     ] = None,
+    label: LabelField = None,
+    label_energy_unit: LabelEnergyUnit = "eV",
+    label_length_unit: LabelLengthUnit = "angstrom",
     frames: Frames = None,
     model: Annotated[
         str | None,
@@ -166,6 +175,7 @@ def diagnose(
             "is no figure",
             "End it with .png, .svg or .pdf",
         )
+    labels = label_fields(label, label_energy_unit, label_length_unit)
     with options_as_typed({"path": "REPORT"}):
         loaded = read_report(source)
     chosen = {} if structures is None else _find("--structures", structures, frames)
@@ -209,7 +219,7 @@ def diagnose(
         if chosen or traced or probed:
             whole = load_model(loaded.model.name if model is None else model)
             traps, failed = report_traps(loaded, whole, chosen)
-            traces, untraced = report_traces(loaded, whole, traced)
+            traces, untraced = report_traces(loaded, whole, traced, labels)
             failed |= untraced
             if probed:
                 with options_as_typed({"structures": "--probe"}):
@@ -235,8 +245,8 @@ def diagnose(
             typer.echo(f"Wrote {probe_figure}", err=True)
     typer.echo(recommend(loaded, found).to_text(), nl=False)
     write_json(json, values)
-    for label, error in failed.items():
-        typer.echo(f"{label}: FAILED: {error}", err=True)
+    for name, error in failed.items():
+        typer.echo(f"{name}: FAILED: {error}", err=True)
     if failed:
         raise typer.Exit(FAILED)
     if not loaded.resolved:

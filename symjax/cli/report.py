@@ -21,6 +21,7 @@ from symjax.cli.application import (
     command_line,
     options_as_typed,
 )
+from symjax.cli.averages import choose_average
 from symjax.cli.environment import choose_devices, configure_jax
 from symjax.cli.inputs import (
     check_memory,
@@ -29,11 +30,19 @@ from symjax.cli.inputs import (
     is_events,
     open_model,
 )
+from symjax.cli.label_options import (
+    LabelEnergyUnit,
+    LabelField,
+    LabelLengthUnit,
+    Reach,
+    label_fields,
+)
 from symjax.cli.progress import measuring_progress
 from symjax.cli.survey import Question, check_survey, run_survey
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from symjax.data.limits import Limit
     from symjax.report import Report
 
 
@@ -264,6 +273,10 @@ def report(
             show_default=False,
         ),
     ] = None,
+    reach: Reach = None,
+    label: LabelField = None,
+    label_energy_unit: LabelEnergyUnit = "eV",
+    label_length_unit: LabelLengthUnit = "angstrom",
     survey: Annotated[
         int | None,
         typer.Option(
@@ -326,6 +339,9 @@ def report(
     check_memory(memory)
     with options_as_typed({"fail_above": "--fail-above"}):
         limits = [Limit.parse(text, "fail_above") for text in fail_above or []]
+    with options_as_typed({"reach": "--reach"}):
+        aims = [Limit.parse(text, "reach") for text in reach or []]
+    labels = label_fields(label, label_energy_unit, label_length_unit)
     events = is_events(target)
     _check_scheduler(context)
     if events and surveyed is not None:
@@ -378,6 +394,7 @@ def report(
         memory=int(memory * GIB),
         symmetry=symmetry,
         energy=energy,
+        labels=labels,
     )
     with options_as_typed(names):
         options.settings()
@@ -424,6 +441,7 @@ def report(
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
     with options_as_typed({"fail_above": "--fail-above"}):
         above = exceeded(result, limits)
+    above += _not_reached(result, aims)
     _present(result, output, formats if figures else [], page, above)
 
 
@@ -566,6 +584,20 @@ def _present_estimates(model: Any, items: Any, unreadable: Any, options: Any) ->
             max(cost.memory for cost in costs),
         )
         typer.echo(f"all: {total}")
+
+
+def _not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
+    """Says which average reaches some errors, and why none does if there is none."""
+    if not aims or not result.measured:
+        return []
+    spectra = {
+        name: leaf.response
+        for name, leaf in result.aggregate().items()
+        if leaf.response is not None
+    }
+    text, chosen = choose_average(spectra, aims)
+    typer.echo(text)
+    return [] if chosen else [text]
 
 
 def _present(

@@ -43,6 +43,13 @@ class LabelFields:
         conversion(self.energy_unit, "eV", "energy_unit")
         conversion(self.length_unit, "angstrom", "length_unit")
 
+    def __str__(self) -> str:
+        """What differs from labels under the names of outputs in eV and angstrom."""
+        units = [self.energy_unit, self.length_unit]
+        words = [", ".join(units)] if units != ["eV", "angstrom"] else []
+        words += [f"{name} from {field}" for name, field in sorted(self.fields.items())]
+        return "; ".join(words)
+
     def read(
         self,
         atoms: ase.Atoms,

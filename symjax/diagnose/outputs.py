@@ -60,7 +60,8 @@ def unlearned(
       readouts: What the outputs read.
       dtype: Precision of the model.
       label_errors: Root-mean-square error on labels of an output, by name, in its
-        unit, as A is: of a whole structure for an energy.
+        unit, as A is: of a whole structure for an energy. By default that of the
+        report, where its structures had labels.
 
     Returns:
       The findings, and what was looked at.
@@ -74,8 +75,13 @@ def unlearned(
       0
     """
     outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
-    errors = dict(label_errors or {})
-    _check_errors(errors, outputs)
+    _check_errors(label_errors or {}, outputs)
+    errors = {
+        name: leaf.labels.error
+        for name, leaf in outputs.items()
+        if leaf.labels is not None and leaf.labels.usable and leaf.labels.error > 0
+    }
+    errors |= label_errors or {}
     features = _features_read(readouts, spectra, outputs)
     findings, looked, left_out = [], [], []
     for name, leaf in outputs.items():

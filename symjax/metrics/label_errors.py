@@ -75,6 +75,20 @@ class LabelErrors:
     composition: Mapping[str, Float[np.ndarray, "structures"]]
     response: ResponseSpectrum | None = None
 
+    def with_response(self, response: ResponseSpectrum | None) -> "LabelErrors":
+        """The errors of one structure with the response of its output.
+
+        Args:
+          response: Of the structure.
+
+        Returns:
+          The same errors, and the response divided as they are.
+        """
+        if self.response is not None or response is None:
+            return self
+        weight = 1 / float(self.column("atoms")[0]) ** 2
+        return dataclasses.replace(self, response=response.weighted(weight))
+
     def column(self, name: str) -> Float[np.ndarray, "structures"]:
         """One of :data:`SUMS`.
 
@@ -366,10 +380,7 @@ def label_errors(
         str(kind): np.array([float(count)])
         for kind, count in zip(kinds.tolist(), counts, strict=True)
     }
-    response = leaf.response
-    if response is not None:
-        response = response.weighted(1 / sums[SUMS.index("atoms")] ** 2)
-    return LabelErrors(np.array([sums]), composition, response)
+    return LabelErrors(np.array([sums]), composition).with_response(leaf.response)
 
 
 def add_label_errors(parts: Sequence[LabelErrors | None]) -> LabelErrors | None:

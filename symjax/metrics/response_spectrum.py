@@ -149,8 +149,12 @@ class ResponseSpectrum:
           ArgumentError: The average stands for no elements of O(3).
         """
         rotations = as_rotations(average, include_inversion)
-        weights = np.asarray(rotations.weights)
-        operators = _operators(rotations, len(self.gram) - 1)
+        weights = np.asarray(rotations.weights, np.float64)
+        operators = _operators_of(
+            np.asarray(rotations.elements, np.float64).tobytes(),
+            weights.tobytes(),
+            len(self.gram) - 1,
+        )
         left = max(float(_left(self.gram, *operators)), 0.0)
         # A rule with negative weights may make more of the tail than there was.
         grown = float(np.abs(weights).sum()) ** 2
@@ -225,11 +229,13 @@ def as_rotations(average: Any, include_inversion: bool) -> Rotations:
     return rotations_of(average, include_inversion)
 
 
-def _operators(
-    average: Rotations, max_degree: int
+@functools.lru_cache(maxsize=64)
+def _operators_of(
+    elements_of: bytes, weights_of: bytes, max_degree: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Weighted sums of D^l over the proper and over the improper elements."""
-    elements, weights = np.asarray(average.elements), np.asarray(average.weights)
+    elements = np.frombuffer(elements_of).reshape(-1, 3, 3)
+    weights = np.frombuffer(weights_of)
     proper = np.linalg.det(elements) > 0
     matrices = wigner_d_tables(
         max_degree, np.where(proper[:, None, None], elements, -elements)

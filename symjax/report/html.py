@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from symjax._text import visible
+from symjax.report._averages_page import averages_section
 from symjax.report._content_map import content_map, map_data
 from symjax.report._curves import curve_data
 from symjax.report._events_page import (
@@ -39,6 +40,7 @@ from symjax.report.provenance import provenance
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
+from symjax.report.worth import in_short
 
 # Structures that can be looked at one by one; more would make pages of many megabytes.
 MOST_STRUCTURES = 40
@@ -111,6 +113,7 @@ def to_html(report: Report) -> str:
         *(pictures if report.of_events else []),
         ("outputs", "Outputs", show_table(outputs_table(report))),
         *(parts if report.of_events else []),
+        ("averages", "Averages over rotations", averages_section(report.aggregate())),
         ("laws", "Other laws of nature", _laws(report)),
         ("content", "Content by irrep", content),
         ("layers", "Layers", show_table(layers_table(report))),
@@ -287,6 +290,7 @@ def _facts(report: Report) -> str:
             f"<b>{escape(leaf.name)}</b>: turning the input changes a component by "
             f"{error}{unit} (root mean square), {_against(report, leaf)}."
         )
+    facts += [f"{escape(line)}" for line in in_short(report.aggregate().values())]
     by_error = sorted(layers, key=lambda leaf: leaf.relative_error)
     if len(by_error) > 1:
         ends = [
@@ -300,9 +304,9 @@ def _facts(report: Report) -> str:
         )
     if outputs and not report.of_events:
         facts.append(
-            "What next: <code>symjax averages</code> tells which average over "
-            "rotations makes these errors smaller, and what it costs; <code>symjax "
-            "diagnose</code> on a report with layers looks for their causes."
+            "What next: <code>--reach 'energy=0.1 meV'</code> names the cheapest "
+            "average that makes these errors small enough; <code>symjax diagnose"
+            "</code> on a report with layers looks for their causes."
         )
     items = "\n".join(f"<li>{fact}</li>" for fact in facts)
     return f'<ul class="facts">\n{items}\n</ul>'

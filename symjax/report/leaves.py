@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import Field
 
 from symjax.errors import SymjaxError
-from symjax.metrics import Certificate, Convergence, RuleTotals, Totals, add_totals
+from symjax.metrics import (
+    Certificate,
+    Convergence,
+    ResponseSpectrum,
+    RuleTotals,
+    Totals,
+    add_label_errors,
+    add_spectra,
+    add_totals,
+)
 from symjax.report.scales import Comparison, add_spreads, compare, is_invariant
 from symjax.report.stored import (
     IrrepLabel,
@@ -20,6 +29,7 @@ from symjax.report.stored import (
     StoredVerdict,
     Text,
 )
+from symjax.report.stored_moments import StoredLabelErrors, StoredResponse
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadrature import quadrature
 
@@ -69,6 +79,9 @@ class Leaf(Record):
         output, and ``""`` where it allows none at all.
       particles: The totals of the points of each particle, by its name; empty where
         samples are no points, or particles are not known.
+      response: Second moments of the rotated-back response of an output, which tell A
+        after any average; None for features.
+      labels: Errors of an output on labels; None without labels.
 
     Example:
       >>> import numpy as np
@@ -94,6 +107,8 @@ class Leaf(Record):
     spread: StoredSpread | None = None
     forbidden: tuple[str, ...] = ()
     particles: Mapping[str, StoredTotals] = dataclasses.field(default_factory=dict)
+    response: StoredResponse | None = None
+    labels: StoredLabelErrors | None = None
 
     def comparison(self, dtype: str, species: str = "") -> Comparison:
         """What the equivariance error is compared with.
@@ -226,6 +241,13 @@ def add_leaves(leaves: list[Leaf]) -> Leaf:
             ("certified", "projected_degree", "confidence"),
         ),
         spread=add_spreads(leaf.spread for leaf in leaves),
+        response=_add_responses([leaf.response for leaf in leaves]),
+        labels=add_label_errors(
+            [
+                None if one.labels is None else one.labels.with_response(one.response)
+                for one in leaves
+            ]
+        ),
         forbidden=tuple(
             label
             for label in ("", *species)
@@ -236,6 +258,14 @@ def add_leaves(leaves: list[Leaf]) -> Leaf:
             )
         ),
     )
+
+
+def _add_responses(
+    parts: Sequence[ResponseSpectrum | None],
+) -> ResponseSpectrum | None:
+    """Their sum, where all are known."""
+    known = [part for part in parts if part is not None]
+    return add_spectra(known) if len(known) == len(parts) else None
 
 
 def _add_parts(parts: list[Mapping[str, Totals]]) -> dict[str, Totals]:

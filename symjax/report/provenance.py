@@ -27,6 +27,8 @@ def provenance(report: Report) -> dict[str, str]:
             f"{s.point_group or 'none'} ({s.num_elements} elements)" for s in measured
         }
         lines["symmetry"] = f"point groups used: {_listed(sorted(used), 4)}"
+    if settings.labels:
+        lines["labels"] = settings.labels
     if settings.points:
         lines["read"] = settings.points
     # That forces come from the energy is what everyone expects.

@@ -14,15 +14,23 @@ from symjax.data.digests import event_digest, structure_digest
 from symjax.data.point_clouds import CLASSES, PARTICLES, PointCloud
 from symjax.metrics import (
     Convergence,
+    LabelErrors,
     LeafMeasurement,
     Measurement,
     Output,
     Problem,
+    label_errors,
 )
 from symjax.report import schema
 from symjax.report.event_schema import Breaking, EventPoints
 from symjax.report.leaves import Kind, Leaf
-from symjax.report.scales import forbidden_samples, spread_of, usable_symmetry
+from symjax.report.scales import (
+    energy_unit,
+    forbidden_samples,
+    spread_of,
+    usable_symmetry,
+)
+from symjax.so3.representations import SCALAR
 
 
 @functools.singledispatch
@@ -192,9 +200,33 @@ def leaves_of(
                 if atoms is None or symmetry is None
                 else forbidden_samples(leaf, output, symmetry, atoms.numbers)
             ),
+            response=leaf.response,
+            labels=_labels_of(leaf, output, measurement, atoms),
         )
         for name, output in outputs.items()
         if (leaf := measurement.get(name)) is not None
+    )
+
+
+def _labels_of(
+    leaf: LeafMeasurement,
+    output: Output,
+    measurement: Measurement,
+    atoms: ase.Atoms | None,
+) -> LabelErrors | None:
+    """Errors on labels; those of energies of structures are divided by atoms."""
+    if output.labels is None or atoms is None:
+        return None
+    extensive = (
+        output.samples is None
+        and output.representation == SCALAR
+        and energy_unit(output.unit) is not None
+    )
+    return label_errors(
+        leaf,
+        output.labels,
+        atoms.numbers if extensive else np.zeros(0, int),
+        measurement.get(output.uncertainty),
     )
 
 

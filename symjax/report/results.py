@@ -18,6 +18,7 @@ import numpy as np
 
 from symjax._files import check_readable, reserve
 from symjax._text import file_text
+from symjax.metrics.averaging import GROUPS
 from symjax.report.files import RESULTS_FILE
 from symjax.report.leaves import ReportError
 from symjax.report.schema import Report, Settings, StructureReport
@@ -55,7 +56,8 @@ def _columns(max_degree: int) -> dict[str, type]:
         else:
             # A truth is an integer, 0 or 1.
             summary[name] = next((k for k in (str, float) if k in kinds), int)
-    return _STRUCTURE | summary | _CERTIFICATE
+    after = dict.fromkeys((f"A_after_{group}" for group in GROUPS), float)
+    return _STRUCTURE | summary | after | _CERTIFICATE
 
 
 _EVERY_SECONDS = 1.0
@@ -216,6 +218,8 @@ def _rows(structure: StructureReport, dtype: str) -> Iterator[dict[str, Any]]:
     for leaf in structure.leaves:
         row = common | vars(summarise(leaf, dtype))
         row |= {name: getattr(leaf.certificate, name, None) for name in _CERTIFICATE}
+        if leaf.response is not None:
+            row |= {f"A_after_{g}": leaf.response.after(g).error for g in GROUPS}
         yield row | {
             f"B_{degree}{sign}": float(b)
             for degree, pair in enumerate(row["content"])

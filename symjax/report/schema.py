@@ -104,6 +104,8 @@ class Settings(Record):
       energy: Name of the output whose derivatives are forces and stress; empty if the
         model has no energy, None for models of something else than atoms.
       points: Which points of events were read; empty for structures.
+      labels: Fields and units of labels, where they are not those of the outputs in eV
+        and angstrom.
     """
 
     max_degree: Count
@@ -119,6 +121,7 @@ class Settings(Record):
     matmul_precision: str = "highest"
     energy: str | None = None
     points: str = ""
+    labels: Text = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from symjax.report.schema import (
     StructureReport,
 )
 from symjax.report.summary import Summary, summarise
+from symjax.report.worth import averages_json, labels_json
 
 _REMEDY = "Write the report again, or restore the file"
 
@@ -84,6 +85,16 @@ def head_to_json(report: Report) -> dict[str, Any]:
         "summary": {
             name: _plain(_SUMMARY, summarise(leaf, dtype))
             for name, leaf in report.aggregate().items()
+        },
+        "averages": {
+            name: averages_json(leaf.response)
+            for name, leaf in report.aggregate().items()
+            if leaf.response is not None
+        },
+        "labels": {
+            name: labels_json(name, leaf.unit, leaf.labels)
+            for name, leaf in report.aggregate().items()
+            if leaf.labels is not None
         },
         "events": report.event_summary,
     }

@@ -37,6 +37,11 @@ class Summary(Record):
       error_per_atom: A of an energy per atom; None for everything else.
       resolved: Whether the grid resolves it.
       degree_to_try: Degree of a grid that is expected to; None without a verdict.
+      label_error: Root-mean-square error on labels, averaged over orientations; None
+        without labels, and where their unit or zero is another one.
+      label_error_per_atom: The same of an energy per atom.
+      averaging_share: Share of the squared error that averaging over O(3) removes.
+      own_uncertainty: The model's own uncertainty, where it has one.
     """
 
     name: str
@@ -57,6 +62,10 @@ class Summary(Record):
     error_per_atom: float | None
     resolved: bool
     degree_to_try: int | None
+    label_error: float | None
+    label_error_per_atom: float | None
+    averaging_share: float | None
+    own_uncertainty: float | None
 
 
 def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
@@ -83,6 +92,9 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
     totals = leaf.species[species] if species else leaf.totals
     against = leaf.comparison(dtype, species)
     spread = None if species or energy_unit(leaf.unit) is None else leaf.spread
+    labels = None if species or leaf.labels is None else leaf.labels
+    own = None if labels is None else labels.uncertainty
+    labels = labels if labels is not None and labels.usable else None
     size = leaf.channels * Irrep.parse(leaf.irreps[0]).dimension
     return Summary(
         name=leaf.name,
@@ -103,4 +115,10 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
         error_per_atom=None if spread is None else spread.equivariance_error,
         resolved=leaf.resolved,
         degree_to_try=leaf.convergence.degree_to_try if leaf.convergence else None,
+        label_error=None if labels is None else labels.error,
+        label_error_per_atom=(
+            labels.error_of(per_atom=True) if labels and labels.divided else None
+        ),
+        averaging_share=None if labels is None else labels.share,
+        own_uncertainty=own,
     )

@@ -25,6 +25,7 @@ from symjax.report.layout import Display, Table
 from symjax.report.provenance import provenance
 from symjax.report.schema import Report, Settings
 from symjax.report.summary import Summary
+from symjax.report.worth import in_short
 
 
 def render(report: Report, display: Display) -> RenderableType:
@@ -44,7 +45,10 @@ def render(report: Report, display: Display) -> RenderableType:
         tables += event_tables(report, display)
     if found:
         tables.append(_legend(layers, display))
-    parts: list[RenderableType] = [_header(report, display)]
+    parts: list[RenderableType] = [
+        _header(report, display),
+        *_in_short(report, display),
+    ]
     for table in tables:
         if isinstance(table, Text):
             parts += [Text(), table]
@@ -153,6 +157,14 @@ def _header(report: Report, display: Display) -> RenderableType:
         Text(display.lines(title), style="bold"),
         *(Text(display.lines(line)) for line in lines),
     )
+
+
+def _in_short(report: Report, display: Display) -> list[Text]:
+    """How much an average would help, before all tables."""
+    lines = in_short(report.aggregate().values())
+    if not lines:
+        return []
+    return [Text("\n" + "\n".join(display.lines(display.name(one)) for one in lines))]
 
 
 def _contents(

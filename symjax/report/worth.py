@@ -1,5 +1,6 @@
 """Is averaging over rotations worth it: sentences and plain data for one output."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from symjax.metrics import AveragedError, LabelErrors, frontier
@@ -7,6 +8,8 @@ from symjax.metrics.response_spectrum import ResponseSpectrum
 
 # Shares of the squared error below and above which averaging is judged.
 _NOT_WORTH, _WORTH = 0.05, 0.2
+# Averages in a line; tables and files have all.
+_MOST_SHOWN = 6
 
 
 def in_words(value: float, unit: str) -> str:
@@ -24,10 +27,29 @@ def in_words(value: float, unit: str) -> str:
       >>> in_words(0.0021, "eV"), in_words(0.3, "eV/angstrom"), in_words(2.0, "")
       ('2.1 meV', '0.3 eV/angstrom', '2')
     """
+    factor, shown = people_unit(value, unit)
+    return f"{factor * value:.2g} {shown}".rstrip()
+
+
+def people_unit(value: float, unit: str) -> tuple[float, str]:
+    """The unit that people use for a size, and how many of them the unit is.
+
+    Args:
+      value: The size.
+      unit: Its unit.
+
+    Returns:
+      Factor and unit.
+
+    Example:
+      >>> from symjax.report.worth import people_unit
+      >>> people_unit(0.002, "eV/angstrom")
+      (1000.0, 'meV/angstrom')
+    """
     energy, slash, rest = unit.partition("/")
     if energy == "eV" and abs(value) < 0.1:
-        value, energy = 1e3 * value, "meV"
-    return f"{value:.2g} {energy}{slash}{rest}".rstrip()
+        return 1e3, f"meV{slash}{rest}"
+    return 1.0, unit
 
 
 def known_frontier(response: ResponseSpectrum) -> tuple[AveragedError, ...]:
@@ -68,25 +90,44 @@ def frontier_line(response: ResponseSpectrum) -> str:
       >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
       >>> gram[1][0, 1, 1] = 4.0
       >>> print(frontier_line(ResponseSpectrum("e", "eV", gram, 4.0, 1, 1e-10)))
-      e: A 2 eV as it is; 2 elements of Ci: 1.4 eV; 4 elements of D2: at most 0.01 meV
+      e: A 2 eV as it is; 2 elements of Ci: 1.4; 4 of D2: at most 1e-05 eV
     """
     first, *others = known_frontier(response)
     unit = response.unit
-    parts = [f"A {in_words(first.error, unit)} as it is"]
-    if not others and first.error <= first.uncertainty:
-        parts[0] += ", round-off"
-    parts += [
-        f"{one.num_elements} elements of {one.average}: {_at_most(one, unit)}"
-        for one in others
+    text = f"{response.name}: A {in_words(first.error, unit)} as it is"
+    if not others:
+        return text + (", round-off" if first.error <= first.uncertainty else "")
+    factor, shown = people_unit(first.error, unit)
+    parts = [
+        f"{one.num_elements}{'' if number else ' elements'} of {one.average}: "
+        f"{'at most ' if one.uncertainty > one.error else ''}"
+        f"{factor * (one.largest if one.uncertainty > one.error else one.error):.2g}"
+        for number, one in enumerate(others[:_MOST_SHOWN])
     ]
-    return f"{response.name}: " + "; ".join(parts)
+    return f"{text}; {'; '.join(parts)} {shown}".rstrip()
 
 
-def _at_most(one: AveragedError, unit: str) -> str:
-    """What is left, or its bound where the rest of the spectrum decides."""
-    if one.uncertainty > one.error:
-        return f"at most {in_words(one.largest, unit)}"
-    return in_words(one.error, unit)
+def in_short(leaves: Iterable[Any]) -> list[str]:
+    """What averages leave of each output, and what that is worth.
+
+    Args:
+      leaves: Of a report, over all structures (:class:`symjax.report.Leaf`).
+
+    Returns:
+      One line for each output, and one for each that has labels.
+
+    Example:
+      >>> from symjax.report.worth import in_short
+      >>> in_short([])
+      []
+    """
+    lines = []
+    for leaf in leaves:
+        if leaf.response is not None:
+            lines.append(frontier_line(leaf.response))
+        if leaf.labels is not None:
+            lines.append(worth_sentence(leaf.name, leaf.unit, leaf.labels))
+    return lines
 
 
 def averages_json(response: ResponseSpectrum | None) -> list[dict[str, Any]]:

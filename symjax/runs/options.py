@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from symjax.data import LabelFields
 from symjax.errors import ArgumentError, GridError
 from symjax.metrics import Adaptive, Grid
 from symjax.metrics.problem import DEFAULT_MEMORY
@@ -35,6 +36,7 @@ class Options:
       symmetry: Whether to use the point group of each structure.
       energy: Name of the target whose derivatives are forces and stress, see
         :func:`symjax.models.pet.choose_energy`.
+      labels: Where structures have labels, with which outputs are compared.
 
     Example:
       >>> from symjax.runs import Options
@@ -50,6 +52,7 @@ class Options:
     memory: int = DEFAULT_MEMORY
     symmetry: bool = False
     energy: str | None = None
+    labels: LabelFields = dataclasses.field(default_factory=LabelFields)
 
     def settings(self) -> schema.Settings:
         """The settings that a report stores, after checking them.
@@ -141,6 +144,7 @@ class Options:
             "dtype": self.dtype,
             "symmetry": self.symmetry,
             "matmul_precision": matmul_precision(),
+            "labels": str(self.labels),
         }
         if climbs:
             rule = self.over

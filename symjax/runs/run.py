@@ -14,6 +14,7 @@ import jax
 import symjax
 from symjax.errors import ArgumentError, StructureError, SymjaxError
 from symjax.metrics import measure
+from symjax.models.labelled import with_labels
 from symjax.report import schema, storage
 from symjax.report.event_schema import Breaking
 from symjax.report.files import REPORT_FILE, RESULTS_FILE
@@ -333,6 +334,7 @@ def _measured(
     try:
         with timing.compile_seconds() as compiled:
             problem = source.problem(item, size, options)
+            problem = with_labels(item, problem, options.labels)
             problem = beside.evaluations.remembered(problem, item)
             measurement = measure(
                 problem,

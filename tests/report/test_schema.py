@@ -68,7 +68,7 @@ def test_certificates_and_chosen_grids_round_trip(uncertainty):
 
 def test_every_field_that_is_written_has_to_be_there():
     """A default would stand for what a damaged file has lost."""
-    derived = {("summary",), ("events",)}
+    derived = {("summary",), ("averages",), ("labels",), ("events",)}
 
     def keys(value, path=()):
         if isinstance(value, dict):

@@ -1,0 +1,128 @@
+"""What averages leave of every output, drawn for the page of a report."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from symjax.metrics import AveragedError
+from symjax.report._markup import escape, show_table
+from symjax.report.cells import Cell, Name, Number, Row, Unit
+from symjax.report.formats import format_count, format_value
+from symjax.report.layout import Table
+from symjax.report.leaves import Leaf
+from symjax.report.worth import known_frontier
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 240, 64, 40, 12, 90
+# Dashes tell the curves apart without color.
+_DASHES = ("none", "6 3", "2 3", "8 3 2 3")
+
+
+def averages_section(leaves: Mapping[str, Leaf]) -> str:
+    """Error against cost: a drawing and its numbers.
+
+    Args:
+      leaves: Of all structures together.
+
+    Returns:
+      HTML; empty where no response is known.
+    """
+    found = {
+        name: (leaf, known_frontier(leaf.response))
+        for name, leaf in leaves.items()
+        if leaf.response is not None
+    }
+    if not found:
+        return ""
+    drawn = {name: errors for name, (_, errors) in found.items() if len(errors) > 1}
+    return (
+        "<p>A after an average over rotations, predicted from this measurement; "
+        "evaluations of the model are its cost. What lies above the measured degrees "
+        "may be left whole: the bound is A + uncertainty.</p>\n"
+        + _drawing(drawn)
+        + show_table(_table(found))
+    )
+
+
+def _table(found: Mapping[str, tuple[Leaf, tuple[AveragedError, ...]]]) -> Table:
+    rows = []
+    for name, (leaf, errors) in found.items():
+        for index, one in enumerate(errors):
+            at = ("averages", name, index)
+            cells: list[Cell] = [
+                Name(name),
+                "as it is" if one.average == "none" else Name(one.average),
+                Number(one.num_elements, format_count, (*at, "num_elements")),
+                Number(one.error, format_value, (*at, "error")),
+                Number(one.uncertainty, format_value, (*at, "uncertainty")),
+                Unit(leaf.unit),
+            ]
+            rows.append(Row(cells, leaf.resolved))
+    columns = ["output", "average", "elements", "A", "uncertainty", "unit"]
+    return Table("A after averages", columns, rows, ("average", "unit"))
+
+
+def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
+    """Steps in two logarithmic scales, A over A as it is."""
+    if not frontiers:
+        return ""
+    most = max(one.num_elements for errors in frontiers.values() for one in errors)
+    least = min(
+        max(one.largest, 1e-9 * errors[0].error) / errors[0].error
+        for errors in frontiers.values()
+        for one in errors
+    )
+    decades = max(1, math.ceil(-math.log10(least)))
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+
+    def x(elements: float) -> float:
+        return _LEFT + width * math.log(elements) / math.log(max(most, 2))
+
+    def y(share: float) -> float:
+        down = min(max(-math.log10(max(share, 1e-300)), 0.0), decades)
+        return _TOP + height * down / decades
+
+    parts = [
+        f'<line x1="{_LEFT}" y1="{_TOP + height}" x2="{_LEFT + width}" '
+        f'y2="{_TOP + height}" class="axis"/>'
+    ]
+    for decade in range(decades + 1):
+        at = y(10.0**-decade)
+        label = "1" if decade == 0 else f"1e-{decade}"
+        parts.append(
+            f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{_LEFT + width}" y2="{at:.1f}" '
+            f'class="grid"/><text x="{_LEFT - 6}" y="{at + 4:.1f}" '
+            f'text-anchor="end">{label}</text>'
+        )
+    ticks = [n for n in (1, 2, 4, 12, 24, 48, 120, 240) if n <= most]
+    for tick in ticks:
+        parts.append(
+            f'<text x="{x(tick):.1f}" y="{_TOP + height + 16}" '
+            f'text-anchor="middle">{tick}</text>'
+        )
+    parts.append(
+        f'<text x="{_LEFT + width / 2:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">'
+        "evaluations for one prediction</text>"
+    )
+    for number, (name, errors) in enumerate(frontiers.items()):
+        whole = errors[0].error
+        points: list[Any] = []
+        for one in errors:
+            if points:
+                points.append((x(one.num_elements), points[-1][1]))
+            points.append((x(one.num_elements), y(one.largest / whole)))
+        points.append((float(_LEFT + width), points[-1][1]))
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        dashes = f'stroke-dasharray="{_DASHES[number % len(_DASHES)]}"'
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="currentColor" '
+            f'stroke-width="1.5" {dashes}/>'
+            f'<text x="{_LEFT + width + 6}" y="{points[-1][1] + 4 + 12 * number:.1f}">'
+            f"{escape(name)}</text>"
+        )
+    drawing = "\n".join(parts)
+    return (
+        f'<div class="scroll"><svg class="frontier" width="{_WIDTH}" '
+        f'height="{_HEIGHT}" role="img" aria-label="A after averages over A as it is, '
+        f'against the number of evaluations; the numbers are in the table below">\n'
+        f"{drawing}\n</svg></div>\n"
+    )
