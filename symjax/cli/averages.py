@@ -102,7 +102,7 @@ def averages(
 
     from symjax.interop.in_place import MetatomicSource
     from symjax.metrics import add_spectra, frontier
-    from symjax.report.averaging import averaging_json, averaging_tables
+    from symjax.report.average_tables import averaging_json, averaging_tables
     from symjax.report.tables import print_text
     from symjax.runs import Options, as_source
 

@@ -329,7 +329,7 @@ def report(
     as a structure is finished), results.h5 (the same as columns) and figures.
     """
     from symjax.data.limits import Limit
-    from symjax.report.limits import exceeded
+    from symjax.report.exceeded import exceeded
     from symjax.runs.folder import check_folder, journal_files
 
     surveyed = check_survey(context)

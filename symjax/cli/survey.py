@@ -14,7 +14,7 @@ from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
     from symjax.metrics import Survey
-    from symjax.runs.survey import SurveyProgress
+    from symjax.runs.survey_run import SurveyProgress
 
 # Seconds between two lines of progress in a log.
 _PACE = 10.0
@@ -111,7 +111,7 @@ def run_survey(
       over: How to survey.
       options: Degree, layers, precision and energy.
     """
-    from symjax.report.survey import survey_text
+    from symjax.report.survey_text import survey_text
     from symjax.runs import survey_structures
 
     output: Path = context.params["output"]

@@ -13,13 +13,9 @@ from symjax.data.graph import (
 from symjax.data.label_fields import LabelFields
 from symjax.data.neighbor_list import NeighborList, find_neighbors
 from symjax.data.quantities import Block, Target
+from symjax.data.reading import find_structure, read_structures
 from symjax.data.search import Found, find_structures
-from symjax.data.structures import (
-    check_structure,
-    find_structure,
-    periodic_cell,
-    read_structures,
-)
+from symjax.data.structures import check_structure, periodic_cell
 from symjax.data.symmetry import (
     Symmetry,
     edge_permutations,

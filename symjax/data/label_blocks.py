@@ -16,7 +16,7 @@ from ase.io.extxyz import per_atom_properties
 from jaxtyping import Float
 
 from symjax.data.quantities import representation_of
-from symjax.data.structures import read_structures
+from symjax.data.reading import read_structures
 from symjax.errors import ArgumentError, StructureError
 from symjax.so3.representations import (
     Representation,

@@ -8,7 +8,7 @@ import ase
 from ase.io.formats import UnknownFileTypeError, filetype
 
 from symjax._text import file_text
-from symjax.data.structures import _checked_index, find_structure
+from symjax.data.reading import checked_index, find_structure
 from symjax.errors import StructureError
 
 
@@ -76,7 +76,7 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
         candidates = [Path(found) for found in glob.glob(name, recursive=True)]
     else:
         return Found(find_structure(target, index=index), {}, ())
-    _checked_index(index)
+    checked_index(index)
     structures: dict[str, ase.Atoms] = {}
     unreadable: dict[str, StructureError] = {}
     ignored = []

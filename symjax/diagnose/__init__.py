@@ -11,9 +11,9 @@ from symjax.diagnose.findings import (
 )
 from symjax.diagnose.projection import allowed_dimension, forbidden_part
 from symjax.diagnose.recommend import Recommendation, recommend
-from symjax.diagnose.structures import report_traps, structure_traps
 from symjax.diagnose.text import to_text
 from symjax.diagnose.traps import symmetry_traps
+from symjax.diagnose.traps_of_structures import report_traps, structure_traps
 
 __all__ = [
     "Check",

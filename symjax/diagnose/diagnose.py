@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from symjax.diagnose.findings import Check, Diagnosis, Finding, by_severity
 from symjax.diagnose.integration import aliasing, leakage
-from symjax.diagnose.outputs import unlearned
 from symjax.diagnose.parity import parity_blindness
-from symjax.diagnose.readout import readouts_of
+from symjax.diagnose.paths import readouts_of
 from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import spectra
 from symjax.diagnose.spectral import (
@@ -15,6 +14,7 @@ from symjax.diagnose.spectral import (
     late_emergence,
     missing_irreps,
 )
+from symjax.diagnose.unlearned import unlearned
 from symjax.report.leaves import ReportError
 from symjax.report.schema import Report
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from scipy import stats
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
-from symjax.diagnose.readout import Readout
+from symjax.diagnose.paths import Readout
 from symjax.diagnose.spectra import FALSE_ALARM, Spectrum
 from symjax.report.leaves import Leaf
 from symjax.so3.irreps import Irrep

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
-from symjax.diagnose.readout import Readout
+from symjax.diagnose.paths import Readout
 from symjax.diagnose.spectra import Spectrum
 from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep, all_irreps

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
 from symjax.diagnose.parity import is_blind, structurally_absent
-from symjax.diagnose.readout import Readout, main_path
+from symjax.diagnose.paths import Readout, main_path
 from symjax.diagnose.remedies import irrep_remedy, missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.report.leaves import Leaf

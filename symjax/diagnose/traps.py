@@ -7,7 +7,7 @@ see :mod:`symjax.diagnose.projection`.
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,19 +105,33 @@ def symmetry_traps(
         looked.append(name)
 
         forbidden = functools.partial(_forbidden, representation, elements, among, real)
-        finding = _judge(
-            name,
-            output.unit,
-            label,
-            group,
-            len(elements),
-            free,
-            forbidden(values),
-            forbidden(nudged[name] - values),
-            values[:, real],
-            (scales or {}).get(name, 0.0),
+        found = _Forbidden.of(forbidden(values), forbidden(nudged[name] - values))
+        if found is None:
+            continue
+        reference = max(_rms(values[:, real]), (scales or {}).get(name, 0.0))
+        allowed = {0: "nothing", 1: "one number"}.get(
+            free, f"{free} independent numbers"
         )
-        findings += [finding] if finding is not None else []
+        share = found.size / reference
+        findings.append(
+            Finding.of(
+                Kind.SYMMETRY_TRAP,
+                share,
+                layer=name,
+                irrep="",
+                figure=Figure(
+                    f"forbidden {name}", found.size, found.error, output.unit
+                ),
+                outputs=(name,),
+                sentence=f"The symmetry {group} of {label} allows {allowed} in {name}; "
+                f"outside of it the model predicts {found.size:.2g} "
+                f"{output.unit}".rstrip()
+                + f" a component (root mean square), {share:.1e} of its answers.",
+                remedy=f"Average the prediction over the {len(elements)} elements of "
+                f"{group}, or over a finite group that contains them; or augment with "
+                "symmetric structures",
+            )
+        )
     what = ", ".join(looked) or "no output"
     note = f"{what} of {label} ({group})"
     return findings, Check(Kind.SYMMETRY_TRAP, len(looked), note)
@@ -188,42 +202,29 @@ def _forbidden(
         return np.asarray(jax.vmap(project)(jnp.asarray(answers[:, real])))
 
 
-def _judge(
-    name: str,
-    unit: str,
-    label: str,
-    group: str,
-    order: int,
-    free: int,
-    forbidden: np.ndarray,
-    noise: np.ndarray,
-    values: np.ndarray,
-    scale: float,
-) -> Finding | None:
-    """A finding where the forbidden part exceeds its noise; all arrays lead with g."""
+class _Forbidden(NamedTuple):
+    """Root mean square of a forbidden part over orientations, and its error."""
 
-    def squares(array: np.ndarray) -> np.ndarray:
-        return np.square(array.reshape(len(array), -1)).mean(axis=1)
+    size: float
+    error: float
 
-    found, background = squares(forbidden), squares(noise)
-    # Mean squares of two samples of as many orientations, components not independent.
-    limit = float(stats.f.isf(FALSE_ALARM, len(found), len(found)))
-    if not found.mean() > limit * background.mean():
-        return None
-    size = math.sqrt(found.mean())
-    error = float(found.std(ddof=1)) / math.sqrt(len(found)) / (2 * size)
-    reference = max(math.sqrt(squares(values).mean()), scale)
-    allowed = {0: "nothing", 1: "one number"}.get(free, f"{free} independent numbers")
-    return Finding.of(
-        Kind.SYMMETRY_TRAP,
-        size / reference,
-        layer=name,
-        irrep="",
-        figure=Figure(f"forbidden {name}", size, error, unit),
-        outputs=(name,),
-        sentence=f"The symmetry {group} of {label} allows {allowed} in {name}; outside "
-        f"of it the model predicts {size:.2g} {unit}".rstrip()
-        + f" a component (root mean square), {size / reference:.1e} of its answers.",
-        remedy=f"Average the prediction over the {order} elements of {group}, or over "
-        "a finite group that contains them; or augment with symmetric structures",
-    )
+    @classmethod
+    def of(cls, forbidden: np.ndarray, noise: np.ndarray) -> "_Forbidden | None":
+        """None where it does not exceed its noise; both arrays lead with g."""
+        found, background = _squares(forbidden), _squares(noise)
+        # Mean squares of two samples of as many orientations, components not
+        # independent.
+        limit = float(stats.f.isf(FALSE_ALARM, len(found), len(found)))
+        if not found.mean() > limit * background.mean():
+            return None
+        size = math.sqrt(found.mean())
+        error = float(found.std(ddof=1)) / math.sqrt(len(found)) / (2 * size)
+        return cls(size, error)
+
+
+def _squares(array: np.ndarray) -> np.ndarray:
+    return np.square(array.reshape(len(array), -1)).mean(axis=1)
+
+
+def _rms(array: np.ndarray) -> float:
+    return math.sqrt(_squares(array).mean())

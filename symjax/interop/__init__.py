@@ -12,7 +12,7 @@ from symjax.interop.jax_modules import (
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.physics import PhysicalCheck, physical_checks
-from symjax.interop.staged import linen_stages, torch_stages
+from symjax.interop.staged_modules import linen_stages, torch_stages
 from symjax.interop.torch_callable import torch_callable
 from symjax.interop.torch_modules import torch_problem
 

@@ -24,11 +24,8 @@ from symjax.metrics.response_spectrum import (
     add_spectra,
 )
 from symjax.metrics.results import (
-    Certificate,
-    Convergence,
     LeafMeasurement,
     Measurement,
-    RandomCheck,
     RuleTotals,
     Totals,
     add_totals,
@@ -38,6 +35,7 @@ from symjax.metrics.sector_shares import SectorShares, sector_shares
 from symjax.metrics.staged_forces import with_forces
 from symjax.metrics.stages import StagedProblem
 from symjax.metrics.survey import Survey, Surveyed, measure_many
+from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [

@@ -36,13 +36,8 @@ import numpy as np
 
 from symjax.errors import AliasingError, ArgumentError
 from symjax.metrics.planning import Checks
-from symjax.metrics.results import (
-    Certificate,
-    LeafMeasurement,
-    Measurement,
-    RandomCheck,
-    RuleTotals,
-)
+from symjax.metrics.results import LeafMeasurement, Measurement, RuleTotals
+from symjax.metrics.verdicts import Certificate, RandomCheck
 from symjax.so3.quadrature import quadrature
 
 CONFIDENCE = 0.95

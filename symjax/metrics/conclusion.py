@@ -11,13 +11,8 @@ from symjax.metrics.finishing import Coarser, Streamed
 from symjax.metrics.leaves import Leaf
 from symjax.metrics.moments import Moments
 from symjax.metrics.planning import Elements
-from symjax.metrics.results import (
-    LeafMeasurement,
-    RandomCheck,
-    RuleTotals,
-    Totals,
-    unflatten_mean,
-)
+from symjax.metrics.results import LeafMeasurement, RuleTotals, Totals, unflatten_mean
+from symjax.metrics.verdicts import RandomCheck
 
 CANCELLED = 1e3
 """Relative error, in epsilon, below which that of a fixed grid may be round-off."""

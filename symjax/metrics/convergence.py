@@ -23,7 +23,7 @@ import math
 import numpy as np
 
 from symjax.errors import AliasingError
-from symjax.metrics.results import Convergence
+from symjax.metrics.verdicts import Convergence
 
 # Standard errors beyond which a misfit at random elements is not chance.
 _SIGNIFICANCE = 3.0
@@ -215,7 +215,7 @@ def refuse(name: str, degree: int, convergence: Convergence) -> AliasingError:
 
     Example:
       >>> from symjax.metrics.convergence import refuse
-      >>> from symjax.metrics.results import Convergence
+      >>> from symjax.metrics.verdicts import Convergence
       >>> verdict = Convergence(False, 0.3, 0.0, 0.1, 19, "content changes by 0.3")
       >>> print(refuse("energy", 13, verdict))
       grid=13: does not resolve 'energy' (content changes by 0.3). Try Grid(19).

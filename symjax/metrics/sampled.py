@@ -23,16 +23,9 @@ from symjax.metrics.adaptive import CONFIDENCE, ROUND_OFF
 from symjax.metrics.leaves import Leaf
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Prepared, run
-from symjax.metrics.results import (
-    Certificate,
-    Convergence,
-    LeafMeasurement,
-    Measurement,
-    RandomCheck,
-    Totals,
-    unflatten_mean,
-)
+from symjax.metrics.results import LeafMeasurement, Measurement, Totals, unflatten_mean
 from symjax.metrics.unbiased import Rows, estimate_rows, jackknife, squared_errors
+from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
 from symjax.so3.sampling import haar
 
 # Gram matrices of a block have this many rows; responses of one block are all that

@@ -1,7 +1,7 @@
 """Reports of runs: stored, tabulated and plotted."""
 
+from symjax.report.columns_file import read_results, write_results
 from symjax.report.leaves import Leaf, ReportError
-from symjax.report.results import read_results, write_results
 from symjax.report.schema import SCHEMA, Report, StructureReport
 from symjax.report.storage import read_report, write_report
 

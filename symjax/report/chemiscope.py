@@ -8,7 +8,7 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.report.storage import write_atomically
-from symjax.report.survey import SurveyReport, headline, signed_root
+from symjax.report.survey_text import SurveyReport, headline, signed_root
 
 # Radius in angstrom of what is drawn around a chosen atom.
 _AROUND = 3.5

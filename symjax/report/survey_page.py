@@ -11,7 +11,7 @@ from ase.data.colors import jmol_colors
 from symjax.metrics.pooling import QUESTIONS, Interval
 from symjax.report._markup import escape, make_table, show_unit
 from symjax.report.formats import format_fraction, format_value
-from symjax.report.survey import (
+from symjax.report.survey_text import (
     Described,
     SurveyReport,
     by_formula,

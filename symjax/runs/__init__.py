@@ -5,7 +5,7 @@ from symjax.runs.options import Options
 from symjax.runs.run import Progress, measure_items
 from symjax.runs.scheduler import Scheduler
 from symjax.runs.sources import Source, as_source
-from symjax.runs.survey import survey_structures
+from symjax.runs.survey_run import survey_structures
 from symjax.runs.workers import Workers
 
 __all__ = [

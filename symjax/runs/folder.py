@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from symjax._files import append_through, check_readable, held
 from symjax.report import schema, storage
+from symjax.report.columns_file import ResultsFile
 from symjax.report.files import (
     FIGURE_FORMATS,
     FIGURE_NAMES,
@@ -25,7 +26,6 @@ from symjax.report.files import (
     TEXT_FILE,
 )
 from symjax.report.leaves import ReportError
-from symjax.report.results import ResultsFile
 from symjax.report.schema import (
     ModelInfo,
     Place,

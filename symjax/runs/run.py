@@ -16,17 +16,17 @@ from symjax.errors import ArgumentError, StructureError, SymjaxError
 from symjax.metrics import measure
 from symjax.models.labelled import with_labels
 from symjax.report import schema, storage
+from symjax.report.columns_file import write_results
 from symjax.report.event_schema import Breaking
 from symjax.report.files import REPORT_FILE, RESULTS_FILE
 from symjax.report.leaves import ReportError
 from symjax.report.records import heading, numbers
-from symjax.report.results import write_results
 from symjax.report.schema import StructureReport
 from symjax.runs import timing
 from symjax.runs.breaking import measure_breaking
+from symjax.runs.checked_items import Checks, Laws, choose_checks
 from symjax.runs.evaluations import Evaluations
 from symjax.runs.folder import Journal, check_folder
-from symjax.runs.laws import Checks, Laws, choose_checks
 from symjax.runs.options import AUTO, Options
 from symjax.runs.scheduler import Scheduler
 from symjax.runs.sources import Source, as_source

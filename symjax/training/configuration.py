@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from symjax._declared import refusal
 from symjax._files import check_readable
@@ -16,43 +16,17 @@ from symjax.errors import ArgumentError
 from symjax.models.biases.config import Biases
 from symjax.models.pet.config import PETConfig
 from symjax.so3.irreps import Irrep
-from symjax.training.sections import Section, TargetSection
+from symjax.training.sections import (
+    Count,
+    CountFromZero,
+    Fraction,
+    Made,
+    OptimizerSection,
+    Section,
+    TargetSection,
+)
 
-# What a step can be numbered by, and no memory or life is too short for.
-_LARGEST = 2**31 - 1
 _LARGEST_FILE = 2**20
-Count = Annotated[int, Field(ge=1, le=_LARGEST)]
-CountFromZero = Annotated[int, Field(ge=0, le=_LARGEST)]
-# Each is made before the first step.
-Made = Annotated[int, Field(ge=1, le=10**6)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class OptimizerSection(Section):
-    """``[optimizer]``: AdamW.
-
-    Attributes:
-      learning_rate: Peak of the schedule.
-      schedule: ``"cosine"`` down to ``final_fraction`` of the peak, or ``"constant"``.
-      warmup: Steps of linear warm-up.
-      final_fraction: Last learning rate over the peak.
-      beta1: Decay of the first moment.
-      beta2: Decay of the second moment.
-      weight_decay: Of weights; biases and scales of normalisations do not decay.
-      gradient_clip: Largest norm of a gradient; None for no clipping.
-      average: Decay of the exponential average of the parameters, which is what is
-        validated, monitored and saved; 0 for none.
-    """
-
-    learning_rate: PositiveFloat = 1e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: CountFromZero = 100
-    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    gradient_clip: PositiveFloat | None = 1.0
-    average: Fraction = 0.999
 
 
 class AtomsData(Section):

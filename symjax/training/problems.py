@@ -19,8 +19,9 @@ from symjax.data.point_clouds import (
     find_events,
     generate_event,
 )
-from symjax.data.structures import read_structures
+from symjax.data.reading import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
+from symjax.interop.metatensor_targets import read_metatensor_targets
 from symjax.metrics import Survey
 from symjax.models import load_model
 from symjax.models.biases import Biases
@@ -119,9 +120,6 @@ def read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]
       nowhere.xyz
     """
     if Path(path).suffix == ".zip":
-        # Needs metatensor, which other data do not.
-        from symjax.interop.metatensor_targets import read_metatensor_targets
-
         return list(read_metatensor_targets(path, zip_targets or None).structures)
     return read_structures(path)
 

@@ -21,7 +21,7 @@ from symjax.data.quantities import Block, Target
 from symjax.errors import AliasingError, ModelError, StructureError, SymjaxError
 from symjax.interop import SymjaxCalculator
 from symjax.interop._averages import add, mean_and_spread
-from symjax.interop.ase_calculator import _function
+from symjax.interop._prediction import predictions_of
 from symjax.metrics import Grid, measure
 from symjax.models.pet import (
     PETConfig,
@@ -347,7 +347,7 @@ def test_skin_changes_nothing_along_a_trajectory(changes):
     fresh = calculator(model, skin=0.0)
     speeds = np.random.default_rng(1).normal(scale=0.05, size=(len(atoms), 3))
     atoms.set_velocities(speeds)
-    counted = _function(model.config, "energy", "dipole")
+    counted = predictions_of(model.config, "energy", "dipole")
     compiled = []
     for _ in VelocityVerlet(atoms, 1.0 * ase.units.fs).irun(40):
         fresh.calculate(atoms)

@@ -11,8 +11,8 @@ import xarray
 
 from symjax.metrics import Certificate
 from symjax.report import read_results, write_results
+from symjax.report.columns_file import ResultsFile
 from symjax.report.files import RESULTS_FILE
-from symjax.report.results import ResultsFile
 from symjax.runs import Options
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "batch.md"

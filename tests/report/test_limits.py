@@ -6,7 +6,7 @@ import pytest
 
 from symjax.data.limits import Limit
 from symjax.errors import ArgumentError
-from symjax.report.limits import exceeded
+from symjax.report.exceeded import exceeded
 
 
 def report(**errors):

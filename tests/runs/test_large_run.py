@@ -31,13 +31,13 @@ from symjax.report import (
     storage,
     write_results,
 )
+from symjax.report.columns_file import ResultsFile
 from symjax.report.files import RESULTS_FILE
 from symjax.report.html import to_html
-from symjax.report.results import ResultsFile
 from symjax.report.tables import to_text
 from symjax.runs import Options, Workers, measure_items, run, workers
+from symjax.runs.checked_items import Checks
 from symjax.runs.evaluations import Evaluations
-from symjax.runs.laws import Checks
 from symjax.runs.sources import as_source
 
 OPTIONS = Options(max_degree=1, dtype="float64")
@@ -272,7 +272,7 @@ class TestResults:
                     assert column.dims[0][0] == file["row"], name
 
     def test_grows_while_a_run_goes_on(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("symjax.report.results._EVERY_SECONDS", 0.0)
+        monkeypatch.setattr("symjax.report.columns_file._EVERY_SECONDS", 0.0)
         first, second = fake_report.report().structures
         path = tmp_path / RESULTS_FILE
         file = ResultsFile(path, fake_report.report().settings)

@@ -17,7 +17,7 @@ from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 from symjax.runs import Options, survey_structures
-from symjax.runs import survey as surveys
+from symjax.runs import survey_run as surveys
 
 OPTIONS = Options(max_degree=2)
 

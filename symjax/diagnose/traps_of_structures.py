@@ -96,7 +96,7 @@ def report_traps(
       ArgumentError: ``model`` is not the model of the report.
 
     Example:
-      >>> from symjax.diagnose.structures import report_traps
+      >>> from symjax.diagnose.traps_of_structures import report_traps
       >>> from symjax.models import fingerprint, load_model
       >>> from symjax.report import schema
       >>> model = load_model("pet-ethanol")

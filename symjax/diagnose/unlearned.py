@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from symjax.data.quantities import DERIVATIVES
 from symjax.diagnose.findings import Check, Figure, Finding, Kind, Severity
-from symjax.diagnose.readout import Readout
+from symjax.diagnose.paths import Readout
 from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.errors import ArgumentError
@@ -70,7 +70,7 @@ def unlearned(
       ArgumentError: A name is no output, or an error is not positive.
 
     Example:
-      >>> from symjax.diagnose.outputs import unlearned
+      >>> from symjax.diagnose.unlearned import unlearned
       >>> unlearned({}, {}, [], dtype="float32")[1].looked_at
       0
     """

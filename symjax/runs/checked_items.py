@@ -28,7 +28,7 @@ class Checks:
       labels: Those that are checked.
 
     Example:
-      >>> from symjax.runs.laws import Checks
+      >>> from symjax.runs.checked_items import Checks
       >>> Checks()("water", None)
       ()
     """
@@ -68,7 +68,7 @@ def choose_checks(laws: Laws | None, items: Mapping[str, Any]) -> Checks:
 
     Example:
       >>> import ase.build
-      >>> from symjax.runs.laws import choose_checks
+      >>> from symjax.runs.checked_items import choose_checks
       >>> items = {name: ase.build.molecule(name) for name in ("H2O", "CO", "CH4")}
       >>> sorted(choose_checks(lambda atoms: (), items).labels)
       ['CO']

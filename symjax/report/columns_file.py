@@ -74,7 +74,7 @@ class ResultsFile:
     Example:
       >>> import pathlib, tempfile
       >>> from symjax.report import StructureReport, read_results
-      >>> from symjax.report.results import ResultsFile
+      >>> from symjax.report.columns_file import ResultsFile
       >>> from symjax.report.schema import Failure
       >>> from symjax.runs import Options
       >>> why = Failure("StructureError", "no atoms")

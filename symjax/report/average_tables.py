@@ -33,7 +33,7 @@ def averaging_tables(
     Example:
       >>> import numpy as np
       >>> from symjax.metrics import ResponseSpectrum, frontier
-      >>> from symjax.report.averaging import averaging_tables
+      >>> from symjax.report.average_tables import averaging_tables
       >>> from symjax.report.layout import Display
       >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
       >>> gram[1][0, 1, 1] = 4.0
@@ -104,7 +104,7 @@ def averaging_json(
       Serialisable dictionary.
 
     Example:
-      >>> from symjax.report.averaging import averaging_json
+      >>> from symjax.report.average_tables import averaging_json
       >>> averaging_json("pet", "ab", 1, {}, {})["outputs"]
       {}
     """

@@ -37,7 +37,7 @@ class Described(NamedTuple):
 
     Example:
       >>> import numpy as np
-      >>> from symjax.report.survey import Described
+      >>> from symjax.report.survey_text import Described
       >>> one, none = np.zeros((1, 3)), np.zeros(3, bool)
       >>> Described("He", np.array([2]), one, np.zeros((3, 3)), none).formula
       'He'
@@ -175,7 +175,7 @@ def signed_root(value: float) -> float:
       sign(value) sqrt(abs(value)).
 
     Example:
-      >>> from symjax.report.survey import signed_root
+      >>> from symjax.report.survey_text import signed_root
       >>> signed_root(-4.0), signed_root(9.0)
       (-2.0, 3.0)
     """
@@ -279,7 +279,7 @@ def show_interval(interval: Interval) -> str:
 
     Example:
       >>> from symjax.metrics import Interval
-      >>> from symjax.report.survey import show_interval
+      >>> from symjax.report.survey_text import show_interval
       >>> show_interval(Interval(1.0, 0.9, 1.12, 0.05))
       '1.00 [0.900, 1.12]'
     """

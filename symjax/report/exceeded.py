@@ -20,7 +20,7 @@ def exceeded(report: Report, limits: list[Limit]) -> list[str]:
 
     Example:
       >>> from symjax.report import Report, schema
-      >>> from symjax.report.limits import exceeded
+      >>> from symjax.report.exceeded import exceeded
       >>> report = Report(
       ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
       ...     schema.Settings(1, "lebedev 3 x 4", 3, 48, "none", "float32", 0.05), ())

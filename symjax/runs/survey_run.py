@@ -36,7 +36,8 @@ from symjax.report.files import (
     SURVEY_TEXT,
 )
 from symjax.report.leaves import ReportError
-from symjax.report.survey import (
+from symjax.report.survey_page import survey_html
+from symjax.report.survey_text import (
     Described,
     SurveyReport,
     candidates,
@@ -44,7 +45,6 @@ from symjax.report.survey import (
     survey_json,
     survey_text,
 )
-from symjax.report.survey_page import survey_html
 from symjax.runs.options import Options
 from symjax.runs.run import EXPECTED_ERRORS
 from symjax.runs.sources import Source, as_source
@@ -65,7 +65,7 @@ class SurveyProgress(NamedTuple):
       number: Number of the round.
 
     Example:
-      >>> from symjax.runs.survey import SurveyProgress
+      >>> from symjax.runs.survey_run import SurveyProgress
       >>> SurveyProgress(5, 10, 0).visited
       5
     """

@@ -41,7 +41,7 @@ class Readout:
       measured: Whether the report holds the output itself.
 
     Example:
-      >>> from symjax.diagnose.readout import Readout
+      >>> from symjax.diagnose.paths import Readout
       >>> Readout("energy", (), ("node_heads.energy.0",), ()).measured
       True
     """
@@ -81,7 +81,7 @@ def readouts_of(
       ArgumentError: A target or layer is unknown, or an irrep is none.
 
     Example:
-      >>> from symjax.diagnose.readout import readouts_of
+      >>> from symjax.diagnose.paths import readouts_of
       >>> from symjax.report import schema
       >>> report = schema.Report(
       ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
@@ -141,7 +141,7 @@ def needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
       Its irreps; of a matrix without an antisymmetric part, 0+ and 2+.
 
     Example:
-      >>> from symjax.diagnose.readout import needed_irreps
+      >>> from symjax.diagnose.paths import needed_irreps
       >>> needed_irreps(None)
       ()
     """
@@ -166,7 +166,7 @@ def main_path(readout: Readout, leaves: Mapping[str, Leaf]) -> list[tuple[str, s
       Pairs of names, without embeddings of inputs and branches beside the main path.
 
     Example:
-      >>> from symjax.diagnose.readout import Readout, main_path
+      >>> from symjax.diagnose.paths import Readout, main_path
       >>> main_path(Readout("energy", (), (), ()), {})
       []
     """

@@ -1,0 +1,162 @@
+"""What the calculator of a PET evaluates, in which units, and averaged over what."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from symjax.data.graph import (
+    Graph,
+)
+from symjax.data.limits import Limit
+from symjax.data.quantities import Target
+from symjax.data.transform import rotate_graph
+from symjax.data.units import conversion
+from symjax.errors import ArgumentError, ModelError
+from symjax.metrics import (
+    ResponseSpectrum,
+    add_spectra,
+    cheapest,
+    response_spectra,
+)
+from symjax.models.pet.config import PETConfig
+from symjax.models.pet.derivatives import conservative
+from symjax.models.pet.energies import energy_of_forces
+from symjax.models.pet.model import PETModel
+from symjax.models.pet.orbit_problem import orbit_problem
+from symjax.so3.averages import Rotations
+
+_DIPOLE_NAMES = ("dipole", "mtt::dipole")
+
+
+@functools.lru_cache(maxsize=32)
+def predictions_of(
+    config: PETConfig, energy: str, dipole: str | None
+) -> Callable[..., dict[str, Array]]:
+    """Predictions for a batch of rotations of one graph; one function a model.
+
+    What depends on lengths alone is computed once for all rotations.
+    """
+
+    def rotated(
+        rotation: Float[Array, "3 3"], parameters: Any, graph: Graph
+    ) -> dict[str, Array]:
+        structure = jnp.asarray(graph.structure)
+        # Every atom as a structure of its own: sums over structures become atomic.
+        split = graph.replace(
+            structure=jnp.arange(len(structure), dtype=structure.dtype),
+            cells=jnp.asarray(graph.cells)[structure],
+            volumes=jnp.asarray(graph.volumes)[structure],
+            charge=jnp.asarray(graph.charge)[structure],
+            spin_multiplicity=jnp.asarray(graph.spin_multiplicity)[structure],
+            structure_mask=graph.atom_mask,
+        )
+        outputs, _ = conservative(
+            config,
+            parameters,
+            rotate_graph(split, jnp.asarray(rotation)),
+            targets=(energy,) if dipole is None else (energy, dipole),
+            energy=energy,
+            baseline=False,
+            stress=True,
+        )
+
+        def total(values: Array) -> Array:
+            return jax.ops.segment_sum(values, structure, len(graph.cells))
+
+        values = {
+            "energies": outputs[energy],
+            "forces": outputs["forces"],
+            "stress": total(outputs["stress"]),
+        }
+        if dipole is not None:
+            values["dipole"] = total(outputs[dipole])
+        return values
+
+    return jax.jit(jax.vmap(rotated, in_axes=(0, None, None)))
+
+
+def average_within(
+    model: PETModel,
+    limits: Mapping[str, str],
+    structures: Sequence[ase.Atoms],
+    include_inversion: bool,
+    energy: str | None,
+    dtype: Any,
+) -> Rotations:
+    """The cheapest average that keeps errors on some structures within limits."""
+    if not limits or not structures:
+        raise ArgumentError(
+            "average_for" if not limits else "structures",
+            limits if not limits else structures,
+            "is empty",
+            "Pass largest errors, such as {'energy': '0.1 meV'}, and structures",
+        )
+    # A calculator's energy is that target whose derivatives its forces are.
+    known = {"energy": energy_of_forces(model.config, energy)}
+    written = [
+        Limit.parse(f"{known.get(name, name)}={value}", "average_for")
+        for name, value in limits.items()
+    ]
+    found: dict[str, list[ResponseSpectrum]] = {limit.name: [] for limit in written}
+    for atoms in structures:
+        problem = orbit_problem(
+            model, atoms, layers="none", outputs=[*found], energy=energy, dtype=dtype
+        )
+        for name, spectrum in response_spectra(problem).items():
+            found.setdefault(name, []).append(spectrum)
+    spectra = {name: add_spectra(parts) for name, parts in found.items()}
+    return cheapest(
+        spectra,
+        {limit.name: limit.within(spectra[limit.name].unit) for limit in written},
+        include_inversion=include_inversion,
+    )
+
+
+def energy_target(model: PETModel, name: str) -> tuple[float, np.ndarray]:
+    """Factor to eV, and the baseline of every species in the model's unit."""
+    target = model.config.target(name)
+    unit = _in_ase_units(target, "eV")
+    baseline = model.parameters["baseline"][name][target.blocks[0].key]
+    return unit, np.asarray(baseline, np.float64)[:, 0]
+
+
+def dipole_target(config: PETConfig, name: str | None) -> tuple[str, float] | None:
+    """Name of the dipole target, and factor to e angstrom."""
+    if name is None:
+        return None
+    if name == "auto":
+        known = {target.name: target for target in config.targets}
+        found = [known[name] for name in _DIPOLE_NAMES if name in known]
+        if not found:
+            return None
+        target = found[0]
+    else:
+        target = config.target(name)
+    block = target.blocks[0]
+    if len(target.blocks) > 1 or block.kind != "vector" or block.properties > 1:
+        raise ModelError(
+            "dipole",
+            target.name,
+            "is not one Cartesian vector",
+            "Name another target, or pass dipole=None",
+        )
+    if target.per_atom:
+        raise ModelError(
+            "dipole",
+            target.name,
+            "is a property of atoms",
+            "Name a target of structures, or pass dipole=None",
+        )
+    return target.name, _in_ase_units(target, "e*angstrom")
+
+
+def _in_ase_units(target: Target, unit: str) -> float:
+    """Factor to a unit of ASE; models often leave theirs out."""
+    own = f"targets[{target.name!r}].unit"
+    return conversion(target.unit or unit, unit, own, ModelError)
