@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from symjax.training.configuration import OptimizerSection
+from symjax.training.sections import OptimizerSection
 
 _DEVICES = "devices"
 
@@ -96,7 +96,7 @@ def learning_rate(config: OptimizerSection, steps: int) -> optax.Schedule:
       The learning rate as a function of the step.
 
     Example:
-      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.sections import OptimizerSection
       >>> from symjax.training.optimisation import learning_rate
       >>> rate = learning_rate(OptimizerSection(learning_rate=0.5, warmup=10), 100)
       >>> float(rate(5)), float(rate(10))
@@ -132,7 +132,7 @@ def make_optimizer(
       The transformation of optax.
 
     Example:
-      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.sections import OptimizerSection
       >>> from symjax.training.optimisation import make_optimizer
       >>> len(make_optimizer(OptimizerSection(), 100))
       2
@@ -162,7 +162,7 @@ def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.sections import OptimizerSection
       >>> from symjax.training.optimisation import Task, start
       >>> task = Task(jnp.zeros(3), {}, None, jnp.size)
       >>> int(start(task, OptimizerSection(), 10).first_failure)
@@ -336,7 +336,7 @@ def make_step(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from symjax.training.configuration import OptimizerSection
+      >>> from symjax.training.sections import OptimizerSection
       >>> from symjax.training.optimisation import Task, make_step, start
       >>> def loss(params, statistics, batch, key, totals):
       ...     return jnp.sum((params - batch) ** 2) / totals, (statistics, {})

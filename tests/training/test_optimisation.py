@@ -14,7 +14,6 @@ import pytest
 from symjax.so3 import MATRIX, VECTOR, act, spherical
 from symjax.so3.action import act_on_samples
 from symjax.training.augmentation import random_elements
-from symjax.training.configuration import OptimizerSection
 from symjax.training.optimisation import (
     Task,
     gradients,
@@ -23,6 +22,7 @@ from symjax.training.optimisation import (
     place,
     start,
 )
+from symjax.training.sections import OptimizerSection
 
 CONFIG = OptimizerSection(
     learning_rate=0.1, warmup=2, weight_decay=0.1, gradient_clip=0.5, average=0.5
