@@ -39,8 +39,8 @@ import jax
 import numpy as np
 
 from symjax.metrics import Survey, pool
-from symjax.metrics.leaves import describe
 from symjax.metrics.packs import Pending, finish_pack, measure_packs, start_pack
+from symjax.metrics.pieces import describe
 from symjax.metrics.unbiased import estimate_rows
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem

@@ -19,7 +19,7 @@ from symjax.diagnose.projection import allowed_dimension, forbidden_part
 from symjax.diagnose.spectra import FALSE_ALARM
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.leaves import spherical_values
+from symjax.metrics.pieces import spherical_values
 from symjax.metrics.problem import Execution, Prepared, Problem, prepare
 from symjax.so3.representations import (
     Representation,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from symjax.errors import ArgumentError
 from symjax.metrics import characters, moments
 from symjax.metrics.characters import Projector
-from symjax.metrics.leaves import Leaf, rotate_back, spherical_values
+from symjax.metrics.pieces import Leaf, rotate_back, spherical_values
 from symjax.metrics.planning import CHUNK_OF_A_CALL
 
 CHUNK_OF_A_BUFFER = 4096

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.grid import Grid
-from symjax.metrics.leaves import spherical_matrices
+from symjax.metrics.pieces import spherical_matrices
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Execution, Problem, check_degree, prepare
 from symjax.metrics.response_spectrum import (

@@ -8,8 +8,8 @@ import numpy as np
 from symjax.errors import AliasingError
 from symjax.metrics import convergence
 from symjax.metrics.finishing import Coarser, Streamed
-from symjax.metrics.leaves import Leaf
 from symjax.metrics.moments import Moments
+from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import Elements
 from symjax.metrics.results import LeafMeasurement, RuleTotals, Totals, unflatten_mean
 from symjax.metrics.verdicts import RandomCheck

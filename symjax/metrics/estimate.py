@@ -14,7 +14,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.accumulation import CHUNK_OF_A_BUFFER, contract, empty
 from symjax.metrics.grid import Grid
-from symjax.metrics.leaves import Leaf, Piece, spherical_matrices
+from symjax.metrics.pieces import Leaf, Piece, spherical_matrices
 from symjax.metrics.planning import Elements, Plan, plan_passes
 from symjax.metrics.problem import (
     DEFAULT_MEMORY,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from symjax.metrics import characters, moments, stabilizer
 from symjax.metrics.accumulation import Reference, State, is_small
 from symjax.metrics.characters import Projector
-from symjax.metrics.leaves import Leaf, rotate_back
+from symjax.metrics.pieces import Leaf, rotate_back
 from symjax.metrics.planning import Elements
 from symjax.metrics.stabilizer import LeafSymmetry
 

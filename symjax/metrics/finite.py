@@ -21,7 +21,7 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.leaves import Leaf
+from symjax.metrics.pieces import Leaf
 from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import unflatten_mean
 from symjax.so3 import representations as reps

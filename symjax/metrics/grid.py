@@ -18,7 +18,7 @@ from symjax.metrics import convergence, orbit, stabilizer
 from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.conclusion import conclude, join
 from symjax.metrics.finishing import Streamed
-from symjax.metrics.leaves import Piece, spherical_values
+from symjax.metrics.pieces import Piece, spherical_values
 from symjax.metrics.planning import Checks, Elements, plan_passes
 from symjax.metrics.problem import Prepared, Progress, is_integer, run
 from symjax.metrics.response_spectrum import (

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.leaves import describe
+from symjax.metrics.pieces import describe
 from symjax.metrics.pooling import Sampled, Sums
 from symjax.metrics.problem import Execution, Output, Problem, check_degree, prepare
 from symjax.metrics.unbiased import Rows, both_cosets, estimate_rows

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from symjax.errors import ArgumentError
 from symjax.metrics import functions
-from symjax.metrics.leaves import Leaf, Piece
+from symjax.metrics.pieces import Leaf, Piece
 from symjax.metrics.problem import Prepared
 from symjax.so3.quadrature import Quadrature, nested_rules
 from symjax.so3.reduction import ReducedRule
@@ -387,7 +387,7 @@ def table_bytes(
       The number of bytes, with the rotation matrices of the rule.
 
     Example:
-      >>> from symjax.metrics.leaves import Leaf
+      >>> from symjax.metrics.pieces import Leaf
       >>> from symjax.metrics.planning import Elements, table_bytes
       >>> from symjax.so3 import VECTOR, quadrature
       >>> one = [Leaf(VECTOR, (1, 3), "float32")]

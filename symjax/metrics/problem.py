@@ -10,7 +10,7 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics import arguments, functions, preflight
-from symjax.metrics.leaves import Leaf, Piece, check_masks, describe, leaf_name
+from symjax.metrics.pieces import Leaf, Piece, check_masks, describe, leaf_name
 from symjax.so3.action import broadcast_prefix
 from symjax.so3.representations import VECTOR, Representation, no_representation
 from symjax.so3.sample_symmetry import SampleSymmetry

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.errors import ArgumentError
-from symjax.metrics.leaves import Leaf, spherical_matrices
+from symjax.metrics.pieces import Leaf, spherical_matrices
 from symjax.metrics.stabilizer import LeafSymmetry, average_tensors
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.wigner import wigner_d_tables
@@ -279,7 +279,7 @@ class ResponseSums:
 
     Example:
       >>> import numpy as np
-      >>> from symjax.metrics.leaves import Leaf
+      >>> from symjax.metrics.pieces import Leaf
       >>> from symjax.metrics.response_spectrum import ResponseSums
       >>> from symjax.so3 import SCALAR
       >>> sums = ResponseSums(Leaf(SCALAR, (1,), "float64"), np.ones(1, bool), 0)

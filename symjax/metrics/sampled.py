@@ -20,7 +20,7 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.adaptive import CONFIDENCE, ROUND_OFF
-from symjax.metrics.leaves import Leaf
+from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import LeafMeasurement, Measurement, Totals, unflatten_mean

@@ -29,7 +29,7 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics.characters import DenseProjector
-from symjax.metrics.leaves import compiled_spherical_matrix
+from symjax.metrics.pieces import compiled_spherical_matrix
 from symjax.so3.point_groups import generators
 from symjax.so3.reduction import ReducedRule
 from symjax.so3.representations import Representation

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from symjax.metrics import functions, orbit
 from symjax.metrics.grid import Grid
-from symjax.metrics.leaves import Leaf, rotated_rows
+from symjax.metrics.pieces import Leaf, rotated_rows
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Execution, Prepared, Problem, prepare
 from symjax.metrics.unbiased import characters

@@ -31,7 +31,7 @@ from symjax.metrics.accumulation import (
     scales_of,
 )
 from symjax.metrics.finishing import Streamed, finish
-from symjax.metrics.leaves import Leaf, Piece, spherical_matrices
+from symjax.metrics.pieces import Leaf, Piece, spherical_matrices
 from symjax.metrics.planning import Checks, Elements, Plan
 from symjax.metrics.problem import Prepared
 from symjax.metrics.response_spectrum import ResponseSums

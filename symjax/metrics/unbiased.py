@@ -36,8 +36,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from symjax.metrics.leaves import Leaf, compiled_spherical_matrix
 from symjax.metrics.moments import irrep_starts
+from symjax.metrics.pieces import Leaf, compiled_spherical_matrix
 
 # Entries of the Gram matrices that are held at a time.
 _HELD = 2**22
@@ -208,7 +208,7 @@ def estimate_rows(
 
     Example:
       >>> import numpy as np
-      >>> from symjax.metrics.leaves import Leaf
+      >>> from symjax.metrics.pieces import Leaf
       >>> from symjax.metrics.unbiased import both_cosets, estimate_rows
       >>> from symjax.so3 import FEATURE, haar
       >>> import jax

@@ -6,10 +6,10 @@ from typing import Any
 
 from symjax.metrics import AveragedError
 from symjax.report._markup import escape, show_table
-from symjax.report.cells import Cell, Name, Number, Row, Unit
 from symjax.report.formats import format_count, format_value
 from symjax.report.layout import Table
 from symjax.report.leaves import Leaf
+from symjax.report.table_cells import Cell, Name, Number, Row, Unit
 from symjax.report.worth import known_frontier
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 240, 64, 40, 12, 90

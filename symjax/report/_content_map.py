@@ -3,11 +3,11 @@
 from typing import Any
 
 from symjax.report._markup import SCROLLS, escape, show_table, what_of
-from symjax.report.cells import Cell, Name, Number, Row
 from symjax.report.contents import above_form, content_form
 from symjax.report.layout import Table
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
+from symjax.report.table_cells import Cell, Name, Number, Row
 
 # Logarithmic colors end here, as in the figures: round-off of float32.
 _DECADES = 8

@@ -4,9 +4,9 @@ import html
 from collections.abc import Iterable, Sequence
 
 from symjax._text import visible
-from symjax.report.cells import Cell, Figure, LayerName, Number, Unit
 from symjax.report.layout import Table
 from symjax.report.schema import Report
+from symjax.report.table_cells import Cell, Figure, LayerName, Number, Unit
 
 SCROLLS = '<p class="scrolls" hidden>Scroll sideways for more &rarr;</p>'
 """Hint above what is wider than the screen."""

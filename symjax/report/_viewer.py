@@ -8,9 +8,9 @@ from ase.data import chemical_symbols, covalent_radii
 from scipy.spatial import cKDTree
 
 from symjax.report._markup import escape, show
-from symjax.report.cells import Number
 from symjax.report.formats import format_value
 from symjax.report.schema import AtomErrors, Report
+from symjax.report.table_cells import Number
 
 # Bonds are drawn up to this multiple of the sum of two covalent radii.
 _BOND = 1.2

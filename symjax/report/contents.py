@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from symjax.report.cells import Cell, LayerName, Name, Number, Row, Unit
 from symjax.report.formats import (
     format_count,
     format_fraction,
@@ -16,6 +15,7 @@ from symjax.report.layout import Table
 from symjax.report.scales import content_floor, remainder_floor
 from symjax.report.schema import Report, Settings
 from symjax.report.summary import Summary, summarise
+from symjax.report.table_cells import Cell, LayerName, Name, Number, Row, Unit
 from symjax.so3.irreps import all_irreps
 
 NO_SCALE = {

@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.text import Text
 
-from symjax.report.cells import Cell, Figure, Name, Number, Row
 from symjax.report.event_summary import SOURCES
 from symjax.report.formats import (
     format_count,
@@ -17,6 +16,7 @@ from symjax.report.formats import (
 )
 from symjax.report.layout import Display, Table
 from symjax.report.schema import Report
+from symjax.report.table_cells import Cell, Figure, Name, Number, Row
 
 SOURCE_NAMES: dict[str, str] = dict(
     zip(SOURCES, ("network", "tokens", "voxels", "all"), strict=True)

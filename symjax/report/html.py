@@ -23,7 +23,6 @@ from symjax.report._events_page import (
 from symjax.report._integration import convergence, verdicts
 from symjax.report._markup import escape, show, show_table, show_unit, what_of
 from symjax.report._viewer import atoms_viewer, viewer_data
-from symjax.report.cells import Number
 from symjax.report.contents import (
     elements_table,
     field,
@@ -40,6 +39,7 @@ from symjax.report.provenance import provenance
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
+from symjax.report.table_cells import Number
 from symjax.report.worth import in_short
 
 # Structures that can be looked at one by one; more would make pages of many megabytes.

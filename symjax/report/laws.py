@@ -3,10 +3,10 @@
 import math
 
 from symjax.metrics.physical_check import PhysicalCheck
-from symjax.report.cells import Name, Row, Unit
 from symjax.report.formats import format_value
 from symjax.report.layout import Table
 from symjax.report.schema import Report
+from symjax.report.table_cells import Name, Row, Unit
 
 _TITLE = "Other laws of nature"
 

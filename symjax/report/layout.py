@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from symjax._text import visible
-from symjax.report.cells import Cell, LayerName, Row, Unit
 from symjax.report.shortening import shorten_all
+from symjax.report.table_cells import Cell, LayerName, Row, Unit
 
 # Names of layers are not shortened further: their rows are stacked.
 _SHORTEST_NAME = 14
@@ -73,7 +73,7 @@ class Table:
       left: Names of further columns that are aligned left.
 
     Example:
-      >>> from symjax.report.cells import Number, Row
+      >>> from symjax.report.table_cells import Number, Row
       >>> from symjax.report.layout import Display, Table
       >>> rows = [Row(["energy", Number(0.00137, str)]), Row(["forces", "-"])]
       >>> print(Table("Outputs", ["output", "A"], rows).text(Display(12, True)).plain)
@@ -153,7 +153,7 @@ def make_table(
       Text without a last line feed; no cell is ever cut or broken.
 
     Example:
-      >>> from symjax.report.cells import Row
+      >>> from symjax.report.table_cells import Row
       >>> from symjax.report.layout import Display, make_table
       >>> rows = [Row(["energy", "0.00137"]), Row(["forces", "1.5e-05"])]
       >>> print(make_table("Outputs", ["output", "A"], rows, Display(12, True)).plain)

@@ -27,7 +27,7 @@ from symjax.training.augmentation import random_elements
 from symjax.training.baselines import energy_of
 from symjax.training.batches import AtomicBatch
 from symjax.training.configuration import PenaltySection
-from symjax.training.contents import content_penalty
+from symjax.training.content_penalty import content_penalty
 from symjax.training.fitted import STRESS, Label
 from symjax.training.optimisation import Task
 from symjax.training.partial import choose_parameters, whole_network

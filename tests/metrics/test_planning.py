@@ -14,7 +14,7 @@ from symjax.metrics.characters import (
     dense_tables,
     factorised_tables,
 )
-from symjax.metrics.leaves import Leaf
+from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import Elements, plan_passes, table_bytes
 from symjax.metrics.problem import Execution, Output, Problem, prepare
 from symjax.so3 import FEATURE, VECTOR, quadrature

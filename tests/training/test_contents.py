@@ -9,7 +9,7 @@ import pytest
 
 from symjax.so3 import Irrep, finite_group, spherical_harmonics
 from symjax.training.augmentation import random_elements
-from symjax.training.contents import content_penalty
+from symjax.training.content_penalty import content_penalty
 
 GROUP = finite_group("Oh").elements
 

@@ -40,7 +40,7 @@ def content_penalty(
       >>> import ase.build
       >>> import jax.numpy as jnp
       >>> from symjax.data import build_graph
-      >>> from symjax.training.contents import content_penalty
+      >>> from symjax.training.content_penalty import content_penalty
       >>> graph = build_graph(ase.build.molecule("H2O"), 4.0)
       >>> both = jnp.stack([jnp.eye(3), -jnp.eye(3)])[None]
       >>> odd = jnp.stack([jnp.ones((3, 2)), -jnp.ones((3, 2))])

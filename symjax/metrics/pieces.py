@@ -110,7 +110,7 @@ def leaf_name(path: Any) -> str:
 
     Example:
       >>> import jax
-      >>> from symjax.metrics.leaves import leaf_name
+      >>> from symjax.metrics.pieces import leaf_name
       >>> found, _ = jax.tree_util.tree_flatten_with_path({"a": {"b": 0}})
       >>> leaf_name(found[0][0]), leaf_name(())
       ('a/b', 'output')
