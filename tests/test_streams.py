@@ -20,7 +20,9 @@ def start(folder, *words, **streams):
     return subprocess.Popen([*command, *FAST], cwd=folder, **streams)
 
 
-@pytest.mark.parametrize("closed", ["stdout", "both"])
+@pytest.mark.parametrize(
+    "closed", [pytest.param("stdout", marks=pytest.mark.slow), "both"]
+)
 def test_pipes_that_nobody_reads(closed, tmp_path):
     read, write = os.pipe()
     os.close(read)

@@ -148,7 +148,7 @@ def test_the_tail_is_within_the_uncertainty():
 @pytest.fixture(scope="module")
 def network():
     """The shipped PET on a molecule without symmetry."""
-    atoms = ase.build.molecule("CH3CH2OH")
+    atoms = ase.build.molecule("H2CO")
     atoms.rattle(0.05, seed=0)
     of = orbit_problem(load_model("pet-ethanol"), atoms, layers="none")
     return of, response_spectra(of, 4)
