@@ -18,6 +18,8 @@ That of ``pet-ethanol`` on frames that it was not trained on: by its model card 
 0.0021 eV/angstrom, and the root mean square of the forces 1.27 eV/angstrom.
 """
 
+# Structures with labels from which an error on them is a scale.
+_LEAST_LABELLED = 3
 SHARE_OF_ERROR = 1 / 3
 """Largest A over the error on labels that is fine: a ninth of the squared error.
 
@@ -61,7 +63,7 @@ def unlearned(
       dtype: Precision of the model.
       label_errors: Root-mean-square error on labels of an output, by name, in its
         unit, as A is: of a whole structure for an energy. By default that of the
-        report, where its structures had labels.
+        report, where three structures or more had labels.
 
     Returns:
       The findings, and what was looked at.
@@ -79,7 +81,10 @@ def unlearned(
     errors = {
         name: leaf.labels.error
         for name, leaf in outputs.items()
-        if leaf.labels is not None and leaf.labels.usable and leaf.labels.error > 0
+        if leaf.labels is not None
+        and len(leaf.labels.sums) >= _LEAST_LABELLED
+        and leaf.labels.usable
+        and leaf.labels.error > 0
     }
     errors |= label_errors or {}
     features = _features_read(readouts, spectra, outputs)

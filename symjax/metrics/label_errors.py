@@ -26,6 +26,8 @@ from symjax.metrics.results import LeafMeasurement
 # Labels lie on another zero where composition explains so many times more of what they
 # are apart from predictions than their own spread, and than the rest.
 _FAR = 3.0
+# Structures beyond as many as there are constants of elements to fit.
+_MORE_THAN_FITTED = 3
 # Draws of the bootstrap, the same in every run.
 _DRAWS, _SEED = 2000, 22
 # A factor between labels and predictions is that of a unit within so much.
@@ -272,8 +274,8 @@ def _zero(errors: LabelErrors) -> Zero:
     rest = left(apart)
     explained = size(apart - rest)
     rank = int(np.linalg.matrix_rank(counts))
-    if len(label) < 2 * rank:
-        # Composition explains everything: only a step that no model makes is told.
+    if len(label) < rank + _MORE_THAN_FITTED:
+        # Constants would explain errors: only a step that no model makes is told.
         far = explained > max(1.0, _FAR * size(left(label)))
         return Zero(explained, 0, far, apart)
     if explained <= _FAR * max(size(left(label)), size(rest)):
@@ -289,7 +291,7 @@ def _other_unit(errors: LabelErrors) -> str:
         errors.column("prediction_square"),
     )
     if errors.composition:
-        if len(product) < 3:
+        if len(product) < _MORE_THAN_FITTED:
             return ""
         # Energies: what composition does not say.
         counts = np.stack(list(errors.composition.values()), axis=1)

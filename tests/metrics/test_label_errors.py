@@ -153,6 +153,10 @@ def test_too_few_structures_for_a_zero():
     far = energies(np.array([-2000.0]), np.array([0.3]), numbers)
     assert far.zero.unknown
     assert not far.usable
+    # as many constants as labels, or nearly: errors would vanish in the fit
+    several = np.tile(numbers, (3, 1))
+    three = energies(-2000.0 + np.array([0.1, 0.2, 0.4]), np.zeros(3), several)
+    assert three.zero.unknown
     near = energies(np.array([0.4]), np.array([0.3]), numbers)
     assert near.usable
     assert near.error_of(mean=True) == pytest.approx(0.1)
