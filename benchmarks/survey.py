@@ -351,8 +351,8 @@ def main() -> None:
         if table not in known:
             parser.error(f"{table} is none of {', '.join(known)}")
     if "design" in options.tables:
-        frames = ethanol(4 if tiny else 40, options.data)
-        compare_designs(frames, 3 if tiny else 24)
+        frames = ethanol(4 if tiny else 20, options.data)
+        compare_designs(frames, 3 if tiny else 12)
         compare_controls(frames, 8 if tiny else 24, 16)
         compare_strata(27 if tiny else 900)
     if "throughput" in options.tables:
