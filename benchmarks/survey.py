@@ -1,6 +1,7 @@
 """Surveys: which elements, how fast, and beside metatomic's ``SymmetrizedModel``.
 
-    python benchmarks/survey.py [design] [throughput] [peer] [--tiny] [--data FILE]
+    python benchmarks/survey.py [design] [throughput] [peer] [--tiny] [--few 20]
+        [--data FILE]
 
 ``design``: noise of V of one structure at equal work, for elements that are drawn in
 different ways. The mean over frames of the variance between rounds of new elements,
@@ -344,6 +345,7 @@ def main() -> None:
     known = ("design", "throughput", "peer")
     parser.add_argument("tables", nargs="*", default=list(known), metavar="TABLE")
     parser.add_argument("--tiny", action="store_true", help="only shows that it runs")
+    parser.add_argument("--few", type=int, default=20, help="calls of the peer")
     parser.add_argument("--data", help="frames of ethanol; default: rattled molecules")
     options = parser.parse_args()
     tiny = options.tiny
@@ -358,7 +360,8 @@ def main() -> None:
     if "throughput" in options.tables:
         measure_throughput(40 if tiny else 1000, options.data)
     if "peer" in options.tables:
-        compare_peer(*((20, 1, 0.2, 2) if tiny else (1000, 20, 0.01, 12)))
+        few = options.few
+        compare_peer(*((20, 1, 0.2, 2) if tiny else (1000, few, 0.01, 12)))
 
 
 if __name__ == "__main__":
