@@ -395,11 +395,15 @@ def _crystal(
         operations += zip(found["rotations"], found["translations"], strict=True)
     elements, permutations, residuals = [], [], []
     seen = set()
-    for turn, shift in operations:
-        mixes = turn[np.ix_(periodic, ~periodic)].any()
-        if mixes or turn[np.ix_(~periodic, periodic)].any() or turn.tobytes() in seen:
+    for rotation, shift in operations:
+        mixes = rotation[np.ix_(periodic, ~periodic)].any()
+        if (
+            mixes
+            or rotation[np.ix_(~periodic, periodic)].any()
+            or rotation.tobytes() in seen
+        ):
             continue
-        moved = scaled @ turn.T + shift
+        moved = scaled @ rotation.T + shift
         centre = scaled.mean(axis=0) - moved.mean(axis=0)
         moved = moved + np.where(periodic, 0, centre)
         difference = moved[:, None] - scaled
@@ -410,15 +414,15 @@ def _crystal(
         images = difference[np.arange(len(atoms)), permutation] @ cell
         # A translation that centres the residual is as good as spglib's.
         images -= np.where(periodic.all(), images.mean(axis=0), 0)
-        u, _, v = np.linalg.svd(cell.T @ turn @ np.linalg.inv(cell.T))
+        u, _, v = np.linalg.svd(cell.T @ rotation @ np.linalg.inv(cell.T))
         matrix = u @ v
         strain = np.linalg.norm(
-            (matrix @ cell.T - cell.T @ turn)[:, periodic], axis=0
+            (matrix @ cell.T - cell.T @ rotation)[:, periodic], axis=0
         ).max()
         residual = max(np.linalg.norm(images, axis=1).max(), strain)
         if residual > tolerance or len(set(permutation)) < len(permutation):
             continue
-        seen.add(turn.tobytes())
+        seen.add(rotation.tobytes())
         elements.append(matrix)
         permutations.append(permutation)
         residuals.append(residual)

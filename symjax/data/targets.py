@@ -154,7 +154,7 @@ def read_values(
         )
         values.append(array.reshape(full))
     if absent and len(absent) == len(structures):
-        # Not one of them: a key that was mistyped rather than values that lack.
+        # Not one of them: a mistyped key rather than missing values.
         raise absent[0]
     return values
 

@@ -1,13 +1,11 @@
 """Which layers each output reads, which irreps it needs, and how layers follow.
 
-A report holds names, not a graph. Names of PET (metatrain's module paths) say what is
-a head and of which target; for other models the layers that outputs read are named by
-the caller, or taken to be the last ones.
+A model says which layers its outputs are read from, and a report holds it. Where it
+does not, they are named by the caller, or taken to be the last ones.
 """
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 
 from symjax.data.quantities import DERIVATIVES
@@ -16,15 +14,6 @@ from symjax.report.leaves import Leaf, ReportError
 from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import MATRIX
-
-# Inputs that are embedded anew in every GNN layer, and branches beside the main path:
-# what is absent there is not lost.
-_BESIDE = re.compile(
-    r"(.*\.)?(edge_embedder|neighbor_embedder)|(node_embedders|combination_mlps)\.\d+"
-)
-_HEAD = re.compile(r"(?:node|edge)_heads\.(.+)\.\d+")
-# What a model knows of its own errors comes from the heads of the target.
-_ABOUT = re.compile(r"(?:mtt::aux::)?(.+)_(?:uncertainty|ensemble)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,26 +96,28 @@ def readouts_of(
         for name, labels in (targets or {}).items()
     }
     read = dict(layers_read or {})
+    heads = {layer for leaf in outputs.values() for layer in leaf.reads}
     _check_names(read, layers, [*outputs, *wanted])
     found, refused = [], []
     for name in dict.fromkeys([*outputs, *wanted]):
         leaf = outputs.get(name)
         irreps = wanted.get(name) or needed_irreps(leaf)
-        own = _own_layers(name, layers, read)
-        if own is None and name in DERIVATIVES and report.settings.energy:
+        named = read.get(name, leaf.reads if leaf is not None else ())
+        own = tuple(layer for layer in layers if layer in named)
+        if not own and name in DERIVATIVES and report.settings.energy:
             refused.append(f"{name} is a derivative of {report.settings.energy}")
-        elif own is None and report.settings.layers != "all":
+        elif not own and report.settings.layers != "all":
             refused.append(
                 f"the layers that {name} reads are not among those measured "
                 f"({report.settings.layers})"
             )
-        elif own is None:
-            last = {leaves[layer].kind: layer for layer in layers if not _head(layer)}
+        elif not own:
+            last = {leaves[layer].kind: layer for layer in layers if layer not in heads}
             ordered = tuple(layer for layer in layers if layer in last.values())
             found.append(Readout(name, irreps, ordered, (), leaf is not None))
         else:
             first = layers.index(own[0])
-            before = tuple(layer for layer in layers[:first] if not _head(layer))
+            before = tuple(layer for layer in layers[:first] if layer not in heads)
             found.append(Readout(name, irreps, own, before, leaf is not None))
     return found, refused
 
@@ -172,39 +163,15 @@ def main_path(readout: Readout, leaves: Mapping[str, Leaf]) -> list[tuple[str, s
     """
     path = [name for name in leaves if name in (*readout.before, *readout.layers)]
     if not readout.before:
-        path = [n for n, leaf in leaves.items() if leaf.kind != "output"]
-        path = [name for name in path if not _head(name)]
-    path = [name for name in path if not _BESIDE.fullmatch(name)]
+        heads = {layer for leaf in leaves.values() for layer in leaf.reads}
+        path = [name for name, leaf in leaves.items() if leaf.kind != "output"]
+        path = [name for name in path if name not in heads]
+    path = [name for name in path if not leaves[name].beside]
     pairs = []
     for kind in dict.fromkeys(leaves[name].kind for name in path):
         line = [name for name in path if leaves[name].kind == kind]
         pairs += list(itertools.pairwise(line))
     return pairs
-
-
-def _head(layer: str) -> bool:
-    return _HEAD.fullmatch(layer) is not None
-
-
-def _own_layers(
-    name: str, layers: list[str], read: Mapping[str, Sequence[str]]
-) -> tuple[str, ...] | None:
-    """Layers named by the caller, or heads; the heads of a target serve its blocks."""
-    if name in read:
-        return tuple(layer for layer in layers if layer in read[name])
-    # What follows a slash is a block of the target, or belongs to its name.
-    names = [name, name.rpartition("/")[0]]
-    if match := _ABOUT.fullmatch(name):
-        names += [match[1], f"mtt::{match[1]}"]
-    for target in names:
-        heads = [
-            layer
-            for layer in layers
-            if (match := _HEAD.fullmatch(layer)) and match[1] == target
-        ]
-        if heads:
-            return tuple(heads)
-    return None
 
 
 def _check_names(

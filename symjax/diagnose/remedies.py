@@ -6,10 +6,12 @@ from symjax.so3.irreps import Irrep
 
 
 def irrep_remedy(irrep: Irrep) -> str:
-    """What brings an irrep into features that lack it.
+    """What brings an irrep into an output whose features lack it.
+
+    The same as :func:`~symjax.diagnose.recommend` puts into a configuration.
 
     Args:
-      irrep: The irrep that lacks.
+      irrep: The missing irrep.
 
     Returns:
       An imperative without a final full stop.
@@ -18,23 +20,13 @@ def irrep_remedy(irrep: Irrep) -> str:
       >>> from symjax.diagnose.remedies import irrep_remedy
       >>> from symjax.so3 import Irrep
       >>> irrep_remedy(Irrep(2, 1))
-      'Embed the directions of edges in real spherical harmonics through degree 2'
+      'Read the output with an equivariant readout beside its own, which makes 2+ of...'
     """
     if irrep == Irrep(0, 1):
         return "Add invariant channels, such as distances and angles between edges"
-    if irrep == Irrep(0, -1):
-        return "Add a pseudoscalar channel, such as triple products of edge vectors"
-    if irrep.sigma == -1:
-        return (
-            "Add channels of pseudotensors, such as cross products of edge vectors, "
-            f"and couple them through degree {irrep.degree}; or read the output with "
-            "an equivariant readout"
-        )
-    if irrep.degree == 1:
-        return "Embed the directions of edges, or read the output as a sum over edges"
     return (
-        "Embed the directions of edges in real spherical harmonics through degree "
-        f"{irrep.degree}"
+        "Read the output with an equivariant readout beside its own, which makes "
+        f'{irrep} of the directions of edges (readout = "sum" in [model.biases])'
     )
 
 

@@ -244,9 +244,7 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
                 sentence=f"{irrep} appears in {best.name} only; no layer through "
                 f"{before[-1].name} carries it, so that {readout.output} takes it from "
                 "products within one atom or edge and not from its neighborhood.",
-                remedy="Give it to the interacting layers: "
-                + irrep_remedy(irrep)[0].lower()
-                + irrep_remedy(irrep)[1:],
+                remedy=irrep_remedy(irrep),
             )
         )
     note = f"{looked} irreps of outputs with layers before their heads"

@@ -56,8 +56,10 @@ def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values
             signs = np.linalg.det(elements)[:, None, None]
             moved[name] = signs * (rows(name, 3) @ elements)
     if "stress" in values:
-        turn = elements[:, None]
-        moved["stress"] = np.swapaxes(turn, -1, -2) @ rows("stress", 3, 3) @ turn
+        matrices = elements[:, None]
+        moved["stress"] = (
+            np.swapaxes(matrices, -1, -2) @ rows("stress", 3, 3) @ matrices
+        )
     return {name: array.reshape(values[name].shape) for name, array in moved.items()}
 
 

@@ -264,13 +264,13 @@ def chosen_layers(
         return match_layers(layers, known)
     except ModelError as error:
         if opened.module is not None:
-            few = ", ".join(known[:_FEW])
-            more = f" and {len(known) - _FEW} others" if len(known) > _FEW else ""
+            names = ", ".join(known[:_FEW])
+            others = f" and {len(known) - _FEW} others" if len(known) > _FEW else ""
             raise ModelError(
                 error.argument,
                 error.value,
                 error.problem,
-                f"Use 'all', 'none', or patterns of these names: {few}{more}",
+                f"Use 'all', 'none', or patterns of these names: {names}{others}",
             ) from error
         raise ModelError(
             error.argument,

@@ -12,7 +12,7 @@ from symjax.errors import ModelError
 from symjax.interop._engine import libraries, load_exported
 from symjax.interop._reading import read_archive, unpickle
 
-# Names of before, which metatomic announces beside those of today.
+# Former names, which metatomic announces beside the present ones.
 _RENAMED = {
     "features": "feature",
     "non_conservative_forces": "non_conservative_force",
@@ -44,7 +44,7 @@ class Opened(NamedTuple):
       module: The module in Python, whose submodules can be read; None of an export.
       captures: Whether it is metatrain's PET, which names layers by itself.
       outputs: What it announces, each under one name: metatomic repeats some under
-        names of before.
+        former names.
       sample_kinds: ``"system"`` or ``"atom"`` for each target of a module.
     """
 

@@ -73,15 +73,15 @@ def empty(
     nodes: int,
     several: bool,
 ) -> tuple[list[State], list[list[Array]]]:
-    """Sums of nothing, and buffers.
+    """Empty sums, and empty buffers.
 
     Args:
       leaves: What is measured.
       projectors: One for each rule, for each leaf.
       parts: In-plane parts that are kept of each node, by frequency.
       nodes: Nodes of a buffer.
-      several: Whether there will be several buffers. An only one makes the
-        coefficients: no zeros are written to add it to.
+      several: Whether there will be several buffers. Where there is only one, it becomes
+        the coefficients, and no zeros are allocated to add it to.
 
     Returns:
       The state and the buffer of each leaf, one array a frequency.
@@ -156,7 +156,7 @@ def _empty_moments(leaf: Leaf, num_rules: int) -> moments.MomentState:
 def _empty_coefficients(
     leaf: Leaf, projectors: tuple[Projector, ...]
 ) -> list[list[Array]]:
-    """Coefficients of nothing, under the rule of each projector."""
+    """Zero coefficients under the rule of each projector."""
     return [
         [
             jnp.zeros((len(layout.degrees), 2, leaf.size), leaf.compute_dtype)

@@ -106,13 +106,13 @@ def finish(
     shape = leaf.spherical_shape
     sums = state.moments
     assert state.coefficients is not None
-    few = is_small(state.coefficients)
+    small = is_small(state.coefficients)
 
     def in_place(arrays: Any) -> Any:
-        return jax.device_get(arrays) if few else arrays
+        return jax.device_get(arrays) if small else arrays
 
     def run(compiled: Any) -> Any:
-        return compiled.__wrapped__ if few else compiled
+        return compiled.__wrapped__ if small else compiled
 
     blocks, reference, responses, matrices = in_place(
         (state.coefficients, reference, at_checks, matrices)

@@ -301,10 +301,10 @@ class _Reader:
             if isinstance(value, nn.Module):
                 names.remove("parent")
             fields = [(name, self.of(getattr(value, name, None))) for name in names]
-            more = getattr(value, "__dict__", {})
+            attributes = getattr(value, "__dict__", {})
             if isinstance(value, nn.Module) or _is_installed(kind.__module__):
-                more = {}
-            return self.of(kind), tuple(fields), self.of(dict(more))
+                attributes = {}
+            return self.of(kind), tuple(fields), self.of(dict(attributes))
         bases = [base for base in kind.__mro__ if base is not object]
         if any(
             _is_installed(base.__module__) or "__slots__" in vars(base)

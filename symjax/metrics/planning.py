@@ -287,10 +287,10 @@ def plan_passes(
 
     def need(leaf: Leaf, calls: int = 1) -> int:
         coarser = _projected(leaf, max_degree, comparable, nested)
-        more = 2 * sum(_num_rows(method, degree) for degree in coarser)
-        more += (calls - 1) * per_call
+        further = 2 * sum(_num_rows(method, degree) for degree in coarser)
+        further += (calls - 1) * per_call
         centred = 2 * min(leaf.size * group, CHUNK_OF_A_CALL)
-        return leaf.itemsize * (leaf.size * (per_value + more) + centred)
+        return leaf.itemsize * (leaf.size * (per_value + further) + centred)
 
     def packed(calls: int) -> list[list[Piece]]:
         """Passes with room for so many calls between additions to coefficients."""
@@ -480,8 +480,8 @@ def _projected(
     if leaf.representation.is_trivial and leaf.representation.has_channels:
         return least
     return tuple(
-        max(few, min(max_degree, degree // 2))
-        for few, degree in zip(least, nested, strict=True)
+        max(smallest, min(max_degree, degree // 2))
+        for smallest, degree in zip(least, nested, strict=True)
     )
 
 

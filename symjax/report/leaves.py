@@ -82,6 +82,9 @@ class Leaf(Record):
       response: Second moments of the rotated-back response of an output, which tell A
         after any average; None for features.
       labels: Errors of an output on labels; None without labels.
+      reads: Layers that an output is read from, by name; empty where the model does not
+        say.
+      beside: Whether a layer is an input, or a branch beside the main path.
 
     Example:
       >>> import numpy as np
@@ -109,6 +112,8 @@ class Leaf(Record):
     particles: Mapping[str, StoredTotals] = dataclasses.field(default_factory=dict)
     response: StoredResponse | None = None
     labels: StoredLabelErrors | None = None
+    reads: tuple[Text, ...] = ()
+    beside: bool = False
 
     def comparison(self, dtype: str, species: str = "") -> Comparison:
         """What the equivariance error is compared with.

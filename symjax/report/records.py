@@ -202,6 +202,8 @@ def leaves_of(
             ),
             response=leaf.response,
             labels=_labels_of(leaf, output, measurement, atoms),
+            reads=output.reads,
+            beside=output.beside,
         )
         for name, output in outputs.items()
         if (leaf := measurement.get(name)) is not None

@@ -90,9 +90,9 @@ def estimate_items(
                 max_degree=options.max_degree,
                 memory=options.memory,
             )
-            more = 0
+            breaking = 0
             if source.breaking(first[size], options) is not None:
-                more = _BREAKING_EVALUATIONS
+                breaking = _BREAKING_EVALUATIONS
         except SymjaxError as error:
             yield members[0], error
             continue
@@ -103,8 +103,8 @@ def estimate_items(
                 number,
                 dataclasses.replace(
                     one,
-                    num_elements=number * (one.num_elements + more),
-                    seconds=number * one.seconds * (1 + more / one.num_elements),
+                    num_elements=number * (one.num_elements + breaking),
+                    seconds=number * one.seconds * (1 + breaking / one.num_elements),
                 ),
             ),
         )

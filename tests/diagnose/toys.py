@@ -162,7 +162,12 @@ def structures(num=1, dtype=np.float32):
 def report(variant, num=1, layers="all", dtype="float32"):
     """The report of a variant."""
     outputs = {
-        name: Output(REPRESENTATIONS[name], kind=kind) for name, kind in KINDS.items()
+        name: Output(
+            REPRESENTATIONS[name],
+            kind=kind,
+            reads=(HEADS[name],) if name in HEADS else (),
+        )
+        for name, kind in KINDS.items()
     }
     parts = []
     for number, x in enumerate(structures(num, dtype)):

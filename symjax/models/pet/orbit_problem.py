@@ -364,7 +364,9 @@ def describe_outputs(
     for layer in describe_layers(config):
         if layer.name in what.layers:
             sample = "edge" if layer.kind == "edge" else "atom"
-            add(layer.name, sample, FEATURE, kind=layer.kind, beside=layer.beside)
+            # Nor is what is absent in heads of other targets lost.
+            beside = layer.beside or layer.target not in ("", *what.targets)
+            add(layer.name, sample, FEATURE, kind=layer.kind, beside=beside)
     return found, per
 
 

@@ -261,12 +261,12 @@ def _displaced(graph: Graph, atoms: Sequence[int]) -> tuple[Any, Any]:
         # The neighbor's end moves with it, that of the atom the other way.
         sign = (neighbors == chosen).astype(rows.dtype) - (own == chosen)
         sign = np.where(mask, sign, 0)[:, None, ..., None]
-        turn = sign * np.eye(3, dtype=rows.dtype)[:, None, None]
-        turn = turn.reshape(-1, *rows.shape)
+        rotated = sign * np.eye(3, dtype=rows.dtype)[:, None, None]
+        rotated = rotated.reshape(-1, *rows.shape)
         vectors.append(rows)
         lengths.append(size)
-        turns.append(turn)
-        stretches.append((turn * rows).sum(axis=-1) / size)
+        turns.append(rotated)
+        stretches.append((rotated * rows).sum(axis=-1) / size)
     x = {"vectors": np.concatenate(vectors, axis=1), "lengths": tuple(lengths)}
     moves = {"vectors": np.concatenate(turns, axis=2), "lengths": tuple(stretches)}
     return x, moves
