@@ -81,9 +81,7 @@ except OSError as error:
     assert os.listdir(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "size", [pytest.param(1000, marks=pytest.mark.slow), 100_000]
-)
+@pytest.mark.parametrize("size", [pytest.param(1000, marks=pytest.mark.slow), 100_000])
 def test_a_report_is_resumed_after_a_full_disk(tmp_path, size):
     """No traceback, no signal; then the numbers of an undisturbed run."""
     code = """

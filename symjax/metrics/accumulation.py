@@ -80,8 +80,8 @@ def empty(
       projectors: One for each rule, for each leaf.
       parts: In-plane parts that are kept of each node, by frequency.
       nodes: Nodes of a buffer.
-      several: Whether there will be several buffers. Where there is only one, it becomes
-        the coefficients, and no zeros are allocated to add it to.
+      several: Whether there will be several buffers. Where there is only one, it
+        becomes the coefficients, and no zeros are allocated to add it to.
 
     Returns:
       The state and the buffer of each leaf, one array a frequency.
