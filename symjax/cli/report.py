@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from symjax.report import Report
 
 
+# Random rotations for a calculator, unless a grid is asked for: calls may take minutes.
+_SAMPLES_OF_CALCULATORS = 32
+
+
 class Dtype(enum.StrEnum):
     """Floating-point types of an evaluation."""
 
@@ -98,8 +102,8 @@ def report(
         typer.Option(
             metavar="MODULE:CALLABLE",
             help="Any ASE calculator in place of a model, such as "
-            "ase.calculators.emt:EMT. Its results are float64, and by default content "
-            "is projected to degree 2, as calls may be dear.",
+            "ase.calculators.emt:EMT. Its results are float64. As calls may be dear, "
+            "the default is --samples 32 --max-degree 2.",
             show_default=False,
         ),
     ] = None,
@@ -124,6 +128,16 @@ def report(
             "evaluations is about 2/3 (DEGREE + 1)^3. With auto, rules of growing "
             "degree for each structure, until each content is certified to 0.001 and "
             "each error to 1 %. Default: 2 L + 1.",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Instead of a grid, N random rotations for each structure, each "
+            "paired with its product with the inversion: 2 N evaluations, and every "
+            "figure with its uncertainty. Default with --calculator: 32.",
             show_default=False,
         ),
     ] = None,
@@ -357,6 +371,8 @@ def report(
     items = found.events if events else found.structures
     if calculator is not None:
         max_degree = _check_calculator(context, model, events, max_degree)
+        if grid is None and samples is None:
+            samples = _SAMPLES_OF_CALCULATORS
         dtype = Dtype.FLOAT64
     elif calculator_options != "{}":
         raise ArgumentError(
@@ -377,6 +393,8 @@ def report(
         "tolerance": "--tolerance",
         "memory": "--memory",
         "grid": "--grid",
+        "samples": "--samples",
+        "num": "--samples",
         "layers": "--layers",
         "energy": "--energy",
         "symmetry": "--symmetry",
@@ -388,6 +406,7 @@ def report(
     options = Options(
         max_degree=max_degree,
         grid=degree,
+        samples=samples,
         layers=layers,
         dtype=dtype.value,
         tolerance=tolerance,
@@ -640,9 +659,7 @@ def _exit(result: "Report", above: Sequence[str] = ()) -> None:
         )
         raise typer.Exit(FAILED)
     if not result.resolved:
-        typer.echo(
-            "NOT RESOLVED by the grid: do not use these numbers; see above.", err=True
-        )
+        typer.echo("NOT RESOLVED: do not use these numbers; see above.", err=True)
         raise typer.Exit(UNRESOLVED)
     if above:
         typer.echo("\n".join(above), err=True)

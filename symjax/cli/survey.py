@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PACE = 10.0
 _OF_GRIDS = {
     "grid": "--grid",
+    "samples": "--samples",
     "symmetry": "--symmetry",
     "tolerance": "--tolerance",
     "memory": "--memory",

@@ -133,7 +133,7 @@ def aliasing(
             spread = abs(verdict.content_change - max(verdict.excess, 0.0))
             figure = Figure("change of B", wrong, spread)
             sentence = (
-                f"{leaf.name} is not resolved by the grid: {verdict.reason}. Its "
+                f"{leaf.name} is not resolved: {verdict.reason}. Its "
                 "numbers say nothing about the model, and no other failure was looked "
                 "for in it."
             )
@@ -167,4 +167,7 @@ def aliasing(
 def _finer(leaf: Leaf) -> str:
     if leaf.resolved or leaf.convergence is None:
         return f"Measure to degree {2 * (len(leaf.totals.content) - 1)} or more"
-    return f"Measure again with a grid of degree {leaf.convergence.degree_to_try}"
+    number = leaf.convergence.degree_to_try
+    if leaf.certificate is not None and leaf.certificate.samples:
+        return f"Measure again with {number} random rotations, or a grid"
+    return f"Measure again with a grid of degree {number}"

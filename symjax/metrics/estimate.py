@@ -9,13 +9,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.accumulation import CHUNK_OF_A_BUFFER, contract, empty
+from symjax.metrics.functions import HostFunction
 from symjax.metrics.grid import Grid
 from symjax.metrics.pieces import Leaf, Piece, spherical_matrices
-from symjax.metrics.planning import Elements, Plan, plan_passes
+from symjax.metrics.planning import (
+    Elements,
+    Plan,
+    default_batch_size,
+    plan_passes,
+)
 from symjax.metrics.problem import (
     DEFAULT_MEMORY,
     Execution,
@@ -25,6 +32,7 @@ from symjax.metrics.problem import (
     check_degree,
     prepare,
 )
+from symjax.metrics.sampled import BLOCK, HaarSamples
 from symjax.metrics.streaming import Steps
 from symjax.so3.representations import FEATURE, VECTOR
 
@@ -82,7 +90,7 @@ def estimate(
     representations: Any = None,
     action: Any = VECTOR,
     args: tuple[Any, ...] = (),
-    over: Grid | None = None,
+    over: Grid | HaarSamples | None = None,
     max_degree: int = 6,
     memory: int = DEFAULT_MEMORY,
     batch_size: int | None = None,
@@ -98,7 +106,7 @@ def estimate(
       representations: Of every output of a function.
       action: How O(3) acts on the ``x`` of a function.
       args: Further arguments of a function.
-      over: The grid; of degree ``2 * max_degree + 1`` by default.
+      over: The grid, of degree ``2 * max_degree + 1`` by default; or random elements.
       max_degree: Largest projected degree.
       memory: Budget in bytes.
       batch_size: Elements evaluated at once.
@@ -107,7 +115,8 @@ def estimate(
       The estimate.
 
     Raises:
-      ArgumentError: ``over`` is no grid, or the memory too small.
+      ArgumentError: ``over`` has no fixed number of elements, or the memory is too
+        small.
 
     Example:
       >>> import jax.numpy as jnp
@@ -118,7 +127,7 @@ def estimate(
       (2016, 1)
     """
     over = Grid() if over is None else over
-    if not isinstance(over, Grid):
+    if not isinstance(over, Grid | HaarSamples):
         raise ArgumentError(
             "over",
             over,
@@ -128,6 +137,8 @@ def estimate(
     check_degree(max_degree)
     given = as_problem(problem, x, representations, action, args)
     prepared = prepare(given, Execution(memory, batch_size), representations)
+    if isinstance(over, HaarSamples):
+        return _of_samples(prepared, over)
     elements = Elements(over.of_degree(max_degree), None)
     passes = plan_passes(prepared, elements, max_degree, method=over.method)
     timed: dict[tuple[Any, ...], float] = {}
@@ -219,3 +230,30 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     out = jax.block_until_ready(run())
     return out, time.perf_counter() - start
+
+
+def _of_samples(prepared: Prepared, over: HaarSamples) -> Estimate:
+    """One call is timed: of a function on the host as it is, else after one more."""
+    own = [leaf.compact for leaf in prepared.leaves.values()]
+    function = prepared.function
+    alone = isinstance(function, HostFunction) and not function.batched
+    number = 1 if alone else min(2 * over.num, default_batch_size())
+    elements = Rotation.random(number, random_state=over.seed).as_matrix()
+
+    def call() -> Any:
+        if alone:
+            return function(prepared.x, *prepared.args)
+        return orbit.respond(
+            *(function, prepared.action, prepared.x, elements),
+            args=prepared.args,
+            keep=tuple(leaf.index for leaf in own),
+            batch_size=number,
+        )
+
+    if not alone:
+        jax.block_until_ready(call())
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    took = time.perf_counter() - start
+    held = sum(leaf.size for leaf in own) * 8 * 2 * min(over.num, BLOCK)
+    return Estimate(2 * over.num, 1, took * 2 * over.num / number, held)

@@ -15,6 +15,11 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
         return ""
     sets = [one for one in curves["sets"] if any(one["values"])]
     if not sets:
+        if report.settings.degree == 0:
+            return (
+                "<p>Random elements have no curve: the table below says how well each "
+                "response is known.</p>"
+            )
         return (
             "<p>No curves: this report holds no results of coarser rules that all "
             "its structures have in common.</p>"
@@ -137,7 +142,7 @@ def _certificates(leaves: list[Leaf]) -> str:
         cells = [
             escape(leaf.name),
             "yes" if certificate.certified else "NO",
-            str(certificate.degree),
+            str(certificate.degree or "-"),
             format_value(certificate.content_uncertainty),
             format_value(certificate.error_uncertainty),
             format_value(certificate.tail),

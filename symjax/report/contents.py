@@ -54,27 +54,43 @@ def field(
 
 
 def resolved(summary: Summary) -> str:
-    """The verdict in a few characters, with the degree of the grid to try."""
-    return "yes" if summary.resolved else f"NO: {summary.degree_to_try}"
+    """The verdict in a few characters, with a degree or number of samples to try.
+
+    Of samples also how well A is known.
+    """
+    if not summary.resolved:
+        return f"NO: {summary.degree_to_try}"
+    known = summary.error_uncertainty
+    return f"A +-{known:.0%}" if known else "yes"
 
 
-def above_form(settings: Settings) -> Callable[[float], str]:
+def above_form(
+    settings: Settings, summary: Summary | None = None
+) -> Callable[[float], str]:
     """How a fraction is written that is a difference from 1."""
-    floor = remainder_floor(settings.dtype)
+    floor = max(remainder_floor(settings.dtype), _known_to(summary))
     return lambda value: format_fraction(value, floor)
 
 
-def content_form(settings: Settings, degree: int) -> Callable[[float], str]:
+def content_form(
+    settings: Settings, degree: int, summary: Summary | None = None
+) -> Callable[[float], str]:
     """How the content of a sector is written."""
     floor = content_floor(degree, settings.num_elements, settings.dtype)
+    floor = max(floor, _known_to(summary))
     return lambda value: format_fraction(value, floor)
+
+
+def _known_to(summary: Summary | None) -> float:
+    """Uncertainty of each B from random elements; 0 of a grid."""
+    return 0.0 if summary is None else summary.content_uncertainty or 0.0
 
 
 def outputs_table(report: Report) -> Table:
     """A of every output, what it is compared with, and where the content lies."""
-    above = above_form(report.settings)
     rows = []
     for summary in outputs_of(report):
+        above = above_form(report.settings, summary)
         compared: list[Cell] = [
             NO_SCALE.get(summary.compared_with, summary.compared_with),
             field(summary, "ratio"),
@@ -130,14 +146,14 @@ def content_table(summaries: Sequence[Summary], settings: Settings) -> Table:
         columns += [f"{summary.name} +", minus]
     rows = []
     for degree in range(len(summaries[0].content)):
-        form = content_form(settings, degree)
         cells: list[Cell] = [str(degree)]
         for summary in summaries:
+            form = content_form(settings, degree, summary)
             cells += [Number(float(b), form) for b in summary.content[degree]]
         rows.append(Row(cells))
-    above = above_form(settings)
     cells = ["above"]
     for summary in summaries:
+        above = above_form(settings, summary)
         cells += [Number(summary.remainder, above), ""]
     title = "Content B(l, sigma) of the outputs"
     return Table(title, columns, [*rows, Row(cells)])

@@ -35,7 +35,7 @@ from symjax.report.contents import (
 from symjax.report.formats import format_count, format_value
 from symjax.report.laws import laws_table
 from symjax.report.leaves import Leaf
-from symjax.report.provenance import provenance
+from symjax.report.provenance import again_line, provenance, resolution_line
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
@@ -255,19 +255,18 @@ def _verdict(report: Report, leaves: list[Leaf]) -> str:
     bad = [leaf for leaf in leaves if not leaf.resolved]
     if not bad:
         kind = " bad" if failed else ""
-        how = f"The grid resolves all {len(leaves)} responses"
-        if report.settings.adaptive:
-            how = f"The accuracy of all {len(leaves)} responses is certified"
+        how = resolution_line(report.settings, len(leaves))
+        what = "estimates of integrals" if report.settings.degree == 0 else "integrals"
         return (
             f'<p class="verdict{kind}"><strong>Resolved.</strong> {how}: these '
-            "numbers are integrals over O(3), whatever they say of the model."
+            f"numbers are {what} over O(3), whatever they say of the model."
             f"{more}</p>"
         )
     degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
     return (
         f'<p class="verdict bad"><strong>Not resolved:</strong> {len(bad)} of '
-        f"{len(leaves)} responses. Do not quote the numbers in red; repeat with "
-        f"a grid of degree {degree}.{more}</p>"
+        f"{len(leaves)} responses. Do not quote the numbers in red; repeat "
+        f"{again_line(report.settings, degree)}.{more}</p>"
     )
 
 

@@ -62,6 +62,11 @@ def precision_line(settings: Settings) -> str:
 def grid_line(settings: Settings) -> str:
     """Which elements of O(3) were evaluated."""
     climb = settings.adaptive
+    if settings.degree == 0:
+        return (
+            f"{settings.grid} for each structure: unbiased estimates from "
+            f"{settings.num_elements} elements of O(3)"
+        )
     if climb is None:
         return (
             f"{settings.grid}, exact through degree {settings.degree}: "
@@ -75,6 +80,8 @@ def grid_line(settings: Settings) -> str:
 
 def seed_line(settings: Settings) -> str:
     """Where random numbers enter, and their seed."""
+    if settings.degree == 0:
+        return f"{settings.seed}, of the random elements"
     text = f"{settings.seed}, of the random elements of the check off the grid"
     return text if settings.adaptive is None else text + "s"
 
@@ -82,12 +89,39 @@ def seed_line(settings: Settings) -> str:
 def tolerance_line(settings: Settings) -> str:
     """When a response counts as resolved."""
     climb = settings.adaptive
+    if settings.degree == 0:
+        return (
+            f"two standard errors of each B up to {settings.tolerance:g}, of A up to "
+            "half of it"
+        )
     if climb is None:
         return f"change of B by {settings.tolerance:g} between nested grids"
     return (
         f"each B certified to {climb.content_tolerance:g}, A to "
         f"{climb.error_tolerance:.0%}"
     )
+
+
+def resolution_line(settings: Settings, count: int) -> str:
+    """What is said where all responses are resolved, without a full stop."""
+    if settings.degree == 0:
+        pairs = settings.num_elements // 2
+        missed = 1 - 0.05 ** (1 / pairs)
+        return (
+            f"{settings.num_elements} random elements tell all {count} responses "
+            "within the accuracy asked for; what happens in less than "
+            f"{missed:.1%} of an orbit they may have missed"
+        )
+    if settings.adaptive:
+        return f"The accuracy of all {count} responses is certified"
+    return f"The grid resolves all {count} responses"
+
+
+def again_line(settings: Settings, to_try: int) -> str:
+    """What to repeat a measurement with that is not resolved."""
+    if settings.degree == 0:
+        return f"with {to_try} random rotations (samples), or a grid"
+    return f"with a grid of degree {to_try}"
 
 
 def forces_line(settings: Settings) -> str:

@@ -89,13 +89,15 @@ class Settings(Record):
     Attributes:
       max_degree: Largest degree L of the projected sectors.
       grid: Name of the quadrature rule; ``"auto"`` where each structure has its own.
-      degree: Degree through which the rule is exact; the largest that is tried where
+      degree: Degree through which the rule is exact, 0 for random elements; the largest
+        that is tried where
         each structure has its own.
       num_elements: Elements of O(3) at which the model was evaluated; at most, where
         each structure has its own rule.
       layers: Selection of layers, as it was asked for.
       dtype: Floating-point type of the evaluation.
-      tolerance: Change of B above which a response counts as not resolved.
+      tolerance: Change of B above which a response counts as not resolved; of random
+        elements two standard errors of B.
       symmetry: Whether the point groups of the structures were used; each structure
         then has its own number of elements.
       seed: Seed of the random elements at which results are checked.

@@ -164,7 +164,13 @@ _OrInfinite, _OrUnknown = _null_is(math.inf), _null_is(math.nan)
 Sums = Annotated[np.ndarray, Numbers()]
 AnyNumbers = Annotated[np.ndarray, Numbers(-math.inf)]
 AtomicNumber = Annotated[int, Field(ge=0, lt=len(chemical_symbols))]
-StoredTotals = Annotated[Totals, Stored(dict.fromkeys(Totals._fields, Sums))]
+# Unbiased estimates, from random elements, of what vanishes may be negative.
+StoredTotals = Annotated[
+    Totals,
+    Stored(
+        {"variance": AnyNumbers, "norm": Sums, "power": AnyNumbers, "count": Sums},
+    ),
+]
 StoredRule = Annotated[
     RuleTotals,
     Stored({"degree": Count, "num_elements": Count, "totals": StoredTotals}),

@@ -35,13 +35,17 @@ class Summary(Record):
       ratio: A over it, or ``error_per_atom`` over it; None likewise.
       per_atom: Whether what is compared is per atom.
       error_per_atom: A of an energy per atom; None for everything else.
-      resolved: Whether the grid resolves it.
-      degree_to_try: Degree of a grid that is expected to; None without a verdict.
+      resolved: Whether the grid resolves it, or random elements tell it well enough.
+      degree_to_try: Degree of a grid that is expected to, or number of random
+        rotations; None without a verdict.
       label_error: Root-mean-square error on labels, averaged over orientations; None
         without labels, and where their unit or zero is another one.
       label_error_per_atom: The same of an energy per atom.
       averaging_share: Share of the squared error that averaging over O(3) removes.
       own_uncertainty: The model's own uncertainty, where it has one.
+      error_uncertainty: Relative uncertainty of A, two standard errors, of random
+        elements; None for a grid.
+      content_uncertainty: That of each B.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Summary(Record):
     label_error_per_atom: float | None
     averaging_share: float | None
     own_uncertainty: float | None
+    error_uncertainty: float | None
+    content_uncertainty: float | None
 
 
 def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
@@ -90,6 +96,9 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
       1.0
     """
     totals = leaf.species[species] if species else leaf.totals
+    known = leaf.certificate
+    if known is not None and not known.samples:
+        known = None
     against = leaf.comparison(dtype, species)
     spread = None if species or energy_unit(leaf.unit) is None else leaf.spread
     labels = None if species or leaf.labels is None else leaf.labels
@@ -121,4 +130,6 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
         ),
         averaging_share=None if labels is None else labels.share,
         own_uncertainty=own,
+        error_uncertainty=known.error_uncertainty if known else None,
+        content_uncertainty=known.content_uncertainty if known else None,
     )

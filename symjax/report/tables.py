@@ -22,7 +22,7 @@ from symjax.report.contents import (
 from symjax.report.event_tables import event_tables
 from symjax.report.laws import laws_table
 from symjax.report.layout import Display, Table
-from symjax.report.provenance import provenance
+from symjax.report.provenance import again_line, provenance, resolution_line
 from symjax.report.schema import Report, Settings
 from symjax.report.summary import Summary
 from symjax.report.worth import in_short
@@ -194,7 +194,8 @@ def _legend(layers: bool, display: Display) -> Text:
         "1 - B       what is not in the irreps of the output",
         "B above     fraction above the largest degree listed; < is below round-off",
         "resolved    whether the grid resolves the response; if NO, the numbers of "
-        "that row are not to be trusted: repeat with a grid of the degree given",
+        "that row are not to be trusted: repeat with a grid of the degree given, or "
+        "with as many samples; A +-8% is known to that from random elements",
     ]
     if layers:
         lines.append(
@@ -220,17 +221,17 @@ def _verdict(report: Report, found: list[Summary], display: Display) -> Renderab
     unresolved = [leaf for leaf in found if not leaf.resolved]
     if not unresolved:
         return Text(
-            "\n" + display.lines(f"The grid resolves all {len(found)} responses.", 0),
+            "\n" + display.lines(f"{resolution_line(report.settings, len(found))}.", 0),
             style="bold green",
         )
     outputs = [leaf for leaf in unresolved if leaf.kind == "output"]
     lines = []
     if outputs:
         names = ", ".join(display.name(leaf.name) for leaf in outputs)
-        lines.append(
-            f"NOT RESOLVED, outputs: {names}. Their numbers are not integrals over "
-            "O(3), and must not be quoted."
-        )
+        why = "Their numbers are not integrals over O(3), and must not be quoted"
+        if report.settings.degree == 0:
+            why = "Their numbers are not known well enough to be quoted"
+        lines.append(f"NOT RESOLVED, outputs: {names}. {why}.")
     hidden = len(unresolved) - len(outputs)
     if hidden:
         count = len([leaf for leaf in found if leaf.kind != "output"])
@@ -239,6 +240,6 @@ def _verdict(report: Report, found: list[Summary], display: Display) -> Renderab
     verdicts = [leaves[leaf.name].convergence for leaf in unresolved]
     worst = max(filter(None, verdicts), key=lambda verdict: verdict.degree_to_try)
     lines.append(f"Reason: {worst.reason}.")
-    lines.append(f"Repeat with a grid of degree {worst.degree_to_try}.")
+    lines.append(f"Repeat {again_line(report.settings, worst.degree_to_try)}.")
     broken = (display.lines(line, 0) for line in lines)
     return Text("\n" + "\n".join(broken), style="bold red")

@@ -7,7 +7,7 @@ import jax
 
 from symjax.data import LabelFields
 from symjax.errors import ArgumentError, GridError
-from symjax.metrics import Adaptive, Grid
+from symjax.metrics import Adaptive, Grid, HaarSamples
 from symjax.metrics.problem import DEFAULT_MEMORY
 from symjax.metrics.slots import CHECK_SEED
 from symjax.models.precision import matmul_precision
@@ -28,10 +28,13 @@ class Options:
       grid: Degree of the quadrature; None for ``2 * max_degree + 1``, ``"auto"`` to
         climb for each structure until a certificate is reached
         (:class:`symjax.metrics.Adaptive`).
+      samples: Instead of a grid, random rotations R for each structure, each paired
+        with -R (:class:`symjax.metrics.HaarSamples`): estimates with standard errors,
+        for models whose evaluations are dear. None for a grid.
       layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
       dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
-      tolerance: Change of B above which a response counts as not resolved; not used
-        with ``"auto"``.
+      tolerance: Change of B above which a response counts as not resolved; with samples
+        its uncertainty; not used with ``"auto"``.
       memory: Budget in bytes for responses and coefficients.
       symmetry: Whether to use the point group of each structure.
       energy: Name of the target whose derivatives are forces and stress, see
@@ -46,6 +49,7 @@ class Options:
 
     max_degree: int = 6
     grid: int | str | None = None
+    samples: int | None = None
     layers: str = "none"
     dtype: str = "float32"
     tolerance: float = 0.05
@@ -83,6 +87,13 @@ class Options:
                 self.max_degree,
                 f"needs a grid of degree {needed + 1}, beyond {LARGEST_DEGREE}",
                 "Pass 6, for instance",
+            )
+        if self.samples is not None and self.grid is not None:
+            raise ArgumentError(
+                "samples",
+                self.samples,
+                f"takes the place of grid={self.grid!r}",
+                "Pass one of them",
             )
         climbs = self._climbs
         degree = needed + 1 if climbs or self.grid is None else self.grid
@@ -163,6 +174,16 @@ class Options:
                 ),
                 **common,
             )
+        rule = self.over
+        if isinstance(rule, HaarSamples):
+            return schema.Settings(
+                grid=f"{rule.num} random pairs",
+                degree=0,
+                num_elements=2 * rule.num,
+                tolerance=rule.content_tolerance,
+                seed=rule.seed,
+                **common,
+            )
         fixed = quadrature(degree)
         return schema.Settings(
             grid=fixed.name,
@@ -174,17 +195,20 @@ class Options:
         )
 
     @property
-    def over(self) -> Grid | Adaptive:
+    def over(self) -> Grid | Adaptive | HaarSamples:
         """What :func:`symjax.metrics.measure` integrates over.
 
         Raises:
-          ArgumentError: The grid is a text other than ``"auto"``.
+          ArgumentError: The grid is a text other than ``"auto"``, or there are too few
+            samples.
 
         Example:
           >>> from symjax.runs import Options
           >>> Options(grid="auto").over.limit
           59
         """
+        if self.samples is not None:
+            return HaarSamples(self.samples, content_tolerance=self.tolerance)
         if self._climbs:
             return Adaptive(on_aliasing="report")
         assert not isinstance(self.grid, str)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError
-from symjax.metrics import Estimate, Grid, HaarSamples, estimate, measure
+from symjax.metrics import Adaptive, Estimate, Grid, HaarSamples, estimate, measure
 from symjax.metrics.characters import (
     DenseProjector,
     FactorisedProjector,
@@ -178,7 +178,7 @@ def test_estimate_counts_what_measure_evaluates():
 
 def test_estimate_refuses_what_has_no_fixed_cost():
     with pytest.raises(ArgumentError, match="over"):
-        estimate(features, X, representations=FEATURE, over=HaarSamples(8))
+        estimate(features, X, representations=FEATURE, over=Adaptive())
     with pytest.raises(ArgumentError, match="memory"):
         estimate(features, X, representations=FEATURE, memory=1000)
 
@@ -189,3 +189,9 @@ def test_estimate_refuses_what_has_no_fixed_cost():
 )
 def test_durations_are_readable(seconds, text):
     assert text in str(Estimate(100, 1, seconds, 2**30))
+
+
+def test_samples_cost_what_they_are():
+    cost = estimate(features, X, representations=FEATURE, over=HaarSamples(8))
+    assert (cost.num_elements, cost.num_passes) == (16, 1)
+    assert cost.seconds > 0
