@@ -34,6 +34,8 @@ from symjax.data.point_clouds import SMALL  # noqa: E402
 from symjax.diagnose.probing import probe_layers, save_probes  # noqa: E402
 from symjax.labels.analytic import label_analytically  # noqa: E402
 from symjax.models import load_model  # noqa: E402
+from symjax.models.pet import distinct_layers  # noqa: E402
+from symjax.models.pointmae.model import layer_names  # noqa: E402
 from symjax.report.figures import STYLE  # noqa: E402
 from symjax.training.logs import TRAJECTORY, VALIDATION  # noqa: E402
 from symjax.training.problems import split  # noqa: E402
@@ -171,18 +173,16 @@ def augmentation_figure(
     return figure, numbers
 
 
-def layers_figure(runs: Mapping[str, dict]) -> tuple[Figure, dict[str, Any]]:
+def layers_figure(
+    runs: Mapping[str, dict], names: Mapping[str, tuple[str, ...]]
+) -> tuple[Figure, dict[str, Any]]:
     """How invariant each layer is, step by step, above what it holds at the end."""
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     panels = figure.subplots(2, len(runs))
     numbers: dict[str, Any] = {}
     for column, (title, tables) in enumerate(runs.items()):
         trajectory = tables[TRAJECTORY]
-        layers = [
-            name
-            for name in dict.fromkeys(trajectory["name"].tolist())
-            if set(trajectory["kind"][trajectory["name"] == name]) != {"output"}
-        ]
+        layers = [name for name in names[title] if name in trajectory["name"]]
         steps = np.unique(trajectory["step"])
         errors = np.array(
             [[at(trajectory, n, "relative", step) for step in steps] for n in layers]
@@ -281,17 +281,22 @@ def main() -> None:
         ]
         for group in ("none", "O(3)")
     }
+    model = load_model(out / "atoms-O(3)-0" / "model")
+    labels_points = load_model(out / "events-O(3)-0" / "model")
     with matplotlib.rc_context(STYLE):
         figure, by_step = augmentation_figure(atoms, events)
         save(figure, "paper_augmentation")
         figure, by_layer = layers_figure(
-            {"PET": atoms["O(3)"][0], "Point-MAE": events["O(3)"][0]}
+            {"PET": atoms["O(3)"][0], "Point-MAE": events["O(3)"][0]},
+            {
+                "PET": distinct_layers(model.config),
+                "Point-MAE": layer_names(labels_points.config),
+            },
         )
         save(figure, "paper_layers")
 
     frames = read_structures(data)
     held_out = [frames[i] for i in split(len(frames), 0.2, 0)[1]]
-    model = load_model(out / "atoms-O(3)-0" / "model")
     probes, _ = probe_layers(
         model,
         {str(number): atoms for number, atoms in enumerate(held_out)},

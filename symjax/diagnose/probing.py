@@ -115,8 +115,10 @@ def probe_layers(
             keep=tuple(leaf.index for leaf in ready.leaves.values()),
             batch_size=_ELEMENTS,
         )
-        for name, rows in zip(ready.leaves, values, strict=True):
-            pooled = _of_atoms(np.asarray(rows), problem.outputs[name].mask, len(atoms))
+        rows_of = dict(zip(ready.leaves, map(np.asarray, values), strict=True))
+        # In the order of the network.
+        for name in (name for name in problem.outputs if name in rows_of):
+            pooled = _of_atoms(rows_of[name], problem.outputs[name].mask, len(atoms))
             features.setdefault(name, []).append(pooled)
         own = environment_tensors(atoms, max_degree, cutoff=model.config.cutoff)
         for irrep, tensor in own.items():

@@ -243,4 +243,8 @@ def _remedy(effect: float) -> str:
             '(augmentation = "O(3)" of symjax train) until A, which the section '
             f"[monitor] follows, no longer falls; until then {_AVERAGE}"
         )
-    return f"Train longer with random rotations and reflections; or {_AVERAGE}"
+    # It has been learnt: a penalty would keep a network from beginning.
+    return (
+        "Train on with random rotations and reflections, and a penalty on what outputs "
+        f"differ by between orientations ([penalty] of symjax train); or {_AVERAGE}"
+    )
