@@ -247,7 +247,7 @@ BAD = {
     "resume a foreign journal": (
         existing_journal,
         ["H2O", "--resume"],
-        "structures.jsonl: schema='other'.*",
+        "structures.jsonl, line 1: schema='other'.*",
     ),
     "resume a cut journal": (
         cut_journal,
@@ -452,7 +452,7 @@ class TestReport:
         result = invoke("report", "H2O", *FAST)
         assert result.exit_code == cli.UNRESOLVED, result.output
         assert "NOT RESOLVED, outputs: energy" in result.stdout
-        assert "Repeat with --grid" in result.stdout
+        assert "Repeat with a grid of degree" in result.stdout
         assert "NOT RESOLVED" in result.stderr
         assert not read_report(tmp_path / "report").resolved
 

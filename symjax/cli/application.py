@@ -188,6 +188,12 @@ def _spell(names: dict[str, str], name: str, value: Any) -> str:
     return f"{option} {value}"
 
 
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given, and did not take its default."""
+    origin = context.get_parameter_source(name)
+    return origin is not None and origin.name != "DEFAULT"
+
+
 def command_line(context: typer.Context) -> str:
     """The command with the arguments and options that were typed."""
     words = ["symjax", context.info_name or ""]

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from symjax.cli.application import Debug, Overwrite, options_as_typed
+from symjax.cli.choices import Dtype
 from symjax.cli.environment import configure_jax
-from symjax.cli.report import Dtype
 from symjax.errors import ArgumentError
 
 

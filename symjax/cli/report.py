@@ -1,19 +1,13 @@
 """``symjax report``: measures a model on structures or events."""
 
 import dataclasses
-import enum
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from symjax.cli.application import (
-    ABOVE_LIMIT,
-    FAILED,
     GIB,
-    UNRESOLVED,
     CompileCache,
     Debug,
     Frames,
@@ -21,7 +15,16 @@ from symjax.cli.application import (
     command_line,
     options_as_typed,
 )
-from symjax.cli.averages import choose_average
+from symjax.cli.choices import (
+    Dtype,
+    FigureFormat,
+    LowEnergy,
+    check_calculator,
+    check_dtype,
+    check_scheduler,
+    degree_or_auto,
+    with_selection,
+)
 from symjax.cli.environment import choose_devices, configure_jax
 from symjax.cli.inputs import (
     check_memory,
@@ -37,40 +40,13 @@ from symjax.cli.label_options import (
     Reach,
     label_fields,
 )
+from symjax.cli.presenting import not_reached, present, present_estimates
 from symjax.cli.progress import measuring_progress
 from symjax.cli.survey import Question, check_survey, run_survey
 from symjax.errors import ArgumentError
 
-if TYPE_CHECKING:
-    from symjax.data.limits import Limit
-    from symjax.report import Report
-
-
 # Random rotations for a calculator, unless a grid is asked for: calls may take minutes.
 _SAMPLES_OF_CALCULATORS = 32
-
-
-class Dtype(enum.StrEnum):
-    """Floating-point types of an evaluation."""
-
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-
-
-class LowEnergy(enum.StrEnum):
-    """Rules of :func:`symjax.data.point_clouds.select_points`."""
-
-    LABEL = "label"
-    FIRST_CLUSTER = "first-cluster"
-    KEEP = "keep"
-
-
-class FigureFormat(enum.StrEnum):
-    """File formats of figures."""
-
-    PNG = "png"
-    SVG = "svg"
-    PDF = "pdf"
 
 
 def report(
@@ -357,7 +333,7 @@ def report(
         aims = [Limit.parse(text, "reach") for text in reach or []]
     labels = label_fields(label, label_energy_unit, label_length_unit)
     events = is_events(target)
-    _check_scheduler(context)
+    check_scheduler(context)
     if events and surveyed is not None:
         raise ArgumentError(
             "--survey",
@@ -365,12 +341,12 @@ def report(
             "is for structures, and TARGET holds events",
             "Leave it out",
         )
-    degree = _degree_or_auto(context, grid)
+    degree = degree_or_auto(context, grid)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
     items = found.events if events else found.structures
     if calculator is not None:
-        max_degree = _check_calculator(context, model, events, max_degree)
+        max_degree = check_calculator(context, model, events, max_degree)
         if grid is None and samples is None:
             samples = _SAMPLES_OF_CALCULATORS
         dtype = Dtype.FLOAT64
@@ -385,7 +361,7 @@ def report(
     chosen = choose_devices(devices)
 
     from symjax.interop.in_place import MetatomicSource
-    from symjax.runs import Options, Scheduler, Workers, measure_items
+    from symjax.runs import Destination, Options, Scheduler, Workers, measure_items
 
     # Options are checked before a model is read, which takes longer.
     names = {
@@ -426,28 +402,26 @@ def report(
     with options_as_typed({"model": "--model", "path": "--model", **given}):
         loaded = open_model(model, calculator, calculator_options, events)
     if isinstance(loaded, MetatomicSource):
-        _check_dtype(context, loaded.dtype, dtype)
+        check_dtype(context, loaded.dtype, dtype)
         configure_jax(loaded.dtype == Dtype.FLOAT64, compile_cache)
         options = dataclasses.replace(options, dtype=loaded.dtype)
-    loaded = _with_selection(loaded, events, energy_threshold, low_energy)
+    loaded = with_selection(loaded, events, energy_threshold, low_energy)
     if surveyed is not None:
         run_survey(context, loaded, found, surveyed, options)
         return
     if estimate:
         with options_as_typed(names):
-            _present_estimates(loaded, items, found.unreadable, options)
+            present_estimates(loaded, items, found.unreadable, options)
         return
+    into = Destination(output, resume, overwrite, command_line(context))
     try:
         with options_as_typed(names), measuring_progress() as watch:
             result = measure_items(
-                *(loaded, items, options, output),
-                resume=resume,
-                overwrite=overwrite,
+                *(loaded, items, options, into),
                 workers=workers,
-                laws=_law_checks(loaded, options) if laws and not events else None,
+                laws=law_checks(loaded, options) if laws and not events else None,
                 unreadable=found.unreadable,
                 watch=watch,
-                command=command_line(context),
             )
     except KeyboardInterrupt as error:
         if not journal_files(output):
@@ -460,11 +434,11 @@ def report(
     formats = [choice.value for choice in figure_format or [FigureFormat.PNG]]
     with options_as_typed({"fail_above": "--fail-above"}):
         above = exceeded(result, limits)
-    above += _not_reached(result, aims)
-    _present(result, output, formats if figures else [], page, above)
+    above += not_reached(result, aims)
+    present(result, output, formats if figures else [], page, above)
 
 
-def _law_checks(model: Any, options: Any) -> Any:
+def law_checks(model: Any, options: Any) -> Any:
     """What checks other laws; None of a model that is none of ours."""
     from symjax.interop.law_checks import LawChecks
     from symjax.models.pet import PETModel
@@ -473,194 +447,3 @@ def _law_checks(model: Any, options: Any) -> Any:
     if not isinstance(model, PETModel | Source):
         return None
     return LawChecks(model, options.energy, options.dtype)
-
-
-def _check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
-    """A model that is measured in place runs in the type in which it was saved."""
-    origin = context.get_parameter_source("dtype")
-    if origin is not None and origin.name != "DEFAULT" and asked != own:
-        raise ArgumentError(
-            "--dtype",
-            asked.value,
-            f"the model is measured in place, and runs in {own}",
-            "Leave it out, or export the model in this type",
-        )
-
-
-def _check_calculator(
-    context: typer.Context, model: str | None, events: bool, max_degree: int
-) -> int:
-    """The largest degree for a calculator, after a check of what it excludes."""
-    if model is not None:
-        raise ArgumentError(
-            "--calculator",
-            context.params["calculator"],
-            "takes the place of --model",
-            "Pass one of them",
-        )
-    if events:
-        raise ArgumentError(
-            "--calculator",
-            context.params["calculator"],
-            "is for structures, and TARGET holds events",
-            "Pass a structure file",
-        )
-    origin = context.get_parameter_source("max_degree")
-    return 2 if origin is not None and origin.name == "DEFAULT" else max_degree
-
-
-def _with_selection(
-    model: Any, events: bool, threshold: float | None, low_energy: LowEnergy | None
-) -> Any:
-    """The model with other rules of which points it reads."""
-    changes: dict[str, Any] = {}
-    if threshold is not None:
-        changes["energy_threshold"] = threshold
-    if low_energy is not None:
-        changes["low_energy"] = low_energy.value.replace("-", " ")
-    if not changes:
-        return model
-    if not events:
-        raise ArgumentError(
-            f"--{next(iter(changes)).replace('_', '-')}",
-            next(iter(changes.values())),
-            "is for events, and these are structures",
-            "Leave it out",
-        )
-    if not hasattr(model, "config"):
-        raise ArgumentError(
-            f"--{next(iter(changes)).replace('_', '-')}",
-            next(iter(changes.values())),
-            f"is for networks of symjax, and {model.name} reads events as they are",
-            "Leave it out",
-        )
-    with options_as_typed({"energy_threshold": "--energy-threshold"}):
-        config = dataclasses.replace(model.config, **changes)
-    return dataclasses.replace(model, config=config)
-
-
-def _degree_or_auto(context: typer.Context, text: str | None) -> int | str | None:
-    """The grid, after a check of what cannot be combined with one that is chosen."""
-    if text is None:
-        return None
-    if text != "auto":
-        try:
-            return int(text)
-        except ValueError:
-            raise ArgumentError(
-                "--grid",
-                text,
-                "is neither a degree nor 'auto'",
-                "Pass --grid 13, for instance, or --grid auto",
-            ) from None
-    origin = context.get_parameter_source("tolerance")
-    if origin is not None and origin.name != "DEFAULT":
-        raise ArgumentError(
-            "--tolerance",
-            context.params["tolerance"],
-            "is for a fixed grid; --grid auto certifies each content to 0.001",
-            "Leave out --tolerance, or pass a degree to --grid",
-        )
-    return text
-
-
-def _check_scheduler(context: typer.Context) -> None:
-    """Refuses what a run on the workers of a scheduler has no use for."""
-    if context.params["scheduler"] is None:
-        return
-    for name in ("jobs", "devices", "estimate"):
-        origin = context.get_parameter_source(name)
-        if origin is not None and origin.name != "DEFAULT":
-            raise ArgumentError(
-                f"--{name}",
-                context.params[name],
-                "is about this machine, and the workers of --scheduler are others",
-                "Pass one of them",
-            )
-
-
-def _present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> None:
-    """Prints what measuring would cost, and the sum."""
-    from symjax.metrics import Estimate
-    from symjax.runs import Cost, estimate_items
-
-    for label, error in unreadable.items():
-        typer.echo(f"{label}: {error}")
-    costs = []
-    for label, found in estimate_items(model, items, options):
-        if not isinstance(found, Cost):
-            typer.echo(f"{label}: {found}")
-            continue
-        number, cost = found
-        more = f" and {number - 1:,} more of its size" if number > 1 else ""
-        typer.echo(f"{label}{more}: {cost}")
-        costs.append(cost)
-    if len(costs) > 1:
-        total = Estimate(
-            sum(cost.num_elements for cost in costs),
-            1,
-            sum(cost.seconds for cost in costs),
-            max(cost.memory for cost in costs),
-        )
-        typer.echo(f"all: {total}")
-
-
-def _not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
-    """Says which average reaches some errors, and why none does if there is none."""
-    if not aims or not result.measured:
-        return []
-    spectra = {
-        name: leaf.response
-        for name, leaf in result.aggregate().items()
-        if leaf.response is not None
-    }
-    text, chosen = choose_average(spectra, aims)
-    typer.echo(text)
-    return [] if chosen else [text]
-
-
-def _present(
-    result: "Report", output: Path, formats: list[str], page: bool, above: list[str]
-) -> None:
-    """Prints tables, writes text and figures, and exits with the verdict."""
-    from symjax.report.files import HTML_FILE, REPORT_FILE, RESULTS_FILE, TEXT_FILE
-    from symjax.report.storage import write_atomically
-    from symjax.report.tables import print_report, to_text
-
-    text = to_text(result)
-    write_atomically(
-        output / TEXT_FILE,
-        lambda part: part.write_text(text, encoding="utf-8"),
-        lambda: len(text.encode()),
-    )
-    written = [REPORT_FILE, RESULTS_FILE, TEXT_FILE]
-    if page:
-        from symjax.report.html import save_html
-
-        save_html(result, output / HTML_FILE)
-        written.append(HTML_FILE)
-    if formats and result.measured:
-        from symjax.report.figures import save_figures
-
-        written += [path.name for path in save_figures(result, output, formats)]
-    print_report(result, sys.stdout)
-    typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
-    _exit(result, above)
-
-
-def _exit(result: "Report", above: Sequence[str] = ()) -> None:
-    """Ends with an exit code where something is wrong, and says what."""
-    if result.failed:
-        what = "events" if result.of_events else "structures"
-        typer.echo(
-            f"{len(result.failed)} of {len(result.structures)} {what} failed; "
-            "see the messages above.",
-            err=True,
-        )
-        raise typer.Exit(FAILED)
-    if not result.resolved:
-        typer.echo("NOT RESOLVED: do not use these numbers; see above.", err=True)
-        raise typer.Exit(UNRESOLVED)
-    if above:
-        typer.echo("\n".join(above), err=True)
-        raise typer.Exit(ABOVE_LIMIT)

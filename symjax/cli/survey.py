@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from symjax.cli.application import FAILED, command_line, options_as_typed
+from symjax.cli.application import FAILED, command_line, is_typed, options_as_typed
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def check_survey(context: typer.Context) -> "Survey | None":
     given = context.params
     wrong = _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS
     for name, option in wrong.items():
-        source = context.get_parameter_source(name)
-        if source is None or source.name == "DEFAULT":
+        if not is_typed(context, name):
             continue
         remedy = (
             f"Leave out {option}, or --survey"
@@ -113,23 +112,22 @@ def run_survey(
       options: Degree, layers, precision and energy.
     """
     from symjax.report.survey_text import survey_text
-    from symjax.runs import survey_structures
+    from symjax.runs import Destination, survey_structures
 
     output: Path = context.params["output"]
+    existing = context.params["resume"], context.params["overwrite"]
+    into = Destination(output, *existing, command_line(context))
     names = {"output": "--output", "structures": "TARGET", "model": "--model"}
     names |= {"layers": "--layers", "energy": "--energy", "until": "--until"}
     names |= {"chemiscope": "--chemiscope"}
     try:
         with options_as_typed(names), _progress() as watch:
             report = survey_structures(
-                *(model, found.structures, over, output),
+                *(model, found.structures, over, into),
                 options=options,
-                resume=context.params["resume"],
-                overwrite=context.params["overwrite"],
                 unreadable=found.unreadable,
                 chemiscope=context.params["chemiscope"],
                 watch=watch,
-                command=command_line(context),
             )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(

@@ -98,11 +98,13 @@ def sources_table(report: Report) -> Table | None:
             for group, found in breaking.items()
         ]
         rows.append(Row([shown, *figures]))
-    columns = [
+    over = [
         f"{GROUP_NAMES[group]}, {found['num_elements']} elements"
         for group, found in breaking.items()
     ]
-    return Table(SOURCES_TITLE, ["source", *columns], rows) if breaking else None
+    columns = ["source", *(GROUP_NAMES[group] for group in breaking)]
+    title = f"{SOURCES_TITLE}: {'; '.join(over)}"
+    return Table(title, columns, rows) if breaking else None
 
 
 def events_table(report: Report, full: bool = True) -> Table:

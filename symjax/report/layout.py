@@ -79,9 +79,9 @@ class Table:
       >>> print(Table("Outputs", ["output", "A"], rows).text(Display(12, True)).plain)
       Outputs
       energy
-        A  0.00137
+        A 0.00137
       forces
-        A  -
+        A -
     """
 
     title: str
@@ -159,22 +159,23 @@ def make_table(
       >>> print(make_table("Outputs", ["output", "A"], rows, Display(12, True)).plain)
       Outputs
       energy
-        A  0.00137
+        A 0.00137
       forces
-        A  1.5e-05
+        A 1.5e-05
     """
     text = Text()
     text.append(display.lines(title, 2), "bold")
     if display.width is not None and table_width(columns, rows) > display.width:
-        keys = columns[1:]
-        longest = max(map(cell_len, keys), default=0)
         for row in rows:
             style = "" if row.good else _LOUD
             text.append(f"\n{row.cells[0]}", style or "bold")
-            for key, cell in zip(keys, row.cells[1:], strict=True):
-                if str(cell):
-                    pad = " " * (longest - cell_len(key))
-                    text.append(f"\n  {key}{pad}  {cell}", style)
+            pairs = zip(columns[1:], map(str, row.cells[1:]), strict=True)
+            lines = [""]
+            for pair in (f"{_GAP}{key} {cell}" for key, cell in pairs if cell):
+                if lines[-1] and cell_len(lines[-1] + pair) > display.width:
+                    lines.append("")
+                lines[-1] += pair
+            text.append("".join(f"\n{line}" for line in lines), style)
         return text
     widths = _widths(columns, rows)
 

@@ -32,7 +32,7 @@ def shorten_all(names: Sequence[str], width: int) -> list[str]:
       >>> shorten_all(names, 16)
       ['gnn_l.0...0_node', 'gnn_l.0...1_node', 'gnn_l.1...0_node', 'gnn_l.1...1_node']
       >>> shorten_all(["a" * 9 + "1" + "b" * 9, "a" * 9 + "2" + "b" * 9], 9)
-      ['aa...bb~1', 'aa...bb~2']
+      ['aaa...bbb', 'aa...bb~1']
     """
     width = max(width, 5)
     short = [shorten(name, width) for name in names]

@@ -30,10 +30,7 @@ from symjax.metrics.physical_check import PhysicalCheck
 from symjax.report.scales import Spread
 from symjax.so3.irreps import Irrep
 
-STRICT = ConfigDict(
-    strict=True,
-    allow_inf_nan=False,
-)
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 """A number is no text and a truth no number; what is not finite is refused."""
 
 # Beyond that, float64 does not hold every integer.

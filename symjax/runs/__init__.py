@@ -1,6 +1,7 @@
 """Runs: many items, measured with one model into one folder."""
 
 from symjax.runs.estimates import Cost, estimate_items
+from symjax.runs.folder import Destination
 from symjax.runs.options import Options
 from symjax.runs.run import Progress, measure_items
 from symjax.runs.scheduler import Scheduler
@@ -10,6 +11,7 @@ from symjax.runs.workers import Workers
 
 __all__ = [
     "Cost",
+    "Destination",
     "Options",
     "Progress",
     "Scheduler",

@@ -109,6 +109,39 @@ def clear_folder(folder: Path) -> None:
         raise _unwritable(folder, error) from error
 
 
+@dataclasses.dataclass(frozen=True)
+class Destination:
+    """Where a run is written, and what becomes of one that is there already.
+
+    Attributes:
+      folder: The output folder.
+      resume: Whether to continue the run in it: completed items are not measured
+        again, failed ones are.
+      overwrite: Whether to replace it.
+      command: What was typed, for the report.
+
+    Example:
+      >>> from symjax.runs import Destination
+      >>> Destination("out", resume=True).path.name
+      'out'
+    """
+
+    folder: str | Path
+    resume: bool = False
+    overwrite: bool = False
+    command: str = ""
+
+    @staticmethod
+    def of(given: "Destination | str | Path") -> "Destination":
+        """A folder that holds no run yet, unless it is a destination."""
+        return given if isinstance(given, Destination) else Destination(given)
+
+    @property
+    def path(self) -> Path:
+        """The folder as a path."""
+        return Path(self.folder)
+
+
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raises if a report must not be written into this folder; changes nothing.
 

@@ -26,7 +26,7 @@ from symjax.runs import timing
 from symjax.runs.breaking import measure_breaking
 from symjax.runs.checked_items import Checks, Laws, choose_checks
 from symjax.runs.evaluations import Evaluations
-from symjax.runs.folder import Journal, check_folder
+from symjax.runs.folder import Destination, Journal, check_folder
 from symjax.runs.options import AUTO, Options
 from symjax.runs.scheduler import Scheduler
 from symjax.runs.sources import Source, as_source
@@ -70,15 +70,12 @@ def measure_items(
     model: Any,
     items: Mapping[str, Any],
     options: Options,
-    folder: str | Path,
+    into: Destination | str | Path,
     *,
-    resume: bool = False,
-    overwrite: bool = False,
     workers: Workers | Scheduler = _ALONE,
     laws: Laws | None = None,
     unreadable: Mapping[str, SymjaxError] | None = None,
     watch: Watch | None = None,
-    command: str = "",
 ) -> schema.Report:
     """Measures structures or events; writes ``report.json`` and ``results.h5``.
 
@@ -92,10 +89,8 @@ def measure_items(
         :class:`~symjax.data.point_clouds.EventFiles` holds them, are asked for when
         their turn has come, and not kept.
       options: How to measure.
-      folder: The output folder.
-      resume: Whether to continue the report in it: completed items are not measured
-        again, failed ones are.
-      overwrite: Whether to replace a report in it.
+      into: The output folder, without a report; or a :class:`Destination`, which says
+        whether to resume or to replace one.
       workers: Processes or devices that measure one item each at a time, or a
         scheduler; by default this process alone.
       laws: Checks other laws of nature of a structure, such as
@@ -103,7 +98,6 @@ def measure_items(
         periodicity.
       unreadable: Errors by label of what could not be read; recorded as failed.
       watch: Called with the progress.
-      command: What was typed to measure them, for the report.
 
     Returns:
       The report.
@@ -121,9 +115,9 @@ def measure_items(
       ...
       symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
     """
-    folder = Path(folder)
-    settings = options.settings()
-    check_folder(folder, resume=resume, overwrite=overwrite)
+    into = Destination.of(into)
+    folder, settings = into.path, options.settings()
+    check_folder(folder, resume=into.resume, overwrite=into.overwrite)
     source = as_source(model)
     errors = dict(unreadable or {})
     labels = [*items, *errors]
@@ -145,8 +139,10 @@ def measure_items(
     )
     kept = Evaluations(folder.absolute(), source.digest)
     beside = _Beside(choose_checks(laws, items), kept)
-    with Journal(*(folder, *head), resume=resume, overwrite=overwrite) as journal:
-        if not resume:
+    with Journal(
+        *(folder, *head), resume=into.resume, overwrite=into.overwrite
+    ) as journal:
+        if not into.resume:
             kept.clear()
         count = _Count(journal, len(labels), settings.num_elements, watch, alone)
         _keep_completed(source, items, sizes, labels, count)
@@ -175,7 +171,7 @@ def measure_items(
                     else:
                         count.finish(result)
         results = journal.structures(labels)
-    report = schema.Report(*head, results, command)
+    report = schema.Report(*head, results, into.command)
     storage.write_report(report, folder / REPORT_FILE)
     write_results(report, folder / RESULTS_FILE)
     return report

@@ -45,6 +45,7 @@ from symjax.report.survey_text import (
     survey_json,
     survey_text,
 )
+from symjax.runs.folder import Destination
 from symjax.runs.options import Options
 from symjax.runs.run import EXPECTED_ERRORS
 from symjax.runs.sources import Source, as_source
@@ -79,16 +80,13 @@ def survey_structures(
     model: Any,
     structures: Mapping[str, ase.Atoms],
     over: Survey,
-    folder: str | Path,
+    into: Destination | str | Path,
     *,
     options: Options | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
     unreadable: Mapping[str, SymjaxError] | None = None,
     clusters: Mapping[str, object] | None = None,
     chemiscope: bool = False,
     watch: Callable[[SurveyProgress], None] | None = None,
-    command: str = "",
 ) -> SurveyReport:
     """Surveys structures and writes ``survey.json``, ``.csv``, ``.txt`` and ``.html``.
 
@@ -97,16 +95,14 @@ def survey_structures(
         any :class:`~symjax.runs.Source`, one after another.
       structures: The structures by label.
       over: How many elements for each, and when to stop.
-      folder: The output folder.
+      into: The output folder, without a survey; or a :class:`Destination`, which says
+        whether to resume or to replace one.
       options: Largest degree, layers, precision and energy; nothing else is used.
-      resume: Whether to continue the survey in the folder.
-      overwrite: Whether to replace a survey in it.
       unreadable: Errors by label of what could not be read as structures.
       clusters: For each label what its structure depends on, such as its trajectory.
       chemiscope: Whether to write ``survey.chemiscope.json.gz`` too, A by structure and
         by atom for the viewer chemiscope; needs the extra ``[chemiscope]``.
       watch: Called with the progress.
-      command: What was typed, for the report.
 
     Returns:
       The report.
@@ -128,7 +124,8 @@ def survey_structures(
       >>> report.pool.names
       ('energy', 'forces')
     """
-    folder = Path(folder)
+    into = Destination.of(into)
+    folder = into.path
     options = options or Options()
     options.settings()
     if chemiscope:
@@ -140,7 +137,7 @@ def survey_structures(
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    _check_folder(folder, resume=resume, overwrite=overwrite)
+    _check_folder(folder, resume=into.resume, overwrite=into.overwrite)
     labels = list(structures)
     packing: Packing | OneByOne = OneByOne(source, options)
     if isinstance(source, PETSource):
@@ -152,7 +149,7 @@ def survey_structures(
     folder.mkdir(parents=True, exist_ok=True)
     with (
         held(folder, "output"),
-        SurveyJournal(folder / SURVEY_JOURNAL, head, resume=resume) as journal,
+        SurveyJournal(folder / SURVEY_JOURNAL, head, resume=into.resume) as journal,
     ):
         visits = _Visits(packing, structures, labels, over, options, journal, watch)
         visits.failed.update(failed)
@@ -178,7 +175,7 @@ def survey_structures(
         total=len(labels) + len(failed),
         max_degree=options.max_degree,
         fresh=fresh,
-        command=command,
+        command=into.command,
     )
     for name, text in (
         (SURVEY_FILE, storage.dumps(survey_json(report)) + "\n"),

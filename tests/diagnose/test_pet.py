@@ -13,7 +13,7 @@ from symjax.data.quantities import Block, Target
 from symjax.diagnose import Kind, Severity, diagnose, structure_traps
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet
-from symjax.runs import Options, measure_items
+from symjax.runs import Destination, Options, measure_items
 
 CONFIG = PETConfig(
     species=(1, 6, 9, 17),
@@ -55,7 +55,7 @@ def chiral():
 def measured(blind, folder):
     options = Options(max_degree=3, layers="all", dtype="float32")
     return measure_items(
-        pet(blind), {"chiral": chiral()}, options, folder, overwrite=True
+        pet(blind), {"chiral": chiral()}, options, Destination(folder, overwrite=True)
     )
 
 

@@ -13,7 +13,7 @@ from symjax.diagnose import Kind, diagnose, recommend, to_text
 from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet
-from symjax.runs import Options, measure_items
+from symjax.runs import Destination, Options, measure_items
 
 SMALL = {
     "d_pet": 8,
@@ -28,7 +28,9 @@ SMALL = {
 
 def measured(model, structures, folder):
     options = Options(max_degree=2, grid=7, layers="all")
-    return measure_items(model, structures, options, folder, overwrite=True)
+    return measure_items(
+        model, structures, options, Destination(folder, overwrite=True)
+    )
 
 
 def unlearned(report, **options):

@@ -7,7 +7,7 @@ import pytest
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop.foreign_sources import CalculatorSource, FunctionSource, is_function
-from symjax.runs import Options, measure_items
+from symjax.runs import Destination, Options, measure_items
 from symjax.runs.sources import Source, as_source
 
 EMT = "ase.calculators.emt:EMT"
@@ -57,10 +57,12 @@ def test_a_run_with_a_calculator(tmp_path):
     assert forces.unit == "eV/angstrom"
     assert forces.totals.relative_error < 1e-9
     # Finished ones are kept; another calculator is another model.
-    measure_items(CalculatorSource(EMT), structures(), options, tmp_path, resume=True)
+    measure_items(
+        CalculatorSource(EMT), structures(), options, Destination(tmp_path, resume=True)
+    )
     other = CalculatorSource(EMT, '{"asap_cutoff": true}')
     with pytest.raises(ValueError, match="model"):
-        measure_items(other, structures(), options, tmp_path, resume=True)
+        measure_items(other, structures(), options, Destination(tmp_path, resume=True))
 
 
 def test_a_run_with_a_function(tmp_path, file):

@@ -32,7 +32,14 @@ from symjax.report import ReportError, read_report, storage
 from symjax.report.event_summary import show_interval
 from symjax.report.formats import format_value
 from symjax.report.tables import to_text
-from symjax.runs import Options, Workers, as_source, estimate_items, measure_items
+from symjax.runs import (
+    Destination,
+    Options,
+    Workers,
+    as_source,
+    estimate_items,
+    measure_items,
+)
 from symjax.runs.breaking import measure_breaking
 from symjax.so3.finite_groups import finite_group
 
@@ -365,7 +372,9 @@ def test_an_event_that_has_changed_is_not_kept(tmp_path, model):
     options = Options(max_degree=0)
     measure_items(model, {"a": event}, options, tmp_path / "out")
     with pytest.raises(ReportError, match=r"'a'.*has changed"):
-        measure_items(model, {"a": other}, options, tmp_path / "out", resume=True)
+        measure_items(
+            model, {"a": other}, options, Destination(tmp_path / "out", resume=True)
+        )
 
 
 def test_an_estimate_reads_few_of_many_events(model):
@@ -398,7 +407,7 @@ def test_an_event_comes_back_from_a_file(folder, result):
         full = structure.breaking[1]
         assert np.mean(points.changes > 0) == pytest.approx(full.labels.changing)
     again = storage.to_json(storage.from_json(stored))
-    assert again == stored
+    assert json.loads(storage.dumps(again)) == stored
 
 
 def test_labels_are_part_of_the_digest():
@@ -413,7 +422,7 @@ def test_the_page_shows_events(folder, result):
         "The event in three dimensions",
         "What breaks the symmetry",
         "By class, particle and size",
-        ">48</data> elements",
+        "O_h, 48 elements",
         "labels that change",
     ):
         assert phrase in page
@@ -439,7 +448,7 @@ def test_tables_fit(folder, result, width):
     """Nothing is cut: every event, and every figure with its interval, is there."""
     report = read_report(folder / "out")
     text = to_text(report, width)
-    tables = text[text.index("by class" if width == 80 else ": A") :]
+    tables = text[text.index("by class") :]
     assert max(map(len, tables.splitlines())) <= width
     assert "..." not in tables
     assert "\N{HORIZONTAL ELLIPSIS}" not in tables

@@ -35,7 +35,7 @@ from symjax.report.columns_file import ResultsFile
 from symjax.report.files import RESULTS_FILE
 from symjax.report.html import to_html
 from symjax.report.tables import to_text
-from symjax.runs import Options, Workers, measure_items, run, workers
+from symjax.runs import Destination, Options, Workers, measure_items, run, workers
 from symjax.runs.checked_items import Checks
 from symjax.runs.evaluations import Evaluations
 from symjax.runs.sources import as_source
@@ -155,9 +155,9 @@ class TestJobs:
         finished = workers.in_processes(eval, items, 2, lost=lambda text: text[:10])
         assert sorted(map(str, finished)) == ["2", "4", "6", "__import__"]
         atoms = ase.build.molecule("H2O")
-        structure = run._lost(2, "water", atoms, None)
+        structure = run._lost("jobs", 2, "water", atoms, None)
         assert (structure.label, structure.num_atoms) == ("water", 3)
-        assert "died again" in structure.failure.message
+        assert "died" in structure.failure.message
 
     def test_a_worker_that_is_killed_once_loses_nothing(self, tmp_path):
         mark = tmp_path / "mark"
@@ -210,7 +210,9 @@ class TestUnreadable:
         assert "is empty" in failed.failure.message
         assert [s.label for s in read_report(tmp_path).failed] == ["b.xyz"]
         structures = {**molecules("H2O"), "b.xyz": ase.build.molecule("H2O")}
-        again = measure_items(model, structures, OPTIONS, tmp_path, resume=True)
+        again = measure_items(
+            model, structures, OPTIONS, Destination(tmp_path, resume=True)
+        )
         assert len(again.measured) == 2
 
     def test_the_only_one_leaves_nothing_behind(self, model, tmp_path):
@@ -288,7 +290,9 @@ class TestResults:
         (tmp_path / RESULTS_FILE).write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ReportError, match="resume=True"):
             read_results(tmp_path)
-        measure_items(model, molecules(*NAMES), OPTIONS, tmp_path, resume=True)
+        measure_items(
+            model, molecules(*NAMES), OPTIONS, Destination(tmp_path, resume=True)
+        )
         assert set(read_results(tmp_path)["structure"]) == {*NAMES}
         assert len(report.measured) == 4
 
@@ -349,8 +353,12 @@ class TestMemory:
             cheap, {f"a:{n}": water for n in range(300)}, options, tmp_path
         )
         measure_items(
-            *(cheap, {f"b:{n}": water for n in range(300)}, options, tmp_path),
-            overwrite=True,
+            *(
+                cheap,
+                {f"b:{n}": water for n in range(300)},
+                options,
+                Destination(tmp_path, overwrite=True),
+            )
         )
         with pytest.raises(ReportError, match="written again"):
             old.structures[7]

@@ -19,7 +19,7 @@ from symjax.report import ReportError, read_report
 from symjax.report.files import REPORT_FILE
 from symjax.report.storage import structure_to_json, to_json
 from symjax.report.tables import to_text
-from symjax.runs import Options, estimate_items, measure_items, run
+from symjax.runs import Destination, Options, estimate_items, measure_items, run
 from symjax.runs.folder import JOURNAL_FILE, Journal
 
 OPTIONS = Options(max_degree=1, dtype="float64")
@@ -231,9 +231,11 @@ class TestAuto:
         structures = molecules("H2O")
         measure_items(model, structures, self.OPTIONS, tmp_path / "out")
         with pytest.raises(ReportError, match="grid"):
-            measure_items(model, structures, OPTIONS, tmp_path / "out", resume=True)
+            measure_items(
+                model, structures, OPTIONS, Destination(tmp_path / "out", resume=True)
+            )
         report = measure_items(
-            model, structures, self.OPTIONS, tmp_path / "out", resume=True
+            model, structures, self.OPTIONS, Destination(tmp_path / "out", resume=True)
         )
         assert report.resolved
 
@@ -289,8 +291,7 @@ class TestJournal:
             model,
             molecules(*NAMES),
             OPTIONS,
-            folder,
-            resume=True,
+            Destination(folder, resume=True),
             watch=lambda step: kept.append(step.label) if step.kept else None,
         )
         assert kept == ["H2O"]
@@ -312,8 +313,7 @@ class TestJournal:
             model,
             molecules(*NAMES),
             OPTIONS,
-            folder,
-            resume=True,
+            Destination(folder, resume=True),
             watch=lambda step: kept.append(step.label) if step.kept else None,
         )
         assert kept == ["H2O", "CH3OH"]
@@ -328,7 +328,9 @@ class TestJournal:
         self.interrupted(model, folder, after=2)
         journal = folder / JOURNAL_FILE
         journal.write_bytes(journal.read_bytes() + b"\0" * 100 + b"\n")
-        report = measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+        report = measure_items(
+            model, molecules(*NAMES), OPTIONS, Destination(folder, resume=True)
+        )
         assert len(report.measured) == 3
         for line in journal.read_text().splitlines():
             json.loads(line)
@@ -341,7 +343,9 @@ class TestJournal:
         lines[1] = lines[1][:50]
         journal.write_text("\n".join(lines) + "\n")
         with pytest.raises(ReportError, match="line 2"):
-            measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+            measure_items(
+                model, molecules(*NAMES), OPTIONS, Destination(folder, resume=True)
+            )
 
     def test_resuming_a_complete_run_measures_nothing(
         self, model, tmp_path, monkeypatch
@@ -349,13 +353,17 @@ class TestJournal:
         folder = tmp_path / "out"
         first = measure_items(model, molecules(*NAMES), OPTIONS, folder)
         monkeypatch.setattr(run, "measure", None)
-        again = measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+        again = measure_items(
+            model, molecules(*NAMES), OPTIONS, Destination(folder, resume=True)
+        )
         assert to_json(again) == to_json(first)
 
     def test_more_structures_than_before(self, model, tmp_path):
         folder = tmp_path / "out"
         measure_items(model, molecules("H2O"), OPTIONS, folder)
-        report = measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+        report = measure_items(
+            model, molecules(*NAMES), OPTIONS, Destination(folder, resume=True)
+        )
         assert [structure.label for structure in report.measured] == [*NAMES]
 
     @pytest.mark.parametrize(
@@ -374,28 +382,36 @@ class TestJournal:
         before = (folder / JOURNAL_FILE).read_bytes()
         options = dataclasses.replace(OPTIONS, **change)
         with pytest.raises(ReportError, match=match):
-            measure_items(model, molecules(*NAMES), options, folder, resume=True)
+            measure_items(
+                model, molecules(*NAMES), options, Destination(folder, resume=True)
+            )
         assert (folder / JOURNAL_FILE).read_bytes() == before
 
     def test_memory_may_change(self, model, tmp_path):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         options = dataclasses.replace(OPTIONS, memory=2**28)
-        measure_items(model, molecules(*NAMES), options, folder, resume=True)
+        measure_items(
+            model, molecules(*NAMES), options, Destination(folder, resume=True)
+        )
 
     def test_another_model_is_refused(self, model, tmp_path):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         other = fake_model.FakeModel(digest="e" * 64)
         with pytest.raises(ReportError, match=r"model='eeee.*which has 'ffff"):
-            measure_items(other, molecules(*NAMES), OPTIONS, folder, resume=True)
+            measure_items(
+                other, molecules(*NAMES), OPTIONS, Destination(folder, resume=True)
+            )
 
     def test_another_version_is_refused(self, model, tmp_path, monkeypatch):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=1)
         monkeypatch.setattr(run.symjax, "__version__", "9.9")
         with pytest.raises(ReportError, match=r"version='9\.9'"):
-            measure_items(model, molecules(*NAMES), OPTIONS, folder, resume=True)
+            measure_items(
+                model, molecules(*NAMES), OPTIONS, Destination(folder, resume=True)
+            )
 
     @pytest.mark.parametrize("what", ["position", "number", "charge", "cell"])
     def test_changed_structure_is_refused(self, model, tmp_path, what):
@@ -412,13 +428,15 @@ class TestJournal:
         else:
             atoms.cell = [9.0, 9.0, 9.0]
         with pytest.raises(ReportError, match=r"'H2O'.*has changed"):
-            measure_items(model, structures, OPTIONS, folder, resume=True)
+            measure_items(model, structures, OPTIONS, Destination(folder, resume=True))
 
     def test_missing_structure_is_refused(self, model, tmp_path):
         folder = tmp_path / "out"
         self.interrupted(model, folder, after=2)
         with pytest.raises(ReportError, match=r"'CH3OH'.*not among the items"):
-            measure_items(model, molecules("H2O"), OPTIONS, folder, resume=True)
+            measure_items(
+                model, molecules("H2O"), OPTIONS, Destination(folder, resume=True)
+            )
 
     @pytest.mark.parametrize(
         ("content", "match"),
@@ -434,7 +452,9 @@ class TestJournal:
     def test_foreign_journal_is_refused(self, model, tmp_path, content, match):
         (tmp_path / JOURNAL_FILE).write_bytes(content)
         with pytest.raises(ReportError, match=match) as error:
-            measure_items(model, molecules("H2O"), OPTIONS, tmp_path, resume=True)
+            measure_items(
+                model, molecules("H2O"), OPTIONS, Destination(tmp_path, resume=True)
+            )
         assert JOURNAL_FILE in str(error.value)
         assert (tmp_path / JOURNAL_FILE).read_bytes() == content
 
@@ -444,7 +464,7 @@ class TestJournal:
         with pytest.raises(ReportError, match="already holds a report"):
             measure_items(model, molecules("CH3OH"), OPTIONS, tmp_path)
         report = measure_items(
-            model, molecules("CH3OH"), OPTIONS, tmp_path, overwrite=True
+            model, molecules("CH3OH"), OPTIONS, Destination(tmp_path, overwrite=True)
         )
         assert [s.label for s in report.structures] == ["CH3OH"]
         # only files of a report are replaced
@@ -486,7 +506,7 @@ class TestFailures:
         first = measure_items(model, structures, OPTIONS, folder)
         assert len(first.failed) == 1
         report = measure_items(
-            model, molecules("H2O", "C2H6"), OPTIONS, folder, resume=True
+            model, molecules("H2O", "C2H6"), OPTIONS, Destination(folder, resume=True)
         )
         assert not report.failed
         assert len(report.measured) == 2

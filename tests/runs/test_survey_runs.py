@@ -16,7 +16,7 @@ from symjax.metrics import Grid, Survey, measure
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
-from symjax.runs import Options, survey_structures
+from symjax.runs import Destination, Options, survey_structures
 from symjax.runs import survey_run as surveys
 
 OPTIONS = Options(max_degree=2)
@@ -66,9 +66,13 @@ def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path, small):
     for visited in (6, 18):
         with pytest.raises(StopError):
             survey_structures(
-                *(model, structures, over, tmp_path / "b"),
+                *(
+                    model,
+                    structures,
+                    over,
+                    Destination(tmp_path / "b", resume=journal.exists()),
+                ),
                 options=OPTIONS,
-                resume=journal.exists(),
                 watch=stop_at(visited),
             )
         # Killed while it was writing: half a line.
@@ -76,7 +80,11 @@ def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path, small):
             file.write(b'{"round": 0, "items": [{"lab')
     before = journal.read_text().count("\n")
     survey_structures(
-        model, structures, over, tmp_path / "b", options=OPTIONS, resume=True
+        model,
+        structures,
+        over,
+        Destination(tmp_path / "b", resume=True),
+        options=OPTIONS,
     )
     assert 1 < before < journal.read_text().count("\n")
     for name in ("survey.json", "survey.csv", "survey.html"):
@@ -87,21 +95,25 @@ def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path, small):
 def test_a_journal_of_something_else_is_refused(model, tmp_path):
     structures = molecules(4)
     survey_structures(model, structures, Survey(4), tmp_path, options=OPTIONS)
-    again = {"options": OPTIONS, "resume": True}
+    again = Destination(tmp_path, resume=True)
     with pytest.raises(SymjaxError, match="already holds a survey"):
         survey_structures(model, structures, Survey(4), tmp_path, options=OPTIONS)
     with pytest.raises(SymjaxError, match="differs from the survey"):
-        survey_structures(model, structures, Survey(8), tmp_path, **again)
+        survey_structures(model, structures, Survey(8), again, options=OPTIONS)
     structures["molecule 0"].positions[0, 0] += 1e-6
     with pytest.raises(SymjaxError, match=r"structures=.*differs"):
-        survey_structures(model, structures, Survey(4), tmp_path, **again)
+        survey_structures(model, structures, Survey(4), again, options=OPTIONS)
 
 
 def test_what_is_written(model, tmp_path):
     structures = molecules(26)
     structures["<b>&"] = structures.pop("molecule 3")
     report = survey_structures(
-        model, structures, Survey(8), tmp_path, options=OPTIONS, command="symjax <x>"
+        model,
+        structures,
+        Survey(8),
+        Destination(tmp_path, command="symjax <x>"),
+        options=OPTIONS,
     )
     written = json.loads((tmp_path / "survey.json").read_text())
     forces = written["outputs"][1]

@@ -1,0 +1,102 @@
+"""What ``symjax report`` prints, writes beside the numbers, and ends with."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from symjax.cli.application import ABOVE_LIMIT, FAILED, UNRESOLVED
+from symjax.cli.averages import choose_average
+
+if TYPE_CHECKING:
+    from symjax.data.limits import Limit
+    from symjax.report import Report
+
+
+def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> None:
+    """Prints what measuring would cost, and the sum."""
+    from symjax.metrics import Estimate
+    from symjax.runs import Cost, estimate_items
+
+    for label, error in unreadable.items():
+        typer.echo(f"{label}: {error}")
+    costs = []
+    for label, found in estimate_items(model, items, options):
+        if not isinstance(found, Cost):
+            typer.echo(f"{label}: {found}")
+            continue
+        number, cost = found
+        more = f" and {number - 1:,} more of its size" if number > 1 else ""
+        typer.echo(f"{label}{more}: {cost}")
+        costs.append(cost)
+    if len(costs) > 1:
+        total = Estimate(
+            sum(cost.num_elements for cost in costs),
+            1,
+            sum(cost.seconds for cost in costs),
+            max(cost.memory for cost in costs),
+        )
+        typer.echo(f"all: {total}")
+
+
+def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
+    """Says which average reaches some errors, and why none does if there is none."""
+    if not aims or not result.measured:
+        return []
+    spectra = {
+        name: leaf.response
+        for name, leaf in result.aggregate().items()
+        if leaf.response is not None
+    }
+    text, chosen = choose_average(spectra, aims)
+    typer.echo(text)
+    return [] if chosen else [text]
+
+
+def present(
+    result: "Report", output: Path, formats: list[str], page: bool, above: list[str]
+) -> None:
+    """Prints tables, writes text and figures, and exits with the verdict."""
+    from symjax.report.files import HTML_FILE, REPORT_FILE, RESULTS_FILE, TEXT_FILE
+    from symjax.report.storage import write_atomically
+    from symjax.report.tables import print_report, to_text
+
+    text = to_text(result)
+    write_atomically(
+        output / TEXT_FILE,
+        lambda part: part.write_text(text, encoding="utf-8"),
+        lambda: len(text.encode()),
+    )
+    written = [REPORT_FILE, RESULTS_FILE, TEXT_FILE]
+    if page:
+        from symjax.report.html import save_html
+
+        save_html(result, output / HTML_FILE)
+        written.append(HTML_FILE)
+    if formats and result.measured:
+        from symjax.report.figures import save_figures
+
+        written += [path.name for path in save_figures(result, output, formats)]
+    print_report(result, sys.stdout)
+    typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
+    _exit(result, above)
+
+
+def _exit(result: "Report", above: Sequence[str] = ()) -> None:
+    """Ends with an exit code where something is wrong, and says what."""
+    if result.failed:
+        what = "events" if result.of_events else "structures"
+        typer.echo(
+            f"{len(result.failed)} of {len(result.structures)} {what} failed; "
+            "see the messages above.",
+            err=True,
+        )
+        raise typer.Exit(FAILED)
+    if not result.resolved:
+        typer.echo("NOT RESOLVED: do not use these numbers; see above.", err=True)
+        raise typer.Exit(UNRESOLVED)
+    if above:
+        typer.echo("\n".join(above), err=True)
+        raise typer.Exit(ABOVE_LIMIT)
