@@ -249,25 +249,16 @@ def training_rate(frames: int, batch: int) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "train.xyz"
-        labelled = []
-        for atoms in surveys.ethanol(frames, None).values():
+        labelled = list(surveys.ethanol(frames, None).values())
+        for atoms in labelled:
             atoms.calc = EMT()
-            atoms.arrays["reference"] = atoms.get_forces()
-            atoms.info["total"] = atoms.get_potential_energy()
-            atoms.calc = None
-            labelled.append(atoms)
+            atoms.get_forces()
         ase.io.write(path, labelled, format="extxyz")
         run = parse_run(
             {
                 "steps": 10,
                 "data": {"training": str(path)},
-                "targets": {
-                    "energy": {
-                        "energy": "total",
-                        "forces": "reference",
-                        "energy_unit": "eV",
-                    }
-                },
+                "targets": {"energy": {"energy_unit": "eV", "forces": "forces"}},
                 "batch": {"max_structures": batch},
                 "model": {"hyperparameters": {}},
             }
