@@ -54,7 +54,7 @@ def test_findings_are_in_plain_words_and_no_error(invoke, written, tmp_path):
     assert "1. MISSING IRREP, critical" in text
     for row in ("where   node_heads.tensor.0", "irrep   2+", "figure  B(2+) ="):
         assert row in text
-    assert "spherical harmonics" in text
+    assert "equivariant readout" in text
     assert max(map(len, text.splitlines())) <= 80
     value = json.loads((tmp_path / "out.json").read_text())
     assert value["schema"] == "symjax-diagnosis/1"
