@@ -127,6 +127,7 @@ class Leaf(Record):
           spread is known of all only.
 
         Example:
+          >>> import numpy as np
           >>> from symjax.metrics import Totals
           >>> from symjax.report import Leaf
           >>> one = np.ones(1)
@@ -171,6 +172,7 @@ class Leaf(Record):
           reported; empty where no coarser rule is known.
 
         Example:
+          >>> import numpy as np
           >>> from symjax.metrics import RuleTotals, Totals
           >>> from symjax.report import Leaf
           >>> from symjax.runs import Options
