@@ -90,14 +90,22 @@ _OF_ATOMS = {
         *("momenta", ase.Atoms.get_momenta, "momentum", "(eV*u)^(1/2)", VECTOR, False)
     ),
     "velocity": _OfAtoms(
-        *("momenta", ase.Atoms.get_velocities, "velocity", "(eV/u)^(1/2)"),
-        *(VECTOR, False),
+        "momenta",
+        ase.Atoms.get_velocities,
+        "velocity",
+        "(eV/u)^(1/2)",
+        VECTOR,
+        False,
     ),
     "charge": _CHARGES,
     "ase::initial_charges": _CHARGES,
     "ase::initial_magmoms": _OfAtoms(
-        *("initial_magmoms", ase.Atoms.get_initial_magnetic_moments),
-        *("magnetic_moment", "e * hbar / (2 * m_e)", PSEUDOVECTOR, False),
+        "initial_magmoms",
+        ase.Atoms.get_initial_magnetic_moments,
+        "magnetic_moment",
+        "e * hbar / (2 * m_e)",
+        PSEUDOVECTOR,
+        False,
     ),
     "ase::tags": _OfAtoms("tags", ase.Atoms.get_tags, "tag", "", None, True),
 }

@@ -146,7 +146,7 @@ class _Evaluation:
             # Some calculators have none of slabs and wires.
             with contextlib.suppress(PropertyNotImplementedError):
                 stress = np.array(get("stress", copy), float)
-            if np.shape(stress) == (6,):
+            if stress is not None and stress.shape == (6,):
                 stress = voigt_6_to_full_3x3_stress(stress)
         return _Values(energy, forces, stress)
 
