@@ -7,8 +7,8 @@ import ase
 import numpy as np
 
 from symjax.data import LabelFields
+from symjax.data.units import measures
 from symjax.metrics import Output, Problem
-from symjax.so3.representations import Representation
 
 
 @functools.singledispatch
@@ -55,10 +55,12 @@ def _(item: ase.Atoms, problem: Problem, fields: LabelFields) -> Problem:
 def _labelled(
     atoms: ase.Atoms, name: str, output: Output, fields: LabelFields
 ) -> Output:
-    if output.kind != "output" or output.representation.has_channels:
+    # A stress has signs, orders and, of slabs, directions of its own.
+    is_stress = measures(output.unit, "eV/angstrom^3")
+    if output.kind != "output" or output.representation.has_channels or is_stress:
         return output
     per_atom = output.samples is not None
-    shape = _shape(output.representation)
+    shape = output.representation.shape
     values = fields.read(atoms, name, output.unit, shape, per_atom)
     if values is None:
         return output
@@ -66,7 +68,3 @@ def _labelled(
     offset = np.asarray(output.offset, np.float64)
     rows = rows - (offset[: len(rows)] if offset.ndim else offset)
     return dataclasses.replace(output, labels=rows)
-
-
-def _shape(representation: Representation) -> tuple[int, ...]:
-    return representation.shape

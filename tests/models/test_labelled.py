@@ -62,7 +62,11 @@ def test_labels_lie_on_the_zero_of_the_model(model):
 def test_what_is_no_label_is_left_out(model):
     water = ase.build.molecule("H2O")
     water.info["energy"] = "unknown"
+    water.info["stress"] = np.eye(3)
+    water.set_cell(5 * np.eye(3))
+    water.pbc = True
     problem = orbit_problem(model, water, layers="none")
+    assert "stress" in problem.outputs
     found = with_labels(water, problem, LabelFields()).outputs
     assert all(output.labels is None for output in found.values())
     with pytest.raises(ArgumentError, match="dft"):
