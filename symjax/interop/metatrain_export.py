@@ -21,7 +21,7 @@ from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.uncertainty import uncertainty_name
 
-_STABLEHLO = "Export the compiled function instead: symjax export --stablehlo"
+_STABLEHLO = "Export the compiled function instead, as StableHLO"
 # Fields of the configuration that metatrain has under other names, or not at all.
 _NOT_HYPERS = ("species", "targets", "uncertainties", "biases")
 

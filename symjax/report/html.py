@@ -303,9 +303,9 @@ def _facts(report: Report) -> str:
         )
     if outputs and not report.of_events:
         facts.append(
-            "What next: <code>--reach 'energy=0.1 meV'</code> names the cheapest "
-            "average that makes these errors small enough; <code>symjax diagnose"
-            "</code> on a report with layers looks for their causes."
+            "What next: <code>symjax averages</code> names the cheapest average that "
+            "makes these errors small enough; <code>symjax diagnose</code> on a report "
+            "with layers looks for their causes."
         )
     items = "\n".join(f"<li>{fact}</li>" for fact in facts)
     return f'<ul class="facts">\n{items}\n</ul>'

@@ -121,7 +121,7 @@ def test_from_the_command_line_to_an_engine(tmp_path):
 
 
 def test_other_models_are_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"is no PET.*stablehlo"):
+    with pytest.raises(ModelError, match=r"is no PET.*StableHLO"):
         save_metatrain(load_model("polarmae-events"), tmp_path / "a.ckpt")
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +130,7 @@ def test_biases_are_refused_by_name(tmp_path):
     model = inject_biases(
         load_model("pet-ethanol"), Biases(output_average="O"), jax.random.key(0)
     )
-    with pytest.raises(ModelError, match=r"biases \(output_average\).*stablehlo"):
+    with pytest.raises(ModelError, match=r"biases \(output_average\).*StableHLO"):
         save_metatrain(model, tmp_path / "a.ckpt")
     assert list(tmp_path.iterdir()) == []
 
