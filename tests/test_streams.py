@@ -85,3 +85,33 @@ def test_a_checkpoint_comes_to_its_end(number):
     finally:
         for one, handler in handlers.items():
             signal.signal(one, handler)
+
+
+def test_a_signal_within_the_garbage_collector_is_not_lost():
+    """What is raised in a callback of the collector is ignored by Python."""
+    code = """
+import gc, os, signal, sys, time
+from symjax.cli.streams import prepare_process
+
+prepare_process()
+struck = []
+
+def some_gc_callback(*args):
+    if not struck:
+        struck.append(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(10):
+            pass
+
+gc.callbacks.append(some_gc_callback)
+try:
+    gc.collect()
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "interrupted\n", done.stderr
+    assert "ignored" not in done.stderr

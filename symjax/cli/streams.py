@@ -4,6 +4,8 @@ import io
 import os
 import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any, TextIO
 
 
@@ -54,6 +56,27 @@ class Courtesy:
         os.close(null)
 
 
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handles a signal to stop: raises KeyboardInterrupt where it is not lost.
+
+    Python ignores exceptions of callbacks of its garbage collector, of which JAX has
+    one: a signal that strikes there is sent again a little later.
+
+    Args:
+      number: Of the signal.
+      frame: What is running.
+
+    Raises:
+      KeyboardInterrupt: Unless it is a callback of the garbage collector.
+    """
+    if frame is not None and frame.f_code.co_name.endswith("gc_callback"):
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
+    raise KeyboardInterrupt
+
+
 def prepare_process() -> None:
     """Streams that may be closed, and an end by SIGTERM as by Ctrl-C."""
     for name in ("stdout", "stderr"):
@@ -62,7 +85,9 @@ def prepare_process() -> None:
             # What an encoding does not have is escaped: no name ends a command.
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, Courtesy(getattr(sys, name)))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     # Batch systems end jobs by this signal.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
     # Warnings of torch's C++ code, which no filter of Python's reaches.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -2,6 +2,8 @@
 
 import contextlib
 import enum
+import functools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +113,8 @@ def run_survey(
       over: How to survey.
       options: Degree, layers, precision and energy.
     """
-    from symjax.report.survey_text import survey_text
+    from symjax.report.survey_tables import survey_tables
+    from symjax.report.tables import print_text
     from symjax.runs import Destination, survey_structures
 
     output: Path = context.params["output"]
@@ -134,7 +137,7 @@ def run_survey(
             f"Interrupted. What was measured is kept in {output}; to continue, run the "
             "same command with --resume."
         ) from error
-    typer.echo(survey_text(report), nl=False)
+    print_text(functools.partial(survey_tables, report), sys.stdout)
     typer.echo(
         f"Wrote survey.json, survey.csv, survey.txt and survey.html in {output}",
         err=True,

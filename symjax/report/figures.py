@@ -34,13 +34,21 @@ _COLORS = {
     "point": "#e08214",
 }
 _UNRESOLVED = "#b2182b"
-_MARKERS = {"output": "D", "node": "o", "edge": "s", "token": "o", "point": "s"}
+_MARKERS = {
+    "output": "D",
+    "node": "o",
+    "edge": "s",
+    "token": "o",
+    "point": "s",
+    "layer": "o",
+}
 _NAMES = {
     "output": "output",
     "node": "node features",
     "edge": "edge features",
     "token": "token features",
     "point": "point features",
+    "layer": "features",
 }
 STYLE: dict[Any, Any] = {
     "font.size": 8,

@@ -36,7 +36,8 @@ from symjax.so3.quadrature import quadrature
 if TYPE_CHECKING:
     from symjax.report.schema import Settings
 
-Kind = Literal["output", "node", "edge", "token", "point"]
+# As metrics.problem.KINDS.
+Kind = Literal["output", "node", "edge", "token", "point", "layer"]
 """Kinds of measured leaves: outputs of the model, features of atoms, of edges; for
 events, features of tokens and of points."""
 

@@ -1,10 +1,10 @@
-"""What a survey says of many structures: figures with intervals, tables, columns."""
+"""What a survey says of many structures: figures with intervals, and columns."""
 
 import csv
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -305,59 +305,6 @@ def size_ratio(report: SurveyReport, name: str) -> Interval | None:
     return report.pool.error(name, relative=True)
 
 
-def survey_text(report: SurveyReport) -> str:
-    """The tables as plain text.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      Text with a final newline.
-    """
-    lines = [f"Survey of {visible(report.model.name)}", headline(report), ""]
-    lines.append("Equivariance error A, with 95 % intervals")
-    rows = [("output", "unit", "of this data set", "of its population", "A / RMS")]
-    for name in report.names:
-        unit = report.outputs[name].unit
-        data, population = (
-            show_interval(report.pool.error(name, of=of)) for of in QUESTIONS
-        )
-        ratio = size_ratio(report, name)
-        relative = "-" if ratio is None else format_value(ratio.value)
-        rows.append((visible(name), unit, data, population, relative))
-    lines += _aligned(rows)
-    if any(row[-1] == "-" for row in rows):
-        lines.append("- an energy has no size: where its zero lies is a convention")
-    ranked = main_output(report.pool, report.outputs)
-    listed = worst(report)
-    if listed:
-        unit = report.outputs[ranked].unit
-        of = f" in {visible(unit)}" if unit else ""
-        lines += ["", f"Largest A of {visible(ranked)}{of}, measured again"]
-        head = ("structure", "first", "again", "standard error")
-        again = [
-            (
-                visible(each.label),
-                format_value(each.first),
-                format_value(each.again),
-                format_value(each.error) if each.error == each.error else "-",
-            )
-            for each in listed
-        ]
-        lines += _aligned([head, *again])
-    for label, message in report.failed.items():
-        lines.append(f"failed: {visible(label)}: {visible(message)}")
-    return "\n".join(lines) + "\n"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
 def survey_csv(report: SurveyReport) -> str:
     """A of every output by structure, as columns.
 
@@ -374,8 +321,8 @@ def survey_csv(report: SurveyReport) -> str:
     names = [name for name in report.names if report.outputs[name].kind == "output"]
     writer.writerow(
         ["structure", "formula", "atoms"]
-        + [f"A of {name} ({report.outputs[name].unit})" for name in names]
-        + [f"A^2 of {name}, standard error" for name in names]
+        + [visible(f"A of {name} ({report.outputs[name].unit})") for name in names]
+        + [visible(f"A^2 of {name}, standard error") for name in names]
     )
     values = [pool.by_item(name) for name in names]
     errors = [pool.by_item_errors(name) for name in names]
@@ -470,4 +417,4 @@ def _number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-__all__ = ["Described", "SurveyReport", "survey_csv", "survey_json", "survey_text"]
+__all__ = ["Described", "SurveyReport", "survey_csv", "survey_json"]

@@ -37,13 +37,13 @@ from symjax.report.files import (
 )
 from symjax.report.leaves import ReportError
 from symjax.report.survey_page import survey_html
+from symjax.report.survey_tables import survey_text
 from symjax.report.survey_text import (
     Described,
     SurveyReport,
     candidates,
     survey_csv,
     survey_json,
-    survey_text,
 )
 from symjax.runs.folder import Destination
 from symjax.runs.options import Options

@@ -124,3 +124,35 @@ def test_a_module_without_a_batch_axis():
     problem = torch_problem(Total(), X, outputs=SCALAR, batched=False)
     leaf = measure(problem, over=Grid(3), max_degree=1)["output"]
     assert leaf.relative_error < 1e-6
+
+
+def test_layers_of_a_module_in_a_report(tmp_path):
+    """Through a function in a file: measured, written, read back, and shown."""
+    import ase.build
+
+    from symjax.diagnose import diagnose
+    from symjax.interop.foreign_sources import FunctionSource
+    from symjax.report import read_report
+    from symjax.report.html import to_html
+    from symjax.report.tables import to_text
+    from symjax.runs import Options, measure_items
+
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\n"
+        "from symjax.interop import torch_problem\n"
+        "from symjax.so3 import VECTOR\n"
+        "torch.manual_seed(0)\n"
+        "net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 3))\n"
+        "def problem(atoms):\n"
+        "    return torch_problem(net, atoms.positions, outputs=VECTOR, layers=['0'])\n"
+    )
+    options = Options(max_degree=1, grid=5, dtype="float64")
+    source, items = FunctionSource(f"{path}:problem"), {"a": ase.build.molecule("H2O")}
+    measure_items(source, items, options, tmp_path / "out")
+    report = read_report(tmp_path / "out")
+    kinds = {leaf.name: leaf.kind for leaf in report.aggregate().values()}
+    assert kinds == {"output": "output", "0": "layer"}
+    assert "0" in to_text(report, 80)
+    assert "<html" in to_html(report)
+    assert diagnose(report).findings
