@@ -64,7 +64,7 @@ def conversion(
       >>> conversion("meV/A", "eV/angstrom")
       0.001
       >>> round(conversion("kcal/mol/bohr", "eV/angstrom"), 6)
-      0.081947
+      0.081946
       >>> conversion("eV", "angstrom")
       Traceback (most recent call last):
       ...

@@ -31,6 +31,7 @@ from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbit_problem import orbit_problem
 from symjax.so3.averages import Rotations
 
+_DIPOLE = "e*angstrom"
 _DIPOLE_NAMES = ("dipole", "mtt::dipole")
 
 
@@ -153,10 +154,13 @@ def dipole_target(config: PETConfig, name: str | None) -> tuple[str, float] | No
             "is a property of atoms",
             "Name a target of structures, or pass dipole=None",
         )
-    return target.name, _in_ase_units(target, "e*angstrom")
+    return target.name, _in_ase_units(target, _DIPOLE)
 
 
 def _in_ase_units(target: Target, unit: str) -> float:
     """Factor to a unit of ASE; models often leave theirs out."""
     own = f"targets[{target.name!r}].unit"
-    return conversion(target.unit or unit, unit, own, ModelError)
+    written = target.unit or unit
+    if unit == _DIPOLE and written.lower() == "a.u.":
+        written = "e*bohr"  # what atomic units are of a dipole
+    return conversion(written, unit, own, ModelError)
