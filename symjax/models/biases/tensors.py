@@ -22,7 +22,9 @@ from symjax.so3.harmonics import degree_slice, solid_harmonics
 @functools.lru_cache(maxsize=64)
 def _coupling(a: int, b: int, c: int) -> np.ndarray:
     """Clebsch-Gordan coefficients (2a+1, 2b+1, 2c+1), of norm sqrt(2c+1)."""
-    with jax.ensure_compile_time_eval():
+    # Outside of whatever is being traced; jax.ensure_compile_time_eval does not hold
+    # within Flax's lazy initialisation.
+    with jax.core.eval_context():
         table = np.asarray(
             e3x.so3.clebsch_gordan(a, b, c, cartesian_order=False), np.float64
         )
