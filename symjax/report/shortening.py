@@ -1,5 +1,6 @@
 """Names of layers that fit into a column, and still differ."""
 
+import collections
 from collections.abc import Sequence
 
 
@@ -30,7 +31,7 @@ def shorten_all(names: Sequence[str], width: int) -> list[str]:
       >>> from symjax.report.shortening import shorten_all
       >>> names = [f"gnn_layers.{i}.trans.{j}_node" for i in "01" for j in "01"]
       >>> shorten_all(names, 16)
-      ['gnn_l.0...0_node', 'gnn_l.0...1_node', 'gnn_l.1...0_node', 'gnn_l.1...1_node']
+      ['gnn...0...0_node', 'gnn...0...1_node', 'gnn...1...0_node', 'gnn...1...1_node']
       >>> shorten_all(["a" * 9 + "1" + "b" * 9, "a" * 9 + "2" + "b" * 9], 9)
       ['aaa...bbb', 'aa...bb~1']
     """
@@ -52,6 +53,7 @@ def shorten_all(names: Sequence[str], width: int) -> list[str]:
 
 def _by_difference(names: Sequence[str], width: int) -> list[str]:
     """The start of each name, and those of its parts that others have differently."""
+    clear = collections.Counter(shorten(name, width) for name in dict.fromkeys(names))
     parts = [name.split(".") for name in names]
     found = []
     for name, own in zip(names, parts, strict=True):
@@ -61,7 +63,16 @@ def _by_difference(names: Sequence[str], width: int) -> list[str]:
             if len({other[n] for other in alike}) > 1:
                 told += ("." if n == last + 1 else "...") + own[n]
                 last = n
-        head = width - len(told)
-        fits = len(name) <= width or not told or head < 1
-        found.append(shorten(name, width) if fits else f"{own[0][:head]}{told}")
+        rest = width - len(told) - 3
+        if told and last < len(own) - 1 and rest > 4:
+            tail = min(len(own[-1]), rest - min(len(own[0]), rest // 2))
+            told += "..." + own[-1][-tail:]
+        room = width - len(told)
+        head = own[0][:room]
+        # A part that was cut must not look like a whole one.
+        if len(own[0]) > room and not told.startswith("..."):
+            head = own[0][: room - 2] + ".."
+        short = shorten(name, width)
+        unclear = clear[short] > 1
+        found.append(head + told if unclear and told and room > 2 else short)
     return found
