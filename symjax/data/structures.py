@@ -246,8 +246,10 @@ def _check_cell(atoms: ase.Atoms, name: str) -> None:
         )
     # A cell can be skewed onto an image of itself: look at the shortest vectors that
     # span the same lattice. Here, as a neighbor list would take long to find it.
-    reduced = minkowski_reduce(periodic_cell(atoms), atoms.pbc)[0][atoms.pbc]
-    shortest = min(np.linalg.norm(reduced, axis=1), default=np.inf)
+    shortest = min(lengths, default=np.inf)
+    if shortest >= MINIMUM_DISTANCE:  # ASE's integers overflow below
+        reduced = minkowski_reduce(periodic_cell(atoms), atoms.pbc)[0][atoms.pbc]
+        shortest = min(np.linalg.norm(reduced, axis=1), default=np.inf)
     if shortest < MINIMUM_DISTANCE:
         raise StructureError(
             f"{name}.cell",

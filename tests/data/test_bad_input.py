@@ -404,3 +404,11 @@ TARGETS = {
 def test_targets(case):
     structures, options, error, argument, words = TARGETS[case]
     _refused(lambda: read_targets(structures, **options), error, argument, words)
+
+
+def test_a_cell_vector_of_no_length_to_speak_of():
+    """ASE's reduction of the lattice overflows for it (found by fuzzing)."""
+    cell = [[0, 0, 5e-24], [1, 0, 1], [0, 1, 2]]
+    atoms = ase.Atoms("H", cell=cell, pbc=True)
+    with pytest.raises(StructureError, match=r"image 5\.0e-24"):
+        check_structure(atoms)
