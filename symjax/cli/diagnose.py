@@ -37,7 +37,9 @@ def diagnose(
         Path,
         typer.Argument(
             metavar="REPORT",
-            help="A report.json of 'symjax report --layers all', or its folder.",
+            help="A report.json of 'symjax report', or its folder. With '--layers all' "
+            "failures are located in layers, without layers the outputs alone are "
+            "judged.",
         ),
     ],
     target: Annotated[

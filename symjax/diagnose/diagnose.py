@@ -34,7 +34,8 @@ def diagnose(
     arXiv:2603.24638.
 
     Args:
-      report: A report with layers.
+      report: A report; without layers, as of calculators and exports, its outputs
+        are judged and nothing is located.
       targets: Irreps that a target needs, by name, such as ``{"dipole": ["1+"]}``; by
         default those of the representation of each output. Names that are no output
         ask whether the features would serve such a target.
@@ -49,7 +50,8 @@ def diagnose(
       Findings, those of outputs first, most severe first, and what was looked for.
 
     Raises:
-      ReportError: The report holds no layers, or nothing was measured.
+      ReportError: Nothing was measured, or targets or layers are asked for of a report
+        without layers.
       ArgumentError: A target, layer or output is unknown, an irrep is none, or an
         error on labels is not positive.
 

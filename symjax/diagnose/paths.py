@@ -63,10 +63,12 @@ def readouts_of(
         heads, else the last layer of each kind.
 
     Returns:
-      The readouts, and why others could not be had.
+      The readouts, and why others could not be had; none of a report without layers,
+      of which the outputs alone can be judged.
 
     Raises:
-      ReportError: The report holds no layers.
+      ReportError: The report holds no layers, and targets or layers are asked for, or
+        it holds no outputs either.
       ArgumentError: A target or layer is unknown, or an irrep is none.
 
     Example:
@@ -82,7 +84,8 @@ def readouts_of(
       symjax.report.leaves.ReportError: report='none': holds no layers...
     """
     layers = [name for name, leaf in leaves.items() if leaf.kind != "output"]
-    if not layers:
+    outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
+    if not layers and (targets or layers_read or not outputs):
         raise ReportError(
             "report",
             report.settings.layers,
@@ -90,7 +93,8 @@ def readouts_of(
             "Measure again with {layers}",
             layers="all",
         )
-    outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
+    if not layers:
+        return [], ["the report holds no layers"]
     wanted = {
         name: tuple(Irrep.parse(label) for label in labels)
         for name, labels in (targets or {}).items()

@@ -94,7 +94,7 @@ BAD = {
     "no object": ([], [], "report.json=.*should be an object.*restore"),
     "only outputs": (
         "outputs",
-        [],
+        ["--target", "dipole=1+"],
         "REPORT='none': holds no layers.*Measure again with --layers all",
     ),
     "nothing measured": ("failed", [], "REPORT='exact': holds no structure.*Measure"),
@@ -174,10 +174,20 @@ def test_bad_input(name, invoke, written, tmp_path):
     assert re.search(match, lines[0]), lines[0]
 
 
-def test_the_error_of_a_report_without_layers_has_its_type():
-    report = toys.without_layers(toys.report("exact"))
+def test_a_report_without_layers_has_its_outputs_judged():
+    """As of calculators and exported models."""
+    for variant, names in (("exact", set()), ("trapped", {"dipole"})):
+        whole = diagnose(toys.report(variant))
+        report = toys.without_layers(toys.report(variant))
+        found = diagnose(report)
+        unlearned = [one for one in whole.findings if one.kind is Kind.UNLEARNED]
+        assert list(found.findings) == unlearned
+        assert {name for one in unlearned for name in one.outputs} == names
+        judged = {check.kind for check in found.checks if check.looked_at}
+        assert judged == {Kind.UNLEARNED, Kind.ALIASING}
+        assert "the report holds no layers" in to_text(found)
     with pytest.raises(ReportError, match="holds no layers"):
-        diagnose(report)
+        diagnose(report, targets={"dipole": ["1+"]})
 
 
 def test_help_and_documentation_list_every_option(request, invoke):
