@@ -19,6 +19,13 @@ from symjax.cli.application import (
     Overwrite,
     options_as_typed,
 )
+from symjax.cli.choices import (
+    SOURCE_OPTIONS,
+    Calculator,
+    CalculatorOptions,
+    check_one_source,
+    degree_of_calculator,
+)
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import (
     check_new_file,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 
 
 def averages(
+    context: typer.Context,
     target: Annotated[
         str,
         typer.Argument(
@@ -52,12 +60,8 @@ def averages(
             metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
         ),
     ] = None,
-    calculator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:CALLABLE", help="An ASE calculator instead of a model."
-        ),
-    ] = None,
+    calculator: Calculator = None,
+    calculator_options: CalculatorOptions = "{}",
     reach: Reach = None,
     energy: Annotated[
         str | None,
@@ -91,13 +95,12 @@ def averages(
     with options_as_typed({"reach": "--reach"}):
         limits = [Limit.parse(text, "reach") for text in reach or []]
     check_new_file("--json", json, overwrite)
-    if model is not None and calculator is not None:
-        raise ArgumentError(
-            "--calculator", calculator, "and --model are both given", "Pass one of them"
-        )
+    check_one_source(model, calculator, calculator_options)
     events = is_events(target)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
+    if calculator is not None:
+        max_degree = degree_of_calculator(context, events, max_degree)
     configure_jax(calculator is not None, compile_cache)
 
     from symjax.interop.in_place import MetatomicSource
@@ -112,9 +115,9 @@ def averages(
         energy=energy,
     )
     names = {"max_degree": "--max-degree", "energy": "--energy"}
-    with options_as_typed({**names, "model": "--model", "calculator": "--calculator"}):
+    with options_as_typed({**names, **SOURCE_OPTIONS}):
         options.settings()
-        source = as_source(open_model(model, calculator, "{}", events))
+        source = as_source(open_model(model, calculator, calculator_options, events))
         if isinstance(source, MetatomicSource):
             # In the type in which it was saved: in float32 its positions would be
             # rounded, which looks like an error of the model.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,52 @@ class FigureFormat(enum.StrEnum):
     PDF = "pdf"
 
 
+Calculator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:CALLABLE",
+        help="An ASE calculator instead of a model, such as ase.calculators.emt:EMT.",
+        show_default=False,
+    ),
+]
+CalculatorOptions = Annotated[
+    str,
+    typer.Option(
+        metavar="JSON",
+        help="Keyword arguments of the calculator's callable, as a JSON object.",
+    ),
+]
+
+
+SOURCE_OPTIONS = {
+    "model": "--model",
+    "path": "--model",
+    "calculator": "--calculator",
+    "options": "--calculator-options",
+}
+"""What errors of opening a model or a calculator call them, as typed."""
+
+
+def check_one_source(
+    model: str | None, calculator: str | None, calculator_options: str
+) -> None:
+    """Refuses a model and a calculator at once, and options of no calculator."""
+    if calculator is not None and model is not None:
+        raise ArgumentError(
+            "--calculator",
+            calculator,
+            "takes the place of --model",
+            "Pass one of them",
+        )
+    if calculator is None and calculator_options != "{}":
+        raise ArgumentError(
+            "--calculator-options",
+            calculator_options,
+            "is of no use without --calculator",
+            "Pass both",
+        )
+
+
 def check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
     """A model that is measured in place runs in the type in which it was saved."""
     if is_typed(context, "dtype") and asked != own:
@@ -44,17 +90,8 @@ def check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
         )
 
 
-def check_calculator(
-    context: typer.Context, model: str | None, events: bool, max_degree: int
-) -> int:
-    """The largest degree for a calculator, after a check of what it excludes."""
-    if model is not None:
-        raise ArgumentError(
-            "--calculator",
-            context.params["calculator"],
-            "takes the place of --model",
-            "Pass one of them",
-        )
+def degree_of_calculator(context: typer.Context, events: bool, max_degree: int) -> int:
+    """The largest degree for a calculator, whose calls may take minutes."""
     if events:
         raise ArgumentError(
             "--calculator",

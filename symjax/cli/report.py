@@ -16,12 +16,16 @@ from symjax.cli.application import (
     options_as_typed,
 )
 from symjax.cli.choices import (
+    SOURCE_OPTIONS,
+    Calculator,
+    CalculatorOptions,
     Dtype,
     FigureFormat,
     LowEnergy,
-    check_calculator,
     check_dtype,
+    check_one_source,
     check_scheduler,
+    degree_of_calculator,
     degree_or_auto,
     with_selection,
 )
@@ -73,23 +77,8 @@ def report(
             show_default=False,
         ),
     ] = None,
-    calculator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:CALLABLE",
-            help="Any ASE calculator in place of a model, such as "
-            "ase.calculators.emt:EMT. Its results are float64. As calls may be dear, "
-            "the default is --samples 32 --max-degree 2.",
-            show_default=False,
-        ),
-    ] = None,
-    calculator_options: Annotated[
-        str,
-        typer.Option(
-            metavar="JSON",
-            help="Keyword arguments of the callable, as a JSON object.",
-        ),
-    ] = "{}",
+    calculator: Calculator = None,
+    calculator_options: CalculatorOptions = "{}",
     max_degree: Annotated[
         int,
         typer.Option(
@@ -345,18 +334,12 @@ def report(
     find: Any = find_events if events else find_structures
     found = find(target, frames)
     items = found.events if events else found.structures
+    check_one_source(model, calculator, calculator_options)
     if calculator is not None:
-        max_degree = check_calculator(context, model, events, max_degree)
+        max_degree = degree_of_calculator(context, events, max_degree)
         if grid is None and samples is None:
             samples = _SAMPLES_OF_CALCULATORS
         dtype = Dtype.FLOAT64
-    elif calculator_options != "{}":
-        raise ArgumentError(
-            "--calculator-options",
-            calculator_options,
-            "is of no use without --calculator",
-            "Pass both",
-        )
     configure_jax(dtype is Dtype.FLOAT64, compile_cache)
     chosen = choose_devices(devices)
 
@@ -398,8 +381,7 @@ def report(
             workers = Scheduler(scheduler)
             if not workers.num_workers():
                 typer.echo("The scheduler has no workers yet: waiting.", err=True)
-    given = {"calculator": "--calculator", "options": "--calculator-options"}
-    with options_as_typed({"model": "--model", "path": "--model", **given}):
+    with options_as_typed(SOURCE_OPTIONS):
         loaded = open_model(model, calculator, calculator_options, events)
     if isinstance(loaded, MetatomicSource):
         check_dtype(context, loaded.dtype, dtype)

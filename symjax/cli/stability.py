@@ -6,7 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from symjax._text import visible
-from symjax.cli.application import CompileCache, Debug, Frames, Overwrite
+from symjax.cli.application import (
+    CompileCache,
+    Debug,
+    Frames,
+    Overwrite,
+    options_as_typed,
+)
+from symjax.cli.choices import (
+    SOURCE_OPTIONS,
+    Calculator,
+    CalculatorOptions,
+    check_one_source,
+)
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import (
     check_new_file,
@@ -47,12 +59,8 @@ def stability(
             metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
         ),
     ] = None,
-    calculator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:CALLABLE", help="An ASE calculator instead of a model."
-        ),
-    ] = None,
+    calculator: Calculator = None,
+    calculator_options: CalculatorOptions = "{}",
     average: Annotated[
         str | None,
         typer.Option(
@@ -106,10 +114,7 @@ def stability(
     degenerate should stay so. In float64, so that only the model breaks symmetry.
     """
     check_new_file("--json", json, overwrite)
-    if model is not None and calculator is not None:
-        raise ArgumentError(
-            "--calculator", calculator, "and --model are both given", "Pass one of them"
-        )
+    check_one_source(model, calculator, calculator_options)
     found = find_structures(target, frames).structures
     configure_jax(True, compile_cache)
 
@@ -119,7 +124,9 @@ def stability(
     from symjax.interop.law_checks import LawChecks
     from symjax.stability import normal_modes, relax_rotated, run_nve
 
-    checks = LawChecks(open_model(model, calculator, "{}", False), energy, "float64")
+    with options_as_typed(SOURCE_OPTIONS):
+        loaded = open_model(model, calculator, calculator_options, False)
+    checks = LawChecks(loaded, energy, "float64")
     rule: Any = int(average) if average is not None and average.isdigit() else average
     written: dict[str, Any] = {}
     for label, atoms in found.items():
