@@ -93,6 +93,8 @@ def test_a_signal_within_the_garbage_collector_is_not_lost():
 import gc, os, signal, sys, time
 from symjax.cli.streams import prepare_process
 
+# As a shell starts a command in the foreground; in the background it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 prepare_process()
 struck = []
 

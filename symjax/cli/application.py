@@ -182,6 +182,8 @@ def _spell(names: dict[str, str], name: str, value: Any) -> str:
     option = names.get(name, f"--{name.replace('_', '-')}")
     if value is True:
         return option
+    if value is False:
+        return option.replace("--", "--no-", 1)
     if name == "memory":
         # The option is in GiB, the library counts bytes; rounded up.
         value = f"{1.01 * value / GIB:.3g}"

@@ -73,7 +73,7 @@ def conversion(
     if unit == into:
         return 1.0
     if not isinstance(unit, str):
-        raise error(argument, unit, "is no unit", f"Use {into!r}, for instance")
+        raise error(argument, unit, "is no unit", f"Use {_common(into)}")
     (size, powers), (other, wanted) = _parsed(unit), _parsed(into)
     if powers == wanted:
         return size / other
@@ -84,8 +84,19 @@ def conversion(
         argument,
         unit,
         f"cannot be converted to {into or 'a number without unit'}",
-        f"Use {into or 'no unit'}, or a unit that measures the same",
+        f"Use {_common(into)}",
     )
+
+
+_COMMON = {"eV": ("kcal/mol", "kJ/mol", "Hartree"), "angstrom": ("bohr", "nm")}
+
+
+def _common(into: str) -> str:
+    """A unit, and others that measure the same."""
+    others = _COMMON.get(into, ())
+    if others:
+        return f"{', '.join((into, *others[:-1]))} or {others[-1]}"
+    return f"{into or 'no unit'}, or a unit that measures the same"
 
 
 def measures(unit: str, into: str) -> bool:

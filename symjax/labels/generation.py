@@ -166,7 +166,8 @@ class LabelSettings:
                 "polarizability",
                 True,
                 "comes with the moments only",
-                "Pass polarizability=False, or moments=True",
+                "Pass {polarizability}, or leave the moments in",
+                polarizability=False,
             )
 
 

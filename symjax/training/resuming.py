@@ -162,7 +162,8 @@ def _check_steps(before: Mapping[str, Any], run: Run, done: int, extend: bool) -
             f"the run was started with {before['steps']}, on which the learning rate "
             f"depends (schedule {run.optimizer.schedule!r}, warmup "
             f"{run.optimizer.warmup})",
-            f"Pass extend=True to let it follow a run of {run.steps} steps from step "
+            f"Pass {{extend}} to let it follow a run of {run.steps} steps from step "
             f"{done} on, which is recorded in run.json and in the model's card; or "
             "restore this key",
+            extend=True,
         )

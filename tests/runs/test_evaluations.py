@@ -10,7 +10,7 @@ from symjax.errors import ArgumentError
 from symjax.interop import calculator_problem
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.metrics import measure
-from symjax.runs import Options, measure_items
+from symjax.runs import Destination, Options, measure_items
 from symjax.runs.evaluations import FOLDER, Evaluations
 
 OPTIONS = Options(max_degree=1, grid=3, dtype="float64")
@@ -53,7 +53,7 @@ def machine():
 
 def run(folder, items=None, **how):
     items = items or {"CO": ase.build.molecule("CO")}
-    return measure_items(SOURCE, items, OPTIONS, folder, **how)
+    return measure_items(SOURCE, items, OPTIONS, Destination(folder, **how))
 
 
 def test_an_interrupted_structure_goes_on_where_it_was(tmp_path):
