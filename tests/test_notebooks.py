@@ -13,8 +13,8 @@ FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Those that need the extra [torch].
 TORCH = {"your_model"}
-# Those that train for more than a minute run outside CI.
-SLOW = {"repair"}
+# Those that train or compile for long run outside CI.
+SLOW = {"repair", "cure"}
 
 
 def parameters():

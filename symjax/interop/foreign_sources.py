@@ -11,12 +11,14 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ase
+from ase.calculators.calculator import Calculator, FileIOCalculator
 
 from symjax._text import file_text
 from symjax.data.point_clouds import PointCloud
@@ -83,7 +85,8 @@ class CalculatorSource(_Plain):
 
     Raises:
       ModelError: There is no such callable.
-      ArgumentError: ``options`` is no JSON object.
+      ArgumentError: ``options`` is no JSON object, or has keys that the calculator
+        would pass over.
 
     Example:
       >>> import ase.build
@@ -98,8 +101,15 @@ class CalculatorSource(_Plain):
     options: str = "{}"
 
     def __post_init__(self) -> None:
-        _resolve(self.target, "calculator")
-        self._keywords()
+        known = _keywords_of(_resolve(self.target, "calculator"))
+        unknown = [name for name in self._keywords() if known and name not in known]
+        if unknown:
+            raise ArgumentError(
+                "options",
+                self.options,
+                f"{self.target} reads no {', '.join(unknown)}, and would not say so",
+                f"Use {', '.join(sorted(known))}",
+            )
 
     def _keywords(self) -> dict[str, Any]:
         try:
@@ -162,6 +172,23 @@ class CalculatorSource(_Plain):
           ModelError: It cannot be made.
         """
         return _calculator(self.target, self.options)
+
+
+def _keywords_of(made_by: Callable[..., Any]) -> set[str]:
+    """Keywords of a calculator of ASE that says which it reads; else none.
+
+    Its base class takes any keyword for a parameter. Those that write input files pass
+    them on to a program, which knows more than they list.
+    """
+    if not (isinstance(made_by, type) and issubclass(made_by, Calculator)):
+        return set()
+    if issubclass(made_by, FileIOCalculator) or not made_by.default_parameters:
+        return set()
+    known = set(made_by.default_parameters)
+    for base in made_by.__mro__:
+        if "__init__" in vars(base):
+            known |= set(inspect.signature(base.__init__).parameters)
+    return known - {"self", "args", "kwargs"}
 
 
 @functools.lru_cache(maxsize=4)

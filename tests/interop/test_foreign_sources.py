@@ -124,3 +124,12 @@ def test_names_of_models_are_no_functions(tmp_path):
     for name in ("pet-ethanol", "model/", "model.ckpt", "C:\\models", "pet-mad-s@1.0"):
         assert not is_function(name)
     assert not is_function(str(tmp_path / "a.py:b"))
+
+
+def test_options_that_a_calculator_would_pass_over_are_refused():
+    """ASE's base class takes any keyword; those of TBLite and EMT are listed."""
+    CalculatorSource(EMT, '{"asap_cutoff": true, "label": "a"}')
+    with pytest.raises(ArgumentError, match=r"no asap_cuoff.*Use .*asap_cutoff"):
+        CalculatorSource(EMT, '{"asap_cuoff": true}')
+    # What writes input files passes on what it does not know.
+    CalculatorSource("ase.calculators.siesta:Siesta", '{"fdf_arguments_x": 1}')

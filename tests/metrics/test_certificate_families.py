@@ -218,7 +218,14 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] * (one in (saturating, folding)))
+        for one in FAMILIES
+    ],
+    ids=lambda family: family.__name__,
+)
 def test_certified_numbers_are_within_the_tolerances(family):
     certified = 0
     for seed in range(SEEDS):

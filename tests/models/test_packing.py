@@ -43,7 +43,7 @@ def test_every_structure_is_as_alone(model):
         np.testing.assert_array_equal(other.count[order], column.count)
         scale = column.values[:, 1:2]
         error = np.abs(other.values[order] - column.values)
-        # Forces that cancel, as in diamond, keep the round-off of what they are sums of.
+        # Forces that cancel, as in diamond, keep the round-off of their terms.
         bound = 1e-5 * scale + 1e-3 * np.abs(column.values) + 1e-7
         assert (error <= bound).all(), key
     # The crystal and the sheet have a stress.
