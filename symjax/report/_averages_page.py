@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from symjax.metrics import AveragedError
-from symjax.report._markup import escape, show_table
+from symjax.report._markup import SCROLLS, escape, show_table
 from symjax.report.formats import format_count, format_value
 from symjax.report.layout import Table
 from symjax.report.leaves import Leaf
@@ -121,7 +121,7 @@ def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
         )
     drawing = "\n".join(parts)
     return (
-        f'<div class="scroll"><svg class="frontier" width="{_WIDTH}" '
+        f'{SCROLLS}<div class="scroll"><svg class="frontier" width="{_WIDTH}" '
         f'height="{_HEIGHT}" role="img" aria-label="A after averages over A as it is, '
         f'against the number of evaluations; the numbers are in the table below">\n'
         f"{drawing}\n</svg></div>\n"

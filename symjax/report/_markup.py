@@ -77,7 +77,7 @@ def make_table(
         lines.append(f"<tr{'' if good else ' class=bad'}>{row}</tr>")
     if not lines:
         return ""
-    # A region that scrolls must be reachable from the keyboard; report.js shows the
+    # A region that scrolls must be reachable from the keyboard; tables.js shows the
     # hint where it does.
     return (
         f'{SCROLLS}<div class="scroll tall" tabindex="0" role="region" '

@@ -157,7 +157,7 @@ def to_html(report: Report) -> str:
 {_DEFINITIONS}</footer>
 <script type="application/json" id="data">{payload}</script>
 <script>
-{_asset("report.js")}{_asset("sort.js")}</script>
+{_asset("report.js")}{_asset("tables.js")}</script>
 </body>
 </html>
 """

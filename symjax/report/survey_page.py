@@ -56,7 +56,8 @@ def survey_html(report: SurveyReport) -> str:
       The page.
     """
     assets = resources.files("symjax.report") / "assets"
-    style, script = ((assets / name).read_text() for name in ("report.css", "sort.js"))
+    style = (assets / "report.css").read_text()
+    script = (assets / "tables.js").read_text()
     sections = [
         ("errors", "Equivariance error", _errors(report)),
         ("plots", "Over structures", _plots(report)),

@@ -689,20 +689,6 @@
     choose();
   }
 
-  // What is wider than the screen says that it scrolls.
-  function hints() {
-    for (const hint of document.querySelectorAll(".scrolls")) {
-      const next = hint.nextElementSibling;
-      const box = next.matches(".scroll") ? next : next.querySelector(".scroll");
-      const update = () => {
-        hint.hidden = box.scrollWidth <= box.clientWidth + 1;
-      };
-      new ResizeObserver(update).observe(box);
-      update();
-    }
-  }
-
-  hints();
   heatMap();
   curves();
   viewer();

@@ -24,3 +24,14 @@ for (const table of document.querySelectorAll('#structures table')) {
     });
   });
 }
+
+// What is wider than the screen says that it scrolls.
+for (const hint of document.querySelectorAll('.scrolls')) {
+  const next = hint.nextElementSibling;
+  const box = next.matches('.scroll') ? next : next.querySelector('.scroll');
+  const update = () => {
+    hint.hidden = box.scrollWidth <= box.clientWidth + 1;
+  };
+  new ResizeObserver(update).observe(box);
+  update();
+}
