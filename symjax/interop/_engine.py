@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -130,7 +131,9 @@ class Engine:
         systems, positions, strains = zip(
             *(self._system(x, bool(derivatives)) for x in batch), strict=True
         )
-        with torch.set_grad_enabled(bool(derivatives)):
+        with torch.set_grad_enabled(bool(derivatives)), warnings.catch_warnings():
+            # Said to whoever chose the names, in training; here they are the model's.
+            warnings.filterwarnings("ignore", message=".*output name is deprecated")
             values = self._model(list(systems), options, check_consistency=False)
         rows: list[Arrays] = [{} for _ in batch]
         if not derivatives:
