@@ -114,6 +114,7 @@ def same(path, dtypes=("float64",)):
     return model
 
 
+@pytest.mark.filterwarnings("error:.*output name is deprecated")
 def test_the_shared_checkpoint(shared):
     path = shared / "checkpoints" / "llpr-pet-adaptive.ckpt.gz"
     model = same(path, ("float64", "float32"))
