@@ -46,8 +46,8 @@ _VANISHES = 1e-20
 class Decoded:
     """How well a probe reads one sector from one layer, on structures held out.
 
-    Scores are 1 - sum |T - W x - b|^2 / sum |T - mean|^2, every channel of T in units
-    of its own size.
+    Scores are ``1 - sum |T - W x - b|^2 / sum |T - mean|^2``, every channel of T in
+    units of its own size.
 
     Attributes:
       score: Of the probe: 1 for all, 0 for nothing.

@@ -1,5 +1,6 @@
 """PET, the Point Edge Transformer, in Flax."""
 
+from symjax.data.quantities import Block, Target
 from symjax.models.pet.config import PETConfig, Uncertainty
 from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
 from symjax.models.pet.derivatives import conservative
@@ -15,9 +16,11 @@ from symjax.models.pet.staged import staged_problem
 
 __all__ = [
     "PET",
+    "Block",
     "PETConfig",
     "PETInputs",
     "PETModel",
+    "Target",
     "Uncertainty",
     "bump",
     "cast_parameters",
