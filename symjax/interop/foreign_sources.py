@@ -182,12 +182,14 @@ def _keywords_of(made_by: Callable[..., Any]) -> set[str]:
     """
     if not (isinstance(made_by, type) and issubclass(made_by, Calculator)):
         return set()
-    if issubclass(made_by, FileIOCalculator) or not made_by.default_parameters:
+    parameters: Mapping[str, Any] = getattr(made_by, "default_parameters", {})
+    if issubclass(made_by, FileIOCalculator) or not parameters:
         return set()
-    known = set(made_by.default_parameters)
+    known = set(parameters)
     for base in made_by.__mro__:
-        if "__init__" in vars(base):
-            known |= set(inspect.signature(base.__init__).parameters)
+        own = vars(base).get("__init__")
+        if inspect.isfunction(own):
+            known |= set(inspect.signature(own).parameters)
     return known - {"self", "args", "kwargs"}
 
 
