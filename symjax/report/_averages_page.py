@@ -12,7 +12,7 @@ from symjax.report.leaves import Leaf
 from symjax.report.table_cells import Cell, Name, Number, Row, Unit
 from symjax.report.worth import known_frontier
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 240, 64, 40, 12, 90
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 256, 64, 40, 28, 90
 # Dashes tell the curves apart without color.
 _DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
@@ -103,6 +103,7 @@ def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
         f'<text x="{_LEFT + width / 2:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">'
         "evaluations for one prediction</text>"
     )
+    parts.append(f'<text x="{_LEFT}" y="{_TOP - 10}">A / A as it is</text>')
     for number, (name, errors) in enumerate(frontiers.items()):
         whole = errors[0].error
         points: list[Any] = []
