@@ -193,9 +193,9 @@ def _legend(layers: bool, display: Display) -> Text:
         "tensors, - for pseudotensors",
         "1 - B       what is not in the irreps of the output",
         "B above     fraction above the largest degree listed; < is below round-off",
-        "resolved    whether the grid resolves the response; if NO, the numbers of "
-        "that row are not to be trusted: repeat with a grid of the degree given, or "
-        "with as many samples; A +-8% is known to that from random elements",
+        "resolved    whether the elements resolve the response; if NO, the numbers of "
+        "that row are not to be trusted: repeat with a grid of the degree, or with "
+        "as many samples, as it says; A +-8% is two standard errors of samples",
     ]
     if layers:
         lines.append(
