@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +22,9 @@ from symjax.cli.choices import (
     SOURCE_OPTIONS,
     Calculator,
     CalculatorOptions,
+    Energy,
+    Json,
+    Model,
     check_one_source,
     degree_of_calculator,
 )
@@ -54,33 +56,16 @@ def averages(
             "file, a folder or a pattern.",
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
-        ),
-    ] = None,
+    model: Model = None,
     calculator: Calculator = None,
     calculator_options: CalculatorOptions = "{}",
     reach: Reach = None,
-    energy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The energy whose derivatives are forces, where there are several.",
-            show_default=False,
-        ),
-    ] = None,
+    energy: Energy = None,
     max_degree: Annotated[
         int, typer.Option(metavar="L", help="Largest degree of the spectrum.")
     ] = 6,
     frames: Frames = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="File to write the same into.", show_default=False
-        ),
-    ] = None,
+    json: Json = None,
     overwrite: Overwrite = False,
     compile_cache: CompileCache = True,
     debug: Debug = False,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,26 @@ class FigureFormat(enum.StrEnum):
     PDF = "pdf"
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
+    ),
+]
+Energy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The energy whose derivatives are forces, where there are several.",
+        show_default=False,
+    ),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="File to write the same into.", show_default=False
+    ),
+]
 Calculator = Annotated[
     str | None,
     typer.Option(

@@ -1,6 +1,5 @@
 """``symjax stability``: what dynamics, relaxations and normal modes notice."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +16,9 @@ from symjax.cli.choices import (
     SOURCE_OPTIONS,
     Calculator,
     CalculatorOptions,
+    Energy,
+    Json,
+    Model,
     check_one_source,
 )
 from symjax.cli.environment import configure_jax
@@ -53,12 +55,7 @@ def stability(
             "folder or a pattern.",
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME_OR_PATH", help="The model, as 'symjax report' takes it."
-        ),
-    ] = None,
+    model: Model = None,
     calculator: Calculator = None,
     calculator_options: CalculatorOptions = "{}",
     average: Annotated[
@@ -70,14 +67,7 @@ def stability(
             show_default=False,
         ),
     ] = None,
-    energy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The energy whose derivatives are forces, where there are several.",
-            show_default=False,
-        ),
-    ] = None,
+    energy: Energy = None,
     steps: Annotated[
         int, typer.Option(help="Steps of 0.5 fs of molecular dynamics; 0 for none.")
     ] = 200,
@@ -97,12 +87,7 @@ def stability(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of momenta and orientations.")] = 0,
     frames: Frames = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="File to write the same into.", show_default=False
-        ),
-    ] = None,
+    json: Json = None,
     overwrite: Overwrite = False,
     compile_cache: CompileCache = True,
     debug: Debug = False,
