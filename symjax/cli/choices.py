@@ -1,4 +1,4 @@
-"""Options of ``symjax report`` that exclude each other, or stand for something else."""
+"""Options that commands on a model share, exclude, or take for something else."""
 
 import dataclasses
 import enum

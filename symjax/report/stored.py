@@ -51,8 +51,26 @@ def _checked_irrep(label: str) -> str:
 IrrepLabel = Annotated[str, AfterValidator(_checked_irrep)]
 
 
+class Marker:
+    """Marks a field that is read and written by two functions of its own."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._read,
+            serialization=core_schema.plain_serializer_function_ser_schema(self._write),
+        )
+
+    def _read(self, value: Any) -> Any:
+        raise NotImplementedError
+
+    def _write(self, value: Any) -> Any:
+        raise NotImplementedError
+
+
 @dataclasses.dataclass(frozen=True)
-class Numbers:
+class Numbers(Marker):
     """Marks an array that is written as nested lists.
 
     Attributes:
@@ -62,14 +80,6 @@ class Numbers:
 
     minimum: float = 0.0
     integer: bool = False
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._read,
-            serialization=core_schema.plain_serializer_function_ser_schema(self._write),
-        )
 
     def _read(self, value: Any) -> np.ndarray:
         try:

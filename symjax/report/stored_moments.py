@@ -6,25 +6,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
 
 from symjax.metrics import LabelErrors, ResponseSpectrum
 from symjax.metrics.label_errors import SUMS
-from symjax.report.stored import AnyNumbers, Count, Size, Stored
+from symjax.report.stored import AnyNumbers, Count, Marker, Size, Stored
 
 
 @dataclasses.dataclass(frozen=True)
-class _Triangles:
+class _Triangles(Marker):
     """Marks the moments of all degrees: upper triangles, as they are symmetric."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._read,
-            serialization=core_schema.plain_serializer_function_ser_schema(self._write),
-        )
 
     def _read(self, value: Any) -> tuple[np.ndarray, ...]:
         if not isinstance(value, list) or not value:
@@ -50,16 +40,8 @@ class _Triangles:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Rows:
+class _Rows(Marker):
     """Marks the sums of :class:`LabelErrors`: one object for each structure."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._read,
-            serialization=core_schema.plain_serializer_function_ser_schema(self._write),
-        )
 
     def _read(self, value: Any) -> np.ndarray:
         if not isinstance(value, list) or not value:
