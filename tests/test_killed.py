@@ -18,16 +18,10 @@ import time
 
 import ase.build
 import ase.io
-import flax.traverse_util
-import numpy as np
 import pytest
-from water_runs import frames, settings
+from water_runs import frames, rattled_waters, save_smallest_model, settings
 
 import symjax
-from symjax.data import Target
-from symjax.models.io import save_model
-from symjax.models.pet import PETConfig
-from symjax.models.pet.model import PETModel, parameter_shapes
 
 pytestmark = pytest.mark.slow
 
@@ -41,22 +35,8 @@ FRAMES = 12
 def folder(tmp_path_factory):
     """A model of two numbers a layer, waters, and the configuration of a training."""
     folder = tmp_path_factory.mktemp("killed")
-    config = PETConfig(
-        species=(1, 8),
-        targets=(Target("hardness", "eV"),),
-        **dict.fromkeys(("d_pet", "d_node", "d_head", "d_feedforward"), 2),
-        **dict.fromkeys(("num_heads", "num_gnn_layers", "num_attention_layers"), 1),
-    )
-    rng = np.random.default_rng(0)
-    flat = {
-        path: rng.normal(size=shape).astype(np.float32)
-        for path, shape in parameter_shapes(config).items()
-    }
-    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
-    save_model(PETModel("tiny", config, parameters, {}), folder / "model")
-    waters = [ase.build.molecule("H2O") for _ in range(FRAMES)]
-    for seed, water in enumerate(waters):
-        water.rattle(0.02, seed=seed)
+    save_smallest_model(folder / "model")
+    waters = rattled_waters(FRAMES)
     ase.io.write(folder / "w.xyz", waters, format="extxyz")
     ase.io.write(folder / "frames.xyz", frames(), format="extxyz")
     targets = {"energy": {"energy_unit": "eV", "forces": "forces"}}

@@ -1,7 +1,13 @@
 """Small data and a small model, the same in all tests so that code is compiled once."""
 
 import ase.build
+import flax.traverse_util
 import numpy as np
+
+from symjax.data import Target
+from symjax.models import save_model
+from symjax.models.pet import PETConfig
+from symjax.models.pet.model import PETModel, parameter_shapes
 
 TINY = {
     "d_pet": 4,
@@ -48,3 +54,29 @@ def settings(path, **changes):
         "optimizer": {"warmup": 2, "learning_rate": 1e-2},
         **changes,
     }
+
+
+def save_smallest_model(path):
+    """A model of two numbers a layer, drawn without compiling anything."""
+    config = PETConfig(
+        species=(1, 8),
+        # no energy, hence no gradient to compile
+        targets=(Target("hardness", "eV"),),
+        **dict.fromkeys(("d_pet", "d_node", "d_head", "d_feedforward"), 2),
+        **dict.fromkeys(("num_heads", "num_gnn_layers", "num_attention_layers"), 1),
+    )
+    rng = np.random.default_rng(0)
+    flat = {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
+    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
+    save_model(PETModel("tiny", config, parameters, {}), path)
+
+
+def rattled_waters(number):
+    """Molecules of water, each displaced in its own way."""
+    waters = [ase.build.molecule("H2O") for _ in range(number)]
+    for seed, water in enumerate(waters):
+        water.rattle(0.02, seed=seed)
+    return waters

@@ -9,18 +9,13 @@ import ase.build
 import ase.io
 import dask
 import distributed
-import flax.traverse_util
-import numpy as np
 import pytest
 from typer.testing import CliRunner
+from water_runs import rattled_waters, save_smallest_model
 
 import symjax
 from symjax import cli
-from symjax.data.quantities import Target
 from symjax.errors import ArgumentError
-from symjax.models.io import save_model
-from symjax.models.pet import PETConfig
-from symjax.models.pet.model import PETModel, parameter_shapes
 from symjax.report import read_report, storage
 from symjax.runs import Scheduler
 
@@ -32,23 +27,8 @@ FRAMES = 3
 def folder(tmp_path_factory):
     """A model of two numbers a layer, and a folder with waters and a bad file."""
     folder = tmp_path_factory.mktemp("processes")
-    config = PETConfig(
-        species=(1, 8),
-        # no energy, hence no gradient to compile
-        targets=(Target("hardness", "eV"),),
-        **dict.fromkeys(("d_pet", "d_node", "d_head", "d_feedforward"), 2),
-        **dict.fromkeys(("num_heads", "num_gnn_layers", "num_attention_layers"), 1),
-    )
-    rng = np.random.default_rng(0)
-    flat = {
-        path: rng.normal(size=shape).astype(np.float32)
-        for path, shape in parameter_shapes(config).items()
-    }
-    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
-    save_model(PETModel("tiny", config, parameters, {}), folder / "model")
-    waters = [ase.build.molecule("H2O") for _ in range(FRAMES)]
-    for seed, water in enumerate(waters):
-        water.rattle(0.02, seed=seed)
+    save_smallest_model(folder / "model")
+    waters = rattled_waters(FRAMES)
     (folder / "data").mkdir()
     ase.io.write(folder / "data" / "w.xyz", waters, format="extxyz")
     (folder / "data" / "cut.xyz").write_text("3\n\nO 0 0 0\n")
