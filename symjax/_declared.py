@@ -26,16 +26,6 @@ def refusal(
       An error with the path of the field, such as ``leaves[2].totals.norm``, and its
       value. Without a source, an error of symjax within a validator is returned as it
       is, since it names its argument.
-
-    Example:
-      >>> import pydantic
-      >>> from symjax._declared import refusal
-      >>> adapter = pydantic.TypeAdapter(dict[str, list[int]])
-      >>> try:
-      ...     adapter.validate_python({"a": [1, "b"]})
-      ... except pydantic.ValidationError as error:
-      ...     print(refusal(error))
-      a[1]='b': should be a valid integer, unable to parse string as an integer. ...
     """
     # Misspelt keys first: they explain missing ones.
     first = min(
@@ -64,18 +54,6 @@ def refusal(
 
 
 def path_of(steps: Sequence[str | int]) -> str:
-    """Path of a field as it would be written in Python.
-
-    Args:
-      steps: Names of fields and numbers of items.
-
-    Returns:
-      The path.
-
-    Example:
-      >>> from symjax._declared import path_of
-      >>> path_of(("structures", 1, "leaves", 2, "name"))
-      'structures[1].leaves[2].name'
-    """
+    """Path of a field as in Python: ``structures[1].leaves[2].name``."""
     path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
     return path.removeprefix(".")

@@ -37,17 +37,7 @@ _LOCK, _TEMPORARY = ".symjax.lock", ".symjax-"
 def is_full(error: BaseException) -> bool:
     """Whether a write has failed for want of space, quota or permitted size.
 
-    Args:
-      error: What was raised; HDF5 and orbax say it in their words only.
-
-    Returns:
-      Whether space would have helped.
-
-    Example:
-      >>> import errno
-      >>> from symjax._files import is_full
-      >>> is_full(OSError(errno.ENOSPC, "")), is_full(OSError(errno.EACCES, ""))
-      (True, False)
+    HDF5 and orbax say it in their words only.
     """
     text = str(error)
     return getattr(error, "errno", None) in _FULL or any(
@@ -62,15 +52,6 @@ def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
       path: The file.
       needed: What it needs, such as ``"120 bytes"``.
       given_back: Bytes that are about to be freed.
-
-    Returns:
-      The error; its ``strerror`` says all but the name of the file.
-
-    Example:
-      >>> import pathlib
-      >>> from symjax._files import no_space
-      >>> no_space(pathlib.Path("a/b"), "120 bytes").strerror.partition(",")[0]
-      'no space is left: it needs 120 bytes'
     """
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
@@ -83,22 +64,9 @@ def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Raises where a file could not grow by so many bytes, before it is touched.
+    """Raises OSError where a file cannot grow by so many bytes, before it is touched.
 
     For libraries that leave half a file, or end the process, when a disk is full.
-
-    Args:
-      path: The file, which need not exist.
-      size: Number of bytes.
-
-    Raises:
-      OSError: There is no space for them.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax._files import reserve
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     reserve(pathlib.Path(folder) / "a.h5", 1000)
     """
     held = path.stat().st_size if path.exists() else 0
     try:
@@ -115,30 +83,11 @@ def reserve(path: Path, size: int) -> None:
 
 
 def append_through(file: io.FileIO, data: bytes, *, sync: bool = True) -> None:
-    """Appends to a file without a buffer, through to the disk.
+    """Appends to a file opened with ``buffering=0``, through to the disk.
 
     What a full disk did not take is not tried again, neither later nor when the file
     is closed: the file ends with a part of the data, which a reader of whole records
     drops.
-
-    Args:
-      file: Opened with ``buffering=0``.
-      data: What to append.
-      sync: Whether to wait until the disk has it.
-
-    Raises:
-      OSError: The file cannot be written; the error says which, and on a full disk how
-        much is needed.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax._files import append_through
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "a"
-      ...     with path.open("ab", buffering=0) as file:
-      ...         append_through(file, b"abc")
-      ...     path.read_bytes()
-      b'abc'
     """
     path = Path(os.fsdecode(file.name))
     try:
@@ -171,15 +120,6 @@ def replace_atomically(
     Raises:
       OSError: The file cannot be written; an older one is still there. On a full disk
         it says how much is needed.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax._files import replace_atomically
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "a.txt"
-      ...     replace_atomically(path, lambda part: part.write_text("done"))
-      ...     path.read_text(), len(list(path.parent.iterdir()))
-      ('done', 1)
     """
     # /dev/stdout resolves to a name that is none where it is a pipe: ask first.
     special = path.exists() and not path.is_file()
@@ -220,27 +160,13 @@ def held(folder: Path, argument: str) -> Iterator[None]:
 
     The lock is one of the operating system, which lets go of it when a process ends,
     however it ends. What a killed process has left of files that it was writing is
-    removed.
-
-    Args:
-      folder: The folder; made if needed, and removed at the end if still empty.
-      argument: What an error names.
+    removed. The folder is made if needed, and removed at the end if still empty.
 
     Yields:
       Nothing.
 
     Raises:
       ArgumentError: Another process holds it; the message says which, since when.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax._files import held
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     with held(pathlib.Path(folder), "output"):
-      ...         print(len(list(pathlib.Path(folder).iterdir())))
-      ...     print(len(list(pathlib.Path(folder).iterdir())))
-      1
-      0
     """
     new = not folder.exists()
     try:
@@ -284,26 +210,7 @@ def _holder(path: Path) -> str:
 
 
 def check_readable(path: Path, largest: int = LARGEST) -> int:
-    """Refuses what is no regular file, which could block or never end.
-
-    Args:
-      path: The file.
-      largest: Bytes that it may have.
-
-    Returns:
-      Its size in bytes.
-
-    Raises:
-      OSError: There is no such file, it is of another kind, or too large.
-
-    Example:
-      >>> import pathlib
-      >>> from symjax._files import check_readable
-      >>> check_readable(pathlib.Path("/dev/null"))
-      Traceback (most recent call last):
-      ...
-      OSError: it is a device, not a regular file
-    """
+    """Size of a regular file; refuses what is none, which could block or never end."""
     status = os.stat(path)
     kinds = (
         (stat.S_ISDIR, "a folder"),
@@ -323,25 +230,9 @@ def check_readable(path: Path, largest: int = LARGEST) -> int:
 def read_bounded(path: Path, largest: int = LARGEST) -> bytes:
     """Contents of a regular file, unpacked if it is compressed with gzip.
 
-    Args:
-      path: The file.
-      largest: Bytes that it may have, packed or not.
-
-    Returns:
-      The contents.
-
     Raises:
       OSError: There is no such file, it is no regular file, too large, damaged, or
         grows beyond what data of its kind can when it is unpacked.
-
-    Example:
-      >>> import gzip, pathlib, tempfile
-      >>> from symjax._files import read_bounded
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "a.gz"
-      ...     _ = path.write_bytes(gzip.compress(b"abc"))
-      ...     read_bounded(path)
-      b'abc'
     """
     size = check_readable(path, largest)
     with open(path, "rb") as file:
@@ -354,20 +245,7 @@ def read_bounded(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def unpacked_limit(size: int, largest: int = LARGEST) -> int:
-    """Bytes that a compressed file of a size may unpack to.
-
-    Args:
-      size: Bytes of the file.
-      largest: Bytes that are never exceeded.
-
-    Returns:
-      The limit in bytes.
-
-    Example:
-      >>> from symjax._files import unpacked_limit
-      >>> unpacked_limit(10**9)
-      20000000000
-    """
+    """Bytes, at most ``largest``, that a compressed file of a size may unpack to."""
     return min(max(_MOST_GROWTH * size, _SMALL), largest)
 
 
@@ -386,42 +264,14 @@ def _unpack(file: BinaryIO, most: int) -> bytes:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 digest of a regular file.
-
-    Args:
-      path: The file.
-
-    Returns:
-      The digest, in hexadecimal digits.
-
-    Raises:
-      OSError: There is no such file, or it is no regular file.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax._files import file_digest
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "a"
-      ...     _ = path.write_bytes(b"abc")
-      ...     file_digest(path)[:8]
-      'ba7816bf'
-    """
+    """SHA-256 digest of a regular file, in hexadecimal digits."""
     check_readable(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def physical_memory() -> int:
-    """Memory of this machine in bytes; 2^46 where the system does not say.
-
-    Returns:
-      The number of bytes.
-
-    Example:
-      >>> from symjax._files import physical_memory
-      >>> physical_memory() > 2**20
-      True
-    """
+    """Memory of this machine in bytes; 2^46 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no POSIX system
@@ -429,18 +279,9 @@ def physical_memory() -> int:
 
 
 def user_cache(part: str) -> Path | None:
-    """A folder for what can be made again, the user's own.
+    """The user's own folder for what can be made again: ``"jax"`` or ``"models"``.
 
-    Args:
-      part: What is kept there: ``"jax"`` or ``"models"``.
-
-    Returns:
-      The folder, which need not exist; None where there is none.
-
-    Example:
-      >>> from symjax._files import user_cache
-      >>> user_cache("jax").name
-      'jax'
+    It need not exist; None where there is none.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     # The standard asks to ignore relative paths.

@@ -16,13 +16,6 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
     such as ``(a|ab)*``, may take time that doubles with every letter of a name. These
     are refused, whatever the names.
 
-    Args:
-      pattern: A name or a regular expression.
-      names: The names.
-
-    Returns:
-      Those that it names, in their order.
-
     Raises:
       re.error: It is no regular expression, or one that may never end; the text says
         which.

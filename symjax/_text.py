@@ -7,13 +7,7 @@ def file_text(name: str | os.PathLike[str]) -> str:
     r"""The name of a file as text that every file and stream can hold.
 
     POSIX takes names that are not UTF-8; Python stands halves of surrogate pairs for
-    their bytes, which can be written nowhere.
-
-    Args:
-      name: A name or a path.
-
-    Returns:
-      It, with bytes that are not UTF-8 escaped as in Python's literals.
+    their bytes, which can be written nowhere: they are escaped as in its literals.
 
     Example:
       >>> import os
@@ -33,15 +27,7 @@ def visible(text: object) -> str:
 
     Names come from files and models of others. A line feed in one would forge a line
     of a log, a control character move the cursor, a bidirectional mark turn the order
-    of what follows.
-
-    Args:
-      text: Any object, as ``str`` writes it.
-
-    Returns:
-      The text, in which characters that are not printable (control characters,
-      bidirectional and other marks of format, separators but the space, halves of
-      surrogate pairs) are escaped as in Python's literals.
+    of what follows. What is not printable is escaped as in Python's literals.
 
     Example:
       >>> from symjax._text import visible
@@ -55,14 +41,7 @@ def visible(text: object) -> str:
 
 
 def spreadsheet_safe(text: object) -> str:
-    r"""A text that a spreadsheet takes for a text, not for a formula.
-
-    Args:
-      text: Any object, as ``str`` writes it.
-
-    Returns:
-      The text as :func:`visible` writes it, with an apostrophe before a first
-      character that starts a formula.
+    r"""A :func:`visible` text that a spreadsheet takes for a text, not for a formula.
 
     Example:
       >>> from symjax._text import spreadsheet_safe

@@ -33,17 +33,7 @@ def find_pairs(
     pbc: Bool[np.ndarray, "3"],
     cutoff: float,
 ) -> Pairs:
-    """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, by vesin or else without it.
-
-    Args:
-      positions: Positions in angstrom, float64.
-      cell: Cell vectors as rows, zero where not periodic.
-      pbc: Which directions are periodic.
-      cutoff: Cutoff radius in angstrom.
-
-    Returns:
-      Pairs in no particular order.
-    """
+    """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, in no order."""
     if vesin_is_safe(positions, cell[pbc], cutoff):
         # Not at the top: where PyTorch is installed, vesin imports it.
         import vesin

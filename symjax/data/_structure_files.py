@@ -27,16 +27,8 @@ def check_frames(
 ) -> None:
     """Refuses files of which ASE has dropped or invented something.
 
-    Args:
-      absolute: The file.
-      path: The same as it was given, for messages.
-      format: ASE's name of its format.
-      frames: What ASE read.
-
-    Raises:
-      StructureError: A site of a CIF is shared or not full; a file of LAMMPS does not
-        say which elements its types are; a cell or periodicity of an extended XYZ file
-        is spelled so that ASE does not read it.
+    A site of a CIF that is shared or not full; elements of a LAMMPS file that does not
+    say them; a cell or periodicity of an extended XYZ file that ASE does not read.
     """
     for number, atoms in enumerate(frames):
         _check_occupancies(path, atoms, number)
@@ -134,18 +126,7 @@ def read_species(
 ) -> list[ase.Atoms]:
     """Reads an (extended) XYZ file whose species are not all ASE's symbols.
 
-    Deuterium and tritium are hydrogen with another mass. Others are named.
-
-    Args:
-      absolute: The file.
-      path: The same as it was given, for messages.
-      read: Reads all frames of a text.
-
-    Returns:
-      The frames.
-
-    Raises:
-      StructureError: A species is no element.
+    Deuterium and tritium are hydrogen with another mass. What is no element is named.
     """
     with open_with_compression(absolute, "r") as file:
         lines = file.read().splitlines()

@@ -30,15 +30,13 @@ _HEADS = {
 def check_announced(path: Path, format: str, frames: int | None = None) -> None:
     """Refuses a file that announces more atoms than it can hold, or never ends.
 
+    Or ends within a frame, or unpacks to more than files of its kind do.
+
     Args:
       path: The file.
       format: ASE's name of its format; others than XYZ, LAMMPS, VASP, Gromacs and cube
         are not looked at.
       frames: Number of frames that will be read; None for all.
-
-    Raises:
-      StructureError: It announces more atoms than it has bytes; it ends within a frame;
-        or it unpacks to more than files of its kind do.
     """
     packed = path.suffix in _COMPRESSED
     size = path.stat().st_size

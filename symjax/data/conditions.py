@@ -62,24 +62,10 @@ def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
 
     For models that are conditioned on charge and spin; others do not read them.
 
-    Args:
-      atoms: The structure.
-      index: Number of the structure in the list it comes from, for the message.
-
     Raises:
       StructureError: ``atoms.info`` has a charge or spin under the key of another
         package, such as ``"spin"`` or ``"net_charge"``, and none that is read; or
         initial charges of atoms that add up to another total than 0, and no charge.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.conditions import check_conditions
-      >>> oxygen = ase.build.molecule("O2")
-      >>> oxygen.info["spin"] = 3
-      >>> check_conditions(oxygen)
-      Traceback (most recent call last):
-      ...
-      symjax.errors.StructureError: atoms.info['spin']=3: is the multiplicity 2S+1 in...
     """
     name = structure_name(index)
     for key in _others(atoms, CHARGE_KEYS, _CHARGES):
@@ -110,23 +96,7 @@ def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
 
 
 def warn_of_unread(atoms: ase.Atoms, reads: Sequence[str] = ()) -> None:
-    """Warns of charges and magnetic moments of atoms that a model does not read.
-
-    Args:
-      atoms: The structure.
-      reads: Names of the arrays that the model reads.
-
-    Example:
-      >>> import warnings
-      >>> import ase.build
-      >>> from symjax.data.conditions import warn_of_unread
-      >>> atoms = ase.build.molecule("CO")
-      >>> atoms.set_initial_charges([0.5, -0.5])
-      >>> with warnings.catch_warnings(record=True) as caught:
-      ...     warn_of_unread(atoms)
-      >>> print(caught[0].message)
-      initial charges of atoms are not read by this model
-    """
+    """Warns of charges and magnetic moments of atoms that a model does not read."""
     for name, what in (
         ("initial_charges", "initial charges"),
         ("initial_magmoms", "initial magnetic moments"),
@@ -136,22 +106,7 @@ def warn_of_unread(atoms: ase.Atoms, reads: Sequence[str] = ()) -> None:
 
 
 def conditions_of(atoms: ase.Atoms) -> dict[str, object]:
-    """Entries of ``atoms.info`` that speak of charge or spin, read or not.
-
-    Args:
-      atoms: The structure.
-
-    Returns:
-      Them, by key.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.conditions import conditions_of
-      >>> atoms = ase.build.molecule("O2")
-      >>> atoms.info.update(charge=1, Spin=2, energy=-3.0)
-      >>> conditions_of(atoms)
-      {'charge': 1, 'Spin': 2}
-    """
+    """Entries of ``atoms.info`` that speak of charge or spin, read or not."""
     return {
         key: value
         for key, value in atoms.info.items()
@@ -205,12 +160,5 @@ def _integer_info(atoms: ase.Atoms, key: str, default: int, index: int | None) -
 
 
 def structure_name(index: int | None) -> str:
-    """How messages name a structure.
-
-    Args:
-      index: Its number in the list it comes from, if it comes from one.
-
-    Returns:
-      ``"atoms"`` or ``"structures[3]"``.
-    """
+    """How messages name a structure: ``"atoms"``, or ``"structures[3]"`` of a list."""
     return "atoms" if index is None else f"structures[{index}]"

@@ -16,25 +16,6 @@ def structure_digest(atoms: ase.Atoms) -> str:
     Numbers, positions, cell and periodicity; every other array of the atoms, such as
     initial charges, magnetic moments, masses, momenta and tags; and ``atoms.info``,
     whose keys for charge and spin differ from package to package.
-
-    Args:
-      atoms: The structure.
-
-    Returns:
-      64 hexadecimal digits.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.digests import structure_digest
-      >>> water = ase.build.molecule("H2O")
-      >>> moved = water.copy()
-      >>> moved.positions += 1e-9
-      >>> structure_digest(water) == structure_digest(moved)
-      False
-      >>> charged = water.copy()
-      >>> charged.set_initial_charges([-0.8, 0.4, 0.4])
-      >>> structure_digest(water) == structure_digest(charged)
-      False
     """
     digest = hashlib.sha256()
     for array, dtype in (
@@ -82,21 +63,7 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 
 def event_digest(cloud: PointCloud) -> str:
-    """SHA-256 of all that a model can read of an event, and of its labels.
-
-    Args:
-      cloud: One event, padded or not.
-
-    Returns:
-      64 hexadecimal digits.
-
-    Example:
-      >>> from symjax.data.point_clouds import SMALL, generate_event, pad_cloud
-      >>> from symjax.data.digests import event_digest
-      >>> event = generate_event(0, SMALL)
-      >>> event_digest(event) == event_digest(pad_cloud(event, 999))
-      True
-    """
+    """SHA-256 of all that a model can read of an event, and of its labels."""
     digest = hashlib.sha256()
     real = np.asarray(cloud.mask)
     for array, dtype in zip(cloud[:3], ("<f8", "<f8", "<i8"), strict=True):

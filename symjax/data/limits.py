@@ -30,18 +30,7 @@ class Limit(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, argument: str) -> "Limit":
-        """Reads ``NAME=VALUE UNIT``.
-
-        Args:
-          text: For instance ``"energy=1 meV"``.
-          argument: What to call it in errors.
-
-        Returns:
-          The limit.
-
-        Raises:
-          ArgumentError: It is none.
-        """
+        """Reads ``NAME=VALUE UNIT``, such as ``"energy=1 meV"``."""
         match = _LIMIT.fullmatch(text.strip())
         try:
             if match is None:
@@ -59,20 +48,5 @@ class Limit(NamedTuple):
         return cls(match["name"].strip(), value, (match["unit"] or "").strip())
 
     def within(self, unit: str) -> float:
-        """The value in the unit of an output.
-
-        Args:
-          unit: That of the output, such as ``"eV/angstrom"``.
-
-        Returns:
-          The value.
-
-        Raises:
-          ArgumentError: The units do not measure the same.
-
-        Example:
-          >>> from symjax.data.limits import Limit
-          >>> Limit("forces", 2.0, "meV/angstrom").within("eV/angstrom")
-          0.002
-        """
+        """The value in the unit of an output, which must measure the same."""
         return self.value * conversion(self.unit or unit, unit, self.name)

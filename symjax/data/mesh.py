@@ -41,13 +41,6 @@ class Mesh:
         for its negative too; 0 for padding.
       structure: Structure of each atom.
       atom_mask: True for atoms, False for padding.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.mesh import find_mesh
-      >>> mesh = find_mesh([ase.build.bulk("Cu", cubic=True)], 1.33, 1.4)
-      >>> mesh.sizes.tolist(), mesh.fractional[1].tolist()
-      ([[8, 8, 8]], [0.0, 0.5, 0.5])
     """
 
     positions: Float[Array, "atoms 3"]
@@ -69,18 +62,7 @@ class Mesh:
 def mesh_sizes(cell: Float[np.ndarray, "3 3"], spacing: float) -> Int[np.ndarray, "3"]:
     """Mesh points along each cell vector: the power of 2 from 2 length / spacing + 1.
 
-    Args:
-      cell: Rows are the cell vectors in angstrom. Lengths are computed in its dtype.
-      spacing: Upper limit of twice the distance of mesh points, in angstrom.
-
-    Returns:
-      The numbers of points.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.data.mesh import mesh_sizes
-      >>> mesh_sizes(np.diag([4.0, 8.0, 30.0]), 1.33).tolist()
-      [8, 16, 64]
+    ``spacing`` is the upper limit of twice the distance of mesh points, in angstrom.
     """
     lengths = np.linalg.norm(cell, axis=1)
     exponents = np.ceil(np.log2(2 * (lengths / cell.dtype.type(spacing)) + 1))
@@ -108,12 +90,6 @@ def find_mesh(
     Raises:
       StructureError: A structure is periodic in one or two directions, or its mesh has
         too many waves.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.mesh import find_mesh
-      >>> find_mesh([ase.build.molecule("H2O")], 1.33, 1.4).waves.shape
-      (1, 1, 3)
     """
     sizes, waves, weights = zip(
         *(_waves(atoms, spacing, smearing, dtype) for atoms in structures), strict=True
@@ -135,23 +111,7 @@ def find_mesh(
 
 
 def pad_mesh(mesh: Mesh, num_atoms: int, num_structures: int) -> Mesh:
-    """Pads a mesh; padding atoms belong to the last structure.
-
-    Args:
-      mesh: The mesh.
-      num_atoms: Atoms of the result.
-      num_structures: Structures of the result.
-
-    Returns:
-      The padded mesh, of NumPy arrays.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.mesh import find_mesh, pad_mesh
-      >>> mesh = find_mesh([ase.build.molecule("H2O")], 1.33, 1.4)
-      >>> pad_mesh(mesh, 4, 2).structure.tolist()
-      [0, 0, 0, 1]
-    """
+    """Pads a mesh; padding atoms belong to the last structure."""
     mask = _pad(mesh.atom_mask, num_atoms)
     structure = _pad(mesh.structure, num_atoms)
     return Mesh(
@@ -167,21 +127,7 @@ def pad_mesh(mesh: Mesh, num_atoms: int, num_structures: int) -> Mesh:
 
 
 def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
-    """Joins meshes without padding into one.
-
-    Args:
-      meshes: One or more.
-
-    Returns:
-      The mesh of all their structures, of NumPy arrays.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.mesh import find_mesh, join_meshes
-      >>> mesh = find_mesh([ase.build.molecule("H2O")], 1.33, 1.4)
-      >>> join_meshes([mesh, mesh]).structure.tolist()
-      [0, 0, 0, 1, 1, 1]
-    """
+    """Joins meshes without padding into one, of NumPy arrays."""
     most = max(mesh.waves.shape[1] for mesh in meshes)
     first = np.cumsum([0, *(len(mesh.sizes) for mesh in meshes[:-1])])
 
@@ -208,24 +154,7 @@ def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def turn_mesh(mesh: Mesh, elements: Float[Array, "atoms 3 3"]) -> Mesh:
-    """Turns structures: ``x' = x R^T``.
-
-    Args:
-      mesh: The mesh.
-      elements: The element of O(3) for each atom, one for all atoms of a structure.
-
-    Returns:
-      The mesh of the structures, turned.
-
-    Example:
-      >>> import ase.build
-      >>> import jax.numpy as jnp
-      >>> from symjax.data.mesh import find_mesh, turn_mesh
-      >>> mesh = find_mesh([ase.build.bulk("Cu", cubic=True)], 1.33, 1.4)
-      >>> turned = turn_mesh(mesh, -jnp.broadcast_to(jnp.eye(3), (4, 3, 3)))
-      >>> bool((turned.cells == -mesh.cells).all())
-      True
-    """
+    """Turns structures: ``x' = x R^T``, with an element of O(3) for each atom."""
     atoms = len(mesh.positions)
     first = jax.ops.segment_min(
         jnp.arange(atoms), jnp.asarray(mesh.structure), len(mesh.cells)
@@ -246,21 +175,7 @@ def move_mesh(
 ) -> Mesh:
     """The mesh of structures whose atoms and cells have moved, with the same waves.
 
-    Args:
-      mesh: The mesh.
-      positions: New positions, in the frame of ``mesh.positions``.
-      cells: New cells.
-
-    Returns:
-      The mesh, differentiable with respect to both.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.mesh import find_mesh, move_mesh
-      >>> mesh = find_mesh([ase.build.bulk("Cu", cubic=True)], 1.33, 1.4)
-      >>> moved = move_mesh(mesh, mesh.positions + 1.805, mesh.cells)
-      >>> print(moved.fractional[0])
-      [0.5 0.5 0.5]
+    It is differentiable by both; positions are in the frame of ``mesh.positions``.
     """
     structure = jnp.asarray(mesh.structure)
 
@@ -275,32 +190,18 @@ def move_mesh(
 
 
 def differentiated(mesh: Mesh) -> dict[str, Array]:
-    """The fields by which an energy is differentiated, by name.
-
-    Args:
-      mesh: The mesh.
-
-    Returns:
-      Positions, coordinates within cells, and cells.
-    """
+    """The fields by which an energy is differentiated, by name."""
     return {name: getattr(mesh, name) for name in ("positions", "fractional", "cells")}
 
 
 def forces_and_virials(
     mesh: Mesh, slopes: Mapping[str, Array]
 ) -> tuple[Float[Array, "atoms 3"], Float[Array, "atoms 3 3"]]:
-    """Forces and virials of atoms from the derivatives of an energy.
+    """Forces and virials of atoms, from derivatives by :func:`differentiated` fields.
 
     A strain moves cells and leaves coordinates within them, so that the virial of a
-    structure is the sum of c dE/dc over its cell vectors c.
-
-    Args:
-      mesh: The mesh.
-      slopes: Derivatives by the fields of :func:`differentiated`.
-
-    Returns:
-      Forces, and virials, of which every atom of a structure has the same share; 0
-      without a cell.
+    structure is the sum of c dE/dc over its cell vectors c, 0 without a cell; every
+    atom has the same share of it.
     """
     structure = jnp.asarray(mesh.structure)
     sizes = jnp.asarray(mesh.sizes)
@@ -320,15 +221,7 @@ def forces_and_virials(
 def whole_cells(
     mesh: Mesh, cells: Float[Array, "structures 3 3"]
 ) -> Float[Array, "structures 3 3"]:
-    """Cells, with the identity in place of those that do not exist.
-
-    Args:
-      mesh: The mesh.
-      cells: Cells of its structures.
-
-    Returns:
-      Cells that have an inverse.
-    """
+    """Cells, with the identity in place of those that do not exist."""
     periodic = jnp.asarray(mesh.sizes)[:, 0] > 0
     return jnp.where(periodic[:, None, None], cells, jnp.eye(3, dtype=cells.dtype))
 

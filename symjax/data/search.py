@@ -103,23 +103,7 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
 
 
 def has_known_format(path: Path) -> bool:
-    """Whether ASE knows the format of a file.
-
-    Args:
-      path: The file.
-
-    Returns:
-      True for structure files.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.data.search import has_known_format
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "a.txt"
-      ...     _ = path.write_text("no structure")
-      ...     has_known_format(path)
-      False
-    """
+    """Whether ASE knows the format of a file."""
     # An empty file is recognised by its name, and refused when it is read.
     read = path.stat().st_size > 0
     try:

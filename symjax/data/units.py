@@ -56,9 +56,6 @@ def conversion(
     Returns:
       By what a number in ``unit`` is multiplied to be one in ``into``.
 
-    Raises:
-      SymjaxError: They do not measure the same.
-
     Example:
       >>> from symjax.data.units import conversion
       >>> conversion("meV/A", "eV/angstrom")
@@ -100,20 +97,7 @@ def _common(into: str) -> str:
 
 
 def measures(unit: str, into: str) -> bool:
-    """Whether a unit can be converted into another one.
-
-    Args:
-      unit: The unit.
-      into: The other one.
-
-    Returns:
-      Whether both measure the same.
-
-    Example:
-      >>> from symjax.data.units import measures
-      >>> measures("Hartree", "eV"), measures("eV/angstrom", "eV")
-      (True, False)
-    """
+    """Whether a unit can be converted into another one."""
     try:
         conversion(unit, into)
     except ArgumentError:
@@ -122,20 +106,7 @@ def measures(unit: str, into: str) -> bool:
 
 
 def derivative_unit(name: str, energy: str) -> str:
-    """Unit of forces or stress: that of the energy for each length or volume.
-
-    Args:
-      name: ``"forces"`` or ``"stress"``.
-      energy: Unit of the energy; empty if the model does not say.
-
-    Returns:
-      The unit; lengths are in angstrom.
-
-    Example:
-      >>> from symjax.data.units import derivative_unit
-      >>> derivative_unit("stress", "eV"), derivative_unit("forces", "")
-      ('eV/angstrom^3', '1/angstrom')
-    """
+    """Unit of ``"forces"`` or ``"stress"``, of which lengths are in angstrom."""
     return f"{energy or 1}/angstrom{'^3' if name == 'stress' else ''}"
 
 

@@ -78,15 +78,7 @@ def under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
 
 
 def images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
-    """The responses at g h for every h of a symmetry; as they are without one.
-
-    Args:
-      values: Rotated back, with the elements as first axis.
-      symmetry: The symmetry, if it is used.
-
-    Yields:
-      As many as it has elements.
-    """
+    """The responses at g h for every h of a symmetry; as they are without one."""
     if symmetry is None:
         yield values
         return
@@ -101,14 +93,6 @@ def symmetry_of_all(
 
     What a calculator can read of atoms beside their species makes them differ: an
     antiferromagnet has fewer operations than its lattice.
-
-    Args:
-      atoms: The structure.
-      turning: How arrays of atoms with three components turn; others are scalars.
-      tolerance: Largest distance in angstrom between an atom and its image.
-
-    Returns:
-      The operations that leave all of it as it is.
     """
     found = find_symmetry(atoms, tolerance)
     keep = np.ones(found.order, bool)

@@ -37,12 +37,6 @@ class Engine:
       model: A ``metatomic.torch.AtomisticModel``.
       atoms: The structure, with what the model reads of it beside positions and cell.
       device: Where the model runs.
-
-    Raises:
-      ModelError: The extra ``[torch]`` is not installed, ``model`` is none, or it
-        needs other inputs.
-      StructureError: The structure cannot be used, or has species that the model
-        does not know.
     """
 
     def __init__(self, model: Any, atoms: ase.Atoms, device: str = "cpu"):
@@ -111,18 +105,10 @@ class Engine:
         energy: str = "",
         derivatives: Collection[str] = (),
     ) -> tuple[dict[str, Any], list[Arrays]]:
-        """Outputs of a batch of orientations, and derivatives of an energy.
+        """Outputs of a batch of orientations, and derivatives of an energy, of each.
 
-        Args:
-          batch: What turns of each, as in ``x``; lengths in angstrom.
-          requests: A ``ModelOutput`` for each output to compute.
-          energy: Name of the output to derive.
-          derivatives: Of ``"forces"`` and ``"stress"`` those that are wanted.
-
-        Returns:
-          A ``TensorMap`` for each output, and the derivatives of each orientation:
-          forces, and the stress within the periodic directions, over the volume of the
-          cell (:func:`symjax.data.cells.stress_volume`), which is not 0.
+        Stress is within the periodic directions, over the volume of the cell
+        (:func:`symjax.data.cells.stress_volume`), which is not 0.
         """
         torch, metatomic = libraries(self._model)
         options = metatomic.ModelEvaluationOptions(
@@ -162,15 +148,7 @@ class Engine:
 
 
 def check_species(capabilities: Any, atoms: ase.Atoms) -> None:
-    """Raises where a structure has species that a model was not made for.
-
-    Args:
-      capabilities: Those of the model.
-      atoms: The structure.
-
-    Raises:
-      StructureError: It has.
-    """
+    """Raises where a structure has species that a model was not made for."""
     unknown = sorted(set(atoms.numbers.tolist()) - set(capabilities.atomic_types))
     if unknown:
         raise StructureError(
@@ -182,17 +160,7 @@ def check_species(capabilities: Any, atoms: ase.Atoms) -> None:
 
 
 def libraries(model: Any) -> tuple[Any, Any]:
-    """PyTorch and metatomic, for a model of theirs.
-
-    Args:
-      model: The model.
-
-    Returns:
-      ``torch`` and ``metatomic.torch``.
-
-    Raises:
-      ModelError: They are not installed, or it is no such model.
-    """
+    """``torch`` and ``metatomic.torch``, for a model of theirs, or an error."""
     try:
         import metatomic.torch
         import torch
@@ -211,18 +179,7 @@ def libraries(model: Any) -> tuple[Any, Any]:
 
 
 def load_exported(path: Path) -> Any:
-    """Reads an exported model, possibly compressed with gzip.
-
-    Args:
-      path: The file. An exported model is a program: read only what you trust.
-
-    Returns:
-      The ``metatomic.torch.AtomisticModel``.
-
-    Raises:
-      ModelError: There is no such file, it is no exported model, or it needs a package
-        that is not installed.
-    """
+    """Reads an exported model, a program, possibly compressed with gzip."""
     if not path.is_file():
         raise ModelError(
             "model", str(path), "there is no such file", "Pass an exported model .pt"

@@ -75,19 +75,7 @@ def failures(name: str) -> Iterator[None]:
 
 
 def is_feature(name: str) -> bool:
-    """Whether an output that a model announces is a feature vector of its network.
-
-    Args:
-      name: Name of the output.
-
-    Returns:
-      Whether it is.
-
-    Example:
-      >>> from symjax.interop._inner_layers import is_feature
-      >>> is_feature("mtt::aux::energy_last_layer_features"), is_feature("energy")
-      (True, False)
-    """
+    """Whether an output that a model announces is a feature vector of its network."""
     return _FEATURES.fullmatch(name) is not None
 
 

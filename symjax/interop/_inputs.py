@@ -39,16 +39,7 @@ class Given(NamedTuple):
     reads: tuple[str, ...] = ()
 
     def as_block(self, values: np.ndarray, dtype: Any, device: str) -> Any:
-        """The values as a model takes them, or others of another orientation.
-
-        Args:
-          values: As in ``values``.
-          dtype: Of the model, as PyTorch names it.
-          device: Where it runs.
-
-        Returns:
-          A ``TensorMap`` of one block.
-        """
+        """A ``TensorMap`` of one block: the values, or those of another orientation."""
         import torch
         from metatensor.torch import Labels, TensorBlock, TensorMap
 
@@ -121,15 +112,7 @@ _SET = {
 
 
 def given_input(name: str, request: Any, atoms: ase.Atoms) -> Given:
-    """A quantity of a structure, or of its atoms, that a model asks for.
-
-    Args:
-      name: As metatomic names it.
-      request: The ``ModelOutput`` with which it is asked for.
-      atoms: The structure.
-
-    Returns:
-      The values.
+    """A quantity of a structure, or of its atoms, that a model asks for by its name.
 
     Raises:
       ModelError: There is no such quantity.

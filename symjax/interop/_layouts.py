@@ -17,12 +17,7 @@ _SPHERICAL = ("o3_lambda", "o3_sigma")
 def kind_of(key: Any, components: Sequence[Any]) -> str | None:
     """The kind of a block, in the words of :mod:`symjax.data.quantities`.
 
-    Args:
-      key: Its key.
-      components: Its labels of components.
-
-    Returns:
-      The kind; None if the components do not say how they rotate.
+    None if the components do not say how they rotate.
     """
     names = tuple(name for labels in components for name in labels.names)
     if names == ("o3_mu",) and set(_SPHERICAL) <= set(key.names):
@@ -31,14 +26,7 @@ def kind_of(key: Any, components: Sequence[Any]) -> str | None:
 
 
 def layout_of(kind: str) -> tuple[dict[str, int], dict[str, range]]:
-    """Entries of the key and labels of the components of a kind; see :func:`kind_of`.
-
-    Args:
-      kind: The kind.
-
-    Returns:
-      Entries, and values by name of the components.
-    """
+    """Entries of the key, and labels of components, of a kind (:func:`kind_of`)."""
     if kind in _CARTESIAN:
         return {}, {name: range(3) for name in _CARTESIAN[kind]}
     (irrep,) = representation_of(kind).irreps

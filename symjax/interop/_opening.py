@@ -25,13 +25,7 @@ _RENAMED = {
 
 
 class UnknownFileError(ModelError):
-    """A file that is neither an exported model nor a checkpoint of metatrain.
-
-    Example:
-      >>> from symjax.interop._opening import UnknownFileError
-      >>> issubclass(UnknownFileError, ModelError)
-      True
-    """
+    """A file that is neither an exported model nor a checkpoint of metatrain."""
 
 
 class Opened(NamedTuple):
@@ -63,13 +57,6 @@ def open_model(model: Any) -> Opened:
     Args:
       model: A ``metatomic.torch.AtomisticModel``, or the path of a file, possibly
         compressed with gzip.
-
-    Returns:
-      The model.
-
-    Raises:
-      ModelError: The extra ``[torch]`` or a package of the architecture is not
-        installed, there is no such file, or it is neither.
     """
     if not isinstance(model, str | Path):
         libraries(model)
@@ -87,14 +74,7 @@ def open_model(model: Any) -> Opened:
 
 
 def stem(path: Path) -> str:
-    """Name of a file without the endings that models have.
-
-    Args:
-      path: The file.
-
-    Returns:
-      The name.
-    """
+    """Name of a file without the endings that models have."""
     return path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
 
 

@@ -135,22 +135,11 @@ _DATA_MODULE = {
 
 
 def model_fields(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the configuration that the hyperparameters of a model determine.
-
-    Args:
-      hyperparameters: What Lightning stores as ``hyper_parameters``.
-
-    Returns:
-      Fields of :class:`~symjax.models.pointmae.PointMAEConfig`.
+    """Fields of the configuration that Lightning's ``hyper_parameters`` determine.
 
     Raises:
       ModelError: A hyperparameter is unknown, or has a value with which the original
         does not run or that symjax does not have.
-
-    Example:
-      >>> from symjax.interop._polarmae_settings import model_fields
-      >>> model_fields({"encoder": {"init_args": {}}})["position_at_every_layer"]
-      False
     """
     _known("hyper_parameters", hyperparameters, _MODEL | IGNORED)
     if hyperparameters.get("seg_decoder"):
@@ -313,23 +302,9 @@ def _detector(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_fields(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the configuration that the hyperparameters of the data determine.
+    """Fields of the configuration that ``datamodule_hyper_parameters`` determine.
 
     Those of the validation count, where they differ from the training's.
-
-    Args:
-      hyperparameters: What Lightning stores as ``datamodule_hyper_parameters``.
-
-    Returns:
-      Fields of :class:`~symjax.models.pointmae.PointMAEConfig`.
-
-    Raises:
-      ModelError: A hyperparameter is unknown or impossible.
-
-    Example:
-      >>> from symjax.interop._polarmae_settings import data_fields
-      >>> data_fields({"dataset_kwargs": {"energy_threshold": 0}})["energy_offset"]
-      1e-06
     """
     _known("datamodule_hyper_parameters", hyperparameters, _DATA_MODULE)
     chosen = dict(_DATA)

@@ -68,17 +68,9 @@ class Source(NamedTuple):
 
 
 def read_archive(path: Path) -> bytes:
-    """A file of PyTorch, after a check of what it would unpack to.
+    """A file of PyTorch, unpacked after a check of what it would unpack to.
 
-    Args:
-      path: The file, possibly compressed with gzip.
-
-    Returns:
-      Its contents, unpacked.
-
-    Raises:
-      OSError: There is no such file, it is no regular file, too large, or damaged, or
-        its entries would grow beyond what trained weights can.
+    Entries may not grow beyond what trained weights can.
     """
     data = read_bounded(path)
     if zipfile.is_zipfile(io.BytesIO(data)):
@@ -94,17 +86,9 @@ def read_archive(path: Path) -> bytes:
 
 
 def read_pet(path: Path) -> Source:
-    """Reads a PET, from whichever kind of file.
+    """Reads a PET from a checkpoint or an exported model, gzipped or not.
 
-    Args:
-      path: A checkpoint or an exported model, possibly compressed with gzip.
-
-    Returns:
-      The model, on the CPU, in its own precision, and ready to evaluate.
-
-    Raises:
-      ModelError: The extra ``[torch]`` is not installed; there is no such file; or it
-        is truncated, or holds something else.
+    It is on the CPU, in its own precision, and ready to evaluate.
     """
     if not path.exists():
         raise ModelError(
@@ -141,16 +125,7 @@ def read_pet(path: Path) -> Source:
 def unpickle(data: bytes, path: str) -> Any:
     """Reads a checkpoint of metatrain, of any architecture, without running code.
 
-    Args:
-      data: Its contents.
-      path: Where they come from.
-
-    Returns:
-      What it holds.
-
-    Raises:
-      ModelError: It would call anything that is not known to be harmless, or is
-        damaged.
+    What would call anything that is not known to be harmless is refused.
     """
     import torch
     from metatrain.utils.data.dataset import DatasetInfo
@@ -346,13 +321,6 @@ def check_hypers(hypers: dict[str, Any], path: str) -> None:
     """Refuses hyperparameters that symjax does not know.
 
     What metatrain may add in later versions, switched off, changes nothing.
-
-    Args:
-      hypers: Hyperparameters by name.
-      path: Where they come from.
-
-    Raises:
-      ModelError: One is unknown and not off.
     """
     for name, value in hypers.items():
         if name not in (*ATTRIBUTES, *_OTHER_HYPERS) and value not in (None, False):

@@ -20,15 +20,7 @@ class StatefulCalculator(Calculator):
         raise NotImplementedError
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; charge and spin count too.
-
-        Args:
-          atoms: The structure.
-          tol: Differences of positions and cells up to this are none, in angstrom.
-
-        Returns:
-          Names of what has changed.
-        """
+        """What has changed since the last calculation; charge and spin count too."""
         changes = list(super().check_state(atoms, tol))
         if not changes and not equal(self._conditions(atoms), self._known):
             # ASE compares initial charges of atoms, not the total charge.
@@ -36,10 +28,6 @@ class StatefulCalculator(Calculator):
         return changes
 
     def export_properties(self) -> Properties:
-        """The results that ASE has names for.
-
-        Returns:
-          Them, without standard deviations.
-        """
+        """The results that ASE has names for, without standard deviations."""
         known = {k: v for k, v in self.results.items() if k in all_outputs}
         return Properties(known)

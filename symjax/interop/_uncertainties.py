@@ -27,19 +27,7 @@ class Read(NamedTuple):
 
 
 def read_uncertainties(wrapper: Any, config: PETConfig, path: str) -> Read:
-    """Reads what metatrain's uncertainty model adds to the PET that it wraps.
-
-    Args:
-      wrapper: metatrain's ``LLPRUncertaintyModel``, or its TorchScript.
-      config: Configuration of the PET.
-      path: The file, for messages.
-
-    Returns:
-      Uncertainties with their parameters.
-
-    Raises:
-      ModelError: A Cholesky factor is none, or an ensemble does not fit its target.
-    """
+    """Reads what ``LLPRUncertaintyModel``, or its TorchScript, adds to its PET."""
     kinds = ("covariance_", "cholesky_", "multiplier_")
     buffers = {
         name: value.detach().cpu().numpy()

@@ -145,17 +145,7 @@ def _representation(name: str, shape: tuple[int, ...]) -> Representation:
 
 
 def made_calculator(calculator: Any) -> Any:
-    """A calculator that was given as such, or as a function that makes one.
-
-    Args:
-      calculator: Either.
-
-    Returns:
-      The calculator.
-
-    Raises:
-      ModelError: It is neither.
-    """
+    """A calculator that was given as such, or as a function that makes one."""
     made = calculator
     if callable(calculator) and (
         isinstance(calculator, type) or not hasattr(calculator, "get_property")
@@ -231,19 +221,7 @@ def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
 
 
 def result_of(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
-    """A result, float64; of stress the whole matrix.
-
-    Args:
-      calculator: The calculator.
-      atoms: The structure.
-      name: One of :data:`PROPERTIES`.
-
-    Returns:
-      The result, as an array of its own.
-
-    Raises:
-      ModelError: The calculator does not have it for this structure, or fails.
-    """
+    """A result, one of :data:`PROPERTIES`, float64; of stress the whole matrix."""
     try:
         value = calculator.get_property(name, atoms)
         if value is None:

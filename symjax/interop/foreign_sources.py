@@ -36,14 +36,7 @@ class _Plain:
     note = ""
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """Nothing: outputs are what they are, and layers part of the problem.
-
-        Args:
-          options: :class:`symjax.runs.Options`.
-
-        Raises:
-          ArgumentError: An energy or layers are asked for.
-        """
+        """Nothing: outputs are what they are, and layers part of the problem."""
         if options.energy is not None:
             raise ArgumentError(
                 "energy",
@@ -82,11 +75,6 @@ class CalculatorSource(_Plain):
     Attributes:
       target: ``"module:callable"``, such as ``"ase.calculators.emt:EMT"``.
       options: Keyword arguments of the callable, as a JSON object.
-
-    Raises:
-      ModelError: There is no such callable.
-      ArgumentError: ``options`` is no JSON object, or has keys that the calculator
-        would pass over.
 
     Example:
       >>> import ase.build
@@ -147,30 +135,11 @@ class CalculatorSource(_Plain):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
-        """Results of the calculator on a structure.
-
-        Args:
-          item: The structure.
-          size: Not used.
-          options: Not used: results are float64.
-
-        Returns:
-          The problem.
-
-        Raises:
-          ModelError: The calculator cannot be made, or fails.
-        """
+        """Results of the calculator on a structure."""
         return calculator_problem(self.calculator(), item)
 
     def calculator(self) -> Any:
-        """The calculator, one instance in each process.
-
-        Returns:
-          It.
-
-        Raises:
-          ModelError: It cannot be made.
-        """
+        """The calculator, one instance in each process."""
         return _calculator(self.target, self.options)
 
 
@@ -217,9 +186,6 @@ class FunctionSource(_Plain):
       target: ``"path/to/file.py:function"``, ``"module:function"``, or the name of an
         entry point of the group ``symjax.models``.
 
-    Raises:
-      ModelError: There is no such function.
-
     Example:
       >>> import pathlib, tempfile
       >>> import ase.build
@@ -259,19 +225,7 @@ class FunctionSource(_Plain):
         return digest.hexdigest()
 
     def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
-        """What the function returns for a structure.
-
-        Args:
-          item: The structure.
-          size: Not used.
-          options: Not used.
-
-        Returns:
-          The problem.
-
-        Raises:
-          ModelError: It is none.
-        """
+        """What the function returns for a structure."""
         problem = _resolve(self.target, "model")(item)
         if not isinstance(problem, Problem):
             raise ModelError(
@@ -285,12 +239,6 @@ class FunctionSource(_Plain):
 
 def is_function(target: str) -> bool:
     """Whether a model is named as a function: by file, module or entry point.
-
-    Args:
-      target: What was typed.
-
-    Returns:
-      Whether :class:`FunctionSource` would look for it.
 
     Example:
       >>> from symjax.interop.foreign_sources import is_function
@@ -306,16 +254,7 @@ def is_function(target: str) -> bool:
 
 
 def registered_models() -> dict[str, str]:
-    """Functions that installed packages offer as models, by name.
-
-    Returns:
-      Entry points of the group ``symjax.models``: name and target.
-
-    Example:
-      >>> from symjax.interop.foreign_sources import registered_models
-      >>> isinstance(registered_models(), dict)
-      True
-    """
+    """Functions of the group ``symjax.models`` in installed packages, by name."""
     points = importlib.metadata.entry_points(group=GROUP)
     return {point.name: point.value for point in points}
 

@@ -237,16 +237,6 @@ class MetatomicSource:
 
     Attributes:
       path: An exported model, or a checkpoint of metatrain.
-
-    Raises:
-      ModelError: The file cannot be read.
-
-    Example:
-      >>> from symjax.interop.in_place import MetatomicSource
-      >>> MetatomicSource("missing.pt")
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ModelError: model='missing.pt': there is no such file...
     """
 
     path: str
@@ -287,18 +277,9 @@ class MetatomicSource:
         return " ".join(lines)
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """The output whose derivatives are forces and stress.
+        """The output whose derivatives are forces and stress; empty without an energy.
 
-        Args:
-          options: :class:`symjax.runs.Options`. Layers of a checkpoint are known when
-            the first structure is evaluated.
-
-        Returns:
-          Its name; empty if the model has no energy.
-
-        Raises:
-          ModelError: There is none of this name, or there are several to choose from;
-            or an exported model announces no such features.
+        Layers of a checkpoint are known when the first structure is evaluated.
         """
         opened = open_model(self.path)
         if options.layers != "none" and opened.module is None:
@@ -309,14 +290,7 @@ class MetatomicSource:
     def sizes(
         self, items: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
-        """No structure is padded; those with unknown species are refused.
-
-        Args:
-          items: The structures by label.
-
-        Returns:
-          None for each, and the errors of those that cannot be used.
-        """
+        """No structure is padded; those with unknown species are refused."""
         capabilities = open_model(self.path).model.capabilities()
         errors: dict[str, SymjaxError] = {}
         for label, atoms in items.items():
@@ -334,19 +308,7 @@ class MetatomicSource:
         """Nothing else than the model breaks symmetry."""
 
     def problem(self, item: ase.Atoms, size: int, options: Any) -> Problem:
-        """Outputs and layers of a structure.
-
-        Args:
-          item: The structure.
-          size: Not used.
-          options: :class:`symjax.runs.Options`; ``energy`` and ``layers`` are read.
-
-        Returns:
-          The problem.
-
-        Raises:
-          SymjaxError: See :func:`metatomic_problem`.
-        """
+        """Outputs and layers of a structure, see :func:`metatomic_problem`."""
         return metatomic_problem(
             self.path, item, energy=options.energy, layers=options.layers
         )
@@ -362,14 +324,6 @@ def load_or_open(name_or_path: str | Path) -> Any:
     Returns:
       A model of symjax, or a :class:`MetatomicSource`; what stood in the way of an
       import is logged.
-
-    Raises:
-      ModelError: There is no such model, or it cannot be read.
-
-    Example:
-      >>> from symjax.interop.in_place import load_or_open
-      >>> load_or_open("pet-ethanol").name
-      'pet-ethanol'
     """
     try:
         return models.load_model(name_or_path)

@@ -48,17 +48,7 @@ class LawChecks:
     dtype: str = "float32"
 
     def __call__(self, atoms: ase.Atoms) -> tuple[PhysicalCheck, ...]:
-        """Checks one structure.
-
-        Args:
-          atoms: The structure.
-
-        Returns:
-          The checks; none of a model without an energy.
-
-        Raises:
-          SymjaxError: The structure cannot be evaluated.
-        """
+        """Checks one structure; nothing of a model without an energy."""
         calculator = self.calculator(atoms)
         if calculator is None:
             return ()
@@ -66,14 +56,7 @@ class LawChecks:
         return (*physical_checks(calculator, atoms), *direct)
 
     def calculator(self, atoms: ase.Atoms) -> Any:
-        """The model as an ASE calculator.
-
-        Args:
-          atoms: A structure on which it will be used.
-
-        Returns:
-          The calculator; None if the model has no energy in a known unit.
-        """
+        """The model as an ASE calculator; None if it has no energy in a known unit."""
         if isinstance(self.source, CalculatorSource):
             made = self.source.calculator()
             return made if "energy" in made.implemented_properties else None
@@ -145,24 +128,7 @@ class _Plain:
 
 
 def evaluated(problem: Problem) -> dict[str, tuple[np.ndarray, str]]:
-    """Outputs of a problem as it is given, with their units.
-
-    Args:
-      problem: The problem, whose function returns a dictionary.
-
-    Returns:
-      Arrays and units by name.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.interop.law_checks import evaluated
-      >>> from symjax.metrics import HostFunction, Output, Problem
-      >>> from symjax.so3 import SCALAR
-      >>> function = HostFunction(lambda x: {"energy": np.sum(x**2)})
-      >>> problem = Problem(function, np.ones(3), {"energy": Output(SCALAR, "eV")})
-      >>> evaluated(problem)["energy"]
-      (array(3.), 'eV')
-    """
+    """Outputs of a problem as it is given, with their units, by name."""
     found = problem.function(problem.x, *problem.args)
     if not isinstance(found, Mapping):
         return {}
@@ -179,16 +145,6 @@ class ProblemCalculator(Calculator):
     Args:
       make: Makes the problem of a structure.
       energy: Name of the energy among its outputs.
-
-    Example:
-      >>> import ase.build
-      >>> from ase.calculators.emt import EMT
-      >>> from symjax.interop import calculator_problem
-      >>> from symjax.interop.law_checks import ProblemCalculator
-      >>> atoms = ase.build.molecule("CO")
-      >>> atoms.calc = ProblemCalculator(lambda a: calculator_problem(EMT(), a))
-      >>> atoms.get_forces().shape
-      (2, 3)
     """
 
     implemented_properties: Sequence[str] = ("energy", "forces", "stress")
@@ -198,14 +154,7 @@ class ProblemCalculator(Calculator):
         self._make, self._energy = make, energy
 
     def fits(self, atoms: ase.Atoms) -> bool:
-        """Whether a structure has an energy in a known unit; forces may be lacking.
-
-        Args:
-          atoms: The structure.
-
-        Returns:
-          Whether it has.
-        """
+        """Whether a structure has an energy in a known unit; forces may be lacking."""
         outputs = evaluated(self._make(atoms))
         if self._energy not in outputs or _factor(outputs[self._energy][1]) is None:
             return False
@@ -221,13 +170,7 @@ class ProblemCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Computes all of them into ``results``; ASE calls it.
-
-        Args:
-          atoms: The structure.
-          properties: Ignored, as all come at once.
-          system_changes: Ignored.
-        """
+        """Computes all of them into ``results``; ASE calls it."""
         super().calculate(atoms, properties, system_changes)
         outputs = evaluated(self._make(self.atoms))
         factor = _factor(outputs[self._energy][1])

@@ -183,14 +183,6 @@ def save_stablehlo(model: PETModel, path: str | Path, **options: Any) -> None:
     """Writes what :func:`export_function` makes.
 
     ``jax.export.deserialize`` reads it; symjax is not needed.
-
-    Args:
-      model: The model.
-      path: The file; replaced if it exists.
-      **options: Of :func:`export_function`.
-
-    Raises:
-      ModelError: The model cannot be exported, or the file cannot be written.
     """
     exported = export_function(model, **options)
     try:

@@ -139,9 +139,6 @@ def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
     Returns:
       Its name; empty if none was asked for and the model has no energy.
 
-    Raises:
-      ModelError: There is none of this name; or none was named, and there are several.
-
     Example:
       >>> from symjax.interop.torch_callable import energy_of
       >>> energy_of({"energy/pbe": None, "mtt::gap": None})
@@ -217,13 +214,6 @@ def split_block(
       representation: What it carries. Where that is a scalar with channels, components
         are channels too.
       num: Number of structures.
-
-    Returns:
-      An array for each structure.
-
-    Raises:
-      ModelError: There is no such block, or it has several properties and the
-        representation no channels.
     """
     found = {block_key(entry): block for entry, block in values.items()}
     if not key and len(found) == 1:
@@ -257,14 +247,7 @@ def split_block(
 
 
 def block_key(entry: Any) -> str:
-    """The irrep of a block, as in the names of symjax's own outputs.
-
-    Args:
-      entry: The key of the block.
-
-    Returns:
-      ``"2+"``, for instance; of other keys their numbers.
-    """
+    """The irrep of a block, such as ``"2+"``; of other keys their numbers."""
     if list(entry.names) == ["o3_lambda", "o3_sigma"]:
         return str(Irrep(int(entry["o3_lambda"]), int(entry["o3_sigma"])))
     return ",".join(str(int(value)) for value in entry.values)

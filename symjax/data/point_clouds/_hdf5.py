@@ -14,22 +14,11 @@ _MOST_LINKS = 16
 
 
 def open_hdf5(path: str | Path, remedy: str) -> h5py.File:
-    """Opens a file for reading.
+    """Opens a file for reading; an error names ``remedy``.
 
     A file that another process has locked is being written, and is refused. On a file
     system without locks it is opened without one: reading changes nothing, and nothing
     there can say that the file is being written.
-
-    Args:
-      path: The file.
-      remedy: What to pass instead of a file that is none.
-
-    Returns:
-      The open file.
-
-    Raises:
-      StructureError: The file is missing, may not be read, is locked, is being
-        written, is truncated or no HDF5 file.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,23 +44,10 @@ def open_hdf5(path: str | Path, remedy: str) -> h5py.File:
 
 
 def dataset_of(file: h5py.File, name: str, path: str, remedy: str) -> h5py.Dataset:
-    """A one-dimensional data set at the root of a file.
+    """A one-dimensional data set at the root of a file, with one row for each event.
 
-    Links within the file are followed; what leads to other files is not, as whoever
+    Links within the file are followed; what leads to other files is refused, as whoever
     wrote the file would choose which file of this machine is read.
-
-    Args:
-      file: The open file.
-      name: Name of the data set.
-      path: Name of the file in an error.
-      remedy: What to pass instead.
-
-    Returns:
-      The data set.
-
-    Raises:
-      StructureError: There is none with one row for each event, its links run in a
-        circle, or it lies in another file.
     """
 
     def refuse(problem: str) -> StructureError:

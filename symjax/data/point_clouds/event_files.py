@@ -67,18 +67,12 @@ class FoundEvents(NamedTuple):
 
 
 def event_paths(target: str | Path) -> tuple[Path, list[Path]]:
-    """Event files of a folder or a pattern, or a single file.
+    """The folder that names are relative to, and the event files of a target, in order.
 
-    Of a folder, its own files with the ends ``.h5`` and ``.hdf5``; ``**`` in a pattern
-    reaches into folders below, but not through links to folders, which can run in a
-    circle. Hidden files are left out.
-
-    Args:
-      target: A file, a folder, or a pattern with ``*``, ``?`` or ``[...]``. What
-        exists goes first.
-
-    Returns:
-      The folder that names are relative to, and the files, in the order of their names.
+    A target is a file, a folder, or a pattern with ``*``, ``?`` or ``[...]``; what
+    exists goes first. Of a folder, its own files with the ends ``.h5`` and ``.hdf5``;
+    ``**`` in a pattern reaches into folders below, but not through links to folders,
+    which can run in a circle. Hidden files are left out.
 
     Example:
       >>> from symjax.data.point_clouds.event_files import event_paths

@@ -33,19 +33,7 @@ _REMEDY = "Pass a whole HDF5 file of PILArNet-M, or one that write_events wrote"
 
 
 class EventFile:
-    """One open file: a context manager.
-
-    Attributes:
-      path: The file.
-      count: Number of events.
-
-    Example:
-      >>> from symjax.data.point_clouds.pilarnet import EventFile
-      >>> EventFile("missing.h5")
-      Traceback (most recent call last):
-      ...
-      symjax.errors.StructureError: path='missing.h5': there is no such file. Pass...
-    """
+    """One open file at ``path`` with ``count`` events: a context manager."""
 
     def __init__(self, path: str | Path, width: int | None = None):
         """Opens a file for reading and checks its data sets, not its events.
@@ -53,10 +41,6 @@ class EventFile:
         Args:
           path: The file.
           width: Numbers for each cluster, where that is known from an earlier look.
-
-        Raises:
-          StructureError: The file is missing, locked, truncated, or none of
-            PILArNet-M.
         """
         self.path = str(path)
         self._file = open_hdf5(path, _REMEDY)
@@ -98,11 +82,8 @@ class EventFile:
         """Numbers for each cluster: 5 in version 1, 6 in version 2.
 
         Version 2 has ``cluster_extra``. Without it, the sizes of the clusters of an
-        event sum to the number of its points for the right width only, as a rule.
-
-        Raises:
-          StructureError: Both widths fit all events that were looked at, or events
-            contradict each other.
+        event sum to the number of its points for the right width only, as a rule; it is
+        refused where both fit all events that were looked at.
         """
         if self._width is None:
             self._width = self._find_width()
@@ -163,17 +144,7 @@ class EventFile:
         return StructureError(f"{self.path}[{number}]", number, problem, _REMEDY)
 
     def read(self, number: int) -> PointCloud:
-        """Reads one event; nothing else is read, but what tells the version.
-
-        Args:
-          number: Its number, from 0.
-
-        Returns:
-          The event, with one point for each voxel.
-
-        Raises:
-          StructureError: The event is damaged, or the version cannot be told.
-        """
+        """Reads one event, with one point for each voxel."""
         flat, rows = self._rows(number)
         width = self.width
         for name, row, size in (("point", flat, _POINT), ("cluster", rows, width)):
@@ -270,25 +241,7 @@ def read_events(
 def chosen_numbers(
     index: int | slice | Sequence[int], count: int, argument: str, path: str
 ) -> list[int]:
-    """Numbers of events from 0 that an index stands for.
-
-    Args:
-      index: A number (negative from the end), a slice or several numbers.
-      count: Number of events of the file.
-      argument: Name of the index in an error.
-      path: Name of the file in an error.
-
-    Returns:
-      The numbers.
-
-    Raises:
-      StructureError: There is no such event.
-
-    Example:
-      >>> from symjax.data.point_clouds.pilarnet import chosen_numbers
-      >>> chosen_numbers([-1, 0], 4, "index", "a.h5")
-      [3, 0]
-    """
+    """Numbers of events for an index: a number, a slice or several numbers."""
     if isinstance(index, slice):
         return list(range(count))[index]
     chosen = [index] if isinstance(index, int | np.integer) else list(index)
