@@ -54,12 +54,6 @@ def label_fields(
       given: ``NAME=FIELD`` of each output that is named.
       energy_unit: Of labels.
       length_unit: Of labels.
-
-    Returns:
-      The fields.
-
-    Raises:
-      ArgumentError: One is not of this form, or a unit is not known.
     """
     from symjax.data import LabelFields
 

@@ -28,14 +28,7 @@ class Courtesy:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes a text, if somebody reads it.
-
-        Args:
-          text: The text.
-
-        Returns:
-          Its length.
-        """
+        """Writes a text, if somebody reads it."""
         try:
             self._stream.write(text)
         except BrokenPipeError:
@@ -61,13 +54,6 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
     Python ignores exceptions of callbacks of its garbage collector, of which JAX has
     one: a signal that strikes there is sent again a little later.
-
-    Args:
-      number: Of the signal.
-      frame: What is running.
-
-    Raises:
-      KeyboardInterrupt: Unless it is a callback of the garbage collector.
     """
     if frame is not None and frame.f_code.co_name.endswith("gc_callback"):
         again = threading.Timer(0.05, os.kill, (os.getpid(), number))

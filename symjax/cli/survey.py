@@ -48,17 +48,7 @@ class Question(enum.StrEnum):
 
 
 def check_survey(context: typer.Context) -> "Survey | None":
-    """The survey that is asked for, after a check of what cannot be combined with it.
-
-    Args:
-      context: Of the command.
-
-    Returns:
-      How to survey; None if each structure is to be resolved.
-
-    Raises:
-      ArgumentError: An option is of no use, or impossible.
-    """
+    """How to survey; None if it is not asked for. What cannot be combined is refused."""
     given = context.params
     wrong = _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS
     for name, option in wrong.items():
@@ -104,15 +94,7 @@ def _fraction(text: str) -> float:
 def run_survey(
     context: typer.Context, model: Any, found: Any, over: "Survey", options: Any
 ) -> None:
-    """Surveys, prints the tables, and exits with 1 where structures failed.
-
-    Args:
-      context: Of the command.
-      model: The model.
-      found: Structures, and what could not be read.
-      over: How to survey.
-      options: Degree, layers, precision and energy.
-    """
+    """Surveys, prints the tables, and exits with 1 where structures failed."""
     from symjax.report.survey_tables import survey_tables
     from symjax.report.tables import print_text
     from symjax.runs import Destination, survey_structures

@@ -239,17 +239,6 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Sorts findings: outputs first, then by effect, then as they came.
 
     What an output is off by is what a user sees; everything else says why.
-
-    Args:
-      findings: The findings.
-
-    Returns:
-      The same, those of outputs first, most severe first.
-
-    Example:
-      >>> from symjax.diagnose.findings import by_severity
-      >>> by_severity([])
-      ()
     """
     return tuple(
         sorted(

@@ -23,18 +23,6 @@ def leakage(
     n samples passes on 1 / sqrt(n) of it. An output far below that, but above what
     round-off leaves of an exactly invariant readout, cancels the rest: small changes of
     the weights or of the structure bring it back.
-
-    Args:
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Example:
-      >>> from symjax.diagnose.integration import leakage
-      >>> leakage({}, [])[1].looked_at
-      0
     """
     findings = []
     invariant = [
@@ -105,20 +93,7 @@ def _luck(layer: Spectrum, num_tests: int) -> float:
 def aliasing(
     leaves: Mapping[str, Leaf], tolerance: float
 ) -> tuple[list[Finding], Check]:
-    """Responses whose numbers are those of the grid rather than of the model.
-
-    Args:
-      leaves: All leaves over all structures.
-      tolerance: Change of B that the report admits.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Example:
-      >>> from symjax.diagnose.integration import aliasing
-      >>> aliasing({}, 0.05)[0]
-      []
-    """
+    """Responses whose numbers are those of the grid rather than of the model."""
     findings = []
     for leaf in leaves.values():
         verdict = leaf.convergence

@@ -14,25 +14,6 @@ def structurally_absent(report: Report, irrep: Irrep) -> bool:
 
     Up to three atoms lie in a plane, whose mirror maps every sample onto itself:
     nothing can carry 0-. Two atoms lie on a line: nothing can carry any pseudotensor.
-
-    Args:
-      report: The report.
-      irrep: The irrep.
-
-    Returns:
-      True if no model could put it into any feature of these structures.
-
-    Example:
-      >>> from symjax.diagnose.parity import structurally_absent
-      >>> from symjax.report import schema
-      >>> from symjax.so3 import Irrep
-      >>> water = schema.StructureReport("water", "H2O", 3, "ab")
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     (water,))
-      >>> [structurally_absent(report, Irrep(l, -1)) for l in (0, 1)]
-      [True, False]
     """
     if irrep.sigma == 1:
         return False
@@ -45,20 +26,7 @@ def _layers(spectra: Mapping[str, Spectrum]) -> list[Spectrum]:
 
 
 def is_blind(spectra: Mapping[str, Spectrum]) -> bool:
-    """Whether no resolved layer holds a pseudotensor beyond noise.
-
-    Args:
-      spectra: Spectra of all leaves.
-
-    Returns:
-      True if there is a resolved layer and none has a sector with sigma = -1 above its
-      floor.
-
-    Example:
-      >>> from symjax.diagnose.parity import is_blind
-      >>> is_blind({})
-      False
-    """
+    """Whether there are resolved layers, and none holds a pseudotensor beyond noise."""
     layers = _layers(spectra)
     return bool(layers) and not any(
         layer.present(irrep)
@@ -75,24 +43,6 @@ def parity_blindness(
 
     Noise that breaks the inversion fills the sectors of sigma = -1 as white noise
     does, (2 l + 1)^2 to the degree l; the floor of a spectrum is measured there.
-
-    Args:
-      report: The report.
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Example:
-      >>> from symjax.diagnose.parity import parity_blindness
-      >>> from symjax.report import schema
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> parity_blindness(report, {}, [])[1].looked_at
-      0
     """
     layers = _layers(spectra)
     if structurally_absent(report, Irrep(1, -1)) or not layers:

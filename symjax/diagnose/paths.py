@@ -28,11 +28,6 @@ class Readout:
         of other outputs; empty where the last layers stand for the readout, as it is
         unknown whether they are heads.
       measured: Whether the report holds the output itself.
-
-    Example:
-      >>> from symjax.diagnose.paths import Readout
-      >>> Readout("energy", (), ("node_heads.energy.0",), ()).measured
-      True
     """
 
     output: str
@@ -70,18 +65,6 @@ def readouts_of(
       ReportError: The report holds no layers, and targets or layers are asked for, or
         it holds no outputs either.
       ArgumentError: A target or layer is unknown, or an irrep is none.
-
-    Example:
-      >>> from symjax.diagnose.paths import readouts_of
-      >>> from symjax.report import schema
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "none", "float32", 0.05),
-      ...     ())
-      >>> readouts_of(report, {})
-      Traceback (most recent call last):
-      ...
-      symjax.report.leaves.ReportError: report='none': holds no layers...
     """
     layers = [name for name, leaf in leaves.items() if leaf.kind != "output"]
     outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
@@ -127,18 +110,9 @@ def readouts_of(
 
 
 def needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
-    """Irreps that an output must read, each once.
+    """Irreps that an output must read, each once; none of None.
 
-    Args:
-      leaf: The output; None for none.
-
-    Returns:
-      Its irreps; of a matrix without an antisymmetric part, 0+ and 2+.
-
-    Example:
-      >>> from symjax.diagnose.paths import needed_irreps
-      >>> needed_irreps(None)
-      ()
+    Of a matrix without an antisymmetric part these are 0+ and 2+.
     """
     if leaf is None:
         return ()
@@ -153,17 +127,7 @@ def needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
 def main_path(readout: Readout, leaves: Mapping[str, Leaf]) -> list[tuple[str, str]]:
     """Pairs of layers of one kind that follow each other on the way to an output.
 
-    Args:
-      readout: The output.
-      leaves: All leaves, by name.
-
-    Returns:
-      Pairs of names, without embeddings of inputs and branches beside the main path.
-
-    Example:
-      >>> from symjax.diagnose.paths import Readout, main_path
-      >>> main_path(Readout("energy", (), (), ()), {})
-      []
+    Without embeddings of inputs and branches beside the main path.
     """
     path = [name for name in leaves if name in (*readout.before, *readout.layers)]
     if not readout.before:

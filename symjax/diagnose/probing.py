@@ -70,16 +70,6 @@ def probe_layers(
     Raises:
       ArgumentError: The model is no PET, or there are too few structures.
       ModelError: There is no such layer.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.diagnose.probing import probe_layers
-      >>> from symjax.models import load_model
-      >>> water = {"H2O": ase.build.molecule("H2O")}
-      >>> probe_layers(load_model("pet-ethanol"), water, layers="node_heads.*")
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: structures=1: are too few to train on half of ...
     """
     if not isinstance(model, PETModel):
         raise ArgumentError(
@@ -165,21 +155,7 @@ def report_probes(
     *,
     products: bool = False,
 ) -> tuple[Probes, dict[str, SymjaxError]]:
-    """Probes of the layers of a report, through its degree and in its type.
-
-    Args:
-      report: The report.
-      model: Its model.
-      structures: Structures by label, eight or more.
-      products: As in :func:`symjax.metrics.probe`.
-
-    Returns:
-      As :func:`probe_layers`.
-
-    Raises:
-      ArgumentError: ``model`` is not the model of the report, or no PET, or there are
-        too few structures.
-    """
+    """Probes the layers of a report, through its degree and in its type."""
     if fingerprint(model) != report.model.digest:
         raise ArgumentError(
             "model",
@@ -201,20 +177,7 @@ def report_probes(
 def carried(report: Report) -> dict[str, dict[int, int | None]]:
     """The largest degree that each layer carries in its content, above its floor.
 
-    Args:
-      report: A report with layers.
-
-    Returns:
-      By layer and sigma the degree, None if there is none.
-
-    Example:
-      >>> from symjax.diagnose.probing import carried
-      >>> from symjax.report import schema
-      >>> carried(schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ()))
-      {}
+    By layer and sigma; None if there is none.
     """
     return {
         name: {
@@ -250,13 +213,7 @@ def probes_to_text(
 ) -> str:
     """The largest degree that is carried, and that can be read, layer by layer.
 
-    Args:
-      probes: What can be read.
-      held: From :func:`carried`.
-      display: What the table is written on.
-
-    Returns:
-      Text that ends with a line feed.
+    ``held`` comes from :func:`carried`.
 
     Example:
       >>> from symjax.diagnose.probing import probes_to_text
@@ -302,24 +259,7 @@ def probes_to_text(
 def probes_to_json(
     probes: Probes, held: Mapping[str, Mapping[int, int | None]]
 ) -> dict[str, Any]:
-    """The same, with all scores, as JSON-serialisable data.
-
-    Args:
-      probes: What can be read.
-      held: From :func:`carried`.
-
-    Returns:
-      Numbers of structures and comparisons, and for each layer the largest degrees and
-      ``score``, ``permuted``, ``low`` of every sector.
-
-    Example:
-      >>> from symjax.diagnose.probing import probes_to_json
-      >>> from symjax.metrics import Decoded, Probes
-      >>> from symjax.so3 import Irrep
-      >>> found = Probes({"a": {Irrep(1, 1): Decoded(0.9, 0, 0.8)}}, {}, (4, 4), 1)
-      >>> probes_to_json(found, {})["layers"]["a"]["linear"]["1+"]["score"]
-      0.9
-    """
+    """The same, with all scores, as JSON-serialisable data."""
     kinds = {"linear": probes.sectors}
     if probes.products:
         kinds["products"] = probes.products
@@ -356,12 +296,6 @@ def probes_figure(probes: Probes) -> Figure:
     """Scores by layer and degree, one panel for each sigma and kind of probe.
 
     A dot marks what is decodable.
-
-    Args:
-      probes: What can be read.
-
-    Returns:
-      The figure.
 
     Example:
       >>> from symjax.diagnose.probing import probes_figure
@@ -409,24 +343,7 @@ def probes_figure(probes: Probes) -> Figure:
 
 
 def save_probes(probes: Probes, path: Path) -> None:
-    """Writes :func:`probes_figure` into a file.
-
-    Args:
-      probes: What can be read.
-      path: A file that ends in ``.png``, ``.svg`` or ``.pdf``.
-
-    Raises:
-      ArgumentError: It ends otherwise.
-      ReportError: It cannot be written.
-
-    Example:
-      >>> import pathlib
-      >>> from symjax.diagnose.probing import save_probes
-      >>> save_probes(None, pathlib.Path("probes.gif"))
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: path='probes.gif': is no figure. Use .png, .svg ...
-    """
+    """Writes :func:`probes_figure` into a ``.png``, ``.svg`` or ``.pdf`` file."""
     end = path.suffix.removeprefix(".")
     if end not in FIGURE_FORMATS:
         raise ArgumentError("path", str(path), "is no figure", "Use .png, .svg or .pdf")

@@ -9,18 +9,6 @@ def irrep_remedy(irrep: Irrep) -> str:
     """What brings an irrep into an output whose features lack it.
 
     The same as :func:`~symjax.diagnose.recommend` puts into a configuration.
-
-    Args:
-      irrep: The missing irrep.
-
-    Returns:
-      An imperative without a final full stop.
-
-    Example:
-      >>> from symjax.diagnose.remedies import irrep_remedy
-      >>> from symjax.so3 import Irrep
-      >>> irrep_remedy(Irrep(2, 1))
-      'Read the output with an equivariant readout beside its own, which makes 2+ of...'
     """
     if irrep == Irrep(0, 1):
         return "Add invariant channels, such as distances and angles between edges"
@@ -31,18 +19,6 @@ def irrep_remedy(irrep: Irrep) -> str:
 
 
 def missing_note(reasons: Sequence[str]) -> str:
-    """Reasons why something was not looked at, as the end of a note.
-
-    Args:
-      reasons: The reasons; repeated ones are told once.
-
-    Returns:
-      Empty where there is none.
-
-    Example:
-      >>> from symjax.diagnose.remedies import missing_note
-      >>> missing_note(["forces is a derivative of the energy"])
-      '; not looked at: forces is a derivative of the energy'
-    """
+    """Reasons why something was not looked at, each once, as the end of a note."""
     told = "; ".join(dict.fromkeys(reasons))
     return f"; not looked at: {told}" if told else ""

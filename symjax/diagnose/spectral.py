@@ -50,24 +50,6 @@ def missing_irreps(
     A readout is linear and sums over samples with invariant weights: content of an
     output in (l, sigma) comes from content of the features in the same irrep. Of
     features with noise eta it is read with the relative error eta / sqrt(B).
-
-    Args:
-      report: The report.
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Example:
-      >>> from symjax.diagnose.spectral import missing_irreps
-      >>> from symjax.report import schema
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> missing_irreps(report, {}, [])[0]
-      []
     """
     findings = []
     wanted = _wanted(readouts, spectra)
@@ -137,19 +119,6 @@ def bottlenecks(
 
     Lost is what falls below the share eta of what came in, or below the floor, while
     the layer before held it above its noise.
-
-    Args:
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
-      leaves: All leaves.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Example:
-      >>> from symjax.diagnose.spectral import bottlenecks
-      >>> bottlenecks({}, [], {})[1].looked_at
-      0
     """
     found: dict[tuple[str, str, Irrep], Finding] = {}
     looked = 0
@@ -197,18 +166,6 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
 
     Heads see one atom or edge at a time. What only they produce is a function of
     features that hold at most the share eta of it.
-
-    Args:
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Example:
-      >>> from symjax.diagnose.spectral import late_emergence
-      >>> late_emergence({}, [])[1].looked_at
-      0
     """
     findings = []
     looked = 0

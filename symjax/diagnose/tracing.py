@@ -38,12 +38,6 @@ def report_traces(
       structures: Structures by label.
       labels: Where structures have labels; by default under the names of the outputs,
         in eV and angstrom.
-
-    Returns:
-      A trace for each structure, and the errors of those that cannot be used.
-
-    Raises:
-      ArgumentError: ``model`` is not the model of the report, or no PET.
     """
     if not isinstance(model, PETModel) or fingerprint(model) != report.model.digest:
         raise ArgumentError(
@@ -72,13 +66,6 @@ def report_traces(
 
 def trace_to_text(traces: Mapping[str, Trace], display: Display) -> str:
     """One table for each output: what A^2 is made of, layer by layer.
-
-    Args:
-      traces: By structure.
-      display: What the tables are written on.
-
-    Returns:
-      Text that ends with a line feed.
 
     Example:
       >>> import numpy as np

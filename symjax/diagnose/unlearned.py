@@ -64,17 +64,6 @@ def unlearned(
       label_errors: Root-mean-square error on labels of an output, by name, in its
         unit, as A is: of a whole structure for an energy. By default that of the
         report, where three structures or more had labels.
-
-    Returns:
-      The findings, and what was looked at.
-
-    Raises:
-      ArgumentError: A name is no output, or an error is not positive.
-
-    Example:
-      >>> from symjax.diagnose.unlearned import unlearned
-      >>> unlearned({}, {}, [], dtype="float32")[1].looked_at
-      0
     """
     outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
     _check_errors(label_errors or {}, outputs)

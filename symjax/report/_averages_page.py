@@ -18,14 +18,7 @@ _DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
 
 def averages_section(leaves: Mapping[str, Leaf]) -> str:
-    """Error against cost: a drawing and its numbers.
-
-    Args:
-      leaves: Of all structures together.
-
-    Returns:
-      HTML; empty where no response is known.
-    """
+    """Error against cost, drawn and in numbers; empty where no response is known."""
     found = {
         name: (leaf, known_frontier(leaf.response))
         for name, leaf in leaves.items()

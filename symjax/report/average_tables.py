@@ -19,16 +19,7 @@ def averaging_tables(
     spectra: Mapping[str, ResponseSpectrum],
     display: Display,
 ) -> RenderableType:
-    """One table for each output.
-
-    Args:
-      title: Model and number of structures.
-      frontiers: Errors by output.
-      spectra: What they were predicted from.
-      display: What the tables are written on.
-
-    Returns:
-      The tables.
+    """One table for each output, of the errors predicted from its spectrum.
 
     Example:
       >>> import numpy as np
@@ -91,23 +82,7 @@ def averaging_json(
     frontiers: Frontiers,
     spectra: Mapping[str, ResponseSpectrum],
 ) -> dict[str, Any]:
-    """The same as plain data.
-
-    Args:
-      model: Name of the model.
-      digest: Its digest.
-      num_structures: Number of structures behind it.
-      frontiers: Errors by output.
-      spectra: What they were predicted from.
-
-    Returns:
-      Serialisable dictionary.
-
-    Example:
-      >>> from symjax.report.average_tables import averaging_json
-      >>> averaging_json("pet", "ab", 1, {}, {})["outputs"]
-      {}
-    """
+    """The same as plain data; ``digest`` is that of the model."""
     return {
         "model": model,
         "digest": digest,

@@ -15,14 +15,7 @@ _AROUND = 3.5
 
 
 def find_chemiscope() -> Any:
-    """The package.
-
-    Returns:
-      Its module.
-
-    Raises:
-      ArgumentError: It is not installed.
-    """
+    """The module of the package, or an error if it is not installed."""
     try:
         import chemiscope
     except ModuleNotFoundError as error:
@@ -40,14 +33,7 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
 
     Estimates of A^2 are unbiased and may be negative: A has their sign then, as in
     ``survey.csv``. Beside it stand the number of atoms and, where there are forces,
-    their root mean square.
-
-    Args:
-      report: The survey.
-      path: A name that ends with ``.json.gz``.
-
-    Raises:
-      ArgumentError: The package chemiscope is not installed.
+    their root mean square. The name of the file ends with ``.json.gz``.
     """
     chemiscope, pool = find_chemiscope(), report.pool
     structures = []

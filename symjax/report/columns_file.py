@@ -70,34 +70,10 @@ class ResultsFile:
 
     Rows are written at most once a second, and the file is closed in between, so that
     it can be read while a run goes on.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.report import StructureReport, read_results
-      >>> from symjax.report.columns_file import ResultsFile
-      >>> from symjax.report.schema import Failure
-      >>> from symjax.runs import Options
-      >>> why = Failure("StructureError", "no atoms")
-      >>> failed = StructureReport("a.xyz:0", "", 0, "ab", failure=why)
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "results.h5"
-      ...     with ResultsFile(path, Options(max_degree=1).settings()) as file:
-      ...         file.append(failed)
-      ...     columns = read_results(path)
-      >>> columns["structure"].tolist(), columns["failure"].tolist()
-      (['a.xyz:0'], ['no atoms'])
     """
 
     def __init__(self, path: Path, settings: Settings):
-        """Writes a file without rows.
-
-        Args:
-          path: The file; replaced if it exists.
-          settings: Of the report.
-
-        Raises:
-          ReportError: It cannot be written.
-        """
+        """Writes a file without rows."""
         self.path = path
         self._dtype, max_degree = settings.dtype, settings.max_degree
         self._waiting: list[dict[str, Any]] = []
@@ -121,25 +97,14 @@ class ResultsFile:
         self.flush()
 
     def append(self, structure: StructureReport) -> None:
-        """Adds the rows of one structure.
-
-        Args:
-          structure: The structure, measured or failed.
-
-        Raises:
-          ReportError: The file cannot be written.
-        """
+        """Adds the rows of one structure."""
         self._waiting += _rows(structure, self._dtype)
         if time.monotonic() >= self._next:
             self.flush()
             self._next = time.monotonic() + _EVERY_SECONDS
 
     def flush(self) -> None:
-        """Writes what waits.
-
-        Raises:
-          ReportError: The file cannot be written.
-        """
+        """Writes what waits."""
         rows, self._waiting = self._waiting, []
         if not rows:
             return

@@ -6,27 +6,7 @@ from symjax.report.schema import Report
 
 
 def exceeded(report: Report, limits: list[Limit]) -> list[str]:
-    """What lies above its limit, over all structures of a report.
-
-    Args:
-      report: The report.
-      limits: The limits.
-
-    Returns:
-      One line for each output above its limit.
-
-    Raises:
-      ArgumentError: An output does not exist, or a unit does not fit.
-
-    Example:
-      >>> from symjax.report import Report, schema
-      >>> from symjax.report.exceeded import exceeded
-      >>> report = Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(1, "lebedev 3 x 4", 3, 48, "none", "float32", 0.05), ())
-      >>> exceeded(report, [])
-      []
-    """
+    """One line for each output that lies above its limit, over all structures."""
     leaves = report.aggregate()
     lines = []
     for limit in limits:

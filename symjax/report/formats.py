@@ -4,13 +4,7 @@ import numpy as np
 
 
 def format_value(value: float) -> str:
-    """A positive quantity with three significant digits.
-
-    Args:
-      value: The number.
-
-    Returns:
-      Text of at most nine characters.
+    """A positive quantity with three significant digits, in nine characters at most.
 
     Example:
       >>> from symjax.report.formats import format_value
@@ -26,14 +20,7 @@ def format_value(value: float) -> str:
 
 
 def format_fraction(value: float, floor: float = 0.0) -> str:
-    """A fraction; what is below its uncertainty is written as such.
-
-    Args:
-      value: The fraction.
-      floor: What round-off alone can make of it.
-
-    Returns:
-      Text of at most eight characters.
+    """A fraction in eight characters at most; below ``floor`` it is written as such.
 
     Example:
       >>> from symjax.report.formats import format_fraction

@@ -12,27 +12,7 @@ _TITLE = "Other laws of nature"
 
 
 def worst_checks(report: Report) -> list[PhysicalCheck]:
-    """For each law and quantity the check that is broken most, over all structures.
-
-    Args:
-      report: The report.
-
-    Returns:
-      Checks, in the order in which they were made.
-
-    Example:
-      >>> from symjax.metrics.physical_check import PhysicalCheck
-      >>> from symjax.report import schema
-      >>> from symjax.report.laws import worst_checks
-      >>> laws = [PhysicalCheck("moved", "energy", d, 1e-3, 1.0, "eV") for d in (0, 1)]
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     tuple(schema.StructureReport("a", "H", 1, "ab", laws=(law,))
-      ...           for law in laws))
-      >>> [check.deviation for check in worst_checks(report)]
-      [1]
-    """
+    """For each law and quantity the check that is broken most, over all structures."""
     found: dict[tuple[str, str], PhysicalCheck] = {}
     for structure in report.overview:
         for check in structure.laws:

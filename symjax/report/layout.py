@@ -24,11 +24,6 @@ class Display:
     Attributes:
       width: Number of columns; None for as many as a table needs.
       ascii_only: Whether other characters cannot be shown.
-
-    Example:
-      >>> from symjax.report.layout import Display
-      >>> Display(80, ascii_only=True).name("h\xf6he")
-      'h\\xf6he'
     """
 
     width: int | None = 80
@@ -95,14 +90,7 @@ class Table:
         return display.width is None or table_width(self.columns, rows) <= display.width
 
     def text(self, display: Display) -> Text:
-        """The table for a terminal; names of layers are shortened to fit.
-
-        Args:
-          display: What it is written on.
-
-        Returns:
-          Text without a last line feed.
-        """
+        """The table for a terminal; names of layers are shortened to fit."""
         title = display.name(self.title)
         columns = [display.name(column) for column in self.columns]
         rows = [
@@ -140,17 +128,9 @@ def make_table(
     display: Display,
     left: Sequence[str] = (),
 ) -> Text:
-    """A table, or its rows as stacked lines where it is too wide.
+    """A :class:`Table` as text, or its rows as stacked lines where it is too wide.
 
-    Args:
-      title: Its title.
-      columns: Names of the columns; the first is aligned left.
-      rows: Rows with as many cells.
-      display: What it is written on.
-      left: Names of further columns that are aligned left.
-
-    Returns:
-      Text without a last line feed; no cell is ever cut or broken.
+    No cell is ever cut or broken.
 
     Example:
       >>> from symjax.report.table_cells import Row

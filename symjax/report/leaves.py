@@ -198,29 +198,11 @@ class Leaf(Record):
 
 
 def add_leaves(leaves: list[Leaf]) -> Leaf:
-    """The sum of one leaf over several structures.
+    """The sum of one leaf over several structures, which must be of the same kind.
 
     Totals are added. The verdict is that of the worst structure: resolved only if all
     are, the largest degree to try, the largest changes; the remainder is that of the
     added totals.
-
-    Args:
-      leaves: The leaf of each structure.
-
-    Returns:
-      One leaf.
-
-    Raises:
-      ReportError: They have not the same kind, unit, representation and channels.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import Totals
-      >>> from symjax.report.leaves import Leaf, add_leaves
-      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
-      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
-      >>> add_leaves([leaf, leaf]).totals.count
-      array([2.])
     """
     first = leaves[0]
     for leaf in leaves[1:]:

@@ -48,20 +48,7 @@ def content_floor(degree: int, num_elements: int, dtype: str) -> float:
     """Content that round-off alone can put into a sector, of ``docs/diagnose.md``.
 
     eps^2 for the rounding of sums, and (5 eps)^2 (2 l + 1)^2 / N for the noise of
-    responses, with the error of the matrices D^l squared.
-
-    Args:
-      degree: Degree l of the sector.
-      num_elements: Elements of O(3) at which the response was evaluated, N.
-      dtype: Precision of the model.
-
-    Returns:
-      The floor.
-
-    Example:
-      >>> from symjax.report.scales import content_floor
-      >>> f"{content_floor(2, 2072, 'float32'):.0e}"
-      '2e-14'
+    responses at N elements of O(3), with the error of the matrices D^l squared.
     """
     epsilon = float(np.finfo(dtype).eps)
     noise = (_NOISE * (2 * degree + 1)) ** 2 / max(num_elements, 1)
@@ -69,19 +56,7 @@ def content_floor(degree: int, num_elements: int, dtype: str) -> float:
 
 
 def remainder_floor(dtype: str) -> float:
-    """Round-off of what is a difference from 1: B above, and 1 - B.
-
-    Args:
-      dtype: Precision of the model.
-
-    Returns:
-      Four machine epsilon.
-
-    Example:
-      >>> from symjax.report.scales import remainder_floor
-      >>> f"{remainder_floor('float32'):.0e}"
-      '5e-07'
-    """
+    """Round-off of what is a difference from 1, as B above and 1 - B: 4 epsilon."""
     return _DIFFERENCE * float(np.finfo(dtype).eps)
 
 
@@ -125,21 +100,7 @@ class Spread(NamedTuple):
 
 
 def add_spreads(parts: Iterable[Spread | None]) -> Spread | None:
-    """Adds the sums of several structures.
-
-    Args:
-      parts: Sums of one output; None where it is no invariant.
-
-    Returns:
-      Their sum; None if any is None.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.report.scales import Spread, add_spreads
-      >>> one = Spread(1.0, np.array([1.0]), 1.0, 0.0)
-      >>> add_spreads([one, one]).count, add_spreads([one, None])
-      (2.0, None)
-    """
+    """Adds the sums of several structures; None where an output is no invariant."""
     known = list(parts)
     found = [part for part in known if part is not None]
     if len(found) < len(known) or not found:
@@ -163,26 +124,7 @@ def is_invariant(irreps: Sequence[str]) -> bool:
 
 
 def spread_of(leaf: LeafMeasurement, unit: str, num_atoms: int) -> Spread | None:
-    """Sums behind the spread of an output of one structure.
-
-    Args:
-      leaf: Its measurement.
-      unit: Its unit.
-      num_atoms: Number of atoms.
-
-    Returns:
-      The sums; None for what is no invariant.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics import measure
-      >>> from symjax.report.scales import spread_of
-      >>> from symjax.so3 import SCALAR
-      >>> result = measure(lambda x: jnp.sum(x**2), jnp.eye(3), max_degree=1,
-      ...                  representations=SCALAR)
-      >>> spread_of(result["output"], "eV", num_atoms=3).first.round(6)
-      array([1.])
-    """
+    """Sums behind the spread of an output of one structure; None for no invariant."""
     if not is_invariant([str(irrep) for irrep in leaf.representation.irreps]):
         return None
     values = np.asarray(leaf.mean, np.float64).reshape(leaf.mask.size, -1)
@@ -214,14 +156,6 @@ def allowed_components(
 
     Returns:
       The dimension, an integer but for round-off.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import find_symmetry
-      >>> from symjax.report.scales import allowed_components
-      >>> methane = find_symmetry(ase.build.molecule("CH4"))
-      >>> round(allowed_components(["1+"], methane, None), 6)  # a dipole
-      0.0
     """
     elements = np.asarray(symmetry.elements, np.float64)
     sign = np.sign(np.linalg.det(elements))
@@ -293,11 +227,6 @@ class Comparison:
         there is none.
       error: A that is compared with it.
       per_atom: Whether both are per atom.
-
-    Example:
-      >>> from symjax.report.scales import Comparison
-      >>> Comparison("RMS", 2.0, 1.0).ratio, Comparison("zero", None, 0.0).ratio
-      (0.5, None)
     """
 
     scale: str
@@ -327,20 +256,6 @@ def compare(
       spread: Sums of its spread; None for what is no invariant, and for features.
       forbidden: Whether the symmetry of all structures allows nothing in it.
       dtype: Precision of the model.
-
-    Returns:
-      The comparison.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import Totals
-      >>> from symjax.report.scales import Spread, compare
-      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
-      >>> compare(totals, unit="eV/angstrom").ratio
-      0.5
-      >>> energy = Spread(1.0, np.array([2.0]), 4.0, 1.0)
-      >>> compare(totals, unit="eV", spread=energy).scale
-      'kT'
     """
     error, size = totals.equivariance_error, totals.root_mean_square
     if not size > 0:

@@ -163,13 +163,6 @@ class AtomErrors(Record):
       cell: Cell vectors as rows, in angstrom; 0 where not periodic.
       errors: For every output of atoms its equivariance error A of each atom, in the
         unit of the output, shape ``(atoms,)``.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.report.schema import AtomErrors
-      >>> errors = {"forces": np.array([0.1, 0.2])}
-      >>> AtomErrors((1, 1), np.zeros((2, 3)), np.zeros((3, 3)), errors).numbers
-      (1, 1)
     """
 
     numbers: tuple[AtomicNumber, ...]
@@ -236,11 +229,7 @@ class Place(NamedTuple):
     length: int
 
     def read(self) -> str:
-        """The line, without the line feed.
-
-        Raises:
-          ReportError: The file cannot be read any more.
-        """
+        """The line, without the line feed."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -300,20 +289,7 @@ class StoredStructures(Sequence[StructureReport]):
 
 
 def without_numbers(structure: StructureReport) -> StructureReport:
-    """A structure without leaves, atoms and points: label, formula, timing, failure.
-
-    Args:
-      structure: The structure.
-
-    Returns:
-      The structure without them.
-
-    Example:
-      >>> from symjax.report import StructureReport
-      >>> from symjax.report.schema import without_numbers
-      >>> without_numbers(StructureReport("water", "H2O", 3, digest="ab")).label
-      'water'
-    """
+    """A structure without leaves, atoms and points: label, formula, timing, failure."""
     return dataclasses.replace(structure, leaves=(), atoms=None, points=None)
 
 

@@ -15,17 +15,10 @@ def shorten(name: str, width: int) -> str:
 
 
 def shorten_all(names: Sequence[str], width: int) -> list[str]:
-    """Names shortened so that they differ.
+    """Names shortened to a width so that they differ.
 
     In the middle where that is enough; else to the parts between dots by which they
     differ, and where these are too long, with a number at the end.
-
-    Args:
-      names: The names.
-      width: Largest number of characters.
-
-    Returns:
-      As many names.
 
     Example:
       >>> from symjax.report.shortening import shorten_all

@@ -56,11 +56,7 @@ _STRUCTURE, _SUMMARY = TypeAdapter(StructureReport), TypeAdapter(Summary)
 
 
 def dumps(value: Any) -> str:
-    """JSON text on one line; refuses NaN and infinity, which JSON does not have.
-
-    Raises:
-      ValueError: A number is not finite.
-    """
+    """JSON text on one line; refuses NaN and infinity, which JSON does not have."""
     return json.dumps(value, allow_nan=False)
 
 
@@ -153,12 +149,7 @@ def _validated(adapter: TypeAdapter[Any], text: str, source: str) -> Any:
 
 
 def read_header(text: str, schema: str, source: str) -> Header:
-    """Reads the head of a report or of a journal.
-
-    Raises:
-      ReportError: It has another format, or a field is missing, or has a wrong type or
-        range.
-    """
+    """Reads the head of a report or of a journal."""
     found = _validated(_FORMAT, text, source)["schema"]
     if found != schema:
         raise ReportError(
@@ -297,11 +288,7 @@ def _pieces(report: Report) -> Iterator[str]:
 def write_atomically(
     path: Path, write: Callable[[Path], Any], size: Callable[[], int] | None = None
 ) -> None:
-    """Lets a function write a temporary file, then renames it.
-
-    Raises:
-      ReportError: The file cannot be written.
-    """
+    """Lets a function write a temporary file, then renames it."""
     try:
         replace_atomically(path, write, size)
     except OSError as error:
@@ -350,9 +337,5 @@ def read_report(path: str | Path) -> Report:
 
 
 def read_place(place: Place, max_degree: int) -> StructureReport:
-    """Reads a structure from its line of ``structures.jsonl``.
-
-    Raises:
-      ReportError: The file cannot be read any more, or was damaged.
-    """
+    """Reads a structure from its line of ``structures.jsonl``."""
     return read_structure(place.read(), max_degree, str(place.path))

@@ -84,16 +84,6 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
 
     Returns:
       The figures.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import Totals
-      >>> from symjax.report import Leaf
-      >>> from symjax.report.summary import summarise
-      >>> totals = Totals(np.ones(1), 4 * np.ones(1), np.ones((1, 2, 2)), np.ones(1))
-      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
-      >>> summarise(leaf, "float32").equivariance_error
-      1.0
     """
     totals = leaf.species[species] if species else leaf.totals
     known = leaf.certificate

@@ -48,12 +48,6 @@ def survey_html(report: SurveyReport) -> str:
     size and composition; how it is distributed over structures, and against size and
     force; the worst structures, drawn, on fresh elements; the content; a table of the
     structures that can be sorted.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      The page.
     """
     assets = resources.files("symjax.report") / "assets"
     style = (assets / "report.css").read_text()

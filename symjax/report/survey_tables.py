@@ -23,15 +23,7 @@ from symjax.report.tables import print_text
 
 
 def survey_tables(report: SurveyReport, display: Display) -> RenderableType:
-    """The tables for a terminal, or a file.
-
-    Args:
-      report: The survey.
-      display: What they are written on.
-
-    Returns:
-      What ``rich`` prints, with ``soft_wrap``: lines are broken already.
-    """
+    """The tables for a terminal or a file, to be printed with ``soft_wrap``."""
     rows = []
     for name in report.names:
         data, population = (
@@ -77,15 +69,7 @@ def survey_tables(report: SurveyReport, display: Display) -> RenderableType:
 
 
 def survey_text(report: SurveyReport, width: int | None = None) -> str:
-    """The tables as plain text.
-
-    Args:
-      report: The survey.
-      width: Number of columns; by default as many as the tables need.
-
-    Returns:
-      Text with a final newline.
-    """
+    """The tables as plain text, as wide as they need by default."""
     out = io.StringIO()
     print_text(functools.partial(_of_width, report, width), out, width)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

@@ -34,13 +34,6 @@ class Described(NamedTuple):
       positions: In angstrom.
       cell: Cell vectors as rows, in angstrom.
       periodic: Along which of them it is periodic.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.report.survey_text import Described
-      >>> one, none = np.zeros((1, 3)), np.zeros(3, bool)
-      >>> Described("He", np.array([2]), one, np.zeros((3, 3)), none).formula
-      'He'
     """
 
     formula: str
@@ -92,31 +85,16 @@ class SurveyReport:
 
 
 def main_output(pool: Pool, outputs: Mapping[str, Output]) -> str:
-    """The output by which structures are ranked: forces, or the first there is.
-
-    Args:
-      pool: The structures.
-      outputs: What is known about the outputs.
-
-    Returns:
-      Its name.
-    """
+    """The output by which structures are ranked: forces, or the first there is."""
     own = [name for name in pool.names if outputs[name].kind == "output"]
     return "forces" if "forces" in own else [*own, *pool.names][0]
 
 
 def candidates(pool: Pool, outputs: Mapping[str, Output]) -> list[str]:
-    """Structures that are measured again: twice as many as are listed.
+    """Labels of structures that are measured again: twice as many as are listed.
 
     Those that look worst were partly unlucky in their elements. On fresh ones the
     luck is gone, and their order is one of merit.
-
-    Args:
-      pool: The structures.
-      outputs: What is known about the outputs.
-
-    Returns:
-      Their labels, those that look worst first.
     """
     values = pool.by_item(main_output(pool, outputs))
     order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
@@ -140,14 +118,7 @@ class Worst(NamedTuple):
 
 
 def worst(report: SurveyReport) -> list[Worst]:
-    """The structures with the largest A on fresh elements.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      At most :data:`LISTED`, the worst first.
-    """
+    """At most :data:`LISTED` structures with the largest A on fresh elements."""
     if report.fresh is None:
         return []
     name = main_output(report.pool, report.outputs)
@@ -166,19 +137,7 @@ def worst(report: SurveyReport) -> list[Worst]:
 
 
 def signed_root(value: float) -> float:
-    """The root of an estimate of A^2; that of a negative one is negative.
-
-    Args:
-      value: The estimate.
-
-    Returns:
-      sign(value) sqrt(abs(value)).
-
-    Example:
-      >>> from symjax.report.survey_text import signed_root
-      >>> signed_root(-4.0), signed_root(9.0)
-      (-2.0, 3.0)
-    """
+    """The root of an estimate of A^2; that of a negative one is negative."""
     return math.copysign(math.sqrt(abs(float(value))), float(value))
 
 
@@ -195,14 +154,7 @@ class Part(NamedTuple):
 
 
 def by_size(pool: Pool) -> list[Part]:
-    """Structures by number of atoms, in at most six parts of about equal number.
-
-    Args:
-      pool: The structures.
-
-    Returns:
-      The parts, the smallest first.
-    """
+    """Structures by number of atoms, in at most six parts of about equal number."""
     edges = np.unique(np.quantile(pool.sizes, np.linspace(0, 1, _SIZES + 1)[1:]))
     parts, low = [], 0.0
     for edge in edges:
@@ -216,14 +168,7 @@ def by_size(pool: Pool) -> list[Part]:
 
 
 def by_formula(report: SurveyReport) -> list[Part]:
-    """Structures by composition, the most frequent first.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      At most twelve parts of two structures or more.
-    """
+    """Compositions of two structures or more, the twelve most frequent first."""
     formulas = np.array(
         [report.structures[label].formula for label in report.pool.labels]
     )
@@ -237,14 +182,7 @@ def by_formula(report: SurveyReport) -> list[Part]:
 
 
 def headline(report: SurveyReport) -> str:
-    """What was done and reached, in a sentence or two.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      Plain text.
-    """
+    """What was done and reached, in a sentence or two."""
     found, over = report.found, report.found.over
     visited = len(report.pool.labels)
     rounds = f", in {found.rounds} rounds" if found.rounds > 1 else ""
@@ -269,20 +207,7 @@ def headline(report: SurveyReport) -> str:
 
 
 def show_interval(interval: Interval) -> str:
-    """An interval in three significant digits.
-
-    Args:
-      interval: The interval.
-
-    Returns:
-      ``value [low, high]``.
-
-    Example:
-      >>> from symjax.metrics import Interval
-      >>> from symjax.report.survey_text import show_interval
-      >>> show_interval(Interval(1.0, 0.9, 1.12, 0.05))
-      '1.00 [0.900, 1.12]'
-    """
+    """An interval in three significant digits: ``value [low, high]``."""
     low, high = format_value(interval.low), format_value(interval.high)
     return f"{format_value(interval.value)} [{low}, {high}]"
 
@@ -290,13 +215,7 @@ def show_interval(interval: Interval) -> str:
 def size_ratio(report: SurveyReport, name: str) -> Interval | None:
     """A over the root mean square, where the zero of a response has a meaning.
 
-    Args:
-      report: The survey.
-      name: An output or layer.
-
-    Returns:
-      The ratio; None for invariant outputs, energies above all, whose size depends on
-      where their zero lies.
+    None for invariant outputs, energies above all.
     """
     output = report.outputs[name]
     irreps = [str(irrep) for irrep in output.representation.irreps]
@@ -309,12 +228,6 @@ def survey_csv(report: SurveyReport) -> str:
     """A of every output by structure, as columns.
 
     The square of A is unbiased and may be negative: its root has its sign then.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      Comma-separated values with a header.
     """
     pool, text = report.pool, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -340,14 +253,7 @@ def survey_csv(report: SurveyReport) -> str:
 
 
 def survey_json(report: SurveyReport) -> dict[str, Any]:
-    """All figures of a survey but those of single structures.
-
-    Args:
-      report: The survey.
-
-    Returns:
-      What JSON can hold; what is not finite is None.
-    """
+    """All figures of a survey but those of single structures; None is not finite."""
     found, pool = report.found, report.pool
     return {
         "schema": SURVEY_SCHEMA,

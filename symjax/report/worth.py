@@ -13,39 +13,13 @@ _MOST_SHOWN = 6
 
 
 def in_words(value: float, unit: str) -> str:
-    """A quantity in the unit that people use for its size.
-
-    Args:
-      value: The number.
-      unit: Its unit; energies in eV below 0.1 are given in meV.
-
-    Returns:
-      Number and unit.
-
-    Example:
-      >>> from symjax.report.worth import in_words
-      >>> in_words(0.0021, "eV"), in_words(0.3, "eV/angstrom"), in_words(2.0, "")
-      ('2.1 meV', '0.3 eV/angstrom', '2')
-    """
+    """A quantity in the unit that people use for its size: meV below 0.1 eV."""
     factor, shown = people_unit(value, unit)
     return f"{factor * value:.2g} {shown}".rstrip()
 
 
 def people_unit(value: float, unit: str) -> tuple[float, str]:
-    """The unit that people use for a size, and how many of them the unit is.
-
-    Args:
-      value: The size.
-      unit: Its unit.
-
-    Returns:
-      Factor and unit.
-
-    Example:
-      >>> from symjax.report.worth import people_unit
-      >>> people_unit(0.002, "eV/angstrom")
-      (1000.0, 'meV/angstrom')
-    """
+    """Factor and unit that people use for a size."""
     energy, slash, rest = unit.partition("/")
     if energy == "eV" and abs(value) < 0.1:
         return 1e3, f"meV{slash}{rest}"
@@ -53,22 +27,7 @@ def people_unit(value: float, unit: str) -> tuple[float, str]:
 
 
 def known_frontier(response: ResponseSpectrum) -> tuple[AveragedError, ...]:
-    """Averages that are known to leave less than A: not where A is round-off.
-
-    Args:
-      response: Of an output.
-
-    Returns:
-      From :func:`symjax.metrics.frontier`; A as it is alone where it is round-off.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import ResponseSpectrum
-      >>> from symjax.report.worth import known_frontier
-      >>> gram = (np.zeros((2, 1, 1)),)
-      >>> len(known_frontier(ResponseSpectrum("e", "eV", gram, 1e-20, 1, 1e-12)))
-      1
-    """
+    """Averages known to leave less than A; A alone where it is round-off."""
     found = frontier(response)
     first = found[0]
     return found[:1] if first.error <= first.uncertainty else found
@@ -76,12 +35,6 @@ def known_frontier(response: ResponseSpectrum) -> tuple[AveragedError, ...]:
 
 def frontier_line(response: ResponseSpectrum) -> str:
     """What averages leave of A, in one line.
-
-    Args:
-      response: Of an output.
-
-    Returns:
-      Text without a line feed.
 
     Example:
       >>> import numpy as np
@@ -108,19 +61,7 @@ def frontier_line(response: ResponseSpectrum) -> str:
 
 
 def in_short(leaves: Iterable[Any]) -> list[str]:
-    """What averages leave of each output, and what that is worth.
-
-    Args:
-      leaves: Of a report, over all structures (:class:`symjax.report.Leaf`).
-
-    Returns:
-      One line for each output, and one for each that has labels.
-
-    Example:
-      >>> from symjax.report.worth import in_short
-      >>> in_short([])
-      []
-    """
+    """A line for each output of what averages leave, and one on what that is worth."""
     lines = []
     for leaf in leaves:
         if leaf.response is not None:
@@ -131,19 +72,7 @@ def in_short(leaves: Iterable[Any]) -> list[str]:
 
 
 def averages_json(response: ResponseSpectrum | None) -> list[dict[str, Any]]:
-    """The same as plain data.
-
-    Args:
-      response: Of an output; None if it is not known.
-
-    Returns:
-      One entry for each average, the cheapest first.
-
-    Example:
-      >>> from symjax.report.worth import averages_json
-      >>> averages_json(None)
-      []
-    """
+    """The same as plain data."""
     if response is None:
         return []
     return [
@@ -159,14 +88,6 @@ def averages_json(response: ResponseSpectrum | None) -> list[dict[str, Any]]:
 
 def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
     """Error on labels, and whether averaging would lower it.
-
-    Args:
-      name: Of the output.
-      unit: Its unit.
-      labels: Errors on labels.
-
-    Returns:
-      One or two sentences.
 
     Example:
       >>> import numpy as np
@@ -211,20 +132,7 @@ def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
 
 
 def verdict(low: float, high: float) -> str:
-    """Whether averaging is worth it.
-
-    Args:
-      low: Lower end of the share of the squared error that it removes.
-      high: Upper end.
-
-    Returns:
-      Two or three words.
-
-    Example:
-      >>> from symjax.report.worth import verdict
-      >>> verdict(0.001, 0.004), verdict(0.3, 0.5), verdict(0.01, 0.3)
-      ('not worth it', 'worth it', 'of some use')
-    """
+    """Whether averaging is worth it, by both ends of the share of the squared error."""
     if high < _NOT_WORTH:
         return "not worth it"
     return "worth it" if low > _WORTH else "of some use"
@@ -233,21 +141,7 @@ def verdict(low: float, high: float) -> str:
 def labels_json(
     name: str, unit: str, labels: LabelErrors | None
 ) -> dict[str, Any] | None:
-    """The same as plain data.
-
-    Args:
-      name: Of the output.
-      unit: Its unit.
-      labels: Errors on labels; None if there are none.
-
-    Returns:
-      Numbers and the sentence; numbers are None where labels are not compared.
-
-    Example:
-      >>> from symjax.report.worth import labels_json
-      >>> labels_json("energy", "eV", None) is None
-      True
-    """
+    """The same as plain data; numbers are None where labels are not compared."""
     if labels is None:
         return None
     used = labels.usable

@@ -26,26 +26,13 @@ class Checks:
     Attributes:
       laws: Checks a structure; picklable, for worker processes. None for no checks.
       labels: Those that are checked.
-
-    Example:
-      >>> from symjax.runs.checked_items import Checks
-      >>> Checks()("water", None)
-      ()
     """
 
     laws: Laws | None = None
     labels: frozenset[str] = frozenset()
 
     def __call__(self, label: str, item: Any) -> tuple[PhysicalCheck, ...]:
-        """The checks of one item.
-
-        Args:
-          label: Its label.
-          item: The structure.
-
-        Returns:
-          Them; empty for one that is not checked.
-        """
+        """The checks of one item; empty for one that is not checked."""
         if self.laws is None or label not in self.labels:
             return ()
         try:
@@ -58,13 +45,6 @@ class Checks:
 
 def choose_checks(laws: Laws | None, items: Mapping[str, Any]) -> Checks:
     """Chooses the smallest structure of each periodicity.
-
-    Args:
-      laws: Checks a structure.
-      items: Structures, or events, of which none is checked.
-
-    Returns:
-      The checks.
 
     Example:
       >>> import ase.build

@@ -37,39 +37,21 @@ class Evaluations:
     Attributes:
       folder: The output folder of the run.
       model: Digest of the model.
-
-    Example:
-      >>> from pathlib import Path
-      >>> from symjax.runs.evaluations import Evaluations
-      >>> Evaluations(Path("out"), "ab").path("cd").parent.as_posix()
-      'out/evaluations'
     """
 
     folder: Path
     model: str
 
     def path(self, item: str) -> Path:
-        """The file of an item.
-
-        Args:
-          item: Digest of the item.
-
-        Returns:
-          Its path.
-        """
+        """The file of an item, by its digest."""
         name = hashlib.sha256(f"{self.model} {item}".encode()).hexdigest()
         return self.folder / FOLDER / f"{name[:32]}.bin"
 
     def remembered(self, problem: Problem, item: Any) -> Problem:
         """The same problem, whose function reads what was computed before.
 
-        Args:
-          problem: The problem.
-          item: The item; of others than structures nothing is kept.
-
-        Returns:
-          The problem; as it is if its function does not run on the host, or takes many
-          inputs at once and so is none that is dear.
+        As it is where the item is no structure, or the function does not run on the
+        host or takes many inputs at once and so is none that is dear.
         """
         function = problem.function
         on_host = isinstance(function, HostFunction) and not function.batched
@@ -88,11 +70,7 @@ class Evaluations:
         return dataclasses.replace(problem, function=HostFunction(call))
 
     def forget(self, item: Any) -> None:
-        """Removes the file of an item, and the folder with the last one.
-
-        Args:
-          item: The item.
-        """
+        """Removes the file of an item, and the folder with the last one."""
         if not isinstance(item, ase.Atoms):
             return
         path = self.path(structure_digest(item))

@@ -45,62 +45,19 @@ _HELD_STRUCTURES = 200
 
 
 def report_files(folder: Path) -> list[Path]:
-    """Files of a report that exist in a folder.
-
-    Args:
-      folder: A folder, which need not exist.
-
-    Returns:
-      Their paths.
-
-    Example:
-      >>> from pathlib import Path
-      >>> from symjax.runs.folder import report_files
-      >>> report_files(Path("nowhere"))
-      []
-    """
+    """Files of a report in a folder, which need not exist."""
     names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE, HTML_FILE, RESULTS_FILE]
     names += [f"{name}.{end}" for name in FIGURE_NAMES for end in FIGURE_FORMATS]
     return [folder / name for name in names if (folder / name).exists()]
 
 
 def journal_files(folder: Path) -> list[Path]:
-    """The journal in a folder, if there is one.
-
-    Args:
-      folder: A folder, which need not exist.
-
-    Returns:
-      Its path, in a list.
-
-    Example:
-      >>> from pathlib import Path
-      >>> from symjax.runs.folder import journal_files
-      >>> journal_files(Path("nowhere"))
-      []
-    """
+    """The journal in a folder, which need not exist, in a list."""
     return [path for path in report_files(folder) if path.suffix == ".jsonl"]
 
 
 def clear_folder(folder: Path) -> None:
-    """Makes a folder if needed, and removes a report in it.
-
-    Args:
-      folder: The output folder.
-
-    Raises:
-      ReportError: It cannot be written to.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.runs.folder import clear_folder, report_files
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder)
-      ...     _ = (path / "report.json").write_text("{}")
-      ...     clear_folder(path)
-      ...     report_files(path)
-      []
-    """
+    """Makes a folder if needed, and removes a report in it."""
     try:
         for path in report_files(folder):
             path.unlink()
@@ -144,15 +101,6 @@ class Destination:
 
 def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raises if a report must not be written into this folder; changes nothing.
-
-    Args:
-      folder: The output folder.
-      resume: Whether to continue the report in it.
-      overwrite: Whether to replace the report in it.
-
-    Raises:
-      ReportError: ``folder`` is a file or cannot be written to, holds a report
-        without one of the two options, or holds none to resume.
 
     Example:
       >>> from pathlib import Path
@@ -305,14 +253,7 @@ class Journal:
         self._hold.close()
 
     def append(self, structure: StructureReport) -> None:
-        """Writes one finished structure through to the disk.
-
-        Args:
-          structure: The structure, measured or failed.
-
-        Raises:
-          ReportError: The file cannot be written.
-        """
+        """Writes one finished structure through to the disk."""
         line = (storage.dumps(storage.structure_to_json(structure)) + "\n").encode()
         place = Place(self.path.absolute(), self._file.tell(), len(line))
         try:
@@ -324,14 +265,7 @@ class Journal:
             self._results.append(structure)
 
     def structures(self, labels: Iterable[str]) -> Sequence[StructureReport]:
-        """Structures of the journal in a given order; many of them stay on disk.
-
-        Args:
-          labels: Their labels.
-
-        Returns:
-          The structures.
-        """
+        """Structures of the journal in a given order; many of them stay on disk."""
         chosen = [self._all[label] for label in labels]
         places, overview = zip(*chosen, strict=True) if chosen else ((), ())
         degree = self._head[2].max_degree

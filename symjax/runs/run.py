@@ -286,21 +286,7 @@ EXPECTED_ERRORS = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
 
 
 def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
-    """The error with a remedy; None if the input is not to blame.
-
-    Args:
-      error: One of :data:`EXPECTED_ERRORS`.
-      options: How it was measured.
-
-    Returns:
-      The error.
-
-    Example:
-      >>> from symjax.runs import Options
-      >>> from symjax.runs.run import as_symjax_error
-      >>> as_symjax_error(MemoryError(), Options()).argument
-      'memory'
-    """
+    """An expected error with a remedy; None if the input is not to blame."""
     if isinstance(error, SymjaxError):
         return error
     text = str(error)

@@ -20,20 +20,7 @@ SURVEY_SCHEMA = "symjax-survey-journal/1"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    Args:
-      path: The file.
-      text: Its content.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.runs.survey_journal import write_text
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     write_text(pathlib.Path(folder) / "a", "b")
-      ...     (pathlib.Path(folder) / "a").read_text()
-      'b'
-    """
+    """Writes a file whole or not at all."""
     storage.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -75,15 +62,7 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
         self._file.close()
 
     def append(self, number: int, items: Sequence[Sampled]) -> None:
-        """Writes the structures of a pack through to the disk.
-
-        Args:
-          number: Number of the round.
-          items: The structures.
-
-        Raises:
-          OSError: The file cannot be written; the message says which, and why.
-        """
+        """Writes the structures of a pack through to the disk."""
         line = {"round": number, "items": [_to_json(item) for item in items]}
         append_through(self._file, (json.dumps(line) + "\n").encode())
 

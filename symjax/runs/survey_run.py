@@ -64,11 +64,6 @@ class SurveyProgress(NamedTuple):
       visited: Structures that were evaluated, or failed, in this round.
       total: Structures of the data set.
       number: Number of the round.
-
-    Example:
-      >>> from symjax.runs.survey_run import SurveyProgress
-      >>> SurveyProgress(5, 10, 0).visited
-      5
     """
 
     visited: int
@@ -280,29 +275,13 @@ class Single(NamedTuple):
 
 
 class OneByOne:
-    """Structures of any source, each a pack of its own.
-
-    Args:
-      source: The model.
-      options: How it is evaluated.
-    """
+    """Structures of any source, each a pack of its own."""
 
     def __init__(self, source: Source, options: Options):
         self._source, self._options = source, options
 
     def item(self, label: str, atoms: ase.Atoms) -> Single:
-        """What is read of a structure.
-
-        Args:
-          label: Its name.
-          atoms: The structure.
-
-        Returns:
-          The structure.
-
-        Raises:
-          SymjaxError: It is of no use.
-        """
+        """What is read of a structure."""
         sizes, errors = self._source.sizes({label: atoms})
         if label in errors:
             raise errors[label]
@@ -310,25 +289,11 @@ class OneByOne:
         return Single(label, item, size, len(atoms))
 
     def join(self, items: Sequence[Single]) -> list[list[Single]]:
-        """Each for itself.
-
-        Args:
-          items: The structures.
-
-        Returns:
-          Those of each pack.
-        """
+        """Each for itself."""
         return [[item] for item in items]
 
     def pack(self, items: Sequence[Single]) -> Pack:
-        """The problem of a structure.
-
-        Args:
-          items: One of :meth:`join`.
-
-        Returns:
-          The pack.
-        """
+        """The problem of a structure."""
         (one,) = items
         problem = self._source.problem(one.item, one.size, self._options)
         return pack_of(one.label, problem)._replace(sizes=(one.num_atoms,))

@@ -23,12 +23,6 @@ def choose_parameters(
         of a module, or of a layer that belongs to one; all that it holds is chosen.
         None for everything.
 
-    Returns:
-      The parameters that are named, nested as before.
-
-    Raises:
-      ModelError: A pattern names no parameter, or is no regular expression.
-
     Example:
       >>> from symjax.models import load_model
       >>> from symjax.training.partial import choose_parameters
@@ -71,14 +65,7 @@ def _modules(names: Sequence[str]) -> list[str]:
 def whole_network(
     network: Mapping[str, Any], fitted: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A network some of whose parameters have been replaced.
-
-    Args:
-      network: All parameters, nested.
-      fitted: Some, nested in the same way.
-
-    Returns:
-      All, those of ``fitted`` instead of the others.
+    """A network with the parameters of ``fitted``, nested alike, instead of its own.
 
     Example:
       >>> from symjax.training.partial import whole_network

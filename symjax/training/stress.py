@@ -56,14 +56,6 @@ def read_stress(
         structure has it.
       StructureError: A structure lacks it or has no volume, or the value is not
         symmetric or too large to be a stress in this unit.
-
-    Example:
-      >>> import ase.build, numpy as np
-      >>> from symjax.training.stress import read_stress
-      >>> copper = ase.build.bulk("Cu")
-      >>> copper.info["stress"] = [0.01, 0.01, 0.01, 0.0, 0.0, 0.0]
-      >>> read_stress([copper], "stress", 1.0)[0][0, 0, :, 0].tolist()
-      [0.01, 0.0, 0.0]
     """
     _check_name(field)
     values = []
