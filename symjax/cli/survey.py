@@ -48,7 +48,7 @@ class Question(enum.StrEnum):
 
 
 def check_survey(context: typer.Context) -> "Survey | None":
-    """How to survey; None if it is not asked for. What cannot be combined is refused."""
+    """How to survey, or None if that is not asked for; refuses options of no use."""
     given = context.params
     wrong = _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS
     for name, option in wrong.items():

@@ -48,9 +48,6 @@ def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
     Args:
       cells: Rows are cell vectors; 0 for directions that are not periodic.
 
-    Returns:
-      Angstrom to the number of vectors; 1 without any.
-
     Example:
       >>> import numpy as np
       >>> from symjax.data.cells import spanned
@@ -77,12 +74,6 @@ def onto_periodic(
 
     The identity for three vectors, $1 - n n^T$ with the normal of two, $u u^T$ with the
     direction of one, and 0 without any. It turns with the cell: $R P R^T$.
-
-    Args:
-      cells: Rows are cell vectors; 0 for directions that are not periodic.
-
-    Returns:
-      Projections.
 
     Example:
       >>> import numpy as np

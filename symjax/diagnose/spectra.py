@@ -122,23 +122,7 @@ def _index(irrep: Irrep) -> tuple[int, int]:
 
 
 def spectra(report: Report) -> dict[str, Spectrum]:
-    """Spectra of all leaves of a report over its structures, in its order.
-
-    Args:
-      report: The report.
-
-    Returns:
-      Spectra by name.
-
-    Example:
-      >>> from symjax.diagnose.spectra import spectra
-      >>> from symjax.report import schema
-      >>> spectra(schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ()))
-      {}
-    """
+    """Spectra of all leaves of a report over its structures, in its order."""
     parts: dict[str, list[Totals]] = {}
     for structure in report.measured:
         for leaf in structure.leaves:
@@ -179,21 +163,6 @@ def spectrum_of(
       epsilon: Machine epsilon of the model.
       degree: Degree of the grid.
       num_tests: Number of sectors that are judged together.
-
-    Returns:
-      The spectrum.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.diagnose.spectra import spectrum_of
-      >>> from symjax.metrics import Totals
-      >>> from symjax.report import Leaf
-      >>> power = np.zeros((1, 3, 2)); power[0, 0, 0] = 1.0
-      >>> totals = Totals(np.zeros(1), np.ones(1), power, np.ones(1))
-      >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {}, None)
-      >>> spectrum_of(leaf, [totals], num_elements=100, epsilon=1e-7, degree=5,
-      ...             num_tests=10).noise
-      1e-07
     """
     content, remainder = leaf.totals.content, leaf.totals.remainder
     modes = np.square(2 * np.arange(len(content)) + 1.0)[:, None]

@@ -23,14 +23,6 @@ class EventPoints(Record):
       labels: The most frequent label over random orientations; empty without
         segmentation.
       changes: Share of these orientations with another label; empty likewise.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.report.event_schema import EventPoints
-      >>> one = np.ones(1)
-      >>> EventPoints(np.ones((1, 3)), one, np.ones(1, int), {}, np.ones(1, int),
-      ...             one).energies
-      array([1.])
     """
 
     positions: Annotated[Float[np.ndarray, "points 3"], Numbers(-math.inf)]
@@ -59,11 +51,6 @@ class Breaking(Record):
       content: B of the probabilities with all three, per irrep; empty for O(3).
       frozen_labels: Labels with frozen tokens.
       labels: Labels with all three. Read from a file, neither has ``frequencies``.
-
-    Example:
-      >>> from symjax.report.event_schema import Breaking
-      >>> [field.name for field in dataclasses.fields(Breaking)][4:8]
-      ['network', 'tokenisation', 'voxelisation', 'total']
     """
 
     group: Literal["Oh", "O(3)"]

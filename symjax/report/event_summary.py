@@ -25,19 +25,11 @@ SHARES = ("changing", "disagreement", "accuracy", "majority_accuracy")
 def summarise_events(events: "Iterable[StructureReport]") -> dict[str, Any]:
     """Figures over measured events, as the object ``events`` of ``report.json``.
 
-    Args:
-      events: The events; each is looked at once.
-
     Returns:
       For every output its figures over all points, by class, by particle and by number
       of points of the event, and for every group the sources of symmetry breaking. A
       figure is a list of value, lower and upper end of its interval; null where it is
       not known.
-
-    Example:
-      >>> from symjax.report.event_summary import summarise_events
-      >>> summarise_events([])
-      {'level': 0.95, 'outputs': {}, 'breaking': {}}
     """
     rows: dict[str, dict[tuple[str, str], list[tuple[float, ...]]]] = {}
     parts: dict[str, list[Breaking]] = {}
@@ -139,15 +131,7 @@ def _plain(interval: Interval) -> list[float | None]:
 def show_interval(
     figure: list[float | None], form: Callable[[float], str], sign: str = "-"
 ) -> str:
-    """A figure with its interval as text.
-
-    Args:
-      figure: Value and ends, as :func:`summarise_events` gives them.
-      form: How a number is written.
-      sign: What stands between the ends.
-
-    Returns:
-      The text.
+    """A figure of :func:`summarise_events` with its interval as text.
 
     Example:
       >>> from symjax.report.event_summary import show_interval
@@ -167,12 +151,8 @@ def show_interval(
 def event_lines(events: "Iterable[StructureReport]") -> list[dict[str, Any]]:
     """One line for each measured event, the largest error first.
 
-    Args:
-      events: The events; each is looked at once.
-
-    Returns:
-      For each event its position, label, number of points, and A of the first output
-      with its unit; where labels are predicted, sources over O(3) too.
+    Position, label, number of points, and A of the first output with its unit; where
+    labels are predicted, the sources over O(3) too.
     """
     lines = []
     for index, event in enumerate(events):

@@ -52,32 +52,14 @@ _POLICY = (
 
 
 def to_html(report: Report) -> str:
-    """A report as a self-contained HTML page.
+    """A report as a self-contained HTML page, in ASCII.
 
     A summary in plain words; tables with units; a heat map of the content
     B(l, sigma) of every layer and output, over all structures or one of them; curves
     of A and B against the degree of the grid; the equivariance error of every atom on
     the structure, which can be turned; verdicts of the integration; and where the
-    numbers come from. Light or dark as the reader's
-    system is, for phones and desks, and usable from the keyboard. Without JavaScript
-    the tables remain.
-
-    Args:
-      report: The report.
-
-    Returns:
-      The page, in ASCII.
-
-    Example:
-      >>> from symjax.report import schema
-      >>> from symjax.report.html import to_html
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("<pet>", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> page = to_html(report)
-      >>> page.startswith("<!doctype html>"), "<pet>" in page
-      (True, False)
+    numbers come from. Light or dark as the reader's system is, for phones and desks,
+    and usable from the keyboard. Without JavaScript the tables remain.
     """
     leaves = list(report.aggregate().values())
     outputs = [leaf for leaf in leaves if leaf.kind == "output"]
@@ -165,29 +147,7 @@ def to_html(report: Report) -> str:
 
 
 def save_html(report: Report, path: str | Path) -> None:
-    """Writes the page of a report atomically.
-
-    Args:
-      report: The report.
-      path: The file; its folder must exist.
-
-    Raises:
-      ReportError: The file cannot be written.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.report import schema
-      >>> from symjax.report.html import save_html
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "report.html"
-      ...     save_html(report, path)
-      ...     path.stat().st_size > 1000
-      True
-    """
+    """Writes the page of a report atomically."""
     text = to_html(report)
     write_atomically(
         Path(path),

@@ -49,14 +49,6 @@ def ratio_interval(
       denominators: b_i, not negative; events with b_i = 0 count as none.
       root: Whether the figure is the square root of the ratio.
       most: The largest value that the ratio can have, such as 1 for a share.
-
-    Returns:
-      The figure with its interval.
-
-    Example:
-      >>> from symjax.report.intervals import ratio_interval
-      >>> [round(x, 3) for x in ratio_interval([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])]
-      [1.0, 0.0, 2.242]
     """
     a, b = np.asarray(numerators, float), np.asarray(denominators, float)
     a, b = a[b > 0], b[b > 0]

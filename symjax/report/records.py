@@ -35,23 +35,9 @@ from symjax.so3.representations import SCALAR
 
 @functools.singledispatch
 def heading(item: Any) -> dict[str, Any]:
-    """What a report says of an item, measured or not.
+    """The fields ``formula``, ``num_atoms`` and ``digest`` of an item in a report.
 
-    Args:
-      item: A structure, a prepared event, or None for what could not be read.
-
-    Returns:
-      The fields ``formula``, ``num_atoms`` and ``digest`` of a
-      :class:`~symjax.report.StructureReport`.
-
-    Raises:
-      TypeError: It is something else.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.report.records import heading
-      >>> heading(ase.build.molecule("H2O"))["formula"], heading(None)["num_atoms"]
-      ('H2O', 0)
+    The item is a structure, a prepared event, or None for what could not be read.
     """
     raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
 
@@ -86,31 +72,7 @@ def numbers(
     problem: Problem,
     breaking: tuple[Breaking, ...] = (),
 ) -> dict[str, Any]:
-    """What a report stores of the measurement of an item.
-
-    Args:
-      item: A structure or a prepared event.
-      measurement: The measurement.
-      problem: What was measured.
-      breaking: Sources of symmetry breaking of an event.
-
-    Returns:
-      The fields ``leaves``, and ``atoms`` or ``points``, of a
-      :class:`~symjax.report.StructureReport`.
-
-    Raises:
-      TypeError: It is neither.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.metrics import Grid, Output, Problem, measure
-      >>> from symjax.report.records import numbers
-      >>> from symjax.so3 import VECTOR
-      >>> water = ase.build.molecule("H2O")
-      >>> problem = Problem(lambda x: x, water.positions, {"output": Output(VECTOR)})
-      >>> sorted(numbers(water, measure(problem, over=Grid(3), max_degree=1), problem))
-      ['atoms', 'leaves']
-    """
+    """The fields ``leaves``, and ``atoms`` or ``points``, of a measured item."""
     raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
 
 
@@ -149,30 +111,15 @@ def leaves_of(
     names: Sequence[str],
     atoms: ase.Atoms | None = None,
 ) -> tuple[Leaf, ...]:
-    """What a report stores of a measurement.
+    """Leaves with additive totals, in the order of ``outputs``.
+
+    JAX sorts the outputs of a function by name, a report keeps the network's order.
 
     Args:
       measurement: The measurement.
       outputs: What is known about each output.
       names: Names of what ``samples`` number: elements, or classes of points.
       atoms: The structure; None for events.
-
-    Returns:
-      The leaves with additive totals, in the order of ``outputs``: JAX sorts the
-      outputs of a function by name, a report keeps the order of the network.
-
-    Example:
-      >>> import jax.numpy as jnp, numpy as np
-      >>> from ase.data import chemical_symbols
-      >>> from symjax.metrics import Grid, Output, Problem, measure
-      >>> from symjax.report.records import leaves_of
-      >>> from symjax.so3 import VECTOR
-      >>> outputs = {"output": Output(VECTOR, "eV/A", samples=np.array([8, 1, 1]))}
-      >>> problem = Problem(lambda x: x, jnp.eye(3), outputs)
-      >>> result = measure(problem, over=Grid(3), max_degree=1)
-      >>> leaf, = leaves_of(result, outputs, chemical_symbols)
-      >>> leaf.unit, {symbol: float(t.count[0]) for symbol, t in leaf.species.items()}
-      ('eV/A', {'H': 6.0, 'O': 3.0})
     """
     symmetry = None if atoms is None else usable_symmetry(atoms)
     return tuple(
@@ -250,25 +197,7 @@ def atom_errors(
 ) -> schema.AtomErrors:
     """The equivariance error of every atom, A_i = sqrt(V_i / number of components).
 
-    Args:
-      measurement: The measurement.
-      outputs: What is known about each output.
-      atoms: The structure; its atoms are the first samples.
-
-    Returns:
-      Errors of the outputs of atoms, with the positions of the atoms.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.metrics import Grid, Output, Problem, measure
-      >>> from symjax.report.records import atom_errors
-      >>> from symjax.so3 import VECTOR
-      >>> water = ase.build.molecule("H2O")
-      >>> outputs = {"output": Output(VECTOR, samples=water.numbers)}
-      >>> problem = Problem(lambda x: x, water.positions, outputs)
-      >>> result = measure(problem, over=Grid(3), max_degree=1)
-      >>> bool((atom_errors(result, outputs, water).errors["output"] < 1e-6).all())
-      True
+    Atoms are the first samples of the structure.
     """
     errors = {}
     for name, output in outputs.items():
@@ -315,19 +244,7 @@ def _with_particles(
 
 
 def particle_name(number: int) -> str:
-    """Name of a particle.
-
-    Args:
-      number: Its number in the files of PILArNet-M.
-
-    Returns:
-      Its name, or its number where it has none.
-
-    Example:
-      >>> from symjax.report.records import particle_name
-      >>> particle_name(2), particle_name(7)
-      ('muon', 'particle 7')
-    """
+    """Name of a particle by its number in PILArNet-M, or that number."""
     return PARTICLES[number] if number < len(PARTICLES) else f"particle {number}"
 
 

@@ -70,16 +70,6 @@ def to_text(report: Report, width: int | None = None) -> str:
 
     Returns:
       Text without control characters, ending with a line feed.
-
-    Example:
-      >>> from symjax.report import schema
-      >>> from symjax.report.tables import to_text
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> to_text(report).splitlines()[0]
-      'Symmetry report of model pet'
     """
     buffer = StringIO()
     _console(buffer, plain=True).print(render(report, Display(width)), soft_wrap=True)
@@ -94,19 +84,6 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
       report: The report.
       file: Where to print.
       width: Number of columns; by default that of the terminal, 80 without one.
-
-    Example:
-      >>> import io
-      >>> from symjax.report import schema
-      >>> from symjax.report.tables import print_report
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> out = io.StringIO()
-      >>> print_report(report, out)
-      >>> out.getvalue().startswith("Symmetry report")
-      True
     """
     print_text(functools.partial(render, report), file, width)
 
@@ -116,18 +93,7 @@ def print_text(
 ) -> None:
     r"""Prints text that is made for what it is written on; in color only on a terminal.
 
-    Args:
-      make: Makes the text.
-      file: Where to print.
-      width: Number of columns; by default that of the terminal, 80 without one.
-
-    Example:
-      >>> import io
-      >>> from symjax.report.tables import print_text
-      >>> out = io.StringIO()
-      >>> print_text(lambda display: str(display.width), out)
-      >>> out.getvalue()
-      '80\n'
+    The width is by default that of the terminal, 80 without one.
     """
     plain = not file.isatty()
     console = _console(file, plain)

@@ -23,25 +23,9 @@ def read_trajectory(
 ) -> dict[tuple[str, str, int, int], dict[int, float]]:
     r"""Reads ``trajectory.csv``, averaged over structures.
 
-    Args:
-      path: The file that a monitored run wrote.
-
     Returns:
       For each (name, quantity, degree, sigma) its values by step; degree and sigma are
       0 but for the content B.
-
-    Raises:
-      ArgumentError: There is no such file, or it holds no measurement.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.report.trajectory import read_trajectory
-      >>> header = "step,structure,name,kind,quantity,degree,sigma,value"
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "trajectory.csv"
-      ...     _ = path.write_text(header + "\n0,a,energy,output,A,,,0.5\n")
-      ...     read_trajectory(path)
-      {('energy', 'A', 0, 0): {0: 0.5}}
     """
     path = Path(path)
     remedy = "Pass the trajectory.csv of a run with a section [monitor]"
@@ -71,18 +55,6 @@ def trajectory_figure(
 
     Lines are sectors (l, sigma), solid for sigma = +1 and dashed for -1, and, dotted,
     the content above the largest degree.
-
-    Args:
-      trajectory: From :func:`read_trajectory`.
-
-    Returns:
-      The figure.
-
-    Example:
-      >>> from symjax.report.trajectory import trajectory_figure
-      >>> figure = trajectory_figure({("energy", "B", 0, 1): {0: 0.5, 10: 0.9}})
-      >>> len(figure.axes)
-      1
     """
     names = list(dict.fromkeys(key[0] for key in trajectory))
     with matplotlib.rc_context(STYLE):
@@ -118,20 +90,7 @@ def trajectory_figure(
 def error_figure(
     trajectory: Mapping[tuple[str, str, int, int], Mapping[int, float]],
 ) -> Figure:
-    """Relative equivariance error of every output, distance from invariance of layers.
-
-    Args:
-      trajectory: From :func:`read_trajectory`.
-
-    Returns:
-      The figure.
-
-    Example:
-      >>> from symjax.report.trajectory import error_figure
-      >>> figure = error_figure({("energy", "relative", 0, 0): {0: 0.5, 10: 0.1}})
-      >>> len(figure.axes[0].lines)
-      1
-    """
+    """Relative equivariance error of outputs, distance from invariance of layers."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, 2.8), layout="constrained")
         FigureCanvasAgg(figure)
@@ -146,18 +105,7 @@ def error_figure(
 
 
 def save_trajectory(path: str | Path, folder: str | Path) -> list[Path]:
-    """Writes the figures of a run.
-
-    Args:
-      path: Its ``trajectory.csv``.
-      folder: Where they go.
-
-    Returns:
-      Paths of ``trajectory_content.png`` and ``trajectory_error.png``.
-
-    Raises:
-      ArgumentError: The file holds no measurement.
-    """
+    """Writes ``trajectory_content.png`` and ``trajectory_error.png`` of a run."""
     trajectory = read_trajectory(path)
     written = []
     for name, figure in (

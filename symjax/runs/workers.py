@@ -117,22 +117,7 @@ class Workers:
 def on_devices(
     task: Task, items: Iterable[tuple[Any, ...]], devices: Sequence[jax.Device]
 ) -> Generator[Any]:
-    """Calls a function for each item, on several devices at once.
-
-    Args:
-      task: The function; what it computes with JAX runs on one of the devices.
-      items: Its arguments.
-      devices: Devices of this process.
-
-    Yields:
-      Results, as they are finished.
-
-    Example:
-      >>> import jax
-      >>> from symjax.runs.workers import on_devices
-      >>> sorted(on_devices(lambda x: x**2, [(1,), (2,)], jax.devices()))
-      [1, 4]
-    """
+    """Results of a function, as they are finished, on several devices at once."""
     free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
     for device in devices:
         free.put(device)
@@ -160,24 +145,12 @@ def in_processes(
     jobs: int,
     lost: Callable[..., Any],
 ) -> Generator[Any]:
-    """Calls a function for each item, in several processes at once.
+    """Calls a picklable function for each item, in several processes at once.
 
     The cores of the machine are divided among the processes where the system allows
     it; otherwise each would start threads for all of them. Processes end with the one
     that started them. What was under way when one of them died is done again, each item
-    alone in a process; what kills that too is lost.
-
-    Args:
-      task: The function, which is sent to each process once; must be picklable.
-      items: Its arguments; picklable.
-      jobs: Number of processes.
-      lost: Called with the arguments of an item that is lost; returns its result.
-
-    Yields:
-      Results, as they are finished.
-
-    Raises:
-      ArgumentError: Processes die without having finished anything.
+    alone in a process; what kills that too is lost: ``lost`` makes its result.
     """
     items = list(items)
     jobs = max(min(jobs, len(items)), 1)
@@ -240,29 +213,12 @@ def _in_pool(
 
 
 def jax_settings() -> dict[str, Any]:
-    """What a worker must share with the process that sends it work.
-
-    Returns:
-      Settings of JAX by name.
-
-    Example:
-      >>> from symjax.runs.workers import jax_settings
-      >>> "jax_enable_x64" in jax_settings()
-      True
-    """
+    """What a worker must share with the process that sends it work."""
     return {name: getattr(jax.config, name) for name in _SETTINGS}
 
 
 def set_jax(settings: dict[str, Any]) -> None:
-    """Makes the settings of :func:`jax_settings` those of this process.
-
-    Args:
-      settings: The settings.
-
-    Example:
-      >>> from symjax.runs.workers import jax_settings, set_jax
-      >>> set_jax(jax_settings())
-    """
+    """Makes the settings of :func:`jax_settings` those of this process."""
     for name, value in settings.items():
         jax.config.update(name, value)
 

@@ -51,9 +51,6 @@ def predict_labels(
       graph: The structures, possibly rotated.
       layers: Names of layers whose features are returned as well.
       network_dtype: Type in which the network computes.
-
-    Returns:
-      Predictions, with a trailing axis of copies, and features by layer.
     """
     names = {label.name for label in labels}
     targets = tuple(
@@ -106,28 +103,7 @@ Terms = Callable[
 def divided_by_atoms(
     label: Label, error: Float[Array, "samples ..."], graph: Graph
 ) -> Float[Array, "samples ..."]:
-    """Errors of a label, over the number of atoms where the label asks for it.
-
-    Args:
-      label: What is fitted.
-      error: Its errors; one for each structure where it is divided.
-      graph: The structures.
-
-    Returns:
-      The errors.
-
-    Example:
-      >>> import ase.build
-      >>> import jax.numpy as jnp
-      >>> from symjax.data import build_graph
-      >>> from symjax.training.atomistic import divided_by_atoms
-      >>> from symjax.training.sections import TargetSection
-      >>> from symjax.training.fitted import labels_of
-      >>> (energy,) = labels_of({"energy": TargetSection(energy_unit="eV")})
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.5)
-      >>> print(divided_by_atoms(energy, jnp.array([[6.0]]), graph))
-      [[2.]]
-    """
+    """Errors of a label, over the number of atoms where the label asks for it."""
     if not label.divide_by_atoms:
         return error
     mask = jnp.asarray(graph.atom_mask, error.dtype)
@@ -142,12 +118,6 @@ def turned_loss(
     precision: str = "float32",
 ) -> Terms:
     """The loss at given group elements.
-
-    Args:
-      model: Its configuration, scales and baselines are used.
-      labels: What is fitted.
-      size: From :func:`~symjax.training.baselines.loss_units`.
-      precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
 
     Returns:
       A function of network parameters, batch, one element of O(3) for each structure

@@ -40,19 +40,6 @@ def euler_elements(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
     The augmentation of the released PoLAr-MAE. These are not Haar-random: the axis that
     the second angle turns lies near the poles too often, as sin(b) is no part of the
     density.
-
-    Args:
-      key: Random key.
-      num: Number of rotations.
-
-    Returns:
-      Orthogonal matrices of determinant 1, in the default floating dtype of JAX.
-
-    Example:
-      >>> import jax
-      >>> from symjax.training.augmentation import euler_elements
-      >>> euler_elements(jax.random.key(0), 5).shape
-      (5, 3, 3)
     """
     angles = jax.random.uniform(key, (3, num), minval=-jnp.pi, maxval=jnp.pi)
     (ca, cb, cc), (sa, sb, sc) = jnp.cos(angles), jnp.sin(angles)

@@ -22,23 +22,7 @@ from symjax.training.fitted import FORCES, Label
 def composition(
     graphs: Sequence[Graph], species: tuple[int, ...], *, per_atom: bool = False
 ) -> Float[np.ndarray, "samples species"]:
-    """Number of atoms of every species in every structure, or the species of atoms.
-
-    Args:
-      graphs: Graphs without padding atoms.
-      species: Atomic numbers, in the order of the columns.
-      per_atom: Whether rows are atoms.
-
-    Returns:
-      Counts.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import build_graph
-      >>> from symjax.training.baselines import composition
-      >>> print(composition([build_graph(ase.build.molecule("H2O"), 4.5)], (1, 8)))
-      [[2. 1.]]
-    """
+    """Number of atoms of every species in every structure, or for each atom."""
     rows = [np.asarray(graph.species)[:, None] == species for graph in graphs]
     if per_atom:
         return np.concatenate(rows).astype(float)
@@ -50,28 +34,9 @@ def fit_baselines(
 ) -> dict[str, dict[str, Float[np.ndarray, "species copies"]]]:
     """What composition alone says of every invariant target, by least squares.
 
-    Args:
-      config: Species and targets.
-      data: Structures with whole labels, baselines included.
-
     Returns:
       Baselines by target and block, in float64; 0 for targets without labels. Where
       compositions do not tell species apart, the smallest solution.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data.quantities import Block, Target
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.training.baselines import fit_baselines
-      >>> from symjax.training.batches import prepare_data
-      >>> from symjax.training.sections import TargetSection
-      >>> targets = {"energy": TargetSection(energy_unit="eV")}
-      >>> frames = [ase.build.molecule(name) for name in ("H2", "H2O")]
-      >>> for atoms, energy in zip(frames, (-2.0, -5.0)):
-      ...     atoms.info["energy"] = energy
-      >>> data = prepare_data(frames, targets, PETConfig(species=(1, 8)))
-      >>> print(fit_baselines(PETConfig((1, 8)), data)["energy"]["scalar"].ravel())
-      [-1. -3.]
     """
 
     def fitted(target: Target, block: Block) -> np.ndarray:
@@ -89,10 +54,6 @@ def least_squares(
     values: Float[np.ndarray, "samples copies"],
 ) -> Float[np.ndarray, "species copies"]:
     """Constants of species that come closest to values, copy by copy.
-
-    Args:
-      counts: Atoms of every species.
-      values: Values, NaN where they are not known.
 
     Returns:
       The constants; the smallest where compositions do not tell species apart.
@@ -118,30 +79,6 @@ def subtract_baselines(
     """Leaves to the network what composition does not say.
 
     In float64: a total energy of thousands of eV leaves float32 few digits.
-
-    Args:
-      config: Species and targets.
-      data: Structures with whole labels.
-      baselines: By target and block, of shape ``(species, copies)``.
-
-    Returns:
-      The data with smaller labels.
-
-    Example:
-      >>> import ase.build
-      >>> import numpy as np
-      >>> from symjax.data.quantities import Block, Target
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.training.baselines import subtract_baselines
-      >>> from symjax.training.batches import prepare_data
-      >>> from symjax.training.sections import TargetSection
-      >>> water = ase.build.molecule("H2O")
-      >>> water.info["energy"] = -5.0
-      >>> targets = {"energy": TargetSection(energy_unit="eV")}
-      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
-      >>> baselines = {"energy": {"scalar": np.array([[-1.0], [-2.5]])}}
-      >>> subtract_baselines(PETConfig((1, 8)), data, baselines).values["energy"]
-      [array([[-0.5]])]
     """
     values = dict(data.values)
     for name, target, block in config.outputs:
@@ -163,26 +100,9 @@ def spreads(
 ) -> dict[str, Float[np.ndarray, "copies"]]:
     """Root mean square of every label.
 
-    Args:
-      labels: What is fitted.
-      data: Training data, without baselines.
-
     Returns:
       One number for each copy; for labels whose errors are divided by the number of
       atoms, of the label over that number. 1 where every value is 0.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.training.baselines import spreads
-      >>> from symjax.training.fitted import labels_of
-      >>> from symjax.training.batches import prepare_data
-      >>> from symjax.training.sections import TargetSection
-      >>> water = ase.build.molecule("H2O")
-      >>> water.info["dipole"] = [0.0, 3.0, 0.0]
-      >>> targets = {"dipole": TargetSection(kind="vector")}
-      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
-      >>> spreads(labels_of(targets), data)["dipole"].round(3).tolist()
-      [1.732]
     """
     found = {}
     for label in labels:
@@ -210,28 +130,6 @@ def loss_units(
     An energy with forces is an exception. Energies differ little where forces are
     large: errors of energies per atom are seen in the spread of the forces times one
     angstrom, or they would drown those of the forces.
-
-    Args:
-      labels: What is fitted.
-      data: Training data, without baselines.
-
-    Returns:
-      One number for each copy.
-
-    Example:
-      >>> import ase.build
-      >>> import numpy as np
-      >>> from symjax.training.baselines import loss_units
-      >>> from symjax.training.fitted import labels_of
-      >>> from symjax.training.batches import prepare_data
-      >>> from symjax.training.sections import TargetSection
-      >>> water = ase.build.molecule("H2O")
-      >>> water.info["energy"] = 0.3
-      >>> water.arrays["forces"] = np.full((3, 3), 2.0)
-      >>> targets = {"energy": TargetSection(energy_unit="eV", forces="forces")}
-      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
-      >>> loss_units(labels_of(targets), data)["energy"].tolist()
-      [2.0]
     """
     size = spreads(labels, data)
     energy = energy_of(labels)
@@ -250,16 +148,6 @@ def fresh_model(
     """A model with random parameters, baselines and scales of the data.
 
     Targets are scaled by :func:`loss_units`.
-
-    Args:
-      config: Hyperparameters and targets.
-      labels: What is fitted.
-      data: Training data, baselines included.
-      seed: Of the parameters.
-      name: Name of the model.
-
-    Returns:
-      The model.
     """
     model = init_pet(config, jax.random.key(seed), name)
     baselines = fit_baselines(config, data)
@@ -278,23 +166,7 @@ def fresh_model(
 def scales_of(
     target: Target, size: Mapping[str, np.ndarray], num_species: int
 ) -> dict[str, Float[np.ndarray, "species copies"]]:
-    """Scales of a target, the same for all species.
-
-    Args:
-      target: The target.
-      size: Scale of each label; 1 for those that are not there.
-      num_species: Number of species.
-
-    Returns:
-      Scales by block.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.data.quantities import Block, Target
-      >>> from symjax.training.baselines import scales_of
-      >>> scales_of(Target("energy"), {"energy": np.array([2.0])}, 2)["scalar"].tolist()
-      [[2.0], [2.0]]
-    """
+    """Scales of a target, the same for all species."""
     scales = {}
     for name, block in target.outputs:
         chosen = size.get(name, np.ones(block.properties))
@@ -303,19 +175,7 @@ def scales_of(
 
 
 def energy_of(labels: tuple[Label, ...]) -> str | None:
-    """Name of the energy whose derivatives are fitted.
-
-    Args:
-      labels: What is fitted.
-
-    Returns:
-      The name, or None if neither forces nor stress are fitted.
-
-    Example:
-      >>> from symjax.training.baselines import energy_of
-      >>> energy_of(()) is None
-      True
-    """
+    """Name of the energy whose derivatives are fitted; None if there are none."""
     return next(
         (label.differentiated for label in labels if label.differentiated), None
     )

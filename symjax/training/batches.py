@@ -41,14 +41,7 @@ class AtomicData:
         return len(self.graphs)
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> "AtomicData":
-        """Some of the structures.
-
-        Args:
-          indices: Which.
-
-        Returns:
-          Those, in that order.
-        """
+        """Some of the structures, in the order of the indices."""
         return AtomicData(
             tuple(self.graphs[i] for i in indices),
             {name: [rows[i] for i in indices] for name, rows in self.values.items()},
@@ -65,11 +58,6 @@ class AtomicBatch(NamedTuple):
       known: Where they are known.
       counts: Number of known components of each copy; of the stress of a slab or wire
         those within its periodic directions, 4 or 1 of 9.
-
-    Example:
-      >>> from symjax.training.batches import AtomicBatch
-      >>> AtomicBatch._fields
-      ('graph', 'values', 'known', 'counts')
     """
 
     graph: Graph
@@ -83,25 +71,7 @@ def count_known(
 ) -> Float[np.ndarray, "copies"]:
     """Number of known components of a label, by copy.
 
-    Args:
-      label: What is fitted.
-      rows: Its values of each structure, NaN where not known.
-      graphs: The structures.
-
-    Returns:
-      Counts; of the stress of slabs and wires only what their periodic directions span.
-
-    Example:
-      >>> import ase.build, numpy as np
-      >>> from symjax.data import build_graph
-      >>> from symjax.training.sections import TargetSection
-      >>> from symjax.training.fitted import labels_of
-      >>> from symjax.training.batches import count_known
-      >>> slab = ase.build.fcc111("Cu", (1, 1, 2), vacuum=5.0)
-      >>> targets = {"energy": TargetSection(energy_unit="eV", stress="stress")}
-      >>> stress = labels_of(targets)[1]
-      >>> count_known(stress, [np.zeros((1, 3, 3, 1))], [build_graph(slab, 4.0)])
-      array([4.])
+    Of the stress of slabs and wires only what their periodic directions span.
     """
     total = np.zeros(rows[0].shape[-1])
     for row, graph in zip(rows, graphs, strict=True):
@@ -122,32 +92,10 @@ def prepare_data(
 ) -> AtomicData:
     """Builds graphs and reads labels.
 
-    Args:
-      frames: The structures.
-      targets: What is read, by name.
-      config: Hyperparameters of the model: its species, and which edges it sees.
-      source: Name of the file, for messages.
-
-    Returns:
-      The data.
-
     Raises:
       ArgumentError: A structure lacks a label.
       StructureError: A structure or a label cannot be used, or a tensor is known in
         part.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.training.batches import prepare_data
-      >>> from symjax.training.sections import TargetSection
-      >>> water = ase.build.molecule("H2O")
-      >>> water.info["energy"] = -14.2
-      >>> config = PETConfig(species=(1, 8))
-      >>> targets = {"energy": TargetSection(energy_unit="eV")}
-      >>> data = prepare_data([water], targets, config)
-      >>> len(data), data.values["energy"][0].shape
-      (1, (1, 1))
     """
     values: dict[str, list[np.ndarray]] = {}
     for name, section in targets.items():
@@ -224,33 +172,7 @@ def collate(
     shape: GraphShape,
     dtype: Any = np.float32,
 ) -> AtomicBatch:
-    """Joins structures and their labels.
-
-    Args:
-      labels: What is fitted.
-      data: The structures.
-      indices: Which.
-      shape: Sizes to pad to.
-      dtype: ``float32`` or ``float64``.
-
-    Returns:
-      The batch, of NumPy arrays.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import GraphShape
-      >>> from symjax.training.fitted import labels_of
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.training.batches import collate, prepare_data
-      >>> from symjax.training.sections import TargetSection
-      >>> water = ase.build.molecule("H2O")
-      >>> water.info["energy"] = -14.2
-      >>> targets = {"energy": TargetSection(energy_unit="eV")}
-      >>> data = prepare_data([water], targets, PETConfig(species=(1, 8)))
-      >>> batch = collate(labels_of(targets), data, [0, 0], GraphShape(8, 3, 3))
-      >>> batch.values["energy"].ravel().tolist()
-      [-14.199999809265137, -14.199999809265137, 0.0]
-    """
+    """Joins structures and their labels, padded to a shape, as NumPy arrays."""
     values: dict[str, Any] = {}
     known: dict[str, Any] = {}
     counts: dict[str, Any] = {}

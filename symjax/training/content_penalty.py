@@ -32,20 +32,6 @@ def content_penalty(
       graph: The structures.
       elements: Those elements of O(3), of each structure its own.
       sectors: Which; all but 0+ if there is none.
-
-    Returns:
-      Sum over the structures; padding does not count.
-
-    Example:
-      >>> import ase.build
-      >>> import jax.numpy as jnp
-      >>> from symjax.data import build_graph
-      >>> from symjax.training.content_penalty import content_penalty
-      >>> graph = build_graph(ase.build.molecule("H2O"), 4.0)
-      >>> both = jnp.stack([jnp.eye(3), -jnp.eye(3)])[None]
-      >>> odd = jnp.stack([jnp.ones((3, 2)), -jnp.ones((3, 2))])
-      >>> float(content_penalty(odd, graph, both))
-      2.0
     """
     mask = jnp.asarray(graph.atom_mask if features.ndim == 3 else graph.edge_mask)
     rows = jnp.where(mask[..., None], features, 0)

@@ -28,20 +28,6 @@ def class_ious(
 
     The number of points that are true and guessed over that of points that are true or
     guessed, and 1 where a class is neither.
-
-    Args:
-      truth: True classes.
-      guess: Predicted ones.
-      classes: Number of classes.
-
-    Returns:
-      One number for each class.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.training.event_scores import class_ious
-      >>> class_ious(np.array([0, 0, 1]), np.array([0, 1, 1]), 3).tolist()
-      [0.5, 0.5, 1.0]
     """
     numbers = np.arange(classes)[:, None]
     both = np.sum((truth == numbers) & (guess == numbers), axis=1)
@@ -90,18 +76,10 @@ def evaluate_events(
 ) -> dict[str, Any]:
     """Errors over events, each turned by a random element of O(3).
 
-    Args:
-      model: The model.
-      samples: The events.
-      seed: Of the elements and hidden tokens.
-
     Returns:
       For models that fill in, Chamfer distance and error of the energies; for those
       that label points, accuracy, F1 of each class over all points, and intersection
       over union of each class, the mean over events; with what trivial guesses reach.
-
-    Raises:
-      ModelError: A logit of a real point is not finite, so that there is no label.
     """
     num = len(samples.labels)
     config = model.config
@@ -159,17 +137,10 @@ def evaluate_events(
 def event_errors(
     model: PointMAEModel, samples: EventSamples, losses: EventLosses, seed: int
 ) -> dict[str, float]:
-    """The errors that a run follows.
+    """The errors that a run follows: :func:`evaluate_events` and a score.
 
-    Args:
-      model: The model.
-      samples: Events that are held out.
-      losses: Weights of the losses.
-      seed: Of elements and hidden tokens.
-
-    Returns:
-      Numbers of :func:`evaluate_events`, and ``score``: relative Chamfer distance and
-      share of wrong labels, weighted like the losses.
+    The score is relative Chamfer distance and share of wrong labels, weighted as in
+    the losses.
     """
     errors = evaluate_events(model, samples, seed)
     score = 0.0

@@ -42,31 +42,7 @@ _RESOLVED = 0.01
 def check_targets(
     model: PETModel, run: AtomsRun, species: Iterable[int] = ()
 ) -> PETConfig:
-    """Configuration of a model that is fine-tuned: what it has and what the run adds.
-
-    Args:
-      model: The model.
-      run: The run.
-      species: Atomic numbers of the data.
-
-    Returns:
-      The model's configuration, with the run's further targets behind its own, and
-      further species among its own.
-
-    Raises:
-      ModelError: A target of the same name has other blocks or another unit.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.training import parse_run
-      >>> from symjax.training.fine_tuning import check_targets
-      >>> run = parse_run({"steps": 1, "data": {"training": "frames.xyz"},
-      ...                  "model": {"initial": "pet-ethanol"},
-      ...                  "targets": {"dipole": {"kind": "vector"}}})
-      >>> config = check_targets(load_model("pet-ethanol"), run)
-      >>> [target.name for target in config.targets]
-      ['energy', 'dipole']
-    """
+    """Configuration of a model to fine-tune: what it has and what the run adds."""
     known = {target.name: target for target in model.config.targets}
     added = []
     for name, section in run.targets.items():
@@ -115,31 +91,6 @@ def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
 
     Heads of new targets and embeddings of new species are random. The scale of a new
     species is the mean of the others, its baseline 0.
-
-    Args:
-      model: The model.
-      config: Its configuration with further targets behind its own, and further
-        species.
-      seed: Of what is random.
-
-    Returns:
-      The model with all targets and species.
-
-    Example:
-      >>> import dataclasses
-      >>> from symjax.models import load_model
-      >>> from symjax.data.quantities import Block, Target
-      >>> from symjax.training.fine_tuning import extend_model
-      >>> model = load_model("pet-ethanol")
-      >>> dipole = Target("dipole", "e*angstrom", blocks=(Block("vector", "vector"),))
-      >>> targets = (*model.config.targets, dipole)
-      >>> config = dataclasses.replace(
-      ...     model.config, targets=targets, species=(1, 6, 7, 8))
-      >>> extended = extend_model(model, config, seed=0)
-      >>> sorted(extended.parameters["scale"])
-      ['dipole', 'energy']
-      >>> extended.parameters["scale"]["energy"]["scalar"].shape
-      (4, 1)
     """
     fresh = init_pet(config, jax.random.key(seed), model.name)
     # Targets without invariants have an empty part of baselines, which must stay.
@@ -174,11 +125,6 @@ class Differences(NamedTuple):
         another zero of every species.
       rest: Of the other part.
       spread: Of labels about the best that composition says of them.
-
-    Example:
-      >>> from symjax.training.fine_tuning import Differences
-      >>> Differences(2.4, 0.002, 0.02).reference
-      2.4
     """
 
     reference: float
@@ -289,18 +235,6 @@ def differences(
       counts: Atoms of every species.
       values: Labels, NaN where they are not known.
       apart: Labels less predictions.
-
-    Returns:
-      The differences.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.training.fine_tuning import differences
-      >>> counts = np.array([[2.0], [2.0]])
-      >>> values = np.array([[-9.0], [-11.0]])
-      >>> found = differences(counts, values, values - np.array([[0.0], [-2.0]]))
-      >>> [round(number, 6) for number in found]
-      [4.5, 0.0, 0.5]
     """
     atoms = counts.sum(axis=1, keepdims=True)
     explained = counts @ least_squares(counts, apart)

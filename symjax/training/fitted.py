@@ -27,13 +27,6 @@ class Label:
       divide_by_atoms: Whether errors are divided by the number of atoms.
       unit: Physical unit, for the reports.
       differentiated: For forces and stress, the energy whose derivative they are.
-
-    Example:
-      >>> from symjax.training.fitted import labels_of
-      >>> from symjax.training.sections import TargetSection
-      >>> section = TargetSection(energy_unit="eV", forces="forces")
-      >>> [label.name for label in labels_of({"energy": section})]
-      ['energy', 'forces']
     """
 
     name: str
@@ -47,21 +40,7 @@ class Label:
 
 
 def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
-    """All that a run fits.
-
-    Args:
-      targets: Targets by name.
-
-    Returns:
-      The labels: every block of every target, then forces and stress.
-
-    Example:
-      >>> from symjax.training.fitted import labels_of
-      >>> from symjax.training.sections import TargetSection
-      >>> (label,) = labels_of({"dipole": TargetSection(kind="vector")})
-      >>> label.divide_by_atoms
-      False
-    """
+    """All that a run fits: every block of every target, then forces and stress."""
     labels, derived = [], []
     for name, section in targets.items():
         target = section.target(name)

@@ -25,17 +25,6 @@ class BatchPlan:
       num_atoms: Atoms of each structure; ones where only structures are counted.
       batch: Limits.
       seed: Of the order.
-
-    Raises:
-      ArgumentError: There is no structure, or one has more atoms than a part holds.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.training.configuration import BatchSection
-      >>> from symjax.training.loader import BatchPlan
-      >>> plan = BatchPlan(np.array([3, 3, 4]), BatchSection(max_atoms=7), seed=0)
-      >>> sorted(np.concatenate(plan[0] + plan[1])[:3].tolist())
-      [0, 1, 2]
     """
 
     def __init__(self, num_atoms: np.ndarray, batch: BatchSection, seed: int):
@@ -98,16 +87,6 @@ def batch_shape(
     Returns:
       As many atoms and structures as a part of these data can have, and the next rung
       of a ladder above the neighbors of these.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.data import GraphShape
-      >>> from symjax.training.configuration import BatchSection
-      >>> from symjax.training.loader import batch_shape
-      >>> nine = [GraphShape(9, 8, 1)] * 4
-      >>> two = BatchSection(max_structures=2)
-      >>> batch_shape([np.array([0, 1])], nine, two)[:3]
-      (18, 8, 2)
     """
     sizes = np.array(shapes)
     num_atoms, widths = sizes[:, 0], sizes[:, [1, 3]]
@@ -124,22 +103,7 @@ def batch_shape(
 
 
 def stack_parts(parts: Sequence[Any], batch: BatchSection) -> Any:
-    """Stacks the parts of a step as micro-batches by shards.
-
-    Args:
-      parts: Pytrees of one shape, ``accumulate * devices`` of them.
-      batch: How many of each.
-
-    Returns:
-      A pytree whose leaves have two more leading axes.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.training.configuration import BatchSection
-      >>> from symjax.training.loader import stack_parts
-      >>> stack_parts([np.zeros(3)] * 4, BatchSection(accumulate=4)).shape
-      (4, 1, 3)
-    """
+    """Stacks the parts of a step as micro-batches by shards, two more leading axes."""
     lead = (batch.accumulate, batch.devices)
     return jax.tree.map(
         lambda *leaves: np.stack(leaves).reshape(*lead, *np.shape(leaves[0])), *parts
@@ -169,9 +133,6 @@ def load(
       first: Number of the first.
       steps: Number of the step behind the last.
       ahead: How many to prepare ahead.
-
-    Returns:
-      An iterator over the batches.
 
     Example:
       >>> from symjax.training.loader import load

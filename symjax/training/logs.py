@@ -36,16 +36,6 @@ class Table:
       path: The file.
       columns: Names of the columns; the first is ``step``.
       after: A run that goes on from this step keeps the rows up to it; 0 for a new run.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.training.logs import Table
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "metrics.csv"
-      ...     for step in (10, 20):  # as a run that was killed after step 15
-      ...         Table(path, ("step", "loss"), after=step - 10).add([{"step": step}])
-      ...     path.read_text().split()
-      ['step,loss', '10,', '20,']
     """
 
     def __init__(self, path: Path, columns: Iterable[str], after: int = 0):
@@ -61,14 +51,7 @@ class Table:
         replace_atomically(path, write)
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows.
-
-        Args:
-          rows: Values by column; what is absent stays empty.
-
-        Raises:
-          OSError: There is no space for them.
-        """
+        """Appends rows; what is absent stays empty."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         for row in rows:
@@ -88,14 +71,9 @@ class Table:
 
 
 def read_rows(path: Path, last: int) -> list[dict[str, str]]:
-    """Rows of a file that a run wrote, as text.
+    """Rows as text of a file that a run wrote, to step ``last``; none without a file.
 
-    Args:
-      path: The file, which need not exist.
-      last: Rows of later steps are left out.
-
-    Returns:
-      The rows, without a last one that was being written when the run was killed.
+    A last one that was being written when the run was killed is left out.
     """
     if not path.is_file():
         return []
@@ -152,19 +130,6 @@ class Board:
 
     A run that goes on writes again what its tables hold: event files of a run that was
     killed, or whose disk was full, may end anywhere or not be there.
-
-    Args:
-      folder: Where its event files go.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.training.logs import Board
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     board = Board(pathlib.Path(folder) / "tensorboard")
-      ...     board.add("training", 10, {"loss": 0.5})
-      ...     board.close()
-      ...     len(list((pathlib.Path(folder) / "tensorboard").iterdir()))
-      1
     """
 
     def __init__(self, folder: Path):
@@ -175,13 +140,7 @@ class Board:
         self._writer = tensorboardX.SummaryWriter(str(folder))
 
     def add(self, group: str, step: int, values: Mapping[str, float]) -> None:
-        """Writes some numbers.
-
-        Args:
-          group: Their common prefix.
-          step: The step.
-          values: Numbers by name; those that are not finite are left out.
-        """
+        """Writes numbers under a common prefix, without those that are not finite."""
         for name, value in values.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"{group}/{name}", value, step)
@@ -193,25 +152,7 @@ class Board:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Lets a write come to its end: signals to stop take effect behind it.
-
-    Yields:
-      Nothing.
-
-    Example:
-      >>> import signal
-      >>> from symjax.training.logs import uninterrupted
-      >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)
-      >>> done = []
-      >>> try:
-      ...     with uninterrupted():
-      ...         signal.raise_signal(signal.SIGINT)
-      ...         done.append("written")
-      ... except KeyboardInterrupt:
-      ...     print(done)
-      ['written']
-      >>> _ = signal.signal(signal.SIGINT, before)
-    """
+    """Lets a write come to its end: signals to stop take effect behind it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
@@ -230,18 +171,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Checkpoints:
-    """States of a run, by orbax; a save that is killed leaves none that looks whole.
-
-    Args:
-      folder: Where they go.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.training.logs import Checkpoints
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     Checkpoints(pathlib.Path(folder)).latest() is None
-      True
-    """
+    """States of a run, by orbax; a save that is killed leaves none that looks whole."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -253,20 +183,12 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
-        """Step of the newest checkpoint.
-
-        Returns:
-          The step, or None if there is no checkpoint.
-        """
+        """Step of the newest checkpoint, or None if there is none."""
         step = self._manager.latest_step()
         return None if step is None else int(step)
 
     def save(self, state: TrainState, metrics: list[dict[str, float]]) -> None:
         """Saves a state under its step, unless it has been saved.
-
-        Args:
-          state: The state.
-          metrics: Of the steps since the last line of the metrics.
 
         Raises:
           ArgumentError: There is no space for it; the checkpoints before it stay.
@@ -299,13 +221,7 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
-        """Reads the newest state.
-
-        Args:
-          like: A state of the same shapes.
-
-        Returns:
-          The state, and the metrics saved with it.
+        """Reads the newest state, of the shapes of ``like``, and its metrics.
 
         Raises:
           ArgumentError: There is none, or it is damaged or of another model.

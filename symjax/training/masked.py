@@ -45,11 +45,6 @@ class EventSamples(NamedTuple):
       events: Normalised events.
       assignments: Their tokens.
       labels: Label of each point, -1 where it is unknown.
-
-    Example:
-      >>> from symjax.training.masked import EventSamples
-      >>> EventSamples._fields
-      ('events', 'assignments', 'labels')
     """
 
     events: Event
@@ -66,23 +61,6 @@ def prepare_events(
       config: Hyperparameters.
       clouds: The events.
       num_points: Number of points to pad to; by default those of the largest event.
-
-    Returns:
-      The samples, in float32.
-
-    Raises:
-      ArgumentError: There is no event, or ``num_points`` is too small.
-      ModelError: An event has no token.
-
-    Example:
-      >>> from symjax.data.point_clouds import SMALL, generate_events, select_points
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.training.masked import prepare_events
-      >>> config = PointMAEConfig(detector_size=SMALL.size, group_points=16,
-      ...                         group_radius=0.045, context_length=128)
-      >>> clouds = [select_points(e) for e in generate_events(2, settings=SMALL)]
-      >>> prepare_events(config, clouds, 512).labels.shape
-      (2, 512)
     """
     if not clouds:
         raise ArgumentError("clouds", clouds, "is empty", "Pass one event or more")
@@ -106,21 +84,9 @@ def prepare_events(
 def class_weights(
     labels: np.ndarray, num_classes: int, power: float = 0.5
 ) -> Float[np.ndarray, "classes"]:
-    """(N / (C n_c))^power for n_c of N points in class c of C.
+    """(N / (C n_c))^power for n_c of N points in class c of C; -1 is unknown.
 
-    Args:
-      labels: Labels, -1 where unknown.
-      num_classes: Number of classes.
-      power: 1 weighs all classes equally, 0 all points.
-
-    Returns:
-      One weight for each class.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.training.masked import class_weights
-      >>> class_weights(np.array([0, 0, 0, 1, -1]), 2, 1.0).round(3).tolist()
-      [0.667, 2.0]
+    With power 1 all classes weigh equally, with 0 all points.
     """
     known = labels[labels >= 0]
     counts = np.bincount(known, minlength=num_classes)
@@ -134,19 +100,7 @@ _PUBLISHED_POINTS = (1926651899.0, 2038240940.0, 34083197.0, 92015482.0, 1145363
 def published_class_weights(num_classes: int) -> Float[np.ndarray, "classes"]:
     """N / n_c for the n_c of N points of PILArNet-M: the original's fixed weights.
 
-    Args:
-      num_classes: 4, without deposits of low energy, or 5.
-
-    Returns:
-      One weight for each class.
-
-    Raises:
-      ArgumentError: The original has no weights for so many classes.
-
-    Example:
-      >>> from symjax.training.masked import published_class_weights
-      >>> published_class_weights(4).round(2).tolist()
-      [2.12, 2.01, 120.03, 44.46]
+    There are 4 classes without deposits of low energy, or 5.
     """
     if num_classes not in (4, 5):
         raise ArgumentError(
@@ -170,19 +124,8 @@ def spread_of_probabilities(
     without bias (Domina et al., arXiv:2603.24638). Probabilities are invariant, so
     nothing is turned back.
 
-    Args:
-      logits: Logits at each of the elements.
-      labels: True classes; points with -1 do not count.
-
     Returns:
       Sum and number of its terms; their quotient over a batch is the penalty.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.training.masked import spread_of_probabilities
-      >>> sure = jnp.array([[[50.0, 0.0]], [[0.0, 50.0]]])
-      >>> [float(x) for x in spread_of_probabilities(sure, jnp.array([1]))]
-      [1.0, 2.0]
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
     apart = jnp.var(probabilities, axis=0, ddof=1)
@@ -198,11 +141,6 @@ class Turning(NamedTuple):
       group: ``"O(3)"``, ``"SO(3)"``, ``"Euler angles"`` or ``"none"``: events turn
         about the centre of the detector.
       together: Whether all events of a batch turn by one element, as in the original.
-
-    Example:
-      >>> from symjax.training.masked import Turning
-      >>> Turning().group
-      'O(3)'
     """
 
     group: str = "O(3)"
@@ -355,22 +293,7 @@ def masked_task(
 
 
 def whole_parameters(model: PointMAEModel, fitted: Any) -> dict[str, Any]:
-    """Parameters of the whole network from those that are fitted.
-
-    Args:
-      model: Where the fit started, which holds the frozen parts.
-      fitted: Parameters of a :class:`~symjax.training.optimisation.Task`.
-
-    Returns:
-      All parameters.
-
-    Example:
-      >>> from symjax.models.pointmae import PointMAEConfig, PointMAEModel
-      >>> from symjax.training.masked import whole_parameters
-      >>> model = PointMAEModel("a", PointMAEConfig(), {"params": {"encoder": 1}})
-      >>> whole_parameters(model, {"decoder": 2})
-      {'encoder': 1, 'decoder': 2}
-    """
+    """All parameters from those that are fitted, and the frozen ones of the model."""
     return {**model.parameters["params"], **fitted}
 
 

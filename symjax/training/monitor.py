@@ -27,11 +27,6 @@ class Probe(NamedTuple):
       name: Its name.
       problem: From a model to what :func:`symjax.metrics.measure` needs; compiled
         once if the function in it is always the same object.
-
-    Example:
-      >>> from symjax.training.monitor import Probe
-      >>> Probe("frames.xyz[0]", lambda model: None).name
-      'frames.xyz[0]'
     """
 
     name: str
@@ -40,16 +35,7 @@ class Probe(NamedTuple):
     def rows(
         self, model: Any, config: MonitorSection, step: int
     ) -> Iterator[dict[str, Any]]:
-        """What :func:`measure_probe` finds.
-
-        Args:
-          model: The model.
-          config: Grid and largest degree.
-          step: Step at which the model was taken.
-
-        Returns:
-          Rows with :data:`COLUMNS`.
-        """
+        """What :func:`measure_probe` finds."""
         return measure_probe(self, model, config, step)
 
 
@@ -87,16 +73,7 @@ class SurveyProbe(NamedTuple):
     def rows(
         self, model: Any, config: MonitorSection, step: int
     ) -> Iterator[dict[str, Any]]:
-        """A of every output over all structures, with its interval.
-
-        Args:
-          model: The model.
-          config: Not used.
-          step: Step at which the model was taken.
-
-        Yields:
-          Rows with :data:`COLUMNS`.
-        """
+        """A of every output over all structures, with its interval."""
         outputs: dict[str, Output] = {}
 
         def packs() -> Iterator[Pack]:
@@ -123,31 +100,7 @@ class SurveyProbe(NamedTuple):
 def measure_probe(
     probe: Probe, model: Any, config: MonitorSection, step: int
 ) -> Iterator[dict[str, Any]]:
-    """Measures a model on a probe.
-
-    Args:
-      probe: The structure.
-      model: The model.
-      config: Grid and largest degree.
-      step: Step at which the model was taken.
-
-    Returns:
-      Rows with :data:`COLUMNS`.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import orbit_problem
-      >>> from symjax.training.configuration import MonitorSection
-      >>> from symjax.training.monitor import Probe, measure_probe
-      >>> water = ase.build.molecule("H2O")
-      >>> probe = Probe(
-      ...     "water", lambda model: orbit_problem(model, water, layers="none"))
-      >>> config = MonitorSection(max_degree=1, grid=3)
-      >>> rows = measure_probe(probe, load_model("pet-ethanol"), config, step=0)
-      >>> next(rows)["quantity"]
-      'A'
-    """
+    """Rows of one measurement of a model, with :data:`COLUMNS`."""
     problem = probe.problem(model)
     result = measure(
         problem,
@@ -188,12 +141,6 @@ class Monitor:
       probes: What is measured.
       config: How, how often and for how long.
       clock: Seconds; the wall time by default.
-
-    Example:
-      >>> from symjax.training.configuration import MonitorSection
-      >>> from symjax.training.monitor import Monitor
-      >>> Monitor([], MonitorSection(every=10)).is_due(20)
-      True
     """
 
     def __init__(
@@ -207,26 +154,11 @@ class Monitor:
         self._spent = self._last = 0.0
 
     def is_due(self, step: int) -> bool:
-        """Whether a measurement follows a step.
-
-        Args:
-          step: The step.
-
-        Returns:
-          Whether it is a multiple of ``every``.
-        """
+        """Whether a measurement follows a step."""
         return step % self._config.every == 0
 
     def rows(self, model: Any, step: int) -> list[dict[str, Any]]:
-        """Measures all probes, or says that there was no time.
-
-        Args:
-          model: The model.
-          step: Step at which it was taken.
-
-        Returns:
-          Rows with :data:`COLUMNS`.
-        """
+        """Measures all probes, or says that there was no time, with :data:`COLUMNS`."""
         now = self._clock()
         first = self._started is None
         if self._started is not None:

@@ -42,15 +42,6 @@ class Task(NamedTuple):
         loss of the step and its named contributions.
       totals: From a whole batch what the loss divides by, for instance the number of
         labels, so that a step does not depend on how its batch is divided.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.training.optimisation import Task
-      >>> def loss(params, statistics, batch, key, totals):
-      ...     value = jnp.sum((params - batch) ** 2) / totals
-      ...     return value, (statistics, {"square": value})
-      >>> Task(jnp.zeros(3), {}, loss, jnp.size).statistics
-      {}
     """
 
     params: Any
@@ -70,11 +61,6 @@ class TrainState(NamedTuple):
       optimizer: State of the optimizer.
       first_failure: First step whose loss or gradient was not finite, -1 for none. No
         parameter changes from that step on.
-
-    Example:
-      >>> from symjax.training.optimisation import TrainState
-      >>> TrainState._fields[-1]
-      'first_failure'
     """
 
     step: Array
@@ -86,22 +72,7 @@ class TrainState(NamedTuple):
 
 
 def learning_rate(config: OptimizerSection, steps: int) -> optax.Schedule:
-    """Warm-up, then a cosine or a constant.
-
-    Args:
-      config: Peak, warm-up and shape.
-      steps: Steps of the whole run.
-
-    Returns:
-      The learning rate as a function of the step.
-
-    Example:
-      >>> from symjax.training.sections import OptimizerSection
-      >>> from symjax.training.optimisation import learning_rate
-      >>> rate = learning_rate(OptimizerSection(learning_rate=0.5, warmup=10), 100)
-      >>> float(rate(5)), float(rate(10))
-      (0.25, 0.5)
-    """
+    """The learning rate by step: warm-up, then a cosine or a constant."""
     peak, warmup = config.learning_rate, min(config.warmup, max(steps - 1, 0))
     later = (
         optax.cosine_decay_schedule(
@@ -123,19 +94,6 @@ def make_optimizer(
     """AdamW with clipped gradients (Loshchilov and Hutter, arXiv:1711.05101).
 
     Weights decay, biases and the scales of normalisations do not.
-
-    Args:
-      config: How.
-      steps: Steps of the whole run.
-
-    Returns:
-      The transformation of optax.
-
-    Example:
-      >>> from symjax.training.sections import OptimizerSection
-      >>> from symjax.training.optimisation import make_optimizer
-      >>> len(make_optimizer(OptimizerSection(), 100))
-      2
     """
     adam = optax.adamw(
         learning_rate(config, steps),
@@ -150,24 +108,7 @@ def make_optimizer(
 
 
 def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
-    """The state before the first step.
-
-    Args:
-      task: What is fitted.
-      config: How.
-      steps: Steps of the whole run.
-
-    Returns:
-      The state; its arrays are copies.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.training.sections import OptimizerSection
-      >>> from symjax.training.optimisation import Task, start
-      >>> task = Task(jnp.zeros(3), {}, None, jnp.size)
-      >>> int(start(task, OptimizerSection(), 10).first_failure)
-      -1
-    """
+    """The state before the first step; its arrays are copies."""
     # Steps donate their state: every leaf needs memory of its own.
     copy = functools.partial(jax.tree.map, lambda leaf: jnp.array(leaf, copy=True))
     return TrainState(
@@ -200,17 +141,6 @@ def gradients(
 
     Returns:
       Gradient, new statistics, loss, and named contributions to it.
-
-    Example:
-      >>> import jax
-      >>> import jax.numpy as jnp
-      >>> from symjax.training.optimisation import Task, gradients
-      >>> def loss(params, statistics, batch, key, totals):
-      ...     return jnp.sum((params - batch) ** 2) / totals, (statistics, {})
-      >>> task = Task(jnp.zeros(()), {}, loss, jnp.size)
-      >>> batch = jnp.array([1.0, 2.0]).reshape(2, 1)  # two micro-batches
-      >>> print(gradients(task, task.params, {}, batch, jax.random.key(0))[0])
-      -3.0
     """
     totals = task.totals(batch)
     parts, shards = jax.tree.leaves(batch)[0].shape[:2]
@@ -271,40 +201,14 @@ def gradients(
 
 
 def device_mesh(num_devices: int) -> Mesh | None:
-    """Mesh of the first devices, or None for one.
-
-    Args:
-      num_devices: How many; each gets one shard of a batch.
-
-    Returns:
-      The mesh.
-
-    Example:
-      >>> from symjax.training.optimisation import device_mesh
-      >>> device_mesh(1) is None
-      True
-    """
+    """Mesh of the first devices, each with a shard of a batch, or None for one."""
     if num_devices == 1:
         return None
     return Mesh(jax.devices()[:num_devices], (_DEVICES,))
 
 
 def place(batch: Any, mesh: Mesh | None) -> Any:
-    """Puts the shards of a batch on their devices.
-
-    Args:
-      batch: Leaves of shape ``(micro-batches, shards, ...)``.
-      mesh: The devices.
-
-    Returns:
-      The batch, on the devices.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.training.optimisation import place
-      >>> place(np.zeros((1, 1, 4)), None).shape
-      (1, 1, 4)
-    """
+    """Puts the shards of a batch, ``(micro-batches, shards, ...)``, on devices."""
     if mesh is None:
         return jax.device_put(batch)
     return jax.device_put(batch, NamedSharding(mesh, P(None, _DEVICES)))

@@ -80,11 +80,6 @@ class Problem(NamedTuple):
         the best model has least of.
       model: From parameters and statistics to a model that can be saved.
       probes: What the monitor measures.
-
-    Example:
-      >>> from symjax.training.problems import Problem
-      >>> Problem._fields[0]
-      'task'
     """
 
     task: Task
@@ -97,43 +92,16 @@ class Problem(NamedTuple):
 
 
 def read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]:
-    """Structures of any file that ASE reads, or of a zip of metatensor targets.
-
-    Args:
-      path: The file.
-      zip_targets: Targets to read from a zip; by default all.
-
-    Returns:
-      The structures, with their labels.
-
-    Raises:
-      StructureError: The file cannot be read.
-      ArgumentError: It is a zip, and the extra ``[torch]`` is missing.
-
-    Example:
-      >>> from symjax.errors import StructureError
-      >>> from symjax.training.problems import read_frames
-      >>> try:
-      ...     read_frames("nowhere.xyz")
-      ... except StructureError as error:
-      ...     print(error.value)
-      nowhere.xyz
-    """
+    """Structures with labels: any file that ASE reads, or a zip of metatensor."""
     if Path(path).suffix == ".zip":
         return list(read_metatensor_targets(path, zip_targets or None).structures)
     return read_structures(path)
 
 
 def split(num: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random indices for training and for validation.
+    """Ascending random indices for training and for validation.
 
-    Args:
-      num: Number of structures.
-      fraction: Share to hold out; at least one structure unless it is 0.
-      seed: Of the choice.
-
-    Returns:
-      Ascending indices of both.
+    At least one structure is held out unless ``fraction`` is 0.
 
     Example:
       >>> from symjax.training.problems import split
@@ -157,17 +125,7 @@ def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
 
 
 def atoms_problem(run: AtomsRun) -> Problem:
-    """Reads the data of a run on atoms and builds its model.
-
-    Args:
-      run: The run.
-
-    Returns:
-      What the loop needs.
-
-    Raises:
-      SymjaxError: The data or the model cannot be used.
-    """
+    """Reads the data of a run on atoms and builds its model."""
     frames, held_out = _frames(run)
     labels = labels_of(run.targets)
     initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
@@ -299,17 +257,7 @@ def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
 
 
 def events_problem(run: EventsRun) -> Problem:
-    """Reads or generates the events of a run and builds its model.
-
-    Args:
-      run: The run.
-
-    Returns:
-      What the loop needs.
-
-    Raises:
-      SymjaxError: The data or the model cannot be used.
-    """
+    """Reads or generates the events of a run and builds its model."""
     initial = _initial(run, PointMAEModel, "is no Point-MAE", "Name one for events")
     if initial is None:
         config = PointMAEConfig.from_json(
@@ -377,11 +325,6 @@ class EventLimits(NamedTuple):
       num_points: Events with more points that the model sees are left out.
       min_points: Events with fewer points, before any is dropped, are left out.
       config: Hyperparameters of the model, which say which points it sees.
-
-    Example:
-      >>> from symjax.training.problems import EventLimits
-      >>> EventLimits(512).min_points
-      0
     """
 
     num_points: int
@@ -401,17 +344,6 @@ def events_of(
       seed: First seed of generated events.
       limits: Which events are left out; those without a point above the threshold
         always are.
-
-    Returns:
-      The events.
-
-    Raises:
-      ArgumentError: No event is that small.
-
-    Example:
-      >>> from symjax.training.problems import EventLimits, events_of
-      >>> len(events_of(None, 2, 0, EventLimits(512)))
-      2
     """
     source = (
         (generate_event(n, SMALL) for n in itertools.count(seed))
@@ -443,22 +375,7 @@ def _within(events: Iterable[PointCloud], limits: EventLimits) -> Iterator[Point
 
 
 def card_of(run: Run, step: int, errors: dict[str, float]) -> dict[str, Any]:
-    """Model card of a run.
-
-    Args:
-      run: The run.
-      step: Steps done.
-      errors: Errors on the validation set.
-
-    Returns:
-      JSON-serialisable data.
-
-    Example:
-      >>> from symjax.training import parse_run
-      >>> from symjax.training.problems import card_of
-      >>> card_of(parse_run({"kind": "events", "steps": 5}), 5, {})["steps"]
-      5
-    """
+    """Model card of a run."""
     return {
         "description": f"Trained by 'symjax train' with augmentation "
         f"{run.augmentation}",

@@ -26,11 +26,6 @@ class Change(NamedTuple):
       key: The key, such as ``"batch.devices"``.
       before: Its value until then.
       after: Its value from then on.
-
-    Example:
-      >>> from symjax.training.resuming import Change
-      >>> Change(1000, "log_every", 50, 10).key
-      'log_every'
     """
 
     step: int
@@ -40,26 +35,7 @@ class Change(NamedTuple):
 
 
 def read_changes(path: Path) -> tuple[dict[str, Any], list[Change]]:
-    """What a run was when it was left, and what had been changed until then.
-
-    Args:
-      path: The file ``run.json`` that it wrote.
-
-    Returns:
-      The configuration, and its changes.
-
-    Raises:
-      ArgumentError: The file cannot be read.
-
-    Example:
-      >>> import pathlib, tempfile
-      >>> from symjax.training.resuming import read_changes
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = pathlib.Path(folder) / "run.json"
-      ...     _ = path.write_text('{"steps": 10, "changes": []}')
-      ...     read_changes(path)
-      ({'steps': 10}, [])
-    """
+    """What a run was when it was left, and what had been changed until then."""
     try:
         check_readable(path)
         settings = json.loads(path.read_text())
@@ -79,19 +55,7 @@ def changes_of(
     Free are logging, validation, checkpoints and the monitor; for atoms the division
     of a step among devices and micro-batches, if their product stays; and the number of
     steps, where the learning rate does not depend on it. A schedule that does follows
-    the new number from the step at which the run goes on, if that is asked for.
-
-    Args:
-      before: Configuration of the run when it was left.
-      run: Configuration now.
-      done: Steps done.
-      extend: Whether the learning rate may follow another number of steps.
-
-    Returns:
-      The changes.
-
-    Raises:
-      ArgumentError: A key that may not change has changed; the message names it.
+    the new number from the step ``done`` at which the run goes on, with ``extend``.
 
     Example:
       >>> from symjax.errors import ArgumentError

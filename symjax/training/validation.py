@@ -50,14 +50,6 @@ def validation_errors(
 ) -> dict[str, float]:
     """Errors of a model over structures, as they stand.
 
-    Args:
-      config: Hyperparameters and targets.
-      labels: What is fitted.
-      parameters: As in :class:`~symjax.models.pet.PETModel`.
-      data: Structures, without baselines.
-      size: Spread of every label in the training data.
-      run: Limits of a batch.
-
     Returns:
       ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom where its
       errors are divided by the number of atoms, and ``score``: the weighted mean square
@@ -91,15 +83,7 @@ def network_outputs(
 ) -> dict[str, list[Float[np.ndarray, "samples ..."]]]:
     """What a network says of structures, without baselines and without derivatives.
 
-    Args:
-      config: Hyperparameters and targets.
-      labels: Outputs to predict.
-      parameters: As in :class:`~symjax.models.pet.PETModel`.
-      data: The structures.
-      run: Limits of a batch, and precision.
-
-    Returns:
-      By label and structure, an array of the shape of its values, in float64.
+    By label and structure an array of the shape of its values, in float64.
     """
     found: dict[str, list[np.ndarray]] = {label.name: [] for label in labels}
     for part, batch in _batches(labels, data, run):
