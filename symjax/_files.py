@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import filelock
 
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, SymjaxError
 
 LARGEST = 2**35
 """Bytes of the largest file that is read whole: 32 GiB."""
@@ -61,6 +61,18 @@ def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
         free = shutil.disk_usage(folder).free + given_back
         text += f", and {free:,} bytes are free, or fewer are allowed"
     return OSError(errno.ENOSPC, text, str(path))
+
+
+def unwritable(
+    kind: type[SymjaxError], argument: str, path: Path, error: Exception
+) -> SymjaxError:
+    """What a failed write is to whoever chose the path."""
+    return kind(
+        argument,
+        str(path),
+        f"cannot be written ({getattr(error, 'strerror', None) or error})",
+        "Choose a folder that can be written to, with space left",
+    )
 
 
 def reserve(path: Path, size: int) -> None:
@@ -181,12 +193,7 @@ def held(folder: Path, argument: str) -> Iterator[None]:
             "Wait until it is done, or choose another folder",
         ) from error
     except (OSError, NotImplementedError) as error:
-        raise ArgumentError(
-            argument,
-            str(folder),
-            f"cannot be written to ({getattr(error, 'strerror', None) or error})",
-            "Choose a folder that can be written to, with space left",
-        ) from error
+        raise unwritable(ArgumentError, argument, folder, error) from error
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         owner = f"process {os.getpid()} on {socket.gethostname()} since {since}"

@@ -1,7 +1,8 @@
 """Errors that say what is wrong, with which value, and what to do about it."""
 
+import contextlib
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 __all__ = [
@@ -169,3 +170,19 @@ class ModelError(SymjaxError):
       ...     print(error.value)
       no-such-model
     """
+
+
+@contextlib.contextmanager
+def needs_extra(
+    extra: str, argument: str, value: object, kind: type[SymjaxError] = ModelError
+) -> Iterator[None]:
+    """Where an import fails in this block, the error names the extra to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise kind(
+            argument,
+            value,
+            f"needs {error.name or error}, which is not installed",
+            f"Install symjax[{extra}]: pip install 'symjax[{extra}]'",
+        ) from error

@@ -34,7 +34,7 @@ def test_a_pair_reads_as_python_and_as_options():
 def test_a_switch_has_no_value_on_the_command_line(tmp_path):
     into = Destination(tmp_path, resume=True, overwrite=True)
     with pytest.raises(symjax.errors.SymjaxError) as caught:
-        check_folder(into.path, resume=into.resume, overwrite=into.overwrite)
+        check_folder(into)
     assert "resume=True" in caught.value.remedy
     with pytest.raises(symjax.errors.SymjaxError) as typed, options_as_typed({}):
         raise caught.value

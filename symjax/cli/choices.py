@@ -51,7 +51,7 @@ Energy = Annotated[
 Json = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="File to write the same into.", show_default=False
+        metavar="FILE", help="File to write the numbers into.", show_default=False
     ),
 ]
 Calculator = Annotated[

@@ -44,7 +44,8 @@ def find_structures(target: str, frames: str | None) -> "Found":
         )
     if found.ignored:
         typer.echo(
-            f"Left out, as no structure files: {', '.join(found.ignored)}", err=True
+            f"Left out, not structure files: {', '.join(found.ignored)}",
+            err=True,
         )
     return found
 

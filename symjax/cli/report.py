@@ -309,12 +309,12 @@ def report(
     """
     from symjax.data.limits import Limit
     from symjax.report.exceeded import exceeded
-    from symjax.runs.folder import check_folder, journal_files
+    from symjax.runs.folder import JOURNAL_FILE, Destination, check_folder
 
     surveyed = check_survey(context)
     if not estimate and surveyed is None:
         with options_as_typed({"output": "--output", "overwrite": "--overwrite"}):
-            check_folder(output, resume=resume, overwrite=overwrite)
+            check_folder(Destination(output, resume, overwrite))
     check_memory(memory)
     with options_as_typed({"fail_above": "--fail-above"}):
         limits = [Limit.parse(text, "fail_above") for text in fail_above or []]
@@ -406,7 +406,7 @@ def report(
                 watch=watch,
             )
     except KeyboardInterrupt as error:
-        if not journal_files(output):
+        if not (output / JOURNAL_FILE).exists():
             raise KeyboardInterrupt("Interrupted; nothing was written.") from error
         instead = " instead of --overwrite" if overwrite else ""
         raise KeyboardInterrupt(

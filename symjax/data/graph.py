@@ -345,7 +345,7 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
     for graph, (atoms, _, structures, _) in zip(graphs, shapes, strict=True):
         if not np.all(graph.atom_mask):
             raise ArgumentError(
-                "graphs", shapes, "one has padding atoms", "Join first, pad then"
+                "graphs", shapes, "one has padding atoms", "Join first, then pad"
             )
         rows = slice(atom, atom + atoms)
         places = slice(structure, structure + structures)

@@ -18,7 +18,7 @@ from symjax.data._pairs import find_pairs
 from symjax.data.cells import onto_periodic, stress_volume
 from symjax.data.conditions import warn_of_unread
 from symjax.data.structures import check_structure, periodic_cell
-from symjax.errors import ModelError, StructureError
+from symjax.errors import ModelError, StructureError, needs_extra
 from symjax.interop._inputs import Given, given_input
 from symjax.interop._reading import read_archive
 from symjax.so3.representations import VECTOR, Representation
@@ -161,13 +161,9 @@ def check_species(capabilities: Any, atoms: ase.Atoms) -> None:
 
 def libraries(model: Any) -> tuple[Any, Any]:
     """``torch`` and ``metatomic.torch``, for a model of theirs, or an error."""
-    try:
+    with needs_extra("torch", "model", model):
         import metatomic.torch
         import torch
-    except ImportError as error:
-        raise ModelError(
-            "model", model, f"{error.name} is not installed", "Install symjax[torch]"
-        ) from error
     if not hasattr(model, "capabilities"):
         raise ModelError(
             "model",
@@ -184,15 +180,8 @@ def load_exported(path: Path) -> Any:
         raise ModelError(
             "model", str(path), "there is no such file", "Pass an exported model .pt"
         )
-    try:
+    with needs_extra("torch", "model", str(path)):
         from metatomic.torch import load_atomistic_model
-    except ImportError as error:
-        raise ModelError(
-            "model",
-            str(path),
-            f"{error.name} is not installed",
-            "Install symjax[torch]",
-        ) from error
     missing: list[str] = []
     folder = path.parent / "extensions"
     beside = str(folder) if folder.is_dir() else None

@@ -136,7 +136,7 @@ def given_input(name: str, request: Any, atoms: ase.Atoms) -> Given:
     raise ModelError(
         "model",
         name,
-        f"the model reads this input of each {kind}, and no structure of ASE has it",
+        f"the model reads this input of each {kind}, which structures of ASE lack",
         f"Models that read {_listed(known)} can be measured",
     )
 

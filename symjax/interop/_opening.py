@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from symjax.data.quantities import QuantityName
-from symjax.errors import ModelError
+from symjax.errors import ModelError, needs_extra
 from symjax.interop._engine import libraries, load_exported
 from symjax.interop._reading import read_archive, unpickle
 
@@ -130,12 +130,8 @@ def _current(output: str) -> str:
 
 
 def _from_checkpoint(data: bytes, path: str) -> Any:
-    try:
+    with needs_extra("torch", "model", path):
         from metatrain.utils.io import model_from_checkpoint
-    except ImportError as error:
-        raise ModelError(
-            "model", path, f"{error.name} is not installed", "Install symjax[torch]"
-        ) from error
     checkpoint = unpickle(data, path)
     if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
         raise UnknownFileError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from symjax._files import read_bounded, unpacked_limit
-from symjax.errors import ModelError
+from symjax.errors import ModelError, needs_extra
 
 _REMEDY = "Pass a checkpoint or an exported model that metatrain's PET wrote, whole"
 
@@ -97,17 +97,10 @@ def read_pet(path: Path) -> Source:
             "there is no such file",
             "Pass a checkpoint .ckpt or an exported model .pt",
         )
-    try:
+    with needs_extra("torch", "path", str(path)):
         import metatomic.torch  # noqa: F401
         import metatrain.pet  # noqa: F401
         import torch  # noqa: F401
-    except ImportError as error:
-        raise ModelError(
-            "path",
-            str(path),
-            f"reading a model of metatrain needs {error.name}",
-            "Install symjax[torch]; what is imported works without it",
-        ) from error
     try:
         data = read_archive(path)
         entries = zipfile.ZipFile(io.BytesIO(data)).namelist()
@@ -150,7 +143,7 @@ def unpickle(data: bytes, path: str) -> Any:
                 path,
                 f"would call {', '.join(foreign)} when read",
                 "Checkpoints hold tensors and descriptions of targets: this one is not "
-                "to be trusted, or has to be exported by who trusts it",
+                "to be trusted, or must be exported by someone who trusts it",
             ) from error
         raise ModelError(
             "path", path, f"cannot be read as a checkpoint: {error}", _REMEDY
@@ -186,16 +179,8 @@ def _checkpoint(data: bytes, path: str) -> Source:
         check_hypers(hypers, path)
     long_range = hypers.get("long_range")
     if isinstance(long_range, dict) and long_range.get("enable"):
-        try:
+        with needs_extra("torch", "path", path):
             import torchpme  # noqa: F401
-        except ImportError as error:
-            raise ModelError(
-                "path",
-                path,
-                "has long-range features (long_range.enable), which metatrain "
-                f"evaluates with {error.name}",
-                "Install torch-pme, which symjax[torch] asks for",
-            ) from error
     try:
         _complete_adapters(inner)
         _complete_factors(checkpoint)

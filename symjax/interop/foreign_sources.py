@@ -95,7 +95,7 @@ class CalculatorSource(_Plain):
             raise ArgumentError(
                 "options",
                 self.options,
-                f"{self.target} reads no {', '.join(unknown)}, and would not say so",
+                f"{self.target} ignores {', '.join(unknown)} without saying so",
                 f"Use {', '.join(sorted(known))}",
             )
 

@@ -19,7 +19,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from symjax.data.label_blocks import LabelBlock
-from symjax.errors import ArgumentError, StructureError
+from symjax.errors import ArgumentError, StructureError, needs_extra
 from symjax.interop._layouts import kind_of, layout_of
 from symjax.so3.irreps import Irrep
 
@@ -160,15 +160,8 @@ def _structure(data: bytes, number: int) -> ase.Atoms:
 
 
 def _tensor_map(data: bytes) -> Any:
-    try:
+    with needs_extra("torch", "path", "metatensor", ArgumentError):
         import metatensor
-    except ImportError as error:
-        raise ArgumentError(
-            "path",
-            "metatensor",
-            f"is not installed ({error})",
-            "Install symjax[torch]",
-        ) from error
     try:
         return metatensor.load(io.BytesIO(data), use_numpy=False)
     except metatensor.MetatensorError as error:

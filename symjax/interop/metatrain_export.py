@@ -11,9 +11,9 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
-from symjax._files import replace_atomically
+from symjax._files import replace_atomically, unwritable
 from symjax.data.quantities import Block, QuantityName, Target
-from symjax.errors import ModelError
+from symjax.errors import ModelError, needs_extra
 from symjax.interop._layouts import layout_of
 from symjax.interop.metatrain import load_metatrain, torch_name
 from symjax.models.biases.config import NO_BIASES
@@ -62,12 +62,7 @@ def save_metatrain(model: PETModel, path: str | Path) -> None:
     try:
         replace_atomically(path, write)
     except (OSError, RuntimeError) as error:  # torch's errors of files are the latter
-        raise ModelError(
-            "path",
-            str(path),
-            f"cannot be written ({error})",
-            "Choose a folder that can be written to, with space left",
-        ) from error
+        raise unwritable(ModelError, "path", path, error) from error
 
 
 def _checkpoint(model: Any) -> dict[str, Any]:
@@ -88,19 +83,12 @@ def _checkpoint(model: Any) -> dict[str, Any]:
             f"has biases ({names}), which metatrain's PET has not",
             _STABLEHLO,
         )
-    try:
+    with needs_extra("torch", "model", model.name):
         import torch
         from metatomic.torch import ModelMetadata
         from metatrain.pet import PET
         from metatrain.utils.architectures import get_default_hypers
         from metatrain.utils.data import DatasetInfo
-    except ImportError as error:
-        raise ModelError(
-            "model",
-            model.name,
-            f"writing a checkpoint of metatrain needs {error.name}",
-            "Install symjax[torch]",
-        ) from error
     hypers = get_default_hypers("pet")["model"]
     hypers.update(_hypers(config, hypers, model.name))
     info = DatasetInfo(

@@ -21,7 +21,7 @@ import numpy as np
 
 from symjax._text import file_text
 from symjax.data.point_clouds.clouds import LOW_ENERGY
-from symjax.errors import ModelError
+from symjax.errors import ModelError, needs_extra
 from symjax.interop._polarmae_settings import IGNORED, data_fields, model_fields
 from symjax.interop._reading import read_archive
 from symjax.models.pointmae.config import ARCHITECTURES, PointMAEConfig
@@ -109,15 +109,8 @@ def _read(path: Path, unsafe: bool) -> dict[str, Any]:
         raise ModelError(
             "path", str(path), f"cannot be read: {error}", _REMEDY
         ) from error
-    try:
+    with needs_extra("torch", "path", str(path)):
         import torch
-    except ImportError as error:
-        raise ModelError(
-            "path",
-            str(path),
-            "reading a checkpoint needs torch",
-            "Install symjax[torch]; what is imported works without it",
-        ) from error
     try:
         checkpoint = torch.load(
             io.BytesIO(data), map_location="cpu", weights_only=not unsafe

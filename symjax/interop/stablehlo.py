@@ -15,9 +15,9 @@ import numpy as np
 from jax import export as jax_export
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax._files import replace_atomically
+from symjax._files import replace_atomically, unwritable
 from symjax.data.graph import Graph, Surroundings
-from symjax.errors import ModelError
+from symjax.errors import ModelError, needs_extra
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii
 from symjax.models.pet.derivatives import conservative
@@ -113,7 +113,7 @@ def export_function(
         raise ModelError(
             "model",
             getattr(model, "name", model),
-            "is no PET, for which alone there is a function to export",
+            "is no PET, and only a PET can be exported as a function",
             "Use a PET, such as pet-ethanol",
         )
     config = model.config
@@ -185,26 +185,14 @@ def save_stablehlo(model: PETModel, path: str | Path, **options: Any) -> None:
     ``jax.export.deserialize`` reads it; symjax is not needed.
     """
     exported = export_function(model, **options)
-    try:
+    with needs_extra("export", "path", str(path)):
         data = exported.serialize()
-    except ImportError as error:
-        raise ModelError(
-            "path",
-            str(path),
-            "writing a compiled function needs flatbuffers",
-            "Install symjax[export]",
-        ) from error
     try:
         replace_atomically(
             Path(path), lambda part: part.write_bytes(data), lambda: len(data)
         )
     except OSError as error:
-        raise ModelError(
-            "path",
-            str(path),
-            f"cannot be written ({error.strerror or error})",
-            "Choose a folder that can be written to, with space left",
-        ) from error
+        raise unwritable(ModelError, "path", Path(path), error) from error
 
 
 def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]:

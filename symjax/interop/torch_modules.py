@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from symjax.errors import ArgumentError, ModelError
+from symjax.errors import ArgumentError, ModelError, needs_extra
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.models._layers import match_layers
 from symjax.so3.representations import FEATURE, VECTOR, Representation
@@ -59,12 +59,8 @@ def torch_problem(
       ...
       symjax.errors.ModelError: module='model.pt': ...
     """
-    try:
+    with needs_extra("torch", "module", module):
         import torch
-    except ImportError as error:
-        raise ModelError(
-            "module", module, "PyTorch is not installed", "Install symjax[torch]"
-        ) from error
     if not isinstance(module, torch.nn.Module):
         raise ModelError(
             "module",

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from symjax.data.conditions import spin_multiplicity, total_charge
 from symjax.data.structures import check_structure, checked_species
-from symjax.errors import ArgumentError, StructureError
+from symjax.errors import ArgumentError, StructureError, needs_extra
 
 ORBITAL_BASIS = "def2-svp"
 """Basis of the molecular orbitals (Weigend, Ahlrichs, PCCP 7, 3297 (2005))."""
@@ -353,15 +353,9 @@ def _hartree_fock(
 
 
 def _library(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ArgumentError(
-            "labels",
-            module.split(".")[0],
-            f"is not installed ({error})",
-            "Install symjax[data]",
-        ) from error
+    with needs_extra("data", "labels", module, ArgumentError):
+        library = importlib.import_module(module)
+    return library
 
 
 def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:

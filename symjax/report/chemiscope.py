@@ -6,7 +6,7 @@ from typing import Any
 import ase
 import numpy as np
 
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, needs_extra
 from symjax.report.storage import write_atomically
 from symjax.report.survey_text import SurveyReport, headline, signed_root
 
@@ -16,15 +16,8 @@ _AROUND = 3.5
 
 def find_chemiscope() -> Any:
     """The module of the package, or an error if it is not installed."""
-    try:
+    with needs_extra("chemiscope", "chemiscope", True, ArgumentError):
         import chemiscope
-    except ModuleNotFoundError as error:
-        raise ArgumentError(
-            "chemiscope",
-            True,
-            "this package is not installed",
-            "Install it with pip install 'symjax[chemiscope]', or leave this out",
-        ) from error
     return chemiscope
 
 

@@ -10,13 +10,12 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, get_args, get_type_hints
 
 import h5py
 import numpy as np
 
-from symjax._files import check_readable, reserve
+from symjax._files import check_readable, reserve, unwritable
 from symjax._text import file_text
 from symjax.metrics.averaging import GROUPS
 from symjax.report.files import RESULTS_FILE
@@ -88,12 +87,7 @@ class ResultsFile:
     def __enter__(self) -> "ResultsFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.flush()
 
     def append(self, structure: StructureReport) -> None:
@@ -141,12 +135,7 @@ class ResultsFile:
             with h5py.File(self.path, mode, locking=False) as file:
                 yield file
         except OSError as error:
-            raise ReportError(
-                "output",
-                str(self.path),
-                f"cannot be written ({error.strerror or error})",
-                "Choose a folder that can be written to, with space left",
-            ) from error
+            raise unwritable(ReportError, "output", self.path, error) from error
 
 
 def _column(file: h5py.File, name: str, dtype: Any, scale: Any = None) -> h5py.Dataset:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from symjax._declared import refusal
-from symjax._files import check_readable, replace_atomically
+from symjax._files import check_readable, replace_atomically, unwritable
 from symjax._text import file_text
 from symjax.metrics import Totals
 from symjax.report.leaves import Leaf, ReportError
@@ -292,12 +292,7 @@ def write_atomically(
     try:
         replace_atomically(path, write, size)
     except OSError as error:
-        raise ReportError(
-            "output",
-            str(path),
-            f"cannot be written ({error.strerror or error})",
-            "Choose a folder that can be written to, with space left",
-        ) from error
+        raise unwritable(ReportError, "output", path, error) from error
 
 
 def read_report(path: str | Path) -> Report:

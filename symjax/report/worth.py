@@ -99,7 +99,7 @@ def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
     """
     if labels.other_unit:
         return (
-            f"{name}: labels differ from predictions by the factor of another unit, "
+            f"{name}: labels differ from predictions by the factor between two units, "
             f"{labels.other_unit}; not compared. Name the unit of the file."
         )
     per_atom = labels.divided

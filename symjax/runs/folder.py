@@ -11,10 +11,9 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
-from symjax._files import append_through, check_readable, held
+from symjax._files import append_through, check_readable, held, unwritable
 from symjax.report import schema, storage
 from symjax.report.columns_file import ResultsFile
 from symjax.report.files import (
@@ -44,26 +43,44 @@ JOURNAL_FILE = "structures.jsonl"
 _HELD_STRUCTURES = 200
 
 
-def report_files(folder: Path) -> list[Path]:
-    """Files of a report in a folder, which need not exist."""
-    names = [REPORT_FILE, JOURNAL_FILE, TEXT_FILE, HTML_FILE, RESULTS_FILE]
-    names += [f"{name}.{end}" for name in FIGURE_NAMES for end in FIGURE_FORMATS]
-    return [folder / name for name in names if (folder / name).exists()]
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """The files that one kind of run writes into its folder.
+
+    Attributes:
+      what: What they are, for messages.
+      journal: Name of the one from which a run is resumed.
+      others: Names of the others.
+    """
+
+    what: str
+    journal: str
+    others: tuple[str, ...]
+
+    def existing(self, folder: Path) -> list[Path]:
+        """Those in a folder, which need not exist."""
+        names = (*self.others, self.journal)
+        return [folder / name for name in names if (folder / name).exists()]
 
 
-def journal_files(folder: Path) -> list[Path]:
-    """The journal in a folder, which need not exist, in a list."""
-    return [path for path in report_files(folder) if path.suffix == ".jsonl"]
+REPORT_FILES = RunFiles(
+    "report",
+    JOURNAL_FILE,
+    (
+        *(REPORT_FILE, TEXT_FILE, HTML_FILE, RESULTS_FILE),
+        *(f"{name}.{end}" for name in FIGURE_NAMES for end in FIGURE_FORMATS),
+    ),
+)
 
 
-def clear_folder(folder: Path) -> None:
-    """Makes a folder if needed, and removes a report in it."""
+def clear_folder(folder: Path, files: RunFiles = REPORT_FILES) -> None:
+    """Makes a folder if needed, and removes a run in it."""
     try:
-        for path in report_files(folder):
+        for path in files.existing(folder):
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(ReportError, "output", folder, error) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,24 +116,25 @@ class Destination:
         return Path(self.folder)
 
 
-def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raises if a report must not be written into this folder; changes nothing.
+def check_folder(into: Destination, files: RunFiles = REPORT_FILES) -> None:
+    """Raises if a run must not be written into its folder; changes nothing.
 
     Example:
-      >>> from pathlib import Path
-      >>> from symjax.runs.folder import check_folder
-      >>> check_folder(Path("nowhere"), resume=False, overwrite=False)
-      >>> check_folder(Path("nowhere"), resume=True, overwrite=False)
+      >>> from symjax.runs.folder import Destination, check_folder
+      >>> check_folder(Destination("nowhere"))
+      >>> check_folder(Destination("nowhere", resume=True))
       Traceback (most recent call last):
       ...
       symjax.report.leaves.ReportError: output='nowhere': holds no structures.jsonl...
     """
-    if resume and overwrite:
+    folder = into.path
+    if into.resume and into.overwrite:
         raise ReportError(
             "overwrite",
             True,
             "contradicts resuming",
-            "Pass {resume} to continue the report, or {overwrite} to start again",
+            f"Pass {{resume}} to continue the {files.what}, or {{overwrite}} to start "
+            "again",
             resume=True,
             overwrite=True,
         )
@@ -140,23 +158,23 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
             "output", str(parent), "cannot be written to", "Choose another folder"
         )
     try:
-        existing = report_files(folder)
+        existing = files.existing(folder)
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    if resume and not journal_files(folder):
+        raise unwritable(ReportError, "output", folder, error) from error
+    if into.resume and folder / files.journal not in existing:
         raise ReportError(
             "output",
             str(folder),
-            f"holds no {JOURNAL_FILE}, so there is nothing to resume",
+            f"holds no {files.journal}, so there is nothing to resume",
             "Leave out {resume}, or name the folder of the interrupted run",
             resume=True,
         )
-    if existing and not (resume or overwrite):
+    if existing and not (into.resume or into.overwrite):
         raise ReportError(
             "output",
             str(folder),
-            f"already holds a report ({existing[0].name})",
-            "Choose another folder, or pass {resume} to continue that report, "
+            f"already holds a {files.what} ({existing[0].name})",
+            f"Choose another folder, or pass {{resume}} to continue that {files.what}, "
             "{overwrite} to replace it",
             resume=True,
             overwrite=True,
@@ -177,23 +195,12 @@ class Journal:
 
     def __init__(
         self,
-        folder: Path,
+        into: Destination,
         software: Software,
         model: ModelInfo,
         settings: Settings,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
     ):
         """Opens the journal of a new report, or of an interrupted one.
-
-        Args:
-          folder: The output folder; made if needed.
-          software: What computes the report.
-          model: The model.
-          settings: The settings.
-          resume: Whether to continue the journals in the folder.
-          overwrite: Whether to remove an existing report first.
 
         Raises:
           ArgumentError: Another process writes into the folder.
@@ -201,18 +208,19 @@ class Journal:
             to another model, other settings or another version, or is damaged
             before its last line.
         """
+        folder = into.path
         self.path = folder / JOURNAL_FILE
         self.completed: dict[str, StructureReport] = {}
         self._all: dict[str, tuple[Place, StructureReport]] = {}
-        self._resumed = resume
+        self._resumed = into.resume
         self._head = software, model, settings
         self._results: ResultsFile | None = None
-        check_folder(folder, resume=resume, overwrite=overwrite)
+        check_folder(into)
         self._hold = contextlib.ExitStack()
         self._hold.enter_context(held(folder, "output"))
         with contextlib.ExitStack() as undo:
             undo.push(self._hold)
-            self._open(folder, resume)
+            self._open(folder, into.resume)
             undo.pop_all()
 
     def _open(self, folder: Path, resume: bool) -> None:
@@ -233,7 +241,7 @@ class Journal:
             # Without a buffer: what a full disk did not take is not tried again.
             self._file = self.path.open("ab", buffering=0)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(ReportError, "output", self.path, error) from error
         self._results = ResultsFile(folder / RESULTS_FILE, settings)
         for structure in self.structures(self.completed):
             self._results.append(structure)
@@ -241,12 +249,7 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if self._results is not None:
             self._results.flush()
@@ -259,7 +262,7 @@ class Journal:
         try:
             append_through(self._file, line)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(ReportError, "output", self.path, error) from error
         self._all[structure.label] = place, schema.without_numbers(structure)
         if self._results is not None:
             self._results.append(structure)
@@ -295,7 +298,7 @@ class Journal:
             with path.open("rb") as file:
                 return self._read_lines(path, file)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(ReportError, "output", path, error) from error
 
     def _read_lines(self, path: Path, file: BinaryIO) -> int:
         source = str(path)
@@ -349,15 +352,6 @@ class Journal:
                     "{overwrite} to start again",
                     overwrite=True,
                 )
-
-
-def _unwritable(path: Path, error: OSError) -> ReportError:
-    return ReportError(
-        "output",
-        str(path),
-        f"cannot be read or written ({error.strerror or error})",
-        "Choose a folder that can be written to, with space left",
-    )
 
 
 def _comparable(

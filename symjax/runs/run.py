@@ -117,7 +117,7 @@ def measure_items(
     """
     into = Destination.of(into)
     folder, settings = into.path, options.settings()
-    check_folder(folder, resume=into.resume, overwrite=into.overwrite)
+    check_folder(into)
     source = as_source(model)
     errors = dict(unreadable or {})
     labels = [*items, *errors]
@@ -139,9 +139,7 @@ def measure_items(
     )
     kept = Evaluations(folder.absolute(), source.digest)
     beside = _Beside(choose_checks(laws, items), kept)
-    with Journal(
-        *(folder, *head), resume=into.resume, overwrite=into.overwrite
-    ) as journal:
+    with Journal(into, *head) as journal:
         if not into.resume:
             kept.clear()
         count = _Count(journal, len(labels), settings.num_elements, watch, alone)

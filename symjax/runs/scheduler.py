@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 import symjax
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, needs_extra
 from symjax.runs.workers import Task, jax_settings, set_jax
 
 # How long a scheduler may take to answer.
@@ -168,15 +168,8 @@ class Scheduler:
 
 
 def _distributed() -> Any:
-    try:
+    with needs_extra("scheduler", "scheduler", "distributed", ArgumentError):
         import distributed
-    except ModuleNotFoundError as error:
-        raise ArgumentError(
-            "scheduler",
-            "distributed",
-            "this package is not installed",
-            "Install it with pip install 'symjax[scheduler]'",
-        ) from error
     return distributed
 
 

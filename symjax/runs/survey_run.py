@@ -7,6 +7,7 @@ same packs as one that was never interrupted: its numbers have the same bits.
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,6 @@ from symjax.report.files import (
     SURVEY_JOURNAL,
     SURVEY_TEXT,
 )
-from symjax.report.leaves import ReportError
 from symjax.report.survey_page import survey_html
 from symjax.report.survey_tables import survey_text
 from symjax.report.survey_text import (
@@ -45,11 +45,17 @@ from symjax.report.survey_text import (
     survey_csv,
     survey_json,
 )
-from symjax.runs.folder import Destination
+from symjax.runs.folder import Destination, RunFiles, check_folder, clear_folder
 from symjax.runs.options import Options
 from symjax.runs.run import EXPECTED_ERRORS
 from symjax.runs.sources import Source, as_source
 from symjax.runs.survey_journal import SURVEY_SCHEMA, SurveyJournal, write_text
+
+SURVEY_FILES = RunFiles(
+    "survey",
+    SURVEY_JOURNAL,
+    (SURVEY_FILE, SURVEY_CSV, SURVEY_TEXT, SURVEY_HTML, SURVEY_CHEMISCOPE),
+)
 
 # Structures whose edges are found together, ahead of their evaluation.
 _BLOCK = 512
@@ -132,7 +138,7 @@ def survey_structures(
         raise StructureError(
             "structures", {}, "there is none to measure", "Pass one structure or more"
         )
-    _check_folder(folder, resume=into.resume, overwrite=into.overwrite)
+    check_folder(into, SURVEY_FILES)
     labels = list(structures)
     packing: Packing | OneByOne = OneByOne(source, options)
     if isinstance(source, PETSource):
@@ -141,11 +147,12 @@ def survey_structures(
             num_atoms=sum(map(len, structures.values())),
         )
     head = _head(source, structures, over, options)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        held(folder, "output"),
-        SurveyJournal(folder / SURVEY_JOURNAL, head, resume=into.resume) as journal,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(folder, "output"))
+        if not into.resume:
+            clear_folder(folder, SURVEY_FILES)
+        journal = SurveyJournal(folder / SURVEY_JOURNAL, head, resume=into.resume)
+        stack.enter_context(journal)
         visits = _Visits(packing, structures, labels, over, options, journal, watch)
         visits.failed.update(failed)
         found = survey(labels, visits, over, visits.outputs, clusters)
@@ -217,45 +224,6 @@ def _digest_of_all(structures: Mapping[str, ase.Atoms]) -> str:
     for label, atoms in structures.items():
         digest.update(f"{label} {structure_digest(atoms)}\n".encode())
     return digest.hexdigest()
-
-
-def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    names = (
-        *(SURVEY_FILE, SURVEY_CSV, SURVEY_TEXT, SURVEY_HTML, SURVEY_JOURNAL),
-        SURVEY_CHEMISCOPE,
-    )
-    journal = folder / SURVEY_JOURNAL
-    if resume and overwrite:
-        raise ReportError(
-            "overwrite",
-            True,
-            "contradicts resuming",
-            "Pass {resume} to continue the survey, or {overwrite} to start again",
-            resume=True,
-            overwrite=True,
-        )
-    if resume and not journal.exists():
-        raise ReportError(
-            "output",
-            str(folder),
-            f"holds no {SURVEY_JOURNAL}, so there is nothing to resume",
-            "Leave out {resume}, or name the folder of the interrupted survey",
-            resume=True,
-        )
-    existing = [folder / name for name in names if (folder / name).exists()]
-    if existing and not (resume or overwrite):
-        raise ReportError(
-            "output",
-            str(folder),
-            f"already holds a survey ({existing[0].name})",
-            "Choose another folder, or pass {resume} to continue that survey, "
-            "{overwrite} to replace it",
-            resume=True,
-            overwrite=True,
-        )
-    if overwrite:
-        for path in existing:
-            path.unlink()
 
 
 class Single(NamedTuple):

@@ -62,7 +62,7 @@ class BatchPlan:
             if full or atoms > self._batch.max_atoms:
                 return np.array(chosen), index
             chosen.append(index)
-        raise AssertionError("the order does not end")
+        raise AssertionError("the order never ends")
 
     def __getitem__(self, step: int) -> Parts:
         while len(self._steps) <= step:

@@ -16,6 +16,7 @@ from symjax.metrics import Grid, Survey, measure
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
+from symjax.report import ReportError
 from symjax.runs import Destination, Options, survey_structures
 from symjax.runs import survey_run as surveys
 
@@ -246,3 +247,11 @@ def test_an_empty_survey_is_refused(model, tmp_path):
         survey_structures(model, {}, Survey(4), tmp_path)
     with pytest.raises(ArgumentError):
         survey_structures(model, {"u": ase.Atoms("U")}, Survey(4), tmp_path / "u")
+
+
+def test_a_folder_that_cannot_be_is_refused(model, tmp_path):
+    """As for a report: before anything is measured, in one sentence."""
+    (tmp_path / "file").write_text("")
+    for over in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ReportError, match="is a file, not a folder"):
+            survey_structures(model, molecules(1), Survey(4), over, options=OPTIONS)

@@ -7,7 +7,6 @@ from symjax.data.point_clouds.clouds import (
     make_cloud,
     normalise_energies,
     pad_cloud,
-    restore_energies,
     voxel_length,
 )
 from symjax.data.point_clouds.event_files import EventFiles, FoundEvents, find_events
@@ -18,7 +17,6 @@ from symjax.data.point_clouds.events import (
     generate_events,
 )
 from symjax.data.point_clouds.pilarnet import (
-    count_events,
     read_events,
     write_events,
 )
@@ -39,7 +37,6 @@ __all__ = [
     "FoundEvents",
     "PointCloud",
     "Voxelised",
-    "count_events",
     "find_events",
     "generate_event",
     "generate_events",
@@ -48,7 +45,6 @@ __all__ = [
     "normalise_energies",
     "pad_cloud",
     "read_events",
-    "restore_energies",
     "select_points",
     "voxel_length",
     "voxelise",

@@ -241,40 +241,8 @@ def normalise_energies(
       >>> normalise_energies(jnp.array([0.0, 20.0])).round(5).tolist()
       [-1.0, 1.0]
     """
-    span = _log_span(threshold, maximum)
-    return 2 * jnp.log1p(jnp.asarray(energies) / threshold) / span - 1
-
-
-def restore_energies(
-    energies: Float[Array, "..."],
-    threshold: float = ENERGY_THRESHOLD,
-    maximum: float = ENERGY_MAXIMUM,
-) -> Float[Array, "..."]:
-    """Inverse of :func:`normalise_energies`, in MeV.
-
-    Args:
-      energies: Energies on the scale of the network.
-      threshold: Energy t in MeV.
-      maximum: Energy m in MeV.
-
-    Returns:
-      Energies in MeV.
-
-    Raises:
-      ArgumentError: Not 0 < threshold, 0 < maximum.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.data.point_clouds import restore_energies
-      >>> restore_energies(jnp.array([-1.0, 1.0])).round(3).tolist()
-      [0.0, 20.0]
-    """
-    span = _log_span(threshold, maximum)
-    return threshold * jnp.expm1((jnp.asarray(energies) + 1) / 2 * span)
-
-
-def _log_span(threshold: float, maximum: float) -> float:
     for name, value in (("threshold", threshold), ("maximum", maximum)):
         if not value > 0:
             raise ArgumentError(name, value, "is not positive", "Pass MeV above 0")
-    return math.log1p(maximum / threshold)
+    span = math.log1p(maximum / threshold)
+    return 2 * jnp.log1p(jnp.asarray(energies) / threshold) / span - 1

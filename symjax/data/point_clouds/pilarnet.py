@@ -12,7 +12,6 @@ huggingface.co/datasets/DeepLearnPhysics/PILArNet-M (version 2).
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 import numpy as np
@@ -69,12 +68,7 @@ class EventFile:
     def __enter__(self) -> "EventFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     @property
@@ -178,29 +172,6 @@ class EventFile:
         return merge_voxels(cloud)
 
 
-def count_events(path: str | Path) -> int:
-    """Number of events in a file.
-
-    Args:
-      path: The file.
-
-    Returns:
-      Number of events.
-
-    Raises:
-      StructureError: The file is missing, locked, truncated, or none of PILArNet-M.
-
-    Example:
-      >>> from symjax.data.point_clouds import count_events
-      >>> count_events("missing.h5")
-      Traceback (most recent call last):
-      ...
-      symjax.errors.StructureError: path='missing.h5': there is no such file. Pass...
-    """
-    with EventFile(path) as file:
-        return file.count
-
-
 def read_events(
     path: str | Path, index: int | slice | Sequence[int] = slice(None)
 ) -> list[PointCloud]:
@@ -282,10 +253,10 @@ def write_events(
     Example:
       >>> import tempfile
       >>> from symjax.data.point_clouds import SMALL, generate_event
-      >>> from symjax.data.point_clouds import count_events, write_events
+      >>> from symjax.data.point_clouds import read_events, write_events
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     write_events(f"{folder}/a.h5", [generate_event(0, SMALL)] * 2)
-      ...     count_events(f"{folder}/a.h5")
+      ...     len(read_events(f"{folder}/a.h5"))
       2
     """
     if version not in WIDTHS:

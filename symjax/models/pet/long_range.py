@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from symjax.data.mesh import Mesh, whole_cells
-from symjax.errors import ModelError
+from symjax.errors import ModelError, needs_extra
 
 # Waves that are summed at a time: memory grows with atoms times this.
 _WAVES_AT_ONCE = 1024
@@ -249,16 +249,9 @@ class LongRangeFeatures(nn.Module):
 
 
 def _jax_pme() -> Any:
-    try:
+    with needs_extra("long-range", "long_range", True):
         import jaxpme
         import jaxpme.kspace
         import jaxpme.mesh
         import jaxpme.potentials
-    except ImportError as error:
-        raise ModelError(
-            "long_range",
-            True,
-            f"{error.name} is not installed",
-            "Install symjax[long-range]",
-        ) from error
     return jaxpme
