@@ -28,8 +28,8 @@ def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> 
             typer.echo(f"{label}: {found}")
             continue
         number, cost = found
-        more = f" and {number - 1:,} more of its size" if number > 1 else ""
-        typer.echo(f"{label}{more}: {cost}")
+        alike = f" and {number - 1:,} more of its size" if number > 1 else ""
+        typer.echo(f"{label}{alike}: {cost}")
         costs.append(cost)
     if len(costs) > 1:
         total = Estimate(

@@ -89,10 +89,10 @@ def _compare_all(
     step = max(1, 2**20 // len(positions) ** 2)
     found: list[Pairs] = []
     for start in range(0, len(every), step):
-        some = every[start : start + step]
-        distances = np.linalg.norm(between + (some @ cell)[:, None, None], axis=-1)
+        images = every[start : start + step]
+        distances = np.linalg.norm(between + (images @ cell)[:, None, None], axis=-1)
         image, first, second = np.nonzero(distances < cutoff)
-        shifts = some[image]
+        shifts = images[image]
         half = _one_of_each(first, second, shifts)
         index = image[half], first[half], second[half]
         own = shifts[half] - whole[index[2]] + whole[index[1]]

@@ -46,8 +46,8 @@ def parity_blindness(
     """
     layers = _layers(spectra)
     if structurally_absent(report, Irrep(1, -1)) or not layers:
-        why = "structures of two atoms show no pseudotensors" if layers else "no layer"
-        return [], Check(Kind.PARITY_BLINDNESS, 0, why)
+        note = "structures of two atoms show no pseudotensors" if layers else "no layer"
+        return [], Check(Kind.PARITY_BLINDNESS, 0, note)
     check = Check(
         Kind.PARITY_BLINDNESS, len(layers), f"sigma = -1 in {len(layers)} layers"
     )

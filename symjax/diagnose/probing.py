@@ -229,14 +229,16 @@ def probes_to_text(
     names = list(probes.sectors)
     for name, short in zip(names, shorten_all(names, _WIDEST_NAME), strict=True):
         cells = [short, _degrees(held[name]) if name in held else "-"]
-        both = {sigma: probes.largest(name, sigma) for sigma in (1, -1)}
-        best = None if both[1] is None else probes.sectors[name][Irrep(both[1], 1)]
-        cells += [_degrees(both), "-" if best is None else f"{best.score:.2f}"]
+        largest = {sigma: probes.largest(name, sigma) for sigma in (1, -1)}
+        best = (
+            None if largest[1] is None else probes.sectors[name][Irrep(largest[1], 1)]
+        )
+        cells += [_degrees(largest), "-" if best is None else f"{best.score:.2f}"]
         if probes.products:
-            both = {
+            largest = {
                 sigma: probes.largest(name, sigma, products=True) for sigma in (1, -1)
             }
-            cells.append(_degrees(both))
+            cells.append(_degrees(largest))
         rows.append(Row(cells))
     columns = ["layer", "carries", "reads", "R^2 of +"]
     columns += ["reads with products"] if probes.products else []

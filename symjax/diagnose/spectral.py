@@ -75,7 +75,7 @@ def missing_irreps(
             f"leaves an error of {effect:.0e}"
         )
         # Whether heads follow is unknown; a head that is not linear multiplies.
-        more = (
+        ending = (
             ""
             if readout.before
             else "; only a head that is not linear could make it from other irreps"
@@ -89,7 +89,7 @@ def missing_irreps(
                 figure=_content(best, irrep),
                 outputs=(readout.output,),
                 sentence=f"{readout.output} needs {irrep}, but in the features that it "
-                f"reads the content of {irrep} is {state}{more}.",
+                f"reads the content of {irrep} is {state}{ending}.",
                 remedy=irrep_remedy(irrep),
             )
         )
@@ -138,7 +138,7 @@ def bottlenecks(
             if restored and readout.measured:
                 # What the output gets back from later layers is as good as it is.
                 effect = spectra[readout.output].relative_error
-            more = (
+            ending = (
                 "; later layers produce it anew from other irreps"
                 if restored
                 else " and does not come back"
@@ -153,7 +153,7 @@ def bottlenecks(
                 figure=_content(after, irrep),
                 outputs=outputs,
                 sentence=f"{irrep}, needed by {', '.join(outputs)}, is lost between "
-                f"{first} (B = {before.of(irrep):.1e}) and {second}{more}.",
+                f"{first} (B = {before.of(irrep):.1e}) and {second}{ending}.",
                 remedy=f"Let {second} pass {irrep} on: a residual connection around "
                 "it, more width, or a layer that mixes channels within an irrep only",
             )

@@ -106,9 +106,9 @@ def symmetry_of_all(
             if turning.get(name) == PSEUDOVECTOR:
                 turned = turned * np.linalg.det(found.elements)[:, None, None]
         # Of atom i what was of the atom that it comes from.
-        same = np.abs(values[found.permutations] - turned)
+        deviation = np.abs(values[found.permutations] - turned)
         bound = _SAME * np.abs(values).max(initial=0.0)
-        keep &= same.reshape(found.order, -1).max(axis=1, initial=0.0) <= bound
+        keep &= deviation.reshape(found.order, -1).max(axis=1, initial=0.0) <= bound
     return found if keep.all() else found.subset(keep)
 
 

@@ -325,8 +325,8 @@ class SymjaxCalculator(StatefulCalculator):
         """Graph from the list of neighbors, padded to a size that rarely changes."""
         known = self._neighbors
         if known is None or not known.holds(atoms):
-            same = known is not None and len(known.atoms) == len(atoms)
-            self._shape = self._shape if same else None
+            same_size = known is not None and len(known.atoms) == len(atoms)
+            self._shape = self._shape if same_size else None
             self._neighbors = find_neighbors(
                 atoms, self.model.config.cutoff, self._skin
             )

@@ -284,11 +284,11 @@ def _output_json(report: SurveyReport, name: str) -> dict[str, Any]:
     content = []
     for degree in range(report.max_degree + 1):
         for sigma in (1, -1):
-            both = {
+            intervals = {
                 of: _interval(pool.content(name, degree, sigma, of=of))
                 for of in QUESTIONS
             }
-            content.append({"degree": degree, "sigma": sigma, **both})
+            content.append({"degree": degree, "sigma": sigma, **intervals})
 
     def errors(**which: Any) -> dict[str, Any]:
         return {of: _interval(pool.error(name, of=of, **which)) for of in QUESTIONS}

@@ -340,14 +340,14 @@ class Journal:
         return intact
 
     def _check_header(self, *found: Any) -> None:
-        there, here = _comparable(*found), _comparable(*self._head)
-        for name in here:
-            if here[name] != there[name]:
+        stored, current = _comparable(*found), _comparable(*self._head)
+        for name in current:
+            if current[name] != stored[name]:
                 raise ReportError(
                     name,
-                    here[name],
+                    current[name],
                     f"differs from the report to resume in {str(self.path.parent)!r}, "
-                    f"which has {there[name]!r}",
+                    f"which has {stored[name]!r}",
                     "Resume with the same settings, model and version, or pass "
                     "{overwrite} to start again",
                     overwrite=True,

@@ -20,8 +20,8 @@ def compile_seconds() -> Iterator[Callable[[], float]]:
     thread = threading.get_ident()
 
     def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        here = active and threading.get_ident() == thread
-        if here and "/compile/" in event:
+        counts = active and threading.get_ident() == thread
+        if counts and "/compile/" in event:
             now = time.perf_counter()
             intervals.append((now - duration_secs, now))
 

@@ -30,9 +30,9 @@ def class_ious(
     guessed, and 1 where a class is neither.
     """
     numbers = np.arange(classes)[:, None]
-    both = np.sum((truth == numbers) & (guess == numbers), axis=1)
+    agreed = np.sum((truth == numbers) & (guess == numbers), axis=1)
     either = np.sum((truth == numbers) | (guess == numbers), axis=1)
-    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
+    return np.where(either > 0, agreed / np.maximum(either, 1), 1.0)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -120,9 +120,9 @@ def evaluate_events(
         truth, guess = np.asarray(samples.labels)[known], found["labels"][known]
         scores = {}
         for number, name in enumerate(CLASSES[: config.num_classes]):
-            both = np.sum((truth == number) & (guess == number))
+            agreed = np.sum((truth == number) & (guess == number))
             either = np.sum(truth == number) + np.sum(guess == number)
-            scores[name] = float(2 * both / max(either, 1))
+            scores[name] = float(2 * agreed / max(either, 1))
         errors["accuracy"] = float(np.mean(truth == guess))
         errors["accuracy_trivial"] = float(
             np.mean(truth == np.bincount(truth).argmax())

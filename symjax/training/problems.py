@@ -200,10 +200,10 @@ def atoms_problem(run: AtomsRun) -> Problem:
             )
             probes.append(Probe(f"validation[{index}]", problem))
         if run.monitor.survey:
-            some = (held_out or frames)[: run.monitor.survey]
+            surveyed = (held_out or frames)[: run.monitor.survey]
             packing = Prepared.of(
                 model,
-                {f"validation[{index}]": atoms for index, atoms in enumerate(some)},
+                {f"validation[{index}]": atoms for index, atoms in enumerate(surveyed)},
                 num_elements=_SURVEY.num,
                 outputs=tuple(outputs),
                 energy=energy_of(labels),
