@@ -25,7 +25,7 @@ from symjax.cli.choices import (
     Energy,
     Json,
     Model,
-    check_one_source,
+    check_source,
     degree_of_calculator,
 )
 from symjax.cli.environment import configure_jax
@@ -80,12 +80,12 @@ def averages(
     with options_as_typed({"reach": "--reach"}):
         limits = [Limit.parse(text, "reach") for text in reach or []]
     check_new_file("--json", json, overwrite)
-    check_one_source(model, calculator, calculator_options)
     events = is_events(target)
+    check_source(model, calculator, calculator_options, events)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
     if calculator is not None:
-        max_degree = degree_of_calculator(context, events, max_degree)
+        max_degree = degree_of_calculator(context, max_degree)
     configure_jax(calculator is not None, compile_cache)
 
     from symjax.interop.in_place import MetatomicSource

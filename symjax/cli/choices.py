@@ -80,10 +80,10 @@ SOURCE_OPTIONS = {
 """What errors of opening a model or a calculator call them, as typed."""
 
 
-def check_one_source(
-    model: str | None, calculator: str | None, calculator_options: str
+def check_source(
+    model: str | None, calculator: str | None, calculator_options: str, events: bool
 ) -> None:
-    """Refuses a model and a calculator at once, and options of no calculator."""
+    """Refuses a model and a calculator at once, and a calculator of no use."""
     if calculator is not None and model is not None:
         raise ArgumentError(
             "--calculator",
@@ -98,6 +98,13 @@ def check_one_source(
             "is of no use without --calculator",
             "Pass both",
         )
+    if calculator is not None and events:
+        raise ArgumentError(
+            "--calculator",
+            calculator,
+            "is for structures, and TARGET holds events",
+            "Pass a structure file",
+        )
 
 
 def check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
@@ -111,15 +118,8 @@ def check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
         )
 
 
-def degree_of_calculator(context: typer.Context, events: bool, max_degree: int) -> int:
+def degree_of_calculator(context: typer.Context, max_degree: int) -> int:
     """The largest degree for a calculator, whose calls may take minutes."""
-    if events:
-        raise ArgumentError(
-            "--calculator",
-            context.params["calculator"],
-            "is for structures, and TARGET holds events",
-            "Pass a structure file",
-        )
     return max_degree if is_typed(context, "max_degree") else 2
 
 

@@ -23,8 +23,8 @@ from symjax.cli.choices import (
     FigureFormat,
     LowEnergy,
     check_dtype,
-    check_one_source,
     check_scheduler,
+    check_source,
     degree_of_calculator,
     degree_or_auto,
     with_selection,
@@ -334,9 +334,9 @@ def report(
     find: Any = find_events if events else find_structures
     found = find(target, frames)
     items = found.events if events else found.structures
-    check_one_source(model, calculator, calculator_options)
+    check_source(model, calculator, calculator_options, events)
     if calculator is not None:
-        max_degree = degree_of_calculator(context, events, max_degree)
+        max_degree = degree_of_calculator(context, max_degree)
         if grid is None and samples is None:
             samples = _SAMPLES_OF_CALCULATORS
         dtype = Dtype.FLOAT64

@@ -19,7 +19,7 @@ from symjax.cli.choices import (
     Energy,
     Json,
     Model,
-    check_one_source,
+    check_source,
 )
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import (
@@ -99,7 +99,7 @@ def stability(
     degenerate should stay so. In float64, so that only the model breaks symmetry.
     """
     check_new_file("--json", json, overwrite)
-    check_one_source(model, calculator, calculator_options)
+    check_source(model, calculator, calculator_options, False)
     found = find_structures(target, frames).structures
     configure_jax(True, compile_cache)
 
