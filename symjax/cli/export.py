@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import Debug, Overwrite, options_as_typed
+from symjax.cli.application import Debug, Overwrite, is_typed, options_as_typed
 from symjax.cli.choices import Dtype
 from symjax.cli.environment import configure_jax
+from symjax.cli.inputs import check_new_file
 from symjax.errors import ArgumentError
 
 
@@ -70,21 +71,14 @@ def export(
     """
     options = {"average": average, "dtype": dtype, "energy": energy}
     for name in options:
-        origin = context.get_parameter_source(name)
-        if not stablehlo and origin is not None and origin.name == "COMMANDLINE":
+        if not stablehlo and is_typed(context, name):
             raise ArgumentError(
                 f"--{name}",
                 str(options[name]),
                 "is of no use without --stablehlo",
                 "Pass both, or none",
             )
-    if output.exists() and not overwrite:
-        raise ArgumentError(
-            "--output",
-            str(output),
-            "exists already",
-            "Choose another file, or pass --overwrite",
-        )
+    check_new_file("--output", output, overwrite)
     configure_jax(dtype is Dtype.FLOAT64, compile_cache=False)
 
     from symjax.interop.metatrain_export import save_metatrain

@@ -5,12 +5,8 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import (
-    Debug,
-    Overwrite,
-    options_as_typed,
-)
-from symjax.errors import ArgumentError
+from symjax.cli.application import Debug, Overwrite, options_as_typed
+from symjax.cli.inputs import check_new_file
 
 
 def html_page(
@@ -42,12 +38,6 @@ def html_page(
         result = read_report(source)
         folder = source if source.is_dir() else source.parent
         path = folder / HTML_FILE if output is None else output
-        if path.exists() and not overwrite:
-            raise ArgumentError(
-                "--output",
-                str(path),
-                "exists already",
-                "Choose another file, or pass --overwrite",
-            )
+        check_new_file("--output", path, overwrite)
         save_html(result, path)
     typer.echo(f"Wrote {path}", err=True)
