@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError, needs_extra
 from symjax.interop._engine import libraries, load_exported
-from symjax.interop._reading import read_archive, unpickle
+from symjax.interop._reading import not_loaded, read_archive, unpickle
 
 # Former names, which metatomic announces beside the present ones.
 _RENAMED = {
@@ -159,11 +159,4 @@ def _from_checkpoint(data: bytes, path: str) -> Any:
             f"Install it: pip install 'metatrain[{extra}]'",
         ) from error
     except Exception as error:  # metatrain raises whatever the contents lead to
-        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
-        raise ModelError(
-            "model",
-            path,
-            f"metatrain cannot load it: {reason[:500]}",
-            "Read it with the version of metatrain that wrote it; if that cannot load "
-            "it either, the file is damaged",
-        ) from error
+        raise not_loaded("model", path, error) from error

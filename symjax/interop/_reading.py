@@ -187,17 +187,22 @@ def _checkpoint(data: bytes, path: str) -> Source:
         loaded = model_from_checkpoint(checkpoint, context="export").eval()
         exported = loaded.export()
     except Exception as error:  # metatrain raises whatever the contents lead to
-        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
-        raise ModelError(
-            "path",
-            path,
-            f"metatrain cannot load it: {reason[:500]}",
-            "Import it with the version of metatrain that wrote it; if that cannot "
-            "load it either, the file is damaged",
-        ) from error
+        raise not_loaded("path", path, error) from error
     model = loaded.model if wraps else loaded
     return Source(
         model, exported, dict(model.hypers), "checkpoint", loaded if wraps else None
+    )
+
+
+def not_loaded(argument: str, path: str, error: Exception) -> ModelError:
+    """What stopped metatrain, in one line."""
+    reason = " ".join(f"{error} {error.__cause__ or ''}".split())
+    return ModelError(
+        argument,
+        path,
+        f"metatrain cannot load it: {reason[:500]}",
+        "Read it with the version of metatrain that wrote it; if that cannot load it "
+        "either, the file is damaged",
     )
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from symjax.report.leaves import Leaf
     from symjax.report.schema import StructureReport
 
-FIGURES = ("equivariance_error", "relative_error", "expected")
 SOURCES = ("network", "tokenisation", "voxelisation", "total")
 SHARES = ("changing", "disagreement", "accuracy", "majority_accuracy")
 

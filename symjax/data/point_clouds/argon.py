@@ -14,8 +14,8 @@ ELECTRON_MASS, MUON_MASS, PION_MASS, PROTON_MASS = 0.510999, 105.6584, 139.5704,
 DENSITY, CHARGE_OVER_MASS, EXCITATION = 1.396, 18 / 39.948, 188e-6
 """Of liquid argon: g/cm^3, Z/A in mol/g, mean excitation energy in MeV."""
 
-RADIATION_LENGTH, CRITICAL_ENERGY, PAIR_LENGTH = 14.0, 32.8, 14.0 * 9 / 7
-"""Of liquid argon: cm, MeV, and the mean free path in cm for pair production."""
+RADIATION_LENGTH, PAIR_LENGTH = 14.0, 14.0 * 9 / 7
+"""Of liquid argon in cm; the latter is the mean free path for pair production."""
 
 COMPTON_LENGTH = 15.0
 """Typical attenuation length in cm of photons of a few MeV in liquid argon."""
