@@ -47,13 +47,13 @@ def refusal(
         remedy = remedy if source else "Add this key"
     elif first["type"] == "json_invalid":
         return kind("path", source, f"is truncated or no JSON ({problem})", remedy)
-    where = path_of(first["loc"])
+    where = _path_of(first["loc"])
     if source:
         where = f"{source}: {where}" if where else source
     return kind(where or "run", value, problem, remedy)
 
 
-def path_of(steps: Sequence[str | int]) -> str:
+def _path_of(steps: Sequence[str | int]) -> str:
     """Path of a field as in Python: ``structures[1].leaves[2].name``."""
     path = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
     return path.removeprefix(".")

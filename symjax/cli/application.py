@@ -87,7 +87,7 @@ class _Messages(logging.Handler):
         typer.echo(self.format(record), err=True)
 
 
-def show_messages() -> None:
+def _show_messages() -> None:
     """Shows messages of the library; other packages' stay as they are."""
     logger = logging.getLogger("symjax")
     if not any(isinstance(handler, _Messages) for handler in logger.handlers):
@@ -116,7 +116,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         debug = bool(kwargs.get("debug"))
-        show_messages()
+        _show_messages()
         try:
             command(*args, **kwargs)
         except SymjaxError as error:

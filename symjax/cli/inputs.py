@@ -96,7 +96,7 @@ def _checked_frames(frames: str | None) -> int | slice:
     return slice(*parts)
 
 
-def check_kind(model: Any, events: bool) -> None:
+def _check_kind(model: Any, events: bool) -> None:
     """Refuses a network of structures for events, and the other way round."""
     from symjax.models.pet import PETModel
     from symjax.models.pointmae import PointMAEModel
@@ -129,7 +129,7 @@ def open_model(
         loaded = FunctionSource(model)
     else:
         loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
-    check_kind(loaded, events)
+    _check_kind(loaded, events)
     return loaded
 
 

@@ -59,7 +59,7 @@ class Mesh:
             """Returns a copy with some fields changed."""
 
 
-def mesh_sizes(cell: Float[np.ndarray, "3 3"], spacing: float) -> Int[np.ndarray, "3"]:
+def _mesh_sizes(cell: Float[np.ndarray, "3 3"], spacing: float) -> Int[np.ndarray, "3"]:
     """Mesh points along each cell vector: the power of 2 from 2 length / spacing + 1.
 
     ``spacing`` is the upper limit of twice the distance of mesh points, in angstrom.
@@ -79,7 +79,7 @@ def find_mesh(
 
     Args:
       structures: Structures, each periodic in three directions or in none.
-      spacing: As in :func:`mesh_sizes`, in angstrom.
+      spacing: Upper limit of twice the distance of mesh points, in angstrom.
       smearing: Width sigma of the Gaussians that the mesh represents, in angstrom.
       dtype: Floating-point type of the result; coordinates are found in float64.
 
@@ -259,7 +259,7 @@ def _waves(
             "Set pbc to True in all directions, with vacuum in the cell, or to False",
         )
     cell = periodic_cell(atoms)
-    sizes = mesh_sizes(cell.astype(dtype), spacing)
+    sizes = _mesh_sizes(cell.astype(dtype), spacing)
     if np.prod(sizes.astype(float)) > 2 * _MOST_WAVES:
         raise StructureError(
             "atoms.cell",

@@ -88,7 +88,7 @@ def readouts_of(
     found, refused = [], []
     for name in dict.fromkeys([*outputs, *wanted]):
         leaf = outputs.get(name)
-        irreps = wanted.get(name) or needed_irreps(leaf)
+        irreps = wanted.get(name) or _needed_irreps(leaf)
         named = read.get(name, leaf.reads if leaf is not None else ())
         own = tuple(layer for layer in layers if layer in named)
         if not own and name in DERIVATIVES and report.settings.energy:
@@ -109,7 +109,7 @@ def readouts_of(
     return found, refused
 
 
-def needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
+def _needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
     """Irreps that an output must read, each once; none of None.
 
     Of a matrix without an antisymmetric part these are 0+ and 2+.

@@ -63,7 +63,7 @@ def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values
     return {name: array.reshape(values[name].shape) for name, array in moved.items()}
 
 
-def under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
+def _under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
     """The responses at g h, from those at g, for an h that permutes the atoms.
 
     The structure g h x is g x with atom i in the place of p(i), so that
@@ -83,7 +83,7 @@ def images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
         yield values
         return
     for index in range(symmetry.order):
-        yield under_symmetry(values, symmetry, index)
+        yield _under_symmetry(values, symmetry, index)
 
 
 def symmetry_of_all(

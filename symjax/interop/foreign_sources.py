@@ -250,10 +250,10 @@ def is_function(target: str) -> bool:
         return file.endswith(".py") or all(
             part.isidentifier() for part in file.split(".")
         )
-    return target in registered_models()
+    return target in _registered_models()
 
 
-def registered_models() -> dict[str, str]:
+def _registered_models() -> dict[str, str]:
     """Functions of the group ``symjax.models`` in installed packages, by name."""
     points = importlib.metadata.entry_points(group=GROUP)
     return {point.name: point.value for point in points}
@@ -261,7 +261,7 @@ def registered_models() -> dict[str, str]:
 
 def _resolve(target: str, argument: str) -> Callable[..., Any]:
     """The callable behind ``file.py:name``, ``module:name`` or an entry point."""
-    where, _, name = registered_models().get(target, target).rpartition(":")
+    where, _, name = _registered_models().get(target, target).rpartition(":")
     if not where or not name:
         raise ModelError(
             argument,

@@ -87,7 +87,9 @@ class Table:
     def fits(self, display: Display) -> bool:
         """Whether its columns fit side by side."""
         rows = [Row([display.cell(cell) for cell in row.cells]) for row in self.rows]
-        return display.width is None or table_width(self.columns, rows) <= display.width
+        return (
+            display.width is None or _table_width(self.columns, rows) <= display.width
+        )
 
     def text(self, display: Display) -> Text:
         """The table for a terminal; names of layers are shortened to fit."""
@@ -101,7 +103,7 @@ class Table:
         if display.width is not None and any(isinstance(c, LayerName) for c in first):
             # What the numbers and the gap before them leave; less says nothing.
             rest = [Row(row.cells[1:]) for row in rows]
-            left = display.width - table_width(columns[1:], rest) - len(_GAP)
+            left = display.width - _table_width(columns[1:], rest) - len(_GAP)
             if left >= _SHORTEST_NAME:
                 names = shorten_all([str(row.cells[0]) for row in rows], left)
                 rows = [
@@ -111,7 +113,7 @@ class Table:
         return make_table(title, columns, rows, display, self.left)
 
 
-def table_width(columns: Sequence[str], rows: Sequence[Row]) -> int:
+def _table_width(columns: Sequence[str], rows: Sequence[Row]) -> int:
     """Number of columns that a table takes side by side."""
     return sum(_widths(columns, rows)) + len(_GAP) * (len(columns) - 1)
 
@@ -145,7 +147,7 @@ def make_table(
     """
     text = Text()
     text.append(display.lines(title, 2), "bold")
-    if display.width is not None and table_width(columns, rows) > display.width:
+    if display.width is not None and _table_width(columns, rows) > display.width:
         for row in rows:
             style = "" if row.good else _LOUD
             text.append(f"\n{row.cells[0]}", style or "bold")
@@ -168,7 +170,7 @@ def make_table(
         return _GAP.join(parts).rstrip()
 
     rule = "-" if display.ascii_only else "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
-    text.append(f"\n{line(columns)}\n{rule * table_width(columns, rows)}")
+    text.append(f"\n{line(columns)}\n{rule * _table_width(columns, rows)}")
     for row in rows:
         text.append(f"\n{line(row.cells)}", "" if row.good else _LOUD)
     return text

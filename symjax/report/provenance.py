@@ -17,11 +17,11 @@ def provenance(report: Report) -> dict[str, str]:
         what: f"{len(measured)} with {atoms} {parts}: {labels}"
         if measured
         else "none measured",
-        "grid": grid_line(settings),
+        "grid": _grid_line(settings),
     }
     if settings.adaptive is not None:
         lines["rules"] = _listed(sorted({s.grid for s in measured}), 3) or "none"
-    lines["accuracy"] = tolerance_line(settings)
+    lines["accuracy"] = _tolerance_line(settings)
     if settings.symmetry:
         used = {
             f"{s.point_group or 'none'} ({s.num_elements} elements)" for s in measured
@@ -32,14 +32,14 @@ def provenance(report: Report) -> dict[str, str]:
     if settings.points:
         lines["read"] = settings.points
     # That forces come from the energy is what everyone expects.
-    if settings.energy != "energy" and forces_line(settings):
-        lines["forces"] = forces_line(settings)
+    if settings.energy != "energy" and _forces_line(settings):
+        lines["forces"] = _forces_line(settings)
     return lines | {
         "content": f"through degree {settings.max_degree}; evaluated in "
         f"{precision_line(settings)}",
         "layers": settings.layers,
         "time": f"{compiling:.1f} s compiling, {evaluating:.1f} s evaluating",
-        "seed": seed_line(settings),
+        "seed": _seed_line(settings),
         **({"model": model.note} if model.note else {}),
         "SHA-256": model.digest,
         "software": f"symjax {software.symjax}, JAX {software.jax} on "
@@ -59,7 +59,7 @@ def precision_line(settings: Settings) -> str:
     return f"{settings.dtype}, matrix products in {settings.matmul_precision}"
 
 
-def grid_line(settings: Settings) -> str:
+def _grid_line(settings: Settings) -> str:
     """Which elements of O(3) were evaluated."""
     climb = settings.adaptive
     if settings.degree == 0:
@@ -78,7 +78,7 @@ def grid_line(settings: Settings) -> str:
     )
 
 
-def seed_line(settings: Settings) -> str:
+def _seed_line(settings: Settings) -> str:
     """Where random numbers enter, and their seed."""
     if settings.degree == 0:
         return f"{settings.seed}, of the random elements"
@@ -86,7 +86,7 @@ def seed_line(settings: Settings) -> str:
     return text if settings.adaptive is None else text + "s"
 
 
-def tolerance_line(settings: Settings) -> str:
+def _tolerance_line(settings: Settings) -> str:
     """When a response counts as resolved."""
     climb = settings.adaptive
     if settings.degree == 0:
@@ -124,7 +124,7 @@ def again_line(settings: Settings, to_try: int) -> str:
     return f"with a grid of degree {to_try}"
 
 
-def forces_line(settings: Settings) -> str:
+def _forces_line(settings: Settings) -> str:
     """Which output forces and stress are derivatives of."""
     if settings.energy is None:
         return ""

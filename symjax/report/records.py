@@ -86,7 +86,7 @@ def _(
     outputs = problem.outputs
     return {
         "leaves": leaves_of(measurement, outputs, chemical_symbols, item),
-        "atoms": atom_errors(measurement, outputs, item),
+        "atoms": _atom_errors(measurement, outputs, item),
     }
 
 
@@ -192,7 +192,7 @@ def _verdict(leaf: LeafMeasurement) -> Convergence | None:
     )
 
 
-def atom_errors(
+def _atom_errors(
     measurement: Measurement, outputs: Mapping[str, Output], atoms: ase.Atoms
 ) -> schema.AtomErrors:
     """The equivariance error of every atom, A_i = sqrt(V_i / number of components).
@@ -233,7 +233,9 @@ def _with_particles(
         dataclasses.replace(
             leaf,
             particles={
-                particle_name(number): measurement[leaf.name].totals(particle == number)
+                _particle_name(number): measurement[leaf.name].totals(
+                    particle == number
+                )
                 for number in present
             },
         )
@@ -243,7 +245,7 @@ def _with_particles(
     )
 
 
-def particle_name(number: int) -> str:
+def _particle_name(number: int) -> str:
     """Name of a particle by its number in PILArNet-M, or that number."""
     return PARTICLES[number] if number < len(PARTICLES) else f"particle {number}"
 

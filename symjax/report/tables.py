@@ -28,7 +28,7 @@ from symjax.report.summary import Summary
 from symjax.report.worth import in_short
 
 
-def render(report: Report, display: Display) -> RenderableType:
+def _render(report: Report, display: Display) -> RenderableType:
     """All tables of a report, over all its measured structures together."""
     found = summaries(report)
     outputs = [summary for summary in found if summary.kind == "output"]
@@ -72,7 +72,7 @@ def to_text(report: Report, width: int | None = None) -> str:
       Text without control characters, ending with a line feed.
     """
     buffer = StringIO()
-    _console(buffer, plain=True).print(render(report, Display(width)), soft_wrap=True)
+    _console(buffer, plain=True).print(_render(report, Display(width)), soft_wrap=True)
     lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -85,7 +85,7 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
       file: Where to print.
       width: Number of columns; by default that of the terminal, 80 without one.
     """
-    print_text(functools.partial(render, report), file, width)
+    print_text(functools.partial(_render, report), file, width)
 
 
 def print_text(

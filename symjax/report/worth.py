@@ -14,11 +14,11 @@ _MOST_SHOWN = 6
 
 def in_words(value: float, unit: str) -> str:
     """A quantity in the unit that people use for its size: meV below 0.1 eV."""
-    factor, shown = people_unit(value, unit)
+    factor, shown = _people_unit(value, unit)
     return f"{factor * value:.2g} {shown}".rstrip()
 
 
-def people_unit(value: float, unit: str) -> tuple[float, str]:
+def _people_unit(value: float, unit: str) -> tuple[float, str]:
     """Factor and unit that people use for a size."""
     energy, slash, rest = unit.partition("/")
     if energy == "eV" and abs(value) < 0.1:
@@ -33,24 +33,14 @@ def known_frontier(response: ResponseSpectrum) -> tuple[AveragedError, ...]:
     return found[:1] if first.error <= first.uncertainty else found
 
 
-def frontier_line(response: ResponseSpectrum) -> str:
-    """What averages leave of A, in one line.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import ResponseSpectrum
-      >>> from symjax.report.worth import frontier_line
-      >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
-      >>> gram[1][0, 1, 1] = 4.0
-      >>> print(frontier_line(ResponseSpectrum("e", "eV", gram, 4.0, 1, 1e-10)))
-      e: A 2 eV as it is; 2 elements of Ci: 1.4; 4 of D2: at most 1e-05 eV
-    """
+def _frontier_line(response: ResponseSpectrum) -> str:
+    """What averages leave of A, in one line."""
     first, *others = known_frontier(response)
     unit = response.unit
     text = f"{response.name}: A {in_words(first.error, unit)} as it is"
     if not others:
         return text + (", round-off" if first.error <= first.uncertainty else "")
-    factor, shown = people_unit(first.error, unit)
+    factor, shown = _people_unit(first.error, unit)
     parts = [
         f"{one.num_elements}{'' if number else ' elements'} of {one.average}: "
         f"{'at most ' if one.uncertainty > one.error else ''}"
@@ -65,7 +55,7 @@ def in_short(leaves: Iterable[Any]) -> list[str]:
     lines = []
     for leaf in leaves:
         if leaf.response is not None:
-            lines.append(frontier_line(leaf.response))
+            lines.append(_frontier_line(leaf.response))
         if leaf.labels is not None:
             lines.append(worth_sentence(leaf.name, leaf.unit, leaf.labels))
     return lines

@@ -283,7 +283,7 @@ EXPECTED_ERRORS = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
 """Errors of one item, which do not end the run unless they show a bug."""
 
 
-def as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
+def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
     """An expected error with a remedy; None if the input is not to blame."""
     if isinstance(error, SymjaxError):
         return error
@@ -328,7 +328,7 @@ def _measured(
                 broken = measure_breaking(sources)
             found = beside.checks(label, item)
     except EXPECTED_ERRORS as error:
-        reason = as_symjax_error(error, options)
+        reason = _as_symjax_error(error, options)
         if reason is None or reason is error:
             raise
         raise reason from error

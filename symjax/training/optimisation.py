@@ -22,7 +22,7 @@ from symjax.training.sections import OptimizerSection
 _DEVICES = "devices"
 
 
-class Loss(Protocol):
+class _Loss(Protocol):
     """The part of the loss that one micro-batch of one shard adds."""
 
     def __call__(
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
     params: Any
     statistics: Any
-    loss: Loss
+    loss: _Loss
     totals: Callable[[Any], Any]
 
 
@@ -88,7 +88,7 @@ def learning_rate(config: OptimizerSection, steps: int) -> optax.Schedule:
     )
 
 
-def make_optimizer(
+def _make_optimizer(
     config: OptimizerSection, steps: int
 ) -> optax.GradientTransformation:
     """AdamW with clipped gradients (Loshchilov and Hutter, arXiv:1711.05101).
@@ -116,7 +116,7 @@ def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
         params=copy(task.params),
         statistics=copy(task.statistics),
         averaged=copy(task.params),
-        optimizer=make_optimizer(config, steps).init(copy(task.params)),
+        optimizer=_make_optimizer(config, steps).init(copy(task.params)),
         first_failure=jnp.full((), -1, jnp.int32),
     )
 
@@ -251,7 +251,7 @@ def make_step(
       >>> print(metrics["loss"], int(state.step))
       1.0 1
     """
-    transformation = make_optimizer(config, steps)
+    transformation = _make_optimizer(config, steps)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:

@@ -91,7 +91,7 @@ class Problem(NamedTuple):
     probes: Sequence[Probe | SurveyProbe]
 
 
-def read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]:
+def _read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]:
     """Structures with labels: any file that ASE reads, or a zip of metatensor."""
     if Path(path).suffix == ".zip":
         return list(read_metatensor_targets(path, zip_targets or None).structures)
@@ -233,9 +233,9 @@ def atoms_problem(run: AtomsRun) -> Problem:
 
 def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     """Structures for training and for validation."""
-    frames = read_frames(run.data.training, run.data.zip_targets)
+    frames = _read_frames(run.data.training, run.data.zip_targets)
     if run.data.validation is not None:
-        held_out = read_frames(run.data.validation, run.data.zip_targets)
+        held_out = _read_frames(run.data.validation, run.data.zip_targets)
     else:
         training, validation = split(
             len(frames), run.data.validation_fraction, run.seed
