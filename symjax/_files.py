@@ -66,7 +66,7 @@ def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
 def unwritable(
     kind: type[SymjaxError], argument: str, path: Path, error: Exception
 ) -> SymjaxError:
-    """What a failed write is to whoever chose the path."""
+    """The error of a path that cannot be written, for whoever chose it."""
     return kind(
         argument,
         str(path),

@@ -421,7 +421,7 @@ def report(
 
 
 def law_checks(model: Any, options: Any) -> Any:
-    """What checks other laws; None of a model that is none of ours."""
+    """Checks of other laws; None for a model that is neither a PET nor a source."""
     from symjax.interop.law_checks import LawChecks
     from symjax.models.pet import PETModel
     from symjax.runs import Source

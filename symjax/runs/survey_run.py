@@ -257,7 +257,7 @@ class OneByOne:
         return Single(label, item, size, len(atoms))
 
     def join(self, items: Sequence[Single]) -> list[list[Single]]:
-        """Each for itself."""
+        """One pack for each structure."""
         return [[item] for item in items]
 
     def pack(self, items: Sequence[Single]) -> Pack:

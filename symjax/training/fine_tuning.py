@@ -229,7 +229,7 @@ def differences(
     values: Float[np.ndarray, "samples copies"],
     apart: Float[np.ndarray, "samples copies"],
 ) -> Differences:
-    """How labels lie, and how far from predictions.
+    """How labels differ among themselves, and from predictions.
 
     Args:
       counts: Atoms of every species.

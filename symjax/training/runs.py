@@ -54,7 +54,7 @@ class TrainingError(SymjaxError):
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a run has come to.
+    """The result of a training.
 
     Attributes:
       model: The model with averaged parameters.
