@@ -144,24 +144,6 @@ def error_figure(report: Report) -> Figure:
 
     Args:
       report: A report with one measured structure or more.
-
-    Returns:
-      The figure.
-
-    Raises:
-      ArgumentError: Nothing was measured.
-
-    Example:
-      >>> from symjax.report import schema
-      >>> from symjax.report.figures import error_figure
-      >>> report = schema.Report(
-      ...     schema.Software("0.1.0", "0.10", "cpu"), schema.ModelInfo("pet", "ab"),
-      ...     schema.Settings(6, "lebedev 13 x 14", 13, 2072, "all", "float32", 0.05),
-      ...     ())
-      >>> error_figure(report)
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: report='pet': has no measured structure. Measure...
     """
     leaves, num_layers = _ordered(report)
     relative = np.array([leaf.totals.relative_error for leaf in leaves])
@@ -236,19 +218,7 @@ def error_figure(report: Report) -> Figure:
 
 
 def display_unit(unit: str) -> str:
-    r"""A unit as figures print it.
-
-    Args:
-      unit: Unit in ASCII, for instance ``"eV/angstrom^3"``.
-
-    Returns:
-      The unit with the sign for angstrom and raised exponents.
-
-    Example:
-      >>> from symjax.report.figures import display_unit
-      >>> print(ascii(display_unit("eV/angstrom^3")))
-      'eV/\xc5$^{3}$'
-    """
+    r"""A unit with the sign for angstrom and raised exponents, as figures print it."""
     return re.sub(r"\^(-?\d+)", r"$^{\1}$", unit.replace("angstrom", "\xc5"))
 
 
