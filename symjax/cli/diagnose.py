@@ -29,7 +29,8 @@ from symjax.errors import ArgumentError, SymjaxError
 if TYPE_CHECKING:
     import ase
 
-    from symjax.metrics import Probes, Trace
+    from symjax.diagnose.tracing import Traced
+    from symjax.metrics import Probes
 
 
 def diagnose(
@@ -90,6 +91,15 @@ def diagnose(
             show_default=False,
         ),
     ] = None,
+    shapley: Annotated[
+        bool,
+        typer.Option(
+            "--shapley",
+            help="With --trace: how sectors of each layer share out what they change "
+            "in A squared of the model's own outputs, and what they change together; "
+            "slow.",
+        ),
+    ] = False,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -160,13 +170,14 @@ def diagnose(
                 "is of no use without --structures, --trace or --probe",
                 "Pass one of them too, or leave it out",
             )
-    for name, wanted in (
-        ("--probe-products", probe_products or None),
-        ("--probe-figure", probe_figure and str(probe_figure)),
+    for name, wanted, other, target_of in (
+        ("--shapley", shapley or None, "--trace", trace),
+        ("--probe-products", probe_products or None, "--probe", probe),
+        ("--probe-figure", probe_figure and str(probe_figure), "--probe", probe),
     ):
-        if wanted is not None and probe is None:
+        if wanted is not None and target_of is None:
             raise ArgumentError(
-                name, wanted, "is of no use without --probe", "Pass it too"
+                name, wanted, f"is of no use without {other}", "Pass it too"
             )
     check_new_file("--json", json, overwrite)
     check_new_file("--probe-figure", probe_figure, overwrite)
@@ -194,7 +205,7 @@ def diagnose(
         report_probes,
         save_probes,
     )
-    from symjax.diagnose.tracing import report_traces, trace_to_text
+    from symjax.diagnose.tracing import report_traces, trace_to_text, traces_to_json
     from symjax.models import load_model
     from symjax.report.tables import print_text
 
@@ -216,12 +227,12 @@ def diagnose(
             look, targets=targets, layers_read=layers_read, label_errors=label_errors
         )
         found = look_for(loaded)
-        traces: dict[str, Trace] = {}
+        traces: dict[str, Traced] = {}
         probes: Probes | None = None
         if chosen or traced or probed:
             whole = load_model(loaded.model.name if model is None else model)
             traps, failed = report_traps(loaded, whole, chosen)
-            traces, untraced = report_traces(loaded, whole, traced, labels)
+            traces, untraced = report_traces(loaded, whole, traced, labels, shapley)
             failed |= untraced
             if probed:
                 with options_as_typed({"structures": "--probe"}):
@@ -237,6 +248,8 @@ def diagnose(
     if traces:
         print_text(functools.partial(trace_to_text, traces), sys.stdout)
     values = found.to_json()
+    if traces:
+        values["traces"] = traces_to_json(traces)
     if probes is not None:
         held = carried(loaded)
         print_text(functools.partial(probes_to_text, probes, held), sys.stdout)
@@ -245,7 +258,7 @@ def diagnose(
             with options_as_typed({"path": "--probe-figure"}):
                 save_probes(probes, probe_figure)
             typer.echo(f"Wrote {probe_figure}", err=True)
-    typer.echo(recommend(loaded, found).to_text(), nl=False)
+    typer.echo(recommend(loaded, found, traces).to_text(), nl=False)
     write_json(json, values)
     for name, error in failed.items():
         typer.echo(f"{name}: FAILED: {error}", err=True)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Mapping
 
 from symjax._text import visible
 from symjax.data.quantities import DERIVATIVES
 from symjax.diagnose.findings import Diagnosis, Kind, Severity
+from symjax.diagnose.tracing import Traced, added, mean_squares
 from symjax.models.biases import Biases
 from symjax.report.schema import Report
 
@@ -15,6 +17,8 @@ _SPECTRAL = (
     Kind.LATE_EMERGENCE,
     Kind.PARITY_BLINDNESS,
 )
+# Shares of A^2 from which one layer is to blame, and from which one cancels others.
+_TO_BLAME, _CANCELS = 0.5, -0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,11 @@ def _wrapped(text: str) -> str:
     )
 
 
-def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
+def recommend(
+    report: Report,
+    diagnosis: Diagnosis,
+    traces: Mapping[str, Traced] | None = None,
+) -> Recommendation:
     """The smallest combination of biases that a diagnosis calls for.
 
     An output that carries more than invariants and is no derivative calls for an
@@ -85,9 +93,16 @@ def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
     are not needed beside it. Leakage and symmetry traps concern invariants and what
     symmetry forbids: only averaging repairs them exactly.
 
+    A trace says whether one layer can be cured alone: where half of A^2 or more enters
+    in one and none cancels others, averaging what it hands on is cheaper than averaging
+    predictions and leaves what enters elsewhere; where layers cancel, a cure of one
+    raises A.
+
     Args:
       report: The report of the model.
       diagnosis: What :func:`~symjax.diagnose.diagnose` found in it.
+      traces: Where A of outputs enters, by structure
+        (:func:`~symjax.diagnose.tracing.report_traces`).
 
     Returns:
       The recommendation.
@@ -137,6 +152,13 @@ def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
                 f"{', '.join(finding.outputs) or finding.layer}: {finding.kind.value}; "
                 f"{finding.remedy[0].lower()}{finding.remedy[1:]}."
             )
+    averaging += [
+        _of_trace(name, list((traces or {}).values()))
+        for finding in diagnosis.findings
+        if finding.kind is Kind.UNLEARNED
+        for name in finding.outputs
+        if any(name in one.trace.errors for one in (traces or {}).values())
+    ]
     # One sentence for the outputs that share a remedy.
     together: dict[str, list[str]] = {}
     for finding in diagnosis.findings:
@@ -151,4 +173,37 @@ def recommend(report: Report, diagnosis: Diagnosis) -> Recommendation:
         tuple(reasons),
         tuple(dict.fromkeys(averaging)),
         tuple(first),
+    )
+
+
+def _of_trace(name: str, traces: list[Traced]) -> str:
+    """What a cure of one layer would do for an output."""
+    having = [one for one in traces if name in one.trace.errors]
+    squares = mean_squares([one.trace for one in having], name)
+    if not squares[0] > 0:
+        return f"{name}: A of the traced structures is 0; trace others."
+    *shares, behind = (added(squares) / squares[0]).tolist()
+    stage = max(range(len(shares)), key=shares.__getitem__)
+    told = ", ".join(f"{100 * share:.0f} %" for share in shares)
+    if min([*shares, behind]) < _CANCELS:
+        return (
+            f"{name}: layers cancel each other ({told} of A^2 enter in GNN layers 1 to "
+            f"{len(shares)}); a cure of one alone raises A: average predictions."
+        )
+    if behind >= _TO_BLAME:
+        return (
+            f"{name}: {100 * behind:.0f} % of A^2 enters behind all GNN layers, which "
+            "no bias of theirs repairs: average predictions."
+        )
+    if shares[stage] < _TO_BLAME:
+        return (
+            f"{name}: no single layer is to blame ({told} of A^2 enter in GNN layers "
+            f"1 to {len(shares)}): average predictions."
+        )
+    layers = ", ".join(f'"{layer}"' for layer in having[0].layers[stage])
+    return (
+        f"{name}: {100 * shares[stage]:.0f} % of A^2 enters in GNN layer {stage + 1}; "
+        f"averaging what it hands on alone (symmetrized_layers = [{layers}], "
+        f'symmetrized_group = "D2" in [model.biases]) takes four evaluations and '
+        "leaves the rest; averaged predictions leave less and cost more."
     )

@@ -1,6 +1,7 @@
 """At which layer the equivariance error of outputs enters, by intervention."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ase
@@ -8,10 +9,10 @@ import numpy as np
 
 from symjax.data import LabelFields
 from symjax.errors import ArgumentError, SymjaxError
-from symjax.metrics import Trace, trace
+from symjax.metrics import SectorShares, Trace, sector_shares, trace
 from symjax.models import fingerprint
 from symjax.models.pet import PETModel, staged_problem
-from symjax.models.pet.staged import traceable_atoms
+from symjax.models.pet.staged import stage_of, traceable_atoms
 from symjax.report.formats import format_value
 from symjax.report.layout import Display, Row, make_table
 from symjax.report.schema import Report
@@ -20,6 +21,38 @@ from symjax.so3 import quadrature
 # Of features and their derivatives; forces on as many atoms as fit are traced.
 _MEMORY = 2**31
 _DEGREE = 4
+# Sectors that share A^2 among them, on the same rule.
+_SECTOR_DEGREE = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
+    """The trace of a structure, and what of it was traced.
+
+    Attributes:
+      trace: Where A of its outputs enters.
+      layers: For each stage the layers that it hands on, as reports name them.
+      forces: Which forces were traced, in words.
+      alone: What single sectors of single stages change in outputs that are no
+        derivatives; None unless asked for.
+      shares: How these share it out, for each stage; empty unless asked for.
+      long_range: Whether long-range features are read behind all stages.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.diagnose.tracing import Traced
+      >>> from symjax.metrics import Trace
+      >>> one = Trace((("node_0",),), {"y": "eV"}, {"y": np.array([2.0, 1.0])}, {})
+      >>> Traced(one, (("gnn_layers.0",),), "all 3 atoms").alone is None
+      True
+    """
+
+    trace: Trace
+    layers: tuple[tuple[str, ...], ...]
+    forces: str
+    alone: Trace | None = None
+    shares: tuple[SectorShares, ...] = ()
+    long_range: bool = False
 
 
 def report_traces(
@@ -27,7 +60,8 @@ def report_traces(
     model: Any,
     structures: Mapping[str, ase.Atoms],
     labels: LabelFields | None = None,
-) -> tuple[dict[str, Trace], dict[str, SymjaxError]]:
+    shapley: bool = False,
+) -> tuple[dict[str, Traced], dict[str, SymjaxError]]:
     """Traces of the model of a report, in its type.
 
     Forces are traced too, on as many atoms as fit into 2 GiB.
@@ -38,6 +72,8 @@ def report_traces(
       structures: Structures by label.
       labels: Where structures have labels; by default under the names of the outputs,
         in eV and angstrom.
+      shapley: Whether sectors of every layer share out what they change, some forty
+        runs over the orbit for each layer.
     """
     if not isinstance(model, PETModel) or fingerprint(model) != report.model.digest:
         raise ArgumentError(
@@ -47,73 +83,78 @@ def report_traces(
             "Pass the folder of that model",
         )
     found, failed = {}, {}
-    elements = 2 * quadrature(2 * _DEGREE + 1).num_rotations
+    rule = 2 * _DEGREE + 1
+    elements = 2 * quadrature(rule).num_rotations
+    stages = range(model.config.num_gnn_layers)
+    layers = tuple(stage_of(model.config, number).layers for number in stages)
     for label, atoms in structures.items():
         try:
-            problem = staged_problem(
-                model,
-                atoms,
-                dtype=report.settings.dtype,
-                energy=report.settings.energy or None,
-                forces_of=traceable_atoms(model, atoms, elements, _MEMORY),
-                labels=LabelFields() if labels is None else labels,
-            )
-            found[label] = trace(problem, max_degree=_DEGREE)
+            chosen = traceable_atoms(model, atoms, elements, _MEMORY)
+            settings: dict[str, Any] = {
+                "dtype": report.settings.dtype,
+                "energy": report.settings.energy or None,
+                "labels": LabelFields() if labels is None else labels,
+            }
+            problem = staged_problem(model, atoms, forces_of=chosen, **settings)
+            one = trace(problem, max_degree=_DEGREE)
+            alone, shares = None, []
+            if shapley:
+                problem = staged_problem(model, atoms, **settings)
+                alone = trace(problem, _SECTOR_DEGREE, rule, sectors=True)
+                shares = [
+                    sector_shares(problem, stage, _SECTOR_DEGREE, rule)
+                    for stage in stages
+                ]
+            forces = _forces_in_words(atoms, chosen, model)
+            long_range = model.config.long_range is not None
+            found[label] = Traced(one, layers, forces, alone, tuple(shares), long_range)
         except SymjaxError as error:
             failed[label] = error
     return found, failed
 
 
-def trace_to_text(traces: Mapping[str, Trace], display: Display) -> str:
+def _forces_in_words(atoms: ase.Atoms, chosen: Sequence[int], model: PETModel) -> str:
+    if len(chosen) == len(atoms):
+        return f"all {len(atoms)} atoms"
+    if chosen:
+        names = ", ".join(f"{atoms[index].symbol}{index}" for index in chosen)
+        return f"{len(chosen)} of {len(atoms)} atoms ({names}), which fit into memory"
+    if model.config.long_range is not None:
+        return "none, as derivatives of long-range features are not traced"
+    return "none: no energy to derive, or one atom does not fit into memory"
+
+
+def mean_squares(traces: Iterable[Trace], name: str) -> np.ndarray:
+    """A^2 of an output over structures: as it is, and after each cut."""
+    having = [one.errors[name] for one in traces if name in one.errors]
+    return np.asarray(np.mean(np.square(having), axis=0))
+
+
+def added(squares: np.ndarray) -> np.ndarray:
+    """What each stage adds to A^2, and last what enters behind all of them."""
+    return np.append(squares[:-1] - squares[1:], squares[-1])
+
+
+def trace_to_text(traces: Mapping[str, Traced], display: Display) -> str:
     """One table for each output: what A^2 is made of, layer by layer.
 
     Example:
       >>> import numpy as np
-      >>> from symjax.diagnose.tracing import trace_to_text
+      >>> from symjax.diagnose.tracing import Traced, trace_to_text
       >>> from symjax.metrics import Trace
       >>> from symjax.report.layout import Display
       >>> one = Trace((("node_0",),), {"y": "eV"}, {"y": np.array([2.0, 1.0])}, {})
+      >>> one = Traced(one, (("gnn_layers.0",),), "all 3 atoms")
       >>> print(trace_to_text({"H2O": one}, Display(60, True)).splitlines()[3])
       GNN layer 1     1.00         75.0
     """
-    tables = []
-    names = dict.fromkeys(name for one in traces.values() for name in one.errors)
-    for name in names:
-        having = [one for one in traces.values() if name in one.errors]
-        squares = np.mean([np.square(one.errors[name]) for one in having], axis=0)
-        added = np.append(squares[:-1] - squares[1:], squares[-1])
-        left = [*np.sqrt(squares[1:]), None]
-        stages = [f"GNN layer {n}" for n in range(1, len(squares))]
-        labelled = [one for one in having if name in one.label_errors]
-        on_labels: list[float | None] = [None] * len(added)
-        if len(labelled) == len(having):
-            roots = np.sqrt(
-                np.mean([np.square(one.label_errors[name]) for one in having], axis=0)
-            )
-            on_labels = [*roots[1:], None]
-        rows = []
-        for stage, error, share, wrong in zip(
-            [*stages, "behind them"], left, added, on_labels, strict=True
-        ):
-            cells = [
-                stage,
-                "" if error is None else format_value(error),
-                f"{100 * share / squares[0]:.1f}" if squares[0] > 0 else "-",
-            ]
-            if labelled:
-                cells.append("" if wrong is None else format_value(wrong))
-            rows.append(Row(cells))
-        unit = next(iter(having)).units[name]
-        title = (
-            f"Where the error of {display.name(name)} enters: A = "
-            f"{format_value(float(np.sqrt(squares[0])))} {display.unit(unit)} as it is"
-        )
-        columns = ["enters in", "A without it", "% of A^2"]
-        if labelled and on_labels[0] is not None:
-            title += f", {format_value(float(roots[0]))} on labels"
-        columns += ["on labels without it"] if labelled else []
-        table = make_table(title, columns, rows, display)
-        tables.append(table.plain)
+    every = [one.trace for one in traces.values()]
+    tables = [
+        _outputs_table(name, every, traces, display)
+        for name in dict.fromkeys(name for one in every for name in one.errors)
+    ]
+    for name, stage in _shared(traces):
+        tables.append(_sectors_table(name, stage, traces, display))
     tables.append(
         display.lines(
             "Features that a layer hands on are replaced by their invariant part, and "
@@ -121,4 +162,123 @@ def trace_to_text(traces: Mapping[str, Trace], display: Display) -> str:
             "negative share cancels what enters elsewhere."
         )
     )
+    tables += [
+        display.lines(f"{display.name(label)}: forces traced on {one.forces}.")
+        for label, one in traces.items()
+    ]
     return "\n\n".join(tables) + "\n"
+
+
+def _outputs_table(
+    name: str, every: list[Trace], traces: Mapping[str, Traced], display: Display
+) -> str:
+    having = [one for one in every if name in one.errors]
+    squares = mean_squares(having, name)
+    left = [*np.sqrt(squares[1:]), None]
+    far = any(one.long_range for one in traces.values())
+    stages = [f"GNN layer {n}" for n in range(1, len(squares))]
+    stages.append("behind them (long range)" if far else "behind them")
+    labelled = all(name in one.label_errors for one in having)
+    wrong: list[float | None] = [None] * len(left)
+    if labelled:
+        found = np.mean([np.square(one.label_errors[name]) for one in having], axis=0)
+        wrong = [*np.sqrt(found[1:]), None]
+    rows = []
+    for stage, error, share, on_labels in zip(
+        stages, left, added(squares), wrong, strict=True
+    ):
+        cells = [stage, _or_nothing(error), _percent(share, squares[0])]
+        rows.append(Row([*cells, *([_or_nothing(on_labels)] if labelled else [])]))
+    title = (
+        f"Where the error of {display.name(name)} enters: A = "
+        f"{format_value(float(np.sqrt(squares[0])))} "
+        f"{display.unit(having[0].units[name])} as it is"
+    )
+    columns = ["enters in", "A without it", "% of A^2"]
+    if labelled:
+        title += f", {format_value(float(np.sqrt(found[0])))} on labels"
+        columns.append("on labels without it")
+    return str(make_table(title, columns, rows, display).plain)
+
+
+def _or_nothing(value: float | None) -> str:
+    return "" if value is None else format_value(value)
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}" if whole > 0 else "-"
+
+
+def _shared(traces: Mapping[str, Traced]) -> list[tuple[str, int]]:
+    """Outputs and stages whose sectors share something out."""
+    return [
+        (name, stage)
+        for one in list(traces.values())[:1]
+        for stage, shares in enumerate(one.shares)
+        for name in shares.values
+    ]
+
+
+def _sectors_table(
+    name: str, stage: int, traces: Mapping[str, Traced], display: Display
+) -> str:
+    shares = [one.shares[stage] for one in traces.values()]
+    single = [one.alone for one in traces.values() if one.alone is not None]
+    whole = float(mean_squares(single, name)[0])
+    values = np.mean([one.values[name] for one in shares], axis=0)
+    errors = np.sqrt(np.sum([one.errors[name] ** 2 for one in shares], axis=0))
+    without = np.mean([np.square(one.without[name][stage]) for one in single], axis=0)
+    rows = []
+    for sector, value, error in zip(
+        shares[0].sectors, values, errors / len(shares), strict=True
+    ):
+        alone = ""
+        if sector is not None:
+            left = without[sector.degree, 0 if sector.sigma == 1 else 1]
+            alone = _percent(whole - left, whole)
+        title = f"l > {_SECTOR_DEGREE}" if sector is None else str(sector)
+        share = [_percent(value, whole), _percent(error, whole)]
+        rows.append(Row([title, alone, *share]))
+    together = float(np.mean([one.interactions(name)[stage] for one in single]))
+    rows.append(Row(["interaction", _percent(together, whole), "", ""]))
+    elsewhere = float(np.mean([one.left[name] for one in shares]))
+    rows.append(Row(["elsewhere", "", _percent(elsewhere, whole), ""]))
+    heading = (
+        f"What sectors of GNN layer {stage + 1} change in {display.name(name)}, "
+        "% of A^2"
+    )
+    columns = ["sector", "alone", "Shapley", "+-"]
+    return str(make_table(heading, columns, rows, display).plain)
+
+
+def traces_to_json(traces: Mapping[str, Traced]) -> dict[str, Any]:
+    """The same as plain data, in the units of the outputs."""
+    return {
+        label: {
+            "layers": [list(names) for names in one.layers],
+            "forces": one.forces,
+            "outputs": {
+                name: {
+                    "unit": one.trace.units[name],
+                    "errors": errors.tolist(),
+                    "contributions": one.trace.contributions(name).tolist(),
+                    "sectors": [
+                        {
+                            "interaction": float(one.alone.interactions(name)[stage]),
+                            "left": shares.left[name],
+                            "shapley": {
+                                "above" if sector is None else str(sector): float(value)
+                                for sector, value in zip(
+                                    shares.sectors, shares.values[name], strict=True
+                                )
+                            },
+                        }
+                        for stage, shares in enumerate(one.shares)
+                        if one.alone is not None and name in shares.values
+                    ],
+                }
+                for name, errors in one.trace.errors.items()
+            },
+        }
+        for label, one in traces.items()
+    }

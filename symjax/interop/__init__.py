@@ -12,7 +12,13 @@ from symjax.interop.jax_modules import (
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.physics import PhysicalCheck, physical_checks
-from symjax.interop.staged_modules import linen_stages, torch_stages
+from symjax.interop.staged_modules import (
+    equinox_stages,
+    linen_stages,
+    marked_stages,
+    nnx_stages,
+    torch_stages,
+)
 from symjax.interop.torch_callable import torch_callable
 from symjax.interop.torch_modules import torch_problem
 
@@ -22,11 +28,14 @@ __all__ = [
     "SymjaxCalculator",
     "calculator_problem",
     "equinox_problem",
+    "equinox_stages",
     "linen_problem",
     "linen_stages",
     "load_metatrain",
+    "marked_stages",
     "metatomic_problem",
     "nnx_problem",
+    "nnx_stages",
     "physical_checks",
     "save_metatrain",
     "torch_callable",

@@ -70,7 +70,7 @@ def linen_problem(
         )
         return out, _captured(state.get("intermediates", {}))
 
-    return _problem(call, x, (variables, *args), outputs, action, layers)
+    return described_problem(call, x, (variables, *args), outputs, action, layers)
 
 
 def nnx_problem(
@@ -118,7 +118,7 @@ def nnx_problem(
         out, found = run(x, *args)
         return out, _captured(nnx.to_pure_dict(found))
 
-    return _problem(call, x, (state, *args), outputs, action, layers)
+    return described_problem(call, x, (state, *args), outputs, action, layers)
 
 
 def equinox_problem(
@@ -157,22 +157,35 @@ def equinox_problem(
       >>> model = eqx.nn.Linear(3, 3, key=jax.random.key(0))  # doctest: +SKIP
       >>> equinox_problem(model, jnp.ones(3), outputs=VECTOR)  # doctest: +SKIP
     """
+    function, arrays = marked_equinox(model, layers or {})
+    return described_problem(
+        *(with_marks(function), x, (arrays, *args), outputs, action, list(layers or ()))
+    )
+
+
+def marked_equinox(
+    model: Any, layers: Mapping[str, Callable[[Any], Any]]
+) -> tuple[Callable[..., Any], Any]:
+    """An Equinox module as a function whose layers are marked.
+
+    Args:
+      model: The module.
+      layers: As in :func:`equinox_problem`.
+
+    Returns:
+      Function of ``(x, arrays, *args)``, and the arrays.
+    """
     import equinox
 
-    chosen = dict(layers or {})
     arrays, static = equinox.partition(model, equinox.is_array)
 
-    def call(x: Any, arrays: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
+    def function(x: Any, arrays: Any, *args: Any) -> Any:
         made = equinox.combine(arrays, static)
-        for name, where in chosen.items():
+        for name, where in layers.items():
             made = equinox.tree_at(where, made, _Marked(where(made), name))
+        return made(x, *args)
 
-        def run(x: Any, *args: Any) -> Any:
-            return made(x, *args)
-
-        return with_marks(run)(x, *args)
-
-    return _problem(call, x, (arrays, *args), outputs, action, list(chosen))
+    return function, arrays
 
 
 class _Marked:
@@ -208,11 +221,14 @@ def mark_layer(value: Any, name: str) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
-def with_marks(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_marks(
+    function: Callable[..., Any], shifts: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
     """A function that also returns the values that were marked within.
 
     Args:
       function: Pure JAX function.
+      shifts: What is added to some of these values, where they are made first.
 
     Returns:
       Function of the same arguments that returns the output and values by name.
@@ -231,14 +247,21 @@ def with_marks(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any) -> tuple[Any, dict[str, Any]]:
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         found: dict[str, Any] = {}
-        out = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), found)
+        values = jax.tree.leaves(args)
+        out = _evaluate(closed.jaxpr, closed.consts, values, found, shifts or {})
         return jax.tree.unflatten(jax.tree.structure(shape), out), found
 
     return run
 
 
-def _evaluate(jaxpr: Any, consts: Any, args: Any, found: dict[str, Any]) -> list[Any]:
-    """Evaluates a program, and keeps the values that carry a mark."""
+def _evaluate(
+    jaxpr: Any,
+    consts: Any,
+    args: Any,
+    found: dict[str, Any],
+    shifts: Mapping[str, Any],
+) -> list[Any]:
+    """Evaluates a program, keeps the values that carry a mark, and shifts them."""
     values: dict[Any, Any] = {}
     values.update(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
@@ -250,7 +273,10 @@ def _evaluate(jaxpr: Any, consts: Any, args: Any, found: dict[str, Any]) -> list
         given = [read(variable) for variable in equation.invars]
         name = equation.primitive.name
         if name == "name" and equation.params["name"].startswith(_MARK):
-            found.setdefault(equation.params["name"].removeprefix(_MARK), given[0])
+            layer = equation.params["name"].removeprefix(_MARK)
+            if layer not in found:
+                found[layer] = given[0]
+                given = [given[0] + shifts.get(layer, 0)]
         inner = _program(equation)
         inside = _marks(inner.jaxpr) if inner is not None else set()
         if inside:
@@ -262,7 +288,7 @@ def _evaluate(jaxpr: Any, consts: Any, args: Any, found: dict[str, Any]) -> list
                     f"is called within {name}, whose values cannot be read",
                     "Name a layer outside of loops and conditions",
                 )
-            out = _evaluate(inner.jaxpr, inner.consts, given, found)
+            out = _evaluate(inner.jaxpr, inner.consts, given, found, shifts)
         else:
             bound = equation.primitive.get_bind_params(equation.params)
             # JAX before 0.10 returns functions beside the parameters.
@@ -327,7 +353,7 @@ def layers_of(call: Callable[..., Any], *args: Any) -> tuple[str, ...]:
     return tuple(jax.eval_shape(call, *args)[1])
 
 
-def _problem(
+def described_problem(
     call: Callable[..., tuple[Any, dict[str, Any]]],
     x: Any,
     args: tuple[Any, ...],
@@ -335,6 +361,22 @@ def _problem(
     action: Any,
     layers: str | Sequence[str],
 ) -> Problem:
+    """A function that returns its output and its layers as a problem.
+
+    Args:
+      call: The function, of ``x`` and ``args``.
+      x: What rotates.
+      args: What does not.
+      outputs: As in :func:`linen_problem`.
+      action: How ``x`` rotates.
+      layers: As in :func:`linen_problem`.
+
+    Returns:
+      The problem.
+
+    Raises:
+      ModelError: There is no such layer.
+    """
     known = layers_of(call, x, *args)
     chosen = match_layers(layers, known) if layers else ()
     if not isinstance(outputs, Mapping):
@@ -346,13 +388,26 @@ def _problem(
 
     def function(x: Any, *args: Any) -> dict[str, Any]:
         out, found = call(x, *args)
-        return {**_named(out), **{name: found[name] for name in chosen}}
+        return {**named(out), **{name: found[name] for name in chosen}}
 
     features = {name: Output(FEATURE, kind="layer") for name in chosen}
     return Problem(function, x, {**described, **features}, action=action, args=args)
 
 
-def _named(out: Any) -> dict[str, Any]:
+def named(out: Any) -> dict[str, Any]:
+    """The arrays of an output by their path, "output" where there is one alone.
+
+    Args:
+      out: Pytree of arrays.
+
+    Returns:
+      Arrays by name.
+
+    Example:
+      >>> from symjax.interop.jax_modules import named
+      >>> named({"a": [1.0]}), named(2.0)
+      ({'a/0': 1.0}, {'output': 2.0})
+    """
     paths = tree_flatten_with_path(out)[0]
     return {
         keystr(path, simple=True, separator="/") or "output": value

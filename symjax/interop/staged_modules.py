@@ -1,18 +1,85 @@
-"""Networks of Flax Linen and of PyTorch whose layers can be interfered with."""
+"""Networks of other packages whose layers can be interfered with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from flax import linen
+from flax import linen, nnx
 from jaxtyping import Array
 
 from symjax.errors import ModelError
-from symjax.interop.jax_modules import Described, linen_problem
+from symjax.interop.jax_modules import (
+    Described,
+    described_problem,
+    mark_layer,
+    marked_equinox,
+    named,
+    with_marks,
+)
 from symjax.interop.torch_modules import torch_problem
 from symjax.metrics import HostFunction, Problem, StagedProblem
 from symjax.so3.representations import VECTOR
+
+
+def marked_stages(
+    function: Callable[..., Any],
+    x: Any,
+    *,
+    outputs: Described,
+    stages: Sequence[str | tuple[str, ...]],
+    action: Any = VECTOR,
+    args: tuple[Any, ...] = (),
+) -> StagedProblem:
+    """Prepares a JAX function whose values are marked for :func:`symjax.metrics.trace`.
+
+    Args:
+      function: Pure function of ``(x, *args)``, in which
+        :func:`symjax.interop.jax_modules.mark_layer` names values.
+      x: What rotates.
+      outputs: As in :func:`symjax.interop.linen_problem`.
+      stages: Marks in the order of the network: one, or those that together are all
+        that a stage hands on.
+      action: How ``x`` rotates.
+      args: Further arguments, which do not rotate.
+
+    Returns:
+      The function with its stages.
+
+    Raises:
+      ModelError: There is no such mark.
+      ArgumentError: An output is not described, or a mark is within a loop.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.interop import marked_stages
+      >>> from symjax.interop.jax_modules import mark_layer
+      >>> from symjax.metrics import trace
+      >>> from symjax.so3 import SCALAR
+      >>> f = lambda x: mark_layer(x[0] ** 2 + 0.1 * x[0], "h").sum()
+      >>> staged = marked_stages(f, jnp.eye(3), outputs=SCALAR, stages=["h"])
+      >>> trace(staged, max_degree=2).errors["output"].round(4).tolist()
+      [0.1, 0.0]
+    """
+    groups = _groups(stages)
+    problem = described_problem(with_marks(function), x, args, outputs, action, ())
+    known = jax.eval_shape(with_marks(function), x, *args)[1]
+    for name in (name for group in groups for name in group):
+        if name not in known:
+            raise ModelError(
+                "stages",
+                name,
+                "is no layer that is called",
+                f"Use some of {', '.join(known)}" if known else "Name others",
+            )
+
+    def shifted(
+        x: Any, shifts: Mapping[str, Array], *args: Any
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        out, seen = with_marks(function, shifts)(x, *args)
+        return named(out), seen
+
+    return StagedProblem(problem, groups, shifted)
 
 
 def linen_stages(
@@ -27,8 +94,8 @@ def linen_stages(
 ) -> StagedProblem:
     """Prepares a Flax Linen module for :func:`symjax.metrics.trace`.
 
-    What a submodule returns is replaced where it is called; of several arrays the
-    first. The module itself is not changed.
+    What a submodule returns is replaced where it is called first; of several arrays
+    the first. The module itself is not changed.
 
     Args:
       module: The module.
@@ -45,7 +112,7 @@ def linen_stages(
 
     Raises:
       ModelError: There is no such submodule.
-      ArgumentError: An output is not described.
+      ArgumentError: An output is not described, or a submodule is within a loop.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -62,55 +129,155 @@ def linen_stages(
       >>> bool(found.errors["output"][1] < 1e-6 < found.errors["output"][0])
       True
     """
-    groups = _groups(stages)
-    names = [name for group in groups for name in group]
-    problem = linen_problem(
-        module, variables, x, outputs=outputs, action=action, args=args
+
+    def marking(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        name = ".".join(context.module.path)
+        marked = name and context.method_name == "__call__"
+        out = call(*args, **kwargs)
+        return mark_layer(out, name) if marked else out
+
+    def function(x: Any, variables: Any, *args: Any) -> Any:
+        with linen.intercept_methods(marking):
+            return module.apply(variables, x, *args)
+
+    return marked_stages(
+        function,
+        x,
+        outputs=outputs,
+        stages=stages,
+        action=action,
+        args=(variables, *args),
     )
-    called: dict[str, None] = {}
 
-    def function(
-        x: Any, shifts: Mapping[str, Array], variables: Any, *args: Any
-    ) -> tuple[dict[str, Any], dict[str, Array]]:
-        seen: dict[str, Array] = {}
 
-        def replace(
-            call: Callable[..., Any], args: Any, kwargs: Any, context: Any
-        ) -> Any:
-            out = call(*args, **kwargs)
-            name = ".".join(context.module.path)
-            called[name] = None
-            if name not in names or context.method_name != "__call__" or name in seen:
-                return out
-            leaves, structure = jax.tree.flatten(out)
-            seen[name] = leaves[0]
-            leaves[0] = leaves[0] + shifts.get(name, 0)
-            return jax.tree.unflatten(structure, leaves)
+def nnx_stages(
+    model: nnx.Module,
+    x: Any,
+    *,
+    outputs: Described,
+    stages: Sequence[str | tuple[str, ...]],
+    action: Any = VECTOR,
+    args: tuple[Any, ...] = (),
+) -> StagedProblem:
+    """Prepares a Flax NNX module for :func:`symjax.metrics.trace`.
 
-        with linen.intercept_methods(replace):
-            out = module.apply(variables, x, *args)
-        paths = jax.tree_util.tree_flatten_with_path(out)[0]
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="/") or "output": value
-            for path, value in paths
-        }, seen
+    Its state is read when the problem is made: after more training, make another.
 
-    def as_it_is(x: Any, *args: Any) -> Any:
-        return function(x, {}, *args)[0]
+    Args:
+      model: The module, which is not changed.
+      x: What rotates; the module is called as ``model(x, *args)``.
+      outputs: As in :func:`symjax.interop.linen_problem`.
+      stages: Submodules as in :func:`linen_stages`.
+      action: How ``x`` rotates.
+      args: Further arguments of the module, which do not rotate.
 
-    _, found = jax.eval_shape(lambda x: function(x, {}, variables, *args), x)
-    for name in names:
-        if name not in found:
-            raise ModelError(
-                "stages",
-                name,
-                "is no submodule that is called",
-                f"Use some of {', '.join(filter(None, called))}",
-            )
-    whole = Problem(
-        as_it_is, problem.x, problem.outputs, problem.action, (variables, *args)
+    Returns:
+      The network with its stages.
+
+    Raises:
+      ModelError: There is no such submodule.
+      ArgumentError: An output is not described, or a submodule is within a loop.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from symjax.interop import nnx_stages
+      >>> from symjax.metrics import trace
+      >>> from symjax.so3 import SCALAR
+      >>> model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), jnp.sum)
+      >>> staged = nnx_stages(model, jnp.eye(3), outputs=SCALAR, stages=["layers.0"])
+      >>> found = trace(staged, max_degree=2)
+      >>> bool(found.errors["output"][1] < 1e-6 < found.errors["output"][0])
+      True
+    """
+    graph, state = nnx.split(model)
+    names = [name for group in _groups(stages) for name in group]
+
+    def function(x: Any, state: Any, *args: Any) -> Any:
+        made = nnx.merge(graph, state)
+        for name in names:
+            _mark_nnx(made, name)
+        return made(x, *args)
+
+    return marked_stages(
+        function, x, outputs=outputs, stages=stages, action=action, args=(state, *args)
     )
-    return StagedProblem(whole, groups, function)
+
+
+def _mark_nnx(model: nnx.Module, name: str) -> None:
+    """Lets a submodule mark what it returns, by a class of its own."""
+    part: Any = model
+    try:
+        for word in name.split("."):
+            part = part[int(word)] if word.isdigit() else getattr(part, word)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        part = None
+    if not callable(part) or not isinstance(part, nnx.Module):
+        parts = (".".join(map(str, path)) for path, _ in nnx.iter_modules(model))
+        raise ModelError(
+            "stages",
+            name,
+            "is no submodule that can be called",
+            f"Use some of {', '.join(filter(None, parts))}",
+        )
+    kind = type(part)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return mark_layer(kind.__call__(self, *args, **kwargs), name)
+
+    object.__setattr__(
+        part, "__class__", type(kind.__name__, (kind,), {"__call__": call})
+    )
+
+
+def equinox_stages(
+    model: Any,
+    x: Any,
+    *,
+    outputs: Described,
+    layers: Mapping[str, Callable[[Any], Any]],
+    stages: Sequence[str | tuple[str, ...]] | None = None,
+    action: Any = VECTOR,
+    args: tuple[Any, ...] = (),
+) -> StagedProblem:
+    """Prepares an Equinox module for :func:`symjax.metrics.trace`.
+
+    Args:
+      model: The module, which is not changed.
+      x: What rotates; the module is called as ``model(x, *args)``.
+      outputs: As in :func:`symjax.interop.linen_problem`.
+      layers: Submodules by name, as in :func:`symjax.interop.equinox_problem`.
+      stages: Their names in the order of the network, one or those that together are
+        all that a stage hands on; by default one after another as ``layers`` lists
+        them.
+      action: How ``x`` rotates.
+      args: Further arguments of the module, which do not rotate.
+
+    Returns:
+      The network with its stages.
+
+    Raises:
+      ModelError: There is no such layer.
+      ArgumentError: An output is not described, or a layer is within a loop.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import equinox as eqx  # doctest: +SKIP
+      >>> from symjax.interop import equinox_stages
+      >>> from symjax.so3 import SCALAR
+      >>> model = eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0))  # doctest: +SKIP
+      >>> equinox_stages(model, jnp.ones(3), outputs=SCALAR,
+      ...                layers={"first": lambda m: m.layers[0]})  # doctest: +SKIP
+    """
+    function, arrays = marked_equinox(model, layers)
+    return marked_stages(
+        function,
+        x,
+        outputs=outputs,
+        stages=list(layers) if stages is None else stages,
+        action=action,
+        args=(arrays, *args),
+    )
 
 
 def torch_stages(

@@ -257,6 +257,30 @@ class TestStructures:
         assert sum(shares[:2] + behind[:1]) == pytest.approx(100, abs=0.2)
         # heads read what is invariant by then
         assert abs(behind[0]) < 0.1
+        assert "H2O: forces traced on all 3 atoms." in result.stdout
+
+    def test_sectors_share_out_what_a_layer_changes(
+        self, invoke, path, tmp_path, monkeypatch
+    ):
+        """Shapley values and what enters elsewhere add up to A^2, in table and file."""
+        monkeypatch.setattr("symjax.diagnose.tracing._DEGREE", 2)
+        monkeypatch.setattr("symjax.diagnose.tracing._SECTOR_DEGREE", 1)
+        result = invoke(path, "--trace", "OH", "--shapley", "--json", "t.json")
+        assert result.exit_code == cli.OK, result.output
+        rows = [line.split() for line in result.stdout.splitlines()]
+        shapley = [float(row[-2]) for row in rows if row[:1] in (["0-"], ["1+"])]
+        assert len(shapley) == 4  # two sectors of two layers
+        traced = json.loads((tmp_path / "t.json").read_text())["traces"]["OH"]
+        assert traced["forces"] == "all 2 atoms"
+        energy = traced["outputs"]["energy"]
+        for layer in energy["sectors"]:
+            whole = sum(layer["shapley"].values()) + layer["left"]
+            assert whole == pytest.approx(energy["errors"][0] ** 2, rel=1e-3)
+        # a line has no pseudotensors
+        assert abs(energy["sectors"][0]["shapley"]["0-"]) < 1e-6 * whole
+        alone = invoke(path, "--shapley")
+        assert alone.exit_code == cli.BAD_INPUT
+        assert "--shapley=True: is of no use without --trace" in alone.stderr
 
     def test_what_can_be_read_from_layers(self, invoke, path, tmp_path):
         """Water: tensors of every layer behind the first, 0- of none, as it is flat."""

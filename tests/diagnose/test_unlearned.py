@@ -10,7 +10,9 @@ import toys
 
 from symjax.data.quantities import Target
 from symjax.diagnose import Kind, diagnose, recommend, to_text
+from symjax.diagnose.tracing import Traced
 from symjax.errors import ArgumentError
+from symjax.metrics import Trace
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet
 from symjax.runs import Destination, Options, measure_items
@@ -144,3 +146,29 @@ def test_bad_errors_on_labels():
         diagnose(report, label_errors={"spin": 1.0})
     with pytest.raises(ArgumentError, match=r"dipole=0\.0.*not a positive error"):
         diagnose(report, label_errors={"dipole": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("squares", "said"),
+    [
+        ((1.0, 0.9, 0.0), "90 % of A^2 enters in GNN layer 2; averaging what it hands"),
+        ((1.0, 3.0, 0.0), "layers cancel each other (-200 %, 300 % of A^2 enter"),
+        ((1.0, 0.9, 0.8), "80 % of A^2 enters behind all GNN layers"),
+        ((1.0, 0.7, 0.4), "no single layer is to blame (30 %, 30 % of A^2"),
+    ],
+)
+def test_a_trace_is_read_by_what_is_recommended(slightly_off, squares, said):
+    found = Trace(
+        (("first",), ("second",)),
+        {"dipole": "e", "other": "e"},
+        {"dipole": np.sqrt(squares), "other": np.ones(3)},
+        {},
+    )
+    traced = {"a": Traced(found, (("layer.0",), ("layer.1",)), "none")}
+    advice = recommend(slightly_off, diagnose(slightly_off), traced)
+    (told,) = [text for text in advice.averaging if "of A^2 enter" in text]
+    assert told.startswith("dipole: ")
+    assert said in told
+    assert ('symmetrized_layers = ["layer.1"]' in told) == ("90 %" in said)
+    plain = recommend(slightly_off, diagnose(slightly_off))
+    assert not any("A^2" in text for text in plain.averaging)

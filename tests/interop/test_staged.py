@@ -4,10 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen
+from flax import linen, nnx
 
-from symjax.errors import ModelError
-from symjax.interop import linen_stages, torch_stages
+from symjax.errors import ArgumentError, ModelError
+from symjax.interop import (
+    equinox_stages,
+    linen_stages,
+    marked_stages,
+    nnx_stages,
+    torch_stages,
+)
+from symjax.interop.jax_modules import mark_layer
 from symjax.metrics import trace
 from symjax.so3 import SCALAR, Irrep
 
@@ -71,8 +78,80 @@ def test_layers_that_are_not_there():
     variables = module.init(jax.random.key(0), jnp.asarray(X))
     with pytest.raises(ModelError):
         linen_stages(module, variables, X, outputs=SCALAR, stages=["other"])
+    model = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jnp.sum)
+    for name in ("other", "layers.1", "layers.7"):
+        with pytest.raises(ModelError, match=r"Use some of .*layers\.0"):
+            nnx_stages(model, X, outputs=SCALAR, stages=[name])
     with pytest.raises(ModelError, match="twice"):
         linen_stages(module, variables, X, outputs=SCALAR, stages=["one", "one"])
+
+
+def cubic(a):
+    return a[0] * a[1] * a[2] / jnp.linalg.norm(a) ** 3
+
+
+class Nnx(nnx.Module):
+    """A stage of which the second call is not interfered with, under nnx.jit."""
+
+    def __init__(self, noise):
+        self.noise = noise
+        self.dense = nnx.Linear(2, 4, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        features = jnp.stack([x[0] @ x[0], x[0] @ x[1]])
+        noisy = nnx.jit(self.dense)(features + self.noise[0] * cubic(x[0]))
+        again = self.dense(features + self.noise[1] * cubic(x[0]))
+        return jnp.tanh(noisy).sum() + again.sum()
+
+
+def equinox_network(noise):
+    equinox = pytest.importorskip("equinox")
+
+    class Network(equinox.Module):
+        rows: equinox.nn.Linear
+
+        def __call__(self, x):
+            features = jnp.stack([x @ x[0], x @ x[0] + noise[0] * cubic(x[0])])
+            seen = jax.vmap(self.rows)(features)
+            return jnp.tanh(seen).sum() + noise[1] * cubic(x[0])
+
+    return Network(equinox.nn.Linear(2, 3, key=jax.random.key(0)))
+
+
+@pytest.mark.parametrize("planted", [0, 1])
+@pytest.mark.parametrize("kind", ["nnx", "equinox"])
+def test_what_is_planted_in_other_packages_is_found(kind, planted):
+    """In a layer under jit or vmap, or behind it."""
+    noise = (0.5, 0.0) if planted == 0 else (0.0, 0.5)
+    with jax.enable_x64(True):
+        if kind == "nnx":
+            model = Nnx(noise)
+            staged = nnx_stages(model, X, outputs=SCALAR, stages=["dense"])
+        else:
+            model = equinox_network(noise)
+            layers = {"rows": lambda model: model.rows}
+            staged = equinox_stages(model, X, outputs=SCALAR, layers=layers)
+        plain = model(jnp.asarray(X))
+        found = trace(staged, max_degree=3, rule=9)
+    np.testing.assert_allclose(
+        staged.problem.function(X, *staged.problem.args)["output"], plain, rtol=1e-6
+    )
+    whole = found.errors["output"][0] ** 2
+    assert whole > 1e-6
+    parts = found.contributions("output")
+    assert parts[planted] == pytest.approx(whole, rel=1e-6)
+    assert type(model).__name__ in ("Nnx", "Network")
+
+
+def test_marks_in_loops_are_refused():
+    def loop(x):
+        def step(carry, _):
+            return mark_layer(carry + 1, "h"), None
+
+        return jax.lax.scan(step, x.sum(), None, length=2)[0]
+
+    with pytest.raises(ArgumentError, match="within scan"):
+        marked_stages(loop, X, outputs=SCALAR, stages=["h"])
 
 
 @pytest.mark.torch
