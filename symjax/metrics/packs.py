@@ -1,8 +1,13 @@
 """Structures that are evaluated together, each on random elements of its own."""
 
+import collections
+import concurrent.futures
+import contextlib
 import dataclasses
+import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +22,9 @@ from symjax.metrics.unbiased import Rows, both_cosets, estimate_rows
 
 # Fewer turns than these all serve as samples.
 _SPARED_FROM = 4
+
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 class Pack(NamedTuple):
@@ -239,26 +247,95 @@ def pack_of(label: str, problem: Problem) -> Pack:
     return Pack((label,), (max(sizes),), respond, outputs, owners)
 
 
+def measure_pack(
+    pack: Pack, over: Elements, max_degree: int = 6, number: int = 0
+) -> list[Sampled]:
+    """Estimates of the structures of a pack, see :func:`finish_pack`."""
+    return finish_pack(start_pack(pack, over, number), max_degree)
+
+
 def measure_packs(
-    packs: Iterable[Pack], over: Elements, max_degree: int = 6, number: int = 0
+    packs: Iterable[Pack],
+    over: Elements,
+    max_degree: int = 6,
+    number: int = 0,
+    threads: int = 1,
 ) -> Iterator[list[Sampled]]:
-    """Estimates of the structures of some packs, the next one under way meanwhile.
+    """Estimates of the structures of some packs, one pack after another.
 
     Args:
       packs: The packs.
       over: How many elements.
       max_degree: Largest degree of the projected sectors.
       number: Number of the round.
+      threads: Packs that are evaluated at the same time; 1 for functions that are not
+        safe to call from several threads.
 
     Yields:
       The structures of each pack.
     """
     check_degree(max_degree)
-    waiting: Pending | None = None
-    for pack in packs:
-        started = start_pack(pack, over, number)
-        if waiting is not None:
-            yield finish_pack(waiting, max_degree)
-        waiting = started
-    if waiting is not None:
-        yield finish_pack(waiting, max_degree)
+    task = functools.partial(
+        measure_pack, over=over, max_degree=max_degree, number=number
+    )
+    return in_order(task, packs, threads)
+
+
+def free_threads() -> int:
+    """Packs of a network to be evaluated at the same time: one on each core.
+
+    Two on an accelerator, which goes on with one while the host finishes the other.
+    """
+    if jax.default_backend() != "cpu":
+        return 2
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_order(
+    task: Callable[[T], Result], items: Iterable[T], threads: int
+) -> Iterator[Result]:
+    """Calls a function for each item, in several threads at once.
+
+    Args:
+      task: The function.
+      items: Its arguments; one more than there are threads is held.
+      threads: Their number; with 1 it is called by the caller's thread.
+
+    Yields:
+      Results, in the order of the items.
+
+    Example:
+      >>> from symjax.metrics.packs import in_order
+      >>> list(in_order(abs, [-3, 1, -2], 2))
+      [3, 1, 2]
+    """
+    if threads == 1:
+        yield from map(task, items)
+        return
+    # Contexts of JAX hold for one thread.
+    config: Any = jax.config
+    settings = (
+        (jax.enable_x64, config.jax_enable_x64),
+        (jax.default_device, config.jax_default_device),
+        (jax.default_matmul_precision, config.jax_default_matmul_precision),
+    )
+
+    def call(item: T) -> Result:
+        with contextlib.ExitStack() as stack:
+            for setting, value in settings:
+                stack.enter_context(setting(value))
+            return task(item)
+
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
+    waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(call, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

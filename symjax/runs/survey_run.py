@@ -8,6 +8,7 @@ same packs as one that was never interrupted: its numbers have the same bits.
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,13 @@ import symjax
 from symjax._files import held
 from symjax.data.digests import structure_digest
 from symjax.errors import StructureError, SymjaxError
-from symjax.metrics.packs import Pack, Pending, finish_pack, pack_of, start_pack
+from symjax.metrics.packs import (
+    Pack,
+    free_threads,
+    in_order,
+    measure_pack,
+    pack_of,
+)
 from symjax.metrics.pooling import Sampled, pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
@@ -267,6 +274,14 @@ class OneByOne:
         return pack_of(one.label, problem)._replace(sizes=(one.num_atoms,))
 
 
+class _Measured(NamedTuple):
+    """What was found of structures that were to be evaluated together."""
+
+    packs: list[list[Sampled]]
+    outputs: dict[str, Output]
+    failed: dict[str, str]
+
+
 class _Visits:
     """Evaluates structures, block after block; found again in a journal."""
 
@@ -286,6 +301,8 @@ class _Visits:
         self._over, self._options = over, options
         self._journal, self._watch = journal, watch
         self._visited, self._number = 0, 0
+        # Functions of others may not bear to be called from several threads.
+        self._threads = free_threads() if isinstance(packing, Packing) else 1
 
     def __call__(
         self, indices: Sequence[int], number: int
@@ -328,46 +345,33 @@ class _Visits:
             if not names <= set(self.outputs):
                 self.outputs.update(self._packing.pack(group).outputs)
             yield self._finished(known)
-        for items in self._measured(missing, number):
-            self._journal.append(number, items)
-            yield self._finished(items)
+        measured = functools.partial(self._measured, number=number)
+        for packs, outputs, failed in in_order(measured, missing, self._threads):
+            self.outputs.update(outputs)
+            self.failed.update(failed)
+            self._tell(len(failed))
+            for items in packs:
+                self._journal.append(number, items)
+                yield self._finished(items)
 
-    def _measured(
-        self, groups: Sequence[Any], number: int
-    ) -> Iterator[Sequence[Sampled]]:
-        """Estimates of packs, the next one under way while one is finished."""
-        waiting: tuple[Any, Pending] | None = None
-        for group in [*groups, None]:
-            started = None if group is None else self._start(group, number)
-            if waiting is not None:
-                yield from self._finish(*waiting, number)
-            waiting = started
-
-    def _start(self, group: Any, number: int) -> tuple[Any, Pending] | None:
+    def _measured(self, group: Any, number: int) -> _Measured:
+        """Estimates of a group; in a thread, so that nothing is changed here."""
         try:
             pack = self._packing.pack(group)
-            self.outputs.update(pack.outputs)
-            return group, start_pack(pack, self._over, number)
-        except EXPECTED_ERRORS as error:
-            self._fail(group, error)
-            return None
-
-    def _finish(
-        self, group: Any, pending: Pending, number: int
-    ) -> Iterator[Sequence[Sampled]]:
-        try:
-            yield finish_pack(pending, self._options.max_degree)
+            degree = self._options.max_degree
+            items = measure_pack(pack, self._over, degree, number)
+            return _Measured([items], dict(pack.outputs), {})
         except EXPECTED_ERRORS as error:
             if len(group) == 1:
-                self._fail(group, error)
-                return
-            # One of them is to blame: the others are measured without it.
-            yield from self._measured([[item] for item in group], number)
-
-    def _fail(self, group: Any, error: Exception) -> None:
+                return _Measured([], {}, {group[0].label: str(error)})
+        # One of them is to blame: the others are measured without it.
+        found = _Measured([], {}, {})
         for item in group:
-            self.failed[item.label] = str(error)
-        self._tell(len(group))
+            packs, outputs, failed = self._measured([item], number)
+            found.packs.extend(packs)
+            found.outputs.update(outputs)
+            found.failed.update(failed)
+        return found
 
     def _finished(self, items: Sequence[Sampled]) -> Sequence[Sampled]:
         self._tell(len(items))

@@ -48,6 +48,7 @@ class SurveyProbe(NamedTuple):
       name: Their name.
       packs: From a model to structures that are evaluated together.
       over: How many elements.
+      threads: Packs that are evaluated at the same time.
 
     Example:
       >>> import ase.build
@@ -69,6 +70,7 @@ class SurveyProbe(NamedTuple):
     name: str
     packs: Callable[[Any], Iterable[Pack]]
     over: Survey
+    threads: int = 1
 
     def rows(
         self, model: Any, config: MonitorSection, step: int
@@ -81,9 +83,8 @@ class SurveyProbe(NamedTuple):
                 outputs.update(pack.outputs)
                 yield pack
 
-        found = pool(
-            item for items in measure_packs(packs(), self.over, 0) for item in items
-        )
+        measured = measure_packs(packs(), self.over, 0, threads=self.threads)
+        found = pool(item for items in measured for item in items)
         for name in found.names:
             error = found.error(name, of="data")
             common = {"step": step, "structure": self.name, "name": name}

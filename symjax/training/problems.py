@@ -23,6 +23,7 @@ from symjax.data.reading import read_structures
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.interop.metatensor_targets import read_metatensor_targets
 from symjax.metrics import Survey
+from symjax.metrics.packs import free_threads
 from symjax.models import load_model
 from symjax.models.biases import Biases
 from symjax.models.pet.inject import inject_biases
@@ -208,7 +209,9 @@ def atoms_problem(run: AtomsRun) -> Problem:
                 outputs=tuple(outputs),
                 energy=energy_of(labels),
             )
-            probes.append(SurveyProbe("validation", packing.packs, _SURVEY))
+            probes.append(
+                SurveyProbe("validation", packing.packs, _SURVEY, free_threads())
+            )
     return Problem(
         task=atomistic_task(
             model,

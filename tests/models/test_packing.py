@@ -1,12 +1,14 @@
 """Packs of structures: each as if it were alone, in few shapes."""
 
 import ase.build
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from symjax.data import graph_shape
 from symjax.metrics import Survey, measure_many, pool
-from symjax.metrics.packs import measure_packs
+from symjax.metrics.packs import in_order, measure_packs
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing, packs_of
@@ -84,3 +86,23 @@ def test_a_structure_larger_than_a_pack(model):
     packing = Packing(model, 512)
     (pack,), _ = packs_of(packing, {"big": big, "bad": ase.Atoms("U")})
     assert pack.labels == ("big",)
+
+
+def test_threads_change_no_bit_and_no_order(model):
+    """Contexts of JAX hold for one thread; those of the caller hold in all."""
+    structures = {name: ase.build.molecule(name) for name in NAMES}
+    packing = Packing(model, 8, num_atoms=8)
+    packs = list(packs_of(packing, structures)[0])
+    assert len(packs) > 1
+    one, two = (
+        pool(
+            item for items in measure_packs(packs, Survey(8), 2, 0, n) for item in items
+        )
+        for n in (1, 2)
+    )
+    assert one.labels == two.labels
+    for key, column in one.columns.items():
+        np.testing.assert_array_equal(two.columns[key].values, column.values)
+    with jax.enable_x64(True), jax.default_matmul_precision("float32"):
+        seen = list(in_order(lambda _: jnp.zeros(0, float).dtype, range(3), 2))
+    assert set(map(str, seen)) == {"float64"}

@@ -227,14 +227,14 @@ def test_any_calculator_is_surveyed_one_by_one(tmp_path):
 
 
 def test_one_bad_structure_spoils_no_other_of_its_pack(model, tmp_path, monkeypatch):
-    finish = surveys.finish_pack
+    measure_pack = surveys.measure_pack
 
-    def fails(pending, max_degree):
-        if "molecule 3" in pending.pack.labels:
+    def fails(pack, *rest):
+        if "molecule 3" in pack.labels:
             raise ArgumentError("forces", float("nan"), "is not finite", "Look at it")
-        return finish(pending, max_degree)
+        return measure_pack(pack, *rest)
 
-    monkeypatch.setattr(surveys, "finish_pack", fails)
+    monkeypatch.setattr(surveys, "measure_pack", fails)
     report = survey_structures(
         model, molecules(6), Survey(8), tmp_path, options=OPTIONS
     )

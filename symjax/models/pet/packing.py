@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import ase
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -38,9 +37,10 @@ from symjax.models.pet.orbit_problem import (
     evaluate,
 )
 
-# Edge slots, atoms times neighbors times elements, of one call: enough to fill a few
-# cores, and responses that stay in the cache of the host.
-_SLOTS = 2**15
+# Edge slots, atoms times neighbors times elements, of one call.
+_SLOTS = 2**14
+# Edge slots that a core evaluates at a time: what is between layers stays in its cache.
+_CACHED = 2**11
 
 
 class Item(NamedTuple):
@@ -75,7 +75,7 @@ class Packing:
       >>> from symjax.models import load_model
       >>> from symjax.models.pet.packing import Packing
       >>> Packing(load_model("pet-ethanol"), 16).capacity(8)
-      256
+      128
     """
 
     model: PETModel
@@ -121,6 +121,21 @@ class Packing:
         around = max(rung.num_surroundings for rung in rungs)
         atoms = max(self.capacity(width), *(rung.num_atoms for rung in rungs), 0)
         return GraphShape(atoms, width, max(atoms // 4, 1), around)
+
+    def at_a_time(self, shape: GraphShape) -> int:
+        """Elements of a pack that are evaluated at a time.
+
+        Args:
+          shape: Shape of the pack.
+
+        Returns:
+          All of them on an accelerator. On a CPU few: packs are evaluated on one core
+          each, out of its cache.
+        """
+        if jax.default_backend() != "cpu":
+            return self.num_elements
+        slots = shape.num_atoms * shape.num_neighbors
+        return min(max(_CACHED // max(slots, 1), 1), self.num_elements)
 
     def item(self, label: str, atoms: ase.Atoms) -> Item:
         """Finds the edges of a structure.
@@ -211,7 +226,7 @@ class Packing:
             "structure": np.arange(shape.num_structures),
         }
         described, per = describe_outputs(config, what, graph)
-        function = _compiled(what)
+        function = _compiled(what, self.at_a_time(shape))
 
         def respond(elements: Float[np.ndarray, "g items 3 3"]) -> Mapping[str, Array]:
             filled = np.zeros((len(elements), shape.num_structures, 3, 3), self.dtype)
@@ -233,15 +248,20 @@ def _atoms(items: Sequence[Item]) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(what: Evaluation) -> Callable[..., dict[str, Array]]:
+def _compiled(what: Evaluation, at_a_time: int) -> Callable[..., dict[str, Array]]:
     """Responses at a batch of elements, one for each structure."""
 
-    def turned(
-        elements: Float[Array, "structures 3 3"], parameters: Any, graph: Graph
+    def responses(
+        elements: Float[Array, "g structures 3 3"], parameters: Any, graph: Graph
     ) -> dict[str, Array]:
-        return evaluate(what, parameters, rotate_graph(graph, jnp.asarray(elements)))
+        def turned(some: Float[Array, "structures 3 3"]) -> dict[str, Array]:
+            return evaluate(what, parameters, rotate_graph(graph, some))
 
-    return jax.jit(jax.vmap(turned, in_axes=(0, None, None)))
+        if at_a_time >= len(elements):
+            return jax.vmap(turned)(elements)
+        return jax.lax.map(turned, elements, batch_size=at_a_time)
+
+    return jax.jit(responses)
 
 
 @dataclasses.dataclass(frozen=True)
