@@ -174,9 +174,6 @@ def held(folder: Path, argument: str) -> Iterator[None]:
     however it ends. What a killed process has left of files that it was writing is
     removed. The folder is made if needed, and removed at the end if still empty.
 
-    Yields:
-      Nothing.
-
     Raises:
       ArgumentError: Another process holds it; the message says which, since when.
     """
