@@ -50,7 +50,7 @@ from symjax.training.batches import AtomicBatch, AtomicData, collate, prepare_da
 from symjax.training.configuration import AtomsRun, EventsRun, Run
 from symjax.training.event_scores import event_errors
 from symjax.training.fine_tuning import check_targets, start_from
-from symjax.training.fitted import FORCES, STRESS, labels_of
+from symjax.training.fitted import FORCES, STRESS, Label, labels_of
 from symjax.training.loader import BatchPlan, batch_shape, stack_parts
 from symjax.training.masked import (
     Turning,
@@ -181,37 +181,6 @@ def atoms_problem(run: AtomsRun) -> Problem:
         parameters = {**model.parameters, "network": jax.tree.map(np.asarray, found)}
         return PETModel(model.name, config, parameters, model.card)
 
-    probes: list[Probe | SurveyProbe] = []
-    if run.monitor is not None:
-        monitored = (held_out or frames)[: run.monitor.structures]
-        fitted_names = {label.name for label in labels}
-        outputs = [
-            target.name
-            for target in config.targets
-            if fitted_names & dict(target.outputs).keys()
-        ]
-        outputs += [name for name in (FORCES, STRESS) if name in fitted_names]
-        for index, atoms in enumerate(monitored):
-            problem = functools.partial(
-                orbit_problem,
-                atoms=atoms,
-                layers=run.monitor.layers,
-                outputs=outputs,
-                energy=energy_of(labels),
-            )
-            probes.append(Probe(f"validation[{index}]", problem))
-        if run.monitor.survey:
-            surveyed = (held_out or frames)[: run.monitor.survey]
-            packing = Prepared.of(
-                model,
-                {f"validation[{index}]": atoms for index, atoms in enumerate(surveyed)},
-                num_elements=_SURVEY.num,
-                outputs=tuple(outputs),
-                energy=energy_of(labels),
-            )
-            probes.append(
-                SurveyProbe("validation", packing.packs, _SURVEY, free_threads())
-            )
     return Problem(
         task=atomistic_task(
             model,
@@ -230,8 +199,48 @@ def atoms_problem(run: AtomsRun) -> Problem:
         ),
         validate=validate,
         model=current,
-        probes=probes,
+        probes=_probes(run, model, labels, held_out or frames),
     )
+
+
+def _probes(
+    run: AtomsRun,
+    model: PETModel,
+    labels: tuple[Label, ...],
+    frames: Sequence[ase.Atoms],
+) -> list[Probe | SurveyProbe]:
+    """What the monitor measures: structures one by one, and a survey of more."""
+    if run.monitor is None:
+        return []
+    fitted_names = {label.name for label in labels}
+    outputs = [
+        target.name
+        for target in model.config.targets
+        if fitted_names & dict(target.outputs).keys()
+    ]
+    outputs += [name for name in (FORCES, STRESS) if name in fitted_names]
+    named = {f"validation[{index}]": atoms for index, atoms in enumerate(frames)}
+    probes: list[Probe | SurveyProbe] = []
+    for name in list(named)[: run.monitor.structures]:
+        problem = functools.partial(
+            orbit_problem,
+            atoms=named[name],
+            layers=run.monitor.layers,
+            outputs=outputs,
+            energy=energy_of(labels),
+        )
+        probes.append(Probe(name, problem))
+    if run.monitor.survey:
+        packing = Prepared.of(
+            model,
+            {name: named[name] for name in list(named)[: run.monitor.survey]},
+            num_elements=_SURVEY.num,
+            outputs=tuple(outputs),
+            energy=energy_of(labels),
+        )
+        threads = free_threads()
+        probes.append(SurveyProbe("validation", packing.packs, _SURVEY, threads))
+    return probes
 
 
 def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
