@@ -73,6 +73,60 @@ class Options:
           >>> Options(max_degree=6).settings().grid
           'icosahedral 14 x 14'
         """
+        self._check()
+        common: dict[str, Any] = {
+            "max_degree": self.max_degree,
+            "layers": self.layers,
+            "dtype": self.dtype,
+            "symmetry": self.symmetry,
+            "matmul_precision": matmul_precision(),
+            "labels": str(self.labels),
+        }
+        rule = self.over
+        if isinstance(rule, Adaptive):
+            return schema.Settings(
+                grid=AUTO,
+                degree=rule.limit,
+                num_elements=rule.most_elements,
+                tolerance=rule.content_tolerance,
+                seed=rule.seed,
+                adaptive=schema.Climb(
+                    rule.content_tolerance,
+                    rule.error_tolerance,
+                    rule.limit,
+                    rule.samples,
+                ),
+                **common,
+            )
+        if isinstance(rule, HaarSamples):
+            return schema.Settings(
+                grid=f"{rule.num} random pairs",
+                degree=0,
+                num_elements=2 * rule.num,
+                tolerance=rule.content_tolerance,
+                seed=rule.seed,
+                **common,
+            )
+        fixed = quadrature(self._degree)
+        return schema.Settings(
+            grid=fixed.name,
+            degree=fixed.degree,
+            num_elements=2 * fixed.num_rotations,
+            tolerance=self.tolerance,
+            seed=CHECK_SEED,
+            **common,
+        )
+
+    @property
+    def _degree(self) -> int:
+        """Degree of a fixed grid; of others that which would do."""
+        if self._climbs or self.grid is None:
+            return 2 * self.max_degree + 1
+        assert isinstance(self.grid, int)
+        return self.grid
+
+    def _check(self) -> None:
+        """Refuses what is impossible, or does not go together."""
         if self.max_degree < 0:
             raise ArgumentError(
                 "max_degree",
@@ -95,22 +149,12 @@ class Options:
                 f"takes the place of grid={self.grid!r}",
                 "Pass one of them",
             )
-        climbs = self._climbs
-        degree = needed + 1 if climbs or self.grid is None else self.grid
-        assert isinstance(degree, int)
-        if degree < 1:
+        degree = self._degree
+        if not 1 <= degree <= LARGEST_DEGREE:
             raise GridError(
                 "grid",
                 degree,
-                "is not a degree of a grid",
-                "Use {grid}",
-                grid=needed + 1,
-            )
-        if degree > LARGEST_DEGREE:
-            raise GridError(
-                "grid",
-                degree,
-                f"is beyond degree {LARGEST_DEGREE}, the largest of a grid",
+                f"is not a degree of a grid, from 1 to {LARGEST_DEGREE}",
                 "Use {grid}",
                 grid=needed + 1,
             )
@@ -149,50 +193,6 @@ class Options:
                 "is not a positive amount of memory",
                 "Allow 4 GiB, for instance",
             )
-        common: dict[str, Any] = {
-            "max_degree": self.max_degree,
-            "layers": self.layers,
-            "dtype": self.dtype,
-            "symmetry": self.symmetry,
-            "matmul_precision": matmul_precision(),
-            "labels": str(self.labels),
-        }
-        if climbs:
-            rule = self.over
-            assert isinstance(rule, Adaptive)
-            return schema.Settings(
-                grid=AUTO,
-                degree=rule.limit,
-                num_elements=rule.most_elements,
-                tolerance=rule.content_tolerance,
-                seed=rule.seed,
-                adaptive=schema.Climb(
-                    rule.content_tolerance,
-                    rule.error_tolerance,
-                    rule.limit,
-                    rule.samples,
-                ),
-                **common,
-            )
-        rule = self.over
-        if isinstance(rule, HaarSamples):
-            return schema.Settings(
-                grid=f"{rule.num} random pairs",
-                degree=0,
-                num_elements=2 * rule.num,
-                tolerance=rule.content_tolerance,
-                seed=rule.seed,
-                **common,
-            )
-        fixed = quadrature(degree)
-        return schema.Settings(
-            grid=fixed.name,
-            degree=fixed.degree,
-            num_elements=2 * fixed.num_rotations,
-            tolerance=self.tolerance,
-            seed=CHECK_SEED,
-            **common,
-        )
 
     @property
     def over(self) -> Grid | Adaptive | HaarSamples:
