@@ -37,6 +37,7 @@ Exit codes:
     3  a result is not resolved by the grid; the report is written
        and says which --grid to try
     4  some structures failed; the report is written without them
+    5  an error is above --fail-above, or no average is within --reach
   130  interrupted; continue with --resume
 """
 

@@ -29,7 +29,7 @@ def html_page(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Writes a report that exists as one web page, which needs no network."""
+    """Writes an existing report as one web page, which needs no network."""
     from symjax.report import read_report
     from symjax.report.files import HTML_FILE
     from symjax.report.html import save_html
