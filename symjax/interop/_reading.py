@@ -179,8 +179,16 @@ def _checkpoint(data: bytes, path: str) -> Source:
         check_hypers(hypers, path)
     long_range = hypers.get("long_range")
     if isinstance(long_range, dict) and long_range.get("enable"):
-        with needs_extra("torch", "path", path):
+        try:
             import torchpme  # noqa: F401
+        except ImportError as error:
+            raise ModelError(
+                "path",
+                path,
+                "has long-range features (long_range.enable), which metatrain "
+                f"evaluates with {error.name}",
+                "Install torch-pme, which symjax[torch] asks for",
+            ) from error
     try:
         _complete_adapters(inner)
         _complete_factors(checkpoint)
