@@ -165,9 +165,6 @@ def graph_shape(graph: Graph) -> GraphShape:
     Args:
       graph: A graph without leading batch axes.
 
-    Returns:
-      Its sizes.
-
     Example:
       >>> import ase.build
       >>> from symjax.data import build_graph, graph_shape

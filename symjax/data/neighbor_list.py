@@ -154,9 +154,6 @@ def find_neighbors(
       skin: Extra distance in angstrom; with 0, the list holds until an atom moves.
       known_species: Atomic numbers that the model knows; None accepts all.
 
-    Returns:
-      The list.
-
     Raises:
       ArgumentError: An argument has the wrong type or range.
       StructureError: The structure cannot be used.

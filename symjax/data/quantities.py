@@ -41,9 +41,6 @@ def representation_of(kind: str, *, channels: bool = False) -> Representation:
         such as ``"2+"``, for real spherical components m = -l, ..., l.
       channels: Whether copies of it lie along a last axis.
 
-    Returns:
-      The representation.
-
     Raises:
       ModelError: There is no such kind, or its degree is larger than 64.
 
@@ -99,9 +96,6 @@ class QuantityName(NamedTuple):
 
         Args:
           name: A quantity, or one with its variant behind the first ``/``.
-
-        Returns:
-          Its parts.
         """
         quantity, _, variant = name.partition("/")
         return cls(quantity, variant)

@@ -73,9 +73,6 @@ class Symmetry:
         Args:
           keep: Boolean array, one entry an element.
 
-        Returns:
-          The subgroup.
-
         Raises:
           ArgumentError: The chosen elements are not closed.
         """

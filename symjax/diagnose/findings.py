@@ -154,9 +154,6 @@ class Finding:
           effect: Relative error that it causes or can cause; cut off at 1.
           **fields: All other attributes.
 
-        Returns:
-          The finding.
-
         Raises:
           ArgumentError: ``effect`` is negative or no number.
 

@@ -104,9 +104,6 @@ def recommend(
       traces: Where A of outputs enters, by structure
         (:func:`~symjax.diagnose.tracing.report_traces`).
 
-    Returns:
-      The recommendation.
-
     Example:
       >>> import numpy as np
       >>> from symjax.diagnose import Diagnosis, recommend

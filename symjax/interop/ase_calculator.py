@@ -292,9 +292,6 @@ class SymjaxCalculator(StatefulCalculator):
           atoms: The structure; by default the one of the last calculation.
           allow_calculation: Whether it may be computed.
 
-        Returns:
-          The result.
-
         Raises:
           PropertyNotImplementedError: The calculator or the structure has no such
             property; for a stress the message says what the structure lacks.

@@ -45,9 +45,6 @@ def linen_problem(
         expressions that must match a full name; what they return is measured as
         features. See :func:`~symjax.interop.jax_modules.layers_of`.
 
-    Returns:
-      The problem.
-
     Raises:
       ModelError: There is no such layer.
       ArgumentError: An output is not described.
@@ -94,9 +91,6 @@ def nnx_problem(
       args: Further arguments of the module, which do not rotate.
       layers: As in :func:`linen_problem`.
 
-    Returns:
-      The problem.
-
     Raises:
       ModelError: There is no such layer.
       ArgumentError: An output is not described.
@@ -141,9 +135,6 @@ def equinox_problem(
       layers: For each name a function from the model to a submodule, as
         ``equinox.tree_at`` takes it: ``{"first": lambda model: model.layers[0]}``.
         Submodules that are called under ``jax.vmap`` are read with the mapped axis.
-
-    Returns:
-      The problem.
 
     Raises:
       ArgumentError: A layer is not called or is called within a loop, or an output is
@@ -204,9 +195,6 @@ def mark_layer(value: Any, name: str) -> Any:
     Args:
       value: Array, or pytree of arrays of which the first is named.
       name: Name of the layer.
-
-    Returns:
-      The same value.
 
     Example:
       >>> import jax.numpy as jnp
@@ -341,9 +329,6 @@ def layers_of(call: Callable[..., Any], *args: Any) -> tuple[str, ...]:
       call: Function that returns the output and a dictionary of layers.
       *args: Its arguments.
 
-    Returns:
-      Names.
-
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.interop.jax_modules import layers_of
@@ -370,9 +355,6 @@ def described_problem(
       outputs: As in :func:`linen_problem`.
       action: How ``x`` rotates.
       layers: As in :func:`linen_problem`.
-
-    Returns:
-      The problem.
 
     Raises:
       ModelError: There is no such layer.

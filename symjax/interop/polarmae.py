@@ -144,9 +144,6 @@ def infer_config(
         above 0.13 MeV, without the first cluster unless that is a class.
       **changes: Fields of the configuration that are known better.
 
-    Returns:
-      The configuration.
-
     Raises:
       ModelError: The encoder's weights are missing, a field has an impossible value,
         a hyperparameter contradicts the weights, is unknown or not supported.

@@ -43,9 +43,6 @@ def marked_stages(
       action: How ``x`` rotates.
       args: Further arguments, which do not rotate.
 
-    Returns:
-      The function with its stages.
-
     Raises:
       ModelError: There is no such mark.
       ArgumentError: An output is not described, or a mark is within a loop.
@@ -107,9 +104,6 @@ def linen_stages(
       action: How ``x`` rotates.
       args: Further arguments of the module, which do not rotate.
 
-    Returns:
-      The network with its stages.
-
     Raises:
       ModelError: There is no such submodule.
       ArgumentError: An output is not described, or a submodule is within a loop.
@@ -170,9 +164,6 @@ def nnx_stages(
       stages: Submodules as in :func:`linen_stages`.
       action: How ``x`` rotates.
       args: Further arguments of the module, which do not rotate.
-
-    Returns:
-      The network with its stages.
 
     Raises:
       ModelError: There is no such submodule.
@@ -253,9 +244,6 @@ def equinox_stages(
       action: How ``x`` rotates.
       args: Further arguments of the module, which do not rotate.
 
-    Returns:
-      The network with its stages.
-
     Raises:
       ModelError: There is no such layer.
       ArgumentError: An output is not described, or a layer is within a loop.
@@ -300,9 +288,6 @@ def torch_stages(
       stages: Submodules in the order of the network: one, or those that together are
         all that a stage hands on.
       action: How ``inputs`` rotate.
-
-    Returns:
-      The network with its stages.
 
     Raises:
       ModelError: PyTorch is not installed, or there is no such submodule.

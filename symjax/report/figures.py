@@ -73,9 +73,6 @@ def content_figure(report: Report) -> Figure:
     Args:
       report: A report with one measured structure or more.
 
-    Returns:
-      The figure.
-
     Raises:
       ArgumentError: Nothing was measured.
 
@@ -231,9 +228,6 @@ def save_figures(
       report: A report with one measured structure or more.
       folder: An existing folder.
       formats: ``"png"`` (300 dots per inch), ``"svg"`` or ``"pdf"``.
-
-    Returns:
-      The files.
 
     Raises:
       ArgumentError: A format is unknown, or nothing was measured.

@@ -301,9 +301,6 @@ def read_report(path: str | Path) -> Report:
     Args:
       path: The file, or the folder that holds it.
 
-    Returns:
-      The report.
-
     Raises:
       ReportError: The file is missing, truncated or no report; the message names
         it.

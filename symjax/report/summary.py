@@ -81,9 +81,6 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
       leaf: The leaf, of one structure or added up over many.
       dtype: Precision of the model.
       species: An element or class, for its samples alone; by default all.
-
-    Returns:
-      The figures.
     """
     totals = leaf.species[species] if species else leaf.totals
     known = leaf.certificate

@@ -99,9 +99,6 @@ def measure_items(
       unreadable: Errors by label of what could not be read; recorded as failed.
       watch: Called with the progress.
 
-    Returns:
-      The report.
-
     Raises:
       SymjaxError: An option is impossible, the folder or the model cannot be used, or
         the only item cannot be measured. Then nothing is left behind. Or a worker

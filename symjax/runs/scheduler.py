@@ -72,9 +72,6 @@ class Scheduler:
     def num_workers(self) -> int:
         """Workers that are there now.
 
-        Returns:
-          Their number.
-
         Raises:
           ArgumentError: No scheduler answers.
         """

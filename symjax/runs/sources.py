@@ -62,9 +62,6 @@ def as_source(model: Any) -> Source:
     Args:
       model: A PET, a Point-MAE, or a source.
 
-    Returns:
-      The source.
-
     Raises:
       ModelError: It is none of them.
 

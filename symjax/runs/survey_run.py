@@ -112,9 +112,6 @@ def survey_structures(
         by atom for the viewer chemiscope; needs the extra ``[chemiscope]``.
       watch: Called with the progress.
 
-    Returns:
-      The report.
-
     Raises:
       SymjaxError: An option is impossible, the folder cannot be used, or no structure
         can be measured.

@@ -290,9 +290,6 @@ class AtomsRun(_Run):
         Args:
           species: Atomic numbers of the data.
 
-        Returns:
-          The configuration.
-
         Raises:
           ModelError: A hyperparameter is unknown or impossible.
         """
@@ -375,9 +372,6 @@ def read_run(path: str | Path) -> Run:
     Args:
       path: A file that ends in ``.toml``, ``.yaml`` or ``.yml``.
 
-    Returns:
-      The run.
-
     Raises:
       ArgumentError: The file is missing or no TOML or YAML, or a key is unknown,
         missing or has an impossible value; the message names it.
@@ -426,9 +420,6 @@ def parse_run(data: Mapping[str, Any]) -> Run:
 
     Args:
       data: Its sections and values.
-
-    Returns:
-      The run.
 
     Raises:
       ArgumentError: A key is unknown, missing or has an impossible value.

@@ -154,9 +154,6 @@ def start_from(
       data: Training data, baselines included.
       run: The run.
 
-    Returns:
-      The model.
-
     Raises:
       ArgumentError: Labels lie on another reference than the model's, and
         ``model.refit_baselines`` is not set.

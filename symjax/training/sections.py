@@ -144,9 +144,6 @@ class TargetSection(Section):
         Args:
           name: Its name.
 
-        Returns:
-          The target.
-
         Raises:
           ModelError: A kind or a name is impossible.
 

@@ -66,9 +66,6 @@ class PointCloud(NamedTuple):
         Args:
           keep: True for the points that stay.
 
-        Returns:
-          The event.
-
         Raises:
           StructureError: None stays.
         """
@@ -176,9 +173,6 @@ def pad_cloud(cloud: PointCloud, num_points: int) -> PointCloud:
       cloud: One event.
       num_points: Number of points to pad to, at least those that are real.
 
-    Returns:
-      The cloud.
-
     Raises:
       ArgumentError: ``num_points`` is too small.
 
@@ -198,9 +192,6 @@ def voxel_length(size: float) -> float:
 
     Args:
       size: Voxels along an edge of the detector.
-
-    Returns:
-      The length.
 
     Raises:
       ArgumentError: ``size`` is not positive.
