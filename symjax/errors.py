@@ -125,9 +125,9 @@ class GridError(SymjaxError):
 
     Example:
       >>> from symjax.errors import GridError
-      >>> from symjax.so3 import lebedev_product
+      >>> from symjax.so3 import quadrature
       >>> try:
-      ...     lebedev_product(500)
+      ...     quadrature(500, "lebedev")
       ... except GridError as error:
       ...     print(error.value)
       500

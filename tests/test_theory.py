@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from symjax.metrics import Grid, HaarSamples, measure
-from symjax.so3 import SCALAR, VECTOR, haar, small_wigner_d, wigner_d
+from symjax.so3 import SCALAR, VECTOR, haar, wigner_d
 from symjax.so3.quadrature import quadrature
+from symjax.so3.wigner import small_d_tables
 
 X = np.random.default_rng(0).normal(size=3)
 M = np.random.default_rng(1).normal(size=(3, 3))
@@ -114,7 +115,7 @@ def test_coefficients_of_the_cosets_and_their_synthesis():
 def test_coefficients_of_a_real_response_come_in_pairs():
     """|c_(-m,-n)| = |c_mn|, with D = e^(-i m alpha) d e^(-i n gamma)."""
     degree = np.arange(-DEGREE, DEGREE + 1)
-    d = np.asarray(small_wigner_d(DEGREE, RULE.beta)[DEGREE])
+    d = small_d_tables(DEGREE, RULE.beta)[DEGREE]
     u = np.array([response(r @ X)[0] for r in RULE.rotations])
     u = u.reshape(len(RULE.alpha), len(RULE.gamma))
     in_plane = np.exp(-1j * np.outer(degree, RULE.gamma)) @ u.T / len(RULE.gamma)

@@ -176,7 +176,7 @@ def mean_and_spread(
                 rotations.name,
                 f"gives {name} a negative variance ({variance.min():.1e}): it does not "
                 "resolve how the prediction depends on the orientation",
-                "Use a higher degree, or symjax.so3.gauss_product(degree), whose "
+                "Use a higher degree, or quadrature(degree, 'gauss'), whose "
                 "weights are positive",
             )
         spreads[name] = np.sqrt(np.maximum(variance, 0))

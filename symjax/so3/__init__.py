@@ -1,20 +1,11 @@
 """The groups SO(3) and O(3): elements, representations, harmonics and quadratures."""
 
-from symjax.so3.action import act, act_tree
+from symjax.so3.action import act
 from symjax.so3.conversions import from_e3nn, from_e3x, to_e3nn, to_e3x
 from symjax.so3.finite_groups import FiniteGroup, finite_group
-from symjax.so3.harmonics import degree_slice, solid_harmonics, spherical_harmonics
-from symjax.so3.irreps import Irrep, all_irreps, products
-from symjax.so3.quadrature import (
-    LEBEDEV_DEGREES,
-    Quadrature,
-    gauss_product,
-    icosahedral_product,
-    lebedev_product,
-    nested,
-    nested_rules,
-    quadrature,
-)
+from symjax.so3.harmonics import degree_slice, spherical_harmonics
+from symjax.so3.irreps import Irrep, products
+from symjax.so3.quadrature import Quadrature, nested, quadrature
 from symjax.so3.representations import (
     FEATURE,
     MATRIX,
@@ -26,77 +17,17 @@ from symjax.so3.representations import (
     direct_sum,
     from_spherical,
     spherical,
-    spherical_matrix,
     to_spherical,
 )
-from symjax.so3.rotations import (
-    axis_angle_to_matrix,
-    check_orthogonal,
-    euler_to_matrix,
-    matrix_to_euler,
-    matrix_to_quaternion,
-    quaternion_to_matrix,
-    rotation_angle,
-    split_inversion,
-)
-from symjax.so3.sampling import haar, stratified, super_fibonacci
-from symjax.so3.wigner import (
-    complex_to_real,
-    irrep_matrix,
-    small_wigner_d,
-    wigner_d,
-    wigner_d_euler,
-)
+from symjax.so3.rotations import check_orthogonal
+from symjax.so3.sampling import haar
+from symjax.so3.wigner import irrep_matrix, wigner_d
 
 __all__ = [
-    "FEATURE",
-    "LEBEDEV_DEGREES",
-    "MATRIX",
-    "PSEUDOSCALAR",
-    "PSEUDOVECTOR",
-    "SCALAR",
-    "VECTOR",
-    "FiniteGroup",
-    "Irrep",
-    "Quadrature",
-    "Representation",
-    "act",
-    "act_tree",
-    "all_irreps",
-    "axis_angle_to_matrix",
-    "check_orthogonal",
-    "complex_to_real",
-    "degree_slice",
-    "direct_sum",
-    "euler_to_matrix",
-    "finite_group",
-    "from_e3nn",
-    "from_e3x",
-    "from_spherical",
-    "gauss_product",
-    "haar",
-    "icosahedral_product",
-    "irrep_matrix",
-    "lebedev_product",
-    "matrix_to_euler",
-    "matrix_to_quaternion",
-    "nested",
-    "nested_rules",
-    "products",
-    "quadrature",
-    "quaternion_to_matrix",
-    "rotation_angle",
-    "small_wigner_d",
-    "solid_harmonics",
-    "spherical",
-    "spherical_harmonics",
-    "spherical_matrix",
-    "split_inversion",
-    "stratified",
-    "super_fibonacci",
-    "to_e3nn",
-    "to_e3x",
-    "to_spherical",
-    "wigner_d",
-    "wigner_d_euler",
-]
+    "FEATURE", "MATRIX", "PSEUDOSCALAR", "PSEUDOVECTOR", "SCALAR", "VECTOR",
+    "FiniteGroup", "Irrep", "Quadrature", "Representation", "act",
+    "check_orthogonal", "degree_slice", "direct_sum", "finite_group", "from_e3nn",
+    "from_e3x", "from_spherical", "haar", "irrep_matrix", "nested", "products",
+    "quadrature", "spherical", "spherical_harmonics", "to_e3nn", "to_e3x",
+    "to_spherical", "wigner_d",
+]  # fmt: skip

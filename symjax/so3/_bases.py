@@ -3,14 +3,12 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from symjax.errors import RepresentationError
 from symjax.so3.irreps import Irrep
-from symjax.so3.wigner import wigner_d
+from symjax.so3.wigner import wigner_d_tables
 
 # With P (x, y, z) = (z, x, y), e3nn's harmonics are Y_l(P v) = D^l(P) Y_l(v).
 _TO_E3NN_AXES = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -55,14 +53,7 @@ class Basis:
 
 
 def joined(bases: list[Basis]) -> Basis:
-    """The basis of a direct sum.
-
-    Args:
-      bases: Those of the parts.
-
-    Returns:
-      The block-diagonal one.
-    """
+    """The basis of a direct sum: the block-diagonal matrix of its parts."""
     return Basis(_block_diagonal([basis.matrix for basis in bases]))
 
 
@@ -87,9 +78,6 @@ def resolve(
       shape: Shape of its components.
       irreps: Its irreps.
       basis: None, one of :data:`NAMES`, an orthonormal matrix, or a :class:`Basis`.
-
-    Returns:
-      The basis.
 
     Raises:
       RepresentationError: Several bases fit and none is said, or the one that is said
@@ -204,14 +192,7 @@ def _of_irrep(basis: str, degree: int) -> np.ndarray:
 
 
 def e3x_order(degree: int) -> list[int]:
-    """Position in symjax's order of each component in e3x's, for one degree.
-
-    Args:
-      degree: The degree l.
-
-    Returns:
-      2 l + 1 positions.
-    """
+    """Position in symjax's order of each component in e3x's, for one degree."""
     pairs = (
         position for m in range(degree, 0, -1) for position in (degree + m, degree - m)
     )
@@ -220,26 +201,17 @@ def e3x_order(degree: int) -> list[int]:
 
 @functools.lru_cache
 def e3nn_matrices(max_degree: int) -> list[np.ndarray]:
-    """D^l(P) for every degree: from symjax's components to e3nn's.
-
-    Args:
-      max_degree: Largest degree.
-
-    Returns:
-      One orthogonal matrix a degree.
-    """
-    with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        matrices = wigner_d(max_degree, jnp.asarray(_TO_E3NN_AXES))
-        # Zeros of the exact matrices come out as a few eps.
-        return [np.where(abs(d) < 1e-14, 0.0, np.asarray(d)) for d in matrices]
+    """D^l(P) for every degree: from symjax's components to e3nn's."""
+    matrices = wigner_d_tables(max_degree, _TO_E3NN_AXES[None])
+    # Zeros of the exact matrices come out as a few eps.
+    return [np.where(abs(d[0]) < 1e-14, 0.0, d[0]) for d in matrices]
 
 
 def _matrix_basis() -> np.ndarray:
-    """Orthonormal tensors E_k, one row each, that split a 3x3 matrix M.
+    """Orthonormal tensors that split a 3x3 matrix, one a row, flattened (row-major).
 
-    Rows are flattened (row-major) matrices: the trace (l=0), the axial vector of
-    the antisymmetric part in (y, z, x) order (l=1), and the five symmetric
-    traceless tensors in the order m = -2, ..., 2 (l=2).
+    The trace (l=0), the axial vector of the antisymmetric part in (y, z, x) order
+    (l=1), and the five symmetric traceless tensors, m = -2, ..., 2 (l=2).
     """
     e = np.zeros((9, 3, 3))
     e[0] = np.eye(3) / np.sqrt(3)

@@ -87,11 +87,7 @@ ICOSAHEDRAL_DEGREES = tuple(_TABLE)
 
 @functools.lru_cache
 def icosahedral_rotations() -> np.ndarray:
-    """The 60 rotations of the icosahedron with vertices (0, +-1, +-golden ratio).
-
-    Returns:
-      Matrices, shape ``(60, 3, 3)``. Axes of order 2 lie along x, y and z.
-    """
+    """The 60 rotations of the icosahedron with vertices (0, +-1, +-golden ratio)."""
     vertices = _vertices()
     pairs = [
         (a, b)
@@ -122,14 +118,7 @@ def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache
 def icosahedral_sphere(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of a rule.
-
-    Args:
-      degree: One of :data:`ICOSAHEDRAL_DEGREES`.
-
-    Returns:
-      Unit vectors, shape ``(nodes, 3)``, and weights that sum to 1.
-    """
+    """Nodes, as unit vectors, and weights of sum 1 of the rule of a degree."""
     group = icosahedral_rotations()
     of_vertices, of_faces, orbits = _TABLE[degree]
     vertices = _vertices()

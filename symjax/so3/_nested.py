@@ -110,15 +110,9 @@ def _vertex(rows: np.ndarray, sizes: np.ndarray, budget: int) -> np.ndarray | No
 def sparsest_subset(
     points: np.ndarray, budget: int, max_degree: int
 ) -> tuple[int, np.ndarray]:
-    """A rule of the highest degree on at most ``budget`` of the points.
+    """Degree, below ``max_degree``, and nonnegative weights of the best coarser rule.
 
-    Args:
-      points: Unit vectors, shape ``(nodes, 3)``.
-      budget: Largest number of nodes with a weight, at least 1.
-      max_degree: The degree found is below this one.
-
-    Returns:
-      The degree and nonnegative weights of shape ``(nodes,)``, sum 1.
+    It is that of the highest degree on at most ``budget`` of the points.
     """
     groups = [octahedral_group()]
     equator = np.bincount(np.unique(points[:, 2].round(9), return_inverse=True)[1])

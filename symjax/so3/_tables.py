@@ -44,7 +44,7 @@ def _seeds(max_degree: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def half_turns(max_degree: int) -> tuple[np.ndarray, ...]:
-    """Delta^l = d^l(pi/2) for l = 0, ..., max_degree.
+    """Delta^l = d^l(pi/2) for l = 0, ..., max_degree, at most 500; read-only.
 
     Three-term recurrence in l on the whole plane (m', m), that of the Jacobi
     polynomials (Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular
@@ -55,15 +55,6 @@ def half_turns(max_degree: int) -> tuple[np.ndarray, ...]:
 
     started at l = max(|m'|, |m|). Upwards in l is its stable direction: through
     l = 100 the matrices are orthogonal to 2e-15.
-
-    Args:
-      max_degree: Largest degree.
-
-    Returns:
-      Read-only float64 arrays of shape ``(2l + 1, 2l + 1)``.
-
-    Raises:
-      ArgumentError: ``max_degree`` is not an integer from 0 to 500.
     """
     max_degree = check_integer(max_degree, "max_degree")
     if max_degree > _LARGEST_DEGREE:
@@ -105,22 +96,6 @@ def complex_to_real(degree: int) -> np.ndarray:
     ``sph_harm_y``), the real ones are U Y: sqrt(2) (-1)^m Re Y_m for m > 0, Y_0, and
     sqrt(2) (-1)^m Im Y_|m| for m < 0. A complex Wigner matrix D, as of the package
     ``wigners``, becomes the real one of symjax as U conj(D) U^H.
-
-    Args:
-      degree: Degree l, at least 0.
-
-    Returns:
-      Complex128 NumPy array of shape ``(2l + 1, 2l + 1)``, rows and columns in the
-      order m = -l, ..., l.
-
-    Raises:
-      ArgumentError: ``degree`` is not an integer of at least 0.
-
-    Example:
-      >>> from symjax.so3 import complex_to_real
-      >>> U = complex_to_real(2)
-      >>> bool(abs(U @ U.conj().T - np.eye(5)).max() < 1e-15)
-      True
     """
     degree = check_integer(degree, "degree")
     basis = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=complex)
@@ -171,15 +146,7 @@ def axis_changes(max_degree: int) -> tuple[np.ndarray, ...]:
 
 @functools.lru_cache(maxsize=8)
 def generators(max_degree: int) -> tuple[np.ndarray, ...]:
-    """Real matrices of the infinitesimal rotations about x, y and z.
-
-    Args:
-      max_degree: Largest degree.
-
-    Returns:
-      Read-only float64 arrays of shape ``(3, 2l + 1, 2l + 1)``, the derivative of D
-      with respect to the angle at the identity.
-    """
+    """Derivatives of D by the angles about x, y and z at the identity."""
     stacks = []
     tables = zip(quarter_turns_y(max_degree), axis_changes(max_degree), strict=True)
     for degree, (to_x, to_y) in enumerate(tables):

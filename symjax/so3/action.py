@@ -77,26 +77,7 @@ def act_on_samples(
     rotations: Float[Array, "samples 3 3"],
     values: Float[Array, "samples *shape"],
 ) -> Float[Array, "samples *shape"]:
-    """Acts on every sample with its own group element.
-
-    Args:
-      representation: Of one sample, with channels.
-      rotations: One element for each sample.
-      values: The samples.
-
-    Returns:
-      The transformed samples.
-
-    Example:
-      >>> import dataclasses
-      >>> import jax.numpy as jnp
-      >>> from symjax.so3 import VECTOR
-      >>> from symjax.so3.action import act_on_samples
-      >>> vectors = dataclasses.replace(VECTOR, has_channels=True)
-      >>> turned = act_on_samples(vectors, -jnp.eye(3)[None], jnp.ones((1, 3, 1)))
-      >>> print(turned.ravel())
-      [-1. -1. -1.]
-    """
+    """Acts on every sample with its own group element; the values have channels."""
     if representation.is_trivial:
         return values
     matrices = jax.vmap(lambda element: spherical_matrix(representation, element))(
@@ -122,19 +103,8 @@ def act_tree(
       rotation: One orthogonal matrix, proper or improper.
       tree: Pytree of arrays.
 
-    Returns:
-      The transformed pytree.
-
     Raises:
       RepresentationError: The prefix or a shape does not fit.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.so3 import SCALAR, VECTOR, act_tree
-      >>> x = {"positions": jnp.ones((2, 3)), "charges": jnp.ones(2)}
-      >>> y = act_tree({"positions": VECTOR, "charges": SCALAR}, -jnp.eye(3), x)
-      >>> y["positions"].tolist()
-      [[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]
     """
     leaves = broadcast_prefix(representations, tree, "action")
     flat, structure = jax.tree.flatten(tree)
@@ -167,7 +137,7 @@ def _misspelt(representations: object, tree: object) -> str:
 def broadcast_prefix(
     representations: object, tree: object, argument: str
 ) -> list[Representation]:
-    """One representation for each leaf of a pytree.
+    """One representation for each leaf of a pytree, in the order of the leaves.
 
     Args:
       representations: A representation, or a pytree of them that is a prefix of
@@ -175,17 +145,8 @@ def broadcast_prefix(
       tree: Pytree whose leaves need representations.
       argument: Name of the argument that held ``representations``.
 
-    Returns:
-      A list, in the order of the leaves.
-
     Raises:
       RepresentationError: It is not a prefix; the message lists both sides.
-
-    Example:
-      >>> from symjax.so3 import VECTOR
-      >>> from symjax.so3.action import broadcast_prefix
-      >>> broadcast_prefix(VECTOR, {"a": 0, "b": 0}, "representations") == [VECTOR] * 2
-      True
     """
 
     def is_leaf(node: object) -> bool:

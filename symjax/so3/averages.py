@@ -11,18 +11,7 @@ from symjax.so3.quadrature import Quadrature, quadrature
 
 
 class Rotations(NamedTuple):
-    """Elements of O(3) with the weights of an average; name as reports name it.
-
-    Attributes:
-      name: For instance ``"Oh"``, or that of a quadrature.
-      elements: Orthogonal matrices.
-      weights: Their sum is 1.
-
-    Example:
-      >>> from symjax.so3.averages import rotations_of
-      >>> rotations_of("T", True).elements.shape
-      (12, 3, 3)
-    """
+    """Elements of O(3) with weights of sum 1, and their name in reports (``"Oh"``)."""
 
     name: str
     elements: Float[np.ndarray, "elements 3 3"]
@@ -30,7 +19,7 @@ class Rotations(NamedTuple):
 
 
 def rotations_of(average: Any, include_inversion: bool) -> Rotations:
-    """What stands for an average.
+    """The elements and weights that stand for an average.
 
     Args:
       average: None for none; the degree of a quadrature of SO(3), or the quadrature; a
@@ -38,17 +27,9 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
       include_inversion: Whether a quadrature of SO(3) is extended to O(3). Groups are
         taken as they are.
 
-    Returns:
-      Its elements and weights.
-
     Raises:
       ArgumentError: It stands for no elements.
       GridError: There is no such quadrature.
-
-    Example:
-      >>> from symjax.so3.averages import rotations_of
-      >>> rotations_of(3, include_inversion=True).elements.shape
-      (48, 3, 3)
     """
     if average is None:
         return Rotations("none", np.eye(3)[None], np.ones(1))

@@ -12,7 +12,6 @@ symjax's: irrep (l, sigma), m = -l, ..., l, nothing to convert. The others:
 A measurement takes outputs as they are: ``spherical(2, basis="e3nn")``.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -23,16 +22,16 @@ from jaxtyping import Array, Float
 from symjax.errors import ArgumentError
 from symjax.so3._arguments import as_floating, check_integer
 from symjax.so3._bases import e3nn_matrices, e3x_order
-from symjax.so3.harmonics import _normalization, degree_slice
+from symjax.so3.harmonics import normalization_factor
 
 
-def _prepare(
+def _convert(
     components: Float[Array, "..."],
     axis: int,
-    normalization: str,
     degree: int | Sequence[int] | None,
-) -> tuple[Float[Array, "..."], list[tuple[int, slice]], Callable[[int], float]]:
-    """The array with its components last, where each degree is, and factors."""
+    convert: Callable[[int, Float[Array, "... components"]], Float[Array, "..."]],
+) -> Float[Array, "..."]:
+    """The array with ``convert(degree, components)`` in place of every degree's."""
     components = as_floating(components, "components")
     axis = int(axis)
     if not -components.ndim <= axis < components.ndim:
@@ -41,14 +40,12 @@ def _prepare(
         )
     size = components.shape[axis]
     if degree is None:
-        blocks = [(n, degree_slice(n)) for n in range(math.isqrt(size))]
+        degrees = list(range(math.isqrt(size)))
     else:
         several = degree if isinstance(degree, Sequence) else [degree]
-        blocks, start = [], 0
-        for number in [check_integer(number, "degree") for number in several]:
-            blocks.append((number, slice(start, start + 2 * number + 1)))
-            start += 2 * number + 1
-    wanted = blocks[-1][1].stop if blocks else 1
+        degrees = [check_integer(number, "degree") for number in several]
+    ends = np.cumsum([2 * number + 1 for number in degrees], dtype=int)
+    wanted = ends[-1] if degrees else 1
     if size != wanted:
         raise ArgumentError(
             "components",
@@ -61,54 +58,16 @@ def _prepare(
             "Pass all degrees from 0 to max_degree, or name those of the irreps with "
             "degree=; name the axis of the components with axis=",
         )
-    return (
-        jnp.moveaxis(components, axis, -1),
-        blocks,
-        functools.partial(_normalization, normalization),
-    )
-
-
-def _reorder(
-    components: Float[Array, "..."],
-    axis: int,
-    normalization: str,
-    degree: int | Sequence[int] | None,
-    forward: bool,
-) -> Float[Array, "..."]:
-    last, blocks, scale = _prepare(components, axis, normalization, degree)
-    out = []
-    for number, block in blocks:
-        order = np.array(e3x_order(number))
-        part = last[..., block]
-        if forward:
-            out.append(part[..., order] * scale(number))
-        else:
-            out.append(part[..., np.argsort(order)] / scale(number))
+    parts = jnp.split(jnp.moveaxis(components, axis, -1), ends[:-1], axis=-1)
+    out = [convert(number, part) for number, part in zip(degrees, parts, strict=True)]
     return jnp.moveaxis(jnp.concatenate(out, axis=-1), -1, axis)
 
 
 def _turn(
-    components: Float[Array, "..."],
-    axis: int,
-    normalization: str,
-    degree: int | Sequence[int] | None,
-    forward: bool,
-) -> Float[Array, "..."]:
-    last, blocks, scale = _prepare(components, axis, normalization, degree)
-    matrices = e3nn_matrices(max((number for number, _ in blocks), default=0))
-    out = []
-    for number, block in blocks:
-        matrix = matrices[number]
-        matrix = scale(number) * matrix if forward else matrix.T / scale(number)
-        out.append(
-            jnp.einsum(
-                "ij,...j->...i",
-                jnp.asarray(matrix, last.dtype),
-                last[..., block],
-                precision="highest",
-            )
-        )
-    return jnp.moveaxis(jnp.concatenate(out, axis=-1), -1, axis)
+    matrix: np.ndarray, part: Float[Array, "... components"]
+) -> Float[Array, "... components"]:
+    constant = jnp.asarray(matrix, part.dtype)
+    return jnp.einsum("ij,...j->...i", constant, part, precision="highest")
 
 
 def to_e3x(
@@ -145,7 +104,12 @@ def to_e3x(
       >>> to_e3x(jnp.array([0.0, 2.0, 3.0, 1.0])).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-    return _reorder(components, axis, normalization, degree, forward=True)
+
+    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
+        scale = normalization_factor(normalization, number)
+        return part[..., np.array(e3x_order(number))] * scale
+
+    return _convert(components, axis, degree, convert)
 
 
 def from_e3x(
@@ -155,20 +119,7 @@ def from_e3x(
     normalization: str = "orthonormal",
     degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
-    """Inverse of :func:`to_e3x`.
-
-    Args:
-      components: Array in e3x's Cartesian order along ``axis``.
-      axis: Axis of the components; -2 for e3x features.
-      normalization: Normalisation of the input; the result is orthonormal.
-      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
-        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
-
-    Returns:
-      Array of the same shape.
-
-    Raises:
-      ArgumentError: As :func:`to_e3x`.
+    """Inverse of :func:`to_e3x`, from its arguments: ``normalization`` is the input's.
 
     Example:
       >>> import jax.numpy as jnp
@@ -176,7 +127,12 @@ def from_e3x(
       >>> from_e3x(jnp.array([0.0, 1.0, 2.0, 3.0])).tolist()
       [0.0, 2.0, 3.0, 1.0]
     """
-    return _reorder(components, axis, normalization, degree, forward=False)
+
+    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
+        scale = normalization_factor(normalization, number)
+        return part[..., np.argsort(e3x_order(number))] / scale
+
+    return _convert(components, axis, degree, convert)
 
 
 def to_e3nn(
@@ -193,20 +149,9 @@ def to_e3nn(
     ``Irrep.D_from_matrix`` after. e3nn's parity is
     :attr:`Irrep.parity <symjax.so3.Irrep.parity>`: ``1+`` is its ``1o``.
 
-    Args:
-      components: Array with all degrees from 0 to L along ``axis``, once each.
-      axis: Axis of the components.
-      normalization: Normalisation of the result, the input being orthonormal; e3nn's
-        ``"integral"`` is ``"orthonormal"`` here, its ``"component"`` is ``"4pi"`` and
-        its ``"norm"`` is ``"racah"``. Features only turn.
-      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
-        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
-
-    Returns:
-      Array of the same shape.
-
-    Raises:
-      ArgumentError: As :func:`to_e3x`.
+    Arguments and errors are those of :func:`to_e3x`. Of the normalisations, e3nn's
+    ``"integral"`` is ``"orthonormal"`` here, its ``"component"`` is ``"4pi"`` and its
+    ``"norm"`` is ``"racah"``. Features only turn.
 
     Example:
       >>> import jax.numpy as jnp
@@ -214,7 +159,12 @@ def to_e3nn(
       >>> to_e3nn(jnp.array([0.0, 2.0, 3.0, 1.0])).round(6).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-    return _turn(components, axis, normalization, degree, forward=True)
+
+    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
+        scale = normalization_factor(normalization, number)
+        return _turn(scale * e3nn_matrices(number)[number], part)
+
+    return _convert(components, axis, degree, convert)
 
 
 def from_e3nn(
@@ -224,20 +174,7 @@ def from_e3nn(
     normalization: str = "orthonormal",
     degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
-    """Inverse of :func:`to_e3nn`.
-
-    Args:
-      components: Array with e3nn's degrees from 0 to L along ``axis``.
-      axis: Axis of the components.
-      normalization: Normalisation of the input; the result is orthonormal.
-      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
-        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
-
-    Returns:
-      Array of the same shape.
-
-    Raises:
-      ArgumentError: As :func:`to_e3x`.
+    """Inverse of :func:`to_e3nn`, from its arguments: ``normalization`` is the input's.
 
     Example:
       >>> import jax.numpy as jnp
@@ -247,4 +184,9 @@ def from_e3nn(
       >>> from_e3nn(jnp.array([1.0, 2.0, 3.0]), degree=1).round(6).tolist()
       [2.0, 3.0, 1.0]
     """
-    return _turn(components, axis, normalization, degree, forward=False)
+
+    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
+        scale = normalization_factor(normalization, number)
+        return _turn(e3nn_matrices(number)[number].T / scale, part)
+
+    return _convert(components, axis, degree, convert)

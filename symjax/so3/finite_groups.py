@@ -117,13 +117,7 @@ class FiniteGroup:
         return index.reshape(self.order, self.order)
 
     def irrep(self, name: str) -> FiniteIrrep:
-        """The irrep of a name.
-
-        Args:
-          name: Mulliken's symbol.
-
-        Returns:
-          The irrep.
+        """The irrep of a name, Mulliken's symbol.
 
         Raises:
           ArgumentError: There is none.
@@ -139,15 +133,11 @@ class FiniteGroup:
         )
 
     def projector(self, name: str) -> np.ndarray:
-        """Matrix of the character projection on functions over the group.
+        """Matrix of the projection on an irrep of functions over the group.
 
           (P u)(g_i) = sum_j d / order(G) chi(g_j^-1 g_i)* u(g_j)
 
-        Args:
-          name: Symbol of the irrep.
-
-        Returns:
-          Symmetric, idempotent matrix, shape ``(order, order)``.
+        It is symmetric and idempotent, of shape ``(order, order)``.
 
         Raises:
           ArgumentError: There is no such irrep.

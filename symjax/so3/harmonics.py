@@ -38,7 +38,7 @@ def degree_slice(degree: int) -> slice:
     return slice(degree**2, (degree + 1) ** 2)
 
 
-def _normalization(name: str, degree: int) -> float:
+def normalization_factor(name: str, degree: int) -> float:
     """Factor on orthonormal harmonics."""
     if name == "orthonormal":
         return 1.0
@@ -85,7 +85,7 @@ def solid_harmonics(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from symjax.so3 import solid_harmonics
+      >>> from symjax.so3.harmonics import solid_harmonics
       >>> r = solid_harmonics(1, jnp.array([1.0, 2.0, 3.0]), normalization="racah")
       >>> r.round(4).tolist()
       [1.0, 2.0, 3.0, 1.0]
@@ -119,7 +119,7 @@ def solid_harmonics(
             diagonal *= math.sqrt((2 * degree + 1) / (2 * degree))
             last = jnp.full((*x.shape, 1), diagonal, vectors.dtype)
             rows.append(jnp.concatenate([row, last], axis=-1))
-        scale = _normalization(normalization, degree)
+        scale = normalization_factor(normalization, degree)
         q = scale * rows[degree]
         if not degree:
             blocks.append(q)

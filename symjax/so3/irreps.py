@@ -138,7 +138,7 @@ def all_irreps(max_degree: int) -> list[Irrep]:
       ArgumentError: ``max_degree`` is not an integer of at least 0.
 
     Example:
-      >>> from symjax.so3 import all_irreps
+      >>> from symjax.so3.irreps import all_irreps
       >>> [str(irrep) for irrep in all_irreps(1)]
       ['0+', '0-', '1+', '1-']
     """

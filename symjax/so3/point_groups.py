@@ -20,23 +20,10 @@ _ROUND = 6
 
 
 def generate(generators: np.ndarray, limit: int = 1000) -> np.ndarray:
-    """All products of some matrices.
-
-    Args:
-      generators: Orthogonal matrices, shape ``(num, 3, 3)``.
-      limit: Most elements to look for.
-
-    Returns:
-      The elements, the identity first, shape ``(order, 3, 3)``.
+    """All products of some orthogonal matrices, the identity first.
 
     Raises:
       GridError: There are more than ``limit``: the group is infinite, or larger.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.point_groups import generate
-      >>> generate(-np.eye(3)[None]).shape
-      (2, 3, 3)
     """
     elements = [np.eye(3)]
     seen = {key_of(elements[0])}
@@ -63,24 +50,7 @@ def key_of(matrix: np.ndarray) -> bytes:
 
 
 def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray:
-    """Rotation by an angle about an axis, Rodrigues' formula.
-
-    Args:
-      axis: Direction, of any length but 0.
-      angle: Angle in radians.
-
-    Returns:
-      Matrix of shape ``(3, 3)``.
-
-    Raises:
-      ArgumentError: The axis is 0.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.point_groups import rotation_about
-      >>> (rotation_about((0, 0, 2), np.pi / 2) @ [1, 0, 0]).round(12).tolist()
-      [0.0, 1.0, 0.0]
-    """
+    """Rodrigues' rotation by an angle in radians about an axis of any length."""
     length = math.sqrt(sum(part**2 for part in axis))
     if not length > 0:
         raise ArgumentError("axis", axis, "has no direction", "Pass (0, 0, 1)")
@@ -97,19 +67,7 @@ def multiplication_table(
 ) -> Int[np.ndarray, "order order"] | None:
     """Indices of the products, ``elements[table[a, b]] = elements[a] elements[b]``.
 
-    Products are identified with the nearest element.
-
-    Args:
-      elements: Orthogonal matrices, approximately a group; no two are equal.
-
-    Returns:
-      The table, or None if the set is not closed.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.point_groups import multiplication_table
-      >>> multiplication_table(np.stack([np.eye(3), -np.eye(3)])).tolist()
-      [[0, 1], [1, 0]]
+    Products are identified with the nearest element; None if the set is not closed.
     """
     order = len(elements)
     flat = elements.reshape(order, 9)
@@ -138,13 +96,8 @@ def exact_group(
     """The group of orthogonal matrices next to a set that is one approximately.
 
     Repeats h_a <- polar(mean over b of h_{ab} h_b^T), which leaves a group alone and
-    squares the distance from it, until nothing changes.
-
-    Args:
-      approximate: Matrices that multiply as a group does up to small errors.
-
-    Returns:
-      Orthogonal matrices that multiply as a group to a few eps, in the same order.
+    squares the distance from it, until nothing changes: the elements multiply as a
+    group to a few eps, in the same order.
 
     Raises:
       ArgumentError: The set is not closed.
@@ -182,21 +135,10 @@ def _polar(matrices: np.ndarray) -> np.ndarray:
 
 
 def generators(elements: Float[np.ndarray, "order 3 3"]) -> list[int]:
-    """Indices of a few elements whose products are the whole group.
-
-    Args:
-      elements: A group, to machine precision.
-
-    Returns:
-      Indices, empty for the trivial group.
+    """Indices of a few elements that generate a group, given to machine precision.
 
     Raises:
       ArgumentError: The set is not closed.
-
-    Example:
-      >>> from symjax.so3.point_groups import generators, octahedral_group
-      >>> len(generators(octahedral_group()))
-      2
     """
     table = multiplication_table(elements)
     if table is None:
@@ -237,16 +179,7 @@ def _closure(table: np.ndarray, members: set[int]) -> set[int]:
 
 
 def octahedral_group() -> Float[np.ndarray, "48 3 3"]:
-    """The 48 signed permutation matrices, the group O_h of the Lebedev rules.
-
-    Returns:
-      The matrices, the identity first.
-
-    Example:
-      >>> from symjax.so3.point_groups import octahedral_group
-      >>> octahedral_group().shape
-      (48, 3, 3)
-    """
+    """The 48 signed permutation matrices, the group O_h of the Lebedev rules."""
     return np.array(
         [
             np.diag(signs)[list(order)]
@@ -257,19 +190,9 @@ def octahedral_group() -> Float[np.ndarray, "48 3 3"]:
 
 
 def dihedral_group(order: int, mirrors: bool = True) -> Float[np.ndarray, "n 3 3"]:
-    """Turns by 2 pi / order about z with the planes that contain it: C_nv or D_nh.
+    """Turns by 2 pi / order about z with the planes that contain it: C_nv.
 
-    Args:
-      order: Order n of the axis.
-      mirrors: Whether the mirror perpendicular to the axis is included (D_nh).
-
-    Returns:
-      The 2 n or 4 n matrices, the identity first.
-
-    Example:
-      >>> from symjax.so3.point_groups import dihedral_group
-      >>> len(dihedral_group(6)), len(dihedral_group(6, mirrors=False))
-      (24, 12)
+    With ``mirrors`` also the mirror perpendicular to the axis: D_nh.
     """
     angles = 2 * np.pi * np.arange(order) / order
     turns = np.zeros((order, 3, 3))
@@ -285,19 +208,7 @@ def dihedral_group(order: int, mirrors: bool = True) -> Float[np.ndarray, "n 3 3
 def rotation_axes(
     elements: Float[np.ndarray, "order 3 3"],
 ) -> list[tuple[Float[np.ndarray, "3"], int]]:
-    """Axes of the proper rotations of a group, with their orders, highest first.
-
-    Args:
-      elements: A group, to machine precision; improper elements are left out.
-
-    Returns:
-      Pairs of a unit vector and the order of the axis.
-
-    Example:
-      >>> from symjax.so3.point_groups import octahedral_group, rotation_axes
-      >>> [order for _, order in rotation_axes(octahedral_group())]
-      [4, 4, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2]
-    """
+    """Axes of the proper rotations of a group, with their orders, highest first."""
     axes: list[list] = []
     for matrix in elements[np.linalg.det(elements) > 0]:
         if np.trace(matrix) > 3 - 1e-9:
@@ -314,13 +225,7 @@ def rotation_axes(
 
 
 def schoenflies(elements: Float[np.ndarray, "order 3 3"]) -> str:
-    """Schoenflies symbol of a finite group of orthogonal matrices.
-
-    Args:
-      elements: A group, to machine precision.
-
-    Returns:
-      The symbol in plain letters, such as ``"C2v"``.
+    """Schoenflies symbol, such as ``"C2v"``, of a group given to machine precision.
 
     Example:
       >>> from symjax.so3.point_groups import octahedral_group, schoenflies

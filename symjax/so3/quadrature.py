@@ -146,27 +146,11 @@ class Quadrature:
 
 @functools.lru_cache(maxsize=64)
 def lebedev_product(degree: int) -> Quadrature:
-    """Lebedev rule on the sphere times degree + 1 in-plane angles.
+    """Lebedev rule on the sphere times degree + 1 in-plane angles, through degree 131.
 
     About (degree + 1)^3 / 3 rotations. The sphere rule is the smallest in the table of
     scipy (Lebedev and Laikov, Dokl. Math. 59, 477 (1999)) that reaches the degree; the
     missing degrees take the next larger one.
-
-    Args:
-      degree: Degree of exactness, from 0 to 131.
-
-    Returns:
-      The rule, exact for every D^l with l <= degree.
-
-    Raises:
-      ArgumentError: ``degree`` is not an integer of at least 0.
-      GridError: ``degree`` is above 131.
-
-    Example:
-      >>> from symjax.so3 import lebedev_product
-      >>> rule = lebedev_product(8)
-      >>> rule.name, rule.in_plane, rule.num_rotations
-      ('lebedev 9 x 9', 9, 342)
     """
     return _lebedev(_reaching(degree, LEBEDEV_DEGREES, "Lebedev"), degree)
 
@@ -206,23 +190,7 @@ def _product(
 
 @functools.lru_cache(maxsize=64)
 def positive_lebedev_product(degree: int) -> Quadrature:
-    """As :func:`lebedev_product`, with the smallest rule whose weights are positive.
-
-    Args:
-      degree: Degree of exactness, from 0 to 131.
-
-    Returns:
-      The rule, exact for every D^l with l <= degree.
-
-    Raises:
-      ArgumentError: ``degree`` is not an integer of at least 0.
-      GridError: ``degree`` is above 131.
-
-    Example:
-      >>> from symjax.so3.quadrature import positive_lebedev_product
-      >>> positive_lebedev_product(13).name
-      'lebedev 15 x 14'
-    """
+    """As :func:`lebedev_product`, with the smallest rule whose weights are positive."""
     rule = lebedev_product(degree)
     if rule.sphere_weights.min() > 0:
         return rule
@@ -233,27 +201,11 @@ def positive_lebedev_product(degree: int) -> Quadrature:
 
 @functools.lru_cache(maxsize=64)
 def icosahedral_product(degree: int) -> Quadrature:
-    """Icosahedral rule on the sphere times degree + 1 in-plane angles.
+    """Icosahedral rule on the sphere times degree + 1 in-plane angles, to degree 27.
 
     72 nodes of degree 14, 212 of 24, 252 of 26 and 272 of 27, all with positive
     weights: fewer than any Lebedev rule with positive weights has at the degrees 12 to
     14 and 24 to 27.
-
-    Args:
-      degree: Degree of exactness, from 0 to 27.
-
-    Returns:
-      The rule, exact for every D^l with l <= degree.
-
-    Raises:
-      ArgumentError: ``degree`` is not an integer of at least 0.
-      GridError: ``degree`` is above 27.
-
-    Example:
-      >>> from symjax.so3 import icosahedral_product
-      >>> rule = icosahedral_product(13)
-      >>> rule.name, rule.num_rotations
-      ('icosahedral 14 x 14', 1008)
     """
     known = _reaching(degree, ICOSAHEDRAL_DEGREES, "icosahedral")
     return _product(*icosahedral_sphere(known), degree, f"icosahedral {known}")
@@ -266,27 +218,16 @@ def gauss_product(degree: int) -> Quadrature:
     n = ceil((degree + 1) / 2) polar angles are exact through polynomials of degree
     2 n - 1 >= degree. About (degree + 1)^3 / 2 rotations, all with positive weights;
     exists for every degree.
-
-    Args:
-      degree: Degree of exactness, at least 0.
-
-    Returns:
-      The rule, exact for every D^l with l <= degree.
-
-    Raises:
-      ArgumentError: ``degree`` is not an integer of at least 0.
-
-    Example:
-      >>> from symjax.so3 import gauss_product
-      >>> rule = gauss_product(5)
-      >>> len(rule.alpha), rule.in_plane
-      (18, 6)
     """
     degree = check_integer(degree, "degree")
-    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     # degree + 1 azimuths would do. An even number costs at most one more and splits
     # into two interleaved halves, which is what makes a good nested rule.
-    num_azimuths = 1 if degree == 0 else 2 * (degree // 2 + 1)
+    return gauss_rule(degree, 1 if degree == 0 else 2 * (degree // 2 + 1))
+
+
+def gauss_rule(degree: int, num_azimuths: int) -> Quadrature:
+    """As :func:`gauss_product` with a number of azimuths, at least degree + 1."""
+    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     azimuths = 2 * np.pi * np.arange(num_azimuths) / num_azimuths
     return Quadrature(
         alpha=np.tile(azimuths, len(cosines)),
@@ -439,7 +380,7 @@ def nested_rules(rule: Quadrature) -> tuple[tuple[int, np.ndarray], ...]:
       GridError: The rule has a single sphere node, so no strict subset.
 
     Example:
-      >>> from symjax.so3 import nested_rules, quadrature
+      >>> from symjax.so3.quadrature import nested_rules, quadrature
       >>> [(degree, int((weights > 0).sum()))
       ...  for degree, weights in nested_rules(quadrature(15))]
       [(7, 38), (5, 14), (3, 6)]

@@ -22,6 +22,7 @@ from symjax.so3.point_groups import octahedral_group, rotation_axes
 from symjax.so3.quadrature import (
     LEBEDEV_DEGREES,
     Quadrature,
+    gauss_rule,
     icosahedral_product,
     nested_rules,
     positive_lebedev_product,
@@ -39,7 +40,7 @@ class ReducedRule:
     Attributes:
       rule: The nodes that remain, with the summed weights of their orbits.
       nested: Degrees and weights of the coarser rules on the same nodes, see
-        :func:`symjax.so3.nested_rules`; weights are summed in the same way.
+        :func:`symjax.so3.quadrature.nested_rules`; weights are summed in the same way.
       frame: Q, so that the elements are s R^-1 Q.
       index: Which elements of the group are used; those that map nodes to nodes.
       turns: k of the used elements, proper rotations.
@@ -61,27 +62,13 @@ class ReducedRule:
     def place(
         self, rotations: Float[np.ndarray, "... 3 3"]
     ) -> Float[np.ndarray, "... 3 3"]:
-        """The proper elements R^-1 Q of rotations R.
-
-        Args:
-          rotations: Nodes of the rule, or any other rotations.
-
-        Returns:
-          Rotations of the same shape.
-        """
+        """The proper elements R^-1 Q of rotations R."""
         return np.swapaxes(rotations, -1, -2) @ self.frame
 
     def locate(
         self, elements: Float[np.ndarray, "... 3 3"]
     ) -> Float[np.ndarray, "... 3 3"]:
-        """The rotations R of proper elements R^-1 Q: undoes :meth:`place`.
-
-        Args:
-          elements: Proper elements.
-
-        Returns:
-          Rotations of the same shape.
-        """
+        """The rotations R of proper elements R^-1 Q: undoes :meth:`place`."""
         return self.frame @ np.swapaxes(elements, -1, -2)
 
     @property
@@ -93,19 +80,12 @@ class ReducedRule:
 def reduce_rule(
     rule: "int | Quadrature", elements: Float[np.ndarray, "order 3 3"]
 ) -> ReducedRule:
-    """The rule with the fewest evaluations for a symmetric input.
+    """The rule with the fewest evaluations for an input with a finite symmetry group.
 
     For a degree, all placements of the group in the octahedral group of the Lebedev
     rules, in that of the icosahedral rules, and Gauss product rules about each of its
     axes, with a multiple of the order as the number of azimuths, are compared; all
     have positive weights. A given rule is kept and only turned.
-
-    Args:
-      rule: Degree, or a rule.
-      elements: The group.
-
-    Returns:
-      The reduced rule.
 
     Example:
       >>> from symjax.so3.reduction import reduce_rule
@@ -162,18 +142,8 @@ def _reduce(rule: Quadrature, group: bytes) -> ReducedRule:
 @functools.lru_cache(maxsize=64)
 def _gauss_about(degree: int, order: int) -> Quadrature:
     """Gauss product rule whose azimuths are a multiple of an axis's order."""
-    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     step = order if order % 2 == 0 else 2 * order
-    num = step * -(-(degree + 1) // step)
-    azimuths = 2 * np.pi * np.arange(num) / num
-    return Quadrature(
-        alpha=np.tile(azimuths, len(cosines)),
-        beta=np.repeat(np.arccos(cosines), num),
-        sphere_weights=np.repeat(weights / weights.sum() / num, num),
-        in_plane=degree + 1,
-        degree=degree,
-        name=f"gauss {len(cosines)} x {num} x {degree + 1}",
-    )
+    return gauss_rule(degree, step * -(-(degree + 1) // step))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,14 +199,7 @@ def _assemble(rule: Quadrature, frame: np.ndarray, orbits: _Orbits) -> ReducedRu
     elements = orbits.elements
     turns, signs = _split(elements, frame)
     return ReducedRule(
-        reduced,
-        coarser,
-        frame,
-        orbits.index,
-        turns,
-        signs,
-        orbits.inversion,
-        name,
+        reduced, coarser, frame, orbits.index, turns, signs, orbits.inversion, name
     )
 
 

@@ -212,21 +212,7 @@ def direct_sum(*parts: Representation) -> Representation:
 def check_array(
     representation: Representation, shape: tuple[int, ...], argument: str
 ) -> None:
-    """Raises unless an array of this shape can carry the representation.
-
-    Args:
-      representation: The representation that was named for the array.
-      shape: Shape of the array.
-      argument: Name of the array, for the message.
-
-    Raises:
-      RepresentationError: The trailing axes do not fit.
-
-    Example:
-      >>> from symjax.so3 import VECTOR
-      >>> from symjax.so3.representations import check_array
-      >>> check_array(VECTOR, (9, 3), "forces")
-    """
+    """Raises a RepresentationError unless an array of this shape can carry it."""
     if not isinstance(representation, Representation):
         raise no_representation(f"representations[{argument!r}]", representation)
     trailing = shape[: len(shape) - 1] if representation.has_channels else shape
@@ -251,22 +237,7 @@ def check_array(
 def split_axes(
     representation: Representation, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], int, int]:
-    """Splits an array's shape into samples, components and channels.
-
-    Args:
-      representation: The representation carried by the array.
-      shape: Shape of the array; assumed to fit (see :func:`check_array`).
-
-    Returns:
-      The shape of the sample axes, the number of components, and the number of
-      channels (1 where the representation has none).
-
-    Example:
-      >>> from symjax.so3 import FEATURE
-      >>> from symjax.so3.representations import split_axes
-      >>> split_axes(FEATURE, (9, 8, 128))
-      ((9, 8), 1, 128)
-    """
+    """Shape of the sample axes, number of components, and of channels (or 1)."""
     channels = shape[-1] if representation.has_channels else 1
     rank = len(representation.shape) + representation.has_channels
     return shape[: len(shape) - rank], representation.dimension, channels
@@ -344,22 +315,6 @@ def spherical_matrix(
 
     Block-diagonal, one real Wigner-D matrix per irrep; an improper element -R acts
     as sigma (-1)^l D^l(R).
-
-    Args:
-      representation: The representation.
-      rotations: Orthogonal matrices, proper or improper.
-
-    Returns:
-      Orthogonal matrices, of the dtype of ``rotations``.
-
-    Raises:
-      ArgumentError: ``rotations`` are not orthogonal; checked outside ``jit``.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.so3 import MATRIX, spherical_matrix
-      >>> spherical_matrix(MATRIX, -jnp.eye(3)).shape
-      (9, 9)
     """
     rotations = as_elements(rotations, "rotations")
     blocks = wigner_d(representation.max_degree, rotations)
@@ -378,20 +333,7 @@ def spherical_matrix(
 
 
 def no_representation(argument: str, value: object) -> RepresentationError:
-    """The error of something that was given for a representation.
-
-    Args:
-      argument: Its name.
-      value: What was given.
-
-    Returns:
-      The error, which says what to write.
-
-    Example:
-      >>> from symjax.so3.representations import no_representation
-      >>> print(no_representation("outputs", "1o"))
-      outputs='1o': is not a representation. Use SCALAR, VECTOR, MATRIX, FEATURE...
-    """
+    """The error of what was given for a representation, with what to write."""
     remedy = "Use SCALAR, VECTOR, MATRIX, FEATURE, spherical(degree, sigma)"
     is_e3nn = type(value).__module__.startswith("e3nn")
     if is_e3nn or re.fullmatch(r"(\d+x)?\d+[eo]", str(value)):

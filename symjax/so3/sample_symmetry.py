@@ -87,14 +87,7 @@ class SampleSymmetry:
         return len(self.elements)
 
     def of_leaf(self, name: str, num_samples: int) -> Int[np.ndarray, "order samples"]:
-        """Permutations of one output over its flattened samples.
-
-        Args:
-          name: Name of the output.
-          num_samples: Number of its samples.
-
-        Returns:
-          Integers; zeros for an output of one sample.
+        """Permutations of the flattened samples of one output; zeros for one sample.
 
         Raises:
           ArgumentError: There is none, or it is one of another number of samples.

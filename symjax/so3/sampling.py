@@ -1,4 +1,4 @@
-"""Sampled rotations: Haar-random, stratified and low-discrepancy."""
+"""Sampled rotations: Haar-random and low-discrepancy."""
 
 import math
 
@@ -42,44 +42,6 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
     return quaternion_to_matrix(jax.random.normal(key, (num, 4)))
 
 
-def _from_cube(
-    u: Float[Array, "num"], v: Float[Array, "num"], w: Float[Array, "num"]
-) -> Float[Array, "num 3 3"]:
-    """Measure-preserving map from the unit cube to SO(3) (Shoemake 1992)."""
-    a, b = jnp.sqrt(1 - u), jnp.sqrt(u)
-    v, w = 2 * jnp.pi * v, 2 * jnp.pi * w
-    quaternion = [b * jnp.cos(w), a * jnp.sin(v), a * jnp.cos(v), b * jnp.sin(w)]
-    return quaternion_to_matrix(jnp.stack(quaternion, axis=-1))
-
-
-def stratified(key: PRNGKeyArray, cells: int) -> Float[Array, "num 3 3"]:
-    """Random rotations, one in each of ``cells**3`` equal volumes of SO(3).
-
-    Every rotation is uniform in its volume, so averages are unbiased, and their
-    variance is at most that of as many independent rotations.
-
-    Args:
-      key: Random key.
-      cells: Cells along each of the three directions (static).
-
-    Returns:
-      ``cells**3`` proper rotation matrices, in JAX's default floating dtype.
-
-    Raises:
-      ArgumentError: ``cells`` is not a static integer of at least 1.
-
-    Example:
-      >>> import jax
-      >>> from symjax.so3 import stratified
-      >>> stratified(jax.random.key(0), 2).shape
-      (8, 3, 3)
-    """
-    cells = check_integer(cells, "cells", minimum=1)
-    corners = np.moveaxis(np.indices((cells,) * 3), 0, -1).reshape(-1, 3)
-    offsets = jax.random.uniform(key, corners.shape)
-    return _from_cube(*((corners + offsets) / cells).T)
-
-
 def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
     """Deterministic low-discrepancy rotations on super-Fibonacci spirals.
 
@@ -97,7 +59,7 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
       ArgumentError: ``num`` is not a static integer of at least 1.
 
     Example:
-      >>> from symjax.so3 import super_fibonacci
+      >>> from symjax.so3.sampling import super_fibonacci
       >>> super_fibonacci(100).shape
       (100, 3, 3)
     """

@@ -19,43 +19,35 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
-from symjax.so3._arguments import as_floating, check_integer
-from symjax.so3._tables import axis_changes, complex_to_real, generators, half_turns
+from symjax.so3._arguments import check_integer
+from symjax.so3._tables import axis_changes, generators, half_turns
 from symjax.so3.irreps import Irrep
-from symjax.so3.rotations import (
-    _same_dtype,
-    _stable_euler,
-    as_elements,
-    split_inversion,
-)
-
-__all__ = [
-    "complex_to_real",
-    "irrep_matrix",
-    "small_wigner_d",
-    "wigner_d",
-    "wigner_d_euler",
-]
+from symjax.so3.rotations import _stable_euler, as_elements, split_inversion
 
 
 def small_d_tables(max_degree: int, beta: np.ndarray) -> list[np.ndarray]:
-    """As :func:`small_wigner_d`, in NumPy and float64.
+    """Wigner's small d matrices: the elements of exp(-i beta J_y) between l m' and l m.
 
-    For tables that are made once: compiling a program for each number of angles takes
-    longer than making them.
+    With Delta = d^l(pi/2) (Trapani and Navaza, Acta Cryst. A 62, 262 (2006)),
+
+      d^l_{m'm}(beta) = i^{m'-m} sum_k Delta_{km'} exp(-i k beta) Delta_{km}.
+
+    Because Delta_{-k,m} = (-1)^{l+m} Delta_{km}, only the cosines survive for even
+    m' - m and only the sines for odd, so one real product gives both:
+
+      d^l_{m'm} = (-1)^{floor((m'-m)/2)}
+                  sum_k Delta_{km'} (cos + sin)(k beta) Delta_{km}.
+
+    In NumPy float64: compiling a program for each number of angles takes longer than
+    making a table once. Rows m' and columns m from -l to l, as in the package
+    ``wigners``: D^l_{m'm} = exp(-i m' alpha) d^l_{m'm}(beta) exp(-i m gamma).
 
     Args:
-      max_degree: Largest degree L.
+      max_degree: Largest degree L, from 0 to 500.
       beta: Angles in radians, shape ``(angles,)``.
 
     Returns:
       L + 1 arrays of shape ``(angles, 2l + 1, 2l + 1)``.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.wigner import small_d_tables
-      >>> [d.shape for d in small_d_tables(1, np.zeros(5))]
-      [(5, 1, 1), (5, 3, 3)]
     """
     matrices = []
     for degree, delta in enumerate(half_turns(max_degree)):
@@ -81,62 +73,6 @@ def _waves(
         jnp.concatenate([cosine[..., :0:-1], cosine], axis=-1),
         jnp.concatenate([-sine[..., :0:-1], sine], axis=-1),
     )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _small_d(
-    max_degree: int, beta: Float[Array, "..."]
-) -> tuple[Float[Array, "... rows columns"], ...]:
-    cosine, sine = _waves(max_degree, beta)
-    matrices = []
-    for degree, delta in enumerate(half_turns(max_degree)):
-        window = slice(max_degree - degree, max_degree + degree + 1)
-        wave = (cosine + sine)[..., None, window]
-        constant = jnp.asarray(delta, beta.dtype)
-        product = jnp.matmul(constant.T * wave, constant, precision="highest")
-        matrices.append(product * jnp.asarray(_signs(degree), beta.dtype))
-    return tuple(matrices)
-
-
-def small_wigner_d(
-    max_degree: int, beta: Float[Array, "..."]
-) -> tuple[Float[Array, "... rows columns"], ...]:
-    """Wigner's small d matrices: the elements of exp(-i beta J_y) between l m' and l m.
-
-    With Delta = d^l(pi/2) (Trapani and Navaza, Acta Cryst. A 62, 262 (2006)),
-
-      d^l_{m'm}(beta) = i^{m'-m} sum_k Delta_{km'} exp(-i k beta) Delta_{km}.
-
-    Because Delta_{-k,m} = (-1)^{l+m} Delta_{km}, only the cosines survive for even
-    m' - m and only the sines for odd, so one real product gives both:
-
-      d^l_{m'm} = (-1)^{floor((m'-m)/2)}
-                  sum_k Delta_{km'} (cos + sin)(k beta) Delta_{km}.
-
-    Args:
-      max_degree: Largest degree L, from 0 to 500 (static).
-      beta: Angles in radians, shape ``(...)``, any value.
-
-    Returns:
-      Tuple of L + 1 arrays of shape ``(..., 2l + 1, 2l + 1)`` and the dtype of
-      ``beta``: rows m' and columns m from -l to l, as in the package ``wigners``:
-      D^l_{m'm} = exp(-i m' alpha) d^l_{m'm}(beta) exp(-i m gamma).
-
-    Raises:
-      ArgumentError: ``max_degree`` is not a static integer from 0 to 500, or
-        ``beta`` is not real.
-
-    Example:
-      >>> from symjax.so3 import small_wigner_d
-      >>> [d.shape for d in small_wigner_d(2, jnp.zeros(5))]
-      [(5, 1, 1), (5, 3, 3), (5, 5, 5)]
-    """
-    max_degree = check_integer(max_degree, "max_degree")
-    half_turns(max_degree)  # raises outside jit, with a short traceback
-    beta = as_floating(beta, "beta")
-    compute = jnp.promote_types(beta.dtype, jnp.float32)
-    matrices = _small_d(max_degree, beta.astype(compute))
-    return tuple(matrix.astype(beta.dtype) for matrix in matrices)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -176,20 +112,6 @@ def wigner_d_tables(
 
     For tables of many different numbers of elements, each of which would be another
     program to compile.
-
-    Args:
-      max_degree: Largest degree L.
-      rotations: Proper rotations.
-
-    Returns:
-      L + 1 arrays of shape ``(elements, 2l + 1, 2l + 1)``.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.so3.wigner import wigner_d_tables
-      >>> quarter = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
-      >>> wigner_d_tables(1, quarter)[1][0].round(9).tolist()  # y, z, x
-      [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
     """
     r = np.asarray(rotations, np.float64)
     alpha = np.arctan2(r[:, 1, 2], r[:, 0, 2])
@@ -290,50 +212,6 @@ def wigner_d(
     """
     max_degree = check_integer(max_degree, "max_degree")
     return _of_rotations(tuple(range(max_degree + 1)), rotations)
-
-
-def wigner_d_euler(
-    max_degree: int,
-    alpha: Float[Array, "..."],
-    beta: Float[Array, "..."],
-    gamma: Float[Array, "..."],
-) -> tuple[Float[Array, "... rows columns"], ...]:
-    """Real Wigner-D matrices of R = Rz(alpha) Ry(beta) Rz(gamma).
-
-    As :func:`wigner_d`, where the angles are known, as on the grids of
-    :mod:`symjax.so3.quadrature`.
-
-    Args:
-      max_degree: Largest degree L, from 0 to 500 (static).
-      alpha: In radians, shape ``(...)``; the angles broadcast.
-      beta: In radians, shape ``(...)``.
-      gamma: In radians, shape ``(...)``.
-
-    Returns:
-      Tuple of L + 1 real orthogonal arrays of shape ``(..., 2l + 1, 2l + 1)``.
-
-    Raises:
-      ArgumentError: ``max_degree`` is not a static integer from 0 to 500, or
-        an angle is not real.
-
-    Example:
-      >>> from symjax.so3 import wigner_d_euler
-      >>> wigner_d_euler(3, 0.1, 0.2, jnp.zeros(7))[3].shape
-      (7, 7, 7)
-    """
-    max_degree = check_integer(max_degree, "max_degree")
-    half_turns(max_degree)
-    angles = _same_dtype(
-        as_floating(alpha, "alpha"),
-        as_floating(beta, "beta"),
-        as_floating(gamma, "gamma"),
-    )
-    dtype = angles[0].dtype
-    compute = jnp.promote_types(dtype, jnp.float32)
-    matrices = _real_d(
-        tuple(range(max_degree + 1)), *(angle.astype(compute) for angle in angles)
-    )
-    return tuple(matrix.astype(dtype) for matrix in matrices)
 
 
 def irrep_matrix(

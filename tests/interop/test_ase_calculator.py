@@ -29,7 +29,7 @@ from symjax.models.pet import (
     orbit_problem,
     predict,
 )
-from symjax.so3 import gauss_product, lebedev_product, quadrature
+from symjax.so3 import quadrature
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import finite_group
 
@@ -483,7 +483,7 @@ def test_units_of_the_model():
 
 def test_the_rule_that_cannot_tell():
     """A rule with negative weights, on a response that sits where they are."""
-    rule = rotations_of(lebedev_product(13), True)
+    rule = rotations_of(quadrature(13, "lebedev"), True)
     assert rule.weights.min() < 0
     values = (rule.weights < 0).astype(float)
     moments = add(None, {"energy": np.append(0.0, values)}, np.append(0, rule.weights))
@@ -497,7 +497,7 @@ def test_the_rule_that_cannot_tell():
 
 
 def test_tiny_spread_of_a_large_mean_keeps_its_digits():
-    rule = rotations_of(gauss_product(3), True)
+    rule = rotations_of(quadrature(3, "gauss"), True)
     values = 1e6 + 1e-4 * rule.elements[:, 0, 0]
     moments = add(None, {"energy": values}, rule.weights)
     _, spread = mean_and_spread(moments, rule, 1e-16)

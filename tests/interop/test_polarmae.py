@@ -21,13 +21,9 @@ from symjax.interop.polarmae import (
     torch_name,
 )
 from symjax.models import load_model, save_model
-from symjax.models.pointmae import (
-    PointMAEConfig,
-    gather_groups,
-    make_event,
-    random_hidden,
-    tokenise,
-)
+from symjax.models.pointmae import PointMAEConfig, make_event, tokenise
+from symjax.models.pointmae.grouping import gather_groups
+from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.model import evaluate_heads, parameter_shapes
 
 BASE = PointMAEConfig(

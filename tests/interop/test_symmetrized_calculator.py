@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from symjax.interop import SymjaxCalculator, load_metatrain
-from symjax.so3 import Quadrature, lebedev_product
+from symjax.so3 import Quadrature, quadrature
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 metatomic_ase = pytest.importorskip("metatomic_ase", reason="needs metatomic-ase")
@@ -58,7 +58,7 @@ def base(model):
 
 def their_rule():
     """The product rule that metatomic takes for MAX_DEGREE."""
-    sphere = lebedev_product(3)
+    sphere = quadrature(3, "lebedev")
     return Quadrature(
         sphere.alpha,
         sphere.beta,

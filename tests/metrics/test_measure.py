@@ -43,7 +43,7 @@ from symjax.so3 import (
 )
 from symjax.so3.action import act
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
-from symjax.so3.quadrature import gauss_product, quadrature
+from symjax.so3.quadrature import quadrature
 
 # A content of exactly 0 or 1 comes out with the round-off of about 1e3 additions of
 # squared float64 numbers.
@@ -294,7 +294,7 @@ class TestConsistency:
             measure(
                 self.model, X, representations=self.REPS, max_degree=4, over=Grid(grid)
             )
-            for grid in (quadrature(23), gauss_product(23))
+            for grid in (quadrature(23), quadrature(23, "gauss"))
         )
         for name in self.REPS:
             np.testing.assert_allclose(a[name].content, b[name].content, atol=1e-6)

@@ -21,7 +21,7 @@ from symjax.metrics import (
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet, orbit_problem, pet_graph
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
-from symjax.so3.quadrature import gauss_product, quadrature
+from symjax.so3.quadrature import quadrature
 from symjax.so3.reduction import reduce_rule
 from symjax.so3.wigner import wigner_d
 
@@ -148,7 +148,7 @@ def test_nested_rules_are_reduced_too(name):
 
 def test_a_given_rule_and_a_host_function():
     x, found = molecule("C2H6")
-    options = {"max_degree": 3, "over": Grid(gauss_product(9))}
+    options = {"max_degree": 3, "over": Grid(quadrature(9, "gauss"))}
     full = measure(model, x, representations=REPRESENTATIONS, **options)
     host = HostFunction(lambda x: {k: np.asarray(v) for k, v in model(x).items()})
     problem = with_symmetry(host, x, REPRESENTATIONS, samples(found))

@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 from scipy.special import eval_legendre, sph_harm_y
 
-from symjax.so3 import (
-    complex_to_real,
-    degree_slice,
-    from_e3x,
-    gauss_product,
-    solid_harmonics,
-    spherical_harmonics,
-    to_e3x,
-)
+from symjax.so3 import from_e3x, quadrature, to_e3x
+from symjax.so3._tables import complex_to_real
+from symjax.so3.harmonics import degree_slice, solid_harmonics, spherical_harmonics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -106,7 +100,7 @@ class TestReferences:
 class TestIdentities:
     def test_orthonormal_by_quadrature(self):
         max_degree = 12
-        rule = gauss_product(2 * max_degree)
+        rule = quadrature(2 * max_degree, "gauss")
         harmonics = jax.jit(functools.partial(spherical_harmonics, max_degree))
         y = np.asarray(harmonics(rule.points))
         gram = 4 * np.pi * y.T @ (rule.sphere_weights[:, None] * y)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symjax.so3 import Irrep, all_irreps, products
+from symjax.so3 import Irrep, products
+from symjax.so3.irreps import all_irreps
 
 irreps = st.builds(Irrep, st.integers(0, 12), st.sampled_from((1, -1)))
 

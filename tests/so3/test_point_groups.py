@@ -20,7 +20,7 @@ from symjax.so3.point_groups import (
     rotation_axes,
     schoenflies,
 )
-from symjax.so3.quadrature import gauss_product, quadrature
+from symjax.so3.quadrature import quadrature
 from symjax.so3.reduction import reduce_rule
 from symjax.so3.wigner import wigner_d
 
@@ -149,6 +149,6 @@ def test_number_of_evaluations_falls(name, degree, factor):
 
 
 def test_a_given_rule_is_kept():
-    reduced = reduce_rule(gauss_product(9), GROUPS["D5h"])
+    reduced = reduce_rule(quadrature(9, "gauss"), GROUPS["D5h"])
     assert reduced.name.startswith("gauss 5 x 10 x 10")
     assert len(reduced.index) == 20

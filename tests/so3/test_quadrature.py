@@ -6,24 +6,17 @@ are tested on the products themselves, the large ones on the two factors of the
 proof: the in-plane sum, and the sphere rule on every harmonic.
 """
 
+import functools
 import math
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from scipy.special import eval_legendre
 
 from symjax.errors import GridError
-from symjax.so3 import (
-    LEBEDEV_DEGREES,
-    euler_to_matrix,
-    gauss_product,
-    icosahedral_product,
-    lebedev_product,
-    nested,
-    quadrature,
-    wigner_d_euler,
-)
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadrature import LEBEDEV_DEGREES, Quadrature, nested, quadrature
+from symjax.so3.wigner import wigner_d_tables
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -31,9 +24,8 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 EXACT = 1e-12
 
 RULES = {
-    "lebedev": lebedev_product,
-    "gauss": gauss_product,
-    "icosahedral": icosahedral_product,
+    kind: functools.partial(quadrature, kind=kind)
+    for kind in ("lebedev", "gauss", "icosahedral")
 }
 SMALL = [(kind, degree) for kind in RULES for degree in (1, 2, 3, 6)]
 LARGE = [("lebedev", degree) for degree in LEBEDEV_DEGREES] + [
@@ -45,11 +37,9 @@ LARGE = [("lebedev", degree) for degree in LEBEDEV_DEGREES] + [
 
 def wigner_entries(rule, max_degree):
     """All entries of D^l on the rotations of a rule, with their degrees."""
-    alpha, beta = (np.repeat(a, rule.in_plane) for a in (rule.alpha, rule.beta))
-    gamma = np.tile(rule.gamma, len(rule.alpha))
-    blocks = wigner_d_euler(max_degree, alpha, beta, gamma)
+    blocks = wigner_d_tables(max_degree, rule.rotations)
     degrees = np.repeat(np.arange(max_degree + 1), [b[0].size for b in blocks])
-    flat = [np.asarray(block).reshape(len(alpha), -1) for block in blocks]
+    flat = [np.asarray(block).reshape(rule.num_rotations, -1) for block in blocks]
     return np.concatenate(flat, axis=1), degrees
 
 
@@ -113,7 +103,7 @@ def test_both_factors_of_large_rules(kind, degree):
 @pytest.mark.parametrize("degree", [3, 5, 7, 9])
 def test_lebedev_sphere_rules_end_at_their_degree(degree):
     # Odd harmonics vanish by inversion; the first even degree above must not.
-    rule = lebedev_product(degree)
+    rule = quadrature(degree, "lebedev")
     probe = np.array([0.0, 0.0, 1.0])
     mean = eval_legendre(degree + 1, rule.points @ probe) @ rule.sphere_weights
     assert abs(mean) > 1e-3
@@ -157,10 +147,12 @@ class TestEveryRule:
 
 
 def test_rotations_are_those_of_the_angles():
-    for rule in (lebedev_product(5), gauss_product(4)):
-        exact = euler_to_matrix(
+    for rule in (quadrature(5, "lebedev"), quadrature(4, "gauss")):
+        angles = np.broadcast_arrays(
             rule.alpha[:, None], rule.beta[:, None], rule.gamma
-        ).reshape(-1, 3, 3)
+        )
+        flat = np.stack(angles, -1).reshape(-1, 3)
+        exact = Rotation.from_euler("ZYZ", flat).as_matrix()
         np.testing.assert_allclose(rule.rotations, exact, atol=1e-15)
         assert len(rule.rotations) == len(rule.weights) == rule.num_rotations
         assert rule.weights.sum() == pytest.approx(1, abs=1e-14)
@@ -170,7 +162,7 @@ def test_rotations_are_those_of_the_angles():
 
 
 def test_the_even_degrees_share_the_next_sphere_rule():
-    even, odd = lebedev_product(8), lebedev_product(9)
+    even, odd = quadrature(8, "lebedev"), quadrature(9, "lebedev")
     np.testing.assert_array_equal(even.points, odd.points)
     assert (even.in_plane, odd.in_plane) == (9, 10)
     assert even.degree == 8
@@ -216,7 +208,7 @@ def test_nested_rules_are_useful():
 
 def test_a_single_node_has_no_nested_rule():
     with pytest.raises(GridError, match="single sphere node"):
-        nested(gauss_product(0))
+        nested(quadrature(0, "gauss"))
 
 
 def test_a_rule_given_by_hand():

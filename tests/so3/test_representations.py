@@ -18,16 +18,15 @@ from symjax.so3 import (
     VECTOR,
     Irrep,
     act,
-    act_tree,
     direct_sum,
     from_spherical,
     spherical,
     spherical_harmonics,
-    spherical_matrix,
     to_spherical,
 )
-from symjax.so3.action import broadcast_prefix
+from symjax.so3.action import act_tree, broadcast_prefix
 from symjax.so3.harmonics import degree_slice
+from symjax.so3.representations import spherical_matrix
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -3,17 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from scipy.stats import kstest
 
 import symjax.so3
-from symjax.so3 import (
-    Irrep,
-    irrep_matrix,
-    matrix_to_quaternion,
-    rotation_angle,
-    stratified,
-    super_fibonacci,
-)
+from symjax.so3 import Irrep, irrep_matrix
+from symjax.so3.sampling import super_fibonacci
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -21,7 +16,6 @@ haar = jax.jit(symjax.so3.haar, static_argnums=1)
 
 SAMPLERS = {
     "haar": lambda num: haar(jax.random.key(0), num),
-    "stratified": lambda num: stratified(jax.random.key(0), round(num ** (1 / 3))),
     "super_fibonacci": super_fibonacci,
 }
 
@@ -67,7 +61,7 @@ class TestHaar:
         )
 
     def test_angles_are_distributed_as_the_closed_form(self):
-        angles = np.asarray(rotation_angle(haar(jax.random.key(2), 4096)))
+        angles = Rotation.from_matrix(haar(jax.random.key(2), 4096)).magnitude()
         assert kstest(angles, angle_distribution).pvalue > 1e-3
         # A wrong measure, uniform angles, would be seen.
         wrong = np.random.default_rng(0).uniform(0, np.pi, 4096)
@@ -79,39 +73,6 @@ class TestHaar:
         assert abs(first - haar(jax.random.key(4), 4)).max() > 0.1
 
 
-class TestStratified:
-    def test_one_rotation_in_each_cell(self):
-        cells = 5
-        w, x, y, z = np.moveaxis(
-            np.asarray(matrix_to_quaternion(stratified(jax.random.key(0), cells))),
-            -1,
-            0,
-        )
-        # Shoemake's map backwards: both halves of the quaternion are turned by half
-        # a turn under q -> -q, so the pair of cells is found for either sign.
-        u = w**2 + z**2
-        v, t = np.arctan2(x, y) / (2 * np.pi) % 1, np.arctan2(z, w) / (2 * np.pi) % 1
-        index = np.indices((cells,) * 3).reshape(3, -1)
-        np.testing.assert_array_equal(np.floor(u * cells), index[0])
-        same = (np.floor(v * cells) == index[1]) & (np.floor(t * cells) == index[2])
-        v, t = (v + 0.5) % 1, (t + 0.5) % 1
-        flipped = (np.floor(v * cells) == index[1]) & (np.floor(t * cells) == index[2])
-        assert (same | flipped).all()
-
-    def test_unbiased(self):
-        keys = jax.random.split(jax.random.key(5), 400)
-        sets = jax.jit(jax.vmap(lambda key: stratified(key, 2)))(keys)
-        values = np.asarray(of_irrep(Irrep(2, 1), sets)).mean(axis=1)
-        error = values.std(axis=0, ddof=1) / np.sqrt(len(keys))
-        assert (abs(values.mean(axis=0)) < 5 * error).all()
-
-    def test_less_variance_than_independent_rotations(self):
-        keys = jax.random.split(jax.random.key(6), 100)
-        sets = jax.jit(jax.vmap(lambda key: stratified(key, 4)))(keys)
-        variance = np.asarray(of_irrep(Irrep(1, 1), sets)).mean(axis=1).var()
-        assert variance < 1 / 3 / 64
-
-
 class TestSuperFibonacci:
     @pytest.mark.parametrize("num", [100, 1000])
     def test_smaller_discrepancy_than_random(self, num):
@@ -121,5 +82,5 @@ class TestSuperFibonacci:
 
     def test_angles_follow_the_haar_measure(self):
         # Without randomness the distance is below that of random samples, 1 / sqrt n.
-        angles = np.asarray(rotation_angle(super_fibonacci(1000)))
+        angles = Rotation.from_matrix(super_fibonacci(1000)).magnitude()
         assert kstest(angles, angle_distribution).statistic < 0.5 / np.sqrt(1000)

@@ -13,19 +13,10 @@ from scipy.linalg import block_diag
 from scipy.spatial.transform import Rotation
 from scipy.special import eval_jacobi
 
-from symjax.so3 import (
-    Irrep,
-    complex_to_real,
-    euler_to_matrix,
-    irrep_matrix,
-    matrix_to_euler,
-    small_wigner_d,
-    spherical_harmonics,
-    to_e3x,
-    wigner_d,
-    wigner_d_euler,
-)
+from symjax.so3 import Irrep, irrep_matrix, spherical_harmonics, to_e3x, wigner_d
+from symjax.so3._tables import complex_to_real
 from symjax.so3.harmonics import degree_slice
+from symjax.so3.wigner import small_d_tables, wigner_d_tables
 
 EPS = np.finfo(float).eps
 
@@ -42,6 +33,10 @@ def degree_20(elements):
     padded = np.tile(np.eye(3), (24, 1, 1))
     padded[: len(elements)] = elements
     return [np.asarray(d)[: len(elements)] for d in compiled_20(padded)]
+
+
+def euler_to_matrix(alpha, beta, gamma):
+    return Rotation.from_euler("ZYZ", np.stack([alpha, beta, gamma], -1)).as_matrix()
 
 
 def random_elements(num, seed):
@@ -159,7 +154,7 @@ class TestReferences:
     def test_small_d_equals_wigners(self):
         # wigners takes beta from 0 to pi.
         betas = TestSmallD.BETA
-        ours = [np.asarray(d) for d in small_wigner_d(20, betas)]
+        ours = small_d_tables(20, betas)
         for index in np.flatnonzero((betas >= 0) & (betas <= np.pi)):
             theirs = wigners.wigner_D_array(20, 0.0, betas[index], 0.0)
             for mine, exact in zip(ours, theirs, strict=True):
@@ -187,7 +182,7 @@ class TestSmallD:
 
     def test_closed_forms(self):
         b = self.BETA
-        zero, one, two = small_wigner_d(2, b)
+        zero, one, two = small_d_tables(2, b)
         c, s, root = np.cos(b), np.sin(b), math.sqrt(0.5)
         np.testing.assert_allclose(zero[:, 0, 0], 1, atol=4 * EPS)
         # Varshalovich, table 4.4: rows and columns -1, 0, 1.
@@ -207,7 +202,7 @@ class TestSmallD:
     def test_equals_jacobi_polynomials(self, degree):
         # d_{m'm} for m' >= |m|, where its only sign is (-1)^(m' - m).
         beta = np.array([0.1, 1.3, 2.9])
-        found = small_wigner_d(degree, beta)[degree]
+        found = small_d_tables(degree, beta)[degree]
         for row, column in ((degree, 0), (3, 2), (4, -1), (degree, -degree), (2, 2)):
             a, b, n = row - column, row + column, degree - row
             ratio = math.comb(2 * degree - n, n + a) / math.comb(n + b, b)
@@ -222,24 +217,12 @@ class TestSmallD:
                 found[:, degree + row, degree + column], exact, atol=1e-12
             )
 
-    def test_float32(self):
-        single = small_wigner_d(20, self.BETA.astype(np.float32))
-        double = small_wigner_d(20, self.BETA.astype(np.float32).astype(float))
-        for degree, (a, b) in enumerate(zip(single, double, strict=True)):
-            assert a.dtype == np.float32
-            # Phases k beta are rounded at k * 7.
-            bound = 16 * (degree + 1) * np.finfo(np.float32).eps
-            np.testing.assert_allclose(a, b, atol=bound)
 
-
-def test_of_angles_equals_of_matrices():
-    rng = np.random.default_rng(2)
-    angles = rng.uniform(-4, 4, size=(3, 12))
-    of_angles = wigner_d_euler(12, *angles)
-    for a, b in zip(of_angles, degree_20(euler_to_matrix(*angles)), strict=False):
-        np.testing.assert_allclose(a, b, atol=1e-13)
-    inverted = matrix_to_euler(euler_to_matrix(*angles))
-    for a, b in zip(wigner_d_euler(12, *inverted), of_angles, strict=True):
+def test_tables_equal_the_compiled_matrices():
+    elements = random_elements(12, 2)
+    proper = elements * np.linalg.det(elements)[:, None, None]
+    proper[:2] = np.eye(3), np.diag([1.0, -1.0, -1.0])
+    for a, b in zip(wigner_d_tables(20, proper), degree_20(proper), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-13)
 
 
@@ -303,7 +286,9 @@ class TestDerivatives:
 
     def test_second_derivative_about_z(self):
         def entry(t):
-            return wigner_d(3, euler_to_matrix(t, 0.0, 0.0))[3][6, 6]
+            c, s = jnp.cos(t), jnp.sin(t)
+            about_z = jnp.stack([c, -s, 0 * t, s, c, 0 * t, 0 * t, 0 * t, 1 + 0 * t])
+            return wigner_d(3, about_z.reshape(3, 3))[3][6, 6]
 
         # cos(3 t), at the pole
         np.testing.assert_allclose(
