@@ -1,13 +1,7 @@
 """Equivariance error and symmetry content of any function, by integration over O(3)."""
 
 from symjax.metrics.adaptive import Adaptive
-from symjax.metrics.averaging import (
-    cheapest,
-    frontier,
-    optimised,
-    response_spectra,
-)
-from symjax.metrics.convergence import degree_to_try
+from symjax.metrics.averaging import cheapest, frontier, optimised, response_spectra
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
 from symjax.metrics.functions import HostFunction
@@ -39,51 +33,13 @@ from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [
-    "Adaptive",
-    "AveragedError",
-    "Certificate",
-    "Convergence",
-    "Decoded",
-    "Estimate",
-    "FiniteLeaf",
-    "FiniteMeasurement",
-    "Grid",
-    "HaarSamples",
-    "HostFunction",
-    "Interval",
-    "LabelErrors",
-    "LeafMeasurement",
-    "Measurement",
-    "Output",
-    "Pool",
-    "Probes",
-    "Problem",
-    "RandomCheck",
-    "ResponseSpectrum",
-    "RuleTotals",
-    "SampleSymmetry",
-    "Sampled",
-    "SectorShares",
-    "StagedProblem",
-    "Survey",
-    "Surveyed",
-    "Totals",
-    "Trace",
-    "add_label_errors",
-    "add_spectra",
-    "add_totals",
-    "cheapest",
-    "degree_to_try",
-    "estimate",
-    "frontier",
-    "label_errors",
-    "measure",
-    "measure_many",
-    "optimised",
-    "pool",
-    "probe",
-    "response_spectra",
-    "sector_shares",
-    "trace",
-    "with_forces",
-]
+    "Adaptive", "AveragedError", "Certificate", "Convergence", "Decoded",
+    "Estimate", "FiniteLeaf", "FiniteMeasurement", "Grid", "HaarSamples",
+    "HostFunction", "Interval", "LabelErrors", "LeafMeasurement", "Measurement",
+    "Output", "Pool", "Probes", "Problem", "RandomCheck", "ResponseSpectrum",
+    "RuleTotals", "SampleSymmetry", "Sampled", "SectorShares", "StagedProblem",
+    "Survey", "Surveyed", "Totals", "Trace", "add_label_errors", "add_spectra",
+    "add_totals", "cheapest", "estimate", "frontier", "label_errors", "measure",
+    "measure_many", "optimised", "pool", "probe", "response_spectra",
+    "sector_shares", "trace", "with_forces",
+]  # fmt: skip

@@ -25,14 +25,7 @@ them for every shape of an output takes longer than a small measurement."""
 
 
 def is_small(arrays: Any) -> bool:
-    """Whether arrays are better dealt with on the host.
-
-    Args:
-      arrays: Pytree of arrays.
-
-    Returns:
-      Whether they have few bytes in all.
-    """
+    """Whether arrays have so few bytes that they are better dealt with on the host."""
     return sum(array.nbytes for array in jax.tree.leaves(arrays)) <= HOST_BYTES
 
 
@@ -73,18 +66,10 @@ def empty(
     nodes: int,
     several: bool,
 ) -> tuple[list[State], list[list[Array]]]:
-    """Empty sums, and empty buffers.
+    """The empty state of each leaf, and its empty buffer: one array a frequency.
 
-    Args:
-      leaves: What is measured.
-      projectors: One for each rule, for each leaf.
-      parts: In-plane parts that are kept of each node, by frequency.
-      nodes: Nodes of a buffer.
-      several: Whether there will be several buffers. Where there is only one, it
-        becomes the coefficients, and no zeros are allocated to add it to.
-
-    Returns:
-      The state and the buffer of each leaf, one array a frequency.
+    Where there will not be ``several`` buffers, the only one becomes the coefficients,
+    and no zeros are allocated to add it to.
     """
     # One program for all of them: outside a compiled function each shape has its own.
     states = [
@@ -107,14 +92,7 @@ def scales_of(
 ) -> list[np.floating]:
     """Powers of two that bring the largest of some responses between 1 and 2.
 
-    Args:
-      leaves: What is measured.
-      names: Their names, for messages.
-      responses: Those of a call.
-
-    Returns:
-      One scale for each leaf, of its dtype; 1 where all responses vanish or one is not
-      finite.
+    One for each leaf, of its dtype; 1 where all responses vanish or one is not finite.
 
     Raises:
       ArgumentError: Numbers are so small that digits are lost, or so large that their
@@ -310,17 +288,7 @@ def _accumulate_leaf(
 def _in_chunks(
     add: Callable[[Array | int, int, Any], Any], size: int, width: int, state: Any
 ) -> Any:
-    """Adds so many at once, from the first on, and then those left over.
-
-    Args:
-      add: Function ``(first, number, state) -> state``.
-      size: How many there are.
-      width: How many at once; at least one is.
-      state: What is added to.
-
-    Returns:
-      The new state.
-    """
+    """Calls ``add(first, number, state)`` for ``width`` at once, then for the rest."""
     width = min(max(width, 1), size)
     chunks, rest = divmod(size, width)
     if chunks == 1:
@@ -338,16 +306,9 @@ def add_buffer(
     buffer: list[Array],
     tables: list[list[np.ndarray]],
 ) -> list[list[Array]]:
-    """Adds a buffer to the coefficients of each rule, if there are any yet.
+    """Adds a buffer to the coefficients of each rule so far, which are given up.
 
-    Args:
-      method: ``"factorised"`` or ``"dense"``.
-      states: Coefficients so far, which are given up.
-      buffer: Parts of the spectrum.
-      tables: Maps to the coefficients of each rule.
-
-    Returns:
-      The new coefficients; of a small buffer that is the only one, on the host.
+    Those of a small buffer that is the only one stay on the host.
     """
     if states is None and is_small(buffer):
         return _products(method, jax.device_get(buffer), tables)

@@ -35,6 +35,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from symjax.errors import AliasingError, ArgumentError
+from symjax.metrics import arguments
 from symjax.metrics.planning import Checks
 from symjax.metrics.results import LeafMeasurement, Measurement, RuleTotals
 from symjax.metrics.verdicts import Certificate, RandomCheck
@@ -95,29 +96,9 @@ class Adaptive:
     on_aliasing: str = "raise"
 
     def __post_init__(self) -> None:
-        if self.on_aliasing not in ("raise", "report"):
-            raise ArgumentError(
-                "on_aliasing",
-                self.on_aliasing,
-                "is unknown",
-                "Use 'raise' or 'report'",
-            )
-        for field in ("content_tolerance", "error_tolerance"):
-            value = getattr(self, field)
-            if not (isinstance(value, int | float | np.number) and 0 < value < 1):
-                raise ArgumentError(
-                    field, value, "is not between 0 and 1", "Use for instance 0.01"
-                )
-        for field, least in (("limit", 5), ("samples", 8), ("seed", 0)):
-            value = getattr(self, field)
-            if (
-                not isinstance(value, int | np.integer)
-                or isinstance(value, bool)
-                or value < least
-            ):
-                raise ArgumentError(
-                    field, value, f"is not an integer from {least} up", f"Pass {least}"
-                )
+        arguments.check_choice(self, "on_aliasing", arguments.ALIASING)
+        arguments.check_fractions(self, "content_tolerance", "error_tolerance")
+        arguments.check_integers(self, limit=5, samples=8, seed=0)
 
     @property
     def ladder(self) -> tuple[int, ...]:
@@ -141,7 +122,7 @@ def climb(
     rung: Callable[[int, int, int], Measurement],
     max_degree: int,
 ) -> Measurement:
-    """Evaluates rules of growing degree until each uncertainty is within tolerance.
+    """The measurement of the last rule of a climb, with a certificate for every output.
 
     Args:
       adaptive: Tolerances and limits.
@@ -149,9 +130,6 @@ def climb(
         draw of random elements) that measures there, with verdicts reported and not
         raised.
       max_degree: Largest degree whose sectors are asked for.
-
-    Returns:
-      The measurement of the last rule, with a certificate for every output.
 
     Raises:
       ArgumentError: ``adaptive.outputs`` names no output.
@@ -229,15 +207,7 @@ def _chosen(adaptive: Adaptive, measurement: Mapping[str, object]) -> list[str]:
 
 
 def is_within(adaptive: Adaptive, certificate: Certificate) -> bool:
-    """Whether nothing but random elements can stand in the way of a certificate.
-
-    Args:
-      adaptive: Tolerances.
-      certificate: What is known after a rule.
-
-    Returns:
-      Whether both uncertainties are within them.
-    """
+    """Whether both uncertainties of a certificate are within the tolerances."""
     return (
         certificate.content_uncertainty <= adaptive.content_tolerance
         and certificate.error_uncertainty <= adaptive.error_tolerance
@@ -265,17 +235,7 @@ def certify(
     degree: int,
     max_degree: int,
 ) -> Certificate:
-    """What is known about one output after some rules.
-
-    Args:
-      adaptive: Tolerances.
-      leaves: Its measurements by the last rules, one to three.
-      degree: Degree of the last rule.
-      max_degree: Largest degree whose sectors are asked for.
-
-    Returns:
-      The certificate.
-    """
+    """The certificate of an output from its measurements by the last rules, up to 3."""
     leaf = leaves[-1]
     verdict, check = leaf.convergence, leaf.check
     assert verdict is not None

@@ -5,7 +5,7 @@ Everything here runs before a measurement; nothing costs an evaluation.
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,8 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics.functions import HostFunction, name_of
 
+ALIASING = ("raise", "report")
+"""What can be done about a rule that does not resolve a response."""
 _HOST = "wrap it in symjax.metrics.HostFunction"
 # What PyTorch, or JAX for it, says of a value that JAX traces.
 _IN_TORCH = re.compile(
@@ -36,20 +38,9 @@ _MEANT = {
 def check_function(function: Any) -> None:
     """Raises where a model of another library was given, and there is a way for it.
 
-    Args:
-      function: What was given in place of a function.
-
     Raises:
       ArgumentError: It is an ASE calculator, a module of PyTorch, or one of Linen
         without its variables.
-
-    Example:
-      >>> from ase.calculators.emt import EMT
-      >>> from symjax.metrics.arguments import check_function
-      >>> check_function(EMT())
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: function='EMT': is an ASE calculator. Pass symjax...
     """
     families = {base.__module__.split(".")[0] for base in type(function).__mro__}
     what = None
@@ -74,19 +65,8 @@ def check_function(function: Any) -> None:
 def check_x(x: Any) -> None:
     """Raises unless what rotates is a pytree of arrays of numbers.
 
-    Args:
-      x: What was given.
-
     Raises:
       ArgumentError: It holds an object of another kind.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.metrics.arguments import check_x
-      >>> check_x(ase.build.molecule("H2O"))
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: x='Atoms': is an ase.Atoms... Pass atoms.positions...
     """
     flat = jax.tree_util.tree_flatten_with_path(x)[0]
     plain = bool(flat) and all(isinstance(leaf, int | float) for _, leaf in flat)
@@ -133,22 +113,8 @@ def _is_numeric(leaf: Any) -> bool:
 def bound(function: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """A function whose arguments are arrays: what else they hold is bound to it.
 
-    Modules of Equinox, for instance, are pytrees that hold functions.
-
-    Args:
-      function: The function ``f(x, *args)``.
-      args: Its arguments.
-
-    Returns:
-      The same function and arguments if all leaves are arrays or numbers, or the
-      function runs on the host; else a function of the arrays.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.arguments import bound
-      >>> f, args = bound(lambda x, act, scale: scale * act(x), (jnp.abs, 2.0))
-      >>> float(f(-1.0, *args)), args
-      (2.0, (2.0,))
+    Modules of Equinox, for instance, are pytrees that hold functions. Nothing changes
+    where all leaves are arrays or numbers, or the function runs on the host.
     """
     leaves, structure = jax.tree.flatten(args)
     dynamic = [_is_numeric(leaf) for leaf in leaves]
@@ -170,9 +136,6 @@ def bound(function: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
 @contextlib.contextmanager
 def explained(function: Any) -> Iterator[None]:
     """Turns what JAX says of a function that it cannot trace into one line.
-
-    Args:
-      function: The function, for its name.
 
     Raises:
       ArgumentError: It computes with NumPy, decides by values, or returns something
@@ -215,21 +178,7 @@ def explained(function: Any) -> Iterator[None]:
 
 
 def check_known(unknown: Mapping[str, Any]) -> None:
-    """Raises if :func:`~symjax.metrics.measure` was given an argument of another name.
-
-    Args:
-      unknown: Such arguments.
-
-    Raises:
-      ArgumentError: There is one; the message says what is meant.
-
-    Example:
-      >>> from symjax.metrics.arguments import check_known
-      >>> check_known({"grid": "auto"})
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: grid='auto': is no argument of measure. Write...
-    """
+    """Raises if :func:`~symjax.metrics.measure` was given an unknown argument."""
     if unknown:
         name, value = next(iter(unknown.items()))
         meant = _MEANT.get(name)
@@ -242,23 +191,48 @@ def check_known(unknown: Mapping[str, Any]) -> None:
 
 
 def instead_of(over: Any) -> str:
-    """What to write in place of something that is nothing to integrate over.
-
-    Args:
-      over: What was given.
-
-    Returns:
-      A remedy.
-
-    Example:
-      >>> from symjax.metrics.arguments import instead_of
-      >>> instead_of("auto")
-      'Write over=Adaptive()'
-    """
-    if isinstance(over, int | np.integer) and not isinstance(over, bool):
+    """What to write in place of something that is nothing to integrate over."""
+    if is_integer(over):
         return f"Write over=Grid({over})"
     if over == "auto":
         return "Write over=Adaptive()"
     if isinstance(over, str):
         return f"Write over=finite_group({over!r}), if this is a group"
     return "Use Grid(13), Adaptive(), HaarSamples(64) or finite_group('Oh')"
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer, and no truth value."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_integers(settings: Any, **least: int) -> None:
+    """Raises unless these fields are integers, each at least as large as given."""
+    for field, smallest in least.items():
+        value = getattr(settings, field)
+        if not is_integer(value) or value < smallest:
+            raise ArgumentError(
+                field,
+                value,
+                f"is not an integer from {smallest} up",
+                f"Pass {smallest} or more",
+            )
+
+
+def check_fractions(settings: Any, *fields: str) -> None:
+    """Raises unless these fields are numbers between 0 and 1."""
+    for field in fields:
+        value = getattr(settings, field)
+        if not (isinstance(value, int | float | np.number) and 0 < value < 1):
+            raise ArgumentError(
+                field, value, "is not between 0 and 1", "Use for instance 0.01"
+            )
+
+
+def check_choice(settings: Any, field: str, choices: Sequence[str]) -> None:
+    """Raises unless a field is one of some words."""
+    value = getattr(settings, field)
+    if value not in choices:
+        raise ArgumentError(
+            field, value, "is unknown", f"Use one of {', '.join(map(repr, choices))}"
+        )

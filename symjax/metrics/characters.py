@@ -56,11 +56,7 @@ class Layout(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DenseProjector:
-    """Tables of the dense path for one batch size: nothing but the degree.
-
-    Attributes:
-      max_degree: Largest degree L that is projected.
-    """
+    """The dense path: real Wigner-D matrices through degree L."""
 
     max_degree: int
 
@@ -79,12 +75,7 @@ class DenseProjector:
 
 @dataclasses.dataclass(frozen=True)
 class FactorisedProjector:
-    """Static description of the factorised path on a product grid.
-
-    Attributes:
-      max_degree: Largest degree L that is projected.
-      in_plane: Number of in-plane angles K of the grid.
-    """
+    """The factorised path through degree L on a product grid with K in-plane angles."""
 
     max_degree: int
     in_plane: int
@@ -124,22 +115,7 @@ Projector = DenseProjector | FactorisedProjector
 def dense_tables(
     projector: DenseProjector, rotations: np.ndarray, weights: np.ndarray
 ) -> Float[Array, "rows group"]:
-    """Weighted entries of the Wigner-D matrices, one row for each (l, m, n).
-
-    Args:
-      projector: The static description.
-      rotations: Proper rotations, shape ``(group, 3, 3)``.
-      weights: Quadrature weights, shape ``(group,)``.
-
-    Returns:
-      Array of the dtype that JAX gives to ``rotations``.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.characters import DenseProjector, dense_tables
-      >>> dense_tables(DenseProjector(2), np.eye(3)[None], np.ones(1)).shape
-      (35, 1)
-    """
+    """Weighted entries of the Wigner-D matrices, one row for each (l, m, n)."""
     matrices = wigner_d(projector.max_degree, jnp.asarray(rotations))
     flat = [matrix.reshape(len(rotations), -1) for matrix in matrices]
     return (jnp.concatenate(flat, axis=1) * jnp.asarray(weights)[:, None]).T
@@ -152,24 +128,11 @@ def factorised_tables(
 ]:
     """Tables of the factorised path for all sphere nodes of a rule.
 
-    Args:
-      projector: The static description.
-      quadrature: The product rule.
-      sphere_weights: Weights of its sphere nodes, shape ``(nodes,)``; pass those of
-        a nested rule to project on the coarser grid.
+    The weights may be those of a nested rule, to project on the coarser grid.
 
     Returns:
       The in-plane transform, with rows 1, cos(g), sin(g), cos(2g), ..., and for
       each frequency n the map from (cos/sin part, node) to the rows of its block.
-
-    Example:
-      >>> from symjax.metrics.characters import FactorisedProjector, factorised_tables
-      >>> from symjax.so3.quadrature import quadrature
-      >>> rule = quadrature(5)
-      >>> waves, maps = factorised_tables(
-      ...     FactorisedProjector(2, rule.in_plane), rule, rule.sphere_weights)
-      >>> waves.shape, [m.shape for m in maps]
-      ((5, 6), [(18, 1, 14), (16, 2, 14), (10, 2, 14)])
     """
     num_angles = projector.in_plane
     gamma = 2 * np.pi * np.arange(num_angles) / num_angles
@@ -203,19 +166,6 @@ def synthesis_rows(
 
     The inverse transform, u(R) = sum_l (2l+1) sum_{mn} c_{l,mn} conj(D^l_{mn}(R)):
     the product of the coefficients with these rows.
-
-    Args:
-      projector: Names the layout of the rows.
-      rotations: Proper rotations, shape ``(group, 3, 3)``.
-
-    Returns:
-      Array to be contracted with the rows of the coefficients.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.characters import DenseProjector, synthesis_rows
-      >>> synthesis_rows(DenseProjector(1), np.eye(3)[None]).shape
-      (10, 1)
     """
     layout = projector.layout
     scale = ((2 * layout.degrees + 1) * layout.weights)[:, None]
@@ -245,19 +195,6 @@ def dense_coefficients(
     """Contribution of one batch of elements to the coefficients.
 
     NumPy arrays are taken as well as those of JAX, and not moved to a device.
-
-    Args:
-      tables: Columns of :func:`dense_tables` for this batch.
-      responses: Centred responses, both cosets of each element.
-
-    Returns:
-      Coefficients to be added to the state.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.characters import dense_coefficients
-      >>> dense_coefficients(jnp.ones((35, 4)), jnp.ones((4, 2, 7))).shape
-      (35, 2, 7)
     """
     xp = responses.__array_namespace__()
     with jax.default_matmul_precision("highest"):
@@ -273,20 +210,9 @@ def in_plane_spectrum(
     The in-plane angle comes first, so that this product and the one of
     :func:`factorised_coefficients` need no transposed copy of the responses.
 
-    Args:
-      waves: The in-plane transform of :func:`factorised_tables`.
-      responses: Centred responses at all in-plane angles of these nodes.
-
     Returns:
       For each frequency n the cosine and sine parts, for n = 0 the mean; separate
       arrays, which are the operands of separate products.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.characters import in_plane_spectrum
-      >>> [part.shape for part in in_plane_spectrum(
-      ...     jnp.ones((3, 4)), jnp.ones((4, 5, 2, 7)))]
-      [(1, 5, 2, 7), (2, 5, 2, 7)]
     """
     spectrum = jnp.einsum(
         "wk,kbsc->wbsc", waves.astype(responses.dtype), responses, precision="highest"
@@ -301,23 +227,8 @@ def factorised_coefficients(
 ) -> list[Float[Array, "rows cosets c"]]:
     """Contribution of some sphere nodes to the coefficients, block by block.
 
-    NumPy arrays are taken as well as those of JAX, and not moved to a device.
-
-    Args:
-      maps: Maps of :func:`factorised_tables`, restricted to these nodes.
-      spectrum: From :func:`in_plane_spectrum`; frequencies beyond the maps are not
-        read.
-
-    Returns:
-      For each block what is to be added to the state.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.characters import factorised_coefficients
-      >>> update, = factorised_coefficients(
-      ...     [jnp.ones((2, 1, 3))], [jnp.ones((1, 3, 2, 7))])
-      >>> update.shape
-      (2, 2, 7)
+    Frequencies beyond the maps are not read. NumPy arrays are taken as well as those of
+    JAX, and not moved to a device.
     """
     xp = spectrum[0].__array_namespace__()
     with jax.default_matmul_precision("highest"):
@@ -331,20 +242,7 @@ def factorised_coefficients(
 def join_blocks(
     blocks: list[Float[Array, "rows cosets c"]],
 ) -> Float[Array, "cosets rows c"]:
-    """All rows in one array.
-
-    Args:
-      blocks: The coefficients.
-
-    Returns:
-      A copy of them, in the order of the projector's layout.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.characters import join_blocks
-      >>> join_blocks([jnp.ones((18, 2, 4)), jnp.ones((16, 2, 4))]).shape
-      (2, 34, 4)
-    """
+    """A copy of the coefficients in one array, in the order of the layout."""
     return jnp.swapaxes(jnp.concatenate(blocks), 0, 1)
 
 
@@ -354,7 +252,7 @@ def sector_power(
     reference: Float[Array, " c"],
     shape: tuple[int, int, int],
 ) -> Float[Array, "degrees parities samples components"]:
-    """Squared norms of the character projections, summed over channels.
+    """Squared norms ``[l, 0]`` (sigma = +1) and ``[l, 1]`` (-1), over all channels.
 
     NumPy arrays are taken as well as those of JAX, and not moved to a device.
 
@@ -364,17 +262,6 @@ def sector_power(
       reference: The response that was subtracted. It only enters (0, +), where a
         constant has its whole content.
       shape: Samples, components and channels, whose product is ``c``.
-
-    Returns:
-      Array with ``[l, 0]`` for sigma = +1 and ``[l, 1]`` for sigma = -1.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.characters import DenseProjector, sector_power
-      >>> power = sector_power(
-      ...     DenseProjector(1), [np.zeros((10, 2, 3))], np.ones(3), (1, 1, 3))
-      >>> power[..., 0, 0].tolist()
-      [[3.0, 0.0], [0.0, 0.0]]
     """
     xp = reference.__array_namespace__()
     degrees = np.arange(projector.max_degree + 1)

@@ -35,23 +35,9 @@ _LARGE_REMAINDER = 0.5
 def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
     """Grid degree expected to resolve a response, from the decay of its content.
 
-    Content of the last projected degrees is extrapolated geometrically until the
-    tail is below the tolerance; a spectrum that does not decay asks for twice the
-    degree.
-
-    Args:
-      content: B summed over sigma for each degree.
-      degree: Degree of the present grid.
-      tolerance: Admitted content above the band limit.
-
-    Returns:
-      A degree, larger than the present one and at most twice it.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.convergence import degree_to_try
-      >>> degree_to_try(0.5 ** np.arange(7), 13, 1e-2)
-      15
+    Content of the last projected degrees, B summed over sigma, is extrapolated
+    geometrically until the tail is below the tolerance; a spectrum that does not decay
+    asks for twice the degree, which is also the most.
     """
     limit = 2 * degree
     ratio = tail_ratio(content)
@@ -64,17 +50,7 @@ def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
 def tail_ratio(content: np.ndarray) -> float | None:
     """Factor by which content decays from one of the last degrees to the next.
 
-    Args:
-      content: B summed over sigma for each degree.
-
-    Returns:
-      The geometric mean over the last three degrees; None if it does not decay.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.convergence import tail_ratio
-      >>> tail_ratio(0.5 ** np.arange(7)), tail_ratio(np.ones(7))
-      (0.5, None)
+    The geometric mean over the last three degrees; None if it does not decay.
     """
     tail = np.maximum(content[-3:], 1e-300)
     if len(tail) < 2:
@@ -84,23 +60,7 @@ def tail_ratio(content: np.ndarray) -> float | None:
 
 
 def band_limit(content: np.ndarray, ratio: float, tolerance: float) -> int:
-    """Degree above which extrapolated content sums to less than a tolerance.
-
-    Args:
-      content: B summed over sigma for each degree.
-      ratio: Factor of decay from :func:`tail_ratio`.
-      tolerance: Admitted content above the band limit.
-
-    Returns:
-      The degree, at least the last one of the content.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.convergence import band_limit
-      >>> band_limit(0.5 ** np.arange(7), 0.5, 1e-2), band_limit(
-      ...     np.zeros(3), 1e-200, 1e-2)
-      (7, 2)
-    """
+    """Degree above which content that decays by a ratio sums to less than a limit."""
     last = max(float(content[-1]), 1e-300)
     # tail beyond l: B_L ratio^(l - L) ratio / (1 - ratio); the product B_L ratio may
     # be too small for a number
@@ -123,7 +83,7 @@ def judge(
     degree: int,
     tolerance: float,
 ) -> Convergence:
-    """Verdict on one leaf.
+    """Verdict on one leaf: it is not resolved if any of the five signs is seen.
 
     Args:
       content: B of the grid, ``(degrees, 2)``.
@@ -139,18 +99,6 @@ def judge(
         degree; 0 where A is round-off.
       degree: Degree of the grid.
       tolerance: Largest admitted change of B.
-
-    Returns:
-      The verdict; ``resolved`` is False if any of the five signs is seen.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.convergence import judge
-      >>> b = np.zeros((4, 2)); b[0, 0] = 1.0
-      >>> judge(content=b, coarse_content=b[:2], error=0.0, coarse_error=0.0,
-      ...       variance=0.0, noise=0.0, excess=0.0, excess_error=0.0,
-      ...       error_uncertainty=0.0, degree=7, tolerance=0.05).resolved
-      True
     """
     total = float(content.sum())
     remainder = 1.0 - total if total > 0 else 0.0
@@ -203,23 +151,7 @@ def judge(
 
 
 def refuse(name: str, degree: int, convergence: Convergence) -> AliasingError:
-    """The error for a leaf that is not resolved.
-
-    Args:
-      name: Name of the leaf.
-      degree: Degree of the grid.
-      convergence: Its verdict.
-
-    Returns:
-      The exception, to be raised by the caller.
-
-    Example:
-      >>> from symjax.metrics.convergence import refuse
-      >>> from symjax.metrics.verdicts import Convergence
-      >>> verdict = Convergence(False, 0.3, 0.0, 0.1, 19, "content changes by 0.3")
-      >>> print(refuse("energy", 13, verdict))
-      grid=13: does not resolve 'energy' (content changes by 0.3). Try Grid(19).
-    """
+    """The error for a leaf that is not resolved, to be raised by the caller."""
     return AliasingError(
         "grid",
         degree,

@@ -61,32 +61,18 @@ class Streamed:
         return all(bool(np.isfinite(array).all()) for array in sums)
 
     def divided(self, scale: float) -> "Streamed":
-        """The same of responses that were not multiplied by a scale.
-
-        Args:
-          scale: The scale.
-
-        Returns:
-          Sums in the unit of the responses.
-        """
+        """The same of responses that were not multiplied by a scale."""
         square = scale**2
-        fine = self.fine
+        fine = moments.Moments(
+            self.fine.mean / scale, *(part / square for part in self.fine[1:])
+        )
+        coarser = tuple(
+            Coarser(*(np.asarray(part) / square for part in one))
+            for one in self.coarser
+        )
+        rest = (self.misfit, self.overlap, self.spread, self.round_off)
         return Streamed(
-            moments.Moments(
-                fine.mean / scale,
-                fine.variance / square,
-                fine.norm / square,
-                fine.noise / square,
-            ),
-            self.power / square,
-            tuple(
-                Coarser(*(np.asarray(part) / square for part in one))
-                for one in self.coarser
-            ),
-            self.misfit / square,
-            self.overlap / square,
-            self.spread / square,
-            self.round_off / square,
+            fine, self.power / square, coarser, *(part / square for part in rest)
         )
 
 

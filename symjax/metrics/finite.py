@@ -12,7 +12,6 @@ The sectors are complete: contents sum to 1 and nothing can be aliased.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
 import jax
@@ -23,7 +22,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.problem import Prepared, run
-from symjax.metrics.results import unflatten_mean
+from symjax.metrics.results import ByName, Totals, unflatten_mean
 from symjax.so3 import representations as reps
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.representations import Representation
@@ -66,43 +65,39 @@ class FiniteLeaf:
     mask: np.ndarray
     size: int
 
-    def _sum(self, values: np.ndarray) -> float:
-        return float(values[self.mask].sum())
+    @property
+    def totals(self) -> Totals:
+        """Sums over the real samples; of ``power`` over irreps of the group."""
+        count = int(self.mask.sum()) * self.size
+        return Totals(
+            self.variance[self.mask].sum(keepdims=True),
+            self.norm[self.mask].sum(keepdims=True),
+            self.power[self.mask].sum(axis=0)[None],
+            np.array([float(count)]),
+        )
 
     @property
     def equivariance_error(self) -> float:
         """A = sqrt(sum V / number of components), in the unit of the output."""
-        count = int(self.mask.sum()) * self.size
-        return math.sqrt(self._sum(self.variance) / count) if count else 0.0
+        return self.totals.equivariance_error
 
     @property
     def root_mean_square(self) -> float:
         """Root-mean-square component of the response over the orbit."""
-        count = int(self.mask.sum()) * self.size
-        return math.sqrt(self._sum(self.norm) / count) if count else 0.0
+        return self.totals.root_mean_square
 
     @property
     def relative_error(self) -> float:
         """sqrt(sum V / sum ||z||^2); 0 for a response that vanishes."""
-        norm = self._sum(self.norm)
-        return math.sqrt(self._sum(self.variance) / norm) if norm > 0 else 0.0
+        return self.totals.relative_error
 
     @property
     def content(self) -> dict[str, float]:
         """B of every irrep, by name; zeros for a vanishing response."""
-        norm = self._sum(self.norm)
-        power = self.power[self.mask].sum(axis=0)
-        shares = power / norm if norm > 0 else np.zeros_like(power)
-        return dict(zip(self.sectors, shares.tolist(), strict=True))
+        return dict(zip(self.sectors, self.totals.content.tolist(), strict=True))
 
     def content_of(self, irrep: str) -> float:
-        """B of one irrep.
-
-        Args:
-          irrep: Its name, for instance ``"T1u"``.
-
-        Returns:
-          Its fraction of the content.
+        """B of one irrep by its name, for instance ``"T1u"``.
 
         Raises:
           ArgumentError: The group has no such irrep.
@@ -118,7 +113,7 @@ class FiniteLeaf:
 
 
 @dataclasses.dataclass(frozen=True)
-class FiniteMeasurement(Mapping[str, FiniteLeaf]):
+class FiniteMeasurement(ByName, Mapping[str, FiniteLeaf]):
     """All measured leaves of a function, by name, over a finite group.
 
     Attributes:
@@ -139,18 +134,6 @@ class FiniteMeasurement(Mapping[str, FiniteLeaf]):
     leaves: dict[str, FiniteLeaf]
     group: str
     num_elements: int
-
-    def __getitem__(self, name: str) -> FiniteLeaf:
-        try:
-            return self.leaves[name]
-        except KeyError:
-            raise KeyError(f"{name!r}; measured: {', '.join(self.leaves)}") from None
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self.leaves)
-
-    def __len__(self) -> int:
-        return len(self.leaves)
 
 
 @run.register

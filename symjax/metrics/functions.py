@@ -84,19 +84,8 @@ class RepresentationAction:
 def as_function(function: Any) -> Any:
     """A function as a key of compiled code; see :mod:`symjax.metrics.identity`.
 
-    Args:
-      function: Pure JAX function, or a :class:`HostFunction`, which passes through.
-
-    Returns:
-      The function, pinned to what it refers to now.
-
     Raises:
       ArgumentError: It is no function.
-
-    Example:
-      >>> from symjax.metrics.functions import as_function
-      >>> as_function(abs)(-1)
-      1
     """
     if isinstance(function, HostFunction):
         return function
@@ -110,22 +99,8 @@ def as_function(function: Any) -> Any:
 def as_action(action: Any) -> Action:
     """Turns representations of the input into its action; a callable passes through.
 
-    Args:
-      action: A function ``(rotation, x) -> g x``, or a pytree of representations
-        that is a prefix of the input.
-
-    Returns:
-      The function.
-
     Raises:
       ArgumentError: It is neither.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.functions import as_action
-      >>> from symjax.so3 import VECTOR
-      >>> as_action(VECTOR)(-jnp.eye(3), jnp.ones(3)).tolist()
-      [-1.0, -1.0, -1.0]
     """
     if isinstance(action, RepresentationAction):
         return action
@@ -159,24 +134,8 @@ def output_shapes(
 ) -> Any:
     """Shapes and dtypes of the outputs, without computing them where JAX can tell.
 
-    Args:
-      function: The function to be measured.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      args: Further arguments.
-
-    Returns:
-      The output pytree, with `jax.ShapeDtypeStruct` leaves.
-
     Raises:
       ArgumentError: The function has no array output.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.functions import as_action, output_shapes
-      >>> from symjax.so3 import VECTOR
-      >>> output_shapes(lambda x: x @ x.T, as_action(VECTOR), np.ones((2, 3)), ()).shape
-      (2, 2)
     """
     if isinstance(function, HostFunction):
         output = function(x, *args)
@@ -202,19 +161,7 @@ def output_shapes(
 
 
 def name_of(function: Any) -> str:
-    """A function as a message names it.
-
-    Args:
-      function: The function, pinned or marked.
-
-    Returns:
-      Its name, or that of its class.
-
-    Example:
-      >>> from symjax.metrics.functions import HostFunction, name_of
-      >>> name_of(HostFunction(abs))
-      'abs'
-    """
+    """The name of a function, or of its class, as a message says it."""
     while hasattr(function, "function"):
         function = function.function
     return str(getattr(function, "__name__", type(function).__name__))
@@ -238,23 +185,6 @@ def activation_bytes(
 
     An upper estimate: XLA fuses operations, so the true peak is lower. Evaluated
     without running or compiling anything.
-
-    Args:
-      function: Pure JAX function.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      args: Further arguments.
-
-    Returns:
-      Number of bytes.
-
-    Example:
-      >>> import jax.numpy as jnp, numpy as np
-      >>> from symjax.metrics.functions import activation_bytes, as_action
-      >>> from symjax.so3 import VECTOR
-      >>> f = lambda x: jnp.sum(jnp.zeros((1000, 1000)) + x.sum())
-      >>> activation_bytes(f, as_action(VECTOR), np.ones((2, 3)), ()) >= 4e6
-      True
     """
     function, action = as_function(function), as_action(action)
     rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))

@@ -14,13 +14,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError, GridError
-from symjax.metrics import convergence, orbit, stabilizer
+from symjax.metrics import arguments, convergence, orbit, stabilizer
 from symjax.metrics.adaptive import Adaptive, climb
 from symjax.metrics.conclusion import conclude, join
 from symjax.metrics.finishing import Streamed
 from symjax.metrics.pieces import Piece, spherical_values
 from symjax.metrics.planning import Checks, Elements, plan_passes
-from symjax.metrics.problem import Prepared, Progress, is_integer, run
+from symjax.metrics.problem import Prepared, Progress, run
 from symjax.metrics.response_spectrum import (
     ResponseSpectrum,
     ResponseSums,
@@ -32,9 +32,6 @@ from symjax.metrics.stabilizer import LeafSymmetry
 from symjax.metrics.streaming import stream
 from symjax.so3.quadrature import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule
-
-_METHODS = ("factorised", "dense")
-_ALIASING = ("raise", "report")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,40 +62,21 @@ class Grid:
 
     def __post_init__(self) -> None:
         rule = self.rule
-        if rule is not None and not (is_integer(rule) or isinstance(rule, Quadrature)):
+        if rule is not None and not (
+            arguments.is_integer(rule) or isinstance(rule, Quadrature)
+        ):
             raise ArgumentError(
                 "rule",
                 rule,
                 "is neither a degree nor a rule",
                 "Use Grid(13), or Adaptive() to let it be chosen",
             )
-        if self.method not in _METHODS:
-            raise ArgumentError(
-                "method", self.method, "is unknown", f"Use one of {', '.join(_METHODS)}"
-            )
-        if self.on_aliasing not in _ALIASING:
-            raise ArgumentError(
-                "on_aliasing",
-                self.on_aliasing,
-                "is unknown",
-                "Use 'raise' or 'report'",
-            )
-        if not 0 < self.tolerance < 1:
-            raise ArgumentError(
-                "tolerance",
-                self.tolerance,
-                "is not between 0 and 1",
-                "Use for instance 0.05",
-            )
+        arguments.check_choice(self, "method", ("factorised", "dense"))
+        arguments.check_choice(self, "on_aliasing", arguments.ALIASING)
+        arguments.check_fractions(self, "tolerance")
 
     def of_degree(self, max_degree: int) -> Quadrature:
         """The rule that projects through a degree.
-
-        Args:
-          max_degree: Largest degree of the projected sectors.
-
-        Returns:
-          The rule.
 
         Raises:
           GridError: It is too coarse.

@@ -75,12 +75,8 @@ class Trace:
     def interactions(self, name: str) -> np.ndarray:
         """What the sectors of each stage change together, beyond each of them alone.
 
-        Args:
-          name: An output.
-
-        Returns:
-          A^2 less that without all sectors, less the sum of the changes of A^2 by each
-          alone, ``(stages,)``: 0 where they are independent.
+        A^2 less that without all sectors, less the sum of the changes of A^2 by each
+        alone, ``(stages,)``: 0 where they are independent.
 
         Example:
           >>> import numpy as np
@@ -98,25 +94,13 @@ class Trace:
     def contributions(self, name: str) -> np.ndarray:
         """What each stage adds to A^2, and last what enters behind all of them.
 
-        Args:
-          name: An output.
-
-        Returns:
-          Differences of A^2 between successive cuts; their sum is A^2.
+        Differences of A^2 between successive cuts; their sum is A^2.
         """
         squares = np.square(self.errors[name])
         return np.append(squares[:-1] - squares[1:], squares[-1])
 
     def blamed(self, name: str) -> tuple[int, Irrep] | None:
-        """The stage and sector without which A is smallest, if it is smaller at all.
-
-        Args:
-          name: An output.
-
-        Returns:
-          Number of the stage and the sector; None if no removal lowers A, or none
-          was tried.
-        """
+        """Stage and sector without which A is smallest; None if no removal lowers A."""
         if name not in self.without:
             return None
         errors = self.without[name]

@@ -40,22 +40,10 @@ class MomentState(NamedTuple):
 def init(
     num_rules: int, num_samples: int, components: int, channels: int, irreps: int
 ) -> MomentState:
-    """Returns the empty state, in float64 where JAX allows it.
+    """The empty state, in float64 where JAX allows it.
 
-    Args:
-      num_rules: Number of weight sets (the grid and the coarser one nested in it).
-      num_samples: Number of samples (atoms, edges, 1 for one output).
-      components: Number of components of the representation.
-      channels: Number of channels.
-      irreps: Number of irreps of the representation.
-
-    Returns:
-      A state of zeros.
-
-    Example:
-      >>> from symjax.metrics import moments
-      >>> moments.init(2, 9, 3, 1, 1).first.shape
-      (2, 9, 3, 1)
+    ``num_rules`` is the number of weight sets: the grid and the coarser ones nested in
+    it.
     """
     return MomentState(
         jnp.zeros((num_rules, num_samples, components, channels)),
@@ -65,20 +53,7 @@ def init(
 
 
 def irrep_starts(representation: Representation) -> np.ndarray:
-    """First component of each irrep in the spherical basis.
-
-    Args:
-      representation: The representation.
-
-    Returns:
-      Integer array with one entry for each irrep.
-
-    Example:
-      >>> from symjax.metrics.moments import irrep_starts
-      >>> from symjax.so3 import MATRIX
-      >>> irrep_starts(MATRIX).tolist()
-      [0, 1, 4]
-    """
+    """First component of each irrep in the spherical basis."""
     sizes = [irrep.dimension for irrep in representation.irreps]
     return np.cumsum([0, *sizes[:-1]])
 
@@ -86,22 +61,7 @@ def irrep_starts(representation: Representation) -> np.ndarray:
 def sum_irreps(
     representation: Representation, values: Float[Array, "*batch components"]
 ) -> Float[Array, "*batch irreps"]:
-    """Sums over the components of each irrep.
-
-    Args:
-      representation: The representation.
-      values: Array whose last axis runs over the spherical components.
-
-    Returns:
-      Array whose last axis runs over the irreps.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics.moments import sum_irreps
-      >>> from symjax.so3 import MATRIX
-      >>> sum_irreps(MATRIX, jnp.ones(9)).tolist()
-      [1.0, 3.0, 5.0]
-    """
+    """Sums over the components of each irrep, on the last axis."""
     return jnp.add.reduceat(values, irrep_starts(representation), axis=-1)
 
 
@@ -111,27 +71,7 @@ def update(
     centred: Float[Array, "group samples components channels"],
     weights: Float[Array, "rules group"],
 ) -> MomentState:
-    """Adds a batch of back-rotated, centred responses.
-
-    Args:
-      state: The running state.
-      representation: Groups the components into irreps.
-      centred: z(g) - z_0 in spherical components.
-      weights: Weights of these elements under each rule.
-
-    Returns:
-      The new state.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics import moments
-      >>> from symjax.so3 import VECTOR
-      >>> state = moments.init(1, 1, 3, 1, 1)
-      >>> state = moments.update(
-      ...     state, VECTOR, jnp.ones((2, 1, 3, 1)), jnp.full((1, 2), 0.5))
-      >>> float(state.second[0, 0, 0])
-      3.0
-    """
+    """Adds a batch of back-rotated responses z(g) - z_0, in spherical components."""
     # The product over a batch may run in the response's own precision: its terms
     # have the size of the variation. The sums over batches are float64.
     first = state.first
@@ -174,7 +114,7 @@ def finalize(
     rule: int = 0,
     symmetry: LeafSymmetry | None = None,
 ) -> Moments:
-    """Turns the sums into mean, variance and norm.
+    """Mean, variance and norm under one rule, from the sums.
 
     Args:
       state: The accumulated state.
@@ -185,20 +125,6 @@ def finalize(
       rule: Which set of weights.
       symmetry: Where the elements stand for their orbits under a group; the
         reference must have this symmetry.
-
-    Returns:
-      The moments under that rule.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.metrics import moments
-      >>> from symjax.so3 import SCALAR
-      >>> state = moments.init(1, 1, 1, 1, 1)
-      >>> state = moments.update(state, SCALAR, jnp.array([[[[-1.]]], [[[1.]]]]),
-      ...                        jnp.full((1, 2), 0.5))
-      >>> out = moments.finalize(state, SCALAR, jnp.full((1, 1, 1), 3.0), 2, 1e-7)
-      >>> out.mean.item(), out.variance.item(), out.norm.item()
-      (3.0, 1.0, 10.0)
     """
     # On the host: a slice of a JAX array is a program for each rule and shape.
     first = np.asarray(state.first, np.float64)[rule]

@@ -112,21 +112,7 @@ def _respond_on_devices(
 
 
 def replicate(tree: Any, devices: tuple[jax.Device, ...]) -> Any:
-    """Copies every array to every device; copies that are there already are kept.
-
-    Args:
-      tree: Pytree of arrays.
-      devices: The devices; without any, the tree is returned as it is.
-
-    Returns:
-      The same pytree.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from symjax.metrics.orbit import replicate
-      >>> replicate({"w": jnp.ones(2)}, tuple(jax.devices()))["w"].tolist()
-      [1.0, 1.0]
-    """
+    """Copies every array to every device; copies that are there already are kept."""
     if not devices:
         return tree
     mesh = Mesh(np.array(devices), ("group",))
@@ -165,16 +151,7 @@ def _respond_on_host(
 
 @functools.partial(jax.jit, static_argnames=("action",))
 def move(action: Action, x: Any, rotations: Array | np.ndarray) -> Any:
-    """G x for some elements.
-
-    Args:
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      rotations: The elements.
-
-    Returns:
-      The moved inputs, along a first axis.
-    """
+    """G x for some elements, along a first axis."""
     return jax.vmap(lambda rotation: action(rotation, x))(rotations)
 
 
@@ -189,7 +166,7 @@ def respond(
     batch_size: int,
     devices: tuple[jax.Device, ...] = (),
 ) -> Sequence[Array | np.ndarray]:
-    """Evaluates the response at a batch of elements.
+    """The kept leaves of the response at some elements, with the group as first axis.
 
     Args:
       function: Pure JAX function ``f(x, *args)``, or a :class:`HostFunction`.
@@ -201,19 +178,6 @@ def respond(
       batch_size: Number of elements evaluated at once.
       devices: Devices that share the elements, each with batches of its own; the
         responses come back on the first. Without any, JAX's default.
-
-    Returns:
-      For each kept leaf an array with a leading group axis.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.functions import as_action
-      >>> from symjax.metrics.orbit import respond
-      >>> from symjax.so3 import VECTOR
-      >>> out = respond(lambda x: x.sum(0), as_action(VECTOR), np.ones((2, 3)),
-      ...               np.stack([np.eye(3), -np.eye(3)]), keep=(0,), batch_size=2)
-      >>> out[0].tolist()
-      [[2.0, 2.0, 2.0], [-2.0, -2.0, -2.0]]
     """
     if isinstance(function, HostFunction):
         action = as_action(action)
@@ -232,41 +196,15 @@ def respond_in_batches(
     x: Any,
     rotations: np.ndarray,
     *,
-    args: tuple[Any, ...] = (),
-    keep: tuple[int, ...],
     batch_size: int,
     devices: tuple[jax.Device, ...] = (),
+    **rest: Any,
 ) -> Sequence[Array | np.ndarray]:
     """As :func:`respond`, with one compiled program for any number of elements.
 
     Compiling a deep model takes longer than evaluating it on a small grid; a climb
     through several grids must not compile it for each. The last batch is filled up
     with copies of the last element, which are dropped.
-
-    Args:
-      function: Pure JAX function ``f(x, *args)``, or a :class:`HostFunction`.
-      action: Function ``(rotation, x) -> g x``.
-      x: Input pytree.
-      rotations: Orthogonal matrices, proper or improper, ``(group, 3, 3)``.
-      args: Further arguments that do not transform.
-      keep: Indices of the output leaves to return.
-      batch_size: Number of elements evaluated at once; need not divide ``group``.
-      devices: Devices that share the elements, each with batches of its own; the
-        responses come back on the first. Without any, JAX's default.
-
-    Returns:
-      For each kept leaf an array with a leading group axis.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.functions import as_action
-      >>> from symjax.metrics.orbit import respond_in_batches
-      >>> from symjax.so3 import VECTOR
-      >>> five = np.tile(np.eye(3), (5, 1, 1))
-      >>> out = respond_in_batches(lambda x: x.sum(0), as_action(VECTOR),
-      ...                          np.ones((2, 3)), five, keep=(0,), batch_size=2)
-      >>> out[0].shape
-      (5, 3)
     """
     num = len(rotations)
     step = batch_size * max(len(devices), 1)
@@ -277,10 +215,9 @@ def respond_in_batches(
             action,
             x,
             rotations[fill[start : start + step]],
-            args=args,
-            keep=keep,
             batch_size=batch_size,
             devices=devices,
+            **rest,
         )
         for start in range(0, len(fill), step)
     ]
@@ -292,21 +229,7 @@ def respond_in_batches(
 
 
 def check_finite(name: str, values: np.ndarray, rotations: np.ndarray) -> None:
-    """Raises with the first element at which a response is not finite.
-
-    Args:
-      name: Name of the output.
-      values: Responses, one for each element.
-      rotations: The elements.
-
-    Raises:
-      ArgumentError: One of them is NaN or infinite.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.orbit import check_finite
-      >>> check_finite("energy", np.ones((2, 4)), np.stack(2 * [np.eye(3)]))
-    """
+    """Raises with the first element at which a response is not finite."""
     bad = ~np.isfinite(np.asarray(values, float)).reshape(len(values), -1)
     if bad.any():
         element = int(bad.any(axis=1).argmax())

@@ -37,11 +37,6 @@ class Pack(NamedTuple):
         the responses by name, with the elements as first axis.
       outputs: What is known about every response.
       owners: For each response the structure of every sample.
-
-    Example:
-      >>> from symjax.metrics.packs import Pack
-      >>> Pack((), (), dict, {}, {}).labels
-      ()
     """
 
     labels: tuple[str, ...]
@@ -61,13 +56,7 @@ class Elements(Protocol):
 
 
 class Pending(NamedTuple):
-    """A pack that is being evaluated.
-
-    Attributes:
-      pack: The pack.
-      rotations: The turns of each structure.
-      responses: By name, with the elements as first axis.
-    """
+    """A pack that is being evaluated, with its rotations and responses."""
 
     pack: Pack
     rotations: np.ndarray
@@ -75,30 +64,14 @@ class Pending(NamedTuple):
 
 
 def start_pack(pack: Pack, over: Elements, number: int = 0) -> Pending:
-    """Starts the evaluation of a pack; JAX goes on with it while others are finished.
-
-    Args:
-      pack: The structures.
-      over: How many elements.
-      number: Number of the round.
-
-    Returns:
-      What :func:`finish_pack` needs.
-    """
+    """Starts to evaluate a pack; JAX goes on with it while others are finished."""
     rotations = over.elements(pack.labels, number)
     elements = np.swapaxes(both_cosets(rotations), 0, 1)
     return Pending(pack, rotations, pack.respond(elements))
 
 
 def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
-    """Estimates of every structure of a pack.
-
-    Args:
-      pending: From :func:`start_pack`.
-      max_degree: Largest degree of the projected sectors.
-
-    Returns:
-      The structures, in the order of the pack.
+    """Estimates of every structure of a pack, in its order.
 
     Raises:
       ArgumentError: A response is not finite.
@@ -151,16 +124,9 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
 def _by_owner(
     rows: Rows, owner: np.ndarray, member: np.ndarray, size: int
 ) -> dict[int, Sums]:
-    """Sums of each structure over some samples, with errors within it.
+    """Sums of the structures that have some of the samples, with errors within them.
 
-    Args:
-      rows: Of all samples.
-      owner: The structure of each sample.
-      member: Which samples.
-      size: Components of a sample.
-
-    Returns:
-      The sums of structures that have such samples.
+    ``size`` is the number of components of a sample.
     """
     present, inverse, numbers = np.unique(
         owner[member], return_inverse=True, return_counts=True
@@ -208,24 +174,7 @@ def _check_finite(
 
 
 def pack_of(label: str, problem: Problem) -> Pack:
-    """Any problem as a pack of one.
-
-    Args:
-      label: Its name.
-      problem: The problem.
-
-    Returns:
-      The pack.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics import Output, Problem
-      >>> from symjax.metrics.packs import pack_of
-      >>> from symjax.so3 import VECTOR
-      >>> problem = Problem(lambda x: x, np.eye(3), {"output": Output(VECTOR)})
-      >>> pack_of("unit", problem).outputs["output"].representation.name
-      'vector'
-    """
+    """Any problem as a pack of one."""
     prepared = prepare(problem, Execution())
     leaves = prepared.leaves
 
@@ -261,18 +210,10 @@ def measure_packs(
     number: int = 0,
     threads: int = 1,
 ) -> Iterator[list[Sampled]]:
-    """Estimates of the structures of some packs, one pack after another.
+    """Estimates of the structures of each pack, in the order of the packs.
 
-    Args:
-      packs: The packs.
-      over: How many elements.
-      max_degree: Largest degree of the projected sectors.
-      number: Number of the round.
-      threads: Packs that are evaluated at the same time; 1 for functions that are not
-        safe to call from several threads.
-
-    Yields:
-      The structures of each pack.
+    ``number`` is that of the round, ``threads`` how many packs are evaluated at the
+    same time; 1 for functions that are not safe to call from several threads.
     """
     check_degree(max_degree)
     task = functools.partial(

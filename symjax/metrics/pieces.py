@@ -100,21 +100,7 @@ class Piece:
 
 
 def leaf_name(path: Any) -> str:
-    """Name of an output: the path of its key, ``"output"`` for a single array.
-
-    Args:
-      path: From :func:`jax.tree_util.tree_flatten_with_path`.
-
-    Returns:
-      The name.
-
-    Example:
-      >>> import jax
-      >>> from symjax.metrics.pieces import leaf_name
-      >>> found, _ = jax.tree_util.tree_flatten_with_path({"a": {"b": 0}})
-      >>> leaf_name(found[0][0]), leaf_name(())
-      ('a/b', 'output')
-    """
+    """Name of an output: the path of its key, ``"output"`` for a single array."""
     return jax.tree_util.keystr(path, simple=True, separator="/") or "output"
 
 
@@ -122,13 +108,6 @@ def describe(
     shapes: Any, representations: Mapping[str, Representation]
 ) -> dict[str, Leaf]:
     """Names every output leaf and checks that its representation fits.
-
-    Args:
-      shapes: The output pytree, of shapes and dtypes.
-      representations: The representation of every output, by name.
-
-    Returns:
-      Leaves by name; empty ones are left out.
 
     Raises:
       RepresentationError: A representation does not fit, or an output is complex.
@@ -161,14 +140,7 @@ def describe(
 def check_masks(
     masks: Mapping[str, np.ndarray] | None, leaves: Mapping[str, Leaf]
 ) -> dict[str, np.ndarray]:
-    """A mask over the samples of every leaf.
-
-    Args:
-      masks: Masks of the leaves with padding, by name.
-      leaves: The leaves.
-
-    Returns:
-      Boolean arrays over the sample axes, True where a sample is real.
+    """Boolean arrays over the samples of every leaf, True where a sample is real.
 
     Raises:
       ArgumentError: A mask is not boolean, does not fit, or fits no leaf.
@@ -195,15 +167,7 @@ def check_masks(
 
 
 def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i c"]:
-    """Responses in spherical components, with sample and channel axes merged.
-
-    Args:
-      leaf: Describes one response.
-      responses: One for each element, of any shape of the same size.
-
-    Returns:
-      Array of shape ``(group, samples, components, channels)``.
-    """
+    """Responses in spherical components, with sample and channel axes merged."""
     responses = responses.reshape(len(responses), *leaf.shape)
     return reps.to_spherical(leaf.representation, responses.astype(leaf.compute_dtype))
 
@@ -217,12 +181,7 @@ def spherical_matrices(
 ) -> list[Float[Array, "group components components"] | None]:
     """rho(g) of each leaf, in float64: its round-off must not look like a variance.
 
-    Args:
-      leaves: Name the representations.
-      rotations: The elements g.
-
-    Returns:
-      For each leaf its matrices, None where the representation is trivial.
+    None where the representation is trivial.
     """
     kinds = {
         leaf.representation for leaf in leaves if not leaf.representation.is_trivial
@@ -235,15 +194,7 @@ def spherical_matrices(
 def rotate_back(
     matrices: Float[Array, "g i j"] | None, values: Float[Array, "g samples i c"]
 ) -> Float[Array, "g samples j c"]:
-    """rho(g)^-1 u; of NumPy arrays without JAX.
-
-    Args:
-      matrices: From :func:`spherical_matrices`.
-      values: Responses from :func:`spherical_values`.
-
-    Returns:
-      Array of the same shape.
-    """
+    """rho(g)^-1 u; of NumPy arrays without JAX."""
     if matrices is None:
         return values
     xp = values.__array_namespace__()
@@ -257,17 +208,7 @@ def rotated_rows(
     elements: Float[np.ndarray, "group 3 3"],
     mask: Bool[np.ndarray, "samples"],
 ) -> Float[np.ndarray, "group values"]:
-    """Z of the real samples at some elements, on the host in float64.
-
-    Args:
-      leaf: Describes one response.
-      values: Responses at the elements.
-      elements: The elements g.
-      mask: Which samples are real.
-
-    Returns:
-      One row for each element: spherical components of rho(g)^-1 u(g).
-    """
+    """Rows rho(g)^-1 u(g) of the real samples: spherical components, on the host."""
     leaf = dataclasses.replace(leaf, dtype="float64")
     with jax.enable_x64(True):
         direct = spherical_values(leaf, jnp.asarray(values))

@@ -59,11 +59,7 @@ class Checks:
     def num_of(self, whole: Leaf) -> int:
         """At how many rotations the responses of an output are kept.
 
-        Args:
-          whole: The output.
-
-        Returns:
-          All, of a small output; of a large one at least :attr:`NUM_OF_LAYERS`.
+        All of a small output; of a large one at least :attr:`NUM_OF_LAYERS`.
         """
         fit = CHECKED_BYTES // (2 * whole.size * whole.itemsize)
         return min(len(self.rotations), max(fit, self.NUM_OF_LAYERS))
@@ -111,14 +107,7 @@ class Elements:
         return rules[:1] if self.climbing else rules
 
     def num_nested_elements(self, weights: np.ndarray) -> int:
-        """Number of evaluations that a nested rule makes use of.
-
-        Args:
-          weights: Its sphere weights.
-
-        Returns:
-          Their number.
-        """
+        """Number of evaluations that a nested rule of these weights makes use of."""
         nodes = int(np.count_nonzero(weights))
         return self.evaluated_cosets * self.rule.in_plane * nodes
 
@@ -135,14 +124,7 @@ class Elements:
     def place(
         self, rotations: Float[np.ndarray, "... 3 3"]
     ) -> Float[np.ndarray, "... 3 3"]:
-        """The elements that rotations of the rule stand for.
-
-        Args:
-          rotations: Rotations.
-
-        Returns:
-          Elements, of the same shape.
-        """
+        """The elements that rotations of the rule stand for."""
         return rotations if self.reduced is None else self.reduced.place(rotations)
 
 
@@ -195,14 +177,7 @@ class Plan:
         return -(-self.num_calls // self.calls_per_buffer)
 
     def projected(self, leaf: Leaf) -> tuple[int, ...]:
-        """Largest projected degree under the rule and under each nested one.
-
-        Args:
-          leaf: A leaf.
-
-        Returns:
-          One degree for each rule, the finest first.
-        """
+        """Largest projected degree under the rule and each nested one, finest first."""
         coarser = _projected(leaf, self.max_degree, self.comparable_degree, self.nested)
         return (self.max_degree, *coarser)
 
@@ -222,16 +197,8 @@ def plan_passes(
 ) -> list[tuple[list[Piece], Plan]]:
     """Distributes leaves over passes so that each fits the memory.
 
-    Args:
-      prepared: What is measured, and how much memory there is.
-      elements: Where the function is evaluated.
-      max_degree: Largest projected degree.
-      method: ``"factorised"`` or ``"dense"``.
-      divisible: Whether a leaf that does not fit may be split into samples.
-
-    Returns:
-      For every pass its pieces and its plan. Large leaves come in several pieces,
-      each in a pass of its own.
+    For every pass its pieces and its plan. Large leaves come in several pieces, each in
+    a pass of its own, unless they are not ``divisible`` into samples.
 
     Raises:
       ArgumentError: The memory is too small.
@@ -370,29 +337,12 @@ def plan_passes(
 def table_bytes(
     leaves: Iterable[Leaf], elements: Elements, max_degree: int, method: str
 ) -> int:
-    """Memory of the tables of the projection, without making them.
+    """Bytes of the tables of the projection and of the rotation matrices of its rule.
 
     For the factorised path 8 sum_{n, l >= n} 2 (2l + 1) p_n bytes a sphere node and
     rule, with p_n = 1 or 2 parts of a frequency n; for the dense path
     8 sum_l (2l + 1)^2 bytes an element. Twice that: what the tables are made from has
     half their size, and those of a buffer are copied.
-
-    Args:
-      leaves: What is projected.
-      elements: Where the function is evaluated.
-      max_degree: Largest projected degree.
-      method: ``"factorised"`` or ``"dense"``.
-
-    Returns:
-      The number of bytes, with the rotation matrices of the rule.
-
-    Example:
-      >>> from symjax.metrics.pieces import Leaf
-      >>> from symjax.metrics.planning import Elements, table_bytes
-      >>> from symjax.so3 import VECTOR, quadrature
-      >>> one = [Leaf(VECTOR, (1, 3), "float32")]
-      >>> table_bytes(one, Elements(quadrature(131), None), 65, "factorised") > 10**10
-      True
     """
     nested = tuple(degree for degree, _ in elements.nested)
     comparable = max(min(max_degree, nested[0] - max_degree), 0)
@@ -430,11 +380,7 @@ def _nodes_of_batches(
 
 
 def default_batch_size() -> int:
-    """Elements evaluated at once on this backend, for functions that are not small.
-
-    Returns:
-      Their number.
-    """
+    """Elements evaluated at once on this backend, for functions that are not small."""
     return _VECTORISED.get(jax.default_backend(), 32)
 
 

@@ -26,10 +26,7 @@ _NOISE = 1e-2
 def check_action(action: functions.Action, x: Any) -> None:
     """Raises unless a function acts as O(3) does, as far as two elements show.
 
-    Args:
-      action: Function ``(rotation, x) -> g x``. One that follows from
-        representations is right by construction.
-      x: Input pytree.
+    An action that follows from representations is right by construction.
 
     Raises:
       ArgumentError: It moves x at the identity, its structure or a length changes, or
@@ -127,13 +124,6 @@ def check_host(
 
     Two elements are evaluated, then the first of them twice.
 
-    Args:
-      function: The function.
-      action: How O(3) acts on ``x``.
-      x: Input pytree.
-      args: Further arguments.
-      shapes: Its outputs, from :func:`symjax.metrics.functions.output_shapes`.
-
     Raises:
       ArgumentError: Outputs differ by more than a hundredth; by less, there is a
         warning with the deviation, below which A is noise.
@@ -184,14 +174,8 @@ def check_host(
 def unmoved(action: functions.Action, x: Any, args: tuple[Any, ...] = ()) -> list[str]:
     """What looks as if it should turn, and does not: a cell, most often.
 
-    Args:
-      action: How O(3) acts on ``x``.
-      x: Input pytree.
-      args: Further arguments, where these are looked at too.
-
-    Returns:
-      Names of leaves of ``x`` of shape ``(..., 3)`` that the action does not move, and
-      of arguments that are 3 x 3 matrices.
+    Names of leaves of ``x`` of shape ``(..., 3)`` that the action does not move, and
+    of arguments, where these are looked at too, that are 3 x 3 matrices.
     """
     element = Rotation.random(random_state=_SEED).as_matrix()
     with jax.enable_x64(True):

@@ -151,13 +151,6 @@ class Execution:
 
     Raises:
       ArgumentError: An attribute has an impossible value.
-
-    Example:
-      >>> from symjax.metrics.problem import Execution
-      >>> Execution(batch_size=0)
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: batch_size=0: is not a positive integer. Pass ...
     """
 
     memory: int = DEFAULT_MEMORY
@@ -175,7 +168,7 @@ class Execution:
                 "Pass for instance 4 * 2**30",
             )
         size = self.batch_size
-        if size is not None and (not is_integer(size) or size < 1):
+        if size is not None and (not arguments.is_integer(size) or size < 1):
             raise ArgumentError(
                 "batch_size", size, "is not a positive integer", "Pass 1 or more"
             )
@@ -233,14 +226,6 @@ class Prepared:
 def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
     """Integrates a prepared problem over the group; one method for each kind of object.
 
-    Args:
-      over: What to integrate over.
-      prepared: The problem.
-      max_degree: Largest degree of the projected sectors.
-
-    Returns:
-      The measurement.
-
     Raises:
       ArgumentError: There is no method for such an object.
     """
@@ -256,16 +241,6 @@ def as_problem(
     problem: Any, x: Any, representations: Any, action: Any, args: tuple[Any, ...]
 ) -> Problem:
     """A problem from the arguments of :func:`~symjax.metrics.measure`.
-
-    Args:
-      problem: A problem, or a function.
-      x: Input of a function.
-      representations: Those of the outputs of a function.
-      action: How O(3) acts on the input of a function.
-      args: Further arguments of a function.
-
-    Returns:
-      The problem.
 
     Raises:
       ArgumentError: Something is missing, or was said twice.
@@ -298,22 +273,8 @@ def as_problem(
 
 
 def check_degree(max_degree: object) -> None:
-    """Raises unless a value is a degree.
-
-    Args:
-      max_degree: The value.
-
-    Raises:
-      ArgumentError: It is none.
-
-    Example:
-      >>> from symjax.metrics.problem import check_degree
-      >>> check_degree(-1)
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: max_degree=-1: is not a degree. Pass an integer...
-    """
-    if not is_integer(max_degree) or max_degree < 0:  # type: ignore[operator]
+    """Raises an ArgumentError unless a value is a degree."""
+    if not arguments.is_integer(max_degree) or max_degree < 0:  # type: ignore[operator]
         raise ArgumentError(
             "max_degree", max_degree, "is not a degree", "Pass an integer from 0 up"
         )
@@ -329,9 +290,6 @@ def prepare(
       execution: Where and how it will run.
       representations: Instead of ``problem.outputs``: one representation, or a pytree
         prefix of the output.
-
-    Returns:
-      The problem, ready to be evaluated.
 
     Raises:
       ArgumentError: The input is not finite, an output is unknown or missing, two have
@@ -428,23 +386,6 @@ def _check_names(shapes: Any, outputs: Mapping[str, Output]) -> None:
                 f"says nothing about {name!r}, which the function returns",
                 f"Add {name!r} with its representation, or do not return it",
             )
-
-
-def is_integer(value: object) -> bool:
-    """Whether a value is an integer, and no truth value.
-
-    Args:
-      value: Anything.
-
-    Returns:
-      Whether it is one.
-
-    Example:
-      >>> from symjax.metrics.problem import is_integer
-      >>> is_integer(3), is_integer(True), is_integer(3.0)
-      (True, False, False)
-    """
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _check_finite(x: Any) -> None:

@@ -15,8 +15,8 @@ totals are what batch jobs store and merge.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -272,13 +272,7 @@ class LeafMeasurement:
         return ""
 
     def content_of(self, irrep: Irrep | str) -> float:
-        """B of one sector.
-
-        Args:
-          irrep: The sector, for instance ``"1+"``.
-
-        Returns:
-          Its fraction of the content.
+        """B of one sector, for instance ``"1+"``.
 
         Raises:
           ArgumentError: The degree lies above those that were projected.
@@ -295,8 +289,26 @@ class LeafMeasurement:
         return float(content[irrep.degree, 0 if irrep.sigma == 1 else 1])
 
 
+class ByName(Mapping[str, Any]):
+    """A mapping whose items are its ``leaves``; a wrong name lists the right ones."""
+
+    leaves: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self.leaves[name]
+        except KeyError:
+            raise KeyError(f"{name!r}; measured: {', '.join(self.leaves)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.leaves)
+
+    def __len__(self) -> int:
+        return len(self.leaves)
+
+
 @dataclasses.dataclass(frozen=True)
-class Measurement(Mapping[str, LeafMeasurement]):
+class Measurement(ByName, Mapping[str, LeafMeasurement]):
     """All measured leaves of a function, by name, and how they were integrated.
 
     Attributes:
@@ -322,30 +334,11 @@ class Measurement(Mapping[str, LeafMeasurement]):
     num_elements: int
     max_degree: int
 
-    def __getitem__(self, name: str) -> LeafMeasurement:
-        try:
-            return self.leaves[name]
-        except KeyError:
-            raise KeyError(f"{name!r}; measured: {', '.join(self.leaves)}") from None
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self.leaves)
-
-    def __len__(self) -> int:
-        return len(self.leaves)
-
     def curve(self, name: str) -> tuple[RuleTotals, ...]:
         """How the figures of a leaf converge with the degree of the rule.
 
-        Args:
-          name: Name of the leaf.
-
-        Returns:
-          Its totals under coarser rules, the coarsest first, and last those that are
-          reported; empty for random elements.
-
-        Raises:
-          KeyError: No such leaf was measured.
+        Its totals under coarser rules, the coarsest first, and last those that are
+        reported; none for random elements.
 
         Example:
           >>> import jax.numpy as jnp
@@ -380,22 +373,6 @@ _from_spherical = jax.jit(from_spherical, static_argnums=0)
 def unflatten_mean(
     representation: Representation, mean: np.ndarray, samples: tuple[int, ...]
 ) -> np.ndarray:
-    """Mean in the shape and basis of the output.
-
-    Args:
-      representation: The representation carried by the output.
-      mean: Spherical components, ``(num_samples, components, channels)``.
-      samples: Shape of the sample axes.
-
-    Returns:
-      Array of the shape of the output.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.results import unflatten_mean
-      >>> from symjax.so3 import VECTOR
-      >>> unflatten_mean(VECTOR, np.ones((6, 3, 1)), (2, 3)).shape
-      (2, 3, 3)
-    """
+    """Mean in the shape and basis of the output, from its spherical components."""
     values = _from_spherical(representation, mean)
     return np.asarray(values).reshape(samples + values.shape[1:])

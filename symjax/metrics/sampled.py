@@ -17,8 +17,7 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from symjax.errors import ArgumentError
-from symjax.metrics import orbit
+from symjax.metrics import arguments, orbit
 from symjax.metrics.adaptive import CONFIDENCE, ROUND_OFF
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import default_batch_size
@@ -67,27 +66,8 @@ class HaarSamples:
     error_tolerance: float = 0.5
 
     def __post_init__(self) -> None:
-        for field in ("content_tolerance", "error_tolerance"):
-            value = getattr(self, field)
-            if not (isinstance(value, int | float | np.number) and 0 < value < 1):
-                raise ArgumentError(
-                    field, value, "is not between 0 and 1", "Use for instance 0.05"
-                )
-        for field, least in (("num", 8), ("seed", 0)):
-            value = getattr(self, field)
-            if (
-                not isinstance(value, int | np.integer)
-                or isinstance(value, bool)
-                or value < least
-            ):
-                raise ArgumentError(
-                    field,
-                    value,
-                    f"is not an integer from {least} up",
-                    "Standard errors need 8 rotations at least"
-                    if field == "num"
-                    else "Pass a seed such as 0",
-                )
+        arguments.check_fractions(self, "content_tolerance", "error_tolerance")
+        arguments.check_integers(self, num=8, seed=0)
 
 
 @run.register

@@ -26,11 +26,7 @@ def _check_nodes(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
 def check_rotations(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
     """Random proper elements at which results on a fixed grid are checked.
 
-    Args:
-      elements: Where a function is evaluated.
-
-    Returns:
-      As many as the rule has in-plane angles.
+    As many as the rule has in-plane angles.
     """
     return elements.place(_check_nodes(elements))
 
@@ -120,16 +116,9 @@ def _projector(plan: Plan, degree: int) -> Projector:
 def make_tables(
     plan: Plan, rule: Quadrature, sphere: np.ndarray, degrees: list[tuple[int, ...]]
 ) -> Tables:
-    """Maps to the coefficients, for every rule and degree.
+    """Maps to the coefficients, for every rule and degree of a piece.
 
-    Args:
-      plan: Names method and in-plane angles.
-      rule: The rule that is evaluated.
-      sphere: Weights of its nodes under every rule.
-      degrees: Projected degrees of each piece under every rule.
-
-    Returns:
-      The maps.
+    ``sphere`` holds the weights of the nodes under every rule.
     """
     maps: dict[tuple[int, int], list[np.ndarray]] = {}
     waves = np.eye(plan.in_plane)

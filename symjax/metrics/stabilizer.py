@@ -45,21 +45,7 @@ _NOISE = 30.0
 def orbits_of_samples(
     permutations: Int[np.ndarray, "order samples"],
 ) -> tuple[Int[np.ndarray, " orbits"], Int[np.ndarray, " samples"]]:
-    """One sample of each orbit, and the orbit of every sample.
-
-    Args:
-      permutations: p(s) for every element of the group.
-
-    Returns:
-      Indices of the representatives, and for every sample the number of its own.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.stabilizer import orbits_of_samples
-      >>> first, number = orbits_of_samples(np.array([[0, 1, 2], [0, 2, 1]]))
-      >>> first.tolist(), number.tolist()
-      ([0, 1], [0, 1, 1])
-    """
+    """One sample of each orbit, and the orbit of every sample."""
     first, number = np.unique(permutations.min(axis=0), return_inverse=True)
     return first, number
 
@@ -68,21 +54,7 @@ def average_scalars(
     permutations: Int[np.ndarray, "order samples"],
     values: Float[np.ndarray, "samples ..."],
 ) -> Float[np.ndarray, "samples ..."]:
-    """Mean over the group of ``values[p]``, for quantities that do not rotate.
-
-    Args:
-      permutations: p(s) for every element of the group.
-      values: One entry for each sample.
-
-    Returns:
-      Array of the same shape.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.stabilizer import average_scalars
-      >>> average_scalars(np.array([[0, 1], [1, 0]]), np.array([1.0, 3.0])).tolist()
-      [2.0, 2.0]
-    """
+    """Mean over the group of ``values[p]``, for quantities that do not rotate."""
     return np.mean([values[p] for p in permutations], axis=0)
 
 
@@ -92,26 +64,7 @@ def average_tensors(
     permutations: Int[np.ndarray, "order samples"],
     values: Float[np.ndarray, "samples components channels"],
 ) -> Float[np.ndarray, "samples components channels"]:
-    """Mean over the group of ``rho(h)^-1 values[p]``.
-
-    Args:
-      representation: The representation rho.
-      elements: The group.
-      permutations: p(s) for every element.
-      values: Spherical components.
-
-    Returns:
-      Array of the same shape.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.stabilizer import average_tensors
-      >>> from symjax.so3 import VECTOR
-      >>> inversion = np.stack([np.eye(3), -np.eye(3)])
-      >>> fixed = np.zeros((2, 1), int)
-      >>> average_tensors(VECTOR, inversion, fixed, np.ones((1, 3, 1))).tolist()
-      [[[0.0], [0.0], [0.0]]]
-    """
+    """Mean over the group of ``rho(h)^-1 values[p]``, in spherical components."""
     if representation.is_trivial:
         return average_scalars(permutations, values)
     with jax.enable_x64(True):
@@ -203,26 +156,8 @@ def average_coefficients(
 ) -> Float[Array, "cosets rows representatives"]:
     """Mean over the group of ``D(k)^T c^{s sigma}[p]``, for one sample of each orbit.
 
-    Args:
-      projector: Names the layout of the rows.
-      reduced: The rule on which they were accumulated.
-      permutations: p(s) for every element that the rule uses.
-      coefficients: Columns run over samples, components and channels.
-      memory: Bytes of one slice of columns.
-
-    Returns:
-      Coefficients of the samples that :func:`orbits_of_samples` names.
-
-    Example:
-      >>> import jax.numpy as jnp, numpy as np
-      >>> from symjax.metrics.characters import DenseProjector
-      >>> from symjax.metrics.stabilizer import average_coefficients
-      >>> from symjax.so3.reduction import reduce_rule
-      >>> reduced = reduce_rule(3, np.stack([np.eye(3), np.diag([1.0, 1.0, -1.0])]))
-      >>> permutations = np.array([[0, 1], [1, 0]])
-      >>> average_coefficients(
-      ...     DenseProjector(1), reduced, permutations, jnp.ones((2, 10, 2))).shape
-      (2, 10, 1)
+    The samples are those that :func:`orbits_of_samples` names; ``memory`` is in bytes,
+    of one slice of columns.
     """
     num_samples = permutations.shape[1]
     first, _ = orbits_of_samples(permutations)
@@ -287,10 +222,6 @@ def probe(
 ) -> tuple[Float[np.ndarray, "probes 3 3"], Int[np.ndarray, " generators"]]:
     """Orientations at which the relation u(g h) = u(g)[p] is checked.
 
-    Args:
-      elements: The group.
-      epsilon: Machine epsilon of the responses.
-
     Returns:
       A random g, g turned by a few epsilon (which shows the round-off of the
       function), and g h for generators h; and the positions of these h.
@@ -309,18 +240,10 @@ def check_responses(
     mask: np.ndarray,
     tolerance: float,
 ) -> float:
-    """Raises unless the responses of one output obey the relation.
+    """The largest deviation of an output from the relation; refused if it is too large.
 
-    Args:
-      name: Name of the output.
-      responses: At the orientations of :func:`probe`.
-      permutations: p(s) for every element.
-      chosen: Positions of the generators.
-      mask: Which samples are real.
-      tolerance: Largest admitted deviation, relative to the root mean square.
-
-    Returns:
-      The largest deviation found, relative to the root mean square.
+    The responses are those at the orientations of :func:`probe`; deviation and
+    tolerance are relative to the root mean square.
 
     Raises:
       ArgumentError: A permutation exchanges real and padded samples, or the

@@ -117,17 +117,7 @@ class StagedRun:
         rule: int | Quadrature | None,
         execution: Execution | None,
     ) -> "StagedRun":
-        """Ready to be evaluated on a rule.
-
-        Args:
-          staged: The network.
-          max_degree: Largest degree of the sectors.
-          rule: Quadrature or its degree; by default 2 L + 1.
-          execution: Where and how to run.
-
-        Returns:
-          The network on both cosets of the rule.
-        """
+        """Ready to be evaluated on a rule, by default of degree 2 L + 1."""
         execution = Execution() if execution is None else execution
         grid = Grid(rule).of_degree(max_degree)
         return cls(
@@ -226,20 +216,7 @@ def _as_row(leaf: Leaf, labels: np.ndarray) -> np.ndarray:
 
 
 def of_stage(stage: tuple[str, ...], features: Mapping[str, Any]) -> list[str]:
-    """Features of a stage and their derivatives.
-
-    Args:
-      stage: Names of the features.
-      features: All that came back.
-
-    Returns:
-      Names.
-
-    Example:
-      >>> from symjax.metrics.stages import of_stage
-      >>> of_stage(("h",), {"h": 0, "h'": 0, "g": 0})
-      ['h', "h'"]
-    """
+    """Names of the features of a stage and of their derivatives."""
     return [name for name in features if name.rstrip(PRIME) in stage]
 
 
@@ -249,17 +226,7 @@ def sectors_of(
     features: Mapping[str, np.ndarray],
     max_degree: int,
 ) -> dict[Irrep, dict[str, np.ndarray]]:
-    """Each sector of a stage but the invariant one, in the order of the table.
-
-    Args:
-      run: The network.
-      stage: Names of the features.
-      features: Features at all elements.
-      max_degree: Largest degree.
-
-    Returns:
-      Parts of the features by sector.
-    """
+    """Parts of a stage's features by sector, but for the invariant one."""
     return {
         Irrep(degree, sigma): {
             name: run.sector(features[name], degree, sigma)
@@ -272,20 +239,7 @@ def sectors_of(
 
 
 def removed(parts: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Shifts that take some parts away.
-
-    Args:
-      parts: Parts of features by name.
-
-    Returns:
-      What is added to the features.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.stages import removed
-      >>> removed([{"h": np.ones(1)}, {"h": 2 * np.ones(1)}])["h"].tolist()
-      [-3.0]
-    """
+    """Shifts that take some parts away: what is added to the features, by name."""
     shifts: dict[str, np.ndarray] = {}
     for part in parts:
         for name, values in part.items():

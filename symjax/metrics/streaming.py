@@ -50,17 +50,8 @@ def stream(
 ) -> list[Streamed]:
     """Runs over the whole grid and accumulates every piece.
 
-    Args:
-      prepared: What is measured.
-      pieces: Pieces of different leaves.
-      elements: Where the function is evaluated.
-      symmetric: Verified symmetries by leaf; only of whole leaves.
-      plan: How the elements are streamed.
-      progress: Called with the number of elements done.
-      sums: Those of rotated-back responses, by leaf; each is added to.
-
-    Returns:
-      What each piece has accumulated.
+    ``symmetric`` holds verified symmetries of whole leaves, ``progress`` is called with
+    the number of elements done, and to ``sums`` rotated-back responses are added.
     """
     steps = Steps.of(pieces, elements, plan)
     slots, tables = steps.slots, steps.tables

@@ -16,21 +16,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
+from symjax.metrics import arguments
 from symjax.metrics.packs import Pack, measure_packs, pack_of
-from symjax.metrics.pooling import (
-    QUESTIONS,
-    Pool,
-    Sampled,
-    mean_of_rounds,
-    pool,
-)
-from symjax.metrics.problem import (
-    Output,
-    Prepared,
-    Problem,
-    is_integer,
-    run,
-)
+from symjax.metrics.pooling import QUESTIONS, Pool, Sampled, mean_of_rounds, pool
+from symjax.metrics.problem import Output, Prepared, Problem, run
 from symjax.so3.finite_groups import finite_group
 from symjax.so3.sampling import super_fibonacci
 
@@ -80,12 +69,7 @@ class Survey:
     rounds: int = 10
 
     def __post_init__(self) -> None:
-        for field, least in (("num", 4), ("seed", 0), ("minimum", 2), ("rounds", 1)):
-            value = getattr(self, field)
-            if not is_integer(value) or value < least:
-                raise ArgumentError(
-                    field, value, f"is not an integer from {least} up", f"Pass {least}"
-                )
+        arguments.check_integers(self, num=4, seed=0, minimum=2, rounds=1)
         order = 2 * len(_members(self.turn))
         if self.num % order or self.num < 2 * order:
             raise ArgumentError(
@@ -145,14 +129,7 @@ class Survey:
         return shaped @ _members(self.turn)
 
     def order(self, num: int) -> np.ndarray:
-        """The random order in which structures are visited.
-
-        Args:
-          num: Number of structures.
-
-        Returns:
-          Their indices.
-        """
+        """The random order in which structures are visited."""
         return np.random.default_rng([self.seed, num]).permutation(num)
 
     def looks(self, num: int) -> list[int]:
@@ -160,12 +137,6 @@ class Survey:
 
         Few, and fixed in advance: who looks after every structure stops at the first
         chance fluctuation.
-
-        Args:
-          num: Number of structures.
-
-        Returns:
-          Increasing numbers, the last is ``num``.
 
         Example:
           >>> from symjax.metrics import Survey

@@ -52,12 +52,6 @@ class Rows(NamedTuple):
       power: ||P_{l,sigma} u||^2, ``(samples, irreps, degrees, 2, turns)``. If a turn
         serves as reference, it and the norm lack that turn: their ratio B is more
         accurate than either.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.unbiased import Rows
-      >>> Rows(np.ones((2, 1, 4)), np.ones((2, 1, 4)), np.ones((2, 1, 3, 2, 4))).turns
-      4
     """
 
     variance: Float[np.ndarray, "samples irreps turns"]
@@ -70,24 +64,14 @@ class Rows(NamedTuple):
         return self.norm.shape[-1]
 
     def of(self, select: Bool[np.ndarray, "samples"]) -> "Rows":
-        """The sum over some samples.
-
-        Args:
-          select: Which ones.
-
-        Returns:
-          Rows without the axis of the samples.
-        """
+        """The sum over some samples."""
         return Rows(*(array[select].sum(axis=0) for array in self))
 
     def without_one(self) -> "Rows":
-        """The estimates from all turns but one, for each of them in the last axis.
+        """The estimates from all turns but one, of three or more, along the last axis.
 
         A U-statistic U of n turns with rows r_t is (n U - 2 r_t) / (n - 2) without t,
         a mean (n U - r_t) / (n - 1).
-
-        Returns:
-          Arrays of the same shapes. At least three turns are needed.
         """
 
         def left(rows: np.ndarray, order: int) -> np.ndarray:
@@ -98,40 +82,12 @@ class Rows(NamedTuple):
 
 
 def squared_errors(rows: Rows) -> Rows:
-    """Squared standard errors, by leaving out one turn; on the large side.
-
-    Args:
-      rows: Rows with or without the axis of the samples, of three turns or more.
-
-    Returns:
-      Arrays without the axis of the turns.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.unbiased import Rows, squared_errors
-      >>> norm = np.array([[1.0, 2.0, 3.0]])
-      >>> rows = Rows(norm, norm, np.ones((1, 1, 2, 3)))
-      >>> round(float(squared_errors(rows).norm[0]), 6)  # var / n
-      0.333333
-    """
+    """Squared standard errors by leaving out one turn; on the large side."""
     return Rows(*map(jackknife, rows.without_one()))
 
 
 def jackknife(estimates: Float[np.ndarray, "*shape turns"]) -> np.ndarray:
-    """Squared standard error of an estimate, from those that each lack one turn.
-
-    Args:
-      estimates: Without each of the turns.
-
-    Returns:
-      (n - 1) / n sum (estimate - mean)^2.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.unbiased import jackknife
-      >>> round(float(jackknife(np.array([2.5, 2.0, 1.5]))), 6)
-      0.333333
-    """
+    """(n - 1) / n sum (estimate - mean)^2 of estimates that each lack one turn."""
     n = estimates.shape[-1]
     centred = estimates - estimates.mean(-1, keepdims=True)
     return (n - 1) / n * np.square(centred).sum(-1)
@@ -142,19 +98,6 @@ def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
 
     chi_l(theta) = sin((2l+1) theta/2) / sin(theta/2), evaluated by the stable
     recurrence chi_{l+1} = chi_l + 2 cos((l+1) theta).
-
-    Args:
-      angle: Angles of rotations, in radians.
-      max_degree: The last degree.
-
-    Yields:
-      Arrays of the shape of ``angle``.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.unbiased import characters
-      >>> [float(value) for value in characters(np.zeros(()), 2)]
-      [1.0, 3.0, 5.0]
     """
     value = np.ones_like(angle)
     yield value
@@ -166,20 +109,7 @@ def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
 def both_cosets(
     rotations: Float[np.ndarray, "*batch turns members 3 3"],
 ) -> Float[np.ndarray, "*batch elements 3 3"]:
-    """The elements at which responses are needed: each rotation, then the inverted.
-
-    Args:
-      rotations: The turns.
-
-    Returns:
-      Turn after turn, member after member, each followed by its inverted.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.unbiased import both_cosets
-      >>> both_cosets(np.eye(3)[None, None])[:, 0, 0].tolist()
-      [1.0, -1.0]
-    """
+    """The elements at which responses are needed: each rotation, then the inverted."""
     both = np.stack([rotations, -rotations], axis=-3)
     return both.reshape(*rotations.shape[:-4], -1, 3, 3)
 
@@ -192,7 +122,7 @@ def estimate_rows(
     owner: Int[np.ndarray, "samples"] | None = None,
     reference: bool = False,
 ) -> tuple[Rows, Float[np.ndarray, "samples components channels"]]:
-    """Rows of every sample, and the plain mean of z.
+    """Rows of every sample, and the plain mean of z in spherical components.
 
     Args:
       leaf: Describes one response, with one sample axis (``leaf.compact``).
@@ -202,22 +132,6 @@ def estimate_rows(
       max_degree: Largest degree of the projected sectors.
       owner: The item of each sample; the first by default.
       reference: Whether the first turn serves as reference of the powers, m above.
-
-    Returns:
-      The rows and, in spherical components, the mean.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.pieces import Leaf
-      >>> from symjax.metrics.unbiased import both_cosets, estimate_rows
-      >>> from symjax.so3 import FEATURE, haar
-      >>> import jax
-      >>> turns = np.asarray(haar(jax.random.key(0), 500), float)[None, :, None]
-      >>> first = both_cosets(turns[0])[:, :1, 0]  # D^1 itself: B is 1 in 1+
-      >>> leaf = Leaf(FEATURE, (1, 1), "float64")
-      >>> rows, _ = estimate_rows(leaf, first[:, None], turns, 1)
-      >>> bool(abs(rows.power[0, 0, 1, 0].mean() / rows.norm.mean() - 1) < 0.2)
-      True
     """
     representation = leaf.representation
     num_samples, components, channels = leaf.spherical_shape

@@ -11,7 +11,6 @@ import pytest
 from symjax.data.point_clouds import pad_cloud
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics import measure
-from symjax.metrics.consistency import label_consistency
 from symjax.models.pointmae import breaking_problem, event_problem, layer_names
 from symjax.models.pointmae.orbit_problem import TOKENS, class_names
 from symjax.so3 import haar
@@ -130,21 +129,6 @@ def test_a_network_that_reads_no_coordinates_is_invariant(model, event):
     out = measure(only, over=finite_group("D3"))
     assert out[name].relative_error < 1e-12
     assert out[name].content_of("A1") == pytest.approx(1)
-
-
-def test_labels_over_the_orbit(model, event):
-    problem = event_problem(model, event, tokens="voxelised", layers="none")
-    out = label_consistency(
-        lambda x, *args: problem.function(x, *args)["class_probabilities"],
-        problem.x,
-        num_classes=4,
-        elements=finite_group("D2"),
-        truth=np.asarray(event.semantic),
-        mask=np.asarray(event.mask),
-        args=problem.args,
-    )
-    assert 0 <= out.disagreement <= out.changing <= 1
-    assert out.accuracy_range[0] <= out.accuracy <= out.accuracy_range[1]
 
 
 def test_functions_are_shared_between_events(model, event):
