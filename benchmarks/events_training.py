@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from symjax.data.point_clouds import generate_event
-from symjax.models.pointmae import PointMAEConfig, init_pointmae, seen_points
+from symjax.models.pointmae import PointMAEConfig, init_pointmae
+from symjax.models.pointmae.inputs import seen_points
 from symjax.training.configuration import EventLosses, OptimizerSection
 from symjax.training.masked import Turning, masked_task, prepare_events
 from symjax.training.optimisation import make_step, start

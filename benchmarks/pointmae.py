@@ -24,12 +24,8 @@ import torch
 
 from symjax.data.point_clouds import generate_event, pad_cloud, select_points
 from symjax.interop.polarmae import convert_state
-from symjax.models.pointmae import (
-    PointMAEConfig,
-    assign_groups,
-    gather_groups,
-    make_event,
-)
+from symjax.models.pointmae import PointMAEConfig, make_event
+from symjax.models.pointmae.grouping import assign_groups, gather_groups
 from symjax.models.pointmae.model import evaluate_heads
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))

@@ -13,7 +13,7 @@ import numpy as np
 from symjax.data import build_graph, pad_graph
 from symjax.data.quantities import Target
 from symjax.metrics import Output, Problem
-from symjax.models.pet import choose_energy
+from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.source import padded_shapes
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 

@@ -16,16 +16,7 @@ from symjax.labels.generation import (
 )
 
 __all__ = [
-    "AnalyticLabels",
-    "DensityLabels",
-    "LabelSettings",
-    "XTBLabels",
-    "analytic_labels",
-    "density_channels",
-    "density_labels",
-    "label_analytically",
-    "label_structure",
-    "perturbed",
-    "write_labels",
-    "xtb_labels",
-]
+    "AnalyticLabels", "DensityLabels", "LabelSettings", "XTBLabels",
+    "analytic_labels", "density_channels", "density_labels", "label_analytically",
+    "label_structure", "perturbed", "write_labels", "xtb_labels",
+]  # fmt: skip

@@ -8,14 +8,9 @@ from symjax.errors import ModelError
 
 
 def match_layers(layers: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Layers whose full name matches one of the patterns.
+    """Names of the layers whose full name matches a pattern, in the order of ``known``.
 
-    Args:
-      layers: Names or regular expressions, as a sequence or separated by commas.
-      known: Names of all layers.
-
-    Returns:
-      Names, in the order of ``known``.
+    Patterns are names or regular expressions, as a sequence or separated by commas.
 
     Raises:
       ModelError: A pattern matches no layer, or is no regular expression.

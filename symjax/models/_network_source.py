@@ -6,11 +6,7 @@ from symjax.models import io
 
 
 class NetworkSource:
-    """A network of symjax with its name, and the digest of what it computes.
-
-    Args:
-      model: The model.
-    """
+    """A network of symjax with its name, and the digest of what it computes."""
 
     note = ""
 

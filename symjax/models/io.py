@@ -47,19 +47,7 @@ _SHAPES: dict[str, Any] = {
 
 
 def shipped_folder(name: str = "") -> Path:
-    """Folder of a model that ships with the package.
-
-    Args:
-      name: A name from :func:`shipped_models`; without one, the folder of all.
-
-    Returns:
-      The folder.
-
-    Example:
-      >>> from symjax.models.io import shipped_folder
-      >>> shipped_folder("pet-ethanol").name
-      'pet-ethanol'
-    """
+    """Folder of a model of :func:`shipped_models`; without a name, that of all."""
     return Path(str(resources.files("symjax.models") / "shipped")) / name
 
 
@@ -83,22 +71,10 @@ def shipped_models() -> list[str]:
 
 
 def architecture_of(model: Model) -> str:
-    """Name of a model's architecture, as its file holds it.
-
-    Args:
-      model: The model.
-
-    Returns:
-      ``"pet"`` or ``"pointmae"``.
+    """Name of a model's architecture in its file: ``"pet"`` or ``"pointmae"``.
 
     Raises:
       ModelError: It is no model of symjax.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.models.io import architecture_of
-      >>> architecture_of(load_model("pet-ethanol"))
-      'pet'
     """
     for name, kind in _MODELS.items():
         if isinstance(model, kind):
@@ -187,22 +163,11 @@ def save_model(model: Model, folder: str | Path) -> None:
 
 
 def read_folder(folder: Path) -> Model:
-    """Reads the folder that :func:`save_model` wrote.
-
-    Args:
-      folder: The folder.
-
-    Returns:
-      A ``PETModel`` or a ``PointMAEModel``, its parameters as NumPy arrays.
+    """Reads the folder that :func:`save_model` wrote, with parameters as NumPy arrays.
 
     Raises:
       ModelError: Its files are missing, truncated, of another format, or do not fit
         together.
-
-    Example:
-      >>> from symjax.models.io import read_folder, shipped_folder
-      >>> read_folder(shipped_folder("pet-ethanol")).config.species
-      (1, 6, 8)
     """
     metadata = _read_metadata(folder / METADATA_FILE)
     architecture = metadata["architecture"]

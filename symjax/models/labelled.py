@@ -13,16 +13,9 @@ from symjax.metrics import Output, Problem
 
 @functools.singledispatch
 def with_labels(item: object, problem: Problem, fields: LabelFields) -> Problem:
-    """The problem with the labels of its item.
+    """The problem of an item whose outputs have its labels, on the zero of the model.
 
-    Args:
-      item: A structure; events have classes, whose error is no difference.
-      problem: What is measured of it.
-      fields: Where labels are.
-
-    Returns:
-      The same problem; outputs with a label have it in
-      :attr:`symjax.metrics.Output.labels`, on the zero of the model.
+    Events have classes, whose error is no difference; they are left as they are.
 
     Raises:
       SymjaxError: A label that was named is not there or cannot be used.

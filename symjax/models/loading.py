@@ -40,12 +40,7 @@ name, and only when a file asks for it.
 
 
 class Source(NamedTuple):
-    """Where a model comes from.
-
-    Attributes:
-      name: Its name in reports; for files that of the file, for released models theirs.
-      path: A folder of symjax, or a file of another package.
-    """
+    """Name of a model in reports, and its folder or the file of another package."""
 
     name: str
     path: Path
@@ -88,19 +83,8 @@ def load_model(name_or_path: str | Path) -> Any:
 def locate(name_or_path: str | Path) -> Source:
     """Finds a model, fetching it if it is released and not in the cache.
 
-    Args:
-      name_or_path: As :func:`load_model` takes it.
-
-    Returns:
-      Its name and where it lies.
-
     Raises:
       ModelError: There is no such model, or it cannot be fetched.
-
-    Example:
-      >>> from symjax.models.loading import locate
-      >>> locate("pet-ethanol").path.name
-      'pet-ethanol'
     """
     name = os.fspath(name_or_path)
     remedy = (

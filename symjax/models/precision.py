@@ -13,11 +13,7 @@ import jax
 
 
 def matmul_precision() -> str:
-    """Name of the precision of the matrix products of models.
-
-    Returns:
-      JAX's setting ``jax_default_matmul_precision`` where it is set, else
-      ``"highest"``.
+    """Precision of the matrix products of models: JAX's setting, or ``"highest"``.
 
     Example:
       >>> import jax
@@ -34,20 +30,8 @@ def matmul_precision() -> str:
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:
-    """Context in which traced matrix products carry :func:`matmul_precision`.
+    """Context in which traced products carry :func:`matmul_precision` explicitly.
 
-    Returns:
-      The context; products inside hold the precision explicitly, and so do those of
-      their derivatives.
-
-    Example:
-      >>> import jax
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.precision import full_precision
-      >>> def square(x):
-      ...     with full_precision():
-      ...         return x @ x
-      >>> "HIGHEST" in str(jax.make_jaxpr(square)(jnp.eye(2)))
-      True
+    Those of their derivatives do so too.
     """
     return jax.default_matmul_precision(matmul_precision())

@@ -56,19 +56,7 @@ class Released(NamedTuple):
 
 
 def parse_released(name: str) -> Released | None:
-    """Reads the name of a released model.
-
-    Args:
-      name: Such as ``"pet-mad-s"``, ``"pet-mad"`` or ``"pet-mad-s@1.6.0"``.
-
-    Returns:
-      The request; None if it is no such name.
-
-    Example:
-      >>> from symjax.models.released import parse_released
-      >>> parse_released("pet-mad-s@1.6.0").version
-      (1, 6, 0)
-    """
+    """Reads ``"pet-mad-s"`` or ``"pet-mad-s@1.6.0"``; None if it is no such name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -86,13 +74,7 @@ def fetch_released(request: Released) -> tuple[Released, Path]:
 
     A version that is in the cache is taken from there. For the newest version the Hub
     is asked which there are; where it cannot be reached, the newest of the cache is
-    taken, and the log says so.
-
-    Args:
-      request: What :func:`parse_released` read.
-
-    Returns:
-      What was chosen, with size and version, and the path of its checkpoint.
+    taken, and the log says so. What was chosen has a size and a version.
 
     Raises:
       ModelError: ``huggingface_hub`` is not installed, or there is no such model

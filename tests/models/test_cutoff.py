@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.models.pet import bump
+from symjax.models.pet.cutoff import bump
 
 
 def test_slopes_keep_their_digits_in_float32():

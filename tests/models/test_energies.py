@@ -10,14 +10,8 @@ from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
 from symjax.models import fingerprint, load_model, save_model
-from symjax.models.pet import (
-    PETConfig,
-    choose_energy,
-    init_pet,
-    layer_names,
-    orbit_problem,
-    predict,
-)
+from symjax.models.pet import PETConfig, init_pet, layer_names, orbit_problem, predict
+from symjax.models.pet.energies import choose_energy
 
 SMALL = {
     "d_pet": 4,

@@ -27,7 +27,6 @@ from symjax.metrics import Grid, measure
 from symjax.models.pet import (
     PETConfig,
     cast_parameters,
-    distinct_layers,
     init_pet,
     layer_names,
     orbit_problem,
@@ -38,6 +37,7 @@ from symjax.models.pet import (
     select_layers,
 )
 from symjax.models.pet.cutoff import adaptive_radii
+from symjax.models.pet.layers import distinct_layers
 
 CUTOFF = 3.2
 SMALL = {

@@ -49,14 +49,7 @@ class Average:
 
     @classmethod
     def parse(cls, text: str) -> "Average":
-        """Reads an average as configurations write it.
-
-        Args:
-          text: ``"haar DEGREE"``, ``"frames NUMBER"``, or the name of a finite
-            group such as ``"O"`` or ``"Oh"``.
-
-        Returns:
-          The average.
+        """Reads ``"haar DEGREE"``, ``"frames NUMBER"``, or the name of a finite group.
 
         Raises:
           ModelError: It is none of these.
@@ -81,9 +74,6 @@ class Average:
     def check_finite(self, argument: str) -> None:
         """Raises unless the average is one over a finite group.
 
-        Args:
-          argument: What an error names.
-
         Raises:
           ModelError: It is not.
         """
@@ -93,10 +83,7 @@ class Average:
             )
 
     def fixed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Elements that do not depend on the input, the identity first in a group.
-
-        Returns:
-          Elements of shape ``(elements, 3, 3)``, and their weights.
+        """Elements that do not depend on the input, and weights; the identity first.
 
         Raises:
           ModelError: Frames depend on the input.

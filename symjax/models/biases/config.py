@@ -104,12 +104,6 @@ class Biases:
     def from_json(cls, data: Mapping[str, Any]) -> "Biases":
         """Inverse of :meth:`to_json`.
 
-        Args:
-          data: What ``to_json`` returned, possibly read from a file.
-
-        Returns:
-          The biases.
-
         Raises:
           ModelError: A field is unknown or impossible.
         """

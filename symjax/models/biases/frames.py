@@ -48,16 +48,6 @@ def canonical_frames(
 
     Returns:
       Frames Q, rows being axes: Q(g x) = Q(x) g^T. Q v are a vector's coordinates.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.biases import canonical_frames
-      >>> edges = jnp.array([[[1.0, 0, 0]], [[0, 2, 1]], [[1, 1, 3]]])
-      >>> one, numbers = jnp.ones((3, 1)), jnp.array([1.0, 8.0, 6.0])
-      >>> frames = canonical_frames(edges, one, numbers, jnp.zeros(3, int), 1)
-      >>> mirrored = canonical_frames(-edges, one, numbers, jnp.zeros(3, int), 1)
-      >>> bool(jnp.allclose(frames, -mirrored))
-      True
     """
     summed = jnp.sum(_direction(vectors) * weights[..., None], axis=1)
     square = jnp.sum(summed**2, axis=-1, keepdims=True)
@@ -106,19 +96,6 @@ def weighted_frames(
       of a structure lie on one line, or all pairs that are kept tie with one that is
       left out (ask for more frames, at least as many as the structure has equal pairs).
       A structure without edges has the identity.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models.biases import weighted_frames
-      >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
-      >>> config = PETConfig(species=(1, 8))
-      >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
-      >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
-      >>> elements, weights = weighted_frames(
-      ...     inputs.vectors, inputs.distances, inputs.cutoff_factors,
-      ...     inputs.edge_mask, inputs.structure, 1, 4)
-      >>> elements.shape, round(float(weights.sum()), 6)
-      ((8, 1, 3, 3), 1.0)
     """
     neighbors = vectors.shape[1]
     unit = _direction(vectors)

@@ -36,7 +36,8 @@ class EquivariantReadout(nn.Module):
       >>> import dataclasses
       >>> import jax
       >>> import jax.numpy as jnp
-      >>> from symjax.models.biases import EquivariantReadout, harmonics
+      >>> from symjax.models.biases.readout import EquivariantReadout
+      >>> from symjax.models.biases.tensors import harmonics
       >>> from symjax.so3 import VECTOR
       >>> vectors = dataclasses.replace(VECTOR, has_channels=True)
       >>> module = EquivariantReadout(vectors, copies=2)

@@ -2,12 +2,11 @@
 
 from symjax.data.quantities import Block, Target
 from symjax.models.pet.config import PETConfig, Uncertainty
-from symjax.models.pet.cutoff import bump, cosine, cutoff_factors
 from symjax.models.pet.derivatives import conservative
 from symjax.models.pet.energies import choose_energy
-from symjax.models.pet.graphs import pet_graph, seen_edges
+from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.inputs import PETInputs, pet_inputs
-from symjax.models.pet.layers import distinct_layers, layer_names
+from symjax.models.pet.layers import layer_names
 from symjax.models.pet.model import PETModel, cast_parameters, init_pet, predict
 from symjax.models.pet.network import PET
 from symjax.models.pet.orbit_problem import orbit_problem, select_layers
@@ -15,28 +14,8 @@ from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.staged import staged_problem
 
 __all__ = [
-    "PET",
-    "Block",
-    "PETConfig",
-    "PETInputs",
-    "PETModel",
-    "Target",
-    "Uncertainty",
-    "bump",
-    "cast_parameters",
-    "choose_energy",
-    "conservative",
-    "cosine",
-    "cutoff_factors",
-    "distinct_layers",
-    "init_pet",
-    "layer_names",
-    "orbit_problem",
-    "outputs_from_inputs",
-    "pet_graph",
-    "pet_inputs",
-    "predict",
-    "seen_edges",
-    "select_layers",
-    "staged_problem",
-]
+    "PET", "Block", "PETConfig", "PETInputs", "PETModel", "Target", "Uncertainty",
+    "cast_parameters", "choose_energy", "conservative", "init_pet", "layer_names",
+    "orbit_problem", "outputs_from_inputs", "pet_graph", "pet_inputs", "predict",
+    "select_layers", "staged_problem",
+]  # fmt: skip

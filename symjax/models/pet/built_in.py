@@ -107,14 +107,8 @@ Reader = Callable[[Block, str, Heads], Float[Array, "atoms *block"]]
 def token_sources(biases: Biases, is_first: bool) -> tuple[Source, ...]:
     """What is added to the hidden features of tokens, by functions of the geometry.
 
-    They are called within a layer, whose parameters then hold theirs.
-
-    Args:
-      biases: The biases of a model.
-      is_first: Whether it is the first GNN layer.
-
-    Returns:
-      Functions of the width and the tensors; none without such a bias.
+    Functions of the width and the tensors; none without such a bias. They are called
+    within a layer, whose parameters then hold theirs.
     """
     found: list[Source] = []
     if not is_first and biases.token_layers != "every":
@@ -138,14 +132,8 @@ def _embed_pseudotensors(width: int, tensors: Tensors) -> Array:
 def readers(biases: Biases, block: Block) -> tuple[Reader, ...]:
     """How a block is read; what several readers give is added.
 
-    They are called within the heads of a target, whose parameters then hold theirs.
-
-    Args:
-      biases: The biases of a model.
-      block: The block.
-
-    Returns:
-      Functions of the block, the name of the last layers, and the features of heads.
+    Functions of the block, the name of the last layers, and the features of heads. They
+    are called within the heads of a target, whose parameters then hold theirs.
     """
     if biases.readout == "linear" or block.is_invariant:
         return (_read_linearly,)

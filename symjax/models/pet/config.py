@@ -242,12 +242,6 @@ class PETConfig:
     def target(self, name: str) -> Target:
         """The target of a name.
 
-        Args:
-          name: Its name.
-
-        Returns:
-          The target.
-
         Raises:
           ModelError: There is none.
         """
@@ -273,14 +267,9 @@ class PETConfig:
     def by_block(
         self, make: Callable[[Target, Block], Any], *, invariant: bool = False
     ) -> dict[str, dict[str, Any]]:
-        """Something for every block of every target, as parameters are kept.
+        """What ``make`` gives for every block of every target, as parameters are kept.
 
-        Args:
-          make: Makes it.
-          invariant: Whether invariant blocks alone have one.
-
-        Returns:
-          What was made, by target and key of the block.
+        By target and key of the block; of ``invariant`` blocks alone, if asked for.
         """
         return {
             target.name: {
@@ -298,12 +287,6 @@ class PETConfig:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PETConfig":
         """Inverse of :meth:`to_json`.
-
-        Args:
-          data: What ``to_json`` returned, possibly read from a file.
-
-        Returns:
-          The configuration.
 
         Raises:
           ModelError: A field is missing, unknown or impossible.

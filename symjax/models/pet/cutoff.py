@@ -28,20 +28,6 @@ def bump(
     """Smooth cutoff (1 + tanh(cot(pi s))) / 2 with s = (d - cutoff + width) / width.
 
     All derivatives vanish at both ends, s = 0 (value 1) and s = 1 (value 0).
-
-    Args:
-      distances: In angstrom.
-      cutoff: In angstrom, broadcasts against ``distances``.
-      width: In angstrom.
-
-    Returns:
-      Factors in [0, 1].
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pet import bump
-      >>> bump(jnp.array([1.0, 4.25, 5.0]), 4.5, 0.5).round(3).tolist()
-      [1.0, 0.5, 0.0]
     """
     s = jnp.clip((distances - (cutoff - width)) / width, _MARGIN, 1 - _MARGIN)
     # As the logistic function of 2 cot(pi s), for its derivative: 1 - tanh^2 cancels,
@@ -52,22 +38,7 @@ def bump(
 def cosine(
     distances: Float[Array, "..."], cutoff: Float[Array, "..."], width: float
 ) -> Float[Array, "..."]:
-    """Smooth cutoff (1 + cos(pi s)) / 2 with s = (d - cutoff + width) / width.
-
-    Args:
-      distances: In angstrom.
-      cutoff: In angstrom, broadcasts against ``distances``.
-      width: In angstrom.
-
-    Returns:
-      Factors in [0, 1].
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pet import cosine
-      >>> cosine(jnp.array([1.0, 4.25, 5.0]), 4.5, 0.5).round(3).tolist()
-      [1.0, 0.5, 0.0]
-    """
+    """Smooth cutoff (1 + cos(pi s)) / 2 with s = (d - cutoff + width) / width."""
     s = jnp.clip((distances - (cutoff - width)) / width, 0.0, 1.0)
     return 0.5 * (1 + jnp.cos(jnp.pi * s))
 
@@ -173,27 +144,8 @@ def adaptive_radii(
 ) -> Float[Array, "atoms"]:
     """Radius of every atom, within which it has about a given number of neighbors.
 
-    Args:
-      config: The model's hyperparameters, with an adaptive cutoff.
-      distances: Lengths of all pairs within ``config.cutoff`` in angstrom; any positive
-        number for padding.
-      mask: True for pairs.
-      atom_mask: True for atoms.
-
-    Returns:
-      Radii in angstrom, differentiable.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.cutoff import adaptive_radii
-      >>> config = PETConfig(species=(1,), cutoff=6.0, num_neighbors_adaptive=2.0)
-      >>> few = jnp.array([[2.0, 3.0, 4.0, 5.0]])
-      >>> many = few / 4
-      >>> ones = jnp.ones((1, 4), bool)
-      >>> radii = [adaptive_radii(config, d, ones, ones[:, 0]) for d in (few, many)]
-      >>> bool(radii[0][0] > radii[1][0])
-      True
+    In angstrom, as are the distances of all pairs within ``config.cutoff``, which are
+    positive for padding; differentiable.
     """
     if config.adaptive_cutoff_method == "solver":
         return _solve(distances, mask, config)
@@ -205,22 +157,10 @@ def cutoff_factors(
     distances: Float[Array, "atoms neighbors"],
     cutoffs: Float[Array, "atoms neighbors"] | float,
 ) -> Float[Array, "atoms neighbors"]:
-    """Cutoff factor of every edge.
+    """Cutoff factor of every edge, in [0, 1].
 
-    Args:
-      config: The model's hyperparameters.
-      distances: Edge lengths in angstrom.
-      cutoffs: The cutoff of each edge in angstrom: the model's, or, where it is
-        adaptive, the mean of both atoms' radii.
-
-    Returns:
-      Factors in [0, 1].
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pet import PETConfig, cutoff_factors
-      >>> cutoff_factors(PETConfig(species=(1,)), jnp.array([[1.0]]), 4.5).tolist()
-      [[1.0]]
+    The cutoff of each edge in angstrom is the model's, or, where it is adaptive, the
+    mean of both atoms' radii.
     """
     function = bump if config.cutoff_function == "Bump" else cosine
     return function(distances, jnp.asarray(cutoffs), config.cutoff_width)

@@ -6,20 +6,7 @@ from symjax.models.pet.config import PETConfig
 
 
 def takes_repulsion(target: Target) -> bool:
-    """Whether nuclear repulsion, which is in eV, is added to a target of a model.
-
-    Args:
-      target: The target.
-
-    Returns:
-      True for energies in eV.
-
-    Example:
-      >>> from symjax.data.quantities import Target, energy_among
-      >>> from symjax.models.pet.energies import takes_repulsion
-      >>> takes_repulsion(Target("energy", "eV")), takes_repulsion(Target("energy"))
-      (True, False)
-    """
+    """Whether nuclear repulsion, which is in eV, is added to a target of a model."""
     return target.is_energy and target.unit == "eV"
 
 
@@ -32,20 +19,8 @@ def _scalars(config: PETConfig) -> list[str]:
 def check_energy(config: PETConfig, name: str) -> None:
     """Raises unless a target can be differentiated into forces.
 
-    Args:
-      config: Hyperparameters and targets.
-      name: Name of the target.
-
     Raises:
       ModelError: There is no such target, or it is not one number per structure.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.energies import check_energy
-      >>> check_energy(PETConfig(species=(1, 8)), "energy/pbe")
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ModelError: energy='energy/pbe': the model has no such target...
     """
     scalars = _scalars(config)
     if name not in scalars:
@@ -91,22 +66,8 @@ def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
 def energy_of_forces(config: PETConfig, name: str | None = None) -> str:
     """The same as :func:`choose_energy` where forces are asked for.
 
-    Args:
-      config: Hyperparameters and targets.
-      name: Name of the target.
-
-    Returns:
-      The name.
-
     Raises:
       ModelError: There is none, or it cannot be chosen.
-
-    Example:
-      >>> from symjax.data.quantities import Target, energy_among
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.energies import energy_of_forces
-      >>> energy_of_forces(PETConfig(species=(1, 8)))
-      'energy'
     """
     chosen = choose_energy(config, name)
     if chosen is None:

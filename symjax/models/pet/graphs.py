@@ -72,15 +72,9 @@ def pet_graph(
 
 
 def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) -> Graph:
-    """A graph of all pairs within the cutoff, as a model reads it.
+    """The edges that a model sees, of a graph of all pairs within its cutoff.
 
-    Args:
-      config: The model's hyperparameters.
-      graph: All pairs within ``config.cutoff``, without padding.
-      structures: The structures of the graph.
-
-    Returns:
-      The graph of the edges that the model sees, with what its long-range sums read.
+    With what its long-range sums read.
 
     Raises:
       StructureError: The model is conditioned on charge and spin, and a structure says
@@ -88,17 +82,6 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
         model has long-range features, and cannot read a
         structure: one that is periodic in one or two directions, or, where its cutoff
         is adaptive, in any.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.graphs import as_read
-      >>> from symjax.models.pet.long_range import LongRange
-      >>> config = PETConfig(species=(29,), long_range=LongRange())
-      >>> copper = ase.build.bulk("Cu")
-      >>> as_read(config, build_graph(copper, 4.5), [copper]).mesh.sizes.tolist()
-      [[8, 8, 8]]
     """
     for number, atoms in enumerate(structures):
         if config.system_conditioning:
@@ -146,24 +129,10 @@ def _check_memory(config: PETConfig, graph: Graph) -> None:
 
 
 def seen_edges(config: PETConfig, graph: Graph) -> Graph:
-    """Packs the edges that a model sees.
+    """Packs the edges that a model sees of all pairs within ``config.cutoff``.
 
-    Args:
-      config: The model's hyperparameters.
-      graph: All pairs within ``config.cutoff``.
-
-    Returns:
-      The same graph where the cutoff is not adaptive; else one of the edges within the
-      mean of both atoms' radii.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.data import build_graph
-      >>> from symjax.models.pet import PETConfig, seen_edges
-      >>> graph = build_graph(ase.build.bulk("Cu"), 5.0)
-      >>> config = PETConfig(species=(29,), cutoff=5.0, num_neighbors_adaptive=8.0)
-      >>> seen_edges(config, graph).neighbors.shape
-      (1, 12)
+    All of them where the cutoff is not adaptive; else those within the mean of both
+    atoms' radii.
     """
     if config.num_neighbors_adaptive is None:
         return graph
@@ -193,10 +162,6 @@ def _seen(
 
 def check_selected(config: PETConfig, graph: Graph) -> None:
     """Raises where a graph has other edges than a model sees.
-
-    Args:
-      config: The model's hyperparameters.
-      graph: The graph.
 
     Raises:
       ArgumentError: The cutoff is adaptive and no edges were selected, or the other

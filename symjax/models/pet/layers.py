@@ -27,22 +27,7 @@ _KINDS = ("node", "edge")
 
 
 def layer_of(config: PETConfig, path: Sequence[str]) -> str:
-    """Metatrain's module path of a sown value.
-
-    Args:
-      config: Hyperparameters and targets.
-      path: Names of the modules that hold it, and its own.
-
-    Returns:
-      The name.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.layers import layer_of
-      >>> path = ("gnn_layers_0", "trans", "layers_1", "=node")
-      >>> layer_of(PETConfig(species=(1,)), path)
-      'gnn_layers.0.trans.layers.1_node'
-    """
+    """Metatrain's module path of a sown value, from the path of modules to it."""
     words: list[str] = []
     name = ""
     for part in (entry.removeprefix("=") for entry in path):
@@ -62,21 +47,7 @@ def layer_of(config: PETConfig, path: Sequence[str]) -> str:
 def module_of(config: PETConfig, path: Sequence[str]) -> str:
     """Metatrain's module path of parameters, with the target's name in its heads.
 
-    Args:
-      config: Hyperparameters and targets.
-      path: Keys of the parameter tree.
-
-    Returns:
-      The name; empty for what holds all heads of a target.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.layers import module_of
-      >>> config = PETConfig(species=(1,))
-      >>> module_of(config, ("gnn_layers_0", "trans", "layers_1", "mlp"))
-      'gnn_layers.0.trans.layers.1.mlp'
-      >>> module_of(config, ("targets_0", "node_last_layers_0_1", "kernel"))
-      'node_last_layers.energy.0.1.kernel'
+    Empty for what holds all heads of a target.
     """
     words: list[str] = []
     target = ""
@@ -119,21 +90,7 @@ class Layer(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def describe_layers(config: PETConfig) -> tuple[Layer, ...]:
-    """All layers whose features can be measured, in the order of the network.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      The layers.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.layers import describe_layers
-      >>> layers = describe_layers(PETConfig(species=(1,), num_gnn_layers=1))
-      >>> [layer.name for layer in layers if layer.target]
-      ['node_heads.energy.0', 'edge_heads.energy.0']
-    """
+    """All layers whose features can be measured, in the order of the network."""
     residual = config.featurizer_type == "residual"
     conditioned = config.system_conditioning
 
@@ -201,19 +158,7 @@ def layer_names(config: PETConfig) -> tuple[str, ...]:
 
 
 def distinct_layers(config: PETConfig) -> tuple[str, ...]:
-    """Layers whose features depend on the orientation, each set of numbers once.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      Names, in the order of the network.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig, distinct_layers
-      >>> len(distinct_layers(PETConfig(species=(1,), num_gnn_layers=1)))
-      10
-    """
+    """Layers whose features depend on the orientation, each set of numbers once."""
     layers = describe_layers(config)
     return tuple(one.name for one in layers if one.varies and not one.repeats)
 
@@ -222,23 +167,9 @@ def distinct_layers(config: PETConfig) -> tuple[str, ...]:
 def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
     """Layers whose features are averaged over a finite group.
 
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      Their names.
-
     Raises:
       ModelError: A pattern matches no layer, or one that cannot be averaged because
         it is never computed by itself, or does not depend on the orientation.
-
-    Example:
-      >>> from symjax.models.biases import Biases
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.layers import symmetrized_layers
-      >>> biases = Biases(symmetrized_layers=("node_heads.*",))
-      >>> symmetrized_layers(PETConfig(species=(1,), biases=biases))
-      ('node_heads.energy.0',)
     """
     if not config.biases.symmetrized_layers:
         return ()
@@ -255,15 +186,7 @@ def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
 
 
 def check_layers(config: PETConfig, layers: tuple[str, ...]) -> None:
-    """Raises unless all layers exist.
-
-    Args:
-      config: Hyperparameters and targets.
-      layers: Names of layers.
-
-    Raises:
-      ModelError: One does not exist.
-    """
+    """Raises a ModelError unless all layers exist."""
     known = layer_names(config)
     for name in layers:
         if name not in known:

@@ -40,11 +40,6 @@ class LongRange:
 
     Raises:
       ModelError: A field has an impossible value.
-
-    Example:
-      >>> from symjax.models.pet.long_range import LongRange
-      >>> LongRange().interpolation_nodes
-      5
     """
 
     smearing: float = 1.4

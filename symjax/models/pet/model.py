@@ -80,20 +80,7 @@ def _init_network(config: PETConfig, key: Array) -> Any:
 
 
 def parameter_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter of a model, by its path.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      Shapes by path, with ``/`` between the keys.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.model import parameter_shapes
-      >>> parameter_shapes(PETConfig(species=(1, 8)))["scale/energy/scalar"]
-      (2, 1)
-    """
+    """Shape of every parameter of a model, by its path."""
     tree = jax.eval_shape(lambda: _init_network(config, jax.random.key(0)))
     shapes = {f"network/{path}": leaf.shape for path, leaf in flatten(tree).items()}
     for target in config.targets:
@@ -183,20 +170,7 @@ def cast_parameters(parameters: Any, dtype: Any) -> Any:
 
 
 def without_uncertainties(model: PETModel) -> PETModel:
-    """A model whose parameters may change: uncertainties would not be its own.
-
-    Args:
-      model: The model.
-
-    Returns:
-      The model without uncertainties and ensembles.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet.model import without_uncertainties
-      >>> without_uncertainties(load_model("pet-ethanol")).config.uncertainties
-      ()
-    """
+    """A model whose parameters may change: uncertainties would not be its own."""
     config = dataclasses.replace(model.config, uncertainties=())
     parameters = {k: v for k, v in model.parameters.items() if k != "uncertainty"}
     return dataclasses.replace(model, config=config, parameters=parameters)

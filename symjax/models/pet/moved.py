@@ -23,15 +23,7 @@ Evaluated = tuple[dict[str, dict[str, Array]], Any]
 
 
 def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInputs:
-    """Turns every structure by an element of its own.
-
-    Args:
-      inputs: What the network reads.
-      elements: One element of O(3) for each structure.
-
-    Returns:
-      The inputs, turned.
-    """
+    """Turns every structure by an element of its own."""
     own = elements[inputs.structure]
     vectors = jnp.einsum("anx,ayx->any", inputs.vectors, own, precision="highest")
     mesh = inputs.long_range
@@ -63,16 +55,9 @@ def evaluate(
 ) -> Evaluated:
     """Predictions of a network under the biases that move its input.
 
-    Args:
-      config: Hyperparameters and targets.
-      network: The network.
-      inputs: What it reads.
-      features: Whether features are wanted.
-
-    Returns:
-      Predictions, rotated back and averaged, and features: those that the network has
-      in the structure's frame, or, where predictions are averaged, those of the
-      structure as it stands.
+    Rotated back and averaged, and features: those that the network has in the
+    structure's frame, or, where predictions are averaged, those of the structure as it
+    stands.
     """
     biases, num_structures = config.biases, len(inputs.charge)
     if biases.canonical_frame:

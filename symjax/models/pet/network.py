@@ -160,15 +160,10 @@ class PET(nn.Module):
     def __call__(
         self, inputs: PETInputs
     ) -> dict[str, dict[str, Float[Array, "atoms *block"]]]:
-        """Raw predictions of every atom, by target and block.
+        """Raw predictions ``(atoms, *block.shape)`` of every atom, by target and block.
 
-        Args:
-          inputs: Geometry and species, see :func:`symjax.models.pet.pet_inputs`.
-
-        Returns:
-          For each target and block an array of shape ``(atoms, *block.shape)``,
-          before scaling and without the baseline of each species. Rows of padding
-          atoms are meaningless.
+        Before scaling and without the baseline of each species; rows of padding atoms
+        are meaningless.
         """
         config = self.config
         num_species = len(config.species)

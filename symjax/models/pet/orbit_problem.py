@@ -89,16 +89,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(what: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
-    """Outputs and features of a graph, without the baseline of each species.
-
-    Args:
-      what: What is evaluated.
-      parameters: Of the model.
-      graph: The graph.
-
-    Returns:
-      Arrays by name.
-    """
+    """Outputs and features of a graph, without the baseline of each species."""
     if what.energy is not None and (what.forces or what.stress):
         outputs, features = conservative(
             what.config,
@@ -150,15 +141,7 @@ def _rotating(graph: Graph, forces: bool, stress: bool) -> Any:
 
 
 def moved(graph: Graph, x: Any) -> Graph:
-    """The graph with all that rotates replaced.
-
-    Args:
-      graph: A graph.
-      x: As in the problem that :func:`orbit_problem` makes.
-
-    Returns:
-      The same graph, moved.
-    """
+    """The graph with all that rotates replaced, ``x`` as in :func:`orbit_problem`."""
     rows = x
     if isinstance(x, dict):
         rows = x["edges"]
@@ -262,17 +245,9 @@ def choose_outputs(
 ) -> Evaluation:
     """What is evaluated, of all that a user can name.
 
-    Args:
-      config: Hyperparameters and targets.
-      layers: See :func:`select_layers`.
-      outputs: See :func:`orbit_problem`.
-      forces: Whether forces and stress are among the default outputs.
-      energy: Name of the target whose derivatives they are.
-      has_stress: Whether the structures have one
-        (:func:`symjax.data.cells.stress_volume`).
-
-    Returns:
-      What is evaluated.
+    ``has_stress`` says whether the structures have one
+    (:func:`symjax.data.cells.stress_volume`); the rest is named as in
+    :func:`orbit_problem`.
 
     Raises:
       ModelError: The model has no such layer, output or energy, or several energies
@@ -312,11 +287,6 @@ def describe_outputs(
     config: PETConfig, what: Evaluation, graph: Graph
 ) -> tuple[dict[str, Output], dict[str, str]]:
     """What is known about everything that is evaluated.
-
-    Args:
-      config: Hyperparameters and targets.
-      what: What is evaluated.
-      graph: The graph.
 
     Returns:
       The outputs, and what each has one sample for: ``"atom"``, ``"edge"`` or
@@ -450,10 +420,6 @@ def _sample_symmetry(
 
 def check_conditioning(config: PETConfig, graph: Graph) -> None:
     """Raises unless a model knows the charges and multiplicities of a graph.
-
-    Args:
-      config: Hyperparameters and targets.
-      graph: The graph.
 
     Raises:
       ModelError: A charge or multiplicity is beyond those of the model.

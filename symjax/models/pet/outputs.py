@@ -174,20 +174,7 @@ def outputs_from_inputs(
 
 
 def stage_names(config: PETConfig) -> tuple[str, ...]:
-    """Names of what every GNN layer hands on: features of nodes and of edges.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      ``("node_0", "edge_0", "node_1", ...)``, in the order of the network.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.outputs import stage_names
-      >>> stage_names(PETConfig(species=(1,), num_gnn_layers=1))
-      ('node_0', 'edge_0')
-    """
+    """What every GNN layer hands on: ``node_0``, ``edge_0``, ``node_1``, ..."""
     numbers = range(config.num_gnn_layers)
     return tuple(f"{kind}_{n}" for n in numbers for kind in ("node", "edge"))
 

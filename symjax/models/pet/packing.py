@@ -70,12 +70,6 @@ class Packing:
       num_atoms: Atoms of all structures together: packs are no larger.
       outputs: See :func:`symjax.models.pet.orbit_problem`; stress is left out of
         packs that have none.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet.packing import Packing
-      >>> Packing(load_model("pet-ethanol"), 16).capacity(8)
-      128
     """
 
     model: PETModel
@@ -92,14 +86,7 @@ class Packing:
         return jax.device_put(cast_parameters(self.model.parameters, self.dtype))
 
     def capacity(self, num_neighbors: int) -> int:
-        """Atoms of a pack of structures with some number of neighbors.
-
-        Args:
-          num_neighbors: Width of their edges, padding included.
-
-        Returns:
-          A power of two, at least 8.
-        """
+        """Atoms of a pack of structures whose edges have some width: a power of two."""
         full = max(_SLOTS // (num_neighbors * self.num_elements), 8)
         capacity = 1 << (full.bit_length() - 1)
         if self.num_atoms is None:
@@ -107,14 +94,10 @@ class Packing:
         return min(capacity, max(8, 1 << (self.num_atoms - 1).bit_length()))
 
     def shape(self, graphs: Sequence[Graph]) -> GraphShape:
-        """The shape that graphs are padded to.
+        """The shape, one of few, that graphs are padded to.
 
-        Args:
-          graphs: Graphs of structures.
-
-        Returns:
-          One of few: of the width of the ladder that holds all of them. A structure
-          that is larger than a pack has one of its own.
+        Of the width of the ladder that holds all of them; a structure that is larger
+        than a pack has one of its own.
         """
         rungs = [bucket_shape(graph_shape(graph)) for graph in graphs]
         width = max(rung.num_neighbors for rung in rungs)
@@ -138,18 +121,7 @@ class Packing:
         return min(max(_CACHED // max(slots, 1), 1), self.num_elements)
 
     def item(self, label: str, atoms: ase.Atoms) -> Item:
-        """Finds the edges of a structure.
-
-        Args:
-          label: Its name.
-          atoms: The structure.
-
-        Returns:
-          The structure, ready to be joined with others.
-
-        Raises:
-          SymjaxError: The model cannot read it.
-        """
+        """Finds the edges of a structure, refused if the model cannot read it."""
         graph = pet_graph(self.model.config, atoms, dtype=self.dtype)
         check_conditioning(self.model.config, graph)
         return Item(label, graph, stress_volume(atoms) > 0)
@@ -159,12 +131,6 @@ class Packing:
 
         Those with few neighbors come first. A pack that is less than half full when a
         wider rung of the ladder follows is filled with its structures.
-
-        Args:
-          items: The structures.
-
-        Returns:
-          Those of each pack.
         """
         packs: list[list[Item]] = []
         for has_stress in (False, True):
@@ -198,13 +164,7 @@ class Packing:
         return packs
 
     def pack(self, items: Sequence[Item]) -> Pack:
-        """Structures that are evaluated together.
-
-        Args:
-          items: Some of :meth:`join`.
-
-        Returns:
-          The pack, for :func:`symjax.metrics.packs.measure_packs`.
+        """Structures that are evaluated together, as :meth:`join` gives them.
 
         Raises:
           ModelError: The model has no such layer or energy.
@@ -297,60 +257,21 @@ class Prepared:
         num_elements: int,
         **options: Any,
     ) -> "Prepared":
-        """Finds the edges of structures.
-
-        Args:
-          model: The model.
-          structures: By label.
-          num_elements: Elements of each structure.
-          **options: Further attributes of :class:`Packing`.
-
-        Returns:
-          The structures.
-
-        Raises:
-          SymjaxError: The model cannot read a structure.
-        """
+        """Finds the edges of structures; ``options`` are those of :class:`Packing`."""
         total = sum(map(len, structures.values()))
         packing = Packing(model, num_elements, num_atoms=total, **options)
         items = [packing.item(label, atoms) for label, atoms in structures.items()]
         return cls(packing, packing.join(items))
 
     def packs(self, model: PETModel) -> Iterator[Pack]:
-        """The packs with the parameters of a model.
-
-        Args:
-          model: A model with the configuration of the first.
-
-        Returns:
-          The packs.
-        """
+        """The packs with the parameters of a model of the first one's configuration."""
         return map(dataclasses.replace(self.packing, model=model).pack, self.groups)
 
 
 def packs_of(
     packing: Packing, structures: Mapping[str, ase.Atoms]
 ) -> tuple[Iterator[Pack], dict[str, SymjaxError]]:
-    """Packs of some structures, and the errors of those that cannot be read.
-
-    Args:
-      packing: What is evaluated.
-      structures: By label.
-
-    Returns:
-      The packs, and errors by label.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet.packing import Packing, packs_of
-      >>> packing = Packing(load_model("pet-ethanol"), 4, num_atoms=12)
-      >>> names = ("H2O", "CH4", "NH3")
-      >>> packs, errors = packs_of(
-      ...     packing, {name: ase.build.molecule(name) for name in names})
-      >>> [pack.labels for pack in packs], list(errors)
-      ([('H2O', 'CH4')], ['NH3'])
-    """
+    """Packs of some structures, and the errors of those that cannot be read."""
     items: list[Item] = []
     errors: dict[str, SymjaxError] = {}
     for label, atoms in structures.items():

@@ -17,26 +17,10 @@ from symjax.models.pet.orbit_problem import orbit_problem, select_layers
 
 
 class PETSource(NetworkSource):
-    """A PET as a source.
-
-    Args:
-      model: The model.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet.source import PETSource
-      >>> PETSource(load_model("pet-ethanol")).name
-      'pet-ethanol'
-    """
+    """A PET as a source."""
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """The target whose derivatives are forces and stress.
-
-        Args:
-          options: :class:`symjax.runs.Options`.
-
-        Returns:
-          Its name; empty if the model has no energy.
+        """The target whose derivatives are forces and stress; empty without an energy.
 
         Raises:
           ModelError: There are several or none of this name, or no such layers.
@@ -47,17 +31,7 @@ class PETSource(NetworkSource):
     def sizes(
         self, items: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
-        """Sizes to pad structures to, see :func:`padded_shapes`.
-
-        Args:
-          items: The structures by label.
-
-        Returns:
-          Sizes, and the errors of those that cannot be used.
-
-        Raises:
-          ModelError: They are no structures.
-        """
+        """Sizes to pad structures to, and errors, see :func:`padded_shapes`."""
         for label, item in items.items():
             if isinstance(item, PointCloud):
                 raise ModelError(
@@ -71,32 +45,11 @@ class PETSource(NetworkSource):
     def prepare(
         self, label: str, item: ase.Atoms, size: GraphShape
     ) -> tuple[ase.Atoms, GraphShape]:
-        """The structure as it is.
-
-        Args:
-          label: Its name.
-          item: The structure.
-          size: From :meth:`sizes`.
-
-        Returns:
-          Both.
-        """
+        """The structure as it is."""
         return item, size
 
     def problem(self, item: ase.Atoms, size: GraphShape, options: Any) -> Problem:
-        """Outputs and layers on the orbit of a structure.
-
-        Args:
-          item: The structure.
-          size: Sizes to pad to.
-          options: :class:`symjax.runs.Options`.
-
-        Returns:
-          The problem.
-
-        Raises:
-          SymjaxError: The structure cannot be used.
-        """
+        """Outputs and layers on the orbit of a structure."""
         return orbit_problem(
             self.model,
             item,
@@ -108,12 +61,7 @@ class PETSource(NetworkSource):
         )
 
     def breaking(self, item: ase.Atoms, options: Any) -> None:
-        """Nothing but the network breaks symmetry.
-
-        Args:
-          item: The structure.
-          options: :class:`symjax.runs.Options`.
-        """
+        """Nothing but the network breaks symmetry."""
 
 
 def padded_shapes(
@@ -123,24 +71,7 @@ def padded_shapes(
 
     Structures in one bucket of the ladder of sizes (:func:`symjax.data.bucket_shape`)
     are padded to the largest of them, not to the bucket's upper end: as few programs,
-    with less padding.
-
-    Args:
-      structures: The structures by label.
-      config: Hyperparameters of the model: its species, and which edges it sees.
-
-    Returns:
-      Sizes by label, and for structures that cannot be used the error by label.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.source import padded_shapes
-      >>> pair = {name: ase.build.molecule(name) for name in ("CH3COCH3", "C3H8")}
-      >>> config = PETConfig(species=(1, 6, 8), cutoff=8.0)
-      >>> shapes, errors = padded_shapes(pair, config)
-      >>> shapes["C3H8"][:3], shapes["CH3COCH3"] == shapes["C3H8"]
-      ((11, 10, 1), True)
+    with less padding. By label, with the errors of structures that cannot be used.
     """
     exact: dict[str, GraphShape] = {}
     errors: dict[str, SymjaxError] = {}

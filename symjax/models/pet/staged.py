@@ -57,11 +57,6 @@ class Stage(NamedTuple):
     Attributes:
       modules: Those whose parameters make it (``[model] trainable``).
       layers: Those whose features it hands on (``[penalty] layers``).
-
-    Example:
-      >>> from symjax.models.pet.staged import Stage
-      >>> Stage(("gnn_layers.0",), ()).modules
-      ('gnn_layers.0',)
     """
 
     modules: tuple[str, ...]
@@ -69,21 +64,7 @@ class Stage(NamedTuple):
 
 
 def stage_of(config: PETConfig, number: int) -> Stage:
-    """Modules and layers of one stage of :func:`staged_problem`.
-
-    Args:
-      config: Hyperparameters and targets.
-      number: Of the stage, from 0.
-
-    Returns:
-      Their names.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig
-      >>> from symjax.models.pet.staged import stage_of
-      >>> stage_of(PETConfig(species=(1,)), 1).modules
-      ('gnn_layers.1', 'combination_norms.1', 'combination_mlps.1')
-    """
+    """Modules and layers of one stage of :func:`staged_problem`, counted from 0."""
     if config.featurizer_type == "residual":
         layers = tuple(f"{kind}_backbone.{number}" for kind in ("node", "edge"))
         return Stage((f"gnn_layers.{number}",), layers)
@@ -194,27 +175,13 @@ def staged_problem(
 def traceable_atoms(
     model: PETModel, atoms: ase.Atoms, num_elements: int, memory: int
 ) -> tuple[int, ...]:
-    """Atoms whose forces can be traced within a budget, evenly among all.
+    """Indices of atoms whose forces can be traced within a budget, evenly among all.
 
-    Args:
-      model: The model.
-      atoms: The structure.
-      num_elements: Elements of O(3).
-      memory: Bytes for features and their derivatives.
-
-    Returns:
-      Their indices; none where the model has no energy or has long-range features.
+    The budget, in bytes, is for features and their derivatives at all elements; none
+    where the model has no energy or has long-range features.
 
     Raises:
       StructureError: The structure cannot be used.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet.staged import traceable_atoms
-      >>> model, water = load_model("pet-ethanol"), ase.build.molecule("H2O")
-      >>> [traceable_atoms(model, water, 700, memory) for memory in (2**31, 0)]
-      [(0, 1, 2), ()]
     """
     config = model.config
     graph = pet_graph(config, atoms)

@@ -24,36 +24,12 @@ from symjax.models.pet.config import PETConfig, Uncertainty
 
 
 def uncertainty_name(target: str) -> str:
-    """Name of the output that is the uncertainty of a target, metatrain's.
-
-    Args:
-      target: Name of the target.
-
-    Returns:
-      The name.
-
-    Example:
-      >>> from symjax.models.pet.uncertainty import uncertainty_name
-      >>> uncertainty_name("energy"), uncertainty_name("mtt::dipole")
-      ('energy_uncertainty', 'mtt::aux::dipole_uncertainty')
-    """
+    """Name of the output that is the uncertainty of a target, metatrain's."""
     return _auxiliary(target, "uncertainty")
 
 
 def ensemble_name(target: str) -> str:
-    """Name of the output that is the ensemble of a target, metatrain's.
-
-    Args:
-      target: Name of the target.
-
-    Returns:
-      The name.
-
-    Example:
-      >>> from symjax.models.pet.uncertainty import ensemble_name
-      >>> ensemble_name("energy/pbe")
-      'mtt::aux::energy/pbe_ensemble'
-    """
+    """Name of the output that is the ensemble of a target, metatrain's."""
     return _auxiliary(target, "ensemble")
 
 
@@ -63,21 +39,7 @@ def _auxiliary(target: str, suffix: str) -> str:
 
 
 def uncertain_outputs(config: PETConfig) -> dict[str, Uncertainty]:
-    """Outputs that are uncertainties and ensembles.
-
-    Args:
-      config: Hyperparameters and targets.
-
-    Returns:
-      What each belongs to, by the name of the output.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig, Uncertainty
-      >>> from symjax.models.pet.uncertainty import uncertain_outputs
-      >>> config = PETConfig((1, 8), uncertainties=(Uncertainty("energy", 8),))
-      >>> list(uncertain_outputs(config))
-      ['energy_uncertainty', 'energy_ensemble']
-    """
+    """What each output that is an uncertainty or an ensemble belongs to."""
     found = {}
     for own in config.uncertainties:
         found[uncertainty_name(own.target)] = own
@@ -89,19 +51,9 @@ def uncertain_outputs(config: PETConfig) -> dict[str, Uncertainty]:
 def uncertainty_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters of uncertainties, by path.
 
-    Args:
-      config: Hyperparameters and targets.
-
     Returns:
       For each target the Cholesky factor, ``(features, features)``, the multiplier
       alpha, ``(1,)``, and weights of the ensemble, ``(members, *block, features)``.
-
-    Example:
-      >>> from symjax.models.pet import PETConfig, Uncertainty
-      >>> from symjax.models.pet.uncertainty import uncertainty_shapes
-      >>> config = PETConfig((1,), d_head=4, uncertainties=(Uncertainty("energy", 3),))
-      >>> uncertainty_shapes(config)["uncertainty/energy/ensemble"]
-      (3, 1, 8)
     """
     # The features of nodes and the summed ones of edges, of each layer that is read.
     size = 2 * config.d_head * config.num_readout_layers
@@ -134,16 +86,6 @@ def evaluate_uncertainty(
       By name of the output: the uncertainty, ``(samples,)``, the same for all
       components and properties of the target; and the ensemble, ``(samples,
       *components, members * properties)``, the properties of a member side by side.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pet import Uncertainty
-      >>> from symjax.models.pet.uncertainty import evaluate_uncertainty
-      >>> parameters = {"cholesky": 2 * jnp.eye(3), "multiplier": jnp.ones(1)}
-      >>> found = evaluate_uncertainty(
-      ...     Uncertainty("energy"), parameters, jnp.ones((1, 3)), jnp.zeros((1, 1)))
-      >>> round(float(found["energy_uncertainty"][0]), 4)
-      0.866
     """
     whitened = jax.scipy.linalg.solve_triangular(
         jnp.asarray(parameters["cholesky"]), features.T, lower=True

@@ -18,15 +18,7 @@ _COULOMB = 14.399645478425668
 
 
 def check_zbl_cutoff(species: tuple[int, ...], cutoff: float) -> None:
-    """Raises unless the neighbor list holds all pairs that repel each other.
-
-    Args:
-      species: Atomic numbers of the model.
-      cutoff: Its cutoff in angstrom.
-
-    Raises:
-      ModelError: Two covalent radii exceed the cutoff.
-    """
+    """Raises unless the cutoff, in angstrom, holds all pairs that repel each other."""
     reach = 2 * max(float(ase.data.covalent_radii[number]) for number in species)
     if reach > cutoff:
         raise ModelError(
@@ -44,21 +36,12 @@ def zbl_energies(
     lengths: Float[Array, "atoms neighbors"],
     mask: Bool[Array, "atoms neighbors"],
 ) -> Float[Array, "atoms"]:
-    """Repulsion energy of every atom, half of each of its pairs.
+    """Repulsion energy of every atom in eV, half of each of its pairs.
 
     V(r) = Z Z' e^2 / (4 pi epsilon_0 r) phi(r / a), plus the polynomial
     A r^3 / 3 + B r^4 / 4 + C with which V, V' and V'' vanish at the sum of the
-    covalent radii; 0 beyond.
-
-    Args:
-      species: Atomic numbers of the model.
-      centers: Index of each atom's species.
-      neighbors: Index of each neighbor's species.
-      lengths: Edge lengths in angstrom; positive for padding.
-      mask: True for edges.
-
-    Returns:
-      Energies in eV.
+    covalent radii; 0 beyond. Lengths are in angstrom, positive for padding; centers and
+    neighbors are indices of species.
     """
     dtype = lengths.dtype
     numbers = np.array(species, float)

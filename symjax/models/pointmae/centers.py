@@ -17,25 +17,12 @@ _LARGE = 1e38
 
 
 def snap(squares: Float[Array, "..."], quantum: float | None) -> Float[Array, "..."]:
-    """Rounds squared distances to multiples of a quantum.
+    """Rounds squared distances to multiples of a quantum, if there is one.
 
     Points of a lattice have many equal distances, and radii of whole voxels have
     points exactly on the sphere. In normalised coordinates round-off decides such
-    ties, differently at every orientation; rounding makes them ties again.
-
-    Args:
-      squares: Squared distances.
-      quantum: The quantum, well below that of the lattice and above round-off; None
-        to leave the distances as they are.
-
-    Returns:
-      Rounded squared distances.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae.centers import snap
-      >>> snap(jnp.array([24.999998, 25.000002]), 0.5).tolist()
-      [25.0, 25.0]
+    ties, differently at every orientation; rounding makes them ties again. The quantum
+    is well below that of the lattice and above round-off.
     """
     return squares if quantum is None else jnp.round(squares / quantum) * quantum
 
@@ -48,18 +35,6 @@ def rounded_square(x: Float[Array, "..."]) -> Float[Array, "..."]:
     between points at equal distances, tokens would then depend on what is compiled
     together. Rounded apart, as the CPU build of the released implementation does, they
     do not.
-
-    Args:
-      x: Numbers.
-
-    Returns:
-      Their squares.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae.centers import rounded_square
-      >>> rounded_square(jnp.array([3.0, -2.0])).tolist()
-      [9.0, 4.0]
     """
     square = jnp.square(x)
     # No compiler can know that this changes nothing.
@@ -69,22 +44,7 @@ def rounded_square(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def squared_distances(
     a: Float[Array, "n 3"], b: Float[Array, "m 3"], quantum: float | None = None
 ) -> Float[Array, "n m"]:
-    """||a_i - b_j||^2, from differences: exact for integer coordinates.
-
-    Args:
-      a: First points.
-      b: Second points.
-      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
-
-    Returns:
-      Squared distances of all pairs.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import squared_distances
-      >>> squared_distances(jnp.zeros((1, 3)), jnp.eye(3) * 2).tolist()
-      [[4.0, 4.0, 4.0]]
-    """
+    """||a_i - b_j||^2, from differences: exact for integer coordinates."""
     # Coordinate by coordinate, so that no array of all differences is made.
     total = jnp.zeros((a.shape[0], b.shape[0]), a.dtype)
     for axis in range(a.shape[-1]):
@@ -104,27 +64,14 @@ def farthest_point_sampling(
 
       i_{k+1} = argmax_i min_{j <= k} ||x_i - x_{i_j}||
 
-    Ties go to the smallest index. Points that were picked have distance 0, so that once
-    every position is taken, what is left are copies of the first point. Source: Qi et
-    al., PointNet++, arXiv:1706.02413, Sec. 3.2, and kernels of PyTorch3D.
-
-    Args:
-      points: Coordinates.
-      mask: True where a point is real.
-      num: Number of points to pick.
-      start: Index of the first one, which must be real.
-      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
+    The first is ``start``, which must be real. Ties go to the smallest index. Points
+    that were picked have distance 0, so that once every position is taken, what is left
+    are copies of the first point. Source: Qi et al., PointNet++, arXiv:1706.02413,
+    Sec. 3.2, and kernels of PyTorch3D.
 
     Returns:
       Indices in the order of picking, as many as there are real points at most; -1
       beyond.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import farthest_point_sampling
-      >>> x = jnp.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0], [9, 0, 0]])
-      >>> farthest_point_sampling(x, jnp.array([True, True, True, False]), 4).tolist()
-      [0, 2, 1, -1]
     """
     slots = jnp.arange(points.shape[0])
     columns = points.T
@@ -158,19 +105,6 @@ def first_maximum(
 
     Two plain reductions, which vectorise; `argmax` reduces pairs, which on a CPU does
     not.
-
-    Args:
-      values: Values without NaN.
-      slots: ``arange(n)``.
-
-    Returns:
-      The index.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae.centers import first_maximum
-      >>> int(first_maximum(jnp.array([1.0, 3.0, 3.0]), jnp.arange(3)))
-      1
     """
     largest = jnp.max(values, axis=-1, keepdims=True)
     return jnp.min(jnp.where(values == largest, slots, slots.shape[0]), axis=-1)
@@ -184,10 +118,10 @@ def centrality_nms(
     max_neighbors: int | None = None,
     quantum: float | None = None,
 ) -> Bool[Array, "n"]:
-    """Centrality-based non-maximum suppression: spheres that overlap little.
+    """Centrality-based non-maximum suppression: True for spheres that overlap little.
 
-    Points are visited by descending number of neighbours closer than ``radius``, ties
-    by ascending index; a point that is still there removes all its neighbours.
+    Points are visited by descending number of neighbors closer than ``radius``, ties
+    by ascending index; a point that is still there removes all its neighbors.
     Source: arXiv:2502.02558, Sec. 3.1; spheres of radius r with overlap factor f
     have ``radius = 2 r f``.
 
@@ -199,18 +133,8 @@ def centrality_nms(
         included, as in the original implementation; None for all.
       quantum: See :func:`~symjax.models.pointmae.centers.snap`.
 
-    Returns:
-      True for the points that stay.
-
     Raises:
       ArgumentError: ``max_neighbors`` is less than 1.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import centrality_nms
-      >>> x = jnp.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [9, 0, 0]])
-      >>> centrality_nms(x, jnp.ones(4, bool), 1.5).tolist()
-      [False, True, False, True]
     """
     size = len(mask)
     limit = size if max_neighbors is None else max_neighbors

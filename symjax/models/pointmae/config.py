@@ -294,14 +294,7 @@ class PointMAEConfig:
         return 2.0 if self.mean_centers else 1.0
 
     def drop_paths(self, depth: int) -> tuple[float, ...]:
-        """Rates of the drop paths of a stack of blocks.
-
-        Args:
-          depth: Number of blocks.
-
-        Returns:
-          One rate for each block.
-        """
+        """Rates of the drop paths of a stack of blocks, one for each."""
         if self.drop_path_uniform or depth == 1:
             first = self.drop_path if self.drop_path_uniform else 0.0
             return (first,) * depth
@@ -377,12 +370,6 @@ class PointMAEConfig:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PointMAEConfig":
         """Inverse of :meth:`to_json`.
-
-        Args:
-          data: What ``to_json`` returned, possibly read from a file.
-
-        Returns:
-          The configuration.
 
         Raises:
           ModelError: A field is unknown or impossible.

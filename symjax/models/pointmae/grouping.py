@@ -36,11 +36,6 @@ class Assignment(NamedTuple):
         first, ``(points, neighbors)``; -1 for padding.
       num_found: Number of centres that were found; more than there are slots if the
         context is too short, in which case the last ones are missing.
-
-    Example:
-      >>> from symjax.models.pointmae import Assignment
-      >>> Assignment._fields[0]
-      'centers'
     """
 
     centers: Int[Array, "tokens"]
@@ -59,11 +54,6 @@ class Groups(NamedTuple):
       point_mask: True for members, ``(tokens, group_points)``.
       centers: Centres in normalised coordinates, ``(tokens, 3)``.
       mask: True where a token is used.
-
-    Example:
-      >>> from symjax.models.pointmae import Groups
-      >>> Groups._fields
-      ('points', 'point_mask', 'centers', 'mask')
     """
 
     points: Float[Array, "tokens group_points 4"]
@@ -73,21 +63,7 @@ class Groups(NamedTuple):
 
 
 def first_true(mask: Bool[Array, "... n"], num: int) -> Int[Array, "... num"]:
-    """Indices of the first True entries along the last axis.
-
-    Args:
-      mask: Boolean array.
-      num: How many indices.
-
-    Returns:
-      Ascending indices; -1 where there are no more.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae.grouping import first_true
-      >>> first_true(jnp.array([False, True, True]), 3).tolist()
-      [1, 2, -1]
-    """
+    """Indices of the first ``num`` True entries along the last axis; -1 beyond them."""
     size = mask.shape[-1]
     # Running counts, as products with a triangle: they read the mask once. A compiler
     # may compute it anew for every reader, each with its own round-off, and counts of
@@ -114,27 +90,10 @@ def ball_query(
     num: int,
     quantum: float | None = None,
 ) -> Int[Array, "tokens num"]:
-    """The first points, by index, that are closer to a centre than a radius.
+    """The first ``num`` points, by index, that are closer to a centre than a radius.
 
-    Source: Qi et al., PointNet++, arXiv:1706.02413, Sec. 3.2.
-
-    Args:
-      centers: Centres of the balls.
-      points: The points.
-      mask: True where a point is real.
-      radius: Radius of the balls; points on the surface are outside.
-      num: How many points at most.
-      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
-
-    Returns:
-      Ascending indices for each ball; -1 where there are no more.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import ball_query
-      >>> x = jnp.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
-      >>> ball_query(x[:1], x, jnp.ones(3, bool), 2.0, 3).tolist()
-      [[0, 1, -1]]
+    Ascending indices; -1 where there are no more. Source: Qi et al., PointNet++,
+    arXiv:1706.02413, Sec. 3.2.
     """
     squares = squared_distances(centers, points, quantum)
     # In the type of the points, as their distances: on a lattice points lie on the
@@ -153,22 +112,7 @@ def nearest_neighbors(
 ) -> Int[Array, "queries num"]:
     """The nearest points of each query, nearest first, ties by index.
 
-    Args:
-      queries: Where to look from.
-      points: The points.
-      mask: True where a point is real.
-      num: How many.
-      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
-
-    Returns:
-      Indices; -1 where there are no more real points.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import nearest_neighbors
-      >>> x = jnp.array([[0.0, 0, 0], [1, 0, 0], [3, 0, 0]])
-      >>> nearest_neighbors(x[1:2], x, jnp.ones(3, bool), 2).tolist()
-      [[1, 0]]
+    Indices; -1 where there are no more real points.
     """
     squares = squared_distances(queries, points, quantum)
     distances = jnp.where(mask, squares, jnp.inf)
@@ -234,23 +178,8 @@ def assign_groups(
     used. Distances are in float32, as in the released implementation, in any
     precision of the network. Source: arXiv:2502.02558, Sec. 3.1.
 
-    Args:
-      config: Hyperparameters.
-      positions: Normalised coordinates, ``(points, 3)``.
-      energies: Normalised energies, ``(points,)``.
-      mask: True where a point is real.
-
-    Returns:
-      The decisions; rotating the positions changes them only at ties.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import PointMAEConfig, assign_groups
-      >>> config = PointMAEConfig(context_length=4, group_points=2, group_radius=1.5)
-      >>> x = jnp.array([[0.0, 0, 0], [1, 0, 0], [9, 0, 0]])
-      >>> out = assign_groups(config, x, jnp.zeros(3), jnp.ones(3, bool))
-      >>> out.centers.tolist(), out.members[0].tolist()
-      ([0, 2, -1, -1], [0, 1])
+    Positions and energies are normalised; rotating the positions changes the decisions
+    only at ties.
     """
     tokens, size = config.context_length, config.group_points
     quantum = config.quantum
@@ -321,28 +250,9 @@ def gather_groups(
     positions: Float[Array, "points 3"],
     energies: Float[Array, "points"],
 ) -> Groups:
-    """Coordinates and energies of the members of every token.
+    """Coordinates and energies of the members of every token; unused ones are 0.
 
     Linear in the positions: g commutes with it for every orthogonal g.
-
-    Args:
-      config: Hyperparameters.
-      assignment: Which points belong to which token.
-      positions: Normalised coordinates.
-      energies: Normalised energies.
-
-    Returns:
-      The tokens; unused ones are 0.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae import assign_groups, gather_groups
-      >>> config = PointMAEConfig(context_length=4, group_points=2, group_radius=2.0)
-      >>> x, energies = jnp.array([[0.0, 0, 0], [1, 0, 0], [9, 0, 0]]), jnp.ones(3)
-      >>> groups = assign_groups(config, x, energies, jnp.ones(3, bool))
-      >>> gather_groups(config, groups, x, energies).points[0].tolist()
-      [[0.0, 0.0, 0.0, 1.0], [0.5, 0.0, 0.0, 1.0]]
     """
     members, mask = assignment.members, assignment.mask
     point_mask = members >= 0

@@ -34,23 +34,9 @@ class Event(NamedTuple):
 def seen_points(config: PointMAEConfig, cloud: PointCloud) -> PointCloud:
     """The points of an event that a model reads: one for each voxel, none too faint.
 
-    Args:
-      config: Hyperparameters, with the threshold and the rule for low-energy deposits.
-      cloud: The event.
-
-    Returns:
-      The event without the others and without padding.
-
     Raises:
       StructureError: No point is left, or the first cluster is to be dropped and
         clusters are not known.
-
-    Example:
-      >>> from symjax.data.point_clouds import SMALL, generate_event
-      >>> from symjax.models.pointmae import PointMAEConfig, seen_points
-      >>> event = generate_event(1, SMALL)
-      >>> seen_points(PointMAEConfig(), event).num_points < event.num_points
-      True
     """
     return select_points(
         merge_voxels(cloud),
@@ -90,22 +76,9 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
 def scaled_energies(
     config: PointMAEConfig, energies: Float[Array, "points"]
 ) -> Float[Array, "points"]:
-    """Energies on the scale of the network, 2 log(E/e + 1) / log(m/e + 1) - 1.
+    """Energies E in MeV on the scale of the network, 2 log(E/e + 1) / log(m/e + 1) - 1.
 
-    Args:
-      config: Hyperparameters, with the offset e and the maximum m.
-      energies: Energies E in MeV.
-
-    Returns:
-      Energies on the network's scale.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.inputs import scaled_energies
-      >>> config = PointMAEConfig(energy_offset=0.01)
-      >>> scaled_energies(config, jnp.array([0.0, 20.0])).round(6).tolist()
-      [-1.0, 1.0]
+    The offset e and the maximum m are those of the configuration.
     """
     return normalise_energies(energies, config.energy_offset, config.energy_maximum)
 
@@ -114,23 +87,8 @@ def with_room(config: PointMAEConfig, found: int, spare: int = 0) -> PointMAECon
     """A configuration whose context holds an event's tokens, and not many more.
 
     No parameter depends on the length of the context, and no result on what is left
-    of it; its cost does.
-
-    Args:
-      config: Hyperparameters.
-      found: Number of tokens of the event.
-      spare: Tokens more that it may have at other orientations.
-
-    Returns:
-      The configuration, with a context of few lengths (multiples of 32, of 64 above
-      256, of 128 above 512, ...), or its own.
-
-    Example:
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.inputs import with_room
-      >>> config = PointMAEConfig(context_length=512)
-      >>> [with_room(config, n).context_length for n in (39, 511, 700)]
-      [64, 512, 768]
+    of it; its cost does. Lengths are few (multiples of 32, of 64 above 256, of 128
+    above 512, ...), with room for ``spare`` tokens at other orientations.
     """
     wanted = found + spare
     # At most a quarter is left empty, and few lengths mean few compiled programs.

@@ -28,13 +28,7 @@ _RADIAL = 8
 
 
 def sow(module: nn.Module, name: str, value: Array) -> None:
-    """Records features under the collection ``features``, free if it is not asked for.
-
-    Args:
-      module: The layer.
-      name: Name within the layer.
-      value: The features.
-    """
+    """Records features in the collection ``features``, free if it is not asked for."""
     # Linen forbids one name for a submodule and a sown value.
     module.sow(FEATURES, f"={name}", value)
 
@@ -47,20 +41,6 @@ def masked_norm(
     One mean and one deviation for an event, not for a token. In the released
     implementation they run over the batch too, so that there an event's output
     depends on the events beside it; for a batch of one the two agree.
-
-    Args:
-      x: Features.
-      mask: True for real tokens.
-
-    Returns:
-      Normalised features; padding is not zero.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae.layers import masked_norm
-      >>> x = jnp.array([[1.0, 3.0], [100.0, 100.0]])
-      >>> masked_norm(x, jnp.array([True, False]))[0].round(4).tolist()
-      [-1.0, 1.0]
     """
     weights = mask[:, None].astype(x.dtype)
     count = jnp.maximum(jnp.sum(weights) * x.shape[-1], 1)
@@ -140,7 +120,7 @@ class MiniPointNet(nn.Module):
       order_encoding: Whether each point's number is embedded too, so that the energy
         decoder can tell the points apart; the output is no longer invariant.
       edge_harmonics: Largest degree of the spherical harmonics that the first layer
-        sees (:class:`~symjax.models.biases.HarmonicEmbedding`); None for none.
+        sees (``biases.tensors.HarmonicEmbedding``); None for none.
       reach: Largest length of a point's coordinates, which the radial functions of
         the harmonics span.
       training: Whether batch statistics are used and updated.
@@ -211,18 +191,6 @@ def order_embedding(num: int, width: int) -> Float[Array, "num width"]:
     """Sinusoids of the numbers 0, 1, ...: sin(n w_k), then cos(n w_k).
 
     w_k = 10000^(-k / (width / 2 - 1)), k = 0, ..., width / 2 - 1.
-
-    Args:
-      num: How many numbers.
-      width: Width of the embedding; the last one stays 0 if it is odd.
-
-    Returns:
-      One row for each number.
-
-    Example:
-      >>> from symjax.models.pointmae.layers import order_embedding
-      >>> order_embedding(2, 4)[0].tolist()
-      [0.0, 0.0, 1.0, 1.0]
     """
     half = width // 2
     rates = jnp.exp(-math.log(10000) / max(half - 1, 1) * jnp.arange(half))

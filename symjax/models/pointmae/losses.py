@@ -10,28 +10,13 @@ from symjax.errors import ArgumentError
 def random_hidden(
     key: PRNGKeyArray, mask: Bool[Array, "tokens"], ratio: float
 ) -> Bool[Array, "tokens"]:
-    """Hides a share of the tokens, uniformly at random.
+    """Hides a share of the used tokens, uniformly at random.
 
     Exactly floor(ratio * number of tokens) are hidden. Source: Pang et al., Point-MAE,
     arXiv:2203.06604, Sec. 3.1.
 
-    Args:
-      key: Random key.
-      mask: True for used tokens.
-      ratio: Share of them to hide.
-
-    Returns:
-      True for hidden tokens.
-
     Raises:
       ArgumentError: ``ratio`` is not in [0, 1].
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from symjax.models.pointmae import random_hidden
-      >>> mask = jnp.array([True] * 5 + [False])
-      >>> int(random_hidden(jax.random.key(0), mask, 0.6).sum())
-      3
     """
     if not 0 <= ratio <= 1:
         raise ArgumentError("ratio", ratio, "is not in [0, 1]", "Pass 0.6")
@@ -52,22 +37,7 @@ def chamfer_distance(
       1/n sum_i min_j ||p_i - t_j||^2 + 1/n sum_j min_i ||p_i - t_j||^2
 
     Source: Pang et al., Point-MAE, arXiv:2203.06604, Eq. 6. The two sets have the same
-    number n of points, those that ``mask`` marks.
-
-    Args:
-      predicted: Predicted set.
-      target: True set.
-      mask: True for the points of both sets.
-
-    Returns:
-      The distance; 0 if there is no point.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import chamfer_distance
-      >>> a, b = jnp.zeros((2, 3)), jnp.array([[1.0, 0, 0], [2.0, 0, 0]])
-      >>> float(chamfer_distance(a, b, jnp.ones(2, bool)))
-      3.5
+    number n of points, those that ``mask`` marks; 0 if there is none.
     """
     squares = jnp.sum(jnp.square(predicted[:, None] - target[None]), axis=-1)
     pairs = mask[:, None] & mask[None]
@@ -84,24 +54,7 @@ def chamfer_loss(
     point_mask: Bool[Array, "tokens points"],
     hidden: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Sum of :func:`chamfer_distance` over hidden tokens, and their number.
-
-    Args:
-      predicted: Predicted members.
-      target: True members.
-      point_mask: True for real members.
-      hidden: True for hidden tokens.
-
-    Returns:
-      Sum and count; their quotient over a batch is the loss.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import chamfer_loss
-      >>> x, mask = jnp.zeros((4, 2, 3)), jnp.ones((4, 2), bool)
-      >>> [float(v) for v in chamfer_loss(x, x + 1, mask, jnp.ones(4, bool))]
-      [24.0, 4.0]
-    """
+    """Sum of :func:`chamfer_distance` over hidden tokens, and their number."""
     each = jax.vmap(chamfer_distance)(predicted, target, point_mask)
     used = hidden & jnp.any(point_mask, axis=1)
     return jnp.sum(jnp.where(used, each, 0)), jnp.sum(used).astype(each.dtype)
@@ -116,23 +69,6 @@ def energy_infilling_loss(
     """Sum of squared errors of the energies in hidden tokens, and their number.
 
     Source: arXiv:2502.02558, Sec. 3.3.
-
-    Args:
-      predicted: Predicted energies of the members, in their order.
-      target: True energies.
-      point_mask: True for real members.
-      hidden: True for hidden tokens.
-
-    Returns:
-      Sum and count; their quotient over a batch is the loss.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import energy_infilling_loss
-      >>> x, mask = jnp.zeros((2, 3)), jnp.ones((2, 3), bool)
-      >>> hidden = jnp.array([True, False])
-      >>> [float(v) for v in energy_infilling_loss(x, x + 2, mask, hidden)]
-      [12.0, 3.0]
     """
     used = point_mask & hidden[:, None]
     squares = jnp.square(predicted - target)
@@ -154,16 +90,6 @@ def focal_loss(
       labels: True classes; points with -1 do not count.
       weights: Weight w of each class; 1 by default.
       gamma: Focusing exponent; 0 is the cross entropy.
-
-    Returns:
-      Sum and count; their quotient over a batch is the loss.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from symjax.models.pointmae import focal_loss
-      >>> total, count = focal_loss(jnp.zeros((2, 2)), jnp.array([1, -1]), gamma=0)
-      >>> round(float(total), 4), float(count)  # log 2
-      (0.6931, 1.0)
     """
     known = labels >= 0
     index = jnp.maximum(labels, 0)

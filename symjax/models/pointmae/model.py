@@ -128,20 +128,7 @@ def init_pointmae(
 
 
 def parameter_shapes(config: PointMAEConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter and statistic, by path.
-
-    Args:
-      config: Hyperparameters.
-
-    Returns:
-      Shapes by path, with ``/`` between the keys.
-
-    Example:
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.model import parameter_shapes
-      >>> parameter_shapes(PointMAEConfig(decoder_depth=1))["params/mask_token"]
-      (384,)
-    """
+    """Shape of every parameter and statistic, by path."""
     tree = jax.eval_shape(lambda: _init(_short(config), jax.random.key(0)))
     flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
@@ -180,43 +167,20 @@ def layer_names(config: PointMAEConfig) -> tuple[str, ...]:
 
 
 def is_point_layer(name: str) -> bool:
-    """Whether a layer has features of points rather than of tokens.
-
-    Args:
-      name: From :func:`layer_names`.
-
-    Returns:
-      True for layers of the segmentation.
-
-    Example:
-      >>> from symjax.models.pointmae.model import is_point_layer
-      >>> is_point_layer("upsampler"), is_point_layer("encoder.pos_embed")
-      (True, False)
-    """
+    """Whether a layer has features of points rather than of tokens."""
     return name.startswith(("upsampler", "seg_head"))
 
 
 def select_layers(
     config: PointMAEConfig, layers: str | Sequence[str]
 ) -> tuple[str, ...]:
-    """Layers that a user names.
+    """Layers that a user names, in the order of the network.
 
-    Args:
-      config: Hyperparameters.
-      layers: ``"none"``, ``"all"``, or names or regular expressions, as a sequence or
-        separated by commas, each of which must match a full name.
-
-    Returns:
-      Names, in the order of the network.
+    ``"none"``, ``"all"``, or names or regular expressions, as a sequence or separated
+    by commas, each of which must match a full name.
 
     Raises:
       ModelError: A pattern matches no layer, or is no regular expression.
-
-    Example:
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.model import select_layers
-      >>> select_layers(PointMAEConfig(), "encoder.pos.*")
-      ('encoder.pos_embed',)
     """
     known = layer_names(config)
     if layers in ("none", "all"):
@@ -227,17 +191,7 @@ def select_layers(
 def features_by_name(collection: Any) -> dict[str, Array]:
     """Recorded features, by the names of :func:`layer_names`.
 
-    Args:
-      collection: The collection ``features`` of an evaluation.
-
-    Returns:
-      Features by name. Where the encoder ran twice, the first run counts, in which
-      nothing was hidden.
-
-    Example:
-      >>> from symjax.models.pointmae.model import features_by_name
-      >>> features_by_name({"encoder": {"transformer": {"blocks_0": {"=mlp": (1, 2)}}}})
-      {'encoder.transformer.blocks.0.mlp': 1}
+    Where the encoder ran twice, the first run counts, in which nothing was hidden.
     """
     out = {}
     for path, values in flax.traverse_util.flatten_dict(dict(collection)).items():
@@ -258,14 +212,6 @@ def evaluate_heads(
     layers: tuple[str, ...] = (),
 ) -> tuple[Array | None, Reconstruction | None, Groups, dict[str, Array]]:
     """Logits, reconstruction and features of an event; pure, for transformations.
-
-    Args:
-      config: Hyperparameters.
-      variables: Parameters and statistics.
-      event: The event.
-      assignment: Its tokens.
-      hidden: Tokens to reconstruct; nothing is reconstructed by default.
-      layers: Names of the features to return.
 
     Returns:
       Logits ``(points, classes)`` and the reconstruction, None where there is none;
@@ -367,20 +313,8 @@ def predict(
 def check_finite(name: str, outputs: Float[Array | np.ndarray, "..."]) -> None:
     """Refuses outputs that are not finite, from which no label follows.
 
-    Args:
-      name: Name of the model.
-      outputs: Logits or probabilities of real points.
-
     Raises:
       ModelError: One of them is NaN or infinite.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.models.pointmae.model import check_finite
-      >>> check_finite("tiny", np.array([0.5, np.nan]))
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ModelError: model='tiny': 1 of 2 outputs are not finite...
     """
     bad = int(np.sum(~np.isfinite(np.asarray(outputs))))
     if bad:

@@ -68,14 +68,6 @@ def orbit_function(
     Returns:
       Function of normalised coordinates, and of parameters, energies, mask, tokens
       and hidden tokens, which do not rotate.
-
-    Example:
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.orbit_problem import orbit_function
-      >>> config = PointMAEConfig(num_classes=4)
-      >>> one = orbit_function(config, "frozen", (), False)
-      >>> one is orbit_function(config, "frozen", (), False)
-      True
     """
 
     def function(
@@ -145,27 +137,11 @@ def orbit_config(
 ) -> PointMAEConfig:
     """A model's configuration with room for the tokens of one event on the orbit.
 
-    Args:
-      config: Hyperparameters.
-      cloud: The event.
-      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``. Tokens that are found
-        anew vary in number, by a few percent; there is room for an eighth more.
-      dtype: ``"float32"`` or ``"float64"``.
-
-    Returns:
-      The configuration.
+    Tokens that are found anew (``"regrouped"`` and ``"voxelised"``, not ``"frozen"``)
+    vary in number, by a few percent; there is room for an eighth more.
 
     Raises:
       ModelError: The event has no token.
-
-    Example:
-      >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.orbit_problem import orbit_config
-      >>> config = PointMAEConfig(detector_size=SMALL.size, group_radius=0.045)
-      >>> event = select_points(generate_event(12, SMALL))
-      >>> orbit_config(config, event, "regrouped", "float32").context_length
-      32
     """
     assignment = tokenise(config, make_event(config, cloud, dtype))
     found = int(assignment.num_found)
@@ -376,17 +352,7 @@ def breaking_problem(
 def class_names(config: PointMAEConfig) -> tuple[str, ...]:
     """Names of the classes that a model knows.
 
-    Args:
-      config: Hyperparameters.
-
-    Returns:
-      The first names of :data:`symjax.data.point_clouds.CLASSES`, with numbers beyond.
-
-    Example:
-      >>> from symjax.models.pointmae import PointMAEConfig
-      >>> from symjax.models.pointmae.orbit_problem import class_names
-      >>> class_names(PointMAEConfig(num_classes=2))
-      ('shower', 'track')
+    The first names of :data:`symjax.data.point_clouds.CLASSES`, with numbers beyond.
     """
     more = range(len(CLASSES), config.num_classes)
     names = (*CLASSES, *(f"class {n}" for n in more))

@@ -31,25 +31,10 @@ class PointMAESource(NetworkSource):
     Spectra of layers, probabilities and reconstructions are those of the network, with
     tokens frozen at the given orientation; for models with segmentation, ``breaking``
     compares with tokens and voxels that are found anew.
-
-    Args:
-      model: The model.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pointmae.source import PointMAESource
-      >>> PointMAESource(load_model("polarmae-events")).name
-      'polarmae-events'
     """
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """Which points of events are read.
-
-        Args:
-          options: :class:`symjax.runs.Options`.
-
-        Returns:
-          The text for the report.
+        """Which points of events are read, as a text for the report.
 
         Raises:
           ArgumentError: Point groups, forces, or a grid for each event, are asked for.
@@ -76,83 +61,31 @@ class PointMAESource(NetworkSource):
     def sizes(
         self, items: Mapping[str, PointCloud]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
-        """No event is read before its turn.
-
-        Args:
-          items: The events by label.
-
-        Returns:
-          Nothing for each, and no errors.
-        """
+        """Nothing for each, and no errors: no event is read before its turn."""
         return dict.fromkeys(items), {}
 
     def prepare(
         self, label: str, item: PointCloud, size: None
     ) -> tuple[PointCloud, int]:
-        """The points that are read, padded, see :func:`prepare_cloud`.
-
-        Args:
-          label: Name of the event, for messages.
-          item: The event.
-          size: Not used.
-
-        Returns:
-          The padded event, and the number of points that it is padded to.
-
-        Raises:
-          ModelError: It is no event, or lies outside the detector of the model.
-          StructureError: No point is left of it.
-        """
+        """The padded points that are read (:func:`prepare_cloud`), and their number."""
         cloud = prepare_cloud(self.model, label, item)
         return cloud, len(cloud.mask)
 
     def problem(self, item: PointCloud, size: int, options: Any) -> Problem:
-        """Outputs and layers on the orbit of an event.
-
-        Args:
-          item: The prepared event.
-          size: Number of points that it is padded to.
-          options: :class:`symjax.runs.Options`.
-
-        Returns:
-          The problem.
-
-        Raises:
-          ModelError: The event has no token.
-        """
+        """Outputs and layers on the orbit of a prepared event."""
         return event_problem(
             self.model, item, layers=options.layers, dtype=options.dtype
         )
 
     def breaking(self, item: PointCloud, options: Any) -> Problem | None:
-        """Probabilities split by what breaks their symmetry.
-
-        Args:
-          item: The prepared event.
-          options: :class:`symjax.runs.Options`.
-
-        Returns:
-          The problem; None without segmentation.
-        """
+        """Probabilities split by what breaks symmetry; None without segmentation."""
         if not self.model.config.num_classes:
             return None
         return breaking_problem(self.model, item, dtype=options.dtype)
 
 
 def padded_size(num_points: int) -> int:
-    """Number of points that an event is padded to: 64, 96, 128, 192, 256, 384, ...
-
-    Args:
-      num_points: Number of its points.
-
-    Returns:
-      The next power of two, or half of two of them, that holds them.
-
-    Example:
-      >>> from symjax.models.pointmae.source import padded_size
-      >>> [padded_size(n) for n in (1, 64, 65, 100, 2000)]
-      [64, 64, 96, 128, 2048]
-    """
+    """Number of points that an event is padded to: 64, 96, 128, 192, 256, 384, ..."""
     size = _SMALLEST
     while size < num_points:
         if 3 * size // 2 >= num_points:
@@ -164,25 +97,9 @@ def padded_size(num_points: int) -> int:
 def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
     """Selects the points that a model reads, one for each voxel, and pads the event.
 
-    Args:
-      model: A :class:`~symjax.models.pointmae.PointMAEModel`.
-      label: Name of the event, for messages.
-      cloud: The event.
-
-    Returns:
-      The event.
-
     Raises:
       ModelError: It is no event, or lies outside the detector of the model.
       StructureError: No point is left of it.
-
-    Example:
-      >>> from symjax.data.point_clouds import SMALL, generate_event
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pointmae.source import prepare_cloud
-      >>> model = load_model("polarmae-events")
-      >>> len(prepare_cloud(model, "a", generate_event(3, SMALL)).mask)
-      384
     """
     if not isinstance(cloud, PointCloud):
         raise ModelError(
@@ -211,20 +128,7 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
 
 
 def selection_line(model: Any) -> str:
-    """Which points of an event a model reads.
-
-    Args:
-      model: A :class:`~symjax.models.pointmae.PointMAEModel`.
-
-    Returns:
-      A short text, for the report.
-
-    Example:
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pointmae.source import selection_line
-      >>> selection_line(load_model("polarmae-events"))
-      'voxels above 0.13 MeV, without those labelled as low-energy deposits'
-    """
+    """Which points of an event a model reads, as a text for the report."""
     config = model.config
     energy = (
         f" above {config.energy_threshold:g} MeV" if config.energy_threshold else ""

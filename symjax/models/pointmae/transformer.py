@@ -24,11 +24,6 @@ class BlockOptions:
       attention_scale: Factor of the scores; None for 1 over the root of a head's width.
       dropout: Rate of dropout after attention and in MLPs, in training.
       attention_dropout: Rate of dropout of attention weights, in training.
-
-    Example:
-      >>> from symjax.models.pointmae.transformer import BlockOptions
-      >>> BlockOptions(4).mlp_ratio
-      4
     """
 
     num_heads: int

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from symjax.errors import ModelError
-from symjax.models.biases import (
-    Average,
-    Biases,
-    averaged,
-    canonical_frames,
-    weighted_frames,
-)
+from symjax.models.biases import Average, Biases, averaged
+from symjax.models.biases.frames import canonical_frames, weighted_frames
 from symjax.so3 import MATRIX, SCALAR, VECTOR, act, haar
 
 ATOMS, NEIGHBORS = 4, 3

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.models.biases import (
+from symjax.models.biases.readout import EquivariantReadout
+from symjax.models.biases.tensors import (
     AtomVectors,
-    EquivariantReadout,
     HarmonicEmbedding,
     couple,
     directions,

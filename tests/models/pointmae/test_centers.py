@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax.errors import ArgumentError
-from symjax.models.pointmae import (
+from symjax.models.pointmae.centers import (
+    _visit_in_rounds,
     centrality_nms,
     farthest_point_sampling,
+    first_maximum,
     squared_distances,
 )
-from symjax.models.pointmae.centers import _visit_in_rounds, first_maximum
 from symjax.so3 import haar
 
 SIZE, NUM = 40, 12

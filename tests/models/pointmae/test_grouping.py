@@ -18,16 +18,15 @@ from symjax.data.point_clouds import (
     select_points,
     voxel_length,
 )
-from symjax.models.pointmae import (
-    PointMAEConfig,
+from symjax.models.pointmae import PointMAEConfig, make_event
+from symjax.models.pointmae.centers import farthest_point_sampling
+from symjax.models.pointmae.grouping import (
     assign_groups,
     ball_query,
-    farthest_point_sampling,
+    first_true,
     gather_groups,
-    make_event,
     nearest_neighbors,
 )
-from symjax.models.pointmae.grouping import first_true
 from symjax.models.pointmae.orbit_problem import _onto_voxels
 from symjax.so3 import haar
 

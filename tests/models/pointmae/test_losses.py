@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax.errors import ArgumentError
-from symjax.models.pointmae import (
+from symjax.models.pointmae.losses import (
     chamfer_distance,
     chamfer_loss,
     energy_infilling_loss,

@@ -5,13 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.models.pointmae import (
-    PointMAE,
-    gather_groups,
-    make_event,
-    random_hidden,
-    tokenise,
-)
+from symjax.models.pointmae import PointMAE, make_event, tokenise
+from symjax.models.pointmae.grouping import gather_groups
+from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.model import evaluate_heads
 
 
