@@ -86,10 +86,10 @@ def perturbed(
         _check_finite_molecule(atoms, number)
     out = []
     for n in range(num):
-        turn, place = divmod(n, len(structures))
+        visit, place = divmod(n, len(structures))
         if place == 0:
             # A stream of its own: the structures have three numbers in their seeds.
-            order = np.random.default_rng([seed, turn]).permutation(len(structures))
+            order = np.random.default_rng([seed, visit]).permutation(len(structures))
         source = int(order[place])
         generator = np.random.default_rng([seed, n, 1])
         out.append(_displaced(structures[source], amplitude, generator))

@@ -170,11 +170,11 @@ def first_responses(
 ) -> list[Reference]:
     """References: what comes first in a call."""
     out = []
-    for leaf, whole, values, selection, turn in zip(
+    for leaf, whole, values, selection, matrix in zip(
         leaves, wholes, responses, selections, matrices, strict=True
     ):
         direct = _samples_of(whole, leaf, values[:1], selection)
-        rotated = rotate_back(None if turn is None else turn[:1], direct)
+        rotated = rotate_back(None if matrix is None else matrix[:1], direct)
         out.append(Reference(direct[0], rotated[0]))
     return out
 

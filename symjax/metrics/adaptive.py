@@ -64,7 +64,7 @@ class Adaptive:
       content_tolerance: Error admitted on each B.
       error_tolerance: Relative error admitted on A.
       limit: Largest degree of a rule that is tried.
-      samples: Random rotations, paired with their inverted, at which every rule is
+      samples: Random rotations R, paired with -R, at which every rule is
         checked; they bound what a certificate can have missed. The function is
         evaluated there once, and its outputs are kept: of a large layer as many as
         fit into 16 MiB, at least 32.
@@ -261,7 +261,7 @@ def certify(
     ]
     error_uncertainty = _remaining(error_changes)
     # What the random elements show of A, where the rule shows round-off.
-    seen = math.sqrt(max(1 + check.spread, 0)) * max(errors[-1], check.round_off)
+    at_random = math.sqrt(max(1 + check.spread, 0)) * max(errors[-1], check.round_off)
     vanishes = max(errors[-2:]) <= floor
     if vanishes:
         error_uncertainty = 0.0
@@ -274,7 +274,7 @@ def certify(
         reason = "a single rule says nothing about its error"
     elif not verdict.resolved:
         reason = verdict.reason
-    elif vanishes and seen > floor:
+    elif vanishes and at_random > floor:
         reason = "A vanishes on the rule, and not at random elements"
     elif check.excess > _SIGNIFICANCE * check.excess_error + floor:
         reason = "random elements show content that the rule has folded back"

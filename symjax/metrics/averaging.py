@@ -151,7 +151,7 @@ def optimised(
     Args:
       spectra: Of the outputs that matter, each summed over structures.
       num: Number of rotations.
-      inversion: Whether each comes with its inverted element, which doubles the cost.
+      inversion: Whether each R comes with -R, which doubles the cost.
       seed: Seed of the starts.
       starts: Number of starts.
 
@@ -310,11 +310,11 @@ def response_spectra(
             devices=prepared.devices,
         )
         matrices = spherical_matrices(list(leaves.values()), both)
-        share = weights[start : start + step]
-        for name, response, turn in zip(leaves, responses, matrices, strict=True):
+        weight = weights[start : start + step]
+        for name, response, matrix in zip(leaves, responses, matrices, strict=True):
             values = np.asarray(response)
             orbit.check_finite(name, values, both)
-            sums[name].add(some, values, turn, share)
+            sums[name].add(some, values, matrix, weight)
         if execution.progress is not None:
             done = 2 * min(start + step, len(rotations))
             execution.progress(done, 2 * len(rotations))

@@ -93,7 +93,7 @@ def conclude(
             above = 0.0
         # The degrees for which the nested rule is exact if the response is resolved.
         comparable = max(min(max_degree, elements.nested[0][0] - max_degree) + 1, 0)
-        verdict = convergence.judge(
+        evidence = convergence.Evidence(
             content=power[real].sum(axis=(0, 1)) / norm,
             coarse_content=nested.power[real].sum(axis=(0, 1))[:comparable] / norm,
             error=float(np.sqrt(max(variance, 0.0))),
@@ -104,8 +104,8 @@ def conclude(
             excess_error=float(misfit.std(ddof=1)) / np.sqrt(len(misfit)) / norm,
             error_uncertainty=above,
             degree=degree,
-            tolerance=tolerance,
         )
+        verdict = convergence.judge(evidence, tolerance)
         check = _random_check(
             misfit / norm,
             missing / norm,

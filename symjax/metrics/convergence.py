@@ -19,6 +19,7 @@ within L <= d / 2, so an exact result is never refused:
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,23 +70,10 @@ def band_limit(content: np.ndarray, ratio: float, tolerance: float) -> int:
     return len(content) - 1 + max(0, math.ceil(steps))
 
 
-def judge(
-    *,
-    content: np.ndarray,
-    coarse_content: np.ndarray | None,
-    error: float,
-    coarse_error: float | None,
-    variance: float,
-    noise: float,
-    excess: float,
-    excess_error: float,
-    error_uncertainty: float,
-    degree: int,
-    tolerance: float,
-) -> Convergence:
-    """Verdict on one leaf: it is not resolved if any of the five signs is seen.
+class Evidence(NamedTuple):
+    """What a grid, its nested rule and random elements say of one leaf.
 
-    Args:
+    Attributes:
       content: B of the grid, ``(degrees, 2)``.
       coarse_content: B of the nested rule, for its comparable degrees.
       error: A of the grid.
@@ -98,20 +86,36 @@ def judge(
       error_uncertainty: Relative uncertainty of A from the content above the largest
         degree; 0 where A is round-off.
       degree: Degree of the grid.
-      tolerance: Largest admitted change of B.
     """
+
+    content: np.ndarray
+    coarse_content: np.ndarray
+    error: float
+    coarse_error: float
+    variance: float
+    noise: float
+    excess: float
+    excess_error: float
+    error_uncertainty: float
+    degree: int
+
+
+def judge(evidence: Evidence, tolerance: float) -> Convergence:
+    """Verdict on one leaf: it is not resolved if any of the five signs is seen.
+
+    The tolerance is the largest admitted change of B.
+    """
+    content, coarse = evidence.content, evidence.coarse_content
+    excess, degree = evidence.excess, evidence.degree
     total = float(content.sum())
     remainder = 1.0 - total if total > 0 else 0.0
-    content_change = error_change = 0.0
-    if coarse_content is not None and len(coarse_content):
-        content_change = float(
-            np.abs(content[: len(coarse_content)] - coarse_content).max()
-        )
-    if coarse_error is not None and max(error, coarse_error) > 0:
-        error_change = abs(coarse_error - error) / max(error, coarse_error)
+    content_change = float(np.abs(content[: len(coarse)] - coarse).max(initial=0.0))
+    larger = max(evidence.error, evidence.coarse_error)
+    change = abs(evidence.coarse_error - evidence.error)
+    error_change = change / larger if larger > 0 else 0.0
 
     reason = ""
-    if variance < -noise:
+    if evidence.variance < -evidence.noise:
         reason = "the nominal variance is negative"
     elif remainder < -tolerance:
         reason = f"the sectors sum to {total:.3g} times the norm"
@@ -120,7 +124,7 @@ def judge(
             f"content changes by {content_change:.2g} between this grid and the "
             "coarser one nested in it"
         )
-    elif excess > tolerance and excess > _SIGNIFICANCE * excess_error:
+    elif excess > tolerance and excess > _SIGNIFICANCE * evidence.excess_error:
         reason = (
             f"at random elements the projected sectors miss {excess:.2g} of the norm "
             "more than the grid shows"
@@ -130,10 +134,10 @@ def judge(
             f"{remainder:.0%} of the content lies above degree {len(content) - 1}, "
             "where this grid does not even resolve the norm"
         )
-    elif error_uncertainty > 2 * tolerance:
+    elif evidence.error_uncertainty > 2 * tolerance:
         reason = (
-            f"A is uncertain by {error_uncertainty:.0%}: at random elements, that much "
-            f"of it lies above degree {len(content) - 1}"
+            f"A is uncertain by {evidence.error_uncertainty:.0%}: at random elements, "
+            f"that much of it lies above degree {len(content) - 1}"
         )
     suggestion = (
         degree_to_try(content.sum(axis=1), degree, tolerance) if reason else degree
@@ -146,7 +150,7 @@ def judge(
         suggestion,
         reason,
         excess,
-        error_uncertainty,
+        evidence.error_uncertainty,
     )
 
 

@@ -254,6 +254,6 @@ def _of_samples(prepared: Prepared, over: HaarSamples) -> Estimate:
         jax.block_until_ready(call())
     start = time.perf_counter()
     jax.block_until_ready(call())
-    took = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     held = sum(leaf.size for leaf in own) * 8 * 2 * min(over.num, BLOCK)
-    return Estimate(2 * over.num, 1, took * 2 * over.num / number, held)
+    return Estimate(2 * over.num, 1, seconds * 2 * over.num / number, held)

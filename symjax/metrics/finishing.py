@@ -76,16 +76,29 @@ class Streamed:
         )
 
 
+class AtChecks(NamedTuple):
+    """One piece at the random elements.
+
+    Attributes:
+      responses: Direct responses, both cosets.
+      rows: What the projected part is evaluated with, see
+        :func:`symjax.metrics.characters.synthesis_rows`.
+      matrices: rho(g), None where it is trivial.
+    """
+
+    responses: Float[Array, "group cosets c"]
+    rows: Float[np.ndarray, "rows group"]
+    matrices: Float[Array, "elements components components"] | None
+
+
 def finish(
     leaf: Leaf,
     reference: Reference,
     state: State,
-    at_checks: Float[Array, "group cosets c"],
+    checks: AtChecks,
     elements: Elements,
     symmetry: LeafSymmetry | None,
     projectors: tuple[Projector, ...],
-    rows: Float[np.ndarray, "rows group"],
-    matrices: Float[Array, "elements components components"] | None,
 ) -> Streamed:
     """Moments, sector powers and the checks, from the sums."""
     representation = leaf.representation
@@ -101,7 +114,7 @@ def finish(
         return compiled.__wrapped__ if small else compiled
 
     blocks, reference, responses, matrices = in_place(
-        (state.coefficients, reference, at_checks, matrices)
+        (state.coefficients, reference, checks.responses, checks.matrices)
     )
     if representation.is_trivial:
         sums = sums._replace(first=run(_first_moments)(blocks, shape))
@@ -142,7 +155,7 @@ def finish(
         for power in run(_powers)(projectors, blocks, direct, shape)
     ]
     misfit = np.asarray(
-        run(_misfit)(responses, direct, blocks[0], rows, shape[0]), np.float64
+        run(_misfit)(responses, direct, blocks[0], checks.rows, shape[0]), np.float64
     )
     if symmetry is not None:
         power = [np.take(part, symmetry.number, axis=0) for part in power]

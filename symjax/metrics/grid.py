@@ -173,8 +173,8 @@ def on_rule(
         )
     for name, spectra in responses.items():
         variance = float(ordered[name].totals().variance.sum())
-        whole = dataclasses.replace(add_spectra(spectra), variance=variance)
-        ordered[name] = dataclasses.replace(ordered[name], response=whole)
+        response = dataclasses.replace(add_spectra(spectra), variance=variance)
+        ordered[name] = dataclasses.replace(ordered[name], response=response)
     if how.on_aliasing == "raise":
         for name, leaf in ordered.items():
             if leaf.convergence is not None and not leaf.convergence.resolved:

@@ -135,12 +135,8 @@ class Pinned:
 def pinned(function: Callable[..., Any]) -> Pinned:
     """A function as a key of compiled code, with the state that it has now.
 
-    Args:
-      function: Any callable.
-
-    Returns:
-      The function, equal to another one if their traces cannot differ; equal to
-      itself alone where that cannot be seen.
+    Equal to another one if their traces cannot differ; equal to itself alone where that
+    cannot be seen.
     """
     if isinstance(function, Pinned):
         return function

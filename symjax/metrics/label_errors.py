@@ -78,28 +78,14 @@ class LabelErrors:
     response: ResponseSpectrum | None = None
 
     def with_response(self, response: ResponseSpectrum | None) -> "LabelErrors":
-        """The errors of one structure with the response of its output.
-
-        Args:
-          response: Of the structure.
-
-        Returns:
-          The same errors, and the response divided as they are.
-        """
+        """The errors of one structure, with the response divided as they are."""
         if self.response is not None or response is None:
             return self
         weight = 1 / float(self.column("atoms")[0]) ** 2
         return dataclasses.replace(self, response=response.weighted(weight))
 
     def column(self, name: str) -> Float[np.ndarray, "structures"]:
-        """One of :data:`SUMS`.
-
-        Args:
-          name: Its name.
-
-        Returns:
-          Its values, one for each structure.
-        """
+        """One of :data:`SUMS`, one value for each structure."""
         return self.sums[:, SUMS.index(name)]
 
     @functools.cached_property
@@ -130,15 +116,12 @@ class LabelErrors:
         return math.sqrt(float((squares * weights).sum()) / count) if count else 0.0
 
     def error_of(self, *, mean: bool = False, per_atom: bool = False) -> float:
-        """Root-mean-square error on labels.
+        """Root-mean-square error on labels, in the unit of the output.
 
         Args:
           mean: Of the prediction averaged over O(3), instead of that of the model,
             averaged over orientations.
           per_atom: Whether errors are divided by the number of atoms first.
-
-        Returns:
-          The error, in the unit of the output.
         """
         squares = self.squared + (0.0 if mean else self.column("variance"))
         return self._rms(squares, per_atom)
@@ -149,13 +132,9 @@ class LabelErrors:
         return self.error_of()
 
     def equivariance_error(self, *, per_atom: bool = False) -> float:
-        """A over the same samples.
+        """A over the same samples, in the unit of the output.
 
-        Args:
-          per_atom: Whether it is divided by the number of atoms first.
-
-        Returns:
-          A, in the unit of the output.
+        Divided by the number of atoms first if it is ``per_atom``.
         """
         return self._rms(self.column("variance"), per_atom)
 
@@ -182,17 +161,14 @@ class LabelErrors:
     def _shares(self, times: Float[np.ndarray, "draws structures"]) -> np.ndarray:
         weights = times / self.column("atoms") ** 2
         variance = weights @ self.column("variance")
-        whole = variance + weights @ self.squared
-        return np.divide(variance, whole, out=np.zeros(len(variance)), where=whole > 0)
+        total = variance + weights @ self.squared
+        return np.divide(variance, total, out=np.zeros(len(variance)), where=total > 0)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """Interval of the share, from structures drawn anew with replacement.
 
-        Args:
-          confidence: Probability that it holds the share of the population.
-
-        Returns:
-          Its ends; None of fewer than three structures.
+        It holds the share of the population with some confidence; None of fewer than
+        three structures.
 
         Example:
           >>> import numpy as np
@@ -242,12 +218,6 @@ class Zero:
       constants: How many constants of elements were fitted; 0 where none had to be.
       unknown: Whether the zero differs and there are too few structures to fit it.
       left: Labels less predictions after the fit.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.label_errors import Zero
-      >>> Zero(0.0, 0, False, np.zeros(1)).constants
-      0
     """
 
     apart: float
@@ -386,13 +356,7 @@ def label_errors(
 
 
 def add_label_errors(parts: Sequence[LabelErrors | None]) -> LabelErrors | None:
-    """The errors of several structures.
-
-    Args:
-      parts: Those of each, None where it has no labels.
-
-    Returns:
-      All of them; None if there are none.
+    """The errors of several structures, None for one without labels; None if all are.
 
     Example:
       >>> import numpy as np

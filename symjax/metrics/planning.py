@@ -41,7 +41,7 @@ class Checks:
     """Random elements that all rules of a climb are checked at, evaluated once.
 
     Attributes:
-      rotations: The proper ones; the inverted come with them.
+      rotations: The proper ones; their negatives come with them.
       responses: What is known of each output there, both cosets of each rotation;
         filled by the first rule.
       turned: The same at the first of them, turned by a few eps.
@@ -219,7 +219,7 @@ def plan_passes(
             "Allow {memory}, or lower max_degree or the degree of the grid",
             memory=2 * tables,
         )
-    whole, memory = memory, memory - tables
+    budget, memory = memory, memory - tables
     per_node = elements.evaluated_cosets * in_plane
     activations = 0
     if not isinstance(prepared.function, functions.HostFunction):
@@ -245,7 +245,7 @@ def plan_passes(
     # it in the dense path; responses; one call in the buffer.
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
     group = 2 * nodes * in_plane
-    # Those of a climb are joined on the host; inverted ones may be made of the others.
+    # Those of a climb are joined on the host; improper ones may follow from the others.
     held = (3 if elements.climbing else 1) * group
     held += group // 2 if elements.evaluated_cosets == 1 else 0
     per_call = 2 * nodes * waves
@@ -271,7 +271,7 @@ def plan_passes(
                 least = tables + -(-need(leaf) // most)
                 raise ArgumentError(
                     "memory",
-                    whole,
+                    budget,
                     f"{name!r} alone needs {least} bytes at degree {max_degree}",
                     "Allow {memory}, measure fewer samples, or lower max_degree",
                     memory=least,

@@ -49,12 +49,6 @@ class Sums(NamedTuple):
       squares: Squared standard errors within the structure; NaN with two turns.
       products: Covariances with ||z||^2; NaN with two turns.
       count: Number of components.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.pooling import Sums
-      >>> Sums(np.array([0.1, 1.0]), np.zeros(2), np.zeros(2), 3.0).count
-      3.0
     """
 
     values: Float[np.ndarray, "quantities"]
@@ -72,12 +66,6 @@ class Columns(NamedTuple):
       squares: Squared standard errors.
       products: Covariances with ||z||^2.
       count: Numbers of components, ``(items,)``.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.pooling import Columns
-      >>> Columns(*(np.zeros((5, 4)) for _ in range(3)), np.zeros(5)).count.shape
-      (5,)
     """
 
     values: Float[np.ndarray, "items quantities"]
@@ -99,11 +87,6 @@ class Sampled:
       size: Number of its atoms, or of its points.
       sums: By output and by what samples are.
       samples: A^2 of every sample, an atom or a point, of outputs that have one each.
-
-    Example:
-      >>> from symjax.metrics.pooling import Sampled
-      >>> Sampled("water", 3, {}).size
-      3
     """
 
     label: str
@@ -115,21 +98,7 @@ class Sampled:
 
 
 def mean_of_rounds(rounds: Sequence[Sampled]) -> Sampled:
-    """One structure from several rounds of new elements.
-
-    Args:
-      rounds: The structure, once for each round.
-
-    Returns:
-      Means of the estimates, with their errors.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.pooling import Sampled, Sums, mean_of_rounds
-      >>> one = Sampled("a", 1, {("e", 0): Sums(*(np.ones(2) for _ in range(3)), 1)})
-      >>> mean_of_rounds([one, one]).sums["e", 0].squares
-      array([0.5, 0.5])
-    """
+    """One structure from its estimates in several rounds of new elements."""
     num, first = len(rounds), rounds[0]
     sums = {}
     for key, own in first.sums.items():
@@ -219,11 +188,7 @@ class Pool:
     def groups(self, name: str) -> tuple[int, ...]:
         """What samples of an output are, without 0 for all of them.
 
-        Args:
-          name: Name of the output.
-
-        Returns:
-          Atomic numbers, or classes of points.
+        Atomic numbers, or classes of points.
         """
         return tuple(sorted(g for other, g in self.columns if other == name and g))
 
@@ -257,15 +222,7 @@ class Pool:
         return _root(self._ratio(part, 0, below, of, select))
 
     def root_mean_square(self, name: str, group: int = 0) -> float:
-        """Root-mean-square component of an output, over orbits and structures.
-
-        Args:
-          name: Name of the output.
-          group: What its samples are.
-
-        Returns:
-          The number, in the unit of the output.
-        """
+        """Root-mean-square component of an output, over orbits and structures."""
         part = self._part(name, group, None)
         count = float(np.sum(part.count))
         return math.sqrt(max(part.values[:, 1].sum(), 0.0) / count) if count else 0.0
@@ -310,28 +267,13 @@ class Pool:
         return Interval(value, value - half, value + half, error)
 
     def by_item(self, name: str, group: int = 0) -> Float[np.ndarray, "items"]:
-        """A^2 of every structure, unbiased: may be negative; NaN without samples.
-
-        Args:
-          name: Name of the output.
-          group: What its samples are.
-
-        Returns:
-          V of each structure over its number of components.
-        """
+        """A^2 of every structure, unbiased: may be negative; NaN without samples."""
         part = self._part(name, group, None)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(part.values[:, 0] / part.count)
 
     def by_item_errors(self, name: str) -> Float[np.ndarray, "items"]:
-        """Standard errors of :meth:`by_item`.
-
-        Args:
-          name: Name of the output.
-
-        Returns:
-          One for each structure; NaN with two turns a structure.
-        """
+        """Standard errors of :meth:`by_item`; NaN with two turns a structure."""
         part = self._part(name, 0, None)
         return np.asarray(np.sqrt(part.squares[:, 0]) / part.count)
 

@@ -97,15 +97,10 @@ class Probes:
     comparisons: int
 
     def largest(self, layer: str, sigma: int, *, products: bool = False) -> int | None:
-        """The largest degree that can be read from a layer.
+        """The largest degree that can be read from a layer; None if there is none.
 
-        Args:
-          layer: Its name.
-          sigma: +1 for proper tensors, -1 for pseudotensors.
-          products: Whether products of two features are read.
-
-        Returns:
-          The degree; None if there is none.
+        Sigma is +1 for proper tensors and -1 for pseudotensors; ``products`` says
+        whether products of two features are read.
         """
         held = (self.products if products else self.sectors)[layer]
         return max(
@@ -199,18 +194,7 @@ def probe(
 
 
 def check_enough(num: int) -> None:
-    """Raises unless structures are enough to be divided.
-
-    Args:
-      num: Their number.
-
-    Raises:
-      ArgumentError: There are fewer than eight.
-
-    Example:
-      >>> from symjax.metrics.probes import check_enough
-      >>> check_enough(8)
-    """
+    """Raises unless structures are enough, eight at least, to be divided."""
     if num < _FEWEST:
         raise ArgumentError(
             "structures",

@@ -118,15 +118,7 @@ class ResponseSpectrum:
         return max(self.variance - self.projected, 0.0)
 
     def weighted(self, weight: float) -> "ResponseSpectrum":
-        """The same with squares that count more or less.
-
-        Args:
-          weight: What they are multiplied by, such as one over the number of atoms
-            squared.
-
-        Returns:
-          The spectrum of the response times the root of the weight.
-        """
+        """The spectrum of the response times the root of a weight (1 / atoms^2)."""
         return dataclasses.replace(
             self,
             gram=tuple(weight * part for part in self.gram),
@@ -207,23 +199,7 @@ def add_spectra(spectra: Sequence[ResponseSpectrum]) -> ResponseSpectrum:
 
 
 def as_rotations(average: Any, include_inversion: bool) -> Rotations:
-    """Elements with weights pass; see :func:`symjax.so3.averages.rotations_of`.
-
-    Args:
-      average: What is averaged over.
-      include_inversion: Whether a quadrature is extended to O(3).
-
-    Returns:
-      Its elements and weights.
-
-    Raises:
-      ArgumentError: It stands for no elements.
-
-    Example:
-      >>> from symjax.metrics.response_spectrum import as_rotations
-      >>> len(as_rotations(as_rotations("T", True), True).weights)
-      12
-    """
+    """As :func:`symjax.so3.averages.rotations_of`; elements with weights pass."""
     if isinstance(average, Rotations):
         return average
     return rotations_of(average, include_inversion)
@@ -276,16 +252,6 @@ class ResponseSums:
       real: Which of its samples count.
       max_degree: Largest degree of the coefficients; fewer are kept of a large output.
       symmetry: What one evaluated element stands for, if it is several.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.pieces import Leaf
-      >>> from symjax.metrics.response_spectrum import ResponseSums
-      >>> from symjax.so3 import SCALAR
-      >>> sums = ResponseSums(Leaf(SCALAR, (1,), "float64"), np.ones(1, bool), 0)
-      >>> sums.add(np.eye(3)[None], np.array([[3.0], [1.0]]), None, np.ones(1))
-      >>> sums.finish("energy", "eV").after(None).error  # of the odd part
-      1.0
     """
 
     def __init__(
@@ -315,11 +281,11 @@ class ResponseSums:
         matrices: Array | np.ndarray | None,
         weights: Float[np.ndarray, "half"],
     ) -> None:
-        """Adds responses.
+        """Adds responses with the weights of the proper elements.
 
         Args:
           rotations: Proper elements.
-          values: Response at each, and behind each the one at the inverted element.
+          values: Response at each, and behind each the one at its negative.
           matrices: rho(g) at all of these; None where it is trivial.
           weights: Weights of the proper elements.
         """
@@ -353,16 +319,7 @@ class ResponseSums:
     def finish(
         self, name: str, unit: str, variance: float | None = None
     ) -> ResponseSpectrum:
-        """The spectrum, around the mean.
-
-        Args:
-          name: The output.
-          unit: Its unit.
-          variance: V, where it is known already.
-
-        Returns:
-          What the sums say.
-        """
+        """The spectrum, around the mean; V is given where it is known already."""
         rows = self.coefficients.reshape(len(self.coefficients), 2, *self.shape)
         coefficients = []
         for degree, end in enumerate(self.ends):
@@ -398,24 +355,26 @@ class ResponseSums:
         assert self.symmetry is not None
         elements = np.asarray(self.symmetry.elements, np.float64)
         proper = np.linalg.det(elements) > 0
-        turns = wigner_d_tables(
+        tables = wigner_d_tables(
             len(coefficients) - 1, np.where(proper[:, None, None], elements, -elements)
         )
         (matrices,) = spherical_matrices([self.leaf], elements)
         out = []
-        for part, turn in zip(coefficients, turns, strict=True):
+        for part, table in zip(coefficients, tables, strict=True):
             total = np.zeros(part.shape)
             for index, permutation in enumerate(self._permutations()):
-                some = part if proper[index] else part[::-1]
-                some = np.einsum(
+                rotated = part if proper[index] else part[::-1]
+                rotated = np.einsum(
                     "smkaic,kn->smnaic",
-                    some[:, :, :, permutation],
-                    turn[index],
+                    rotated[:, :, :, permutation],
+                    table[index],
                     optimize=True,
                 )
                 if matrices is not None:
                     back = np.asarray(matrices[index])
-                    some = np.einsum("ji,smnajc->smnaic", back, some, optimize=True)
-                total += some
+                    rotated = np.einsum(
+                        "ji,smnajc->smnaic", back, rotated, optimize=True
+                    )
+                total += rotated
             out.append(total / len(elements))
         return out

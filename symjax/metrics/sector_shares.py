@@ -103,52 +103,58 @@ def sector_shares(
         )
     if orders < 2:
         raise ArgumentError(
-            "orders", orders, "has no spread", "Pass an even number from 2"
+            "orders", orders, "is too small to show a spread", "Pass 2 or more"
         )
-    run = StagedRun.of(staged, max_degree, rule, execution)
-    outputs, features = run({})
-    whole = run.squares(outputs)
-    parts: dict[Irrep | None, dict[str, np.ndarray]] = {}
-    for sector, part in sectors_of(
-        run, staged.stages[stage], features, max_degree
-    ).items():
-        parts[sector] = part
-    known = removed(parts.values())
-    above = {}
-    for name in of_stage(staged.stages[stage], features):
-        values = features[name]
-        above[name] = values - run.mean(values) + known[name]
-    parts[None] = above
-    keys = list(parts)
-    seen: dict[frozenset[int], dict[str, float]] = {frozenset(): _only_a(whole)}
+    network = StagedRun.of(staged, max_degree, rule, execution)
+    outputs, features = network({})
+    parts = _parts(network, staged.stages[stage], features, max_degree)
+    sectors = list(parts)
+    squares = {frozenset[int](): _only_a(network.squares(outputs))}
 
-    def without(some: frozenset[int]) -> dict[str, float]:
-        if some not in seen:
-            shifts = removed([parts[keys[index]] for index in sorted(some)])
-            seen[some] = _only_a(run.squares(run(shifts)[0]))
-        return seen[some]
+    def without(absent: frozenset[int]) -> dict[str, float]:
+        if absent not in squares:
+            shifts = removed([parts[sectors[index]] for index in sorted(absent)])
+            squares[absent] = _only_a(network.squares(network(shifts)[0]))
+        return squares[absent]
 
-    chosen = _orders(len(keys), orders, seed)
-    steps: dict[str, list[np.ndarray]] = {name: [] for name in whole}
-    for order in chosen:
-        gains = {name: np.zeros(len(keys)) for name in whole}
-        gone: frozenset[int] = frozenset()
+    tried = _orders(len(sectors), orders, seed)
+    names = list(without(frozenset()))
+    gains = {name: np.zeros((len(tried), len(sectors))) for name in names}
+    for row, order in enumerate(tried):
+        absent: frozenset[int] = frozenset()
         for index in order:
-            more = gone | {index}
-            for name in whole:
-                gains[name][index] = without(gone)[name] - without(more)[name]
-            gone = more
-        for name in whole:
-            steps[name].append(gains[name])
-    every = len(chosen) == math.factorial(len(keys))
-    values = {name: np.mean(rows, axis=0) for name, rows in steps.items()}
+            before, absent = without(absent), absent | {index}
+            for name, square in without(absent).items():
+                gains[name][row, index] = before[name] - square
+    exact = len(tried) == math.factorial(len(sectors))
     errors = {
-        name: np.zeros(len(keys)) if every else _error_of_pairs(np.stack(rows))
-        for name, rows in steps.items()
+        name: np.zeros(len(sectors)) if exact else _error_of_pairs(rows)
+        for name, rows in gains.items()
     }
     return SectorShares(
-        tuple(keys), values, errors, without(frozenset(range(len(keys))))
+        tuple(sectors),
+        {name: rows.mean(axis=0) for name, rows in gains.items()},
+        errors,
+        without(frozenset(range(len(sectors)))),
     )
+
+
+def _parts(
+    network: StagedRun,
+    stage: tuple[str, ...],
+    features: Mapping[str, np.ndarray],
+    max_degree: int,
+) -> dict[Irrep | None, dict[str, np.ndarray]]:
+    """The features of a stage by sector; None has all that lies above them."""
+    parts: dict[Irrep | None, dict[str, np.ndarray]] = {
+        **sectors_of(network, stage, features, max_degree)
+    }
+    known = removed(parts.values())
+    parts[None] = {
+        name: features[name] - network.mean(features[name]) + known[name]
+        for name in of_stage(stage, features)
+    }
+    return parts
 
 
 def _orders(num: int, orders: int, seed: int) -> list[tuple[int, ...]]:
@@ -158,8 +164,8 @@ def _orders(num: int, orders: int, seed: int) -> list[tuple[int, ...]]:
     generator = np.random.default_rng(seed)
     chosen: list[tuple[int, ...]] = []
     for _ in range(orders // 2):
-        one = tuple(generator.permutation(num).tolist())
-        chosen += [one, one[::-1]]
+        order = tuple(generator.permutation(num).tolist())
+        chosen += [order, order[::-1]]
     return chosen
 
 

@@ -81,14 +81,15 @@ def with_forces(
         values = {n: v for n, v in shifts.items() if not n.endswith(PRIME)}
         slopes = {n: shifts[n + PRIME] for n in values}
 
-        def network(inner: Any, some: Any) -> Any:
-            return plain(inner, some, *args)
+        def network(inner: Any, shift: Any) -> Any:
+            return plain(inner, shift, *args)
 
         def along(move: Any, slope: Any) -> Any:
             return jax.jvp(network, (x["x"], values), (move, slope))
 
-        whole, rates = jax.vmap(along, out_axes=(None, 0))(x["moves"], slopes)
-        (outputs, features), (output_rates, feature_rates) = whole, rates
+        (outputs, features), (output_rates, feature_rates) = jax.vmap(
+            along, out_axes=(None, 0)
+        )(x["moves"], slopes)
         rate = output_rates[energy].reshape(3 * atoms, -1).sum(axis=1)
         forces = -rate.reshape(atoms, 3) @ x["axes"]
         derivatives = {name + PRIME: v for name, v in feature_rates.items()}

@@ -208,11 +208,11 @@ class StagedRun:
 
 def _as_row(leaf: Leaf, labels: np.ndarray) -> np.ndarray:
     """Labels of real samples as :func:`rotated_rows` has responses."""
-    whole = dataclasses.replace(leaf.compact, dtype="float64")
-    num = labels.size * whole.num_samples // whole.size
-    some = dataclasses.replace(whole, shape=(num, *whole.shape[1:]))
+    compact = dataclasses.replace(leaf.compact, dtype="float64")
+    num = labels.size * compact.num_samples // compact.size
+    labelled = dataclasses.replace(compact, shape=(num, *compact.shape[1:]))
     everything = np.ones(num, bool)
-    return rotated_rows(some, labels.reshape(1, -1), np.eye(3)[None], everything)[0]
+    return rotated_rows(labelled, labels.reshape(1, -1), np.eye(3)[None], everything)[0]
 
 
 def of_stage(stage: tuple[str, ...], features: Mapping[str, Any]) -> list[str]:

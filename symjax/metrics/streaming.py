@@ -30,7 +30,7 @@ from symjax.metrics.accumulation import (
     responses_of_slot,
     scales_of,
 )
-from symjax.metrics.finishing import Streamed, finish
+from symjax.metrics.finishing import AtChecks, Streamed, finish
 from symjax.metrics.pieces import Leaf, Piece, spherical_matrices
 from symjax.metrics.planning import Checks, Elements, Plan
 from symjax.metrics.problem import Prepared
@@ -59,13 +59,13 @@ def stream(
     states: list[State] = []
     buffers: list[list[Array]] = []
     at_checks: list[Array] = []
-    turns: list[Array | None] = []
+    check_matrices: list[Array | None] = []
     respond = orbit.respond_in_batches if elements.climbing else orbit.respond
     keep = prepared.indices(pieces)
     x, args = orbit.replicate((prepared.x, prepared.args), plan.devices)
 
     def evaluate(rotations: np.ndarray) -> list[Array]:
-        """Responses at proper elements, each followed by the inverted one."""
+        """Responses at proper elements, each followed by its negative."""
         evaluated = respond(
             prepared.function,
             prepared.action,
@@ -89,10 +89,10 @@ def stream(
         rotations = slots.rotations(index)
         responses = evaluate(rotations)
         matrices = spherical_matrices(steps.leaves, rotations)
-        shares = slots.element_weights(index)[0]
-        for piece, values, turn in zip(pieces, responses, matrices, strict=True):
+        weights = slots.element_weights(index)[0]
+        for piece, values, matrix in zip(pieces, responses, matrices, strict=True):
             if piece.name in sums:
-                sums[piece.name].add(rotations[::2], values, turn, 2 * shares[::2])
+                sums[piece.name].add(rotations[::2], values, matrix, 2 * weights[::2])
         with jax.enable_x64(True):
             if not states:
                 steps = steps.scaled([piece.name for piece in pieces], responses)
@@ -114,7 +114,9 @@ def stream(
             if plan.num_checks and plan.num_nodes in index:
                 slot = plan.num_nodes - int(index[0])
                 at_checks = steps.at_slot(responses, plan.in_plane, slot)
-                turns = [_of_slot(one, plan.in_plane, slot) for one in matrices]
+                check_matrices = [
+                    _of_slot(one, plan.in_plane, slot) for one in matrices
+                ]
             del responses
             last = call == plan.num_calls - 1
             if last or (call + 1) % plan.calls_per_buffer == 0:
@@ -144,11 +146,11 @@ def stream(
         checks = shared.rotations
         if elements.reduced is not None:
             checks = elements.reduced.locate(shared.rotations)
-        at_checks, turns, round_off = [], [], []
+        at_checks, check_matrices, round_off = [], [], []
         for number, (piece, num) in enumerate(zip(pieces, num_checks, strict=True)):
             alone = steps.only(number)
             both = _both(shared.rotations[:num])
-            turns += spherical_matrices(alone.leaves, both)
+            check_matrices += spherical_matrices(alone.leaves, both)
             held = [shared.responses[piece.name], shared.turned[piece.name]]
             with jax.enable_x64(True):
                 responses = [jax.device_put(values) for values in held]
@@ -161,8 +163,8 @@ def stream(
     with jax.enable_x64(True):
         finest = tables.projectors((plan.max_degree,))[0]
         rows = characters.synthesis_rows(finest, checks)
-        for piece, reference, through, own, selection, num, noise in zip(
-            *(pieces, references, steps.degrees, turns, steps.selections),
+        for piece, reference, through, matrix, selection, num, noise in zip(
+            *(pieces, references, steps.degrees, check_matrices, steps.selections),
             *(num_checks, round_off),
             strict=True,
         ):
@@ -170,12 +172,10 @@ def stream(
                 piece.leaf,
                 reference,
                 states.pop(0),
-                at_checks.pop(0),
+                AtChecks(at_checks.pop(0), rows[:, :num], matrix),
                 elements,
                 symmetric.get(piece.name),
                 tables.projectors(through),
-                rows[:, :num],
-                own,
             )
             summed.round_off = np.broadcast_to(noise, summed.round_off.shape)
             out.append(summed.divided(float(selection.scale)))
@@ -183,7 +183,7 @@ def stream(
 
 
 def _both(proper: Float[np.ndarray, "group 3 3"]) -> Float[np.ndarray, "both 3 3"]:
-    """Each rotation, followed by the inverted one."""
+    """Each rotation, followed by its negative."""
     return np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
 
 

@@ -34,8 +34,8 @@ class Survey:
     Attributes:
       num: Evaluations of each structure, in each round.
       turn: What is turned at random, at once: ``"C1"`` for independent pairs of a
-        rotation and its inverted; the rotations of a finite group, such as ``"D2"``,
-        ``"T"`` or ``"O"``, each with its inverted; or ``"fibonacci 8"``, as many
+        rotation and its negative; the rotations of a finite group, such as ``"D2"``,
+        ``"T"`` or ``"O"``, each with its negative; or ``"fibonacci 8"``, as many
         low-discrepancy rotations. Two turns at least.
       seed: Of the elements and of the order of the structures.
       until: Half of the 95 % interval, relative to A, at which to stop; of every output
@@ -164,7 +164,7 @@ def _members(turn: str) -> Float[np.ndarray, "members 3 3"]:
         raise ArgumentError(
             "turn",
             turn,
-            "has improper elements; each rotation of a turn has its inverted anyway",
+            "has improper elements; each rotation R of a turn comes with -R anyway",
             "Use a group of rotations: C1, D2, T, O or I",
         )
     return proper

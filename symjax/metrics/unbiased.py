@@ -1,7 +1,7 @@
 """Unbiased estimates of V, ||z||^2 and ||P u||^2 from random turns of some elements.
 
 A turn t is a Haar-random rotation R_t times a fixed set of rotations s_1 .. s_M, each
-with its inverted: 2 M elements of O(3), each Haar-distributed. The set is the identity
+with its negative: 2 M elements of O(3), each Haar-distributed. The set is the identity
 alone (independent pairs R, -R), the rotations of a finite group, or any design. With
 m_t the mean of z over a turn, q_t the mean of ||z||^2, and e, o the even and odd parts
 of u under inversion,
@@ -109,7 +109,7 @@ def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
 def both_cosets(
     rotations: Float[np.ndarray, "*batch turns members 3 3"],
 ) -> Float[np.ndarray, "*batch elements 3 3"]:
-    """The elements at which responses are needed: each rotation, then the inverted."""
+    """The elements at which responses are needed: each rotation, then its negative."""
     both = np.stack([rotations, -rotations], axis=-3)
     return both.reshape(*rotations.shape[:-4], -1, 3, 3)
 
@@ -141,64 +141,66 @@ def estimate_rows(
     if not representation.basis.is_identity:
         basis = np.asarray(representation.basis.matrix, np.float64)
         u = np.einsum("ij,gsjc->gsic", basis, u)
-    z, turn = u, None
+    z, matrices = u, None
     if not representation.is_trivial:
         with jax.enable_x64(True):
             elements = jnp.asarray(both_cosets(rotations).reshape(-1, 3, 3))
             matrices = np.asarray(compiled_spherical_matrix(representation, elements))
         matrices = matrices.reshape(items, -1, components, components)
-        # z = rho^T u of every sample under the elements of its item
-        turn = np.swapaxes(matrices, 0, 1)[:, owner]
-        z = np.swapaxes(turn, -1, -2) @ u
+        # Of every sample the matrices of its item's elements: z = rho^T u.
+        matrices = np.swapaxes(matrices, 0, 1)[:, owner]
+        z = np.swapaxes(matrices, -1, -2) @ u
     mean = z.mean(axis=0)
-    # What the powers are taken of, and where they start.
-    rest, used = u, slice(None)
-    m = np.zeros_like(mean)
+    # The powers are those of u - rho m, from the turns on which m does not depend.
+    m, residual, sampled = np.zeros_like(mean), u, slice(None)
     if reference:
         m = z[: 2 * members].mean(axis=0)
-        rest = u - (m if turn is None else turn @ m)
-        used = slice(1, None)
-    rest = rest.reshape(turns, members, 2, num_samples, components, channels)[used]
-    rest = rest.reshape(-1, 2, num_samples, components, channels)
-    parts = np.stack([rest[:, 0] + rest[:, 1], rest[:, 0] - rest[:, 1]]) / 2
-    beyond = z.reshape(turns, 2 * members, num_samples, components, channels)
-    beyond = (beyond[used] - m).mean(axis=1)
-    z = z - mean  # a shift leaves the variance alone and saves its digits
-    u = u.reshape(turns * members, 2, num_samples, components, channels)
-    z = z.reshape(turns, 2 * members, num_samples, components, channels)
-    size = np.square(u).mean(axis=1).sum(axis=-1)  # (elements, samples, components)
-    spread = np.square(z).mean(axis=1).sum(axis=-1)
-    angle = _angles(rotations[:, used])
-    left = len(beyond)
+        residual = u - (m if matrices is None else matrices @ m)
+        sampled = slice(1, None)
+    by_turn = (turns, members, 2, num_samples, components, channels)
+    residual = residual.reshape(by_turn)[sampled].reshape(-1, *by_turn[2:])
+    parities = np.stack(
+        [residual[:, 0] + residual[:, 1], residual[:, 0] - residual[:, 1]]
+    )
+    parities /= 2
+    deviations = (z.reshape(by_turn)[sampled] - m).mean(axis=(1, 2))
+    z = (z - mean).reshape(by_turn)  # a shift saves the digits of the variance
+    squares = np.square(u.reshape(by_turn)).mean(axis=(1, 2)).sum(axis=-1)
+    spread = np.square(z).mean(axis=(1, 2)).sum(axis=-1)
+    means = z.mean(axis=(1, 2))  # (turns, samples, components, channels)
+    angle = _angles(rotations[:, sampled])
+    num_sampled = len(deviations)
 
     irreps = len(representation.irreps)
     variance = np.empty((num_samples, irreps, turns))
-    norm = np.empty((num_samples, irreps, left))
-    power = np.empty((num_samples, irreps, max_degree + 1, 2, left))
-    chunk = max(1, _HELD // (left * members) ** 2)
+    norm = np.empty((num_samples, irreps, num_sampled))
+    power = np.empty((num_samples, irreps, max_degree + 1, 2, num_sampled))
+    chunk = max(1, _HELD // (num_sampled * members) ** 2)
     for number, start in enumerate(irrep_starts(representation)):
-        part = slice(start, start + representation.irreps[number].dimension)
-        sizes = size[..., part].sum(-1).reshape(turns, members, -1).mean(axis=1)
-        norm[:, number] = sizes[used].T
-        q = spread[..., part].sum(-1).T
-        means = z[..., part, :].mean(axis=1).reshape(turns, num_samples, -1)
-        means = np.swapaxes(means, 0, 1)
+        irrep = representation.irreps[number]
+        part = slice(start, start + irrep.dimension)
+        norm[:, number] = squares[sampled, :, part].sum(axis=-1).T
+        q = spread[..., part].sum(axis=-1).T
+        of_irrep = np.swapaxes(means[:, :, part].reshape(turns, num_samples, -1), 0, 1)
         # sum over t' != t of <m_t, m_t'>, without any matrix
-        others = np.einsum("stk,sk->st", means, means.sum(axis=1))
-        others -= np.square(means).sum(axis=-1)
+        others = np.einsum("stk,sk->st", of_irrep, of_irrep.sum(axis=1))
+        others -= np.square(of_irrep).sum(axis=-1)
         # V is the U-statistic of (q_t + q_t') / 2 - <m_t, m_t'>.
         variance[:, number] = _of_pairs(q) - others / (turns - 1)
         for first in range(0, num_samples, chunk):
-            some = slice(first, first + chunk)
-            power[some, number] = _power_rows(
-                parts[:, :, some, part], angle, owner[some], left, max_degree
+            block = slice(first, first + chunk)
+            power[block, number] = _power_rows(
+                parities[:, :, block, part],
+                angle,
+                owner[block],
+                num_sampled,
+                max_degree,
             )
-        irrep = representation.irreps[number]
         if reference and irrep.degree <= max_degree:
-            known = np.square(m[:, part]).sum(axis=(1, 2))[:, None]
-            crossed = 2 * np.einsum("sck,tsck->st", m[:, part], beyond[:, :, part])
+            constant = np.square(m[:, part]).sum(axis=(1, 2))[:, None]
+            crossed = 2 * np.einsum("sck,tsck->st", m[:, part], deviations[:, :, part])
             column = 0 if irrep.sigma == 1 else 1
-            power[:, number, irrep.degree, column] += known + _of_pairs(crossed)
+            power[:, number, irrep.degree, column] += constant + _of_pairs(crossed)
     return Rows(variance, norm, power), mean
 
 
@@ -224,8 +226,8 @@ def _power_rows(
     members = num // turns
     rows = np.moveaxis(parts, 2, 0).reshape(len(owner), 2, num, -1)
     gram = rows @ np.swapaxes(rows, -1, -2)
-    turn = np.arange(num) // members
-    gram[..., turn[:, None] == turn] = 0.0
+    turn_of = np.arange(num) // members
+    gram[..., turn_of[:, None] == turn_of] = 0.0
     out = np.empty((len(owner), degree + 1, 2, turns))
     scale = members**2 * (turns - 1)
     shared = len(angle) == 1

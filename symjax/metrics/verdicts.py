@@ -43,7 +43,7 @@ class RandomCheck:
     """What Haar-random elements off the grid say about a result on the grid.
 
     Attributes:
-      num: Number of random rotations, each paired with its inverted.
+      num: Number of random rotations, each paired with -R.
       misfit: Mean squared difference between the response and its projected sectors,
         as a fraction of the norm: the content that these miss.
       misfit_error: Its standard error.
@@ -82,13 +82,8 @@ class RandomCheck:
     def excluded(self, confidence: float) -> float:
         """Largest part of the orbit that all random elements can have missed.
 
-        N independent elements miss a part p with the probability (1 - p)^N.
-
-        Args:
-          confidence: Between 0 and 1.
-
-        Returns:
-          p = 1 - (1 - confidence)^(1 / N).
+        N independent elements miss a part p with the probability (1 - p)^N, so that
+        with some confidence p = 1 - (1 - confidence)^(1 / N).
 
         Example:
           >>> from symjax.metrics import RandomCheck
@@ -126,7 +121,7 @@ class Certificate:
       confidence: Of that statement.
       noise: Where A is not told from the round-off of the function, the relative error
         below which it is not; else 0.
-      samples: Number of random rotations, each paired with its inverted, where there
+      samples: Number of random rotations, each paired with -R, where there
         was no rule; else 0.
 
     Example:

@@ -128,11 +128,11 @@ class Quadrature:
         """
 
         def about(angle: np.ndarray, first: int, second: int) -> np.ndarray:
-            turn = np.tile(np.eye(3), (len(angle), 1, 1))
-            turn[:, first, first] = turn[:, second, second] = np.cos(angle)
-            turn[:, second, first] = np.sin(angle)
-            turn[:, first, second] = -turn[:, second, first]
-            return turn
+            matrix = np.tile(np.eye(3), (len(angle), 1, 1))
+            matrix[:, first, first] = matrix[:, second, second] = np.cos(angle)
+            matrix[:, second, first] = np.sin(angle)
+            matrix[:, first, second] = -matrix[:, second, first]
+            return matrix
 
         to_node = about(self.alpha, 0, 1) @ about(self.beta, 2, 0)
         in_plane = about(self.gamma, 0, 1)

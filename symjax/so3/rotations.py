@@ -69,9 +69,9 @@ def matrix_to_euler(
     [-pi, pi], beta in [0, pi], gamma in [-pi, pi], and 0 at the poles.
     """
     alpha, beta, gamma = _stable_euler(as_trailing(matrix, "matrix", (3, 3)))
-    turn = 2 * jnp.pi
-    gamma = jnp.where(gamma > jnp.pi, gamma - turn, gamma)
-    gamma = jnp.where(gamma < -jnp.pi, gamma + turn, gamma)
+    full_turn = 2 * jnp.pi
+    gamma = jnp.where(gamma > jnp.pi, gamma - full_turn, gamma)
+    gamma = jnp.where(gamma < -jnp.pi, gamma + full_turn, gamma)
     return alpha, beta, gamma
 
 

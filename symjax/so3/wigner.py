@@ -86,10 +86,10 @@ def _real_d(
     largest = max(degrees)
     waves = [_waves(largest, angle) for angle in (alpha, beta, gamma)]
     with jax.default_matmul_precision("highest"):
-        return tuple(_turned(degree, largest, waves) for degree in degrees)
+        return tuple(_from_waves(degree, largest, waves) for degree in degrees)
 
 
-def _turned(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> Any:
+def _from_waves(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> Any:
     """One of them from cosines and sines; of NumPy arrays without JAX."""
     window = slice(largest - degree, largest + degree + 1)
     (ca, sa), (cb, sb), (cg, sg) = [
@@ -97,11 +97,11 @@ def _turned(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> Any:
     ]
     ca, sa = ca[..., :, None], sa[..., :, None]
     cb, sb, cg, sg = (wave[..., None, :] for wave in (cb, sb, cg, sg))
-    turn = axis_changes(largest)[degree].astype(ca.dtype)
+    axis_change = axis_changes(largest)[degree].astype(ca.dtype)
     # Z mixes m with -m: flipped constants instead of a product with Z.
-    left = ca * (turn * cb + turn[:, ::-1] * sb)
-    left = left - sa * (turn[::-1] * cb + turn[::-1, ::-1] * sb)
-    product = left @ turn.T
+    left = ca * (axis_change * cb + axis_change[:, ::-1] * sb)
+    left = left - sa * (axis_change[::-1] * cb + axis_change[::-1, ::-1] * sb)
+    product = left @ axis_change.T
     return product * cg + product[..., ::-1] * sg
 
 
@@ -126,7 +126,7 @@ def wigner_d_tables(
         for a in (alpha, beta, gamma)
     ]
     waves = [(np.cos(phase), np.sin(phase)) for phase in phases]
-    return [_turned(degree, max_degree, waves) for degree in range(max_degree + 1)]
+    return [_from_waves(degree, max_degree, waves) for degree in range(max_degree + 1)]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -96,14 +96,10 @@ class Relaxations:
         return float(np.ptp(self.energies))
 
     def minima(self, tolerance: float = 0.05) -> int:
-        """Number of different structures.
+        """Number of structures that differ from all that come before them.
 
-        Args:
-          tolerance: Root mean square distance between atoms, after the best rotation,
-            up to which structures are the same; in angstrom.
-
-        Returns:
-          How many differ from all that come before them.
+        They are the same if the root mean square distance between atoms, after the best
+        rotation, is within the tolerance in angstrom.
 
         Example:
           >>> import numpy as np
@@ -166,15 +162,9 @@ def net_torque(
     forces: Float[np.ndarray, "atoms 3"],
     centre: Sequence[float] | Float[np.ndarray, "3"],
 ) -> Float[np.ndarray, "3"]:
-    """Torque sum_i (r_i - c) x F_i on a structure.
+    """Torque sum_i (r_i - c) x F_i on a structure in eV, about a centre c.
 
-    Args:
-      positions: In angstrom.
-      forces: In eV/angstrom.
-      centre: c; without a net force, any gives the same.
-
-    Returns:
-      The torque in eV.
+    In angstrom and eV/angstrom; without a net force, any centre gives the same.
 
     Example:
       >>> import numpy as np

@@ -15,7 +15,7 @@ from scipy.special import sph_harm_y
 
 from symjax.metrics import Adaptive, LeafMeasurement, RandomCheck
 from symjax.metrics.adaptive import certify, is_within
-from symjax.metrics.convergence import judge
+from symjax.metrics.convergence import Evidence, judge
 from symjax.so3 import FEATURE
 from symjax.so3.quadrature import nested, quadrature
 
@@ -102,7 +102,7 @@ def measured(f, degree, seed):
         error(spread),
         2.2e-16,
     )
-    verdict = judge(
+    evidence = Evidence(
         content=sectors(power, norm),
         coarse_content=sectors(coarse[1], norm),
         error=np.sqrt(variance),
@@ -113,8 +113,8 @@ def measured(f, degree, seed):
         excess_error=check.excess_error,
         error_uncertainty=0.0,
         degree=degree,
-        tolerance=ADAPTIVE.content_tolerance,
     )
+    verdict = judge(evidence, ADAPTIVE.content_tolerance)
     return LeafMeasurement(
         "f",
         FEATURE,

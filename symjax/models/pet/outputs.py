@@ -119,17 +119,17 @@ def outputs_from_inputs(
     if network_dtype is not None:
         network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
 
-    def apply(seen: PETInputs) -> Evaluated:
+    def apply(cast: PETInputs) -> Evaluated:
         if network_dtype is not None:
-            seen = seen.replace(
+            cast = cast.replace(
                 **{
-                    name: getattr(seen, name).astype(network_dtype)
+                    name: getattr(cast, name).astype(network_dtype)
                     for name in ("vectors", "distances", "cutoff_factors")
                 }
             )
         with full_precision():
             raw, state = PET(config).apply(
-                {"params": network, SHIFTS: shifts or {}}, seen, mutable=collections
+                {"params": network, SHIFTS: shifts or {}}, cast, mutable=collections
             )
         read = state.get(READ, {})
         if network_dtype is not None:

@@ -354,6 +354,6 @@ def class_names(config: PointMAEConfig) -> tuple[str, ...]:
 
     The first names of :data:`symjax.data.point_clouds.CLASSES`, with numbers beyond.
     """
-    more = range(len(CLASSES), config.num_classes)
-    names = (*CLASSES, *(f"class {n}" for n in more))
+    unnamed = range(len(CLASSES), config.num_classes)
+    names = (*CLASSES, *(f"class {n}" for n in unnamed))
     return names[: config.num_classes]
