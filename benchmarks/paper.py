@@ -34,7 +34,7 @@ from symjax.data.point_clouds import SMALL  # noqa: E402
 from symjax.diagnose.probing import probe_layers, save_probes  # noqa: E402
 from symjax.labels.analytic import label_analytically  # noqa: E402
 from symjax.models import load_model  # noqa: E402
-from symjax.models.pet import distinct_layers  # noqa: E402
+from symjax.models.pet.layers import distinct_layers  # noqa: E402
 from symjax.models.pointmae.model import layer_names  # noqa: E402
 from symjax.report.figures import STYLE  # noqa: E402
 from symjax.training.logs import TRAJECTORY, VALIDATION  # noqa: E402

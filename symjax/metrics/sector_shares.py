@@ -146,9 +146,8 @@ def _parts(
     max_degree: int,
 ) -> dict[Irrep | None, dict[str, np.ndarray]]:
     """The features of a stage by sector; None has all that lies above them."""
-    parts: dict[Irrep | None, dict[str, np.ndarray]] = {
-        **sectors_of(network, stage, features, max_degree)
-    }
+    parts: dict[Irrep | None, dict[str, np.ndarray]] = {}
+    parts.update(sectors_of(network, stage, features, max_degree).items())
     known = removed(parts.values())
     parts[None] = {
         name: features[name] - network.mean(features[name]) + known[name]

@@ -10,7 +10,8 @@ import fake_report
 import numpy as np
 import pytest
 
-from symjax.metrics import Certificate, RuleTotals, Totals, degree_to_try
+from symjax.metrics import Certificate, RuleTotals, Totals
+from symjax.metrics.convergence import degree_to_try
 from symjax.report import schema, storage
 from symjax.report._viewer import viewer_data
 from symjax.report.formats import format_fraction, format_value
