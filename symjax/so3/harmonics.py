@@ -70,18 +70,8 @@ def solid_harmonics(
     Recipes, 3rd ed., section 6.7) with the powers of sin(beta) taken out, so that
     nothing is singular, at the poles or at the origin.
 
-    Args:
-      max_degree: Largest degree L (static).
-      vectors: Any vectors, shape ``(..., 3)``.
-      normalization: ``"orthonormal"`` on the unit sphere, ``"racah"`` (4 pi / (2l +
-        1)), or ``"4pi"``; the names are e3x's.
-
-    Returns:
-      Shape ``(..., (max_degree + 1)**2)``, in the unit of ``vectors`` to the power l.
-
-    Raises:
-      ArgumentError: ``max_degree`` is not a static integer of at least 0, the last
-        axis is not 3, or ``normalization`` is unknown.
+    The result has the unit of ``vectors`` to the power l; for the normalisations see
+    :func:`spherical_harmonics`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -144,14 +134,16 @@ def spherical_harmonics(
     Args:
       max_degree: Largest degree L (static).
       vectors: Vectors of any length but 0, shape ``(..., 3)``.
-      normalization: See :func:`solid_harmonics`.
+      normalization: ``"orthonormal"``, ``"racah"`` (4 pi / (2l + 1)), or ``"4pi"``;
+        the names are e3x's.
 
     Returns:
       Shape ``(..., (max_degree + 1)**2)``; NaN for l > 0 at a zero vector, which has
       no direction.
 
     Raises:
-      ArgumentError: As :func:`solid_harmonics`.
+      ArgumentError: ``max_degree`` is not a static integer of at least 0, the last
+        axis is not 3, or ``normalization`` is unknown.
 
     Example:
       >>> import jax.numpy as jnp
