@@ -15,15 +15,10 @@ from symjax.metrics.problem import Problem
 from symjax.models.biases.average import Average, averaged
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import gather_groups
-from symjax.models.pointmae.inputs import (
-    make_event,
-)
-from symjax.models.pointmae.model import (
-    PointMAEModel,
-    Prediction,
-    check_finite,
-)
+from symjax.models.pointmae.inputs import make_event
+from symjax.models.pointmae.model import PointMAEModel, Prediction, check_finite
 from symjax.models.pointmae.orbit_problem import (
+    check_segmentation,
     event_problem,
     orbit_config,
     orbit_function,
@@ -84,10 +79,7 @@ def averaged_problem(
         raise ModelError(
             "average", average, "frames are made of atoms", "Use a group or a grid"
         )
-    if not model.config.num_classes:
-        raise ModelError(
-            "model", model.name, "has no segmentation", "Use a fine-tuned model"
-        )
+    check_segmentation(model)
     one = event_problem(model, cloud, tokens=tokens, layers="none", dtype=dtype)
     name = "class_probabilities"
     return dataclasses.replace(

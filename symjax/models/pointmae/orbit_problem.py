@@ -186,18 +186,12 @@ def event_problem(
         while tokens are not frozen, or the model has no output.
 
     Example:
-      >>> import jax
-      >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
-      >>> from symjax.models.pointmae import (
-      ...     PointMAEConfig, event_problem, init_pointmae)
-      >>> config = PointMAEConfig(
-      ...     detector_size=SMALL.size, group_radius=0.04, context_length=32,
-      ...     group_points=4, pointnet_widths=(4, 4, 4), embed_dim=8, depth=1,
-      ...     num_heads=2, decoder_depth=0, num_classes=4, fetch_layers=(0,),
-      ...     seg_head_dim=4)
-      >>> model = init_pointmae(config, jax.random.key(0))
-      >>> event = select_points(generate_event(12, SMALL))
-      >>> problem = event_problem(model, event, layers="none")
+      >>> from symjax.data.point_clouds import SMALL, generate_event
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pointmae import event_problem
+      >>> model = load_model("polarmae-events")
+      >>> problem = event_problem(
+      ...     model, generate_event(3, SMALL), tokens="regrouped", layers="none")
       >>> list(problem.outputs)
       ['class_probabilities']
     """
@@ -301,6 +295,14 @@ def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
     return function
 
 
+def check_segmentation(model: PointMAEModel) -> None:
+    """Raises unless a model labels points."""
+    if not model.config.num_classes:
+        raise ModelError(
+            "model", model.name, "has no segmentation", "Use a fine-tuned model"
+        )
+
+
 def breaking_problem(
     model: PointMAEModel, cloud: PointCloud, *, dtype: Any = "float32"
 ) -> Problem:
@@ -336,10 +338,7 @@ def breaking_problem(
       >>> list(breaking_problem(model, generate_event(3, SMALL)).outputs)
       ['network', 'tokenisation', 'voxelisation', 'all']
     """
-    if not model.config.num_classes:
-        raise ModelError(
-            "model", model.name, "has no segmentation", "Use a fine-tuned model"
-        )
+    check_segmentation(model)
     one = event_problem(model, cloud, tokens="regrouped", layers="none", dtype=dtype)
     names = ("network", "tokenisation", "voxelisation", "all")
     return dataclasses.replace(
