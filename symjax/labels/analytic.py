@@ -105,7 +105,7 @@ def analytic_labels(
 def _check_degree(max_degree: object) -> None:
     if not isinstance(max_degree, int) or max_degree < 0:
         raise ArgumentError(
-            "max_degree", max_degree, "is no degree", "Pass 0, 1, 2, ..."
+            "max_degree", max_degree, "is not a degree", "Pass 0, 1, 2, ..."
         )
 
 

@@ -80,7 +80,10 @@ def perturbed(
     num, seed = check_integer(num, "num"), check_integer(seed, "seed")
     if not 0 <= amplitude < np.inf:
         raise ArgumentError(
-            "amplitude", amplitude, "is no length", "Pass a number of angstrom from 0"
+            "amplitude",
+            amplitude,
+            "is not a length",
+            "Pass a number of angstrom from 0",
         )
     for number, atoms in enumerate(structures):
         _check_finite_molecule(atoms, number)
@@ -361,7 +364,7 @@ def _open_parts(
             "path",
             str(folder),
             f"holds parts of another run, which differs in {', '.join(differing)}",
-            "Give the former command to go on, or remove the folder",
+            "Repeat the same command to go on, or remove the folder",
         )
 
 

@@ -96,7 +96,7 @@ def check_x(x: Any) -> None:
             raise ArgumentError(
                 where,
                 kind.__name__,
-                "is no array of numbers",
+                "is not an array of numbers",
                 "Pass arrays as x, and what does not rotate as args",
             )
 
@@ -171,7 +171,7 @@ def explained(function: Any) -> Iterator[None]:
         raise ArgumentError(
             "function",
             name_of(function),
-            f"returns an object of {found[1].rpartition('.')[2]}, no array for JAX",
+            f"returns an object of {found[1].rpartition('.')[2]}, not an array for JAX",
             "Return arrays or a dictionary of arrays, or register the class with "
             "jax.tree_util.register_dataclass",
         ) from error
@@ -185,13 +185,13 @@ def check_known(unknown: Mapping[str, Any]) -> None:
         raise ArgumentError(
             name,
             value,
-            "is no argument of measure",
+            "is not an argument of measure",
             f"Write {meant}" if meant else "See help(symjax.metrics.measure)",
         )
 
 
 def instead_of(over: Any) -> str:
-    """What to write in place of something that is nothing to integrate over."""
+    """What to write in place of something that cannot be integrated over."""
     if is_integer(over):
         return f"Write over=Grid({over})"
     if over == "auto":

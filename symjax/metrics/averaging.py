@@ -115,7 +115,7 @@ def cheapest(
     for name in limits:
         if name not in spectra:
             raise ArgumentError(
-                "limits", name, "is no measured output", f"Use {', '.join(spectra)}"
+                "limits", name, "is not a measured output", f"Use {', '.join(spectra)}"
             )
     candidates = [
         as_rotations(average, include_inversion) for average in (None, *averages)

@@ -173,7 +173,7 @@ def _check_returned(function: Any, output: Any) -> None:
             raise ArgumentError(
                 "function",
                 name_of(function),
-                f"returns an object of {type(leaf).__name__}, no array of numbers",
+                f"returns an object of {type(leaf).__name__}, not an array of numbers",
                 "Return arrays or a dictionary of arrays",
             )
 

@@ -304,7 +304,7 @@ class Pool:
         """A ratio of sums, its standard error, and the degrees of freedom of that."""
         if of not in QUESTIONS:
             raise ArgumentError(
-                "of", of, "is no question", f"Use one of {', '.join(QUESTIONS)}"
+                "of", of, "is unknown", f"Use one of {', '.join(QUESTIONS)}"
             )
         a = part.values[:, column]
         b = np.asarray(part.count, float) if over == "count" else part.values[:, 1]

@@ -44,7 +44,7 @@ def check_action(action: functions.Action, x: Any) -> None:
             raise ArgumentError(
                 "action",
                 found,
-                f"returns another structure than x, {expected}",
+                f"returns a structure other than that of x, {expected}",
                 "Return g x with the keys and shapes of x",
             )
         same, first, at_once = (

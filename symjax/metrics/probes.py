@@ -212,7 +212,7 @@ def _check(
 ) -> None:
     check_enough(len(np.unique(owner)))
     if not 0 < level < 1:
-        raise ArgumentError("level", level, "is no probability", "Pass 0.05")
+        raise ArgumentError("level", level, "is not a probability", "Pass 0.05")
     arrays = {f"features[{name!r}]": (rows, 2) for name, rows in features.items()}
     arrays |= {f"tensors[{irrep}]": (rows, 3) for irrep, rows in tensors.items()}
     for name, (rows, rank) in arrays.items():

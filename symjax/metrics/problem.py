@@ -77,7 +77,7 @@ class Output:
                 raise ArgumentError(
                     name,
                     value,
-                    f"is none of {', '.join(known)}" if known else "is no text",
+                    f"is none of {', '.join(known)}" if known else "is not a text",
                     "Leave it out, or write for instance "
                     + ("kind='layer'" if known else "unit='eV'"),
                 )
@@ -131,7 +131,7 @@ class Problem:
             raise ArgumentError(
                 "symmetry",
                 self.symmetry,
-                "is no symmetry of samples",
+                "is not a symmetry of samples",
                 "Pass a SampleSymmetry; of a PET, orbit_problem(model, atoms, "
                 "symmetry='auto') finds it",
             )
@@ -232,7 +232,7 @@ def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
     raise ArgumentError(
         "over",
         over,
-        "is nothing to integrate over",
+        "cannot be integrated over",
         arguments.instead_of(over),
     )
 

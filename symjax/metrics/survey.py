@@ -81,7 +81,7 @@ class Survey:
             )
         if self.of not in QUESTIONS:
             raise ArgumentError(
-                "of", self.of, "is no question", f"Use one of {', '.join(QUESTIONS)}"
+                "of", self.of, "is unknown", f"Use one of {', '.join(QUESTIONS)}"
             )
         if self.until is None:
             return

@@ -22,7 +22,7 @@ def match_layers(layers: str | Sequence[str], known: Sequence[str]) -> tuple[str
             found = set(matching(pattern, known))
         except re.error as error:
             raise ModelError(
-                "layers", pattern, f"is no regular expression: {error}", "Escape it"
+                "layers", pattern, f"is not a regular expression: {error}", "Escape it"
             ) from error
         if not found:
             raise ModelError(

@@ -80,7 +80,7 @@ def architecture_of(model: Model) -> str:
         if isinstance(model, kind):
             return name
     raise ModelError(
-        "model", model, "is no model of symjax", "Pass what load_model returns"
+        "model", model, "is not a model of symjax", "Pass what load_model returns"
     )
 
 

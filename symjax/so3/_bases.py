@@ -100,7 +100,7 @@ def resolve(
         raise RepresentationError(
             "basis",
             matrix.shape,
-            f"is no square matrix over the {dimension} components of {name!r}",
+            f"is not a square matrix over the {dimension} components of {name!r}",
             _remedy(dimension),
         )
     deviation = np.abs(matrix @ matrix.T - np.eye(dimension)).max(initial=0.0)

@@ -79,7 +79,8 @@ class Representation:
             raise RepresentationError(
                 "shape",
                 shape,
-                f"has not the {number} components of {' + '.join(map(str, irreps))}",
+                f"does not have the {number} components of "
+                + " + ".join(map(str, irreps)),
                 "Name the irreps of all components, or the shape that they fill",
             )
         object.__setattr__(self, "shape", shape)

@@ -211,7 +211,7 @@ def run_nve(
     """
     _check_molecule(atoms)
     if steps < 1:
-        raise ArgumentError("steps", steps, "are none", "Pass 1 or more")
+        raise ArgumentError("steps", steps, "is below 1", "Pass 1 or more")
     moving = atoms.copy()
     moving.calc = atoms.calc
     widths = np.sqrt(units.kB * temperature * moving.get_masses())
@@ -320,7 +320,7 @@ def normal_modes(
         raise ArgumentError(
             "atoms",
             masses,
-            "has other masses where symmetry demands the same",
+            "has different masses where symmetry demands equal ones",
             "Set the masses of equivalent atoms alike",
         )
     roots = np.repeat(np.sqrt(masses), 3)

@@ -95,7 +95,7 @@ def test_tuples_and_arguments_that_do_not_rotate():
     [
         ({"module": np.sum}, ModelError, "is no torch.nn.Module"),
         ({"layers": ["decoder"]}, ModelError, "layers='decoder'.*embed"),
-        ({"layers": ["("]}, ModelError, "is no regular expression"),
+        ({"layers": ["("]}, ModelError, "is not a regular expression"),
         ({"action": {"x": VECTOR}}, ArgumentError, "how each of 0 rotates"),
         ({"action": (None,)}, ArgumentError, "rotates none"),
     ],

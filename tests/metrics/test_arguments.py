@@ -83,7 +83,7 @@ def test_what_is_bound_to_a_function_is_never_stale():
             lambda: short(HostFunction(lambda a: a.positions), ase.Atoms("H")),
             "calculator_problem",
         ),
-        (lambda: short(lambda x: x, "text"), "is no array of numbers"),
+        (lambda: short(lambda x: x, "text"), "is not an array of numbers"),
         (lambda: short(lambda x: x, [[0.0, 1.0, 2.0]]), "Pass numpy.asarray"),
         (lambda: short(lambda x: Result(x.sum())), r"Result.*register_dataclass"),
         (lambda: short(lambda x: {"a": Result(x)}), r"Result.*register_dataclass"),
@@ -100,7 +100,7 @@ def test_what_is_bound_to_a_function_is_never_stale():
         (lambda: short(lambda x: x, over="Oh"), r"finite_group\('Oh'\)"),
         (lambda: short(lambda x: x, grid="auto"), r"over=Adaptive\(\)"),
         (lambda: short(lambda x: x, symmetry="auto"), r"orbit_problem"),
-        (lambda: short(lambda x: x, colour=1), "colour=1: is no argument"),
+        (lambda: short(lambda x: x, colour=1), "colour=1: is not an argument"),
         (lambda: Grid("auto"), r"Adaptive\(\) to let it be chosen"),
         (
             lambda: short(both, representations={"energy": SCALAR, "force": VECTOR}),
@@ -187,7 +187,7 @@ def test_irreps_of_e3nn_are_not_taken_for_pytrees(kind):
     ("given", "words"),
     [
         ({"kind": "<script>"}, "is none of output, node"),
-        ({"unit": 1.0}, "is no text"),
+        ({"unit": 1.0}, "is not a text"),
         ({"representation": "vector"}, "is not a representation"),
     ],
 )

@@ -33,7 +33,7 @@ def norm(x):
         (lambda g, x: x @ jnp.linalg.matrix_power(g, 2).T, "no action of O"),
         (lambda g, x: x @ g.T + g[0], "at the identity"),
         (lambda g, x: x @ (SHEAR @ g @ jnp.linalg.inv(SHEAR)).T, "not orthogonal"),
-        (lambda g, x: {"x": x @ g.T}, "another structure"),
+        (lambda g, x: {"x": x @ g.T}, "a structure other"),
         (lambda g, x: jnp.where(g[2, 2] > 0, x @ g.T, x), "no action of O"),
     ],
 )

@@ -198,7 +198,7 @@ def test_bad_events(model):
     with pytest.raises(ArgumentError, match="have no forces"):
         measure_items(model, events, Options(energy="energy"), "nowhere")
     water = {"water": ase.build.molecule("H2O")}
-    with pytest.raises(ModelError, match="on water, which is no event"):
+    with pytest.raises(ModelError, match="on water, which is not an event"):
         measure_items(model, water, Options(), pathlib.Path("nowhere"))
     assert not pathlib.Path("nowhere").exists()
     far = make_cloud(np.full((3, 3), 700.0), np.ones(3), np.ones(3, int))

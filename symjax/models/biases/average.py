@@ -79,7 +79,7 @@ class Average:
         """
         if self.kind != "group":
             raise ModelError(
-                argument, self, "is no finite group", "Use for instance 'O' or 'Oh'"
+                argument, self, "is not a finite group", "Use for instance 'O' or 'Oh'"
             )
 
     def fixed(self) -> tuple[np.ndarray, np.ndarray]:

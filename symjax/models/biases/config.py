@@ -115,7 +115,7 @@ class Biases:
         layers = data.get("symmetrized_layers", ())
         if isinstance(layers, str) or not isinstance(layers, list | tuple):
             raise ModelError(
-                "symmetrized_layers", layers, "is no list", "List names of layers"
+                "symmetrized_layers", layers, "is not a list", "List names of layers"
             )
         return cls(**{**data, "symmetrized_layers": tuple(layers)})
 

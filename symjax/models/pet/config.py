@@ -177,10 +177,13 @@ class PETConfig:
                 raise _impossible(self, field, "is neither true nor false")
         if not isinstance(self.long_range, LongRange | None):
             raise ModelError(
-                "long_range", self.long_range, "is none", "Pass a LongRange"
+                "long_range",
+                self.long_range,
+                "is not a LongRange",
+                "Pass LongRange() of symjax.models.pet.long_range, or None",
             )
         if not isinstance(self.biases, Biases):
-            raise ModelError("biases", self.biases, "is none", "Pass a Biases")
+            raise ModelError("biases", self.biases, "is not a Biases", "Pass Biases()")
         if self.d_pet % self.num_heads:
             raise ModelError(
                 "num_heads",

@@ -75,7 +75,7 @@ def energy_of_forces(config: PETConfig, name: str | None = None) -> str:
         raise ModelError(
             "energy",
             None,
-            "the model can have no forces: no target is named energy",
+            "the model cannot give forces: no target is named energy",
             f"Name the scalar to differentiate: {', '.join(scalars)}"
             if scalars
             else "It has no scalar of structures: measure it without forces",

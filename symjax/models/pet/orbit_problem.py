@@ -387,14 +387,14 @@ def _point_group(
         raise ArgumentError(
             "symmetry",
             symmetry,
-            "is no symmetry",
+            "is not a symmetry",
             "Use 'auto', None, or the result of symjax.data.find_symmetry",
         )
     if symmetry.permutations.shape[1] != len(atoms):
         raise ArgumentError(
             "symmetry",
             symmetry.permutations.shape,
-            f"permutes another number of atoms than {len(atoms)}",
+            f"permutes a number of atoms other than {len(atoms)}",
             "Use 'auto', or pass the symmetry of this structure",
         )
     keep, _ = edge_permutations(graph, symmetry)

@@ -105,7 +105,7 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
         raise ModelError(
             "model",
             model.name,
-            f"cannot be measured on {label}, which is no event",
+            f"cannot be measured on {label}, which is not an event",
             "Use a model of structures; see 'symjax models'",
         )
     config = model.config
