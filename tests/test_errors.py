@@ -9,7 +9,7 @@ import pytest
 
 import symjax
 from symjax.cli.application import options_as_typed
-from symjax.errors import GridError
+from symjax.errors import GridError, ModelError, needs_extra
 from symjax.runs import Destination, Options
 from symjax.runs.folder import check_folder
 
@@ -60,3 +60,9 @@ def test_the_library_names_no_options():
                 continue
             found = re.findall(r"(?<![\w-])--[a-z][\w-]+", text)
             assert set(found) <= {"--upgrade", "--formats"}, (path, text)
+
+
+def test_a_missing_package_names_its_extra():
+    missing = pytest.raises(ModelError, match=r"needs nowhere,.*symjax\[torch\]")
+    with missing, needs_extra("torch", "path", "a.pt"):
+        import nowhere  # noqa: F401
