@@ -17,7 +17,6 @@ neighborhoods, and changes sign with the handedness of a chiral one.
 by the fewest neighbors that can make it.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from jaxtyping import Float
 
 from symjax.data.build import build_graph
 from symjax.errors import ArgumentError
+from symjax.so3._tables import generators
 from symjax.so3.harmonics import degree_slice, solid_harmonics
 from symjax.so3.irreps import Irrep
 
@@ -169,18 +169,19 @@ def environment_tensors(
     radial = np.stack([range_of(length) for length in _RANGES], axis=-1)
     vector = np.einsum("anr,anx->arx", radial, units)
     # Of unit vectors solid harmonics are the spherical ones.
-    of_harmonics = functools.partial(solid_harmonics, max_degree, normalization="4pi")
     with jax.enable_x64(True):
-        harmonics = np.asarray(of_harmonics(jnp.asarray(units)))
-        # Rotations about the axes move r to axis x r.
-        moved = np.stack(
-            [
-                np.asarray(jax.jvp(of_harmonics, (units,), (np.cross(axis, units),))[1])
-                for axis in np.eye(3)
-            ]
+        harmonics = np.asarray(
+            solid_harmonics(max_degree, jnp.asarray(units), normalization="4pi")
         )
     proper = np.einsum("anr,ank->akr", radial, harmonics)
-    turned = np.einsum("anr,xank->xakr", radial, moved)
+    # Rotations about the axes act on every degree by its own matrices.
+    turned = np.concatenate(
+        [
+            np.einsum("xij,ajr->xair", matrices, proper[:, degree_slice(degree)])
+            for degree, matrices in enumerate(generators(max_degree))
+        ],
+        axis=2,
+    )
     pairs = ((0, 1), (0, 2), (1, 2))
     crossed = np.stack(
         [np.einsum("ax,xak->ak", vector[:, n], turned[..., m]) for n, m in pairs], -1
