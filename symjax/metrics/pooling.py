@@ -87,6 +87,11 @@ class Sampled:
       size: Number of its atoms, or of its points.
       sums: By output and by what samples are.
       samples: A^2 of every sample, an atom or a point, of outputs that have one each.
+
+    Example:
+      >>> from symjax.metrics import Sampled, pool
+      >>> pool([Sampled("water", 3, {}), Sampled("methane", 5, {})]).labels
+      ('water', 'methane')
     """
 
     label: str
