@@ -145,6 +145,7 @@ class Plan:
       nested: Degrees of the nested rules.
       method: ``"factorised"`` or ``"dense"``.
       devices: Devices that share the elements of a call; none for JAX's default.
+      runs_ahead: Whether there is room for the responses of two calls.
       num_bytes: Size of the arrays that are alive at once, on the first device.
     """
 
@@ -159,6 +160,7 @@ class Plan:
     nested: tuple[int, ...]
     method: str
     devices: tuple[jax.Device, ...]
+    runs_ahead: bool
     num_bytes: int
 
     @property
@@ -313,6 +315,8 @@ def plan_passes(
         calls = 1 + max(spare, 0) // (sizes * per_call)
         num_buffers = -(-num_calls // min(calls, num_calls))
         calls_per_buffer = -(-num_calls // num_buffers)
+        buffered = sizes * (calls_per_buffer - 1) * per_call
+        ahead = sizes * held if spare >= buffered + sizes * held else 0
         plan = Plan(
             num_nodes=len(elements.rule.alpha),
             num_checks=elements.check_slots,
@@ -325,10 +329,8 @@ def plan_passes(
             nested=nested,
             method=method,
             devices=devices,
-            num_bytes=tables
-            + needed
-            + sizes * (calls_per_buffer - 1) * per_call
-            + activations * vectorised,
+            runs_ahead=ahead > 0,
+            num_bytes=tables + needed + buffered + ahead + activations * vectorised,
         )
         out.append((pieces, plan))
     return out

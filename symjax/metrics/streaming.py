@@ -10,6 +10,7 @@ size of the group.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -84,15 +85,24 @@ def stream(
                 for piece, values in zip(pieces, evaluated, strict=True)
             ]
 
+    # Of the call before: what the host adds up while the next one is evaluated.
+    behind: list[tuple[ResponseSums, tuple[Any, ...]]] = []
+
     for call in range(plan.num_calls):
         index = slots.of_call(call)
         rotations = slots.rotations(index)
         responses = evaluate(rotations)
+        # A second call that runs ahead would hold responses of its own, too.
+        jax.block_until_ready(buffers)
+        for added, given in behind:
+            added.add(*given)
         matrices = spherical_matrices(steps.leaves, rotations)
         weights = slots.element_weights(index)[0]
-        for piece, values, matrix in zip(pieces, responses, matrices, strict=True):
-            if piece.name in sums:
-                sums[piece.name].add(rotations[::2], values, matrix, 2 * weights[::2])
+        behind = [
+            (sums[piece.name], (rotations[::2], values, matrix, 2 * weights[::2]))
+            for piece, values, matrix in zip(pieces, responses, matrices, strict=True)
+            if piece.name in sums
+        ]
         with jax.enable_x64(True):
             if not states:
                 steps = steps.scaled([piece.name for piece in pieces], responses)
@@ -129,11 +139,13 @@ def stream(
                         plan.method, state.coefficients, buffer, update
                     )
                     states[number] = state._replace(coefficients=sums_of)
-        # Calls that run ahead would hold responses of their own.
-        jax.block_until_ready(buffers)
+        if not plan.runs_ahead:
+            jax.block_until_ready(buffers)
         if progress is not None:
             finished = min((call + 1) * plan.nodes_per_call, plan.num_nodes)
             progress(elements.evaluated_cosets * plan.in_plane * finished)
+    for added, given in behind:
+        added.add(*given)
     buffers.clear()
     checks = slots.checks
     num_checks = [len(checks)] * len(pieces)
