@@ -15,7 +15,10 @@ jax.config.update("jax_enable_x64", True)
 _CACHE = pathlib.Path(__file__).parent.parent / ".jax_cache"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# Also for processes that tests start.
+_SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+os.environ.setdefault(_SHORTEST, "0.1")
+jax.config.update(_SHORTEST.lower(), float(os.environ[_SHORTEST]))
 
 settings.register_profile("symjax", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("symjax")

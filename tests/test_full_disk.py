@@ -13,6 +13,7 @@ import sys
 
 import h5py
 import pytest
+from water_runs import save_smallest_model
 
 from symjax._files import is_full, no_space, replace_atomically, reserve
 from symjax.report import read_results
@@ -88,9 +89,10 @@ def test_a_report_is_resumed_after_a_full_disk(tmp_path, size):
 import sys
 from symjax.cli import main
 sys.argv = ["symjax", "report", "H2O", "-o", "out", "--max-degree", "0",
-            "--no-figures", "--no-html", *sys.argv[1:]]
+            "--model", "model", "--no-figures", "--no-html", *sys.argv[1:]]
 main()
 """
+    save_smallest_model(tmp_path / "model")
     result = python(code, tmp_path, size)
     assert result.returncode == 2, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
@@ -103,7 +105,7 @@ main()
     json.loads((tmp_path / "out" / "report.json").read_text())
     assert set(read_results(tmp_path / "out")["structure"]) == {"H2O"}
     with h5py.File(tmp_path / "out" / "results.h5") as file:
-        assert len(file["row"]) == 2
+        assert len(file["row"]) == 1
     leftovers = [p.name for p in (tmp_path / "out").iterdir() if p.name[0] == "."]
     assert not leftovers
 

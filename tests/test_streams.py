@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
-import ase.build
 import ase.io
 import pytest
+from water_runs import rattled_waters, save_smallest_model
 
 from symjax.training.logs import uninterrupted
 
@@ -16,7 +16,9 @@ FAST = ["--max-degree", "1", "--figure-format", "svg"]
 
 
 def start(folder, *words, **streams):
-    command = [sys.executable, "-m", "symjax", "report", *words, "-o", "out"]
+    save_smallest_model(folder / "model")
+    words = [*words, "--model", "model", "-o", "out"]
+    command = [sys.executable, "-m", "symjax", "report", *words]
     return subprocess.Popen([*command, *FAST], cwd=folder, **streams)
 
 
@@ -47,11 +49,7 @@ def test_a_closed_standard_output(tmp_path):
 
 def test_a_report_that_is_terminated(tmp_path):
     """As by Ctrl-C: what was measured is kept, and a line says how to go on."""
-    frames = []
-    for number in range(200):
-        frames.append(ase.build.molecule("H2O"))
-        frames[-1].rattle(0.02, seed=number)
-    ase.io.write(tmp_path / "frames.xyz", frames)
+    ase.io.write(tmp_path / "frames.xyz", rattled_waters(200))
     process = start(tmp_path, "frames.xyz", stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "out" / "structures.jsonl"
     for _ in range(600):
@@ -108,7 +106,7 @@ def some_gc_callback(*args):
 gc.callbacks.append(some_gc_callback)
 try:
     gc.collect()
-    time.sleep(30)
+    time.sleep(100)
 except KeyboardInterrupt:
     print("interrupted")
 """

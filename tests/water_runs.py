@@ -3,21 +3,13 @@
 import ase.build
 import flax.traverse_util
 import numpy as np
+from small_models import TINY
 
 from symjax.data import Target
 from symjax.models import save_model
 from symjax.models.pet import PETConfig
 from symjax.models.pet.model import PETModel, parameter_shapes
 
-TINY = {
-    "d_pet": 4,
-    "d_node": 4,
-    "d_head": 4,
-    "d_feedforward": 4,
-    "num_heads": 1,
-    "num_gnn_layers": 1,
-    "num_attention_layers": 1,
-}
 TARGETS = {
     "energy": {"energy_unit": "eV", "forces": "forces"},
     "dipole_moment": {"kind": "vector", "unit": "e*angstrom"},

@@ -56,7 +56,9 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     one: a signal that strikes there is sent again a little later.
     """
     if frame is not None and frame.f_code.co_name.endswith("gc_callback"):
-        again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        # To the thread that has to wake up, which may be waiting for something else.
+        main = threading.main_thread().ident
+        again = threading.Timer(0.05, signal.pthread_kill, (main, number))
         again.daemon = True
         again.start()
         return

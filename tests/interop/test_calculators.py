@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from small_models import small_pet
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import SymjaxCalculator, calculator_problem
 from symjax.metrics import Grid, HaarSamples, measure
-from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 
 REPORT = Grid(9, on_aliasing="report")
@@ -91,9 +91,9 @@ def test_values_are_those_of_the_calculator():
 
 
 def test_agrees_with_the_same_network_measured_in_jax():
-    """The shipped PET through its ASE calculator, and directly: float64 round-off."""
+    """A PET through its ASE calculator, and directly: float64 round-off."""
     atoms = ase.build.molecule("H2O")
-    model = load_model("pet-ethanol")
+    model = small_pet()
     through = measure(
         calculator_problem(
             SymjaxCalculator(model, dtype="float64"), atoms, outputs=["forces"]

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import small_pet
 
 from symjax.metrics import measure
 from symjax.metrics.identity import pinned
-from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.so3 import VECTOR, act, finite_group, spherical
 
@@ -254,7 +254,7 @@ def test_representations_are_seen():
 
 
 def test_the_function_of_a_problem_is_found_again():
-    model = load_model("pet-ethanol")
+    model = small_pet()
     problems = [
         orbit_problem(model, ase.build.molecule(name), layers="none")
         for name in ("H2O", "CH4")

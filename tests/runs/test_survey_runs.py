@@ -9,11 +9,11 @@ import ase
 import ase.build
 import numpy as np
 import pytest
+from small_models import small_pet
 
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.metrics import Grid, Survey, measure
-from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 from symjax.report import ReportError
@@ -25,7 +25,7 @@ OPTIONS = Options(max_degree=2)
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("pet-ethanol")
+    return small_pet()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import small_pet
 from water_runs import TARGETS, TINY, frames
 
 from symjax.data import GraphShape
@@ -235,7 +236,7 @@ def test_validation_measures_predictions(fitted):
 
 
 def test_new_targets_join_a_trained_model():
-    model = load_model("pet-ethanol")
+    model = small_pet()
     run = parse_run(
         {
             "steps": 1,

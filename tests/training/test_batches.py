@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from water_runs import TARGETS, frames
+from water_runs import TARGETS, TINY, frames
 
 from symjax.data import GraphShape, build_graph, join_graphs, pad_graph, read_values
 from symjax.errors import ArgumentError, StructureError
@@ -112,7 +112,7 @@ def test_values_that_cannot_be_labels_are_refused():
 
 def test_baselines_are_those_of_least_squares(data):
     config = PETConfig(
-        SPECIES, tuple(section.target(name) for name, section in SECTIONS.items())
+        SPECIES, tuple(s.target(name) for name, s in SECTIONS.items()), **TINY
     )
     fitted = fit_baselines(config, data)
     assert set(fitted["dipole_moment"]) == set(fitted["shielding"]) == set()

@@ -25,7 +25,7 @@ from symjax.training.fine_tuning import (
 from symjax.training.fitted import labels_of
 
 SHIFT = 500 * ase.units.kcal / ase.units.mol
-ENERGY = {"energy": {"energy_unit": "eV", "forces": "forces"}}
+ENERGY = {"energy": {"energy_unit": "eV"}}
 
 
 def settings(path, initial, **model):

@@ -1,0 +1,61 @@
+"""The small models of all tests: one shape of each, so that they are compiled once."""
+
+import dataclasses
+import functools
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from symjax.data import Target
+from symjax.data.point_clouds import SMALL, voxel_length
+from symjax.models.pet import PETConfig, init_pet
+from symjax.models.pointmae import PointMAEConfig, init_pointmae
+
+TINY = {
+    "d_pet": 4,
+    "d_node": 4,
+    "d_head": 4,
+    "d_feedforward": 4,
+    "num_heads": 1,
+    "num_gnn_layers": 1,
+    "num_attention_layers": 1,
+}
+# For events of the settings SMALL.
+POINT_MAE = {
+    "group_radius": 5 * voxel_length(SMALL.size),
+    "context_length": 32,
+    "group_points": 6,
+    "pointnet_widths": (8, 8, 8),
+    "embed_dim": 16,
+    "depth": 1,
+    "num_heads": 2,
+    "decoder_depth": 1,
+    "num_classes": 4,
+    "fetch_layers": (0,),
+    "seg_head_dim": 8,
+}
+EVENT_CONFIG = PointMAEConfig(detector_size=SMALL.size, **POINT_MAE)
+
+
+@functools.cache
+def small_pet():
+    """Energies and forces of H, C and O, by random weights.
+
+    As a trained model it feels directions weakly, so that small grids resolve it.
+    """
+    config = PETConfig((1, 6, 8), (Target("energy", "eV"),), **TINY)
+    model = init_pet(config, jax.random.key(0))
+    flat = flax.traverse_util.flatten_dict(model.parameters, sep="/")
+    for path, leaf in flat.items():
+        if path.endswith("edge_embedder/kernel"):
+            # Rows x, y, z and the length.
+            flat[path] = leaf * np.float32([[0.05]] * 3 + [[1.0]])
+    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
+    return dataclasses.replace(model, parameters=parameters)
+
+
+@functools.cache
+def small_pointmae():
+    """Classes of points, and what a decoder makes of hidden groups."""
+    return init_pointmae(EVENT_CONFIG, jax.random.key(0), "tiny")
