@@ -6,9 +6,9 @@ Trains a PET on energies and forces with and without augmentation, the same PET 
 tensors of rising degree with and without an equivariant readout, and a Point-MAE on the
 labels of generated events with and without augmentation; measures A and B along the
 training, layer by layer; asks by probes what can be read from each layer at the end;
-and draws four figures for docs/paper.md. Sizes are those of ``paper.toml``; ``--config
-benchmarks/paper_gpu.toml`` has those for a GPU. What is done is kept, so that an
-interrupted call goes on.
+asks what averages over groups leave of A; and draws five figures for docs/paper.md.
+Sizes are those of ``paper.toml``; ``--config benchmarks/paper_gpu.toml`` has those for
+a GPU. What is done is kept, so that an interrupted call goes on.
 """
 
 import argparse
@@ -33,15 +33,23 @@ from symjax.data import read_structures  # noqa: E402
 from symjax.data.point_clouds import SMALL  # noqa: E402
 from symjax.diagnose.probing import probe_layers, save_probes  # noqa: E402
 from symjax.labels.analytic import label_analytically  # noqa: E402
+from symjax.metrics import AveragedError, frontier, response_spectra  # noqa: E402
 from symjax.models import load_model  # noqa: E402
 from symjax.models.pet.layers import distinct_layers  # noqa: E402
 from symjax.models.pointmae.model import layer_names  # noqa: E402
 from symjax.report.figures import STYLE  # noqa: E402
+from symjax.training import parse_run  # noqa: E402
 from symjax.training.logs import TRAJECTORY, VALIDATION  # noqa: E402
-from symjax.training.problems import split  # noqa: E402
+from symjax.training.problems import (  # noqa: E402
+    atoms_problem,
+    events_problem,
+    split,
+)
 
 AUGMENTATIONS = ("none", "SO(3)", "O(3)")
 COLORS = {"none": "#b2182b", "SO(3)": "#e08214", "O(3)": "#2166ac"}
+# Above it responses count as left whole by every average.
+AVERAGED_DEGREE = 6
 READOUTS = {"none": {}, "readout in a sum": {"readout": "sum"}}
 
 
@@ -245,6 +253,32 @@ def spectral_figure(
     return figure
 
 
+def averages_figure(
+    found: Mapping[str, tuple[AveragedError, ...]],
+) -> tuple[Figure, dict[str, Any]]:
+    """What averages of predictions leave of A at most, by the evaluations they take."""
+    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    numbers: dict[str, Any] = {}
+    for axis, (title, errors) in zip(
+        figure.subplots(1, len(found)), found.items(), strict=True
+    ):
+        cost = [one.num_elements for one in errors]
+        left = [one.largest / errors[0].largest for one in errors]
+        axis.plot(cost, left, "o-", ms=3, color=COLORS["O(3)"])
+        for one, x, y in zip(errors, cost, left, strict=True):
+            axis.annotate(one.average, (x, y), fontsize=6, rotation=45)
+        axis.set(xscale="log", yscale="log", xlabel="evaluations", title=title)
+        axis.grid(axis="y", color="0.9", lw=0.6)
+        axis.margins(0.3, 0.12)
+        numbers[title] = {
+            one.average: [one.num_elements, y]
+            for one, y in zip(errors, left, strict=True)
+        }
+        if axis.get_subplotspec().is_first_col():
+            axis.set_ylabel("A after the average / A")
+    return figure, numbers
+
+
 def main() -> None:
     """Trains what is not there yet, and draws the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -295,6 +329,29 @@ def main() -> None:
         )
         save(figure, "paper_layers")
 
+    left = {}
+    for title, problem_of, run, own, name in (
+        (
+            "PET: energy of ethanol",
+            atoms_problem,
+            atoms_run(data, config["atoms"], "O(3)", 0),
+            model,
+            "energy",
+        ),
+        (
+            "Point-MAE: labels of points",
+            events_problem,
+            events_run(config["events"], "O(3)", 0),
+            labels_points,
+            "class_probabilities",
+        ),
+    ):
+        monitored = problem_of(parse_run(run)).probes[0].problem(own)
+        left[title] = frontier(response_spectra(monitored, AVERAGED_DEGREE)[name])
+    with matplotlib.rc_context(STYLE):
+        figure, by_average = averages_figure(left)
+        save(figure, "paper_averages")
+
     frames = read_structures(data)
     held_out = [frames[i] for i in split(len(frames), 0.2, 0)[1]]
     probes, _ = probe_layers(
@@ -342,6 +399,7 @@ def main() -> None:
             "course": by_step,
             "layers": by_layer,
             "read": read,
+            "averages": by_average,
             "tensors": found,
             "forces_rmse": rmse,
             "events": {
