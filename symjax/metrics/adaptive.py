@@ -38,11 +38,9 @@ from symjax.errors import AliasingError, ArgumentError
 from symjax.metrics import arguments
 from symjax.metrics.planning import Checks
 from symjax.metrics.results import LeafMeasurement, Measurement, RuleTotals
-from symjax.metrics.verdicts import Certificate, RandomCheck
+from symjax.metrics.verdicts import CONFIDENCE, Certificate, RandomCheck
 from symjax.so3.quadrature import quadrature
 
-CONFIDENCE = 0.95
-"""With which a certificate excludes that a part of the orbit was missed."""
 _LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
 # Standard errors beyond which random elements contradict a rule. They are looked at
 # for every output of every rule, so that 3 would be exceeded by chance.
@@ -298,7 +296,7 @@ def certify(
         tail=tail,
         reason=reason,
         degree_to_try=degree if not reason else following,
-        excluded=check.excluded(CONFIDENCE),
+        excluded=verdict.excluded,
         confidence=CONFIDENCE,
         noise=floor if vanishes and errors[-1] > 0 else 0.0,
     )

@@ -1,5 +1,6 @@
 """From the sums of a stream to a result with its verdict."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ from symjax.metrics.moments import Moments
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import Elements
 from symjax.metrics.results import LeafMeasurement, RuleTotals, Totals, unflatten_mean
-from symjax.metrics.verdicts import RandomCheck
+from symjax.metrics.verdicts import RandomCheck, excluded_part
 
 CANCELLED = 1e3
 """Relative error, in epsilon, below which that of a fixed grid may be round-off."""
@@ -75,21 +76,23 @@ def conclude(
     variance = float(fine.variance[real].sum())
     norm = float(fine.norm[real].sum())
     check = None
+    misfit = sums.misfit[:, real].sum(axis=1)
+    spread = sums.spread[:, real].sum(axis=1)
     verdict = convergence.Convergence(True, 0.0, 0.0, 0.0, degree)
     if norm > 0:
-        misfit = sums.misfit[:, real].sum(axis=1)
-        spread = sums.spread[:, real].sum(axis=1)
         missing = norm - float(power[real].sum())
         nested = sums.coarser[0]
-        above = float(misfit.mean()) / max(2 * variance, 1e-300)
+        largest = max(variance, float(spread.mean()))
+        above = float(misfit.mean()) / max(2 * largest, 1e-300)
         off = abs(float(spread.mean()) - variance)
         off_error = float(spread.std(ddof=1)) / np.sqrt(len(spread))
         # A rule may be exact for the squares of what is not projected, and noise is
-        # above every degree: that V is wrong, random elements must say.
-        agrees = off <= max(6 * off_error, variance / 2)
+        # above every degree: that V is wrong, random elements must say. A mean of
+        # squares is a hundred times V by chance in less than one case of a hundred.
+        agrees = off <= max(6 * off_error, variance / 2) and largest <= 100 * variance
         # Sums that cancel within a function leave hundreds of epsilon of noise, and a
         # grid may meet less of it than random elements do.
-        if variance <= (CANCELLED * epsilon) ** 2 * norm or agrees:
+        if largest <= (CANCELLED * epsilon) ** 2 * norm or agrees:
             above = 0.0
         # The degrees for which the nested rule is exact if the response is resolved.
         comparable = max(min(max_degree, elements.nested[0][0] - max_degree) + 1, 0)
@@ -113,6 +116,12 @@ def conclude(
             spread / max(variance, epsilon**2 * norm),
             max(epsilon, 0.1 * float(np.sqrt(sums.round_off[real].sum() / norm))),
         )
+    elif misfit.any():
+        verdict = convergence.Convergence(
+            *(False, 0.0, 0.0, 0.0, 2 * degree),
+            "the response vanishes on the grid, and not at random elements",
+        )
+    verdict = dataclasses.replace(verdict, excluded=excluded_part(len(misfit)))
     # Otherwise JAX would round the mean to float32.
     with jax.enable_x64(True):
         mean = unflatten_mean(representation, fine.mean, samples)

@@ -18,13 +18,18 @@ import jax
 import numpy as np
 
 from symjax.metrics import arguments, orbit
-from symjax.metrics.adaptive import CONFIDENCE, ROUND_OFF
+from symjax.metrics.adaptive import ROUND_OFF
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import LeafMeasurement, Measurement, Totals, unflatten_mean
 from symjax.metrics.unbiased import Rows, estimate_rows, jackknife, squared_errors
-from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
+from symjax.metrics.verdicts import (
+    CONFIDENCE,
+    Certificate,
+    Convergence,
+    excluded_part,
+)
 from symjax.so3.sampling import haar
 
 BLOCK = 256
@@ -213,6 +218,7 @@ def _combine(
         degree_to_try=certificate.degree_to_try,
         reason=certificate.reason,
         error_uncertainty=certificate.error_uncertainty,
+        excluded=certificate.excluded,
     )
     return dataclasses.replace(found, convergence=verdict, certificate=certificate)
 
@@ -262,7 +268,7 @@ def _certify(
         tail=tail,
         reason=reason,
         degree_to_try=factor * over.num,
-        excluded=RandomCheck(over.num, *(9 * [0.0])).excluded(CONFIDENCE),
+        excluded=excluded_part(over.num),
         confidence=CONFIDENCE,
         noise=floor if vanishes and variance > 0 else 0.0,
         samples=over.num,

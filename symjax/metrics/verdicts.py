@@ -2,6 +2,9 @@
 
 import dataclasses
 
+CONFIDENCE = 0.95
+"""With which a verdict excludes that a part of the orbit was missed."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Convergence:
@@ -20,6 +23,9 @@ class Convergence:
         the remainder, as a fraction of the norm.
       error_uncertainty: Relative uncertainty of A: half of the share in V of what the
         projected sectors miss at these elements. 0 where A is round-off.
+      excluded: No part of the orbit larger than this was missed, with 95 % confidence:
+        random elements would have met it. What happens in a smaller part, such as a
+        jump at a neighbor cap, a resolved result does not exclude.
 
     Example:
       >>> from symjax.metrics import Convergence
@@ -36,6 +42,7 @@ class Convergence:
     reason: str = ""
     excess: float = 0.0
     error_uncertainty: float = 0.0
+    excluded: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,18 +86,19 @@ class RandomCheck:
     spread_error: float
     round_off: float
 
-    def excluded(self, confidence: float) -> float:
-        """Largest part of the orbit that all random elements can have missed.
 
-        N independent elements miss a part p with the probability (1 - p)^N, so that
-        with some confidence p = 1 - (1 - confidence)^(1 / N).
+def excluded_part(num: int) -> float:
+    """Largest part of an orbit that all of some random elements can have missed.
 
-        Example:
-          >>> from symjax.metrics import RandomCheck
-          >>> round(RandomCheck(600, *(9 * [0.0])).excluded(0.95), 4)
-          0.005
-        """
-        return 1 - (1 - confidence) ** (1 / self.num)
+    N independent elements miss a part p with the probability (1 - p)^N, so that with
+    the confidence C of a verdict p = 1 - (1 - C)^(1 / N).
+
+    Example:
+      >>> from symjax.metrics.verdicts import excluded_part
+      >>> round(excluded_part(600), 4)
+      0.005
+    """
+    return 1 - (1 - CONFIDENCE) ** (1 / num)
 
 
 @dataclasses.dataclass(frozen=True)

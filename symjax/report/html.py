@@ -35,7 +35,12 @@ from symjax.report.contents import (
 from symjax.report.formats import format_count, format_value
 from symjax.report.laws import laws_table
 from symjax.report.leaves import Leaf
-from symjax.report.provenance import again_line, provenance, resolution_line
+from symjax.report.provenance import (
+    again_line,
+    missed_line,
+    provenance,
+    resolution_line,
+)
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
@@ -219,8 +224,8 @@ def _verdict(report: Report, leaves: list[Leaf]) -> str:
         what = "estimates of integrals" if report.settings.degree == 0 else "integrals"
         return (
             f'<p class="verdict{kind}"><strong>Resolved.</strong> {how}: these '
-            f"numbers are {what} over O(3), whatever they say of the model."
-            f"{more}</p>"
+            f"numbers are {what} over O(3), whatever they say of the model. "
+            f"{missed_line(leaf.convergence for leaf in leaves)}{more}</p>"
         )
     degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
     return (

@@ -1,5 +1,8 @@
 """Where the numbers of a report come from, in a line for each part of the answer."""
 
+from collections.abc import Iterable
+
+from symjax.metrics import Convergence
 from symjax.report.schema import Report, Settings
 
 
@@ -105,16 +108,22 @@ def _tolerance_line(settings: Settings) -> str:
 def resolution_line(settings: Settings, count: int) -> str:
     """What is said where all responses are resolved, without a full stop."""
     if settings.degree == 0:
-        pairs = settings.num_elements // 2
-        missed = 1 - 0.05 ** (1 / pairs)
         return (
             f"{settings.num_elements} random elements tell all {count} responses "
-            "within the accuracy asked for; what happens in less than "
-            f"{missed:.1%} of an orbit they may have missed"
+            "within the accuracy asked for"
         )
     if settings.adaptive:
         return f"The accuracy of all {count} responses is certified"
     return f"The grid resolves all {count} responses"
+
+
+def missed_line(verdicts: Iterable[Convergence | None]) -> str:
+    """What a resolved result does not exclude."""
+    missed = max((verdict.excluded for verdict in verdicts if verdict), default=1.0)
+    return (
+        f"What happens in less than {missed:.1%} of an orbit, such as a jump, may have "
+        "been missed (95 % confidence)."
+    )
 
 
 def again_line(settings: Settings, to_try: int) -> str:

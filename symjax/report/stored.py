@@ -185,7 +185,9 @@ StoredRule = Annotated[
 StoredSpread = Annotated[
     Spread, Stored({"count": Size, "first": AnyNumbers, "second": Size})
 ]
-StoredVerdict = Annotated[Convergence, Stored({"degree_to_try": Count})]
+StoredVerdict = Annotated[
+    Convergence, Stored({"degree_to_try": Count, "excluded": Share})
+]
 StoredCertificate = Annotated[
     Certificate,
     Stored(

@@ -22,7 +22,12 @@ from symjax.report.contents import (
 from symjax.report.event_tables import event_tables
 from symjax.report.laws import laws_table
 from symjax.report.layout import Display, Table
-from symjax.report.provenance import again_line, provenance, resolution_line
+from symjax.report.provenance import (
+    again_line,
+    missed_line,
+    provenance,
+    resolution_line,
+)
 from symjax.report.schema import Report, Settings
 from symjax.report.summary import Summary
 from symjax.report.worth import in_short
@@ -185,11 +190,11 @@ def _verdict(report: Report, found: list[Summary], display: Display) -> Renderab
     if not found:
         return Text("\nNothing was measured.", style="bold red")
     unresolved = [leaf for leaf in found if not leaf.resolved]
+    leaves = report.aggregate()
     if not unresolved:
-        return Text(
-            "\n" + display.lines(f"{resolution_line(report.settings, len(found))}.", 0),
-            style="bold green",
-        )
+        missed = missed_line(leaf.convergence for leaf in leaves.values())
+        line = f"{resolution_line(report.settings, len(found))}. {missed}"
+        return Text(f"\n{display.lines(line, 0)}", style="bold green")
     outputs = [leaf for leaf in unresolved if leaf.kind == "output"]
     lines = []
     if outputs:
@@ -202,7 +207,6 @@ def _verdict(report: Report, found: list[Summary], display: Display) -> Renderab
     if hidden:
         count = len([leaf for leaf in found if leaf.kind != "output"])
         lines.append(f"NOT RESOLVED, layers: {hidden} of {count}.")
-    leaves = report.aggregate()
     verdicts = [leaves[leaf.name].convergence for leaf in unresolved]
     worst = max(filter(None, verdicts), key=lambda verdict: verdict.degree_to_try)
     lines.append(f"Reason: {worst.reason}.")
