@@ -50,3 +50,14 @@ def spreadsheet_safe(text: object) -> str:
     """
     shown = visible(text)
     return f"'{shown}" if shown.lstrip()[:1] in ("=", "+", "-", "@") else shown
+
+
+def drawn(text: object) -> str:
+    r"""A :func:`visible` text as a figure takes it: no formula between two dollars.
+
+    Example:
+      >>> from symjax._text import drawn
+      >>> print(drawn("a$b$"))
+      a\$b\$
+    """
+    return visible(text).replace("$", r"\$")

@@ -5,6 +5,8 @@ import reprlib
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+from symjax._text import visible
+
 __all__ = [
     "AliasingError",
     "ArgumentError",
@@ -24,7 +26,8 @@ class SymjaxError(ValueError):
     """Base class of every error that symjax raises about its input.
 
     The message always has the form ``argument=value: problem. remedy.``, so that
-    a reader who sees only the last line of a log knows what to change.
+    a reader who sees only the last line of a log knows what to change. It is one line:
+    what would not be seen as itself in a name, such as a line feed, is escaped.
 
     Args:
       argument: Name of the offending argument, option or file field.
@@ -61,7 +64,8 @@ class SymjaxError(ValueError):
         if settings:
             spelled = {name: f"{name}={known!r}" for name, known in settings.items()}
             self.remedy = remedy.format(**spelled)
-        super().__init__(f"{argument}={_REPR.repr(value)}: {problem}. {self.remedy}.")
+        message = f"{argument}={_REPR.repr(value)}: {problem}. {self.remedy}."
+        super().__init__(visible(message))
 
     def spelled(
         self, argument: str, value: object, spell: Callable[[str, Any], str]

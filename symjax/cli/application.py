@@ -13,6 +13,7 @@ import typer
 
 import symjax
 from symjax._text import file_text
+from symjax.cli.streams import say
 from symjax.errors import SymjaxError
 
 OK, INTERNAL, BAD_INPUT, UNRESOLVED, FAILED, ABOVE_LIMIT = 0, 1, 2, 3, 4, 5
@@ -85,7 +86,7 @@ class _Messages(logging.Handler):
     """Shows what the library logs, on the standard error of the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(self.format(record), err=True)
+        say(self.format(record), err=True)
 
 
 def _show_messages() -> None:
@@ -100,19 +101,19 @@ def _show_messages() -> None:
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turns exceptions of a command into a message and an exit code."""
 
-    def stop(code: int, message: str, debug: bool) -> typer.Exit:
+    def stop(code: int, debug: bool, *lines: str) -> typer.Exit:
         if debug:
             typer.echo(traceback.format_exc(), err=True)
-        typer.echo(message, err=True)
+        for line in lines:
+            say(line, err=True)
         return typer.Exit(code)
 
     def internal(error: Exception, debug: bool) -> typer.Exit:
-        message = (
-            f"Internal error: {type(error).__name__}: {error}\n"
-            "This is a bug in symjax or in a library below it. Run the command "
-            "again with --debug and report what it prints."
+        return stop(
+            *(INTERNAL, debug, f"Internal error: {type(error).__name__}: {error}"),
+            "This is a bug in symjax or in a library below it. Run the command again "
+            "with --debug and report what it prints.",
         )
-        return stop(INTERNAL, message, debug)
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -123,17 +124,17 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except SymjaxError as error:
             spell = functools.partial(_spell, {})
             message = f"Error: {error.spelled(error.argument, error.value, spell)}"
-            raise stop(BAD_INPUT, message, debug) from error
+            raise stop(BAD_INPUT, debug, message) from error
         except KeyboardInterrupt as error:
             message = str(error) or "Interrupted."
-            raise stop(INTERRUPTED, message, debug) from error
+            raise stop(INTERRUPTED, debug, message) from error
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except OSError as error:
             if error.errno not in _OF_THE_SYSTEM or error.filename is None:
                 raise internal(error, debug) from error
             message = f"Error: {error.filename!r}: {error.strerror}. {_REMEDY}."
-            raise stop(BAD_INPUT, message, debug) from error
+            raise stop(BAD_INPUT, debug, message) from error
         except Exception as error:
             raise internal(error, debug) from error
 
@@ -142,7 +143,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"symjax {symjax.__version__}")
+        say(f"symjax {symjax.__version__}")
         raise typer.Exit
 
 

@@ -38,6 +38,7 @@ from symjax.cli.inputs import (
     write_json,
 )
 from symjax.cli.label_options import Reach
+from symjax.cli.streams import say
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
@@ -130,10 +131,10 @@ def averages(
         text, chosen = choose_average(spectra, limits)
         enough = chosen is not None
         written["enough"] = chosen
-        typer.echo(text)
+        say(text)
     write_json(json, written)
     for label, error in failed.items():
-        typer.echo(f"{label}: FAILED: {error}", err=True)
+        say(f"{label}: FAILED: {error}", err=True)
     if failed:
         raise typer.Exit(FAILED)
     if not enough:
@@ -155,7 +156,7 @@ def _measured(
             problem = source.problem(item, size, options)
             for name, one in response_spectra(problem, options.max_degree).items():
                 measured.setdefault(name, []).append(one)
-            typer.echo(f"{number}/{len(sizes)} {visible(label)}", err=True)
+            say(f"{number}/{len(sizes)} {label}", err=True)
         except SymjaxError as error:
             failed[label] = error
     return measured, failed

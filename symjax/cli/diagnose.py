@@ -24,6 +24,7 @@ from symjax.cli.label_options import (
     LabelLengthUnit,
     label_fields,
 )
+from symjax.cli.streams import say
 from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def diagnose(
                 raise next(iter(failed.values()))
             if chosen:
                 found = look_for(loaded, traps=traps)
-    typer.echo(to_text(found))
+    print(to_text(found))
     if traces:
         print_text(functools.partial(trace_to_text, traces), sys.stdout)
     values = found.to_json()
@@ -257,15 +258,15 @@ def diagnose(
         if probe_figure is not None:
             with options_as_typed({"path": "--probe-figure"}):
                 save_probes(probes, probe_figure)
-            typer.echo(f"Wrote {probe_figure}", err=True)
-    typer.echo(recommend(loaded, found, traces).to_text(), nl=False)
+            say(f"Wrote {probe_figure}", err=True)
+    print(recommend(loaded, found, traces).to_text(), end="")
     write_json(json, values)
     for name, error in failed.items():
-        typer.echo(f"{name}: FAILED: {error}", err=True)
+        say(f"{name}: FAILED: {error}", err=True)
     if failed:
         raise typer.Exit(FAILED)
     if not loaded.resolved:
-        typer.echo("Some responses of the report are NOT RESOLVED.", err=True)
+        say("Some responses of the report are NOT RESOLVED.", err=True)
         raise typer.Exit(UNRESOLVED)
 
 

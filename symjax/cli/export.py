@@ -9,6 +9,7 @@ from symjax.cli.application import Debug, Overwrite, is_typed, options_as_typed
 from symjax.cli.choices import Dtype
 from symjax.cli.environment import configure_jax
 from symjax.cli.inputs import check_new_file
+from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 
@@ -98,9 +99,9 @@ def export(
             save_metatrain(loaded, output)
     if stablehlo:
         config = loaded.config
-        typer.echo(
+        say(
             f"Wrote {loaded.name} to {output}: give it all pairs within "
             f"{config.cutoff:g} angstrom, in {dtype.value}"
         )
     else:
-        typer.echo(f"Wrote {loaded.name} to {output}; 'mtt export {output}' goes on")
+        say(f"Wrote {loaded.name} to {output}; 'mtt export {output}' goes on")

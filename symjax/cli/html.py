@@ -7,6 +7,7 @@ import typer
 
 from symjax.cli.application import Debug, Overwrite, options_as_typed
 from symjax.cli.inputs import check_new_file
+from symjax.cli.streams import say
 
 
 def html_page(
@@ -40,4 +41,4 @@ def html_page(
         path = folder / HTML_FILE if output is None else output
         check_new_file("--output", path, overwrite)
         save_html(result, path)
-    typer.echo(f"Wrote {path}", err=True)
+    say(f"Wrote {path}", err=True)

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from symjax.cli.application import options_as_typed
+from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def find_structures(target: str, frames: str | None) -> "Found":
             "Leave out --frames, or pass a file",
         )
     if found.ignored:
-        typer.echo(
+        say(
             f"Left out, not structure files: {', '.join(found.ignored)}",
             err=True,
         )
@@ -153,4 +152,4 @@ def write_json(json: Path | None, value: dict[str, Any]) -> None:
     text = dumps(value) + "\n"
     with options_as_typed({"output": "--json"}):
         write_atomically(json, lambda part: part.write_text(text))
-    typer.echo(f"Wrote {json}", err=True)
+    say(f"Wrote {json}", err=True)

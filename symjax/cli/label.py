@@ -8,6 +8,7 @@ import typer
 
 from symjax.cli.application import Debug, Frames, options_as_typed
 from symjax.cli.inputs import find_structures
+from symjax.cli.streams import say
 
 
 def label(
@@ -79,7 +80,7 @@ def label(
 
     def report(done: int, total: int) -> bool:
         seconds = time.monotonic() - start
-        typer.echo(f"{done:6d} of {total} structures, {seconds:.0f} s", err=True)
+        say(f"{done:6d} of {total} structures, {seconds:.0f} s", err=True)
         return max_seconds is not None and seconds > max_seconds
 
     structures = [*find_structures(target, frames).structures.values()]
@@ -92,6 +93,6 @@ def label(
             output, structures, settings, skip_failures=skip_failures, report=report
         )
     if digest is None:
-        typer.echo("Not complete: give the same command again to go on")
+        say("Not complete: give the same command again to go on")
     else:
-        typer.echo(f"sha256 {digest}  {output.name}")
+        say(f"sha256 {digest}  {output.name}")

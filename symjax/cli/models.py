@@ -1,5 +1,6 @@
 """``symjax models`` and ``symjax import``: models that ship, and those of others."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from symjax.cli.application import (
     Overwrite,
     options_as_typed,
 )
+from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 
@@ -20,7 +22,7 @@ def models(debug: Debug = False) -> None:
 
     names = shipped_models()
     if not names:
-        typer.echo("No model ships with this installation.")
+        say("No model ships with this installation.")
         return
     lines = {name: dict(_model_lines(load_model(name))) for name in names}
     _print_table(
@@ -37,7 +39,7 @@ def models(debug: Debug = False) -> None:
         ],
     )
     for name, pairs in lines.items():
-        typer.echo()
+        say("")
         _print_table(f"Card of {name}", ["entry", "value"], pairs.items())
 
 
@@ -94,24 +96,18 @@ def import_model(
             )
         model = import_checkpoint(source.path, name or source.name)
         save_model(model, output)
-    typer.echo(f"Wrote {model.name} to {output}")
-    for key, value in _model_lines(model):
-        typer.echo(f"  {key:<28}{value}")
-    typer.echo(f"  {'fingerprint':<28}{fingerprint(model)[:16]}")
+    lines = [*_model_lines(model), ("fingerprint", fingerprint(model)[:16])]
+    _print_table(f"Wrote {model.name} to {output}", ["entry", "value"], lines)
 
 
 def _print_table(title: str, columns: list[str], rows: Any) -> None:
     """Prints a table that fits the terminal, of text."""
-    from rich.console import Console
+    from symjax.report.layout import Table
+    from symjax.report.table_cells import Row
+    from symjax.report.tables import print_text
 
-    from symjax.report.layout import Display, Row, make_table
-
-    console = Console(highlight=False)
-    unicode = console.encoding.lower().startswith("utf")
-    display = Display(console.width, ascii_only=not unicode)
-    shown = [Row([display.name(cell) for cell in row]) for row in rows]
-    console.print(
-        make_table(title, columns, shown, display, columns[1:]), soft_wrap=True
+    print_text(
+        Table(title, columns, list(map(Row, rows)), columns[1:]).text, sys.stdout
     )
 
 

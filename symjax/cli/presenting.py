@@ -9,10 +9,22 @@ import typer
 
 from symjax.cli.application import ABOVE_LIMIT, FAILED, UNRESOLVED
 from symjax.cli.averages import choose_average
+from symjax.cli.streams import say
 
 if TYPE_CHECKING:
     from symjax.data.limits import Limit
     from symjax.report import Report
+
+
+def print_figures(title: str, figures: Sequence[tuple[str, str, str]]) -> None:
+    """Prints a table of names, units and values that fits the terminal."""
+    from symjax.report.layout import Table
+    from symjax.report.table_cells import Name, Row, Unit
+    from symjax.report.tables import print_text
+
+    rows = [Row([Name(name), value, Unit(unit)]) for name, unit, value in figures]
+    table = Table(title, ["figure", "value", "unit"], rows, ["unit"])
+    print_text(table.text, sys.stdout)
 
 
 def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> None:
@@ -21,15 +33,15 @@ def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> 
     from symjax.runs import Cost, estimate_items
 
     for label, error in unreadable.items():
-        typer.echo(f"{label}: {error}")
+        say(f"{label}: {error}")
     costs = []
     for label, found in estimate_items(model, items, options):
         if not isinstance(found, Cost):
-            typer.echo(f"{label}: {found}")
+            say(f"{label}: {found}")
             continue
         number, cost = found
         alike = f" and {number - 1:,} more of its size" if number > 1 else ""
-        typer.echo(f"{label}{alike}: {cost}")
+        say(f"{label}{alike}: {cost}")
         costs.append(cost)
     if len(costs) > 1:
         total = Estimate(
@@ -38,7 +50,7 @@ def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> 
             sum(cost.seconds for cost in costs),
             max(cost.memory for cost in costs),
         )
-        typer.echo(f"all: {total}")
+        say(f"all: {total}")
 
 
 def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
@@ -51,7 +63,7 @@ def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
         if leaf.response is not None
     }
     text, chosen = choose_average(spectra, aims)
-    typer.echo(text)
+    say(text)
     return [] if chosen else [text]
 
 
@@ -80,7 +92,7 @@ def present(
 
         written += [path.name for path in save_figures(result, output, formats)]
     print_report(result, sys.stdout)
-    typer.echo(f"Wrote {', '.join(written)} in {output}", err=True)
+    say(f"Wrote {', '.join(written)} in {output}", err=True)
     _exit(result, above)
 
 
@@ -88,15 +100,16 @@ def _exit(result: "Report", above: Sequence[str] = ()) -> None:
     """Ends with an exit code where something is wrong, and says what."""
     if result.failed:
         what = "events" if result.of_events else "structures"
-        typer.echo(
+        say(
             f"{len(result.failed)} of {len(result.structures)} {what} failed; "
             "see the messages above.",
             err=True,
         )
         raise typer.Exit(FAILED)
     if not result.resolved:
-        typer.echo("NOT RESOLVED: do not use these numbers; see above.", err=True)
+        say("NOT RESOLVED: do not use these numbers; see above.", err=True)
         raise typer.Exit(UNRESOLVED)
     if above:
-        typer.echo("\n".join(above), err=True)
+        for line in above:
+            say(line, err=True)
         raise typer.Exit(ABOVE_LIMIT)

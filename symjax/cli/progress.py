@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import typer
-
 from symjax._text import visible
+from symjax.cli.streams import say
 
 if TYPE_CHECKING:
     from symjax.runs import Progress
@@ -29,7 +28,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
                 left = pace.left(step)
                 line = f"{_line(step)}{left and '; '}{left}"
             if line:
-                typer.echo(line, err=True)
+                say(line, err=True)
 
         yield write
         return

@@ -46,6 +46,7 @@ from symjax.cli.label_options import (
 )
 from symjax.cli.presenting import not_reached, present, present_estimates
 from symjax.cli.progress import measuring_progress
+from symjax.cli.streams import say
 from symjax.cli.survey import Question, check_survey, run_survey
 from symjax.errors import ArgumentError
 
@@ -380,7 +381,7 @@ def report(
         if scheduler is not None:
             workers = Scheduler(scheduler)
             if not workers.num_workers():
-                typer.echo("The scheduler has no workers yet: waiting.", err=True)
+                say("The scheduler has no workers yet: waiting.", err=True)
     with options_as_typed(SOURCE_OPTIONS):
         loaded = open_model(model, calculator, calculator_options, events)
     if isinstance(loaded, MetatomicSource):

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from symjax._text import visible
 from symjax.cli.application import (
     CompileCache,
     Debug,
@@ -28,6 +27,7 @@ from symjax.cli.inputs import (
     open_model,
     write_json,
 )
+from symjax.cli.presenting import print_figures
 from symjax.errors import ArgumentError
 
 # Title and unit of every number.
@@ -132,9 +132,6 @@ def stability(
         if modes:
             numbers |= normal_modes(atoms).numbers()
         written[label] = numbers
-        typer.echo(visible(label))
-        for name, value in numbers.items():
-            title, unit = _ROWS[name]
-            typer.echo(f"  {title:<40}{value:.3g} {unit}".rstrip())
+        print_figures(label, [(*_ROWS[n], f"{v:.3g}") for n, v in numbers.items()])
     units = {name: unit for name, (_, unit) in _ROWS.items()}
     write_json(json, {"units": units, "structures": written})

@@ -8,6 +8,17 @@ import threading
 from types import FrameType
 from typing import Any, TextIO
 
+import typer
+
+from symjax._text import visible
+
+
+def say(text: object, err: bool = False) -> None:
+    """Writes one line, whatever the names from files and models in it hold."""
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    shown = visible(text).encode(encoding, "backslashreplace").decode(encoding)
+    typer.echo(shown, err=err)
+
 
 class Courtesy:
     """A stream that goes silent where nobody reads it any more.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from symjax.cli.application import FAILED, command_line, is_typed, options_as_typed
+from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def run_survey(
             "same command with --resume."
         ) from error
     print_text(functools.partial(survey_tables, report), sys.stdout)
-    typer.echo(
+    say(
         f"Wrote survey.json, survey.csv, survey.txt and survey.html in {output}",
         err=True,
     )
@@ -140,6 +141,6 @@ def _progress() -> "Iterator[Callable[[SurveyProgress], None]]":
             return
         last = now
         text = f"{step.visited:,}/{step.total:,} structures, {now - start:.0f} s"
-        typer.echo(text if not step.number else f"{text} (new elements)", err=True)
+        say(text if not step.number else f"{text} (new elements)", err=True)
 
     yield watch

@@ -14,6 +14,7 @@ from symjax.cli.application import (
 )
 from symjax.cli.environment import configure_jax
 from symjax.cli.progress import training_progress
+from symjax.cli.streams import say
 
 
 def train(
@@ -89,14 +90,14 @@ def train(
             watch=watch,
         )
     if not trained.complete:
-        typer.echo(
+        say(
             f"Stopped after step {trained.step} of {settings.steps}; run again with "
             "--resume to go on"
         )
         return
-    typer.echo(f"Wrote the model to {folder / MODEL}, metrics to {folder / METRICS}")
+    say(f"Wrote the model to {folder / MODEL}, metrics to {folder / METRICS}")
     for name, value in trained.errors.items():
-        typer.echo(f"  {name:<28}{value:.5g}")
+        say(f"  {name:<28}{value:.5g}")
     if settings.monitor is not None:
         for path in save_trajectory(folder / TRAJECTORY, folder):
-            typer.echo(f"Wrote {path}")
+            say(f"Wrote {path}")

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from symjax._text import drawn
 from symjax.diagnose.spectra import spectra
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.labels.analytic import environment_tensors
@@ -338,7 +339,7 @@ def probes_figure(probes: Probes) -> Figure:
             axis.set_xlabel(r"degree $\ell$")
             axis.set_xticks(range(num))
             axis.tick_params(length=2, width=0.6)
-        axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_yticks(range(len(names)), list(map(drawn, names)))
         bar = figure.colorbar(image, ax=list(axes), pad=0.02, aspect=30)
         bar.set_label("$R^2$ on structures held out")
     return figure

@@ -168,7 +168,14 @@ def name_of(function: Any) -> str:
 
 
 def _check_returned(function: Any, output: Any) -> None:
-    for leaf in jax.tree.leaves(output):
+    for leaf in jax.tree.leaves(output, is_leaf=_is_list_of_numbers):
+        if isinstance(leaf, list):
+            raise ArgumentError(
+                "function",
+                name_of(function),
+                "returns a list of numbers, each of which would be an output",
+                "Return np.array of it, or a dictionary of arrays",
+            )
         if np.asarray(leaf).dtype.kind not in "biufc":
             raise ArgumentError(
                 "function",
@@ -176,6 +183,13 @@ def _check_returned(function: Any, output: Any) -> None:
                 f"returns an object of {type(leaf).__name__}, not an array of numbers",
                 "Return arrays or a dictionary of arrays",
             )
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    numbers = bool, int, float, complex
+    return isinstance(value, list) and all(
+        type(one) in numbers or _is_list_of_numbers(one) for one in value
+    )
 
 
 def activation_bytes(

@@ -6,7 +6,9 @@ from typing import Any
 import ase
 import numpy as np
 
+from symjax._text import visible
 from symjax.errors import ArgumentError, needs_extra
+from symjax.report._markup import escape
 from symjax.report.storage import write_atomically
 from symjax.report.survey_text import SurveyReport, headline, signed_root
 
@@ -37,14 +39,14 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
         )
         structures.append(atoms)
     properties: dict[str, dict[str, Any]] = {
-        "structure": _values("structure", np.array(pool.labels)),
+        "structure": _values("structure", list(map(visible, pool.labels))),
         "number of atoms": _values("structure", pool.sizes.astype(float)),
     }
     for name in report.names:
         output = report.outputs[name]
         if output.kind != "output":
             continue
-        of = f"A of {name}"
+        of = visible(f"A of {name}")
         about_it = "equivariance error, from a few elements of O(3): noisy"
         values = [signed_root(value) for value in pool.by_item(name)]
         properties[of] = _values("structure", values, output.unit, about_it)
@@ -72,7 +74,8 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
             properties=properties,
             environments=environments if by_atom else None,
             metadata={
-                "name": f"Survey of {report.model.name}",
+                # Unlike other texts, this one is shown as HTML.
+                "name": f"Survey of {escape(report.model.name)}",
                 "description": headline(report),
             },
         )

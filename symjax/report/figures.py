@@ -17,6 +17,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from symjax._text import drawn
 from symjax.errors import ArgumentError
 from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
 from symjax.report.leaves import Leaf
@@ -280,7 +281,7 @@ def _ordered(report: Report) -> tuple[list[Leaf], int]:
 
 
 def _name_rows(axis: Axes, leaves: list[Leaf]) -> None:
-    names = [leaf.name + ("" if leaf.resolved else " *") for leaf in leaves]
+    names = [drawn(leaf.name) + ("" if leaf.resolved else " *") for leaf in leaves]
     axis.set_yticks(range(len(leaves)), names)
     for label, leaf in zip(axis.get_yticklabels(), leaves, strict=True):
         if leaf.kind == "output":
@@ -298,7 +299,7 @@ def _separate(
 def _title(report: Report) -> str:
     number = len(report.measured)
     what = report.measured[0].label if number == 1 else f"{number} structures"
-    return f"{report.model.name}: {what}"
+    return drawn(f"{report.model.name}: {what}")
 
 
 def _footnote(figure: Figure, leaves: list[Leaf]) -> None:

@@ -86,19 +86,15 @@ class Table:
 
     def fits(self, display: Display) -> bool:
         """Whether its columns fit side by side."""
-        rows = [Row([display.cell(cell) for cell in row.cells]) for row in self.rows]
+        rows = _shown(self.rows, display)
         return (
             display.width is None or _table_width(self.columns, rows) <= display.width
         )
 
     def text(self, display: Display) -> Text:
         """The table for a terminal; names of layers are shortened to fit."""
-        title = display.name(self.title)
         columns = [display.name(column) for column in self.columns]
-        rows = [
-            Row([display.cell(cell) for cell in row.cells], row.good)
-            for row in self.rows
-        ]
+        rows = _shown(self.rows, display)
         first = [row.cells[0] for row in self.rows]
         if display.width is not None and any(isinstance(c, LayerName) for c in first):
             # What the numbers and the gap before them leave; less says nothing.
@@ -110,7 +106,11 @@ class Table:
                     Row([name, *row.cells[1:]], row.good)
                     for name, row in zip(names, rows, strict=True)
                 ]
-        return make_table(title, columns, rows, display, self.left)
+        return make_table(self.title, columns, rows, display, self.left)
+
+
+def _shown(rows: Sequence[Row], display: Display) -> list[Row]:
+    return [Row([display.cell(cell) for cell in row.cells], row.good) for row in rows]
 
 
 def _table_width(columns: Sequence[str], rows: Sequence[Row]) -> int:
@@ -145,8 +145,9 @@ def make_table(
       forces
         A 1.5e-05
     """
+    columns, rows = [display.name(column) for column in columns], _shown(rows, display)
     text = Text()
-    text.append(display.lines(title, 2), "bold")
+    text.append(display.lines(display.name(title), 2), "bold")
     if display.width is not None and _table_width(columns, rows) > display.width:
         for row in rows:
             style = "" if row.good else _LOUD

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from symjax._text import drawn
 from symjax.errors import ArgumentError
 from symjax.report.figures import STYLE
 
@@ -77,7 +78,7 @@ def trajectory_figure(
                     color, style, label = "0.4", ":", "above"
                 axis.plot(steps, values, style, color=color, label=label, linewidth=1)
             axis.set(yscale="log", ylim=(_SMALLEST, 1.6), ylabel="B")
-            axis.set_title(name, loc="left")
+            axis.set_title(drawn(name), loc="left")
         axes[-1].set_xlabel("step")
         # Of the figure: beside one panel it would move the others apart.
         handles, labels = axes[0].get_legend_handles_labels()
@@ -98,7 +99,7 @@ def error_figure(
         for (name, quantity, *_), rows in trajectory.items():
             if quantity == "relative":
                 values = np.maximum(list(rows.values()), _SMALLEST)
-                axis.plot(list(rows), values, label=name, linewidth=1)
+                axis.plot(list(rows), values, label=drawn(name), linewidth=1)
         axis.set(yscale="log", xlabel="step", ylabel="relative error")
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7)
     return figure

@@ -84,6 +84,7 @@ def test_what_is_bound_to_a_function_is_never_stale():
             "calculator_problem",
         ),
         (lambda: short(lambda x: x, "text"), "is not an array of numbers"),
+        (lambda: short(HostFunction(np.ndarray.tolist), X), "list of num.*np.array"),
         (lambda: short(lambda x: x, [[0.0, 1.0, 2.0]]), "Pass numpy.asarray"),
         (lambda: short(lambda x: Result(x.sum())), r"Result.*register_dataclass"),
         (lambda: short(lambda x: {"a": Result(x)}), r"Result.*register_dataclass"),

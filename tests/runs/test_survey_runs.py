@@ -1,8 +1,11 @@
 """Surveys into a folder: resumed to the same bits, and what they write."""
 
+import contextlib
 import csv
+import dataclasses
 import gzip
 import json
+import resource
 import sys
 
 import ase
@@ -93,6 +96,37 @@ def test_killed_twice_and_resumed_to_the_same_bits(model, tmp_path, small):
         assert (tmp_path / "b" / name).read_text() == same, name
 
 
+@contextlib.contextmanager
+def no_file_larger_than(size):
+    """As a disk that is nearly full (tests/test_full_disk.py)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_resumed_after_a_full_disk(model, tmp_path, small):
+    """First there is no space for the journal, then none for the page."""
+    given = model, molecules(30), Survey(8)
+    survey_structures(*given, tmp_path / "a", options=OPTIONS)
+    size = (tmp_path / "a" / "survey.jsonl").stat().st_size
+    assert (tmp_path / "a" / "survey.html").stat().st_size > size + 100
+    for number, name in ((size // 2, "survey.jsonl"), (size + 100, "survey.html")):
+        into = Destination(tmp_path / "b", resume=(tmp_path / "b").exists())
+        with (
+            no_file_larger_than(number),
+            pytest.raises(OSError, match="no space is left: it needs") as caught,
+        ):
+            survey_structures(*given, into, options=OPTIONS)
+        assert caught.value.filename == str(tmp_path / "b" / name)
+    survey_structures(*given, Destination(tmp_path / "b", resume=True), options=OPTIONS)
+    for name in ("survey.json", "survey.csv", "survey.html"):
+        same = (tmp_path / "a" / name).read_text()
+        assert (tmp_path / "b" / name).read_text() == same, name
+
+
 def test_a_journal_of_something_else_is_refused(model, tmp_path):
     structures = molecules(4)
     survey_structures(model, structures, Survey(4), tmp_path, options=OPTIONS)
@@ -108,7 +142,7 @@ def test_a_journal_of_something_else_is_refused(model, tmp_path):
 
 def test_what_is_written(model, tmp_path):
     structures = molecules(26)
-    structures["<b>&"] = structures.pop("molecule 3")
+    structures["=1\n<b>&\u202e"] = structures.pop("molecule 3")
     report = survey_structures(
         model,
         structures,
@@ -136,8 +170,10 @@ def test_what_is_written(model, tmp_path):
     assert len(listed) == 10
     assert all(each["first"] != each["again"] for each in listed)
     page = (tmp_path / "survey.html").read_text()
-    assert "&lt;b&gt;&amp;" in page
+    assert "=1\\n&lt;b&gt;&amp;\\u202e" in page
     assert "<b>&" not in page
+    assert "'=1\\n<b>&\\u202e" in [row[0] for row in rows]
+    assert "\u202e" not in page + (tmp_path / "survey.txt").read_text()
     assert page.count("<svg") >= 5 + 10
     assert "symjax &lt;x&gt;" in page
 
@@ -145,7 +181,8 @@ def test_what_is_written(model, tmp_path):
 def test_a_file_for_chemiscope_has_every_structure_and_atom(model, tmp_path):
     """The package checks what it writes; values are those of the columns."""
     structures = molecules(6)
-    structures["in a cell"] = ase.build.molecule("H2O", vacuum=4.0)
+    model = dataclasses.replace(model, name="<b>")
+    structures["in a\ncell"] = ase.build.molecule("H2O", vacuum=4.0)
     report = survey_structures(
         *(model, structures, Survey(8), tmp_path), options=OPTIONS, chemiscope=True
     )
@@ -164,8 +201,11 @@ def test_a_file_for_chemiscope_has_every_structure_and_atom(model, tmp_path):
     squares = np.split(np.sign(atoms) * atoms**2, np.cumsum(sizes)[:-1])
     means = [float(part.mean()) for part in squares]
     assert means == pytest.approx([a * abs(a) for a in column], rel=1e-6, abs=1e-15)
-    place = [row["structure"] for row in rows].index("in a cell")
-    cell = structures["in a cell"].cell.array
+    assert data["meta"]["name"] == "Survey of &lt;b&gt;"
+    names = data["properties"]["structure"]["values"]
+    place = names.index("in a\\ncell")
+    assert names == [row["structure"] for row in rows]
+    cell = structures["in a\ncell"].cell.array
     assert data["structures"][place]["cell"] == pytest.approx(cell.ravel())
     assert len(data["environments"]) == sum(sizes)
 
