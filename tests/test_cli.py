@@ -413,7 +413,7 @@ class TestReport:
         (tmp_path / "data" / "notes.txt").write_text("mine")
         result = invoke("report", "data", *FAST, "--devices", "all")
         assert result.exit_code == cli.FAILED, result.output
-        assert "no structure files: notes.txt" in result.stderr
+        assert "not structure files: notes.txt" in result.stderr
         assert "cut.xyz: FAILED: path=" in result.stderr
         assert re.search(r"2/4 w.xyz:0: resolved in .* s; \d+ s left", result.stderr)
         assert "4/4 w.xyz:2: resolved" in result.stderr

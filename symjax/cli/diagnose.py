@@ -245,7 +245,7 @@ def diagnose(
                 raise next(iter(failed.values()))
             if chosen:
                 found = look_for(loaded, traps=traps)
-    print(to_text(found))
+    print_text(lambda display: to_text(found, display.width or 80), sys.stdout)
     if traces:
         print_text(functools.partial(trace_to_text, traces), sys.stdout)
     values = found.to_json()
@@ -259,7 +259,10 @@ def diagnose(
             with options_as_typed({"path": "--probe-figure"}):
                 save_probes(probes, probe_figure)
             say(f"Wrote {probe_figure}", err=True)
-    print(recommend(loaded, found, traces).to_text(), end="")
+    advice = recommend(loaded, found, traces)
+    print_text(
+        lambda display: advice.to_text(display.width or 80).rstrip("\n"), sys.stdout
+    )
     write_json(json, values)
     for name, error in failed.items():
         say(f"{name}: FAILED: {error}", err=True)

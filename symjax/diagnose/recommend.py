@@ -49,28 +49,28 @@ class Recommendation:
     averaging: tuple[str, ...]
     first: tuple[str, ...] = ()
 
-    def to_text(self) -> str:
+    def to_text(self, width: int = 80) -> str:
         """The reasons, and the section of a run's configuration."""
         lines = []
         if self.first:
-            lines = ["First", *(_wrapped(reason) for reason in self.first)]
+            lines = ["First", *(_wrapped(reason, width) for reason in self.first)]
         if not self.reasons and not self.averaging:
             lines.append("No bias is called for." if not lines else "")
             return "\n".join(lines).rstrip() + "\n"
         lines += [""] if lines else []
         lines.append("Recommended, with the least built-in symmetry")
-        lines += [_wrapped(reason) for reason in self.reasons]
+        lines += [_wrapped(reason, width) for reason in self.reasons]
         if self.reasons:
             own = self.biases.to_json().items()
             lines += ["", "  [model.biases]", *(f'  {k} = "{v}"' for k, v in own), ""]
-        lines += [_wrapped(reason) for reason in self.averaging]
+        lines += [_wrapped(reason, width) for reason in self.averaging]
         return "\n".join(lines) + "\n"
 
 
-def _wrapped(text: str) -> str:
+def _wrapped(text: str, width: int) -> str:
     return textwrap.fill(
         visible(text),
-        80,
+        width,
         initial_indent="  ",
         subsequent_indent="    ",
         break_on_hyphens=False,

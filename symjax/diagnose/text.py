@@ -5,17 +5,16 @@ import textwrap
 from symjax._text import visible
 from symjax.diagnose.findings import Diagnosis, Finding, Kind
 
-_WIDTH = 80
 
-
-def to_text(diagnosis: Diagnosis) -> str:
+def to_text(diagnosis: Diagnosis, width: int = 80) -> str:
     """Findings with layer, irrep, figure and remedy, and what was looked for.
 
     Args:
       diagnosis: The diagnosis.
+      width: Largest number of columns.
 
     Returns:
-      Text of at most 80 columns where names allow it, ending with a line feed.
+      Text of at most ``width`` columns where names allow it, ending with a line feed.
 
     Example:
       >>> from symjax.diagnose import Check, Diagnosis, Kind, to_text
@@ -37,19 +36,22 @@ def to_text(diagnosis: Diagnosis) -> str:
         else:
             # That the rest shows nothing does not make an output right.
             lines += _wrapped(
-                "", "No output could be judged; in the layers nothing was found.", ""
+                width,
+                "",
+                "No output could be judged; in the layers nothing was found.",
+                "",
             )
             lines.append("")
     for number, finding in enumerate(diagnosis.findings, start=1):
-        lines += [*_finding_lines(number, finding), ""]
+        lines += [*_finding_lines(number, finding, width), ""]
     lines.append("Looked for")
     for check in diagnosis.checks:
         state = "" if check.looked_at else " (could not be looked for)"
-        lines += _wrapped(f"  {check.kind.value}{state}: ", check.note, "    ")
+        lines += _wrapped(width, f"  {check.kind.value}{state}: ", check.note, "    ")
     return "\n".join(lines) + "\n"
 
 
-def _finding_lines(number: int, finding: Finding) -> list[str]:
+def _finding_lines(number: int, finding: Finding, width: int) -> list[str]:
     head = f"{number}. {finding.kind.value.upper()}, {finding.severity.name.lower()}"
     rows = [("where", finding.layer)]
     if finding.irrep:
@@ -62,14 +64,14 @@ def _finding_lines(number: int, finding: Finding) -> list[str]:
     ]
     lines = [head]
     for name, text in rows:
-        lines += _wrapped(f"   {name:<8}", text, " " * 11)
+        lines += _wrapped(width, f"   {name:<8}", text, " " * 11)
     return lines
 
 
-def _wrapped(first: str, text: str, indent: str) -> list[str]:
+def _wrapped(width: int, first: str, text: str, indent: str) -> list[str]:
     return textwrap.wrap(
         visible(first + text),
-        _WIDTH,
+        width,
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,

@@ -115,6 +115,8 @@ def _console(file: TextIO, plain: bool) -> Console:
         no_color=plain or None,
         force_terminal=False if plain else None,
         highlight=False,
+        markup=False,
+        emoji=False,
     )
 
 

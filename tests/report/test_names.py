@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import typer
 
+from symjax._text import visible
 from symjax.cli.streams import say
 from symjax.diagnose import Check, Diagnosis, Kind, recommend
 from symjax.diagnose import to_text as diagnosis_text
@@ -19,7 +20,6 @@ from symjax.report import schema, tables
 from symjax.report.average_tables import averaging_tables
 from symjax.report.figures import content_figure, error_figure
 from symjax.report.html import to_html
-from symjax.report.layout import Display
 from symjax.so3 import Irrep
 from tests import fake_report
 
@@ -30,6 +30,7 @@ NAMES = [
     f"\u2028{FORGED}",
     "\x1b[2J\x07\x9b31m",
     "\u202egpj.exe\u2066",
+    "[/nothing]:smile:",
     "[red]{0}%s$\\frac$$",
     "<b>&amp;'\"",
     "\ud800",
@@ -56,19 +57,24 @@ def hostile(name):
     )
 
 
-def averages(name):
-    gram = tuple(np.zeros((2, 2 * degree + 1, 2 * degree + 1)) for degree in range(3))
-    gram[1][0, 1, 1] = 4.0
-    one = ResponseSpectrum(name, "eV", gram, 4.0, 1, 1e-12)
+def printed(make):
     buffer = StringIO()
-    make = functools.partial(averaging_tables, name, {name: frontier(one)}, {name: one})
     tables.print_text(make, buffer)
     return buffer.getvalue()
 
 
+def averages(name):
+    gram = tuple(np.zeros((2, 2 * degree + 1, 2 * degree + 1)) for degree in range(3))
+    gram[1][0, 1, 1] = 4.0
+    one = ResponseSpectrum(name, "eV", gram, 4.0, 1, 1e-12)
+    found = {name: frontier(one)}, {name: one}
+    return printed(functools.partial(averaging_tables, name, *found))
+
+
 def traces(name):
     one = Trace((("node_0",),), {name: "eV"}, {name: np.array([2.0, 1.0])}, {})
-    return trace_to_text({name: Traced(one, ((name,),), "all")}, Display(60))
+    traced = {name: Traced(one, ((name,),), "all")}
+    return printed(functools.partial(trace_to_text, traced))
 
 
 def probes(name):
@@ -87,7 +93,7 @@ WRITERS = {
     "report": lambda name: tables.to_text(hostile(name), 40),
     "averages": averages,
     "trace": traces,
-    "probe": lambda name: probes_to_text(probes(name), {}, Display(60)),
+    "probe": lambda name: printed(functools.partial(probes_to_text, probes(name), {})),
     "diagnosis": lambda name: diagnosis_text(
         Diagnosis(name, (), (Check(Kind.LEAKAGE, 1, name),))
     ),
@@ -103,6 +109,8 @@ WRITERS = {
 @pytest.mark.parametrize("writer", WRITERS)
 def test_in_text(writer, name):
     text = WRITERS[writer](name)
+    # Lines are broken at spaces; an error shows the start of a value as Python does.
+    assert "".join(visible(name).split()) in "".join(text.split())
     assert text.replace("\n", "").isprintable()
     assert not any(line.startswith(FORGED) for line in text.splitlines())
 
