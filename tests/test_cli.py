@@ -670,6 +670,8 @@ class TestLongWork:
         line = LongWork().line(self.step(0, 1_533_840))
         assert line == r"1/1 big\n: 1,533,840 evaluations"
         assert not LongWork().line(self.step(0, 2016))
+        line = LongWork().line(self.step(0, 2016)._replace(size=10_000))
+        assert "2,016 evaluations of 10,000 atoms or points; --estimate" in line
 
     def test_time_left_is_that_of_calls_behind_the_first(self, monkeypatch):
         times = iter([0.0, 30.0, 40.0, 45.0, 60.0])

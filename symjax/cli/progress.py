@@ -79,8 +79,8 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
 class LongWork:
     """Lines about a structure that takes long: how much at once, then how long."""
 
-    # Evaluations that are announced before the first one.
-    MANY = 20_000
+    # Evaluations that are announced before the first one, and those times the size.
+    MANY, MUCH = 20_000, 500_000
     # Seconds until the first line about the time left; each one waits twice as long.
     FIRST = 5.0
 
@@ -97,6 +97,11 @@ class LongWork:
         if not step.done or step.label != self._label:
             self._label, self._since = step.label, None
             self._next, self._waits = now + self.FIRST, self.FIRST
+            if step.num_elements * step.size >= self.MUCH:
+                return (
+                    f"{where}: {step.num_elements:,} evaluations of {step.size:,} "
+                    "atoms or points; --estimate says beforehand how long they take"
+                )
             many = step.num_elements >= self.MANY
             return f"{where}: {step.num_elements:,} evaluations" if many else ""
         if self._since is None:

@@ -44,6 +44,7 @@ class Progress(NamedTuple):
       num_elements: Group elements to be evaluated for it.
       finished: The item, once it is finished.
       kept: Whether it was completed by the run that is resumed.
+      size: Number of its atoms or points, while it is measured.
 
     Example:
       >>> from symjax.runs import Progress
@@ -59,6 +60,7 @@ class Progress(NamedTuple):
     num_elements: int
     finished: StructureReport | None = None
     kept: bool = False
+    size: int = 0
 
 
 Watch = Callable[[Progress], None]
@@ -154,7 +156,7 @@ def measure_items(
         else:
             with workers.alone():
                 for label, item, size in prepared:
-                    progress = count.start(label)
+                    progress = count.start(label, item)
                     try:
                         result = _measured(
                             *(source, options, beside, label, item, size, progress)
@@ -250,12 +252,15 @@ class _Count:
         self._total, self._num_elements = total, num_elements
         self._finished = 0
 
-    def start(self, label: str) -> Callable[[int, int], None] | None:
+    def start(self, label: str, item: Any) -> Callable[[int, int], None] | None:
         """What is to be called with the elements done of an item, and their number."""
         watch = self._watch
         if watch is None:
             return None
-        where = Progress(label, self._finished + 1, self._total, 0, self._num_elements)
+        where = Progress(
+            *(label, self._finished + 1, self._total, 0, self._num_elements),
+            size=heading(item)["num_atoms"],
+        )
         watch(where)
         return lambda done, total: watch(where._replace(done=done, num_elements=total))
 

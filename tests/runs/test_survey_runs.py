@@ -108,19 +108,15 @@ def no_file_larger_than(size):
 
 
 def test_resumed_after_a_full_disk(model, tmp_path, small):
-    """First there is no space for the journal, then none for the page."""
     given = model, molecules(30), Survey(8)
     survey_structures(*given, tmp_path / "a", options=OPTIONS)
     size = (tmp_path / "a" / "survey.jsonl").stat().st_size
-    assert (tmp_path / "a" / "survey.html").stat().st_size > size + 100
-    for number, name in ((size // 2, "survey.jsonl"), (size + 100, "survey.html")):
-        into = Destination(tmp_path / "b", resume=(tmp_path / "b").exists())
-        with (
-            no_file_larger_than(number),
-            pytest.raises(OSError, match="no space is left: it needs") as caught,
-        ):
-            survey_structures(*given, into, options=OPTIONS)
-        assert caught.value.filename == str(tmp_path / "b" / name)
+    with (
+        no_file_larger_than(size // 2),
+        pytest.raises(OSError, match="no space is left: it needs") as caught,
+    ):
+        survey_structures(*given, tmp_path / "b", options=OPTIONS)
+    assert caught.value.filename == str(tmp_path / "b" / "survey.jsonl")
     survey_structures(*given, Destination(tmp_path / "b", resume=True), options=OPTIONS)
     for name in ("survey.json", "survey.csv", "survey.html"):
         same = (tmp_path / "a" / name).read_text()
