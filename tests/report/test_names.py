@@ -10,12 +10,13 @@ import typer
 
 from symjax._text import visible
 from symjax.cli.streams import say
-from symjax.diagnose import Check, Diagnosis, Kind, recommend
+from symjax.diagnose import Check, Diagnosis, Kind, Recommendation
 from symjax.diagnose import to_text as diagnosis_text
 from symjax.diagnose.probing import probes_figure, probes_to_text
 from symjax.diagnose.tracing import Traced, trace_to_text
 from symjax.errors import ArgumentError
 from symjax.metrics import Decoded, Probes, ResponseSpectrum, Trace, frontier
+from symjax.models.biases import Biases
 from symjax.report import schema, tables
 from symjax.report.average_tables import averaging_tables
 from symjax.report.figures import content_figure, error_figure
@@ -97,9 +98,7 @@ WRITERS = {
     "diagnosis": lambda name: diagnosis_text(
         Diagnosis(name, (), (Check(Kind.LEAKAGE, 1, name),))
     ),
-    "recommendation": lambda name: recommend(
-        hostile(name), Diagnosis(name, (), ())
-    ).to_text(),
+    "recommendation": lambda name: Recommendation(Biases(), (name,), ()).to_text(),
     "error": lambda name: str(ArgumentError(name, name, name, name)),
     "line": survey_line,
 }
