@@ -97,15 +97,16 @@ class Grid:
 
 @run.register
 def _(over: Grid, prepared: Prepared, max_degree: int) -> Measurement:
-    rule = over.of_degree(max_degree)
-    chosen = rule if isinstance(over.rule, Quadrature) else rule.degree
-    return on_rule(over, chosen, prepared, verify(prepared), max_degree)
+    rule: int | Quadrature = over.of_degree(max_degree)
+    if not isinstance(over.rule, Quadrature):
+        rule = rule.degree
+    return on_rule(over, rule, prepared, verify(prepared), max_degree)
 
 
 @run.register
 def _(over: Adaptive, prepared: Prepared, max_degree: int) -> Measurement:
     verified = verify(prepared)
-    how = Grid(tolerance=over.content_tolerance, on_aliasing="report")
+    grid = Grid(tolerance=over.content_tolerance, on_aliasing="report")
     drawn: list[Checks] = []
 
     def rung(degree: int, projected: int, draw: int) -> Measurement:
@@ -113,14 +114,14 @@ def _(over: Adaptive, prepared: Prepared, max_degree: int) -> Measurement:
             seed = 1000 * over.seed + draw
             random = Rotation.random(over.samples, random_state=seed)
             drawn.append(Checks(random.as_matrix()))
-        return on_rule(how, degree, prepared, verified, projected, drawn[draw])
+        return on_rule(grid, degree, prepared, verified, projected, drawn[draw])
 
     return climb(over, rung, max_degree)
 
 
 def on_rule(
-    how: Grid,
-    chosen: int | Quadrature,
+    grid: Grid,
+    rule: int | Quadrature,
     prepared: Prepared,
     verified: "Verified | None",
     max_degree: int,
@@ -131,14 +132,14 @@ def on_rule(
     reduced = None
     symmetric = {}
     if verified is not None:
-        reduced = reduce_rule(chosen, verified.elements)
+        reduced = reduce_rule(rule, verified.elements)
         symmetric = verified.on(reduced)
-    full = chosen if isinstance(chosen, Quadrature) else quadrature(chosen)
-    grid = Elements(full, reduced, checks)
+    full = rule if isinstance(rule, Quadrature) else quadrature(rule)
+    elements = Elements(full, reduced, checks)
     passes = plan_passes(
-        prepared, grid, max_degree, method=how.method, divisible=not symmetric
+        prepared, elements, max_degree, method=grid.method, divisible=not symmetric
     )
-    total = grid.num_elements * len(passes)
+    total = elements.num_elements * len(passes)
     gathered: dict[str, list[tuple[int, Streamed]]] = {name: [] for name in leaves}
     responses: dict[str, list[ResponseSpectrum]] = {}
     for number, (pieces, plan) in enumerate(passes):
@@ -154,32 +155,37 @@ def on_rule(
         }
         watch = None
         if progress is not None:
-            done = number * grid.num_elements
+            done = number * elements.num_elements
             watch = functools.partial(_report_progress, progress, done, total)
-        streamed = stream(prepared, pieces, grid, symmetric, plan, watch, sums_of)
+        streamed = stream(prepared, pieces, elements, symmetric, plan, watch, sums_of)
         for piece, sums in zip(pieces, streamed, strict=True):
             gathered[piece.name].append((piece.start, sums))
-        for name, one in sums_of.items():
-            found = one.finish(name, prepared.outputs[name])
-            responses.setdefault(name, []).append(found)
-    rule = grid.rule
+        for name, response_sums in sums_of.items():
+            spectrum = response_sums.finish(name, prepared.outputs[name])
+            responses.setdefault(name, []).append(spectrum)
     ordered = {}
     for name, parts in gathered.items():
         sums = join(parts)
         if not sums.is_finite:
-            _check_finite(prepared, grid, name)
+            _check_finite(prepared, elements, name)
         ordered[name] = conclude(
-            name, leaves[name], sums, prepared.masks[name], grid, how.tolerance
+            name, leaves[name], sums, prepared.masks[name], elements, grid.tolerance
         )
     for name, spectra in responses.items():
         variance = float(ordered[name].totals().variance.sum())
         response = dataclasses.replace(add_spectra(spectra), variance=variance)
         ordered[name] = dataclasses.replace(ordered[name], response=response)
-    if how.on_aliasing == "raise":
+    if grid.on_aliasing == "raise":
         for name, leaf in ordered.items():
             if leaf.convergence is not None and not leaf.convergence.resolved:
-                raise convergence.refuse(name, rule.degree, leaf.convergence)
-    return Measurement(ordered, rule.name, rule.degree, grid.num_elements, max_degree)
+                raise convergence.refuse(name, elements.rule.degree, leaf.convergence)
+    return Measurement(
+        ordered,
+        elements.rule.name,
+        elements.rule.degree,
+        elements.num_elements,
+        max_degree,
+    )
 
 
 def _new_samples(

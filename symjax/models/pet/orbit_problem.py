@@ -88,40 +88,40 @@ class Evaluation(NamedTuple):
     stress: bool
 
 
-def evaluate(what: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
+def evaluate(evaluation: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
     """Outputs and features of a graph, without the baseline of each species."""
-    if what.energy is not None and (what.forces or what.stress):
+    if evaluation.energy is not None and (evaluation.forces or evaluation.stress):
         outputs, features = conservative(
-            what.config,
+            evaluation.config,
             parameters,
             graph,
-            targets=what.targets,
-            layers=what.layers,
-            energy=what.energy,
+            targets=evaluation.targets,
+            layers=evaluation.layers,
+            energy=evaluation.energy,
             baseline=False,
-            stress=what.stress,
+            stress=evaluation.stress,
         )
-        if not what.forces:
+        if not evaluation.forces:
             del outputs["forces"]
     else:
         outputs, features = outputs_from_inputs(
-            what.config,
+            evaluation.config,
             parameters,
             graph,
-            pet_inputs(what.config, graph),
-            targets=what.targets,
-            layers=what.layers,
+            pet_inputs(evaluation.config, graph),
+            targets=evaluation.targets,
+            layers=evaluation.layers,
             baseline=False,
         )
     return {**outputs, **features}
 
 
 @functools.lru_cache(maxsize=64)
-def _function(what: Evaluation) -> Callable[..., dict[str, Array]]:
+def _function(evaluation: Evaluation) -> Callable[..., dict[str, Array]]:
     """The function on the orbit; cached, so that its compiled code is too."""
 
     def function(x: Any, parameters: Any, graph: Graph) -> dict[str, Array]:
-        return evaluate(what, parameters, moved(graph, x))
+        return evaluate(evaluation, parameters, moved(graph, x))
 
     return function
 
@@ -219,16 +219,16 @@ def orbit_problem(
     """
     config = model.config
     has_stress = isinstance(atoms, ase.Atoms) and stress_volume(atoms) > 0
-    what = choose_outputs(config, layers, outputs, forces, energy, has_stress)
+    evaluation = choose_outputs(config, layers, outputs, forces, energy, has_stress)
     graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
     check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
-    found, per = describe_outputs(config, what, graph)
-    found |= _with_offsets(model, found, what, atoms)
+    found, per = describe_outputs(config, evaluation, graph)
+    found |= _with_offsets(model, found, evaluation, atoms)
     group = _point_group(atoms, graph, symmetry)
     return Problem(
-        _function(what),
-        _rotating(graph, what.forces, what.stress),
+        _function(evaluation),
+        _rotating(graph, evaluation.forces, evaluation.stress),
         found,
         args=(parameters, graph),
         symmetry=None if group is None else _sample_symmetry(per, graph, group),
@@ -284,7 +284,7 @@ def choose_outputs(
 
 
 def describe_outputs(
-    config: PETConfig, what: Evaluation, graph: Graph
+    config: PETConfig, evaluation: Evaluation, graph: Graph
 ) -> tuple[dict[str, Output], dict[str, str]]:
     """What is known about everything that is evaluated.
 
@@ -300,7 +300,7 @@ def describe_outputs(
         target.name: tuple(
             layer.name
             for layer in describe_layers(config)
-            if layer.target == target.name and layer.name in what.layers
+            if layer.target == target.name and layer.name in evaluation.layers
         )
         for target in config.targets
     }
@@ -318,30 +318,33 @@ def describe_outputs(
         add(name, sample, representation, unit=target.unit, reads=reads)
 
     for name, target, block in config.outputs:
-        if target.name in what.targets:
+        if target.name in evaluation.targets:
             add_target(name, target, block.representation)
-    for name in (name for name in uncertain if name in what.targets):
+    for name in (name for name in uncertain if name in evaluation.targets):
         target = config.target(uncertain[name].target)
         is_ensemble = name == ensemble_name(target.name)
         kind = target.blocks[0].with_channels if is_ensemble else SCALAR
         add_target(name, target, kind)
-    if what.energy is not None:
-        unit = config.target(what.energy).unit
-        if what.forces:
+    if evaluation.energy is not None:
+        unit = config.target(evaluation.energy).unit
+        if evaluation.forces:
             add("forces", "atom", VECTOR, unit=derivative_unit("forces", unit))
-        if what.stress:
+        if evaluation.stress:
             add("stress", "structure", MATRIX, unit=derivative_unit("stress", unit))
     for layer in describe_layers(config):
-        if layer.name in what.layers:
+        if layer.name in evaluation.layers:
             sample = "edge" if layer.kind == "edge" else "atom"
             # Nor is what is absent in heads of other targets lost.
-            beside = layer.beside or layer.target not in ("", *what.targets)
+            beside = layer.beside or layer.target not in ("", *evaluation.targets)
             add(layer.name, sample, FEATURE, kind=layer.kind, beside=beside)
     return found, per
 
 
 def _with_offsets(
-    model: PETModel, outputs: dict[str, Output], what: Evaluation, atoms: ase.Atoms
+    model: PETModel,
+    outputs: dict[str, Output],
+    evaluation: Evaluation,
+    atoms: ase.Atoms,
 ) -> dict[str, Output]:
     """Targets with the baseline that is left out of them, and their uncertainties."""
     config = model.config
@@ -359,7 +362,7 @@ def _with_offsets(
         found[name] = dataclasses.replace(
             outputs[name],
             offset=offset,
-            uncertainty=uncertainty if uncertainty in what.targets else "",
+            uncertainty=uncertainty if uncertainty in evaluation.targets else "",
         )
     return found
 

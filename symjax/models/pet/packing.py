@@ -173,7 +173,7 @@ class Packing:
         outputs, has_stress = self.outputs, items[0].has_stress
         if outputs is not None and not has_stress:
             outputs = tuple(name for name in outputs if name != "stress")
-        what = choose_outputs(
+        evaluation = choose_outputs(
             config, self.layers, outputs, True, self.energy, has_stress
         )
         graphs = [item.graph for item in items]
@@ -185,8 +185,8 @@ class Packing:
             "edge": np.repeat(structure[:, None], shape.num_neighbors, axis=1),
             "structure": np.arange(shape.num_structures),
         }
-        described, per = describe_outputs(config, what, graph)
-        function = _compiled(what, self.at_a_time(shape))
+        described, per = describe_outputs(config, evaluation, graph)
+        function = _compiled(evaluation, self.at_a_time(shape))
 
         def respond(elements: Float[np.ndarray, "g items 3 3"]) -> Mapping[str, Array]:
             filled = np.zeros((len(elements), shape.num_structures, 3, 3), self.dtype)
@@ -208,14 +208,16 @@ def _atoms(items: Sequence[Item]) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(what: Evaluation, at_a_time: int) -> Callable[..., dict[str, Array]]:
+def _compiled(
+    evaluation: Evaluation, at_a_time: int
+) -> Callable[..., dict[str, Array]]:
     """Responses at a batch of elements, one for each structure."""
 
     def responses(
         elements: Float[Array, "g structures 3 3"], parameters: Any, graph: Graph
     ) -> dict[str, Array]:
         def turned(some: Float[Array, "structures 3 3"]) -> dict[str, Array]:
-            return evaluate(what, parameters, rotate_graph(graph, some))
+            return evaluate(evaluation, parameters, rotate_graph(graph, some))
 
         if at_a_time >= len(elements):
             return jax.vmap(turned)(elements)
