@@ -1,5 +1,6 @@
 """Every notebook runs from its first cell to its last, without Jupyter."""
 
+import ast
 import importlib.util
 import json
 import os
@@ -14,7 +15,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Those that need the extra [torch].
 TORCH = {"your_model"}
 # Those that train or compile for long run outside CI.
-SLOW = {"repair", "cure"}
+SLOW = {"repair", "cure", "learning", "event"}
 
 
 def parameters():
@@ -59,6 +60,20 @@ def test_cells_run_in_order(path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(SLOW))
+def test_what_slow_ones_import_exists(name):
+    source = "\n".join(
+        "".join(cell["source"]) for cell in code(FOLDER / f"{name}.ipynb")
+    )
+    imports = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert imports
+    exec("\n".join(map(ast.unparse, imports)), {})
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

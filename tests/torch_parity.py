@@ -24,7 +24,7 @@ from symjax.models.pet.uncertainty import uncertain_outputs
 # relative to the largest sum of the magnitudes of their terms if that is larger.
 # float64: both sides round a few thousand operations; 1e-13 is typical.
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
-# All structures but the first are padded to these, so that code is compiled once.
+# All structures are padded to these, so that code is compiled once.
 ATOMS, NEIGHBORS = 13, 80
 # A layer that metatrain does not capture by itself.
 LONG_RANGE = "long_range_featurizer"
@@ -183,11 +183,10 @@ def compare(reference, model, dtype, cases, name="energy"):
     wanted = {"forces": True, "stress": True, "layers": layers, "energy": name}
     run = jax.jit(lambda graph: predict(model, graph, **wanted))
     scales = jax.jit(lambda graph: sums_of_terms(model, graph, dtype, name))
-    for number, (label, atoms) in enumerate(cases.items()):
+    for label, atoms in cases.items():
         graph = pet_graph(model.config, atoms, dtype=dtype)
-        if number:
-            pairs = NEIGHBORS if graph.surroundings else 0
-            graph = pad_graph(graph, GraphShape(ATOMS, NEIGHBORS, 1, pairs))
+        pairs = NEIGHBORS if graph.surroundings else 0
+        graph = pad_graph(graph, GraphShape(ATOMS, NEIGHBORS, 1, pairs))
         mask = np.asarray(graph.atom_mask)
         ours = {name: np.asarray(value) for name, value in run(graph).items()}
         theirs, forces, strain, edges = torch_outputs(

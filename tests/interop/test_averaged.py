@@ -109,7 +109,7 @@ def test_forces_of_an_average_are_the_gradient_of_its_energy():
 def test_what_is_measured_of_an_average():
     """A drops to round-off over O, which has no invariant of l = 2."""
     atoms = ase.build.molecule("CH3OH")
-    how = {"over": Grid(7, on_aliasing="report"), "max_degree": 2}
+    how = {"over": Grid(5, on_aliasing="report"), "max_degree": 2}
     names = ["energy", "forces", "charges", "magmoms"]
     before = measure(calculator_problem(Laboratory(), atoms, outputs=names), **how)
     averaged = AveragedCalculator(Laboratory(), average="O")

@@ -29,7 +29,7 @@ def test_an_imported_checkpoint_is_fine_tuned(shared, tmp_path):
         "data": {"training": str(tmp_path / "frames.xyz"), "validation_fraction": 0.25},
         # The made-up energies are on a reference of their own.
         "model": {"initial": str(tmp_path / "imported"), "refit_baselines": True},
-        "targets": {"energy": {"energy_unit": "eV", "forces": "forces"}},
+        "targets": {"energy": {"energy_unit": "eV"}},
         "optimizer": {"learning_rate": 1e-2, "warmup": 0, "average": 0.0},
         "batch": {"max_structures": 2},
     }

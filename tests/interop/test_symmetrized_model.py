@@ -96,7 +96,7 @@ def peer(positions):
     return model([system], requests, None)
 
 
-@pytest.fixture(scope="module", params=["CH3CH2OH", "H2O", "random"])
+@pytest.fixture(scope="module", params=["H2O", "random"])
 def both(request):
     if request.param == "random":
         positions = np.random.default_rng(0).normal(size=(5, 3))

@@ -30,7 +30,7 @@ OUTPUTS = {
     "mtt::octupole": spherical(3, 1),
 }
 PER_ATOM = ("non_conservative_forces", "mtt::charges")
-SETTINGS = {"max_degree": 2, "over": Grid(5, on_aliasing="report")}
+SETTINGS = {"max_degree": 1, "over": Grid(3, on_aliasing="report")}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from small_models import small_pet
 
 from symjax.errors import ArgumentError
 from symjax.metrics import (
@@ -24,7 +25,6 @@ from symjax.metrics import (
 )
 from symjax.metrics.averaging import GROUPS
 from symjax.metrics.orbit import respond_in_batches
-from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.so3 import SCALAR, VECTOR, Irrep, Representation
 from symjax.so3.averages import Rotations, rotations_of
@@ -147,10 +147,10 @@ def test_the_tail_is_within_the_uncertainty():
 
 @pytest.fixture(scope="module")
 def network():
-    """The shipped PET on a molecule without symmetry."""
+    """A PET on a molecule without symmetry."""
     atoms = ase.build.molecule("H2CO")
     atoms.rattle(0.05, seed=0)
-    of = orbit_problem(load_model("pet-ethanol"), atoms, layers="none")
+    of = orbit_problem(small_pet(), atoms, layers="none")
     return of, response_spectra(of, 4)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from small_models import TINY, small_pet
 
 from symjax.data import find_symmetry, graph_shape
 from symjax.data.quantities import Target
@@ -18,7 +19,6 @@ from symjax.metrics import (
     SampleSymmetry,
     measure,
 )
-from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet, orbit_problem, pet_graph
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
 from symjax.so3.quadrature import quadrature
@@ -238,22 +238,11 @@ def test_pet_on_symmetric_structures():
 
     A small grid that does not resolve them, so another one would give other numbers.
     """
-    config = PETConfig(
-        species=(1, 6),
-        targets=(Target("energy", "eV"),),
-        cutoff=2.2,
-        d_pet=8,
-        d_node=8,
-        d_head=8,
-        d_feedforward=8,
-        num_heads=2,
-        num_gnn_layers=1,
-        num_attention_layers=1,
-    )
+    config = PETConfig((1, 6), (Target("energy", "eV"),), cutoff=2.2, **TINY)
     pet = init_pet(config, jax.random.key(0))
     for atoms, order in [
         (ase.build.molecule("CH4"), 24),
-        (ase.build.bulk("C", cubic=True), 48),
+        (ase.build.bulk("C"), 48),
     ]:
         shape = graph_shape(pet_graph(config, atoms))
         problem = orbit_problem(
@@ -301,7 +290,7 @@ def test_pet_on_symmetric_structures():
 
 
 def test_orbit_problem_without_symmetry():
-    pet = load_model("pet-ethanol")
+    pet = small_pet()
     atoms = ase.build.molecule("CH3CH2OH")
     assert orbit_problem(pet, atoms).symmetry is None
     assert orbit_problem(pet, atoms, symmetry="auto").symmetry.order == 2

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import small_pet
 
 from symjax.data import graph_shape
 from symjax.metrics import Survey, measure_many, pool
 from symjax.metrics.packs import in_order, measure_packs
-from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing, packs_of
 
@@ -18,7 +18,7 @@ NAMES = ("H2O", "CH3CH2OH", "C2H2")
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("pet-ethanol")
+    return small_pet()
 
 
 def test_every_structure_is_as_alone(model):

@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from small_models import small_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_event, select_points
 from symjax.models.biases import Biases
 from symjax.models.pet import PETConfig, pet_graph
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import _predict, parameter_shapes
-from symjax.models.pointmae import PointMAEConfig, event_problem, init_pointmae
+from symjax.models.pointmae import event_problem
 from symjax.report.provenance import precision_line
 from symjax.runs import Options
 
@@ -26,20 +27,6 @@ TINY = {
     "num_heads": 2,
     "num_attention_layers": 1,
 }
-POINTS = PointMAEConfig(
-    detector_size=SMALL.size,
-    group_radius=0.04,
-    context_length=32,
-    group_points=4,
-    pointnet_widths=(4, 4, 4),
-    embed_dim=8,
-    depth=1,
-    num_heads=2,
-    decoder_depth=1,
-    num_classes=4,
-    fetch_layers=(0,),
-    seg_head_dim=4,
-)
 PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot")
 
 
@@ -83,7 +70,7 @@ def of_pet(**changes):
 
 
 def of_points(tokens):
-    model = init_pointmae(POINTS, jax.random.key(0))
+    model = small_pointmae()
     event = select_points(generate_event(12, SMALL))
     problem = event_problem(model, event, tokens=tokens, layers="none")
     return products(jax.make_jaxpr(problem.function)(problem.x, *problem.args).jaxpr)

@@ -11,6 +11,7 @@ import ase.build
 import jax
 import numpy as np
 import pytest
+from small_models import small_pointmae
 from typer.testing import CliRunner
 
 from symjax.cli import app
@@ -20,13 +21,12 @@ from symjax.data.point_clouds import (
     SMALL,
     generate_event,
     make_cloud,
-    voxel_length,
     write_events,
 )
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.metrics import measure
 from symjax.models import load_model, save_model
-from symjax.models.pointmae import PointMAEConfig, breaking_problem, init_pointmae
+from symjax.models.pointmae import breaking_problem
 from symjax.models.pointmae.source import prepare_cloud
 from symjax.report import ReportError, read_report, storage
 from symjax.report.event_summary import show_interval
@@ -48,21 +48,7 @@ SEEDS = (12, 20)
 
 @pytest.fixture(scope="module")
 def model():
-    config = PointMAEConfig(
-        detector_size=SMALL.size,
-        group_radius=5 * voxel_length(SMALL.size),
-        context_length=32,
-        group_points=6,
-        pointnet_widths=(4, 4, 6),
-        embed_dim=8,
-        depth=1,
-        num_heads=2,
-        decoder_depth=1,
-        num_classes=4,
-        fetch_layers=(0,),
-        seg_head_dim=6,
-    )
-    return init_pointmae(config, jax.random.key(0), "tiny")
+    return small_pointmae()
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,9 @@ def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
       >>> from symjax.models.biases import Biases
       >>> from symjax.models.pet import PETConfig, pet_graph
       >>> from symjax.models.pet.costs import bias_costs
-      >>> config = PETConfig(species=(1, 8), biases=Biases(output_average="Oh"))
+      >>> biases = Biases(output_average="Oh")
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2, biases=biases)
       >>> graph = pet_graph(config, ase.build.molecule("H2O"), dtype="float32")
       >>> (cost,) = bias_costs(config, graph)
       >>> cost.group, cost.parameters, cost.operations

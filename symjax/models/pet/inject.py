@@ -34,11 +34,13 @@ def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETMode
 
     Example:
       >>> import jax
-      >>> from symjax.models import load_model
       >>> from symjax.models.biases import Biases
+      >>> from symjax.models.pet import PETConfig, init_pet
       >>> from symjax.models.pet.inject import inject_biases
-      >>> biases = Biases(edge_harmonics=3)
-      >>> model = inject_biases(load_model("pet-ethanol"), biases, jax.random.key(0))
+      >>> config = PETConfig(species=(1, 8), d_pet=8, d_node=8, d_head=8,
+      ...                    d_feedforward=8, num_heads=2)
+      >>> plain, biases = init_pet(config, jax.random.key(0)), Biases(edge_harmonics=3)
+      >>> model = inject_biases(plain, biases, jax.random.key(0))
       >>> model.config.biases.edge_harmonics, model.card["biases"]
       (3, {'edge_harmonics': 3})
     """

@@ -1,5 +1,7 @@
 """Averages and frames: exact where they promise it, continuous where they do."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,7 @@ def frames_of(vectors, weights, number):
     )
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def framed_mean(vectors, weights, number):
     """The average over frames of a function that is not equivariant."""
     elements, shares = frames_of(vectors, weights, number)

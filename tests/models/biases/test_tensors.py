@@ -80,6 +80,7 @@ def test_channels_are_pseudotensors(element):
     module = AtomVectors(num_species=2, channels=3)
     species = jnp.asarray(np.random.default_rng(4).integers(2, size=distances.shape))
 
+    @jax.jit
     def channels(edges, params):
         angles = harmonics(3, directions(edges, jnp.asarray(distances)))
         own = module.apply(params, angles[1], radial, weights, species)
