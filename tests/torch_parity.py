@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from symjax.data import GraphShape, pad_graph
+from symjax.data import GraphShape, graph_shape, pad_graph
 from symjax.models.pet import (
     cast_parameters,
     layer_names,
@@ -186,7 +186,8 @@ def compare(reference, model, dtype, cases, name="energy"):
     for label, atoms in cases.items():
         graph = pet_graph(model.config, atoms, dtype=dtype)
         pairs = NEIGHBORS if graph.surroundings else 0
-        graph = pad_graph(graph, GraphShape(ATOMS, NEIGHBORS, 1, pairs))
+        room = (ATOMS, NEIGHBORS, 1, pairs)
+        graph = pad_graph(graph, GraphShape(*np.maximum(graph_shape(graph), room)))
         mask = np.asarray(graph.atom_mask)
         ours = {name: np.asarray(value) for name, value in run(graph).items()}
         theirs, forces, strain, edges = torch_outputs(

@@ -47,7 +47,6 @@ CONFIG = PETConfig(
     d_head=8,
     d_feedforward=8,
     num_heads=2,
-    num_gnn_layers=1,
     num_attention_layers=1,
 )
 # Sums of some hundred terms of order 1, in float64.
