@@ -4,6 +4,7 @@ import json
 
 import ase.build
 import ase.io
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -45,9 +46,13 @@ def test_a_closed_form(invoke, tmp_path):
     result = invoke("--json", "out.json", "--reach", "energy=0.1 meV")
     assert result.exit_code == cli.OK, result.output
     assert "2 structures: energy" in result.stdout
-    assert "For energy = 0.1 meV: T, 12 elements." in result.stdout
+    # Of degree 2 three elements that suit it leave nothing, also held out.
+    said = "3 optimised elements, within the limit on structures held out; of groups"
+    assert f"For energy = 0.1 meV: {said} and grids T, 12 elements." in result.stdout
     value = json.loads((tmp_path / "out.json").read_text())
-    assert (value["num_structures"], value["enough"]) == (2, "T")
+    assert (value["num_structures"], value["enough"]["average"]) == (2, "optimised 3")
+    turns = np.array(value["enough"]["elements"])
+    np.testing.assert_allclose(turns[:, 2].T @ turns[:, 2], np.eye(3), atol=1e-3)
     averages = {one["average"]: one for one in value["outputs"]["energy"]["averages"]}
     # |x| = 1: the standard deviation of z^2 over directions is sqrt(4/45).
     assert averages["none"]["error"] == pytest.approx(0.01 * (4 / 45) ** 0.5, rel=1e-4)

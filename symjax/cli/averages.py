@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,8 +44,9 @@ from symjax.errors import ArgumentError, SymjaxError
 
 if TYPE_CHECKING:
     from symjax.data.limits import Limit
-    from symjax.metrics import ResponseSpectrum
+    from symjax.metrics import ResponseSpectrum, SampledResponse
     from symjax.runs import Source
+    from symjax.so3.averages import Rotations
 
 
 def averages(
@@ -128,9 +130,9 @@ def averages(
     )
     enough = True
     if limits:
-        text, chosen = choose_average(spectra, limits)
+        text, chosen = choose_average(spectra, limits, measured)
         enough = chosen is not None
-        written["enough"] = chosen
+        written["enough"] = None if chosen is None else rotations_json(chosen)
         say(text)
     write_json(json, written)
     for label, error in failed.items():
@@ -163,21 +165,25 @@ def _measured(
 
 
 def choose_average(
-    spectra: "Mapping[str, ResponseSpectrum]", limits: "list[Limit]"
-) -> tuple[str, str | None]:
+    spectra: "Mapping[str, ResponseSpectrum | SampledResponse]",
+    limits: "list[Limit]",
+    by_structure: "Mapping[str, list[Any]] | None" = None,
+) -> "tuple[str, Rotations | None]":
     """The cheapest average that is enough.
 
     Args:
       spectra: Of outputs, by name.
       limits: What the errors of some of them are to be within.
+      by_structure: The same of each structure, from grids: sets of elements are then
+        optimised for some and tested on the others.
 
     Returns:
-      One line, and the name of the average; None if none is enough.
+      One line, and the average; None if none is enough.
 
     Raises:
       ArgumentError: An output is not known, or its unit is another one.
     """
-    from symjax.metrics import cheapest
+    from symjax.metrics import cheapest, held_out
 
     with options_as_typed({"limits": "--reach"}):
         for limit in limits:
@@ -194,11 +200,35 @@ def choose_average(
     asked = visible(
         " and ".join(f"{one.name} = {one.value:g} {one.unit}" for one in limits)
     )
+    average, why = None, ""
     try:
         average = cheapest(spectra, values)
     except ArgumentError as error:
-        return f"For {asked}: {error.problem}.", None
-    size = len(average.weights)
-    if size == 1:
-        return f"For {asked}: no average is needed.", average.name
-    return f"For {asked}: {average.name}, {size} elements.", average.name
+        why = error.problem
+    elements = math.inf if average is None else len(average.weights)
+    if elements == 1:
+        return f"For {asked}: no average is needed.", average
+    smaller = held_out(by_structure, values, elements) if by_structure else None
+    if smaller is not None:
+        return (
+            f"For {asked}: {len(smaller.weights)} optimised elements, within the limit "
+            "on structures held out"
+            + (
+                "."
+                if average is None
+                else f"; of groups and grids {average.name}, {elements} elements."
+            ),
+            smaller,
+        )
+    if average is None:
+        return f"For {asked}: {why}.", None
+    return f"For {asked}: {average.name}, {elements} elements.", average
+
+
+def rotations_json(rotations: "Rotations") -> dict[str, Any]:
+    """An average as plain data."""
+    return {
+        "average": rotations.name,
+        "elements": rotations.elements.tolist(),
+        "weights": rotations.weights.tolist(),
+    }

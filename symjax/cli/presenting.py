@@ -55,6 +55,8 @@ def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> 
 
 def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
     """Says which average reaches some errors, and why none does if there is none."""
+    from symjax.metrics import ResponseSpectrum
+
     if not aims or not result.measured:
         return []
     spectra = {
@@ -62,7 +64,12 @@ def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
         for name, leaf in result.aggregate().items()
         if leaf.response is not None
     }
-    text, chosen = choose_average(spectra, aims)
+    parts: dict[str, list[Any]] = {}
+    for structure in result.measured:
+        for leaf in structure.leaves:
+            if isinstance(leaf.response, ResponseSpectrum):
+                parts.setdefault(leaf.name, []).append(leaf.response)
+    text, chosen = choose_average(spectra, aims, parts)
     say(text)
     return [] if chosen else [text]
 

@@ -287,8 +287,8 @@ def report(
         str,
         typer.Option(
             metavar="GROUP",
-            help="With --survey: rotations that are turned together: C1 for "
-            "independent ones, a group such as D2 or T, or 'fibonacci 8'.",
+            help="With --survey or --samples: rotations that are turned together: C1 "
+            "for independent ones, a group such as D2 or T, or 'fibonacci 8'.",
         ),
     ] = "C1",
     chemiscope: Annotated[
@@ -355,6 +355,8 @@ def report(
         "grid": "--grid",
         "samples": "--samples",
         "num": "--samples",
+        "turn": "--turn",
+        "name": "--turn",
         "layers": "--layers",
         "energy": "--energy",
         "symmetry": "--symmetry",
@@ -367,6 +369,7 @@ def report(
         max_degree=max_degree,
         grid=degree,
         samples=samples,
+        turn="C1" if samples is None else turn,
         layers=layers,
         dtype=dtype.value,
         tolerance=tolerance,
@@ -390,7 +393,7 @@ def report(
         options = dataclasses.replace(options, dtype=loaded.dtype)
     loaded = with_selection(loaded, events, energy_threshold, low_energy)
     if surveyed is not None:
-        run_survey(context, loaded, found, surveyed, options)
+        run_survey(context, loaded, found, surveyed, options, aims)
         return
     if estimate:
         with options_as_typed(names):

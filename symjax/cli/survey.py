@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from symjax.cli.application import FAILED, command_line, is_typed, options_as_typed
+from symjax.cli.application import (
+    ABOVE_LIMIT,
+    FAILED,
+    command_line,
+    is_typed,
+    options_as_typed,
+)
+from symjax.cli.averages import choose_average
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from symjax.data.limits import Limit
     from symjax.metrics import Survey
     from symjax.runs.survey_run import SurveyProgress
 
@@ -55,6 +63,9 @@ def check_survey(context: typer.Context) -> "Survey | None":
     for name, option in wrong.items():
         if not is_typed(context, name):
             continue
+        sampled = given["samples"] or (given["calculator"] and given["grid"] is None)
+        if name == "turn" and sampled:
+            continue
         remedy = (
             f"Leave out {option}, or --survey"
             if given["survey"] is not None
@@ -65,7 +76,8 @@ def check_survey(context: typer.Context) -> "Survey | None":
             given[name],
             "is for structures that are resolved one by one"
             if given["survey"] is not None
-            else "is of no use without --survey",
+            else "is of no use without --survey"
+            + (" or --samples" if name == "turn" else ""),
             remedy,
         )
     if given["survey"] is None:
@@ -93,7 +105,12 @@ def _fraction(text: str) -> float:
 
 
 def run_survey(
-    context: typer.Context, model: Any, found: Any, over: "Survey", options: Any
+    context: typer.Context,
+    model: Any,
+    found: Any,
+    over: "Survey",
+    options: Any,
+    aims: "list[Limit]",
 ) -> None:
     """Surveys, prints the tables, and exits with 1 where structures failed."""
     from symjax.report.survey_tables import survey_tables
@@ -125,8 +142,15 @@ def run_survey(
         f"Wrote survey.json, survey.csv, survey.txt and survey.html in {output}",
         err=True,
     )
+    enough = True
+    if aims:
+        text, chosen = choose_average(report.responses, aims)
+        enough = chosen is not None
+        say(text)
     if report.failed:
         raise typer.Exit(FAILED)
+    if not enough:
+        raise typer.Exit(ABOVE_LIMIT)
 
 
 @contextlib.contextmanager

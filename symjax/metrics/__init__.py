@@ -1,7 +1,13 @@
 """Equivariance error and symmetry content of any function, by integration over O(3)."""
 
 from symjax.metrics.adaptive import Adaptive
-from symjax.metrics.averaging import cheapest, frontier, optimised, response_spectra
+from symjax.metrics.averaging import (
+    cheapest,
+    frontier,
+    held_out,
+    optimised,
+    response_spectra,
+)
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
 from symjax.metrics.functions import HostFunction
@@ -29,6 +35,7 @@ from symjax.metrics.sector_shares import SectorShares, sector_shares
 from symjax.metrics.staged_forces import with_forces
 from symjax.metrics.stages import StagedProblem
 from symjax.metrics.survey import Survey, Surveyed, measure_many
+from symjax.metrics.turn_averages import SampledResponse
 from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
 from symjax.so3.sample_symmetry import SampleSymmetry
 
@@ -37,9 +44,9 @@ __all__ = [
     "Estimate", "FiniteLeaf", "FiniteMeasurement", "Grid", "HaarSamples",
     "HostFunction", "Interval", "LabelErrors", "LeafMeasurement", "Measurement",
     "Output", "Pool", "Probes", "Problem", "RandomCheck", "ResponseSpectrum",
-    "RuleTotals", "SampleSymmetry", "Sampled", "SectorShares", "StagedProblem",
-    "Survey", "Surveyed", "Totals", "Trace", "add_label_errors", "add_spectra",
-    "add_totals", "cheapest", "estimate", "frontier", "label_errors", "measure",
-    "measure_many", "optimised", "pool", "probe", "response_spectra",
-    "sector_shares", "trace", "with_forces",
+    "RuleTotals", "SampleSymmetry", "Sampled", "SampledResponse", "SectorShares",
+    "StagedProblem", "Survey", "Surveyed", "Totals", "Trace", "add_label_errors",
+    "add_spectra", "add_totals", "cheapest", "estimate", "frontier", "held_out",
+    "label_errors", "measure", "measure_many", "optimised", "pool", "probe",
+    "response_spectra", "sector_shares", "trace", "with_forces",
 ]  # fmt: skip

@@ -26,32 +26,32 @@ from symjax.metrics.response_spectrum import (
     AveragedError,
     ResponseSpectrum,
     ResponseSums,
-    as_rotations,
+    add_spectra,
 )
-from symjax.so3.averages import Rotations
+from symjax.metrics.turn_averages import SampledResponse
+from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.quadrature import Quadrature
 from symjax.so3.wigner import wigner_d
 
-GROUPS = ("Ci", "D2", "D2h", "T", "O", "Th", "Oh", "I", "Ih")
-"""Groups that :func:`frontier` looks at, beside grids."""
-DEGREES = (1, 2, 3, 4, 5)
-"""Degrees of the grids that it looks at."""
 # Of two averages that leave the same, round-off would prefer one.
 _BETTER = 0.99
+# Rotations of sets that are optimised.
+_SIZES = (2, 3, 4, 6, 8, 12)
 # A loss of 1 before the average is brought as close to 0 as it gets.
 _PRECISE = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 500}
 
 
 def frontier(
-    spectrum: ResponseSpectrum,
-    averages: Iterable[Any] = (*GROUPS, *DEGREES),
+    spectrum: ResponseSpectrum | SampledResponse,
+    averages: Iterable[Any] | None = None,
     include_inversion: bool = True,
 ) -> tuple[AveragedError, ...]:
     """Error against cost: the averages that no cheaper one undercuts.
 
     Args:
       spectrum: Of an output.
-      averages: What to look at, beside no average at all.
+      averages: What to look at, beside no average at all; by default what the spectrum
+        has: groups and small grids, of random elements what they tell.
       include_inversion: Whether quadratures are extended to O(3).
 
     Returns:
@@ -73,7 +73,8 @@ def frontier(
       [('none', 0.2667), ('O', 0.0582), ('I', 0.0)]
     """
     errors = [
-        spectrum.after(average, include_inversion) for average in (None, *averages)
+        spectrum.after(average, include_inversion)
+        for average in (None, *(spectrum.averages if averages is None else averages))
     ]
     errors.sort(key=lambda one: (one.num_elements, one.largest))
     best: list[AveragedError] = []
@@ -84,9 +85,9 @@ def frontier(
 
 
 def cheapest(
-    spectra: Mapping[str, ResponseSpectrum],
+    spectra: Mapping[str, ResponseSpectrum | SampledResponse],
     limits: Mapping[str, float],
-    averages: Iterable[Any] = (*GROUPS, *DEGREES),
+    averages: Iterable[Any] | None = None,
     include_inversion: bool = True,
 ) -> Rotations:
     """The average of fewest elements after which every error is within its limit.
@@ -94,7 +95,8 @@ def cheapest(
     Args:
       spectra: Of outputs, by name.
       limits: Largest A of some of them, in their units.
-      averages: What to choose from, beside no average at all.
+      averages: What to choose from, beside no average at all; by default what the
+        spectra have.
       include_inversion: Whether quadratures are extended to O(3).
 
     Returns:
@@ -117,8 +119,10 @@ def cheapest(
             raise ArgumentError(
                 "limits", name, "is not a measured output", f"Use {', '.join(spectra)}"
             )
+    if averages is None:
+        averages = next(iter(spectra.values())).averages if spectra else ()
     candidates = [
-        as_rotations(average, include_inversion) for average in (None, *averages)
+        rotations_of(average, include_inversion) for average in (None, *averages)
     ]
     candidates.sort(key=lambda one: len(one.weights))
     reached = dict.fromkeys(limits, math.inf)
@@ -210,6 +214,59 @@ def optimised(
         elements = np.concatenate([elements, -elements])
     size = len(elements)
     return Rotations(f"optimised {size}", elements, np.full(size, 1 / size))
+
+
+def held_out(
+    spectra: Mapping[str, Sequence[ResponseSpectrum]],
+    limits: Mapping[str, float],
+    fewer_than: float = math.inf,
+) -> Rotations | None:
+    """The smallest optimised set that is enough on structures it has not seen.
+
+    Sets are optimised for every other structure, and tested on the rest.
+
+    Args:
+      spectra: Of outputs by name, one for each structure in the same order.
+      limits: Largest A of some of them, in their units.
+      fewer_than: Elements of what is known to be enough.
+
+    Returns:
+      Elements and weights; None if no set of fewer elements is enough, or there are
+      fewer than two structures.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.metrics import Output, Problem, held_out, response_spectra
+      >>> from symjax.so3 import SCALAR
+      >>> f = lambda x: x[0, 2] ** 2
+      >>> problem = Problem(f, jnp.eye(3), {"output": Output(SCALAR)})
+      >>> both = {"output": 2 * [response_spectra(problem, max_degree=2)["output"]]}
+      >>> found = held_out(both, {"output": 1e-3}, fewer_than=4)
+      >>> found.name, found.elements.shape
+      ('optimised 3', (3, 3, 3))
+    """
+    if not limits or min(len(spectra[name]) for name in limits) < 2:
+        return None
+    seen = {name: add_spectra(spectra[name][::2]) for name in limits}
+    others = {name: add_spectra(spectra[name][1::2]) for name in limits}
+    # What no average is known to lower.
+    for each in (seen, others):
+        for name, limit in limits.items():
+            one = each[name]
+            if math.sqrt((one.tail + one.noise) / one.count) > limit:
+                return None
+    sizes = [(num * (1 + both), num, both) for num in _SIZES for both in (False, True)]
+    for size, num, both in sorted(sizes):
+        if not 1 < size < fewer_than:
+            continue
+        found = optimised([*seen.values()], num, inversion=both)
+        if all(
+            each[name].after(found).largest <= limit
+            for each in (seen, others)
+            for name, limit in limits.items()
+        ):
+            return found
+    return None
 
 
 def _loss_and_slope(

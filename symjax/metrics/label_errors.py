@@ -22,6 +22,7 @@ from jaxtyping import Float
 from symjax.errors import ArgumentError
 from symjax.metrics.response_spectrum import ResponseSpectrum, add_spectra
 from symjax.metrics.results import LeafMeasurement
+from symjax.metrics.turn_averages import SampledResponse
 
 # Labels lie on another zero where composition explains so many times more of what they
 # are apart from predictions than their own spread, and than the rest.
@@ -39,6 +40,8 @@ UNIT_FACTORS: Mapping[str, float] = {
     "meV": 1000.0,
     "Hartree and bohr": 1 / 51.4221,
     "kcal/mol and bohr": 12.2031,
+    "GPa": 160.2177,
+    "kbar": 1602.177,
 }
 """How much larger a number is in another unit than in eV and angstrom."""
 
@@ -75,9 +78,11 @@ class LabelErrors:
 
     sums: Float[np.ndarray, "structures columns"]
     composition: Mapping[str, Float[np.ndarray, "structures"]]
-    response: ResponseSpectrum | None = None
+    response: ResponseSpectrum | SampledResponse | None = None
 
-    def with_response(self, response: ResponseSpectrum | None) -> "LabelErrors":
+    def with_response(
+        self, response: ResponseSpectrum | SampledResponse | None
+    ) -> "LabelErrors":
         """The errors of one structure, with the response divided as they are."""
         if self.response is not None or response is None:
             return self
@@ -302,7 +307,7 @@ def label_errors(
       uncertainty: The measurement of the model's own standard deviation of the output.
 
     Returns:
-      The errors; None if a real sample has no label.
+      The errors, over the samples with a label; None if there are none.
 
     Raises:
       ArgumentError: There are more or fewer labels than values.
@@ -327,11 +332,15 @@ def label_errors(
             "Pass one label for each sample",
         )
     y = y.reshape(m.shape)
-    if not y.size or not np.isfinite(y).all():
+    known = np.isfinite(y.reshape(len(y), -1)).all(axis=1)
+    if not y.size or not known.any():
         return None
-    totals = leaf.totals()
+    select = np.zeros(leaf.mask.shape, bool)
+    select[leaf.mask] = known
+    totals = leaf.totals(select)
     own = math.nan
-    if uncertainty is not None:
+    m, y = m[known], y[known]
+    if uncertainty is not None and known.all():
         # The same for all components of a sample.
         each = np.asarray(uncertainty.mean, np.float64)[uncertainty.mask]
         own = float(np.square(each).sum()) * y.size / each.size
@@ -352,7 +361,9 @@ def label_errors(
         str(kind): np.array([float(count)])
         for kind, count in zip(kinds.tolist(), counts, strict=True)
     }
-    return LabelErrors(np.array([sums]), composition).with_response(leaf.response)
+    # What averages leave is known of all samples together.
+    response = leaf.response if known.all() else None
+    return LabelErrors(np.array([sums]), composition).with_response(response)
 
 
 def add_label_errors(parts: Sequence[LabelErrors | None]) -> LabelErrors | None:

@@ -16,8 +16,9 @@ from jaxtyping import Float
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.pieces import describe
-from symjax.metrics.pooling import Sampled, Sums
+from symjax.metrics.pooling import Key, Sampled, Sums
 from symjax.metrics.problem import Execution, Output, Problem, check_degree, prepare
+from symjax.metrics.turn_averages import cosets_of
 from symjax.metrics.unbiased import Rows, both_cosets, estimate_rows
 
 # Fewer turns than these all serve as samples.
@@ -77,7 +78,8 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
       ArgumentError: A response is not finite.
     """
     pack, rotations, responses = pending
-    sums: list[dict[tuple[str, int], Sums]] = [{} for _ in pack.labels]
+    cosets = cosets_of(rotations[0, 0] @ rotations[0, 0, 0].T)
+    sums: list[dict[Key, Sums]] = [{} for _ in pack.labels]
     samples: list[dict[str, np.ndarray]] = [{} for _ in pack.labels]
     shapes = {
         name: jax.ShapeDtypeStruct(values.shape[1:], values.dtype)
@@ -99,7 +101,10 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
             continue
         # One turn can be spared as reference of the powers.
         spared = rotations.shape[1] >= _SPARED_FROM
-        rows, _ = estimate_rows(some, chosen, rotations, max_degree, owner, spared)
+        known = cosets if pack.outputs[name].kind == "output" else ()
+        rows, _, averaged = estimate_rows(
+            some, chosen, rotations, max_degree, owner, spared, known
+        )
         species = pack.outputs[name].samples
         kinds_of = np.zeros(len(owner), int)
         if species is not None:
@@ -111,6 +116,11 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
             squares = rows.variance.sum(axis=1).mean(axis=-1) / size
             for index, own in enumerate(samples):
                 own[name] = squares[owner == index]
+        for one, after in zip(known, averaged, strict=True):
+            left = Rows(after, rows.norm, rows.power[:, :, :1])
+            every = np.ones(len(owner), bool)
+            for index, added in _by_owner(left, owner, every, size).items():
+                sums[index][name, one.average] = added
         for group in (0, *np.unique(kinds_of[kinds_of > 0]).tolist()):
             member = kinds_of == group if group else np.ones(len(owner), bool)
             for index, added in _by_owner(rows, owner, member, size).items():

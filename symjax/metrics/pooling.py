@@ -31,6 +31,8 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from symjax.errors import ArgumentError
+from symjax.metrics.turn_averages import AveragedVariance, SampledResponse
+from symjax.so3.finite_groups import finite_group
 
 QUESTIONS = ("data", "population")
 """What an interval is about: this data set, or the population it was drawn from."""
@@ -74,8 +76,9 @@ class Columns(NamedTuple):
     count: Float[np.ndarray, "items"]  # type: ignore[assignment]
 
 
-Key = tuple[str, int]
-"""Name of an output, and what its samples are: an atomic number; 0 for all of them."""
+Key = tuple[str, int | str]
+"""Name of an output, and what its samples are: an atomic number; 0 for all of them; the
+name of a group for all of them after an average over it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +122,11 @@ def mean_of_rounds(rounds: Sequence[Sampled]) -> Sampled:
         for name in first.samples
     }
     return Sampled(first.label, first.size, sums, samples)
+
+
+def _place(key: Key) -> float:
+    """All samples first, then by what they are, then after averages."""
+    return math.inf if isinstance(key[1], str) else key[1]
 
 
 class Interval(NamedTuple):
@@ -195,12 +203,45 @@ class Pool:
 
         Atomic numbers, or classes of points.
         """
-        return tuple(sorted(g for other, g in self.columns if other == name and g))
+        found = [g for other, g in self.columns if other == name and g]
+        return tuple(sorted(g for g in found if isinstance(g, int)))
+
+    def response(self, name: str, unit: str) -> SampledResponse:
+        """What averages leave of an output, with the error within this data set.
+
+        Args:
+          name: Name of the output.
+          unit: Its unit.
+
+        Returns:
+          The averages that the turns of the survey tell.
+        """
+        found = {}
+        groups: list[int | str] = [0, *self.averages(name)]
+        for average in groups:
+            interval = self.error(name, average, of="data")
+            order = finite_group(average).order if isinstance(average, str) else 1
+            # Of A^2, which is added up.
+            error = interval.high**2 / 2
+            if interval.value > 0 and math.isfinite(error):
+                error = 2 * interval.value * interval.error
+            found[str(average or "none")] = AveragedVariance(
+                order, interval.value**2, error**2
+            )
+        return SampledResponse(name, unit, found, 1)
+
+    def averages(self, name: str) -> tuple[str, ...]:
+        """Groups of which the turns tell what an average over them leaves."""
+        return tuple(
+            group
+            for other, group in self.columns
+            if other == name and isinstance(group, str)
+        )
 
     def error(
         self,
         name: str,
-        group: int = 0,
+        group: int | str = 0,
         *,
         relative: bool = False,
         of: str = "population",
@@ -210,7 +251,8 @@ class Pool:
 
         Args:
           name: Name of the output.
-          group: What its samples are; 0 for all of them.
+          group: What its samples are; 0 for all of them; the name of a group for all
+            of them after an average over it, where the turns of the survey tell it.
           relative: Whether the relative error sqrt(sum V / sum ||z||^2) is meant.
           of: What the interval is about, one of :data:`QUESTIONS`.
           select: Which structures, for instance those of one size.
@@ -283,7 +325,7 @@ class Pool:
         return np.asarray(np.sqrt(part.squares[:, 0]) / part.count)
 
     def _part(
-        self, name: str, group: int, select: Bool[np.ndarray, "items"] | None
+        self, name: str, group: int | str, select: Bool[np.ndarray, "items"] | None
     ) -> Columns:
         if (name, group) not in self.columns:
             raise ArgumentError(
@@ -376,7 +418,7 @@ def pool(
         )
     keys = {key: own for item in items for key, own in item.sums.items()}
     columns = {}
-    for key, own in sorted(keys.items(), key=lambda pair: pair[0][1]):
+    for key, own in sorted(keys.items(), key=lambda pair: _place(pair[0])):
         zero = np.zeros_like(own.values)
         none = Sums(zero, zero, zero, 0.0)
         parts = [item.sums.get(key, none) for item in items]

@@ -33,9 +33,13 @@ from jaxtyping import Array, Bool, Float
 from symjax.errors import ArgumentError
 from symjax.metrics.pieces import Leaf, spherical_matrices
 from symjax.metrics.stabilizer import LeafSymmetry, average_tensors
-from symjax.so3.averages import Rotations, rotations_of
+from symjax.so3.averages import rotations_of
 from symjax.so3.wigner import wigner_d_tables
 
+GROUPS = ("Ci", "D2", "D2h", "T", "O", "Th", "Oh", "I", "Ih")
+"""Groups that :func:`symjax.metrics.frontier` looks at, beside grids."""
+DEGREES = (1, 2, 3, 4, 5)
+"""Degrees of the grids that it looks at."""
 # Sums over elements of each element are rounded in the precision of the model.
 _ROUND_OFF = 4.0
 # Coefficients of an output that are kept, on each coset: of larger ones those of fewer
@@ -108,6 +112,11 @@ class ResponseSpectrum:
     noise: float
 
     @property
+    def averages(self) -> tuple[Any, ...]:
+        """What is looked at, beside no average at all."""
+        return (*GROUPS, *DEGREES)
+
+    @property
     def projected(self) -> float:
         """V of the projected degrees."""
         return float(sum(np.trace(part[0]) for part in self.gram))
@@ -116,6 +125,22 @@ class ResponseSpectrum:
     def tail(self) -> float:
         """V above the projected degrees."""
         return max(self.variance - self.projected, 0.0)
+
+    @classmethod
+    def sum_of(cls, parts: Sequence["ResponseSpectrum"]) -> "ResponseSpectrum":
+        """The sum over structures."""
+        grams = [part.gram for part in parts]
+        return cls(
+            parts[0].name,
+            parts[0].unit,
+            tuple(
+                np.sum([gram[degree] for gram in grams if degree < len(gram)], axis=0)
+                for degree in range(max(map(len, grams)))
+            ),
+            sum(part.variance for part in parts),
+            sum(part.count for part in parts),
+            sum(part.noise for part in parts),
+        )
 
     def weighted(self, weight: float) -> "ResponseSpectrum":
         """The spectrum of the response times the root of a weight (1 / atoms^2)."""
@@ -140,7 +165,7 @@ class ResponseSpectrum:
         Raises:
           ArgumentError: The average stands for no elements of O(3).
         """
-        rotations = as_rotations(average, include_inversion)
+        rotations = rotations_of(average, include_inversion)
         weights = np.asarray(rotations.weights, np.float64)
         operators = _operators_of(
             np.asarray(rotations.elements, np.float64).tobytes(),
@@ -155,11 +180,11 @@ class ResponseSpectrum:
         return AveragedError(rotations.name, len(weights), error, largest - error)
 
 
-def add_spectra(spectra: Sequence[ResponseSpectrum]) -> ResponseSpectrum:
+def add_spectra(spectra: Sequence[Any]) -> Any:
     """The spectrum of an output over several structures.
 
     Args:
-      spectra: The output's, one for each structure.
+      spectra: The output's, one for each structure, from grids or from random elements.
 
     Returns:
       Their sum, whose A is that over all samples. Where one has more degrees than
@@ -185,24 +210,7 @@ def add_spectra(spectra: Sequence[ResponseSpectrum]) -> ResponseSpectrum:
             "are not of one output and unit",
             "Pass those of one output",
         )
-    return dataclasses.replace(
-        spectra[0],
-        gram=tuple(
-            np.sum(parts, axis=0)
-            for degree in range(max(len(one.gram) for one in spectra))
-            if (parts := [o.gram[degree] for o in spectra if degree < len(o.gram)])
-        ),
-        variance=sum(one.variance for one in spectra),
-        count=sum(one.count for one in spectra),
-        noise=sum(one.noise for one in spectra),
-    )
-
-
-def as_rotations(average: Any, include_inversion: bool) -> Rotations:
-    """As :func:`symjax.so3.averages.rotations_of`; elements with weights pass."""
-    if isinstance(average, Rotations):
-        return average
-    return rotations_of(average, include_inversion)
+    return type(spectra[0]).sum_of(spectra)
 
 
 @functools.lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics.response_spectrum import ResponseSpectrum
+from symjax.metrics.turn_averages import SampledResponse
 from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation, from_spherical
@@ -165,7 +166,8 @@ class LeafMeasurement:
       coarser: Totals under coarser rules, the coarsest first: those nested in the
         grid, or those that were climbed before; empty for random elements.
       response: Second moments of the rotated-back response, which tell A after any
-        average; None for layers and for random elements.
+        average; of random elements, A after the averages that they tell; None for
+        layers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -193,7 +195,7 @@ class LeafMeasurement:
     certificate: Certificate | None = None
     check: RandomCheck | None = None
     coarser: tuple[RuleTotals, ...] = ()
-    response: ResponseSpectrum | None = None
+    response: ResponseSpectrum | SampledResponse | None = None
 
     def totals(self, select: np.ndarray | None = None) -> Totals:
         """Sums over the real samples, or over those that ``select`` picks.

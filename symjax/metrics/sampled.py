@@ -12,18 +12,33 @@ standard error, which the certificate states.
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
 
+from symjax.errors import ArgumentError
 from symjax.metrics import arguments, orbit
 from symjax.metrics.adaptive import ROUND_OFF
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Prepared, run
 from symjax.metrics.results import LeafMeasurement, Measurement, Totals, unflatten_mean
-from symjax.metrics.unbiased import Rows, estimate_rows, jackknife, squared_errors
+from symjax.metrics.turn_averages import (
+    AveragedVariance,
+    Cosets,
+    SampledResponse,
+    cosets_of,
+    turn_members,
+)
+from symjax.metrics.unbiased import (
+    Rows,
+    both_cosets,
+    estimate_rows,
+    jackknife,
+    squared_errors,
+    without_a_pair,
+)
 from symjax.metrics.verdicts import (
     CONFIDENCE,
     Certificate,
@@ -34,6 +49,8 @@ from symjax.so3.sampling import haar
 
 BLOCK = 256
 """Rows of the Gram matrices of a block, whose responses are held at a time."""
+# One is spared as reference, and three show their spread.
+_LEAST_TURNS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +62,10 @@ class HaarSamples:
     relative to A, are within the tolerances.
 
     Attributes:
-      num: Number of random rotations R, at least 8; each is paired with -R.
+      num: Number of rotations R, at least 8; each is paired with -R.
+      turn: What is turned at random, at once: ``"C1"`` for independent rotations, or
+        the rotations of a finite group, which tell what averages over it and its
+        subgroups leave (:mod:`symjax.metrics.turn_averages`). Four turns at least.
       seed: Seed of the generator.
       content_tolerance: Uncertainty admitted on each B.
       error_tolerance: Relative uncertainty admitted on A.
@@ -66,13 +86,23 @@ class HaarSamples:
     """
 
     num: int
+    turn: str = "C1"
     seed: int = 0
     content_tolerance: float = 0.05
     error_tolerance: float = 0.5
 
     def __post_init__(self) -> None:
         arguments.check_fractions(self, "content_tolerance", "error_tolerance")
-        arguments.check_integers(self, num=8, seed=0)
+        order = len(turn_members(self.turn))
+        least = max(8, _LEAST_TURNS * order)
+        arguments.check_integers(self, num=least, seed=0)
+        if self.num % order:
+            raise ArgumentError(
+                "num",
+                self.num,
+                f"is no multiple of the {order} rotations of a turn of {self.turn}",
+                f"Pass {-(-self.num // order) * order}, or another turn",
+            )
 
 
 @run.register
@@ -82,18 +112,23 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     leaves = {name: leaf.compact for name, leaf in prepared.leaves.items()}
     batch_size = prepared.execution.batch_size or default_batch_size()
     progress = prepared.execution.progress
+    members = turn_members(samples.turn)
     with jax.enable_x64(True):
-        rotations = np.asarray(haar(jax.random.key(samples.seed), samples.num))
+        num_turns = samples.num // len(members)
+        rotations = np.asarray(haar(jax.random.key(samples.seed), num_turns))
+    turns = members @ rotations[:, None]
+    cosets = cosets_of(members)
     x, args = orbit.replicate((prepared.x, prepared.args), devices)
-    num_blocks = -(-samples.num // BLOCK)
-    blocks = np.array_split(rotations, num_blocks)
+    num_blocks = -(-num_turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
+    blocks = np.array_split(turns, num_blocks)
     keep = tuple(leaf.index for leaf in leaves.values())
     collected: dict[str, list[_Block]] = {name: [] for name in leaves}
     done = 0
     for block in blocks:
-        elements = np.stack([block, -block], axis=1).reshape(-1, 3, 3)
-        # Blocks differ by one element at most; padding keeps one compiled program.
-        padded = -(-2 * len(blocks[0]) // batch_size) * batch_size
+        elements = both_cosets(block)
+        # Blocks differ by one turn at most; padding keeps one compiled program.
+        size = 2 * len(blocks[0]) * len(members)
+        padded = -(-size // batch_size) * batch_size
         filler = np.broadcast_to(np.eye(3), (padded - len(elements), 3, 3))
         responses = orbit.respond(
             prepared.function,
@@ -112,6 +147,7 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
                 _estimate_block(
                     *(leaf, values, block, max_degree),
                     masks[name].reshape(-1),
+                    cosets if name in prepared.outputs else (),
                 )
             )
         done += len(elements)
@@ -124,9 +160,14 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
         )
         for name, leaf in leaves.items()
     }
+    for name, unit in prepared.outputs.items():
+        if name in results:
+            response = _response(results[name], unit, collected[name], cosets)
+            results[name] = dataclasses.replace(results[name], response=response)
+    turned = "" if samples.turn == "C1" else f" in turns of {samples.turn}"
     return Measurement(
         results,
-        f"{samples.num} Haar-random pairs (seed {samples.seed})",
+        f"{samples.num} Haar-random pairs{turned} (seed {samples.seed})",
         None,
         2 * samples.num,
         max_degree,
@@ -137,13 +178,15 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
 class _Block:
     """Estimates of one block, of each sample, and squared errors of their sums.
 
-    ``summed`` holds what each turn says of all samples and irreps together.
+    ``summed`` holds what each turn says of all samples and irreps together,
+    ``averaged`` of V after averages.
     """
 
     mean: np.ndarray
     estimates: Rows
     squares: Rows
     summed: Rows
+    averaged: np.ndarray
     num: int
 
 
@@ -153,13 +196,36 @@ def _estimate_block(
     block: np.ndarray,
     max_degree: int,
     mask: np.ndarray,
+    cosets: Sequence[Cosets],
 ) -> _Block:
-    turns = block[None, :, None]
-    rows, mean = estimate_rows(leaf, responses, turns, max_degree, reference=True)
+    rows, mean, averaged = estimate_rows(
+        *(leaf, responses, block[None], max_degree), reference=True, cosets=cosets
+    )
     estimates = Rows(*(array.mean(axis=-1) for array in rows))
     chosen = rows.of(mask)
     summed = Rows(*(array.sum(axis=0) for array in chosen))
-    return _Block(mean, estimates, squared_errors(chosen), summed, len(block))
+    after = averaged[:, mask].sum(axis=(1, 2))
+    return _Block(mean, estimates, squared_errors(chosen), summed, after, len(block))
+
+
+def _response(
+    leaf: LeafMeasurement, unit: str, blocks: list[_Block], cosets: Sequence[Cosets]
+) -> SampledResponse:
+    """V as it is and after averages, with squared standard errors."""
+    weights = np.array([block.num for block in blocks], float)
+    weights /= weights.sum()
+    found = {}
+    for number, (name, order) in enumerate(
+        [("none", 1), *((one.average, one.members.shape[1]) for one in cosets)]
+    ):
+        rows = [
+            block.averaged[number - 1] if number else block.summed.variance
+            for block in blocks
+        ]
+        value = weights @ [row.mean() for row in rows]
+        square = weights**2 @ [jackknife(without_a_pair(row)) for row in rows]
+        found[name] = AveragedVariance(order, float(value), float(square))
+    return SampledResponse(leaf.name, unit, found, int(leaf.totals().count.sum()))
 
 
 def _combine(

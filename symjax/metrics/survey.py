@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
@@ -20,8 +19,7 @@ from symjax.metrics import arguments
 from symjax.metrics.packs import Pack, measure_packs, pack_of
 from symjax.metrics.pooling import QUESTIONS, Pool, Sampled, mean_of_rounds, pool
 from symjax.metrics.problem import Output, Prepared, Problem, run
-from symjax.so3.finite_groups import finite_group
-from symjax.so3.sampling import super_fibonacci
+from symjax.metrics.turn_averages import turn_members
 
 # The next look is made when so many times as many structures have been visited.
 _NEXT_LOOK = 1.25
@@ -70,7 +68,7 @@ class Survey:
 
     def __post_init__(self) -> None:
         arguments.check_integers(self, num=4, seed=0, minimum=2, rounds=1)
-        order = 2 * len(_members(self.turn))
+        order = 2 * len(turn_members(self.turn))
         if self.num % order or self.num < 2 * order:
             raise ArgumentError(
                 "num",
@@ -101,7 +99,7 @@ class Survey:
     @property
     def turns(self) -> int:
         """Random rotations of each structure."""
-        return self.num // (2 * len(_members(self.turn)))
+        return self.num // (2 * len(turn_members(self.turn)))
 
     def elements(
         self, labels: Sequence[str], number: int = 0
@@ -126,7 +124,7 @@ class Survey:
             row[:] = random.standard_normal(row.shape)
         turns = Rotation.from_quat(quaternions.reshape(-1, 4)).as_matrix()
         shaped = turns.reshape(*quaternions.shape[:2], 1, 3, 3)
-        return shaped @ _members(self.turn)
+        return turn_members(self.turn) @ shaped
 
     def order(self, num: int) -> np.ndarray:
         """The random order in which structures are visited."""
@@ -150,24 +148,6 @@ class Survey:
             found.append(next_look)
             next_look = int(np.ceil(_NEXT_LOOK * next_look))
         return [*found, num]
-
-
-def _members(turn: str) -> Float[np.ndarray, "members 3 3"]:
-    """The rotations that are turned together."""
-    kind, _, number = turn.partition(" ") if isinstance(turn, str) else ("", "", "")
-    if kind == "fibonacci" and number.isdecimal() and int(number) > 0:
-        with jax.enable_x64(True):
-            return np.asarray(super_fibonacci(int(number)))
-    elements = np.asarray(finite_group(turn).elements)
-    proper = elements[np.linalg.det(elements) > 0]
-    if len(proper) < len(elements):
-        raise ArgumentError(
-            "turn",
-            turn,
-            "has improper elements; each rotation R of a turn comes with -R anyway",
-            "Use a group of rotations: C1, D2, T, O or I",
-        )
-    return proper
 
 
 def measure_many(

@@ -1,6 +1,6 @@
 """Unbiased estimates of V, ||z||^2 and ||P u||^2 from random turns of some elements.
 
-A turn t is a Haar-random rotation R_t times a fixed set of rotations s_1 .. s_M, each
+A turn t is a fixed set of rotations s_1 .. s_M times a Haar-random rotation R_t, each
 with its negative: 2 M elements of O(3), each Haar-distributed. The set is the identity
 alone (independent pairs R, -R), the rotations of a finite group, or any design. With
 m_t the mean of z over a turn, q_t the mean of ||z||^2, and e, o the even and odd parts
@@ -28,7 +28,7 @@ turns is the estimate. Rows of several samples add up, and standard errors follo
 leaving out one turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -38,6 +38,7 @@ from jaxtyping import Bool, Float, Int
 
 from symjax.metrics.moments import irrep_starts
 from symjax.metrics.pieces import Leaf, compiled_spherical_matrix
+from symjax.metrics.turn_averages import Cosets
 
 # Entries of the Gram matrices that are held at a time.
 _HELD = 2**22
@@ -73,12 +74,17 @@ class Rows(NamedTuple):
         A U-statistic U of n turns with rows r_t is (n U - 2 r_t) / (n - 2) without t,
         a mean (n U - r_t) / (n - 1).
         """
+        norm, n = self.norm, self.norm.shape[-1]
+        return Rows(
+            without_a_pair(self.variance),
+            (norm.sum(-1, keepdims=True) - norm) / (n - 1),
+            without_a_pair(self.power),
+        )
 
-        def left(rows: np.ndarray, order: int) -> np.ndarray:
-            n = rows.shape[-1]
-            return (rows.sum(-1, keepdims=True) - order * rows) / (n - order)
 
-        return Rows(left(self.variance, 2), left(self.norm, 1), left(self.power, 2))
+def without_a_pair(rows: np.ndarray) -> np.ndarray:
+    """A U-statistic of pairs of turns without each of its turns."""
+    return (rows.sum(-1, keepdims=True) - 2 * rows) / (rows.shape[-1] - 2)
 
 
 def squared_errors(rows: Rows) -> Rows:
@@ -121,8 +127,13 @@ def estimate_rows(
     max_degree: int,
     owner: Int[np.ndarray, "samples"] | None = None,
     reference: bool = False,
-) -> tuple[Rows, Float[np.ndarray, "samples components channels"]]:
-    """Rows of every sample, and the plain mean of z in spherical components.
+    cosets: Sequence[Cosets] = (),
+) -> tuple[
+    Rows,
+    Float[np.ndarray, "samples components channels"],
+    Float[np.ndarray, "averages samples irreps turns"],
+]:
+    """Rows of every sample, the plain mean of z (spherical), and V after averages.
 
     Args:
       leaf: Describes one response, with one sample axis (``leaf.compact``).
@@ -132,6 +143,7 @@ def estimate_rows(
       max_degree: Largest degree of the projected sectors.
       owner: The item of each sample; the first by default.
       reference: Whether the first turn serves as reference of the powers, m above.
+      cosets: Averages that a turn tells.
     """
     representation = leaf.representation
     num_samples, components, channels = leaf.spherical_shape
@@ -175,6 +187,8 @@ def estimate_rows(
     variance = np.empty((num_samples, irreps, turns))
     norm = np.empty((num_samples, irreps, num_sampled))
     power = np.empty((num_samples, irreps, max_degree + 1, 2, num_sampled))
+    averaged = np.empty((len(cosets), num_samples, irreps, turns))
+    elements_of_turn = z.reshape(turns, 2 * members, *z.shape[3:])
     chunk = max(1, _HELD // (num_sampled * members) ** 2)
     for number, start in enumerate(irrep_starts(representation)):
         irrep = representation.irreps[number]
@@ -187,6 +201,10 @@ def estimate_rows(
         others -= np.square(of_irrep).sum(axis=-1)
         # V is the U-statistic of (q_t + q_t') / 2 - <m_t, m_t'>.
         variance[:, number] = _of_pairs(q) - others / (turns - 1)
+        for after, one in zip(averaged, cosets, strict=True):
+            kept = elements_of_turn[:, one.members][..., part, :].mean(axis=2)
+            q = np.square(kept).mean(axis=1).sum(axis=(-1, -2)).T
+            after[:, number] = _of_pairs(q) - others / (turns - 1)
         for first in range(0, num_samples, chunk):
             block = slice(first, first + chunk)
             power[block, number] = _power_rows(
@@ -201,7 +219,7 @@ def estimate_rows(
             crossed = 2 * np.einsum("sck,tsck->st", m[:, part], deviations[:, :, part])
             column = 0 if irrep.sigma == 1 else 1
             power[:, number, irrep.degree, column] += constant + _of_pairs(crossed)
-    return Rows(variance, norm, power), mean
+    return Rows(variance, norm, power), mean, averaged
 
 
 def _of_pairs(rows: Float[np.ndarray, "samples turns"]) -> np.ndarray:

@@ -4,10 +4,14 @@ import dataclasses
 import functools
 
 import ase
+import jax
 import numpy as np
 
 from symjax.data import LabelFields
+from symjax.data.point_clouds import PointCloud
+from symjax.data.stress import read_stress
 from symjax.data.units import measures
+from symjax.errors import ArgumentError, StructureError
 from symjax.metrics import Output, Problem
 
 
@@ -15,7 +19,9 @@ from symjax.metrics import Output, Problem
 def with_labels(item: object, problem: Problem, fields: LabelFields) -> Problem:
     """The problem of an item whose outputs have its labels, on the zero of the model.
 
-    Events have classes, whose error is no difference; they are left as they are.
+    Labels of events are 1 for the class of a point, else 0, and unknown for classes
+    that the model does not have; of their probabilities the mean squared error, summed
+    over classes, is the Brier score.
 
     Raises:
       SymjaxError: A label that was named is not there or cannot be used.
@@ -45,13 +51,31 @@ def _(item: ase.Atoms, problem: Problem, fields: LabelFields) -> Problem:
     return dataclasses.replace(problem, outputs=outputs)
 
 
+@with_labels.register
+def _(item: PointCloud, problem: Problem, fields: LabelFields) -> Problem:
+    name = "class_probabilities"
+    if name not in problem.outputs:
+        return problem
+    output = problem.outputs[name]
+    assert output.samples is not None
+    assert output.mask is not None
+    shapes = jax.eval_shape(problem.function, problem.x, *problem.args)
+    classes = shapes[name].shape[-1]
+    truth = output.samples[output.mask]
+    rows = np.eye(classes)[np.clip(truth, 0, classes - 1)]
+    rows[(truth < 0) | (truth >= classes)] = np.nan
+    outputs = {**problem.outputs, name: dataclasses.replace(output, labels=rows)}
+    return dataclasses.replace(problem, outputs=outputs)
+
+
 def _labelled(
     atoms: ase.Atoms, name: str, output: Output, fields: LabelFields
 ) -> Output:
-    # A stress has signs, orders and, of slabs, directions of its own.
-    is_stress = measures(output.unit, "eV/angstrom^3")
-    if output.kind != "output" or output.representation.has_channels or is_stress:
+    if output.kind != "output" or output.representation.has_channels:
         return output
+    if measures(output.unit, "eV/angstrom^3"):
+        # It has signs, orders and, of slabs, directions of its own.
+        return dataclasses.replace(output, labels=_stress(atoms, name, output, fields))
     per_atom = output.samples is not None
     shape = output.representation.shape
     values = fields.read(atoms, name, output.unit, shape, per_atom)
@@ -61,3 +85,17 @@ def _labelled(
     offset = np.asarray(output.offset, np.float64)
     rows = rows - (offset[: len(rows)] if offset.ndim else offset)
     return dataclasses.replace(output, labels=rows)
+
+
+def _stress(
+    atoms: ase.Atoms, name: str, output: Output, fields: LabelFields
+) -> np.ndarray | None:
+    """As training reads it; what merely has its name need be no label."""
+    field, factor = fields.fields.get(name, name), fields.factor(output.unit)
+    try:
+        (value,) = read_stress([atoms], field, factor)
+    except (ArgumentError, StructureError):
+        if name in fields.fields:
+            raise
+        return None
+    return value[..., 0]

@@ -17,7 +17,7 @@ import numpy as np
 
 from symjax._files import check_readable, reserve, unwritable
 from symjax._text import file_text
-from symjax.metrics.averaging import GROUPS
+from symjax.metrics.response_spectrum import GROUPS
 from symjax.report.files import RESULTS_FILE
 from symjax.report.leaves import ReportError
 from symjax.report.schema import Report, Settings, StructureReport
@@ -173,7 +173,11 @@ def _rows(structure: StructureReport, dtype: str) -> Iterator[dict[str, Any]]:
         row = common | vars(summarise(leaf, dtype))
         row |= {name: getattr(leaf.certificate, name, None) for name in _CERTIFICATE}
         if leaf.response is not None:
-            row |= {f"A_after_{g}": leaf.response.after(g).error for g in GROUPS}
+            row |= {
+                f"A_after_{g}": leaf.response.after(g).error
+                for g in GROUPS
+                if g in leaf.response.averages
+            }
         yield row | {
             f"B_{degree}{sign}": float(b)
             for degree, pair in enumerate(row["content"])

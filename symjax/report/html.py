@@ -45,7 +45,7 @@ from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
 from symjax.report.table_cells import Number
-from symjax.report.worth import in_short
+from symjax.report.worth import in_short, next_step
 
 # Structures that can be looked at one by one; more would make pages of many megabytes.
 MOST_STRUCTURES = 40
@@ -93,7 +93,7 @@ def to_html(report: Report) -> str:
     curve = convergence(report, chosen, curves)
     verdict = _verdict(report, leaves)
     # What speaks of the grid must not open the page as if it praised the model.
-    good = not report.failed and bool(leaves) and all(leaf.resolved for leaf in leaves)
+    good = bool(leaves) and all(leaf.resolved for leaf in leaves)
     below = f"\n{verdict}" if good else ""
     sections = [
         ("summary", "In short", _facts(report) + below),
@@ -136,7 +136,7 @@ def to_html(report: Report) -> str:
 <header>
 <h1>{escape(report.model.name)}
 <small>symmetry report on {escape(_named(report))}</small></h1>
-{"" if good else verdict}
+{_failures(report)}{"" if good else verdict}
 </header>
 <main id="main">
 {"".join(_section(*section) for section in sections)}</main>
@@ -194,6 +194,9 @@ def _section(name: str, title: str, content: str) -> str:
     if not content:
         return ""
     heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    # A caption that says what stands above it.
+    content = content.replace(f"<caption>{escape(title)}</caption>", "")
+    content = content.replace(f"<caption>{escape(title)}, ", "<caption>")
     return (
         f'<section id="{name}" aria-labelledby="{name}-title">\n{heading}\n{content}\n'
         "</section>\n"
@@ -207,31 +210,34 @@ def _named(report: Report) -> str:
     return f"{len(measured)} {what_of(report)}"
 
 
-def _verdict(report: Report, leaves: list[Leaf]) -> str:
+def _failures(report: Report) -> str:
     failed = len(report.failed)
-    more = ""
-    if failed:
-        count = f"{failed} of {len(report.structures)} {what_of(report)} failed."
-        more = f" <strong>{count}</strong>"
+    if not failed:
+        return ""
+    count = f"{failed} of {len(report.structures)} {what_of(report)} failed"
+    return (
+        f'<p class="verdict bad"><strong>{count}</strong>; all numbers are of the '
+        "others.</p>\n"
+    )
+
+
+def _verdict(report: Report, leaves: list[Leaf]) -> str:
     if not leaves:
-        return (
-            f'<p class="verdict bad"><strong>Nothing was measured.</strong>{more}</p>'
-        )
+        return '<p class="verdict bad"><strong>Nothing was measured.</strong></p>'
     bad = [leaf for leaf in leaves if not leaf.resolved]
     if not bad:
-        kind = " bad" if failed else ""
         how = resolution_line(report.settings, len(leaves))
         what = "estimates of integrals" if report.settings.degree == 0 else "integrals"
         return (
-            f'<p class="verdict{kind}"><strong>Resolved.</strong> {how}: these '
+            f'<p class="verdict"><strong>Resolved.</strong> {how}: these '
             f"numbers are {what} over O(3), whatever they say of the model. "
-            f"{missed_line(leaf.convergence for leaf in leaves)}{more}</p>"
+            f"{missed_line(leaf.convergence for leaf in leaves)}</p>"
         )
     degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
     return (
         f'<p class="verdict bad"><strong>Not resolved:</strong> {len(bad)} of '
         f"{len(leaves)} responses. Do not quote the numbers in red; repeat "
-        f"{again_line(report.settings, degree)}.{more}</p>"
+        f"{again_line(report.settings, degree)}.</p>"
     )
 
 
@@ -255,6 +261,8 @@ def _facts(report: Report) -> str:
             f"{error}{unit} (root mean square), {_against(report, leaf)}."
         )
     facts += [f"{escape(line)}" for line in in_short(report.aggregate().values())]
+    step = next_step(report)
+    facts += [f"<b>{escape(step)}</b>"] if step else []
     by_error = sorted(layers, key=lambda leaf: leaf.relative_error)
     if len(by_error) > 1:
         ends = [
@@ -265,12 +273,6 @@ def _facts(report: Report) -> str:
         facts.append(
             f"Of {len(layers)} layers, {ends[0]} is nearest to invariance and "
             f"{ends[1]} is furthest from it."
-        )
-    if outputs and not report.of_events:
-        facts.append(
-            "What next: <code>symjax averages</code> names the cheapest average that "
-            "makes these errors small enough; <code>symjax diagnose</code> on a report "
-            "with layers looks for their causes."
         )
     items = "\n".join(f"<li>{fact}</li>" for fact in facts)
     return f'<ul class="facts">\n{items}\n</ul>'

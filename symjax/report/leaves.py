@@ -12,6 +12,7 @@ from symjax.metrics import (
     Convergence,
     ResponseSpectrum,
     RuleTotals,
+    SampledResponse,
     Totals,
     add_label_errors,
     add_spectra,
@@ -251,8 +252,8 @@ def add_leaves(leaves: list[Leaf]) -> Leaf:
 
 
 def _add_responses(
-    parts: Sequence[ResponseSpectrum | None],
-) -> ResponseSpectrum | None:
+    parts: Sequence[ResponseSpectrum | SampledResponse | None],
+) -> ResponseSpectrum | SampledResponse | None:
     """Their sum, where all are known."""
     known = [part for part in parts if part is not None]
     return add_spectra(known) if len(known) == len(parts) else None

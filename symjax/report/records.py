@@ -164,19 +164,18 @@ def _labels_of(
     atoms: ase.Atoms | None,
 ) -> LabelErrors | None:
     """Errors on labels; those of energies of structures are divided by atoms."""
-    if output.labels is None or atoms is None:
+    if output.labels is None:
         return None
-    extensive = (
-        output.samples is None
+    numbers = np.zeros(0, int)
+    if (
+        atoms is not None
+        and output.samples is None
         and output.representation == SCALAR
         and energy_unit(output.unit) is not None
-    )
-    return label_errors(
-        leaf,
-        output.labels,
-        atoms.numbers if extensive else np.zeros(0, int),
-        measurement.get(output.uncertainty),
-    )
+    ):
+        numbers = atoms.numbers
+    own = measurement.get(output.uncertainty)
+    return label_errors(leaf, output.labels, numbers, own)
 
 
 def _verdict(leaf: LeafMeasurement) -> Convergence | None:

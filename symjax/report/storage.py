@@ -88,7 +88,7 @@ def head_to_json(report: Report) -> dict[str, Any]:
             if leaf.response is not None
         },
         "labels": {
-            name: labels_json(name, leaf.unit, leaf.labels)
+            name: labels_json(name, leaf.unit, leaf.labels, leaf.channels)
             for name, leaf in report.aggregate().items()
             if leaf.labels is not None
         },

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from symjax.metrics import LabelErrors, ResponseSpectrum
+from symjax.metrics import LabelErrors, ResponseSpectrum, SampledResponse
 from symjax.metrics.label_errors import SUMS
+from symjax.metrics.turn_averages import AveragedVariance
 from symjax.report.stored import AnyNumbers, Count, Marker, Size, Stored
 
 
@@ -72,7 +73,7 @@ class _Rows(Marker):
         ]
 
 
-StoredResponse = Annotated[
+_Spectrum = Annotated[
     ResponseSpectrum,
     Stored(
         {
@@ -83,6 +84,12 @@ StoredResponse = Annotated[
         }
     ),
 ]
+_Estimate = Annotated[AveragedVariance, Stored({"num_elements": Count, "square": Size})]
+_Sampled = Annotated[
+    SampledResponse,
+    Stored({"estimates": Mapping[str, _Estimate], "count": Count}),
+]
+StoredResponse = _Spectrum | _Sampled
 StoredLabelErrors = Annotated[
     LabelErrors,
     Stored(

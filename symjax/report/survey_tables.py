@@ -7,6 +7,7 @@ import io
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from symjax.metrics import frontier
 from symjax.metrics.pooling import QUESTIONS
 from symjax.report.formats import format_value
 from symjax.report.layout import Display, Table
@@ -44,6 +45,27 @@ def survey_tables(report: SurveyReport, display: Display) -> RenderableType:
     if any(row.cells[-1] == "-" for row in rows):
         note = "- an energy has no size: where its zero lies is a convention"
         parts.append(Text(display.lines(note, 2)))
+    after = [
+        Row(
+            [
+                Name(name),
+                each.average,
+                str(each.num_elements),
+                format_value(each.error),
+                format_value(each.uncertainty),
+                Unit(response.unit),
+            ]
+        )
+        for name, response in report.responses.items()
+        for each in frontier(response)
+    ]
+    if len(after) > len(report.responses):
+        title = "What averages leave of A of this data set"
+        columns = ["output", "average", "elements", "A", "uncertainty", "unit"]
+        parts += [
+            Text(),
+            Table(title, columns, after, ("average", "unit")).text(display),
+        ]
     listed = worst(report)
     if listed:
         ranked = main_output(report.pool, report.outputs)

@@ -11,6 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from symjax._text import spreadsheet_safe, visible
+from symjax.metrics import SampledResponse
 from symjax.metrics.pooling import QUESTIONS, Interval, Pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Surveyed
@@ -75,6 +76,15 @@ class SurveyReport:
     def pool(self) -> Pool:
         """The sums of all visited structures."""
         return self.found.pool
+
+    @property
+    def responses(self) -> dict[str, SampledResponse]:
+        """What averages leave of the outputs of the model."""
+        return {
+            name: self.pool.response(name, self.outputs[name].unit)
+            for name in self.names
+            if self.outputs[name].kind == "output"
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -299,6 +309,7 @@ def _output_json(report: SurveyReport, name: str) -> dict[str, Any]:
         "unit": output.unit,
         "representation": output.representation.name,
         "root_mean_square": pool.root_mean_square(name),
+        "averages": {average: errors(group=average) for average in pool.averages(name)},
         "A": errors(),
         "relative": errors(relative=True),
         "by_element": {

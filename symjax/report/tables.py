@@ -30,7 +30,7 @@ from symjax.report.provenance import (
 )
 from symjax.report.schema import Report, Settings
 from symjax.report.summary import Summary
-from symjax.report.worth import in_short
+from symjax.report.worth import in_short, next_step
 
 
 def _render(report: Report, display: Display) -> RenderableType:
@@ -135,6 +135,7 @@ def _header(report: Report, display: Display) -> RenderableType:
 def _in_short(report: Report, display: Display) -> list[Text]:
     """How much an average would help, before all tables."""
     lines = in_short(report.aggregate().values())
+    lines += [step] if (step := next_step(report)) else []
     if not lines:
         return []
     return [Text("\n" + "\n".join(display.lines(display.name(one)) for one in lines))]

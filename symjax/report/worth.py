@@ -3,11 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from symjax.metrics import AveragedError, LabelErrors, frontier
+from symjax.metrics import AveragedError, LabelErrors, SampledResponse, frontier
 from symjax.metrics.response_spectrum import ResponseSpectrum
+from symjax.report.leaves import Leaf
+from symjax.report.schema import Report
 
 # Shares of the squared error below and above which averaging is judged.
 _NOT_WORTH, _WORTH = 0.05, 0.2
+Response = ResponseSpectrum | SampledResponse
+"""What tells A after averages."""
+# A over what it is compared with from which symmetry has not been learnt.
+_FAR_OFF = 0.1
 # Averages in a line; tables and files have all.
 _MOST_SHOWN = 6
 
@@ -26,20 +32,23 @@ def _people_unit(value: float, unit: str) -> tuple[float, str]:
     return 1.0, unit
 
 
-def known_frontier(response: ResponseSpectrum) -> tuple[AveragedError, ...]:
+def known_frontier(response: Response) -> tuple[AveragedError, ...]:
     """Averages known to leave less than A; A alone where it is round-off."""
     found = frontier(response)
     first = found[0]
     return found[:1] if first.error <= first.uncertainty else found
 
 
-def _frontier_line(response: ResponseSpectrum) -> str:
+def _frontier_line(response: Response) -> str:
     """What averages leave of A, in one line."""
     first, *others = known_frontier(response)
     unit = response.unit
     text = f"{response.name}: A {in_words(first.error, unit)} as it is"
+    if not others and first.error <= first.uncertainty:
+        sampled = isinstance(response, SampledResponse)
+        return text + (", not told from 0" if sampled else ", round-off")
     if not others:
-        return text + (", round-off" if first.error <= first.uncertainty else "")
+        return text
     factor, shown = _people_unit(first.error, unit)
     parts = [
         f"{one.num_elements}{'' if number else ' elements'} of {one.average}: "
@@ -57,11 +66,63 @@ def in_short(leaves: Iterable[Any]) -> list[str]:
         if leaf.response is not None:
             lines.append(_frontier_line(leaf.response))
         if leaf.labels is not None:
-            lines.append(worth_sentence(leaf.name, leaf.unit, leaf.labels))
+            lines.append(
+                worth_sentence(leaf.name, leaf.unit, leaf.labels, leaf.channels)
+            )
     return lines
 
 
-def averages_json(response: ResponseSpectrum | None) -> list[dict[str, Any]]:
+def next_step(report: Report) -> str:
+    """The one thing to do next, in a sentence; empty where nothing was measured."""
+    outputs = [one for one in report.aggregate().values() if one.kind == "output"]
+    if not outputs:
+        return ""
+    if not all(one.resolved for one in outputs):
+        return "Next: repeat with more elements; these numbers are not known yet."
+    shares = {
+        one.name: one.labels
+        for one in outputs
+        if one.labels is not None and one.labels.usable
+    }
+    if not shares:
+        return _without_labels(report, outputs)
+    name = max(shares, key=lambda name: shares[name].share)
+    share = shares[name].share
+    _, high = shares[name].interval() or (share, share)
+    if high < _NOT_WORTH:
+        return (
+            "Next: leave the symmetry as it is; what the model errs by on labels has "
+            "other causes."
+        )
+    response = next(one.response for one in outputs if one.name == name)
+    first, *others = known_frontier(response) if response else (None,)
+    for one in others:
+        if first is not None and one.largest < first.error / 3:
+            return (
+                f"Next: average predictions over {one.average}, {one.num_elements} "
+                f"elements, which leave less than a third of A of {name}."
+            )
+    return f"Next: symjax diagnose, on a report with layers: what does {name} lack?"
+
+
+def _without_labels(report: Report, outputs: list[Leaf]) -> str:
+    against = {one.name: one.comparison(report.settings.dtype) for one in outputs}
+    ratios = {name: one.ratio or 0.0 for name, one in against.items()}
+    if all(one.scale in ("round-off", "zero") for one in against.values()):
+        return "Next: nothing; only round-off breaks the symmetry."
+    far = {n: r for n, r in ratios.items() if against[n].scale != "kT"}
+    name = max(far, key=far.__getitem__, default="")
+    if far.get(name, 0.0) >= _FAR_OFF:
+        return (
+            f"Next: train longer, with random rotations and reflections; A of {name} "
+            f"is {100 * far[name]:.2g} % of what it is compared with."
+        )
+    if report.of_events:
+        return "Next: symjax diagnose, on a report with layers: what is lacking?"
+    return "Next: measure structures with labels (--label): does this matter?"
+
+
+def averages_json(response: Response | None) -> list[dict[str, Any]]:
     """The same as plain data."""
     if response is None:
         return []
@@ -76,7 +137,7 @@ def averages_json(response: ResponseSpectrum | None) -> list[dict[str, Any]]:
     ]
 
 
-def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
+def worth_sentence(name: str, unit: str, labels: LabelErrors, channels: int = 1) -> str:
     """Error on labels, and whether averaging would lower it.
 
     Example:
@@ -102,6 +163,8 @@ def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
         )
     error = in_words(labels.error_of(per_atom=per_atom), shown)
     text = f"{name}: error on labels {error} (RMSE"
+    if channels > 1:
+        text += f" of a class; Brier score {channels * labels.error**2:.2g}"
     if zero.constants:
         text += (
             f", after {zero.constants} fitted "
@@ -116,7 +179,7 @@ def worth_sentence(name: str, unit: str, labels: LabelErrors) -> str:
     between = "" if interval is None else f" [{100 * low:.2g}, {100 * high:.2g}]"
     text += (
         f". Averaging over O(3) would remove {100 * share:.2g} %{between} of the "
-        f"squared error: {verdict(low, high)}."
+        f"{'Brier score' if channels > 1 else 'squared error'}: {verdict(low, high)}."
     )
     return text
 
@@ -129,7 +192,7 @@ def verdict(low: float, high: float) -> str:
 
 
 def labels_json(
-    name: str, unit: str, labels: LabelErrors | None
+    name: str, unit: str, labels: LabelErrors | None, channels: int = 1
 ) -> dict[str, Any] | None:
     """The same as plain data; numbers are None where labels are not compared."""
     if labels is None:
@@ -159,5 +222,5 @@ def labels_json(
         "fitted_constants": labels.zero.constants,
         "zero_apart": labels.zero.apart,
         "other_unit": labels.other_unit,
-        "sentence": worth_sentence(name, unit, labels),
+        "sentence": worth_sentence(name, unit, labels, channels),
     }

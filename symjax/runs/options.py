@@ -31,6 +31,8 @@ class Options:
       samples: Instead of a grid, random rotations R for each structure, each paired
         with -R (:class:`symjax.metrics.HaarSamples`): estimates with standard errors,
         for models whose evaluations are dear. None for a grid.
+      turn: Of these rotations, those that are turned together: their group and its
+        subgroups are the averages of which the report says what they leave.
       layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
       dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
       tolerance: Change of B above which a response counts as not resolved; with samples
@@ -50,6 +52,7 @@ class Options:
     max_degree: int = 6
     grid: int | str | None = None
     samples: int | None = None
+    turn: str = "C1"
     layers: str = "none"
     dtype: str = "float32"
     tolerance: float = 0.05
@@ -100,7 +103,8 @@ class Options:
             )
         if isinstance(rule, HaarSamples):
             return schema.Settings(
-                grid=f"{rule.num} random pairs",
+                grid=f"{rule.num} random pairs"
+                + (f" in turns of {rule.turn}" if rule.turn != "C1" else ""),
                 degree=0,
                 num_elements=2 * rule.num,
                 tolerance=rule.content_tolerance,
@@ -208,7 +212,9 @@ class Options:
           59
         """
         if self.samples is not None:
-            return HaarSamples(self.samples, content_tolerance=self.tolerance)
+            return HaarSamples(
+                self.samples, self.turn, content_tolerance=self.tolerance
+            )
         if self._climbs:
             return Adaptive(on_aliasing="report")
         assert not isinstance(self.grid, str)

@@ -134,6 +134,6 @@ def _from_json(value: Mapping[str, Any]) -> Sampled:
         numbers = _numbers(text)
         values, squares, products = numbers[:-1].reshape(3, -1)
         own = Sums(values, squares, products, float(numbers[-1]))
-        sums[name, int(group)] = own
+        sums[name, group] = own
     samples = {name: _numbers(text) for name, text in value["samples"].items()}
     return Sampled(value["label"], int(value["size"]), sums, samples)

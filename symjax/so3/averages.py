@@ -23,7 +23,7 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
 
     Args:
       average: None for none; the degree of a quadrature of SO(3), or the quadrature; a
-        finite group or its Schoenflies symbol.
+        finite group or its Schoenflies symbol; or elements with weights.
       include_inversion: Whether a quadrature of SO(3) is extended to O(3). Groups are
         taken as they are.
 
@@ -31,6 +31,8 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
       ArgumentError: It stands for no elements.
       GridError: There is no such quadrature.
     """
+    if isinstance(average, Rotations):
+        return average
     if average is None:
         return Rotations("none", np.eye(3)[None], np.ones(1))
     if isinstance(average, str):
@@ -45,8 +47,8 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
             "average",
             average,
             "stands for no elements of O(3)",
-            "Pass None, the degree of a quadrature, symjax.so3.quadrature(degree), or "
-            "a finite group or its symbol, such as 'Oh'",
+            "Pass None, the degree of a quadrature, symjax.so3.quadrature(degree), a "
+            "finite group or its symbol, such as 'Oh', or Rotations",
         )
     elements, weights = average.rotations, average.weights
     if include_inversion:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from symjax.data.conditions import ATOM_ARRAYS, conditions_of
 from symjax.data.graph import Graph, GraphShape, join_graphs
+from symjax.data.stress import read_stress
 from symjax.data.targets import read_values
 from symjax.data.transform import cast_graph
 from symjax.data.units import conversion
@@ -18,7 +19,6 @@ from symjax.models.pet.config import PETConfig
 from symjax.models.pet.graphs import pet_graph
 from symjax.training.fitted import FORCES, STRESS, Label
 from symjax.training.sections import TargetSection
-from symjax.training.stress import read_stress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

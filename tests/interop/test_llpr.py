@@ -4,6 +4,7 @@ import gzip
 import pathlib
 
 import ase.build
+import jax
 import numpy as np
 import pytest
 
@@ -12,10 +13,13 @@ from symjax.interop import load_metatrain, save_metatrain
 from symjax.models import fingerprint, load_model, save_model
 from symjax.models.pet import Uncertainty, orbit_problem
 from symjax.models.pet.uncertainty import uncertain_outputs
+from symjax.report.tables import to_text
+from symjax.runs import Options, measure_items
+from symjax.so3 import haar
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 metatrain = pytest.importorskip("metatrain", reason="needs the extra [torch]")
-from torch_parity import TOLERANCE, compare  # noqa: E402
+from torch_parity import TOLERANCE, compare, torch_outputs  # noqa: E402
 from torch_pet import (  # noqa: E402
     energy,
     generic,
@@ -120,6 +124,42 @@ def test_the_shared_checkpoint(shared):
     model = same(path, ("float64", "float32"))
     assert model.config.uncertainties == (Uncertainty("energy", 16),)
     assert model.card["not_calibrated"] == "non_conservative_forces"
+
+
+def test_the_uncertainty_stands_beside_a(shared, tmp_path):
+    """In a report, the mean of metatrain's own over orientations."""
+    from metatrain.utils.io import model_from_checkpoint
+
+    path = shared / "checkpoints" / "llpr-pet-adaptive.ckpt.gz"
+    model = load_metatrain(path)
+    with gzip.open(path) as file:
+        contents = torch.load(file, weights_only=False)
+    reference = model_from_checkpoint(contents, context="export").eval().double()
+
+    def theirs(atoms):
+        found, *_ = torch_outputs(reference, atoms, model.config, (), torch.float64)
+        return [
+            float(found[name][0].item()) for name in ("energy", "energy_uncertainty")
+        ]
+
+    structures, squares = {}, []
+    for seed, name in enumerate(("CH3OH", "H2O")):
+        atoms = ase.build.molecule(name)
+        atoms.rattle(0.1, seed=seed)
+        turned = []
+        for element in haar(jax.random.key(seed), 8):
+            turned.append(atoms.copy())
+            turned[-1].positions = atoms.positions @ np.asarray(element, float).T
+        energies, own = np.transpose([theirs(one) for one in turned])
+        squares.append(own.mean() ** 2)
+        atoms.info["energy"] = energies.mean() + 0.01
+        structures[name] = atoms
+    report = measure_items(model, structures, Options(max_degree=2), tmp_path)
+    labels = report.aggregate()["energy"].labels
+    assert labels.uncertainty == pytest.approx(np.sqrt(np.mean(squares)), rel=0.05)
+    assert labels.error_of(mean=True) == pytest.approx(0.01, rel=0.2)
+    text = " ".join(to_text(report, 400).split())
+    assert "the model's own uncertainty" in text
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from symjax.metrics import (
     optimised,
     response_spectra,
 )
-from symjax.metrics.averaging import GROUPS
 from symjax.metrics.orbit import respond_in_batches
+from symjax.metrics.response_spectrum import GROUPS
 from symjax.models.pet import orbit_problem
 from symjax.so3 import SCALAR, VECTOR, Irrep, Representation
 from symjax.so3.averages import Rotations, rotations_of
@@ -228,7 +228,7 @@ def test_the_cheapest_average():
             assert any(spectra[n].after(name).largest > limits[n] for n in limits)
     with pytest.raises(ArgumentError, match="best reach scalar="):
         cheapest(spectra, {"scalar": 1e-3}, ["D2"])
-    with pytest.raises(ArgumentError, match="no measured output"):
+    with pytest.raises(ArgumentError, match="not a measured output"):
         cheapest(spectra, {"energy": 1.0})
 
 

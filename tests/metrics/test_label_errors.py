@@ -90,15 +90,24 @@ def test_errors_of_several_structures(leaf):
     assert high < max(shares)
 
 
-def test_labels_that_are_not_whole_are_left_out(leaf):
+def test_samples_without_a_label_do_not_count(leaf):
     partial = LABELS.copy()
     partial[1, 2] = np.nan
-    assert label_errors(leaf, partial, NONE) is None
+    found = label_errors(leaf, partial, NONE)
+    known = np.array([True, False, True])
+    wrong = np.square(leaf.mean - LABELS)[known].sum()
+    variance = leaf.totals(known).variance.sum()
+    assert found.error**2 == pytest.approx((wrong + variance) / 6)
+    assert found.share == pytest.approx(variance / (wrong + variance))
+    assert found.response is None
+    assert label_errors(leaf, np.full((3, 3), np.nan), NONE) is None
     with pytest.raises(ArgumentError, match="9 values"):
         label_errors(leaf, LABELS[:2], NONE)
 
 
-@pytest.mark.parametrize(("factor", "unit"), [(23.06, "kcal/mol"), (1.3, "")])
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(23.06, "kcal/mol"), (160.2, "GPa"), (1.3, "")]
+)
 def test_labels_in_another_unit(factor, unit):
     """Forces that are 23 times the predictions are no bad model: they are kcal/mol."""
     generator = np.random.default_rng(0)

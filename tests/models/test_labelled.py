@@ -7,9 +7,10 @@ import ase.units
 import jax
 import numpy as np
 import pytest
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from symjax.data import LabelFields
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, StructureError
 from symjax.models.labelled import with_labels
 from symjax.models.pet import PETConfig, Uncertainty, init_pet, orbit_problem, predict
 from symjax.models.pet.graphs import pet_graph
@@ -59,10 +60,31 @@ def test_labels_lie_on_the_zero_of_the_model(model):
     assert outputs["energy_uncertainty"].labels is None
 
 
+def test_labels_of_stress(model):
+    """In Voigt's order and any unit of energy and length, as training reads it."""
+    water = ase.build.molecule("H2O")
+    water.set_cell([5.0, 5.5, 6.0])
+    water.pbc = True
+    stress = np.array([[0.01, 0.002, 0.0], [0.002, -0.03, 0.004], [0.0, 0.004, 0.02]])
+    factor = ase.units.Hartree / ase.units.Bohr**3
+    water.info["dft_stress"] = full_3x3_to_voigt_6_stress(stress) / factor
+    problem = orbit_problem(model, water, layers="none")
+    fields = LabelFields({"stress": "dft_stress"}, "Hartree", "bohr")
+    found = with_labels(water, problem, fields).outputs["stress"].labels
+    np.testing.assert_allclose(found, stress[None], rtol=1e-6)
+    water.pbc = (True, True, False)
+    slab = orbit_problem(model, water, layers="none")
+    found = with_labels(water, slab, fields).outputs["stress"].labels
+    assert not found[0, 2].any()
+    water.info["dft_stress"] = 1e3 * np.eye(3)
+    with pytest.raises(StructureError, match="GPa"):
+        with_labels(water, problem, fields)
+
+
 def test_what_is_no_label_is_left_out(model):
     water = ase.build.molecule("H2O")
     water.info["energy"] = "unknown"
-    water.info["stress"] = np.eye(3)
+    water.info["stress"] = 100 * np.eye(3)  # no stress in eV/angstrom^3
     water.set_cell(5 * np.eye(3))
     water.pbc = True
     problem = orbit_problem(model, water, layers="none")

@@ -15,7 +15,7 @@ from symjax.report import ReportError, read_report, read_results
 from symjax.report.html import to_html
 from symjax.report.storage import from_json, to_json
 from symjax.report.tables import to_text
-from symjax.report.worth import in_short, labels_json, worth_sentence
+from symjax.report.worth import in_short, labels_json, next_step, worth_sentence
 
 MODEL = '''
 import jax
@@ -77,7 +77,8 @@ def folder(tmp_path_factory):
 def test_numbers_are_those_of_a_closed_form(folder):
     path, right, _, _ = folder
     assert right.exit_code == cli.OK, right.output
-    assert "For energy = 0.001 meV: T, 12 elements." in right.output
+    assert "For energy = 0.001 meV: 3 optimised elements, within" in right.output
+    assert "; of groups and grids T, 12 elements." in right.output
     value = json.loads((path / "right" / "report.json").read_text())
     energy, forces = value["labels"]["energy"], value["labels"]["forces"]
     whole = OFF**2 + VARIANCE
@@ -109,7 +110,9 @@ def test_sentences_open_text_and_page(folder):
     assert right.output.index("error on labels") < right.output.index("Outputs\n")
     text = " ".join(to_text(report, 400).split())
     page = to_html(report)
-    for line in in_short(report.aggregate().values()):
+    step = next_step(report)
+    assert step.startswith("Next: average predictions over ")
+    for line in [*in_short(report.aggregate().values()), step]:
         assert line in text
         assert line.replace("'", "&#x27;") in page
     assert 'id="averages"' in page

@@ -41,6 +41,7 @@ from symjax.runs import (
     measure_items,
 )
 from symjax.runs.breaking import measure_breaking
+from symjax.so3 import haar
 from symjax.so3.finite_groups import finite_group
 
 SEEDS = (12, 20)
@@ -96,6 +97,37 @@ def test_a_report_is_written(folder, result):
     }
     assert "track" in leaves["class_probabilities"].species
     assert (folder / "out" / "report_content.png").is_file()
+
+
+def test_probabilities_stand_beside_classes(folder, result, model):
+    """Their squared error over orientations, near that at some random ones."""
+    (leaf,) = (
+        leaf
+        for leaf in read_report(folder / "out").structures[0].leaves
+        if leaf.name == "class_probabilities"
+    )
+    cloud = generate_event(SEEDS[0], SMALL)
+    source = as_source(model)
+    sizes, _ = source.sizes({"a": cloud})
+    item, size = source.prepare("a", cloud, sizes["a"])
+    problem = source.problem(item, size, Options(max_degree=1))
+    elements = np.asarray(haar(jax.random.key(0), 16), np.float32)
+    predict = jax.jit(problem.function)
+    found = np.stack(
+        [
+            predict(problem.x @ (sign * g).T, *problem.args)["class_probabilities"]
+            for g in elements
+            for sign in (1, -1)
+        ]
+    )
+    output = problem.outputs["class_probabilities"]
+    truth = output.samples[output.mask]
+    right = np.eye(9)[truth][:, :4]
+    known = truth < 4
+    brier = np.square(found[:, output.mask] - right)[:, known].sum(-1).mean()
+    assert leaf.labels.column("count") == 4 * known.sum()
+    assert 4 * leaf.labels.error**2 == pytest.approx(brier, rel=0.1)
+    assert "RMSE of a class; Brier score 0." in " ".join(result.stdout.split())
 
 
 def test_sources_are_written(folder, result):

@@ -137,3 +137,31 @@ def test_calculators_are_sampled_unless_a_grid_is_asked_for(tmp_path, monkeypatc
     assert "--samples" in done.output
     done = CliRunner().invoke(cli.app, [*words, "--estimate"])
     assert "64 evaluations" in done.output
+
+
+def test_turns_tell_what_averages_leave(path, structures, tmp_path):
+    """As a grid predicts, in the report as read again, the text and the verdict."""
+    turned = Options(max_degree=1, samples=96, turn="T", dtype="float64", tolerance=0.9)
+    source = FunctionSource(f"{path}:nearly")
+    measure_items(source, structures, turned, tmp_path / "turned")
+    found = read_report(tmp_path / "turned")
+    assert found.settings.grid == "96 random pairs in turns of T"
+    exact = measure_items(
+        source, structures, Options(max_degree=2, dtype="float64"), tmp_path / "exact"
+    ).aggregate()["energy"]
+    response = found.aggregate()["energy"].response
+    for average in ("Ci", "D2", "T"):
+        true, one = exact.response.after(average), response.after(average)
+        assert abs(one.error - true.error) <= 2 * one.uncertainty + 1e-12
+    assert "of Ci: " in " ".join(to_text(found).split())
+    code = f"{path}:nearly"
+    result = CliRunner().invoke(
+        cli.app,
+        [
+            *("report", "H2O", "--model", code, "-o", str(tmp_path / "cli")),
+            *("--samples", "8", "--reach", "energy=1 eV", "--max-degree", "1"),
+            *("--turn", "D2", "--dtype", "float64", "--no-html", "--no-figures"),
+        ],
+    )
+    assert result.exit_code == cli.BAD_INPUT
+    assert "--samples=8: is not an integer from 16 up" in result.stderr

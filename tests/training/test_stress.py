@@ -9,6 +9,7 @@ from water_runs import TINY
 
 from symjax.data import GraphShape, read_values
 from symjax.data.quantities import Target
+from symjax.data.stress import read_stress
 from symjax.errors import ArgumentError, StructureError
 from symjax.models.pet import PETConfig, init_pet, predict
 from symjax.training import parse_run
@@ -18,7 +19,6 @@ from symjax.training.batches import collate, prepare_data
 from symjax.training.fitted import labels_of
 from symjax.training.optimisation import gradients
 from symjax.training.sections import TargetSection
-from symjax.training.stress import read_stress
 from symjax.training.validation import validation_errors
 
 STRESS = np.array([[-0.11, 0.02, 0.0], [0.02, -0.12, 0.01], [0.0, 0.01, -0.13]])
