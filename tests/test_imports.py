@@ -22,8 +22,11 @@ ALLOWED = {
     "_patterns": set(),
     "so3": {"errors"},
     "metrics": {"errors", "so3"},
-    "data": {"errors", "_files", "_text", "so3"},
-    "models": {"errors", "_files", "_text", "_patterns", "so3", "data", "metrics"},
+    "data": {"errors", "_declared", "_files", "_text", "so3"},
+    "models": {
+        *("errors", "_declared", "_files", "_text", "_patterns", "so3", "data"),
+        "metrics",
+    },
     "training": {
         *("errors", "_declared", "_files", "_text", "so3", "data", "metrics"),
         *("models", "interop"),

@@ -5,8 +5,11 @@ Runs, models, labels, files of metatensor, calculators and reports share these w
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+from pydantic import Field
+
+from symjax._declared import Declared
 from symjax.errors import ModelError
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import (
@@ -109,8 +112,7 @@ class QuantityName(NamedTuple):
         return f"{self.quantity}/{self.variant}" if self.variant else self.quantity
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
+class Block(Declared):
     """One block of a target: one representation, with independent copies.
 
     Attributes:
@@ -127,20 +129,12 @@ class Block:
 
     key: str
     kind: str = "scalar"
-    properties: int = 1
+    properties: Annotated[int, Field(ge=1, le=MOST_PROPERTIES)] = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.key, str) or not self.key or "/" in self.key:
+        if not self.key or "/" in self.key:
             raise ModelError(
                 "key", self.key, "is no name of a block", "Use a name without '/'"
-            )
-        integer = isinstance(self.properties, int) and self.properties is not True
-        if not integer or not 1 <= self.properties <= MOST_PROPERTIES:
-            raise ModelError(
-                "properties",
-                self.properties,
-                f"is not a count from 1 to {MOST_PROPERTIES}",
-                "Pass 1 or more",
             )
         _ = self.representation
 
@@ -165,8 +159,7 @@ class Block:
         return (*self.representation.shape, self.properties)
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
+class Target(Declared):
     """A quantity that models predict and data hold: name, unit and blocks.
 
     Attributes:
@@ -195,7 +188,7 @@ class Target:
                 "is the name of a derivative of an energy",
                 "Use a name such as 'non_conservative_forces'",
             )
-        if not isinstance(self.name, str) or not all(self.name.split("/")):
+        if not all(self.name.split("/")):
             raise ModelError(
                 "target",
                 self.name,

@@ -174,7 +174,7 @@ def read_folder(folder: Path) -> Model:
     file, kind = folder / METADATA_FILE, _CONFIGS[architecture]
     fields = dict.fromkeys(field.name for field in dataclasses.fields(kind))
     _check_complete(file, metadata["config"], fields)
-    config = kind.from_json(metadata["config"])
+    config = kind.from_json(metadata["config"], source=str(file))
     _check_complete(file, metadata["config"], config.to_json())
     flat = _read_tensors(folder / TENSORS_FILE)
     wanted = _SHAPES[architecture](config)

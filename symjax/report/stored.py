@@ -14,7 +14,6 @@ import numpy as np
 from ase.data import chemical_symbols
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     with_config,
@@ -23,15 +22,13 @@ from pydantic import PlainSerializer as Written
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
+from symjax._declared import STRICT
 from symjax._text import file_text
 from symjax.metrics import Certificate, Convergence, RuleTotals, Totals
 from symjax.metrics.consistency import LabelConsistency
 from symjax.metrics.physical_check import PhysicalCheck
 from symjax.report.scales import Spread
 from symjax.so3.irreps import Irrep
-
-STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-"""A number is no text and a truth no number; what is not finite is refused."""
 
 # Beyond that, float64 does not hold every integer.
 _LARGEST = 2**53

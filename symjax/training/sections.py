@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from symjax._declared import STRICT
 from symjax.data.quantities import Block, Target
 from symjax.data.units import measures
 
@@ -26,9 +27,7 @@ class Section(pydantic.BaseModel):
       'cosine'
     """
 
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True
-    )
+    model_config = {**STRICT, "frozen": True, "extra": "forbid"}
 
 
 class OptimizerSection(Section):

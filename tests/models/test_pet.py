@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import ase.build
 import jax
@@ -315,6 +316,8 @@ class TestOrbit:
 BAD_CONFIGS = {
     "no species": ({"species": ()}, "species"),
     "unsorted species": ({"species": (6, 1)}, "species"),
+    "list of species": ({"species": [1, 6]}, "species"),
+    "text": ({"zbl": "no"}, "zbl"),
     "no element": ({"species": (0, 1)}, "species"),
     "heads": ({"num_heads": 3}, "num_heads"),
     "norm": ({"normalization": "BatchNorm"}, "normalization"),
@@ -392,6 +395,11 @@ def test_unknown_species():
 def test_float64_without_x64_is_refused():
     with jax.enable_x64(False), pytest.raises(ModelError, match="jax_enable_x64"):
         cast_parameters({"a": np.ones(1)}, "float64")
+
+
+def test_an_integer_is_the_same_number():
+    integer, number = (PETConfig((1,), cutoff=value) for value in (4, 4.0))
+    assert json.dumps(integer.to_json()) == json.dumps(number.to_json())
 
 
 def test_configuration_round_trip():

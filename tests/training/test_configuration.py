@@ -81,7 +81,7 @@ def test_wrong_keys_are_named(path, value, named):
 def test_hyperparameters_and_targets_are_checked_before_data_are_read():
     with pytest.raises(ModelError, match="num_heads=3"):
         parse_run(changed("model.hyperparameters", {"num_heads": 3}))
-    with pytest.raises(ModelError, match="unknown hyperparameters"):
+    with pytest.raises(ModelError, match="width=3: is an unknown key"):
         parse_run(changed("model.hyperparameters", {"width": 3}))
     with pytest.raises(ModelError, match="kind='7q'"):
         parse_run(changed("targets.other", {"kind": "7q"}))

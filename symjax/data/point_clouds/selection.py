@@ -1,5 +1,7 @@
 """Which points of an event a network sees: one for each voxel, and not the faintest."""
 
+from typing import Literal, get_args
+
 import numpy as np
 
 from symjax.data.point_clouds.clouds import (
@@ -10,7 +12,8 @@ from symjax.data.point_clouds.clouds import (
 )
 from symjax.errors import ArgumentError, StructureError
 
-LOW_ENERGY_RULES = ("label", "first cluster", "keep")
+LowEnergyRule = Literal["label", "first cluster", "keep"]
+LOW_ENERGY_RULES = get_args(LowEnergyRule)
 """What can be done with scattered low-energy deposits."""
 
 

@@ -1,19 +1,16 @@
 """Which biases a model has: plain data, hashable, to and from JSON."""
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from symjax._declared import Declared
 from symjax.errors import ModelError
-from symjax.models._limits import HIGHEST_DEGREE, WIDEST
+from symjax.models._limits import HIGHEST_DEGREE, Count, Degree
 from symjax.models.biases.average import Average
 
-_LAYERS = ("first", "every")
-_READOUTS = ("linear", "equivariant", "sum")
 
-
-@dataclasses.dataclass(frozen=True)
-class Biases:
+class Biases(Declared):
     """Symmetry that is built into an unconstrained network; by default none.
 
     Attributes:
@@ -46,30 +43,19 @@ class Biases:
       'first'
     """
 
-    edge_harmonics: int | None = None
-    pseudotensors: int | None = None
-    token_layers: str = "first"
-    radial: int = 8
-    channels: int = 4
-    readout: str = "linear"
+    edge_harmonics: Degree | None = None
+    pseudotensors: Annotated[int, Field(ge=0, le=HIGHEST_DEGREE)] | None = None
+    token_layers: Literal["first", "every"] = "first"
+    radial: Count = 8
+    channels: Count = 4
+    readout: Literal["linear", "equivariant", "sum"] = "linear"
     canonical_frame: bool = False
     symmetrized_layers: tuple[str, ...] = ()
     symmetrized_group: str = "O"
-    symmetrized_share: float = 1.0
+    symmetrized_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     output_average: str = ""
 
     def __post_init__(self) -> None:
-        _check(self, "edge_harmonics", _is_degree(self.edge_harmonics, 1), "3")
-        _check(self, "pseudotensors", _is_degree(self.pseudotensors, 0), "0")
-        _check(self, "token_layers", self.token_layers in _LAYERS, repr(_LAYERS))
-        _check(self, "readout", self.readout in _READOUTS, repr(_READOUTS))
-        for field in ("radial", "channels"):
-            value = getattr(self, field)
-            _check(self, field, type(value) is int and 0 < value <= WIDEST, "8")
-        _check(self, "canonical_frame", type(self.canonical_frame) is bool, "true")
-        share = self.symmetrized_share
-        number = isinstance(share, int | float) and not isinstance(share, bool)
-        _check(self, "symmetrized_share", number and 0 < share <= 1, "0.5")
         if self.output_average:
             Average.parse(self.output_average)
         if self.symmetrized_layers:
@@ -93,45 +79,12 @@ class Biases:
         return self.edge_harmonics is not None or self.pseudotensors is not None
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from no bias, as JSON-serialisable data."""
+        """What differs from no bias, as data that JSON can hold."""
         return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
+            name: value
+            for name, value in super().to_json().items()
+            if value != getattr(type(self), name)
         }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Biases":
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-          ModelError: A field is unknown or impossible.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(data, Mapping) or set(data) - set(known):
-            raise ModelError(
-                "biases", data, "has unknown fields", f"Use {', '.join(known)}"
-            )
-        layers = data.get("symmetrized_layers", ())
-        if isinstance(layers, str) or not isinstance(layers, list | tuple):
-            raise ModelError(
-                "symmetrized_layers", layers, "is not a list", "List names of layers"
-            )
-        return cls(**{**data, "symmetrized_layers": tuple(layers)})
-
-
-def _is_degree(value: object, smallest: int) -> bool:
-    return value is None or (type(value) is int and smallest <= value <= HIGHEST_DEGREE)
-
-
-def _check(biases: Biases, field: str, good: bool, example: str) -> None:
-    if not good:
-        raise ModelError(
-            f"biases.{field}",
-            getattr(biases, field),
-            "is impossible",
-            f"Use for instance {example}",
-        )
 
 
 NO_BIASES = Biases()

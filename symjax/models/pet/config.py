@@ -1,56 +1,23 @@
 """Hyperparameters and targets of PET: plain data, hashable, to and from JSON."""
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from ase.data import chemical_symbols
+from pydantic import Field
 
+from symjax._declared import Declared
 from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
-from symjax.models._limits import MOST_LAYERS, WIDEST
+from symjax.models._limits import Count, CountFromZero, Layers, Positive
 from symjax.models.biases.config import NO_BIASES, Biases
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.zbl import check_zbl_cutoff
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "normalization": ("RMSNorm", "LayerNorm"),
-    "activation": ("SwiGLU", "SiLU"),
-    "transformer_type": ("PreLN", "PostLN"),
-    "featurizer_type": ("feedforward", "residual"),
-    "cutoff_function": ("Bump", "Cosine"),
-    "adaptive_cutoff_method": ("solver", "grid"),
-}
-_POSITIVE_INTEGERS = (
-    "d_pet",
-    "d_node",
-    "d_head",
-    "d_feedforward",
-    "num_heads",
-    "num_attention_layers",
-    "num_gnn_layers",
-    "max_spin_multiplicity",
-)
-_POSITIVE_NUMBERS = (
-    "cutoff",
-    "cutoff_width",
-    "cutoff_width_adaptive",
-    "attention_temperature",
-)
+AtomicNumber = Annotated[int, Field(ge=1, lt=len(chemical_symbols))]
 
 
-def _is_integer(value: object, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
-def _is_positive(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
-
-
-@dataclasses.dataclass(frozen=True)
-class Uncertainty:
+class Uncertainty(Declared):
     """How sure a model is of a target; see :mod:`symjax.models.pet.uncertainty`.
 
     Attributes:
@@ -64,20 +31,10 @@ class Uncertainty:
     """
 
     target: str
-    members: int = 0
-
-    def __post_init__(self) -> None:
-        if not _is_integer(self.members, 0) or self.members > WIDEST:
-            raise ModelError(
-                "members",
-                self.members,
-                f"is not a count from 0 to {WIDEST}",
-                "Pass 0 or more",
-            )
+    members: CountFromZero = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class PETConfig:
+class PETConfig(Declared):
     """Hyperparameters of PET, under metatrain's names.
 
     Attributes:
@@ -119,71 +76,35 @@ class PETConfig:
       1
     """
 
-    species: tuple[int, ...]
+    species: tuple[AtomicNumber, ...]
     targets: tuple[Target, ...] = (Target("energy", "eV"),)
-    cutoff: float = 4.5
-    cutoff_function: str = "Bump"
-    cutoff_width: float = 0.5
-    num_neighbors_adaptive: float | None = None
-    adaptive_cutoff_method: str = "solver"
-    cutoff_width_adaptive: float = 1.0
-    d_pet: int = 128
-    d_node: int = 256
-    d_head: int = 128
-    d_feedforward: int = 256
-    num_heads: int = 8
-    num_attention_layers: int = 2
-    num_gnn_layers: int = 2
-    normalization: str = "RMSNorm"
-    activation: str = "SwiGLU"
-    attention_temperature: float = 1.0
-    transformer_type: str = "PreLN"
-    featurizer_type: str = "feedforward"
+    cutoff: Positive = 4.5
+    cutoff_function: Literal["Bump", "Cosine"] = "Bump"
+    cutoff_width: Positive = 0.5
+    num_neighbors_adaptive: Positive | None = None
+    adaptive_cutoff_method: Literal["solver", "grid"] = "solver"
+    cutoff_width_adaptive: Positive = 1.0
+    d_pet: Count = 128
+    d_node: Count = 256
+    d_head: Count = 128
+    d_feedforward: Count = 256
+    num_heads: Count = 8
+    num_attention_layers: Layers = 2
+    num_gnn_layers: Layers = 2
+    normalization: Literal["RMSNorm", "LayerNorm"] = "RMSNorm"
+    activation: Literal["SwiGLU", "SiLU"] = "SwiGLU"
+    attention_temperature: Positive = 1.0
+    transformer_type: Literal["PreLN", "PostLN"] = "PreLN"
+    featurizer_type: Literal["feedforward", "residual"] = "feedforward"
     system_conditioning: bool = False
-    max_charge: int = 10
-    max_spin_multiplicity: int = 10
+    max_charge: CountFromZero = 10
+    max_spin_multiplicity: Count = 10
     zbl: bool = False
     long_range: LongRange | None = None
     biases: Biases = NO_BIASES
     uncertainties: tuple[Uncertainty, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in _POSITIVE_INTEGERS:
-            if not _is_integer(getattr(self, field), 1):
-                raise _impossible(self, field, "is not a positive integer")
-            largest = MOST_LAYERS if field.endswith("_layers") else WIDEST
-            if getattr(self, field) > largest:
-                raise _impossible(self, field, f"is larger than {largest}")
-        if not _is_integer(self.max_charge, 0):
-            raise _impossible(self, "max_charge", "is not a non-negative integer")
-        if self.max_charge > WIDEST:
-            raise _impossible(self, "max_charge", f"is larger than {WIDEST}")
-        for field in _POSITIVE_NUMBERS:
-            if not _is_positive(getattr(self, field)):
-                raise _impossible(self, field, "is not a positive number")
-        adaptive = self.num_neighbors_adaptive
-        if adaptive is not None and not _is_positive(adaptive):
-            raise _impossible(self, "num_neighbors_adaptive", "is not positive")
-        for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise ModelError(
-                    field,
-                    getattr(self, field),
-                    "is not a variant of PET",
-                    f"Use one of {', '.join(choices)}",
-                )
-        for field in ("system_conditioning", "zbl"):
-            if not isinstance(getattr(self, field), bool):
-                raise _impossible(self, field, "is neither true nor false")
-        if not isinstance(self.long_range, LongRange | None):
-            raise ModelError(
-                "long_range",
-                self.long_range,
-                "is not a LongRange",
-                "Pass LongRange() of symjax.models.pet.long_range, or None",
-            )
-        if not isinstance(self.biases, Biases):
-            raise ModelError("biases", self.biases, "is not a Biases", "Pass Biases()")
         if self.d_pet % self.num_heads:
             raise ModelError(
                 "num_heads",
@@ -191,14 +112,7 @@ class PETConfig:
                 f"does not divide d_pet={self.d_pet}",
                 "Choose d_pet as a multiple of num_heads",
             )
-        known = all(
-            _is_integer(z, 1) and z < len(chemical_symbols) for z in self.species
-        )
-        if (
-            not self.species
-            or not known
-            or list(self.species) != sorted(set(self.species))
-        ):
+        if not self.species or list(self.species) != sorted(set(self.species)):
             raise ModelError(
                 "species",
                 self.species,
@@ -220,7 +134,6 @@ class PETConfig:
                 "a variant of one target and a block of another share a name",
                 "Rename one of them",
             )
-
         for own in self.uncertainties:
             if len(self.target(own.target).blocks) > 1:
                 raise ModelError(
@@ -282,59 +195,3 @@ class PETConfig:
             }
             for target in self.targets
         }
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration as JSON-serialisable data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "PETConfig":
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-          ModelError: A field is missing, unknown or impossible.
-        """
-        if not isinstance(data, Mapping):
-            raise ModelError("config", data, "is not an object", "Use a file of symjax")
-        fields = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - fields)
-        if unknown or "species" not in data:
-            raise ModelError(
-                "config",
-                unknown or sorted(data),
-                "has unknown hyperparameters" if unknown else "has no 'species'",
-                f"Known hyperparameters: {', '.join(sorted(fields))}",
-            )
-        values = dict(data)
-        try:
-            values["species"] = tuple(values["species"])
-            if "targets" in values:
-                values["targets"] = tuple(
-                    Target(
-                        **{
-                            **target,
-                            "blocks": tuple(
-                                Block(**block) for block in target["blocks"]
-                            ),
-                        }
-                    )
-                    for target in values["targets"]
-                )
-            own = values.get("long_range")
-            values["long_range"] = None if own is None else LongRange(**own)
-            values["uncertainties"] = tuple(
-                Uncertainty(**own) for own in values.get("uncertainties", ())
-            )
-            values["biases"] = Biases.from_json(values.get("biases", {}))
-            return cls(**values)
-        except (TypeError, KeyError, OverflowError) as error:
-            raise ModelError(
-                "config", error, "is not a configuration of PET", "Use a file of symjax"
-            ) from error
-
-
-def _impossible(config: PETConfig, field: str, problem: str) -> ModelError:
-    default = PETConfig.__dataclass_fields__[field].default
-    return ModelError(
-        field, getattr(config, field), problem, f"Use for instance {default}"
-    )

@@ -11,24 +11,24 @@ function are those of torch-pme, which metatrain evaluates: see there on what th
 the symmetry of a model.
 """
 
-import dataclasses
-import math
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field
 
+from symjax._declared import Declared
 from symjax.data.mesh import Mesh, whole_cells
-from symjax.errors import ModelError, needs_extra
+from symjax.errors import needs_extra
+from symjax.models._limits import Positive
 
 # Waves that are summed at a time: memory grows with atoms times this.
 _WAVES_AT_ONCE = 1024
 
 
-@dataclasses.dataclass(frozen=True)
-class LongRange:
+class LongRange(Declared):
     """Hyperparameters of the long-range features, under metatrain's names.
 
     Attributes:
@@ -42,23 +42,9 @@ class LongRange:
       ModelError: A field has an impossible value.
     """
 
-    smearing: float = 1.4
-    kspace_resolution: float = 1.33
-    interpolation_nodes: int = 5
-
-    def __post_init__(self) -> None:
-        for name in ("smearing", "kspace_resolution"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value <= 0:
-                raise ModelError(
-                    f"long_range.{name}", value, "is not a positive number", "Use 1.4"
-                )
-        nodes = self.interpolation_nodes
-        if isinstance(nodes, bool) or nodes not in (1, 2, 3, 4, 5):
-            raise ModelError(
-                "long_range.interpolation_nodes", nodes, "is not 1 to 5", "Use 5"
-            )
+    smearing: Positive = 1.4
+    kspace_resolution: Positive = 1.33
+    interpolation_nodes: Annotated[int, Field(ge=1, le=5)] = 5
 
 
 def potential_kernel(

@@ -1,15 +1,24 @@
 """Hyperparameters of Point-MAE and PoLAr-MAE: plain data, hashable, from JSON."""
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from symjax._declared import Declared
 from symjax.data.point_clouds import voxel_length
 from symjax.data.point_clouds.clouds import ENERGY_MAXIMUM, ENERGY_THRESHOLD
-from symjax.data.point_clouds.selection import LOW_ENERGY_RULES
+from symjax.data.point_clouds.selection import LowEnergyRule
 from symjax.errors import ModelError
-from symjax.models._limits import HIGHEST_DEGREE, MOST_LAYERS, WIDEST
+from symjax.models._limits import (
+    MOST_LAYERS,
+    WIDEST,
+    Count,
+    CountFromZero,
+    Degree,
+    Layers,
+    Positive,
+    Rate,
+)
 
 ARCHITECTURES: dict[str, tuple[int, int, int]] = {
     "vit_tiny": (192, 12, 6),
@@ -24,33 +33,11 @@ _TOKENIZERS: dict[float, dict[str, Any]] = {
     5: {"context_length": 512, "group_points": 32, "upscale_points": 256},
     25: {"context_length": 128, "group_points": 128, "upscale_points": 2048},
 }
-_COUNTS = (
-    "channels",
-    "context_length",
-    "group_points",
-    "embed_dim",
-    "depth",
-    "num_heads",
-    "num_upsampling_neighbors",
-    "seg_head_dim",
-)
-_OPTIONAL_COUNTS = (
-    "upscale_points",
-    "num_seeds",
-    "max_neighbors",
-    "edge_harmonics",
-    "decoder_heads",
-)
-_LARGEST = {
-    "depth": MOST_LAYERS,
-    "decoder_depth": MOST_LAYERS,
-    "edge_harmonics": HIGHEST_DEGREE,
-}
-_RATES = ("dropout", "attention_dropout", "drop_path", "head_dropout")
+
+_Width = Annotated[int, Field(ge=2, le=WIDEST)]
 
 
-@dataclasses.dataclass(frozen=True)
-class PointMAEConfig:
+class PointMAEConfig(Declared):
     """Hyperparameters, under the names of the original where it has one.
 
     Attributes:
@@ -131,92 +118,55 @@ class PointMAEConfig:
       192
     """
 
-    detector_size: int = 768
+    detector_size: Count = 768
     center: tuple[float, float, float] | None = None
-    scale: float | None = None
-    energy_threshold: float = ENERGY_THRESHOLD
-    energy_offset: float = ENERGY_THRESHOLD
-    energy_maximum: float = ENERGY_MAXIMUM
-    low_energy: str = "label"
-    channels: int = 4
-    group_radius: float | None = 5 * voxel_length(768)
-    context_length: int = 512
-    group_points: int = 32
-    upscale_points: int | None = None
-    reduction: str = "fps"
-    overlap_factor: float | None = 0.72
-    num_seeds: int | None = None
-    max_neighbors: int | None = None
+    scale: Positive | None = None
+    energy_threshold: Annotated[float, Field(ge=0)] = ENERGY_THRESHOLD
+    energy_offset: Positive = ENERGY_THRESHOLD
+    energy_maximum: Positive = ENERGY_MAXIMUM
+    low_energy: LowEnergyRule = "label"
+    channels: Literal[4] = 4
+    group_radius: Positive | None = 5 * voxel_length(768)
+    context_length: Count = 512
+    group_points: Count = 32
+    upscale_points: Count | None = None
+    reduction: Literal["fps", "energy"] = "fps"
+    overlap_factor: Positive | None = 0.72
+    num_seeds: Count | None = None
+    max_neighbors: Count | None = None
     snap_distances: bool = False
     mean_centers: bool = False
     pool_padding: bool = False
     repeat_first: bool = False
-    pointnet_widths: tuple[int, int, int] = (128, 256, 512)
-    edge_harmonics: int | None = None
-    embed_dim: int = 384
-    depth: int = 12
-    num_heads: int = 6
-    mlp_ratio: float = 4
-    attention_scale: float | None = None
+    pointnet_widths: tuple[_Width, _Width, _Width] = (128, 256, 512)
+    edge_harmonics: Degree | None = None
+    embed_dim: Count = 384
+    depth: Layers = 12
+    num_heads: Count = 6
+    mlp_ratio: Positive = 4.0
+    attention_scale: Positive | None = None
     position_at_every_layer: bool = True
     encoder_norm: bool = False
-    decoder_depth: int = 4
-    decoder_heads: int | None = None
-    decoder_mlp_ratio: float | None = None
+    decoder_depth: Annotated[int, Field(ge=0, le=MOST_LAYERS)] = 4
+    decoder_heads: Count | None = None
+    decoder_mlp_ratio: Positive | None = None
     decoder_position_at_every_layer: bool | None = None
     decoder_norm: bool = True
     energy_infilling: bool = True
     reconstruct_energy: bool = True
-    masking_ratio: float = 0.6
-    num_classes: int = 0
+    masking_ratio: Rate = 0.6
+    num_classes: CountFromZero = 0
     fetch_layers: tuple[int, ...] = (3, 7, 11)
     global_features: bool = True
-    num_upsampling_neighbors: int = 5
-    seg_head_dim: int = 512
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    drop_path: float = 0.0
+    num_upsampling_neighbors: Count = 5
+    seg_head_dim: Count = 512
+    dropout: Rate = 0.0
+    attention_dropout: Rate = 0.0
+    drop_path: Rate = 0.0
     drop_path_uniform: bool = False
-    head_dropout: float = 0.0
+    head_dropout: Rate = 0.0
 
     def __post_init__(self) -> None:
-        for field in ("detector_size", *_COUNTS, *self._optional_counts()):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise _impossible(self, field, "is not a positive integer")
-            self._check_size(field, value)
-        for field in ("decoder_depth", "num_classes"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise _impossible(self, field, "is not a non-negative integer")
-            self._check_size(field, value)
-        if self.channels != 4:
-            raise _impossible(self, "channels", "is not 4: x, y, z and energy")
-        for field in (
-            "group_radius",
-            "overlap_factor",
-            "scale",
-            "energy_offset",
-            "energy_maximum",
-            "mlp_ratio",
-            "decoder_mlp_ratio",
-            "attention_scale",
-        ):
-            value = getattr(self, field)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise _impossible(self, field, "is not positive")
-        if not (math.isfinite(self.energy_threshold) and self.energy_threshold >= 0):
-            raise _impossible(self, "energy_threshold", "is not 0 or more")
-        if self.center is not None and not (
-            len(self.center) == 3 and all(map(math.isfinite, self.center))
-        ):
-            raise _impossible(self, "center", "is not three numbers of voxels")
-        if self.low_energy not in LOW_ENERGY_RULES:
-            rules = ", ".join(map(repr, LOW_ENERGY_RULES))
-            raise _impossible(self, "low_energy", f"is none of {rules}")
-        for field in _RATES:
-            if not 0 <= getattr(self, field) < 1:
-                raise _impossible(self, field, "is not in [0, 1)")
         if self.overlap_factor is not None and self.group_radius is None:
             raise _impossible(self, "group_radius", "is needed for an overlap factor")
         if self.overlap_factor is None and self.num_seeds is None:
@@ -228,26 +178,16 @@ class PointMAEConfig:
             )
         if self.edge_harmonics is not None and self.group_radius is None:
             raise _impossible(self, "group_radius", "is the range of edge harmonics")
-        if self.reduction not in ("fps", "energy"):
-            raise _impossible(self, "reduction", "is neither 'fps' nor 'energy'")
         for field in ("num_heads", "decoder_heads"):
             heads = getattr(self, field)
             if heads is not None and self.embed_dim % heads:
                 raise _impossible(self, field, f"does not divide {self.embed_dim}")
-        if not 0 <= self.masking_ratio < 1:
-            raise _impossible(self, "masking_ratio", "is not in [0, 1)")
         upscale = self.upscale_points
         fewer = upscale is not None and upscale < self.group_points
         if fewer and self.reduction == "energy":
             raise _impossible(
                 self, "upscale_points", f"is less than group_points={self.group_points}"
             )
-        widths = self.pointnet_widths
-        if len(widths) != 3 or not all(type(width) is int for width in widths):
-            raise _impossible(self, "pointnet_widths", "is not three widths")
-        if not all(2 <= width <= WIDEST for width in widths):
-            problem = f"has widths that are not from 2 to {WIDEST}"
-            raise _impossible(self, "pointnet_widths", problem)
         for field in ("mlp_ratio", "decoder_mlp_ratio"):
             ratio = getattr(self, field)
             if ratio is not None and ratio * self.embed_dim > WIDEST:
@@ -255,20 +195,11 @@ class PointMAEConfig:
                 raise _impossible(self, field, problem)
         fetched = self.fetch_layers
         if self.num_classes and not (
-            all(type(n) is int and 0 <= n < self.depth for n in fetched)
-            and len(fetched) <= MOST_LAYERS
+            all(0 <= n < self.depth for n in fetched) and len(fetched) <= MOST_LAYERS
         ):
             raise _impossible(self, "fetch_layers", f"is not within {self.depth}")
         if self.num_classes and not self.fetch_layers:
             raise _impossible(self, "fetch_layers", "is empty")
-
-    def _check_size(self, field: str, value: int) -> None:
-        largest = _LARGEST.get(field, WIDEST)
-        if value > largest:
-            raise _impossible(self, field, f"is larger than {largest}")
-
-    def _optional_counts(self) -> list[str]:
-        return [field for field in _OPTIONAL_COUNTS if getattr(self, field) is not None]
 
     @property
     def middle(self) -> tuple[float, float, float]:
@@ -362,42 +293,6 @@ class PointMAEConfig:
             **_TOKENIZERS[voxel_radius],
         }
         return cls(**{**fields, **changes})
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration as JSON-serialisable data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "PointMAEConfig":
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-          ModelError: A field is unknown or impossible.
-        """
-        if not isinstance(data, Mapping):
-            raise ModelError("config", data, "is not an object", "Use a file of symjax")
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ModelError(
-                "config",
-                unknown,
-                "has unknown hyperparameters",
-                f"Known hyperparameters: {', '.join(sorted(known))}",
-            )
-        values = dict(data)
-        try:
-            for field in ("pointnet_widths", "fetch_layers", "center"):
-                if values.get(field) is not None:
-                    values[field] = tuple(values[field])
-            return cls(**values)
-        except (TypeError, OverflowError) as error:
-            raise ModelError(
-                "config",
-                error,
-                "is not a configuration of Point-MAE",
-                "Use a file of symjax",
-            ) from error
 
 
 def _impossible(config: PointMAEConfig, field: str, problem: str) -> ModelError:

@@ -70,7 +70,7 @@ def test_contradictions_are_named(fields, argument):
 def test_foreign_configurations():
     with pytest.raises(ModelError, match="unknown"):
         PointMAEConfig.from_json({"cutoff": 4.5})
-    with pytest.raises(ModelError, match="not an object"):
+    with pytest.raises(ModelError, match="should be an object"):
         PointMAEConfig.from_json([1])
     with pytest.raises(ModelError, match="none of the published"):
         PointMAEConfig.named("vit_huge")
