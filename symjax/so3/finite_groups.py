@@ -18,6 +18,7 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.so3._arguments import check_integer
+from symjax.so3._icosahedral import icosahedral_rotations
 from symjax.so3.point_groups import generate, key_of, rotation_about
 
 _NAMES = (
@@ -150,7 +151,6 @@ class FiniteGroup:
 
 _FOURFOLD = rotation_about((0, 0, 1), math.pi / 2)
 _THREEFOLD = rotation_about((1, 1, 1), 2 * math.pi / 3)
-_GOLDEN = (1 + math.sqrt(5)) / 2
 
 
 def _angles(rotations: np.ndarray) -> np.ndarray:
@@ -242,8 +242,7 @@ def _tetrahedral_full() -> tuple[np.ndarray, Irreps]:
 
 
 def _icosahedral() -> tuple[np.ndarray, Irreps]:
-    fivefold = rotation_about((0, 1, _GOLDEN), 2 * math.pi / 5)
-    elements = generate(np.array([fivefold, _THREEFOLD]))
+    elements = icosahedral_rotations()
     theta = _angles(elements)
     vector = _chi(elements, 1)
     # The other irrep of dimension 3 exchanges rotations by 72 and 144 degrees.
