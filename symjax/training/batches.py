@@ -17,7 +17,7 @@ from symjax.data.units import conversion
 from symjax.errors import StructureError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.graphs import pet_graph
-from symjax.training.fitted import FORCES, STRESS, Label
+from symjax.training.fitted import FORCES, STRESS, Label, fitted_unit
 from symjax.training.sections import TargetSection
 
 
@@ -100,7 +100,8 @@ def prepare_data(
     values: dict[str, list[np.ndarray]] = {}
     for name, section in targets.items():
         target, fields = section.target(name), section.fields(name)
-        energy = conversion(section.energy_unit or "eV", "eV")
+        own = section.energy_unit or target.unit
+        size = conversion(own, fitted_unit(target, config))
         length = conversion(section.length_unit, "angstrom")
 
         def read(
@@ -120,15 +121,15 @@ def prepare_data(
 
         for output, block in target.outputs:
             rows = read(fields[block.key], block.shape, target.per_atom)
-            values[output] = [energy * row for row in rows]
+            values[output] = [size * row for row in rows]
         if section.forces is not None:
             rows = read(section.forces, (3, 1), True)
-            values[FORCES] = [energy / length * row for row in rows]
+            values[FORCES] = [size / length * row for row in rows]
         if section.stress is not None:
             values[STRESS] = read_stress(
                 frames,
                 section.stress,
-                energy / length**3,
+                size / length**3,
                 allow_missing=section.allow_missing,
             )
     for name, each in values.items():

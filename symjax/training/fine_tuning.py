@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from symjax.data.units import conversion, measures
+from symjax.data.units import conversion
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, init_pet
@@ -65,25 +65,14 @@ def check_targets(
                 f"under this name the initial model predicts {expected}",
                 "Describe the same target, or choose another name",
             )
-        if theirs.unit and not _same(target.unit, theirs.unit):
-            raise ModelError(
-                f"targets.{name}",
-                target.unit or "no unit",
-                f"is the unit in which labels are fitted, and the initial model "
-                f"predicts it in {theirs.unit}",
-                f"Convert the model to {target.unit or 'that unit'}, or choose another "
-                "name for the target",
-            )
+        if theirs.unit:
+            # Labels are converted where they are read.
+            conversion(target.unit, theirs.unit, f"targets.{name}.unit", ModelError)
     return dataclasses.replace(
         model.config,
         targets=(*model.config.targets, *added),
         species=tuple(sorted({*model.config.species, *species})),
     )
-
-
-def _same(unit: str, other: str) -> bool:
-    """Whether units differ in spelling only."""
-    return measures(unit, other) and conversion(unit, other) == 1
 
 
 def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:

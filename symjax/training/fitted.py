@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
-from symjax.data.quantities import DERIVATIVES
+from symjax.data.quantities import DERIVATIVES, Target
+from symjax.data.units import derivative_unit
+from symjax.models.pet.config import PETConfig
 from symjax.so3.representations import (
     MATRIX,
     VECTOR,
@@ -39,11 +41,22 @@ class Label:
     differentiated: str | None = None
 
 
-def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
-    """All that a run fits: every block of every target, then forces and stress."""
+def fitted_unit(target: Target, config: PETConfig) -> str:
+    """Unit in which a target is fitted: the model's; the run's where it has none."""
+    return config.target(target.name).unit or target.unit
+
+
+def labels_of(
+    targets: Mapping[str, TargetSection], config: PETConfig
+) -> tuple[Label, ...]:
+    """All that a run fits: every block of every target, then forces and stress.
+
+    They are in the units of the model.
+    """
     labels, derived = [], []
     for name, section in targets.items():
         target = section.target(name)
+        unit = fitted_unit(target, config)
         for output, block in target.outputs:
             divided = section.divide_by_atoms
             if divided is None:
@@ -56,7 +69,7 @@ def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
                     section.weight,
                     section.loss,
                     divided,
-                    target.unit,
+                    unit,
                 )
             )
         for kind, representation in ((FORCES, VECTOR), (STRESS, MATRIX)):
@@ -69,7 +82,7 @@ def labels_of(targets: Mapping[str, TargetSection]) -> tuple[Label, ...]:
                         getattr(section, f"{kind}_weight"),
                         section.loss,
                         False,
-                        "eV/angstrom" if kind == FORCES else "eV/angstrom^3",
+                        derivative_unit(kind, unit),
                         name,
                     )
                 )

@@ -128,7 +128,6 @@ def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
 def atoms_problem(run: AtomsRun) -> Problem:
     """Reads the data of a run on atoms and builds its model."""
     frames, held_out = _frames(run)
-    labels = labels_of(run.targets)
     initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
     species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
     if initial is None:
@@ -140,6 +139,8 @@ def atoms_problem(run: AtomsRun) -> Problem:
             biases = Biases.from_json(run.model.biases)
             initial = inject_biases(initial, biases, jax.random.key(run.seed))
         config = check_targets(initial, run, species)
+
+    labels = labels_of(run.targets, config)
 
     def prepared(frames: list[ase.Atoms], source: str) -> AtomicData:
         return prepare_data(frames, run.targets, config, source=source)

@@ -84,7 +84,8 @@ class TargetSection(Section):
     Attributes:
       kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``,
         whose components are real spherical ones for m = -l, ..., l.
-      unit: Unit of the model's output. Energies are converted to eV.
+      unit: Unit of the labels and of a fresh model's output, eV for energies. An
+        initial model keeps its own, into which labels are converted.
       per_atom: Whether every atom has a value.
       properties: Independent copies.
       blocks: For targets of several irreps; instead of ``kind`` and ``properties``.
@@ -96,7 +97,7 @@ class TargetSection(Section):
       divide_by_atoms: Whether errors of structures are divided by the number of atoms;
         by default for proper scalars.
       allow_missing: Whether NaN stands for a value that is not known.
-      energy_unit: Unit of energies in the data; makes the target an energy in eV.
+      energy_unit: Unit of energies in the data; makes the target an energy.
       length_unit: Unit of lengths in the data's forces and stress.
       forces: Name of the forces in the data; None to fit energies alone.
       forces_weight: Their weight in the loss.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import ase.units
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,19 +41,19 @@ SECTIONS = {
     name: TargetSection(**{**section, "loss": "squared"})
     for name, section in TARGETS.items()
 }
-LABELS = labels_of(SECTIONS)
 SPECIES = (1, 7, 8)
+CONFIG = PETConfig(
+    SPECIES, tuple(s.target(name) for name, s in SECTIONS.items()), **TINY
+)
+LABELS = labels_of(SECTIONS, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def fitted():
     """A model, data without baselines, and their spread."""
-    config = PETConfig(
-        SPECIES, tuple(s.target(name) for name, s in SECTIONS.items()), **TINY
-    )
-    data = prepare_data(frames(), SECTIONS, config)
-    model = fresh_model(config, LABELS, data, 0, "pet")
-    data = subtract_baselines(config, data, model.parameters["baseline"])
+    data = prepare_data(frames(), SECTIONS, CONFIG)
+    model = fresh_model(CONFIG, LABELS, data, 0, "pet")
+    data = subtract_baselines(CONFIG, data, model.parameters["baseline"])
     return model, data, loss_units(LABELS, data)
 
 
@@ -275,21 +276,48 @@ def test_edge_vectors_of_batches(fitted):
     np.testing.assert_array_equal(batch.graph.vectors[3:7, :3], data.graphs[1].vectors)
 
 
-def test_an_initial_model_in_another_unit_is_refused():
-    """Labels are fitted in eV; a model in kcal/mol would be off by its energies."""
-    model = load_model("pet-ethanol")
-    config = model.config
-    (target,) = config.targets
-    other = dataclasses.replace(target, unit="kcal/mol")
-    config = dataclasses.replace(config, targets=(other,))
+@pytest.mark.parametrize("unit", ["eV", "kcal/mol", "Hartree"])
+def test_labels_are_fitted_in_the_unit_of_the_initial_model(unit):
+    """Whatever the unit of the file; forces follow."""
+    target = Target("energy", unit)
+    model = dataclasses.replace(
+        load_model("pet-ethanol"), config=PETConfig(SPECIES, (target,), **TINY)
+    )
+    atoms = frames(1)[0]
+    section = {"energy_unit": "kJ/mol", "length_unit": "bohr", "forces": "forces"}
     run = parse_run(
         {
             "steps": 1,
             "data": {"training": "frames.xyz"},
             "model": {"initial": "pet-ethanol"},
-            "targets": {"energy": {"energy_unit": "kcal/mol"}},
+            "targets": {"energy": section},
         }
     )
-    check_targets(model, run)
-    with pytest.raises(ModelError, match=r"targets.energy='eV'.*kcal/mol"):
-        check_targets(dataclasses.replace(model, config=config), run)
+    config = check_targets(model, run)
+    data = prepare_data([atoms], run.targets, config)
+    sizes = {"eV": 1.0, "kcal/mol": ase.units.kcal / ase.units.mol}
+    size = ase.units.kJ / ase.units.mol / sizes.get(unit, ase.units.Hartree)
+    np.testing.assert_allclose(
+        data.values["energy"][0].item(), size * atoms.info["energy"], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        data.values["forces"][0][..., 0],
+        size / ase.units.Bohr * atoms.arrays["forces"],
+        rtol=1e-12,
+    )
+    labels = {label.name: label.unit for label in labels_of(run.targets, config)}
+    assert labels == {"energy": unit, "forces": f"{unit}/angstrom"}
+
+
+def test_labels_that_measure_something_else_are_refused():
+    model = load_model("pet-ethanol")
+    run = parse_run(
+        {
+            "steps": 1,
+            "data": {"training": "frames.xyz"},
+            "model": {"initial": "pet-ethanol"},
+            "targets": {"energy": {"unit": "angstrom"}},
+        }
+    )
+    with pytest.raises(ModelError, match=r"targets.energy.unit='angstrom'.*to eV"):
+        check_targets(model, run)

@@ -24,12 +24,15 @@ from symjax.training.sections import TargetSection
 
 SECTIONS = {name: TargetSection(**section) for name, section in TARGETS.items()}
 SPECIES = (1, 7, 8)
+CONFIG = PETConfig(
+    SPECIES, tuple(s.target(name) for name, s in SECTIONS.items()), **TINY
+)
 NAMES = ("H2O", "NH3", "CH4", "H2", "CO2", "O")
 
 
 @pytest.fixture(scope="module")
 def data():
-    return prepare_data(frames(), SECTIONS, PETConfig(SPECIES))
+    return prepare_data(frames(), SECTIONS, CONFIG)
 
 
 @given(
@@ -111,27 +114,24 @@ def test_values_that_cannot_be_labels_are_refused():
 
 
 def test_baselines_are_those_of_least_squares(data):
-    config = PETConfig(
-        SPECIES, tuple(s.target(name) for name, s in SECTIONS.items()), **TINY
-    )
-    fitted = fit_baselines(config, data)
+    fitted = fit_baselines(CONFIG, data)
     assert set(fitted["dipole_moment"]) == set(fitted["shielding"]) == set()
     energies = np.array([value.item() for value in data.values["energy"]])
     counts = np.array([[2, 0, 1], [3, 1, 0]] * 6, float)
     solution = np.linalg.pinv(counts) @ energies
     np.testing.assert_allclose(fitted["energy"]["scalar"][:, 0], solution, rtol=1e-9)
-    left = subtract_baselines(config, data, fitted)
+    left = subtract_baselines(CONFIG, data, fitted)
     rest = np.array([value.item() for value in left.values["energy"]])
     np.testing.assert_allclose(rest, energies - counts @ solution, atol=1e-9)
     # what is left is the spread in which errors are measured
-    labels = labels_of(SECTIONS)
+    labels = labels_of(SECTIONS, CONFIG)
     size = spreads(labels, left)
     expected = np.sqrt(np.mean((rest / counts.sum(axis=1)) ** 2))
     np.testing.assert_allclose(size["energy"], expected, rtol=1e-9)
     units = loss_units(labels, left)
     np.testing.assert_array_equal(units["energy"], size["forces"])
     np.testing.assert_array_equal(units["shielding"], size["shielding"])
-    model = fresh_model(config, labels, data, 0, "pet")
+    model = fresh_model(CONFIG, labels, data, 0, "pet")
     np.testing.assert_allclose(
         model.parameters["scale"]["energy"]["scalar"], size["forces"][0], rtol=1e-6
     )
@@ -139,7 +139,7 @@ def test_baselines_are_those_of_least_squares(data):
 
 
 def test_batches_hold_labels_and_say_what_is_padding(data):
-    labels = labels_of(SECTIONS)
+    labels = labels_of(SECTIONS, CONFIG)
     batch = collate(labels, data, [1, 0], GraphShape(9, 4, 3))
     assert batch.known["forces"].sum() == 3 * 7
     assert not batch.known["energy"][2]

@@ -120,7 +120,7 @@ def test_labels_on_the_models_own_reference_pass(files, tmp_path):
         warnings.simplefilter("error")
         # Four times the spread of these labels, as a network without training adds.
         quiet = _quiet(_initial(run))
-        model = start_from(quiet, config, labels_of(run.targets), data, run)
+        model = start_from(quiet, config, labels_of(run.targets, config), data, run)
     jax.tree.map(np.testing.assert_array_equal, model.parameters, quiet.parameters)
 
 

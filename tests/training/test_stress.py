@@ -91,7 +91,7 @@ CONFIG = PETConfig((29,), (Target("energy", "eV"),), **TINY)
 
 def test_a_slab_is_fitted_in_its_plane():
     """Four of nine components count; loss and errors do not depend on the others."""
-    labels = labels_of(TARGETS)
+    labels = labels_of(TARGETS, CONFIG)
     batches, sizes, errors = [], [], []
     model = init_pet(CONFIG, jax.random.key(0))
     run = parse_run(
