@@ -93,7 +93,12 @@ def averages(
 
     from symjax.interop.in_place import MetatomicSource
     from symjax.metrics import add_spectra, frontier
-    from symjax.report.average_tables import averaging_json, averaging_tables
+    from symjax.report.average_tables import (
+        AveragesFile,
+        ChosenAverage,
+        OutputAverages,
+        averaging_tables,
+    )
     from symjax.report.tables import print_text
     from symjax.runs import Options, as_source
 
@@ -125,21 +130,21 @@ def averages(
     print_text(
         functools.partial(averaging_tables, title, found_best, spectra), sys.stdout
     )
-    written: dict[str, Any] = averaging_json(
-        source.name, source.digest, num, found_best, spectra
-    )
-    enough = True
+    chosen = None
     if limits:
         text, chosen = choose_average(spectra, limits, measured)
-        enough = chosen is not None
-        written["enough"] = None if chosen is None else rotations_json(chosen)
         say(text)
-    write_json(json, written)
+    outputs = {
+        name: OutputAverages(one.unit, len(one.gram) - 1, found_best[name])
+        for name, one in spectra.items()
+    }
+    enough = None if chosen is None else ChosenAverage(*chosen)
+    write_json(json, AveragesFile(source.name, source.digest, num, outputs, enough))
     for label, error in failed.items():
         say(f"{label}: FAILED: {error}", err=True)
     if failed:
         raise typer.Exit(FAILED)
-    if not enough:
+    if limits and chosen is None:
         raise typer.Exit(ABOVE_LIMIT)
 
 
@@ -223,12 +228,3 @@ def choose_average(
     if average is None:
         return f"For {asked}: {why}.", None
     return f"For {asked}: {average.name}, {elements} elements.", average
-
-
-def rotations_json(rotations: "Rotations") -> dict[str, Any]:
-    """An average as plain data."""
-    return {
-        "average": rotations.name,
-        "elements": rotations.elements.tolist(),
-        "weights": rotations.weights.tolist(),
-    }

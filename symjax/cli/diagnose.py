@@ -199,14 +199,14 @@ def diagnose(
 
     from symjax.diagnose import diagnose as look
     from symjax.diagnose import recommend, report_traps, to_text
+    from symjax.diagnose.document import DiagnosisFile
     from symjax.diagnose.probing import (
         carried,
-        probes_to_json,
         probes_to_text,
         report_probes,
         save_probes,
     )
-    from symjax.diagnose.tracing import report_traces, trace_to_text, traces_to_json
+    from symjax.diagnose.tracing import report_traces, trace_to_text
     from symjax.models import load_model
     from symjax.report.tables import print_text
 
@@ -248,13 +248,9 @@ def diagnose(
     print_text(lambda display: to_text(found, display.width or 80), sys.stdout)
     if traces:
         print_text(functools.partial(trace_to_text, traces), sys.stdout)
-    values = found.to_json()
-    if traces:
-        values["traces"] = traces_to_json(traces)
+    held = {} if probes is None else carried(loaded)
     if probes is not None:
-        held = carried(loaded)
         print_text(functools.partial(probes_to_text, probes, held), sys.stdout)
-        values["probes"] = probes_to_json(probes, held)
         if probe_figure is not None:
             with options_as_typed({"path": "--probe-figure"}):
                 save_probes(probes, probe_figure)
@@ -263,7 +259,9 @@ def diagnose(
     print_text(
         lambda display: advice.to_text(display.width or 80).rstrip("\n"), sys.stdout
     )
-    write_json(json, values)
+    write_json(
+        json, DiagnosisFile(**vars(found), traces=traces, probes=probes, carried=held)
+    )
     for name, error in failed.items():
         say(f"{name}: FAILED: {error}", err=True)
     if failed:

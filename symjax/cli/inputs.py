@@ -143,13 +143,13 @@ def check_new_file(option: str, path: Path | None, overwrite: bool) -> None:
         )
 
 
-def write_json(json: Path | None, value: dict[str, Any]) -> None:
+def write_json(json: Path | None, value: Any) -> None:
     """Writes the file of --json, if there is one, and says so."""
-    from symjax.report.storage import dumps, write_atomically
+    from symjax.report.storage import dumps, plain, write_atomically
 
     if json is None:
         return
-    text = dumps(value) + "\n"
+    text = dumps(plain(value)) + "\n"
     with options_as_typed({"output": "--json"}):
         write_atomically(json, lambda part: part.write_text(text))
     say(f"Wrote {json}", err=True)

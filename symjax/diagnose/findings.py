@@ -4,12 +4,10 @@ import dataclasses
 import enum
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from symjax.errors import ArgumentError
-
-SCHEMA = "symjax-diagnosis/1"
-"""Name and version of the JSON object of a diagnosis."""
+from symjax.report.stored import Count, Marker, Record, Share, Text
 
 
 class Kind(enum.StrEnum):
@@ -84,8 +82,18 @@ class Severity(enum.IntEnum):
 _THRESHOLDS = (2.0**-11.5, 0.01, 0.1, 1 / math.sqrt(2))
 
 
+class _ByName(Marker):
+    """Marks a severity that is written by its name, in small letters."""
+
+    def _read(self, value: Any) -> Severity:
+        return Severity[str(value).upper()]
+
+    def _write(self, value: Severity) -> str:
+        return value.name.lower()
+
+
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(Record):
     """A number with its uncertainty: the evidence of a finding.
 
     Attributes:
@@ -100,7 +108,7 @@ class Figure:
       forces = 0.0213 +- 4e-04 eV/angstrom
     """
 
-    name: str
+    name: Text
     value: float
     uncertainty: float
     unit: str = ""
@@ -111,7 +119,7 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class Finding(Record):
     """One failure mode, found at one place.
 
     Attributes:
@@ -136,14 +144,14 @@ class Finding:
     """
 
     kind: Kind
-    severity: Severity
-    effect: float
-    layer: str
+    severity: Annotated[Severity, _ByName()]
+    effect: Share
+    layer: Text
     irrep: str
     figure: Figure
-    outputs: tuple[str, ...]
-    sentence: str
-    remedy: str
+    outputs: tuple[Text, ...]
+    sentence: Text
+    remedy: Text
 
     @classmethod
     def of(cls, kind: Kind, effect: float, **fields: Any) -> "Finding":
@@ -166,17 +174,9 @@ class Finding:
         effect = min(effect, 1.0)
         return cls(kind, Severity.of(effect), effect, **fields)
 
-    def to_json(self) -> dict[str, Any]:
-        """The finding as JSON-serialisable data."""
-        return dataclasses.asdict(self) | {
-            "kind": self.kind.value,
-            "severity": self.severity.name.lower(),
-            "outputs": list(self.outputs),
-        }
-
 
 @dataclasses.dataclass(frozen=True)
-class Check:
+class Check(Record):
     """One failure mode that was looked for.
 
     Attributes:
@@ -191,12 +191,12 @@ class Check:
     """
 
     kind: Kind
-    looked_at: int
-    note: str
+    looked_at: Count
+    note: Text
 
 
 @dataclasses.dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Record):
     """All findings about a model, and what was looked for.
 
     Attributes:
@@ -210,7 +210,7 @@ class Diagnosis:
       ()
     """
 
-    model: str
+    model: Text
     findings: tuple[Finding, ...]
     checks: tuple[Check, ...]
 
@@ -218,18 +218,6 @@ class Diagnosis:
     def kinds(self) -> tuple[Kind, ...]:
         """Failure modes that were found, each once, most severe first."""
         return tuple(dict.fromkeys(finding.kind for finding in self.findings))
-
-    def to_json(self) -> dict[str, Any]:
-        """The diagnosis as JSON-serialisable data."""
-        return {
-            "schema": SCHEMA,
-            "model": self.model,
-            "findings": [finding.to_json() for finding in self.findings],
-            "checks": [
-                dataclasses.asdict(check) | {"kind": check.kind.value}
-                for check in self.checks
-            ],
-        }
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -259,42 +259,6 @@ def probes_to_text(
     return f"{table.plain}\n\n{notes}\n"
 
 
-def probes_to_json(
-    probes: Probes, held: Mapping[str, Mapping[int, int | None]]
-) -> dict[str, Any]:
-    """The same, with all scores, as JSON-serialisable data."""
-    kinds = {"linear": probes.sectors}
-    if probes.products:
-        kinds["products"] = probes.products
-    layers: dict[str, Any] = {}
-    for name in probes.sectors:
-        own: dict[str, Any] = {}
-        if name in held:
-            own["carried"] = {"+": held[name][1], "-": held[name][-1]}
-        for kind, sectors in kinds.items():
-            own[f"largest_{kind}"] = {
-                sign: probes.largest(name, sigma, products=kind == "products")
-                for sign, sigma in (("+", 1), ("-", -1))
-            }
-            own[kind] = {
-                str(irrep): {
-                    "score": one.score,
-                    "permuted": one.permuted,
-                    "low": one.low,
-                }
-                for irrep, one in sectors[name].items()
-            }
-        layers[name] = own
-    return {
-        "structures": {
-            "trained": probes.structures[0],
-            "held_out": probes.structures[1],
-        },
-        "comparisons": probes.comparisons,
-        "layers": layers,
-    }
-
-
 def probes_figure(probes: Probes) -> Figure:
     """Scores by layer and degree, one panel for each sigma and kind of probe.
 

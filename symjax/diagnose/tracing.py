@@ -249,36 +249,3 @@ def _sectors_table(
     )
     columns = ["sector", "alone", "Shapley", "+-"]
     return str(make_table(heading, columns, rows, display).plain)
-
-
-def traces_to_json(traces: Mapping[str, Traced]) -> dict[str, Any]:
-    """The same as plain data, in the units of the outputs."""
-    return {
-        label: {
-            "layers": [list(names) for names in one.layers],
-            "forces": one.forces,
-            "outputs": {
-                name: {
-                    "unit": one.trace.units[name],
-                    "errors": errors.tolist(),
-                    "contributions": one.trace.contributions(name).tolist(),
-                    "sectors": [
-                        {
-                            "interaction": float(one.alone.interactions(name)[stage]),
-                            "left": shares.left[name],
-                            "shapley": {
-                                "above" if sector is None else str(sector): float(value)
-                                for sector, value in zip(
-                                    shares.sectors, shares.values[name], strict=True
-                                )
-                            },
-                        }
-                        for stage, shares in enumerate(one.shares)
-                        if one.alone is not None and name in shares.values
-                    ],
-                }
-                for name, errors in one.trace.errors.items()
-            },
-        }
-        for label, one in traces.items()
-    }

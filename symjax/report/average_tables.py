@@ -1,16 +1,61 @@
 """What averages over rotations leave of the equivariance error, as text and as JSON."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Group, RenderableType
 
 from symjax.metrics import AveragedError, ResponseSpectrum
 from symjax.report.formats import format_value
 from symjax.report.layout import Display, Row, make_table
+from symjax.report.stored import (
+    AnyNumbers,
+    Count,
+    Positive,
+    Record,
+    StoredAverage,
+    Text,
+)
 
 Frontiers = Mapping[str, tuple[AveragedError, ...]]
 """For each output the averages that no cheaper one undercuts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputAverages(Record):
+    """What averages leave of the error of one output, in its unit."""
+
+    unit: str
+    max_degree: Count
+    averages: tuple[StoredAverage, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChosenAverage(Record):
+    """An average that is enough: its name, elements of O(3), and weights of sum 1."""
+
+    average: str
+    elements: AnyNumbers
+    weights: AnyNumbers
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragesFile(Record):
+    """What ``symjax averages --json`` writes.
+
+    Attributes:
+      model: Name of the model.
+      digest: Its digest.
+      num_structures: Structures that were measured.
+      outputs: By name.
+      enough: The average that is enough; None unless asked for, or if none is.
+    """
+
+    model: Text
+    digest: str
+    num_structures: Positive
+    outputs: Mapping[Text, OutputAverages]
+    enough: ChosenAverage | None = None
 
 
 def averaging_tables(
@@ -73,34 +118,3 @@ def averaging_tables(
             "",
         ]
     return Group(*tables)
-
-
-def averaging_json(
-    model: str,
-    digest: str,
-    num_structures: int,
-    frontiers: Frontiers,
-    spectra: Mapping[str, ResponseSpectrum],
-) -> dict[str, Any]:
-    """The same as plain data; ``digest`` is that of the model."""
-    return {
-        "model": model,
-        "digest": digest,
-        "num_structures": num_structures,
-        "outputs": {
-            name: {
-                "unit": spectra[name].unit,
-                "max_degree": len(spectra[name].gram) - 1,
-                "averages": [
-                    {
-                        "average": one.average,
-                        "num_elements": one.num_elements,
-                        "error": one.error,
-                        "uncertainty": one.uncertainty,
-                    }
-                    for one in errors
-                ],
-            }
-            for name, errors in frontiers.items()
-        },
-    }

@@ -23,8 +23,9 @@ from symjax.report.schema import (
     StoredStructures,
     StructureReport,
 )
+from symjax.report.stored import StoredAverage
 from symjax.report.summary import Summary, summarise
-from symjax.report.worth import averages_json, labels_json
+from symjax.report.worth import known_frontier, labels_json
 
 _REMEDY = "Write the report again, or restore the file"
 
@@ -53,6 +54,7 @@ class _Body(TypedDict):
 
 _FORMAT, _HEADER, _BODY = TypeAdapter(_Format), TypeAdapter(Header), TypeAdapter(_Body)
 _STRUCTURE, _SUMMARY = TypeAdapter(StructureReport), TypeAdapter(Summary)
+_AVERAGES = TypeAdapter(tuple[StoredAverage, ...])
 
 
 def dumps(value: Any) -> str:
@@ -66,6 +68,11 @@ def header_to_json(
     """The head of a report or of a journal as a JSON object."""
     head = Header(schema=schema, software=software, model=model, settings=settings)
     return _plain(_HEADER, head)
+
+
+def plain(value: Any) -> Any:
+    """A declared object as data that JSON can hold."""
+    return _plain(TypeAdapter(type(value)), value)
 
 
 def _plain(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -83,7 +90,7 @@ def head_to_json(report: Report) -> dict[str, Any]:
             for name, leaf in report.aggregate().items()
         },
         "averages": {
-            name: averages_json(leaf.response)
+            name: _plain(_AVERAGES, known_frontier(leaf.response))
             for name, leaf in report.aggregate().items()
             if leaf.response is not None
         },

@@ -24,7 +24,13 @@ from typing_extensions import TypedDict
 
 from symjax._declared import STRICT
 from symjax._text import file_text
-from symjax.metrics import Certificate, Convergence, RuleTotals, Totals
+from symjax.metrics import (
+    AveragedError,
+    Certificate,
+    Convergence,
+    RuleTotals,
+    Totals,
+)
 from symjax.metrics.consistency import LabelConsistency
 from symjax.metrics.physical_check import PhysicalCheck
 from symjax.report.scales import Spread
@@ -64,6 +70,19 @@ class Marker:
 
     def _write(self, value: Any) -> Any:
         raise NotImplementedError
+
+
+class _Label(Marker):
+    """Marks an irrep that is written as its label."""
+
+    def _read(self, value: Any) -> Irrep:
+        return Irrep.parse(value)
+
+    def _write(self, value: Irrep) -> str:
+        return str(value)
+
+
+StoredIrrep = Annotated[Irrep, _Label()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +197,10 @@ StoredTotals = Annotated[
 StoredRule = Annotated[
     RuleTotals,
     Stored({"degree": Count, "num_elements": Count, "totals": StoredTotals}),
+]
+StoredAverage = Annotated[
+    AveragedError,
+    Stored({"num_elements": Positive, "error": Size, "uncertainty": Size}),
 ]
 StoredSpread = Annotated[
     Spread, Stored({"count": Size, "first": AnyNumbers, "second": Size})

@@ -122,21 +122,6 @@ def _without_labels(report: Report, outputs: list[Leaf]) -> str:
     return "Next: measure structures with labels (--label): does this matter?"
 
 
-def averages_json(response: Response | None) -> list[dict[str, Any]]:
-    """The same as plain data."""
-    if response is None:
-        return []
-    return [
-        {
-            "average": one.average,
-            "num_elements": one.num_elements,
-            "error": one.error,
-            "uncertainty": one.uncertainty,
-        }
-        for one in known_frontier(response)
-    ]
-
-
 def worth_sentence(name: str, unit: str, labels: LabelErrors, channels: int = 1) -> str:
     """Error on labels, and whether averaging would lower it.
 

@@ -8,12 +8,14 @@ import ase.build
 import ase.io
 import pytest
 import toys
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from symjax import cli
 from symjax.diagnose import Check, Diagnosis, Figure, Finding, Kind, diagnose, to_text
+from symjax.diagnose.document import DiagnosisFile
 from symjax.report import ReportError, write_report
-from symjax.report.storage import read_report
+from symjax.report.storage import plain, read_report
 
 
 @pytest.fixture
@@ -56,7 +58,9 @@ def test_findings_are_in_plain_words_and_no_error(invoke, written, tmp_path):
         assert row in text
     assert "equivariant readout" in text
     assert max(map(len, text.splitlines())) <= 80
-    value = json.loads((tmp_path / "out.json").read_text())
+    text = (tmp_path / "out.json").read_text()
+    value = json.loads(text)
+    assert plain(TypeAdapter(DiagnosisFile).validate_json(text)) == value
     assert value["schema"] == "symjax-diagnosis/1"
     (finding,) = value["findings"]
     assert finding["kind"] == "missing irrep"
@@ -272,12 +276,17 @@ class TestStructures:
         assert len(shapley) == 4  # two sectors of two layers
         traced = json.loads((tmp_path / "t.json").read_text())["traces"]["OH"]
         assert traced["forces"] == "all 2 atoms"
-        energy = traced["outputs"]["energy"]
-        for layer in energy["sectors"]:
-            whole = sum(layer["shapley"].values()) + layer["left"]
-            assert whole == pytest.approx(energy["errors"][0] ** 2, rel=1e-3)
-        # a line has no pseudotensors
-        assert abs(energy["sectors"][0]["shapley"]["0-"]) < 1e-6 * whole
+        for layer in traced["shares"]:
+            whole = sum(layer["values"]["energy"]) + layer["left"]["energy"]
+            error = traced["trace"]["errors"]["energy"][0]
+            assert whole == pytest.approx(error**2, rel=1e-3)
+            # a line has no pseudotensors
+            shares = dict(zip(layer["sectors"], layer["values"]["energy"], strict=True))
+            assert abs(shares["0-"]) < 1e-6 * whole or layer != traced["shares"][0]
+        read = TypeAdapter(DiagnosisFile).validate_json(
+            (tmp_path / "t.json").read_text()
+        )
+        assert plain(read) == json.loads((tmp_path / "t.json").read_text())
         alone = invoke(path, "--shapley")
         assert alone.exit_code == cli.BAD_INPUT
         assert "--shapley=True: is of no use without --trace" in alone.stderr
@@ -295,14 +304,20 @@ class TestStructures:
         assert "f.xyz:10: FAILED: " in result.stderr
         assert "a layer carries (B), and that can be read from it" in result.stdout
         found = json.loads((tmp_path / "out.json").read_text())["probes"]
-        assert found["structures"] == {"trained": 5, "held_out": 5}
-        first = found["layers"]["gnn_layers.0.compress"]
-        assert first["largest_linear"]["+"] >= 1
-        assert first["linear"]["1+"]["score"] > 0.9
-        assert "0-" not in first["linear"]
+        assert found["structures"] == [5, 5]
+        first = found["sectors"]["gnn_layers.0.compress"]
+        assert first["1+"]["score"] > 0.9
+        assert "0-" not in first
         # a linear map of vectors and their lengths, and no more
-        edges = found["layers"]["gnn_layers.0.edge_embedder"]
-        assert edges["largest_linear"] == {"+": 1, "-": None}
+        edges = found["sectors"]["gnn_layers.0.edge_embedder"]
+        assert (
+            {"1+"}
+            <= {name for name in edges if edges[name]["decodable"]}
+            <= {
+                "0+",
+                "1+",
+            }
+        )
         assert "</svg>" in (tmp_path / "probes.svg").read_text()
         few = invoke(path, "--probe", "f.xyz", "--frames", ":3")
         assert few.exit_code == cli.BAD_INPUT
