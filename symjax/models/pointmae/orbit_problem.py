@@ -42,6 +42,7 @@ from symjax.models.pointmae.model import (
     PointMAEModel,
     evaluate_heads,
     is_point_layer,
+    layer_names,
     select_layers,
 )
 from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
@@ -234,20 +235,25 @@ def event_problem(
     outputs: dict[str, Output] = {}
 
     def add(
-        name: str, kind: str, samples: str, representation: Representation, unit: str
+        name: str, samples: str, representation: Representation = FEATURE, **says: Any
     ) -> None:
         labels = semantic if samples == "point" else None
-        outputs[name] = Output(representation, unit, kind, per[samples], labels)
+        outputs[name] = Output(
+            representation, mask=per[samples], samples=labels, **says
+        )
 
+    known = layer_names(config)
     if config.num_classes:
-        add("class_probabilities", "output", "point", FEATURE, "")
+        add("class_probabilities", "point", reads=("seg_head.hidden",))
     if reconstruct:
-        add("reconstructed_positions", "output", "hidden", VECTOR, "voxel")
+        # Both are read from the decoder's last layer, which is the last of all.
+        add("reconstructed_positions", "hidden", VECTOR, unit="voxel", reads=known[-1:])
         if config.energy_infilling:
-            add("reconstructed_energies", "output", "hidden", SCALAR, "log scale")
+            unit = "log scale"
+            add("reconstructed_energies", "hidden", SCALAR, unit=unit, reads=known[-1:])
     for name in chosen:
         kind = "point" if is_point_layer(name) else "token"
-        add(name, kind, kind, FEATURE, "")
+        add(name, kind, kind=kind, beside=name == "encoder.pos_embed")
     return Problem(
         orbit_function(config, tokens, chosen, reconstruct),
         event.positions,

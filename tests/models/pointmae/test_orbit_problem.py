@@ -108,6 +108,12 @@ def test_all_layers_are_there(model, event):
     kinds = {output.kind for output in problem.outputs.values()}
     assert kinds == {"output", "token", "point"}
     assert problem.outputs["reconstructed_positions"].unit == "voxel"
+    reads = {name: one.reads for name, one in problem.outputs.items() if one.reads}
+    assert reads == {
+        "class_probabilities": ("seg_head.hidden",),
+        "reconstructed_positions": ("decoder.transformer.norm",),
+        "reconstructed_energies": ("decoder.transformer.norm",),
+    }
     assert (problem.outputs["upsampler"].samples == event.semantic).all()
 
 
