@@ -15,17 +15,13 @@ import numpy as np
 from ase.io.extxyz import per_atom_properties
 from jaxtyping import Float
 
-from symjax.data.quantities import representation_of
+from symjax.data.quantities import Block
 from symjax.data.reading import read_structures
 from symjax.errors import ArgumentError, StructureError
-from symjax.so3.representations import (
-    Representation,
-)
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelBlock:
-    """One block of labels: one representation, and where structures hold it.
+class LabelBlock(Block):
+    """One block of labels, and where structures hold it.
 
     Values of a structure are in ``atoms.info[column]``, those of atoms, one row each,
     in ``atoms.arrays[column]``, flattened in C order from (components, properties),
@@ -33,43 +29,29 @@ class LabelBlock:
 
     Attributes:
       column: Name in ``atoms.info`` or ``atoms.arrays``.
-      kind: ``"scalar"``, ``"vector"`` (x, y, z), ``"matrix"``, or the label of an irrep
-        such as ``"2+"`` for real spherical components m = -l, ..., l.
-      properties: Number of independent copies, for instance radial channels.
+      target: Name of the target that this block belongs to.
       per_atom: Whether atoms have the label, rather than structures.
       unit: Unit of the values; empty if unknown.
-      target: Name of the target that this block belongs to.
-      key: Name of the block within its target.
 
     Example:
       >>> from symjax.data.label_blocks import LabelBlock
-      >>> block = LabelBlock("density_l2", "2+", 3, True, "e", "density", "2+")
+      >>> block = LabelBlock("2+", "2+", 3, column="density_l2", per_atom=True)
       >>> block.shape
       (5, 3)
     """
 
-    column: str
-    kind: str
-    properties: int
-    per_atom: bool
-    unit: str
-    target: str
-    key: str
-
-    @property
-    def representation(self) -> Representation:
-        """How the block transforms, with a last axis of properties."""
-        return representation_of(self.kind, channels=True)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape for one structure or atom, components first and properties last."""
-        return (*self.representation.shape, self.properties)
+    column: str = ""
+    target: str = ""
+    per_atom: bool = False
+    unit: str = ""
 
 
 def _known(column: str, kind: str, per_atom: bool, unit: str) -> LabelBlock:
     target, _, degree = column.partition("_l")
-    return LabelBlock(column, kind, 0, per_atom, unit, target, kind if degree else "_")
+    key = kind if degree else "_"
+    return LabelBlock(
+        key, kind, column=column, target=target, per_atom=per_atom, unit=unit
+    )
 
 
 _KNOWN = (
@@ -117,7 +99,8 @@ def describe_labels(structures: Sequence[ase.Atoms]) -> tuple[LabelBlock, ...]:
         if not sizes:
             continue
         components = int(np.prod(block.shape[:-1], dtype=int))
-        block = dataclasses.replace(block, properties=sizes[0] // components)
+        copies = max(1, sizes[0] // components)
+        block = dataclasses.replace(block, properties=copies)
         for number, atoms in enumerate(structures):
             block_values(atoms, block, index=number)
         found.append(block)
@@ -149,7 +132,7 @@ def block_values(
       >>> from symjax.data.label_blocks import LabelBlock, block_values
       >>> water = ase.build.molecule("H2O")
       >>> water.info["alpha"] = [1.0, 0, 0, 0, 2, 0, 0, 0, 3]
-      >>> block = LabelBlock("alpha", "matrix", 1, False, "", "alpha", "_")
+      >>> block = LabelBlock("_", "matrix", column="alpha")
       >>> block_values(water, block)[1, 1, 0]
       np.float64(2.0)
     """

@@ -38,7 +38,7 @@ class MetatensorTargets(NamedTuple):
       >>> import ase
       >>> from symjax.data.label_blocks import LabelBlock
       >>> from symjax.interop.metatensor_targets import MetatensorTargets
-      >>> block = LabelBlock("energy", "scalar", 1, False, "", "energy", "_")
+      >>> block = LabelBlock("_", column="energy", target="energy")
       >>> atoms = ase.Atoms("H", info={"energy": -13.6})
       >>> MetatensorTargets([atoms], (block,)).blocks[0].kind
       'scalar'
@@ -205,9 +205,14 @@ def _describe(target: str, key: Any, block: Any) -> LabelBlock:
         suffix = chemical_symbols[value] if entry == "atom_type" else f"{entry}{value}"
         column += f"_{suffix}"
         name += f"_{suffix}"
-    properties = len(block.properties)
-    per_atom = _SAMPLES[samples]
-    return LabelBlock(column, kind, properties, per_atom, "", target, name or "_")
+    return LabelBlock(
+        name or "_",
+        kind,
+        len(block.properties),
+        column=column,
+        target=target,
+        per_atom=_SAMPLES[samples],
+    )
 
 
 def _store(
@@ -219,9 +224,9 @@ def _store(
     number: int,
 ) -> None:
     """Writes one block into a structure, and its description into ``blocks``."""
-    described = _describe(target, key, block)
-    if described.properties == 0 or len(block.samples) == 0:
+    if len(block.properties) == 0 or len(block.samples) == 0:
         return
+    described = _describe(target, key, block)
     former = blocks.setdefault(described.column, described)
     if former.target != target:
         raise _refuse(target, key, f"has the same column as {former.target!r}")

@@ -20,7 +20,7 @@ from symjax.so3.representations import check_array
 @pytest.mark.parametrize("kind", ["scalar", "vector", "matrix", "0-", "2+", "6+"])
 def test_flattened_labels_come_back_in_shape(tmp_path, kind, per_atom, properties):
     """Nine numbers too, which ASE makes a transposed matrix under some names."""
-    block = LabelBlock("label", kind, properties, per_atom, "", "label", "_")
+    block = LabelBlock("_", kind, properties, column="label", per_atom=per_atom)
     structures = [ase.build.molecule("H2O"), ase.build.molecule("CH4")]
     expected = []
     for number, atoms in enumerate(structures):
@@ -31,7 +31,7 @@ def test_flattened_labels_come_back_in_shape(tmp_path, kind, per_atom, propertie
         if not per_atom:
             atoms.info["label"] = atoms.info["label"][0]
         expected.append(values)
-        check_array(block.representation, values.shape, "values")
+        check_array(block.with_channels, values.shape, "values")
     ase.io.write(tmp_path / "file.xyz", structures, format="extxyz")
     for atoms, values in zip(read_labels(tmp_path / "file.xyz"), expected, strict=True):
         np.testing.assert_array_equal(block_values(atoms, block), values)

@@ -106,7 +106,7 @@ def test_labels_have_the_symmetry_of_the_molecule(path):
             np.testing.assert_allclose(moved, atoms.positions[order], atol=1e-12)
             for block in result.blocks:
                 values = block_values(atoms, block)
-                turned = np.asarray(act(block.representation, rotation, values))
+                turned = np.asarray(act(block.with_channels, rotation, values))
                 expected = values[order] if block.per_atom else values
                 np.testing.assert_allclose(
                     turned, expected, rtol=0, atol=1e-8, err_msg=block.column
