@@ -45,7 +45,7 @@ def test_a_closed_form(invoke, tmp_path):
     """Groups without an invariant of degree 2 leave nothing; D2 leaves two of five."""
     result = invoke("--json", "out.json", "--reach", "energy=0.1 meV")
     assert result.exit_code == cli.OK, result.output
-    assert "2 structures: energy" in result.stdout
+    assert "2 structures: A after averages" in result.stdout
     # Of degree 2 three elements that suit it leave nothing, also held out.
     said = "3 optimised elements, within the limit on structures held out; of groups"
     assert f"For energy = 0.1 meV: {said} and grids T, 12 elements." in result.stdout
@@ -69,7 +69,7 @@ def test_round_off_is_called_so(tmp_path, monkeypatch):
     options = ["water.xyz", "--model", "exact.py:quadratic", "--max-degree", "2"]
     result = CliRunner().invoke(cli.app, ["averages", *options])
     assert result.exit_code == cli.OK, result.output
-    assert "This is round-off" in result.stdout
+    assert "energy: this is round-off" in result.stdout
     assert "Ci" not in result.stdout
 
 

@@ -92,14 +92,15 @@ def averages(
     configure_jax(calculator is not None, compile_cache)
 
     from symjax.interop.in_place import MetatomicSource
-    from symjax.metrics import add_spectra, frontier
+    from symjax.metrics import add_spectra
     from symjax.report.average_tables import (
         AveragesFile,
         ChosenAverage,
         OutputAverages,
-        averaging_tables,
+        averages_text,
     )
     from symjax.report.tables import print_text
+    from symjax.report.worth import known_frontier
     from symjax.runs import Options, as_source
 
     options = Options(
@@ -123,19 +124,16 @@ def averages(
     if not measured:
         raise next(iter(failed.values()))
     spectra = {name: add_spectra(parts) for name, parts in measured.items()}
-    found_best = {name: frontier(spectrum) for name, spectrum in spectra.items()}
     num = max(map(len, measured.values()))
     what = "event" if events else "structure"
     title = f"{source.name}, {num} {what}{'s' if num > 1 else ''}"
-    print_text(
-        functools.partial(averaging_tables, title, found_best, spectra), sys.stdout
-    )
+    print_text(functools.partial(averages_text, title, spectra), sys.stdout)
     chosen = None
     if limits:
         text, chosen = choose_average(spectra, limits, measured)
         say(text)
     outputs = {
-        name: OutputAverages(one.unit, len(one.gram) - 1, found_best[name])
+        name: OutputAverages(one.unit, len(one.gram) - 1, known_frontier(one))
         for name, one in spectra.items()
     }
     enough = None if chosen is None else ChosenAverage(*chosen)

@@ -6,10 +6,8 @@ from typing import Any
 
 from symjax.metrics import AveragedError
 from symjax.report._markup import SCROLLS, escape, show_table
-from symjax.report.formats import format_count, format_value
-from symjax.report.layout import Table
+from symjax.report.average_tables import averages_table
 from symjax.report.leaves import Leaf
-from symjax.report.table_cells import Cell, Name, Number, Row, Unit
 from symjax.report.worth import known_frontier
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 256, 64, 40, 28, 90
@@ -19,39 +17,23 @@ _DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
 def averages_section(leaves: Mapping[str, Leaf]) -> str:
     """Error against cost, drawn and in numbers; empty where no response is known."""
-    found = {
-        name: (leaf, known_frontier(leaf.response))
+    spectra = {
+        name: leaf.response
         for name, leaf in leaves.items()
         if leaf.response is not None
     }
-    if not found:
+    if not spectra:
         return ""
-    drawn = {name: errors for name, (_, errors) in found.items() if len(errors) > 1}
+    found = {name: known_frontier(spectrum) for name, spectrum in spectra.items()}
+    drawn = {name: errors for name, errors in found.items() if len(errors) > 1}
+    unresolved = {name for name in spectra if not leaves[name].resolved}
     return (
         "<p>A after an average over rotations, predicted from this measurement; "
         "evaluations of the model are its cost. What lies above the measured degrees "
         "may be left whole: the bound is A + uncertainty.</p>\n"
         + _drawing(drawn)
-        + show_table(_table(found))
+        + show_table(averages_table("A after averages", spectra, unresolved))
     )
-
-
-def _table(found: Mapping[str, tuple[Leaf, tuple[AveragedError, ...]]]) -> Table:
-    rows = []
-    for name, (leaf, errors) in found.items():
-        for index, one in enumerate(errors):
-            at = ("averages", name, index)
-            cells: list[Cell] = [
-                Name(name),
-                "as it is" if one.average == "none" else Name(one.average),
-                Number(one.num_elements, format_count, (*at, "num_elements")),
-                Number(one.error, format_value, (*at, "error")),
-                Number(one.uncertainty, format_value, (*at, "uncertainty")),
-                Unit(leaf.unit),
-            ]
-            rows.append(Row(cells, leaf.resolved))
-    columns = ["output", "average", "elements", "A", "uncertainty", "unit"]
-    return Table("A after averages", columns, rows, ("average", "unit"))
 
 
 def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:

@@ -1,24 +1,17 @@
 """What averages over rotations leave of the equivariance error, as text and as JSON."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
-from rich.console import Group, RenderableType
+from rich.text import Text
 
-from symjax.metrics import AveragedError, ResponseSpectrum
-from symjax.report.formats import format_value
-from symjax.report.layout import Display, Row, make_table
-from symjax.report.stored import (
-    AnyNumbers,
-    Count,
-    Positive,
-    Record,
-    StoredAverage,
-    Text,
-)
-
-Frontiers = Mapping[str, tuple[AveragedError, ...]]
-"""For each output the averages that no cheaper one undercuts."""
+from symjax.metrics import ResponseSpectrum
+from symjax.report.formats import format_count, format_value
+from symjax.report.layout import Display, Table
+from symjax.report.stored import AnyNumbers, Count, Positive, Record, StoredAverage
+from symjax.report.stored import Text as FileText
+from symjax.report.table_cells import Cell, Name, Number, Row, Unit
+from symjax.report.worth import Response, known_frontier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,70 +44,63 @@ class AveragesFile(Record):
       enough: The average that is enough; None unless asked for, or if none is.
     """
 
-    model: Text
+    model: FileText
     digest: str
     num_structures: Positive
-    outputs: Mapping[Text, OutputAverages]
+    outputs: Mapping[FileText, OutputAverages]
     enough: ChosenAverage | None = None
 
 
-def averaging_tables(
-    title: str,
-    frontiers: Frontiers,
-    spectra: Mapping[str, ResponseSpectrum],
-    display: Display,
-) -> RenderableType:
-    """One table for each output, of the errors predicted from its spectrum.
+def averages_table(
+    title: str, spectra: Mapping[str, Response], unresolved: Container[str] = ()
+) -> Table:
+    """A after the averages that no cheaper one undercuts, of every output.
 
     Example:
       >>> import numpy as np
-      >>> from symjax.metrics import ResponseSpectrum, frontier
-      >>> from symjax.report.average_tables import averaging_tables
+      >>> from symjax.metrics import ResponseSpectrum
+      >>> from symjax.report.average_tables import averages_table
       >>> from symjax.report.layout import Display
       >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
       >>> gram[1][0, 1, 1] = 4.0
       >>> one = ResponseSpectrum("energy", "eV", gram, 4.0, 1, 1e-12)
-      >>> found = {"energy": frontier(one)}
-      >>> tables = averaging_tables("model", found, {"energy": one}, Display(60, True))
-      >>> tables.renderables[0].plain.splitlines()[-1].split()[:2]
-      ['D2', '4']
+      >>> text = averages_table("model", {"energy": one}).text(Display(60, True))
+      >>> text.plain.splitlines()[-1].split()[:3]
+      ['energy', 'D2', '4']
     """
-    tables: list[RenderableType] = []
-    for name, errors in frontiers.items():
-        spectrum = spectra[name]
+    rows = []
+    for name, spectrum in spectra.items():
+        errors = known_frontier(spectrum)
         before = errors[0].error
-        # Where A itself is round-off, averages differ by round-off.
-        exact = before <= errors[0].uncertainty
-        rows = []
-        for one in errors[:1] if exact else errors:
-            average = "as it is" if one.average == "none" else display.name(one.average)
-            share = one.error / before if before > 0 else 0.0
-            rows.append(
-                Row(
-                    [
-                        average,
-                        str(one.num_elements),
-                        format_value(one.error),
-                        format_value(one.uncertainty),
-                        format_value(share),
-                    ]
-                )
-            )
+        for index, one in enumerate(errors):
+            at = ("averages", name, index)
+            cells: list[Cell] = [
+                Name(name),
+                "as it is" if one.average == "none" else Name(one.average),
+                Number(one.num_elements, format_count, (*at, "num_elements")),
+                Number(one.error, format_value, (*at, "error")),
+                Number(one.uncertainty, format_value, (*at, "uncertainty")),
+                Unit(spectrum.unit),
+                Number(one.error / before if before > 0 else 0.0, format_value),
+            ]
+            rows.append(Row(cells, name not in unresolved))
+    columns = ["output", "average", "elements", "A", "uncertainty", "unit"]
+    return Table(title, [*columns, "of A as it is"], rows, ("average", "unit"))
+
+
+def averages_text(
+    title: str, spectra: Mapping[str, ResponseSpectrum], display: Display
+) -> Text:
+    """The table with what it cannot say of each output."""
+    text = averages_table(f"{title}: A after averages", spectra).text(display)
+    for name, spectrum in spectra.items():
+        first = known_frontier(spectrum)[0]
         tail = spectrum.tail / spectrum.variance if spectrum.variance > 0 else 0.0
-        tables += [
-            make_table(
-                f"{display.name(title)}: {display.name(name)}, A after an average in "
-                f"{display.unit(spectrum.unit)}",
-                ["average", "elements", "A", "+-", "A / A as it is"],
-                rows,
-                display,
-            ),
-            display.lines(
-                "This is round-off, or what the degrees do not tell from it."
-                if exact
-                else f"{format_value(100 * tail)} % of A squared lies above degree "
-                f"{len(spectrum.gram) - 1}; an average may leave all of it."
-            ),
-            "",
-        ]
-    return Group(*tables)
+        line = f"{display.name(name)}: " + (
+            "this is round-off, or what the degrees do not tell from it."
+            if first.error <= first.uncertainty
+            else f"{format_value(100 * tail)} % of A squared lies above degree "
+            f"{len(spectrum.gram) - 1}; an average may leave all of it."
+        )
+        text.append(f"\n{display.lines(line)}")
+    return text
