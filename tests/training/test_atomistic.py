@@ -10,7 +10,7 @@ import pytest
 from small_models import small_pet
 from water_runs import TARGETS, TINY, frames
 
-from symjax.data import GraphShape
+from symjax.data import GraphShape, Target
 from symjax.errors import ModelError
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, cast_parameters, init_pet, predict
@@ -247,7 +247,7 @@ def test_new_targets_join_a_trained_model():
         }
     )
     extended = extend_model(model, check_targets(model, run), seed=0)
-    data = prepare_data(frames(1), SECTIONS, model.config)
+    data = prepare_data(frames(1), {}, model.config)
     outputs = predict(extended, data.graphs[0])
     assert outputs["dipole_moment"].shape == (1, 3)
     np.testing.assert_array_equal(

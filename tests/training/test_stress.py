@@ -136,7 +136,7 @@ def test_tensors_known_in_part_are_refused():
     atoms.info["dipole"] = [0.0, np.nan, 0.3]
     targets = {"dipole": TargetSection(kind="vector", allow_missing=True)}
     with pytest.raises(StructureError, match=r"structures\[0\]\['dipole'\].*NaN"):
-        prepare_data([atoms], targets, PETConfig((1, 8)))
+        prepare_data([atoms], targets, PETConfig((1, 8), (Target("dipole"),)))
 
 
 def test_without_a_volume_there_is_none():
