@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from symjax.metrics import Totals
 from symjax.report._markup import SCROLLS, escape, show_table, what_of
 from symjax.report.contents import above_form, content_form
 from symjax.report.layout import Table
-from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
+from symjax.report.summary import Summary
 from symjax.report.table_cells import Cell, Name, Number, Row
 
 # Logarithmic colors end here, as in the figures: round-off of float32.
@@ -23,70 +24,72 @@ def _columns(degree: int) -> list[str]:
     return [*plus, *minus, f"B above degree {degree}"]
 
 
-def _row_values(leaf: Leaf) -> list[float]:
-    content = leaf.totals.content
-    return [*content[:, 0].tolist(), *content[:, 1].tolist(), leaf.totals.remainder]
+def _row_values(held: Summary | Totals) -> list[float]:
+    return [*held.content[:, 0].tolist(), *held.content[:, 1].tolist(), held.remainder]
 
 
-def map_data(report: Report, leaves: list[Leaf], most: int) -> dict[str, Any]:
+def map_data(report: Report, found: list[Summary], most: int) -> dict[str, Any]:
     """What the script needs to draw the map."""
     sets: list[dict[str, Any]] = [
-        {"label": "all", "values": [_row_values(leaf) for leaf in leaves]}
+        {"label": "all", "values": [_row_values(one) for one in found]}
     ]
     if 1 < len(report.measured) <= most:
         for structure in report.measured:
-            known = {leaf.name: _row_values(leaf) for leaf in structure.leaves}
+            known = {one.name: _row_values(one.totals) for one in structure.leaves}
             sets.append(
                 {
                     "label": structure.label,
-                    "values": [known.get(leaf.name) for leaf in leaves],
+                    "values": [known.get(one.name) for one in found],
                 }
             )
     return {
         "columns": _columns(report.settings.max_degree),
-        "rows": [leaf.name for leaf in leaves],
+        "rows": [one.name for one in found],
         "decades": _DECADES,
         "sets": sets,
     }
 
 
-def content_map(report: Report, leaves: list[Leaf], most: int) -> str:
+def content_map(report: Report, found: list[Summary], most: int) -> str:
     """The heat map, and its numbers as a table."""
-    if not leaves:
+    if not found:
         return ""
     settings = report.settings
     degrees = range(settings.max_degree + 1)
-    forms = [content_form(settings, degree) for degree in degrees]
     rows = []
-    for leaf in leaves:
-        b = leaf.totals.content
-        at = ("summary", leaf.name)
-        cells: list[Cell] = [Name(leaf.name)]
+    for one in found:
+        b = one.content
+        at = ("summary", one.name)
+        cells: list[Cell] = [Name(one.name)]
         cells += [
-            Number(float(b[n, sign]), forms[n], (*at, "content", n, sign))
+            Number(
+                float(b[n, sign]),
+                content_form(settings, n, one),
+                (*at, "content", n, sign),
+            )
             for sign in (0, 1)
             for n in degrees
         ]
-        above = above_form(settings)
-        cells.append(Number(leaf.totals.remainder, above, (*at, "remainder")))
-        rows.append(Row(cells, leaf.resolved))
+        above = above_form(settings, one)
+        cells.append(Number(one.remainder, above, (*at, "remainder")))
+        rows.append(Row(cells, one.resolved))
     columns = ["response", *(f"{n}+" for n in degrees)]
     columns += [f"{n}\N{MINUS SIGN}" for n in degrees] + ["above"]
     title = f"Content B(l, sigma), all {what_of(report)} together"
     table = show_table(Table(title, columns, rows))
     return (
-        f"{_heat_map(report, leaves, most)}\n<details><summary>The numbers as a table"
+        f"{_heat_map(report, found, most)}\n<details><summary>The numbers as a table"
         f"</summary>\n{table}</details>"
     )
 
 
-def _heat_map(report: Report, leaves: list[Leaf], most: int) -> str:
+def _heat_map(report: Report, found: list[Summary], most: int) -> str:
     """Names at the left, which stay; cells at the right, which scroll."""
     count = report.settings.max_degree + 1
     # Left edges of the columns: two groups and the remainder, with gaps.
     edges = [_CELL * c + _GAP * (c >= count) for c in range(2 * count)]
     edges.append(2 * count * _CELL + 2 * _GAP)
-    width, height = edges[-1] + _CELL + 24, _TOP + _ROW * len(leaves)
+    width, height = edges[-1] + _CELL + 24, _TOP + _ROW * len(found)
     parts = [
         f'<text class="group" x="{edges[start]}" y="14">\u03c3 = {sign}</text>'
         for start, sign in ((0, "+"), (count, "\N{MINUS SIGN}"))
@@ -100,9 +103,9 @@ def _heat_map(report: Report, leaves: list[Leaf], most: int) -> str:
         *(f"content/{degree}/{sign}" for sign in (0, 1) for degree in range(count)),
         "remainder",
     ]
-    for row, leaf in enumerate(leaves):
-        base = leaf.name.replace("~", "~0").replace("/", "~1")
-        for edge, value, path in zip(edges, _row_values(leaf), paths, strict=True):
+    for row, one in enumerate(found):
+        base = one.name.replace("~", "~0").replace("/", "~1")
+        for edge, value, path in zip(edges, _row_values(one), paths, strict=True):
             opacity = min(max(value, 0.0), 1.0)
             at = escape(f"/summary/{base}/{path}")
             parts.append(
@@ -112,9 +115,9 @@ def _heat_map(report: Report, leaves: list[Leaf], most: int) -> str:
             )
     parts.append('<rect class="cursor" visibility="hidden"/>')
     rows = "\n".join(
-        f'<li class="{leaf.kind}{"" if leaf.resolved else " bad"}" '
-        f'title="{escape(leaf.name)}"><bdi>{escape(leaf.name)}</bdi></li>'
-        for leaf in leaves
+        f'<li class="{one.kind}{"" if one.resolved else " bad"}" '
+        f'title="{escape(one.name)}"><bdi>{escape(one.name)}</bdi></li>'
+        for one in found
     )
     drawing = "\n".join(parts)
     return f"""<p>Fraction of every response that transforms as the irrep of degree l,
@@ -130,7 +133,7 @@ B(0, +) = 1, a force B(1, +) = 1.</p>
 {rows}
 </ol>
 <div class="scroll"><svg id="map" width="{width}" height="{height}" tabindex="0"
-role="application" aria-label="Heat map of the content, {len(leaves)} rows; arrow keys
+role="application" aria-label="Heat map of the content, {len(found)} rows; arrow keys
 move, the value is read out" aria-describedby="map-readout">
 {drawing}
 </svg></div></div>

@@ -19,10 +19,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from symjax._text import drawn
 from symjax.errors import ArgumentError
+from symjax.report.contents import layers_of, outputs_of
 from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
-from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
+from symjax.report.summary import Summary
 
 # Content below this is drawn as this: round-off of a float32 model lies there.
 _SMALLEST = 1e-8
@@ -89,14 +90,14 @@ def content_figure(report: Report) -> Figure:
       ...
       symjax.errors.ArgumentError: report='pet': has no measured structure. Measure...
     """
-    leaves, num_layers = _ordered(report)
-    content = np.stack([leaf.totals.content for leaf in leaves])
-    remainder = np.array([leaf.totals.remainder for leaf in leaves])
+    found, num_layers = _ordered(report)
+    content = np.stack([row.content for row in found])
+    remainder = np.array([row.remainder for row in found])
     num_degrees = content.shape[1]
     with matplotlib.rc_context(STYLE):
-        names = 0.055 * max(len(leaf.name) for leaf in leaves)
+        names = 0.055 * max(len(one.name) for one in found)
         panel = max(0.24 * num_degrees, 1.3)
-        figure = _figure(names + 2 * panel + 1.6, max(1.4 + _ROW * len(leaves), 2.4))
+        figure = _figure(names + 2 * panel + 1.6, max(1.4 + _ROW * len(found), 2.4))
         # The remainder belongs to both signs, so it has a panel of its own.
         axes: Sequence[Any] = figure.subplots(
             1, 3, sharey=True, width_ratios=[num_degrees, num_degrees, 1]
@@ -123,14 +124,14 @@ def content_figure(report: Report) -> Figure:
             axis.set_xlabel(r"degree $\ell$")
             axis.set_xticks(range(0, num_degrees, step))
         axes[2].set_xticks([0], [f"> {num_degrees - 1}"])
-        _name_rows(axes[0], leaves)
+        _name_rows(axes[0], found)
         for axis in axes:
-            _separate(axis, num_layers, len(leaves), "white", 2.5)
+            _separate(axis, num_layers, len(found), "white", 2.5)
         bar = figure.colorbar(image, ax=list(axes), extend="min", pad=0.02, aspect=30)
         bar.set_label(r"content $B_{\ell,\sigma}$")
         bar.ax.tick_params(length=2, width=0.6)
         figure.suptitle(_title(report), fontsize=9.5)
-        _footnote(figure, leaves)
+        _footnote(figure, found)
     return figure
 
 
@@ -143,14 +144,14 @@ def error_figure(report: Report) -> Figure:
     Args:
       report: A report with one measured structure or more.
     """
-    leaves, num_layers = _ordered(report)
-    relative = np.array([leaf.totals.relative_error for leaf in leaves])
-    absolute = np.array([leaf.totals.equivariance_error for leaf in leaves])
+    found, num_layers = _ordered(report)
+    relative = np.array([row.relative_error for row in found])
+    absolute = np.array([row.equivariance_error for row in found])
     with matplotlib.rc_context(STYLE):
-        figure = _figure(7.0, max(1.7 + _ROW * len(leaves), 2.4))
+        figure = _figure(7.0, max(1.7 + _ROW * len(found), 2.4))
         axes: Sequence[Any] = figure.subplots(1, 2, sharey=True)
-        rows = np.arange(len(leaves))
-        present = [kind for kind in _NAMES if any(k.kind == kind for k in leaves)]
+        rows = np.arange(len(found))
+        present = [kind for kind in _NAMES if any(k.kind == kind for k in found)]
         for axis, values in zip(axes, (relative, absolute), strict=True):
             positive = values[values > 0]
             low = positive.min() / 3 if len(positive) else 1e-8
@@ -158,7 +159,7 @@ def error_figure(report: Report) -> Figure:
             for row, value in zip(rows.tolist(), values, strict=True):
                 axis.plot([low / 10, max(value, low)], [row, row], color="0.85", lw=0.8)
             for kind in present:
-                chosen = np.array([leaf.kind == kind for leaf in leaves])
+                chosen = np.array([one.kind == kind for one in found])
                 # an exact zero stays visible at the left end of the axis
                 axis.plot(
                     np.maximum(values[chosen], low),
@@ -183,13 +184,13 @@ def error_figure(report: Report) -> Figure:
             for side in ("top", "right"):
                 axis.spines[side].set_visible(False)
             axis.tick_params(axis="y", length=0)
-            _separate(axis, num_layers, len(leaves), "0.4", 0.8)
+            _separate(axis, num_layers, len(found), "0.4", 0.8)
         axes[0].set_xlabel("relative equivariance error")
         axes[1].set_xlabel("equivariance error $A$ (units of the row)")
-        for row, leaf in enumerate(leaves):
-            if leaf.unit:
+        for row, one in enumerate(found):
+            if one.unit:
                 axes[1].annotate(
-                    display_unit(leaf.unit),
+                    display_unit(one.unit),
                     (max(absolute[row], axes[1].get_xlim()[0]), row),
                     xytext=(5, 0),
                     textcoords="offset points",
@@ -199,8 +200,8 @@ def error_figure(report: Report) -> Figure:
         # room for the units at the right
         left, right = axes[1].get_xlim()
         axes[1].set_xlim(left, right * (right / left) ** 0.12)
-        axes[0].set_ylim(len(leaves) - 0.5, -0.5)
-        _name_rows(axes[0], leaves)
+        axes[0].set_ylim(len(found) - 0.5, -0.5)
+        _name_rows(axes[0], found)
         figure.legend(
             *axes[0].get_legend_handles_labels(),
             loc="outside lower right",
@@ -211,7 +212,7 @@ def error_figure(report: Report) -> Figure:
             columnspacing=1.2,
         )
         figure.suptitle(_title(report), fontsize=9.5)
-        _footnote(figure, leaves)
+        _footnote(figure, found)
     return figure
 
 
@@ -265,28 +266,26 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _ordered(report: Report) -> tuple[list[Leaf], int]:
+def _ordered(report: Report) -> tuple[list[Summary], int]:
     """Layers, then outputs; and the number of layers."""
-    leaves = list(report.aggregate().values())
-    if not leaves:
+    layers, outputs = layers_of(report), outputs_of(report)
+    if not layers + outputs:
         raise ArgumentError(
             "report",
             report.model.name,
             "has no measured structure",
             "Measure one structure at least",
         )
-    layers = [leaf for leaf in leaves if leaf.kind != "output"]
-    outputs = [leaf for leaf in leaves if leaf.kind == "output"]
     return layers + outputs, len(layers)
 
 
-def _name_rows(axis: Axes, leaves: list[Leaf]) -> None:
-    names = [drawn(leaf.name) + ("" if leaf.resolved else " *") for leaf in leaves]
-    axis.set_yticks(range(len(leaves)), names)
-    for label, leaf in zip(axis.get_yticklabels(), leaves, strict=True):
-        if leaf.kind == "output":
+def _name_rows(axis: Axes, found: list[Summary]) -> None:
+    names = [drawn(one.name) + ("" if one.resolved else " *") for one in found]
+    axis.set_yticks(range(len(found)), names)
+    for label, one in zip(axis.get_yticklabels(), found, strict=True):
+        if one.kind == "output":
             label.set_fontweight("bold")
-        label.set_color("black" if leaf.resolved else _UNRESOLVED)
+        label.set_color("black" if one.resolved else _UNRESOLVED)
 
 
 def _separate(
@@ -302,6 +301,6 @@ def _title(report: Report) -> str:
     return drawn(f"{report.model.name}: {what}")
 
 
-def _footnote(figure: Figure, leaves: list[Leaf]) -> None:
-    if not all(leaf.resolved for leaf in leaves):
+def _footnote(figure: Figure, found: list[Summary]) -> None:
+    if not all(one.resolved for one in found):
         figure.supxlabel("* not resolved by the grid", fontsize=7, x=0.01, ha="left")

@@ -89,7 +89,8 @@ def to_html(report: Report) -> str:
             ("elements", "Outputs by element", show_table(elements_table(report))),
             ("structures", "Structures", _structures(report)),
         ]
-    content = content_map(report, layers + outputs, MOST_STRUCTURES)
+    found = layers_of(report) + outputs_of(report)
+    content = content_map(report, found, MOST_STRUCTURES)
     curve = convergence(report, chosen, curves)
     verdict = _verdict(report, leaves)
     # What speaks of the grid must not open the page as if it praised the model.
@@ -111,7 +112,7 @@ def to_html(report: Report) -> str:
         ("provenance", "Where the numbers come from", _provenance(report)),
     ]
     data = {
-        "map": map_data(report, layers + outputs, MOST_STRUCTURES),
+        "map": map_data(report, found, MOST_STRUCTURES),
         "curves": curves,
         "atoms": atoms,
         "clouds": clouds,
