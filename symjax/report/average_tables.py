@@ -64,7 +64,7 @@ def averages_table(
       >>> gram = tuple(np.zeros((2, 2 * l + 1, 2 * l + 1)) for l in range(3))
       >>> gram[1][0, 1, 1] = 4.0
       >>> one = ResponseSpectrum("energy", "eV", gram, 4.0, 1, 1e-12)
-      >>> text = averages_table("model", {"energy": one}).text(Display(60, True))
+      >>> text = averages_table("model", {"energy": one}).text(Display(80, True))
       >>> text.plain.splitlines()[-1].split()[:3]
       ['energy', 'D2', '4']
     """

@@ -15,7 +15,7 @@ from symjax import cli
 from symjax.diagnose import Check, Diagnosis, Figure, Finding, Kind, diagnose, to_text
 from symjax.diagnose.document import DiagnosisFile
 from symjax.report import ReportError, write_report
-from symjax.report.storage import plain, read_report
+from symjax.report.storage import dumps, plain, read_report
 
 
 @pytest.fixture
@@ -49,6 +49,13 @@ def test_nothing_found(invoke, written):
             assert f"  {kind.value}: " in result.stdout
 
 
+def check_read_back(path):
+    """What a file says, which is read back as it was written."""
+    read = TypeAdapter(DiagnosisFile).validate_json(path.read_text())
+    assert dumps(plain(read)) + "\n" == path.read_text()
+    return json.loads(path.read_text())
+
+
 def test_findings_are_in_plain_words_and_no_error(invoke, written, tmp_path):
     result = invoke(written("missing").parent, "--json", "out.json")
     assert result.exit_code == cli.OK, result.output
@@ -58,9 +65,7 @@ def test_findings_are_in_plain_words_and_no_error(invoke, written, tmp_path):
         assert row in text
     assert "equivariant readout" in text
     assert max(map(len, text.splitlines())) <= 80
-    text = (tmp_path / "out.json").read_text()
-    value = json.loads(text)
-    assert plain(TypeAdapter(DiagnosisFile).validate_json(text)) == value
+    value = check_read_back(tmp_path / "out.json")
     assert value["schema"] == "symjax-diagnosis/1"
     (finding,) = value["findings"]
     assert finding["kind"] == "missing irrep"
@@ -283,10 +288,7 @@ class TestStructures:
             # a line has no pseudotensors
             shares = dict(zip(layer["sectors"], layer["values"]["energy"], strict=True))
             assert abs(shares["0-"]) < 1e-6 * whole or layer != traced["shares"][0]
-        read = TypeAdapter(DiagnosisFile).validate_json(
-            (tmp_path / "t.json").read_text()
-        )
-        assert plain(read) == json.loads((tmp_path / "t.json").read_text())
+        check_read_back(tmp_path / "t.json")
         alone = invoke(path, "--shapley")
         assert alone.exit_code == cli.BAD_INPUT
         assert "--shapley=True: is of no use without --trace" in alone.stderr
@@ -303,7 +305,7 @@ class TestStructures:
         assert result.exit_code == cli.FAILED, result.output
         assert "f.xyz:10: FAILED: " in result.stderr
         assert "a layer carries (B), and that can be read from it" in result.stdout
-        found = json.loads((tmp_path / "out.json").read_text())["probes"]
+        found = check_read_back(tmp_path / "out.json")["probes"]
         assert found["structures"] == [5, 5]
         first = found["sectors"]["gnn_layers.0.compress"]
         assert first["1+"]["score"] > 0.9
