@@ -228,7 +228,7 @@ class Pool:
             found[str(average or "none")] = AveragedVariance(
                 order, interval.value**2, error**2
             )
-        return SampledResponse(name, unit, found, 1)
+        return SampledResponse(name, unit, found, 1, 0.0)
 
     def averages(self, name: str) -> tuple[str, ...]:
         """Groups of which the turns tell what an average over them leaves."""

@@ -51,6 +51,8 @@ BLOCK = 256
 """Rows of the Gram matrices of a block, whose responses are held at a time."""
 # One is spared as reference, and three show their spread.
 _LEAST_TURNS = 4
+# Round-off of a response that averages do not remove, in epsilon, with some room.
+_NOISE = 16.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +164,8 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     }
     for name, unit in prepared.outputs.items():
         if name in results:
-            response = _response(results[name], unit, collected[name], cosets)
+            epsilon = float(np.finfo(leaves[name].compute_dtype).eps)
+            response = _response(results[name], unit, collected[name], cosets, epsilon)
             results[name] = dataclasses.replace(results[name], response=response)
     turned = "" if samples.turn == "C1" else f" in turns of {samples.turn}"
     return Measurement(
@@ -209,7 +212,11 @@ def _estimate_block(
 
 
 def _response(
-    leaf: LeafMeasurement, unit: str, blocks: list[_Block], cosets: Sequence[Cosets]
+    leaf: LeafMeasurement,
+    unit: str,
+    blocks: list[_Block],
+    cosets: Sequence[Cosets],
+    epsilon: float,
 ) -> SampledResponse:
     """V as it is and after averages, with squared standard errors."""
     weights = np.array([block.num for block in blocks], float)
@@ -225,7 +232,10 @@ def _response(
         value = weights @ [row.mean() for row in rows]
         square = weights**2 @ [jackknife(without_a_pair(row)) for row in rows]
         found[name] = AveragedVariance(order, float(value), float(square))
-    return SampledResponse(leaf.name, unit, found, int(leaf.totals().count.sum()))
+    totals = leaf.totals()
+    noise = (_NOISE * epsilon) ** 2 * float(totals.norm.sum())
+    count = int(totals.count.sum())
+    return SampledResponse(leaf.name, unit, found, count, noise)
 
 
 def _combine(

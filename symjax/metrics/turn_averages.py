@@ -122,13 +122,14 @@ class SampledResponse:
       unit: Its unit.
       estimates: By average, ``"none"`` for the output as it is.
       count: Number of values, components of all samples.
+      noise: Upper bound of the part of V that is round-off; 0 where it is not known.
 
     Example:
       >>> from symjax.metrics import SampledResponse, frontier
       >>> from symjax.metrics.turn_averages import AveragedVariance
       >>> one = SampledResponse("energy", "eV", {
       ...     "none": AveragedVariance(1, 4.0, 0.0),
-      ...     "Ci": AveragedVariance(2, 1.0, 0.0)}, 1)
+      ...     "Ci": AveragedVariance(2, 1.0, 0.0)}, 1, 0.0)
       >>> [(each.average, each.error) for each in frontier(one)]
       [('none', 2.0), ('Ci', 1.0)]
     """
@@ -137,6 +138,7 @@ class SampledResponse:
     unit: str
     estimates: Mapping[str, AveragedVariance]
     count: int
+    noise: float
 
     @property
     def averages(self) -> tuple[str, ...]:
@@ -157,7 +159,8 @@ class SampledResponse:
             if all(name in part.estimates for part in parts)
         }
         count = sum(part.count for part in parts)
-        return cls(first.name, first.unit, estimates, count)
+        noise = sum(part.noise for part in parts)
+        return cls(first.name, first.unit, estimates, count, noise)
 
     def weighted(self, weight: float) -> "SampledResponse":
         """The same with squares that count more or less."""
@@ -167,7 +170,7 @@ class SampledResponse:
             )
             for name, one in self.estimates.items()
         }
-        return dataclasses.replace(self, estimates=estimates)
+        return dataclasses.replace(self, estimates=estimates, noise=weight * self.noise)
 
     def after(self, average: Any, include_inversion: bool = True) -> AveragedError:
         """The error that an average leaves, with two standard errors of V.
@@ -196,7 +199,8 @@ class SampledResponse:
         error = math.sqrt(variance / self.count)
         # Estimates of few turns are skewed: on a logarithmic scale where V is told.
         if variance > spread:
-            largest = math.sqrt(variance * math.exp(spread / variance) / self.count)
+            largest = variance * math.exp(spread / variance)
         else:
-            largest = math.sqrt((variance + (math.e - 1) * spread) / self.count)
+            largest = variance + (math.e - 1) * spread
+        largest = math.sqrt((largest + self.noise) / self.count)
         return AveragedError(name, one.num_elements, error, largest - error)

@@ -87,7 +87,7 @@ _Spectrum = Annotated[
 _Estimate = Annotated[AveragedVariance, Stored({"num_elements": Count, "square": Size})]
 _Sampled = Annotated[
     SampledResponse,
-    Stored({"estimates": Mapping[str, _Estimate], "count": Count}),
+    Stored({"estimates": Mapping[str, _Estimate], "count": Count, "noise": Size}),
 ]
 StoredResponse = _Spectrum | _Sampled
 StoredLabelErrors = Annotated[

@@ -45,8 +45,8 @@ def _frontier_line(response: Response) -> str:
     unit = response.unit
     text = f"{response.name}: A {in_words(first.error, unit)} as it is"
     if not others and first.error <= first.uncertainty:
-        sampled = isinstance(response, SampledResponse)
-        return text + (", not told from 0" if sampled else ", round-off")
+        noise = first.error**2 <= response.noise / response.count
+        return text + (", round-off" if noise else ", not told from 0")
     if not others:
         return text
     factor, shown = _people_unit(first.error, unit)

@@ -153,7 +153,9 @@ def test_turns_tell_what_averages_leave(path, structures, tmp_path):
     for average in ("Ci", "D2", "T"):
         true, one = exact.response.after(average), response.after(average)
         assert abs(one.error - true.error) <= 2 * one.uncertainty + 1e-12
-    assert "of Ci: " in " ".join(to_text(found).split())
+    text = " ".join(to_text(found).split())
+    assert "of Ci: " in text
+    assert "eV/angstrom as it is, round-off" in text  # forces are exact
     code = f"{path}:nearly"
     result = CliRunner().invoke(
         cli.app,
