@@ -71,8 +71,15 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     """Mean and largest deviation from it."""
     mean = float(np.mean(values))
     if len(values) == 1:
-        return f"{mean:.{digits}g}"
-    return f"{mean:.{digits}g} ± {np.max(np.abs(np.array(values) - mean)):.1g}"
+        return _rounded(mean, digits)
+    apart = float(np.max(np.abs(np.array(values) - mean)))
+    return f"{_rounded(mean, digits)} ± {_rounded(apart, 1)}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """So many significant digits, large numbers without an exponent."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text else text
 
 
 def write_table(

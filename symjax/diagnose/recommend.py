@@ -93,10 +93,8 @@ def recommend(
     are not needed beside it. Leakage and symmetry traps concern invariants and what
     symmetry forbids: only averaging repairs them exactly.
 
-    A trace says whether one layer can be cured alone: where half of A^2 or more enters
-    in one and none cancels others, averaging what it hands on is cheaper than averaging
-    predictions and leaves what enters elsewhere; where layers cancel, a cure of one
-    raises A.
+    A trace says where A enters. Whatever it blames, predictions are to be averaged: in
+    ``docs/biases.md`` nothing that changes one layer alone leaves less at that cost.
 
     Args:
       report: The report of the model.
@@ -174,33 +172,32 @@ def recommend(
 
 
 def _of_trace(name: str, traces: list[Traced]) -> str:
-    """What a cure of one layer would do for an output."""
+    """Where A of an output enters, and why a cure of one layer is none."""
     having = [one for one in traces if name in one.trace.errors]
     squares = mean_squares([one.trace for one in having], name)
     if not squares[0] > 0:
         return f"{name}: A of the traced structures is 0; trace others."
     *shares, behind = (added(squares) / squares[0]).tolist()
-    stage = max(range(len(shares)), key=shares.__getitem__)
     told = ", ".join(f"{100 * share:.0f} %" for share in shares)
     if min([*shares, behind]) < _CANCELS:
-        return (
-            f"{name}: layers cancel each other ({told} of A^2 enter in GNN layers 1 to "
-            f"{len(shares)}); a cure of one alone raises A: average predictions."
+        where = (
+            f"layers cancel each other ({told} of A^2 enter in GNN layers 1 to "
+            f"{len(shares)}), and a cure of one alone raises A"
         )
-    if behind >= _TO_BLAME:
-        return (
-            f"{name}: {100 * behind:.0f} % of A^2 enters behind all GNN layers, which "
-            "no bias of theirs repairs: average predictions."
+    elif behind >= _TO_BLAME:
+        where = (
+            f"{100 * behind:.0f} % of A^2 enters behind all GNN layers, which no bias "
+            "of theirs repairs"
         )
-    if shares[stage] < _TO_BLAME:
-        return (
-            f"{name}: no single layer is to blame ({told} of A^2 enter in GNN layers "
-            f"1 to {len(shares)}): average predictions."
+    elif max(shares) < _TO_BLAME:
+        where = (
+            f"no single layer is to blame ({told} of A^2 enter in GNN layers 1 to "
+            f"{len(shares)})"
         )
-    layers = ", ".join(f'"{layer}"' for layer in having[0].layers[stage])
-    return (
-        f"{name}: {100 * shares[stage]:.0f} % of A^2 enters in GNN layer {stage + 1}; "
-        f"averaging what it hands on alone (symmetrized_layers = [{layers}], "
-        f'symmetrized_group = "D2" in [model.biases]) takes four evaluations and '
-        "leaves the rest; averaged predictions leave less and cost more."
-    )
+    else:
+        where = (
+            f"{100 * max(shares):.0f} % of A^2 enters in GNN layer "
+            f"{1 + shares.index(max(shares))}, but averaging what it hands on alone "
+            "costs as many evaluations as averaging predictions and leaves no less"
+        )
+    return f"{name}: {where}: average predictions."
