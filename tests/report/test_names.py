@@ -15,10 +15,10 @@ from symjax.diagnose import to_text as diagnosis_text
 from symjax.diagnose.probing import probes_figure, probes_to_text
 from symjax.diagnose.tracing import Traced, trace_to_text
 from symjax.errors import ArgumentError
-from symjax.metrics import Decoded, Probes, ResponseSpectrum, Trace, frontier
+from symjax.metrics import Decoded, Probes, ResponseSpectrum, Trace
 from symjax.models.biases import Biases
 from symjax.report import schema, tables
-from symjax.report.average_tables import averaging_tables
+from symjax.report.average_tables import averages_text
 from symjax.report.figures import content_figure, error_figure
 from symjax.report.html import to_html
 from symjax.so3 import Irrep
@@ -68,8 +68,7 @@ def averages(name):
     gram = tuple(np.zeros((2, 2 * degree + 1, 2 * degree + 1)) for degree in range(3))
     gram[1][0, 1, 1] = 4.0
     one = ResponseSpectrum(name, "eV", gram, 4.0, 1, 1e-12)
-    found = {name: frontier(one)}, {name: one}
-    return printed(functools.partial(averaging_tables, name, *found))
+    return printed(functools.partial(averages_text, name, {name: one}))
 
 
 def traces(name):
