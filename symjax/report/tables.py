@@ -5,6 +5,8 @@ not fit are stacked), and needs neither color nor a terminal to be read.
 """
 
 import functools
+import locale
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from typing import TextIO
@@ -103,8 +105,11 @@ def print_text(
     plain = not file.isatty()
     console = _console(file, plain)
     unicode = console.encoding.lower().startswith("utf")
+    # Python writes UTF-8 in the C locale too, but its terminal may not know it.
+    unicode &= plain or locale.setlocale(locale.LC_CTYPE) not in ("C", "POSIX")
     if width is None:
-        width = 80 if plain else console.width
+        # Rich takes every dumb terminal for one of 80 columns.
+        width = 80 if plain else shutil.get_terminal_size((80, 24)).columns
     # Lines are broken already; a terminal of another width must not cut them.
     console.print(make(Display(width, ascii_only=not unicode)), soft_wrap=True)
 

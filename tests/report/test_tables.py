@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import locale
 import re
 
 import fake_report
@@ -172,6 +173,21 @@ def test_color_only_on_a_terminal(monkeypatch):
     tables.print_report(fake_report.report(), terminal, width=80)
     assert "\x1b[" not in pipe.getvalue()
     assert "\x1b[" in terminal.getvalue()
+
+
+def test_a_dumb_terminal_of_forty_columns_in_the_c_locale(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(locale, "setlocale", lambda category: "C")
+    terminal = _Terminal()
+    report = fake_report.report()
+    tables.print_report(report, terminal)
+    text = terminal.getvalue()
+    assert text.isascii()
+    assert "\x1b" not in text
+    digest = report.model.digest
+    lines = [line for line in text.splitlines() if digest not in line]
+    assert max(map(len, lines)) <= 40
 
 
 def test_color_is_not_forced_into_a_pipe(monkeypatch):
