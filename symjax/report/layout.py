@@ -158,7 +158,7 @@ def make_table(
                 if lines[-1] and cell_len(lines[-1] + pair) > display.width:
                     lines.append("")
                 lines[-1] += pair
-            text.append("".join(f"\n{line}" for line in lines), style)
+            text.append("".join(f"\n{display.lines(line, 4)}" for line in lines), style)
         return text
     widths = _widths(columns, rows)
 
