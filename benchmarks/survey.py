@@ -39,9 +39,17 @@ import ase.io
 import jax
 import numpy as np
 
-from symjax.metrics import Survey, pool
-from symjax.metrics.packs import Pending, finish_pack, measure_packs, start_pack
+from symjax.metrics import Groups, Survey, pool
+from symjax.metrics.gathering import Gathered
+from symjax.metrics.packs import (
+    Pending,
+    free_threads,
+    in_order,
+    measure_packs,
+    start_pack,
+)
 from symjax.metrics.pieces import describe
+from symjax.metrics.pooling import QUESTIONS
 from symjax.metrics.unbiased import estimate_rows
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
@@ -229,22 +237,30 @@ def _variances(pending: Pending) -> dict[str, np.ndarray]:
 
 
 def compare_strata(num: int) -> None:
-    """Prints how much the spread of molecules is one between formulas."""
+    """Prints what is gained by drawing a third of molecules in proportion."""
     structures = mixed(num)
     over, packing = Survey(16), Packing(load_model("pet-ethanol"), 16)
     packs, _ = packs_of(packing, structures)
-    found = pool(item for items in measure_packs(packs, over) for item in items)
-    formulas = np.array([structures[k].get_chemical_formula() for k in found.labels])
-    for name in found.names:
-        part = found.columns[name, 0]
-        ratio = part.values[:, 0].sum() / part.count.sum()
-        rest = part.values[:, 0] - ratio * part.count
-        within = np.zeros(len(rest))
-        for formula in np.unique(formulas):
-            chosen = formulas == formula
-            within[chosen] = rest[chosen] - rest[chosen].mean()
-        gain = np.square(rest).sum() / np.square(within).sum()
-        print(f"strata of {len(set(formulas))} formulas, {name}: gain {gain:.2f}")
+    found = {i.label: i for items in measure_packs(packs, over) for i in items}
+    kinds = {k: atoms.get_chemical_formula() for k, atoms in structures.items()}
+    labels, squares = list(structures), {}
+    for name, groups in (("at random", Groups()), ("strata", Groups(strata=kinds))):
+        for seed in range(20):
+            order = groups.order(labels, np.random.default_rng(seed))[: num // 3]
+            gathered = Gathered(num)
+            gathered.add(found[labels[index]] for index in order)
+            some = gathered.pool(labels, groups)
+            for of in QUESTIONS:
+                for output in some.names:
+                    error = some.error(output, of=of).error
+                    squares.setdefault((output, of), {}).setdefault(name, [])
+                    squares[output, of][name].append(error**2)
+    for (output, of), both in squares.items():
+        gain = np.mean(both["at random"]) / np.mean(both["strata"])
+        print(
+            f"a third of {num} molecules, strata of {len(set(kinds.values()))} "
+            f"formulas, {output}, {of}: gain {gain:.2f}"
+        )
 
 
 def arithmetic_floor(model: Any, num: int) -> float:
@@ -280,20 +296,20 @@ def measure_throughput(num: int, data: str | None) -> None:
         shapes = set()
         for pack in (packs := list(packs)):
             shapes.add(tuple(np.shape(owner) for owner in pack.owners.values()))
-        for pack in packs:  # compiles
+
+        def call(pack: Any, over: Survey = over) -> None:
             jax.block_until_ready(start_pack(pack, over).responses)
+
+        list(in_order(call, packs, free_threads()))  # compiles
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             survey_structures(model, structures, over, folder + "/out")
         seconds = time.perf_counter() - start
         calls = []
         for _ in range(3):
-            before, pending = time.perf_counter(), []
-            for pack in packs:
-                pending.append(start_pack(pack, over))
-                jax.block_until_ready(pending[-1].responses)
+            before = time.perf_counter()
+            list(in_order(call, packs, free_threads()))
             calls.append(time.perf_counter() - before)
-        finish_pack(pending[0], 6)
         share = min(calls) / seconds
         rate = num / seconds
         print(

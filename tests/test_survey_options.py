@@ -18,6 +18,7 @@ def report(*words):
     ("words", "says"),
     [
         (["--until", "1%"], "--until='1%': is of no use without --survey"),
+        (["--strata", "size"], "--strata='size': is of no use without --survey"),
         (["--survey", "16", "--grid", "3"], "--grid='3': is for structures that"),
         (["--survey", "16", "--no-laws"], "--laws=False: is for structures that"),
         (["--survey", "2"], "--survey=2: is not an integer from 4"),
@@ -36,7 +37,7 @@ def test_impossible_options_are_named(words, says, tmp_path):
 
 def test_a_survey_from_the_command_line(tmp_path):
     out = tmp_path / "out"
-    words = ["--survey", "8", "--max-degree", "1", "-o", str(out)]
+    words = ["--survey", "8", "--strata", "size", "--max-degree", "1", "-o", str(out)]
     done = report(*words)
     assert done.exit_code == 0, done.output
     assert "1 of 1 structures were visited" in done.output

@@ -47,7 +47,7 @@ from symjax.cli.label_options import (
 from symjax.cli.presenting import not_reached, present, present_estimates
 from symjax.cli.progress import measuring_progress
 from symjax.cli.streams import say
-from symjax.cli.survey import Question, check_survey, run_survey
+from symjax.cli.survey import Kind, Question, check_survey, run_survey
 from symjax.errors import ArgumentError
 
 # Random rotations for a calculator, unless a grid is asked for: calls may take minutes.
@@ -291,6 +291,14 @@ def report(
             "for independent ones, a group such as D2 or T, or 'fibonacci 8'.",
         ),
     ] = "C1",
+    strata: Annotated[
+        Kind | None,
+        typer.Option(
+            help="With --survey and --until: draw structures in proportion to the "
+            "numbers of each formula or size, so that fewer are needed.",
+            show_default=False,
+        ),
+    ] = None,
     chemiscope: Annotated[
         bool,
         typer.Option(

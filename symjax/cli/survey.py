@@ -5,7 +5,7 @@ import enum
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
+    import ase
+
     from symjax.data.limits import Limit
-    from symjax.metrics import Survey
+    from symjax.metrics import Groups, Survey
     from symjax.runs.survey_run import SurveyProgress
 
 # Seconds between two lines of progress in a log.
@@ -46,7 +48,7 @@ _OF_GRIDS = {
     "laws": "--laws",
 }
 _OF_SURVEYS = {"until": "--until", "of": "--of", "turn": "--turn"}
-_OF_SURVEYS |= {"chemiscope": "--chemiscope"}
+_OF_SURVEYS |= {"chemiscope": "--chemiscope", "strata": "--strata"}
 
 
 class Question(enum.StrEnum):
@@ -54,6 +56,22 @@ class Question(enum.StrEnum):
 
     DATA = "data"
     POPULATION = "population"
+
+
+class Kind(enum.StrEnum):
+    """What structures of a stratum have in common."""
+
+    FORMULA = "formula"
+    SIZE = "size"
+
+    def groups(self, structures: "Mapping[str, ase.Atoms]") -> "Groups":
+        """The stratum of every structure."""
+        from symjax.metrics import Groups
+
+        def of(atoms: "ase.Atoms") -> object:
+            return len(atoms) if self is Kind.SIZE else atoms.get_chemical_formula()
+
+        return Groups({label: of(atoms) for label, atoms in structures.items()})
 
 
 def check_survey(context: typer.Context) -> "Survey | None":
@@ -73,7 +91,7 @@ def check_survey(context: typer.Context) -> "Survey | None":
         )
         raise ArgumentError(
             option,
-            given[name],
+            value.value if isinstance(value := given[name], enum.Enum) else value,
             "is for structures that are resolved one by one"
             if given["survey"] is not None
             else "is of no use without --survey"
@@ -123,12 +141,14 @@ def run_survey(
     names = {"output": "--output", "structures": "TARGET", "model": "--model"}
     names |= {"layers": "--layers", "energy": "--energy", "until": "--until"}
     names |= {"chemiscope": "--chemiscope"}
+    strata: Kind | None = context.params["strata"]
     try:
         with options_as_typed(names), _progress() as watch:
             report = survey_structures(
                 *(model, found.structures, over, into),
                 options=options,
                 unreadable=found.unreadable,
+                groups=None if strata is None else strata.groups(found.structures),
                 chemiscope=context.params["chemiscope"],
                 watch=watch,
             )

@@ -11,11 +11,13 @@ from symjax.metrics.averaging import (
 from symjax.metrics.estimate import Estimate, estimate
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
 from symjax.metrics.functions import HostFunction
+from symjax.metrics.gathering import pool
 from symjax.metrics.grid import Grid
+from symjax.metrics.groups import Groups
 from symjax.metrics.interventions import Trace, trace
 from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_errors
 from symjax.metrics.measure import measure
-from symjax.metrics.pooling import Interval, Pool, Sampled, pool
+from symjax.metrics.pooling import Interval, Pool, Sampled
 from symjax.metrics.probes import Decoded, Probes, probe
 from symjax.metrics.problem import Output, Problem
 from symjax.metrics.response_spectrum import (
@@ -41,8 +43,9 @@ from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [
     "Adaptive", "AveragedError", "Certificate", "Convergence", "Decoded",
-    "Estimate", "FiniteLeaf", "FiniteMeasurement", "Grid", "HaarSamples",
-    "HostFunction", "Interval", "LabelErrors", "LeafMeasurement", "Measurement",
+    "Estimate", "FiniteLeaf", "FiniteMeasurement", "Grid", "Groups",
+    "HaarSamples", "HostFunction", "Interval", "LabelErrors", "LeafMeasurement",
+    "Measurement",
     "Output", "Pool", "Probes", "Problem", "RandomCheck", "ResponseSpectrum",
     "RuleTotals", "SampleSymmetry", "Sampled", "SampledResponse", "SectorShares",
     "StagedProblem", "Survey", "Surveyed", "Totals", "Trace", "add_label_errors",

@@ -112,7 +112,9 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
         _, components, channels = leaf.axes
         size = components * channels
         numbers = np.bincount(owner, minlength=len(pack.labels))
-        if pack.outputs[name].kind == "output" and (numbers == pack.sizes).all():
+        # Samples with a species are atoms, if there is one for each.
+        by_atom = species is not None and (numbers == pack.sizes).all()
+        if pack.outputs[name].kind == "output" and by_atom:
             squares = rows.variance.sum(axis=1).mean(axis=-1) / size
             for index, own in enumerate(samples):
                 own[name] = squares[owner == index]

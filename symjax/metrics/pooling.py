@@ -3,34 +3,42 @@
 Every structure i contributes unbiased estimates of its V, ||z||^2 and ||P u||^2, noisy
 ones, of which V can be negative: it stays in the sums. A and B are ratios of sums,
 
-    A^2 = sum_i V_i / sum_i c_i,    B = sum_i P_i / sum_i ||z_i||^2,
+    A^2 = sum_i w_i V_i / sum_i w_i c_i,    B = sum_i w_i P_i / sum_i w_i ||z_i||^2,
 
-and there are two questions about them. *The population* that the structures were drawn
-from: the variance of a ratio r is that of leaving out one structure (or one cluster,
-such as a trajectory, whose frames are not independent),
+where n_h of the N_h structures of a stratum h (:mod:`symjax.metrics.groups`) were
+visited in random order and each stands for w_i = N_h / n_h. Leaving out one structure
+after another, the rest of its stratum taking its place, gives what a stratum adds to
+the variance of a ratio r = sum w a / sum w b,
 
-    s_p^2 = (n-1)/n sum_i (r_(i) - mean of r_(i))^2.
+    s_h^2 = (n_h - 1) / n_h sum_{i in h} (r_(i) - mean of r_(i))^2.
 
-*This data set* of N structures, of which n were visited in random order: what was not
-visited, and the noise within the structures,
+There are two questions. *This data set*: what was not visited, and the noise within the
+structures,
 
-    s_d^2 = (1 - n/N) s_p^2 + n/N s_w^2,
-    s_w^2 = sum_i Var[a_i - r b_i] / (sum_i b_i)^2,
+    s_d^2 = sum_h (1 - n_h / N_h) s_h^2 + sum_i w_i Var[a_i - r b_i] / (sum w b)^2,
 
-which is exact for simple random samples (Cochran, Sampling Techniques, 1977, Sec.
-10.4). With all structures visited, s_w is left, which new elements reduce.
+exact for stratified random samples, of which a single stratum is one (Cochran,
+Sampling Techniques, 1977, Sec. 5 and 10.4). With all structures visited, new elements
+reduce what is left. *The population* that the data were drawn from, in which the
+N = sum_h N_h structures fell into strata by chance (two-phase sampling, Sec. 12.2),
+
+    s_p^2 = sum_h s_h^2 + sum_h (N_h d_h^2 / (sum w b)^2 - (1 - N_h / N) s_h^2 / N_h),
+
+with d_h the mean of a - r b in a stratum. Where frames depend on each other, whole
+clusters, such as trajectories, are left out instead, and strata gain nothing.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from symjax.errors import ArgumentError
+from symjax.metrics.groups import Strata
 from symjax.metrics.turn_averages import AveragedVariance, SampledResponse
 from symjax.so3.finite_groups import finite_group
 
@@ -75,6 +83,12 @@ class Columns(NamedTuple):
     products: Float[np.ndarray, "items quantities"]
     count: Float[np.ndarray, "items"]  # type: ignore[assignment]
 
+    @classmethod
+    def of(cls, rows: Float[np.ndarray, "items numbers"]) -> "Columns":
+        """From rows with values, squares, products and count one after another."""
+        values, squares, products = np.split(rows[:, :-1], 3, axis=1)
+        return cls(values, squares, products, rows[:, -1])
+
 
 Key = tuple[str, int | str]
 """Name of an output, and what its samples are: an atomic number; 0 for all of them; the
@@ -105,26 +119,7 @@ class Sampled:
     )
 
 
-def mean_of_rounds(rounds: Sequence[Sampled]) -> Sampled:
-    """One structure from its estimates in several rounds of new elements."""
-    num, first = len(rounds), rounds[0]
-    sums = {}
-    for key, own in first.sums.items():
-        parts = [each.sums[key] for each in rounds]
-        sums[key] = Sums(
-            np.mean([part.values for part in parts], axis=0),
-            np.sum([part.squares for part in parts], axis=0) / num**2,
-            np.sum([part.products for part in parts], axis=0) / num**2,
-            own.count,
-        )
-    samples = {
-        name: np.mean([each.samples[name] for each in rounds], axis=0)
-        for name in first.samples
-    }
-    return Sampled(first.label, first.size, sums, samples)
-
-
-def _place(key: Key) -> float:
+def place_of(key: Key) -> float:
     """All samples first, then by what they are, then after averages."""
     return math.inf if isinstance(key[1], str) else key[1]
 
@@ -164,15 +159,16 @@ class Pool:
       sizes: Their numbers of atoms.
       columns: For each output and kind of samples, sums with a leading axis over the
         structures; 0 where a structure has no such samples.
-      total: Number of structures of the data set; None if all are here.
+      strata: Of what kind each structure is, and how many of each there are.
       clusters: For each structure what it depends on, such as its trajectory; None for
         independent structures.
       samples: For outputs with one sample for each atom, A^2 of every sample, unbiased,
-        of all structures, one after another.
+        of each structure; None where it has no such output.
 
     Example:
       >>> import numpy as np
-      >>> from symjax.metrics.pooling import Sampled, Sums, pool
+      >>> from symjax.metrics.gathering import pool
+      >>> from symjax.metrics.pooling import Sampled, Sums
       >>> def item(label, variance):
       ...     values = np.array([variance, 4.0, 4.0, 0.0])
       ...     sums = Sums(values, 0 * values, 0 * values, 1.0)
@@ -187,11 +183,16 @@ class Pool:
     labels: tuple[str, ...]
     sizes: np.ndarray
     columns: Mapping[Key, Columns]
-    total: int | None = None
-    clusters: np.ndarray | None = None
-    samples: Mapping[str, Float[np.ndarray, "samples"]] = dataclasses.field(
+    strata: Strata
+    clusters: Int[np.ndarray, "items"] | None = None
+    samples: Mapping[str, Sequence[np.ndarray | None]] = dataclasses.field(
         default_factory=dict
     )
+
+    @property
+    def total(self) -> int:
+        """Structures of the data set, visited or not."""
+        return int(self.strata.totals.sum())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -264,15 +265,16 @@ class Pool:
         Raises:
           ArgumentError: There is no such output or question.
         """
-        part = self._part(name, group, select)
+        part = self._part(name, group)
         below = "norm" if relative else "count"
         return _root(self._ratio(part, 0, below, of, select))
 
     def root_mean_square(self, name: str, group: int = 0) -> float:
         """Root-mean-square component of an output, over orbits and structures."""
-        part = self._part(name, group, None)
-        count = float(np.sum(part.count))
-        return math.sqrt(max(part.values[:, 1].sum(), 0.0) / count) if count else 0.0
+        part, weights = self._part(name, group), self.strata.weights
+        count = float((weights * part.count).sum())
+        norm = float((weights * part.values[:, 1]).sum())
+        return math.sqrt(max(norm, 0.0) / count) if count else 0.0
 
     def content(
         self,
@@ -300,7 +302,7 @@ class Pool:
         Raises:
           ArgumentError: The degree was not projected.
         """
-        part = self._part(name, group, select)
+        part = self._part(name, group)
         column = 2 + 2 * degree + (0 if sigma == 1 else 1)
         if not degree >= 0 or column >= part.values.shape[1]:
             raise ArgumentError(
@@ -315,18 +317,16 @@ class Pool:
 
     def by_item(self, name: str, group: int = 0) -> Float[np.ndarray, "items"]:
         """A^2 of every structure, unbiased: may be negative; NaN without samples."""
-        part = self._part(name, group, None)
+        part = self._part(name, group)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(part.values[:, 0] / part.count)
 
     def by_item_errors(self, name: str) -> Float[np.ndarray, "items"]:
         """Standard errors of :meth:`by_item`; NaN with two turns a structure."""
-        part = self._part(name, 0, None)
+        part = self._part(name, 0)
         return np.asarray(np.sqrt(part.squares[:, 0]) / part.count)
 
-    def _part(
-        self, name: str, group: int | str, select: Bool[np.ndarray, "items"] | None
-    ) -> Columns:
+    def _part(self, name: str, group: int | str) -> Columns:
         if (name, group) not in self.columns:
             raise ArgumentError(
                 "name",
@@ -334,11 +334,7 @@ class Pool:
                 "was not surveyed",
                 f"Use one of {', '.join(self.names)}, and 0 for all samples",
             )
-        part = self.columns[name, group]
-        if select is None:
-            return part
-        values, squares, products, count = (array[select] for array in part)
-        return Columns(values, squares, products, count)
+        return self.columns[name, group]
 
     def _ratio(
         self,
@@ -354,117 +350,107 @@ class Pool:
                 "of", of, "is unknown", f"Use one of {', '.join(QUESTIONS)}"
             )
         a = part.values[:, column]
-        b = np.asarray(part.count, float) if over == "count" else part.values[:, 1]
-        value = float(a.sum() / b.sum()) if b.sum() > 0 else 0.0
-        if not len(a) or b.sum() <= 0:
+        b = part.count if over == "count" else part.values[:, 1]
+        if select is not None:
+            a, b = a * select, b * select
+        weights = self.strata.weights
+        below = float((weights * b).sum())
+        value = float((weights * a).sum()) / below if below > 0 else 0.0
+        if below <= 0:
             return value, math.inf, 1.0
-        clusters = self.clusters
-        if clusters is not None and select is not None:
-            clusters = clusters[select]
-        between, freedom = _left_out(a, b, clusters)
-        if of == "population":
-            return value, math.sqrt(between), freedom
-        within = part.squares[:, column].sum()
-        if over == "norm":
-            within += (
-                value**2 * part.squares[:, 1] - 2 * value * part.products[:, column]
-            ).sum()
-        within /= b.sum() ** 2
-        visited = len(self.labels) / (self.total or len(self.labels))
-        if not np.isfinite(within):  # two turns: the spread of structures bounds it
-            return value, math.sqrt(between), freedom
-        independent, alone = _left_out(a, b, None)
-        if visited < 1:
-            within = (1 - visited) * independent + visited * within
-            return value, math.sqrt(max(within, 0.0)), alone
-        return value, math.sqrt(max(within, 0.0)), max(float(len(a)), 1.0)
+        own = _left_out(a, b, self.strata)
+        if of == "data":
+            within = part.squares[:, column]
+            if over == "norm":
+                within = within + (
+                    value**2 * part.squares[:, 1] - 2 * value * part.products[:, column]
+                )
+            noise = float((weights * within)[b != 0].sum()) / below**2
+            # With two turns it is not known: the spread of structures bounds it.
+            if math.isfinite(noise):
+                return value, *own.of_data(self.strata, noise, int((b != 0).sum()))
+        if self.clusters is not None:
+            num = self.clusters.max() + 1
+            one = Strata(np.zeros(num, int), np.array([num]))
+            a, b = (np.bincount(self.clusters, weights * part, num) for part in (a, b))
+            own = _left_out(a, b, one)
+            return value, *own.error(0.0, 1.0)
+        apart = np.bincount(
+            self.strata.of, a - value * b, len(self.strata.totals)
+        ) / np.maximum(self.strata.visited, 1)
+        return value, *own.of_population(self.strata.totals, apart / below)
 
 
-def pool(
-    items: Iterable[Sampled],
-    total: int | None = None,
-    clusters: Mapping[str, object] | None = None,
-) -> Pool:
-    """Puts structures side by side.
+class _Spread(NamedTuple):
+    """What each stratum adds to the variance of a ratio, from how many structures."""
 
-    Args:
-      items: The structures.
-      total: Number of structures of the data set; None if all are here.
-      clusters: For each label what its structure depends on, such as the name of its
-        trajectory.
+    squares: Float[np.ndarray, "strata"]
+    num: Int[np.ndarray, "strata"]
 
-    Returns:
-      The pool.
+    def error(self, more: float, freedom: float) -> tuple[float, float]:
+        """A standard error, and its degrees of freedom after Satterthwaite.
 
-    Raises:
-      ArgumentError: There is no structure, or fewer in all than are here.
+        Args:
+          more: Another term of the variance.
+          freedom: Its degrees of freedom.
+        """
+        total = self.squares.sum() + more
+        if not (math.isfinite(total) and total > 0):
+            return math.sqrt(total), max(float(self.num.sum()) - 1, 1.0)
+        uncertain = np.square(self.squares) / np.maximum(self.num - 1, 1)
+        return math.sqrt(total), total**2 / (uncertain.sum() + more**2 / freedom)
 
-    Example:
-      >>> from symjax.metrics import pool
-      >>> pool([])
-      Traceback (most recent call last):
-      ...
-      symjax.errors.ArgumentError: items=[]: is empty. Survey one structure or more.
-    """
-    items = list(items)
-    if not items:
-        raise ArgumentError("items", items, "is empty", "Survey one structure or more")
-    if total is not None and total < len(items):
-        raise ArgumentError(
-            "total",
-            total,
-            f"is less than the {len(items)} structures that were visited",
-            "Pass the size of the data set, or None",
-        )
-    keys = {key: own for item in items for key, own in item.sums.items()}
-    columns = {}
-    for key, own in sorted(keys.items(), key=lambda pair: _place(pair[0])):
-        zero = np.zeros_like(own.values)
-        none = Sums(zero, zero, zero, 0.0)
-        parts = [item.sums.get(key, none) for item in items]
-        columns[key] = Columns(
-            np.array([part.values for part in parts]),
-            np.array([part.squares for part in parts]),
-            np.array([part.products for part in parts]),
-            np.array([part.count for part in parts]),
-        )
-    named = None
-    if clusters is not None:
-        known: dict[object, int] = {}
-        named = np.array(
-            [known.setdefault(clusters[item.label], len(known)) for item in items]
-        )
-    everywhere = set.intersection(*(set(item.samples) for item in items))
-    return Pool(
-        tuple(item.label for item in items),
-        np.array([item.size for item in items]),
-        columns,
-        total,
-        named,
-        {
-            name: np.concatenate([item.samples[name] for item in items])
-            for name in items[0].samples
-            if name in everywhere
-        },
-    )
+    def of_data(
+        self, strata: Strata, noise: float, present: int
+    ) -> tuple[float, float]:
+        """The error of this data set, with noise within the structures."""
+        left = 1 - strata.visited / strata.totals
+        if not left.any():
+            return math.sqrt(max(noise, 0.0)), max(float(present), 1.0)
+        squares = left * np.where(left > 0, self.squares, 0.0)
+        total = squares.sum() + noise
+        _, freedom = _Spread(squares, self.num).error(0.0, 1.0)
+        return math.sqrt(max(total, 0.0)), freedom
+
+    def of_population(
+        self, totals: Int[np.ndarray, "strata"], apart: Float[np.ndarray, "strata"]
+    ) -> tuple[float, float]:
+        """The error of the population, whose strata are ``apart`` from the ratio."""
+        if not np.isfinite(self.squares).all():
+            return self.error(0.0, 1.0)
+        num = totals.sum()
+        chance = totals * np.square(apart)
+        # The means are noisy themselves. A single stratum has the ratio as its mean.
+        chance = chance - (1 - totals / num) * self.squares / totals
+        more = max(float(chance.sum()), 0.0)
+        return self.error(more, float(max(num - 1, 1)))
 
 
-def _left_out(
-    a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None
-) -> tuple[float, float]:
-    """Variance of a ratio by leaving out one structure, and degrees of freedom."""
-    if clusters is not None:
-        a, b = np.bincount(clusters, a), np.bincount(clusters, b)
+def _left_out(a: np.ndarray, b: np.ndarray, strata: Strata) -> _Spread:
+    """Variance of a ratio by leaving out one structure of each stratum in turn."""
+    weights = strata.totals / np.maximum(strata.visited, 1)
     present = b != 0
-    a, b = a[present], b[present]
-    num = len(a)
-    if num < 2:
-        return math.inf, 1.0
-    rest = b.sum() - b
-    if not (rest > 0).all():
-        return math.inf, 1.0
-    without = (a.sum() - a) / rest
-    return float((num - 1) / num * np.square(without - without.mean()).sum()), num - 1.0
+    if len(strata.totals) > 1:
+        # What a part of a stratum has none of tells how large that part is.
+        present = np.isin(strata.of, strata.of[present])
+    a, b, of = a[present], b[present], strata.of[present]
+    num = np.bincount(of, minlength=len(weights))
+    unknown = _Spread(np.where(num > 0, math.inf, 0.0), num)
+    if (num == 1).any():
+        return unknown
+
+    def without(each: np.ndarray) -> np.ndarray:
+        sums = np.bincount(of, each, len(weights))
+        rest = (num / np.maximum(num - 1, 1))[of] * (sums[of] - each)
+        return np.asarray(weights @ sums + weights[of] * (rest - sums[of]))
+
+    below = without(b)
+    if not (below > 0).all():
+        return unknown
+    ratios = without(a) / below
+    ratios = ratios - (np.bincount(of, ratios, len(num)) / np.maximum(num, 1))[of]
+    squares = np.bincount(of, np.square(ratios), len(num))
+    return _Spread((num - 1) / np.maximum(num, 1) * squares, num)
 
 
 def _quantile(freedom: float) -> float:

@@ -8,6 +8,7 @@ noise averages out (:mod:`symjax.metrics.pooling`).
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import arguments
+from symjax.metrics.gathering import Gathered
+from symjax.metrics.groups import Groups
 from symjax.metrics.packs import Pack, measure_packs, pack_of
-from symjax.metrics.pooling import QUESTIONS, Pool, Sampled, mean_of_rounds, pool
+from symjax.metrics.pooling import QUESTIONS, Pool, Sampled
 from symjax.metrics.problem import Output, Prepared, Problem, run
 from symjax.metrics.turn_averages import turn_members
 
@@ -126,9 +129,9 @@ class Survey:
         shaped = turns.reshape(*quaternions.shape[:2], 1, 3, 3)
         return turn_members(self.turn) @ shaped
 
-    def order(self, num: int) -> np.ndarray:
-        """The random order in which structures are visited."""
-        return np.random.default_rng([self.seed, num]).permutation(num)
+    def order(self, labels: Sequence[str], groups: Groups) -> np.ndarray:
+        """The random order in which structures are visited, strata in proportion."""
+        return groups.order(labels, np.random.default_rng([self.seed, len(labels)]))
 
     def looks(self, num: int) -> list[int]:
         """Numbers of visited structures after which ``until`` is looked at.
@@ -155,7 +158,7 @@ def measure_many(
     *,
     over: Survey,
     max_degree: int = 6,
-    clusters: Mapping[str, object] | None = None,
+    groups: Groups | None = None,
 ) -> "Surveyed":
     """Surveys many structures of any model, one after another.
 
@@ -166,7 +169,7 @@ def measure_many(
       problems: By label, or functions that make them, called when it is their turn.
       over: How many elements, and when to stop.
       max_degree: Largest degree of the projected sectors.
-      clusters: For each label what its structure depends on, such as a trajectory.
+      groups: What structures have in common: strata and clusters.
 
     Returns:
       Figures of all structures.
@@ -201,7 +204,7 @@ def measure_many(
         return measure_packs(packs(), over, max_degree, number)
 
     outputs: dict[str, Output] = {}
-    return survey(labels, visit, over, outputs, clusters)
+    return survey(labels, visit, over, outputs, groups)
 
 
 class Surveyed(NamedTuple):
@@ -238,7 +241,8 @@ def survey(
     visit: Callable[[Sequence[int], int], Iterable[Sequence[Sampled]]],
     over: Survey,
     outputs: Mapping[str, Output],
-    clusters: Mapping[str, object] | None = None,
+    groups: Groups | None = None,
+    folder: Path | None = None,
 ) -> Surveyed:
     """Visits structures in random order until an interval is narrow enough.
 
@@ -248,20 +252,25 @@ def survey(
         some structures at a time; structures that failed are left out.
       over: How many elements, and when to stop.
       outputs: What is known about the outputs; may be filled in while visiting.
-      clusters: For each label what its structure depends on.
+      groups: What structures have in common: strata and clusters.
+      folder: Where sums are kept meanwhile, in a file without a name; by default that
+        for temporary files.
 
     Returns:
       What was found.
 
     Raises:
-      ArgumentError: There is no structure, or all have failed.
+      ArgumentError: There is no structure, or all have failed; or of some it is not
+        said to which group they belong.
     """
-    order = over.order(len(labels))
-    found: dict[str, Sampled] = {}
-    missing = 0
+    groups = groups or Groups()
+    order = over.order(labels, groups).tolist()
+    gathered = Gathered(len(labels), folder)
 
-    def result(number: int) -> Surveyed:
-        pooled = pool(found.values(), max(len(labels) - missing, len(found)), clusters)
+    def result(number: int, visited: Sequence[int]) -> Surveyed:
+        failed = {labels[index] for index in visited} - gathered.rows.keys()
+        usable = [label for label in labels if label not in failed]
+        pooled = gathered.pool(usable, groups)
         reached = None
         if over.until is not None:
             reached = widest(pooled, over.of, outputs)
@@ -269,27 +278,24 @@ def survey(
 
     before = 0
     for look in over.looks(len(labels)):
-        indices = order[before:look].tolist()
-        for items in visit(indices, 0):
-            found.update((item.label, item) for item in items)
-        missing = look - len(found)
+        for items in visit(order[before:look], 0):
+            gathered.add(items)
         before = look
-        if len(found) >= min(over.minimum, len(labels)) and over.until is not None:
-            best = result(1)
+        enough = len(gathered.rows) >= min(over.minimum, len(labels))
+        if enough and over.until is not None:
+            best = result(1, order[:look])
             if best.stopped:
                 return best
     if over.until is None or over.of == "population":
-        return result(1)
-    again: dict[str, list[Sampled]] = {label: [item] for label, item in found.items()}
+        return result(1, order)
     for number in range(1, over.rounds):
-        for items in visit([int(i) for i in order if labels[i] in again], number):
-            for item in items:
-                again[item.label].append(item)
-        found = {label: mean_of_rounds(items) for label, items in again.items()}
-        best = result(number + 1)
+        again = [index for index in order if labels[index] in gathered.rows]
+        for items in visit(again, number):
+            gathered.add(items)
+        best = result(number + 1, order)
         if best.stopped:
             return best
-    return result(over.rounds)
+    return result(over.rounds, order)
 
 
 def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:

@@ -27,7 +27,8 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
     """Writes A of every output by structure, and by atom where it has one value each.
 
     Estimates of A^2 are unbiased and may be negative: A has their sign then, as in
-    ``survey.csv``. Beside it stand the number of atoms and, where there are forces,
+    ``survey.csv``; what a structure does not have is NaN, which the viewer
+    hides. Beside it stand the number of atoms and, where there are forces,
     their root mean square. The name of the file ends with ``.json.gz``.
     """
     chemiscope, pool = find_chemiscope(), report.pool
@@ -51,11 +52,16 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
         values = [signed_root(value) for value in pool.by_item(name)]
         properties[of] = _values("structure", values, output.unit, about_it)
         if name in pool.samples:
-            atomic = [signed_root(value) for value in pool.samples[name]]
+            parts = zip(pool.samples[name], pool.sizes, strict=True)
+            squares = np.concatenate(
+                [np.full(size, np.nan) if own is None else own for own, size in parts]
+            )
+            atomic = [signed_root(value) for value in squares]
             properties[f"{of}, atom"] = _values("atom", atomic, output.unit, about_it)
     if "forces" in pool.names:
         part = pool.columns["forces", 0]
-        sizes = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
+        with np.errstate(invalid="ignore"):
+            sizes = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
         unit = report.outputs["forces"].unit
         properties["RMS force"] = _values("structure", sizes, unit)
     by_atom = any(values["target"] == "atom" for values in properties.values())

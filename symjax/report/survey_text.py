@@ -200,6 +200,8 @@ def headline(report: SurveyReport) -> str:
         f"{visited:,} of {report.total:,} structures were visited, with {over.num} "
         f"elements of O(3) each{rounds}."
     )
+    if (strata := len(report.pool.strata.totals)) > 1:
+        text += f" They were drawn in proportion to {strata} strata."
     if report.failed:
         text += f" {len(report.failed):,} could not be measured."
     if over.until is None or found.reached is None:

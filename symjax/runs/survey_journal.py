@@ -44,12 +44,13 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
       ...     with SurveyJournal(path, {"a": 1}) as journal:
       ...         journal.append(0, [Sampled("water", 3, {})])
       ...     with SurveyJournal(path, {"a": 1}, resume=True) as journal:
-      ...         list(journal.known)
-      [(0, ('water',))]
+      ...         [item.label for item in journal.find(0, ('water',))]
+      ['water']
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], *, resume: bool = False):
-        self.known: dict[tuple[int, tuple[str, ...]], list[Sampled]] = {}
+        # Where the lines of packs start: the numbers stay in the file.
+        self._places: dict[tuple[int, tuple[str, ...]], int] = {}
         self._path = path
         if resume:
             os.truncate(path, self._read(head))
@@ -60,6 +61,15 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def find(self, number: int, labels: tuple[str, ...]) -> list[Sampled] | None:
+        """Structures of a pack of a round, if they were there when it was opened."""
+        place = self._places.get((number, labels))
+        if place is None:
+            return None
+        with self._path.open("rb") as file:
+            file.seek(place)
+            return [_from_json(item) for item in json.loads(file.readline())["items"]]
 
     def append(self, number: int, items: Sequence[Sampled]) -> None:
         """Writes the structures of a pack through to the disk."""
@@ -87,9 +97,8 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
                 if number == 0:
                     self._check(value, head)
                 else:
-                    items = [_from_json(item) for item in value["items"]]
-                    labels = tuple(item.label for item in items)
-                    self.known[value["round"], labels] = items
+                    labels = tuple(item["label"] for item in value["items"])
+                    self._places[value["round"], labels] = intact
                 intact += len(line)
         if not intact:
             self._check({}, head)

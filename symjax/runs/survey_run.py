@@ -21,6 +21,8 @@ import symjax
 from symjax._files import held
 from symjax.data.digests import structure_digest
 from symjax.errors import StructureError, SymjaxError
+from symjax.metrics.gathering import pool
+from symjax.metrics.groups import Groups
 from symjax.metrics.packs import (
     Pack,
     free_threads,
@@ -28,7 +30,7 @@ from symjax.metrics.packs import (
     measure_pack,
     pack_of,
 )
-from symjax.metrics.pooling import Sampled, pool
+from symjax.metrics.pooling import Sampled
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
 from symjax.models.pet.packing import Packing
@@ -92,7 +94,7 @@ def survey_structures(
     *,
     options: Options | None = None,
     unreadable: Mapping[str, SymjaxError] | None = None,
-    clusters: Mapping[str, object] | None = None,
+    groups: Groups | None = None,
     chemiscope: bool = False,
     watch: Callable[[SurveyProgress], None] | None = None,
 ) -> SurveyReport:
@@ -107,7 +109,7 @@ def survey_structures(
         whether to resume or to replace one.
       options: Largest degree, layers, precision and energy; nothing else is used.
       unreadable: Errors by label of what could not be read as structures.
-      clusters: For each label what its structure depends on, such as its trajectory.
+      groups: What structures have in common: strata and clusters.
       chemiscope: Whether to write ``survey.chemiscope.json.gz`` too, A by structure and
         by atom for the viewer chemiscope; needs the extra ``[chemiscope]``.
       watch: Called with the progress.
@@ -150,7 +152,7 @@ def survey_structures(
             *(source.model, over.num, options.layers, options.energy, options.dtype),
             num_atoms=sum(map(len, structures.values())),
         )
-    head = _head(source, structures, over, options)
+    head = _head(source, structures, over, options, groups)
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(folder, "output"))
         if not into.resume:
@@ -159,7 +161,7 @@ def survey_structures(
         stack.enter_context(journal)
         visits = _Visits(packing, structures, labels, over, options, journal, watch)
         visits.failed.update(failed)
-        found = survey(labels, visits, over, visits.outputs, clusters)
+        found = survey(labels, visits, over, visits.outputs, groups, folder)
         chosen = candidates(found.pool, visits.outputs)
         fresh = None
         if chosen:
@@ -207,6 +209,7 @@ def _head(
     structures: Mapping[str, ase.Atoms],
     over: Survey,
     options: Options,
+    groups: Groups | None,
 ) -> dict[str, Any]:
     """What must agree for a survey to be continued."""
     return {
@@ -220,7 +223,15 @@ def _head(
         "dtype": options.dtype,
         "energy": options.energy,
         "structures": _digest_of_all(structures),
+        "strata": None if groups is None else _digest_of_strata(groups),
     }
+
+
+def _digest_of_strata(groups: Groups) -> str | None:
+    if groups.strata is None:
+        return None
+    text = "".join(f"{label} {own}\n" for label, own in groups.strata.items())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest_of_all(structures: Mapping[str, ase.Atoms]) -> str:
@@ -334,7 +345,7 @@ class _Visits:
         missing = []
         for group in groups:
             labels = tuple(item.label for item in group)
-            known = self._journal.known.get((number, labels))
+            known = self._journal.find(number, labels)
             if known is None:
                 missing.append(group)
                 continue

@@ -10,16 +10,19 @@ import sys
 
 import ase
 import ase.build
+import chemiscope
 import numpy as np
 import pytest
 from small_models import small_pet
 
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.interop.foreign_sources import CalculatorSource
-from symjax.metrics import Grid, Survey, measure
+from symjax.metrics import Grid, Groups, Survey, measure
+from symjax.metrics.pooling import Columns
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 from symjax.report import ReportError
+from symjax.report.chemiscope import write_chemiscope
 from symjax.runs import Destination, Options, survey_structures
 from symjax.runs import survey_run as surveys
 
@@ -123,6 +126,23 @@ def test_resumed_after_a_full_disk(model, tmp_path, small):
         assert (tmp_path / "b" / name).read_text() == same, name
 
 
+def test_a_survey_with_strata_says_so_and_is_resumed_with_the_same(model, tmp_path):
+    structures = molecules(12)
+    kinds = {label: len(atoms) for label, atoms in structures.items()}
+    over = Survey(6, until=0.9, minimum=8, of="population")
+
+    def run(into, strata):
+        return survey_structures(
+            model, structures, over, into, options=OPTIONS, groups=Groups(strata)
+        )
+
+    report = run(tmp_path, kinds)
+    assert report.pool.strata.totals.tolist() == [6, 6]
+    assert "in proportion to 2 strata" in (tmp_path / "survey.txt").read_text()
+    with pytest.raises(SymjaxError, match=r"strata=None: differs"):
+        run(Destination(tmp_path, resume=True), None)
+
+
 def test_a_journal_of_something_else_is_refused(model, tmp_path):
     structures = molecules(4)
     survey_structures(model, structures, Survey(4), tmp_path, options=OPTIONS)
@@ -204,6 +224,36 @@ def test_a_file_for_chemiscope_has_every_structure_and_atom(model, tmp_path):
     cell = structures["in a\ncell"].cell.array
     assert data["structures"][place]["cell"] == pytest.approx(cell.ravel())
     assert len(data["environments"]) == sum(sizes)
+
+
+def test_chemiscope_hides_what_a_structure_does_not_have(model, tmp_path):
+    """Two of three without forces of their atoms; the package reads what it wrote."""
+    structures = molecules(3)
+    report = survey_structures(model, structures, Survey(8), tmp_path, options=OPTIONS)
+    pool = report.pool
+    columns = dict(pool.columns)
+    kept = np.array([1.0, 0.0, 0.0])
+    for key, column in columns.items():
+        if key[0] == "forces":
+            columns[key] = Columns(
+                *(array * kept[:, None] for array in column[:3]), column.count * kept
+            )
+    samples = {"forces": (pool.samples["forces"][0], None, None)}
+    partial = dataclasses.replace(pool, columns=columns, samples=samples)
+    report = dataclasses.replace(report, found=report.found._replace(pool=partial))
+    path = tmp_path / "survey.chemiscope.json.gz"
+    write_chemiscope(report, path)
+    data = json.loads(gzip.decompress(path.read_bytes()))
+    first = pool.sizes[0]
+    atoms = np.array(data["properties"]["A of forces, atom"]["values"])
+    assert np.isfinite(atoms[:first]).all()
+    assert np.isnan(atoms[first:]).all()
+    assert len(atoms) == pool.sizes.sum()
+    for name in ("A of forces", "RMS force"):
+        values = data["properties"][name]["values"]
+        assert np.isfinite(values).tolist() == [True, False, False]
+    shown = chemiscope.show_input(str(path))
+    assert json.loads(shown.value)["meta"]["name"] == data["meta"]["name"]
 
 
 def test_chemiscope_that_is_not_installed_is_named_first(model, tmp_path, monkeypatch):

@@ -1,0 +1,147 @@
+"""The structures of a survey as they come: their sums on disk, one row for each.
+
+Memory does not grow with the number of structures, however many layers there are. A
+pool sees the rows through a map of the file, of which the system keeps what fits.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from symjax.errors import ArgumentError
+from symjax.metrics.groups import Groups
+from symjax.metrics.pooling import Columns, Key, Pool, Sampled, place_of
+
+# Bytes that are held in memory before a file is used.
+_HELD = 2**20
+
+
+class Gathered:
+    """Sums of structures on disk; those of several rounds are averaged.
+
+    Args:
+      most: Largest number of structures.
+      folder: Where the file is; by default that for temporary files. It has no name,
+        and is gone with this object and its pools.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics.gathering import Gathered
+      >>> from symjax.metrics.pooling import Sampled, Sums
+      >>> gathered = Gathered(2)
+      >>> for value in (1.0, 3.0):  # two rounds of one structure
+      ...     own = Sums(*(np.full(2, value) for _ in range(3)), 1)
+      ...     gathered.add([Sampled("a", 1, {("e", 0): own})])
+      >>> column = gathered.pool().columns["e", 0]
+      >>> column.values.tolist(), column.squares.tolist()
+      ([[2.0, 2.0]], [[1.0, 1.0]])
+    """
+
+    def __init__(self, most: int, folder: Path | None = None):
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._most = most
+        self._sizes: list[int] = []
+        self._rounds: list[int] = []
+        self._rows: dict[Key, np.ndarray] = {}
+        self._end = 0
+        self._samples: dict[str, dict[int, np.ndarray]] = {}
+        self.rows: dict[str, int] = {}
+        """The row of each structure, by label."""
+
+    def add(self, items: Iterable[Sampled]) -> None:
+        """Adds structures, or further rounds of them."""
+        for item in items:
+            row = self.rows.setdefault(item.label, len(self.rows))
+            if row == len(self._sizes):
+                self._sizes.append(item.size)
+                self._rounds.append(0)
+            self._rounds[row] += 1
+            rounds = self._rounds[row]
+            for key, own in item.sums.items():
+                self._write(key, row, rounds, np.concatenate([*own[:3], [own.count]]))
+            for name, new in item.samples.items():
+                known = self._samples.setdefault(name, {})
+                before = known.get(row, new)
+                known[row] = before + (new - before) / rounds
+
+    def _write(self, key: Key, row: int, rounds: int, new: np.ndarray) -> None:
+        if key not in self._rows:
+            shape = self._most, len(new)
+            size = self._most * new.nbytes
+            self._rows[key] = (
+                np.zeros(shape)
+                if self._end + size <= _HELD
+                else np.memmap(self._file, float, "r+", self._end, shape)
+            )
+            self._end += size
+        if rounds > 1:
+            # Means of the estimates; squared errors of means.
+            weight = np.full(len(new), (rounds - 1.0) ** 2)
+            weight[: len(new) // 3] = rounds - 1
+            total = np.full(len(new), float(rounds) ** 2)
+            total[: len(new) // 3] = rounds
+            before = self._rows[key][row]
+            new = np.append(((weight * before + new) / total)[:-1], new[-1])
+        self._rows[key][row] = new
+
+    def pool(
+        self, usable: Sequence[str] | None = None, groups: Groups | None = None
+    ) -> Pool:
+        """The structures side by side.
+
+        Args:
+          usable: Names of all structures of the data set that are, or can be, visited;
+            None if all are here.
+          groups: What they have in common.
+
+        Returns:
+          The pool; of this moment, so that nothing may be added while it is in use.
+
+        Raises:
+          ArgumentError: There is no structure.
+        """
+        labels, groups = tuple(self.rows), groups or Groups()
+        if not labels:
+            raise ArgumentError("items", [], "is empty", "Survey one structure or more")
+        columns = {
+            key: Columns.of(np.asarray(self._rows[key])[: len(labels)])
+            for key in sorted(self._rows, key=place_of)
+        }
+        return Pool(
+            labels,
+            np.array(self._sizes),
+            columns,
+            groups.strata_of(labels, labels if usable is None else usable),
+            groups.clusters_of(labels),
+            {
+                name: tuple(known.get(row) for row in range(len(labels)))
+                for name, known in self._samples.items()
+            },
+        )
+
+
+def pool(items: Iterable[Sampled]) -> Pool:
+    """Puts structures side by side.
+
+    Args:
+      items: All structures of a data set.
+
+    Returns:
+      The pool.
+
+    Raises:
+      ArgumentError: There is none.
+
+    Example:
+      >>> from symjax.metrics import pool
+      >>> pool([])
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: items=[]: is empty. Survey one structure or more.
+    """
+    items = list(items)
+    gathered = Gathered(len(items))
+    gathered.add(items)
+    return gathered.pool()
