@@ -228,7 +228,7 @@ def _variances(pending: Pending) -> dict[str, np.ndarray]:
         shape = jax.ShapeDtypeStruct(responses.shape[1:], responses.dtype)
         leaf = describe({name: shape}, {name: output.representation})[name].compact
         flat = responses.reshape(len(responses), *leaf.shape)
-        rows, _ = estimate_rows(leaf, flat, pending.rotations, 0, owner[real])
+        rows, *_ = estimate_rows(leaf, flat, pending.rotations, 0, owner[real])
         each = rows.variance.sum(axis=1)
         added = np.zeros((len(pending.pack.labels), each.shape[-1]))
         np.add.at(added, owner[real], each)
