@@ -12,7 +12,7 @@ from symjax.errors import ArgumentError, SymjaxError
 from symjax.metrics import SectorShares, Trace, sector_shares, trace
 from symjax.models import fingerprint
 from symjax.models.pet import PETModel, staged_problem
-from symjax.models.pet.staged import stage_of, traceable_atoms
+from symjax.models.pet.staged import traceable_atoms
 from symjax.report.formats import format_value
 from symjax.report.layout import Display, Row, make_table
 from symjax.report.schema import Report
@@ -31,7 +31,6 @@ class Traced:
 
     Attributes:
       trace: Where A of its outputs enters.
-      layers: For each stage the layers that it hands on, as reports name them.
       forces: Which forces were traced, in words.
       alone: What single sectors of single stages change in outputs that are no
         derivatives; None unless asked for.
@@ -43,12 +42,11 @@ class Traced:
       >>> from symjax.diagnose.tracing import Traced
       >>> from symjax.metrics import Trace
       >>> one = Trace((("node_0",),), {"y": "eV"}, {"y": np.array([2.0, 1.0])}, {})
-      >>> Traced(one, (("gnn_layers.0",),), "all 3 atoms").alone is None
+      >>> Traced(one, "all 3 atoms").alone is None
       True
     """
 
     trace: Trace
-    layers: tuple[tuple[str, ...], ...]
     forces: str
     alone: Trace | None = None
     shares: tuple[SectorShares, ...] = ()
@@ -86,7 +84,6 @@ def report_traces(
     rule = 2 * _DEGREE + 1
     elements = 2 * quadrature(rule).num_rotations
     stages = range(model.config.num_gnn_layers)
-    layers = tuple(stage_of(model.config, number).layers for number in stages)
     for label, atoms in structures.items():
         try:
             chosen = traceable_atoms(model, atoms, elements, _MEMORY)
@@ -107,7 +104,7 @@ def report_traces(
                 ]
             forces = _forces_in_words(atoms, chosen, model)
             long_range = model.config.long_range is not None
-            found[label] = Traced(one, layers, forces, alone, tuple(shares), long_range)
+            found[label] = Traced(one, forces, alone, tuple(shares), long_range)
         except SymjaxError as error:
             failed[label] = error
     return found, failed
@@ -144,7 +141,7 @@ def trace_to_text(traces: Mapping[str, Traced], display: Display) -> str:
       >>> from symjax.metrics import Trace
       >>> from symjax.report.layout import Display
       >>> one = Trace((("node_0",),), {"y": "eV"}, {"y": np.array([2.0, 1.0])}, {})
-      >>> one = Traced(one, (("gnn_layers.0",),), "all 3 atoms")
+      >>> one = Traced(one, "all 3 atoms")
       >>> print(trace_to_text({"H2O": one}, Display(60, True)).splitlines()[3])
       GNN layer 1     1.00         75.0
     """

@@ -164,7 +164,7 @@ def test_a_trace_is_read_by_what_is_recommended(slightly_off, squares, said):
         {"dipole": np.sqrt(squares), "other": np.ones(3)},
         {},
     )
-    traced = {"a": Traced(found, (("layer.0",), ("layer.1",)), "none")}
+    traced = {"a": Traced(found, "none")}
     advice = recommend(slightly_off, diagnose(slightly_off), traced)
     (told,) = [text for text in advice.averaging if "of A^2 enter" in text]
     assert told.startswith("dipole: ")

@@ -73,7 +73,7 @@ def averages(name):
 
 def traces(name):
     one = Trace((("node_0",),), {name: "eV"}, {name: np.array([2.0, 1.0])}, {})
-    traced = {name: Traced(one, ((name,),), "all")}
+    traced = {name: Traced(one, "all")}
     return printed(functools.partial(trace_to_text, traced))
 
 
