@@ -119,7 +119,7 @@ def _without_labels(report: Report, outputs: list[Leaf]) -> str:
         )
     if report.of_events:
         return "Next: symjax diagnose, on a report with layers: what is lacking?"
-    return "Next: measure structures with labels (--label): does this matter?"
+    return "Next: measure structures with labels: does this matter?"
 
 
 def worth_sentence(name: str, unit: str, labels: LabelErrors, channels: int = 1) -> str:
