@@ -1,6 +1,7 @@
 """Which labels structures carry for the outputs of a model, and in which units."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 
 import ase
@@ -84,12 +85,23 @@ class LabelFields:
             if named:
                 raise
             return None
-        except StructureError:
-            # What merely has the same name need be no label of this output.
-            if named:
-                raise
+        except StructureError as error:
+            self.set_aside(name, error)
             return None
         return values * self.factor(unit)
+
+    def set_aside(self, name: str, error: StructureError) -> None:
+        """Raises the error of a field that was named, and warns of any other.
+
+        What merely has the name of an output need be no label of it.
+
+        Args:
+          name: Name of the output.
+          error: Why its label cannot be used.
+        """
+        if name in self.fields:
+            raise error
+        warnings.warn(f"{name!r} is not compared with labels: {error}", stacklevel=2)
 
     def factor(self, unit: str) -> float:
         """What labels are multiplied by.

@@ -94,8 +94,11 @@ def _stress(
     field, factor = fields.fields.get(name, name), fields.factor(output.unit)
     try:
         (value,) = read_stress([atoms], field, factor)
-    except (ArgumentError, StructureError):
+    except ArgumentError:
         if name in fields.fields:
             raise
+        return None
+    except StructureError as error:
+        fields.set_aside(name, error)
         return None
     return value[..., 0]

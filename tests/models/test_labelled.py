@@ -81,7 +81,7 @@ def test_labels_of_stress(model):
         with_labels(water, problem, fields)
 
 
-def test_what_is_no_label_is_left_out(model):
+def test_what_is_no_label_is_left_out_with_a_word(model):
     water = ase.build.molecule("H2O")
     water.info["energy"] = "unknown"
     water.info["stress"] = 100 * np.eye(3)  # no stress in eV/angstrom^3
@@ -89,7 +89,12 @@ def test_what_is_no_label_is_left_out(model):
     water.pbc = True
     problem = orbit_problem(model, water, layers="none")
     assert "stress" in problem.outputs
-    found = with_labels(water, problem, LabelFields()).outputs
+    with pytest.warns(UserWarning, match="is not compared with labels") as given:
+        found = with_labels(water, problem, LabelFields()).outputs
+    said = sorted(str(one.message) for one in given)
+    assert [text.split()[0] for text in said] == ["'energy'", "'stress'"]
+    assert "unknown" in said[0]
+    assert "GPa" in said[1]
     assert all(output.labels is None for output in found.values())
     with pytest.raises(ArgumentError, match="dft"):
         with_labels(water, problem, LabelFields({"energy": "dft"}))
