@@ -149,7 +149,7 @@ def test_estimates_from_random_elements():
         X,
         representations=VECTOR,
         max_degree=DEGREE,
-        over=HaarSamples(n, seed),
+        over=HaarSamples(n, seed=seed),
     )["output"]
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(seed), n))

@@ -97,10 +97,9 @@ class Grid:
 
 @run.register
 def _(over: Grid, prepared: Prepared, max_degree: int) -> Measurement:
-    rule: int | Quadrature = over.of_degree(max_degree)
-    if not isinstance(over.rule, Quadrature):
-        rule = rule.degree
-    return on_rule(over, rule, prepared, verify(prepared), max_degree)
+    rule = over.of_degree(max_degree)
+    given = rule if isinstance(over.rule, Quadrature) else rule.degree
+    return on_rule(over, given, prepared, verify(prepared), max_degree)
 
 
 @run.register

@@ -562,7 +562,7 @@ class TestSampled:
                 x,
                 representations=FEATURE,
                 max_degree=2,
-                over=HaarSamples(48, seed),
+                over=HaarSamples(48, seed=seed),
             )["output"]
             error = leaf.standard_errors
             hits["variance"] += (
@@ -583,7 +583,7 @@ class TestSampled:
                 X[0],
                 representations=FEATURE,
                 max_degree=3,
-                over=HaarSamples(16, seed),
+                over=HaarSamples(16, seed=seed),
             )["output"]
             # an odd function: sectors with sigma (-1)^l = +1 vanish identically
             power = leaf.power[0]
@@ -603,7 +603,7 @@ class TestSampled:
 
         exact = measure(nearly, X, representations=VECTOR, over=Grid(9), max_degree=2)
         for seed in range(5):
-            over = HaarSamples(32, seed)
+            over = HaarSamples(32, seed=seed)
             leaf = measure(nearly, X, representations=VECTOR, over=over, max_degree=2)
             leaf, certificate = leaf["output"], leaf["output"].certificate
             wrong = np.abs(leaf.content - exact["output"].content).max()
@@ -633,7 +633,8 @@ class TestSampled:
         exact = measure(function, x, over=Grid(15), **how)["output"]
         hits = np.zeros(2, int)
         for seed in range(30):
-            leaf = measure(function, x, over=HaarSamples(32, seed), **how)["output"]
+            over = HaarSamples(32, seed=seed)
+            leaf = measure(function, x, over=over, **how)["output"]
             known = leaf.certificate
             wrong = np.abs(leaf.content - exact.content).max()
             ratio = leaf.equivariance_error / exact.equivariance_error

@@ -113,5 +113,5 @@ def test_nan_is_no_label(config, model, event):
 
 
 def test_foreign_models():
-    with pytest.raises(ModelError, match="no model of symjax"):
+    with pytest.raises(ModelError, match="is not a model of symjax"):
         architecture_of(3)
