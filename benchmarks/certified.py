@@ -13,9 +13,13 @@ grids whose result is within the tolerances of the reference. Nobody knows the l
 beforehand: finding it takes the reference. Its grids through degree d hold the same
 number of elements as ours; that smallest degree is found with symjax on the same
 elements, where that is faster, and timed with the peer.
+
+Beside the climb, random turns of a finite group (`over=HaarSamples(num, turn=group)`):
+what their own standard errors state, twice, and the actual error.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import statistics
 import tempfile
@@ -30,6 +34,8 @@ CONTENT, ERROR = 1e-3, 1e-2
 # Degrees of the peer's grids, in its steps of one.
 FIXED = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 21, 23)
 LAYER_SETS = {"outputs": (), "layers": LAYERS}
+# Rotations, each with its inverse through the origin, of the group that is turned.
+TURNS = ((192, "T"), (384, "T"), (384, "O"), (480, "I"))
 
 
 def symmetric(name: str) -> ase.Atoms:
@@ -112,10 +118,27 @@ def time_peer(checkpoint: str, atoms: ase.Atoms, degree: int, max_degree: int, l
     return timed(call, 1)[1]
 
 
+def print_turns(name: str, layers: str, over, call, reference) -> None:
+    """Prints the line of one set of random turns."""
+    over = dataclasses.replace(over, content_tolerance=CONTENT, error_tolerance=ERROR)
+    first, median, result = timed(lambda: call(over, 6))
+    content, error = within(result, reference)
+    certificates = [leaf.certificate for leaf in result.values()]
+    stated = max(certificate.error_uncertainty for certificate in certificates)
+    certified = all(certificate.certified for certificate in certificates)
+    print(
+        f"{name:<11}{layers:<8} L=6   symjax     {over.turn} turned   "
+        f"{result.num_elements:>6} elements, states A to {stated:.0e}, "
+        f"first {first:6.1f} s, median {median:7.2f} s, certified "
+        f"{certified}, errors B {content:.0e} A {error:.0e}",
+        flush=True,
+    )
+
+
 def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bool):
     """Prints the lines of one structure."""
     from symjax.interop import load_metatrain
-    from symjax.metrics import Adaptive, Grid, measure
+    from symjax.metrics import Adaptive, Grid, HaarSamples, measure
     from symjax.models.pet import orbit_problem
 
     atoms = ROWS[name]()
@@ -145,6 +168,8 @@ def run(name: str, layers: str, checkpoint: str, reference_degree: int, peer: bo
         ),
         None,
     )
+    for num, turn in TURNS:
+        print_turns(name, layers, HaarSamples(num, turn), call, reference)
     for max_degree in (6, 12):
         first, median, result = timed(
             lambda degree=max_degree: call(

@@ -49,8 +49,8 @@ from symjax.so3.sampling import haar
 
 BLOCK = 256
 """Rows of the Gram matrices of a block, whose responses are held at a time."""
-# One is spared as reference, and three show their spread.
-_LEAST_TURNS = 4
+# Of which one is spared as reference: of seven, two standard errors cover 91 %.
+_LEAST_TURNS = 8
 # Round-off of a response that averages do not remove, in epsilon, with some room.
 _NOISE = 16.0
 
@@ -67,7 +67,7 @@ class HaarSamples:
       num: Number of rotations R, at least 8; each is paired with -R.
       turn: What is turned at random, at once: ``"C1"`` for independent rotations, or
         the rotations of a finite group, which tell what averages over it and its
-        subgroups leave (:mod:`symjax.metrics.turn_averages`). Four turns at least.
+        subgroups leave (:mod:`symjax.metrics.turn_averages`). Eight turns at least.
       seed: Seed of the generator.
       content_tolerance: Uncertainty admitted on each B.
       error_tolerance: Relative uncertainty admitted on A.
@@ -96,7 +96,7 @@ class HaarSamples:
     def __post_init__(self) -> None:
         arguments.check_fractions(self, "content_tolerance", "error_tolerance")
         order = len(turn_members(self.turn))
-        least = max(8, _LEAST_TURNS * order)
+        least = _LEAST_TURNS * order
         arguments.check_integers(self, num=least, seed=0)
         if self.num % order:
             raise ArgumentError(
@@ -344,7 +344,8 @@ def _certify(
         tail=tail,
         reason=reason,
         degree_to_try=factor * over.num,
-        excluded=excluded_part(over.num),
+        # What is symmetric under the group meets all elements of a turn, or none.
+        excluded=excluded_part(over.num // len(turn_members(over.turn))),
         confidence=CONFIDENCE,
         noise=floor if vanishes and variance > 0 else 0.0,
         samples=over.num,

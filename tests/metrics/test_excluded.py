@@ -128,3 +128,19 @@ def test_a_resolved_grid_says_what_it_does_not_exclude():
         )["output"]
         assert leaf.equivariance_error == 0
         assert leaf.convergence.excluded == pytest.approx(1 - 0.05 ** (1 / pairs))
+
+
+def test_elements_of_a_turn_are_not_independent_witnesses():
+    """Near the axes of a cube: eight turns of O miss a tenth of the orbit often."""
+    part = 0.1
+
+    def near_an_axis(x):
+        return 10.0 + (jnp.abs(x[0]).max() / jnp.linalg.norm(x[0]) > 1 - part / 3)
+
+    missed = []
+    for seed in range(6):
+        over = HaarSamples(192, "O", seed)
+        leaf = measure(near_an_axis, X, representations=SCALAR, over=over)["output"]
+        missed.append(leaf.equivariance_error == 0)
+        assert leaf.certificate.excluded > part
+    assert any(missed)

@@ -166,4 +166,4 @@ def test_turns_tell_what_averages_leave(path, structures, tmp_path):
         ],
     )
     assert result.exit_code == cli.BAD_INPUT
-    assert "--samples=8: is not an integer from 16 up" in result.stderr
+    assert "--samples=8: is not an integer from 32 up" in result.stderr
