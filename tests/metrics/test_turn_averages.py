@@ -108,8 +108,8 @@ def test_blocks_add_up(problem, exact):
 
 def test_turns_that_do_not_fit():
     for options, said in [
-        ({"num": 12, "turn": "D2"}, "16"),
-        ({"num": 18, "turn": "D2"}, "Pass 20"),
+        ({"num": 12, "turn": "D2"}, "32"),
+        ({"num": 34, "turn": "D2"}, "Pass 36"),
         ({"num": 32, "turn": "Oh"}, "improper"),
     ]:
         with pytest.raises(ArgumentError, match=said):
