@@ -102,7 +102,9 @@ def next_step(report: Report) -> str:
                 f"Next: average predictions over {one.average}, {one.num_elements} "
                 f"elements, which leave less than a third of A of {name}."
             )
-    return f"Next: symjax diagnose, on a report with layers: what does {name} lack?"
+    return (
+        f"Next: run symjax diagnose on a report with layers, to see what {name} lacks."
+    )
 
 
 def _without_labels(report: Report, outputs: list[Leaf]) -> str:
@@ -118,8 +120,10 @@ def _without_labels(report: Report, outputs: list[Leaf]) -> str:
             f"is {100 * far[name]:.2g} % of what it is compared with."
         )
     if report.of_events:
-        return "Next: symjax diagnose, on a report with layers: what is lacking?"
-    return "Next: measure structures with labels: does this matter?"
+        return (
+            "Next: run symjax diagnose on a report with layers, to see what is lacking."
+        )
+    return "Next: measure structures that have labels, to see whether this matters."
 
 
 def worth_sentence(name: str, unit: str, labels: LabelErrors, channels: int = 1) -> str:
