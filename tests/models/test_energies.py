@@ -4,6 +4,7 @@ import ase.build
 import jax
 import numpy as np
 import pytest
+from small_models import TINY
 
 from symjax.data import build_graph
 from symjax.data.quantities import Block, Target
@@ -13,15 +14,6 @@ from symjax.models import fingerprint, load_model, save_model
 from symjax.models.pet import PETConfig, init_pet, layer_names, orbit_problem, predict
 from symjax.models.pet.energies import choose_energy
 
-SMALL = {
-    "d_pet": 4,
-    "d_node": 4,
-    "d_head": 4,
-    "d_feedforward": 4,
-    "num_heads": 1,
-    "num_gnn_layers": 1,
-    "num_attention_layers": 1,
-}
 WATER = ase.build.molecule("H2O")
 
 
@@ -29,7 +21,7 @@ def config(*names, **changes):
     targets = tuple(
         name if isinstance(name, Target) else Target(name, "eV") for name in names
     )
-    return PETConfig(species=(1, 8), targets=targets, **SMALL, **changes)
+    return PETConfig(species=(1, 8), targets=targets, **TINY, **changes)
 
 
 @pytest.fixture(scope="module")
