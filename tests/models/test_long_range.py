@@ -252,9 +252,10 @@ def test_refusals(monkeypatch):
     huge = ase.Atoms("H", cell=[400.0] * 3, pbc=True)
     with pytest.raises(StructureError, match="1024 x 1024 x 1024"):
         pet_graph(CONFIG, huge)
-    for fields in ({"smearing": 0}, {"kspace_resolution": "1"}):
-        with pytest.raises(ModelError, match="is not a positive number"):
-            LongRange(**fields)
+    with pytest.raises(ModelError, match="smearing=0: should be greater than 0"):
+        LongRange(smearing=0)
+    with pytest.raises(ModelError, match="kspace_resolution='1': should be a valid"):
+        LongRange(kspace_resolution="1")
     with pytest.raises(ModelError, match="interpolation_nodes"):
         LongRange(interpolation_nodes=6)
     with pytest.raises(ModelError, match="long_range"):
