@@ -106,6 +106,11 @@ class HaarSamples:
                 f"Pass {-(-self.num // order) * order}, or another turn",
             )
 
+    @property
+    def turns(self) -> int:
+        """Independent random rotations."""
+        return self.num // len(turn_members(self.turn))
+
 
 @run.register
 def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
@@ -116,12 +121,11 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     progress = prepared.execution.progress
     members = turn_members(samples.turn)
     with jax.enable_x64(True):
-        num_turns = samples.num // len(members)
-        rotations = np.asarray(haar(jax.random.key(samples.seed), num_turns))
+        rotations = np.asarray(haar(jax.random.key(samples.seed), samples.turns))
     turns = members @ rotations[:, None]
     cosets = cosets_of(members)
     x, args = orbit.replicate((prepared.x, prepared.args), devices)
-    num_blocks = -(-num_turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
+    num_blocks = -(-samples.turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
     blocks = np.array_split(turns, num_blocks)
     keep = tuple(leaf.index for leaf in leaves.values())
     collected: dict[str, list[_Block]] = {name: [] for name in leaves}
@@ -345,7 +349,7 @@ def _certify(
         reason=reason,
         degree_to_try=factor * over.num,
         # What is symmetric under the group meets all elements of a turn, or none.
-        excluded=excluded_part(over.num // len(turn_members(over.turn))),
+        excluded=excluded_part(over.turns),
         confidence=CONFIDENCE,
         noise=floor if vanishes and variance > 0 else 0.0,
         samples=over.num,
