@@ -34,8 +34,8 @@ ALLOWED = {
     "interop": {
         *("errors", "_files", "_text", "_patterns", "so3", "data", "metrics", "models"),
     },
-    "labels": {"errors", "_files", "so3", "data"},
-    "stability": {"errors", "data"},
+    "labels": {"errors", "_declared", "_files", "so3", "data"},
+    "stability": {"errors", "_declared", "data"},
     "report": {"errors", "_declared", "_files", "_text", "so3", "data", "metrics"},
     "runs": {"errors", "_files", "so3", "data", "metrics", "models", "report"},
     "diagnose": {

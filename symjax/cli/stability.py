@@ -30,21 +30,6 @@ from symjax.cli.inputs import (
 from symjax.cli.presenting import print_figures
 from symjax.errors import ArgumentError
 
-# Title and unit of every number.
-_ROWS = {
-    "energy_drift": ("drift of the energy", "meV/atom/ps"),
-    "angular_momentum_drift": ("largest change of the angular momentum", "hbar"),
-    "mean_torque": ("mean net torque", "eV"),
-    "largest_torque": ("largest net torque", "eV"),
-    "largest_net_force": ("largest net force", "eV/angstrom"),
-    "spread": ("spread of the relaxed energies", "eV"),
-    "minima": ("different relaxed structures", ""),
-    "converged": ("relaxations that converged", ""),
-    "median_steps": ("steps of a relaxation, median", ""),
-    "largest_splitting": ("largest splitting of degenerate modes", "1/cm"),
-    "largest_rotation": ("largest wavenumber of a rotation", "1/cm"),
-}
-
 
 def stability(
     target: Annotated[
@@ -107,13 +92,19 @@ def stability(
 
     from symjax.interop import AveragedCalculator
     from symjax.interop.law_checks import LawChecks
-    from symjax.stability import normal_modes, relax_rotated, run_nve
+    from symjax.stability import (
+        StabilityFile,
+        normal_modes,
+        relax_rotated,
+        run_nve,
+    )
+    from symjax.stability.stability_file import Figures
 
     with options_as_typed(SOURCE_OPTIONS):
         loaded = open_model(model, calculator, calculator_options, False)
     checks = LawChecks(loaded, energy, "float64")
     rule: Any = int(average) if average is not None and average.isdigit() else average
-    written: dict[str, Any] = {}
+    written: dict[str, Figures] = {}
     for label, atoms in found.items():
         atoms.calc = checks.calculator(atoms)
         if atoms.calc is None:
@@ -122,7 +113,7 @@ def stability(
             )
         if rule is not None:
             atoms.calc = AveragedCalculator(atoms.calc, average=rule)
-        numbers: dict[str, float] = {}
+        numbers: dict[str, Any] = {}
         if steps:
             run = run_nve(atoms, steps, temperature=temperature, seed=seed)
             numbers |= run.numbers()
@@ -131,7 +122,8 @@ def stability(
             numbers |= relax_rotated(atoms, turned).numbers()
         if modes:
             numbers |= normal_modes(atoms).numbers()
-        written[label] = numbers
-        print_figures(label, [(*_ROWS[n], f"{v:.3g}") for n, v in numbers.items()])
-    units = {name: unit for name, (_, unit) in _ROWS.items()}
-    write_json(json, {"units": units, "structures": written})
+        written[label] = Figures(**numbers)
+        rows = [(*figure, f"{value:.3g}") for figure, value in written[label].known()]
+        print_figures(label, rows)
+    settings = (average, steps, temperature, orientations, seed)
+    write_json(json, StabilityFile(loaded.name, *settings, written))

@@ -5,7 +5,6 @@ of :mod:`symjax.labels.electronic`, which come with the extra ``[data]``. A run 
 interrupted goes on when it is called again.
 """
 
-import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -14,7 +13,7 @@ import json
 import pathlib
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ase
@@ -22,7 +21,8 @@ import ase.io
 import numpy as np
 from ase.data import covalent_radii
 
-from symjax._files import replace_atomically
+from symjax._declared import Declared
+from symjax._files import read_bounded, replace_atomically
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, StructureError
 from symjax.labels.electronic import density_channels, density_labels, xtb_labels
@@ -39,6 +39,9 @@ _PART = 20
 # in any thermal motion; below, self-consistency is in danger.
 _CLOSEST = 0.6
 _ATTEMPTS = 100
+
+# Entries of info that labels depend on, or that say where a structure comes from.
+_KEPT = ("charge", "spin_multiplicity", "source")
 
 
 def perturbed(
@@ -140,8 +143,7 @@ def _check_finite_molecule(atoms: ase.Atoms, number: int) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelSettings:
+class LabelSettings(Declared):
     """Which labels to calculate.
 
     Attributes:
@@ -206,11 +208,10 @@ def label_structure(
       (9,)
     """
     settings = LabelSettings() if settings is None else settings
-    kept = ("charge", "spin_multiplicity", "source")
     out = ase.Atoms(
         atoms.numbers,
         atoms.positions,
-        info={key: atoms.info[key] for key in kept if key in atoms.info},
+        info={key: atoms.info[key] for key in _KEPT if key in atoms.info},
         pbc=atoms.pbc,
         cell=atoms.cell,
     )
@@ -337,35 +338,42 @@ def _write_bytes(path: pathlib.Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+class _Run(Declared):
+    """What parts belong to: ``run.json`` in their folder."""
+
+    settings: LabelSettings
+    structures: str
+    versions: Mapping[str, str | None]
+    part: int
+
+
 def _open_parts(
     folder: pathlib.Path, structures: Sequence[ase.Atoms], settings: LabelSettings
 ) -> None:
     """Creates the folder of parts, or checks that it belongs to this run."""
     digest = hashlib.sha256()
     for atoms in structures:
-        info = [atoms.info.get(k) for k in ("charge", "spin_multiplicity", "source")]
+        info = [atoms.info.get(key) for key in _KEPT]
         digest.update(repr([atoms.numbers.tolist(), info]).encode())
         digest.update(np.ascontiguousarray(atoms.positions, np.float64).tobytes())
-    run = {
-        "settings": dataclasses.asdict(settings),
-        "structures": digest.hexdigest(),
-        "versions": {name: _version(name) for name in ("ase", "tblite", "pyscf")},
-        "part": _PART,
-    }
+    versions = {name: _version(name) for name in ("ase", "tblite", "pyscf")}
+    run = _Run(settings, digest.hexdigest(), versions, _PART)
     record = folder / "run.json"
     if not record.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        replace_atomically(record, lambda part: part.write_text(json.dumps(run)))
+        text = json.dumps(run.to_json())
+        replace_atomically(record, lambda part: part.write_text(text))
         return
-    former = json.loads(record.read_text("utf-8"))
-    differing = [key for key in run if former.get(key) != run[key]]
+    remedy = "Repeat the same command to go on, or remove the folder"
+    try:
+        former = _Run.from_json(json.loads(read_bounded(record)), str(record))
+    except (OSError, ValueError) as error:
+        problem = f"holds parts of a run whose run.json cannot be read ({error})"
+        raise ArgumentError("path", str(folder), problem, remedy) from error
+    differing = [key for key, value in vars(run).items() if value != vars(former)[key]]
     if differing:
-        raise ArgumentError(
-            "path",
-            str(folder),
-            f"holds parts of another run, which differs in {', '.join(differing)}",
-            "Repeat the same command to go on, or remove the folder",
-        )
+        problem = f"holds parts of another run, which differs in {', '.join(differing)}"
+        raise ArgumentError("path", str(folder), problem, remedy)
 
 
 def _version(name: str) -> str | None:

@@ -25,7 +25,7 @@ from symjax.report.schema import (
 )
 from symjax.report.stored import StoredAverage
 from symjax.report.summary import Summary, summarise
-from symjax.report.worth import known_frontier, labels_json
+from symjax.report.worth import known_frontier, labels_of_output
 
 _REMEDY = "Write the report again, or restore the file"
 
@@ -95,7 +95,7 @@ def head_to_json(report: Report) -> dict[str, Any]:
             if leaf.response is not None
         },
         "labels": {
-            name: labels_json(name, leaf.unit, leaf.labels, leaf.channels)
+            name: plain(labels_of_output(name, leaf.unit, leaf.labels, leaf.channels))
             for name, leaf in report.aggregate().items()
             if leaf.labels is not None
         },

@@ -1,5 +1,6 @@
 """Is averaging over rotations worth it: sentences and plain data for one output."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,6 +8,7 @@ from symjax.metrics import AveragedError, LabelErrors, SampledResponse, frontier
 from symjax.metrics.response_spectrum import ResponseSpectrum
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
+from symjax.report.stored import Count, Record, Text
 
 # Shares of the squared error below and above which averaging is judged.
 _NOT_WORTH, _WORTH = 0.05, 0.2
@@ -180,36 +182,60 @@ def verdict(low: float, high: float) -> str:
     return "worth it" if low > _WORTH else "of some use"
 
 
-def labels_json(
-    name: str, unit: str, labels: LabelErrors | None, channels: int = 1
-) -> dict[str, Any] | None:
-    """The same as plain data; numbers are None where labels are not compared."""
-    if labels is None:
-        return None
+@dataclasses.dataclass(frozen=True)
+class AverageShare(Record):
+    """The share of the squared error on labels that an average removes."""
+
+    average: Text
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputLabels(Record):
+    """What ``labels`` of ``report.json`` says of an output; derived, not read back.
+
+    Attributes are those of the page on the format; numbers are None where labels are
+    not compared.
+    """
+
+    structures: Count
+    rmse: float | None
+    rmse_of_mean: float | None
+    rmse_per_atom: float | None
+    equivariance_error: float
+    share: float | None
+    interval: tuple[float, float] | None
+    averages: tuple[AverageShare, ...]
+    uncertainty: float | None
+    fitted_constants: Count
+    zero_apart: float
+    other_unit: str
+    sentence: Text
+
+
+def labels_of_output(
+    name: str, unit: str, labels: LabelErrors, channels: int = 1
+) -> OutputLabels:
+    """Errors of an output on labels, and what averages would remove of them."""
     used = labels.usable
-    interval = labels.interval() if used else None
-    averages = (
-        []
-        if labels.response is None or not used
-        else [
-            {"average": one.average, "share": labels.share_of_error(one.error)}
-            for one in known_frontier(labels.response)[1:]
-        ]
-    )
-    return {
-        "structures": len(labels.sums),
-        "rmse": labels.error if used else None,
-        "rmse_of_mean": labels.error_of(mean=True) if used else None,
-        "rmse_per_atom": (
+    response = labels.response if used else None
+    after = known_frontier(response)[1:] if response else ()
+    return OutputLabels(
+        structures=len(labels.sums),
+        rmse=labels.error if used else None,
+        rmse_of_mean=labels.error_of(mean=True) if used else None,
+        rmse_per_atom=(
             labels.error_of(per_atom=True) if used and labels.divided else None
         ),
-        "equivariance_error": labels.equivariance_error(),
-        "share": labels.share if used else None,
-        "interval": None if interval is None else list(interval),
-        "averages": averages,
-        "uncertainty": labels.uncertainty,
-        "fitted_constants": labels.zero.constants,
-        "zero_apart": labels.zero.apart,
-        "other_unit": labels.other_unit,
-        "sentence": worth_sentence(name, unit, labels, channels),
-    }
+        equivariance_error=labels.equivariance_error(),
+        share=labels.share if used else None,
+        interval=labels.interval() if used else None,
+        averages=tuple(
+            AverageShare(one.average, labels.share_of_error(one.error)) for one in after
+        ),
+        uncertainty=labels.uncertainty,
+        fitted_constants=labels.zero.constants,
+        zero_apart=labels.zero.apart,
+        other_unit=labels.other_unit,
+        sentence=worth_sentence(name, unit, labels, channels),
+    )

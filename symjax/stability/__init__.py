@@ -6,5 +6,12 @@ from symjax.stability.simulations import (
     relax_rotated,
     run_nve,
 )
+from symjax.stability.stability_file import StabilityFile
 
-__all__ = ["net_torque", "normal_modes", "relax_rotated", "run_nve"]
+__all__ = [
+    "StabilityFile",
+    "net_torque",
+    "normal_modes",
+    "relax_rotated",
+    "run_nve",
+]

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
 from symjax.data.symmetry import Symmetry, find_symmetry
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, ModelError
 
 # hbar in ASE's unit of angular momentum, angstrom sqrt(u eV).
 _HBAR = units._hbar * units.J * units.s
@@ -200,6 +200,7 @@ def run_nve(
 
     Raises:
       ArgumentError: The structure is periodic, or there are no steps.
+      ModelError: Energies or forces are not finite.
 
     Example:
       >>> import ase.build
@@ -226,6 +227,7 @@ def run_nve(
         momentum = net_torque(moving.positions, moving.get_momenta(), centre)
         torque = net_torque(moving.positions, forces, centre)
         energy = moving.get_total_energy()
+        _check_finite(f"energy and forces after {len(kept)} steps", energy, forces)
         kept.append((energy, momentum / _HBAR, forces.sum(axis=0), torque))
 
     dynamics = VelocityVerlet(moving, timestep=time_step * units.fs)
@@ -258,6 +260,7 @@ def relax_rotated(
 
     Raises:
       ArgumentError: The structure is periodic.
+      ModelError: Energies are not finite.
 
     Example:
       >>> import ase.build
@@ -277,8 +280,9 @@ def relax_rotated(
         turned.positions = atoms.positions @ rotation.T
         optimizer = BFGS(turned, logfile=None)
         converged = optimizer.run(fmax=force, steps=steps)
-        back = turned.positions @ rotation
-        kept.append((turned.get_potential_energy(), back, optimizer.nsteps, converged))
+        back, energy = turned.positions @ rotation, turned.get_potential_energy()
+        _check_finite(f"energy after {optimizer.nsteps} steps", energy)
+        kept.append((energy, back, optimizer.nsteps, converged))
     return Relaxations(*(np.array(part) for part in zip(*kept, strict=True)))
 
 
@@ -303,6 +307,7 @@ def normal_modes(
     Raises:
       ArgumentError: The structure is periodic, or symmetry exchanges atoms of
         different masses.
+      ModelError: Forces are not finite.
 
     Example:
       >>> import ase.build
@@ -353,6 +358,7 @@ def _hessian(atoms: ase.Atoms, displacement: float) -> Float[np.ndarray, "n n"]:
             sides.append(moved.get_forces().ravel())
         columns.append((sides[1] - sides[0]) / (2 * displacement))
     hessian = np.array(columns)
+    _check_finite("forces near the structure", hessian)
     return (hessian + hessian.T) / 2
 
 
@@ -390,4 +396,15 @@ def _check_molecule(atoms: ase.Atoms) -> None:
             str(atoms.symbols),
             "is periodic, and rotations are no symmetry of its cell",
             "Pass a molecule",
+        )
+
+
+def _check_finite(what: str, *values: float | Float[np.ndarray, "..."]) -> None:
+    if not all(np.isfinite(one).all() for one in values):
+        raise ModelError(
+            "atoms.calc",
+            what,
+            "is not finite",
+            "Start from a structure like those that the model was trained on, or take "
+            "smaller steps",
         )

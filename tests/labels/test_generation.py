@@ -189,6 +189,13 @@ def test_parts_of_another_run_are_not_mixed_in(extra, tmp_path, monkeypatch):
         write_labels(path, molecules(), other)
     with pytest.raises(ArgumentError, match="differs in structures"):
         write_labels(path, molecules()[:2], FAST)
+    record = tmp_path / "labels.xyz.parts" / "run.json"
+    written = record.read_text()
+    for damaged in (written[:-9], written.replace('"part": 1', '"part": "1"')):
+        record.write_text(damaged)
+        with pytest.raises(ArgumentError, match=r"run\.json cannot be read"):
+            write_labels(path, molecules(), FAST)
+    record.write_text(written)
     assert write_labels(path, molecules(), FAST) is not None
 
 

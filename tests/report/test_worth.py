@@ -15,7 +15,7 @@ from symjax.report import ReportError, read_report, read_results
 from symjax.report.html import to_html
 from symjax.report.storage import from_json, to_json
 from symjax.report.tables import to_text
-from symjax.report.worth import in_short, labels_json, next_step, worth_sentence
+from symjax.report.worth import in_short, labels_of_output, next_step, worth_sentence
 
 MODEL = '''
 import jax
@@ -129,7 +129,7 @@ def test_what_is_written_is_read_back(folder):
         for one, two in zip(leaf.response.gram, other.response.gram, strict=True):
             np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(leaf.labels.sums, other.labels.sums)
-        assert labels_json(name, leaf.unit, leaf.labels) == labels_json(
+        assert labels_of_output(name, leaf.unit, leaf.labels) == labels_of_output(
             name, leaf.unit, other.labels
         )
     columns = read_results(path / "right" / "results.h5")

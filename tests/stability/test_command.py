@@ -8,7 +8,8 @@ from ase.calculators.emt import EMT
 from typer.testing import CliRunner
 
 from symjax import cli
-from symjax.stability import normal_modes, run_nve
+from symjax.errors import ModelError
+from symjax.stability import StabilityFile, normal_modes, run_nve
 
 EMT_NAME = "ase.calculators.emt:EMT"
 
@@ -19,16 +20,21 @@ def test_numbers_are_those_of_the_functions(tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.app, [*words.split(), "--json", "out.json"])
     assert done.exit_code == 0, done.output
     written = json.loads((tmp_path / "out.json").read_text())
-    numbers = written["structures"]["CH4"]
+    file = StabilityFile.from_json(written, "out.json")
+    assert (file.model, file.steps) == (EMT_NAME, 5)
+    numbers = vars(file.structures["CH4"])
     methane = ase.build.molecule("CH4", calculator=EMT())
     expected = run_nve(methane, 5).numbers() | normal_modes(methane).numbers()
     for name, value in expected.items():
         assert numbers[name] == pytest.approx(value, abs=1e-9), name
     assert numbers["converged"] == 2
+    written["structures"]["CH4"]["minima"] = -1
+    with pytest.raises(ModelError, match=r"out.json: structures.CH4.minima=-1"):
+        StabilityFile.from_json(written, "out.json")
     # EMT is invariant: one minimum, whatever the orientation.
     assert numbers["minima"] == 1
     assert numbers["spread"] < 1e-8
-    assert set(numbers) <= set(written["units"])
+    assert set(numbers) == set(written["units"])
     assert "largest net torque" in done.output
 
 

@@ -9,7 +9,7 @@ from ase import units
 from ase.calculators.calculator import Calculator, all_changes
 
 from symjax.data import find_symmetry
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, ModelError
 from symjax.so3 import haar
 from symjax.stability.simulations import (
     _HBAR,
@@ -167,3 +167,13 @@ def test_bad_input():
     with pytest.raises(ArgumentError, match="periodic"):
         relax_rotated(copper, np.eye(3)[None])
     assert net_torque(np.eye(3), np.zeros((3, 3)), np.zeros(3)).tolist() == [0, 0, 0]
+
+
+def test_what_is_not_finite_is_no_number():
+    atoms = methane(np.full((3, 3), np.nan))
+    with pytest.raises(ModelError, match="after 0 steps"):
+        run_nve(atoms, 2)
+    with pytest.raises(ModelError, match="forces near the structure"):
+        normal_modes(atoms)
+    with pytest.raises(ModelError, match="energy after"):
+        relax_rotated(atoms, np.eye(3)[None], steps=1)
