@@ -8,7 +8,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from symjax.data.targets import read_values
+from symjax.data.targets import check_name, read_values
 from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
 
@@ -73,12 +73,17 @@ class LabelFields:
           Labels in the unit of the output; None where the structure has none.
 
         Raises:
-          ArgumentError: A field that was named is not there.
+          ArgumentError: A field that was named is not there, or says another unit, an
+            energy per atom or a gradient.
           StructureError: A label is of the wrong size, no number, or of another
             geometry.
         """
         named = name in self.fields
         field = self.fields.get(name, name)
+        if named and measures(unit, "eV") and not per_atom:
+            check_name(name, field, self.energy_unit)
+        if named and measures(unit, "eV/angstrom"):
+            check_name(name, field, self.energy_unit, self.length_unit)
         try:
             (values,) = read_values([atoms], field, shape, per_atom=per_atom)
         except ArgumentError:

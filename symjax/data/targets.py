@@ -1,5 +1,6 @@
 """Energies and forces that come with structures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,8 +8,15 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from symjax.data.units import conversion
+from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
+
+# What units are called in names of fields, where not as in symjax.data.units.
+_IN_NAMES = {
+    **dict.fromkeys(("kcal", "kcalmol"), "kcal/mol"),
+    **dict.fromkeys(("kj", "kjmol"), "kJ/mol"),
+    **dict.fromkeys(("eh", "au", "hartrees"), "Hartree"),
+}
 
 
 class Targets(NamedTuple):
@@ -58,7 +66,8 @@ def read_targets(
       Energies and forces in float64.
 
     Raises:
-      ArgumentError: An unknown unit, or a key that a structure does not have.
+      ArgumentError: An unknown unit, a key that a structure does not have, or one that
+        says another unit, an energy per atom or a gradient.
       StructureError: A value of the wrong shape, not a number, or out of date.
 
     Example:
@@ -80,6 +89,10 @@ def read_targets(
         raise ArgumentError("structures", structures, problem, _READ)
     if len(structures) == 0:
         raise ArgumentError("structures", structures, "is empty", _READ)
+    if energy_key is not None:
+        check_name("energy_key", energy_key, energy_unit)
+    if forces_key is not None:
+        check_name("forces_key", forces_key, energy_unit, length_unit)
     energies, forces = [], []
     for k, atoms in enumerate(structures):
         if not isinstance(atoms, ase.Atoms):
@@ -157,6 +170,56 @@ def read_values(
         # Not one of them: a mistyped key rather than missing values.
         raise absent[0]
     return values
+
+
+def check_name(
+    argument: str, field: str, energy_unit: str, length_unit: str | None = None
+) -> None:
+    """Raises if the name of an energy or of forces says that they are something else.
+
+    Args:
+      argument: What names the field.
+      field: The name.
+      energy_unit: Unit of energies that the values are taken for.
+      length_unit: That of lengths, of forces; None of an energy.
+
+    Raises:
+      ArgumentError: It says another unit, an energy per atom or a gradient.
+
+    Example:
+      >>> from symjax.data.targets import check_name
+      >>> check_name("energy_key", "energy_eV", "eV")
+      >>> check_name("energy_key", "E_hartree", "eV")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ArgumentError: energy_key='E_hartree': says 'hartree', and is...
+    """
+    words = re.findall("[a-z]+", field.lower())
+    for word in (word for word in words if len(word) > 1):
+        named = _IN_NAMES.get(word, word)
+        for unit in (energy_unit, length_unit):
+            if (
+                unit
+                and measures(named, unit)
+                and abs(conversion(named, unit) - 1) > 0.1
+            ):
+                problem = f"says {word!r}, and is read as in {unit}"
+                remedy = "Pass energy_unit and length_unit of the file"
+                raise ArgumentError(argument, field, problem, remedy)
+    if length_unit is None and "peratom" in "".join(words):
+        raise ArgumentError(
+            argument,
+            field,
+            "is an energy per atom by its name",
+            "Store the energy of the whole structure",
+        )
+    if length_unit is not None and any(word.startswith("grad") for word in words):
+        raise ArgumentError(
+            argument,
+            field,
+            "is a gradient by its name, minus the forces",
+            "Store the forces",
+        )
 
 
 _READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"

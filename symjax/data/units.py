@@ -28,6 +28,8 @@ _KNOWN: Mapping[str, tuple[float, int, int, int]] = {
     "1": (1.0, 0, 0, 0),
 }
 _PREFIXES: Mapping[str, float] = {"m": 1e-3, "u": 1e-6, "k": 1e3, "M": 1e6, "G": 1e9}
+# No unit that is written can have these names.
+_DIMENSIONS = ("*energy", "*length", "*charge")
 _FACTOR = re.compile(
     r"([*/]?)((?:k?cal|k?j)/mol|[^*/^()]+)(?:\^\(?(-?\d+)(?:/(\d+)\))?\)?)?",
     re.IGNORECASE,
@@ -132,6 +134,5 @@ def _known(name: str) -> tuple[float, dict[str, int]]:
         found = _KNOWN.get(name.removeprefix(prefix).lower())
         if found is not None and name.startswith(prefix):
             size, *powers = found
-            dimensions = zip(("energy", "length", "charge"), powers, strict=True)
-            return factor * size, dict(dimensions)
+            return factor * size, dict(zip(_DIMENSIONS, powers, strict=True))
     return 1.0, {name: 1}

@@ -40,10 +40,14 @@ UNIT_FACTORS: Mapping[str, float] = {
     "meV": 1000.0,
     "Hartree and bohr": 1 / 51.4221,
     "kcal/mol and bohr": 12.2031,
+    "nm": 10.0,
+    "bohr": 0.529177,
     "GPa": 160.2177,
     "kbar": 1602.177,
 }
 """How much larger a number is in another unit than in eV and angstrom."""
+OPPOSITE = "the opposite sign"
+"""What labels have that are minus the predictions, such as gradients for forces."""
 
 SUMS = (
     *("squared", "variance", "count", "atoms"),
@@ -278,16 +282,16 @@ def _other_unit(errors: LabelErrors) -> str:
         return ""
     correlation = float(product.sum()) / math.sqrt(sizes[0] * sizes[1])
     factor = math.sqrt(sizes[0] / sizes[1])
-    if correlation < _LEAST_CORRELATION:
-        return ""
-    return next(
-        (
-            unit
-            for unit, size in UNIT_FACTORS.items()
-            if abs(math.log(factor / size)) < _SAME_FACTOR
-        ),
-        "",
+    if correlation <= -_LEAST_CORRELATION and abs(math.log(factor)) < _SAME_FACTOR:
+        return OPPOSITE
+    unit, size = min(
+        UNIT_FACTORS.items(), key=lambda one: abs(math.log(factor / one[1]))
     )
+    # A model that is wrong by a small factor is commoner than one of great precision.
+    small = abs(math.log(size)) < 1
+    limit = _SAME_FACTOR / 5 if small else _SAME_FACTOR
+    least = 1 - (1 - _LEAST_CORRELATION) / 10 if small else _LEAST_CORRELATION
+    return unit if correlation > least and abs(math.log(factor / size)) < limit else ""
 
 
 def label_errors(

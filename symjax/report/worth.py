@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from symjax.metrics import AveragedError, LabelErrors, SampledResponse, frontier
+from symjax.metrics.label_errors import OPPOSITE
 from symjax.metrics.response_spectrum import ResponseSpectrum
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
@@ -140,9 +141,10 @@ def worth_sentence(name: str, unit: str, labels: LabelErrors, channels: int = 1)
       forces: error on labels 1 eV/angstrom (RMSE). Averaging over O(3) would remove ...
     """
     if labels.other_unit:
+        alike = "with" if labels.other_unit == OPPOSITE else "in"
         return (
-            f"{name}: labels differ from predictions by the factor between two units, "
-            f"{labels.other_unit}; not compared. Name the unit of the file."
+            f"{name}: labels look like predictions {alike} {labels.other_unit}; not "
+            "compared. Name their unit or another field."
         )
     per_atom = labels.divided
     shown = f"{unit}/atom" if per_atom else unit

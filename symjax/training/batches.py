@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from symjax.data.conditions import ATOM_ARRAYS, conditions_of
 from symjax.data.graph import Graph, GraphShape, join_graphs
 from symjax.data.stress import read_stress
-from symjax.data.targets import read_values
+from symjax.data.targets import check_name, read_values
 from symjax.data.transform import cast_graph
 from symjax.data.units import conversion
 from symjax.errors import StructureError
@@ -93,7 +93,8 @@ def prepare_data(
     """Builds graphs and reads labels.
 
     Raises:
-      ArgumentError: A structure lacks a label.
+      ArgumentError: A structure lacks a label, or the name of a field says that it is
+        something else.
       StructureError: A structure or a label cannot be used, or a tensor is known in
         part.
     """
@@ -119,10 +120,15 @@ def prepare_data(
             )
             return rows if per_atom else [row[None] for row in rows]
 
+        if section.energy_unit is not None:
+            for field in fields.values():
+                check_name(f"targets.{name}.field", field, own)
         for output, block in target.outputs:
             rows = read(fields[block.key], block.shape, target.per_atom)
             values[output] = [size * row for row in rows]
         if section.forces is not None:
+            argument = f"targets.{name}.forces"
+            check_name(argument, section.forces, own, section.length_unit)
             rows = read(section.forces, (3, 1), True)
             values[FORCES] = [size / length * row for row in rows]
         if section.stress is not None:

@@ -15,10 +15,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from symjax.data.quantities import DERIVATIVES
 from symjax.data.units import conversion
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, init_pet
+from symjax.so3.irreps import Irrep
 from symjax.training.baselines import (
     composition,
     fit_baselines,
@@ -35,6 +37,12 @@ from symjax.training.validation import network_outputs
 _FAR = 2.0
 """Root mean squares of differences of labels from predictions, over what labels differ
 by among themselves, that are noticed: a constant would predict better."""
+_PROPORTIONAL = 0.9
+"""Correlation from which labels are a multiple of predictions."""
+_ALIKE, _ANOTHER = 1.25, 3.0
+"""Factors between labels and predictions from which a run warns, and is refused."""
+_FEW = 8
+"""Numbers that may be proportional by chance."""
 _RESOLVED = 0.01
 """Of the model's scale: what two calculations of one kind may differ by, per atom."""
 
@@ -145,7 +153,8 @@ def start_from(
 
     Raises:
       ArgumentError: Labels lie on another reference than the model's, and
-        ``model.refit_baselines`` is not set.
+        ``model.refit_baselines`` is not set; or they are predictions in another unit or
+        with another sign.
 
     Warns:
       UserWarning: Species are new, or labels still lie far from what the model says:
@@ -179,8 +188,13 @@ def start_from(
         for name, block in target.outputs
         if block.is_invariant and name in by_name
     ]
-    chosen = tuple(label for _, _, label in pairs)
+    names = {name for target in known for name, _ in target.outputs} | {*DERIVATIVES}
+    chosen = tuple(label for label in labels if label.name in names)
     predicted = network_outputs(config, chosen, parameters, data, run) if chosen else {}
+    for label in chosen:
+        _check_factor(
+            label, data.values[label.name], predicted[label.name], data, config.species
+        )
     columns = np.array([run.model.refit_baselines is True or one for one in new])
     for target, block, label in pairs:
         counts = composition(data.graphs, config.species, per_atom=target.per_atom)
@@ -208,6 +222,42 @@ def start_from(
         scales = scales_of(target, size, len(config.species))
         parameters["scale"][target.name] = scales
     return dataclasses.replace(model, parameters=parameters)
+
+
+def _check_factor(
+    label: Label,
+    values: list[Float[np.ndarray, "samples ..."]],
+    predicted: list[Float[np.ndarray, "samples ..."]],
+    data: AtomicData,
+    species: tuple[int, ...],
+) -> None:
+    """Refuses labels that are predictions in another unit or with another sign.
+
+    Of invariants without what composition says of either.
+    """
+    pair, fitted = [np.concatenate(rows) for rows in (values, predicted)], 0
+    if label.representation.irreps == (Irrep(0, 1),):
+        counts = composition(data.graphs, species, per_atom=label.per_atom)
+        pair = [rows.reshape(len(counts), -1) for rows in pair]
+        pair = [rows - counts @ least_squares(counts, rows) for rows in pair]
+        fitted = np.linalg.matrix_rank(counts) * pair[0].shape[1]
+    known = np.isfinite(pair[0])
+    rows, others = (each[known] for each in pair)
+    size = float(np.linalg.norm(rows) * np.linalg.norm(others))
+    product = float(np.sum(rows * others))
+    if len(rows) - fitted < _FEW or abs(product) <= _PROPORTIONAL * size:
+        return
+    factor = np.copysign(np.linalg.norm(rows) / np.linalg.norm(others), product)
+    if 1 / _ALIKE < factor < _ALIKE:
+        return
+    problem = f"labels are {factor:.3g} times what the initial model predicts"
+    remedy = "look at their unit (energy_unit, length_unit) and sign"
+    if 1 / _ANOTHER < factor < _ANOTHER:
+        warnings.warn(f"targets.{label.name}: {problem}; {remedy}", stacklevel=3)
+        return
+    raise ArgumentError(
+        f"targets.{label.name}", f"{factor:.3g}", problem, remedy.capitalize()
+    )
 
 
 def differences(

@@ -390,6 +390,27 @@ TARGETS = {
         "structures[0]['forces']",
         "instead of (2, 3)",
     ),
+    "energy per atom by its name": (
+        _labelled(),
+        {"energy_key": "energy_per_atom"},
+        ArgumentError,
+        "energy_key",
+        "of the whole structure",
+    ),
+    "forces of another unit by their name": (
+        _labelled(),
+        {"forces_key": "forces_ha_bohr", "energy_unit": "Hartree"},
+        ArgumentError,
+        "forces_key",
+        "says 'bohr', and is read as in angstrom",
+    ),
+    "a gradient by its name": (
+        _labelled(),
+        {"forces_key": "dft_gradients"},
+        ArgumentError,
+        "forces_key",
+        "minus the forces",
+    ),
     "geometry changed": (
         _outdated(),
         {"forces_key": None},

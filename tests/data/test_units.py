@@ -48,6 +48,9 @@ def test_conversions(unit, into, factor):
         ("spins", "eV"),
         ("milli", "eV"),
         ("e", "eV"),
+        # names of what is measured are no units of it
+        ("energy", "eV"),
+        ("length", "angstrom"),
     ],
 )
 def test_others_are_refused(unit, into):

@@ -106,7 +106,15 @@ def test_samples_without_a_label_do_not_count(leaf):
 
 
 @pytest.mark.parametrize(
-    ("factor", "unit"), [(23.06, "kcal/mol"), (160.2, "GPa"), (1.3, "")]
+    ("factor", "unit"),
+    [
+        (23.06, "kcal/mol"),
+        (160.2, "GPa"),
+        (10, "nm"),
+        (0.53, "bohr"),
+        (-1, "the opposite sign"),
+        (1.3, ""),
+    ],
 )
 def test_labels_in_another_unit(factor, unit):
     """Forces that are 23 times the predictions are no bad model: they are kcal/mol."""

@@ -1,5 +1,6 @@
 """Fine-tuning on other references of energies, other species and other targets."""
 
+import contextlib
 import dataclasses
 import warnings
 
@@ -110,6 +111,33 @@ def test_labels_far_from_new_baselines_are_warned_of(files, tmp_path):
     )
     with pytest.warns(UserWarning, match=r"targets\.energy: labels lie"):
         train(run.model_copy(update={"steps": 1}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1 / 23.06, 0.529, 1.0])
+@pytest.mark.parametrize("quantity", ["energy", "forces"])
+def test_labels_that_are_a_multiple_of_predictions(files, quantity, factor):
+    """Another unit or sign than what was said: refused, or warned of if small."""
+    run = settings("frames.xyz", files / "initial", refit_baselines=True)
+    run["targets"] = {"energy": {"energy_unit": "eV", "forces": "forces"}}
+    run = parse_run(run)
+    initial = _initial(run)
+    config, made = check_targets(initial, run), frames()
+    for atoms, graph in zip(made, prepare_data(made, {}, config).graphs, strict=True):
+        found = predict(initial, graph, forces=True)
+        atoms.info["energy"] = float(found["energy"][0])
+        atoms.arrays["forces"] = np.asarray(found["forces"])
+        rows = atoms.info if quantity == "energy" else atoms.arrays
+        rows[quantity] = factor * rows[quantity]
+    data, labels = (
+        prepare_data(made, run.targets, config),
+        labels_of(run.targets, config),
+    )
+    expected = {1.0: contextlib.nullcontext(), 0.529: pytest.warns(match="0.529 times")}
+    refused = pytest.raises(ArgumentError, match=rf"targets\.{quantity}=.*times what")
+    with expected.get(factor, refused), warnings.catch_warnings():
+        if factor == 1.0:
+            warnings.simplefilter("error")
+        start_from(initial, config, labels, data, run)
 
 
 def test_labels_on_the_models_own_reference_pass(files, tmp_path):
