@@ -37,22 +37,21 @@ class TestAverages:
         x times mean(c_0 c_i^2 a_i) with unit vectors a, c as columns of R; only i = 0
         survives the inversion of single axes: mean(c_0^4) = 1/5.
         """
-        mean = averaged(skewed, REPRESENTATIONS, *Average.parse("haar 8").fixed())
-        x = jnp.array([0.3, -1.2, 0.8])
-        found, square = mean(x), jnp.sum(x**2)
+        rule = Average.parse("haar 8").fixed()
+        mean = jax.jit(averaged(skewed, REPRESENTATIONS, *rule))
+        x = np.array([0.3, -1.2, 0.8])
+        found, square = mean(x), np.sum(x**2)
         np.testing.assert_allclose(found["scalar"], square**2 / 5 + square / 3)
-        others = averaged(
-            lambda x: x[0] * x**2, VECTOR, *Average.parse("haar 8").fixed()
-        )
-        np.testing.assert_allclose(others(x), x * jnp.dot(others(x), x) / square)
+        others = jax.jit(averaged(lambda x: x[0] * x**2, VECTOR, *rule))(x)
+        np.testing.assert_allclose(others, x * np.dot(others, x) / square)
 
     def test_over_a_finite_group_it_commutes_with_that_group(self):
         elements, weights = Average.parse("Oh").fixed()
-        mean = averaged(skewed, REPRESENTATIONS, elements, weights, batch=7)
-        x = jnp.array([0.3, -1.2, 0.8])
-        plain, turned = mean(x), mean(jnp.asarray(elements[17]) @ x)
+        mean = jax.jit(averaged(skewed, REPRESENTATIONS, elements, weights, batch=7))
+        x = np.array([0.3, -1.2, 0.8])
+        plain, turned = mean(x), mean(elements[17] @ x)
         np.testing.assert_allclose(turned["scalar"], plain["scalar"], atol=1e-13)
-        wanted = jnp.asarray(elements[17]) @ plain["vector"]
+        wanted = elements[17] @ plain["vector"]
         np.testing.assert_allclose(turned["vector"], wanted, atol=1e-13)
         np.testing.assert_allclose(elements[0], np.eye(3))
 
@@ -66,8 +65,9 @@ class TestAverages:
                 for g, w in zip(jnp.asarray(elements), weights, strict=True)
             )
 
-        x = jnp.array([0.3, -1.2, 0.8])
-        np.testing.assert_allclose(jax.grad(mean)(x), jax.grad(plain)(x), atol=1e-13)
+        x = np.array([0.3, -1.2, 0.8])
+        slopes = [jax.jit(jax.grad(function))(x) for function in (mean, plain)]
+        np.testing.assert_allclose(*slopes, atol=1e-13)
 
     @pytest.mark.parametrize("text", ["", "haar", "haar 0", "frames x", "Q", "O O", 3])
     def test_impossible_ones_are_refused(self, text):
@@ -85,13 +85,14 @@ def edges(seed, atoms=ATOMS):
     return vectors, rng.uniform(0.3, 1, size=(atoms, NEIGHBORS))
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def frames_of(vectors, weights, number):
     """Weighted frames of two structures of two atoms each."""
     return weighted_frames(
-        jnp.asarray(vectors),
-        jnp.linalg.norm(jnp.asarray(vectors), axis=-1),
-        jnp.asarray(weights),
-        jnp.asarray(weights) > 0,
+        vectors,
+        jnp.linalg.norm(vectors, axis=-1),
+        weights,
+        weights > 0,
         jnp.array([0, 0, 1, 1]),
         2,
         number,
@@ -112,18 +113,22 @@ def framed_mean(vectors, weights, number):
     return jnp.sum(jax.vmap(one)(elements, shares), axis=0)
 
 
+frames_of_atoms = jax.jit(canonical_frames, static_argnums=4)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_canonical_frames_turn_with_the_structure(sign):
     vectors, weights = edges(0, atoms=6)
-    numbers = jnp.array([1.0, 8, 6, 1, 6, 8])
-    structure = jnp.array([0, 0, 0, 1, 1, 1])
+    numbers = np.array([1.0, 8, 6, 1, 6, 8])
+    structure = np.array([0, 0, 0, 1, 1, 1])
     element = sign * np.asarray(haar(jax.random.key(0), 1)[0], np.float64)
     frames, turned = (
-        canonical_frames(v, weights, numbers, structure, 2)
-        for v in (jnp.asarray(vectors), jnp.asarray(vectors @ element.T))
+        frames_of_atoms(v, weights, numbers, structure, 2)
+        for v in (vectors, vectors @ element.T)
     )
     np.testing.assert_allclose(turned, frames @ element.T, atol=1e-12)
-    products = frames @ jnp.swapaxes(frames, -1, -2)
+    frames = np.asarray(frames)
+    products = frames @ np.swapaxes(frames, -1, -2)
     np.testing.assert_allclose(
         products, np.broadcast_to(np.eye(3), (2, 3, 3)), atol=1e-12
     )
@@ -136,7 +141,7 @@ def test_an_average_over_frames_is_equivariant(sign, number):
     element = sign * np.asarray(haar(jax.random.key(1), 1)[0], np.float64)
     plain = framed_mean(jnp.asarray(vectors), weights, number)
     turned = framed_mean(jnp.asarray(vectors @ element.T), weights, number)
-    wanted = jax.vmap(lambda v: act(MATRIX, jnp.asarray(element), v))(plain)
+    wanted = element @ plain @ element.T
     np.testing.assert_allclose(turned, wanted, atol=1e-11)
     assert np.abs(plain).max() > 0.01
 
@@ -153,8 +158,10 @@ def test_an_average_over_frames_is_continuous():
         )
         values, best = mean(jnp.asarray(along)), []
         for t in along[:: steps // 20]:
-            elements, shares = frames_of(start + t * (end - start), weights, 3)
-            best.append(np.asarray(elements[np.argmax(shares[:, 0]), 0]).round(1))
+            elements, shares = map(
+                np.asarray, frames_of(start + t * (end - start), weights, 3)
+            )
+            best.append(elements[np.argmax(shares[:, 0]), 0].round(1))
         assert len({b.tobytes() for b in best}) > 2
         return np.abs(np.diff(values, axis=0)).max()
 

@@ -1,6 +1,7 @@
 """Couplings, channels and readouts turn as they say, to rounding."""
 
 import dataclasses
+import functools
 
 import e3nn_jax
 import jax
@@ -24,6 +25,14 @@ from symjax.so3.representations import PSEUDOVECTOR
 ATOMS, NEIGHBORS = 3, 4
 # Sums of tens of products of numbers of order 1, in float64.
 ROUNDING = 1e-11
+
+radial_values = jax.jit(radial_functions, static_argnums=(1, 2))
+turn = jax.jit(act, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def angles_of(degree, edges, distances):
+    return harmonics(degree, directions(edges, distances))
 
 
 @pytest.fixture(autouse=True)
@@ -76,23 +85,24 @@ def test_a_vector_couples_with_a_vector_to_their_cross_product():
 @pytest.mark.parametrize("element", elements(2), ids=["rotation", "improper"])
 def test_channels_are_pseudotensors(element):
     vectors, distances, weights = geometry(3)
-    radial = radial_functions(jnp.asarray(distances), 4.5, 5)
+    radial = radial_values(distances, 4.5, 5)
     module = AtomVectors(num_species=2, channels=3)
-    species = jnp.asarray(np.random.default_rng(4).integers(2, size=distances.shape))
+    species = np.random.default_rng(4).integers(2, size=distances.shape)
 
     @jax.jit
     def channels(edges, params):
-        angles = harmonics(3, directions(edges, jnp.asarray(distances)))
+        angles = angles_of(3, edges, distances)
         own = module.apply(params, angles[1], radial, weights, species)
         return pseudotensors(3, angles, own)
 
-    edges = jnp.asarray(vectors)
-    angles = harmonics(1, directions(edges, distances))
-    params = module.init(jax.random.key(0), angles[1], radial, weights, species)
-    plain, turned = channels(edges, params), channels(edges @ element.T, params)
+    angles = angles_of(1, vectors, distances)
+    params = jax.jit(module.init)(
+        jax.random.key(0), angles[1], radial, weights, species
+    )
+    plain, turned = channels(vectors, params), channels(vectors @ element.T, params)
     for degree, (before, after) in enumerate(zip(plain, turned, strict=True)):
         representation = spherical(degree, -1, channels=True)
-        wanted = act(representation, jnp.asarray(element), before)
+        wanted = turn(representation, element, before)
         np.testing.assert_allclose(after, wanted, atol=ROUNDING)
         assert np.abs(before[0, 0]).max() > 0.01
         # Padding stays nothing.
@@ -120,15 +130,17 @@ def test_a_readout_of_invariants_is_equivariant(kind):
     module = EquivariantReadout(representation, copies=2, channels=3)
 
     def angles(edges):
-        return harmonics(4, directions(jnp.asarray(edges), jnp.asarray(distances)))
+        return angles_of(4, edges, distances)
 
-    params = module.init(jax.random.key(0), node, edge, weights, angles(vectors))
+    params = jax.jit(module.init)(
+        jax.random.key(0), node, edge, weights, angles(vectors)
+    )
     read = jax.jit(lambda edges: module.apply(params, node, edge, weights, edges))
     plain = read(angles(vectors))
     assert plain.shape == (ATOMS, *representation.shape, 2)
     for element in elements(7):
         turned = read(angles(vectors @ element.T))
-        wanted = act(representation, jnp.asarray(element), plain)
+        wanted = turn(representation, element, plain)
         np.testing.assert_allclose(turned, wanted, atol=ROUNDING)
     # Every irrep is there, in every atom and copy.
     assert np.abs(plain).max(axis=1).min() > 1e-4 if plain.ndim == 3 else True
@@ -141,10 +153,12 @@ def test_a_readout_reads_every_edge():
     rng = np.random.default_rng(9)
     node, edge = rng.normal(size=(ATOMS, 5)), rng.normal(size=(ATOMS, NEIGHBORS, 5))
     module = EquivariantReadout(representation, copies=1)
-    angles = harmonics(2, directions(jnp.asarray(vectors), jnp.asarray(distances)))
-    params = module.init(jax.random.key(0), node, edge, weights, angles)
-    slope = jax.grad(
-        lambda edge: jnp.sum(module.apply(params, node, edge, weights, angles) ** 2)
+    angles = angles_of(2, vectors, distances)
+    params = jax.jit(module.init)(jax.random.key(0), node, edge, weights, angles)
+    slope = jax.jit(
+        jax.grad(
+            lambda edge: jnp.sum(module.apply(params, node, edge, weights, angles) ** 2)
+        )
     )(edge)
     used = np.abs(slope).max(axis=-1) > 0
     np.testing.assert_array_equal(used, weights > 0)
@@ -152,12 +166,13 @@ def test_a_readout_reads_every_edge():
 
 def test_an_embedding_is_linear_in_the_harmonics():
     vectors, distances, _ = geometry(10)
-    angles = harmonics(2, directions(jnp.asarray(vectors), jnp.asarray(distances)))
-    radial = radial_functions(jnp.asarray(distances), 4.5, 5)
+    angles = angles_of(2, vectors, distances)
+    radial = radial_values(distances, 4.5, 5)
     module = HarmonicEmbedding(features=6, degree=2)
-    params = module.init(jax.random.key(0), angles, radial)
-    out = module.apply(params, angles, radial)
-    doubled = module.apply(params, [2 * part for part in angles], radial)
+    params = jax.jit(module.init)(jax.random.key(0), angles, radial)
+    apply = jax.jit(module.apply)
+    out = apply(params, angles, radial)
+    doubled = apply(params, [2 * part for part in angles], radial)
     np.testing.assert_allclose(doubled, 2 * out, atol=ROUNDING)
     # Padding has no direction.
     assert np.all(np.asarray(out)[-1, -1] == 0)

@@ -1,7 +1,8 @@
 """Norms, mini-PointNet and encodings against plain NumPy, and their invariances."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ def test_norm_of_real_tokens(seed, real):
 def test_norm_starts_as_the_plain_one():
     x = np.random.default_rng(0).standard_normal((4, 3))
     mask = np.array([True, True, False, True])
-    out, _ = MaskedNorm().init_with_output(jax.random.key(0), x, mask)
+    out, _ = jax.jit(MaskedNorm().init_with_output)(jax.random.key(0), x, mask)
     np.testing.assert_allclose(out, masked_norm(x, mask))
 
 
@@ -46,8 +47,9 @@ def test_batch_norm_in_training(axis_name):
     x = np.random.default_rng(0).standard_normal((3, 6, 4)) * 2 + 1
     mask = np.random.default_rng(1).random((3, 6)) < 0.6
     norm = MaskedBatchNorm(training=True, axis_name=axis_name)
-    variables = MaskedBatchNorm().init(jax.random.key(0), x, mask)
+    variables = jax.jit(MaskedBatchNorm().init)(jax.random.key(0), x, mask)
 
+    @jax.jit
     def run(x, mask):
         return norm.apply(variables, x, mask, mutable=["batch_stats"])
 
@@ -70,15 +72,20 @@ def pointnet():
     net = MiniPointNet(6, (4, 5, 8))
     x = np.random.default_rng(0).standard_normal((3, 7, 4))
     mask = np.arange(7) < np.array([7, 4, 1])[:, None]
-    variables = net.init(jax.random.key(1), x, mask)
+    variables = jax.jit(net.init)(jax.random.key(1), x, mask)
     leaves, tree = jax.tree.flatten(variables)
     generator = np.random.default_rng(2)
     leaves = [
-        jnp.asarray(np.abs(generator.standard_normal(v.shape)) + 0.1)
+        (np.abs(generator.standard_normal(v.shape)) + 0.1)
         * np.where(generator.random(v.shape) < 0.5, 1, -1) ** (v.ndim - 1)
         for v in leaves
     ]
     return net, jax.tree.unflatten(tree, leaves), x, mask
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def apply(net, variables, x, mask):
+    return net.apply(variables, x, mask)
 
 
 def test_pointnet_by_definition(pointnet):
@@ -89,7 +96,7 @@ def test_pointnet_by_definition(pointnet):
         y = (x - s[name]["mean"]) / np.sqrt(s[name]["var"] + 1e-5)
         return np.maximum(y * p[name]["scale"] + p[name]["bias"], 0)
 
-    out = net.apply(variables, x, mask)
+    out = apply(net, variables, x, mask)
     for row, points, real in zip(out, x, mask, strict=True):
         y = points[real]
         y = norm(y @ p["first_conv_0"]["kernel"], "first_conv_1")
@@ -105,20 +112,20 @@ def test_pointnet_is_invariant_under_permutations(pointnet, seed):
     net, variables, x, mask = pointnet
     order = np.random.default_rng(seed).permutation(7)
     np.testing.assert_allclose(
-        net.apply(variables, x, mask),
-        net.apply(variables, x[:, order], mask[:, order]),
+        apply(net, variables, x, mask),
+        apply(net, variables, x[:, order], mask[:, order]),
         atol=1e-10,
     )
 
 
 def test_pointnet_does_not_see_padding(pointnet):
     net, variables, x, mask = pointnet
-    out = net.apply(variables, x, mask)
+    out = apply(net, variables, x, mask)
     other = np.where(mask[..., None], x, 99.0)
-    np.testing.assert_allclose(out, net.apply(variables, other, mask), atol=1e-10)
+    np.testing.assert_allclose(out, apply(net, variables, other, mask), atol=1e-10)
     wide = np.pad(x, ((0, 0), (0, 3), (0, 0))), np.pad(mask, ((0, 0), (0, 3)))
-    np.testing.assert_allclose(out, net.apply(variables, *wide), atol=1e-10)
-    nothing = net.apply(variables, x, np.zeros_like(mask))
+    np.testing.assert_allclose(out, apply(net, variables, *wide), atol=1e-10)
+    nothing = apply(net, variables, x, np.zeros_like(mask))
     np.testing.assert_array_equal(nothing, 0)
 
 
@@ -126,7 +133,7 @@ def test_pooled_padding_only_counts_if_it_exists(pointnet):
     """As in the released implementation: a token with free slots differs."""
     net, variables, x, mask = pointnet
     released = MiniPointNet(6, (4, 5, 8), pool_padding=True)
-    plain, pooled = (n.apply(variables, x, mask) for n in (net, released))
+    plain, pooled = (apply(n, variables, x, mask) for n in (net, released))
     np.testing.assert_allclose(plain[0], pooled[0], atol=1e-10)
     assert (np.asarray(pooled[1:]) != np.asarray(plain[1:])).any()
 
@@ -144,7 +151,8 @@ def test_position_encoder_by_definition():
     from scipy.special import erf
 
     x = np.random.default_rng(0).standard_normal((4, 3))
-    out, variables = PositionEncoder(6, 5).init_with_output(jax.random.key(0), x)
+    encoder = PositionEncoder(6, 5)
+    out, variables = jax.jit(encoder.init_with_output)(jax.random.key(0), x)
     p = variables["params"]
     h = x @ p["pos_enc_0"]["kernel"] + p["pos_enc_0"]["bias"]
     h = h * (1 + erf(h / np.sqrt(2))) / 2

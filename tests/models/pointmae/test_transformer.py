@@ -17,7 +17,7 @@ def stack():
     net = Transformer(BlockOptions(2, 2), (0.0, 0.0), True, True)
     x, positions = np.random.default_rng(0).standard_normal((2, TOKENS, WIDTH))
     mask = np.arange(TOKENS) < 4
-    variables = net.init(jax.random.key(0), x, positions, mask)
+    variables = jax.jit(net.init)(jax.random.key(0), x, positions, mask)
     return jax.jit(lambda *a: net.apply(variables, *a)), x, positions, mask
 
 
@@ -42,7 +42,7 @@ def test_attention_by_definition():
     layer = Attention(BlockOptions(2))
     x = np.random.default_rng(1).standard_normal((TOKENS, WIDTH))
     mask = np.arange(TOKENS) < 5
-    out, variables = layer.init_with_output(jax.random.key(0), x, mask)
+    out, variables = jax.jit(layer.init_with_output)(jax.random.key(0), x, mask)
     p = variables["params"]
     q, k, v = np.split(x @ p["qkv"]["kernel"] + p["qkv"]["bias"], 3, axis=1)
     heads = []
@@ -59,7 +59,7 @@ def test_positions_once_or_at_every_layer(stack):
     outs = []
     for every in (True, False):
         net = Transformer(BlockOptions(2, 2), (0.0,), every, False)
-        variables = net.init(jax.random.key(0), x, positions, mask)
-        outs.append(net.apply(variables, x, positions, mask)[0])
+        key = jax.random.key(0)
+        outs.append(jax.jit(net.init_with_output)(key, x, positions, mask)[0][0])
     # with one block there is no difference
     np.testing.assert_allclose(outs[0], outs[1])
