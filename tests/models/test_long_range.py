@@ -41,6 +41,7 @@ CONFIG = PETConfig(
     num_gnn_layers=1,
     num_attention_layers=1,
 )
+LAYERS = ("long_range_featurizer",)
 ROTATION = Rotation.from_rotvec([0.4, -1.0, 0.7]).as_matrix()
 
 
@@ -75,11 +76,19 @@ def turned(atoms, rotation):
     return atoms
 
 
+compiled_kernel = jax.jit(potential_kernel, static_argnums=(0, 1))
+
+
+def run(model, graph):
+    """Predictions, one program for each shape of a graph."""
+    return predict(model, graph, forces=True, stress=True, layers=LAYERS)
+
+
 def kernel(atoms, options, cutoff):
     graph = build_graph(atoms, cutoff)
     mesh = find_mesh([atoms], options.kspace_resolution, options.smearing)
     edges = graph.lengths, graph.neighbors, graph.edge_mask
-    return np.asarray(potential_kernel(options, cutoff, mesh, *edges)), graph
+    return np.asarray(compiled_kernel(options, cutoff, mesh, *edges)), graph
 
 
 @pytest.mark.parametrize("nodes", [3, 4, 5])
@@ -135,7 +144,7 @@ def test_waves_are_all_that_count():
     assert np.sum(few.weights) < 400
     every, _ = kernel(atoms, LongRange(3.0, 1.0), 3.0)
     graph = build_graph(atoms, 3.0)
-    whole = potential_kernel(
+    whole = compiled_kernel(
         LongRange(3.0, 1.0), 3.0, mesh, graph.lengths, graph.neighbors, graph.edge_mask
     )
     np.testing.assert_allclose(every, whole, atol=1e-15)
@@ -153,7 +162,7 @@ def test_derivatives(atoms, model):
         return predict(model, bent)["energy"].sum()
 
     strain, positions = slopes((jnp.eye(3), jnp.asarray(graph.positions)))
-    out = predict(model, graph, forces=True, stress=True)
+    out = run(model, graph)
     assert np.abs(out["forces"]).max() > 1e-3
     np.testing.assert_allclose(out["forces"], -positions, atol=1e-12)
     if atoms.pbc.all():
@@ -163,20 +172,18 @@ def test_derivatives(atoms, model):
 
 @pytest.mark.parametrize("atoms", [crystal(), molecule()], ids=["crystal", "molecule"])
 def test_orbit_is_of_rotated_structures(atoms, model):
-    layers = ["long_range_featurizer"]
-    problem = orbit_problem(model, atoms, layers=layers, dtype="float64")
+    problem = orbit_problem(model, atoms, layers=LAYERS, dtype="float64")
     x = jax.tree.map(lambda leaf: leaf @ -ROTATION.T, problem.x)
     function = jax.jit(problem.function)
     found = function(x, *problem.args)
-    graph = pet_graph(CONFIG, turned(atoms, -ROTATION))
-    right = predict(model, graph, forces=True, stress=True, layers=layers)
+    right = run(model, pet_graph(CONFIG, turned(atoms, -ROTATION)))
     for name in found:
         np.testing.assert_allclose(found[name], right[name], atol=1e-12)
     if atoms.pbc.all():
         # The influence function is a product over Cartesian axes: the features turn
         # with the cell, although distances do not.
-        here = function(problem.x, *problem.args)[layers[0]]
-        assert np.abs(found[layers[0]] - here).max() > 1e-6
+        here = function(problem.x, *problem.args)[LAYERS[0]]
+        assert np.abs(found[LAYERS[0]] - here).max() > 1e-6
 
 
 def test_crystals_have_no_symmetry_to_save_evaluations(model):
@@ -192,11 +199,10 @@ def test_padding_and_company(model):
     together = join_graphs(single)
     sizes = graph_shape(together)
     padded = pad_graph(together, GraphShape(*np.add(sizes, (2, 1, 1, 0))))
-    run = {"forces": True, "stress": True}
-    all_at_once = [predict(model, graph, **run) for graph in (together, padded)]
+    all_at_once = [run(model, graph) for graph in (together, padded)]
     first = 0
     for number, (atoms, graph) in enumerate(zip(parts, single, strict=True)):
-        alone = predict(model, graph, **run)
+        alone = run(model, graph)
         rows = slice(first, first + len(atoms))
         for joined in all_at_once:
             for name, place in (("energy", number), ("stress", number)):
@@ -213,8 +219,7 @@ def test_padding_and_company(model):
 def test_calculator(model):
     atoms = crystal()
     atoms.calc = SymjaxCalculator(model, dtype="float64")
-    graph = pet_graph(CONFIG, atoms)
-    right = predict(model, graph, forces=True, stress=True)
+    right = run(model, pet_graph(CONFIG, atoms))
     np.testing.assert_allclose(atoms.get_potential_energy(), right["energy"][0])
     np.testing.assert_allclose(atoms.get_forces(), right["forces"], atol=1e-12)
     stress = 0.5 * (right["stress"][0] + right["stress"][0].T)
@@ -238,7 +243,7 @@ def test_slabs_and_wires(pbc):
         pet_graph(CONFIG, atoms)
 
 
-def test_refusals(monkeypatch):
+def test_refusals(monkeypatch, model):
     adaptive = PETConfig(
         species=(1, 8, 29), num_neighbors_adaptive=4.0, long_range=LongRange()
     )
@@ -246,7 +251,7 @@ def test_refusals(monkeypatch):
         pet_graph(adaptive, crystal())
     assert pet_graph(adaptive, molecule()).mesh is not None
     with pytest.raises(ArgumentError, match="has no mesh"):
-        predict(init_pet(CONFIG, jax.random.key(0)), build_graph(molecule(), 3.0))
+        predict(model, build_graph(molecule(), 3.0))
     with pytest.raises(ArgumentError, match="1 of them have a mesh"):
         join_graphs([pet_graph(CONFIG, molecule()), build_graph(molecule(), 3.0)])
     huge = ase.Atoms("H", cell=[400.0] * 3, pbc=True)
