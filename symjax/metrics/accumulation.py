@@ -56,9 +56,6 @@ class State(NamedTuple):
     coefficients: list[list[Float[Array, "rows cosets c"]]] | None
 
 
-@functools.partial(
-    jax.jit, static_argnames=("leaves", "projectors", "parts", "nodes", "several")
-)
 def empty(
     leaves: tuple[Leaf, ...],
     projectors: tuple[tuple[Projector, ...], ...],
@@ -71,7 +68,26 @@ def empty(
     Where there will not be ``several`` buffers, the only one becomes the coefficients,
     and no zeros are allocated to add it to.
     """
-    # One program for all of them: outside a compiled function each shape has its own.
+    described = (leaves, projectors, parts, nodes, several)
+    shapes = _zeros.eval_shape(*described)
+    if (
+        sum(one.size * one.dtype.itemsize for one in jax.tree.leaves(shapes))
+        > HOST_BYTES
+    ):
+        return _zeros(*described)
+    return jax.tree.map(lambda one: np.zeros(one.shape, one.dtype), shapes)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("leaves", "projectors", "parts", "nodes", "several")
+)
+def _zeros(
+    leaves: tuple[Leaf, ...],
+    projectors: tuple[tuple[Projector, ...], ...],
+    parts: tuple[int, ...],
+    nodes: int,
+    several: bool,
+) -> tuple[list[State], list[list[Array]]]:
     states = [
         State(
             _empty_moments(leaf, len(each)),

@@ -1,6 +1,7 @@
 """How group elements act on arrays and pytrees that carry representations."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -58,6 +59,13 @@ def act(
             f"an array of this dtype cannot carry {representation.name!r}",
             "Pass a floating-point array, or SCALAR for data that does not rotate",
         )
+    return _act(representation, rotation, values)
+
+
+# Compiled, also where the caller is not: each operation outside of a compiled function
+# is a program of its own for every shape.
+@functools.partial(jax.jit, static_argnums=0)
+def _act(representation: Representation, rotation: Array, values: Array) -> Array:
     rotation = rotation.astype(values.dtype)
     # Vectors need no recurrence, and keep the dtype's full accuracy.
     if representation == dataclasses.replace(VECTOR, name=representation.name):

@@ -5,8 +5,10 @@ Components run through l = 0, ..., L and m = -l, ..., l, so that degree l occupi
 (y, z, x). :mod:`symjax.so3.conversions` has the conventions of other libraries.
 """
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -81,7 +83,15 @@ def solid_harmonics(
       [1.0, 2.0, 3.0, 1.0]
     """
     max_degree = check_integer(max_degree, "max_degree")
-    vectors = as_trailing(vectors, "vectors", (3,))
+    return _solid(max_degree, normalization, as_trailing(vectors, "vectors", (3,)))
+
+
+# Compiled, also where the caller is not: each operation outside of a compiled function
+# is a program of its own for every shape.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _solid(
+    max_degree: int, normalization: str, vectors: Float[Array, "... 3"]
+) -> Float[Array, "... components"]:
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
     squared = (x * x + y * y + z * z)[..., None]
     z = z[..., None]
@@ -151,9 +161,16 @@ def spherical_harmonics(
       >>> spherical_harmonics(3, jnp.ones((5, 3))).shape
       (5, 16)
     """
-    vectors = as_trailing(vectors, "vectors", (3,))
+    max_degree = check_integer(max_degree, "max_degree")
+    return _spherical(max_degree, normalization, as_trailing(vectors, "vectors", (3,)))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _spherical(
+    max_degree: int, normalization: str, vectors: Float[Array, "... 3"]
+) -> Float[Array, "... components"]:
     # Scaled first, so that the square of a very long vector does not overflow.
     scale = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
     vectors = vectors / scale
     unit = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-    return solid_harmonics(max_degree, unit, normalization=normalization)
+    return _solid(max_degree, normalization, unit)

@@ -1,5 +1,7 @@
 """Interventions: planted causes are found, absent ones are not named."""
 
+import dataclasses
+
 import ase.build
 import jax
 import jax.numpy as jnp
@@ -177,11 +179,11 @@ def test_a_planted_cause_in_a_network(molecule):
 def test_bad_input():
     with pytest.raises(ArgumentError, match="stage"):
         trace(StagedProblem(network((0, 0, 0, 0)).problem, (), None))
-    config = PETConfig(
-        species=(1, 8), num_gnn_layers=1, biases=Biases(canonical_frame=True)
-    )
+    plain = small_pet()
+    config = dataclasses.replace(plain.config, biases=Biases(canonical_frame=True))
+    framed = dataclasses.replace(plain, config=config)
     with pytest.raises(ModelError, match="canonical_frame"):
-        staged_problem(init_pet(config, jax.random.key(0)), ase.build.molecule("H2O"))
+        staged_problem(framed, ase.build.molecule("H2O"))
 
 
 def test_sectors_share_out_what_they_change():

@@ -238,7 +238,7 @@ def test_pet_on_symmetric_structures():
 
     A small grid that does not resolve them, so another one would give other numbers.
     """
-    config = PETConfig((1, 6), (Target("energy", "eV"),), cutoff=2.2, **TINY)
+    config = PETConfig((1, 6, 8), (Target("energy", "eV"),), cutoff=2.2, **TINY)
     pet = init_pet(config, jax.random.key(0))
     for atoms, order in [
         (ase.build.molecule("CH4"), 24),

@@ -3,6 +3,8 @@
 Those of e3x are compared with e3x in test_harmonics.py and test_wigner.py.
 """
 
+import functools
+
 import e3nn_jax
 import jax
 import numpy as np
@@ -32,40 +34,44 @@ E3NN_NAMES = {"orthonormal": "integral", "4pi": "component", "racah": "norm"}
 VECTORS = np.random.default_rng(0).normal(size=(10, 3))
 
 
+def compiled(function, **options):
+    """One program instead of one for each operation."""
+    return jax.jit(functools.partial(function, **options))
+
+
 @pytest.mark.parametrize("normalization", E3NN_NAMES)
 @pytest.mark.parametrize(("to", "back"), [(to_e3x, from_e3x), (to_e3nn, from_e3nn)])
 def test_converters_are_inverse_on_any_axis(to, back, normalization):
     x = np.random.default_rng(0).normal(size=(2, 25, 3))
-    there = to(x, axis=-2, normalization=normalization)
+    there = compiled(to, axis=-2, normalization=normalization)(x)
     assert there.shape == x.shape
-    again = back(there, axis=1, normalization=normalization)
+    again = compiled(back, axis=1, normalization=normalization)(there)
     np.testing.assert_allclose(again, x, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("normalization", E3NN_NAMES)
 def test_harmonics_become_e3nns(normalization):
-    theirs = e3nn_jax.spherical_harmonics(
-        e3nn_jax.s2_irreps(DEGREE, p_val=1, p_arg=-1),
-        VECTORS,
-        normalize=True,
-        normalization=E3NN_NAMES[normalization],
-    ).array
+    irreps = e3nn_jax.s2_irreps(DEGREE, p_val=1, p_arg=-1)
+    options = {"normalize": True, "normalization": E3NN_NAMES[normalization]}
+    harmonics = functools.partial(e3nn_jax.spherical_harmonics, irreps, **options)
+    theirs = jax.jit(harmonics)(VECTORS).array
     ours = spherical_harmonics(DEGREE, VECTORS)
-    converted = to_e3nn(ours, normalization=normalization)
+    converted = compiled(to_e3nn, normalization=normalization)(ours)
     np.testing.assert_allclose(converted, theirs, atol=1e-12)
-    again = from_e3nn(theirs, normalization=normalization)
+    again = compiled(from_e3nn, normalization=normalization)(theirs)
     np.testing.assert_allclose(again, ours, atol=1e-12)
 
 
 @pytest.mark.parametrize(("to", "back"), [(to_e3x, from_e3x), (to_e3nn, from_e3nn)])
 def test_a_single_irrep_is_its_block_of_all(to, back):
     x = np.random.default_rng(2).normal(size=(3, 25))
-    whole = to(x, normalization="racah")
+    whole = compiled(to, normalization="racah")(x)
     for degree in range(5):
         block = degree_slice(degree)
-        part = to(x[:, block], degree=degree, normalization="racah")
+        options = {"degree": degree, "normalization": "racah"}
+        part = compiled(to, **options)(x[:, block])
         np.testing.assert_allclose(part, whole[:, block], rtol=1e-13, atol=1e-14)
-        again = back(part, degree=degree, normalization="racah")
+        again = compiled(back, **options)(part)
         np.testing.assert_allclose(again, x[:, block], rtol=1e-13, atol=1e-14)
 
 
@@ -74,7 +80,7 @@ def test_representations_in_the_bases_of_others(degree):
     """The same vector of spherical components, in every order that has a name."""
     ours = np.random.default_rng(3).normal(size=(4, 2 * degree + 1))
     for name, convert in (("e3nn", to_e3nn), ("e3x", to_e3x), ("metatensor", None)):
-        theirs = ours if convert is None else convert(ours, degree=degree)
+        theirs = ours if convert is None else compiled(convert, degree=degree)(ours)
         representation = spherical(degree, -1, basis=name)
         back = to_spherical(representation, theirs)[..., 0]
         np.testing.assert_allclose(back, ours, atol=1e-12)
@@ -90,7 +96,8 @@ def test_e3nns_irreps_act_as_in_e3nn(label, sign):
     sigma = irrep.p * (-1) ** irrep.l
     x = np.random.default_rng(4).normal(size=irrep.dim)
     ours = act(spherical(irrep.l, sigma, basis="e3nn"), element, x)
-    np.testing.assert_allclose(ours, irrep.D_from_matrix(element) @ x, atol=1e-12)
+    theirs = jax.jit(irrep.D_from_matrix)(element) @ x
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("sigma", [1, -1])
@@ -105,14 +112,12 @@ def test_turned_features_are_turned_by_e3nn(sign, sigma):
             for degree in range(DEGREE + 1)
         ]
     )
-    theirs = np.concatenate(
-        [
-            e3nn_jax.Irrep(degree, Irrep(degree, sigma).parity).D_from_matrix(element)
-            @ to_e3nn(x)[degree_slice(degree)]
-            for degree in range(DEGREE + 1)
-        ]
-    )
-    np.testing.assert_allclose(to_e3nn(moved), theirs, atol=1e-12)
+    convert, theirs = jax.jit(to_e3nn), []
+    for degree in range(DEGREE + 1):
+        irrep = e3nn_jax.Irrep(degree, Irrep(degree, sigma).parity)
+        part = np.asarray(convert(x))[degree_slice(degree)]
+        theirs.append(jax.jit(irrep.D_from_matrix)(element) @ part)
+    np.testing.assert_allclose(convert(moved), np.concatenate(theirs), atol=1e-12)
 
 
 @pytest.mark.torch
@@ -133,7 +138,7 @@ def test_irreps_one_after_another():
     irreps = e3nn_jax.Irreps("2x1o+2e")
     x = np.random.default_rng(3).normal(size=irreps.dim)
     element = np.asarray(haar(jax.random.key(1), 1))[0]
-    theirs = irreps.D_from_matrix(element) @ x
+    theirs = jax.jit(irreps.D_from_matrix)(element) @ x
     kind = direct_sum(spherical(1), spherical(1), spherical(2))
     degrees = (1, 1, 2)
     ours = act(kind, element, from_e3nn(x, degree=degrees))
