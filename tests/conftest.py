@@ -17,7 +17,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 # Also for processes that tests start.
 _SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
-os.environ.setdefault(_SHORTEST, "0.1")
+os.environ.setdefault(_SHORTEST, "0")
 jax.config.update(_SHORTEST.lower(), float(os.environ[_SHORTEST]))
 
 settings.register_profile("symjax", deadline=None, max_examples=25, derandomize=True)
