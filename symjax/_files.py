@@ -26,7 +26,7 @@ LARGEST = 2**35
 
 # What a compressed file may unpack to: trained weights hardly compress, so that a file
 # that grows more than this was made to fill the memory. Small ones are left alone.
-_MOST_GROWTH, _SMALL = 20, 2**27
+_MOST_GROWTH, SMALL = 20, 2**27
 
 # No space, no quota left, a file larger than the system or the user's limit allows.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -250,7 +250,7 @@ def read_bounded(path: Path, largest: int = LARGEST) -> bytes:
 
 def unpacked_limit(size: int, largest: int = LARGEST) -> int:
     """Bytes, at most ``largest``, that a compressed file of a size may unpack to."""
-    return min(max(_MOST_GROWTH * size, _SMALL), largest)
+    return min(max(_MOST_GROWTH * size, SMALL), largest)
 
 
 def _unpack(file: BinaryIO, most: int) -> bytes:

@@ -44,7 +44,7 @@ DEGREES = (1, 2, 3, 4, 5)
 _ROUND_OFF = 4.0
 # Coefficients of an output that are kept, on each coset: of larger ones those of fewer
 # degrees, and the tail has the others.
-_MOST_COEFFICIENTS = 2**24
+MOST_COEFFICIENTS = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +275,7 @@ class ResponseSums:
         self.size = math.prod(self.shape)
         degrees = range(max_degree + 1)
         rows = np.cumsum([(2 * degree + 1) ** 2 for degree in degrees])
-        fit = rows[rows * self.size <= _MOST_COEFFICIENTS]
+        fit = rows[rows * self.size <= MOST_COEFFICIENTS]
         self.ends = (fit if len(fit) else rows[:1]).tolist()
         self.coefficients = np.zeros((self.ends[-1], 2 * self.size))
         self.reference = np.zeros(0)

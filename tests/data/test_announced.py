@@ -92,7 +92,7 @@ def test_what_is_right_is_read(tmp_path):
 @pytest.mark.parametrize("name", ["a.xyz.gz", "a.cif.gz", "a.xyz.bz2", "POSCAR.xz"])
 def test_what_fills_the_memory_when_unpacked(name, tmp_path, monkeypatch):
     """Whatever it begins with, and before a reader holds it."""
-    monkeypatch.setattr("symjax._files._SMALL", 2**16)
+    monkeypatch.setattr("symjax._files.SMALL", 2**16)
     pack = {"gz": gzip.compress, "z2": bz2.compress, "xz": lzma.compress}[name[-2:]]
     (tmp_path / name).write_bytes(pack(bytes(2**21)))
     refused(tmp_path / name, "unpacks to more than", format="extxyz")

@@ -126,14 +126,6 @@ def test_flat_structures_pass_the_check():
     check_structure(sheet)
 
 
-def test_both_implementations_give_the_same_graph(monkeypatch):
-    for atoms in STRUCTURES.values():
-        graph = build_graph(atoms, CUTOFF)
-        monkeypatch.setattr("symjax.data._pairs.vesin_is_safe", lambda *_: False)
-        assert _edges(build_graph(atoms, CUTOFF)) == _edges(graph)
-        monkeypatch.undo()
-
-
 @st.composite
 def _random_structures(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -11,7 +11,18 @@ CASES = {
     "wire": (np.array([[1.3, 0.4, 0.2], [0, 0, 0], [0, 0, 0]]), (True, False, False)),
     "slab": (np.array([[0, 0, 0], [2.1, 0, 0.3], [1.0, 1.9, 0]]), (False, True, True)),
     "crystal": (np.array([[2, 0.5, 0.1], [0.3, 2.5, 0], [0, -0.7, 1.8]]), (True,) * 3),
+    "left-handed": (np.array([[0, 2.5, 0], [2, 0, 0.3], [0, 0, 2.2]]), (True,) * 3),
+    "acute": (np.array([[3, 0, 0], [2.9, 0.9, 0], [2.8, 0.5, 2]]), (True,) * 3),
+    "tiny": (np.eye(3), (True,) * 3),
 }
+
+
+def both_ways(found):
+    """Pairs as a graph has them, from one of the two that each is."""
+    pairs = zip(found.first, found.second, found.shifts, strict=True)
+    ways = {row for i, j, s in pairs for row in ((i, j, *s), (j, i, *-s))}
+    assert len(ways) == 2 * len(found.first)
+    return ways
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -21,13 +32,8 @@ def test_every_pair_once(case):
     # Outside of the cell too.
     positions = np.random.default_rng(1).normal(size=(4, 3)) * 4
     images = _pairs._images(cell, pbc, cutoff)
-    found = _pairs._compare_all(positions, cell, pbc, cutoff, images)
-    ours = {
-        row
-        for i, j, s in zip(found.first, found.second, found.shifts, strict=True)
-        for row in ((i, j, *s), (j, i, *-s))
-    }
-    assert len(ours) == 2 * len(found.first)
+    ours = both_ways(_pairs._compare_all(positions, cell, pbc, cutoff, images))
+    assert ours == both_ways(_pairs.find_pairs(positions, cell, pbc, cutoff))
     ranges = [range(-20, 21) if p else range(1) for p in pbc]
     shifts = np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, 3)
     right = set()

@@ -1,5 +1,6 @@
 """Predicted errors of averages, against averages that are really taken."""
 
+import functools
 import itertools
 import math
 
@@ -80,15 +81,20 @@ def averaged(of, average):
     return Problem(function, of.x, of.outputs)
 
 
+@functools.cache
+def spectra_of_polynomials():
+    with jax.enable_x64(True):
+        return response_spectra(problem(), max_degree=6)
+
+
 @pytest.mark.parametrize(
     "average", ["C1", "C3", "D2", "D3h", "Td", "T", "Th", "O", "I", 3]
 )
 def test_the_error_of_every_average_is_predicted(average):
     with jax.enable_x64(True):
-        spectra = response_spectra(problem(), max_degree=6)
         rotations = rotations_of(average, True)
         real = measure(averaged(problem(), rotations), over=Grid(13), max_degree=2)
-    for name, spectrum in spectra.items():
+    for name, spectrum in spectra_of_polynomials().items():
         predicted = spectrum.after(average)
         assert predicted.num_elements == len(rotations.elements)
         assert predicted.error == pytest.approx(

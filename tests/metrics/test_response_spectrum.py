@@ -142,7 +142,7 @@ def test_a_climb_keeps_those_of_its_last_rule():
 
 
 def test_of_a_large_output_fewer_degrees_are_kept(monkeypatch):
-    monkeypatch.setattr("symjax.metrics.response_spectrum._MOST_COEFFICIENTS", 200)
+    monkeypatch.setattr("symjax.metrics.response_spectrum.MOST_COEFFICIENTS", 200)
     problem = Problem(function, X, OUTPUTS)
     with jax.enable_x64(True):
         kept = measure(problem, over=Grid(13))
