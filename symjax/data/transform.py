@@ -86,7 +86,7 @@ def displace(
       >>> graph = build_graph(ase.build.molecule("H2"), 3.0)
       >>> def length(positions):
       ...     return displace(graph, positions).lengths[0, 0]
-      >>> print(jax.grad(length)(graph.positions).round(3) + 0.0)
+      >>> print(jax.jit(jax.grad(length))(graph.positions).round(3) + 0.0)
       [[ 0.  0.  1.]
        [ 0.  0. -1.]]
     """

@@ -1,11 +1,13 @@
 """Checks of other laws of nature, of whatever a run measures."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ase
+import jax
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
@@ -13,7 +15,7 @@ from symjax.data.units import conversion, measures
 from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.interop.physics import physical_checks
-from symjax.metrics import Problem
+from symjax.metrics import HostFunction, Problem
 from symjax.metrics.physical_check import PhysicalCheck
 from symjax.models.pet import PETModel
 from symjax.models.pet.energies import choose_energy
@@ -127,9 +129,17 @@ class _Plain:
     symmetry: bool = False
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(function: Callable[..., Any], x: Any, *args: Any) -> Any:
+    return function(x, *args)
+
+
 def evaluated(problem: Problem) -> dict[str, tuple[np.ndarray, str]]:
     """Outputs of a problem as it is given, with their units, by name."""
-    found = problem.function(problem.x, *problem.args)
+    function = problem.function
+    if not isinstance(function, HostFunction):
+        function = functools.partial(_compiled, function)
+    found = function(problem.x, *problem.args)
     if not isinstance(found, Mapping):
         return {}
     return {
