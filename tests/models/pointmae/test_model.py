@@ -76,7 +76,8 @@ def test_layers(config):
     assert len(set(names)) == len(names)
     assert select_layers(config, "all") == names
     assert select_layers(config, "none") == ()
-    assert select_layers(config, r"encoder\.transformer\.blocks\.\d") == (
+    deeper = dataclasses.replace(config, depth=2)
+    assert select_layers(deeper, r"encoder\.transformer\.blocks\.\d") == (
         "encoder.transformer.blocks.0",
         "encoder.transformer.blocks.1",
     )

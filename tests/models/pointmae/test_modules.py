@@ -29,9 +29,9 @@ def run(model):
 def test_shapes(run, inputs, model, event):
     logits, filled, groups, _ = run(*inputs)
     assert logits.shape == (len(event.mask), 4)
-    assert filled.points.shape == (24, 8, 4)
-    assert filled.energies.shape == (24, 8)
-    assert groups.points.shape == (24, 8, 4)
+    assert filled.points.shape == (32, 6, 4)
+    assert filled.energies.shape == (32, 6)
+    assert groups.points.shape == (32, 6, 4)
 
 
 def test_the_encoder_does_not_see_hidden_tokens(run, inputs, model):
@@ -87,4 +87,4 @@ def test_encode_without_heads(model, inputs):
     out = jax.eval_shape(
         lambda: network.apply(model.parameters, groups, method=PointMAE.encode)
     )
-    assert out.shape == (24, 16)
+    assert out.shape == (32, 16)
