@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from scipy.special import erf
+from small_models import TINY
 
 from symjax.data import GraphShape, build_graph, displace, graph_shape, pad_graph
 from symjax.data.graph import join_graphs
@@ -33,13 +34,7 @@ CONFIG = PETConfig(
     species=(1, 8, 29),
     cutoff=3.0,
     long_range=LongRange(),
-    d_pet=8,
-    d_node=8,
-    d_head=8,
-    d_feedforward=8,
-    num_heads=2,
-    num_gnn_layers=1,
-    num_attention_layers=1,
+    **TINY,
 )
 LAYERS = ("long_range_featurizer",)
 ROTATION = Rotation.from_rotvec([0.4, -1.0, 0.7]).as_matrix()
