@@ -70,11 +70,10 @@ def empty(
     """
     described = (leaves, projectors, parts, nodes, several)
     shapes = _zeros.eval_shape(*described)
-    if (
-        sum(one.size * one.dtype.itemsize for one in jax.tree.leaves(shapes))
-        > HOST_BYTES
-    ):
+    size = sum(one.size * one.dtype.itemsize for one in jax.tree.leaves(shapes))
+    if size > HOST_BYTES:
         return _zeros(*described)
+    # Nothing to compile for every shape.
     return jax.tree.map(lambda one: np.zeros(one.shape, one.dtype), shapes)
 
 
