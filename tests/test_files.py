@@ -51,7 +51,7 @@ def test_unpacking_is_limited(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(bytes(10**6)))
     assert read_bounded(path) == bytes(10**6)
     # A file of a kilobyte may grow by a factor, beyond what small files may have.
-    monkeypatch.setattr(_files, "_SMALL", 10**5)
+    monkeypatch.setattr(_files, "SMALL", 10**5)
     with pytest.raises(OSError, match="unpacks to more than"):
         read_bounded(path)
     random = os.urandom(10**6)

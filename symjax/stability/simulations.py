@@ -220,7 +220,7 @@ def run_nve(
     moving.set_momenta(drawn * widths[:, None])
     Stationary(moving)
     ZeroRotation(moving)
-    kept = []
+    kept: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def record() -> None:
         forces, centre = moving.get_forces(), moving.get_center_of_mass()
