@@ -48,6 +48,7 @@ def leaf(rng, name, kind, unit, representation, resolved=True, max_degree=2):
             5 if resolved else 11,
             "" if resolved else "content changes by 0.3",
             0.001,
+            excluded=0.19,
         ),
         coarser(rng, whole, max_degree),
     )

@@ -29,7 +29,8 @@ _STRUCTURE = {
     **dict.fromkeys(("num_atoms", "num_elements"), int),
     **dict.fromkeys(("compile_seconds", "evaluation_seconds"), float),
 }
-# Of a certificate; NaN where a grid was chosen without one.
+# Of a certificate; NaN where a grid was chosen without one. What may have been missed,
+# ``excluded``, every verdict says.
 _CERTIFICATE = dict.fromkeys(
     (
         *("certified", "content_uncertainty", "error_uncertainty", "tail"),
@@ -37,8 +38,6 @@ _CERTIFICATE = dict.fromkeys(
     ),
     float,
 )
-
-
 # What stands where nothing is known, in columns of each type.
 _BLANK = {str: "", int: 0, float: math.nan}
 _STORED = {str: h5py.string_dtype(), int: np.int64, float: np.float64}
@@ -171,7 +170,9 @@ def _rows(structure: StructureReport, dtype: str) -> Iterator[dict[str, Any]]:
         yield common
     for leaf in structure.leaves:
         row = common | vars(summarise(leaf, dtype))
-        row |= {name: getattr(leaf.certificate, name, None) for name in _CERTIFICATE}
+        row["excluded"] = leaf.convergence and leaf.convergence.excluded
+        if leaf.certificate is not None:
+            row |= {name: getattr(leaf.certificate, name) for name in _CERTIFICATE}
         if leaf.response is not None:
             row |= {
                 f"A_after_{g}": leaf.response.after(g).error

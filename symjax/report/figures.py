@@ -7,7 +7,7 @@ global state, safe in threads and in notebooks.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from symjax._text import drawn
 from symjax.errors import ArgumentError
 from symjax.report.contents import layers_of, outputs_of
 from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
+from symjax.report.leaves import Kind
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
@@ -28,30 +29,25 @@ from symjax.report.summary import Summary
 # Content below this is drawn as this: round-off of a float32 model lies there.
 _SMALLEST = 1e-8
 _ROW = 0.19  # inches
-_COLORS = {
-    "output": "#b2182b",
-    "node": "#2166ac",
-    "edge": "#e08214",
-    "token": "#2166ac",
-    "point": "#e08214",
+
+
+class _Look(NamedTuple):
+    """How a kind of rows is drawn: name in the legend, colour and marker."""
+
+    name: str
+    color: str
+    marker: str
+
+
+_LOOKS: dict[Kind, _Look] = {
+    "output": _Look("output", "#b2182b", "D"),
+    "node": _Look("node features", "#2166ac", "o"),
+    "edge": _Look("edge features", "#e08214", "s"),
+    "token": _Look("token features", "#2166ac", "o"),
+    "point": _Look("point features", "#e08214", "s"),
+    "layer": _Look("features", "#2166ac", "o"),
 }
 _UNRESOLVED = "#b2182b"
-_MARKERS = {
-    "output": "D",
-    "node": "o",
-    "edge": "s",
-    "token": "o",
-    "point": "s",
-    "layer": "o",
-}
-_NAMES = {
-    "output": "output",
-    "node": "node features",
-    "edge": "edge features",
-    "token": "token features",
-    "point": "point features",
-    "layer": "features",
-}
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
@@ -151,7 +147,8 @@ def error_figure(report: Report) -> Figure:
         figure = _figure(7.0, max(1.7 + _ROW * len(found), 2.4))
         axes: Sequence[Any] = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(found))
-        present = [kind for kind in _NAMES if any(k.kind == kind for k in found)]
+        kinds = np.array([one.kind for one in found])
+        present = [kind for kind in _LOOKS if kind in kinds]
         for axis, values in zip(axes, (relative, absolute), strict=True):
             positive = values[values > 0]
             low = positive.min() / 3 if len(positive) else 1e-8
@@ -159,16 +156,16 @@ def error_figure(report: Report) -> Figure:
             for row, value in zip(rows.tolist(), values, strict=True):
                 axis.plot([low / 10, max(value, low)], [row, row], color="0.85", lw=0.8)
             for kind in present:
-                chosen = np.array([one.kind == kind for one in found])
+                chosen, look = kinds == kind, _LOOKS[kind]
                 # an exact zero stays visible at the left end of the axis
                 axis.plot(
                     np.maximum(values[chosen], low),
                     rows[chosen],
                     linestyle="none",
-                    marker=_MARKERS[kind],
-                    color=_COLORS[kind],
+                    marker=look.marker,
+                    color=look.color,
                     markersize=4,
-                    label=_NAMES[kind],
+                    label=look.name,
                 )
             axis.set_xlim(
                 low / 1.3, max(positive.max() if len(positive) else 1, low) * 3

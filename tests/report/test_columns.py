@@ -119,8 +119,10 @@ def test_what_errors_are_compared_with_and_certificates(tmp_path):
         ratio = np.nan if against.ratio is None else against.ratio
         np.testing.assert_equal(columns["ratio"][row], ratio)
         assert columns["missing"][row] == leaf.missing
-        for name in ("certified", "excluded", "confidence", "noise", "tail"):
-            own = leaf.certificate
+        own = leaf.certificate
+        excluded = (leaf.convergence if own is None else own).excluded
+        assert columns["excluded"][row] == excluded
+        for name in ("certified", "confidence", "noise", "tail"):
             expected = np.nan if own is None else float(getattr(own, name))
             np.testing.assert_equal(columns[name][row], expected)
     assert np.isnan(columns["ratio"][~measured]).all()

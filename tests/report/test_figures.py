@@ -1,7 +1,9 @@
 """Figures show every row once, without overlap, and touch no global state."""
 
+import dataclasses
 import itertools
 import sys
+from typing import get_args
 
 import fake_report
 import numpy as np
@@ -10,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from symjax.errors import ArgumentError
 from symjax.report import figures
+from symjax.report.leaves import Kind
 
 
 def texts_of(axis):
@@ -82,6 +85,23 @@ def test_exact_equivariance_can_be_drawn():
     for leaf in report.structures[0].leaves:
         leaf.totals.variance[:] = 0
     FigureCanvasAgg(figures.error_figure(report)).draw()
+
+
+def test_features_of_every_kind_are_in_the_legend():
+    report = fake_report.report(layers=len(get_args(Kind)), structures=1)
+    leaves = report.structures[0].leaves
+    kinds = [*get_args(Kind), *get_args(Kind)]
+    changed = tuple(
+        dataclasses.replace(leaf, kind=kind)
+        for leaf, kind in zip(leaves, kinds, strict=False)
+    )
+    structure = dataclasses.replace(report.structures[0], leaves=changed)
+    report = dataclasses.replace(report, structures=(structure,))
+    (legend,) = figures.error_figure(report).legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        *("output", "node features", "edge features", "token features"),
+        *("point features", "features"),
+    ]
 
 
 def test_files(tmp_path):
