@@ -11,12 +11,15 @@ from jaxtyping import Float
 from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
 
-# What units are called in names of fields, where not as in symjax.data.units.
+# What units are called in names of fields, where not as in symjax.data.units. Not "au",
+# which may be gold.
 _IN_NAMES = {
     **dict.fromkeys(("kcal", "kcalmol"), "kcal/mol"),
     **dict.fromkeys(("kj", "kjmol"), "kJ/mol"),
-    **dict.fromkeys(("eh", "au", "hartrees"), "Hartree"),
+    **dict.fromkeys(("eh", "hartrees"), "Hartree"),
 }
+# Other names of two letters are symbols or initials rather than units: "Pa", "MA".
+_SHORT = ("ev", "ha", "eh", "ry", "nm", "kj")
 
 
 class Targets(NamedTuple):
@@ -195,7 +198,7 @@ def check_name(
       symjax.errors.ArgumentError: energy_key='E_hartree': says 'hartree', and is...
     """
     words = re.findall("[a-z]+", field.lower())
-    for word in (word for word in words if len(word) > 1):
+    for word in (word for word in words if len(word) > 2 or word in _SHORT):
         named = _IN_NAMES.get(word, word)
         for unit in (energy_unit, length_unit):
             if (
@@ -204,7 +207,7 @@ def check_name(
                 and abs(conversion(named, unit) - 1) > 0.1
             ):
                 problem = f"says {word!r}, and is read as in {unit}"
-                remedy = "Pass energy_unit and length_unit of the file"
+                remedy = "Pass energy_unit and length_unit of the file, or rename it"
                 raise ArgumentError(argument, field, problem, remedy)
     if length_unit is None and "peratom" in "".join(words):
         raise ArgumentError(

@@ -32,7 +32,9 @@ _MORE_THAN_FITTED = 3
 # Draws of the bootstrap, the same in every run.
 _DRAWS, _SEED = 2000, 22
 # A factor between labels and predictions is that of a unit within so much.
-_SAME_FACTOR, _LEAST_CORRELATION = 0.15, 0.9
+_SAME_FACTOR = 0.15
+LEAST_CORRELATION = 0.9
+"""Correlation from which labels are a multiple of predictions."""
 UNIT_FACTORS: Mapping[str, float] = {
     "kcal/mol": 23.0605,
     "kJ/mol": 96.4853,
@@ -277,12 +279,36 @@ def _other_unit(errors: LabelErrors) -> str:
         pair = np.stack([errors.column("label"), errors.column("prediction")], axis=1)
         pair = pair - counts @ np.linalg.lstsq(counts, pair, rcond=None)[0]
         label, prediction, product = pair[:, 0] ** 2, pair[:, 1] ** 2, pair.prod(axis=1)
-    sizes = float(label.sum()), float(prediction.sum())
-    if not min(sizes) > 0:
+    return apparent_unit(
+        float(label.sum()), float(prediction.sum()), float(product.sum())
+    )
+
+
+def apparent_unit(label: float, prediction: float, product: float) -> str:
+    """The unit that labels seem to be in instead of that of the predictions.
+
+    Labels that are a multiple of predictions, c y with correlation r: c is compared
+    with :data:`UNIT_FACTORS`, and with -1.
+
+    Args:
+      label: Sum of squares of the labels.
+      prediction: Sum of squares of the predictions.
+      product: Sum of their products.
+
+    Returns:
+      One of :data:`UNIT_FACTORS`, :data:`OPPOSITE` or both; empty if none explains
+      the multiple.
+
+    Example:
+      >>> from symjax.metrics.label_errors import apparent_unit
+      >>> apparent_unit(23.06**2, 1.0, -23.06), apparent_unit(3.4**2, 1.0, 3.4)
+      ('kcal/mol with the opposite sign', '')
+    """
+    if not min(label, prediction) > 0:
         return ""
-    correlation = float(product.sum()) / math.sqrt(sizes[0] * sizes[1])
-    factor = math.sqrt(sizes[0] / sizes[1])
-    if correlation <= -_LEAST_CORRELATION and abs(math.log(factor)) < _SAME_FACTOR:
+    correlation = product / math.sqrt(label * prediction)
+    factor = math.sqrt(label / prediction)
+    if correlation <= -LEAST_CORRELATION and abs(math.log(factor)) < _SAME_FACTOR:
         return OPPOSITE
     unit, size = min(
         UNIT_FACTORS.items(), key=lambda one: abs(math.log(factor / one[1]))
@@ -290,8 +316,10 @@ def _other_unit(errors: LabelErrors) -> str:
     # A model that is wrong by a small factor is commoner than one of great precision.
     small = abs(math.log(size)) < 1
     limit = _SAME_FACTOR / 5 if small else _SAME_FACTOR
-    least = 1 - (1 - _LEAST_CORRELATION) / 10 if small else _LEAST_CORRELATION
-    return unit if correlation > least and abs(math.log(factor / size)) < limit else ""
+    least = 1 - (1 - LEAST_CORRELATION) / 10 if small else LEAST_CORRELATION
+    if abs(correlation) <= least or abs(math.log(factor / size)) >= limit:
+        return ""
+    return unit if correlation > 0 else f"{unit} with {OPPOSITE}"
 
 
 def label_errors(

@@ -6,6 +6,7 @@ the network would have to learn that difference, and forget the forces.
 """
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from symjax.data.quantities import DERIVATIVES
 from symjax.data.units import conversion
 from symjax.errors import ArgumentError, ModelError
+from symjax.metrics.label_errors import LEAST_CORRELATION, apparent_unit
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, init_pet
 from symjax.so3.irreps import Irrep
@@ -37,10 +39,8 @@ from symjax.training.validation import network_outputs
 _FAR = 2.0
 """Root mean squares of differences of labels from predictions, over what labels differ
 by among themselves, that are noticed: a constant would predict better."""
-_PROPORTIONAL = 0.9
-"""Correlation from which labels are a multiple of predictions."""
-_ALIKE, _ANOTHER = 1.25, 3.0
-"""Factors between labels and predictions from which a run warns, and is refused."""
+_ALIKE = 1.25
+"""Factor between labels and predictions from which a run warns."""
 _FEW = 8
 """Numbers that may be proportional by chance."""
 _RESOLVED = 0.01
@@ -233,7 +233,8 @@ def _check_factor(
 ) -> None:
     """Refuses labels that are predictions in another unit or with another sign.
 
-    Of invariants without what composition says of either.
+    And warns of those that are another multiple: a weak model may be wrong by it. Of
+    invariants without what composition says of either.
     """
     pair, fitted = [np.concatenate(rows) for rows in (values, predicted)], 0
     if label.representation.irreps == (Irrep(0, 1),):
@@ -243,20 +244,28 @@ def _check_factor(
         fitted = np.linalg.matrix_rank(counts) * pair[0].shape[1]
     known = np.isfinite(pair[0])
     rows, others = (each[known] for each in pair)
-    size = float(np.linalg.norm(rows) * np.linalg.norm(others))
-    product = float(np.sum(rows * others))
-    if len(rows) - fitted < _FEW or abs(product) <= _PROPORTIONAL * size:
+    mine, theirs, product = (
+        float(np.sum(one * two))
+        for one, two in ((rows, rows), (others, others), (rows, others))
+    )
+    size = math.sqrt(mine * theirs)
+    if len(rows) - fitted < _FEW or abs(product) <= LEAST_CORRELATION * size:
         return
-    factor = np.copysign(np.linalg.norm(rows) / np.linalg.norm(others), product)
+    factor = math.copysign(math.sqrt(mine / theirs), product)
     if 1 / _ALIKE < factor < _ALIKE:
         return
     problem = f"labels are {factor:.3g} times what the initial model predicts"
     remedy = "look at their unit (energy_unit, length_unit) and sign"
-    if 1 / _ANOTHER < factor < _ANOTHER:
+    # Numbers in eV that are said to be in kcal/mol are too small by as much.
+    unit = apparent_unit(mine, theirs, product) or apparent_unit(theirs, mine, product)
+    if not unit:
         warnings.warn(f"targets.{label.name}: {problem}; {remedy}", stacklevel=3)
         return
     raise ArgumentError(
-        f"targets.{label.name}", f"{factor:.3g}", problem, remedy.capitalize()
+        f"targets.{label.name}",
+        f"{factor:.3g}",
+        f"{problem}, as by a mistake of unit or sign ({unit})",
+        remedy.capitalize(),
     )
 
 

@@ -21,6 +21,7 @@ from symjax.data import (
     read_targets,
     rotate_graph,
 )
+from symjax.data.targets import check_name
 from symjax.errors import ArgumentError, StructureError
 
 WATER = ase.build.molecule("H2O")
@@ -433,3 +434,9 @@ def test_a_cell_vector_of_no_length_to_speak_of():
     atoms = ase.Atoms("H", cell=cell, pbc=True)
     with pytest.raises(StructureError, match=r"image 5\.0e-24"):
         check_structure(atoms)
+
+
+@pytest.mark.parametrize("field", ["energy_Au_slab", "energy_MAPbI3_MA", "E_Pa", "DFT"])
+def test_symbols_in_names_are_no_units(field):
+    check_name("energy_key", field, "eV")
+    check_name("forces_key", field, "eV", "angstrom")

@@ -113,7 +113,9 @@ def test_samples_without_a_label_do_not_count(leaf):
         (10, "nm"),
         (0.53, "bohr"),
         (-1, "the opposite sign"),
+        (-23.06, "kcal/mol with the opposite sign"),
         (1.3, ""),
+        (3.4, ""),
     ],
 )
 def test_labels_in_another_unit(factor, unit):

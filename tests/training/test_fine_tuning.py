@@ -113,10 +113,10 @@ def test_labels_far_from_new_baselines_are_warned_of(files, tmp_path):
         train(run.model_copy(update={"steps": 1}), tmp_path / "run")
 
 
-@pytest.mark.parametrize("factor", [-1.0, 1 / 23.06, 0.529, 1.0])
+@pytest.mark.parametrize("factor", [-1.0, 1 / 23.06, 0.529, 3.4, 1.0])
 @pytest.mark.parametrize("quantity", ["energy", "forces"])
 def test_labels_that_are_a_multiple_of_predictions(files, quantity, factor):
-    """Another unit or sign than what was said: refused, or warned of if small."""
+    """Another unit or sign than was said is refused; a weak model is warned of."""
     run = settings("frames.xyz", files / "initial", refit_baselines=True)
     run["targets"] = {"energy": {"energy_unit": "eV", "forces": "forces"}}
     run = parse_run(run)
@@ -132,8 +132,8 @@ def test_labels_that_are_a_multiple_of_predictions(files, quantity, factor):
         prepare_data(made, run.targets, config),
         labels_of(run.targets, config),
     )
-    expected = {1.0: contextlib.nullcontext(), 0.529: pytest.warns(match="0.529 times")}
-    refused = pytest.raises(ArgumentError, match=rf"targets\.{quantity}=.*times what")
+    expected = {1.0: contextlib.nullcontext(), 3.4: pytest.warns(match="3.4 times")}
+    refused = pytest.raises(ArgumentError, match=rf"targets\.{quantity}=.*unit or sign")
     with expected.get(factor, refused), warnings.catch_warnings():
         if factor == 1.0:
             warnings.simplefilter("error")
