@@ -9,10 +9,15 @@ With z(g) = rho(g)^-1 f(g x) the back-rotated response and z_0 a reference,
 Centring keeps both terms of the variance at the size of the variation itself, so a
 variation of 1e-6 of the mean is still resolved in a float32 model. The state is
 float64 whatever the dtype of the model.
+
+The arrays may be those of JAX or of NumPy: a stream adds up on its device, an average
+of a few predictions on the host.
 """
 
+from types import ModuleType
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -38,17 +43,22 @@ class MomentState(NamedTuple):
 
 
 def init(
-    num_rules: int, num_samples: int, components: int, channels: int, irreps: int
+    num_rules: int,
+    num_samples: int,
+    components: int,
+    channels: int,
+    irreps: int,
+    xp: ModuleType = jnp,
 ) -> MomentState:
     """The empty state, in float64 where JAX allows it.
 
     ``num_rules`` is the number of weight sets: the grid and the coarser ones nested in
-    it.
+    it. ``xp`` is ``numpy`` for sums on the host.
     """
     return MomentState(
-        jnp.zeros((num_rules, num_samples, components, channels)),
-        jnp.zeros((num_rules, num_samples, irreps)),
-        jnp.zeros((num_samples, irreps)),
+        xp.zeros((num_rules, num_samples, components, channels)),
+        xp.zeros((num_rules, num_samples, irreps)),
+        xp.zeros((num_samples, irreps)),
     )
 
 
@@ -58,11 +68,12 @@ def irrep_starts(representation: Representation) -> np.ndarray:
     return np.cumsum([0, *sizes[:-1]])
 
 
-def sum_irreps(
-    representation: Representation, values: Float[Array, "*batch components"]
+def _sum_irreps(
+    representation: Representation, values: Float[Array, "*batch components channels"]
 ) -> Float[Array, "*batch irreps"]:
-    """Sums over the components of each irrep, on the last axis."""
-    return jnp.add.reduceat(values, irrep_starts(representation), axis=-1)
+    """Sums over the channels and over the components of each irrep."""
+    xp = values.__array_namespace__()
+    return xp.add.reduceat(values.sum(axis=-1), irrep_starts(representation), axis=-1)
 
 
 def update(
@@ -71,22 +82,38 @@ def update(
     centred: Float[Array, "group samples components channels"],
     weights: Float[Array, "rules group"],
 ) -> MomentState:
-    """Adds a batch of back-rotated responses z(g) - z_0, in spherical components."""
+    """Adds a batch of back-rotated responses z(g) - z_0, in spherical components.
+
+    Where entries are averaged one by one, each is a sample of a scalar.
+
+    Example:
+      >>> import numpy as np
+      >>> from symjax.metrics import moments
+      >>> from symjax.so3 import SCALAR
+      >>> values = np.array([[1.0, 2.0], [3.0, 2.0]])  # of two entries, two elements
+      >>> state = moments.init(1, 2, 1, 1, 1, xp=np)
+      >>> centred = (values - values[0])[:, :, None, None]
+      >>> state = moments.update(state, SCALAR, centred, np.full((1, 2), 0.5))
+      >>> start = values[0].reshape(2, 1, 1)
+      >>> found = moments.finalize(state, SCALAR, start, num_elements=2, epsilon=1e-16)
+      >>> found.mean.ravel().tolist(), found.variance.ravel().tolist()
+      ([2.0, 2.0], [1.0, 0.0])
+    """
+    xp = centred.__array_namespace__()
     # The product over a batch may run in the response's own precision: its terms
     # have the size of the variation. The sums over batches are float64.
     first = state.first
-    # Without room for it: of a trivial representation it is known otherwise.
-    if first.shape[2]:
-        local = weights.astype(centred.dtype)
-        first = first + jnp.einsum("wg,gsic->wsic", local, centred, precision="highest")
-    squares = jnp.sum(jnp.square(centred), axis=-1)
-    squares = sum_irreps(representation, squares).astype(weights.dtype)
-    return MomentState(
-        first,
-        state.second + jnp.einsum("wg,gsi->wsi", weights, squares, precision="highest"),
-        state.absolute
-        + jnp.einsum("g,gsi->si", jnp.abs(weights[0]), squares, precision="highest"),
-    )
+    squares = _sum_irreps(representation, xp.square(centred)).astype(weights.dtype)
+    with jax.default_matmul_precision("highest"):
+        # Without room for it: of a trivial representation it is known otherwise.
+        if first.shape[2]:
+            local = weights.astype(centred.dtype)
+            first = first + xp.einsum("wg,gsic->wsic", local, centred)
+        return MomentState(
+            first,
+            state.second + xp.einsum("wg,gsi->wsi", weights, squares),
+            state.absolute + xp.einsum("g,gsi->si", xp.abs(weights[0]), squares),
+        )
 
 
 class Moments(NamedTuple):
@@ -131,18 +158,15 @@ def finalize(
     second = np.asarray(state.second, np.float64)[rule]
     start = np.asarray(reference, np.float64)
     absolute = np.asarray(state.absolute, np.float64)
-    starts = irrep_starts(representation)
     if symmetry is not None:
         permutations = symmetry.permutations
         first = average_tensors(representation, symmetry.elements, permutations, first)
         second = average_scalars(permutations, second)
         absolute = average_scalars(permutations, absolute)
 
-    def per_irrep(values: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(values.sum(axis=-1), starts, axis=-1)
-
-    shift = per_irrep(first**2)
-    norm = per_irrep(start**2) + 2 * per_irrep(start * first) + second
+    terms = first**2, start**2, start * first
+    shift, own, crossed = (_sum_irreps(representation, part) for part in terms)
+    norm = own + 2 * crossed + second
     # Standard bound for a sum of n terms: n eps sum|terms|; pairwise summation in
     # the reductions makes sqrt(n) the realistic growth, 8 covers the squares.
     growth = 8 * np.sqrt(num_elements) * epsilon
