@@ -15,7 +15,7 @@ of a few predictions on the host.
 """
 
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +37,9 @@ class MomentState(NamedTuple):
         terms, which bounds their round-off where weights are negative.
     """
 
-    first: Float[Array, "rules samples components channels"]
-    second: Float[Array, "rules samples irreps"]
-    absolute: Float[Array, " samples irreps"]
+    first: Float[Array | np.ndarray, "rules samples components channels"]
+    second: Float[Array | np.ndarray, "rules samples irreps"]
+    absolute: Float[Array | np.ndarray, " samples irreps"]
 
 
 def init(
@@ -69,9 +69,10 @@ def irrep_starts(representation: Representation) -> np.ndarray:
 
 
 def _sum_irreps(
-    representation: Representation, values: Float[Array, "*batch components channels"]
-) -> Float[Array, "*batch irreps"]:
-    """Sums over the channels and over the components of each irrep."""
+    representation: Representation,
+    values: Float[Array | np.ndarray, "*batch components channels"],
+) -> Any:
+    """Sums over the channels and over the components of each irrep: (..., irreps)."""
     xp = values.__array_namespace__()
     return xp.add.reduceat(values.sum(axis=-1), irrep_starts(representation), axis=-1)
 
@@ -79,8 +80,8 @@ def _sum_irreps(
 def update(
     state: MomentState,
     representation: Representation,
-    centred: Float[Array, "group samples components channels"],
-    weights: Float[Array, "rules group"],
+    centred: Float[Array | np.ndarray, "group samples components channels"],
+    weights: Float[Array | np.ndarray, "rules group"],
 ) -> MomentState:
     """Adds a batch of back-rotated responses z(g) - z_0, in spherical components.
 
@@ -135,7 +136,7 @@ class Moments(NamedTuple):
 def finalize(
     state: MomentState,
     representation: Representation,
-    reference: Float[Array, "samples components channels"],
+    reference: Float[Array | np.ndarray, "samples components channels"],
     num_elements: int,
     epsilon: float,
     rule: int = 0,
