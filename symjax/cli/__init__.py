@@ -27,6 +27,7 @@ from symjax.cli.application import (
     app,
     guarded,
 )
+from symjax.cli.groups import Command, flat
 from symjax.cli.streams import prepare_process
 
 __all__ = [
@@ -53,7 +54,7 @@ for _name, _command in (
     ("label", label.label),
     ("stability", stability.stability),
 ):
-    app.command(_name, epilog=EXIT_CODES)(guarded(_command))
+    app.command(_name, cls=Command, epilog=EXIT_CODES)(guarded(flat(_command)))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import inspect
 import logging
 import shlex
 import traceback
@@ -53,33 +54,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Print the traceback of an error.")
-]
-
-CompileCache = Annotated[
-    bool,
-    typer.Option(
-        "--compile-cache/--no-compile-cache",
-        envvar="SYMJAX_COMPILE_CACHE",
-        help="Whether to keep compiled code for the next run, in the user's "
-        "cache folder.",
-    ),
-]
-
-Frames = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SLICE",
-        help="Frames of each file: a number, or a slice such as 0:10 or ::5. "
-        "Default: all.",
-        show_default=False,
-    ),
-]
-
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what was written before.")
-]
+_DEBUG = inspect.Parameter(
+    "debug",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an error.")
+    ],
+)
 
 
 class _Messages(logging.Handler):
@@ -99,7 +81,10 @@ def _show_messages() -> None:
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns exceptions of a command into a message and an exit code."""
+    """Turns exceptions of a command into a message and an exit code.
+
+    The command has the option ``--debug`` then, which shows where they came from.
+    """
 
     def stop(code: int, debug: bool, *lines: str) -> typer.Exit:
         if debug:
@@ -116,11 +101,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         )
 
     @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        debug = bool(kwargs.get("debug"))
+    def wrapper(debug: bool = False, **given: Any) -> None:
         _show_messages()
         try:
-            command(*args, **kwargs)
+            command(**given)
         except SymjaxError as error:
             spell = functools.partial(_spell, {})
             message = f"Error: {error.spelled(error.argument, error.value, spell)}"
@@ -138,6 +122,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             raise internal(error, debug) from error
 
+    own = inspect.signature(command).parameters.values()
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*own, _DEBUG]
+    )
     return wrapper
 
 
@@ -190,6 +178,16 @@ def _spell(names: dict[str, str], name: str, value: Any) -> str:
         # The option is in GiB, the library counts bytes; rounded up.
         value = f"{1.01 * value / GIB:.3g}"
     return f"{option} {value}"
+
+
+def option_names(context: typer.Context) -> dict[str, str]:
+    """What the parameters of a command are called as they are typed, by name."""
+    return {
+        parameter.name or "": parameter.metavar or ""
+        if parameter.param_type_name == "argument"
+        else max(parameter.opts, key=len)
+        for parameter in context.command.params
+    }
 
 
 def is_typed(context: typer.Context, name: str) -> bool:

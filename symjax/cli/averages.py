@@ -13,32 +13,20 @@ from symjax._text import visible
 from symjax.cli.application import (
     ABOVE_LIMIT,
     FAILED,
-    CompileCache,
-    Debug,
-    Frames,
-    Overwrite,
+    option_names,
     options_as_typed,
 )
-from symjax.cli.choices import (
-    SOURCE_OPTIONS,
-    Calculator,
-    CalculatorOptions,
-    Energy,
-    Json,
-    Model,
-    check_source,
-    degree_of_calculator,
-)
 from symjax.cli.environment import configure_jax
-from symjax.cli.inputs import (
-    check_new_file,
-    find_events,
-    find_structures,
-    is_events,
-    open_model,
-    write_json,
+from symjax.cli.inputs import find_events, find_structures, is_events
+from symjax.cli.options import (
+    CompileCache,
+    Frames,
+    JsonFile,
+    ModelOptions,
+    Reach,
+    degree_of,
+    limits_of,
 )
-from symjax.cli.label_options import Reach
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError, SymjaxError
 
@@ -59,37 +47,28 @@ def averages(
             "file, a folder or a pattern.",
         ),
     ],
-    model: Model = None,
-    calculator: Calculator = None,
-    calculator_options: CalculatorOptions = "{}",
+    source: ModelOptions,
+    written: JsonFile,
     reach: Reach = None,
-    energy: Energy = None,
     max_degree: Annotated[
         int, typer.Option(metavar="L", help="Largest degree of the spectrum.")
     ] = 6,
     frames: Frames = None,
-    json: Json = None,
-    overwrite: Overwrite = False,
     compile_cache: CompileCache = True,
-    debug: Debug = False,
 ) -> None:
     """Predicts what averages over rotations leave of the equivariance error.
 
     Measures the spectrum of the outputs once, and tells from it the error after every
     finite group and grid, at no further evaluation.
     """
-    from symjax.data.limits import Limit
-
-    with options_as_typed({"reach": "--reach"}):
-        limits = [Limit.parse(text, "reach") for text in reach or []]
-    check_new_file("--json", json, overwrite)
+    limits = limits_of("--reach", reach)
+    written.check()
     events = is_events(target)
-    check_source(model, calculator, calculator_options, events)
+    source.check(events)
     find: Any = find_events if events else find_structures
     found = find(target, frames)
-    if calculator is not None:
-        max_degree = degree_of_calculator(context, max_degree)
-    configure_jax(calculator is not None, compile_cache)
+    double = source.calculator is not None
+    configure_jax(double, compile_cache)
 
     from symjax.interop.in_place import MetatomicSource
     from symjax.metrics import add_spectra
@@ -104,29 +83,28 @@ def averages(
     from symjax.runs import Options, as_source
 
     options = Options(
-        max_degree=max_degree,
-        dtype="float32" if calculator is None else "float64",
-        energy=energy,
+        max_degree=degree_of(context, source, max_degree),
+        dtype="float64" if double else "float32",
+        energy=source.energy,
     )
-    names = {"max_degree": "--max-degree", "energy": "--energy"}
-    with options_as_typed({**names, **SOURCE_OPTIONS}):
+    with options_as_typed(option_names(context)):
         options.settings()
-        source = as_source(open_model(model, calculator, calculator_options, events))
-        if isinstance(source, MetatomicSource):
+        model = as_source(source.open(events))
+        if isinstance(model, MetatomicSource):
             # In the type in which it was saved: in float32 its positions would be
             # rounded, which looks like an error of the model.
-            configure_jax(source.dtype == "float64", compile_cache)
-            options = dataclasses.replace(options, dtype=source.dtype)
-        source.settings(options)
+            configure_jax(model.dtype == "float64", compile_cache)
+            options = dataclasses.replace(options, dtype=model.dtype)
+        model.settings(options)
         items = found.events if events else found.structures
-        measured, failed = _measured(source, items, options)
+        measured, failed = _measured(model, items, options)
     failed = {**found.unreadable, **failed}
     if not measured:
         raise next(iter(failed.values()))
     spectra = {name: add_spectra(parts) for name, parts in measured.items()}
     num = max(map(len, measured.values()))
     what = "event" if events else "structure"
-    title = f"{source.name}, {num} {what}{'s' if num > 1 else ''}"
+    title = f"{model.name}, {num} {what}{'s' if num > 1 else ''}"
     print_text(functools.partial(averages_text, title, spectra), sys.stdout)
     chosen = None
     if limits:
@@ -137,7 +115,7 @@ def averages(
         for name, one in spectra.items()
     }
     enough = None if chosen is None else ChosenAverage(*chosen)
-    write_json(json, AveragesFile(source.name, source.digest, num, outputs, enough))
+    written.write(AveragesFile(model.name, model.digest, num, outputs, enough))
     for label, error in failed.items():
         say(f"{label}: FAILED: {error}", err=True)
     if failed:

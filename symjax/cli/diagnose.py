@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from symjax.cli.application import (
-    FAILED,
-    UNRESOLVED,
-    CompileCache,
-    Debug,
-    Frames,
-    Overwrite,
-    options_as_typed,
-)
+from symjax.cli.application import FAILED, UNRESOLVED, options_as_typed
 from symjax.cli.environment import configure_jax
-from symjax.cli.inputs import check_new_file, find_structures, write_json
-from symjax.cli.label_options import (
-    LabelEnergyUnit,
-    LabelField,
-    LabelLengthUnit,
-    label_fields,
+from symjax.cli.groups import Group
+from symjax.cli.inputs import check_new_file, find_structures
+from symjax.cli.options import (
+    CompileCache,
+    Frames,
+    JsonFile,
+    LabelOptions,
+    assignments,
 )
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError, SymjaxError
@@ -32,6 +26,181 @@ if TYPE_CHECKING:
 
     from symjax.diagnose.tracing import Traced
     from symjax.metrics import Probes
+
+
+class Judged(Group, panel="Outputs"):
+    """What is known of outputs beside the report."""
+
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=IRREPS",
+            help="Irreps that an output needs, such as dipole=1+ or spin=0+,1-; also "
+            "for a target that the model does not have. May be given several times. "
+            "Default: those of each output.",
+            show_default=False,
+        ),
+    ] = None
+    reads: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LAYERS",
+            help="Layers that an output or target reads, separated by commas. May be "
+            "given several times. Default: its heads, else the last layers.",
+            show_default=False,
+        ),
+    ] = None
+    label_error: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=ERROR",
+            help="Root-mean-square error of an output on labels, in its unit, such as "
+            "forces=0.05; its equivariance error is compared with it. May be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None
+
+    def targets(self) -> dict[str, list[str]]:
+        """The irreps of each output or target."""
+        return _lists("--target", self.target)
+
+    def layers_read(self) -> dict[str, list[str]]:
+        """The layers that each output or target reads."""
+        return _lists("--reads", self.reads)
+
+    def label_errors(self) -> dict[str, float]:
+        """The error of each output on labels."""
+        out = {}
+        for name, value in _assigned("--label-error", self.label_error).items():
+            try:
+                out[name] = float(value)
+            except ValueError as error:
+                raise ArgumentError(
+                    "--label-error",
+                    f"{name}={value}",
+                    "is not one number",
+                    "Pass for instance forces=0.05",
+                ) from error
+        return out
+
+
+def _assigned(option: str, given: list[str] | None) -> dict[str, str]:
+    return assignments(option, given, "dipole=1+ or forces=0.05", "NAME=A,B")
+
+
+def _lists(option: str, given: list[str] | None) -> dict[str, list[str]]:
+    return {name: text.split(",") for name, text in _assigned(option, given).items()}
+
+
+class Experiments(Group, panel="Structures"):
+    """Structures that the model is evaluated on, and what for."""
+
+    structures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Symmetric structures, a molecule or a file as in 'symjax report': "
+            "what does the model predict where their symmetry forbids an answer?",
+            show_default=False,
+        ),
+    ] = None
+    trace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Structures, as for --structures: at which layer of a PET does the "
+            "error of its outputs enter? Replaces features by their invariant part, "
+            "layer by layer.",
+            show_default=False,
+        ),
+    ] = None
+    shapley: Annotated[
+        bool,
+        typer.Option(
+            "--shapley",
+            help="With --trace: how sectors of each layer share out what they change "
+            "in A squared of the model's own outputs, and what they change together; "
+            "slow.",
+        ),
+    ] = False
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Eight structures or more, as for --structures: which tensors of the "
+            "surroundings of atoms can be read out of each layer of a PET?",
+            show_default=False,
+        ),
+    ] = None
+    probe_products: Annotated[
+        bool,
+        typer.Option(
+            "--probe-products", help="Read products of two features as well; slow."
+        ),
+    ] = False
+    probe_figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to draw what --probe finds into: .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None
+    frames: Frames = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="The model of the report, for --structures, --trace and --probe, as "
+            "'symjax report' takes it. Default: the shipped or released one of the "
+            "name in the report.",
+            show_default=False,
+        ),
+    ] = None
+
+    def check(self, overwrite: bool) -> None:
+        """Refuses options of no use, and a figure that cannot be written."""
+        used = (self.structures, self.trace, self.probe)
+        for name, given in (("--model", self.model), ("--frames", self.frames)):
+            if given is not None and used == (None, None, None):
+                raise ArgumentError(
+                    name,
+                    given,
+                    "is of no use without --structures, --trace or --probe",
+                    "Pass one of them too, or leave it out",
+                )
+        figure = self.probe_figure
+        for name, wanted, other, target_of in (
+            ("--shapley", self.shapley or None, "--trace", self.trace),
+            ("--probe-products", self.probe_products or None, "--probe", self.probe),
+            ("--probe-figure", figure and str(figure), "--probe", self.probe),
+        ):
+            if wanted is not None and target_of is None:
+                raise ArgumentError(
+                    name, wanted, f"is of no use without {other}", "Pass it too"
+                )
+        check_new_file("--probe-figure", figure, overwrite)
+        from symjax.report.files import FIGURE_FORMATS
+
+        if figure and figure.suffix.removeprefix(".") not in FIGURE_FORMATS:
+            raise ArgumentError(
+                "--probe-figure",
+                str(figure),
+                "is no figure",
+                "End it with .png, .svg or .pdf",
+            )
+
+    def find(self, name: str) -> "dict[str, ase.Atoms]":
+        """Structures of an option, which other commands call TARGET; often none."""
+        target = getattr(self, name)
+        if target is None:
+            return {}
+        with options_as_typed({"TARGET": f"--{name}"}):
+            found = find_structures(target, self.frames)
+            for error in found.unreadable.values():
+                raise error
+        return found.structures
 
 
 def diagnose(
@@ -44,111 +213,11 @@ def diagnose(
             "judged.",
         ),
     ],
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=IRREPS",
-            help="Irreps that an output needs, such as dipole=1+ or spin=0+,1-; also "
-            "for a target that the model does not have. May be given several times. "
-            "Default: those of each output.",
-            show_default=False,
-        ),
-    ] = None,
-    reads: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=LAYERS",
-            help="Layers that an output or target reads, separated by commas. May be "
-            "given several times. Default: its heads, else the last layers.",
-            show_default=False,
-        ),
-    ] = None,
-    label_error: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=ERROR",
-            help="Root-mean-square error of an output on labels, in its unit, such as "
-            "forces=0.05; its equivariance error is compared with it. May be given "
-            "several times.",
-            show_default=False,
-        ),
-    ] = None,
-    structures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            help="Symmetric structures, a molecule or a file as in 'symjax report': "
-            "what does the model predict where their symmetry forbids an answer?",
-            show_default=False,
-        ),
-    ] = None,
-    trace: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            help="Structures, as for --structures: at which layer of a PET does the "
-            "error of its outputs enter? Replaces features by their invariant part, "
-            "layer by layer.",
-            show_default=False,
-        ),
-    ] = None,
-    shapley: Annotated[
-        bool,
-        typer.Option(
-            "--shapley",
-            help="With --trace: how sectors of each layer share out what they change "
-            "in A squared of the model's own outputs, and what they change together; "
-            "slow.",
-        ),
-    ] = False,
-    probe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            help="Eight structures or more, as for --structures: which tensors of the "
-            "surroundings of atoms can be read out of each layer of a PET?",
-            show_default=False,
-        ),
-    ] = None,
-    probe_products: Annotated[
-        bool,
-        typer.Option(
-            "--probe-products", help="Read products of two features as well; slow."
-        ),
-    ] = False,
-    probe_figure: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File to draw what --probe finds into: .png, .svg or .pdf.",
-            show_default=False,
-        ),
-    ] = None,
-    label: LabelField = None,
-    label_energy_unit: LabelEnergyUnit = "eV",
-    label_length_unit: LabelLengthUnit = "angstrom",
-    frames: Frames = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME_OR_PATH",
-            help="The model of the report, for --structures, --trace and --probe, as "
-            "'symjax report' takes it. Default: the shipped or released one of the "
-            "name in the report.",
-            show_default=False,
-        ),
-    ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File to write the findings into as JSON.",
-            show_default=False,
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
+    judged: Judged,
+    experiments: Experiments,
+    labels: LabelOptions,
+    written: JsonFile,
     compile_cache: CompileCache = True,
-    debug: Debug = False,
 ) -> None:
     """Names what a model fails at, from its report: where, how badly, what helps.
 
@@ -160,41 +229,13 @@ def diagnose(
     the command ends with 0 whatever it finds in the model.
     """
     from symjax.report import read_report
-    from symjax.report.files import FIGURE_FORMATS
 
-    used = (structures, trace, probe)
-    for name, given in (("--model", model), ("--frames", frames)):
-        if given is not None and used == (None, None, None):
-            raise ArgumentError(
-                name,
-                given,
-                "is of no use without --structures, --trace or --probe",
-                "Pass one of them too, or leave it out",
-            )
-    for name, wanted, other, target_of in (
-        ("--shapley", shapley or None, "--trace", trace),
-        ("--probe-products", probe_products or None, "--probe", probe),
-        ("--probe-figure", probe_figure and str(probe_figure), "--probe", probe),
-    ):
-        if wanted is not None and target_of is None:
-            raise ArgumentError(
-                name, wanted, f"is of no use without {other}", "Pass it too"
-            )
-    check_new_file("--json", json, overwrite)
-    check_new_file("--probe-figure", probe_figure, overwrite)
-    if probe_figure and probe_figure.suffix.removeprefix(".") not in FIGURE_FORMATS:
-        raise ArgumentError(
-            "--probe-figure",
-            str(probe_figure),
-            "is no figure",
-            "End it with .png, .svg or .pdf",
-        )
-    labels = label_fields(label, label_energy_unit, label_length_unit)
+    written.check()
+    experiments.check(written.overwrite)
+    fields = labels.fields()
     with options_as_typed({"path": "REPORT"}):
         loaded = read_report(source)
-    chosen = {} if structures is None else _find("--structures", structures, frames)
-    traced = {} if trace is None else _find("--trace", trace, frames)
-    probed = {} if probe is None else _find("--probe", probe, frames)
+    chosen, traced, probed = map(experiments.find, ("structures", "trace", "probe"))
     configure_jax(loaded.settings.dtype == "float64", compile_cache)
 
     from symjax.diagnose import diagnose as look
@@ -210,9 +251,6 @@ def diagnose(
     from symjax.models import load_model
     from symjax.report.tables import print_text
 
-    targets = _assignments("--target", target)
-    layers_read = _assignments("--reads", reads)
-    label_errors = _errors(label_error)
     names = {
         "label_errors": "--label-error",
         "layers_read": "--reads",
@@ -225,20 +263,25 @@ def diagnose(
     with options_as_typed(names):
         # Refuses a report without layers before a model is read.
         look_for = functools.partial(
-            look, targets=targets, layers_read=layers_read, label_errors=label_errors
+            look,
+            targets=judged.targets(),
+            layers_read=judged.layers_read(),
+            label_errors=judged.label_errors(),
         )
         found = look_for(loaded)
         traces: dict[str, Traced] = {}
         probes: Probes | None = None
         if chosen or traced or probed:
-            whole = load_model(loaded.model.name if model is None else model)
+            whole = load_model(experiments.model or loaded.model.name)
             traps, failed = report_traps(loaded, whole, chosen)
-            traces, untraced = report_traces(loaded, whole, traced, labels, shapley)
+            traces, untraced = report_traces(
+                *(loaded, whole, traced, fields, experiments.shapley)
+            )
             failed |= untraced
             if probed:
                 with options_as_typed({"structures": "--probe"}):
                     probes, unread = report_probes(
-                        loaded, whole, probed, products=probe_products
+                        loaded, whole, probed, products=experiments.probe_products
                     )
                 failed |= unread
             if len({**chosen, **traced}) == len(failed) == 1:
@@ -251,16 +294,16 @@ def diagnose(
     held = {} if probes is None else carried(loaded)
     if probes is not None:
         print_text(functools.partial(probes_to_text, probes, held), sys.stdout)
-        if probe_figure is not None:
+        if experiments.probe_figure is not None:
             with options_as_typed({"path": "--probe-figure"}):
-                save_probes(probes, probe_figure)
-            say(f"Wrote {probe_figure}", err=True)
+                save_probes(probes, experiments.probe_figure)
+            say(f"Wrote {experiments.probe_figure}", err=True)
     advice = recommend(loaded, found, traces)
     print_text(
         lambda display: advice.to_text(display.width or 80).rstrip("\n"), sys.stdout
     )
-    write_json(
-        json, DiagnosisFile(**vars(found), traces=traces, probes=probes, carried=held)
+    written.write(
+        DiagnosisFile(**vars(found), traces=traces, probes=probes, carried=held)
     )
     for name, error in failed.items():
         say(f"{name}: FAILED: {error}", err=True)
@@ -269,45 +312,3 @@ def diagnose(
     if not loaded.resolved:
         say("Some responses of the report are NOT RESOLVED.", err=True)
         raise typer.Exit(UNRESOLVED)
-
-
-def _find(option: str, target: str, frames: str | None) -> "dict[str, ase.Atoms]":
-    """Structures of an option, which other commands call TARGET."""
-    with options_as_typed({"TARGET": option}):
-        found = find_structures(target, frames)
-        for error in found.unreadable.values():
-            raise error
-    return found.structures
-
-
-def _errors(given: list[str] | None) -> dict[str, float]:
-    """Reads NAME=ERROR of a repeated option."""
-    out = {}
-    for name, values in _assignments("--label-error", given).items():
-        try:
-            (value,) = values
-            out[name] = float(value)
-        except ValueError as error:
-            raise ArgumentError(
-                "--label-error",
-                f"{name}={','.join(values)}",
-                "is not one number",
-                "Pass for instance forces=0.05",
-            ) from error
-    return out
-
-
-def _assignments(option: str, given: list[str] | None) -> dict[str, list[str]]:
-    """Reads NAME=A,B,... of a repeated option."""
-    out = {}
-    for text in given or []:
-        name, equals, values = text.partition("=")
-        if not (name and equals and values):
-            raise ArgumentError(
-                option,
-                text,
-                "is not of the form NAME=A,B",
-                "Pass for instance dipole=1+ or forces=0.05",
-            )
-        out[name] = values.split(",")
-    return out

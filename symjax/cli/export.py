@@ -5,12 +5,48 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import Debug, Overwrite, is_typed, options_as_typed
-from symjax.cli.choices import Dtype
+from symjax.cli.application import is_typed, options_as_typed
 from symjax.cli.environment import configure_jax
+from symjax.cli.groups import Group
 from symjax.cli.inputs import check_new_file
+from symjax.cli.options import Dtype, Overwrite
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError
+
+
+class Compiled(Group, panel="Compiled function"):
+    """A compiled function in place of a checkpoint."""
+
+    stablehlo: Annotated[
+        bool,
+        typer.Option(
+            "--stablehlo",
+            help="Write the compiled function, which runs with JAX alone, in place of "
+            "a checkpoint of metatrain.",
+        ),
+    ] = False
+    average: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP|'haar DEGREE'|'frames NUMBER'",
+            help="With --stablehlo: average over a finite group such as O or Oh, a "
+            "grid, or frames of the structure.",
+            show_default=False,
+        ),
+    ] = None
+    dtype: Annotated[
+        Dtype,
+        typer.Option(help="With --stablehlo: floating-point type of the function."),
+    ] = Dtype.FLOAT32
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --stablehlo: target whose derivatives are forces and stress, "
+            "such as energy/pbe. Default: energy, or the only variant of it.",
+            show_default=False,
+        ),
+    ] = None
 
 
 def export(
@@ -27,38 +63,8 @@ def export(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="File to write."),
     ],
-    stablehlo: Annotated[
-        bool,
-        typer.Option(
-            "--stablehlo",
-            help="Write the compiled function, which runs with JAX alone, in place of "
-            "a checkpoint of metatrain.",
-        ),
-    ] = False,
-    average: Annotated[
-        str | None,
-        typer.Option(
-            metavar="GROUP|'haar DEGREE'|'frames NUMBER'",
-            help="With --stablehlo: average over a finite group such as O or Oh, a "
-            "grid, or frames of the structure.",
-            show_default=False,
-        ),
-    ] = None,
-    dtype: Annotated[
-        Dtype,
-        typer.Option(help="With --stablehlo: floating-point type of the function."),
-    ] = Dtype.FLOAT32,
-    energy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="With --stablehlo: target whose derivatives are forces and stress, "
-            "such as energy/pbe. Default: energy, or the only variant of it.",
-            show_default=False,
-        ),
-    ] = None,
+    compiled: Compiled,
     overwrite: Overwrite = False,
-    debug: Debug = False,
 ) -> None:
     """Writes a PET for engines: a checkpoint of metatrain, or a compiled function.
 
@@ -70,12 +76,13 @@ def export(
     With --stablehlo, the function of jax.export: outputs, forces and stress from atoms
     and their neighbors, of any number, with all parameters. Needs symjax[export].
     """
-    options = {"average": average, "dtype": dtype, "energy": energy}
+    stablehlo, dtype = compiled.stablehlo, compiled.dtype
+    options = ("average", "dtype", "energy")
     for name in options:
         if not stablehlo and is_typed(context, name):
             raise ArgumentError(
                 f"--{name}",
-                str(options[name]),
+                str(getattr(compiled, name)),
                 "is of no use without --stablehlo",
                 "Pass both, or none",
             )
@@ -93,7 +100,10 @@ def export(
     with options_as_typed(names):
         if stablehlo:
             save_stablehlo(
-                loaded, output, average=average, dtype=dtype.value, energy=energy
+                *(loaded, output),
+                average=compiled.average,
+                dtype=dtype.value,
+                energy=compiled.energy,
             )
         else:
             save_metatrain(loaded, output)

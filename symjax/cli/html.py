@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import Debug, Overwrite, options_as_typed
+from symjax.cli.application import options_as_typed
 from symjax.cli.inputs import check_new_file
+from symjax.cli.options import Overwrite
 from symjax.cli.streams import say
 
 
@@ -28,7 +29,6 @@ def html_page(
         ),
     ] = None,
     overwrite: Overwrite = False,
-    debug: Debug = False,
 ) -> None:
     """Writes an existing report as one web page, which needs no network."""
     from symjax.report import read_report

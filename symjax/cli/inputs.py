@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symjax.cli.application import options_as_typed
 from symjax.cli.streams import say
@@ -11,20 +11,6 @@ from symjax.errors import ArgumentError
 if TYPE_CHECKING:
     from symjax.data import Found
     from symjax.data.point_clouds import FoundEvents
-
-DEFAULT_MODELS = ("pet-ethanol", "polarmae-events")
-
-
-def check_memory(memory: float) -> None:
-    """Refuses what is no amount of memory in GiB."""
-    # Not "<= 0": NaN must not pass; nor infinity, which is no number of bytes.
-    if not 0 < memory < 2**30:
-        raise ArgumentError(
-            "--memory",
-            memory,
-            "is not a positive number of GiB",
-            "Pass 2, for instance",
-        )
 
 
 def find_structures(target: str, frames: str | None) -> "Found":
@@ -95,43 +81,6 @@ def _checked_frames(frames: str | None) -> int | slice:
     return slice(*parts)
 
 
-def _check_kind(model: Any, events: bool) -> None:
-    """Refuses a network of structures for events, and the other way round."""
-    from symjax.models.pet import PETModel
-    from symjax.models.pointmae import PointMAEModel
-
-    if isinstance(model, PETModel if events else PointMAEModel):
-        kind = "events" if events else "structures"
-        raise ArgumentError(
-            "model",
-            model.name,
-            f"cannot be measured on {kind}",
-            "Use a model for them; see 'symjax models'",
-        )
-
-
-def open_model(
-    model: str | None, calculator: str | None, calculator_options: str, events: bool
-) -> Any:
-    """What --model or --calculator names; the model that ships if neither is given."""
-    from symjax.interop.foreign_sources import (
-        CalculatorSource,
-        FunctionSource,
-        is_function,
-    )
-    from symjax.interop.in_place import load_or_open
-
-    loaded: Any
-    if calculator is not None:
-        loaded = CalculatorSource(calculator, calculator_options)
-    elif model is not None and is_function(model):
-        loaded = FunctionSource(model)
-    else:
-        loaded = load_or_open(DEFAULT_MODELS[events] if model is None else model)
-    _check_kind(loaded, events)
-    return loaded
-
-
 def check_new_file(option: str, path: Path | None, overwrite: bool) -> None:
     """Refuses a file of an option that exists, unless it may be replaced."""
     if path is not None and path.exists() and not overwrite:
@@ -141,15 +90,3 @@ def check_new_file(option: str, path: Path | None, overwrite: bool) -> None:
             "exists already",
             "Choose another file, or pass --overwrite",
         )
-
-
-def write_json(json: Path | None, value: Any) -> None:
-    """Writes the file of --json, if there is one, and says so."""
-    from symjax.report.storage import dumps, plain, write_atomically
-
-    if json is None:
-        return
-    text = dumps(plain(value)) + "\n"
-    with options_as_typed({"output": "--json"}):
-        write_atomically(json, lambda part: part.write_text(text))
-    say(f"Wrote {json}", err=True)

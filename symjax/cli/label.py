@@ -6,9 +6,47 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import Debug, Frames, options_as_typed
+from symjax.cli.application import options_as_typed
+from symjax.cli.groups import Group
 from symjax.cli.inputs import find_structures
+from symjax.cli.options import Frames
 from symjax.cli.streams import say
+
+
+class Perturbations(Group, panel="Perturbed structures"):
+    """Structures that are drawn around those at hand."""
+
+    num: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of perturbed structures to draw. Default: label every "
+            "structure as it is.",
+            show_default=False,
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the perturbations.")] = 0
+    amplitude: Annotated[
+        float,
+        typer.Option(
+            metavar="ANGSTROM",
+            help="With --num: standard deviation of every displacement.",
+        ),
+    ] = 0.05
+
+
+class Calculated(Group, panel="Labels"):
+    """What is calculated."""
+
+    moments: Annotated[
+        bool,
+        typer.Option(help="Energy, forces, dipole and quadrupole by GFN2-xTB."),
+    ] = True
+    polarizability: Annotated[
+        bool, typer.Option(help="Polarizability by GFN2-xTB; needs the moments.")
+    ] = True
+    density: Annotated[
+        bool, typer.Option(help="Coefficients of the density by RHF/def2-SVP.")
+    ] = True
 
 
 def label(
@@ -26,32 +64,8 @@ def label(
             "--output", "-o", metavar="FILE", help="Extended XYZ file to write."
         ),
     ],
-    num: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of perturbed structures to draw. Default: label every "
-            "structure as it is.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the perturbations.")] = 0,
-    amplitude: Annotated[
-        float,
-        typer.Option(
-            metavar="ANGSTROM",
-            help="With --num: standard deviation of every displacement.",
-        ),
-    ] = 0.05,
-    moments: Annotated[
-        bool,
-        typer.Option(help="Energy, forces, dipole and quadrupole by GFN2-xTB."),
-    ] = True,
-    polarizability: Annotated[
-        bool, typer.Option(help="Polarizability by GFN2-xTB; needs the moments.")
-    ] = True,
-    density: Annotated[
-        bool, typer.Option(help="Coefficients of the density by RHF/def2-SVP.")
-    ] = True,
+    drawn: Perturbations,
+    calculated: Calculated,
     skip_failures: Annotated[
         bool,
         typer.Option(
@@ -67,7 +81,6 @@ def label(
         ),
     ] = None,
     frames: Frames = None,
-    debug: Debug = False,
 ) -> None:
     """Calculates tensor labels of molecules and writes them to one file.
 
@@ -85,10 +98,14 @@ def label(
 
     structures = [*find_structures(target, frames).structures.values()]
     names = {name: f"--{name}" for name in ("num", "seed", "amplitude", "moments")}
+    moments = calculated.moments
+    polarizability = calculated.polarizability and moments
     with options_as_typed({**names, "path": "--output", "structures": "TARGET"}):
-        if num is not None:
-            structures = perturbed(structures, num, seed, amplitude=amplitude)
-        settings = LabelSettings(moments, polarizability and moments, density)
+        if drawn.num is not None:
+            structures = perturbed(
+                structures, drawn.num, drawn.seed, amplitude=drawn.amplitude
+            )
+        settings = LabelSettings(moments, polarizability, calculated.density)
         digest = write_labels(
             output, structures, settings, skip_failures=skip_failures, report=report
         )

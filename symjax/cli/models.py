@@ -6,16 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from symjax.cli.application import (
-    Debug,
-    Overwrite,
-    options_as_typed,
-)
+from symjax.cli.application import options_as_typed
+from symjax.cli.options import Overwrite
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 
-def models(debug: Debug = False) -> None:
+def models() -> None:
     """Lists the models that ship with symjax, with the numbers of their cards."""
     from symjax.models import load_model
     from symjax.models.io import shipped_models
@@ -65,7 +62,6 @@ def import_model(
         typer.Option(help="Name for reports. Default: that of the file."),
     ] = None,
     overwrite: Overwrite = False,
-    debug: Debug = False,
 ) -> None:
     """Converts a model of PyTorch to a folder that needs no torch.
 

@@ -5,8 +5,7 @@ import enum
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,88 +13,49 @@ import typer
 from symjax.cli.application import (
     ABOVE_LIMIT,
     FAILED,
-    command_line,
     is_typed,
+    option_names,
     options_as_typed,
 )
 from symjax.cli.averages import choose_average
+from symjax.cli.report_options import SurveyOptions
 from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
-    import ase
-
     from symjax.data.limits import Limit
-    from symjax.metrics import Groups, Survey
+    from symjax.metrics import Survey
+    from symjax.runs import Destination
     from symjax.runs.survey_run import SurveyProgress
 
 # Seconds between two lines of progress in a log.
 _PACE = 10.0
-_OF_GRIDS = {
-    "grid": "--grid",
-    "samples": "--samples",
-    "symmetry": "--symmetry",
-    "tolerance": "--tolerance",
-    "memory": "--memory",
-    "figure_format": "--figure-format",
-    "figures": "--figures",
-    "page": "--html",
-    "estimate": "--estimate",
-    "jobs": "--jobs",
-    "devices": "--devices",
-    "scheduler": "--scheduler",
-    "fail_above": "--fail-above",
-    "laws": "--laws",
-}
-_OF_SURVEYS = {"until": "--until", "of": "--of", "turn": "--turn"}
-_OF_SURVEYS |= {"chemiscope": "--chemiscope", "strata": "--strata"}
-
-
-class Question(enum.StrEnum):
-    """What an interval is about."""
-
-    DATA = "data"
-    POPULATION = "population"
-
-
-class Kind(enum.StrEnum):
-    """What structures of a stratum have in common."""
-
-    FORMULA = "formula"
-    SIZE = "size"
-
-    def groups(self, structures: "Mapping[str, ase.Atoms]") -> "Groups":
-        """The stratum of every structure."""
-        from symjax.metrics import Groups
-
-        def of(atoms: "ase.Atoms") -> object:
-            return len(atoms) if self is Kind.SIZE else atoms.get_chemical_formula()
-
-        return Groups({label: of(atoms) for label, atoms in structures.items()})
+# What a survey has no use for, and what only a survey has.
+_OF_GRIDS = (
+    *("grid", "samples", "symmetry", "tolerance", "memory", "laws", "fail_above"),
+    *("figures", "figure_format", "page", "estimate", "jobs", "devices", "scheduler"),
+)
+_OF_SURVEYS = ("until", "of", "turn", "chemiscope", "strata")
 
 
 def check_survey(context: typer.Context) -> "Survey | None":
     """How to survey, or None if that is not asked for; refuses options of no use."""
-    given = context.params
-    wrong = _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS
-    for name, option in wrong.items():
-        if not is_typed(context, name):
+    given, names = context.params, option_names(context)
+    sampled = given["samples"] or (given["calculator"] and given["grid"] is None)
+    for name in _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS:
+        if not is_typed(context, name) or (name == "turn" and sampled):
             continue
-        sampled = given["samples"] or (given["calculator"] and given["grid"] is None)
-        if name == "turn" and sampled:
-            continue
-        remedy = (
-            f"Leave out {option}, or --survey"
-            if given["survey"] is not None
-            else "Pass --survey 16, for instance"
-        )
+        value = given[name]
+        problem = "is for structures that are resolved one by one"
+        remedy = f"Leave out {names[name]}, or --survey"
+        if given["survey"] is None:
+            or_samples = " or --samples" if name == "turn" else ""
+            problem = f"is of no use without --survey{or_samples}"
+            remedy = "Pass --survey 16, for instance"
         raise ArgumentError(
-            option,
-            value.value if isinstance(value := given[name], enum.Enum) else value,
-            "is for structures that are resolved one by one"
-            if given["survey"] is not None
-            else "is of no use without --survey"
-            + (" or --samples" if name == "turn" else ""),
+            names[name],
+            value.value if isinstance(value, enum.Enum) else value,
+            problem,
             remedy,
         )
     if given["survey"] is None:
@@ -103,8 +63,7 @@ def check_survey(context: typer.Context) -> "Survey | None":
     from symjax.metrics import Survey
 
     until = None if given["until"] is None else _fraction(given["until"])
-    names = {"num": "--survey", "turn": "--turn", "until": "--until", "name": "--turn"}
-    with options_as_typed(names):
+    with options_as_typed(names | {"num": "--survey", "name": "--turn"}):
         return Survey(given["survey"], given["turn"], until=until, of=str(given["of"]))
 
 
@@ -123,25 +82,23 @@ def _fraction(text: str) -> float:
 
 
 def run_survey(
-    context: typer.Context,
     model: Any,
     found: Any,
     over: "Survey",
+    chosen: SurveyOptions,
+    into: "Destination",
     options: Any,
     aims: "list[Limit]",
 ) -> None:
-    """Surveys, prints the tables, and exits with 1 where structures failed."""
+    """Surveys, prints the tables, and exits with 4 where structures failed."""
     from symjax.report.survey_tables import survey_tables
     from symjax.report.tables import print_text
-    from symjax.runs import Destination, survey_structures
+    from symjax.runs import survey_structures
 
-    output: Path = context.params["output"]
-    existing = context.params["resume"], context.params["overwrite"]
-    into = Destination(output, *existing, command_line(context))
     names = {"output": "--output", "structures": "TARGET", "model": "--model"}
     names |= {"layers": "--layers", "energy": "--energy", "until": "--until"}
     names |= {"chemiscope": "--chemiscope"}
-    strata: Kind | None = context.params["strata"]
+    strata = chosen.strata
     try:
         with options_as_typed(names), _progress() as watch:
             report = survey_structures(
@@ -149,23 +106,23 @@ def run_survey(
                 options=options,
                 unreadable=found.unreadable,
                 groups=None if strata is None else strata.groups(found.structures),
-                chemiscope=context.params["chemiscope"],
+                chemiscope=chosen.chemiscope,
                 watch=watch,
             )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
-            f"Interrupted. What was measured is kept in {output}; to continue, run the "
-            "same command with --resume."
+            f"Interrupted. What was measured is kept in {into.path}; to continue, run "
+            "the same command with --resume."
         ) from error
     print_text(functools.partial(survey_tables, report), sys.stdout)
     say(
-        f"Wrote survey.json, survey.csv, survey.txt and survey.html in {output}",
+        f"Wrote survey.json, survey.csv, survey.txt and survey.html in {into.path}",
         err=True,
     )
     enough = True
     if aims:
-        text, chosen = choose_average(report.responses, aims)
-        enough = chosen is not None
+        text, average = choose_average(report.responses, aims)
+        enough = average is not None
         say(text)
     if report.failed:
         raise typer.Exit(FAILED)

@@ -6,13 +6,9 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import (
-    CompileCache,
-    Debug,
-    Overwrite,
-    options_as_typed,
-)
+from symjax.cli.application import options_as_typed
 from symjax.cli.environment import configure_jax
+from symjax.cli.options import CompileCache, Overwrite
 from symjax.cli.progress import training_progress
 from symjax.cli.streams import say
 
@@ -56,7 +52,6 @@ def train(
         ),
     ] = None,
     compile_cache: CompileCache = True,
-    debug: Debug = False,
 ) -> None:
     """Trains a model as a file describes; a killed run goes on with --resume."""
     import jax

@@ -1,0 +1,382 @@
+"""The options of ``symjax report``, by group."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from symjax.cli.application import is_typed, options_as_typed
+from symjax.cli.groups import Group
+from symjax.cli.options import Dtype, Overwrite, Reach
+from symjax.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import ase
+
+    from symjax.metrics import Groups
+
+
+class LowEnergy(enum.StrEnum):
+    """Rules of :func:`symjax.data.point_clouds.select_points`."""
+
+    LABEL = "label"
+    FIRST_CLUSTER = "first-cluster"
+    KEEP = "keep"
+
+
+class FigureFormat(enum.StrEnum):
+    """File formats of figures."""
+
+    PNG = "png"
+    SVG = "svg"
+    PDF = "pdf"
+
+
+class Question(enum.StrEnum):
+    """What an interval is about."""
+
+    DATA = "data"
+    POPULATION = "population"
+
+
+class Kind(enum.StrEnum):
+    """What structures of a stratum have in common."""
+
+    FORMULA = "formula"
+    SIZE = "size"
+
+    def groups(self, structures: "Mapping[str, ase.Atoms]") -> "Groups":
+        """The stratum of every structure."""
+        from symjax.metrics import Groups
+
+        def of(atoms: "ase.Atoms") -> object:
+            return len(atoms) if self is Kind.SIZE else atoms.get_chemical_formula()
+
+        return Groups({label: of(atoms) for label, atoms in structures.items()})
+
+
+class Resolution(Group, panel="Resolution"):
+    """At which elements of O(3) a model is evaluated."""
+
+    max_degree: Annotated[
+        int,
+        typer.Option(
+            metavar="L", help="Largest degree of the irreps in the symmetry content."
+        ),
+    ] = 6
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEGREE|auto",
+            help="Degree of the quadrature over O(3), at least 2 L. The number of "
+            "evaluations is about 2/3 (DEGREE + 1)^3. With auto, rules of growing "
+            "degree for each structure, until each content is certified to 0.001 and "
+            "each error to 1 %. Default: 2 L + 1.",
+            show_default=False,
+        ),
+    ] = None
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Instead of a grid, N random rotations for each structure, each "
+            "paired with its product with the inversion: 2 N evaluations, and every "
+            "figure with its uncertainty. Default with --calculator: 32.",
+            show_default=False,
+        ),
+    ] = None
+    turn: Annotated[
+        str,
+        typer.Option(
+            metavar="GROUP",
+            help="With --survey or --samples: rotations that are turned together: C1 "
+            "for independent ones, a group such as D2 or T, or 'fibonacci 8'.",
+        ),
+    ] = "C1"
+    symmetry: Annotated[
+        bool,
+        typer.Option(
+            "--symmetry/--no-symmetry",
+            help="Whether to use the point group of each structure: equivalent "
+            "orientations are evaluated once, after a check that the model treats "
+            "them alike.",
+        ),
+    ] = False
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Change of the content between nested grids above which a response "
+            "counts as not resolved.",
+        ),
+    ] = 0.05
+
+    def degree(self, context: typer.Context) -> int | str | None:
+        """The grid, after a check of what cannot be combined with one that is chosen.
+
+        Raises:
+          ArgumentError: It is neither a degree nor ``"auto"``, or ``--tolerance`` is
+            typed beside ``--grid auto``.
+        """
+        if self.grid is None:
+            return None
+        if self.grid != "auto":
+            try:
+                return int(self.grid)
+            except ValueError:
+                raise ArgumentError(
+                    "--grid",
+                    self.grid,
+                    "is neither a degree nor 'auto'",
+                    "Pass --grid 13, for instance, or --grid auto",
+                ) from None
+        if is_typed(context, "tolerance"):
+            raise ArgumentError(
+                "--tolerance",
+                self.tolerance,
+                "is for a fixed grid; --grid auto certifies each content to 0.001",
+                "Leave out --tolerance, or pass a degree to --grid",
+            )
+        return self.grid
+
+
+class Measured(Group, panel="What is measured"):
+    """What is measured beside the outputs, and in which precision."""
+
+    layers: Annotated[
+        str,
+        typer.Option(
+            metavar="all|none|PATTERN",
+            help="Layers whose features are measured too: all, none, or names or "
+            "regular expressions separated by commas.",
+        ),
+    ] = "none"
+    laws: Annotated[
+        bool,
+        typer.Option(
+            "--laws/--no-laws",
+            help="Whether to check other laws of nature too, with a few dozen "
+            "evaluations of the smallest structure (of each periodicity): "
+            "translation, exchange of like atoms, other cells, and whether forces are "
+            "minus the gradient of the energy.",
+        ),
+    ] = True
+    dtype: Annotated[
+        Dtype, typer.Option(help="Floating-point type in which the model runs.")
+    ] = Dtype.FLOAT32
+
+
+class EventOptions(Group, panel="Events"):
+    """Which points of events are read."""
+
+    energy_threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MEV",
+            help="Points of at most this energy are dropped; 0 drops "
+            "none. Default: as the model was trained, 0.13 where it does not say.",
+            show_default=False,
+        ),
+    ] = None
+    low_energy: Annotated[
+        LowEnergy | None,
+        typer.Option(
+            help="Which scattered low-energy deposits are dropped. "
+            "Default: as the model was trained, label where it does not say.",
+            show_default=False,
+        ),
+    ] = None
+
+    def apply(self, model: Any, events: bool) -> Any:
+        """The model with other rules of which points it reads.
+
+        Raises:
+          ArgumentError: A rule is given for a model that has none, or is impossible.
+        """
+        changes: dict[str, Any] = {}
+        if self.energy_threshold is not None:
+            changes["energy_threshold"] = self.energy_threshold
+        if self.low_energy is not None:
+            changes["low_energy"] = self.low_energy.value.replace("-", " ")
+        if not changes:
+            return model
+        problem = ""
+        if not events:
+            problem = "is for events, and these are structures"
+        elif not hasattr(model, "config"):
+            problem = (
+                f"is for networks of symjax, and {model.name} reads events as they are"
+            )
+        if problem:
+            name, value = next(iter(changes.items()))
+            option = f"--{name.replace('_', '-')}"
+            raise ArgumentError(option, value, problem, "Leave it out")
+        with options_as_typed({"energy_threshold": "--energy-threshold"}):
+            config = dataclasses.replace(model.config, **changes)
+        return dataclasses.replace(model, config=config)
+
+
+class SurveyOptions(Group, panel="Survey"):
+    """Averages over many structures, of few elements each."""
+
+    survey: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Instead of resolving each structure: averages over all of them, from "
+            "N random elements of O(3) for each, such as 16, with intervals.",
+            show_default=False,
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="With --survey: stop when A of every output is known to, for "
+            "instance, 1% (half of the 95 % interval). Default: visit all structures "
+            "once.",
+            show_default=False,
+        ),
+    ] = None
+    of: Annotated[
+        Question,
+        typer.Option(
+            help="With --survey: whether --until is about this data set, or the "
+            "population it was drawn from."
+        ),
+    ] = Question.DATA
+    strata: Annotated[
+        Kind | None,
+        typer.Option(
+            help="With --survey and --until: draw structures in proportion to the "
+            "numbers of each formula or size, so that fewer are needed.",
+            show_default=False,
+        ),
+    ] = None
+    chemiscope: Annotated[
+        bool,
+        typer.Option(
+            "--chemiscope",
+            help="With --survey: write survey.chemiscope.json.gz too, A by structure "
+            "and by atom for the viewer chemiscope. Needs the extra [chemiscope].",
+        ),
+    ] = False
+
+
+class Written(Group, panel="Output"):
+    """What is written, and where."""
+
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder to write the report into."
+        ),
+    ] = Path("report")
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted run in FOLDER: completed structures are "
+            "kept, failed ones are tried again.",
+        ),
+    ] = False
+    overwrite: Overwrite = False
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Whether to draw figures.")
+    ] = True
+    page: Annotated[
+        bool,
+        typer.Option("--html/--no-html", help="Whether to write report.html."),
+    ] = True
+    figure_format: Annotated[
+        list[FigureFormat] | None,
+        typer.Option(
+            help="Format of the figures; may be given several times. Default: png.",
+            show_default=False,
+        ),
+    ] = None
+
+
+class Cost(Group, panel="Cost"):
+    """What is spent, and on which machines."""
+
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Only say how many evaluations, how long and how much memory it will "
+            "take, structure by structure; measure and write nothing.",
+        ),
+    ] = False
+    memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB",
+            help="Budget in GiB for responses and coefficients. With less, layers "
+            "are measured in several passes.",
+        ),
+    ] = 4.0
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Number of processes that measure structures at the same time on the "
+            "cores of this machine.",
+        ),
+    ] = 1
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Number of accelerators of this machine that measure structures at "
+            "the same time, or all of them. Default: 1.",
+            show_default=False,
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Scheduler of the package distributed, such as tcp://node1:8786: its "
+            "workers, which may come and go, measure the structures. Needs the extra "
+            "[scheduler].",
+            show_default=False,
+        ),
+    ] = None
+
+    def check(self, context: typer.Context) -> None:
+        """Refuses what is no amount of memory, and what a scheduler has no use for."""
+        # Not "<= 0": NaN must not pass; nor infinity, which is no number of bytes.
+        if not 0 < self.memory < 2**30:
+            raise ArgumentError(
+                "--memory",
+                self.memory,
+                "is not a positive number of GiB",
+                "Pass 2, for instance",
+            )
+        for name in ("jobs", "devices", "estimate"):
+            if self.scheduler is not None and is_typed(context, name):
+                raise ArgumentError(
+                    f"--{name}",
+                    context.params[name],
+                    "is about this machine, and the workers of --scheduler are others",
+                    "Pass one of them",
+                )
+
+
+class Limits(Group, panel="Limits"):
+    """Errors that are too large."""
+
+    fail_above: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME=VALUE UNIT'",
+            help="End with exit code 5 if A of an output over all structures is above "
+            "a value, such as 'energy=1 meV'; may be given several times.",
+            show_default=False,
+        ),
+    ] = None
+    reach: Reach = None
