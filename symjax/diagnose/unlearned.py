@@ -32,10 +32,8 @@ symmetrised model plus A squared.
 _LEARNED = 0.05
 # Root-mean-square force of a soft bond, 1 eV/angstrom^2, at 300 K: sqrt(k kT).
 _THERMAL_FORCE = 0.16
-_AVERAGE = (
-    "average predictions over rotations and reflections, as "
-    'SymjaxCalculator(model, average="Oh") does, which needs no training'
-)
+# From this relative error on, the mean over orientations is the smaller part.
+_MOSTLY_ERROR = 2**-0.5
 
 
 def unlearned(
@@ -116,7 +114,7 @@ def unlearned(
                 ),
                 outputs=(name,),
                 sentence=_sentence(name, leaf, against, errors.get(name)),
-                remedy=_remedy(effect),
+                remedy=_remedy(name, effect, leaf.totals.relative_error),
             )
         )
     names = ", ".join(looked) or "no output"
@@ -225,15 +223,27 @@ def _against(against: Comparison, unit: str) -> str:
     return f"{ratio} of its size, as far as one value and the {against.scale} say"
 
 
-def _remedy(effect: float) -> str:
-    if Severity.of(min(effect, 1.0)) >= Severity.SEVERE:
+def _remedy(name: str, effect: float, relative_error: float) -> str:
+    average = "average predictions over rotations and reflections, "
+    if name in ("energy", *DERIVATIVES):
+        average += 'as SymjaxCalculator(model, average="Oh") does, '
+    average += "which needs no training"
+    if min(effect, relative_error) >= _MOSTLY_ERROR:
         return (
-            "Train it, or train it longer, with random rotations and reflections "
-            '(augmentation = "O(3)" of symjax train) until A, which the section '
-            f"[monitor] follows, no longer falls; until then {_AVERAGE}"
+            f"{_TRAIN}. Averages over orientations do not help before: what they leave "
+            "is the smaller part of what the model predicts"
         )
+    if Severity.of(min(effect, 1.0)) >= Severity.SEVERE:
+        return f"{_TRAIN}; until then {average}"
     # It has been learnt: a penalty would keep a network from beginning.
     return (
         "Train on with random rotations and reflections, and a penalty on what outputs "
-        f"differ by between orientations ([penalty] of symjax train); or {_AVERAGE}"
+        f"differ by between orientations ([penalty] of symjax train); or {average}"
     )
+
+
+_TRAIN = (
+    "Train it, or train it longer, with random rotations and reflections (augmentation "
+    '= "O(3)" of symjax train) until A, which the section [monitor] follows, no longer '
+    "falls"
+)

@@ -111,6 +111,25 @@ def test_errors_on_labels_decide(slightly_off):
     assert unlearned(worse, label_errors={"dipole": 1e3}) == ["dipole"]
 
 
+def test_averages_are_named_where_they_help(slightly_off):
+    """A calculator averages no dipoles of other names, and noise has no mean."""
+
+    def remedy(report, name):
+        findings = diagnose(report).findings
+        return next(f.remedy for f in findings if f.outputs == (name,))
+
+    totals = slightly_off.aggregate()["dipole"].totals
+    slight = remedy(slightly_off, "dipole")
+    assert "[penalty]" in slight
+    assert "average predictions over" in slight
+    assert "SymjaxCalculator" not in slight
+    noise = scaled(slightly_off, "dipole", variance=0.9 / totals.relative_error**2)
+    assert "Averages over orientations do not help" in remedy(noise, "dipole")
+    deviation = slightly_off.aggregate()["energy"].spread.deviation
+    half = with_variance(slightly_off, "energy", (0.9 * deviation) ** 2)
+    assert "SymjaxCalculator" in remedy(half, "energy")
+
+
 def test_half_trained_energies_are_compared_with_their_spread(slightly_off):
     assert "energy" not in unlearned(slightly_off)
     spread = slightly_off.aggregate()["energy"].comparison("float32")
