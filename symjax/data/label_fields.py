@@ -79,11 +79,11 @@ class LabelFields:
             geometry.
         """
         named = name in self.fields
-        field = self.fields.get(name, name)
-        if named and measures(unit, "eV") and not per_atom:
-            check_name(name, field, self.energy_unit)
+        field, energy = self.fields.get(name, name), measures(unit, "eV")
         if named and measures(unit, "eV/angstrom"):
             check_name(name, field, self.energy_unit, self.length_unit)
+        elif named and not (energy and per_atom):
+            check_name(name, field, self.energy_unit if energy else unit)
         try:
             (values,) = read_values([atoms], field, shape, per_atom=per_atom)
         except ArgumentError:

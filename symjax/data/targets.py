@@ -1,5 +1,6 @@
 """Energies and forces that come with structures."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -162,29 +163,31 @@ def read_values(
                 raise
             absent.append(error)
             found = np.full((len(atoms), *shape) if per_atom else shape, np.nan)
-        full = (len(atoms), *shape) if per_atom else shape
-        flat = np.ravel(found) if np.size(found) == np.prod(full, dtype=int) else found
-        wanted = full if flat is found else np.shape(flat)
-        array = _checked(
-            flat, f"structures[{k}]", field, wanted, allow_missing=allow_missing
+        rows = (len(atoms),) if per_atom else ()
+        values.append(
+            _checked(
+                found,
+                f"structures[{k}]",
+                field,
+                (*rows, *shape),
+                (*rows, math.prod(shape)),
+                allow_missing=allow_missing,
+            )
         )
-        values.append(array.reshape(full))
     if absent and len(absent) == len(structures):
         # Not one of them: a mistyped key rather than missing values.
         raise absent[0]
     return values
 
 
-def check_name(
-    argument: str, field: str, energy_unit: str, length_unit: str | None = None
-) -> None:
-    """Raises if the name of an energy or of forces says that they are something else.
+def check_name(argument: str, field: str, *units: str) -> None:
+    """Raises if the name of a field says that it is something else.
 
     Args:
       argument: What names the field.
       field: The name.
-      energy_unit: Unit of energies that the values are taken for.
-      length_unit: That of lengths, of forces; None of an energy.
+      units: The unit that the values are taken for; of forces that of the energy, and
+        that of the length.
 
     Raises:
       ArgumentError: It says another unit, an energy per atom or a gradient.
@@ -200,29 +203,19 @@ def check_name(
     words = re.findall("[a-z]+", field.lower())
     for word in (word for word in words if len(word) > 2 or word in _SHORT):
         named = _IN_NAMES.get(word, word)
-        for unit in (energy_unit, length_unit):
-            if (
-                unit
-                and measures(named, unit)
-                and abs(conversion(named, unit) - 1) > 0.1
-            ):
+        for unit in filter(None, units):
+            if measures(named, unit) and abs(conversion(named, unit) - 1) > 0.1:
                 problem = f"says {word!r}, and is read as in {unit}"
-                remedy = "Pass energy_unit and length_unit of the file, or rename it"
+                remedy = "Set the unit to that of the file, or rename the field"
                 raise ArgumentError(argument, field, problem, remedy)
-    if length_unit is None and "peratom" in "".join(words):
-        raise ArgumentError(
-            argument,
-            field,
-            "is an energy per atom by its name",
-            "Store the energy of the whole structure",
-        )
-    if length_unit is not None and any(word.startswith("grad") for word in words):
-        raise ArgumentError(
-            argument,
-            field,
-            "is a gradient by its name, minus the forces",
-            "Store the forces",
-        )
+    energy = measures(units[0], "eV")
+    if energy and len(units) == 1 and "peratom" in "".join(words):
+        problem = "is an energy per atom by its name"
+        remedy = "Store the energy of the whole structure"
+        raise ArgumentError(argument, field, problem, remedy)
+    if len(units) == 2 and any(word.startswith("grad") for word in words):
+        problem = "is a gradient by its name, minus the forces"
+        raise ArgumentError(argument, field, problem, "Store the forces")
 
 
 _READ = "Pass an ase.Atoms or a list of them (symjax.data.read_structures reads)"
@@ -259,9 +252,10 @@ def _checked(
     values: Any,
     name: str,
     key: str,
-    shape: tuple[int, ...],
+    *shapes: tuple[int, ...],
     allow_missing: bool = False,
 ) -> Float[np.ndarray, "..."]:
+    """Finite numbers in the first of some shapes, axes of length 1 left aside."""
     name = f"{name}[{key!r}]"
     try:
         array = np.asarray(values, np.float64)
@@ -269,11 +263,11 @@ def _checked(
         raise StructureError(
             name, values, "must be numeric", "Correct the file, or pass another key"
         ) from error
-    if array.shape != shape:
+    if not any(_long_axes(array.shape) == _long_axes(shape) for shape in shapes):
         raise StructureError(
             name,
             values,
-            f"has shape {array.shape} instead of {shape}",
+            f"has shape {array.shape} instead of {' or '.join(map(str, shapes))}",
             "Correct the file, or pass another key",
         )
     bad = np.isinf(array) if allow_missing else ~np.isfinite(array)
@@ -284,4 +278,8 @@ def _checked(
             "must be finite",
             "Leave out this structure, its calculation has probably failed",
         )
-    return array
+    return array.reshape(shapes[0])
+
+
+def _long_axes(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]

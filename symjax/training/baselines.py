@@ -1,6 +1,7 @@
 """Baselines and scales of the data, and models that start with them."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,14 @@ from jaxtyping import Float
 from symjax.data.graph import Graph
 from symjax.data.quantities import Block, Target
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.model import (
-    PETModel,
-    init_pet,
-)
+from symjax.models.pet.model import PETModel, init_pet
 from symjax.training.batches import AtomicData, count_known
 from symjax.training.fitted import FORCES, Label
+
+# How much better shares of species than numbers of atoms explain energies per atom.
+_INTENSIVE = 10.0
+# Structures beyond as many as there are constants of species.
+_MORE_THAN_FITTED = 3
 
 
 def composition(
@@ -93,6 +96,35 @@ def subtract_baselines(
             for graph, rows in zip(data.graphs, values[name], strict=True)
         ]
     return dataclasses.replace(data, values=values)
+
+
+def warn_of_intensive(config: PETConfig, data: AtomicData) -> None:
+    """Warns of energies that are rather energies per atom, by their values.
+
+    The shares of species in a structure explain them ten times better than the numbers
+    of their atoms do.
+    """
+    for target in config.targets:
+        if not target.is_energy or target.name not in data.values:
+            continue
+        values = np.concatenate(data.values[target.name]).reshape(-1, 1)
+        counts = composition(data.graphs, config.species)
+        known = np.isfinite(values[:, 0])
+        values, counts = values[known], counts[known]
+        atoms = counts.sum(axis=1, keepdims=True)
+        enough = len(values) >= np.linalg.matrix_rank(counts) + _MORE_THAN_FITTED
+        if not enough or len(np.unique(atoms)) < 2:
+            continue
+        of_numbers, of_shares = (
+            np.linalg.norm(values - columns @ least_squares(columns, values))
+            for columns in (counts, counts / atoms)
+        )
+        if of_shares < of_numbers / _INTENSIVE:
+            warnings.warn(
+                f"targets.{target.name}: values do not grow with the number of atoms; "
+                "a model adds up atoms: are they energies per atom?",
+                stacklevel=2,
+            )
 
 
 def spreads(

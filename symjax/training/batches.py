@@ -1,7 +1,8 @@
 """Structures with labels, and their batches."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -120,8 +121,8 @@ def prepare_data(
             )
             return rows if per_atom else [row[None] for row in rows]
 
-        if section.energy_unit is not None:
-            for field in fields.values():
+        for field in fields.values():
+            if section.energy_unit is not None or not target.per_atom:
                 check_name(f"targets.{name}.field", field, own)
         for output, block in target.outputs:
             rows = read(fields[block.key], block.shape, target.per_atom)
@@ -140,10 +141,47 @@ def prepare_data(
             )
     for name, each in values.items():
         _check_whole(name, each)
-    bare = [_bare(atoms) for atoms in frames]
+    bare = [without_labels(atoms) for atoms in frames]
     graphs = tuple(pet_graph(config, atoms) for atoms in bare)
     origins = tuple(f"{source}[{index}]" for index in range(len(frames)))
     return AtomicData(graphs, values, origins)
+
+
+def check_labelled(
+    labels: Sequence[Label], data: AtomicData, species: Iterable[int]
+) -> None:
+    """Looks for what nothing can be learnt of: labels, and species that have none.
+
+    Args:
+      labels: What is fitted.
+      data: Training data.
+      species: Atomic numbers that a model is expected to learn.
+
+    Raises:
+      StructureError: No structure has one of the labels.
+
+    Warns:
+      UserWarning: No structure, or atom, with a label is of one of the species.
+    """
+    for label in labels:
+        learnt: set[int] = set()
+        for graph, rows in zip(data.graphs, data.values[label.name], strict=True):
+            known = np.isfinite(rows).reshape(len(rows), -1).any(axis=1)
+            numbers = np.asarray(graph.species)
+            learnt.update(numbers[np.broadcast_to(known, len(numbers))].tolist())
+        if not learnt:
+            raise StructureError(
+                f"targets.{label.name}",
+                f"{len(data)} structures",
+                "none of those for training has a value of it",
+                "Leave this target out, or give it values",
+            )
+        if missing := sorted({*species} - learnt):
+            warnings.warn(
+                f"targets.{label.name}: no label for training has to do with the "
+                f"atomic numbers {missing}, of which nothing is learnt",
+                stacklevel=2,
+            )
 
 
 def _check_whole(name: str, values: Sequence[np.ndarray]) -> None:
@@ -160,8 +198,8 @@ def _check_whole(name: str, values: Sequence[np.ndarray]) -> None:
             )
 
 
-def _bare(atoms: ase.Atoms) -> ase.Atoms:
-    """Without labels, which may be large and are not looked at."""
+def without_labels(atoms: ase.Atoms) -> ase.Atoms:
+    """A structure with nothing but what a model reads."""
     kept = conditions_of(atoms)
     bare = ase.Atoms(
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept

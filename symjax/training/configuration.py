@@ -47,6 +47,16 @@ class AtomsData(Section):
     num_training: Count | None = None
     zip_targets: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        own = type(self).model_fields["validation_fraction"].default
+        if self.validation is not None and self.validation_fraction != own:
+            raise ValueError("validation_fraction is of training, and validation given")
+        files = (self.training, self.validation or "")
+        if self.zip_targets and not any(Path(file).suffix == ".zip" for file in files):
+            raise ValueError("zip_targets are those of a zip, and no file is one")
+        return self
+
 
 class EventsData(Section):
     """``[data]`` of a run on events.
@@ -268,6 +278,17 @@ class AtomsRun(_Run):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        for name, section in self.targets.items():
+            energy = section.target(name).is_energy and not section.per_atom
+            if energy and section.energy_unit is None:
+                raise ValueError(f"targets.{name} is an energy: set energy_unit")
+        if not any(
+            section.weight
+            or (section.forces and section.forces_weight)
+            or (section.stress and section.stress_weight)
+            for section in self.targets.values()
+        ):
+            raise ValueError("nothing is fitted: give one target a weight")
         derived = [n for n, t in self.targets.items() if t.forces or t.stress]
         if len(derived) > 1:
             raise ValueError(f"targets: forces belong to one energy, not {derived}")
@@ -340,6 +361,8 @@ class EventsRun(_Run):
             raise ValueError("model.refit_baselines is PET's; events have no baselines")
         if self.model.trainable is not None:
             raise ValueError("model.trainable is PET's; events have freeze_encoder")
+        if self.monitor is not None and self.monitor.survey:
+            raise ValueError("monitor.survey is PET's; events have monitor.structures")
         if self.penalty is not None and self.penalty.layers:
             raise ValueError("penalty.layers are PET's; leave them out for events")
         if self.penalty is not None and not self.losses.segmentation:

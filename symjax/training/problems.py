@@ -3,6 +3,7 @@
 import functools
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 
 import symjax
+from symjax.data.digests import structure_digest
 from symjax.data.graph import graph_shape
 from symjax.data.point_clouds import (
     SMALL,
@@ -31,13 +33,8 @@ from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.orbit_problem import orbit_problem
 from symjax.models.pet.packing import Prepared
 from symjax.models.pointmae.config import PointMAEConfig
-from symjax.models.pointmae.inputs import (
-    seen_points,
-)
-from symjax.models.pointmae.model import (
-    PointMAEModel,
-    init_pointmae,
-)
+from symjax.models.pointmae.inputs import seen_points
+from symjax.models.pointmae.model import PointMAEModel, init_pointmae
 from symjax.models.pointmae.orbit_problem import event_problem
 from symjax.training.atomistic import atomistic_task
 from symjax.training.baselines import (
@@ -45,8 +42,16 @@ from symjax.training.baselines import (
     fresh_model,
     loss_units,
     subtract_baselines,
+    warn_of_intensive,
 )
-from symjax.training.batches import AtomicBatch, AtomicData, collate, prepare_data
+from symjax.training.batches import (
+    AtomicBatch,
+    AtomicData,
+    check_labelled,
+    collate,
+    prepare_data,
+    without_labels,
+)
 from symjax.training.configuration import AtomsRun, EventsRun, Run
 from symjax.training.event_scores import event_errors
 from symjax.training.fine_tuning import check_targets, start_from
@@ -146,7 +151,10 @@ def atoms_problem(run: AtomsRun) -> Problem:
         return prepare_data(frames, run.targets, config, source=source)
 
     data = prepared(frames, "training")
+    known = () if initial is None else initial.config.species
+    check_labelled(labels, data, species.difference(known))
     if initial is None:
+        warn_of_intensive(config, data)
         model = fresh_model(config, labels, data, run.seed, "pet")
     else:
         model = start_from(initial, config, labels, data, run)
@@ -266,6 +274,14 @@ def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
             )
         chosen = np.random.default_rng([run.seed, 1]).permutation(len(frames))[:num]
         frames = [frames[i] for i in np.sort(chosen)]
+    seen = {structure_digest(without_labels(atoms)) for atoms in frames}
+    again = sum(structure_digest(without_labels(atoms)) in seen for atoms in held_out)
+    if again:
+        warnings.warn(
+            f"{again} of {len(held_out)} structures for validation are among those for "
+            "training too: errors on them are none of new structures",
+            stacklevel=2,
+        )
     return frames, held_out
 
 

@@ -136,6 +136,16 @@ class TargetSection(Section):
                 raise ValueError("unit of an energy is eV; energy_unit is the data's")
         if not measures(self.length_unit, "angstrom"):
             raise ValueError("length_unit is no unit of length, such as bohr")
+        for key, value, where in (
+            ("length_unit", "angstrom", derived),
+            ("forces_weight", 1.0, self.forces is not None),
+            ("stress_weight", 1.0, self.stress is not None),
+            ("kind", "scalar", not self.blocks),
+            ("properties", 1, not self.blocks),
+            ("divide_by_atoms", None, not (self.divide_by_atoms and self.per_atom)),
+        ):
+            if getattr(self, key) != value and not where:
+                raise ValueError(f"{key} has nothing to act on here: leave it out")
         return self
 
     def target(self, name: str) -> Target:

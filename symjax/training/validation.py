@@ -53,7 +53,7 @@ def validation_errors(
     Returns:
       ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom where its
       errors are divided by the number of atoms, and ``score``: the weighted mean square
-      of the errors in units of ``size``.
+      of the errors in units of ``size``. Labels that no structure has are left out.
     """
     totals: dict[str, list[Any]] = {}
     for _, collated in _batches(labels, data, run):
@@ -66,12 +66,14 @@ def validation_errors(
     errors, score = {}, 0.0
     for label in labels:
         square, absolute, count = totals[label.name]
-        number = max(float(count.sum()), 1.0)
+        number = float(count.sum())
+        if not number:
+            continue
         errors[f"{label.name}_rmse"] = float(np.sqrt(square.sum() / number))
         errors[f"{label.name}_mae"] = float(absolute.sum() / number)
         relative = square / size[label.name] ** 2
         score += label.weight * float(relative.sum()) / number
-    return {**errors, "score": score}
+    return {**errors, "score": score} if errors else {}
 
 
 def network_outputs(

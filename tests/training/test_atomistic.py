@@ -311,13 +311,15 @@ def test_labels_are_fitted_in_the_unit_of_the_initial_model(unit):
 
 def test_labels_that_measure_something_else_are_refused():
     model = load_model("pet-ethanol")
+    config = dataclasses.replace(model.config, targets=(Target("hardness", "eV"),))
+    model = dataclasses.replace(model, config=config)
     run = parse_run(
         {
             "steps": 1,
             "data": {"training": "frames.xyz"},
             "model": {"initial": "pet-ethanol"},
-            "targets": {"energy": {"unit": "angstrom"}},
+            "targets": {"hardness": {"unit": "angstrom"}},
         }
     )
-    with pytest.raises(ModelError, match=r"targets.energy.unit='angstrom'.*to eV"):
+    with pytest.raises(ModelError, match=r"targets.hardness.unit='angstrom'.*to eV"):
         check_targets(model, run)

@@ -1,9 +1,13 @@
 """Labels are read, baselines fitted and batches padded as they should be."""
 
+import dataclasses
+import warnings
+
 import ase.build
 import jax
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import given
 from hypothesis import strategies as st
 from water_runs import TARGETS, TINY, frames
@@ -17,8 +21,9 @@ from symjax.training.baselines import (
     loss_units,
     spreads,
     subtract_baselines,
+    warn_of_intensive,
 )
-from symjax.training.batches import collate, prepare_data
+from symjax.training.batches import check_labelled, collate, prepare_data
 from symjax.training.fitted import labels_of
 from symjax.training.sections import TargetSection
 
@@ -71,8 +76,8 @@ def test_labels_have_units_and_shapes(data):
     # components first, copies last
     shielding = made[0].arrays["shielding"].reshape(3, 5, 2)
     np.testing.assert_array_equal(data.values["shielding"][0], shielding)
-    other = {"energy": TargetSection(energy_unit="Hartree", length_unit="bohr")}
-    other["energy"] = other["energy"].model_copy(update={"forces": "forces"})
+    section = {"energy_unit": "Hartree", "length_unit": "bohr", "forces": "forces"}
+    other = {"energy": TargetSection(**section)}
     converted = prepare_data(made, other, PETConfig(SPECIES))
     hartree, bohr = 27.211386, 0.529177
     np.testing.assert_allclose(
@@ -111,6 +116,66 @@ def test_values_that_cannot_be_labels_are_refused():
         read_values([water], "dipole_moment", (5,))
     with pytest.raises(ArgumentError, match="has no such entry"):
         read_values([water], "dipole_moment", (3,), per_atom=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "per_atom"), [((3, 5), True), ((15,), True), ((2, 5), False)]
+)
+def test_values_of_another_layout_are_refused(shape, per_atom):
+    """As many numbers as there should be, which would go to other atoms or copies."""
+    methane = ase.build.molecule("CH4")
+    methane.calc = SinglePointCalculator(methane, forces=np.zeros((5, 3)))
+    methane.calc.results["forces"] = methane.info["forces"] = np.zeros(shape)
+    wanted = (3,) if per_atom else (5, 2)
+    with pytest.raises(StructureError, match="instead of"):
+        read_values([methane], "forces", wanted, per_atom=per_atom)
+
+
+def test_fields_in_another_unit_by_their_name():
+    (made,) = frames(1)
+    made.info["dipole_debye"] = made.info["dipole_moment"]
+    section = {**TARGETS["dipole_moment"], "field": "dipole_debye"}
+    config = PETConfig(SPECIES, (SECTIONS["dipole_moment"].target("dipole_moment"),))
+    with pytest.raises(ArgumentError, match=r"targets\.dipole_moment\.field.*'debye'"):
+        prepare_data([made], {"dipole_moment": TargetSection(**section)}, config)
+    section["unit"] = "Debye"
+    prepare_data([made], {"dipole_moment": TargetSection(**section)}, config)
+
+
+def test_species_without_labels_are_warned_of(data):
+    (label, *_) = labels_of(SECTIONS, CONFIG)
+    silent = dataclasses.replace(data, values={**data.values})
+    silent.values["energy"] = [
+        np.full((1, 1), np.nan) if 7 in graph.species else np.zeros((1, 1))
+        for graph in data.graphs
+    ]
+    with pytest.warns(UserWarning, match=r"targets\.energy: .*numbers \[7\]"):
+        check_labelled([label], silent, {1, 7, 8})
+    silent.values["energy"] = [np.full((1, 1), np.nan) for _ in data.graphs]
+    with pytest.raises(StructureError, match=r"targets\.energy=.*none of those"):
+        check_labelled([label], silent, {1, 7, 8})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_labelled(labels_of(SECTIONS, CONFIG), data, {1, 7, 8})
+
+
+@pytest.mark.parametrize("per_atom", [True, False])
+def test_energies_per_atom_are_noticed_by_their_values(per_atom):
+    names = ("H2O", "NH3", "N2", "O2", "H2", "H2O2", "N2H4", "NO2", "N2O", "NH2")
+    made = [ase.build.molecule(name) for name in names]
+    for index, atoms in enumerate(made):
+        atoms.info["energy"] = 0.01 * index - 500.0 * np.sum(atoms.numbers)
+        if per_atom:
+            atoms.info["energy"] /= len(atoms)
+    section = TargetSection(energy_unit="eV")
+    data = prepare_data(made, {"energy": section}, PETConfig(SPECIES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if per_atom:
+            with pytest.raises(UserWarning, match="energies per atom"):
+                warn_of_intensive(CONFIG, data)
+        else:
+            warn_of_intensive(CONFIG, data)
 
 
 def test_baselines_are_those_of_least_squares(data):

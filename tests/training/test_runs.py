@@ -17,6 +17,7 @@ from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
 from symjax.training import TrainingError, parse_run, read_table, train
 from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION, Table
+from symjax.training.problems import atoms_problem
 
 SPEEDS = {"structures_per_second", "atoms_per_second"}
 
@@ -213,6 +214,9 @@ def test_trained_models_are_fine_tuned(whole, data, tmp_path):
     ase.io.write(tmp_path / "more.xyz", made)
     run["data"] = {"training": str(tmp_path / "more.xyz"), "validation_fraction": 0.25}
     trained = train(parse_run(run), tmp_path / "run")
+    # Of no structure held out: no error, rather than one of 0.
+    assert "energy_rmse" in trained.errors
+    assert "twist_rmse" not in trained.errors
     before, after = load_model(folder / "best"), trained.model
     assert [target.name for target in after.config.targets] == [*TARGETS, "twist"]
     for name in TARGETS:
@@ -283,3 +287,13 @@ def test_a_name_is_no_formula(tmp_path):
     lines = path.read_text().splitlines()
     assert lines == [r"step,'=1+1,'@x\ny", "1,0.5,", "2,-0.5,"]
     assert read_table(path)["'=1+1"].tolist() == [0.5, -0.5]
+
+
+def test_structures_on_both_sides_of_the_split_are_counted(tmp_path):
+    ase.io.write(tmp_path / "frames.xyz", frames(4))
+    ase.io.write(tmp_path / "others.xyz", frames(6)[3:])
+    data = {"training": str(tmp_path / "frames.xyz")}
+    data["validation"] = str(tmp_path / "others.xyz")
+    run = parse_run(settings(tmp_path / "frames.xyz", data=data))
+    with pytest.warns(UserWarning, match="1 of 3 structures for validation are among"):
+        atoms_problem(run)
