@@ -116,6 +116,7 @@ def train(
       >>> def example(folder):
       ...     frames = [ase.build.molecule("H2O") for _ in range(4)]
       ...     for index, atoms in enumerate(frames):
+      ...         atoms.rattle(0.05, seed=index)
       ...         atoms.info["charge_sum"] = float(index)
       ...     ase.io.write(folder / "frames.xyz", frames)
       ...     tiny = {"d_pet": 4, "d_node": 4, "d_head": 4, "d_feedforward": 4,
