@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from symjax._text import visible
 from symjax.report.layout import Table
 from symjax.report.schema import Report
-from symjax.report.table_cells import Cell, Figure, LayerName, Number, Unit
+from symjax.report.table_cells import Cell, Figure, LayerName, Link, Number, Unit
 
 SCROLLS = '<p class="scrolls" hidden>Scroll sideways for more &rarr;</p>'
 """Hint above what is wider than the screen."""
@@ -29,6 +29,8 @@ def show(cell: Cell) -> str:
         return show_unit(cell) or "-"
     if isinstance(cell, LayerName):
         return escape(cell).replace(".", ".<wbr>")
+    if isinstance(cell, Link):
+        return f'<a href="#{escape(cell.to)}">{escape(cell)}</a>'
     if isinstance(cell, Number):
         return _number(cell)
     if isinstance(cell, Figure):
@@ -36,7 +38,7 @@ def show(cell: Cell) -> str:
             show(Number(end, cell.form, (*cell.at, n) if cell.at else ()))
             for n, end in enumerate(cell.ends)
         )
-        interval = f' <span class="soft">({" to ".join(ends)})</span>'
+        interval = f' <span class="soft">[{", ".join(ends)}]</span>'
         return value if None in cell.ends else value + interval
     return escape(cell)
 

@@ -43,10 +43,8 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
         "structure": _values("structure", list(map(visible, pool.labels))),
         "number of atoms": _values("structure", pool.sizes.astype(float)),
     }
-    for name in report.names:
+    for name in report.own:
         output = report.outputs[name]
-        if output.kind != "output":
-            continue
         of = visible(f"A of {name}")
         about_it = "equivariance error, from a few elements of O(3): noisy"
         values = [signed_root(value) for value in pool.by_item(name)]
@@ -58,10 +56,7 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
             )
             atomic = [signed_root(value) for value in squares]
             properties[f"{of}, atom"] = _values("atom", atomic, output.unit, about_it)
-    if "forces" in pool.names:
-        part = pool.columns["forces", 0]
-        with np.errstate(invalid="ignore"):
-            sizes = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
+    if (sizes := report.force_sizes) is not None:
         unit = report.outputs["forces"].unit
         properties["RMS force"] = _values("structure", sizes, unit)
     by_atom = any(values["target"] == "atom" for values in properties.values())

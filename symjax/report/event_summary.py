@@ -5,7 +5,7 @@ Everything is a ratio of sums over events, so that its interval follows from
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from symjax.metrics import Totals
@@ -125,26 +125,6 @@ def _sources(parts: "list[Breaking]") -> dict[str, Any]:
 
 def _plain(interval: Interval) -> list[float | None]:
     return [None if math.isnan(number) else number for number in interval]
-
-
-def show_interval(
-    figure: list[float | None], form: Callable[[float], str], sign: str = "-"
-) -> str:
-    """A figure of :func:`summarise_events` with its interval as text.
-
-    Example:
-      >>> from symjax.report.event_summary import show_interval
-      >>> show_interval([0.5, 0.4, 0.6], "{:.1f}".format)
-      '0.5 (0.4-0.6)'
-      >>> show_interval([0.5, None, None], "{:.1f}".format)
-      '0.5'
-    """
-    value, low, high = figure
-    if value is None:
-        return "-"
-    if low is None or high is None:
-        return form(value)
-    return f"{form(value)} ({form(low)}{sign}{form(high)})"
 
 
 def event_lines(events: "Iterable[StructureReport]") -> list[dict[str, Any]]:

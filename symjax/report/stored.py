@@ -182,7 +182,7 @@ def _null_is(value: float) -> Any:
 
 # A single rule says nothing about its error; energies have no size, as their zero is a
 # convention; labels without truth have no accuracy.
-_OrInfinite, _OrUnknown = _null_is(math.inf), _null_is(math.nan)
+OrInfinite, OrUnknown = _null_is(math.inf), _null_is(math.nan)
 
 Sums = Annotated[np.ndarray, Numbers()]
 AnyNumbers = Annotated[np.ndarray, Numbers(-math.inf)]
@@ -215,7 +215,7 @@ StoredCertificate = Annotated[
             **dict.fromkeys(
                 ("degree", "projected_degree", "degree_to_try", "samples"), Count
             ),
-            **dict.fromkeys(("content_uncertainty", "error_uncertainty"), _OrInfinite),
+            **dict.fromkeys(("content_uncertainty", "error_uncertainty"), OrInfinite),
             "excluded": Share,
             "confidence": Share,
             "noise": Size,
@@ -225,7 +225,7 @@ StoredCertificate = Annotated[
 StoredCheck = Annotated[
     PhysicalCheck,
     Stored(
-        dict.fromkeys(("deviation", "error", "scale"), _OrUnknown), derived=("holds",)
+        dict.fromkeys(("deviation", "error", "scale"), OrUnknown), derived=("holds",)
     ),
 ]
 StoredLabels = Annotated[
@@ -233,8 +233,8 @@ StoredLabels = Annotated[
     Stored(
         {
             **dict.fromkeys(("changing", "disagreement"), Size),
-            **dict.fromkeys(("accuracy", "majority_accuracy"), _OrUnknown),
-            "accuracy_range": tuple.__class_getitem__((_OrUnknown, _OrUnknown)),
+            **dict.fromkeys(("accuracy", "majority_accuracy"), OrUnknown),
+            "accuracy_range": tuple.__class_getitem__((OrUnknown, OrUnknown)),
             "num_elements": Positive,
         },
         filled={"frequencies": np.zeros((0, 0))},

@@ -8,21 +8,26 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from symjax.metrics.pooling import QUESTIONS, Interval
-from symjax.report._markup import escape, make_table, show_unit
+from symjax.metrics.pooling import Interval
+from symjax.report._markup import escape, show_table
 from symjax.report.formats import format_fraction, format_value
+from symjax.report.layout import Table
+from symjax.report.survey_tables import (
+    NO_SIZE,
+    anchor,
+    errors_table,
+    left_by_averages,
+    parts_table,
+    worst_table,
+)
 from symjax.report.survey_text import (
     Described,
     SurveyReport,
-    by_formula,
     by_size,
     headline,
-    main_output,
-    show_interval,
     signed_root,
-    size_ratio,
-    worst,
 )
+from symjax.report.table_cells import Name, Number, Row
 
 # Structures of the sortable table; survey.csv has all of them.
 _MOST_ROWS = 2000
@@ -89,109 +94,50 @@ def survey_html(report: SurveyReport) -> str:
     )
 
 
-def _named(report: SurveyReport, name: str) -> str:
-    unit = show_unit(report.outputs[name].unit)
-    return escape(name) + (f" ({unit})" if unit else "")
-
-
 def _errors(report: SurveyReport) -> str:
-    rows = []
-    for name in report.names:
-        data, population = (_cell(report.pool.error(name, of=of)) for of in QUESTIONS)
-        ratio = size_ratio(report, name)
-        rms = format_value(report.pool.root_mean_square(name))
-        relative = "-" if ratio is None else _cell(ratio)
-        cells = [_named(report, name), data, population, rms, relative]
-        rows.append((cells, True))
-    columns = ["Output", "A, this data set", "A, its population", "RMS", "A / RMS"]
     return (
         "<p>A is the root mean square, over components, orientations and structures, "
         "of how far a prediction is from being equivariant. Brackets are 95 % "
         "intervals: of the structures at hand, and of those that they were drawn "
-        "from. An energy has no size that A could be compared with: where its zero "
-        "lies is a convention.</p>\n"
-        + make_table("Equivariance error A", columns, rows)
+        f"from. A / RMS compares it with the size of the output; {NO_SIZE}.</p>\n"
+        + show_table(errors_table(report))
+        + show_table(left_by_averages(report))
     )
 
 
-def _cell(interval: Interval) -> str:
-    return escape(show_interval(interval))
-
-
 def _parts(report: SurveyReport) -> str:
-    of, pool = report.found.over.of, report.pool
-    tables = []
-    for name in report.names:
-        if report.outputs[name].kind != "output":
-            continue
-        rows = [
-            (
-                [
-                    chemical_symbols[group],
-                    _cell(pool.error(name, group, of=of)),
-                    f"{int((pool.columns[name, group].count > 0).sum()):,}",
-                ],
-                True,
-            )
-            for group in pool.groups(name)
-        ]
-        for part in by_size(pool):
-            interval = pool.error(name, of=of, select=part.select)
-            num = f"{int(part.select.sum()):,}"
-            rows.append(([f"{part.name} atoms", _cell(interval), num], True))
-        for part in by_formula(report):
-            interval = pool.error(name, of=of, select=part.select)
-            num = f"{int(part.select.sum()):,}"
-            rows.append(([escape(part.name), _cell(interval), num], True))
-        columns = ["Part", f"A of {_named(report, name)}", "Structures"]
-        tables.append(make_table(f"A of {name}", columns, rows))
-    return "\n".join(tables)
+    outputs = (output for output in report.file.outputs if output.kind == "output")
+    return "\n".join(show_table(parts_table(report, output)) for output in outputs)
 
 
 def _content(report: SurveyReport) -> str:
     rows = []
-    for name in report.names:
-        sectors = [
-            (degree, sigma)
-            for degree in range(report.max_degree + 1)
-            for sigma in (1, -1)
-        ]
+    for output in report.file.outputs:
         found = [
-            (report.pool.content(name, *sector, of=report.found.over.of), sector)
-            for sector in sectors
+            (getattr(sector.B, report.found.over.of), sector)
+            for sector in output.content
         ]
         found.sort(key=lambda pair: -pair[0].value)
-        for interval, (degree, sigma) in found[:4]:
-            sign = "+" if sigma == 1 else "&minus;"
-            shown = format_fraction(max(interval.value, 0.0))
-            error = format_fraction(interval.error) if interval.error > 0 else "0"
-            rows.append(([escape(name), f"{degree}{sign}", shown, error], True))
-    return make_table(
-        "The four largest sectors of each output",
-        ["Output", "Sector", "B", "Standard error"],
-        rows,
-    )
+        for interval, sector in found[:4]:
+            sign = "+" if sector.sigma == 1 else "\N{MINUS SIGN}"
+            values = (max(interval.value, 0.0), max(interval.error, 0.0))
+            shown = [Number(value, format_fraction) for value in values]
+            rows.append(Row([Name(output.name), f"{sector.degree}{sign}", *shown]))
+    title = "The four largest sectors of each output"
+    return show_table(Table(title, ["output", "sector", "B", "standard error"], rows))
 
 
 def _plots(report: SurveyReport) -> str:
-    pool, figures = report.pool, []
-    force = None
-    if "forces" in pool.names:
-        part = pool.columns["forces", 0]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            force = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
-    for name in report.names:
-        if report.outputs[name].kind != "output":
+    pool, figures, force = report.pool, [], report.force_sizes
+    for output in report.file.outputs:
+        if output.kind != "output":
             continue
-        values = np.array([signed_root(value) for value in pool.by_item(name)])
-        title = f"A of {name}"
+        values = np.array([signed_root(value) for value in pool.by_item(output.name)])
+        title = f"A of {output.name}"
         figures.append(_histogram(title, values))
         groups = [
-            (
-                float(pool.sizes[part.select].mean()),
-                pool.error(name, of=report.found.over.of, select=part.select),
-            )
-            for part in by_size(pool)
+            (float(pool.sizes[select].mean()), getattr(part.A, report.found.over.of))
+            for (_, select), part in zip(by_size(pool), output.by_size, strict=True)
         ]
         figures.append(
             _scatter(f"{title} against the number of atoms", pool.sizes, values, groups)
@@ -285,34 +231,22 @@ def _scatter(
 
 
 def _worst(report: SurveyReport) -> str:
-    listed = worst(report)
-    if not listed:
+    table, figures = worst_table(report), []
+    if table is None:
         return ""
-    name = main_output(report.pool, report.outputs)
-    figures, rows = [], []
-    for each in listed:
+    for each in report.file.worst.structures:
         about = report.structures[each.label]
-        error = format_value(each.error) if math.isfinite(each.error) else "-"
-        link = f'<a href="#{_anchor(report, each.label)}">{escape(each.label)}</a>'
-        values = [format_value(each.first), format_value(each.again), error]
-        rows.append(([link, escape(about.formula), *values], True))
         figures.append(
-            f'<figure id="{_anchor(report, each.label)}">{_drawing(about)}'
+            f'<figure id="{anchor(report, each.label)}">{_drawing(about)}'
             f"<figcaption>{escape(each.label)}, {escape(about.formula)}: "
             f"{format_value(each.again)}</figcaption></figure>"
         )
-    columns = ["Structure", "Formula", "First", "Again", "Standard error"]
     return (
-        f"<p>By A of {_named(report, name)}. The structures that looked worst, twice "
-        "as many as are listed, were measured again on elements of their own; these "
-        "values are in no other figure of this page.</p>\n"
-        + make_table("Largest A, on fresh elements", columns, rows)
-        + f'<div class="plots">{"".join(figures)}</div>'
+        "<p>The structures that looked worst, twice as many as are listed, were "
+        "measured again on elements of their own; these values are in no other figure "
+        f"of this page.</p>\n{show_table(table)}"
+        f'<div class="plots">{"".join(figures)}</div>'
     )
-
-
-def _anchor(report: SurveyReport, label: str) -> str:
-    return f"structure-{report.pool.labels.index(label)}"
 
 
 def _drawing(about: Described) -> str:
@@ -341,41 +275,34 @@ def _color(number: int) -> str:
 
 
 def _structures(report: SurveyReport) -> str:
-    pool = report.pool
-    names = [name for name in report.names if report.outputs[name].kind == "output"]
-    ranked = pool.by_item(main_output(pool, report.outputs))
+    pool, names = report.pool, report.own
+    ranked = pool.by_item(report.file.worst.output)
     order = np.argsort(-np.nan_to_num(ranked, nan=-np.inf), kind="stable")
-    values = {name: pool.by_item(name) for name in names}
+    values = [pool.by_item(name) for name in names]
     rows = [
-        (
+        Row(
             [
-                escape(pool.labels[index]),
-                escape(report.structures[pool.labels[index]].formula),
+                Name(pool.labels[index]),
+                report.structures[pool.labels[index]].formula,
                 str(int(pool.sizes[index])),
-                *(
-                    format_value(signed_root(values[name][index]))
-                    if math.isfinite(values[name][index])
-                    else "-"
-                    for name in names
-                ),
-            ],
-            True,
+                *(Number(signed_root(own[index]), format_value) for own in values),
+            ]
         )
         for index in order[:_MOST_ROWS]
     ]
-    columns = ["Structure", "Formula", "Atoms", *(f"A of {escape(n)}" for n in names)]
+    columns = ["structure", "formula", "atoms", *(f"A of {name}" for name in names)]
     note = "Click a heading to sort."
     if len(pool.labels) > _MOST_ROWS:
         note += (
             f" The {_MOST_ROWS:,} with the largest estimates of {len(pool.labels):,}; "
             "survey.csv has all."
         )
-    return f"<p>{note}</p>\n" + make_table("A by structure", columns, rows)
+    return f"<p>{note}</p>\n" + show_table(Table("A by structure", columns, rows))
 
 
 def _failed(report: SurveyReport) -> str:
     rows = [
-        ([escape(label), escape(message)], False)
+        Row([Name(label), Name(message)], good=False)
         for label, message in report.failed.items()
     ]
-    return make_table("Structures that failed", ["Structure", "Message"], rows)
+    return show_table(Table("Structures that failed", ["structure", "message"], rows))

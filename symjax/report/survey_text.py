@@ -2,28 +2,37 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from symjax._text import spreadsheet_safe, visible
 from symjax.metrics import SampledResponse
-from symjax.metrics.pooling import QUESTIONS, Interval, Pool
+from symjax.metrics.pooling import QUESTIONS, Pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Surveyed
-from symjax.report.formats import format_value
+from symjax.report.leaves import Kind
 from symjax.report.scales import is_invariant
 from symjax.report.schema import ModelInfo, Software
+from symjax.report.survey_schema import (
+    Answers,
+    PartOfSurvey,
+    SectorContent,
+    SurveyedOutput,
+    SurveyFile,
+    Worst,
+    WorstStructures,
+)
 
-SURVEY_SCHEMA = "symjax-survey/1"
-"""Name and version of the format of ``survey.json``."""
 LISTED = 10
 """The worst structures that are listed; twice as many are measured again."""
 _SIZES, _FORMULAS = 6, 12
+_SIGNS: tuple[Literal[1, -1], ...] = (1, -1)
 
 
 class Described(NamedTuple):
@@ -81,10 +90,45 @@ class SurveyReport:
     def responses(self) -> dict[str, SampledResponse]:
         """What averages leave of the outputs of the model."""
         return {
-            name: self.pool.response(name, self.outputs[name].unit)
-            for name in self.names
-            if self.outputs[name].kind == "output"
+            name: self.pool.response(name, self.outputs[name].unit) for name in self.own
         }
+
+    @property
+    def force_sizes(self) -> np.ndarray | None:
+        """Root-mean-square force of every structure; None without forces."""
+        if "forces" not in self.pool.names:
+            return None
+        part = self.pool.columns["forces", 0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sizes: np.ndarray = np.sqrt(np.maximum(part.values[:, 1], 0) / part.count)
+        return sizes
+
+    @property
+    def own(self) -> list[str]:
+        """Outputs of the model, without layers."""
+        return [name for name in self.names if self.outputs[name].kind == "output"]
+
+    @functools.cached_property
+    def file(self) -> SurveyFile:
+        """What ``survey.json`` holds, and tables and page show."""
+        found, pool = self.found, self.pool
+        ranked = main_output(pool, self.outputs)
+        return SurveyFile(
+            schema="symjax-survey/1",
+            software=self.software,
+            model=self.model,
+            command=self.command,
+            survey=found.over,
+            max_degree=self.max_degree,
+            total=self.total,
+            visited=len(pool.labels),
+            rounds=found.rounds,
+            reached=None if found.reached in (None, math.inf) else found.reached,
+            stopped=found.stopped,
+            outputs=tuple(_surveyed(self, name) for name in self.names),
+            worst=WorstStructures(ranked, tuple(worst(self))),
+            failed=self.failed,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,22 +155,6 @@ def candidates(pool: Pool, outputs: Mapping[str, Output]) -> list[str]:
     return [pool.labels[index] for index in order[: 2 * LISTED]]
 
 
-class Worst(NamedTuple):
-    """A structure with a large A.
-
-    Attributes:
-      label: Its name.
-      first: A when it was visited; among the largest, so likely too large.
-      again: A on fresh elements.
-      error: Standard error of ``again``; NaN with two turns.
-    """
-
-    label: str
-    first: float
-    again: float
-    error: float
-
-
 def worst(report: SurveyReport) -> list[Worst]:
     """At most :data:`LISTED` structures with the largest A on fresh elements."""
     if report.fresh is None:
@@ -151,44 +179,71 @@ def signed_root(value: float) -> float:
     return math.copysign(math.sqrt(abs(float(value))), float(value))
 
 
-class Part(NamedTuple):
-    """Structures of one size or composition.
+def _surveyed(report: SurveyReport, name: str) -> SurveyedOutput:
+    """The figures of one output."""
+    pool, output = report.pool, report.outputs[name]
 
-    Attributes:
-      name: What they have in common.
-      select: Which ones.
+    def error(**which: Any) -> Answers:
+        return Answers(*(pool.error(name, of=of, **which) for of in QUESTIONS))
+
+    def part(title: str, select: np.ndarray) -> PartOfSurvey:
+        return PartOfSurvey(title, int(select.sum()), error(select=select))
+
+    def element(number: int) -> PartOfSurvey:
+        num = int((pool.columns[name, number].count > 0).sum())
+        return PartOfSurvey(chemical_symbols[number], num, error(group=number))
+
+    def sector(degree: int, sigma: Literal[1, -1]) -> SectorContent:
+        found = (pool.content(name, degree, sigma, of=of) for of in QUESTIONS)
+        return SectorContent(degree, sigma, Answers(*found))
+
+    irreps = [str(irrep) for irrep in output.representation.irreps]
+    compares = output.kind != "output" or not is_invariant(irreps)
+    return SurveyedOutput(
+        name=name,
+        kind=cast(Kind, output.kind),
+        unit=output.unit,
+        representation=output.representation.name,
+        root_mean_square=pool.root_mean_square(name),
+        averages={group: error(group=group) for group in pool.averages(name)},
+        A=error(),
+        relative=error(relative=True) if compares else None,
+        by_element=tuple(map(element, pool.groups(name))),
+        by_size=tuple(part(*found) for found in by_size(pool)),
+        by_formula=tuple(part(*found) for found in _by_formula(report)),
+        content=tuple(
+            sector(degree, sigma)
+            for degree in range(report.max_degree + 1)
+            for sigma in _SIGNS
+        ),
+    )
+
+
+def by_size(pool: Pool) -> Iterator[tuple[str, np.ndarray]]:
+    """Structures by number of atoms, in at most six parts of about equal number.
+
+    Yields:
+      The numbers of atoms, such as ``"3 to 5"``, and which structures have them.
     """
-
-    name: str
-    select: np.ndarray
-
-
-def by_size(pool: Pool) -> list[Part]:
-    """Structures by number of atoms, in at most six parts of about equal number."""
     edges = np.unique(np.quantile(pool.sizes, np.linspace(0, 1, _SIZES + 1)[1:]))
-    parts, low = [], 0.0
+    low = 0.0
     for edge in edges:
         select = (pool.sizes > low) & (pool.sizes <= edge)
         if select.any():
             least, most = pool.sizes[select].min(), pool.sizes[select].max()
-            name = f"{least}" if least == most else f"{least} to {most}"
-            parts.append(Part(name, select))
+            yield f"{least}" if least == most else f"{least} to {most}", select
         low = edge
-    return parts
 
 
-def by_formula(report: SurveyReport) -> list[Part]:
+def _by_formula(report: SurveyReport) -> Iterator[tuple[str, np.ndarray]]:
     """Compositions of two structures or more, the twelve most frequent first."""
     formulas = np.array(
         [report.structures[label].formula for label in report.pool.labels]
     )
     names, counts = np.unique(formulas, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:_FORMULAS]
-    return [
-        Part(str(names[index]), formulas == names[index])
-        for index in order
-        if counts[index] > 1
-    ]
+    for index in np.argsort(-counts, kind="stable")[:_FORMULAS]:
+        if counts[index] > 1:
+            yield str(names[index]), formulas == names[index]
 
 
 def headline(report: SurveyReport) -> str:
@@ -212,28 +267,10 @@ def headline(report: SurveyReport) -> str:
             f"{text} A of every output is known to {found.reached:.2%} for {what}; "
             f"{over.until:.2%} were asked for."
         )
-    return (
-        f"{text} The data ended before {over.until:.2%} were reached: A of every "
-        f"output is known to {found.reached:.2%} for {what}."
-    )
-
-
-def show_interval(interval: Interval) -> str:
-    """An interval in three significant digits: ``value [low, high]``."""
-    low, high = format_value(interval.low), format_value(interval.high)
-    return f"{format_value(interval.value)} [{low}, {high}]"
-
-
-def size_ratio(report: SurveyReport, name: str) -> Interval | None:
-    """A over the root mean square, where the zero of a response has a meaning.
-
-    None for invariant outputs, energies above all.
-    """
-    output = report.outputs[name]
-    irreps = [str(irrep) for irrep in output.representation.irreps]
-    if output.kind == "output" and is_invariant(irreps):
-        return None
-    return report.pool.error(name, relative=True)
+    text += f" The data ended before {over.until:.2%} were reached: "
+    if math.isinf(found.reached):
+        return f"{text}how well A is known for {what}, so few structures do not tell."
+    return f"{text}A of every output is known to {found.reached:.2%} for {what}."
 
 
 def survey_csv(report: SurveyReport) -> str:
@@ -243,7 +280,7 @@ def survey_csv(report: SurveyReport) -> str:
     """
     pool, text = report.pool, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [name for name in report.names if report.outputs[name].kind == "output"]
+    names = report.own
     writer.writerow(
         ["structure", "formula", "atoms"]
         + [visible(f"A of {name} ({report.outputs[name].unit})") for name in names]
@@ -262,78 +299,3 @@ def survey_csv(report: SurveyReport) -> str:
             ]
         )
     return text.getvalue()
-
-
-def survey_json(report: SurveyReport) -> dict[str, Any]:
-    """All figures of a survey but those of single structures; None is not finite."""
-    found, pool = report.found, report.pool
-    return {
-        "schema": SURVEY_SCHEMA,
-        "software": dataclasses.asdict(report.software),
-        "model": dataclasses.asdict(report.model),
-        "command": report.command,
-        "survey": dataclasses.asdict(found.over),
-        "max_degree": report.max_degree,
-        "total": report.total,
-        "visited": len(pool.labels),
-        "rounds": found.rounds,
-        "reached": found.reached,
-        "stopped": found.stopped,
-        "outputs": [_output_json(report, name) for name in report.names],
-        "worst": {
-            "output": main_output(pool, report.outputs),
-            "structures": [
-                {key: _number(value) for key, value in each._asdict().items()}
-                for each in worst(report)
-            ],
-        },
-        "failed": dict(report.failed),
-    }
-
-
-def _output_json(report: SurveyReport, name: str) -> dict[str, Any]:
-    pool, output = report.pool, report.outputs[name]
-    content = []
-    for degree in range(report.max_degree + 1):
-        for sigma in (1, -1):
-            intervals = {
-                of: _interval(pool.content(name, degree, sigma, of=of))
-                for of in QUESTIONS
-            }
-            content.append({"degree": degree, "sigma": sigma, **intervals})
-
-    def errors(**which: Any) -> dict[str, Any]:
-        return {of: _interval(pool.error(name, of=of, **which)) for of in QUESTIONS}
-
-    return {
-        "name": name,
-        "kind": output.kind,
-        "unit": output.unit,
-        "representation": output.representation.name,
-        "root_mean_square": pool.root_mean_square(name),
-        "averages": {average: errors(group=average) for average in pool.averages(name)},
-        "A": errors(),
-        "relative": errors(relative=True),
-        "by_element": {
-            chemical_symbols[group]: errors(group=group) for group in pool.groups(name)
-        },
-        "by_size": [
-            {"atoms": part.name, **errors(select=part.select)} for part in by_size(pool)
-        ],
-        "by_formula": [
-            {"formula": part.name, **errors(select=part.select)}
-            for part in by_formula(report)
-        ],
-        "content": content,
-    }
-
-
-def _interval(interval: Interval) -> dict[str, Any]:
-    return {key: _number(value) for key, value in interval._asdict().items()}
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-__all__ = ["Described", "SurveyReport", "survey_csv", "survey_json"]

@@ -1,6 +1,7 @@
 """What stands in a table: said once, for a terminal and for a page."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ class Number:
     """A cell with a number.
 
     Attributes:
-      value: The number; None where it is not known.
+      value: The number; None or NaN where it is not known.
       form: How it is written.
       at: Path of its field in ``report.json``; empty where it has none.
       bar: Whether a page draws it, a share, as a bar too.
@@ -36,7 +37,8 @@ class Number:
     bar: bool = False
 
     def __str__(self) -> str:
-        return "-" if self.value is None else self.form(self.value)
+        value = self.value
+        return "-" if value is None or math.isnan(value) else self.form(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +59,26 @@ class Figure:
         value, low, high = (Number(end, self.form) for end in self.ends)
         if low.value is None or high.value is None:
             return str(value)
-        return f"{value} ({low}-{high})"
+        return f"{value} [{low}, {high}]"
 
 
-Cell = str | Number | Figure
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """A cell with a name that leads to another place of the page.
+
+    Attributes:
+      name: The name.
+      to: Identifier of the place.
+    """
+
+    name: str
+    to: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Cell = str | Number | Figure | Link
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,10 +78,7 @@ def to_text(report: Report, width: int | None = None) -> str:
     Returns:
       Text without control characters, ending with a line feed.
     """
-    buffer = StringIO()
-    _console(buffer, plain=True).print(_render(report, Display(width)), soft_wrap=True)
-    lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
-    return "\n".join(lines) + "\n"
+    return plain_text(_render(report, Display(width)))
 
 
 def print_report(report: Report, file: TextIO, width: int | None = None) -> None:
@@ -93,6 +90,14 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
       width: Number of columns; by default that of the terminal, 80 without one.
     """
     print_text(functools.partial(_render, report), file, width)
+
+
+def plain_text(text: RenderableType) -> str:
+    """Text for a file: without colors, and without blanks at the ends of lines."""
+    buffer = StringIO()
+    _console(buffer, plain=True).print(text, soft_wrap=True)
+    lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
+    return "\n".join(lines) + "\n"
 
 
 def print_text(

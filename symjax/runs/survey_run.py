@@ -52,7 +52,6 @@ from symjax.report.survey_text import (
     SurveyReport,
     candidates,
     survey_csv,
-    survey_json,
 )
 from symjax.runs.folder import Destination, RunFiles, check_folder, clear_folder
 from symjax.runs.options import Options
@@ -186,7 +185,7 @@ def survey_structures(
         command=into.command,
     )
     for name, text in (
-        (SURVEY_FILE, storage.dumps(survey_json(report)) + "\n"),
+        (SURVEY_FILE, storage.dumps(storage.plain(report.file)) + "\n"),
         (SURVEY_CSV, survey_csv(report)),
         (SURVEY_TEXT, survey_text(report)),
         (SURVEY_HTML, survey_html(report)),

@@ -29,8 +29,8 @@ from symjax.models import load_model, save_model
 from symjax.models.pointmae import breaking_problem
 from symjax.models.pointmae.source import prepare_cloud
 from symjax.report import ReportError, read_report, storage
-from symjax.report.event_summary import show_interval
 from symjax.report.formats import format_value
+from symjax.report.table_cells import Figure
 from symjax.report.tables import to_text
 from symjax.runs import (
     Destination,
@@ -473,4 +473,4 @@ def test_tables_fit(folder, result, width):
     for line in report.event_lines:
         assert format_value(line["error"]) in tables
     for group in report.event_summary["breaking"].values():
-        assert show_interval(group["network"], format_value) in tables
+        assert str(Figure(group["network"], format_value)) in tables

@@ -13,6 +13,7 @@ import ase.build
 import chemiscope
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from small_models import small_pet
 
 from symjax.errors import ArgumentError, SymjaxError
@@ -23,6 +24,8 @@ from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 from symjax.report import ReportError
 from symjax.report.chemiscope import write_chemiscope
+from symjax.report.storage import dumps, plain
+from symjax.report.survey_schema import SurveyFile
 from symjax.runs import Destination, Options, survey_structures
 from symjax.runs import survey_run as surveys
 
@@ -166,13 +169,21 @@ def test_what_is_written(model, tmp_path):
         Destination(tmp_path, command="symjax <x>"),
         options=OPTIONS,
     )
-    written = json.loads((tmp_path / "survey.json").read_text())
+    text = (tmp_path / "survey.json").read_text()
+    read = TypeAdapter(SurveyFile).validate_json(text)
+    assert dumps(plain(read)) + "\n" == text
+    written = json.loads(text)
     forces = written["outputs"][1]
     assert forces["name"] == "forces"
+    assert written["outputs"][0]["relative"] is None
     assert forces["A"]["data"]["low"] < forces["A"]["data"]["value"]
-    assert set(forces["by_element"]) == {"H", "C", "O"}
-    assert [part["atoms"] for part in forces["by_size"]] == ["3", "5"]
-    assert {part["formula"] for part in forces["by_formula"]} == {"H2O", "CH4"}
+    for parts, counts in (
+        ("by_element", {"H": 26, "C": 13, "O": 13}),
+        ("by_size", {"3": 13, "5": 13}),
+        ("by_formula", {"H2O": 13, "CH4": 13}),
+    ):
+        found = {part["name"]: part["structures"] for part in forces[parts]}
+        assert found == counts
     # A of all is that of the parts together.
     rows = list(csv.reader((tmp_path / "survey.csv").open()))
     assert rows[0][:4] == ["structure", "formula", "atoms", "A of energy (eV)"]
@@ -192,6 +203,18 @@ def test_what_is_written(model, tmp_path):
     assert "\u202e" not in page + (tmp_path / "survey.txt").read_text()
     assert page.count("<svg") >= 5 + 10
     assert "symjax &lt;x&gt;" in page
+
+
+def test_one_structure_does_not_tell_how_well_a_population_is_known(model, tmp_path):
+    """What is infinite is null in the file, which the tables read."""
+    over = Survey(8, until=0.01, of="population")
+    survey_structures(model, molecules(1), over, tmp_path, options=OPTIONS)
+    text = (tmp_path / "survey.json").read_text()
+    read = TypeAdapter(SurveyFile).validate_json(text)
+    assert json.loads(text)["outputs"][0]["A"]["population"]["high"] is None
+    assert read.outputs[0].A.population.high == np.inf
+    shown = " ".join((tmp_path / "survey.txt").read_text().split())
+    assert "so few structures do not tell" in shown
 
 
 def test_a_file_for_chemiscope_has_every_structure_and_atom(model, tmp_path):
