@@ -6,22 +6,20 @@ Everything is a ratio of sums over events, so that its interval follows from
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from symjax.metrics import Totals
+from symjax.report.event_schema import Breaking
 from symjax.report.intervals import LEVEL, Interval, ratio_interval
+from symjax.report.leaves import Leaf
+from symjax.report.structure_report import StructureReport
 from symjax.so3.irreps import Irrep
-
-if TYPE_CHECKING:
-    from symjax.report.event_schema import Breaking
-    from symjax.report.leaves import Leaf
-    from symjax.report.schema import StructureReport
 
 SOURCES = ("network", "tokenisation", "voxelisation", "total")
 SHARES = ("changing", "disagreement", "accuracy", "majority_accuracy")
 
 
-def summarise_events(events: "Iterable[StructureReport]") -> dict[str, Any]:
+def summarise_events(events: Iterable[StructureReport]) -> dict[str, Any]:
     """Figures over measured events, as the object ``events`` of ``report.json``.
 
     Returns:
@@ -61,7 +59,7 @@ def _order(key: tuple[str, str]) -> tuple[int, int]:
     return _BY.index(by), int(name.split("-")[0]) if by == "points" else 0
 
 
-def _groups(leaf: "Leaf", size: int) -> Iterable[tuple[tuple[str, str], Totals]]:
+def _groups(leaf: Leaf, size: int) -> Iterable[tuple[tuple[str, str], Totals]]:
     yield ("all", "all points"), leaf.totals
     for by, parts in (("class", leaf.species), ("particle", leaf.particles)):
         for name, totals in parts.items():
@@ -70,7 +68,7 @@ def _groups(leaf: "Leaf", size: int) -> Iterable[tuple[tuple[str, str], Totals]]
     yield ("points", f"{low}-{2 * low - 1} points"), leaf.totals
 
 
-def _sums(leaf: "Leaf", totals: Totals) -> tuple[float, ...]:
+def _sums(leaf: Leaf, totals: Totals) -> tuple[float, ...]:
     """Variance, norm, components, and power in the sectors of the output."""
     power = totals.power.sum(axis=0)
     irreps = [Irrep.parse(label) for label in dict.fromkeys(leaf.irreps)]
@@ -101,7 +99,7 @@ def _row(key: tuple[str, str], sums: list[tuple[float, ...]]) -> dict[str, Any]:
     }
 
 
-def _sources(parts: "list[Breaking]") -> dict[str, Any]:
+def _sources(parts: list[Breaking]) -> dict[str, Any]:
     points = [float(part.num_points) for part in parts]
     known = [float(part.num_known) for part in parts]
     value: dict[str, Any] = {
@@ -127,7 +125,7 @@ def _plain(interval: Interval) -> list[float | None]:
     return [None if math.isnan(number) else number for number in interval]
 
 
-def event_lines(events: "Iterable[StructureReport]") -> list[dict[str, Any]]:
+def event_lines(events: Iterable[StructureReport]) -> list[dict[str, Any]]:
     """One line for each measured event, the largest error first.
 
     Position, label, number of points, and A of the first output with its unit; where

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from symjax.metrics import (
     add_spectra,
     add_totals,
 )
+from symjax.report.run_settings import Settings
 from symjax.report.scales import Comparison, add_spreads, compare, is_invariant
 from symjax.report.stored import (
     IrrepLabel,
@@ -33,9 +34,6 @@ from symjax.report.stored import (
 from symjax.report.stored_moments import StoredLabelErrors, StoredResponse
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadrature import quadrature
-
-if TYPE_CHECKING:
-    from symjax.report.schema import Settings
 
 # As metrics.problem.KINDS.
 Kind = Literal["output", "node", "edge", "token", "point", "layer"]
@@ -163,7 +161,7 @@ class Leaf(Record):
                 content[irrep.degree, 0 if irrep.sigma == 1 else 1] = 0.0
         return float(content.sum()) + above if self.totals.norm.sum() > 0 else 0.0
 
-    def curve(self, settings: "Settings") -> tuple[RuleTotals, ...]:
+    def curve(self, settings: Settings) -> tuple[RuleTotals, ...]:
         """How the figures converge with the degree of the rule.
 
         Args:

@@ -8,211 +8,33 @@ writes by them. All fields, with units, are listed in ``docs/report_schema.md``.
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import Float
-
-from symjax.metrics.slots import CHECK_SEED
-from symjax.report.event_schema import Breaking, EventPoints
 from symjax.report.event_summary import event_lines, summarise_events
 from symjax.report.leaves import Leaf, ReportError, add_leaves
-from symjax.report.stored import (
-    AtomicNumber,
-    Count,
-    Numbers,
-    Positive,
-    Record,
-    Size,
-    StoredCheck,
-    Text,
-)
+from symjax.report.run_settings import Climb, ModelInfo, Settings, Software
+from symjax.report.structure_report import AtomErrors, Failure, StructureReport, Timing
+
+__all__ = [
+    "SCHEMA",
+    "AtomErrors",
+    "Climb",
+    "Failure",
+    "ModelInfo",
+    "Place",
+    "Report",
+    "Settings",
+    "Software",
+    "StoredStructures",
+    "StructureReport",
+    "Timing",
+    "without_numbers",
+]
 
 SCHEMA = "symjax-report/1"
 """Name and version of the format; the number grows when a field changes meaning."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Software(Record):
-    """What computed a report.
-
-    Attributes:
-      symjax: Version of symjax.
-      jax: Version of JAX.
-      platform: Backend of JAX: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
-    """
-
-    symjax: str
-    jax: str
-    platform: str
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelInfo(Record):
-    """Which model was measured.
-
-    Attributes:
-      name: Name of the model.
-      digest: SHA-256 of its parameters and hyperparameters, hexadecimal.
-      note: How it was evaluated, where that matters; empty for models of symjax.
-    """
-
-    name: Text
-    digest: str
-    note: Text = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Climb(Record):
-    """How the grid of each structure was chosen: see :class:`symjax.metrics.Adaptive`.
-
-    Attributes:
-      content_tolerance: Error admitted on each B.
-      error_tolerance: Relative error admitted on A.
-      limit: Largest degree of a rule that is tried.
-      samples: Random rotations at which every rule is checked.
-    """
-
-    content_tolerance: Size
-    error_tolerance: Size
-    limit: Count
-    samples: Count
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings(Record):
-    """How it was measured; two reports add up only if these agree.
-
-    Attributes:
-      max_degree: Largest degree L of the projected sectors.
-      grid: Name of the quadrature rule; ``"auto"`` where each structure has its own.
-      degree: Degree through which the rule is exact, 0 for random elements; the largest
-        that is tried where
-        each structure has its own.
-      num_elements: Elements of O(3) at which the model was evaluated; at most, where
-        each structure has its own rule.
-      layers: Selection of layers, as it was asked for.
-      dtype: Floating-point type of the evaluation.
-      tolerance: Change of B above which a response counts as not resolved; of random
-        elements two standard errors of B.
-      symmetry: Whether the point groups of the structures were used; each structure
-        then has its own number of elements.
-      seed: Seed of the random elements at which results are checked.
-      adaptive: How the rule of each structure was chosen; None for a fixed one.
-      matmul_precision: Precision of the model's matrix products, by JAX's names.
-      energy: Name of the output whose derivatives are forces and stress; empty if the
-        model has no energy, None for models of something else than atoms.
-      points: Which points of events were read; empty for structures.
-      labels: Fields and units of labels, where they are not those of the outputs in eV
-        and angstrom.
-    """
-
-    max_degree: Count
-    grid: str
-    degree: Count
-    num_elements: Positive
-    layers: Text
-    dtype: Literal["float32", "float64"]
-    tolerance: Size
-    symmetry: bool = False
-    seed: int = CHECK_SEED
-    adaptive: Climb | None = None
-    matmul_precision: str = "highest"
-    energy: str | None = None
-    points: str = ""
-    labels: Text = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure(Record):
-    """Why a structure was not measured.
-
-    Attributes:
-      type: Name of the exception.
-      message: Its message: what is wrong, with which value, and what to do.
-    """
-
-    type: str
-    message: Text
-
-
-@dataclasses.dataclass(frozen=True)
-class Timing(Record):
-    """Measured wall-clock times of one structure.
-
-    Attributes:
-      compile_seconds: Time in which JAX traced and compiled; small where compiled
-        code was found again.
-      evaluation_seconds: All other time of the measurement.
-    """
-
-    compile_seconds: Size
-    evaluation_seconds: Size
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class AtomErrors(Record):
-    """Where the atoms of a structure are, and the error of each.
-
-    Attributes:
-      numbers: Atomic numbers.
-      positions: In angstrom, shape ``(atoms, 3)``.
-      cell: Cell vectors as rows, in angstrom; 0 where not periodic.
-      errors: For every output of atoms its equivariance error A of each atom, in the
-        unit of the output, shape ``(atoms,)``.
-    """
-
-    numbers: tuple[AtomicNumber, ...]
-    positions: Annotated[Float[np.ndarray, "atoms 3"], Numbers(-math.inf)]
-    cell: Annotated[Float[np.ndarray, "3 3"], Numbers(-math.inf)]
-    errors: Mapping[str, Annotated[Float[np.ndarray, "atoms"], Numbers()]]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StructureReport(Record):
-    """One structure: measured, or failed.
-
-    Attributes:
-      label: Name of the structure, unique in a report.
-      formula: Chemical formula in Hill order; ``"event"`` for a point cloud.
-      num_atoms: Number of atoms, or of points.
-      digest: SHA-256 of species, positions, cell, periodicity and charge.
-      leaves: What was measured; empty if it failed.
-      timing: Wall-clock times; None if it failed.
-      failure: Why it failed; None if it did not.
-      point_group: Schoenflies symbol of the symmetry that was used; empty where none
-        was.
-      num_elements: Elements of O(3) at which the model was evaluated; 0 if it failed.
-      grid: Name of its own rule; empty where that of the settings was used.
-      atoms: Positions, and errors of each atom; None for events and failed structures.
-      points: The points of an event; None for structures and failed events.
-      breaking: Sources of symmetry breaking of an event, for each set of elements;
-        empty without segmentation.
-      laws: Checks of other laws of nature; empty where none was made.
-
-    Example:
-      >>> from symjax.report import StructureReport
-      >>> StructureReport("water", "H2O", 3, digest="ab").leaves
-      ()
-    """
-
-    label: Text
-    formula: str
-    num_atoms: Count
-    digest: str
-    leaves: tuple[Leaf, ...] = ()
-    timing: Timing | None = None
-    failure: Failure | None = None
-    point_group: str = ""
-    num_elements: Count = 0
-    atoms: AtomErrors | None = None
-    grid: str = ""
-    points: EventPoints | None = None
-    breaking: tuple[Breaking, ...] = ()
-    laws: tuple[StoredCheck, ...] = ()
 
 
 class Place(NamedTuple):
