@@ -118,24 +118,21 @@ def card_rates(size: int) -> dict[str, float]:
 def orbit(model: Any, atoms: Any, dtype: str, batch: int) -> tuple[Callable, float]:
     """The energy at a batch of rotations, and its operations."""
     from symjax.data import rotate_graph
-    from symjax.models.pet import outputs_from_inputs, pet_graph, pet_inputs
+    from symjax.models.pet import Evaluation, evaluate, pet_graph
     from symjax.so3 import haar
 
     graph = jax.device_put(pet_graph(model.config, atoms, dtype="float32"))
     parameters = jax.device_put(model.parameters)
     turns = haar(jax.random.key(0), batch).astype(jnp.float32)
 
+    evaluation = Evaluation(
+        model.config,
+        ("energy",),
+        network_dtype=None if dtype == "float32" else jnp.dtype(dtype),
+    )
+
     def energy(turn: Any, parameters: Any, graph: Any) -> Any:
-        turned = rotate_graph(graph, turn)
-        outputs, _ = outputs_from_inputs(
-            model.config,
-            parameters,
-            turned,
-            pet_inputs(model.config, turned),
-            targets=("energy",),
-            network_dtype=None if dtype == "float32" else jnp.dtype(dtype),
-        )
-        return outputs["energy"]
+        return evaluate(evaluation, parameters, rotate_graph(graph, turn))["energy"]
 
     program = jax.jit(jax.vmap(energy, in_axes=(0, None, None)))
     compiled = program.lower(turns, parameters, graph).compile()

@@ -15,9 +15,10 @@ from symjax.models.pet import (
     pet_inputs,
     predict,
 )
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.inputs import invariants as invariants_of
 from symjax.models.pet.inputs import lengths_of
-from symjax.models.pet.outputs import outputs_from_inputs
+from symjax.models.pet.outputs import evaluate_inputs
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 # Relative to the largest entry of what is compared; in float32, forces and stress
@@ -151,8 +152,8 @@ def sums_of_terms(model, graph, dtype, name):
             cutoff_factors=factors,
             repulsion=repulsion,
         )
-        outputs, _ = outputs_from_inputs(model.config, parameters, graph, inputs)
-        return outputs[name].sum()
+        evaluation = Evaluation(model.config, (name,))
+        return evaluate_inputs(evaluation, parameters, graph, inputs)[name].sum()
 
     direct, slopes = jax.grad(energy, argnums=(0, 1))(graph.vectors, lengths_of(graph))
 

@@ -92,7 +92,6 @@ def probe_layers(
             atoms,
             layers=layers,
             outputs=(),
-            forces=False,
             dtype=dtype,
             shape=shapes[label],
         )

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.data.graph import (
-    Graph,
-)
+from symjax.data.graph import Graph
 from symjax.data.limits import Limit
 from symjax.data.quantities import Target
 from symjax.data.transform import rotate_graph
@@ -25,8 +23,9 @@ from symjax.metrics import (
     response_spectra,
 )
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.derivatives import conservative
+from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import energy_of_forces
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbit_problem import orbit_problem
 from symjax.so3.averages import Rotations
@@ -43,6 +42,14 @@ def predictions_of(
 
     What depends on lengths alone is computed once for all rotations.
     """
+    evaluation = Evaluation(
+        config,
+        (energy,) if dipole is None else (energy, dipole),
+        energy=energy,
+        forces=True,
+        stress=True,
+        baseline=False,
+    )
 
     def rotated(
         rotation: Float[Array, "3 3"], parameters: Any, graph: Graph
@@ -57,15 +64,8 @@ def predictions_of(
             spin_multiplicity=jnp.asarray(graph.spin_multiplicity)[structure],
             structure_mask=graph.atom_mask,
         )
-        outputs, _ = conservative(
-            config,
-            parameters,
-            rotate_graph(split, jnp.asarray(rotation)),
-            targets=(energy,) if dipole is None else (energy, dipole),
-            energy=energy,
-            baseline=False,
-            stress=True,
-        )
+        turned = rotate_graph(split, jnp.asarray(rotation))
+        outputs = evaluate(evaluation, parameters, turned)
 
         def total(values: Array) -> Array:
             return jax.ops.segment_sum(values, structure, len(graph.cells))

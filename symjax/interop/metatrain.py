@@ -5,6 +5,7 @@ Only here, and where files are read, are torch and metatrain imported (the extra
 """
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from symjax.interop._reading import ATTRIBUTES, Source, check_hypers, read_pet
 from symjax.interop._uncertainties import read_uncertainties
 from symjax.interop.torch_callable import torch_callable
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import takes_repulsion
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.inputs import pet_inputs
 from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import PETModel, cast_parameters, parameter_shapes
-from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 # Classes of modules that symjax's PET has a counterpart of.
@@ -256,12 +257,8 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
             "baseline": jax.tree.map(lambda leaf: 0 * leaf, parameters["baseline"]),
         }
 
-        @jax.jit
-        def run(parameters: Any) -> dict[str, Any]:
-            inputs = pet_inputs(config, graph)
-            return outputs_from_inputs(config, parameters, graph, inputs)[0]
-
-        ours, learnt = run(parameters), run(free)
+        run = jax.jit(functools.partial(evaluate, Evaluation(config)))
+        ours, learnt = run(parameters, graph), run(free, graph)
     names = {name: block.representation for name, _, block in config.outputs}
     per_atom = [name for name, target, _ in config.outputs if target.per_atom]
     for name, own in uncertain_outputs(config).items():

@@ -20,11 +20,10 @@ from symjax.data.graph import Graph, Surroundings
 from symjax.errors import ModelError, needs_extra
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii
-from symjax.models.pet.derivatives import conservative
+from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import choose_energy
-from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.model import PETModel, cast_parameters, without_uncertainties
-from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -138,6 +137,8 @@ def export_function(
     dtype = np.dtype(dtype)
     parameters = cast_parameters(model.parameters, dtype)
     energy = choose_energy(config, energy)
+    derived = energy is not None
+    evaluation = Evaluation(config, energy=energy, forces=derived, stress=derived)
     per_atom = {"forces"}
     per_atom |= {name for name, target, _ in config.outputs if target.per_atom}
     for name, own in uncertain_outputs(config).items():
@@ -146,17 +147,10 @@ def export_function(
     def function(*arguments: Array) -> dict[str, Array]:
         given = Arguments(*arguments)
         graph, good = _graph(config, given)
-        if energy is not None:
-            outputs, _ = conservative(
-                config, parameters, graph, energy=energy, stress=True
-            )
-        else:
-            inputs = pet_inputs(config, graph)
-            outputs, _ = outputs_from_inputs(config, parameters, graph, inputs)
         return {
             # Of the only structure, or a row for each atom.
             name: jnp.where(good, value if name in per_atom else value[0], jnp.nan)
-            for name, value in outputs.items()
+            for name, value in evaluate(evaluation, parameters, graph).items()
         }
 
     integer = np.dtype(np.int32)

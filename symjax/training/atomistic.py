@@ -16,11 +16,10 @@ from symjax.data.transform import rotate_graph
 from symjax.errors import ModelError
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.derivatives import conservative
-from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.derivatives import evaluate
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.layers import layer_names
 from symjax.models.pet.model import PETModel
-from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.so3.action import act_on_samples
 from symjax.so3.irreps import Irrep
 from symjax.training.augmentation import random_elements
@@ -57,35 +56,23 @@ def predict_labels(
         target.name for target in config.targets if names & dict(target.outputs).keys()
     )
     energy = energy_of(labels)
-    if energy is not None:
-        outputs, features = conservative(
-            config,
-            parameters,
-            graph,
-            targets=targets,
-            layers=layers,
-            energy=energy,
-            baseline=False,
-            stress=STRESS in names,
-            network_dtype=network_dtype,
-        )
-    else:
-        outputs, features = outputs_from_inputs(
-            config,
-            parameters,
-            graph,
-            pet_inputs(config, graph),
-            targets=targets,
-            layers=layers,
-            baseline=False,
-            network_dtype=network_dtype,
-        )
+    evaluation = Evaluation(
+        config,
+        targets,
+        layers,
+        energy=energy,
+        forces=energy is not None,
+        stress=STRESS in names,
+        baseline=False,
+        network_dtype=network_dtype,
+    )
+    outputs = evaluate(evaluation, parameters, graph)
     predictions = {}
     for label in labels:
         values = outputs[label.name]
         rank = 2 + len(label.representation.shape)
         predictions[label.name] = values if values.ndim == rank else values[..., None]
-    return predictions, features
+    return predictions, {name: outputs[name] for name in layers}
 
 
 # Beside the labels, in the totals that losses are divided by.

@@ -26,12 +26,13 @@ from symjax.data.quantities import Block, Target
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.metrics import Grid, measure
 from symjax.models.pet import (
+    Evaluation,
     PETConfig,
     cast_parameters,
+    evaluate,
     init_pet,
     layer_names,
     orbit_problem,
-    outputs_from_inputs,
     pet_graph,
     pet_inputs,
     predict,
@@ -152,10 +153,7 @@ class TestInvariances:
 
         def energy(positions):
             moved = displace(graph, positions)
-            outputs, _ = outputs_from_inputs(
-                CONFIG, made.parameters, moved, pet_inputs(CONFIG, moved)
-            )
-            return outputs["energy"][0]
+            return evaluate(Evaluation(CONFIG), made.parameters, moved)["energy"][0]
 
         gradient = jax.jit(jax.grad(energy))(jnp.asarray(graph.positions))
         forces = run(graph)["forces"]

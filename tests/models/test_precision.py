@@ -1,5 +1,7 @@
 """Every matrix product of a model says its precision; lower ones enter when asked."""
 
+import functools
+
 import ase.build
 import flax.traverse_util
 import jax
@@ -10,9 +12,9 @@ from small_models import small_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_event, select_points
 from symjax.models.biases import Biases
-from symjax.models.pet import PETConfig, pet_graph
+from symjax.models.pet import Evaluation, PETConfig, evaluate, pet_graph
 from symjax.models.pet.long_range import LongRange
-from symjax.models.pet.model import _predict, parameter_shapes
+from symjax.models.pet.model import parameter_shapes
 from symjax.models.pointmae import event_problem
 from symjax.report.provenance import precision_line
 from symjax.runs import Options
@@ -56,15 +58,7 @@ def of_pet(**changes):
     parameters = {"baseline": {}, **flax.traverse_util.unflatten_dict(shapes)}
     graph = pet_graph(config, ase.build.bulk("CO", "rocksalt", a=3.0), dtype="float32")
     traced = jax.make_jaxpr(
-        lambda parameters, graph: _predict(
-            config,
-            parameters,
-            graph,
-            forces=True,
-            stress=True,
-            layers=(),
-            energy="energy",
-        )
+        functools.partial(evaluate, Evaluation(config, forces=True, stress=True))
     )
     return products(traced(parameters, graph).jaxpr)
 

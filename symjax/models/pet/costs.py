@@ -1,8 +1,8 @@
 """What each bias of a model adds: sectors, parameters, operations, evaluations."""
 
 import dataclasses
+import functools
 import math
-from typing import Any
 
 import jax
 
@@ -10,9 +10,9 @@ from symjax.data.graph import Graph
 from symjax.models.biases.average import Average
 from symjax.models.biases.config import Biases
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.derivatives import evaluate
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.model import init_pet, parameter_shapes
-from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.so3.irreps import Irrep
 
 
@@ -140,10 +140,7 @@ def _operations(config: PETConfig, graph: Graph) -> float:
     config = dataclasses.replace(config, uncertainties=())
     model = init_pet(config, jax.random.key(0))
 
-    def outputs(parameters: Any, graph: Graph) -> Any:
-        inputs = pet_inputs(config, graph)
-        return outputs_from_inputs(config, parameters, graph, inputs)[0]
-
-    analysis = jax.jit(outputs).lower(model.parameters, graph).cost_analysis()
+    outputs = jax.jit(functools.partial(evaluate, Evaluation(config)))
+    analysis = outputs.lower(model.parameters, graph).cost_analysis()
     assert analysis is not None
     return float(analysis["flops"])

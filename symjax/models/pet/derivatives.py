@@ -1,6 +1,8 @@
-"""Forces and stress of a PET, as derivatives of its energy."""
+"""Predictions of a PET, with forces and stress as derivatives of its energy."""
 
+import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,71 +12,81 @@ from jaxtyping import Array, Float
 from symjax.data.cells import onto_periodic
 from symjax.data.graph import Graph, Surroundings
 from symjax.data.mesh import differentiated, forces_and_virials
-from symjax.models.pet.config import PETConfig
-from symjax.models.pet.energies import energy_of_forces
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.inputs import invariants as invariants_of
 from symjax.models.pet.inputs import lengths_of, pet_inputs
-from symjax.models.pet.outputs import outputs_from_inputs
+from symjax.models.pet.outputs import evaluate_inputs
 
 
-def conservative(
-    config: PETConfig,
+def evaluate(
+    evaluation: Evaluation,
     parameters: Any,
     graph: Graph,
-    *,
-    targets: tuple[str, ...] | None = None,
-    layers: tuple[str, ...] = (),
-    energy: str | None = None,
-    baseline: bool = True,
-    stress: bool = False,
-    network_dtype: Any = None,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Targets, and forces and stress as derivatives of the energy.
+    shifts: Mapping[str, Array] | None = None,
+) -> dict[str, Array]:
+    """Targets, forces and stress, and features of layers.
+
+    Args:
+      evaluation: What is evaluated.
+      parameters: As in :class:`PETModel`.
+      graph: Structures as the model reads them, see :func:`pet_graph`, possibly
+        rotated.
+      shifts: What is added to the features that GNN layers hand on, by
+        :func:`~symjax.models.pet.layers.stage_names`; if not None, these are among
+        what is returned, as they were before.
+
+    Returns:
+      Arrays by name: outputs of shape ``(structures, ...)``, or ``(atoms, ...)`` for
+      targets per atom; ``"forces"`` (atoms, 3) in unit of energy per angstrom;
+      ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom, the
+      derivative with respect to strain over the volume, not symmetrised: for slabs
+      and wires that of a strain within the periodic directions over the volume of the
+      cell (:func:`symjax.data.cells.stress_volume`), other components 0, and all of
+      them 0 without a volume; and features of shape ``(atoms, ...)`` or ``(atoms,
+      neighbors, ...)``.
+
+    Raises:
+      ArgumentError: The graph was not made for this model's cutoff.
+
+    Example:
+      >>> import ase.build
+      >>> import jax
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pet import Evaluation, evaluate, pet_graph
+      >>> model = load_model("pet-ethanol")
+      >>> graph = pet_graph(model.config, ase.build.molecule("H2O"), dtype="float32")
+      >>> evaluation = Evaluation(model.config, forces=True)
+      >>> # Shapes, without computing anything.
+      >>> outputs = jax.eval_shape(
+      ...     lambda *given: evaluate(evaluation, *given), model.parameters, graph)
+      >>> {name: output.shape for name, output in outputs.items()}
+      {'energy': (1,), 'forces': (3, 3)}
+    """
+    if evaluation.differentiated is not None:
+        return _with_derivatives(
+            evaluation, evaluation.differentiated, parameters, graph, shifts
+        )
+    inputs = pet_inputs(evaluation.config, graph)
+    return evaluate_inputs(evaluation, parameters, graph, inputs, shifts)
+
+
+def _with_derivatives(
+    evaluation: Evaluation,
+    energy: str,
+    parameters: Any,
+    graph: Graph,
+    shifts: Mapping[str, Array] | None,
+) -> dict[str, Array]:
+    """Outputs with forces and stress.
 
     The network sees the edge vectors, and functions of lengths that do not change
     under rotations. Both paths of the chain rule are followed: by the vectors, and by
     the lengths of the edges and, where they were selected by an adaptive cutoff, of all
     pairs. Under a ``vmap`` over rotated graphs, whose vectors rotate and whose lengths
     do not, all that depends on lengths alone is computed once.
-
-    Args:
-      config: Hyperparameters and targets.
-      parameters: As in :class:`PETModel`.
-      graph: Structures as the model reads them, possibly rotated.
-      targets: Names of the targets to return; all by default.
-      layers: Names of layers whose features are returned as well.
-      energy: Name of the target that is differentiated, see
-        :func:`~symjax.models.pet.choose_energy`.
-      baseline: Whether each species' constant is added.
-      stress: Whether the stress is computed.
-      network_dtype: As in :func:`outputs_from_inputs`.
-
-    Returns:
-      Outputs with ``"forces"`` (atoms, 3) in unit of energy per angstrom and, if
-      asked for, ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom,
-      the derivative with respect to strain over the volume, not symmetrised: for slabs
-      and wires that of a strain within the periodic directions over the volume of the
-      cell (:func:`symjax.data.cells.stress_volume`), other components 0, and all of
-      them 0 without a volume; and features by layer.
-
-    Raises:
-      ModelError: The model has no such energy, or several and none was named.
-
-    Example:
-      >>> import ase.build
-      >>> import jax
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import conservative, pet_graph
-      >>> model = load_model("pet-ethanol")
-      >>> graph = pet_graph(model.config, ase.build.molecule("H2O"), dtype="float32")
-      >>> def function(parameters, graph):
-      ...     return conservative(model.config, parameters, graph)
-      >>> # Shapes, without computing anything.
-      >>> outputs, _ = jax.eval_shape(function, model.parameters, graph)
-      >>> outputs["forces"].shape
-      (3, 3)
     """
-    energy = energy_of_forces(config, energy)
+    config = evaluation.config
+    with_energy = dataclasses.replace(evaluation, targets=(*evaluation.chosen, energy))
     inputs = pet_inputs(config, graph)
     mesh = inputs.long_range
     invariants, pullback, _ = jax.vjp(
@@ -85,7 +97,7 @@ def conservative(
         vectors: Array,
         invariants: tuple[Array, Array, Array],
         whole: dict[str, Array],
-    ) -> tuple[Array, tuple[dict[str, Array], dict[str, Array]]]:
+    ) -> tuple[Array, dict[str, Array]]:
         distances, factors, repulsion = invariants
         moved = inputs.replace(
             vectors=vectors,
@@ -94,22 +106,12 @@ def conservative(
             repulsion=repulsion,
             long_range=None if mesh is None else mesh.replace(**whole),
         )
-        wanted = None if targets is None else (*targets, energy)
-        both = outputs_from_inputs(
-            config,
-            parameters,
-            graph,
-            moved,
-            targets=wanted,
-            layers=layers,
-            baseline=baseline,
-            network_dtype=network_dtype,
-        )
-        return jnp.sum(both[0][energy]), both
+        found = evaluate_inputs(with_energy, parameters, graph, moved, shifts)
+        return jnp.sum(found[energy]), found
 
-    (direct, along, whole), (outputs, features) = jax.grad(
-        total, argnums=(0, 1, 2), has_aux=True
-    )(inputs.vectors, invariants, {} if mesh is None else differentiated(mesh))
+    (direct, along, whole), outputs = jax.grad(total, argnums=(0, 1, 2), has_aux=True)(
+        inputs.vectors, invariants, {} if mesh is None else differentiated(mesh)
+    )
     (slopes,) = pullback(along)
     forces, virials = _onto_atoms(graph, direct, slopes.edges)
     if graph.surroundings is not None:
@@ -119,10 +121,11 @@ def conservative(
         further, own = forces_and_virials(mesh, whole)
         forces, virials = forces + further, virials + own
     outputs = dict(outputs)
-    if targets is not None and energy not in targets:
+    if energy not in evaluation.chosen:
         del outputs[energy]
-    outputs["forces"] = forces
-    if stress:
+    if evaluation.forces:
+        outputs["forces"] = forces
+    if evaluation.stress:
         virial = jax.ops.segment_sum(
             virials, jnp.asarray(graph.structure), num_segments=len(graph.cells)
         )
@@ -135,7 +138,7 @@ def conservative(
         outputs["stress"] = jnp.where(
             volume > 0, virial / jnp.where(volume > 0, volume, 1), 0
         )
-    return outputs, features
+    return outputs
 
 
 def _onto_atoms(

@@ -163,6 +163,12 @@ def distinct_layers(config: PETConfig) -> tuple[str, ...]:
     return tuple(one.name for one in layers if one.varies and not one.repeats)
 
 
+def stage_names(config: PETConfig) -> tuple[str, ...]:
+    """What every GNN layer hands on: ``node_0``, ``edge_0``, ``node_1``, ..."""
+    numbers = range(config.num_gnn_layers)
+    return tuple(f"{kind}_{n}" for n in numbers for kind in _KINDS)
+
+
 @functools.lru_cache(maxsize=64)
 def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
     """Layers whose features are averaged over a finite group.

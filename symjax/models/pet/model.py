@@ -22,12 +22,10 @@ from symjax.errors import ModelError
 from symjax.models._fresh import fresh_variables
 from symjax.models._paths import flatten, join_path
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.derivatives import conservative
-from symjax.models.pet.energies import energy_of_forces
-from symjax.models.pet.inputs import PETInputs, pet_inputs
-from symjax.models.pet.layers import check_layers
+from symjax.models.pet.derivatives import evaluate
+from symjax.models.pet.evaluation import Evaluation
+from symjax.models.pet.inputs import PETInputs
 from symjax.models.pet.network import PET
-from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import uncertainty_shapes
 
 
@@ -176,15 +174,7 @@ def without_uncertainties(model: PETModel) -> PETModel:
     return dataclasses.replace(model, config=config, parameters=parameters)
 
 
-def predict(
-    model: PETModel,
-    graph: Graph,
-    *,
-    forces: bool = False,
-    stress: bool = False,
-    layers: tuple[str, ...] = (),
-    energy: str | None = None,
-) -> dict[str, Array]:
+def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
     """Predictions of a model on a graph.
 
     The dtype is that of the graph. One program is compiled for each
@@ -193,15 +183,10 @@ def predict(
     Args:
       model: The model.
       graph: Structures as the model reads them, see :func:`pet_graph`.
-      forces: Whether to return ``"forces"``, minus the gradient of the energy.
-      stress: Whether to return ``"stress"``.
-      layers: Names of layers whose features are returned, see :func:`layer_names`.
-      energy: Name of the target whose derivatives are forces and stress, see
-        :func:`~symjax.models.pet.choose_energy`.
+      choices: Fields of :class:`Evaluation`, such as ``forces=True``.
 
     Returns:
-      Arrays by name: outputs of shape ``(structures, ...)``, or ``(atoms, ...)`` for
-      targets per atom, and features.
+      Arrays by name, see :func:`evaluate`.
 
     Raises:
       ModelError: The model has no such layer or energy, or several energies and none
@@ -218,47 +203,10 @@ def predict(
       >>> predict(model, graph, forces=True)["forces"].shape
       (3, 3)
     """
-    check_layers(model.config, layers)
-    if forces or stress:
-        energy = energy_of_forces(model.config, energy)
-    return _predict(
-        model.config,
-        model.parameters,
-        graph,
-        forces=forces,
-        stress=stress,
-        layers=tuple(layers),
-        energy=energy,
-    )
+    return _predict(Evaluation(model.config, **choices), model.parameters, graph)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("config", "forces", "stress", "layers", "energy")
-)
-def _predict(
-    config: PETConfig,
-    parameters: Any,
-    graph: Graph,
-    *,
-    forces: bool,
-    stress: bool,
-    layers: tuple[str, ...],
-    energy: str | None,
-) -> dict[str, Array]:
-    parameters = cast_parameters(parameters, jnp.asarray(graph.vectors).dtype)
-    if forces or stress:
-        outputs, features = conservative(
-            config,
-            parameters,
-            graph,
-            layers=layers,
-            energy=energy,
-            stress=stress,
-        )
-        if not forces:
-            del outputs["forces"]
-    else:
-        outputs, features = outputs_from_inputs(
-            config, parameters, graph, pet_inputs(config, graph), layers=layers
-        )
-    return {**outputs, **features}
+@functools.partial(jax.jit, static_argnames="evaluation")
+def _predict(evaluation: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
+    dtype = jnp.asarray(graph.vectors).dtype
+    return evaluate(evaluation, cast_parameters(parameters, dtype), graph)

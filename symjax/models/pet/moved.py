@@ -47,7 +47,7 @@ def _move_back(
     return config.by_block(back)
 
 
-def evaluate(
+def apply_moved(
     config: PETConfig,
     network: Callable[[PETInputs], Evaluated],
     inputs: PETInputs,

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ase
 import numpy as np
@@ -18,13 +18,12 @@ from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Output, Problem
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.derivatives import conservative
-from symjax.models.pet.energies import choose_energy, energy_of_forces
+from symjax.models.pet.derivatives import evaluate
+from symjax.models.pet.energies import choose_energy
+from symjax.models.pet.evaluation import Evaluation, output_names
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.inputs import pet_inputs
 from symjax.models.pet.layers import describe_layers, distinct_layers, layer_names
 from symjax.models.pet.model import PETModel, cast_parameters
-from symjax.models.pet.outputs import outputs_from_inputs
 from symjax.models.pet.uncertainty import (
     ensemble_name,
     uncertain_outputs,
@@ -66,54 +65,6 @@ def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, 
     if layers == "all":
         return distinct_layers(config)
     return match_layers(layers, known)
-
-
-class Evaluation(NamedTuple):
-    """What a PET is evaluated for; hashable, so that it keys compiled code.
-
-    Attributes:
-      config: Hyperparameters and targets.
-      targets: Names of targets, of their uncertainties and ensembles.
-      layers: Names of layers.
-      energy: The target whose derivatives are forces and stress.
-      forces: Whether forces are among the outputs.
-      stress: Whether stress is.
-    """
-
-    config: PETConfig
-    targets: tuple[str, ...]
-    layers: tuple[str, ...]
-    energy: str | None
-    forces: bool
-    stress: bool
-
-
-def evaluate(evaluation: Evaluation, parameters: Any, graph: Graph) -> dict[str, Array]:
-    """Outputs and features of a graph, without the baseline of each species."""
-    if evaluation.energy is not None and (evaluation.forces or evaluation.stress):
-        outputs, features = conservative(
-            evaluation.config,
-            parameters,
-            graph,
-            targets=evaluation.targets,
-            layers=evaluation.layers,
-            energy=evaluation.energy,
-            baseline=False,
-            stress=evaluation.stress,
-        )
-        if not evaluation.forces:
-            del outputs["forces"]
-    else:
-        outputs, features = outputs_from_inputs(
-            evaluation.config,
-            parameters,
-            graph,
-            pet_inputs(evaluation.config, graph),
-            targets=evaluation.targets,
-            layers=evaluation.layers,
-            baseline=False,
-        )
-    return {**outputs, **features}
 
 
 @functools.lru_cache(maxsize=64)
@@ -161,7 +112,6 @@ def orbit_problem(
     *,
     layers: str | Sequence[str] = "all",
     outputs: Sequence[str] | None = None,
-    forces: bool = True,
     energy: str | None = None,
     dtype: Any = "float32",
     shape: GraphShape | None = None,
@@ -185,8 +135,7 @@ def orbit_problem(
         and ``"stress"``; by default all that the model has, with forces if there is an
         energy, and stress if the structure has a periodic direction and its cell a
         volume.
-      forces: Whether forces and stress are among the default outputs.
-      energy: Name of the target whose derivatives they are, see
+      energy: Name of the target whose derivatives forces and stress are, see
         :func:`~symjax.models.pet.choose_energy`.
       dtype: ``"float32"`` or ``"float64"``.
       shape: Sizes to pad the graph to; by default as small as possible.
@@ -219,7 +168,7 @@ def orbit_problem(
     """
     config = model.config
     has_stress = isinstance(atoms, ase.Atoms) and stress_volume(atoms) > 0
-    evaluation = choose_outputs(config, layers, outputs, forces, energy, has_stress)
+    evaluation = choose_outputs(config, layers, outputs, energy, has_stress)
     graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
     check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
@@ -239,7 +188,6 @@ def choose_outputs(
     config: PETConfig,
     layers: str | Sequence[str],
     outputs: Sequence[str] | None,
-    forces: bool,
     energy: str | None,
     has_stress: bool,
 ) -> Evaluation:
@@ -253,13 +201,10 @@ def choose_outputs(
       ModelError: The model has no such layer, output or energy, or several energies
         and none was named.
     """
-    chosen = select_layers(config, layers)
-    uncertain = uncertain_outputs(config)
-    names = [*(target.name for target in config.targets), *uncertain]
+    names = output_names(config)
     if outputs is None:
-        chosen_energy = choose_energy(config, energy) if forces else None
-        derived = ["forces", *(["stress"] if has_stress else [])]
-        outputs = names + (derived if chosen_energy else [])
+        derived = ("forces", "stress") if has_stress else ("forces",)
+        outputs = names + (derived if choose_energy(config, energy) else ())
     for name in outputs:
         if name not in (*names, "forces", "stress"):
             raise ModelError(
@@ -268,8 +213,6 @@ def choose_outputs(
                 "the model has no such output",
                 f"Use {', '.join(names)}, forces or stress",
             )
-    differentiated = "forces" in outputs or "stress" in outputs
-    energy = energy_of_forces(config, energy) if differentiated else None
     if "stress" in outputs and not has_stress:
         raise ModelError(
             "outputs",
@@ -279,7 +222,13 @@ def choose_outputs(
         )
     targets = tuple(name for name in names if name in outputs)
     return Evaluation(
-        config, targets, chosen, energy, "forces" in outputs, "stress" in outputs
+        config,
+        targets,
+        select_layers(config, layers),
+        energy=energy,
+        forces="forces" in outputs,
+        stress="stress" in outputs,
+        baseline=False,
     )
 
 
@@ -318,15 +267,15 @@ def describe_outputs(
         add(name, sample, representation, unit=target.unit, reads=reads)
 
     for name, target, block in config.outputs:
-        if target.name in evaluation.targets:
+        if target.name in evaluation.chosen:
             add_target(name, target, block.representation)
-    for name in (name for name in uncertain if name in evaluation.targets):
+    for name in (name for name in uncertain if name in evaluation.chosen):
         target = config.target(uncertain[name].target)
         is_ensemble = name == ensemble_name(target.name)
         kind = target.blocks[0].with_channels if is_ensemble else SCALAR
         add_target(name, target, kind)
-    if evaluation.energy is not None:
-        unit = config.target(evaluation.energy).unit
+    if evaluation.differentiated is not None:
+        unit = config.target(evaluation.differentiated).unit
         if evaluation.forces:
             add("forces", "atom", VECTOR, unit=derivative_unit("forces", unit))
         if evaluation.stress:
@@ -335,7 +284,7 @@ def describe_outputs(
         if layer.name in evaluation.layers:
             sample = "edge" if layer.kind == "edge" else "atom"
             # Nor is what is absent in heads of other targets lost.
-            beside = layer.beside or layer.target not in ("", *evaluation.targets)
+            beside = layer.beside or layer.target not in ("", *evaluation.chosen)
             add(layer.name, sample, FEATURE, kind=layer.kind, beside=beside)
     return found, per
 
@@ -362,7 +311,7 @@ def _with_offsets(
         found[name] = dataclasses.replace(
             outputs[name],
             offset=offset,
-            uncertainty=uncertainty if uncertainty in evaluation.targets else "",
+            uncertainty=uncertainty if uncertainty in evaluation.chosen else "",
         )
     return found
 

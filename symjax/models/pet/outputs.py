@@ -11,10 +11,11 @@ from symjax.data.graph import Graph
 from symjax.data.quantities import Block, Target
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import takes_repulsion
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.inputs import PETInputs
-from symjax.models.pet.layers import layer_of
+from symjax.models.pet.layers import layer_of, stage_names
 from symjax.models.pet.modules import FEATURES, READ, SHIFTS, STAGES
-from symjax.models.pet.moved import Evaluated, evaluate
+from symjax.models.pet.moved import Evaluated, apply_moved
 from symjax.models.pet.network import PET
 from symjax.models.pet.uncertainty import evaluate_uncertainty, uncertain_outputs
 from symjax.models.precision import full_precision
@@ -63,67 +64,38 @@ def _of_samples(
     return jax.ops.segment_sum(values, structure, num_segments=len(graph.cells))
 
 
-def outputs_from_inputs(
-    config: PETConfig,
+def evaluate_inputs(
+    evaluation: Evaluation,
     parameters: Any,
     graph: Graph,
     inputs: PETInputs,
-    *,
-    targets: tuple[str, ...] | None = None,
-    layers: tuple[str, ...] = (),
-    baseline: bool = True,
-    network_dtype: Any = None,
     shifts: Mapping[str, Array] | None = None,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Targets and features of layers, from the inputs of the network.
+) -> dict[str, Array]:
+    """The same as :func:`evaluate` without derivatives, from the network's inputs.
 
     Args:
-      config: Hyperparameters and targets.
+      evaluation: What is evaluated; derivatives are not.
       parameters: As in :class:`PETModel`.
       graph: The graph; only its masks and structures are read.
       inputs: From :func:`pet_inputs`, possibly with rotated vectors.
-      targets: Names of the targets, and of uncertainties and ensembles; all by
-        default.
-      layers: Names of layers whose features are returned as well.
-      baseline: Whether each species' constant is added.
-      network_dtype: Type in which the network computes, for instance ``bfloat16``;
-        scales, baselines and sums over atoms keep that of the inputs. None for the
-        same throughout.
-      shifts: What is added to the features that GNN layers hand on, by
-        :func:`stage_names`; if not None, these are among the features that come back,
-        as they were before.
-
-    Returns:
-      Outputs by name, of shape ``(structures, ...)`` or ``(atoms, ...)``, and
-      features by layer, of shape ``(atoms, ...)`` or ``(atoms, neighbors, ...)``.
-
-    Example:
-      >>> import ase.build
-      >>> from symjax.models import load_model
-      >>> from symjax.models.pet import outputs_from_inputs, pet_graph, pet_inputs
-      >>> model = load_model("pet-ethanol")
-      >>> graph = pet_graph(model.config, ase.build.molecule("H2O"), dtype="float32")
-      >>> outputs, _ = outputs_from_inputs(
-      ...     model.config, model.parameters, graph, pet_inputs(model.config, graph))
-      >>> outputs["energy"].shape
-      (1,)
+      shifts: As in :func:`evaluate`.
     """
+    config, targets, layers = evaluation.config, evaluation.chosen, evaluation.layers
+    dtype = evaluation.network_dtype
     uncertain = {
-        own
-        for name, own in uncertain_outputs(config).items()
-        if targets is None or name in targets
+        own for name, own in uncertain_outputs(config).items() if name in targets
     }
     collections = [FEATURES] * bool(layers) + [READ] * bool(uncertain)
     collections += [] if shifts is None else [STAGES]
     network = parameters["network"]
-    if network_dtype is not None:
-        network = jax.tree.map(lambda leaf: leaf.astype(network_dtype), network)
+    if dtype is not None:
+        network = jax.tree.map(lambda leaf: leaf.astype(dtype), network)
 
     def apply(cast: PETInputs) -> Evaluated:
-        if network_dtype is not None:
+        if dtype is not None:
             cast = cast.replace(
                 **{
-                    name: getattr(cast, name).astype(network_dtype)
+                    name: getattr(cast, name).astype(dtype)
                     for name in ("vectors", "distances", "cutoff_factors")
                 }
             )
@@ -132,16 +104,16 @@ def outputs_from_inputs(
                 {"params": network, SHIFTS: shifts or {}}, cast, mutable=collections
             )
         read = state.get(READ, {})
-        if network_dtype is not None:
-            dtype = inputs.vectors.dtype
-            raw, read = jax.tree.map(lambda leaf: leaf.astype(dtype), (raw, read))
+        if dtype is not None:
+            wide = inputs.vectors.dtype
+            raw, read = jax.tree.map(lambda leaf: leaf.astype(wide), (raw, read))
         return raw, {**state, READ: read}
 
-    raw, state = evaluate(config, apply, inputs, bool(layers))
-    outputs = {}
+    raw, state = apply_moved(config, apply, inputs, bool(layers))
+    outputs: dict[str, Array] = {}
     for number, target in enumerate(config.targets):
         own = next((own for own in uncertain if own.target == target.name), None)
-        if targets is not None and target.name not in targets and own is None:
+        if target.name not in targets and own is None:
             continue
         for name, block in target.outputs:
             outputs[name] = _finish(
@@ -151,13 +123,13 @@ def outputs_from_inputs(
                 raw[target.name][block.key],
                 graph,
                 inputs,
-                baseline,
+                evaluation.baseline,
                 repels=config.zbl and takes_repulsion(target),
             )
         if own is not None:
             (read,) = state[READ][f"targets_{number}"]["features"]
             prediction = outputs[target.name].reshape(-1, *target.blocks[0].shape)
-            if targets is not None and target.name not in targets:
+            if target.name not in targets:
                 del outputs[target.name]
             extra = evaluate_uncertainty(
                 own,
@@ -165,18 +137,12 @@ def outputs_from_inputs(
                 _of_samples(target, read, graph),
                 prediction,
             )
-            outputs |= {n: extra[n] for n in extra if targets is None or n in targets}
+            outputs |= {n: extra[n] for n in extra if n in targets}
     features = _named_features(config, state[FEATURES]) if layers else {}
-    found = {name: features[name] for name in layers}
+    outputs |= {name: features[name] for name in layers}
     if shifts is not None:
-        found |= {name: state[STAGES][name][0] for name in stage_names(config)}
-    return outputs, found
-
-
-def stage_names(config: PETConfig) -> tuple[str, ...]:
-    """What every GNN layer hands on: ``node_0``, ``edge_0``, ``node_1``, ..."""
-    numbers = range(config.num_gnn_layers)
-    return tuple(f"{kind}_{n}" for n in numbers for kind in ("node", "edge"))
+        outputs |= {name: state[STAGES][name][0] for name in stage_names(config)}
+    return outputs
 
 
 def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:

@@ -27,14 +27,14 @@ from symjax.data.graph import (
 from symjax.data.transform import rotate_graph
 from symjax.errors import SymjaxError
 from symjax.metrics.packs import Pack
+from symjax.models.pet.derivatives import evaluate
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.model import PETModel, cast_parameters
 from symjax.models.pet.orbit_problem import (
-    Evaluation,
     check_conditioning,
     choose_outputs,
     describe_outputs,
-    evaluate,
 )
 
 # Edge slots, atoms times neighbors times elements, of one call.
@@ -174,7 +174,7 @@ class Packing:
         if outputs is not None and not has_stress:
             outputs = tuple(name for name in outputs if name != "stress")
         evaluation = choose_outputs(
-            config, self.layers, outputs, True, self.energy, has_stress
+            config, self.layers, outputs, self.energy, has_stress
         )
         graphs = [item.graph for item in items]
         shape = self.shape(graphs)

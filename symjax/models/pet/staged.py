@@ -16,37 +16,31 @@ from symjax.metrics.staged_forces import with_forces
 from symjax.metrics.stages import StagedProblem
 from symjax.models.labelled import with_labels
 from symjax.models.pet.config import PETConfig
+from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import choose_energy, energy_of_forces
+from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.inputs import pet_inputs
+from symjax.models.pet.layers import stage_names
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbit_problem import moved, orbit_problem
-from symjax.models.pet.outputs import outputs_from_inputs, stage_names
 
 # Arrays of the size of all features that are held at once.
 _COPIES = 4
 
 
 @functools.lru_cache(maxsize=16)
-def _function(
-    config: PETConfig, targets: tuple[str, ...], differentiated: bool
-) -> Callable[..., Any]:
+def _function(evaluation: Evaluation, displaced: bool) -> Callable[..., Any]:
+    stages = stage_names(evaluation.config)
+
     def function(
         x: Any, shifts: Mapping[str, Array], parameters: Any, graph: Any
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        if differentiated:
+        if displaced:
             graph = _with_lengths(moved(graph, x["vectors"]), *x["lengths"])
         else:
             graph = moved(graph, x)
-        return outputs_from_inputs(
-            config,
-            parameters,
-            graph,
-            pet_inputs(config, graph),
-            targets=targets,
-            baseline=False,
-            shifts=shifts,
-        )
+        outputs = evaluate(evaluation, parameters, graph, shifts)
+        return outputs, {name: outputs.pop(name) for name in stages}
 
     return function
 
@@ -127,15 +121,14 @@ def staged_problem(
                 "Trace the model without it",
             )
     names = tuple(target.name for target in config.targets)
-    problem = orbit_problem(
-        model, atoms, layers="none", outputs=names, forces=False, dtype=dtype
-    )
+    evaluation = Evaluation(config, names, baseline=False)
+    problem = orbit_problem(model, atoms, layers="none", outputs=names, dtype=dtype)
     if labels is not None:
         problem = with_labels(atoms, problem, labels)
     stages = stage_names(config)
     pairs = tuple(zip(stages[::2], stages[1::2], strict=True))
     if not forces_of:
-        return StagedProblem(problem, pairs, _function(config, names, False))
+        return StagedProblem(problem, pairs, _function(evaluation, False))
     energy = energy_of_forces(config, energy)
     _, graph = problem.args
     if graph.mesh is not None:
@@ -146,7 +139,7 @@ def staged_problem(
             "Trace its energy alone",
         )
     x, moves = _displaced(graph, forces_of)
-    function = _function(config, names, True)
+    function = _function(evaluation, True)
     staged = StagedProblem(
         Problem(
             _outputs_of(function),

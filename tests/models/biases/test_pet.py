@@ -13,12 +13,11 @@ from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.models.biases import Biases
 from symjax.models.pet import (
+    Evaluation,
     PETConfig,
-    conservative,
+    evaluate,
     init_pet,
     layer_names,
-    outputs_from_inputs,
-    pet_inputs,
     predict,
 )
 from symjax.models.pet.inject import inject_biases
@@ -102,18 +101,17 @@ def test_exact(name, graph, plain):
         model = init_pet(PETConfig(**TINY, biases=biases), jax.random.key(0))
     parameters = cast_parameters(model.parameters, "float64")
     layer = "node_heads.energy.0"
+    evaluation = Evaluation(model.config, layers=(layer,), forces=True)
 
     @jax.jit
     def outputs(element):
-        turned = rotate_graph(graph, element)
-        return conservative(model.config, parameters, turned, layers=(layer,))
+        return evaluate(evaluation, parameters, rotate_graph(graph, element))
 
     if group is None:
         element = -np.asarray(haar(jax.random.key(1), 1)[0], np.float64)
     else:
         element = group[-1]
-    found, features = outputs(jnp.eye(3))
-    turned, others = outputs(jnp.asarray(element))
+    found, turned = outputs(jnp.eye(3)), outputs(jnp.asarray(element))
     representations = {
         **{target.name: target.blocks[0].representation for target in TARGETS},
         "forces": VECTOR,
@@ -123,7 +121,7 @@ def test_exact(name, graph, plain):
         scale = np.abs(found[output]).max()
         assert scale > 1e-6
         np.testing.assert_allclose(turned[output], wanted, atol=1e-10 * scale + 1e-12)
-    invariant = np.allclose(others[layer], features[layer], atol=1e-10)
+    invariant = np.allclose(turned[layer], found[layer], atol=1e-10)
     assert invariant == (not biases.output_average)
 
 
@@ -133,14 +131,11 @@ def test_part_of_a_layer(graph, plain):
     biases = Biases(symmetrized_layers=(layer,), symmetrized_share=0.5)
     model = moved(plain, biases)
     parameters = cast_parameters(model.parameters, "float64")
-    inputs = pet_inputs(model.config, graph)
+    evaluation = Evaluation(model.config, (), (layer,))
 
     @jax.jit
     def features(element):
-        turned = inputs.replace(vectors=act(VECTOR, element, inputs.vectors))
-        return outputs_from_inputs(
-            model.config, parameters, graph, turned, layers=(layer,)
-        )[1][layer]
+        return evaluate(evaluation, parameters, rotate_graph(graph, element))[layer]
 
     found, turned = features(jnp.eye(3)), features(jnp.asarray(OCTAHEDRAL[-1]))
     apart = np.abs(found - turned).max(axis=(0, 1))
