@@ -32,7 +32,6 @@ def assert_equivariant(
     *,
     representations: Any = None,
     action: Any = VECTOR,
-    args: tuple[Any, ...] = (),
     tolerance: float = 1e-5,
     absolute: Mapping[str, float] | None = None,
     max_degree: int = 4,
@@ -54,7 +53,6 @@ def assert_equivariant(
       representations: For every output the representation it should carry, as
         :func:`symjax.metrics.measure` takes them; those of a calculator are known.
       action: How ``x`` rotates.
-      args: Further arguments that do not rotate.
       tolerance: Largest relative error; 1e-5 suits float32, 1e-10 float64.
       absolute: Largest A by output, in its unit; passes where the relative one fails.
       max_degree: Largest degree that is named.
@@ -75,10 +73,10 @@ def assert_equivariant(
       ...
       AssertionError: output is not equivariant: ... Content in 0+ ...
     """
-    problem, prefix = _problem(function, x, representations, action, args)
+    problem, prefix = _problem(function, x, representations, action)
     rest: dict[str, Any] = {"representations": prefix}
     if prefix is not None:
-        rest |= {"x": problem.x, "action": problem.action, "args": problem.args}
+        rest |= {"x": problem.x, "action": problem.action}
     target = problem if prefix is None else problem.function
     found = measure(target, over=HaarSamples(samples), max_degree=0, **rest)
     failed = [
@@ -142,7 +140,7 @@ def _message(name: str, leaf: LeafMeasurement, unit: str, tolerance: float) -> s
 
 
 def _problem(
-    function: Any, x: Any, representations: Any, action: Any, args: tuple[Any, ...]
+    function: Any, x: Any, representations: Any, action: Any
 ) -> tuple[Problem, Any]:
     """The problem, and representations where outputs have no names yet."""
     if isinstance(function, Problem):
@@ -163,15 +161,15 @@ def _problem(
         if isinstance(known, Mapping):
             known = {name: Output(kind) for name, kind in known.items()}
         return torch_problem(function, x, outputs=known, action=action), None
-    if not isinstance(function, HostFunction) and not _is_traceable(function, x, args):
+    if not isinstance(function, HostFunction) and not _is_traceable(function, x):
         function = HostFunction(function)
-    return Problem(function, x, {}, action, args), representations
+    return Problem(function, x, {}, action), representations
 
 
-def _is_traceable(function: Any, x: Any, args: tuple[Any, ...]) -> bool:
+def _is_traceable(function: Any, x: Any) -> bool:
     """Whether JAX can trace a function; NumPy functions refuse its tracers."""
     try:
-        jax.eval_shape(lambda x: function(x, *args), x)
+        jax.eval_shape(function, x)
     except (
         jax.errors.TracerArrayConversionError,
         jax.errors.TracerBoolConversionError,

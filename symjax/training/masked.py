@@ -17,6 +17,7 @@ from symjax.models.pointmae.inputs import (
     tokenise,
     with_room,
 )
+from symjax.models.pointmae.layers import Mode
 from symjax.models.pointmae.losses import (
     chamfer_loss,
     energy_infilling_loss,
@@ -200,7 +201,7 @@ def masked_task(
             "Set num_classes, or leave the penalty out",
         )
     copies = 1 if penalty is None else penalty.elements
-    network = PointMAE(config, training=True, axis_name=_AXIS)
+    network = PointMAE(config, Mode(training=True, axis_name=_AXIS))
     classes = max(config.num_classes, 1)
     weights = _weights(losses.classes, np.asarray(samples.labels), classes)
 

@@ -5,6 +5,7 @@ Parameters have the names of the released implementation, with ``_`` for the dot
 its sequences (``first_conv_0`` is ``first_conv.0`` there).
 """
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -20,6 +21,26 @@ from symjax.models.biases.tensors import (
 )
 
 FEATURES = "features"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How a network is applied, the same for all of its modules.
+
+    Attributes:
+      training: Whether batch norms use and update the statistics of the points at hand,
+        and dropout is drawn.
+      axis_name: Axis of the events of a batch, over which these statistics are taken;
+        None for those of one event.
+    """
+
+    training: bool = False
+    axis_name: str | None = None
+
+
+APPLIED = Mode()
+"""Statistics as they were learnt, and nothing dropped."""
+
 # The original's guard against division by zero.
 _TINY = 1e-13
 _SMALL = nn.initializers.truncated_normal(0.02)
@@ -66,11 +87,10 @@ class MaskedBatchNorm(nn.Module):
     """Batch norm over real points; padding becomes the shift, as in the original.
 
     Statistics are running averages, or in training those of the points at hand, of
-    all events along ``axis_name``.
+    all events along the axis of ``mode``.
     """
 
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
     momentum: float = 0.1
     epsilon: float = 1e-5
 
@@ -86,7 +106,7 @@ class MaskedBatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, width)
         weights = mask[..., None].astype(x.dtype)
         mean, variance = running_mean.value, running_var.value
-        if self.training and not self.is_initializing():
+        if self.mode.training and not self.is_initializing():
             axes = tuple(range(x.ndim - 1))
             count = jnp.maximum(self._total(jnp.sum(weights)), 1)
             mean = self._total(jnp.sum(x * weights, axes)) / count
@@ -100,7 +120,8 @@ class MaskedBatchNorm(nn.Module):
         return (x - mean) * factor * weights + bias
 
     def _total(self, value: Array) -> Array:
-        return value if self.axis_name is None else jax.lax.psum(value, self.axis_name)
+        axis = self.mode.axis_name
+        return value if axis is None else jax.lax.psum(value, axis)
 
     def _follow(self, old: Array, new: Array) -> Array:
         return (1 - self.momentum) * old + self.momentum * new
@@ -123,8 +144,7 @@ class MiniPointNet(nn.Module):
         sees (``biases.tensors.HarmonicEmbedding``); None for none.
       reach: Largest length of a point's coordinates, which the radial functions of
         the harmonics span.
-      training: Whether batch statistics are used and updated.
-      axis_name: Axis of the batch in training.
+      mode: How the network is applied.
     """
 
     features: int
@@ -133,8 +153,7 @@ class MiniPointNet(nn.Module):
     order_encoding: bool = False
     edge_harmonics: int | None = None
     reach: float = 1.0
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -144,11 +163,10 @@ class MiniPointNet(nn.Module):
     ) -> Float[Array, "tokens features"]:
         """Returns the features of each token."""
         first, second, third = self.widths
-        norm = {"training": self.training, "axis_name": self.axis_name}
         x = nn.Dense(first, use_bias=False, name="first_conv_0")(points)
         if self.edge_harmonics is not None:
             x = x + self._harmonics(points[..., :3], self.edge_harmonics)
-        x = jax.nn.relu(MaskedBatchNorm(name="first_conv_1", **norm)(x, mask))
+        x = jax.nn.relu(MaskedBatchNorm(self.mode, name="first_conv_1")(x, mask))
         x = nn.Dense(second, name="first_conv_3")(x)
         if self.order_encoding:
             order = order_embedding(points.shape[-2], second).astype(x.dtype)
@@ -161,7 +179,7 @@ class MiniPointNet(nn.Module):
             "second_conv_0", nn.initializers.lecun_normal(), (2 * second, third)
         )
         x = (pooled @ kernel[:second])[..., None, :] + x @ kernel[second:]
-        x = jax.nn.relu(MaskedBatchNorm(name="second_conv_1", **norm)(x, mask))
+        x = jax.nn.relu(MaskedBatchNorm(self.mode, name="second_conv_1")(x, mask))
         x = nn.Dense(self.features, name="second_conv_3")(x)
         return self._pool(x, mask)
 

@@ -14,8 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Groups
 from symjax.models.pointmae.layers import (
+    APPLIED,
     MaskedBatchNorm,
     MiniPointNet,
+    Mode,
     PositionEncoder,
     masked_norm,
     sow,
@@ -46,8 +48,7 @@ class Tokenizer(nn.Module):
     """The embedding of each token's points; unused tokens are 0."""
 
     config: PointMAEConfig
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(self, groups: Groups) -> Float[Array, "tokens features"]:
@@ -59,8 +60,7 @@ class Tokenizer(nn.Module):
             config.pool_padding,
             edge_harmonics=config.edge_harmonics,
             reach=config.reach,
-            training=self.training,
-            axis_name=self.axis_name,
+            mode=self.mode,
             name="embedding",
         )
         # Unused tokens must not enter the statistics of a batch.
@@ -74,8 +74,7 @@ class Encoder(nn.Module):
     """Tokens, their positions, and the transformer."""
 
     config: PointMAEConfig
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -87,8 +86,7 @@ class Encoder(nn.Module):
     ]:
         """Returns the last tokens, those after each block, and the positions."""
         config = self.config
-        tokenizer = Tokenizer(config, self.training, self.axis_name, name="tokenizer")
-        tokens = tokenizer(groups)
+        tokens = Tokenizer(config, self.mode, name="tokenizer")(groups)
         positions = PositionEncoder(config.embed_dim, name="pos_embed")(groups.centers)
         sow(self, "pos_embed", positions)
         transformer = Transformer(
@@ -102,7 +100,7 @@ class Encoder(nn.Module):
             config.drop_paths(config.depth),
             config.position_at_every_layer,
             config.encoder_norm,
-            self.training,
+            self.mode,
             name="transformer",
         )
         out, hidden = transformer(tokens, positions, visible)
@@ -113,7 +111,7 @@ class Decoder(nn.Module):
     """The transformer that fills hidden tokens in."""
 
     config: PointMAEConfig
-    training: bool = False
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -136,7 +134,7 @@ class Decoder(nn.Module):
             config.drop_paths(config.decoder_depth),
             config.position_at_every_layer if every_layer is None else every_layer,
             config.decoder_norm,
-            self.training,
+            self.mode,
             name="transformer",
         )
         return transformer(tokens, positions, mask)[0]
@@ -151,8 +149,7 @@ class Upsampler(nn.Module):
 
     features: int
     repeat_first: bool = False
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -176,10 +173,9 @@ class Upsampler(nn.Module):
         x = jnp.einsum("pk,pkf->pf", weights, tokens[neighbors])
         sow(self, "interpolated", x)
         x = jnp.concatenate([positions, x], axis=-1)
-        norm = {"training": self.training, "axis_name": self.axis_name}
         for index in range(2):
             x = nn.Dense(self.features, use_bias=False, name=f"mlp_convs_{index}")(x)
-            x = MaskedBatchNorm(name=f"mlp_bns_{index}", **norm)(x, mask)
+            x = MaskedBatchNorm(self.mode, name=f"mlp_bns_{index}")(x, mask)
             x = jax.nn.relu(x)
         sow(self, "out", x)
         return x
@@ -191,8 +187,7 @@ class SegmentationHead(nn.Module):
     hidden: int
     classes: int
     dropout: float = 0.0
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -202,7 +197,6 @@ class SegmentationHead(nn.Module):
         mask: Bool[Array, "points"],
     ) -> Float[Array, "points classes"]:
         """Returns logits; ``shared`` are features of the whole event."""
-        norm = {"training": self.training, "axis_name": self.axis_name}
         width = x.shape[-1]
         extra = 0 if shared is None else shared.shape[-1]
         kernel = self.param(
@@ -211,10 +205,10 @@ class SegmentationHead(nn.Module):
         y = x @ kernel[:width]
         if shared is not None:
             y = y + shared @ kernel[width:]
-        y = jax.nn.relu(MaskedBatchNorm(name="bn1", **norm)(y, mask))
-        y = nn.Dropout(self.dropout, deterministic=not self.training)(y)
+        y = jax.nn.relu(MaskedBatchNorm(self.mode, name="bn1")(y, mask))
+        y = nn.Dropout(self.dropout, deterministic=not self.mode.training)(y)
         y = nn.Dense(self.hidden // 2, use_bias=False, name="conv2")(y)
-        y = jax.nn.relu(MaskedBatchNorm(name="bn2", **norm)(y, mask))
+        y = jax.nn.relu(MaskedBatchNorm(self.mode, name="bn2")(y, mask))
         sow(self, "hidden", y)
         return nn.Dense(self.classes, name="conv3")(y)
 
@@ -224,8 +218,7 @@ class PointMAE(nn.Module):
 
     Attributes:
       config: Hyperparameters; they say which heads exist.
-      training: Whether batch norms use and update statistics of the batch.
-      axis_name: Name of the batch axis in training, for their sums.
+      mode: Whether it is trained, and over which axis batches are then summed.
 
     Example:
       >>> from symjax.models.pointmae import PointMAE, PointMAEConfig
@@ -234,15 +227,14 @@ class PointMAE(nn.Module):
     """
 
     config: PointMAEConfig
-    training: bool = False
-    axis_name: str | None = None
+    mode: Mode = APPLIED
 
     def setup(self) -> None:
         """Makes the heads that the configuration asks for."""
-        config, mode = self.config, (self.training, self.axis_name)
-        self.encoder = Encoder(config, *mode)
+        config, mode = self.config, self.mode
+        self.encoder = Encoder(config, mode)
         if config.decoder_depth:
-            self.decoder = Decoder(config, self.training)
+            self.decoder = Decoder(config, mode)
             self.mask_token = self.param(
                 "mask_token",
                 nn.initializers.truncated_normal(0.02),
@@ -255,14 +247,13 @@ class PointMAE(nn.Module):
                     config.pointnet_widths,
                     config.pool_padding,
                     order_encoding=True,
-                    training=self.training,
-                    axis_name=self.axis_name,
+                    mode=mode,
                 )
                 self.energy_decoder = nn.Dense(config.group_points)
         if config.num_classes:
-            self.upsampler = Upsampler(config.embed_dim, config.repeat_first, *mode)
+            self.upsampler = Upsampler(config.embed_dim, config.repeat_first, mode)
             self.seg_head = SegmentationHead(
-                config.seg_head_dim, config.num_classes, config.head_dropout, *mode
+                config.seg_head_dim, config.num_classes, config.head_dropout, mode
             )
 
     def encode(self, groups: Groups) -> Float[Array, "tokens features"]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from symjax.models.pointmae.layers import MaskedNorm, sow
+from symjax.models.pointmae.layers import APPLIED, MaskedNorm, Mode, sow
 
 # Released models add this to the scores of padding; the weights become exactly 0.
 _MASKED = -1e9
@@ -37,14 +37,14 @@ class DropPath(nn.Module):
     """In training, sets whole tokens to 0 at a rate, and scales up the others."""
 
     rate: float
-    training: bool = False
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "tokens features"]
     ) -> Float[Array, "tokens features"]:
         """Returns the tokens."""
-        if not (self.training and self.rate):
+        if not (self.mode.training and self.rate):
             return x
         kept = jax.random.bernoulli(
             self.make_rng("dropout"), 1 - self.rate, (x.shape[0], 1)
@@ -56,7 +56,7 @@ class Attention(nn.Module):
     """Multi-head self-attention among real tokens."""
 
     options: BlockOptions
-    training: bool = False
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -76,11 +76,11 @@ class Attention(nn.Module):
         scores = scores + jnp.where(mask, 0, _MASKED).astype(scores.dtype)
         weights = jax.nn.softmax(scores, axis=-1)
         dropped = nn.Dropout(options.attention_dropout, name="attn_drop")
-        weights = dropped(weights, deterministic=not self.training)
+        weights = dropped(weights, deterministic=not self.mode.training)
         out = jnp.einsum("hqk,khs->qhs", weights, value).reshape(length, features)
         out = nn.Dense(features, kernel_init=_SMALL, name="proj")(out)
         dropped = nn.Dropout(options.dropout, name="proj_drop")
-        return dropped(out, deterministic=not self.training)
+        return dropped(out, deterministic=not self.mode.training)
 
 
 class MLP(nn.Module):
@@ -88,7 +88,7 @@ class MLP(nn.Module):
 
     hidden: int
     dropout: float = 0.0
-    training: bool = False
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -97,7 +97,7 @@ class MLP(nn.Module):
         """Applies the layers to the last axis."""
         hidden = nn.Dense(self.hidden, kernel_init=_SMALL, name="fc1")(x)
         hidden = jax.nn.gelu(hidden, approximate=False)
-        dropped = nn.Dropout(self.dropout, deterministic=not self.training)
+        dropped = nn.Dropout(self.dropout, deterministic=not self.mode.training)
         out = nn.Dense(x.shape[-1], kernel_init=_SMALL, name="fc2")(dropped(hidden))
         return dropped(out)
 
@@ -107,7 +107,7 @@ class Block(nn.Module):
 
     options: BlockOptions
     drop_path: float = 0.0
-    training: bool = False
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -116,14 +116,14 @@ class Block(nn.Module):
         mask: Bool[Array, "tokens"],
     ) -> Float[Array, "tokens features"]:
         """Returns the new tokens."""
-        options, training = self.options, self.training
-        path = DropPath(self.drop_path, training, name="drop_path")
-        attention = Attention(options, training, name="attn")
+        options, mode = self.options, self.mode
+        path = DropPath(self.drop_path, mode, name="drop_path")
+        attention = Attention(options, mode, name="attn")
         new = attention(MaskedNorm(name="norm1")(x, mask), mask)
         sow(self, "attn", new)
         x = x + path(new)
         hidden = int(options.mlp_ratio * x.shape[-1])
-        mlp = MLP(hidden, options.dropout, training, name="mlp")
+        mlp = MLP(hidden, options.dropout, mode, name="mlp")
         new = mlp(MaskedNorm(name="norm2")(x, mask)) * mask[:, None]
         sow(self, "mlp", new)
         x = x + path(new)
@@ -139,14 +139,14 @@ class Transformer(nn.Module):
       drop_path: Rate of skipping each block's branches; one for each block.
       position_at_every_layer: Whether positions are added before each block.
       final_norm: Whether the stack ends with a norm.
-      training: Whether anything is dropped.
+      mode: Whether anything is dropped.
     """
 
     options: BlockOptions
     drop_path: tuple[float, ...]
     position_at_every_layer: bool
     final_norm: bool
-    training: bool = False
+    mode: Mode = APPLIED
 
     @nn.compact
     def __call__(
@@ -162,7 +162,7 @@ class Transformer(nn.Module):
         for index, rate in enumerate(self.drop_path):
             if self.position_at_every_layer:
                 x = x + positions
-            block = Block(self.options, rate, self.training, name=f"blocks_{index}")
+            block = Block(self.options, rate, self.mode, name=f"blocks_{index}")
             x = block(x, mask)
             hidden.append(x)
         if self.final_norm:

@@ -12,6 +12,7 @@ from symjax.models.pointmae.layers import (
     MaskedBatchNorm,
     MaskedNorm,
     MiniPointNet,
+    Mode,
     PositionEncoder,
     masked_norm,
     order_embedding,
@@ -46,7 +47,7 @@ def test_batch_norm_in_training(axis_name):
     """Statistics of all real points of all events; running averages follow."""
     x = np.random.default_rng(0).standard_normal((3, 6, 4)) * 2 + 1
     mask = np.random.default_rng(1).random((3, 6)) < 0.6
-    norm = MaskedBatchNorm(training=True, axis_name=axis_name)
+    norm = MaskedBatchNorm(Mode(training=True, axis_name=axis_name))
     variables = jax.jit(MaskedBatchNorm().init)(jax.random.key(0), x, mask)
 
     @jax.jit
