@@ -9,13 +9,13 @@ from jaxtyping import Float
 
 from symjax.data.symmetry import Symmetry, find_symmetry
 from symjax.errors import AliasingError
+from symjax.metrics import moments
 from symjax.so3.averages import Rotations
-from symjax.so3.representations import PSEUDOVECTOR, Representation
+from symjax.so3.representations import PSEUDOVECTOR, SCALAR, Representation
 
 # Round-off of a response, in units of its largest entry and the dtype's epsilon, whose
 # square a negative variance may reach before it means something.
 _ROUND_OFF = 100.0
-
 
 SPREAD = "_rotational_std"
 """What names of standard deviations end with."""
@@ -31,7 +31,6 @@ _VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 # Results with a row for each atom.
 _OF_ATOMS = ("energies", "forces", "charges", "magmoms")
-
 
 Values = Mapping[str, np.ndarray]
 
@@ -121,63 +120,72 @@ def in_voigt_order(values: Values) -> dict[str, np.ndarray]:
     return found
 
 
-class Moments(NamedTuple):
-    """Weighted sums of z - reference and of its square, by name.
+class Sums(NamedTuple):
+    """Sums over rotations of z - reference, the reference being the first response.
 
-    The reference is the first response: the difference of the sums keeps its digits
-    where the spread is far below the mean.
+    Attributes:
+      reference: By name.
+      states: Moments by name; every entry is a sample of a scalar.
+      number: Responses that were added.
     """
 
     reference: dict[str, np.ndarray]
-    first: dict[str, np.ndarray]
-    second: dict[str, np.ndarray]
-    largest: dict[str, float]
+    states: dict[str, moments.MomentState]
+    number: int
 
 
-def add(
-    moments: Moments | None, values: Values, weights: Float[np.ndarray, "n"]
-) -> Moments:
+def add(sums: Sums | None, values: Values, weights: Float[np.ndarray, "n"]) -> Sums:
     """Adds responses, with the elements as first axis, to the sums."""
-    if moments is None:
-        zeros = {name: np.zeros_like(array[0]) for name, array in values.items()}
-        reference = {name: array[0].copy() for name, array in values.items()}
-        moments = Moments(reference, zeros, dict(zeros), dict.fromkeys(values, 0.0))
-    new = Moments(moments.reference, {}, {}, {})
+    if sums is None:
+        reference = {name: np.array(array[0]) for name, array in values.items()}
+        states = {
+            name: moments.init(1, array.size, 1, 1, 1, xp=np)
+            for name, array in reference.items()
+        }
+        sums = Sums(reference, states, 0)
+    new = {}
     for name, array in values.items():
-        shifted = array - moments.reference[name]
-        new.first[name] = moments.first[name] + np.tensordot(weights, shifted, 1)
-        new.second[name] = moments.second[name] + np.tensordot(weights, shifted**2, 1)
-        new.largest[name] = max(
-            moments.largest[name], float(np.abs(shifted).max(initial=0.0))
-        )
-    return new
+        shifted = (array - sums.reference[name]).reshape(len(array), -1, 1, 1)
+        new[name] = moments.update(sums.states[name], SCALAR, shifted, weights[None])
+    return Sums(sums.reference, new, sums.number + len(weights))
 
 
 def mean_and_spread(
-    moments: Moments, rotations: Rotations, epsilon: float
+    sums: Sums, rotations: Rotations, epsilon: float
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Mean, and standard deviation sqrt(<z^2> - <z>^2), of every entry.
+
+    Args:
+      sums: Of all responses.
+      rotations: What they were averaged over.
+      epsilon: Machine epsilon of the responses; the sums are float64.
 
     Raises:
       AliasingError: A variance is negative beyond round-off: the rule has negative
         weights and does not resolve the response.
     """
     means, spreads = {}, {}
-    for name, first in moments.first.items():
-        means[name] = moments.reference[name] + first
-        variance = moments.second[name] - first**2
-        scale = np.abs(moments.reference[name]).max(initial=0.0)
-        scale = max(float(scale), moments.largest[name])
-        floor = (_ROUND_OFF * epsilon * scale) ** 2
-        floor += 1e-12 * moments.largest[name] ** 2
-        if variance.min(initial=0.0) < -floor:
+    for name, state in sums.states.items():
+        reference = sums.reference[name]
+        found = moments.finalize(
+            state,
+            SCALAR,
+            reference.reshape(-1, 1, 1),
+            sums.number,
+            float(np.finfo(float).eps),
+        )
+        size = np.square(reference).max(initial=0.0) + state.absolute.max(initial=0.0)
+        floor = found.noise + (_ROUND_OFF * epsilon) ** 2 * size
+        if np.any(found.variance < -floor):
             raise AliasingError(
                 "average",
                 rotations.name,
-                f"gives {name} a negative variance ({variance.min():.1e}): it does not "
-                "resolve how the prediction depends on the orientation",
+                f"gives {name} a negative variance ({found.variance.min():.1e}): it "
+                "does not resolve how the prediction depends on the orientation",
                 "Use a higher degree, or quadrature(degree, 'gauss'), whose "
                 "weights are positive",
             )
-        spreads[name] = np.sqrt(np.maximum(variance, 0))
+        means[name] = found.mean.reshape(reference.shape)
+        spread = np.sqrt(np.maximum(found.variance, 0))
+        spreads[name] = spread.reshape(reference.shape)
     return means, spreads

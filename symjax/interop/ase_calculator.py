@@ -30,7 +30,7 @@ from symjax.data.symmetry import find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._averages import (
     SPREAD,
-    Moments,
+    Sums,
     Values,
     add,
     images,
@@ -373,17 +373,17 @@ class SymjaxCalculator(StatefulCalculator):
         numbers = np.concatenate([atoms.numbers for atoms in structures])
         baseline = self._baseline[np.searchsorted(self.model.config.species, numbers)]
         first = np.cumsum([0, *(len(atoms) for atoms in structures[:-1])])
-        moments: Moments | None = None
+        sums: Sums | None = None
         for elements, weights, outputs in self._responses(graph):
             values = rotated_back(
                 self._in_ase_units(outputs, baseline, first), elements
             )
             for image in images(values, symmetry):
                 share = weights / (1 if symmetry is None else symmetry.order)
-                moments = add(moments, in_voigt_order(image), share)
-        assert moments is not None
+                sums = add(sums, in_voigt_order(image), share)
+        assert sums is not None
         epsilon = float(np.finfo(self._dtype).eps)
-        means, spreads = mean_and_spread(moments, self.rotations, epsilon)
+        means, spreads = mean_and_spread(sums, self.rotations, epsilon)
         several = len(self.rotations.elements) > 1 or symmetry is not None
         return [
             _results(index, atoms, first[index], means, spreads if several else {})

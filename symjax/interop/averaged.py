@@ -17,7 +17,7 @@ from symjax.data.symmetry import find_symmetry
 from symjax.errors import ArgumentError
 from symjax.interop._averages import (
     SPREAD,
-    Moments,
+    Sums,
     add,
     images,
     in_voigt_order,
@@ -172,7 +172,7 @@ class AveragedCalculator(StatefulCalculator):
         symmetry = None
         if self.symmetrize:
             symmetry = symmetry_of_all(self.atoms, TURNING, self._tolerance)
-        moments: Moments | None = None
+        sums: Sums | None = None
         names: tuple[str, ...] | None = None
         for element, weight in zip(elements, weights, strict=True):
             values = self._at(element, properties, names)
@@ -181,10 +181,10 @@ class AveragedCalculator(StatefulCalculator):
             back = rotated_back(batch, element[None])
             for image in images(back, symmetry):
                 share = weight / (1 if symmetry is None else symmetry.order)
-                moments = add(moments, in_voigt_order(image), np.array([share]))
-        assert moments is not None
+                sums = add(sums, in_voigt_order(image), np.array([share]))
+        assert sums is not None
         means, spreads = mean_and_spread(
-            moments, self.rotations, float(np.finfo(float).eps)
+            sums, self.rotations, float(np.finfo(float).eps)
         )
         if len(elements) > 1 or symmetry is not None:
             means |= {name + SPREAD: value for name, value in spreads.items()}

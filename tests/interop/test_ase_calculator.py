@@ -486,12 +486,12 @@ def test_the_rule_that_cannot_tell():
     rule = rotations_of(quadrature(13, "lebedev"), True)
     assert rule.weights.min() < 0
     values = (rule.weights < 0).astype(float)
-    moments = add(None, {"energy": np.append(0.0, values)}, np.append(0, rule.weights))
+    sums = add(None, {"energy": np.append(0.0, values)}, np.append(0, rule.weights))
     with pytest.raises(AliasingError, match="higher degree"):
-        mean_and_spread(moments, rule, 1e-16)
+        mean_and_spread(sums, rule, 1e-16)
     smooth = rule.elements[:, 0, 0]
-    moments = add(None, {"energy": smooth}, rule.weights)
-    mean, spread = mean_and_spread(moments, rule, 1e-16)
+    sums = add(None, {"energy": smooth}, rule.weights)
+    mean, spread = mean_and_spread(sums, rule, 1e-16)
     assert abs(mean["energy"]) < 1e-14
     assert spread["energy"] == pytest.approx(np.sqrt(1 / 3), rel=1e-12)
 
@@ -499,8 +499,8 @@ def test_the_rule_that_cannot_tell():
 def test_tiny_spread_of_a_large_mean_keeps_its_digits():
     rule = rotations_of(quadrature(3, "gauss"), True)
     values = 1e6 + 1e-4 * rule.elements[:, 0, 0]
-    moments = add(None, {"energy": values}, rule.weights)
-    _, spread = mean_and_spread(moments, rule, 1e-16)
+    sums = add(None, {"energy": values}, rule.weights)
+    _, spread = mean_and_spread(sums, rule, 1e-16)
     assert spread["energy"] == pytest.approx(1e-4 / np.sqrt(3), rel=1e-5)
 
 
