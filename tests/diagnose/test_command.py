@@ -325,6 +325,25 @@ class TestStructures:
         assert few.exit_code == cli.BAD_INPUT
         assert "--probe=3: are too few" in few.stderr
 
+    def test_products_of_features_are_read_too(self, invoke, path, tmp_path):
+        """Of one vector per atom: of degree 2 only its products tell."""
+        report = read_report(path)
+        name = "gnn_layers.0.edge_embedder"
+        settings = dataclasses.replace(report.settings, layers=name)
+        write_report(dataclasses.replace(report, settings=settings), path)
+        frames = [ase.build.molecule("CH3OH") for _ in range(12)]
+        for seed, atoms in enumerate(frames):
+            atoms.rattle(0.1, seed=seed)
+        ase.io.write(tmp_path / "f.xyz", frames, format="extxyz")
+        asked = ["--probe", "f.xyz", "--probe-products", "--json", "out.json"]
+        result = invoke(path, *asked)
+        assert result.exit_code == cli.OK, result.output
+        found = check_read_back(tmp_path / "out.json")["probes"]
+        of_one, of_two = found["sectors"][name], found["products"][name]
+        assert of_one["1+"]["decodable"]
+        assert not of_one["2+"]["decodable"]
+        assert of_two["2+"]["decodable"]
+
     def test_structures_that_fail(self, invoke, path, tmp_path):
         frames = [ase.build.molecule(name) for name in ("CH4", "SiH4")]
         ase.io.write(tmp_path / "f.xyz", frames, format="extxyz")
