@@ -1,6 +1,7 @@
 """``symjax report --survey``: what it takes, and what it says of what it does not."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -38,11 +39,21 @@ def test_impossible_options_are_named(words, says, tmp_path):
 def test_a_survey_from_the_command_line(tmp_path):
     out = tmp_path / "out"
     words = ["--survey", "8", "--strata", "size", "--max-degree", "1", "-o", str(out)]
+    words.append("--chemiscope")
     done = report(*words)
     assert done.exit_code == 0, done.output
     assert "1 of 1 structures were visited" in done.output
     written = json.loads((out / "survey.json").read_text())
     assert written["survey"]["num"] == 8
     assert "--survey 8" in written["command"]
+    assert (out / "survey.chemiscope.json.gz").exists()
     assert "already holds a survey" in " ".join(report(*words).output.split())
     assert report(*words, "--resume").exit_code == 0
+
+
+def test_chemiscope_that_is_not_installed_is_named_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "chemiscope", None)
+    done = report("--survey", "4", "--chemiscope", "-o", str(tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "pip install 'symjax[chemiscope]'" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()

@@ -119,9 +119,8 @@ class Experiments(Group, panel="Structures"):
         bool,
         typer.Option(
             "--shapley",
-            help="With --trace: how sectors of each layer share out what they change "
-            "in A squared of the model's own outputs, and what they change together; "
-            "slow.",
+            help="With --trace: how what a layer changes in A squared of the model's "
+            "outputs is divided among its sectors (Shapley values); slow.",
         ),
     ] = False
     probe: Annotated[

@@ -43,7 +43,7 @@ class Compiled(Group, panel="Compiled function"):
         typer.Option(
             metavar="NAME",
             help="With --stablehlo: target whose derivatives are forces and stress, "
-            "such as energy/pbe. Default: energy, or the only variant of it.",
+            "such as energy/pbe. Default: energy, or its only variant.",
             show_default=False,
         ),
     ] = None
@@ -66,11 +66,11 @@ def export(
     compiled: Compiled,
     overwrite: Overwrite = False,
 ) -> None:
-    """Writes a PET for engines: a checkpoint of metatrain, or a compiled function.
+    """Writes a PET for simulations: a checkpoint of metatrain, or a compiled function.
 
     The checkpoint is for 'mtt export' and 'mtt train', and needs the extra
     symjax[torch]. It is imported again, and every output of a small crystal compared
-    with metatrain's, before it takes its name. What metatrain cannot hold, such as
+    with metatrain's, before the file gets its name. What metatrain cannot hold, such as
     biases, is refused by name.
 
     With --stablehlo, the function of jax.export: outputs, forces and stress from atoms
@@ -114,4 +114,4 @@ def export(
             f"{config.cutoff:g} angstrom, in {dtype.value}"
         )
     else:
-        say(f"Wrote {loaded.name} to {output}; 'mtt export {output}' goes on")
+        say(f"Wrote {loaded.name} to {output}; continue with 'mtt export {output}'")

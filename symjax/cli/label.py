@@ -76,7 +76,7 @@ def label(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Stop after this time; the same command goes on.",
+            help="Stop after this time; run the same command again to continue.",
             show_default=False,
         ),
     ] = None,
@@ -84,8 +84,8 @@ def label(
 ) -> None:
     """Calculates tensor labels of molecules and writes them to one file.
 
-    Needs the extra symjax[data]. A run that was interrupted goes on when the same
-    command is given again. The last line is the SHA-256 digest of the file.
+    Needs the extra symjax[data]. An interrupted run continues when the same command
+    is run again. The last line is the SHA-256 digest of the file.
     """
     from symjax.labels import LabelSettings, perturbed, write_labels
 
@@ -110,6 +110,6 @@ def label(
             output, structures, settings, skip_failures=skip_failures, report=report
         )
     if digest is None:
-        say("Not complete: give the same command again to go on")
+        say("Not complete: run the same command again to continue")
     else:
         say(f"sha256 {digest}  {output.name}")

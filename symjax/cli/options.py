@@ -84,7 +84,7 @@ class ModelOptions(Group, panel="Model"):
         typer.Option(
             metavar="NAME",
             help="Output whose derivatives are forces and stress, such as energy/pbe. "
-            "Default: energy, or the only variant of it.",
+            "Default: energy, or its only variant.",
             show_default=False,
         ),
     ] = None
@@ -232,8 +232,8 @@ Reach = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=VALUE UNIT",
-        help="Largest admitted error of an output, such as 'energy=0.1 meV': names the "
-        "average of fewest elements that is enough. May be given several times.",
+        help="Largest error allowed for an output, such as 'energy=0.1 meV': names the "
+        "average with the fewest elements that reaches it. May be given several times.",
         show_default=False,
     ),
 ]

@@ -3,13 +3,36 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from symjax._text import visible
 from symjax.cli.streams import say
 
 if TYPE_CHECKING:
+    import rich.progress
+    from rich.console import Console
+
     from symjax.runs import Progress
+
+
+def _bars(console: "Console", unit: str, **settings: Any) -> "rich.progress.Progress":
+    """Bars with what is done, how much of how many, and the time left.
+
+    Args:
+      console: Where to draw them.
+      unit: What is counted, with fields of a task in braces.
+      settings: Of :class:`rich.progress.Progress`.
+    """
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn(unit),
+        progress.TimeRemainingColumn(),
+    )
+    return progress.Progress(*columns, console=console, transient=True, **settings)
 
 
 @contextlib.contextmanager
@@ -33,20 +56,12 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
         yield write
         return
 
-    from rich import progress as bars
     from rich.markup import escape
 
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[unit]}"),
-        bars.TimeRemainingColumn(),
-    )
     # Structures take times that differ: the average over the run says most.
-    with bars.Progress(
-        *columns, console=console, transient=True, speed_estimate_period=float("inf")
-    ) as display:
+    forever = float("inf")
+    unit = "{task.fields[unit]}"
+    with _bars(console, unit, speed_estimate_period=forever) as display:
         everything = display.add_task("all", unit="items", visible=False)
         current = display.add_task("", unit="elements", visible=False)
 
@@ -170,20 +185,10 @@ def training_progress(
     steps: int,
 ) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """Shows a training on standard error: a bar on a terminal, and lines."""
-    from rich import progress as bars
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("steps"),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as display:
+    with _bars(console, "steps", disable=not console.is_terminal) as display:
         task = display.add_task("compiling", total=steps)
 
         def watch(step: int, values: Mapping[str, float]) -> None:

@@ -91,6 +91,8 @@ def run_survey(
     aims: "list[Limit]",
 ) -> None:
     """Surveys, prints the tables, and exits with 4 where structures failed."""
+    from symjax.report.chemiscope import find_chemiscope, write_chemiscope
+    from symjax.report.files import SURVEY_CHEMISCOPE
     from symjax.report.survey_tables import survey_tables
     from symjax.report.tables import print_text
     from symjax.runs import survey_structures
@@ -98,6 +100,10 @@ def run_survey(
     names = {"output": "--output", "structures": "TARGET", "model": "--model"}
     names |= {"layers": "--layers", "energy": "--energy", "until": "--until"}
     names |= {"chemiscope": "--chemiscope"}
+    if chosen.chemiscope:
+        # Before hours of evaluations: it may not be installed.
+        with options_as_typed(names):
+            find_chemiscope()
     strata = chosen.strata
     try:
         with options_as_typed(names), _progress() as watch:
@@ -106,7 +112,6 @@ def run_survey(
                 options=options,
                 unreadable=found.unreadable,
                 groups=None if strata is None else strata.groups(found.structures),
-                chemiscope=chosen.chemiscope,
                 watch=watch,
             )
     except KeyboardInterrupt as error:
@@ -114,6 +119,8 @@ def run_survey(
             f"Interrupted. What was measured is kept in {into.path}; to continue, run "
             "the same command with --resume."
         ) from error
+    if chosen.chemiscope:
+        write_chemiscope(report, into.path / SURVEY_CHEMISCOPE)
     print_text(functools.partial(survey_tables, report), sys.stdout)
     say(
         f"Wrote survey.json, survey.csv, survey.txt and survey.html in {into.path}",

@@ -31,7 +31,8 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on from the last checkpoint; start if there is none."
+            "--resume",
+            help="Continue from the last checkpoint; start if there is none.",
         ),
     ] = False,
     extend: Annotated[
@@ -53,7 +54,7 @@ def train(
     ] = None,
     compile_cache: CompileCache = True,
 ) -> None:
-    """Trains a model as a file describes; a killed run goes on with --resume."""
+    """Trains a model as a file describes; a killed run continues with --resume."""
     import jax
 
     from symjax.training.configuration import AtomsRun, read_run
@@ -87,7 +88,7 @@ def train(
     if not trained.complete:
         say(
             f"Stopped after step {trained.step} of {settings.steps}; run again with "
-            "--resume to go on"
+            "--resume to continue"
         )
         return
     say(f"Wrote the model to {folder / MODEL}, metrics to {folder / METRICS}")

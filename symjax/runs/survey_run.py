@@ -36,7 +36,6 @@ from symjax.metrics.survey import Survey, survey
 from symjax.models.pet.packing import Packing
 from symjax.models.pet.source import PETSource
 from symjax.report import schema, storage
-from symjax.report.chemiscope import find_chemiscope, write_chemiscope
 from symjax.report.files import (
     SURVEY_CHEMISCOPE,
     SURVEY_CSV,
@@ -94,7 +93,6 @@ def survey_structures(
     options: Options | None = None,
     unreadable: Mapping[str, SymjaxError] | None = None,
     groups: Groups | None = None,
-    chemiscope: bool = False,
     watch: Callable[[SurveyProgress], None] | None = None,
 ) -> SurveyReport:
     """Surveys structures and writes ``survey.json``, ``.csv``, ``.txt`` and ``.html``.
@@ -109,8 +107,6 @@ def survey_structures(
       options: Largest degree, layers, precision and energy; nothing else is used.
       unreadable: Errors by label of what could not be read as structures.
       groups: What structures have in common: strata and clusters.
-      chemiscope: Whether to write ``survey.chemiscope.json.gz`` too, A by structure and
-        by atom for the viewer chemiscope; needs the extra ``[chemiscope]``.
       watch: Called with the progress.
 
     Raises:
@@ -134,8 +130,6 @@ def survey_structures(
     folder = into.path
     options = options or Options()
     options.settings()
-    if chemiscope:
-        find_chemiscope()
     source = as_source(model)
     source.settings(options)
     failed = {label: str(error) for label, error in (unreadable or {}).items()}
@@ -191,8 +185,6 @@ def survey_structures(
         (SURVEY_HTML, survey_html(report)),
     ):
         write_text(folder / name, text)
-    if chemiscope:
-        write_chemiscope(report, folder / SURVEY_CHEMISCOPE)
     return report
 
 
