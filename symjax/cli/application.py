@@ -29,7 +29,7 @@ _OF_THE_SYSTEM = (
 )
 _REMEDY = (
     "Free some space, or choose another place; what was written before is whole, and "
-    "--resume goes on from it"
+    "--resume continues from it"
 )
 EXIT_CODES = """\b
 Exit codes:

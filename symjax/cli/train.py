@@ -32,7 +32,7 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue from the last checkpoint; start if there is none.",
+            help="Continue from the last checkpoint, if there is one.",
         ),
     ] = False,
     extend: Annotated[

@@ -253,7 +253,8 @@ def probes_to_text(
         "Read: a ridge regression to tensors of the surroundings of atoms beats none "
         "and those of other structures on structures held out "
         f"({trained} to train on, {held_out} held out), with 95 % confidence over "
-        f"{probes.comparisons} comparisons."
+        f"{probes.comparisons} comparisons.",
+        0,
     )
     return f"{table.plain}\n\n{notes}\n"
 

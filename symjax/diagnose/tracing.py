@@ -156,7 +156,8 @@ def trace_to_text(traces: Mapping[str, Traced], display: Display) -> str:
         display.lines(
             "Features that a layer hands on are replaced by their invariant part, and "
             "those of all layers before; forces are derivatives of what is left. A "
-            "negative share cancels what enters elsewhere."
+            "negative share cancels what enters elsewhere.",
+            0,
         )
     )
     tables += [

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from symjax.metrics.convergence import band_limit, tail_ratio
+from symjax.report.formats import with_symbols
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report, Settings
 
@@ -37,7 +38,7 @@ def curve_data(report: Report, names: Sequence[str], most: int) -> dict[str, Any
         for structure in report.measured:
             leaves = {leaf.name: leaf for leaf in structure.leaves}
             sets.append({"label": structure.label, "values": values(leaves)})
-    units = [together[name].unit.replace("angstrom", "\xc5") for name in names]
+    units = [with_symbols(together[name].unit) for name in names]
     return {"rows": list(names), "units": units, "sets": sets}
 
 

@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from symjax._text import visible
+from symjax.report.formats import with_symbols
 from symjax.report.layout import Table
 from symjax.report.schema import Report
 from symjax.report.table_cells import Cell, Figure, LayerName, Link, Number, Unit
@@ -19,7 +20,7 @@ def escape(value: object) -> str:
 
 def show_unit(unit: str) -> str:
     """A unit as HTML, empty for features."""
-    base, _, power = unit.replace("angstrom", "\xc5").partition("^")
+    base, _, power = with_symbols(unit).partition("^")
     return escape(base) + (f"<sup>{escape(power)}</sup>" if power else "")
 
 
@@ -60,8 +61,8 @@ def show_table(table: Table | None) -> str:
     if table is None:
         return ""
     rows = [([show(cell) for cell in row.cells], row.good) for row in table.rows]
-    columns = [escape(column.replace("angstrom", "\xc5")) for column in table.columns]
-    return make_table(table.title, columns, rows)
+    columns = [escape(with_symbols(column)) for column in table.columns]
+    return make_table(with_symbols(table.title), columns, rows)
 
 
 def make_table(

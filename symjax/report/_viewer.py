@@ -8,7 +8,7 @@ from ase.data import chemical_symbols, covalent_radii
 from scipy.spatial import cKDTree
 
 from symjax.report._markup import escape, show
-from symjax.report.formats import format_value
+from symjax.report.formats import format_value, with_symbols
 from symjax.report.schema import AtomErrors, Report
 from symjax.report.table_cells import Number
 
@@ -42,7 +42,7 @@ def viewer_data(report: Report, most: int) -> list[dict[str, Any]]:
             entry["outputs"] = [
                 {
                     "name": name,
-                    "unit": units.get(name, "").replace("angstrom", "\xc5"),
+                    "unit": with_symbols(units.get(name, "")),
                     "errors": np.asarray(errors).tolist(),
                 }
                 for name, errors in atoms.errors.items()

@@ -21,6 +21,7 @@ from symjax._text import drawn
 from symjax.errors import ArgumentError
 from symjax.report.contents import layers_of, outputs_of
 from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
+from symjax.report.formats import with_symbols
 from symjax.report.leaves import Kind
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
@@ -215,7 +216,7 @@ def error_figure(report: Report) -> Figure:
 
 def display_unit(unit: str) -> str:
     r"""A unit with the sign for angstrom and raised exponents, as figures print it."""
-    return re.sub(r"\^(-?\d+)", r"$^{\1}$", unit.replace("angstrom", "\xc5"))
+    return re.sub(r"\^(-?\d+)", r"$^{\1}$", with_symbols(unit))
 
 
 def save_figures(

@@ -38,6 +38,11 @@ def format_fraction(value: float, floor: float = 0.0) -> str:
     return f"{value:.4f}" if abs(value) >= 1e-2 else f"{value:.1e}"
 
 
+def with_symbols(text: str) -> str:
+    """A unit, or a text with one, with the sign for angstrom."""
+    return text.replace("angstrom", "\xc5")
+
+
 def with_unit(text: str, unit: str) -> str:
     """The head of a column, with its unit in brackets if there is one."""
     return f"{text} ({unit})" if unit else text

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from symjax._text import visible
+from symjax.report.formats import with_symbols
 from symjax.report.shortening import shorten_all
 from symjax.report.table_cells import Cell, LayerName, Row, Unit
 
@@ -39,7 +40,7 @@ class Display:
     def unit(self, text: str) -> str:
         """A unit; a dash where there is none."""
         shown = self.name(text) or "-"
-        return shown if self.ascii_only else shown.replace("angstrom", "\xc5")
+        return shown if self.ascii_only else with_symbols(shown)
 
     def cell(self, cell: Cell) -> str:
         """A cell of a table."""

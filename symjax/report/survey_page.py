@@ -10,7 +10,7 @@ from ase.data.colors import jmol_colors
 
 from symjax.metrics.pooling import Interval
 from symjax.report._markup import escape, show_table
-from symjax.report.formats import format_fraction, format_value
+from symjax.report.formats import format_fraction, format_value, with_symbols
 from symjax.report.layout import Table
 from symjax.report.survey_tables import (
     NO_SIZE,
@@ -59,6 +59,7 @@ def survey_html(report: SurveyReport) -> str:
     script = (assets / "tables.js").read_text()
     sections = [
         ("errors", "Equivariance error", _errors(report)),
+        ("averages", "After averages", show_table(left_by_averages(report))),
         ("plots", "Over structures", _plots(report)),
         ("worst", "Worst structures", _worst(report)),
         ("parts", "By element, size and composition", _parts(report)),
@@ -101,7 +102,6 @@ def _errors(report: SurveyReport) -> str:
         "intervals: of the structures at hand, and of those that they were drawn "
         f"from. A / RMS compares it with the size of the output; {NO_SIZE}.</p>\n"
         + show_table(errors_table(report))
-        + show_table(left_by_averages(report))
     )
 
 
@@ -143,7 +143,7 @@ def _plots(report: SurveyReport) -> str:
             _scatter(f"{title} against the number of atoms", pool.sizes, values, groups)
         )
         if force is not None:
-            unit = report.outputs["forces"].unit
+            unit = with_symbols(report.outputs["forces"].unit)
             figures.append(
                 _scatter(f"{title} against the RMS force in {unit}", force, values, [])
             )
@@ -158,13 +158,17 @@ def _frame(
     caption: str, low: Sequence[float], high: Sequence[float], marks: str
 ) -> str:
     left, bottom = _MARGIN, _HEIGHT - _MARGIN / 2
+
+    def label(value: float) -> str:
+        return f"{value:,.0f}" if value == round(value) else format_value(value)
+
     labels = (
-        f'<text x="{left}" y="{_HEIGHT - 6}">{format_value(low[0])}</text>'
+        f'<text x="{left}" y="{_HEIGHT - 6}">{label(low[0])}</text>'
         f'<text x="{_WIDTH - 4}" y="{_HEIGHT - 6}" text-anchor="end">'
-        f"{format_value(high[0])}</text>"
+        f"{label(high[0])}</text>"
         f'<text x="{left - 4}" y="{bottom}" text-anchor="end">'
-        f"{format_value(low[1])}</text>"
-        f'<text x="{left - 4}" y="14" text-anchor="end">{format_value(high[1])}</text>'
+        f"{label(low[1])}</text>"
+        f'<text x="{left - 4}" y="14" text-anchor="end">{label(high[1])}</text>'
     )
     return (
         f'<figure><svg role="img" aria-label="{escape(caption)}" width="{_WIDTH}" '
