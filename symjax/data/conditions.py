@@ -96,13 +96,32 @@ def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
 
 
 def warn_of_unread(atoms: ase.Atoms, reads: Sequence[str] = ()) -> None:
-    """Warns of charges and magnetic moments of atoms that a model does not read."""
+    """Warns of charges and spins, of atoms or of the structure, that are not read.
+
+    Args:
+      atoms: The structure.
+      reads: What the model reads: names of :data:`ATOM_ARRAYS`, ``"charge"`` and
+        ``"spin_multiplicity"`` of the structure.
+    """
     for name, what in (
         ("initial_charges", "initial charges"),
         ("initial_magmoms", "initial magnetic moments"),
     ):
         if name not in reads and atoms.has(name) and np.any(atoms.arrays[name]):
             warnings.warn(f"{what} of atoms are not read by this model", stacklevel=2)
+    charges = [key for key in atoms.info if _plain(key) in _CHARGES]
+    spins = [key for key in atoms.info if key in SPIN_KEYS]
+    for name, keys, neutral in (
+        ("charge", charges, 0),
+        ("spin_multiplicity", spins, 1),
+    ):
+        for key in keys if name not in reads else []:
+            if np.any(np.asarray(atoms.info[key]) != neutral):
+                warnings.warn(
+                    f"atoms.info[{key!r}] = {atoms.info[key]!r} is not read by this "
+                    "model: its answer is the same for any charge and spin",
+                    stacklevel=2,
+                )
 
 
 def conditions_of(atoms: ase.Atoms) -> dict[str, object]:

@@ -54,9 +54,13 @@ class Engine:
             name: given_input(name, request, atoms)
             for name, request in model.requested_inputs(use_new_names=True).items()
         }
-        warn_of_unread(
-            atoms, [key for given in self._inputs.values() for key in given.reads]
-        )
+        arrays = [key for given in self._inputs.values() for key in given.reads]
+        whole = [
+            name.removeprefix("ase::info::")
+            for name, given in self._inputs.items()
+            if not given.per_atom
+        ]
+        warn_of_unread(atoms, arrays + whole)
         self._volume = stress_volume(atoms)
         self.num_pairs = {len(first) for _, _, first, _, _ in self._neighbors}
         self._types = torch.tensor(atoms.numbers, dtype=torch.int32, device=device)

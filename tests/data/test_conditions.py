@@ -93,6 +93,23 @@ def test_every_way_of_a_pet_refuses_or_warns():
         pet_graph(PETConfig((6, 8), **small), atoms)
 
 
+@pytest.mark.parametrize(
+    "info", [{"charge": 1}, {"net_charge": -1.0}, {"multiplicity": 3}]
+)
+def test_charges_and_spins_that_no_model_reads_are_warned_of(info):
+    """A model without conditioning gives the neutral singlet's answer for any."""
+    atoms = ase.build.molecule("CO")
+    atoms.info.update(info)
+    small = {"d_pet": 4, "d_node": 4, "d_head": 4, "d_feedforward": 4, "num_heads": 1}
+    with pytest.warns(UserWarning, match="is not read by this model"):
+        pet_graph(PETConfig((6, 8), **small), atoms)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_unread(atoms, ["charge", "spin_multiplicity"])
+        atoms.info = {"charge": 0, "spin_multiplicity": 1, "spin": 0}
+        warn_of_unread(atoms)
+
+
 def test_what_is_read_or_zero_is_not_warned_of():
     atoms = ase.build.molecule("CO")
     atoms.set_initial_charges([0.0, 0.0])

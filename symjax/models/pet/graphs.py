@@ -84,9 +84,11 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
         is adaptive, in any.
     """
     for number, atoms in enumerate(structures):
+        reads: tuple[str, ...] = ()
         if config.system_conditioning:
             check_conditions(atoms, number if len(structures) > 1 else None)
-        warn_of_unread(atoms)
+            reads = ("charge", "spin_multiplicity")
+        warn_of_unread(atoms, reads)
     graph = seen_edges(config, graph)
     _check_memory(config, graph)
     if config.long_range is None:
