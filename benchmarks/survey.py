@@ -53,7 +53,7 @@ from symjax.metrics.pooling import QUESTIONS
 from symjax.metrics.unbiased import estimate_rows
 from symjax.models import load_model
 from symjax.models.pet import orbit_problem
-from symjax.models.pet.packing import Packing, packs_of
+from symjax.models.pet.packing import Packing
 from symjax.runs import Options, survey_structures
 from symjax.so3 import wigner_d
 
@@ -131,8 +131,7 @@ def compare_designs(structures: dict[str, ase.Atoms], rounds: int) -> None:
         independent: dict[str, float] = {}
         for turn in turns:
             over = Survey(num, turn=turn, seed=1)
-            packs, _ = packs_of(Packing(model, num), structures)
-            packs = list(packs)
+            packs = list(Packing(model, num).packs(structures))
             values: dict[str, list[np.ndarray]] = {}
             for number in range(rounds):
                 found = pool(
@@ -155,7 +154,7 @@ def compare_controls(structures: dict[str, ase.Atoms], rounds: int, num: int) ->
     """Prints what control variates gain, beside independent turns."""
     over = Survey(num, seed=1)
     packing = Packing(load_model("pet-ethanol"), num)
-    packs = list(packs_of(packing, structures)[0])
+    packs = list(packing.packs(structures))
     frames = {label: _frame(atoms) for label, atoms in structures.items()}
     values: dict[str, list[np.ndarray]] = {}
     variates = []
@@ -240,7 +239,7 @@ def compare_strata(num: int) -> None:
     """Prints what is gained by drawing a third of molecules in proportion."""
     structures = mixed(num)
     over, packing = Survey(16), Packing(load_model("pet-ethanol"), 16)
-    packs, _ = packs_of(packing, structures)
+    packs = packing.packs(structures)
     found = {i.label: i for items in measure_packs(packs, over) for i in items}
     kinds = {k: atoms.get_chemical_formula() for k, atoms in structures.items()}
     labels, squares = list(structures), {}
@@ -292,7 +291,7 @@ def measure_throughput(num: int, data: str | None) -> None:
     )
     for name, structures in (("ethanol", ethanol(num, data)), ("mixed", mixed(num))):
         over, packing = Survey(16), Packing(model, 16)
-        packs, _ = packs_of(packing, structures)
+        packs = packing.packs(structures)
         shapes = set()
         for pack in (packs := list(packs)):
             shapes.add(tuple(np.shape(owner) for owner in pack.owners.values()))

@@ -40,7 +40,6 @@ from symjax.models import load_model, save_model
 from symjax.models.biases import Biases
 from symjax.models.pet import staged_problem
 from symjax.models.pet.inject import inject_biases
-from symjax.models.pet.staged import stage_of
 from symjax.training import parse_run
 from symjax.training.partial import choose_parameters, whole_network
 from symjax.training.problems import Problem, atoms_problem, split
@@ -143,6 +142,31 @@ def blame(model: Any, atoms: ase.Atoms, study: Study) -> dict[str, Any]:
         helps = without == without.min()
     sectors = [f"{degree}{'+-'[column]}" for degree, column in np.argwhere(helps)]
     return {"stage": stage, "sectors": sectors, "shares": shares.tolist()}
+
+
+class Stage(NamedTuple):
+    """What makes one stage of a PET, by the names that a run's configuration takes.
+
+    Attributes:
+      modules: Those whose parameters make it (``[model] trainable``).
+      layers: Those whose features it hands on (``[penalty] layers``).
+    """
+
+    modules: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def stage_of(config: Any, number: int) -> Stage:
+    """Modules and layers of one stage of ``staged_problem``, counted from 0."""
+    if config.featurizer_type == "residual":
+        layers = tuple(f"{kind}_backbone.{number}" for kind in ("node", "edge"))
+        return Stage((f"gnn_layers.{number}",), layers)
+    modules = tuple(
+        f"{name}.{number}"
+        for name in ("gnn_layers", "combination_norms", "combination_mlps")
+    )
+    layers = tuple(f"gnn_layers_post_mp_{kind}.{number}" for kind in ("node", "edge"))
+    return Stage(modules, layers)
 
 
 def cures_of(study: Study, config: Any, blamed: Mapping[str, Any]) -> dict[str, Cure]:

@@ -7,10 +7,7 @@ from typing import Any
 import ase
 import jax.numpy as jnp
 import numpy as np
-from ase.calculators.calculator import (
-    PropertyNotImplementedError,
-    all_changes,
-)
+from ase.calculators.calculator import PropertyNotImplementedError
 from jaxtyping import Float
 
 from symjax.data.build import Edges, assemble, find_edges
@@ -206,39 +203,11 @@ class SymjaxCalculator(StatefulCalculator):
             skin=self._skin,
         )
 
-    def calculate(
-        self,
-        atoms: ase.Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = tuple(all_changes),
-    ) -> None:
-        """Computes all properties of a structure into ``results``; ASE calls it.
-
-        Args:
-          atoms: The structure; by default the one of the last calculation.
-          properties: Ignored, as all come at once.
-          system_changes: Ignored; what has changed is found by comparison.
-
-        Raises:
-          StructureError: The structure cannot be used, or has unknown species.
-          ModelError: Its charge or spin multiplicity is unknown to the model.
-          AliasingError: The quadrature does not resolve the predictions.
-
-        Example:
-          >>> import ase.build
-          >>> from symjax.interop import SymjaxCalculator
-          >>> calculator = SymjaxCalculator("pet-ethanol")
-          >>> calculator.calculate(ase.build.molecule("H2O"))
-          >>> sorted(calculator.results)
-          ['energies', 'energy', 'forces', 'free_energy']
-        """
-        super().calculate(atoms, properties, system_changes)
-        self.results = {}
-        atoms = self.atoms
-        check_without_distances(atoms, self.model.config.species)
-        graph = self._reused_graph(atoms)
-        (self.results,) = self._evaluate(graph, [atoms])
-        self._known = self._conditions(atoms)
+    def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
+        """All results, whatever is asked for."""
+        check_without_distances(self.atoms, self.model.config.species)
+        (results,) = self._evaluate(self._reused_graph(self.atoms), [self.atoms])
+        return results
 
     def compute(self, structures: Sequence[ase.Atoms]) -> list[dict[str, Any]]:
         """Results of several structures, evaluated together where they fit.

@@ -5,11 +5,7 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.calculators.calculator import (
-    Calculator,
-    PropertyNotImplementedError,
-    all_changes,
-)
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
@@ -137,35 +133,8 @@ class AveragedCalculator(StatefulCalculator):
             symmetrize=self.symmetrize,
         )
 
-    def calculate(
-        self,
-        atoms: ase.Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = tuple(all_changes),
-    ) -> None:
-        """Computes averages into ``results``; ASE calls it.
-
-        Args:
-          atoms: The structure; by default the one of the last calculation.
-          properties: What is needed; what comes along with it is averaged too.
-          system_changes: Ignored: every orientation is a new structure.
-
-        Raises:
-          ModelError: The calculator fails, or has no such property.
-          AliasingError: The quadrature has negative weights and does not resolve the
-            results.
-
-        Example:
-          >>> import ase.build
-          >>> from ase.calculators.emt import EMT
-          >>> from symjax.interop import AveragedCalculator
-          >>> calculator = AveragedCalculator(EMT(), average="Ci")
-          >>> calculator.calculate(ase.build.molecule("CO"))
-          >>> "forces" in calculator.results
-          True
-        """
-        super().calculate(atoms, properties, system_changes)
-        self._known = self._conditions(self.atoms)
+    def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
+        """Averages of what is asked for, and of what comes along with it."""
         elements, weights = self.rotations.elements, self.rotations.weights
         if self.random:
             elements = self._drawn()
@@ -188,7 +157,7 @@ class AveragedCalculator(StatefulCalculator):
         )
         if len(elements) > 1 or symmetry is not None:
             means |= {name + SPREAD: value for name, value in spreads.items()}
-        self.results = {
+        return {
             name: float(value) if value.ndim == 0 else value
             for name, value in means.items()
         }

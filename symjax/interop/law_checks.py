@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from symjax.data.units import conversion, measures
+from symjax.data.units import conversion, derivative_unit, measures
 from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.interop.physics import physical_checks
@@ -107,6 +107,7 @@ class LawChecks:
         for name, (value, unit) in outputs.items():
             if derived is None or not _DIRECT.fullmatch(name):
                 continue
+            value = conversion(unit or derived[1], derived[1], name) * value
             difference = value.reshape(-1, 3) - derived[0].reshape(-1, 3)
             scale = float(np.sqrt(np.mean(np.square(derived[0]))))
             yield PhysicalCheck(
@@ -115,7 +116,7 @@ class LawChecks:
                 float(np.sqrt(np.mean(difference**2))),
                 float(_ROUND_OFF[str(value.dtype)] * np.abs(derived[0]).max(initial=0)),
                 scale,
-                unit or derived[1],
+                derived[1],
             )
 
 
@@ -165,14 +166,8 @@ class ProblemCalculator(Calculator):
 
     def fits(self, atoms: ase.Atoms) -> bool:
         """Whether a structure has an energy in a known unit; forces may be lacking."""
-        outputs = evaluated(self._make(atoms))
-        if self._energy not in outputs or _factor(outputs[self._energy][1]) is None:
-            return False
-        self.implemented_properties = [
-            *("energy", *(["forces"] if "forces" in outputs else [])),
-            *(["stress"] if "stress" in outputs else []),
-        ]
-        return True
+        self.implemented_properties = list(self._results(atoms))
+        return "energy" in self.implemented_properties
 
     def calculate(
         self,
@@ -182,19 +177,25 @@ class ProblemCalculator(Calculator):
     ) -> None:
         """Computes all of them into ``results``; ASE calls it."""
         super().calculate(atoms, properties, system_changes)
-        outputs = evaluated(self._make(self.atoms))
-        factor = _factor(outputs[self._energy][1])
-        assert factor is not None
-        self.results: dict[str, Any] = {
-            "energy": factor * float(outputs[self._energy][0].sum())
-        }
-        for name, shape in (("forces", (-1, 3)), ("stress", (3, 3))):
-            if name in outputs:
-                values = np.asarray(outputs[name][0], float).reshape(shape)
-                self.results[name] = factor * values
+        self.results = self._results(self.atoms)
 
-
-def _factor(unit: str) -> float | None:
-    """To eV; None where the unit is unknown. A model that does not say is in eV."""
-    unit = unit or "eV"
-    return conversion(unit, "eV") if measures(unit, "eV") else None
+    def _results(self, atoms: ase.Atoms) -> dict[str, Any]:
+        """What has a known unit; where a model says none, that of its energy, or eV."""
+        outputs = evaluated(self._make(atoms))
+        if self._energy not in outputs:
+            return {}
+        outputs["energy"] = outputs[self._energy]
+        energy = outputs["energy"][1] or "eV"
+        found: dict[str, Any] = {}
+        for name, (own, into, shape) in {
+            "energy": (energy, "eV", ()),
+            "forces": (derivative_unit("forces", energy), "eV/angstrom", (-1, 3)),
+            "stress": (derivative_unit("stress", energy), "eV/angstrom^3", (3, 3)),
+        }.items():
+            if name not in outputs or not measures(outputs[name][1] or own, into):
+                continue
+            values = np.asarray(outputs[name][0], float)
+            values = values.sum() if name == "energy" else values
+            factor = conversion(outputs[name][1] or own, into)
+            found[name] = factor * values.reshape(shape)
+        return found

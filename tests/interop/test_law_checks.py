@@ -25,6 +25,7 @@ from symjax.runs import Options, measure_items
 EMT_SOURCE = CalculatorSource("ase.calculators.emt:EMT")
 CODE = """
 import numpy as np
+from symjax.data.units import conversion
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3 import SCALAR, VECTOR
 
@@ -34,13 +35,13 @@ def problem(atoms):
         forces = -2 * r
         return {
             "energy": 23.06 * np.sum(r**2),
-            "forces": 23.06 * forces,
+            "forces": conversion("kcal/mol", "eV") * 23.06 * forces,
             "non_conservative_forces": 23.06 * (forces + 0.01),
         }
 
     outputs = {
         "energy": Output(SCALAR, "kcal/mol"),
-        "forces": Output(VECTOR, "kcal/mol/angstrom"),
+        "forces": Output(VECTOR, "eV/angstrom"),
         "non_conservative_forces": Output(VECTOR, "kcal/mol/angstrom"),
     }
     return Problem(HostFunction(springs), atoms.positions, outputs)
@@ -73,7 +74,7 @@ def test_a_problem_is_checked_as_its_calculator_is():
 
 
 def test_functions_and_what_they_lack(tmp_path):
-    """Units are converted; a head that differs by 0.01 kcal/mol/angstrom is found."""
+    """Each output has a unit of its own; a head that differs by 0.01 eV is found."""
     path = tmp_path / "mine.py"
     path.write_text(CODE)
     checks = LawChecks(FunctionSource(f"{path}:problem"))
@@ -81,8 +82,8 @@ def test_functions_and_what_they_lack(tmp_path):
     found = checks(ase.build.molecule("H2O"))
     assert broken(found) == {"as forces of the energy"}
     (head,) = [check for check in found if not check.holds]
-    assert head.deviation == pytest.approx(0.2306, rel=1e-6)
-    assert head.unit == "kcal/mol/angstrom"
+    assert head.deviation == pytest.approx(0.01, rel=1e-4)
+    assert head.unit == "eV/angstrom"
     slope = next(c for c in found if c.law == "forces = -dE/dx")
     # 23.06 kcal/mol are about an eV.
     assert slope.scale < 5
@@ -159,7 +160,7 @@ def test_a_broken_law_is_seen_in_the_report(tmp_path):
     ]
     assert line.split()[-1] == "NO"
     assert "non_conservative_forces" in line
-    assert "kcal/mol/Å" in line
+    assert "eV/Å" in line
 
 
 def test_a_check_that_fails_costs_no_numbers(tmp_path, caplog):

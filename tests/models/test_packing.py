@@ -8,10 +8,11 @@ import pytest
 from small_models import small_pet
 
 from symjax.data import graph_shape
+from symjax.errors import StructureError
 from symjax.metrics import Survey, measure_many, pool
 from symjax.metrics.packs import in_order, measure_packs
 from symjax.models.pet import orbit_problem
-from symjax.models.pet.packing import Packing, packs_of
+from symjax.models.pet.packing import Packing
 
 NAMES = ("H2O", "CH3CH2OH", "C2H2")
 
@@ -29,9 +30,8 @@ def test_every_structure_is_as_alone(model):
     structures["graphene"].rattle(0.05, seed=0)
     over = Survey(8, seed=4)
     packing = Packing(model, 8, layers="node_heads.energy.0")
-    packs, errors = packs_of(packing, structures)
+    packs = packing.packs(structures)
     together = pool(item for items in measure_packs(packs, over, 2) for item in items)
-    assert not errors
     assert sorted(together.labels) == sorted(structures)
     problems = {
         name: orbit_problem(model, atoms, layers="node_heads.energy.0")
@@ -84,15 +84,20 @@ def test_mixed_sizes_make_few_shapes(model):
 def test_a_structure_larger_than_a_pack(model):
     big = ase.build.bulk("C", cubic=True) * (2, 2, 2)
     packing = Packing(model, 512)
-    (pack,), _ = packs_of(packing, {"big": big, "bad": ase.Atoms("U")})
+    (pack,) = packing.packs({"big": big})
     assert pack.labels == ("big",)
+
+
+def test_structures_that_cannot_be_read_are_refused(model):
+    with pytest.raises(StructureError, match="U"):
+        Packing(model, 8).packs({"bad": ase.Atoms("U")})
 
 
 def test_threads_change_no_bit_and_no_order(model):
     """Contexts of JAX hold for one thread; those of the caller hold in all."""
     structures = {name: ase.build.molecule(name) for name in NAMES}
     packing = Packing(model, 8, num_atoms=8)
-    packs = list(packs_of(packing, structures)[0])
+    packs = list(packing.packs(structures))
     assert len(packs) > 1
     one, two = (
         pool(

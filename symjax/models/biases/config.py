@@ -73,11 +73,6 @@ class Biases(Declared):
                 "Use one of them",
             )
 
-    @property
-    def in_tokens(self) -> bool:
-        """Whether tokens see more than in the model without biases."""
-        return self.edge_harmonics is not None or self.pseudotensors is not None
-
     def to_json(self) -> dict[str, Any]:
         """What differs from no bias, as data that JSON can hold."""
         return {

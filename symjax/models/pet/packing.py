@@ -25,7 +25,6 @@ from symjax.data.graph import (
     join_graphs,
 )
 from symjax.data.transform import rotate_graph
-from symjax.errors import SymjaxError
 from symjax.metrics.packs import Pack
 from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.evaluation import Evaluation
@@ -149,6 +148,11 @@ class Packing:
                 packs += full
         return packs
 
+    def packs(self, structures: Mapping[str, ase.Atoms]) -> Iterator[Pack]:
+        """Packs of some structures, refused if the model cannot read one of them."""
+        items = [self.item(label, atoms) for label, atoms in structures.items()]
+        return map(self.pack, self.join(items))
+
     def _fill(self, items: Sequence[Item]) -> list[list[Item]]:
         shape = self.shape([item.graph for item in items])
         packs: list[list[Item]] = [[]]
@@ -268,17 +272,3 @@ class Prepared:
     def packs(self, model: PETModel) -> Iterator[Pack]:
         """The packs with the parameters of a model of the first one's configuration."""
         return map(dataclasses.replace(self.packing, model=model).pack, self.groups)
-
-
-def packs_of(
-    packing: Packing, structures: Mapping[str, ase.Atoms]
-) -> tuple[Iterator[Pack], dict[str, SymjaxError]]:
-    """Packs of some structures, and the errors of those that cannot be read."""
-    items: list[Item] = []
-    errors: dict[str, SymjaxError] = {}
-    for label, atoms in structures.items():
-        try:
-            items.append(packing.item(label, atoms))
-        except SymjaxError as error:
-            errors[label] = error
-    return map(packing.pack, packing.join(items)), errors

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ase
 import numpy as np
@@ -15,7 +15,6 @@ from symjax.metrics.problem import Problem
 from symjax.metrics.staged_forces import with_forces
 from symjax.metrics.stages import StagedProblem
 from symjax.models.labelled import with_labels
-from symjax.models.pet.config import PETConfig
 from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import choose_energy, energy_of_forces
 from symjax.models.pet.evaluation import Evaluation
@@ -43,31 +42,6 @@ def _function(evaluation: Evaluation, displaced: bool) -> Callable[..., Any]:
         return outputs, {name: outputs.pop(name) for name in stages}
 
     return function
-
-
-class Stage(NamedTuple):
-    """What makes one stage of a PET, by the names that a run's configuration takes.
-
-    Attributes:
-      modules: Those whose parameters make it (``[model] trainable``).
-      layers: Those whose features it hands on (``[penalty] layers``).
-    """
-
-    modules: tuple[str, ...]
-    layers: tuple[str, ...]
-
-
-def stage_of(config: PETConfig, number: int) -> Stage:
-    """Modules and layers of one stage of :func:`staged_problem`, counted from 0."""
-    if config.featurizer_type == "residual":
-        layers = tuple(f"{kind}_backbone.{number}" for kind in ("node", "edge"))
-        return Stage((f"gnn_layers.{number}",), layers)
-    modules = tuple(
-        f"{name}.{number}"
-        for name in ("gnn_layers", "combination_norms", "combination_mlps")
-    )
-    layers = tuple(f"gnn_layers_post_mp_{kind}.{number}" for kind in ("node", "edge"))
-    return Stage(modules, layers)
 
 
 def staged_problem(
