@@ -7,16 +7,16 @@ from symjax.interop.in_place import metatomic_problem
 from symjax.interop.jax_modules import (
     equinox_problem,
     linen_problem,
+    marked_equinox,
     nnx_problem,
 )
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.physics import PhysicalCheck, physical_checks
 from symjax.interop.staged_modules import (
-    equinox_stages,
-    linen_stages,
+    marked_linen,
+    marked_nnx,
     marked_stages,
-    nnx_stages,
     torch_stages,
 )
 from symjax.interop.torch_callable import torch_callable
@@ -28,14 +28,14 @@ __all__ = [
     "SymjaxCalculator",
     "calculator_problem",
     "equinox_problem",
-    "equinox_stages",
     "linen_problem",
-    "linen_stages",
     "load_metatrain",
+    "marked_equinox",
+    "marked_linen",
+    "marked_nnx",
     "marked_stages",
     "metatomic_problem",
     "nnx_problem",
-    "nnx_stages",
     "physical_checks",
     "save_metatrain",
     "torch_callable",

@@ -160,11 +160,20 @@ def marked_equinox(
     """An Equinox module as a function whose layers are marked.
 
     Args:
-      model: The module.
+      model: The module, which is not changed.
       layers: As in :func:`equinox_problem`.
 
     Returns:
-      Function of ``(x, arrays, *args)``, and the arrays.
+      Function of ``(x, arrays, *args)`` for :func:`symjax.interop.marked_stages`, and
+      the arrays.
+
+    Example:
+      >>> import jax
+      >>> import equinox as eqx  # doctest: +SKIP
+      >>> from symjax.interop import marked_equinox
+      >>> model = eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0))  # doctest: +SKIP
+      >>> layers = {"first": lambda model: model.layers[0]}
+      >>> function, arrays = marked_equinox(model, layers)  # doctest: +SKIP
     """
     import equinox
 

@@ -13,7 +13,6 @@ from symjax.interop.jax_modules import (
     Described,
     described_problem,
     mark_layer,
-    marked_equinox,
     named,
     with_marks,
 )
@@ -35,7 +34,9 @@ def marked_stages(
 
     Args:
       function: Pure function of ``(x, *args)``, in which
-        :func:`symjax.interop.jax_modules.mark_layer` names values.
+        :func:`symjax.interop.jax_modules.mark_layer` names values; of modules
+        :func:`marked_linen`, :func:`marked_nnx` and
+        :func:`symjax.interop.marked_equinox` make one.
       x: What rotates.
       outputs: As in :func:`symjax.interop.linen_problem`.
       stages: Marks in the order of the network: one, or those that together are all
@@ -79,46 +80,33 @@ def marked_stages(
     return StagedProblem(problem, groups, shifted)
 
 
-def linen_stages(
-    module: linen.Module,
-    variables: Any,
-    x: Any,
-    *,
-    outputs: Described,
-    stages: Sequence[str | tuple[str, ...]],
-    action: Any = VECTOR,
-    args: tuple[Any, ...] = (),
-) -> StagedProblem:
-    """Prepares a Flax Linen module for :func:`symjax.metrics.trace`.
+def marked_linen(
+    module: linen.Module, variables: Any
+) -> tuple[Callable[..., Any], Any]:
+    """A Flax Linen module as a function whose layers are marked.
 
-    What a submodule returns is replaced where it is called first; of several arrays
-    the first. The module itself is not changed.
+    Of every submodule what it returns, of several arrays the first, by its dotted name.
+    The module itself is not changed.
 
     Args:
       module: The module.
       variables: Its variables.
-      x: What rotates; the module is called as ``module(x, *args)``.
-      outputs: As in :func:`symjax.interop.linen_problem`.
-      stages: Submodules in the order of the network, by dotted names: one, or those
-        that together are all that a stage hands on.
-      action: How ``x`` rotates.
-      args: Further arguments of the module, which do not rotate.
 
-    Raises:
-      ModelError: There is no such submodule.
-      ArgumentError: An output is not described, or a submodule is within a loop.
+    Returns:
+      Function of ``(x, variables, *args)`` for :func:`marked_stages`, and the
+      variables, which come first among its ``args``.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from flax import linen
-      >>> from symjax.interop import linen_stages
+      >>> from symjax.interop import marked_linen, marked_stages
       >>> from symjax.metrics import trace
       >>> from symjax.so3 import SCALAR
       >>> module = linen.Sequential([linen.Dense(4), linen.tanh, lambda h: h.sum()])
       >>> x = jnp.eye(3)
-      >>> variables = module.init(jax.random.key(0), x)
-      >>> staged = linen_stages(module, variables, x, outputs=SCALAR,
-      ...                       stages=["layers_0"])
+      >>> function, variables = marked_linen(module, module.init(jax.random.key(0), x))
+      >>> staged = marked_stages(
+      ...     function, x, outputs=SCALAR, stages=["layers_0"], args=(variables,))
       >>> found = trace(staged, max_degree=2)
       >>> bool(found.errors["output"][1] < 1e-6 < found.errors["output"][0])
       True
@@ -134,65 +122,49 @@ def linen_stages(
         with linen.intercept_methods(marking):
             return module.apply(variables, x, *args)
 
-    return marked_stages(
-        function,
-        x,
-        outputs=outputs,
-        stages=stages,
-        action=action,
-        args=(variables, *args),
-    )
+    return function, variables
 
 
-def nnx_stages(
-    model: nnx.Module,
-    x: Any,
-    *,
-    outputs: Described,
-    stages: Sequence[str | tuple[str, ...]],
-    action: Any = VECTOR,
-    args: tuple[Any, ...] = (),
-) -> StagedProblem:
-    """Prepares a Flax NNX module for :func:`symjax.metrics.trace`.
+def marked_nnx(
+    model: nnx.Module, layers: Sequence[str]
+) -> tuple[Callable[..., Any], Any]:
+    """A Flax NNX module as a function whose layers are marked.
 
-    Its state is read when the problem is made: after more training, make another.
+    Its state is read now: after more training, mark it again. The model itself is not
+    changed.
 
     Args:
-      model: The module, which is not changed.
-      x: What rotates; the module is called as ``model(x, *args)``.
-      outputs: As in :func:`symjax.interop.linen_problem`.
-      stages: Submodules as in :func:`linen_stages`.
-      action: How ``x`` rotates.
-      args: Further arguments of the module, which do not rotate.
+      model: The module.
+      layers: Dotted names of submodules; of what they return, of several arrays the
+        first, is marked.
 
-    Raises:
-      ModelError: There is no such submodule.
-      ArgumentError: An output is not described, or a submodule is within a loop.
+    Returns:
+      Function of ``(x, state, *args)`` for :func:`marked_stages`, and the state. It
+      raises a ModelError where there is no such submodule.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
-      >>> from symjax.interop import nnx_stages
+      >>> from symjax.interop import marked_nnx, marked_stages
       >>> from symjax.metrics import trace
       >>> from symjax.so3 import SCALAR
       >>> model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), jnp.sum)
-      >>> staged = nnx_stages(model, jnp.eye(3), outputs=SCALAR, stages=["layers.0"])
+      >>> function, state = marked_nnx(model, ["layers.0"])
+      >>> staged = marked_stages(function, jnp.eye(3), outputs=SCALAR,
+      ...                        stages=["layers.0"], args=(state,))
       >>> found = trace(staged, max_degree=2)
       >>> bool(found.errors["output"][1] < 1e-6 < found.errors["output"][0])
       True
     """
     graph, state = nnx.split(model)
-    names = [name for group in _groups(stages) for name in group]
 
     def function(x: Any, state: Any, *args: Any) -> Any:
         made = nnx.merge(graph, state)
-        for name in names:
+        for name in layers:
             _mark_nnx(made, name)
         return made(x, *args)
 
-    return marked_stages(
-        function, x, outputs=outputs, stages=stages, action=action, args=(state, *args)
-    )
+    return function, state
 
 
 def _mark_nnx(model: nnx.Module, name: str) -> None:
@@ -206,7 +178,7 @@ def _mark_nnx(model: nnx.Module, name: str) -> None:
     if not callable(part) or not isinstance(part, nnx.Module):
         parts = (".".join(map(str, path)) for path, _ in nnx.iter_modules(model))
         raise ModelError(
-            "stages",
+            "layers",
             name,
             "is no submodule that can be called",
             f"Use some of {', '.join(filter(None, parts))}",
@@ -218,53 +190,6 @@ def _mark_nnx(model: nnx.Module, name: str) -> None:
 
     object.__setattr__(
         part, "__class__", type(kind.__name__, (kind,), {"__call__": call})
-    )
-
-
-def equinox_stages(
-    model: Any,
-    x: Any,
-    *,
-    outputs: Described,
-    layers: Mapping[str, Callable[[Any], Any]],
-    stages: Sequence[str | tuple[str, ...]] | None = None,
-    action: Any = VECTOR,
-    args: tuple[Any, ...] = (),
-) -> StagedProblem:
-    """Prepares an Equinox module for :func:`symjax.metrics.trace`.
-
-    Args:
-      model: The module, which is not changed.
-      x: What rotates; the module is called as ``model(x, *args)``.
-      outputs: As in :func:`symjax.interop.linen_problem`.
-      layers: Submodules by name, as in :func:`symjax.interop.equinox_problem`.
-      stages: Their names in the order of the network, one or those that together are
-        all that a stage hands on; by default one after another as ``layers`` lists
-        them.
-      action: How ``x`` rotates.
-      args: Further arguments of the module, which do not rotate.
-
-    Raises:
-      ModelError: There is no such layer.
-      ArgumentError: An output is not described, or a layer is within a loop.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> import equinox as eqx  # doctest: +SKIP
-      >>> from symjax.interop import equinox_stages
-      >>> from symjax.so3 import SCALAR
-      >>> model = eqx.nn.MLP(3, "scalar", 8, 1, key=jax.random.key(0))  # doctest: +SKIP
-      >>> equinox_stages(model, jnp.ones(3), outputs=SCALAR,
-      ...                layers={"first": lambda m: m.layers[0]})  # doctest: +SKIP
-    """
-    function, arrays = marked_equinox(model, layers)
-    return marked_stages(
-        function,
-        x,
-        outputs=outputs,
-        stages=list(layers) if stages is None else stages,
-        action=action,
-        args=(arrays, *args),
     )
 
 

@@ -8,10 +8,10 @@ from flax import linen, nnx
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import (
-    equinox_stages,
-    linen_stages,
+    marked_equinox,
+    marked_linen,
+    marked_nnx,
     marked_stages,
-    nnx_stages,
     torch_stages,
 )
 from symjax.interop.jax_modules import mark_layer
@@ -47,19 +47,19 @@ class Network(linen.Module):
         return hidden.sum() + self.second * b[0] * b[1]
 
 
+def stages_of(marked, stages):
+    """Stages of a marked module, of which the arrays come first among the arguments."""
+    function, arrays = marked
+    return marked_stages(function, X, outputs=SCALAR, stages=stages, args=(arrays,))
+
+
 @pytest.mark.parametrize("planted", [0, 1, None])
 def test_a_linen_module(planted):
     """What is planted in a layer is found there, and nothing else is blamed."""
     module = Network(0.3 * (planted == 0), 0.3 * (planted == 1))
     variables = module.init(jax.random.key(0), jnp.asarray(X))
     with jax.enable_x64(True):
-        staged = linen_stages(
-            module,
-            variables,
-            X,
-            outputs=SCALAR,
-            stages=["one", "dense"],
-        )
+        staged = stages_of(marked_linen(module, variables), ["one", "dense"])
         found = trace(staged, max_degree=3, sectors=planted == 0, rule=9)
     parts = found.contributions("output")
     whole = found.errors["output"][0] ** 2
@@ -77,13 +77,13 @@ def test_layers_that_are_not_there():
     module = Network(0.0, 0.0)
     variables = module.init(jax.random.key(0), jnp.asarray(X))
     with pytest.raises(ModelError):
-        linen_stages(module, variables, X, outputs=SCALAR, stages=["other"])
+        stages_of(marked_linen(module, variables), ["other"])
     model = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jnp.sum)
     for name in ("other", "layers.1", "layers.7"):
         with pytest.raises(ModelError, match=r"Use some of .*layers\.0"):
-            nnx_stages(model, X, outputs=SCALAR, stages=[name])
+            stages_of(marked_nnx(model, [name]), [name])
     with pytest.raises(ModelError, match="twice"):
-        linen_stages(module, variables, X, outputs=SCALAR, stages=["one", "one"])
+        stages_of(marked_linen(module, variables), ["one", "one"])
 
 
 def cubic(a):
@@ -126,11 +126,11 @@ def test_what_is_planted_in_other_packages_is_found(kind, planted):
     with jax.enable_x64(True):
         if kind == "nnx":
             model = Nnx(noise)
-            staged = nnx_stages(model, X, outputs=SCALAR, stages=["dense"])
+            staged = stages_of(marked_nnx(model, ["dense"]), ["dense"])
         else:
             model = equinox_network(noise)
             layers = {"rows": lambda model: model.rows}
-            staged = equinox_stages(model, X, outputs=SCALAR, layers=layers)
+            staged = stages_of(marked_equinox(model, layers), [*layers])
         plain = model(jnp.asarray(X))
         found = trace(staged, max_degree=3, rule=9)
     np.testing.assert_allclose(
