@@ -20,9 +20,9 @@ from symjax.so3 import quadrature
 
 # Of features and their derivatives; forces on as many atoms as fit are traced.
 _MEMORY = 2**31
-_DEGREE = 4
+DEGREE = 4
 # Sectors that share A^2 among them, on the same rule.
-_SECTOR_DEGREE = 2
+SECTOR_DEGREE = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def report_traces(
             "Pass the folder of that model",
         )
     found, failed = {}, {}
-    rule = 2 * _DEGREE + 1
+    rule = 2 * DEGREE + 1
     elements = 2 * quadrature(rule).num_rotations
     stages = range(model.config.num_gnn_layers)
     for label, atoms in structures.items():
@@ -93,13 +93,13 @@ def report_traces(
                 "labels": LabelFields() if labels is None else labels,
             }
             problem = staged_problem(model, atoms, forces_of=chosen, **settings)
-            one = trace(problem, max_degree=_DEGREE)
+            one = trace(problem, max_degree=DEGREE)
             alone, shares = None, []
             if shapley:
                 problem = staged_problem(model, atoms, **settings)
-                alone = trace(problem, _SECTOR_DEGREE, rule, sectors=True)
+                alone = trace(problem, SECTOR_DEGREE, rule, sectors=True)
                 shares = [
-                    sector_shares(problem, stage, _SECTOR_DEGREE, rule)
+                    sector_shares(problem, stage, SECTOR_DEGREE, rule)
                     for stage in stages
                 ]
             forces = _forces_in_words(atoms, chosen, model)
@@ -234,7 +234,7 @@ def _sectors_table(
         if sector is not None:
             left = without[sector.degree, 0 if sector.sigma == 1 else 1]
             alone = _percent(whole - left, whole)
-        title = f"l > {_SECTOR_DEGREE}" if sector is None else str(sector)
+        title = f"l > {SECTOR_DEGREE}" if sector is None else str(sector)
         share = [_percent(value, whole), _percent(error, whole)]
         rows.append(Row([title, alone, *share]))
     together = float(np.mean([one.interactions(name)[stage] for one in single]))

@@ -33,7 +33,7 @@ from symjax.so3._arguments import check_integer
 _DECIMALS = 8
 
 # Labels of structures in one part: what an interruption can lose.
-_PART = 20
+STRUCTURES_PER_PART = 20
 
 # Bonds of the elements up to krypton keep more than 0.6 of the sum of covalent radii
 # in any thermal motion; below, self-consistency is in danger.
@@ -298,8 +298,8 @@ def write_labels(
     folder = path.with_name(f"{path.name}.parts")
     _open_parts(folder, structures, settings)
     parts = []
-    for start in range(0, len(structures), _PART):
-        stop = min(start + _PART, len(structures))
+    for start in range(0, len(structures), STRUCTURES_PER_PART):
+        stop = min(start + STRUCTURES_PER_PART, len(structures))
         parts.append(folder / f"{start:08d}.xyz")
         if parts[-1].is_file():
             continue
@@ -357,7 +357,7 @@ def _open_parts(
         digest.update(repr([atoms.numbers.tolist(), info]).encode())
         digest.update(np.ascontiguousarray(atoms.positions, np.float64).tobytes())
     versions = {name: _version(name) for name in ("ase", "tblite", "pyscf")}
-    run = _Run(settings, digest.hexdigest(), versions, _PART)
+    run = _Run(settings, digest.hexdigest(), versions, STRUCTURES_PER_PART)
     record = folder / "run.json"
     if not record.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ _LEAST_CALLS = 4
 # coefficients are read and written each time: of PET's layers to l = 12, three calls at
 # once take three times as long in all as sixteen. But room for more calls can mean more
 # passes: the choice is the one with the least traffic to memory.
-_BUFFERED_CALLS = (1, 2, 4, 8, 16)
+BUFFERED_CALLS = (1, 2, 4, 8, 16)
 # An evaluation takes as long as reading its intermediates so many times (PET, CPU).
 _TRAFFIC = 8
 # Elements evaluated at once. Where their intermediates fall out of a CPU's cache, each
@@ -304,7 +304,7 @@ def plan_passes(
 
     packings = {
         calls: packed(calls)
-        for calls in {min(calls, num_calls) for calls in _BUFFERED_CALLS}
+        for calls in {min(calls, num_calls) for calls in BUFFERED_CALLS}
     }
     passes = packings[min(packings, key=traffic)]
     out = []

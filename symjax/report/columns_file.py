@@ -58,7 +58,7 @@ def _columns(max_degree: int) -> dict[str, type]:
     return _STRUCTURE | summary | after | _CERTIFICATE
 
 
-_EVERY_SECONDS = 1.0
+EVERY_SECONDS = 1.0
 # Rows of a column that HDF5 writes at once.
 _CHUNK = 1024
 
@@ -94,7 +94,7 @@ class ResultsFile:
         self._waiting += _rows(structure, self._dtype)
         if time.monotonic() >= self._next:
             self.flush()
-            self._next = time.monotonic() + _EVERY_SECONDS
+            self._next = time.monotonic() + EVERY_SECONDS
 
     def flush(self) -> None:
         """Writes what waits."""

@@ -21,7 +21,7 @@ from symjax.errors import ArgumentError, needs_extra
 from symjax.runs.workers import Task, jax_settings, set_jax
 
 # How long a scheduler may take to answer.
-_SECONDS = 20
+SECONDS_TO_ANSWER = 20
 
 # What workers of this process do for runs, by the name of the run.
 _tasks: dict[str, Task] = {}
@@ -113,7 +113,7 @@ class Scheduler:
         distributed = _distributed()
         try:
             client = distributed.Client(
-                self.address, timeout=_SECONDS, set_as_default=False
+                self.address, timeout=SECONDS_TO_ANSWER, set_as_default=False
             )
         except (OSError, ValueError, TypeError) as error:
             raise ArgumentError(

@@ -65,7 +65,7 @@ SURVEY_FILES = RunFiles(
 )
 
 # Structures whose edges are found together, ahead of their evaluation.
-_BLOCK = 512
+STRUCTURES_PER_BLOCK = 512
 # Round of the elements on which the worst structures are measured again.
 _AGAIN = 10_000
 
@@ -309,7 +309,8 @@ class _Visits:
         """Structures of a round, some at a time."""
         if number != self._number:
             self._visited, self._number = 0, number
-        blocks = [indices[i : i + _BLOCK] for i in range(0, len(indices), _BLOCK)]
+        size = STRUCTURES_PER_BLOCK
+        blocks = [indices[i : i + size] for i in range(0, len(indices), size)]
         with concurrent.futures.ThreadPoolExecutor(1) as ahead:
             waiting = [ahead.submit(self._prepare, block) for block in blocks[:1]]
             for following in [*blocks[1:], None]:

@@ -272,8 +272,8 @@ class TestStructures:
         self, invoke, path, tmp_path, monkeypatch
     ):
         """Shapley values and what enters elsewhere add up to A^2, in table and file."""
-        monkeypatch.setattr("symjax.diagnose.tracing._DEGREE", 2)
-        monkeypatch.setattr("symjax.diagnose.tracing._SECTOR_DEGREE", 1)
+        monkeypatch.setattr("symjax.diagnose.tracing.DEGREE", 2)
+        monkeypatch.setattr("symjax.diagnose.tracing.SECTOR_DEGREE", 1)
         result = invoke(path, "--trace", "OH", "--shapley", "--json", "t.json")
         assert result.exit_code == cli.OK, result.output
         rows = [line.split() for line in result.stdout.splitlines()]

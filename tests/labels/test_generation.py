@@ -153,7 +153,7 @@ def test_description_restores_shapes(extra, tmp_path):
 
 
 def test_a_run_goes_on_where_it_was_interrupted(extra, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PART", 2)
+    monkeypatch.setattr(module, "STRUCTURES_PER_PART", 2)
     drawn = perturbed(molecules(), 5, 0)
     whole = write_labels(tmp_path / "whole.xyz", drawn, FAST)
 
@@ -180,7 +180,7 @@ def test_a_run_goes_on_where_it_was_interrupted(extra, tmp_path, monkeypatch):
 
 
 def test_parts_of_another_run_are_not_mixed_in(extra, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PART", 1)
+    monkeypatch.setattr(module, "STRUCTURES_PER_PART", 1)
     path = tmp_path / "labels.xyz"
     ended = write_labels(path, molecules(), FAST, report=lambda done, total: True)
     assert ended is None

@@ -142,7 +142,7 @@ def test_passes_of_an_expensive_function_are_few(monkeypatch):
         return len(planned(deep, leaves, 10**6, 25, 3))
 
     assert num_passes() == 2
-    monkeypatch.setattr("symjax.metrics.planning._BUFFERED_CALLS", (16,))
+    monkeypatch.setattr("symjax.metrics.planning.BUFFERED_CALLS", (16,))
     assert num_passes() == 3
 
 

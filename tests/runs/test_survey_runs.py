@@ -40,7 +40,7 @@ def model():
 def small(monkeypatch):
     """Packs of few structures, so that there is something to interrupt."""
     monkeypatch.setattr(Packing, "capacity", lambda self, width: 12)
-    monkeypatch.setattr(surveys, "_BLOCK", 8)
+    monkeypatch.setattr(surveys, "STRUCTURES_PER_BLOCK", 8)
 
 
 def molecules(num):
