@@ -1,23 +1,19 @@
 """Predicted errors of averages against averages of events and calculators."""
 
 import ase.build
-import jax
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
+from small_models import small_pointmae
 
-from symjax.data.point_clouds import SMALL, generate_event, select_points
+from symjax.data.point_clouds import SMALL, generate_event
 from symjax.interop import AveragedCalculator, calculator_problem
 from symjax.metrics import Grid, measure
 from symjax.metrics.orbit import respond_in_batches
-from symjax.models.pointmae import (
-    PointMAEConfig,
-    averaged_problem,
-    event_problem,
-    init_pointmae,
-)
+from symjax.models.pointmae import averaged_problem, event_problem
+from symjax.models.pointmae.source import prepare_cloud
 
 
 class Leaning(Calculator):
@@ -87,22 +83,8 @@ def test_a_calculator_with_a_preferred_axis(cluster, average):
 
 def test_an_event():
     """Class probabilities of a small network, tokens frozen, averaged over D2."""
-    config = PointMAEConfig(
-        detector_size=SMALL.size,
-        group_radius=0.04,
-        context_length=32,
-        group_points=4,
-        pointnet_widths=(4, 4, 4),
-        embed_dim=8,
-        depth=1,
-        num_heads=2,
-        decoder_depth=0,
-        num_classes=4,
-        fetch_layers=(0,),
-        seg_head_dim=4,
-    )
-    model = init_pointmae(config, jax.random.key(0))
-    event = select_points(generate_event(12, SMALL))
+    model = small_pointmae()
+    event = prepare_cloud(model, "a", generate_event(12, SMALL))
     result = measure(
         event_problem(model, event, layers="none"), over=Grid(9), max_degree=4
     )

@@ -830,14 +830,17 @@ def test_a_grid_is_chosen_for_a_network(tmp_path):
         np.testing.assert_allclose(before.content[:few], after.content[:few], atol=2e-3)
 
 
-def test_estimate_says_the_cost_and_writes_nothing(tmp_path):
-    folder = tmp_path / "report"
-    options = ["--max-degree", "1", "--estimate", "-o", str(folder)]
-    result = CliRunner().invoke(cli.app, ["report", "H2O", *options])
+def test_estimate_says_the_cost_and_writes_nothing(invoke, tmp_path):
+    molecules = [ase.build.molecule(name) for name in ("H2O", "CH4")]
+    ase.io.write(tmp_path / "two.xyz", molecules, format="extxyz")
+    result = invoke("report", "two.xyz", *FAST, "--estimate", "-o", "report")
     assert result.exit_code == 0, result.output
-    assert "H2O: 48 evaluations, about" in result.stdout
-    assert "GiB" in result.stdout
-    assert not folder.exists()
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("two.xyz:0: 48 evaluations, about")
+    assert lines[1].startswith("two.xyz:1: 48 evaluations, about")
+    assert lines[2].startswith("all: 96 evaluations, about")
+    assert "GiB" in lines[2]
+    assert not (tmp_path / "report").exists()
 
 
 def test_shell_completion_is_offered(invoke):

@@ -94,14 +94,11 @@ def model():
 
 
 class TestShipped:
-    def test_snapshot(self, model, folder):
+    def test_snapshot(self, ethanol_report):
         """Nothing limits the energy; tensors that it was not trained on would be."""
-        ethanol = {"CH3CH2OH": ase.build.molecule("CH3CH2OH")}
-        options = Options(max_degree=4, layers="all", dtype="float32")
-        report = measure_items(model, ethanol, options, folder / "ethanol")
-        assert diagnose(report).findings == ()
+        assert diagnose(ethanol_report).findings == ()
         wanted = {"dipole": ["1+"], "hexadecapole": ["4+"], "chirality": ["0-"]}
-        found = diagnose(report, targets=wanted).findings
+        found = diagnose(ethanol_report, targets=wanted).findings
         assert [(f.kind, f.irrep, f.outputs, f.severity) for f in found] == [
             (Kind.MISSING_IRREP, "0-", ("chirality",), Severity.CRITICAL),
             (Kind.MISSING_IRREP, "4+", ("hexadecapole",), Severity.MODERATE),

@@ -13,7 +13,6 @@ from symjax.diagnose import Kind, diagnose, recommend, to_text
 from symjax.diagnose.tracing import Traced
 from symjax.errors import ArgumentError
 from symjax.metrics import Trace
-from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet
 from symjax.runs import Destination, Options, measure_items
 
@@ -56,14 +55,11 @@ def test_random_weights_are_found_first(tmp_path, seed):
     assert max(map(len, advice.splitlines())) <= 80
 
 
-def test_the_model_that_ships_passes_also_near_a_minimum(tmp_path):
-    model = load_model("pet-ethanol")
-    ethanol = ase.build.molecule("CH3CH2OH")
-    report = measured(model, {"ethanol": ethanol}, tmp_path)
-    assert unlearned(report) == []
-    assert "Nothing was found" in to_text(diagnose(report))
+def test_the_model_that_ships_passes_also_near_a_minimum(ethanol_report):
+    assert unlearned(ethanol_report) == []
+    assert "Nothing was found" in to_text(diagnose(ethanol_report))
     # The same report with forces of a hundredth, as in a relaxed structure.
-    small = scaled(report, "forces", norm=1e-4)
+    small = scaled(ethanol_report, "forces", norm=1e-4)
     forces = small.aggregate()["forces"]
     assert forces.totals.relative_error > 0.1
     assert unlearned(small) == []

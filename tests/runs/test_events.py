@@ -44,7 +44,8 @@ from symjax.runs.breaking import measure_breaking
 from symjax.so3 import haar
 from symjax.so3.finite_groups import finite_group
 
-SEEDS = (12, 20)
+# Both are padded to the same size: one program measures them.
+SEEDS = (12, 27)
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +151,10 @@ def test_the_cost_is_said_beforehand(folder, result):
     elements = read_report(folder / "out").settings.num_elements
     lines = out.stdout.splitlines()
     assert [line.partition(": ")[0] for line in lines] == [
-        "events.h5:0",
-        "events.h5:1",
-        "all",
+        "events.h5:0 and 1 more of its size"
     ]
     # Sources of symmetry breaking: three evaluations at each of 48 + 48 elements.
-    assert f": {elements + 288:,} evaluations" in lines[0]
-    assert f"{2 * (elements + 288):,} evaluations" in lines[2]
+    assert f": {2 * (elements + 288):,} evaluations" in lines[0]
     assert sorted(path.name for path in (folder / "out").iterdir()) == before
 
 

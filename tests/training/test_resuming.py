@@ -226,7 +226,7 @@ def test_tensorboard_has_everything_after_a_resume(data, tmp_path):
     """Whatever was lost of its files: they are written again from the tables."""
     monitor = {"every": 2, "max_degree": 1, "grid": 3, "structures": 1, "max_share": 1}
     run = run_of(data, log_every=1, validate_every=2, monitor=monitor)
-    stop_after(run, tmp_path / "run", 3)
+    stop_after(run, tmp_path / "run", 2)
     for path in (tmp_path / "run" / "tensorboard").iterdir():
         path.unlink()
     with (tmp_path / "run" / METRICS).open("a") as file:

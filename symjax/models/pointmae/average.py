@@ -120,19 +120,14 @@ def predict_averaged(
         the event has many more tokens at one of the elements.
 
     Example:
-      >>> import jax
       >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
-      >>> from symjax.models.pointmae import (
-      ...     PointMAEConfig, init_pointmae, predict_averaged)
-      >>> config = PointMAEConfig(
-      ...     detector_size=SMALL.size, group_radius=0.04, context_length=32,
-      ...     group_points=4, pointnet_widths=(4, 4, 4), embed_dim=8, depth=1,
-      ...     num_heads=2, decoder_depth=0, num_classes=4, fetch_layers=(0,),
-      ...     seg_head_dim=4)
-      >>> model = init_pointmae(config, jax.random.key(0))
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pointmae import predict_averaged
+      >>> model = load_model("polarmae-events")
       >>> event = select_points(generate_event(12, SMALL))
-      >>> predict_averaged(model, event, "C4").probabilities.shape[1]
-      4
+      >>> prediction = predict_averaged(model, event, "C4")
+      >>> bool(abs(prediction.probabilities.sum(axis=1) - 1).max() < 1e-5)
+      True
     """
     problem = averaged_problem(model, cloud, average, tokens=tokens, dtype=dtype)
     out = jax.jit(problem.function)(problem.x, *problem.args)
