@@ -13,8 +13,10 @@ import sys
 
 import h5py
 import pytest
+from typer.testing import CliRunner
 from water_runs import save_smallest_model
 
+from symjax import cli
 from symjax._files import is_full, no_space, replace_atomically, reserve
 from symjax.report import read_results
 
@@ -82,14 +84,17 @@ except OSError as error:
     assert os.listdir(tmp_path) == ["a"]
 
 
+REPORT = ["report", "H2O", "-o", "out", "--max-degree", "0", "--model", "model"]
+REPORT += ["--no-figures", "--no-html"]
+
+
 @pytest.mark.parametrize("size", [pytest.param(1000, marks=pytest.mark.slow), 100_000])
-def test_a_report_is_resumed_after_a_full_disk(tmp_path, size):
+def test_a_report_is_resumed_after_a_full_disk(tmp_path, monkeypatch, size):
     """No traceback, no signal; then the numbers of an undisturbed run."""
-    code = """
+    code = f"""
 import sys
 from symjax.cli import main
-sys.argv = ["symjax", "report", "H2O", "-o", "out", "--max-degree", "0",
-            "--model", "model", "--no-figures", "--no-html", *sys.argv[1:]]
+sys.argv = ["symjax", *{REPORT}]
 main()
 """
     save_smallest_model(tmp_path / "model")
@@ -99,9 +104,10 @@ main()
     assert "no space is left: it needs" in line
     assert "out/" in line
     begun = (tmp_path / "out" / "structures.jsonl").exists()
-    code = code.replace("*sys.argv[1:]", '"--resume"' if begun else '"--overwrite"')
-    again = python(code, tmp_path)
-    assert again.returncode in (0, 3), again.stderr  # 3: a coarse grid
+    monkeypatch.chdir(tmp_path)
+    going_on = "--resume" if begun else "--overwrite"
+    again = CliRunner().invoke(cli.app, [*REPORT, going_on])
+    assert again.exit_code in (0, 3), again.output  # 3: a coarse grid
     json.loads((tmp_path / "out" / "report.json").read_text())
     assert set(read_results(tmp_path / "out")["structure"]) == {"H2O"}
     with h5py.File(tmp_path / "out" / "results.h5") as file:
