@@ -14,8 +14,6 @@ from symjax.so3 import from_e3x, quadrature, to_e3x
 from symjax.so3._tables import complex_to_real
 from symjax.so3.harmonics import degree_slice, solid_harmonics, spherical_harmonics
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NORMALIZATIONS = ("orthonormal", "racah", "4pi")
 
 through_6 = jax.jit(functools.partial(spherical_harmonics, 6))

@@ -18,8 +18,6 @@ from symjax.errors import GridError
 from symjax.so3.quadrature import LEBEDEV_DEGREES, Quadrature, nested, quadrature
 from symjax.so3.wigner import wigner_d_tables
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # Weights printed with 12 to 16 digits: Lebedev's table ends the agreement.
 EXACT = 1e-12
 

@@ -28,8 +28,6 @@ from symjax.so3.action import act_tree, broadcast_prefix
 from symjax.so3.harmonics import degree_slice
 from symjax.so3.representations import spherical_matrix
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # Matrices orthogonal to 1e-14 act on numbers of order 1 in sums of at most 9 terms.
 TOLERANCE = 1e-13
 

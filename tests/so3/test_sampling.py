@@ -10,8 +10,6 @@ import symjax.so3
 from symjax.so3 import Irrep, irrep_matrix
 from symjax.so3.sampling import super_fibonacci
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 haar = jax.jit(symjax.so3.haar, static_argnums=1)
 
 SAMPLERS = {
