@@ -1,6 +1,7 @@
 """Names from files and models as text that a terminal, a page or a file can show."""
 
 import os
+from pathlib import Path
 
 
 def file_text(name: str | os.PathLike[str]) -> str:
@@ -20,6 +21,14 @@ def file_text(name: str | os.PathLike[str]) -> str:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # no bytes of a name are behind it
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def model_stem(path: Path) -> str:
+    """Name of the file of a model, as text, without the endings that models have."""
+    name = file_text(path.name)
+    for ending in (".gz", ".ckpt", ".pt"):
+        name = name.removesuffix(ending)
+    return name
 
 
 def visible(text: object) -> str:

@@ -5,6 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+NO_STRESS = (
+    "a structure without a periodic direction and a volume has no stress",
+    "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
+)
+"""Problem and remedy where a stress is asked for that does not exist."""
+
 
 def stress_volume(atoms: ase.Atoms) -> float:
     """Volume that a stress is divided by.

@@ -4,7 +4,7 @@ Names, units and sample kinds are metatomic's; ``ase::`` marks those of its engi
 ASE, which is followed here (metatomic-ase 0.1). Vectors turn with the structure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ase
@@ -191,6 +191,3 @@ def _of_info(key: str, atoms: ase.Atoms) -> Given:
             f"Set it: atoms.info[{key!r}] = 0.0, for instance",
         ) from error
     return Given(np.array([number]), "_", "", None, False)
-
-
-__all__: Sequence[str] = ("Given", "given_input")

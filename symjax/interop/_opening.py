@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from symjax._text import model_stem
 from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError, needs_extra
 from symjax.interop._engine import libraries, load_exported
@@ -73,11 +74,6 @@ def open_model(model: Any) -> Opened:
     return _opened(str(path), stamp.st_mtime_ns, stamp.st_size)
 
 
-def stem(path: Path) -> str:
-    """Name of a file without the endings that models have."""
-    return path.name.removesuffix(".gz").removesuffix(".ckpt").removesuffix(".pt")
-
-
 @functools.lru_cache(maxsize=2)
 def _opened(path: str, changed: int, size: int) -> Opened:
     try:
@@ -96,7 +92,7 @@ def _opened(path: str, changed: int, size: int) -> Opened:
             model = load_exported(Path(path))
         else:
             model = _from_checkpoint(data, path)
-    return _described(model, stem(Path(path)))
+    return _described(model, model_stem(Path(path)))
 
 
 def _described(model: Any, name: str) -> Opened:

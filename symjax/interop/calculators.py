@@ -12,7 +12,7 @@ from ase.calculators.calculator import (
 )
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from symjax.data.cells import stress_volume
+from symjax.data.cells import NO_STRESS, stress_volume
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics import HostFunction, Output, Problem
@@ -190,13 +190,7 @@ def _chosen(
                     f"Use {', '.join(known)}",
                 )
             if name == "stress" and not stress_volume(atoms):
-                raise ArgumentError(
-                    "outputs",
-                    name,
-                    "a structure without a periodic direction and a volume has no "
-                    "stress",
-                    "Leave it out, or set atoms.pbc and all vectors of atoms.cell",
-                )
+                raise ArgumentError("outputs", name, *NO_STRESS)
     if not names:
         raise ModelError(
             "calculator",

@@ -19,6 +19,7 @@ import numpy as np
 
 from symjax import models
 from symjax._files import file_digest
+from symjax._text import model_stem
 from symjax.data.cells import stress_volume
 from symjax.data.quantities import DERIVATIVES, representation_of
 from symjax.data.units import derivative_unit
@@ -33,19 +34,10 @@ from symjax.interop._inner_layers import (
     request_of,
 )
 from symjax.interop._layouts import kind_of
-from symjax.interop._opening import UnknownFileError, open_model, stem
-from symjax.interop.torch_callable import (
-    block_key,
-    energy_of,
-    split_block,
-)
+from symjax.interop._opening import UnknownFileError, open_model
+from symjax.interop.torch_callable import block_key, energy_of, split_block
 from symjax.metrics import HostFunction, Output, Problem
-from symjax.so3.representations import (
-    FEATURE,
-    MATRIX,
-    VECTOR,
-    Representation,
-)
+from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
 
 _log = logging.getLogger(__name__)
 
@@ -247,7 +239,7 @@ class MetatomicSource:
     @property
     def name(self) -> str:
         """The name of the file, without its ending."""
-        return stem(Path(self.path))
+        return model_stem(Path(self.path))
 
     @property
     def digest(self) -> str:

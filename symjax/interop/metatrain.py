@@ -14,7 +14,7 @@ import ase
 import jax
 import numpy as np
 
-from symjax._text import file_text
+from symjax._text import file_text, model_stem
 from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop._layouts import kind_of
@@ -116,13 +116,7 @@ def load_metatrain(
         parameters["uncertainty"] = read.parameters
         if read.left_out:
             card["not_calibrated"] = ", ".join(read.left_out)
-    stem = (
-        file_text(path.name)
-        .removesuffix(".gz")
-        .removesuffix(".ckpt")
-        .removesuffix(".pt")
-    )
-    model = PETModel(name or stem, config, parameters, card)
+    model = PETModel(name or model_stem(path), config, parameters, card)
     if verify:
         _verify(source, model, where)
     return model

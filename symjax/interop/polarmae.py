@@ -19,7 +19,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
-from symjax._text import file_text
+from symjax._text import file_text, model_stem
 from symjax.data.point_clouds.clouds import LOW_ENERGY
 from symjax.errors import ModelError, needs_extra
 from symjax.interop._polarmae_settings import IGNORED, data_fields, model_fields
@@ -96,8 +96,7 @@ def load_polarmae(
         "settings_of_data": "of the checkpoint" if data else "published",
         "ignored": sorted(IGNORED & set(hypers)),
     }
-    stem = file_text(path.name).removesuffix(".gz").removesuffix(".ckpt")
-    return PointMAEModel(name or stem, config, parameters, card)
+    return PointMAEModel(name or model_stem(path), config, parameters, card)
 
 
 def _read(path: Path, unsafe: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import ase
 import numpy as np
 
-from symjax.data.cells import stress_volume
+from symjax.data.cells import NO_STRESS, stress_volume
 from symjax.data.quantities import DERIVATIVES, energy_among
 from symjax.data.structures import check_structure
 from symjax.data.units import derivative_unit
@@ -16,8 +16,6 @@ from symjax.interop._engine import Engine, libraries, load_exported
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation
-
-"""What is derived from an energy where a model has no such output."""
 
 
 def torch_callable(
@@ -95,12 +93,7 @@ def torch_callable(
     chosen = energy_of(known, energy) if derivable or energy is not None else ""
     derived, blocks = _sort_outputs(outputs, known, chosen)
     if "stress" in derived and not stress_volume(atoms):
-        raise ArgumentError(
-            "outputs",
-            "stress",
-            "a structure without a periodic direction and a volume has no stress",
-            "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
-        )
+        raise ArgumentError("outputs", "stress", *NO_STRESS)
     requests = {
         name: metatomic.ModelOutput(unit=known[name].unit, sample_kind=kind)
         for name, kind in _sample_kinds(blocks, derived, per_atom, chosen).items()

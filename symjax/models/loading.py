@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import symjax
 from symjax._files import file_digest, user_cache
-from symjax._text import file_text
+from symjax._text import file_text, model_stem
 from symjax.errors import ModelError
 from symjax.models.io import (
     FORMAT,
@@ -98,7 +98,7 @@ def locate(name_or_path: str | Path) -> Source:
         return Source(name, shipped_folder(name))
     path = Path(name)
     if _exists(path):
-        return Source(_stem(path), path)
+        return Source(model_stem(path), path)
     released = parse_released(name)
     if released is not None:
         chosen, path = fetch_released(released)
@@ -117,16 +117,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # too long, or with a null character
         return False
-
-
-def _stem(path: Path) -> str:
-    """Name of a file without the endings that models have."""
-    return (
-        file_text(path.name)
-        .removesuffix(".gz")
-        .removesuffix(".ckpt")
-        .removesuffix(".pt")
-    )
 
 
 def _imported_once(source: Source) -> Model:

@@ -9,7 +9,7 @@ import ase
 import numpy as np
 from jaxtyping import Array
 
-from symjax.data.cells import stress_volume
+from symjax.data.cells import NO_STRESS, stress_volume
 from symjax.data.graph import Graph, GraphShape
 from symjax.data.quantities import Target
 from symjax.data.symmetry import Symmetry, edge_permutations, find_symmetry
@@ -214,12 +214,7 @@ def choose_outputs(
                 f"Use {', '.join(names)}, forces or stress",
             )
     if "stress" in outputs and not has_stress:
-        raise ModelError(
-            "outputs",
-            "stress",
-            "a structure without a periodic direction and a volume has no stress",
-            "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
-        )
+        raise ModelError("outputs", "stress", *NO_STRESS)
     targets = tuple(name for name in names if name in outputs)
     return Evaluation(
         config,
