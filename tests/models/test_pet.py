@@ -391,8 +391,17 @@ def test_bad_calls(case):
 
 
 def test_unknown_species():
+    """Refused, and not numbers where a graph is traced: that structure's alone."""
     with pytest.raises(StructureError, match="does not know"):
         orbit_problem(model(), ase.build.molecule("NH3"))
+    graph = build_graph([ethanol(), ase.build.molecule("NH3")], CUTOFF)
+    with pytest.raises(StructureError, match=r"\[7\]: are atomic numbers that"):
+        predict(model(), graph)
+    found = jax.jit(lambda graph: predict(model(), graph, forces=True))(graph)
+    np.testing.assert_array_equal(np.isnan(found["energy"]), [False, True])
+    unknown = np.asarray(graph.structure) == 1
+    np.testing.assert_array_equal(np.isnan(found["forces"]).all(axis=1), unknown)
+    np.testing.assert_array_equal(np.isnan(found["density/2+"]).any((1, 2)), unknown)
 
 
 def test_float64_without_x64_is_refused():

@@ -162,13 +162,27 @@ def _seen(
     return mask & (lengths <= (radii[:, None] + radii[neighbors]) / 2)
 
 
-def check_selected(config: PETConfig, graph: Graph) -> None:
-    """Raises where a graph has other edges than a model sees.
+def check_graph(config: PETConfig, graph: Graph) -> None:
+    """Raises where a graph has other edges or species than a model sees.
+
+    Species of a graph that is traced are unknown yet: see
+    :func:`symjax.models.pet.inputs.invariants`.
 
     Raises:
       ArgumentError: The cutoff is adaptive and no edges were selected, or the other
         way round; or the model has long-range features and the graph no mesh.
+      StructureError: The model does not know one of the species.
     """
+    if not isinstance(graph.species, jax.core.Tracer):
+        numbers = np.asarray(graph.species)[np.asarray(graph.atom_mask)]
+        unknown = sorted(set(numbers.tolist()) - set(config.species))
+        if unknown:
+            raise StructureError(
+                "graph.species",
+                unknown,
+                "are atomic numbers that the model does not know",
+                f"It knows {', '.join(map(str, config.species))}",
+            )
     if config.long_range is not None and graph.mesh is None:
         raise ArgumentError(
             "graph",

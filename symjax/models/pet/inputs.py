@@ -12,7 +12,7 @@ from symjax.data.graph import Graph
 from symjax.data.mesh import Mesh
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii, cutoff_factors
-from symjax.models.pet.graphs import check_selected
+from symjax.models.pet.graphs import check_graph
 from symjax.models.pet.zbl import zbl_energies
 
 # Added to squared distances (angstrom^2).
@@ -97,7 +97,11 @@ def lengths_of(graph: Graph) -> Lengths:
 def invariants(
     config: PETConfig, graph: Graph, lengths: Lengths
 ) -> tuple[tuple[Array, Array, Array], Array]:
-    """Token distances, cutoff factors and repulsion; and which edges are seen."""
+    """Token distances, cutoff factors and repulsion; and which edges are seen.
+
+    Distances are NaN in structures with species that the model does not know: no
+    prediction of them is a number.
+    """
     mask, around = jnp.asarray(graph.edge_mask), graph.surroundings
     if around is None:
         factors, seen = cutoff_factors(config, lengths.edges, config.cutoff), mask
@@ -117,6 +121,11 @@ def invariants(
     # The token's square root is that of the squared length, plus an epsilon that
     # keeps derivatives finite; part of PET's definition.
     distances = jnp.sqrt(lengths.edges**2 + _EPSILON)
+    known = jnp.isin(graph.species, np.array(config.species)) | ~graph.atom_mask
+    readable = jax.ops.segment_min(
+        known.astype(jnp.int32), graph.structure, len(graph.cells)
+    )
+    distances = jnp.where(readable[graph.structure, None], distances, jnp.nan)
     if config.zbl:
         # Of all pairs: those that repel each other need not be edges.
         pairs = graph if around is None else around
@@ -154,7 +163,7 @@ def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
       >>> pet_inputs(config, graph).distances.shape
       (3, 2)
     """
-    check_selected(config, graph)
+    check_graph(config, graph)
     (distances, factors, repulsion), seen = invariants(config, graph, lengths_of(graph))
     centers = _species_index(config, jnp.asarray(graph.species))
     return PETInputs(

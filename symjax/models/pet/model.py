@@ -24,6 +24,7 @@ from symjax.models._paths import flatten, join_path
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.evaluation import Evaluation
+from symjax.models.pet.graphs import check_graph
 from symjax.models.pet.inputs import PETInputs
 from symjax.models.pet.network import PET
 from symjax.models.pet.uncertainty import uncertainty_shapes
@@ -191,6 +192,8 @@ def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
     Raises:
       ModelError: The model has no such layer or energy, or several energies and none
         was named.
+      ArgumentError: The graph was not made for this model's cutoff.
+      StructureError: The model does not know one of its species.
 
     Example:
       >>> import ase.build
@@ -203,6 +206,7 @@ def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
       >>> predict(model, graph, forces=True)["forces"].shape
       (3, 3)
     """
+    check_graph(model.config, graph)
     return _predict(Evaluation(model.config, **choices), model.parameters, graph)
 
 
