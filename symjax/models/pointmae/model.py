@@ -43,12 +43,10 @@ class PointMAEModel:
       card: Model card: data, errors, licence, limits.
 
     Example:
-      >>> import jax
-      >>> from symjax.models.pointmae import init_pointmae, PointMAEConfig
-      >>> config = PointMAEConfig(embed_dim=8, depth=1, num_heads=2, decoder_depth=0,
-      ...                         pointnet_widths=(4, 4, 4))
-      >>> init_pointmae(config, jax.random.key(0), "tiny").name
-      'tiny'
+      >>> from symjax.models import load_model
+      >>> model = load_model("polarmae-events")
+      >>> model.config.num_classes, sorted(model.parameters)
+      (4, ['batch_stats', 'params'])
     """
 
     name: str
@@ -283,17 +281,12 @@ def predict(
       ModelError: The event has no token, or an output is not finite.
 
     Example:
-      >>> import jax
       >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
-      >>> from symjax.models.pointmae import init_pointmae, PointMAEConfig, predict
-      >>> config = PointMAEConfig(
-      ...     detector_size=SMALL.size, group_radius=0.04, context_length=32,
-      ...     group_points=4, pointnet_widths=(4, 4, 4), embed_dim=8, depth=1,
-      ...     num_heads=2, decoder_depth=0, num_classes=4, fetch_layers=(0,),
-      ...     seg_head_dim=4)
-      >>> model = init_pointmae(config, jax.random.key(0))
+      >>> from symjax.models import load_model
+      >>> from symjax.models.pointmae import predict
       >>> event = select_points(generate_event(12, SMALL))
-      >>> predict(model, event).probabilities.shape == (event.num_points, 4)
+      >>> labels = predict(load_model("polarmae-events"), event).labels
+      >>> bool((labels == event.semantic).mean() > 0.7)
       True
     """
     event = make_event(model.config, cloud, dtype)
