@@ -26,8 +26,7 @@ def torch_problem(
     outputs of submodules are read by forward hooks that are removed after each call.
 
     Args:
-      module: The module; evaluated in the mode that it is in, so call ``.eval()``
-        where it has dropout.
+      module: The module, in the mode of evaluation where it has batch norms or dropout.
       inputs: What the module takes, for one orientation: an array, a tuple of
         positional or a dictionary of keyword arguments; arrays of NumPy or tensors.
       outputs: What is known of each output of the module: of a single tensor one
@@ -46,8 +45,8 @@ def torch_problem(
       The problem; layers have the names of their modules.
 
     Raises:
-      ModelError: PyTorch is not installed, ``module`` is no module, or has no such
-        submodule.
+      ModelError: PyTorch is not installed; ``module`` is no module, has no such
+        submodule, or has a batch norm or dropout that is being trained.
       ArgumentError: An argument has an impossible value, a layer returns no tensor, or
         the module does not treat the first axis as that of a batch.
 
@@ -68,6 +67,7 @@ def torch_problem(
             "is no torch.nn.Module",
             "Pass one, or use torch_callable for an exported metatomic model",
         )
+    _check_mode(torch.nn.modules, module)
     known = [name for name, _ in module.named_modules() if name]
     names = match_layers(layers, known) if layers else ()
     arguments = _arguments(inputs)
@@ -142,6 +142,20 @@ def torch_problem(
         },
         action={name: kinds[name] for name in x},
     )
+
+
+def _check_mode(modules: Any, module: Any) -> None:
+    """Refuses what mixes the orientations of a batch, changes, or draws numbers."""
+    kinds = (modules.batchnorm._BatchNorm, modules.dropout._DropoutNd)
+    for name, part in module.named_modules():
+        if part.training and isinstance(part, kinds) and getattr(part, "p", 1):
+            raise ModelError(
+                "module",
+                type(module).__name__,
+                f"is in the mode of training: {name or type(part).__name__} gives "
+                "other numbers in each call",
+                "Call module.eval() first",
+            )
 
 
 def _arguments(inputs: Any) -> dict[str, np.ndarray]:

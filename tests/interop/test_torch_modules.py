@@ -114,6 +114,15 @@ def test_a_layer_that_is_not_called_is_refused():
         measure(problem, over=Grid(3), max_degree=1)
 
 
+@pytest.mark.parametrize("layer", [torch.nn.BatchNorm1d(5), torch.nn.Dropout(0.1)])
+def test_a_module_in_training_is_refused(layer):
+    """A batch norm would mix orientations, and change with every call."""
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), layer)
+    with pytest.raises(ModelError, match="mode of training"):
+        torch_problem(module, X, outputs=VECTOR)
+    assert torch_problem(module.eval(), X, outputs=VECTOR).outputs
+
+
 def test_a_module_without_a_batch_axis():
     class Total(torch.nn.Module):
         def forward(self, positions):
