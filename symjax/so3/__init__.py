@@ -3,7 +3,7 @@
 from symjax.so3.action import act
 from symjax.so3.conversions import from_e3nn, from_e3x, to_e3nn, to_e3x
 from symjax.so3.finite_groups import FiniteGroup, finite_group
-from symjax.so3.harmonics import degree_slice, spherical_harmonics
+from symjax.so3.harmonics import spherical_harmonics
 from symjax.so3.irreps import Irrep, products
 from symjax.so3.quadrature import Quadrature, nested, quadrature
 from symjax.so3.representations import (
@@ -19,14 +19,13 @@ from symjax.so3.representations import (
     spherical,
     to_spherical,
 )
-from symjax.so3.rotations import check_orthogonal
 from symjax.so3.sampling import haar
 from symjax.so3.wigner import irrep_matrix, wigner_d
 
 __all__ = [
     "FEATURE", "MATRIX", "PSEUDOSCALAR", "PSEUDOVECTOR", "SCALAR", "VECTOR",
     "FiniteGroup", "Irrep", "Quadrature", "Representation", "act",
-    "check_orthogonal", "degree_slice", "direct_sum", "finite_group", "from_e3nn",
+    "direct_sum", "finite_group", "from_e3nn",
     "from_e3x", "from_spherical", "haar", "irrep_matrix", "nested", "products",
     "quadrature", "spherical", "spherical_harmonics", "to_e3nn", "to_e3x",
     "to_spherical", "wigner_d",

@@ -3,6 +3,7 @@
 import operator
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
@@ -30,14 +31,22 @@ def check_integer(value: object, argument: str, minimum: int = 0) -> int:
     )
 
 
-def as_floating(values: object, argument: str) -> Float[Array, "..."]:
-    """Returns a floating-point array; integers become JAX's default float."""
+def as_array(values: object, argument: str) -> Array:
+    """Returns an array of JAX, or raises unless it can be one."""
     try:
-        array = jnp.asarray(values)
-    except (TypeError, ValueError) as error:
+        return jnp.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(
             argument, values, "is not a numeric array", "Pass an array of real numbers"
         ) from error
+
+
+def as_floating(values: object, argument: str) -> Float[Array, "..."]:
+    """Returns a floating-point array; integers become JAX's default float."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        # Before JAX would wrap large ones around to 32 bits.
+        values = values.astype(float)
+    array = as_array(values, argument)
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
     if jnp.issubdtype(array.dtype, jnp.integer):

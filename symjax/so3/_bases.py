@@ -90,12 +90,11 @@ def resolve(
         basis = _only_one(name, shape, irreps)
     if isinstance(basis, str):
         return _named(basis, name, shape, irreps)
-    try:
-        matrix = np.asarray(basis, dtype=float)
-    except (TypeError, ValueError) as error:
+    matrix = np.asarray(basis)
+    if matrix.dtype.kind not in "iuf":
         raise RepresentationError(
-            "basis", basis, "is neither a name nor a matrix", _remedy(dimension)
-        ) from error
+            "basis", basis, "is neither a name nor a real matrix", _remedy(dimension)
+        )
     if matrix.shape != (dimension, dimension):
         raise RepresentationError(
             "basis",

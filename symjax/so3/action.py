@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from symjax.errors import RepresentationError
+from symjax.errors import ArgumentError, RepresentationError
+from symjax.so3._arguments import as_array
 from symjax.so3.representations import (
     VECTOR,
     Representation,
@@ -37,8 +38,8 @@ def act(
       The transformed array, of the shape and dtype of ``values``.
 
     Raises:
-      ArgumentError: ``rotation`` is not orthogonal; its values are checked outside
-        ``jit``.
+      ArgumentError: ``rotation`` is not one orthogonal matrix; its values are checked
+        outside ``jit``.
       RepresentationError: The shape does not fit the representation.
 
     Example:
@@ -47,9 +48,16 @@ def act(
       >>> act(PSEUDOVECTOR, -jnp.eye(3), jnp.array([1.0, 2.0, 3.0])).round(6).tolist()
       [1.0, 2.0, 3.0]
     """
-    values = jnp.asarray(values)
+    values = as_array(values, "values")
     check_array(representation, values.shape, "values")
     rotation = as_elements(rotation, "rotation")
+    if rotation.ndim != 2:
+        raise ArgumentError(
+            "rotation",
+            rotation.shape,
+            "is not one group element",
+            "Pass one matrix (3, 3); jax.vmap acts with several",
+        )
     if representation.is_trivial:
         return values
     if not jnp.issubdtype(values.dtype, jnp.floating):

@@ -8,6 +8,9 @@ from jaxtyping import Float
 from symjax.errors import ArgumentError
 from symjax.so3.finite_groups import FiniteGroup, finite_group
 from symjax.so3.quadrature import Quadrature, quadrature
+from symjax.so3.rotations import check_orthogonal
+
+_SUM_TOLERANCE = 1e-10
 
 
 class Rotations(NamedTuple):
@@ -28,11 +31,12 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
         taken as they are.
 
     Raises:
-      ArgumentError: It stands for no elements.
+      ArgumentError: It stands for no elements, or they are not orthogonal matrices with
+        one weight each, of sum 1.
       GridError: There is no such quadrature.
     """
     if isinstance(average, Rotations):
-        return average
+        return _checked(average)
     if average is None:
         return Rotations("none", np.eye(3)[None], np.ones(1))
     if isinstance(average, str):
@@ -55,3 +59,20 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
         elements = np.concatenate([elements, -elements])
         weights = np.concatenate([weights, weights]) / 2
     return Rotations(average.name, elements, weights)
+
+
+def _checked(average: Rotations) -> Rotations:
+    elements, weights = np.asarray(average.elements), np.asarray(average.weights)
+    check_orthogonal(elements, "average.elements")
+    fits = elements.ndim == 3 and weights.shape == (len(elements),)
+    # Written so that NaN counts as bad.
+    real = weights.dtype.kind in "iuf"
+    if not (fits and real and abs(weights.sum(dtype=float) - 1) <= _SUM_TOLERANCE):
+        raise ArgumentError(
+            "average.weights",
+            weights,
+            f"are not the weights of elements of shape {elements.shape}: one real "
+            "number for each, of sum 1",
+            "Divide them by their sum, in float64",
+        )
+    return average._replace(elements=elements, weights=weights)

@@ -33,8 +33,8 @@ def _convert(
 ) -> Float[Array, "..."]:
     """The array with ``convert(degree, components)`` in place of every degree's."""
     components = as_floating(components, "components")
-    axis = int(axis)
-    if not -components.ndim <= axis < components.ndim:
+    axis = check_integer(axis, "axis", minimum=-components.ndim)
+    if axis >= components.ndim:
         raise ArgumentError(
             "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
         )

@@ -13,18 +13,27 @@ import functools
 import math
 import re
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.so3._arguments import check_integer
 from symjax.so3._icosahedral import icosahedral_rotations
-from symjax.so3.point_groups import generate, key_of, rotation_about
+from symjax.so3.point_groups import (
+    generate,
+    key_of,
+    multiplication_table,
+    rotation_about,
+)
+from symjax.so3.rotations import check_orthogonal
 
 _NAMES = (
     "C1, C2, ..., D2, D3, ..., D2h, D3h, ..., D3d, D5d, ..., "
     "T, Td, Th, O, Oh, I, Ih, Ci"
 )
+# How many times n elements the groups of a family have.
+_ORDERS = {"C": 1, "D": 2, "Dh": 4, "Dd": 4}
+_LARGEST_ORDER = 480
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +70,7 @@ class FiniteGroup:
 
     Raises:
       ArgumentError: The elements are not orthogonal matrices, do not start with the
-        identity, or are not closed under products.
+        identity, or are not closed under products; or irreps are missing.
 
     Example:
       >>> from symjax.so3.finite_groups import finite_group
@@ -75,16 +84,12 @@ class FiniteGroup:
     irreps: tuple[FiniteIrrep, ...]
 
     def __post_init__(self) -> None:
-        elements = np.array(self.elements, float)
-        if elements.ndim != 3 or elements.shape[1:] != (3, 3) or not len(elements):
+        elements = np.array(self.elements)
+        if elements.ndim != 3 or not len(elements):
             raise ArgumentError(
                 "elements", elements.shape, "is not (order, 3, 3)", "Pass matrices"
             )
-        gram = elements @ np.swapaxes(elements, 1, 2)
-        if not np.allclose(gram, np.eye(3), atol=1e-9):
-            raise ArgumentError(
-                "elements", self.name, "are not orthogonal", "Pass elements of O(3)"
-            )
+        check_orthogonal(elements, "elements")
         if not np.allclose(elements[0], np.eye(3), atol=1e-9):
             raise ArgumentError(
                 "elements",
@@ -92,9 +97,18 @@ class FiniteGroup:
                 "do not start with the identity",
                 "Put the identity first",
             )
+        elements = elements.astype(float)
         elements.setflags(write=False)
         object.__setattr__(self, "elements", elements)
-        _ = self.quotients
+        squares = sum(irrep.dimension * irrep.real_dimension for irrep in self.irreps)
+        if len(self.quotients) != squares:
+            raise ArgumentError(
+                "irreps",
+                [irrep.name for irrep in self.irreps],
+                f"are not those of a group of {self.order} elements: the squares of "
+                f"their dimensions sum to {squares}",
+                "Pass all irreps, complex conjugates as one pair",
+            )
 
     @property
     def order(self) -> int:
@@ -104,18 +118,16 @@ class FiniteGroup:
     @functools.cached_property
     def quotients(self) -> np.ndarray:
         """Index of g_i^-1 g_j, shape ``(order, order)``."""
-        products = np.einsum("iba,jbc->ijac", self.elements, self.elements)
-        flat = products.reshape(-1, 9) @ self.elements.reshape(-1, 9).T
-        # tr(a^T b) = 3 only for a = b.
-        index, best = np.argmax(flat, axis=1), np.max(flat, axis=1)
-        if (best < 3 - 1e-6).any():
+        table = multiplication_table(self.elements)
+        if table is None:
             raise ArgumentError(
                 "elements",
                 self.name,
-                "are not closed under products",
+                "are not closed under products, or one comes twice",
                 "Pass all elements of the group",
             )
-        return index.reshape(self.order, self.order)
+        # The identity comes first: it is the product with the inverse.
+        return table[np.argmax(table == 0, axis=1)]
 
     def irrep(self, name: str) -> FiniteIrrep:
         """The irrep of a name, Mulliken's symbol.
@@ -291,7 +303,6 @@ def _prismatic(num: int) -> tuple[np.ndarray, Irreps]:
     return _doubled(lambda: _dihedral(num), mirror, ("'", "''"))
 
 
-@functools.lru_cache(maxsize=64)
 def finite_group(name: str) -> FiniteGroup:
     """A finite subgroup of O(3) by its Schoenflies symbol.
 
@@ -307,13 +318,18 @@ def finite_group(name: str) -> FiniteGroup:
       The group with its irreps.
 
     Raises:
-      ArgumentError: The name is unknown.
+      ArgumentError: The name is unknown, or that of a group of more than 480 elements.
 
     Example:
       >>> from symjax.so3.finite_groups import finite_group
       >>> [finite_group(name).order for name in ("C4", "D3", "Td", "Ih")]
       [4, 6, 24, 120]
     """
+    return _group(name) if isinstance(name, str) else _unknown(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _group(name: str) -> FiniteGroup:
     named: dict[str, Callable[[], tuple[np.ndarray, Irreps]]] = {
         "T": _tetrahedral,
         "Td": _tetrahedral_full,
@@ -324,16 +340,21 @@ def finite_group(name: str) -> FiniteGroup:
         "Ih": lambda: _with_inversion(_icosahedral),
         "Ci": lambda: _with_inversion(lambda: _cyclic(1)),
     }
-    if isinstance(name, str) and name in named:
+    if name in named:
         elements, irreps = named[name]()
         return FiniteGroup(name, elements, tuple(irreps))
-    match = (
-        re.fullmatch(r"([CD])([0-9]+)([hd]?)", name) if isinstance(name, str) else None
-    )
-    if match is not None and match[1] + match[3] in ("C", "D", "Dh", "Dd"):
-        family, num = match[1] + match[3], int(match[2])
-        num = check_integer(num, "name", minimum=1 if family == "C" else 2)
-        if family != "Dd" or num % 2:
+    match = re.fullmatch(r"([CD])([1-9][0-9]{0,3})([hd]?)", name)
+    family = match[1] + match[3] if match else ""
+    if match and family in _ORDERS:
+        num = int(match[2])
+        if num * _ORDERS[family] > _LARGEST_ORDER:
+            raise ArgumentError(
+                "name",
+                name,
+                f"has more than {_LARGEST_ORDER} elements",
+                "Use a smaller group, or quadrature(degree) for all rotations",
+            )
+        if (family != "Dd" or num % 2) and (family == "C" or num > 1):
             make = {
                 "C": lambda: _cyclic(num),
                 "D": lambda: _dihedral(num),
@@ -343,6 +364,10 @@ def finite_group(name: str) -> FiniteGroup:
             }[family]
             elements, irreps = make()
             return FiniteGroup(name, elements, tuple(irreps))
+    return _unknown(name)
+
+
+def _unknown(name: object) -> NoReturn:
     raise ArgumentError(
         "name", name, "is not the symbol of a known group", f"Use one of {_NAMES}"
     )

@@ -32,7 +32,7 @@ def degree_slice(degree: int) -> slice:
       ArgumentError: ``degree`` is not an integer of at least 0.
 
     Example:
-      >>> from symjax.so3 import degree_slice
+      >>> from symjax.so3.harmonics import degree_slice
       >>> degree_slice(2)
       slice(4, 9, None)
     """

@@ -71,16 +71,16 @@ def multiplication_table(
     """
     order = len(elements)
     flat = elements.reshape(order, 9)
-    products = (elements[:, None] @ elements).reshape(-1, 9)
-    # |a - b|^2 = 6 - 2 a.b for orthogonal matrices
-    overlap = products @ flat.T
-    table = overlap.argmax(axis=1)
-    worst = np.sqrt(np.maximum(6 - 2 * overlap.max(axis=1), 0)).max()
+    table, worst = np.empty((order, order), int), 0.0
+    for row, element in zip(table, elements, strict=True):
+        # |a - b|^2 = 6 - 2 a.b for orthogonal matrices
+        overlap = (element @ elements).reshape(-1, 9) @ flat.T
+        row[:] = overlap.argmax(axis=1)
+        worst = max(worst, np.sqrt(np.maximum(6 - 2 * overlap.max(axis=1), 0)).max())
     between = flat @ flat.T - 12 * np.eye(order)
     closest = np.sqrt(max(6 - 2 * between.max(), 0)) if order > 1 else 1.0
     if worst > _SAME * closest:
         return None
-    table = table.reshape(order, order)
     rows = (np.sort(table, axis=axis) for axis in (0, 1))
     wanted = np.arange(order)
     latin = [

@@ -70,18 +70,20 @@ class Quadrature:
 
     def __post_init__(self) -> None:
         for argument in ("alpha", "beta", "sphere_weights"):
-            values = np.array(getattr(self, argument), dtype=float)
-            if values.shape != np.shape(self.alpha) or values.ndim != 1:
+            values = np.array(getattr(self, argument))
+            real = values.dtype.kind in "iuf"
+            if not real or values.shape != np.shape(self.alpha) or values.ndim != 1:
                 raise ArgumentError(
                     argument,
                     values.shape,
-                    "is not of shape (nodes,), one entry a sphere node",
+                    "is not of shape (nodes,), one real number a sphere node",
                     "Pass three one-dimensional arrays of one length",
                 )
             if not np.isfinite(values).all():
                 raise ArgumentError(
                     argument, values, "has entries that are not finite", "Remove them"
                 )
+            values = values.astype(float)
             values.setflags(write=False)
             object.__setattr__(self, argument, values)
         if abs(self.sphere_weights.sum() - 1) > 1e-12:
@@ -283,7 +285,7 @@ def quadrature(degree: int, kind: str = "auto") -> Quadrature:
         "icosahedral": icosahedral_product,
         "gauss": gauss_product,
     }
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         names = ", ".join(map(repr, ("auto", *kinds)))
         raise ArgumentError("kind", kind, "is not a kind of rule", f"Use {names}")
     return kinds[kind](degree)

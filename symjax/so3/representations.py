@@ -10,6 +10,7 @@ m = -l, ..., l, so that a Cartesian vector (x, y, z) reads (y, z, x).
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -65,6 +66,19 @@ class Representation:
     basis: Any = None
 
     def __post_init__(self) -> None:
+        for argument, kind in (
+            ("name", str),
+            ("shape", Sequence),
+            ("irreps", Sequence),
+        ):
+            value = getattr(self, argument)
+            if not isinstance(value, kind):
+                raise RepresentationError(
+                    argument,
+                    value,
+                    f"is an object of {type(value).__name__}",
+                    "Pass for instance 'vector', (3,) and (Irrep(1, 1),)",
+                )
         shape = tuple(check_integer(n, "shape", minimum=1) for n in self.shape)
         irreps = tuple(self.irreps)
         if not irreps or not all(isinstance(irrep, Irrep) for irrep in irreps):
@@ -163,7 +177,7 @@ def spherical(
       [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     irrep = Irrep(degree, sigma)
-    if basis not in ("metatensor", "e3nn", "e3x"):
+    if not isinstance(basis, str) or basis not in ("metatensor", "e3nn", "e3x"):
         raise RepresentationError(
             "basis", basis, "is unknown", "Use 'metatensor', 'e3nn' or 'e3x'"
         )
@@ -293,6 +307,9 @@ def from_spherical(
     Returns:
       Array of shape ``(*samples, *shape, *channels)``.
 
+    Raises:
+      RepresentationError: The shape does not fit the representation.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from symjax.so3 import MATRIX, from_spherical, to_spherical
@@ -301,7 +318,20 @@ def from_spherical(
       >>> bool(jnp.allclose(back, m, atol=1e-5))
       True
     """
-    *samples, _, channels = values.shape
+    if not isinstance(representation, Representation):
+        raise no_representation("representation", representation)
+    values = as_floating(values, "values")
+    *samples, components, channels = (0, 0, *values.shape)[-max(values.ndim, 2) :]
+    single = channels == 1 or representation.has_channels
+    if components != representation.dimension or not single:
+        wanted = "channels" if representation.has_channels else "1"
+        raise RepresentationError(
+            "values",
+            values.shape,
+            f"are not the (..., {representation.dimension}, {wanted}) spherical "
+            f"components of {representation.name!r}",
+            "Pass an array as to_spherical returns it",
+        )
     if not representation.basis.is_identity:
         basis = jnp.asarray(representation.basis.matrix, values.dtype)
         values = jnp.einsum("ij,...ic->...jc", basis, values, precision="highest")

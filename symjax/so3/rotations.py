@@ -140,7 +140,7 @@ def check_orthogonal(
         matrix is not orthogonal; the message shows the first offending matrix.
 
     Example:
-      >>> from symjax.so3 import check_orthogonal
+      >>> from symjax.so3.rotations import check_orthogonal
       >>> check_orthogonal(-np.eye(3))
     """
     if isinstance(matrices, jax.core.Tracer):

@@ -57,7 +57,7 @@ class SampleSymmetry:
     name: str = ""
 
     def __post_init__(self) -> None:
-        elements = np.asarray(self.elements, float)
+        elements = np.asarray(self.elements)
         check_orthogonal(elements, "elements")
         if elements.ndim != 3 or multiplication_table(elements) is None:
             raise ArgumentError(
@@ -66,19 +66,30 @@ class SampleSymmetry:
                 "do not form a group",
                 "Pass all elements, for instance those of symjax.data.find_symmetry",
             )
-        object.__setattr__(self, "elements", elements)
+        object.__setattr__(self, "elements", elements.astype(float))
+        if not isinstance(self.permutations, Mapping):
+            raise ArgumentError(
+                "permutations",
+                self.permutations,
+                "says nothing of outputs",
+                "Pass {'name of the output': permutations}",
+            )
         for name, permutation in self.permutations.items():
-            flat = np.asarray(permutation).reshape(len(elements), -1)
-            if not (np.sort(flat, axis=1) == np.arange(flat.shape[1])).all():
+            rows = np.asarray(permutation)
+            known = rows.dtype.kind in "iu" and rows.shape[:1] == (len(elements),)
+            flat = rows.reshape(len(elements), -1) if known else rows
+            if not known or (np.sort(flat, axis=1) != np.arange(flat.shape[1])).any():
                 raise ArgumentError(
                     f"permutations[{name!r}]",
-                    np.shape(permutation),
+                    rows.shape,
                     "is not one permutation of the samples for each element",
                     "Pass integers of shape (elements, *samples)",
                 )
-        if self.tolerance is not None and not self.tolerance > 0:
+        tolerance = self.tolerance
+        number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+        if tolerance is not None and not (number and tolerance > 0):
             raise ArgumentError(
-                "tolerance", self.tolerance, "is not positive", "Pass for instance 1e-5"
+                "tolerance", tolerance, "is not positive", "Pass for instance 1e-5"
             )
 
     @property

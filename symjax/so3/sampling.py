@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from symjax.errors import ArgumentError
 from symjax.so3._arguments import check_integer
 from symjax.so3.rotations import quaternion_to_matrix
 
@@ -30,7 +31,7 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
       Proper rotation matrices, in JAX's default floating dtype.
 
     Raises:
-      ArgumentError: ``num`` is not a static integer of at least 1.
+      ArgumentError: ``num`` is not a static integer of at least 1, or ``key`` no key.
 
     Example:
       >>> import jax
@@ -39,7 +40,13 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
       (5, 3, 3)
     """
     num = check_integer(num, "num", minimum=1)
-    return quaternion_to_matrix(jax.random.normal(key, (num, 4)))
+    try:
+        quaternions = jax.random.normal(key, (num, 4))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            "key", key, "is no random key", "Pass jax.random.key(seed)"
+        ) from error
+    return quaternion_to_matrix(quaternions)
 
 
 def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:

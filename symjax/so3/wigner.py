@@ -169,7 +169,6 @@ def _rotation_d_jvp(
 def _of_rotations(
     degrees: tuple[int, ...], rotations: Float[Array, "... 3 3"]
 ) -> tuple[Float[Array, "... rows columns"], ...]:
-    half_turns(max(degrees))
     rotations = as_elements(rotations, "rotations")
     compute = jnp.promote_types(rotations.dtype, jnp.float32)
     matrices = _rotation_d(degrees, rotations.astype(compute))
@@ -211,6 +210,7 @@ def wigner_d(
       [1.0, -1.0, 1.0]
     """
     max_degree = check_integer(max_degree, "max_degree")
+    half_turns(max_degree)  # refuses degrees that are too large
     return _of_rotations(tuple(range(max_degree + 1)), rotations)
 
 
@@ -244,6 +244,7 @@ def irrep_matrix(
             "is not an Irrep",
             "Pass Irrep(degree, sigma) or Irrep.parse('1+')",
         )
+    half_turns(irrep.degree)
     (matrix,) = _of_rotations((irrep.degree,), rotations)
     if irrep.sigma == 1:
         return matrix

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from symjax.errors import ArgumentError
 from symjax.labels.analytic import analytic_labels, environment_tensors
-from symjax.so3 import Irrep, act, degree_slice, spherical
+from symjax.so3 import Irrep, act, spherical
+from symjax.so3.harmonics import degree_slice
 from symjax.training.augmentation import random_elements
 
 L = 8

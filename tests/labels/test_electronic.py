@@ -23,11 +23,11 @@ from symjax.so3 import (
     MATRIX,
     VECTOR,
     act,
-    degree_slice,
     haar,
     spherical,
     spherical_harmonics,
 )
+from symjax.so3.harmonics import degree_slice
 
 
 @pytest.fixture

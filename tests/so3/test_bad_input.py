@@ -1,11 +1,13 @@
 """Every refusal names the argument, its class says what kind, and it has a remedy."""
 
+import jax
 import numpy as np
 import pytest
 
 from symjax import so3
 from symjax.errors import ArgumentError, GridError, RepresentationError
 from symjax.so3 import action, harmonics, irreps, representations, rotations, sampling
+from symjax.so3.sample_symmetry import SampleSymmetry
 
 EYE = np.eye(3)
 KEY = None  # counts are checked before the key is used
@@ -25,16 +27,21 @@ def rule(**changes):
     return so3.Quadrature(**fields | changes)
 
 
+def representation(argument, value):
+    fields = {"name": "v", "shape": (3,), "irreps": (so3.Irrep(1, 1),)}
+    return so3.Representation(**{**fields, "basis": "cartesian", argument: value})
+
+
 CASES = [
     # rotations
     ("matrix", ArgumentError, lambda: rotations.matrix_to_euler(np.eye(2))),
     ("matrix", ArgumentError, lambda: rotations.split_inversion(np.eye(4))),
     ("quaternion", ArgumentError, lambda: rotations.quaternion_to_matrix(np.ones(3))),
     ("quaternion", ArgumentError, lambda: rotations.quaternion_to_matrix(1.0)),
-    ("rotations", ArgumentError, lambda: so3.check_orthogonal(SHEAR)),
-    ("rotations", ArgumentError, lambda: so3.check_orthogonal(EYE * np.nan)),
-    ("rotations[1]", ArgumentError, lambda: so3.check_orthogonal([EYE, 2 * EYE])),
-    ("turns", ArgumentError, lambda: so3.check_orthogonal(np.eye(2), "turns")),
+    ("rotations", ArgumentError, lambda: rotations.check_orthogonal(SHEAR)),
+    ("rotations", ArgumentError, lambda: rotations.check_orthogonal(EYE * np.nan)),
+    ("rotations[1]", ArgumentError, lambda: rotations.check_orthogonal([EYE, 2 * EYE])),
+    ("turns", ArgumentError, lambda: rotations.check_orthogonal(np.eye(2), "turns")),
     # irreps
     ("degree", ArgumentError, lambda: so3.Irrep(-1, 1)),
     ("degree", ArgumentError, lambda: so3.Irrep(1.0, 1)),
@@ -93,6 +100,56 @@ CASES = [
             ),
         )
     ],
+    ("rotation", ArgumentError, lambda: so3.act(so3.VECTOR, [EYE, EYE], np.ones(3))),
+    ("values", ArgumentError, lambda: so3.act(so3.SCALAR, EYE, "text")),
+    ("values", ArgumentError, lambda: so3.act(so3.SCALAR, EYE, None)),
+    *[
+        ("values", RepresentationError, lambda case=case: so3.from_spherical(*case))
+        for case in (
+            (so3.VECTOR, np.ones(3)),
+            (so3.VECTOR, np.ones((5, 1))),
+            (so3.VECTOR, np.ones((3, 2))),
+            (so3.MATRIX, np.ones((3, 9))),
+            (so3.SCALAR, np.ones((3, 1, 2))),
+        )
+    ],
+    ("values", ArgumentError, lambda: so3.from_spherical(so3.VECTOR, 1j * np.ones(3))),
+    ("representation", RepresentationError, lambda: so3.from_spherical("v", EYE)),
+    *[
+        (
+            name,
+            RepresentationError,
+            lambda name=name, bad=bad: representation(name, bad),
+        )
+        for name, bad in (
+            ("name", so3.VECTOR),
+            ("shape", 3),
+            ("irreps", so3.Irrep(1, 1)),
+            ("basis", EYE + 0j),
+        )
+    ],
+    ("basis", RepresentationError, lambda: so3.spherical(1, basis=EYE)),
+    # groups
+    *[
+        ("name", ArgumentError, lambda name=name: so3.finite_group(name))
+        for name in (["C2"], 5, None, "C0", "C02", "D1", "D2d", "C5000", "D500h", "c2")
+    ],
+    ("name", ArgumentError, lambda: so3.finite_group("C" + 5000 * "9")),
+    ("irreps", ArgumentError, lambda: so3.FiniteGroup("mine", EYE[None], ())),
+    (
+        "elements",
+        ArgumentError,
+        lambda: so3.FiniteGroup("twice", [EYE, EYE], so3.finite_group("C2").irreps),
+    ),
+    ("elements", ArgumentError, lambda: so3.FiniteGroup("mine", "text", ())),
+    *[
+        ("permutations", ArgumentError, lambda bad=bad: SampleSymmetry(EYE[None], bad))
+        for bad in ([[0, 1]], {"f": [[0.0, 1.0]]}, {"f": [0, 1]}, {"f": [[0, 0]]})
+    ],
+    *[
+        ("tolerance", ArgumentError, lambda bad=bad: SampleSymmetry(EYE[None], {}, bad))
+        for bad in ("a", True, 0.0)
+    ],
     # bases
     *[
         (
@@ -126,12 +183,13 @@ CASES = [
     ("max_degree", ArgumentError, lambda: so3.wigner_d(-1, EYE)),
     ("max_degree", ArgumentError, lambda: so3.wigner_d(1.5, EYE)),
     ("max_degree", ArgumentError, lambda: so3.wigner_d(501, EYE)),
+    ("max_degree", ArgumentError, lambda: so3.wigner_d(10**12, EYE)),
     ("rotations", ArgumentError, lambda: so3.wigner_d(1, np.eye(2))),
     ("rotations", ArgumentError, lambda: so3.wigner_d(1, EYE.astype(complex))),
     ("irrep", ArgumentError, lambda: so3.irrep_matrix("1+", EYE)),
     ("rotations", ArgumentError, lambda: so3.irrep_matrix(so3.Irrep(1, -1), [1.0])),
     # harmonics
-    ("degree", ArgumentError, lambda: so3.degree_slice(-1)),
+    ("degree", ArgumentError, lambda: harmonics.degree_slice(-1)),
     ("max_degree", ArgumentError, lambda: so3.spherical_harmonics(-1, np.ones(3))),
     ("vectors", ArgumentError, lambda: so3.spherical_harmonics(1, np.ones(2))),
     (
@@ -141,7 +199,10 @@ CASES = [
     ),
     ("components", ArgumentError, lambda: so3.to_e3x(np.ones(5))),
     ("components", ArgumentError, lambda: so3.from_e3x(np.ones(0))),
-    ("axis", ArgumentError, lambda: so3.to_e3x(np.ones(4), axis=1)),
+    *[
+        ("axis", ArgumentError, lambda axis=axis: so3.to_e3x(np.ones(4), axis=axis))
+        for axis in (1, -2, 0.0, "a", None, True)
+    ],
     # quadrature
     ("degree", ArgumentError, lambda: so3.quadrature(-1)),
     ("degree", ArgumentError, lambda: so3.quadrature(2.0, "gauss")),
@@ -157,7 +218,11 @@ CASES = [
     ("in_plane", ArgumentError, lambda: rule(in_plane=1)),
     ("in_plane", ArgumentError, lambda: rule(in_plane=2.5)),
     ("degree", ArgumentError, lambda: rule(degree=-1)),
+    ("alpha", ArgumentError, lambda: rule(alpha=np.zeros(2) * 1j)),
+    ("alpha", ArgumentError, lambda: rule(alpha="two")),
+    ("kind", ArgumentError, lambda: so3.quadrature(3, ["gauss"])),
     # sampling
+    ("key", ArgumentError, lambda: so3.haar(0, 3)),
     ("num", ArgumentError, lambda: so3.haar(KEY, 0)),
     ("num", ArgumentError, lambda: so3.haar(KEY, 2.0)),
     ("num", ArgumentError, lambda: sampling.super_fibonacci(0)),
@@ -181,3 +246,11 @@ def test_refused(argument, error, call):
     assert caught.value.problem in message
     assert len(caught.value.remedy) > 5
     assert message.endswith(f"{caught.value.remedy}.")
+
+
+def test_large_integers_do_not_wrap_around():
+    """Without 64 bits JAX keeps 32 of an integer: x would be 0."""
+    with jax.enable_x64(False):
+        wanted = so3.spherical_harmonics(1, np.array([1.0, 0.0, 0.0]))
+        found = so3.spherical_harmonics(1, np.array([2**60, 1, 0]))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
