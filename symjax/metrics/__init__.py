@@ -19,7 +19,7 @@ from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_err
 from symjax.metrics.measure import measure
 from symjax.metrics.pooling import Interval, Pool, Sampled
 from symjax.metrics.probes import Decoded, Probes, probe
-from symjax.metrics.problem import Output, Problem
+from symjax.metrics.problem import Execution, Output, Problem
 from symjax.metrics.response_spectrum import (
     AveragedError,
     ResponseSpectrum,
@@ -43,7 +43,7 @@ from symjax.so3.sample_symmetry import SampleSymmetry
 
 __all__ = [
     "Adaptive", "AveragedError", "Certificate", "Convergence", "Decoded",
-    "Estimate", "FiniteLeaf", "FiniteMeasurement", "Grid", "Groups",
+    "Estimate", "Execution", "FiniteLeaf", "FiniteMeasurement", "Grid", "Groups",
     "HaarSamples", "HostFunction", "Interval", "LabelErrors", "LeafMeasurement",
     "Measurement",
     "Output", "Pool", "Probes", "Problem", "RandomCheck", "ResponseSpectrum",

@@ -94,9 +94,12 @@ class Adaptive:
     on_aliasing: str = "raise"
 
     def __post_init__(self) -> None:
-        arguments.check_choice(self, "on_aliasing", arguments.ALIASING)
+        arguments.check_choice("on_aliasing", self.on_aliasing, arguments.ALIASING)
         arguments.check_fractions(self, "content_tolerance", "error_tolerance")
         arguments.check_integers(self, limit=5, samples=8, seed=0)
+        if self.outputs is not None:
+            remedy = "Pass ('energy',), or leave it out for all outputs"
+            arguments.check_type("outputs", self.outputs or None, tuple | list, remedy)
 
     @property
     def ladder(self) -> tuple[int, ...]:

@@ -4,15 +4,17 @@ Everything here runs before a measurement; nothing costs an evaluation.
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float
 
 from symjax.errors import ArgumentError
-from symjax.metrics.functions import HostFunction, name_of
+from symjax.metrics.functions import HostFunction, is_long, name_of
 
 ALIASING = ("raise", "report")
 """What can be done about a rule that does not resolve a response."""
@@ -69,6 +71,8 @@ def check_x(x: Any) -> None:
       ArgumentError: It holds an object of another kind.
     """
     flat = jax.tree_util.tree_flatten_with_path(x)[0]
+    if not any(np.size(leaf) for _, leaf in flat):
+        raise ArgumentError("x", x, "holds no number", "Pass what rotates")
     plain = bool(flat) and all(isinstance(leaf, int | float) for _, leaf in flat)
     if plain and isinstance(x, list | tuple):
         raise ArgumentError(
@@ -98,6 +102,41 @@ def check_x(x: Any) -> None:
                 kind.__name__,
                 "is not an array of numbers",
                 "Pass arrays as x, and what does not rotate as args",
+            )
+
+
+def check_held(argument: str, tree: Any) -> None:
+    """Raises where JAX would take over other numbers than those that were given.
+
+    It has no long doubles, and unless it is told otherwise no float64 and no integers
+    of 64 bits: large ones would wrap around without a word.
+
+    Raises:
+      ArgumentError: A number of a leaf has no place in the type that JAX gives it.
+    """
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        known = isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+        if known or not _is_numeric(leaf):
+            continue
+        array = np.asarray(leaf)
+        where = f"{argument}{jax.tree_util.keystr(path)}"
+        if is_long(array.dtype):
+            raise ArgumentError(
+                where, array.dtype, "is a type that JAX does not have", "Pass float64"
+            )
+        held = jax.dtypes.canonicalize_dtype(array.dtype)
+        if held == array.dtype or not array.size:
+            continue
+        finite = array[np.isfinite(array)]
+        with np.errstate(over="ignore"):
+            there = finite.astype(held)
+        same = there == finite if array.dtype.kind in "iu" else np.isfinite(there)
+        if not same.all():
+            raise ArgumentError(
+                where,
+                finite[~same][0],
+                f"has no place in {held}, in which JAX computes",
+                'Call jax.config.update("jax_enable_x64", True) first',
             )
 
 
@@ -201,38 +240,92 @@ def instead_of(over: Any) -> str:
     return "Use Grid(13), Adaptive(), HaarSamples(64) or finite_group('Oh')"
 
 
+def check_type(argument: str, value: Any, kind: Any, remedy: str) -> None:
+    """Raises unless a value is of a class, or of one of several."""
+    if not isinstance(value, kind):
+        raise ArgumentError(
+            argument, value, f"is an object of {type(value).__name__}", remedy
+        )
+
+
+def as_mask(
+    argument: str, mask: Any, shape: tuple[int, ...]
+) -> Bool[np.ndarray, "samples"]:
+    """A boolean array that broadcasts to a shape: no indices, which look alike."""
+    mask = np.asarray(mask)
+    if mask.dtype == bool:
+        with contextlib.suppress(ValueError):
+            return np.broadcast_to(mask, shape)
+    raise ArgumentError(
+        argument,
+        (mask.dtype, mask.shape),
+        f"is not a boolean array that fits {shape}",
+        "Pass one boolean for each, such as numpy.isin(numpy.arange(n), indices)",
+    )
+
+
+def as_labels(
+    argument: str, labels: Any, shape: tuple[int, ...]
+) -> Float[np.ndarray, "..."]:
+    """Reference values in float64, of a shape, or one without its axes of length 1."""
+    values = np.asarray(labels)
+    if values.dtype.kind not in "iuf":
+        raise ArgumentError(
+            argument, values.dtype, "are no real numbers", "Pass an array of numbers"
+        )
+    if [n for n in values.shape if n != 1] != [n for n in shape if n != 1]:
+        raise ArgumentError(
+            argument,
+            values.shape,
+            f"are not the {math.prod(shape)} values of the output, of shape {shape}",
+            "Pass one label for each real sample, components on the last axes",
+        )
+    if np.isinf(values).any():
+        raise ArgumentError(
+            argument, np.inf, "is no reference value", "Pass NaN where there is none"
+        )
+    return values.astype(np.float64).reshape(shape)
+
+
 def is_integer(value: object) -> bool:
     """Whether a value is an integer, and no truth value."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def check_integer(argument: str, value: Any, least: int) -> None:
+    """Raises unless a value is an integer, and at least as large as given."""
+    if not is_integer(value) or value < least:
+        raise ArgumentError(
+            argument,
+            value,
+            f"is not an integer from {least} up",
+            f"Pass {least} or more",
+        )
+
+
 def check_integers(settings: Any, **least: int) -> None:
     """Raises unless these fields are integers, each at least as large as given."""
     for field, smallest in least.items():
-        value = getattr(settings, field)
-        if not is_integer(value) or value < smallest:
-            raise ArgumentError(
-                field,
-                value,
-                f"is not an integer from {smallest} up",
-                f"Pass {smallest} or more",
-            )
+        check_integer(field, getattr(settings, field), smallest)
+
+
+def check_fraction(argument: str, value: Any) -> None:
+    """Raises unless a value is a number between 0 and 1."""
+    if not (isinstance(value, int | float | np.number) and 0 < value < 1):
+        raise ArgumentError(
+            argument, value, "is not between 0 and 1", "Use for instance 0.01"
+        )
 
 
 def check_fractions(settings: Any, *fields: str) -> None:
     """Raises unless these fields are numbers between 0 and 1."""
     for field in fields:
-        value = getattr(settings, field)
-        if not (isinstance(value, int | float | np.number) and 0 < value < 1):
-            raise ArgumentError(
-                field, value, "is not between 0 and 1", "Use for instance 0.01"
-            )
+        check_fraction(field, getattr(settings, field))
 
 
-def check_choice(settings: Any, field: str, choices: Sequence[str]) -> None:
-    """Raises unless a field is one of some words."""
-    value = getattr(settings, field)
-    if value not in choices:
+def check_choice(argument: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises unless a value is one of some words."""
+    if not isinstance(value, str) or value not in choices:
         raise ArgumentError(
-            field, value, "is unknown", f"Use one of {', '.join(map(repr, choices))}"
+            argument, value, "is unknown", f"Use one of {', '.join(map(repr, choices))}"
         )

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
+from symjax.metrics.arguments import check_integer, check_type
 from symjax.metrics.grid import Grid
 from symjax.metrics.pieces import spherical_matrices
 from symjax.metrics.planning import default_batch_size
@@ -72,6 +73,7 @@ def frontier(
       ...  for one in frontier(spectrum, ["Ci", "O", "I"])]
       [('none', 0.2667), ('O', 0.0582), ('I', 0.0)]
     """
+    _check_spectra([spectrum], "spectrum")
     errors = [
         spectrum.after(average, include_inversion)
         for average in (None, *(spectrum.averages if averages is None else averages))
@@ -114,11 +116,8 @@ def cheapest(
       >>> cheapest(response_spectra(problem, 4), {"output": 0.06}).name
       'T'
     """
-    for name in limits:
-        if name not in spectra:
-            raise ArgumentError(
-                "limits", name, "is not a measured output", f"Use {', '.join(spectra)}"
-            )
+    _check_limits(spectra, limits)
+    _check_spectra([*spectra.values()])
     if averages is None:
         averages = next(iter(spectra.values())).averages if spectra else ()
     candidates = [
@@ -163,7 +162,7 @@ def optimised(
       Elements and weights, the identity first.
 
     Raises:
-      ArgumentError: There are no spectra, or no rotations.
+      ArgumentError: There are no spectra from grids, no rotations or no starts.
 
     Example:
       >>> import jax.numpy as jnp
@@ -175,13 +174,13 @@ def optimised(
       >>> spectrum.after(optimised([spectrum], 3, inversion=False)).error < 1e-4
       True
     """
-    if not spectra or num < 1:
-        raise ArgumentError(
-            "num" if spectra else "spectra",
-            num,
-            "leaves nothing to optimise",
-            "Pass one spectrum and one rotation at least",
-        )
+    _check_spectra(spectra, kind=ResponseSpectrum)
+    for name, value, least in (
+        ("num", num, 1),
+        ("seed", seed, 0),
+        ("starts", starts, 1),
+    ):
+        check_integer(name, value, least)
     degrees = range(max(len(one.gram) for one in spectra))
     weights = [1 / max(one.projected, np.finfo(float).tiny) for one in spectra]
     gram = tuple(
@@ -197,10 +196,8 @@ def optimised(
     generator = np.random.default_rng(seed)
     with jax.enable_x64(True):
         best = None
-        for _ in range(starts):
+        for _ in range(starts if num > 1 else 0):
             guess = Rotation.random(num - 1, generator).as_rotvec().reshape(-1)
-            if not num > 1:
-                break
             found = minimize(
                 _loss_and_slope, guess, (gram,), "L-BFGS-B", jac=True, options=_PRECISE
             )
@@ -245,6 +242,9 @@ def held_out(
       >>> found.name, found.elements.shape
       ('optimised 3', (3, 3, 3))
     """
+    _check_limits(spectra, limits)
+    for name in limits:
+        _check_spectra(spectra[name], f"spectra[{name!r}]", ResponseSpectrum)
     if not limits or min(len(spectra[name]) for name in limits) < 2:
         return None
     seen = {name: add_spectra(spectra[name][::2]) for name in limits}
@@ -267,6 +267,41 @@ def held_out(
         ):
             return found
     return None
+
+
+def _check_spectra(
+    spectra: Any,
+    argument: str = "spectra",
+    kind: Any = ResponseSpectrum | SampledResponse,
+) -> None:
+    """Raises unless there are spectra, from grids or from what is said."""
+    known = isinstance(spectra, list | tuple) and len(spectra)
+    if not known or not all(isinstance(one, kind) for one in spectra):
+        names = getattr(kind, "__name__", "ResponseSpectrum or SampledResponse")
+        raise ArgumentError(
+            argument,
+            spectra,
+            f"is not one {names} or several",
+            "Pass response_spectra(problem)[name], or result[name].response",
+        )
+
+
+def _check_limits(spectra: Any, limits: Any) -> None:
+    """Raises unless limits are positive numbers of outputs that were measured."""
+    for name, value in (("spectra", spectra), ("limits", limits)):
+        check_type(name, value, Mapping, "Pass a dictionary with the names of outputs")
+    for name, limit in limits.items():
+        if name not in spectra:
+            raise ArgumentError(
+                "limits",
+                name,
+                "is not a measured output",
+                f"Use one of {', '.join(spectra)}",
+            )
+        if not isinstance(limit, int | float | np.number) or not limit > 0:
+            raise ArgumentError(
+                f"limits[{name!r}]", limit, "is no error", "Pass a positive number"
+            )
 
 
 def _loss_and_slope(
@@ -329,9 +364,9 @@ def response_spectra(
       True
     """
     check_degree(max_degree)
-    execution = Execution() if execution is None else execution
     grid = Grid(rule).of_degree(max_degree)
-    prepared = prepare(problem, execution)
+    prepared = prepare(problem, execution or Execution())
+    execution = prepared.execution
     leaves = {
         name: leaf.compact
         for name, leaf in prepared.leaves.items()

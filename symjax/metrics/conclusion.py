@@ -67,7 +67,7 @@ def conclude(
     """Ratios, clamped round-off, and the verdict."""
     representation = leaf.representation
     samples, _, channels = leaf.axes
-    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+    epsilon = leaf.epsilon
     fine, power, degree = sums.fine, sums.power, elements.rule.degree
     max_degree = power.shape[2] - 1
     # Sums over the real samples decide; padding must not.

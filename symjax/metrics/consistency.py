@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import check_integer
 from symjax.so3.sampling import haar
 
 
@@ -42,7 +43,9 @@ def sampled_elements(num: int, seed: int = 0) -> np.ndarray:
     Raises:
       ArgumentError: ``num`` is not a positive even number.
     """
-    if not isinstance(num, int) or num < 2 or num % 2:
+    check_integer("num", num, 2)
+    check_integer("seed", seed, 0)
+    if num % 2:
         raise ArgumentError("num", num, "is not even and positive", "Pass 64")
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(seed), num // 2))

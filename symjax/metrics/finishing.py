@@ -118,7 +118,7 @@ def finish(
     )
     if representation.is_trivial:
         sums = sums._replace(first=run(_first_moments)(blocks, shape))
-    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+    epsilon = leaf.epsilon
 
     def moments_under(rule: int) -> moments.Moments:
         return moments.finalize(

@@ -42,6 +42,9 @@ class HostFunction:
     function: Function
     batched: bool = False
 
+    def __post_init__(self) -> None:
+        _check_callable(self.function)
+
     def __call__(self, x: Any, *args: Any) -> Any:
         """The outputs for one input."""
         if self.batched:
@@ -89,11 +92,15 @@ def as_function(function: Any) -> Any:
     """
     if isinstance(function, HostFunction):
         return function
+    _check_callable(function)
+    return pinned(function)
+
+
+def _check_callable(function: Any) -> None:
     if not callable(function):
         raise ArgumentError(
             "function", function, "cannot be called", "Pass a function f(x, *args)"
         )
-    return pinned(function)
 
 
 def as_action(action: Any) -> Action:
@@ -176,13 +183,20 @@ def _check_returned(function: Any, output: Any) -> None:
                 "returns a list of numbers, each of which would be an output",
                 "Return np.array of it, or a dictionary of arrays",
             )
-        if np.asarray(leaf).dtype.kind not in "biufc":
+        dtype = np.asarray(leaf).dtype
+        if dtype.kind not in "biufc" or is_long(dtype):
             raise ArgumentError(
                 "function",
                 name_of(function),
-                f"returns an object of {type(leaf).__name__}, not an array of numbers",
-                "Return arrays or a dictionary of arrays",
+                f"returns an object of {type(leaf).__name__} ({dtype}), not an array "
+                "of numbers that JAX has",
+                "Return arrays or a dictionary of arrays, in float64 at most",
             )
+
+
+def is_long(dtype: np.dtype) -> bool:
+    """Whether a type is a long double, real or complex, which JAX does not have."""
+    return dtype.kind in "fc" and dtype.itemsize > (16 if dtype.kind == "c" else 8)
 
 
 def _is_list_of_numbers(value: Any) -> bool:

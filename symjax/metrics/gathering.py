@@ -4,6 +4,7 @@ Memory does not grow with the number of structures, however many layers there ar
 pool sees the rows through a map of the file, of which the system keeps what fits.
 """
 
+import collections
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import check_type
 from symjax.metrics.groups import Groups
 from symjax.metrics.pooling import Columns, Key, Pool, Sampled, place_of
 
@@ -76,13 +78,20 @@ class Gathered:
                 else np.memmap(self._file, float, "r+", self._end, shape)
             )
             self._end += size
+        before = self._rows[key][row]
+        if len(new) != len(before):
+            raise ArgumentError(
+                "items",
+                key,
+                f"has {len(new)} sums, and those before have {len(before)}",
+                "Survey all structures with the same max_degree",
+            )
         if rounds > 1:
             # Means of the estimates; squared errors of means.
             weight = np.full(len(new), (rounds - 1.0) ** 2)
             weight[: len(new) // 3] = rounds - 1
             total = np.full(len(new), float(rounds) ** 2)
             total[: len(new) // 3] = rounds
-            before = self._rows[key][row]
             new = np.append(((weight * before + new) / total)[:-1], new[-1])
         self._rows[key][row] = new
 
@@ -122,6 +131,15 @@ class Gathered:
         )
 
 
+def check_distinct(labels: Sequence[str]) -> None:
+    """Raises where two structures have one label: they would be taken for one."""
+    twice = [label for label, num in collections.Counter(labels).items() if num > 1]
+    if twice:
+        raise ArgumentError(
+            "labels", twice[0], "is the label of two structures", "Rename one of them"
+        )
+
+
 def pool(items: Iterable[Sampled]) -> Pool:
     """Puts structures side by side.
 
@@ -132,7 +150,8 @@ def pool(items: Iterable[Sampled]) -> Pool:
       The pool.
 
     Raises:
-      ArgumentError: There is none.
+      ArgumentError: There is none, two have one label, or they were projected through
+        different degrees.
 
     Example:
       >>> from symjax.metrics import pool
@@ -141,7 +160,11 @@ def pool(items: Iterable[Sampled]) -> Pool:
       ...
       symjax.errors.ArgumentError: items=[]: is empty. Survey one structure or more.
     """
+    check_type("items", items, Iterable, "Pass a list of what a survey found")
     items = list(items)
+    for item in items:
+        check_type("items", item, Sampled, "Pass what a survey found of structures")
+    check_distinct([item.label for item in items])
     gathered = Gathered(len(items))
     gathered.add(items)
     return gathered.pool()

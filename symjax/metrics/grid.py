@@ -71,8 +71,8 @@ class Grid:
                 "is neither a degree nor a rule",
                 "Use Grid(13), or Adaptive() to let it be chosen",
             )
-        arguments.check_choice(self, "method", ("factorised", "dense"))
-        arguments.check_choice(self, "on_aliasing", arguments.ALIASING)
+        arguments.check_choice("method", self.method, ("factorised", "dense"))
+        arguments.check_choice("on_aliasing", self.on_aliasing, arguments.ALIASING)
         arguments.check_fractions(self, "tolerance")
 
     def of_degree(self, max_degree: int) -> Quadrature:
@@ -234,7 +234,7 @@ def verify(prepared: Prepared) -> Verified | None:
     permutations = {
         name: symmetry.of_leaf(name, leaf.num_samples) for name, leaf in leaves.items()
     }
-    epsilon = max(float(np.finfo(leaf.compute_dtype).eps) for leaf in leaves.values())
+    epsilon = max(leaf.epsilon for leaf in leaves.values())
     elements, chosen = stabilizer.probe(symmetry.elements, epsilon)
     responses = orbit.respond(
         prepared.function,
@@ -247,7 +247,7 @@ def verify(prepared: Prepared) -> Verified | None:
     )
     deviations = {}
     for (name, leaf), values in zip(leaves.items(), responses, strict=True):
-        admitted = max(1e-5, 1e3 * float(np.finfo(leaf.compute_dtype).eps))
+        admitted = max(1e-5, 1e3 * leaf.epsilon)
         deviations[name] = stabilizer.check_responses(
             name,
             np.asarray(_spherical_values(leaf.compact, values)),

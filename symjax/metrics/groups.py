@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import check_type
 
 # Strata of which fewer are expected among the visited are one stratum together: the
 # spread within a stratum is known from two structures, and chance may take one.
@@ -73,6 +74,12 @@ class Groups:
 
     strata: Mapping[str, object] | None = None
     clusters: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("strata", "clusters"):
+            if getattr(self, name) is not None:
+                remedy = "Pass {label: what it belongs to, ...}"
+                check_type(name, getattr(self, name), Mapping, remedy)
 
     def order(
         self, labels: Sequence[str], random: np.random.Generator

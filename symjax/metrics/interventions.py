@@ -24,8 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from symjax.errors import ArgumentError
-from symjax.metrics.problem import Execution, check_degree
+from symjax.metrics.problem import Execution
 from symjax.metrics.stages import (
     Squares,
     StagedProblem,
@@ -131,7 +130,8 @@ def trace(
       Errors of the outputs.
 
     Raises:
-      ArgumentError: The degree is none, or there is no stage.
+      ArgumentError: The degree is none, or outputs or stages are not what the function
+        returns.
       GridError: There is no such quadrature, or it is too coarse.
 
     Example:
@@ -144,14 +144,9 @@ def trace(
       >>> found.errors["energy"].shape, found.units["energy"]
       ((3,), 'eV')
     """
-    check_degree(max_degree)
-    if not staged.stages or not all(staged.stages):
-        raise ArgumentError(
-            "staged", staged.stages, "has no stage", "Name features between layers"
-        )
     run = StagedRun.of(staged, max_degree, rule, execution)
     shifts: dict[str, np.ndarray] = {}
-    outputs, features = run(shifts)
+    outputs, features = run.as_it_is()
     found = [run.squares(outputs)]
     first = features
     for stage in staged.stages:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import as_labels, check_fraction, check_type
 from symjax.metrics.response_spectrum import ResponseSpectrum, add_spectra
 from symjax.metrics.results import LeafMeasurement
 from symjax.metrics.turn_averages import SampledResponse
@@ -85,6 +86,15 @@ class LabelErrors:
     sums: Float[np.ndarray, "structures columns"]
     composition: Mapping[str, Float[np.ndarray, "structures"]]
     response: ResponseSpectrum | SampledResponse | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.sums) != 2 or self.sums.shape[1] != len(SUMS):
+            raise ArgumentError(
+                "sums",
+                np.shape(self.sums),
+                "are not rows of the columns of LabelErrors",
+                f"Pass {', '.join(SUMS)}",
+            )
 
     def with_response(
         self, response: ResponseSpectrum | SampledResponse | None
@@ -188,6 +198,7 @@ class LabelErrors:
           >>> LabelErrors(sums, {}).interval()
           (0.5, 0.5)
         """
+        check_fraction("confidence", confidence)
         num = len(self.sums)
         if num < 3:
             return None
@@ -216,6 +227,8 @@ class LabelErrors:
           0.375
         """
         before = self.equivariance_error(per_atom=True)
+        if not isinstance(left, int | float) or not left >= 0:
+            raise ArgumentError("left", left, "is no error A", "Pass 0 or more")
         return self.share * (1 - (left / before) ** 2) if before > 0 else 0.0
 
 
@@ -342,7 +355,8 @@ def label_errors(
       The errors, over the samples with a label; None if there are none.
 
     Raises:
-      ArgumentError: There are more or fewer labels than values.
+      ArgumentError: Labels or atomic numbers are of another shape or type, or the
+        uncertainty is that of other samples.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
@@ -354,16 +368,17 @@ def label_errors(
       >>> round(found.error, 6)  # of nine components, three are 1
       0.57735
     """
+    check_type("leaf", leaf, LeafMeasurement, "Pass measure(...)['name of the output']")
     m = np.asarray(leaf.mean, np.float64)[leaf.mask]
-    y = np.asarray(labels, np.float64)
-    if y.size != m.size:
+    y = as_labels("labels", labels, m.shape)
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise ArgumentError(
-            "labels",
-            y.shape,
-            f"are not the {m.size} values of the output {leaf.name!r}",
-            "Pass one label for each sample",
+            "numbers",
+            numbers,
+            "are not the atomic numbers of a structure",
+            "Pass atoms.numbers, or numpy.zeros(0, int) where zeros are not arbitrary",
         )
-    y = y.reshape(m.shape)
     known = np.isfinite(y.reshape(len(y), -1)).all(axis=1)
     if not y.size or not known.any():
         return None
@@ -372,10 +387,20 @@ def label_errors(
     totals = leaf.totals(select)
     own = math.nan
     m, y = m[known], y[known]
-    if uncertainty is not None and known.all():
+    if uncertainty is not None:
+        remedy = "Pass the measurement of the output that has the standard deviation"
+        check_type("uncertainty", uncertainty, LeafMeasurement, remedy)
         # The same for all components of a sample.
         each = np.asarray(uncertainty.mean, np.float64)[uncertainty.mask]
-        own = float(np.square(each).sum()) * y.size / each.size
+        if len(each) != len(known):
+            raise ArgumentError(
+                "uncertainty",
+                each.shape,
+                f"is not that of the {len(known)} samples of {leaf.name!r}",
+                remedy,
+            )
+        if known.all():
+            own = float(np.square(each).sum()) * y.size / each.size
     sums = [
         float(np.square(m - y).sum()),
         float(totals.variance.sum()),

@@ -25,6 +25,8 @@ from symjax.metrics.functions import (
     check_number,
 )
 
+_LARGEST_EXACT = 2**53
+
 
 def _evaluate(
     function: Function,
@@ -179,15 +181,32 @@ def respond(
       devices: Devices that share the elements, each with batches of its own; the
         responses come back on the first. Without any, JAX's default.
     """
-    if isinstance(function, HostFunction):
-        action = as_action(action)
-        return _respond_on_host(function, action, keep, batch_size, x, args, rotations)
     function, action = as_function(function), as_action(action)
-    if devices:
-        return _respond_on_devices(
-            function, action, keep, batch_size, devices, x, args, rotations
-        )
-    return _respond(function, action, keep, batch_size, x, args, rotations)
+    rest: Any = (keep, batch_size, x, args, rotations)
+    if isinstance(function, HostFunction):
+        found: Any = _respond_on_host(function, action, *rest)
+    elif devices:
+        rest = (keep, batch_size, devices, x, args, rotations)
+        found = _respond_on_devices(function, action, *rest)
+    else:
+        found = _respond(function, action, *rest)
+    _check_exact(found)
+    return found
+
+
+def _check_exact(responses: Sequence[Array | np.ndarray]) -> None:
+    """Raises where float64, in which sums run, would round an integer."""
+    for values in responses:
+        if values.dtype.name not in ("int64", "uint64") or not values.size:
+            continue
+        for value in (int(values.max()), int(values.min())):
+            if abs(value) > _LARGEST_EXACT:
+                raise ArgumentError(
+                    "function",
+                    value,
+                    "is an integer of an output that float64 cannot hold",
+                    "Return it as a float, shifted by what does not vary",
+                )
 
 
 def respond_in_batches(

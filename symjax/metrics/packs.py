@@ -50,6 +50,10 @@ class Pack(NamedTuple):
 class Elements(Protocol):
     """Where the group elements of structures come from; a survey."""
 
+    @property
+    def turn(self) -> str:
+        """What is turned at random, at once."""
+
     def elements(
         self, labels: Sequence[str], number: int = 0
     ) -> Float[np.ndarray, "items turns members 3 3"]:
@@ -57,9 +61,10 @@ class Elements(Protocol):
 
 
 class Pending(NamedTuple):
-    """A pack that is being evaluated, with its rotations and responses."""
+    """A pack that is being evaluated, with its turn, rotations and responses."""
 
     pack: Pack
+    turn: str
     rotations: np.ndarray
     responses: Mapping[str, Any]
 
@@ -68,7 +73,7 @@ def start_pack(pack: Pack, over: Elements, number: int = 0) -> Pending:
     """Starts to evaluate a pack; JAX goes on with it while others are finished."""
     rotations = over.elements(pack.labels, number)
     elements = np.swapaxes(both_cosets(rotations), 0, 1)
-    return Pending(pack, rotations, pack.respond(elements))
+    return Pending(pack, over.turn, rotations, pack.respond(elements))
 
 
 def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
@@ -77,8 +82,8 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
     Raises:
       ArgumentError: A response is not finite.
     """
-    pack, rotations, responses = pending
-    cosets = cosets_of(rotations[0, 0] @ rotations[0, 0, 0].T)
+    pack, turn, rotations, responses = pending
+    cosets = cosets_of(turn)
     sums: list[dict[Key, Sums]] = [{} for _ in pack.labels]
     samples: list[dict[str, np.ndarray]] = [{} for _ in pack.labels]
     shapes = {
@@ -95,10 +100,10 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
         compact = leaf.compact
         chosen = values.reshape(len(values), *compact.shape)[:, real]
         owner = owner[real]
-        _check_finite(name, chosen, owner, pack.labels)
-        some = dataclasses.replace(compact, shape=chosen.shape[1:])
         if not len(owner):
             continue
+        _check_finite(name, chosen, owner, pack.labels)
+        some = dataclasses.replace(compact, shape=chosen.shape[1:])
         # One turn can be spared as reference of the powers.
         spared = rotations.shape[1] >= _SPARED_FROM
         known = cosets if pack.outputs[name].kind == "output" else ()

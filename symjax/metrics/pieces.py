@@ -54,8 +54,19 @@ class Leaf:
 
     @property
     def compute_dtype(self) -> str:
-        """Half precisions and integers are measured in float32."""
+        """Half precisions are measured in float32, larger integers in float64."""
+        if (
+            jnp.issubdtype(self.dtype, jnp.integer)
+            and np.dtype(self.dtype).itemsize > 2
+        ):
+            return "float64"
         return self.dtype if self.dtype in ("float32", "float64") else "float32"
+
+    @property
+    def epsilon(self) -> float:
+        """Relative round-off of its entries, in the type that the function returns."""
+        floating = jnp.issubdtype(self.dtype, jnp.floating)
+        return float(jnp.finfo(self.dtype if floating else self.compute_dtype).eps)
 
     @property
     def itemsize(self) -> int:

@@ -38,9 +38,11 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import as_mask, check_choice
 from symjax.metrics.groups import Strata
 from symjax.metrics.turn_averages import AveragedVariance, SampledResponse
 from symjax.so3.finite_groups import finite_group
+from symjax.so3.irreps import Irrep
 
 QUESTIONS = ("data", "population")
 """What an interval is about: this data set, or the population it was drawn from."""
@@ -263,7 +265,7 @@ class Pool:
           told from 0; else from 0.
 
         Raises:
-          ArgumentError: There is no such output or question.
+          ArgumentError: There is no such output or question, or no structure is picked.
         """
         part = self._part(name, group)
         below = "norm" if relative else "count"
@@ -300,11 +302,11 @@ class Pool:
           B and its interval.
 
         Raises:
-          ArgumentError: The degree was not projected.
+          ArgumentError: The degree was not projected, or there is no such sector.
         """
-        part = self._part(name, group)
-        column = 2 + 2 * degree + (0 if sigma == 1 else 1)
-        if not degree >= 0 or column >= part.values.shape[1]:
+        part, irrep = self._part(name, group), Irrep(degree, sigma)
+        column = 2 + 2 * degree + (0 if irrep.sigma == 1 else 1)
+        if column >= part.values.shape[1]:
             raise ArgumentError(
                 "degree",
                 degree,
@@ -345,13 +347,15 @@ class Pool:
         select: Bool[np.ndarray, "items"] | None,
     ) -> tuple[float, float, float]:
         """A ratio of sums, its standard error, and the degrees of freedom of that."""
-        if of not in QUESTIONS:
-            raise ArgumentError(
-                "of", of, "is unknown", f"Use one of {', '.join(QUESTIONS)}"
-            )
+        check_choice("of", of, QUESTIONS)
         a = part.values[:, column]
         b = part.count if over == "count" else part.values[:, 1]
         if select is not None:
+            select = as_mask("select", select, a.shape)
+            if not select.any():
+                raise ArgumentError(
+                    "select", select, "picks no structure", "Pick one or more"
+                )
             a, b = a * select, b * select
         weights = self.strata.weights
         below = float((weights * b).sum())

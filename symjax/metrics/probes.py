@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import check_fraction, check_integer, check_type
 from symjax.so3.irreps import Irrep
 
 LEVEL = 0.05
@@ -160,7 +161,11 @@ def probe(
       2
     """
     owner = np.asarray(structures)
-    _check(features, tensors, owner, level)
+    check_fraction("level", level)
+    check_integer("seed", seed, 0)
+    if epsilon is not None:
+        check_fraction("epsilon", epsilon)
+    _check(features, tensors, owner)
     random = np.random.default_rng(seed)
     names = random.permutation(np.unique(owner))
     half = len(names) // 2
@@ -208,15 +213,30 @@ def _check(
     features: Mapping[str, np.ndarray],
     tensors: Mapping[Irrep, np.ndarray],
     owner: np.ndarray,
-    level: float,
 ) -> None:
+    check_type("features", features, Mapping, "Pass {layer: features}")
+    check_type("tensors", tensors, Mapping, "Pass {Irrep(1, 1): tensors}")
     check_enough(len(np.unique(owner)))
-    if not 0 < level < 1:
-        raise ArgumentError("level", level, "is not a probability", "Pass 0.05")
     arrays = {f"features[{name!r}]": (rows, 2) for name, rows in features.items()}
     arrays |= {f"tensors[{irrep}]": (rows, 3) for irrep, rows in tensors.items()}
+    for irrep, rows in tensors.items():
+        check_type("tensors", irrep, Irrep, "Use Irrep(degree, sigma) as keys")
+        if np.shape(rows)[1:2] != (irrep.dimension,):
+            raise ArgumentError(
+                f"tensors[{irrep}]",
+                np.shape(rows),
+                f"has not the {irrep.dimension} components of {irrep}",
+                "Pass (samples, components, channels)",
+            )
     for name, (rows, rank) in arrays.items():
-        if np.ndim(rows) != rank or len(rows) != len(owner):
+        if np.asarray(rows).dtype.kind not in "iuf":
+            raise ArgumentError(
+                name,
+                np.asarray(rows).dtype,
+                "are no real numbers",
+                "Pass real and imaginary parts as two",
+            )
+        if np.ndim(rows) != rank or len(rows) != len(owner) or not np.size(rows):
             raise ArgumentError(
                 name,
                 np.shape(rows),

@@ -1,5 +1,6 @@
 """What a measurement needs to know: a function, its input, its action, its outputs."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,6 +72,8 @@ class Output:
     def __post_init__(self) -> None:
         if not isinstance(self.representation, Representation):
             raise no_representation("representation", self.representation)
+        remedy = "Pass names of layers, ('layer',) for one of them"
+        arguments.check_type("reads", self.reads, tuple | list, remedy)
         for name, known in (("unit", None), ("kind", KINDS)):
             value = getattr(self, name)
             if not isinstance(value, str) or (known and value not in known):
@@ -127,6 +130,14 @@ class Problem:
     symmetry: SampleSymmetry | None = None
 
     def __post_init__(self) -> None:
+        arguments.check_type(
+            "args", self.args, tuple | list, "Pass a tuple, (args,) for one of them"
+        )
+        object.__setattr__(self, "args", tuple(self.args))
+        remedy = "Pass {'energy': Output(SCALAR)}, {'output': ...} for a single array"
+        arguments.check_type("outputs", self.outputs, Mapping, remedy)
+        for name, output in self.outputs.items():
+            arguments.check_type(f"outputs[{name!r}]", output, Output, remedy)
         if self.symmetry is not None and not isinstance(self.symmetry, SampleSymmetry):
             raise ArgumentError(
                 "symmetry",
@@ -151,6 +162,11 @@ class Execution:
 
     Raises:
       ArgumentError: An attribute has an impossible value.
+
+    Example:
+      >>> from symjax.metrics import Execution
+      >>> Execution(memory=2**30).batch_size is None
+      True
     """
 
     memory: int = DEFAULT_MEMORY
@@ -160,18 +176,19 @@ class Execution:
 
     def __post_init__(self) -> None:
         number = isinstance(self.memory, int | float | np.number)
-        if not number or not self.memory > 0:
+        if not number or not 1 <= self.memory < np.inf or self.memory is True:
             raise ArgumentError(
                 "memory",
                 self.memory,
                 "is not a number of bytes",
                 "Pass for instance 4 * 2**30",
             )
-        size = self.batch_size
-        if size is not None and (not arguments.is_integer(size) or size < 1):
-            raise ArgumentError(
-                "batch_size", size, "is not a positive integer", "Pass 1 or more"
-            )
+        object.__setattr__(self, "memory", int(self.memory))
+        if self.batch_size is not None:
+            arguments.check_integer("batch_size", self.batch_size, 1)
+        if self.progress is not None:
+            remedy = "Pass a function of the number of elements done and of their total"
+            arguments.check_type("progress", self.progress, Callable, remedy)
         if self.devices is None:
             return
         devices = self.devices
@@ -259,7 +276,7 @@ def as_problem(
         "x": x,
         "representations": representations,
         "action": None if action is VECTOR else action,
-        "args": args or None,
+        "args": None if isinstance(args, tuple) and not args else args,
     }
     for name, value in given.items():
         if value is not None:
@@ -296,9 +313,10 @@ def prepare(
         one name, or devices are named for a function that runs on the host.
       RepresentationError: A representation does not fit its output.
     """
-    if execution.devices is not None and isinstance(
-        problem.function, functions.HostFunction
-    ):
+    arguments.check_type("problem", problem, Problem, "Pass Problem(function, x, ...)")
+    arguments.check_type("execution", execution, Execution, "Pass Execution(...)")
+    on_host = isinstance(problem.function, functions.HostFunction)
+    if execution.devices is not None and on_host:
         raise ArgumentError(
             "devices",
             execution.devices,
@@ -306,6 +324,10 @@ def prepare(
             "Leave it out, and let the function choose its device",
         )
     arguments.check_x(problem.x)
+    with jax.enable_x64(True) if on_host else contextlib.nullcontext():
+        arguments.check_held("x", problem.x)
+    if not on_host:
+        arguments.check_held("args", problem.args)
     plain, args = arguments.bound(problem.function, problem.args)
     function = functions.as_function(plain)
     move = functions.as_action(problem.action)
@@ -324,18 +346,29 @@ def prepare(
     leaves = describe(
         shapes, {name: output.representation for name, output in outputs.items()}
     )
-    masks = {
-        name: output.mask
-        for name, output in outputs.items()
-        if output.mask is not None and name in leaves
-    }
+    masks = check_masks(
+        {
+            name: output.mask
+            for name, output in outputs.items()
+            if output.mask is not None and name in leaves
+        },
+        leaves,
+    )
+    for name, mask in masks.items():
+        if outputs[name].kind == "output" and not mask.any():
+            raise ArgumentError(
+                f"masks[{name!r}]",
+                mask,
+                "leaves no sample of this output",
+                "Pass True where a sample is real",
+            )
     return Prepared(
         function,
         move,
         problem.x,
         args,
         leaves,
-        check_masks(masks, leaves),
+        masks,
         {name: outputs[name].unit for name in leaves if outputs[name].kind == "output"},
         problem.symmetry,
         execution,

@@ -31,6 +31,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import check_type
 from symjax.metrics.pieces import Leaf, spherical_matrices
 from symjax.metrics.stabilizer import LeafSymmetry, average_tensors
 from symjax.so3.averages import rotations_of
@@ -191,7 +192,8 @@ def add_spectra(spectra: Sequence[Any]) -> Any:
       others, those of the others are part of its tail.
 
     Raises:
-      ArgumentError: There are none, or they are of several outputs or units.
+      ArgumentError: There are none, they are of several outputs or units, or some are
+        from grids and some from random elements.
 
     Example:
       >>> import jax.numpy as jnp
@@ -202,12 +204,13 @@ def add_spectra(spectra: Sequence[Any]) -> Any:
       >>> [round(both.after(name).error, 6) for name in ("C1", "Ci", "D2")]
       [0.57735, 0.0, 0.0]
     """
-    kinds = {(one.name, one.unit) for one in spectra}
+    check_type("spectra", spectra, list | tuple, "Pass a list of spectra")
+    kinds = {(one.name, one.unit, type(one).__name__) for one in spectra}
     if len(kinds) != 1:
         raise ArgumentError(
             "spectra",
             sorted(kinds),
-            "are not of one output and unit",
+            "are not of one output, unit and kind",
             "Pass those of one output",
         )
     return type(spectra[0]).sum_of(spectra)
@@ -340,7 +343,7 @@ class ResponseSums:
         coefficients[0] = coefficients[0] - shift
         if variance is None:
             variance = self.second - float(np.square(shift).sum())
-        epsilon = float(np.finfo(self.leaf.compute_dtype).eps)
+        epsilon = self.leaf.epsilon
         noise = self.size * (_ROUND_OFF * epsilon * self.largest) ** 2
         gram = []
         for degree, part in enumerate(coefficients):

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import as_mask
 from symjax.metrics.response_spectrum import ResponseSpectrum
 from symjax.metrics.turn_averages import SampledResponse
 from symjax.metrics.verdicts import Certificate, Convergence, RandomCheck
@@ -212,17 +213,7 @@ class LeafMeasurement:
         """
         mask = self.mask
         if select is not None:
-            select = np.asarray(select)
-            try:
-                mask = mask & np.broadcast_to(select, mask.shape)
-            except (ValueError, TypeError) as error:
-                raise ArgumentError(
-                    "select",
-                    (select.dtype, select.shape),
-                    f"is not a boolean array that fits the samples {mask.shape} "
-                    f"of {self.name!r}",
-                    "Pass one boolean for each sample",
-                ) from error
+            mask = mask & as_mask("select", select, mask.shape)
         count = [irrep.dimension for irrep in self.representation.irreps]
         return Totals(
             self.variance[mask].sum(axis=0),
@@ -279,7 +270,7 @@ class LeafMeasurement:
         Raises:
           ArgumentError: The degree lies above those that were projected.
         """
-        irrep = Irrep.parse(irrep) if isinstance(irrep, str) else irrep
+        irrep = irrep if isinstance(irrep, Irrep) else Irrep.parse(irrep)
         content = self.content
         if irrep.degree >= len(content):
             raise ArgumentError(

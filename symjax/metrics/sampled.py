@@ -123,7 +123,7 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(samples.seed), samples.turns))
     turns = members @ rotations[:, None]
-    cosets = cosets_of(members)
+    cosets = cosets_of(samples.turn)
     x, args = orbit.replicate((prepared.x, prepared.args), devices)
     num_blocks = -(-samples.turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
     blocks = np.array_split(turns, num_blocks)
@@ -168,7 +168,7 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     }
     for name, unit in prepared.outputs.items():
         if name in results:
-            epsilon = float(np.finfo(leaves[name].compute_dtype).eps)
+            epsilon = leaves[name].epsilon
             response = _response(results[name], unit, collected[name], cosets, epsilon)
             results[name] = dataclasses.replace(results[name], response=response)
     turned = "" if samples.turn == "C1" else f" in turns of {samples.turn}"
@@ -288,7 +288,7 @@ def _combine(
             np.zeros(len(representation.irreps)),
         ),
     )
-    epsilon = float(np.finfo(leaf.compute_dtype).eps)
+    epsilon = leaf.epsilon
     certificate = _certify(over, found.totals(), blocks, weights, epsilon)
     verdict = Convergence(
         resolved=certificate.certified,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics.problem import Execution, check_degree
+from symjax.metrics.arguments import check_integer
+from symjax.metrics.problem import Execution
 from symjax.metrics.stages import (
     Squares,
     StagedProblem,
@@ -93,20 +94,18 @@ def sector_shares(
       >>> [str(one) for one in found.sectors[:3]], round(found.left["y"], 6)
       (['0-', '1+', '1-'], 0.0)
     """
-    check_degree(max_degree)
-    if not 0 <= stage < len(staged.stages):
+    network = StagedRun.of(staged, max_degree, rule, execution)
+    for name, value, least in (("stage", stage, 0), ("orders", orders, 2)):
+        check_integer(name, value, least)
+    check_integer("seed", seed, 0)
+    if stage >= len(staged.stages):
         raise ArgumentError(
             "stage",
             stage,
             f"there are {len(staged.stages)} stages",
             "Pass a number from 0",
         )
-    if orders < 2:
-        raise ArgumentError(
-            "orders", orders, "is too small to show a spread", "Pass 2 or more"
-        )
-    network = StagedRun.of(staged, max_degree, rule, execution)
-    outputs, features = network({})
+    outputs, features = network.as_it_is()
     parts = _parts(network, staged.stages[stage], features, max_degree)
     sectors = list(parts)
     squares = {frozenset[int](): _only_a(network.squares(outputs))}

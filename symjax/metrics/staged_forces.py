@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -19,7 +20,6 @@ def with_forces(
     energy: str,
     displacements: Any,
     *,
-    atoms: int,
     unit: str = "",
     labels: np.ndarray | None = None,
 ) -> StagedProblem:
@@ -34,7 +34,6 @@ def with_forces(
       displacements: How the input changes as the coordinates of atoms do: a pytree
         like the input, with a first axis for x, y, z of the first atom, then of the
         second, and so on.
-      atoms: Number of atoms.
       unit: Unit of the forces.
       labels: Forces that are right, ``(atoms, 3)``.
 
@@ -42,7 +41,8 @@ def with_forces(
       The problem, with the output ``"forces"`` of shape ``(atoms, 3)``.
 
     Raises:
-      ArgumentError: There is no such output, or it has forces already.
+      ArgumentError: There is no such output, it has forces already, or displacements
+        are not three for each atom, each like the input.
 
     Example:
       >>> import jax.numpy as jnp
@@ -55,7 +55,7 @@ def with_forces(
       ...                   {"e": Output(SCALAR)})
       >>> staged = StagedProblem(problem, (("h",),), function)
       >>> moves = jnp.eye(9).reshape(9, 3, 3)
-      >>> found = trace(with_forces(staged, "e", moves, atoms=3), max_degree=2)
+      >>> found = trace(with_forces(staged, "e", moves), max_degree=2)
       >>> found.errors["forces"].round(4).tolist()
       [0.1, 0.0]
     """
@@ -66,6 +66,16 @@ def with_forces(
             energy,
             "is no output, or there are forces already",
             f"Use {', '.join(problem.outputs)}",
+        )
+    moves, places = map(jax.tree.leaves, (displacements, problem.x))
+    num = np.shape(moves[0])[0] if moves and np.ndim(moves[0]) else 0
+    wanted = jax.tree.map(lambda place: (num, *np.shape(place)), problem.x)
+    if jax.tree.map(np.shape, displacements) != wanted or num % 3 or not num:
+        raise ArgumentError(
+            "displacements",
+            list(map(np.shape, moves)),
+            f"are not three for each atom of arrays like x, {[*map(np.shape, places)]}",
+            "Pass numpy.eye(3 * n).reshape(3 * n, n, 3) for positions of n atoms",
         )
     plain = staged.function
     act = functions.as_action(problem.action)
@@ -90,15 +100,15 @@ def with_forces(
         (outputs, features), (output_rates, feature_rates) = jax.vmap(
             along, out_axes=(None, 0)
         )(x["moves"], slopes)
-        rate = output_rates[energy].reshape(3 * atoms, -1).sum(axis=1)
-        forces = -rate.reshape(atoms, 3) @ x["axes"]
+        rate = output_rates[energy].reshape(num, -1).sum(axis=1)
+        forces = -rate.reshape(-1, 3) @ x["axes"]
         derivatives = {name + PRIME: v for name, v in feature_rates.items()}
         return {**outputs, "forces": forces}, {**features, **derivatives}
 
     def as_it_is(x: Any, *args: Any) -> Any:
         return function(x, {}, *args)[0]
 
-    dtype = jax.tree.leaves(displacements)[0].dtype
+    dtype = jnp.result_type(*moves)
     made = Problem(
         as_it_is,
         {"x": problem.x, "moves": displacements, "axes": np.eye(3, dtype=dtype)},

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.metrics import functions, orbit
+from symjax.errors import ArgumentError
+from symjax.metrics import arguments, functions, orbit
 from symjax.metrics.grid import Grid
-from symjax.metrics.pieces import Leaf, rotated_rows
+from symjax.metrics.pieces import Leaf, leaf_name, rotated_rows
 from symjax.metrics.planning import default_batch_size
-from symjax.metrics.problem import Execution, Prepared, Problem, prepare
+from symjax.metrics.problem import Execution, Prepared, Problem, check_degree, prepare
 from symjax.metrics.unbiased import characters
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadrature import Quadrature
@@ -52,6 +54,17 @@ class StagedProblem:
     problem: Problem
     stages: tuple[tuple[str, ...], ...]
     function: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        arguments.check_type("problem", self.problem, Problem, "Pass a Problem")
+        remedy = "Pass (('first features',), ('those of the next stage', ...), ...)"
+        arguments.check_type("stages", self.stages, tuple | list, remedy)
+        for stage in self.stages:
+            arguments.check_type("stages", stage, tuple | list, remedy)
+        if not self.stages or not all(self.stages):
+            raise ArgumentError(
+                "stages", self.stages, "has no stage", "Name features between layers"
+            )
 
 
 class Squares(NamedTuple):
@@ -118,15 +131,13 @@ class StagedRun:
         execution: Execution | None,
     ) -> "StagedRun":
         """Ready to be evaluated on a rule, by default of degree 2 L + 1."""
-        execution = Execution() if execution is None else execution
+        remedy = "Pass a StagedProblem"
+        arguments.check_type("staged", staged, StagedProblem, remedy)
+        check_degree(max_degree)
         grid = Grid(rule).of_degree(max_degree)
-        return cls(
-            staged,
-            prepare(staged.problem, execution),
-            grid.rotations,
-            grid.weights,
-            execution.batch_size or default_batch_size(),
-        )
+        prepared = prepare(staged.problem, execution or Execution())
+        batch = prepared.execution.batch_size or default_batch_size()
+        return cls(staged, prepared, grid.rotations, grid.weights, batch)
 
     @functools.cached_property
     def elements(self) -> Float[np.ndarray, "group 3 3"]:
@@ -138,6 +149,41 @@ class StagedRun:
         """Of R_i^-1 R_j."""
         flat = self.rotations.reshape(-1, 9)
         return np.arccos(np.clip((flat @ flat.T - 1) / 2, -1.0, 1.0))
+
+    def as_it_is(self) -> tuple[Any, dict[str, np.ndarray]]:
+        """Outputs and features without a shift, which are what was said of them.
+
+        Raises:
+          ArgumentError: Outputs differ from those of the problem, a feature of a stage
+            is not there, or it is no array of floating-point numbers.
+        """
+        outputs, features = self({})
+        paths = jax.tree_util.tree_flatten_with_path(outputs)[0]
+        returned = sorted(leaf_name(path) for path, _ in paths)
+        known = sorted(self.staged.problem.outputs)
+        if returned != known:
+            raise ArgumentError(
+                "function",
+                returned,
+                f"are not the outputs {known} of the problem",
+                "Return (outputs, features), with the outputs of problem.function",
+            )
+        for name in (name for stage in self.staged.stages for name in stage):
+            if name not in features:
+                raise ArgumentError(
+                    "stages",
+                    name,
+                    "is no feature that the function returns",
+                    f"Use one of {', '.join(features)}",
+                )
+            if not jnp.issubdtype(features[name].dtype, jnp.floating):
+                raise ArgumentError(
+                    f"features[{name!r}]",
+                    features[name].dtype,
+                    "has no means and sectors that could replace it",
+                    "Name features that are real floating-point numbers",
+                )
+        return outputs, features
 
     def __call__(self, shifts: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
         """Outputs and features at all elements, after shifts at each of them."""
@@ -162,6 +208,7 @@ class StagedRun:
                 )
             )
         joined = jax.tree.map(lambda *rows: np.concatenate(rows)[:num], *parts)
+        arguments.check_type("function", joined, tuple, "Return (outputs, features)")
         return joined[0], joined[1]
 
     def _both(self, values: np.ndarray) -> np.ndarray:
@@ -199,20 +246,22 @@ class StagedRun:
             variance = float(weights @ np.square(z - mean).sum(1)) / z.shape[1]
             labels = self.staged.problem.outputs[name].labels
             error = None
-            if labels is not None and np.isfinite(labels).all():
-                right = _as_row(leaf, np.asarray(labels, np.float64))
-                error = float(np.square(mean - right).mean()) + variance
+            if labels is not None:
+                shape = int(mask.sum()), *leaf.shape[len(leaf.axes[0]) :]
+                argument = f"outputs[{name!r}].labels"
+                labels = arguments.as_labels(argument, labels, shape)
+                if np.isfinite(labels).all():
+                    right = _as_row(leaf, labels)
+                    error = float(np.square(mean - right).mean()) + variance
             out[name] = Squares(variance, error)
         return out
 
 
 def _as_row(leaf: Leaf, labels: np.ndarray) -> np.ndarray:
     """Labels of real samples as :func:`rotated_rows` has responses."""
-    compact = dataclasses.replace(leaf.compact, dtype="float64")
-    num = labels.size * compact.num_samples // compact.size
-    labelled = dataclasses.replace(compact, shape=(num, *compact.shape[1:]))
-    everything = np.ones(num, bool)
-    return rotated_rows(labelled, labels.reshape(1, -1), np.eye(3)[None], everything)[0]
+    labelled = dataclasses.replace(leaf, shape=labels.shape)
+    everything = np.ones(len(labels), bool)
+    return rotated_rows(labelled, labels[None], np.eye(3)[None], everything)[0]
 
 
 def of_stage(stage: tuple[str, ...], features: Mapping[str, Any]) -> list[str]:

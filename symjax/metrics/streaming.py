@@ -211,7 +211,7 @@ def _evaluate_checks(
     Also at a few of them turned by some eps: what changes there is the round-off of
     the function itself.
     """
-    epsilon = max(float(np.finfo(piece.leaf.compute_dtype).eps) for piece in pieces)
+    epsilon = max(piece.leaf.epsilon for piece in pieces)
     small = Rotation.from_rotvec(4 * epsilon * np.ones(3) / np.sqrt(3)).as_matrix()
     unturned = checks.rotations[: min(checks.NUM_TURNED, min(numbers))]
     batch = plan.vectorised * max(len(plan.devices), 1)

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import arguments
-from symjax.metrics.gathering import Gathered
+from symjax.metrics.gathering import Gathered, check_distinct
 from symjax.metrics.groups import Groups
 from symjax.metrics.packs import Pack, measure_packs, pack_of
 from symjax.metrics.pooling import QUESTIONS, Pool, Sampled
@@ -80,16 +80,10 @@ class Survey:
                 f"{self.turn}",
                 f"Pass {2 * order}, or another turn",
             )
-        if self.of not in QUESTIONS:
-            raise ArgumentError(
-                "of", self.of, "is unknown", f"Use one of {', '.join(QUESTIONS)}"
-            )
+        arguments.check_choice("of", self.of, QUESTIONS)
         if self.until is None:
             return
-        if not 0 < self.until < 1:
-            raise ArgumentError(
-                "until", self.until, "is not between 0 and 1", "Pass 0.01 for 1 %"
-            )
+        arguments.check_fractions(self, "until")
         if self.of == "data" and self.turns < 3:
             raise ArgumentError(
                 "num",
@@ -190,14 +184,20 @@ def measure_many(
       >>> bool(interval.low < interval.value < interval.high), found.reached
       (True, None)
     """
+    arguments.check_type("problems", problems, Mapping, "Pass {label: problem, ...}")
+    arguments.check_type("over", over, Survey, "Pass Survey(16)")
     labels = list(problems)
+    for label in labels:
+        arguments.check_type("label", label, str, "Use texts as labels")
 
     def visit(indices: Sequence[int], number: int) -> Iterator[list[Sampled]]:
         def packs() -> Iterator[Pack]:
             for index in indices:
                 made = problems[labels[index]]
-                problem = made if isinstance(made, Problem) else made()
+                problem = made() if callable(made) else made
                 pack = pack_of(labels[index], problem)
+                for name, output in pack.outputs.items():
+                    _check_same(labels[index], name, outputs.get(name, output), output)
                 outputs.update(pack.outputs)
                 yield pack
 
@@ -205,6 +205,19 @@ def measure_many(
 
     outputs: dict[str, Output] = {}
     return survey(labels, visit, over, outputs, groups)
+
+
+def _check_same(label: str, name: str, before: Output, output: Output) -> None:
+    """Raises where one name stands for two things: their sums would be no quantity."""
+    for field in ("unit", "representation", "kind"):
+        known, own = getattr(before, field), getattr(output, field)
+        if known != own:
+            raise ArgumentError(
+                f"problems[{label!r}].outputs[{name!r}].{field}",
+                str(own),
+                f"differs from that of the structures before, {str(known)!r}",
+                "Give outputs of all structures one unit, or other names",
+            )
 
 
 class Surveyed(NamedTuple):
@@ -263,7 +276,9 @@ def survey(
       ArgumentError: There is no structure, or all have failed; or of some it is not
         said to which group they belong.
     """
-    groups = groups or Groups()
+    groups = Groups() if groups is None else groups
+    arguments.check_type("groups", groups, Groups, "Pass Groups(strata={label: ...})")
+    check_distinct(labels)
     order = over.order(labels, groups).tolist()
     gathered = Gathered(len(labels), folder)
 

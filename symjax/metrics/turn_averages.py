@@ -12,7 +12,9 @@ small it is beside V, where moments from random rotations are lost in the noise 
 """
 
 import dataclasses
+import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,7 +45,7 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
     """The rotations that are turned together.
 
     Args:
-      turn: A finite group of rotations, or ``"fibonacci 8"``.
+      turn: A finite group of rotations, or ``"fibonacci 8"``, at most 9999.
 
     Returns:
       Rotations R, each of which comes with -R.
@@ -52,7 +54,7 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
       ArgumentError: There is no such group, or it has improper elements.
     """
     kind, _, number = turn.partition(" ") if isinstance(turn, str) else ("", "", "")
-    if kind == "fibonacci" and number.isdecimal() and int(number) > 0:
+    if kind == "fibonacci" and re.fullmatch("[1-9][0-9]{0,3}", number):
         with jax.enable_x64(True):
             return np.asarray(super_fibonacci(int(number)))
     elements = np.asarray(finite_group(turn).elements)
@@ -67,23 +69,24 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
     return proper
 
 
-def cosets_of(members: Float[np.ndarray, "members 3 3"]) -> tuple[Cosets, ...]:
-    """The averages that can be had from a turn.
+@functools.lru_cache(maxsize=64)
+def cosets_of(turn: str) -> tuple[Cosets, ...]:
+    """The averages that can be had from a turn: found once, for all structures.
 
     Args:
-      members: Its rotations, times any one rotation from the right.
+      turn: As in :func:`turn_members`.
 
     Returns:
       Groups whose products with all elements are elements of the turn.
 
     Example:
-      >>> import numpy as np
-      >>> from symjax.metrics.turn_averages import cosets_of, turn_members
-      >>> [one.average for one in cosets_of(np.eye(3)[None])]
+      >>> from symjax.metrics.turn_averages import cosets_of
+      >>> [one.average for one in cosets_of("C1")]
       ['Ci']
-      >>> [one.average for one in cosets_of(turn_members("T"))]
+      >>> [one.average for one in cosets_of("T")]
       ['Ci', 'D2', 'D2h', 'T', 'Th']
     """
+    members = turn_members(turn)
     elements = np.stack([members, -members], axis=1).reshape(-1, 3, 3)
     flat = elements.reshape(-1, 9)
     found = []

@@ -261,7 +261,7 @@ def test_forces_are_those_of_the_network_that_is_left():
     moves = np.eye(6).reshape(6, 2, 3)
     with jax.enable_x64(True):
         found = trace(
-            with_forces(staged, "energy", moves, atoms=2, unit="eV/angstrom"),
+            with_forces(staged, "energy", moves, unit="eV/angstrom"),
             max_degree=6,
         )
         whole = measure(

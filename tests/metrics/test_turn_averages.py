@@ -17,7 +17,7 @@ from symjax.metrics import (
     response_spectra,
 )
 from symjax.metrics.turn_averages import cosets_of, turn_members
-from symjax.so3 import SCALAR, VECTOR, finite_group, haar
+from symjax.so3 import SCALAR, VECTOR, finite_group
 
 X = np.array([[0.3, -0.5, 0.8], [1.0, 0.4, 0.1]])
 
@@ -53,15 +53,18 @@ def exact(problem):
     ],
 )
 def test_what_a_turn_tells(turn, names):
-    """Cosets divide the turn, whatever rotation it is turned by."""
-    with jax.enable_x64(True):
-        rotation = np.asarray(haar(jax.random.key(0), 1))[0]
+    """Cosets divide the turn, and each holds the products of one with the group."""
     members = turn_members(turn)
-    found = cosets_of(members @ rotation)
+    elements = np.stack([members, -members], axis=1).reshape(-1, 3, 3)
+    found = cosets_of(turn)
     assert [one.average for one in found] == names
     for one in found:
-        assert one.members.shape[1] == finite_group(one.average).order
-        assert sorted(one.members.reshape(-1)) == list(range(2 * len(members)))
+        group = finite_group(one.average)
+        assert one.members.shape[1] == group.order
+        assert sorted(one.members.reshape(-1)) == list(range(len(elements)))
+        for coset in elements[one.members]:
+            apart = np.abs((group.elements @ coset[0])[:, None] - coset).max((2, 3))
+            assert apart.min(axis=1).max() < 1e-12
 
 
 def test_estimates_are_unbiased_and_their_errors_are_told(problem, exact):

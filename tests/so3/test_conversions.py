@@ -14,7 +14,6 @@ from symjax.errors import ArgumentError
 from symjax.so3 import (
     Irrep,
     act,
-    degree_slice,
     direct_sum,
     from_e3nn,
     from_e3x,
@@ -28,6 +27,7 @@ from symjax.so3 import (
     to_spherical,
     wigner_d,
 )
+from symjax.so3.harmonics import degree_slice
 
 DEGREE = 4
 E3NN_NAMES = {"orthonormal": "integral", "4pi": "component", "racah": "norm"}

@@ -133,7 +133,6 @@ def staged_problem(
         staged,
         energy,
         moves,
-        atoms=len(forces_of),
         unit=unit,
         labels=None if right is None else right[list(forces_of)],
     )
