@@ -170,7 +170,7 @@ def test_what_symmetry_forbids_is_not_asked_for(environments, tensors):
     ("changes", "match"),
     [
         ({"structures": np.zeros(480, int)}, "structures=1: are too few.*8 or more"),
-        ({"level": 1.5}, "level=1.5: is not a probability"),
+        ({"level": 1.5}, "level=1.5: is not between 0 and 1"),
         (
             {"features": {"a": np.ones((3, 2))}},
             r"features\['a'\]=\(3, 2\).*480 samples",
