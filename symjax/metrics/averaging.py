@@ -379,10 +379,9 @@ def response_spectra(
             "has no output beside layers",
             "Measure outputs, not layers alone",
         )
-    keep = tuple(leaf.index for leaf in leaves.values())
     batch = execution.batch_size or default_batch_size()
     step = batch * max(len(prepared.devices), 1)
-    x, args = orbit.replicate((prepared.x, prepared.args), prepared.devices)
+    prepared = prepared.replicated()
     sums = {
         name: ResponseSums(leaf, prepared.masks[name].reshape(-1), max_degree)
         for name, leaf in leaves.items()
@@ -390,16 +389,9 @@ def response_spectra(
     rotations, weights = grid.rotations, grid.weights
     for start in range(0, len(rotations), step):
         some = rotations[start : start + step]
-        both = np.stack([some, -some], axis=1).reshape(-1, 3, 3)
-        responses = orbit.respond_in_batches(
-            prepared.function,
-            prepared.action,
-            x,
-            both,
-            args=args,
-            keep=keep,
-            batch_size=batch,
-            devices=prepared.devices,
+        both = orbit.with_negatives(some)
+        responses = prepared.respond(
+            both, leaves.values(), batch, in_batches=True, shared=True
         )
         matrices = spherical_matrices(list(leaves.values()), both)
         weight = weights[start : start + step]

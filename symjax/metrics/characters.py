@@ -143,13 +143,7 @@ def factorised_tables(
     small = small_d_tables(projector.max_degree, quadrature.beta)
     maps = []
     for n, (degrees, orders) in enumerate(projector.frequencies):
-        d = np.stack(
-            [
-                small[degree][:, degree + order, degree + n]
-                for degree, order in zip(degrees, orders, strict=True)
-            ]
-        )
-        d = d * sphere_weights
+        d = _column(small, degrees, orders, n) * sphere_weights
         phase = orders[:, None] * quadrature.alpha
         # e^{-i m alpha} (a - i b), with a, b the cosine and sine parts of u
         real = np.stack([d * np.cos(phase), -d * np.sin(phase)], axis=1)
@@ -157,6 +151,14 @@ def factorised_tables(
         both = np.concatenate([real, imaginary])
         maps.append(both[:, :1] if n == 0 else both)
     return np.stack(waves) / num_angles, maps
+
+
+def _column(
+    small: list[np.ndarray], degrees: np.ndarray, orders: np.ndarray, n: int
+) -> Float[np.ndarray, "pairs angles"]:
+    """Entries d^l_{mn} of the small matrices, one row for each pair (l, m)."""
+    pairs = zip(degrees, orders, strict=True)
+    return np.stack([small[d][:, d + order, d + n] for d, order in pairs])
 
 
 def synthesis_rows(
@@ -177,12 +179,7 @@ def synthesis_rows(
     small = small_d_tables(projector.max_degree, beta)
     rows = []
     for n, (degrees, orders) in enumerate(projector.frequencies):
-        d = np.stack(
-            [
-                small[degree][:, degree + order, degree + n]
-                for degree, order in zip(degrees, orders, strict=True)
-            ]
-        )
+        d = _column(small, degrees, orders, n)
         phase = orders[:, None] * alpha + n * gamma
         rows += [d * np.cos(phase), -d * np.sin(phase)]
     return scale * np.concatenate(rows)

@@ -11,6 +11,7 @@ import numpy as np
 
 from symjax.errors import ArgumentError
 from symjax.metrics.arguments import check_integer
+from symjax.metrics.orbit import with_negatives
 from symjax.so3.sampling import haar
 
 
@@ -49,7 +50,7 @@ def sampled_elements(num: int, seed: int = 0) -> np.ndarray:
         raise ArgumentError("num", num, "is not even and positive", "Pass 64")
     with jax.enable_x64(True):
         rotations = np.asarray(haar(jax.random.key(seed), num // 2))
-    return np.stack([rotations, -rotations], axis=1).reshape(-1, 3, 3)
+    return with_negatives(rotations)
 
 
 def summarise_labels(

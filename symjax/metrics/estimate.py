@@ -12,7 +12,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
 from symjax.metrics.accumulation import CHUNK_OF_A_BUFFER, contract, empty
 from symjax.metrics.functions import HostFunction
 from symjax.metrics.grid import Grid
@@ -145,7 +144,7 @@ def estimate(
     seconds = 0.0
     for pieces, plan in passes:
         # Pieces of one length take as long wherever they start.
-        kind = (prepared.indices(pieces), tuple(pieces), plan.calls_per_buffer)
+        kind = (tuple(pieces), plan.calls_per_buffer)
         if kind not in timed:
             timed[kind] = _seconds_of_pass(prepared, pieces, elements, plan)
         seconds += timed[kind]
@@ -166,16 +165,8 @@ def _seconds_of_pass(
     """
     steps = Steps.of(pieces, elements, plan)
     rotations = steps.slots.rotations(steps.slots.of_call(0))
-    respond = functools.partial(
-        orbit.respond,
-        prepared.function,
-        prepared.action,
-        prepared.x,
-        rotations,
-        args=prepared.args,
-        keep=prepared.indices(pieces),
-        batch_size=plan.vectorised,
-    )
+    wholes = [piece.whole for piece in pieces]
+    respond = functools.partial(prepared.respond, rotations, wholes, plan.vectorised)
     jax.block_until_ready(respond())
     responses, seconds = _timed(respond)
     matrices = spherical_matrices(steps.leaves, rotations)
@@ -243,12 +234,7 @@ def _of_samples(prepared: Prepared, over: HaarSamples) -> Estimate:
     def call() -> Any:
         if alone:
             return function(prepared.x, *prepared.args)
-        return orbit.respond(
-            *(function, prepared.action, prepared.x, elements),
-            args=prepared.args,
-            keep=tuple(leaf.index for leaf in own),
-            batch_size=number,
-        )
+        return prepared.respond(elements, own, number)
 
     if not alone:
         jax.block_until_ready(call())

@@ -22,14 +22,14 @@ from symjax.errors import ArgumentError
 from symjax.metrics import orbit
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.problem import Prepared, run
-from symjax.metrics.results import ByName, Totals, unflatten_mean
+from symjax.metrics.results import ByName, OfTotals, Totals, unflatten_mean
 from symjax.so3 import representations as reps
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.representations import Representation
 
 
 @dataclasses.dataclass(frozen=True)
-class FiniteLeaf:
+class FiniteLeaf(OfTotals):
     """The measurement of one output over a finite group.
 
     Arrays are NumPy float64; ``samples`` stands for the leading axes of the output.
@@ -65,7 +65,6 @@ class FiniteLeaf:
     mask: np.ndarray
     size: int
 
-    @property
     def totals(self) -> Totals:
         """Sums over the real samples; of ``power`` over irreps of the group."""
         count = int(self.mask.sum()) * self.size
@@ -77,24 +76,9 @@ class FiniteLeaf:
         )
 
     @property
-    def equivariance_error(self) -> float:
-        """A = sqrt(sum V / number of components), in the unit of the output."""
-        return self.totals.equivariance_error
-
-    @property
-    def root_mean_square(self) -> float:
-        """Root-mean-square component of the response over the orbit."""
-        return self.totals.root_mean_square
-
-    @property
-    def relative_error(self) -> float:
-        """sqrt(sum V / sum ||z||^2); 0 for a response that vanishes."""
-        return self.totals.relative_error
-
-    @property
     def content(self) -> dict[str, float]:
         """B of every irrep, by name; zeros for a vanishing response."""
-        return dict(zip(self.sectors, self.totals.content.tolist(), strict=True))
+        return dict(zip(self.sectors, self.totals().content.tolist(), strict=True))
 
     def content_of(self, irrep: str) -> float:
         """B of one irrep by its name, for instance ``"T1u"``.
@@ -147,17 +131,9 @@ def _(over: FiniteGroup, prepared: Prepared, max_degree: int) -> FiniteMeasureme
     total = group.order * len(passes)
     for number, names in enumerate(passes):
         held: list[list[np.ndarray]] = [[] for _ in names]
-        keep = tuple(leaves[name].index for name in names)
         for start in range(0, group.order, batch):
-            responses = orbit.respond(
-                prepared.function,
-                prepared.action,
-                prepared.x,
-                group.elements[start : start + batch],
-                args=prepared.args,
-                keep=keep,
-                batch_size=batch,
-            )
+            some = group.elements[start : start + batch]
+            responses = prepared.respond(some, [leaves[name] for name in names], batch)
             for rows, values in zip(held, responses, strict=True):
                 rows.append(np.asarray(values, np.float64))
             if progress is not None:

@@ -236,15 +236,7 @@ def verify(prepared: Prepared) -> Verified | None:
     }
     epsilon = max(leaf.epsilon for leaf in leaves.values())
     elements, chosen = stabilizer.probe(symmetry.elements, epsilon)
-    responses = orbit.respond(
-        prepared.function,
-        prepared.action,
-        prepared.x,
-        elements,
-        args=prepared.args,
-        keep=tuple(leaf.index for leaf in leaves.values()),
-        batch_size=len(elements),
-    )
+    responses = prepared.respond(elements, leaves.values(), len(elements))
     deviations = {}
     for (name, leaf), values in zip(leaves.items(), responses, strict=True):
         admitted = max(1e-5, 1e3 * leaf.epsilon)
@@ -266,19 +258,11 @@ def _check_finite(prepared: Prepared, elements: Elements, name: str) -> None:
     checks = elements.checks
     places.append(check_rotations(elements) if checks is None else checks.rotations)
     proper = np.concatenate(places)
-    both = np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
+    both = orbit.with_negatives(proper)
     batch = prepared.execution.batch_size or 32
     for start in range(0, len(both), batch):
         chunk = both[start : start + batch]
-        (values,) = orbit.respond_in_batches(
-            prepared.function,
-            prepared.action,
-            prepared.x,
-            chunk,
-            args=prepared.args,
-            keep=(leaf.index,),
-            batch_size=batch,
-        )
+        (values,) = prepared.respond(chunk, [leaf], batch, in_batches=True)
         orbit.check_finite(name, np.asarray(values), chunk)
     raise ArgumentError(
         name,

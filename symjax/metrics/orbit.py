@@ -134,12 +134,7 @@ def _respond_on_host(
     rows: list[list[np.ndarray]] = []
     with jax.enable_x64(True):
         for start in range(0, len(rotations), batch_size):
-            chunk = jnp.asarray(rotations[start : start + batch_size])
-            moved = jax.device_get(move(action, x, chunk))
-            inputs = [
-                jax.tree.map(lambda leaf, i=i: leaf[i], moved)
-                for i in range(len(chunk))
-            ]
+            inputs = moved_on_host(action, x, rotations[start : start + batch_size])
             if function.batched:
                 outputs = function.function(inputs, *args)
             else:
@@ -155,6 +150,24 @@ def _respond_on_host(
 def move(action: Action, x: Any, rotations: Array | np.ndarray) -> Any:
     """G x for some elements, along a first axis."""
     return jax.vmap(lambda rotation: action(rotation, x))(rotations)
+
+
+def moved_on_host(
+    action: Action, x: Any, rotations: Float[np.ndarray, "group 3 3"]
+) -> list[Any]:
+    """G x for each of some elements, in NumPy and float64."""
+    with jax.enable_x64(True):
+        moved = jax.device_get(move(action, x, rotations))
+    return [
+        jax.tree.map(lambda leaf, i=i: leaf[i], moved) for i in range(len(rotations))
+    ]
+
+
+def with_negatives(
+    proper: Float[np.ndarray, "group 3 3"],
+) -> Float[np.ndarray, "both 3 3"]:
+    """Each rotation, followed by its negative."""
+    return np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
 
 
 def respond(

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.errors import ArgumentError
-from symjax.metrics import orbit
 from symjax.metrics.pieces import describe
 from symjax.metrics.pooling import Key, Sampled, Sums
 from symjax.metrics.problem import Execution, Output, Problem, check_degree, prepare
@@ -196,15 +195,7 @@ def pack_of(label: str, problem: Problem) -> Pack:
     leaves = prepared.leaves
 
     def respond(elements: Float[np.ndarray, "g 1 3 3"]) -> Mapping[str, Any]:
-        found = orbit.respond(
-            prepared.function,
-            prepared.action,
-            prepared.x,
-            elements[:, 0],
-            args=prepared.args,
-            keep=tuple(leaf.index for leaf in leaves.values()),
-            batch_size=len(elements),
-        )
+        found = prepared.respond(elements[:, 0], leaves.values(), len(elements))
         return dict(zip(leaves, found, strict=True))
 
     sizes = [len(np.atleast_1d(part)) for part in jax.tree.leaves(problem.x)]

@@ -104,11 +104,6 @@ class Piece:
         shape = (self.num_samples, *self.whole.shape[1:])
         return dataclasses.replace(self.whole, shape=shape)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it has all samples."""
-        return self.num_samples == self.whole.num_samples
-
 
 def leaf_name(path: Any) -> str:
     """Name of an output: the path of its key, ``"output"`` for a single array."""

@@ -317,9 +317,9 @@ class Pool:
         half = _quantile(freedom) * error
         return Interval(value, value - half, value + half, error)
 
-    def by_item(self, name: str, group: int = 0) -> Float[np.ndarray, "items"]:
+    def by_item(self, name: str) -> Float[np.ndarray, "items"]:
         """A^2 of every structure, unbiased: may be negative; NaN without samples."""
-        part = self._part(name, group)
+        part = self._part(name, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(part.values[:, 0] / part.count)
 

@@ -37,26 +37,20 @@ def check_action(action: functions.Action, x: Any) -> None:
     h, g = Rotation.random(2, random_state=_SEED).as_matrix()
     # h is improper, so that an action of rotations alone shows.
     elements = np.stack([np.eye(3), -h, -g @ h])
-    with jax.enable_x64(True):
-        moved = jax.device_get(orbit.move(action, x, elements))
-        found, expected = map(str, map(jax.tree.structure, (moved, x)))
-        if found != expected:
-            raise ArgumentError(
-                "action",
-                found,
-                f"returns a structure other than that of x, {expected}",
-                "Return g x with the keys and shapes of x",
-            )
-        same, first, at_once = (
-            jax.tree.map(lambda leaf, i=i: leaf[i], moved) for i in range(3)
+    same, first, at_once = orbit.moved_on_host(action, x, elements)
+    found, expected = map(str, map(jax.tree.structure, (same, x)))
+    if found != expected:
+        raise ArgumentError(
+            "action",
+            found,
+            f"returns a structure other than that of x, {expected}",
+            "Return g x with the keys and shapes of x",
         )
-        twice = jax.device_get(orbit.move(action, first, g[None]))
-        near = jax.tree.map(_nudged, x)
-        beside = jax.device_get(orbit.move(action, near, elements))
-    twice = jax.tree.map(lambda leaf: leaf[0], twice)
+    (twice,) = orbit.moved_on_host(action, first, g[None])
+    near = jax.tree.map(_nudged, x)
+    _, beside, _ = orbit.moved_on_host(action, near, elements)
     _compare(same, x, "moves x at the identity element by")
     _compare(twice, at_once, "is no action of O(3): g (h x) differs from (g h) x by")
-    beside = jax.tree.map(lambda leaf: leaf[1], beside)
     paths = jax.tree_util.tree_flatten_with_path(x)[0]
     four = (paths, *map(jax.tree.leaves, (near, first, beside)))
     for (path, one), other, moved_one, moved_other in zip(*four, strict=True):
@@ -178,15 +172,14 @@ def unmoved(action: functions.Action, x: Any, args: tuple[Any, ...] = ()) -> lis
     of arguments, where these are looked at too, that are 3 x 3 matrices.
     """
     element = Rotation.random(random_state=_SEED).as_matrix()
-    with jax.enable_x64(True):
-        moved = jax.device_get(orbit.move(action, x, element[None]))
+    (moved,) = orbit.moved_on_host(action, x, element[None])
     names = []
     for (path, one), other in zip(
         jax.tree_util.tree_flatten_with_path(x)[0], jax.tree.leaves(moved), strict=True
     ):
         one = np.asarray(one)
         fits = one.dtype.kind == "f" and one.shape[-1:] == (3,) and one.any()
-        if fits and (np.asarray(other)[0] == one).all():
+        if fits and (np.asarray(other) == one).all():
             names.append(f"x{jax.tree_util.keystr(path)}")
     for number, argument in enumerate(args):
         if isinstance(argument, np.ndarray | jax.Array) and argument.shape == (3, 3):

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics import arguments, functions, preflight
-from symjax.metrics.pieces import Leaf, Piece, check_masks, describe, leaf_name
+from symjax.metrics import arguments, functions, orbit, preflight
+from symjax.metrics.pieces import Leaf, check_masks, describe, leaf_name
 from symjax.so3.action import broadcast_prefix
 from symjax.so3.representations import VECTOR, Representation, no_representation
 from symjax.so3.sample_symmetry import SampleSymmetry
@@ -234,9 +234,33 @@ class Prepared:
         """Devices that share the elements; none for JAX's default."""
         return tuple(self.execution.devices or ())
 
-    def indices(self, pieces: Iterable[Piece]) -> tuple[int, ...]:
-        """Positions, among all outputs, of the leaves that pieces belong to."""
-        return tuple(self.leaves[piece.name].index for piece in pieces)
+    def replicated(self) -> "Prepared":
+        """The same with copies of the input and its arguments on all devices."""
+        x, args = orbit.replicate((self.x, self.args), self.devices)
+        return dataclasses.replace(self, x=x, args=args)
+
+    def respond(
+        self,
+        rotations: np.ndarray,
+        leaves: Iterable[Leaf],
+        batch_size: int,
+        *,
+        in_batches: bool = False,
+        shared: bool = False,
+    ) -> Sequence[Any]:
+        """Responses of some leaves at some elements, see :mod:`symjax.metrics.orbit`.
+
+        ``in_batches``, the last is filled up to a whole one; ``shared`` among the
+        devices.
+        """
+        run = orbit.respond_in_batches if in_batches else orbit.respond
+        return run(
+            *(self.function, self.action, self.x, rotations),
+            args=self.args,
+            keep=tuple(leaf.index for leaf in leaves),
+            batch_size=batch_size,
+            devices=self.devices if shared else (),
+        )
 
 
 @functools.singledispatch

@@ -223,15 +223,21 @@ def _operators_of(
     """Weighted sums of D^l over the proper and over the improper elements."""
     elements = np.frombuffer(elements_of).reshape(-1, 3, 3)
     weights = np.frombuffer(weights_of)
-    proper = np.linalg.det(elements) > 0
-    matrices = wigner_d_tables(
-        max_degree, np.where(proper[:, None, None], elements, -elements)
-    )
+    proper, matrices = _proper_tables(max_degree, elements)
     kept, crossed = (
         [np.tensordot(weights * chosen, part, 1) for part in matrices]
         for chosen in (proper, ~proper)
     )
     return kept, crossed
+
+
+def _proper_tables(
+    max_degree: int, elements: Float[np.ndarray, "elements 3 3"]
+) -> tuple[Bool[np.ndarray, "elements"], list[np.ndarray]]:
+    """Which elements are proper, and D^l of what is proper, each or its negative."""
+    proper = np.linalg.det(elements) > 0
+    turns = np.where(proper[:, None, None], elements, -elements)
+    return proper, wigner_d_tables(max_degree, turns)
 
 
 def _left(
@@ -365,10 +371,7 @@ class ResponseSums:
         """Mean over h of c^{s sigma}[p] D(k), turned back by rho(h)."""
         assert self.symmetry is not None
         elements = np.asarray(self.symmetry.elements, np.float64)
-        proper = np.linalg.det(elements) > 0
-        tables = wigner_d_tables(
-            len(coefficients) - 1, np.where(proper[:, None, None], elements, -elements)
-        )
+        proper, tables = _proper_tables(len(coefficients) - 1, elements)
         (matrices,) = spherical_matrices([self.leaf], elements)
         out = []
         for part, table in zip(coefficients, tables, strict=True):

@@ -15,7 +15,7 @@ totals are what batch jobs store and merge.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -144,8 +144,29 @@ class RuleTotals(NamedTuple):
     totals: Totals
 
 
+class OfTotals:
+    """Figures of a leaf that follow from its totals, over all real samples."""
+
+    totals: Callable[[], Totals]
+
+    @property
+    def equivariance_error(self) -> float:
+        """A = sqrt(sum V / number of components), in the unit of the output."""
+        return self.totals().equivariance_error
+
+    @property
+    def relative_error(self) -> float:
+        """sqrt(sum V / sum ||z||^2); 0 for a response that vanishes."""
+        return self.totals().relative_error
+
+    @property
+    def root_mean_square(self) -> float:
+        """Root-mean-square component of the response over the orbit."""
+        return self.totals().root_mean_square
+
+
 @dataclasses.dataclass(frozen=True)
-class LeafMeasurement:
+class LeafMeasurement(OfTotals):
     """The measurement of one output, or of one layer's features.
 
     Arrays are NumPy float64; ``samples`` stands for the leading axes of the output.
@@ -221,16 +242,6 @@ class LeafMeasurement:
             self.power[mask].sum(axis=0),
             np.array(count, float) * int(mask.sum()) * self.channels,
         )
-
-    @property
-    def equivariance_error(self) -> float:
-        """A over all real samples, in the unit of the output."""
-        return self.totals().equivariance_error
-
-    @property
-    def relative_error(self) -> float:
-        """Relative equivariance error over all real samples."""
-        return self.totals().relative_error
 
     @property
     def content(self) -> np.ndarray:

@@ -115,7 +115,7 @@ class HaarSamples:
 @run.register
 def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     """Estimates every leaf from random elements; its results carry standard errors."""
-    samples, masks, devices = over, prepared.masks, prepared.devices
+    samples, masks = over, prepared.masks
     leaves = {name: leaf.compact for name, leaf in prepared.leaves.items()}
     batch_size = prepared.execution.batch_size or default_batch_size()
     progress = prepared.execution.progress
@@ -124,10 +124,9 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
         rotations = np.asarray(haar(jax.random.key(samples.seed), samples.turns))
     turns = members @ rotations[:, None]
     cosets = cosets_of(samples.turn)
-    x, args = orbit.replicate((prepared.x, prepared.args), devices)
+    prepared = prepared.replicated()
     num_blocks = -(-samples.turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
     blocks = np.array_split(turns, num_blocks)
-    keep = tuple(leaf.index for leaf in leaves.values())
     collected: dict[str, list[_Block]] = {name: [] for name in leaves}
     done = 0
     for block in blocks:
@@ -136,15 +135,11 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
         size = 2 * len(blocks[0]) * len(members)
         padded = -(-size // batch_size) * batch_size
         filler = np.broadcast_to(np.eye(3), (padded - len(elements), 3, 3))
-        responses = orbit.respond(
-            prepared.function,
-            prepared.action,
-            x,
+        responses = prepared.respond(
             np.concatenate([elements, filler]),
-            args=args,
-            keep=keep,
-            batch_size=min(batch_size, padded),
-            devices=devices,
+            leaves.values(),
+            min(batch_size, padded),
+            shared=True,
         )
         for (name, leaf), values in zip(leaves.items(), responses, strict=True):
             values = np.asarray(values)[: len(elements)]

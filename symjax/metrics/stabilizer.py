@@ -38,6 +38,8 @@ from symjax.so3.wigner import small_d_tables, wigner_d
 
 # Orientations of the check are the same in every run.
 _PROBE_SEED = 21
+# Of one slice of columns that is averaged.
+_SLICE_BYTES = 2**28
 # Round-off between equivalent orientations, in units of that of a tiny turn.
 _NOISE = 30.0
 
@@ -152,12 +154,10 @@ def average_coefficients(
     reduced: ReducedRule,
     permutations: Int[np.ndarray, "order samples"],
     coefficients: Float[Array, "cosets rows c"],
-    memory: int = 2**28,
 ) -> Float[Array, "cosets rows representatives"]:
     """Mean over the group of ``D(k)^T c^{s sigma}[p]``, for one sample of each orbit.
 
-    The samples are those that :func:`orbits_of_samples` names; ``memory`` is in bytes,
-    of one slice of columns.
+    The samples are those that :func:`orbits_of_samples` names.
     """
     num_samples = permutations.shape[1]
     first, _ = orbits_of_samples(permutations)
@@ -165,7 +165,7 @@ def average_coefficients(
     by_sample = coefficients.reshape(*coefficients.shape[:2], num_samples, columns)
     matrices = _block_matrices(projector, reduced.turns.tobytes())
     row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
-    step = max(1, memory // (row_bytes * len(permutations)))
+    step = max(1, _SLICE_BYTES // (row_bytes * len(permutations)))
     out = []
     for start in range(0, len(first), step):
         chosen = permutations[:, first[start : start + step]]

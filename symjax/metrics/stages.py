@@ -97,15 +97,11 @@ def _evaluate_on_host(
     x: Any,
     args: tuple[Any, ...],
 ) -> Any:
-    with jax.enable_x64(True):
-        moved = jax.device_get(orbit.move(action, x, elements))
     rows = [
         function.function(
-            jax.tree.map(lambda leaf, i=index: leaf[i], moved),
-            {name: shift[index] for name, shift in shifts.items()},
-            *args,
+            moved, {name: shift[index] for name, shift in shifts.items()}, *args
         )
-        for index in range(len(elements))
+        for index, moved in enumerate(orbit.moved_on_host(action, x, elements))
     ]
     return jax.tree.map(
         lambda *leaves: np.stack([np.asarray(v) for v in leaves]), *rows

@@ -61,21 +61,16 @@ def stream(
     buffers: list[list[Array]] = []
     at_checks: list[Array] = []
     check_matrices: list[Array | None] = []
-    respond = orbit.respond_in_batches if elements.climbing else orbit.respond
-    keep = prepared.indices(pieces)
-    x, args = orbit.replicate((prepared.x, prepared.args), plan.devices)
+    prepared = prepared.replicated()
 
     def evaluate(rotations: np.ndarray) -> list[Array]:
         """Responses at proper elements, each followed by its negative."""
-        evaluated = respond(
-            prepared.function,
-            prepared.action,
-            x,
+        evaluated = prepared.respond(
             rotations if elements.evaluated_cosets == 2 else rotations[::2],
-            args=args,
-            keep=keep,
-            batch_size=plan.vectorised,
-            devices=plan.devices,
+            steps.wholes,
+            plan.vectorised,
+            in_batches=elements.climbing,
+            shared=True,
         )
         with jax.enable_x64(True):
             return [
@@ -161,7 +156,7 @@ def stream(
         at_checks, check_matrices, round_off = [], [], []
         for number, (piece, num) in enumerate(zip(pieces, num_checks, strict=True)):
             alone = steps.only(number)
-            both = _both(shared.rotations[:num])
+            both = orbit.with_negatives(shared.rotations[:num])
             check_matrices += spherical_matrices(alone.leaves, both)
             held = [shared.responses[piece.name], shared.turned[piece.name]]
             with jax.enable_x64(True):
@@ -194,11 +189,6 @@ def stream(
     return out
 
 
-def _both(proper: Float[np.ndarray, "group 3 3"]) -> Float[np.ndarray, "both 3 3"]:
-    """Each rotation, followed by its negative."""
-    return np.stack([proper, -proper], axis=1).reshape(-1, 3, 3)
-
-
 def _evaluate_checks(
     checks: Checks,
     pieces: Sequence[Piece],
@@ -219,11 +209,11 @@ def _evaluate_checks(
     for start in range(0, max(numbers), batch):
         chunk = checks.rotations[start : min(start + batch, max(numbers))]
         for rows, values, num in zip(
-            held, evaluate(_both(chunk)), numbers, strict=True
+            held, evaluate(orbit.with_negatives(chunk)), numbers, strict=True
         ):
             if start < num:
                 rows.append(np.asarray(values)[: 2 * (num - start)])
-    turned = evaluate(_both(unturned @ small))
+    turned = evaluate(orbit.with_negatives(unturned @ small))
     for piece, rows, again in zip(pieces, held, turned, strict=True):
         checks.responses[piece.name] = np.concatenate(rows)
         checks.turned[piece.name] = np.asarray(again)

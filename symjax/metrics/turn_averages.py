@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from symjax.errors import ArgumentError
+from symjax.metrics.orbit import with_negatives
 from symjax.metrics.response_spectrum import GROUPS, AveragedError
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import finite_group
@@ -87,7 +88,7 @@ def cosets_of(turn: str) -> tuple[Cosets, ...]:
       ['Ci', 'D2', 'D2h', 'T', 'Th']
     """
     members = turn_members(turn)
-    elements = np.stack([members, -members], axis=1).reshape(-1, 3, 3)
+    elements = with_negatives(members)
     flat = elements.reshape(-1, 9)
     found = []
     for name in GROUPS:

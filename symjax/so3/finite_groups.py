@@ -21,8 +21,8 @@ from symjax.errors import ArgumentError
 from symjax.so3._icosahedral import icosahedral_rotations
 from symjax.so3.point_groups import (
     generate,
+    group_table,
     key_of,
-    multiplication_table,
     rotation_about,
 )
 from symjax.so3.rotations import check_orthogonal
@@ -118,14 +118,7 @@ class FiniteGroup:
     @functools.cached_property
     def quotients(self) -> np.ndarray:
         """Index of g_i^-1 g_j, shape ``(order, order)``."""
-        table = multiplication_table(self.elements)
-        if table is None:
-            raise ArgumentError(
-                "elements",
-                self.name,
-                "are not closed under products, or one comes twice",
-                "Pass all elements of the group",
-            )
+        table = group_table(self.elements, "elements")
         # The identity comes first: it is the product with the inverse.
         return table[np.argmax(table == 0, axis=1)]
 

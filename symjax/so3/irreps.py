@@ -88,6 +88,17 @@ class Irrep:
         return cls(int(match[1]), 1 if match[2] == "+" else -1)
 
 
+def check_irrep(argument: str, value: object) -> None:
+    """Raises an ArgumentError unless a value is an irrep."""
+    if not isinstance(value, Irrep):
+        raise ArgumentError(
+            argument,
+            value,
+            "is not an Irrep",
+            "Pass Irrep(degree, sigma) or Irrep.parse('1+')",
+        )
+
+
 def products(a: Irrep, b: Irrep) -> list[Irrep]:
     """Irreps in the tensor product of two irreps (the Clebsch-Gordan series).
 
@@ -111,14 +122,8 @@ def products(a: Irrep, b: Irrep) -> list[Irrep]:
       >>> [str(irrep) for irrep in products(vector, vector)]
       ['0+', '1-', '2+']
     """
-    for argument, factor in (("a", a), ("b", b)):
-        if not isinstance(factor, Irrep):
-            raise ArgumentError(
-                argument,
-                factor,
-                "is not an Irrep",
-                "Pass Irrep(degree, sigma) or Irrep.parse('1+')",
-            )
+    check_irrep("a", a)
+    check_irrep("b", b)
     return [
         Irrep(degree, a.sigma * b.sigma * (-1) ** (a.degree + b.degree + degree))
         for degree in range(abs(a.degree - b.degree), a.degree + b.degree + 1)

@@ -17,13 +17,14 @@ from symjax.errors import ArgumentError, GridError
 _SAME = 0.25
 # Decimals by which generated elements are told apart.
 _ROUND = 6
+_MOST_GENERATED = 1000
 
 
-def generate(generators: np.ndarray, limit: int = 1000) -> np.ndarray:
+def generate(generators: np.ndarray) -> np.ndarray:
     """All products of some orthogonal matrices, the identity first.
 
     Raises:
-      GridError: There are more than ``limit``: the group is infinite, or larger.
+      GridError: There are more than 1000: the group is infinite, or larger.
     """
     elements = [np.eye(3)]
     seen = {key_of(elements[0])}
@@ -33,11 +34,11 @@ def generate(generators: np.ndarray, limit: int = 1000) -> np.ndarray:
             if key_of(product) not in seen:
                 seen.add(key_of(product))
                 elements.append(product)
-                if len(elements) > limit:
+                if len(elements) > _MOST_GENERATED:
                     raise GridError(
                         "generators",
                         len(generators),
-                        f"generate more than {limit} elements",
+                        f"generate more than {_MOST_GENERATED} elements",
                         "Pass generators of a finite group",
                     )
     return np.array(elements)
@@ -90,6 +91,21 @@ def multiplication_table(
     return table if all(latin) else None
 
 
+def group_table(
+    elements: Float[np.ndarray, "order 3 3"], argument: str
+) -> Int[np.ndarray, "order order"]:
+    """As :func:`multiplication_table`, or raises where the set is not closed."""
+    table = multiplication_table(elements)
+    if table is None:
+        raise ArgumentError(
+            argument,
+            f"{len(elements)} matrices",
+            "are not closed under products, or one comes twice",
+            "Pass all elements of a group",
+        )
+    return table
+
+
 def exact_group(
     approximate: Float[np.ndarray, "order 3 3"],
 ) -> Float[np.ndarray, "order 3 3"]:
@@ -111,14 +127,7 @@ def exact_group(
       True
     """
     elements = _polar(np.asarray(approximate, float))
-    table = multiplication_table(elements)
-    if table is None:
-        raise ArgumentError(
-            "approximate",
-            f"{len(elements)} matrices",
-            "are not closed under multiplication",
-            "Pass all elements of a group",
-        )
+    table = group_table(elements, "approximate")
     for _ in range(20):
         better = _polar(np.einsum("abij,bkj->aik", elements[table], elements))
         change = np.abs(better - elements).max()
@@ -140,14 +149,7 @@ def generators(elements: Float[np.ndarray, "order 3 3"]) -> list[int]:
     Raises:
       ArgumentError: The set is not closed.
     """
-    table = multiplication_table(elements)
-    if table is None:
-        raise ArgumentError(
-            "elements",
-            f"{len(elements)} matrices",
-            "are not closed under multiplication",
-            "Pass all elements of a group",
-        )
+    table = group_table(elements, "elements")
     order = len(elements)
     identity = int(np.flatnonzero((table == np.arange(order)).all(axis=1))[0])
     closures = {i: _closure(table, {identity, i}) for i in range(order)}

@@ -66,21 +66,17 @@ class Representation:
     basis: Any = None
 
     def __post_init__(self) -> None:
-        for argument, kind in (
-            ("name", str),
-            ("shape", Sequence),
-            ("irreps", Sequence),
-        ):
+        for argument, kind in (("name", str), ("shape", Sequence)):
             value = getattr(self, argument)
             if not isinstance(value, kind):
                 raise RepresentationError(
                     argument,
                     value,
                     f"is an object of {type(value).__name__}",
-                    "Pass for instance 'vector', (3,) and (Irrep(1, 1),)",
+                    "Pass for instance 'vector' and (3,)",
                 )
         shape = tuple(check_integer(n, "shape", minimum=1) for n in self.shape)
-        irreps = tuple(self.irreps)
+        irreps = tuple(self.irreps) if isinstance(self.irreps, Sequence) else ()
         if not irreps or not all(isinstance(irrep, Irrep) for irrep in irreps):
             raise RepresentationError(
                 "irreps",

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from symjax.errors import ArgumentError
-from symjax.so3.point_groups import multiplication_table
+from symjax.so3.point_groups import group_table
 from symjax.so3.rotations import check_orthogonal
 
 
@@ -57,15 +57,9 @@ class SampleSymmetry:
     name: str = ""
 
     def __post_init__(self) -> None:
-        elements = np.asarray(self.elements)
-        check_orthogonal(elements, "elements")
-        if elements.ndim != 3 or multiplication_table(elements) is None:
-            raise ArgumentError(
-                "elements",
-                elements.shape,
-                "do not form a group",
-                "Pass all elements, for instance those of symjax.data.find_symmetry",
-            )
+        check_orthogonal(self.elements, "elements")
+        elements = np.asarray(self.elements).reshape(-1, 3, 3)
+        group_table(elements, "elements")
         object.__setattr__(self, "elements", elements.astype(float))
         if not isinstance(self.permutations, Mapping):
             raise ArgumentError(

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.errors import ArgumentError
 from symjax.so3._arguments import check_integer
 from symjax.so3._tables import axis_changes, generators, half_turns
-from symjax.so3.irreps import Irrep
+from symjax.so3.irreps import Irrep, check_irrep
 from symjax.so3.rotations import _stable_euler, as_elements, split_inversion
 
 
@@ -237,13 +236,7 @@ def irrep_matrix(
       >>> float(irrep_matrix(Irrep(0, -1), -jnp.eye(3))[0, 0])
       -1.0
     """
-    if not isinstance(irrep, Irrep):
-        raise ArgumentError(
-            "irrep",
-            irrep,
-            "is not an Irrep",
-            "Pass Irrep(degree, sigma) or Irrep.parse('1+')",
-        )
+    check_irrep("irrep", irrep)
     half_turns(irrep.degree)
     (matrix,) = _of_rotations((irrep.degree,), rotations)
     if irrep.sigma == 1:

@@ -206,7 +206,7 @@ def test_padding_must_stay_among_itself():
 def test_bad_symmetries():
     p = np.array([[0, 1], [1, 0]])
     pair = np.stack([np.eye(3), -np.eye(3)])
-    with pytest.raises(ArgumentError, match="not form a group"):
+    with pytest.raises(ArgumentError, match="not closed"):
         SampleSymmetry(np.stack([np.eye(3), np.diag([1.0, -1, 1])[[1, 0, 2]]]), {})
     with pytest.raises(ArgumentError, match="not one permutation"):
         SampleSymmetry(pair, {"output": np.array([[0, 1], [1, 1]])})
