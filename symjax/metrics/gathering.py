@@ -14,7 +14,7 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics.arguments import check_type
 from symjax.metrics.groups import Groups
-from symjax.metrics.pooling import Columns, Key, Pool, Sampled, place_of
+from symjax.metrics.pooling import Key, Pool, Sampled, Sums, place_of
 
 # Bytes that are held in memory before a file is used.
 _HELD = 2**20
@@ -115,7 +115,7 @@ class Gathered:
         if not labels:
             raise ArgumentError("items", [], "is empty", "Survey one structure or more")
         columns = {
-            key: Columns.of(np.asarray(self._rows[key])[: len(labels)])
+            key: Sums.of_rows(np.asarray(self._rows[key])[: len(labels)])
             for key in sorted(self._rows, key=place_of)
         }
         return Pool(

@@ -31,7 +31,7 @@ clusters, such as trajectories, are left out instead, and strata gain nothing.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -54,7 +54,8 @@ class Sums(NamedTuple):
     """What one structure, or some of its samples, adds to the sums of an output.
 
     Quantities are V, ||z||^2, and ||P_{l,sigma} u||^2 for l = 0, sigma = +1, -1, and so
-    on; they are sums over samples, components and irreps of the representation.
+    on; they are sums over samples, components and irreps of the representation. Arrays
+    of several structures have a first axis over these, and ``count`` is one of them.
 
     Attributes:
       values: Unbiased estimates, ``(quantities,)``.
@@ -63,30 +64,13 @@ class Sums(NamedTuple):
       count: Number of components.
     """
 
-    values: Float[np.ndarray, "quantities"]
-    squares: Float[np.ndarray, "quantities"]
-    products: Float[np.ndarray, "quantities"]
-    # Hides tuple.count, which nobody calls on sums.
-    count: float  # type: ignore[assignment]
-
-
-class Columns(NamedTuple):
-    """The sums of all structures side by side, as those of :class:`Sums`.
-
-    Attributes:
-      values: Estimates, ``(items, quantities)``.
-      squares: Squared standard errors.
-      products: Covariances with ||z||^2.
-      count: Numbers of components, ``(items,)``.
-    """
-
-    values: Float[np.ndarray, "items quantities"]
-    squares: Float[np.ndarray, "items quantities"]
-    products: Float[np.ndarray, "items quantities"]
-    count: Float[np.ndarray, "items"]  # type: ignore[assignment]
+    values: Float[np.ndarray, "*items quantities"]
+    squares: Float[np.ndarray, "*items quantities"]
+    products: Float[np.ndarray, "*items quantities"]
+    count: Any
 
     @classmethod
-    def of(cls, rows: Float[np.ndarray, "items numbers"]) -> "Columns":
+    def of_rows(cls, rows: Float[np.ndarray, "items numbers"]) -> "Sums":
         """From rows with values, squares, products and count one after another."""
         values, squares, products = np.split(rows[:, :-1], 3, axis=1)
         return cls(values, squares, products, rows[:, -1])
@@ -184,7 +168,7 @@ class Pool:
 
     labels: tuple[str, ...]
     sizes: np.ndarray
-    columns: Mapping[Key, Columns]
+    columns: Mapping[Key, Sums]
     strata: Strata
     clusters: Int[np.ndarray, "items"] | None = None
     samples: Mapping[str, Sequence[np.ndarray | None]] = dataclasses.field(
@@ -328,7 +312,7 @@ class Pool:
         part = self._part(name, 0)
         return np.asarray(np.sqrt(part.squares[:, 0]) / part.count)
 
-    def _part(self, name: str, group: int | str) -> Columns:
+    def _part(self, name: str, group: int | str) -> Sums:
         if (name, group) not in self.columns:
             raise ArgumentError(
                 "name",
@@ -340,7 +324,7 @@ class Pool:
 
     def _ratio(
         self,
-        part: Columns,
+        part: Sums,
         column: int,
         over: str,
         of: str,

@@ -138,14 +138,13 @@ class Problem:
         arguments.check_type("outputs", self.outputs, Mapping, remedy)
         for name, output in self.outputs.items():
             arguments.check_type(f"outputs[{name!r}]", output, Output, remedy)
-        if self.symmetry is not None and not isinstance(self.symmetry, SampleSymmetry):
-            raise ArgumentError(
-                "symmetry",
-                self.symmetry,
-                "is not a symmetry of samples",
-                "Pass a SampleSymmetry; of a PET, orbit_problem(model, atoms, "
-                "symmetry='auto') finds it",
-            )
+        arguments.check_type(
+            "symmetry",
+            self.symmetry,
+            SampleSymmetry | None,
+            "Pass a SampleSymmetry; of a PET, orbit_problem(model, atoms, "
+            "symmetry='auto') finds it",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

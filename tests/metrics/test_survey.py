@@ -22,7 +22,7 @@ from symjax.metrics import (
 from symjax.metrics.gathering import Gathered
 from symjax.metrics.groups import Strata
 from symjax.metrics.packs import Pack, measure_packs
-from symjax.metrics.pooling import Columns, Sampled, Sums
+from symjax.metrics.pooling import Sampled, Sums
 from symjax.metrics.survey import survey, widest
 from symjax.so3 import FEATURE, VECTOR
 
@@ -143,7 +143,7 @@ def simulated(random, num, outliers, noise=0.7):
     estimates = truth * (1 + noise * random.standard_normal(num))
     values = np.stack([estimates, 10 + 0 * truth], axis=1)
     squares = np.stack([(noise * truth) ** 2, 0 * truth], axis=1)
-    return truth, Columns(values, squares, 0 * squares, np.ones(num))
+    return truth, Sums(values, squares, 0 * squares, np.ones(num))
 
 
 def pooled(columns, total=None, clusters=None, strata=None):
@@ -167,7 +167,7 @@ def test_intervals_cover(of, outliers):
     hits = 0
     for _ in range(400):
         truth, columns = simulated(random, 1500, outliers)
-        some = Columns(*(array[:1000] for array in columns))
+        some = Sums(*(array[:1000] for array in columns))
         interval = pooled(some, 1500).error("f", of=of)
         right = np.sqrt(truth.mean() if of == "data" else population)
         hits += interval.low <= right <= interval.high
@@ -194,7 +194,7 @@ def test_frames_of_one_trajectory_are_no_independent_structures():
     for _ in range(300):
         truth = np.repeat(random.gamma(2.0, 0.5, 30), 20)
         values = np.stack([truth, 0 * truth + 10], axis=1)
-        columns = Columns(values, 0 * values, 0 * values, np.ones(600))
+        columns = Sums(values, 0 * values, 0 * values, np.ones(600))
         clusters = np.repeat(np.arange(30), 20)
         interval = pooled(columns, clusters=clusters).error("f")
         hits += interval.low <= 1.0 <= interval.high
@@ -214,7 +214,7 @@ def of_kinds(random, num):
     noisy = truth * (1 + 0.5 * random.standard_normal(num))
     values = np.stack([noisy, 10 + 0 * truth], axis=1)
     squares = np.stack([(0.5 * truth) ** 2, 0 * truth], axis=1)
-    columns = Columns(values, squares, 0 * squares, np.ones(num))
+    columns = Sums(values, squares, 0 * squares, np.ones(num))
     labels = [str(number) for number in range(num)]
     return (
         labels,
@@ -225,7 +225,7 @@ def of_kinds(random, num):
 
 
 def some_of(columns, labels, order, groups):
-    chosen = Columns(*(array[order] for array in columns))
+    chosen = Sums(*(array[order] for array in columns))
     strata = groups.strata_of([labels[index] for index in order], labels)
     return pooled(chosen, strata=strata)
 
@@ -365,7 +365,7 @@ def coverage_when_stopped(until, minimum, outliers, num=150):
     for _ in range(num):
         _, columns = simulated(random, 12000, outliers)
         for look in over.looks(12000):
-            interval = pooled(Columns(*(array[:look] for array in columns))).error("f")
+            interval = pooled(Sums(*(array[:look] for array in columns))).error("f")
             if interval.relative_width <= over.until:
                 break
         visited.append(look)
@@ -430,7 +430,7 @@ def test_small_errors_are_no_known_ones(scale, known):
     """A of 1e-5 of the norm has a width like any other; one of 0 has none."""
     random = np.random.default_rng(3)
     values = np.stack([scale * random.gamma(2.0, 0.5, 50), np.ones(50)], axis=1)
-    columns = Columns(values, 0 * values, 0 * values, np.ones(50))
+    columns = Sums(values, 0 * values, 0 * values, np.ones(50))
     width = widest(pooled(columns), "population", {"f": Output(FEATURE, kind="output")})
     assert (width == 0.0) == known
 

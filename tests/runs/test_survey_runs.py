@@ -18,7 +18,7 @@ from small_models import small_pet
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.metrics import Grid, Groups, Survey, measure
-from symjax.metrics.pooling import Columns
+from symjax.metrics.pooling import Sums
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 from symjax.report import ReportError
@@ -256,7 +256,7 @@ def test_chemiscope_hides_what_a_structure_does_not_have(model, tmp_path):
     kept = np.array([1.0, 0.0, 0.0])
     for key, column in columns.items():
         if key[0] == "forces":
-            columns[key] = Columns(
+            columns[key] = Sums(
                 *(array * kept[:, None] for array in column[:3]), column.count * kept
             )
     samples = {"forces": (pool.samples["forces"][0], None, None)}
