@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from symjax.errors import ArgumentError
 from symjax.metrics.problem import Execution
 from symjax.metrics.stages import (
     Squares,
@@ -71,6 +72,14 @@ class Trace:
         default_factory=dict
     )
 
+    def _of(self, name: str) -> np.ndarray:
+        if name not in self.errors:
+            known = ", ".join(self.errors)
+            raise ArgumentError(
+                "name", name, "is no output that was traced", f"Use one of {known}"
+            )
+        return self.errors[name]
+
     def interactions(self, name: str) -> np.ndarray:
         """What the sectors of each stage change together, beyond each of them alone.
 
@@ -86,7 +95,11 @@ class Trace:
           >>> one.interactions("y").round(9).tolist()
           [0.5]
         """
-        square = self.errors[name][0] ** 2
+        square = self._of(name)[0] ** 2
+        if name not in self.without:
+            raise ArgumentError(
+                "name", name, "no sector was taken away", "Use trace(..., sectors=True)"
+            )
         alone = (square - np.square(self.without[name])).sum(axis=(1, 2))
         return square - np.square(self.bare[name]) - alone
 
@@ -95,16 +108,17 @@ class Trace:
 
         Differences of A^2 between successive cuts; their sum is A^2.
         """
-        squares = np.square(self.errors[name])
+        squares = np.square(self._of(name))
         return np.append(squares[:-1] - squares[1:], squares[-1])
 
     def blamed(self, name: str) -> tuple[int, Irrep] | None:
         """Stage and sector without which A is smallest; None if no removal lowers A."""
+        before = self._of(name)[0]
         if name not in self.without:
             return None
         errors = self.without[name]
         stage, degree, column = np.unravel_index(np.argmin(errors), errors.shape)
-        if not errors[stage, degree, column] < self.errors[name][0]:
+        if not errors[stage, degree, column] < before:
             return None
         return int(stage), Irrep(int(degree), 1 if column == 0 else -1)
 

@@ -115,17 +115,17 @@ class HaarSamples:
 @run.register
 def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     """Estimates every leaf from random elements; its results carry standard errors."""
-    samples, masks = over, prepared.masks
+    masks = prepared.masks
     leaves = {name: leaf.compact for name, leaf in prepared.leaves.items()}
     batch_size = prepared.execution.batch_size or default_batch_size()
     progress = prepared.execution.progress
-    members = turn_members(samples.turn)
+    members = turn_members(over.turn)
     with jax.enable_x64(True):
-        rotations = np.asarray(haar(jax.random.key(samples.seed), samples.turns))
+        rotations = np.asarray(haar(jax.random.key(over.seed), over.turns))
     turns = members @ rotations[:, None]
-    cosets = cosets_of(samples.turn)
+    cosets = cosets_of(over.turn)
     prepared = prepared.replicated()
-    num_blocks = -(-samples.turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
+    num_blocks = -(-over.turns // max(BLOCK // len(members), 2 * _LEAST_TURNS))
     blocks = np.array_split(turns, num_blocks)
     collected: dict[str, list[_Block]] = {name: [] for name in leaves}
     done = 0
@@ -153,7 +153,7 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
             )
         done += len(elements)
         if progress is not None:
-            progress(done, 2 * samples.num)
+            progress(done, 2 * over.num)
     results = {
         name: _combine(
             *(name, leaf, prepared.leaves[name].axes[0], masks[name], collected[name]),
@@ -162,16 +162,15 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
         for name, leaf in leaves.items()
     }
     for name, unit in prepared.outputs.items():
-        if name in results:
-            epsilon = leaves[name].epsilon
-            response = _response(results[name], unit, collected[name], cosets, epsilon)
-            results[name] = dataclasses.replace(results[name], response=response)
-    turned = "" if samples.turn == "C1" else f" in turns of {samples.turn}"
+        epsilon = leaves[name].epsilon
+        response = _response(results[name], unit, collected[name], cosets, epsilon)
+        results[name] = dataclasses.replace(results[name], response=response)
+    turned = "" if over.turn == "C1" else f" in turns of {over.turn}"
     return Measurement(
         results,
-        f"{samples.num} Haar-random pairs{turned} (seed {samples.seed})",
+        f"{over.num} Haar-random pairs{turned} (seed {over.seed})",
         None,
-        2 * samples.num,
+        2 * over.num,
         max_degree,
     )
 

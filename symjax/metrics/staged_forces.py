@@ -41,8 +41,8 @@ def with_forces(
       The problem, with the output ``"forces"`` of shape ``(atoms, 3)``.
 
     Raises:
-      ArgumentError: There is no such output, it has forces already, or displacements
-        are not three for each atom, each like the input.
+      ArgumentError: There is no such output, it has forces already, the function runs
+        on the host, or displacements are not three for each atom, each like the input.
 
     Example:
       >>> import jax.numpy as jnp
@@ -66,6 +66,13 @@ def with_forces(
             energy,
             "is no output, or there are forces already",
             f"Use {', '.join(problem.outputs)}",
+        )
+    if isinstance(staged.function, functions.HostFunction):
+        raise ArgumentError(
+            "staged",
+            functions.name_of(staged.function),
+            "is a HostFunction, which JAX does not differentiate",
+            "Trace its energy alone",
         )
     moves, places = map(jax.tree.leaves, (displacements, problem.x))
     num = np.shape(moves[0])[0] if moves and np.ndim(moves[0]) else 0

@@ -228,6 +228,13 @@ REFUSED = [
     (lambda: sector_shares(staged(), 0, 2, seed=-1), "seed=-1"),
     (lambda: with_forces(staged(), "y", np.eye(12)), "displacements=.*three for each"),
     (lambda: with_forces(staged(), "y", MOVES[:8]), "displacements="),
+    (lambda: trace(staged(), 1).contributions("q"), "name='q'.*Use one of y"),
+    (lambda: trace(staged(), 1).blamed("q"), "name='q'.*Use one of y"),
+    (lambda: trace(staged(), 1).interactions("y"), "name='y'.*sectors=True"),
+    (
+        lambda: with_forces(staged(HostFunction(network)), "y", MOVES),
+        "staged='network'",
+    ),
     # averages
     *[
         (
