@@ -1,6 +1,7 @@
 """A run on atoms or on events, made ready for :mod:`symjax.training.runs`."""
 
 import functools
+import hashlib
 import itertools
 import time
 import warnings
@@ -13,7 +14,8 @@ import jax
 import numpy as np
 
 import symjax
-from symjax.data.digests import structure_digest
+from symjax._files import file_digest
+from symjax.data.digests import event_digest, structure_digest
 from symjax.data.graph import graph_shape
 from symjax.data.point_clouds import (
     SMALL,
@@ -26,7 +28,7 @@ from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.interop.metatensor_targets import read_metatensor_targets
 from symjax.metrics import Survey
 from symjax.metrics.packs import free_threads
-from symjax.models import load_model
+from symjax.models import fingerprint, load_model
 from symjax.models.biases import Biases
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
@@ -84,6 +86,8 @@ class Problem(NamedTuple):
       sizes: Structures and atoms (or events and points) in a step.
       validate: From parameters and statistics to errors by name; ``score`` is what
         the best model has least of.
+      digest: Of the data and of the initial model, by which a run that goes on knows
+        them again.
       model: From parameters and statistics to a model that can be saved.
       probes: What the monitor measures.
     """
@@ -92,6 +96,7 @@ class Problem(NamedTuple):
     batch: Callable[[int], Any]
     origins: Callable[[int], list[str]]
     sizes: Callable[[int], tuple[int, int]]
+    digest: str
     validate: Callable[[Any, Any], dict[str, float]]
     model: Callable[[Any, Any], Any]
     probes: Sequence[Probe | SurveyProbe]
@@ -133,7 +138,11 @@ def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
 def atoms_problem(run: AtomsRun) -> Problem:
     """Reads the data of a run on atoms and builds its model."""
     frames, held_out = _frames(run)
+    files = [run.data.training, run.data.validation]
+    digests = [file_digest(Path(file)) for file in files if file is not None]
     initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
+    if initial is not None:
+        digests.append(fingerprint(initial))
     species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
     if initial is None:
         config = run.pet_config(tuple(sorted(species)))
@@ -206,10 +215,15 @@ def atoms_problem(run: AtomsRun) -> Problem:
             sum(map(len, plan[step])),
             int(sum(num_atoms[part].sum() for part in plan[step])),
         ),
+        digest=_joined(digests),
         validate=validate,
         model=current,
         probes=_probes(run, model, labels, held_out or frames),
     )
+
+
+def _joined(digests: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _probes(
@@ -299,6 +313,9 @@ def events_problem(run: EventsRun) -> Problem:
     data, limits = run.data, EventLimits(size, run.data.min_points, config)
     clouds = events_of(data.training, data.num_training, 0, limits)
     held_out = events_of(data.validation, data.num_validation, HELD_OUT_SEED, limits)
+    digests = [event_digest(cloud) for cloud in (*clouds, *held_out)]
+    if initial is not None:
+        digests.append(fingerprint(initial))
     samples = prepare_events(config, clouds, size)
     checked = prepare_events(config, held_out, size)
     plan = BatchPlan(np.ones(len(clouds), int), run.batch, run.seed)
@@ -341,6 +358,7 @@ def events_problem(run: EventsRun) -> Problem:
             sum(map(len, plan[step])),
             int(sum(points[part].sum() for part in plan[step])),
         ),
+        digest=_joined(digests),
         validate=validate,
         model=current,
         probes=probes,

@@ -1,24 +1,23 @@
-"""What a run that goes on may change: all that leaves its numbers as they are.
+"""What a run that goes on may change: all that leaves its numbers as they are."""
 
-``run.json`` holds the configuration as it is now and, under ``changes``, what has been
-changed at which step.
-"""
-
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
-from symjax._files import check_readable
+import pydantic
+from pydantic import Field
+
+from symjax._declared import refusal
+from symjax._files import read_bounded
 from symjax.errors import ArgumentError
-from symjax.training.configuration import EventsRun, Run
+from symjax.training.configuration import AtomsRun, EventsRun, Run
+from symjax.training.sections import Section
 
-CHANGES = "changes"
 _FREE = ("log_every", "validate_every", "checkpoint_every", "monitor")
 _SPLIT = ("accumulate", "devices")
 
 
-class Change(NamedTuple):
+class Change(Section):
     """One key that a run has gone on with another value of.
 
     Attributes:
@@ -34,21 +33,55 @@ class Change(NamedTuple):
     after: Any
 
 
-def read_changes(path: Path) -> tuple[dict[str, Any], list[Change]]:
-    """What a run was when it was left, and what had been changed until then."""
-    try:
-        check_readable(path)
-        settings = json.loads(path.read_text())
-        changes = [Change(**change) for change in settings.pop(CHANGES)]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArgumentError(
-            "resume", str(path), f"cannot be read: {error!r}", "Start the run again"
-        ) from error
-    return settings, changes
+class RunFile(Section):
+    """What ``run.json`` in the folder of a run holds.
+
+    Attributes:
+      run: The configuration as it is now.
+      data: Digest of the data and of the initial model; empty before they are read.
+      changes: What has been changed at which step, in order.
+    """
+
+    run: Annotated[AtomsRun | EventsRun, Field(discriminator="kind")]
+    data: str = ""
+    changes: tuple[Change, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "RunFile":
+        """Reads the file of a run that was left.
+
+        Raises:
+          ArgumentError: It is damaged.
+        """
+        try:
+            return cls.model_validate_json(read_bounded(path))
+        except pydantic.ValidationError as error:
+            remedy = "Start the run again"
+            raise refusal(error, source=str(path), remedy=remedy) from error
+        except OSError as error:
+            raise ArgumentError(
+                "resume", str(path), f"cannot be read: {error}", "Start the run again"
+            ) from error
+
+    def with_data(self, digest: str) -> "RunFile":
+        """The same with the digest of the data, which a run that goes on must keep.
+
+        Raises:
+          ArgumentError: The data, or the initial model, are others than they were.
+        """
+        if self.data not in ("", digest):
+            raise ArgumentError(
+                "data",
+                self.run.data.training,
+                "data or initial model are others than when the run was started, "
+                "under the same names",
+                "Restore these files, or start another run in another folder",
+            )
+        return self.model_copy(update={"data": digest})
 
 
 def changes_of(
-    before: Mapping[str, Any], run: Run, done: int, *, extend: bool = False
+    before: Run, run: Run, done: int, *, extend: bool = False
 ) -> list[Change]:
     """What a run that goes on does otherwise; refused if it changes its numbers.
 
@@ -62,18 +95,17 @@ def changes_of(
       >>> from symjax.training import parse_run
       >>> from symjax.training.resuming import changes_of
       >>> before = {"kind": "events", "steps": 10}
-      >>> settings = parse_run(before).model_dump(mode="json")
-      >>> changes_of(settings, parse_run({**before, "log_every": 5}), done=4)
+      >>> changes_of(parse_run(before), parse_run({**before, "log_every": 5}), done=4)
       [Change(step=4, key='log_every', before=50, after=5)]
       >>> try:
-      ...     changes_of(settings, parse_run({**before, "steps": 20}), done=4)
+      ...     changes_of(parse_run(before), parse_run({**before, "steps": 20}), 4)
       ... except ArgumentError as error:
       ...     print(error.argument)
       steps
     """
-    old, new = _flat(before), _flat(run.model_dump(mode="json"))
+    old, new = (_flat(each.model_dump(mode="json")) for each in (before, run))
     found = [
-        Change(done, key, old.get(key), new.get(key))
+        Change(step=done, key=key, before=old.get(key), after=new.get(key))
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]
@@ -108,7 +140,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _check_steps(before: Mapping[str, Any], run: Run, done: int, extend: bool) -> None:
+def _check_steps(before: Run, run: Run, done: int, extend: bool) -> None:
     if run.steps < done:
         raise ArgumentError(
             "steps",
@@ -117,13 +149,13 @@ def _check_steps(before: Mapping[str, Any], run: Run, done: int, extend: bool) -
             "Give as many at least, or start another run in another folder",
         )
     # A warm-up is cut off where a run is shorter; [optimizer] itself has not changed.
-    warmups = {min(run.optimizer.warmup, n - 1) for n in (before["steps"], run.steps)}
+    warmups = {min(run.optimizer.warmup, n - 1) for n in (before.steps, run.steps)}
     constant = run.optimizer.schedule == "constant" and len(warmups) == 1
     if not (constant or extend):
         raise ArgumentError(
             "steps",
             run.steps,
-            f"the run was started with {before['steps']}, on which the learning rate "
+            f"the run was started with {before.steps}, on which the learning rate "
             f"depends (schedule {run.optimizer.schedule!r}, warmup "
             f"{run.optimizer.warmup})",
             f"Pass {{extend}} to let it follow a run of {run.steps} steps from step "

@@ -1,6 +1,7 @@
 """A run from its configuration to a trained model, in one folder.
 
-What lies in the folder: ``run.json`` (the configuration), ``metrics.csv``,
+What lies in the folder: ``run.json`` (:class:`~symjax.training.resuming.RunFile`:
+the configuration, what has changed, a digest of the data), ``metrics.csv``,
 ``validation.csv``, ``trajectory.csv``, ``tensorboard/``, ``checkpoints/``, ``best/``
 (the model with the best validation so far) and, at the end, ``model/``. A run that was
 killed goes on from its last checkpoint, and its files and its model become those of a
@@ -8,7 +9,6 @@ run that was not.
 """
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ from symjax.training.optimisation import (
     start,
 )
 from symjax.training.problems import Problem, atoms_problem, card_of, events_problem
-from symjax.training.resuming import CHANGES, Change, changes_of, read_changes
+from symjax.training.resuming import RunFile, changes_of
 
 MODEL, BEST = "model", "best"
 
@@ -132,14 +132,14 @@ def train(
     """
     _check_devices(run)
     with held(Path(folder), "folder"):
-        changes = _taken(run, Path(folder), resume, extend, overwrite)
-        return _train(run, Path(folder), changes, watch, max_seconds)
+        file = _taken(run, Path(folder), resume, extend, overwrite)
+        return _train(file, Path(folder), watch, max_seconds)
 
 
 def _taken(
     run: Run, folder: Path, resume: bool, extend: bool, overwrite: bool
-) -> list[Change]:
-    """Makes a folder ready for a run; returns what has changed since it began."""
+) -> RunFile:
+    """Makes a folder ready for a run; its file says what has changed since it began."""
     path = folder / logs.CONFIGURATION
     started = path.is_file()
     if started and overwrite and not resume:
@@ -148,7 +148,7 @@ def _taken(
         path.unlink()
         started = False
     if not started:
-        return []
+        return RunFile(run=run)
     if not resume:
         raise ArgumentError(
             "folder",
@@ -156,28 +156,27 @@ def _taken(
             "holds a run",
             "Resume it, overwrite it, or choose another folder",
         )
-    before, changes = read_changes(path)
+    before = RunFile.read(path)
     checkpoints = logs.Checkpoints(folder / logs.CHECKPOINTS)
     done = checkpoints.latest() or 0
     checkpoints.close()
-    return changes + changes_of(before, run, done, extend=extend)
+    changes = changes_of(before.run, run, done, extend=extend)
+    return before.model_copy(
+        update={"run": run, "changes": (*before.changes, *changes)}
+    )
 
 
 def _train(
-    run: Run,
-    folder: Path,
-    changes: list[Change],
-    watch: Watch | None,
-    max_seconds: float,
+    file: RunFile, folder: Path, watch: Watch | None, max_seconds: float
 ) -> Trained:
     """The same, of the process that holds the folder."""
+    run = file.run
     problem = atoms_problem(run) if isinstance(run, AtomsRun) else events_problem(run)
+    file = file.with_data(problem.digest)
     folder.mkdir(parents=True, exist_ok=True)
-    record = [change._asdict() for change in changes]
-    text = json.dumps({**run.model_dump(mode="json"), CHANGES: record}, indent=2)
+    text = file.model_dump_json(indent=2)
     replace_atomically(folder / logs.CONFIGURATION, lambda part: part.write_text(text))
-    loop = _Loop(run, problem, folder, watch, record)
-    return loop.run(time.monotonic() + max_seconds)
+    return _Loop(file, problem, folder, watch).run(time.monotonic() + max_seconds)
 
 
 def _check_devices(run: Run) -> None:
@@ -209,15 +208,11 @@ class _Loop:
     """Steps, and all that is written between them."""
 
     def __init__(
-        self,
-        run: Run,
-        problem: Problem,
-        folder: Path,
-        watch: Watch | None,
-        changes: list[dict[str, Any]],
+        self, file: RunFile, problem: Problem, folder: Path, watch: Watch | None
     ):
+        run = file.run
         self._run, self._problem, self._folder = run, problem, folder
-        self._changes = changes
+        self._changes = file.model_dump(mode="json")["changes"]
         self._watch = watch or (lambda step, values: None)
         self._mesh = device_mesh(run.batch.devices)
         self._rate = learning_rate(run.optimizer, run.steps)
@@ -373,7 +368,7 @@ class _Loop:
         state = self._state
         model = self._problem.model(state.averaged, state.statistics)
         card = card_of(self._run, self._done, self._errors)
-        card = {**model.card, **card, CHANGES: self._changes}
+        card = {**model.card, **card, "changes": self._changes}
         return dataclasses.replace(model, card=card)
 
     def _save(self) -> None:

@@ -103,7 +103,7 @@ def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
         match=r"steps=4: the run was started with 2.*'cosine'.*extend=True.*recorded",
     ):
         train(longer, tmp_path / "a", resume=True)
-    assert json.loads((tmp_path / "a" / "run.json").read_text())["steps"] == 2
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["run"]["steps"] == 2
     train(longer, tmp_path / "a", resume=True, extend=True)
     change = {"step": 2, "key": "steps", "before": 2, "after": 4}
     assert load_model(tmp_path / "a" / "model").card["changes"] == [change]
@@ -134,9 +134,39 @@ def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
     ],
 )
 def test_what_changes_the_numbers_is_refused(data, changes, match):
-    before = run_of(data).model_dump(mode="json")
     with pytest.raises(ArgumentError, match=match):
-        changes_of(before, run_of(data, **changes), 2)
+        changes_of(run_of(data), run_of(data, **changes), 2)
+
+
+def test_other_data_under_the_same_name_are_refused(tmp_path):
+    """As many structures of the same species, of which every number is another."""
+    path, folder = tmp_path / "frames.xyz", tmp_path / "run"
+    ase.io.write(path, frames())
+    stop_after(run_of(path), folder, 1)
+    before = (folder / "run.json").read_bytes()
+    ase.io.write(path, frames()[::-1])
+    with pytest.raises(
+        ArgumentError, match=r"data=.*frames\.xyz.*are others than when"
+    ):
+        train(run_of(path), folder, resume=True)
+    assert (folder / "run.json").read_bytes() == before
+    ase.io.write(path, frames())
+    assert train(run_of(path), folder, resume=True).complete
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "truncated or no JSON"),
+        ('{"run": {"kind": "events", "steps": 0}}', r"steps=0"),
+        ('{"run": {"kind": "events", "steps": 1}, "chang": []}', "unknown key"),
+    ],
+)
+def test_damaged_files_of_runs_are_named(tmp_path, text, match):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ArgumentError, match=match) as caught:
+        train(parse_run({"kind": "events", "steps": 1}), tmp_path, resume=True)
+    assert "run.json" in str(caught.value)
 
 
 def test_devices_of_events_are_kept():
@@ -144,7 +174,7 @@ def test_devices_of_events_are_kept():
     run = {"kind": "events", "steps": 4, "batch": {"accumulate": 2}}
     other = parse_run({**run, "batch": {"devices": 2}})
     with pytest.raises(ArgumentError, match=r"accumulate=1.*batch norms depend"):
-        changes_of(parse_run(run).model_dump(mode="json"), other, 2)
+        changes_of(parse_run(run), other, 2)
 
 
 @pytest.mark.slow
@@ -193,7 +223,7 @@ def test_the_command_line_names_its_option(data, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     before = run_of(data, optimizer=COSINE).model_dump(mode="json")
-    (folder / "run.json").write_text(json.dumps({**before, "changes": []}))
+    (folder / "run.json").write_text(json.dumps({"run": before}))
     Checkpoints(folder / "checkpoints").save(
         TrainState(np.array(2), {}, {}, {}, {}, np.array(-1)), []
     )

@@ -69,7 +69,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert model.card["errors_validation"] == trained.errors
     best = load_model(folder / "best").card["steps"]
     assert best == validation["step"][np.argmin(validation["score"])]
-    assert json.loads((folder / "run.json").read_text())["steps"] == 6
+    assert json.loads((folder / "run.json").read_text())["run"]["steps"] == 6
     assert list((folder / "tensorboard").iterdir())
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
         "4",
