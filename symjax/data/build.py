@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from symjax.data._pairs import find_pairs
 from symjax.data.cells import stress_volume
-from symjax.data.conditions import spin_multiplicity, total_charge
+from symjax.data.conditions import spin_multiplicity, structure_name, total_charge
 from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
 from symjax.data.structures import (
     MINIMUM_DISTANCE,
@@ -178,9 +178,8 @@ def _check_number_of_edges(
     for extent in np.ptp(positions @ directions.T, axis=0):
         expected *= min(1.0, width / max(extent, 1e-300))
     if expected > MAXIMUM_EDGES:
-        name = "atoms" if index is None else f"structures[{index}]"
         raise StructureError(
-            name,
+            structure_name(index),
             f"{num_atoms} atoms",
             f"about {expected:.0e} pairs lie within the cutoff of {cutoff} angstrom, "
             f"more than {MAXIMUM_EDGES:.0e}",

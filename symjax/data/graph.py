@@ -24,7 +24,7 @@ import flax.struct
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax.data.mesh import Mesh, join_meshes, pad_mesh
+from symjax.data.mesh import Mesh, join_meshes, pad, pad_mesh, rounded_up
 from symjax.errors import ArgumentError
 
 _INT32_MAX = np.iinfo(np.int32).max
@@ -225,18 +225,18 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
             "is the size of a selection, and the graph has all its pairs as edges",
             "Pass 0, or select edges with symjax.data.select_edges",
         )
-    atom_mask = _pad(graph.atom_mask, new.num_atoms)
-    structure = _pad(graph.structure, new.num_atoms)
+    atom_mask = pad(graph.atom_mask, new.num_atoms)
+    structure = pad(graph.structure, new.num_atoms)
     return Graph(
-        positions=_pad(graph.positions, new.num_atoms),
-        cells=_pad(graph.cells, new.num_structures),
-        volumes=_pad(graph.volumes, new.num_structures),
-        species=_pad(graph.species, new.num_atoms),
+        positions=pad(graph.positions, new.num_atoms),
+        cells=pad(graph.cells, new.num_structures),
+        volumes=pad(graph.volumes, new.num_structures),
+        species=pad(graph.species, new.num_atoms),
         structure=np.where(atom_mask, structure, new.num_structures - 1).astype("i4"),
         atom_mask=atom_mask,
-        charge=_pad(graph.charge, new.num_structures),
-        spin_multiplicity=_pad(graph.spin_multiplicity, new.num_structures, value=1),
-        structure_mask=_pad(graph.structure_mask, new.num_structures),
+        charge=pad(graph.charge, new.num_structures),
+        spin_multiplicity=pad(graph.spin_multiplicity, new.num_structures, value=1),
+        structure_mask=pad(graph.structure_mask, new.num_structures),
         surroundings=None
         if around is None
         else Surroundings(**_padded_rows(around, new.num_atoms, new.num_surroundings)),
@@ -247,31 +247,23 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
     )
 
 
-def _pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
-    array = np.asarray(array)
-    # Several times as fast as np.pad, which a calculator would notice.
-    padded = np.full((*sizes, *array.shape[len(sizes) :]), value, array.dtype)
-    padded[tuple(map(slice, array.shape))] = array
-    return padded
-
-
 def _padded_rows(
     rows: "Graph | Surroundings", num_atoms: int, width: int
 ) -> dict[str, np.ndarray]:
     """The fields that have one entry for each edge, padded."""
     sizes, old = (num_atoms, width), rows.neighbors.shape[1]
-    mask = _pad(rows.edge_mask, *sizes)
+    mask = pad(rows.edge_mask, *sizes)
     # Slots are numbered row by row: a longer row moves all that follow.
     row, column = np.divmod(np.asarray(rows.reverse, np.int64), old)
-    reverse = _pad(row * width + column, *sizes)
+    reverse = pad(row * width + column, *sizes)
     own_slot = np.arange(reverse.size).reshape(reverse.shape)
     own_atom = np.arange(num_atoms)[:, None]
-    neighbors = _pad(rows.neighbors, *sizes)
+    neighbors = pad(rows.neighbors, *sizes)
     return {
         "neighbors": np.where(mask, neighbors, own_atom).astype("i4"),
-        "shifts": _pad(rows.shifts, *sizes),
-        "vectors": _pad(rows.vectors, *sizes),
-        "lengths": _pad(rows.lengths, *sizes, value=1),
+        "shifts": pad(rows.shifts, *sizes),
+        "vectors": pad(rows.vectors, *sizes),
+        "lengths": pad(rows.lengths, *sizes, value=1),
         "edge_mask": mask,
         "reverse": np.where(mask, reverse, own_slot).astype("i4"),
     }
@@ -448,6 +440,4 @@ def _checked_size(name: str, size: Any, needed: int) -> int:
 
 
 def _bucket_size(name: str, size: Any) -> int:
-    size = max(_checked_size(name, size, 0), 1)
-    power = 1 << (size - 1).bit_length()
-    return 3 * power // 4 if power >= 4 and 3 * power // 4 >= size else power
+    return rounded_up(_checked_size(name, size, 0))

@@ -15,6 +15,7 @@ import numpy as np
 from ase.io.extxyz import per_atom_properties
 from jaxtyping import Float
 
+from symjax.data.conditions import structure_name
 from symjax.data.quantities import Block
 from symjax.data.reading import read_structures
 from symjax.errors import ArgumentError, StructureError
@@ -141,9 +142,8 @@ def block_values(
     values = np.asarray(holder.get(block.column, ()), np.float64)
     if values.size != np.prod(shape, dtype=int):
         place = "arrays" if block.per_atom else "info"
-        name = "atoms" if index is None else f"structures[{index}]"
         raise StructureError(
-            f"{name}.{place}[{block.column!r}]",
+            f"{structure_name(index)}.{place}[{block.column!r}]",
             values.shape,
             f"must have {np.prod(shape, dtype=int)} values, for shape {shape}",
             "Read files with symjax.data.label_blocks.read_labels, and leave out "

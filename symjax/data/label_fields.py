@@ -8,6 +8,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
+from symjax.data.stress import read_stress
 from symjax.data.targets import check_name, read_values
 from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
@@ -85,28 +86,24 @@ class LabelFields:
         elif named and not (energy and per_atom):
             check_name(name, field, self.energy_unit if energy else unit)
         try:
+            if measures(unit, "eV/angstrom^3"):
+                # It has signs, orders and, of slabs, directions of its own.
+                (stress,) = read_stress([atoms], field, self.factor(unit))
+                return stress[0, ..., 0]
             (values,) = read_values([atoms], field, shape, per_atom=per_atom)
         except ArgumentError:
             if named:
                 raise
             return None
         except StructureError as error:
-            self.set_aside(name, error)
+            if named:
+                raise
+            # What merely has the name of an output need be no label of it.
+            warnings.warn(
+                f"{name!r} is not compared with labels: {error}", stacklevel=2
+            )
             return None
         return values * self.factor(unit)
-
-    def set_aside(self, name: str, error: StructureError) -> None:
-        """Raises the error of a field that was named, and warns of any other.
-
-        What merely has the name of an output need be no label of it.
-
-        Args:
-          name: Name of the output.
-          error: Why its label cannot be used.
-        """
-        if name in self.fields:
-            raise error
-        warnings.warn(f"{name!r} is not compared with labels: {error}", stacklevel=2)
 
     def factor(self, unit: str) -> float:
         """What labels are multiplied by.

@@ -94,7 +94,7 @@ def find_mesh(
     sizes, waves, weights = zip(
         *(_waves(atoms, spacing, smearing, dtype) for atoms in structures), strict=True
     )
-    most = _rounded_up(max(map(len, waves)))
+    most = rounded_up(max(map(len, waves)))
     counts = [len(atoms) for atoms in structures]
     return Mesh(
         positions=np.concatenate(
@@ -103,8 +103,8 @@ def find_mesh(
         cells=np.stack([periodic_cell(atoms) for atoms in structures]).astype(dtype),
         fractional=np.concatenate([_fractional(a) for a in structures]).astype(dtype),
         sizes=np.stack(sizes),
-        waves=np.stack([_pad(found, most) for found in waves]),
-        weights=np.stack([_pad(found, most) for found in weights]).astype(dtype),
+        waves=np.stack([pad(found, most) for found in waves]),
+        weights=np.stack([pad(found, most) for found in weights]).astype(dtype),
         structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
         atom_mask=np.ones(sum(counts), bool),
     )
@@ -112,15 +112,15 @@ def find_mesh(
 
 def pad_mesh(mesh: Mesh, num_atoms: int, num_structures: int) -> Mesh:
     """Pads a mesh; padding atoms belong to the last structure."""
-    mask = _pad(mesh.atom_mask, num_atoms)
-    structure = _pad(mesh.structure, num_atoms)
+    mask = pad(mesh.atom_mask, num_atoms)
+    structure = pad(mesh.structure, num_atoms)
     return Mesh(
-        positions=_pad(mesh.positions, num_atoms),
-        cells=_pad(mesh.cells, num_structures),
-        fractional=_pad(mesh.fractional, num_atoms),
-        sizes=_pad(mesh.sizes, num_structures),
-        waves=_pad(mesh.waves, num_structures),
-        weights=_pad(mesh.weights, num_structures),
+        positions=pad(mesh.positions, num_atoms),
+        cells=pad(mesh.cells, num_structures),
+        fractional=pad(mesh.fractional, num_atoms),
+        sizes=pad(mesh.sizes, num_structures),
+        waves=pad(mesh.waves, num_structures),
+        weights=pad(mesh.weights, num_structures),
         structure=np.where(mask, structure, num_structures - 1).astype(np.int32),
         atom_mask=mask,
     )
@@ -136,7 +136,7 @@ def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
 
     def widened(name: str) -> np.ndarray:
         parts = [np.asarray(getattr(mesh, name)) for mesh in meshes]
-        return np.concatenate([_pad(part, len(part), most) for part in parts])
+        return np.concatenate([pad(part, len(part), most) for part in parts])
 
     structure = [
         np.asarray(mesh.structure) + start
@@ -226,14 +226,17 @@ def whole_cells(
     return jnp.where(periodic[:, None, None], cells, jnp.eye(3, dtype=cells.dtype))
 
 
-def _pad(array: Any, *sizes: int) -> np.ndarray:
+def pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
+    """An array with longer first axes, ``value`` behind what it holds."""
     array = np.asarray(array)
-    widths = [(0, n - m) for n, m in zip(sizes, array.shape, strict=False)]
-    return np.pad(array, widths + [(0, 0)] * (array.ndim - len(sizes)))
+    # Several times as fast as np.pad, which a calculator would notice.
+    padded = np.full((*sizes, *array.shape[len(sizes) :]), value, array.dtype)
+    padded[tuple(map(slice, array.shape))] = array
+    return padded
 
 
-def _rounded_up(number: int) -> int:
-    """To 2^k or 3 * 2^k, so that few programs are compiled for many cells."""
+def rounded_up(number: int) -> int:
+    """To 2^k or 3 * 2^k, so that few programs are compiled for many sizes."""
     power = 1 << (max(number, 1) - 1).bit_length()
     return 3 * power // 4 if power >= 4 and 3 * power // 4 >= number else power
 

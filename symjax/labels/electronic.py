@@ -19,7 +19,7 @@ from ase.data import atomic_masses, chemical_symbols
 from ase.units import Bohr, Hartree
 from jaxtyping import Float
 
-from symjax.data.conditions import spin_multiplicity, total_charge
+from symjax.data.conditions import spin_multiplicity, structure_name, total_charge
 from symjax.data.structures import check_structure, checked_species
 from symjax.errors import ArgumentError, StructureError, needs_extra
 
@@ -358,10 +358,10 @@ def _library(module: str) -> Any:
     return library
 
 
-def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:
-    """Checks what both codes need; the name of the structure in messages."""
+def check_finite_molecule(atoms: ase.Atoms, index: int | None = None) -> str:
+    """Raises if a structure is no molecule; its name in messages."""
     check_structure(atoms, index=index)
-    name = "atoms" if index is None else f"structures[{index}]"
+    name = structure_name(index)
     if np.any(atoms.pbc):
         raise StructureError(
             f"{name}.pbc",
@@ -369,6 +369,12 @@ def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:
             "labels are those of molecules, without periodic images",
             "Set atoms.pbc = False, if it is a molecule",
         )
+    return name
+
+
+def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:
+    """Checks what both codes need; the name of the structure in messages."""
+    name = check_finite_molecule(atoms, index)
     electrons = int(atoms.numbers.sum()) - total_charge(atoms)
     unpaired = spin_multiplicity(atoms) - 1
     if unpaired > electrons or (electrons - unpaired) % 2:

@@ -5,7 +5,6 @@ of :mod:`symjax.labels.electronic`, which come with the extra ``[data]``. A run 
 interrupted goes on when it is called again.
 """
 
-import functools
 import hashlib
 import importlib.metadata
 import io
@@ -23,9 +22,13 @@ from ase.data import covalent_radii
 
 from symjax._declared import Declared
 from symjax._files import read_bounded, replace_atomically
-from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, StructureError
-from symjax.labels.electronic import density_channels, density_labels, xtb_labels
+from symjax.labels.electronic import (
+    check_finite_molecule,
+    density_channels,
+    density_labels,
+    xtb_labels,
+)
 from symjax.so3._arguments import check_integer
 
 # Extended XYZ files have this many decimals; what is not in the file is not
@@ -89,7 +92,7 @@ def perturbed(
             "Pass a number of angstrom from 0",
         )
     for number, atoms in enumerate(structures):
-        _check_finite_molecule(atoms, number)
+        check_finite_molecule(atoms, number)
     out = []
     for n in range(num):
         visit, place = divmod(n, len(structures))
@@ -130,17 +133,6 @@ def _closest(atoms: ase.Atoms) -> float:
     radii = covalent_radii[atoms.numbers]
     distances = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
     return float(np.min(distances / (radii[first] + radii[second]), initial=np.inf))
-
-
-def _check_finite_molecule(atoms: ase.Atoms, number: int) -> None:
-    check_structure(atoms, index=number)
-    if np.any(atoms.pbc):
-        raise StructureError(
-            f"structures[{number}].pbc",
-            atoms.pbc.tolist(),
-            "labels are those of molecules, without periodic images",
-            "Set atoms.pbc = False, if it is a molecule",
-        )
 
 
 class LabelSettings(Declared):
@@ -289,7 +281,7 @@ def write_labels(
     if len(structures) == 0:
         raise ArgumentError("structures", structures, "is empty", "Pass one or more")
     for number, atoms in enumerate(structures):
-        _check_finite_molecule(atoms, number)
+        check_finite_molecule(atoms, number)
     channels = None
     if settings.density:
         # One width for the whole file.
@@ -316,8 +308,7 @@ def write_labels(
         text = io.StringIO()
         if labelled:
             ase.io.write(text, labelled, format="extxyz")
-        content = text.getvalue().encode()
-        replace_atomically(parts[-1], functools.partial(_write_bytes, data=content))
+        _write(parts[-1], text.getvalue().encode())
         ended = report is not None and report(stop, len(structures))
         if ended and stop < len(structures):
             return None
@@ -329,13 +320,13 @@ def write_labels(
             "none of these structures could be labelled",
             "Start from structures closer to equilibrium",
         )
-    replace_atomically(path, functools.partial(_write_bytes, data=data))
+    _write(path, data)
     shutil.rmtree(folder)
     return hashlib.sha256(data).hexdigest()
 
 
-def _write_bytes(path: pathlib.Path, data: bytes) -> None:
-    path.write_bytes(data)
+def _write(path: pathlib.Path, data: bytes) -> None:
+    replace_atomically(path, lambda part: part.write_bytes(data))
 
 
 class _Run(Declared):
@@ -361,8 +352,7 @@ def _open_parts(
     record = folder / "run.json"
     if not record.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(run.to_json())
-        replace_atomically(record, lambda part: part.write_text(text))
+        _write(record, json.dumps(run.to_json()).encode())
         return
     remedy = "Repeat the same command to go on, or remove the folder"
     try:

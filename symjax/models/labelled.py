@@ -9,9 +9,6 @@ import numpy as np
 
 from symjax.data import LabelFields
 from symjax.data.point_clouds import PointCloud
-from symjax.data.stress import read_stress
-from symjax.data.units import measures
-from symjax.errors import ArgumentError, StructureError
 from symjax.metrics import Output, Problem
 
 
@@ -73,9 +70,6 @@ def _labelled(
 ) -> Output:
     if output.kind != "output" or output.representation.has_channels:
         return output
-    if measures(output.unit, "eV/angstrom^3"):
-        # It has signs, orders and, of slabs, directions of its own.
-        return dataclasses.replace(output, labels=_stress(atoms, name, output, fields))
     per_atom = output.samples is not None
     shape = output.representation.shape
     values = fields.read(atoms, name, output.unit, shape, per_atom)
@@ -85,20 +79,3 @@ def _labelled(
     offset = np.asarray(output.offset, np.float64)
     rows = rows - (offset[: len(rows)] if offset.ndim else offset)
     return dataclasses.replace(output, labels=rows)
-
-
-def _stress(
-    atoms: ase.Atoms, name: str, output: Output, fields: LabelFields
-) -> np.ndarray | None:
-    """As training reads it; what merely has its name need be no label."""
-    field, factor = fields.fields.get(name, name), fields.factor(output.unit)
-    try:
-        (value,) = read_stress([atoms], field, factor)
-    except ArgumentError:
-        if name in fields.fields:
-            raise
-        return None
-    except StructureError as error:
-        fields.set_aside(name, error)
-        return None
-    return value[..., 0]
