@@ -87,6 +87,11 @@ Terms = Callable[
 ]
 
 
+def real_type(precision: str) -> type[np.floating]:
+    """Type of parameters and labels where the network computes in some precision."""
+    return np.float64 if precision == "float64" else np.float32
+
+
 def divided_by_atoms(
     label: Label, error: Float[Array, "samples ..."], graph: Graph
 ) -> Float[Array, "samples ..."]:
@@ -139,7 +144,7 @@ def _turned_errors(
     And features of layers.
     """
     config = model.config
-    dtype = jnp.float64 if precision == "float64" else jnp.float32
+    dtype = real_type(precision)
     # What is not trained; of the rest only the names are read.
     network = jax.tree.map(
         lambda leaf: np.asarray(leaf, dtype), model.parameters["network"]
@@ -288,7 +293,7 @@ def atomistic_task(
     Returns:
       The task; batches are :class:`~symjax.training.batches.AtomicBatch`.
     """
-    dtype = jnp.float64 if precision == "float64" else jnp.float32
+    dtype = real_type(precision)
     number: tuple[int, ...] = ()
     if penalty is None:
         terms = turned_loss(model, labels, size, precision)

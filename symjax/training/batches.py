@@ -41,14 +41,6 @@ class AtomicData:
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> "AtomicData":
-        """Some of the structures, in the order of the indices."""
-        return AtomicData(
-            tuple(self.graphs[i] for i in indices),
-            {name: [rows[i] for i in indices] for name, rows in self.values.items()},
-            tuple(self.origins[i] for i in indices),
-        )
-
 
 class AtomicBatch(NamedTuple):
     """What a step reads.

@@ -121,10 +121,6 @@ class ModelSection(Section):
             )
         return self
 
-    # A dict is not hashable; sections are compared by what they say.
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
-
 
 class PenaltySection(Section):
     """``[penalty]``: on predictions, or features, that differ between orientations.
@@ -231,6 +227,8 @@ class _Run(Section):
       log_every: Steps between two lines of metrics, which are means over them.
       validate_every: Steps between two validations; 0 for none but the last.
       checkpoint_every: Steps between two checkpoints.
+      augmentation: Group from which elements are drawn that turn what is seen.
+      penalty: A penalty on the equivariance error of the predictions.
     """
 
     steps: Count
@@ -242,6 +240,14 @@ class _Run(Section):
     optimizer: OptimizerSection = OptimizerSection()
     batch: BatchSection = BatchSection()
     monitor: MonitorSection | None = None
+    augmentation: str = "O(3)"
+    penalty: PenaltySection | None = None
+
+    @model_validator(mode="after")
+    def _turned(self) -> Self:
+        if self.penalty is not None and self.augmentation == "none":
+            raise ValueError("penalty compares orientations: set augmentation")
+        return self
 
 
 class AtomsRun(_Run):
@@ -255,7 +261,6 @@ class AtomsRun(_Run):
         (parameters, scales and losses stay in float32), or ``"float64"``.
       data: Structures.
       targets: What is learnt, by name.
-      penalty: A penalty on the equivariance error of the predictions.
 
     Example:
       >>> from symjax.training.configuration import AtomsRun
@@ -271,10 +276,6 @@ class AtomsRun(_Run):
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     data: AtomsData
     targets: dict[str, TargetSection] = Field(min_length=1)
-    penalty: PenaltySection | None = None
-
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -292,8 +293,6 @@ class AtomsRun(_Run):
         derived = [n for n, t in self.targets.items() if t.forces or t.stress]
         if len(derived) > 1:
             raise ValueError(f"targets: forces belong to one energy, not {derived}")
-        if self.penalty is not None and self.augmentation == "none":
-            raise ValueError("penalty compares orientations: set augmentation")
         sectors = self.penalty is not None and self.penalty.sectors
         if sectors and self.augmentation != "O(3)":
             raise ValueError(
@@ -334,7 +333,7 @@ class EventsRun(_Run):
         PEFT); its batch norms still follow the data, and tokens still drop out.
       data: Events.
       losses: What is fitted.
-      penalty: A penalty on the equivariance error of the class probabilities.
+      penalty: On the equivariance error of the class probabilities.
 
     Example:
       >>> from symjax.training.configuration import EventsRun
@@ -348,7 +347,6 @@ class EventsRun(_Run):
     freeze_encoder: bool = False
     data: EventsData = EventsData()
     losses: EventLosses = EventLosses()
-    penalty: PenaltySection | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -369,12 +367,7 @@ class EventsRun(_Run):
             raise ValueError(
                 "penalty compares class probabilities: set losses.segmentation"
             )
-        if self.penalty is not None and self.augmentation == "none":
-            raise ValueError("penalty compares orientations: set augmentation")
         return self
-
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())
 
 
 Run = AtomsRun | EventsRun

@@ -30,6 +30,7 @@ from symjax.metrics import Survey
 from symjax.metrics.packs import free_threads
 from symjax.models import fingerprint, load_model
 from symjax.models.biases import Biases
+from symjax.models.io import Model
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.orbit_problem import orbit_problem
@@ -38,7 +39,7 @@ from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.inputs import seen_points
 from symjax.models.pointmae.model import PointMAEModel, init_pointmae
 from symjax.models.pointmae.orbit_problem import event_problem
-from symjax.training.atomistic import atomistic_task
+from symjax.training.atomistic import atomistic_task, real_type
 from symjax.training.baselines import (
     energy_of,
     fresh_model,
@@ -58,7 +59,7 @@ from symjax.training.configuration import AtomsRun, EventsRun, Run
 from symjax.training.event_scores import event_errors
 from symjax.training.fine_tuning import check_targets, start_from
 from symjax.training.fitted import FORCES, STRESS, Label, labels_of
-from symjax.training.loader import BatchPlan, batch_shape, stack_parts
+from symjax.training.loader import BatchPlan, Parts, batch_shape, stack_parts
 from symjax.training.masked import (
     Turning,
     masked_task,
@@ -81,25 +82,40 @@ class Problem(NamedTuple):
 
     Attributes:
       task: What is fitted.
-      batch: From the number of a step to its batch, on the host.
-      origins: From the number of a step to the structures in it, for a diagnosis.
-      sizes: Structures and atoms (or events and points) in a step.
-      validate: From parameters and statistics to errors by name; ``score`` is what
-        the best model has least of.
+      plan: Which structures (or events) each step sees.
+      collate: From these to the batch, on the host.
+      names: Where each structure comes from, for a diagnosis.
+      num_atoms: Atoms of each structure, or points of each event.
       digest: Of the data and of the initial model, by which a run that goes on knows
         them again.
+      validate: From parameters and statistics to errors by name; ``score`` is what
+        the best model has least of.
       model: From parameters and statistics to a model that can be saved.
       probes: What the monitor measures.
     """
 
     task: Task
-    batch: Callable[[int], Any]
-    origins: Callable[[int], list[str]]
-    sizes: Callable[[int], tuple[int, int]]
+    plan: BatchPlan
+    collate: Callable[[Parts], Any]
+    names: Sequence[str]
+    num_atoms: np.ndarray
     digest: str
     validate: Callable[[Any, Any], dict[str, float]]
     model: Callable[[Any, Any], Any]
     probes: Sequence[Probe | SurveyProbe]
+
+    def batch(self, step: int) -> Any:
+        """The batch of a step."""
+        return self.collate(self.plan[step])
+
+    def origins(self, step: int) -> list[str]:
+        """Names of the structures of a step."""
+        return [self.names[index] for part in self.plan[step] for index in part]
+
+    def sizes(self, step: int) -> tuple[int, int]:
+        """Structures and atoms (or events and points) of a step."""
+        parts = np.concatenate(self.plan[step])
+        return len(parts), int(self.num_atoms[parts].sum())
 
 
 def _read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms]:
@@ -138,11 +154,9 @@ def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
 def atoms_problem(run: AtomsRun) -> Problem:
     """Reads the data of a run on atoms and builds its model."""
     frames, held_out = _frames(run)
-    files = [run.data.training, run.data.validation]
-    digests = [file_digest(Path(file)) for file in files if file is not None]
+    files = filter(None, (run.data.training, run.data.validation))
     initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
-    if initial is not None:
-        digests.append(fingerprint(initial))
+    digest = _digest([file_digest(Path(file)) for file in files], initial)
     species = {z for atoms in (*frames, *held_out) for z in atoms.numbers.tolist()}
     if initial is None:
         config = run.pet_config(tuple(sorted(species)))
@@ -170,17 +184,14 @@ def atoms_problem(run: AtomsRun) -> Problem:
     baselines, network = model.parameters["baseline"], model.parameters["network"]
     data = subtract_baselines(config, data, baselines)
     size = loss_units(labels, data)
-    dtype = np.float64 if run.precision == "float64" else np.float32
 
     shapes = [graph_shape(graph) for graph in data.graphs]
     num_atoms = np.array([shape.num_atoms for shape in shapes])
-    plan = BatchPlan(num_atoms, run.batch, run.seed)
 
-    def batch(step: int) -> AtomicBatch:
-        parts = plan[step]
-        shape = batch_shape(parts, shapes, run.batch)
-        collated = [collate(labels, data, part, shape, dtype) for part in parts]
-        return stack_parts(collated, run.batch)
+    def collated(parts: Parts) -> AtomicBatch:
+        shape, dtype = batch_shape(parts, shapes, run.batch), real_type(run.precision)
+        each = [collate(labels, data, part, shape, dtype) for part in parts]
+        return stack_parts(each, run.batch)
 
     checked = None
     if held_out:
@@ -209,21 +220,21 @@ def atoms_problem(run: AtomsRun) -> Problem:
             penalty=run.penalty,
             trainable=run.model.trainable,
         ),
-        batch=batch,
-        origins=lambda step: [data.origins[i] for part in plan[step] for i in part],
-        sizes=lambda step: (
-            sum(map(len, plan[step])),
-            int(sum(num_atoms[part].sum() for part in plan[step])),
-        ),
-        digest=_joined(digests),
+        plan=BatchPlan(num_atoms, run.batch, run.seed),
+        collate=collated,
+        names=data.origins,
+        num_atoms=num_atoms,
+        digest=digest,
         validate=validate,
         model=current,
         probes=_probes(run, model, labels, held_out or frames),
     )
 
 
-def _joined(digests: Sequence[str]) -> str:
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+def _digest(data: Iterable[str], initial: Model | None) -> str:
+    """Digest of data, by their own digests, and of the initial model."""
+    known = [*data, *([] if initial is None else [fingerprint(initial)])]
+    return hashlib.sha256(" ".join(known).encode()).hexdigest()
 
 
 def _probes(
@@ -313,18 +324,12 @@ def events_problem(run: EventsRun) -> Problem:
     data, limits = run.data, EventLimits(size, run.data.min_points, config)
     clouds = events_of(data.training, data.num_training, 0, limits)
     held_out = events_of(data.validation, data.num_validation, HELD_OUT_SEED, limits)
-    digests = [event_digest(cloud) for cloud in (*clouds, *held_out)]
-    if initial is not None:
-        digests.append(fingerprint(initial))
     samples = prepare_events(config, clouds, size)
     checked = prepare_events(config, held_out, size)
-    plan = BatchPlan(np.ones(len(clouds), int), run.batch, run.seed)
 
-    def batch(step: int) -> Any:
-        parts = [
-            jax.tree.map(lambda leaf, i=part: leaf[i], samples) for part in plan[step]
-        ]
-        return stack_parts(parts, run.batch)
+    def collated(parts: Parts) -> Any:
+        each = [jax.tree.map(lambda leaf, i=part: leaf[i], samples) for part in parts]
+        return stack_parts(each, run.batch)
 
     def current(params: Any, statistics: Any) -> PointMAEModel:
         params = whole_parameters(model, params)
@@ -342,7 +347,6 @@ def events_problem(run: EventsRun) -> Problem:
                 event_problem, cloud=cloud, layers=run.monitor.layers
             )
             probes.append(Probe(f"validation[{index}]", problem))
-    points = np.array([cloud.num_points for cloud in clouds])
     return Problem(
         task=masked_task(
             model,
@@ -352,13 +356,11 @@ def events_problem(run: EventsRun) -> Problem:
             penalty=run.penalty,
             freeze_encoder=run.freeze_encoder,
         ),
-        batch=batch,
-        origins=lambda step: [f"training[{i}]" for part in plan[step] for i in part],
-        sizes=lambda step: (
-            sum(map(len, plan[step])),
-            int(sum(points[part].sum() for part in plan[step])),
-        ),
-        digest=_joined(digests),
+        plan=BatchPlan(np.ones(len(clouds), int), run.batch, run.seed),
+        collate=collated,
+        names=[f"training[{index}]" for index in range(len(clouds))],
+        num_atoms=np.array([cloud.num_points for cloud in clouds]),
+        digest=_digest(map(event_digest, (*clouds, *held_out)), initial),
         validate=validate,
         model=current,
         probes=probes,

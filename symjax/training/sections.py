@@ -29,6 +29,10 @@ class Section(pydantic.BaseModel):
 
     model_config = {**STRICT, "frozen": True, "extra": "forbid"}
 
+    # A dict is not hashable; sections are compared by what they say.
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
 
 class OptimizerSection(Section):
     """``[optimizer]``: AdamW.

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from symjax.data.graph import Graph, graph_shape
 from symjax.models.pet.config import PETConfig
-from symjax.training.atomistic import divided_by_atoms, predict_labels
+from symjax.training.atomistic import divided_by_atoms, predict_labels, real_type
 from symjax.training.batches import AtomicBatch, AtomicData, collate
 from symjax.training.configuration import AtomsRun
 from symjax.training.fitted import Label
@@ -114,7 +114,7 @@ def _batches(
     num_atoms = np.array([shape.num_atoms for shape in shapes])
     most = batch.model_copy(update={"max_atoms": max(batch.max_atoms, num_atoms.max())})
     shape = batch_shape([np.arange(len(data))], shapes, most)
-    dtype = np.float64 if run.precision == "float64" else np.float32
+    dtype = real_type(run.precision)
     for part in _packed(num_atoms, most.max_atoms, most.max_structures):
         yield part, collate(labels, data, part, shape, dtype)
 
