@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.data.build import build_graph
-from symjax.errors import ArgumentError
+from symjax.so3._arguments import check_integer
 from symjax.so3._tables import generators
 from symjax.so3.harmonics import degree_slice, solid_harmonics
 from symjax.so3.irreps import Irrep
@@ -70,7 +70,7 @@ def analytic_labels(
       The labels, in float64 and without unit, components for m = -l, ..., l.
 
     Raises:
-      ArgumentError: ``max_degree`` is negative.
+      ArgumentError: ``max_degree`` is no degree.
       StructureError: The structure cannot be used.
 
     Example:
@@ -81,7 +81,7 @@ def analytic_labels(
       >>> bool(np.abs(planar.pseudotensors[2]).max() < 1e-12)
       True
     """
-    _check_degree(max_degree)
+    max_degree = check_integer(max_degree, "max_degree")
     vectors, range_of = _neighbors(atoms, cutoff)
     with jax.enable_x64(True):
         harmonics = np.asarray(
@@ -100,13 +100,6 @@ def analytic_labels(
     triple = np.einsum("ax,ax->a", a, np.cross(b, c))
     pseudotensors = tuple(triple[:, None] * values for values in multipoles)
     return AnalyticLabels(multipoles, pseudotensors)
-
-
-def _check_degree(max_degree: object) -> None:
-    if not isinstance(max_degree, int) or max_degree < 0:
-        raise ArgumentError(
-            "max_degree", max_degree, "is not a degree", "Pass 0, 1, 2, ..."
-        )
 
 
 def _neighbors(
@@ -150,7 +143,7 @@ def environment_tensors(
       By sector arrays in float64 without unit, components for m = -l, ..., l.
 
     Raises:
-      ArgumentError: ``max_degree`` is negative.
+      ArgumentError: ``max_degree`` is no degree.
       StructureError: The structure cannot be used.
 
     Example:
@@ -161,7 +154,7 @@ def environment_tensors(
       {'0+': (5, 1, 3), '1+': (5, 3, 3), '2+': (5, 5, 3),
        '0-': (5, 1, 1), '1-': (5, 3, 3), '2-': (5, 5, 3)}
     """
-    _check_degree(max_degree)
+    max_degree = check_integer(max_degree, "max_degree")
     vectors, range_of = _neighbors(atoms, cutoff)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     # Padding has no direction, and weight 0.
@@ -209,7 +202,7 @@ def label_analytically(
       Structures with ``arrays["multipole_l0"]``, ``arrays["pseudo_l0"]`` and so on.
 
     Raises:
-      ArgumentError: ``max_degree`` is negative.
+      ArgumentError: ``max_degree`` is no degree.
       StructureError: A structure cannot be used.
 
     Example:

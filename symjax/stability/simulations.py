@@ -21,6 +21,8 @@ from scipy.spatial.transform import Rotation
 
 from symjax.data.symmetry import Symmetry, find_symmetry
 from symjax.errors import ArgumentError, ModelError
+from symjax.so3._arguments import check_integer
+from symjax.so3.rotations import check_orthogonal
 
 # hbar in ASE's unit of angular momentum, angstrom sqrt(u eV).
 _HBAR = units._hbar * units.J * units.s
@@ -199,7 +201,8 @@ def run_nve(
       What should be conserved, at the start and after every step.
 
     Raises:
-      ArgumentError: The structure is periodic, or there are no steps.
+      ArgumentError: The structure is periodic or has no calculator, or a number cannot
+        be what it stands for.
       ModelError: Energies or forces are not finite.
 
     Example:
@@ -211,8 +214,10 @@ def run_nve(
       True
     """
     _check_molecule(atoms)
-    if steps < 1:
-        raise ArgumentError("steps", steps, "is below 1", "Pass 1 or more")
+    steps = check_integer(steps, "steps", minimum=1)
+    _check_sizes(time_step=time_step)
+    if temperature != 0:
+        _check_sizes(temperature=temperature)
     moving = atoms.copy()
     moving.calc = atoms.calc
     widths = np.sqrt(units.kB * temperature * moving.get_masses())
@@ -259,7 +264,8 @@ def relax_rotated(
       Energies and structures, turned back.
 
     Raises:
-      ArgumentError: The structure is periodic.
+      ArgumentError: The structure is periodic or has no calculator, or matrices are not
+        orthogonal.
       ModelError: Energies are not finite.
 
     Example:
@@ -273,6 +279,14 @@ def relax_rotated(
       (True, 1)
     """
     _check_molecule(atoms)
+    steps = check_integer(steps, "steps")
+    _check_sizes(force=force)
+    check_orthogonal(rotations)
+    if np.ndim(rotations) != 3 or not len(rotations):
+        shape = np.shape(rotations)
+        raise ArgumentError(
+            "rotations", shape, "is no list of matrices", "Pass one or more"
+        )
     kept = []
     for rotation in rotations:
         turned = atoms.copy()
@@ -305,8 +319,8 @@ def normal_modes(
       The modes.
 
     Raises:
-      ArgumentError: The structure is periodic, or symmetry exchanges atoms of
-        different masses.
+      ArgumentError: The structure is periodic or has no calculator, the displacement is
+        no length, or symmetry exchanges atoms of different masses.
       ModelError: Forces are not finite.
 
     Example:
@@ -320,6 +334,7 @@ def normal_modes(
       True
     """
     _check_molecule(atoms)
+    _check_sizes(displacement=displacement)
     symmetry, masses = find_symmetry(atoms, tolerance), atoms.get_masses()
     if np.any(masses[symmetry.permutations] != masses):
         raise ArgumentError(
@@ -397,6 +412,17 @@ def _check_molecule(atoms: ase.Atoms) -> None:
             "is periodic, and rotations are no symmetry of its cell",
             "Pass a molecule",
         )
+    if atoms.calc is None:
+        raise ArgumentError("atoms.calc", None, "is missing", "Set a calculator")
+
+
+def _check_sizes(**sizes: float) -> None:
+    for argument, size in sizes.items():
+        # Not "<= 0": what is no number must not pass.
+        if not 0 < size < np.inf:
+            raise ArgumentError(
+                argument, size, "is not above 0 and finite", "Pass such a number"
+            )
 
 
 def _check_finite(what: str, *values: float | Float[np.ndarray, "..."]) -> None:

@@ -169,6 +169,26 @@ def test_bad_input():
     assert net_torque(np.eye(3), np.zeros((3, 3)), np.zeros(3)).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [
+        ("steps", lambda atoms: run_nve(atoms, 2.5)),
+        ("time_step", lambda atoms: run_nve(atoms, 2, time_step=0.0)),
+        ("temperature", lambda atoms: run_nve(atoms, 2, temperature=-300.0)),
+        ("displacement", lambda atoms: normal_modes(atoms, displacement=0.0)),
+        ("force", lambda atoms: relax_rotated(atoms, np.eye(3)[None], force=np.nan)),
+        ("rotations", lambda atoms: relax_rotated(atoms, 2 * np.eye(3)[None])),
+        ("rotations", lambda atoms: relax_rotated(atoms, np.eye(3))),
+        ("rotations", lambda atoms: relax_rotated(atoms, np.zeros((0, 3, 3)))),
+        ("atoms.calc", lambda atoms: run_nve(ase.build.molecule("CH4"), 2)),
+    ],
+)
+def test_numbers_that_cannot_be_meant(argument, call):
+    with pytest.raises(ArgumentError) as caught:
+        call(methane())
+    assert caught.value.argument == argument
+
+
 def test_what_is_not_finite_is_no_number():
     atoms = methane(np.full((3, 3), np.nan))
     with pytest.raises(ModelError, match="after 0 steps"):
