@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import ase
 import numpy as np
 
 from symjax.data.build import Edges, assemble, checked_cutoff, find_edges
-from symjax.data.graph import Graph, GraphShape, checked_dtype, pad_graph
+from symjax.data.graph import Graph, checked_dtype
 from symjax.data.structures import (
     check_distances,
     check_without_distances,
@@ -82,31 +81,18 @@ class NeighborList:
         # Not ">": a position that is not a number must not pass.
         return bool((moved <= self.skin / 2).all())
 
-    def graph(
-        self,
-        atoms: ase.Atoms,
-        *,
-        num_atoms: int | None = None,
-        num_neighbors: int | None = None,
-        known_species: Sequence[int] | None = None,
-        dtype: Any = np.float64,
-    ) -> Graph:
+    def graph(self, atoms: ase.Atoms, *, dtype: Any = np.float64) -> Graph:
         """The graph of a structure, the same as :func:`symjax.data.build_graph` makes.
 
         Args:
           atoms: A structure for which the list holds.
-          num_atoms: Atoms to pad to; by default as many as needed.
-          num_neighbors: Neighbors of one atom to pad to; by default as many as
-            needed, at least 1.
-          known_species: Atomic numbers that the model knows; None accepts all.
           dtype: Floating-point type of positions and cells.
 
         Returns:
           A graph of NumPy arrays, of the pairs closer than the cutoff only.
 
         Raises:
-          ArgumentError: The list does not hold for the structure, or a size to pad to
-            is too small.
+          ArgumentError: The list does not hold for the structure.
           StructureError: The structure cannot be used.
 
         Example:
@@ -117,7 +103,7 @@ class NeighborList:
           >>> found.graph(water).edge_mask.tolist()  # H and H are 1.5 apart
           [[True, True], [True, False], [True, False]]
         """
-        check_without_distances(atoms, known_species)
+        check_without_distances(atoms)
         if not self.holds(atoms):
             raise ArgumentError(
                 "atoms",
@@ -126,33 +112,17 @@ class NeighborList:
                 "angstrom since the neighbors were found",
                 "Find them again with symjax.data.find_neighbors",
             )
-        graph = assemble(
-            [atoms], [_within(self.edges, atoms, self.cutoff)], checked_dtype(dtype)
-        )
-        return pad_graph(
-            graph,
-            GraphShape(
-                graph.positions.shape[0] if num_atoms is None else num_atoms,
-                graph.neighbors.shape[1] if num_neighbors is None else num_neighbors,
-                1,
-            ),
-        )
+        edges = _within(self.edges, atoms, self.cutoff)
+        return assemble([atoms], [edges], checked_dtype(dtype))
 
 
-def find_neighbors(
-    atoms: ase.Atoms,
-    cutoff: float,
-    skin: float = 0.0,
-    *,
-    known_species: Sequence[int] | None = None,
-) -> NeighborList:
+def find_neighbors(atoms: ase.Atoms, cutoff: float, skin: float = 0.0) -> NeighborList:
     """Finds all pairs closer than cutoff + skin, for reuse while atoms move.
 
     Args:
       atoms: The structure, checked as by ``symjax.data.check_structure``.
       cutoff: Cutoff radius in angstrom, above 1e-3.
       skin: Extra distance in angstrom; with 0, the list holds until an atom moves.
-      known_species: Atomic numbers that the model knows; None accepts all.
 
     Raises:
       ArgumentError: An argument has the wrong type or range.
@@ -174,7 +144,7 @@ def find_neighbors(
             "is not a distance in angstrom",
             "Pass 0 or more, for instance 0.5",
         )
-    check_without_distances(atoms, known_species)
+    check_without_distances(atoms)
     edges = find_edges(atoms, cutoff + float(skin), None)
     return NeighborList(atoms.copy(), cutoff, float(skin), edges)
 

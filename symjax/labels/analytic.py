@@ -189,14 +189,13 @@ def environment_tensors(
 
 
 def label_analytically(
-    structures: Sequence[ase.Atoms], max_degree: int, *, cutoff: float = 4.5
+    structures: Sequence[ase.Atoms], max_degree: int
 ) -> list[ase.Atoms]:
     """Copies of structures with their labels, ready to be trained on.
 
     Args:
       structures: The structures.
       max_degree: Largest degree.
-      cutoff: Radius of the surroundings, in angstrom.
 
     Returns:
       Structures with ``arrays["multipole_l0"]``, ``arrays["pseudo_l0"]`` and so on.
@@ -215,7 +214,7 @@ def label_analytically(
     labelled = []
     for atoms in structures:
         copy = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        labels = analytic_labels(copy, max_degree, cutoff=cutoff)
+        labels = analytic_labels(copy, max_degree)
         for name, values in (
             ("multipole", labels.multipoles),
             ("pseudo", labels.pseudotensors),

@@ -30,6 +30,8 @@ _HBAR = units._hbar * units.J * units.s
 _WAVENUMBER = _HBAR / units.invcm
 # Eigenvalues of a symmetric Hessian this close, as a share of the largest, are one.
 _DEGENERATE = 1e-7
+# Root mean square distance in angstrom within which relaxed structures are one.
+_SAME = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,11 +99,11 @@ class Relaxations:
         """Largest minus smallest energy, in eV."""
         return float(np.ptp(self.energies))
 
-    def minima(self, tolerance: float = 0.05) -> int:
+    def minima(self) -> int:
         """Number of structures that differ from all that come before them.
 
         They are the same if the root mean square distance between atoms, after the best
-        rotation, is within the tolerance in angstrom.
+        rotation, is within 0.05 angstrom.
 
         Example:
           >>> import numpy as np
@@ -114,7 +116,7 @@ class Relaxations:
         """
         found: list[np.ndarray] = []
         for positions in self.positions - self.positions.mean(axis=1, keepdims=True):
-            limit = tolerance * np.sqrt(len(positions))
+            limit = _SAME * np.sqrt(len(positions))
             if all(
                 Rotation.align_vectors(positions, other)[1] > limit for other in found
             ):
@@ -300,9 +302,7 @@ def relax_rotated(
     return Relaxations(*(np.array(part) for part in zip(*kept, strict=True)))
 
 
-def normal_modes(
-    atoms: ase.Atoms, *, displacement: float = 5e-3, tolerance: float = 1e-5
-) -> Modes:
+def normal_modes(atoms: ase.Atoms, *, displacement: float = 5e-3) -> Modes:
     """Normal modes of a symmetric molecule, from central differences of its forces.
 
     Modes belong to one set where the mean of the mass-weighted Hessian D over the point
@@ -313,7 +313,6 @@ def normal_modes(
     Args:
       atoms: A molecule with its calculator, relaxed; stays as it is.
       displacement: In angstrom.
-      tolerance: Of the symmetry, in angstrom.
 
     Returns:
       The modes.
@@ -335,7 +334,7 @@ def normal_modes(
     """
     _check_molecule(atoms)
     _check_sizes(displacement=displacement)
-    symmetry, masses = find_symmetry(atoms, tolerance), atoms.get_masses()
+    symmetry, masses = find_symmetry(atoms), atoms.get_masses()
     if np.any(masses[symmetry.permutations] != masses):
         raise ArgumentError(
             "atoms",

@@ -13,6 +13,8 @@ from symjax.training.configuration import BatchSection
 
 Parts = list[np.ndarray]
 """Indices of the structures in each micro-batch of each device."""
+_AHEAD = 3
+"""Steps that are prepared ahead."""
 
 
 class BatchPlan:
@@ -123,22 +125,19 @@ class _Steps:
         return self._prepare(step)
 
 
-def load(
-    prepare: Callable[[int], Any], first: int, steps: int, ahead: int = 3
-) -> Iterator[Any]:
+def load(prepare: Callable[[int], Any], first: int, steps: int) -> Iterator[Any]:
     """Batches of some steps, prepared in a thread while others are computed.
 
     Args:
       prepare: From the number of a step to its batch.
       first: Number of the first.
       steps: Number of the step behind the last.
-      ahead: How many to prepare ahead.
 
     Example:
       >>> from symjax.training.loader import load
       >>> list(load(lambda step: step**2, 2, 5))
       [4, 9, 16]
     """
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD)
     source = grain.MapDataset.source(_Steps(prepare, steps)).slice(slice(first, steps))
     return iter(source.to_iter_dataset(options))

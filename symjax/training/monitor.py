@@ -35,8 +35,39 @@ class Probe(NamedTuple):
     def rows(
         self, model: Any, config: MonitorSection, step: int
     ) -> Iterator[dict[str, Any]]:
-        """What :func:`measure_probe` finds."""
-        return measure_probe(self, model, config, step)
+        """Rows of one measurement of a model, with :data:`COLUMNS`."""
+        problem = self.problem(model)
+        result = measure(
+            problem,
+            over=Grid(config.grid, on_aliasing="report"),
+            max_degree=config.max_degree,
+        )
+        for name, leaf in result.items():
+            common = {
+                "step": step,
+                "structure": self.name,
+                "name": name,
+                "kind": problem.outputs[name].kind,
+            }
+            for quantity, value in (
+                ("A", leaf.equivariance_error),
+                ("relative", leaf.relative_error),
+                ("remainder", leaf.remainder),
+                (
+                    "resolved",
+                    float(leaf.convergence is None or leaf.convergence.resolved),
+                ),
+            ):
+                yield {**common, "quantity": quantity, "value": value}
+            for degree, pair in enumerate(leaf.content):
+                for sigma, value in zip((1, -1), pair, strict=True):
+                    yield {
+                        **common,
+                        "quantity": "B",
+                        "degree": degree,
+                        "sigma": sigma,
+                        "value": float(value),
+                    }
 
 
 class SurveyProbe(NamedTuple):
@@ -96,41 +127,6 @@ class SurveyProbe(NamedTuple):
                 ("survey_relative", found.error(name, of="data", relative=True).value),
             ):
                 yield {**common, "quantity": quantity, "value": value}
-
-
-def measure_probe(
-    probe: Probe, model: Any, config: MonitorSection, step: int
-) -> Iterator[dict[str, Any]]:
-    """Rows of one measurement of a model, with :data:`COLUMNS`."""
-    problem = probe.problem(model)
-    result = measure(
-        problem,
-        over=Grid(config.grid, on_aliasing="report"),
-        max_degree=config.max_degree,
-    )
-    for name, leaf in result.items():
-        common = {
-            "step": step,
-            "structure": probe.name,
-            "name": name,
-            "kind": problem.outputs[name].kind,
-        }
-        for quantity, value in (
-            ("A", leaf.equivariance_error),
-            ("relative", leaf.relative_error),
-            ("remainder", leaf.remainder),
-            ("resolved", float(leaf.convergence is None or leaf.convergence.resolved)),
-        ):
-            yield {**common, "quantity": quantity, "value": value}
-        for degree, pair in enumerate(leaf.content):
-            for sigma, value in zip((1, -1), pair, strict=True):
-                yield {
-                    **common,
-                    "quantity": "B",
-                    "degree": degree,
-                    "sigma": sigma,
-                    "value": float(value),
-                }
 
 
 class Monitor:

@@ -15,7 +15,7 @@ from symjax.report.trajectory import (
 from symjax.so3 import VECTOR
 from symjax.training.configuration import MonitorSection
 from symjax.training.logs import Table, read_table
-from symjax.training.monitor import Monitor, Probe, SurveyProbe
+from symjax.training.monitor import Monitor, SurveyProbe
 
 
 class Clock:
@@ -31,33 +31,16 @@ class Clock:
 def test_measurements_keep_to_their_share_of_the_time():
     clock = Clock()
 
-    def measured(model):
-        clock.now += 2.0
-        raise LookupError
+    class Slow:
+        def rows(self, model, config, step):
+            clock.now += 2.0
+            return [{"step": step, "quantity": "A", "value": 1.0}]
 
-    class Fake(Monitor):
-        def rows(self, model, step):
-            return super().rows(model, step)
-
-    monitor = Fake([], MonitorSection(max_share=0.1), clock)
-    monitor._probes = [Probe("slow", measured)]
-    import symjax.training.monitor as module
-
-    original = module.measure_probe
-
-    def fake(probe, model, config, step):
-        clock.now += 2.0
-        return [{"step": step, "quantity": "A", "value": 1.0}]
-
-    module.measure_probe = fake
-    try:
-        made = []
-        for step in range(100):
-            rows = monitor.rows(None, step)
-            made.append(rows[0]["quantity"] == "A")
-            clock.now += 1.0
-    finally:
-        module.measure_probe = original
+    monitor = Monitor([Slow()], MonitorSection(max_share=0.1), clock)
+    made = []
+    for step in range(100):
+        made.append(monitor.rows(None, step)[0]["quantity"] == "A")
+        clock.now += 1.0
     assert made[0]
     assert made[1]
     # two seconds of every twenty
