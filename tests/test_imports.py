@@ -35,7 +35,7 @@ ALLOWED = {
         *("errors", "_files", "_text", "_patterns", "so3", "data", "metrics", "models"),
     },
     "labels": {"errors", "_declared", "_files", "so3", "data"},
-    "stability": {"errors", "_declared", "data"},
+    "stability": {"errors", "_declared", "data", "so3"},
     "report": {"errors", "_declared", "_files", "_text", "so3", "data", "metrics"},
     "runs": {"errors", "_files", "so3", "data", "metrics", "models", "report"},
     "diagnose": {
