@@ -107,8 +107,8 @@ def evaluate_events(
         first, second = (part.sum() / count for part in found["moments"])
         errors["energy_rmse"] = float(np.sqrt(square / count))
         errors["energy_rmse_trivial"] = float(np.sqrt(second - first**2))
-    if "labels" in found:
-        known = np.asarray(samples.labels) >= 0
+    known = np.asarray(samples.labels) >= 0
+    if "labels" in found and known.any():
         ious = np.array(
             [
                 class_ious(row[real], labels[real], config.num_classes)

@@ -8,15 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from symjax.data.point_clouds import PointCloud, pad_cloud
-from symjax.errors import ArgumentError, ModelError
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Assignment, assign_groups, gather_groups
-from symjax.models.pointmae.inputs import (
-    Event,
-    make_event,
-    tokenise,
-    with_room,
-)
+from symjax.models.pointmae.inputs import Event, make_event, tokenise, with_room
 from symjax.models.pointmae.layers import Mode
 from symjax.models.pointmae.losses import (
     chamfer_loss,
@@ -24,9 +19,7 @@ from symjax.models.pointmae.losses import (
     focal_loss,
     random_hidden,
 )
-from symjax.models.pointmae.model import (
-    PointMAEModel,
-)
+from symjax.models.pointmae.model import PointMAEModel
 from symjax.models.pointmae.modules import PointMAE
 from symjax.models.precision import full_precision
 from symjax.training.augmentation import euler_elements, random_elements
@@ -190,7 +183,10 @@ def masked_task(
       The task; batches are :class:`EventSamples`.
 
     Raises:
-      ModelError: There is a penalty, and the model has no segmentation.
+      ModelError: There is a penalty, or a weight of the segmentation, and the model has
+        none; or nothing that it has is fitted.
+      StructureError: Labels are fitted, and no point has one, or one of a class that
+        the model does not have.
     """
     config = model.config
     if penalty is not None and not config.num_classes:
@@ -200,6 +196,7 @@ def masked_task(
             f"the model {model.name!r} has no class probabilities to compare",
             "Set num_classes, or leave the penalty out",
         )
+    _check_fitted(config, np.asarray(samples.labels), losses)
     copies = 1 if penalty is None else penalty.elements
     network = PointMAE(config, Mode(training=True, axis_name=_AXIS))
     classes = max(config.num_classes, 1)
@@ -291,6 +288,37 @@ def masked_task(
     if freeze_encoder:
         del fitted["encoder"]
     return Task(fitted, statistics, loss, num_parts)
+
+
+def _check_fitted(
+    config: PointMAEConfig, labels: np.ndarray, losses: EventLosses
+) -> None:
+    if not losses.segmentation:
+        if not config.decoder_depth:
+            raise ModelError(
+                "losses.reconstruction",
+                losses.reconstruction,
+                "the model has no decoder: nothing is fitted",
+                "Set decoder_depth, or losses.segmentation",
+            )
+        return
+    if not config.num_classes:
+        raise ModelError(
+            "losses.segmentation",
+            losses.segmentation,
+            "the model has no classes",
+            "Set num_classes, or leave the weight out",
+        )
+    largest = int(labels.max())
+    if not 0 <= largest < config.num_classes:
+        raise StructureError(
+            "data.training",
+            largest,
+            "is the largest label of a point, -1 for unknown, and the model has "
+            f"{config.num_classes} classes from 0",
+            "Pass events with labels; drop those of low energy (low_energy='label'), "
+            "or set num_classes",
+        )
 
 
 def whole_parameters(model: PointMAEModel, fitted: Any) -> dict[str, Any]:

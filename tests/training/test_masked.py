@@ -10,7 +10,7 @@ from small_models import EVENT_CONFIG as CONFIG
 from small_models import small_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_events, select_points
-from symjax.errors import ArgumentError, ModelError
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.training import parse_run
 from symjax.training.augmentation import euler_elements
 from symjax.training.configuration import (
@@ -82,6 +82,27 @@ def test_a_penalty_needs_labels_and_orientations(model, samples):
     bare = dataclasses.replace(model, config=dataclasses.replace(CONFIG, num_classes=0))
     with pytest.raises(ModelError, match="class probabilities"):
         masked_task(bare, samples, LOSSES, penalty=PenaltySection())
+
+
+def test_what_cannot_be_fitted_is_refused(model, samples):
+    def task(labels=samples.labels, losses=LOSSES, **changes):
+        changed = dataclasses.replace(
+            model, config=dataclasses.replace(CONFIG, **changes)
+        )
+        return masked_task(changed, samples._replace(labels=labels), losses)
+
+    unknown = np.full_like(samples.labels, -1)
+    with pytest.raises(StructureError, match=r"data\.training=-1"):
+        task(unknown)
+    with pytest.raises(StructureError, match=r"data\.training=4.*low_energy"):
+        task(np.where(samples.labels == 3, 4, samples.labels))
+    with pytest.raises(ModelError, match=r"losses\.segmentation=1\.0.*num_classes"):
+        task(num_classes=0, fetch_layers=())
+    with pytest.raises(ModelError, match="nothing is fitted"):
+        task(losses=EventLosses(), decoder_depth=0)
+    task(unknown, EventLosses())
+    errors = evaluate_events(model, samples._replace(labels=unknown))
+    assert "accuracy" not in errors
 
 
 def test_the_penalty_joins_the_loss(model, samples):
