@@ -70,7 +70,7 @@ class Table:
             raise no_space(self._path, needed) from error
 
 
-def read_rows(path: Path, last: int) -> list[dict[str, str]]:
+def read_rows(path: Path, last: float = math.inf) -> list[dict[str, str]]:
     """Rows as text of a file that a run wrote, to step ``last``; none without a file.
 
     A last one that was being written when the run was killed is left out.
@@ -112,11 +112,9 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
         raise ArgumentError(
             "path", str(path), "does not exist", "Pass a file that a run wrote"
         )
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-        names = list(rows[0]) if rows else []
+    rows = read_rows(path)
     columns = {}
-    for name in names:
+    for name in rows[0] if rows else ():
         entries = [row[name] for row in rows]
         try:
             columns[name] = np.array([float(entry or "nan") for entry in entries])
