@@ -43,7 +43,9 @@ def test_cells_run_in_order(path, tmp_path):
         pytest.skip("needs the extra [torch]")
     script = tmp_path / f"{path.stem}.py"
     sources = ["".join(cell["source"]) for cell in code(path)]
-    script.write_text("\n\n".join(sources), encoding="utf-8")
+    # Options of XLA that a notebook chooses come beside those of the tests.
+    text = "\n\n".join(sources).replace('"--xla', f'"{os.environ["XLA_FLAGS"]} --xla')
+    script.write_text(text, encoding="utf-8")
     # A process of its own, as in Jupyter: one chooses devices before JAX starts.
     done = subprocess.run(
         [sys.executable, script.name],

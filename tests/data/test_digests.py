@@ -5,14 +5,13 @@ import sys
 
 import ase.build
 import numpy as np
-import pytest
 
 from symjax.data.digests import structure_digest
 
 
 def water():
     atoms = ase.build.molecule("H2O")
-    atoms.info["tags"] = {"a", "b", "c"}
+    atoms.info["tags"] = set("abcdefgh")
     return atoms
 
 
@@ -47,8 +46,7 @@ def test_every_change_is_seen():
     assert len(set(digests.values())) == len(digests)
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_another_process_finds_the_same(hash_seed):
+def test_another_process_finds_the_same():
     """Neither the order of sets nor addresses of objects enter."""
     code = """
 import ase.build
@@ -56,12 +54,12 @@ from symjax.data.digests import structure_digest
 class Thing:
     pass
 atoms = ase.build.molecule("H2O")
-atoms.info.update(tags={"a", "b", "c"}, thing=Thing(), number=1.5, name="x")
+atoms.info.update(tags=set("abcdefgh"), thing=Thing(), number=1.5, name="x")
 print(structure_digest(atoms))
 """
     found = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+        env={"PYTHONHASHSEED": "1", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
