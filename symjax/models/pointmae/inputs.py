@@ -1,9 +1,11 @@
 """What a Point-MAE reads of an event: its points, on the network's scale, in tokens."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.data.point_clouds import (
@@ -45,6 +47,26 @@ def seen_points(config: PointMAEConfig, cloud: PointCloud) -> PointCloud:
     )
 
 
+def check_inside(
+    config: PointMAEConfig, cloud: PointCloud, label: str = "the event"
+) -> None:
+    """Raises where an event is not one of the model's detector.
+
+    Raises:
+      ModelError: Points lie outside of it.
+    """
+    real = np.asarray(cloud.positions)[np.asarray(cloud.mask)]
+    largest = float(np.abs(real - config.middle).max(initial=0.0))
+    # Half the edge of the cube whose corners the network sees at distance 1.
+    if largest > max(config.detector_size / 2, 1 / (math.sqrt(3) * config.unit)):
+        raise ModelError(
+            "detector_size",
+            config.detector_size,
+            f"points of {label} lie outside the detector of the model",
+            "Use a model for the detector of the events",
+        )
+
+
 def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
     """Normalises one event for the network.
 
@@ -56,6 +78,9 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
     Returns:
       The event; padding lies at the origin.
 
+    Raises:
+      ModelError: Points lie outside the detector of the model.
+
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
       >>> from symjax.models.pointmae import PointMAEConfig, make_event
@@ -64,6 +89,7 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
       >>> bool((abs(event.positions) < 1).all())
       True
     """
+    check_inside(config, cloud)
     mask = jnp.asarray(cloud.mask)
     middle = jnp.asarray(config.middle, dtype)
     positions = (jnp.asarray(cloud.positions, dtype) - middle) * config.unit

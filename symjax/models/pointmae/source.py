@@ -4,11 +4,8 @@ Events come one after another, and none is kept. Each is padded to one of few si
 that compiled programs are found again whatever the other events are.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from symjax.data.point_clouds import (
     PointCloud,
@@ -19,6 +16,7 @@ from symjax.data.point_clouds import (
 from symjax.errors import ArgumentError, ModelError, SymjaxError
 from symjax.metrics.problem import Problem
 from symjax.models._network_source import NetworkSource
+from symjax.models.pointmae.inputs import check_inside
 from symjax.models.pointmae.model import select_layers
 from symjax.models.pointmae.orbit_problem import breaking_problem, event_problem
 
@@ -109,16 +107,7 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
             "Use a model of structures; see 'symjax models'",
         )
     config = model.config
-    real = np.asarray(cloud.mask)
-    largest = float(np.abs(np.asarray(cloud.positions)[real] - config.middle).max())
-    # Half the edge of the cube whose corners the network sees at distance 1.
-    if largest > max(config.detector_size / 2, 1 / (math.sqrt(3) * config.unit)):
-        raise ModelError(
-            "detector_size",
-            config.detector_size,
-            f"points of {label} lie outside the detector of the model",
-            "Use a model for the detector of the events",
-        )
+    check_inside(config, cloud, label)
     selected = select_points(
         merge_voxels(cloud),
         energy_threshold=config.energy_threshold,

@@ -16,6 +16,7 @@ from symjax.models.io import (
 )
 from symjax.models.loading import load_model
 from symjax.models.pointmae import (
+    event_problem,
     init_pointmae,
     layer_names,
     make_event,
@@ -98,6 +99,14 @@ def test_all_tokens_are_kept(config, model, event):
     shortened = dataclasses.replace(model, config=short)
     out = predict(shortened, event).probabilities
     np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_an_event_of_another_detector_is_refused(model, event):
+    """Its points would be read at other distances, and get labels all the same."""
+    far = event._replace(positions=4 * np.asarray(event.positions))
+    for read in (predict, event_problem):
+        with pytest.raises(ModelError, match="outside the detector"):
+            read(model, far)
 
 
 def test_nan_is_no_label(config, model, event):
