@@ -3,7 +3,7 @@
 from typing import Any
 
 from symjax.metrics import Totals
-from symjax.report._markup import SCROLLS, escape, show_table, what_of
+from symjax.report._markup import SCROLLS, escape, folded, pointer, select, what_of
 from symjax.report.contents import above_form, content_form
 from symjax.report.layout import Table
 from symjax.report.schema import Report
@@ -76,11 +76,8 @@ def content_map(report: Report, found: list[Summary], most: int) -> str:
     columns = ["response", *(f"{n}+" for n in degrees)]
     columns += [f"{n}\N{MINUS SIGN}" for n in degrees] + ["above"]
     title = f"Content B(l, sigma), all {what_of(report)} together"
-    table = show_table(Table(title, columns, rows))
-    return (
-        f"{_heat_map(report, found, most)}\n<details><summary>The numbers as a table"
-        f"</summary>\n{table}</details>"
-    )
+    table = folded("The numbers as a table", Table(title, columns, rows))
+    return f"{_heat_map(report, found, most)}\n{table}"
 
 
 def _heat_map(report: Report, found: list[Summary], most: int) -> str:
@@ -100,14 +97,13 @@ def _heat_map(report: Report, found: list[Summary], most: int) -> str:
         for edge, name in zip(edges, names, strict=True)
     ]
     paths = [
-        *(f"content/{degree}/{sign}" for sign in (0, 1) for degree in range(count)),
-        "remainder",
+        *(("content", degree, sign) for sign in (0, 1) for degree in range(count)),
+        ("remainder",),
     ]
     for row, one in enumerate(found):
-        base = one.name.replace("~", "~0").replace("/", "~1")
         for edge, value, path in zip(edges, _row_values(one), paths, strict=True):
             opacity = min(max(value, 0.0), 1.0)
-            at = escape(f"/summary/{base}/{path}")
+            at = escape(pointer(("summary", one.name, *path)))
             parts.append(
                 f'<rect class="cell" x="{edge}" y="{_TOP + _ROW * row}" '
                 f'width="{_CELL}" height="{_ROW}" fill-opacity="{opacity:.3f}" '
@@ -144,10 +140,5 @@ or use the arrow keys.</p>"""
 def _choice(report: Report, most: int) -> str:
     if not 1 < len(report.measured) <= most:
         return ""
-    options = ["all together", *(structure.label for structure in report.measured)]
-    items = "".join(
-        f'<option value="{index}">{escape(label)}</option>'
-        for index, label in enumerate(options)
-    )
-    what = what_of(report).capitalize()
-    return f'<label>{what} <select id="map-structure">{items}</select></label>'
+    labels = ["all together", *(structure.label for structure in report.measured)]
+    return select(what_of(report).capitalize(), "map-structure", enumerate(labels))

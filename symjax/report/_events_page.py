@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from symjax.data.point_clouds import CLASSES
-from symjax.report._markup import escape, make_table, show_table
+from symjax.report._markup import escape, select, show_table
 from symjax.report.event_tables import (
     SOURCES_LEGEND,
     events_table,
@@ -13,7 +13,9 @@ from symjax.report.event_tables import (
     interval_note,
     sources_table,
 )
+from symjax.report.layout import Table
 from symjax.report.schema import Report
+from symjax.report.table_cells import Name, Row
 
 
 def cloud_data(report: Report, most: int) -> list[dict[str, Any]]:
@@ -30,15 +32,15 @@ def cloud_data(report: Report, most: int) -> list[dict[str, Any]]:
     """
     entries = []
     for line in report.event_lines[:most]:
-        points = report.structures[line["index"]].points
+        points = report.structures[line.place].points
         if points is None:
             continue
         x = np.asarray(points.positions, float)
         middle = np.round((x.min(axis=0) + x.max(axis=0)) / 2, 3)
         entries.append(
             {
-                "label": line["label"],
-                "index": line["index"],
+                "label": line.event.label,
+                "index": line.place,
                 "middle": middle.tolist(),
                 "positions": np.round(x - middle, 3).tolist(),
                 "extent": float(max(np.linalg.norm(x - middle, axis=1).max(), 1.0)),
@@ -61,16 +63,14 @@ def cloud_viewer(clouds: list[dict[str, Any]]) -> str:
     """The section with the picture."""
     if not clouds:
         return ""
-    options = "".join(
-        f'<option value="{index}">{escape(entry["label"])}</option>'
-        for index, entry in enumerate(clouds)
-    )
+    labels = (entry["label"] for entry in clouds)
+    events = select("Event", "cloud-event", enumerate(labels))
     classes = escape(" ".join(name.replace(" ", "_") for name in CLASSES))
     return f"""<p>Every point is a voxel of the detector. A is the equivariance error of
 its class probabilities: how much they change as the event turns, with tokens frozen.
 Its label changes if it is not the same at all random orientations, with tokens and
 voxels found anew.</p>
-<div class="controls"><label>Event <select id="cloud-event">{options}</select></label>
+<div class="controls">{events}
 <label>Color <select id="cloud-color"></select></label></div>
 <div class="viewer">
 <figure class="needs-js wide"><canvas id="cloud-canvas" tabindex="0" role="application"
@@ -99,10 +99,10 @@ def event_sources(report: Report) -> str:
 def event_list(report: Report) -> str:
     """One line for each event in the order of A, and those that failed."""
     failed = [
-        ([escape(event.label), escape(event.failure.message)], False)
+        Row([Name(event.label), Name(event.failure.message)], good=False)
         for event in report.overview
         if event.failure is not None
     ]
-    reasons = make_table("Events that failed", ["event", "reason"], failed)
+    reasons = show_table(Table("Events that failed", ["event", "reason"], failed))
     reasons = reasons.replace("<td>", '<td class="wrap">')
     return "\n".join(filter(None, (show_table(events_table(report)), reasons)))

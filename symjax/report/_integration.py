@@ -3,10 +3,12 @@
 from typing import Any
 
 from symjax.metrics import Certificate
-from symjax.report._markup import escape, make_table, show_unit, what_of
+from symjax.report._markup import folded, select, show_table, what_of
 from symjax.report.formats import format_value
+from symjax.report.layout import Table
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
+from symjax.report.table_cells import Cell, Name, Number, Row, Unit
 
 
 def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> str:
@@ -24,21 +26,15 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
             "<p>No curves: this report holds no results of coarser rules that all "
             "its structures have in common.</p>"
         )
-    names = "".join(
-        f'<option value="{index}">{escape(leaf.name)}</option>'
-        for index, leaf in enumerate(leaves)
-    )
-    choices = f'<label>Response <select id="curve-response">{names}</select></label>'
+    names = (leaf.name for leaf in leaves)
+    choices = select("Response", "curve-response", enumerate(names))
     if len(curves["sets"]) > 1:
-        items = "".join(
-            f'<option value="{index}">{escape(one["label"])}</option>'
+        labels = [
+            (index, one["label"])
             for index, one in enumerate(curves["sets"])
             if one in sets
-        )
-        what = what_of(report).capitalize()
-        choices += (
-            f'<label>{what} <select id="curve-structure">{items}</select></label>'
-        )
+        ]
+        choices += select(what_of(report).capitalize(), "curve-structure", labels)
     how = "coarser rules nested in the grid, which need no further evaluations"
     which = "A coarser rule has B(l) of outputs through half its degree, and of layers "
     which += "at least B(0)."
@@ -87,21 +83,14 @@ def _curve_table(report: Report, leaves: list[Leaf]) -> str:
     degrees = sorted({point.degree for curve in curves.values() for point in curve})
     rows = []
     for leaf in leaves:
-        known = {
-            point.degree: format_value(point.totals.equivariance_error)
-            for point in curves[leaf.name]
-        }
+        known = {p.degree: p.totals.equivariance_error for p in curves[leaf.name]}
         if known:
-            cells = [escape(leaf.name), show_unit(leaf.unit) or "-"]
-            cells += [known.get(degree, "-") for degree in degrees]
-            rows.append((cells, leaf.resolved))
+            values = [Number(known.get(degree), format_value) for degree in degrees]
+            cells: list[Cell] = [Name(leaf.name), Unit(leaf.unit), *values]
+            rows.append(Row(cells, leaf.resolved))
+    title = f"A under rules of each degree, all {what_of(report)} together"
     columns = ["response", "unit", *(f"degree {degree}" for degree in degrees)]
-    table = make_table(
-        f"A under rules of each degree, all {what_of(report)} together", columns, rows
-    )
-    if not table:
-        return ""
-    return f"<details><summary>The numbers as a table</summary>\n{table}</details>"
+    return folded("The numbers as a table", Table(title, columns, rows))
 
 
 def verdicts(leaves: list[Leaf]) -> str:
@@ -111,47 +100,41 @@ def verdicts(leaves: list[Leaf]) -> str:
         verdict = leaf.convergence
         if verdict is None:
             continue
-        cells = [
-            escape(leaf.name),
-            _resolved(leaf),
-            format_value(verdict.content_change),
-            format_value(verdict.error_change),
-            format_value(verdict.excess),
-            escape(verdict.reason),
+        changes = (verdict.content_change, verdict.error_change, verdict.excess)
+        cells: list[Cell] = [
+            *(Name(leaf.name), _resolved(leaf)),
+            *(Number(change, format_value) for change in changes),
+            verdict.reason,
         ]
-        rows.append((cells, leaf.resolved))
-    table = make_table(
+        rows.append(Row(cells, leaf.resolved))
+    title = (
         "Change between the grid and the coarser one nested in it; misfit at random "
-        "elements off the grid",
-        ["response", "resolved", "change of B", "change of A", "misfit", ""],
-        rows,
+        "elements off the grid"
     )
-    return (
-        f"{_certificates(leaves)}<details><summary>Verdict on every response</summary>"
-        f"\n{table}</details>"
+    columns = ["response", "resolved", "change of B", "change of A", "misfit", ""]
+    table = Table(title, columns, rows)
+    return show_table(_certificates(leaves)) + folded(
+        "Verdict on every response", table
     )
 
 
-def _certificates(leaves: list[Leaf]) -> str:
+def _certificates(leaves: list[Leaf]) -> Table:
     """Accuracy that was reached, where the grids were chosen by it."""
     rows = []
     for leaf in leaves:
         certificate = leaf.certificate
         if certificate is None:
             continue
-        cells = [
-            escape(leaf.name),
-            "yes" if certificate.certified else "NO",
+        known = (certificate.content_uncertainty, certificate.error_uncertainty)
+        cells: list[Cell] = [
+            *(Name(leaf.name), "yes" if certificate.certified else "NO"),
             str(certificate.degree or "-"),
-            format_value(certificate.content_uncertainty),
-            format_value(certificate.error_uncertainty),
-            format_value(certificate.tail),
-            _excludes(certificate),
-            escape(certificate.reason),
+            *(Number(value, format_value) for value in (*known, certificate.tail)),
+            *(_excludes(certificate), certificate.reason),
         ]
-        rows.append((cells, certificate.certified))
+        rows.append(Row(cells, certificate.certified))
     columns = ["response", "certified", "degree", "error of B", "of A, relative"]
-    return make_table(
+    return Table(
         "Certificates: estimated error of each B and of A, the worst of all structures",
         [*columns, "content above", "missed at most", ""],
         rows,

@@ -1,7 +1,7 @@
 """Pieces of the page of a report: escaped text, units, cells, tables."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from symjax._text import visible
 from symjax.report.formats import with_symbols
@@ -35,20 +35,26 @@ def show(cell: Cell) -> str:
     if isinstance(cell, Number):
         return _number(cell)
     if isinstance(cell, Figure):
-        value, *ends = (
-            show(Number(end, cell.form, (*cell.at, n) if cell.at else ()))
+        numbers = [
+            Number(end, cell.form, (*cell.at, n) if cell.at else ())
             for n, end in enumerate(cell.ends)
-        )
+        ]
+        value, *ends = map(show, numbers)
         interval = f' <span class="soft">[{", ".join(ends)}]</span>'
-        return value if None in cell.ends else value + interval
+        return value + interval if all(n.known for n in numbers) else value
     return escape(cell)
+
+
+def pointer(at: Iterable[str | int]) -> str:
+    """A path in ``report.json`` as a JSON pointer (RFC 6901)."""
+    steps = (str(key).replace("~", "~0").replace("/", "~1") for key in at)
+    return "".join(f"/{step}" for step in steps)
 
 
 def _number(number: Number) -> str:
     shown = escape(number)
-    if number.at and number.value is not None:
-        steps = [str(key).replace("~", "~0").replace("/", "~1") for key in number.at]
-        at = escape("/" + "/".join(steps))
+    if number.at and number.known:
+        at = escape(pointer(number.at))
         shown = f'<data value="{number.value!r}" data-at="{at}">{shown}</data>'
     if number.bar and number.value is not None:
         width = f"{100 * min(max(number.value, 0.0), 1.0):.2f}%"
@@ -58,36 +64,42 @@ def _number(number: Number) -> str:
 
 def show_table(table: Table | None) -> str:
     """A table; empty if there is none, or nothing in it."""
-    if table is None:
+    if table is None or not table.rows:
         return ""
-    rows = [([show(cell) for cell in row.cells], row.good) for row in table.rows]
-    columns = [escape(with_symbols(column)) for column in table.columns]
-    return make_table(with_symbols(table.title), columns, rows)
-
-
-def make_table(
-    caption: str, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]]
-) -> str:
-    """A table; cells are HTML, the first of a row names it, False marks a bad row."""
-    head = "".join(
-        f'<th scope="col"{"" if index else " class=left"}>{column}</th>'
-        for index, column in enumerate(columns)
-    )
+    caption = escape(with_symbols(table.title))
+    head = ""
+    for index, column in enumerate(table.columns):
+        shown = escape(with_symbols(column))
+        head += f'<th scope="col"{"" if index else " class=left"}>{shown}</th>'
     lines = []
-    for (name, *cells), good in rows:
-        row = f'<th scope="row">{name}</th>'
-        row += "".join(f"<td>{cell}</td>" for cell in cells)
-        lines.append(f"<tr{'' if good else ' class=bad'}>{row}</tr>")
-    if not lines:
-        return ""
+    for row in table.rows:
+        name, *cells = map(show, row.cells)
+        line = f'<th scope="row">{name}</th>'
+        line += "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f"<tr{'' if row.good else ' class=bad'}>{line}</tr>")
     # A region that scrolls must be reachable from the keyboard; tables.js shows the
     # hint where it does.
     return (
         f'{SCROLLS}<div class="scroll tall" tabindex="0" role="region" '
-        f'aria-label="{escape(caption)}">\n<table><caption>{escape(caption)}</caption>\n'
+        f'aria-label="{caption}">\n<table><caption>{caption}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>"
         "</table></div>"
     )
+
+
+def select(label: str, name: str, options: Iterable[tuple[object, str]]) -> str:
+    """A choice among values, each with what is shown for it."""
+    items = "".join(
+        f'<option value="{escape(value)}">{escape(shown)}</option>'
+        for value, shown in options
+    )
+    return f'<label>{escape(label)} <select id="{name}">{items}</select></label>'
+
+
+def folded(summary: str, table: Table) -> str:
+    """A table that is shown on demand; empty if there is nothing in it."""
+    shown = show_table(table)
+    return shown and f"<details><summary>{summary}</summary>\n{shown}</details>"
 
 
 def what_of(report: Report) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from scipy.spatial import cKDTree
 
-from symjax.report._markup import escape, show
+from symjax.report._markup import escape, select, show
 from symjax.report.formats import format_value, with_symbols
 from symjax.report.schema import AtomErrors, Report
 from symjax.report.table_cells import Number
@@ -85,16 +85,11 @@ def atoms_viewer(atoms: list[dict[str, Any]]) -> str:
         return ""
     choices = ""
     if len(atoms) > 1:
-        items = "".join(
-            f'<option value="{index}">{escape(entry["label"])}</option>'
-            for index, entry in enumerate(atoms)
-        )
-        choices += f'<label>Structure <select id="atoms-structure">{items}</select>'
-        choices += "</label>"
+        labels = (entry["label"] for entry in atoms)
+        choices += select("Structure", "atoms-structure", enumerate(labels))
     outputs = dict.fromkeys(o["name"] for entry in atoms for o in entry["outputs"])
     if len(outputs) > 1:
-        items = "".join(f"<option>{escape(name)}</option>" for name in outputs)
-        choices += f'<label>Output <select id="atoms-output">{items}</select></label>'
+        choices += select("Output", "atoms-output", ((name, name) for name in outputs))
     first = atoms[0]
     output = first["outputs"][0]
     at = ("structures", first["index"], "atoms", "errors", output["name"])

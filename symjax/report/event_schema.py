@@ -1,14 +1,24 @@
-"""What a report holds of an event beside spectra: points, and sources of breaking."""
+"""What a report holds of events beside spectra: points, sources, and figures."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from symjax.report.stored import Count, Numbers, Record, Size, StoredLabels
+from symjax.report.stored import (
+    Count,
+    Numbers,
+    OrUnknown,
+    Positive,
+    Record,
+    Share,
+    Size,
+    StoredLabels,
+    Text,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,3 +74,73 @@ class Breaking(Record):
     content: Mapping[str, float]
     frozen_labels: StoredLabels
     labels: StoredLabels
+
+
+# Value, lower and upper end: an Interval, which is null where not known.
+_Interval: Any = tuple.__class_getitem__((OrUnknown, OrUnknown, OrUnknown))
+
+
+@dataclasses.dataclass(frozen=True)
+class PointGroupFigures(Record):
+    """Figures of some points of all events, each with its interval.
+
+    Attributes:
+      by: ``"all"``, ``"class"``, ``"particle"`` or ``"points"``, the size of the event.
+      name: Which of them.
+      events: Number of events that have such points.
+      equivariance_error: A.
+      relative_error: A over the root mean square.
+      expected: B in the irreps of the output.
+    """
+
+    by: Literal["all", "class", "particle", "points"]
+    name: Text
+    events: Positive
+    equivariance_error: _Interval
+    relative_error: _Interval
+    expected: _Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class BreakingFigures(Record):
+    """Sources of symmetry breaking over all events, each with its interval.
+
+    Attributes:
+      events: Number of events.
+      num_elements: Elements at which each was evaluated.
+      network: As in :class:`Breaking`, as the next three.
+      tokenisation: What finding tokens anew changes.
+      voxelisation: What putting points back on voxels changes.
+      total: A of the whole chain.
+      changing: Of the labels with all three, as the next three: share of points whose
+        label is not the same at all elements.
+      disagreement: Mean share of elements with another label than the most frequent.
+      accuracy: Share of labels that are right.
+      majority_accuracy: The same of the most frequent labels.
+    """
+
+    events: Positive
+    num_elements: Positive
+    network: _Interval
+    tokenisation: _Interval
+    voxelisation: _Interval
+    total: _Interval
+    changing: _Interval
+    disagreement: _Interval
+    accuracy: _Interval
+    majority_accuracy: _Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class EventFigures(Record):
+    """The object ``events`` of ``report.json``.
+
+    Attributes:
+      level: Coverage of the intervals.
+      outputs: Figures of every output, by group of points.
+      breaking: Sources of symmetry breaking, by set of elements.
+    """
+
+    level: Share
+    outputs: Mapping[Text, tuple[PointGroupFigures, ...]]
+    breaking: Mapping[str, BreakingFigures]

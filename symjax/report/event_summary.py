@@ -4,31 +4,36 @@ Everything is a ratio of sums over events, so that its interval follows from
 :func:`symjax.report.intervals.ratio_interval`.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Literal, NamedTuple, get_args
 
 from symjax.metrics import Totals
-from symjax.report.event_schema import Breaking
-from symjax.report.intervals import LEVEL, Interval, ratio_interval
+from symjax.report.event_schema import (
+    Breaking,
+    BreakingFigures,
+    EventFigures,
+    PointGroupFigures,
+)
+from symjax.report.intervals import LEVEL, ratio_interval
 from symjax.report.leaves import Leaf
 from symjax.report.structure_report import StructureReport
 from symjax.so3.irreps import Irrep
 
 SOURCES = ("network", "tokenisation", "voxelisation", "total")
 SHARES = ("changing", "disagreement", "accuracy", "majority_accuracy")
+_By = Literal["all", "class", "particle", "points"]
 
 
-def summarise_events(events: Iterable[StructureReport]) -> dict[str, Any]:
+def summarise_events(events: Iterable[StructureReport]) -> EventFigures:
     """Figures over measured events, as the object ``events`` of ``report.json``.
 
     Returns:
       For every output its figures over all points, by class, by particle and by number
-      of points of the event, and for every group the sources of symmetry breaking. A
-      figure is a list of value, lower and upper end of its interval; null where it is
-      not known.
+      of points of the event, and for every group the sources of symmetry breaking.
     """
-    rows: dict[str, dict[tuple[str, str], list[tuple[float, ...]]]] = {}
+    rows: dict[str, dict[tuple[_By, str], list[tuple[float, ...]]]] = {}
     parts: dict[str, list[Breaking]] = {}
     for event in events:
         if event.failure is not None:
@@ -40,30 +45,26 @@ def summarise_events(events: Iterable[StructureReport]) -> dict[str, Any]:
                     groups.setdefault(key, []).append(_sums(leaf, totals))
         for part in event.breaking:
             parts.setdefault(part.group, []).append(part)
-    return {
-        "level": LEVEL,
-        "outputs": {
-            name: [_row(key, groups[key]) for key in sorted(groups, key=_order)]
+    return EventFigures(
+        LEVEL,
+        {
+            name: tuple(_row(key, groups[key]) for key in sorted(groups, key=_order))
             for name, groups in rows.items()
         },
-        "breaking": {group: _sources(part) for group, part in parts.items()},
-    }
+        {group: _sources(part) for group, part in parts.items()},
+    )
 
 
-_BY = ("all", "class", "particle", "points")
-
-
-def _order(key: tuple[str, str]) -> tuple[int, int]:
+def _order(key: tuple[_By, str]) -> tuple[int, int]:
     # Classes and particles in the order in which they are met, sizes by size.
     by, name = key
-    return _BY.index(by), int(name.split("-")[0]) if by == "points" else 0
+    return get_args(_By).index(by), int(name.split("-")[0]) if by == "points" else 0
 
 
-def _groups(leaf: Leaf, size: int) -> Iterable[tuple[tuple[str, str], Totals]]:
+def _groups(leaf: Leaf, size: int) -> Iterable[tuple[tuple[_By, str], Totals]]:
     yield ("all", "all points"), leaf.totals
-    for by, parts in (("class", leaf.species), ("particle", leaf.particles)):
-        for name, totals in parts.items():
-            yield (by, name), totals
+    yield from ((("class", name), part) for name, part in leaf.species.items())
+    yield from ((("particle", name), part) for name, part in leaf.particles.items())
     low = 2 ** int(math.log2(max(size, 1)))
     yield ("points", f"{low}-{2 * low - 1} points"), leaf.totals
 
@@ -85,73 +86,60 @@ def _sums(leaf: Leaf, totals: Totals) -> tuple[float, ...]:
     )
 
 
-def _row(key: tuple[str, str], sums: list[tuple[float, ...]]) -> dict[str, Any]:
+def _row(key: tuple[_By, str], sums: list[tuple[float, ...]]) -> PointGroupFigures:
     variance, norm, count, expected = (
         list(column) for column in zip(*sums, strict=True)
     )
-    return {
-        "by": key[0],
-        "name": key[1],
-        "events": len(sums),
-        "equivariance_error": _plain(ratio_interval(variance, count, root=True)),
-        "relative_error": _plain(ratio_interval(variance, norm, root=True, most=1.0)),
-        "expected": _plain(ratio_interval(expected, norm, most=1.0)),
-    }
+    return PointGroupFigures(
+        *(*key, len(sums)),
+        equivariance_error=ratio_interval(variance, count, root=True),
+        relative_error=ratio_interval(variance, norm, root=True, most=1.0),
+        expected=ratio_interval(expected, norm, most=1.0),
+    )
 
 
-def _sources(parts: list[Breaking]) -> dict[str, Any]:
+def _sources(parts: list[Breaking]) -> BreakingFigures:
     points = [float(part.num_points) for part in parts]
     known = [float(part.num_known) for part in parts]
-    value: dict[str, Any] = {
-        "events": len(parts),
-        "num_elements": parts[0].num_elements,
-    }
+    figures = {}
     for name in SOURCES:
         squares = [
             n * getattr(p, name) ** 2 for n, p in zip(points, parts, strict=True)
         ]
-        value[name] = _plain(ratio_interval(squares, points, root=True))
+        figures[name] = ratio_interval(squares, points, root=True)
     for name in SHARES:
         weights = known if "accuracy" in name else points
         shares = [
             n * getattr(part.labels, name) if n else 0.0
             for n, part in zip(weights, parts, strict=True)
         ]
-        value[name] = _plain(ratio_interval(shares, weights, most=1.0))
-    return value
+        figures[name] = ratio_interval(shares, weights, most=1.0)
+    return BreakingFigures(len(parts), parts[0].num_elements, **figures)
 
 
-def _plain(interval: Interval) -> list[float | None]:
-    return [None if math.isnan(number) else number for number in interval]
+class EventLine(NamedTuple):
+    """One event in the list of all.
 
-
-def event_lines(events: Iterable[StructureReport]) -> list[dict[str, Any]]:
-    """One line for each measured event, the largest error first.
-
-    Position, label, number of points, and A of the first output with its unit; where
-    labels are predicted, the sources over O(3) too.
+    Attributes:
+      place: Its position among the structures of the report.
+      event: The event, without its points.
+      output: Its first output.
+      resolved: Whether all its responses are resolved.
     """
+
+    place: int
+    event: StructureReport
+    output: Leaf
+    resolved: bool
+
+
+def event_lines(events: Iterable[StructureReport]) -> list[EventLine]:
+    """The measured events, the largest error first."""
     lines = []
     for index, event in enumerate(events):
         outputs = [leaf for leaf in event.leaves if leaf.kind == "output"]
-        if event.failure is not None or not outputs:
-            continue
-        first = outputs[0]
-        line: dict[str, Any] = {
-            "index": index,
-            "label": event.label,
-            "points": event.num_atoms,
-            "output": first.name,
-            "unit": first.unit,
-            "error": first.totals.equivariance_error,
-            "relative": first.totals.relative_error,
-            "resolved": all(leaf.resolved for leaf in event.leaves),
-        }
-        for part in event.breaking:
-            if part.group == "O(3)":
-                line |= {name: getattr(part, name) for name in SOURCES}
-                line["changing"] = part.labels.changing
-                accuracy = part.labels.accuracy
-                line["accuracy"] = None if math.isnan(accuracy) else accuracy
-        lines.append(line)
-    return sorted(lines, key=lambda line: -line["error"])
+        if event.failure is None and outputs:
+            alone = dataclasses.replace(event, leaves=(), points=None)
+            resolved = all(leaf.resolved for leaf in event.leaves)
+            lines.append(EventLine(index, alone, outputs[0], resolved))
+    return sorted(lines, key=lambda line: -line.output.totals.equivariance_error)

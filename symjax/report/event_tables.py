@@ -1,8 +1,5 @@
 """Tables of events, for the terminal and the page: figures, sources, a list."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.text import Text
 
 from symjax.report.event_summary import SOURCES
@@ -53,7 +50,7 @@ def event_tables(report: Report, display: Display) -> list[Table | Text | None]:
 def interval_note(report: Report) -> str:
     """What the brackets are, without a full stop."""
     return (
-        f"In brackets: {report.event_summary['level']:.0%} intervals over events "
+        f"In brackets: {report.event_summary.level:.0%} intervals over events "
         "(Student's t of ratios of sums over events), not over points or orientations"
     )
 
@@ -62,25 +59,25 @@ def figure_tables(report: Report) -> list[Table]:
     """A and B of every output by class, particle and size, with intervals."""
     kinds = {"class": "class", "particle": "particle", "points": "size of the event"}
     tables = []
-    for name, lines in report.event_summary["outputs"].items():
+    for name, groups in report.event_summary.outputs.items():
         unit = report.aggregate()[name].unit
         rows = []
-        for index, line in enumerate(lines):
+        for index, group in enumerate(groups):
             at = ("events", "outputs", name, index)
-            share = line["relative_error"][0]
+            share = group.relative_error[0]
             cells: list[Cell] = [
-                Name(line["name"]),
-                Number(line["events"], format_count, (*at, "events")),
+                Name(group.name),
+                Number(group.events, format_count, (*at, "events")),
                 Figure(
-                    line["equivariance_error"],
+                    group.equivariance_error,
                     format_value,
                     (*at, "equivariance_error"),
                 ),
                 Number(share, format_value, (*at, "relative_error", 0)),
-                Figure(line["expected"], format_fraction, (*at, "expected")),
+                Figure(group.expected, format_fraction, (*at, "expected")),
             ]
             rows.append(Row(cells))
-        known = {line["by"] for line in lines}
+        known = {group.by for group in groups}
         by = ", ".join(kind for key, kind in kinds.items() if key in known)
         columns = ["points", "events", with_unit("A", unit), "A/RMS", "B expected"]
         tables.append(Table(f"{name}, by {by}", columns, rows))
@@ -89,17 +86,17 @@ def figure_tables(report: Report) -> list[Table]:
 
 def sources_table(report: Report) -> Table | None:
     """The sources of symmetry breaking over each group, with intervals."""
-    breaking: Mapping[str, Any] = report.event_summary["breaking"]
+    breaking = report.event_summary.breaking
     rows = []
     for name, shown in (SOURCE_NAMES | SHARE_NAMES).items():
         form = format_percent if name in SHARE_NAMES else format_value
         figures = [
-            Figure(found[name], form, ("events", "breaking", group, name))
+            Figure(getattr(found, name), form, ("events", "breaking", group, name))
             for group, found in breaking.items()
         ]
         rows.append(Row([shown, *figures]))
     over = [
-        f"{GROUP_NAMES[group]}, {found['num_elements']} elements"
+        f"{GROUP_NAMES[group]}, {found.num_elements} elements"
         for group, found in breaking.items()
     ]
     columns = ["source", *(GROUP_NAMES[group] for group in breaking)]
@@ -110,40 +107,39 @@ def sources_table(report: Report) -> Table | None:
 def events_table(report: Report, full: bool = True) -> Table:
     """One line for each event in the order of A."""
     lines = report.event_lines
-    first = lines[0] if lines else {}
-    sources = SOURCE_NAMES if "total" in first else {}
-    shares = dict.fromkeys(["changing", *(["accuracy"] if full else [])])
+    sources = SOURCE_NAMES if any(line.event.breaking for line in lines) else {}
+    shares = ["changing", *(["accuracy"] if full else [])]
     rows = []
-    for line in lines:
-        index = line["index"]
+    for index, event, output, resolved in lines:
         at = ("structures", index)
-        breaking = report.overview[index].breaking
-        found = [n for n, part in enumerate(breaking) if part.group == "O(3)"]
-        over = (*at, "breaking", found[0]) if found else ()
         cells: list[Cell] = [
-            Name(line["label"]),
-            Number(line["points"], format_count, (*at, "num_atoms")),
-            format_value(line["error"]),
-            *([format_value(line["relative"])] if full else []),
+            Name(event.label),
+            Number(event.num_atoms, format_count, (*at, "num_atoms")),
+            format_value(output.totals.equivariance_error),
+            *([format_value(output.totals.relative_error)] if full else []),
         ]
+        for number, part in enumerate(event.breaking):
+            if part.group == "O(3)":
+                over = (*at, "breaking", number)
+                cells += [
+                    Number(getattr(part, name), format_value, (*over, name))
+                    for name in sources
+                ]
+                labels = (*over, "labels")
+                cells += [
+                    Number(getattr(part.labels, name), format_percent, (*labels, name))
+                    for name in shares
+                ]
         cells += [
-            Number(line.get(name), format_value, (*over, name)) for name in sources
-        ]
-        if sources:
-            cells += [
-                Number(line.get(name), format_percent, (*over, "labels", name))
-                for name in shares
-            ]
-        timing = report.overview[index].timing
-        cells += [
-            Number(getattr(timing, name), format_seconds, (*at, "timing", name))
+            Number(getattr(event.timing, name), format_seconds, (*at, "timing", name))
             for name in (("compile_seconds", "evaluation_seconds") if full else ())
         ]
-        rows.append(Row(cells, line["resolved"]))
-    columns = ["event", "points", with_unit("A", first.get("unit", ""))]
+        rows.append(Row(cells, resolved))
+    first = lines[0].output if lines else None
+    columns = ["event", "points", with_unit("A", first.unit if first else "")]
     columns += ["A/RMS"] if full else []
     if sources:
-        columns += [*sources.values(), "changing", *(["accuracy"] if full else [])]
+        columns += [*sources.values(), *shares]
     columns += ["compiling", "evaluating"] if full else []
-    title = f"Events by A of {first.get('output', '')}, the largest first"
+    title = f"Events by A of {first.name if first else ''}, the largest first"
     return Table(title + ("; sources over O(3)" if sources else ""), columns, rows)

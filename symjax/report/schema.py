@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from symjax.report.event_summary import event_lines, summarise_events
+from symjax.report.event_schema import EventFigures
+from symjax.report.event_summary import EventLine, event_lines, summarise_events
 from symjax.report.leaves import Leaf, ReportError, add_leaves
 from symjax.report.run_settings import Climb, ModelInfo, Settings, Software
 from symjax.report.structure_report import AtomErrors, Failure, StructureReport, Timing
@@ -183,12 +184,12 @@ class Report:
         return bool(self.settings.points) or any(of_event)
 
     @functools.cached_property
-    def event_summary(self) -> dict[str, Any]:
+    def event_summary(self) -> EventFigures:
         """Figures over events with their intervals; for structures, empty ones."""
         return summarise_events(self.structures if self.of_events else ())
 
     @functools.cached_property
-    def event_lines(self) -> list[dict[str, Any]]:
+    def event_lines(self) -> list[EventLine]:
         """One line for each measured event, the largest error first."""
         return event_lines(self.structures if self.of_events else ())
 

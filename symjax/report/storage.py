@@ -99,7 +99,7 @@ def head_to_json(report: Report) -> dict[str, Any]:
             for name, leaf in report.aggregate().items()
             if leaf.labels is not None
         },
-        "events": report.event_summary,
+        "events": plain(report.event_summary),
     }
 
 

@@ -36,9 +36,13 @@ class Number:
     at: tuple[str | int, ...] = ()
     bar: bool = False
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a number."""
+        return self.value is not None and not math.isnan(self.value)
+
     def __str__(self) -> str:
-        value = self.value
-        return "-" if value is None or math.isnan(value) else self.form(value)
+        return self.form(self.value) if self.known else "-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +61,7 @@ class Figure:
 
     def __str__(self) -> str:
         value, low, high = (Number(end, self.form) for end in self.ends)
-        if low.value is None or high.value is None:
-            return str(value)
-        return f"{value} [{low}, {high}]"
+        return f"{value} [{low}, {high}]" if low.known and high.known else str(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from symjax.metrics import Totals
+from symjax.report.event_schema import EventFigures
 from symjax.report.event_summary import summarise_events
 from symjax.report.intervals import ratio_interval
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Failure, StructureReport
+from symjax.report.storage import dumps, plain
 
 
 def totals(variance, norm, count):
@@ -30,7 +33,7 @@ def event(label, size, variance):
 def test_groups_and_figures():
     failed = StructureReport("bad", "event", 0, "", failure=Failure("E", "no point"))
     found = summarise_events([event("a", 40, 4.0), failed, event("b", 100, 16.0)])
-    rows = {row["name"]: row for row in found["outputs"]["class_probabilities"]}
+    rows = {row.name: row for row in found.outputs["class_probabilities"]}
     assert list(rows) == [
         "all points",
         "track",
@@ -38,17 +41,14 @@ def test_groups_and_figures():
         "32-63 points",
         "64-127 points",
     ]
-    assert rows["all points"]["events"] == 2
-    assert rows["all points"]["equivariance_error"][0] == pytest.approx(
-        np.sqrt(20 / 560)
+    assert rows["all points"].events == 2
+    assert rows["all points"].equivariance_error[0] == pytest.approx(np.sqrt(20 / 560))
+    assert rows["all points"].relative_error[0] == pytest.approx(np.sqrt(20 / 280))
+    assert rows["all points"].expected[0] == pytest.approx(1 - 20 / 280)
+    assert plain(rows["64-127 points"])["equivariance_error"] == (
+        *(pytest.approx(np.sqrt(16 / 400)), None, None),
     )
-    assert rows["all points"]["relative_error"][0] == pytest.approx(np.sqrt(20 / 280))
-    assert rows["all points"]["expected"][0] == pytest.approx(1 - 20 / 280)
-    assert rows["64-127 points"]["equivariance_error"] == [
-        pytest.approx(np.sqrt(16 / 400)),
-        None,
-        None,
-    ]
+    assert TypeAdapter(EventFigures).validate_json(dumps(plain(found))).outputs
 
 
 def test_intervals_hold_what_they_say():

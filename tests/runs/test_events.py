@@ -469,6 +469,6 @@ def test_tables_fit(folder, result, width):
     assert "..." not in tables
     assert "\N{HORIZONTAL ELLIPSIS}" not in tables
     for line in report.event_lines:
-        assert format_value(line["error"]) in tables
-    for group in report.event_summary["breaking"].values():
-        assert str(Figure(group["network"], format_value)) in tables
+        assert format_value(line.output.totals.equivariance_error) in tables
+    for group in report.event_summary.breaking.values():
+        assert str(Figure(group.network, format_value)) in tables
