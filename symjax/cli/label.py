@@ -9,7 +9,7 @@ import typer
 from symjax.cli.application import options_as_typed
 from symjax.cli.groups import Group
 from symjax.cli.inputs import find_structures
-from symjax.cli.options import Frames
+from symjax.cli.options import Frames, Molecules
 from symjax.cli.streams import say
 
 
@@ -50,14 +50,7 @@ class Calculated(Group, panel="Labels"):
 
 
 def label(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="Molecules as 'symjax report' takes structures: a name, a file, a "
-            "folder or a pattern.",
-        ),
-    ],
+    target: Molecules,
     output: Annotated[
         Path,
         typer.Option(

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 DEFAULT_MODELS = ("pet-ethanol", "polarmae-events")
 
+Molecules = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="Molecules as 'symjax report' takes structures: a name, a file, a "
+        "folder or a pattern.",
+    ),
+]
 Frames = Annotated[
     str | None,
     typer.Option(

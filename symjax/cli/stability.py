@@ -7,7 +7,13 @@ import typer
 from symjax.cli.environment import configure_jax
 from symjax.cli.groups import Group
 from symjax.cli.inputs import find_structures
-from symjax.cli.options import CompileCache, Frames, JsonFile, ModelOptions
+from symjax.cli.options import (
+    CompileCache,
+    Frames,
+    JsonFile,
+    ModelOptions,
+    Molecules,
+)
 from symjax.cli.presenting import print_figures
 from symjax.errors import ArgumentError
 
@@ -36,14 +42,7 @@ class Simulations(Group, panel="Simulations"):
 
 
 def stability(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="Molecules as 'symjax report' takes structures: a name, a file, a "
-            "folder or a pattern.",
-        ),
-    ],
+    target: Molecules,
     source: ModelOptions,
     simulations: Simulations,
     written: JsonFile,

@@ -14,14 +14,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from symjax._text import drawn
-from symjax.diagnose.spectra import spectra
+from symjax.diagnose.spectra import check_model, spectra
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.labels.analytic import environment_tensors
 from symjax.metrics import Probes, probe
 from symjax.metrics.orbit import respond_in_batches
 from symjax.metrics.probes import check_enough
 from symjax.metrics.problem import Execution, prepare
-from symjax.models import fingerprint
 from symjax.models.pet import PETModel, orbit_problem
 from symjax.models.pet.source import padded_shapes
 from symjax.report.figures import STYLE
@@ -46,7 +45,6 @@ def probe_layers(
     max_degree: int = 4,
     products: bool = False,
     dtype: str = "float32",
-    seed: int = 0,
 ) -> tuple[Probes, dict[str, SymjaxError]]:
     """Reads tensors of the environments of atoms from the layers of a PET.
 
@@ -63,7 +61,6 @@ def probe_layers(
       max_degree: Largest degree that is asked for.
       products: As in :func:`symjax.metrics.probe`.
       dtype: Type in which the model runs.
-      seed: Of elements, halves and permutations.
 
     Returns:
       What can be read, and the errors of structures that cannot be used.
@@ -86,7 +83,7 @@ def probe_layers(
     owner: list[np.ndarray] = []
     for number, label in enumerate(shapes):
         atoms = structures[label]
-        elements = _elements(seed, number)
+        elements = _elements(number)
         problem = orbit_problem(
             model,
             atoms,
@@ -124,13 +121,12 @@ def probe_layers(
         np.concatenate(owner),
         products=products,
         epsilon=float(np.finfo(dtype).eps),
-        seed=seed,
     )
     return found, failed
 
 
-def _elements(seed: int, number: int) -> Float[np.ndarray, "elements 3 3"]:
-    key = jax.random.fold_in(jax.random.key(seed), number)
+def _elements(number: int) -> Float[np.ndarray, "elements 3 3"]:
+    key = jax.random.fold_in(jax.random.key(0), number)
     with jax.enable_x64(True):
         turns = np.array(haar(key, _ELEMENTS))
     turns[1::2] *= -1
@@ -156,13 +152,7 @@ def report_probes(
     products: bool = False,
 ) -> tuple[Probes, dict[str, SymjaxError]]:
     """Probes the layers of a report, through its degree and in its type."""
-    if fingerprint(model) != report.model.digest:
-        raise ArgumentError(
-            "model",
-            getattr(model, "name", model),
-            "is not the model of the report, whose parameters are others",
-            "Pass the folder of that model",
-        )
+    check_model(report, model)
     settings = report.settings
     return probe_layers(
         model,

@@ -14,12 +14,15 @@ error of the matrices D^l squared.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from symjax.errors import ArgumentError
 from symjax.metrics import Totals
+from symjax.models import fingerprint
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep
@@ -119,6 +122,17 @@ class Spectrum:
 
 def _index(irrep: Irrep) -> tuple[int, int]:
     return irrep.degree, 0 if irrep.sigma == 1 else 1
+
+
+def check_model(report: Report, model: Any) -> None:
+    """Refuses a model that is not the one of a report."""
+    if fingerprint(model) != report.model.digest:
+        raise ArgumentError(
+            "model",
+            getattr(model, "name", model),
+            "is not the model of the report, whose parameters are others",
+            "Pass the folder of that model",
+        )
 
 
 def spectra(report: Report) -> dict[str, Spectrum]:

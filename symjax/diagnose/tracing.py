@@ -8,9 +8,9 @@ import ase
 import numpy as np
 
 from symjax.data import LabelFields
+from symjax.diagnose.spectra import check_model
 from symjax.errors import ArgumentError, SymjaxError
 from symjax.metrics import SectorShares, Trace, sector_shares, trace
-from symjax.models import fingerprint
 from symjax.models.pet import PETModel, staged_problem
 from symjax.models.pet.staged import traceable_atoms
 from symjax.report.formats import format_value
@@ -73,13 +73,9 @@ def report_traces(
       shapley: Whether sectors of every layer share out what they change, some forty
         runs over the orbit for each layer.
     """
-    if not isinstance(model, PETModel) or fingerprint(model) != report.model.digest:
-        raise ArgumentError(
-            "model",
-            getattr(model, "name", model),
-            "is no PET, or not the model of the report",
-            "Pass the folder of that model",
-        )
+    check_model(report, model)
+    if not isinstance(model, PETModel):
+        raise ArgumentError("model", model.name, "is no PET", "Trace a PET")
     found, failed = {}, {}
     rule = 2 * DEGREE + 1
     elements = 2 * quadrature(rule).num_rotations

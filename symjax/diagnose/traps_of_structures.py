@@ -8,9 +8,9 @@ import numpy as np
 
 from symjax.data import find_symmetry, symmetrize
 from symjax.diagnose.findings import Check, Finding
+from symjax.diagnose.spectra import check_model
 from symjax.diagnose.traps import symmetry_traps
 from symjax.errors import ArgumentError, SymjaxError
-from symjax.models.io import fingerprint
 from symjax.models.pet import PETModel, orbit_problem
 from symjax.report.schema import Report
 
@@ -108,13 +108,7 @@ def report_traps(
       >>> report_traps(report, model, {})
       ([], {})
     """
-    if fingerprint(model) != report.model.digest:
-        raise ArgumentError(
-            "model",
-            model.name,
-            "is not the model of the report, whose parameters are others",
-            "Pass the folder of that model",
-        )
+    check_model(report, model)
     scales = {
         leaf.name: leaf.totals.root_mean_square
         for leaf in report.aggregate().values()
