@@ -107,14 +107,15 @@ def _tolerance_line(settings: Settings) -> str:
 
 def resolution_line(settings: Settings, count: int) -> str:
     """What is said where all responses are resolved, without a full stop."""
+    them = "the only response" if count == 1 else f"all {count} responses"
     if settings.degree == 0:
         return (
-            f"{settings.num_elements} random elements tell all {count} responses "
+            f"{settings.num_elements} random elements tell {them} "
             "within the accuracy asked for"
         )
     if settings.adaptive:
-        return f"The accuracy of all {count} responses is certified"
-    return f"The grid resolves all {count} responses"
+        return f"The accuracy of {them} is certified"
+    return f"The grid resolves {them}"
 
 
 def missed_line(verdicts: Iterable[Convergence | None]) -> str:
