@@ -34,13 +34,7 @@ from symjax.report.contents import (
 )
 from symjax.report.formats import format_count, format_value
 from symjax.report.laws import laws_table
-from symjax.report.leaves import Leaf
-from symjax.report.provenance import (
-    again_line,
-    missed_line,
-    provenance,
-    resolution_line,
-)
+from symjax.report.provenance import Verdict, provenance, verdict_on
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary
@@ -92,10 +86,11 @@ def to_html(report: Report) -> str:
     found = layers_of(report) + outputs_of(report)
     content = content_map(report, found, MOST_STRUCTURES)
     curve = convergence(report, chosen, curves)
-    verdict = _verdict(report, leaves)
+    verdict = verdict_on(report)
     # What speaks of the grid must not open the page as if it praised the model.
-    good = bool(leaves) and all(leaf.resolved for leaf in leaves)
-    below = f"\n{verdict}" if good else ""
+    above, below = "", f"\n{_verdict(verdict)}"
+    if not verdict.good:
+        above, below = _verdict(verdict), ""
     sections = [
         ("summary", "In short", _facts(report) + below),
         *(pictures if report.of_events else []),
@@ -137,7 +132,7 @@ def to_html(report: Report) -> str:
 <header>
 <h1>{escape(report.model.name)}
 <small>symmetry report on {escape(_named(report))}</small></h1>
-{_failures(report)}{"" if good else verdict}
+{_failures(report)}{above}
 </header>
 <main id="main">
 {"".join(_section(*section) for section in sections)}</main>
@@ -222,24 +217,11 @@ def _failures(report: Report) -> str:
     )
 
 
-def _verdict(report: Report, leaves: list[Leaf]) -> str:
-    if not leaves:
-        return '<p class="verdict bad"><strong>Nothing was measured.</strong></p>'
-    bad = [leaf for leaf in leaves if not leaf.resolved]
-    if not bad:
-        how = resolution_line(report.settings, len(leaves))
-        what = "estimates of integrals" if report.settings.degree == 0 else "integrals"
-        return (
-            f'<p class="verdict"><strong>Resolved.</strong> {how}: these '
-            f"numbers are {what} over O(3), whatever they say of the model. "
-            f"{missed_line(leaf.convergence for leaf in leaves)}</p>"
-        )
-    degree = max(leaf.convergence.degree_to_try for leaf in bad if leaf.convergence)
-    return (
-        f'<p class="verdict bad"><strong>Not resolved:</strong> {len(bad)} of '
-        f"{len(leaves)} responses. Do not quote the numbers in red; repeat "
-        f"{again_line(report.settings, degree)}.</p>"
-    )
+def _verdict(verdict: Verdict) -> str:
+    first, *others = map(escape, verdict.lines)
+    bad = "" if verdict.good else " bad"
+    text = " ".join(others)
+    return f'<p class="verdict{bad}"><strong>{first}</strong> {text}</p>'
 
 
 def _facts(report: Report) -> str:

@@ -1,6 +1,7 @@
 """Where the numbers of a report come from, in a line for each part of the answer."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from symjax.metrics import Convergence
 from symjax.report.schema import Report, Settings
@@ -105,7 +106,51 @@ def _tolerance_line(settings: Settings) -> str:
     )
 
 
-def resolution_line(settings: Settings, count: int) -> str:
+class Verdict(NamedTuple):
+    """Whether the numbers of a report can be trusted.
+
+    Attributes:
+      good: Whether something was measured, and all of it is resolved.
+      lines: That in sentences, with what to do where it is not.
+    """
+
+    good: bool
+    lines: list[str]
+
+
+def verdict_on(report: Report) -> Verdict:
+    """The verdict on all responses of a report."""
+    leaves, settings = report.aggregate(), report.settings
+    if not leaves:
+        return Verdict(False, ["Nothing was measured."])
+    unresolved = [leaf for leaf in leaves.values() if not leaf.resolved]
+    if not unresolved:
+        what = "estimates of integrals" if settings.degree == 0 else "integrals"
+        how = (
+            f"{_resolution_line(settings, len(leaves))}: these numbers are {what} over "
+            "O(3), whatever they say of the model."
+        )
+        verdicts = (leaf.convergence for leaf in leaves.values())
+        return Verdict(True, ["Resolved.", how, _missed_line(verdicts)])
+    lines = []
+    outputs = [leaf.name for leaf in unresolved if leaf.kind == "output"]
+    if outputs:
+        lines.append(f"NOT RESOLVED, outputs: {', '.join(outputs)}.")
+    if hidden := len(unresolved) - len(outputs):
+        count = len([leaf for leaf in leaves.values() if leaf.kind != "output"])
+        lines.append(f"NOT RESOLVED, layers: {hidden} of {count}.")
+    why = "Their numbers are not integrals over O(3), and must not be quoted."
+    if settings.degree == 0:
+        why = "Their numbers are not known well enough to be quoted."
+    known = filter(None, (leaf.convergence for leaf in unresolved))
+    worst = max(known, key=lambda verdict: verdict.degree_to_try)
+    again = f"with a grid of degree {worst.degree_to_try}"
+    if settings.degree == 0:
+        again = f"with {worst.degree_to_try} random rotations (samples), or a grid"
+    return Verdict(False, [*lines, why, f"Reason: {worst.reason}.", f"Repeat {again}."])
+
+
+def _resolution_line(settings: Settings, count: int) -> str:
     """What is said where all responses are resolved, without a full stop."""
     them = "the only response" if count == 1 else f"all {count} responses"
     if settings.degree == 0:
@@ -118,20 +163,13 @@ def resolution_line(settings: Settings, count: int) -> str:
     return f"The grid resolves {them}"
 
 
-def missed_line(verdicts: Iterable[Convergence | None]) -> str:
+def _missed_line(verdicts: Iterable[Convergence | None]) -> str:
     """What a resolved result does not exclude."""
     missed = max((verdict.excluded for verdict in verdicts if verdict), default=1.0)
     return (
         f"What happens in less than {missed:.1%} of an orbit, such as a jump, may have "
         "been missed (95 % confidence)."
     )
-
-
-def again_line(settings: Settings, to_try: int) -> str:
-    """What to repeat a measurement with that is not resolved."""
-    if settings.degree == 0:
-        return f"with {to_try} random rotations (samples), or a grid"
-    return f"with a grid of degree {to_try}"
 
 
 def _forces_line(settings: Settings) -> str:

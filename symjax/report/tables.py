@@ -24,12 +24,7 @@ from symjax.report.contents import (
 from symjax.report.event_tables import event_tables
 from symjax.report.laws import laws_table
 from symjax.report.layout import Display, Table
-from symjax.report.provenance import (
-    again_line,
-    missed_line,
-    provenance,
-    resolution_line,
-)
+from symjax.report.provenance import provenance, verdict_on
 from symjax.report.schema import Report, Settings
 from symjax.report.summary import Summary
 from symjax.report.worth import in_short, next_step
@@ -63,7 +58,7 @@ def _render(report: Report, display: Display) -> RenderableType:
             parts += [Text(), table.text(display)]
     if report.failed:
         parts.append(_failures(report, display))
-    parts.append(_verdict(report, found, display))
+    parts.append(_verdict(report, display))
     return Group(*parts)
 
 
@@ -199,30 +194,9 @@ def _failures(report: Report, display: Display) -> RenderableType:
     return Group(*lines)
 
 
-def _verdict(report: Report, found: list[Summary], display: Display) -> RenderableType:
-    if not found:
-        return Text("\nNothing was measured.", style="bold red")
-    unresolved = [leaf for leaf in found if not leaf.resolved]
-    leaves = report.aggregate()
-    if not unresolved:
-        missed = missed_line(leaf.convergence for leaf in leaves.values())
-        line = f"{resolution_line(report.settings, len(found))}. {missed}"
-        return Text(f"\n{display.lines(line, 0)}", style="bold green")
-    outputs = [leaf for leaf in unresolved if leaf.kind == "output"]
-    lines = []
-    if outputs:
-        names = ", ".join(display.name(leaf.name) for leaf in outputs)
-        why = "Their numbers are not integrals over O(3), and must not be quoted"
-        if report.settings.degree == 0:
-            why = "Their numbers are not known well enough to be quoted"
-        lines.append(f"NOT RESOLVED, outputs: {names}. {why}.")
-    hidden = len(unresolved) - len(outputs)
-    if hidden:
-        count = len([leaf for leaf in found if leaf.kind != "output"])
-        lines.append(f"NOT RESOLVED, layers: {hidden} of {count}.")
-    verdicts = [leaves[leaf.name].convergence for leaf in unresolved]
-    worst = max(filter(None, verdicts), key=lambda verdict: verdict.degree_to_try)
-    lines.append(f"Reason: {worst.reason}.")
-    lines.append(f"Repeat {again_line(report.settings, worst.degree_to_try)}.")
-    broken = (display.lines(line, 0) for line in lines)
-    return Text("\n" + "\n".join(broken), style="bold red")
+def _verdict(report: Report, display: Display) -> RenderableType:
+    verdict = verdict_on(report)
+    names = [display.name(line) for line in verdict.lines]
+    lines = [" ".join(names)] if verdict.good else names
+    text = "\n".join(display.lines(line, 0) for line in lines)
+    return Text(f"\n{text}", style="bold green" if verdict.good else "bold red")

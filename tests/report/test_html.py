@@ -241,7 +241,7 @@ def test_reports_without_atoms_and_without_a_command(tmp_path):
 
 
 def test_words_of_the_verdict():
-    assert "Do not quote" in to_html(fake_report.report(resolved=False))
+    assert "must not be quoted" in to_html(fake_report.report(resolved=False))
     assert "grid of degree 11" in to_html(fake_report.report(resolved=False))
     assert "Resolved." in to_html(fake_report.report())
     assert "Nothing was measured" in to_html(fake_report.report(structures=0, failed=1))
