@@ -103,7 +103,7 @@ def build_graph(
         index = None if single else k
         check_without_distances(atoms, known_species, index)
         edges.append(find_edges(atoms, cutoff, index))
-    graph = assemble(listed, edges, dtype)
+    graph = assemble(listed, edges, cutoff, dtype)
     return pad_graph(
         graph,
         GraphShape(
@@ -187,8 +187,13 @@ def _check_number_of_edges(
         )
 
 
-def assemble(structures: list[ase.Atoms], edges: list[Edges], dtype: Any) -> Graph:
-    """Joins structures into one graph without padding atoms or structures."""
+def assemble(
+    structures: list[ase.Atoms], edges: list[Edges], cutoff: float, dtype: Any
+) -> Graph:
+    """Joins structures into one graph without padding atoms or structures.
+
+    ``edges`` are all pairs within ``cutoff``.
+    """
     counts = np.array([len(atoms) for atoms in structures])
     offsets = np.cumsum(counts) - counts
     num_atoms = int(counts.sum())
@@ -227,4 +232,5 @@ def assemble(structures: list[ase.Atoms], edges: list[Edges], dtype: Any) -> Gra
         charge=np.array([total_charge(a) for a in structures], np.int32),
         spin_multiplicity=np.array([spin_multiplicity(a) for a in structures], "i4"),
         structure_mask=np.ones(len(structures), bool),
+        cutoff=cutoff,
     )

@@ -98,6 +98,8 @@ class Graph:
       charge: Total charge in units of the elementary charge; 0 for padding.
       spin_multiplicity: 2S+1; 1 for padding.
       structure_mask: True for structures, False for padding.
+      cutoff: Distance in angstrom within which all pairs are edges, or surroundings;
+        part of the type of a graph, which compiled code knows.
       surroundings: All pairs, where the edges are a selection of them
         (:func:`symjax.data.select_edges`); None where they are all pairs themselves.
       mesh: What long-range sums read; None for models without them.
@@ -127,6 +129,7 @@ class Graph:
     charge: Int[Array, "structures"]
     spin_multiplicity: Int[Array, "structures"]
     structure_mask: Bool[Array, "structures"]
+    cutoff: float = flax.struct.field(pytree_node=False)
     surroundings: Surroundings | None = None
     mesh: Mesh | None = None
 
@@ -237,6 +240,7 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
         charge=pad(graph.charge, new.num_structures),
         spin_multiplicity=pad(graph.spin_multiplicity, new.num_structures, value=1),
         structure_mask=pad(graph.structure_mask, new.num_structures),
+        cutoff=graph.cutoff,
         surroundings=None
         if around is None
         else Surroundings(**_padded_rows(around, new.num_atoms, new.num_surroundings)),
@@ -327,6 +331,7 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
         charge=np.zeros(new.num_structures, np.int32),
         spin_multiplicity=np.ones(new.num_structures, np.int32),
         structure_mask=np.zeros(new.num_structures, bool),
+        cutoff=min(graph.cutoff for graph in graphs),
         surroundings=Surroundings(**around) if selected else None,
         **empty_rows(new.num_atoms, new.num_neighbors, dtype),
     )

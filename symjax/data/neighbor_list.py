@@ -113,7 +113,7 @@ class NeighborList:
                 "Find them again with symjax.data.find_neighbors",
             )
         edges = _within(self.edges, atoms, self.cutoff)
-        return assemble([atoms], [edges], checked_dtype(dtype))
+        return assemble([atoms], [edges], self.cutoff, checked_dtype(dtype))
 
 
 def find_neighbors(atoms: ase.Atoms, cutoff: float, skin: float = 0.0) -> NeighborList:

@@ -239,14 +239,14 @@ class SymjaxCalculator(StatefulCalculator):
                 "is not a list of structures",
                 "Pass a list, with one entry for one structure",
             )
-        edges = []
+        edges, cutoff = [], self.model.config.cutoff
         for index, atoms in enumerate(structures):
             check_without_distances(atoms, self.model.config.species, index)
-            edges.append(find_edges(atoms, self.model.config.cutoff, index))
+            edges.append(find_edges(atoms, cutoff, index))
         results = []
         for start, stop in self._chunks(edges, [len(atoms) for atoms in structures]):
             some = list(structures[start:stop])
-            graph = assemble(some, edges[start:stop], self._dtype)
+            graph = assemble(some, edges[start:stop], cutoff, self._dtype)
             graph = as_read(self.model.config, graph, some)
             results += self._evaluate(pad_graph(graph, bucket_shape(graph)), some)
         return results

@@ -222,6 +222,7 @@ def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]
             charge=given.charge[None],
             spin_multiplicity=given.spin_multiplicity[None],
             structure_mask=one,
+            cutoff=config.cutoff,
             surroundings=kept,
             neighbors=rows.neighbors,
             shifts=rows.shifts,

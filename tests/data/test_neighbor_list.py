@@ -34,6 +34,7 @@ def assert_equal(graph, other):
     fields, others = vars(graph), vars(other)
     for name in ("surroundings", "mesh"):
         assert fields.pop(name) is others.pop(name) is None
+    assert fields.pop("cutoff") == others.pop("cutoff")
     for name, value in others.items():
         np.testing.assert_array_equal(fields[name], value, err_msg=name)
         assert fields[name].dtype == value.dtype, name

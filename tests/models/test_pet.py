@@ -404,6 +404,21 @@ def test_unknown_species():
     np.testing.assert_array_equal(np.isnan(found["density/2+"]).any((1, 2)), unknown)
 
 
+def test_a_graph_for_a_shorter_cutoff_is_refused():
+    """Pairs that a model sees would be missing without a word; more do no harm."""
+    shorter, longer = (build_graph(ethanol(), CUTOFF + by) for by in (-0.5, 0.5))
+    with pytest.raises(ArgumentError, match="lacks pairs"):
+        predict(model(), shorter)
+    with pytest.raises(ArgumentError, match="lacks pairs"):
+        jax.eval_shape(lambda graph: predict(model(), graph), shorter)
+    joined = join_graphs([shorter, longer])
+    assert (
+        joined.cutoff == pad_graph(joined, graph_shape(joined)).cutoff == CUTOFF - 0.5
+    )
+    exact = run(build_graph(ethanol(), CUTOFF))["energy"]
+    np.testing.assert_allclose(run(longer)["energy"], exact, rtol=1e-12)
+
+
 def test_float64_without_x64_is_refused():
     with jax.enable_x64(False), pytest.raises(ModelError, match="jax_enable_x64"):
         cast_parameters({"a": np.ones(1)}, "float64")

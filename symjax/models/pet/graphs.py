@@ -169,8 +169,9 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
     :func:`symjax.models.pet.inputs.invariants`.
 
     Raises:
-      ArgumentError: The cutoff is adaptive and no edges were selected, or the other
-        way round; or the model has long-range features and the graph no mesh.
+      ArgumentError: The graph has the pairs within a shorter cutoff; the cutoff is
+        adaptive and no edges were selected, or the other way round; or the model has
+        long-range features and the graph no mesh.
       StructureError: The model does not know one of the species.
     """
     if not isinstance(graph.species, jax.core.Tracer):
@@ -183,6 +184,13 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
                 "are atomic numbers that the model does not know",
                 f"It knows {', '.join(map(str, config.species))}",
             )
+    if graph.cutoff < config.cutoff:
+        raise ArgumentError(
+            "graph",
+            f"cutoff={graph.cutoff:g}",
+            f"lacks pairs that the model sees, within {config.cutoff:g} angstrom",
+            "Make it with symjax.models.pet.pet_graph(model.config, structures)",
+        )
     if config.long_range is not None and graph.mesh is None:
         raise ArgumentError(
             "graph",
