@@ -271,7 +271,8 @@ def diagnose(
         traces: dict[str, Traced] = {}
         probes: Probes | None = None
         if chosen or traced or probed:
-            whole = load_model(experiments.model or loaded.model.name)
+            named = experiments.model
+            whole = load_model(loaded.model.name if named is None else named)
             traps, failed = report_traps(loaded, whole, chosen)
             traces, untraced = report_traces(
                 *(loaded, whole, traced, fields, experiments.shapley)

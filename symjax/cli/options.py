@@ -143,7 +143,8 @@ class ModelOptions(Group, panel="Model"):
             elif self.model is not None and is_function(self.model):
                 loaded = FunctionSource(self.model)
             else:
-                loaded = load_or_open(self.model or DEFAULT_MODELS[events])
+                default = DEFAULT_MODELS[events]
+                loaded = load_or_open(default if self.model is None else self.model)
             _check_kind(loaded, events)
         return loaded
 

@@ -139,6 +139,11 @@ BAD = {
         ["--structures", "H2O", "--model", "nope"],
         "--model='nope': is neither a model.*Use",
     ),
+    "empty model": (
+        None,
+        ["--structures", "H2O", "--model", ""],
+        "--model='': is an empty name",
+    ),
     "other model": (
         None,
         ["--structures", "H2O", "--model", "pet-ethanol"],
