@@ -230,8 +230,8 @@ def _remedy(name: str, effect: float, relative_error: float) -> str:
     average += "which needs no training"
     if min(effect, relative_error) >= _MOSTLY_ERROR:
         return (
-            f"{_TRAIN}. Averages over orientations do not help before: what they leave "
-            "is the smaller part of what the model predicts"
+            f"{_TRAIN}. Averaging over orientations does not help before then: the "
+            "mean is the smaller part of what the model predicts"
         )
     if Severity.of(min(effect, 1.0)) >= Severity.SEVERE:
         return f"{_TRAIN}; until then {average}"

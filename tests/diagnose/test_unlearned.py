@@ -120,7 +120,7 @@ def test_averages_are_named_where_they_help(slightly_off):
     assert "average predictions over" in slight
     assert "SymjaxCalculator" not in slight
     noise = scaled(slightly_off, "dipole", variance=0.9 / totals.relative_error**2)
-    assert "Averages over orientations do not help" in remedy(noise, "dipole")
+    assert "Averaging over orientations does not help" in remedy(noise, "dipole")
     deviation = slightly_off.aggregate()["energy"].spread.deviation
     half = with_variance(slightly_off, "energy", (0.9 * deviation) ** 2)
     assert "SymjaxCalculator" in remedy(half, "energy")
