@@ -8,6 +8,7 @@ writes by them. All fields, with units, are listed in ``docs/report_schema.md``.
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,25 +46,44 @@ class Place(NamedTuple):
       path: The file, as ``structures.jsonl``.
       offset: Position of its first byte.
       length: Number of bytes, with the line feed.
+      checksum: CRC-32 of these bytes.
     """
 
     path: Path
     offset: int
     length: int
+    checksum: int
+
+    @classmethod
+    def of(cls, path: Path, offset: int, line: bytes) -> "Place":
+        """The place of a line, with the line feed."""
+        return cls(path.absolute(), offset, len(line), zlib.crc32(line))
 
     def read(self) -> str:
-        """The line, without the line feed."""
+        """The line, without the line feed.
+
+        Raises:
+          ReportError: There is no such file any more, or another line in its place.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
-                return file.read(self.length).decode("utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
+                line = file.read(self.length)
+        except OSError as error:
             raise ReportError(
                 "path",
                 str(self.path),
                 f"cannot be read any more ({error})",
                 "Keep the file as long as its report is in use",
             ) from error
+        if zlib.crc32(line) != self.checksum:
+            raise ReportError(
+                "path",
+                str(self.path),
+                "has been written again since this report was made",
+                "Read the new report, or write each into a folder of its own",
+            )
+        return line.decode("utf-8").rstrip("\n")
 
 
 class StoredStructures(Sequence[StructureReport]):
@@ -92,15 +112,7 @@ class StoredStructures(Sequence[StructureReport]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.choose(range(len(self))[index])
-        structure = self._read(self.places[index])
-        if structure.label != self.overview[index].label:
-            raise ReportError(
-                "path",
-                str(self.places[index].path),
-                "has been written again since this report was made",
-                "Read the new report, or write each into a folder of its own",
-            )
-        return structure
+        return self._read(self.places[index])
 
     def choose(self, indices: Sequence[int]) -> "StoredStructures":
         """Some of the structures."""

@@ -258,7 +258,7 @@ class Journal:
     def append(self, structure: StructureReport) -> None:
         """Writes one finished structure through to the disk."""
         line = (storage.dumps(storage.structure_to_json(structure)) + "\n").encode()
-        place = Place(self.path.absolute(), self._file.tell(), len(line))
+        place = Place.of(self.path, self._file.tell(), line)
         try:
             append_through(self._file, line)
         except OSError as error:
@@ -333,7 +333,7 @@ class Journal:
                 self.completed[label] = short
             if structure.failure is None or label not in self.completed:
                 self._all[label] = (
-                    Place(path.absolute(), intact, len(line)),
+                    Place.of(path, intact, line),
                     short,
                 )
             intact += len(line)
