@@ -32,8 +32,6 @@ symmetrised model plus A squared.
 _LEARNED = 0.05
 # Root-mean-square force of a soft bond, 1 eV/angstrom^2, at 300 K: sqrt(k kT).
 _THERMAL_FORCE = 0.16
-# From this relative error on, the mean over orientations is the smaller part.
-_MOSTLY_ERROR = 2**-0.5
 
 
 def unlearned(
@@ -228,7 +226,8 @@ def _remedy(name: str, effect: float, relative_error: float) -> str:
     if name in ("energy", *DERIVATIVES):
         average += 'as SymjaxCalculator(model, average="Oh") does, '
     average += "which needs no training"
-    if min(effect, relative_error) >= _MOSTLY_ERROR:
+    # More wrong than right in square: the mean over orientations is the smaller part.
+    if Severity.of(min(effect, relative_error)) is Severity.CRITICAL:
         return (
             f"{_TRAIN}. Averaging over orientations does not help before then: the "
             "mean is the smaller part of what the model predicts"
