@@ -616,8 +616,9 @@ class TestProcess:
             "from symjax import cli\n"
             "result = CliRunner().invoke(cli.app, ['report', '--help'])\n"
             "assert result.exit_code == 0, result.output\n"
-            "print([m for m in ('jax', 'numpy', 'ase', 'matplotlib', 'torch')"
-            " if m in sys.modules])\n"
+            "heavy = ('jax', 'numpy', 'ase', 'matplotlib', 'torch', 'rich', 'asyncio',"
+            " 'filelock', 'sqlite3')\n"
+            "print([m for m in heavy if m in sys.modules])\n"
         )
         result = self.run("-c", code)
         assert result.stdout == "[]\n", result.stderr

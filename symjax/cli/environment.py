@@ -4,7 +4,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from symjax._files import user_cache
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ _JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 def configure_jax(x64: bool, compile_cache: bool) -> None:
     """Sets what holds for this process: precision, and the cache of compiled code."""
     import jax
+
+    from symjax._files import user_cache
 
     if x64:
         jax.config.update("jax_enable_x64", True)
