@@ -7,9 +7,11 @@ import sys
 import time
 
 import ase.io
+import jax
 import pytest
 from water_runs import rattled_waters, save_smallest_model
 
+from symjax.cli.streams import interrupt
 from symjax.training.logs import uninterrupted
 
 FAST = ["--max-degree", "1", "--figure-format", "svg"]
@@ -115,3 +117,31 @@ except KeyboardInterrupt:
     )
     assert done.stdout == "interrupted\n", done.stderr
     assert "ignored" not in done.stderr
+
+
+def test_a_signal_within_a_key_of_compiled_code_is_not_lost():
+    """JAX makes an error of its own of what is raised while it compares keys."""
+
+    class Key:
+        def __hash__(self):
+            return 1
+
+        def __eq__(self, other):
+            if not struck:
+                struck.append(1)
+                signal.raise_signal(signal.SIGTERM)
+            return True
+
+    def compare():
+        compiled(Key(), 1.0)
+        time.sleep(100)
+
+    struck = []
+    before = signal.signal(signal.SIGTERM, interrupt)
+    compiled = jax.jit(lambda key, x: x, static_argnums=0)
+    try:
+        compiled(Key(), 1.0)
+        with pytest.raises(KeyboardInterrupt):
+            compare()
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -60,13 +60,22 @@ class Courtesy:
         os.close(null)
 
 
+# Methods by which JAX finds compiled code again.
+_KEYS = ("__eq__", "__hash__")
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handles a signal to stop: raises KeyboardInterrupt where it is not lost.
 
     Python ignores exceptions of callbacks of its garbage collector, of which JAX has
-    one: a signal that strikes there is sent again a little later.
+    one, and JAX turns those of comparisons of its keys into errors of its own: a signal
+    that strikes there is sent again a little later.
     """
-    if frame is not None and frame.f_code.co_name.endswith("gc_callback"):
+    names = []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    if any(name in _KEYS or name.endswith("gc_callback") for name in names):
         # To the thread that has to wake up, which may be waiting for something else.
         main = threading.main_thread().ident
         again = threading.Timer(0.05, signal.pthread_kill, (main, number))
