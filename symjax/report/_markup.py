@@ -1,13 +1,14 @@
 """Pieces of the page of a report: escaped text, units, cells, tables."""
 
 import html
+import re
 from collections.abc import Iterable
 
 from symjax._text import visible
 from symjax.report.formats import with_symbols
 from symjax.report.layout import Table
 from symjax.report.schema import Report
-from symjax.report.table_cells import Cell, Figure, LayerName, Link, Number, Unit
+from symjax.report.table_cells import Cell, Figure, Link, Name, Number, Unit
 
 SCROLLS = '<p class="scrolls" hidden>Scroll sideways for more &rarr;</p>'
 """Hint above what is wider than the screen."""
@@ -28,10 +29,10 @@ def show(cell: Cell) -> str:
     """A cell as HTML; a number of ``report.json`` with its path and in full."""
     if isinstance(cell, Unit):
         return show_unit(cell) or "-"
-    if isinstance(cell, LayerName):
-        return escape(cell).replace(".", ".<wbr>")
+    if isinstance(cell, Name):
+        return _name(cell)
     if isinstance(cell, Link):
-        return f'<a href="#{escape(cell.to)}">{escape(cell)}</a>'
+        return f'<a href="#{escape(cell.to)}">{_name(cell)}</a>'
     if isinstance(cell, Number):
         return _number(cell)
     if isinstance(cell, Figure):
@@ -43,6 +44,11 @@ def show(cell: Cell) -> str:
         interval = f' <span class="soft">[{", ".join(ends)}]</span>'
         return value + interval if all(n.known for n in numbers) else value
     return escape(cell)
+
+
+def _name(cell: Cell) -> str:
+    """A name, which a narrow screen may break between its parts."""
+    return re.sub("[./_]", r"\g<0><wbr>", escape(cell))
 
 
 def pointer(at: Iterable[str | int]) -> str:

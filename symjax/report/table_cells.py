@@ -13,7 +13,7 @@ class Name(str):
 
 
 class LayerName(Name):
-    """A cell with the name of a layer, which may be shortened or broken at dots."""
+    """A cell with the name of a layer, which may be shortened."""
 
 
 class Unit(str):
