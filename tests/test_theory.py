@@ -1,9 +1,9 @@
 """The formulas of docs/theory.md, summed as they stand there, against the library.
 
 Those with tests of their own are not repeated: closed forms and the division of the
-error (metrics/test_measure.py), characters and D (so3/test_wigner.py), exactness of the
-rules (so3/test_quadrature.py), point groups (metrics/test_stabilizer.py), floors of
-noise (diagnose/test_spectra.py).
+error (metrics/test_measuring.py), characters and D (so3/test_wigner.py), exactness of
+the rules (so3/test_quadratures.py), point groups (metrics/test_stabilizer.py), floors
+of noise (diagnose/test_spectra.py).
 """
 
 import functools
@@ -15,7 +15,7 @@ import pytest
 
 from symjax.metrics import Grid, HaarSamples, measure
 from symjax.so3 import SCALAR, VECTOR, haar, wigner_d
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadratures import quadrature
 from symjax.so3.wigner import small_d_tables
 
 X = np.random.default_rng(0).normal(size=3)

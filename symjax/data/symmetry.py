@@ -16,6 +16,7 @@ from symjax.errors import ArgumentError, StructureError
 from symjax.so3.point_groups import (
     dihedral_group,
     exact_group,
+    frame,
     multiplication_table,
     octahedral_group,
     schoenflies,
@@ -312,14 +313,14 @@ def _molecule(
     }
     second = min(candidates, key=lambda i: (near[i].sum(), -across[i]))
 
-    frame = _frame(r[first], r[second])
+    axes = frame(r[first] / radii[first], r[second])
     found: dict[tuple, tuple[np.ndarray, np.ndarray, float]] = {}
     for a in np.flatnonzero(alike[first]):
         length = np.abs(distances[a] - distances[first, second])
         for b in np.flatnonzero(alike[second] & (length <= 2 * tolerance)):
-            image = _frame(r[a], r[b])
+            image = frame(r[a] / radii[a], r[b])
             for sign in (1.0, -1.0):
-                matrix = image @ np.diag([1.0, 1.0, sign]) @ frame.T
+                matrix = image @ np.diag([1.0, sign, 1.0]) @ axes.T
                 permutation, residual = _match(r @ matrix.T, r, numbers)
                 if residual > _LOOSE * tolerance:
                     continue
@@ -333,14 +334,6 @@ def _molecule(
 
 def _residual(matrix: np.ndarray, r: np.ndarray, permutation: np.ndarray) -> float:
     return float(np.linalg.norm(r @ matrix.T - r[permutation], axis=1).max())
-
-
-def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Right-handed orthonormal frame whose columns start along a, towards b."""
-    x = a / np.linalg.norm(a)
-    z = np.cross(a, b)
-    z /= np.linalg.norm(z)
-    return np.stack([x, np.cross(z, x), z], axis=1)
 
 
 def _least_squares(r: np.ndarray, images: np.ndarray, sign: float) -> np.ndarray:
@@ -360,9 +353,8 @@ def _linear(
         reversed_, residual = _match(-r, r, numbers)
         del reversed_
         elements = dihedral_group(LINEAR_ORDER, mirrors=residual <= tolerance)
-        helper = np.eye(3)[np.abs(axis).argmin()]
-        frame = _frame(helper - axis * (helper @ axis), np.cross(axis, helper))
-        elements = frame @ elements @ frame.T
+        along = frame(axis, np.eye(3)[np.abs(axis).argmin()])
+        elements = along @ elements @ along.T
     matches = [_match(r @ element.T, r, numbers) for element in elements]
     permutations, residuals = zip(*matches, strict=True)
     return elements, np.array(permutations), np.array(residuals), True

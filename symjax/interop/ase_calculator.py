@@ -49,7 +49,7 @@ from symjax.models.pet.model import PETModel, cast_parameters
 from symjax.models.pet.orbit_problem import check_conditioning
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import FiniteGroup
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 
 # Edge slots, atoms times neighbors times rotated copies, of one evaluation: a few
 # hundred megabytes for a PET of the default size, and enough to fill two cores.

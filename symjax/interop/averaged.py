@@ -30,7 +30,7 @@ from symjax.interop.calculators import (
 )
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import FiniteGroup
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 from symjax.so3.representations import PSEUDOVECTOR
 
 RANDOM = "random"

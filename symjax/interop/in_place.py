@@ -37,6 +37,7 @@ from symjax.interop._layouts import kind_of
 from symjax.interop._opening import UnknownFileError, open_model
 from symjax.interop.torch_callable import block_key, energy_of, split_block
 from symjax.metrics import HostFunction, Output, Problem
+from symjax.metrics.problem import Kind
 from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
 
 _log = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ def _described(
             if "atom" in block.samples.names:
                 column = np.sort(block.samples.column("atom").cpu().numpy())
                 samples = atoms.numbers[column]
-            layer = "node" if samples is not None else "edge"
+            layer: Kind = "node" if samples is not None else "edge"
             found[name] = _Measured(
                 output,
                 key,

@@ -8,15 +8,15 @@ from symjax.metrics.averaging import (
     optimised,
     response_spectra,
 )
-from symjax.metrics.estimate import Estimate, estimate
+from symjax.metrics.errors_on_labels import LabelErrors, add_label_errors, label_errors
 from symjax.metrics.finite import FiniteLeaf, FiniteMeasurement
+from symjax.metrics.forecast import Estimate, estimate
 from symjax.metrics.functions import HostFunction
 from symjax.metrics.gathering import pool
 from symjax.metrics.grid import Grid
 from symjax.metrics.groups import Groups
 from symjax.metrics.interventions import Trace, trace
-from symjax.metrics.label_errors import LabelErrors, add_label_errors, label_errors
-from symjax.metrics.measure import measure
+from symjax.metrics.measuring import measure
 from symjax.metrics.pooling import Interval, Pool, Sampled
 from symjax.metrics.probes import Decoded, Probes, probe
 from symjax.metrics.problem import Execution, Output, Problem
@@ -33,7 +33,7 @@ from symjax.metrics.results import (
     add_totals,
 )
 from symjax.metrics.sampled import HaarSamples
-from symjax.metrics.sector_shares import SectorShares, sector_shares
+from symjax.metrics.shapley import SectorShares, sector_shares
 from symjax.metrics.staged_forces import with_forces
 from symjax.metrics.stages import StagedProblem
 from symjax.metrics.survey import Survey, Surveyed, measure_many

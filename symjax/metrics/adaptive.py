@@ -39,7 +39,7 @@ from symjax.metrics import arguments
 from symjax.metrics.planning import Checks
 from symjax.metrics.results import LeafMeasurement, Measurement, RuleTotals
 from symjax.metrics.verdicts import CONFIDENCE, Certificate, RandomCheck
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadratures import quadrature
 
 _LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
 # Standard errors beyond which random elements contradict a rule. They are looked at

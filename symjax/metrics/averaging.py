@@ -31,7 +31,7 @@ from symjax.metrics.response_spectrum import (
 )
 from symjax.metrics.turn_averages import SampledResponse
 from symjax.so3.averages import Rotations, rotations_of
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 from symjax.so3.wigner import wigner_d
 
 # Of two averages that leave the same, round-off would prefer one.
@@ -365,7 +365,7 @@ def response_spectra(
     """
     check_degree(max_degree)
     grid = Grid(rule).of_degree(max_degree)
-    prepared = prepare(problem, execution or Execution())
+    prepared = prepare(problem, Execution() if execution is None else execution)
     execution = prepared.execution
     leaves = {
         name: leaf.compact

@@ -38,7 +38,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.spatial.transform import Rotation
 
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 from symjax.so3.wigner import small_d_tables, wigner_d
 
 

@@ -111,7 +111,8 @@ class Gathered:
         Raises:
           ArgumentError: There is no structure.
         """
-        labels, groups = tuple(self.rows), groups or Groups()
+        labels = tuple(self.rows)
+        groups = Groups() if groups is None else groups
         if not labels:
             raise ArgumentError("items", [], "is empty", "Survey one structure or more")
         columns = {

@@ -30,7 +30,7 @@ from symjax.metrics.results import Measurement
 from symjax.metrics.slots import check_rotations
 from symjax.metrics.stabilizer import LeafSymmetry
 from symjax.metrics.streaming import stream
-from symjax.so3.quadrature import Quadrature, quadrature
+from symjax.so3.quadratures import Quadrature, quadrature
 from symjax.so3.reduction import ReducedRule, reduce_rule
 
 

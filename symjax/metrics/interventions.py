@@ -35,7 +35,7 @@ from symjax.metrics.stages import (
     sectors_of,
 )
 from symjax.so3.irreps import Irrep
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics import functions
 from symjax.metrics.pieces import Leaf, Piece
 from symjax.metrics.problem import Prepared
-from symjax.so3.quadrature import Quadrature, nested_rules
+from symjax.so3.quadratures import Quadrature, nested_rules
 from symjax.so3.reduction import ReducedRule
 
 CHUNK_OF_A_CALL = 2**20

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -22,8 +22,9 @@ DEFAULT_MEMORY = 4 * 2**30
 """Budget in bytes for the arrays of a measurement."""
 
 
-KINDS = ("output", "node", "edge", "token", "point", "layer")
+Kind = Literal["output", "node", "edge", "token", "point", "layer"]
 """What an output can be: one of the model, or a layer by what its samples are."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Output:
     Attributes:
       representation: How it rotates; ``FEATURE`` for features of layers.
       unit: Its unit; empty where it has none.
-      kind: What a report groups by, one of :data:`KINDS`: ``"output"``, the samples of
+      kind: What a report groups by, one of :data:`Kind`: ``"output"``, the samples of
         a layer (``"node"``, ``"edge"``, ``"token"`` or ``"point"``), or ``"layer"`` of
         a network whose samples are not known.
       mask: Boolean array over the samples, True where a sample is real; None if all
@@ -60,7 +61,7 @@ class Output:
 
     representation: Representation
     unit: str = ""
-    kind: str = "output"
+    kind: Kind = "output"
     mask: np.ndarray | None = None
     samples: np.ndarray | None = None
     offset: float | np.ndarray = 0.0

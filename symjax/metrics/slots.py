@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from symjax.metrics import characters
 from symjax.metrics.characters import DenseProjector, FactorisedProjector, Projector
 from symjax.metrics.planning import Elements, Plan
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 
 CHECK_SEED = 20
 """Seed of the random elements at which results on a fixed grid are checked.

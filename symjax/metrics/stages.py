@@ -18,7 +18,7 @@ from symjax.metrics.planning import default_batch_size
 from symjax.metrics.problem import Execution, Prepared, Problem, check_degree, prepare
 from symjax.metrics.unbiased import characters
 from symjax.so3.irreps import Irrep
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 
 PRIME = "'"
 """Ends the name of a derivative of a feature."""
@@ -131,7 +131,9 @@ class StagedRun:
         arguments.check_type("staged", staged, StagedProblem, remedy)
         check_degree(max_degree)
         grid = Grid(rule).of_degree(max_degree)
-        prepared = prepare(staged.problem, execution or Execution())
+        prepared = prepare(
+            staged.problem, Execution() if execution is None else execution
+        )
         batch = prepared.execution.batch_size or default_batch_size()
         return cls(staged, prepared, grid.rotations, grid.weights, batch)
 

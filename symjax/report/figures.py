@@ -19,10 +19,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from symjax._text import drawn
 from symjax.errors import ArgumentError
+from symjax.metrics.problem import Kind
 from symjax.report.contents import layers_of, outputs_of
 from symjax.report.files import FIGURE_FORMATS, FIGURE_NAMES
 from symjax.report.formats import with_symbols
-from symjax.report.leaves import Kind
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically
 from symjax.report.summary import Summary

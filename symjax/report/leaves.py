@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from symjax.metrics import (
     add_spectra,
     add_totals,
 )
+from symjax.metrics.problem import Kind
 from symjax.report.run_settings import Settings
 from symjax.report.scales import Comparison, add_spreads, compare, is_invariant
 from symjax.report.stored import (
@@ -33,12 +34,7 @@ from symjax.report.stored import (
 )
 from symjax.report.stored_moments import StoredLabelErrors, StoredResponse
 from symjax.so3.irreps import Irrep
-from symjax.so3.quadrature import quadrature
-
-# As metrics.problem.KINDS.
-Kind = Literal["output", "node", "edge", "token", "point", "layer"]
-"""Kinds of measured leaves: outputs of the model, features of atoms, of edges; for
-events, features of tokens and of points."""
+from symjax.so3.quadratures import quadrature
 
 
 class ReportError(SymjaxError):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import ase
 import numpy as np
@@ -23,7 +23,7 @@ from symjax.metrics import (
 )
 from symjax.report import schema
 from symjax.report.event_schema import Breaking, EventPoints
-from symjax.report.leaves import Kind, Leaf
+from symjax.report.leaves import Leaf
 from symjax.report.scales import (
     energy_unit,
     forbidden_samples,
@@ -125,7 +125,7 @@ def leaves_of(
     return tuple(
         Leaf(
             name=name,
-            kind=cast(Kind, output.kind),
+            kind=output.kind,
             unit=output.unit,
             representation=str(leaf.representation),
             irreps=tuple(str(irrep) for irrep in leaf.representation.irreps),

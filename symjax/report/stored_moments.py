@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from symjax.metrics import LabelErrors, ResponseSpectrum, SampledResponse
-from symjax.metrics.label_errors import SUMS
+from symjax.metrics.errors_on_labels import SUMS
 from symjax.metrics.turn_averages import AveragedVariance
 from symjax.report.stored import AnyNumbers, Count, Marker, Size, Stored
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
 from symjax.metrics.pooling import Interval
+from symjax.metrics.problem import Kind
 from symjax.metrics.survey import Survey
-from symjax.report.leaves import Kind
 from symjax.report.schema import ModelInfo, Software
 from symjax.report.stored import (
     Count,

@@ -6,7 +6,7 @@ import functools
 import io
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -16,7 +16,6 @@ from symjax.metrics import SampledResponse
 from symjax.metrics.pooling import QUESTIONS, Pool
 from symjax.metrics.problem import Output
 from symjax.metrics.survey import Surveyed
-from symjax.report.leaves import Kind
 from symjax.report.scales import is_invariant
 from symjax.report.schema import ModelInfo, Software
 from symjax.report.survey_schema import (
@@ -201,7 +200,7 @@ def _surveyed(report: SurveyReport, name: str) -> SurveyedOutput:
     compares = output.kind != "output" or not is_invariant(irreps)
     return SurveyedOutput(
         name=name,
-        kind=cast(Kind, output.kind),
+        kind=output.kind,
         unit=output.unit,
         representation=output.representation.name,
         root_mean_square=pool.root_mean_square(name),

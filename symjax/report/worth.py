@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from symjax.metrics import AveragedError, LabelErrors, SampledResponse, frontier
-from symjax.metrics.label_errors import OPPOSITE
+from symjax.metrics.errors_on_labels import OPPOSITE
 from symjax.metrics.response_spectrum import ResponseSpectrum
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report

@@ -12,7 +12,7 @@ from symjax.metrics.problem import DEFAULT_MEMORY
 from symjax.metrics.slots import CHECK_SEED
 from symjax.models.precision import matmul_precision
 from symjax.report import schema
-from symjax.so3.quadrature import LARGEST_DEGREE, quadrature
+from symjax.so3.quadratures import LARGEST_DEGREE, quadrature
 
 DTYPES = ("float32", "float64")
 AUTO = "auto"

@@ -128,7 +128,7 @@ def survey_structures(
     """
     into = Destination.of(into)
     folder = into.path
-    options = options or Options()
+    options = Options() if options is None else options
     options.settings()
     source = as_source(model)
     source.settings(options)

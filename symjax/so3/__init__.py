@@ -5,7 +5,7 @@ from symjax.so3.conversions import from_e3nn, from_e3x, to_e3nn, to_e3x
 from symjax.so3.finite_groups import FiniteGroup, finite_group
 from symjax.so3.harmonics import spherical_harmonics
 from symjax.so3.irreps import Irrep, products
-from symjax.so3.quadrature import Quadrature, nested, quadrature
+from symjax.so3.quadratures import Quadrature, nested, quadrature
 from symjax.so3.representations import (
     FEATURE,
     MATRIX,

@@ -15,6 +15,8 @@ import itertools
 
 import numpy as np
 
+from symjax.so3.point_groups import frame
+
 # By degree: weight of each vertex and of each face center (0 where they are no nodes),
 # then weight and first node of each orbit of 60; the mean weight is 1.
 _TABLE: dict[int, tuple[float, float, tuple[tuple[float, ...], ...]]] = {
@@ -94,8 +96,8 @@ def icosahedral_rotations() -> np.ndarray:
         for a, b in itertools.permutations(vertices, 2)
         if abs(a @ b - 5**-0.5) < 1e-9
     ]
-    first = _frame(*pairs[0])
-    group = np.array([_frame(a, b) @ first.T for a, b in pairs])
+    first = frame(*pairs[0])
+    group = np.array([frame(a, b) @ first.T for a, b in pairs])
     group.setflags(write=False)
     return group
 
@@ -107,13 +109,6 @@ def _vertices() -> np.ndarray:
     )
     rolled = [np.roll(corners, shift, axis=1) for shift in range(3)]
     return np.concatenate(rolled) / np.sqrt(1 + golden**2)
-
-
-def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Columns: a, the direction across it towards b, and their cross product."""
-    x = b - a * (a @ b)
-    x = x / np.linalg.norm(x)
-    return np.stack([a, x, np.cross(a, x)], axis=1)
 
 
 @functools.lru_cache

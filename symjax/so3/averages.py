@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from symjax.errors import ArgumentError
 from symjax.so3.finite_groups import FiniteGroup, finite_group
-from symjax.so3.quadrature import Quadrature, quadrature
+from symjax.so3.quadratures import Quadrature, quadrature
 from symjax.so3.rotations import check_orthogonal
 
 _SUM_TOLERANCE = 1e-10

@@ -63,6 +63,15 @@ def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray
     return out
 
 
+def frame(
+    axis: Float[np.ndarray, "3"], towards: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "3 3"]:
+    """Right-handed axes as columns: z along a unit vector, x towards another vector."""
+    x = towards - axis * (axis @ towards)
+    x = x / np.linalg.norm(x)
+    return np.stack([x, np.cross(axis, x), axis], axis=1)
+
+
 def multiplication_table(
     elements: Float[np.ndarray, "order 3 3"],
 ) -> Int[np.ndarray, "order order"] | None:

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from symjax.so3._icosahedral import ICOSAHEDRAL_DEGREES, icosahedral_rotations
-from symjax.so3.point_groups import octahedral_group, rotation_axes
-from symjax.so3.quadrature import (
+from symjax.so3.point_groups import frame, octahedral_group, rotation_axes
+from symjax.so3.quadratures import (
     LEBEDEV_DEGREES,
     Quadrature,
     gauss_rule,
@@ -40,7 +40,7 @@ class ReducedRule:
     Attributes:
       rule: The nodes that remain, with the summed weights of their orbits.
       nested: Degrees and weights of the coarser rules on the same nodes, see
-        :func:`symjax.so3.quadrature.nested_rules`; weights are summed in the same way.
+        :func:`symjax.so3.quadratures.nested_rules`; weights are summed in the same way.
       frame: Q, so that the elements are s R^-1 Q.
       index: Which elements of the group are used; those that map nodes to nodes.
       turns: k of the used elements, proper rotations.
@@ -216,13 +216,6 @@ def _distinct_axes(elements: np.ndarray) -> list[tuple[np.ndarray, int]]:
     return [(axis, order) for order, axis in {n: a for a, n in axes[::-1]}.items()]
 
 
-def _frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rows of a right-handed frame with z along a and x towards b."""
-    x = b - a * (a @ b)
-    x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(a, x), a])
-
-
 def _across(a: np.ndarray) -> np.ndarray:
     return np.eye(3)[np.abs(a).argmin()]
 
@@ -247,7 +240,7 @@ def _polyhedral_frames(elements: np.ndarray, group: np.ndarray) -> list[np.ndarr
                 if others:
                     targets = list(both[np.abs(both @ b - c @ a) < 1e-8])
                 for d in targets:
-                    q = _frame(b, d).T @ _frame(a, c)
+                    q = frame(b, d) @ frame(a, c).T
                     common = _num_common(q @ turns @ q.T, group)
                     if common > most:
                         best, most = q, common
@@ -269,4 +262,4 @@ def _axial_frames(elements: np.ndarray, axis: np.ndarray) -> list[np.ndarray]:
         for other, order in rotation_axes(_proper_parts(elements))
         if order % 2 == 0 and abs(other @ axis) < 1e-8
     ]
-    return [_frame(axis, across[0] if across else _across(axis))]
+    return [frame(axis, across[0] if across else _across(axis)).T]

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from symjax.data.quantities import DERIVATIVES
 from symjax.data.units import conversion
 from symjax.errors import ArgumentError, ModelError
-from symjax.metrics.label_errors import LEAST_CORRELATION, apparent_unit
+from symjax.metrics.errors_on_labels import LEAST_CORRELATION, apparent_unit
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.model import PETModel, init_pet
 from symjax.so3.irreps import Irrep

@@ -17,7 +17,7 @@ from symjax.metrics import Adaptive, LeafMeasurement, RandomCheck
 from symjax.metrics.adaptive import certify, is_within
 from symjax.metrics.convergence import Evidence, judge
 from symjax.so3 import FEATURE
-from symjax.so3.quadrature import nested, quadrature
+from symjax.so3.quadratures import nested, quadrature
 
 MAX_DEGREE = 6
 SEEDS = 15

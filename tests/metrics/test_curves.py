@@ -7,7 +7,7 @@ import pytest
 from symjax.metrics import Adaptive, Grid, HaarSamples, Output, Problem, measure
 from symjax.so3 import FEATURE, SCALAR, VECTOR, quadrature
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
-from symjax.so3.quadrature import nested_rules
+from symjax.so3.quadratures import nested_rules
 
 EXACT = 1e-12
 X = np.array([[0.48, -0.6, 0.64]])

@@ -22,7 +22,7 @@ from symjax.metrics import (
 )
 from symjax.models.pet import init_pet, orbit_problem, pet_graph
 from symjax.so3 import FEATURE, MATRIX, SCALAR, VECTOR
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadratures import quadrature
 from symjax.so3.reduction import reduce_rule
 from symjax.so3.wigner import wigner_d
 

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import os
-import typing
 
 import fake_report
 import numpy as np
@@ -16,9 +15,8 @@ from symjax import _files
 from symjax.data.quantities import representation_of
 from symjax.errors import ModelError
 from symjax.metrics import Certificate, add_totals
-from symjax.metrics.problem import KINDS
 from symjax.report import read_results, schema, storage
-from symjax.report.leaves import Kind, Leaf, ReportError
+from symjax.report.leaves import Leaf, ReportError
 from symjax.report.storage import from_json, read_report, to_json
 
 VALID = to_json(fake_report.report(failed=1))
@@ -305,8 +303,3 @@ def test_a_pipe_in_place_of_a_file_does_not_block(read, name, tmp_path):
 def test_a_degree_that_no_target_has():
     with pytest.raises(ModelError, match="degree larger than"):
         representation_of("10000+")
-
-
-def test_kinds_of_outputs_can_all_be_stored():
-    """What torch_problem, linen_problem and the others make is read back."""
-    assert typing.get_args(Kind) == KINDS

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from symjax import cli
 from symjax.metrics import LabelErrors
-from symjax.metrics.label_errors import SUMS
+from symjax.metrics.errors_on_labels import SUMS
 from symjax.report import ReportError, read_report, read_results
 from symjax.report.html import to_html
 from symjax.report.storage import from_json, to_json

@@ -20,7 +20,7 @@ from symjax.so3.point_groups import (
     rotation_axes,
     schoenflies,
 )
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadratures import quadrature
 from symjax.so3.reduction import reduce_rule
 from symjax.so3.wigner import wigner_d
 

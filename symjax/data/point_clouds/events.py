@@ -276,7 +276,7 @@ def generate_event(seed: int, settings: EventSettings | None = None) -> PointClo
     """
     if seed < 0:
         raise ArgumentError("seed", seed, "is negative", "Pass 0 or more")
-    settings = settings or EventSettings()
+    settings = EventSettings() if settings is None else settings
     for attempt in range(100):
         generator = np.random.default_rng((seed, attempt))
         deposits = _draw(generator, settings)

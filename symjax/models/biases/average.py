@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from symjax.errors import ModelError, SymjaxError
 from symjax.so3.action import act_tree
 from symjax.so3.finite_groups import finite_group
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadratures import quadrature
 from symjax.so3.representations import VECTOR
 
 # Elements that are evaluated together; larger batches no longer fit a cache.

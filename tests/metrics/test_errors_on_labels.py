@@ -16,7 +16,7 @@ from symjax.metrics import (
     label_errors,
     measure,
 )
-from symjax.metrics.label_errors import SUMS
+from symjax.metrics.errors_on_labels import SUMS
 from symjax.so3 import SCALAR, VECTOR
 from symjax.so3.finite_groups import finite_group
 

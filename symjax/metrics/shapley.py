@@ -19,7 +19,7 @@ from symjax.metrics.stages import (
     sectors_of,
 )
 from symjax.so3.irreps import Irrep
-from symjax.so3.quadrature import Quadrature
+from symjax.so3.quadratures import Quadrature
 
 # Sectors of which all orders are tried.
 _MOST_TRIED = 4

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import eval_legendre
 
 from symjax.errors import GridError
-from symjax.so3.quadrature import LEBEDEV_DEGREES, Quadrature, nested, quadrature
+from symjax.so3.quadratures import LEBEDEV_DEGREES, Quadrature, nested, quadrature
 from symjax.so3.wigner import wigner_d_tables
 
 # Weights printed with 12 to 16 digits: Lebedev's table ends the agreement.

@@ -382,7 +382,7 @@ def nested_rules(rule: Quadrature) -> tuple[tuple[int, np.ndarray], ...]:
       GridError: The rule has a single sphere node, so no strict subset.
 
     Example:
-      >>> from symjax.so3.quadrature import nested_rules, quadrature
+      >>> from symjax.so3.quadratures import nested_rules, quadrature
       >>> [(degree, int((weights > 0).sum()))
       ...  for degree, weights in nested_rules(quadrature(15))]
       [(7, 38), (5, 14), (3, 6)]

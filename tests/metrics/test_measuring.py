@@ -43,7 +43,7 @@ from symjax.so3 import (
 )
 from symjax.so3.action import act
 from symjax.so3.harmonics import degree_slice, spherical_harmonics
-from symjax.so3.quadrature import quadrature
+from symjax.so3.quadratures import quadrature
 
 # A content of exactly 0 or 1 comes out with the round-off of about 1e3 additions of
 # squared float64 numbers.

@@ -313,7 +313,7 @@ def apparent_unit(label: float, prediction: float, product: float) -> str:
       the multiple.
 
     Example:
-      >>> from symjax.metrics.label_errors import apparent_unit
+      >>> from symjax.metrics.errors_on_labels import apparent_unit
       >>> apparent_unit(23.06**2, 1.0, -23.06), apparent_unit(3.4**2, 1.0, 3.4)
       ('kcal/mol with the opposite sign', '')
     """
