@@ -114,11 +114,11 @@ Projector = DenseProjector | FactorisedProjector
 
 def dense_tables(
     projector: DenseProjector, rotations: np.ndarray, weights: np.ndarray
-) -> Float[Array, "rows group"]:
+) -> Float[np.ndarray, "rows group"]:
     """Weighted entries of the Wigner-D matrices, one row for each (l, m, n)."""
-    matrices = wigner_d(projector.max_degree, jnp.asarray(rotations))
-    flat = [matrix.reshape(len(rotations), -1) for matrix in matrices]
-    return (jnp.concatenate(flat, axis=1) * jnp.asarray(weights)[:, None]).T
+    matrices = wigner_d(projector.max_degree, rotations)
+    flat = [np.asarray(matrix).reshape(len(rotations), -1) for matrix in matrices]
+    return (np.concatenate(flat, axis=1) * weights[:, None]).T
 
 
 def factorised_tables(
@@ -173,7 +173,7 @@ def synthesis_rows(
     scale = ((2 * layout.degrees + 1) * layout.weights)[:, None]
     if isinstance(projector, DenseProjector):
         tables = dense_tables(projector, rotations, np.ones(len(rotations)))
-        return scale * np.asarray(tables)
+        return scale * tables
     # SciPy's lower case is for fixed axes, upper case for those of the turned body.
     alpha, beta, gamma = Rotation.from_matrix(rotations).as_euler("ZYZ").T
     small = small_d_tables(projector.max_degree, beta)

@@ -190,8 +190,7 @@ def _finish(
         u = u.reshape(group.order, -1, components, channels)
         z = u
         if not representation.is_trivial:
-            elements = jnp.asarray(group.elements)
-            matrices = np.asarray(reps.spherical_matrix(representation, elements))
+            matrices = np.asarray(reps.spherical_matrix(representation, group.elements))
             z = np.einsum("gij,gsic->gsjc", matrices, u)
         mean = z.mean(axis=0)
         # A second pass over deviations keeps errors of 1e-12 of the mean.

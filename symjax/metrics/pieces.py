@@ -178,10 +178,6 @@ def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i 
     return reps.to_spherical(leaf.representation, responses.astype(leaf.compute_dtype))
 
 
-# Compiled: each operation outside of a compiled function is a program of its own.
-compiled_spherical_matrix = jax.jit(reps.spherical_matrix, static_argnums=0)
-
-
 def spherical_matrices(
     leaves: Sequence[Leaf], rotations: Float[np.ndarray, "group 3 3"]
 ) -> list[Float[Array, "group components components"] | None]:
@@ -193,7 +189,7 @@ def spherical_matrices(
         leaf.representation for leaf in leaves if not leaf.representation.is_trivial
     }
     with jax.enable_x64(True):
-        known = {kind: compiled_spherical_matrix(kind, rotations) for kind in kinds}
+        known = {kind: reps.spherical_matrix(kind, rotations) for kind in kinds}
     return [known.get(leaf.representation) for leaf in leaves]
 
 

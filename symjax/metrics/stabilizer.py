@@ -29,10 +29,9 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics.characters import DenseProjector
-from symjax.metrics.pieces import compiled_spherical_matrix
 from symjax.so3.point_groups import generators
 from symjax.so3.reduction import ReducedRule
-from symjax.so3.representations import Representation
+from symjax.so3.representations import Representation, spherical_matrix
 from symjax.so3.rotations import matrix_to_euler
 from symjax.so3.wigner import small_d_tables, wigner_d
 
@@ -70,15 +69,11 @@ def average_tensors(
     if representation.is_trivial:
         return average_scalars(permutations, values)
     with jax.enable_x64(True):
-        matrices = np.asarray(compiled_spherical_matrix(representation, elements))
+        matrices = np.asarray(spherical_matrix(representation, elements))
     total = np.zeros(values.shape)
     for matrix, permutation in zip(matrices, permutations, strict=True):
         total += np.einsum("ji,sjc->sic", matrix, values[permutation])
     return total / len(elements)
-
-
-# Compiled: each operation outside of a compiled function is a program of its own.
-_matrix_to_euler = jax.jit(matrix_to_euler)
 
 
 def _blocks(projector: Any) -> list[np.ndarray]:
@@ -114,7 +109,7 @@ def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
                 np.swapaxes(d, 1, 2)[:, None, :, None] for d in map(np.asarray, real)
             ]
         inverse = np.swapaxes(turns, 1, 2)
-        alpha, beta, gamma = (np.asarray(a) for a in _matrix_to_euler(inverse))
+        alpha, beta, gamma = (np.asarray(a) for a in matrix_to_euler(inverse))
     matrices = []
     for degree, d in enumerate(small_d_tables(projector.max_degree, beta)):
         m = np.arange(-degree, degree + 1)

@@ -37,8 +37,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from symjax.metrics.moments import irrep_starts
-from symjax.metrics.pieces import Leaf, compiled_spherical_matrix
+from symjax.metrics.pieces import Leaf
 from symjax.metrics.turn_averages import Cosets
+from symjax.so3.representations import spherical_matrix
 
 # Entries of the Gram matrices that are held at a time.
 _HELD = 2**22
@@ -157,7 +158,7 @@ def estimate_rows(
     if not representation.is_trivial:
         with jax.enable_x64(True):
             elements = jnp.asarray(both_cosets(rotations).reshape(-1, 3, 3))
-            matrices = np.asarray(compiled_spherical_matrix(representation, elements))
+            matrices = np.asarray(spherical_matrix(representation, elements))
         matrices = matrices.reshape(items, -1, components, components)
         # Of every sample the matrices of its item's elements: z = rho^T u.
         matrices = np.swapaxes(matrices, 0, 1)[:, owner]

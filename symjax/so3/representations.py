@@ -9,10 +9,12 @@ m = -l, ..., l, so that a Cartesian vector (x, y, z) reads (y, z, x).
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -343,7 +345,14 @@ def spherical_matrix(
     Block-diagonal, one real Wigner-D matrix per irrep; an improper element -R acts
     as sigma (-1)^l D^l(R).
     """
-    rotations = as_elements(rotations, "rotations")
+    return _spherical_matrix(representation, as_elements(rotations, "rotations"))
+
+
+# Compiled, also where the caller is not: see symjax.so3.rotations.
+@functools.partial(jax.jit, static_argnums=0)
+def _spherical_matrix(
+    representation: Representation, rotations: Float[Array, "... 3 3"]
+) -> Float[Array, "... components components"]:
     blocks = wigner_d(representation.max_degree, rotations)
     batch = rotations.shape[:-2]
     _, determinant = split_inversion(rotations)

@@ -3,7 +3,9 @@
 Rotations are active and act on column vectors as R v, on rows of positions as
 x R^T. Euler angles are ZYZ: R = Rz(alpha) Ry(beta) Rz(gamma). Improper elements of
 O(3) are -R. Every function but :func:`check_orthogonal` can be jitted and keeps the
-dtype of its input; NaN in gives NaN out.
+dtype of its input; NaN in gives NaN out. They are compiled also where the caller is
+not: each operation outside of a compiled function is a program of its own for every
+shape.
 """
 
 import jax
@@ -68,7 +70,14 @@ def matrix_to_euler(
     errors of alpha and gamma cancel in the angles that matter. In radians: alpha in
     [-pi, pi], beta in [0, pi], gamma in [-pi, pi], and 0 at the poles.
     """
-    alpha, beta, gamma = _stable_euler(as_trailing(matrix, "matrix", (3, 3)))
+    return _euler(as_trailing(matrix, "matrix", (3, 3)))
+
+
+@jax.jit
+def _euler(
+    matrix: Float[Array, "... 3 3"],
+) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+    alpha, beta, gamma = _stable_euler(matrix)
     full_turn = 2 * jnp.pi
     gamma = jnp.where(gamma > jnp.pi, gamma - full_turn, gamma)
     gamma = jnp.where(gamma < -jnp.pi, gamma + full_turn, gamma)
@@ -80,7 +89,11 @@ def quaternion_to_matrix(quaternion: Float[Array, "... 4"]) -> Float[Array, "...
 
     R v = q v q^-1: w = cos(angle / 2) and (x, y, z) = axis sin(angle / 2).
     """
-    quaternion = as_trailing(quaternion, "quaternion", (4,))
+    return _of_quaternion(as_trailing(quaternion, "quaternion", (4,)))
+
+
+@jax.jit
+def _of_quaternion(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3 3"]:
     # Scaling by the largest component first keeps the square from overflowing.
     scale = jnp.max(jnp.abs(quaternion), axis=-1, keepdims=True)
     quaternion = quaternion / jax.lax.stop_gradient(scale)
@@ -113,7 +126,13 @@ def split_inversion(
       >>> float(split_inversion(-jnp.eye(3))[1])
       -1.0
     """
-    matrix = as_trailing(matrix, "matrix", (3, 3))
+    return _split(as_trailing(matrix, "matrix", (3, 3)))
+
+
+@jax.jit
+def _split(
+    matrix: Float[Array, "... 3 3"],
+) -> tuple[Float[Array, "... 3 3"], Float[Array, "..."]]:
     rows = jax.lax.stop_gradient(matrix)
     # A triple product; the sign needs no pivoting, and 3 x 3 LU is slow in a batch.
     cross = jnp.cross(rows[..., 0, :], rows[..., 1, :])

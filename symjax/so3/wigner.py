@@ -74,7 +74,6 @@ def _waves(
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _real_d(
     degrees: tuple[int, ...],
     alpha: Float[Array, "..."],
@@ -165,12 +164,15 @@ def _rotation_d_jvp(
     return matrices, tuple(derivatives)
 
 
+_compiled_d = jax.jit(_rotation_d, static_argnums=0)
+
+
 def _of_rotations(
     degrees: tuple[int, ...], rotations: Float[Array, "... 3 3"]
 ) -> tuple[Float[Array, "... rows columns"], ...]:
     rotations = as_elements(rotations, "rotations")
     compute = jnp.promote_types(rotations.dtype, jnp.float32)
-    matrices = _rotation_d(degrees, rotations.astype(compute))
+    matrices = _compiled_d(degrees, rotations.astype(compute))
     return tuple(matrix.astype(rotations.dtype) for matrix in matrices)
 
 
