@@ -113,12 +113,12 @@ Projector = DenseProjector | FactorisedProjector
 
 
 def dense_tables(
-    projector: DenseProjector, rotations: np.ndarray, weights: np.ndarray
+    projector: DenseProjector, rotations: Float[np.ndarray, "group 3 3"]
 ) -> Float[np.ndarray, "rows group"]:
-    """Weighted entries of the Wigner-D matrices, one row for each (l, m, n)."""
+    """Entries of the Wigner-D matrices, one row for each (l, m, n)."""
     matrices = wigner_d(projector.max_degree, rotations)
     flat = [np.asarray(matrix).reshape(len(rotations), -1) for matrix in matrices]
-    return (np.concatenate(flat, axis=1) * weights[:, None]).T
+    return np.concatenate(flat, axis=1).T
 
 
 def factorised_tables(
@@ -172,8 +172,7 @@ def synthesis_rows(
     layout = projector.layout
     scale = ((2 * layout.degrees + 1) * layout.weights)[:, None]
     if isinstance(projector, DenseProjector):
-        tables = dense_tables(projector, rotations, np.ones(len(rotations)))
-        return scale * tables
+        return scale * dense_tables(projector, rotations)
     # SciPy's lower case is for fixed axes, upper case for those of the turned body.
     alpha, beta, gamma = Rotation.from_matrix(rotations).as_euler("ZYZ").T
     small = small_d_tables(projector.max_degree, beta)

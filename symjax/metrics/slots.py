@@ -122,11 +122,15 @@ def make_tables(
     """
     maps: dict[tuple[int, int], list[np.ndarray]] = {}
     waves = np.eye(plan.in_plane)
+    if plan.method == "dense":
+        largest = DenseProjector(max(map(max, degrees)))
+        # Rows of lower degrees come first.
+        entries = characters.dense_tables(largest, rule.rotations)
     for number, degree in sorted({key for one in degrees for key in enumerate(one)}):
         projector, weights = _projector(plan, degree), sphere[number]
         if isinstance(projector, DenseProjector):
             each = np.repeat(weights / plan.in_plane, plan.in_plane)
-            table = np.asarray(characters.dense_tables(projector, rule.rotations, each))
+            table = entries[: len(projector.layout.degrees)] * each
             # the in-plane angle in front of the node, as in the buffer
             table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
             maps[number, degree] = [np.swapaxes(table, 1, 2)]

@@ -84,9 +84,7 @@ def test_tables_need_what_is_said(degree, max_degree, method):
     for exact, sphere in rules:
         through = min(max_degree, exact // 2)
         if method == "dense":
-            each = np.repeat(sphere / rule.in_plane, rule.in_plane)
-            tables = [dense_tables(DenseProjector(through), rule.rotations, each)]
-            held += sum(np.asarray(table, float).nbytes for table in tables)
+            held += dense_tables(DenseProjector(through), rule.rotations).nbytes
         else:
             projector = FactorisedProjector(through, rule.in_plane)
             held += sum(t.nbytes for t in factorised_tables(projector, rule, sphere)[1])
