@@ -338,7 +338,7 @@ def from_spherical(
 
 
 def spherical_matrix(
-    representation: Representation, rotations: Float[Array, "... 3 3"]
+    representation: Representation, rotations: Float[Array | np.ndarray, "... 3 3"]
 ) -> Float[Array, "... components components"]:
     """Matrices of group elements in the representation's spherical basis.
 

@@ -56,7 +56,7 @@ def _stable_euler(
 
 
 def matrix_to_euler(
-    matrix: Float[Array, "... 3 3"],
+    matrix: Float[Array | np.ndarray, "... 3 3"],
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """ZYZ Euler angles of a proper rotation, accurate at and near the poles.
 

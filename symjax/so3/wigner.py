@@ -168,16 +168,16 @@ _compiled_d = jax.jit(_rotation_d, static_argnums=0)
 
 
 def _of_rotations(
-    degrees: tuple[int, ...], rotations: Float[Array, "... 3 3"]
+    degrees: tuple[int, ...], values: Float[Array | np.ndarray, "... 3 3"]
 ) -> tuple[Float[Array, "... rows columns"], ...]:
-    rotations = as_elements(rotations, "rotations")
+    rotations = as_elements(values, "rotations")
     compute = jnp.promote_types(rotations.dtype, jnp.float32)
     matrices = _compiled_d(degrees, rotations.astype(compute))
     return tuple(matrix.astype(rotations.dtype) for matrix in matrices)
 
 
 def wigner_d(
-    max_degree: int, rotations: Float[Array, "... 3 3"]
+    max_degree: int, rotations: Float[Array | np.ndarray, "... 3 3"]
 ) -> tuple[Float[Array, "... rows columns"], ...]:
     """Real Wigner-D matrices of group elements: Y_l(g v) = D^l(g) Y_l(v).
 
