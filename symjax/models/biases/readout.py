@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from symjax.models._parameters import Dense
 from symjax.models.biases.tensors import couple
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation, from_spherical
@@ -64,8 +65,8 @@ class EquivariantReadout(nn.Module):
         """Reads the heads' features, with the cutoff as ``weights``."""
 
         def coefficients(name: str, number: int) -> Float[Array, "atoms neighbors n"]:
-            own = nn.Dense(number, use_bias=False, name=f"{name}_node")(node)
-            return nn.Dense(number, name=f"{name}_edge")(edge) + own[:, None]
+            own = Dense(number, use_bias=False, name=f"{name}_node")(node)
+            return Dense(number, name=f"{name}_edge")(edge) + own[:, None]
 
         def summed(values: Array, degree: int) -> Float[Array, "atoms m n"]:
             return jnp.einsum(
@@ -79,8 +80,8 @@ class EquivariantReadout(nn.Module):
             degree, sigma, channels = irrep.degree, irrep.sigma, self.channels
             if irrep == Irrep(0, 1):
                 # The sum over edges counts every neighbor's weight.
-                part = nn.Dense(self.copies, name=f"{name}_node")(node)
-                edges = nn.Dense(self.copies, name=f"{name}_edge")(edge)
+                part = Dense(self.copies, name=f"{name}_node")(node)
+                edges = Dense(self.copies, name=f"{name}_edge")(edge)
                 return (part + jnp.sum(edges * weights[..., None], axis=1))[:, None]
             direct = None
             if sigma == 1:
@@ -99,7 +100,7 @@ class EquivariantReadout(nn.Module):
                 product = couple(axial, summed(split[2], 1), 0)
             else:
                 product = couple(summed(split[0], first), second, degree)
-            mixed = nn.Dense(self.copies, use_bias=False, name=f"{name}_mix")(product)
+            mixed = Dense(self.copies, use_bias=False, name=f"{name}_mix")(product)
             return mixed if direct is None else direct + mixed
 
         parts = [

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from symjax.models._parameters import Dense, Module, normal, ones
 from symjax.so3.harmonics import degree_slice, solid_harmonics
 
 
@@ -94,15 +95,14 @@ class HarmonicEmbedding(nn.Module):
     ) -> Float[Array, "... features"]:
         """Returns what is added to the tokens before their first nonlinearity."""
         angular = jnp.concatenate(angles[1 : self.degree + 1], axis=-1)
-        shape = nn.Dense(self.features, use_bias=False, name="angular")(angular)
+        shape = Dense(self.features, use_bias=False, name="angular")(angular)
         # Ones at first: every feature sees all distances alike.
-        flat = nn.initializers.ones
-        return shape * nn.Dense(
-            self.features, use_bias=False, kernel_init=flat, name="radial"
+        return shape * Dense(
+            self.features, use_bias=False, kernel_init=ones, name="radial"
         )(radial)
 
 
-class AtomVectors(nn.Module):
+class AtomVectors(Module):
     """Vectors of each atom, sums over its edges of directions times invariants.
 
     Channel c of atom i is
@@ -125,7 +125,7 @@ class AtomVectors(nn.Module):
         number = radial.shape[-1]
         table = self.param(
             "table",
-            nn.initializers.normal(1.0),
+            normal(1.0),
             (self.num_species, number, self.channels),
         )
         strength = jnp.einsum("ajn,ajnc->ajc", radial, jnp.asarray(table)[neighbors])

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax.data.quantities import Block
+from symjax.models._parameters import Dense
 from symjax.models.biases.config import Biases
 from symjax.models.biases.readout import EquivariantReadout
 from symjax.models.biases.tensors import (
@@ -126,7 +127,7 @@ def _embed_harmonics(degree: int, width: int, tensors: Tensors) -> Array:
 
 
 def _embed_pseudotensors(width: int, tensors: Tensors) -> Array:
-    return nn.Dense(width, use_bias=False, name="pseudo_embedding")(tensors.pseudo)
+    return Dense(width, use_bias=False, name="pseudo_embedding")(tensors.pseudo)
 
 
 def readers(biases: Biases, block: Block) -> tuple[Reader, ...]:
@@ -148,7 +149,7 @@ def _read_linearly(block: Block, last: str, heads: Heads) -> Array:
     """
     size = math.prod(block.shape)
     kernel, bias = Affine(heads.node.shape[-1], size, name=f"edge_{last}")()
-    value = nn.Dense(size, name=f"node_{last}")(heads.node)
+    value = Dense(size, name=f"node_{last}")(heads.node)
     value = value + heads.summed @ kernel + heads.total * bias
     return value.reshape(-1, *block.shape)
 

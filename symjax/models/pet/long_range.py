@@ -23,6 +23,7 @@ from symjax._declared import Declared
 from symjax.data.mesh import Mesh, whole_cells
 from symjax.errors import needs_extra
 from symjax.models._limits import Positive
+from symjax.models._parameters import Dense
 
 # Waves that are summed at a time: memory grows with atoms times this.
 _WAVES_AT_ONCE = 1024
@@ -220,13 +221,13 @@ class LongRangeFeatures(nn.Module):
         kernel: Float[Array, "atoms atoms"],
     ) -> Float[Array, "atoms features"]:
         """Returns what is added to the features of every atom."""
-        charges = nn.Dense(self.width, name="charges_map")(features)
+        charges = Dense(self.width, name="charges_map")(features)
         wide = jnp.promote_types(charges.dtype, kernel.dtype)
         potentials = jnp.matmul(kernel, charges.astype(wide), precision="highest")
-        hidden = nn.Dense(self.width, name="out_projection_0")(
+        hidden = Dense(self.width, name="out_projection_0")(
             potentials.astype(charges.dtype)
         )
-        return nn.Dense(self.width, name="out_projection_2")(jax.nn.silu(hidden))
+        return Dense(self.width, name="out_projection_2")(jax.nn.silu(hidden))
 
 
 def _jax_pme() -> Any:

@@ -19,7 +19,7 @@ from symjax.data.graph import Graph
 from symjax.data.mesh import find_mesh
 from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
-from symjax.models._fresh import fresh_variables
+from symjax.models._parameters import fresh_variables
 from symjax.models._paths import flatten, join_path
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.derivatives import evaluate

@@ -14,6 +14,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from symjax.models._parameters import (
+    Dense,
+    LayerNorm,
+    Module,
+    lecun_normal,
+    normal,
+    ones,
+    zeros,
+)
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.layers import layer_of, symmetrized_layers
 
@@ -52,7 +61,7 @@ def release(config: PETConfig, module: nn.Module, name: str, value: Array) -> Ar
     return value
 
 
-class Affine(nn.Module):
+class Affine(Module):
     """Kernel and bias of a linear layer, for callers that fuse products."""
 
     inputs: int
@@ -63,13 +72,11 @@ class Affine(nn.Module):
         self,
     ) -> tuple[Float[Array, "inputs outputs"], Float[Array, "outputs"]]:
         """Returns the kernel and the bias."""
-        kernel = self.param(
-            "kernel", nn.initializers.lecun_normal(), (self.inputs, self.outputs)
-        )
-        return kernel, self.param("bias", nn.initializers.zeros, (self.outputs,))
+        kernel = self.param("kernel", lecun_normal, (self.inputs, self.outputs))
+        return kernel, self.param("bias", zeros, (self.outputs,))
 
 
-class Table(nn.Module):
+class Table(Module):
     """A table with one row of features for each species."""
 
     rows: int
@@ -78,20 +85,18 @@ class Table(nn.Module):
     @nn.compact
     def __call__(self) -> Float[Array, "rows features"]:
         """Returns the table."""
-        table = self.param(
-            "embedding", nn.initializers.normal(1.0), (self.rows, self.features)
-        )
+        table = self.param("embedding", normal(1.0), (self.rows, self.features))
         # Parameters may be NumPy arrays, which traced indices cannot read.
         return jnp.asarray(table)
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Module):
     """x / sqrt(mean(x^2) + epsilon) * scale, epsilon being that of x's dtype."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
         """Normalises the last axis."""
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        scale = self.param("scale", ones, x.shape[-1:])
         # Narrower types have too few bits for the sum, and another epsilon.
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         square = jnp.mean(wide * wide, axis=-1, keepdims=True)
@@ -102,7 +107,7 @@ class RMSNorm(nn.Module):
 def _norm(kind: str, name: str) -> Callable[[Array], Array]:
     if kind == "RMSNorm":
         return RMSNorm(name=name)
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+    return LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
 
 class FeedForward(nn.Module):
@@ -115,13 +120,11 @@ class FeedForward(nn.Module):
     def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
         """Applies the layers to the last axis."""
         if self.activation == "SwiGLU":
-            value, gate = jnp.split(
-                nn.Dense(2 * self.width, name="w_in")(x), 2, axis=-1
-            )
+            value, gate = jnp.split(Dense(2 * self.width, name="w_in")(x), 2, axis=-1)
             hidden = value * jax.nn.sigmoid(gate)
         else:
-            hidden = jax.nn.silu(nn.Dense(self.width, name="w_in")(x))
-        return nn.Dense(x.shape[-1], name="w_out")(hidden)
+            hidden = jax.nn.silu(Dense(self.width, name="w_in")(x))
+        return Dense(x.shape[-1], name="w_out")(hidden)
 
 
 class SiluMLP(nn.Module):
@@ -133,8 +136,8 @@ class SiluMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
         """Applies the layers to the last axis."""
-        hidden = jax.nn.silu(nn.Dense(self.hidden, name="0")(x))
-        return nn.Dense(self.outputs, name="2")(hidden)
+        hidden = jax.nn.silu(Dense(self.hidden, name="0")(x))
+        return Dense(self.outputs, name="2")(hidden)
 
 
 class Head(nn.Module):
@@ -146,8 +149,8 @@ class Head(nn.Module):
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... features"]:
         """Applies the layers to the last axis."""
         width = self.config.d_head
-        hidden = jax.nn.silu(nn.Dense(width, name="0")(x))
-        out = jax.nn.silu(nn.Dense(width, name="2")(hidden))
+        hidden = jax.nn.silu(Dense(width, name="0")(x))
+        out = jax.nn.silu(Dense(width, name="2")(hidden))
         return release(self.config, self, "out", out)
 
 
@@ -164,7 +167,7 @@ class Attention(nn.Module):
         """Attention among the tokens of each atom; ``bias`` is added to the scores."""
         atoms, length, features = tokens.shape
         size = features // self.num_heads
-        projected = nn.Dense(3 * features, name="input_linear")(tokens)
+        projected = Dense(3 * features, name="input_linear")(tokens)
         projected = projected.reshape(atoms, length, 3, self.num_heads, size)
         query, key, value = (projected[:, :, part] for part in range(3))
         query = query * (1 / (size**0.5 * self.temperature))
@@ -173,7 +176,7 @@ class Attention(nn.Module):
         wide = jnp.promote_types(scores.dtype, jnp.float32)
         weights = jax.nn.softmax(scores.astype(wide), axis=-1).astype(scores.dtype)
         out = jnp.einsum("ahqk,akhs->aqhs", weights, value)
-        return nn.Dense(features, name="output_linear")(out.reshape(tokens.shape))
+        return Dense(features, name="output_linear")(out.reshape(tokens.shape))
 
 
 class TransformerLayer(nn.Module):
@@ -199,9 +202,7 @@ class TransformerLayer(nn.Module):
         mlp = FeedForward(config.d_feedforward, config.activation, name="mlp")
 
         center = (
-            nn.Dense(config.d_pet, name="center_contraction")(node)
-            if expanded
-            else node
+            Dense(config.d_pet, name="center_contraction")(node) if expanded else node
         )
         tokens = jnp.concatenate([center, edges], axis=1)
         if config.transformer_type == "PreLN":
@@ -215,7 +216,7 @@ class TransformerLayer(nn.Module):
         if expanded:
             # Widths differ, so the residual connection of the node is its own; with
             # equal widths the node has none in the PreLN variant.
-            center = node + nn.Dense(config.d_node, name="center_expansion")(center)
+            center = node + Dense(config.d_node, name="center_expansion")(center)
             center_mlp = FeedForward(
                 2 * config.d_node, config.activation, name="center_mlp"
             )
@@ -285,8 +286,7 @@ class SystemConditioning(nn.Module):
             self.config.max_spin_multiplicity, width, name="spin_multiplicity_embedding"
         )()
         both = [charges[charge + largest], spins[spin_multiplicity - 1]]
-        hidden = nn.Dense(width, name="project_0")(jnp.concatenate(both, axis=-1))
+        hidden = Dense(width, name="project_0")(jnp.concatenate(both, axis=-1))
         # Zero at first: the conditioning grows from nothing as training goes on.
-        zeros = nn.initializers.zeros
-        gate = nn.Dense(width, kernel_init=zeros, name="project_2")
+        gate = Dense(width, kernel_init=zeros, name="project_2")
         return gate(jax.nn.silu(hidden))[structure]

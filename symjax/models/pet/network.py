@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from symjax.data.quantities import Target
+from symjax.models._parameters import LayerNorm
 from symjax.models.pet.built_in import (
     GeometricTensors,
     Heads,
@@ -203,7 +204,7 @@ class PET(nn.Module):
                 continue
             reversed_ = out.reshape(-1, out.shape[-1])[inputs.reverse]
             both = jnp.concatenate([out, reversed_], axis=-1)
-            norm = nn.LayerNorm(
+            norm = LayerNorm(
                 epsilon=1e-5, use_fast_variance=False, name=f"combination_norms_{index}"
             )
             mlp = SiluMLP(

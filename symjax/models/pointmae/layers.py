@@ -13,6 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from symjax.models._parameters import (
+    Dense,
+    Module,
+    lecun_normal,
+    ones,
+    truncated_normal,
+    zeros,
+)
 from symjax.models.biases.tensors import (
     HarmonicEmbedding,
     directions,
@@ -43,7 +51,7 @@ APPLIED = Mode()
 
 # The original's guard against division by zero.
 _TINY = 1e-13
-_SMALL = nn.initializers.truncated_normal(0.02)
+_SMALL = truncated_normal(0.02)
 # Radial functions of edge harmonics, as many as PET's by default.
 _RADIAL = 8
 
@@ -70,7 +78,7 @@ def masked_norm(
     return (x - mean) / (jnp.sqrt(variance + _TINY) + _TINY)
 
 
-class MaskedNorm(nn.Module):
+class MaskedNorm(Module):
     """:func:`masked_norm` with a learned scale and shift of each feature."""
 
     @nn.compact
@@ -78,12 +86,12 @@ class MaskedNorm(nn.Module):
         self, x: Float[Array, "tokens features"], mask: Bool[Array, "tokens"]
     ) -> Float[Array, "tokens features"]:
         """Normalises the tokens of one event."""
-        gamma = self.param("gamma", nn.initializers.ones, x.shape[-1:])
-        beta = self.param("beta", nn.initializers.zeros, x.shape[-1:])
+        gamma = self.param("gamma", ones, x.shape[-1:])
+        beta = self.param("beta", zeros, x.shape[-1:])
         return masked_norm(x, mask) * gamma + beta
 
 
-class MaskedBatchNorm(nn.Module):
+class MaskedBatchNorm(Module):
     """Batch norm over real points; padding becomes the shift, as in the original.
 
     Statistics are running averages, or in training those of the points at hand, of
@@ -100,8 +108,8 @@ class MaskedBatchNorm(nn.Module):
     ) -> Float[Array, "*points features"]:
         """Normalises the last axis."""
         width = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, width)
-        bias = self.param("bias", nn.initializers.zeros, width)
+        scale = self.param("scale", ones, width)
+        bias = self.param("bias", zeros, width)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
         running_var = self.variable("batch_stats", "var", jnp.ones, width)
         weights = mask[..., None].astype(x.dtype)
@@ -127,7 +135,7 @@ class MaskedBatchNorm(nn.Module):
         return (1 - self.momentum) * old + self.momentum * new
 
 
-class MiniPointNet(nn.Module):
+class MiniPointNet(Module):
     """Features of a token from the points in it, invariant under their permutation.
 
     Two layers for each point, a maximum over points, its concatenation with each
@@ -163,24 +171,22 @@ class MiniPointNet(nn.Module):
     ) -> Float[Array, "tokens features"]:
         """Returns the features of each token."""
         first, second, third = self.widths
-        x = nn.Dense(first, use_bias=False, name="first_conv_0")(points)
+        x = Dense(first, use_bias=False, name="first_conv_0")(points)
         if self.edge_harmonics is not None:
             x = x + self._harmonics(points[..., :3], self.edge_harmonics)
         x = jax.nn.relu(MaskedBatchNorm(self.mode, name="first_conv_1")(x, mask))
-        x = nn.Dense(second, name="first_conv_3")(x)
+        x = Dense(second, name="first_conv_3")(x)
         if self.order_encoding:
             order = order_embedding(points.shape[-2], second).astype(x.dtype)
-            encoder = nn.Dense(second, name="position_encoder_time_embed_1")
+            encoder = Dense(second, name="position_encoder_time_embed_1")
             x = x + jax.nn.relu(encoder(order))
         pooled = self._pool(x, mask)
         # The product with the concatenation is the sum of the products with its
         # parts, of which that of the maximum is the same for all points.
-        kernel = self.param(
-            "second_conv_0", nn.initializers.lecun_normal(), (2 * second, third)
-        )
+        kernel = self.param("second_conv_0", lecun_normal, (2 * second, third))
         x = (pooled @ kernel[:second])[..., None, :] + x @ kernel[second:]
         x = jax.nn.relu(MaskedBatchNorm(self.mode, name="second_conv_1")(x, mask))
-        x = nn.Dense(self.features, name="second_conv_3")(x)
+        x = Dense(self.features, name="second_conv_3")(x)
         return self._pool(x, mask)
 
     def _harmonics(
@@ -228,6 +234,6 @@ class PositionEncoder(nn.Module):
         self, centers: Float[Array, "tokens 3"]
     ) -> Float[Array, "tokens features"]:
         """Embeds normalised coordinates."""
-        x = nn.Dense(self.hidden, name="pos_enc_0")(centers)
+        x = Dense(self.hidden, name="pos_enc_0")(centers)
         x = jax.nn.gelu(x, approximate=False)
-        return nn.Dense(self.features, name="pos_enc_2")(x)
+        return Dense(self.features, name="pos_enc_2")(x)

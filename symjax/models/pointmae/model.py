@@ -16,8 +16,8 @@ from symjax.data.point_clouds import (
     PointCloud,
 )
 from symjax.errors import ModelError
-from symjax.models._fresh import fresh_variables
 from symjax.models._layers import match_layers
+from symjax.models._parameters import fresh_variables
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import (
     Assignment,

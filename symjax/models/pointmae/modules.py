@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from symjax.models._parameters import Dense, Module, lecun_normal, truncated_normal
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Groups
 from symjax.models.pointmae.layers import (
@@ -174,14 +175,14 @@ class Upsampler(nn.Module):
         sow(self, "interpolated", x)
         x = jnp.concatenate([positions, x], axis=-1)
         for index in range(2):
-            x = nn.Dense(self.features, use_bias=False, name=f"mlp_convs_{index}")(x)
+            x = Dense(self.features, use_bias=False, name=f"mlp_convs_{index}")(x)
             x = MaskedBatchNorm(self.mode, name=f"mlp_bns_{index}")(x, mask)
             x = jax.nn.relu(x)
         sow(self, "out", x)
         return x
 
 
-class SegmentationHead(nn.Module):
+class SegmentationHead(Module):
     """Two normalised layers and a linear one: logits of every point."""
 
     hidden: int
@@ -199,21 +200,19 @@ class SegmentationHead(nn.Module):
         """Returns logits; ``shared`` are features of the whole event."""
         width = x.shape[-1]
         extra = 0 if shared is None else shared.shape[-1]
-        kernel = self.param(
-            "conv1", nn.initializers.lecun_normal(), (width + extra, self.hidden)
-        )
+        kernel = self.param("conv1", lecun_normal, (width + extra, self.hidden))
         y = x @ kernel[:width]
         if shared is not None:
             y = y + shared @ kernel[width:]
         y = jax.nn.relu(MaskedBatchNorm(self.mode, name="bn1")(y, mask))
         y = nn.Dropout(self.dropout, deterministic=not self.mode.training)(y)
-        y = nn.Dense(self.hidden // 2, use_bias=False, name="conv2")(y)
+        y = Dense(self.hidden // 2, use_bias=False, name="conv2")(y)
         y = jax.nn.relu(MaskedBatchNorm(self.mode, name="bn2")(y, mask))
         sow(self, "hidden", y)
-        return nn.Dense(self.classes, name="conv3")(y)
+        return Dense(self.classes, name="conv3")(y)
 
 
-class PointMAE(nn.Module):
+class PointMAE(Module):
     """The whole network on one event.
 
     Attributes:
@@ -237,10 +236,10 @@ class PointMAE(nn.Module):
             self.decoder = Decoder(config, mode)
             self.mask_token = self.param(
                 "mask_token",
-                nn.initializers.truncated_normal(0.02),
+                truncated_normal(0.02),
                 (config.embed_dim,),
             )
-            self.increase_dim = nn.Dense(config.decoder_channels * config.group_points)
+            self.increase_dim = Dense(config.decoder_channels * config.group_points)
             if config.energy_infilling:
                 self.equivariant_patch_encoder = MiniPointNet(
                     config.embed_dim,
@@ -249,7 +248,7 @@ class PointMAE(nn.Module):
                     order_encoding=True,
                     mode=mode,
                 )
-                self.energy_decoder = nn.Dense(config.group_points)
+                self.energy_decoder = Dense(config.group_points)
         if config.num_classes:
             self.upsampler = Upsampler(config.embed_dim, config.repeat_first, mode)
             self.seg_head = SegmentationHead(

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from symjax.models._parameters import Dense, truncated_normal
 from symjax.models.pointmae.layers import APPLIED, MaskedNorm, Mode, sow
 
 # Released models add this to the scores of padding; the weights become exactly 0.
 _MASKED = -1e9
-_SMALL = nn.initializers.truncated_normal(0.02)
+_SMALL = truncated_normal(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Attention(nn.Module):
         options = self.options
         size = features // options.num_heads
         scale = options.attention_scale or size**-0.5
-        projected = nn.Dense(3 * features, kernel_init=_SMALL, name="qkv")(tokens)
+        projected = Dense(3 * features, kernel_init=_SMALL, name="qkv")(tokens)
         projected = projected.reshape(length, 3, options.num_heads, size)
         query, key, value = (projected[:, part] for part in range(3))
         scores = jnp.einsum("qhs,khs->hqk", query * scale, key)
@@ -78,7 +79,7 @@ class Attention(nn.Module):
         dropped = nn.Dropout(options.attention_dropout, name="attn_drop")
         weights = dropped(weights, deterministic=not self.mode.training)
         out = jnp.einsum("hqk,khs->qhs", weights, value).reshape(length, features)
-        out = nn.Dense(features, kernel_init=_SMALL, name="proj")(out)
+        out = Dense(features, kernel_init=_SMALL, name="proj")(out)
         dropped = nn.Dropout(options.dropout, name="proj_drop")
         return dropped(out, deterministic=not self.mode.training)
 
@@ -95,10 +96,10 @@ class MLP(nn.Module):
         self, x: Float[Array, "tokens features"]
     ) -> Float[Array, "tokens features"]:
         """Applies the layers to the last axis."""
-        hidden = nn.Dense(self.hidden, kernel_init=_SMALL, name="fc1")(x)
+        hidden = Dense(self.hidden, kernel_init=_SMALL, name="fc1")(x)
         hidden = jax.nn.gelu(hidden, approximate=False)
         dropped = nn.Dropout(self.dropout, deterministic=not self.mode.training)
-        out = nn.Dense(x.shape[-1], kernel_init=_SMALL, name="fc2")(dropped(hidden))
+        out = Dense(x.shape[-1], kernel_init=_SMALL, name="fc2")(dropped(hidden))
         return dropped(out)
 
 
