@@ -39,7 +39,7 @@ def pet(blind):
         if path.endswith("edge_embedder/kernel"):
             # Rows x, y, z and the length. Strong directions would make high degrees.
             leaf = np.array(leaf)
-            leaf[:3] *= 0.0 if blind else 0.1
+            leaf[:3] *= 0.0 if blind else 0.05
             flat[path] = leaf
     parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
     return dataclasses.replace(model, parameters=parameters)
