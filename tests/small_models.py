@@ -1,4 +1,7 @@
-"""The small models of all tests: one shape of each, so that they are compiled once."""
+"""The small models of all tests: one shape of each, so that they are compiled once.
+
+Those whose numbers no test needs to know are drawn.
+"""
 
 import dataclasses
 import functools
@@ -9,8 +12,12 @@ import numpy as np
 
 from symjax.data import Target
 from symjax.data.point_clouds import SMALL, voxel_length
-from symjax.models.pet import PETConfig, init_pet
-from symjax.models.pointmae import PointMAEConfig, init_pointmae
+from symjax.models.pet import PETConfig, PETModel, init_pet
+from symjax.models.pet import model as pet
+from symjax.models.pointmae import PointMAEConfig, PointMAEModel, init_pointmae
+from symjax.models.pointmae import model as pointmae
+
+ENERGY = (Target("energy", "eV"),)
 
 TINY = {
     "d_pet": 4,
@@ -44,7 +51,7 @@ def small_pet():
 
     As a trained model it feels directions weakly, so that small grids resolve it.
     """
-    config = PETConfig((1, 6, 8), (Target("energy", "eV"),), **TINY)
+    config = PETConfig((1, 6, 8), ENERGY, **TINY)
     model = init_pet(config, jax.random.key(0))
     flat = flax.traverse_util.flatten_dict(model.parameters, sep="/")
     for path, leaf in flat.items():
@@ -59,3 +66,40 @@ def small_pet():
 def small_pointmae():
     """Classes of points, and what a decoder makes of hidden groups."""
     return init_pointmae(EVENT_CONFIG, jax.random.key(0), "tiny")
+
+
+def drawn(shapes, seed=0):
+    """Weights as a fresh network has, by NumPy: nothing is compiled to draw them.
+
+    Directions are felt weakly, as by a trained model, so that small grids resolve them.
+    """
+    random = np.random.default_rng(seed)
+
+    def weights(path, shape):
+        first, *_, last = path.split("/")
+        if first == "baseline" or last in ("bias", "beta", "mean"):
+            return np.zeros(shape, np.float32)
+        if first == "scale" or last in ("scale", "gamma", "var"):
+            return np.ones(shape, np.float32)
+        size = 1.0 if last == "embedding" else shape[0] ** -0.5
+        if "blocks_" in path or last == "mask_token":
+            size = 0.02
+        values = size * random.normal(size=shape)
+        if path.endswith("edge_embedder/kernel"):
+            values[:3] *= 0.05  # rows x, y, z; the last is the length
+        return values.astype(np.float32)
+
+    flat = {path: weights(path, shape) for path, shape in shapes.items()}
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def drawn_pet(species, targets=ENERGY, **sizes):
+    """A PET of the smallest sizes, but for those that are given."""
+    config = PETConfig(species, targets, **(TINY | sizes))
+    return PETModel("small", config, drawn(pet.parameter_shapes(config)))
+
+
+def drawn_pointmae():
+    """As :func:`small_pointmae`, with other numbers."""
+    shapes = pointmae.parameter_shapes(EVENT_CONFIG)
+    return PointMAEModel("tiny", EVENT_CONFIG, drawn(shapes))

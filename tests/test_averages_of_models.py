@@ -6,7 +6,7 @@ import pytest
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_event
 from symjax.interop import AveragedCalculator, calculator_problem
@@ -46,15 +46,15 @@ def cluster():
     return atoms
 
 
-@pytest.mark.parametrize("average", ["D2", "Td"])
-def test_a_calculator_with_a_preferred_axis(cluster, average):
+@pytest.fixture(scope="module")
+def whole(cluster):
     """Of degree 4, so that a rule of degree 8 knows all: to 1e-6, of EMT's sums."""
-    rule = Grid(8)
-    whole = measure(
-        calculator_problem(Leaning, cluster, outputs=("energy", "forces")),
-        over=rule,
-        max_degree=4,
-    )
+    problem = calculator_problem(Leaning, cluster, outputs=("energy", "forces"))
+    return measure(problem, over=Grid(8), max_degree=4)
+
+
+@pytest.mark.parametrize("average", ["D2", "Td"])
+def test_a_calculator_with_a_preferred_axis(cluster, whole, average):
     elements = Rotation.random(40, random_state=0).as_matrix()
     elements[::2] *= -1
     calculator = AveragedCalculator(Leaning(), average=average)
@@ -83,7 +83,7 @@ def test_a_calculator_with_a_preferred_axis(cluster, average):
 
 def test_an_event():
     """Class probabilities of a small network, tokens frozen, averaged over D2."""
-    model = small_pointmae()
+    model = drawn_pointmae()
     event = prepare_cloud(model, "a", generate_event(12, SMALL))
     result = measure(
         event_problem(model, event, layers="none"), over=Grid(9), max_degree=4

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_models import drawn_pet
 
 from symjax.metrics import Grid, Output, Problem, Survey, measure
 from symjax.metrics.packs import start_pack
-from symjax.models import load_model
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 from symjax.so3 import FEATURE, VECTOR
@@ -28,11 +28,6 @@ def device():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def ethanol():
-    return load_model("pet-ethanol")
 
 
 def test_nothing_is_said_without_a_card(device, capsys):
@@ -60,8 +55,10 @@ def all_highest(found):
     return {word for each in singles for word in each.precision} <= {"HIGHEST"}
 
 
-def test_every_product_of_a_model_is_float32_unless_tf32_is_asked_for(device, ethanol):
-    problem = orbit_problem(ethanol, ase.build.molecule("H2O"), layers="all")
+def test_every_product_of_a_model_is_float32_unless_tf32_is_asked_for(device):
+    problem = orbit_problem(
+        drawn_pet((1, 6, 8)), ase.build.molecule("H2O"), layers="all"
+    )
 
     def lowered():
         # Another function each time: what was traced with other settings is not reused.
@@ -76,9 +73,9 @@ def test_every_product_of_a_model_is_float32_unless_tf32_is_asked_for(device, et
     assert {word for each in allowed for word in each.precision} == {"HIGH"}
 
 
-def test_every_product_of_a_pack_is_float32(device, ethanol, tmp_path):
+def test_every_product_of_a_pack_is_float32(device, tmp_path):
     # A number of elements that no other test has compiled.
-    packing = Packing(ethanol, 10, num_atoms=3)
+    packing = Packing(drawn_pet((1, 6, 8)), 10, num_atoms=3)
     pack = packing.pack([packing.item("water", ase.build.molecule("H2O"))])
     found = dumped(device, tmp_path, lambda: start_pack(pack, Survey(10)))
     assert all_highest(found)

@@ -14,7 +14,7 @@ import sys
 import h5py
 import pytest
 from typer.testing import CliRunner
-from water_runs import save_smallest_model
+from water_runs import write_host_model
 
 from symjax import cli
 from symjax._files import is_full, no_space, replace_atomically, reserve
@@ -84,8 +84,8 @@ except OSError as error:
     assert os.listdir(tmp_path) == ["a"]
 
 
-REPORT = ["report", "H2O", "-o", "out", "--max-degree", "0", "--model", "model"]
-REPORT += ["--no-figures", "--no-html"]
+REPORT = ["report", "H2O", "-o", "out", "--max-degree", "0", "--model"]
+REPORT += ["model.py:problem", "--no-figures", "--no-html"]
 
 
 @pytest.mark.parametrize("size", [pytest.param(1000, marks=pytest.mark.slow), 100_000])
@@ -97,7 +97,7 @@ from symjax.cli import main
 sys.argv = ["symjax", *{REPORT}]
 main()
 """
-    save_smallest_model(tmp_path / "model")
+    write_host_model(tmp_path / "model.py")
     result = python(code, tmp_path, size)
     assert result.returncode == 2, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]

@@ -22,6 +22,7 @@ import typer.main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from water_runs import save_smallest_model
 
 from symjax import cli
 from symjax.data import build_graph, check_structure, find_symmetry, read_structures
@@ -266,7 +267,7 @@ WORDS = (
     *(
         "H2O",
         "missing.xyz",
-        "pet-ethanol",
+        "model",
         "w.xyz",
         ".",
         "mine.py:problem",
@@ -330,6 +331,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "mine.py").write_text(MODEL)
     ase.build.molecule("H2O").write(folder / "w.xyz", format="extxyz")
+    save_smallest_model(folder / "model")
     return folder
 
 

@@ -22,7 +22,7 @@ import pytest
 import typer
 import water_runs
 import yaml
-from small_models import small_pet, small_pointmae
+from small_models import drawn_pet, drawn_pointmae
 from typer.testing import CliRunner
 
 from symjax import cli
@@ -49,9 +49,13 @@ SMALLER = (
     ("jobs=4", "jobs=1"),
     ('molecule("CH3CH2OH"', 'molecule("H2O"'),
     ('molecule("CH4"', 'molecule("H2O"'),
+    ('("H2O", "CH4", "CH3OH")', '("H2O", "CO2", "HCO")'),
+    ('("CH3CH2OH", "CH4")', '("H2O", "CO2")'),
+    ('("CH3CH2OH", "H2O")', '("H2O", "H2O")'),
 )
 # Models of a layer instead of those that ship.
 STAND_INS = {"pet-ethanol": "pet/", "polarmae-events": "pointmae/"}
+SPECIES = (1, 6, 8)
 PLACEHOLDERS = {
     *("TARGET", "REPORT", "CHECKPOINT", "MODEL", "RUN", "NAME", "[options]"),
 }
@@ -62,7 +66,7 @@ REPLACED = {"--max-degree", "--grid", "--jobs", "--tolerance"}
 # structures than there are here.
 PARSED_ONLY = (
     *("--scheduler", "pet-mad", "@", "symjax train", "symjax label", "--average"),
-    "--probe",
+    *("--probe", "--structures"),
 )
 # Pages whose blocks need what only the extras [torch] and [data] install.
 EXTRAS = {"metatrain.md": ("metatrain",), "labels.md": ("tblite", "metatensor")}
@@ -100,7 +104,7 @@ def parse(words):
 
 def smaller(words):
     """The same command with less to do."""
-    reads = words[0] in ("report", "averages") or "--structures" in words
+    reads = words[0] in ("report", "averages")
     if reads and not {"--model", "--calculator"} & set(words):
         words = [*words, "--model", "pet-ethanol"]
     kept, skip = [], False
@@ -122,7 +126,8 @@ def smaller(words):
 
 
 def water(number):
-    atoms = ase.build.molecule("H2O")
+    """In a cell, as what stands in a CIF file is: all have one compiled program."""
+    atoms = ase.build.molecule("H2O", vacuum=4.0, pbc=True)
     atoms.rattle(0.02, seed=number)
     return atoms
 
@@ -131,7 +136,9 @@ def water(number):
 def report_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "report"
     options = Options(max_degree=1, layers="all")
-    measure_items(small_pet(), {"H2O": water(0)}, options, folder)
+    measure_items(
+        drawn_pet(SPECIES), {"H2O": ase.build.molecule("H2O")}, options, folder
+    )
     return folder
 
 
@@ -142,14 +149,14 @@ def inputs(tmp_path, monkeypatch, report_folder):
     ase.io.write("frames.xyz", [water(number) for number in range(2)])
     pathlib.Path("data").mkdir()
     ase.io.write("data/water.xyz", water(0))
-    ase.io.write("data/diamond.cif", ase.build.bulk("C", cubic=True))
+    ase.io.write("data/ice.cif", water(1))
     shutil.copytree(report_folder, "report")
     shutil.copy("report/report.json", "report.json")
     ase.io.write("ethanol.xyz", water_runs.frames())
     shutil.copy("ethanol.xyz", "labels.xyz")
     write_events("event.h5", generate_events(1, seed=12, settings=SMALL))
-    for make, name in ((small_pet, "pet-ethanol"), (small_pointmae, "polarmae-events")):
-        save_model(make(), STAND_INS[name])
+    save_model(drawn_pet(SPECIES), STAND_INS["pet-ethanol"])
+    save_model(drawn_pointmae(), STAND_INS["polarmae-events"])
     return tmp_path
 
 

@@ -9,7 +9,7 @@ import time
 import ase.io
 import jax
 import pytest
-from water_runs import rattled_waters, save_smallest_model
+from water_runs import rattled_waters, write_host_model
 
 from symjax.cli.streams import interrupt
 from symjax.training.logs import uninterrupted
@@ -17,9 +17,9 @@ from symjax.training.logs import uninterrupted
 FAST = ["--max-degree", "1", "--figure-format", "svg"]
 
 
-def start(folder, *words, **streams):
-    save_smallest_model(folder / "model")
-    words = [*words, "--model", "model", "-o", "out"]
+def start(folder, *words, pause=0.0, **streams):
+    write_host_model(folder / "model.py", pause)
+    words = [*words, "--model", "model.py:problem", "-o", "out"]
     command = [sys.executable, "-m", "symjax", "report", *words]
     return subprocess.Popen([*command, *FAST], cwd=folder, **streams)
 
@@ -52,7 +52,8 @@ def test_a_closed_standard_output(tmp_path):
 def test_a_report_that_is_terminated(tmp_path):
     """As by Ctrl-C: what was measured is kept, and a line says how to go on."""
     ase.io.write(tmp_path / "frames.xyz", rattled_waters(200))
-    process = start(tmp_path, "frames.xyz", stderr=subprocess.PIPE, text=True)
+    options = {"pause": 0.01, "stderr": subprocess.PIPE, "text": True}
+    process = start(tmp_path, "frames.xyz", **options)
     journal = tmp_path / "out" / "structures.jsonl"
     for _ in range(600):
         if journal.exists() and journal.read_bytes().count(b"\n") > 2:

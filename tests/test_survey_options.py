@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from typer.testing import CliRunner
+from water_runs import save_smallest_model
 
 from symjax import cli
 
@@ -37,9 +38,10 @@ def test_impossible_options_are_named(words, says, tmp_path):
 
 
 def test_a_survey_from_the_command_line(tmp_path):
-    out = tmp_path / "out"
+    out, model = tmp_path / "out", tmp_path / "model"
+    save_smallest_model(model)
     words = ["--survey", "8", "--strata", "size", "--max-degree", "1", "-o", str(out)]
-    words.append("--chemiscope")
+    words += ["--chemiscope", "--model", str(model)]
     done = report(*words)
     assert done.exit_code == 0, done.output
     assert "1 of 1 structures were visited" in done.output

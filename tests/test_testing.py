@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from small_models import small_pet
+from small_models import drawn_pet
 
 from symjax.errors import ArgumentError
 from symjax.models.pet import orbit_problem
@@ -61,7 +61,9 @@ def test_tolerances_in_the_unit_of_the_output():
 
 
 def test_a_network_that_has_only_learned_it_fails():
-    problem = orbit_problem(small_pet(), ase.build.molecule("H2O"), layers="none")
+    problem = orbit_problem(
+        drawn_pet((1, 6, 8)), ase.build.molecule("H2O"), layers="none"
+    )
     with pytest.raises(AssertionError, match=r"forces is not.*eV/angstrom"):
         assert_equivariant(problem, tolerance=1e-6)
 

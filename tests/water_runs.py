@@ -66,6 +66,27 @@ def save_smallest_model(path):
     save_model(PETModel("tiny", config, parameters, {}), path)
 
 
+HOST_MODEL = """
+import time
+from symjax.metrics import HostFunction, Output, Problem
+from symjax.so3 import VECTOR
+
+
+def problem(atoms):
+    def forces(x):
+        time.sleep(PAUSE)
+        return {"forces": x * x[:, 2:]}
+
+    outputs = {"forces": Output(VECTOR, "eV/angstrom")}
+    return Problem(HostFunction(forces), atoms.positions, outputs)
+"""
+
+
+def write_host_model(path, pause=0.0):
+    """A model for ``--model FILE:problem`` in plain Python, whose calls take a time."""
+    path.write_text(HOST_MODEL.replace("PAUSE", str(pause)))
+
+
 def rattled_waters(number):
     """Molecules of water, each displaced in its own way."""
     waters = [ase.build.molecule("H2O") for _ in range(number)]

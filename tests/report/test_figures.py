@@ -1,11 +1,13 @@
 """Figures show every row once, without overlap, and touch no global state."""
 
 import dataclasses
+import functools
 import itertools
 import sys
 from typing import get_args
 
 import fake_report
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,13 +21,19 @@ def texts_of(axis):
     return [label.get_text() for label in axis.get_yticklabels()]
 
 
-@pytest.mark.parametrize("make", [figures.content_figure, figures.error_figure])
-@pytest.mark.parametrize("layers", [0, 30])
-def test_row_labels_do_not_overlap(make, layers):
+@functools.cache
+def drawn(make, layers):
+    """A figure as it is drawn, and what measures its texts."""
     figure = make(fake_report.report(layers=layers, max_degree=6, resolved=False))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    renderer = canvas.get_renderer()
+    return figure, canvas.get_renderer()
+
+
+@pytest.mark.parametrize("make", [figures.content_figure, figures.error_figure])
+@pytest.mark.parametrize("layers", [0, 30])
+def test_row_labels_do_not_overlap(make, layers):
+    figure, renderer = drawn(make, layers)
     axis = figure.axes[0]
     assert len(texts_of(axis)) == layers + 3
     boxes = [label.get_window_extent(renderer) for label in axis.get_yticklabels()]
@@ -39,10 +47,7 @@ def test_row_labels_do_not_overlap(make, layers):
 
 @pytest.mark.parametrize("make", [figures.content_figure, figures.error_figure])
 def test_texts_below_and_above_the_panels_do_not_overlap(make):
-    figure = make(fake_report.report(layers=30, max_degree=6, resolved=False))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
+    figure, renderer = drawn(make, 30)
     axis = figure.axes[0]
     boxes = [
         figure._suptitle.get_window_extent(renderer),
@@ -105,6 +110,9 @@ def test_features_of_every_kind_are_in_the_legend():
 
 
 def test_files(tmp_path):
+    """Of every format, with no trace in the settings of matplotlib."""
+    before = dict(matplotlib.rcParams)
+    loaded = "matplotlib.pyplot" in sys.modules
     paths = figures.save_figures(
         fake_report.report(layers=1, structures=1), tmp_path, ["png", "svg", "pdf"]
     )
@@ -113,14 +121,6 @@ def test_files(tmp_path):
     for path in paths:
         assert path.read_bytes().startswith(starts[path.suffix])
     assert sorted(tmp_path.iterdir()) == sorted(paths)
-
-
-def test_no_global_state(tmp_path):
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    loaded = "matplotlib.pyplot" in sys.modules
-    figures.save_figures(fake_report.report(layers=1, structures=1), tmp_path)
     assert dict(matplotlib.rcParams) == before
     assert ("matplotlib.pyplot" in sys.modules) == loaded
 
