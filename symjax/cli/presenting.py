@@ -10,6 +10,7 @@ import typer
 from symjax.cli.application import ABOVE_LIMIT, FAILED, UNRESOLVED
 from symjax.cli.averages import choose_average
 from symjax.cli.streams import say
+from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
     from symjax.data.limits import Limit
@@ -72,6 +73,29 @@ def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
     text, chosen = choose_average(spectra, aims, parts)
     say(text)
     return [] if chosen else [text]
+
+
+def exceeded(report: "Report", limits: "list[Limit]") -> list[str]:
+    """One line for each output that lies above its limit, over all structures."""
+    leaves = report.aggregate()
+    lines = []
+    for limit in limits:
+        if limit.name not in leaves:
+            raise ArgumentError(
+                "fail_above",
+                limit.name,
+                "is no output of this report",
+                f"Use {', '.join(n for n, leaf in leaves.items() if leaf.unit)}",
+            )
+        leaf = leaves[limit.name]
+        error, most = leaf.totals.equivariance_error, limit.within(leaf.unit)
+        # Not "error > most": NaN is above every limit.
+        if not error <= most:
+            lines.append(
+                f"{limit.name}: A = {error:.3g} {leaf.unit} is above "
+                f"{most:.3g} {leaf.unit}"
+            )
+    return lines
 
 
 def present(

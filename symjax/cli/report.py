@@ -23,7 +23,12 @@ from symjax.cli.options import (
     degree_of,
     limits_of,
 )
-from symjax.cli.presenting import not_reached, present, present_estimates
+from symjax.cli.presenting import (
+    exceeded,
+    not_reached,
+    present,
+    present_estimates,
+)
 from symjax.cli.progress import measuring_progress
 from symjax.cli.report_options import (
     Cost,
@@ -73,7 +78,6 @@ def report(
     report.txt (the tables that are also printed), structures.jsonl (one line as soon
     as a structure is finished), results.h5 (the same as columns) and figures.
     """
-    from symjax.report.exceeded import exceeded
     from symjax.runs.folder import JOURNAL_FILE, Destination, check_folder
 
     # What messages call what was typed.

@@ -102,5 +102,5 @@ def averages_text(
             else f"{format_value(100 * tail)} % of A squared lies above degree "
             f"{len(spectrum.gram) - 1}; an average may leave all of it."
         )
-        text.append(f"\n{display.lines(line)}")
+        text.append(f"\n{display.lines(line, 2)}")
     return text

@@ -12,7 +12,6 @@ from typing import Any
 from symjax._text import visible
 from symjax.report._averages_page import averages_section
 from symjax.report._content_map import content_map, map_data
-from symjax.report._curves import curve_data
 from symjax.report._events_page import (
     cloud_data,
     cloud_viewer,
@@ -20,12 +19,13 @@ from symjax.report._events_page import (
     event_list,
     event_sources,
 )
-from symjax.report._integration import convergence, verdicts
+from symjax.report._integration import convergence, curve_data, verdicts
 from symjax.report._markup import escape, show, show_table, show_unit, what_of
 from symjax.report._viewer import atoms_viewer, viewer_data
 from symjax.report.contents import (
     elements_table,
     field,
+    laws_table,
     layers_of,
     layers_table,
     outputs_of,
@@ -33,7 +33,6 @@ from symjax.report.contents import (
     structures_table,
 )
 from symjax.report.formats import format_count, format_value
-from symjax.report.laws import laws_table
 from symjax.report.provenance import Verdict, provenance, verdict_on
 from symjax.report.schema import Report
 from symjax.report.storage import write_atomically

@@ -17,12 +17,12 @@ from rich.text import Text
 from symjax.report.contents import (
     content_table,
     elements_table,
+    laws_table,
     layers_table,
     outputs_table,
     summaries,
 )
 from symjax.report.event_tables import event_tables
-from symjax.report.laws import laws_table
 from symjax.report.layout import Display, Table
 from symjax.report.provenance import provenance, verdict_on
 from symjax.report.schema import Report, Settings
@@ -143,7 +143,8 @@ def _in_short(report: Report, display: Display) -> list[Text]:
     lines += [step] if (step := next_step(report)) else []
     if not lines:
         return []
-    return [Text("\n" + "\n".join(display.lines(display.name(one)) for one in lines))]
+    shown = (display.lines(display.name(one), 2) for one in lines)
+    return [Text("\n" + "\n".join(shown))]
 
 
 def _contents(

@@ -17,8 +17,8 @@ from symjax.interop.physics import physical_checks
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet
 from symjax.report import read_report
+from symjax.report.contents import worst_checks
 from symjax.report.html import to_html
-from symjax.report.laws import worst_checks
 from symjax.report.tables import to_text
 from symjax.runs import Options, measure_items
 

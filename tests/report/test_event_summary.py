@@ -6,8 +6,7 @@ from pydantic import TypeAdapter
 
 from symjax.metrics import Totals
 from symjax.report.event_schema import EventFigures
-from symjax.report.event_summary import summarise_events
-from symjax.report.intervals import ratio_interval
+from symjax.report.event_summary import ratio_interval, summarise_events
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Failure, StructureReport
 from symjax.report.storage import dumps, plain

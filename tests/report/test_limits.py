@@ -4,9 +4,9 @@ import types
 
 import pytest
 
+from symjax.cli.presenting import exceeded
 from symjax.data.limits import Limit
 from symjax.errors import ArgumentError
-from symjax.report.exceeded import exceeded
 
 
 def report(**errors):
