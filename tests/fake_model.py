@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+import symjax.models
 from symjax.data import build_graph, pad_graph
 from symjax.data.quantities import Target
 from symjax.metrics import Output, Problem
@@ -17,6 +18,8 @@ from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.source import padded_shapes
 from symjax.so3 import FEATURE, SCALAR, VECTOR
 
+# Options of a report that takes no time.
+FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
 # Forces get a part 0.1 |x| n, n a fixed axis: not equivariant, exactly invariant.
 BREAKING = 0.1
 
@@ -95,3 +98,12 @@ def rough(x, mask):
     # Content through degrees far above any grid of the tests.
     outputs = outputs_only(x, mask)
     return outputs | {"energy": jnp.cos(40 * x[:1, 2]) + outputs["energy"] * 0}
+
+
+def offer(monkeypatch, model):
+    """A model by the name "fake"; other names reach the real reader."""
+    real = symjax.models.load_model
+    monkeypatch.setattr(
+        "symjax.models.load_model",
+        lambda name: model if str(name) == "fake" else real(name),
+    )

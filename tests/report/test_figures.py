@@ -13,8 +13,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from symjax.errors import ArgumentError
+from symjax.metrics.problem import Kind
 from symjax.report import figures
-from symjax.report.leaves import Kind
 
 
 def texts_of(axis):

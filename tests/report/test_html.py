@@ -7,16 +7,13 @@ import re
 from html.parser import HTMLParser
 
 import fake_report
-import numpy as np
 import pytest
 
-from symjax.metrics import Certificate, RuleTotals, Totals
-from symjax.metrics.convergence import degree_to_try
+from symjax.metrics import Certificate
 from symjax.report import schema, storage
-from symjax.report._viewer import viewer_data
+from symjax.report._integration import curve_data
 from symjax.report.formats import format_fraction, format_value
 from symjax.report.html import save_html, to_html
-from symjax.report.tables import to_text
 from symjax.runs import Options
 
 # Elements that have no end tag.
@@ -177,7 +174,7 @@ def test_the_scripts_data_are_the_reports(pair):
     leaves = report.aggregate()
     count = report.settings.max_degree + 1
     assert len(data["map"]["columns"]) == 2 * count + 1
-    assert set(data["map"]["rows"]) == set(leaves)
+    assert set(data["map"]["rows"]) == set(data["curves"]["rows"]) == set(leaves)
     for name, row in zip(
         data["map"]["rows"], data["map"]["sets"][0]["values"], strict=True
     ):
@@ -253,29 +250,6 @@ def test_words_of_the_verdict():
     assert "atoms=&#x27;Si&#x27;: unknown" in failed
 
 
-def test_the_drawing_of_a_crystal():
-    report = fake_report.report(structures=1)
-    atoms = dataclasses.replace(
-        report.structures[0].atoms, cell=np.diag([3.0, 4.0, 5.0])
-    )
-    structure = dataclasses.replace(report.structures[0], atoms=atoms)
-    (entry,) = viewer_data(dataclasses.replace(report, structures=(structure,)), 5)
-    lengths = sorted(
-        sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
-        for a, b in entry["box"]
-    )
-    assert lengths == pytest.approx([3.0] * 4 + [4.0] * 4 + [5.0] * 4)
-    # Everything lies within the extent of its middle.
-    points = [*entry["positions"], *(p for line in entry["box"] for p in line)]
-    assert max(sum(x * x for x in p) ** 0.5 for p in points) == pytest.approx(
-        entry["extent"], rel=1e-4
-    )
-    wanted = dataclasses.replace(atoms, cell=np.diag([3.0, 4.0, 0.0]))
-    structure = dataclasses.replace(structure, atoms=wanted)
-    (entry,) = viewer_data(dataclasses.replace(report, structures=(structure,)), 5)
-    assert entry["box"] == []
-
-
 def certified_report(degrees=(11, 11), certified=True, projected=5):
     """As of ``--grid auto``: each structure has a rule of its own."""
     report = fake_report.report()
@@ -299,137 +273,25 @@ def certified_report(degrees=(11, 11), certified=True, projected=5):
     return dataclasses.replace(report, settings=settings, structures=tuple(structures))
 
 
-def curves_of(text):
-    (payload,) = [
-        data
-        for element, data in Page(text).scripts
-        if element[1].get("type") == "application/json"
-    ]
-    return json.loads(payload)["curves"]
-
-
-def test_curves_end_at_the_reported_values():
-    report = fake_report.report()
-    curves = curves_of(to_html(report))
-    together, *each = curves["sets"]
-    assert [one["label"] for one in each] == ["water:0", "water:1"]
-    sources = [report.aggregate()]
-    sources += [{leaf.name: leaf for leaf in s.leaves} for s in report.structures]
-    for one, leaves in zip([together, *each], sources, strict=True):
-        for name, values in zip(curves["rows"], one["values"], strict=True):
-            totals = leaves[name].totals
-            assert values["degrees"] == [3, 5]
-            assert values["error"][-1] == totals.equivariance_error
-            assert values["relative"][-1] == totals.relative_error
-            assert values["content"][-1] == totals.content.sum(axis=1).tolist()
-            assert values["sectors"] == totals.content.tolist()
-            (point,) = leaves[name].coarser
-            assert values["error"][0] == point.totals.equivariance_error
-            assert len(values["content"][0]) == 2
-    # Sums of squares, not averages of errors.
-    squares = [s.leaves[0].coarser[0].totals.variance.sum() for s in report.structures]
-    counts = [s.leaves[0].coarser[0].totals.count.sum() for s in report.structures]
-    row = curves["rows"].index("energy")
-    assert together["values"][row]["error"][0] == pytest.approx(
-        (sum(squares) / sum(counts)) ** 0.5
-    )
-
-
-def test_the_extrapolated_tail_is_that_of_the_degree_to_try():
-    report = fake_report.report(structures=1, layers=0)
-    content = np.array([0.5**n for n in range(7)])
-    power = np.zeros((1, 7, 2))
-    power[0, :, 0] = content
-    totals = Totals(np.ones(1), content.sum()[None], power, np.ones(1))
-    short = totals._replace(power=power[:, :3])
-    leaf = dataclasses.replace(
-        report.structures[0].leaves[0],
-        totals=totals,
-        species={},
-        coarser=(RuleTotals(7, 728, short),),
-    )
-    structure = dataclasses.replace(report.structures[0], leaves=(leaf,), atoms=None)
-    settings = Options(max_degree=6, tolerance=0.01).settings()
-    report = dataclasses.replace(report, settings=settings, structures=(structure,))
-    (values,) = curves_of(to_html(report))["sets"][0]["values"]
-    tail = values["tail"]
-    share = totals.content.sum(axis=1)
-    band = (degree_to_try(share, 13, 0.01) - 1) // 2
-    assert tail["degrees"][0] == 6
-    assert tail["degrees"][-1] >= band
-    np.testing.assert_allclose(
-        tail["content"], share[6] * 0.5 ** (np.array(tail["degrees"]) - 6)
-    )
-
-
-def test_why_there_are_no_curves():
-    value = storage.to_json(fake_report.report())
-    for structure in value["structures"]:
-        for leaf in structure["leaves"]:
-            leaf["coarser"] = []
-    text = to_html(storage.from_json(value))
-    page = Page(text)
-    assert "No curves" in text
-    assert "curve-response" not in page.ids
-    assert all(one is None for one in curves_of(text)["sets"][0]["values"])
+def curves_of(report):
+    return curve_data(report, list(report.aggregate()), 40)["sets"]
 
 
 def test_grids_that_were_chosen():
-    text = to_html(certified_report())
+    report = certified_report()
+    text = to_html(report)
     assert "The accuracy of all 5 responses is certified" in text
     assert "adaptive: 11" in text
     assert "Certificates" in text
     assert "were climbed" in text
-    assert curves_of(text)["sets"][0]["values"][0]["degrees"] == [3, 11]
+    assert curves_of(report)[0]["values"][0]["degrees"] == [3, 11]
     # Sectors that were not projected are not drawn as zeros.
-    values = curves_of(to_html(certified_report(projected=1)))["sets"][0]["values"][0]
+    values = curves_of(certified_report(projected=1))[0]["values"][0]
     assert len(values["sectors"]) == len(values["content"][-1]) == 2
     assert values["tail"] is None or values["tail"]["degrees"][0] == 1
     # Rules of different degrees have no sum, but each structure has its curve.
-    text = to_html(certified_report(degrees=(11, 15)))
-    together, *each = curves_of(text)["sets"]
+    report = certified_report(degrees=(11, 15))
+    together, *each = curves_of(report)
     assert together["values"][0] is None
     assert [one["values"][0]["degrees"] for one in each] == [[3, 11], [3, 15]]
-    assert "curve-structure" in Page(text).ids
-
-
-def test_provenance_is_complete():
-    report = dataclasses.replace(
-        fake_report.report(),
-        settings=Options(max_degree=2).settings(),
-        command="symjax report H2O",
-    )
-    page, text = to_html(report), to_text(report, 80)
-    section = page[page.index('id="provenance"') :]
-    value = storage.to_json(report)
-    assert value["settings"]["seed"] == 20
-    for shown in (
-        value["model"]["digest"],
-        value["command"],
-        value["settings"]["grid"],
-        f"symjax {value['software']['symjax']}, JAX {value['software']['jax']}",
-        f"{value['settings']['seed']}, of the random elements",
-    ):
-        assert shown in section
-        assert shown in text
-    assert max(map(len, text.splitlines())) <= 80
-
-
-def test_every_structure_has_its_error_of_every_output():
-    report = fake_report.report(structures=3, failed=1)
-    section = to_html(report).partition('<section id="structures"')[2]
-    head, rest = section.partition("<tbody>")[::2]
-    outputs = [leaf for leaf in report.structures[0].leaves if leaf.kind == "output"]
-    columns = re.findall("<th [^>]*>([^<]*)</th>", head)
-    places = [
-        columns.index(next(c for c in columns if c.startswith(f"A of {o.name}")))
-        for o in outputs
-    ]
-    rows = rest.partition("</tbody>")[0].strip().splitlines()
-    assert len(rows) == 4
-    for structure, row in zip(report.structures, rows, strict=True):
-        cells = [re.sub("<[^>]*>", "", cell) for cell in re.split("</t[hd]>", row)]
-        known = {leaf.name: leaf.totals.equivariance_error for leaf in structure.leaves}
-        shown = [cells[place] for place in places]
-        right = [format_value(known[o.name]) if known else "-" for o in outputs]
-        assert shown == right
+    assert "curve-structure" in Page(to_html(report)).ids

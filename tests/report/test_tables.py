@@ -8,11 +8,8 @@ import re
 import fake_report
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from symjax.report import contents, formats, shortening, tables
-from symjax.report.layout import Display, Row, Table
+from symjax.report import formats, tables
 from symjax.report.scales import Spread
 
 
@@ -191,13 +188,6 @@ def test_a_dumb_terminal_of_forty_columns_in_the_c_locale(monkeypatch):
     assert max(map(len, lines)) <= 40
 
 
-def test_a_cell_that_is_wider_than_the_terminal_is_broken_between_words():
-    rows = [Row(["energy", "0.00281 [0.00228, 0.00347]"])]
-    table = Table("A", ["output", "of its population"], rows)
-    lines = table.text(Display(30, True)).plain.splitlines()
-    assert lines[2:] == ["  of its population 0.00281", "    [0.00228, 0.00347]"]
-
-
 def test_color_is_not_forced_into_a_pipe(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     pipe = io.StringIO()
@@ -211,43 +201,3 @@ def test_output_that_is_ascii_only():
     tables.print_report(fake_report.report(), stream)
     stream.flush()
     assert "eV/angstrom" in buffer.getvalue().decode("ascii")
-
-
-@given(st.floats(1e-14, 1e14))
-def test_format_value_keeps_three_digits(value):
-    text = formats.format_value(value)
-    assert float(text) == pytest.approx(value, rel=5.1e-3)
-    assert len(text) <= 9
-
-
-@given(st.floats(0, 1))
-def test_format_fraction_keeps_two_digits(value):
-    text = formats.format_fraction(value)
-    assert len(text) <= 8
-    # four decimals, or two digits for small fractions
-    assert float(text) == pytest.approx(value, rel=5.1e-2, abs=1e-15)
-
-
-@given(st.text("abc._0", min_size=1, max_size=60), st.integers(5, 40))
-def test_shortened_names_keep_their_ends(name, width):
-    short = shortening.shorten(name, width)
-    assert len(short) <= width or short == name
-    if short != name:
-        head, tail = short.split("...", 1) if "..." in short else (short, "")
-        assert name.startswith(head)
-        assert name.endswith(tail)
-
-
-@given(
-    st.lists(st.text("ab.", min_size=1, max_size=12), unique=True), st.integers(5, 9)
-)
-def test_shortened_names_stay_different(names, width):
-    short = shortening.shorten_all(names, width)
-    assert len(set(short)) == len(names)
-
-
-def test_top_sectors_are_sorted():
-    totals = fake_report.totals(np.random.default_rng(1), "feature", 5)
-    values = [value for _, value in contents.top_sectors(totals.content, 6)]
-    assert values == sorted(values, reverse=True)
-    assert sum(values) + totals.remainder == pytest.approx(1, abs=1e-12)

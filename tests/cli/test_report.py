@@ -1,49 +1,19 @@
 """The command line: every way to misuse it, exit codes, and one run to the end."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import ase.build
 import ase.io
 import fake_model
-import jax
 import numpy as np
 import pytest
+from fake_model import FAST, offer
 from typer.testing import CliRunner
 
 import symjax
 from symjax import cli
-from symjax.cli import environment
-from symjax.cli.progress import LongWork, Pace
 from symjax.report import read_report
-from symjax.runs import Progress
-
-FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
-
-
-def offer(monkeypatch, model):
-    """A model by the name "fake"; other names reach the real reader."""
-    real = symjax.models.load_model
-    monkeypatch.setattr(
-        "symjax.models.load_model",
-        lambda name: model if str(name) == "fake" else real(name),
-    )
-
-
-@pytest.fixture
-def invoke(tmp_path, monkeypatch):
-    """Runs a command in an empty folder with the fake model, in this process."""
-    offer(monkeypatch, fake_model.FakeModel())
-    monkeypatch.chdir(tmp_path)
-    runner = CliRunner()
-
-    def run(*args):
-        return runner.invoke(cli.app, [str(arg) for arg in args])
-
-    return run
 
 
 def write(path, name="H2O", frames=1):
@@ -78,10 +48,6 @@ def saved_model(tmp_path):
     )
     save_model(model, tmp_path / "saved")
     return tmp_path / "saved"
-
-
-# Bad input: what stands in the folder, the arguments, and what the message must say:
-# the argument, its value and the remedy.
 
 
 def nothing(folder):
@@ -341,12 +307,6 @@ def test_unknown_layers(invoke, saved_model, tmp_path, pattern):
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_command(invoke):
-    result = invoke("repotr")
-    assert result.exit_code == cli.BAD_INPUT
-    assert "repotr" in result.output
-
-
 class TestReport:
     def test_success(self, invoke, tmp_path):
         result = invoke("report", "H2O", *FAST, "--layers", "all", "-o", "a/b")
@@ -539,220 +499,6 @@ def _stripped(text):
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-class TestHtml:
-    def test_page_of_an_old_report(self, invoke, tmp_path):
-        options = [*FAST, "--no-html"]
-        assert invoke("report", "H2O", *options, "-o", "a").exit_code == cli.OK
-        page = tmp_path / "a" / "report.html"
-        assert not page.exists()
-        result = invoke("html", "a")
-        assert result.exit_code == cli.OK, result.output
-        text = page.read_text("ascii")
-        assert text.startswith("<!doctype html>")
-        refused = invoke("html", "a/report.json")
-        assert refused.exit_code == cli.BAD_INPUT
-        assert refused.stderr.startswith("Error: --output=")
-        assert "--overwrite" in refused.stderr
-        assert invoke("html", "a/report.json", "--overwrite").exit_code == cli.OK
-        assert invoke("html", "a", "-o", "other.html").exit_code == cli.OK
-        assert (tmp_path / "other.html").read_text("ascii") == text
-
-    @pytest.mark.parametrize(
-        ("arguments", "match"),
-        [(["nowhere"], "REPORT="), (["a", "-o", "no/folder/x.html"], "--output=")],
-    )
-    def test_bad_paths(self, invoke, tmp_path, arguments, match):
-        assert invoke("report", "H2O", *FAST, "-o", "a").exit_code == cli.OK
-        result = invoke("html", *arguments)
-        assert result.exit_code == cli.BAD_INPUT
-        assert match in result.stderr
-
-    def test_overwriting_a_report_removes_its_page(self, invoke, tmp_path):
-        assert invoke("report", "H2O", *FAST, "-o", "a").exit_code == cli.OK
-        again = invoke("report", "H2O", *FAST, "--no-html", "--overwrite", "-o", "a")
-        assert again.exit_code == cli.OK
-        assert not (tmp_path / "a" / "report.html").exists()
-
-
-class TestModels:
-    def test_lists_cards(self, invoke, monkeypatch):
-        monkeypatch.setattr("symjax.models.io.shipped_models", lambda: ["fake"])
-        result = invoke("models")
-        assert result.exit_code == cli.OK, result.output
-        title, columns, _, row, *card = result.stdout.splitlines()
-        assert title == "Models that ship with symjax"
-        assert re.split("  +", columns) == ["model", "knows", "outputs", "parameters"]
-        assert re.split("  +", row) == ["fake", "H C O", "energy [eV]", "3"]
-        entries = dict(re.split("  +", line) for line in card[4:])
-        assert entries["cutoff"] == "8 angstrom"
-        assert entries["test.rmse"] == "0.125"
-
-    def test_none(self, invoke, monkeypatch):
-        monkeypatch.setattr("symjax.models.io.shipped_models", list)
-        assert "No model" in invoke("models").stdout
-
-
-class TestProcess:
-    """What only a process of its own can show."""
-
-    def run(self, *args, **environment):
-        return subprocess.run(
-            [sys.executable, *args],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, **environment},
-        )
-
-    def test_module_and_version(self):
-        result = self.run("-m", "symjax", "--version")
-        assert result.returncode == cli.OK
-        assert result.stdout == f"symjax {symjax.__version__}\n"
-
-    def test_help_imports_nothing_heavy(self):
-        code = (
-            "import sys\n"
-            "from typer.testing import CliRunner\n"
-            "from symjax import cli\n"
-            "result = CliRunner().invoke(cli.app, ['report', '--help'])\n"
-            "assert result.exit_code == 0, result.output\n"
-            "heavy = ('jax', 'numpy', 'ase', 'matplotlib', 'torch', 'rich', 'asyncio',"
-            " 'filelock', 'sqlite3')\n"
-            "print([m for m in heavy if m in sys.modules])\n"
-        )
-        result = self.run("-c", code)
-        assert result.stdout == "[]\n", result.stderr
-
-    def test_bad_input_from_the_shell(self):
-        options = ["--calculator-options", '{"a": 1}']
-        result = self.run("-m", "symjax", "stability", "H2O", *options)
-        assert result.returncode == cli.BAD_INPUT
-        assert result.stdout == ""
-        assert result.stderr.startswith("Error: --calculator-options=")
-
-
-class TestPace:
-    @staticmethod
-    def step(position, kept=False):
-        return Progress("", position, 101, 0, 0, kept=kept)
-
-    @pytest.mark.parametrize(
-        ("seconds", "text"),
-        [
-            (0.5, "50 s left"),
-            (1.19, "119 s left"),
-            (6, "10 min left"),
-            (720, "20 h left"),
-        ],
-    )
-    def test_follows_from_the_time_of_a_structure(self, monkeypatch, seconds, text):
-        times = iter([0.0, seconds])
-        monkeypatch.setattr("time.monotonic", lambda: next(times))
-        assert Pace().left(self.step(1)) == text
-
-    def test_kept_structures_took_no_time(self, monkeypatch):
-        times = iter([0.0, 5.0, 7.0])
-        monkeypatch.setattr("time.monotonic", lambda: next(times))
-        pace = Pace()
-        assert pace.left(self.step(51, kept=True)) == ""
-        assert pace.left(self.step(52)) == "98 s left"
-
-    def test_nothing_is_left(self):
-        assert Pace().left(self.step(101)) == ""
-
-
-class TestLongWork:
-    @staticmethod
-    def step(done, total):
-        return Progress("big\n", 1, 1, done, total)
-
-    def test_is_announced_at_once(self):
-        line = LongWork().line(self.step(0, 1_533_840))
-        assert line == r"1/1 big\n: 1,533,840 evaluations"
-        assert not LongWork().line(self.step(0, 2016))
-        line = LongWork().line(self.step(0, 2016)._replace(size=10_000))
-        assert "2,016 evaluations of 10,000 atoms or points; --estimate" in line
-
-    def test_time_left_is_that_of_calls_behind_the_first(self, monkeypatch):
-        times = iter([0.0, 30.0, 40.0, 45.0, 60.0])
-        monkeypatch.setattr("time.monotonic", lambda: next(times))
-        work = LongWork()
-        work.line(self.step(0, 1000))
-        assert not work.line(self.step(100, 1000))  # with the compilation
-        assert work.line(self.step(200, 1000)).endswith(
-            "200 of 1,000 evaluations; 80 s left"
-        )
-        assert not work.line(self.step(300, 1000))  # lines grow rarer
-        assert "left" in work.line(self.step(400, 1000))
-
-
-def test_help_explains_every_option(invoke):
-    result = invoke("report", "--help")
-    assert result.exit_code == cli.OK
-    for option in (
-        "--model",
-        "--max-degree",
-        "--grid",
-        "--layers",
-        "--output",
-        "--resume",
-        "--overwrite",
-        "--dtype",
-        "--tolerance",
-        "--frames",
-        "--memory",
-        "--no-figures",
-        "--no-html",
-        "--figure-format",
-        "--no-compile-cache",
-        "--debug",
-    ):
-        assert option in result.output
-    for code in (cli.OK, cli.INTERNAL, cli.BAD_INPUT, cli.UNRESOLVED, cli.FAILED, 130):
-        assert f" {code}  " in result.output
-
-
-def test_documentation_lists_options_and_codes(request):
-    text = (request.config.rootpath / "docs" / "cli.md").read_text("utf-8")
-    command = {c.name: c for c in _click().commands.values()}["report"]
-    for parameter in command.params:
-        names = [*parameter.opts, *parameter.secondary_opts]
-        if parameter.name not in ("target", "help"):
-            assert any(f"`{name}" in text for name in names), names
-    for code in (0, 1, 2, 3, 4, 130):
-        assert f"| {code} |" in text
-
-
-def _click():
-    import typer
-
-    return typer.main.get_command(cli.app)
-
-
-class TestCompileCache:
-    @pytest.fixture
-    def updates(self, monkeypatch):
-        changed = {}
-        monkeypatch.setattr(jax.config, "update", changed.__setitem__)
-        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-        return changed
-
-    def test_is_in_the_users_cache_folder(self, updates, monkeypatch, tmp_path):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        environment.configure_jax(False, True)
-        assert updates["jax_compilation_cache_dir"] == str(tmp_path / "symjax" / "jax")
-        assert "jax_enable_x64" not in updates
-
-    def test_can_be_turned_off(self, updates):
-        environment.configure_jax(True, False)
-        assert updates == {"jax_enable_x64": True}
-
-    def test_choice_of_the_user_goes_first(self, updates, monkeypatch, tmp_path):
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-        environment.configure_jax(False, True)
-        assert updates == {}
-
-
 def test_shipped_model_end_to_end(tmp_path):
     from symjax.models.io import shipped_models
 
@@ -841,24 +587,3 @@ def test_estimate_says_the_cost_and_writes_nothing(invoke, tmp_path):
     assert lines[2].startswith("all: 96 evaluations, about")
     assert "GiB" in lines[2]
     assert not (tmp_path / "report").exists()
-
-
-def test_shell_completion_is_offered(invoke):
-    assert "--install-completion" in invoke("--help").output
-
-
-def test_help_shows_options_by_group(invoke):
-    """Each heading once, with its options below; those of no group at the end."""
-    parts = re.split(r"\n(\S[^:\n]*):\n", invoke("report", "--help").output)
-    found = dict(zip(parts[1::2], parts[2::2], strict=True))
-    names = list(found)
-    assert names[:3] == ["Arguments", "Model", "Resolution"]
-    assert names[-1] == "Options"
-    assert len(names) == len(parts[1::2])
-    for name, option in (
-        ("Model", "--calculator MODULE"),
-        ("Resolution", "--max-degree L"),
-        ("Survey", "--until FRACTION"),
-        ("Options", "--debug"),
-    ):
-        assert [one for one in names if option in found[one]] == [name]

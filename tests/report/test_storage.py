@@ -12,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax import _files
-from symjax.data.quantities import representation_of
-from symjax.errors import ModelError
-from symjax.metrics import Certificate, add_totals
+from symjax.metrics import Certificate
 from symjax.report import read_results, schema, storage
-from symjax.report.leaves import Leaf, ReportError
+from symjax.report.leaves import ReportError
 from symjax.report.storage import from_json, read_report, to_json
 
 VALID = to_json(fake_report.report(failed=1))
@@ -96,69 +94,6 @@ def test_file_round_trip(tmp_path):
     assert to_json(read_report(tmp_path)) == to_json(report)
 
 
-def test_summary_follows_from_added_totals_not_from_averaged_ratios():
-    report = fake_report.report(structures=3)
-    parts = [structure.leaves[1].totals for structure in report.structures]
-    variance = sum(part.variance.sum() for part in parts)
-    count = sum(part.count.sum() for part in parts)
-    summary = to_json(report)["summary"]["forces"]
-    # three additions and one root in float64
-    assert summary["equivariance_error"] == pytest.approx(
-        np.sqrt(variance / count), rel=1e-14
-    )
-    averaged = np.mean([part.equivariance_error for part in parts])
-    assert abs(summary["equivariance_error"] - averaged) > 1e-6
-    assert report.aggregate()["forces"].species["H"].count == pytest.approx(3 * 18)
-    total = np.sum(summary["content"]) + summary["remainder"]
-    assert total == pytest.approx(1, abs=1e-12)
-
-
-def test_aggregate_verdict_is_the_worst():
-    good, bad = fake_report.report(), fake_report.report(resolved=False)
-    both = schema.Report(
-        good.software,
-        good.model,
-        good.settings,
-        (good.structures[0], bad.structures[1]),
-    )
-    verdict = both.aggregate()["energy"].convergence
-    assert not verdict.resolved
-    assert verdict.degree_to_try == 11
-    assert verdict.reason == "content changes by 0.3"
-    assert not both.resolved
-    assert good.resolved
-
-
-def test_aggregate_skips_elements_that_a_structure_lacks():
-    report = fake_report.report()
-    first, second = report.structures
-    forces = first.leaves[1]
-    leaves = (Leaf(**{**vars(forces), "species": {"O": forces.species["H"]}}),)
-    changed = schema.Report(
-        report.software,
-        report.model,
-        report.settings,
-        (schema.StructureReport("w", "O", 1, "0", leaves), second),
-    )
-    species = changed.aggregate()["forces"].species
-    assert set(species) == {"O", "H"}
-    expected = add_totals([second.leaves[1].species["H"]])
-    assert species["H"].norm == pytest.approx(expected.norm, rel=0)
-
-
-def test_leaves_that_do_not_fit_together_are_refused():
-    report = fake_report.report()
-    leaf = report.structures[0].leaves[0]
-    other = Leaf(**{**vars(leaf), "unit": "kcal/mol"})
-    structures = (
-        report.structures[0],
-        schema.StructureReport("x", "H2", 2, "0", (other,)),
-    )
-    broken = schema.Report(report.software, report.model, report.settings, structures)
-    with pytest.raises(ReportError, match=r"energy\.unit"):
-        broken.aggregate()
-
-
 def _set(value, path, new):
     value = copy.deepcopy(value)
     *parents, last = path
@@ -173,7 +108,10 @@ def _set(value, path, new):
 
 
 LEAF = ("structures", 0, "leaves", 2)
+
+
 ATOMS = ("structures", 0, "atoms")
+
 
 DAMAGED = {
     "version": (("schema",), "symjax-report/2", "schema"),
@@ -298,8 +236,3 @@ def test_a_pipe_in_place_of_a_file_does_not_block(read, name, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises(ReportError, match="it is a pipe"):
         read(tmp_path / name)
-
-
-def test_a_degree_that_no_target_has():
-    with pytest.raises(ModelError, match="degree larger than"):
-        representation_of("10000+")

@@ -1,0 +1,30 @@
+"""What holds for a process: where compiled code is kept."""
+
+import jax
+import pytest
+
+from symjax.cli import environment
+
+
+class TestCompileCache:
+    @pytest.fixture
+    def updates(self, monkeypatch):
+        changed = {}
+        monkeypatch.setattr(jax.config, "update", changed.__setitem__)
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        return changed
+
+    def test_is_in_the_users_cache_folder(self, updates, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        environment.configure_jax(False, True)
+        assert updates["jax_compilation_cache_dir"] == str(tmp_path / "symjax" / "jax")
+        assert "jax_enable_x64" not in updates
+
+    def test_can_be_turned_off(self, updates):
+        environment.configure_jax(True, False)
+        assert updates == {"jax_enable_x64": True}
+
+    def test_choice_of_the_user_goes_first(self, updates, monkeypatch, tmp_path):
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+        environment.configure_jax(False, True)
+        assert updates == {}
