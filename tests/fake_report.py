@@ -1,9 +1,11 @@
-"""Reports with random but valid content, for tests that need no measurement."""
+"""Reports with made-up but valid content, for tests that need no measurement."""
 
 import numpy as np
 
 from symjax.metrics import Convergence, RuleTotals, Totals
+from symjax.metrics.consistency import LabelConsistency
 from symjax.report import Leaf, schema
+from symjax.report.event_schema import Breaking, EventPoints
 
 DIMENSIONS = {"scalar": (1,), "vector": (3,), "matrix": (1, 3, 5), "feature": (1,)}
 IRREPS = {
@@ -100,4 +102,54 @@ def report(seed=0, layers=2, structures=2, failed=0, resolved=True, max_degree=2
             max_degree, "lebedev 5 x 6", 5, 168, "all", "float32", 0.05, energy="energy"
         ),
         tuple(measured),
+    )
+
+
+def event(label, size, variance, sources=()):
+    """An event whose class probabilities have a variance, summed over points."""
+
+    def sums(variance, norm, count):
+        power = np.array([[[norm - variance, 0.0], [variance, 0.0]]])
+        return Totals(np.array([variance]), np.array([norm]), power, np.array([count]))
+
+    part = sums(variance / 2, size, 2.0 * size)
+    leaf = Leaf(
+        *("class_probabilities", "output", "", "feature", ("0+",), 4),
+        sums(variance, 2 * size, 4.0 * size),
+        {"track": part},
+        None,
+        particles={"muon": part},
+    )
+    positions = np.arange(3.0 * size).reshape(size, 3)
+    errors = {"class_probabilities": np.full(size, 0.25)}
+    changes = np.linspace(0, 1, size)
+    return schema.StructureReport(
+        *(label, "event", size, ""),
+        leaves=(leaf,),
+        timing=schema.Timing(1.0, 2.0),
+        points=EventPoints(
+            *(positions, np.ones(size), np.zeros(size, int), errors),
+            *(np.zeros(size, int), changes),
+        ),
+        breaking=sources,
+    )
+
+
+def breaking(group, points, size, accuracy):
+    """Sources of symmetry breaking of a size."""
+    labels = LabelConsistency(
+        *(0.2, 0.1, accuracy, (accuracy, accuracy), accuracy, np.zeros((0, 0)), 48)
+    )
+    sources = (size, size / 2, size / 3, 1.2 * size)
+    return Breaking(group, 48, points, points, *sources, {}, labels, labels)
+
+
+def event_report(*events):
+    return schema.Report(
+        schema.Software("0.1.0", "0.10.2", "cpu"),
+        schema.ModelInfo("polarmae-events", "a" * 64),
+        schema.Settings(
+            *(1, "lebedev 3 x 4", 3, 48, "none", "float32", 0.05), points="all points"
+        ),
+        events,
     )

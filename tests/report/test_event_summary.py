@@ -2,31 +2,13 @@
 
 import numpy as np
 import pytest
+from fake_report import event
 from pydantic import TypeAdapter
 
-from symjax.metrics import Totals
 from symjax.report.event_schema import EventFigures
 from symjax.report.event_summary import ratio_interval, summarise_events
-from symjax.report.leaves import Leaf
 from symjax.report.schema import Failure, StructureReport
 from symjax.report.storage import dumps, plain
-
-
-def totals(variance, norm, count):
-    power = np.array([[[norm - variance, 0.0], [variance, 0.0]]])
-    return Totals(np.array([variance]), np.array([norm]), power, np.array([count]))
-
-
-def event(label, size, variance):
-    parts = {"track": totals(variance / 2, size, 2.0 * size)}
-    leaf = Leaf(
-        *("class_probabilities", "output", "", "feature", ("0+",), 4),
-        totals(variance, 2 * size, 4.0 * size),
-        parts,
-        None,
-        particles={"muon": parts["track"]},
-    )
-    return StructureReport(label, "event", size, "", leaves=(leaf,))
 
 
 def test_groups_and_figures():
