@@ -78,19 +78,20 @@ def report(
     report.txt (the tables that are also printed), structures.jsonl (one line as soon
     as a structure is finished), results.h5 (the same as columns) and figures.
     """
-    from symjax.runs.folder import JOURNAL_FILE, Destination, check_folder
-
     # What messages call what was typed.
     names = option_names(context) | {"num": "--samples", "items": "TARGET"}
     names |= {"name": "--turn"}
     surveyed = check_survey(context)
+    cost.check(context)
+
+    from symjax.runs.folder import JOURNAL_FILE, Destination, check_folder
+
     into = Destination(
         written.output, written.resume, written.overwrite, command_line(context)
     )
     if not cost.estimate and surveyed is None:
         with options_as_typed(names):
             check_folder(into)
-    cost.check(context)
     above = limits_of("--fail-above", limits.fail_above)
     aims = limits_of("--reach", limits.reach)
     fields = labels.fields()

@@ -56,8 +56,8 @@ class Leaf(Record):
 
     Attributes:
       name: Name of the output or of the layer.
-      kind: ``"output"``, ``"node"`` or ``"edge"``; ``"token"`` or ``"point"`` for
-        events.
+      kind: ``"output"``, or what the features of a layer belong to: ``"node"``,
+        ``"edge"``, ``"token"`` or ``"point"``; ``"layer"`` where that is not known.
       unit: Unit of the equivariance error; empty for features.
       representation: Name of the representation.
       irreps: Labels of its irreps, in the order of the totals.

@@ -62,8 +62,7 @@ class Settings(Record):
       max_degree: Largest degree L of the projected sectors.
       grid: Name of the quadrature rule; ``"auto"`` where each structure has its own.
       degree: Degree through which the rule is exact, 0 for random elements; the largest
-        that is tried where
-        each structure has its own.
+        that is tried where each structure has its own.
       num_elements: Elements of O(3) at which the model was evaluated; at most, where
         each structure has its own rule.
       layers: Selection of layers, as it was asked for.

@@ -9,10 +9,13 @@ import fake_model
 import numpy as np
 import pytest
 from fake_model import FAST, offer
+from small_models import drawn_pet
 from typer.testing import CliRunner
+from water_runs import save_smallest_model
 
 import symjax
 from symjax import cli
+from symjax.models import save_model
 from symjax.report import read_report
 
 
@@ -29,25 +32,13 @@ def write(path, name="H2O", frames=1):
 
 @pytest.fixture
 def saved_model(tmp_path):
-    """Folder of a PET with constant parameters: fast to make, never evaluated."""
-    import flax.traverse_util
-
-    from symjax.models.io import save_model
-    from symjax.models.pet import PETConfig
-    from symjax.models.pet.model import PETModel, parameter_shapes
-
-    config = PETConfig(
-        species=(1, 8), d_pet=4, d_node=4, d_head=4, d_feedforward=4, num_heads=1
-    )
-    flat = {
-        path: np.ones(shape, np.float32)
-        for path, shape in parameter_shapes(config).items()
-    }
-    model = PETModel(
-        "small", config, flax.traverse_util.unflatten_dict(flat, sep="/"), {}
-    )
-    save_model(model, tmp_path / "saved")
+    """Folder of a small PET, which is never evaluated."""
+    save_smallest_model(tmp_path / "saved")
     return tmp_path / "saved"
+
+
+# Bad input: what stands in the folder, the arguments, and what the message must say:
+# the argument, its value and the remedy.
 
 
 def nothing(folder):
@@ -528,29 +519,7 @@ def test_shipped_model_end_to_end(tmp_path):
 @pytest.mark.slow
 def test_a_grid_is_chosen_for_a_network(tmp_path):
     """A small PET with random parameters, with its layers."""
-    import flax.traverse_util
-
-    from symjax.models.io import save_model
-    from symjax.models.pet import PETConfig
-    from symjax.models.pet.model import PETModel, parameter_shapes
-
-    config = PETConfig(
-        species=(1, 8),
-        d_pet=4,
-        d_node=4,
-        d_head=4,
-        d_feedforward=4,
-        num_heads=1,
-        num_gnn_layers=1,
-        num_attention_layers=1,
-    )
-    random = np.random.default_rng(0)
-    flat = {
-        path: random.normal(0, 0.3, shape).astype(np.float32)
-        for path, shape in parameter_shapes(config).items()
-    }
-    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
-    save_model(PETModel("small", config, parameters, {}), tmp_path / "saved")
+    save_model(drawn_pet((1, 8)), tmp_path / "saved")
     options = ["--layers", "gnn_layers.0.trans.layers.0_node", "--max-degree", "2"]
     options += ["--model", str(tmp_path / "saved"), "--no-figures"]
     out = tmp_path / "out"
