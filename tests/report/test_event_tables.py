@@ -1,5 +1,9 @@
 """Tables of events: figures with intervals, sources, a list by A."""
 
+import functools
+import math
+import operator
+
 import fake_report
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from symjax.report.event_tables import (
     sources_table,
 )
 from symjax.report.layout import Display
+from symjax.report.storage import to_json
+from symjax.report.table_cells import Figure
 
 
 @pytest.fixture
@@ -58,6 +64,19 @@ def test_the_largest_error_is_listed_first(report):
     assert [row[0] for row in rows] == ["b", "a"]
     assert events_table(report).columns[-2:] == ["compiling", "evaluating"]
     assert "sources over O(3)" in events_table(report).title
+
+
+def test_every_number_is_that_of_its_field(report):
+    whole = to_json(report)
+    tables = [*figure_tables(report), sources_table(report), events_table(report)]
+    cells = [cell for table in tables for row in table.rows for cell in row.cells]
+    placed = [cell for cell in cells if getattr(cell, "at", ())]
+    assert len(placed) >= 50
+    for cell in placed:
+        held = functools.reduce(operator.getitem, cell.at, whole)
+        ends = cell.ends if isinstance(cell, Figure) else [cell.value]
+        shown = [None if math.isnan(end) else end for end in ends]
+        assert shown == (list(held) if isinstance(cell, Figure) else [held]), cell
 
 
 def test_one_event_has_no_list_and_no_intervals():
