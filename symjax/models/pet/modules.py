@@ -6,7 +6,6 @@ features. Features are sown into the collection ``features``; unless that collec
 is mutable, sowing costs nothing.
 """
 
-import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -24,21 +23,25 @@ from symjax.models._parameters import (
     zeros,
 )
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.layers import layer_of, symmetrized_layers
 
 FEATURES = "features"
 # What the last layers of a target read, summed over neighbors.
 READ = "read"
 # What one GNN layer hands to the next, and what the caller adds to it.
 STAGES, SHIFTS = "stages", "shifts"
-# Axis of the group elements over which features are averaged, where a model asks.
-GROUP_AXIS = "group"
 
 
-def sow(module: nn.Module, name: str, value: Array) -> None:
-    """Shows features of a layer."""
-    # Linen forbids one name for a submodule and a sown value.
-    module.sow(FEATURES, f"={name}", value)
+class Shown(nn.Module):
+    """A module with features that can be measured, layers by their names."""
+
+    def show(self, name: str, value: Array) -> Array:
+        """Shows features of a layer; the network goes on with what this returns.
+
+        That is the features themselves, unless Linen's ``intercept_methods`` is used.
+        """
+        # Linen forbids one name for a submodule and a sown value.
+        self.sow(FEATURES, f"={name}", value)
+        return value
 
 
 def at_stage(module: nn.Module, name: str, value: Array) -> Array:
@@ -46,18 +49,6 @@ def at_stage(module: nn.Module, name: str, value: Array) -> Array:
     module.sow(STAGES, name, value)
     if module.has_variable(SHIFTS, name):
         value = value + module.get_variable(SHIFTS, name)
-    return value
-
-
-def release(config: PETConfig, module: nn.Module, name: str, value: Array) -> Array:
-    """Features of a layer, averaged over a group where the model asks for it."""
-    # There is no group while parameters are made.
-    chosen = () if module.is_initializing() else symmetrized_layers(config)
-    if chosen and layer_of(config, (*module.path, name)) in chosen:
-        number = math.ceil(config.biases.symmetrized_share * value.shape[-1])
-        mean = jax.lax.pmean(value[..., :number], GROUP_AXIS)
-        value = jnp.concatenate([mean, value[..., number:]], axis=-1)
-    sow(module, name, value)
     return value
 
 
@@ -140,7 +131,7 @@ class SiluMLP(nn.Module):
         return Dense(self.outputs, name="2")(hidden)
 
 
-class Head(nn.Module):
+class Head(Shown):
     """Linear, SiLU, linear, SiLU: the features of the last layer of a target."""
 
     config: PETConfig
@@ -151,7 +142,7 @@ class Head(nn.Module):
         width = self.config.d_head
         hidden = jax.nn.silu(Dense(width, name="0")(x))
         out = jax.nn.silu(Dense(width, name="2")(hidden))
-        return release(self.config, self, "out", out)
+        return self.show("out", out)
 
 
 class Attention(nn.Module):
@@ -179,7 +170,7 @@ class Attention(nn.Module):
         return Dense(features, name="output_linear")(out.reshape(tokens.shape))
 
 
-class TransformerLayer(nn.Module):
+class TransformerLayer(Shown):
     """Attention and MLPs on one node token and the edge tokens of each atom."""
 
     config: PETConfig
@@ -222,8 +213,8 @@ class TransformerLayer(nn.Module):
             )
             norm = _norm(config.normalization, "norm_center_features")
             center = center + center_mlp(norm(center))
-        center = release(config, self, "node", center[:, 0])[:, None]
-        return center, release(config, self, "edge", edges)
+        center = self.show("node", center[:, 0])[:, None]
+        return center, self.show("edge", edges)
 
 
 class Transformer(nn.Module):

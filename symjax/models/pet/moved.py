@@ -1,8 +1,10 @@
 """The network in frames of the structure, or averaged over moved structures."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +16,15 @@ from symjax.models.biases.average import BATCH, Average
 from symjax.models.biases.frames import canonical_frames, weighted_frames
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.inputs import PETInputs
-from symjax.models.pet.layers import symmetrized_layers
-from symjax.models.pet.modules import GROUP_AXIS
+from symjax.models.pet.layers import layer_of, symmetrized_layers
+from symjax.models.pet.modules import Shown
 from symjax.so3.action import act_on_samples
 
 # Predictions of atoms by target and block, and features by module.
 Evaluated = tuple[dict[str, dict[str, Array]], Any]
+
+# Axis of the group elements over which features of layers are averaged.
+_AXIS = "group"
 
 
 def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInputs:
@@ -72,17 +77,41 @@ def apply_moved(
         raw, tree = network(move(inputs, frames))
         return _move_back(config, raw, inputs, frames), tree
     if biases.symmetrized_layers:
-        symmetrized_layers(config)
         elements, _ = Average.parse(biases.symmetrized_group).fixed()
         every = jnp.asarray(elements, inputs.vectors.dtype)[:, None]
         every = jnp.broadcast_to(every, (len(every), num_structures, 3, 3))
-        both = jax.vmap(lambda own: network(move(inputs, own)), axis_name=GROUP_AXIS)
+        each = jax.vmap(lambda own: network(move(inputs, own)), axis_name=_AXIS)
+        with nn.intercept_methods(_averaging_layers(config)):
+            found = each(every)
         # The identity comes first: the structure as it stands.
-        return jax.tree.map(lambda leaf: leaf[0], both(every))
+        return jax.tree.map(lambda leaf: leaf[0], found)
     if biases.output_average:
         raw = _average(config, lambda moved: network(moved)[0], inputs)
         return raw, network(inputs)[1] if features else {}
     return network(inputs)
+
+
+def _averaging_layers(config: PETConfig) -> Callable[..., Any]:
+    """Stands in for what modules show of some layers: their mean over the group."""
+    chosen, share = symmetrized_layers(config), config.biases.symmetrized_share
+
+    def show(
+        shown: Callable[..., Any],
+        given: Any,
+        named: Any,
+        context: nn.module.InterceptorContext,
+    ) -> Any:
+        module = context.module
+        if context.method_name != Shown.show.__name__:
+            return shown(*given, **named)
+        name, value = given
+        if layer_of(config, (*module.path, name)) in chosen:
+            number = math.ceil(share * value.shape[-1])
+            mean = jax.lax.pmean(value[..., :number], _AXIS)
+            value = jnp.concatenate([mean, value[..., number:]], axis=-1)
+        return shown(name, value)
+
+    return show
 
 
 def _average(

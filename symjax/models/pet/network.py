@@ -27,14 +27,13 @@ from symjax.models.pet.modules import (
     READ,
     Affine,
     Head,
+    Shown,
     SiluMLP,
     SiluMLPParts,
     SystemConditioning,
     Table,
     Transformer,
     at_stage,
-    release,
-    sow,
 )
 
 # A neighbor at its cutoff keeps this share of attention, so that the logarithm of its
@@ -42,7 +41,7 @@ from symjax.models.pet.modules import (
 _SMALLEST_FACTOR = 1e-15
 
 
-class CartesianTransformer(nn.Module):
+class CartesianTransformer(Shown):
     """One GNN layer: tokens from geometry, species and messages; then attention."""
 
     config: PETConfig
@@ -62,7 +61,7 @@ class CartesianTransformer(nn.Module):
             [inputs.vectors, inputs.distances[..., None]], axis=-1
         )
         embed, shift = Affine(4, width, name="edge_embedder")()
-        sow(self, "edge_embedder", geometry @ embed + shift)
+        self.show("edge_embedder", geometry @ embed + shift)
 
         # The first linear map of the concatenated parts is the sum of its blocks. The
         # block of the geometry is multiplied with its embedding before either meets
@@ -74,14 +73,14 @@ class CartesianTransformer(nn.Module):
         hidden = geometry @ (embed @ first[0]) + (shift @ first[0] + bias)
         if not self.is_first:
             table = Table(len(config.species), width, name="neighbor_embedder")()
-            sow(self, "neighbor_embedder", table[inputs.neighbors])
+            self.show("neighbor_embedder", table[inputs.neighbors])
             hidden = hidden + (table @ first[1])[inputs.neighbors]
         hidden = hidden + messages @ first[-1]
         for source in token_sources(config.biases, self.is_first):
             assert tensors is not None
             hidden = hidden + source(width, tensors)
         tokens = jax.nn.silu(hidden) @ second + second_bias
-        tokens = release(config, self, "compress", tokens)
+        tokens = self.show("compress", tokens)
 
         factors = jnp.maximum(inputs.cutoff_factors, _SMALLEST_FACTOR)
         scores = jnp.where(inputs.edge_mask, jnp.log(factors), -jnp.inf)
@@ -132,7 +131,7 @@ class TargetHeads(nn.Module):
         return out
 
 
-class PET(nn.Module):
+class PET(Shown):
     """Point Edge Transformer (Pozdnyakov and Ceriotti, NeurIPS 2023).
 
     A graph neural network whose messages are transformers over the neighborhoods of
@@ -179,10 +178,10 @@ class PET(nn.Module):
             for index in range(config.num_readout_layers)
         ]
         node = embedders[0]()[inputs.centers]
-        sow(self, "node_embedders_0", node)
+        self.show("node_embedders_0", node)
         table = Table(num_species, config.d_pet, name="edge_embedder")()
         edges = table[inputs.neighbors]
-        sow(self, "edge_embedder", edges)
+        self.show("edge_embedder", edges)
 
         tensors = GeometricTensors(config, name="tensors")(inputs)
 
@@ -191,7 +190,7 @@ class PET(nn.Module):
             layer = CartesianTransformer(config, index == 0, name=f"gnn_layers_{index}")
             if residual and index:
                 node = embedders[index]()[inputs.centers]
-                sow(self, f"node_embedders_{index}", node)
+                self.show(f"node_embedders_{index}", node)
             node, out = layer(node, edges, inputs, tensors)
             node = node + condition
             if residual:
@@ -211,18 +210,18 @@ class PET(nn.Module):
                 2 * config.d_pet, config.d_pet, name=f"combination_mlps_{index}"
             )
             mixed = mlp(norm(both))
-            mixed = release(config, self, f"combination_mlps_{index}", mixed)
+            mixed = self.show(f"combination_mlps_{index}", mixed)
             edges = edges + out + mixed
             post = "gnn_layers_post_mp"
-            node = release(config, self, f"{post}_node_{index}", node)
-            edges = release(config, self, f"{post}_edge_{index}", edges)
+            node = self.show(f"{post}_node_{index}", node)
+            edges = self.show(f"{post}_edge_{index}", edges)
             node = at_stage(self, f"node_{index}", node)
             edges = at_stage(self, f"edge_{index}", edges)
         if not residual:
             nodes_read, edges_read = [node], [edges]
         for index, (node, edge) in enumerate(zip(nodes_read, edges_read, strict=True)):
-            sow(self, f"node_backbone_{index}", node)
-            sow(self, f"edge_backbone_{index}", edge)
+            self.show(f"node_backbone_{index}", node)
+            self.show(f"edge_backbone_{index}", edge)
         if config.long_range is not None:
             nodes_read = self._with_long_range(nodes_read, inputs)
         return {
@@ -251,5 +250,5 @@ class PET(nn.Module):
         )
         module = LongRangeFeatures(config.d_node, name="long_range_featurizer")
         mean = sum(nodes[1:], nodes[0]) / math.sqrt(len(nodes))
-        added = release(config, self, "long_range_featurizer", module(mean, kernel))
+        added = self.show("long_range_featurizer", module(mean, kernel))
         return [(node + added) * math.sqrt(0.5) for node in nodes]
