@@ -20,29 +20,22 @@ from safetensors.numpy import save as save_tensors
 from symjax._files import check_readable, replace_atomically
 from symjax.errors import ModelError
 from symjax.models._paths import flatten, unflatten
-from symjax.models.pet import config as pet_config
-from symjax.models.pet import model as pet_model
-from symjax.models.pointmae import config as pointmae_config
-from symjax.models.pointmae import model as pointmae_model
+from symjax.models.pet import model as pet
+from symjax.models.pet.config import PETConfig
+from symjax.models.pointmae import model as pointmae
+from symjax.models.pointmae.config import PointMAEConfig
 
-Model = pet_model.PETModel | pointmae_model.PointMAEModel
+Model = pet.PETModel | pointmae.PointMAEModel
 
 FORMAT = "symjax-model/1"
 TENSORS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
 _LARGEST_METADATA = 2**26
 
-_MODELS: dict[str, Any] = {
-    "pet": pet_model.PETModel,
-    "pointmae": pointmae_model.PointMAEModel,
-}
-_CONFIGS: dict[str, Any] = {
-    "pet": pet_config.PETConfig,
-    "pointmae": pointmae_config.PointMAEConfig,
-}
-_SHAPES: dict[str, Any] = {
-    "pet": pet_model.parameter_shapes,
-    "pointmae": pointmae_model.parameter_shapes,
+# Of each architecture the model, its configuration, and the shapes of its parameters.
+_ARCHITECTURES: dict[str, tuple[Any, Any, Any]] = {
+    "pet": (pet.PETModel, PETConfig, pet.parameter_shapes),
+    "pointmae": (pointmae.PointMAEModel, PointMAEConfig, pointmae.parameter_shapes),
 }
 
 
@@ -76,7 +69,7 @@ def architecture_of(model: Model) -> str:
     Raises:
       ModelError: It is no model of symjax.
     """
-    for name, kind in _MODELS.items():
+    for name, (kind, _, _) in _ARCHITECTURES.items():
         if isinstance(model, kind):
             return name
     raise ModelError(
@@ -171,13 +164,14 @@ def read_folder(folder: Path) -> Model:
     """
     metadata = _read_metadata(folder / METADATA_FILE)
     architecture = metadata["architecture"]
-    file, kind = folder / METADATA_FILE, _CONFIGS[architecture]
+    file = folder / METADATA_FILE
+    model, kind, shapes = _ARCHITECTURES[architecture]
     fields = dict.fromkeys(field.name for field in dataclasses.fields(kind))
     _check_complete(file, metadata["config"], fields)
     config = kind.from_json(metadata["config"], source=str(file))
     _check_complete(file, metadata["config"], config.to_json())
     flat = _read_tensors(folder / TENSORS_FILE)
-    wanted = _SHAPES[architecture](config)
+    wanted = shapes(config)
     missing, extra = sorted(set(wanted) - set(flat)), sorted(set(flat) - set(wanted))
     if missing or extra:
         raise ModelError(
@@ -208,9 +202,7 @@ def read_folder(folder: Path) -> Model:
         parameters.setdefault("baseline", {})
         for target in config.targets:
             parameters["baseline"].setdefault(target.name, {})
-    return _MODELS[architecture](
-        str(metadata["name"]), config, parameters, metadata["card"]
-    )
+    return model(str(metadata["name"]), config, parameters, metadata["card"])
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
@@ -229,8 +221,8 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise ModelError(
             "model", str(path), f"has format {found!r}, not {FORMAT!r}", remedy
         )
-    if str(metadata.get("architecture")) not in _MODELS:
-        known = ", ".join(repr(name) for name in _MODELS)
+    if str(metadata.get("architecture")) not in _ARCHITECTURES:
+        known = ", ".join(repr(name) for name in _ARCHITECTURES)
         raise ModelError(
             "model",
             str(path),

@@ -47,6 +47,8 @@ def evaluate(
 
     Raises:
       ArgumentError: The graph was not made for this model's cutoff.
+      StructureError: The model does not know one of its species; a graph that is
+        traced has NaN in the place of what would be predicted of it.
 
     Example:
       >>> import ase.build

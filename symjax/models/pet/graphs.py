@@ -79,9 +79,8 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
     Raises:
       StructureError: The model is conditioned on charge and spin, and a structure says
         them in another way (:func:`symjax.data.conditions.check_conditions`); or the
-        model has long-range features, and cannot read a
-        structure: one that is periodic in one or two directions, or, where its cutoff
-        is adaptive, in any.
+        model has long-range features, and a structure is periodic in one or two
+        directions, or, where its cutoff is adaptive, in any.
     """
     for number, atoms in enumerate(structures):
         reads: tuple[str, ...] = ()

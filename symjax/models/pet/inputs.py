@@ -23,9 +23,9 @@ _EPSILON = 1e-15
 class PETInputs:
     """What the network reads.
 
-    Only ``vectors`` change under rotations, and positions and cells of
-    ``long_range``. A ``vmap`` over rotations that maps
-    ``vectors`` alone computes everything that reads only the other fields once.
+    Only ``vectors`` change under rotations, and positions and cells of ``long_range``.
+    A ``vmap`` over rotations that maps ``vectors`` alone computes everything that reads
+    only the other fields once.
 
     Attributes:
       vectors: Edge vectors in angstrom, 0 for padding.
@@ -48,7 +48,7 @@ class PETInputs:
       >>> from symjax.models.pet import PETConfig, pet_graph, pet_inputs
       >>> config = PETConfig(species=(1, 8))
       >>> graph = pet_graph(config, ase.build.molecule("H2O"))
-      >>> inputs = pet_inputs(PETConfig(species=(1, 8)), graph)
+      >>> inputs = pet_inputs(config, graph)
       >>> np.asarray(inputs.centers).tolist()  # O is the second of the model's species
       [1, 0, 0]
     """
@@ -154,6 +154,7 @@ def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
 
     Raises:
       ArgumentError: The graph was not made for this model's cutoff.
+      StructureError: The model does not know one of its species.
 
     Example:
       >>> import ase.build

@@ -6,7 +6,8 @@ differentiate.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ase
@@ -78,8 +79,9 @@ def _init_network(config: PETConfig, key: Array) -> Any:
     return fresh_variables(PET(config), key, (inputs,), ("params",))["params"]
 
 
-def parameter_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter of a model, by its path."""
+@functools.lru_cache(maxsize=64)
+def parameter_shapes(config: PETConfig) -> Mapping[str, tuple[int, ...]]:
+    """Shape of every parameter of a model, by its path; the network is traced once."""
     tree = jax.eval_shape(lambda: _init_network(config, jax.random.key(0)))
     shapes = {f"network/{path}": leaf.shape for path, leaf in flatten(tree).items()}
     for target in config.targets:
@@ -87,7 +89,7 @@ def parameter_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
             shape = (len(config.species), block.properties)
             for kind in ("scale", *(["baseline"] if block.is_invariant else [])):
                 shapes[join_path(kind, target.name, block.key)] = shape
-    return shapes | uncertainty_shapes(config)
+    return types.MappingProxyType(shapes | uncertainty_shapes(config))
 
 
 def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -125,11 +126,12 @@ def init_pointmae(
     return PointMAEModel(name, config, parameters)
 
 
-def parameter_shapes(config: PointMAEConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter and statistic, by path."""
+@functools.lru_cache(maxsize=64)
+def parameter_shapes(config: PointMAEConfig) -> Mapping[str, tuple[int, ...]]:
+    """Shape of every parameter and statistic, by path; the network is traced once."""
     tree = jax.eval_shape(lambda: _init(_short(config), jax.random.key(0)))
     flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
-    return {path: leaf.shape for path, leaf in flat.items()}
+    return types.MappingProxyType({path: leaf.shape for path, leaf in flat.items()})
 
 
 def layer_names(config: PointMAEConfig) -> tuple[str, ...]:
