@@ -103,3 +103,13 @@ def drawn_pointmae():
     """As :func:`small_pointmae`, with other numbers."""
     shapes = pointmae.parameter_shapes(EVENT_CONFIG)
     return PointMAEModel("tiny", EVENT_CONFIG, drawn(shapes))
+
+
+def random_parameters(module, *inputs):
+    """Random numbers for a module of Flax, none of which its initialisers draw.
+
+    These would be compiled anew for every shape.
+    """
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)

@@ -113,7 +113,7 @@ def _model_lines(model: Any) -> list[tuple[str, str]]:
     from ase.data import chemical_symbols
 
     from symjax.models.pointmae import PointMAEModel
-    from symjax.models.pointmae.orbit_problem import class_names
+    from symjax.models.pointmae.orbits import class_names
 
     config = model.config
     size = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))

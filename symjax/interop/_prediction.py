@@ -27,7 +27,7 @@ from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.model import PETModel
-from symjax.models.pet.orbit_problem import orbit_problem
+from symjax.models.pet.orbits import orbit_problem
 from symjax.so3.averages import Rotations
 
 _DIPOLE = "e*angstrom"

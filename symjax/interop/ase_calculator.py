@@ -46,7 +46,7 @@ from symjax.models import load_model
 from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.graphs import as_read
 from symjax.models.pet.model import PETModel, cast_parameters
-from symjax.models.pet.orbit_problem import check_conditioning
+from symjax.models.pet.orbits import check_conditioning
 from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature

@@ -19,7 +19,7 @@ from symjax.metrics import HostFunction, Problem
 from symjax.metrics.physical_check import PhysicalCheck
 from symjax.models.pet import PETModel
 from symjax.models.pet.energies import choose_energy
-from symjax.models.pet.orbit_problem import orbit_problem
+from symjax.models.pet.orbits import orbit_problem
 
 _DIRECT = re.compile(r"non_conservative_forces?(/.*)?")
 # Agreement of forces that are predicted with those that are derived: both come with

@@ -33,12 +33,12 @@ from symjax.models.biases import Biases
 from symjax.models.io import Model
 from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import PETModel, without_uncertainties
-from symjax.models.pet.orbit_problem import orbit_problem
+from symjax.models.pet.orbits import orbit_problem
 from symjax.models.pet.packing import Prepared
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.inputs import seen_points
 from symjax.models.pointmae.model import PointMAEModel, init_pointmae
-from symjax.models.pointmae.orbit_problem import event_problem
+from symjax.models.pointmae.orbits import event_problem
 from symjax.training.atomistic import atomistic_task, real_type
 from symjax.training.baselines import (
     energy_of,

@@ -1,16 +1,18 @@
 """Model files: round trips, and damage that must not pass unseen."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
+from pet_models import drawn
 
 from symjax.data.quantities import Block
 from symjax.errors import ModelError
 from symjax.models import fingerprint, load_model, save_model, shipped_models
 from symjax.models.biases import Biases
-from symjax.models.pet import PETConfig, Uncertainty, init_pet
+from symjax.models.pet import PETConfig, Uncertainty
 from symjax.models.pet.model import PETModel
 from symjax.models.pointmae import PointMAEConfig
 
@@ -21,8 +23,7 @@ CONFIG = PETConfig(
 
 @pytest.fixture(scope="module")
 def model():
-    made = init_pet(CONFIG, jax.random.key(0), "small")
-    return PETModel("small", CONFIG, made.parameters, {"note": "test"})
+    return dataclasses.replace(drawn(CONFIG, "small"), card={"note": "test"})
 
 
 @pytest.fixture

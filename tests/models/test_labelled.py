@@ -1,4 +1,4 @@
-"""Labels of structures beside the outputs of a PET: its zero, its uncertainty."""
+"""Labels beside outputs: on the zero of a PET, with its uncertainty, of classes."""
 
 import dataclasses
 
@@ -7,33 +7,27 @@ import ase.units
 import jax
 import numpy as np
 import pytest
-from ase.stress import full_3x3_to_voigt_6_stress
+from pet_models import drawn
+from small_models import TINY, small_pointmae
 
 from symjax.data import LabelFields
-from symjax.errors import ArgumentError, StructureError
+from symjax.data.point_clouds import SMALL, generate_event, select_points
 from symjax.models.labelled import with_labels
-from symjax.models.pet import PETConfig, Uncertainty, init_pet, orbit_problem, predict
+from symjax.models.pet import PETConfig, Uncertainty, orbit_problem, predict
 from symjax.models.pet.graphs import pet_graph
+from symjax.models.pointmae import event_problem
 
-CONFIG = PETConfig(
-    species=(1, 8),
-    d_pet=8,
-    d_node=8,
-    d_head=8,
-    d_feedforward=8,
-    num_heads=2,
-    num_gnn_layers=1,
-)
+CONFIG = PETConfig(species=(1, 8), **TINY)
 
 
 @pytest.fixture(scope="module")
 def model():
-    made = init_pet(CONFIG, jax.random.key(0))
+    made = drawn(CONFIG)
     made.parameters["baseline"]["energy"]["scalar"] = np.array(
         [[-13.6], [-2041.0]], np.float32
     )
     # A trained model would have its own; features of nodes and of edges are read.
-    sure = {"cholesky": np.eye(16, dtype=np.float32), "multiplier": np.ones(1)}
+    sure = {"cholesky": np.eye(8, dtype=np.float32), "multiplier": np.ones(1)}
     return dataclasses.replace(
         made,
         config=dataclasses.replace(CONFIG, uncertainties=(Uncertainty("energy"),)),
@@ -60,43 +54,28 @@ def test_labels_lie_on_the_zero_of_the_model(model):
     assert outputs["energy_uncertainty"].labels is None
 
 
-def test_labels_of_stress(model):
-    """In Voigt's order and any unit of energy and length, as training reads it."""
-    water = ase.build.molecule("H2O")
-    water.set_cell([5.0, 5.5, 6.0])
-    water.pbc = True
-    stress = np.array([[0.01, 0.002, 0.0], [0.002, -0.03, 0.004], [0.0, 0.004, 0.02]])
-    factor = ase.units.Hartree / ase.units.Bohr**3
-    water.info["dft_stress"] = full_3x3_to_voigt_6_stress(stress) / factor
-    problem = orbit_problem(model, water, layers="none")
-    fields = LabelFields({"stress": "dft_stress"}, "Hartree", "bohr")
-    found = with_labels(water, problem, fields).outputs["stress"].labels
-    np.testing.assert_allclose(found, stress[None], rtol=1e-6)
-    water.pbc = (True, True, False)
-    slab = orbit_problem(model, water, layers="none")
-    found = with_labels(water, slab, fields).outputs["stress"].labels
-    assert not found[0, 2].any()
-    water.info["dft_stress"] = 1e3 * np.eye(3)
-    with pytest.raises(StructureError, match="GPa"):
-        with_labels(water, problem, fields)
-
-
 def test_what_is_no_label_is_left_out_with_a_word(model):
     water = ase.build.molecule("H2O")
     water.info["energy"] = "unknown"
-    water.info["stress"] = 100 * np.eye(3)  # no stress in eV/angstrom^3
+    water.info["stress"] = np.diag([0.01, 0.0, 0.02])
     water.set_cell(5 * np.eye(3))
     water.pbc = True
     problem = orbit_problem(model, water, layers="none")
-    assert "stress" in problem.outputs
-    with pytest.warns(UserWarning, match="is not compared with labels") as given:
+    with pytest.warns(UserWarning, match=r"'energy' is not compared.*unknown"):
         found = with_labels(water, problem, LabelFields()).outputs
-    said = sorted(str(one.message) for one in given)
-    assert [text.split()[0] for text in said] == ["'energy'", "'stress'"]
-    assert "unknown" in said[0]
-    assert "GPa" in said[1]
-    assert all(output.labels is None for output in found.values())
-    with pytest.raises(ArgumentError, match="dft"):
-        with_labels(water, problem, LabelFields({"energy": "dft"}))
-    with pytest.raises(ArgumentError, match="energy_unit"):
-        LabelFields(energy_unit="Rydbergs")
+    assert [name for name in found if found[name].labels is not None] == ["stress"]
+    np.testing.assert_allclose(found["stress"].labels[0], water.info["stress"])
+
+
+def test_events_have_labels_of_their_classes():
+    """1 for the class of a point, 0 for others; unknown for a class beyond those."""
+    cloud = select_points(generate_event(12, SMALL))
+    cloud = cloud._replace(semantic=np.arange(len(cloud.mask)) % 6 - 1)
+    problem = event_problem(small_pointmae(), cloud, layers="none")
+    labels = with_labels(cloud, problem, LabelFields()).outputs["class_probabilities"]
+    rows, truth = labels.labels, np.asarray(cloud.semantic)[np.asarray(cloud.mask)]
+    known = (truth >= 0) & (truth < 4)
+    np.testing.assert_array_equal(rows[known], np.eye(4)[truth[known]])
+    assert np.isnan(rows[~known]).all()
+    assert known.any()
+    assert not known.all()

@@ -28,6 +28,7 @@ TINY = {
     "d_feedforward": 8,
     "num_heads": 2,
     "num_attention_layers": 1,
+    "num_gnn_layers": 1,
 }
 PRODUCTS = ("dot_general", "conv_general_dilated", "ragged_dot")
 
@@ -83,6 +84,7 @@ BIASES = Biases(edge_harmonics=1, pseudotensors=0, output_average="Ci")
             "num_neighbors_adaptive": 4.0,
             "adaptive_cutoff_method": "grid",
             "featurizer_type": "residual",
+            "num_gnn_layers": 2,
         },
         {"species": (6, 8), "biases": BIASES},
         {"species": (6, 8), "long_range": LongRange()},

@@ -10,7 +10,7 @@ from symjax.models.pet.inputs import PETInputs, pet_inputs
 from symjax.models.pet.layers import layer_names
 from symjax.models.pet.model import PETModel, cast_parameters, init_pet, predict
 from symjax.models.pet.network import PET
-from symjax.models.pet.orbit_problem import orbit_problem, select_layers
+from symjax.models.pet.orbits import orbit_problem, select_layers
 from symjax.models.pet.staged import staged_problem
 
 __all__ = [

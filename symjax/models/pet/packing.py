@@ -30,7 +30,7 @@ from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.model import PETModel, cast_parameters
-from symjax.models.pet.orbit_problem import (
+from symjax.models.pet.orbits import (
     check_conditioning,
     choose_outputs,
     describe_outputs,

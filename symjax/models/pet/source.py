@@ -13,7 +13,7 @@ from symjax.models._network_source import NetworkSource
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.orbit_problem import orbit_problem, select_layers
+from symjax.models.pet.orbits import orbit_problem, select_layers
 
 
 class PETSource(NetworkSource):

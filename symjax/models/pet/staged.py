@@ -21,7 +21,7 @@ from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.layers import stage_names
 from symjax.models.pet.model import PETModel
-from symjax.models.pet.orbit_problem import moved, orbit_problem
+from symjax.models.pet.orbits import moved, orbit_problem
 
 # Arrays of the size of all features that are held at once.
 _COPIES = 4

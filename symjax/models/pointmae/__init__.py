@@ -11,7 +11,7 @@ from symjax.models.pointmae.model import (
     predict,
 )
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
-from symjax.models.pointmae.orbit_problem import breaking_problem, event_problem
+from symjax.models.pointmae.orbits import breaking_problem, event_problem
 
 __all__ = [
     "PointMAE", "PointMAEConfig", "PointMAEModel", "Prediction", "Reconstruction",

@@ -17,7 +17,7 @@ from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import gather_groups
 from symjax.models.pointmae.inputs import make_event
 from symjax.models.pointmae.model import PointMAEModel, Prediction, check_finite
-from symjax.models.pointmae.orbit_problem import (
+from symjax.models.pointmae.orbits import (
     check_segmentation,
     event_problem,
     orbit_config,

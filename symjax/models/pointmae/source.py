@@ -7,18 +7,13 @@ that compiled programs are found again whatever the other events are.
 from collections.abc import Mapping
 from typing import Any
 
-from symjax.data.point_clouds import (
-    PointCloud,
-    merge_voxels,
-    pad_cloud,
-    select_points,
-)
+from symjax.data.point_clouds import PointCloud, pad_cloud
 from symjax.errors import ArgumentError, ModelError, SymjaxError
 from symjax.metrics.problem import Problem
 from symjax.models._network_source import NetworkSource
-from symjax.models.pointmae.inputs import check_inside
+from symjax.models.pointmae.inputs import check_inside, seen_points
 from symjax.models.pointmae.model import select_layers
-from symjax.models.pointmae.orbit_problem import breaking_problem, event_problem
+from symjax.models.pointmae.orbits import breaking_problem, event_problem
 
 _SMALLEST = 64
 
@@ -106,13 +101,8 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
             f"cannot be measured on {label}, which is not an event",
             "Use a model of structures; see 'symjax models'",
         )
-    config = model.config
-    check_inside(config, cloud, label)
-    selected = select_points(
-        merge_voxels(cloud),
-        energy_threshold=config.energy_threshold,
-        low_energy=config.low_energy,
-    )
+    check_inside(model.config, cloud, label)
+    selected = seen_points(model.config, cloud)
     return pad_cloud(selected, padded_size(selected.num_points))
 
 

@@ -1,60 +1,23 @@
-"""Couplings, channels and readouts turn as they say, to rounding."""
-
-import dataclasses
-import functools
+"""Couplings and channels turn as they say, to rounding."""
 
 import e3nn_jax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edge_geometry import ROUNDING, angles_of, elements, geometry, turn
+from small_models import random_parameters
 
-from symjax.models.biases.readout import EquivariantReadout
 from symjax.models.biases.tensors import (
     AtomVectors,
     HarmonicEmbedding,
     couple,
-    directions,
-    harmonics,
     pseudotensors,
     radial_functions,
 )
-from symjax.so3 import MATRIX, VECTOR, act, haar, spherical
-from symjax.so3.representations import PSEUDOVECTOR
-
-ATOMS, NEIGHBORS = 3, 4
-# Sums of tens of products of numbers of order 1, in float64.
-ROUNDING = 1e-11
+from symjax.so3 import spherical
 
 radial_values = jax.jit(radial_functions, static_argnums=(1, 2))
-turn = jax.jit(act, static_argnums=0)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def angles_of(degree, edges, distances):
-    return harmonics(degree, directions(edges, distances))
-
-
-@pytest.fixture(autouse=True)
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
-def elements(seed):
-    """A rotation and an improper element."""
-    rotations = np.asarray(haar(jax.random.key(seed), 2), np.float64)
-    return rotations[0], -rotations[1]
-
-
-def geometry(seed):
-    """Edge vectors with one padding slot, distances and weights."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(ATOMS, NEIGHBORS, 3))
-    vectors[-1, -1] = 0
-    distances = np.linalg.norm(vectors, axis=-1)
-    weights = rng.uniform(size=(ATOMS, NEIGHBORS)) * (distances > 0)
-    return vectors, np.where(distances > 0, distances, 1), weights
 
 
 @pytest.mark.parametrize(
@@ -96,9 +59,7 @@ def test_channels_are_pseudotensors(element):
         return pseudotensors(3, angles, own)
 
     angles = angles_of(1, vectors, distances)
-    params = jax.jit(module.init)(
-        jax.random.key(0), angles[1], radial, weights, species
-    )
+    params = random_parameters(module, angles[1], radial, weights, species)
     plain, turned = channels(vectors, params), channels(vectors @ element.T, params)
     for degree, (before, after) in enumerate(zip(plain, turned, strict=True)):
         representation = spherical(degree, -1, channels=True)
@@ -109,67 +70,12 @@ def test_channels_are_pseudotensors(element):
         assert np.all(before[-1, -1] == 0)
 
 
-KINDS = {
-    "vector": VECTOR,
-    "pseudovector": PSEUDOVECTOR,
-    "matrix": MATRIX,
-    **{
-        f"{degree}{'-+'[sigma > 0]}": spherical(degree, sigma)
-        for degree in range(4)
-        for sigma in (1, -1)
-    },
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_readout_of_invariants_is_equivariant(kind):
-    representation = dataclasses.replace(KINDS[kind], has_channels=True)
-    vectors, distances, weights = geometry(5)
-    rng = np.random.default_rng(6)
-    node, edge = rng.normal(size=(ATOMS, 5)), rng.normal(size=(ATOMS, NEIGHBORS, 5))
-    module = EquivariantReadout(representation, copies=2, channels=3)
-
-    def angles(edges):
-        return angles_of(4, edges, distances)
-
-    params = jax.jit(module.init)(
-        jax.random.key(0), node, edge, weights, angles(vectors)
-    )
-    read = jax.jit(lambda edges: module.apply(params, node, edge, weights, edges))
-    plain = read(angles(vectors))
-    assert plain.shape == (ATOMS, *representation.shape, 2)
-    for element in elements(7):
-        turned = read(angles(vectors @ element.T))
-        wanted = turn(representation, element, plain)
-        np.testing.assert_allclose(turned, wanted, atol=ROUNDING)
-    # Every irrep is there, in every atom and copy.
-    assert np.abs(plain).max(axis=1).min() > 1e-4 if plain.ndim == 3 else True
-
-
-def test_a_readout_reads_every_edge():
-    """The derivative by each edge's features is not 0, but for padding."""
-    representation = spherical(2, -1, channels=True)
-    vectors, distances, weights = geometry(8)
-    rng = np.random.default_rng(9)
-    node, edge = rng.normal(size=(ATOMS, 5)), rng.normal(size=(ATOMS, NEIGHBORS, 5))
-    module = EquivariantReadout(representation, copies=1)
-    angles = angles_of(2, vectors, distances)
-    params = jax.jit(module.init)(jax.random.key(0), node, edge, weights, angles)
-    slope = jax.jit(
-        jax.grad(
-            lambda edge: jnp.sum(module.apply(params, node, edge, weights, angles) ** 2)
-        )
-    )(edge)
-    used = np.abs(slope).max(axis=-1) > 0
-    np.testing.assert_array_equal(used, weights > 0)
-
-
 def test_an_embedding_is_linear_in_the_harmonics():
     vectors, distances, _ = geometry(10)
     angles = angles_of(2, vectors, distances)
     radial = radial_values(distances, 4.5, 5)
     module = HarmonicEmbedding(features=6, degree=2)
-    params = jax.jit(module.init)(jax.random.key(0), angles, radial)
+    params = random_parameters(module, angles, radial)
     apply = jax.jit(module.apply)
     out = apply(params, angles, radial)
     doubled = apply(params, [2 * part for part in angles], radial)

@@ -19,7 +19,9 @@ def test_published_values():
 
 
 def test_round_trip():
-    config = PointMAEConfig(num_classes=4, fetch_layers=(1, 2), depth=3)
+    config = PointMAEConfig(
+        num_classes=4, fetch_layers=(1, 2), depth=3, edge_harmonics=2
+    )
     assert PointMAEConfig.from_json(config.to_json()) == config
 
 
@@ -56,6 +58,7 @@ def test_impossible_values_are_named(field, value):
     [
         ({"group_radius": None}, "group_radius"),
         ({"overlap_factor": None}, "num_seeds"),
+        ({"edge_harmonics": 2, "group_radius": None}, "group_radius"),
         ({"upscale_points": 3, "reduction": "energy"}, "upscale_points"),
         ({"num_classes": 4, "fetch_layers": (12,)}, "fetch_layers"),
         ({"num_classes": 4, "fetch_layers": ()}, "fetch_layers"),

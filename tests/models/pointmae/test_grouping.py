@@ -27,14 +27,19 @@ from symjax.models.pointmae.grouping import (
     gather_groups,
     nearest_neighbors,
 )
-from symjax.models.pointmae.orbit_problem import _onto_voxels
+from symjax.models.pointmae.orbits import _onto_voxels
 from symjax.so3 import haar
 
 SIZE, NUM = 40, 8
 SEEDS = st.integers(0, 2**32 - 1)
+gathered = jax.jit(gather_groups, static_argnums=0)
+first_of = jax.jit(first_true, static_argnums=1)
 CONFIG = PointMAEConfig(
     context_length=24, group_points=5, group_radius=0.9, num_upsampling_neighbors=3
 )
+
+# Means as centres change no member.
+BY_ENERGY = dataclasses.replace(CONFIG, reduction="energy", mean_centers=True)
 
 
 def points(seed, size=SIZE):
@@ -47,7 +52,7 @@ def energies(seed, size=SIZE):
 
 @given(st.lists(st.booleans(), min_size=10, max_size=10), st.sampled_from([1, 4, 10]))
 def test_first_true(flags, num):
-    out = first_true(np.array(flags), num).tolist()
+    out = first_of(np.array(flags), num).tolist()
     expected = np.flatnonzero(flags)[:num].tolist()
     assert out == expected + [-1] * (num - len(expected))
 
@@ -109,7 +114,7 @@ def published(x, e, config):
 @pytest.mark.parametrize("reduction", ["fps", "energy"])
 @pytest.mark.parametrize("seed", range(4))
 def test_groups_against_the_published_algorithm(seed, reduction):
-    config = dataclasses.replace(CONFIG, reduction=reduction)
+    config = {"fps": CONFIG, "energy": BY_ENERGY}[reduction]
     x, e = points(seed), energies(seed)
     out = assign_groups(config, x, e, np.ones(SIZE, bool))
     found = [
@@ -136,7 +141,7 @@ def test_padding_changes_nothing(seed, extra):
 @given(SEEDS)
 def test_order_of_points_changes_only_the_order_of_tokens(seed):
     """With the energies as the criterion, no first point is singled out."""
-    config = dataclasses.replace(CONFIG, reduction="energy")
+    config = BY_ENERGY
     generator = np.random.default_rng(seed)
     order = generator.permutation(SIZE)
     # Ties of the number of neighbours go by index: make the counts distinct enough
@@ -169,7 +174,7 @@ def test_coordinates_in_a_token_rotate(seed):
     x, e = points(seed), energies(seed)
     rotation = -np.asarray(haar(jax.random.key(seed % 1000), 1))[0]
     assignment = assign_groups(CONFIG, x, e, np.ones(SIZE, bool))
-    gather = functools.partial(gather_groups, CONFIG, assignment)
+    gather = functools.partial(gathered, CONFIG, assignment)
     one, other = gather(x, e), gather(x @ rotation.T, e)
     np.testing.assert_allclose(
         one.points[..., :3] @ rotation.T, other.points[..., :3], atol=1e-12
@@ -185,7 +190,7 @@ def test_coordinates_in_a_token():
     x = np.array([[0.0, 0, 0], [0.5, 0, 0], [9, 0, 0]])
     config = dataclasses.replace(CONFIG, group_radius=1.0, context_length=3)
     out = assign_groups(config, x, np.arange(3.0), np.ones(3, bool))
-    groups = gather_groups(config, out, x, np.arange(3.0))
+    groups = gathered(config, out, x, np.arange(3.0))
     np.testing.assert_allclose(groups.points[0, :2], [[0, 0, 0, 0], [0.5, 0, 0, 1]])
     # padding repeats the first member; unused tokens vanish
     np.testing.assert_allclose(groups.points[0, 2:], 0)
@@ -195,9 +200,8 @@ def test_coordinates_in_a_token():
 
 def test_mean_centers():
     x, e = points(3), energies(3)
-    config = dataclasses.replace(CONFIG, mean_centers=True)
-    out = assign_groups(config, x, e, np.ones(SIZE, bool))
-    groups = gather_groups(config, out, x, e)
+    out = assign_groups(BY_ENERGY, x, e, np.ones(SIZE, bool))
+    groups = gathered(BY_ENERGY, out, x, e)
     for center, row, used in zip(groups.centers, out.members, out.mask, strict=True):
         if used:
             np.testing.assert_allclose(center, x[row[row >= 0]].mean(0))

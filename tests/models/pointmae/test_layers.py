@@ -3,10 +3,13 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import erf
+from small_models import random_parameters
 
 from symjax.models.pointmae.layers import (
     MaskedBatchNorm,
@@ -48,7 +51,11 @@ def test_batch_norm_in_training(axis_name):
     x = np.random.default_rng(0).standard_normal((3, 6, 4)) * 2 + 1
     mask = np.random.default_rng(1).random((3, 6)) < 0.6
     norm = MaskedBatchNorm(Mode(training=True, axis_name=axis_name))
-    variables = jax.jit(MaskedBatchNorm().init)(jax.random.key(0), x, mask)
+    # Scale 1 and bias 0, as at first.
+    variables = {
+        "params": {"scale": np.ones(4), "bias": np.zeros(4)},
+        "batch_stats": {"mean": np.zeros(4), "var": np.ones(4)},
+    }
 
     @jax.jit
     def run(x, mask):
@@ -73,7 +80,7 @@ def pointnet():
     net = MiniPointNet(6, (4, 5, 8))
     x = np.random.default_rng(0).standard_normal((3, 7, 4))
     mask = np.arange(7) < np.array([7, 4, 1])[:, None]
-    variables = jax.jit(net.init)(jax.random.key(1), x, mask)
+    variables = random_parameters(net, x, mask)
     leaves, tree = jax.tree.flatten(variables)
     generator = np.random.default_rng(2)
     leaves = [
@@ -149,13 +156,34 @@ def test_order_embedding_tells_numbers_apart():
 
 
 def test_position_encoder_by_definition():
-    from scipy.special import erf
-
     x = np.random.default_rng(0).standard_normal((4, 3))
     encoder = PositionEncoder(6, 5)
-    out, variables = jax.jit(encoder.init_with_output)(jax.random.key(0), x)
+    variables = random_parameters(encoder, x)
+    out = jax.jit(encoder.apply)(variables, x)
     p = variables["params"]
     h = x @ p["pos_enc_0"]["kernel"] + p["pos_enc_0"]["bias"]
     h = h * (1 + erf(h / np.sqrt(2))) / 2
     expected = h @ p["pos_enc_2"]["kernel"] + p["pos_enc_2"]["bias"]
     np.testing.assert_allclose(out, expected, atol=1e-9)
+
+
+def test_harmonics_of_padding_and_of_the_centre():
+    """Padding changes nothing, and a point at the centre has no direction."""
+    points = 0.3 * np.random.default_rng(0).standard_normal((3, 5, 4))
+    points[0, 0, :3] = 0
+    mask = np.arange(5) < np.array([5, 3, 4])[:, None]
+    module = MiniPointNet(6, (4, 4, 4), edge_harmonics=3)
+    variables = random_parameters(module, points, mask)
+    variables["batch_stats"] = jax.tree.map(np.square, variables["batch_stats"])
+    assert "harmonic_embedding" in variables["params"]
+
+    @jax.jit
+    def tokens(points):
+        return module.apply(variables, points, mask)
+
+    plain = tokens(points)
+    assert np.isfinite(plain).all()
+    moved = np.where(mask[..., None], points, 7.0)
+    np.testing.assert_allclose(tokens(moved), plain, atol=1e-6)
+    slope = jax.jit(jax.grad(lambda p: jnp.sum(tokens(p) ** 2)))(points)
+    assert np.isfinite(slope).all()

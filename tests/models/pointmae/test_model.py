@@ -125,3 +125,10 @@ def test_nan_is_no_label(config, model, event):
 def test_foreign_models():
     with pytest.raises(ModelError, match="is not a model of symjax"):
         architecture_of(3)
+
+
+def test_harmonics_add_parameters_and_change_no_others(config):
+    seeing = dataclasses.replace(config, edge_harmonics=2)
+    new = set(parameter_shapes(seeing)) - set(parameter_shapes(config))
+    assert new
+    assert all("harmonic_embedding" in name for name in new)

@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import random_parameters
 
 from symjax.models.pointmae.transformer import Attention, BlockOptions, Transformer
 
@@ -17,7 +18,7 @@ def stack():
     net = Transformer(BlockOptions(2, 2), (0.0, 0.0), True, True)
     x, positions = np.random.default_rng(0).standard_normal((2, TOKENS, WIDTH))
     mask = np.arange(TOKENS) < 4
-    variables = jax.jit(net.init)(jax.random.key(0), x, positions, mask)
+    variables = random_parameters(net, x, positions, mask)
     return jax.jit(lambda *a: net.apply(variables, *a)), x, positions, mask
 
 
@@ -42,7 +43,8 @@ def test_attention_by_definition():
     layer = Attention(BlockOptions(2))
     x = np.random.default_rng(1).standard_normal((TOKENS, WIDTH))
     mask = np.arange(TOKENS) < 5
-    out, variables = jax.jit(layer.init_with_output)(jax.random.key(0), x, mask)
+    variables = random_parameters(layer, x, mask)
+    out = jax.jit(layer.apply)(variables, x, mask)
     p = variables["params"]
     q, k, v = np.split(x @ p["qkv"]["kernel"] + p["qkv"]["bias"], 3, axis=1)
     heads = []
@@ -59,7 +61,7 @@ def test_positions_once_or_at_every_layer(stack):
     outs = []
     for every in (True, False):
         net = Transformer(BlockOptions(2, 2), (0.0,), every, False)
-        key = jax.random.key(0)
-        outs.append(jax.jit(net.init_with_output)(key, x, positions, mask)[0][0])
+        variables = random_parameters(net, x, positions, mask)
+        outs.append(jax.jit(net.apply)(variables, x, positions, mask)[0])
     # with one block there is no difference
     np.testing.assert_allclose(outs[0], outs[1])

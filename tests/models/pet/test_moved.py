@@ -1,4 +1,4 @@
-"""PET with biases: what must be exact is, and injection changes nothing at first."""
+"""PET with biases: what must be exact is."""
 
 import dataclasses
 
@@ -7,40 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from biased_pet import TARGETS, TINY
+from pet_models import drawn
 
 from symjax.data import build_graph, rotate_graph
-from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.models.biases import Biases
 from symjax.models.pet import (
     Evaluation,
     PETConfig,
     evaluate,
-    init_pet,
     layer_names,
     predict,
 )
-from symjax.models.pet.inject import inject_biases
 from symjax.models.pet.model import cast_parameters
 from symjax.so3 import VECTOR, act, haar
 from symjax.so3.finite_groups import finite_group
 
-TARGETS = (
-    Target("energy", "eV"),
-    Target("tensor", "", False, (Block("matrix", "matrix"),)),
-    Target("spin", "", True, (Block("2-", "2-", 2),)),
-)
-TINY = {
-    "species": (1, 6, 8),
-    "targets": TARGETS,
-    "d_pet": 4,
-    "d_node": 4,
-    "d_head": 4,
-    "d_feedforward": 4,
-    "num_heads": 2,
-    "num_attention_layers": 1,
-    "num_gnn_layers": 1,
-}
 HEADS = ("node_heads.*", "edge_heads.*")
 OCTAHEDRAL = finite_group("O").elements
 EXACT = {
@@ -79,26 +62,32 @@ def graph():
 @pytest.fixture(scope="module")
 def plain():
     """A model without biases."""
-    return init_pet(PETConfig(**TINY), jax.random.key(0))
+    return drawn(PETConfig(**TINY))
+
+
+@pytest.fixture(scope="module")
+def biased():
+    """A model with parameters for every source of tokens and every readout."""
+    biases = Biases(
+        edge_harmonics=2, pseudotensors=1, token_layers="every", readout="sum"
+    )
+    return drawn(PETConfig(**TINY, biases=biases))
 
 
 def moved(model, biases):
-    """The same parameters under biases that add none."""
+    """The same parameters under biases that need no others."""
     config = dataclasses.replace(model.config, biases=biases)
     return dataclasses.replace(model, config=config)
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_exact(name, graph, plain):
+def test_exact(name, graph, plain, biased):
     """Predictions turn with the structure, under the group that the bias promises.
 
     The tolerance is that of float64 through a network and a quotient of norms.
     """
     biases, group = EXACT[name]
-    if biases.readout == "linear":
-        model = moved(plain, biases)
-    else:
-        model = init_pet(PETConfig(**TINY, biases=biases), jax.random.key(0))
+    model = moved(plain if biases.readout == "linear" else biased, biases)
     parameters = cast_parameters(model.parameters, "float64")
     layer = "node_heads.energy.0"
     evaluation = Evaluation(model.config, layers=(layer,), forces=True)
@@ -150,57 +139,3 @@ def test_layers_that_cannot_be_averaged_are_refused(plain):
         graph = build_graph(ase.build.molecule("H2O"), 4.5, dtype="float32")
         with pytest.raises(ModelError, match="cannot be averaged"):
             jax.eval_shape(lambda m=model, g=graph: predict(m, g))
-
-
-INJECTED = Biases(
-    edge_harmonics=2, pseudotensors=0, token_layers="every", readout="sum"
-)
-
-
-@pytest.fixture(scope="module")
-def repaired(plain):
-    return inject_biases(plain, INJECTED, jax.random.key(1))
-
-
-class TestInjection:
-    def test_predictions_stay_until_it_is_trained(self, graph, plain, repaired):
-        before, after = (
-            jax.jit(lambda g, m=m: predict(m, g))(graph) for m in (plain, repaired)
-        )
-        for name in before:
-            np.testing.assert_allclose(after[name], before[name], atol=1e-12)
-        assert repaired.card["biases"] == INJECTED.to_json()
-
-    def test_and_every_new_weight_can_learn(self, graph, plain, repaired):
-        """From the second step on, the gradient reaches every new parameter."""
-
-        def loss(network):
-            parameters = {**repaired.parameters, "network": network}
-            changed = dataclasses.replace(repaired, parameters=parameters)
-            outputs = predict(changed, graph).values()
-            return sum(jnp.sum((output - 1) ** 2) for output in outputs)
-
-        network = jax.tree.map(jnp.asarray, repaired.parameters["network"])
-        slope = jax.jit(jax.grad(loss))
-        first = slope(network)
-        # Short: a step that saturates the features leaves no gradient to see.
-        step = 0.01 / max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(first))
-        once = jax.tree.map(lambda p, g: p - step * g, network, first)
-        old, new = set(names(plain.parameters["network"])), 0
-        for name, leaf in names(slope(once)).items():
-            if name not in old:
-                new += 1
-                assert np.abs(leaf).max() > 0, name
-        assert new > 20
-
-    def test_a_bias_is_not_dropped(self):
-        config = PETConfig(**TINY, biases=Biases(edge_harmonics=2))
-        model = init_pet(config, jax.random.key(0))
-        with pytest.raises(ModelError, match="lacks the bias of 2 parameters"):
-            inject_biases(model, Biases(readout="sum"), jax.random.key(1))
-
-
-def names(tree):
-    """Leaves by the names of their paths."""
-    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): leaf for path, leaf in flat}

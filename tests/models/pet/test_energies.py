@@ -4,6 +4,7 @@ import ase.build
 import jax
 import numpy as np
 import pytest
+from pet_models import drawn
 from small_models import TINY
 
 from symjax.data import build_graph
@@ -11,7 +12,7 @@ from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
 from symjax.models import fingerprint, load_model, save_model
-from symjax.models.pet import PETConfig, init_pet, layer_names, orbit_problem, predict
+from symjax.models.pet import PETConfig, layer_names, orbit_problem, predict
 from symjax.models.pet.energies import choose_energy
 
 WATER = ase.build.molecule("H2O")
@@ -27,10 +28,7 @@ def config(*names, **changes):
 @pytest.fixture(scope="module")
 def model():
     """Two energies; what follows the slash is no block."""
-    made = init_pet(
-        config("energy/pbe", "energy/r2scan", Target("mtt::gap/pbe", "eV")),
-        jax.random.key(0),
-    )
+    made = drawn(config("energy/pbe", "energy/r2scan", Target("mtt::gap/pbe", "eV")))
     made.parameters["scale"]["energy/r2scan"]["scalar"][:] = 3.0
     return made
 
@@ -128,7 +126,7 @@ def test_everywhere_a_model_is_used(model):
 
 def test_without_an_energy():
     """Outputs are measured; who asks for forces learns why there are none."""
-    model = init_pet(config("mtt::gap"), jax.random.key(0))
+    model = drawn(config("mtt::gap"))
     problem = orbit_problem(model, WATER, layers="none")
     assert list(problem.outputs) == ["mtt::gap"]
     for call in (

@@ -119,9 +119,9 @@ def orbit_problem(
 ) -> Problem:
     """Prepares a model and a structure for :func:`symjax.metrics.measure`.
 
-    The group acts on the edge vectors, and with long-range features on positions and
-    cells, alone; lengths, cutoffs and neighbors are those
-    of the given orientation and are computed once. Where an adaptive cutoff selects
+    The group acts on the edge vectors alone, and with long-range features on positions
+    and cells; lengths, cutoffs and neighbors are those of the given orientation and are
+    computed once. Where an adaptive cutoff selects
     edges and derivatives are taken, the vectors of all pairs stand behind them in
     ``x``: radii depend on atoms outside. The baseline of each species is
     left out: it is invariant by construction and so large that it would hide the

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from small_models import small_pet
 
-from symjax.data import graph_shape
+from symjax.data import GraphShape, graph_shape
 from symjax.errors import StructureError
 from symjax.metrics import Survey, measure_many, pool
 from symjax.metrics.packs import in_order, measure_packs
 from symjax.models.pet import orbit_problem
 from symjax.models.pet.packing import Packing
 
-NAMES = ("H2O", "CH3CH2OH", "C2H2")
+LAYERS = "node_heads.energy.0"
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,37 @@ def model():
     return small_pet()
 
 
+def molecules():
+    """In packs of eight atoms two packs, of one shape."""
+    structures = {name: ase.build.molecule(name) for name in ("H2", "H2O", "CO2")}
+    for atoms in structures.values():
+        atoms.rattle(0.05, seed=0)
+    return structures
+
+
 def test_every_structure_is_as_alone(model):
     """Float32 sums in another order: relative 1e-3 of V, which is 1e-6 of the norm."""
-    structures = {name: ase.build.molecule(name) for name in NAMES}
+    structures = molecules()
     structures["diamond"] = ase.build.bulk("C")
     structures["graphene"] = ase.build.graphene(vacuum=6.0)
     structures["graphene"].rattle(0.05, seed=0)
     over = Survey(8, seed=4)
-    packing = Packing(model, 8, layers="node_heads.energy.0")
+    packing = Packing(model, 8, layers=LAYERS, num_atoms=8)
     packs = packing.packs(structures)
     together = pool(item for items in measure_packs(packs, over, 2) for item in items)
     assert sorted(together.labels) == sorted(structures)
+    items = [packing.item(name, atoms) for name, atoms in structures.items()]
+    # One program for all molecules, and one for those that have a stress.
+    shapes = {
+        some: GraphShape(
+            *np.max([graph_shape(i.graph) for i in items if i.has_stress == some], 0)
+        )
+        for some in (False, True)
+    }
     problems = {
-        name: orbit_problem(model, atoms, layers="node_heads.energy.0")
+        name: orbit_problem(
+            model, atoms, layers=LAYERS, shape=shapes[bool(atoms.pbc.any())]
+        )
         for name, atoms in structures.items()
     }
     alone = measure_many(problems, over=over, max_degree=2).pool
@@ -95,9 +113,8 @@ def test_structures_that_cannot_be_read_are_refused(model):
 
 def test_threads_change_no_bit_and_no_order(model):
     """Contexts of JAX hold for one thread; those of the caller hold in all."""
-    structures = {name: ase.build.molecule(name) for name in NAMES}
-    packing = Packing(model, 8, num_atoms=8)
-    packs = list(packing.packs(structures))
+    packing = Packing(model, 8, layers=LAYERS, num_atoms=8)
+    packs = list(packing.packs(molecules()))
     assert len(packs) > 1
     one, two = (
         pool(

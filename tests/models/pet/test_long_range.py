@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pet_models import drawn
 from scipy.spatial.transform import Rotation
 from scipy.special import erf
 from small_models import TINY
@@ -48,7 +49,7 @@ def float64():
 
 @pytest.fixture(scope="module")
 def model():
-    return init_pet(CONFIG, jax.random.key(0))
+    return drawn(CONFIG)
 
 
 def crystal():
@@ -145,24 +146,38 @@ def test_waves_are_all_that_count():
     np.testing.assert_allclose(every, whole, atol=1e-15)
 
 
-@pytest.mark.parametrize("atoms", [crystal(), molecule()], ids=["crystal", "molecule"])
-def test_derivatives(atoms, model):
-    graph = pet_graph(CONFIG, atoms)
+@pytest.fixture(scope="module")
+def company():
+    """Both structures in one graph, with room to spare."""
+    together = join_graphs(
+        [pet_graph(CONFIG, atoms) for atoms in (crystal(), molecule())]
+    )
+    return pad_graph(together, GraphShape(*np.add(graph_shape(together), (2, 1, 1, 0))))
+
+
+def test_derivatives(company, model):
+    """By positions and by a strain of each structure, through all that is computed."""
+    owner, real = company.structure, company.atom_mask
 
     @jax.jit
     @jax.grad
     def slopes(moved):
         strain, positions = moved
-        bent = displace(graph, positions @ strain, graph.cells @ strain)
-        return predict(model, bent)["energy"].sum()
+        bent = jnp.einsum("ax,axy->ay", positions, strain[owner])
+        return predict(model, displace(company, bent, company.cells @ strain))[
+            "energy"
+        ].sum()
 
-    strain, positions = slopes((jnp.eye(3), jnp.asarray(graph.positions)))
-    out = run(model, graph)
-    assert np.abs(out["forces"]).max() > 1e-3
-    np.testing.assert_allclose(out["forces"], -positions, atol=1e-12)
-    if atoms.pbc.all():
-        volume = atoms.get_volume()
-        np.testing.assert_allclose(out["stress"][0], strain / volume, atol=1e-12)
+    strain = jnp.tile(jnp.eye(3), (len(company.cells), 1, 1))
+    strain, positions = slopes((strain, jnp.asarray(company.positions)))
+    out = run(model, company)
+    for number, atoms in enumerate((crystal(), molecule())):
+        rows = real & (owner == number)
+        assert np.abs(out["forces"][rows]).max() > 1e-3
+        np.testing.assert_allclose(out["forces"][rows], -positions[rows], atol=1e-12)
+        if atoms.pbc.all():
+            expected = strain[number] / atoms.get_volume()
+            np.testing.assert_allclose(out["stress"][number], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("atoms", [crystal(), molecule()], ids=["crystal", "molecule"])
@@ -188,27 +203,26 @@ def test_crystals_have_no_symmetry_to_save_evaluations(model):
     assert orbit_problem(model, water, symmetry="auto").symmetry.elements.shape[0] == 4
 
 
-def test_padding_and_company(model):
-    parts = [crystal(), molecule(), ase.build.bulk("Cu", cubic=True)]
-    single = [pet_graph(CONFIG, atoms) for atoms in parts]
-    together = join_graphs(single)
-    sizes = graph_shape(together)
-    padded = pad_graph(together, GraphShape(*np.add(sizes, (2, 1, 1, 0))))
-    all_at_once = [run(model, graph) for graph in (together, padded)]
-    first = 0
-    for number, (atoms, graph) in enumerate(zip(parts, single, strict=True)):
-        alone = run(model, graph)
+def test_padding_and_company(company, model):
+    joined, first = run(model, company), 0
+    for number, atoms in enumerate((crystal(), molecule())):
+        alone = run(model, pet_graph(CONFIG, atoms))
         rows = slice(first, first + len(atoms))
-        for joined in all_at_once:
-            for name, place in (("energy", number), ("stress", number)):
-                np.testing.assert_allclose(
-                    joined[name][place], alone[name][0], atol=1e-12
-                )
-            np.testing.assert_allclose(
-                joined["forces"][rows], alone["forces"], atol=1e-12
-            )
+        for name in ("energy", "stress"):
+            np.testing.assert_allclose(joined[name][number], alone[name][0], atol=1e-12)
+        for name in ("forces", *LAYERS):
+            np.testing.assert_allclose(joined[name][rows], alone[name], atol=1e-12)
         first += len(atoms)
-    assert np.isfinite(all_at_once[1]["forces"]).all()
+    assert np.isfinite(joined["forces"]).all()
+
+
+def test_atoms_beyond_the_cutoff_are_felt(model):
+    near, far = molecule(), molecule()
+    far.positions[2, 2] += 1.0
+    graphs = [pet_graph(CONFIG, atoms) for atoms in (near, far)]
+    assert not any(graph.edge_mask[2].any() for graph in graphs)
+    one, two = (run(model, graph)["energy"][0] for graph in graphs)
+    assert abs(one - two) > 1e-6
 
 
 def test_calculator(model):
@@ -219,23 +233,11 @@ def test_calculator(model):
     np.testing.assert_allclose(atoms.get_forces(), right["forces"], atol=1e-12)
     stress = 0.5 * (right["stress"][0] + right["stress"][0].T)
     np.testing.assert_allclose(atoms.get_stress(voigt=False), stress, atol=1e-12)
-    # Far beyond the cutoff, an atom is felt.
-    pair = [ase.Atoms("OH", [[0, 0, 0], [0, 0, z]]) for z in (8.0, 9.0)]
-    one, two = atoms.calc.compute(pair)
-    assert abs(one["energy"] - two["energy"]) > 1e-6
 
 
 def test_on_disk(model, tmp_path):
     save_model(model, tmp_path / "model")
     assert load_model(tmp_path / "model").config == CONFIG
-
-
-@pytest.mark.parametrize("pbc", [(True, True, False), (True, False, False)])
-def test_slabs_and_wires(pbc):
-    atoms = crystal()
-    atoms.pbc = pbc
-    with pytest.raises(StructureError, match="three directions or in none"):
-        pet_graph(CONFIG, atoms)
 
 
 def test_refusals(monkeypatch, model):
@@ -249,9 +251,10 @@ def test_refusals(monkeypatch, model):
         predict(model, build_graph(molecule(), 3.0))
     with pytest.raises(ArgumentError, match="1 of them have a mesh"):
         join_graphs([pet_graph(CONFIG, molecule()), build_graph(molecule(), 3.0)])
-    huge = ase.Atoms("H", cell=[400.0] * 3, pbc=True)
-    with pytest.raises(StructureError, match="1024 x 1024 x 1024"):
-        pet_graph(CONFIG, huge)
+    slab = crystal()
+    slab.pbc = (True, True, False)
+    with pytest.raises(StructureError, match="three directions or in none"):
+        pet_graph(CONFIG, slab)
     with pytest.raises(ModelError, match="smearing=0: should be greater than 0"):
         LongRange(smearing=0)
     with pytest.raises(ModelError, match="kspace_resolution='1': should be a valid"):
