@@ -7,11 +7,14 @@ import pytest
 from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 from scipy.spatial.transform import Rotation
 
 from symjax.data import build_graph, check_structure
+from symjax.errors import ArgumentError, StructureError
 
 CUTOFF = 4.0
+WATER = ase.build.molecule("H2O")
 
 
 def _left_handed():
@@ -232,3 +235,49 @@ def test_real_structures(shared):
     structures = ase.io.read(shared / "data" / "qm9_reduced_100.xyz", ":10")
     for atoms in structures:
         _compare(atoms, 5.0)
+
+
+# keyword arguments that replace the good ones, argument, words
+BUILD = {
+    "structures: none": ({"structures": []}, "structures", "empty"),
+    "structures: a path": ({"structures": "a.xyz"}, "structures", "read_structures"),
+    "structures: None": ({"structures": None}, "structures", "NoneType"),
+    "structures: no list": ({"structures": {1: WATER}}, "structures", "dict"),
+    "structures: of paths": ({"structures": ["a.xyz"]}, "structures[0]", "str"),
+    "cutoff: zero": ({"cutoff": 0}, "cutoff", "above 0.001"),
+    "cutoff: negative": ({"cutoff": -3.0}, "cutoff", "above 0.001"),
+    "cutoff: NaN": ({"cutoff": np.nan}, "cutoff", "finite"),
+    "cutoff: infinite": ({"cutoff": np.inf}, "cutoff", "finite"),
+    "cutoff: string": ({"cutoff": "3"}, "cutoff", "must be a number"),
+    "cutoff: None": ({"cutoff": None}, "cutoff", "must be a number"),
+    "cutoff: boolean": ({"cutoff": True}, "cutoff", "must be a number"),
+    "dtype: integer": ({"dtype": np.int32}, "dtype", "not supported"),
+    "dtype: half": ({"dtype": np.float16}, "dtype", "not supported"),
+    "dtype: None": ({"dtype": None}, "dtype", "not supported"),
+    "dtype: no type": ({"dtype": "decimal"}, "dtype", "not a data type"),
+    "atoms: too few": ({"num_atoms": 2}, "num_atoms", "needs 3"),
+    "atoms: fractional": ({"num_atoms": 4.0}, "num_atoms", "must be an integer"),
+    "neighbors: too few": ({"num_neighbors": 1}, "num_neighbors", "needs 2"),
+    "neighbors: boolean": ({"num_neighbors": True}, "num_neighbors", "integer"),
+    "structures: too few": ({"num_structures": 0}, "num_structures", "needs 1"),
+    "structures: string": ({"num_structures": "2"}, "num_structures", "integer"),
+    "slots beyond int32": (
+        {"num_atoms": 2**20, "num_neighbors": 2**11},
+        "num_neighbors",
+        "num_atoms=1048576",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BUILD)
+def test_build_graph(case):
+    changes, argument, words = BUILD[case]
+    arguments = {"structures": WATER, "cutoff": 3.0, **changes}
+    refused(lambda: build_graph(**arguments), ArgumentError, argument, words)
+
+
+def test_too_many_edges_are_refused_before_they_are_made():
+    # In nanometre: 4000 atoms, each with 30000 others within 5 "angstrom".
+    silver = ase.build.bulk("Ag", cubic=True).repeat(10)
+    silver.set_cell(silver.cell[:] / 10, scale_atoms=True)
+    refused(lambda: build_graph(silver, 5.0), StructureError, "atoms", "cutoff of 5.0")

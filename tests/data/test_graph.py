@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
+from refusals import refused
 
 from symjax.data import (
     GraphShape,
     bucket_shape,
     build_graph,
     cast_graph,
-    displace,
     graph_shape,
     pad_graph,
-    rotate_graph,
 )
+from symjax.errors import ArgumentError
 
 
 def _structures():
@@ -127,49 +126,21 @@ def test_bucket_is_tight_and_idempotent(n):
     assert bucket_shape(shape) == shape
 
 
-def test_gradients_with_padding_are_finite_and_match_differences():
-    graph = build_graph(_structures(), 3.0)
-    graph = pad_graph(graph, bucket_shape(graph))
-
-    @jax.jit
-    def total(positions):
-        return jnp.sum(displace(graph, positions).lengths ** 1.5)
-
-    gradient = np.asarray(jax.jit(jax.grad(total))(graph.positions))
-    assert np.isfinite(gradient).all()
-    assert not gradient[~graph.atom_mask].any()
-    # Central difference along one direction. Step 1e-4: truncation of order 1e-8,
-    # rounding of order 1e-16 * 1e2 / 1e-4 = 1e-10.
-    direction = np.random.default_rng(0).normal(size=graph.positions.shape)
-    step = 1e-4
-    difference = (
-        total(graph.positions + step * direction)
-        - total(graph.positions - step * direction)
-    ) / (2 * step)
-    np.testing.assert_allclose(np.sum(gradient * direction), difference, atol=1e-6)
-    hessian = jax.jit(jax.jacfwd(jax.grad(total)))(graph.positions)
-    assert np.isfinite(hessian).all()
+WATER = build_graph(ase.build.molecule("H2O"), 3.0)
+REFUSED = {
+    "pad: atoms": (lambda: pad_graph(WATER, GraphShape(2, 2, 1)), "num_atoms"),
+    "pad: neighbors": (lambda: pad_graph(WATER, GraphShape(3, 1, 1)), "num_neighbors"),
+    "pad: structures": (
+        lambda: pad_graph(WATER, GraphShape(3, 2, 0)),
+        "num_structures",
+    ),
+    "pad: None": (lambda: pad_graph(WATER, GraphShape(None, 2, 1)), "num_atoms"),
+    "bucket: negative": (lambda: bucket_shape(GraphShape(1, -1, 1)), "num_neighbors"),
+    "bucket: float": (lambda: bucket_shape(GraphShape(1, 1, 1.5)), "num_structures"),
+}
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_rotation_rotates_edges_and_keeps_distances(sign):
-    rotation = sign * Rotation.random(rng=3).as_matrix()
-    rotated = rotate_graph(GRAPH, rotation)
-    # Six sums of products of numbers below 10 angstrom: 1e-14 is ten roundings.
-    np.testing.assert_allclose(
-        rotated.vectors, GRAPH.vectors @ rotation.T, rtol=0, atol=1e-13
-    )
-    assert rotated.reverse is GRAPH.reverse
-    assert rotated.lengths is GRAPH.lengths
-
-
-def test_graph_is_a_pytree_and_maps_over_rotations():
-    rotations = Rotation.random(4, rng=0).as_matrix()
-    vectors = jax.vmap(lambda r: rotate_graph(GRAPH, r).vectors)(rotations)
-    assert vectors.shape == (4, *GRAPH.shifts.shape)
-    np.testing.assert_allclose(
-        vectors[2],
-        rotate_graph(GRAPH, rotations[2]).vectors,
-        rtol=0,
-        atol=1e-13,
-    )
+@pytest.mark.parametrize("case", REFUSED)
+def test_impossible_sizes(case):
+    call, argument = REFUSED[case]
+    refused(call, ArgumentError, argument, "")

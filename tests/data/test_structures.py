@@ -1,82 +1,165 @@
-"""Reading structures and targets, and what the checks let pass."""
-
-import pathlib
+"""What the checks of structures refuse, and what they let pass."""
 
 import ase
 import ase.build
 import ase.io
-import ase.units
 import numpy as np
 import pytest
-from ase.calculators.singlepoint import SinglePointCalculator
+from refusals import refused
 
 from symjax.data import (
     build_graph,
     check_structure,
-    find_structure,
     periodic_cell,
-    read_structures,
-    read_targets,
 )
+from symjax.errors import ArgumentError, StructureError
+
+WATER = ase.build.molecule("H2O")
 
 
-@pytest.fixture
-def trajectory(tmp_path):
-    """Six frames of one to six helium atoms, so that a frame tells its number."""
-    path = tmp_path / "frames.xyz"
-    ase.io.write(path, [ase.Atoms(f"He{n}", np.eye(6, 3)[:n] + n) for n in range(1, 7)])
-    return path
+def _atoms(**changes):
+    arguments = {"symbols": "H2", "positions": [[0, 0, 0], [0, 0, 0.7]]}
+    return ase.Atoms(**{**arguments, **changes})
 
 
-INDICES = [":", 0, "0", -1, "-2", "2:", ":3", "1:5:2", "-3:", "::-1", slice(4), "4:-1"]
+def _numbers(*numbers):
+    return ase.Atoms(numbers=numbers, positions=3.0 * np.eye(len(numbers), 3))
 
 
-@pytest.mark.parametrize("index", INDICES)
-def test_index_selects_as_python_does(trajectory, index):
-    frames = read_structures(trajectory, index=index)
-    if isinstance(index, str) and ":" in index:
-        parts = [int(part) if part else None for part in index.split(":")]
-        expected = list(range(6))[slice(*parts)]
-    elif isinstance(index, slice):
-        expected = list(range(6))[index]
-    else:
-        expected = [list(range(6))[int(index)]]
-    assert [len(atoms) - 1 for atoms in frames] == expected
-    labels = [f"frames.xyz:{k}" for k in expected]
-    assert list(find_structure(trajectory, index=index)) == labels
+def _periodic(cell, pbc=True):
+    return ase.Atoms("He", cell=cell, pbc=pbc)
 
 
-@pytest.mark.parametrize("name", ["a.cif", "POSCAR", "a.traj", "a.json", "a.xyz.gz"])
-def test_formats(tmp_path, name):
-    copper = ase.build.bulk("Cu", cubic=True)
-    ase.io.write(tmp_path / name, copper)
-    (atoms,) = read_structures(tmp_path / name)
-    # POSCAR and CIF store decimals, at least 8 of them.
-    np.testing.assert_allclose(atoms.positions, copper.positions, atol=1e-6)
-    assert atoms.pbc.all()
-    assert list(find_structure(tmp_path / name)) == [f"{name}:0"]
+# structure, argument, words
+STRUCTURES = {
+    "no atoms": (ase.Atoms(), "atoms", "no atoms"),
+    "NaN": (_atoms(positions=[[0, 0, 0], [0, np.nan, 1]]), "atoms.positions[1]", "fin"),
+    "infinite": (
+        _atoms(positions=[[np.inf, 0, 0], [0, 0, 1]]),
+        "atoms.positions[0]",
+        "",
+    ),
+    "far": (
+        _atoms(positions=[[0, 0, 0], [0, 0, 2e6]]),
+        "atoms.positions[1]",
+        "farther",
+    ),
+    "same place": (_atoms(positions=np.ones((2, 3))), "atoms.positions", "0 and 1"),
+    "closer than allowed": (
+        _atoms(positions=[[0, 0, 0], [0, 0, 9e-4]]),
+        "atoms.positions",
+        "9.0e-04",
+    ),
+    "same place across the boundary": (
+        _atoms(positions=[[0, 0, 0], [0, 0, 4]], cell=[4, 4, 4], pbc=True),
+        "atoms.positions",
+        "same place",
+    ),
+    "placeholder": (_numbers(1, 0), "atoms.numbers[1]", "placeholder"),
+    "beyond the table": (_numbers(1, 119), "atoms.numbers[1]", "not an element"),
+    "negative number": (_numbers(-1, 1), "atoms.numbers[0]", "not an element"),
+    "no cell": (_periodic(None), "atoms.cell[0]", "no cell vector"),
+    "no third vector": (_periodic([3, 3, 0]), "atoms.cell[2]", "direction 2"),
+    "dependent vectors": (
+        _periodic([[3, 0, 0], [0, 3, 0], [3, 3, 0]]),
+        "atoms.cell",
+        "singular",
+    ),
+    "parallel vectors of a slab": (
+        _periodic([[3, 0, 0], [6, 0, 0], [0, 0, 3]], (1, 1, 0)),
+        "atoms.cell",
+        "singular",
+    ),
+    "NaN in cell": (_periodic([3, np.nan, 3]), "atoms.cell", "finite"),
+    "tiny cell": (_periodic([3, 3, 5e-4]), "atoms.cell", "periodic image"),
+    "skewed onto an image": (
+        _periodic([[3, 0, 0], [3, 5e-4, 0], [0, 0, 3]]),
+        "atoms.cell",
+        "periodic image",
+    ),
+    "huge cell": (_periodic([3, 3, 2e6]), "atoms.cell[2]", "longer than 1e+06"),
+    "charge fractional": (
+        _atoms(info={"charge": 0.5}),
+        "atoms.info['charge']",
+        "integ",
+    ),
+    "charge in words": (
+        _atoms(info={"charge": "one"}),
+        "atoms.info['charge']",
+        "integ",
+    ),
+    "charge boolean": (
+        _atoms(info={"charge": True}),
+        "atoms.info['charge']",
+        "integer",
+    ),
+    "charge NaN": (_atoms(info={"charge": np.nan}), "atoms.info['charge']", "integer"),
+    "charge huge": (_atoms(info={"charge": 10**400}), "atoms.info['charge']", "int32"),
+    "charge beyond int32": (
+        _atoms(info={"charge": 2**31}),
+        "atoms.info['charge']",
+        "32",
+    ),
+    "spin 2S": (
+        _atoms(info={"spin_multiplicity": 0}),
+        "atoms.info['spin_multiplicity']",
+        "2S+1",
+    ),
+}
 
 
-@pytest.mark.parametrize("name", ["run@3.xyz", "postgres.xyz", "H2O"])
-def test_awkward_file_names(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    ase.io.write(name, ase.Atoms("He"), format="extxyz")
-    # The last one is a molecule's name too: the file goes first.
-    assert list(find_structure(name)) == [f"{name}:0"]
-    assert len(read_structures(name)) == 1
+@pytest.mark.parametrize("case", STRUCTURES)
+def test_structures(case):
+    atoms, argument, words = STRUCTURES[case]
+    refused(lambda: check_structure(atoms), StructureError, argument, words)
+    refused(lambda: build_graph(atoms, 3.0), StructureError, argument, words)
+    # In a list the message tells which one.
+    argument = argument.replace("atoms", "structures[1]", 1)
+    refused(lambda: build_graph([WATER, atoms], 3.0), StructureError, argument, words)
 
 
-def test_molecules_by_name():
-    ((label, atoms),) = find_structure("CH3CH2OH").items()
-    assert label == "CH3CH2OH"
-    assert str(atoms.symbols) == str(ase.build.molecule("CH3CH2OH").symbols)
-    assert len(find_structure("C60")["C60"]) == 60
+KNOWN_SPECIES = {
+    "empty": ([], "empty"),
+    "string": ("HO", "sequence of integers"),
+    "number": (8, "sequence of integers"),
+    "symbols": (["H", "O"], "integers only"),
+    "fractional": ([1.0, 8.0], "integers only"),
+    "boolean": ([True], "integers only"),
+    "nested": ([1, [8]], "integers only"),
+    "zero": ([0, 1], "not an atomic number"),
+    "too large": ([119], "not an atomic number"),
+}
 
 
-def test_format_overrides_the_name(tmp_path):
-    path = tmp_path / "frames.dat"
-    ase.io.write(path, ase.Atoms("He2", [[0, 0, 0], [0, 0, 3]]), format="extxyz")
-    assert len(read_structures(path, format="extxyz")[0]) == 2
+@pytest.mark.parametrize("case", KNOWN_SPECIES)
+def test_known_species(case):
+    known, words = KNOWN_SPECIES[case]
+    for call in (
+        lambda: check_structure(WATER, known),
+        lambda: build_graph(WATER, 3.0, known_species=known),
+    ):
+        refused(call, ArgumentError, "known_species", words)
+
+
+def test_unknown_elements_are_named():
+    for known, words in (
+        [[1], "'O': the model does not know this element; it knows H"],
+        [[6], "'H, O': the model does not know these elements"],
+    ):
+        refused(
+            lambda known=known: build_graph(WATER, 3.0, known_species=known),
+            StructureError,
+            "atoms.numbers",
+            words,
+        )
+
+
+def test_a_cell_vector_of_no_length_to_speak_of():
+    """ASE's reduction of the lattice overflows for it (found by fuzzing)."""
+    cell = [[0, 0, 5e-24], [1, 0, 1], [0, 1, 2]]
+    atoms = ase.Atoms("H", cell=cell, pbc=True)
+    with pytest.raises(StructureError, match=r"image 5\.0e-24"):
+        check_structure(atoms)
 
 
 ACCEPTED = {
@@ -106,63 +189,3 @@ def test_periodic_cell_is_a_copy():
     np.testing.assert_array_equal(cell, np.diag([3.0, 0.0, 5.0]))
     cell[:] = 0
     assert atoms.cell[0, 0] == 3
-
-
-# One hartree and one bohr in eV and angstrom, and the thermochemical calorie: CODATA
-# 2018 and NIST, apart from ase.units, which is of an earlier adjustment (1e-8).
-ENERGIES = {
-    "eV": 1.0,
-    "kcal/mol": 27.211386246 / 627.509474,
-    "kJ/mol": 27.211386246 / 2625.4996395,
-    "Hartree": 27.211386246,
-}
-LENGTHS = {"angstrom": 1.0, "bohr": 0.529177210903}
-
-
-@pytest.mark.parametrize("energy_unit", ENERGIES)
-@pytest.mark.parametrize("length_unit", LENGTHS)
-def test_units(energy_unit, length_unit):
-    atoms = ase.build.molecule("H2")
-    atoms.info["E"], atoms.arrays["F"] = -2.0, np.arange(6.0).reshape(2, 3)
-    for spelled in (energy_unit, energy_unit.upper(), energy_unit.lower()):
-        energies, forces = read_targets([atoms] * 2, "E", "F", spelled, length_unit)
-        assert energies.dtype == forces.dtype == np.float64
-        energy, length = ENERGIES[energy_unit], LENGTHS[length_unit]
-        np.testing.assert_allclose(energies, [-2 * energy] * 2, rtol=1e-7)
-        single = np.arange(6.0).reshape(2, 3) * energy / length
-        np.testing.assert_allclose(forces, np.concatenate([single] * 2), rtol=1e-7)
-
-
-def test_targets_from_calculator_or_file(tmp_path):
-    atoms = ase.build.molecule("H2")
-    forces = np.array([[0, 0, 1.5], [0, 0, -1.5]])
-    atoms.calc = SinglePointCalculator(atoms, energy=-31.0, forces=forces)
-    ase.io.write(tmp_path / "h2.xyz", atoms)
-    for source in ([atoms], read_structures(tmp_path / "h2.xyz")):
-        targets = read_targets(source)
-        assert targets.energies.tolist() == [-31.0]
-        np.testing.assert_array_equal(targets.forces, forces)
-    assert read_targets(atoms, energy_key=None).energies is None
-    assert read_targets(atoms, forces_key=None).forces is None
-
-
-def test_stored_entries_go_before_the_calculator():
-    atoms = ase.build.molecule("H2")
-    atoms.calc = SinglePointCalculator(atoms, energy=-31.0)
-    atoms.info["energy"] = -32.0
-    assert read_targets(atoms, forces_key=None).energies.tolist() == [-32.0]
-
-
-def test_ethanol(shared):
-    path: pathlib.Path = shared / "data" / "ethanol_reduced_100.xyz"
-    structures = read_structures(path)
-    energies, forces = read_targets(structures, energy_unit="kcal/mol")
-    assert energies.shape == (100,)
-    assert forces.shape == (900, 3)
-    # The total energy of ethanol is close to -154.7 hartree in the unit that the
-    # file is in, and in no other.
-    np.testing.assert_allclose(energies / 27.211386246, -154.7, atol=0.1)
-    # No net force on a molecule in vacuum; the file's numbers are that consistent.
-    assert np.abs(forces.reshape(100, 9, 3).sum(axis=1)).max() < 1e-2
-    graph = build_graph(structures, 4.5)
-    assert graph.positions.shape == forces.shape
