@@ -29,7 +29,7 @@ def everything(x):
 KINDS = {"scalar": SCALAR, "vector": VECTOR, "matrix": MATRIX, "pseudo": PSEUDOSCALAR}
 
 
-@pytest.mark.parametrize("name", ["C4", "D3", "Td", "Oh", "Ih"])
+@pytest.mark.parametrize("name", ["C4", "Td", "Ih"])
 def test_equivariant_functions_have_no_error(name):
     out = measure(everything, X, representations=KINDS, over=finite_group(name))
     assert out.num_elements == finite_group(name).order
@@ -42,6 +42,7 @@ def test_equivariant_functions_have_no_error(name):
 
 def test_contents_of_known_irreps():
     out = measure(everything, X, representations=KINDS, over=finite_group("Oh"))
+    assert max(leaf.relative_error for leaf in out.values()) < 1e-12
     assert out["scalar"].content_of("A1g") == pytest.approx(1)
     assert out["vector"].content_of("T1u") == pytest.approx(1)
     assert out["pseudo"].content_of("A1u") == pytest.approx(1)

@@ -131,15 +131,17 @@ def test_shifts_of_nothing_change_nothing(kind):
     staged = staged_problem(model, ase.build.molecule("H2O"))
     problem, run = staged.problem, jax.jit(staged.function)
     outputs = jax.jit(problem.function)(problem.x, *problem.args)
-    again, features = run(problem.x, {}, *problem.args)
+    _, shapes = jax.eval_shape(staged.function, problem.x, {}, *problem.args)
+    assert set(shapes) == {"node_0", "edge_0", "node_1", "edge_1"}
+    none = {name: np.zeros(one.shape, one.dtype) for name, one in shapes.items()}
+    again, features = run(problem.x, none, *problem.args)
     np.testing.assert_allclose(outputs["energy"], again["energy"], rtol=1e-6)
-    for name in ("node_0", "edge_0", "node_1", "edge_1"):
-        shift = {name: 0.1 * jnp.ones_like(features[name])}
-        moved, _ = run(problem.x, shift, *problem.args)
+    for name, zeros in none.items():
+        moved, _ = run(problem.x, none | {name: zeros + 0.1}, *problem.args)
         assert not np.allclose(moved["energy"], outputs["energy"], atol=1e-6)
     if kind == "residual":
         # node features are embedded anew, so that a stage is read by its head alone
-        shift = {"node_0": jnp.ones_like(features["node_0"])}
+        shift = none | {"node_0": none["node_0"] + 1}
         _, moved = run(problem.x, shift, *problem.args)
         np.testing.assert_allclose(moved["edge_1"], features["edge_1"], atol=1e-6)
 

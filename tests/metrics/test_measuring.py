@@ -63,31 +63,30 @@ def triple_product(x):
 
 
 def feature_of_degree(x, degree):
-    return harmonics_sum(x, degree)
-
-
-def content_vector(leaf):
-    return leaf.content.reshape(-1)
+    """Three channels of any degree, so that all degrees share one program."""
+    mix = np.random.default_rng(degree).normal(size=(2 * degree + 1, 3))
+    return harmonics_sum(x, degree) @ mix
 
 
 class TestClosedForms:
     @pytest.mark.parametrize("method", ["factorised", "dense"])
-    @pytest.mark.parametrize("degree", [0, 1, 2, 3, 4])
-    def test_solid_harmonics_have_one_sector(self, degree, method):
+    def test_solid_harmonics_have_one_sector(self, method):
         """Channels of an exactly equivariant (l, +) tensor: B = 1 in that sector."""
-        leaf = measure(
-            lambda x: harmonics_sum(x, degree),
+        result = measure(
+            lambda x: {str(degree): harmonics_sum(x, degree) for degree in range(5)},
             X,
             representations=FEATURE,
             max_degree=4,
             over=Grid(method=method),
-        )["output"]
-        expected = np.zeros((5, 2))
-        expected[degree, 0] = 1
-        np.testing.assert_allclose(leaf.content, expected, atol=EXACT)
-        assert abs(leaf.remainder) < EXACT
-        if degree:
-            assert leaf.relative_error == pytest.approx(1.0, abs=1e-6)
+        )
+        for degree in range(5):
+            leaf = result[str(degree)]
+            expected = np.zeros((5, 2))
+            expected[degree, 0] = 1
+            np.testing.assert_allclose(leaf.content, expected, atol=EXACT)
+            assert abs(leaf.remainder) < EXACT
+            if degree:
+                assert leaf.relative_error == pytest.approx(1.0, abs=1e-6)
 
     def test_equivariant_output_has_no_variance(self):
         leaf = measure(harmonics_sum, X, representations=spherical(2), max_degree=3)[
@@ -273,15 +272,14 @@ class TestConsistency:
         "stress": MATRIX,
     }
 
-    @pytest.mark.parametrize("degree", [9, 13])
-    def test_two_paths_agree(self, degree):
+    def test_two_paths_agree(self):
         a, b = (
             measure(
                 self.model,
                 X,
                 representations=self.REPS,
                 max_degree=4,
-                over=Grid(degree, on_aliasing="report", method=method),
+                over=Grid(9, on_aliasing="report", method=method),
             )
             for method in ("factorised", "dense")
         )
@@ -290,19 +288,27 @@ class TestConsistency:
             np.testing.assert_allclose(a[name].variance, b[name].variance, rtol=1e-12)
 
     def test_lebedev_and_gauss_agree(self):
+        """Of polynomials of degree 3, with the rotation back 4: both are exact."""
+
+        def model(x):
+            along = x @ jnp.array([0.3, 0.2, -0.4])
+            return {
+                "features": jnp.stack([along**3, along * x[:, 0]], axis=-1),
+                "forces": x * along[:, None] ** 2 + 0.1 * along[:, None],
+            }
+
+        kinds = {"features": FEATURE, "forces": VECTOR}
         a, b = (
-            measure(
-                self.model, X, representations=self.REPS, max_degree=4, over=Grid(grid)
-            )
-            for grid in (quadrature(23), quadrature(23, "gauss"))
+            measure(model, X, representations=kinds, max_degree=4, over=Grid(grid))
+            for grid in (quadrature(9), quadrature(9, "gauss"))
         )
-        for name in self.REPS:
-            np.testing.assert_allclose(a[name].content, b[name].content, atol=1e-6)
+        for name in kinds:
+            np.testing.assert_allclose(a[name].content, b[name].content, atol=EXACT)
             assert a[name].equivariance_error == pytest.approx(
-                b[name].equivariance_error, rel=1e-6
+                b[name].equivariance_error, rel=1e-10
             )
 
-    @settings(max_examples=5)
+    @settings(max_examples=3)
     @given(st.integers(0, 2**31 - 1))
     def test_content_is_invariant_under_global_rotation(self, seed):
         rotation = Rotation.random(random_state=seed).as_matrix()
@@ -529,7 +535,7 @@ class TestAliasing:
     def test_tail_is_reported(self):
         result = measure(
             lambda x: jnp.concatenate(
-                [feature_of_degree(x, 1), 0.5 * feature_of_degree(x, 4)]
+                [harmonics_sum(x, 1), 0.5 * harmonics_sum(x, 4)]
             ),
             X[:1] / np.linalg.norm(X[0]),
             representations=FEATURE,
