@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from symjax.errors import ArgumentError
 from symjax.metrics.functions import HostFunction, is_long, name_of
@@ -261,6 +261,28 @@ def as_mask(
         (mask.dtype, mask.shape),
         f"is not a boolean array that fits {shape}",
         "Pass one boolean for each, such as numpy.isin(numpy.arange(n), indices)",
+    )
+
+
+def as_samples(
+    name: str, samples: Any, shape: tuple[int, ...]
+) -> Int[np.ndarray, "samples"] | None:
+    """What each sample of an output is, as integers of a shape; None if it is not said.
+
+    Raises:
+      ArgumentError: They are no integers, or not as many as there are samples.
+    """
+    if samples is None:
+        return None
+    kinds = np.asarray(samples)
+    if kinds.dtype.kind in "iu":
+        with contextlib.suppress(ValueError):
+            return np.broadcast_to(kinds, shape)
+    raise ArgumentError(
+        f"outputs[{name!r}].samples",
+        (kinds.dtype, kinds.shape),
+        f"are not integers that fit the samples {shape} of the output",
+        "Pass one atomic number, or class, for each sample",
     )
 
 

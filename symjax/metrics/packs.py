@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from symjax.errors import ArgumentError
+from symjax.metrics.arguments import as_samples
 from symjax.metrics.pieces import describe
 from symjax.metrics.pooling import Key, Sampled, Sums
 from symjax.metrics.problem import Execution, Output, Problem, check_degree, prepare
@@ -109,10 +110,10 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
         rows, _, averaged = estimate_rows(
             some, chosen, rotations, max_degree, owner, spared, known
         )
-        species = pack.outputs[name].samples
+        species = as_samples(name, pack.outputs[name].samples, leaf.axes[0])
         kinds_of = np.zeros(len(owner), int)
         if species is not None:
-            kinds_of = np.broadcast_to(species, leaf.axes[0]).reshape(-1)[real]
+            kinds_of = species.reshape(-1)[real]
         _, components, channels = leaf.axes
         size = components * channels
         numbers = np.bincount(owner, minlength=len(pack.labels))

@@ -13,6 +13,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics import arguments, functions, orbit, preflight
 from symjax.metrics.pieces import Leaf, check_masks, describe, leaf_name
 from symjax.so3.action import broadcast_prefix
+from symjax.so3.quadratures import LARGEST_DEGREE
 from symjax.so3.representations import VECTOR, Representation, no_representation
 from symjax.so3.sample_symmetry import SampleSymmetry
 
@@ -38,9 +39,10 @@ class Output:
         a layer (``"node"``, ``"edge"``, ``"token"`` or ``"point"``), or ``"layer"`` of
         a network whose samples are not known.
       mask: Boolean array over the samples, True where a sample is real; None if all
-        are.
+        are. A layer without a real sample is not measured: like an output without
+        entries, it is in no result.
       samples: What each sample is: the atomic number of its atom, or the class of its
-        point; None where samples are neither.
+        point, as integers that broadcast to the samples; None where samples are neither.
       offset: What the function leaves out of the output, in its unit and of its shape
         or one number: the constants of a composition.
       labels: Reference values of the real samples without this offset; None where they
@@ -212,7 +214,7 @@ class Prepared:
       action: Function ``(rotation, x) -> g x``.
       x: What rotates.
       args: What does not.
-      leaves: Every output that is not empty, by name.
+      leaves: Every output that has a real sample, by name.
       masks: Which of its samples are real.
       outputs: Units of those that are outputs, not layers.
       symmetry: As in :class:`Problem`.
@@ -319,6 +321,14 @@ def check_degree(max_degree: object) -> None:
         raise ArgumentError(
             "max_degree", max_degree, "is not a degree", "Pass an integer from 0 up"
         )
+    most = LARGEST_DEGREE // 2
+    if max_degree > most:  # type: ignore[operator]
+        raise ArgumentError(
+            "max_degree",
+            max_degree,
+            "is above the sectors that any quadrature resolves",
+            f"Pass {most} or less",
+        )
 
 
 def prepare(
@@ -333,8 +343,9 @@ def prepare(
         prefix of the output.
 
     Raises:
-      ArgumentError: The input is not finite, an output is unknown or missing, two have
-        one name, or devices are named for a function that runs on the host.
+      ArgumentError: The input is not finite, an output is unknown or missing, or has no
+        real sample; two have one name, or devices are named for a function that runs on
+        the host.
       RepresentationError: A representation does not fit its output.
     """
     arguments.check_type("problem", problem, Problem, "Pass Problem(function, x, ...)")
@@ -378,11 +389,15 @@ def prepare(
         },
         leaves,
     )
-    for name, mask in masks.items():
-        if outputs[name].kind == "output" and not mask.any():
+    for name, leaf in leaves.items():
+        arguments.as_samples(name, outputs[name].samples, leaf.axes[0])
+    # A layer without a real sample is nothing, as an output without entries is.
+    real = {name: leaf for name, leaf in leaves.items() if masks[name].any()}
+    for name in leaves:
+        if name not in real and (outputs[name].kind == "output" or not real):
             raise ArgumentError(
                 f"masks[{name!r}]",
-                mask,
+                masks[name],
                 "leaves no sample of this output",
                 "Pass True where a sample is real",
             )
@@ -391,9 +406,9 @@ def prepare(
         move,
         problem.x,
         args,
-        leaves,
-        masks,
-        {name: outputs[name].unit for name in leaves if outputs[name].kind == "output"},
+        real,
+        {name: masks[name] for name in real},
+        {name: outputs[name].unit for name in real if outputs[name].kind == "output"},
         problem.symmetry,
         execution,
     )

@@ -1,0 +1,68 @@
+"""What is measured of a problem, and what is refused."""
+
+import numpy as np
+import pytest
+
+from symjax.errors import ArgumentError
+from symjax.metrics import (
+    Grid,
+    HaarSamples,
+    Output,
+    Problem,
+    Survey,
+    measure,
+    measure_many,
+)
+from symjax.so3 import FEATURE, VECTOR, finite_group
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+NONE = np.zeros(4, bool)
+
+
+def two(x):
+    return {"edges": x**2, "forces": x}
+
+
+def problem(**masks):
+    """A vector and a layer, of which some samples are real."""
+    outputs = {"edges": Output(FEATURE, kind="edge"), "forces": Output(VECTOR)}
+    given = {
+        name: Output(one.representation, kind=one.kind, mask=masks.get(name))
+        for name, one in outputs.items()
+    }
+    return Problem(two, X, given)
+
+
+@pytest.mark.parametrize("over", [Grid(5), HaarSamples(8), finite_group("C4")])
+def test_a_layer_without_a_real_sample_is_not_measured(over):
+    """It has no A: one of 0 would be that of an exact layer."""
+    result = measure(problem(edges=NONE), over=over, max_degree=1)
+    assert list(result) == ["forces"]
+    assert result["forces"].relative_error < 1e-6
+
+
+def test_nor_is_it_in_a_survey():
+    found = measure_many({"a": problem(edges=NONE)}, over=Survey(8), max_degree=1)
+    assert found.pool.names == ("forces",)
+
+
+def test_something_real_is_asked_for():
+    with pytest.raises(ArgumentError, match=r"masks\['forces'\].*no sample"):
+        measure(problem(forces=NONE))
+    alone = Problem(lambda x: x, X, {"output": Output(FEATURE, kind="node", mask=NONE)})
+    with pytest.raises(ArgumentError, match=r"masks\['output'\].*no sample"):
+        measure(alone)
+
+
+@pytest.mark.parametrize("samples", [np.arange(5), np.ones(4), np.ones((4, 2), int)])
+def test_samples_are_one_integer_each(samples):
+    given = Problem(lambda x: x, X, {"output": Output(VECTOR, samples=samples)})
+    with pytest.raises(ArgumentError, match=r"outputs\['output'\].samples=.*\(4,\)"):
+        measure(given, max_degree=1)
+    with pytest.raises(ArgumentError, match=r"outputs\['output'\].samples=.*\(4,\)"):
+        measure_many({"a": given}, over=Survey(8), max_degree=1)
+
+
+def test_a_degree_that_nothing_resolves():
+    with pytest.raises(ArgumentError, match=r"max_degree=406.*405 or less"):
+        measure(problem(), over=HaarSamples(8), max_degree=406)
