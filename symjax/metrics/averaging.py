@@ -30,6 +30,7 @@ from symjax.metrics.response_spectrum import (
     add_spectra,
 )
 from symjax.metrics.turn_averages import SampledResponse
+from symjax.so3._arguments import check_fits
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.quadratures import Quadrature
 from symjax.so3.wigner import wigner_d
@@ -162,7 +163,8 @@ def optimised(
       Elements and weights, the identity first.
 
     Raises:
-      ArgumentError: There are no spectra from grids, no rotations or no starts.
+      ArgumentError: There are no spectra from grids, no rotations or no starts, or the
+        rotations take more than 4 GiB.
 
     Example:
       >>> import jax.numpy as jnp
@@ -182,6 +184,8 @@ def optimised(
     ):
         check_integer(name, value, least)
     degrees = range(max(len(one.gram) for one in spectra))
+    # Wigner matrices and what is kept of them for the slope.
+    check_fits("num", num, 32 * sum((2 * degree + 1) ** 2 for degree in degrees))
     weights = [1 / max(one.projected, np.finfo(float).tiny) for one in spectra]
     gram = tuple(
         sum(

@@ -41,8 +41,8 @@ class Output:
       mask: Boolean array over the samples, True where a sample is real; None if all
         are. A layer without a real sample is not measured: like an output without
         entries, it is in no result.
-      samples: What each sample is: the atomic number of its atom, or the class of its
-        point, as integers that broadcast to the samples; None where samples are neither.
+      samples: What each sample is, an integer: the atomic number of its atom, or the
+        class of its point; None where samples are neither. Broadcast to the samples.
       offset: What the function leaves out of the output, in its unit and of its shape
         or one number: the constants of a composition.
       labels: Reference values of the real samples without this offset; None where they

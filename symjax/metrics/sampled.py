@@ -45,7 +45,8 @@ from symjax.metrics.verdicts import (
     Convergence,
     excluded_part,
 )
-from symjax.so3.sampling import haar
+from symjax.so3._arguments import check_fits
+from symjax.so3.sampling import ROTATION_BYTES, haar
 
 BLOCK = 256
 """Rows of the Gram matrices of a block, whose responses are held at a time."""
@@ -98,6 +99,7 @@ class HaarSamples:
         order = len(turn_members(self.turn))
         least = _LEAST_TURNS * order
         arguments.check_integers(self, num=least, seed=0)
+        check_fits("num", self.num, ROTATION_BYTES)
         if self.num % order:
             raise ArgumentError(
                 "num",

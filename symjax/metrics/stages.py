@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.errors import ArgumentError
+from symjax.errors import ArgumentError, GridError
 from symjax.metrics import arguments, functions, orbit
 from symjax.metrics.grid import Grid
 from symjax.metrics.pieces import Leaf, leaf_name, rotated_rows
@@ -20,6 +20,8 @@ from symjax.metrics.unbiased import characters
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadratures import Quadrature
 
+# Bytes for each pair of rotations: angles, characters and a kernel.
+_PAIRS = 4 * 8
 PRIME = "'"
 """Ends the name of a derivative of a feature."""
 
@@ -144,7 +146,20 @@ class StagedRun:
 
     @functools.cached_property
     def angles(self) -> Float[np.ndarray, "half half"]:
-        """Of R_i^-1 R_j."""
+        """Of R_i^-1 R_j.
+
+        Raises:
+          GridError: They take more memory than there may be.
+        """
+        num, memory = len(self.rotations), self.prepared.execution.memory
+        if _PAIRS * num**2 > memory:
+            raise GridError(
+                "rule",
+                f"{num} rotations",
+                f"sectors are removed with {_PAIRS * num**2 / 2**30:.1f} GiB for all "
+                f"pairs of them, of {memory / 2**30:.1f} GiB",
+                "Use a rule of lower degree, or Execution(memory=...)",
+            )
         flat = self.rotations.reshape(-1, 9)
         return np.arccos(np.clip((flat @ flat.T - 1) / 2, -1.0, 1.0))
 

@@ -46,7 +46,7 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
     """The rotations that are turned together.
 
     Args:
-      turn: A finite group of rotations, or ``"fibonacci 8"``, at most 9999.
+      turn: A finite group of rotations, or ``"fibonacci 8"``, at most 999.
 
     Returns:
       Rotations R, each of which comes with -R.
@@ -55,7 +55,7 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
       ArgumentError: There is no such group, or it has improper elements.
     """
     kind, _, number = turn.partition(" ") if isinstance(turn, str) else ("", "", "")
-    if kind == "fibonacci" and re.fullmatch("[1-9][0-9]{0,3}", number):
+    if kind == "fibonacci" and re.fullmatch("[1-9][0-9]{0,2}", number):
         with jax.enable_x64(True):
             return np.asarray(super_fibonacci(int(number)))
     elements = np.asarray(finite_group(turn).elements)
@@ -92,13 +92,15 @@ def cosets_of(turn: str) -> tuple[Cosets, ...]:
     flat = elements.reshape(-1, 9)
     found = []
     for name in GROUPS:
-        group = np.asarray(finite_group(name).elements)
-        products = np.einsum("hij,gjk->ghik", group, elements).reshape(-1, 9)
-        traces = products @ flat.T
-        if traces.max(axis=1).min() < 3 - 1e-6:
-            continue
-        index = np.sort(traces.argmax(axis=1).reshape(len(elements), -1), axis=1)
-        found.append(Cosets(name, np.unique(index, axis=0)))
+        index = []
+        for one in finite_group(name).elements:
+            traces = (one @ elements).reshape(-1, 9) @ flat.T
+            if traces.max(axis=1).min() < 3 - 1e-6:
+                break
+            index.append(traces.argmax(axis=1))
+        else:
+            cosets = np.unique(np.sort(np.stack(index, axis=1), axis=1), axis=0)
+            found.append(Cosets(name, cosets))
     return tuple(found)
 
 

@@ -31,6 +31,21 @@ def check_integer(value: object, argument: str, minimum: int = 0) -> int:
     )
 
 
+MOST_BYTES = 4 * 2**30
+"""What a number of things may take, before memory ends without a word."""
+
+
+def check_fits(argument: str, number: int, size: int, most: int = MOST_BYTES) -> None:
+    """Raises unless so many things, each of a size in bytes, are within a budget."""
+    if number * size > most:
+        raise ArgumentError(
+            argument,
+            number,
+            f"takes {number * size / 2**30:.1f} GiB of memory",
+            f"Pass {most // size} or less",
+        )
+
+
 def as_array(values: object, argument: str) -> Array:
     """Returns an array of JAX, or raises unless it can be one."""
     try:

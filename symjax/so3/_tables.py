@@ -12,8 +12,8 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.so3._arguments import check_integer
 
-# The smallest seed of the recurrence is 2^-l; beyond this it is subnormal.
-_LARGEST_DEGREE = 500
+LARGEST_DEGREE = 500
+"""The smallest seed of the recurrence is 2^-l; beyond this degree it is subnormal."""
 
 
 def _freeze(matrices: list[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -57,12 +57,12 @@ def half_turns(max_degree: int) -> tuple[np.ndarray, ...]:
     l = 100 the matrices are orthogonal to 2e-15.
     """
     max_degree = check_integer(max_degree, "max_degree")
-    if max_degree > _LARGEST_DEGREE:
+    if max_degree > LARGEST_DEGREE:
         raise ArgumentError(
             "max_degree",
             max_degree,
-            f"the recurrence underflows above degree {_LARGEST_DEGREE}",
-            f"Pass {_LARGEST_DEGREE} or less",
+            f"the recurrence underflows above degree {LARGEST_DEGREE}",
+            f"Pass {LARGEST_DEGREE} or less",
         )
     m = np.arange(-max_degree, max_degree + 1, dtype=float)
     product = m[:, None] * m

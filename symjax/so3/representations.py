@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import RepresentationError
-from symjax.so3._arguments import as_floating, check_integer
+from symjax.so3._arguments import MOST_BYTES, as_floating, check_integer
 from symjax.so3._bases import joined, resolve
+from symjax.so3._tables import LARGEST_DEGREE
 from symjax.so3.irreps import Irrep
 from symjax.so3.rotations import as_elements, split_inversion
 from symjax.so3.wigner import wigner_d
@@ -49,8 +50,9 @@ class Representation:
         several fit; the name of a representation is never asked. Kept as the matrix.
 
     Raises:
-      RepresentationError: The shape has not the components of the irreps, or the basis
-        is not orthonormal, does not fit, or is left out where several fit.
+      RepresentationError: The shape has not the components of the irreps; a degree is
+        above 500, or there are more than 23,000 components; or the basis is not
+        orthonormal, does not fit, or is left out where several fit.
 
     Example:
       >>> from symjax.so3 import MATRIX, VECTOR, Irrep, Representation
@@ -86,7 +88,7 @@ class Representation:
                 "is not a sequence of irreps",
                 "Pass for instance (Irrep(1, 1),)",
             )
-        number = sum(irrep.dimension for irrep in irreps)
+        number = _num_components(irreps)
         if number != int(np.prod(shape, dtype=int)):
             raise RepresentationError(
                 "shape",
@@ -117,6 +119,28 @@ class Representation:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _num_components(irreps: Sequence[Irrep]) -> int:
+    """Components of a direct sum, or raises where there are too many for matrices."""
+    number = sum(irrep.dimension for irrep in irreps)
+    largest = max(irrep.degree for irrep in irreps)
+    if largest > LARGEST_DEGREE:
+        raise RepresentationError(
+            "irreps",
+            f"degree {largest}",
+            f"there are no Wigner matrices above degree {LARGEST_DEGREE}",
+            "Use smaller degrees",
+        )
+    if 8 * number**2 > MOST_BYTES:
+        size = f"{8 * number**2 / 2**30:.1f} GiB"
+        raise RepresentationError(
+            "irreps",
+            f"{len(irreps)} with {number} components",
+            f"their change of basis takes {size} of memory",
+            "Give copies of an irrep an axis of channels",
+        )
+    return number
 
 
 def _scalar_like(name: str, sigma: int, has_channels: bool = False) -> Representation:
@@ -195,7 +219,8 @@ def direct_sum(*parts: Representation) -> Representation:
       A representation with components of shape ``(sum of dimensions,)``.
 
     Raises:
-      RepresentationError: There is no part, or a part has channels.
+      RepresentationError: There is no part, a part has channels, or they have more
+        than 23,000 components together.
 
     Example:
       >>> from symjax.so3 import SCALAR, VECTOR, direct_sum
@@ -214,10 +239,12 @@ def direct_sum(*parts: Representation) -> Representation:
                 "only representations without channels can be summed",
                 "Use spherical(degree, sigma) without channels, SCALAR, VECTOR, ...",
             )
+    irreps = tuple(irrep for part in parts for irrep in part.irreps)
+    shape = (_num_components(irreps),)
     return Representation(
         " + ".join(part.name for part in parts),
-        (sum(part.dimension for part in parts),),
-        tuple(irrep for part in parts for irrep in part.irreps),
+        shape,
+        irreps,
         basis=joined([part.basis for part in parts]),
     )
 

@@ -8,13 +8,15 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from symjax.errors import ArgumentError
-from symjax.so3._arguments import check_integer
+from symjax.so3._arguments import check_fits, check_integer
 from symjax.so3.rotations import quaternion_to_matrix
 
 # Alexa, "Super-Fibonacci spirals: fast, low-discrepancy sampling of SO(3)", CVPR
 # 2022: phi = sqrt(2), and psi the real root of psi^4 = psi + 4.
 _PHI = math.sqrt(2)
 _PSI = 1.533751168755204288118041
+ROTATION_BYTES = 8 * (4 + 9)
+"""A quaternion and a matrix, in float64."""
 
 
 def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
@@ -31,7 +33,8 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
       Proper rotation matrices, in JAX's default floating dtype.
 
     Raises:
-      ArgumentError: ``num`` is not a static integer of at least 1, or ``key`` no key.
+      ArgumentError: ``num`` is not a static integer of at least 1, or takes more than
+        4 GiB; or ``key`` is no key.
 
     Example:
       >>> import jax
@@ -40,6 +43,7 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
       (5, 3, 3)
     """
     num = check_integer(num, "num", minimum=1)
+    check_fits("num", num, ROTATION_BYTES)
     try:
         quaternions = jax.random.normal(key, (num, 4))
     except (TypeError, ValueError) as error:
@@ -63,7 +67,8 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
       Proper rotation matrices, in JAX's default floating dtype.
 
     Raises:
-      ArgumentError: ``num`` is not a static integer of at least 1.
+      ArgumentError: ``num`` is not a static integer of at least 1, or takes more than
+        4 GiB.
 
     Example:
       >>> from symjax.so3.sampling import super_fibonacci
@@ -71,6 +76,7 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
       (100, 3, 3)
     """
     num = check_integer(num, "num", minimum=1)
+    check_fits("num", num, ROTATION_BYTES)
     # In NumPy float64: the fractional part of s / phi needs more than float32.
     s = np.arange(num) + 0.5
     a, b = np.sqrt(s / num), np.sqrt(1 - s / num)

@@ -534,9 +534,7 @@ class TestAliasing:
 
     def test_tail_is_reported(self):
         result = measure(
-            lambda x: jnp.concatenate(
-                [harmonics_sum(x, 1), 0.5 * harmonics_sum(x, 4)]
-            ),
+            lambda x: jnp.concatenate([harmonics_sum(x, 1), 0.5 * harmonics_sum(x, 4)]),
             X[:1] / np.linalg.norm(X[0]),
             representations=FEATURE,
             max_degree=3,

@@ -226,6 +226,11 @@ CASES = [
     ("num", ArgumentError, lambda: so3.haar(KEY, 0)),
     ("num", ArgumentError, lambda: so3.haar(KEY, 2.0)),
     ("num", ArgumentError, lambda: sampling.super_fibonacci(0)),
+    # more than memory has a place for
+    ("num", ArgumentError, lambda: so3.haar(KEY, 10**8)),
+    ("num", ArgumentError, lambda: sampling.super_fibonacci(10**8)),
+    ("irreps", RepresentationError, lambda: so3.spherical(501)),
+    ("irreps", RepresentationError, lambda: so3.direct_sum(*150 * [so3.spherical(80)])),
 ]
 
 
