@@ -16,7 +16,7 @@ from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.interop.physics import physical_checks
 from symjax.metrics import HostFunction, Problem
-from symjax.metrics.physical_check import PhysicalCheck
+from symjax.metrics.verdicts import PhysicalCheck
 from symjax.models.pet import PETModel
 from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.orbits import orbit_problem

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from symjax.data.cells import stress_volume
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
-from symjax.metrics.physical_check import PhysicalCheck
+from symjax.metrics.verdicts import PhysicalCheck
 
 # Lengths in angstrom: of the moves, and of the steps of central differences.
 _NEAR, _FAR = 0.1, 100.0

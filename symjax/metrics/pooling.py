@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
+from scipy.special import stdtrit
 
 from symjax.errors import ArgumentError
 from symjax.metrics.arguments import as_mask, check_choice
@@ -442,7 +442,7 @@ def _left_out(a: np.ndarray, b: np.ndarray, strata: Strata) -> _Spread:
 
 
 def _quantile(freedom: float) -> float:
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _root(squared: tuple[float, float, float]) -> Interval:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy.special import stdtrit
 
 from symjax.errors import ArgumentError
 from symjax.metrics.arguments import check_fraction, check_integer, check_type
@@ -181,7 +181,8 @@ def probe(
     )
     asked = _Tensors.of(tensors, split.training)
     comparisons = len(features) * len(asked.parts) * (1 + products)
-    quantile = float(stats.t.isf(level / max(comparisons, 1), len(names) - half - 1))
+    freedom = len(names) - half - 1
+    quantile = -float(stdtrit(freedom, level / max(comparisons, 1)))
     kinds = {"sectors": _linear, **({"products": _products} if products else {})}
     found: dict[str, dict[str, dict[Irrep, Decoded]]] = {kind: {} for kind in kinds}
     for name, rows in features.items():

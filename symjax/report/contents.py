@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from symjax.metrics.physical_check import PhysicalCheck
+from symjax.metrics.verdicts import PhysicalCheck
 from symjax.report.formats import (
     format_count,
     format_fraction,

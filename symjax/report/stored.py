@@ -32,7 +32,7 @@ from symjax.metrics import (
     Totals,
 )
 from symjax.metrics.consistency import LabelConsistency
-from symjax.metrics.physical_check import PhysicalCheck
+from symjax.metrics.verdicts import PhysicalCheck
 from symjax.report.scales import Spread
 from symjax.so3.irreps import Irrep
 

@@ -9,7 +9,7 @@ import ase
 import numpy as np
 
 from symjax.errors import SymjaxError
-from symjax.metrics.physical_check import PhysicalCheck
+from symjax.metrics.verdicts import PhysicalCheck
 
 _log = logging.getLogger(__name__)
 
