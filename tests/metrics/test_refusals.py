@@ -81,8 +81,8 @@ def of(function=lambda x: x, x=X, representations=VECTOR, over=GRID, **more):
     return measure(function, x, representations=representations, over=over, **more)
 
 
-def masked(mask, over=GRID, kind="output"):
-    output = Output(VECTOR, mask=np.asarray(mask), kind=kind)
+def masked(mask, over=GRID):
+    output = Output(VECTOR, mask=np.asarray(mask))
     return measure(Problem(lambda x: x, X, {"output": output}), over=over, max_degree=1)
 
 
@@ -452,8 +452,6 @@ def test_what_looks_alike_and_is_right():
             plain.norm
         )
     assert of(memory=1e9)["output"].norm == pytest.approx(plain.norm / 4)
-    # Layers may have no real sample, such as the edges of a single atom.
-    assert masked(4 * [False], kind="edge")["output"].totals().count.sum() == 0
     with jax.enable_x64(True):
         large = of(lambda x, n: x * (n == 2**40), args=(OUT_OF_RANGE,))["output"]
     assert large.norm == pytest.approx(plain.norm / 4)
