@@ -12,7 +12,8 @@ within L <= d / 2, so an exact result is never refused:
 3. at random elements off the grid, the response differs from what its projected
    sectors predict by more than the content that is missing from them: folded content
    fits the nodes of the grid and nothing else;
-4. most of the content lies above L, where the norm itself is no longer exact;
+4. most of the content lies above L, as the grid or the random elements show it, where
+   the norm itself is no longer exact;
 5. the content above L, as the random elements show it, is no small part of V: the rule
    is not exact for the squares of that content, of which A consists (where d > 2 L + 1,
    it is for some: there V itself must differ from that of the random elements).
@@ -109,6 +110,8 @@ def judge(evidence: Evidence, tolerance: float) -> Convergence:
     excess, degree = evidence.excess, evidence.degree
     total = float(content.sum())
     remainder = 1.0 - total if total > 0 else 0.0
+    # Few random elements tell that something is wrong long before they tell how much.
+    above = min(remainder + max(excess, 0.0), 1.0)
     content_change = float(np.abs(content[: len(coarse)] - coarse).max(initial=0.0))
     larger = max(evidence.error, evidence.coarse_error)
     change = abs(evidence.coarse_error - evidence.error)
@@ -129,9 +132,9 @@ def judge(evidence: Evidence, tolerance: float) -> Convergence:
             f"at random elements the projected sectors miss {excess:.2g} of the norm "
             "more than the grid shows"
         )
-    elif remainder > _LARGE_REMAINDER and degree < 2 * len(content) + 1:
+    elif above > _LARGE_REMAINDER and degree < 2 * len(content) + 1:
         reason = (
-            f"{remainder:.0%} of the content lies above degree {len(content) - 1}, "
+            f"{above:.0%} of the content lies above degree {len(content) - 1}, "
             "where this grid does not even resolve the norm"
         )
     elif evidence.error_uncertainty > 2 * tolerance:
