@@ -1,4 +1,4 @@
-"""Measures on eight simulated devices and on one; run by test_devices.py.
+"""Measures on eight simulated devices and on one; run by test_orbit.py.
 
 Prints, for every way to choose the elements, the largest difference as a fraction of
 the norm, and on how many devices responses were computed.

@@ -182,16 +182,3 @@ def test_libraries_that_do_not_know_traced_values():
 def test_irreps_of_e3nn_are_not_taken_for_pytrees(kind):
     with pytest.raises(RepresentationError, match=r"spherical\(2, basis='e3nn'\)"):
         measure(lambda x: x, X, representations=kind)
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"kind": "<script>"}, "is none of output, node"),
-        ({"unit": 1.0}, "is not a text"),
-        ({"representation": "vector"}, "is not a representation"),
-    ],
-)
-def test_outputs_are_checked(given, words):
-    with pytest.raises(SymjaxError, match=words):
-        Output(**{"representation": VECTOR, **given})

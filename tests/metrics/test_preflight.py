@@ -79,20 +79,6 @@ def test_outputs_that_change_from_call_to_call_are_refused():
         run(noisy(1e-3), over=Grid(on_aliasing="report"))
 
 
-@pytest.mark.parametrize(
-    ("order", "problem"),
-    [
-        (lambda outputs: outputs[::-1], "in another order than inputs"),
-        (lambda outputs: outputs[:-1], "outputs came back for"),
-        (lambda outputs: outputs + outputs[:1], "outputs came back for"),
-    ],
-)
-def test_outputs_of_a_batch_in_another_order_are_refused(order, problem):
-    function = HostFunction(lambda batch: order([x[0, 0] for x in batch]), batched=True)
-    with pytest.raises(ArgumentError, match=problem):
-        run(function)
-
-
 def near_the_origin(x, cell):
     """How many atoms of a crystal are near, by a step of 1/50 in squared distance."""
     fractional = x @ jnp.linalg.inv(cell)

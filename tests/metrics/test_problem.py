@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from symjax.errors import ArgumentError
+from symjax.errors import (
+    ArgumentError,
+    SymjaxError,
+)
 from symjax.metrics import (
     Grid,
     HaarSamples,
@@ -13,7 +16,12 @@ from symjax.metrics import (
     measure,
     measure_many,
 )
-from symjax.so3 import FEATURE, VECTOR, finite_group
+from symjax.so3 import (
+    FEATURE,
+    SCALAR,
+    VECTOR,
+    finite_group,
+)
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 NONE = np.zeros(4, bool)
@@ -66,3 +74,50 @@ def test_samples_are_one_integer_each(samples):
 def test_a_degree_that_nothing_resolves():
     with pytest.raises(ArgumentError, match=r"max_degree=406.*405 or less"):
         measure(problem(), over=HaarSamples(8), max_degree=406)
+
+
+def vector(x):
+    return x.sum(0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"),
+    [
+        ({"output": Output(VECTOR, mask=np.ones(4, bool))}, "masks"),
+        ({"output": Output(VECTOR, mask=np.ones(()))}, "masks"),
+        ({"force": Output(VECTOR)}, "outputs='force': the function returns no such"),
+        ({}, "says nothing about 'output'"),
+    ],
+)
+def test_bad_outputs_are_refused(outputs, text):
+    with pytest.raises(ArgumentError, match=text):
+        measure(Problem(vector, X, outputs), max_degree=2)
+
+
+def test_what_a_problem_says_is_not_said_twice():
+    problem = Problem(vector, X, {"output": Output(VECTOR)})
+    for more in ({"x": X}, {"representations": VECTOR}, {"args": (1,)}):
+        with pytest.raises(ArgumentError, match="is part of the problem"):
+            measure(problem, max_degree=2, **more)
+
+
+def test_two_outputs_of_one_name_are_refused():
+    with pytest.raises(ArgumentError, match="two outputs have this name"):
+        measure(
+            lambda x: {"a/b": x[0, 0], "a": {"b": x[1, 0]}},
+            X,
+            representations=SCALAR,
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"kind": "<script>"}, "is none of output, node"),
+        ({"unit": 1.0}, "is not a text"),
+        ({"representation": "vector"}, "is not a representation"),
+    ],
+)
+def test_outputs_are_checked(given, words):
+    with pytest.raises(SymjaxError, match=words):
+        Output(**{"representation": VECTOR, **given})

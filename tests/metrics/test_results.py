@@ -6,7 +6,6 @@ import pytest
 
 from symjax.metrics import Adaptive, Grid, HaarSamples, Output, Problem, measure
 from symjax.so3 import FEATURE, SCALAR, VECTOR, quadrature
-from symjax.so3.harmonics import degree_slice, spherical_harmonics
 from symjax.so3.quadratures import nested_rules
 
 EXACT = 1e-12
@@ -138,25 +137,3 @@ def test_random_elements_have_no_curve():
         band_limited, X, representations=SCALAR, over=HaarSamples(64, seed=1)
     )
     assert result.curve("output") == ()
-
-
-@pytest.mark.parametrize("kind", ["lebedev", "gauss"])
-@pytest.mark.parametrize(
-    "degree", [1, 3, 9, 13, pytest.param(29, marks=pytest.mark.slow)]
-)
-def test_nested_rules_are_exact_and_nested(degree, kind):
-    rule = quadrature(degree, kind)
-    kept = np.ones(len(rule.alpha), bool)
-    before = degree
-    harmonics = np.asarray(spherical_harmonics(degree, rule.points))
-    for number, (coarse, weights) in enumerate(nested_rules(rule)):
-        assert coarse < before
-        assert number == 0 or coarse >= 3
-        used = weights > 0
-        assert (weights >= 0).all()
-        assert not (used & ~kept).any()
-        assert used.sum() <= max(0.6 * kept.sum(), 1)
-        integrals = weights @ harmonics[:, : degree_slice(coarse).stop]
-        assert np.abs(integrals[degree_slice(0).stop :]).max(initial=0) < 1e-11
-        assert weights.sum() == pytest.approx(1, abs=1e-12)
-        kept, before = used, coarse

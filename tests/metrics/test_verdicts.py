@@ -6,7 +6,7 @@ import pytest
 
 from symjax.errors import ArgumentError
 from symjax.metrics import Adaptive, Grid, HaarSamples, HostFunction, measure
-from symjax.so3 import SCALAR, finite_group, quadrature
+from symjax.so3 import SCALAR, finite_group
 
 X = np.random.default_rng(0).normal(size=(6, 3))
 REPORTED = Adaptive(1e-3, 1e-2, limit=9, on_aliasing="report")
@@ -92,42 +92,6 @@ def test_a_response_that_is_not_finite_is_named_with_its_element(over, on_host):
     text = caught.value.problem.partition("g = ")[2].partition(" of O(3)")[0]
     element = np.array([row.split(", ") for row in text[2:-2].split("], [")], float)
     assert not np.isfinite(not_finite_in_a_part(X @ element.T))
-
-
-@pytest.mark.parametrize("offset", [10.0, 0.0])
-def test_what_no_node_of_a_grid_meets(offset):
-    """A change far from all nodes, in two thirds of the orbit: random elements see it.
-
-    The verdict of the grid was that A is 0, and resolved.
-    """
-    rotations = quadrature(5).rotations
-    axis = X[0] / np.linalg.norm(X[0])
-    nodes = np.concatenate([rotations, -rotations]) @ axis
-
-    def function(x, nodes):
-        cosine = jnp.max(nodes @ x[0]) / jnp.linalg.norm(x[0])
-        return offset + jnp.where(cosine < np.cos(0.1), 1.0, 0.0)
-
-    over = Grid(5, on_aliasing="report")
-    leaf = measure(
-        function, X, args=(nodes,), representations=SCALAR, max_degree=2, over=over
-    )["output"]
-    assert leaf.equivariance_error == 0
-    assert not leaf.convergence.resolved
-
-
-def test_a_resolved_grid_says_what_it_does_not_exclude():
-    """Of a jump in 0.2 % of orientations neither nodes nor random elements know."""
-    for over, pairs in ((Grid(9), 10), (Grid(5), 6)):
-        leaf = measure(
-            *(jump(0.002), X),
-            args=(AXIS,),
-            representations=SCALAR,
-            max_degree=2,
-            over=over,
-        )["output"]
-        assert leaf.equivariance_error == 0
-        assert leaf.convergence.excluded == pytest.approx(1 - 0.05 ** (1 / pairs))
 
 
 def test_elements_of_a_turn_are_not_independent_witnesses():

@@ -17,14 +17,12 @@ from symjax.so3 import (
     direct_sum,
     from_e3nn,
     from_e3x,
-    from_spherical,
     haar,
     irrep_matrix,
     spherical,
     spherical_harmonics,
     to_e3nn,
     to_e3x,
-    to_spherical,
     wigner_d,
 )
 from symjax.so3.harmonics import degree_slice
@@ -73,19 +71,6 @@ def test_a_single_irrep_is_its_block_of_all(to, back):
         np.testing.assert_allclose(part, whole[:, block], rtol=1e-13, atol=1e-14)
         again = compiled(back, **options)(part)
         np.testing.assert_allclose(again, x[:, block], rtol=1e-13, atol=1e-14)
-
-
-@pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_representations_in_the_bases_of_others(degree):
-    """The same vector of spherical components, in every order that has a name."""
-    ours = np.random.default_rng(3).normal(size=(4, 2 * degree + 1))
-    for name, convert in (("e3nn", to_e3nn), ("e3x", to_e3x), ("metatensor", None)):
-        theirs = ours if convert is None else compiled(convert, degree=degree)(ours)
-        representation = spherical(degree, -1, basis=name)
-        back = to_spherical(representation, theirs)[..., 0]
-        np.testing.assert_allclose(back, ours, atol=1e-12)
-        again = from_spherical(representation, ours[..., None])
-        np.testing.assert_allclose(again, theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

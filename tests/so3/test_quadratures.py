@@ -197,18 +197,6 @@ def test_auto_changes_to_gauss_above_131():
     assert quadrature(5).num_rotations < quadrature(5, "gauss").num_rotations
 
 
-def test_nested_rules_are_useful():
-    # 60 % of the nodes could at best carry sqrt(0.6) of the degree; symmetric
-    # subsets reach about half of it.
-    for degree in (13, 24, 25, 27, 31):
-        assert nested(quadrature(degree))[0] >= degree // 3
-
-
-def test_a_single_node_has_no_nested_rule():
-    with pytest.raises(GridError, match="single sphere node"):
-        nested(quadrature(0, "gauss"))
-
-
 def test_a_rule_given_by_hand():
     # The octahedron, without any name in the tables.
     rule = Quadrature(

@@ -3,12 +3,10 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from symjax.errors import RepresentationError
 from symjax.so3 import (
     FEATURE,
     MATRIX,
@@ -24,7 +22,6 @@ from symjax.so3 import (
     spherical_harmonics,
     to_spherical,
 )
-from symjax.so3.action import act_tree, broadcast_prefix
 from symjax.so3.harmonics import degree_slice
 from symjax.so3.representations import spherical_matrix
 
@@ -208,13 +205,6 @@ def test_channels_move_independently():
         )
 
 
-def test_trivial_actions_return_any_dtype_untouched():
-    for x in (np.arange(3), np.array([True, False])):
-        moved = act(SCALAR, -np.eye(3), x)
-        assert moved.dtype == x.dtype
-        np.testing.assert_array_equal(moved, x)
-
-
 def test_integer_input_is_not_truncated():
     turn = np.eye(3, dtype=int)[[1, 2, 0]]
     np.testing.assert_allclose(
@@ -230,37 +220,3 @@ def test_integer_input_is_not_truncated():
     )
     x = example(MATRIX)
     np.testing.assert_allclose(act(MATRIX, turn, x), turn @ x @ turn.T, atol=TOLERANCE)
-
-
-class TestTrees:
-    def test_act_tree(self):
-        tree = {"x": example(VECTOR), "s": (example(MATRIX), np.arange(2))}
-        moved = act_tree({"x": VECTOR, "s": (MATRIX, SCALAR)}, ELEMENTS[-1], tree)
-        g = ELEMENTS[-1]
-        np.testing.assert_allclose(moved["x"], tree["x"] @ g.T, atol=TOLERANCE)
-        np.testing.assert_allclose(
-            moved["s"][0], g @ tree["s"][0] @ g.T, atol=TOLERANCE
-        )
-        np.testing.assert_array_equal(moved["s"][1], tree["s"][1])
-
-    def test_a_prefix_covers_its_subtree(self):
-        tree = {"a": {"b": 0, "c": 0}, "d": [0]}
-        found = broadcast_prefix({"a": VECTOR, "d": [SCALAR]}, tree, "representations")
-        assert found == [VECTOR, VECTOR, SCALAR]
-
-    def test_a_mismatch_lists_the_leaves(self):
-        with pytest.raises(RepresentationError, match="forces") as caught:
-            act_tree({"force": VECTOR}, np.eye(3), {"forces": np.zeros(3)})
-        assert caught.value.remedy
-
-
-def test_act_under_vmap_and_grad():
-    x = example(MATRIX, ())
-    stack = jnp.stack(ELEMENTS)
-    moved = jax.vmap(act, in_axes=(None, 0, None))(MATRIX, stack, x)
-    np.testing.assert_allclose(
-        moved, stack @ x @ stack.swapaxes(-1, -2), atol=TOLERANCE
-    )
-    gradient = jax.grad(lambda x: act(MATRIX, stack[-1], x)[0, 1])(x)
-    exact = np.outer(stack[-1][0], stack[-1][1])
-    np.testing.assert_allclose(gradient, exact, atol=TOLERANCE)

@@ -226,14 +226,6 @@ def test_tables_equal_the_compiled_matrices():
         np.testing.assert_allclose(a, b, atol=1e-13)
 
 
-def test_complex_to_real_is_unitary():
-    for degree in (0, 1, 7, 64):
-        change = complex_to_real(degree)
-        np.testing.assert_allclose(
-            change @ change.conj().T, np.eye(2 * degree + 1), atol=4 * EPS
-        )
-
-
 def test_batches_and_vmap():
     g = random_elements(6, 9)
     batch = degree_4(g.reshape(2, 3, 3, 3))
