@@ -219,17 +219,17 @@ class TestConsistency:
         "stress": MATRIX,
     }
 
+    # Of all tests, so that one program serves them.
+    OPTIONS: ClassVar = {
+        "representations": REPS,
+        "max_degree": 4,
+        "over": Grid(9, on_aliasing="report"),
+    }
+
     def test_two_paths_agree(self):
-        a, b = (
-            measure(
-                self.model,
-                X,
-                representations=self.REPS,
-                max_degree=4,
-                over=Grid(9, on_aliasing="report", method=method),
-            )
-            for method in ("factorised", "dense")
-        )
+        a = measure(self.model, X, **self.OPTIONS)
+        dense = {"over": Grid(9, on_aliasing="report", method="dense")}
+        b = measure(self.model, X, **self.OPTIONS | dense)
         for name in self.REPS:
             np.testing.assert_allclose(a[name].power, b[name].power, atol=1e-10)
             np.testing.assert_allclose(a[name].variance, b[name].variance, rtol=1e-12)
@@ -255,7 +255,7 @@ class TestConsistency:
                 b[name].equivariance_error, rel=1e-10
             )
 
-    @settings(max_examples=3)
+    @settings(max_examples=2)
     @given(st.integers(0, 2**31 - 1))
     def test_content_is_invariant_under_global_rotation(self, seed):
         rotation = Rotation.random(random_state=seed).as_matrix()
@@ -269,15 +269,9 @@ class TestConsistency:
     @pytest.mark.parametrize("memory", [2**30, 3 * 10**5])
     @pytest.mark.parametrize("batch_size", [None, 1, 7])
     def test_batching_and_passes_change_nothing(self, memory, batch_size):
-        reference = measure(self.model, X, representations=self.REPS, max_degree=3)
-        other = measure(
-            self.model,
-            X,
-            representations=self.REPS,
-            max_degree=3,
-            memory=memory,
-            batch_size=batch_size,
-        )
+        reference = measure(self.model, X, **self.OPTIONS)
+        how = {"memory": memory, "batch_size": batch_size}
+        other = measure(self.model, X, **self.OPTIONS, **how)
         assert list(other) == list(reference)
         for name in self.REPS:
             np.testing.assert_allclose(
@@ -288,29 +282,28 @@ class TestConsistency:
             )
 
     def test_float32_against_float64(self):
-        kwargs = {"representations": self.REPS, "max_degree": 3, "over": Grid(13)}
-        a = measure(self.model, X, **kwargs)
+        a = measure(self.model, X, **self.OPTIONS)
         b = measure(
-            lambda x: self.model(x.astype(jnp.float32)), X.astype(np.float32), **kwargs
+            lambda x: self.model(x.astype(jnp.float32)),
+            X.astype(np.float32),
+            **self.OPTIONS,
         )
         for name in self.REPS:
             # a coefficient carries about 1e-6 of the response, its square twice that
             np.testing.assert_allclose(a[name].content, b[name].content, atol=5e-6)
 
     def test_host_function_goes_through_the_same_code(self):
-        def host(x):
-            return {k: np.asarray(v) for k, v in self.model(x).items()}
+        model = jax.jit(self.model)
 
-        a = measure(
-            self.model, X, representations=self.REPS, max_degree=2, over=Grid(9)
-        )
+        def host(x):
+            return {k: np.asarray(v) for k, v in model(x).items()}
+
+        a = measure(self.model, X, **self.OPTIONS)
         for function in (
             HostFunction(host),
             HostFunction(lambda xs: [host(x) for x in xs], batched=True),
         ):
-            b = measure(
-                function, X, representations=self.REPS, max_degree=2, over=Grid(9)
-            )
+            b = measure(function, X, **self.OPTIONS)
             for name in self.REPS:
                 np.testing.assert_allclose(a[name].power, b[name].power, atol=1e-12)
 
@@ -318,12 +311,10 @@ class TestConsistency:
         mask = np.array([True, True, False, True])
         outputs = {name: Output(kind) for name, kind in self.REPS.items()}
         outputs["forces"] = Output(VECTOR, mask=mask)
-        result = measure(Problem(self.model, X, outputs), max_degree=2, over=Grid(9))[
-            "forces"
-        ]
-        full = measure(
-            self.model, X, representations=self.REPS, max_degree=2, over=Grid(9)
-        )["forces"]
+        over = self.OPTIONS["over"]
+        problem = Problem(self.model, X, outputs)
+        result = measure(problem, max_degree=4, over=over)["forces"]
+        full = measure(self.model, X, **self.OPTIONS)["forces"]
         totals = full.totals(mask)
         np.testing.assert_allclose(result.totals().variance, totals.variance)
         assert result.totals().count.sum() == 9
@@ -354,9 +345,7 @@ class TestConsistency:
 
     def test_totals_add_over_structures(self):
         parts = [
-            measure(
-                self.model, x, representations=self.REPS, max_degree=2, over=Grid(9)
-            )["forces"].totals()
+            measure(self.model, x, **self.OPTIONS)["forces"].totals()
             for x in (X, 1.1 * X)
         ]
         total = add_totals(parts)

@@ -14,6 +14,7 @@ from symjax.metrics import (
     trace,
     with_forces,
 )
+from symjax.metrics.stages import StagedRun
 from symjax.models.pet import orbit_problem, staged_problem
 from symjax.so3 import SCALAR, VECTOR
 
@@ -69,11 +70,13 @@ def test_forces_of_a_network():
     water.rattle(0.05, seed=1)
     staged = staged_problem(small_pet(), water, forces_of=(0, 2))
     problem = orbit_problem(small_pet(), water, layers="none")
-    turn = -np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
-    of = staged.problem
-    again = jax.jit(of.function)(of.action(turn, of.x), *of.args)["forces"]
+    run = StagedRun.of(staged, 1, 5, None)
+    outputs, _ = run({})
+    turn = np.asarray(run.elements[-3], np.float32)
+    assert np.linalg.det(turn) < 0
     forces = jax.jit(problem.function)(problem.x @ turn.T, *problem.args)["forces"]
     size = float(np.abs(forces).max())
+    again = outputs["forces"][-3]
     np.testing.assert_allclose(again, forces[np.array([0, 2])], atol=1e-5 * size)
     errors = trace(staged, max_degree=1, rule=5).errors["forces"]
     assert errors[-1] < 1e-3 * errors[0]
