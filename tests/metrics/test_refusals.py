@@ -271,6 +271,7 @@ REFUSED = [
     (lambda: optimised([spectrum()], 10**7), "num=10000000: takes .* GiB"),
     (lambda: HaarSamples(10**9), "num=1000000000: takes 96.9 GiB.*41297762 or less"),
     (lambda: Adaptive(samples=10**9), "samples=1000000000: takes 96.9 GiB"),
+    (lambda: Survey(10**9), "num=1000000000: takes 96.9 GiB"),
     (
         lambda: trace(staged(), 2, sectors=True, execution=Execution(memory=10**5)),
         "rule='84 rotations'.*lower degree",
