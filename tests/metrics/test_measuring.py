@@ -266,7 +266,7 @@ class TestConsistency:
             # aliasing differs between the two placements of the grid
             np.testing.assert_allclose(a[name].content, b[name].content, atol=1e-4)
 
-    @pytest.mark.parametrize("memory", [2**30, 3 * 10**5])
+    @pytest.mark.parametrize("memory", [2**30, 4 * 10**5])
     @pytest.mark.parametrize("batch_size", [None, 1, 7])
     def test_batching_and_passes_change_nothing(self, memory, batch_size):
         reference = measure(self.model, X, **self.OPTIONS)
