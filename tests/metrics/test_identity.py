@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import small_pet
+from small_models import drawn_pet
 
 from symjax.metrics import measure
 from symjax.metrics.identity import pinned
@@ -254,7 +254,7 @@ def test_representations_are_seen():
 
 
 def test_the_function_of_a_problem_is_found_again():
-    model = small_pet()
+    model = drawn_pet((1, 6, 8))
     problems = [
         orbit_problem(model, ase.build.molecule(name), layers="none")
         for name in ("H2O", "CH4")

@@ -94,7 +94,7 @@ def test_tables_need_what_is_said(degree, max_degree, method):
 
 def test_tables_that_do_not_fit_are_refused_before_they_are_made():
     with pytest.raises(ArgumentError, match="tables of the projection"):
-        measure(features, X, representations=FEATURE, max_degree=65, over=Grid(131))
+        measure(features, X, representations=FEATURE, max_degree=4, memory=2 * 10**5)
 
 
 def test_every_node_is_in_a_call():

@@ -241,7 +241,7 @@ def test_a_pet_on_a_symmetric_structure():
     # Small models feel directions weakly; this one is not resolved.
     parameters = jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
-            leaf * np.float32([[20.0]] * 3 + [[1.0]])
+            leaf * np.float32([[100.0]] * 3 + [[1.0]])
             if jax.tree_util.keystr(path).endswith("['edge_embedder']['kernel']")
             else leaf
         ),
