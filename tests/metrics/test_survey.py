@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
+from simulated_surveys import pooled, simulated
 
 from symjax.errors import ArgumentError
 from symjax.metrics import (
     Groups,
     Output,
-    Pool,
     Problem,
     Survey,
     measure,
     measure_many,
 )
-from symjax.metrics.groups import Strata
 from symjax.metrics.pooling import Sampled, Sums
 from symjax.metrics.survey import survey, widest
 from symjax.so3 import FEATURE, VECTOR
@@ -29,24 +28,6 @@ def test_elements_depend_on_label_seed_and_round_alone():
     assert np.abs(Survey(8, seed=1).elements(["a"]) - both[0]).max() > 0.1
     with pytest.raises(ArgumentError, match="improper"):
         Survey(16, turn="Ci")
-
-
-def simulated(random, num, outliers, noise=0.7):
-    """V of structures, 1 % of them 100 times as large, and estimates with noise."""
-    truth = random.gamma(2.0, 0.5, num)
-    if outliers:
-        truth[random.random(num) < 0.01] *= 100
-    estimates = truth * (1 + noise * random.standard_normal(num))
-    values = np.stack([estimates, 10 + 0 * truth], axis=1)
-    squares = np.stack([(noise * truth) ** 2, 0 * truth], axis=1)
-    return truth, Sums(values, squares, 0 * squares, np.ones(num))
-
-
-def pooled(columns, total=None, clusters=None, strata=None):
-    num = len(columns.count)
-    if strata is None:
-        strata = Strata(np.zeros(num, int), np.array([total or num]))
-    return Pool(("",) * num, np.ones(num), {("f", 0): columns}, strata, clusters)
 
 
 def test_a_survey_until_with_strata_visits_fewer():
