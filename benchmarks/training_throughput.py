@@ -99,7 +99,8 @@ def floor(
     problem = atoms_problem(run)
     step = make_step(problem.task, run.optimizer, run.steps, 0)
     state = start(problem.task, run.optimizer, run.steps)
-    flops = step.lower(state, problem.batch(0)).compile().cost_analysis()["flops"]
+    compiled = jax.jit(step).lower(state, problem.batch(0)).compile()
+    flops = compiled.cost_analysis()["flops"]
     product = jax.jit(lambda a, b: a @ b)
     a, b = np.ones((2048, 128), np.float32), np.ones((128, 512), np.float32)
     product(a, b).block_until_ready()

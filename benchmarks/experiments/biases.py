@@ -156,9 +156,7 @@ def costs(runs: dict[str, dict], repeats: int) -> dict[str, list[float]]:
         step = make_step(problem.task, run.optimizer, run.steps, run.seed, None)
         steps[name] = functools.partial(step, batch=place(problem.batch(0), None))
         states[name] = start(problem.task, run.optimizer, run.steps)
-        # Twice: the types of the first state are weaker, and compiled by themselves.
-        for _ in range(2):
-            states[name], _ = jax.block_until_ready(steps[name](states[name]))
+        states[name], _ = jax.block_until_ready(steps[name](states[name]))
     for _ in range(repeats):
         for name, step in steps.items():
             begun = time.perf_counter()

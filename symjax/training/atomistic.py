@@ -1,9 +1,10 @@
 """The loss of PET: labels turned together with their structures."""
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,11 @@ from symjax.training.configuration import PenaltySection
 from symjax.training.content_penalty import content_penalty
 from symjax.training.fitted import STRESS, Label
 from symjax.training.optimisation import Task
-from symjax.training.partial import choose_parameters, whole_network
+from symjax.training.partial import (
+    choose_parameters,
+    remaining_network,
+    whole_network,
+)
 
 
 def predict_labels(
@@ -82,9 +87,6 @@ _LOSSES = {
     "squared": lambda error: error**2,
     "absolute": jnp.abs,
 }
-Terms = Callable[
-    [Any, AtomicBatch, "Float[Array, 'structures 3 3'] | None", Any], dict[str, Array]
-]
 
 
 def real_type(precision: str) -> type[np.floating]:
@@ -103,128 +105,112 @@ def divided_by_atoms(
     return error / jnp.maximum(counts, 1).reshape(-1, *(1,) * (error.ndim - 1))
 
 
-def turned_loss(
-    model: PETModel,
-    labels: tuple[Label, ...],
-    size: Mapping[str, np.ndarray],
-    precision: str = "float32",
-) -> Terms:
-    """The loss at given group elements.
+class Constants(NamedTuple):
+    """What the loss of PET reads and nothing trains.
 
-    Returns:
-      A function of network parameters, batch, one element of O(3) for each structure
-      (None to leave all as they are) and, by label, what to divide by. It returns the
-      contribution of each label: weight times the sum over known components of a
-      function of the error in units of ``size``, divided.
+    Attributes:
+      network: Parameters of the network that are not fitted.
+      scale: Scales by target and block.
+      baseline: Baselines by target and block.
+      units: By label what its errors are divided by.
     """
-    errors = _turned_errors(model, labels, size, precision)
 
-    def terms(
-        params: Any, batch: AtomicBatch, elements: Any, totals: Any
-    ) -> dict[str, Array]:
-        found, _ = errors(params, batch, elements)
+    network: Any
+    scale: Any
+    baseline: Any
+    units: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class AtomsLoss:
+    """The weighted sum over labels of mean errors, of structures that are turned.
+
+    Without a penalty, each structure is turned by an element of its own, and its labels
+    with it. The contribution of a label is its weight times the sum over known
+    components of a function of the error in units of the loss, divided by their number.
+
+    With one, each is turned by K elements, and these contributions are means over them.
+    With y_k = rho(g_k)^-1 f(g_k x), the penalty is its weight times the sum over labels
+    of their weight times ``sum_k |y_k - mean(y)|^2 / (K - 1)`` in the same units, which
+    estimates A^2 without bias (Domina et al., arXiv:2603.24638). A penalty on layers is
+    instead its weight times the mean over layers and structures of the content that is
+    not invariant, or of the sectors that it names (:func:`content_penalty`).
+
+    Attributes:
+      config: Hyperparameters and targets.
+      labels: What is fitted.
+      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
+      precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
+      penalty: Weight, and number K of elements.
+      layers: Names of the layers whose content is penalised.
+    """
+
+    config: PETConfig
+    labels: tuple[Label, ...]
+    augmentation: str = "O(3)"
+    precision: str = "float32"
+    penalty: PenaltySection | None = None
+    layers: tuple[str, ...] = ()
+
+    def __call__(
+        self,
+        params: Any,
+        statistics: Any,
+        constants: Constants,
+        batch: AtomicBatch,
+        key: PRNGKeyArray,
+        totals: Any,
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        """The loss, statistics as they are, and named contributions."""
+        dtype, elements = real_type(self.precision), None
+        if self.augmentation != "none":
+            number = () if self.penalty is None else (self.penalty.elements,)
+            shape = (len(batch.graph.cells), *number)
+            elements = random_elements(
+                key, math.prod(shape), inversion=self.augmentation == "O(3)"
+            )
+            elements = elements.astype(dtype).reshape(*shape, 3, 3)
+        found = self.terms(params, constants, batch, elements, totals)
+        return sum(found.values(), jnp.zeros((), dtype)), (statistics, found)
+
+    def totals(self, batch: AtomicBatch) -> dict[str, Array]:
+        """Numbers of known components by label, and of structures; 1 at least."""
+        num = jnp.sum(jnp.asarray(batch.graph.structure_mask))
+        counts = {
+            label.name: jnp.sum(batch.counts[label.name]) for label in self.labels
+        }
         return {
-            label.name: _contribution(label, found[label.name], batch.known[label.name])
-            / totals[label.name]
-            for label in labels
+            name: jnp.maximum(count, 1).astype(real_type(self.precision))
+            for name, count in {**counts, STRUCTURES: num}.items()
         }
 
-    return terms
-
-
-def _turned_errors(
-    model: PETModel,
-    labels: tuple[Label, ...],
-    size: Mapping[str, np.ndarray],
-    precision: str,
-    layers: tuple[str, ...] = (),
-) -> Callable[[Any, AtomicBatch, Any], tuple[dict[str, Array], dict[str, Array]]]:
-    """Errors of all labels in units of ``size``, at one element for each structure.
-
-    And features of layers.
-    """
-    config = model.config
-    dtype = real_type(precision)
-    # What is not trained; of the rest only the names are read.
-    network = jax.tree.map(
-        lambda leaf: np.asarray(leaf, dtype), model.parameters["network"]
-    )
-    network_dtype = jnp.bfloat16 if precision == "bfloat16" else None
-    fixed = {
-        part: jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, dtype), model.parameters[part]
-        )
-        for part in ("scale", "baseline")
-    }
-    units = {name: jnp.asarray(value, dtype) for name, value in size.items()}
-
-    def errors(
-        params: Any, batch: AtomicBatch, elements: Any
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        graph = jax.tree.map(jnp.asarray, batch.graph)
-        if elements is not None:
-            graph = rotate_graph(graph, elements)
-        predictions, features = predict_labels(
-            config,
-            labels,
-            {**fixed, "network": whole_network(network, params)},
-            graph,
-            layers=layers,
-            network_dtype=network_dtype,
-        )
-        found = {}
-        for label in labels:
-            reference = jnp.asarray(batch.values[label.name], dtype)
-            if elements is not None:
-                own = elements[graph.structure] if label.per_atom else elements
-                reference = act_on_samples(label.representation, own, reference)
-            error = (predictions[label.name] - reference) / units[label.name]
-            found[label.name] = divided_by_atoms(label, error, graph)
-        return found, features
-
-    return errors
-
-
-def penalized_loss(
-    model: PETModel,
-    labels: tuple[Label, ...],
-    size: Mapping[str, np.ndarray],
-    penalty: PenaltySection,
-    precision: str = "float32",
-) -> Terms:
-    """The loss at several elements for each structure, and what they disagree by.
-
-    With y_k = rho(g_k)^-1 f(g_k x), the penalty of a label is its weight times that of
-    the penalty times ``sum_k |y_k - mean(y)|^2 / (K - 1)`` in units of ``size``, which
-    estimates A^2 without bias (Domina et al., arXiv:2603.24638); the other
-    contributions are means over the elements. A penalty on layers is instead its
-    weight times the mean over layers and structures of the content that is not
-    invariant, or of the sectors that it names (:func:`content_penalty`).
-
-    Args:
-      model: As in :func:`turned_loss`.
-      labels: What is fitted.
-      size: As in :func:`turned_loss`.
-      penalty: Weight, and number K of elements.
-      precision: As in :func:`turned_loss`.
-
-    Returns:
-      A function as that of :func:`turned_loss`, of elements of shape ``(structures, K,
-      3, 3)``; its contributions hold ``"penalty"`` too.
-    """
-    layers = _penalised(model.config, penalty)
-    sectors = tuple(Irrep.parse(label) for label in penalty.sectors)
-    errors = _turned_errors(model, labels, size, precision, layers)
-
     def terms(
-        params: Any, batch: AtomicBatch, elements: Any, totals: Any
+        self,
+        params: Any,
+        constants: Constants,
+        batch: AtomicBatch,
+        elements: Float[Array, "structures *K 3 3"] | None,
+        totals: Any,
     ) -> dict[str, Array]:
+        """Contributions at given elements; None to leave all as they are."""
+        if self.penalty is None:
+            errors, _ = self._errors(params, constants, batch, elements)
+            return {
+                label.name: _contribution(
+                    label, errors[label.name], batch.known[label.name]
+                )
+                / totals[label.name]
+                for label in self.labels
+            }
+        assert elements is not None  # a penalty without augmentation is refused
         every, features = jax.vmap(
-            lambda one: errors(params, batch, one), in_axes=1, out_axes=0
+            lambda one: self._errors(params, constants, batch, one),
+            in_axes=1,
+            out_axes=0,
         )(elements)
         found, spread = {}, jnp.zeros((), elements.dtype)
         structure = jnp.asarray(batch.graph.structure)
-        for label in labels:
+        for label in self.labels:
             # Elements do not change a norm: errors may be compared turned back.
             own = elements[structure] if label.per_atom else elements
             back = jax.vmap(
@@ -238,14 +224,46 @@ def penalized_loss(
             found[label.name] = (
                 _contribution(label, every[label.name], known) / totals[label.name]
             ) / len(back)
-        if layers:
+        if self.layers:
+            sectors = tuple(Irrep.parse(label) for label in self.penalty.sectors)
             spread = sum(
                 content_penalty(rows, batch.graph, elements, sectors)
                 for rows in features.values()
-            ) / (len(layers) * totals[STRUCTURES])
-        return {**found, "penalty": penalty.weight * spread}
+            ) / (len(self.layers) * totals[STRUCTURES])
+        return {**found, "penalty": self.penalty.weight * spread}
 
-    return terms
+    def _errors(
+        self, params: Any, constants: Constants, batch: AtomicBatch, elements: Any
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Errors of all labels in units of the loss, at one element per structure.
+
+        And features of layers.
+        """
+        dtype = real_type(self.precision)
+        graph = jax.tree.map(jnp.asarray, batch.graph)
+        if elements is not None:
+            graph = rotate_graph(graph, elements)
+        predictions, features = predict_labels(
+            self.config,
+            self.labels,
+            {
+                "scale": constants.scale,
+                "baseline": constants.baseline,
+                "network": whole_network(constants.network, params),
+            },
+            graph,
+            layers=self.layers,
+            network_dtype=jnp.bfloat16 if self.precision == "bfloat16" else None,
+        )
+        found = {}
+        for label in self.labels:
+            reference = jnp.asarray(batch.values[label.name], dtype)
+            if elements is not None:
+                own = elements[graph.structure] if label.per_atom else elements
+                reference = act_on_samples(label.representation, own, reference)
+            error = (predictions[label.name] - reference) / constants.units[label.name]
+            found[label.name] = divided_by_atoms(label, error, graph)
+        return found, features
 
 
 def _penalised(config: PETConfig, penalty: PenaltySection) -> tuple[str, ...]:
@@ -294,34 +312,18 @@ def atomistic_task(
       The task; batches are :class:`~symjax.training.batches.AtomicBatch`.
     """
     dtype = real_type(precision)
-    number: tuple[int, ...] = ()
-    if penalty is None:
-        terms = turned_loss(model, labels, size, precision)
-    else:
-        terms = penalized_loss(model, labels, size, penalty, precision)
-        number = (penalty.elements,)
 
-    def totals(batch: AtomicBatch) -> dict[str, Array]:
-        num = jnp.sum(jnp.asarray(batch.graph.structure_mask))
-        counts = {label.name: jnp.sum(batch.counts[label.name]) for label in labels}
-        return {
-            name: jnp.maximum(count, 1).astype(dtype)
-            for name, count in {**counts, STRUCTURES: num}.items()
-        }
+    def cast(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
 
-    def loss(
-        params: Any, statistics: Any, batch: Any, key: PRNGKeyArray, totals: Any
-    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        elements = None
-        if augmentation != "none":
-            shape = (len(batch.graph.cells), *number)
-            elements = random_elements(
-                key, math.prod(shape), inversion=augmentation == "O(3)"
-            )
-            elements = elements.astype(dtype).reshape(*shape, 3, 3)
-        found = terms(params, batch, elements, totals)
-        return sum(found.values(), jnp.zeros((), dtype)), (statistics, found)
-
-    fitted = choose_parameters(model.config, model.parameters["network"], trainable)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), fitted)
-    return Task(params, {}, loss, totals)
+    network = model.parameters["network"]
+    fitted = choose_parameters(model.config, network, trainable)
+    constants = Constants(
+        cast(remaining_network(network, fitted)),
+        cast(model.parameters["scale"]),
+        cast(model.parameters["baseline"]),
+        cast(dict(size)),
+    )
+    layers = () if penalty is None else _penalised(model.config, penalty)
+    loss = AtomsLoss(model.config, labels, augmentation, precision, penalty, layers)
+    return Task(cast(fitted), {}, constants, loss)

@@ -1,5 +1,7 @@
 """Random group elements as data augmentation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -7,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from symjax.so3.sampling import haar
 
 
+@functools.partial(jax.jit, static_argnames=("num", "inversion"))
 def random_elements(
     key: PRNGKeyArray, num: int, *, inversion: bool = True
 ) -> Float[Array, "num 3 3"]:
@@ -34,6 +37,7 @@ def random_elements(
     return jnp.asarray(signs * rotations)
 
 
+@functools.partial(jax.jit, static_argnames="num")
 def euler_elements(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
     """Rotations R = Rx(a) Ry(b) Rz(c) with angles that are uniform on [-pi, pi].
 

@@ -35,12 +35,12 @@ class Table:
     Args:
       path: The file.
       columns: Names of the columns; the first is ``step``.
-      after: A run that goes on from this step keeps the rows up to it; 0 for a new run.
+      after: A run that goes on keeps the rows up to this step; -1 for a new run.
     """
 
-    def __init__(self, path: Path, columns: Iterable[str], after: int = 0):
+    def __init__(self, path: Path, columns: Iterable[str], after: int = -1):
         self._path, self._columns = path, tuple(columns)
-        kept = read_rows(path, after) if after else []
+        kept = read_rows(path, after) if after >= 0 else []
 
         def write(part: Path) -> None:
             with open(part, "w", newline="") as file:

@@ -1,5 +1,7 @@
 """The losses of Point-MAE: hidden tokens, and labels of points, of turned events."""
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -157,55 +159,94 @@ class Turning(NamedTuple):
 _EACH = Turning()
 
 
-def masked_task(
-    model: PointMAEModel,
-    samples: EventSamples,
-    losses: EventLosses,
-    *,
-    turning: Turning = _EACH,
-    penalty: PenaltySection | None = None,
-    freeze_encoder: bool = False,
-) -> Task:
-    """Point-MAE and its losses: hidden tokens, labels of points, or both.
+class Constants(NamedTuple):
+    """What the loss of Point-MAE reads and nothing trains.
 
-    Args:
-      model: Where to start.
-      samples: Events for training, from which the weights of the classes follow.
+    Attributes:
+      params: Parameters of modules that are frozen.
+      weights: Weights of the classes.
+    """
+
+    params: dict[str, Any]
+    weights: Float[Array, "classes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedLoss:
+    """Point-MAE's losses: hidden tokens, labels of points, or both.
+
+    Attributes:
+      config: Hyperparameters.
       losses: Weights of the losses.
       turning: How events are turned.
       penalty: Several elements for each event, over which losses are means, and a
         penalty on what class probabilities differ by
         (:func:`spread_of_probabilities`), times the weight of the segmentation.
-      freeze_encoder: Whether the encoder's parameters are no part of what is fitted
-        (:func:`whole_parameters`).
-
-    Returns:
-      The task; batches are :class:`EventSamples`.
-
-    Raises:
-      ModelError: There is a penalty, or a weight of the segmentation, and the model has
-        none; or nothing that it has is fitted.
-      StructureError: Labels are fitted, and no point has one, or one of a class that
-        the model does not have.
     """
-    config = model.config
-    if penalty is not None and not config.num_classes:
-        raise ModelError(
-            "penalty",
-            penalty.weight,
-            f"the model {model.name!r} has no class probabilities to compare",
-            "Set num_classes, or leave the penalty out",
-        )
-    _check_fitted(config, np.asarray(samples.labels), losses)
-    copies = 1 if penalty is None else penalty.elements
-    network = PointMAE(config, Mode(training=True, axis_name=_AXIS))
-    classes = max(config.num_classes, 1)
-    weights = _weights(losses.classes, np.asarray(samples.labels), classes)
 
-    def one(
-        variables: Any, sample: EventSamples, element: Array, key: Array
+    config: PointMAEConfig
+    losses: EventLosses
+    turning: Turning = _EACH
+    penalty: PenaltySection | None = None
+
+    def __call__(
+        self,
+        params: Any,
+        statistics: Any,
+        constants: Constants,
+        batch: EventSamples,
+        key: PRNGKeyArray,
+        totals: Any,
+    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        """The loss, new statistics of the batch norms, and named contributions."""
+        losses, penalty = self.losses, self.penalty
+        copies = 1 if penalty is None else penalty.elements
+        # Batch norms see all copies of all events together.
+        every = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), batch)
+        size = len(every.labels)
+        element_key, hidden_key = jax.random.split(key)
+        elements = self.turning.elements(element_key, size // copies, copies)
+        variables = {
+            "params": {**constants.params, **params},
+            "batch_stats": statistics,
+        }
+        sums, logits, state = jax.vmap(
+            functools.partial(self._one, variables, constants.weights), axis_name=_AXIS
+        )(every, elements.astype(jnp.float32), jax.random.split(hidden_key, size))
+        whole = [jnp.sum(value) for value in sums]
+        chamfer, energy, focal = (
+            whole[2 * n] / jnp.maximum(whole[2 * n + 1], 1) for n in range(3)
+        )
+        terms = {
+            "chamfer": losses.reconstruction * chamfer / totals,
+            "energy": losses.reconstruction * energy / totals,
+            "focal": losses.segmentation * focal / totals,
+        }
+        if penalty is not None:
+            assert logits is not None  # models with classes always have them
+            logits = logits.reshape(-1, copies, *logits.shape[1:])
+            total, count = map(
+                jnp.sum, jax.vmap(spread_of_probabilities)(logits, batch.labels)
+            )
+            weight = penalty.weight * losses.segmentation
+            terms["penalty"] = weight * total / jnp.maximum(count, 1) / totals
+        value = sum(terms.values(), jnp.zeros(()))
+        return value, (jax.tree.map(lambda leaf: leaf[0], state), terms)
+
+    def totals(self, batch: EventSamples) -> int:
+        """Number of parts, over which the loss is a mean."""
+        return batch.labels.shape[0] * batch.labels.shape[1]
+
+    def _one(
+        self,
+        variables: Any,
+        weights: Float[Array, "classes"],
+        sample: EventSamples,
+        element: Float[Array, "3 3"],
+        key: PRNGKeyArray,
     ) -> tuple[tuple[Array, ...], Array | None, Any]:
         """Sums and counts of the losses of one event, its logits, and statistics."""
+        config, losses = self.config, self.losses
         event, assignment, labels = sample
         labels = jnp.asarray(labels)
         positions = jnp.matmul(event.positions, element.T, precision="highest")
@@ -214,7 +255,9 @@ def masked_task(
         hidden = random_hidden(hidden_key, groups.mask, config.masking_ratio)
         # Hidden tokens do not matter to the segmentation, which sees all.
         with full_precision():
-            (logits, filled), state = network.apply(
+            (logits, filled), state = PointMAE(
+                config, Mode(training=True, axis_name=_AXIS)
+            ).apply(
                 variables,
                 groups,
                 positions,
@@ -237,57 +280,59 @@ def masked_task(
             focal = focal_loss(logits, labels, weights)
         return (*chamfer, *energy, *focal), logits, state["batch_stats"]
 
-    def loss(
-        params: Any,
-        statistics: Any,
-        batch: Any,
-        key: PRNGKeyArray,
-        totals: Any,
-    ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        # Batch norms see all copies of all events together.
-        every = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), batch)
-        size = len(every.labels)
-        element_key, hidden_key = jax.random.split(key)
-        elements = turning.elements(element_key, size // copies, copies)
-        params = whole_parameters(model, params)
-        variables = {"params": params, "batch_stats": statistics}
-        sums, logits, state = jax.vmap(one, in_axes=(None, 0, 0, 0), axis_name=_AXIS)(
-            variables,
-            every,
-            elements.astype(jnp.float32),
-            jax.random.split(hidden_key, size),
-        )
-        whole = [jnp.sum(value) for value in sums]
-        chamfer, energy, focal = (
-            whole[2 * n] / jnp.maximum(whole[2 * n + 1], 1) for n in range(3)
-        )
-        terms = {
-            "chamfer": losses.reconstruction * chamfer / totals,
-            "energy": losses.reconstruction * energy / totals,
-            "focal": losses.segmentation * focal / totals,
-        }
-        if penalty is not None:
-            assert logits is not None  # models with classes always have them
-            logits = logits.reshape(-1, copies, *logits.shape[1:])
-            total, count = map(
-                jnp.sum, jax.vmap(spread_of_probabilities)(logits, batch.labels)
-            )
-            weight = penalty.weight * losses.segmentation
-            terms["penalty"] = weight * total / jnp.maximum(count, 1) / totals
-        value = sum(terms.values(), jnp.zeros(()))
-        return value, (jax.tree.map(lambda leaf: leaf[0], state), terms)
 
-    def num_parts(batch: EventSamples) -> int:
-        return batch.labels.shape[0] * batch.labels.shape[1]
+def masked_task(
+    model: PointMAEModel,
+    samples: EventSamples,
+    losses: EventLosses,
+    *,
+    turning: Turning = _EACH,
+    penalty: PenaltySection | None = None,
+    freeze_encoder: bool = False,
+) -> Task:
+    """Point-MAE and its :class:`MaskedLoss`.
 
+    Args:
+      model: Where to start.
+      samples: Events for training, from which the weights of the classes follow.
+      losses: Weights of the losses.
+      turning: How events are turned.
+      penalty: A penalty on class probabilities that depend on the orientation.
+      freeze_encoder: Whether the encoder's parameters are no part of what is fitted
+        (:func:`whole_parameters`).
+
+    Returns:
+      The task; batches are :class:`EventSamples`.
+
+    Raises:
+      ModelError: There is a penalty, or a weight of the segmentation, and the model has
+        none; or nothing that it has is fitted.
+      StructureError: Labels are fitted, and no point has one, or one of a class that
+        the model does not have.
+    """
+    config = model.config
+    if penalty is not None and not config.num_classes:
+        raise ModelError(
+            "penalty",
+            penalty.weight,
+            f"the model {model.name!r} has no class probabilities to compare",
+            "Set num_classes, or leave the penalty out",
+        )
+    labels = np.asarray(samples.labels)
+    _check_fitted(config, labels, losses)
+    weights = _weights(losses.classes, labels, max(config.num_classes, 1))
     parameters = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.float32), model.parameters
     )
-    statistics = parameters.get("batch_stats", {})
-    fitted = dict(parameters["params"])
+    fitted, frozen = dict(parameters["params"]), {}
     if freeze_encoder:
-        del fitted["encoder"]
-    return Task(fitted, statistics, loss, num_parts)
+        frozen["encoder"] = fitted.pop("encoder")
+    return Task(
+        fitted,
+        parameters.get("batch_stats", {}),
+        Constants(frozen, weights),
+        MaskedLoss(config, losses, turning, penalty),
+    )
 
 
 def _check_fitted(

@@ -22,13 +22,36 @@ from symjax.training.sections import OptimizerSection
 _DEVICES = "devices"
 
 
-class _Loss(Protocol):
-    """The part of the loss that one micro-batch of one shard adds."""
+class Loss(Protocol):
+    """A loss; it is hashable, and equal ones share a compiled step.
+
+    It holds no arrays: those that it reads and nothing trains are given as
+    ``constants``.
+    """
+
+    def __hash__(self) -> int: ...
 
     def __call__(
-        self, params: Any, statistics: Any, batch: Any, key: PRNGKeyArray, totals: Any
+        self,
+        params: Any,
+        statistics: Any,
+        constants: Any,
+        batch: Any,
+        key: PRNGKeyArray,
+        totals: Any,
     ) -> tuple[Float[Array, ""], tuple[Any, dict[str, Array]]]:
-        """Part of the loss, new statistics, and parts of named contributions."""
+        """The part of the loss that one micro-batch of one shard adds.
+
+        With it new statistics, and parts of named contributions.
+        """
+        ...
+
+    def totals(self, batch: Any) -> Any:
+        """From a whole batch what the loss divides by.
+
+        For instance the number of labels, so that a step does not depend on how its
+        batch is divided.
+        """
         ...
 
 
@@ -38,16 +61,15 @@ class Task(NamedTuple):
     Attributes:
       params: Trainable parameters at the start.
       statistics: Running averages at the start, such as those of batch norms.
+      constants: Arrays that the loss reads and nothing trains.
       loss: The loss; sums over micro-batches and shards of what it returns are the
         loss of the step and its named contributions.
-      totals: From a whole batch what the loss divides by, for instance the number of
-        labels, so that a step does not depend on how its batch is divided.
     """
 
     params: Any
     statistics: Any
-    loss: _Loss
-    totals: Callable[[Any], Any]
+    constants: Any
+    loss: Loss
 
 
 class TrainState(NamedTuple):
@@ -88,6 +110,21 @@ def learning_rate(config: OptimizerSection, steps: int) -> optax.Schedule:
     )
 
 
+def steps_that_count(config: OptimizerSection, steps: int) -> int:
+    """The number of steps as far as the learning rate depends on it.
+
+    A constant rate depends on it only where a short run cuts off the warm-up.
+
+    Example:
+      >>> from symjax.training.optimisation import steps_that_count
+      >>> from symjax.training.sections import OptimizerSection
+      >>> constant = OptimizerSection(schedule="constant", warmup=2)
+      >>> [steps_that_count(constant, steps) for steps in (1, 2, 3, 4)]
+      [1, 2, 3, 3]
+    """
+    return steps if config.schedule == "cosine" else min(steps, config.warmup + 1)
+
+
 def _make_optimizer(
     config: OptimizerSection, steps: int
 ) -> optax.GradientTransformation:
@@ -122,9 +159,10 @@ def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
 
 
 def gradients(
-    task: Task,
+    loss: Loss,
     params: Any,
     statistics: Any,
+    constants: Any,
     batch: Any,
     key: PRNGKeyArray,
     mesh: Mesh | None = None,
@@ -132,9 +170,10 @@ def gradients(
     """Gradient of the loss of a batch.
 
     Args:
-      task: What is fitted.
+      loss: The loss.
       params: Where.
       statistics: Running averages of the model.
+      constants: Those of the task.
       batch: Leaves of shape ``(micro-batches, shards, ...)``.
       key: Random key of the step; each part of the batch gets its own.
       mesh: Devices, one for each shard; None for one device and one shard.
@@ -142,11 +181,16 @@ def gradients(
     Returns:
       Gradient, new statistics, loss, and named contributions to it.
     """
-    totals = task.totals(batch)
+    totals = loss.totals(batch)
     parts, shards = jax.tree.leaves(batch)[0].shape[:2]
 
     def local(
-        params: Any, statistics: Any, batch: Any, key: PRNGKeyArray, totals: Any
+        params: Any,
+        statistics: Any,
+        constants: Any,
+        batch: Any,
+        key: PRNGKeyArray,
+        totals: Any,
     ) -> tuple[Any, Any, Array, dict[str, Array]]:
         shard = jax.lax.axis_index(_DEVICES) if mesh is not None else 0
         batch = jax.tree.map(lambda leaf: leaf[:, 0], batch)
@@ -156,8 +200,8 @@ def gradients(
         ) -> tuple[Any, Any, Array, dict[str, Array]]:
             part_key = jax.random.fold_in(key, index * shards + shard)
             (value, (statistics, terms)), gradient = jax.value_and_grad(
-                task.loss, has_aux=True
-            )(params, statistics, part, part_key, totals)
+                loss, has_aux=True
+            )(params, statistics, constants, part, part_key, totals)
             return gradient, statistics, value, terms
 
         if parts == 1:
@@ -190,14 +234,14 @@ def gradients(
     if mesh is None:
         if shards != 1:
             raise ValueError(f"{shards} shards need a mesh")
-        return local(params, statistics, batch, key, totals)
+        return local(params, statistics, constants, batch, key, totals)
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(P(), P(), P(None, _DEVICES), P(), P()),
+        in_specs=(P(), P(), P(), P(None, _DEVICES), P(), P()),
         out_specs=(P(), P(), P(), P()),
         check_vma=False,
-    )(params, statistics, batch, key, totals)
+    )(params, statistics, constants, batch, key, totals)
 
 
 def device_mesh(num_devices: int) -> Mesh | None:
@@ -224,7 +268,7 @@ def make_step(
     seed: int,
     mesh: Mesh | None = None,
 ) -> Step:
-    """The compiled step.
+    """The compiled step; runs of equal settings in one process share it.
 
     Args:
       task: What is fitted.
@@ -242,22 +286,36 @@ def make_step(
       >>> import jax.numpy as jnp
       >>> from symjax.training.sections import OptimizerSection
       >>> from symjax.training.optimisation import Task, make_step, start
-      >>> def loss(params, statistics, batch, key, totals):
-      ...     return jnp.sum((params - batch) ** 2) / totals, (statistics, {})
-      >>> task = Task(jnp.zeros(()), {}, loss, jnp.size)
+      >>> class Squares:
+      ...     def __call__(self, params, statistics, constants, batch, key, totals):
+      ...         return jnp.sum((params - batch) ** 2) / totals, (statistics, {})
+      ...     def totals(self, batch):
+      ...         return batch.size
+      >>> task = Task(jnp.zeros(()), {}, {}, Squares())
       >>> config = OptimizerSection(learning_rate=0.1, warmup=0)
       >>> step = make_step(task, config, 100, seed=0)
       >>> state, metrics = step(start(task, config, 100), jnp.ones((1, 1, 4)))
       >>> print(metrics["loss"], int(state.step))
       1.0 1
     """
+    step = _compiled_step(task.loss, config, steps_that_count(config, steps), mesh)
+    constants, key = task.constants, jax.random.key(seed)
+    return lambda state, batch: step(state, constants, batch, key)
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_step(
+    loss: Loss, config: OptimizerSection, steps: int, mesh: Mesh | None
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     transformation = _make_optimizer(config, steps)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+    def step(
+        state: TrainState, constants: Any, batch: Any, key: PRNGKeyArray
+    ) -> tuple[TrainState, dict[str, Array]]:
+        key = jax.random.fold_in(key, state.step)
         gradient, statistics, value, terms = gradients(
-            task, state.params, state.statistics, batch, key, mesh
+            loss, state.params, state.statistics, constants, batch, key, mesh
         )
         norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)

@@ -62,6 +62,23 @@ def _modules(names: Sequence[str]) -> list[str]:
     return [name for name in names if name.count(".") <= 2 and "kernel" not in name]
 
 
+def remaining_network(
+    network: Mapping[str, Any], fitted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parameters of a network that are not in ``fitted``, nested alike.
+
+    Example:
+      >>> from symjax.training.partial import remaining_network
+      >>> remaining_network({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+      {'a': {'b': 1}}
+    """
+    leaves = flax.traverse_util.flatten_dict(network)
+    for path in flax.traverse_util.flatten_dict(fitted):
+        del leaves[path]
+    rest: dict[str, Any] = flax.traverse_util.unflatten_dict(leaves)
+    return rest
+
+
 def whole_network(
     network: Mapping[str, Any], fitted: Mapping[str, Any]
 ) -> dict[str, Any]:

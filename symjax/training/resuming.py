@@ -11,6 +11,7 @@ from symjax._declared import refusal
 from symjax._files import read_bounded
 from symjax.errors import ArgumentError
 from symjax.training.configuration import AtomsRun, EventsRun, Run
+from symjax.training.optimisation import steps_that_count
 from symjax.training.sections import Section
 
 _FREE = ("log_every", "validate_every", "checkpoint_every", "monitor")
@@ -148,10 +149,9 @@ def _check_steps(before: Run, run: Run, done: int, extend: bool) -> None:
             f"the run has done {done}",
             "Give as many at least, or start another run in another folder",
         )
-    # A warm-up is cut off where a run is shorter; [optimizer] itself has not changed.
-    warmups = {min(run.optimizer.warmup, n - 1) for n in (before.steps, run.steps)}
-    constant = run.optimizer.schedule == "constant" and len(warmups) == 1
-    if not (constant or extend):
+    # [optimizer] itself has not changed.
+    old, new = (steps_that_count(run.optimizer, n) for n in (before.steps, run.steps))
+    if old != new and not extend:
         raise ArgumentError(
             "steps",
             run.steps,

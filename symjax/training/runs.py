@@ -26,7 +26,6 @@ from symjax.training.configuration import AtomsRun, Run
 from symjax.training.loader import load
 from symjax.training.monitor import COLUMNS, Monitor
 from symjax.training.optimisation import (
-    TrainState,
     device_mesh,
     gradients,
     learning_rate,
@@ -224,18 +223,26 @@ class _Loop:
             self._state, self._window = self._checkpoints.restore(self._state)
         self._done = done
         self._clock = time.monotonic(), done
-        terms = jax.eval_shape(self._terms, problem.batch(done))
+        self._step = make_step(
+            problem.task, run.optimizer, run.steps, run.seed, self._mesh
+        )
+        _, metrics = jax.eval_shape(self._step, self._state, problem.batch(done))
+        terms = [name for name in metrics if name not in ("loss", "gradient_norm")]
         columns = ("step", "loss", *terms, "gradient_norm", "learning_rate")
         speed = ("structures_per_second", "atoms_per_second")
-        self._metrics = logs.Table(folder / logs.METRICS, (*columns, *speed), done)
+        self._metrics = logs.Table(
+            folder / logs.METRICS, (*columns, *speed), done or -1
+        )
         self._validation: logs.Table | None = None
-        self._trajectory = logs.Table(folder / logs.TRAJECTORY, COLUMNS, done)
-        self._board = logs.Board(folder / logs.TENSORBOARD)
-        if done:
-            self._write_again(done)
         self._monitor = None
         if run.monitor is not None:
             self._monitor = Monitor(problem.probes, run.monitor)
+        # What is measured of this step will be measured again.
+        kept = done - self._is_measured() if done else -1
+        self._trajectory = logs.Table(folder / logs.TRAJECTORY, COLUMNS, kept)
+        self._board = logs.Board(folder / logs.TENSORBOARD)
+        if done:
+            self._write_again(done)
         self._errors: dict[str, float] = {}
 
     def _write_again(self, done: int) -> None:
@@ -250,30 +257,25 @@ class _Loop:
         for row in logs.read_rows(self._folder / logs.TRAJECTORY, done):
             self._board.add("symmetry", int(row["step"]), _scalars([row]))
 
-    def _terms(self, batch: Any) -> dict[str, Any]:
-        """Named contributions to the loss of a batch."""
-        key = jax.random.key(self._run.seed)
-        return gradients(
-            self._problem.task,
-            self._state.params,
-            self._state.statistics,
-            batch,
-            key,
-            self._mesh,
-        )[3]
-
     def run(self, deadline: float) -> Trained:
         """All steps that are left, or as many as there is time for."""
         run, problem = self._run, self._problem
-        step = make_step(problem.task, run.optimizer, run.steps, run.seed, self._mesh)
         try:
-            if self._done == 0:
-                self._look()
+            # Also of a run that goes on: it may have been interrupted within.
+            self._examine()
             for batch in load(problem.batch, self._done, run.steps):
-                self._state, metrics = step(self._state, place(batch, self._mesh))
-                self._window.append(metrics)
-                self._done += 1
-                self._after_step()
+                batch = place(batch, self._mesh)
+                # A checkpoint holds a step with all that belongs to it.
+                with logs.uninterrupted():
+                    self._state, metrics = self._step(self._state, batch)
+                    self._window.append(metrics)
+                    self._done += 1
+                    if self._done % run.log_every == 0 or self._done == run.steps:
+                        self._log()
+                if self._done % run.checkpoint_every == 0:
+                    self._check()
+                    self._save()
+                self._examine()
                 if time.monotonic() > deadline:
                     break
         except KeyboardInterrupt as interrupt:
@@ -294,17 +296,17 @@ class _Loop:
         self._checkpoints.close()
         return Trained(model, self._done, complete, self._errors)
 
-    def _after_step(self) -> None:
-        run, done = self._run, self._done
-        if done % run.log_every == 0 or done == run.steps:
-            self._log()
-        if run.validate_every and done % run.validate_every == 0 and done < run.steps:
+    def _examine(self) -> None:
+        """Validates and measures symmetry, where it is time to."""
+        every, done = self._run.validate_every, self._done
+        if every and done % every == 0 and 0 < done < self._run.steps:
             self._check()
             self._validate()
-        self._look()
-        if done % run.checkpoint_every == 0:
-            self._check()
-            self._save()
+        if self._is_measured():
+            self._look()
+
+    def _is_measured(self) -> bool:
+        return self._monitor is not None and self._monitor.is_due(self._done)
 
     def _log(self) -> None:
         """One line of metrics: means over the steps since the last line."""
@@ -349,9 +351,8 @@ class _Loop:
         self._pause(begun)
 
     def _look(self) -> None:
-        """Measures symmetry, if it is time to."""
-        if self._monitor is None or not self._monitor.is_due(self._done):
-            return
+        """Measures symmetry."""
+        assert self._monitor is not None
         begun = time.monotonic()
         jax.block_until_ready(self._state.averaged)
         rows = self._monitor.rows(self._model(), self._done)
@@ -387,10 +388,10 @@ class _Loop:
             return
         batch = self._problem.batch(failure)
         key = jax.random.fold_in(jax.random.key(self._run.seed), failure)
-        state: TrainState = self._state
+        task, state = self._problem.task, self._state
         gradient, _, value, terms = jax.jit(
             lambda params, statistics, batch: gradients(
-                self._problem.task, params, statistics, batch, key, self._mesh
+                task.loss, params, statistics, task.constants, batch, key, self._mesh
             )
         )(state.params, state.statistics, place(batch, self._mesh))
         bad = [name for name, term in terms.items() if not np.isfinite(term)]

@@ -30,12 +30,6 @@ def test_defaults_and_derived_values():
     assert run.augmentation == "O(3)"
     assert run.targets["energy"].target("energy").unit == "eV"
     assert hash(run) == hash(parse_run(GOOD))
-    blocks = [{"key": "l1", "kind": "1+", "properties": 3}, {"key": "l2", "kind": "2+"}]
-    section = parse_run(
-        changed("targets.density", {"blocks": blocks, "per_atom": True})
-    ).targets["density"]
-    assert section.fields("density") == {"l1": "density_l1", "l2": "density_l2"}
-    assert section.target("density").blocks[0].shape == (3, 3)
 
 
 def test_toml_and_yaml_say_the_same(tmp_path):

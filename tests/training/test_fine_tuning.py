@@ -10,11 +10,13 @@ import ase.units
 import jax
 import numpy as np
 import pytest
-from water_runs import TINY, frames
+from small_models import small_pet
+from water_runs import ENERGY, TINY, frames
 
-from symjax.errors import ArgumentError
-from symjax.models import save_model
-from symjax.models.pet import init_pet, predict
+from symjax.data import Target
+from symjax.errors import ArgumentError, ModelError
+from symjax.models import load_model, save_model
+from symjax.models.pet import PETConfig, init_pet, predict
 from symjax.training import parse_run, train
 from symjax.training.batches import prepare_data
 from symjax.training.fine_tuning import (
@@ -24,9 +26,11 @@ from symjax.training.fine_tuning import (
     start_from,
 )
 from symjax.training.fitted import labels_of
+from symjax.training.problems import atoms_problem
+from symjax.training.sections import TargetSection
 
 SHIFT = 500 * ase.units.kcal / ase.units.mol
-ENERGY = {"energy": {"energy_unit": "eV"}}
+SPECIES = (1, 7, 8)
 
 
 def settings(path, initial, **model):
@@ -53,7 +57,7 @@ def files(tmp_path_factory):
             "model": {"hyperparameters": TINY},
         }
     )
-    model = init_pet(run.pet_config((1, 7, 8)), jax.random.key(3), "initial")
+    model = init_pet(run.pet_config(SPECIES), jax.random.key(3), "initial")
     model.parameters["baseline"]["energy"]["scalar"][:] = [[-5.0], [-25.0], [-20.0]]
     save_model(model, folder / "initial")
     for name, shift in (("own.xyz", 0.0), ("shifted.xyz", SHIFT)):
@@ -64,14 +68,14 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_another_reference_is_refused_by_name(files, tmp_path):
+def test_another_reference_is_refused_by_name(files):
     run = parse_run(settings(files / "shifted.xyz", files / "initial"))
     with pytest.raises(
         ArgumentError,
         match=r"targets\.energy=.*eV/atom.*another reference.*model\.initial.*"
         r"model\.refit_baselines = true",
     ):
-        train(run, tmp_path / "run")
+        atoms_problem(run)
 
 
 def test_baselines_that_are_fitted_again_take_the_shift(files, tmp_path):
@@ -93,10 +97,10 @@ def test_baselines_that_are_fitted_again_take_the_shift(files, tmp_path):
     np.testing.assert_allclose(counts @ change[0], -SHIFT, atol=1e-4)
 
 
-def test_a_kept_reference_is_warned_of(files, tmp_path):
+def test_a_kept_reference_is_warned_of(files):
     run = settings(files / "shifted.xyz", files / "initial", refit_baselines=False)
     with pytest.warns(UserWarning, match=r"targets\.energy: labels lie .*eV/atom"):
-        train(parse_run({**run, "steps": 1}), tmp_path / "run")
+        atoms_problem(parse_run(run))
 
 
 def test_labels_far_from_new_baselines_are_warned_of(files, tmp_path):
@@ -110,7 +114,7 @@ def test_labels_far_from_new_baselines_are_warned_of(files, tmp_path):
         settings(tmp_path / "quiet.xyz", files / "initial", refit_baselines=True)
     )
     with pytest.warns(UserWarning, match=r"targets\.energy: labels lie"):
-        train(run.model_copy(update={"steps": 1}), tmp_path / "run")
+        atoms_problem(run)
 
 
 @pytest.mark.parametrize("factor", [-1.0, 1 / 23.06, 0.529, 3.4, 1.0])
@@ -198,8 +202,9 @@ def test_species_are_added(files, tmp_path):
     run = settings(tmp_path / "more.xyz", files / "initial")
     run["data"]["validation_fraction"] = 0.0
     with pytest.warns(UserWarning, match=r"atomic numbers \[6\] are new to the init"):
-        trained = train(parse_run(run), tmp_path / "run")
-    config = trained.model.config
+        problem = atoms_problem(parse_run(run))
+    started = problem.model(problem.task.params, problem.task.statistics)
+    config = started.config
     assert config.species == (1, 6, 7, 8)
     initial = _initial(parse_run(run))
     extended = extend_model(initial, config, seed=0)
@@ -208,7 +213,7 @@ def test_species_are_added(files, tmp_path):
         for one in (initial, extended)
     )
     jax.tree.map(np.testing.assert_array_equal, old, new)
-    baseline = trained.model.parameters["baseline"]["energy"]["scalar"][:, 0]
+    baseline = started.parameters["baseline"]["energy"]["scalar"][:, 0]
     np.testing.assert_array_equal(baseline[[0, 2, 3]], [-5.0, -25.0, -20.0])
     # -57 less four atoms of H at -5, and what the network says without training.
     assert baseline[1] == pytest.approx(-37.0, abs=5.0)
@@ -226,3 +231,86 @@ def test_refitting_needs_an_initial_model():
                 "model": {"initial": "a", "refit_baselines": True},
             }
         )
+
+
+def test_new_targets_join_a_trained_model():
+    model = small_pet()
+    run = parse_run(
+        {
+            "steps": 1,
+            "data": {"training": "frames.xyz"},
+            "model": {"initial": "pet-ethanol"},
+            "targets": {"dipole_moment": {"kind": "vector"}},
+        }
+    )
+    extended = extend_model(model, check_targets(model, run), seed=0)
+    data = prepare_data(frames(1), {}, model.config)
+    outputs = predict(extended, data.graphs[0])
+    assert outputs["dipole_moment"].shape == (1, 3)
+    np.testing.assert_array_equal(
+        outputs["energy"], predict(model, data.graphs[0])["energy"]
+    )
+    other = {"steps": 1, "data": {"training": "f"}, "model": {"initial": "pet-ethanol"}}
+    wrong = parse_run({**other, "targets": {"energy": {"kind": "vector"}}})
+    with pytest.raises(ModelError, match=r"targets\.energy"):
+        check_targets(model, wrong)
+
+
+def test_models_without_invariants_are_trained_on():
+    """Their baselines are empty, and stay so."""
+    section = TargetSection(kind="vector")
+    config = PETConfig(SPECIES, (section.target("dipole"),), **TINY)
+    model = init_pet(config, jax.random.key(0))
+    assert model.parameters["baseline"] == {"dipole": {}}
+    extended = extend_model(model, config, seed=1)
+    assert extended.parameters["baseline"] == {"dipole": {}}
+    jax.tree.map(np.testing.assert_array_equal, extended.parameters, model.parameters)
+
+
+@pytest.mark.parametrize("unit", ["eV", "kcal/mol", "Hartree"])
+def test_labels_are_fitted_in_the_unit_of_the_initial_model(unit):
+    """Whatever the unit of the file; forces follow."""
+    target = Target("energy", unit)
+    model = dataclasses.replace(
+        load_model("pet-ethanol"), config=PETConfig(SPECIES, (target,), **TINY)
+    )
+    atoms = frames(1)[0]
+    section = {"energy_unit": "kJ/mol", "length_unit": "bohr", "forces": "forces"}
+    run = parse_run(
+        {
+            "steps": 1,
+            "data": {"training": "frames.xyz"},
+            "model": {"initial": "pet-ethanol"},
+            "targets": {"energy": section},
+        }
+    )
+    config = check_targets(model, run)
+    data = prepare_data([atoms], run.targets, config)
+    sizes = {"eV": 1.0, "kcal/mol": ase.units.kcal / ase.units.mol}
+    size = ase.units.kJ / ase.units.mol / sizes.get(unit, ase.units.Hartree)
+    np.testing.assert_allclose(
+        data.values["energy"][0].item(), size * atoms.info["energy"], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        data.values["forces"][0][..., 0],
+        size / ase.units.Bohr * atoms.arrays["forces"],
+        rtol=1e-12,
+    )
+    labels = {label.name: label.unit for label in labels_of(run.targets, config)}
+    assert labels == {"energy": unit, "forces": f"{unit}/angstrom"}
+
+
+def test_labels_that_measure_something_else_are_refused():
+    model = load_model("pet-ethanol")
+    config = dataclasses.replace(model.config, targets=(Target("hardness", "eV"),))
+    model = dataclasses.replace(model, config=config)
+    run = parse_run(
+        {
+            "steps": 1,
+            "data": {"training": "frames.xyz"},
+            "model": {"initial": "pet-ethanol"},
+            "targets": {"hardness": {"unit": "angstrom"}},
+        }
+    )
+    with pytest.raises(ModelError, match=r"targets.hardness.unit='angstrom'.*to eV"):
+        check_targets(model, run)

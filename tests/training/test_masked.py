@@ -3,25 +3,22 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 from small_models import EVENT_CONFIG as CONFIG
 from small_models import small_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_events, select_points
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.training import parse_run
-from symjax.training.augmentation import euler_elements
 from symjax.training.configuration import (
     EventLosses,
     OptimizerSection,
     PenaltySection,
 )
 from symjax.training.event_scores import (
-    class_ious,
     evaluate_events,
-    event_errors,
 )
 from symjax.training.masked import (
     Turning,
@@ -35,12 +32,7 @@ from symjax.training.masked import (
 from symjax.training.optimisation import make_step, start
 
 LOSSES = EventLosses(segmentation=1.0)
-
-
-@pytest.fixture(scope="module")
-def samples():
-    clouds = [select_points(e) for e in generate_events(20, settings=SMALL)]
-    return prepare_events(CONFIG, [c for c in clouds if c.num_points <= 200][:6], 200)
+PENALTY = PenaltySection(weight=2.0, elements=2)
 
 
 def test_contexts_are_no_longer_than_needed():
@@ -53,7 +45,7 @@ def test_contexts_are_no_longer_than_needed():
     assert samples.assignments.mask.sum() == samples.assignments.num_found.sum()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model():
     return small_pointmae()
 
@@ -81,7 +73,7 @@ def test_a_penalty_needs_labels_and_orientations(model, samples):
         run(augmentation="none")
     bare = dataclasses.replace(model, config=dataclasses.replace(CONFIG, num_classes=0))
     with pytest.raises(ModelError, match="class probabilities"):
-        masked_task(bare, samples, LOSSES, penalty=PenaltySection())
+        masked_task(bare, samples, LOSSES, penalty=PENALTY)
 
 
 def test_what_cannot_be_fitted_is_refused(model, samples):
@@ -103,35 +95,6 @@ def test_what_cannot_be_fitted_is_refused(model, samples):
     task(unknown, EventLosses())
     errors = evaluate_events(model, samples._replace(labels=unknown))
     assert "accuracy" not in errors
-
-
-def test_the_penalty_joins_the_loss(model, samples):
-    """Of elements that are all one, it is 0 (no augmentation); else it is not."""
-    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[:2], samples)
-    penalty = PenaltySection(weight=2.0, elements=2)
-    for augmentation, wanted in (("O(3)", True), ("none", False)):
-        task = masked_task(
-            model, samples, LOSSES, penalty=penalty, turning=Turning(augmentation)
-        )
-        _, (_, terms) = jax.jit(
-            lambda params, key, t=task: t.loss(
-                params, t.statistics, batch, key, t.totals(batch)
-            )
-        )(task.params, jax.random.key(0))
-        assert (float(terms["penalty"]) > 1e-9) == wanted
-
-
-def test_errors_know_what_is_trivial(model, samples):
-    errors = evaluate_events(model, samples)
-    truth = np.asarray(samples.labels)
-    truth = truth[truth >= 0]
-    shares = np.bincount(truth) / len(truth)
-    assert errors["accuracy_trivial"] == pytest.approx(shares.max())
-    assert errors["events"] == 6
-    followed = event_errors(model, samples, LOSSES, 0)
-    assert followed["accuracy"] == errors["accuracy"]
-    relative = errors["chamfer"] / errors["chamfer_trivial"]
-    assert followed["score"] == pytest.approx(relative + 1 - errors["accuracy"])
 
 
 def test_labels_are_padded(samples):
@@ -173,26 +136,54 @@ def test_what_turns_together(group, together):
     assert (np.ptp(out, axis=0).max() < 1e-7) == together
 
 
-def test_euler_angles_of_the_original():
-    """euler_angles_to_matrix(angles, "XYZ") of PyTorch3D: turns about the new axes."""
-    key = jax.random.key(3)
-    angles = jax.random.uniform(key, (3, 5), minval=-np.pi, maxval=np.pi)
-    expected = Rotation.from_euler("XYZ", np.asarray(angles).T).as_matrix()
-    np.testing.assert_allclose(euler_elements(key, 5), expected, atol=1e-6)
+class SometimesAlike(Turning):
+    """Turns the copies of an event by one element in half of the steps."""
+
+    def elements(self, key, num, copies):
+        apart = super().elements(key, num, copies)
+        alike = jnp.repeat(apart[::copies], copies, axis=0)
+        return jnp.where(jax.random.bernoulli(key), alike, apart)
 
 
-def test_a_frozen_encoder_stays(model, samples):
-    """Its parameters do, whatever the weight decay; its batch norms follow the data."""
-    task = masked_task(model, samples, LOSSES, freeze_encoder=True)
+@pytest.fixture(scope="module")
+def stepped(samples):
+    """Steps at two elements for each of two events, with a frozen encoder."""
+    task = masked_task(
+        *(small_pointmae(), samples, LOSSES),
+        turning=SometimesAlike(),
+        penalty=PENALTY,
+        freeze_encoder=True,
+    )
     optimizer = OptimizerSection(learning_rate=5e-3, warmup=0, weight_decay=0.5)
-    state = start(task, optimizer, 3)
     batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None, :2], samples)
-    state, _ = make_step(task, optimizer, 3, 0)(state, batch)
+    step, state = make_step(task, optimizer, 8, 0), start(task, optimizer, 8)
+    found = []
+    for _ in range(8):
+        state, metrics = step(state, batch)
+        found.append(jax.device_get(metrics))
+    return state, found
+
+
+def test_a_frozen_encoder_stays(model, stepped):
+    """Its parameters do, whatever the weight decay; its batch norms follow the data."""
+    state, _ = stepped
     new, old = whole_parameters(model, state.params), model.parameters["params"]
     jax.tree.map(np.testing.assert_array_equal, new["encoder"], old["encoder"])
     assert np.abs(new["decoder"]["transformer"]["norm"]["beta"]).max() > 0
     statistics = state.statistics["encoder"]["tokenizer"]["embedding"]
     assert np.abs(statistics["first_conv_1"]["mean"]).max() > 0
+
+
+def test_the_penalty_joins_the_loss(stepped):
+    """It is 0 where copies of an event are turned alike, and else it is not."""
+    _, found = stepped
+    penalties = np.array([metrics["penalty"] for metrics in found])
+    alike = penalties < 1e-9
+    assert 0 < alike.sum() < len(found)
+    assert (penalties[~alike] > 1e-7).all()
+    for metrics in found:
+        parts = sum(metrics[name] for name in ("chamfer", "energy", "focal", "penalty"))
+        assert metrics["loss"] == pytest.approx(parts, rel=1e-5)
 
 
 def test_dropout_is_part_of_training_only(model, samples):
@@ -204,12 +195,8 @@ def test_dropout_is_part_of_training_only(model, samples):
 
     def losses(model):
         task = masked_task(model, samples, LOSSES, turning=Turning("none"))
-        value = jax.jit(
-            lambda key: task.loss(
-                task.params, task.statistics, batch, key, task.totals(batch)
-            )[1][1]["focal"]
-        )
-        return [float(value(jax.random.key(n))) for n in range(2)]
+        focal = jax.jit(lambda key: task.loss(*task[:3], batch, key, 1)[1][1]["focal"])
+        return [float(focal(jax.random.key(n))) for n in range(2)]
 
     without = losses(model)
     assert without[0] == pytest.approx(without[1], rel=1e-6)
@@ -217,17 +204,3 @@ def test_dropout_is_part_of_training_only(model, samples):
     assert abs(one - other) > 1e-4 * one
     plain, dropped = (evaluate_events(m, samples) for m in (model, dropping))
     assert plain == dropped
-
-
-def test_intersection_over_union():
-    truth, guess = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])
-    # The last class is neither true nor guessed.
-    np.testing.assert_allclose(class_ious(truth, guess, 4), [1 / 2, 1 / 3, 0, 1])
-    np.testing.assert_allclose(class_ious(truth, truth, 4), 1)
-
-
-def test_a_logit_that_is_nan_is_no_label(model, samples):
-    parameters = jax.tree.map(np.array, model.parameters)
-    parameters["params"]["seg_head"]["conv3"]["bias"][0] = np.nan
-    with pytest.raises(ModelError, match="not finite"):
-        evaluate_events(dataclasses.replace(model, parameters=parameters), samples)

@@ -14,7 +14,7 @@ from symjax.report.trajectory import (
 )
 from symjax.so3 import VECTOR
 from symjax.training.configuration import MonitorSection
-from symjax.training.logs import Table, read_table
+from symjax.training.logs import read_table
 from symjax.training.monitor import Monitor, SurveyProbe
 
 
@@ -124,13 +124,3 @@ def test_files_without_measurements_are_refused(tmp_path):
         read_trajectory(tmp_path / "empty.csv")
     with pytest.raises(ArgumentError, match="does not exist"):
         read_table(tmp_path / "none.csv")
-
-
-def test_tables_drop_what_came_after_a_checkpoint(tmp_path):
-    path = tmp_path / "metrics.csv"
-    table = Table(path, ("step", "loss"))
-    table.add([{"step": step, "loss": 0.1 * step} for step in (1, 2, 3)])
-    with open(path, "a") as file:
-        file.write("4")  # killed in the middle of a line
-    Table(path, ("step", "loss"), after=2)
-    np.testing.assert_array_equal(read_table(path)["step"], [1, 2])

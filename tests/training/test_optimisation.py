@@ -1,9 +1,11 @@
 """The step: plain optax, micro-batches, devices, averages, failures."""
 
 import dataclasses
+import functools
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,6 @@ import numpy as np
 import optax
 import pytest
 
-from symjax.so3 import MATRIX, VECTOR, act, spherical
-from symjax.so3.action import act_on_samples
-from symjax.training.augmentation import random_elements
 from symjax.training.optimisation import (
     Task,
     gradients,
@@ -28,19 +27,27 @@ CONFIG = OptimizerSection(
     learning_rate=0.1, warmup=2, weight_decay=0.1, gradient_clip=0.5, average=0.5
 )
 
-VECTOR_1 = dataclasses.replace(VECTOR, has_channels=True)
 
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Of a linear function of a batch, whose constant term is not trained."""
 
-def loss(params, statistics, batch, key, totals):
-    value = jnp.sum((batch @ params["w"] + params["b"]) ** 2) / totals
-    return value, ({"seen": statistics["seen"] + 1}, {"square": value})
+    traced: Callable[[], None] = lambda: None
+
+    def __call__(self, params, statistics, constants, batch, key, totals):
+        self.traced()
+        value = jnp.sum((batch @ params["w"] + params["b"] + constants) ** 2) / totals
+        return value, ({"seen": statistics["seen"] + 1}, {"square": value})
+
+    def totals(self, batch):
+        return np.prod(batch.shape[:-1])
 
 
 TASK = Task(
-    {"w": jnp.arange(6.0).reshape(3, 2), "b": jnp.ones(2)},
-    {"seen": jnp.zeros(())},
-    loss,
-    lambda batch: np.prod(batch.shape[:-1]),
+    params={"w": jnp.arange(6.0).reshape(3, 2), "b": jnp.ones(2)},
+    statistics={"seen": jnp.zeros(())},
+    constants=jnp.zeros(()),
+    loss=Squares(),
 )
 BATCH = jax.random.normal(jax.random.key(0), (1, 1, 8, 3))
 
@@ -81,12 +88,31 @@ def test_a_step_is_one_of_plain_optax():
     assert int(state.statistics["seen"]) == int(state.step) == steps
 
 
+def test_equal_losses_share_a_compiled_step():
+    """Whatever their parameters, constants and seeds; other settings do not."""
+    traces = []
+    loss = Squares(functools.partial(traces.append, 1))
+    for scale, average, expected in ((1, 0.5, 1), (2, 0.5, 1), (2, 0.9, 2)):
+        task = TASK._replace(
+            params={name: scale * leaf for name, leaf in TASK.params.items()},
+            constants=jnp.asarray(float(scale)),
+            loss=dataclasses.replace(loss),
+        )
+        config = CONFIG.model_copy(update={"average": average})
+        step, state = make_step(task, config, 5, scale), start(task, config, 5)
+        _, metrics = step(state, BATCH)
+        assert len(traces) == expected
+        wanted, *_ = task.loss(*task[:3], BATCH[0, 0], None, 8)
+        traces.pop()
+        np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-12)
+
+
 def test_micro_batches_make_the_same_step():
     """Equal to rounding: sums are added in another order."""
     key = jax.random.key(1)
-    whole = gradients(TASK, TASK.params, TASK.statistics, BATCH, key)
+    whole = gradients(TASK.loss, *TASK[:3], BATCH, key)
     parts = BATCH.reshape(4, 1, 2, 3)
-    divided = gradients(TASK, TASK.params, TASK.statistics, parts, key)
+    divided = gradients(TASK.loss, *TASK[:3], parts, key)
     for index in (0, 2, 3):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12),
@@ -122,13 +148,7 @@ def test_nothing_is_learnt_from_a_step_that_failed():
 
 def test_shards_need_a_mesh():
     with pytest.raises(ValueError, match="need a mesh"):
-        gradients(
-            TASK,
-            TASK.params,
-            TASK.statistics,
-            jnp.zeros((1, 2, 4, 3)),
-            jax.random.key(0),
-        )
+        gradients(TASK.loss, *TASK[:3], jnp.zeros((1, 2, 4, 3)), jax.random.key(0))
     assert place(np.zeros((1, 1, 2)), None).shape == (1, 1, 2)
 
 
@@ -139,20 +159,21 @@ def test_two_devices_make_the_same_step():
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_enable_x64", True)
     from symjax.training.optimisation import Task, device_mesh, gradients, place
-    def loss(params, statistics, batch, key, totals):
-        noise = jax.random.normal(key, ())
-        value = jnp.sum((batch @ params) ** 2 + noise) / totals
-        return value, ({"mean": jnp.mean(batch)}, {"square": value})
-    task = Task(jnp.arange(3.0), {"mean": jnp.zeros(())}, loss,
-                lambda batch: np.prod(batch.shape[:-1]))
+    class Loss:
+        def __call__(self, params, statistics, constants, batch, key, totals):
+            noise = jax.random.normal(key, ())
+            value = jnp.sum((batch @ params + constants) ** 2 + noise) / totals
+            return value, ({"mean": jnp.mean(batch)}, {"square": value})
+        def totals(self, batch):
+            return np.prod(batch.shape[:-1])
+    task = Task(jnp.arange(3.0), {"mean": jnp.zeros(())}, jnp.ones(()), Loss())
     batch = np.random.default_rng(0).normal(size=(2, 2, 4, 3))
     key, mesh = jax.random.key(0), device_mesh(2)
     placed = place(batch, mesh)
     assert len(placed.sharding.device_set) == 2
     ours = jax.jit(
-        lambda b: gradients(task, task.params, task.statistics, b, key, mesh))(placed)
-    other = gradients(task, task.params, task.statistics,
-                      batch.reshape(4, 1, 4, 3), key)
+        lambda b: gradients(task.loss, *task[:3], b, key, mesh))(placed)
+    other = gradients(task.loss, *task[:3], batch.reshape(4, 1, 4, 3), key)
     for index in (0, 2):
         np.testing.assert_allclose(ours[index], other[index], rtol=1e-12)
     np.testing.assert_allclose(ours[1]["mean"], batch[1].mean(), rtol=1e-12)
@@ -165,39 +186,3 @@ def test_two_devices_make_the_same_step():
         check=False,
     )
     assert done.stdout.strip() == "equal", done.stderr
-
-
-@pytest.mark.parametrize(
-    "representation",
-    [VECTOR, MATRIX, spherical(0, -1), spherical(1, -1), spherical(3, 1)],
-    ids=str,
-)
-def test_every_sample_turns_with_its_own_element(representation):
-    elements = random_elements(jax.random.key(0), 4)
-    values = jax.random.normal(jax.random.key(1), (4, *representation.shape, 2))
-    channels = dataclasses.replace(representation, has_channels=True)
-    turned = act_on_samples(channels, elements, values)
-    for element, value, result in zip(elements, values, turned, strict=True):
-        np.testing.assert_allclose(act(channels, element, value), result, atol=1e-12)
-
-
-def test_an_equivariant_model_does_not_notice_augmentation():
-    """Its gradient is that of the given orientation, element by element.
-
-    The model is sum_j w(|r_j|) r_j, an exactly equivariant vector, fitted to vectors.
-    """
-    positions = jax.random.normal(jax.random.key(0), (5, 7, 3))
-    reference = jax.random.normal(jax.random.key(1), (5, 3))
-
-    def at(params, elements):
-        turned = jnp.einsum("sij,snj->sni", elements, positions)
-        lengths = jnp.linalg.norm(turned, axis=-1, keepdims=True)
-        predicted = jnp.sum(jnp.polyval(params, lengths) * turned, axis=1)
-        wanted = act_on_samples(VECTOR_1, elements, reference[..., None])[..., 0]
-        return jnp.sum((predicted - wanted) ** 2)
-
-    params = jnp.array([0.3, -0.2, 0.5])
-    plain = jax.grad(at)(params, jnp.broadcast_to(jnp.eye(3), (5, 3, 3)))
-    for seed in range(3):
-        turned = jax.grad(at)(params, random_elements(jax.random.key(seed), 5))
-        np.testing.assert_allclose(turned, plain, rtol=1e-10)

@@ -8,7 +8,7 @@ from symjax.errors import ArgumentError, ModelError
 from symjax.models import load_model
 from symjax.models.pet import layer_names
 from symjax.training import parse_run
-from symjax.training.partial import choose_parameters, whole_network
+from symjax.training.partial import choose_parameters, remaining_network, whole_network
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,13 @@ def test_modules_and_patterns(model):
 def test_the_rest_is_put_back(model):
     network = model.parameters["network"]
     part = choose_parameters(model.config, network, ["node_heads.*"])
-    whole = whole_network(network, part)
-    flat, again = map(flax.traverse_util.flatten_dict, (network, whole))
-    assert flat.keys() == again.keys()
-    for path in flat:
-        np.testing.assert_array_equal(flat[path], again[path])
+    rest = remaining_network(network, part)
+    whole, *parts = map(flax.traverse_util.flatten_dict, (network, part, rest))
+    assert sorted([*parts[0], *parts[1]]) == sorted(whole)
+    again = flax.traverse_util.flatten_dict(whole_network(rest, part))
+    assert again.keys() == whole.keys()
+    for path in whole:
+        np.testing.assert_array_equal(whole[path], again[path])
 
 
 def test_bad_names(model):

@@ -9,7 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from water_runs import frames, settings
+from water_runs import ENERGY, frames, settings
 
 from symjax.cli import app
 from symjax.errors import ArgumentError
@@ -19,8 +19,6 @@ from symjax.training.logs import METRICS, VALIDATION, Checkpoints
 from symjax.training.optimisation import TrainState, learning_rate
 from symjax.training.resuming import changes_of
 
-# Without forces, whose gradients take long to compile.
-TARGETS = {"energy": {"energy_unit": "eV"}}
 CONSTANT = {"warmup": 2, "learning_rate": 1e-2, "schedule": "constant"}
 COSINE = {"warmup": 2, "learning_rate": 1e-2}
 
@@ -33,7 +31,7 @@ def data(tmp_path_factory):
 
 
 def run_of(data, **changes):
-    plain = {"steps": 4, "optimizer": CONSTANT, "validate_every": 0, "targets": TARGETS}
+    plain = {"steps": 4, "optimizer": CONSTANT, "validate_every": 0, "targets": ENERGY}
     return parse_run(settings(data, **{**plain, **changes}))
 
 

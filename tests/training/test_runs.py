@@ -11,13 +11,12 @@ import jax
 import numpy as np
 import pytest
 from small_models import POINT_MAE
-from water_runs import TARGETS, TINY, frames, settings
+from water_runs import ENERGY, TARGETS, TINY, frames, settings
 
 from symjax.errors import ArgumentError, StructureError
 from symjax.models import load_model
 from symjax.training import TrainingError, parse_run, read_table, train
-from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION, Table
-from symjax.training.problems import atoms_problem
+from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION
 
 SPEEDS = {"structures_per_second", "atoms_per_second"}
 
@@ -47,8 +46,9 @@ def same_files(first, second):
         assert set(one) == set(other)
         for column in set(one) - SPEEDS:
             np.testing.assert_array_equal(one[column], other[column])
-    tensors = [f / "model" / "model.safetensors" for f in (first, second)]
-    assert tensors[0].read_bytes() == tensors[1].read_bytes()
+    for model in ("model", "best"):
+        tensors = [f / model / "model.safetensors" for f in (first, second)]
+        assert tensors[0].read_bytes() == tensors[1].read_bytes()
 
 
 def test_a_run_leaves_what_it_promises(whole):
@@ -160,6 +160,35 @@ def test_interrupts_save_a_checkpoint(whole, tmp_path):
     same_files(folder, tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def often(data, tmp_path_factory):
+    """A run that writes a line after every step, from start to end."""
+    run = parse_run(settings(data, log_every=1))
+    folder = tmp_path_factory.mktemp("often")
+    train(run, folder)
+    return run, folder
+
+
+@pytest.mark.parametrize("line", ["loss", "validation/score"])
+def test_an_interrupted_validation_is_made_again(often, tmp_path, line):
+    """Of a signal before it, when the line of metrics is written, or within."""
+    run, folder = often
+
+    def interrupt(step, values):
+        if step == run.validate_every and line in values:
+            signal.raise_signal(signal.SIGINT)
+
+    # Shells let background processes ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="after step 4; resume"):
+            train(run, tmp_path / "run", watch=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert train(run, tmp_path / "run", resume=True).complete
+    same_files(folder, tmp_path / "run")
+
+
 def test_folders_are_not_mixed_up(whole, data, tmp_path):
     run, folder, _, _ = whole
     with pytest.raises(ArgumentError, match="holds a run"):
@@ -190,7 +219,7 @@ def test_damaged_checkpoints_are_named(whole, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_a_diagnosis(data, tmp_path):
     optimizer = {"learning_rate": 1e30, "warmup": 0, "gradient_clip": None}
-    run = parse_run(settings(data, optimizer=optimizer, steps=9))
+    run = parse_run(settings(data, optimizer=optimizer, steps=9, targets=ENERGY))
     with pytest.raises(TrainingError) as caught:
         train(run, tmp_path / "run")
     text = str(caught.value)
@@ -205,7 +234,7 @@ def test_trained_models_are_fine_tuned(whole, data, tmp_path):
         data,
         steps=1,
         model={"initial": str(folder / "best")},
-        targets={**TARGETS, "twist": {"kind": "0-", "allow_missing": True}},
+        targets={**TARGETS, **ENERGY, "twist": {"kind": "0-", "allow_missing": True}},
     )
     made = frames()
     for atoms in made:
@@ -233,6 +262,7 @@ def test_only_what_is_named_is_trained(whole, data, tmp_path):
     run = settings(
         data,
         steps=2,
+        targets=ENERGY,
         model={"initial": str(folder / "best"), "trainable": ["gnn_layers.0"]},
         penalty={"layers": ["gnn_layers.0.trans.layers.0_.*"], "sectors": ["1+"]},
     )
@@ -276,24 +306,3 @@ def test_events_are_trained_by_the_same_loop(tmp_path):
 
 def test_the_smallest_hyperparameters_are_used(whole):
     assert {k: getattr(whole[2].model.config, k) for k in TINY} == TINY
-
-
-def test_a_name_is_no_formula(tmp_path):
-    """Spreadsheets calculate what starts with =, +, - or @."""
-    path = tmp_path / "metrics.csv"
-    table = Table(path, ("step", "=1+1", "@x\ny"))
-    table.add([{"step": 1, "=1+1": 0.5}])
-    Table(path, ("step", "=1+1", "@x\ny"), after=1).add([{"step": 2, "=1+1": -0.5}])
-    lines = path.read_text().splitlines()
-    assert lines == [r"step,'=1+1,'@x\ny", "1,0.5,", "2,-0.5,"]
-    assert read_table(path)["'=1+1"].tolist() == [0.5, -0.5]
-
-
-def test_structures_on_both_sides_of_the_split_are_counted(tmp_path):
-    ase.io.write(tmp_path / "frames.xyz", frames(4))
-    ase.io.write(tmp_path / "others.xyz", frames(6)[3:])
-    data = {"training": str(tmp_path / "frames.xyz")}
-    data["validation"] = str(tmp_path / "others.xyz")
-    run = parse_run(settings(tmp_path / "frames.xyz", data=data))
-    with pytest.warns(UserWarning, match="1 of 3 structures for validation are among"):
-        atoms_problem(run)

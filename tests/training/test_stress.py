@@ -124,7 +124,7 @@ def test_a_slab_is_fitted_in_its_plane():
     assert errors[0]["stress_rmse"] == pytest.approx(expected, rel=1e-5)
     task = atomistic_task(model, labels, size)
     lead = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], batch)
-    fitted = jax.jit(lambda key: gradients(task, task.params, {}, lead, key)[3])
+    fitted = jax.jit(lambda key: gradients(task.loss, *task[:3], lead, key)[3])
     values = [float(fitted(jax.random.key(seed))["stress"]) for seed in (0, 1)]
     assert np.isfinite(values).all()
     assert min(values) > 0
