@@ -7,6 +7,7 @@ import dataclasses
 import types
 from typing import Any
 
+import ase.build
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,11 @@ from symjax.so3 import FEATURE, SCALAR, VECTOR
 FAST = ["--model", "fake", "--max-degree", "1", "--no-figures"]
 # Forces get a part 0.1 |x| n, n a fixed axis: not equivariant, exactly invariant.
 BREAKING = 0.1
+
+
+def molecules(*names):
+    """Molecules by their names."""
+    return {name: ase.build.molecule(name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)

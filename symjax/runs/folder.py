@@ -11,9 +11,9 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from symjax._files import append_through, check_readable, held, unwritable
+from symjax._files import held, unwritable
 from symjax.report import schema, storage
 from symjax.report.columns_file import ResultsFile
 from symjax.report.files import (
@@ -33,6 +33,7 @@ from symjax.report.schema import (
     StoredStructures,
     StructureReport,
 )
+from symjax.runs.lines import Lines
 
 JOURNAL_SCHEMA = "symjax-structures/1"
 """Name and version of the format of ``structures.jsonl``."""
@@ -225,24 +226,13 @@ class Journal:
 
     def _open(self, folder: Path, resume: bool) -> None:
         """Reads the journal to resume, and opens the one to write."""
-        settings = self._head[2]
-        intact = self._read(self.path) if resume else 0
         if not resume:
             clear_folder(folder)
-        try:
-            if resume:
-                os.truncate(self.path, intact)
-            else:
-                storage.write_atomically(
-                    self.path,
-                    lambda file: file.write_text(self._header()),
-                    lambda: len(self._header()),
-                )
-            # Without a buffer: what a full disk did not take is not tried again.
-            self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise unwritable(ReportError, "output", self.path, error) from error
-        self._results = ResultsFile(folder / RESULTS_FILE, settings)
+        header = storage.header_to_json(JOURNAL_SCHEMA, *self._head)
+        self._lines = Lines(
+            self.path, storage.dumps(header), self._read if resume else None
+        )
+        self._results = ResultsFile(folder / RESULTS_FILE, self._head[2])
         for structure in self.structures(self.completed):
             self._results.append(structure)
 
@@ -250,19 +240,14 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
         if self._results is not None:
             self._results.flush()
         self._hold.close()
 
     def append(self, structure: StructureReport) -> None:
         """Writes one finished structure through to the disk."""
-        line = (storage.dumps(storage.structure_to_json(structure)) + "\n").encode()
-        place = Place.of(self.path, self._file.tell(), line)
-        try:
-            append_through(self._file, line)
-        except OSError as error:
-            raise unwritable(ReportError, "output", self.path, error) from error
+        place = self._lines.append(storage.dumps(storage.structure_to_json(structure)))
         self._all[structure.label] = place, schema.without_numbers(structure)
         if self._results is not None:
             self._results.append(structure)
@@ -280,64 +265,25 @@ class Journal:
         """Removes a new journal, and with its lock the folder that was made for it."""
         if self._resumed:
             return
-        self._file.close()
+        self._lines.close()
         self.path.unlink(missing_ok=True)
         if self._results is not None:
             self._results.path.unlink(missing_ok=True)
             self._results = None
         self._hold.close()
 
-    def _header(self) -> str:
-        header = storage.header_to_json(JOURNAL_SCHEMA, *self._head)
-        return storage.dumps(header) + "\n"
-
-    def _read(self, path: Path) -> int:
-        """Reads finished structures; returns the length of the intact part."""
-        try:
-            check_readable(path)
-            with path.open("rb") as file:
-                return self._read_lines(path, file)
-        except OSError as error:
-            raise unwritable(ReportError, "output", path, error) from error
-
-    def _read_lines(self, path: Path, file: BinaryIO) -> int:
-        source = str(path)
-        first = file.readline()
-        if not first.endswith(b"\n"):
-            raise ReportError(
-                "output",
-                source,
-                "has no complete line, so there is nothing to resume",
-                "Pass {overwrite} to start again",
-                overwrite=True,
-            )
-        head = first.decode("utf-8", "replace")
-        header = storage.read_header(head, JOURNAL_SCHEMA, f"{source}, line 1")
-        self._check_header(header["software"], header["model"], header["settings"])
-        max_degree = self._head[2].max_degree
-        intact = len(first)
-        for number, line in enumerate(file, start=2):
-            # A line without its end was being written when the run was interrupted.
-            if not line.endswith(b"\n"):
-                break
-            text, where = line.decode("utf-8", "replace"), f"{source}, line {number}"
-            try:
-                structure = storage.read_structure(text, max_degree, where)
-            except storage.TruncatedError:
-                # Some file systems leave zeros at the end after a loss of power.
-                if b"\n" in file.read():
-                    raise
-                break
-            label, short = structure.label, schema.without_numbers(structure)
-            if structure.failure is None:
-                self.completed[label] = short
-            if structure.failure is None or label not in self.completed:
-                self._all[label] = (
-                    Place.of(path, intact, line),
-                    short,
-                )
-            intact += len(line)
-        return intact
+    def _read(self, name: str, line: str, place: Place) -> None:
+        """Reads the head, or a finished structure."""
+        if place.offset == 0:
+            header = storage.read_header(line, JOURNAL_SCHEMA, name)
+            self._check_header(header["software"], header["model"], header["settings"])
+            return
+        structure = storage.read_structure(line, self._head[2].max_degree, name)
+        label, short = structure.label, schema.without_numbers(structure)
+        if structure.failure is None:
+            self.completed[label] = short
+        if structure.failure is None or label not in self.completed:
+            self._all[label] = place, short
 
     def _check_header(self, *found: Any) -> None:
         stored, current = _comparable(*found), _comparable(*self._head)

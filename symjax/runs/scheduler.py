@@ -210,6 +210,3 @@ def _prepare(
 
 def _call(run: str, item: tuple[Any, ...]) -> Any:
     return _tasks[run](*item)
-
-
-__all__ = ["Scheduler"]

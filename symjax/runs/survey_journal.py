@@ -3,25 +3,20 @@
 import base64
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from symjax._files import append_through
 from symjax.metrics.pooling import Sampled, Sums
-from symjax.report import storage
 from symjax.report.leaves import ReportError
+from symjax.report.schema import Place
+from symjax.report.storage import TruncatedError
+from symjax.runs.lines import Lines
 
 SURVEY_SCHEMA = "symjax-survey-journal/1"
 """Name and version of the format of ``survey.jsonl``."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    storage.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
@@ -49,63 +44,46 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], *, resume: bool = False):
-        # Where the lines of packs start: the numbers stay in the file.
-        self._places: dict[tuple[int, tuple[str, ...]], int] = {}
-        self._path = path
-        if resume:
-            os.truncate(path, self._read(head))
-        else:
-            write_text(path, json.dumps(head) + "\n")
-        # Without a buffer: what a full disk did not take is not tried again.
-        self._file = path.open("ab", buffering=0)
+        # Where the lines of packs stand: the numbers stay in the file.
+        self._places: dict[tuple[int, tuple[str, ...]], Place] = {}
+        self._path, self._head = path, json.dumps(head)
+        self._lines = Lines(path, self._head, self._read if resume else None)
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
 
     def find(self, number: int, labels: tuple[str, ...]) -> list[Sampled] | None:
         """Structures of a pack of a round, if they were there when it was opened."""
         place = self._places.get((number, labels))
         if place is None:
             return None
-        with self._path.open("rb") as file:
-            file.seek(place)
-            return [_from_json(item) for item in json.loads(file.readline())["items"]]
+        return [_from_json(item) for item in json.loads(place.read())["items"]]
 
     def append(self, number: int, items: Sequence[Sampled]) -> None:
         """Writes the structures of a pack through to the disk."""
         line = {"round": number, "items": [_to_json(item) for item in items]}
-        append_through(self._file, (json.dumps(line) + "\n").encode())
+        self._lines.append(json.dumps(line))
 
-    def _read(self, head: Mapping[str, Any]) -> int:
-        """Reads all packs; returns the length of the intact part."""
-        intact = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file):
-                # A line without its end was being written when the run was killed.
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ReportError(
-                        "output",
-                        f"{self._path}, line {number + 1}",
-                        "is no JSON",
-                        "Pass {overwrite} to start again",
-                        overwrite=True,
-                    ) from error
-                if number == 0:
-                    self._check(value, head)
-                else:
-                    labels = tuple(item["label"] for item in value["items"])
-                    self._places[value["round"], labels] = intact
-                intact += len(line)
-        if not intact:
-            self._check({}, head)
-        return intact
+    def _read(self, name: str, line: str, place: Place) -> None:
+        """Reads the head, or which structures a pack has."""
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TruncatedError(
+                "output",
+                name,
+                "is no JSON",
+                "Pass {overwrite} to start again",
+                overwrite=True,
+            ) from error
+        if place.offset == 0:
+            self._check(value)
+        else:
+            labels = tuple(item["label"] for item in value["items"])
+            self._places[value["round"], labels] = place
 
-    def _check(self, there: Any, here: Mapping[str, Any]) -> None:
-        for name, value in json.loads(json.dumps(here)).items():
+    def _check(self, there: Any) -> None:
+        for name, value in json.loads(self._head).items():
             other = there.get(name) if isinstance(there, Mapping) else None
             if other != value:
                 raise ReportError(

@@ -56,7 +56,7 @@ from symjax.runs.folder import Destination, RunFiles, check_folder, clear_folder
 from symjax.runs.options import Options
 from symjax.runs.run import EXPECTED_ERRORS
 from symjax.runs.sources import Source, as_source
-from symjax.runs.survey_journal import SURVEY_SCHEMA, SurveyJournal, write_text
+from symjax.runs.survey_journal import SURVEY_SCHEMA, SurveyJournal
 
 SURVEY_FILES = RunFiles(
     "survey",
@@ -184,7 +184,10 @@ def survey_structures(
         (SURVEY_TEXT, survey_text(report)),
         (SURVEY_HTML, survey_html(report)),
     ):
-        write_text(folder / name, text)
+        storage.write_atomically(
+            folder / name,
+            functools.partial(Path.write_text, data=text, encoding="utf-8"),
+        )
     return report
 
 
@@ -381,6 +384,3 @@ class _Visits:
         self._visited += num
         if self._watch is not None:
             self._watch(SurveyProgress(self._visited, len(self._labels), self._number))
-
-
-__all__ = ["SurveyProgress", "survey_structures"]

@@ -1,6 +1,5 @@
 """Reports of events, from a file with the command line to the stored numbers."""
 
-import dataclasses
 import json
 import math
 import pathlib
@@ -24,9 +23,7 @@ from symjax.data.point_clouds import (
     write_events,
 )
 from symjax.errors import ArgumentError, ModelError, StructureError
-from symjax.metrics import measure
 from symjax.models import load_model, save_model
-from symjax.models.pointmae import breaking_problem
 from symjax.models.pointmae.source import prepare_cloud
 from symjax.report import ReportError, read_report, storage
 from symjax.report.formats import format_value
@@ -37,12 +34,9 @@ from symjax.runs import (
     Options,
     Workers,
     as_source,
-    estimate_items,
     measure_items,
 )
-from symjax.runs.breaking import measure_breaking
 from symjax.so3 import haar
-from symjax.so3.finite_groups import finite_group
 
 # Both are padded to the same size: one program measures them.
 SEEDS = (12, 27)
@@ -165,20 +159,6 @@ def test_a_report_resumes(folder, result):
     assert "completed earlier" in again.output
 
 
-def test_sources_of_one_event(model):
-    event = prepare_cloud(model, "a", generate_event(12, SMALL))
-    cubic, full = measure_breaking(breaking_problem(model, event), samples=8)
-    assert cubic.network > 0
-    assert full.num_elements == 8
-    assert cubic.labels.frequencies.shape == (event.num_points, 4)
-    # The content over O_h, and the errors, are those of the general measurement.
-    problem = breaking_problem(model, event)
-    expected = measure(problem, over=finite_group("Oh"), batch_size=8)
-    assert cubic.content == pytest.approx(expected["all"].content, abs=1e-9)
-    assert cubic.network == pytest.approx(expected["network"].equivariance_error)
-    assert cubic.total == pytest.approx(expected["all"].equivariance_error)
-
-
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -220,25 +200,6 @@ def test_bad_events(model):
     far = make_cloud(np.full((3, 3), 700.0), np.ones(3), np.ones(3, int))
     with pytest.raises(ModelError, match="outside the detector"):
         prepare_cloud(model, "far", far)
-
-
-@pytest.mark.parametrize("coarse", [False, True])
-def test_voxels_break_nothing_under_the_group_of_the_lattice(model, coarse):
-    """Of tokens with lattice points exactly on their surface, too.
-
-    The event is the same before and after voxelisation, so that both tokenisations
-    must decide every tie alike, in the published tokens of 25 voxels from 256 seeds as
-    well.
-    """
-    changes = {"num_seeds": 256, "mean_centers": True} if coarse else {}
-    model = dataclasses.replace(
-        model, config=dataclasses.replace(model.config, **changes)
-    )
-    event = prepare_cloud(model, "a", generate_event(1_000_000, SMALL))
-    cubic, full = measure_breaking(breaking_problem(model, event), samples=8)
-    assert cubic.voxelisation == 0
-    assert full.voxelisation > 1e-4
-    assert full.total > 1e-4
 
 
 def test_which_points_are_read_can_be_chosen(folder):
@@ -391,21 +352,6 @@ def test_an_event_that_has_changed_is_not_kept(tmp_path, model):
         measure_items(
             model, {"a": other}, options, Destination(tmp_path / "out", resume=True)
         )
-
-
-def test_an_estimate_reads_few_of_many_events(model):
-    event = generate_event(12, SMALL)
-    read = []
-
-    class Many(dict):
-        def __getitem__(self, label):
-            read.append(label)
-            return event
-
-    labels = Many.fromkeys(f"e{n}" for n in range(5000))
-    ((_, cost),) = estimate_items(model, labels, Options(max_degree=0))
-    assert cost.number == 5000
-    assert len(read) == 32
 
 
 def test_an_event_comes_back_from_a_file(folder, result):

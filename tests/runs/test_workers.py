@@ -1,0 +1,123 @@
+"""Workers: what they are sent, and what becomes of those that die."""
+
+import functools
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import time
+
+import ase.build
+import ase.io
+import fake_report
+import jax
+import pytest
+
+from symjax.data import GraphShape
+from symjax.errors import ArgumentError
+from symjax.models import load_model
+from symjax.report import (
+    storage,
+)
+from symjax.runs import Options, Workers, run, workers
+from symjax.runs.checked_items import Checks
+from symjax.runs.evaluations import Evaluations
+from symjax.runs.sources import as_source
+
+
+class TestJobs:
+    def test_what_workers_are_sent_and_send_back(self, tmp_path):
+        options = Options(max_degree=3)
+        model = load_model("pet-ethanol")
+        source = as_source(model)
+        beside = run._Beside(Checks(), Evaluations(tmp_path, source.digest))
+        task = functools.partial(run._measured_or_failed, source, options, beside)
+        sent = pickle.loads(pickle.dumps(task))
+        assert sent.args[0].model.config == model.config
+        assert sent.args[1] == options
+        # silicon is no element of the model: fails before anything is compiled
+        silane = ase.build.molecule("SiH4")
+        failed = sent("silane", silane, GraphShape(5, 4, 1))
+        assert failed.failure.type == "StructureError"
+        for structure in (failed, *fake_report.report().structures):
+            back = pickle.loads(pickle.dumps(structure))
+            one, two = map(storage.structure_to_json, (back, structure))
+            assert one == two
+
+    def test_workers_that_only_die_are_reported(self):
+        # os._exit is what a kill for want of memory looks like.
+        finished = workers.in_processes(os._exit, [(3,)], 1, lost=str)
+        with pytest.raises(ArgumentError, match=r"jobs=1: a worker.*resume=True"):
+            list(finished)
+
+    def test_what_kills_its_worker_twice_is_lost_and_the_rest_is_done(self):
+        items = [("1 + 1",), ("__import__('os')._exit(3)",), ("3 + 3",)]
+        finished = workers.in_processes(eval, items, 2, lost=lambda text: text[:10])
+        assert sorted(map(str, finished)) == ["2", "6", "__import__"]
+        atoms = ase.build.molecule("H2O")
+        structure = run._lost("jobs", 2, "water", atoms, None)
+        assert (structure.label, structure.num_atoms) == ("water", 3)
+        assert "died" in structure.failure.message
+
+    def test_a_worker_that_is_killed_once_loses_nothing(self, tmp_path):
+        mark = tmp_path / "mark"
+        path = f"__import__('pathlib').Path({str(mark)!r})"
+        dies = f"not {path}.exists() and {path}.write_text('x')"
+        once = f"__import__('os')._exit(3) if {dies} else 7"
+        finished = workers.in_processes(eval, [("5",), (once,)], 1, lost=str)
+        assert sorted(finished) == [5, 7]
+
+    @pytest.mark.skipif(not hasattr(os, "kill"), reason="needs POSIX signals")
+    def test_workers_end_with_their_parent(self, tmp_path):
+        script = tmp_path / "parent.py"
+        script.write_text(
+            "import os, time\n"
+            "from symjax.runs import workers\n"
+            "if __name__ == '__main__':\n"
+            "    items = [(f\"print(__import__('os').getpid(), flush=True) or \"\n"
+            "              f\"__import__('time').sleep(600)\",)]\n"
+            "    list(workers.in_processes(eval, items, 1, lost=str))\n"
+        )
+        command = [sys.executable, str(script)]
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        child = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 60
+        while _runs(child):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def _runs(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = pathlib.Path(f"/proc/{process}/stat")
+    # Ended, and nobody has asked for its exit code.
+    return not (status.exists() and status.read_text().split()[2] == "Z")
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 2])
+def test_impossible_numbers(jobs):
+    devices = jax.devices()[:1] * 2
+    with pytest.raises(ArgumentError, match=f"jobs={jobs}"):
+        Workers(jobs, devices)
+
+
+def test_few_items_are_handed_out_at_a_time():
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield (number,)
+
+    devices = jax.devices()[:1] * 2
+    finished = workers.on_devices(lambda x: x, items(), devices)
+    first = next(finished)
+    # twice the number of devices, and one for each result
+    assert len(taken) <= 6
+    assert sorted([first, *finished]) == [*range(100)]
