@@ -1,6 +1,6 @@
 """Failure modes of a model, named from its report, with evidence and remedies."""
 
-from symjax.diagnose.diagnose import diagnose
+from symjax.diagnose.diagnosing import diagnose
 from symjax.diagnose.findings import (
     Check,
     Diagnosis,
@@ -10,7 +10,7 @@ from symjax.diagnose.findings import (
     Severity,
 )
 from symjax.diagnose.projection import allowed_dimension, forbidden_part
-from symjax.diagnose.recommend import Recommendation, recommend
+from symjax.diagnose.recommendations import Recommendation, recommend
 from symjax.diagnose.text import to_text
 from symjax.diagnose.traps import symmetry_traps
 from symjax.diagnose.traps_of_structures import report_traps, structure_traps

@@ -231,3 +231,17 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
             key=lambda finding: (finding.kind is not Kind.UNLEARNED, -finding.effect),
         )
     )
+
+
+def not_looked_at(reasons: Iterable[str]) -> str:
+    """Reasons why something was not looked at, each once, as the end of a note.
+
+    Example:
+      >>> from symjax.diagnose.findings import not_looked_at
+      >>> not_looked_at(["a is not resolved", "b is a derivative", "a is not resolved"])
+      '; not looked at: a is not resolved; b is a derivative'
+      >>> not_looked_at([])
+      ''
+    """
+    told = "; ".join(dict.fromkeys(reasons))
+    return f"; not looked at: {told}" if told else ""

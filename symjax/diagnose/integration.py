@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
+from scipy import special
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
 from symjax.diagnose.paths import Readout
@@ -86,7 +86,7 @@ def _luck(layer: Spectrum, num_tests: int) -> float:
     power[0, 0] = 0.0
     degree = int(power.sum(axis=1).argmax())
     freedom = 2 * degree + 1
-    quantile = float(stats.chi2.ppf(FALSE_ALARM / num_tests, freedom))
+    quantile = 2 * float(special.gammaincinv(freedom / 2, FALSE_ALARM / num_tests))
     return math.sqrt(freedom / quantile)
 
 

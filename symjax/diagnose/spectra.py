@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 from symjax.errors import ArgumentError
 from symjax.metrics import Totals
@@ -184,7 +184,7 @@ def spectrum_of(
     # Both parities hold half of the modes each.
     noise = float(np.sqrt((white / modes)[0].sum() * num_elements / 2))
     # Largest of num_tests chi-squared variables, at the accepted rate of false alarms.
-    scatter = stats.chi2.isf(FALSE_ALARM / num_tests, modes) / modes
+    scatter = special.chdtri(modes, FALSE_ALARM / num_tests) / modes
     folded = _folded(content, remainder, white * scatter, degree, epsilon)
     over_structures = _jackknife(parts)
     # |a + n|^2 with a noise n of mean square s per mode, and with folded content f.
@@ -237,7 +237,7 @@ def _white(
         column = (parity * (-1) ** degrees < 0).astype(int)
         per_mode = content[degrees, column] / modes[:, 0]
         last, other = per_mode[-1], per_mode[-2]
-        accepted = stats.f.isf(FALSE_ALARM, modes[-2, 0], modes[-1, 0])
+        accepted = special.fdtri(modes[-2, 0], modes[-1, 0], 1 - FALSE_ALARM)
         flat = other < accepted * last and last < accepted * other
         if flat and last * num_elements / 2 <= bound:
             level = np.maximum(out[degrees, column], last * modes[:, 0])

@@ -7,10 +7,9 @@ left out: what they seem to carry says more about the grid than about the model.
 
 from collections.abc import Mapping, Sequence
 
-from symjax.diagnose.findings import Check, Figure, Finding, Kind
+from symjax.diagnose.findings import Check, Figure, Finding, Kind, not_looked_at
 from symjax.diagnose.parity import is_blind, structurally_absent
 from symjax.diagnose.paths import Readout, main_path
-from symjax.diagnose.remedies import irrep_remedy, missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.report.leaves import Leaf
 from symjax.report.schema import Report
@@ -90,7 +89,7 @@ def missing_irreps(
                 outputs=(readout.output,),
                 sentence=f"{readout.output} needs {irrep}, but in the features that it "
                 f"reads the content of {irrep} is {state}{ending}.",
-                remedy=irrep_remedy(irrep),
+                remedy=_remedy(irrep),
             )
         )
     unprojected = [
@@ -99,7 +98,7 @@ def missing_irreps(
         for irrep in readout.irreps
         if (readout, irrep) not in wanted
     ]
-    note = _pairs_note(readouts) + missing_note(left_out + unprojected)
+    note = _pairs_note(readouts) + not_looked_at(left_out + unprojected)
     return findings, Check(Kind.MISSING_IRREP, looked, note)
 
 
@@ -201,8 +200,21 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
                 sentence=f"{irrep} appears in {best.name} only; no layer through "
                 f"{before[-1].name} carries it, so that {readout.output} takes it from "
                 "products within one atom or edge and not from its neighborhood.",
-                remedy=irrep_remedy(irrep),
+                remedy=_remedy(irrep),
             )
         )
     note = f"{looked} irreps of outputs with layers before their heads"
     return findings, Check(Kind.LATE_EMERGENCE, looked, note)
+
+
+def _remedy(irrep: Irrep) -> str:
+    """What brings an irrep into an output whose features lack it.
+
+    The same as :func:`~symjax.diagnose.recommend` puts into a configuration.
+    """
+    if irrep == Irrep(0, 1):
+        return "Add invariant channels, such as distances and angles between edges"
+    return (
+        "Read the output with an equivariant readout beside its own, which makes "
+        f'{irrep} of the directions of edges (readout = "sum" in [model.biases])'
+    )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
 from symjax.diagnose.projection import allowed_dimension, forbidden_part
@@ -214,7 +214,7 @@ class _Forbidden(NamedTuple):
         found, background = _squares(forbidden), _squares(noise)
         # Mean squares of two samples of as many orientations, components not
         # independent.
-        limit = float(stats.f.isf(FALSE_ALARM, len(found), len(found)))
+        limit = float(special.fdtri(len(found), len(found), 1 - FALSE_ALARM))
         if not found.mean() > limit * background.mean():
             return None
         size = math.sqrt(found.mean())

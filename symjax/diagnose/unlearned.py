@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from symjax.data.quantities import DERIVATIVES
-from symjax.diagnose.findings import Check, Figure, Finding, Kind, Severity
+from symjax.diagnose.findings import (
+    Check,
+    Figure,
+    Finding,
+    Kind,
+    Severity,
+    not_looked_at,
+)
 from symjax.diagnose.paths import Readout
-from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import Spectrum
 from symjax.errors import ArgumentError
 from symjax.report.leaves import Leaf
@@ -116,7 +122,7 @@ def unlearned(
             )
         )
     names = ", ".join(looked) or "no output"
-    note = f"equivariance error of {names}{missing_note(left_out)}"
+    note = f"equivariance error of {names}{not_looked_at(left_out)}"
     return findings, Check(Kind.UNLEARNED, len(looked), note)
 
 

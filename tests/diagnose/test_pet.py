@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from symjax.data.quantities import Block, Target
-from symjax.diagnose import Kind, Severity, diagnose, structure_traps
+from symjax.diagnose import Kind, Severity, diagnose
 from symjax.models import load_model
 from symjax.models.pet import PETConfig, init_pet
 from symjax.runs import Destination, Options, measure_items
@@ -103,22 +103,3 @@ class TestShipped:
             (Kind.MISSING_IRREP, "0-", ("chirality",), Severity.CRITICAL),
             (Kind.MISSING_IRREP, "4+", ("hexadecapole",), Severity.MODERATE),
         ]
-
-    @pytest.mark.parametrize(("name", "group"), [("CH4", "Td"), ("H2O", "C2v")])
-    def test_forces_off_what_symmetry_allows(self, model, name, group):
-        atoms = ase.build.molecule(name)
-        (finding,), check = structure_traps(model, atoms, num_orientations=8)
-        assert check.note == f"forces of {atoms.get_chemical_formula()} ({group})"
-        assert finding.kind is Kind.SYMMETRY_TRAP
-        # of the size of its equivariance error, 0.002 eV/angstrom
-        assert 5e-4 < finding.figure.value < 2e-2
-        assert finding.figure.unit == "eV/angstrom"
-        assert finding.severity is Severity.MINOR
-
-    def test_no_symmetry(self, model):
-        atoms = ase.build.molecule("CH3CH2OH")
-        atoms.rattle(0.1, seed=1)
-        findings, check = structure_traps(model, atoms)
-        assert findings == []
-        assert check.looked_at == 0
-        assert "no symmetry" in check.note

@@ -10,9 +10,7 @@ import toys
 
 from symjax.data.quantities import Target
 from symjax.diagnose import Kind, diagnose, recommend, to_text
-from symjax.diagnose.tracing import Traced
 from symjax.errors import ArgumentError
-from symjax.metrics import Trace
 from symjax.models.pet import PETConfig, init_pet
 from symjax.runs import Destination, Options, measure_items
 
@@ -161,29 +159,3 @@ def test_bad_errors_on_labels():
         diagnose(report, label_errors={"spin": 1.0})
     with pytest.raises(ArgumentError, match=r"dipole=0\.0.*not a positive error"):
         diagnose(report, label_errors={"dipole": 0.0})
-
-
-@pytest.mark.parametrize(
-    ("squares", "said"),
-    [
-        ((1.0, 0.9, 0.0), "90 % of A^2 enters in GNN layer 2, but averaging what it"),
-        ((1.0, 3.0, 0.0), "layers cancel each other (-200 %, 300 % of A^2 enter"),
-        ((1.0, 0.9, 0.8), "80 % of A^2 enters behind all GNN layers"),
-        ((1.0, 0.7, 0.4), "no single layer is to blame (30 %, 30 % of A^2"),
-    ],
-)
-def test_a_trace_is_read_by_what_is_recommended(slightly_off, squares, said):
-    found = Trace(
-        (("first",), ("second",)),
-        {"dipole": "e", "other": "e"},
-        {"dipole": np.sqrt(squares), "other": np.ones(3)},
-        {},
-    )
-    traced = {"a": Traced(found, "none")}
-    advice = recommend(slightly_off, diagnose(slightly_off), traced)
-    (told,) = [text for text in advice.averaging if "of A^2 enter" in text]
-    assert told.startswith("dipole: ")
-    assert said in told
-    assert told.endswith(": average predictions.")
-    plain = recommend(slightly_off, diagnose(slightly_off))
-    assert not any("A^2" in text for text in plain.averaging)

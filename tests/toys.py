@@ -6,14 +6,19 @@ inversion and permutations; ``PLANTED`` says what is wrong with each variant and
 
 import dataclasses
 import functools
+import json
 
 import jax.numpy as jnp
 import numpy as np
+from pydantic import TypeAdapter
 
 from symjax.data.symmetry import Symmetry
+from symjax.diagnose import diagnose, symmetry_traps
+from symjax.diagnose.document import DiagnosisFile
 from symjax.metrics import Grid, Output, Problem, SampleSymmetry, measure
 from symjax.report import Report, StructureReport, schema
 from symjax.report.records import leaves_of
+from symjax.report.storage import dumps, plain
 from symjax.so3 import FEATURE, PSEUDOSCALAR, SCALAR, VECTOR, spherical
 from symjax.so3.point_groups import octahedral_group
 
@@ -159,6 +164,7 @@ def structures(num=1, dtype=np.float32):
     return [(POSITIONS + move).astype(dtype) for move in moves]
 
 
+@functools.cache
 def report(variant, num=1, layers="all", dtype="float32"):
     """The report of a variant."""
     outputs = {
@@ -196,6 +202,13 @@ def report(variant, num=1, layers="all", dtype="float32"):
         settings,
         tuple(parts),
     )
+
+
+@functools.cache
+def diagnosis(variant):
+    """What is found in it, traps of a tetrahedron included."""
+    traps = [symmetry_traps(problem(variant), "tetrahedron")]
+    return diagnose(report(variant), traps=traps)
 
 
 def without_layers(whole, keep=lambda leaf: leaf.kind == "output"):
@@ -262,3 +275,10 @@ def resized(whole, num_atoms):
         dataclasses.replace(part, num_atoms=num_atoms) for part in whole.structures
     )
     return dataclasses.replace(whole, structures=parts)
+
+
+def read_back(path):
+    """What the file of a diagnosis says, after it was read back as it was written."""
+    read = TypeAdapter(DiagnosisFile).validate_json(path.read_text())
+    assert dumps(plain(read)) + "\n" == path.read_text()
+    return json.loads(path.read_text())

@@ -3,11 +3,16 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from symjax.diagnose.findings import Check, Diagnosis, Finding, by_severity
+from symjax.diagnose.findings import (
+    Check,
+    Diagnosis,
+    Finding,
+    by_severity,
+    not_looked_at,
+)
 from symjax.diagnose.integration import aliasing, leakage
 from symjax.diagnose.parity import parity_blindness
 from symjax.diagnose.paths import readouts_of
-from symjax.diagnose.remedies import missing_note
 from symjax.diagnose.spectra import spectra
 from symjax.diagnose.spectral import (
     bottlenecks,
@@ -108,6 +113,6 @@ def diagnose(
     ]
     checks = [check for _, check in results]
     missing = checks[1]
-    checks[1] = dataclasses.replace(missing, note=missing.note + missing_note(refused))
+    checks[1] = dataclasses.replace(missing, note=missing.note + not_looked_at(refused))
     found = [finding for findings, _ in results for finding in findings]
     return Diagnosis(report.model.name, by_severity(found), tuple(checks))
