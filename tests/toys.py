@@ -11,12 +11,14 @@ import json
 import jax.numpy as jnp
 import numpy as np
 from pydantic import TypeAdapter
+from typer.testing import CliRunner
 
+from symjax import cli
 from symjax.data.symmetry import Symmetry
 from symjax.diagnose import diagnose, symmetry_traps
 from symjax.diagnose.document import DiagnosisFile
 from symjax.metrics import Grid, Output, Problem, SampleSymmetry, measure
-from symjax.report import Report, StructureReport, schema
+from symjax.report import Report, StructureReport, schema, write_report
 from symjax.report.records import leaves_of
 from symjax.report.storage import dumps, plain
 from symjax.so3 import FEATURE, PSEUDOSCALAR, SCALAR, VECTOR, spherical
@@ -282,3 +284,22 @@ def read_back(path):
     read = TypeAdapter(DiagnosisFile).validate_json(path.read_text())
     assert dumps(plain(read)) + "\n" == path.read_text()
     return json.loads(path.read_text())
+
+
+def command(folder, monkeypatch):
+    """Runs ``symjax diagnose`` in a folder, in this process."""
+    monkeypatch.chdir(folder)
+    # The state of the process, which other tests share, stays as it is.
+    monkeypatch.setattr(cli.diagnose, "configure_jax", lambda *args: None)
+
+    def run(*args):
+        return CliRunner().invoke(cli.app, ["diagnose", *map(str, args)])
+
+    return run
+
+
+def written(folder, variant="exact", whole=None):
+    """The file of a report: that of a variant, or another."""
+    path = folder / "report.json"
+    write_report(whole or report(variant), path)
+    return path

@@ -3,11 +3,8 @@ import dataclasses
 import ase.build
 import pytest
 import toys
-from typer.testing import CliRunner
 
-from symjax import cli
 from symjax.models import fingerprint, load_model
-from symjax.report import write_report
 from symjax.report.schema import ModelInfo
 from symjax.runs import Options, measure_items
 
@@ -24,31 +21,13 @@ def ethanol_report(tmp_path_factory):
 @pytest.fixture
 def invoke(tmp_path, monkeypatch):
     """The command, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    # The state of the process, which other tests share, stays as it is.
-    monkeypatch.setattr(cli.diagnose, "configure_jax", lambda *args: None)
-
-    def run(*args):
-        return CliRunner().invoke(cli.app, ["diagnose", *map(str, args)])
-
-    return run
+    return toys.command(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def written(tmp_path):
-    """The file of a report."""
-
-    def write(variant="exact", report=None):
-        path = tmp_path / "report.json"
-        write_report(report or toys.report(variant), path)
-        return path
-
-    return write
-
-
-@pytest.fixture
-def shipped(written):
+def shipped(tmp_path):
     """The file of a report that claims to be of the model that ships."""
     model = load_model("pet-ethanol")
     info = ModelInfo(model.name, fingerprint(model))
-    return written(report=dataclasses.replace(toys.report("exact"), model=info))
+    report = dataclasses.replace(toys.report("exact"), model=info)
+    return toys.written(tmp_path, whole=report)

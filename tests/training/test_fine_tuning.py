@@ -199,7 +199,7 @@ def test_species_are_added(files, tmp_path):
         atoms.arrays["forces"] = np.zeros((5, 3))
         made.append(atoms)
     ase.io.write(tmp_path / "more.xyz", made)
-    run = settings(tmp_path / "more.xyz", files / "initial")
+    run = settings(tmp_path / "more.xyz", files / "initial", refit_baselines=False)
     run["data"]["validation_fraction"] = 0.0
     with pytest.warns(UserWarning, match=r"atomic numbers \[6\] are new to the init"):
         problem = atoms_problem(parse_run(run))

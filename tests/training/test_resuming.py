@@ -8,15 +8,13 @@ import textwrap
 import ase.io
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 from water_runs import ENERGY, frames, settings
 
-from symjax.cli import app
 from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.training import parse_run, read_table, train
-from symjax.training.logs import METRICS, VALIDATION, Checkpoints
-from symjax.training.optimisation import TrainState, learning_rate
+from symjax.training.logs import METRICS, VALIDATION
+from symjax.training.optimisation import learning_rate
 from symjax.training.resuming import changes_of
 
 CONSTANT = {"warmup": 2, "learning_rate": 1e-2, "schedule": "constant"}
@@ -214,24 +212,6 @@ def test_devices_are_free_at_equal_batches(data, tmp_path):
         one, other = (read_table(tmp_path / f / name) for f in ("whole", "moved"))
         for column in set(one) - {"structures_per_second", "atoms_per_second"}:
             np.testing.assert_allclose(one[column], other[column], rtol=1e-4)
-
-
-def test_the_command_line_names_its_option(data, tmp_path):
-    """Refused before data are read or a step is compiled."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    before = run_of(data, optimizer=COSINE).model_dump(mode="json")
-    (folder / "run.json").write_text(json.dumps({"run": before}))
-    Checkpoints(folder / "checkpoints").save(
-        TrainState(np.array(2), {}, {}, {}, {}, np.array(-1)), []
-    )
-    (tmp_path / "run.yaml").write_text(json.dumps({**before, "steps": 9}))
-    command = ["train", str(tmp_path / "run.yaml"), "-o", str(folder), "--resume"]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2
-    said = " ".join(result.output.split())
-    assert "steps=9: the run was started with 4" in said
-    assert "Pass --extend to let it follow" in said
 
 
 def scalars(folder):

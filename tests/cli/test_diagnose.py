@@ -1,6 +1,7 @@
 """``symjax diagnose``: output, exit codes, and every way to misuse it."""
 
 import dataclasses
+import functools
 import json
 import re
 
@@ -10,6 +11,16 @@ import toys
 from symjax import cli
 from symjax.diagnose import Kind, diagnose
 from symjax.report.storage import read_report
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    return toys.command(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def written(tmp_path):
+    return functools.partial(toys.written, tmp_path)
 
 
 def test_nothing_found(invoke, written):
@@ -137,7 +148,7 @@ def test_bad_input(name, invoke, written, tmp_path):
         report = dataclasses.replace(report, settings=settings)
     if damage == "failed":
         report = dataclasses.replace(report, structures=())
-    path = written(report=report)
+    path = written(whole=report)
     if damage == "absent":
         path = tmp_path / "absent.json"
     elif isinstance(damage, int):
