@@ -14,6 +14,7 @@ from symjax.data import (
     build_graph,
     read_structures,
     read_targets,
+    read_values,
 )
 from symjax.data.targets import check_name
 from symjax.errors import ArgumentError, StructureError
@@ -199,3 +200,13 @@ def test_targets(case):
 def test_symbols_in_names_are_no_units(field):
     check_name("energy_key", field, "eV")
     check_name("forces_key", field, "eV", "angstrom")
+
+
+def test_absent_keys_are_missing_values():
+    frames = [_atoms(info={"dipole": [0.0, 0.0, 1.0]}), _atoms()]
+    _, unknown = read_values(frames, "dipole", (3,), allow_missing=True)
+    assert np.isnan(unknown).all()
+    with pytest.raises(ArgumentError, match="no such entry"):
+        read_values(frames, "dipole", (3,))
+    with pytest.raises(ArgumentError, match="no such entry"):
+        read_values(frames, "dipoles", (3,), allow_missing=True)
