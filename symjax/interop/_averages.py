@@ -1,16 +1,16 @@
 """Means and spreads of responses over rotations, on the host, in float64."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
 from jaxtyping import Float
 
 from symjax.data.symmetry import Symmetry, find_symmetry
-from symjax.errors import AliasingError
+from symjax.errors import AliasingError, ArgumentError
 from symjax.metrics import moments
-from symjax.so3.averages import Rotations
+from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.representations import PSEUDOVECTOR, SCALAR, Representation
 
 # Round-off of a response, in units of its largest entry and the dtype's epsilon, whose
@@ -33,6 +33,23 @@ _VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 _OF_ATOMS = ("energies", "forces", "charges", "magmoms")
 
 Values = Mapping[str, np.ndarray]
+
+
+def fixed_rotations(average: Any, include_inversion: bool) -> Rotations:
+    """What :func:`symjax.so3.averages.rotations_of` makes of an average, if it is one.
+
+    Raises:
+      ArgumentError: It is none, or the symmetry of the structure, which is no fixed
+        group.
+    """
+    if average == "symmetry" or average == "space group":
+        raise ArgumentError(
+            "average",
+            average,
+            "is another group for every structure",
+            "Pass average=None, symmetrize=True",
+        )
+    return rotations_of(average, include_inversion)
 
 
 def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values:

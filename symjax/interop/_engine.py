@@ -147,7 +147,8 @@ class Engine:
                 # Along a direction without periods a strain only moves atoms.
                 within = np.asarray(onto_periodic(x["cell"]), float)
                 virial = within @ found[len(batch) + number] @ within
-                row["stress"] = virial / self._volume
+                # In the precision of the model, as all that it returns.
+                row["stress"] = (virial / self._volume).astype(found[number].dtype)
         return values, rows
 
 

@@ -11,14 +11,14 @@ from ase.outputs import Properties, all_outputs
 class StatefulCalculator(Calculator):
     """A calculator for which more counts than what ASE compares.
 
-    ``_conditions`` says what, of a structure: a total charge, for instance. What it was
-    in the last calculation is kept in ``_known``.
+    ``_conditions`` says what, of a structure: by default ``atoms.info``, which may hold
+    a total charge. What it was in the last calculation is kept in ``_known``.
     """
 
     _known: Any = None
 
     def _conditions(self, atoms: ase.Atoms) -> Any:
-        raise NotImplementedError
+        return dict(atoms.info)
 
     def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
         """Results for ``self.atoms``."""

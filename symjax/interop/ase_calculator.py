@@ -30,6 +30,7 @@ from symjax.interop._averages import (
     Sums,
     Values,
     add,
+    fixed_rotations,
     images,
     in_voigt_order,
     mean_and_spread,
@@ -47,7 +48,6 @@ from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.graphs import as_read
 from symjax.models.pet.model import PETModel, cast_parameters
 from symjax.models.pet.orbits import check_conditioning
-from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 
@@ -146,13 +146,6 @@ class SymjaxCalculator(StatefulCalculator):
                 "is no PET, and predicts no energies of atoms",
                 "Use a PET, such as load_model('pet-ethanol')",
             )
-        if average == "symmetry" or average == "space group":
-            raise ArgumentError(
-                "average",
-                average,
-                "is another group for every structure",
-                "Pass symmetrize=True",
-            )
         if batch_size is not None and (
             isinstance(batch_size, bool)
             or not isinstance(batch_size, int | np.integer)
@@ -162,7 +155,7 @@ class SymjaxCalculator(StatefulCalculator):
                 "batch_size", batch_size, "is not a count", "Pass 1 or more, or None"
             )
         self.model = model
-        self.rotations = rotations_of(average, include_inversion)
+        self.rotations = fixed_rotations(average, include_inversion)
         if average_for is not None:
             if average is not None:
                 raise ArgumentError(

@@ -15,6 +15,7 @@ from symjax.interop._averages import (
     SPREAD,
     Sums,
     add,
+    fixed_rotations,
     images,
     in_voigt_order,
     mean_and_spread,
@@ -25,13 +26,15 @@ from symjax.interop._stateful import StatefulCalculator
 from symjax.interop.calculators import (
     PROPERTIES,
     TURNING,
+    in_single_precision,
     made_calculator,
     result_of,
+    turned_arrays,
+    turning_arrays,
+    with_arrays,
 )
-from symjax.so3.averages import rotations_of
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
-from symjax.so3.representations import PSEUDOVECTOR
 
 RANDOM = "random"
 
@@ -107,20 +110,15 @@ class AveragedCalculator(StatefulCalculator):
             raise ArgumentError(
                 "seed", seed, "is not an integer from 0 up", "Pass 0, for instance"
             )
-        if average == "symmetry" or average == "space group":
-            raise ArgumentError(
-                "average",
-                average,
-                "is another group for every structure",
-                "Pass average=None, symmetrize=True",
-            )
         self._inversion = bool(include_inversion)
         self.symmetrize, self._tolerance = bool(symmetrize), float(tolerance)
         # Refuses a tolerance that is none before anything is computed.
         find_symmetry(ase.Atoms("H"), tolerance)
         self._generator = np.random.default_rng(seed)
         self.random = isinstance(average, str) and average == RANDOM
-        self.rotations = rotations_of(None if self.random else average, self._inversion)
+        self.rotations = fixed_rotations(
+            None if self.random else average, self._inversion
+        )
         self.implemented_properties = [
             name
             for name in self.calculator.implemented_properties
@@ -143,18 +141,21 @@ class AveragedCalculator(StatefulCalculator):
             symmetry = symmetry_of_all(self.atoms, TURNING, self._tolerance)
         sums: Sums | None = None
         names: tuple[str, ...] | None = None
+        single: dict[str, bool] = {}
         for element, weight in zip(elements, weights, strict=True):
             values = self._at(element, properties, names)
             names = tuple(values)
+            for name, value in values.items():
+                single[name] = single.get(name, True) and in_single_precision(value)
             batch = {name: value[None] for name, value in values.items()}
             back = rotated_back(batch, element[None])
             for image in images(back, symmetry):
                 share = weight / (1 if symmetry is None else symmetry.order)
                 sums = add(sums, in_voigt_order(image), np.array([share]))
         assert sums is not None
-        means, spreads = mean_and_spread(
-            sums, self.rotations, float(np.finfo(float).eps)
-        )
+        computed_in = np.float32 if any(single.values()) else np.float64
+        epsilon = float(np.finfo(computed_in).eps)
+        means, spreads = mean_and_spread(sums, self.rotations, epsilon)
         if len(elements) > 1 or symmetry is not None:
             means |= {name + SPREAD: value for name, value in spreads.items()}
         return {
@@ -174,14 +175,8 @@ class AveragedCalculator(StatefulCalculator):
         names: Sequence[str] | None,
     ) -> dict[str, np.ndarray]:
         """Results of the rotated structure: those named, or what comes along."""
-        copy = self.atoms.copy()
-        copy.set_constraint()
-        copy.set_cell(self.atoms.cell[:] @ element.T)
-        copy.set_positions(self.atoms.positions @ element.T)
-        for name, kind in TURNING.items():
-            if copy.has(name) and copy.arrays[name].shape == (len(copy), 3):
-                sign = np.linalg.det(element) if kind == PSEUDOVECTOR else 1.0
-                copy.arrays[name][...] = sign * copy.arrays[name] @ element.T
+        arrays, kinds = turning_arrays(self.atoms)
+        copy = with_arrays(self.atoms, turned_arrays(arrays, kinds, element))
         self.calculator.reset()
         if names is not None:
             return {name: result_of(self.calculator, copy, name) for name in names}
@@ -194,9 +189,6 @@ class AveragedCalculator(StatefulCalculator):
             if name not in found and _is_there(self.calculator, copy, name):
                 found[name] = result_of(self.calculator, copy, name)
         return found
-
-    def _conditions(self, atoms: ase.Atoms) -> dict[str, Any]:
-        return dict(atoms.info)
 
 
 def _is_there(calculator: Any, atoms: ase.Atoms, name: str) -> bool:

@@ -11,6 +11,8 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
 )
 from ase.stress import voigt_6_to_full_3x3_stress
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from symjax.data.cells import NO_STRESS, stress_volume
 from symjax.data.structures import check_structure
@@ -51,6 +53,8 @@ PROPERTIES: Mapping[str, _Property] = {
 _DEFAULT = ("energy", "energies", "forces", "stress", "dipole", "charges")
 # Arrays of atoms that turn with them.
 TURNING = {"momenta": VECTOR, "initial_magmoms": PSEUDOVECTOR}
+# In which results are looked at a second time: along no axis and no plane of a lattice.
+_GENERIC = Rotation.from_rotvec([0.7, 0.4, -1.1]).as_matrix()
 
 
 def calculator_problem(
@@ -65,6 +69,10 @@ def calculator_problem(
     where there are any; which directions are periodic is a property of cell vectors
     and turns with them. Every call evaluates a new copy of the structure, after a
     reset of the calculator: a result of another orientation is never read.
+
+    ASE's results are float64, whatever a calculator computes in. A result whose entries
+    are all numbers of float32, in the given orientation and in another, was computed in
+    float32 and is returned as such: what is below its round-off is then called noise.
 
     Args:
       calculator: The calculator, or a function without arguments that makes one. It
@@ -100,38 +108,34 @@ def calculator_problem(
     made = made_calculator(calculator)
     structure = atoms.copy()
     structure.set_constraint()
-    shapes = _chosen(made, structure, outputs)
-    turning = {
-        name: kind
-        for name, kind in TURNING.items()
-        if structure.has(name) and structure.arrays[name].shape == (len(atoms), 3)
-    }
-    x = {
-        "positions": structure.positions.astype(float),
-        "cell": structure.cell[:].astype(float),
-        **{name: structure.arrays[name].astype(float) for name in turning},
-    }
-    action = {"positions": VECTOR, "cell": VECTOR, **turning}
+    x, action = turning_arrays(structure)
+    first = _chosen(made, structure, outputs)
+    single = [name for name, value in first.items() if in_single_precision(value)]
+    if single:
+        made.reset()
+        turned = with_arrays(structure, turned_arrays(x, action, _GENERIC))
+        single = [
+            name
+            for name in single
+            if in_single_precision(result_of(made, turned, name))
+        ]
 
     def function(turned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        copy = structure.copy()
-        copy.set_cell(turned["cell"])
-        copy.set_positions(turned["positions"])
-        for name in turning:
-            copy.arrays[name][...] = turned[name]
         made.reset()
-        return {name: result_of(made, copy, name) for name in shapes}
+        copy = with_arrays(structure, turned)
+        found = {name: result_of(made, copy, name) for name in first}
+        return found | {name: _as_single(made, name, found[name]) for name in single}
 
     return Problem(
         HostFunction(function),
         x,
         {
             name: Output(
-                _representation(name, shape),
+                _representation(name, value.shape),
                 PROPERTIES[name].unit,
                 samples=atoms.numbers if PROPERTIES[name].per_atom else None,
             )
-            for name, shape in shapes.items()
+            for name, value in first.items()
         },
         action=action,
     )
@@ -142,6 +146,67 @@ def _representation(name: str, shape: tuple[int, ...]) -> Representation:
     if name in ("magmom", "magmoms") and len(shape) > known.per_atom:
         return PSEUDOVECTOR
     return known.representation
+
+
+def turning_arrays(
+    atoms: ase.Atoms,
+) -> tuple[dict[str, np.ndarray], dict[str, Representation]]:
+    """What of a structure turns, float64, and how."""
+    kinds = {"positions": VECTOR, "cell": VECTOR}
+    arrays = {"positions": atoms.positions, "cell": atoms.cell[:]}
+    for name, kind in TURNING.items():
+        if atoms.has(name) and atoms.arrays[name].shape == (len(atoms), 3):
+            arrays[name], kinds[name] = atoms.arrays[name], kind
+    return {name: array.astype(float) for name, array in arrays.items()}, kinds
+
+
+def turned_arrays(
+    arrays: Mapping[str, np.ndarray],
+    kinds: Mapping[str, Representation],
+    element: Float[np.ndarray, "3 3"],
+) -> dict[str, np.ndarray]:
+    """The same at an element of O(3)."""
+    sign = {PSEUDOVECTOR: np.linalg.det(element)}
+    return {
+        name: sign.get(kinds[name], 1.0) * array @ element.T
+        for name, array in arrays.items()
+    }
+
+
+def with_arrays(atoms: ase.Atoms, arrays: Mapping[str, np.ndarray]) -> ase.Atoms:
+    """A copy without constraints, with other positions, cell and :data:`TURNING`."""
+    copy = atoms.copy()
+    copy.set_constraint()
+    copy.set_cell(arrays["cell"])
+    for name, values in arrays.items():
+        if name != "cell":
+            copy.arrays[name][...] = values
+    return copy
+
+
+def in_single_precision(values: np.ndarray) -> bool:
+    """Whether numbers were computed in float32: no entry has more digits.
+
+    One number of float64 in 2^29 has as few by chance. Short ones, of 12 bits at most,
+    such as whole charges and zeros, tell nothing.
+    """
+    with np.errstate(over="ignore"):
+        exact = values.astype(np.float32) == values
+    bits = 2.0**12 * np.frexp(values)[0]
+    return bool(exact.all() and (bits != np.round(bits)).any())
+
+
+def _as_single(calculator: Any, name: str, values: np.ndarray) -> np.ndarray:
+    single = values.astype(np.float32)
+    if not (single == values).all():
+        raise ModelError(
+            "calculator",
+            type(calculator).__name__,
+            f"returned {name} in float32 at first, and in float64 in another "
+            "orientation",
+            "Let it compute in one precision",
+        )
+    return single
 
 
 def made_calculator(calculator: Any) -> Any:
@@ -166,8 +231,8 @@ def _chosen(
     calculator: Any,
     atoms: ase.Atoms,
     outputs: Sequence[str] | None,
-) -> dict[str, tuple[int, ...]]:
-    """Outputs and their shapes, tried on the structure as it is, in one calculation."""
+) -> dict[str, np.ndarray]:
+    """Outputs of the structure as it is, in one calculation."""
     calculator.reset()
     atoms = atoms.copy()
     known = [name for name in PROPERTIES if name in calculator.implemented_properties]
@@ -198,7 +263,7 @@ def _chosen(
             "has none of the results that can be measured",
             f"It should implement one of {', '.join(PROPERTIES)}",
         )
-    return {name: result_of(calculator, atoms, name).shape for name in names}
+    return {name: result_of(calculator, atoms, name) for name in names}
 
 
 def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:

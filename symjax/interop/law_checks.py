@@ -9,9 +9,9 @@ from typing import Any
 import ase
 import jax
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
 
 from symjax.data.units import conversion, derivative_unit, measures
+from symjax.interop._stateful import StatefulCalculator
 from symjax.interop.ase_calculator import SymjaxCalculator
 from symjax.interop.foreign_sources import CalculatorSource
 from symjax.interop.physics import physical_checks
@@ -150,7 +150,7 @@ def evaluated(problem: Problem) -> dict[str, tuple[np.ndarray, str]]:
     }
 
 
-class ProblemCalculator(Calculator):
+class ProblemCalculator(StatefulCalculator):
     """Energy, forces and stress of what makes problems, for ASE; in eV and angstrom.
 
     Args:
@@ -169,15 +169,9 @@ class ProblemCalculator(Calculator):
         self.implemented_properties = list(self._results(atoms))
         return "energy" in self.implemented_properties
 
-    def calculate(
-        self,
-        atoms: ase.Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = tuple(all_changes),
-    ) -> None:
-        """Computes all of them into ``results``; ASE calls it."""
-        super().calculate(atoms, properties, system_changes)
-        self.results = self._results(self.atoms)
+    def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
+        """All of them, whatever is asked for."""
+        return self._results(self.atoms)
 
     def _results(self, atoms: ase.Atoms) -> dict[str, Any]:
         """What has a known unit; where a model says none, that of its energy, or eV."""

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from symjax.data.cells import stress_volume
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
+from symjax.interop.calculators import made_calculator
 from symjax.metrics.verdicts import PhysicalCheck
 
 # Lengths in angstrom: of the moves, and of the steps of central differences.
@@ -69,17 +70,10 @@ def physical_checks(
             "directions", directions, "is not a positive number", "Use 4"
         )
     check_structure(atoms)
-    if not hasattr(calculator, "get_property"):
-        raise ModelError(
-            "calculator",
-            type(calculator).__name__,
-            "is no ASE calculator",
-            "Pass for instance ase.calculators.emt.EMT()",
-        )
     free = atoms.copy()
     free.set_constraint()
     rng = np.random.default_rng(seed)
-    evaluate = _Evaluation(calculator)
+    evaluate = _Evaluation(made_calculator(calculator))
     # Once for all laws: calls may be dear.
     given = _Given(free, evaluate(free), *_noise(evaluate, free, rng))
     return (

@@ -136,6 +136,47 @@ def test_a_good_calculator_has_no_error():
         assert leaf.relative_error < 1e-12
 
 
+class Gaussians(Springs):
+    """The same with Gaussians, computed in a type, and handed out as ASE does."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def calculate(self, atoms=None, properties=("energy",), changes=all_changes):
+        super().calculate(atoms, properties, changes)
+        r = self.atoms.positions.astype(self.dtype)
+        energy = np.exp(-np.sum((r[:, None] - r) ** 2, axis=2)).sum()
+        self.results["energy"] = float(energy)
+
+
+def test_round_off_of_a_calculator_in_float32_is_noise():
+    """ASE's results are float64; charges 0, 1, ... are no sign of either type."""
+    atoms = ase.build.molecule("CH3OH")
+    noise, seen = {}, {}
+    for dtype in (np.float32, np.float64):
+        problem = calculator_problem(
+            Gaussians(dtype), atoms, outputs=["energy", "charges", "dipole"]
+        )
+        values = problem.function(problem.x)
+        seen[dtype] = {name: value.dtype for name, value in values.items()}
+        measured = measure(problem, over=HaarSamples(8), max_degree=1)["energy"]
+        assert 0 < measured.relative_error < 10 * np.finfo(dtype).eps
+        noise[dtype] = measured.certificate.noise
+        assert measured.relative_error < noise[dtype] < 100 * np.finfo(dtype).eps
+    assert noise[np.float32] > 1e6 * noise[np.float64]
+    assert seen[np.float64] == dict.fromkeys(seen[np.float64], np.float64)
+    assert seen[np.float32] == seen[np.float64] | {"energy": np.dtype(np.float32)}
+
+
+def test_a_calculator_that_changes_its_precision_is_refused():
+    calculator = Gaussians(np.float32)
+    problem = calculator_problem(calculator, ase.build.molecule("CH3OH"))
+    calculator.dtype = np.float64
+    with pytest.raises(ModelError, match="energy in float32 at first"):
+        problem.function(problem.x)
+
+
 def test_results_are_calculated_anew_in_every_orientation():
     calculator = Springs()
     problem = calculator_problem(calculator, ase.build.molecule("H2O"))
