@@ -10,6 +10,7 @@ from symjax.interop.jax_modules import (
     marked_equinox,
     nnx_problem,
 )
+from symjax.interop.metatomic_models import torch_callable
 from symjax.interop.metatrain import load_metatrain
 from symjax.interop.metatrain_export import save_metatrain
 from symjax.interop.physics import PhysicalCheck, physical_checks
@@ -19,7 +20,6 @@ from symjax.interop.staged_modules import (
     marked_stages,
     torch_stages,
 )
-from symjax.interop.torch_callable import torch_callable
 from symjax.interop.torch_modules import torch_problem
 
 __all__ = [

@@ -15,7 +15,7 @@ from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError, SymjaxError
 from symjax.interop._engine import Arrays, Engine, libraries
 from symjax.interop._opening import Opened
-from symjax.interop.torch_callable import block_key
+from symjax.interop.metatomic_models import block_key
 from symjax.metrics import Output
 from symjax.models._layers import match_layers
 from symjax.so3.representations import FEATURE

@@ -11,7 +11,12 @@ from symjax._text import model_stem
 from symjax.data.quantities import QuantityName
 from symjax.errors import ModelError, needs_extra
 from symjax.interop._engine import libraries, load_exported
-from symjax.interop._reading import not_loaded, read_archive, unpickle
+from symjax.interop._reading import (
+    no_best_weights,
+    not_loaded,
+    read_archive,
+    unpickle,
+)
 
 # Former names, which metatomic announces beside the present ones.
 _RENAMED = {
@@ -138,12 +143,7 @@ def _from_checkpoint(data: bytes, path: str) -> Any:
         )
     architecture = str(checkpoint["architecture_name"])
     if checkpoint.get("best_model_state_dict", 0) is None:
-        raise ModelError(
-            "model",
-            path,
-            "holds no best weights",
-            "Use a checkpoint that was written after the first epoch of a training",
-        )
+        raise no_best_weights("model", path)
     try:
         return model_from_checkpoint(checkpoint, context="export").eval().export()
     except ImportError as error:

@@ -165,12 +165,7 @@ def _checkpoint(data: bytes, path: str) -> Source:
     # Named before metatrain builds the model, which may need other packages for them.
     weights = inner.get("best_model_state_dict")
     if not isinstance(weights, dict):
-        raise ModelError(
-            "path",
-            path,
-            "holds no best weights",
-            "Use a checkpoint that was written after the first epoch of a training",
-        )
+        raise no_best_weights("path", path)
     try:
         hypers = dict(inner["model_data"]["model_hypers"])
     except (KeyError, TypeError, ValueError) as error:
@@ -199,6 +194,16 @@ def _checkpoint(data: bytes, path: str) -> Source:
     model = loaded.model if wraps else loaded
     return Source(
         model, exported, dict(model.hypers), "checkpoint", loaded if wraps else None
+    )
+
+
+def no_best_weights(argument: str, path: str) -> ModelError:
+    """A training that has not come far enough to be evaluated."""
+    return ModelError(
+        argument,
+        path,
+        "holds no best weights",
+        "Use a checkpoint that was written after the first epoch of a training",
     )
 
 

@@ -35,7 +35,7 @@ from symjax.interop._inner_layers import (
 )
 from symjax.interop._layouts import kind_of
 from symjax.interop._opening import UnknownFileError, open_model
-from symjax.interop.torch_callable import block_key, energy_of, split_block
+from symjax.interop.metatomic_models import add_block, block_key, energy_of
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.metrics.problem import Kind
 from symjax.so3.representations import FEATURE, MATRIX, VECTOR, Representation
@@ -143,11 +143,7 @@ def metatomic_problem(
             values, rows = engine.evaluate(batch, requests, chosen, derived)
         for name, (output, key, what) in measured.items():
             if output:
-                arrays = split_block(
-                    values[output], name, key, what.representation, len(batch)
-                )
-                for row, array in zip(rows, arrays, strict=True):
-                    row[name] = array
+                add_block(rows, values[output], name, key, what.representation)
         for row in rows:
             row |= read
         return rows

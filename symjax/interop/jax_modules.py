@@ -370,19 +370,31 @@ def described_problem(
     """
     known = layers_of(call, x, *args)
     chosen = match_layers(layers, known) if layers else ()
-    if not isinstance(outputs, Mapping):
-        outputs = {"output": outputs}
-    described = {
-        name: given if isinstance(given, Output) else Output(given)
-        for name, given in outputs.items()
-    }
 
     def function(x: Any, *args: Any) -> dict[str, Any]:
         out, found = call(x, *args)
         return {**named(out), **{name: found[name] for name in chosen}}
 
     features = {name: Output(FEATURE, kind="layer") for name in chosen}
-    return Problem(function, x, {**described, **features}, action=action, args=args)
+    described = {**described_outputs(outputs), **features}
+    return Problem(function, x, described, action=action, args=args)
+
+
+def described_outputs(outputs: Described) -> dict[str, Output]:
+    """What is known of each output, of a single one under the name "output".
+
+    Example:
+      >>> from symjax.interop.jax_modules import described_outputs
+      >>> from symjax.so3 import SCALAR
+      >>> list(described_outputs(SCALAR)), list(described_outputs({"energy": SCALAR}))
+      (['output'], ['energy'])
+    """
+    if not isinstance(outputs, Mapping):
+        outputs = {"output": outputs}
+    return {
+        str(name): known if isinstance(known, Output) else Output(known)
+        for name, known in outputs.items()
+    }
 
 
 def named(out: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Only here, and where files are read, are torch and metatrain imported (the extra
 """
 
 import dataclasses
-import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,12 @@ from symjax.errors import ModelError
 from symjax.interop._layouts import kind_of
 from symjax.interop._reading import ATTRIBUTES, Source, check_hypers, read_pet
 from symjax.interop._uncertainties import read_uncertainties
-from symjax.interop.torch_callable import torch_callable
+from symjax.interop.metatomic_models import torch_callable
 from symjax.models.pet.config import PETConfig
-from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import takes_repulsion
-from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.long_range import LongRange
-from symjax.models.pet.model import PETModel, cast_parameters, parameter_shapes
+from symjax.models.pet.model import PETModel, parameter_shapes, predict
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 # Classes of modules that symjax's PET has a counterpart of.
@@ -245,14 +242,12 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
     atoms = _crystal(config)
     with jax.enable_x64(dtype == "float64"):
         graph = pet_graph(config, atoms, dtype=dtype)
-        parameters = cast_parameters(model.parameters, dtype)
-        free = {
-            **parameters,
-            "baseline": jax.tree.map(lambda leaf: 0 * leaf, parameters["baseline"]),
-        }
-
-        run = jax.jit(functools.partial(evaluate, Evaluation(config)))
-        ours, learnt = run(parameters, graph), run(free, graph)
+        none = jax.tree.map(lambda leaf: 0 * leaf, model.parameters["baseline"])
+        free = {**model.parameters, "baseline": none}
+        ours, learnt = (
+            predict(dataclasses.replace(model, parameters=parameters), graph)
+            for parameters in (model.parameters, free)
+        )
     names = {name: block.representation for name, _, block in config.outputs}
     per_atom = [name for name, target, _ in config.outputs if target.per_atom]
     for name, own in uncertain_outputs(config).items():

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from symjax.errors import ArgumentError, ModelError, needs_extra
+from symjax.interop.jax_modules import Described, described_outputs
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.models._layers import match_layers
 from symjax.so3.representations import FEATURE, VECTOR, Representation
@@ -15,7 +16,7 @@ def torch_problem(
     module: Any,
     inputs: Any,
     *,
-    outputs: Representation | Output | Mapping[str, Representation | Output],
+    outputs: Described,
     action: Any = VECTOR,
     layers: Sequence[str] = (),
     batched: bool = True,
@@ -137,7 +138,7 @@ def torch_problem(
         HostFunction(function, batched=True),
         x,
         {
-            **_described(outputs),
+            **described_outputs(outputs),
             **{name: Output(FEATURE, kind="layer") for name in names},
         },
         action={name: kinds[name] for name in x},
@@ -187,15 +188,6 @@ def _actions(
             "Pass a representation for each, and None for what does not rotate",
         )
     return dict(action)
-
-
-def _described(outputs: Any) -> dict[str, Output]:
-    if not isinstance(outputs, Mapping):
-        outputs = {"output": outputs}
-    return {
-        str(name): known if isinstance(known, Output) else Output(known)
-        for name, known in outputs.items()
-    }
 
 
 def _named(out: Any) -> dict[str, Any]:

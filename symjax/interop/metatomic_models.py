@@ -1,6 +1,6 @@
 """Models of the PyTorch stack, measured in place through metatomic."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from symjax.data.quantities import DERIVATIVES, energy_among
 from symjax.data.structures import check_structure
 from symjax.data.units import derivative_unit
 from symjax.errors import ArgumentError, ModelError
-from symjax.interop._engine import Engine, libraries, load_exported
+from symjax.interop._engine import Arrays, Engine, libraries, load_exported
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.so3.irreps import Irrep
 from symjax.so3.representations import Representation
@@ -103,9 +103,7 @@ def torch_callable(
     def evaluate(batch: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         values, rows = engine.evaluate(batch, requests, chosen, derived)
         for name, (output, key) in blocks.items():
-            arrays = split_block(values[output], name, key, outputs[name], len(batch))
-            for row, array in zip(rows, arrays, strict=True):
-                row[name] = array
+            add_block(rows, values[output], name, key, outputs[name])
         return rows
 
     units = {name: known[output].unit for name, (output, _) in blocks.items()}
@@ -133,7 +131,7 @@ def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
       Its name; empty if none was asked for and the model has no energy.
 
     Example:
-      >>> from symjax.interop.torch_callable import energy_of
+      >>> from symjax.interop.metatomic_models import energy_of
       >>> energy_of({"energy/pbe": None, "mtt::gap": None})
       'energy/pbe'
     """
@@ -195,18 +193,22 @@ def _sample_kinds(
     return kinds
 
 
-def split_block(
-    values: Any, name: str, key: str, representation: Representation, num: int
-) -> list[np.ndarray]:
-    """Values of one block for each structure of a batch, in the order of its samples.
+def add_block(
+    rows: Sequence[Arrays],
+    values: Any,
+    name: str,
+    key: str,
+    representation: Representation,
+) -> None:
+    """Adds an output to the rows of a batch, one row a structure.
 
     Args:
+      rows: Outputs of each structure, by name.
       values: The ``TensorMap`` of an output.
-      name: Name of the output, for messages.
+      name: Name of the output in the rows.
       key: Key of the block, see :func:`block_key`; empty for the only one.
       representation: What it carries. Where that is a scalar with channels, components
         are channels too.
-      num: Number of structures.
     """
     found = {block_key(entry): block for entry, block in values.items()}
     if not key and len(found) == 1:
@@ -236,7 +238,8 @@ def split_block(
     order = np.lexsort(samples.T[::-1])
     systems = block.samples.column("system").cpu().numpy()[order]
     array = array[order]
-    return [array[systems == number] for number in range(num)]
+    for number, row in enumerate(rows):
+        row[name] = array[systems == number]
 
 
 def block_key(entry: Any) -> str:
