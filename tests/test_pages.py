@@ -168,10 +168,9 @@ def add_checkpoint():
     import torch
     from torch_pet import energy, make_torch_model, make_wrapper
 
-    tiny = {"num_gnn_layers": 1, "num_attention_layers": 1}
     names = ("energy", "energy/pbe")
     model = make_torch_model(
-        tiny, targets=lambda: {name: energy(name=name) for name in names}
+        {}, targets=lambda: {name: energy(name=name) for name in names}
     )
     wrapper = make_wrapper(model, {"energy": 3}, names)
     torch.save(wrapper.get_checkpoint(), "model.ckpt")

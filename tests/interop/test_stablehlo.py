@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
 from jax import export
+from small_models import TINY
 from typer.testing import CliRunner
 
 from symjax.cli import app
+from symjax.data.graph import GraphShape, graph_shape, pad_graph
 from symjax.data.quantities import Block, Target
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
@@ -30,10 +32,6 @@ from symjax.models.pet.long_range import LongRange
 pytest.importorskip("flatbuffers", reason="needs the extra [export]")
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "metatrain.md"
-SMALL = {
-    **{"d_pet": 4, "d_node": 4, "d_head": 4, "d_feedforward": 4, "num_heads": 1},
-    "num_attention_layers": 1,
-}
 DOUBLE = {"dtype": "float64", "platforms": ["cpu"]}
 TARGETS = (
     Target("energy", "eV"),
@@ -42,22 +40,34 @@ TARGETS = (
 )
 
 
-def model_of(**changes):
-    config = PETConfig((1, 6, 8, 29), TARGETS, **{**SMALL, **changes})
+def model_of(targets=TARGETS, **changes):
+    config = PETConfig((1, 6, 8, 29), targets, **{**TINY, **changes})
     return init_pet(config, jax.random.key(0), "small")
 
 
-def arguments(atoms, cutoff, *, more=0, edges=None, dtype="f8"):
-    """All pairs in a random order, with some that are too long and some padding."""
+def arguments(atoms, cutoff, dtype="f8", **sizes):
+    """All pairs in a random order, with some that are too long and some padding.
+
+    Args:
+      atoms: The structure.
+      cutoff: Of the model.
+      dtype: Of vectors and cell.
+      **sizes: Of the arrays; by default no larger than needed, but for three pairs.
+    """
     i, j, shifts, vectors = neighbor_list("ijSD", atoms, cutoff + 0.5)
-    slots = np.bincount(i, minlength=len(atoms)).max() + more
+    slots = sizes.get("num_slots", np.bincount(i, minlength=len(atoms)).max())
     pairs = np.stack([i, j], axis=1)
     order = np.random.default_rng(0).permutation(len(i))
-    pad = lambda array, value: np.concatenate(  # noqa: E731
-        [array[order], np.full((3, array.shape[1]), value, array.dtype)]
-    )
+    added = sizes.get("num_pairs", len(i) + 3) - len(i)
+    assert added > 0
+
+    def pad(array, value):
+        filling = np.full((added, array.shape[1]), value, array.dtype)
+        return np.concatenate([array[order], filling])
+
+    more_atoms = sizes.get("num_atoms", len(atoms)) - len(atoms)
     return Arguments(
-        atoms.numbers.astype("i4"),
+        np.pad(atoms.numbers.astype("i4"), (0, more_atoms)),
         pad(pairs.astype("i4"), -1),
         pad(shifts.astype("i4"), 0),
         pad(vectors.astype(dtype), 1.0),
@@ -66,7 +76,7 @@ def arguments(atoms, cutoff, *, more=0, edges=None, dtype="f8"):
         np.int32(atoms.info.get("charge", 0)),
         np.int32(atoms.info.get("spin_multiplicity", 1)),
         np.zeros(slots, "i4"),
-        np.zeros(edges or slots, "i4"),
+        np.zeros(sizes.get("num_edges", slots), "i4"),
     )
 
 
@@ -90,34 +100,43 @@ def loaded(exported):
     "changes",
     [
         {"system_conditioning": True},
-        {"num_neighbors_adaptive": 5, "cutoff": 5.0, "num_gnn_layers": 1},
+        {"num_neighbors_adaptive": 5, "cutoff": 5.0},
         {
             **{"num_neighbors_adaptive": 5, "adaptive_cutoff_method": "grid"},
-            **{"zbl": True, "num_gnn_layers": 1},
+            **{"zbl": True},
         },
     ],
     ids=["conditioned", "solver", "grid, zbl"],
 )
 def test_the_same_as_the_model(changes):
+    """On two structures, padded to one size on both sides."""
     model = model_of(**changes)
     run = loaded(export_function(model, **DOUBLE))
-    for atoms in structures()[2:] if "zbl" in changes else structures()[:2]:
-        graph = pet_graph(model.config, atoms)
-        ours = predict(model, graph, forces=True, stress=True)
-        theirs = run(*arguments(atoms, model.config.cutoff))
+    some = structures()[2:] if "zbl" in changes else structures()[:2]
+    graphs = [pet_graph(model.config, atoms) for atoms in some]
+    shape = GraphShape(*np.max([graph_shape(graph) for graph in graphs], axis=0))
+    sizes = {"num_atoms": 11, "num_pairs": 260, "num_slots": 80, "num_edges": 80}
+    for atoms, graph in zip(some, graphs, strict=True):
+        padded = pad_graph(graph, shape)
+        ours = predict(model, padded, forces=True, stress=True)
+        theirs = run(*arguments(atoms, model.config.cutoff, **sizes))
         assert set(theirs) == {*ours} == {*theirs, "forces", "stress"}
         for name, value in ours.items():
             per_atom = name == "forces" or name.startswith("mtt::q")
-            value = np.asarray(value if per_atom else value[0])
+            value = np.asarray(value[: len(atoms)] if per_atom else value[0])
+            found = np.asarray(theirs[name])
+            if per_atom:
+                assert not found[len(atoms) :].any()
+                found = found[: len(atoms)]
             scale = max(np.abs(value).max(), 1e-3)
-            assert theirs[name].shape == value.shape
-            assert np.abs(theirs[name] - value).max() < 1e-12 * scale, name
+            assert found.shape == value.shape
+            assert np.abs(found - value).max() < 1e-12 * scale, name
         stressed = bool(np.any(atoms.pbc))
         assert np.any(np.asarray(theirs["stress"])) == stressed
 
 
 def test_an_average_is_that_of_the_calculator():
-    model = model_of(num_gnn_layers=1)
+    model = model_of()
     run = loaded(export_function(model, average="O", **DOUBLE))
     ethanol = ase.build.molecule("CH3CH2OH")
     ethanol.rattle(0.05, seed=1)
@@ -137,18 +156,31 @@ def is_nan(run, given):
 
 
 def test_what_it_cannot_compute_is_nan_and_padding_is_nothing():
+    """Of outputs that are no energy, which has no part in what is refused."""
     model = model_of(
+        TARGETS[1:],
         num_neighbors_adaptive=5,
-        num_gnn_layers=1,
         system_conditioning=True,
         max_charge=2,
     )
     run = loaded(export_function(model, **DOUBLE))
     ethanol = structures()[0]
-    good = arguments(ethanol, model.config.cutoff)
-    assert not is_nan(run, good)
-    pairs = int((good.pairs[:, 0] == 0).sum())
-    assert is_nan(run, good._replace(pair_slots=good.pair_slots[: pairs - 5]))
+    plain = arguments(ethanol, model.config.cutoff)
+    pairs, slots = len(plain.pairs), len(plain.pair_slots)
+    sizes = {"num_atoms": 13, "num_pairs": pairs, "num_slots": slots + 7}
+    good = arguments(ethanol, model.config.cutoff, **sizes)
+    # Padding changes nothing.
+    expected, found = run(*plain), run(*good)
+    assert set(found) == {"mtt::p", "mtt::q/2+", "mtt::q/0-"}
+    for name, value in expected.items():
+        value, padded = np.asarray(value), np.asarray(found[name])
+        assert np.isfinite(padded).all()
+        if name.startswith("mtt::q"):
+            assert not padded[len(ethanol) :].any()
+            padded = padded[: len(ethanol)]
+        np.testing.assert_allclose(padded, value, rtol=1e-12, atol=1e-14)
+    first = int((good.pairs[:, 0] == 0).sum())
+    assert is_nan(run, good._replace(pair_slots=good.pair_slots[: first - 5]))
     assert is_nan(run, good._replace(edge_slots=good.edge_slots[:2]))
     assert is_nan(run, good._replace(charge=np.int32(3)))
     assert is_nan(run, good._replace(spin_multiplicity=np.int32(0)))
@@ -158,30 +190,20 @@ def test_what_it_cannot_compute_is_nan_and_padding_is_nothing():
     cut = good.pairs.copy()
     cut[near] = -1
     assert is_nan(run, good._replace(pairs=cut))
-    # One that is there twice, and one of an atom that is not.
-    twice = [np.concatenate([field, field[near : near + 1]]) for field in good[1:4]]
-    slots = np.zeros(len(good.pair_slots) + 1, "i4")
-    given = good._replace(pairs=twice[0], shifts=twice[1], vectors=twice[2])
-    assert is_nan(run, given._replace(pair_slots=slots))
+    # One that is there twice, in the place of padding, and one of an atom that is not.
+    twice = [field.copy() for field in good[1:4]]
+    for field in twice:
+        field[-1] = field[near]
+    again = good._replace(pairs=twice[0], shifts=twice[1], vectors=twice[2])
+    assert is_nan(run, again)
     outside = np.where(good.pairs == 2, 99, good.pairs)
     assert is_nan(run, good._replace(pairs=outside.astype("i4")))
-    # Padding changes nothing.
-    plain = run(*good)
-    longer = arguments(ethanol, model.config.cutoff, more=7)
-    numbers = np.concatenate([good.numbers, np.zeros(4, "i4")])
-    padded = run(*longer._replace(numbers=numbers))
-    assert padded["energy"] == pytest.approx(float(plain["energy"]), rel=1e-13)
-    there, forces = len(ethanol), padded["forces"]
-    np.testing.assert_allclose(forces[:there], plain["forces"], atol=1e-13)
-    assert not forces[there:].any()
 
 
 def test_models_without_energies():
-    config = PETConfig((1, 8), TARGETS[1:2], **SMALL)
-    model = init_pet(config, jax.random.key(0))
-    run = loaded(export_function(model, **DOUBLE))
-    out = run(*arguments(ase.build.molecule("H2O"), config.cutoff))
-    assert {name: value.shape for name, value in out.items()} == {"mtt::p": (3,)}
+    exported = export_function(model_of(TARGETS[1:2]), **DOUBLE)
+    tree = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    assert {name: value.shape for name, value in tree.items()} == {"mtt::p": (3,)}
 
 
 def test_refusals():
@@ -204,12 +226,10 @@ def test_the_page_runs_without_symjax(tmp_path):
     save_model(model_of(), tmp_path / "model")
     command = ["export", str(tmp_path / "model"), "--stablehlo"]
     command += ["-o", str(tmp_path / "model.stablehlo")]
-    # In a process of its own: this one computes in float64.
-    done = subprocess.run(
-        [sys.executable, "-m", "symjax", *command], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "4.5 angstrom" in done.stdout
+    with jax.enable_x64(False):
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "4.5 angstrom" in result.output
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 2
     assert "--overwrite" in again.output

@@ -7,6 +7,7 @@ import sys
 
 import ase
 import ase.build
+import jax
 import numpy as np
 import pytest
 
@@ -25,7 +26,6 @@ from torch_pet import (  # noqa: E402
     make_torch_model,
     make_variant,
     make_wrapper,
-    spherical,
 )
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -197,8 +197,7 @@ def test_foreign_torchscript(tmp_path):
     refused(tmp_path / "model.pt", "TorchScript of 'Linear'")
 
 
-@pytest.mark.parametrize("how", ["trained", "restarted", "wrapped", "exported"])
-def test_adapters(how, tmp_path):
+def test_adapters(tmp_path):
     """Low-rank adapters are added to the weights; all outputs stay metatrain's."""
     from metatrain.pet import Trainer
     from metatrain.pet.modules.finetuning import apply_finetuning_strategy
@@ -213,30 +212,31 @@ def test_adapters(how, tmp_path):
     plain = make_variant("default").double()
     torch.save(plain.get_checkpoint(), tmp_path / "plain.ckpt")
     model = apply_finetuning_strategy(plain, strategy).double().eval()
-    path = tmp_path / "model.ckpt"
-    if how == "trained":
-        hypers = get_default_hypers("pet")["training"]
-        trainer = Trainer({**hypers, "finetune": strategy})
-        trainer.best_model_state_dict = model.state_dict()
-        trainer.save_checkpoint(model, path)
-    elif how == "restarted":
-        torch.save(model.get_checkpoint(), path)
-    elif how == "wrapped":
-        model = make_wrapper(model, {"energy": 3}, ["energy"])
-        torch.save(model.get_checkpoint(), path)
-    else:
-        path = tmp_path / "model.pt"
-        model.export().save(path)
-    found = load_metatrain(path)
+    hypers = get_default_hypers("pet")["training"]
+    trainer = Trainer({**hypers, "finetune": strategy})
+    trainer.best_model_state_dict = model.state_dict()
+    trainer.save_checkpoint(model, tmp_path / "trained.ckpt")
+    torch.save(model.get_checkpoint(), tmp_path / "restarted.ckpt")
+    model.export().save(tmp_path / "exported.pt")
+    found = load_metatrain(tmp_path / "trained.ckpt")
+    for name in ("restarted.ckpt", "exported.pt"):
+        again = load_metatrain(tmp_path / name, verify=False)
+        assert fingerprint(again) == fingerprint(found)
     cases = {"water": ase.build.molecule("H2O")}
     compare(model, found, "float64", cases).check(TOLERANCE["float64"])
     before = load_metatrain(tmp_path / "plain.ckpt", verify=False)
-    assert parameter_shapes(before.config) == {
-        path: shape
-        for path, shape in parameter_shapes(found.config).items()
-        if not path.startswith("uncertainty")
-    }
+    assert parameter_shapes(before.config) == parameter_shapes(found.config)
     assert fingerprint(before) != fingerprint(found)
+    # Uncertainties are those of the features of adapted layers: compared when read.
+    wrapper = make_wrapper(model, {"energy": 3}, ["energy"])
+    torch.save(wrapper.get_checkpoint(), tmp_path / "wrapped.ckpt")
+    wrapped = load_metatrain(tmp_path / "wrapped.ckpt")
+    assert wrapped.config.uncertainties
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        wrapped.parameters["network"],
+        found.parameters["network"],
+    )
 
 
 @pytest.mark.parametrize("method", ["full", "heads"])
@@ -318,38 +318,11 @@ def test_all_elements(tmp_path):
         VARIANTS["default"], targets=lambda: {"energy": energy()}, species=range(1, 104)
     )
     torch.save(model.get_checkpoint(), tmp_path / "model.ckpt")
-    found = load_metatrain(tmp_path / "model.ckpt")
+    found = load_metatrain(tmp_path / "model.ckpt", verify=False)
     assert found.config.species == tuple(range(1, 104))
     atoms = ase.Atoms([1, 8, 92, 103], 1.8 * np.eye(4)[:, :3])
     errors = compare(model, found, "float64", {"heavy": atoms})
     errors.check(TOLERANCE["float64"])
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        (spherical((0, 1)), None),
-        ({"cartesian": {"rank": 3}}, "components of sizes [3, 3, 3]"),
-        (
-            {
-                "spherical": {
-                    "irreps": {
-                        number: [{"o3_lambda": 0, "o3_sigma": 1, "num": 2}]
-                        for number in (1, 6, 8, 29)
-                    }
-                }
-            },
-            "an atomic basis",
-        ),
-    ],
-)
-def test_layouts(kind, words, written):
-    targets = {"energy": energy(), "mtt::x": generic("mtt::x", kind, True)}
-    for path in written(small(targets)):
-        if words is None:
-            assert load_metatrain(path).config.target("mtt::x").blocks[0].kind == "0+"
-        else:
-            refused(path, "'mtt::x'", words)
 
 
 def test_length_unit(checkpoint, tmp_path):
@@ -374,7 +347,7 @@ def test_repulsion_on_another_energy(written):
 def test_a_difference_is_seen(dtype, written):
     """What the attributes do not tell shows in the numbers."""
     model = make_variant("default").to(dtype)
-    for module in model.backend.gnn_layers[1].modules():
+    for module in model.backend.gnn_layers[0].modules():
         if hasattr(module, "temperature"):
             module.temperature *= 1.5
     _, path = written(model)

@@ -1,0 +1,62 @@
+"""A calculator of a small PET that no average makes trivial, and structures for it."""
+
+import dataclasses
+
+import ase.build
+import jax
+import numpy as np
+
+from symjax.data.quantities import Block, Target
+from symjax.interop import SymjaxCalculator
+from symjax.models.pet import PETConfig, init_pet
+
+TARGETS = (
+    Target("energy", "eV"),
+    Target("dipole", "Debye", blocks=(Block("vector", "vector"),)),
+)
+
+
+CONFIG = PETConfig(
+    species=(1, 6, 8, 11, 17),
+    targets=TARGETS,
+    cutoff=3.2,
+    cutoff_width=1.0,
+    d_pet=8,
+    d_node=8,
+    d_head=8,
+    d_feedforward=8,
+    num_heads=2,
+    num_gnn_layers=1,
+    num_attention_layers=1,
+)
+
+
+def small_model(**changes):
+    """Random weights: far from equivariant, so that no average is trivial."""
+    model = init_pet(dataclasses.replace(CONFIG, **changes), jax.random.key(0), "small")
+    baseline = model.parameters["baseline"]["energy"]["scalar"]
+    baseline += -1000.0 * np.arange(1, 6, dtype=np.float32)[:, None]
+    return model
+
+
+MODEL = small_model()
+
+
+def calculator(model=MODEL, **options):
+    return SymjaxCalculator(model, **{"dtype": "float64", **options})
+
+
+def roomy(made):
+    """The same after the crystal: its program serves all structures of eight atoms."""
+    made.calculate(salt())
+    return made
+
+
+def salt(rattle=0.1):
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=4.4, cubic=True)
+    atoms.rattle(rattle, seed=0)
+    return atoms
+
+
+def ethanol():
+    return ase.build.molecule("CH3CH2OH")
