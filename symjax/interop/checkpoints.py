@@ -33,6 +33,14 @@ def import_checkpoint(path: Path, name: str | None = None) -> Any:
     Raises:
       ModelError: The extra ``[torch]`` is not installed; it is no regular file;
         it is truncated or none of these; or it has a part that symjax does not have.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from symjax.interop.checkpoints import import_checkpoint
+      >>> import_checkpoint(Path("missing.ckpt"))
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: path='missing.ckpt': cannot be read...
     """
     try:
         pickled = _pickled(read_archive(path))

@@ -80,10 +80,10 @@ def load_metatrain(
 
     Raises:
       ModelError: The extra ``[torch]`` is not installed; there is no such file; it is
-        truncated, no PET of metatrain, or would run code when unpickled; or the model
-        has a part that symjax does not have (long range, low-rank adapters, targets
-        of an atomic basis or of rank above 2, unknown hyperparameters), which the
-        message names.
+        truncated, no PET of metatrain, or would run code when unpickled; the model has
+        a part that symjax does not have (targets of an atomic basis or of rank above
+        2, unknown hyperparameters), which the message names; or, where it is verified,
+        an output differs from metatrain's.
 
     Example:
       >>> from symjax.interop import load_metatrain
@@ -351,7 +351,7 @@ def _network(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
             path,
             f"has {len(state)} parameters that symjax's PET has not: "
             f"{', '.join(sorted(state)[:5])}",
-            "They belong to a part that cannot be imported (adapters, long range)",
+            "They belong to a part that cannot be imported",
         )
     return network
 

@@ -43,7 +43,8 @@ def physical_checks(
     - *Jacobian of the forces is symmetric*: a . (J b) = b . (J a) for random a, b.
 
     Args:
-      calculator: The calculator; not attached to ``atoms``.
+      calculator: The calculator, or a function without arguments that makes one; it
+        is not attached to ``atoms``.
       atoms: The structure.
       directions: Number of random directions of the last two.
       seed: Seed of moves, permutations and directions.

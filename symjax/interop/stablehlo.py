@@ -177,6 +177,23 @@ def save_stablehlo(model: PETModel, path: str | Path, **options: Any) -> None:
     """Writes what :func:`export_function` makes.
 
     ``jax.export.deserialize`` reads it; symjax is not needed.
+
+    Args:
+      model: The model.
+      path: The file, ``model.stablehlo``; replaced if it exists.
+      **options: Those of :func:`export_function`.
+
+    Raises:
+      ModelError: What :func:`export_function` refuses; the extra ``[export]`` is not
+        installed; or the file cannot be written.
+
+    Example:
+      >>> from symjax.interop.stablehlo import save_stablehlo
+      >>> from symjax.models import load_model
+      >>> save_stablehlo(load_model("polarmae-events"), "model.stablehlo")
+      Traceback (most recent call last):
+      ...
+      symjax.errors.ModelError: model='polarmae-events': is no PET...
     """
     exported = export_function(model, **options)
     with needs_extra("export", "path", str(path)):

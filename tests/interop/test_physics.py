@@ -1,4 +1,4 @@
-"""Laws that hold for EMT and the shipped PET, and faults that each break one."""
+"""Laws that hold for EMT and a PET, and faults that each break one."""
 
 import ase.build
 import numpy as np
@@ -9,6 +9,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 from ase.calculators.emt import EMT
+from small_models import small_pet
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import SymjaxCalculator
@@ -74,9 +75,9 @@ def test_emt_obeys_all_laws():
     }
 
 
-def test_the_shipped_network_obeys_all_but_rotations():
+def test_a_network_obeys_all_but_rotations():
     """float64: translations and permutations hold by construction."""
-    calculator = SymjaxCalculator("pet-ethanol", dtype="float64")
+    calculator = SymjaxCalculator(small_pet(), dtype="float64")
     checks = physical_checks(calculator, ase.build.molecule("CH3CH2OH"))
     assert {check.law for check in checks} == LAWS
     assert broken(checks) == set()

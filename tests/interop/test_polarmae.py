@@ -159,9 +159,8 @@ def test_forward_passes_are_identical(name, tmp_path):
     assignment = tokenise(ours, event)
     hidden = random_hidden(jax.random.key(1), assignment.mask, 0.5)
     groups = gather_groups(ours, assignment, event.positions, event.energies)
-    logits, filled, _, _ = evaluate_heads(
-        ours, model.parameters, event, assignment, hidden
-    )
+    evaluate = jax.jit(evaluate_heads, static_argnums=0)
+    logits, filled, _, _ = evaluate(ours, model.parameters, event, assignment, hidden)
 
     def t(array):
         return torch.from_numpy(np.array(array))

@@ -5,7 +5,7 @@ import e3x
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symjax.errors import ArgumentError
@@ -24,6 +24,7 @@ def chiral(seed=0):
 
 
 @given(st.integers(0, 20))
+@settings(max_examples=8)
 def test_labels_turn_as_their_irreps(seed):
     atoms = chiral(seed % 3)
     element = np.asarray(random_elements(jax.random.key(seed), 1)[0])
