@@ -48,6 +48,7 @@ from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.graphs import as_read
 from symjax.models.pet.model import PETModel, cast_parameters
 from symjax.models.pet.orbits import check_conditioning
+from symjax.so3._arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 
@@ -146,14 +147,8 @@ class SymjaxCalculator(StatefulCalculator):
                 "is no PET, and predicts no energies of atoms",
                 "Use a PET, such as load_model('pet-ethanol')",
             )
-        if batch_size is not None and (
-            isinstance(batch_size, bool)
-            or not isinstance(batch_size, int | np.integer)
-            or batch_size < 1
-        ):
-            raise ArgumentError(
-                "batch_size", batch_size, "is not a count", "Pass 1 or more, or None"
-            )
+        if batch_size is not None:
+            batch_size = check_integer(batch_size, "batch_size", 1)
         self.model = model
         self.rotations = fixed_rotations(average, include_inversion)
         if average_for is not None:

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from symjax.data.symmetry import find_symmetry
-from symjax.errors import ArgumentError
 from symjax.interop._averages import (
     SPREAD,
     Sums,
@@ -33,6 +32,7 @@ from symjax.interop.calculators import (
     turning_arrays,
     with_arrays,
 )
+from symjax.so3._arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 
@@ -106,15 +106,11 @@ class AveragedCalculator(StatefulCalculator):
     ) -> None:
         super().__init__()
         self.calculator = made_calculator(calculator)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ArgumentError(
-                "seed", seed, "is not an integer from 0 up", "Pass 0, for instance"
-            )
         self._inversion = bool(include_inversion)
         self.symmetrize, self._tolerance = bool(symmetrize), float(tolerance)
         # Refuses a tolerance that is none before anything is computed.
         find_symmetry(ase.Atoms("H"), tolerance)
-        self._generator = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(check_integer(seed, "seed"))
         self.random = isinstance(average, str) and average == RANDOM
         self.rotations = fixed_rotations(
             None if self.random else average, self._inversion

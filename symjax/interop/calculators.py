@@ -243,7 +243,7 @@ def _chosen(
             for name in _DEFAULT
             if name in known and (name != "stress" or has_stress)
         ]
-        names = tuple(name for name in wanted if _has(calculator, atoms, name))
+        names = tuple(name for name in wanted if has_result(calculator, atoms, name))
     else:
         names = tuple(outputs)
         for name in names:
@@ -266,7 +266,8 @@ def _chosen(
     return {name: result_of(calculator, atoms, name) for name in names}
 
 
-def _has(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
+def has_result(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
+    """Whether a calculator calculates something of this structure."""
     try:
         return calculator.get_property(name, atoms) is not None
     except PropertyNotImplementedError:

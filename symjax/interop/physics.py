@@ -6,21 +6,17 @@ so their Jacobian is symmetric. Models that break rotations often break these to
 head that predicts forces directly breaks the last two.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import ase
 import numpy as np
 from ase.build import make_supercell
-from ase.calculators.calculator import PropertyNotImplementedError
-from ase.stress import voigt_6_to_full_3x3_stress
-from jaxtyping import Float
 
 from symjax.data.cells import stress_volume
 from symjax.data.structures import check_structure
 from symjax.errors import ArgumentError, ModelError
-from symjax.interop.calculators import made_calculator
+from symjax.interop.calculators import has_result, made_calculator, result_of
 from symjax.metrics.verdicts import PhysicalCheck
 
 # Lengths in angstrom: of the moves, and of the steps of central differences.
@@ -131,27 +127,20 @@ class _Evaluation:
         self._has_stress = "stress" in known
 
     def __call__(self, atoms: ase.Atoms) -> _Values:
-        get = self.calculator.get_property
-        self.calculator.reset()
         copy = atoms.copy()
-        energy = float(get("energy", copy))
-        forces = np.array(get("forces", copy), float) if self.has_forces else None
+        energy = self.result("energy", copy)
+        forces = result_of(self.calculator, copy, "forces") if self.has_forces else None
         stress = None
-        if self._has_stress and stress_volume(atoms) > 0:
-            # Some calculators have none of slabs and wires.
-            with contextlib.suppress(PropertyNotImplementedError):
-                stress = np.array(get("stress", copy), float)
-            if stress is not None and stress.shape == (6,):
-                stress = voigt_6_to_full_3x3_stress(stress)
-        return _Values(energy, forces, stress)
+        crystal = self._has_stress and stress_volume(atoms) > 0
+        # Some calculators have none of slabs and wires.
+        if crystal and has_result(self.calculator, copy, "stress"):
+            stress = result_of(self.calculator, copy, "stress")
+        return _Values(float(energy), forces, stress)
 
-    def energy(self, atoms: ase.Atoms) -> float:
+    def result(self, name: str, atoms: ase.Atoms) -> np.ndarray:
+        """A result of a structure, calculated anew."""
         self.calculator.reset()
-        return float(self.calculator.get_property("energy", atoms.copy()))
-
-    def forces(self, atoms: ase.Atoms) -> Float[np.ndarray, "atoms 3"]:
-        self.calculator.reset()
-        return np.array(self.calculator.get_property("forces", atoms.copy()), float)
+        return result_of(self.calculator, atoms, name)
 
 
 def _moved(atoms: ase.Atoms, by: Any) -> ase.Atoms:
@@ -284,16 +273,16 @@ def _conservation(
     along = [rng.standard_normal(size) for _ in range(directions)]
     along = [direction / np.linalg.norm(direction) for direction in along]
 
-    def slopes(of: Callable[[ase.Atoms], Any], direction: Any) -> tuple[Any, Any]:
+    def slopes(name: str, direction: Any) -> tuple[Any, Any]:
         """Derivative by steps of h and 2h without its leading error, and the change."""
-        near, far = (
-            (of(_moved(atoms, h * direction)) - of(_moved(atoms, -h * direction)))
-            / (2 * h)
-            for h in (_STEP, 2 * _STEP)
-        )
+
+        def at(step: float) -> np.ndarray:
+            return evaluate.result(name, _moved(atoms, step * direction))
+
+        near, far = ((at(h) - at(-h)) / (2 * h) for h in (_STEP, 2 * _STEP))
         return near + (near - far) / 3, (near - far) / 3
 
-    energies = [slopes(evaluate.energy, direction) for direction in along]
+    energies = [slopes("energy", direction) for direction in along]
     expected = [float(np.sum(forces * direction)) for direction in along]
     yield PhysicalCheck(
         "forces = -dE/dx",
@@ -308,7 +297,7 @@ def _conservation(
         _rms(expected),
         "eV/angstrom",
     )
-    turns = [slopes(evaluate.forces, direction) for direction in along]
+    turns = [slopes("forces", direction) for direction in along]
     pairs = [(a, b) for a in range(directions) for b in range(a) if directions > 1]
     if not pairs:
         return
