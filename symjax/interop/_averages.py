@@ -1,6 +1,6 @@
 """Means and spreads of responses over rotations, on the host, in float64."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ase
@@ -93,7 +93,7 @@ def _under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
     return rotated_back(permuted, symmetry.elements[index][None])
 
 
-def images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
+def _images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
     """The responses at g h for every h of a symmetry; as they are without one."""
     if symmetry is None:
         yield values
@@ -128,7 +128,7 @@ def symmetry_of_all(
     return found if keep.all() else found.subset(keep)
 
 
-def in_voigt_order(values: Values) -> dict[str, np.ndarray]:
+def _in_voigt_order(values: Values) -> dict[str, np.ndarray]:
     """The symmetric part of stresses in Voigt's order; spreads are of these entries."""
     found = dict(values)
     if "stress" in values:
@@ -165,6 +165,24 @@ def add(sums: Sums | None, values: Values, weights: Float[np.ndarray, "n"]) -> S
         shifted = (array - sums.reference[name]).reshape(len(array), -1, 1, 1)
         new[name] = moments.update(sums.states[name], SCALAR, shifted, weights[None])
     return Sums(sums.reference, new, sums.number + len(weights))
+
+
+def collected(
+    responses: Iterable[tuple[np.ndarray, np.ndarray, Values]],
+    symmetry: Symmetry | None,
+) -> Sums:
+    """Sums of responses, given as elements, weights and values of each batch.
+
+    Values come with the elements as first axis, as they are at the rotated structure.
+    With a symmetry, the products of each element with its operations count too.
+    """
+    order = 1 if symmetry is None else symmetry.order
+    sums: Sums | None = None
+    for elements, weights, values in responses:
+        for image in _images(rotated_back(values, elements), symmetry):
+            sums = add(sums, _in_voigt_order(image), weights / order)
+    assert sums is not None
+    return sums
 
 
 def mean_and_spread(

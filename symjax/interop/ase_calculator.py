@@ -27,14 +27,10 @@ from symjax.data.symmetry import find_symmetry
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop._averages import (
     SPREAD,
-    Sums,
     Values,
-    add,
+    collected,
     fixed_rotations,
-    images,
-    in_voigt_order,
     mean_and_spread,
-    rotated_back,
 )
 from symjax.interop._prediction import (
     average_within,
@@ -330,15 +326,11 @@ class SymjaxCalculator(StatefulCalculator):
         numbers = np.concatenate([atoms.numbers for atoms in structures])
         baseline = self._baseline[np.searchsorted(self.model.config.species, numbers)]
         first = np.cumsum([0, *(len(atoms) for atoms in structures[:-1])])
-        sums: Sums | None = None
-        for elements, weights, outputs in self._responses(graph):
-            values = rotated_back(
-                self._in_ase_units(outputs, baseline, first), elements
-            )
-            for image in images(values, symmetry):
-                share = weights / (1 if symmetry is None else symmetry.order)
-                sums = add(sums, in_voigt_order(image), share)
-        assert sums is not None
+        responses = (
+            (elements, weights, self._in_ase_units(outputs, baseline, first))
+            for elements, weights, outputs in self._responses(graph)
+        )
+        sums = collected(responses, symmetry)
         epsilon = float(np.finfo(self._dtype).eps)
         means, spreads = mean_and_spread(sums, self.rotations, epsilon)
         several = len(self.rotations.elements) > 1 or symmetry is not None

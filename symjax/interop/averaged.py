@@ -1,6 +1,6 @@
 """Averages over rotations of any ASE calculator, and one random rotation a call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ase
@@ -12,13 +12,10 @@ from scipy.spatial.transform import Rotation
 from symjax.data.symmetry import find_symmetry
 from symjax.interop._averages import (
     SPREAD,
-    Sums,
-    add,
+    Values,
+    collected,
     fixed_rotations,
-    images,
-    in_voigt_order,
     mean_and_spread,
-    rotated_back,
     symmetry_of_all,
 )
 from symjax.interop._stateful import StatefulCalculator
@@ -135,20 +132,19 @@ class AveragedCalculator(StatefulCalculator):
         symmetry = None
         if self.symmetrize:
             symmetry = symmetry_of_all(self.atoms, TURNING, self._tolerance)
-        sums: Sums | None = None
-        names: tuple[str, ...] | None = None
         single: dict[str, bool] = {}
-        for element, weight in zip(elements, weights, strict=True):
-            values = self._at(element, properties, names)
-            names = tuple(values)
-            for name, value in values.items():
-                single[name] = single.get(name, True) and in_single_precision(value)
-            batch = {name: value[None] for name, value in values.items()}
-            back = rotated_back(batch, element[None])
-            for image in images(back, symmetry):
-                share = weight / (1 if symmetry is None else symmetry.order)
-                sums = add(sums, in_voigt_order(image), np.array([share]))
-        assert sums is not None
+
+        def responses() -> Iterator[tuple[np.ndarray, np.ndarray, Values]]:
+            names: tuple[str, ...] | None = None
+            for element, weight in zip(elements, weights, strict=True):
+                values = self._at(element, properties, names)
+                names = tuple(values)
+                for name, value in values.items():
+                    single[name] = single.get(name, True) and in_single_precision(value)
+                batch = {name: value[None] for name, value in values.items()}
+                yield element[None], np.array([weight]), batch
+
+        sums = collected(responses(), symmetry)
         computed_in = np.float32 if any(single.values()) else np.float64
         epsilon = float(np.finfo(computed_in).eps)
         means, spreads = mean_and_spread(sums, self.rotations, epsilon)
