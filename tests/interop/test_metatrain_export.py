@@ -129,7 +129,8 @@ def test_from_the_command_line_to_an_engine(tmp_path):
         ours[plane], stress[plane], atol=1e-9 * abs(stress).max()
     )
     assert np.abs(stress[plane]).max() > 1e-4
-    np.testing.assert_array_equal(ours[[2, 3, 4]], 0)
+    # Its normal is no axis to the last bit.
+    assert np.abs(ours[[2, 3, 4]]).max() < 1e-14 * abs(stress).max()
 
 
 def test_other_models_are_refused(tmp_path):
