@@ -153,20 +153,20 @@ class Gaussians(Springs):
 def test_round_off_of_a_calculator_in_float32_is_noise():
     """ASE's results are float64; charges 0, 1, ... are no sign of either type."""
     atoms = ase.build.molecule("CH3OH")
-    noise, seen = {}, {}
+    found, seen = {}, {}
     for dtype in (np.float32, np.float64):
         problem = calculator_problem(
             Gaussians(dtype), atoms, outputs=["energy", "charges", "dipole"]
         )
         values = problem.function(problem.x)
         seen[dtype] = {name: value.dtype for name, value in values.items()}
-        measured = measure(problem, over=HaarSamples(8), max_degree=1)["energy"]
-        assert 0 < measured.relative_error < 10 * np.finfo(dtype).eps
-        noise[dtype] = measured.certificate.noise
-        assert measured.relative_error < noise[dtype] < 100 * np.finfo(dtype).eps
-    assert noise[np.float32] > 1e6 * noise[np.float64]
+        found[dtype] = measure(problem, over=HaarSamples(16), max_degree=1)["energy"]
     assert seen[np.float64] == dict.fromkeys(seen[np.float64], np.float64)
     assert seen[np.float32] == seen[np.float64] | {"energy": np.dtype(np.float32)}
+    single, double = found[np.float32], found[np.float64]
+    assert 0 < single.relative_error < single.certificate.noise < 1e-5
+    assert double.relative_error < 1e-15
+    assert double.certificate.noise < 1e-13
 
 
 def test_a_calculator_that_changes_its_precision_is_refused():
