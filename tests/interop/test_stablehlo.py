@@ -249,11 +249,3 @@ def test_the_page_runs_without_symjax(tmp_path):
     expected = ethanol.get_potential_energy()
     scale = max(abs(expected), 1.0)
     assert float(done.stdout.split()[-1]) == pytest.approx(expected, abs=1e-5 * scale)
-
-
-def test_options_of_the_other_kind(tmp_path):
-    command = ["export", "pet-ethanol", "-o", str(tmp_path / "a"), "--average", "O"]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2
-    assert "--average" in result.output
-    assert "without --stablehlo" in result.output
