@@ -198,7 +198,8 @@ def in_single_precision(values: np.ndarray) -> bool:
 
 def _as_single(calculator: Any, name: str, values: np.ndarray) -> np.ndarray:
     single = values.astype(np.float32)
-    if not (single == values).all():
+    # What is not a number is for the measurement to refuse.
+    if not np.array_equal(single, values, equal_nan=True):
         raise ModelError(
             "calculator",
             type(calculator).__name__,
