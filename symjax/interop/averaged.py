@@ -29,7 +29,7 @@ from symjax.interop.calculators import (
     turning_arrays,
     with_arrays,
 )
-from symjax.so3._arguments import check_integer
+from symjax.metrics.arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 
@@ -102,12 +102,13 @@ class AveragedCalculator(StatefulCalculator):
         tolerance: float = 1e-5,
     ) -> None:
         super().__init__()
+        check_integer("seed", seed, 0)
         self.calculator = made_calculator(calculator)
         self._inversion = bool(include_inversion)
         self.symmetrize, self._tolerance = bool(symmetrize), float(tolerance)
         # Refuses a tolerance that is none before anything is computed.
         find_symmetry(ase.Atoms("H"), tolerance)
-        self._generator = np.random.default_rng(check_integer(seed, "seed"))
+        self._generator = np.random.default_rng(seed)
         self.random = isinstance(average, str) and average == RANDOM
         self.rotations = fixed_rotations(
             None if self.random else average, self._inversion
