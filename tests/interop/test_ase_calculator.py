@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from ase.calculators.test import gradient_test
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
@@ -224,8 +223,9 @@ def test_averaged_forces_are_derivatives():
     """The average is a function too: its forces are minus its own gradient."""
     atoms = ethanol()
     atoms.calc = calculator(average="D2")
-    analytical, numerical = gradient_test(atoms, [0, 4])
-    np.testing.assert_allclose(analytical, numerical, atol=1e-4)
+    forces, chosen = atoms.get_forces(), [0, 4]
+    numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=chosen)
+    np.testing.assert_allclose(forces[chosen], numerical, atol=1e-6)
 
 
 @pytest.mark.parametrize("inversion", [True, False])
