@@ -184,3 +184,17 @@ def test_names_of_files_occur_once():
         where = "models" if len(name.parts) == 3 and name.parts[0] == "models" else name
         seen.setdefault(path.name, set()).add(where)
     assert {name: found for name, found in seen.items() if len(found) > 1} == {}
+
+
+def test_modules_have_a_file_of_tests():
+    """``tests/room/test_name.py`` for ``symjax/room/name.py``, if it does anything."""
+    tests = pathlib.Path(__file__).parent
+    missing = set()
+    for path in MODULES:
+        name = path.relative_to(ROOT)
+        own = tests / name.parent / f"test_{name.name.lstrip('_')}"
+        if path.name != "__init__.py" and not own.is_file():
+            tree = ast.walk(ast.parse(path.read_text("utf-8")))
+            if any(isinstance(node, ast.FunctionDef) for node in tree):
+                missing.add(name.as_posix())
+    assert missing == set()

@@ -24,8 +24,9 @@ from symjax.so3.harmonics import degree_slice, solid_harmonics
 def _coupling(a: int, b: int, c: int) -> np.ndarray:
     """Clebsch-Gordan coefficients (2a+1, 2b+1, 2c+1), of norm sqrt(2c+1)."""
     # Outside of whatever is being traced; jax.ensure_compile_time_eval does not hold
-    # within Flax's lazy initialisation.
-    with jax.core.eval_context():
+    # within Flax's lazy initialisation. In double precision, whatever the precision of
+    # the model that is first to ask.
+    with jax.core.eval_context(), jax.enable_x64(True):
         table = np.asarray(
             e3x.so3.clebsch_gordan(a, b, c, cartesian_order=False), np.float64
         )

@@ -35,6 +35,18 @@ def test_couplings_are_e3nns_up_to_sign(a, b, c):
     np.testing.assert_allclose(ours, sign * theirs, atol=2e-6)
 
 
+def test_couplings_are_double_after_a_model_in_single_precision():
+    # Of degrees that no other test couples: what is first asked for is kept.
+    a, b = np.ones((7, 1)), np.ones((9, 1))
+    with jax.enable_x64(False):
+        couple(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32), 5)
+    wanted = jnp.einsum(
+        "i,j,ijk->k", a[:, 0], b[:, 0], e3nn_jax.clebsch_gordan(3, 4, 5)
+    )
+    found = couple(jnp.asarray(a), jnp.asarray(b), 5)[:, 0]
+    np.testing.assert_allclose(np.abs(found), np.abs(wanted) * 11**0.5, atol=1e-12)
+
+
 def test_a_vector_couples_with_a_vector_to_their_cross_product():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(2, 3))
