@@ -203,7 +203,8 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
                 remedy=_remedy(irrep),
             )
         )
-    note = f"{looked} irreps of outputs with layers before their heads"
+    irreps = "irrep" if looked == 1 else "irreps"
+    note = f"{looked} {irreps} of outputs with layers before their heads"
     return findings, Check(Kind.LATE_EMERGENCE, looked, note)
 
 
