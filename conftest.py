@@ -9,6 +9,9 @@ import sys
 # Compilation takes most of the time of the tests, and their arrays are small. Read when
 # JAX is imported, also by the processes that tests start.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Lines of the source, of which a compiled program would keep a trace for each of its
+# operations, are told by the exceptions of tracing anyway.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Workers of the tests share the cores; threads of linear algebra would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # XLA's older way to emit loops takes a third less of the time of all; set XLA_FLAGS, to
