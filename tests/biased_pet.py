@@ -1,6 +1,11 @@
 """What the tests of biases of PET share: targets of three kinds, and a tiny network."""
 
+import ase.build
+from pet_models import drawn
+
+from symjax.data import build_graph
 from symjax.data.quantities import Block, Target
+from symjax.models.pet import PETConfig
 
 TARGETS = (
     Target("energy", "eV"),
@@ -18,3 +23,15 @@ TINY = {
     "num_attention_layers": 1,
     "num_gnn_layers": 1,
 }
+
+
+def rattled_methanol():
+    """A structure without symmetry, in double precision."""
+    atoms = ase.build.molecule("CH3OH")
+    atoms.rattle(0.1, seed=0)
+    return build_graph(atoms, 4.5, dtype="float64")
+
+
+def without_biases():
+    """The tiny network as it is."""
+    return drawn(PETConfig(**TINY))

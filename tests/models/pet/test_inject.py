@@ -2,15 +2,13 @@
 
 import dataclasses
 
-import ase.build
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from biased_pet import TINY
+from biased_pet import TINY, rattled_methanol, without_biases
 from pet_models import drawn
 
-from symjax.data import build_graph
 from symjax.errors import ModelError
 from symjax.models.biases import Biases
 from symjax.models.pet import PETConfig, predict
@@ -25,15 +23,12 @@ def x64():
 
 @pytest.fixture(scope="module")
 def graph():
-    atoms = ase.build.molecule("CH3OH")
-    atoms.rattle(0.1, seed=0)
-    return build_graph(atoms, 4.5, dtype="float64")
+    return rattled_methanol()
 
 
 @pytest.fixture(scope="module")
 def plain():
-    """A model without biases."""
-    return drawn(PETConfig(**TINY))
+    return without_biases()
 
 
 INJECTED = Biases(
