@@ -148,9 +148,10 @@ def equinox_problem(
       >>> model = eqx.nn.Linear(3, 3, key=jax.random.key(0))  # doctest: +SKIP
       >>> equinox_problem(model, jnp.ones(3), outputs=VECTOR)  # doctest: +SKIP
     """
-    function, arrays = marked_equinox(model, {} if layers is None else layers)
+    layers = {} if layers is None else layers
+    function, arrays = marked_equinox(model, layers)
     return described_problem(
-        *(with_marks(function), x, (arrays, *args), outputs, action, list(layers or ()))
+        *(with_marks(function), x, (arrays, *args), outputs, action, list(layers))
     )
 
 

@@ -39,9 +39,8 @@ from symjax.metrics import arguments
 from symjax.metrics.planning import Checks
 from symjax.metrics.results import LeafMeasurement, Measurement, RuleTotals
 from symjax.metrics.verdicts import CONFIDENCE, Certificate, RandomCheck
-from symjax.so3._arguments import check_fits
 from symjax.so3.quadratures import quadrature
-from symjax.so3.sampling import ROTATION_BYTES
+from symjax.so3.sampling import check_rotations_fit
 
 _LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
 # Standard errors beyond which random elements contradict a rule. They are looked at
@@ -99,7 +98,7 @@ class Adaptive:
         arguments.check_choice("on_aliasing", self.on_aliasing, arguments.ALIASING)
         arguments.check_fractions(self, "content_tolerance", "error_tolerance")
         arguments.check_integers(self, limit=5, samples=8, seed=0)
-        check_fits("samples", self.samples, ROTATION_BYTES)
+        check_rotations_fit("samples", self.samples)
         if self.outputs is not None:
             remedy = "Pass ('energy',), or leave it out for all outputs"
             arguments.check_type("outputs", self.outputs or None, tuple | list, remedy)

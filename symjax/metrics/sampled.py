@@ -45,8 +45,7 @@ from symjax.metrics.verdicts import (
     Convergence,
     excluded_part,
 )
-from symjax.so3._arguments import check_fits
-from symjax.so3.sampling import ROTATION_BYTES, haar
+from symjax.so3.sampling import check_rotations_fit, haar
 
 BLOCK = 256
 """Rows of the Gram matrices of a block, whose responses are held at a time."""
@@ -99,7 +98,7 @@ class HaarSamples:
         order = len(turn_members(self.turn))
         least = _LEAST_TURNS * order
         arguments.check_integers(self, num=least, seed=0)
-        check_fits("num", self.num, ROTATION_BYTES)
+        check_rotations_fit("num", self.num)
         if self.num % order:
             raise ArgumentError(
                 "num",

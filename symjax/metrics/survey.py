@@ -23,8 +23,7 @@ from symjax.metrics.packs import Pack, measure_packs, pack_of
 from symjax.metrics.pooling import QUESTIONS, Pool, Sampled
 from symjax.metrics.problem import Output, Prepared, Problem, run
 from symjax.metrics.turn_averages import turn_members
-from symjax.so3._arguments import check_fits
-from symjax.so3.sampling import ROTATION_BYTES
+from symjax.so3.sampling import check_rotations_fit
 
 # The next look is made when so many times as many structures have been visited.
 _NEXT_LOOK = 1.25
@@ -73,7 +72,7 @@ class Survey:
 
     def __post_init__(self) -> None:
         arguments.check_integers(self, num=4, seed=0, minimum=2, rounds=1)
-        check_fits("num", self.num, ROTATION_BYTES)
+        check_rotations_fit("num", self.num)
         order = 2 * len(turn_members(self.turn))
         if self.num % order or self.num < 2 * order:
             raise ArgumentError(

@@ -1,5 +1,6 @@
 """Parameters of networks: how they are drawn, and how they are read."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,10 +38,12 @@ class Module(nn.Module):
         return value
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _truncated(key: Array, size: int) -> Array:
     return jax.random.truncated_normal(key, -2, 2, (size,), jnp.float32)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _normal(key: Array, size: int) -> Array:
     return jax.random.normal(key, (size,), jnp.float32)
 
@@ -54,11 +57,10 @@ def _initial(
     for the many shapes of a network. They do not depend on how many are drawn, nor on
     whether double precision is enabled.
     """
-    compiled = jax.jit(draw, static_argnums=1)
 
     def initial(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
         size = math.prod(shape)
-        numbers = compiled(key, 1 << max(size - 1, 0).bit_length())
+        numbers: Array | np.ndarray = draw(key, 1 << max(size - 1, 0).bit_length())
         # Known numbers are cut and scaled without a program for each shape.
         if not isinstance(numbers, jax.core.Tracer):
             numbers = np.asarray(numbers)

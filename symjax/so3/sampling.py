@@ -15,8 +15,13 @@ from symjax.so3.rotations import quaternion_to_matrix
 # 2022: phi = sqrt(2), and psi the real root of psi^4 = psi + 4.
 _PHI = math.sqrt(2)
 _PSI = 1.533751168755204288118041
-ROTATION_BYTES = 8 * (4 + 9)
-"""A quaternion and a matrix, in float64."""
+# A quaternion and a matrix, in float64.
+_BYTES = 8 * (4 + 9)
+
+
+def check_rotations_fit(argument: str, num: int) -> None:
+    """Raises unless so many rotations take no more memory than they may."""
+    check_fits(argument, num, _BYTES)
 
 
 def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
@@ -43,7 +48,7 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
       (5, 3, 3)
     """
     num = check_integer(num, "num", minimum=1)
-    check_fits("num", num, ROTATION_BYTES)
+    check_rotations_fit("num", num)
     try:
         quaternions = jax.random.normal(key, (num, 4))
     except (TypeError, ValueError) as error:
@@ -76,7 +81,7 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
       (100, 3, 3)
     """
     num = check_integer(num, "num", minimum=1)
-    check_fits("num", num, ROTATION_BYTES)
+    check_rotations_fit("num", num)
     # In NumPy float64: the fractional part of s / phi needs more than float32.
     s = np.arange(num) + 0.5
     a, b = np.sqrt(s / num), np.sqrt(1 - s / num)

@@ -115,9 +115,7 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
       >>> sorted(model.parameters)
       ['baseline', 'network', 'scale']
     """
-    network = _init_network(config, key)
-    # With x64 enabled, initialisers would draw float64.
-    network = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), network)
+    network = jax.tree.map(np.asarray, _init_network(config, key))
     species = len(config.species)
     if config.uncertainties:
         raise ModelError(

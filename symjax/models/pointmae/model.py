@@ -121,7 +121,7 @@ def init_pointmae(
       ['batch_stats', 'params']
     """
     variables = dict(_init(_short(config), key))
-    # With x64 enabled, initialisers would draw float64.
+    # With x64 enabled, running averages would start in float64.
     parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
     return PointMAEModel(name, config, parameters)
 
