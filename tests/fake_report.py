@@ -6,6 +6,7 @@ from symjax.metrics import Convergence, RuleTotals, Totals
 from symjax.metrics.consistency import LabelConsistency
 from symjax.report import Leaf, schema
 from symjax.report.event_schema import Breaking, EventPoints
+from symjax.report.storage import to_json
 
 DIMENSIONS = {"scalar": (1,), "vector": (3,), "matrix": (1, 3, 5), "feature": (1,)}
 IRREPS = {
@@ -153,3 +154,11 @@ def event_report(*events):
         ),
         events,
     )
+
+
+def totals_of(report):
+    """Everything but the wall-clock times."""
+    value = to_json(report)
+    for structure in value["structures"]:
+        structure.pop("timing")
+    return value

@@ -3,24 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rare_jumps import AXIS, X, jump
 
 from symjax.metrics import Grid, measure
 from symjax.so3 import SCALAR, quadrature
-
-X = np.random.default_rng(0).normal(size=(6, 3))
-
-
-def jump(part, height=1.0):
-    """A scalar that jumps in a part of all orientations: V = p (1 - p) height^2."""
-
-    def function(x, axis):
-        cosine = x[0] @ axis / jnp.linalg.norm(x[0])
-        return 10.0 + height * (0.5 * (1 - cosine) < part)
-
-    return function
-
-
-AXIS = np.array([0.48, 0.6, 0.64])
 
 
 @pytest.mark.parametrize("offset", [10.0, 0.0])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from harmonic_sums import EXACT, X, harmonics_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -38,20 +39,7 @@ from symjax.so3 import (
     spherical,
 )
 from symjax.so3.action import act
-from symjax.so3.harmonics import degree_slice, spherical_harmonics
 from symjax.so3.quadratures import quadrature
-
-# A content of exactly 0 or 1 comes out with the round-off of about 1e3 additions of
-# squared float64 numbers.
-EXACT = 1e-12
-
-X = np.random.default_rng(0).normal(size=(4, 3))
-
-
-def harmonics_sum(x, degree=2):
-    y = spherical_harmonics(degree, x)[..., degree_slice(degree)]
-    weights = jnp.linalg.norm(x, axis=-1, keepdims=True) ** degree
-    return (y * weights).sum(0)
 
 
 def triple_product(x):

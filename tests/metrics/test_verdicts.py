@@ -3,26 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rare_jumps import AXIS, X, jump
 
 from symjax.errors import ArgumentError
 from symjax.metrics import Adaptive, Grid, HaarSamples, HostFunction, measure
 from symjax.so3 import SCALAR, finite_group
 
-X = np.random.default_rng(0).normal(size=(6, 3))
 REPORTED = Adaptive(1e-3, 1e-2, limit=9, on_aliasing="report")
-
-
-def jump(part, height=1.0):
-    """A scalar that jumps in a part of all orientations: V = p (1 - p) height^2."""
-
-    def function(x, axis):
-        cosine = x[0] @ axis / jnp.linalg.norm(x[0])
-        return 10.0 + height * (0.5 * (1 - cosine) < part)
-
-    return function
-
-
-AXIS = np.array([0.48, 0.6, 0.64])
 
 
 @pytest.mark.parametrize("part", [0.002, 0.005, 0.02])

@@ -6,6 +6,7 @@ import json
 import fake_model
 import pytest
 from fake_model import molecules
+from fake_report import totals_of
 
 from symjax.report import ReportError, read_report
 from symjax.report.files import REPORT_FILE
@@ -17,14 +18,6 @@ OPTIONS = Options(max_degree=1, dtype="float64")
 
 
 NAMES = ("H2O", "CH3OH", "C2H6")
-
-
-def totals_of(report):
-    """Everything but the wall-clock times."""
-    value = to_json(report)
-    for structure in value["structures"]:
-        structure.pop("timing")
-    return value
 
 
 class TestJournal:

@@ -16,20 +16,12 @@ from symjax.metrics import Adaptive
 from symjax.models.pet import PETConfig
 from symjax.models.pet.source import padded_shapes
 from symjax.report import ReportError, read_report
-from symjax.report.storage import structure_to_json, to_json
+from symjax.report.storage import structure_to_json
 from symjax.report.tables import to_text
 from symjax.runs import Destination, Options, measure_items, run
 
 OPTIONS = Options(max_degree=1, dtype="float64")
 NAMES = ("H2O", "CH3OH", "C2H6")
-
-
-def totals_of(report):
-    """Everything but the wall-clock times."""
-    value = to_json(report)
-    for structure in value["structures"]:
-        structure.pop("timing")
-    return value
 
 
 class TestNumbers:
