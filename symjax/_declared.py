@@ -1,4 +1,4 @@
-"""What a class declares of its fields, held against a file: errors that say where."""
+"""Classes that validate their annotated fields, with errors that name the field."""
 
 import dataclasses
 import functools
@@ -12,19 +12,19 @@ import pydantic.dataclasses
 from symjax.errors import ArgumentError, ModelError, SymjaxError
 
 STRICT = pydantic.ConfigDict(strict=True, allow_inf_nan=False)
-"""A number is no text and a truth no number; what is not finite is refused."""
+"""No conversion between text, numbers and booleans; NaN and infinity are refused."""
 
 
 @dataclass_transform(frozen_default=True)
 class Declared:
-    """Base of frozen, hashable dataclasses whose annotations say what they may hold.
+    """Base of frozen, hashable dataclasses whose fields are validated.
 
-    Values are held against them when an object is made, in Python or from JSON, and
-    integers stand for numbers; what holds between fields is checked in
-    ``__post_init__``.
+    Values are checked against the annotations when an object is made, in Python or from
+    JSON; integers are accepted as floats. ``__post_init__`` checks conditions between
+    fields.
 
     Raises:
-      ModelError: A field is unknown, missing or has an impossible value.
+      ModelError: A field is unknown, missing or has an invalid value.
 
     Example:
       >>> from symjax._declared import Declared
@@ -60,7 +60,7 @@ class Declared:
 
     @classmethod
     def from_json(cls, data: Any, source: str = "") -> Self:
-        """Inverse of :meth:`to_json`, in which fields with a default may be missing.
+        """Inverse of :meth:`to_json`; fields with a default may be missing.
 
         Args:
           data: What ``to_json`` returned, possibly read from a file.
@@ -70,7 +70,7 @@ class Declared:
           The object.
 
         Raises:
-          ModelError: A field is unknown, missing or has an impossible value.
+          ModelError: A field is unknown, missing or has an invalid value.
         """
         try:
             text = json.dumps(data, default=repr)
@@ -90,19 +90,19 @@ def refusal(
     remedy: str = "Correct this key",
     whole: str = "run",
 ) -> SymjaxError:
-    """The first thing that is wrong with a value, as an error of symjax.
+    """Converts the first validation error to an error of symjax.
 
     Args:
-      error: What pydantic found.
+      error: The error of pydantic.
       kind: Class of the result.
-      source: Name of the file, which then stands before the path of the field.
-      remedy: What to do; of keys that are unknown or missing it follows from that.
-      whole: What the value itself is called, where no field of it is wrong.
+      source: Name of the file, which is put before the path of the field.
+      remedy: What to do. Without a source, unknown and missing keys have their own.
+      whole: Name of the value itself, if no field of it is wrong.
 
     Returns:
       An error with the path of the field, such as ``leaves[2].totals.norm``, and its
-      value. Without a source, an error of symjax within a validator is returned as it
-      is, since it names its argument.
+      value. Without a source, an error of symjax that a validator raised is returned
+      unchanged, since it names its argument.
     """
     # Misspelt keys first: they explain missing ones.
     first = min(
@@ -123,7 +123,7 @@ def refusal(
         value, problem = None, "is missing"
         remedy = remedy if source else "Add this key"
     elif first["type"] == "json_invalid":
-        return kind("path", source, f"is truncated or no JSON ({problem})", remedy)
+        return kind("path", source, f"is truncated or not JSON ({problem})", remedy)
     where = _path_of(first["loc"])
     if source:
         where = f"{source}: {where}" if where else source

@@ -1,4 +1,4 @@
-"""Files: whole or absent when written, regular and of bounded size when read."""
+"""Files: complete or absent when written, regular and of bounded size when read."""
 
 import contextlib
 import errno
@@ -24,8 +24,8 @@ from symjax.errors import ArgumentError, SymjaxError
 LARGEST = 2**35
 """Bytes of the largest file that is read whole: 32 GiB."""
 
-# What a compressed file may unpack to: trained weights hardly compress, so that a file
-# that grows more than this was made to fill the memory. Small ones are left alone.
+# Limits on what a compressed file may unpack to: trained weights hardly compress, so a
+# file that grows by more was made to fill the memory. Small files are not limited.
 _MOST_GROWTH, SMALL = 20, 2**27
 
 # No space, no quota left, a file larger than the system or the user's limit allows.
@@ -35,9 +35,9 @@ _LOCK, _TEMPORARY = ".symjax.lock", ".symjax-"
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a write has failed for want of space, quota or permitted size.
+    """Whether a write has failed for lack of space, quota or allowed file size.
 
-    HDF5 and orbax say it in their words only.
+    HDF5 and orbax only say so in the text of the error.
     """
     text = str(error)
     return getattr(error, "errno", None) in _FULL or any(
@@ -46,12 +46,15 @@ def is_full(error: BaseException) -> bool:
 
 
 def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
-    """The error of a full disk: which file, how much it needs, how much there is.
+    """The error for a full disk, with the space that is needed and available.
 
     Args:
       path: The file.
-      needed: What it needs, such as ``"120 bytes"``.
+      needed: Space that it needs, such as ``"120 bytes"``.
       given_back: Bytes that are about to be freed.
+
+    Returns:
+      The error.
     """
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
@@ -66,7 +69,7 @@ def no_space(path: Path, needed: str, given_back: int = 0) -> OSError:
 def unwritable(
     kind: type[SymjaxError], argument: str, path: Path, error: Exception
 ) -> SymjaxError:
-    """The error of a path that cannot be written, for whoever chose it."""
+    """The error for a path that cannot be written, of the given class."""
     return kind(
         argument,
         str(path),
@@ -76,14 +79,14 @@ def unwritable(
 
 
 def reserve(path: Path, size: int) -> None:
-    """Raises OSError where a file cannot grow by so many bytes, before it is touched.
+    """Raises OSError if a file cannot grow by this many bytes, before it is touched.
 
-    For libraries that leave half a file, or end the process, when a disk is full.
+    For libraries that leave an incomplete file, or end the process, on a full disk.
     """
     held = path.stat().st_size if path.exists() else 0
     try:
         with tempfile.TemporaryFile(dir=path.parent) as file:
-            # A limit of the size of a file counts what it has.
+            # A limit on the size of a file includes its present contents.
             file.seek(held)
             for start in range(0, size, 2**20):
                 file.write(bytes(min(2**20, size - start)))
@@ -97,15 +100,17 @@ def reserve(path: Path, size: int) -> None:
 def append_through(file: io.FileIO, data: bytes, *, sync: bool = True) -> None:
     """Appends to a file opened with ``buffering=0``, through to the disk.
 
-    What a full disk did not take is not tried again, neither later nor when the file
-    is closed: the file ends with a part of the data, which a reader of whole records
-    drops.
+    On a full disk the file ends with part of the data, which a reader of complete
+    records drops; the rest is not written later, nor when the file is closed.
+
+    Raises:
+      OSError: The data could not be written.
     """
     path = Path(os.fsdecode(file.name))
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
+        remaining = memoryview(data)
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
         if sync:
             os.fsync(file.fileno())
     except OSError as error:
@@ -118,22 +123,22 @@ def append_through(file: io.FileIO, data: bytes, *, sync: bool = True) -> None:
 def replace_atomically(
     path: Path, write: Callable[[Path], Any], size: Callable[[], int] | None = None
 ) -> None:
-    """Lets a function write a temporary file, then renames it.
+    """Calls a function that writes a temporary file, then renames that file.
 
-    A link stays one: the file that it points to is replaced. What is no regular file,
-    such as a device or a pipe, is not replaced but written to.
+    If the path is a symbolic link, the file that it points to is replaced. Devices and
+    pipes are not replaced but written to.
 
     Args:
       path: The file to be written.
       write: Called with the path of a temporary file on the same file system and with
         the same name.
-      size: Says how many bytes are written; asked where there is no space for them.
+      size: Returns the number of bytes to write; called if there is no space for them.
 
     Raises:
-      OSError: The file cannot be written; an older one is still there. On a full disk
-        it says how much is needed.
+      OSError: The file cannot be written; an existing one is unchanged. On a full disk
+        the message says how much space is needed.
     """
-    # /dev/stdout resolves to a name that is none where it is a pipe: ask first.
+    # If /dev/stdout is a pipe, it resolves to a name that does not exist: ask first.
     special = path.exists() and not path.is_file()
     if special and path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
@@ -145,7 +150,7 @@ def replace_atomically(
     except OSError as error:
         if not is_full(error):
             raise
-        raise no_space(path, "a folder for the time of writing") from error
+        raise no_space(path, "a temporary folder") from error
     part = temporary / path.name
     try:
         write(part)
@@ -168,14 +173,19 @@ def replace_atomically(
 
 @contextlib.contextmanager
 def held(folder: Path, argument: str) -> Iterator[None]:
-    """Holds a folder for one process, so that no other writes the same files.
+    """Locks a folder for one process, so that no other writes the same files.
 
-    The lock is one of the operating system, which lets go of it when a process ends,
-    however it ends. What a killed process has left of files that it was writing is
-    removed. The folder is made if needed, and removed at the end if still empty.
+    The operating system releases the lock when the process ends, however it ends.
+    Temporary files that a killed process has left are removed. The folder is made if
+    necessary, and removed at the end if it is still empty.
+
+    Args:
+      folder: The folder.
+      argument: Name of the argument, for errors.
 
     Raises:
-      ArgumentError: Another process holds it; the message says which, since when.
+      ArgumentError: Another process holds the lock, which the message names, or the
+        folder cannot be written.
     """
     new = not folder.exists()
     try:
@@ -214,7 +224,12 @@ def _holder(path: Path) -> str:
 
 
 def check_readable(path: Path, largest: int = LARGEST) -> int:
-    """Size of a regular file; refuses what is none, which could block or never end."""
+    """Size of a regular file in bytes.
+
+    Raises:
+      OSError: It is not a regular file, so that reading could block or never end, or it
+        is too large.
+    """
     status = os.stat(path)
     kinds = (
         (stat.S_ISDIR, "a folder"),
@@ -235,8 +250,8 @@ def read_bounded(path: Path, largest: int = LARGEST) -> bytes:
     """Contents of a regular file, unpacked if it is compressed with gzip.
 
     Raises:
-      OSError: There is no such file, it is no regular file, too large, damaged, or
-        grows beyond what data of its kind can when it is unpacked.
+      OSError: The file is missing, not regular, too large or damaged, or unpacks to
+        more than :func:`unpacked_limit`.
     """
     size = check_readable(path, largest)
     with open(path, "rb") as file:
@@ -275,7 +290,7 @@ def file_digest(path: Path) -> str:
 
 
 def physical_memory() -> int:
-    """Memory of this machine in bytes; 2^46 where the system does not say."""
+    """Memory of this machine in bytes; 2^46 if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no POSIX system
@@ -283,9 +298,9 @@ def physical_memory() -> int:
 
 
 def user_cache(part: str) -> Path | None:
-    """The user's own folder for what can be made again: ``"jax"`` or ``"models"``.
+    """The user's cache folder of symjax for ``"jax"`` or ``"models"``.
 
-    It need not exist; None where there is none.
+    It need not exist. None if the user has no home folder.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     # The standard asks to ignore relative paths.

@@ -1,4 +1,4 @@
-"""Names that a user chooses by regular expressions, of which some never end."""
+"""Names chosen by regular expressions, refusing those that may take forever."""
 
 import re
 from collections.abc import Sequence
@@ -10,15 +10,22 @@ _LONGEST = 500
 
 
 def matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """Names that a pattern is, or matches in full.
+    """The name that equals a pattern, or the names that it matches in full.
 
-    A repetition of what itself varies in length, such as ``(a+)+``, or of alternatives,
-    such as ``(a|ab)*``, may take time that doubles with every letter of a name. These
-    are refused, whatever the names.
+    A repetition of something that varies in length, such as ``(a+)+``, or of
+    alternatives, such as ``(a|ab)*``, may take time that doubles with every letter of a
+    name. Such patterns are always refused.
+
+    Args:
+      pattern: A name or a regular expression.
+      names: The names.
+
+    Returns:
+      The matching names, in the same order.
 
     Raises:
-      re.error: It is no regular expression, or one that may never end; the text says
-        which.
+      re.error: The pattern is not a regular expression, or may take forever; the text
+        says which.
 
     Example:
       >>> from symjax._patterns import matching
@@ -40,7 +47,7 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
 
 def _check_ends(pattern: str) -> None:
     """Raises unless the time of a match is bounded by a small power of the length."""
-    # One pass over the text of a valid pattern: for each open group whether it varies.
+    # One pass over a valid pattern; for each open group, whether its length varies.
     varies, repeats, last = [False], 0, False
     position = 0
     while position < len(pattern):

@@ -1,14 +1,14 @@
-"""Names from files and models as text that a terminal, a page or a file can show."""
+"""Names from files and models as text for terminals, pages and files."""
 
 import os
 from pathlib import Path
 
 
 def file_text(name: str | os.PathLike[str]) -> str:
-    r"""The name of a file as text that every file and stream can hold.
+    r"""The name of a file as text that can be written to any file or stream.
 
-    POSIX takes names that are not UTF-8; Python stands halves of surrogate pairs for
-    their bytes, which can be written nowhere: they are escaped as in its literals.
+    POSIX allows names that are not UTF-8, whose bytes Python represents by surrogates,
+    which cannot be encoded: they are escaped as in Python's literals.
 
     Example:
       >>> import os
@@ -24,7 +24,7 @@ def file_text(name: str | os.PathLike[str]) -> str:
 
 
 def model_stem(path: Path) -> str:
-    """Name of the file of a model, as text, without the endings that models have."""
+    """Name of the file of a model, as text, without the suffixes that models have."""
     name = file_text(path.name)
     for ending in (".gz", ".ckpt", ".pt"):
         name = name.removesuffix(ending)
@@ -32,11 +32,11 @@ def model_stem(path: Path) -> str:
 
 
 def visible(text: object) -> str:
-    r"""A text with all that would not be seen as itself written as an escape.
+    r"""A text with characters that are not printable escaped as in Python's literals.
 
-    Names come from files and models of others. A line feed in one would forge a line
-    of a log, a control character move the cursor, a bidirectional mark turn the order
-    of what follows. What is not printable is escaped as in Python's literals.
+    Names come from files and models of others. A line feed could forge a line of a log,
+    a control character could move the cursor, and a bidirectional mark could reverse
+    the text that follows.
 
     Example:
       >>> from symjax._text import visible
@@ -50,7 +50,7 @@ def visible(text: object) -> str:
 
 
 def spreadsheet_safe(text: object) -> str:
-    r"""A :func:`visible` text that a spreadsheet takes for a text, not for a formula.
+    r"""A :func:`visible` text that a spreadsheet does not read as a formula.
 
     Example:
       >>> from symjax._text import spreadsheet_safe
@@ -62,7 +62,7 @@ def spreadsheet_safe(text: object) -> str:
 
 
 def drawn(text: object) -> str:
-    r"""A :func:`visible` text as a figure takes it: no formula between two dollars.
+    r"""A :func:`visible` text for a figure, in which ``$`` starts no formula.
 
     Example:
       >>> from symjax._text import drawn

@@ -1,4 +1,4 @@
-"""Errors that say what is wrong, with which value, and what to do about it."""
+"""Errors that name an argument, its value, the problem and the remedy."""
 
 import contextlib
 import reprlib
@@ -26,16 +26,16 @@ class SymjaxError(ValueError):
     """Base class of every error that symjax raises about its input.
 
     The message always has the form ``argument=value: problem. remedy.``, so that
-    a reader who sees only the last line of a log knows what to change. It is one line:
-    what would not be seen as itself in a name, such as a line feed, is escaped.
+    the last line of a log is enough to know what to change. It is one line: characters
+    that are not printable, such as a line feed in a name, are escaped.
 
     Args:
       argument: Name of the offending argument, option or file field.
       value: Its value; long values are shortened in the message.
       problem: What is wrong with the value, without a final full stop.
       remedy: What the caller can do, without a final full stop.
-      settings: Arguments that the remedy sets, and to what: ``{name}`` in it stands for
-        ``name=value``, or for what the same is called on a command line.
+      settings: Values of arguments that the remedy mentions: ``{name}`` in the remedy
+        becomes ``name=value``, or the option of a command line with this value.
 
     Example:
       >>> from symjax.errors import SymjaxError
@@ -70,12 +70,12 @@ class SymjaxError(ValueError):
     def spelled(
         self, argument: str, value: object, spell: Callable[[str, Any], str]
     ) -> Self:
-        """The same error in the words of a command line.
+        """The same error with the options of a command line.
 
         Args:
-          argument: What the offending argument is called there.
-          value: Its value there.
-          spell: Writes a name and a value of the remedy.
+          argument: The option for the offending argument.
+          value: Its value as typed.
+          spell: Writes an argument of the remedy with its value as an option.
 
         Returns:
           An error of the same class.
@@ -100,7 +100,7 @@ def _restored(
 
 
 class ArgumentError(SymjaxError):
-    """An argument or option has a value that cannot be used.
+    """An argument or option has an invalid value.
 
     Example:
       >>> from symjax.errors import ArgumentError
@@ -180,7 +180,14 @@ class ModelError(SymjaxError):
 def needs_extra(
     extra: str, argument: str, value: object, kind: type[SymjaxError] = ModelError
 ) -> Iterator[None]:
-    """Where an import fails in this block, the error names the extra to install."""
+    """Raises an error that names an extra if an import in this block fails.
+
+    Args:
+      extra: The extra of symjax.
+      argument: Name of the argument that needs it.
+      value: Its value.
+      kind: Class of the error.
+    """
     try:
         yield
     except ImportError as error:

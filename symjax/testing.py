@@ -1,4 +1,4 @@
-"""Equivariance as an assertion, for test suites of whoever develops a model."""
+"""Equivariance as an assertion, for the test suites of models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,27 +40,28 @@ def assert_equivariant(
     """Raises an AssertionError unless a function is equivariant under O(3).
 
     Each output is evaluated at random rotations and their products with the inversion.
-    It passes if A <= ``tolerance`` RMS, with A the equivariance error and RMS the root
-    mean square of a component (:mod:`symjax.metrics.results`), or if A is within its
-    ``absolute`` tolerance. Of an output that fails, the sectors that break symmetry are
-    measured on a grid, and named.
+    It passes if A / RMS <= ``tolerance``, where A is the equivariance error and RMS the
+    root mean square of a component (:mod:`symjax.metrics.results`), or if A is at most
+    its ``absolute`` tolerance. If an output fails, the irreps that break the symmetry
+    are measured on a grid and named in the message.
 
     Args:
       function: A JAX or NumPy function, a ``torch.nn.Module`` with a leading batch
         axis, an ASE calculator (or a function that makes one), or a
         :class:`~symjax.metrics.Problem`.
       x: Input of a function or module; an ``ase.Atoms`` for a calculator.
-      representations: For every output the representation it should carry, as
-        :func:`symjax.metrics.measure` takes them; those of a calculator are known.
+      representations: The representation that each output should carry, as in
+        :func:`symjax.metrics.measure`; not needed for a calculator or a problem.
       action: How ``x`` rotates.
       tolerance: Largest relative error; 1e-5 suits float32, 1e-10 float64.
-      absolute: Largest A by output, in its unit; passes where the relative one fails.
-      max_degree: Largest degree that is named.
-      samples: Random rotations; each is paired with its product with the inversion.
+      absolute: Largest allowed A by output, in its unit.
+      max_degree: Largest degree of the irreps that the message can name.
+      samples: Number of random rotations; each is paired with its product with the
+        inversion.
 
     Raises:
       AssertionError: An output is not equivariant.
-      SymjaxError: An argument is impossible.
+      SymjaxError: An argument is invalid.
 
     Example:
       >>> import numpy as np
@@ -142,7 +143,7 @@ def _message(name: str, leaf: LeafMeasurement, unit: str, tolerance: float) -> s
 def _problem(
     function: Any, x: Any, representations: Any, action: Any
 ) -> tuple[Problem, Any]:
-    """The problem, and representations where outputs have no names yet."""
+    """The problem, and representations if outputs do not have names yet."""
     if isinstance(function, Problem):
         return function, None
     if isinstance(x, ase.Atoms):
@@ -151,7 +152,7 @@ def _problem(
         raise ArgumentError(
             "representations",
             None,
-            "what the outputs should be is not said",
+            "is missing: what the outputs should be is not known",
             "Pass for instance SCALAR or VECTOR of symjax.so3",
         )
     if type(function).__module__.startswith("torch") or hasattr(
@@ -167,7 +168,7 @@ def _problem(
 
 
 def _is_traceable(function: Any, x: Any) -> bool:
-    """Whether JAX can trace a function; NumPy functions refuse its tracers."""
+    """Whether JAX can trace a function; NumPy functions reject tracers."""
     try:
         jax.eval_shape(function, x)
     except (

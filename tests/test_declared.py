@@ -67,4 +67,4 @@ def test_a_source_stands_before_the_field():
     with pytest.raises(pydantic.ValidationError) as caught:
         adapter.validate_json("[1")
     error = refusal(caught.value, source="a.json", remedy="Restore it")
-    assert "path='a.json': is truncated or no JSON" in str(error)
+    assert "path='a.json': is truncated or not JSON" in str(error)

@@ -1,8 +1,8 @@
 """The command line: one module for each command, and what they share.
 
 A command is a function with typed options; ``guarded`` turns its exceptions into
-messages and exit codes. Everything that takes long to import is
-imported inside commands, so that ``symjax --help`` answers at once.
+messages and exit codes. Slow imports are inside commands, so that ``symjax --help``
+answers at once.
 """
 
 from symjax.cli import (

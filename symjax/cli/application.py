@@ -1,4 +1,4 @@
-"""The program itself: exit codes, errors, and options that commands share."""
+"""The application: exit codes, errors, and how options are named in messages."""
 
 import contextlib
 import errno
@@ -22,14 +22,14 @@ INTERRUPTED = 130
 """Exit codes; ``docs/cli.md`` lists what they mean."""
 
 GIB = 2**30
-# What a file system refuses: no fault of symjax.
+# Errors of the file system, which are not bugs of symjax.
 _OF_THE_SYSTEM = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES),
     *(errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
 )
 _REMEDY = (
-    "Free some space, or choose another place; what was written before is whole, and "
-    "--resume continues from it"
+    "Free some space, or choose another place; files written before are complete, and "
+    "--resume continues from them"
 )
 EXIT_CODES = """\b
 Exit codes:
@@ -39,7 +39,7 @@ Exit codes:
     3  a result is not resolved by the grid; the report is written
        and says which --grid to try
     4  some structures failed; the report is written without them
-    5  an error is above --fail-above, or no average is within --reach
+    5  an error is above --fail-above, or no average reaches --reach
   130  interrupted; continue with --resume
 """
 
@@ -65,14 +65,14 @@ _DEBUG = inspect.Parameter(
 
 
 class _Messages(logging.Handler):
-    """Shows what the library logs, on the standard error of the moment."""
+    """Writes log messages of the library to the current standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record), err=True)
 
 
 def _show_messages() -> None:
-    """Shows messages of the library; other packages' stay as they are."""
+    """Shows log messages of symjax; those of other packages are left alone."""
     logger = logging.getLogger("symjax")
     if not any(isinstance(handler, _Messages) for handler in logger.handlers):
         logger.addHandler(_Messages())
@@ -83,7 +83,7 @@ def _show_messages() -> None:
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turns exceptions of a command into a message and an exit code.
 
-    The command has the option ``--debug`` then, which shows where they came from.
+    It also gives the command the option ``--debug``, which prints tracebacks.
     """
 
     def stop(code: int, debug: bool, *lines: str) -> typer.Exit:
@@ -152,10 +152,12 @@ def _root(
 
 @contextlib.contextmanager
 def options_as_typed(names: dict[str, str], **typed: Any) -> Iterator[None]:
-    """Names options in errors as they are typed, not as arguments of functions.
+    """Within this block, errors name options as they are typed, not arguments.
 
-    Where a function turns an argument into something else before it refuses it,
-    ``typed`` holds the text of the option.
+    Args:
+      names: The option for each argument of the library.
+      typed: The text of an option, by argument, if the library converts it before it
+        refuses it.
     """
     try:
         yield
@@ -181,7 +183,7 @@ def _spell(names: dict[str, str], name: str, value: Any) -> str:
 
 
 def option_names(context: typer.Context) -> dict[str, str]:
-    """What the parameters of a command are called as they are typed, by name."""
+    """How the parameters of a command are typed, by name of the parameter."""
     return {
         parameter.name or "": parameter.metavar or ""
         if parameter.param_type_name == "argument"
@@ -191,7 +193,7 @@ def option_names(context: typer.Context) -> dict[str, str]:
 
 
 def is_typed(context: typer.Context, name: str) -> bool:
-    """Whether a parameter was given, and did not take its default."""
+    """Whether the user set a parameter, rather than it having its default."""
     origin = context.get_parameter_source(name)
     return origin is not None and origin.name != "DEFAULT"
 

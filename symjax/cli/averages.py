@@ -1,4 +1,4 @@
-"""``symjax averages``: which average over rotations is enough, and what it costs."""
+"""``symjax averages``: the error after averages over rotations, and their cost."""
 
 import dataclasses
 import functools
@@ -56,10 +56,10 @@ def averages(
     frames: Frames = None,
     compile_cache: CompileCache = True,
 ) -> None:
-    """Predicts what averages over rotations leave of the equivariance error.
+    """Predicts the equivariance error that remains after averages over rotations.
 
-    Measures the spectrum of the outputs once, and tells from it the error after every
-    finite group and grid, at no further evaluation.
+    Measures the spectrum of the outputs once. The error after the average over any
+    finite group or grid follows without further evaluations.
     """
     limits = limits_of("--reach", reach)
     written.check()
@@ -150,19 +150,19 @@ def choose_average(
     limits: "list[Limit]",
     by_structure: "Mapping[str, list[Any]] | None" = None,
 ) -> "tuple[str, Rotations | None]":
-    """The cheapest average that is enough.
+    """The cheapest average that reaches some limits.
 
     Args:
-      spectra: Of outputs, by name.
-      limits: What the errors of some of them are to be within.
-      by_structure: The same of each structure, from grids: sets of elements are then
-        optimised for some and tested on the others.
+      spectra: Spectra of the outputs over all structures, by name.
+      limits: Limits on the errors of some outputs.
+      by_structure: Spectra of each structure, from grids: sets of elements are then
+        optimised on some structures and tested on the others.
 
     Returns:
-      One line, and the average; None if none is enough.
+      A sentence, and the average; None if no average reaches the limits.
 
     Raises:
-      ArgumentError: An output is not known, or its unit is another one.
+      ArgumentError: An output was not measured, or a limit does not have its unit.
     """
     from symjax.metrics import cheapest, held_out
 
@@ -172,7 +172,7 @@ def choose_average(
                 raise ArgumentError(
                     "limits",
                     limit.name,
-                    "is no measured output",
+                    "is not a measured output",
                     f"Use {', '.join(spectra)}",
                 )
         values = {

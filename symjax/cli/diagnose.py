@@ -1,4 +1,4 @@
-"""``symjax diagnose``: names what a model fails at."""
+"""``symjax diagnose``: what a model fails at, from its report."""
 
 import functools
 import sys
@@ -10,7 +10,7 @@ import typer
 from symjax.cli.application import FAILED, UNRESOLVED, options_as_typed
 from symjax.cli.environment import configure_jax
 from symjax.cli.groups import Group
-from symjax.cli.inputs import check_new_file, find_structures
+from symjax.cli.inputs import check_new_file, structures_of
 from symjax.cli.options import (
     CompileCache,
     Frames,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Judged(Group, panel="Outputs"):
-    """What is known of outputs beside the report."""
+    """What is known about outputs in addition to the report."""
 
     target: Annotated[
         list[str] | None,
@@ -55,8 +55,8 @@ class Judged(Group, panel="Outputs"):
         typer.Option(
             metavar="NAME=ERROR",
             help="Root-mean-square error of an output on labels, in its unit, such as "
-            "forces=0.05; its equivariance error is compared with it. May be given "
-            "several times.",
+            "forces=0.05, to compare its equivariance error with. May be given several "
+            "times.",
             show_default=False,
         ),
     ] = None
@@ -94,7 +94,7 @@ def _lists(option: str, given: list[str] | None) -> dict[str, list[str]]:
 
 
 class Experiments(Group, panel="Structures"):
-    """Structures that the model is evaluated on, and what for."""
+    """Structures that the model is evaluated on, for each experiment."""
 
     structures: Annotated[
         str | None,
@@ -119,16 +119,16 @@ class Experiments(Group, panel="Structures"):
         bool,
         typer.Option(
             "--shapley",
-            help="With --trace: how what a layer changes in A squared of the model's "
-            "outputs is divided among its sectors (Shapley values); slow.",
+            help="With --trace: divide the change of A squared that each layer causes "
+            "among its sectors (Shapley values); slow.",
         ),
     ] = False
     probe: Annotated[
         str | None,
         typer.Option(
             metavar="TARGET",
-            help="Eight structures or more, as for --structures: which tensors of the "
-            "surroundings of atoms can be read out of each layer of a PET?",
+            help="Eight or more structures, as for --structures: which tensors that "
+            "describe surroundings of atoms can be read out of each layer of a PET?",
             show_default=False,
         ),
     ] = None
@@ -142,7 +142,7 @@ class Experiments(Group, panel="Structures"):
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="File to draw what --probe finds into: .png, .svg or .pdf.",
+            help="File for a figure of the results of --probe: .png, .svg or .pdf.",
             show_default=False,
         ),
     ] = None
@@ -152,21 +152,21 @@ class Experiments(Group, panel="Structures"):
         typer.Option(
             metavar="NAME_OR_PATH",
             help="The model of the report, for --structures, --trace and --probe, as "
-            "'symjax report' takes it. Default: the shipped or released one of the "
-            "name in the report.",
+            "in 'symjax report'. Default: the shipped or released model with the name "
+            "in the report.",
             show_default=False,
         ),
     ] = None
 
     def check(self, overwrite: bool) -> None:
-        """Refuses options of no use, and a figure that cannot be written."""
+        """Refuses options without effect, and a figure that cannot be written."""
         used = (self.structures, self.trace, self.probe)
         for name, given in (("--model", self.model), ("--frames", self.frames)):
             if given is not None and used == (None, None, None):
                 raise ArgumentError(
                     name,
                     given,
-                    "is of no use without --structures, --trace or --probe",
+                    "has no effect without --structures, --trace or --probe",
                     "Pass one of them too, or leave it out",
                 )
         figure = self.probe_figure
@@ -177,7 +177,7 @@ class Experiments(Group, panel="Structures"):
         ):
             if wanted is not None and target_of is None:
                 raise ArgumentError(
-                    name, wanted, f"is of no use without {other}", "Pass it too"
+                    name, wanted, f"has no effect without {other}", "Pass it too"
                 )
         check_new_file("--probe-figure", figure, overwrite)
         from symjax.report.files import FIGURE_FORMATS
@@ -186,20 +186,17 @@ class Experiments(Group, panel="Structures"):
             raise ArgumentError(
                 "--probe-figure",
                 str(figure),
-                "is no figure",
-                "End it with .png, .svg or .pdf",
+                "is not a figure file",
+                "Use a name that ends with .png, .svg or .pdf",
             )
 
     def find(self, name: str) -> "dict[str, ase.Atoms]":
-        """Structures of an option, which other commands call TARGET; often none."""
+        """Structures of an option by name; none if it was not given."""
         target = getattr(self, name)
         if target is None:
             return {}
         with options_as_typed({"TARGET": f"--{name}"}):
-            found = find_structures(target, self.frames)
-            for error in found.unreadable.values():
-                raise error
-        return found.structures
+            return structures_of(target, self.frames)
 
 
 def diagnose(
@@ -218,14 +215,14 @@ def diagnose(
     written: JsonFile,
     compile_cache: CompileCache = True,
 ) -> None:
-    """Names what a model fails at, from its report: where, how badly, what helps.
+    """Finds what a model fails at, from its report: where, how badly, and what helps.
 
-    Judges the equivariance error of every output first, by its size, its spread over
-    structures, kT or its error on labels. Then looks for missing irreps, spectral
-    bottlenecks, late emergence, parity blindness, leakage and aliasing, and with
+    First compares the equivariance error of every output with its size, its spread
+    over structures, kT or its error on labels. Then looks for missing irreps, spectral
+    bottlenecks, late emergence, parity blindness, leakage and aliasing; with
     --structures for symmetry traps, with --trace for the layers at which an error
-    enters, with --probe for what can be read out of each layer. Findings are no error:
-    the command ends with 0 whatever it finds in the model.
+    enters, with --probe for what can be read out of each layer. Findings do not change
+    the exit code.
     """
     from symjax.report import read_report
 

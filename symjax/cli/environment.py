@@ -1,4 +1,4 @@
-"""What holds for a process of the command line: precision, devices, compiled code."""
+"""Settings of a command-line process: precision, devices, compilation cache."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _JAX_CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def configure_jax(x64: bool, compile_cache: bool) -> None:
-    """Sets what holds for this process: precision, and the cache of compiled code."""
+    """Sets precision and compilation cache of this process."""
     import jax
 
     from symjax._files import user_cache
@@ -29,7 +29,7 @@ def configure_jax(x64: bool, compile_cache: bool) -> None:
 
 
 def choose_devices(wanted: str | None) -> "list[jax.Device]":
-    """Devices of this process; an empty list stands for the default."""
+    """Devices to use; an empty list stands for the default device."""
     if wanted is None:
         return []
     import jax
@@ -43,7 +43,7 @@ def choose_devices(wanted: str | None) -> "list[jax.Device]":
         raise ArgumentError(
             "--devices",
             wanted,
-            f"is not among what JAX sees here, {len(found)} of kind {kind}",
+            f"is not a number of devices that JAX finds here: {len(found)} ({kind})",
             "Pass 'all'" if kind != "cpu" else "Use --jobs for the cores of a machine",
         )
     return found[:number]

@@ -1,4 +1,4 @@
-"""``symjax export``: a model for where simulations run."""
+"""``symjax export``: a model for simulation codes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +15,14 @@ from symjax.errors import ArgumentError
 
 
 class Compiled(Group, panel="Compiled function"):
-    """A compiled function in place of a checkpoint."""
+    """A compiled function instead of a checkpoint."""
 
     stablehlo: Annotated[
         bool,
         typer.Option(
             "--stablehlo",
-            help="Write the compiled function, which runs with JAX alone, in place of "
-            "a checkpoint of metatrain.",
+            help="Write a compiled function, which only needs JAX to run, instead of a "
+            "checkpoint of metatrain.",
         ),
     ] = False
     average: Annotated[
@@ -69,12 +69,13 @@ def export(
     """Writes a PET for simulations: a checkpoint of metatrain, or a compiled function.
 
     The checkpoint is for 'mtt export' and 'mtt train', and needs the extra
-    symjax[torch]. It is imported again, and every output of a small crystal compared
-    with metatrain's, before the file gets its name. What metatrain cannot hold, such as
-    biases, is refused by name.
+    symjax[torch]. Before the file gets its name, it is imported again, and every output
+    on a small crystal is compared with metatrain's. Parts of a model that metatrain
+    does not have, such as biases, are refused by name.
 
-    With --stablehlo, the function of jax.export: outputs, forces and stress from atoms
-    and their neighbors, of any number, with all parameters. Needs symjax[export].
+    With --stablehlo, writes the serialised function of jax.export: outputs, forces and
+    stress from any number of atoms and neighbors, with all parameters. Needs
+    symjax[export].
     """
     stablehlo, dtype = compiled.stablehlo, compiled.dtype
     options = ("average", "dtype", "energy")
@@ -83,7 +84,7 @@ def export(
             raise ArgumentError(
                 f"--{name}",
                 str(getattr(compiled, name)),
-                "is of no use without --stablehlo",
+                "has no effect without --stablehlo",
                 "Pass both, or none",
             )
     check_new_file("--output", output, overwrite)

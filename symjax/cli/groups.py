@@ -1,4 +1,4 @@
-"""Groups of options: frozen dataclasses, whose fields are typed one by one."""
+"""Groups of options: frozen dataclasses whose fields are command-line options."""
 
 import copy
 import dataclasses
@@ -36,7 +36,7 @@ class Group:
 
 
 class Command(typer.core.TyperCommand):
-    """A command whose help shows options by group, those without one last."""
+    """A command whose help lists options by group, and options without one last."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes arguments and options, with a heading for each group."""
@@ -59,10 +59,13 @@ class Command(typer.core.TyperCommand):
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose groups are given option by option, as typer reads them.
+    """Replaces the groups among the parameters of a command by their options.
 
     Args:
       command: A function; parameters annotated with a :class:`Group` are groups.
+
+    Returns:
+      A function with one parameter for each option, as typer needs it.
 
     Example:
       >>> import inspect, typer

@@ -1,4 +1,4 @@
-"""``symjax html``: the page of a report that exists."""
+"""``symjax html``: the page of an existing report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ def html_page(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Writes an existing report as one web page, which needs no network."""
+    """Writes an existing report as one web page that needs no network."""
     from symjax.report import read_report
     from symjax.report.files import HTML_FILE
     from symjax.report.html import save_html

@@ -1,4 +1,4 @@
-"""Structures and events that commands are given, and checks of them."""
+"""Structures and events that commands take, and checks of file names."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,8 @@ from symjax.cli.streams import say
 from symjax.errors import ArgumentError
 
 if TYPE_CHECKING:
+    import ase
+
     from symjax.data import Found
     from symjax.data.point_clouds import FoundEvents
 
@@ -29,14 +31,22 @@ def find_structures(target: str, frames: str | None) -> "Found":
         )
     if found.ignored:
         say(
-            f"Left out, not structure files: {', '.join(found.ignored)}",
+            f"Ignored, not structure files: {', '.join(found.ignored)}",
             err=True,
         )
     return found
 
 
+def structures_of(target: str, frames: str | None) -> "dict[str, ase.Atoms]":
+    """The same structures; raises if any file of a folder or pattern is unreadable."""
+    found = find_structures(target, frames)
+    for error in found.unreadable.values():
+        raise error
+    return found.structures
+
+
 def is_events(target: str) -> bool:
-    """Whether TARGET is an event file, a pattern, or a folder with nothing else."""
+    """Whether TARGET is an event file, or a pattern or folder with only event files."""
     from symjax.data.point_clouds.event_files import EVENT_FILES, event_paths
     from symjax.data.search import has_known_format
 
@@ -56,7 +66,7 @@ def is_events(target: str) -> bool:
 
 
 def find_events(target: str, frames: str | None) -> "FoundEvents":
-    """Events of a file, a folder or a pattern by label, ``file.h5:0`` and so on."""
+    """Events of a file, a folder or a pattern by label, such as ``file.h5:0``."""
     from symjax.data.point_clouds import find_events as find
 
     with options_as_typed({"path": "TARGET", "target": "TARGET", "index": "--frames"}):
@@ -82,7 +92,7 @@ def _checked_frames(frames: str | None) -> int | slice:
 
 
 def check_new_file(option: str, path: Path | None, overwrite: bool) -> None:
-    """Refuses a file of an option that exists, unless it may be replaced."""
+    """Raises ArgumentError if the file of an option exists and may not be replaced."""
     if path is not None and path.exists() and not overwrite:
         raise ArgumentError(
             option,

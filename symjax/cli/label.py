@@ -14,13 +14,13 @@ from symjax.cli.streams import say
 
 
 class Perturbations(Group, panel="Perturbed structures"):
-    """Structures that are drawn around those at hand."""
+    """Structures with random displacements."""
 
     num: Annotated[
         int | None,
         typer.Option(
-            help="Number of perturbed structures to draw. Default: label every "
-            "structure as it is.",
+            help="Number of perturbed structures to draw. Default: label the "
+            "structures unchanged.",
             show_default=False,
         ),
     ] = None
@@ -29,13 +29,13 @@ class Perturbations(Group, panel="Perturbed structures"):
         float,
         typer.Option(
             metavar="ANGSTROM",
-            help="With --num: standard deviation of every displacement.",
+            help="With --num: standard deviation of each displacement component.",
         ),
     ] = 0.05
 
 
 class Calculated(Group, panel="Labels"):
-    """What is calculated."""
+    """Which labels are calculated."""
 
     moments: Annotated[
         bool,
@@ -45,7 +45,7 @@ class Calculated(Group, panel="Labels"):
         bool, typer.Option(help="Polarizability by GFN2-xTB; needs the moments.")
     ] = True
     density: Annotated[
-        bool, typer.Option(help="Coefficients of the density by RHF/def2-SVP.")
+        bool, typer.Option(help="Coefficients of the electron density by RHF/def2-SVP.")
     ] = True
 
 
@@ -89,7 +89,12 @@ def label(
         say(f"{done:6d} of {total} structures, {seconds:.0f} s", err=True)
         return max_seconds is not None and seconds > max_seconds
 
-    structures = [*find_structures(target, frames).structures.values()]
+    found = find_structures(target, frames)
+    for label, error in found.unreadable.items():
+        if not skip_failures:
+            raise error
+        say(f"{label}: FAILED: {error}", err=True)
+    structures = [*found.structures.values()]
     names = {name: f"--{name}" for name in ("num", "seed", "amplitude", "moments")}
     moments = calculated.moments
     polarizability = calculated.polarizability and moments

@@ -1,4 +1,4 @@
-"""``symjax models`` and ``symjax import``: models that ship, and those of others."""
+"""``symjax models`` and ``symjax import``: shipped models, and models of PyTorch."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from symjax.errors import ArgumentError
 
 
 def models() -> None:
-    """Lists the models that ship with symjax, with the numbers of their cards."""
+    """Lists the models that ship with symjax, with their model cards."""
     from symjax.models import load_model
     from symjax.models.io import shipped_models
 
@@ -63,11 +63,11 @@ def import_model(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Converts a model of PyTorch to a folder that needs no torch.
+    """Converts a PyTorch model to a folder that can be read without torch.
 
-    Compares every output of a PET with metatrain's on a small crystal before it
-    writes. Needs the extra symjax[torch]. Other commands take the same files as
-    --model, and import them by themselves.
+    Before writing, compares every output of a PET on a small crystal with metatrain's.
+    Needs the extra symjax[torch]. Other commands take the same files as --model and
+    import them automatically.
     """
     from symjax.interop.checkpoints import import_checkpoint
     from symjax.models.io import METADATA_FILE, fingerprint, save_model
@@ -87,8 +87,8 @@ def import_model(
             raise ArgumentError(
                 "CHECKPOINT",
                 checkpoint,
-                "is a folder; what symjax wrote needs no import",
-                "Pass it to --model as it is",
+                "is a folder; models in folders need no import",
+                "Pass it to --model directly",
             )
         model = import_checkpoint(source.path, name or source.name)
         save_model(model, output)
@@ -97,7 +97,7 @@ def import_model(
 
 
 def _print_table(title: str, columns: list[str], rows: Any) -> None:
-    """Prints a table that fits the terminal, of text."""
+    """Prints a table of text that fits the terminal."""
     from symjax.report.layout import Table
     from symjax.report.table_cells import Row
     from symjax.report.tables import print_text
@@ -108,7 +108,7 @@ def _print_table(title: str, columns: list[str], rows: Any) -> None:
 
 
 def _model_lines(model: Any) -> list[tuple[str, str]]:
-    """Name and text of what is worth knowing about a model."""
+    """Properties of a model as names and texts."""
     import jax
     from ase.data import chemical_symbols
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what is read from them."""
+"""Options that several commands share."""
 
 import enum
 from pathlib import Path
@@ -44,9 +44,7 @@ CompileCache = Annotated[
         "cache folder.",
     ),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what was written before.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
 class Dtype(enum.StrEnum):
@@ -57,16 +55,16 @@ class Dtype(enum.StrEnum):
 
 
 class ModelOptions(Group, panel="Model"):
-    """Which model, or which calculator in its place."""
+    """The model, or a calculator instead."""
 
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME_OR_PATH",
             help="Model that ships with symjax (see 'symjax models'), folder of a "
-            "saved one, checkpoint .ckpt or exported model .pt of any architecture "
+            "saved model, checkpoint .ckpt or exported model .pt of any architecture "
             "(PET is imported, others are measured in place), or released model such "
-            "as pet-mad-s or pet-mad-s@1.6.0. Default: pet-ethanol, for events "
+            "as pet-mad-s or pet-mad-s@1.6.0. Default: pet-ethanol; for events, "
             "polarmae-events.",
             show_default=False,
         ),
@@ -98,7 +96,7 @@ class ModelOptions(Group, panel="Model"):
     ] = None
 
     def check(self, events: bool = False) -> None:
-        """Refuses a model and a calculator at once, and a calculator of no use."""
+        """Raises ArgumentError if these options contradict each other or TARGET."""
         if self.calculator is not None and self.model is not None:
             raise ArgumentError(
                 "--calculator",
@@ -110,7 +108,7 @@ class ModelOptions(Group, panel="Model"):
             raise ArgumentError(
                 "--calculator-options",
                 self.calculator_options,
-                "is of no use without --calculator",
+                "has no effect without --calculator",
                 "Pass both",
             )
         if self.calculator is not None and events:
@@ -150,7 +148,7 @@ class ModelOptions(Group, panel="Model"):
 
 
 def _check_kind(model: Any, events: bool) -> None:
-    """Refuses a network of structures for events, and the other way round."""
+    """Refuses a model for structures on events, and the other way round."""
     from symjax.models.pet import PETModel
     from symjax.models.pointmae import PointMAEModel
 
@@ -165,22 +163,22 @@ def _check_kind(model: Any, events: bool) -> None:
 
 
 def degree_of(context: typer.Context, source: ModelOptions, max_degree: int) -> int:
-    """The largest degree; for a calculator, whose calls may take minutes, 2."""
+    """The largest degree; by default 2 for calculators, whose calls may be slow."""
     if source.calculator is None or is_typed(context, "max_degree"):
         return max_degree
     return 2
 
 
 class LabelOptions(Group, panel="Labels"):
-    """Where labels of outputs are."""
+    """Fields and units of labels."""
 
     label: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FIELD",
             help="Field of the structures with the label of an output, such as "
-            "energy=dft_energy. May be given several times. Default: the field of the "
-            "output's name, where there is one.",
+            "energy=dft_energy. May be given several times. Default: the field with "
+            "the name of the output, if there is one.",
             show_default=False,
         ),
     ] = None
@@ -195,8 +193,8 @@ class LabelOptions(Group, panel="Labels"):
         str,
         typer.Option(
             metavar="UNIT",
-            help="Unit of lengths in labels: angstrom or bohr. Forces are in the unit "
-            "of energies over it.",
+            help="Unit of lengths in labels: angstrom or bohr. Labels of forces are in "
+            "the unit of energy over this one.",
         ),
     ] = "angstrom"
 
@@ -216,16 +214,19 @@ class LabelOptions(Group, panel="Labels"):
 def assignments(
     option: str, given: list[str] | None, example: str, form: str
 ) -> dict[str, str]:
-    """Reads NAME=VALUE of an option that may be repeated.
+    """Reads the NAME=VALUE texts of an option that may be repeated.
 
     Args:
       option: The option, as typed.
-      given: What was typed.
-      example: A value that would do.
-      form: What it should look like.
+      given: The texts that were typed.
+      example: A valid text, for errors.
+      form: The form of a text, for errors.
+
+    Returns:
+      Values by name.
 
     Raises:
-      ArgumentError: A text has another form.
+      ArgumentError: A text does not have this form.
     """
     out = {}
     for text in given or []:
@@ -241,7 +242,7 @@ Reach = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=VALUE UNIT",
-        help="Largest error allowed for an output, such as 'energy=0.1 meV': names the "
+        help="Largest allowed error of an output, such as 'energy=0.1 meV': prints the "
         "average with the fewest elements that reaches it. May be given several times.",
         show_default=False,
     ),
@@ -249,7 +250,7 @@ Reach = Annotated[
 
 
 def limits_of(option: str, given: list[str] | None) -> "list[Limit]":
-    """Reads NAME=VALUE UNIT of an option that may be repeated."""
+    """Reads the texts NAME=VALUE UNIT of an option that may be repeated."""
     from symjax.data.limits import Limit
 
     return [Limit.parse(text, option) for text in given or []]
@@ -267,11 +268,11 @@ class JsonFile(Group, panel="Output"):
     overwrite: Overwrite = False
 
     def check(self) -> None:
-        """Refuses a file that exists, unless it may be replaced."""
+        """Raises ArgumentError if the file exists and may not be replaced."""
         check_new_file("--json", self.json, self.overwrite)
 
     def write(self, value: Any) -> None:
-        """Writes the file, if there is one, and says so."""
+        """Writes the file, if one was asked for, and prints its name."""
         from symjax.report.storage import dumps, plain, write_atomically
 
         if self.json is None:

@@ -1,4 +1,4 @@
-"""What ``symjax report`` prints, writes beside the numbers, and ends with."""
+"""What ``symjax report`` prints and writes at the end, and its exit code."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_figures(title: str, figures: Sequence[tuple[str, str, str]]) -> None:
-    """Prints a table of names, units and values that fits the terminal."""
+    """Prints a table of (name, unit, value) that fits the terminal."""
     from symjax.report.layout import Table
     from symjax.report.table_cells import Name, Row, Unit
     from symjax.report.tables import print_text
@@ -29,7 +29,7 @@ def print_figures(title: str, figures: Sequence[tuple[str, str, str]]) -> None:
 
 
 def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> None:
-    """Prints what measuring would cost, and the sum."""
+    """Prints the cost of measuring each item, and the sum."""
     from symjax.metrics import Estimate
     from symjax.runs import Cost, estimate_items
 
@@ -55,7 +55,7 @@ def present_estimates(model: Any, items: Any, unreadable: Any, options: Any) -> 
 
 
 def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
-    """Says which average reaches some errors, and why none does if there is none."""
+    """Prints which average reaches the limits; returns the reason if none does."""
     from symjax.metrics import ResponseSpectrum
 
     if not aims or not result.measured:
@@ -76,7 +76,7 @@ def not_reached(result: "Report", aims: "list[Limit]") -> list[str]:
 
 
 def exceeded(report: "Report", limits: "list[Limit]") -> list[str]:
-    """One line for each output that lies above its limit, over all structures."""
+    """One line for each output whose A over all structures is above its limit."""
     leaves = report.aggregate()
     lines = []
     for limit in limits:
@@ -84,7 +84,7 @@ def exceeded(report: "Report", limits: "list[Limit]") -> list[str]:
             raise ArgumentError(
                 "fail_above",
                 limit.name,
-                "is no output of this report",
+                "is not an output of this report",
                 f"Use {', '.join(n for n, leaf in leaves.items() if leaf.unit)}",
             )
         leaf = leaves[limit.name]
@@ -101,7 +101,7 @@ def exceeded(report: "Report", limits: "list[Limit]") -> list[str]:
 def present(
     result: "Report", output: Path, formats: list[str], page: bool, above: list[str]
 ) -> None:
-    """Prints tables, writes text and figures, and exits with the verdict."""
+    """Prints tables, writes text, page and figures, and exits with a code."""
     from symjax.report.files import HTML_FILE, REPORT_FILE, RESULTS_FILE, TEXT_FILE
     from symjax.report.storage import write_atomically
     from symjax.report.tables import print_report, to_text
@@ -128,7 +128,7 @@ def present(
 
 
 def _exit(result: "Report", above: Sequence[str] = ()) -> None:
-    """Ends with an exit code where something is wrong, and says what."""
+    """Exits with a code and a message if something is wrong."""
     if result.failed:
         what = "events" if result.of_events else "structures"
         say(

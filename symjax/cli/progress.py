@@ -1,4 +1,4 @@
-"""Progress on standard error: bars on a terminal, lines elsewhere."""
+"""Progress on standard error: bars on a terminal, otherwise lines."""
 
 import contextlib
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _bars(console: "Console", unit: str, **settings: Any) -> "rich.progress.Progress":
-    """Bars with what is done, how much of how many, and the time left.
+    """Bars with a description, a count and the time left.
 
     Args:
       console: Where to draw them.
@@ -37,7 +37,7 @@ def _bars(console: "Console", unit: str, **settings: Any) -> "rich.progress.Prog
 
 @contextlib.contextmanager
 def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
-    """Shows progress on standard error: bars on a terminal, else lines."""
+    """Shows progress on standard error: bars on a terminal, otherwise lines."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
@@ -58,7 +58,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
 
     from rich.markup import escape
 
-    # Structures take times that differ: the average over the run says most.
+    # Structures take different times: the average over the whole run is best.
     forever = float("inf")
     unit = "{task.fields[unit]}"
     with _bars(console, unit, speed_estimate_period=forever) as display:
@@ -92,7 +92,7 @@ def measuring_progress() -> "Iterator[Callable[[Progress], None]]":
 
 
 class LongWork:
-    """Lines about a structure that takes long: how much at once, then how long."""
+    """Lines about a structure that takes long: its cost first, then the time left."""
 
     # Evaluations that are announced before the first one, and those times the size.
     MANY, MUCH = 20_000, 500_000
@@ -106,7 +106,7 @@ class LongWork:
         self._since: tuple[float, int] | None = None
 
     def line(self, step: "Progress") -> str:
-        """Text about an unfinished structure; empty where there is nothing to say."""
+        """Text about an unfinished structure; empty if there is nothing to report."""
         where = f"{step.position}/{step.num_items} {visible(step.label)}"
         now = time.monotonic()
         if not step.done or step.label != self._label:
@@ -115,7 +115,7 @@ class LongWork:
             if step.num_elements * step.size >= self.MUCH:
                 return (
                     f"{where}: {step.num_elements:,} evaluations of {step.size:,} "
-                    "atoms or points; --estimate says beforehand how long they take"
+                    "atoms or points; --estimate predicts how long they take"
                 )
             many = step.num_elements >= self.MANY
             return f"{where}: {step.num_elements:,} evaluations" if many else ""
@@ -144,14 +144,14 @@ def _duration(seconds: float) -> str:
 
 
 class Pace:
-    """Time left, from the time that the structures of this run have taken."""
+    """Time left, estimated from the structures that this run has measured."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._kept = 0
 
     def left(self, step: "Progress") -> str:
-        """Text such as ``5 min left``; empty where nothing is left or known."""
+        """Text such as ``5 min left``; empty if nothing is left or known."""
         if step.kept:
             self._start, self._kept = time.monotonic(), step.position
         measured = step.position - self._kept
@@ -184,7 +184,7 @@ def _line(step: "Progress") -> str:
 def training_progress(
     steps: int,
 ) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Shows a training on standard error: a bar on a terminal, and lines."""
+    """Shows a training run on standard error: a bar on a terminal, and lines."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)

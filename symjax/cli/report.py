@@ -44,7 +44,7 @@ from symjax.cli.streams import say
 from symjax.cli.survey import check_survey, run_survey
 from symjax.errors import ArgumentError
 
-# Random rotations for a calculator, unless a grid is asked for: calls may take minutes.
+# Default number of random rotations for a calculator, whose calls may take minutes.
 _SAMPLES_OF_CALCULATORS = 32
 
 
@@ -56,8 +56,8 @@ def report(
             metavar="TARGET",
             help="Any structure file that ASE reads, a folder of them, a quoted "
             "pattern such as 'data/*.xyz', a molecule of ase.build.molecule such as "
-            "CH3CH2OH, or events in an HDF5 file (.h5) of PILArNet-M. What exists "
-            "goes first.",
+            "CH3CH2OH, or events in an HDF5 file (.h5) of PILArNet-M. An existing file "
+            "or folder takes precedence over a molecule.",
         ),
     ],
     source: ModelOptions,
@@ -75,10 +75,10 @@ def report(
     """Measures equivariance errors and symmetry content of a model on structures.
 
     Writes FOLDER/report.json (all numbers), report.html (a page to look at),
-    report.txt (the tables that are also printed), structures.jsonl (one line as soon
-    as a structure is finished), results.h5 (the same as columns) and figures.
+    report.txt (the printed tables), structures.jsonl (one line for each structure as
+    soon as it is finished), results.h5 (the numbers as columns) and figures.
     """
-    # What messages call what was typed.
+    # Names of arguments in error messages, as they are typed.
     names = option_names(context) | {"num": "--samples", "items": "TARGET"}
     names |= {"name": "--turn"}
     surveyed = check_survey(context)
@@ -182,18 +182,18 @@ def report(
 
 
 def _check_dtype(context: typer.Context, own: str, asked: Dtype) -> None:
-    """A model that is measured in place runs in the type in which it was saved."""
+    """A model that is measured in place runs in the precision it was saved in."""
     if is_typed(context, "dtype") and asked != own:
         raise ArgumentError(
             "--dtype",
             asked.value,
-            f"the model is measured in place, and runs in {own}",
+            f"the model is measured in place, in {own}",
             "Leave it out, or export the model in this type",
         )
 
 
 def law_checks(model: Any, options: Any) -> Any:
-    """Checks of other laws; None for a model that is neither a PET nor a source."""
+    """Checks of other laws of nature; None for models that are not atomistic."""
     from symjax.interop.law_checks import LawChecks
     from symjax.models.pet import PETModel
     from symjax.runs import Source

@@ -36,14 +36,14 @@ class FigureFormat(enum.StrEnum):
 
 
 class Question(enum.StrEnum):
-    """What an interval is about."""
+    """The quantity that an interval is for."""
 
     DATA = "data"
     POPULATION = "population"
 
 
 class Kind(enum.StrEnum):
-    """What structures of a stratum have in common."""
+    """The property that the structures of a stratum share."""
 
     FORMULA = "formula"
     SIZE = "size"
@@ -59,7 +59,7 @@ class Kind(enum.StrEnum):
 
 
 class Resolution(Group, panel="Resolution"):
-    """At which elements of O(3) a model is evaluated."""
+    """The elements of O(3) at which a model is evaluated."""
 
     max_degree: Annotated[
         int,
@@ -72,9 +72,9 @@ class Resolution(Group, panel="Resolution"):
         typer.Option(
             metavar="DEGREE|auto",
             help="Degree of the quadrature over O(3), at least 2 L. The number of "
-            "evaluations is about 2/3 (DEGREE + 1)^3. With auto, rules of growing "
-            "degree for each structure, until each content is certified to 0.001 and "
-            "each error to 1 %. Default: 2 L + 1.",
+            "evaluations is about 2/3 (DEGREE + 1)^3. With auto, the degree grows for "
+            "each structure until each content is certified to 0.001 and each error to "
+            "1 %. Default: 2 L + 1.",
             show_default=False,
         ),
     ] = None
@@ -83,8 +83,8 @@ class Resolution(Group, panel="Resolution"):
         typer.Option(
             metavar="N",
             help="Instead of a grid, N random rotations for each structure, each "
-            "paired with its product with the inversion: 2 N evaluations, and every "
-            "figure with its uncertainty. Default with --calculator: 32.",
+            "paired with its product with the inversion: 2 N evaluations. Numbers get "
+            "uncertainties. Default with --calculator: 32.",
             show_default=False,
         ),
     ] = None
@@ -92,8 +92,9 @@ class Resolution(Group, panel="Resolution"):
         str,
         typer.Option(
             metavar="GROUP",
-            help="With --survey or --samples: rotations that are turned together: C1 "
-            "for independent ones, a group such as D2 or T, or 'fibonacci 8'.",
+            help="With --survey or --samples: rotations that share one random "
+            "rotation: C1 for independent rotations, a group such as D2 or T, or "
+            "'fibonacci 8'.",
         ),
     ] = "C1"
     symmetry: Annotated[
@@ -101,8 +102,8 @@ class Resolution(Group, panel="Resolution"):
         typer.Option(
             "--symmetry/--no-symmetry",
             help="Whether to use the point group of each structure: equivalent "
-            "orientations are evaluated once, after a check that the model treats "
-            "them alike.",
+            "orientations are evaluated once, after a check that the model gives the "
+            "same result for them.",
         ),
     ] = False
     tolerance: Annotated[
@@ -115,11 +116,11 @@ class Resolution(Group, panel="Resolution"):
     ] = 0.05
 
     def degree(self, context: typer.Context) -> int | str | None:
-        """The grid, after a check of what cannot be combined with one that is chosen.
+        """The degree of the grid, ``"auto"``, or None for the default.
 
         Raises:
           ArgumentError: It is neither a degree nor ``"auto"``, or ``--tolerance`` is
-            typed beside ``--grid auto``.
+            given with ``--grid auto``.
         """
         if self.grid is None:
             return None
@@ -144,24 +145,24 @@ class Resolution(Group, panel="Resolution"):
 
 
 class Measured(Group, panel="What is measured"):
-    """What is measured beside the outputs, and in which precision."""
+    """What is measured besides the outputs, and in which precision."""
 
     layers: Annotated[
         str,
         typer.Option(
             metavar="all|none|PATTERN",
-            help="Layers whose features are measured too: all, none, or names or "
-            "regular expressions separated by commas.",
+            help="Layers to measure as well: all, none, or names or regular "
+            "expressions separated by commas.",
         ),
     ] = "none"
     laws: Annotated[
         bool,
         typer.Option(
             "--laws/--no-laws",
-            help="Whether to check other laws of nature too, with a few dozen "
-            "evaluations of the smallest structure (of each periodicity): "
-            "translation, exchange of like atoms, other cells, and whether forces are "
-            "minus the gradient of the energy.",
+            help="Whether to check other laws of nature, with a few dozen evaluations "
+            "of the smallest structure of each periodicity: translation, permutation "
+            "of like atoms, other cells, and whether forces are minus the gradient of "
+            "the energy.",
         ),
     ] = True
     dtype: Annotated[
@@ -176,25 +177,25 @@ class EventOptions(Group, panel="Events"):
         float | None,
         typer.Option(
             metavar="MEV",
-            help="Points of at most this energy are dropped; 0 drops "
-            "none. Default: as the model was trained, 0.13 where it does not say.",
+            help="Points of at most this energy are dropped; 0 keeps all. Default: as "
+            "the model was trained, 0.13 if it does not say.",
             show_default=False,
         ),
     ] = None
     low_energy: Annotated[
         LowEnergy | None,
         typer.Option(
-            help="Which scattered low-energy deposits are dropped. "
-            "Default: as the model was trained, label where it does not say.",
+            help="Which scattered low-energy deposits are dropped. Default: as the "
+            "model was trained, label if it does not say.",
             show_default=False,
         ),
     ] = None
 
     def apply(self, model: Any, events: bool) -> Any:
-        """The model with other rules of which points it reads.
+        """The model with these rules for the points that it reads.
 
         Raises:
-          ArgumentError: A rule is given for a model that has none, or is impossible.
+          ArgumentError: The model has no such rules, or a value is invalid.
         """
         changes: dict[str, Any] = {}
         if self.energy_threshold is not None:
@@ -207,9 +208,7 @@ class EventOptions(Group, panel="Events"):
         if not events:
             problem = "is for events, and these are structures"
         elif not hasattr(model, "config"):
-            problem = (
-                f"is for networks of symjax, and {model.name} reads events as they are"
-            )
+            problem = f"is for networks of symjax, and {model.name} reads all points"
         if problem:
             name, value = next(iter(changes.items()))
             option = f"--{name.replace('_', '-')}"
@@ -220,14 +219,14 @@ class EventOptions(Group, panel="Events"):
 
 
 class SurveyOptions(Group, panel="Survey"):
-    """Averages over many structures, of few elements each."""
+    """Averages over many structures, with few elements for each."""
 
     survey: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Instead of resolving each structure: averages over all of them, from "
-            "N random elements of O(3) for each, such as 16, with intervals.",
+            help="Instead of resolving each structure, averages over all, with "
+            "intervals, from N random elements of O(3) for each, such as 16.",
             show_default=False,
         ),
     ] = None
@@ -235,17 +234,17 @@ class SurveyOptions(Group, panel="Survey"):
         str | None,
         typer.Option(
             metavar="FRACTION",
-            help="With --survey: stop when A of every output is known to, for "
-            "instance, 1% (half of the 95 % interval). Default: visit all structures "
-            "once.",
+            help="With --survey: stop when A of every output is known to this "
+            "fraction, such as 1% (half of the 95 % interval). Default: visit all "
+            "structures once.",
             show_default=False,
         ),
     ] = None
     of: Annotated[
         Question,
         typer.Option(
-            help="With --survey: whether --until is about this data set, or the "
-            "population it was drawn from."
+            help="With --survey: whether --until is for this data set, or for the "
+            "population that it was drawn from."
         ),
     ] = Question.DATA
     strata: Annotated[
@@ -260,8 +259,9 @@ class SurveyOptions(Group, panel="Survey"):
         bool,
         typer.Option(
             "--chemiscope",
-            help="With --survey: write survey.chemiscope.json.gz too, A by structure "
-            "and by atom for the viewer chemiscope. Needs the extra [chemiscope].",
+            help="With --survey: also write survey.chemiscope.json.gz, with A by "
+            "structure and by atom, for the viewer chemiscope. Needs the extra "
+            "[chemiscope].",
         ),
     ] = False
 
@@ -280,7 +280,7 @@ class Written(Group, panel="Output"):
         typer.Option(
             "--resume",
             help="Continue an interrupted run in FOLDER: completed structures are "
-            "kept, failed ones are tried again.",
+            "kept, failed structures are tried again.",
         ),
     ] = False
     overwrite: Overwrite = False
@@ -301,14 +301,14 @@ class Written(Group, panel="Output"):
 
 
 class Cost(Group, panel="Cost"):
-    """What is spent, and on which machines."""
+    """Time and memory, and the machines that are used."""
 
     estimate: Annotated[
         bool,
         typer.Option(
             "--estimate",
-            help="Only say how many evaluations, how long and how much memory it will "
-            "take, structure by structure; measure and write nothing.",
+            help="Only print how many evaluations, how much time and how much memory "
+            "each structure will take; measure and write nothing.",
         ),
     ] = False
     memory: Annotated[
@@ -323,16 +323,16 @@ class Cost(Group, panel="Cost"):
         int,
         typer.Option(
             metavar="N",
-            help="Number of processes that measure structures at the same time on the "
-            "cores of this machine.",
+            help="Number of processes that measure structures in parallel on the cores "
+            "of this machine.",
         ),
     ] = 1
     devices: Annotated[
         str | None,
         typer.Option(
             metavar="N|all",
-            help="Number of accelerators of this machine that measure structures at "
-            "the same time, or all of them. Default: 1.",
+            help="Number of accelerators of this machine that measure structures in "
+            "parallel, or all of them. Default: 1.",
             show_default=False,
         ),
     ] = None
@@ -340,15 +340,15 @@ class Cost(Group, panel="Cost"):
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Scheduler of the package distributed, such as tcp://node1:8786: its "
-            "workers, which may come and go, measure the structures. Needs the extra "
-            "[scheduler].",
+            help="Address of a scheduler of the package distributed, such as "
+            "tcp://node1:8786, whose workers measure the structures; they may come and "
+            "go. Needs the extra [scheduler].",
             show_default=False,
         ),
     ] = None
 
     def check(self, context: typer.Context) -> None:
-        """Refuses what is no amount of memory, and what a scheduler has no use for."""
+        """Raises ArgumentError for an invalid memory, or options beside --scheduler."""
         # Not "<= 0": NaN must not pass; nor infinity, which is no number of bytes.
         if not 0 < self.memory < 2**30:
             raise ArgumentError(
@@ -362,13 +362,13 @@ class Cost(Group, panel="Cost"):
                 raise ArgumentError(
                     f"--{name}",
                     context.params[name],
-                    "is about this machine, and the workers of --scheduler are others",
+                    "is for this machine, not for the workers of --scheduler",
                     "Pass one of them",
                 )
 
 
 class Limits(Group, panel="Limits"):
-    """Errors that are too large."""
+    """Limits on errors."""
 
     fail_above: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""``symjax stability``: what dynamics, relaxations and normal modes notice."""
+"""``symjax stability``: effects on dynamics, relaxations and normal modes."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ import typer
 
 from symjax.cli.environment import configure_jax
 from symjax.cli.groups import Group
-from symjax.cli.inputs import find_structures
+from symjax.cli.inputs import structures_of
 from symjax.cli.options import (
     CompileCache,
     Frames,
@@ -19,23 +19,27 @@ from symjax.errors import ArgumentError
 
 
 class Simulations(Group, panel="Simulations"):
-    """What is simulated."""
+    """Which simulations are run."""
 
     steps: Annotated[
-        int, typer.Option(help="Steps of 0.5 fs of molecular dynamics; 0 for none.")
+        int,
+        typer.Option(help="Number of molecular dynamics steps of 0.5 fs; 0 for none."),
     ] = 200
     temperature: Annotated[
-        float, typer.Option(metavar="KELVIN", help="Temperature of the first momenta.")
+        float,
+        typer.Option(metavar="KELVIN", help="Temperature of the initial momenta."),
     ] = 300.0
     orientations: Annotated[
         int,
-        typer.Option(help="Orientations from which to relax the molecule; 0 for none."),
+        typer.Option(
+            help="Number of random orientations to relax the molecule from; 0 for none."
+        ),
     ] = 6
     modes: Annotated[
         bool,
         typer.Option(
             "--modes",
-            help="Also normal modes of the molecule as it is, which should be relaxed.",
+            help="Also calculate normal modes; the molecule should be relaxed.",
         ),
     ] = False
     seed: Annotated[int, typer.Option(help="Seed of momenta and orientations.")] = 0
@@ -50,23 +54,24 @@ def stability(
         str | None,
         typer.Option(
             metavar="GROUP|DEGREE",
-            help="Average every result over a finite group such as O, or a grid of "
-            "this degree.",
+            help="Average every evaluation over a finite group such as O, or over a "
+            "grid of this degree.",
             show_default=False,
         ),
     ] = None,
     frames: Frames = None,
     compile_cache: CompileCache = True,
 ) -> None:
-    """Simulates molecules, and says what breaks where rotations change the energy.
+    """Simulates molecules and measures the effects of broken rotational symmetry.
 
-    Dynamics at constant energy should conserve energy and angular momentum, relaxations
-    should end in one structure whatever the orientation, and modes that symmetry makes
-    degenerate should stay so. In float64, so that only the model breaks symmetry.
+    Dynamics should conserve energy and angular momentum, relaxations should end in the
+    same structure from every orientation, and modes that symmetry makes degenerate
+    should have equal frequencies. Runs in float64, so that only the model breaks
+    symmetry.
     """
     written.check()
     source.check()
-    found = find_structures(target, frames).structures
+    structures = structures_of(target, frames)
     configure_jax(True, compile_cache)
 
     from scipy.spatial.transform import Rotation
@@ -85,7 +90,7 @@ def stability(
     checks = LawChecks(loaded, source.energy, "float64")
     rule: Any = int(average) if average is not None and average.isdigit() else average
     figures: dict[str, Figures] = {}
-    for label, atoms in found.items():
+    for label, atoms in structures.items():
         atoms.calc = checks.calculator(atoms)
         if atoms.calc is None:
             problem = "has no energy in a known unit"

@@ -1,4 +1,4 @@
-"""The terminal is a courtesy: files are written whoever listens."""
+"""Standard streams that may be closed, and signals that stop a run."""
 
 import io
 import os
@@ -14,21 +14,21 @@ from symjax._text import visible
 
 
 def say(text: object, err: bool = False) -> None:
-    """Writes one line, whatever the names from files and models in it hold."""
+    """Writes one line, with characters escaped that the stream cannot show."""
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     shown = visible(text).encode(encoding, "backslashreplace").decode(encoding)
     typer.echo(shown, err=err)
 
 
-class Courtesy:
-    """A stream that goes silent where nobody reads it any more.
+class QuietStream:
+    """A stream that ignores what is written once its reader has gone.
 
     Args:
       stream: Standard output or error; None where it is closed.
 
     Example:
-      >>> from symjax.cli.streams import Courtesy
-      >>> Courtesy(None).write("into nothing")
+      >>> from symjax.cli.streams import QuietStream
+      >>> QuietStream(None).write("into nothing")
       12
     """
 
@@ -39,7 +39,7 @@ class Courtesy:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes a text, if somebody reads it."""
+        """Writes a text, unless its reader has gone."""
         try:
             self._stream.write(text)
         except BrokenPipeError:
@@ -47,7 +47,7 @@ class Courtesy:
         return len(text)
 
     def flush(self) -> None:
-        """Passes on what was written, if somebody reads it."""
+        """Flushes the stream, unless its reader has gone."""
         try:
             self._stream.flush()
         except BrokenPipeError:
@@ -65,11 +65,11 @@ _KEYS = ("__eq__", "__hash__")
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handles a signal to stop: raises KeyboardInterrupt where it is not lost.
+    """Handles a signal to stop: raises KeyboardInterrupt where it cannot get lost.
 
-    Python ignores exceptions of callbacks of its garbage collector, of which JAX has
-    one, and JAX turns those of comparisons of its keys into errors of its own: a signal
-    that strikes there is sent again a little later.
+    Python ignores exceptions in callbacks of its garbage collector, such as the one of
+    JAX, and JAX turns exceptions in comparisons of its cache keys into other errors. A
+    signal that arrives there is sent again a little later.
     """
     names = []
     while frame is not None:
@@ -86,13 +86,13 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def prepare_process() -> None:
-    """Streams that may be closed, and an end by SIGTERM as by Ctrl-C."""
+    """Lets streams be closed by their reader, and treats SIGTERM like Ctrl-C."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             # What an encoding does not have is escaped: no name ends a command.
             stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, Courtesy(getattr(sys, name)))
+        setattr(sys, name, QuietStream(getattr(sys, name)))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     # Batch systems end jobs by this signal.

@@ -1,4 +1,4 @@
-"""``symjax report --survey``: averages over many structures, of few elements each."""
+"""``symjax report --survey``: averages over structures from few elements each."""
 
 import contextlib
 import enum
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Seconds between two lines of progress in a log.
 _PACE = 10.0
-# What a survey has no use for, and what only a survey has.
+# Options that do not apply to surveys, and those that only surveys have.
 _OF_GRIDS = (
     *("grid", "samples", "symmetry", "tolerance", "memory", "laws", "fail_above"),
     *("figures", "figure_format", "page", "estimate", "jobs", "devices", "scheduler"),
@@ -39,18 +39,18 @@ _OF_SURVEYS = ("until", "of", "turn", "chemiscope", "strata")
 
 
 def check_survey(context: typer.Context) -> "Survey | None":
-    """How to survey, or None if that is not asked for; refuses options of no use."""
+    """Settings of the survey, or None without one; refuses options without effect."""
     given, names = context.params, option_names(context)
     sampled = given["samples"] or (given["calculator"] and given["grid"] is None)
     for name in _OF_GRIDS if given["survey"] is not None else _OF_SURVEYS:
         if not is_typed(context, name) or (name == "turn" and sampled):
             continue
         value = given[name]
-        problem = "is for structures that are resolved one by one"
+        problem = "only applies if structures are resolved one by one"
         remedy = f"Leave out {names[name]}, or --survey"
         if given["survey"] is None:
             or_samples = " or --samples" if name == "turn" else ""
-            problem = f"is of no use without --survey{or_samples}"
+            problem = f"has no effect without --survey{or_samples}"
             remedy = "Pass --survey 16, for instance"
         raise ArgumentError(
             names[name],
@@ -68,7 +68,7 @@ def check_survey(context: typer.Context) -> "Survey | None":
 
 
 def _fraction(text: str) -> float:
-    """1 % of ``1%`` and ``0.01``."""
+    """Reads a fraction such as ``1%`` or ``0.01``."""
     number, percent, rest = text.strip().partition("%")
     try:
         value = float(number) / (100 if percent else 1)
@@ -90,7 +90,7 @@ def run_survey(
     options: Any,
     aims: "list[Limit]",
 ) -> None:
-    """Surveys, prints the tables, and exits with 4 where structures failed."""
+    """Surveys, prints the tables, and exits with a code if something is wrong."""
     from symjax.report.chemiscope import find_chemiscope, write_chemiscope
     from symjax.report.files import SURVEY_CHEMISCOPE
     from symjax.report.survey_tables import survey_tables

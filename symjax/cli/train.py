@@ -1,4 +1,4 @@
-"""``symjax train``: trains a model as a file describes."""
+"""``symjax train``: trains a model as described by a file."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def train(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Folder of the run. Default: the name of RUN without its ending.",
+            help="Folder of the run. Default: the name of RUN without its suffix.",
             show_default=False,
         ),
     ] = None,
@@ -39,8 +39,8 @@ def train(
         bool,
         typer.Option(
             "--extend",
-            help="With --resume and another number of steps: the learning rate follows "
-            "that number from here on, which is recorded.",
+            help="With --resume and another number of steps: the schedule of the "
+            "learning rate follows the new number from here on; this is recorded.",
         ),
     ] = False,
     overwrite: Overwrite = False,
@@ -54,7 +54,7 @@ def train(
     ] = None,
     compile_cache: CompileCache = True,
 ) -> None:
-    """Trains a model as a file describes; a killed run continues with --resume."""
+    """Trains a model as described by a file; --resume continues a stopped run."""
     import jax
 
     from symjax.training.configuration import AtomsRun, read_run

@@ -151,7 +151,7 @@ def spectra(report: Report) -> dict[str, Spectrum]:
             leaf,
             parts[name],
             num_elements=num,
-            epsilon=float(np.finfo(settings.dtype).eps),
+            epsilon=leaf.round_off(settings.dtype),
             degree=(leaf.certificate.degree if leaf.certificate else settings.degree),
             num_tests=len(parts) * 2 * (settings.max_degree + 1),
         )

@@ -134,6 +134,7 @@ def conclude(
         power.reshape(*samples, *power.shape[1:]),
         mask,
         channels,
+        epsilon,
         verdict,
         check=check,
         coarser=_coarser(leaf, sums, real, elements),

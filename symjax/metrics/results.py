@@ -180,6 +180,8 @@ class LeafMeasurement(OfTotals):
       power: ||P_{l,sigma} u||^2, ``(*samples, irreps, degrees, 2)``.
       mask: Which samples are real, ``samples``.
       channels: Number of channels of the output (1 without).
+      epsilon: Relative round-off of the response, in the type that the function
+        returns.
       convergence: Verdict on the integration; of random elements, on their number.
       standard_errors: For random elements, standard errors of the totals.
       certificate: For adaptive rules and random elements, the accuracy reached.
@@ -212,6 +214,7 @@ class LeafMeasurement(OfTotals):
     power: np.ndarray
     mask: np.ndarray
     channels: int
+    epsilon: float
     convergence: Convergence | None = None
     standard_errors: Totals | None = None
     certificate: Certificate | None = None

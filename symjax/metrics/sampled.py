@@ -275,6 +275,7 @@ def _combine(
         power.reshape(*samples, *power.shape[1:]),
         mask,
         leaf.axes[2],
+        leaf.epsilon,
         None,
         Totals(
             errors.variance,
@@ -283,8 +284,7 @@ def _combine(
             np.zeros(len(representation.irreps)),
         ),
     )
-    epsilon = leaf.epsilon
-    certificate = _certify(over, found.totals(), blocks, weights, epsilon)
+    certificate = _certify(over, found.totals(), blocks, weights, found.epsilon)
     verdict = Convergence(
         resolved=certificate.certified,
         content_change=certificate.content_uncertainty,

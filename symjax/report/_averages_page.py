@@ -1,4 +1,4 @@
-"""What averages leave of every output, drawn for the page of a report."""
+"""The section of the page of a report on averages: a drawing and a table."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
 
 def averages_section(leaves: Mapping[str, Leaf]) -> str:
-    """Error against cost, drawn and in numbers; empty where no response is known."""
+    """Error against cost as a drawing and a table; empty if no response is known."""
     spectra = {
         name: leaf.response
         for name, leaf in leaves.items()
@@ -29,15 +29,18 @@ def averages_section(leaves: Mapping[str, Leaf]) -> str:
     unresolved = {name for name in spectra if not leaves[name].resolved}
     return (
         "<p>A after an average over rotations, predicted from this measurement; "
-        "evaluations of the model are its cost. What lies above the measured degrees "
-        "may be left whole: the bound is A + uncertainty.</p>\n"
+        "its cost is the number of evaluations of the model. Content above the "
+        "measured degrees may remain in full: the bound is A + uncertainty, which is "
+        "shown with &lt; where A is not larger than its uncertainty.</p>\n"
         + _drawing(drawn)
-        + show_table(averages_table("A after averages", spectra, unresolved))
+        + show_table(
+            averages_table("A after averages", spectra, unresolved, "averages")
+        )
     )
 
 
 def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
-    """Steps in two logarithmic scales, A over A as it is."""
+    """A relative to A without averaging, as steps on two logarithmic axes."""
     if not frontiers:
         return ""
     most = max(one.num_elements for errors in frontiers.values() for one in errors)

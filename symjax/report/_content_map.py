@@ -51,7 +51,7 @@ def map_data(report: Report, found: list[Summary], most: int) -> dict[str, Any]:
 
 
 def content_map(report: Report, found: list[Summary], most: int) -> str:
-    """The heat map, and its numbers as a table."""
+    """The heat map and its numbers as a table."""
     if not found:
         return ""
     settings = report.settings
@@ -70,7 +70,7 @@ def content_map(report: Report, found: list[Summary], most: int) -> str:
             for sign in (0, 1)
             for n in degrees
         ]
-        above = above_form(settings, one)
+        above = above_form(one)
         cells.append(Number(one.remainder, above, (*at, "remainder")))
         rows.append(Row(cells, one.resolved))
     columns = ["response", *(f"{n}+" for n in degrees)]
@@ -81,7 +81,7 @@ def content_map(report: Report, found: list[Summary], most: int) -> str:
 
 
 def _heat_map(report: Report, found: list[Summary], most: int) -> str:
-    """Names at the left, which stay; cells at the right, which scroll."""
+    """Names at the left, which stay in place; cells at the right, which scroll."""
     count = report.settings.max_degree + 1
     # Left edges of the columns: two groups and the remainder, with gaps.
     edges = [_CELL * c + _GAP * (c >= count) for c in range(2 * count)]

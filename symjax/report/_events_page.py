@@ -23,12 +23,12 @@ def cloud_data(report: Report, most: int) -> list[dict[str, Any]]:
 
     Args:
       report: The report.
-      most: Number of events.
+      most: Largest number of events.
 
     Returns:
-      For each one label, index in the report, positions about the middle and the
-      middle (voxels), and of each point energy (MeV), true label, A by output, most
-      frequent label and share of orientations with another one.
+      For each event its label, index in the report, positions relative to the middle,
+      the middle (voxels), and for each point energy (MeV), true label, A by output,
+      most frequent label and fraction of orientations with another label.
     """
     entries = []
     for line in report.event_lines[:most]:
@@ -55,7 +55,7 @@ def cloud_data(report: Report, most: int) -> list[dict[str, Any]]:
 
 
 def _short(values: Any) -> list[float]:
-    """Numbers with four digits: a picture needs no more, and a page is shorter."""
+    """Numbers with four digits, which are enough for a picture."""
     return [float(f"{value:.4g}") for value in np.asarray(values, float)]
 
 
@@ -67,17 +67,17 @@ def cloud_viewer(clouds: list[dict[str, Any]]) -> str:
     events = select("Event", "cloud-event", enumerate(labels))
     classes = escape(" ".join(name.replace(" ", "_") for name in CLASSES))
     return f"""<p>Every point is a voxel of the detector. A is the equivariance error of
-its class probabilities: how much they change as the event turns, with tokens frozen.
-Its label changes if it is not the same at all random orientations, with tokens and
-voxels found anew.</p>
+its class probabilities: how much they change as the event is rotated, with tokens
+frozen. Its label changes if it is not the same at all random orientations, with tokens
+and voxels chosen again.</p>
 <div class="controls">{events}
 <label>Color <select id="cloud-color"></select></label></div>
 <div class="viewer">
 <figure class="needs-js wide"><canvas id="cloud-canvas" tabindex="0" role="application"
-data-classes="{classes}" aria-label="The event, colored by point. Arrow keys turn it,
+data-classes="{classes}" aria-label="The event, colored by point. Arrow keys rotate it,
 plus and minus zoom, n and p step through the points"
 aria-describedby="cloud-readout"></canvas>
-<figcaption class="soft">Drag to turn; keys: arrows, + and &minus;, n and p.
+<figcaption class="soft">Drag to rotate; keys: arrows, + and &minus;, n and p.
 <span class="legend" id="cloud-legend"></span></figcaption>
 <p class="readout" id="cloud-readout" role="status"></p></figure>
 </div>"""
@@ -97,7 +97,7 @@ def event_sources(report: Report) -> str:
 
 
 def event_list(report: Report) -> str:
-    """One line for each event in the order of A, and those that failed."""
+    """One row for each event, the largest A first, and those that failed."""
     failed = [
         Row([Name(event.label), Name(event.failure.message)], good=False)
         for event in report.overview

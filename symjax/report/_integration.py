@@ -1,4 +1,4 @@
-"""The part of the page that says how well the numbers are converged."""
+"""The part of the page on how well the numbers are converged."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,18 +16,18 @@ from symjax.report.table_cells import Cell, Name, Number, Row, Unit
 
 
 def curve_data(report: Report, names: Sequence[str], most: int) -> dict[str, Any]:
-    """Curves of all structures together, and of each if these are not many.
+    """Curves of all structures together, and of each unless there are too many.
 
     Args:
       report: The report.
       names: Names of the leaves, in the order of the page.
-      most: Largest number of structures of which each is listed.
+      most: Largest number of structures that are also listed one by one.
 
     Returns:
-      ``sets``, each with a label and one entry for each name: None where no coarser
-      rule is known, else ``degrees`` of the rules, ``error`` A, ``relative`` error
-      and ``content`` B(l) under each, ``sectors`` B(l, sigma) as they are reported,
-      and the extrapolated ``tail``.
+      ``sets``, each with a label and one entry for each name: None if no coarser rule
+      is known, else ``degrees`` of the rules, ``error`` A, ``relative`` error and
+      ``content`` B(l) under each, ``sectors`` B(l, sigma) as reported, and the
+      extrapolated ``tail``.
     """
 
     def values(leaves: dict[str, Leaf]) -> list[dict[str, Any] | None]:
@@ -134,7 +134,7 @@ def convergence(report: Report, leaves: list[Leaf], curves: dict[str, Any]) -> s
         )
     )
     return f"""<p>The same figures under {how}. A curve that is flat at its end
-is converged as far as these rules can tell; the verdicts below ask random elements too.
+is converged as far as these rules can tell; verdicts below also use random elements.
 {which}</p>
 <div class="controls">{choices}</div>
 <div class="curves needs-js">
@@ -145,7 +145,7 @@ is converged as far as these rules can tell; the verdicts below ask random eleme
 
 
 def _curve_table(report: Report, leaves: list[Leaf]) -> str:
-    """A under every rule, of all structures together."""
+    """A under every rule, over all structures."""
     curves = {leaf.name: leaf.curve(report.settings) for leaf in leaves}
     degrees = sorted({point.degree for curve in curves.values() for point in curve})
     rows = []
@@ -186,7 +186,7 @@ def verdicts(leaves: list[Leaf]) -> str:
 
 
 def _certificates(leaves: list[Leaf]) -> Table:
-    """Accuracy that was reached, where the grids were chosen by it."""
+    """Accuracy that was reached, of adaptive grids and random elements."""
     rows = []
     for leaf in leaves:
         certificate = leaf.certificate
@@ -209,7 +209,7 @@ def _certificates(leaves: list[Leaf]) -> Table:
 
 
 def _excludes(certificate: Certificate) -> str:
-    """The largest part of an orbit that may have been missed, and what is noise."""
+    """The largest part of an orbit that may have been missed, and the noise of A."""
     text = (
         f"{100 * certificate.excluded:.2g} % of the orbit "
         f"({100 * certificate.confidence:.0f} % confidence)"

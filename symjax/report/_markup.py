@@ -1,4 +1,4 @@
-"""Pieces of the page of a report: escaped text, units, cells, tables."""
+"""Elements of the page of a report: escaped text, units, cells, tables."""
 
 import html
 import re
@@ -11,11 +11,11 @@ from symjax.report.schema import Report
 from symjax.report.table_cells import Cell, Figure, Link, Name, Number, Unit
 
 SCROLLS = '<p class="scrolls" hidden>Scroll sideways for more &rarr;</p>'
-"""Hint above what is wider than the screen."""
+"""Hint above elements that are wider than the screen."""
 
 
 def escape(value: object) -> str:
-    """Text that is safe in elements and in quoted attributes, and seen as it is."""
+    """Text that is safe in elements and quoted attributes, with no invisible parts."""
     return html.escape(visible(value), quote=True)
 
 
@@ -26,7 +26,7 @@ def show_unit(unit: str) -> str:
 
 
 def show(cell: Cell) -> str:
-    """A cell as HTML; a number of ``report.json`` with its path and in full."""
+    """A cell as HTML; numbers of ``report.json`` with their path and all digits."""
     if isinstance(cell, Unit):
         return show_unit(cell) or "-"
     if isinstance(cell, Name):
@@ -47,7 +47,7 @@ def show(cell: Cell) -> str:
 
 
 def _name(cell: Cell) -> str:
-    """A name, which a narrow screen may break between its parts."""
+    """A name that may be broken between its parts on a narrow screen."""
     return re.sub("[./_]", r"\g<0><wbr>", escape(cell))
 
 
@@ -69,7 +69,7 @@ def _number(number: Number) -> str:
 
 
 def show_table(table: Table | None) -> str:
-    """A table; empty if there is none, or nothing in it."""
+    """A table; empty if there is none or it has no rows."""
     if table is None or not table.rows:
         return ""
     caption = escape(with_symbols(table.title))
@@ -94,7 +94,7 @@ def show_table(table: Table | None) -> str:
 
 
 def select(label: str, name: str, options: Iterable[tuple[object, str]]) -> str:
-    """A choice among values, each with what is shown for it."""
+    """A choice between values, each with the text that is shown for it."""
     items = "".join(
         f'<option value="{escape(value)}">{escape(shown)}</option>'
         for value, shown in options
@@ -103,7 +103,7 @@ def select(label: str, name: str, options: Iterable[tuple[object, str]]) -> str:
 
 
 def folded(summary: str, table: Table) -> str:
-    """A table that is shown on demand; empty if there is nothing in it."""
+    """A table that is shown on demand; empty if it has no rows."""
     shown = show_table(table)
     return shown and f"<details><summary>{summary}</summary>\n{shown}</details>"
 

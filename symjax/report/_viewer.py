@@ -19,15 +19,15 @@ _MOST_ATOMS = 2000
 
 
 def viewer_data(report: Report, most: int) -> list[dict[str, Any]]:
-    """The structures that can be drawn, at most a number of them, in their order.
+    """The first structures that can be drawn.
 
     Args:
       report: The report.
-      most: Number of structures.
+      most: Largest number of structures.
 
     Returns:
-      For each one label, index in the report, symbols, positions about the middle
-      (angstrom), radii, bonds, edges of the cell, and errors by output.
+      For each structure its label, index in the report, symbols, positions relative to
+      the middle (angstrom), radii, bonds, edges of the cell, and errors by output.
     """
     units = {name: leaf.unit for name, leaf in report.aggregate().items()}
     entries: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def _geometry(atoms: AtomErrors) -> dict[str, Any]:
 
 
 def atoms_viewer(atoms: list[dict[str, Any]]) -> str:
-    """The section with the picture, and the errors of the first structure."""
+    """The section with the picture and the errors of the first structure."""
     if not atoms:
         return ""
     choices = ""
@@ -105,9 +105,9 @@ the prediction for each atom, rotated back, is from its mean over O(3).</p>
 <div class="controls">{choices}</div>
 <div class="viewer">
 <figure class="needs-js"><canvas id="atoms-canvas" tabindex="0" role="application"
-aria-label="The structure, colored by error. Arrow keys turn it, plus and minus zoom, n
-and p step through the atoms" aria-describedby="atoms-readout"></canvas>
-<figcaption class="soft">Drag to turn; keys: arrows, + and &minus;, n and p.
+aria-label="The structure, colored by error. Arrow keys rotate it, plus and minus zoom,
+n and p step through the atoms" aria-describedby="atoms-readout"></canvas>
+<figcaption class="soft">Drag to rotate; keys: arrows, + and &minus;, n and p.
 <span class="scale">0 <span class="heat"></span> <span id="atoms-high"></span></span>
 </figcaption>
 <p class="readout" id="atoms-readout" role="status"></p></figure>

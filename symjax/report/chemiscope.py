@@ -1,4 +1,4 @@
-"""A survey for chemiscope, the viewer of data sets of atomistic structures."""
+"""Export of a survey to chemiscope, a viewer for atomistic data sets."""
 
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,32 @@ from symjax.report._markup import escape
 from symjax.report.storage import write_atomically
 from symjax.report.survey_text import SurveyReport, headline, signed_root
 
-# Radius in angstrom of what is drawn around a chosen atom.
+# Radius in angstrom of the surroundings that are drawn around a chosen atom.
 _AROUND = 3.5
 
 
 def find_chemiscope() -> Any:
-    """The module of the package, or an error if it is not installed."""
+    """Imports chemiscope; raises ArgumentError if it is not installed."""
     with needs_extra("chemiscope", "chemiscope", True, ArgumentError):
         import chemiscope
     return chemiscope
 
 
 def write_chemiscope(report: SurveyReport, path: Path) -> None:
-    """Writes A of every output by structure, and by atom where it has one value each.
+    """Writes A of every output by structure, and of per-atom outputs also by atom.
 
-    Estimates of A^2 are unbiased and may be negative: A has their sign then, as in
-    ``survey.csv``; what a structure does not have is NaN, which the viewer
-    hides. Beside it stand the number of atoms and, where there are forces,
-    their root mean square. The name of the file ends with ``.json.gz``.
+    Estimates of A^2 are unbiased and may be negative; A then has a negative sign, as in
+    ``survey.csv``. Outputs that a structure does not have are NaN, which the viewer
+    hides. The number of atoms and, if there are forces, their root mean square are
+    written too.
+
+    Args:
+      report: The survey.
+      path: The file, whose name ends with ``.json.gz``.
+
+    Raises:
+      ArgumentError: The package chemiscope is not installed.
+      ReportError: The file cannot be written.
     """
     chemiscope, pool = find_chemiscope(), report.pool
     structures = []
@@ -46,7 +54,7 @@ def write_chemiscope(report: SurveyReport, path: Path) -> None:
     for name in report.own:
         output = report.outputs[name]
         of = visible(f"A of {name}")
-        about_it = "equivariance error, from a few elements of O(3): noisy"
+        about_it = "equivariance error, noisy: from a few elements of O(3)"
         values = [signed_root(value) for value in pool.by_item(name)]
         properties[of] = _values("structure", values, output.unit, about_it)
         if name in pool.samples:

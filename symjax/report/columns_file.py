@@ -1,8 +1,8 @@
 """``results.h5``: a report as columns, one row for each response of each structure.
 
-The file follows the conventions of netCDF-4 (dimension ``row``, one variable a column),
-so that ``xarray.open_dataset`` reads it, and so does anything that reads HDF5. It is
-derived from the journal: a run appends to it, and one that resumes writes it again.
+The file follows the conventions of netCDF-4 (dimension ``row``, one variable for each
+column): ``xarray.open_dataset`` and any HDF5 library read it. It is derived from the
+journal: a run appends to it, and a resumed run writes it again.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _STORED = {str: h5py.string_dtype(), int: np.int64, float: np.float64}
 
 
 def _columns(max_degree: int) -> dict[str, type]:
-    """Names and types of the columns: those of a summary, with a column for each B."""
+    """Names and types of the columns: fields of a summary, with a column for each B."""
     summary: dict[str, type] = {}
     for name, hint in get_type_hints(Summary).items():
         kinds = get_args(hint) or (hint,)
@@ -67,7 +67,14 @@ class ResultsFile:
     """Appends structures to a new ``results.h5``; a context manager.
 
     Rows are written at most once a second, and the file is closed in between, so that
-    it can be read while a run goes on.
+    it can be read during a run.
+
+    Args:
+      path: The file to write; one that exists is replaced.
+      settings: Settings of the report.
+
+    Raises:
+      ReportError: The file cannot be written.
     """
 
     def __init__(self, path: Path, settings: Settings):
@@ -97,7 +104,7 @@ class ResultsFile:
             self._next = time.monotonic() + EVERY_SECONDS
 
     def flush(self) -> None:
-        """Writes what waits."""
+        """Writes the rows that are waiting."""
         rows, self._waiting = self._waiting, []
         if not rows:
             return
@@ -218,13 +225,13 @@ def _write(report: Report, path: Path) -> None:
 
 
 def read_results(path: str | Path) -> dict[str, np.ndarray]:
-    """The columns of ``results.h5``, as ``pandas.DataFrame`` takes them.
+    """Reads the columns of ``results.h5``, in a form that ``pandas.DataFrame`` takes.
 
     Args:
       path: The file, or the folder that holds it.
 
     Returns:
-      Arrays of one length by name: texts as objects, errors in the unit of the row.
+      Arrays of equal length by name: text as objects, errors in the unit of the row.
 
     Raises:
       ReportError: The file is missing, or was damaged when a run was killed.

@@ -1,4 +1,4 @@
-"""The tables of a report, said once for the terminal and for the page."""
+"""The tables of a report, the same for the terminal and for the page."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ NO_SCALE = {
     "zero": "zero",
     "one value": "-",
 }
-"""What is printed where there is nothing to compare an error with."""
+"""What is printed if there is nothing to compare an error with."""
 
 _TOP_SECTORS = 2
 
@@ -58,7 +58,7 @@ def field(
 def resolved(summary: Summary) -> str:
     """The verdict in a few characters, with a degree or number of samples to try.
 
-    Of samples also how well A is known.
+    For random elements also the relative uncertainty of A.
     """
     if not summary.resolved:
         return f"NO: {summary.degree_to_try}"
@@ -66,33 +66,31 @@ def resolved(summary: Summary) -> str:
     return f"A +-{known:.0%}" if known else "yes"
 
 
-def above_form(
-    settings: Settings, summary: Summary | None = None
-) -> Callable[[float], str]:
-    """How a fraction is written that is a difference from 1."""
-    floor = max(remainder_floor(settings.dtype), _known_to(summary))
+def above_form(summary: Summary) -> Callable[[float], str]:
+    """Format of a fraction that is a difference from 1."""
+    floor = max(remainder_floor(summary.epsilon), _known_to(summary))
     return lambda value: format_fraction(value, floor)
 
 
 def content_form(
-    settings: Settings, degree: int, summary: Summary | None = None
+    settings: Settings, degree: int, summary: Summary
 ) -> Callable[[float], str]:
-    """How the content of a sector is written."""
-    floor = content_floor(degree, settings.num_elements, settings.dtype)
+    """Format of the content of a sector."""
+    floor = content_floor(degree, settings.num_elements, summary.epsilon)
     floor = max(floor, _known_to(summary))
     return lambda value: format_fraction(value, floor)
 
 
-def _known_to(summary: Summary | None) -> float:
+def _known_to(summary: Summary) -> float:
     """Uncertainty of each B from random elements; 0 of a grid."""
-    return 0.0 if summary is None else summary.content_uncertainty or 0.0
+    return summary.content_uncertainty or 0.0
 
 
 def outputs_table(report: Report) -> Table:
-    """A of every output, what it is compared with, and where the content lies."""
+    """A of every output, what it is compared with, and the content in wrong sectors."""
     rows = []
     for summary in outputs_of(report):
-        above = above_form(report.settings, summary)
+        above = above_form(summary)
         compared: list[Cell] = [
             NO_SCALE.get(summary.compared_with, summary.compared_with),
             field(summary, "ratio"),
@@ -122,7 +120,7 @@ def outputs_table(report: Report) -> Table:
 
 
 def elements_table(report: Report) -> Table:
-    """The same for the atoms of each element."""
+    """A of every output for the atoms of each element."""
     rows = []
     for leaf in report.aggregate().values():
         for symbol in leaf.species if leaf.kind == "output" else ():
@@ -141,7 +139,7 @@ def elements_table(report: Report) -> Table:
 
 
 def content_table(summaries: Sequence[Summary], settings: Settings) -> Table:
-    """B(l, sigma) of some outputs side by side, a row for each degree."""
+    """B(l, sigma) of outputs side by side, with a row for each degree."""
     columns = ["l"]
     for summary in summaries:
         minus = f"{summary.name} -" if len(summaries) == 1 else "-"
@@ -155,7 +153,7 @@ def content_table(summaries: Sequence[Summary], settings: Settings) -> Table:
         rows.append(Row(cells))
     cells = ["above"]
     for summary in summaries:
-        above = above_form(settings, summary)
+        above = above_form(summary)
         cells += [Number(summary.remainder, above), ""]
     title = "Content B(l, sigma) of the outputs"
     return Table(title, columns, [*rows, Row(cells)])
@@ -172,7 +170,6 @@ def top_sectors(
 
 def layers_table(report: Report) -> Table:
     """How far the features of each layer are from invariance, and what they carry."""
-    above = above_form(report.settings)
     rows = []
     for summary in layers_of(report):
         top = [
@@ -186,7 +183,7 @@ def layers_table(report: Report) -> Table:
             field(summary, "equivariance_error"),
             Number(summary.relative_error, format_value, ratio, bar=True),
             *top,
-            field(summary, "remainder", above),
+            field(summary, "remainder", above_form(summary)),
             resolved(summary),
         ]
         rows.append(Row(cells, summary.resolved))
@@ -234,7 +231,7 @@ def structures_table(report: Report) -> Table:
 
 
 def worst_checks(report: Report) -> list[PhysicalCheck]:
-    """For each law and quantity the check that is broken most, over all structures."""
+    """For each law and quantity the worst check of all structures."""
     found: dict[tuple[str, str], PhysicalCheck] = {}
     for structure in report.overview:
         for check in structure.laws:
@@ -246,7 +243,7 @@ def worst_checks(report: Report) -> list[PhysicalCheck]:
 
 
 def _excess(check: PhysicalCheck) -> float:
-    """Deviation in units of its error; one that is no number is the worst."""
+    """Deviation in units of its error; infinite if it is not a number."""
     if math.isnan(check.deviation):
         return math.inf
     return check.deviation / check.error if check.error > 0 else check.deviation
@@ -259,7 +256,7 @@ def _named(report: Report) -> str:
 
 
 def laws_table(report: Report) -> Table | None:
-    """The checks that are broken most."""
+    """The worst check of each law and quantity; None without checks."""
     rows = [
         Row(
             [

@@ -1,4 +1,4 @@
-"""What a report holds of events beside spectra: points, sources, and figures."""
+"""What a report holds for events: points, sources of symmetry breaking, figures."""
 
 import dataclasses
 import math
@@ -23,16 +23,17 @@ from symjax.report.stored import (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EventPoints(Record):
-    """The points of an event that a model has read, and what it says of each.
+    """The points of an event that a model reads, and results for each of them.
 
     Attributes:
       positions: In voxels, shape ``(points, 3)``.
       energies: In MeV.
-      semantic: True labels; -1 where unknown.
-      errors: For every output of points its equivariance error A of each point.
-      labels: The most frequent label over random orientations; empty without
+      semantic: True labels; -1 if unknown.
+      errors: For every output that has a value for each point, by name, the
+        equivariance error A of each point.
+      labels: The most frequent predicted label over random orientations; empty without
         segmentation.
-      changes: Share of these orientations with another label; empty likewise.
+      changes: Fraction of these orientations with another label; empty likewise.
     """
 
     positions: Annotated[Float[np.ndarray, "points 3"], Numbers(-math.inf)]
@@ -47,7 +48,8 @@ class EventPoints(Record):
 class Breaking(Record):
     """Sizes of the sources of symmetry breaking over one set of elements.
 
-    All are root mean squares of class probabilities over points, classes and elements.
+    They are root mean squares over points, classes and elements of O(3) of changes in
+    the class probabilities.
 
     Attributes:
       group: ``"Oh"``, or ``"O(3)"`` for random elements.
@@ -55,12 +57,14 @@ class Breaking(Record):
       num_points: Number of points.
       num_known: Number of points whose true label the model knows.
       network: A of the probabilities with frozen tokens.
-      tokenisation: Root mean square of what finding tokens anew changes.
-      voxelisation: Root mean square of what putting points back on voxels changes.
+      tokenisation: Change caused by choosing tokens again in each orientation.
+      voxelisation: Change caused by placing the rotated points on voxels again.
       total: A of the probabilities with all three.
-      content: B of the probabilities with all three, per irrep; empty for O(3).
-      frozen_labels: Labels with frozen tokens.
-      labels: Labels with all three. Read from a file, neither has ``frequencies``.
+      content: B of the probabilities with all three, by irrep of the group; empty for
+        O(3).
+      frozen_labels: Consistency of labels with frozen tokens.
+      labels: Consistency of labels with all three. Read from a file, neither has
+        ``frequencies``.
     """
 
     group: Literal["Oh", "O(3)"]
@@ -82,15 +86,16 @@ _Interval: Any = tuple.__class_getitem__((OrUnknown, OrUnknown, OrUnknown))
 
 @dataclasses.dataclass(frozen=True)
 class PointGroupFigures(Record):
-    """Figures of some points of all events, each with its interval.
+    """Figures over all events for one group of points, each with its interval.
 
     Attributes:
-      by: ``"all"``, ``"class"``, ``"particle"`` or ``"points"``, the size of the event.
-      name: Which of them.
+      by: What the points have in common: ``"all"``, ``"class"``, ``"particle"``, or
+        ``"points"``, the number of points of their event.
+      name: Name of the class, particle or range of sizes.
       events: Number of events that have such points.
       equivariance_error: A.
       relative_error: A over the root mean square.
-      expected: B in the irreps of the output.
+      expected: B in the irreps of the output, 1 if it is equivariant.
     """
 
     by: Literal["all", "class", "particle", "points"]
@@ -108,15 +113,15 @@ class BreakingFigures(Record):
     Attributes:
       events: Number of events.
       num_elements: Elements at which each was evaluated.
-      network: As in :class:`Breaking`, as the next three.
-      tokenisation: What finding tokens anew changes.
-      voxelisation: What putting points back on voxels changes.
-      total: A of the whole chain.
-      changing: Of the labels with all three, as the next three: share of points whose
-        label is not the same at all elements.
-      disagreement: Mean share of elements with another label than the most frequent.
-      accuracy: Share of labels that are right.
-      majority_accuracy: The same of the most frequent labels.
+      network: As in :class:`Breaking`, like the next three.
+      tokenisation: Change caused by choosing tokens again.
+      voxelisation: Change caused by placing points on voxels again.
+      total: A with all three.
+      changing: Fraction of points whose label is not the same at all elements. This and
+        the next three are for labels with all three sources.
+      disagreement: Mean fraction of elements with another label than the most frequent.
+      accuracy: Fraction of correct labels.
+      majority_accuracy: The same for the most frequent labels.
     """
 
     events: Positive

@@ -1,7 +1,7 @@
-"""Figures of many events: by class, particle and number of points, with intervals.
+"""Figures over many events: by class, particle and number of points, with intervals.
 
-Everything is a ratio of sums over events, so that its interval, how much another set of
-events would differ, follows from :func:`ratio_interval`.
+Each is a ratio of sums over events, so that :func:`ratio_interval` gives its interval,
+which says how much the figure would differ for another set of events.
 """
 
 import dataclasses
@@ -55,16 +55,19 @@ def ratio_interval(
 
         s = sqrt(n / (n - 1) sum d_i^2) / sum b_i,
 
-    and the interval is r -+ t s, with Student's t of n - 1 degrees of freedom at 95 %.
-    Source: Cochran, Sampling Techniques, 3rd ed., Sec. 2.11. It ends where the figure
-    can be no smaller or larger. For figures such as A the root of ratio and ends is
+    and the interval is r -+ t s, with Student's t of n - 1 degrees of freedom at 95 %,
+    cut off at 0 and at ``most``. Source: Cochran, Sampling Techniques, 3rd ed.,
+    Sec. 2.11. For figures such as A the square root of the ratio and of both ends is
     taken, which keeps the coverage.
 
     Args:
       numerators: a_i, not negative.
-      denominators: b_i, not negative; events with b_i = 0 count as none.
+      denominators: b_i, not negative; events with b_i = 0 are left out.
       root: Whether the figure is the square root of the ratio.
-      most: The largest value that the ratio can have, such as 1 for a share.
+      most: The largest possible value of the ratio, such as 1 for a fraction.
+
+    Returns:
+      The figure with its interval; NaN for what too few events leave unknown.
     """
     a, b = np.asarray(numerators, float), np.asarray(denominators, float)
     a, b = a[b > 0], b[b > 0]
@@ -91,8 +94,8 @@ def summarise_events(events: Iterable[StructureReport]) -> EventFigures:
     """Figures over measured events, as the object ``events`` of ``report.json``.
 
     Returns:
-      For every output its figures over all points, by class, by particle and by number
-      of points of the event, and for every group the sources of symmetry breaking.
+      For every output, figures over all points, by class, by particle and by number of
+      points of the event; for every group, the sources of symmetry breaking.
     """
     rows: dict[str, dict[tuple[_By, str], list[tuple[float, ...]]]] = {}
     parts: dict[str, list[Breaking]] = {}
@@ -179,10 +182,10 @@ def _sources(parts: list[Breaking]) -> BreakingFigures:
 
 
 class EventLine(NamedTuple):
-    """One event in the list of all.
+    """One event in the list of all events.
 
     Attributes:
-      place: Its position among the structures of the report.
+      place: Its index among the structures of the report.
       event: The event, without its points.
       output: Its first output.
       resolved: Whether all its responses are resolved.

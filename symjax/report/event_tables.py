@@ -1,4 +1,4 @@
-"""Tables of events, for the terminal and the page: figures, sources, a list."""
+"""Tables of events for the terminal and the page: figures, sources, a list."""
 
 from rich.text import Text
 
@@ -27,14 +27,14 @@ GROUP_NAMES: dict[str, str] = {"Oh": "O_h", "O(3)": "O(3)"}
 SOURCES_TITLE = "Sources of symmetry breaking in class probabilities"
 SOURCES_LEGEND = (
     "Root mean squares over points, classes and orientations. network: A with tokens "
-    "frozen; tokens, voxels: what finding tokens anew and putting points back on "
-    "voxels change; all: A of the whole chain. Labels that change: points whose label "
-    "is not the same at all orientations."
+    "frozen; tokens, voxels: changes caused by choosing tokens again and by placing "
+    "the rotated points on voxels again; all: A with all three. Labels that change: "
+    "points whose label is not the same at all orientations."
 )
 
 
 def event_tables(report: Report, display: Display) -> list[Table | Text | None]:
-    """What a report of events shows beside the tables of any report."""
+    """The tables that only reports of events have."""
     sources = sources_table(report)
     parts: list[Table | Text | None] = [*figure_tables(report), sources]
     if sources is not None:
@@ -48,7 +48,7 @@ def event_tables(report: Report, display: Display) -> list[Table | Text | None]:
 
 
 def interval_note(report: Report) -> str:
-    """What the brackets are, without a full stop."""
+    """The meaning of the brackets, without a full stop."""
     return (
         f"In brackets: {report.event_summary.level:.0%} intervals over events "
         "(Student's t of ratios of sums over events), not over points or orientations"
@@ -105,7 +105,7 @@ def sources_table(report: Report) -> Table | None:
 
 
 def events_table(report: Report, full: bool = True) -> Table:
-    """One line for each event in the order of A."""
+    """One row for each event, the largest A first."""
     lines = report.event_lines
     sources = SOURCE_NAMES if any(line.event.breaking for line in lines) else {}
     shares = ["changing", *(["accuracy"] if full else [])]

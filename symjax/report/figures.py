@@ -1,7 +1,7 @@
 """Figures of a report, for papers and talks.
 
-Built with matplotlib's object interface on figures of their own: no window, no
-global state, safe in threads and in notebooks.
+They use matplotlib's object interface: no window, no global state, safe in threads and
+notebooks.
 """
 
 import re
@@ -65,12 +65,15 @@ STYLE: dict[Any, Any] = {
 def content_figure(report: Report) -> Figure:
     """Heat map of the content B, layers by degree, one panel for each sigma.
 
-    Rows are layers in the order of the model, then outputs, below a line. Colors are
-    logarithmic and end at 1e-8. The last panel is the content above the largest
-    degree; where the grid does not resolve a row, its name has an asterisk.
+    Rows are layers in the order of the model, then, below a line, outputs. Colors are
+    logarithmic and end at 1e-8. The last panel shows the content above the largest
+    degree. Names of rows that the grid does not resolve are marked with an asterisk.
 
     Args:
-      report: A report with one measured structure or more.
+      report: A report with at least one measured structure.
+
+    Returns:
+      The figure.
 
     Raises:
       ArgumentError: Nothing was measured.
@@ -135,11 +138,17 @@ def content_figure(report: Report) -> Figure:
 def error_figure(report: Report) -> Figure:
     """Equivariance error of every layer and output, on logarithmic axes.
 
-    Left: relative error, which compares all rows. Right: A in the units of the
-    features, or of the output, which is named beside its point.
+    Left: relative error, on one scale for all rows. Right: A in the units of the
+    features, or in the unit of the output that is written beside its point.
 
     Args:
-      report: A report with one measured structure or more.
+      report: A report with at least one measured structure.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ArgumentError: Nothing was measured.
     """
     found, num_layers = _ordered(report)
     relative = np.array([row.relative_error for row in found])
@@ -215,7 +224,7 @@ def error_figure(report: Report) -> Figure:
 
 
 def display_unit(unit: str) -> str:
-    r"""A unit with the sign for angstrom and raised exponents, as figures print it."""
+    r"""A unit for a figure, with the symbol for angstrom and raised exponents."""
     return re.sub(r"\^(-?\d+)", r"$^{\1}$", with_symbols(unit))
 
 
@@ -225,9 +234,12 @@ def save_figures(
     """Writes both figures into a folder.
 
     Args:
-      report: A report with one measured structure or more.
+      report: A report with at least one measured structure.
       folder: An existing folder.
       formats: ``"png"`` (300 dots per inch), ``"svg"`` or ``"pdf"``.
+
+    Returns:
+      The files.
 
     Raises:
       ArgumentError: A format is unknown, or nothing was measured.
@@ -272,7 +284,7 @@ def _ordered(report: Report) -> tuple[list[Summary], int]:
             "report",
             report.model.name,
             "has no measured structure",
-            "Measure one structure at least",
+            "Measure at least one structure",
         )
     return layers + outputs, len(layers)
 
@@ -295,8 +307,9 @@ def _separate(
 
 def _title(report: Report) -> str:
     number = len(report.measured)
-    what = report.measured[0].label if number == 1 else f"{number} structures"
-    return drawn(f"{report.model.name}: {what}")
+    kind = "events" if report.of_events else "structures"
+    measured = report.measured[0].label if number == 1 else f"{number} {kind}"
+    return drawn(f"{report.model.name}: {measured}")
 
 
 def _footnote(figure: Figure, found: list[Summary]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def format_value(value: float) -> str:
-    """A positive quantity with three significant digits, in nine characters at most.
+    """A quantity of at least 0 with three significant digits, in at most 9 characters.
 
     Example:
       >>> from symjax.report.formats import format_value
@@ -20,7 +20,7 @@ def format_value(value: float) -> str:
 
 
 def format_fraction(value: float, floor: float = 0.0) -> str:
-    """A fraction in eight characters at most; below ``floor`` it is written as such.
+    """A fraction in at most eight characters; below ``floor``, ``<floor``.
 
     Example:
       >>> from symjax.report.formats import format_fraction
@@ -38,18 +38,29 @@ def format_fraction(value: float, floor: float = 0.0) -> str:
     return f"{value:.4f}" if abs(value) >= 1e-2 else f"{value:.1e}"
 
 
+def format_bound(value: float) -> str:
+    """A quantity of which only an upper bound is known.
+
+    Example:
+      >>> from symjax.report.formats import format_bound
+      >>> format_bound(5.98e-7)
+      '<5.98e-07'
+    """
+    return f"<{format_value(value)}"
+
+
 def with_symbols(text: str) -> str:
-    """A unit, or a text with one, with the sign for angstrom."""
+    """A unit, or a text that contains one, with the symbol for angstrom."""
     return text.replace("angstrom", "\xc5")
 
 
 def with_unit(text: str, unit: str) -> str:
-    """The head of a column, with its unit in brackets if there is one."""
+    """A column heading, with its unit in parentheses if there is one."""
     return f"{text} ({unit})" if unit else text
 
 
 def format_percent(value: float) -> str:
-    """A share in percent with one decimal."""
+    """A fraction in percent with one decimal."""
     return f"{100 * value:.1f} %"
 
 
@@ -59,5 +70,5 @@ def format_seconds(value: float) -> str:
 
 
 def format_count(value: float) -> str:
-    """A whole number with commas."""
+    """An integer with commas between thousands."""
     return f"{value:,}"

@@ -1,7 +1,7 @@
-"""A report as one web page that needs nothing else: no network, no library.
+"""A report as one self-contained web page: no network, no library.
 
-Every number of the page is taken from the object of ``report.json``, and its element
-names the field in ``data-at``, a JSON pointer (RFC 6901), and the value in full.
+Every number of the page comes from ``report.json``: the attribute ``data-at`` of its
+element is the JSON pointer (RFC 6901) of the field, and ``value`` has all digits.
 """
 
 import json
@@ -52,12 +52,18 @@ _POLICY = (
 def to_html(report: Report) -> str:
     """A report as a self-contained HTML page, in ASCII.
 
-    A summary in plain words; tables with units; a heat map of the content
-    B(l, sigma) of every layer and output, over all structures or one of them; curves
-    of A and B against the degree of the grid; the equivariance error of every atom on
-    the structure, which can be turned; verdicts of the integration; and where the
-    numbers come from. Light or dark as the reader's system is, for phones and desks,
-    and usable from the keyboard. Without JavaScript the tables remain.
+    It has a summary in words; tables with units; a heat map of the content B(l, sigma)
+    of every layer and output, over all structures or for one of them; curves of A and B
+    against the degree of the grid; the structure, which can be rotated, colored by the
+    equivariance error of every atom; verdicts on the integration; and the provenance of
+    the numbers. It follows the light or dark mode of the system, fits phones, and works
+    with the keyboard. Without JavaScript the tables remain.
+
+    Args:
+      report: The report.
+
+    Returns:
+      The text of the page.
     """
     leaves = list(report.aggregate().values())
     outputs = [leaf for leaf in leaves if leaf.kind == "output"]
@@ -86,7 +92,7 @@ def to_html(report: Report) -> str:
     content = content_map(report, found, MOST_STRUCTURES)
     curve = convergence(report, chosen, curves)
     verdict = verdict_on(report)
-    # What speaks of the grid must not open the page as if it praised the model.
+    # A good verdict on the grid at the top would look like praise of the model.
     above, below = "", f"\n{_verdict(verdict)}"
     if not verdict.good:
         above, below = _verdict(verdict), ""
@@ -147,7 +153,15 @@ def to_html(report: Report) -> str:
 
 
 def save_html(report: Report, path: str | Path) -> None:
-    """Writes the page of a report atomically."""
+    """Writes the page of a report atomically.
+
+    Args:
+      report: The report.
+      path: The file to write; its folder must exist.
+
+    Raises:
+      ReportError: The file cannot be written.
+    """
     text = to_html(report)
     write_atomically(
         Path(path),
@@ -159,8 +173,8 @@ def save_html(report: Report, path: str | Path) -> None:
 _DEFINITIONS = """<p><b>A</b>, the equivariance error: root-mean-square deviation of a
 component of the prediction, rotated back, from its mean over O(3).
 <b>A/RMS</b>: the same over the root mean square of the response; 0 is exactly
-equivariant, 1 is no symmetry at all. An energy has an arbitrary zero, and is compared
-with its spread over all that was measured or with kT. <b>1 - B</b>: what is not in the
+equivariant, 1 is no symmetry at all. An energy has an arbitrary zero, so it is compared
+with its spread over all structures, or with kT. <b>1 - B</b>: what is not in the
 irreps of the output; &lt; is below round-off. <b>B(l, &sigma;)</b>: fraction of the
 response that transforms as the irrep of degree l; &sigma; = + for tensors, &minus; for
 pseudotensors; the fractions and the remainder above the largest degree sum to 1.
@@ -172,7 +186,7 @@ learn physical symmetries</i>, arXiv:2603.24638.</p>
 
 
 def _visible(value: Any) -> Any:
-    """The data of the page with all names as they can be shown."""
+    """The data of the page, with all names made printable."""
     if isinstance(value, dict):
         return {visible(key): _visible(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -239,7 +253,7 @@ def _facts(report: Report) -> str:
         error = show(field(leaf, "equivariance_error"))
         unit = f" {show_unit(leaf.unit)}" if leaf.unit else ""
         facts.append(
-            f"<b>{escape(leaf.name)}</b>: turning the input changes a component by "
+            f"<b>{escape(leaf.name)}</b>: rotating the input changes a component by "
             f"{error}{unit} (root mean square), {_against(report, leaf)}."
         )
     facts += [f"{escape(line)}" for line in in_short(report.aggregate().values())]
@@ -291,9 +305,10 @@ def _structures(report: Report) -> str:
 def _laws(report: Report) -> str:
     table = show_table(laws_table(report))
     return table and (
-        "<p>What else should not change: translation, exchange of like atoms, another "
-        "cell for the same crystal; and whether forces are minus the gradient of the "
-        "energy. A deviation within five times its round-off is none.</p>\n" + table
+        "<p>Predictions should not change under translations, permutations of like "
+        "atoms, and another choice of cell for the same crystal, and forces should be "
+        "minus the gradient of the energy. A law holds if the deviation is within five "
+        "times the error of the check.</p>\n" + table
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of text that are never cut: rows that do not fit are stacked."""
+"""Tables as text: nothing is cut; rows that are too wide become stacked lines."""
 
 import dataclasses
 import textwrap
@@ -20,18 +20,18 @@ _LOUD = "bold red"
 
 @dataclasses.dataclass(frozen=True)
 class Display:
-    r"""What a page of text is written on.
+    r"""The terminal or file that text is written for.
 
     Attributes:
       width: Number of columns; None for as many as a table needs.
-      ascii_only: Whether other characters cannot be shown.
+      ascii_only: Whether it can only show ASCII.
     """
 
     width: int | None = 80
     ascii_only: bool = False
 
     def name(self, text: str) -> str:
-        """A name from a file or a model, as it can be shown."""
+        """A name from a file or a model, with what cannot be shown escaped."""
         shown = visible(text)
         if self.ascii_only:
             return shown.encode("ascii", "backslashreplace").decode("ascii")
@@ -47,7 +47,7 @@ class Display:
         return self.unit(cell) if isinstance(cell, Unit) else self.name(str(cell))
 
     def lines(self, text: str, indent: int = 12) -> str:
-        """A line broken between words, further ones indented."""
+        """A line that is broken between words, with an indent for further lines."""
         width = self.width or 80
         return textwrap.fill(
             text,
@@ -60,13 +60,13 @@ class Display:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table, said once for the terminal and for the page.
+    """A table for the terminal and the page.
 
     Attributes:
       title: Its title.
-      columns: Names of the columns; the first is aligned left.
-      rows: Rows with as many cells.
-      left: Names of further columns that are aligned left.
+      columns: Names of the columns; the first is aligned to the left.
+      rows: Rows with one cell for each column.
+      left: Names of further columns that are aligned to the left.
 
     Example:
       >>> from symjax.report.table_cells import Number, Row
@@ -98,9 +98,9 @@ class Table:
         rows = _shown(self.rows, display)
         first = [row.cells[0] for row in self.rows]
         if display.width is not None and any(isinstance(c, LayerName) for c in first):
-            # What the numbers and the gap before them leave; less says nothing.
-            rest = [Row(row.cells[1:]) for row in rows]
-            left = display.width - _table_width(columns[1:], rest) - len(_GAP)
+            # Width beside the numbers and the gap before them.
+            numbers = [Row(row.cells[1:]) for row in rows]
+            left = display.width - _table_width(columns[1:], numbers) - len(_GAP)
             if left >= _SHORTEST_NAME:
                 names = shorten_all([str(row.cells[0]) for row in rows], left)
                 rows = [
@@ -131,9 +131,9 @@ def make_table(
     display: Display,
     left: Sequence[str] = (),
 ) -> Text:
-    """A :class:`Table` as text, or its rows as stacked lines where it is too wide.
+    """A table as text, with its rows as stacked lines if it is too wide.
 
-    No cell is ever cut or broken.
+    No cell is cut or broken. Arguments are those of :class:`Table`, and the display.
 
     Example:
       >>> from symjax.report.table_cells import Row

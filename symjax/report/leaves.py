@@ -1,9 +1,10 @@
-"""What is measured of one output or layer, and its sum over many structures."""
+"""What is measured for one output or layer, and its sum over structures."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from symjax.errors import SymjaxError
@@ -25,6 +26,7 @@ from symjax.report.stored import (
     IrrepLabel,
     Positive,
     Record,
+    Size,
     StoredCertificate,
     StoredRule,
     StoredSpread,
@@ -56,31 +58,33 @@ class Leaf(Record):
 
     Attributes:
       name: Name of the output or of the layer.
-      kind: ``"output"``, or what the features of a layer belong to: ``"node"``,
-        ``"edge"``, ``"token"`` or ``"point"``; ``"layer"`` where that is not known.
+      kind: ``"output"``, or for a layer what its features belong to: ``"node"``,
+        ``"edge"``, ``"token"`` or ``"point"``; ``"layer"`` if that is not known.
       unit: Unit of the equivariance error; empty for features.
       representation: Name of the representation.
       irreps: Labels of its irreps, in the order of the totals.
       channels: Number of channels.
       totals: Sums over all samples. ``variance`` and ``norm`` are in unit squared.
       species: The same for the atoms of each element, by symbol, or for the points
-        of each class, by its name; empty where samples are neither.
+        of each class, by name; empty if samples are neither atoms nor points.
       convergence: Verdict on the integration.
-      coarser: Totals under coarser rules, the coarsest first; empty where structures
+      coarser: Totals under coarser rules, the coarsest first; empty if the structures
         that were added up have no rules in common.
-      certificate: Accuracy that was reached, where the grid was chosen by it.
+      certificate: Accuracy that was reached, for adaptive grids and random elements.
       spread: Sums behind the standard deviation of an invariant output; None for
-        others and for features.
+        other outputs and for features.
       forbidden: Elements for whose atoms the symmetry of the structures allows no
         output, and ``""`` where it allows none at all.
-      particles: The totals of the points of each particle, by its name; empty where
-        samples are no points, or particles are not known.
-      response: Second moments of the rotated-back response of an output, which tell A
-        after any average; None for features.
+      particles: The totals of the points of each particle, by name; empty if samples
+        are not points, or particles are not known.
+      response: Second moments of the rotated-back response of an output, from which A
+        after any average follows; None for features.
       labels: Errors of an output on labels; None without labels.
-      reads: Layers that an output is read from, by name; empty where the model does not
+      reads: Layers that an output is read from, by name; empty if the model does not
         say.
       beside: Whether a layer is an input, or a branch beside the main path.
+      epsilon: Machine epsilon of the type in which the function returned it; 0 if that
+        is not known.
 
     Example:
       >>> import numpy as np
@@ -110,17 +114,37 @@ class Leaf(Record):
     labels: StoredLabelErrors | None = None
     reads: tuple[Text, ...] = ()
     beside: bool = False
+    epsilon: Size = 0.0
+
+    def round_off(self, dtype: str) -> float:
+        """Machine epsilon of its values.
+
+        Args:
+          dtype: Precision of the run; an output that was returned in a coarser type
+            has the epsilon of that type.
+
+        Example:
+          >>> import numpy as np
+          >>> from symjax.metrics import Totals
+          >>> from symjax.report import Leaf
+          >>> totals = Totals(np.ones(1), np.ones(1), np.ones((1, 2, 2)), np.ones(1))
+          >>> leaf = Leaf("energy", "output", "eV", "scalar", ("0+",), 1, totals, {},
+          ...             None, epsilon=2.0**-23)
+          >>> leaf.round_off("float64") == leaf.round_off("float32") == 2.0**-23
+          True
+        """
+        return max(float(np.finfo(dtype).eps), self.epsilon)
 
     def comparison(self, dtype: str, species: str = "") -> Comparison:
         """What the equivariance error is compared with.
 
         Args:
-          dtype: Precision of the model.
-          species: An element or class, for its samples alone; by default all.
+          dtype: Precision of the run.
+          species: An element or class, to compare its samples only; by default all.
 
         Returns:
-          The comparison; of an invariant of one species there is none, because the
-          spread is known of all only.
+          The comparison. For one species of an invariant it has no scale, because the
+          spread is only known over all samples.
 
         Example:
           >>> import numpy as np
@@ -140,15 +164,15 @@ class Leaf(Record):
             unit=self.unit,
             spread=self.spread,
             forbidden=species in self.forbidden,
-            dtype=dtype,
+            epsilon=self.round_off(dtype),
         )
 
     @property
     def missing(self) -> float:
         """1 - B in the sectors that an equivariant output would have.
 
-        Summed over the other sectors and what lies above, so that it is not a
-        difference from 1 where all is projected.
+        The sum of B over all other sectors and of the remainder, which is more accurate
+        than the difference from 1.
         """
         content = self.totals.content.copy()
         above = self.totals.remainder
@@ -161,11 +185,11 @@ class Leaf(Record):
         """How the figures converge with the degree of the rule.
 
         Args:
-          settings: Of the report.
+          settings: Settings of the report.
 
         Returns:
-          Totals under coarser rules, the coarsest first, and last those that are
-          reported; empty where no coarser rule is known.
+          Totals under coarser rules, the coarsest first, followed by those of the
+          leaf; empty if no coarser rule is known.
 
         Example:
           >>> import numpy as np
@@ -193,11 +217,14 @@ class Leaf(Record):
 
 
 def add_leaves(leaves: list[Leaf]) -> Leaf:
-    """The sum of one leaf over several structures, which must be of the same kind.
+    """The sum of one leaf over several structures.
 
     Totals are added. The verdict is that of the worst structure: resolved only if all
-    are, the largest degree to try, the largest changes; the remainder is that of the
-    added totals.
+    are, with the largest degree to try and the largest changes; the remainder is that
+    of the added totals.
+
+    Raises:
+      ReportError: Kind, unit, representation, irreps or channels differ.
     """
     first = leaves[0]
     for leaf in leaves[1:]:
@@ -227,10 +254,13 @@ def add_leaves(leaves: list[Leaf]) -> Leaf:
         ),
         spread=add_spreads(leaf.spread for leaf in leaves),
         response=_add_responses([leaf.response for leaf in leaves]),
+        epsilon=max(leaf.epsilon for leaf in leaves),
         labels=add_label_errors(
             [
-                None if one.labels is None else one.labels.with_response(one.response)
-                for one in leaves
+                None
+                if leaf.labels is None
+                else leaf.labels.with_response(leaf.response)
+                for leaf in leaves
             ]
         ),
         forbidden=tuple(
@@ -285,7 +315,7 @@ Verdict = TypeVar("Verdict", Convergence, Certificate)
 
 
 def _worst(found: Sequence[Verdict | None], least: Sequence[str]) -> Verdict | None:
-    """The worst of every figure: the largest, or the least of those that are named."""
+    """The largest value of every field, or the smallest of those in ``least``."""
     verdicts = [verdict for verdict in found if verdict is not None]
     if not verdicts:
         return None

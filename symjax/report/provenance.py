@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from, in a line for each part of the answer."""
+"""Where the numbers of a report come from, line by line."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from symjax.report.schema import Report, Settings
 
 
 def provenance(report: Report) -> dict[str, str]:
-    """What was measured, how, and by what."""
+    """What was measured, how, and with which software: lines by heading."""
     settings, software, model = report.settings, report.software, report.model
     measured = [s for s in report.overview if s.failure is None]
     atoms = sum(structure.num_atoms for structure in measured)
@@ -57,7 +57,7 @@ def _listed(names: list[str], most: int) -> str:
 
 
 def precision_line(settings: Settings) -> str:
-    """In which precision the model was evaluated."""
+    """The precision in which the model was evaluated."""
     if settings.matmul_precision == "highest":
         return settings.dtype
     return f"{settings.dtype}, matrix products in {settings.matmul_precision}"
@@ -95,11 +95,11 @@ def _tolerance_line(settings: Settings) -> str:
     climb = settings.adaptive
     if settings.degree == 0:
         return (
-            f"two standard errors of each B up to {settings.tolerance:g}, of A up to "
-            "half of it"
+            f"two standard errors are at most {settings.tolerance:g} for each B, and "
+            "half of A for A"
         )
     if climb is None:
-        return f"change of B by {settings.tolerance:g} between nested grids"
+        return f"B changes by at most {settings.tolerance:g} between nested grids"
     return (
         f"each B certified to {climb.content_tolerance:g}, A to "
         f"{climb.error_tolerance:.0%}"
@@ -111,7 +111,7 @@ class Verdict(NamedTuple):
 
     Attributes:
       good: Whether something was measured, and all of it is resolved.
-      lines: That in sentences, with what to do where it is not.
+      lines: The verdict in sentences, with what to do if it is not good.
     """
 
     good: bool
@@ -125,10 +125,10 @@ def verdict_on(report: Report) -> Verdict:
         return Verdict(False, ["Nothing was measured."])
     unresolved = [leaf for leaf in leaves.values() if not leaf.resolved]
     if not unresolved:
-        what = "estimates of integrals" if settings.degree == 0 else "integrals"
+        kind = "estimates of integrals" if settings.degree == 0 else "integrals"
         how = (
-            f"{_resolution_line(settings, len(leaves))}: these numbers are {what} over "
-            "O(3), whatever they say of the model."
+            f"{_resolution_line(settings, len(leaves))}: these numbers are {kind} over "
+            "O(3). This is no verdict on the model."
         )
         verdicts = (leaf.convergence for leaf in leaves.values())
         return Verdict(True, ["Resolved.", how, _missed_line(verdicts)])
@@ -151,12 +151,12 @@ def verdict_on(report: Report) -> Verdict:
 
 
 def _resolution_line(settings: Settings, count: int) -> str:
-    """What is said where all responses are resolved, without a full stop."""
+    """How all responses were resolved, without a full stop."""
     them = "the only response" if count == 1 else f"all {count} responses"
     if settings.degree == 0:
         return (
-            f"{settings.num_elements} random elements tell {them} "
-            "within the accuracy asked for"
+            f"{settings.num_elements} random elements determine {them} "
+            "to the requested accuracy"
         )
     if settings.adaptive:
         return f"The accuracy of {them} is certified"
@@ -164,7 +164,7 @@ def _resolution_line(settings: Settings, count: int) -> str:
 
 
 def _missed_line(verdicts: Iterable[Convergence | None]) -> str:
-    """What a resolved result does not exclude."""
+    """The part of an orbit that may have been missed."""
     missed = max((verdict.excluded for verdict in verdicts if verdict), default=1.0)
     return (
         f"What happens in less than {missed:.1%} of an orbit, such as a jump, may have "

@@ -1,4 +1,4 @@
-"""What a report stores of a measurement."""
+"""From a measurement to what a report stores of it."""
 
 import dataclasses
 import functools
@@ -37,7 +37,7 @@ from symjax.so3.representations import SCALAR
 def heading(item: Any) -> dict[str, Any]:
     """The fields ``formula``, ``num_atoms`` and ``digest`` of an item in a report.
 
-    The item is a structure, a prepared event, or None for what could not be read.
+    The item is a structure, a prepared event, or None if it could not be read.
     """
     raise TypeError(f"{type(item).__name__} is neither a structure nor an event")
 
@@ -113,13 +113,17 @@ def leaves_of(
 ) -> tuple[Leaf, ...]:
     """Leaves with additive totals, in the order of ``outputs``.
 
-    JAX sorts the outputs of a function by name, a report keeps the network's order.
+    JAX sorts the outputs of a function by name; a report keeps the network's order.
 
     Args:
       measurement: The measurement.
-      outputs: What is known about each output.
-      names: Names of what ``samples`` number: elements, or classes of points.
+      outputs: Description of each output, by name.
+      names: Names of the species that the numbers in ``Output.samples`` stand for:
+        elements, or classes of points.
       atoms: The structure; None for events.
+
+    Returns:
+      The leaves of the outputs that were measured.
     """
     symmetry = None if atoms is None else usable_symmetry(atoms)
     return tuple(
@@ -151,6 +155,7 @@ def leaves_of(
             labels=_labels_of(leaf, output, measurement, atoms),
             reads=output.reads,
             beside=output.beside,
+            epsilon=leaf.epsilon,
         )
         for name, output in outputs.items()
         if (leaf := measurement.get(name)) is not None
@@ -163,7 +168,7 @@ def _labels_of(
     measurement: Measurement,
     atoms: ase.Atoms | None,
 ) -> LabelErrors | None:
-    """Errors on labels; those of energies of structures are divided by atoms."""
+    """Errors on labels; those of total energies are divided by the number of atoms."""
     if output.labels is None:
         return None
     numbers = np.zeros(0, int)
@@ -179,7 +184,7 @@ def _labels_of(
 
 
 def _verdict(leaf: LeafMeasurement) -> Convergence | None:
-    """The verdict; of a climb, whether its result is certified."""
+    """The verdict; of an adaptive grid, whether its result is certified."""
     certificate, verdict = leaf.certificate, leaf.convergence
     if certificate is None or verdict is None:
         return verdict

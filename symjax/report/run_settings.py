@@ -29,7 +29,7 @@ class ModelInfo(Record):
     Attributes:
       name: Name of the model.
       digest: SHA-256 of its parameters and hyperparameters, hexadecimal.
-      note: How it was evaluated, where that matters; empty for models of symjax.
+      note: How it was evaluated; empty for models of symjax.
     """
 
     name: Text
@@ -45,7 +45,7 @@ class Climb(Record):
       content_tolerance: Error admitted on each B.
       error_tolerance: Relative error admitted on A.
       limit: Largest degree of a rule that is tried.
-      samples: Random rotations at which every rule is checked.
+      samples: Number of random rotations at which every rule is checked.
     """
 
     content_tolerance: Size
@@ -56,29 +56,29 @@ class Climb(Record):
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Record):
-    """How it was measured; two reports add up only if these agree.
+    """How the model was measured; reports can be added only if these agree.
 
     Attributes:
       max_degree: Largest degree L of the projected sectors.
-      grid: Name of the quadrature rule; ``"auto"`` where each structure has its own.
+      grid: Name of the quadrature rule; ``"auto"`` if each structure has its own.
       degree: Degree through which the rule is exact, 0 for random elements; the largest
-        that is tried where each structure has its own.
-      num_elements: Elements of O(3) at which the model was evaluated; at most, where
-        each structure has its own rule.
-      layers: Selection of layers, as it was asked for.
+        degree that is tried if each structure has its own rule.
+      num_elements: Elements of O(3) at which the model was evaluated; the largest
+        possible number if each structure has its own rule.
+      layers: Selection of layers, as requested.
       dtype: Floating-point type of the evaluation.
-      tolerance: Change of B above which a response counts as not resolved; of random
-        elements two standard errors of B.
+      tolerance: Change of B above which a response counts as not resolved; for random
+        elements, the limit on two standard errors of B.
       symmetry: Whether the point groups of the structures were used; each structure
         then has its own number of elements.
-      seed: Seed of the random elements at which results are checked.
+      seed: Seed of the random elements: those at which results are checked, or all.
       adaptive: How the rule of each structure was chosen; None for a fixed one.
-      matmul_precision: Precision of the model's matrix products, by JAX's names.
+      matmul_precision: Precision of the model's matrix products, as JAX names it.
       energy: Name of the output whose derivatives are forces and stress; empty if the
-        model has no energy, None for models of something else than atoms.
+        model has no energy, None for models that do not act on atoms.
       points: Which points of events were read; empty for structures.
-      labels: Fields and units of labels, where they are not those of the outputs in eV
-        and angstrom.
+      labels: Fields and units of labels; empty if fields are named as the outputs are,
+        and units are eV and angstrom.
     """
 
     max_degree: Count

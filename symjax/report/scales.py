@@ -7,10 +7,10 @@ baseline left it. What is reported beside A is
 - for tensors and pseudotensors A / RMS, the relative equivariance error;
 - for invariants A over their spread, the standard deviation over structures and
   samples, which no shift changes; of energies per atom;
-- for an energy of one structure, which has no spread, A / kT at 300 K: by so much the
-  Boltzmann factor of a structure depends on its orientation;
-- nothing where there is nothing to compare with: a response that the symmetry of its
-  structures forbids, or that is zero, or an error that is round-off.
+- for an energy of one structure, which has no spread, A / kT at 300 K, which says how
+  much the Boltzmann factor depends on the orientation;
+- nothing if the symmetry of the structures forbids the response, if it is zero, or if
+  the error is round-off.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from symjax.metrics import LeafMeasurement, Output, Totals
 from symjax.so3.irreps import Irrep
 
 TEMPERATURE = 300.0
-"""Temperature in K whose kT energies are compared with."""
+"""Temperature in K of the kT that energies are compared with."""
 
 # Relative errors of an exactly equivariant network in its own precision are a few
 # machine epsilon: the noise of `docs/diagnose.md` is 3 to 5 of them in float32.
@@ -44,20 +44,19 @@ _MOST_ATOMS = 500
 _NOISE, _DIFFERENCE, _WIGNER = 5.0, 4.0, 1e-12
 
 
-def content_floor(degree: int, num_elements: int, dtype: str) -> float:
-    """Content that round-off alone can put into a sector, of ``docs/diagnose.md``.
+def content_floor(degree: int, num_elements: int, epsilon: float) -> float:
+    """Content that round-off alone can put into a sector (see ``docs/diagnose.md``).
 
     eps^2 for the rounding of sums, and (5 eps)^2 (2 l + 1)^2 / N for the noise of
     responses at N elements of O(3), with the error of the matrices D^l squared.
     """
-    epsilon = float(np.finfo(dtype).eps)
     noise = (_NOISE * (2 * degree + 1)) ** 2 / max(num_elements, 1)
     return epsilon**2 * (1 + noise) + _WIGNER**2
 
 
-def remainder_floor(dtype: str) -> float:
-    """Round-off of what is a difference from 1, as B above and 1 - B: 4 epsilon."""
-    return _DIFFERENCE * float(np.finfo(dtype).eps)
+def remainder_floor(epsilon: float) -> float:
+    """Round-off of a difference from 1, such as 1 - B: 4 epsilon."""
+    return _DIFFERENCE * epsilon
 
 
 class Spread(NamedTuple):
@@ -100,7 +99,7 @@ class Spread(NamedTuple):
 
 
 def add_spreads(parts: Iterable[Spread | None]) -> Spread | None:
-    """Adds the sums of several structures; None where an output is no invariant."""
+    """Adds the sums of several structures; None if any is None."""
     known = list(parts)
     found = [part for part in known if part is not None]
     if len(found) < len(known) or not found:
@@ -114,17 +113,17 @@ def add_spreads(parts: Iterable[Spread | None]) -> Spread | None:
 
 
 def energy_unit(unit: str) -> float | None:
-    """An energy unit in eV; None for what is no energy."""
+    """An energy unit in eV; None for a unit of another quantity."""
     return conversion(unit, "eV") if measures(unit, "eV") else None
 
 
 def is_invariant(irreps: Sequence[str]) -> bool:
-    """Whether an output holds invariants only."""
+    """Whether an output holds only invariants."""
     return all(label == "0+" for label in irreps)
 
 
 def spread_of(leaf: LeafMeasurement, unit: str, num_atoms: int) -> Spread | None:
-    """Sums behind the spread of an output of one structure; None for no invariant."""
+    """Sums behind the spread of an output of one structure; None if not invariant."""
     if not is_invariant([str(irrep) for irrep in leaf.representation.irreps]):
         return None
     values = np.asarray(leaf.mean, np.float64).reshape(leaf.mask.size, -1)
@@ -143,19 +142,19 @@ def spread_of(leaf: LeafMeasurement, unit: str, num_atoms: int) -> Spread | None
 def allowed_components(
     irreps: Sequence[str], symmetry: Symmetry, select: np.ndarray | None
 ) -> float:
-    """How many numbers the symmetry of a structure leaves free in an output.
+    """Number of independent components that the symmetry of a structure allows.
 
-    The dimension of the answers that the stabiliser H leaves alone,
-    1 / |H| sum_h chi(h) fix(h), with chi the character of the representation and fix
-    the number of samples that h leaves in place.
+    The dimension of the space of outputs that are invariant under the stabiliser H,
+    1 / |H| sum_h chi(h) fix(h), where chi is the character of the representation and
+    fix the number of samples that h maps to themselves.
 
     Args:
       irreps: Labels of the irreps of the output.
       symmetry: Symmetry of the structure.
-      select: Which atoms are samples, boolean; None for one sample a structure.
+      select: Which atoms are samples, boolean; None for one sample per structure.
 
     Returns:
-      The dimension, an integer but for round-off.
+      The dimension, an integer up to round-off.
     """
     elements = np.asarray(symmetry.elements, np.float64)
     sign = np.sign(np.linalg.det(elements))
@@ -176,7 +175,7 @@ def allowed_components(
 
 
 def usable_symmetry(atoms: ase.Atoms) -> Symmetry | None:
-    """The symmetry of a structure, if it has one and at most 500 atoms."""
+    """The symmetry of a structure; None if it has none, or more than 500 atoms."""
     if len(atoms) > _MOST_ATOMS:
         return None
     symmetry = find_symmetry(atoms)
@@ -189,17 +188,17 @@ def forbidden_samples(
     symmetry: Symmetry,
     numbers: Int[np.ndarray, "atoms"],
 ) -> tuple[str, ...]:
-    """Where the symmetry of a structure allows no output.
+    """Species for whose samples the symmetry of a structure requires a zero output.
 
     Args:
       leaf: Measurement of the output.
-      output: What is known about it.
+      output: Its description.
       symmetry: Symmetry of the structure.
       numbers: Its atomic numbers.
 
     Returns:
-      Symbols of the elements for whose atoms it allows none, such as ``"C"`` for the
-      forces of methane, and ``""`` where it allows none at all. Empty for features.
+      Symbols of these elements, such as ``"C"`` for the forces of methane, and ``""``
+      if the whole output must be zero. Empty for features.
     """
     if output.kind != "output":
         return ()
@@ -220,12 +219,11 @@ class Comparison:
     """What the equivariance error of an output is compared with.
 
     Attributes:
-      scale: What it is: ``"RMS"``, ``"spread"``, ``"kT"``; or why there is nothing to
-        compare with: ``"forbidden by symmetry"``, ``"round-off"``, ``"zero"``,
-        ``"one value"``.
-      size: Its size in the unit of the output (per atom if ``per_atom``); None where
+      scale: Name of the scale: ``"RMS"``, ``"spread"``, ``"kT"``; or why there is none:
+        ``"forbidden by symmetry"``, ``"round-off"``, ``"zero"``, ``"one value"``.
+      size: The scale in the unit of the output (per atom if ``per_atom``); None if
         there is none.
-      error: A that is compared with it.
+      error: The equivariance error that is compared with it.
       per_atom: Whether both are per atom.
     """
 
@@ -236,7 +234,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Error over scale; None where there is no scale."""
+        """Error over scale; None if there is no scale."""
         return None if self.size is None else self.error / self.size
 
 
@@ -246,23 +244,22 @@ def compare(
     unit: str = "",
     spread: Spread | None = None,
     forbidden: bool = False,
-    dtype: str = "float32",
+    epsilon: float = 2.0**-23,
 ) -> Comparison:
     """Chooses what the equivariance error of an output is compared with.
 
     Args:
       totals: Its sums.
       unit: Its unit.
-      spread: Sums of its spread; None for what is no invariant, and for features.
-      forbidden: Whether the symmetry of all structures allows nothing in it.
-      dtype: Precision of the model.
+      spread: Sums of its spread; None if it is not invariant, and for features.
+      forbidden: Whether the symmetry of all structures requires it to be zero.
+      epsilon: Machine epsilon of the output; that of float32 by default.
     """
     error, size = totals.equivariance_error, totals.root_mean_square
     if not size > 0:
         return Comparison("zero", None, error)
     if forbidden:
         return Comparison("forbidden by symmetry", None, error)
-    epsilon = float(np.finfo(dtype).eps)
     if totals.relative_error <= _ROUND_OFF * epsilon:
         return Comparison("round-off", None, error)
     if spread is None:

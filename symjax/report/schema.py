@@ -2,8 +2,8 @@
 
 ``report.json`` stores additive totals, not ratios: every error and every content
 follows from them, also over several structures (:func:`symjax.metrics.add_totals`).
-The types of the fields say what a file may hold; :mod:`symjax.report.storage` reads and
-writes by them. All fields, with units, are listed in ``docs/report_schema.md``.
+:mod:`symjax.report.storage` reads, validates and writes fields by their types. All
+fields, with units, are listed in ``docs/report_schema.md``.
 """
 
 import dataclasses
@@ -36,14 +36,14 @@ __all__ = [
 ]
 
 SCHEMA = "symjax-report/1"
-"""Name and version of the format; the number grows when a field changes meaning."""
+"""Name and version of the format; the version grows when a field changes meaning."""
 
 
 class Place(NamedTuple):
-    """Where the line of one structure stands.
+    """Location of the line of one structure in a file.
 
     Attributes:
-      path: The file, as ``structures.jsonl``.
+      path: The file, such as ``structures.jsonl``.
       offset: Position of its first byte.
       length: Number of bytes, with the line feed.
       checksum: CRC-32 of these bytes.
@@ -63,7 +63,7 @@ class Place(NamedTuple):
         """The line, without the line feed.
 
         Raises:
-          ReportError: There is no such file any more, or another line in its place.
+          ReportError: The file is gone, or the line has changed.
         """
         try:
             with self.path.open("rb") as file:
@@ -87,13 +87,13 @@ class Place(NamedTuple):
 
 
 class StoredStructures(Sequence[StructureReport]):
-    """Structures that stay on disk, and are read one by one when they are needed.
+    """Structures that stay on disk and are read one by one when they are needed.
 
-    Thousands of structures with all layers would fill the memory. Of each, all but
-    leaves, atoms and points is held.
+    Thousands of structures with all layers would not fit into memory, which holds all
+    of each but leaves, atoms and points.
 
     Attributes:
-      places: Where each stands.
+      places: Location of each.
       overview: The structures without leaves, atoms and points.
     """
 
@@ -115,7 +115,7 @@ class StoredStructures(Sequence[StructureReport]):
         return self._read(self.places[index])
 
     def choose(self, indices: Sequence[int]) -> "StoredStructures":
-        """Some of the structures."""
+        """The structures with these indices."""
         return StoredStructures(
             [self.places[i] for i in indices],
             [self.overview[i] for i in indices],
@@ -138,7 +138,7 @@ class Report:
       settings: How it was measured.
       structures: The structures, in the order in which they were given. Those of a
         large run are read from ``structures.jsonl`` when they are needed.
-      command: The command that was typed; empty for reports written from Python.
+      command: The command line; empty for reports made from Python.
 
     Example:
       >>> from symjax.report import Report, StructureReport, schema
@@ -159,7 +159,7 @@ class Report:
 
     @functools.cached_property
     def overview(self) -> tuple[StructureReport, ...]:
-        """The structures without leaves and atoms, which never fill the memory."""
+        """The structures without leaves, atoms and points, which fit into memory."""
         if isinstance(self.structures, StoredStructures):
             return self.structures.overview
         return tuple(without_numbers(s) for s in self.structures)
@@ -197,7 +197,7 @@ class Report:
 
     @functools.cached_property
     def event_summary(self) -> EventFigures:
-        """Figures over events with their intervals; for structures, empty ones."""
+        """Figures over events with their intervals; empty for structures."""
         return summarise_events(self.structures if self.of_events else ())
 
     @functools.cached_property
@@ -213,8 +213,8 @@ class Report:
           :func:`~symjax.report.leaves.add_leaves`.
 
         Raises:
-          ReportError: A leaf has not the same kind, unit, representation and
-            channels in all structures.
+          ReportError: Kind, unit, representation, irreps or channels of a leaf differ
+            between structures.
         """
         return dict(self._aggregated)
 

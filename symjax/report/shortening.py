@@ -1,4 +1,4 @@
-"""Names of layers that fit into a column, and still differ."""
+"""Names of layers that are shortened to fit a column and stay distinct."""
 
 import collections
 from collections.abc import Sequence
@@ -15,10 +15,17 @@ def shorten(name: str, width: int) -> str:
 
 
 def shorten_all(names: Sequence[str], width: int) -> list[str]:
-    """Names shortened to a width so that they differ.
+    """Names shortened to a width so that they stay distinct.
 
-    In the middle where that is enough; else to the parts between dots by which they
-    differ, and where these are too long, with a number at the end.
+    They are shortened in the middle if that is enough, else to the dotted parts in
+    which they differ; if these are too long, a number is added at the end.
+
+    Args:
+      names: The names.
+      width: Largest number of characters, at least 5.
+
+    Returns:
+      The shortened names, in the same order.
 
     Example:
       >>> from symjax.report.shortening import shorten_all
@@ -45,7 +52,7 @@ def shorten_all(names: Sequence[str], width: int) -> list[str]:
 
 
 def _by_difference(names: Sequence[str], width: int) -> list[str]:
-    """The start of each name, and those of its parts that others have differently."""
+    """The start of each name, and the parts in which it differs from others."""
     clear = collections.Counter(shorten(name, width) for name in dict.fromkeys(names))
     parts = [name.split(".") for name in names]
     found = []

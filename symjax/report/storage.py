@@ -1,4 +1,4 @@
-"""Reports as files: written from what a report declares, and read with validation."""
+"""Reading, validating and writing reports."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ _REMEDY = "Write the report again, or restore the file"
 
 
 class TruncatedError(ReportError):
-    """A file is no JSON, or was cut off."""
+    """A file is not JSON, or was cut off."""
 
 
 class Header(TypedDict):
@@ -71,7 +71,7 @@ def header_to_json(
 
 
 def plain(value: Any) -> Any:
-    """A declared object as data that JSON can hold."""
+    """A :class:`~symjax.report.stored.Record` as data that JSON can hold."""
     return _plain(TypeAdapter(type(value)), value)
 
 
@@ -118,11 +118,16 @@ def to_json(report: Report) -> dict[str, Any]:
 def from_json(value: Any, source: str = "report") -> Report:
     """Reads the JSON object of ``report.json``, the inverse of :func:`to_json`.
 
-    Summary and figures of events are not read: they follow from the totals.
+    Summary, averages, labels and figures of events are not read: they follow from the
+    totals.
+
+    Args:
+      value: The object.
+      source: Name of the file, for errors.
 
     Raises:
-      ReportError: The schema is another one, or a field is missing or has a wrong
-        type, shape or range; the message names the file and the field.
+      ReportError: The schema differs, or a field is missing or has a wrong type, shape
+        or range; the message names the file and the field.
     """
     return _read_report(json.dumps(value), source)
 
@@ -156,7 +161,7 @@ def _validated(adapter: TypeAdapter[Any], text: str, source: str) -> Any:
 
 
 def read_header(text: str, schema: str, source: str) -> Header:
-    """Reads the head of a report or of a journal."""
+    """Reads the head of a report or of a journal, if its schema is the given one."""
     found = _validated(_FORMAT, text, source)["schema"]
     if found != schema:
         raise ReportError(
@@ -173,7 +178,7 @@ def read_structure(text: str, max_degree: int, source: str) -> StructureReport:
     """Reads one structure, as :func:`structure_to_json` writes it.
 
     Raises:
-      TruncatedError: The text is no JSON.
+      TruncatedError: The text is not JSON.
       ReportError: A field is missing, or has a wrong type, shape or range.
     """
     structure: StructureReport = _validated(_STRUCTURE, text, source)
@@ -295,7 +300,7 @@ def _pieces(report: Report) -> Iterator[str]:
 def write_atomically(
     path: Path, write: Callable[[Path], Any], size: Callable[[], int] | None = None
 ) -> None:
-    """Lets a function write a temporary file, then renames it."""
+    """Calls ``write`` with a temporary path, then renames that file to ``path``."""
     try:
         replace_atomically(path, write, size)
     except OSError as error:
@@ -309,7 +314,7 @@ def read_report(path: str | Path) -> Report:
       path: The file, or the folder that holds it.
 
     Raises:
-      ReportError: The file is missing, truncated or no report; the message names
+      ReportError: The file is missing, truncated or not a report; the message names
         it.
 
     Example:

@@ -1,7 +1,7 @@
-"""How what a report holds is written: numbers, arrays, and classes of other packages.
+"""How fields of a report are written: numbers, arrays, and classes of other packages.
 
-Classes of ``symjax.metrics`` know nothing of files. What is declared here of each is
-all that reading, checking and writing them needs.
+Classes of ``symjax.metrics`` know nothing about files; the annotations here say how
+each is read, validated and written.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ IrrepLabel = Annotated[str, AfterValidator(_checked_irrep)]
 
 
 class Marker:
-    """Marks a field that is read and written by two functions of its own."""
+    """Base of annotations whose methods read and write a field."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -90,8 +90,8 @@ class Numbers(Marker):
     """Marks an array that is written as nested lists.
 
     Attributes:
-      minimum: Smallest number that it may hold.
-      integer: Whether it holds integers.
+      minimum: Smallest allowed number.
+      integer: Whether the numbers are integers.
     """
 
     minimum: float = 0.0
@@ -106,8 +106,8 @@ class Numbers(Marker):
         if self.integer:
             allowed &= (array == np.rint(array)) & (abs(array) <= _LARGEST)
         if not isinstance(value, list) or not allowed.all():
-            what = "integers" if self.integer else "numbers"
-            raise ValueError(f"is not an array of {what} >= {self.minimum:g}")
+            kind = "integers" if self.integer else "numbers"
+            raise ValueError(f"is not an array of {kind} >= {self.minimum:g}")
         return array.astype(int) if self.integer else array
 
     def _write(self, array: Any) -> Any:
@@ -116,12 +116,12 @@ class Numbers(Marker):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stored:
-    """Marks a class of another package that is written as an object of its fields.
+    """Marks a class of another package that is written as an object with its fields.
 
     Attributes:
-      fields: Fields that are written otherwise than their annotation says.
-      filled: Fields that are not written, and their value when read.
-      derived: Properties that are written for other readers, and not read back.
+      fields: Annotations that replace those of the class, by field.
+      filled: Fields that are not written, and their values after reading.
+      derived: Properties that are written for other readers and not read back.
     """
 
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -143,7 +143,7 @@ class Stored:
             return plain | {name: getattr(value, name) for name in self.derived}
 
         return core_schema.no_info_after_validator_function(
-            lambda found: source(**found, **self.filled),
+            lambda fields: source(**fields, **self.filled),
             inner,
             serialization=core_schema.wrap_serializer_function_ser_schema(
                 write, schema=inner
@@ -152,7 +152,7 @@ class Stored:
 
 
 class Record:
-    """Base of the classes of a report; each is written as an object of its fields.
+    """Base of the classes of a report; each is written as an object with its fields.
 
     Example:
       >>> import dataclasses, pydantic
@@ -172,10 +172,10 @@ class Record:
 
 
 def _null_is(value: float) -> Any:
-    """A number that is written as null where it is not finite, as JSON has no such."""
+    """A number that is written as null if it is not finite, which JSON cannot hold."""
     return Annotated[
         float | None,
-        AfterValidator(lambda found: value if found is None else found),
+        AfterValidator(lambda number: value if number is None else number),
         Written(lambda number: number if math.isfinite(number) else None),
     ]
 

@@ -1,4 +1,4 @@
-"""How second moments of responses and errors on labels are written into a report."""
+"""How second moments of responses and errors on labels are stored in a report."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from symjax.report.stored import AnyNumbers, Count, Marker, Size, Stored
 
 @dataclasses.dataclass(frozen=True)
 class _Triangles(Marker):
-    """Marks the moments of all degrees: upper triangles, as they are symmetric."""
+    """Marks symmetric moments of all degrees, which are stored as upper triangles."""
 
     def _read(self, value: Any) -> tuple[np.ndarray, ...]:
         if not isinstance(value, list) or not value:

@@ -39,9 +39,9 @@ class Timing(Record):
     """Measured wall-clock times of one structure.
 
     Attributes:
-      compile_seconds: Time in which JAX traced and compiled; small where compiled
-        code was found again.
-      evaluation_seconds: All other time of the measurement.
+      compile_seconds: Time that JAX spent on tracing and compiling; small if compiled
+        code was reused.
+      evaluation_seconds: The rest of the measurement.
     """
 
     compile_seconds: Size
@@ -50,14 +50,14 @@ class Timing(Record):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AtomErrors(Record):
-    """Where the atoms of a structure are, and the error of each.
+    """Positions of the atoms of a structure, and the error of each.
 
     Attributes:
       numbers: Atomic numbers.
       positions: In angstrom, shape ``(atoms, 3)``.
-      cell: Cell vectors as rows, in angstrom; 0 where not periodic.
-      errors: For every output of atoms its equivariance error A of each atom, in the
-        unit of the output, shape ``(atoms,)``.
+      cell: Cell vectors as rows, in angstrom; 0 along directions that are not periodic.
+      errors: For every output that has a value for each atom, by name, the equivariance
+        error A of each atom in the unit of the output, shape ``(atoms,)``.
     """
 
     numbers: tuple[AtomicNumber, ...]
@@ -68,7 +68,7 @@ class AtomErrors(Record):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StructureReport(Record):
-    """One structure: measured, or failed.
+    """What was measured for one structure, or why it failed.
 
     Attributes:
       label: Name of the structure, unique in a report.
@@ -78,15 +78,15 @@ class StructureReport(Record):
       leaves: What was measured; empty if it failed.
       timing: Wall-clock times; None if it failed.
       failure: Why it failed; None if it did not.
-      point_group: Schoenflies symbol of the symmetry that was used; empty where none
+      point_group: Schoenflies symbol of the symmetry that was used; empty if none
         was.
       num_elements: Elements of O(3) at which the model was evaluated; 0 if it failed.
-      grid: Name of its own rule; empty where that of the settings was used.
+      grid: Name of its own rule; empty if that of the settings was used.
       atoms: Positions, and errors of each atom; None for events and failed structures.
       points: The points of an event; None for structures and failed events.
-      breaking: Sources of symmetry breaking of an event, for each set of elements;
-        empty without segmentation.
-      laws: Checks of other laws of nature; empty where none was made.
+      breaking: Sources of symmetry breaking of an event, for each set of elements of
+        O(3); empty without segmentation.
+      laws: Checks of other laws of nature; empty if none was made.
 
     Example:
       >>> from symjax.report import StructureReport

@@ -1,4 +1,4 @@
-"""What is said of one output or layer: the row behind tables, page and columns."""
+"""Figures of one output or layer, which tables, page and columns show."""
 
 import dataclasses
 import math
@@ -25,27 +25,30 @@ class Summary(Record):
       samples: Number of structures, atoms, edges, tokens or points.
       equivariance_error: A.
       relative_error: A over the root mean square.
-      root_mean_square: Of a component over the orbit.
+      root_mean_square: Root mean square of a component over the orbit.
       content: B(l, sigma), sigma = +, -, shape ``(degrees, 2)``.
       remainder: B above the largest degree.
       missing: 1 - B in the irreps of the output.
       compared_with: What A is compared with, as in
         :class:`~symjax.report.scales.Comparison`.
-      scale: Its size; None where there is nothing to compare with.
-      ratio: A over it, or ``error_per_atom`` over it; None likewise.
-      per_atom: Whether what is compared is per atom.
-      error_per_atom: A of an energy per atom; None for everything else.
-      resolved: Whether the grid resolves it, or random elements tell it well enough.
-      degree_to_try: Degree of a grid that is expected to, or number of random
-        rotations; None without a verdict.
+      scale: Size of that; None if there is nothing to compare with.
+      ratio: A over ``scale``, or ``error_per_atom`` over it if ``per_atom``; None
+        without a scale.
+      per_atom: Whether ``scale`` is per atom.
+      error_per_atom: A of an energy per atom; None for all other outputs.
+      resolved: Whether the grid, or the number of random elements, resolves it.
+      degree_to_try: Degree of a grid, or number of random rotations, that is expected
+        to resolve it; None without a verdict.
       label_error: Root-mean-square error on labels, averaged over orientations; None
-        without labels, and where their unit or zero is another one.
-      label_error_per_atom: The same of an energy per atom.
-      averaging_share: Share of the squared error that averaging over O(3) removes.
-      own_uncertainty: The model's own uncertainty, where it has one.
-      error_uncertainty: Relative uncertainty of A, two standard errors, of random
-        elements; None for a grid.
-      content_uncertainty: That of each B.
+        without labels, and if their unit or zero differs from that of the output.
+      label_error_per_atom: The same for an energy per atom.
+      averaging_share: Fraction of the squared error that averaging over O(3) removes.
+      own_uncertainty: Root mean square of the model's own uncertainty, if it has one.
+      error_uncertainty: Relative uncertainty of A for random elements, two standard
+        errors; None for a grid.
+      content_uncertainty: The same for each B, absolute.
+      epsilon: Machine epsilon of the precision of the run, or of the type in which the
+        output was returned, whichever is larger.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Summary(Record):
     own_uncertainty: float | None
     error_uncertainty: float | None
     content_uncertainty: float | None
+    epsilon: float
 
 
 def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
@@ -79,18 +83,24 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
 
     Args:
       leaf: The leaf, of one structure or added up over many.
-      dtype: Precision of the model.
-      species: An element or class, for its samples alone; by default all.
+      dtype: Precision of the run.
+      species: An element or class, to summarise its samples only; by default all.
+
+    Returns:
+      The figures; those of one species have no ``error_per_atom`` and no labels.
     """
-    totals = leaf.species[species] if species else leaf.totals
-    known = leaf.certificate
+    against = leaf.comparison(dtype, species)
+    if species:
+        totals = leaf.species[species]
+        leaf = dataclasses.replace(leaf, totals=totals, spread=None, labels=None)
+    totals, known = leaf.totals, leaf.certificate
     if known is not None and not known.samples:
         known = None
-    against = leaf.comparison(dtype, species)
-    spread = None if species or energy_unit(leaf.unit) is None else leaf.spread
-    labels = None if species or leaf.labels is None else leaf.labels
-    own = None if labels is None else labels.uncertainty
-    labels = labels if labels is not None and labels.usable else None
+    spread = None if energy_unit(leaf.unit) is None else leaf.spread
+    own = None if leaf.labels is None else leaf.labels.uncertainty
+    labels = leaf.labels
+    if labels is not None and not labels.usable:
+        labels = None
     size = leaf.channels * Irrep.parse(leaf.irreps[0]).dimension
     return Summary(
         name=leaf.name,
@@ -119,4 +129,5 @@ def summarise(leaf: Leaf, dtype: str, species: str = "") -> Summary:
         own_uncertainty=own,
         error_uncertainty=known.error_uncertainty if known else None,
         content_uncertainty=known.content_uncertainty if known else None,
+        epsilon=leaf.round_off(dtype),
     )

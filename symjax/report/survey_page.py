@@ -1,4 +1,4 @@
-"""A survey as one web page that needs nothing else: no network, no library."""
+"""A survey as one self-contained web page: no network, no library."""
 
 import math
 from collections.abc import Sequence
@@ -47,12 +47,12 @@ svg .mean { fill: var(--high); } svg .whisker { stroke: var(--high); stroke-widt
 
 
 def survey_html(report: SurveyReport) -> str:
-    """A survey as a self-contained page.
+    """A survey as a self-contained HTML page.
 
-    A of every output with intervals for this data set and its population, by element,
-    size and composition; how it is distributed over structures, and against size and
-    force; the worst structures, drawn, on fresh elements; the content; a table of the
-    structures that can be sorted.
+    It has A of every output with intervals for this data set and its population, also
+    by element, size and composition; plots of its distribution over structures, and
+    against size and force; drawings of the worst structures, measured again on new
+    random elements; the content; and a sortable table of the structures.
     """
     assets = resources.files("symjax.report") / "assets"
     style = (assets / "report.css").read_text()
@@ -75,9 +75,10 @@ def survey_html(report: SurveyReport) -> str:
     until = report.found.over.until
     bad = " bad" if until is not None and not report.found.stopped else ""
     over = report.found.over
+    independent = "independent" if over.turn == "C1" else f"each times {over.turn}"
     source = (
-        f"Turns of {escape(over.turn)}, seed {over.seed}; content through degree "
-        f"{report.max_degree}. symjax {escape(report.software.symjax)}, JAX "
+        f"Random rotations, {escape(independent)}; seed {over.seed}; content through "
+        f"degree {report.max_degree}. symjax {escape(report.software.symjax)}, JAX "
         f"{escape(report.software.jax)} on {escape(report.software.platform)}."
     )
     if report.command:
@@ -99,8 +100,8 @@ def _errors(report: SurveyReport) -> str:
     return (
         "<p>A is the root mean square, over components, orientations and structures, "
         "of how far a prediction is from being equivariant. Brackets are 95 % "
-        "intervals: of the structures at hand, and of those that they were drawn "
-        f"from. A / RMS compares it with the size of the output; {NO_SIZE}.</p>\n"
+        "intervals: for this data set, and for the population that it was drawn from. "
+        f"A / RMS compares it with the size of the output; {NO_SIZE}.</p>\n"
         + show_table(errors_table(report))
     )
 
@@ -148,8 +149,8 @@ def _plots(report: SurveyReport) -> str:
                 _scatter(f"{title} against the RMS force in {unit}", force, values, [])
             )
     return (
-        "<p>A of single structures is noisy, as few elements are behind each. In red, "
-        "structures of about one size together, with 95 % intervals.</p>\n"
+        "<p>A of a single structure is noisy: it comes from few elements. Red: "
+        "structures of similar size together, with 95 % intervals.</p>\n"
         f'<div class="plots">{"".join(figures)}</div>'
     )
 
@@ -247,14 +248,14 @@ def _worst(report: SurveyReport) -> str:
         )
     return (
         "<p>The structures that looked worst, twice as many as are listed, were "
-        "measured again on elements of their own; these values are in no other figure "
-        f"of this page.</p>\n{show_table(table)}"
+        "measured again on new random elements. These values enter no other figure of "
+        f"this page.</p>\n{show_table(table)}"
         f'<div class="plots">{"".join(figures)}</div>'
     )
 
 
 def _drawing(about: Described) -> str:
-    """Atoms as circles, seen along the axis of least extent, the nearest on top."""
+    """Atoms as circles, seen along the axis of smallest extent, the nearest on top."""
     r = about.positions - about.positions.mean(axis=0)
     axes = np.linalg.svd(r, full_matrices=True)[2] if len(r) > 1 else np.eye(3)
     flat = r @ axes.T

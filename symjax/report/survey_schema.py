@@ -1,4 +1,4 @@
-"""What ``survey.json`` holds: all figures but those of single structures."""
+"""What ``survey.json`` holds: all figures except those of single structures."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ _StoredInterval = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class Answers(Record):
-    """A figure, with the interval that belongs to each question.
+    """A figure with an interval for each of two questions.
 
     Attributes:
-      data: About this data set.
-      population: About what it was drawn from.
+      data: Interval for the value over this data set.
+      population: Interval for the value over the population it was drawn from.
     """
 
     data: _StoredInterval
@@ -48,8 +48,8 @@ class PartOfSurvey(Record):
     """A of the structures, or of the atoms, that have something in common.
 
     Attributes:
-      name: What it is: an element, a number of atoms or a composition.
-      structures: How many structures there are with it.
+      name: What they have in common: an element, a number of atoms or a composition.
+      structures: Number of structures that have it.
       A: Their equivariance error.
     """
 
@@ -74,16 +74,17 @@ class SurveyedOutput(Record):
     Attributes:
       name: Its name.
       kind: As in :class:`~symjax.report.Leaf`.
-      unit: Of A and of the root mean square; empty for features.
+      unit: Unit of A and of the root mean square; empty for features.
       representation: Name of the representation.
-      root_mean_square: Of a component.
-      averages: A after an average over a group, as far as the turns tell it.
+      root_mean_square: Root mean square of a component.
+      averages: A after the average over a group, for those groups whose elements the
+        random rotations were drawn with (:class:`symjax.metrics.Survey`).
       A: The equivariance error.
-      relative: A over the root mean square; None for an invariant output, above all an
-        energy: where its zero lies is a convention.
-      by_element: The same as ``A``, of the atoms of each element.
-      by_size: Of structures by number of atoms.
-      by_formula: Of the most frequent compositions.
+      relative: A over the root mean square; None for an invariant output, such as an
+        energy, whose zero is a convention.
+      by_element: A of the atoms of each element.
+      by_size: A of structures by number of atoms.
+      by_formula: A of the most frequent compositions.
       content: B of every sector.
     """
 
@@ -106,9 +107,9 @@ class Worst(NamedTuple):
 
     Attributes:
       label: Its name.
-      first: A when it was visited; among the largest, so likely too large.
-      again: A on fresh elements.
-      error: Standard error of ``again``; NaN with two turns.
+      first: A when it was visited; biased upwards, as it is among the largest.
+      again: A on new random elements.
+      error: Standard error of ``again``; NaN if there are too few elements.
     """
 
     label: str
@@ -119,7 +120,12 @@ class Worst(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class WorstStructures(Record):
-    """The structures with the largest A of one output, on fresh elements."""
+    """The structures with the largest A of one output, on new random elements.
+
+    Attributes:
+      output: The output.
+      structures: The structures, the largest ``again`` first.
+    """
 
     output: Text
     structures: tuple[
@@ -135,18 +141,18 @@ class SurveyFile(Record):
       schema: Name and version of the format.
       software: What computed it.
       model: The model.
-      command: What was typed; empty for surveys from Python.
-      survey: How it was surveyed.
+      command: The command line; empty for surveys made from Python.
+      survey: How elements and structures were drawn.
       max_degree: Largest projected degree.
-      total: Structures of the data set, failed ones included.
-      visited: Structures that were visited.
-      rounds: Rounds of elements over the data set.
-      reached: The relative half width of the widest interval of A; None where it was
-        not asked for, and where so few structures do not tell it.
-      stopped: Whether what was asked for has been reached.
-      outputs: The outputs of the model first, then layers.
+      total: Number of structures of the data set, including failed ones.
+      visited: Number of structures that were visited.
+      rounds: Number of passes over the data set, each with new elements.
+      reached: The largest relative half width of the intervals of A; None if no
+        accuracy was requested, or if too few structures were visited to know it.
+      stopped: Whether the requested accuracy has been reached.
+      outputs: The outputs of the model, followed by layers.
       worst: The worst structures.
-      failed: Messages by label of structures that could not be measured.
+      failed: Error messages of structures that could not be measured, by label.
     """
 
     schema: Literal["symjax-survey/1"]

@@ -1,4 +1,4 @@
-"""The tables of a survey: said once, for a terminal, for its file and for its page."""
+"""The tables of a survey, the same for a terminal, a file and a page."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -12,7 +12,7 @@ from symjax.report.survey_text import SurveyReport, headline
 from symjax.report.table_cells import Cell, Figure, Link, Name, Number, Row, Unit
 from symjax.report.tables import plain_text
 
-NO_SIZE = "an energy has no size: where its zero lies is a convention"
+NO_SIZE = "no ratio for an energy, whose zero is a convention"
 
 
 def survey_tables(report: SurveyReport, display: Display) -> RenderableType:
@@ -35,7 +35,7 @@ def survey_tables(report: SurveyReport, display: Display) -> RenderableType:
 
 
 def survey_text(report: SurveyReport) -> str:
-    """The tables as plain text, as wide as they need."""
+    """The tables as plain text, as wide as necessary."""
     return plain_text(survey_tables(report, Display(None)))
 
 
@@ -45,7 +45,7 @@ def _interval(interval: Interval) -> Figure:
 
 
 def errors_table(report: SurveyReport, full: bool = True) -> Table:
-    """A of every output and layer, with intervals; in full also its size."""
+    """A of every output and layer, with intervals; in full also with the RMS."""
     rows = []
     for output in report.file.outputs:
         relative = None if output.relative is None else output.relative.population
@@ -70,14 +70,14 @@ def errors_table(report: SurveyReport, full: bool = True) -> Table:
 
 
 def left_by_averages(report: SurveyReport) -> Table | None:
-    """What averages leave of A; None if the turns tell of none that leaves less."""
-    title = "What averages leave of A of this data set"
+    """A after averages; None if the random elements determine none that reduces it."""
+    title = "A of this data set after averages"
     table = averages_table(title, report.responses)
     return table if len(table.rows) > len(report.responses) else None
 
 
 def worst_table(report: SurveyReport, full: bool = True) -> Table | None:
-    """The largest A, on fresh elements; in full with formulas and links to drawings."""
+    """The largest A, on new elements; in full with formulas and links to drawings."""
     worst = report.file.worst
     if not worst.structures:
         return None

@@ -1,4 +1,4 @@
-"""What a survey says of many structures: figures with intervals, and columns."""
+"""Results of a survey: figures with intervals, and columns."""
 
 import csv
 import dataclasses
@@ -29,20 +29,20 @@ from symjax.report.survey_schema import (
 )
 
 LISTED = 10
-"""The worst structures that are listed; twice as many are measured again."""
+"""Number of worst structures that are listed; twice as many are measured again."""
 _SIZES, _FORMULAS = 6, 12
 _SIGNS: tuple[Literal[1, -1], ...] = (1, -1)
 
 
 class Described(NamedTuple):
-    """A structure, as pages show it.
+    """A structure, as it is drawn on pages.
 
     Attributes:
       formula: Its chemical formula.
       numbers: Atomic numbers.
       positions: In angstrom.
       cell: Cell vectors as rows, in angstrom.
-      periodic: Along which of them it is periodic.
+      periodic: Which of them are periodic directions.
     """
 
     formula: str
@@ -54,19 +54,20 @@ class Described(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SurveyReport:
-    """A survey with all that is shown of it.
+    """A survey with everything that files, tables and page show.
 
     Attributes:
       software: What computed it.
       model: The model.
       found: Figures of the structures that were visited.
-      outputs: What is known about the outputs and layers.
-      structures: The visited structures by label.
-      failed: Messages by label of those that could not be measured.
-      total: Structures of the data set, failed ones included.
+      outputs: Description of the outputs and layers, by name.
+      structures: The visited structures, by label.
+      failed: Error messages of structures that could not be measured, by label.
+      total: Number of structures of the data set, including failed ones.
       max_degree: Largest projected degree.
-      fresh: The worst structures on elements of their own, which never enter ``found``.
-      command: What was typed.
+      fresh: The worst structures on new random elements, which do not enter ``found``;
+        None if they were not measured again.
+      command: The command line; empty for surveys made from Python.
     """
 
     software: Software
@@ -87,7 +88,7 @@ class SurveyReport:
 
     @property
     def responses(self) -> dict[str, SampledResponse]:
-        """What averages leave of the outputs of the model."""
+        """Estimates of A after averages, for the outputs of the model."""
         return {
             name: self.pool.response(name, self.outputs[name].unit) for name in self.own
         }
@@ -104,12 +105,12 @@ class SurveyReport:
 
     @property
     def own(self) -> list[str]:
-        """Outputs of the model, without layers."""
+        """Names of the outputs of the model, without layers."""
         return [name for name in self.names if self.outputs[name].kind == "output"]
 
     @functools.cached_property
     def file(self) -> SurveyFile:
-        """What ``survey.json`` holds, and tables and page show."""
+        """The contents of ``survey.json``, which tables and page show."""
         found, pool = self.found, self.pool
         ranked = main_output(pool, self.outputs)
         return SurveyFile(
@@ -131,14 +132,14 @@ class SurveyReport:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Outputs of the model first, then layers."""
+        """Names of the outputs of the model, followed by layers."""
         return tuple(
             sorted(self.pool.names, key=lambda n: self.outputs[n].kind != "output")
         )
 
 
 def main_output(pool: Pool, outputs: Mapping[str, Output]) -> str:
-    """The output by which structures are ranked: forces, or the first there is."""
+    """The output by which structures are ranked: forces, or else the first."""
     own = [name for name in pool.names if outputs[name].kind == "output"]
     return "forces" if "forces" in own else [*own, *pool.names][0]
 
@@ -146,8 +147,7 @@ def main_output(pool: Pool, outputs: Mapping[str, Output]) -> str:
 def candidates(pool: Pool, outputs: Mapping[str, Output]) -> list[str]:
     """Labels of structures that are measured again: twice as many as are listed.
 
-    Those that look worst were partly unlucky in their elements. On fresh ones the
-    luck is gone, and their order is one of merit.
+    The largest estimates are partly chance, which new random elements remove.
     """
     values = pool.by_item(main_output(pool, outputs))
     order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
@@ -155,7 +155,7 @@ def candidates(pool: Pool, outputs: Mapping[str, Output]) -> list[str]:
 
 
 def worst(report: SurveyReport) -> list[Worst]:
-    """At most :data:`LISTED` structures with the largest A on fresh elements."""
+    """At most :data:`LISTED` structures with the largest A on new random elements."""
     if report.fresh is None:
         return []
     name = main_output(report.pool, report.outputs)
@@ -174,7 +174,7 @@ def worst(report: SurveyReport) -> list[Worst]:
 
 
 def signed_root(value: float) -> float:
-    """The root of an estimate of A^2; that of a negative one is negative."""
+    """The square root of an estimate of A^2, with the sign of the estimate."""
     return math.copysign(math.sqrt(abs(float(value))), float(value))
 
 
@@ -219,10 +219,10 @@ def _surveyed(report: SurveyReport, name: str) -> SurveyedOutput:
 
 
 def by_size(pool: Pool) -> Iterator[tuple[str, np.ndarray]]:
-    """Structures by number of atoms, in at most six parts of about equal number.
+    """Structures by number of atoms, in at most six groups of about equal size.
 
     Yields:
-      The numbers of atoms, such as ``"3 to 5"``, and which structures have them.
+      The numbers of atoms, such as ``"3 to 5"``, and a mask of the structures.
     """
     edges = np.unique(np.quantile(pool.sizes, np.linspace(0, 1, _SIZES + 1)[1:]))
     low = 0.0
@@ -235,7 +235,7 @@ def by_size(pool: Pool) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _by_formula(report: SurveyReport) -> Iterator[tuple[str, np.ndarray]]:
-    """Compositions of two structures or more, the twelve most frequent first."""
+    """The twelve most frequent compositions that two or more structures have."""
     formulas = np.array(
         [report.structures[label].formula for label in report.pool.labels]
     )
@@ -246,7 +246,7 @@ def _by_formula(report: SurveyReport) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def headline(report: SurveyReport) -> str:
-    """What was done and reached, in a sentence or two."""
+    """What was measured and which accuracy was reached, in a sentence or two."""
     found, over = report.found, report.found.over
     visited = len(report.pool.labels)
     rounds = f", in {found.rounds} rounds" if found.rounds > 1 else ""
@@ -255,27 +255,28 @@ def headline(report: SurveyReport) -> str:
         f"elements of O(3) each{rounds}."
     )
     if (strata := len(report.pool.strata.totals)) > 1:
-        text += f" They were drawn in proportion to {strata} strata."
+        text += f" They were drawn in proportion to the sizes of {strata} strata."
     if report.failed:
         text += f" {len(report.failed):,} could not be measured."
     if over.until is None or found.reached is None:
         return text
-    what = "this data set" if over.of == "data" else "its population"
+    subject = "this data set" if over.of == "data" else "its population"
     if found.stopped:
         return (
-            f"{text} A of every output is known to {found.reached:.2%} for {what}; "
-            f"{over.until:.2%} were asked for."
+            f"{text} A of every output is known to {found.reached:.2%} for {subject}; "
+            f"{over.until:.2%} was requested."
         )
-    text += f" The data ended before {over.until:.2%} were reached: "
+    text += f" The data ended before {over.until:.2%} was reached: "
     if math.isinf(found.reached):
-        return f"{text}how well A is known for {what}, so few structures do not tell."
-    return f"{text}A of every output is known to {found.reached:.2%} for {what}."
+        return f"{text}too few structures to say how well A is known for {subject}."
+    return f"{text}A of every output is known to {found.reached:.2%} for {subject}."
 
 
 def survey_csv(report: SurveyReport) -> str:
-    """A of every output by structure, as columns.
+    """A of every output by structure, as text with comma-separated columns.
 
-    The square of A is unbiased and may be negative: its root has its sign then.
+    The estimate of A^2 is unbiased and may be negative; A then has a negative sign. The
+    standard errors are those of A^2.
     """
     pool, text = report.pool, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

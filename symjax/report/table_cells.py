@@ -1,4 +1,4 @@
-"""What stands in a table: said once, for a terminal and for a page."""
+"""Cells and rows of tables, the same for a terminal and for a page."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ Form = Callable[[Any], str]
 
 
 class Name(str):
-    """A cell with a name from a file or a model."""
+    """A cell with a name that comes from a file or a model."""
 
 
 class LayerName(Name):
@@ -28,7 +28,7 @@ class Number:
       value: The number; None or NaN where it is not known.
       form: How it is written.
       at: Path of its field in ``report.json``; empty where it has none.
-      bar: Whether a page draws it, a share, as a bar too.
+      bar: Whether a page also draws it, a fraction, as a bar.
     """
 
     value: float | None
@@ -47,7 +47,7 @@ class Number:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A cell with a number and its interval, as far as it is known.
+    """A cell with a number and, where it is known, its interval.
 
     Attributes:
       ends: Value, lower and upper end.
@@ -66,7 +66,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A cell with a name that leads to another place of the page.
+    """A cell with a name that links to another place of the page.
 
     Attributes:
       name: The name.
@@ -89,7 +89,7 @@ class Row:
 
     Attributes:
       cells: The first names the row.
-      good: Whether its numbers can be trusted; others are printed in red.
+      good: Whether its numbers can be trusted; other rows are red.
     """
 
     cells: Sequence[Cell]

@@ -1,7 +1,7 @@
 """A report as tables for a terminal, a log or a text file.
 
-Every table carries its units, fits its terminal without cutting a number (rows that do
-not fit are stacked), and needs neither color nor a terminal to be read.
+Tables have units, fit the terminal without cutting a number (rows that are too wide are
+stacked), and can be read without color.
 """
 
 import functools
@@ -67,8 +67,8 @@ def to_text(report: Report, width: int | None = None) -> str:
 
     Args:
       report: The report.
-      width: Number of columns; by default as many as the tables need, so that no name
-        is shortened.
+      width: Number of columns; by default as many as the tables need, with no name
+        shortened.
 
     Returns:
       Text without control characters, ending with a line feed.
@@ -88,7 +88,7 @@ def print_report(report: Report, file: TextIO, width: int | None = None) -> None
 
 
 def plain_text(text: RenderableType) -> str:
-    """Text for a file: without colors, and without blanks at the ends of lines."""
+    """Text for a file: without colors, and without spaces at the ends of lines."""
     buffer = StringIO()
     _console(buffer, plain=True).print(text, soft_wrap=True)
     lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
@@ -98,9 +98,12 @@ def plain_text(text: RenderableType) -> str:
 def print_text(
     make: Callable[[Display], RenderableType], file: TextIO, width: int | None = None
 ) -> None:
-    r"""Prints text that is made for what it is written on; in color only on a terminal.
+    """Prints text, in color only on a terminal.
 
-    The width is by default that of the terminal, 80 without one.
+    Args:
+      make: Returns the text for a terminal or file.
+      file: Where to print.
+      width: Number of columns; by default that of the terminal, 80 without one.
     """
     plain = not file.isatty()
     console = _console(file, plain)
@@ -138,7 +141,7 @@ def _header(report: Report, display: Display) -> RenderableType:
 
 
 def _in_short(report: Report, display: Display) -> list[Text]:
-    """How much an average would help, before all tables."""
+    """The sentences before the tables: averages, labels, and the next step."""
     lines = in_short(report.aggregate().values())
     lines += [step] if (step := next_step(report)) else []
     if not lines:
@@ -150,7 +153,7 @@ def _in_short(report: Report, display: Display) -> list[Text]:
 def _contents(
     outputs: list[Summary], settings: Settings, display: Display
 ) -> list[Table]:
-    """Tables of as many outputs side by side as fit."""
+    """Tables of the content, with as many outputs side by side as fit."""
     groups: list[list[Summary]] = []
     for summary in outputs:
         wider = [*groups[-1], summary] if groups else [summary]
@@ -165,17 +168,17 @@ def _legend(layers: bool, display: Display) -> Text:
     lines = [
         "A           equivariance error: root-mean-square deviation of a component, "
         "rotated back, from its mean over O(3)",
-        "compared    RMS: size of the response, 0 is exact and 1 no symmetry at all; "
-        "spread: standard deviation of an invariant over samples, which "
-        "no shift of its zero changes; kT: at 300 K, for one energy; 0 by symmetry: "
-        "the structures allow nothing else; round-off: below that of the precision",
+        "compared    RMS: size of the response, ratio 0 is exact and 1 no symmetry at "
+        "all; spread: standard deviation of an invariant over samples, which does not "
+        "depend on its zero; kT: at 300 K, for one energy; 0 by symmetry: the symmetry "
+        "of the structures requires 0; round-off: A is within that of the precision",
         "B(l,sigma)  fraction of the response in the irrep of degree l; sigma = + for "
         "tensors, - for pseudotensors",
         "1 - B       what is not in the irreps of the output",
         "B above     fraction above the largest degree listed; < is below round-off",
-        "resolved    whether the elements resolve the response; if NO, the numbers of "
-        "that row are not to be trusted: repeat with a grid of the degree, or with "
-        "as many samples, as it says; A +-8% is two standard errors of samples",
+        "resolved    whether the elements resolve the response; if NO, do not use the "
+        "numbers of that row: repeat with a grid of the degree, or with the number of "
+        "samples, that follows; A +-8%: two standard errors of random elements",
     ]
     if layers:
         lines.append(

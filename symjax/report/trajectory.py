@@ -1,4 +1,4 @@
-"""Figures of a training: how error and content move between irreps and layers."""
+"""Figures of a training run: error and content of outputs and layers by step."""
 
 import csv
 from collections import defaultdict
@@ -22,11 +22,17 @@ _HEIGHT, _WIDTH = 1.5, 6.4  # inches
 def read_trajectory(
     path: str | Path,
 ) -> dict[tuple[str, str, int, int], dict[int, float]]:
-    r"""Reads ``trajectory.csv``, averaged over structures.
+    """Reads ``trajectory.csv``, averaged over structures.
+
+    Args:
+      path: The file.
 
     Returns:
       For each (name, quantity, degree, sigma) its values by step; degree and sigma are
-      0 but for the content B.
+      0 except for the content B.
+
+    Raises:
+      ArgumentError: There is no such file, or it holds no measurement.
     """
     path = Path(path)
     remedy = "Pass the trajectory.csv of a run with a section [monitor]"
@@ -54,8 +60,11 @@ def trajectory_figure(
 ) -> Figure:
     """Content of every output and layer against the step, one panel each.
 
-    Lines are sectors (l, sigma), solid for sigma = +1 and dashed for -1, and, dotted,
-    the content above the largest degree.
+    Lines are sectors (l, sigma), solid for sigma = +1 and dashed for -1; the dotted
+    line is the content above the largest degree.
+
+    Args:
+      trajectory: As :func:`read_trajectory` returns it.
     """
     names = list(dict.fromkeys(key[0] for key in trajectory))
     with matplotlib.rc_context(STYLE):
@@ -91,7 +100,13 @@ def trajectory_figure(
 def error_figure(
     trajectory: Mapping[tuple[str, str, int, int], Mapping[int, float]],
 ) -> Figure:
-    """Relative equivariance error of outputs, distance from invariance of layers."""
+    """Relative error of outputs and layers against the step.
+
+    For layers it is the relative distance from invariance.
+
+    Args:
+      trajectory: As :func:`read_trajectory` returns it.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, 2.8), layout="constrained")
         FigureCanvasAgg(figure)
@@ -106,7 +121,18 @@ def error_figure(
 
 
 def save_trajectory(path: str | Path, folder: str | Path) -> list[Path]:
-    """Writes ``trajectory_content.png`` and ``trajectory_error.png`` of a run."""
+    """Writes ``trajectory_content.png`` and ``trajectory_error.png`` of a run.
+
+    Args:
+      path: The ``trajectory.csv`` of the run.
+      folder: An existing folder.
+
+    Returns:
+      The files.
+
+    Raises:
+      ArgumentError: There is no such file, or it holds no measurement.
+    """
     trajectory = read_trajectory(path)
     written = []
     for name, figure in (

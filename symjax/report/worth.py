@@ -1,4 +1,4 @@
-"""Is averaging over rotations worth it: sentences and plain data for one output."""
+"""Whether averaging over rotations is worth it, in sentences and as data."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from symjax.report.stored import Count, Record, Text
 # Shares of the squared error below and above which averaging is judged.
 _NOT_WORTH, _WORTH = 0.05, 0.2
 Response = ResponseSpectrum | SampledResponse
-"""What tells A after averages."""
+"""Second moments of a response, from which A after averages follows."""
 # A over what it is compared with from which symmetry has not been learnt.
 _FAR_OFF = 0.1
 # Averages in a line; tables and files have all.
@@ -22,48 +22,52 @@ _MOST_SHOWN = 6
 
 
 def in_words(value: float, unit: str) -> str:
-    """A quantity in the unit that people use for its size: meV below 0.1 eV."""
-    factor, shown = _people_unit(value, unit)
+    """A quantity in the usual unit for its size: meV below 0.1 eV."""
+    factor, shown = _usual_unit(value, unit)
     return f"{factor * value:.2g} {shown}".rstrip()
 
 
-def _people_unit(value: float, unit: str) -> tuple[float, str]:
-    """Factor and unit that people use for a size."""
+def _usual_unit(value: float, unit: str) -> tuple[float, str]:
+    """The usual unit for a size, and the factor to it."""
     energy, slash, rest = unit.partition("/")
     if energy == "eV" and abs(value) < 0.1:
         return 1e3, f"meV{slash}{rest}"
     return 1.0, unit
 
 
+def is_bound(left: AveragedError) -> bool:
+    """Whether only an upper bound of A is known: error + uncertainty."""
+    return left.error <= left.uncertainty
+
+
 def known_frontier(response: Response) -> tuple[AveragedError, ...]:
-    """Averages known to leave less than A; A alone where it is round-off."""
+    """Averages known to leave less than A; A alone if only a bound of it is known."""
     found = frontier(response)
-    first = found[0]
-    return found[:1] if first.error <= first.uncertainty else found
+    return found[:1] if is_bound(found[0]) else found
 
 
 def _frontier_line(response: Response) -> str:
-    """What averages leave of A, in one line."""
+    """A without and with averages, in one line."""
     first, *others = known_frontier(response)
     unit = response.unit
-    text = f"{response.name}: A {in_words(first.error, unit)} as it is"
-    if not others and first.error <= first.uncertainty:
+    text = f"{response.name}: A {in_words(first.error, unit)}"
+    if not others and is_bound(first):
         noise = first.error**2 <= response.noise / response.count
-        return text + (", round-off" if noise else ", not told from 0")
+        return text + (", round-off" if noise else ", not distinguishable from 0")
     if not others:
         return text
-    factor, shown = _people_unit(first.error, unit)
+    factor, shown = _usual_unit(first.error, unit)
     parts = [
-        f"{one.num_elements}{'' if number else ' elements'} of {one.average}: "
-        f"{'at most ' if one.uncertainty > one.error else ''}"
-        f"{factor * (one.largest if one.uncertainty > one.error else one.error):.2g}"
+        f"{one.average} ({one.num_elements}{'' if number else ' elements'}): "
+        f"{'at most ' if is_bound(one) else ''}"
+        f"{factor * (one.largest if is_bound(one) else one.error):.2g}"
         for number, one in enumerate(others[:_MOST_SHOWN])
     ]
-    return f"{text}; {'; '.join(parts)} {shown}".rstrip()
+    return f"{text}; averaged over {', '.join(parts)} {shown}".rstrip()
 
 
 def in_short(leaves: Iterable[Any]) -> list[str]:
-    """A line for each output of what averages leave, and one on what that is worth."""
+    """For each output a line on A after averages, and one on its error on labels."""
     lines = []
     for leaf in leaves:
         if leaf.response is not None:
@@ -76,12 +80,12 @@ def in_short(leaves: Iterable[Any]) -> list[str]:
 
 
 def next_step(report: Report) -> str:
-    """The one thing to do next, in a sentence; empty where nothing was measured."""
+    """The recommended next step, in a sentence; empty if nothing was measured."""
     outputs = [one for one in report.aggregate().values() if one.kind == "output"]
     if not outputs:
         return ""
     if not all(one.resolved for one in outputs):
-        return "Next: repeat with more elements; these numbers are not known yet."
+        return "Next: repeat with more elements; these numbers are not resolved."
     shares = {
         one.name: one.labels
         for one in outputs
@@ -94,8 +98,8 @@ def next_step(report: Report) -> str:
     _, high = shares[name].interval() or (share, share)
     if high < _NOT_WORTH:
         return (
-            "Next: leave the symmetry as it is; what the model errs by on labels has "
-            "other causes."
+            "Next: look for other causes of the error on labels; broken symmetry "
+            "hardly contributes to it."
         )
     response = next(one.response for one in outputs if one.name == name)
     first, *others = known_frontier(response) if response else (None,)
@@ -114,7 +118,7 @@ def _without_labels(report: Report, outputs: list[Leaf]) -> str:
     against = {one.name: one.comparison(report.settings.dtype) for one in outputs}
     ratios = {name: one.ratio or 0.0 for name, one in against.items()}
     if all(one.scale in ("round-off", "zero") for one in against.values()):
-        return "Next: nothing; only round-off breaks the symmetry."
+        return "Next: nothing to do; only round-off breaks the symmetry."
     far = {n: r for n, r in ratios.items() if against[n].scale != "kT"}
     name = max(far, key=far.__getitem__, default="")
     if far.get(name, 0.0) >= _FAR_OFF:
@@ -124,13 +128,13 @@ def _without_labels(report: Report, outputs: list[Leaf]) -> str:
         )
     if report.of_events:
         return (
-            "Next: run symjax diagnose on a report with layers, to see what is lacking."
+            "Next: run symjax diagnose on a report with layers, to see what is missing."
         )
     return "Next: measure structures that have labels, to see whether this matters."
 
 
 def worth_sentence(name: str, unit: str, labels: LabelErrors, channels: int = 1) -> str:
-    """Error on labels, and whether averaging would lower it.
+    """Error on labels, and whether averaging would reduce it, in a sentence or two.
 
     Example:
       >>> import numpy as np
@@ -186,7 +190,7 @@ def verdict(low: float, high: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class AverageShare(Record):
-    """The share of the squared error on labels that an average removes."""
+    """The fraction of the squared error on labels that an average removes."""
 
     average: Text
     share: float
@@ -194,10 +198,10 @@ class AverageShare(Record):
 
 @dataclasses.dataclass(frozen=True)
 class OutputLabels(Record):
-    """What ``labels`` of ``report.json`` says of an output; derived, not read back.
+    """Entry of an output in ``labels`` of ``report.json``; derived, not read back.
 
-    Attributes are those of the page on the format; numbers are None where labels are
-    not compared.
+    ``docs/report_schema.md`` lists the fields. Numbers are None if labels are not
+    compared.
     """
 
     structures: Count

@@ -69,8 +69,8 @@ def test_targets_and_layers(invoke, written):
 
 BAD = {
     "missing file": ("absent", [], "REPORT='.*absent.json': cannot be read.*Pass"),
-    "truncated": (100, [], "REPORT='.*report.json': is truncated or no JSON.*restore"),
-    "empty": (0, [], "REPORT='.*report.json': is truncated or no JSON.*restore"),
+    "truncated": (100, [], "REPORT='.*report.json': is truncated or not JSON.*restore"),
+    "empty": (0, [], "REPORT='.*report.json': is truncated or not JSON.*restore"),
     "other version": (
         {"schema": "symjax-report/99"},
         [],
@@ -102,7 +102,7 @@ BAD = {
     "no figure": (
         None,
         ["--probe", "H2O", "--probe-figure", "a.gif"],
-        "--probe-figure='a.gif': is no figure.*png",
+        "--probe-figure='a.gif': is not a figure file.*png",
     ),
     "frames alone": (None, ["--frames", "0"], "--frames='0'.*without --structures"),
     "molecule": (

@@ -3,7 +3,9 @@
 import ase.build
 import ase.io
 import pytest
+from typer.testing import CliRunner
 
+from symjax.cli import BAD_INPUT, app
 from symjax.cli.inputs import check_new_file, find_events, find_structures, is_events
 from symjax.data.point_clouds import SMALL, generate_events, write_events
 from symjax.errors import ArgumentError
@@ -37,6 +39,15 @@ def test_frames_of_structures_and_of_events(folder, frames, numbers):
     assert list(found.events) == [f"event.h5:{number}" for number in numbers]
     labels = list(find_structures("w.xyz", frames).structures)
     assert labels == [f"w.xyz:{number}" for number in numbers]
+
+
+@pytest.mark.parametrize("command", ["stability", "label -o labels.xyz"])
+def test_a_file_of_a_folder_that_cannot_be_read_is_not_passed_over(folder, command):
+    (folder / "bad.xyz").write_text("3\n\nH 0 0\n")
+    done = CliRunner().invoke(app, [*command.split(), "*.xyz"])
+    assert done.exit_code == BAD_INPUT
+    assert "bad.xyz" in done.output
+    assert not (folder / "labels.xyz").exists()
 
 
 @pytest.mark.parametrize("frames", ["x", "1.5", "::0", "0:1:2:3"])

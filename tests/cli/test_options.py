@@ -48,7 +48,7 @@ def test_units_of_labels_are_named_by_their_options():
     ("options", "events", "match"),
     [
         ({"model": "a", "calculator": "b:C"}, False, "takes the place of --model"),
-        ({"calculator_options": '{"a": 1}'}, False, "no use without --calculator"),
+        ({"calculator_options": '{"a": 1}'}, False, "no effect without --calculator"),
         ({"calculator": "b:C"}, True, "is for structures"),
     ],
 )

@@ -220,13 +220,13 @@ BAD = {
     "more devices than there are": (
         nothing,
         ["H2O", "--devices", 99],
-        "--devices='99': is not among.*Use --jobs",
+        "--devices='99': is not a number of devices.*Use --jobs",
     ),
     "devices no number": (nothing, ["H2O", "--devices", "x"], "--devices='x'"),
     "scheduler and jobs": (
         nothing,
         ["H2O", "--scheduler", "tcp://a:1", "--jobs", 2],
-        "--jobs=2: is about this machine.*Pass one of them",
+        "--jobs=2: is for this machine.*Pass one of them",
     ),
     "pattern without files": (nothing, ["*.xyz"], "TARGET='.*xyz': matches no file"),
     "no target": (nothing, [], "Missing argument.*TARGET"),

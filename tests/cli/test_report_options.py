@@ -55,7 +55,7 @@ def test_points_are_read_by_other_rules():
     ("model", "events", "match"),
     [
         (Network(), False, "--energy-threshold=0.5: is for events"),
-        (types.SimpleNamespace(name="other"), True, "other reads events as they are"),
+        (types.SimpleNamespace(name="other"), True, "other reads all points"),
     ],
 )
 def test_rules_for_what_has_none_are_refused(model, events, match):

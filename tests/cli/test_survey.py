@@ -19,10 +19,10 @@ def report(*words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--until", "1%"], "--until='1%': is of no use without --survey"),
-        (["--strata", "size"], "--strata='size': is of no use without --survey"),
-        (["--survey", "16", "--grid", "3"], "--grid='3': is for structures that"),
-        (["--survey", "16", "--no-laws"], "--laws=False: is for structures that"),
+        (["--until", "1%"], "--until='1%': has no effect without --survey"),
+        (["--strata", "size"], "--strata='size': has no effect without --survey"),
+        (["--survey", "16", "--grid", "3"], "--grid='3': only applies if"),
+        (["--survey", "16", "--no-laws"], "--laws=False: only applies if"),
         (["--survey", "2"], "--survey=2: is not an integer from 4"),
         (["--survey", "16", "--until", "200%"], "is not between 0 and 100 %"),
         (["--survey", "16", "--until", "x"], "is not between 0 and 100 %"),

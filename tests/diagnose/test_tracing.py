@@ -49,4 +49,4 @@ def test_sectors_share_out_what_a_layer_changes(invoke, shipped, coarse, tmp_pat
     toys.read_back(tmp_path / "t.json")
     alone = invoke(shipped, "--shapley")
     assert alone.exit_code == cli.BAD_INPUT
-    assert "--shapley=True: is of no use without --trace" in alone.stderr
+    assert "--shapley=True: has no effect without --trace" in alone.stderr

@@ -130,6 +130,7 @@ def measured(f, degree, seed):
         sectors(power, norm)[None] * norm,
         np.array(True),
         u.shape[1],
+        2**-52,
         verdict,
         check=check,
     )

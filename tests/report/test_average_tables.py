@@ -19,15 +19,24 @@ def test_rows_fall_from_the_output_as_it_is():
     first, *others = [[str(cell) for cell in row.cells] for row in table.rows]
     assert first[:4] == ["energy", "as it is", "1", "2.00"]
     assert others
-    shares = [float(row[-1]) for row in others]
+    shares = [float(row[-1].lstrip("<")) for row in others]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < 1e-6
     loud = averages_table("title", {"energy": spectrum("energy", 4.0, 4.0)}, ["energy"])
     assert not any(row.good for row in loud.rows)
 
 
+def test_an_error_below_its_uncertainty_is_shown_as_a_bound():
+    # O leaves nothing of degree 2, and cannot be told from the tail of 1.
+    table = averages_table("title", {"energy": spectrum("energy", 4.0, 3.0)})
+    rows = {str(row.cells[1]): [str(c) for c in row.cells[3:]] for row in table.rows}
+    assert rows["as it is"] == ["1.73", "0.268", "eV", "1.00"]
+    error, uncertainty, _, share = rows["T"]
+    assert (error, uncertainty, share) == ("<1.00", "1.00", "<0.577")
+
+
 def test_the_tail_and_round_off_are_said():
     found = {"a": spectrum("a", 4.0, 3.0), "b": spectrum("b", 1e-14, 1e-14)}
     text = averages_text("model", found, Display(200)).plain
     assert "a: 25.0 % of A squared lies above degree 2" in text
-    assert "b: this is round-off" in text
+    assert "b: A is not larger than its uncertainty" in text

@@ -1,5 +1,7 @@
 """What an error is compared with means something, whatever the zero of an output."""
 
+import dataclasses
+
 import ase.build
 import jax.numpy as jnp
 import numpy as np
@@ -114,10 +116,29 @@ def test_round_off_and_zeros_have_no_ratio():
     one = np.ones(1)
     power = np.ones((1, 2, 2))
     exact = Totals(1e-14 * one, one, power, one)
-    assert compare(exact, dtype="float32").scale == "round-off"
-    assert compare(exact, dtype="float64").scale == "RMS"
+    assert compare(exact, epsilon=2.0**-23).scale == "round-off"
+    assert compare(exact, epsilon=2.0**-52).scale == "RMS"
     assert compare(Totals(0 * one, 0 * one, power, one)).scale == "zero"
     assert compare(Totals(one, one, power, one), forbidden=True).ratio is None
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_round_off_is_that_of_the_output_if_it_is_coarser_than_the_run(dtype):
+    """A float64 run whose output is cast: nothing below its epsilon is an error."""
+
+    def cast(x):
+        return {"forces": x.astype(dtype)}
+
+    outputs = {"forces": Output(VECTOR)}
+    problem = Problem(cast, np.random.default_rng(0).normal(size=(4, 3)), outputs)
+    result = measure(problem, over=Grid(5), max_degree=2)
+    (leaf,) = leaves_of(result, outputs, ())
+    assert leaf.epsilon == jnp.finfo(dtype).eps
+    assert leaf.comparison("float64").scale == "round-off"
+    assert leaf.totals.relative_error > 8 * np.finfo("float64").eps
+    report = report_of([leaf, dataclasses.replace(leaf, epsilon=0.0)])
+    assert report.aggregate()["forces"].epsilon == leaf.epsilon
+    assert storage.to_json(report)["summary"]["forces"]["epsilon"] == leaf.epsilon
 
 
 def test_spreads_add_up_and_need_two():

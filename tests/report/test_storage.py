@@ -174,7 +174,7 @@ def test_truncated_file_is_refused(tmp_path_factory, position):
     text = storage.dumps(VALID)
     file = tmp_path_factory.mktemp("cut") / "report.json"
     file.write_text(text[: position % len(text)])
-    with pytest.raises(ReportError, match="truncated or no JSON") as error:
+    with pytest.raises(ReportError, match="truncated or not JSON") as error:
         read_report(file)
     assert "report.json" in str(error.value)
 

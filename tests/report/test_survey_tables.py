@@ -32,7 +32,7 @@ def test_rows_are_outputs_with_their_intervals():
     forces = table.rows[1].cells
     interval = report.pool.error("forces", of="data")
     assert forces[2].ends == (interval.value, interval.low, interval.high)
-    # An energy has no size.
+    # The zero of an energy is a convention.
     assert str(table.rows[0].cells[-1]) == "-"
 
 

@@ -79,8 +79,8 @@ def test_sizes_make_at_most_six_parts_with_every_structure():
     ("reached", "says"),
     [
         (0.005, "is known to 0.50%"),
-        (0.5, "ended before 1.00% were reached: A of every output is known to 50.00%"),
-        (math.inf, "so few structures do not tell"),
+        (0.5, "ended before 1.00% was reached: A of every output is known to 50.00%"),
+        (math.inf, "too few structures to say"),
     ],
 )
 def test_the_headline_says_what_was_reached(reached, says):

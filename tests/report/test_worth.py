@@ -117,7 +117,7 @@ def test_sentences_open_text_and_page(folder):
         assert line.replace("'", "&#x27;") in page
     assert 'id="averages"' in page
     assert '<svg class="frontier"' in page
-    assert 'data-at="/averages/energy/1/error"' in page
+    assert 'data-at="/averages/energy/0/error"' in page
 
 
 def test_what_is_written_is_read_back(folder):

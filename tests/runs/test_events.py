@@ -316,7 +316,7 @@ def test_a_function_measures_events(folder):
         app, [*command, "--overwrite", "--energy-threshold", "0.5"]
     )
     assert refused.exit_code == 2
-    assert "reads events as they are" in refused.output
+    assert "reads all points" in refused.output
 
 
 def test_devices_measure_events_at_once(tmp_path, model):

@@ -87,7 +87,7 @@ def test_tables_and_page(report, width):
     text = to_text(report, width)
     flat = " ".join(text.split())
     assert "16 random pairs" in flat
-    assert "32 random elements tell all 2 responses" in flat
+    assert "32 random elements determine all 2 responses" in flat
     assert "A +-" in flat
     assert "The grid resolves all" not in flat
     page = to_html(report)
@@ -154,8 +154,8 @@ def test_turns_tell_what_averages_leave(path, structures, tmp_path):
         true, one = exact.response.after(average), response.after(average)
         assert abs(one.error - true.error) <= 2 * one.uncertainty + 1e-12
     text = " ".join(to_text(found).split())
-    assert "of Ci: " in text
-    assert "eV/angstrom as it is, round-off" in text  # forces are exact
+    assert "averaged over Ci (2 elements): " in text
+    assert "eV/angstrom, round-off" in text  # forces are exact
     code = f"{path}:nearly"
     result = CliRunner().invoke(
         cli.app,

@@ -140,7 +140,10 @@ def test_a_survey_with_strata_says_so_and_is_resumed_with_the_same(model, tmp_pa
 
     report = run(tmp_path, kinds)
     assert report.pool.strata.totals.tolist() == [6, 6]
-    assert "in proportion to 2 strata" in (tmp_path / "survey.txt").read_text()
+    assert (
+        "in proportion to the sizes of 2 strata"
+        in (tmp_path / "survey.txt").read_text()
+    )
     with pytest.raises(SymjaxError, match=r"strata=None: differs"):
         run(Destination(tmp_path, resume=True), None)
 
@@ -200,7 +203,7 @@ def test_one_structure_does_not_tell_how_well_a_population_is_known(model, tmp_p
     assert json.loads(text)["outputs"][0]["A"]["population"]["high"] is None
     assert read.outputs[0].A.population.high == np.inf
     shown = " ".join((tmp_path / "survey.txt").read_text().split())
-    assert "so few structures do not tell" in shown
+    assert "too few structures to say" in shown
 
 
 def test_a_file_for_chemiscope_has_every_structure_and_atom(model, tmp_path):

@@ -153,7 +153,7 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", "truncated or no JSON"),
+        ("{", "truncated or not JSON"),
         ('{"run": {"kind": "events", "steps": 0}}', r"steps=0"),
         ('{"run": {"kind": "events", "steps": 1}, "chang": []}', "unknown key"),
     ],
