@@ -11,11 +11,11 @@ from symjax.errors import ArgumentError
 if TYPE_CHECKING:
     import ase
 
-    from symjax.data import Found
+    from symjax.data import FoundStructures
     from symjax.data.point_clouds import FoundEvents
 
 
-def find_structures(target: str, frames: str | None) -> "Found":
+def find_structures(target: str, frames: str | None) -> "FoundStructures":
     """Structures of a molecule, a file, a folder or a pattern."""
     from symjax.data import find_structures as find
 

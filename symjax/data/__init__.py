@@ -1,4 +1,4 @@
-"""From files and ASE structures to checked, padded graphs and targets."""
+"""Reads structures and labels, checks them, and builds padded graphs."""
 
 from symjax.data.build import build_graph
 from symjax.data.graph import (
@@ -14,7 +14,7 @@ from symjax.data.label_fields import LabelFields
 from symjax.data.neighbor_list import NeighborList, find_neighbors
 from symjax.data.quantities import Block, Target
 from symjax.data.reading import find_structure, read_structures
-from symjax.data.search import Found, find_structures
+from symjax.data.search import FoundStructures, find_structures
 from symjax.data.structures import check_structure, periodic_cell
 from symjax.data.symmetry import (
     Symmetry,
@@ -27,7 +27,7 @@ from symjax.data.transform import cast_graph, displace, rotate_graph, select_edg
 
 __all__ = [
     "Block",
-    "Found",
+    "FoundStructures",
     "Graph",
     "GraphShape",
     "LabelFields",

@@ -1,4 +1,4 @@
-"""Pairs of atoms within a cutoff, from one of three implementations."""
+"""Finds pairs of atoms within a cutoff, by vesin, by ASE or by comparing all."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,20 @@ import numpy as np
 from ase.neighborlist import primitive_neighbor_list
 from jaxtyping import Bool, Float, Int
 
-# Half of the bins that vesin makes at most: vesin counts a little differently.
+# Half of vesin's limit, as vesin counts bins slightly differently.
 _MAXIMUM_BINS = 5e4
 
-# Bins along the shortest direction that must remain of them.
+# Bins that must remain along the shortest direction once vesin reduces their number.
 _MINIMUM_BINS = 4
 
-# Pairs of atoms and images that are compared one by one where vesin cannot be used.
-# ASE sorts into bins too, and takes minutes where these are many along one direction
-# and the images many along another.
+# Up to this many pairs of atoms and images, all are compared where vesin cannot be
+# used. ASE also sorts into bins, and takes minutes for many bins along one direction
+# and many images along another.
 _MOST_COMPARED = 2e7
 
 
 class Pairs(NamedTuple):
-    """Pairs closer than a cutoff, each once: of ``i -> j`` and ``j -> i`` any one."""
+    """Pairs closer than a cutoff, each listed once: either ``i -> j`` or ``j -> i``."""
 
     first: Int[np.ndarray, "pairs"]
     second: Int[np.ndarray, "pairs"]
@@ -33,9 +33,9 @@ def find_pairs(
     pbc: Bool[np.ndarray, "3"],
     cutoff: float,
 ) -> Pairs:
-    """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, in no order."""
+    """Pairs with ``|r_j - r_i + S @ cell| < cutoff``, in no particular order."""
     if vesin_is_safe(positions, cell[pbc], cutoff):
-        # Not at the top: where PyTorch is installed, vesin imports it.
+        # Imported here, as vesin imports PyTorch where that is installed.
         import vesin
 
         neighbor_list = vesin.NeighborList(cutoff=cutoff, full_list=False)
@@ -55,7 +55,7 @@ def _one_of_each(
     second: Int[np.ndarray, "pairs"],
     shifts: Int[np.ndarray, "pairs 3"],
 ) -> Bool[np.ndarray, "pairs"]:
-    """Which pairs to keep of those that are there in both directions."""
+    """Selects one direction of pairs that are listed in both."""
     # The sign of the first shift that is not zero picks one of an image and its
     # opposite; base 3 compares all three at once.
     sign = np.sign(shifts) @ [9, 3, 1]
@@ -65,7 +65,7 @@ def _one_of_each(
 def _images(
     cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, "3"], cutoff: float
 ) -> Int[np.ndarray, "3"]:
-    """How many cells away a neighbor of an atom in the cell can be."""
+    """Largest shift, along each cell vector, of a neighbor of an atom in the cell."""
     images = np.zeros(3, int)
     # Distances between opposite faces.
     faces = 1 / np.linalg.norm(np.linalg.pinv(cell[pbc]), axis=0)
@@ -80,7 +80,7 @@ def _compare_all(
     cutoff: float,
     images: Int[np.ndarray, "3"],
 ) -> Pairs:
-    """Every atom with every image of every other: no bins, whatever the cell."""
+    """Compares every atom with every image of every other, without bins."""
     whole = np.floor(positions @ np.linalg.pinv(cell)).astype(int) * pbc
     wrapped = positions - whole @ cell
     between = wrapped[None, :] - wrapped[:, None]
@@ -105,12 +105,12 @@ def vesin_is_safe(
     rows: Float[np.ndarray, "periodic 3"],
     cutoff: float,
 ) -> bool:
-    """Whether vesin can bin these atoms; where it cannot, it ends the process.
+    """Whether vesin can bin these atoms; if it cannot, it crashes the process.
 
-    Vesin (0.6.2) sorts atoms into bins of the cutoff's size, and where these are
-    more than 1e5 makes fewer along every direction, in proportion. Along a direction
-    much shorter than the others none is left, and a division by their number
-    follows: two atoms 2000 angstrom apart in a plane are enough.
+    Vesin (0.6.2) sorts atoms into bins of the cutoff's size. Where that takes more than
+    1e5 bins, it reduces their number along every direction in proportion. Along a
+    direction much shorter than the others none is left, and vesin divides by zero: two
+    atoms 2000 angstrom apart in a plane are enough.
     """
     # Distances between opposite faces of the cell, and extents elsewhere.
     faces = 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0)
@@ -118,8 +118,8 @@ def vesin_is_safe(
     if len(rows) in (0, 3):
         lengths = extents if len(rows) == 0 else faces
     else:
-        # The frame that vesin takes along the other directions is its own affair:
-        # only a bound on the extents holds, and none on their ratio.
+        # Vesin chooses its own axes along the other directions: the extents along them
+        # are bounded, their ratio is not.
         lengths = np.concatenate(
             [faces, np.full(3 - len(rows), np.linalg.norm(extents))]
         )

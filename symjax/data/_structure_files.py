@@ -1,4 +1,4 @@
-"""What ASE guesses, drops or cannot read in structure files: read right, or refused."""
+"""Reads or refuses what ASE would guess, drop or misread in structure files."""
 
 import io
 import re
@@ -13,22 +13,22 @@ from ase.io.formats import open_with_compression
 
 from symjax.errors import StructureError
 
-# Isotopes of hydrogen that have symbols of their own, and their masses in u (AME2020).
+# Isotopes of hydrogen with their own symbols, and their masses in u (AME2020).
 _ISOTOPES = {"D": 2.01410178, "T": 3.01604928}
 _PBC = re.compile(r"(?<!\S)pbc\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE)
 _PROPERTIES = re.compile(r"(?<!\S)Properties=\"?([^\s\"]+)")
 _BOOLEAN = re.compile(r"T|F|True|False|TRUE|FALSE|true|false|0|1")
-# Keys that extended XYZ knows under this spelling only.
+# Keys that extended XYZ recognizes in this spelling only.
 _SPELLINGS = ("Lattice", "pbc", "Properties")
 
 
 def check_frames(
     absolute: str, path: Path, format: str, frames: Sequence[ase.Atoms]
 ) -> None:
-    """Refuses files of which ASE has dropped or invented something.
+    """Raises if ASE has dropped or invented something.
 
-    A site of a CIF that is shared or not full; elements of a LAMMPS file that does not
-    say them; a cell or periodicity of an extended XYZ file that ASE does not read.
+    These are partial occupancies of a CIF, elements of a LAMMPS file that names none,
+    and a cell or periodicity of an extended XYZ file in a spelling that ASE ignores.
     """
     for number, atoms in enumerate(frames):
         _check_occupancies(path, atoms, number)
@@ -103,15 +103,15 @@ def _check_elements(absolute: str, path: Path, format: str) -> None:
         raise StructureError(
             "path",
             str(path),
-            "does not say which elements its types are: ASE would take type 1 for H, "
-            "2 for He",
+            "does not name the elements of its atom types: ASE would read type 1 as H, "
+            "2 as He",
             "Dump the column 'element' (dump_modify element), or read it with "
             "ase.io.read and set the symbols",
         )
 
 
 class _Species(NamedTuple):
-    """One species of an XYZ file, and where it stands."""
+    """One species of an XYZ file, and its place in the file."""
 
     frame: int
     atom: int
@@ -124,9 +124,10 @@ class _Species(NamedTuple):
 def read_species(
     absolute: str, path: Path, read: Callable[[io.StringIO], list[ase.Atoms]]
 ) -> list[ase.Atoms]:
-    """Reads an (extended) XYZ file whose species are not all ASE's symbols.
+    """Reads an (extended) XYZ file with species that ASE does not recognize.
 
-    Deuterium and tritium are hydrogen with another mass. What is no element is named.
+    Deuterium and tritium are read as hydrogen with their own masses. Any other unknown
+    species raises an error that names it.
     """
     with open_with_compression(absolute, "r") as file:
         lines = file.read().splitlines()
@@ -139,7 +140,7 @@ def read_species(
                 "path",
                 str(path),
                 f"has the species {entry.symbol!r} in line {entry.line + 1}, which is "
-                "no element",
+                "not an element",
                 _remedy(entry.symbol),
             )
     for entry in isotopes:
@@ -164,7 +165,7 @@ def _remedy(species: str) -> str:
 
 
 def _species(lines: Sequence[str]) -> Iterator[_Species]:
-    """Species of all atoms, as far as the file has the form of an XYZ file."""
+    """Species of all atoms, up to where the file stops being a valid XYZ file."""
     start, frame = 0, 0
     while start + 1 < len(lines) and lines[start].strip().isdigit():
         count = int(lines[start])

@@ -1,8 +1,8 @@
-"""How many atoms a structure file announces, before anything is made of it.
+"""Checks the number of atoms that a structure file announces before it is read.
 
-Readers believe the number of atoms that a file begins with: a wrong one lets them read
-beyond its end, or ask for memory that nobody has, for hours. What is announced is
-compared with the size of the file first.
+Readers trust the number of atoms at the head of a file. A wrong one makes them read
+past the end, or allocate more memory than there is. It is compared with the size of the
+file first.
 """
 
 import lzma
@@ -28,15 +28,19 @@ _HEADS = {
 
 
 def check_announced(path: Path, format: str, frames: int | None = None) -> None:
-    """Refuses a file that announces more atoms than it can hold, or never ends.
+    """Raises if a file announces more atoms than its size allows, or frames are lost.
 
-    Or ends within a frame, or unpacks to more than files of its kind do.
+    Compressed files must not unpack to much more than such files usually do. XYZ files
+    must not end within a frame, nor continue after a blank line, where ASE stops.
 
     Args:
       path: The file.
-      format: ASE's name of its format; others than XYZ, LAMMPS, VASP, Gromacs and cube
-        are not looked at.
+      format: ASE's name of its format. Numbers of atoms are checked for XYZ, LAMMPS,
+        VASP, Gromacs and cube only.
       frames: Number of frames that will be read; None for all.
+
+    Raises:
+      StructureError: One of the above.
     """
     packed = path.suffix in _COMPRESSED
     size = path.stat().st_size
@@ -52,11 +56,11 @@ def check_announced(path: Path, format: str, frames: int | None = None) -> None:
                 if found:
                     _check(sum(map(int, found[1].split())), most, path)
     except (OSError, EOFError, UnicodeDecodeError):
-        return  # who reads it says so
+        return  # the reader reports it
 
 
 def _check_unpacked(path: Path, most: int) -> None:
-    """Refuses a file that fills the memory, whatever is in it, before it does."""
+    """Raises if a compressed file is too large when unpacked, before it is read."""
     total = 0
     try:
         with open_with_compression(str(path.absolute()), "rb") as file:
@@ -70,7 +74,7 @@ def _check_unpacked(path: Path, most: int) -> None:
                         "Unpack it first, if it is from a source that you trust",
                     )
     except (OSError, EOFError, lzma.LZMAError, zlib.error):
-        return  # who reads it says so
+        return  # the reader reports it
 
 
 def _check(number: int, most: int, path: Path) -> None:
@@ -90,6 +94,16 @@ def _check_frames(file: TextIO, path: Path, most: int, frames: int | None) -> No
         if line.lstrip().startswith("VEC"):
             continue
         if not re.fullmatch(r"\s*[0-9]{1,18}\s*", line):
+            # ASE stops at a blank line, whatever follows it.
+            following = next((text for text in file if text.strip()), "")
+            if number and not line.strip() and following.strip().isdigit():
+                raise StructureError(
+                    "path",
+                    str(path),
+                    f"continues after a blank line that follows frame {number - 1}; "
+                    "ASE would leave out the rest",
+                    "Remove blank lines between frames",
+                )
             return
         _check(int(line), most, path)
         for row in range(int(line) + 1):

@@ -1,4 +1,4 @@
-"""From ASE structures to padded graphs."""
+"""Builds padded graphs from ASE structures."""
 
 import math
 import numbers
@@ -23,9 +23,9 @@ from symjax.data.structures import (
 from symjax.errors import ArgumentError, StructureError
 
 MAXIMUM_EDGES = 1e8
-"""Structures expected to have more edges than this are refused.
+"""Structures with more edges than this, by an estimate, are refused.
 
-Their graph would take gigabytes; positions in nanometre are the usual reason.
+Their graph would take gigabytes. The usual reason is positions in nanometres.
 """
 
 
@@ -52,27 +52,26 @@ def build_graph(
     """Builds the graph of all pairs of atoms and images closer than the cutoff.
 
     An edge ``i -> j`` with integer cell shift ``S`` exists where
-    ``0 < |r_j - r_i + S @ cell| < cutoff``, strictly: as in the neighbor lists of
-    vesin and ASE, which metatomic's models receive, a neighbor at exactly the cutoff
-    is left out. Every smooth cutoff function vanishes there anyway. In small cells
-    an atom neighbors its own images and any other atom several times. Edges of an
-    atom are sorted by ``(j, S)``, an order that does not depend on the orientation,
-    the origin or rounding.
+    ``0 < |r_j - r_i + S @ cell| < cutoff``. A neighbor at exactly the cutoff is left
+    out, as in the neighbor lists of vesin and ASE. In small cells an atom has its own
+    images as neighbors, and other atoms several times. Edges of an atom are sorted by
+    ``(j, S)``, an order that does not depend on orientation, origin or rounding.
 
-    Total charge and spin multiplicity are read from ``atoms.info["charge"]`` and
-    ``atoms.info["spin_multiplicity"]`` where present.
+    The total charge is read from ``atoms.info["charge"]`` or ``"total_charge"``, 0 by
+    default; the spin multiplicity from ``"spin_multiplicity"`` or ``"multiplicity"``, 1
+    by default.
 
     Args:
-      structures: One structure or several, checked as by
-        ``symjax.data.check_structure``.
+      structures: One structure or several; each must pass
+        :func:`symjax.data.check_structure`.
       cutoff: Cutoff radius in angstrom, above 1e-3.
       num_atoms: Atoms to pad to, over all structures; by default as many as needed.
-      num_neighbors: Neighbors of one atom to pad to; by default as many as needed,
-        at least 1, so that no array is empty.
+      num_neighbors: Neighbors per atom to pad to; by default as many as needed, and at
+        least 1, so that no array is empty.
       num_structures: Structures to pad to; by default as many as given.
       known_species: Atomic numbers that the model knows; ``None`` accepts all.
-      dtype: Floating-point type of positions, cells, vectors and lengths. Neighbors are
-        found and positions are subtracted in float64.
+      dtype: Floating-point type of positions, cells, volumes, vectors and lengths. They
+        are computed in float64 and rounded at the end.
 
     Returns:
       A graph of NumPy arrays; integers are int32.
@@ -80,14 +79,15 @@ def build_graph(
     Raises:
       ArgumentError: An argument has the wrong type or range, or a size to pad to is
         smaller than what the structures need.
-      StructureError: A structure cannot be used; the message names which and why.
+      StructureError: A structure fails the checks, or has far too many edges; the
+        message says which one and why.
 
     Example:
       >>> import ase.build
       >>> from symjax.data import build_graph
       >>> copper = ase.build.bulk("Cu")
       >>> graph = build_graph(copper, 8.0)
-      >>> graph.neighbors.shape  # one atom, neighbor of 176 images of itself
+      >>> graph.neighbors.shape  # one atom with 176 images of itself as neighbors
       (1, 176)
       >>> water, methane = ase.build.molecule("H2O"), ase.build.molecule("CH4")
       >>> graph = build_graph([water, methane], 4.0, num_atoms=10, num_structures=3)
@@ -141,14 +141,14 @@ def _checked_list(structures: Any) -> list[ase.Atoms]:
 
 
 def find_edges(atoms: ase.Atoms, cutoff: float, index: int | None) -> Edges:
-    """Edges of a structure that has passed the checks without distances."""
+    """Edges of a structure; raises if two atoms are at the same place."""
     positions = atoms.positions.astype(np.float64)
     cell = periodic_cell(atoms)
     _check_number_of_edges(positions, cell[atoms.pbc], cutoff, index)
     first, second, shifts, distances = find_pairs(positions, cell, atoms.pbc, cutoff)
     check_distances(first, second, distances, index)
-    # Each pair is found once and mirrored here. The reverse of every edge is then
-    # there by construction, also for distances that round to the cutoff.
+    # Each pair is found once and mirrored here, so that every edge has its reverse even
+    # where the two distances round to different sides of the cutoff.
     num_pairs = len(first)
     centers = np.concatenate([first, second]).astype(np.int32)
     neighbors = np.concatenate([second, first]).astype(np.int32)
@@ -169,7 +169,7 @@ def _check_number_of_edges(
     cutoff: float,
     index: int | None,
 ) -> None:
-    """Estimates the number of edges and refuses what would exhaust the memory."""
+    """Raises if the estimated number of edges would exhaust the memory."""
     num_atoms, width = len(positions), 2 * cutoff
     # Share of the periodic lattice, and of the extent of the other directions, that
     # a cube of the cutoff's diameter covers.

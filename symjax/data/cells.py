@@ -1,4 +1,4 @@
-"""Cells with one, two or three periodic directions: what they span, and volumes."""
+"""Volumes and spans of cells with one, two or three periodic directions."""
 
 import ase
 import jax.numpy as jnp
@@ -6,24 +6,25 @@ import numpy as np
 from jaxtyping import Array, Float
 
 NO_STRESS = (
-    "a structure without a periodic direction and a volume has no stress",
+    "a structure without periodic directions or without a volume has no stress",
     "Leave it out, or set atoms.pbc and all three vectors of atoms.cell",
 )
-"""Problem and remedy where a stress is asked for that does not exist."""
+"""Problem and remedy of the error for a stress that does not exist."""
 
 
 def stress_volume(atoms: ase.Atoms) -> float:
-    """Volume that a stress is divided by.
+    """Volume in the definition of the stress, (1 / volume) dE / d(strain).
 
-    That of the whole cell, the vacuum of a slab or wire included, as other calculators
-    divide: a stress times the height of the cell is a surface stress.
+    It is the volume of the whole cell, including the vacuum of a slab or wire, as in
+    other calculators. The stress of a slab times the height of its cell is a surface
+    stress.
 
     Args:
       atoms: A structure.
 
     Returns:
-      The volume in cubic angstrom; 0 where there is no stress: no direction is
-      periodic, or the cell has a vector missing.
+      The volume in cubic angstrom; 0 if there is no stress, because no direction is
+      periodic or a cell vector is missing.
 
     Example:
       >>> import ase.build
@@ -40,8 +41,8 @@ def stress_volume(atoms: ase.Atoms) -> float:
     return float(abs(np.linalg.det(atoms.cell[:])))
 
 
-def _bare(cells: Float[Array, "... 3 3"]) -> tuple[Array, Array]:
-    """Number of vectors that are not zero, and normal of two."""
+def _count_and_normal(cells: Float[Array, "... 3 3"]) -> tuple[Array, Array]:
+    """Number of nonzero vectors, and the normal if there are two."""
     count = jnp.sum(jnp.any(cells != 0, axis=-1), axis=-1)
     # With one zero vector two of these products vanish, with two all of them.
     normal = jnp.sum(jnp.cross(cells, jnp.roll(cells, -1, axis=-2)), axis=-2)
@@ -49,10 +50,14 @@ def _bare(cells: Float[Array, "... 3 3"]) -> tuple[Array, Array]:
 
 
 def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
-    """Volume, area or length that the vectors of a cell span.
+    """Volume, area or length spanned by the nonzero vectors of a cell.
 
     Args:
-      cells: Rows are cell vectors; 0 for directions that are not periodic.
+      cells: Rows are cell vectors in angstrom; 0 for directions that are not periodic.
+
+    Returns:
+      Cubic angstrom for three vectors, square angstrom for two, angstrom for one; 1
+      without any.
 
     Example:
       >>> import numpy as np
@@ -61,7 +66,7 @@ def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
       24.0 6.0
     """
     cells = jnp.asarray(cells)
-    count, normal = _bare(cells)
+    count, normal = _count_and_normal(cells)
     return jnp.select(
         [count == 3, count == 2, count == 1],
         [
@@ -76,10 +81,14 @@ def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
 def onto_periodic(
     cells: Float[Array | np.ndarray, "... 3 3"],
 ) -> Float[Array, "... 3 3"]:
-    r"""Projection onto the span of the vectors of a cell, for a stress within it.
+    r"""Projector onto the span of the nonzero vectors of a cell.
 
-    The identity for three vectors, $1 - n n^T$ with the normal of two, $u u^T$ with the
-    direction of one, and 0 without any. It turns with the cell: $R P R^T$.
+    It is the identity for three vectors, $1 - n n^T$ with the unit normal $n$ of two,
+    $u u^T$ with the direction $u$ of one, and 0 without any. Rotating the cell by $R$
+    gives $R P R^T$.
+
+    Args:
+      cells: Rows are cell vectors; 0 for directions that are not periodic.
 
     Example:
       >>> import numpy as np
@@ -90,7 +99,7 @@ def onto_periodic(
        [0. 0. 0.]]
     """
     cells = jnp.asarray(cells)
-    count, normal = _bare(cells)
+    count, normal = _count_and_normal(cells)
     identity = jnp.eye(3, dtype=cells.dtype)
 
     def along(vector: Array) -> Array:

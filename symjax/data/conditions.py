@@ -1,7 +1,8 @@
-"""Total charge and spin of a structure, and of its atoms: what is read, and what not.
+"""Reads the total charge and spin of structures, and warns of those that are not read.
 
-Packages write them under different keys. What a model would read is read or refused;
-what it does not read is warned of by name.
+Packages store them under different keys. Models that are conditioned on charge and spin
+raise an error for a key that is not read; for other models there is a warning that the
+value has no effect.
 """
 
 import re
@@ -20,9 +21,9 @@ SPIN_KEYS = ("spin_multiplicity", "multiplicity")
 """Keys of ``atoms.info`` for the spin multiplicity 2S+1."""
 
 ATOM_ARRAYS = ("initial_charges", "initial_magmoms")
-"""Arrays of atoms that speak of charge and spin."""
+"""ASE's arrays of atomic charges and magnetic moments."""
 
-# Keys of other packages, in small letters without anything between them.
+# Keys of other packages, lowercase letters only.
 _CHARGES = frozenset(
     (
         *("charge", "totalcharge", "netcharge", "systemcharge", "chargetotal", "qtot"),
@@ -58,21 +59,25 @@ def spin_multiplicity(atoms: ase.Atoms, index: int | None = None) -> int:
 
 
 def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
-    """Raises if a structure says its charge or spin in a way that is not read.
+    """Raises if the charge or spin of a structure would be ignored.
 
-    For models that are conditioned on charge and spin; others do not read them.
+    For models that are conditioned on charge and spin.
+
+    Args:
+      atoms: The structure.
+      index: Number of the structure in the list it comes from, for messages.
 
     Raises:
-      StructureError: ``atoms.info`` has a charge or spin under the key of another
-        package, such as ``"spin"`` or ``"net_charge"``, and none that is read; or
-        initial charges of atoms that add up to another total than 0, and no charge.
+      StructureError: ``atoms.info`` has a charge or spin only under a key that is not
+        read, such as ``"spin"`` or ``"net_charge"``; or it has no charge, and the
+        initial charges of the atoms do not sum to 0 within 0.5 e.
     """
     name = structure_name(index)
     for key in _others(atoms, CHARGE_KEYS, _CHARGES):
         raise StructureError(
             f"{name}.info[{key!r}]",
             atoms.info[key],
-            "is under a key that is not read, and the model reads the total charge",
+            "is under a key that is not read, and the model needs the total charge",
             "Store the charge in e as info['charge']",
         )
     for key in _others(atoms, SPIN_KEYS, _SPINS):
@@ -84,24 +89,24 @@ def check_conditions(atoms: ase.Atoms, index: int | None = None) -> None:
         )
     if atoms.has("initial_charges") and not any(k in atoms.info for k in CHARGE_KEYS):
         total = float(atoms.get_initial_charges().sum())
-        # Not "abs(total) > 0.5": what is no number must not pass.
+        # Not "abs(total) > 0.5": NaN must not pass.
         if not abs(total) <= 0.5:
             whole = f"{total:.0f}"
             raise StructureError(
                 f"{name}.get_initial_charges()",
                 f"a sum of {total:g} e",
-                "is no total charge, and the model reads one",
+                "is not read as the total charge, which the model needs",
                 f"Store it as info['charge'] = {whole}, or 0 if it is neutral",
             )
 
 
 def warn_of_unread(atoms: ase.Atoms, reads: Sequence[str] = ()) -> None:
-    """Warns of charges and spins, of atoms or of the structure, that are not read.
+    """Warns of nonzero charges and spins that a model does not read.
 
     Args:
       atoms: The structure.
-      reads: What the model reads: names of :data:`ATOM_ARRAYS`, ``"charge"`` and
-        ``"spin_multiplicity"`` of the structure.
+      reads: What the model reads: names from :data:`ATOM_ARRAYS` for atomic values,
+        ``"charge"`` and ``"spin_multiplicity"`` for those of the structure.
     """
     for name, what in (
         ("initial_charges", "initial charges"),
@@ -119,13 +124,13 @@ def warn_of_unread(atoms: ase.Atoms, reads: Sequence[str] = ()) -> None:
             if np.any(np.asarray(atoms.info[key]) != neutral):
                 warnings.warn(
                     f"atoms.info[{key!r}] = {atoms.info[key]!r} is not read by this "
-                    "model: its answer is the same for any charge and spin",
+                    "model: its result is the same for any charge and spin",
                     stacklevel=2,
                 )
 
 
 def conditions_of(atoms: ase.Atoms) -> dict[str, object]:
-    """Entries of ``atoms.info`` that speak of charge or spin, read or not."""
+    """Entries of ``atoms.info`` whose keys name a charge or spin, read or not."""
     return {
         key: value
         for key, value in atoms.info.items()
@@ -140,14 +145,14 @@ def _plain(key: object) -> str:
 def _others(
     atoms: ase.Atoms, known: Sequence[str], others: frozenset[str]
 ) -> list[str]:
-    """Keys of other packages, unless there is one that is read."""
+    """Keys of other packages, or none if a known key is present."""
     if any(key in atoms.info for key in known):
         return []
     return [key for key in atoms.info if _plain(key) in others]
 
 
 def _key(atoms: ase.Atoms, keys: Sequence[str], index: int | None) -> str:
-    """The key under which a structure has a number; the first if under none."""
+    """The known key that a structure has; the first one if it has none."""
     found = [key for key in keys if key in atoms.info]
     if len({_integer_info(atoms, key, 0, index) for key in found}) > 1:
         raise StructureError(
@@ -165,7 +170,7 @@ def _integer_info(atoms: ase.Atoms, key: str, default: int, index: int | None) -
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = np.nan
-    # The bound keeps the number exact in the int32 of a graph.
+    # Graphs store it as int32.
     if isinstance(value, bool | np.bool_) or not (
         number.is_integer() and abs(number) < 2**31
     ):

@@ -1,4 +1,4 @@
-"""Whether an item is the one that was measured."""
+"""Digests that identify structures and events."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ from symjax.data.point_clouds import PointCloud
 
 
 def structure_digest(atoms: ase.Atoms) -> str:
-    """SHA-256 of all that a model or a calculator can read of a structure.
+    """SHA-256 of everything in a structure that a model or calculator can read.
 
-    Numbers, positions, cell and periodicity; every other array of the atoms, such as
-    initial charges, magnetic moments, masses, momenta and tags; and ``atoms.info``,
-    whose keys for charge and spin differ from package to package.
+    It covers atomic numbers, positions, cell and periodicity; all other arrays, such as
+    initial charges, magnetic moments, masses, momenta and tags; and ``atoms.info``.
+    Constraints and the attached calculator do not enter.
     """
     digest = hashlib.sha256()
     for array, dtype in (
@@ -25,20 +25,20 @@ def structure_digest(atoms: ase.Atoms) -> str:
         (atoms.pbc, "<i8"),
     ):
         digest.update(np.ascontiguousarray(array, dtype).tobytes())
-    others = {k: v for k, v in atoms.arrays.items() if k not in _OF_ALL}
+    others = {k: v for k, v in atoms.arrays.items() if k not in _ALWAYS_PRESENT}
     for value in (others, atoms.info):
         for part in _parts(value):
-            # Its length first: no two sequences of parts run together to one.
+            # Prefixed by its length, so that different parts never concatenate alike.
             digest.update(f"{len(part)} ".encode() + part)
     return digest.hexdigest()
 
 
 # Arrays that every structure has.
-_OF_ALL = ("numbers", "positions")
+_ALWAYS_PRESENT = ("numbers", "positions")
 
 
 def _parts(value: Any) -> Iterator[bytes]:
-    """A value of ``info`` or ``arrays`` as bytes that another process finds too."""
+    """A value of ``info`` or ``arrays`` as bytes that are the same in every process."""
     if isinstance(value, Mapping):
         yield f"{len(value)} entries".encode()
         for key in sorted(value, key=lambda key: (str(key), type(key).__name__)):
@@ -48,22 +48,25 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield from _parts(sorted(value, key=repr))
     elif isinstance(value, list | tuple):
         yield f"{len(value)} values".encode()
-        for one in value:
-            yield from _parts(one)
+        for element in value:
+            yield from _parts(element)
     elif isinstance(value, np.ndarray) and value.dtype != object:
         yield f"{value.dtype.str} {value.shape}".encode()
         yield np.ascontiguousarray(value).tobytes()
     elif isinstance(value, np.ndarray | np.generic):
         yield from _parts(value.tolist())
     elif type(value).__repr__ is object.__repr__:
-        # Such a text holds an address, which is another in every process.
+        # The default text contains the address, which differs between processes.
         yield type(value).__qualname__.encode()
     else:
         yield repr(value).encode(errors="surrogatepass")
 
 
 def event_digest(cloud: PointCloud) -> str:
-    """SHA-256 of all that a model can read of an event, and of its labels."""
+    """SHA-256 of the positions, energies and semantic labels of an event.
+
+    Padding does not enter.
+    """
     digest = hashlib.sha256()
     real = np.asarray(cloud.mask)
     for array, dtype in zip(cloud[:3], ("<f8", "<f8", "<i8"), strict=True):

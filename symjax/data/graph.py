@@ -1,19 +1,20 @@
-"""The padded graph: what a model of atoms reads, as a pytree of static shape.
+"""The padded graph that atomistic models read: a pytree of static shape.
 
 Conventions:
 
 - The edge in slot ``k`` of atom ``i`` points from ``i`` to ``j = neighbors[i, k]``
   and has the vector ``r_j - r_i + S @ cell`` with ``S = shifts[i, k]``.
-- Every edge has its reverse in the graph: ``j -> i`` with ``-S``. ``reverse`` is
-  its flat slot ``atom * neighbors + slot``, so that
-  ``edges.reshape(-1, features)[graph.reverse]`` reads the other end of every edge.
-- Vectors and lengths are stored, not computed from positions: they are differences of
-  numbers in float64, rounded afterwards, so that a graph in float32 is as good far
-  from the origin as near it. Lengths do not rotate: a ``vmap`` over rotations
-  computes what reads only them once.
-- Real atoms, edges and structures come first, padding last. Padding is finite
-  everywhere (zeros, an atom's own index, an edge's own slot), so that masked
-  arithmetic stays free of NaN in values and gradients.
+- Every edge has its reverse in the graph: ``j -> i`` with ``-S``. ``reverse`` is the
+  flat index ``atom * num_neighbors + slot`` of the reverse edge, so that
+  ``edges.reshape(-1, features)[graph.reverse]`` gathers the features of the reverse
+  edges.
+- Vectors and lengths are stored rather than computed from the positions. They are
+  differences in float64, rounded afterwards, so that a graph in float32 does not lose
+  precision far from the origin. Lengths are invariant: under a ``vmap`` over rotations,
+  whatever depends only on them is computed once.
+- Real atoms, edges and structures come first, padding last. Padding is finite (zeros,
+  an atom's own index, an edge's own slot), so that masked arithmetic produces no NaN in
+  values or gradients.
 """
 
 import numbers
@@ -32,17 +33,17 @@ _INT32_MAX = np.iinfo(np.int32).max
 
 @flax.struct.dataclass
 class Surroundings:
-    """Pairs that a model looks at to choose its edges: all those within its cutoff.
+    """All pairs within the cutoff, for models that use a selection of them as edges.
 
-    Rows are laid out as those of :class:`Graph`.
+    The arrays have the layout of those of :class:`Graph`.
 
     Attributes:
       neighbors: Index ``j`` of the neighbor; the atom itself for padding.
       shifts: Cell shift ``S``.
       vectors: ``r_j - r_i + S @ cell`` in angstrom; 0 for padding.
-      lengths: Their lengths in angstrom; 1 for padding.
+      lengths: Lengths of the vectors in angstrom; 1 for padding.
       edge_mask: True for pairs, False for padding.
-      reverse: Flat slot of the reverse pair; the pair's own for padding.
+      reverse: Flat index of the reverse pair; the pair's own for padding.
 
     Example:
       >>> import ase.build
@@ -73,36 +74,37 @@ class Surroundings:
 class Graph:
     """One or several structures with their neighbor lists, padded to static shapes.
 
-    ``symjax.data.build_graph`` makes it from ASE structures with NumPy arrays;
-    transformations and models accept NumPy and JAX arrays alike.
+    :func:`symjax.data.build_graph` builds it from ASE structures, with NumPy arrays.
+    Transformations and models accept NumPy and JAX arrays.
 
     Attributes:
       positions: Positions in angstrom relative to the mean of the structure's atoms;
-        0 for padding. Edges do not follow where they are replaced: see
+        0 for padding. Replacing them does not change the edges; use
         :func:`symjax.data.displace`.
-      cells: Rows are the cell vectors in angstrom; 0 for directions without
-        periodicity and for padding.
-      volumes: What a stress is divided by, in cubic angstrom, see
-        :func:`symjax.data.cells.stress_volume`; 0 where there is none and for padding.
+      cells: Rows are the cell vectors in angstrom; 0 for non-periodic directions and
+        for padding.
+      volumes: Volumes in the definition of the stress, in cubic angstrom, see
+        :func:`symjax.data.cells.stress_volume`; 0 for structures without a stress and
+        for padding.
       species: Atomic numbers; 0 for padding.
-      structure: Structure of each atom, ascending; padding atoms belong to the last
-        slot, which is a padding structure if there is one.
+      structure: Index of the structure of each atom, ascending; padding atoms belong to
+        the last structure, which is padding if there is any.
       atom_mask: True for atoms, False for padding.
       neighbors: Index ``j`` of the neighbor; the atom itself for padding.
       shifts: Cell shift ``S``.
       vectors: Edge vectors ``r_j - r_i + S @ cell`` in angstrom; 0 for padding.
       lengths: Edge lengths in angstrom; 1 for padding.
       edge_mask: True for edges, False for padding.
-      reverse: Flat slot ``atom * neighbors + slot`` of the reverse edge; the
-        edge's own slot for padding.
+      reverse: Flat index ``atom * num_neighbors + slot`` of the reverse edge; the
+        edge's own index for padding.
       charge: Total charge in units of the elementary charge; 0 for padding.
       spin_multiplicity: 2S+1; 1 for padding.
       structure_mask: True for structures, False for padding.
-      cutoff: Distance in angstrom within which all pairs are edges, or surroundings;
-        part of the type of a graph, which compiled code knows.
-      surroundings: All pairs, where the edges are a selection of them
-        (:func:`symjax.data.select_edges`); None where they are all pairs themselves.
-      mesh: What long-range sums read; None for models without them.
+      cutoff: Distance in angstrom within which all pairs are edges, or surroundings. It
+        is static: part of the pytree's structure, not a leaf.
+      surroundings: All pairs within the cutoff, if the edges are a selection of them
+        (:func:`symjax.data.select_edges`); otherwise None.
+      mesh: Input of long-range sums; None for models without them.
 
     Example:
       >>> import ase.build
@@ -145,10 +147,10 @@ class GraphShape(NamedTuple):
 
     Attributes:
       num_atoms: Atoms over all structures.
-      num_neighbors: Neighbors of one atom.
+      num_neighbors: Neighbors per atom.
       num_structures: Structures.
-      num_surroundings: Pairs of one atom among which its neighbors were selected; 0
-        where they were not.
+      num_surroundings: Surrounding pairs per atom, from which the neighbors were
+        selected; 0 if there was no selection.
 
     Example:
       >>> from symjax.data import GraphShape
@@ -163,7 +165,7 @@ class GraphShape(NamedTuple):
 
 
 def graph_shape(graph: Graph) -> GraphShape:
-    """Sizes of the arrays of a graph, padding included.
+    """Returns the sizes of the arrays of a graph, padding included.
 
     Args:
       graph: A graph without leading batch axes.
@@ -181,10 +183,11 @@ def graph_shape(graph: Graph) -> GraphShape:
 
 
 def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
-    """Pads a graph to given sizes; real atoms, edges and structures come first.
+    """Pads a graph to given sizes.
 
-    Padding is finite and masked. Padding atoms belong to the last structure slot,
-    also those that the graph had before. Runs on the host, outside of ``jit``.
+    Padding follows the real atoms, edges and structures, and is finite. All padding
+    atoms, including those already present, are assigned to the last structure. Runs on
+    the host, outside of ``jit``.
 
     Args:
       graph: A graph, padded or not.
@@ -194,8 +197,9 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
       A graph of NumPy arrays with the dtypes of the given one.
 
     Raises:
-      ArgumentError: A size is not an integer or smaller than that of the graph, or
-        there are too many edge slots to number them in int32.
+      ArgumentError: A size is not an integer or smaller than that of the graph, there
+        are more edge slots than int32 can index, or surroundings are asked for that the
+        graph does not have.
 
     Example:
       >>> import ase.build
@@ -225,7 +229,7 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
         raise ArgumentError(
             "num_surroundings",
             new.num_surroundings,
-            "is the size of a selection, and the graph has all its pairs as edges",
+            "must be 0: the graph has all pairs as edges, and no selection of them",
             "Pass 0, or select edges with symjax.data.select_edges",
         )
     atom_mask = pad(graph.atom_mask, new.num_atoms)
@@ -254,10 +258,10 @@ def pad_graph(graph: Graph, shape: GraphShape) -> Graph:
 def _padded_rows(
     rows: "Graph | Surroundings", num_atoms: int, width: int
 ) -> dict[str, np.ndarray]:
-    """The fields that have one entry for each edge, padded."""
+    """The fields with one entry per edge slot, padded."""
     sizes, old = (num_atoms, width), rows.neighbors.shape[1]
     mask = pad(rows.edge_mask, *sizes)
-    # Slots are numbered row by row: a longer row moves all that follow.
+    # Flat indices change with the length of a row.
     row, column = np.divmod(np.asarray(rows.reverse, np.int64), old)
     reverse = pad(row * width + column, *sizes)
     own_slot = np.arange(reverse.size).reshape(reverse.shape)
@@ -274,20 +278,22 @@ def _padded_rows(
 
 
 def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Graph:
-    """Joins graphs into one, whose structures follow each other.
+    """Concatenates the structures of several graphs into one graph.
 
-    Runs on the host, outside of ``jit``, and takes microseconds for each graph: no
-    neighbor is searched again.
+    Runs on the host, outside of ``jit``. It copies arrays and takes microseconds per
+    graph; neighbor lists are not searched again.
 
     Args:
       graphs: Graphs without padding atoms or structures.
       shape: Sizes to pad to; as small as possible by default.
 
     Returns:
-      A graph of NumPy arrays with the floating dtype of the first.
+      A graph of NumPy arrays with the floating-point type of the first one. Its cutoff
+      is the smallest of all.
 
     Raises:
-      ArgumentError: There is no graph, one has padding atoms, or a size is too small.
+      ArgumentError: There is no graph; one has padding atoms; a size is too small; or
+        only some graphs have surroundings, or a mesh.
 
     Example:
       >>> import ase.build
@@ -303,8 +309,8 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
         raise ArgumentError(
             "graphs",
             shapes,
-            "of some the edges are a selection, of others all pairs",
-            "Join graphs for one model",
+            "must all have surroundings, or none of them",
+            "Join graphs built for the same model",
         )
     num_atoms, num_structures = (
         sum(shape[index] for shape in shapes) for index in (0, 2)
@@ -362,15 +368,15 @@ def join_graphs(graphs: Sequence[Graph], shape: GraphShape | None = None) -> Gra
         raise ArgumentError(
             "graphs",
             f"{len(graphs)} graphs",
-            f"{len(meshes)} of them have a mesh for long-range sums",
-            "Join graphs for one model",
+            f"only {len(meshes)} of them have a mesh for long-range sums",
+            "Join graphs built for the same model",
         )
     mesh = pad_mesh(join_meshes(meshes), new.num_atoms, new.num_structures)
     return joined.replace(mesh=mesh)
 
 
 def empty_rows(num_atoms: int, width: int, dtype: Any) -> dict[str, np.ndarray]:
-    """The fields of a graph that have one entry for each edge, of padding alone."""
+    """The fields with one entry per edge slot, filled with padding."""
     slots = (num_atoms, width)
     return {
         "neighbors": np.tile(np.arange(num_atoms, dtype="i4")[:, None], (1, width)),
@@ -383,7 +389,7 @@ def empty_rows(num_atoms: int, width: int, dtype: Any) -> dict[str, np.ndarray]:
 
 
 def _fill_rows(joined: Any, rows: Any, first: int) -> None:
-    """Writes the edges of a graph into the rows that begin with an atom."""
+    """Writes the edges of a graph into the joined graph, from atom ``first`` on."""
     atoms, width = rows.neighbors.shape
     where = (slice(first, first + atoms), slice(0, width))
     for name in ("shifts", "vectors", "lengths", "edge_mask"):
@@ -398,15 +404,15 @@ def _fill_rows(joined: Any, rows: Any, first: int) -> None:
 def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
     """Rounds sizes up to 1, 2, 3, 4, 6, 8, 12, 16, 24, ..., ``2^k`` or ``3 * 2^k``.
 
-    A compiled function is specific to the sizes of its arguments. Rounded up, the
-    sizes of many structures fall into a few buckets, each compiled once, and no
-    size grows by more than half.
+    A jitted function is compiled once for each set of sizes. Rounding up leaves few
+    different ones, and increases no size by more than half.
 
     Args:
-      shape: Sizes, or the graph that has them.
+      shape: Sizes, or a graph with these sizes.
 
     Returns:
-      The smallest sizes of the ladder that hold the given ones.
+      For each size the smallest number of this sequence that is not below it. A
+      ``num_surroundings`` of 0 stays 0.
 
     Example:
       >>> from symjax.data import GraphShape, bucket_shape
@@ -421,7 +427,7 @@ def bucket_shape(shape: GraphShape | Graph) -> GraphShape:
 
 
 def checked_dtype(dtype: Any) -> np.dtype:
-    """Validates the floating-point type of a graph."""
+    """Returns float32 or float64 as a NumPy dtype; raises for other types."""
     remedy = "Pass numpy.float64 or numpy.float32"
     try:
         # None would pass as float64.

@@ -1,8 +1,7 @@
-"""What labels structures hold, under which names and in which shapes.
+"""Names and shapes of the labels that structures carry.
 
-Values of a structure are in ``atoms.info``, those of atoms in ``atoms.arrays``,
-flattened in C order from (components, properties), as extended XYZ files can hold
-them.
+Labels of a structure are in ``atoms.info``, those of its atoms in ``atoms.arrays``.
+Both are flattened in C order from (components, properties), as extended XYZ requires.
 """
 
 import dataclasses
@@ -22,16 +21,16 @@ from symjax.errors import ArgumentError, StructureError
 
 
 class LabelBlock(Block):
-    """One block of labels, and where structures hold it.
+    """One block of labels, and the name under which structures store it.
 
-    Values of a structure are in ``atoms.info[column]``, those of atoms, one row each,
-    in ``atoms.arrays[column]``, flattened in C order from (components, properties),
-    where a matrix has components (3, 3). NaN stands where there is no label.
+    Labels of a structure are in ``atoms.info[column]``; those of its atoms, one row
+    each, in ``atoms.arrays[column]``. They are flattened in C order from (components,
+    properties); a matrix has components (3, 3). NaN marks a missing label.
 
     Attributes:
       column: Name in ``atoms.info`` or ``atoms.arrays``.
       target: Name of the target that this block belongs to.
-      per_atom: Whether atoms have the label, rather than structures.
+      per_atom: Whether each atom has a label, rather than each structure.
       unit: Unit of the values; empty if unknown.
 
     Example:
@@ -67,17 +66,17 @@ _KNOWN = (
 
 
 def describe_labels(structures: Sequence[ase.Atoms]) -> tuple[LabelBlock, ...]:
-    """The labels of :mod:`symjax.labels.generation` that structures hold.
+    """Describes which labels of :mod:`symjax.labels.generation` structures carry.
 
     Args:
-      structures: Structures as :func:`read_labels` returns them.
+      structures: Structures as returned by :func:`read_labels`.
 
     Returns:
-      A description of each label that all structures have.
+      One description per label.
 
     Raises:
       ArgumentError: ``structures`` is empty.
-      StructureError: A label that only some structures have, or in another shape.
+      StructureError: A label is missing from some structures, or differs in shape.
 
     Example:
       >>> import ase.build
@@ -115,18 +114,19 @@ def _holder(atoms: ase.Atoms, block: LabelBlock) -> dict[str, Any]:
 def block_values(
     atoms: ase.Atoms, block: LabelBlock, *, index: int | None = None
 ) -> Float[np.ndarray, "..."]:
-    """Labels of one structure, with the axes that the file flattens.
+    """Reads one label of a structure and restores its axes.
 
     Args:
       atoms: A structure with labels.
-      block: Which label.
+      block: The label to read.
       index: Number of the structure in the list it comes from, for messages.
 
     Returns:
-      Array of shape ``block.shape``, for a label of atoms ``(atoms, *block.shape)``.
+      Float64 array of shape ``block.shape``, or ``(atoms, *block.shape)`` if each atom
+      has a label.
 
     Raises:
-      StructureError: The structure has no such label, or in another shape.
+      StructureError: The structure has no such label, or one of another size.
 
     Example:
       >>> import ase.build
@@ -153,10 +153,10 @@ def block_values(
 
 
 def read_labels(path: str | pathlib.Path) -> list[ase.Atoms]:
-    """Reads a file of :func:`symjax.labels.generation.write_labels`.
+    """Reads a file written by :func:`symjax.labels.generation.write_labels`.
 
-    ASE hands energies and forces of an extended XYZ file to a calculator; here they
-    are back in ``atoms.info`` and ``atoms.arrays``, with all other labels.
+    ASE attaches the energies and forces of an extended XYZ file as a calculator. They
+    are moved back to ``atoms.info`` and ``atoms.arrays``, next to the other labels.
 
     Args:
       path: The file.
@@ -165,7 +165,7 @@ def read_labels(path: str | pathlib.Path) -> list[ase.Atoms]:
       The structures, without calculators.
 
     Raises:
-      StructureError: No such file, or a damaged one.
+      StructureError: The file does not exist or cannot be read.
 
     Example:
       >>> import pathlib, tempfile

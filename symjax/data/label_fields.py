@@ -1,4 +1,4 @@
-"""Which labels structures carry for the outputs of a model, and in which units."""
+"""Reads the labels that structures carry for the outputs of a model."""
 
 import dataclasses
 import warnings
@@ -16,17 +16,18 @@ from symjax.errors import ArgumentError, StructureError
 
 @dataclasses.dataclass(frozen=True)
 class LabelFields:
-    """Where labels are stored, and in which units.
+    """The fields of structures that hold labels, and the units of the labels.
 
     Attributes:
-      fields: Field of each output, by its name; by default that of the same name, where
-        a structure has it.
-      energy_unit: Unit of energies in the file: eV, kcal/mol, kJ/mol or Hartree. ASE
-        converts none.
-      length_unit: angstrom or bohr; forces are in ``energy_unit / length_unit``.
+      fields: Field of each output, by the name of the output. An output that is not
+        listed is read from the field of its own name, if there is one.
+      energy_unit: Unit of energies, such as eV, kcal/mol, kJ/mol or Hartree. ASE
+        converts no units of labels.
+      length_unit: Unit of lengths, such as angstrom or bohr. Forces are in
+        ``energy_unit / length_unit``, stresses in ``energy_unit / length_unit^3``.
 
     Raises:
-      ArgumentError: A unit is not known.
+      ArgumentError: A unit is unknown.
 
     Example:
       >>> import ase.build
@@ -46,7 +47,7 @@ class LabelFields:
         conversion(self.length_unit, "angstrom", "length_unit")
 
     def __str__(self) -> str:
-        """What differs from labels under the names of outputs in eV and angstrom."""
+        """Units and fields that differ from the defaults; empty if none does."""
         units = [self.energy_unit, self.length_unit]
         words = [", ".join(units)] if units != ["eV", "angstrom"] else []
         words += [f"{name} from {field}" for name, field in sorted(self.fields.items())]
@@ -60,24 +61,29 @@ class LabelFields:
         shape: tuple[int, ...],
         per_atom: bool,
     ) -> Float[np.ndarray, "..."] | None:
-        """Labels of one output of one structure.
+        """Reads the label of one output of a structure.
+
+        A field listed in ``fields`` must be valid. For other outputs, a missing field
+        gives None, and an unusable one a warning and None.
 
         Args:
           atoms: The structure.
           name: Name of the output.
-          unit: Its unit, such as ``"eV/angstrom"``. Energies over lengths are
-            converted; others are taken as they are.
+          unit: Unit of the output, such as ``"eV/angstrom"``. Energies, and energies
+            divided by the first to third power of a length, are converted to it; other
+            labels are returned as stored.
           shape: Shape of the label of the structure, or of each atom.
-          per_atom: Whether every atom has one.
+          per_atom: Whether each atom has a label.
 
         Returns:
-          Labels in the unit of the output; None where the structure has none.
+          The label in the unit of the output, of shape ``shape`` or ``(atoms,
+          *shape)``; None if the structure has none.
 
         Raises:
-          ArgumentError: A field that was named is not there, or says another unit, an
-            energy per atom or a gradient.
-          StructureError: A label is of the wrong size, no number, or of another
-            geometry.
+          ArgumentError: A listed field is missing, or its name indicates another unit,
+            an energy per atom or a gradient.
+          StructureError: A listed field has the wrong size, is not finite, or belongs
+            to another geometry.
         """
         named = name in self.fields
         field, energy = self.fields.get(name, name), measures(unit, "eV")
@@ -87,7 +93,7 @@ class LabelFields:
             check_name(name, field, self.energy_unit if energy else unit)
         try:
             if measures(unit, "eV/angstrom^3"):
-                # It has signs, orders and, of slabs, directions of its own.
+                # Has its own checks of sign, order and, for slabs, directions.
                 (stress,) = read_stress([atoms], field, self.factor(unit))
                 return stress[0, ..., 0]
             (values,) = read_values([atoms], field, shape, per_atom=per_atom)
@@ -98,7 +104,7 @@ class LabelFields:
         except StructureError as error:
             if named:
                 raise
-            # What merely has the name of an output need be no label of it.
+            # A field that happens to have the name of an output need not be its label.
             warnings.warn(
                 f"{name!r} is not compared with labels: {error}", stacklevel=2
             )
@@ -106,13 +112,14 @@ class LabelFields:
         return values * self.factor(unit)
 
     def factor(self, unit: str) -> float:
-        """What labels are multiplied by.
+        """Factor that converts stored labels to the unit of an output.
 
         Args:
           unit: Unit of the output.
 
         Returns:
-          A number; 1 for what is no energy over a power of a length.
+          The factor; 1 for units other than an energy, or an energy divided by the
+          first to third power of a length.
 
         Example:
           >>> from symjax.data import LabelFields
@@ -122,6 +129,6 @@ class LabelFields:
         """
         for power in range(4):
             if measures(unit, f"eV/angstrom^{power}"):
-                own = f"{self.energy_unit}/{self.length_unit}^{power}"
-                return conversion(own, unit)
+                stored = f"{self.energy_unit}/{self.length_unit}^{power}"
+                return conversion(stored, unit)
         return 1.0

@@ -1,4 +1,4 @@
-"""Largest equivariance errors that are admitted, in units that people write."""
+"""Upper limits on equivariance errors, written as ``NAME=VALUE UNIT``."""
 
 import math
 import re
@@ -11,12 +11,12 @@ _LIMIT = re.compile(r"(?P<name>[^=]+)=\s*(?P<value>[-+.\deE]+)\s*(?P<unit>\S.*)?
 
 
 class Limit(NamedTuple):
-    """The largest admitted A of an output.
+    """Upper limit on the equivariance error A of an output.
 
     Attributes:
-      name: The output.
-      value: The largest A, in ``unit``.
-      unit: As it was written; empty for that of the output.
+      name: Name of the output.
+      value: Largest allowed A, in ``unit``.
+      unit: Unit of the value, as written; empty for the unit of the output.
 
     Example:
       >>> from symjax.data.limits import Limit
@@ -30,7 +30,16 @@ class Limit(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, argument: str) -> "Limit":
-        """Reads ``NAME=VALUE UNIT``, such as ``"energy=1 meV"``."""
+        """Parses ``NAME=VALUE UNIT``, such as ``"energy=1 meV"``.
+
+        Args:
+          text: The limit; the unit may be left out.
+          argument: Name of the argument that ``text`` was passed for, for messages.
+
+        Raises:
+          ArgumentError: The text has another form, or the value is negative or not
+            finite.
+        """
         match = _LIMIT.fullmatch(text.strip())
         try:
             if match is None:
@@ -42,11 +51,15 @@ class Limit(NamedTuple):
             raise ArgumentError(
                 argument,
                 text,
-                "is not NAME=VALUE with a unit",
+                "is not of the form NAME=VALUE UNIT, with a value of at least 0",
                 "Pass for instance 'energy=1 meV'",
             ) from None
         return cls(match["name"].strip(), value, (match["unit"] or "").strip())
 
     def within(self, unit: str) -> float:
-        """The value in the unit of an output, which must measure the same."""
+        """Returns the value in the unit of the output.
+
+        Raises:
+          ArgumentError: The unit of the limit cannot be converted to it.
+        """
         return self.value * conversion(self.unit or unit, unit, self.name)

@@ -1,9 +1,9 @@
-"""What sums over all atoms and their periodic images read of structures.
+"""Input of long-range sums over all atoms and their periodic images.
 
-A particle-mesh sum spreads charges over a mesh that is fixed to the cell, and sums over
-the waves of that mesh. Which waves, and where atoms lie in the cell, depends on lengths
-of cell vectors and coordinates within the cell, which do not rotate; positions, read
-where there is no cell, and cells do.
+A particle-mesh sum interpolates charges onto a mesh fixed to the cell, and sums over
+the plane waves of that mesh. The choice of waves and the fractional coordinates of the
+atoms are invariant under rotations. Cells, and the positions that are used for
+structures without a cell, rotate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,15 @@ from symjax.data.structures import periodic_cell
 from symjax.errors import StructureError
 
 # Waves whose Gaussian factor exp(-sigma^2 k^2 / 2) is below exp(-50), 2e-22, are left
-# out: they cannot be seen next to the first, even in float64.
+# out: they are below rounding in float64.
 _LARGEST_EXPONENT = 50.0
-# Waves of all atoms are held at once; more than this is another algorithm's work.
+# The waves of all atoms are in memory at once; larger cells need another algorithm.
 _MOST_WAVES = 2_000_000
 
 
 @flax.struct.dataclass
 class Mesh:
-    """Structures, whole, with the mesh of each; atoms in the order of a graph.
+    """Structures and their meshes, with atoms in the order of the graph.
 
     Attributes:
       positions: Positions in angstrom relative to the mean of the structure's atoms.
@@ -36,9 +36,9 @@ class Mesh:
       fractional: Positions in units of the cell vectors, from the corner of the cell;
         0 for structures without a cell and for padding.
       sizes: Mesh points along each cell vector; 0 for structures without a cell.
-      waves: Indices of each wave along the reciprocal vectors.
-      weights: How often the sum over all waves counts each one: 2 where a wave stands
-        for its negative too; 0 for padding.
+      waves: Integer coordinates of each wave vector along the reciprocal cell vectors.
+      weights: Multiplicity of each wave in the sum: 2 where it also stands for its
+        negative, otherwise 1; 0 for padding.
       structure: Structure of each atom.
       atom_mask: True for atoms, False for padding.
     """
@@ -60,7 +60,7 @@ class Mesh:
 
 
 def _mesh_sizes(cell: Float[np.ndarray, "3 3"], spacing: float) -> Int[np.ndarray, "3"]:
-    """Mesh points along each cell vector: the power of 2 from 2 length / spacing + 1.
+    """Mesh points along each cell vector: 2 length / spacing + 1, up to a power of 2.
 
     ``spacing`` is the upper limit of twice the distance of mesh points, in angstrom.
     """
@@ -75,21 +75,21 @@ def find_mesh(
     smearing: float,
     dtype: Any = np.float64,
 ) -> Mesh:
-    """The meshes of structures, one after another.
+    """Builds the meshes of several structures.
 
     Args:
       structures: Structures, each periodic in three directions or in none.
       spacing: Upper limit of twice the distance of mesh points, in angstrom.
-      smearing: Width sigma of the Gaussians that the mesh represents, in angstrom.
-      dtype: Floating-point type of the result; coordinates are found in float64.
+      smearing: Width sigma of the Gaussian charges on the mesh, in angstrom.
+      dtype: Floating-point type of the result; coordinates are computed in float64.
 
     Returns:
-      The mesh, of NumPy arrays, the number of waves rounded up as by
+      The mesh, with NumPy arrays. The number of waves is rounded up as in
       :func:`symjax.data.bucket_shape`.
 
     Raises:
-      StructureError: A structure is periodic in one or two directions, or its mesh has
-        too many waves.
+      StructureError: A structure is periodic in one or two directions only, or its mesh
+        would have more than 4e6 points.
     """
     sizes, waves, weights = zip(
         *(_waves(atoms, spacing, smearing, dtype) for atoms in structures), strict=True
@@ -103,15 +103,15 @@ def find_mesh(
         cells=np.stack([periodic_cell(atoms) for atoms in structures]).astype(dtype),
         fractional=np.concatenate([_fractional(a) for a in structures]).astype(dtype),
         sizes=np.stack(sizes),
-        waves=np.stack([pad(found, most) for found in waves]),
-        weights=np.stack([pad(found, most) for found in weights]).astype(dtype),
+        waves=np.stack([pad(rows, most) for rows in waves]),
+        weights=np.stack([pad(row, most) for row in weights]).astype(dtype),
         structure=np.repeat(np.arange(len(structures), dtype=np.int32), counts),
         atom_mask=np.ones(sum(counts), bool),
     )
 
 
 def pad_mesh(mesh: Mesh, num_atoms: int, num_structures: int) -> Mesh:
-    """Pads a mesh; padding atoms belong to the last structure."""
+    """Pads a mesh; padding atoms are assigned to the last structure."""
     mask = pad(mesh.atom_mask, num_atoms)
     structure = pad(mesh.structure, num_atoms)
     return Mesh(
@@ -127,7 +127,7 @@ def pad_mesh(mesh: Mesh, num_atoms: int, num_structures: int) -> Mesh:
 
 
 def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
-    """Joins meshes without padding into one, of NumPy arrays."""
+    """Concatenates meshes without padding atoms into one, with NumPy arrays."""
     most = max(mesh.waves.shape[1] for mesh in meshes)
     first = np.cumsum([0, *(len(mesh.sizes) for mesh in meshes[:-1])])
 
@@ -153,8 +153,13 @@ def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
-def turn_mesh(mesh: Mesh, elements: Float[Array, "atoms 3 3"]) -> Mesh:
-    """Turns structures: ``x' = x R^T``, with an element of O(3) for each atom."""
+def rotate_mesh(mesh: Mesh, elements: Float[Array, "atoms 3 3"]) -> Mesh:
+    """Rotates or reflects structures, ``x' = x R^T``.
+
+    Args:
+      mesh: A mesh.
+      elements: An orthogonal matrix for each atom, the same for all of a structure.
+    """
     atoms = len(mesh.positions)
     first = jax.ops.segment_min(
         jnp.arange(atoms), jnp.asarray(mesh.structure), len(mesh.cells)
@@ -173,9 +178,14 @@ def move_mesh(
     positions: Float[Array, "atoms 3"],
     cells: Float[Array, "structures 3 3"],
 ) -> Mesh:
-    """The mesh of structures whose atoms and cells have moved, with the same waves.
+    """Moves atoms and cell vectors and keeps the waves.
 
-    It is differentiable by both; positions are in the frame of ``mesh.positions``.
+    Differentiable with respect to both.
+
+    Args:
+      mesh: A mesh.
+      positions: New positions, in the frame of ``mesh.positions``.
+      cells: New cells.
     """
     structure = jnp.asarray(mesh.structure)
 
@@ -190,18 +200,25 @@ def move_mesh(
 
 
 def differentiated(mesh: Mesh) -> dict[str, Array]:
-    """The fields by which an energy is differentiated, by name."""
+    """The fields with respect to which energies are differentiated, by name."""
     return {name: getattr(mesh, name) for name in ("positions", "fractional", "cells")}
 
 
 def forces_and_virials(
     mesh: Mesh, slopes: Mapping[str, Array]
 ) -> tuple[Float[Array, "atoms 3"], Float[Array, "atoms 3 3"]]:
-    """Forces and virials of atoms, from derivatives by :func:`differentiated` fields.
+    """Forces and atomic virials from the derivatives of an energy.
 
-    A strain moves cells and leaves coordinates within them, so that the virial of a
-    structure is the sum of c dE/dc over its cell vectors c, 0 without a cell; every
-    atom has the same share of it.
+    A strain deforms the cell and leaves fractional coordinates unchanged. The virial of
+    a structure is therefore the sum of c dE/dc over its cell vectors c, and 0 without a
+    cell. It is divided equally among the atoms.
+
+    Args:
+      mesh: A mesh.
+      slopes: Derivatives with respect to the fields of :func:`differentiated`.
+
+    Returns:
+      Forces, and virials that sum over the atoms of a structure to dE / d(strain).
     """
     structure = jnp.asarray(mesh.structure)
     sizes = jnp.asarray(mesh.sizes)
@@ -221,22 +238,22 @@ def forces_and_virials(
 def whole_cells(
     mesh: Mesh, cells: Float[Array, "structures 3 3"]
 ) -> Float[Array, "structures 3 3"]:
-    """Cells, with the identity in place of those that do not exist."""
+    """Cells, with the identity for structures without one: all are invertible."""
     periodic = jnp.asarray(mesh.sizes)[:, 0] > 0
     return jnp.where(periodic[:, None, None], cells, jnp.eye(3, dtype=cells.dtype))
 
 
 def pad(array: Any, *sizes: int, value: Any = 0) -> np.ndarray:
-    """An array with longer first axes, ``value`` behind what it holds."""
+    """Extends the first axes of an array to ``sizes``, filled with ``value``."""
     array = np.asarray(array)
-    # Several times as fast as np.pad, which a calculator would notice.
+    # Several times as fast as np.pad, which matters in a calculator.
     padded = np.full((*sizes, *array.shape[len(sizes) :]), value, array.dtype)
     padded[tuple(map(slice, array.shape))] = array
     return padded
 
 
 def rounded_up(number: int) -> int:
-    """To 2^k or 3 * 2^k, so that few programs are compiled for many sizes."""
+    """Rounds up to 2^k or 3 * 2^k, so that few different shapes are compiled."""
     power = 1 << (max(number, 1) - 1).bit_length()
     return 3 * power // 4 if power >= 4 and 3 * power // 4 >= number else power
 
@@ -251,7 +268,7 @@ def _fractional(atoms: ase.Atoms) -> np.ndarray:
 def _waves(
     atoms: ase.Atoms, spacing: float, smearing: float, dtype: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mesh points, waves and how often each one counts."""
+    """Mesh points along each cell vector, waves and their weights."""
     if not np.any(atoms.pbc):
         return np.zeros(3, np.int32), np.zeros((0, 3), np.int32), np.zeros(0)
     if not np.all(atoms.pbc):
@@ -272,7 +289,8 @@ def _waves(
             "Use a smaller cell",
         )
     nx, ny, nz = (int(size) for size in sizes)
-    # Of a real mesh, half of the waves; the last along an axis is its own negative.
+    # Half of the waves of a real mesh; the last along the third axis is its own
+    # negative.
     axes = [np.fft.fftfreq(n, 1 / n) for n in (nx, ny)]
     axes.append(np.arange(nz // 2 + 1.0))
     waves = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Neighbor lists with a skin: found once, used while atoms move a little."""
+"""Neighbor lists with a skin, reused while atoms move little."""
 
 import dataclasses
 import math
@@ -19,15 +19,15 @@ from symjax.errors import ArgumentError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NeighborList:
-    """Pairs closer than cutoff + skin, and the structure in which they were found.
+    """Pairs closer than cutoff + skin, and the structure they were found in.
 
-    A distance changes by at most the sum of the displacements of its two atoms. While
-    no atom has moved by more than skin / 2, all pairs closer than the cutoff are
-    therefore in the list. Pairs beyond it are dropped from every graph that is made,
-    so that nothing that reads the graph can tell whether the list was reused.
+    A distance changes by at most the sum of the displacements of its two atoms. As long
+    as no atom has moved by more than skin / 2, all pairs closer than the cutoff are
+    therefore in the list. :meth:`graph` drops the pairs beyond the cutoff, so that the
+    result is the same as that of a new search.
 
     Attributes:
-      atoms: The structure for which the pairs were found.
+      atoms: The structure that was searched.
       cutoff: Cutoff radius in angstrom.
       skin: Extra distance in angstrom.
       edges: Pairs closer than ``cutoff + skin``, in both directions.
@@ -53,14 +53,14 @@ class NeighborList:
     edges: Edges
 
     def holds(self, atoms: ase.Atoms) -> bool:
-        """Whether the list has all pairs closer than the cutoff.
+        """Whether the list is guaranteed to contain all pairs closer than the cutoff.
 
         Args:
-          atoms: A structure, of the same atoms or of others.
+          atoms: Any structure.
 
         Returns:
-          False if species, cell or periodicity differ, or an atom has moved by more
-          than skin / 2.
+          False if species, cell vectors or periodicity differ from those of the
+          searched structure, or an atom has moved by more than skin / 2.
 
         Example:
           >>> import ase.build
@@ -78,22 +78,23 @@ class NeighborList:
         ):
             return False
         moved = np.linalg.norm(atoms.positions - old.positions, axis=1)
-        # Not ">": a position that is not a number must not pass.
+        # Not "> ... .any()": NaN must not pass.
         return bool((moved <= self.skin / 2).all())
 
     def graph(self, atoms: ase.Atoms, *, dtype: Any = np.float64) -> Graph:
-        """The graph of a structure, the same as :func:`symjax.data.build_graph` makes.
+        """Builds the same graph as :func:`symjax.data.build_graph`, without a search.
 
         Args:
           atoms: A structure for which the list holds.
-          dtype: Floating-point type of positions and cells.
+          dtype: Floating-point type of positions, cells, volumes, vectors and lengths.
 
         Returns:
-          A graph of NumPy arrays, of the pairs closer than the cutoff only.
+          A graph with NumPy arrays; its edges are the pairs closer than the cutoff.
 
         Raises:
           ArgumentError: The list does not hold for the structure.
-          StructureError: The structure cannot be used.
+          StructureError: The structure fails the checks of
+            :func:`symjax.data.check_structure`.
 
         Example:
           >>> import ase.build
@@ -108,9 +109,9 @@ class NeighborList:
             raise ArgumentError(
                 "atoms",
                 atoms,
-                f"is another structure, or has moved by more than {self.skin / 2} "
-                "angstrom since the neighbors were found",
-                "Find them again with symjax.data.find_neighbors",
+                "differs in species, cell or periodicity from the structure that was "
+                f"searched, or an atom has moved by more than {self.skin / 2} angstrom",
+                "Search again with symjax.data.find_neighbors",
             )
         edges = _within(self.edges, atoms, self.cutoff)
         return assemble([atoms], [edges], self.cutoff, checked_dtype(dtype))
@@ -120,13 +121,13 @@ def find_neighbors(atoms: ase.Atoms, cutoff: float, skin: float = 0.0) -> Neighb
     """Finds all pairs closer than cutoff + skin, for reuse while atoms move.
 
     Args:
-      atoms: The structure, checked as by ``symjax.data.check_structure``.
+      atoms: The structure; it must pass :func:`symjax.data.check_structure`.
       cutoff: Cutoff radius in angstrom, above 1e-3.
       skin: Extra distance in angstrom; with 0, the list holds until an atom moves.
 
     Raises:
       ArgumentError: An argument has the wrong type or range.
-      StructureError: The structure cannot be used.
+      StructureError: The structure fails the checks.
 
     Example:
       >>> import ase.build
@@ -150,13 +151,13 @@ def find_neighbors(atoms: ase.Atoms, cutoff: float, skin: float = 0.0) -> Neighb
 
 
 def _within(edges: Edges, atoms: ase.Atoms, cutoff: float) -> Edges:
-    """The edges that are shorter than the cutoff now; their order stays."""
+    """The edges that are now shorter than the cutoff, in the same order."""
     centers, neighbors = edges.centers, edges.neighbors
     r = atoms.positions.astype(np.float64)
     vectors = r[neighbors] - r[centers] + edges.shifts @ periodic_cell(atoms)
     distances = np.linalg.norm(vectors, axis=1)
     check_distances(centers, neighbors, distances)
-    # An edge and its reverse have the same length up to rounding, and go together.
+    # An edge and its reverse may differ by rounding; they are kept or dropped together.
     keep = (distances < cutoff) & (distances < cutoff)[edges.reverse]
     rank = np.cumsum(keep) - 1
     centers = centers[keep]

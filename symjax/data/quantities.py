@@ -1,7 +1,4 @@
-"""What models predict and data hold: names, variants, kinds of tensors, blocks, units.
-
-Runs, models, labels, files of metatensor, calculators and reports share these words.
-"""
+"""Names, tensors, blocks and units of the quantities that models predict."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -25,27 +22,28 @@ CARTESIAN: Mapping[str, Representation] = {
     "vector": VECTOR,
     "matrix": MATRIX,
 }
-"""Kinds of Cartesian tensors, in the order of their rank."""
-
+"""Representations of Cartesian tensors, by kind, in the order of their rank."""
 
 DERIVATIVES = ("forces", "stress")
-"""Derivatives of an energy."""
+"""Names of the derivatives of an energy."""
+
 HIGHEST_DEGREE = 64
-"""Degree of a target."""
+"""Largest degree l of a block."""
+
 MOST_PROPERTIES = 2**16
-"""Number of copies of a block."""
+"""Largest number of copies in a block."""
 
 
 def representation_of(kind: str, *, channels: bool = False) -> Representation:
-    """How a tensor transforms.
+    """The representation of a kind of tensor.
 
     Args:
       kind: ``"scalar"``, ``"vector"`` (x, y, z), ``"matrix"``, or the label of an irrep
         such as ``"2+"``, for real spherical components m = -l, ..., l.
-      channels: Whether copies of it lie along a last axis.
+      channels: Whether there is a last axis with independent copies.
 
     Raises:
-      ModelError: There is no such kind, or its degree is larger than 64.
+      ModelError: The kind is unknown, or its degree is larger than 64.
 
     Example:
       >>> from symjax.data.quantities import representation_of
@@ -60,10 +58,10 @@ def representation_of(kind: str, *, channels: bool = False) -> Representation:
             raise ModelError(
                 "kind",
                 kind,
-                "is not a kind of target",
+                "is not a kind of tensor",
                 "Use 'scalar', 'vector', 'matrix', or an irrep such as '2+'",
             ) from error
-        # Far beyond any target; the basis has (2 l + 1)^2 entries.
+        # The basis has (2 l + 1)^2 entries.
         if irrep.degree > HIGHEST_DEGREE:
             raise ModelError(
                 "kind",
@@ -76,11 +74,12 @@ def representation_of(kind: str, *, channels: bool = False) -> Representation:
 
 
 class QuantityName(NamedTuple):
-    """A name that may have a variant: ``energy/pbe`` is the energy of a functional.
+    """The name of a quantity and its variant, such as ``energy/pbe``.
 
     Attributes:
-      quantity: What it is, such as ``"energy"``.
-      variant: Which of several; empty for the only one.
+      quantity: The quantity, such as ``"energy"``.
+      variant: Which of several, such as the functional ``"pbe"``; empty if there is
+        one.
 
     Example:
       >>> from symjax.data.quantities import QuantityName
@@ -95,17 +94,17 @@ class QuantityName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "QuantityName":
-        """Reads a name.
+        """Splits a name at its first ``/``.
 
         Args:
-          name: A quantity, or one with its variant behind the first ``/``.
+          name: A quantity, or a quantity and its variant separated by ``/``.
         """
         quantity, _, variant = name.partition("/")
         return cls(quantity, variant)
 
     @property
     def is_energy(self) -> bool:
-        """Whether forces are derivatives of what has this name."""
+        """Whether the quantity is ``energy``, from which forces are derived."""
         return self.quantity == "energy"
 
     def __str__(self) -> str:
@@ -113,7 +112,7 @@ class QuantityName(NamedTuple):
 
 
 class Block(Declared):
-    """One block of a target: one representation, with independent copies.
+    """One block of a target: independent copies of one kind of tensor.
 
     Attributes:
       key: Name of the block, unique within its target.
@@ -134,40 +133,44 @@ class Block(Declared):
     def __post_init__(self) -> None:
         if not self.key or "/" in self.key:
             raise ModelError(
-                "key", self.key, "is no name of a block", "Use a name without '/'"
+                "key", self.key, "is not a name of a block", "Use a name without '/'"
             )
         _ = self.representation
 
     @property
     def representation(self) -> Representation:
-        """How the block transforms; with channels if there are several copies."""
+        """Representation of the block; with channels if there are several copies."""
         return representation_of(self.kind, channels=self.properties > 1)
 
     @property
     def with_channels(self) -> Representation:
-        """The same, with a last axis of copies even if there is one only."""
+        """Representation with a last axis of copies, even if there is only one."""
         return representation_of(self.kind, channels=True)
 
     @property
     def is_invariant(self) -> bool:
-        """Whether it holds proper scalars, to which a baseline can be added."""
+        """Whether the block holds proper scalars, to which a baseline can be added."""
         return self.representation.irreps == (Irrep(0, 1),)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the block for one sample, components first and properties last."""
+        """Shape of the block for one sample: components first, properties last."""
         return (*self.representation.shape, self.properties)
 
 
 class Target(Declared):
-    """A quantity that models predict and data hold: name, unit and blocks.
+    """A quantity to predict: its name, unit and blocks.
 
     Attributes:
-      name: Name of the target. What follows a ``/`` names a variant, such as the
-        functional of ``"energy/pbe"``.
-      unit: Its unit.
+      name: Name of the target. After a ``/`` follows a variant, such as the functional
+        in ``"energy/pbe"``.
+      unit: Unit of the target; empty if unknown.
       per_atom: True for a property of atoms; otherwise atomic predictions are summed.
-      blocks: One block for Cartesian targets, one for each irrep for spherical ones.
+      blocks: One block for Cartesian targets; one block per irrep for spherical ones.
+
+    Raises:
+      ModelError: The name is empty or that of a derivative (``"forces"``,
+        ``"stress"``), or blocks are missing or share a key.
 
     Example:
       >>> from symjax.data.quantities import Target
@@ -192,7 +195,7 @@ class Target(Declared):
             raise ModelError(
                 "target",
                 self.name,
-                "is no name of a target",
+                "is not a name of a target",
                 "Use a name such as 'energy', with a variant 'energy/pbe'",
             )
         keys = [block.key for block in self.blocks]
@@ -206,39 +209,40 @@ class Target(Declared):
 
     @property
     def is_scalar(self) -> bool:
-        """Whether it is one invariant number."""
+        """Whether the target is a single invariant number."""
         block = self.blocks[0]
         return len(self.blocks) == 1 and block.properties == 1 and block.is_invariant
 
     @property
     def is_energy(self) -> bool:
-        """Whether it is an energy by its name: ``energy``, or a variant of it."""
+        """Whether the target is a scalar named ``energy``, or a variant of it."""
         return QuantityName.parse(self.name).is_energy and self.is_scalar
 
     @property
     def outputs(self) -> tuple[tuple[str, Block], ...]:
-        """Every block with the name of its output.
-
-        It is the target's, with the key of the block where there are several.
-        """
+        """Pairs of an output's name and its block, in the order of the blocks."""
         return tuple((self.output(block), block) for block in self.blocks)
 
     def output(self, block: Block) -> str:
-        """Name of the output that is a block."""
+        """Name of the output for a block.
+
+        It is the name of the target, followed by the key of the block if there are
+        several blocks.
+        """
         return self.name if len(self.blocks) == 1 else f"{self.name}/{block.key}"
 
 
 def energy_among(names: Iterable[str]) -> str | None:
-    """The energy that forces are derived from, of several quantities.
+    """Selects the energy from which forces are derived.
 
     Args:
-      names: Their names.
+      names: Names of quantities.
 
     Returns:
-      ``energy``, or the only variant of it; None if no name is an energy's.
+      ``"energy"`` if present, otherwise its only variant; None if there is no energy.
 
     Raises:
-      ModelError: There are several variants to choose from.
+      ModelError: There are several variants and no ``"energy"``.
 
     Example:
       >>> from symjax.data.quantities import energy_among

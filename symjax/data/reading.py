@@ -1,21 +1,15 @@
-"""Reading structures from files and by name."""
+"""Reads structures from files, or molecules by name."""
 
 import difflib
 import numbers
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import ase
 import ase.build
 import ase.io
 from ase.collections import g2
-from ase.io.formats import (
-    UnknownFileTypeError,
-    filetype,
-    ioformats,
-    open_with_compression,
-)
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from symjax._text import file_text
 from symjax.data._structure_files import check_frames, read_species
@@ -29,28 +23,28 @@ def read_structures(
     index: int | str | slice = ":",
     format: str | None = None,
 ) -> list[ase.Atoms]:
-    """Reads structures from any file that ASE reads.
+    """Reads structures from any file that ASE can read.
 
-    Structures are not checked; ``check_structure`` and ``build_graph`` do that.
+    Deuterium ``D`` and tritium ``T`` in XYZ files are read as hydrogen with their own
+    masses. The structures are not validated; see :func:`symjax.data.check_structure`.
 
     Args:
-      path: File such as an (extended) XYZ file, a trajectory, CIF or POSCAR.
-      index: Frames to read, as a number or a slice (``0``, ``"-1"``, ``":10"``);
-        by default all.
+      path: A file, such as (extended) XYZ, an ASE trajectory, CIF or POSCAR.
+      index: Frames to read, as a number or a slice (``0``, ``"-1"``, ``":10"``); all by
+        default.
       format: ASE's name of the format; by default recognized from name and content.
 
     Returns:
       The structures, at least one.
 
     Raises:
-      ArgumentError: ``index`` is no number or slice, ``path`` no path, or ``format``
-        unknown.
-      StructureError: The file does not exist, is a directory or empty, has a format
-        that ASE does not read, is truncated or damaged, or has no such frame; or ASE
-        would read something else than it says: sites of a CIF that are shared or not
-        full, types of LAMMPS without elements, a cell or periodicity of extended XYZ
-        in another spelling (``lattice=``, ``pbc="TTF"``), species that are no elements
-        (deuterium ``D`` and tritium ``T`` are hydrogen with their masses).
+      ArgumentError: ``index`` is neither a number nor a slice, ``path`` is not a path,
+        or ``format`` is unknown.
+      StructureError: The file does not exist, is a directory, empty, truncated or
+        damaged, has an unknown format, or has no such frame. Also if ASE would silently
+        misread it: a CIF with partial occupancies, LAMMPS types without elements, a
+        cell or periodicity of extended XYZ in a spelling that ASE ignores
+        (``lattice=``, ``pbc="TTF"``), or frames after a blank line.
 
     Example:
       >>> import pathlib, tempfile
@@ -72,22 +66,22 @@ def find_structure(
     index: int | str | slice = ":",
     format: str | None = None,
 ) -> dict[str, ase.Atoms]:
-    """Structures of a file, or else the molecule of this name, with labels.
+    """Reads a file, or builds the molecule of this name if there is no such file.
 
     Args:
-      name_or_path: An existing file, or a molecule of ``ase.build.molecule`` such
-        as ``"CH3CH2OH"``. A file goes first.
-      index: Frames of a file to read, as in ``read_structures``.
+      name_or_path: A file, or a molecule known to ``ase.build.molecule``, such as
+        ``"CH3CH2OH"``. An existing file takes precedence.
+      index: Frames of a file to read, as in :func:`read_structures`.
       format: ASE's name of the file format; by default recognized.
 
     Returns:
-      The structures by label: the molecule's name, or the file's name and the number
-      of the frame, ``"ethanol.xyz:0"``.
+      The structures by label: the name of the molecule, or the name of the file and the
+      number of the frame, ``"ethanol.xyz:0"``.
 
     Raises:
-      ArgumentError: As in ``read_structures``.
-      StructureError: Neither a file nor a molecule, or a file that
-        ``read_structures`` refuses.
+      ArgumentError: As in :func:`read_structures`.
+      StructureError: There is neither such a file nor such a molecule, or the file
+        cannot be read.
 
     Example:
       >>> from symjax.data import find_structure
@@ -111,10 +105,10 @@ def find_structure(
 def _read_frames(
     path: str | Path, index: int | str | slice, format: str | None
 ) -> dict[int, ase.Atoms]:
-    """Frames of a file by their number."""
+    """Reads frames of a file, by number."""
     selection = checked_index(index)
     path = _checked_file(path)
-    # Absolute, as ASE takes some beginnings of a name for the address of a database.
+    # Absolute, as ASE interprets names with certain prefixes as database addresses.
     absolute = str(path.absolute())
     if format is not None and str(format) not in ioformats:
         raise ArgumentError(
@@ -131,7 +125,7 @@ def _read_frames(
         format = format or filetype(absolute)
         multiple = format in ioformats and not ioformats[format].single
         negative = any((n or 0) < 0 for n in (selection.start, selection.stop))
-        # Frames are read to the end where their number is needed, or no choice.
+        # All frames are read if their number is needed or the format cannot select.
         everything = negative or not multiple or (selection.step or 1) < 0
         check_announced(path, format, None if everything else selection.stop)
         frames = _read(absolute, path, format, slice(None) if everything else selection)
@@ -154,8 +148,6 @@ def _read_frames(
             f"({type(error).__name__}: {str(error) or 'no message'})",
             "Repair or rewrite it, or name its format (format='extxyz')",
         ) from error
-    if frames and format == "extxyz" and (everything or selection == slice(None)):
-        _check_read_to_the_end(absolute, path, frames)
     check_frames(absolute, path, format, frames)
     if everything:
         numbers_read = list(range(len(frames)))[selection]
@@ -188,7 +180,7 @@ def _read(absolute: str, path: Path, format: str, selection: slice) -> list[ase.
     except KeyError:
         if format not in ("xyz", "extxyz"):
             raise
-    # Species that are no symbols of ASE's, such as D.
+    # Species that ASE does not recognize, such as D.
     return read_species(
         absolute, path, lambda text: ase.io.read(text, index=":", format=format)
     )[selection]
@@ -211,25 +203,8 @@ def _checked_file(path: str | Path) -> Path:
     return path
 
 
-def _check_read_to_the_end(
-    absolute: str, path: Path, frames: Sequence[ase.Atoms]
-) -> None:
-    """Refuses frames after a blank line, where ASE silently stops reading."""
-    with open_with_compression(absolute, "r") as file:
-        lines = [line for line in file if not line.lstrip().startswith("VEC")]
-    lines = lines[sum(len(atoms) + 2 for atoms in frames) :]
-    if next((line for line in lines if line.strip()), "").strip().isdigit():
-        raise StructureError(
-            "path",
-            str(path),
-            f"continues after a blank line that follows frame {len(frames) - 1}; "
-            "ASE would leave out the rest",
-            "Remove blank lines between frames",
-        )
-
-
 def _checked_path(name: str, path: str | Path) -> Path:
-    # An empty string would be the current folder.
+    # An empty string would mean the current folder.
     if not isinstance(path, str | Path) or str(path) == "":
         raise ArgumentError(
             name, path, "must be a path", "Pass a non-empty string or a pathlib.Path"
@@ -238,7 +213,7 @@ def _checked_path(name: str, path: str | Path) -> Path:
 
 
 def checked_index(index: int | str | slice) -> slice:
-    """Frames as a slice; raises for what is no number or slice."""
+    """Converts an index to a slice; raises if it is neither a number nor a slice."""
     remedy = "Pass a number such as 0 or -1, or a slice such as ':10' or '::2'"
     if isinstance(index, str) and re.fullmatch(r"\s*[+-]?\d+\s*", index):
         index = int(index)
@@ -273,7 +248,7 @@ def _neither_file_nor_molecule(path: Path, name: str) -> StructureError:
 
 
 def _close(remedy: str, word: str, known: list[str]) -> str:
-    """Extends a remedy by the known words that a mistyped one is close to."""
+    """Extends a remedy by known words that are similar to a mistyped one."""
     lower = {name.lower(): name for name in known}
     matches = difflib.get_close_matches(word.lower(), lower, n=5)
     return (

@@ -1,4 +1,4 @@
-"""Structures of many files: a folder, or a pattern of names."""
+"""Finds structures in the files of a folder or of a pattern."""
 
 import glob
 from pathlib import Path
@@ -12,14 +12,14 @@ from symjax.data.reading import checked_index, find_structure
 from symjax.errors import StructureError
 
 
-class Found(NamedTuple):
-    """What is behind a name, a folder or a pattern.
+class FoundStructures(NamedTuple):
+    """Structures that :func:`find_structures` has read, and files that it has not.
 
     Attributes:
-      structures: Structures by label, the name of the file and the number of the
-        frame: ``"a/ethanol.xyz:0"``.
-      unreadable: Errors by name of the file.
-      ignored: Names of files of a folder that are no structure files.
+      structures: Structures by label, which is the name of the file and the number of
+        the frame, ``"a/ethanol.xyz:0"``; or the name of a molecule.
+      unreadable: Errors, by name of the file.
+      ignored: Names of files in a folder that are not structure files.
 
     Example:
       >>> from symjax.data import find_structures
@@ -33,25 +33,29 @@ class Found(NamedTuple):
     ignored: tuple[str, ...]
 
 
-def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Found:
-    """Structures of a folder, of files that match a pattern, of a file or a molecule.
+def find_structures(
+    target: str | Path, *, index: int | str | slice = ":"
+) -> FoundStructures:
+    """Reads the structures of a folder, a pattern, a file or the name of a molecule.
 
-    A file that cannot be read does not keep others from being used. Names are relative
-    to the folder, or to the part of the pattern without wildcards. Of a folder, files
-    of a format that ASE does not know are left out, and so are hidden files and
-    subfolders; a pattern with ``**`` reaches into these.
+    Of several files, those that cannot be read are reported in the result, and the
+    others are used. File names are relative to the folder, or to the part of the
+    pattern before the first wildcard. In a folder, subfolders, hidden files and files
+    of a format unknown to ASE are skipped; a pattern with ``**`` includes subfolders.
 
     Args:
-      target: A folder; a pattern with ``*``, ``?`` or ``[...]``; or what
-        :func:`find_structure` takes. What exists goes first.
+      target: A folder; a pattern with ``*``, ``?`` or ``[...]``; or a file or molecule
+        as in :func:`find_structure`. An existing file or folder takes precedence over a
+        pattern.
       index: Frames of each file, as in :func:`read_structures`.
 
     Returns:
-      Structures in the order of names and frames.
+      Structures, sorted by file and frame.
 
     Raises:
-      ArgumentError: ``index`` is no number or slice.
-      StructureError: There is no such file, or the only one cannot be read.
+      ArgumentError: ``index`` is neither a number nor a slice.
+      StructureError: ``target`` is a single file or name and cannot be read, or a
+        folder or pattern without structure files.
 
     Example:
       >>> import pathlib, tempfile
@@ -75,7 +79,7 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
             base = base.parent
         candidates = [Path(found) for found in glob.glob(name, recursive=True)]
     else:
-        return Found(find_structure(target, index=index), {}, ())
+        return FoundStructures(find_structure(target, index=index), {}, ())
     checked_index(index)
     structures: dict[str, ase.Atoms] = {}
     unreadable: dict[str, StructureError] = {}
@@ -99,11 +103,11 @@ def find_structures(target: str | Path, *, index: int | str | slice = ":") -> Fo
             "holds no structure file" if base == path else "matches no file",
             "Pass a folder with files that ASE reads, or a pattern such as 'a/*.xyz'",
         )
-    return Found(structures, unreadable, tuple(ignored))
+    return FoundStructures(structures, unreadable, tuple(ignored))
 
 
 def has_known_format(path: Path) -> bool:
-    """Whether ASE knows the format of a file."""
+    """Whether ASE recognizes the format of a file."""
     # An empty file is recognised by its name, and refused when it is read.
     read = path.stat().st_size > 0
     try:

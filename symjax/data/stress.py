@@ -1,8 +1,8 @@
-"""Labels of stress: in one unit and sign, symmetric, of structures that have one.
+"""Reads stress labels, and checks their unit, sign and symmetry.
 
-Slabs and wires have the components within their periodic directions, over the volume of
-the cell. What a strain across them says is left to the forces: without periods it only
-moves atoms.
+Slabs and wires have the components within their periodic directions, divided by the
+volume of the cell. A strain along a non-periodic direction only displaces atoms, which
+the forces describe.
 """
 
 import re
@@ -19,12 +19,12 @@ from symjax.data.targets import read_values
 from symjax.errors import ArgumentError, StructureError
 
 LARGEST_STRESS = 3.0
-"""Largest component in eV/angstrom^3, 480 GPa, more than in the core of the Earth.
+"""Largest accepted component in eV/angstrom^3, 480 GPa: more than in the Earth's core.
 
-A stress in GPa or kbar, or a virial in eV, is mostly larger.
+Stresses in GPa or kbar, and virials in eV, are usually larger.
 """
 
-# Of the largest component; calculators print five digits and more.
+# Relative to the largest component; calculators print at least five digits.
 _ASYMMETRY = 1e-3
 _OTHER_UNITS = re.compile(r"(?:^|[^a-z])(gpa|mpa|kbar|kb|bar|pa)(?:$|[^a-z])")
 
@@ -40,22 +40,22 @@ def read_stress(
 
     Args:
       frames: The structures.
-      field: Name of the label: matrices, or six numbers in Voigt's order xx, yy, zz,
+      field: Name of the label, a 3 x 3 matrix or six numbers in Voigt order xx, yy, zz,
         yz, xz, xy.
-      factor: Unit of the label in eV/angstrom^3.
-      allow_missing: Whether structures may lack it, or have none because they have no
-        periodic direction or no volume.
+      factor: Factor that converts the label to eV/angstrom^3.
+      allow_missing: Whether to accept structures without the label, and structures
+        without periodic directions or without a volume.
 
     Returns:
-      The stress of each, in eV/angstrom^3; NaN where it is not known. Components out of
-      the plane of a slab, or across a wire, are 0 and do not count
-      (:func:`symjax.training.batches.collate`).
+      One array per structure in eV/angstrom^3; NaN if the stress is unknown. Components
+      along non-periodic directions of slabs and wires are 0;
+      :func:`symjax.training.batches.collate` masks them.
 
     Raises:
-      ArgumentError: The name says that it is a virial or in another unit, or no
-        structure has it.
-      StructureError: A structure lacks it or has no volume, or the value is not
-        symmetric or too large to be a stress in this unit.
+      ArgumentError: The name indicates a virial or another unit, or no structure has
+        the label.
+      StructureError: A structure has no label or no volume, or the value is asymmetric
+        or too large to be a stress in this unit.
     """
     _check_name(field)
     values = []
@@ -101,8 +101,7 @@ def _check_name(field: str) -> None:
         raise ArgumentError(
             "stress",
             field,
-            f"is in {unit[1]} by its name, not in the energy unit over the cube of the "
-            "length unit",
+            f"is in {unit[1]} by its name, not in energy unit / length unit^3",
             "Store it in eV/angstrom^3 (1 GPa is 0.0062415), tension positive",
         )
 
@@ -111,10 +110,10 @@ def _without_volume(index: int, atoms: ase.Atoms) -> StructureError:
     return StructureError(
         f"structures[{index}].pbc",
         atoms.pbc.tolist(),
-        "has no periodic direction or its cell no volume, and so no stress that could "
-        "be fitted",
-        "Leave stress out of the targets, set allow_missing to fit that of the others, "
-        "or give a slab the third vector of its cell",
+        "has no periodic direction or its cell no volume, so that no stress can be "
+        "fitted",
+        "Remove stress from the targets, set allow_missing to skip such structures, or "
+        "give a slab the third vector of its cell",
     )
 
 
@@ -145,8 +144,8 @@ def _check_value(value: Float[np.ndarray, "3 3"], name: str) -> None:
         raise StructureError(
             name,
             value.round(6).tolist(),
-            f"is not symmetric: components differ by {difference:.2g} from those "
-            "mirrored at the diagonal, in eV/angstrom^3",
+            f"is not symmetric: it differs from its transpose by {difference:.2g} "
+            "eV/angstrom^3",
             "Check the order of its nine numbers; a Cauchy stress is symmetric",
         )
     if size > LARGEST_STRESS:
@@ -154,7 +153,7 @@ def _check_value(value: Float[np.ndarray, "3 3"], name: str) -> None:
             name,
             value.round(6).tolist(),
             f"is larger than {LARGEST_STRESS:g} eV/angstrom^3, {160.2 * size:.0f} GPa, "
-            "and probably a virial or in GPa or kbar",
-            "Store the stress in eV/angstrom^3, or name its units in energy_unit and "
-            "length_unit",
+            "and is probably a virial, or in GPa or kbar",
+            "Store the stress in eV/angstrom^3, or set energy_unit and length_unit to "
+            "the units of the file",
         )

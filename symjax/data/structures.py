@@ -1,4 +1,4 @@
-"""Checks of structures before anything is computed from them."""
+"""Checks structures before anything is computed from them."""
 
 import numbers
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ from symjax.data.conditions import spin_multiplicity, structure_name, total_char
 from symjax.errors import ArgumentError, StructureError
 
 MINIMUM_DISTANCE = 1e-3
-"""Atoms closer than this (angstrom) count as the same atom given twice.
+"""Atoms closer than this, in angstrom, are considered duplicates.
 
-The shortest bond there is, H-H, has 0.74 angstrom. At 1e-3 angstrom, float32
-positions 100 angstrom from the origin (spacing 7.6e-6) fix the direction of the edge
-to one per cent only, and what a model makes of it says nothing about the model.
+The shortest bond, H-H, has 0.74 angstrom. At a distance of 1e-3 angstrom, float32
+positions 100 angstrom from the origin (spacing 7.6e-6) determine the direction of an
+edge only to one per cent.
 """
 
 MAXIMUM_COORDINATE = 1e6
 """Largest coordinate in angstrom (0.1 mm); float32 resolves 0.06 angstrom there."""
 
-# Sine of the angle below which cell vectors are called linearly dependent: far
-# below the most acute cell in use, far above rounding.
+# Volume of the unit vectors along the cell below which they count as linearly
+# dependent: far below that of the most acute cells in use, far above rounding.
 _SINGULAR = 1e-6
 
 
 def periodic_cell(atoms: ase.Atoms) -> Float[np.ndarray, "3 3"]:
-    """Cell vectors of the periodic directions; rows of the others are zero.
+    """Returns the cell with zero rows for non-periodic directions.
 
     Args:
       atoms: A structure.
@@ -55,11 +55,11 @@ def check_structure(
     known_species: Sequence[int] | None = None,
     index: int | None = None,
 ) -> None:
-    """Raises if a model cannot be evaluated on a structure; says why.
+    """Raises if models cannot be evaluated on a structure.
 
     Args:
       atoms: The structure. Left-handed cells, atoms outside the cell and partial
-        periodicity are fine.
+        periodicity are accepted.
       known_species: Atomic numbers that the model was trained on; ``None`` accepts
         all.
       index: Number of the structure in the list it comes from, for the message.
@@ -67,11 +67,11 @@ def check_structure(
     Raises:
       ArgumentError: ``atoms`` is not an ``ase.Atoms``, or ``known_species`` does not
         hold atomic numbers.
-      StructureError: No atoms; positions or cell not finite, or coordinates or cell
-        vectors above ``MAXIMUM_COORDINATE``; species that are no elements or that
-        the model does not know; no cell vector, or linearly dependent ones, along
-        periodic directions; two atoms, or an atom and an image, closer than
-        ``MINIMUM_DISTANCE``; total charge or spin multiplicity not an integer.
+      StructureError: There are no atoms; positions or cell are not finite, or exceed
+        ``MAXIMUM_COORDINATE``; a species is not an element, or unknown to the model;
+        cell vectors along periodic directions are missing or linearly dependent; two
+        atoms, or an atom and an image, are closer than ``MINIMUM_DISTANCE``; the charge
+        is not an integer, or the spin multiplicity not a positive integer.
 
     Example:
       >>> import ase.build
@@ -93,7 +93,7 @@ def check_without_distances(
     known_species: Sequence[int] | None = None,
     index: int | None = None,
 ) -> None:
-    """The checks of ``check_structure`` that need no neighbor list."""
+    """The checks of :func:`check_structure` that need no neighbor list."""
     name = structure_name(index)
     if not isinstance(atoms, ase.Atoms):
         raise ArgumentError(
@@ -123,7 +123,7 @@ def check_distances(
     if len(distances) == 0:
         return
     closest = int(np.argmin(distances))
-    # Not ">=": a distance that is not a number must not pass.
+    # Not "< ...: raise": NaN must not pass.
     if distances[closest] >= MINIMUM_DISTANCE:
         return
     i, j = int(first[closest]), int(second[closest])
@@ -137,11 +137,11 @@ def check_distances(
 
 
 def checked_species(known_species: Sequence[int] | None) -> frozenset[int] | None:
-    """Validates the atomic numbers that a model knows."""
+    """Returns the atomic numbers that a model knows as a set; raises if invalid."""
     if known_species is None:
         return None
     remedy = "Pass atomic numbers such as [1, 6, 8], or None to accept all elements"
-    # A string is a sequence too, and iterating one would blame its letters.
+    # A string is a sequence too, and the error would name a letter.
     if isinstance(known_species, str | bytes) or not (
         isinstance(known_species, Sequence) or getattr(known_species, "ndim", 0) == 1
     ):
@@ -168,7 +168,7 @@ def _check_positions(atoms: ase.Atoms, name: str) -> None:
             f"{name}.positions[{i}]",
             atoms.positions[i].tolist(),
             "must be finite",
-            "Look at the calculation or file that this structure comes from; "
+            "Check the calculation or file that this structure comes from; "
             "a relaxation or dynamics run has probably diverged",
         )
     for i in np.flatnonzero((np.abs(atoms.positions) > MAXIMUM_COORDINATE).any(1))[:1]:
@@ -244,8 +244,8 @@ def _check_cell(atoms: ase.Atoms, name: str) -> None:
             f"(pbc={atoms.pbc.tolist()}) are linearly dependent",
             "Set atoms.cell to linearly independent vectors",
         )
-    # A cell can be skewed onto an image of itself: look at the shortest vectors that
-    # span the same lattice. Here, as a neighbor list would take long to find it.
+    # A strongly skewed cell can have short lattice vectors: reduce it. This is done
+    # here because a neighbor list of such a cell takes long.
     shortest = min(lengths, default=np.inf)
     if shortest >= MINIMUM_DISTANCE:  # ASE's integers overflow below
         reduced = minkowski_reduce(periodic_cell(atoms), atoms.pbc)[0][atoms.pbc]
@@ -261,6 +261,6 @@ def _check_cell(atoms: ase.Atoms, name: str) -> None:
 
 
 def periodic_volume(rows: Float[np.ndarray, "periodic 3"]) -> float:
-    """Volume, area or length that up to three vectors span; 1 for none."""
-    # Singular values, not det(rows @ rows.T): squaring would lose the small ones.
+    """Volume, area or length spanned by up to three vectors; 1 for none."""
+    # Singular values rather than det(rows @ rows.T), which squares rounding errors.
     return float(np.prod(np.linalg.svd(rows, compute_uv=False)))

@@ -1,4 +1,4 @@
-"""The point group of a structure: which orthogonal matrices only permute its atoms."""
+"""Point groups of structures: orthogonal matrices that only permute the atoms."""
 
 import dataclasses
 import math
@@ -23,10 +23,10 @@ from symjax.so3.point_groups import (
 )
 
 LINEAR_ORDER = 12
-"""Order of the axis in the finite subgroup that stands for a linear molecule's."""
+"""Order of the rotation axis in the finite subgroup used for linear molecules."""
 
-# Approximate matrices from two atoms carry their displacement, amplified by the
-# distance of the other atoms; a first match within this many tolerances is refined.
+# A matrix determined from two atoms amplifies their displacements at distant atoms:
+# candidates within this many tolerances are refined by least squares.
 _LOOSE = 10.0
 
 
@@ -34,16 +34,17 @@ _LOOSE = 10.0
 class Symmetry:
     """Orthogonal matrices that map a structure onto itself.
 
-    For every element h and atom i: h r_i + t = r_p(i) up to lattice vectors, with p
-    the permutation and t the translation that belongs to h (for a molecule, h acts
-    about the centroid). Rows of edge vectors therefore satisfy h x = x[p].
+    For every element h and atom i, h r_i + t = r_p(i) up to lattice vectors, where p is
+    the permutation and t the translation that belongs to h. For a molecule h acts about
+    the centroid.
 
     Attributes:
-      elements: The group, exactly closed; the identity first.
-      permutations: For every element the image p(i) of each atom.
-      residual: Largest distance between an image and the atom it falls on, angstrom.
-      infinite: Whether this is a finite subgroup of an infinite group, as for linear
-        molecules (order 12 of the axis) and single atoms (O_h).
+      elements: The elements of the group, exactly closed; the identity first.
+      permutations: For every element h the image p(i) of each atom.
+      residual: Largest distance between the image of an atom and the atom it is mapped
+        to, in angstrom.
+      infinite: True for a finite subgroup of an infinite group: with an axis of order
+        12 for linear molecules, and O_h for single atoms.
 
     Example:
       >>> import ase.build
@@ -65,25 +66,25 @@ class Symmetry:
 
     @property
     def name(self) -> str:
-        """Schoenflies symbol; of the finite subgroup where the group is infinite."""
+        """Schoenflies symbol of the elements."""
         return schoenflies(self.elements)
 
     def subset(self, keep: np.ndarray) -> "Symmetry":
-        """The elements that are chosen, which must form a group.
+        """Selects elements that form a subgroup.
 
         Args:
-          keep: Boolean array, one entry an element.
+          keep: Boolean array with one entry per element.
 
         Raises:
-          ArgumentError: The chosen elements are not closed.
+          ArgumentError: The selected elements are not closed under multiplication.
         """
         elements = self.elements[keep]
         if not len(elements) or multiplication_table(elements) is None:
             raise ArgumentError(
                 "keep",
                 keep,
-                "does not choose a subgroup",
-                "Choose elements that are closed under multiplication",
+                "does not select a subgroup",
+                "Select elements that are closed under multiplication",
             )
         return dataclasses.replace(
             self, elements=elements, permutations=self.permutations[keep]
@@ -91,29 +92,32 @@ class Symmetry:
 
 
 def find_symmetry(atoms: ase.Atoms, tolerance: float = 1e-5) -> Symmetry:
-    """Finds the point group of a molecule, or of the space group of a crystal.
+    """Finds the point group of a molecule or crystal.
 
-    Molecules: two atoms that are not on one line with the centroid are mapped onto
-    every equivalent pair; each pair fixes one proper and one improper candidate,
-    which is refined by least squares over all atoms and kept if no atom is further
-    than the tolerance from its image. Crystals: rotations of the operations that
-    spglib finds (Togo, Shinohara and Tanaka, Sci. Technol. Adv. Mater., Meth. 4,
-    2384822 (2024)), pure translations left out; directions without periodicity are
-    treated as such. Species, not charges or moments, tell atoms apart.
+    Molecules: two atoms that are not on a line with the centroid are mapped onto every
+    equivalent pair of atoms. Each pair determines one proper and one improper matrix,
+    which is refined by least squares over all atoms and kept if every atom is mapped to
+    within the tolerance of another. Crystals: the rotational parts of the operations
+    that spglib finds (Togo, Shinohara and Tanaka, Sci. Technol. Adv. Mater., Meth. 4,
+    2384822 (2024)), restricted to those that do not mix periodic and non-periodic
+    directions. Atoms are distinguished by species, not by charges or magnetic moments.
 
-    Elements are sorted out, largest residual first, until the rest is closed, and
-    the matrices made exactly a group.
+    Elements with the largest residuals are dropped until the others form a group, and
+    the matrices are corrected to be exactly closed.
 
     Args:
       atoms: The structure.
-      tolerance: Largest admitted distance between an image and an atom, angstrom.
+      tolerance: Largest distance between the image of an atom and the atom it is mapped
+        to, in angstrom. For molecules that are linear within the tolerance, the
+        distances can exceed it by a factor of up to sqrt(2).
 
     Returns:
-      The symmetry; only the identity for a structure without.
+      The symmetry; it has only the identity if there is no other element.
 
     Raises:
-      ArgumentError: ``tolerance`` is not positive and below 0.3 angstrom.
-      StructureError: The structure cannot be used.
+      ArgumentError: ``tolerance`` is not between 0 and 0.3 angstrom.
+      StructureError: The structure fails the checks of
+        :func:`symjax.data.check_structure`.
 
     Example:
       >>> import ase.build
@@ -132,7 +136,7 @@ def find_symmetry(atoms: ase.Atoms, tolerance: float = 1e-5) -> Symmetry:
         raise ArgumentError(
             "tolerance",
             tolerance,
-            "is not a distance in angstrom from 0 to 0.3",
+            "is not a distance between 0 and 0.3 angstrom",
             "Pass for instance 1e-5",
         )
     if np.any(atoms.pbc):
@@ -145,19 +149,19 @@ def find_symmetry(atoms: ase.Atoms, tolerance: float = 1e-5) -> Symmetry:
 def symmetrize(atoms: ase.Atoms, symmetry: Symmetry) -> ase.Atoms:
     """Moves the atoms of a molecule so that its symmetry is exact.
 
-    r_i <- mean over h of h^-1 r_p(i), about the centroid; no atom moves by more than
-    the residual.
+    Positions about the centroid become r_i <- mean over h of h^-1 r_p(i). No atom moves
+    by more than the residual.
 
     Args:
       atoms: A molecule.
-      symmetry: Its symmetry within some tolerance, from :func:`find_symmetry`.
+      symmetry: Its approximate symmetry, from :func:`find_symmetry`.
 
     Returns:
       A copy with the new positions.
 
     Raises:
       StructureError: The structure is periodic.
-      ArgumentError: The symmetry is one of another number of atoms.
+      ArgumentError: The symmetry belongs to another number of atoms.
 
     Example:
       >>> import ase.build
@@ -178,7 +182,7 @@ def symmetrize(atoms: ase.Atoms, symmetry: Symmetry) -> ase.Atoms:
         raise ArgumentError(
             "symmetry",
             symmetry.permutations.shape,
-            f"permutes another number of atoms than {len(atoms)}",
+            f"belongs to another number of atoms than {len(atoms)}",
             "Pass the symmetry of this molecule",
         )
     centre = atoms.positions.mean(axis=0)
@@ -191,18 +195,18 @@ def symmetrize(atoms: ase.Atoms, symmetry: Symmetry) -> ase.Atoms:
 def edge_permutations(
     graph: Graph, symmetry: Symmetry
 ) -> tuple[Bool[np.ndarray, " order"], Int[np.ndarray, "order atoms neighbors"]]:
-    """How the elements of a symmetry permute the edge slots of a graph.
+    """How the elements of a symmetry permute the edges of a graph.
 
-    The image of the edge i -> j is the edge p(i) -> p(j) with the turned vector; a
-    neighbor at the cutoff can be in the graph while its image is not.
+    The image of the edge i -> j is the edge p(i) -> p(j) with the rotated vector. An
+    edge can be in the graph and its image not if both have the length of the cutoff.
 
     Args:
       graph: Graph of one structure, padded or not.
       symmetry: Symmetry of this structure.
 
     Returns:
-      Which elements map the graph onto itself, and for these the flat slot
-      ``atom * neighbors + slot`` of the image of every edge; its own for padding.
+      Which elements map the graph onto itself, and for these the flat index
+      ``atom * num_neighbors + slot`` of the image of every edge; its own for padding.
 
     Example:
       >>> import ase.build
@@ -221,7 +225,7 @@ def edge_permutations(
     own = np.arange(mask.size).reshape(mask.shape)
     if not len(centers):
         return np.ones(symmetry.order, bool), np.tile(own, (symmetry.order, 1, 1))
-    # Edges of different pairs of atoms must not be neighbors of each other.
+    # Atoms are coordinates too, so that only edges of the same pair can match.
     apart = 10.0 * max(1.0, float(np.abs(vectors).max()))
     tree = cKDTree(np.column_stack([apart * centers, apart * neighbors, vectors]))
     within = max(1e-3, 4 * symmetry.residual)
@@ -252,7 +256,7 @@ def _closed(
     infinite: bool,
     tolerance: float,
 ) -> Symmetry:
-    """Drops the worst elements until the rest is a group; identity first."""
+    """Drops elements with large residuals until the others form a group."""
     order = np.argsort(
         -np.einsum("aii->a", elements) - 10 * (np.linalg.det(elements) > 0),
         kind="stable",
@@ -276,7 +280,7 @@ def _closed(
 def _match(
     moved: np.ndarray, targets: np.ndarray, numbers: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Nearest atom of the same species to every image, and the largest distance."""
+    """Nearest atom of the same species to each image, and the largest such distance."""
     difference = moved[:, None] - targets
     distance = np.sqrt(np.square(difference).sum(axis=-1))
     distance = np.where(numbers[:, None] == numbers, distance, np.inf)
@@ -366,7 +370,7 @@ def _crystal(
     periodic = np.asarray(atoms.pbc, bool)
     cell = periodic_cell(atoms)
     if not periodic.all():
-        # Orthogonal, equal and so long that images along them never matter.
+        # Orthogonal, equal and so long that images along them are never close.
         basis = np.linalg.svd(cell[periodic], full_matrices=True)[2]
         across = basis[periodic.sum() :]
         length = np.ptp(atoms.positions @ across.T, axis=0).max() + 20.0
@@ -374,12 +378,12 @@ def _crystal(
     scaled = atoms.positions @ np.linalg.inv(cell)
     operations = [(np.eye(3, dtype=np.int32), np.zeros(3))]
     with warnings.catch_warnings():
-        # About the way in which errors are to be reported in the future.
+        # spglib announces another way of reporting errors.
         warnings.simplefilter("ignore", DeprecationWarning)
         found = spglib.get_symmetry(
             (cell, scaled, atoms.numbers), symprec=tolerance, angle_tolerance=-1.0
         )
-    # None where it finds no consistent set of operations at this tolerance.
+    # None if it finds no consistent set of operations at this tolerance.
     if found is not None:
         operations += zip(found["rotations"], found["translations"], strict=True)
     elements, permutations, residuals = [], [], []
@@ -401,7 +405,7 @@ def _crystal(
         alike = atoms.numbers[:, None] == atoms.numbers
         permutation = np.where(alike, distance, np.inf).argmin(axis=1)
         images = difference[np.arange(len(atoms)), permutation] @ cell
-        # A translation that centres the residual is as good as spglib's.
+        # The translation is chosen to centre the residuals.
         images -= np.where(periodic.all(), images.mean(axis=0), 0)
         u, _, v = np.linalg.svd(cell.T @ rotation @ np.linalg.inv(cell.T))
         matrix = u @ v

@@ -1,4 +1,4 @@
-"""Energies and forces that come with structures."""
+"""Reads energies, forces and other reference values stored with structures."""
 
 import math
 import re
@@ -12,14 +12,14 @@ from jaxtyping import Float
 from symjax.data.units import conversion, measures
 from symjax.errors import ArgumentError, StructureError
 
-# What units are called in names of fields, where not as in symjax.data.units. Not "au",
+# Spellings of units in names of fields that symjax.data.units does not know. Not "au",
 # which may be gold.
 _IN_NAMES = {
     **dict.fromkeys(("kcal", "kcalmol"), "kcal/mol"),
     **dict.fromkeys(("kj", "kjmol"), "kJ/mol"),
     **dict.fromkeys(("eh", "hartrees"), "Hartree"),
 }
-# Other names of two letters are symbols or initials rather than units: "Pa", "MA".
+# Other words of two letters are symbols or initials rather than units: "Pa", "MA".
 _SHORT = ("ev", "ha", "eh", "ry", "nm", "kj")
 
 
@@ -27,9 +27,9 @@ class Targets(NamedTuple):
     """Reference values of structures.
 
     Attributes:
-      energies: Energies in eV, one for each structure; ``None`` if not read.
-      forces: Forces in eV/angstrom, the atoms of all structures one after another,
-        as in a graph; ``None`` if not read.
+      energies: Energies in eV, one per structure; ``None`` if not read.
+      forces: Forces in eV/angstrom, concatenated over structures as in a graph;
+        ``None`` if not read.
 
     Example:
       >>> import numpy as np
@@ -51,28 +51,28 @@ def read_targets(
 ) -> Targets:
     """Reads energies and forces of structures, in eV and eV/angstrom.
 
-    Values are looked up in ``atoms.info`` and ``atoms.arrays`` first, then among the
-    stored results of ``atoms.calc``, where ASE puts the columns ``energy`` and
-    ``forces`` of an extended XYZ file. Nothing is ever calculated, and stored results
-    of a geometry that has changed since are refused.
+    Values are looked up in ``atoms.info`` and ``atoms.arrays`` first, then in the
+    stored results of ``atoms.calc``, where ASE puts ``energy`` and ``forces`` of an
+    extended XYZ file. Nothing is calculated.
 
     Args:
       structures: One structure or several.
       energy_key: Name of the energy; ``None`` to read no energies.
       forces_key: Name of the forces; ``None`` to read no forces.
-      energy_unit: Unit of the energies, such as eV, kcal/mol, kJ/mol or Hartree
-        (:func:`symjax.data.units.conversion`). ASE converts no units of extended XYZ
-        files, name those of the file.
-      length_unit: angstrom or bohr; forces are in ``energy_unit / length_unit``.
-        Positions, which ASE gives in angstrom, are not concerned.
+      energy_unit: Unit of the stored energies, such as eV, kcal/mol, kJ/mol or Hartree
+        (:func:`symjax.data.units.conversion`). ASE does not convert labels of extended
+        XYZ files.
+      length_unit: Unit of length of the stored forces, such as angstrom or bohr; they
+        are in ``energy_unit / length_unit``. Positions are always in angstrom.
 
     Returns:
       Energies and forces in float64.
 
     Raises:
-      ArgumentError: An unknown unit, a key that a structure does not have, or one that
-        says another unit, an energy per atom or a gradient.
-      StructureError: A value of the wrong shape, not a number, or out of date.
+      ArgumentError: A unit is unknown, a structure has no such key, or the name of the
+        key indicates another unit, an energy per atom or a gradient.
+      StructureError: A value has the wrong shape or is not finite, or a stored result
+        belongs to a geometry that has changed since.
 
     Example:
       >>> import ase.build
@@ -123,26 +123,27 @@ def read_values(
     per_atom: bool = False,
     allow_missing: bool = False,
 ) -> list[Float[np.ndarray, "..."]]:
-    """Reads one property of structures or of atoms, whatever its shape.
+    """Reads one property of structures or of atoms, of any shape.
 
-    Values are looked up as by :func:`read_targets`, in ``atoms.info`` for structures
+    Values are looked up as in :func:`read_targets`, in ``atoms.info`` for structures
     and in ``atoms.arrays`` for atoms, and reshaped in C order.
 
     Args:
       structures: The structures.
       field: Name of the property.
       shape: Shape of the value of one structure or atom.
-      per_atom: Whether every atom has a value.
-      allow_missing: Whether values may be NaN, or absent from some structures, but
-        not from all.
+      per_atom: Whether each atom has a value.
+      allow_missing: Whether values may be NaN, or missing from some structures but not
+        from all; missing values are returned as NaN.
 
     Returns:
-      For each structure an array of shape ``shape``, or ``(atoms, *shape)``, in
-      float64 and in the unit of the file.
+      For each structure a float64 array of shape ``shape``, or ``(atoms, *shape)``, in
+      the stored unit.
 
     Raises:
       ArgumentError: A structure has no such property.
-      StructureError: A value of the wrong size, not a number, or out of date.
+      StructureError: A value has the wrong shape or is not finite, or a stored result
+        belongs to a geometry that has changed since.
 
     Example:
       >>> import ase.build
@@ -157,16 +158,16 @@ def read_values(
     for k, atoms in enumerate(structures):
         stored = atoms.arrays if per_atom else atoms.info
         try:
-            found = _look_up("field", field, atoms, stored, k)
+            value = _look_up("field", field, atoms, stored, k)
         except ArgumentError as error:
             if not allow_missing:
                 raise
             absent.append(error)
-            found = np.full((len(atoms), *shape) if per_atom else shape, np.nan)
+            value = np.full((len(atoms), *shape) if per_atom else shape, np.nan)
         rows = (len(atoms),) if per_atom else ()
         values.append(
             _checked(
-                found,
+                value,
                 f"structures[{k}]",
                 field,
                 (*rows, *shape),
@@ -175,22 +176,22 @@ def read_values(
             )
         )
     if absent and len(absent) == len(structures):
-        # Not one of them: a mistyped key rather than missing values.
+        # No structure has it: a mistyped key rather than missing values.
         raise absent[0]
     return values
 
 
 def check_name(argument: str, field: str, *units: str) -> None:
-    """Raises if the name of a field says that it is something else.
+    """Raises if the name of a field contradicts how its values are read.
 
     Args:
-      argument: What names the field.
-      field: The name.
-      units: The unit that the values are taken for; of forces that of the energy, and
-        that of the length.
+      argument: Name of the argument that ``field`` was passed for, for messages.
+      field: Name of the field.
+      units: The unit in which the values are read; for forces, the units of energy and
+        of length.
 
     Raises:
-      ArgumentError: It says another unit, an energy per atom or a gradient.
+      ArgumentError: The name indicates another unit, an energy per atom or a gradient.
 
     Example:
       >>> from symjax.data.targets import check_name
@@ -198,14 +199,14 @@ def check_name(argument: str, field: str, *units: str) -> None:
       >>> check_name("energy_key", "E_hartree", "eV")
       Traceback (most recent call last):
       ...
-      symjax.errors.ArgumentError: energy_key='E_hartree': says 'hartree', and is...
+      symjax.errors.ArgumentError: energy_key='E_hartree': says 'hartree', but is...
     """
     words = re.findall("[a-z]+", field.lower())
     for word in (word for word in words if len(word) > 2 or word in _SHORT):
         named = _IN_NAMES.get(word, word)
         for unit in filter(None, units):
             if measures(named, unit) and abs(conversion(named, unit) - 1) > 0.1:
-                problem = f"says {word!r}, and is read as in {unit}"
+                problem = f"says {word!r}, but is read in {unit}"
                 remedy = "Set the unit to that of the file, or rename the field"
                 raise ArgumentError(argument, field, problem, remedy)
     energy = measures(units[0], "eV")
@@ -255,7 +256,7 @@ def _checked(
     *shapes: tuple[int, ...],
     allow_missing: bool = False,
 ) -> Float[np.ndarray, "..."]:
-    """Finite numbers in the first of some shapes, axes of length 1 left aside."""
+    """Values as float64 in the first shape, up to axes of length 1."""
     name = f"{name}[{key!r}]"
     try:
         array = np.asarray(values, np.float64)
@@ -276,7 +277,7 @@ def _checked(
             name,
             float(array[bad].flat[0]),
             "must be finite",
-            "Leave out this structure, its calculation has probably failed",
+            "Leave out this structure; its calculation has probably failed",
         )
     return array.reshape(shapes[0])
 

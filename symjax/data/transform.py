@@ -1,4 +1,4 @@
-"""What is done to a graph: selecting edges, moving atoms, rotating, casting."""
+"""Transformations of graphs: select edges, displace atoms, rotate and cast."""
 
 import functools
 from typing import Any
@@ -10,24 +10,25 @@ from jaxtyping import Array, Bool, Float
 
 from symjax.data.cells import spanned
 from symjax.data.graph import Graph, Surroundings, checked_dtype, empty_rows
-from symjax.data.mesh import move_mesh, turn_mesh
+from symjax.data.mesh import move_mesh, rotate_mesh
 from symjax.errors import ArgumentError
 
 
 def select_edges(graph: Graph, keep: Bool[np.ndarray, "atoms neighbors"]) -> Graph:
-    """The graph of some of its edges, with all of them as surroundings.
+    """Keeps some edges of a graph, and all of them as its surroundings.
 
-    Edges of an atom stay in their order. Runs on the host, outside of ``jit``.
+    The edges of an atom stay in order. Runs on the host, outside of ``jit``.
 
     Args:
       graph: A graph whose edges are all pairs.
-      keep: Which edges to keep; an edge goes with its reverse.
+      keep: True for the edges to keep. An edge is kept only if its reverse is too.
 
     Returns:
-      A graph with as many slots for neighbors as the atom with most of them needs.
+      A graph with as few neighbor slots per atom as possible, at least one.
 
     Raises:
-      ArgumentError: ``keep`` has another shape, or edges were selected before.
+      ArgumentError: ``keep`` has the wrong shape, or the graph has surroundings
+        already.
 
     Example:
       >>> import ase.build
@@ -41,8 +42,8 @@ def select_edges(graph: Graph, keep: Bool[np.ndarray, "atoms neighbors"]) -> Gra
         raise ArgumentError(
             "keep",
             np.shape(keep),
-            f"must have one entry for each of the edge slots, {mask.shape}, of a graph "
-            "of all pairs",
+            f"must have the shape {mask.shape} of the edges of a graph without "
+            "surroundings",
             "Select from the graph that build_graph returned",
         )
     keep = np.asarray(keep) & mask
@@ -64,17 +65,17 @@ def displace(
     positions: Float[Array, "atoms 3"],
     cells: Float[Array, "structures 3 3"] | None = None,
 ) -> Graph:
-    """The graph of structures whose atoms have moved, with the same edges.
+    """Moves the atoms and cells of a graph and keeps its edges.
 
-    ``vectors + (u_j - u_i) + S @ (cell' - cell)`` with displacements u: differentiable
-    with respect to positions and cells, and as precise for small displacements as the
-    vectors were. No pairs are found, and none selected: those of the given structures
-    stay, so that displacements must be too small for atoms to gain neighbors.
+    New vectors are ``vectors + (u_j - u_i) + S @ (cell' - cell)`` with displacements u.
+    They are differentiable with respect to positions and cells, and lose no precision
+    for small displacements. Neighbors are not searched again: displacements must be too
+    small for new pairs to come within the cutoff.
 
     Args:
       graph: A graph.
       positions: New positions, in the frame of ``graph.positions``.
-      cells: New cells; unchanged by default.
+      cells: New cells; unchanged by default. Volumes change in proportion.
 
     Returns:
       The graph, in the dtype of ``graph.vectors``.
@@ -127,22 +128,22 @@ def displace(
 def rotate_graph(
     graph: Graph, rotation: Float[Array, "3 3"] | Float[Array, "structures 3 3"]
 ) -> Graph:
-    """Rotates (or reflects) structures about the mean of their atoms: ``x' = x R^T``.
+    """Rotates or reflects structures about the mean of their atoms, ``x' = x R^T``.
 
-    Positions, cells and vectors rotate; lengths, neighbor lists, shifts and masks do
-    not depend on the orientation and stay the same arrays, so a ``vmap`` over
-    rotations computes everything that reads only them once.
+    Positions, cells and vectors rotate. Lengths, neighbor lists, shifts and masks
+    remain the same arrays, so that under a ``vmap`` over rotations whatever depends
+    only on them is computed once.
 
     Args:
       graph: A graph.
-      rotation: Orthogonal matrix, proper or improper, of shape ``(3, 3)``; or one for
-        each structure.
+      rotation: Orthogonal matrix of shape ``(3, 3)``, proper or improper; or one per
+        structure. Orthogonality is not checked.
 
     Returns:
       The rotated graph, in the dtype of ``graph.vectors``.
 
     Raises:
-      ArgumentError: ``rotation`` has another shape.
+      ArgumentError: ``rotation`` has the wrong shape.
 
     Example:
       >>> import ase.build
@@ -163,41 +164,41 @@ def rotate_graph(
         )
     matrix = jnp.asarray(rotation, dtype)
     of_atoms = matrix if matrix.ndim == 2 else matrix[jnp.asarray(graph.structure)]
-    # Full precision: the default of some accelerators rounds the factors of a
-    # float32 product to ten bits, a visible breaking of symmetry.
-    turn = functools.partial(jnp.einsum, "...ab,...b->...a", precision="highest")
+    # Full precision: some accelerators round the factors of a float32 product to ten
+    # bits by default, which breaks the symmetry.
+    rotate = functools.partial(jnp.einsum, "...ab,...b->...a", precision="highest")
 
-    def turned(vectors: Array) -> Array:
-        return turn(of_atoms[..., None, :, :], jnp.asarray(vectors))
+    def rotated(vectors: Array) -> Array:
+        return rotate(of_atoms[..., None, :, :], jnp.asarray(vectors))
 
     around = graph.surroundings
     return graph.replace(
-        positions=turn(of_atoms, jnp.asarray(graph.positions, dtype)),
-        cells=turn(matrix[..., None, :, :], jnp.asarray(graph.cells, dtype)),
-        vectors=turned(graph.vectors),
+        positions=rotate(of_atoms, jnp.asarray(graph.positions, dtype)),
+        cells=rotate(matrix[..., None, :, :], jnp.asarray(graph.cells, dtype)),
+        vectors=rotated(graph.vectors),
         surroundings=None
         if around is None
-        else around.replace(vectors=turned(around.vectors)),
+        else around.replace(vectors=rotated(around.vectors)),
         mesh=None
         if graph.mesh is None
-        else turn_mesh(
+        else rotate_mesh(
             graph.mesh, jnp.broadcast_to(of_atoms, (len(graph.positions), 3, 3))
         ),
     )
 
 
 def cast_graph(graph: Graph, dtype: Any) -> Graph:
-    """Casts all real numbers of a graph to another floating-point type.
+    """Casts all floating-point arrays of a graph to another type.
 
     Args:
       graph: A graph of NumPy or JAX arrays; the kind of array is kept.
       dtype: ``float32`` or ``float64``.
 
     Returns:
-      The graph with these of that type.
+      The graph with its floating-point arrays in that type.
 
     Raises:
-      ArgumentError: ``dtype`` is another type.
+      ArgumentError: ``dtype`` is not one of these.
 
     Example:
       >>> import ase.build

@@ -1,4 +1,4 @@
-"""Units as people write them, and conversions between those that measure the same."""
+"""Conversion between units of the same dimension."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ import ase.units
 
 from symjax.errors import ArgumentError, SymjaxError
 
-# In eV, angstrom and elementary charges: size, and powers of energy, length, charge.
+# Value in eV, angstrom and elementary charges; powers of energy, length and charge.
 _KNOWN: Mapping[str, tuple[float, int, int, int]] = {
     "ev": (1.0, 1, 0, 0),
     "kcal/mol": (ase.units.kcal / ase.units.mol, 1, 0, 0),
@@ -28,7 +28,7 @@ _KNOWN: Mapping[str, tuple[float, int, int, int]] = {
     "1": (1.0, 0, 0, 0),
 }
 _PREFIXES: Mapping[str, float] = {"m": 1e-3, "u": 1e-6, "k": 1e3, "M": 1e6, "G": 1e9}
-# No unit that is written can have these names.
+# Names that no written unit can have.
 _DIMENSIONS = ("*energy", "*length", "*charge")
 _FACTOR = re.compile(
     r"([*/]?)((?:k?cal|k?j)/mol|[^*/^()]+)(?:\^\(?(-?\d+)(?:/(\d+)\))?\)?)?",
@@ -42,21 +42,24 @@ def conversion(
     argument: str = "unit",
     error: type[SymjaxError] = ArgumentError,
 ) -> float:
-    """Size of a unit in another one.
+    """Factor that converts a number from one unit to another.
 
-    Products and quotients of energies (eV, kcal/mol, kJ/mol, Hartree, Rydberg), lengths
-    (angstrom, bohr, nm), charges (e), Debye, V, Pa and bar, with powers and with the
-    prefixes m, u, k, M and G. Names are read in upper or lower case, prefixes as they
-    are. What else stands in a unit must stand in both.
+    Units are products and quotients of energies (eV, kcal/mol, kJ/mol, Hartree,
+    Rydberg), lengths (angstrom, bohr, nm), charges (e), Debye, V, Pa and bar, with
+    powers and with the prefixes m, u, k, M and G. Names are not case-sensitive,
+    prefixes are. Any other name must occur in both units with the same power.
 
     Args:
-      unit: The unit.
-      into: The other one.
-      argument: What to call the first in errors.
-      error: Which error is raised.
+      unit: Unit of the number.
+      into: Unit to convert to.
+      argument: Name of the argument that ``unit`` was passed for, for messages.
+      error: Type of the error.
 
     Returns:
-      By what a number in ``unit`` is multiplied to be one in ``into``.
+      The factor by which a number in ``unit`` is multiplied.
+
+    Raises:
+      SymjaxError: The units have different dimensions; of the type ``error``.
 
     Example:
       >>> from symjax.data.units import conversion
@@ -72,7 +75,7 @@ def conversion(
     if unit == into:
         return 1.0
     if not isinstance(unit, str):
-        raise error(argument, unit, "is no unit", f"Use {_common(into)}")
+        raise error(argument, unit, "is not a unit", f"Use {_common(into)}")
     (size, powers), (other, wanted) = _parsed(unit), _parsed(into)
     if powers == wanted:
         return size / other
@@ -82,7 +85,7 @@ def conversion(
     raise error(
         argument,
         unit,
-        f"cannot be converted to {into or 'a number without unit'}",
+        f"cannot be converted to {into or 'a dimensionless number'}",
         f"Use {_common(into)}",
     )
 
@@ -91,15 +94,15 @@ _COMMON = {"eV": ("kcal/mol", "kJ/mol", "Hartree"), "angstrom": ("bohr", "nm")}
 
 
 def _common(into: str) -> str:
-    """A unit, and others that measure the same."""
+    """A unit and others of the same dimension, for messages."""
     others = _COMMON.get(into, ())
     if others:
         return f"{', '.join((into, *others[:-1]))} or {others[-1]}"
-    return f"{into or 'no unit'}, or a unit that measures the same"
+    return f"{into or 'no unit'}, or a unit of the same dimension"
 
 
 def measures(unit: str, into: str) -> bool:
-    """Whether a unit can be converted into another one."""
+    """Whether one unit can be converted to another."""
     try:
         conversion(unit, into)
     except ArgumentError:
@@ -108,12 +111,12 @@ def measures(unit: str, into: str) -> bool:
 
 
 def derivative_unit(name: str, energy: str) -> str:
-    """Unit of ``"forces"`` or ``"stress"``, of which lengths are in angstrom."""
+    """Unit of ``"forces"`` or ``"stress"`` in angstrom and a unit of energy."""
     return f"{energy or 1}/angstrom{'^3' if name == 'stress' else ''}"
 
 
 def _parsed(unit: str) -> tuple[float, dict[str, Fraction]]:
-    """Size and powers of what is known, and powers of what is not, by name."""
+    """Value of the known units, and powers of dimensions and of unknown names."""
     size = 1.0
     powers: Counter[str] = Counter()
     written = unit.replace(" ", "")

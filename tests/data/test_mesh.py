@@ -5,7 +5,7 @@ import ase.build
 import numpy as np
 import pytest
 
-from symjax.data.mesh import find_mesh, join_meshes, pad_mesh, turn_mesh
+from symjax.data.mesh import find_mesh, join_meshes, pad_mesh, rotate_mesh
 from symjax.errors import StructureError
 
 CELL = np.array([[3.6, 0.2, 0.1], [1.1, 3.9, -0.4], [-0.8, 0.9, 4.2]])
@@ -56,7 +56,7 @@ def test_joining_and_padding():
 def test_positions_and_cells_turn():
     mesh = find_mesh([crystal()], 1.33, 1.4)
     element = -np.eye(3)
-    turned = turn_mesh(mesh, np.stack([element] * 2))
+    turned = rotate_mesh(mesh, np.stack([element] * 2))
     np.testing.assert_allclose(turned.positions, -mesh.positions)
     np.testing.assert_allclose(turned.cells, -mesh.cells)
     np.testing.assert_array_equal(turned.fractional, mesh.fractional)

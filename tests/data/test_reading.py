@@ -17,6 +17,7 @@ from symjax.errors import ArgumentError, StructureError
 
 WATER = ase.build.molecule("H2O")
 XYZ = "2\nenergy=1.0\nH 0.0 0.0 0.0\nH 0.0 0.0 0.7\n"
+BLANK = 2 * XYZ + "\n" + XYZ
 
 
 @pytest.fixture
@@ -78,6 +79,14 @@ def test_format_overrides_the_name(tmp_path):
     assert len(read_structures(path, format="extxyz")[0]) == 2
 
 
+def test_blank_lines_that_lose_nothing(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text(BLANK)
+    assert len(read_structures(path, index=":2")) == 2
+    path.write_text(2 * XYZ + "\n \n")
+    assert len(read_structures(path)) == 2
+
+
 # name of the file, content (None: no file), keyword arguments, argument, words
 FILES = {
     "missing": ("a.xyz", None, {}, "path", "does not exist"),
@@ -94,6 +103,9 @@ FILES = {
     "no element": ("a.xyz", XYZ.replace("H", "Qq"), {}, "path", "'Qq' in line 3"),
     "binary": ("a.traj", "not a trajectory", {}, "path", "damaged"),
     "blank line between": ("a.xyz", XYZ + "\n" + XYZ, {}, "path", "frame 0"),
+    "blank line, most frames": ("a.xyz", BLANK, {"index": ":5"}, "path", "frame 1"),
+    "blank line, later frames": ("a.xyz", BLANK, {"index": "1:"}, "path", "frame 1"),
+    "blank line, every other": ("a.xyz", BLANK, {"index": "::2"}, "path", "frame 1"),
     "wrong format": ("a.xyz", XYZ, {"format": "cif"}, "path", "no cif file"),
     "no such format": ("a.xyz", XYZ, {"format": "extxy"}, "format", "extxyz"),
     "format of wrong type": ("a.xyz", XYZ, {"format": 3}, "format", "not a format"),

@@ -66,7 +66,7 @@ BAD = {
     "words.xyz": (xyz(f'Lattice={CELL} pbc="yes yes no"'), 'pbc="yes yes no"'),
     "label.xyz": (xyz("", "O1"), "'O1' in line 4.*such as O"),
     "number.xyz": (xyz("", "8"), "'8' in line 4.*such as O, or the numbers.*Z:I:1"),
-    "types.lammpstrj": (dump("q", 0, 0), "which elements its types are"),
+    "types.lammpstrj": (dump("q", 0, 0), "does not name the elements"),
 }
 
 

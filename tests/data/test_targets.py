@@ -171,7 +171,7 @@ TARGETS = {
         {"forces_key": "forces_ha_bohr", "energy_unit": "Hartree"},
         ArgumentError,
         "forces_key",
-        "says 'bohr', and is read as in angstrom",
+        "says 'bohr', but is read in angstrom",
     ),
     "a gradient by its name": (
         _labelled(),

@@ -1,4 +1,4 @@
-"""Decorated point clouds: events of a liquid-argon time-projection chamber."""
+"""Point clouds of energy deposits: events of a liquid-argon time-projection chamber."""
 
 from symjax.data.point_clouds.clouds import (
     CLASSES,

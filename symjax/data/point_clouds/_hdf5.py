@@ -1,4 +1,4 @@
-"""Opening HDF5 files of others: locks, links, and what leads out of the file."""
+"""Opens HDF5 files safely: locks, links, and data sets stored in other files."""
 
 import errno
 import posixpath
@@ -8,17 +8,23 @@ import h5py
 
 from symjax.errors import StructureError
 
-# What file systems answer that have no locks.
+# Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MOST_LINKS = 16
 
 
 def open_hdf5(path: str | Path, remedy: str) -> h5py.File:
-    """Opens a file for reading; an error names ``remedy``.
+    """Opens a file for reading.
 
-    A file that another process has locked is being written, and is refused. On a file
-    system without locks it is opened without one: reading changes nothing, and nothing
-    there can say that the file is being written.
+    A file that another process has locked for writing raises an error. On file systems
+    without locks, it is opened without one.
+
+    Args:
+      path: The file.
+      remedy: Remedy to name in the error if the file is not usable.
+
+    Raises:
+      StructureError: The file does not exist, is locked, or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -31,23 +37,24 @@ def open_hdf5(path: str | Path, remedy: str) -> h5py.File:
                 raise
             return h5py.File(path, "r", locking=False)
     except OSError as error:
-        problem, what = f"is truncated or no HDF5 file ({error})", remedy
+        problem = f"is truncated or no HDF5 file ({error})"
         if error.errno in (errno.EAGAIN, errno.EACCES) and "lock" in str(error):
             problem = "is locked: another process has it open for writing"
-            what = "Wait until it is written, or pass a copy"
+            remedy = "Wait until it is written, or pass a copy"
         elif "already open for write" in str(error):
             problem = "is being written, or was when its writer ended"
-            what = "Wait until it is written; if nothing writes it, run 'h5clear -s'"
+            remedy = "Wait until it is written; if nothing writes it, run 'h5clear -s'"
         elif error.errno in (errno.EACCES, errno.EPERM):
-            problem, what = "may not be read", "Change its permissions"
-        raise StructureError("path", str(path), problem, what) from error
+            problem, remedy = "may not be read", "Change its permissions"
+        raise StructureError("path", str(path), problem, remedy) from error
 
 
 def dataset_of(file: h5py.File, name: str, path: str, remedy: str) -> h5py.Dataset:
-    """A one-dimensional data set at the root of a file, with one row for each event.
+    """Returns a one-dimensional data set of the root group, with one row per event.
 
-    Links within the file are followed; what leads to other files is refused, as whoever
-    wrote the file would choose which file of this machine is read.
+    Links within the file are followed. Links and data sets that lead to other files
+    raise an error, as otherwise the author of the file could choose which files of this
+    machine are read.
     """
 
     def refuse(problem: str) -> StructureError:
@@ -56,15 +63,15 @@ def dataset_of(file: h5py.File, name: str, path: str, remedy: str) -> h5py.Datas
     try:
         data = _follow(file, name)
     except _ElsewhereError as error:
-        raise refuse(f"{name!r} lies in another file ({error})") from None
+        raise refuse(f"{name!r} is in another file ({error})") from None
     except (KeyError, RuntimeError, OSError) as error:
         raise refuse(f"{name!r} cannot be read ({error})") from error
     if not isinstance(data, h5py.Dataset) or data.ndim != 1:
         raise refuse(
-            f"has no data set {name!r} with one row for each event, only {sorted(file)}"
+            f"has no data set {name!r} with one row per event, only {sorted(file)}"
         )
     if data.is_virtual or data.external:
-        raise refuse(f"{name!r} keeps its numbers in other files")
+        raise refuse(f"{name!r} stores its data in other files")
     return data
 
 
@@ -73,12 +80,12 @@ class _ElsewhereError(Exception):
 
 
 def _follow(file: h5py.File, name: str) -> h5py.HLObject | None:
-    """What a name stands for; None if nothing."""
-    rest, here, links = [name], "/", 0
-    while rest:
-        part = rest.pop(0)
-        where = file[here]
-        link = where.get(part, getlink=True) if isinstance(where, h5py.Group) else None
+    """The object of this name, through links; None if there is none."""
+    parts, here, links = [name], "/", 0
+    while parts:
+        part = parts.pop(0)
+        group = file[here]
+        link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
         if link is None:
             return None
         if isinstance(link, h5py.ExternalLink):
@@ -86,9 +93,9 @@ def _follow(file: h5py.File, name: str) -> h5py.HLObject | None:
         if isinstance(link, h5py.SoftLink):
             links += 1
             if links > _MOST_LINKS:
-                raise RuntimeError("its links run in a circle")
+                raise RuntimeError("its links are circular")
             target = posixpath.normpath(posixpath.join(here, link.path))
-            rest = [step for step in target.split("/") if step] + rest
+            parts = [step for step in target.split("/") if step] + parts
             here = "/"
         else:
             here = posixpath.join(here, part)

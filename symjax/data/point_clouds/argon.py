@@ -1,7 +1,7 @@
 """Energy loss and scattering of charged particles in liquid argon.
 
-Mean values and widths after the Particle Data Group, *Passage of particles through
-matter* (Phys. Rev. D 110, 030001 (2024), Sec. 34). Energies in MeV, lengths in cm.
+Formulas follow the Particle Data Group, *Passage of particles through matter* (Phys.
+Rev. D 110, 030001 (2024), Sec. 34). Energies are in MeV, lengths in cm.
 """
 
 import math
@@ -9,36 +9,37 @@ import math
 import numpy as np
 
 ELECTRON_MASS, MUON_MASS, PION_MASS, PROTON_MASS = 0.510999, 105.6584, 139.5704, 938.272
-"""Masses in MeV."""
+"""Particle masses in MeV."""
 
 DENSITY, CHARGE_OVER_MASS, EXCITATION = 1.396, 18 / 39.948, 188e-6
-"""Of liquid argon: g/cm^3, Z/A in mol/g, mean excitation energy in MeV."""
+"""Liquid argon: density in g/cm^3, Z/A in mol/g, mean excitation energy in MeV."""
 
 RADIATION_LENGTH, PAIR_LENGTH = 14.0, 14.0 * 9 / 7
-"""Of liquid argon in cm; the latter is the mean free path for pair production."""
+"""Liquid argon: radiation length and mean free path of pair production, in cm."""
 
 COMPTON_LENGTH = 15.0
-"""Typical attenuation length in cm of photons of a few MeV in liquid argon."""
+"""Attenuation length in cm of photons of a few MeV in liquid argon."""
 
 _K = 0.307075  # MeV mol^-1 cm^2
 
 
 def stopping_power(kinetic: float, mass: float) -> float:
-    """Mean energy loss of a particle of unit charge, Bethe's equation.
+    """Mean energy loss of a particle of unit charge, by Bethe's equation.
 
       -dE/dx = K rho Z/A / beta^2 (1/2 ln(2 m_e beta^2 gamma^2 W / I^2) - beta^2),
 
-    W being the largest energy transfer to one electron. Without the density and
-    shell corrections, which are below 10 % for the energies that are generated.
+    where W is the maximum energy transfer to an electron. The density and shell
+    corrections are omitted; they are below 10 % for the generated energies.
 
     Args:
-      kinetic: Kinetic energy in MeV, positive.
+      kinetic: Kinetic energy in MeV, positive. The loss is constant below 0.5 MeV, for
+        electrons below 0.01 MeV.
       mass: Mass in MeV.
 
     Returns:
-      Energy loss in MeV/cm.
+      Energy loss in MeV/cm, at least 0.1.
     """
-    # Below 1 MeV a heavy particle stops within less than a voxel whatever its loss.
+    # Below 0.5 MeV a heavy particle stops within a voxel for any loss.
     gamma = 1 + max(kinetic, 1e-2 if mass < 1 else 0.5) / mass
     beta2 = 1 - 1 / gamma**2
     ratio = ELECTRON_MASS / mass
@@ -50,17 +51,18 @@ def stopping_power(kinetic: float, mass: float) -> float:
 
 
 def scattering_angle(kinetic: float, mass: float, length: float) -> float:
-    """Width of the projected angle of multiple scattering, Highland's formula.
+    """Width of the projected multiple-scattering angle, by Highland's formula.
 
       theta_0 = 13.6 MeV / (beta p) sqrt(x / X0) (1 + 0.038 ln(x / X0))
 
     Args:
       kinetic: Kinetic energy in MeV, positive.
       mass: Mass in MeV.
-      length: Length of the step in cm.
+      length: Length x of the step in cm.
 
     Returns:
-      Angle in radians, at most 1, beyond which the small-angle theory is void.
+      Standard deviation of the angle in radians, clipped to 1, where the small-angle
+      approximation fails.
     """
     total = kinetic + mass
     beta_p = (total**2 - mass**2) / total
@@ -69,11 +71,11 @@ def scattering_angle(kinetic: float, mass: float, length: float) -> float:
     return min(max(width, 0.0), 1.0)
 
 
-def turn(
+def deflect(
     direction: np.ndarray, angle: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """A unit vector at an angle to another one, at a random azimuth."""
-    # A normal drawn isotropically has an isotropic azimuth after projection.
+    """Deflects a unit vector by an angle in radians, with uniform random azimuth."""
+    # The projection of an isotropic vector has a uniform azimuth.
     normal = generator.standard_normal(3)
     normal -= direction * (normal @ direction)
     normal /= np.linalg.norm(normal)
@@ -82,15 +84,16 @@ def turn(
 
 
 def random_direction(generator: np.random.Generator) -> np.ndarray:
-    """An isotropic unit vector."""
+    """Draws an isotropic unit vector."""
     vector = generator.standard_normal(3)
     return np.asarray(vector / np.linalg.norm(vector))
 
 
 def michel_energy(generator: np.random.Generator) -> float:
-    """Kinetic energy in MeV of the electron of a muon's decay at rest.
+    """Draws the energy in MeV of the electron from a muon decay at rest.
 
-    Drawn from the Michel spectrum x^2 (3 - 2 x), x = E / 52.8 MeV, by rejection.
+    The Michel spectrum is proportional to x^2 (3 - 2 x) with x = E / 52.83 MeV; it is
+    sampled by rejection.
     """
     while True:
         x = generator.random()
@@ -101,23 +104,23 @@ def michel_energy(generator: np.random.Generator) -> float:
 def delta_energy(
     minimum: float, maximum: float, generator: np.random.Generator
 ) -> float:
-    """Energy of a knock-on electron, from the density 1 / T^2."""
+    """Draws the energy T of a knock-on electron, with density proportional to T^-2."""
     u = generator.random()
     return 1 / ((1 - u) / minimum + u / maximum)
 
 
 def delta_rate(kinetic: float, mass: float, minimum: float) -> tuple[float, float]:
-    """Mean number of knock-on electrons per length, and their largest energy.
+    """Mean number of knock-on electrons per length, and their maximum energy.
 
       dN/dx = 1/2 K rho Z/A / beta^2 (1 / T_min - 1 / W)
 
     Args:
       kinetic: Kinetic energy of the particle in MeV.
       mass: Its mass in MeV.
-      minimum: Smallest energy T_min in MeV that counts.
+      minimum: Lower limit T_min of their energy in MeV.
 
     Returns:
-      Number per cm, 0 if none can be knocked on, and W in MeV.
+      Number per cm, 0 if W is not above T_min, and W in MeV.
     """
     gamma = 1 + kinetic / mass
     beta2 = 1 - 1 / gamma**2

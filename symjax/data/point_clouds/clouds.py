@@ -1,8 +1,9 @@
-"""Point clouds of one event each, padded to a static shape, and their units.
+"""Point clouds of events, padded to a static shape.
 
-Positions are in voxels of a cubic detector, energies in MeV. A network reads both
-normalised as in Young, Jwa, Terao, arXiv:2502.02558, Sec. 4: the cube's centre is the
-origin and its half diagonal 1; energies are logarithmic on [-1, 1].
+Positions are in voxels of a cubic detector, energies in MeV. Networks read both
+normalised as in Young, Jwa, Terao, arXiv:2502.02558, Sec. 4: positions with the centre
+of the detector at 0 and half its diagonal as unit, energies on a logarithmic scale from
+-1 to 1.
 """
 
 import math
@@ -15,30 +16,31 @@ from jaxtyping import Array, Bool, Float, Int
 from symjax.errors import ArgumentError, StructureError
 
 CLASSES: tuple[str, ...] = ("shower", "track", "michel", "delta", "low energy")
-"""Names of the semantic classes, by label."""
+"""Names of the semantic classes; a label is an index into it."""
 
 LOW_ENERGY = 4
-"""Label of scattered deposits below the energy of a trajectory."""
+"""Label of scattered low-energy deposits."""
 
 PARTICLES: tuple[str, ...] = ("photon", "electron", "muon", "pion", "proton")
-"""Names of the particles, by number."""
+"""Names of the particles, by index."""
 
 ENERGY_THRESHOLD, ENERGY_MAXIMUM = 0.13, 20.0
-"""Range in MeV that the normalised energy maps to [-1, 1]."""
+"""Parameters of :func:`normalise_energies`, in MeV."""
 
 
 class PointCloud(NamedTuple):
-    """One event, or several of one padded shape along a leading axis.
+    """One event, or several of the same padded shape along a leading axis.
 
     Attributes:
       positions: Voxel coordinates, shape ``(points, 3)``; 0 for padding.
       energies: Deposited energy in MeV, ``(points,)``; 0 for padding.
-      semantic: Label of each point, an index into :data:`CLASSES`; -1 where unknown
-        and for padding.
-      cluster: Number of the particle's cluster within the event; -1 likewise. In files
-        of PILArNet-M cluster 0 holds the scattered low-energy deposits.
-      particle: What made the point, an index into :data:`PARTICLES`; -1 likewise.
-      mask: True where the point is real; real points come first.
+      semantic: Semantic label of each point, an index into :data:`CLASSES`; -1 if
+        unknown and for padding.
+      cluster: Index of the cluster within the event; -1 if unknown and for padding. In
+        PILArNet-M cluster 0 contains the scattered low-energy deposits.
+      particle: Particle that deposited the energy, an index into :data:`PARTICLES`; -1
+        if unknown and for padding.
+      mask: True for real points, which come first.
 
     Example:
       >>> import numpy as np
@@ -61,13 +63,13 @@ class PointCloud(NamedTuple):
         return int(np.sum(self.mask))
 
     def select(self, keep: Bool[np.ndarray, "points"]) -> "PointCloud":
-        """Some points, without padding.
+        """Selects points of one event, and removes the padding.
 
         Args:
-          keep: True for the points that stay.
+          keep: True for the points to keep.
 
         Raises:
-          StructureError: None stays.
+          StructureError: No point is left.
         """
         keep = keep & np.asarray(self.mask)
         return make_cloud(*(np.asarray(array)[keep] for array in self[:-1]))
@@ -87,17 +89,17 @@ def make_cloud(
     Args:
       positions: Voxel coordinates, shape ``(n, 3)``.
       energies: Energies in MeV, shape ``(n,)``, not negative.
-      semantic: Labels; -1 everywhere by default.
-      cluster: Clusters; -1 everywhere by default.
-      particle: Particles; -1 everywhere by default.
+      semantic: Indices into :data:`CLASSES`, shape ``(n,)``; -1 by default.
+      cluster: Indices of clusters, shape ``(n,)``; -1 by default.
+      particle: Indices into :data:`PARTICLES`, shape ``(n,)``; -1 by default.
       num_points: Number of points to pad to; ``n`` by default.
 
     Returns:
-      The cloud, in float32 and int32.
+      The point cloud, in float32 and int32.
 
     Raises:
-      StructureError: The event is empty, not finite, has a negative energy or a label
-        without a name, or shapes do not fit.
+      StructureError: The event is empty, shapes or types are wrong, a value is not
+        finite, or an energy is negative, or a semantic label out of range.
       ArgumentError: ``num_points`` is less than ``n``.
 
     Example:
@@ -121,7 +123,10 @@ def make_cloud(
         )
     if positions.shape != (count, 3):
         raise StructureError(
-            "positions", positions.shape, f"is not ({count}, 3)", "Pass x, y, z"
+            "positions",
+            positions.shape,
+            f"is not of shape ({count}, 3)",
+            "Pass x, y, z of each point",
         )
     given = {"semantic": semantic, "cluster": cluster, "particle": particle}
     for name, labels in given.items():
@@ -167,11 +172,11 @@ def make_cloud(
 
 
 def pad_cloud(cloud: PointCloud, num_points: int) -> PointCloud:
-    """The same event with another amount of padding.
+    """Changes the amount of padding of an event.
 
     Args:
       cloud: One event.
-      num_points: Number of points to pad to, at least those that are real.
+      num_points: Number of points to pad to, at least the number of real points.
 
     Raises:
       ArgumentError: ``num_points`` is too small.
@@ -188,17 +193,17 @@ def pad_cloud(cloud: PointCloud, num_points: int) -> PointCloud:
 
 
 def voxel_length(size: float) -> float:
-    """Edge of a voxel in normalised coordinates, 2 / (size sqrt(3)).
+    """Edge length of a voxel in normalised coordinates, 2 / (size sqrt(3)).
 
     Args:
-      size: Voxels along an edge of the detector.
+      size: Number of voxels along an edge of the detector.
 
     Raises:
       ArgumentError: ``size`` is not positive.
 
     Example:
       >>> from symjax.data.point_clouds import voxel_length
-      >>> round(5 * voxel_length(768), 5)  # radius of a group of the original
+      >>> round(5 * voxel_length(768), 5)  # radius of a group in PoLAr-MAE
       0.00752
     """
     if not size > 0:
@@ -211,9 +216,10 @@ def normalise_energies(
     threshold: float = ENERGY_THRESHOLD,
     maximum: float = ENERGY_MAXIMUM,
 ) -> Float[Array, "..."]:
-    """Maps E to 2 log((E + t) / t) / log((m + t) / t) - 1, threshold t, maximum m.
+    """Maps energies E to 2 log((E + t) / t) / log((m + t) / t) - 1.
 
-    Source: arXiv:2502.02558, Sec. 4. Zero maps to -1, the maximum to 1.
+    Zero maps to -1, the maximum m to 1; larger energies exceed 1. Source:
+    arXiv:2502.02558, Sec. 4.
 
     Args:
       energies: Energies in MeV, not negative.
@@ -221,10 +227,10 @@ def normalise_energies(
       maximum: Energy m in MeV.
 
     Returns:
-      Energies on the scale of the network.
+      The normalised energies.
 
     Raises:
-      ArgumentError: Not 0 < threshold, 0 < maximum.
+      ArgumentError: ``threshold`` or ``maximum`` is not positive.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Events of many files: a folder or a pattern, each read when it is asked for."""
+"""Events in the files of a folder or pattern, read on access."""
 
 import glob
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ from symjax.data.point_clouds.pilarnet import EventFile, chosen_numbers
 from symjax.errors import StructureError
 
 EVENT_FILES = (".h5", ".hdf5")
-"""Ends of the names of event files."""
+"""Suffixes of event files."""
 
 
 class EventFiles(Mapping[str, PointCloud]):
-    """Events of files by label, ``"a.h5:17"``; each is read when it is asked for.
+    """Mapping from labels such as ``"a.h5:17"`` to events, which are read on access.
 
     Attributes:
-      places: File and number of each event, by label.
+      places: File and index of each event, by label.
 
     Example:
       >>> from symjax.data.point_clouds import EventFiles
@@ -27,10 +27,10 @@ class EventFiles(Mapping[str, PointCloud]):
     """
 
     def __init__(self, places: Mapping[str, tuple[Path, int]]):
-        """Keeps where events are.
+        """Stores the places of the events and reads nothing.
 
         Args:
-          places: File and number of each event, by label.
+          places: File and index of each event, by label.
         """
         self.places = dict(places)
         self._widths: dict[Path, int] = {}
@@ -50,11 +50,11 @@ class EventFiles(Mapping[str, PointCloud]):
 
 
 class FoundEvents(NamedTuple):
-    """What is behind a file, a folder or a pattern.
+    """Events that :func:`find_events` has found, and files that cannot be read.
 
     Attributes:
-      events: The events by label, in the order of names and numbers.
-      unreadable: Errors by name of the file.
+      events: The events by label, sorted by file and index.
+      unreadable: Errors, by name of the file.
 
     Example:
       >>> from symjax.data.point_clouds import FoundEvents
@@ -67,12 +67,17 @@ class FoundEvents(NamedTuple):
 
 
 def event_paths(target: str | Path) -> tuple[Path, list[Path]]:
-    """The folder that names are relative to, and the event files of a target, in order.
+    """Lists the event files of a target.
 
-    A target is a file, a folder, or a pattern with ``*``, ``?`` or ``[...]``; what
-    exists goes first. Of a folder, its own files with the ends ``.h5`` and ``.hdf5``;
-    ``**`` in a pattern reaches into folders below, but not through links to folders,
-    which can run in a circle. Hidden files are left out.
+    Args:
+      target: A file, a folder, or a pattern with ``*``, ``?`` or ``[...]``. An existing
+        file or folder takes precedence over a pattern. A folder stands for its ``.h5``
+        and ``.hdf5`` files, without subfolders; ``**`` in a pattern includes
+        subfolders, but does not follow links to folders. Hidden files are skipped.
+
+    Returns:
+      The folder that labels are relative to, and the sorted files. A single file need
+      not exist.
 
     Example:
       >>> from symjax.data.point_clouds.event_files import event_paths
@@ -100,20 +105,21 @@ def event_paths(target: str | Path) -> tuple[Path, list[Path]]:
 
 
 def find_events(target: str | Path, *, index: int | slice = slice(None)) -> FoundEvents:
-    """Events of a folder, of files that match a pattern, or of a file.
+    """Finds the events of a file, a folder or a pattern, without reading them.
 
-    No event is read. A file that cannot be used does not keep others from being used.
+    Of several files, those that cannot be read are reported in the result, and the
+    others are used.
 
     Args:
-      target: As in :func:`event_paths`.
+      target: A file, folder or pattern, as in :func:`event_paths`.
       index: Events of each file: a number (negative from the end) or a slice.
 
     Returns:
-      Events by label: name of the file, relative to the folder or to the part of the
-      pattern without wildcards, and number.
+      Events by label, ``FILE:INDEX``, where the name of the file is relative to the
+      folder or to the part of the pattern before the first wildcard.
 
     Raises:
-      StructureError: There is no such file, or the only one cannot be used.
+      StructureError: There is no event, or the only file cannot be read.
 
     Example:
       >>> import tempfile

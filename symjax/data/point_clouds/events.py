@@ -1,10 +1,9 @@
-"""Generated events in liquid argon: labelled, seeded, voxelised.
+"""Generates labelled, voxelised events in liquid argon.
 
-Enough physics for trajectories to look and cluster as in a detector, so that
-examples, tests and training run without a download: Bethe energy loss with
-fluctuations, multiple scattering, knock-on and Michel electrons, and electromagnetic
-cascades of radiation and pair production. No detector response, no nuclear
-interactions.
+The physics is sufficient for trajectories to look and cluster as in a detector, so that
+examples, tests and training need no download: Bethe energy loss with fluctuations,
+multiple scattering, knock-on and Michel electrons, and electromagnetic cascades of
+radiation and pair production. There is no detector response and no nuclear interaction.
 """
 
 import dataclasses
@@ -30,22 +29,23 @@ _UNKNOWN = -1
 
 @dataclasses.dataclass(frozen=True)
 class EventSettings:
-    """What :func:`generate_event` draws.
+    """Settings of :func:`generate_event`.
 
     Attributes:
-      size: Voxels along an edge of the cubic detector.
-      pitch: Edge of a voxel in cm.
-      tracks: Smallest and largest number of muons, pions and protons.
-      showers: Smallest and largest number of electrons and photons.
-      track_energy: Range of their kinetic energies in MeV, log-uniform.
+      size: Number of voxels along an edge of the cubic detector.
+      pitch: Edge length of a voxel in cm.
+      tracks: Minimum and maximum number of muons, pions and protons.
+      showers: Minimum and maximum number of electrons and photons.
+      track_energy: Range of the kinetic energies of muons, pions and protons in MeV,
+        drawn log-uniformly.
       shower_energy: The same for electrons and photons.
-      delta_minimum: Smallest energy in MeV of a knock-on electron with own points.
-      threshold: Voxels with less energy in MeV are dropped.
-      max_points: Events with more points are cut to those of the largest energy; None
-        for no limit.
+      delta_minimum: Minimum energy in MeV of knock-on electrons that are simulated.
+      threshold: Voxels with at most this energy in MeV are dropped.
+      max_points: Only this many points of largest energy are kept; None for no limit.
 
     Raises:
-      ArgumentError: A field has an impossible value.
+      ArgumentError: A size or energy is not positive, a range is invalid, or no
+        particle can be drawn.
 
     Example:
       >>> from symjax.data.point_clouds import EventSettings
@@ -72,11 +72,14 @@ class EventSettings:
             low, high = getattr(self, field)
             if not 0 <= low <= high:
                 raise ArgumentError(
-                    field, (low, high), "is no range", "Pass 0 <= minimum <= maximum"
+                    field, (low, high), "is not a range", "Pass 0 <= minimum <= maximum"
                 )
         if self.tracks[1] + self.showers[1] == 0:
             raise ArgumentError(
-                "tracks", self.tracks, "no particle can be drawn", "Allow some"
+                "tracks",
+                self.tracks,
+                "is (0, 0), as is showers: no particle can be drawn",
+                "Pass a maximum of at least 1",
             )
 
 
@@ -92,7 +95,7 @@ SMALL = EventSettings(
 
 
 class _Deposits:
-    """Energy deposits of one event, with the particle that made each."""
+    """Energy deposits of one event, and the particle of each."""
 
     def __init__(self, generator: np.random.Generator, settings: EventSettings):
         self.generator, self.settings = generator, settings
@@ -122,18 +125,18 @@ def _step(
     mass: float,
     particle: int,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """One step of collisional loss: the new position, direction and energy."""
+    """One step with collisional loss: the new position, direction and energy."""
     generator = deposits.generator
     length = 0.5 * deposits.settings.pitch
     mean = argon.stopping_power(kinetic, mass) * length
-    # A quarter: typical relative width of the loss in 1.5 mm of argon. The long tail
-    # of the Landau distribution is what knock-on electrons are generated for.
+    # 0.25 is a typical relative width of the loss in 1.5 mm of argon. Knock-on
+    # electrons represent the long tail of the Landau distribution.
     loss = min(
         max(mean * (1 + 0.25 * generator.standard_normal()), 0.1 * mean), kinetic
     )
     angle = argon.scattering_angle(kinetic, mass, length)
     offset = math.sqrt(2) * angle * abs(generator.standard_normal())
-    new = argon.turn(direction, offset, generator) if offset > 0 else direction
+    new = argon.deflect(direction, offset, generator) if offset > 0 else direction
     deposits.add(position + 0.5 * length * direction, loss, particle)
     return position + length * direction, new, kinetic - loss
 
@@ -145,7 +148,7 @@ def _track(
     kinetic: float,
     mass: float,
 ) -> None:
-    """A heavy particle until it stops or leaves, with its secondaries."""
+    """A heavy particle and its secondaries, until it stops or leaves the detector."""
     settings, generator = deposits.settings, deposits.generator
     particle = deposits.particle(TRACK, _HEAVY_PARTICLES[mass])
     while kinetic > 0.01 and _inside(position, settings):
@@ -158,7 +161,7 @@ def _track(
             cosine = math.sqrt(
                 energy * (largest + 2 * mass_e) / (largest * (energy + 2 * mass_e))
             )
-            away = argon.turn(direction, math.acos(min(cosine, 1.0)), generator)
+            away = argon.deflect(direction, math.acos(min(cosine, 1.0)), generator)
             knocked = deposits.particle(DELTA, _ELECTRON)
             _electron(deposits, position, away, energy, DELTA, knocked)
             kinetic -= energy
@@ -181,7 +184,7 @@ def _electron(
     label: int,
     particle: int,
 ) -> None:
-    """An electron: collisions, scattering and radiation of photons."""
+    """An electron: energy loss, scattering and radiation of photons."""
     settings, generator = deposits.settings, deposits.generator
     length = 0.5 * settings.pitch
     smallest = 1.0
@@ -191,8 +194,8 @@ def _electron(
         )
         if kinetic <= smallest:
             continue
-        # Photons of energy k > 1 MeV with the density 1 / k; 4/3 from the complete
-        # screening limit.
+        # Photons of energy k > 1 MeV, with a density proportional to 1 / k; 4/3 is the
+        # limit of complete screening.
         number = 4 / 3 * math.log(kinetic / smallest) * length
         if generator.random() < number / argon.RADIATION_LENGTH:
             photon = smallest * (kinetic / smallest) ** generator.random()
@@ -208,7 +211,7 @@ def _photon(
     label: int,
     particle: int,
 ) -> None:
-    """A photon: a pair of electrons, or a scattered deposit at low energy."""
+    """A photon: pair production, or at low energy a scattered deposit."""
     generator = deposits.generator
     if energy < 8.0:
         position = position + direction * generator.exponential(argon.COMPTON_LENGTH)
@@ -219,12 +222,12 @@ def _photon(
     share = generator.random()
     for part in (share * energy, (1 - share) * energy):
         angle = min(argon.ELECTRON_MASS / max(part, 0.1), 0.5)
-        away = argon.turn(direction, angle, generator)
+        away = argon.deflect(direction, angle, generator)
         _electron(deposits, position, away, part, label, particle)
 
 
 def _voxels(deposits: _Deposits) -> tuple[np.ndarray, ...]:
-    """Sums deposits over voxels; each belongs to the particle that left most there."""
+    """Sums deposits over voxels; the largest deposit determines the particle."""
     settings = deposits.settings
     rows = np.array(deposits.rows).reshape(-1, 5)
     index = np.floor(rows[:, :3] / settings.pitch).astype(np.int64)
@@ -252,21 +255,21 @@ def _voxels(deposits: _Deposits) -> tuple[np.ndarray, ...]:
 
 
 def generate_event(seed: int, settings: EventSettings | None = None) -> PointCloud:
-    """One event: a vertex, tracks and showers from it.
+    """Generates one event: tracks and showers from a common vertex.
 
     Points are ordered by cluster, as in PILArNet-M (Young, Jwa, Terao,
-    arXiv:2502.02558, App. A): cluster 0 holds the scattered low-energy deposits, and
-    is empty where there are none; each further one holds a particle.
+    arXiv:2502.02558, App. A). Cluster 0 contains the scattered low-energy deposits and
+    may be empty; each further cluster contains one particle.
 
     Args:
-      seed: Determines the event.
-      settings: What is drawn; the size of PILArNet-M by default.
+      seed: Seed that determines the event.
+      settings: Settings; by default a detector of the size of PILArNet-M.
 
     Returns:
-      The event without padding; positions are integers in ``[0, size)``.
+      The event without padding. Positions are integers from 0 to ``size - 1``.
 
     Raises:
-      ArgumentError: ``seed`` is negative.
+      ArgumentError: ``seed`` is negative, or no event has a point above the threshold.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
@@ -291,7 +294,7 @@ def generate_event(seed: int, settings: EventSettings | None = None) -> PointClo
         )
     semantic = np.array(deposits.labels)[owner]
     particle = np.array(deposits.kinds)[owner]
-    # All isolated deposits are one cluster, the first, even where there is none.
+    # All isolated deposits form cluster 0, which may be empty.
     owner = np.where(semantic == LOW, -1, owner)
     cluster = np.searchsorted(np.unique(np.append(owner, -1)), owner)
     order = np.argsort(cluster, kind="stable")
@@ -328,12 +331,12 @@ def _draw(generator: np.random.Generator, settings: EventSettings) -> _Deposits:
 def generate_events(
     num: int, seed: int = 0, settings: EventSettings | None = None
 ) -> list[PointCloud]:
-    """Several events.
+    """Generates several events.
 
     Args:
-      num: Their number.
-      seed: Of the first; the next ones have the following seeds.
-      settings: What is drawn.
+      num: Number of events.
+      seed: Seed of the first event; the next ones have the following seeds.
+      settings: Settings, as in :func:`generate_event`.
 
     Returns:
       The events, without padding.

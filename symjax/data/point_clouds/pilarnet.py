@@ -1,10 +1,10 @@
-"""Files of PILArNet-M: HDF5 with one row of flattened numbers for each event.
+"""Reads and writes files of PILArNet-M: HDF5 with one flattened row per event.
 
-``point`` holds eight numbers a point: x, y, z in voxels, the voxel's energy in MeV,
-energy deposit, time, number of electrons and dx. ``cluster`` holds for each cluster the
-number of its points, fragment, group, interaction and semantic type, and in version 2
-the particle; version 2 has a third data set, ``cluster_extra``. Points are ordered by
-cluster, and the first cluster holds the scattered low-energy deposits. Source: Young,
+``point`` has eight numbers per point: x, y, z in voxels, energy of the voxel in MeV,
+energy deposit, time, number of electrons and dx. ``cluster`` has for each cluster its
+number of points, fragment, group, interaction and semantic type, and in version 2 the
+particle; version 2 has a third data set, ``cluster_extra``. Points are ordered by
+cluster, and the first cluster has the scattered low-energy deposits. Source: Young,
 Jwa, Terao, arXiv:2502.02558, and the descriptions of the data set at
 github.com/DeepLearnPhysics/PoLAr-MAE (version 1) and
 huggingface.co/datasets/DeepLearnPhysics/PILArNet-M (version 2).
@@ -23,10 +23,10 @@ from symjax.data.point_clouds.selection import merge_voxels
 from symjax.errors import ArgumentError, StructureError
 
 WIDTHS = {1: 5, 2: 6}
-"""Numbers for each cluster, by version of the format."""
+"""Numbers per cluster, by version of the format."""
 _POINT, _EXTRA = 8, 5
 _SEMANTIC, _PARTICLE = 4, 5
-# Events of a file without cluster_extra that are looked at to tell its version.
+# Number of events that are examined to determine the version without cluster_extra.
 _LOOKED_AT = 64
 _REMEDY = "Pass a whole HDF5 file of PILArNet-M, or one that write_events wrote"
 
@@ -39,7 +39,11 @@ class EventFile:
 
         Args:
           path: The file.
-          width: Numbers for each cluster, where that is known from an earlier look.
+          width: Numbers per cluster, if known; by default it is determined.
+
+        Raises:
+          StructureError: The file is missing, locked or truncated, or its data sets are
+            not those of PILArNet-M.
         """
         self.path = str(path)
         self._file = open_hdf5(path, _REMEDY)
@@ -73,11 +77,14 @@ class EventFile:
 
     @property
     def width(self) -> int:
-        """Numbers for each cluster: 5 in version 1, 6 in version 2.
+        """Numbers per cluster: 5 in version 1, 6 in version 2.
 
-        Version 2 has ``cluster_extra``. Without it, the sizes of the clusters of an
-        event sum to the number of its points for the right width only, as a rule; it is
-        refused where both fit all events that were looked at.
+        Version 2 has ``cluster_extra``. Without it, the width is the one for which the
+        sizes of the clusters sum to the number of points.
+
+        Raises:
+          StructureError: Both widths, or neither, fit all examined events, or events
+            differ in width.
         """
         if self._width is None:
             self._width = self._find_width()
@@ -89,7 +96,7 @@ class EventFile:
             try:
                 points, clusters = self._rows(number)
             except StructureError:
-                continue  # a damaged event says nothing, and is named when it is read
+                continue  # a damaged event raises an error when it is read
             fitting = {
                 width
                 for width in WIDTHS.values()
@@ -104,8 +111,8 @@ class EventFile:
                 raise StructureError(
                     "path",
                     self.path,
-                    f"event {number} has {fitting.pop()} numbers for each cluster, "
-                    "earlier ones another number",
+                    f"event {number} has {fitting.pop()} numbers per cluster, earlier "
+                    "ones another number",
                     "Keep versions 1 and 2 of PILArNet-M in different files",
                 )
             if len(possible) == 1:
@@ -113,11 +120,10 @@ class EventFile:
         raise StructureError(
             "path",
             self.path,
-            "may hold five or six numbers for each cluster, versions 1 and 2 of "
-            "PILArNet-M: neither the clusters' sizes nor a data set 'cluster_extra' "
-            "tell which",
-            "Add 'cluster_extra' with one row for each event if it is version 2, or "
-            "more events",
+            "may have five or six numbers per cluster, versions 1 and 2 of PILArNet-M: "
+            "neither the sizes of the clusters nor a data set 'cluster_extra' decide",
+            "Add 'cluster_extra' with one row per event if it is version 2, or more "
+            "events",
         )
 
     def _rows(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,19 +144,25 @@ class EventFile:
         return StructureError(f"{self.path}[{number}]", number, problem, _REMEDY)
 
     def read(self, number: int) -> PointCloud:
-        """Reads one event, with one point for each voxel."""
+        """Reads one event, with one point per voxel.
+
+        Args:
+          number: Index of the event, from 0.
+
+        Raises:
+          StructureError: The event is damaged; the message names it.
+        """
         flat, rows = self._rows(number)
         width = self.width
         for name, row, size in (("point", flat, _POINT), ("cluster", rows, width)):
             if row.size % size:
                 raise self._broken(
                     number,
-                    f"{name!r} holds {row.size} entries, not {size} numbers for each "
-                    f"{name}",
+                    f"{name!r} has {row.size} entries, not {size} numbers per {name}",
                 )
         points, clusters = flat.reshape(-1, _POINT), rows.reshape(-1, width)
         if not np.isfinite(clusters).all() or (clusters != np.round(clusters)).any():
-            raise self._broken(number, "'cluster' holds numbers that are no integers")
+            raise self._broken(number, "'cluster' has numbers that are not integers")
         sizes, *labels = clusters.astype(np.int64).T
         if (sizes < 0).any() or sizes.sum() != len(points):
             raise self._broken(
@@ -175,25 +187,26 @@ class EventFile:
 def read_events(
     path: str | Path, index: int | slice | Sequence[int] = slice(None)
 ) -> list[PointCloud]:
-    """Reads events, with all their points and labels.
+    """Reads events of PILArNet-M with all points and labels.
 
-    Versions 1 and 2 of PILArNet-M are told apart by the data set ``cluster_extra`` of
-    version 2, without it by the number of entries for each cluster with which the sizes
-    of clusters sum to the number of points. Energies of a voxel that is listed twice
-    are added up (:func:`~symjax.data.point_clouds.merge_voxels`).
-    :func:`~symjax.data.point_clouds.select_points` drops what the original drops.
+    Version 2 of the format is recognized by the data set ``cluster_extra``, or by the
+    numbers per cluster for which the sizes of the clusters sum to the number of points.
+    Energies of a voxel that is listed several times are summed
+    (:func:`~symjax.data.point_clouds.merge_voxels`). Use
+    :func:`~symjax.data.point_clouds.select_points` to drop the points that PoLAr-MAE
+    drops.
 
     Args:
       path: The file.
-      index: Which events: a number (negative from the end), a slice or several
+      index: Events to read: a number (negative from the end), a slice or several
         numbers.
 
     Returns:
       The events without padding.
 
     Raises:
-      StructureError: The file is missing, locked, truncated, none of PILArNet-M, has
-        no such event, or an event is damaged; the message names the event.
+      StructureError: The file is missing, locked, truncated or not of PILArNet-M; there
+        is no such event; or an event is damaged, which the message names.
 
     Example:
       >>> import tempfile
@@ -212,7 +225,7 @@ def read_events(
 def chosen_numbers(
     index: int | slice | Sequence[int], count: int, argument: str, path: str
 ) -> list[int]:
-    """Numbers of events for an index: a number, a slice or several numbers."""
+    """Indices of events, from 0, for a number, a slice or several numbers."""
     if isinstance(index, slice):
         return list(range(count))[index]
     chosen = [index] if isinstance(index, int | np.integer) else list(index)
@@ -230,25 +243,24 @@ def chosen_numbers(
 def write_events(
     path: str | Path, events: Iterable[PointCloud], *, version: int = 1
 ) -> None:
-    """Writes events so that :func:`read_events` and other readers find them again.
+    """Writes events in the format of PILArNet-M.
 
-    Points are ordered by cluster, those with scattered low-energy deposits first; an
-    event without any gets an empty first cluster, as the released implementation
-    removes the first one unseen. Energies fill both energy columns; time, number of
-    electrons and dx, which an event does not hold, are 0; fragment, group and
-    interaction are the number of the cluster, -1 for low-energy deposits.
+    Points are ordered by cluster, scattered low-energy deposits first. An event without
+    any gets an empty first cluster, as the released implementation of PoLAr-MAE always
+    removes the first cluster. Energies are written to both energy columns; time, number
+    of electrons and dx, which are unknown, are 0; fragment, group and interaction are
+    the index of the cluster, -1 for low-energy deposits.
 
     Args:
-      path: The file; replaced atomically if it exists.
-      events: The events; clusters must be labelled, each with one semantic label and
-        one particle.
-      version: 1 for the format that the released implementation reads; 2 for the one
-        published since, which holds particles.
+      path: The file; an existing one is replaced atomically.
+      events: The events. Every point needs a cluster and a semantic label; each cluster
+        must have a single semantic label and particle.
+      version: 1 for the format that the released implementation reads; 2 for the later
+        one, which includes particles.
 
     Raises:
-      ArgumentError: ``version`` is neither.
-      StructureError: Labels are missing or contradict each other, or the file cannot
-        be written.
+      ArgumentError: ``version`` is neither 1 nor 2.
+      StructureError: Labels are missing or inconsistent, or the file cannot be written.
 
     Example:
       >>> import tempfile
@@ -291,7 +303,7 @@ def _rows(event: PointCloud, number: int, version: int) -> tuple[np.ndarray, ...
         raise StructureError(
             f"events[{number}].cluster",
             int(min(cluster.min(), semantic.min())),
-            "a point has no cluster or no label, which the format cannot hold",
+            "a point has no cluster or no label, which the format requires",
             "Label every point",
         )
     order = np.lexsort((cluster, semantic != LOW_ENERGY))
@@ -299,8 +311,10 @@ def _rows(event: PointCloud, number: int, version: int) -> tuple[np.ndarray, ...
     sizes = np.diff(change, append=len(order))
     names = cluster[order][change]
     for field, values in (("semantic", semantic), ("particle", particle)):
-        one = np.repeat(values[order][change], sizes)
-        if (one != values[order]).any() or len(np.unique(names)) < len(names):
+        first_of_cluster = np.repeat(values[order][change], sizes)
+        if (first_of_cluster != values[order]).any() or len(np.unique(names)) < len(
+            names
+        ):
             raise StructureError(
                 f"events[{number}].{field}",
                 sorted(set(values.tolist())),

@@ -1,4 +1,4 @@
-"""Which points of an event a network sees: one for each voxel, and not the faintest."""
+"""Selects the points of an event that a network reads."""
 
 from typing import Literal, get_args
 
@@ -14,23 +14,22 @@ from symjax.errors import ArgumentError, StructureError
 
 LowEnergyRule = Literal["label", "first cluster", "keep"]
 LOW_ENERGY_RULES = get_args(LowEnergyRule)
-"""What can be done with scattered low-energy deposits."""
+"""Rules of :func:`select_points` for scattered low-energy deposits."""
 
 
 def merge_voxels(cloud: PointCloud) -> PointCloud:
-    """Adds up the energies of points at one position: a voxel has one energy.
+    """Merges points at the same position and sums their energies.
 
-    A voxel that is listed twice at half its energy is the same event. Labels, cluster
-    and particle are those of the point with the largest share; of equal shares, of the
-    first one. Voxels keep the order of their first points. :func:`read_events` merges
-    what it reads.
+    The label, cluster and particle are those of the point with the largest energy, the
+    first one in case of a tie. Voxels are in the order of their first points.
+    :func:`read_events` applies this to every event.
 
     Args:
       cloud: One event.
 
     Returns:
-      The event itself if its positions are distinct; otherwise one without padding,
-      whose total energy is the same.
+      The same object if all positions are distinct; otherwise an event without padding
+      and with the same total energy.
 
     Example:
       >>> import numpy as np
@@ -51,7 +50,7 @@ def merge_voxels(cloud: PointCloud) -> PointCloud:
         return cloud
     slot = slot.reshape(-1)
     total = np.bincount(slot, energies.astype(float), minlength=len(first))
-    # Of each voxel the last one in this order: the largest share, the first of equals.
+    # Sorted so that the last point of each voxel has the largest energy, ties reversed.
     order = np.lexsort((-np.arange(len(slot)), energies, slot))
     largest = np.zeros(len(first), int)
     largest[slot[order]] = order
@@ -69,27 +68,28 @@ def select_points(
     energy_threshold: float = ENERGY_THRESHOLD,
     low_energy: str = "label",
 ) -> PointCloud:
-    """Drops points before a network sees them.
+    """Drops scattered low-energy deposits and points of low energy.
 
-    The released implementation removes the first cluster of an event, whatever it is,
-    and then points of at most 0.13 MeV. In the published files the first cluster holds
-    the scattered low-energy deposits, so that the first two rules agree on
-    them, and on events of :func:`generate_event`.
+    The released implementation of PoLAr-MAE removes the first cluster of every event,
+    and then points of at most 0.13 MeV. In the published files, and in events of
+    :func:`generate_event`, the first cluster contains the scattered low-energy
+    deposits, so that the first two rules below agree.
 
     Args:
       cloud: One event.
       energy_threshold: Points with at most this energy in MeV are dropped; 0 drops
         none.
-      low_energy: ``"label"`` drops points that are labelled as scattered low-energy
-        deposits, ``"first cluster"`` those of cluster 0, as the released
-        implementation, and ``"keep"`` neither.
+      low_energy: ``"label"`` drops points labelled as scattered low-energy deposits,
+        ``"first cluster"`` those of cluster 0, as the released implementation does, and
+        ``"keep"`` neither.
 
     Returns:
-      The rest, without padding.
+      The remaining points, without padding.
 
     Raises:
-      ArgumentError: ``low_energy`` is unknown, or ``energy_threshold`` is no energy.
-      StructureError: No point is left, or clusters are asked for and not known.
+      ArgumentError: ``low_energy`` is unknown, or ``energy_threshold`` is negative.
+      StructureError: No point is left, or ``"first cluster"`` is used and a point has
+        no cluster.
 
     Example:
       >>> import numpy as np
@@ -111,8 +111,8 @@ def select_points(
         raise ArgumentError(
             "energy_threshold",
             energy_threshold,
-            "is no energy",
-            f"Pass MeV, {ENERGY_THRESHOLD} for instance",
+            "is not an energy of at least 0",
+            f"Pass an energy in MeV, for instance {ENERGY_THRESHOLD}",
         )
     real = np.asarray(cloud.mask)
     keep = real.copy()
@@ -126,7 +126,7 @@ def select_points(
             raise StructureError(
                 "cluster",
                 -1,
-                "points without a cluster: which is the first is not known",
+                "marks points without a cluster, so that the first one is unknown",
                 "Pass clusters, or low_energy='label'",
             )
         keep &= cluster != 0

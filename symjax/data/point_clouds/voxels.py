@@ -1,4 +1,4 @@
-"""Voxelisation with static shapes: snapping to a lattice, merging what coincides."""
+"""Voxelisation with static shapes: round to a lattice and merge coinciding points."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Voxelised(NamedTuple):
-    """Points after voxelisation, in the slots of the points before.
+    """Result of :func:`voxelise`, with one entry per original point.
 
     Attributes:
-      positions: Lattice coordinates of each point's voxel, ``(points, 3)``.
-      energies: Sum over the voxel, at its first point; 0 elsewhere.
+      positions: Lattice coordinates of the voxel of each point, ``(points, 3)``.
+      energies: Total energy of the voxel at its first point; 0 elsewhere.
       mask: True at the first point of each voxel.
-      representative: For each point the slot that holds its voxel.
+      representative: For each point the index of the first point of its voxel.
 
     Example:
       >>> import jax.numpy as jnp
@@ -34,14 +34,13 @@ def voxelise(
     energies: Float[Array, "points"],
     mask: Bool[Array, "points"],
 ) -> Voxelised:
-    """Rounds positions to the integer lattice and merges points of one voxel.
+    """Rounds positions to the integer lattice and merges the points of each voxel.
 
-    Energies of a voxel add up, so the total is conserved. All pairs are compared:
-    time and memory grow with the square of the number of points.
+    The energies of a voxel are summed, so that the total is conserved. All pairs of
+    points are compared: time and memory are quadratic in the number of points.
 
     Args:
-      positions: Coordinates in voxels, at which voxel i extends from i - 1/2 to
-        i + 1/2.
+      positions: Coordinates in voxels; voxel i extends from i - 1/2 to i + 1/2.
       energies: Energies in MeV.
       mask: True where a point is real.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.data.mesh import turn_mesh
+from symjax.data.mesh import rotate_mesh
 from symjax.data.quantities import Block, Target
 from symjax.models.biases.average import BATCH, Average
 from symjax.models.biases.frames import canonical_frames, weighted_frames
@@ -33,7 +33,7 @@ def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInpu
     vectors = jnp.einsum("anx,ayx->any", inputs.vectors, own, precision="highest")
     mesh = inputs.long_range
     return inputs.replace(
-        vectors=vectors, long_range=None if mesh is None else turn_mesh(mesh, own)
+        vectors=vectors, long_range=None if mesh is None else rotate_mesh(mesh, own)
     )
 
 

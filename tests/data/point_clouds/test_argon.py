@@ -41,7 +41,7 @@ def test_directions_are_isotropic():
 def test_turns_have_their_angle_and_any_azimuth():
     generator = np.random.default_rng(0)
     axis = np.array([0.6, 0.0, 0.8])
-    turned = np.array([argon.turn(axis, 0.4, generator) for _ in range(2000)])
+    turned = np.array([argon.deflect(axis, 0.4, generator) for _ in range(2000)])
     np.testing.assert_allclose(turned @ axis, np.cos(0.4))
     across = (turned - np.cos(0.4) * axis).mean(axis=0)
     assert np.linalg.norm(across) < 5 * np.sin(0.4) / np.sqrt(2000)

@@ -97,7 +97,7 @@ def write_raw(path, points, clusters, extra=None):
 @pytest.mark.parametrize(
     ("points", "clusters", "match"),
     [
-        ([np.ones(15), np.ones(8)], [[1, 0, 0, 0, 1]] * 2, "holds 15 entries"),
+        ([np.ones(15), np.ones(8)], [[1, 0, 0, 0, 1]] * 2, "has 15 entries"),
         ([np.ones(16), np.ones(8)], [[1, 0, 0, 0, 1]] * 2, "count 1 points, but"),
         ([np.ones(16)], [[2, 0, 0, 0]], "five or six numbers"),
         ([np.ones(8)], [[1, 0, 0, 0, 7]], "is no label"),
