@@ -2,11 +2,9 @@
 
 import contextlib
 import importlib
-import io
 import json
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +18,7 @@ from symjax.data.conditions import warn_of_unread
 from symjax.data.structures import check_structure, periodic_cell
 from symjax.errors import ModelError, StructureError, needs_extra
 from symjax.interop._inputs import Given, given_input
-from symjax.interop._reading import read_archive
+from symjax.interop._reading import Archive, read_archive
 from symjax.so3.representations import VECTOR, Representation
 
 Arrays = dict[str, np.ndarray]
@@ -191,13 +189,13 @@ def load_exported(path: Path) -> Any:
     folder = path.parent / "extensions"
     beside = str(folder) if folder.is_dir() else None
     try:
-        data = read_archive(path)
+        archive = read_archive(path)
         if beside is None:
-            missing = _import_extensions(data)
-        if zipfile.is_zipfile(path):
+            missing = _import_extensions(archive)
+        if len(archive.data) == path.stat().st_size:
             return load_atomistic_model(str(path), beside)
         with tempfile.NamedTemporaryFile(suffix=".pt") as unpacked:
-            unpacked.write(data)
+            unpacked.write(archive.data)
             unpacked.flush()
             return load_atomistic_model(unpacked.name, beside)
     except Exception as error:  # torch raises what the damage leads to
@@ -218,16 +216,13 @@ def load_exported(path: Path) -> Any:
         ) from error
 
 
-def _import_extensions(data: bytes) -> list[str]:
+def _import_extensions(archive: Archive) -> list[str]:
     """Loads the extensions that an export names; packages that are not installed.
 
     A package loads its extension when it is imported.
     """
     missing = []
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = [n for n in archive.namelist() if n.endswith("/extra/extensions")]
-        found = json.loads(archive.read(names[0])) if names else []
-    for extension in found:
+    for extension in json.loads(archive.read("/extra/extensions") or b"[]"):
         # "sphericart/torch/torch-2.13/lib/libsphericart_torch.so", for instance
         package, *rest = PurePosixPath(extension["path"]).parts
         inner = [".".join([package, rest[0]])] if rest and rest[0] == "torch" else []

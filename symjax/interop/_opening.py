@@ -1,9 +1,7 @@
 """Files of PyTorch as models that metatomic evaluates, whichever architecture."""
 
 import functools
-import io
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,9 +80,8 @@ def open_model(model: Any) -> Opened:
 @functools.lru_cache(maxsize=2)
 def _opened(path: str, changed: int, size: int) -> Opened:
     try:
-        data = read_archive(Path(path))
-        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    except (OSError, zipfile.BadZipFile) as error:
+        archive = read_archive(Path(path))
+    except OSError as error:
         raise UnknownFileError(
             "model",
             path,
@@ -93,10 +90,10 @@ def _opened(path: str, changed: int, size: int) -> Opened:
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if any(name.endswith("/constants.pkl") for name in names):
+        if archive.is_exported:
             model = load_exported(Path(path))
         else:
-            model = _from_checkpoint(data, path)
+            model = _from_checkpoint(archive.data, path)
     return _described(model, model_stem(Path(path)))
 
 

@@ -67,22 +67,56 @@ class Source(NamedTuple):
     wrapper: Any = None
 
 
-def read_archive(path: Path) -> bytes:
-    """A file of PyTorch, unpacked after a check of what it would unpack to.
+class Archive(NamedTuple):
+    """A file of PyTorch.
 
-    Entries may not grow beyond what trained weights can.
+    Attributes:
+      data: Its contents, not compressed with gzip.
+      entries: Names of its entries; empty for old checkpoints, which are a bare pickle.
+    """
+
+    data: bytes
+    entries: tuple[str, ...]
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether it is a TorchScript program rather than a checkpoint."""
+        return any(entry.endswith("/constants.pkl") for entry in self.entries)
+
+    def read(self, ending: str) -> bytes:
+        """The first entry with an ending; empty if there is none."""
+        found = [entry for entry in self.entries if entry.endswith(ending)]
+        if not found:
+            return b""
+        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+            return archive.read(found[0])
+
+
+def read_archive(path: Path, *, allow_pickle: bool = False) -> Archive:
+    """Reads a file of PyTorch, possibly compressed with gzip.
+
+    Args:
+      path: The file.
+      allow_pickle: Whether to accept old checkpoints, which are a bare pickle.
+
+    Raises:
+      OSError: It cannot be read, or it or its entries unpack to more than trained
+        weights can.
     """
     data = read_bounded(path)
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        try:
-            entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-        except zipfile.BadZipFile as error:
-            raise OSError(str(error)) from error
-        total = sum(entry.file_size for entry in entries)
-        most = unpacked_limit(len(data))
-        if total > most:
-            raise OSError(f"its entries unpack to {total:,} bytes, more than {most:,}")
-    return data
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        if not allow_pickle:
+            raise OSError("it is not a zip file")
+        return Archive(data, ())
+    try:
+        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
+    except zipfile.BadZipFile as error:
+        raise OSError(str(error)) from error
+    total = sum(entry.file_size for entry in entries)
+    most = unpacked_limit(len(data))
+    if total > most:
+        raise OSError(f"its entries unpack to {total:,} bytes, more than {most:,}")
+    return Archive(data, tuple(entry.filename for entry in entries))
 
 
 def read_pet(path: Path) -> Source:
@@ -102,17 +136,16 @@ def read_pet(path: Path) -> Source:
         import metatrain.pet  # noqa: F401
         import torch  # noqa: F401
     try:
-        data = read_archive(path)
-        entries = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    except (OSError, zipfile.BadZipFile) as error:
+        archive = read_archive(path)
+    except OSError as error:
         raise ModelError(
             "path", str(path), f"cannot be read: {error}", _REMEDY
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if any(entry.endswith("/constants.pkl") for entry in entries):
-            return _exported(data, str(path))
-        return _checkpoint(data, str(path))
+        if archive.is_exported:
+            return _exported(archive.data, str(path))
+        return _checkpoint(archive.data, str(path))
 
 
 def unpickle(data: bytes, path: str) -> Any:

@@ -1,6 +1,5 @@
 """Files of other packages to models, whichever package wrote them."""
 
-import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -43,27 +42,14 @@ def import_checkpoint(path: Path, name: str | None = None) -> Any:
       symjax.errors.ModelError: path='missing.ckpt': cannot be read...
     """
     try:
-        pickled = _pickled(read_archive(path))
+        archive = read_archive(path, allow_pickle=True)
+        # Old checkpoints are no archives: all of the file is searched.
+        pickled = archive.read("/data.pkl") if archive.entries else archive.data
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise ModelError(
             "path", str(path), f"cannot be read: {error}", _REMEDY
         ) from error
-    lightning = all(key in pickled for key in _LIGHTNING)
+    lightning = not archive.is_exported and all(key in pickled for key in _LIGHTNING)
     if lightning and b"architecture_name" not in pickled:
         return load_polarmae(path, name)
     return load_metatrain(path, name)
-
-
-def _pickled(data: bytes) -> bytes:
-    """The pickle of a checkpoint, which no tensors are in; none of an exported model.
-
-    Older checkpoints of PyTorch are no archives: all of the file is looked at.
-    """
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return data
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = archive.namelist()
-        if any(name.endswith("/constants.pkl") for name in names):
-            return b""
-        pickles = [name for name in names if name.endswith("/data.pkl")]
-        return archive.read(pickles[0]) if pickles else b""

@@ -103,7 +103,7 @@ def _read(path: Path, unsafe: bool) -> dict[str, Any]:
     if not path.exists():
         raise ModelError("path", str(path), "there is no such file", _REMEDY)
     try:
-        data = read_archive(path)
+        data = read_archive(path, allow_pickle=True).data
     except OSError as error:
         raise ModelError(
             "path", str(path), f"cannot be read: {error}", _REMEDY
