@@ -18,6 +18,19 @@ from symjax.interop import torch_callable
 from symjax.so3 import SCALAR
 
 
+def of_structures(energies: List[torch.Tensor]) -> TensorMap:  # noqa: UP006
+    """Energies of several structures, in the layout of metatomic."""
+    zero = torch.zeros(1, 1, dtype=torch.int32)
+    rows = torch.arange(len(energies), dtype=torch.int32).reshape(-1, 1)
+    block = TensorBlock(
+        torch.stack(energies).reshape(-1, 1),
+        Labels("system", rows),
+        [],
+        Labels("energy", zero),
+    )
+    return TensorMap(Labels("_", zero), [block])
+
+
 class Closed(torch.nn.Module):
     """Sums over pairs in closed form; exact, but for a share along the axis z.
 
@@ -71,17 +84,7 @@ class Closed(torch.nn.Module):
         )
         single = Labels("_", zero)
         found: Dict[str, TensorMap] = {}  # noqa: UP006
-        found["energy/pbe"] = TensorMap(
-            single,
-            [
-                TensorBlock(
-                    torch.stack(energies).reshape(-1, 1),
-                    rows,
-                    [],
-                    Labels("energy", zero),
-                )
-            ],
-        )
+        found["energy/pbe"] = of_structures(energies)
         axis = Labels("xyz", torch.arange(3, dtype=torch.int32).reshape(-1, 1))
         found["mtt::vector"] = TensorMap(
             single,
@@ -105,24 +108,31 @@ class Closed(torch.nn.Module):
 UNITS = {"angstrom": 1.0, "nm": 0.1, "bohr": 1 / 0.529177210903}
 
 
-def closed(unit="angstrom", broken=0.0, cutoff=2.0):
-    """A model whose energy is in the squares of its own unit of length."""
+def atomistic(module, outputs, cutoff, unit):
+    """The module as a model of H and O in float64, the cutoff in its unit of length."""
     return AtomisticModel(
-        Closed(cutoff * UNITS[unit], broken).eval(),
+        module.eval(),
         ModelMetadata(),
         ModelCapabilities(
-            outputs={
-                "energy/pbe": ModelOutput(unit="eV", sample_kind="system"),
-                "mtt::vector": ModelOutput(unit="e*A", sample_kind="system"),
-                "mtt::quadrupole": ModelOutput(sample_kind="system"),
-            },
+            outputs=outputs,
             atomic_types=[1, 8],
-            interaction_range=cutoff * UNITS[unit],
+            interaction_range=cutoff,
             length_unit=unit,
             supported_devices=["cpu"],
             dtype="float64",
         ),
     )
+
+
+def closed(unit="angstrom", broken=0.0, cutoff=2.0):
+    """A model whose energy is in the squares of its own unit of length."""
+    cutoff = cutoff * UNITS[unit]
+    outputs = {
+        "energy/pbe": ModelOutput(unit="eV", sample_kind="system"),
+        "mtt::vector": ModelOutput(unit="e*A", sample_kind="system"),
+        "mtt::quadrupole": ModelOutput(sample_kind="system"),
+    }
+    return atomistic(Closed(cutoff, broken), outputs, cutoff, unit)
 
 
 class Squares(torch.nn.Module):
@@ -157,30 +167,12 @@ class Squares(torch.nn.Module):
                 values = system.get_data(self.name).block().values
                 energy = energy + (values * values).sum() + 1000.0 * values.shape[0]
             energies.append(energy)
-        zero = torch.zeros(1, 1, dtype=torch.int32)
-        rows = torch.arange(len(systems), dtype=torch.int32).reshape(-1, 1)
-        block = TensorBlock(
-            torch.stack(energies).reshape(-1, 1),
-            Labels("system", rows),
-            [],
-            Labels("energy", zero),
-        )
-        return {"energy": TensorMap(Labels("_", zero), [block])}
+        return {"energy": of_structures(energies)}
 
 
 def energy(atoms, cutoff=0.1, length_unit="angstrom", name="", kind="atom"):
-    model = AtomisticModel(
-        Squares(cutoff, name, kind).eval(),
-        ModelMetadata(),
-        ModelCapabilities(
-            outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},
-            atomic_types=[1, 8],
-            interaction_range=cutoff,
-            length_unit=length_unit,
-            supported_devices=["cpu"],
-            dtype="float64",
-        ),
-    )
+    outputs = {"energy": ModelOutput(unit="eV", sample_kind="system")}
+    model = atomistic(Squares(cutoff, name, kind), outputs, cutoff, length_unit)
     problem = torch_callable(model, atoms, {"energy": SCALAR})
     return float(problem.function.function([problem.x])[0]["energy"][0])
 
