@@ -3,12 +3,12 @@
 import dataclasses
 
 import ase.build
-import jax
 import numpy as np
+from small_models import drawn_pet
 
 from symjax.data.quantities import Block, Target
 from symjax.interop import SymjaxCalculator
-from symjax.models.pet import PETConfig, init_pet
+from symjax.models.pet import PETConfig
 
 TARGETS = (
     Target("energy", "eV"),
@@ -31,9 +31,13 @@ CONFIG = PETConfig(
 )
 
 
+_FIELDS = dataclasses.fields(CONFIG)
+
+
 def small_model(**changes):
     """Random weights: far from equivariant, so that no average is trivial."""
-    model = init_pet(dataclasses.replace(CONFIG, **changes), jax.random.key(0), "small")
+    config = {field.name: getattr(CONFIG, field.name) for field in _FIELDS}
+    model = drawn_pet(directions=1.0, **(config | changes))
     baseline = model.parameters["baseline"]["energy"]["scalar"]
     baseline += -1000.0 * np.arange(1, 6, dtype=np.float32)[:, None]
     return model

@@ -68,10 +68,11 @@ def small_pointmae():
     return init_pointmae(EVENT_CONFIG, jax.random.key(0), "tiny")
 
 
-def drawn(shapes, seed=0):
+def drawn(shapes, seed=0, directions=0.05):
     """Weights as a fresh network has, by NumPy: nothing is compiled to draw them.
 
-    Directions are felt weakly, as by a trained model, so that small grids resolve them.
+    Directions are felt weakly, as by a trained model, so that small grids resolve them;
+    with 1 they are felt as by a network that has not been trained.
     """
     random = np.random.default_rng(seed)
 
@@ -86,17 +87,18 @@ def drawn(shapes, seed=0):
             size = 0.02
         values = size * random.normal(size=shape)
         if path.endswith("edge_embedder/kernel"):
-            values[:3] *= 0.05  # rows x, y, z; the last is the length
+            values[:3] *= directions  # rows x, y, z; the last is the length
         return values.astype(np.float32)
 
     flat = {path: weights(path, shape) for path, shape in shapes.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-def drawn_pet(species, targets=ENERGY, **sizes):
+def drawn_pet(species, targets=ENERGY, directions=0.05, **sizes):
     """A PET of the smallest sizes, but for those that are given."""
     config = PETConfig(species, targets, **(TINY | sizes))
-    return PETModel("small", config, drawn(pet.parameter_shapes(config)))
+    weights = drawn(pet.parameter_shapes(config), directions=directions)
+    return PETModel("small", config, weights)
 
 
 def drawn_pointmae():

@@ -171,7 +171,7 @@ def test_stress_within_the_periodic_directions(periodic):
     within = np.linalg.qr(atoms.cell[:periodic].T)[0]
     within = within @ within.T
     expected = within @ numerical @ within
-    assert np.abs(expected).max() > 1e-3
+    assert np.abs(expected).max() > 1e-4
     assert np.abs(numerical - expected).max() > 1e-3
     np.testing.assert_allclose(stress, expected, atol=1e-7)
     assert np.linalg.matrix_rank(stress, tol=1e-10) == periodic
@@ -214,9 +214,6 @@ def test_structures_without_stress_say_what_they_lack():
         atoms.calc = calculator()
         with pytest.raises(PropertyNotImplementedError, match=r"stress: .*atoms\.pbc"):
             atoms.get_stress()
-    for results in calculator().compute([flat, ethanol()]):
-        assert "energy" in results
-        assert "stress" not in results
 
 
 def test_averaged_forces_are_derivatives():
@@ -313,10 +310,9 @@ def test_symmetrized_results_have_the_symmetry(average):
     "changes",
     [
         {},
-        {"num_neighbors_adaptive": 6.0},
         {"num_neighbors_adaptive": 6.0, "adaptive_cutoff_method": "grid"},
     ],
-    ids=["fixed", "solver", "grid"],
+    ids=["fixed", "grid"],
 )
 def test_skin_changes_nothing_along_a_trajectory(changes):
     model = small_model(**changes)
@@ -347,7 +343,9 @@ def test_more_neighbors_than_headroom_compile_once_and_are_right():
         calc.calculate(squeezed)
         widths.append(calc._shape.num_neighbors)
     assert widths[0] < widths[1] == widths[2]
-    assert_close(calc.results, calculator().compute([squeezed])[0])
+    plain = roomy(calculator())
+    plain.calculate(squeezed)
+    assert_close(calc.results, plain.results)
 
 
 @pytest.mark.parametrize(("average", "batch_size"), [(None, None), ("D2", 9)])
@@ -357,6 +355,7 @@ def test_compute_equals_one_by_one(average, batch_size):
     calc = calculator(average=average, batch_size=batch_size)
     together = calc.compute(structures)
     assert calc.results == {}
+    assert ["stress" in results for results in together] == [False, True, False]
     for atoms, results in zip(structures, together, strict=True):
         one = calculator(average=average)
         one.calculate(atoms)

@@ -11,6 +11,7 @@ import ase.io
 import pytest
 from typer.testing import CliRunner
 
+from symjax._files import SMALL
 from symjax.cli import app
 from symjax.errors import ModelError
 from symjax.interop import SymjaxCalculator
@@ -36,12 +37,13 @@ def archive(path, size=0, compression=zipfile.ZIP_DEFLATED):
 
 
 def test_archives_that_grow_too_far(tmp_path):
-    path = archive(tmp_path / "a.ckpt", 2**28)
+    size = SMALL + 2**20
+    path = archive(tmp_path / "a.ckpt", size)
     assert path.stat().st_size < 2**20
     with pytest.raises(ModelError, match="entries unpack to"):
         import_checkpoint(path)
     packed = tmp_path / "a.ckpt.gz"
-    packed.write_bytes(gzip.compress(bytes(2**28)))
+    packed.write_bytes(gzip.compress(bytes(size)))
     with pytest.raises(ModelError, match="it unpacks to more than"):
         import_checkpoint(packed)
 

@@ -4,10 +4,9 @@ import dataclasses
 import pickle
 
 import ase.build
-import jax
 import pytest
 from ase.calculators.emt import EMT
-from small_models import TINY
+from small_models import drawn_pet
 
 from symjax.data.quantities import Block, Target
 from symjax.interop import calculator_problem
@@ -15,7 +14,6 @@ from symjax.interop.foreign_sources import CalculatorSource, FunctionSource
 from symjax.interop.law_checks import LawChecks, ProblemCalculator
 from symjax.interop.physics import physical_checks
 from symjax.models import load_model
-from symjax.models.pet import PETConfig, init_pet
 from symjax.report import read_report
 from symjax.report.contents import worst_checks
 from symjax.report.html import to_html
@@ -90,10 +88,6 @@ def test_functions_and_what_they_lack(tmp_path):
     assert LawChecks(FunctionSource(f"{path}:without_energy"))(copper()) == ()
 
 
-def test_a_calculator_by_name():
-    assert broken(LawChecks(EMT_SOURCE)(copper())) == set()
-
-
 def test_the_shipped_network():
     checks = LawChecks(load_model("pet-ethanol"))
     assert broken(checks(ase.build.molecule("H2O"))) == set()
@@ -110,11 +104,10 @@ def test_a_direct_head_of_pet_is_found():
             blocks=(Block("vector"),),
         ),
     )
-    config = PETConfig((1, 8), targets, **TINY)
-    model = init_pet(config, jax.random.key(0))
+    model = drawn_pet((1, 8), targets)
     found = LawChecks(model)(ase.build.molecule("H2O"))
     assert broken(found) == {"as forces of the energy"}
-    without = dataclasses.replace(config, targets=targets[1:])
+    without = dataclasses.replace(model.config, targets=targets[1:])
     model = dataclasses.replace(model, config=without)
     assert LawChecks(model)(ase.build.molecule("H2O")) == ()
 
