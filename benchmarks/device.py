@@ -262,7 +262,7 @@ def training_rate(frames: int, batch: int) -> float:
         )
         problem = atoms_problem(run)
         step = make_step(problem.task, run.optimizer, run.steps, 0)
-        state = start(problem.task, run.optimizer, run.steps)
+        state = start(problem.task, run.optimizer)
         one = problem.batch(0)
         times = []
         for _ in range(6):

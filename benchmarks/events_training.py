@@ -77,7 +77,7 @@ def symjax_step(config, clouds):
         learning_rate=LEARNING_RATE, weight_decay=DECAY, gradient_clip=CLIP, warmup=0
     )
     step = make_step(task, optimizer, 100, 0)
-    state = start(task, optimizer, 100)
+    state = start(task, optimizer)
     batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], samples)
 
     def run():

@@ -98,7 +98,7 @@ def floor(
     )
     problem = atoms_problem(run)
     step = make_step(problem.task, run.optimizer, run.steps, 0)
-    state = start(problem.task, run.optimizer, run.steps)
+    state = start(problem.task, run.optimizer)
     compiled = jax.jit(step).lower(state, problem.batch(0)).compile()
     flops = compiled.cost_analysis()["flops"]
     product = jax.jit(lambda a, b: a @ b)

@@ -155,7 +155,7 @@ def costs(runs: dict[str, dict], repeats: int) -> dict[str, list[float]]:
         problem = atoms_problem(run)
         step = make_step(problem.task, run.optimizer, run.steps, run.seed, None)
         steps[name] = functools.partial(step, batch=place(problem.batch(0), None))
-        states[name] = start(problem.task, run.optimizer, run.steps)
+        states[name] = start(problem.task, run.optimizer)
         states[name], _ = jax.block_until_ready(steps[name](states[name]))
     for _ in range(repeats):
         for name, step in steps.items():

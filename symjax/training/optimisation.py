@@ -93,21 +93,51 @@ class TrainState(NamedTuple):
     first_failure: Array
 
 
-def learning_rate(config: OptimizerSection, steps: int) -> optax.Schedule:
-    """The learning rate by step: warm-up, then a cosine or a constant."""
-    peak, warmup = config.learning_rate, min(config.warmup, max(steps - 1, 0))
-    later = (
-        optax.cosine_decay_schedule(
-            peak, max(steps - warmup, 1), alpha=config.final_fraction
-        )
-        if config.schedule == "cosine"
-        else optax.constant_schedule(peak)
-    )
-    if not warmup:
-        return later
-    return optax.join_schedules(
-        [optax.linear_schedule(0.0, peak, warmup), later], [warmup]
-    )
+class Schedule(NamedTuple):
+    """A learning rate as numbers, so that runs of any schedule share a compiled step.
+
+    Attributes:
+      peak: The largest rate.
+      warmup: Steps of linear warm-up.
+      steps: Steps of the whole run, more than the warm-up.
+      final: What the cosine decays to, as a fraction of the peak; 1 for a constant.
+    """
+
+    peak: float
+    warmup: int
+    steps: int
+    final: float
+
+    @classmethod
+    def of(cls, config: OptimizerSection, steps: int) -> "Schedule":
+        """The schedule of a run; a warm-up longer than the run is cut off."""
+        final = config.final_fraction if config.schedule == "cosine" else 1.0
+        warmup = min(config.warmup, max(steps - 1, 0))
+        return cls(config.learning_rate, warmup, max(steps, 1), final)
+
+
+@jax.jit
+def learning_rate(schedule: Schedule, step: Array | int) -> Float[Array, ""]:
+    """The learning rate of a step.
+
+    With the peak p, the warm-up w, the number of steps n and the final fraction f, the
+    rate of step t = 0, ..., n - 1 is p t / w for t < w, and otherwise
+
+        p (f + (1 - f) (1 + cos(pi (t - w) / (n - w))) / 2).
+
+    Example:
+      >>> from symjax.training.optimisation import Schedule, learning_rate
+      >>> schedule = Schedule(peak=0.1, warmup=2, steps=6, final=0.01)
+      >>> [round(float(learning_rate(schedule, step)), 4) for step in (0, 1, 2, 4)]
+      [0.0, 0.05, 0.1, 0.0505]
+    """
+    peak, warmup, steps, final = schedule
+    # In the order of operations of optax, whose schedules are constants of a program.
+    rising = peak - peak * (1 - step / jnp.maximum(warmup, 1))
+    length = steps - warmup
+    angle = jnp.pi * jnp.minimum(step - warmup, length) / length
+    falling = peak * ((1 - final) * (0.5 * (1 + jnp.cos(angle))) + final)
+    return jnp.where(step < warmup, rising, falling)
 
 
 def steps_that_count(config: OptimizerSection, steps: int) -> int:
@@ -125,26 +155,25 @@ def steps_that_count(config: OptimizerSection, steps: int) -> int:
     return steps if config.schedule == "cosine" else min(steps, config.warmup + 1)
 
 
-def _make_optimizer(
-    config: OptimizerSection, steps: int
-) -> optax.GradientTransformation:
+def _make_optimizer(config: OptimizerSection) -> optax.GradientTransformation:
     """AdamW with clipped gradients (Loshchilov and Hutter, arXiv:1711.05101).
 
-    Weights decay, biases and the scales of normalisations do not.
+    Its updates are those of a learning rate of -1. Weights decay; biases and the scales
+    of normalisations do not.
     """
-    adam = optax.adamw(
-        learning_rate(config, steps),
-        b1=config.beta1,
-        b2=config.beta2,
-        weight_decay=config.weight_decay,
-        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+    adam = optax.chain(
+        optax.scale_by_adam(config.beta1, config.beta2),
+        optax.add_decayed_weights(
+            config.weight_decay,
+            lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+        ),
     )
     if config.gradient_clip is None:
         return adam
     return optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
 
 
-def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
+def start(task: Task, config: OptimizerSection) -> TrainState:
     """The state before the first step; its arrays are copies."""
     # Steps donate their state: every leaf needs memory of its own.
     copy = functools.partial(jax.tree.map, lambda leaf: jnp.array(leaf, copy=True))
@@ -153,7 +182,7 @@ def start(task: Task, config: OptimizerSection, steps: int) -> TrainState:
         params=copy(task.params),
         statistics=copy(task.statistics),
         averaged=copy(task.params),
-        optimizer=_make_optimizer(config, steps).init(copy(task.params)),
+        optimizer=_make_optimizer(config).init(copy(task.params)),
         first_failure=jnp.full((), -1, jnp.int32),
     )
 
@@ -258,6 +287,10 @@ def place(batch: Any, mesh: Mesh | None) -> Any:
     return jax.device_put(batch, NamedSharding(mesh, P(None, _DEVICES)))
 
 
+_NO_SCHEDULE = {
+    name: OptimizerSection.model_fields[name].default
+    for name in ("learning_rate", "schedule", "warmup", "final_fraction")
+}
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]
 
 
@@ -268,7 +301,7 @@ def make_step(
     seed: int,
     mesh: Mesh | None = None,
 ) -> Step:
-    """The compiled step; runs of equal settings in one process share it.
+    """The compiled step, shared by all runs that differ in schedule, seed or data.
 
     Args:
       task: What is fitted.
@@ -294,24 +327,31 @@ def make_step(
       >>> task = Task(jnp.zeros(()), {}, {}, Squares())
       >>> config = OptimizerSection(learning_rate=0.1, warmup=0)
       >>> step = make_step(task, config, 100, seed=0)
-      >>> state, metrics = step(start(task, config, 100), jnp.ones((1, 1, 4)))
+      >>> state, metrics = step(start(task, config), jnp.ones((1, 1, 4)))
       >>> print(metrics["loss"], int(state.step))
       1.0 1
     """
-    step = _compiled_step(task.loss, config, steps_that_count(config, steps), mesh)
+    # The schedule is an argument of the step rather than a part of it.
+    plain = config.model_copy(update=_NO_SCHEDULE)
+    step = _compiled_step(task.loss, plain, mesh)
     constants, key = task.constants, jax.random.key(seed)
-    return lambda state, batch: step(state, constants, batch, key)
+    schedule = Schedule.of(config, steps)
+    return lambda state, batch: step(state, constants, batch, key, schedule)
 
 
 @functools.lru_cache(maxsize=16)
 def _compiled_step(
-    loss: Loss, config: OptimizerSection, steps: int, mesh: Mesh | None
+    loss: Loss, config: OptimizerSection, mesh: Mesh | None
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    transformation = _make_optimizer(config, steps)
+    transformation = _make_optimizer(config)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(
-        state: TrainState, constants: Any, batch: Any, key: PRNGKeyArray
+        state: TrainState,
+        constants: Any,
+        batch: Any,
+        key: PRNGKeyArray,
+        schedule: Schedule,
     ) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(key, state.step)
         gradient, statistics, value, terms = gradients(
@@ -326,6 +366,10 @@ def _compiled_step(
         def learn() -> TrainState:
             updates, optimizer = transformation.update(
                 gradient, state.optimizer, state.params
+            )
+            rate = learning_rate(schedule, state.step)
+            updates = jax.tree.map(
+                lambda update: jnp.asarray(-rate, update.dtype) * update, updates
             )
             params = optax.apply_updates(state.params, updates)
             # Young averages forget the random start sooner.

@@ -26,6 +26,7 @@ from symjax.training.configuration import AtomsRun, Run
 from symjax.training.loader import load
 from symjax.training.monitor import COLUMNS, Monitor
 from symjax.training.optimisation import (
+    Schedule,
     device_mesh,
     gradients,
     learning_rate,
@@ -214,9 +215,9 @@ class _Loop:
         self._changes = file.model_dump(mode="json")["changes"]
         self._watch = watch or (lambda step, values: None)
         self._mesh = device_mesh(run.batch.devices)
-        self._rate = learning_rate(run.optimizer, run.steps)
+        self._schedule = Schedule.of(run.optimizer, run.steps)
         self._checkpoints = logs.Checkpoints(folder / logs.CHECKPOINTS)
-        self._state = start(problem.task, run.optimizer, run.steps)
+        self._state = start(problem.task, run.optimizer)
         self._window: list[Any] = []
         done = self._checkpoints.latest() or 0
         if done:
@@ -316,7 +317,7 @@ class _Loop:
             name: float(np.mean([np.float64(row[name]) for row in window]))
             for name in window[0]
         }
-        values["learning_rate"] = float(self._rate(self._done - 1))
+        values["learning_rate"] = float(learning_rate(self._schedule, self._done - 1))
         now, (before, since) = time.monotonic(), self._clock
         sizes = [self._problem.sizes(n) for n in range(since, self._done)]
         seconds = max(now - before, 1e-9)
@@ -406,7 +407,7 @@ class _Loop:
             "loss",
             float(value),
             f"loss or gradient is not finite at step {failure}, where the learning "
-            f"rate is {float(self._rate(failure)):.2g}; contributions that are not: "
+            f"rate is {float(learning_rate(self._schedule, failure)):.2g}; contributions that are not: "
             f"{bad or 'none'}; parameters whose gradient is not: "
             f"{len(where)} of {len(flat)} {where[:3]}; structures of this step: "
             f"{self._problem.origins(failure)}",

@@ -156,7 +156,7 @@ def stepped(samples):
     )
     optimizer = OptimizerSection(learning_rate=5e-3, warmup=0, weight_decay=0.5)
     batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None, None, :2], samples)
-    step, state = make_step(task, optimizer, 8, 0), start(task, optimizer, 8)
+    step, state = make_step(task, optimizer, 8, 0), start(task, optimizer)
     found = []
     for _ in range(8):
         state, metrics = step(state, batch)

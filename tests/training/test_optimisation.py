@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from symjax.training.optimisation import (
+    Schedule,
     Task,
     gradients,
     learning_rate,
@@ -63,7 +64,7 @@ def test_a_step_is_one_of_plain_optax():
         optax.clip_by_global_norm(0.5),
         optax.adamw(schedule, weight_decay=0.1, mask={"w": True, "b": False}),
     )
-    step, state = make_step(TASK, CONFIG, steps, 0), start(TASK, CONFIG, steps)
+    step, state = make_step(TASK, CONFIG, steps, 0), start(TASK, CONFIG)
     params, averaged = TASK.params, TASK.params
     memory = plain.init(params)
     for number in range(steps):
@@ -99,12 +100,35 @@ def test_equal_losses_share_a_compiled_step():
             loss=dataclasses.replace(loss),
         )
         config = CONFIG.model_copy(update={"average": average})
-        step, state = make_step(task, config, 5, scale), start(task, config, 5)
+        step, state = make_step(task, config, 5, scale), start(task, config)
         _, metrics = step(state, BATCH)
         assert len(traces) == expected
         wanted, *_ = task.loss(*task[:3], BATCH[0, 0], None, 8)
         traces.pop()
         np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-12)
+
+
+def test_schedules_share_a_compiled_step():
+    """Runs of any length and rate, each of which learns at its own rate."""
+    traces = []
+    task = TASK._replace(loss=Squares(functools.partial(traces.append, 1)))
+    for steps, changes in (
+        (5, {}),
+        (9, {}),
+        (9, {"learning_rate": 0.2}),
+        (9, {"schedule": "constant"}),
+        (9, {"warmup": 0, "final_fraction": 0.5}),
+    ):
+        config = CONFIG.model_copy(update=changes)
+        step, state = make_step(task, config, steps, 0), start(task, config)
+        for _ in range(4):
+            before = np.asarray(state.params["b"])
+            state, _ = step(state, BATCH)
+        # Where every gradient has the same sign, Adam's step is about its rate.
+        moved = np.abs(np.asarray(state.params["b"]) - before)
+        rate = learning_rate(Schedule.of(config, steps), 3)
+        np.testing.assert_allclose(moved, rate, rtol=0.15)
+    assert len(traces) == 1
 
 
 def test_micro_batches_make_the_same_step():
@@ -122,17 +146,23 @@ def test_micro_batches_make_the_same_step():
     assert int(divided[1]["seen"]) == 4
 
 
-def test_schedules():
-    rate = learning_rate(CONFIG, 10)
-    reference = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, 10, 0.001)
-    for step in range(11):
-        np.testing.assert_allclose(rate(step), reference(step), rtol=1e-6)
-    constant = CONFIG.model_copy(update={"schedule": "constant", "warmup": 0})
-    assert float(learning_rate(constant, 10)(7)) == pytest.approx(0.1)
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_schedules(steps):
+    """Those of optax, also where a run ends within its warm-up."""
+    warmup = min(2, steps - 1)
+    cosine = optax.warmup_cosine_decay_schedule(0.0, 0.1, warmup, steps, 0.001)
+    schedule = Schedule.of(CONFIG, steps)
+    for step in range(steps + 1):
+        np.testing.assert_allclose(
+            learning_rate(schedule, step), cosine(step), rtol=1e-6
+        )
+    constant = CONFIG.model_copy(update={"schedule": "constant"})
+    rates = [learning_rate(Schedule.of(constant, steps), n) for n in range(steps)]
+    np.testing.assert_allclose(rates[warmup:], 0.1, rtol=1e-6)
 
 
 def test_nothing_is_learnt_from_a_step_that_failed():
-    step, state = make_step(TASK, CONFIG, 10, 0), start(TASK, CONFIG, 10)
+    step, state = make_step(TASK, CONFIG, 10, 0), start(TASK, CONFIG)
     state, _ = step(state, BATCH)
     before = jax.device_get(state)
     state, metrics = step(state, BATCH.at[0, 0, 3, 1].set(jnp.nan))

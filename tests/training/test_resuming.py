@@ -14,7 +14,7 @@ from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.training import parse_run, read_table, train
 from symjax.training.logs import METRICS, VALIDATION
-from symjax.training.optimisation import learning_rate
+from symjax.training.optimisation import Schedule, learning_rate
 from symjax.training.resuming import changes_of
 
 CONSTANT = {"warmup": 2, "learning_rate": 1e-2, "schedule": "constant"}
@@ -104,8 +104,8 @@ def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
     change = {"step": 2, "key": "steps", "before": 2, "after": 4}
     assert load_model(tmp_path / "a" / "model").card["changes"] == [change]
     rates = read_table(tmp_path / "a" / METRICS)["learning_rate"]
-    rate = learning_rate(longer.optimizer, 4)
-    assert rates[-1] == float(rate(3))
+    schedule = Schedule.of(longer.optimizer, 4)
+    assert rates[-1] == float(learning_rate(schedule, 3))
 
     train(short, tmp_path / "b")
     train(longer, tmp_path / "b", resume=True, extend=True, max_seconds=0.0)
