@@ -101,6 +101,7 @@ def diagnose(
             known,
             readouts,
             dtype=report.settings.dtype,
+            energy=report.settings.energy,
             label_errors=label_errors,
         ),
         missing_irreps(report, known, readouts),

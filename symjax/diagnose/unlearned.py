@@ -46,6 +46,7 @@ def unlearned(
     readouts: Sequence[Readout],
     *,
     dtype: str,
+    energy: str = "",
     label_errors: Mapping[str, float] | None = None,
 ) -> tuple[list[Finding], Check]:
     """Outputs whose equivariance error is too large for what they are.
@@ -63,6 +64,7 @@ def unlearned(
       spectra: Spectra of all leaves.
       readouts: What the outputs read.
       dtype: Precision of the model.
+      energy: The output whose derivatives are forces and stress; empty for none.
       label_errors: Root-mean-square error on labels of an output, by name, in its
         unit, as A is: of a whole structure for an energy. By default that of the
         report, where three structures or more had labels.
@@ -78,7 +80,7 @@ def unlearned(
         and leaf.labels.error > 0
     }
     errors |= label_errors or {}
-    features = _features_read(readouts, spectra, outputs)
+    features = _features_read(readouts, spectra, outputs, energy)
     findings, looked, left_out = [], [], []
     for name, leaf in outputs.items():
         against = leaf.comparison(dtype)
@@ -118,7 +120,11 @@ def unlearned(
                 ),
                 outputs=(name,),
                 sentence=_sentence(name, leaf, against, errors.get(name)),
-                remedy=_remedy(name, effect, leaf.totals.relative_error),
+                remedy=_remedy(
+                    name in ("energy", energy, *DERIVATIVES),
+                    effect,
+                    leaf.totals.relative_error,
+                ),
             )
         )
     names = ", ".join(looked) or "no output"
@@ -148,6 +154,7 @@ def _features_read(
     readouts: Sequence[Readout],
     spectra: Mapping[str, Spectrum],
     outputs: Mapping[str, Leaf],
+    energy: str,
 ) -> dict[str, tuple[str, float]]:
     """Of the layers that an output reads, the nearest to invariance and its error."""
     found = {}
@@ -157,8 +164,8 @@ def _features_read(
             best = min(layers, key=lambda layer: layer.relative_error)
             found[readout.output] = (best.name, best.relative_error)
     for name in DERIVATIVES:
-        if name in outputs and name not in found and "energy" in found:
-            found[name] = found["energy"]
+        if name in outputs and name not in found and energy in found:
+            found[name] = found[energy]
     return found
 
 
@@ -227,9 +234,9 @@ def _against(against: Comparison, unit: str) -> str:
     return f"{ratio} of its size, as far as one value and the {against.scale} say"
 
 
-def _remedy(name: str, effect: float, relative_error: float) -> str:
+def _remedy(of_energy: bool, effect: float, relative_error: float) -> str:
     average = "average predictions over rotations and reflections, "
-    if name in ("energy", *DERIVATIVES):
+    if of_energy:
         average += 'as SymjaxCalculator(model, average="Oh") does, '
     average += "which needs no training"
     # More wrong than right in square: the mean over orientations is the smaller part.

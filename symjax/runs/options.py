@@ -153,6 +153,13 @@ class Options:
                 f"takes the place of grid={self.grid!r}",
                 "Pass one of them",
             )
+        if self.samples is None and self.turn != "C1":
+            raise ArgumentError(
+                "turn",
+                self.turn,
+                "groups the random rotations of samples, and a grid has none",
+                "Pass samples too, or leave it out",
+            )
         degree = self._degree
         if not 1 <= degree <= LARGEST_DEGREE:
             raise GridError(

@@ -35,6 +35,7 @@ from symjax.metrics.problem import Output
 from symjax.metrics.survey import Survey, survey
 from symjax.models.pet.packing import Packing
 from symjax.models.pet.source import PETSource
+from symjax.models.precision import matmul_precision
 from symjax.report import schema, storage
 from symjax.report.files import (
     SURVEY_CHEMISCOPE,
@@ -215,6 +216,7 @@ def _head(
         "max_degree": options.max_degree,
         "layers": options.layers,
         "dtype": options.dtype,
+        "matmul_precision": matmul_precision(),
         "energy": options.energy,
         "structures": _digest_of_all(structures),
         "strata": None if groups is None else _digest_of_strata(groups),

@@ -350,6 +350,16 @@ class EventsRun(_Run):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if self.batch.max_atoms != BatchSection().max_atoms:
+            raise ValueError(
+                "batch.max_atoms is for atoms; events have batch.max_structures and "
+                "data.num_points"
+            )
+        if self.data.training is not None and self.data.validation is None:
+            raise ValueError(
+                "data.validation is missing: events of data.training would be "
+                "validated on generated ones"
+            )
         if self.model.biases:
             raise ValueError(
                 "model.biases are PET's; tokens of events see harmonics with "

@@ -115,6 +115,7 @@ def evaluate_events(
                 for row, labels, real in zip(
                     np.asarray(samples.labels), found["labels"], known, strict=True
                 )
+                if real.any()
             ]
         )
         truth, guess = np.asarray(samples.labels)[known], found["labels"][known]

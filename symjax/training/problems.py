@@ -340,6 +340,8 @@ def events_problem(run: EventsRun) -> Problem:
     def validate(params: Any, statistics: Any) -> dict[str, float]:
         return event_errors(current(params, statistics), checked, run.losses, run.seed)
 
+    # Events are counted as one atom each: their number alone is limited.
+    limited = run.batch.model_copy(update={"max_atoms": run.batch.max_structures})
     probes = []
     if run.monitor is not None:
         for index, cloud in enumerate(held_out[: run.monitor.structures]):
@@ -356,7 +358,7 @@ def events_problem(run: EventsRun) -> Problem:
             penalty=run.penalty,
             freeze_encoder=run.freeze_encoder,
         ),
-        plan=BatchPlan(np.ones(len(clouds), int), run.batch, run.seed),
+        plan=BatchPlan(np.ones(len(clouds), int), limited, run.seed),
         collate=collated,
         names=[f"training[{index}]" for index in range(len(clouds))],
         num_atoms=np.array([cloud.num_points for cloud in clouds]),

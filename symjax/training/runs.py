@@ -145,6 +145,9 @@ def _taken(
     if started and overwrite and not resume:
         for name in (MODEL, BEST, logs.CHECKPOINTS, logs.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
+        # A table keeps the rows of earlier steps: they would seem those of this run.
+        for name in (logs.METRICS, logs.VALIDATION, logs.TRAJECTORY):
+            (folder / name).unlink(missing_ok=True)
         path.unlink()
         started = False
     if not started:
@@ -347,7 +350,8 @@ class _Loop:
         self._validation.add([{"step": self._done, **errors}])
         self._board.add("validation", self._done, errors)
         self._watch(self._done, {f"validation/{k}": v for k, v in errors.items()})
-        if errors["score"] < np.min(before, initial=np.inf):
+        # A model with a score that is not a number is never the best.
+        if errors["score"] < np.nanmin(before, initial=np.inf):
             save_model(self._model(), self._folder / BEST)
         self._pause(begun)
 
@@ -403,14 +407,14 @@ class _Loop:
             if not np.isfinite(leaf).all()
         ]
         saved = self._checkpoints.latest()
+        rate = float(learning_rate(self._schedule, failure))
         raise TrainingError(
             "loss",
             float(value),
             f"loss or gradient is not finite at step {failure}, where the learning "
-            f"rate is {float(learning_rate(self._schedule, failure)):.2g}; contributions that are not: "
-            f"{bad or 'none'}; parameters whose gradient is not: "
-            f"{len(where)} of {len(flat)} {where[:3]}; structures of this step: "
-            f"{self._problem.origins(failure)}",
+            f"rate is {rate:.2g}; contributions that are not: {bad or 'none'}; "
+            f"parameters whose gradient is not: {len(where)} of {len(flat)} "
+            f"{where[:3]}; structures of this step: {self._problem.origins(failure)}",
             "Look at these structures and their labels; lower "
             "optimizer.learning_rate or optimizer.gradient_clip, or lengthen "
             f"optimizer.warmup; the last checkpoint is that of step {saved or 0}",

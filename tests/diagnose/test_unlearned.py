@@ -61,6 +61,10 @@ def test_the_model_that_ships_passes_also_near_a_minimum(ethanol_report):
     forces = small.aggregate()["forces"]
     assert forces.totals.relative_error > 0.1
     assert unlearned(small) == []
+    # Whatever the energy is called, its features are those of the forces.
+    other = toys.renamed(small, {"energy": "U0"})
+    settings = dataclasses.replace(other.settings, energy="U0")
+    assert unlearned(dataclasses.replace(other, settings=settings)) == []
 
 
 def scaled(report, name, norm=1.0, variance=1.0):

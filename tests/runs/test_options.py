@@ -16,6 +16,7 @@ class TestOptions:
         ("change", "error"),
         [
             ({"max_degree": -1}, ArgumentError),
+            ({"turn": "O"}, ArgumentError),
             ({"grid": 1}, GridError),
             ({"grid": -4}, GridError),
             ({"grid": 0, "max_degree": 0}, GridError),

@@ -2,6 +2,7 @@
 
 import ase
 import ase.build
+import jax
 import numpy as np
 import pytest
 from small_models import small_pet
@@ -36,6 +37,11 @@ def test_a_journal_of_something_else_is_refused(model, tmp_path):
         survey_structures(model, structures, Survey(8), tmp_path, options=OPTIONS)
     with pytest.raises(SymjaxError, match="differs from the survey"):
         survey_structures(model, structures, Survey(4), again, options=OPTIONS)
+    with (
+        jax.default_matmul_precision("tensorfloat32"),
+        pytest.raises(SymjaxError, match=r"matmul_precision=.*differs"),
+    ):
+        survey_structures(model, structures, Survey(8), again, options=OPTIONS)
     structures["molecule 0"].positions[0, 0] += 1e-6
     with pytest.raises(SymjaxError, match=r"structures=.*differs"):
         survey_structures(model, structures, Survey(8), again, options=OPTIONS)

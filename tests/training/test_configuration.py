@@ -88,6 +88,18 @@ def test_wrong_keys_are_named(path, value, named):
     assert caught.value.argument == named
 
 
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"batch": {"max_atoms": 8}}, "batch.max_atoms is for atoms"),
+        ({"data": {"training": "a.h5"}}, "data.validation is missing"),
+    ],
+)
+def test_what_events_have_no_use_for_is_refused(changes, match):
+    with pytest.raises(ArgumentError, match=match):
+        parse_run({"kind": "events", "steps": 1, **changes})
+
+
 def test_hyperparameters_and_targets_are_checked_before_data_are_read():
     with pytest.raises(ModelError, match="num_heads=3"):
         parse_run(changed("model.hyperparameters", {"num_heads": 3}))

@@ -45,6 +45,19 @@ def test_intersection_over_union():
     np.testing.assert_allclose(class_ious(truth, truth, 4), 1)
 
 
+def test_events_without_labels_do_not_count(model, samples):
+    """They are not perfect: the mean of two halves is that of the whole."""
+    halves = []
+    for half in (slice(0, 3), slice(3, 6)):
+        labels = np.full_like(samples.labels, -1)
+        labels[half] = samples.labels[half]
+        halves.append(evaluate_events(model, samples._replace(labels=labels)))
+    whole = evaluate_events(model, samples)
+    for name, value in whole["iou"].items():
+        assert np.mean([half["iou"][name] for half in halves]) == pytest.approx(value)
+    assert whole["iou_mean"] < 0.9
+
+
 def test_a_logit_that_is_nan_is_no_label(model, samples):
     parameters = jax.tree.map(np.array, model.parameters)
     parameters["params"]["seg_head"]["conv3"]["bias"][0] = np.nan

@@ -113,6 +113,23 @@ def test_a_schedule_of_the_total_is_extended_only_if_asked(data, tmp_path):
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
+def test_an_overwritten_run_leaves_no_rows(data, tmp_path):
+    """Its validations are not among those of the new one, nor its best score."""
+    train(run_of(data, steps=2, validate_every=1), tmp_path)
+    train(run_of(data, steps=2), tmp_path, overwrite=True)
+    np.testing.assert_array_equal(read_table(tmp_path / VALIDATION)["step"], [2])
+
+
+def test_a_score_that_is_not_a_number_hides_no_better_one(data, tmp_path):
+    run = run_of(data, steps=2, validate_every=1)
+    stop_after(run, tmp_path, 1)
+    path = tmp_path / VALIDATION
+    head, row = path.read_text().splitlines()
+    path.write_text("\n".join([head, f"{row.rpartition(',')[0]},nan", ""]))
+    train(run, tmp_path, resume=True)
+    assert load_model(tmp_path / "best").card["steps"] == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
