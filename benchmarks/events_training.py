@@ -27,7 +27,7 @@ from symjax.data.point_clouds import generate_event
 from symjax.models.pointmae import PointMAEConfig, init_pointmae
 from symjax.models.pointmae.inputs import seen_points
 from symjax.training.configuration import EventLosses, OptimizerSection
-from symjax.training.masked import Turning, masked_task, prepare_events
+from symjax.training.masked import Augmentation, masked_task, prepare_events
 from symjax.training.optimisation import make_step, start
 
 LEARNING_RATE, DECAY, CLIP = 1e-4, 0.05, 3.0
@@ -71,7 +71,7 @@ def symjax_step(config, clouds):
         model,
         samples,
         EventLosses(reconstruction=0.0, segmentation=1.0, classes="published"),
-        turning=Turning("Euler angles", together=True),
+        augmentation=Augmentation("Euler angles", together=True),
     )
     optimizer = OptimizerSection(
         learning_rate=LEARNING_RATE, weight_decay=DECAY, gradient_clip=CLIP, warmup=0

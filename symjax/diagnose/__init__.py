@@ -1,4 +1,4 @@
-"""Failure modes of a model, named from its report, with evidence and remedies."""
+"""Diagnosis of the failure modes of a model from its report."""
 
 from symjax.diagnose.diagnosing import diagnose
 from symjax.diagnose.findings import (

@@ -1,4 +1,4 @@
-"""All failure modes of a report, most severe first."""
+"""Runs all checks of a diagnosis on a report."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,32 +32,31 @@ def diagnose(
     label_errors: Mapping[str, float] | None = None,
     traps: Iterable[tuple[Sequence[Finding], Check]] = (),
 ) -> Diagnosis:
-    """Names the failure modes of a model, with their evidence.
+    """Finds the failure modes of a model, with evidence and remedies.
 
-    What is looked for and how the thresholds follow from a noise model is derived in
-    ``docs/diagnose.md``; contents and errors are those of Domina et al.,
-    arXiv:2603.24638.
+    ``docs/diagnose.md`` describes the failure modes, and derives their thresholds from
+    a noise model; contents B and errors A are those of Domina et al., arXiv:2603.24638.
 
     Args:
-      report: A report; without layers, as of calculators and exports, its outputs
-        are judged and nothing is located.
+      report: A report. Without layers, as for calculators and exports, only its outputs
+        are judged.
       targets: Irreps that a target needs, by name, such as ``{"dipole": ["1+"]}``; by
-        default those of the representation of each output. Names that are no output
-        ask whether the features would serve such a target.
-      layers_read: The layers that an output or target reads, by name; by default its
-        heads, else the last layers.
-      label_errors: Root-mean-square error on labels of an output, by name, in its
-        unit, which its equivariance error is compared with.
-      traps: Results of :func:`~symjax.diagnose.structure_traps`, to be listed with the
-        rest.
+        default those of the representation of each output. A name that is no output
+        asks whether the features could serve such a target.
+      layers_read: Layers that an output or target reads, by name; by default its heads,
+        or else the last layer of each kind.
+      label_errors: Root-mean-square errors on labels by output, in its unit, with which
+        its equivariance error is compared.
+      traps: Results of :func:`~symjax.diagnose.structure_traps` to include.
 
     Returns:
-      Findings, those of outputs first, most severe first, and what was looked for.
+      The findings, with unlearned symmetry of outputs first and then by severity, and
+      the checks that were made.
 
     Raises:
-      ReportError: Nothing was measured, or targets or layers are asked for of a report
-        without layers.
-      ArgumentError: A target, layer or output is unknown, an irrep is none, or an
+      ReportError: No structure was measured, or targets or layers are given for a
+        report without layers.
+      ArgumentError: A target, layer or output is unknown, a label is no irrep, or an
         error on labels is not positive.
 
     Example:
@@ -67,7 +66,7 @@ def diagnose(
       >>> from symjax.report import Report, StructureReport, schema
       >>> from symjax.report.records import leaves_of
       >>> from symjax.so3 import FEATURE, VECTOR
-      >>> def model(x):  # norms alone cannot make a dipole
+      >>> def model(x):  # a dipole cannot be made of norms alone
       ...     norms = jnp.linalg.norm(x, axis=-1, keepdims=True)
       ...     return {"layer": norms, "dipole": 0.0 * x[0]}
       >>> outputs = {"layer": Output(FEATURE, kind="node"), "dipole": Output(VECTOR)}
@@ -86,8 +85,8 @@ def diagnose(
         raise ReportError(
             "report",
             report.model.name,
-            "holds no structure that was measured",
-            "Measure one structure or more with {layers}",
+            "has no structure that was measured",
+            "Measure at least one structure with {layers}",
             layers="all",
         )
     leaves = report.aggregate()
@@ -101,7 +100,7 @@ def diagnose(
             known,
             readouts,
             dtype=report.settings.dtype,
-            energy=report.settings.energy,
+            energy=report.settings.energy or "",
             label_errors=label_errors,
         ),
         missing_irreps(report, known, readouts),

@@ -1,4 +1,4 @@
-"""What ``symjax diagnose --json`` writes: a diagnosis, traces and probes."""
+"""The file that ``symjax diagnose --json`` writes: a diagnosis, traces and probes."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -58,13 +58,13 @@ _StoredProbes = Annotated[
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiagnosisFile(Diagnosis):
-    """A diagnosis with what was traced and read.
+    """A diagnosis with its traces and probes.
 
     Attributes:
-      traces: By structure.
-      probes: What can be read from layers; None unless asked for.
-      carried: By layer the largest degree that it carries, of proper tensors (``1``)
-        and of pseudotensors (``-1``).
+      traces: Traces by structure.
+      probes: Tensors that can be read from layers; None if they were not probed.
+      carried: Largest degree that each layer carries, of proper tensors (``1``) and of
+        pseudotensors (``-1``).
       schema: Name and version of the format.
 
     Example:

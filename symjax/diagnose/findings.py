@@ -1,4 +1,4 @@
-"""What a diagnosis returns: findings with their evidence, and what was looked for."""
+"""Results of a diagnosis: findings with their evidence, and the checks made."""
 
 import dataclasses
 import enum
@@ -11,7 +11,7 @@ from symjax.report.stored import Count, Marker, Record, Share, Text
 
 
 class Kind(enum.StrEnum):
-    """Failure modes, by the names that reports and JSON use.
+    """Failure modes, with their names in text and JSON.
 
     Example:
       >>> from symjax.diagnose import Kind
@@ -30,16 +30,15 @@ class Kind(enum.StrEnum):
 
 
 class Severity(enum.IntEnum):
-    """How much of an answer a failure can spoil; ordered.
+    """Severity of a failure; ordered.
 
-    A severity is the decade of :attr:`Finding.effect`, the relative error that the
-    failure causes or can cause in the quantity that it concerns:
+    It follows from :attr:`Finding.effect`, the relative error that the failure causes
+    or can cause:
 
-    - ``CRITICAL``: at least 1 / sqrt(2), more wrong than right in square;
-    - ``SEVERE``: at least 0.1, the first digit;
-    - ``MODERATE``: at least 0.01, the second digit;
-    - ``MINOR``: at least the square root of float32's epsilon, 3.5e-4, half of its
-      digits;
+    - ``CRITICAL``: at least 1 / sqrt(2), half of the square is wrong;
+    - ``SEVERE``: at least 0.1, the first digit is wrong;
+    - ``MODERATE``: at least 0.01, the second digit is wrong;
+    - ``MINOR``: at least 3.5e-4, the square root of the epsilon of float32;
     - ``NOTE``: less than that.
 
     Example:
@@ -65,7 +64,7 @@ class Severity(enum.IntEnum):
           The largest severity whose threshold the effect reaches.
 
         Raises:
-          ArgumentError: ``effect`` is negative or no number.
+          ArgumentError: ``effect`` is negative or NaN.
 
         Example:
           >>> from symjax.diagnose import Severity
@@ -83,7 +82,7 @@ _THRESHOLDS = (2.0**-11.5, 0.01, 0.1, 1 / math.sqrt(2))
 
 
 class _ByName(Marker):
-    """Marks a severity that is written by its name, in small letters."""
+    """Marks a severity that is stored by its name in lower case."""
 
     def _read(self, value: Any) -> Severity:
         return Severity[str(value).upper()]
@@ -94,10 +93,10 @@ class _ByName(Marker):
 
 @dataclasses.dataclass(frozen=True)
 class Figure(Record):
-    """A number with its uncertainty: the evidence of a finding.
+    """A number with its uncertainty, as evidence of a finding.
 
     Attributes:
-      name: What it is, such as ``"B(2+)"``.
+      name: Name of the quantity, such as ``"B(2+)"``.
       value: The number.
       uncertainty: One standard error, or a bound where ``docs/diagnose.md`` says so.
       unit: Its unit; empty for fractions.
@@ -120,18 +119,18 @@ class Figure(Record):
 
 @dataclasses.dataclass(frozen=True)
 class Finding(Record):
-    """One failure mode, found at one place.
+    """A failure mode that was found in a layer or an output.
 
     Attributes:
-      kind: Which failure mode.
+      kind: The failure mode.
       severity: :class:`Severity` of ``effect``.
       effect: Relative error that it causes (measured) or can cause (a bound).
-      layer: The layer, or the output where no layer is concerned.
-      irrep: Label of the irrep; empty where it concerns none in particular.
+      layer: The layer, or the output if it concerns no layer.
+      irrep: Label of the irrep; empty if it concerns none in particular.
       figure: The number that shows it.
       outputs: The outputs that it concerns.
-      sentence: What was found, in plain words.
-      remedy: What would help with the least built-in symmetry.
+      sentence: Description of the failure.
+      remedy: The remedy with the least built-in symmetry.
 
     Example:
       >>> from symjax.diagnose import Figure, Finding, Kind, Severity
@@ -158,12 +157,12 @@ class Finding(Record):
         """A finding whose severity follows from its effect.
 
         Args:
-          kind: Which failure mode.
+          kind: The failure mode.
           effect: Relative error that it causes or can cause; cut off at 1.
           **fields: All other attributes.
 
         Raises:
-          ArgumentError: ``effect`` is negative or no number.
+          ArgumentError: ``effect`` is negative or NaN.
 
         Example:
           >>> from symjax.diagnose import Figure, Finding, Kind
@@ -177,12 +176,12 @@ class Finding(Record):
 
 @dataclasses.dataclass(frozen=True)
 class Check(Record):
-    """One failure mode that was looked for.
+    """A check for one failure mode.
 
     Attributes:
-      kind: Which failure mode.
-      looked_at: How many places could be examined; 0 if it could not be looked for.
-      note: What was looked at, or what could not be, and why.
+      kind: The failure mode.
+      looked_at: Number of places that were examined; 0 if the check was not possible.
+      note: What was examined, and what could not be and why.
 
     Example:
       >>> from symjax.diagnose import Check, Kind
@@ -197,12 +196,12 @@ class Check(Record):
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis(Record):
-    """All findings about a model, and what was looked for.
+    """All findings about a model, and the checks that were made.
 
     Attributes:
       model: Name of the model.
-      findings: Most severe first.
-      checks: One for each failure mode.
+      findings: The findings, unlearned symmetry first and then by decreasing effect.
+      checks: The checks that were made.
 
     Example:
       >>> from symjax.diagnose import Diagnosis
@@ -216,14 +215,14 @@ class Diagnosis(Record):
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Failure modes that were found, each once, most severe first."""
+        """Failure modes that were found, each once, in the order of the findings."""
         return tuple(dict.fromkeys(finding.kind for finding in self.findings))
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sorts findings: outputs first, then by effect, then as they came.
+    """Sorts findings: unlearned symmetry first, then by decreasing effect.
 
-    What an output is off by is what a user sees; everything else says why.
+    Errors of outputs are what a user sees; the other findings explain them.
     """
     return tuple(
         sorted(
@@ -234,7 +233,7 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def not_looked_at(reasons: Iterable[str]) -> str:
-    """Reasons why something was not looked at, each once, as the end of a note.
+    """The end of a note that lists, without repetition, what was not examined and why.
 
     Example:
       >>> from symjax.diagnose.findings import not_looked_at

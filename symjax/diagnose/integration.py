@@ -1,4 +1,4 @@
-"""Failures that lie between features and outputs: cancellation, and the grid."""
+"""Checks for cancellation between features, and for unresolved responses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,17 @@ _INVARIANT = Irrep(0, 1)
 def leakage(
     spectra: Mapping[str, Spectrum], readouts: Sequence[Readout]
 ) -> tuple[list[Finding], Check]:
-    """Invariant outputs that are invariant only because features cancel.
+    """Finds outputs that are invariant only because errors of features cancel.
 
-    The relative error of features is sqrt(1 - B(0+)). Without cancellation, a sum over
-    n samples passes on 1 / sqrt(n) of it. An output far below that, but above what
-    round-off leaves of an exactly invariant readout, cancels the rest: small changes of
-    the weights or of the structure bring it back.
+    The relative equivariance error of features is sqrt(1 - B(0+)). Without
+    cancellation, a sum over n samples has 1 / sqrt(n) of it. An output with a much
+    smaller error, but a larger one than round-off leaves of an exactly invariant
+    readout, relies on cancellation, which a small change of the weights or of the
+    structure can destroy.
+
+    Args:
+      spectra: Spectra of all layers and outputs.
+      readouts: What each output reads.
     """
     findings = []
     invariant = [
@@ -38,7 +43,7 @@ def leakage(
         layers = [layer for layer in layers if layer.content.sum() > 0]
         if not layers or not output.content.sum() > 0:
             continue
-        # With node and edge features the smaller error is that which cancels least.
+        # Of node and edge features, that with the smaller error has to cancel least.
         source = min(layers, key=lambda layer: _passed_on(layer, output))
         expected = _passed_on(source, output)
         share = source.of(_INVARIANT)
@@ -71,16 +76,16 @@ def leakage(
 
 
 def _passed_on(layer: Spectrum, output: Spectrum) -> float:
-    """Relative error of a sum of the features over samples that do not cancel."""
+    """Relative error of a sum of features over samples whose errors do not cancel."""
     samples = max(layer.samples / max(output.samples, 1e-300), 1.0)
     return layer.relative_error / math.sqrt(samples)
 
 
 def _luck(layer: Spectrum, num_tests: int) -> float:
-    """Factor by which a readout with random weights can fall below its expectation.
+    """Factor by which the error of a random readout can be below its expectation.
 
-    The 2 l + 1 components of the strongest sector that is not invariant are read with
-    independent random weights: a chi-squared variable of as many degrees of freedom.
+    The 2 l + 1 components of the strongest non-invariant sector are read with
+    independent random weights, a chi-squared variable with 2 l + 1 degrees of freedom.
     """
     power = layer.content.copy()
     power[0, 0] = 0.0
@@ -93,7 +98,12 @@ def _luck(layer: Spectrum, num_tests: int) -> float:
 def aliasing(
     leaves: Mapping[str, Leaf], tolerance: float
 ) -> tuple[list[Finding], Check]:
-    """Responses whose numbers are those of the grid rather than of the model."""
+    """Finds responses that the grid, or the largest projected degree, does not resolve.
+
+    Args:
+      leaves: All layers and outputs over all structures.
+      tolerance: Largest remainder of B that is accepted.
+    """
     findings = []
     for leaf in leaves.values():
         verdict = leaf.convergence
@@ -102,15 +112,15 @@ def aliasing(
         remainder = leaf.totals.remainder
         wrong = max(verdict.content_change, verdict.excess, -remainder, 0.0)
         if not leaf.resolved:
-            # B is a square: a change of it stands for that amplitude.
+            # A change of B, which is a square, is that of an amplitude squared.
             effect = math.sqrt(wrong) if wrong > 0 else 1.0
-            # Nested grids and random elements estimate the same in two ways.
+            # Two estimates of the same: by nested grids and by random elements.
             spread = abs(verdict.content_change - max(verdict.excess, 0.0))
             figure = Figure("change of B", wrong, spread)
             sentence = (
                 f"{leaf.name} is not resolved: {verdict.reason}. Its "
-                "numbers say nothing about the model, and no other failure was looked "
-                "for in it."
+                "numbers say nothing about the model, and it was left out of all other "
+                "checks."
             )
         elif remainder > tolerance:
             share = remainder / max(leaf.totals.relative_error**2, remainder)
@@ -118,8 +128,8 @@ def aliasing(
             figure = Figure("B above", remainder, verdict.content_change)
             degree = len(leaf.totals.content) - 1
             sentence = (
-                f"{remainder:.0%} of {leaf.name} lies above the largest projected "
-                f"degree {degree}, where it was not looked at."
+                f"{remainder:.0%} of {leaf.name} is above the largest projected degree "
+                f"{degree}, and was not examined."
             )
         else:
             continue

@@ -1,4 +1,4 @@
-"""Whether the layers of a model tell mirror images apart."""
+"""Check whether the layers of a model distinguish mirror images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from symjax.so3.irreps import Irrep, all_irreps
 
 
 def structurally_absent(report: Report, irrep: Irrep) -> bool:
-    """Whether the structures are too small to show an irrep.
+    """Whether the structures are too small to have content in an irrep.
 
-    Up to three atoms lie in a plane, whose mirror maps every sample onto itself:
-    nothing can carry 0-. Two atoms lie on a line: nothing can carry any pseudotensor.
+    The plane of up to three atoms is a mirror that maps each sample onto itself, so
+    that 0- vanishes. For two atoms, on a line, all pseudotensors vanish.
     """
     if irrep.sigma == 1:
         return False
@@ -26,7 +26,7 @@ def _layers(spectra: Mapping[str, Spectrum]) -> list[Spectrum]:
 
 
 def is_blind(spectra: Mapping[str, Spectrum]) -> bool:
-    """Whether there are resolved layers, and none holds a pseudotensor beyond noise."""
+    """Whether no resolved layer, of at least one, has pseudotensors above its noise."""
     layers = _layers(spectra)
     return bool(layers) and not any(
         layer.present(irrep)
@@ -39,14 +39,19 @@ def is_blind(spectra: Mapping[str, Spectrum]) -> bool:
 def parity_blindness(
     report: Report, spectra: Mapping[str, Spectrum], readouts: Sequence[Readout]
 ) -> tuple[list[Finding], Check]:
-    """Whether the layers hold pseudotensors only as far as noise puts them there.
+    """Finds models whose layers have no pseudotensors above their noise.
 
-    Noise that breaks the inversion fills the sectors of sigma = -1 as white noise
-    does, (2 l + 1)^2 to the degree l; the floor of a spectrum is measured there.
+    White noise that breaks the inversion adds content proportional to (2 l + 1)^2 to
+    the sectors sigma = -1, from which the floor of a spectrum is estimated.
+
+    Args:
+      report: The report.
+      spectra: Spectra of all layers and outputs.
+      readouts: What each output reads.
     """
     layers = _layers(spectra)
     if structurally_absent(report, Irrep(1, -1)) or not layers:
-        note = "structures of two atoms show no pseudotensors" if layers else "no layer"
+        note = "structures of two atoms have no pseudotensors" if layers else "no layer"
         return [], Check(Kind.PARITY_BLINDNESS, 0, note)
     check = Check(
         Kind.PARITY_BLINDNESS, len(layers), f"sigma = -1 in {len(layers)} layers"
@@ -65,7 +70,7 @@ def parity_blindness(
     use = (
         f"{', '.join(needing)} cannot be read from them"
         if needing
-        else "nothing that was measured needs them"
+        else "no measured output needs pseudotensors"
     )
     finding = Finding.of(
         Kind.PARITY_BLINDNESS,
@@ -77,6 +82,6 @@ def parity_blindness(
         sentence="No layer carries pseudotensors (sigma = -) beyond noise of relative "
         f"amplitude {best.noise:.0e}: mirror images look alike, and {use}.",
         remedy="Add a channel that changes sign under the inversion, such as triple "
-        "products of edge vectors (0-), and the products of it with proper tensors",
+        "products of edge vectors (0-), and its products with proper tensors",
     )
     return [finding], check

@@ -1,7 +1,7 @@
-"""Which layers each output reads, which irreps it needs, and how layers follow.
+"""Which layers each output reads, which irreps it needs, and the order of layers.
 
-A model says which layers its outputs are read from, and a report holds it. Where it
-does not, they are named by the caller, or taken to be the last ones.
+A report stores which layers each output reads, if the model declares them. Otherwise
+the caller names them, or the last layers are assumed.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from symjax.so3.representations import MATRIX
 
 @dataclasses.dataclass(frozen=True)
 class Readout:
-    """What an output, or a target that a model might be given, reads.
+    """What an output, or a target that the model does not have yet, reads.
 
     Attributes:
       output: Its name.
       irreps: The irreps that it needs.
       layers: The layers that it reads, in the order of the network.
       before: The layers before these, in the order of the network, without the heads
-        of other outputs; empty where the last layers stand for the readout, as it is
-        unknown whether they are heads.
-      measured: Whether the report holds the output itself.
+        of other outputs; empty if the layers it reads are assumed, as it is unknown
+        whether these are heads.
+      measured: Whether the report contains the output itself.
     """
 
     output: str
@@ -46,25 +46,25 @@ def readouts_of(
 ) -> tuple[list[Readout], list[str]]:
     """Readouts of all outputs of a report and of further targets.
 
-    An output needs the irreps of its representation; of a matrix the antisymmetric
-    part 1- only if the output has one, as most physical matrices are symmetric.
+    An output needs the irreps of its representation. A matrix needs the antisymmetric
+    part only if that is present, as most physical matrices are symmetric.
 
     Args:
       report: The report.
-      leaves: Its leaves over all structures.
-      targets: Irreps that a target needs, by name; for an output of the report, in
-        place of those of its representation.
-      layers_read: The layers that an output or target reads, by name; by default its
-        heads, else the last layer of each kind.
+      leaves: Its layers and outputs over all structures.
+      targets: Irreps that a target needs, by name; for an output of the report, instead
+        of those of its representation.
+      layers_read: Layers that an output or target reads, by name; by default its heads,
+        or else the last layer of each kind.
 
     Returns:
-      The readouts, and why others could not be had; none of a report without layers,
-      of which the outputs alone can be judged.
+      The readouts, and reasons why others are not available. There are no readouts for
+      a report without layers.
 
     Raises:
-      ReportError: The report holds no layers, and targets or layers are asked for, or
-        it holds no outputs either.
-      ArgumentError: A target or layer is unknown, or an irrep is none.
+      ReportError: The report has no layers although targets or layers are given, or
+        neither layers nor outputs.
+      ArgumentError: A target or layer is unknown, or a label is no irrep.
     """
     layers = [name for name, leaf in leaves.items() if leaf.kind != "output"]
     outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
@@ -72,12 +72,12 @@ def readouts_of(
         raise ReportError(
             "report",
             report.settings.layers,
-            "holds no layers, so there is nothing in which a failure could be located",
+            "has no layers in which a failure could be located",
             "Measure again with {layers}",
             layers="all",
         )
     if not layers:
-        return [], ["the report holds no layers"]
+        return [], ["the report has no layers"]
     wanted = {
         name: tuple(Irrep.parse(label) for label in labels)
         for name, labels in (targets or {}).items()
@@ -110,9 +110,9 @@ def readouts_of(
 
 
 def _needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
-    """Irreps that an output must read, each once; none of None.
+    """Irreps that an output must read, each once; empty for None.
 
-    Of a matrix without an antisymmetric part these are 0+ and 2+.
+    Those of a matrix without an antisymmetric part are 0+ and 2+.
     """
     if leaf is None:
         return ()
@@ -125,9 +125,9 @@ def _needed_irreps(leaf: Leaf | None) -> tuple[Irrep, ...]:
 
 
 def main_path(readout: Readout, leaves: Mapping[str, Leaf]) -> list[tuple[str, str]]:
-    """Pairs of layers of one kind that follow each other on the way to an output.
+    """Pairs of consecutive layers of the same kind on the path to an output.
 
-    Without embeddings of inputs and branches beside the main path.
+    Embeddings of inputs and side branches are left out.
     """
     path = [name for name in leaves if name in (*readout.before, *readout.layers)]
     if not readout.before:

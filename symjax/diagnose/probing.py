@@ -1,4 +1,4 @@
-"""Which tensors can be read out of the layers of a model, and how that is shown."""
+"""Which tensors can be read from the layers of a model, with tables and figures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ from symjax.so3.sampling import haar
 from symjax.so3.wigner import irrep_matrix
 
 _ELEMENTS = 8
-"""Elements of O(3) at which every structure is seen, half of them improper."""
+"""Number of elements of O(3) for each structure, half of them improper."""
 _WIDEST_NAME = 30
 
 
@@ -46,24 +46,23 @@ def probe_layers(
     products: bool = False,
     dtype: str = "float32",
 ) -> tuple[Probes, dict[str, SymjaxError]]:
-    """Reads tensors of the environments of atoms from the layers of a PET.
+    """Probes which tensors of atomic environments the layers of a PET contain.
 
-    Every structure is seen at eight random elements of O(3), half of them improper.
-    Features of nodes are read as they are, features of edges summed over the neighbors
-    of an atom, as readouts do. The tensors are those of
-    :func:`~symjax.labels.analytic.environment_tensors` within the model's cutoff, and
-    turn with the structure.
+    Each structure is evaluated at eight random elements of O(3), half of them improper.
+    Features of edges are summed over the neighbors of an atom, as in readouts. The
+    tensors are those of :func:`~symjax.labels.analytic.environment_tensors` within the
+    model's cutoff, transformed with the structure.
 
     Args:
-      model: The model.
-      structures: Structures by label, eight or more.
+      model: A PET.
+      structures: Structures by label, at least eight.
       layers: As in :func:`symjax.models.pet.select_layers`.
-      max_degree: Largest degree that is asked for.
+      max_degree: Largest degree of the tensors.
       products: As in :func:`symjax.metrics.probe`.
-      dtype: Type in which the model runs.
+      dtype: Type in which the model computes.
 
     Returns:
-      What can be read, and the errors of structures that cannot be used.
+      The probes, and errors by label of structures that cannot be used.
 
     Raises:
       ArgumentError: The model is no PET, or there are too few structures.
@@ -74,7 +73,7 @@ def probe_layers(
             "model",
             getattr(model, "name", model),
             "has no layers on atomic structures",
-            "Use a PET, or symjax.metrics.probe on features of your own",
+            "Use a PET, or call symjax.metrics.probe with your own features",
         )
     shapes, failed = padded_shapes(structures, model.config)
     check_enough(len(shapes))
@@ -111,8 +110,8 @@ def probe_layers(
         for irrep, tensor in own.items():
             with jax.enable_x64(True):
                 matrices = np.asarray(irrep_matrix(irrep, jnp.asarray(elements)))
-            turned = np.einsum("gij,ajc->gaic", matrices, tensor)
-            rows = turned.reshape(-1, *tensor.shape[1:])
+            transformed = np.einsum("gij,ajc->gaic", matrices, tensor)
+            rows = transformed.reshape(-1, *tensor.shape[1:])
             tensors.setdefault(irrep, []).append(rows)
         owner.append(np.full(len(elements) * len(atoms), number))
     found = probe(
@@ -128,15 +127,15 @@ def probe_layers(
 def _elements(number: int) -> Float[np.ndarray, "elements 3 3"]:
     key = jax.random.fold_in(jax.random.key(0), number)
     with jax.enable_x64(True):
-        turns = np.array(haar(key, _ELEMENTS))
-    turns[1::2] *= -1
-    return turns
+        elements = np.array(haar(key, _ELEMENTS))
+    elements[1::2] *= -1
+    return elements
 
 
 def _of_atoms(
     rows: np.ndarray, mask: np.ndarray | None, num: int
 ) -> Float[np.ndarray, "samples features"]:
-    """Features of atoms; those of edges are summed over the neighbors of each."""
+    """Features of atoms; those of edges are summed over neighbors."""
     values = np.asarray(rows, np.float64)
     if values.ndim == 4:
         assert mask is not None
@@ -151,7 +150,21 @@ def report_probes(
     *,
     products: bool = False,
 ) -> tuple[Probes, dict[str, SymjaxError]]:
-    """Probes the layers of a report, through its degree and in its type."""
+    """Probes the layers of a report, up to its degree and in its type.
+
+    Args:
+      report: The report.
+      model: Its model.
+      structures: Structures by label, at least eight.
+      products: As in :func:`symjax.metrics.probe`.
+
+    Returns:
+      The probes, and errors by label of structures that cannot be used.
+
+    Raises:
+      ArgumentError: The model is not that of the report or no PET, or there are too few
+        structures.
+    """
     check_model(report, model)
     settings = report.settings
     return probe_layers(
@@ -165,9 +178,10 @@ def report_probes(
 
 
 def carried(report: Report) -> dict[str, dict[int, int | None]]:
-    """The largest degree that each layer carries in its content, above its floor.
+    """Largest degree at which the content of each layer is above its floor.
 
-    By layer and sigma; None if there is none.
+    Returns:
+      The degree by layer and sigma; None if no degree is.
     """
     return {
         name: {
@@ -187,7 +201,7 @@ def carried(report: Report) -> dict[str, dict[int, int | None]]:
 
 
 def _degrees(held: Mapping[int, int | None]) -> str:
-    """Such as ``4+ 2-``."""
+    """The largest degrees of both parities as text, such as ``4+ 2-``."""
     parts = [
         f"{degree}{sign}"
         for sign, degree in (("+", held[1]), ("-", held[-1]))
@@ -201,9 +215,12 @@ def probes_to_text(
     held: Mapping[str, Mapping[int, int | None]],
     display: Display,
 ) -> str:
-    """The largest degree that is carried, and that can be read, layer by layer.
+    """A table of the largest degrees that each layer carries and that can be read.
 
-    ``held`` comes from :func:`carried`.
+    Args:
+      probes: From :func:`probe_layers`.
+      held: From :func:`carried`.
+      display: Width and symbols of the text.
 
     Example:
       >>> from symjax.diagnose.probing import probes_to_text
@@ -233,33 +250,33 @@ def probes_to_text(
     columns = ["layer", "carries", "reads", "R^2 of +"]
     columns += ["reads with products"] if probes.products else []
     table = make_table(
-        "The largest degree that a layer carries (B), and that can be read from it",
+        "Largest degree that each layer carries (B), and that can be read from it",
         columns,
         rows,
         display,
     )
     trained, held_out = probes.structures
     notes = display.lines(
-        "Read: a ridge regression to tensors of the surroundings of atoms beats none "
-        "and those of other structures on structures held out "
-        f"({trained} to train on, {held_out} held out), with 95 % confidence over "
-        f"{probes.comparisons} comparisons.",
+        "Read: a ridge regression to tensors of atomic environments predicts held-out "
+        "structures better than zero and than tensors of other structures "
+        f"({trained} structures for training, {held_out} held out), with 95 % "
+        f"confidence over {probes.comparisons} comparisons.",
         0,
     )
     return f"{table.plain}\n\n{notes}\n"
 
 
 def probes_figure(probes: Probes) -> Figure:
-    """Scores by layer and degree, one panel for each sigma and kind of probe.
+    """Plots scores by layer and degree, with a panel for each sigma and kind of probe.
 
-    A dot marks what is decodable.
+    Dots mark decodable tensors.
 
     Example:
       >>> from symjax.diagnose.probing import probes_figure
       >>> from symjax.metrics import Decoded, Probes
       >>> from symjax.so3 import Irrep
       >>> found = Probes({"a": {Irrep(1, 1): Decoded(0.9, 0, 0.8)}}, {}, (4, 4), 1)
-      >>> len(probes_figure(found).axes)  # two panels, and the scale of colors
+      >>> len(probes_figure(found).axes)  # two panels and the color bar
       3
     """
     names = list(probes.sectors)
@@ -300,7 +317,11 @@ def probes_figure(probes: Probes) -> Figure:
 
 
 def save_probes(probes: Probes, path: Path) -> None:
-    """Writes :func:`probes_figure` into a ``.png``, ``.svg`` or ``.pdf`` file."""
+    """Writes :func:`probes_figure` to a ``.png``, ``.svg`` or ``.pdf`` file.
+
+    Raises:
+      ArgumentError: The path has another extension.
+    """
     end = path.suffix.removeprefix(".")
     if end not in FIGURE_FORMATS:
         raise ArgumentError("path", str(path), "is no figure", "Use .png, .svg or .pdf")

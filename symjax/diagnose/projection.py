@@ -1,11 +1,12 @@
-"""The projection onto answers that the symmetry of an input allows, and forbids.
+"""Projections onto outputs that the symmetry of an input allows, and forbids.
 
-Let H be the stabiliser of an input: h x is x with permuted samples, for every h in H.
-An exactly equivariant answer y obeys rho(h) y[s] = y[p_h(s)], so it is left alone by
+Let H be the stabiliser of an input x: for each h in H, h x is x with permuted samples.
+The output y of an equivariant function obeys rho(h) y[s] = y[p_h(s)]. It is therefore
+invariant under the projection
 
     (Q y)[s] = 1 / |H| sum_h rho(h)^-1 y[p_h(s)],
 
-the projection onto what H allows, and (1 - Q) y vanishes.
+and its forbidden part (1 - Q) y vanishes.
 """
 
 import jax
@@ -29,17 +30,16 @@ def forbidden_part(
     elements: Float[np.ndarray, "order 3 3"],
     permutations: Int[np.ndarray, "order samples"],
 ) -> Float[Array, "*samples_and_components"]:
-    """The part (1 - Q) y of an answer that the symmetry of its input forbids.
+    """The part (1 - Q) y of an output that the symmetry of its input forbids.
 
-    A projection: applied twice it changes nothing, and it vanishes for equivariant
-    functions of an input that the elements map onto itself.
+    It vanishes for equivariant functions of an input that the elements map onto itself.
 
     Args:
-      representation: The representation that the answer carries.
-      values: The answer y, ``(*samples, *shape, *channels)``.
+      representation: The representation of the output.
+      values: The output y, ``(*samples, *shape, *channels)``.
       elements: The stabiliser H of the input.
-      permutations: For every element p_h(s), the sample onto which s is mapped, into
-        the flattened samples.
+      permutations: For each element the index p_h(s) of the sample onto which it maps
+        sample s, of flattened samples.
 
     Returns:
       Array of the shape of ``values``.
@@ -66,7 +66,7 @@ def forbidden_part(
         raise ArgumentError(
             "permutations",
             permutations.shape,
-            f"does not permute the {len(flat)} samples of the values",
+            f"does not fit the {len(flat)} samples of the values",
             f"Pass integers of shape ({len(elements)}, {len(flat)})",
         )
     matrices = spherical_matrix(representation, jnp.asarray(elements, flat.dtype))
@@ -85,15 +85,15 @@ def allowed_dimension(
     elements: Float[np.ndarray, "order 3 3"],
     permutations: Int[np.ndarray, "order samples"],
 ) -> int:
-    """Number of independent numbers that the symmetry of an input leaves free.
+    """Dimension of the outputs that the symmetry of an input allows.
 
-    The trace of Q: the mean over h of the trace of rho(h) times the number of samples
-    that h leaves in place.
+    It is the trace of Q: the mean over h of the trace of rho(h) times the number of
+    samples that h maps onto themselves.
 
     Args:
       representation: The representation; its channels are not counted.
       elements: The stabiliser H of the input.
-      permutations: For every element the image of each sample.
+      permutations: For each element the index of the image of each sample.
 
     Returns:
       The dimension, at most samples times components.

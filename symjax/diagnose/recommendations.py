@@ -1,4 +1,4 @@
-"""From a diagnosis to the least symmetry that repairs it, as a configuration."""
+"""Recommends the least built-in symmetry that repairs the findings of a diagnosis."""
 
 import dataclasses
 import textwrap
@@ -17,20 +17,20 @@ _SPECTRAL = (
     Kind.LATE_EMERGENCE,
     Kind.PARITY_BLINDNESS,
 )
-# Shares of A^2 from which one layer is to blame, and from which one cancels others.
+# Shares of A^2 from which one layer dominates, and below which it cancels others.
 _TO_BLAME, _CANCELS = 0.5, -0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Recommendation:
-    """Biases to train with, and why.
+    """Biases to train with, and the reasons.
 
     Attributes:
-      biases: The biases; those of no bias where none is called for.
-      reasons: One sentence for each output that calls for one.
-      averaging: Outputs that no bias of the network repairs at once, with the reason:
-        averaging predictions does, at the cost of as many evaluations.
-      first: What comes before any bias: outputs whose symmetry was not learned.
+      biases: The biases; the default, no bias, if none is needed.
+      reasons: One sentence for each output that needs a bias.
+      averaging: One sentence for each output that needs averaged predictions instead.
+      first: What to do before adding any bias, for outputs whose symmetry was not
+        learned.
 
     Example:
       >>> from symjax.diagnose import Recommendation
@@ -50,12 +50,16 @@ class Recommendation:
     first: tuple[str, ...] = ()
 
     def to_text(self, width: int = 80) -> str:
-        """The reasons, and the section of a run's configuration."""
+        """The reasons, and the section ``[model.biases]`` of a training run.
+
+        Args:
+          width: Largest number of columns.
+        """
         lines = []
         if self.first:
             lines = ["First", *(_wrapped(reason, width) for reason in self.first)]
         if not self.reasons and not self.averaging:
-            lines.append("No bias is called for." if not lines else "")
+            lines.append("No bias is needed." if not lines else "")
             return "\n".join(lines).rstrip() + "\n"
         lines += [""] if lines else []
         lines.append("Recommended, with the least built-in symmetry")
@@ -82,25 +86,25 @@ def recommend(
     diagnosis: Diagnosis,
     traces: Mapping[str, Traced] | None = None,
 ) -> Recommendation:
-    """The smallest combination of biases that a diagnosis calls for.
+    """Recommends the smallest combination of biases that a diagnosis calls for.
 
-    An output that carries more than invariants and is no derivative calls for an
-    equivariant readout beside its own (``readout="sum"``) where a finding says that an
-    irrep is missing, lost, late or of an unseen parity, or where its measured relative
-    equivariance error is severe, 0.1 or more. That bias adds exactly the irreps of the
-    output and no others; ``docs/biases.md`` shows by ablation that it repairs such
-    targets, and that tokens with spherical harmonics or pseudotensors, which cost more,
-    are not needed beside it. Leakage and symmetry traps concern invariants and what
-    symmetry forbids: only averaging repairs them exactly.
+    An additional equivariant readout (``readout="sum"``) is recommended for outputs
+    that are neither invariant nor derivatives, if a finding says that an irrep is
+    missing, lost, late or of an unseen parity, or if the relative equivariance error is
+    severe, 0.1 or more. It adds exactly the irreps of the output. In the ablation of
+    ``docs/biases.md`` it repairs such targets, and tokens with spherical harmonics or
+    pseudotensors, which cost more, are not needed beside it. Leakage and symmetry traps
+    are only repaired exactly by averaging predictions.
 
-    A trace says where A enters. Whatever it blames, predictions are to be averaged: in
-    ``docs/biases.md`` nothing that changes one layer alone leaves less at that cost.
+    Averaging is also recommended for outputs whose symmetry was not learned, with the
+    layers at which A enters according to a trace: in ``docs/biases.md``, no change of a
+    single layer leaves a smaller A at that cost.
 
     Args:
       report: The report of the model.
-      diagnosis: What :func:`~symjax.diagnose.diagnose` found in it.
-      traces: Where A of outputs enters, by structure
-        (:func:`~symjax.diagnose.tracing.report_traces`).
+      diagnosis: Its diagnosis, from :func:`~symjax.diagnose.diagnose`.
+      traces: Traces by structure, from
+        :func:`~symjax.diagnose.tracing.report_traces`.
 
     Example:
       >>> import numpy as np
@@ -172,7 +176,7 @@ def recommend(
 
 
 def _of_trace(name: str, traces: list[Traced]) -> str:
-    """Where A of an output enters, and why a cure of one layer is none."""
+    """A sentence on where A of an output enters."""
     having = [one for one in traces if name in one.trace.errors]
     squares = mean_squares([one.trace for one in having], name)
     if not squares[0] > 0:
@@ -182,22 +186,22 @@ def _of_trace(name: str, traces: list[Traced]) -> str:
     if min([*shares, behind]) < _CANCELS:
         where = (
             f"layers cancel each other ({told} of A^2 enter in GNN layers 1 to "
-            f"{len(shares)}), and a cure of one alone raises A"
+            f"{len(shares)}), and repairing one alone raises A"
         )
     elif behind >= _TO_BLAME:
         where = (
-            f"{100 * behind:.0f} % of A^2 enters behind all GNN layers, which no bias "
-            "of theirs repairs"
+            f"{100 * behind:.0f} % of A^2 enters after all GNN layers, which their "
+            "biases cannot repair"
         )
     elif max(shares) < _TO_BLAME:
         where = (
-            f"no single layer is to blame ({told} of A^2 enter in GNN layers 1 to "
+            f"no single layer dominates ({told} of A^2 enter in GNN layers 1 to "
             f"{len(shares)})"
         )
     else:
         where = (
             f"{100 * max(shares):.0f} % of A^2 enters in GNN layer "
-            f"{1 + shares.index(max(shares))}, but averaging what it hands on alone "
-            "costs as many evaluations as averaging predictions and leaves no less"
+            f"{1 + shares.index(max(shares))}, but averaging its features alone costs "
+            "as many evaluations as averaging predictions, and leaves no smaller A"
         )
     return f"{name}: {where}: average predictions."

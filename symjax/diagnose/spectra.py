@@ -1,15 +1,14 @@
-"""Contents of the layers with what limits them: round-off, folding, few structures.
+"""Spectra of layers with their uncertainty: round-off, aliasing and few structures.
 
-The noise model, derived in ``docs/diagnose.md``: a response that carries noise of
-relative amplitude eta, independent from element to element, puts
+The noise model is derived in ``docs/diagnose.md``. Noise of relative amplitude eta that
+is independent between the N elements adds
 
     B_noise(l, sigma) = eta^2 (2 l + 1)^2 / N
 
-into every sector, N the number of elements, with the scatter of a chi-squared
-variable of (2 l + 1)^2 degrees of freedom. eta is at least the machine epsilon of the
-model; where the highest sectors show a white floor above that, the floor is taken.
-Sums over elements are rounded too, which adds at most epsilon^2 to any sector, and the
-error of the matrices D^l squared.
+to each sector, distributed as a chi-squared variable with (2 l + 1)^2 degrees of
+freedom. eta is the machine epsilon of the model, or a larger white floor if the two
+highest degrees show one. Round-off of sums over elements adds at most epsilon^2 to any
+sector, and the squared error of the matrices D^l.
 """
 
 import dataclasses
@@ -28,20 +27,20 @@ from symjax.report.schema import Report
 from symjax.so3.irreps import Irrep
 
 FALSE_ALARM = 0.01
-"""Probability with which noise alone lifts any sector of a report above its floor."""
+"""Probability that noise alone lifts any sector of a report above its floor."""
 
 # The remainder is a difference from 1 of sums in the type of the model.
 _REMAINDER_ROUND_OFF = 4.0
 # Bound on the error of Wigner-D matrices; counts in float64 only.
 _WIGNER_ERROR = 1e-12
-# One-sided confidence of 97.7 %: claims of absence hold for the content plus this
-# many standard errors over structures.
+# A sector counts as absent if B plus this many standard errors over structures is small
+# enough: a one-sided confidence of 97.7 %.
 _STANDARD_ERRORS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Content of one layer or output, and its limits.
+    """Content B of one layer or output, with its uncertainty.
 
     Arrays have shape ``(degrees, 2)``; the last axis is sigma = +1, -1.
 
@@ -49,13 +48,13 @@ class Spectrum:
       name: Name of the layer or output.
       kind: ``"output"``, ``"node"``, ``"edge"``, ``"token"`` or ``"point"``.
       content: B.
-      floor: Content that noise and folding alone can put into the sector.
+      floor: Largest B that noise and aliasing alone may cause.
       uncertainty: Standard error of B.
       upper: B plus two standard errors over structures.
       noise: eta, the relative noise amplitude of a single response.
       relative_error: Relative equivariance error.
       relative_error_uncertainty: Its change between nested grids.
-      samples: Samples of one structure: atoms, edges; the mean over structures.
+      samples: Mean number of samples (atoms, edges, ...) of a structure.
       channels: Number of channels.
       resolved: Whether the grid resolves it.
 
@@ -100,23 +99,26 @@ class Spectrum:
         return float(self.uncertainty[_index(irrep)])
 
     def upper_of(self, irrep: Irrep) -> float:
-        """Largest B that the structures leave possible."""
+        """B of one sector plus two standard errors over structures."""
         return float(self.upper[_index(irrep)])
 
     def floor_of(self, irrep: Irrep) -> float:
-        """Largest content of one sector that is not distinguishable from none."""
+        """Largest B of one sector that noise and aliasing alone may cause."""
         return float(self.floor[_index(irrep)])
 
     def present(self, irrep: Irrep) -> bool:
-        """Whether the sector holds more than noise and folding can put there."""
+        """Whether B of the sector is above its floor."""
         return self.of(irrep) > self.floor_of(irrep)
 
     def starved(self, irrep: Irrep) -> bool:
-        """Whether reading the sector out costs half of the digits: B <= eta."""
+        """Whether B plus two standard errors is at most eta or the floor of the sector.
+
+        A readout of the sector then loses at least half of its digits.
+        """
         return self.upper_of(irrep) <= max(self.noise, self.floor_of(irrep))
 
     def readout_error(self, irrep: Irrep) -> float:
-        """Relative error of what is read from the sector, eta / sqrt(B), at most 1."""
+        """Relative error of a readout of the sector, eta / sqrt(B), at most 1."""
         return min(1.0, self.noise / max(self.of(irrep), 1e-300) ** 0.5)
 
 
@@ -125,24 +127,28 @@ def _index(irrep: Irrep) -> tuple[int, int]:
 
 
 def check_model(report: Report, model: Any) -> None:
-    """Refuses a model that is not the one of a report."""
+    """Checks that a model is that of a report.
+
+    Raises:
+      ArgumentError: Its parameters are others.
+    """
     if fingerprint(model) != report.model.digest:
         raise ArgumentError(
             "model",
             getattr(model, "name", model),
-            "is not the model of the report, whose parameters are others",
+            "is not the model of the report, which has other parameters",
             "Pass the folder of that model",
         )
 
 
 def spectra(report: Report) -> dict[str, Spectrum]:
-    """Spectra of all leaves of a report over its structures, in its order."""
+    """Spectra of all layers and outputs of a report, over all its structures."""
     parts: dict[str, list[Totals]] = {}
     for structure in report.measured:
         for leaf in structure.leaves:
             parts.setdefault(leaf.name, []).append(leaf.totals)
     settings = report.settings
-    # Noise of a sum over structures is at most that of the one with fewest elements.
+    # The structure with the fewest elements has the largest noise.
     num = min(
         (s.num_elements or settings.num_elements for s in report.measured), default=1
     )
@@ -168,15 +174,15 @@ def spectrum_of(
     degree: int,
     num_tests: int,
 ) -> Spectrum:
-    """The spectrum of one leaf over several structures.
+    """The spectrum of one layer or output over several structures.
 
     Args:
-      leaf: The leaf over all structures.
+      leaf: The layer or output, over all structures.
       parts: Its totals in each structure.
-      num_elements: Elements of O(3) at which it was evaluated.
+      num_elements: Number of elements of O(3) at which it was evaluated.
       epsilon: Machine epsilon of the model.
       degree: Degree of the grid.
-      num_tests: Number of sectors that are judged together.
+      num_tests: Number of sectors that share the rate of false alarms.
     """
     content, remainder = leaf.totals.content, leaf.totals.remainder
     modes = np.square(2 * np.arange(len(content)) + 1.0)[:, None]
@@ -220,12 +226,12 @@ def _white(
     num_elements: int,
     epsilon: float,
 ) -> np.ndarray:
-    """Content that white noise puts into every sector, (degrees, 2).
+    """Content that white noise adds to each sector, (degrees, 2).
 
-    At least that of machine epsilon. Round-off keeps the parity of what it rounds, so
-    white floors are looked for in either parity alone: the two highest sectors must
-    agree per mode as two chi-squared variables do, and as white noise lies almost
-    entirely above the projected degrees, the remainder must be large enough for it.
+    At least that of machine epsilon. Round-off preserves parity, so white floors are
+    estimated for each parity on its own: the two highest sectors must agree per mode as
+    two chi-squared variables, and the remainder must be large enough for the noise
+    above the projected degrees.
     """
     degrees = np.arange(len(content))
     out = np.repeat(modes * epsilon**2 / num_elements, 2, axis=1)
@@ -252,11 +258,10 @@ def _folded(
     degree: int,
     epsilon: float,
 ) -> np.ndarray:
-    """Content above degree d - l, which the rule of degree d adds to the degree l.
+    """Content that a rule of degree d aliases from degrees above d - l to degree l.
 
-    The decay of the last three degrees is continued; a spectrum that does not decay
-    leaves the remainder as the only bound, one that has reached the noise floor has
-    no tail that could be seen.
+    The decay of the last three degrees is extrapolated. For a spectrum that does not
+    decay, the remainder is the bound; one that has reached the noise floor has no tail.
     """
     degrees = np.arange(len(content))
     last = len(content) - 1
@@ -275,7 +280,7 @@ def _folded(
 
 
 def _jackknife(parts: Sequence[Totals]) -> np.ndarray:
-    """Standard error of B over structures, leaving out one at a time; 0 for one."""
+    """Standard error of B over structures by the jackknife; 0 for one structure."""
     power = np.array([part.power.sum(axis=0) for part in parts])
     norm = np.array([float(part.norm.sum()) for part in parts])
     num = len(parts)

@@ -1,8 +1,8 @@
-"""Failures that the contents of the layers show, one function for each.
+"""Checks of the content of layers, one function for each failure mode.
 
-Every function takes the spectra of all leaves and the readouts, and returns its
-findings with a note of what it looked at. Layers that the grid does not resolve are
-left out: what they seem to carry says more about the grid than about the model.
+Each function takes the spectra of all layers and outputs and the readouts, and returns
+findings and a :class:`Check`. Layers that the grid does not resolve are left out, as
+their content depends on the grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def _resolved(spectra: Spectra, names: Sequence[str]) -> list[Spectrum]:
 def _wanted(
     readouts: Sequence[Readout], spectra: Spectra
 ) -> list[tuple[Readout, Irrep]]:
-    """Pairs of a readout and an irrep that it needs and that was projected."""
+    """Pairs of a readout and an irrep that it needs, up to the projected degree."""
     sizes = [len(spectrum.content) for spectrum in spectra.values()]
     largest = min(sizes, default=0) - 1
     return [
@@ -44,11 +44,16 @@ def _wanted(
 def missing_irreps(
     report: Report, spectra: Spectra, readouts: Sequence[Readout]
 ) -> Result:
-    """Irreps that an output needs and that the features it reads do not hold.
+    """Finds irreps that an output needs but that its features lack.
 
-    A readout is linear and sums over samples with invariant weights: content of an
-    output in (l, sigma) comes from content of the features in the same irrep. Of
-    features with noise eta it is read with the relative error eta / sqrt(B).
+    A linear readout with invariant weights takes the content of an output in
+    (l, sigma) from the same irrep of the features, with a relative error of
+    eta / sqrt(B) if these have noise eta.
+
+    Args:
+      report: The report.
+      spectra: Spectra of all layers and outputs.
+      readouts: What each output reads.
     """
     findings = []
     wanted = _wanted(readouts, spectra)
@@ -56,7 +61,7 @@ def missing_irreps(
     blind = is_blind(spectra)
     for readout, irrep in wanted:
         if structurally_absent(report, irrep):
-            left_out.append(f"{irrep} cannot show in structures this small")
+            left_out.append(f"{irrep} vanishes in structures this small")
             continue
         layers = _resolved(spectra, readout.layers)
         if not layers or (blind and irrep.sigma == -1):
@@ -73,11 +78,11 @@ def missing_irreps(
             else f"so small that their noise of relative amplitude {best.noise:.0e} "
             f"leaves an error of {effect:.0e}"
         )
-        # Whether heads follow is unknown; a head that is not linear multiplies.
+        # It is unknown whether heads follow, which may be nonlinear.
         ending = (
             ""
             if readout.before
-            else "; only a head that is not linear could make it from other irreps"
+            else "; only a nonlinear head could make it from other irreps"
         )
         findings.append(
             Finding.of(
@@ -93,7 +98,7 @@ def missing_irreps(
             )
         )
     unprojected = [
-        f"{irrep} of {readout.output} lies above the projected degrees"
+        f"{irrep} of {readout.output} is above the projected degrees"
         for readout in readouts
         for irrep in readout.irreps
         if (readout, irrep) not in wanted
@@ -114,10 +119,15 @@ def _pairs_note(readouts: Sequence[Readout]) -> str:
 def bottlenecks(
     spectra: Spectra, readouts: Sequence[Readout], leaves: Mapping[str, Leaf]
 ) -> Result:
-    """Irreps that an output needs and that one layer passes to the next one no more.
+    """Finds irreps that an output needs but that are lost between two layers.
 
-    Lost is what falls below the share eta of what came in, or below the floor, while
-    the layer before held it above its noise.
+    An irrep is lost if the first layer has it above its noise, and if its content in
+    the second is below the floor, or below eta times that in the first.
+
+    Args:
+      spectra: Spectra of all layers and outputs.
+      readouts: What each output reads.
+      leaves: All layers and outputs over all structures.
     """
     found: dict[tuple[str, str, Irrep], Finding] = {}
     looked = 0
@@ -135,10 +145,10 @@ def bottlenecks(
                 continue
             effect = after.readout_error(irrep)
             if restored and readout.measured:
-                # What the output gets back from later layers is as good as it is.
+                # Later layers restore it as well as the error of the output shows.
                 effect = spectra[readout.output].relative_error
             ending = (
-                "; later layers produce it anew from other irreps"
+                "; later layers make it again from other irreps"
                 if restored
                 else " and does not come back"
             )
@@ -156,15 +166,19 @@ def bottlenecks(
                 remedy=f"Let {second} pass {irrep} on: a residual connection around "
                 "it, more width, or a layer that mixes channels within an irrep only",
             )
-    note = f"{looked} pairs of consecutive layers and irreps that outputs need"
+    note = f"{looked} pairs of consecutive layers for irreps that outputs need"
     return list(found.values()), Check(Kind.BOTTLENECK, looked, note)
 
 
 def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
-    """Irreps that appear in the heads only, behind the last interaction of atoms.
+    """Finds irreps that only appear in the heads, after the last message passing.
 
-    Heads see one atom or edge at a time. What only they produce is a function of
-    features that hold at most the share eta of it.
+    Heads act on one atom or edge at a time. An irrep is late if its content in all
+    layers before the heads is below the floor, or below eta times that in the heads.
+
+    Args:
+      spectra: Spectra of all layers and outputs.
+      readouts: What each output reads.
     """
     findings = []
     looked = 0
@@ -179,7 +193,7 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
             continue
         looked += 1
         best = max(heads, key=lambda layer: layer.of(irrep))
-        # Where the last layers are not resolved, it may have appeared in them.
+        # It may have appeared in a layer that is not resolved.
         hidden = len(before) < len(readout.before)
         late = all(
             layer.upper_of(irrep)
@@ -197,9 +211,9 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
                 irrep=str(irrep),
                 figure=_content(best, irrep),
                 outputs=(readout.output,),
-                sentence=f"{irrep} appears in {best.name} only; no layer through "
-                f"{before[-1].name} carries it, so that {readout.output} takes it from "
-                "products within one atom or edge and not from its neighborhood.",
+                sentence=f"{irrep} only appears in {best.name}; no layer up to "
+                f"{before[-1].name} carries it, so that {readout.output} obtains it "
+                "from products within one atom or edge, not from its neighborhood.",
                 remedy=_remedy(irrep),
             )
         )
@@ -209,9 +223,9 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
 
 
 def _remedy(irrep: Irrep) -> str:
-    """What brings an irrep into an output whose features lack it.
+    """How to add an irrep to an output whose features lack it.
 
-    The same as :func:`~symjax.diagnose.recommend` puts into a configuration.
+    :func:`~symjax.diagnose.recommend` puts the same into a configuration.
     """
     if irrep == Irrep(0, 1):
         return "Add invariant channels, such as distances and angles between edges"

@@ -1,4 +1,4 @@
-"""A diagnosis in plain words."""
+"""A diagnosis as text."""
 
 import textwrap
 
@@ -7,14 +7,14 @@ from symjax.diagnose.findings import Diagnosis, Finding, Kind
 
 
 def to_text(diagnosis: Diagnosis, width: int = 80) -> str:
-    """Findings with layer, irrep, figure and remedy, and what was looked for.
+    """Formats findings and checks of a diagnosis as text.
 
     Args:
       diagnosis: The diagnosis.
-      width: Largest number of columns.
+      width: Largest number of columns, which long names may exceed.
 
     Returns:
-      Text of at most ``width`` columns where names allow it, ending with a line feed.
+      The text, which ends with a line feed.
 
     Example:
       >>> from symjax.diagnose import Check, Diagnosis, Kind, to_text
@@ -34,7 +34,7 @@ def to_text(diagnosis: Diagnosis, width: int = 80) -> str:
         if judged is None or judged.looked_at:
             lines += ["Nothing was found.", ""]
         else:
-            # That the rest shows nothing does not make an output right.
+            # Nothing is known about the outputs.
             lines += _wrapped(
                 width,
                 "",

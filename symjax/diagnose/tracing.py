@@ -1,4 +1,4 @@
-"""At which layer the equivariance error of outputs enters, by intervention."""
+"""Traces at which layer the equivariance error of outputs enters."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +18,24 @@ from symjax.report.layout import Display, Row, make_table
 from symjax.report.schema import Report
 from symjax.so3 import quadrature
 
-# Of features and their derivatives; forces on as many atoms as fit are traced.
+# Budget in bytes for features and their derivatives, which limits traced forces.
 _MEMORY = 2**31
 DEGREE = 4
-# Sectors that share A^2 among them, on the same rule.
+# Largest degree of the sectors among which A^2 is divided, on the same rule.
 SECTOR_DEGREE = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Traced:
-    """The trace of a structure, and what of it was traced.
+    """The trace of a structure.
 
     Attributes:
-      trace: Where A of its outputs enters.
-      forces: Which forces were traced, in words.
-      alone: What single sectors of single stages change in outputs that are no
-        derivatives; None unless asked for.
-      shares: How these share it out, for each stage; empty unless asked for.
-      long_range: Whether long-range features are read behind all stages.
+      trace: The layers at which A of its outputs enters.
+      forces: The forces that were traced, in words.
+      alone: Effects of single sectors of single layers on outputs that are no
+        derivatives; None without ``shapley``.
+      shares: Shapley values of the sectors of each layer; empty without ``shapley``.
+      long_range: Whether long-range features are read after all layers.
 
     Example:
       >>> import numpy as np
@@ -60,9 +60,9 @@ def report_traces(
     labels: LabelFields | None = None,
     shapley: bool = False,
 ) -> tuple[dict[str, Traced], dict[str, SymjaxError]]:
-    """Traces of the model of a report, in its type.
+    """Traces the model of a report on structures, in its type.
 
-    Forces are traced too, on as many atoms as fit into 2 GiB.
+    Forces are traced, too, on as many atoms as fit into 2 GiB.
 
     Args:
       report: The report.
@@ -70,8 +70,14 @@ def report_traces(
       structures: Structures by label.
       labels: Where structures have labels; by default under the names of the outputs,
         in eV and angstrom.
-      shapley: Whether sectors of every layer share out what they change, some forty
-        runs over the orbit for each layer.
+      shapley: Whether to compute Shapley values of the sectors of each layer, which
+        takes some forty evaluations of the orbit for each layer.
+
+    Returns:
+      Traces, and errors of structures that cannot be used, by label.
+
+    Raises:
+      ArgumentError: The model is not that of the report, or no PET.
     """
     check_model(report, model)
     if not isinstance(model, PETModel):
@@ -114,22 +120,26 @@ def _forces_in_words(atoms: ase.Atoms, chosen: Sequence[int], model: PETModel) -
         return f"{len(chosen)} of {len(atoms)} atoms ({names}), which fit into memory"
     if model.config.long_range is not None:
         return "none, as derivatives of long-range features are not traced"
-    return "none: no energy to derive, or one atom does not fit into memory"
+    return "none: there is no energy, or one atom does not fit into memory"
 
 
 def mean_squares(traces: Iterable[Trace], name: str) -> np.ndarray:
-    """A^2 of an output over structures: as it is, and after each cut."""
+    """Mean of A^2 over structures: as it is, then with each intervention."""
     having = [one.errors[name] for one in traces if name in one.errors]
     return np.asarray(np.mean(np.square(having), axis=0))
 
 
 def added(squares: np.ndarray) -> np.ndarray:
-    """What each stage adds to A^2, and last what enters behind all of them."""
+    """Contribution of each layer to A^2, and last of everything after all layers."""
     return np.append(squares[:-1] - squares[1:], squares[-1])
 
 
 def trace_to_text(traces: Mapping[str, Traced], display: Display) -> str:
-    """One table for each output: what A^2 is made of, layer by layer.
+    """Formats traces as one table of contributions to A^2 for each output.
+
+    Args:
+      traces: Traces by structure.
+      display: Width and symbols of the text.
 
     Example:
       >>> import numpy as np
@@ -150,8 +160,8 @@ def trace_to_text(traces: Mapping[str, Traced], display: Display) -> str:
         tables.append(_sectors_table(name, stage, traces, display))
     tables.append(
         display.lines(
-            "Features that a layer hands on are replaced by their invariant part, and "
-            "those of all layers before; forces are derivatives of what is left. A "
+            "Features of a layer and of all layers before it are replaced by their "
+            "invariant part; forces are derivatives of the remaining energy. A "
             "negative share cancels what enters elsewhere.",
             0,
         )
@@ -171,7 +181,7 @@ def _outputs_table(
     left = [*np.sqrt(squares[1:]), None]
     far = any(one.long_range for one in traces.values())
     stages = [f"GNN layer {n}" for n in range(1, len(squares))]
-    stages.append("behind them (long range)" if far else "behind them")
+    stages.append("after them (long range)" if far else "after them")
     labelled = all(name in one.label_errors for one in having)
     wrong: list[float | None] = [None] * len(left)
     if labelled:
@@ -204,7 +214,7 @@ def _percent(part: float, whole: float) -> str:
 
 
 def _shared(traces: Mapping[str, Traced]) -> list[tuple[str, int]]:
-    """Outputs and stages whose sectors share something out."""
+    """Outputs and layers with Shapley values."""
     return [
         (name, stage)
         for one in list(traces.values())[:1]
@@ -238,8 +248,7 @@ def _sectors_table(
     elsewhere = float(np.mean([one.left[name] for one in shares]))
     rows.append(Row(["elsewhere", "", _percent(elsewhere, whole), ""]))
     heading = (
-        f"What sectors of GNN layer {stage + 1} change in {display.name(name)}, "
-        "% of A^2"
+        f"Effect of sectors of GNN layer {stage + 1} on {display.name(name)}, % of A^2"
     )
     columns = ["sector", "alone", "Shapley", "+-"]
     return str(make_table(heading, columns, rows, display).plain)

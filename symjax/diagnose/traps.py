@@ -1,7 +1,7 @@
-"""What a function predicts where the symmetry of its input forbids an answer.
+"""Symmetry traps: predictions that the symmetry of the input forbids.
 
-A dipole of methane, forces off a mirror plane: an equivariant function predicts none,
-see :mod:`symjax.diagnose.projection`.
+An equivariant function predicts no dipole for methane, and no forces out of a mirror
+plane, see :mod:`symjax.diagnose.projection`.
 """
 
 import functools
@@ -28,9 +28,9 @@ from symjax.so3.representations import (
 )
 from symjax.so3.sampling import haar
 
-# Orientations are the same in every run, so that results are reproducible.
+# The same orientations in each run, for reproducibility.
 _SEED = 25
-# Size of the change of the input that shows the round-off of a function, in eps.
+# Change of the input that shows the round-off of a function, in machine epsilon.
 _NUDGE = 4.0
 
 
@@ -42,24 +42,24 @@ def symmetry_traps(
     num_orientations: int = 16,
     displacement: float = 0.0,
 ) -> tuple[list[Finding], Check]:
-    """What a function predicts where the symmetry of its input forbids an answer.
+    """Finds outputs that are not zero where the symmetry of the input forbids them.
 
-    The function is evaluated at Haar-random orientations and their inversions, its
-    answers rotated back and projected. The same with the input changed by a few
-    machine epsilon (or by ``displacement``) shows what round-off and imperfect
-    symmetry leave there; what exceeds that is the model's.
+    The function is evaluated at Haar-random orientations and their inversions; its
+    outputs are rotated back, and their forbidden part is projected out. Repeating that
+    with the input changed by a few machine epsilon (or by ``displacement``) shows the
+    effect of round-off and imperfect symmetry, above which an output is a finding.
 
     Args:
       problem: Function, input and its symmetry, from
         :func:`symjax.models.pet.orbit_problem`.
-      label: Name of the structure, for the sentences.
-      scales: Root mean square of outputs over other structures; measures the effect
-        where all that a structure allows is nothing.
+      label: Name of the structure, for messages.
+      scales: Root mean squares of outputs over other structures. The effect is relative
+        to these, or to that of this structure if larger.
       num_orientations: Number of orientations, even.
-      displacement: How far the input is from its symmetry, in its unit.
+      displacement: Deviation of the input from its symmetry, in its unit.
 
     Returns:
-      The findings, one for each output at most, and what was looked at.
+      The findings, at most one for each output, and the check.
 
     Raises:
       ArgumentError: ``num_orientations`` is not even and positive.
@@ -124,9 +124,9 @@ def symmetry_traps(
                 ),
                 outputs=(name,),
                 sentence=f"The symmetry {group} of {label} allows {allowed} in {name}; "
-                f"outside of it the model predicts {found.size:.2g} "
-                f"{output.unit}".rstrip()
-                + f" a component (root mean square), {share:.1e} of its answers.",
+                f"the model predicts {found.size:.2g} {output.unit}".rstrip()
+                + f" per component beyond that (root mean square), "
+                f"{share:.1e} of its output.",
                 remedy=f"Average the prediction over the {len(elements)} elements of "
                 f"{group}, or over a finite group that contains them; or augment with "
                 "symmetric structures",
@@ -144,7 +144,7 @@ def _orientations(num: int) -> np.ndarray:
 
 
 def _inputs(problem: Problem, displacement: float) -> tuple[Any, Any]:
-    """The input, and the input changed at random by its round-off or asymmetry."""
+    """The input, and the input with a random change of its round-off or asymmetry."""
     rng = np.random.default_rng(_SEED)
 
     def nudge(leaf: Any) -> np.ndarray:
@@ -161,7 +161,7 @@ def _inputs(problem: Problem, displacement: float) -> tuple[Any, Any]:
 def _answers(
     prepared: Prepared, x: Any, rotations: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Answers at all orientations, rotated back, in float64."""
+    """Outputs at all orientations, rotated back, in float64."""
     leaves = prepared.leaves
     responses = orbit.respond(
         prepared.function,
@@ -194,7 +194,7 @@ def _forbidden(
     real: np.ndarray,
     answers: np.ndarray,
 ) -> np.ndarray:
-    """The forbidden part of the real samples, for every orientation."""
+    """The forbidden part of the real samples at each orientation."""
     project = functools.partial(
         forbidden_part, representation, elements=elements, permutations=permutations
     )
@@ -210,10 +210,9 @@ class _Forbidden(NamedTuple):
 
     @classmethod
     def of(cls, forbidden: np.ndarray, noise: np.ndarray) -> "_Forbidden | None":
-        """None where it does not exceed its noise; both arrays lead with g."""
+        """None if it does not exceed its noise; the first axes are orientations."""
         found, background = _squares(forbidden), _squares(noise)
-        # Mean squares of two samples of as many orientations, components not
-        # independent.
+        # An F test for the orientations alone, as components are not independent.
         limit = float(special.fdtri(len(found), len(found), 1 - FALSE_ALARM))
         if not found.mean() > limit * background.mean():
             return None

@@ -25,26 +25,26 @@ def structure_traps(
     num_orientations: int = 16,
     energy: str | None = None,
 ) -> tuple[list[Finding], Check]:
-    """What a model predicts where the point group of a structure forbids an answer.
+    """Finds outputs of a model that the point group of a structure forbids.
 
     A molecule is made exactly symmetric first (no atom moves by more than 1e-5
-    angstrom); of a crystal the residual of its symmetry is taken into account.
+    angstrom); for a crystal the deviation from its symmetry is taken into account.
 
     Args:
       model: A PET of ``symjax.models``.
       atoms: The structure.
       label: Its name; by default its formula.
       scales: As in :func:`symmetry_traps`.
-      dtype: Type in which the model runs.
+      dtype: Type in which the model computes.
       num_orientations: As in :func:`symmetry_traps`.
       energy: Name of the target whose derivatives are forces and stress, see
         :func:`symjax.models.pet.choose_energy`.
 
     Returns:
-      The findings, and what was looked at.
+      The findings, and the check.
 
     Raises:
-      ArgumentError: The model is none of structures.
+      ArgumentError: The model is no PET.
       SymjaxError: The structure cannot be used.
 
     Example:
@@ -60,7 +60,7 @@ def structure_traps(
         raise ArgumentError(
             "model",
             getattr(model, "name", model),
-            "predicts nothing of atomic structures",
+            "does not predict properties of atomic structures",
             "Use a PET, see 'symjax models'",
         )
     symmetry = find_symmetry(atoms)
@@ -82,7 +82,10 @@ def structure_traps(
 def report_traps(
     report: Report, model: Any, structures: Mapping[str, ase.Atoms]
 ) -> tuple[list[tuple[Sequence[Finding], Check]], dict[str, SymjaxError]]:
-    """Symmetry traps of the model of a report, in its type and against its scales.
+    """Finds symmetry traps of the model of a report.
+
+    It computes in the type of the report; effects are relative to the root mean squares
+    of its outputs, or to those of a structure if larger.
 
     Args:
       report: The report.
@@ -90,7 +93,8 @@ def report_traps(
       structures: Structures by label.
 
     Returns:
-      A result for each structure, and the errors of those that cannot be used.
+      Findings and a check for each structure, and errors by label of structures that
+      cannot be used.
 
     Raises:
       ArgumentError: ``model`` is not the model of the report.

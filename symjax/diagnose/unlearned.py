@@ -1,4 +1,4 @@
-"""Whether the outputs are as symmetric as they should be: what is judged first."""
+"""Check whether the equivariance error of outputs is small enough."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,21 +20,21 @@ from symjax.report.scales import TEMPERATURE, Comparison
 WELL_TRAINED = 0.002
 """Relative equivariance error of the forces of a well-trained model.
 
-That of ``pet-ethanol`` on frames that it was not trained on: by its model card A is
-0.0021 eV/angstrom, and the root mean square of the forces 1.27 eV/angstrom.
+That of ``pet-ethanol`` on test frames: by its model card A is 0.0021 eV/angstrom, and
+the root mean square of the forces 1.27 eV/angstrom.
 """
 
-# Structures with labels from which an error on them is a scale.
+# Number of structures with labels from which their error is used as a scale.
 _LEAST_LABELLED = 3
 SHARE_OF_ERROR = 1 / 3
-"""Largest A over the error on labels that is fine: a ninth of the squared error.
+"""Largest accepted A divided by the error on labels: a ninth of the squared error.
 
-Against equivariant labels, the mean over the group of the squared error is that of the
+For equivariant labels, the squared error, averaged over the group, is that of the
 symmetrised model plus A squared.
 """
 
-# Features nearer to invariance than this are those of a model that has learned it:
-# random weights leave 0.4 to 0.8, the model that ships 0.008.
+# Relative error of features below which a model has learned the symmetry: 0.4 to 0.8
+# for random weights, 0.008 for the model that ships.
 _LEARNED = 0.05
 # Root-mean-square force of a soft bond, 1 eV/angstrom^2, at 300 K: sqrt(k kT).
 _THERMAL_FORCE = 0.16
@@ -49,25 +49,27 @@ def unlearned(
     energy: str = "",
     label_errors: Mapping[str, float] | None = None,
 ) -> tuple[list[Finding], Check]:
-    """Outputs whose equivariance error is too large for what they are.
+    """Finds outputs whose equivariance error A is too large.
 
-    A is compared with what the report has: the size of tensors, the spread of
-    invariants over structures, kT at 300 K for energies of one structure
-    (:mod:`symjax.report.scales`); of an invariant without any of these, the smaller of
-    its own relative error and that of the features that it reads stands in. Where the
-    error on labels is given, A may be a third of it. Otherwise it may be 0.01 of the
-    scale, of kT 0.1. An A of 0.1 of the size of a response is too much whatever the
-    labels say.
+    A is compared with a scale (:mod:`symjax.report.scales`): the root mean square of
+    tensors, the spread of invariants over structures, or kT at 300 K for the energy of
+    a single structure. For other invariants, the smaller of their own relative error
+    and that of the features they read is taken. If the error on labels is known, A may
+    be up to a third of it; otherwise up to 0.01 of its scale, or 0.1 kT. In any case, A
+    must be below 0.1 of its scale, unless that is kT.
 
     Args:
-      leaves: All leaves over all structures.
-      spectra: Spectra of all leaves.
-      readouts: What the outputs read.
+      leaves: All layers and outputs over all structures.
+      spectra: Spectra of all layers and outputs.
+      readouts: What each output reads.
       dtype: Precision of the model.
       energy: The output whose derivatives are forces and stress; empty for none.
-      label_errors: Root-mean-square error on labels of an output, by name, in its
-        unit, as A is: of a whole structure for an energy. By default that of the
-        report, where three structures or more had labels.
+      label_errors: Root-mean-square errors on labels by output, in its unit, of whole
+        structures for an energy. By default those of the report, where at least three
+        structures have labels.
+
+    Raises:
+      ArgumentError: ``label_errors`` names no output, or an error is not positive.
     """
     outputs = {name: leaf for name, leaf in leaves.items() if leaf.kind == "output"}
     _check_errors(label_errors or {}, outputs)
@@ -85,7 +87,7 @@ def unlearned(
     for name, leaf in outputs.items():
         against = leaf.comparison(dtype)
         if against.scale == "one value" and name in features:
-            # Its zero is arbitrary, and features may cancel: both have to be off.
+            # Its zero is arbitrary, and features may cancel: both must be too large.
             layer, error = features[name]
             error = min(error, leaf.totals.relative_error)
             against = Comparison(f"features of {layer}", 1.0, error)
@@ -156,7 +158,7 @@ def _features_read(
     outputs: Mapping[str, Leaf],
     energy: str,
 ) -> dict[str, tuple[str, float]]:
-    """Of the layers that an output reads, the nearest to invariance and its error."""
+    """The layer closest to invariance that each output reads, and its error."""
     found = {}
     for readout in readouts:
         layers = [spectra[name] for name in readout.layers if name in spectra]
@@ -175,11 +177,11 @@ def _effect(
     against: Comparison,
     features: Mapping[str, tuple[str, float]],
 ) -> float:
-    """A over its scale; forces near a minimum are compared with thermal ones.
+    """A divided by its scale, which for forces is at least a thermal force.
 
-    Forces vanish in relaxed structures, and an error that is small beside the forces of
-    any other structure would be all of them. Whether the model has learned the
-    symmetry shows in its features.
+    Forces vanish in relaxed structures, so that A may seem large beside them although
+    it is small in others. The thermal force only applies if features show that the
+    model has learned the symmetry.
     """
     ratio = against.ratio if against.ratio is not None else 0.0
     learned = features.get(name, ("", 1.0))[1] < _LEARNED
@@ -189,17 +191,16 @@ def _effect(
 
 
 def _admitted(against: Comparison) -> float:
-    """The largest ratio that is fine: of a Boltzmann factor one digit, else two."""
+    """Largest accepted ratio: one digit of a Boltzmann factor, two digits of others."""
     return 0.1 if against.scale == "kT" else 0.01
 
 
 def _why_not(against: Comparison) -> str:
     return {
         "zero": "vanishes",
-        "forbidden by symmetry": "the symmetry of the structures allows nothing else "
-        "than zero; compare with other structures",
-        "one value": "one value, and nothing to compare its error with; measure "
-        "several structures",
+        "forbidden by symmetry": "the symmetry of the structures only allows zero; "
+        "measure other structures",
+        "one value": "a single value has no scale; measure several structures",
     }[against.scale]
 
 
@@ -207,7 +208,7 @@ def _sentence(
     name: str, leaf: Leaf, against: Comparison, label_error: float | None
 ) -> str:
     error, unit = leaf.totals.equivariance_error, f" {leaf.unit}" if leaf.unit else ""
-    parts = [f"turning the input changes {name} by {error:.2g}{unit}"]
+    parts = [f"rotating the input changes {name} by {error:.2g}{unit}"]
     if against.ratio is not None:
         parts.append(_against(against, leaf.unit))
     if label_error is not None:
@@ -231,7 +232,7 @@ def _against(against: Comparison, unit: str) -> str:
             f" per atom ({against.error:.2g} {unit}/atom)" if against.per_atom else ""
         )
         return f"{ratio} of its spread over structures{each}"
-    return f"{ratio} of its size, as far as one value and the {against.scale} say"
+    return f"{ratio} of its size, judged by one value and the {against.scale}"
 
 
 def _remedy(of_energy: bool, effect: float, relative_error: float) -> str:
@@ -239,23 +240,24 @@ def _remedy(of_energy: bool, effect: float, relative_error: float) -> str:
     if of_energy:
         average += 'as SymjaxCalculator(model, average="Oh") does, '
     average += "which needs no training"
-    # More wrong than right in square: the mean over orientations is the smaller part.
+    # The mean over orientations is less than half of the square.
     if Severity.of(min(effect, relative_error)) is Severity.CRITICAL:
         return (
-            f"{_TRAIN}. Averaging over orientations does not help before then: the "
-            "mean is the smaller part of what the model predicts"
+            f"{_TRAIN}. Averaging over orientations does not help before then, as the "
+            "mean is the smaller part of the predictions"
         )
     if Severity.of(min(effect, 1.0)) >= Severity.SEVERE:
         return f"{_TRAIN}; until then {average}"
-    # It has been learnt: a penalty would keep a network from beginning.
+    # A penalty helps a model that has learned; earlier it would hinder training.
     return (
-        "Train on with random rotations and reflections, and a penalty on what outputs "
-        f"differ by between orientations ([penalty] of symjax train); or {average}"
+        "Continue training with random rotations and reflections, and a penalty on "
+        "differences between orientations ([penalty] of symjax train); or "
+        f"{average}"
     )
 
 
 _TRAIN = (
     "Train it, or train it longer, with random rotations and reflections (augmentation "
-    '= "O(3)" of symjax train) until A, which the section [monitor] follows, no longer '
+    '= "O(3)" of symjax train) until A, which the section [monitor] records, no longer '
     "falls"
 )

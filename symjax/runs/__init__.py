@@ -1,4 +1,4 @@
-"""Runs: many items, measured with one model into one folder."""
+"""Runs, which measure many structures or events with one model into one folder."""
 
 from symjax.runs.estimates import Cost, estimate_items
 from symjax.runs.folder import Destination

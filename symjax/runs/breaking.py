@@ -1,4 +1,4 @@
-"""What breaks the symmetry of labels of an event: network, tokens, or voxels."""
+"""Sources of symmetry breaking in labels of events: network, tokens and voxels."""
 
 import math
 from collections.abc import Mapping
@@ -19,17 +19,18 @@ _SOURCES = ("network", "tokenisation", "voxelisation", "all")
 def measure_breaking(
     problem: Problem, *, samples: int = 48
 ) -> tuple[Breaking, Breaking]:
-    """Measures the sources under O_h, which voxels respect, and under all of O(3).
+    """Measures the sources over O_h, the symmetry of voxels, and over O(3).
 
     Args:
       problem: From :func:`symjax.models.pointmae.breaking_problem`.
-      samples: Random elements of O(3); a multiple of 8. Their variances are unbiased.
+      samples: Number of random elements of O(3), even. Variances over them are
+        unbiased.
 
     Returns:
-      The sources over the 48 elements of O_h and over the samples.
+      The sources over the 48 elements of O_h, and over the samples.
 
     Raises:
-      ModelError: A probability is not a number.
+      ModelError: A probability is not finite.
       ArgumentError: ``samples`` is not positive and even.
     """
     return (
@@ -47,7 +48,7 @@ def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
     u = {
         name: values[:, mask] for name, values in _responses(problem, elements).items()
     }
-    # A mean over random elements is itself uncertain: one degree of freedom less.
+    # Random elements have one degree of freedom less, for their mean.
     free = len(elements) - (not exact)
 
     def spread(values: np.ndarray) -> float:
@@ -59,7 +60,7 @@ def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
 
     assert output.samples is not None
     classes = u["all"].shape[-1]
-    # Labels that the model does not know are no errors of its.
+    # Classes beyond those of the model count as unknown, not as errors.
     truth = output.samples[mask]
     known = np.where(truth < classes, truth, -1)
     everywhere = np.ones(len(truth), bool)
@@ -107,7 +108,7 @@ def _responses(problem: Problem, elements: np.ndarray) -> dict[str, np.ndarray]:
             raise ModelError(
                 name,
                 float("nan"),
-                "a probability is not a number at some orientation of the event",
+                "a probability is not finite at some orientation of the event",
                 "Use float64, or a model with a longer context",
             )
     return u

@@ -1,4 +1,4 @@
-"""Which items of a run are checked for other laws of nature, and how."""
+"""Checks of other physical laws on some structures of a run."""
 
 import dataclasses
 import logging
@@ -18,33 +18,38 @@ Laws = Callable[[ase.Atoms], tuple[PhysicalCheck, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Checks:
-    """Checks of some structures of a run; of the others none.
+    """Checks of physical laws for some structures of a run.
 
-    A law is one of the model, and checks cost a few dozen evaluations: they are made of
-    the smallest structure of each periodicity.
+    Such laws are properties of the model, and checking them takes a few dozen
+    evaluations, so only the smallest structure of each periodicity is checked.
 
     Attributes:
-      laws: Checks a structure; picklable, for worker processes. None for no checks.
-      labels: Those that are checked.
+      laws: Function that checks a structure, picklable for worker processes; None for
+        no checks.
+      labels: Labels of the structures to check.
     """
 
     laws: Laws | None = None
     labels: frozenset[str] = frozenset()
 
     def __call__(self, label: str, item: Any) -> tuple[PhysicalCheck, ...]:
-        """The checks of one item; empty for one that is not checked."""
+        """Checks one item; empty for one that is not to be checked, or cannot be."""
         if self.laws is None or label not in self.labels:
             return ()
         try:
             return self.laws(item)
         except (SymjaxError, RuntimeError, OSError, MemoryError) as error:
-            # What was measured stands, whatever happens to a doubled cell.
+            # The measurement stands, even if a doubled cell cannot be evaluated.
             _log.warning("%s: other laws were not checked: %s", label, error)
             return ()
 
 
 def choose_checks(laws: Laws | None, items: Mapping[str, Any]) -> Checks:
-    """Chooses the smallest structure of each periodicity.
+    """Chooses the smallest structure of each periodicity for checks.
+
+    Args:
+      laws: Function that checks a structure; None for no checks.
+      items: Structures, or events, by label.
 
     Example:
       >>> import ase.build

@@ -1,4 +1,4 @@
-"""What a run will cost, before anything is measured."""
+"""Estimates of the cost of a run."""
 
 import collections
 import dataclasses
@@ -10,19 +10,19 @@ from symjax.metrics import Estimate, estimate
 from symjax.runs.options import Options
 from symjax.runs.sources import as_source
 
-# Items that are looked at, evenly spread, where sizes are not known beforehand; and
-# evaluations that split symmetry breaking into its sources: three, over O_h and as many
-# random elements.
+# Number of items that are read, evenly spread, where sizes are unknown before; and of
+# evaluations for the sources of symmetry breaking: three, at the 48 elements of O_h and
+# at as many random ones.
 _LOOKED_AT = 32
 _BREAKING_EVALUATIONS = 3 * 96
 
 
 class Cost(NamedTuple):
-    """What items of one size will cost.
+    """Estimated cost of the items of one size.
 
     Attributes:
       number: Number of items.
-      cost: Of all of them together.
+      cost: Total cost of these items.
     """
 
     number: int
@@ -32,22 +32,24 @@ class Cost(NamedTuple):
 def estimate_items(
     model: Any, items: Mapping[str, Any], options: Options
 ) -> Iterator[tuple[str, Cost | SymjaxError]]:
-    """What :func:`measure_items` will cost, from one timed program for each size.
+    """Estimates the cost of :func:`measure_items` by timing one program for each size.
 
-    Items of one size share a program. Where sizes are not known before an item is read,
-    as of events, at most 32 items, evenly spread, stand for all.
+    Items of one size share a program. If sizes are only known after reading an item, as
+    for events, the estimate is based on at most 32 items, evenly spread.
 
     Args:
       model: A model of ``symjax.models``, or any :class:`~symjax.runs.Source`.
       items: Structures, or events, by label.
-      options: How to measure; symmetry would need fewer evaluations.
+      options: Options of the run. The point groups of structures are not taken into
+        account, which would reduce the number of evaluations.
 
     Yields:
-      For each size the label of its first item and the cost of all; for an item that
-      cannot be measured, its label and the error.
+      For each size the label of its first item and the cost of all items; for an item
+      that cannot be measured, its label and the error.
 
     Raises:
-      SymjaxError: An option is impossible, or the model cannot be used.
+      SymjaxError: An option is impossible, the grid is ``"auto"``, or the model cannot
+        be used.
 
     Example:
       >>> import ase.build

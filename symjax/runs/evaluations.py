@@ -1,11 +1,11 @@
-"""What a dear function has computed stays: an interrupted item goes on where it was.
+"""Stores the evaluations of expensive functions, so that an item can be resumed.
 
-Evaluations of a function that runs on the host one input at a time, as those of an ASE
-calculator, are appended to a file of the output folder as they come, and read again
-when the run is resumed. A file belongs to one structure and one calculator, by their
-digests; an evaluation to the bits of its input. Nothing is read that was computed in
-the same run: two calls with one input are still compared. When the item is finished,
-its file goes.
+Evaluations of a function that runs on the host and takes one input at a time, such as
+an ASE calculator, are appended to a file in the output folder and read when the run is
+resumed. A file belongs to one structure and one model, given by their digests, and an
+evaluation to the exact bits of its input. Evaluations of the current run are not
+reused, so that checks which call a function twice with one input remain meaningful. The
+file is removed when its item is finished.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ from symjax.data.digests import structure_digest
 from symjax.metrics import HostFunction, Problem
 
 FOLDER = "evaluations"
-"""Name of the folder in that of a run."""
+"""Name of the folder of evaluations within the output folder."""
 _KEY = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluations:
-    """Evaluations of the items of a run; picklable, for worker processes.
+    """Stored evaluations of the items of a run; picklable, for worker processes.
 
     Attributes:
       folder: The output folder of the run.
@@ -43,15 +43,15 @@ class Evaluations:
     model: str
 
     def path(self, item: str) -> Path:
-        """The file of an item, by its digest."""
+        """The file of an item, given its digest."""
         name = hashlib.sha256(f"{self.model} {item}".encode()).hexdigest()
         return self.folder / FOLDER / f"{name[:32]}.bin"
 
     def remembered(self, problem: Problem, item: Any) -> Problem:
-        """The same problem, whose function reads what was computed before.
+        """A copy of a problem whose function reads and stores evaluations.
 
-        As it is where the item is no structure, or the function does not run on the
-        host or takes many inputs at once and so is none that is dear.
+        The problem itself if the item is no structure, or if the function does not run
+        on the host or takes several inputs at once, and so is not expensive.
         """
         function = problem.function
         on_host = isinstance(function, HostFunction) and not function.batched
@@ -70,7 +70,7 @@ class Evaluations:
         return dataclasses.replace(problem, function=HostFunction(call))
 
     def forget(self, item: Any) -> None:
-        """Removes the file of an item, and the folder with the last one."""
+        """Removes the file of an item, and the folder if it is empty."""
         if not isinstance(item, ase.Atoms):
             return
         path = self.path(structure_digest(item))
@@ -93,7 +93,7 @@ def _key(given: Any) -> bytes:
 
 
 class _Store:
-    """A line that tells names, shapes and dtypes; then keys and values in bytes."""
+    """A file with names, shapes and dtypes in its first line, then keys and values."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -110,7 +110,7 @@ class _Store:
                 for name, shape, dtype in json.loads(head)
             ]
         except (ValueError, TypeError):
-            # Cut off within its first line: nothing was lost but that.
+            # Cut off within its first line: there are no evaluations to lose.
             self._path.unlink()
             return
         sizes = [
@@ -132,7 +132,7 @@ class _Store:
                 file.truncate(len(head) + 1 + whole * size)
 
     def add(self, key: bytes, output: Any) -> None:
-        """Appends an evaluation, if it is a dictionary of arrays like the others."""
+        """Appends an evaluation, unless its names, shapes or dtypes differ."""
         if not isinstance(output, Mapping):
             return
         arrays = {str(name): np.asarray(value) for name, value in output.items()}

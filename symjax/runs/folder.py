@@ -1,8 +1,8 @@
 """The output folder of a report, and its journal of finished structures.
 
-``structures.jsonl`` grows by one line when a structure is finished, and each line is
-on the disk before the next structure starts: an interrupted run loses nothing that
-was completed. ``report.json`` is written once, at the end.
+Each finished structure is appended to ``structures.jsonl`` and written to the disk
+before the next one starts, so that an interrupted run loses no finished structure.
+``report.json`` is written at the end.
 """
 
 import contextlib
@@ -39,27 +39,27 @@ JOURNAL_SCHEMA = "symjax-structures/1"
 """Name and version of the format of ``structures.jsonl``."""
 
 JOURNAL_FILE = "structures.jsonl"
-# More structures than this stay on disk; with all layers of a deep model, one takes
-# some 200 kB.
+# Larger reports read structures from disk when needed; with all layers of a deep model,
+# one takes about 200 kB.
 _HELD_STRUCTURES = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """The files that one kind of run writes into its folder.
+    """Names of the files that a kind of run writes.
 
     Attributes:
-      what: What they are, for messages.
-      journal: Name of the one from which a run is resumed.
-      others: Names of the others.
+      kind: Kind of the run, for messages.
+      journal: Name of the file from which a run is resumed.
+      others: Names of the other files.
     """
 
-    what: str
+    kind: str
     journal: str
     others: tuple[str, ...]
 
     def existing(self, folder: Path) -> list[Path]:
-        """Those in a folder, which need not exist."""
+        """Paths of those that exist in a folder."""
         names = (*self.others, self.journal)
         return [folder / name for name in names if (folder / name).exists()]
 
@@ -75,7 +75,11 @@ REPORT_FILES = RunFiles(
 
 
 def clear_folder(folder: Path, files: RunFiles = REPORT_FILES) -> None:
-    """Makes a folder if needed, and removes a run in it."""
+    """Creates a folder if needed, and removes the files of a run in it.
+
+    Raises:
+      ReportError: It cannot be written to.
+    """
     try:
         for path in files.existing(folder):
             path.unlink()
@@ -86,14 +90,14 @@ def clear_folder(folder: Path, files: RunFiles = REPORT_FILES) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """Where a run is written, and what becomes of one that is there already.
+    """The output folder of a run, and what to do with an earlier run in it.
 
     Attributes:
       folder: The output folder.
-      resume: Whether to continue the run in it: completed items are not measured
-        again, failed ones are.
-      overwrite: Whether to replace it.
-      command: What was typed, for the report.
+      resume: Whether to continue an earlier run: completed items are kept, and failed
+        ones measured again.
+      overwrite: Whether to replace an earlier run.
+      command: The command line, for the report.
 
     Example:
       >>> from symjax.runs import Destination
@@ -108,7 +112,7 @@ class Destination:
 
     @staticmethod
     def of(given: "Destination | str | Path") -> "Destination":
-        """A folder that holds no run yet, unless it is a destination."""
+        """A destination as it is; a folder as one without an earlier run."""
         return given if isinstance(given, Destination) else Destination(given)
 
     @property
@@ -118,7 +122,15 @@ class Destination:
 
 
 def check_folder(into: Destination, files: RunFiles = REPORT_FILES) -> None:
-    """Raises if a run must not be written into its folder; changes nothing.
+    """Checks that a run may be written into its folder, without changing anything.
+
+    Args:
+      into: The folder, and what to do with an earlier run.
+      files: Files of this kind of run.
+
+    Raises:
+      ReportError: The folder has an earlier run that is neither to be resumed nor
+        replaced, has none to resume, or cannot be written to.
 
     Example:
       >>> from symjax.runs.folder import Destination, check_folder
@@ -134,7 +146,7 @@ def check_folder(into: Destination, files: RunFiles = REPORT_FILES) -> None:
             "overwrite",
             True,
             "contradicts resuming",
-            f"Pass {{resume}} to continue the {files.what}, or {{overwrite}} to start "
+            f"Pass {{resume}} to continue the {files.kind}, or {{overwrite}} to start "
             "again",
             resume=True,
             overwrite=True,
@@ -174,8 +186,8 @@ def check_folder(into: Destination, files: RunFiles = REPORT_FILES) -> None:
         raise ReportError(
             "output",
             str(folder),
-            f"already holds a {files.what} ({existing[0].name})",
-            f"Choose another folder, or pass {{resume}} to continue that {files.what}, "
+            f"already holds a {files.kind} ({existing[0].name})",
+            f"Choose another folder, or pass {{resume}} to continue that {files.kind}, "
             "{overwrite} to replace it",
             resume=True,
             overwrite=True,
@@ -183,15 +195,15 @@ def check_folder(into: Destination, files: RunFiles = REPORT_FILES) -> None:
 
 
 class Journal:
-    """Appends finished structures to ``structures.jsonl``, safely.
+    """Context manager that appends finished structures to ``structures.jsonl``.
 
-    A context manager. The first line names model and settings; further lines are
-    structures as in ``report.json``. The same goes into ``results.h5``.
+    The first line of the file contains model and settings, further lines structures as
+    in ``report.json``. Structures are also written to ``results.h5``.
 
     Attributes:
       path: The file.
       completed: Structures that an interrupted run has measured, by label, without
-        their leaves and atoms.
+        their numbers and atoms.
     """
 
     def __init__(
@@ -205,9 +217,9 @@ class Journal:
 
         Raises:
           ArgumentError: Another process writes into the folder.
-          ReportError: As in :func:`check_folder`; or the journal to resume belongs
-            to another model, other settings or another version, or is damaged
-            before its last line.
+          ReportError: As in :func:`check_folder`; or the journal to resume belongs to
+            another model, other settings or another version, or is damaged before its
+            last line.
         """
         folder = into.path
         self.path = folder / JOURNAL_FILE
@@ -246,14 +258,17 @@ class Journal:
         self._hold.close()
 
     def append(self, structure: StructureReport) -> None:
-        """Writes one finished structure through to the disk."""
+        """Appends a finished structure, and flushes it to the disk."""
         place = self._lines.append(storage.dumps(storage.structure_to_json(structure)))
         self._all[structure.label] = place, schema.without_numbers(structure)
         if self._results is not None:
             self._results.append(structure)
 
     def structures(self, labels: Iterable[str]) -> Sequence[StructureReport]:
-        """Structures of the journal in a given order; many of them stay on disk."""
+        """Structures of the journal by label, in the given order.
+
+        More than 200 are not held in memory, but read from the file when accessed.
+        """
         chosen = [self._all[label] for label in labels]
         places, overview = zip(*chosen, strict=True) if chosen else ((), ())
         degree = self._head[2].max_degree
@@ -262,7 +277,7 @@ class Journal:
         return tuple(stored) if len(stored) <= _HELD_STRUCTURES else stored
 
     def discard(self) -> None:
-        """Removes a new journal, and with its lock the folder that was made for it."""
+        """Removes a new journal, and the folder if that was created for it."""
         if self._resumed:
             return
         self._lines.close()
@@ -303,7 +318,7 @@ class Journal:
 def _comparable(
     software: Software, model: ModelInfo, settings: Settings
 ) -> dict[str, Any]:
-    """What must agree for two parts of a report to add up."""
+    """What must agree between the parts of a resumed report."""
     return {
         **dataclasses.asdict(settings),
         "model": model.digest[:16],

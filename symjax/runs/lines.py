@@ -1,4 +1,4 @@
-"""A file to which a run appends lines, and from which it is resumed."""
+"""Files of JSON lines to which a run appends, and from which it is resumed."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ from symjax.report.storage import TruncatedError, write_atomically
 
 
 class Lines(contextlib.AbstractContextManager["Lines"]):
-    r"""A file of JSON lines, each of which is on the disk before the next is begun.
+    r"""A file of JSON lines, each of which is flushed to the disk.
 
     Args:
       path: The file.
-      head: The first line, which says what the others belong to; without line feed.
-      read: None for a new file. For one to resume, called for each of its lines, head
-        included: with what messages call it, and the line and where it stands. Raises
-        :class:`~symjax.report.storage.TruncatedError` if the line is no JSON, which is
-        forgiven at the end of the file: there it was being written when the run was
-        interrupted.
+      head: The first line, which identifies the run; without line feed.
+      read: None for a new file. For a file to resume, a function that is called for
+        each line, the first included, with its name for messages, its text and its
+        place in the file. It raises :class:`~symjax.report.storage.TruncatedError` if
+        the line is no JSON; at the end of the file, such a line is removed, as it was
+        being written when the run was interrupted.
 
     Raises:
       ReportError: The file cannot be read or written, has no complete line, or is
@@ -72,10 +72,10 @@ class Lines(contextlib.AbstractContextManager["Lines"]):
         self._file.close()
 
     def append(self, text: str) -> Place:
-        """Writes a line through to the disk; returns where it stands.
+        """Appends a line, flushes it to the disk, and returns its place in the file.
 
         Raises:
-          ReportError: The disk is full, or does not take it.
+          ReportError: The disk is full, or another error occurs.
         """
         line = (text + "\n").encode()
         place = Place.of(self._path, self._file.tell(), line)
@@ -87,7 +87,7 @@ class Lines(contextlib.AbstractContextManager["Lines"]):
 
 
 def _intact(path: Path, read: Callable[[str, str, Place], None]) -> int:
-    """Reads all lines; returns the number of bytes of those that are whole."""
+    """Reads all lines; returns the number of bytes of the complete ones."""
     size = 0
     check_readable(path)
     with path.open("rb") as file:

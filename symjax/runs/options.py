@@ -1,4 +1,4 @@
-"""How the items of a run are measured."""
+"""Options for measuring the items of a run."""
 
 import dataclasses
 from typing import Any
@@ -16,32 +16,33 @@ from symjax.so3.quadratures import LARGEST_DEGREE, quadrature
 
 DTYPES = ("float32", "float64")
 AUTO = "auto"
-"""The grid that is chosen for each structure by its accuracy."""
+"""Value of ``grid`` for which a grid is chosen for each structure by its accuracy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to measure; the same for all structures of a report.
+    """Options of a measurement, the same for all structures of a report.
 
     Attributes:
       max_degree: Largest degree L of the projected sectors.
-      grid: Degree of the quadrature; None for ``2 * max_degree + 1``, ``"auto"`` to
-        climb for each structure until a certificate is reached
+      grid: Degree of the quadrature; None for ``2 * max_degree + 1``; ``"auto"`` to
+        refine the grid for each structure until it is certified
         (:class:`symjax.metrics.Adaptive`).
-      samples: Instead of a grid, random rotations R for each structure, each paired
-        with -R (:class:`symjax.metrics.HaarSamples`): estimates with standard errors,
-        for models whose evaluations are dear. None for a grid.
-      turn: Of these rotations, those that are turned together: their group and its
-        subgroups are the averages of which the report says what they leave.
-      layers: ``"all"``, ``"none"``, or names or regular expressions with commas.
-      dtype: ``"float32"`` or ``"float64"``, which needs JAX's x64 mode.
-      tolerance: Change of B above which a response counts as not resolved; with samples
-        its uncertainty; not used with ``"auto"``.
-      memory: Budget in bytes for responses and coefficients.
+      samples: Number of random rotations R for each structure, each paired with -R,
+        instead of a grid (:class:`symjax.metrics.HaarSamples`): estimates with standard
+        errors, for expensive models. None for a grid.
+      turn: Finite group whose elements are rotated together, with ``samples``. The
+        report estimates what averages over it and its subgroups leave.
+      layers: ``"all"``, ``"none"``, or comma-separated names or regular expressions.
+      dtype: ``"float32"``, or ``"float64"``, which needs JAX's x64 mode.
+      tolerance: Largest change of B (its uncertainty, with ``samples``) of a response
+        that counts as resolved; not used with ``grid="auto"``.
+      memory: Memory in bytes for responses and coefficients.
       symmetry: Whether to use the point group of each structure.
       energy: Name of the target whose derivatives are forces and stress, see
         :func:`symjax.models.pet.choose_energy`.
-      labels: Where structures have labels, with which outputs are compared.
+      labels: Names and units of the labels of structures, with which outputs are
+        compared.
 
     Example:
       >>> from symjax.runs import Options
@@ -62,10 +63,10 @@ class Options:
     labels: LabelFields = dataclasses.field(default_factory=LabelFields)
 
     def settings(self) -> schema.Settings:
-        """The settings that a report stores, after checking them.
+        """Checks the options and returns the settings that a report stores.
 
         Returns:
-          The settings, with the quadrature rule they stand for.
+          The settings, with the name of the quadrature rule.
 
         Raises:
           ArgumentError: An option has an impossible value.
@@ -123,14 +124,14 @@ class Options:
 
     @property
     def _degree(self) -> int:
-        """Degree of a fixed grid; of others that which would do."""
+        """Degree of a fixed grid; of others the smallest one that suffices."""
         if self._climbs or self.grid is None:
             return 2 * self.max_degree + 1
         assert isinstance(self.grid, int)
         return self.grid
 
     def _check(self) -> None:
-        """Refuses what is impossible, or does not go together."""
+        """Refuses impossible options and combinations."""
         if self.max_degree < 0:
             raise ArgumentError(
                 "max_degree",
@@ -207,11 +208,11 @@ class Options:
 
     @property
     def over(self) -> Grid | Adaptive | HaarSamples:
-        """What :func:`symjax.metrics.measure` integrates over.
+        """The grid or samples for :func:`symjax.metrics.measure`.
 
         Raises:
-          ArgumentError: The grid is a text other than ``"auto"``, or there are too few
-            samples.
+          ArgumentError: The grid is a string other than ``"auto"``, or there are too
+            few samples.
 
         Example:
           >>> from symjax.runs import Options
@@ -240,10 +241,10 @@ class Options:
         return self.grid == AUTO
 
     def check_fixed(self, why: str) -> None:
-        """Raises if each structure would have a grid of its own.
+        """Checks that all structures have the same grid.
 
         Args:
-          why: What needs a fixed one.
+          why: What needs a fixed grid, for the message.
 
         Raises:
           ArgumentError: The grid is ``"auto"``.

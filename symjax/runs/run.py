@@ -1,4 +1,4 @@
-"""Measures many items into one report; interruptible and resumable."""
+"""Measures many items into one report, which can be interrupted and resumed."""
 
 import contextlib
 import dataclasses
@@ -34,17 +34,17 @@ from symjax.runs.workers import Workers
 
 
 class Progress(NamedTuple):
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
-      label: Item that is being measured.
+      label: Label of the current item.
       position: Its position among all items, from 1.
       num_items: Number of items.
-      done: Group elements evaluated for it.
-      num_elements: Group elements to be evaluated for it.
-      finished: The item, once it is finished.
+      done: Number of group elements evaluated for it.
+      num_elements: Number of group elements to evaluate for it.
+      finished: Its result, once it is finished.
       kept: Whether it was completed by the run that is resumed.
-      size: Number of its atoms or points, while it is measured.
+      size: Number of its atoms or points; 0 once it is finished.
 
     Example:
       >>> from symjax.runs import Progress
@@ -81,30 +81,34 @@ def measure_items(
 ) -> schema.Report:
     """Measures structures or events; writes ``report.json`` and ``results.h5``.
 
-    Every finished item is appended to ``structures.jsonl`` at once, so that an
-    interrupted run can be resumed. An item that cannot be read or measured is recorded
-    as failed, and the run goes on.
+    Each finished item is appended to ``structures.jsonl``, so that an interrupted run
+    can be resumed. An item that cannot be read or measured is recorded as failed, and
+    the run continues; if it is the only one, its error is raised.
 
     Args:
       model: A model of ``symjax.models``, or any :class:`~symjax.runs.Source`.
-      items: Structures, or events, by label. Events, as
-        :class:`~symjax.data.point_clouds.EventFiles` holds them, are asked for when
-        their turn has come, and not kept.
-      options: How to measure.
-      into: The output folder, without a report; or a :class:`Destination`, which says
-        whether to resume or to replace one.
-      workers: Processes or devices that measure one item each at a time, or a
+      items: Structures, or events, by label. Each is read from the mapping when it is
+        needed, and not kept; :class:`~symjax.data.point_clouds.EventFiles` then reads
+        its file.
+      options: Options of the measurement.
+      into: The output folder, without an earlier report; or a :class:`Destination`,
+        which says whether to resume or replace one.
+      workers: Processes or devices, each of which measures one item at a time, or a
         scheduler; by default this process alone.
-      laws: Checks other laws of nature of a structure, such as
-        :class:`symjax.interop.law_checks.LawChecks`; of the smallest structure of each
-        periodicity.
-      unreadable: Errors by label of what could not be read; recorded as failed.
-      watch: Called with the progress.
+      laws: Function that checks other physical laws of a structure, such as
+        :class:`symjax.interop.law_checks.LawChecks`. It is called for the smallest
+        structure of each periodicity.
+      unreadable: Errors by label of items that could not be read, which are recorded as
+        failed.
+      watch: Function that is called with the progress.
+
+    Returns:
+      The report, with items in the order of ``items`` and then ``unreadable``.
 
     Raises:
-      SymjaxError: An option is impossible, the folder or the model cannot be used, or
-        the only item cannot be measured. Then nothing is left behind. Or a worker
-        process has died.
+      SymjaxError: An option is impossible, the folder or the model cannot be used, the
+        only item cannot be measured (then nothing is left in the folder), or all worker
+        processes died.
 
     Example:
       >>> import ase.build
@@ -144,7 +148,7 @@ def measure_items(
         count = _Count(journal, len(labels), settings.num_elements, watch, alone)
         _keep_completed(source, items, sizes, labels, count)
         rest = [label for label in labels if label not in journal.completed]
-        # What is known to be of no use is said first.
+        # Known errors are reported first.
         rest.sort(key=lambda label: label not in errors)
         prepared = _prepared(source, items, rest, sizes, errors, count)
         if workers.spreads(len(rest)):
@@ -175,7 +179,7 @@ def measure_items(
 
 
 class _Beside(NamedTuple):
-    """What happens to an item beside its measurement."""
+    """What is done for an item in addition to its measurement."""
 
     checks: Checks
     evaluations: Evaluations
@@ -188,7 +192,7 @@ def _keep_completed(
     labels: Sequence[str],
     count: "_Count",
 ) -> None:
-    """Completed items must be among those asked for, and unchanged."""
+    """Keeps completed items, which must be among those of this run, and unchanged."""
     completed, path = count.journal.completed, str(count.journal.path)
     for label in completed:
         if label not in items:
@@ -221,7 +225,7 @@ def _prepared(
     errors: Mapping[str, SymjaxError],
     count: "_Count",
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Label, item and size of what can be read, one after another."""
+    """Label, item and size of each item that can be read."""
     for label in labels:
         item = None
         try:
@@ -237,7 +241,7 @@ def _prepared(
 
 
 class _Count:
-    """Puts items into the journal as they are finished, and counts them."""
+    """Appends finished items to the journal, and counts them."""
 
     def __init__(
         self,
@@ -253,7 +257,7 @@ class _Count:
         self._finished = 0
 
     def start(self, label: str, item: Any) -> Callable[[int, int], None] | None:
-        """What is to be called with the elements done of an item, and their number."""
+        """Function to call with the number of elements done of an item, and of all."""
         watch = self._watch
         if watch is None:
             return None
@@ -274,7 +278,7 @@ class _Count:
             self._watch(Progress(*position, *elements, finished=result, kept=kept))
 
     def fail(self, label: str, item: Any, error: SymjaxError) -> None:
-        """Records an error, or raises that of the only item and leaves nothing."""
+        """Records an error; that of the only item is raised, without a journal."""
         if self._alone:
             self.journal.discard()
             raise error
@@ -282,11 +286,11 @@ class _Count:
 
 
 EXPECTED_ERRORS = (SymjaxError, MemoryError, jax.errors.JaxRuntimeError)
-"""Errors of one item, which do not end the run unless they show a bug."""
+"""Errors of single items; except for bugs, they do not end the run."""
 
 
 def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
-    """An expected error with a remedy; None if the input is not to blame."""
+    """The error with a remedy; None for an error that shows a bug."""
     if isinstance(error, SymjaxError):
         return error
     text = str(error)
@@ -296,7 +300,7 @@ def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
         return ArgumentError(
             "memory",
             options.memory,
-            f"the machine has less memory than was needed ({first})",
+            f"the machine has less memory than needed ({first})",
             "Lower memory, measure fewer layers or a smaller structure",
         )
     return None
@@ -357,7 +361,7 @@ def _measured_or_failed(
     item: Any,
     size: Any,
 ) -> StructureReport:
-    """What a worker does."""
+    """Measures an item in a worker."""
     try:
         return _measured(source, options, beside, label, item, size)
     except SymjaxError as error:
@@ -367,12 +371,12 @@ def _measured_or_failed(
 def _lost(
     setting: str, value: Any, label: str, item: Any, size: Any
 ) -> StructureReport:
-    """An item that ends the process which measures it, twice."""
+    """The result of an item whose process died twice."""
     error = ArgumentError(
         setting,
         value,
         "the process that measured this item died, and so did the one that tried it "
-        "again; the system may have ended it for want of memory",
+        "again; the system may have killed them for lack of memory",
         "Lower memory, measure fewer layers or a smaller structure",
     )
     return _failed(label, item, error)

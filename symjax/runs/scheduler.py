@@ -1,9 +1,8 @@
-"""Items on the workers of an engine that runs already: a scheduler of ``distributed``.
+"""Measures items on the workers of a running scheduler of :mod:`distributed`.
 
-Clusters have engines that hand out work, wait for machines, replace those that are
-lost: :mod:`distributed`, started by hand, by ``dask-jobqueue`` under Slurm, or on a
-cloud. A run sends its items there one by one and writes what comes back into its own
-journal; the engine knows nothing of reports.
+The scheduler may be started by hand, by ``dask-jobqueue`` under Slurm, or on a cloud.
+It assigns items to workers and replaces workers that are lost. A run submits its items
+one by one, and writes the results into its own journal.
 """
 
 import contextlib
@@ -20,10 +19,10 @@ import symjax
 from symjax.errors import ArgumentError, needs_extra
 from symjax.runs.workers import Task, jax_settings, set_jax
 
-# How long a scheduler may take to answer.
+# Timeout for the connection to a scheduler.
 SECONDS_TO_ANSWER = 20
 
-# What workers of this process do for runs, by the name of the run.
+# The tasks of this worker, by the name of the run.
 _tasks: dict[str, Task] = {}
 
 
@@ -31,15 +30,15 @@ _tasks: dict[str, Task] = {}
 class Scheduler:
     """Workers of a scheduler of the package ``distributed``, extra ``[scheduler]``.
 
-    Workers need the same versions of symjax and JAX, and one thread each
-    (``--nthreads 1``): JAX uses the cores of a worker by itself. They may come and go
-    while a run goes on. What a lost worker was measuring is done again, as often as the
-    scheduler allows (``distributed.scheduler.allowed-failures``, of which 1 is enough),
-    then recorded as failed. A single item goes there too; where it fails, it is
-    recorded.
+    Workers need the same versions of symjax and JAX as the run, and one thread each
+    (``--nthreads 1``), as JAX uses all cores of a worker. They may join and leave
+    during a run. The item of a lost worker is measured again, as often as the scheduler
+    allows (``distributed.scheduler.allowed-failures``, of which 1 is enough), and then
+    recorded as failed. A single item is measured there, too, and is recorded if it
+    fails.
 
     Attributes:
-      address: Of the scheduler, such as ``tcp://node1:8786``.
+      address: Address of the scheduler, such as ``tcp://node1:8786``.
 
     Example:
       >>> from symjax.runs import Scheduler
@@ -51,26 +50,26 @@ class Scheduler:
 
     @property
     def setting(self) -> tuple[str, Any]:
-        """Name and value of what was chosen."""
+        """Name and value of the option, for messages."""
         return "scheduler", self.address
 
     def spreads(self, num: int) -> bool:
-        """Whether so many items are measured elsewhere.
+        """Whether items are measured by :meth:`map` rather than in this process.
 
         Args:
           num: Number of items.
 
         Returns:
-          True, if there is one.
+          Whether there is an item.
         """
         return num > 0
 
     def alone(self) -> contextlib.AbstractContextManager[Any]:
-        """Where one item after another is measured; not used."""
+        """Context for items that are measured in this process; not used."""
         return contextlib.nullcontext()
 
     def num_workers(self) -> int:
-        """Workers that are there now.
+        """Number of workers at present.
 
         Raises:
           ArgumentError: No scheduler answers.
@@ -84,15 +83,16 @@ class Scheduler:
         items: Iterable[tuple[Any, ...]],
         lost: Callable[..., Any],
     ) -> Generator[Any]:
-        """Calls a function for each item, on the workers.
+        """Calls a function for each item on the workers.
 
         Args:
           task: The function, which is sent to each worker once; must be picklable.
           items: Its arguments; picklable.
-          lost: Called with the arguments of an item that is lost; returns its result.
+          lost: Function that returns the result of an item that is lost, given its
+            arguments.
 
         Yields:
-          Results, as they are finished.
+          Results in the order in which they are finished.
 
         Raises:
           ArgumentError: No scheduler answers, workers have other versions, or the
@@ -104,7 +104,7 @@ class Scheduler:
             try:
                 yield from self._finished(client, run, iter(items), lost)
             finally:
-                # The scheduler may be gone; then there is nothing to tidy.
+                # The scheduler may be gone.
                 with contextlib.suppress(Exception):
                     client.unregister_worker_plugin(run)
 
@@ -137,7 +137,7 @@ class Scheduler:
         queue = distributed.as_completed(loop=client.loop, raise_errors=False)
 
         def fill() -> None:
-            # One for each thread, so that a worker that dies has one on its conscience.
+            # One for each thread, so that a worker which dies loses one item.
             room = max(sum(client.nthreads().values()), 1) - len(waiting)
             for item in itertools.islice(rest, max(room, 0)):
                 future = client.submit(_call, run, item, pure=False)
@@ -158,7 +158,7 @@ class Scheduler:
                 raise ArgumentError(
                     "scheduler",
                     self.address,
-                    "has ended, or has dropped what it was given",
+                    "has ended, or has dropped an item",
                     "Start it again and continue with resume=True",
                 )
             fill()
@@ -171,7 +171,7 @@ def _distributed() -> Any:
 
 
 def _setup(run: str, task: Task) -> Any:
-    """What every worker does before its first item, also one that comes later."""
+    """A plugin that prepares each worker, also those that join later."""
     import cloudpickle
     from distributed import WorkerPlugin
 
@@ -195,7 +195,7 @@ def _versions() -> tuple[str, str]:
 def _prepare(
     run: str, task: bytes, settings: dict[str, Any], versions: tuple[str, str]
 ) -> None:
-    """Prepares a worker; raises if it would compute other numbers."""
+    """Prepares a worker; raises if its versions are others."""
     if versions != _versions():
         raise ArgumentError(
             "scheduler",
@@ -203,7 +203,7 @@ def _prepare(
             f"these versions of symjax and JAX of a worker differ from {versions}",
             "Install the same versions for the workers",
         )
-    # Which devices a worker has is its own affair.
+    # Workers may have other devices.
     set_jax({k: v for k, v in settings.items() if k != "jax_platforms"})
     _tasks[run] = pickle.loads(task)
 

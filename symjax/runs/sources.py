@@ -1,4 +1,4 @@
-"""What a run over many items asks of a model."""
+"""The interface of models for runs over many items."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -13,11 +13,11 @@ from symjax.models.pointmae.source import PointMAESource
 
 @runtime_checkable
 class Source(Protocol):
-    """A model, as a run uses it; picklable, for worker processes.
+    """Interface of a model for a run; picklable, for worker processes.
 
-    An item is what it is measured on: an ``ase.Atoms``, or an event. Problems of items
-    of one size have the same function, and inputs of the same shapes: one compiled
-    program, and what several items can be evaluated by in one call.
+    An item is a structure, an ``ase.Atoms``, or an event. Problems of items of the same
+    size must have the same function and inputs of the same shapes, so that they share a
+    compiled program and can be evaluated together.
 
     Example:
       >>> from symjax.interop.foreign_sources import CalculatorSource
@@ -28,42 +28,42 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """As reports show it."""
+        """Name of the model in reports."""
 
     @property
     def digest(self) -> str:
-        """Tells whether a resumed run has the same model."""
+        """Digest of the model, which must not change when a run is resumed."""
 
     @property
     def note(self) -> str:
-        """What a report says of how it is evaluated; often empty."""
+        """A remark for the report on how the model is evaluated; often empty."""
 
     def settings(self, options: Any) -> Mapping[str, Any]:
-        """What the model adds to the settings of a report, after checking options."""
+        """Checks the options; returns what the model adds to the report's settings."""
 
     def sizes(
         self, items: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, SymjaxError]]:
-        """Sizes by label, None before an item is read; errors of those of no use."""
+        """Sizes by label, None if unknown before reading; and errors by label."""
 
     def prepare(self, label: str, item: Any, size: Any) -> tuple[Any, Any]:
-        """What is read of an item, and its size; cheap, in the first process."""
+        """Prepares an item; returns it with its size. Cheap; in the main process."""
 
     def problem(self, item: Any, size: Any, options: Any) -> Problem:
-        """What is measured of a prepared item."""
+        """The problem to measure for a prepared item."""
 
     def breaking(self, item: Any, options: Any) -> Problem | None:
-        """Outputs split by what else than the network breaks symmetry, if anything."""
+        """Problem that separates sources of symmetry breaking; None if it is one."""
 
 
 def as_source(model: Any) -> Source:
-    """A model of symjax as a source; sources pass through.
+    """Converts a model of symjax to a source; a source is returned as it is.
 
     Args:
       model: A PET, a Point-MAE, or a source.
 
     Raises:
-      ModelError: It is none of them.
+      ModelError: It is none of these.
 
     Example:
       >>> from symjax.models import load_model

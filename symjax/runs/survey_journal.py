@@ -1,4 +1,4 @@
-"""The journal of a survey: one line for each pack, with all bits of its numbers."""
+"""The journal of a survey: one line for each pack of structures, in full precision."""
 
 import base64
 import contextlib
@@ -20,12 +20,14 @@ SURVEY_SCHEMA = "symjax-survey-journal/1"
 
 
 class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
-    """Appends packs to ``survey.jsonl``; numbers are stored with all their bits.
+    """Context manager that appends packs of structures to ``survey.jsonl``.
+
+    Numbers are stored in full precision.
 
     Args:
       path: The file.
-      head: Its first line, which must be the same to resume.
-      resume: Whether to continue it.
+      head: Contents of the first line, which must agree when a survey is resumed.
+      resume: Whether to continue an existing file.
 
     Raises:
       ReportError: It belongs to another survey, or is damaged before its last line.
@@ -44,7 +46,7 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], *, resume: bool = False):
-        # Where the lines of packs stand: the numbers stay in the file.
+        # Places of the lines of packs, whose numbers are read when needed.
         self._places: dict[tuple[int, tuple[str, ...]], Place] = {}
         self._path, self._head = path, json.dumps(head)
         self._lines = Lines(path, self._head, self._read if resume else None)
@@ -53,19 +55,19 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
         self._lines.close()
 
     def find(self, number: int, labels: tuple[str, ...]) -> list[Sampled] | None:
-        """Structures of a pack of a round, if they were there when it was opened."""
+        """Structures of a pack in a round, or None if the file to resume lacks them."""
         place = self._places.get((number, labels))
         if place is None:
             return None
         return [_from_json(item) for item in json.loads(place.read())["items"]]
 
     def append(self, number: int, items: Sequence[Sampled]) -> None:
-        """Writes the structures of a pack through to the disk."""
+        """Appends the structures of a pack, and flushes them to the disk."""
         line = {"round": number, "items": [_to_json(item) for item in items]}
         self._lines.append(json.dumps(line))
 
     def _read(self, name: str, line: str, place: Place) -> None:
-        """Reads the head, or which structures a pack has."""
+        """Reads the head, or the labels of a pack."""
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
@@ -98,7 +100,7 @@ class SurveyJournal(contextlib.AbstractContextManager["SurveyJournal"]):
 
 
 def _text(numbers: np.ndarray) -> str:
-    """Numbers with all their bits."""
+    """Float64 numbers in base64."""
     return base64.b64encode(numbers.astype("<f8").tobytes()).decode()
 
 

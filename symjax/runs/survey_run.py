@@ -1,9 +1,9 @@
-"""A survey of many structures into one folder; interruptible and resumable.
+"""Surveys many structures into one folder; can be interrupted and resumed.
 
 Structures are visited in a random order, in blocks. While one block is evaluated, the
-edges of the next are found in a thread. Each pack of structures that were evaluated
-together becomes one line of ``survey.jsonl``, and a run that is resumed evaluates the
-same packs as one that was never interrupted: its numbers have the same bits.
+edges of the next are found in a thread. Each pack of structures that are evaluated
+together becomes one line of ``survey.jsonl``. A resumed survey evaluates the same packs
+as an uninterrupted one, and its results are identical.
 """
 
 import concurrent.futures
@@ -65,18 +65,18 @@ SURVEY_FILES = RunFiles(
     (SURVEY_FILE, SURVEY_CSV, SURVEY_TEXT, SURVEY_HTML, SURVEY_CHEMISCOPE),
 )
 
-# Structures whose edges are found together, ahead of their evaluation.
+# Number of structures in a block.
 STRUCTURES_PER_BLOCK = 512
-# Round of the elements on which the worst structures are measured again.
+# Number of the round in which the worst structures are measured again.
 _AGAIN = 10_000
 
 
 class SurveyProgress(NamedTuple):
-    """Where a survey stands.
+    """Progress of a survey.
 
     Attributes:
-      visited: Structures that were evaluated, or failed, in this round.
-      total: Structures of the data set.
+      visited: Number of structures that were evaluated, or failed, in this round.
+      total: Number of structures in the data set.
       number: Number of the round.
     """
 
@@ -99,16 +99,19 @@ def survey_structures(
     """Surveys structures and writes ``survey.json``, ``.csv``, ``.txt`` and ``.html``.
 
     Args:
-      model: A PET of ``symjax.models``, whose structures are evaluated together; or
-        any :class:`~symjax.runs.Source`, one after another.
-      structures: The structures by label.
-      over: How many elements for each, and when to stop.
-      into: The output folder, without a survey; or a :class:`Destination`, which says
-        whether to resume or to replace one.
-      options: Largest degree, layers, precision and energy; nothing else is used.
-      unreadable: Errors by label of what could not be read as structures.
-      groups: What structures have in common: strata and clusters.
-      watch: Called with the progress.
+      model: A PET of ``symjax.models``, which evaluates several structures together; or
+        any :class:`~symjax.runs.Source`, which evaluates them one after another.
+      structures: Structures by label.
+      over: Number of elements for each structure, and when to stop.
+      into: The output folder, without an earlier survey; or a :class:`Destination`,
+        which says whether to resume or replace one.
+      options: Largest degree, layers, precision and energy; other options are not used.
+      unreadable: Errors by label of structures that could not be read.
+      groups: Strata and clusters of the structures.
+      watch: Function that is called with the progress.
+
+    Returns:
+      The report, whose files have been written.
 
     Raises:
       SymjaxError: An option is impossible, the folder cannot be used, or no structure
@@ -206,12 +209,12 @@ def _head(
     options: Options,
     groups: Groups | None,
 ) -> dict[str, Any]:
-    """What must agree for a survey to be continued."""
+    """What must agree when a survey is resumed."""
     return {
         "schema": SURVEY_SCHEMA,
         "software": [symjax.__version__, jax.__version__, jax.default_backend()],
         "model": source.digest,
-        # How far it goes may change, not what it has measured.
+        # When it stops may change, but not what was measured.
         "survey": [over.num, over.turn, over.seed, over.minimum, over.until is None],
         "max_degree": options.max_degree,
         "layers": options.layers,
@@ -238,12 +241,12 @@ def _digest_of_all(structures: Mapping[str, ase.Atoms]) -> str:
 
 
 class Single(NamedTuple):
-    """A structure for a source that takes one at a time.
+    """A structure for a source that evaluates one at a time.
 
     Attributes:
-      label: Its name.
-      item: What the source has prepared of it.
-      size: The size that it has given it.
+      label: Its label.
+      item: The structure, as prepared by the source.
+      size: Its size according to the source.
       num_atoms: Number of its atoms.
     """
 
@@ -254,13 +257,17 @@ class Single(NamedTuple):
 
 
 class OneByOne:
-    """Structures of any source, each a pack of its own."""
+    """Packs of a single structure each, for any source."""
 
     def __init__(self, source: Source, options: Options):
         self._source, self._options = source, options
 
     def item(self, label: str, atoms: ase.Atoms) -> Single:
-        """What is read of a structure."""
+        """Prepares a structure.
+
+        Raises:
+          SymjaxError: It cannot be used.
+        """
         sizes, errors = self._source.sizes({label: atoms})
         if label in errors:
             raise errors[label]
@@ -279,7 +286,7 @@ class OneByOne:
 
 
 class _Measured(NamedTuple):
-    """What was found of structures that were to be evaluated together."""
+    """Results of the structures of a pack."""
 
     packs: list[list[Sampled]]
     outputs: dict[str, Output]
@@ -287,7 +294,7 @@ class _Measured(NamedTuple):
 
 
 class _Visits:
-    """Evaluates structures, block after block; found again in a journal."""
+    """Evaluates structures block by block, or reads them from the journal."""
 
     def __init__(
         self,
@@ -305,13 +312,13 @@ class _Visits:
         self._over, self._options = over, options
         self._journal, self._watch = journal, watch
         self._visited, self._number = 0, 0
-        # Functions of others may not bear to be called from several threads.
+        # Functions of other sources may not be thread-safe.
         self._threads = free_threads() if isinstance(packing, Packing) else 1
 
     def __call__(
         self, indices: Sequence[int], number: int
     ) -> Iterator[Sequence[Sampled]]:
-        """Structures of a round, some at a time."""
+        """Yields the structures of a round, pack by pack."""
         if number != self._number:
             self._visited, self._number = 0, number
         size = STRUCTURES_PER_BLOCK
@@ -327,7 +334,7 @@ class _Visits:
                 yield from self._block(groups, number)
 
     def _prepare(self, block: Sequence[int]) -> tuple[list[Any], dict[str, str]]:
-        """Finds edges and divides structures into packs."""
+        """Finds edges, and divides structures into packs."""
         items: list[Any] = []
         errors = {}
         for index in block:
@@ -360,7 +367,7 @@ class _Visits:
                 yield self._finished(items)
 
     def _measured(self, group: Any, number: int) -> _Measured:
-        """Estimates of a group; in a thread, so that nothing is changed here."""
+        """Measures a pack; called in threads, so it changes no attributes."""
         try:
             pack = self._packing.pack(group)
             degree = self._options.max_degree
@@ -369,7 +376,7 @@ class _Visits:
         except EXPECTED_ERRORS as error:
             if len(group) == 1:
                 return _Measured([], {}, {group[0].label: str(error)})
-        # One of them is to blame: the others are measured without it.
+        # One of them fails: each is measured on its own.
         found = _Measured([], {}, {})
         for item in group:
             packs, outputs, failed = self._measured([item], number)

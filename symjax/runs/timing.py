@@ -1,4 +1,4 @@
-"""How long JAX traces and compiles."""
+"""Time that JAX spends on tracing and compiling."""
 
 import contextlib
 import threading
@@ -10,9 +10,13 @@ import jax
 
 @contextlib.contextmanager
 def compile_seconds() -> Iterator[Callable[[], float]]:
-    """Measures the time that JAX spends on tracing and compiling.
+    """Context that measures the time JAX spends on tracing and compiling.
 
-    Events of nested functions overlap; what counts is the union of their intervals.
+    It is the union of the intervals of all events in this thread, as those of nested
+    functions overlap.
+
+    Yields:
+      A function that returns the time so far in seconds.
     """
     intervals: list[tuple[float, float]] = []
     active = True
@@ -37,7 +41,7 @@ def compile_seconds() -> Iterator[Callable[[], float]]:
         yield union
     finally:
         active = False
-        # Older releases of JAX cannot take a listener back; it stays idle there.
+        # Older releases of JAX cannot remove a listener; it then stays idle.
         remove = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if remove is not None:
             remove(listen)

@@ -1,7 +1,7 @@
-"""Worker processes, and threads with a device each, that measure items.
+"""Measures items in worker processes, or in threads with one device each.
 
-Processes are for the cores of one machine, threads for its accelerators: those share
-what is compiled and the model, and only wait for their device.
+Processes use the cores of a machine, threads its accelerators. Threads share the model
+and compiled programs, as they only wait for their device.
 """
 
 import concurrent.futures
@@ -24,7 +24,7 @@ from symjax.errors import ArgumentError
 
 Task = Callable[..., Any]
 
-# What a worker process must share with the process that started it.
+# Settings of JAX that workers must share with the main process.
 _SETTINGS = (
     "jax_enable_x64",
     "jax_platforms",
@@ -36,17 +36,17 @@ _SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """Who measures the items of a run; by default this process on its own.
+    """Processes or devices for the items of a run; by default this process alone.
 
     Attributes:
-      jobs: Number of processes, each of which measures one item at a time. A script
-        that asks for more than one needs ``if __name__ == "__main__":`` about what it
-        does.
-      devices: Devices that measure one item each at a time; by default JAX's default
-        device.
+      jobs: Number of processes, each of which measures one item at a time. With more
+        than one, the main code of a script must be guarded by
+        ``if __name__ == "__main__":``.
+      devices: Devices, each of which measures one item at a time; by default JAX's
+        default device.
 
     Raises:
-      ArgumentError: ``jobs`` is no number of processes, or goes with several devices.
+      ArgumentError: ``jobs`` is less than 1, or is combined with several devices.
 
     Example:
       >>> from symjax.runs import Workers
@@ -73,22 +73,22 @@ class Workers:
 
     @property
     def setting(self) -> tuple[str, Any]:
-        """Name and value of what was chosen."""
+        """Name and value of the option, for messages."""
         return "jobs", self.jobs
 
     def spreads(self, num: int) -> bool:
-        """Whether so many items are measured at once, in several places.
+        """Whether items are measured by :meth:`map` rather than one after another.
 
         Args:
           num: Number of items.
 
         Returns:
-          False if this process measures them one after another.
+          Whether there are several items, and several processes or devices.
         """
         return num > 1 and max(self.jobs, len(self.devices)) > 1
 
     def alone(self) -> contextlib.AbstractContextManager[Any]:
-        """Where one item after another is measured."""
+        """Context for items that are measured one after another in this process."""
         if self.devices:
             return jax.default_device(self.devices[0])
         return contextlib.nullcontext()
@@ -99,15 +99,19 @@ class Workers:
         items: Iterable[tuple[Any, ...]],
         lost: Callable[..., Any],
     ) -> Generator[Any]:
-        """Results of several workers, see :func:`in_processes`.
+        """Calls a function for each item, in several processes or on several devices.
 
         Args:
-          task: Called for each item; picklable for processes.
+          task: The function; must be picklable for processes.
           items: Its arguments.
-          lost: Called for an item that ends the process which measures it.
+          lost: Function that returns the result of an item whose process died twice,
+            given its arguments.
 
         Returns:
-          Results, as they are finished.
+          Results in the order in which they are finished.
+
+        Raises:
+          ArgumentError: Processes die and no item can be measured.
         """
         if self.jobs > 1:
             return in_processes(task, items, self.jobs, lost)
@@ -117,7 +121,16 @@ class Workers:
 def on_devices(
     task: Task, items: Iterable[tuple[Any, ...]], devices: Sequence[jax.Device]
 ) -> Generator[Any]:
-    """Results of a function, as they are finished, on several devices at once."""
+    """Calls a function for each item, in one thread for each device.
+
+    Args:
+      task: The function.
+      items: Its arguments.
+      devices: The devices.
+
+    Yields:
+      Results in the order in which they are finished.
+    """
     free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
     for device in devices:
         free.put(device)
@@ -128,7 +141,7 @@ def on_devices(
         own.device = free.get()
 
     def call(*item: Any) -> Any:
-        # Both hold for a thread only.
+        # Both settings are those of a thread.
         with jax.default_device(own.device), jax.enable_x64(x64):
             return task(*item)
 
@@ -147,10 +160,22 @@ def in_processes(
 ) -> Generator[Any]:
     """Calls a picklable function for each item, in several processes at once.
 
-    The cores of the machine are divided among the processes where the system allows
-    it; otherwise each would start threads for all of them. Processes end with the one
-    that started them. What was under way when one of them died is done again, each item
-    alone in a process; what kills that too is lost: ``lost`` makes its result.
+    The cores of the machine are divided among the processes where the system allows it,
+    as each would otherwise start threads for all of them. Processes end with their
+    parent. If one dies, the items in progress are measured again, each alone in a new
+    process; those that kill it again are lost.
+
+    Args:
+      task: The function.
+      items: Its arguments.
+      jobs: Number of processes.
+      lost: Function that returns the result of a lost item, given its arguments.
+
+    Yields:
+      Results in the order in which they are finished.
+
+    Raises:
+      ArgumentError: Items are lost before any result is there.
     """
     items = list(items)
     jobs = max(min(jobs, len(items)), 1)
@@ -174,7 +199,7 @@ def in_processes(
             raise ArgumentError(
                 "jobs",
                 jobs,
-                "a worker process has died; the system may have ended it for want of "
+                "a worker process died; the system may have killed it for lack of "
                 "memory",
                 "Continue with fewer jobs and {resume}",
                 resume=True,
@@ -189,7 +214,7 @@ def _in_pool(
     jobs: int,
     under_way: list[tuple[Any, ...]],
 ) -> Generator[Any]:
-    """Results of a pool of processes; if one dies, what was under way is listed."""
+    """Results of a pool of processes; if one dies, lists the items in progress."""
     # A forked copy of a process that runs JAX hangs.
     context = multiprocessing.get_context("spawn")
     shares: Any = context.SimpleQueue()
@@ -204,7 +229,7 @@ def _in_pool(
     try:
         yield from _as_finished(pool, _call, items, 2 * jobs, under_way)
     except BaseException:
-        # Nobody waits for what they are measuring.
+        # Their results are not needed any more.
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
         raise
@@ -213,12 +238,12 @@ def _in_pool(
 
 
 def jax_settings() -> dict[str, Any]:
-    """What a worker must share with the process that sends it work."""
+    """Settings of JAX that a worker must share with the main process."""
     return {name: getattr(jax.config, name) for name in _SETTINGS}
 
 
 def set_jax(settings: dict[str, Any]) -> None:
-    """Makes the settings of :func:`jax_settings` those of this process."""
+    """Applies the settings of :func:`jax_settings` to this process."""
     for name, value in settings.items():
         jax.config.update(name, value)
 
@@ -240,7 +265,7 @@ def _start(shares: Any, settings: dict[str, Any], task: bytes) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process as soon as the one that started it has ended, however."""
+    """Ends this process as soon as its parent has ended for any reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -259,10 +284,10 @@ def _as_finished(
     most: int,
     under_way: list[tuple[Any, ...]] | None = None,
 ) -> Iterator[Any]:
-    """Results as they are finished; at most a number of items is handed out.
+    """Results as they are finished, with at most ``most`` submitted items.
 
-    Where a process of the pool dies, what was handed out and has no result is added to
-    ``under_way``, and no more is.
+    If a process of the pool dies, submitted items without a result are added to
+    ``under_way``, and no more are submitted.
     """
     rest = iter(items)
     waiting: dict[concurrent.futures.Future[Any], tuple[Any, ...]] = {}

@@ -1,4 +1,4 @@
-"""Training with and without augmentation by elements of O(3)."""
+"""Training of PET and Point-MAE, with random elements of O(3) as augmentation."""
 
 from symjax.training.augmentation import random_elements
 from symjax.training.configuration import AtomsRun, EventsRun, parse_run, read_run

@@ -1,4 +1,4 @@
-"""The loss of PET: labels turned together with their structures."""
+"""The training loss of PET, with augmentation by random elements of O(3)."""
 
 import dataclasses
 import functools
@@ -46,15 +46,18 @@ def predict_labels(
     layers: tuple[str, ...] = (),
     network_dtype: Any = None,
 ) -> tuple[dict[str, Float[Array, "samples *shape"]], dict[str, Array]]:
-    """What a model predicts of all labels, without baselines.
+    """Predicts all labels, without baselines.
 
     Args:
       config: Hyperparameters and targets.
-      labels: What is fitted.
+      labels: The labels.
       parameters: As in :class:`~symjax.models.pet.PETModel`.
-      graph: The structures, possibly rotated.
+      graph: The structures.
       layers: Names of layers whose features are returned as well.
-      network_dtype: Type in which the network computes.
+      network_dtype: Type in which the network computes; that of the parameters if None.
+
+    Returns:
+      Predictions by label, with a last axis of copies, and features by layer.
     """
     names = {label.name for label in labels}
     targets = tuple(
@@ -80,7 +83,7 @@ def predict_labels(
     return predictions, {name: outputs[name] for name in layers}
 
 
-# Beside the labels, in the totals that losses are divided by.
+# Key of the number of structures in the totals, which are otherwise those of labels.
 STRUCTURES = "=structures"
 _LOSSES = {
     "huber": optax.huber_loss,
@@ -90,14 +93,14 @@ _LOSSES = {
 
 
 def real_type(precision: str) -> type[np.floating]:
-    """Type of parameters and labels where the network computes in some precision."""
+    """Type of parameters and labels for a precision of the network."""
     return np.float64 if precision == "float64" else np.float32
 
 
 def divided_by_atoms(
     label: Label, error: Float[Array, "samples ..."], graph: Graph
 ) -> Float[Array, "samples ..."]:
-    """Errors of a label, over the number of atoms where the label asks for it."""
+    """Errors of a label, per atom if ``label.divide_by_atoms``."""
     if not label.divide_by_atoms:
         return error
     mask = jnp.asarray(graph.atom_mask, error.dtype)
@@ -106,13 +109,13 @@ def divided_by_atoms(
 
 
 class Constants(NamedTuple):
-    """What the loss of PET reads and nothing trains.
+    """Arrays of the loss of PET that are not trained.
 
     Attributes:
-      network: Parameters of the network that are not fitted.
+      network: Parameters of the network that are frozen.
       scale: Scales by target and block.
       baseline: Baselines by target and block.
-      units: By label what its errors are divided by.
+      units: Units in which the loss measures errors, by label.
     """
 
     network: Any
@@ -123,26 +126,31 @@ class Constants(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AtomsLoss:
-    """The weighted sum over labels of mean errors, of structures that are turned.
+    """Weighted sum over labels of their mean errors, at random orientations.
 
-    Without a penalty, each structure is turned by an element of its own, and its labels
-    with it. The contribution of a label is its weight times the sum over known
-    components of a function of the error in units of the loss, divided by their number.
+    Each structure and its labels are transformed by a random group element g. A label
+    with weight w, unit u, loss function L and n known components contributes
 
-    With one, each is turned by K elements, and these contributions are means over them.
-    With y_k = rho(g_k)^-1 f(g_k x), the penalty is its weight times the sum over labels
-    of their weight times ``sum_k |y_k - mean(y)|^2 / (K - 1)`` in the same units, which
-    estimates A^2 without bias (Domina et al., arXiv:2603.24638). A penalty on layers is
-    instead its weight times the mean over layers and structures of the content that is
-    not invariant, or of the sectors that it names (:func:`content_penalty`).
+        w / n sum L((prediction - label) / u),
+
+    the sum over its known components.
+
+    With a penalty, each structure is transformed by K elements, and the contributions
+    are means over them. With y_k = rho(g_k)^-1 f(g_k x), a label adds
+
+        penalty weight * w / n sum_k |y_k - mean(y)|^2 / (K - 1) / u^2,
+
+    an unbiased estimate of A^2 in these units (Domina et al., arXiv:2603.24638). A
+    penalty on layers replaces that by its weight times the mean over layers and
+    structures of the content in its sectors (:func:`content_penalty`).
 
     Attributes:
       config: Hyperparameters and targets.
-      labels: What is fitted.
+      labels: The labels that are fitted.
       augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
-      penalty: Weight, and number K of elements.
-      layers: Names of the layers whose content is penalised.
+      penalty: The penalty, with its weight and number K of elements; None for none.
+      layers: Names of the layers whose content is penalised instead of predictions.
     """
 
     config: PETConfig
@@ -161,7 +169,7 @@ class AtomsLoss:
         key: PRNGKeyArray,
         totals: Any,
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        """The loss, statistics as they are, and named contributions."""
+        """The loss, the unchanged statistics, and its contributions by name."""
         dtype, elements = real_type(self.precision), None
         if self.augmentation != "none":
             number = () if self.penalty is None else (self.penalty.elements,)
@@ -170,11 +178,11 @@ class AtomsLoss:
                 key, math.prod(shape), inversion=self.augmentation == "O(3)"
             )
             elements = elements.astype(dtype).reshape(*shape, 3, 3)
-        found = self.terms(params, constants, batch, elements, totals)
-        return sum(found.values(), jnp.zeros((), dtype)), (statistics, found)
+        terms = self.terms(params, constants, batch, elements, totals)
+        return sum(terms.values(), jnp.zeros((), dtype)), (statistics, terms)
 
     def totals(self, batch: AtomicBatch) -> dict[str, Array]:
-        """Numbers of known components by label, and of structures; 1 at least."""
+        """Numbers of known components by label, and of structures; at least 1."""
         num = jnp.sum(jnp.asarray(batch.graph.structure_mask))
         counts = {
             label.name: jnp.sum(batch.counts[label.name]) for label in self.labels
@@ -192,7 +200,7 @@ class AtomsLoss:
         elements: Float[Array, "structures *K 3 3"] | None,
         totals: Any,
     ) -> dict[str, Array]:
-        """Contributions at given elements; None to leave all as they are."""
+        """Contributions at given elements; None to leave structures as they are."""
         if self.penalty is None:
             errors, _ = self._errors(params, constants, batch, elements)
             return {
@@ -203,41 +211,41 @@ class AtomsLoss:
                 for label in self.labels
             }
         assert elements is not None  # a penalty without augmentation is refused
-        every, features = jax.vmap(
-            lambda one: self._errors(params, constants, batch, one),
+        errors, features = jax.vmap(
+            lambda element: self._errors(params, constants, batch, element),
             in_axes=1,
             out_axes=0,
         )(elements)
-        found, spread = {}, jnp.zeros((), elements.dtype)
+        terms, spread = {}, jnp.zeros((), elements.dtype)
         structure = jnp.asarray(batch.graph.structure)
         for label in self.labels:
-            # Elements do not change a norm: errors may be compared turned back.
+            # y_k less the label, which deviates from its mean as y_k does.
             own = elements[structure] if label.per_atom else elements
-            back = jax.vmap(
+            aligned = jax.vmap(
                 functools.partial(act_on_samples, label.representation),
                 in_axes=(1, 0),
-            )(jnp.swapaxes(own, -1, -2), every[label.name])
-            apart = back - jnp.mean(back, axis=0)
+            )(jnp.swapaxes(own, -1, -2), errors[label.name])
+            deviation = aligned - jnp.mean(aligned, axis=0)
             known = batch.known[label.name]
-            apart = jnp.sum(jnp.where(known, apart**2, 0)) / (len(back) - 1)
-            spread += label.weight * apart / totals[label.name]
-            found[label.name] = (
-                _contribution(label, every[label.name], known) / totals[label.name]
-            ) / len(back)
+            variance = jnp.sum(jnp.where(known, deviation**2, 0)) / (len(aligned) - 1)
+            spread += label.weight * variance / totals[label.name]
+            terms[label.name] = (
+                _contribution(label, errors[label.name], known) / totals[label.name]
+            ) / len(aligned)
         if self.layers:
             sectors = tuple(Irrep.parse(label) for label in self.penalty.sectors)
             spread = sum(
                 content_penalty(rows, batch.graph, elements, sectors)
                 for rows in features.values()
             ) / (len(self.layers) * totals[STRUCTURES])
-        return {**found, "penalty": self.penalty.weight * spread}
+        return {**terms, "penalty": self.penalty.weight * spread}
 
     def _errors(
         self, params: Any, constants: Constants, batch: AtomicBatch, elements: Any
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Errors of all labels in units of the loss, at one element per structure.
+        """Errors of labels in units of the loss, and features of layers.
 
-        And features of layers.
+        One element for each structure.
         """
         dtype = real_type(self.precision)
         graph = jax.tree.map(jnp.asarray, batch.graph)
@@ -255,19 +263,19 @@ class AtomsLoss:
             layers=self.layers,
             network_dtype=jnp.bfloat16 if self.precision == "bfloat16" else None,
         )
-        found = {}
+        errors = {}
         for label in self.labels:
             reference = jnp.asarray(batch.values[label.name], dtype)
             if elements is not None:
                 own = elements[graph.structure] if label.per_atom else elements
                 reference = act_on_samples(label.representation, own, reference)
             error = (predictions[label.name] - reference) / constants.units[label.name]
-            found[label.name] = divided_by_atoms(label, error, graph)
-        return found, features
+            errors[label.name] = divided_by_atoms(label, error, graph)
+        return errors, features
 
 
 def _penalised(config: PETConfig, penalty: PenaltySection) -> tuple[str, ...]:
-    """Names of the layers whose content is penalised; none for predictions."""
+    """Names of the layers whose content is penalised; empty for predictions."""
     if not penalty.layers:
         return ()
     try:
@@ -280,8 +288,8 @@ def _penalised(config: PETConfig, penalty: PenaltySection) -> tuple[str, ...]:
 
 def _contribution(label: Label, error: Array, known: Any) -> Array:
     # Padding may predict anything: its error must not reach the gradient.
-    part = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
-    return label.weight * jnp.sum(part)
+    losses = jnp.where(known, _LOSSES[label.loss](jnp.where(known, error, 0)), 0)
+    return label.weight * jnp.sum(losses)
 
 
 def atomistic_task(
@@ -294,22 +302,24 @@ def atomistic_task(
     penalty: PenaltySection | None = None,
     trainable: Sequence[str] | None = None,
 ) -> Task:
-    """PET and its loss: the weighted sum over labels of mean errors.
-
-    Every structure is turned by a random element of its own, and its labels with it.
+    """The task of fitting a PET to labels with :class:`AtomsLoss`.
 
     Args:
-      model: Where to start; scales and baselines stay as they are.
-      labels: What is fitted.
-      size: From :func:`~symjax.training.baselines.loss_units`.
+      model: The model to start from; its scales and baselines are not trained.
+      labels: The labels to fit.
+      size: Units of the loss by label, from
+        :func:`~symjax.training.baselines.loss_units`.
       augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``.
       precision: ``"float32"``, ``"bfloat16"`` or ``"float64"``.
-      penalty: Several elements for each structure, and a penalty on their spread.
-      trainable: What is trained, see
-        :func:`~symjax.training.partial.choose_parameters`; None for everything.
+      penalty: A penalty on predictions or features that depend on the orientation.
+      trainable: Patterns of the modules to train, see
+        :func:`~symjax.training.partial.choose_parameters`; None for all.
 
     Returns:
-      The task; batches are :class:`~symjax.training.batches.AtomicBatch`.
+      The task; its batches are :class:`~symjax.training.batches.AtomicBatch`.
+
+    Raises:
+      ModelError: A pattern of ``trainable`` or of ``penalty.layers`` matches nothing.
     """
     dtype = real_type(precision)
 

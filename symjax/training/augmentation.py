@@ -13,12 +13,13 @@ from symjax.so3.sampling import haar
 def random_elements(
     key: PRNGKeyArray, num: int, *, inversion: bool = True
 ) -> Float[Array, "num 3 3"]:
-    """Haar-random elements of O(3), or of SO(3).
+    """Draws Haar-random elements of O(3), or of SO(3).
 
     Args:
       key: Random key.
       num: Number of elements.
-      inversion: Whether half of them are improper.
+      inversion: Whether to draw from O(3), where each element is improper with
+        probability 1/2; otherwise from SO(3).
 
     Returns:
       Orthogonal matrices, in the default floating dtype of JAX.
@@ -39,11 +40,15 @@ def random_elements(
 
 @functools.partial(jax.jit, static_argnames="num")
 def euler_elements(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
-    """Rotations R = Rx(a) Ry(b) Rz(c) with angles that are uniform on [-pi, pi].
+    """Draws rotations Rx(a) Ry(b) Rz(c) with angles that are uniform on [-pi, pi].
 
-    The augmentation of the released PoLAr-MAE. These are not Haar-random: the axis that
-    the second angle turns lies near the poles too often, as sin(b) is no part of the
-    density.
+    The augmentation of the released PoLAr-MAE. These rotations are not Haar-random:
+    their density would have to be proportional to cos(b), so that directions near the
+    x axis are too frequent among the images of the z axis.
+
+    Args:
+      key: Random key.
+      num: Number of rotations.
     """
     angles = jax.random.uniform(key, (3, num), minval=-jnp.pi, maxval=jnp.pi)
     (ca, cb, cc), (sa, sb, sc) = jnp.cos(angles), jnp.sin(angles)

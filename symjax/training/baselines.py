@@ -1,4 +1,4 @@
-"""Baselines and scales of the data, and models that start with them."""
+"""Baselines and scales of data, and fresh models with these."""
 
 import dataclasses
 import warnings
@@ -16,16 +16,16 @@ from symjax.models.pet.model import PETModel, init_pet
 from symjax.training.batches import AtomicData, count_known
 from symjax.training.fitted import FORCES, Label
 
-# How much better shares of species than numbers of atoms explain energies per atom.
+# Ratio of residuals from which labels count as energies per atom.
 _INTENSIVE = 10.0
-# Structures beyond as many as there are constants of species.
+# Structures in excess of the fitted constants, from which that is judged.
 _MORE_THAN_FITTED = 3
 
 
 def composition(
     graphs: Sequence[Graph], species: tuple[int, ...], *, per_atom: bool = False
 ) -> Float[np.ndarray, "samples species"]:
-    """Number of atoms of every species in every structure, or for each atom."""
+    """Number of atoms of each species in each structure, or one-hot for each atom."""
     rows = [np.asarray(graph.species)[:, None] == species for graph in graphs]
     if per_atom:
         return np.concatenate(rows).astype(float)
@@ -35,11 +35,11 @@ def composition(
 def fit_baselines(
     config: PETConfig, data: AtomicData
 ) -> dict[str, dict[str, Float[np.ndarray, "species copies"]]]:
-    """What composition alone says of every invariant target, by least squares.
+    """Fits one constant per species to each invariant target, by least squares.
 
     Returns:
       Baselines by target and block, in float64; 0 for targets without labels. Where
-      compositions do not tell species apart, the smallest solution.
+      compositions do not determine them, those of minimum norm.
     """
 
     def fitted(target: Target, block: Block) -> np.ndarray:
@@ -56,10 +56,14 @@ def least_squares(
     counts: Float[np.ndarray, "samples species"],
     values: Float[np.ndarray, "samples copies"],
 ) -> Float[np.ndarray, "species copies"]:
-    """Constants of species that come closest to values, copy by copy.
+    """Fits one constant per species to values, for each copy on its own.
+
+    Args:
+      counts: Number of atoms of each species.
+      values: Values to fit; NaN where they are not known.
 
     Returns:
-      The constants; the smallest where compositions do not tell species apart.
+      The constants, those of minimum norm where compositions do not determine them.
 
     Example:
       >>> import numpy as np
@@ -79,9 +83,9 @@ def least_squares(
 def subtract_baselines(
     config: PETConfig, data: AtomicData, baselines: Mapping[str, Mapping[str, Any]]
 ) -> AtomicData:
-    """Leaves to the network what composition does not say.
+    """Subtracts baselines from all invariant labels.
 
-    In float64: a total energy of thousands of eV leaves float32 few digits.
+    In float64, as float32 leaves few digits of a total energy of thousands of eV.
     """
     values = dict(data.values)
     for name, target, block in config.outputs:
@@ -99,10 +103,10 @@ def subtract_baselines(
 
 
 def warn_of_intensive(config: PETConfig, data: AtomicData) -> None:
-    """Warns of energies that are rather energies per atom, by their values.
+    """Warns of energies whose values look like energies per atom.
 
-    The shares of species in a structure explain them ten times better than the numbers
-    of their atoms do.
+    A linear fit to the fractions of species leaves a residual ten times smaller than
+    one to the numbers of their atoms.
     """
     for target in config.targets:
         if not target.is_energy or target.name not in data.values:
@@ -121,8 +125,8 @@ def warn_of_intensive(config: PETConfig, data: AtomicData) -> None:
         )
         if of_shares < of_numbers / _INTENSIVE:
             warnings.warn(
-                f"targets.{target.name}: values do not grow with the number of atoms; "
-                "a model adds up atoms: are they energies per atom?",
+                f"targets.{target.name}: values do not grow with the number of atoms, "
+                "but a model sums over atoms: are they energies per atom?",
                 stacklevel=2,
             )
 
@@ -130,13 +134,13 @@ def warn_of_intensive(config: PETConfig, data: AtomicData) -> None:
 def spreads(
     labels: tuple[Label, ...], data: AtomicData
 ) -> dict[str, Float[np.ndarray, "copies"]]:
-    """Root mean square of every label.
+    """Root mean square of each label over its known components.
 
     Returns:
-      One number for each copy; for labels whose errors are divided by the number of
-      atoms, of the label over that number. 1 where every value is 0.
+      One number for each copy, of the values per atom if errors of the label are
+      divided by the number of atoms; 1 where all values are 0.
     """
-    found = {}
+    sizes = {}
     for label in labels:
         rows = data.values[label.name]
         if label.divide_by_atoms:
@@ -150,18 +154,18 @@ def spreads(
         count = np.maximum(count_known(label, rows, data.graphs), 1)
         square = np.where(known, values, 0) ** 2
         size = np.sqrt(square.sum(axis=axes) / count)
-        found[label.name] = np.where(size > 0, size, 1.0)
-    return found
+        sizes[label.name] = np.where(size > 0, size, 1.0)
+    return sizes
 
 
 def loss_units(
     labels: tuple[Label, ...], data: AtomicData
 ) -> dict[str, Float[np.ndarray, "copies"]]:
-    """The units in which the loss sees errors: the spread of each label.
+    """Units in which the loss measures errors: the root mean square of each label.
 
-    An energy with forces is an exception. Energies differ little where forces are
-    large: errors of energies per atom are seen in the spread of the forces times one
-    angstrom, or they would drown those of the forces.
+    Except for an energy with forces, whose errors per atom are measured in the root
+    mean square of the forces times one angstrom: energies vary so little that their own
+    unit would let them dominate the forces.
     """
     size = spreads(labels, data)
     energy = energy_of(labels)
@@ -177,9 +181,17 @@ def fresh_model(
     seed: int,
     name: str,
 ) -> PETModel:
-    """A model with random parameters, baselines and scales of the data.
+    """A model with random parameters, and with baselines and scales of the data.
 
-    Targets are scaled by :func:`loss_units`.
+    Args:
+      config: Hyperparameters and targets.
+      labels: The labels that will be fitted.
+      data: Training data, with baselines.
+      seed: Seed of the parameters.
+      name: Name of the model.
+
+    Returns:
+      The model, whose targets are scaled by :func:`loss_units`.
     """
     model = init_pet(config, jax.random.key(seed), name)
     baselines = fit_baselines(config, data)
@@ -198,7 +210,7 @@ def fresh_model(
 def scales_of(
     target: Target, size: Mapping[str, np.ndarray], num_species: int
 ) -> dict[str, Float[np.ndarray, "species copies"]]:
-    """Scales of a target, the same for all species."""
+    """Scales of a target, the same for all species; 1 for outputs without a size."""
     scales = {}
     for name, block in target.outputs:
         chosen = size.get(name, np.ones(block.properties))
@@ -207,7 +219,7 @@ def scales_of(
 
 
 def energy_of(labels: tuple[Label, ...]) -> str | None:
-    """Name of the energy whose derivatives are fitted; None if there are none."""
+    """Name of the energy whose derivatives are fitted, or None."""
     return next(
         (label.differentiated for label in labels if label.differentiated), None
     )

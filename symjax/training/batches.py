@@ -29,8 +29,7 @@ class AtomicData:
     Attributes:
       graphs: One graph for each structure, without padding.
       values: For each label and structure an array ``(structures or atoms, *shape,
-        copies)`` in the unit of the label, NaN where it is not known, without the
-        baseline.
+        copies)`` in the unit of the label; NaN where it is not known.
       origins: Where each structure comes from, for messages.
     """
 
@@ -43,14 +42,14 @@ class AtomicData:
 
 
 class AtomicBatch(NamedTuple):
-    """What a step reads.
+    """A batch of structures with their labels.
 
     Attributes:
-      graph: Joined and padded structures.
-      values: Labels, 0 where unknown or padding.
-      known: Where they are known.
-      counts: Number of known components of each copy; of the stress of a slab or wire
-        those within its periodic directions, 4 or 1 of 9.
+      graph: The structures, joined and padded.
+      values: Labels; 0 where they are unknown, and in the padding.
+      known: Where labels are known.
+      counts: Number of known components of each copy. The stress of a slab or wire
+        counts within its periodic directions only: 4 or 1 components of 9.
     """
 
     graph: Graph
@@ -62,9 +61,9 @@ class AtomicBatch(NamedTuple):
 def count_known(
     label: Label, rows: Sequence[np.ndarray], graphs: Sequence[Graph]
 ) -> Float[np.ndarray, "copies"]:
-    """Number of known components of a label, by copy.
+    """Number of known components of each copy of a label.
 
-    Of the stress of slabs and wires only what their periodic directions span.
+    The stress of a slab or wire counts within its periodic directions only.
     """
     total = np.zeros(rows[0].shape[-1])
     for row, graph in zip(rows, graphs, strict=True):
@@ -83,13 +82,19 @@ def prepare_data(
     *,
     source: str = "frames",
 ) -> AtomicData:
-    """Builds graphs and reads labels.
+    """Builds graphs and reads labels, in the units of the model.
+
+    Args:
+      frames: Structures with their labels.
+      targets: What is learnt, by name.
+      config: Hyperparameters and targets of the model.
+      source: Where the structures come from, for messages.
 
     Raises:
-      ArgumentError: A structure lacks a label, or the name of a field says that it is
-        something else.
-      StructureError: A structure or a label cannot be used, or a tensor is known in
-        part.
+      ArgumentError: A structure lacks a label, or the name of a field contradicts its
+        use or unit.
+      StructureError: A structure or a label cannot be used, or some components of a
+        tensor are NaN and others not.
     """
     values: dict[str, list[np.ndarray]] = {}
     for name, section in targets.items():
@@ -142,18 +147,18 @@ def prepare_data(
 def check_labelled(
     labels: Sequence[Label], data: AtomicData, species: Iterable[int]
 ) -> None:
-    """Looks for what nothing can be learnt of: labels, and species that have none.
+    """Checks that training data have labels of every kind and for every species.
 
     Args:
-      labels: What is fitted.
+      labels: The labels to fit.
       data: Training data.
-      species: Atomic numbers that a model is expected to learn.
+      species: Atomic numbers that the model is expected to learn.
 
     Raises:
       StructureError: No structure has one of the labels.
 
     Warns:
-      UserWarning: No structure, or atom, with a label is of one of the species.
+      UserWarning: A species occurs in no structure (or atom) with a label.
     """
     for label in labels:
         learnt: set[int] = set()
@@ -170,14 +175,14 @@ def check_labelled(
             )
         if missing := sorted({*species} - learnt):
             warnings.warn(
-                f"targets.{label.name}: no label for training has to do with the "
-                f"atomic numbers {missing}, of which nothing is learnt",
+                f"targets.{label.name}: no training label involves the atomic numbers "
+                f"{missing}, of which nothing is learnt",
                 stacklevel=2,
             )
 
 
 def _check_whole(name: str, values: Sequence[np.ndarray]) -> None:
-    """Raises if a tensor is known in part: turned, its parts mix with the others."""
+    """Raises if a tensor is partly NaN: rotations mix its components."""
     for index, rows in enumerate(values):
         known = np.isfinite(rows)
         components = tuple(range(1, rows.ndim - 1))
@@ -185,13 +190,13 @@ def _check_whole(name: str, values: Sequence[np.ndarray]) -> None:
             raise StructureError(
                 f"structures[{index}][{name!r}]",
                 rows.tolist(),
-                "is a tensor of which some components are NaN and others not",
-                "Make all of its components NaN, or give all of them",
+                "is a tensor with some components NaN and others not",
+                "Give all of its components, or make all of them NaN",
             )
 
 
 def without_labels(atoms: ase.Atoms) -> ase.Atoms:
-    """A structure with nothing but what a model reads."""
+    """A copy of a structure with only what a model reads."""
     kept = conditions_of(atoms)
     bare = ase.Atoms(
         atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=kept
@@ -209,7 +214,15 @@ def collate(
     shape: GraphShape,
     dtype: Any = np.float32,
 ) -> AtomicBatch:
-    """Joins structures and their labels, padded to a shape, as NumPy arrays."""
+    """Joins structures and their labels into a batch of NumPy arrays.
+
+    Args:
+      labels: The labels to fit.
+      data: Structures with their labels.
+      indices: Structures of the batch.
+      shape: Sizes to pad to.
+      dtype: Type of real numbers.
+    """
     values: dict[str, Any] = {}
     known: dict[str, Any] = {}
     counts: dict[str, Any] = {}

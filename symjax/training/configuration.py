@@ -1,4 +1,4 @@
-"""A run as data: one TOML or YAML file, checked before anything is computed."""
+"""The configuration of a run: one TOML or YAML file, checked before it starts."""
 
 import json
 import tomllib
@@ -34,9 +34,10 @@ class AtomsData(Section):
 
     Attributes:
       training: File that ASE reads, or a zip of metatensor targets.
-      validation: The same; None to hold structures of ``training`` out.
-      validation_fraction: Share of ``training`` that is held out if there is no file.
-      num_training: Structures to train on, drawn at random; None for all.
+      validation: The same; None to hold out structures of ``training``.
+      validation_fraction: Fraction of ``training`` to hold out if there is no
+        ``validation``; at least one structure unless it is 0.
+      num_training: Number of structures to train on, drawn at random; None for all.
       zip_targets: Targets to read from a zip, such as ``"mtt::dipole_moment"``; by
         default all that it holds.
     """
@@ -51,10 +52,12 @@ class AtomsData(Section):
     def _read(self) -> Self:
         own = type(self).model_fields["validation_fraction"].default
         if self.validation is not None and self.validation_fraction != own:
-            raise ValueError("validation_fraction is of training, and validation given")
+            raise ValueError(
+                "validation_fraction is held out of training, but validation is given"
+            )
         files = (self.training, self.validation or "")
         if self.zip_targets and not any(Path(file).suffix == ".zip" for file in files):
-            raise ValueError("zip_targets are those of a zip, and no file is one")
+            raise ValueError("zip_targets are read from a zip, but no file is one")
         return self
 
 
@@ -62,14 +65,14 @@ class EventsData(Section):
     """``[data]`` of a run on events.
 
     Attributes:
-      training: HDF5 file of PILArNet-M, a folder or a pattern of them; None to
+      training: HDF5 file of PILArNet-M, a folder of such files or a pattern; None to
         generate events.
-      validation: The same.
-      num_training: Events to read or to generate.
-      num_validation: Events to hold out.
-      num_points: Points to pad events to; larger events are left out.
-      min_points: Points that an event has before any is dropped, at least; smaller
-        events are left out. The original's value is 1024.
+      validation: The same; required with ``training``.
+      num_training: Number of events to read or generate for training.
+      num_validation: Number of events to read or generate for validation.
+      num_points: Number of points to pad events to; larger events are left out.
+      min_points: Smallest number of points of an event, counted before points below
+        the threshold are dropped; smaller events are left out. PoLAr-MAE uses 1024.
     """
 
     training: str | None = None
@@ -81,22 +84,21 @@ class EventsData(Section):
 
 
 class ModelSection(Section):
-    """``[model]``.
+    """``[model]``: which model to train.
 
     Attributes:
       initial: Model to fine-tune: a folder, a checkpoint or a name, as
-        ``symjax.models.load_model`` reads them. None for a fresh one.
-      hyperparameters: Of a fresh model, as in its configuration.
-      biases: Symmetry to build in (:class:`symjax.models.biases.Biases`), in a fresh
-        model or in the initial one, whose predictions stay as they are at first where
-        the bias adds to them.
-      refit_baselines: Whether the constants of species of the initial model are fitted
-        again, to what the labels are more than its network says. By default labels on
-        another reference than the model's are refused; with ``False`` the network has
-        to learn the difference.
-      trainable: Modules or layers of the initial model whose parameters are trained,
-        by names or regular expressions such as ``"gnn_layers.1"`` or
-        ``"node_heads.*"``; all others stay as they are. None for all.
+        ``symjax.models.load_model`` reads them. None for a fresh model.
+      hyperparameters: Hyperparameters of a fresh model, as in its configuration.
+      biases: Symmetry to build into the model (:class:`symjax.models.biases.Biases`).
+        A bias that adds to predictions of an initial model adds zero at first.
+      refit_baselines: Whether to fit the constants per species of the initial model
+        again, to the labels minus the predictions of its network. By default labels
+        with another energy reference than the model's are refused; with ``False`` the
+        network has to learn the difference.
+      trainable: Modules or layers of the initial model to train, by names or regular
+        expressions such as ``"gnn_layers.1"`` or ``"node_heads.*"``; all others are
+        frozen. None to train all.
     """
 
     initial: str | None = None
@@ -123,15 +125,15 @@ class ModelSection(Section):
 
 
 class PenaltySection(Section):
-    """``[penalty]``: on predictions, or features, that differ between orientations.
+    """``[penalty]``: a penalty on predictions or features that break the symmetry.
 
     Attributes:
       weight: Factor of the penalty in the loss.
-      elements: Group elements that each structure (or event) of a step is turned by,
-        at least 2; a step costs as many times more.
-      layers: Layers of a PET, by names or regular expressions, whose content is
-        penalised instead of predictions: the share B of what is not invariant.
-      sectors: The sectors of that content, such as ``"2+"``; by default all but 0+.
+      elements: Number of group elements by which each structure (or event) of a step is
+        transformed, at least 2; the cost of a step is proportional to it.
+      layers: Layers of a PET, by names or regular expressions, whose content B is
+        penalised instead of predictions.
+      sectors: Sectors of that content, such as ``"2+"``; by default all but 0+.
     """
 
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -142,22 +144,23 @@ class PenaltySection(Section):
     @model_validator(mode="after")
     def _named(self) -> Self:
         if self.sectors and not self.layers:
-            raise ValueError("sectors are those of layers: name layers too")
+            raise ValueError("sectors are of features: name layers too")
         for label in self.sectors:
             if Irrep.parse(label) == Irrep(0, 1):
-                raise ValueError("0+ is the invariant part, and is not penalised")
+                raise ValueError("0+ is the invariant part: leave it out")
         return self
 
 
 class BatchSection(Section):
-    """``[batch]``.
+    """``[batch]``: how much one step sees.
 
     Attributes:
-      max_atoms: Atoms in one micro-batch on one device, padding included; structures
-        are drawn until the next would not fit.
-      max_structures: Structures (or events) in one micro-batch on one device.
-      accumulate: Micro-batches whose gradients make one step.
-      devices: Devices that share a step.
+      max_atoms: Largest number of atoms in one micro-batch on one device; structures
+        are added until the next one would not fit. Not for events.
+      max_structures: Largest number of structures in one micro-batch on one device; the
+        exact number of events.
+      accumulate: Number of micro-batches whose gradients are added up in a step.
+      devices: Number of devices that share a step.
     """
 
     max_atoms: Count = 256
@@ -167,18 +170,19 @@ class BatchSection(Section):
 
 
 class MonitorSection(Section):
-    """``[monitor]``: equivariance error and symmetry content along the training.
+    """``[monitor]``: equivariance error and symmetry content during training.
 
     Attributes:
-      every: Steps between two measurements.
-      structures: Structures (or events) of the validation set to measure.
-      layers: As in ``symjax report``.
+      every: Number of steps between two measurements.
+      structures: Number of structures (or events) of the validation set to measure, or
+        of the training set if nothing is held out.
+      layers: Layers to measure, as in ``symjax report``.
       max_degree: Largest degree of the content.
       grid: Degree of the quadrature, at least twice ``max_degree``.
-      max_share: Share of the run's time that measurements may take; one that would
-        exceed it is left out, and the file says so.
-      survey: Structures of the validation set that are surveyed each time, with 16
-        elements of O(3) each; 0 for none. Models of atoms only.
+      max_share: Largest fraction of the run's time for measurements; those that would
+        exceed it are skipped, which ``trajectory.csv`` records.
+      survey: Number of structures of the validation set to survey each time, with 16
+        elements of O(3) each; 0 for none. For atoms only.
     """
 
     every: Count = 500
@@ -192,7 +196,7 @@ class MonitorSection(Section):
     @model_validator(mode="after")
     def _resolved(self) -> Self:
         if self.grid < 2 * self.max_degree:
-            raise ValueError("grid is below twice max_degree, and cannot resolve it")
+            raise ValueError("grid is below twice max_degree, which it cannot resolve")
         return self
 
 
@@ -200,11 +204,11 @@ class EventLosses(Section):
     """``[losses]`` of a run on events.
 
     Attributes:
-      reconstruction: Weight of hidden tokens: Chamfer distance and energies.
+      reconstruction: Weight of the Chamfer distance and energy loss of masked tokens.
       segmentation: Weight of the focal loss of the labels; 0 for pretraining.
-      classes: Weights of the classes: ``"data"`` for the root of the inverse of their
-        share in the training events, ``"published"`` for the fixed ones of the
-        original, the inverse of their share in PILArNet-M, or ``"equal"``.
+      classes: Weights of the classes: ``"data"`` for the inverse square root of their
+        frequency in the training events, ``"published"`` for those of PoLAr-MAE, the
+        inverse frequency in PILArNet-M, or ``"equal"``.
     """
 
     reconstruction: Annotated[float, Field(ge=0)] = 1.0
@@ -219,16 +223,16 @@ class EventLosses(Section):
 
 
 class _Run(Section):
-    """What runs on atoms and on events share.
+    """Settings of all runs.
 
     Attributes:
       steps: Number of steps.
-      seed: Of initial parameters, batches, group elements and hidden tokens.
-      log_every: Steps between two lines of metrics, which are means over them.
-      validate_every: Steps between two validations; 0 for none but the last.
-      checkpoint_every: Steps between two checkpoints.
-      augmentation: Group from which elements are drawn that turn what is seen.
-      penalty: A penalty on the equivariance error of the predictions.
+      seed: Seed of initial parameters, batches, group elements and masks.
+      log_every: Number of steps between two lines of metrics, each a mean over them.
+      validate_every: Number of steps between two validations; 0 for a last one only.
+      checkpoint_every: Number of steps between two checkpoints.
+      augmentation: Group from which random elements are drawn for augmentation.
+      penalty: A penalty on the equivariance error; None for none.
     """
 
     steps: Count
@@ -246,20 +250,20 @@ class _Run(Section):
     @model_validator(mode="after")
     def _turned(self) -> Self:
         if self.penalty is not None and self.augmentation == "none":
-            raise ValueError("penalty compares orientations: set augmentation")
+            raise ValueError("penalty compares random orientations: set augmentation")
         return self
 
 
 class AtomsRun(_Run):
-    """A run that fits PET to properties of structures of atoms.
+    """A run that fits PET to properties of atomic structures.
 
     Attributes:
       kind: ``"atoms"``.
-      augmentation: Group from which every structure of every step is turned by a
-        Haar-random element.
+      augmentation: ``"O(3)"``, ``"SO(3)"`` or ``"none"``: the group from which a
+        Haar-random element is drawn for each structure in each step.
       precision: Type in which the network computes: ``"float32"``, ``"bfloat16"``
-        (parameters, scales and losses stay in float32), or ``"float64"``.
-      data: Structures.
+        (parameters, scales, losses and validation stay in float32), or ``"float64"``.
+      data: The structures.
       targets: What is learnt, by name.
 
     Example:
@@ -292,15 +296,15 @@ class AtomsRun(_Run):
             raise ValueError("nothing is fitted: give one target a weight")
         derived = [n for n, t in self.targets.items() if t.forces or t.stress]
         if len(derived) > 1:
-            raise ValueError(f"targets: forces belong to one energy, not {derived}")
+            raise ValueError(f"targets: forces belong to one energy, not to {derived}")
         sectors = self.penalty is not None and self.penalty.sectors
         if sectors and self.augmentation != "O(3)":
             raise ValueError(
-                "penalty.sectors tells parities apart: set augmentation to O(3)"
+                "penalty.sectors distinguishes parities: set augmentation to O(3)"
             )
         Biases.from_json(self.model.biases)
         if self.model.initial is None:
-            # Checked here, so that a wrong width is found before data are read.
+            # So that impossible hyperparameters are found before data are read.
             self.pet_config((1,))
         return self
 
@@ -324,16 +328,16 @@ class EventsRun(_Run):
 
     Attributes:
       kind: ``"events"``.
-      augmentation: Group from which elements are drawn, or ``"Euler angles"``, which
-        are uniform about x, y and z, as in the original
+      augmentation: ``"O(3)"``, ``"SO(3)"``, ``"none"``, or ``"Euler angles"`` that are
+        uniform about x, y and z, as in PoLAr-MAE
         (:func:`~symjax.training.augmentation.euler_elements`).
-      turn: What is turned by one element: each ``"event"``, or the whole ``"batch"``,
-        as the original.
-      freeze_encoder: Whether the encoder's parameters stay as they are (the original's
-        PEFT); its batch norms still follow the data, and tokens still drop out.
-      data: Events.
-      losses: What is fitted.
-      penalty: On the equivariance error of the class probabilities.
+      turn: Whether one element is drawn for each ``"event"``, or for the whole
+        ``"batch"`` as in PoLAr-MAE.
+      freeze_encoder: Whether the parameters of the encoder are frozen (PEFT in
+        PoLAr-MAE); its batch norms still follow the data, and dropout still acts.
+      data: The events.
+      losses: Weights of the losses.
+      penalty: A penalty on class probabilities that depend on the orientation.
 
     Example:
       >>> from symjax.training.configuration import EventsRun
@@ -362,17 +366,21 @@ class EventsRun(_Run):
             )
         if self.model.biases:
             raise ValueError(
-                "model.biases are PET's; tokens of events see harmonics with "
+                "model.biases is for PET; events have "
                 "model.hyperparameters.edge_harmonics"
             )
         if self.model.refit_baselines is not None:
-            raise ValueError("model.refit_baselines is PET's; events have no baselines")
+            raise ValueError(
+                "model.refit_baselines is for PET; events have no baselines"
+            )
         if self.model.trainable is not None:
-            raise ValueError("model.trainable is PET's; events have freeze_encoder")
+            raise ValueError("model.trainable is for PET; events have freeze_encoder")
         if self.monitor is not None and self.monitor.survey:
-            raise ValueError("monitor.survey is PET's; events have monitor.structures")
+            raise ValueError(
+                "monitor.survey is for PET; events have monitor.structures"
+            )
         if self.penalty is not None and self.penalty.layers:
-            raise ValueError("penalty.layers are PET's; leave them out for events")
+            raise ValueError("penalty.layers is for PET: leave it out for events")
         if self.penalty is not None and not self.losses.segmentation:
             raise ValueError(
                 "penalty compares class probabilities: set losses.segmentation"
@@ -384,7 +392,7 @@ Run = AtomsRun | EventsRun
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """Refuses references, by which a few lines can stand for billions of values."""
+    """Refuses references, with which a few lines can expand to billions of values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -396,11 +404,15 @@ def read_run(path: str | Path) -> Run:
     r"""Reads the configuration of a run.
 
     Args:
-      path: A file that ends in ``.toml``, ``.yaml`` or ``.yml``.
+      path: A file with the extension ``.toml``, ``.yaml`` or ``.yml``.
+
+    Returns:
+      The configuration.
 
     Raises:
-      ArgumentError: The file is missing or no TOML or YAML, or a key is unknown,
-        missing or has an impossible value; the message names it.
+      ArgumentError: The file cannot be read, or a key is unknown, missing or has an
+        impossible value; the message names it.
+      ModelError: A hyperparameter or the kind of a target is unknown or impossible.
 
     Example:
       >>> import pathlib, tempfile
@@ -430,7 +442,10 @@ def read_run(path: str | Path) -> Run:
             data = yaml.load(text, _WithoutAliases)
         else:
             raise ArgumentError(
-                "path", str(path), "has an unknown ending", "Use .toml, .yaml or .yml"
+                "path",
+                str(path),
+                "has an unknown extension",
+                "Use .toml, .yaml or .yml",
             )
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         if isinstance(error, ArgumentError):
@@ -445,10 +460,14 @@ def parse_run(data: Mapping[str, Any]) -> Run:
     """Checks the configuration of a run.
 
     Args:
-      data: Its sections and values.
+      data: Its sections and values, as a TOML or YAML file holds them.
+
+    Returns:
+      The configuration.
 
     Raises:
       ArgumentError: A key is unknown, missing or has an impossible value.
+      ModelError: A hyperparameter or the kind of a target is unknown or impossible.
 
     Example:
       >>> from symjax.training import parse_run
@@ -475,5 +494,5 @@ def _as_json(data: Mapping[str, Any]) -> str:
         return json.dumps(data)
     except TypeError as error:
         raise ArgumentError(
-            "run", data, f"holds what no run needs: {error}", "Use numbers and strings"
+            "run", data, f"holds a value of no use: {error}", "Use numbers and strings"
         ) from error

@@ -1,4 +1,4 @@
-"""A penalty on what features of layers hold of tensors."""
+"""A penalty on the content of features in chosen irreps."""
 
 from collections.abc import Sequence
 
@@ -16,22 +16,24 @@ def content_penalty(
     elements: Float[Array, "structures elements 3 3"],
     sectors: Sequence[Irrep] = (),
 ) -> Float[Array, ""]:
-    """The content of features in some sectors, of each structure, and their sum.
+    """Estimates the content of features in some sectors, summed over structures.
 
-    Of features h at K elements of one structure
+    The features h_k of one structure at K elements g_k have the content
 
         B_l,sigma = (2l + 1) / (K (K - 1)) sum_{k != k'} chi(g_k^-1 g_k') <h_k, h_k'>
-                    / (1 / K sum_k <h_k, h_k>)
+                    / (1 / K sum_k <h_k, h_k>),
 
-    whose numerator estimates ||P_l,sigma h||^2 without bias (Domina et al.,
-    arXiv:2603.24638), and may be negative; without sectors, all that is not invariant,
-    1 - B_0+.
+    chi being the character of the irrep. The numerator is an unbiased estimate of
+    ||P_l,sigma h||^2 (Domina et al., arXiv:2603.24638), and may be negative.
 
     Args:
-      features: Of atoms or edges, at K elements.
+      features: Features of atoms or edges at K elements.
       graph: The structures.
-      elements: Those elements of O(3), of each structure its own.
-      sectors: Which; all but 0+ if there is none.
+      elements: The elements of O(3) for each structure.
+      sectors: Irreps whose B are added up; if empty, all but 0+, which is 1 - B_0+.
+
+    Returns:
+      The sum over structures; those whose features vanish count as 0.
     """
     mask = jnp.asarray(graph.atom_mask if features.ndim == 3 else graph.edge_mask)
     rows = jnp.where(mask[..., None], features, 0)

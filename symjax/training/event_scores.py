@@ -1,4 +1,4 @@
-"""How well a Point-MAE fills hidden tokens in and labels points, on turned events."""
+"""Errors of a Point-MAE on rotated events: masked tokens, and labels of points."""
 
 import functools
 from typing import Any
@@ -26,8 +26,14 @@ def class_ious(
 ) -> Float[np.ndarray, "classes"]:
     """Intersection over union of each class in one event.
 
-    The number of points that are true and guessed over that of points that are true or
-    guessed, and 1 where a class is neither.
+    Args:
+      truth: True class of each point.
+      guess: Predicted class of each point.
+      classes: Number of classes.
+
+    Returns:
+      Of each class the number of points in both divided by that of points in either; 1
+      if there are none.
     """
     numbers = np.arange(classes)[:, None]
     agreed = np.sum((truth == numbers) & (guess == numbers), axis=1)
@@ -56,7 +62,7 @@ def _errors_of_one(
     if filled is not None:
         mask, truth = groups.point_mask, groups.points
         found["chamfer"] = chamfer_loss(filled.points, truth, mask, hidden)
-        # The trivial guess: every member at the centre of its token.
+        # The trivial guess: each point at the centre of its token.
         guess = jnp.zeros_like(truth).at[..., 3].set(-0.2)
         found["trivial"] = chamfer_loss(guess, truth, mask, hidden)
         if filled.energies is not None:
@@ -74,12 +80,23 @@ def _errors_of_one(
 def evaluate_events(
     model: PointMAEModel, samples: EventSamples, seed: int = 0
 ) -> dict[str, Any]:
-    """Errors over events, each turned by a random element of O(3).
+    """Errors over events, each transformed by a random element of O(3).
+
+    Args:
+      model: The model.
+      samples: The events.
+      seed: Seed of the elements and of the masked tokens.
 
     Returns:
-      For models that fill in, Chamfer distance and error of the energies; for those
-      that label points, accuracy, F1 of each class over all points, and intersection
-      over union of each class, the mean over events; with what trivial guesses reach.
+      ``events``, their number. For models with a decoder ``chamfer``, and with energies
+      ``energy_rmse``. For models with classes ``accuracy``, ``f1`` of each class over
+      all labelled points, ``iou`` of each class as a mean over events with labels, and
+      their means over classes, ``f1_mean`` and ``iou_mean``. Names that end in
+      ``_trivial`` are errors of a guess: points at the centres of their tokens, the
+      mean energy, and the most frequent class.
+
+    Raises:
+      ModelError: A logit of the model is not finite.
     """
     num = len(samples.labels)
     config = model.config
@@ -138,10 +155,10 @@ def evaluate_events(
 def event_errors(
     model: PointMAEModel, samples: EventSamples, losses: EventLosses, seed: int
 ) -> dict[str, float]:
-    """The errors that a run follows: :func:`evaluate_events` and a score.
+    """Errors of a validation: those of :func:`evaluate_events` and a score.
 
-    The score is relative Chamfer distance and share of wrong labels, weighted as in
-    the losses.
+    The score is the Chamfer distance relative to its trivial guess plus the fraction of
+    wrong labels, weighted as in the losses.
     """
     errors = evaluate_events(model, samples, seed)
     score = 0.0

@@ -1,8 +1,8 @@
-"""A trained model made ready for other data: targets, species, reference of energies.
+"""Adapts a trained model to other data: targets, species and energy references.
 
 A model predicts an energy relative to its baseline, a constant for each species. Labels
-of another code, functional or convention lie on other constants. Fitted as they are,
-the network would have to learn that difference, and forget the forces.
+from another code, functional or convention have other constants. Without new baselines,
+the network would have to learn that difference, and would forget the forces.
 """
 
 import dataclasses
@@ -37,20 +37,31 @@ from symjax.training.fitted import Label
 from symjax.training.validation import network_outputs
 
 _FAR = 2.0
-"""Root mean squares of differences of labels from predictions, over what labels differ
-by among themselves, that are noticed: a constant would predict better."""
+"""Ratio of the differences between labels and predictions to the spread of the labels
+from which a run warns: a constant would predict better."""
 _ALIKE = 1.25
 """Factor between labels and predictions from which a run warns."""
 _FEW = 8
-"""Numbers that may be proportional by chance."""
+"""Number of values that may be proportional to others by chance."""
 _RESOLVED = 0.01
-"""Of the model's scale: what two calculations of one kind may differ by, per atom."""
+"""Difference per atom, in units of the model's scale, between two calculations of the
+same kind."""
 
 
 def check_targets(
     model: PETModel, run: AtomsRun, species: Iterable[int] = ()
 ) -> PETConfig:
-    """Configuration of a model to fine-tune: what it has and what the run adds."""
+    """Configuration of a model to fine-tune, with the targets and species that are new.
+
+    Args:
+      model: The initial model.
+      run: The configuration of the run.
+      species: Atomic numbers of the data.
+
+    Raises:
+      ModelError: A target of the model has other irreps, or a unit to which that of the
+        run cannot be converted.
+    """
     known = {target.name: target for target in model.config.targets}
     added = []
     for name, section in run.targets.items():
@@ -70,7 +81,7 @@ def check_targets(
             raise ModelError(
                 f"targets.{name}",
                 mine,
-                f"under this name the initial model predicts {expected}",
+                f"but the target of this name of the initial model is {expected}",
                 "Describe the same target, or choose another name",
             )
         if theirs.unit:
@@ -84,10 +95,15 @@ def check_targets(
 
 
 def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
-    """A model with more targets and species: what it had keeps its parameters.
+    """Adds targets and species to a model without changing its parameters.
 
     Heads of new targets and embeddings of new species are random. The scale of a new
-    species is the mean of the others, its baseline 0.
+    species is the mean over the others, and its baseline 0.
+
+    Args:
+      model: The initial model.
+      config: Its configuration with the new targets and species.
+      seed: Seed of the random parameters.
     """
     fresh = init_pet(config, jax.random.key(seed), model.name)
     # Targets without invariants have an empty part of baselines, which must stay.
@@ -97,7 +113,7 @@ def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
     )
     rows = [config.species.index(number) for number in model.config.species]
     for path, values in own.items():
-        # Only tables of species have another shape than they had: another first axis.
+        # Only tables of species change their shape, by their first axis.
         if np.shape(values) != np.shape(flat[path]):
             if path[0] == "network":
                 table = np.array(flat[path])
@@ -113,15 +129,16 @@ def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
 
 
 class Differences(NamedTuple):
-    """How labels of one invariant output lie, per atom where they are of structures.
+    """Differences between labels and predictions of one invariant output.
 
-    Root mean squares over structures (or atoms) and copies, in the unit of the label.
+    Root mean squares over structures (or atoms) and copies, in the unit of the label;
+    per atom for outputs of structures.
 
     Attributes:
-      reference: Of that part of label less prediction which the composition explains:
-        another zero of every species.
-      rest: Of the other part.
-      spread: Of labels about the best that composition says of them.
+      reference: The part of the difference that is linear in the composition: another
+        zero of energy for each species.
+      rest: The remaining difference.
+      spread: Residual of a fit of the labels that is linear in the composition.
     """
 
     reference: float
@@ -136,29 +153,31 @@ def start_from(
     data: AtomicData,
     run: AtomsRun,
 ) -> PETModel:
-    """The model that a fine-tuning starts with.
+    """Adds the new targets and species of a run to a model, with fitted baselines.
 
-    It is the initial one with the further targets and species of ``config``.
-    Baselines of new targets are fitted to the labels, those of new species, and with
-    ``refit_baselines`` those of all, to what the labels are more than the network says:
-    by least squares, and where compositions do not tell species apart by the smallest
-    change. A prediction for all training structures is what it costs.
+    Baselines of new targets are fitted to the labels by least squares. Those of new
+    species, or of all species with ``refit_baselines``, are fitted to the labels minus
+    the predictions of the network, with the change of minimum norm where compositions
+    do not determine them. This takes one prediction for all training structures.
 
     Args:
-      initial: The model to start from.
-      config: From :func:`check_targets`.
-      labels: What is fitted.
-      data: Training data, baselines included.
-      run: The run.
+      initial: The initial model.
+      config: Its configuration from :func:`check_targets`.
+      labels: The labels to fit.
+      data: Training data, with baselines.
+      run: The configuration of the run.
+
+    Returns:
+      The model to start from.
 
     Raises:
-      ArgumentError: Labels lie on another reference than the model's, and
-        ``model.refit_baselines`` is not set; or they are predictions in another unit or
-        with another sign.
+      ArgumentError: Labels have another energy reference than the model, and
+        ``model.refit_baselines`` is not set; or labels are the predictions in another
+        unit or with another sign.
 
     Warns:
-      UserWarning: Species are new, or labels still lie far from what the model says:
-        by more than they differ among themselves.
+      UserWarning: There are new species, or labels differ from predictions by much more
+        than from a fit to the composition, or by a factor.
     """
     model = extend_model(initial, config, run.seed)
     parameters: dict[str, Any] = {
@@ -171,7 +190,7 @@ def start_from(
         numbers = [z for z in config.species if z not in initial.config.species]
         warnings.warn(
             f"atomic numbers {numbers} are new to the initial model {initial.name!r}: "
-            "what it knows of them is random, and learnt from the training data alone",
+            "their parameters are random, and learnt from the training data alone",
             stacklevel=2,
         )
     known, added = (
@@ -231,10 +250,10 @@ def _check_factor(
     data: AtomicData,
     species: tuple[int, ...],
 ) -> None:
-    """Refuses labels that are predictions in another unit or with another sign.
+    """Refuses labels that are the predictions in another unit or with another sign.
 
-    And warns of those that are another multiple: a weak model may be wrong by it. Of
-    invariants without what composition says of either.
+    Warns of those that are another multiple, by which a weak model may be wrong. Of
+    scalars, fits that are linear in the composition are subtracted first.
     """
     pair, fitted = [np.concatenate(rows) for rows in (values, predicted)], 0
     if label.representation.irreps == (Irrep(0, 1),):
@@ -254,9 +273,9 @@ def _check_factor(
     factor = math.copysign(math.sqrt(mine / theirs), product)
     if 1 / _ALIKE < factor < _ALIKE:
         return
-    problem = f"labels are {factor:.3g} times what the initial model predicts"
-    remedy = "look at their unit (energy_unit, length_unit) and sign"
-    # Numbers in eV that are said to be in kcal/mol are too small by as much.
+    problem = f"labels are {factor:.3g} times the predictions of the initial model"
+    remedy = "check their unit (energy_unit, length_unit) and sign"
+    # A unit may have been mistaken for another in either direction.
     unit = apparent_unit(mine, theirs, product) or apparent_unit(theirs, mine, product)
     if not unit:
         warnings.warn(f"targets.{label.name}: {problem}; {remedy}", stacklevel=3)
@@ -264,7 +283,7 @@ def _check_factor(
     raise ArgumentError(
         f"targets.{label.name}",
         f"{factor:.3g}",
-        f"{problem}, as by a mistake of unit or sign ({unit})",
+        f"{problem}, which looks like a mistake of unit or sign ({unit})",
         remedy.capitalize(),
     )
 
@@ -274,12 +293,12 @@ def differences(
     values: Float[np.ndarray, "samples copies"],
     apart: Float[np.ndarray, "samples copies"],
 ) -> Differences:
-    """How labels differ among themselves, and from predictions.
+    """Splits the differences between labels and predictions.
 
     Args:
-      counts: Atoms of every species.
-      values: Labels, NaN where they are not known.
-      apart: Labels less predictions.
+      counts: Number of atoms of each species.
+      values: Labels; NaN where they are not known.
+      apart: Labels minus predictions.
     """
     atoms = counts.sum(axis=1, keepdims=True)
     explained = counts @ least_squares(counts, apart)
@@ -294,7 +313,7 @@ def differences(
 
 
 def _judge(label: Label, found: Differences, scale: float, run: AtomsRun) -> None:
-    """Refuses labels on another reference, and warns of those that lie far."""
+    """Refuses labels with another energy reference; warns of those that are far off."""
     unit = f" {label.unit}".rstrip() + ("/atom" if not label.per_atom else "")
     limit = _FAR * max(found.spread, _RESOLVED * scale)
     if run.model.refit_baselines is None and found.reference > max(
@@ -303,19 +322,18 @@ def _judge(label: Label, found: Differences, scale: float, run: AtomsRun) -> Non
         raise ArgumentError(
             f"targets.{label.name}",
             f"{found.reference:.3g}{unit}",
-            "labels lie by so much on another reference than the predictions of "
-            f"model.initial, and differ by {found.spread:.3g}{unit} among themselves; "
-            "the network would forget forces and all else to learn it",
+            "labels have another reference than the predictions of model.initial by "
+            f"this much, and a spread of only {found.spread:.3g}{unit}; the network "
+            "would forget forces and all else to learn it",
             "Set model.refit_baselines = true to fit the baselines again, or false "
-            "where the model itself has to learn the difference; look at energy_unit "
-            "too",
+            "if the network has to learn the difference; check energy_unit too",
         )
     far = float(np.hypot(found.reference, found.rest))
     if far > limit:
         warnings.warn(
-            f"targets.{label.name}: labels lie {far:.3g}{unit} from what the initial "
-            f"model and its baselines say, and differ by {found.spread:.3g}{unit} "
-            "about what composition alone says; look at units, method and charges, and "
-            "at model.refit_baselines",
+            f"targets.{label.name}: labels differ by {far:.3g}{unit} from the "
+            "predictions of the initial model, but by only "
+            f"{found.spread:.3g}{unit} from a fit to the composition alone; check "
+            "units, method and charges, and model.refit_baselines",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""What a run on atoms fits: outputs, forces and stress, and how each transforms."""
+"""The labels that a run on atoms fits: outputs, forces and stress."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ class Label:
 
     Attributes:
       name: Name of the model's output.
-      representation: How it transforms, with a trailing axis of copies.
-      per_atom: Whether every atom has a value.
+      representation: How it transforms; its last axis are copies.
+      per_atom: Whether it has a value for each atom rather than for each structure.
       weight: Weight in the loss.
       loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
       divide_by_atoms: Whether errors are divided by the number of atoms.
-      unit: Physical unit, for the reports.
-      differentiated: For forces and stress, the energy whose derivative they are.
+      unit: Its unit.
+      differentiated: The energy whose derivative it is, for forces and stress.
     """
 
     name: str
@@ -42,16 +42,21 @@ class Label:
 
 
 def fitted_unit(target: Target, config: PETConfig) -> str:
-    """Unit in which a target is fitted: the model's; the run's where it has none."""
+    """Unit in which a target is fitted: the model's, or the run's if that has none."""
     return config.target(target.name).unit or target.unit
 
 
 def labels_of(
     targets: Mapping[str, TargetSection], config: PETConfig
 ) -> tuple[Label, ...]:
-    """All that a run fits: every block of every target, then forces and stress.
+    """Labels of a run, in the units of the model.
 
-    They are in the units of the model.
+    Args:
+      targets: What is learnt, by name.
+      config: Hyperparameters and targets of the model.
+
+    Returns:
+      One label for each block of each target, then forces and stress.
     """
     labels, derived = [], []
     for name, section in targets.items():

@@ -1,4 +1,4 @@
-"""Batches in a random order that depends on the seed alone, prepared ahead of time."""
+"""Batches in a random order that depends only on the seed, prepared ahead of time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,15 +18,18 @@ _AHEAD = 3
 
 
 class BatchPlan:
-    """Which structures each step sees; step n is the same however one gets there.
+    """Which structures each step sees, as a function of the seed and the step alone.
 
-    All structures are seen once, in a random order, then all again in another. Each
-    part of a batch takes structures until the next would exceed its limits.
+    In each epoch all structures are seen once, in a random order. Each micro-batch of
+    each device takes structures until the next one would exceed its limits.
 
     Args:
-      num_atoms: Atoms of each structure; ones where only structures are counted.
+      num_atoms: Number of atoms of each structure.
       batch: Limits.
-      seed: Of the order.
+      seed: Seed of the order.
+
+    Raises:
+      ArgumentError: There is no structure, or the largest exceeds ``batch.max_atoms``.
     """
 
     def __init__(self, num_atoms: np.ndarray, batch: BatchSection, seed: int):
@@ -56,7 +59,7 @@ class BatchPlan:
             epoch += 1
 
     def _part(self, first: int) -> tuple[np.ndarray, int]:
-        """A part that starts with a structure, and the next that did not fit."""
+        """A part that starts with a structure, and the next one, which did not fit."""
         chosen, atoms = [first], int(self._num_atoms[first])
         for index in self._order:
             atoms += int(self._num_atoms[index])
@@ -79,7 +82,7 @@ class BatchPlan:
 def batch_shape(
     parts: Parts, shapes: Sequence[GraphShape], batch: BatchSection
 ) -> GraphShape:
-    """Sizes to which all parts of a step are padded, one of few.
+    """Sizes to which all parts of a step are padded; few, as each compiles a program.
 
     Args:
       parts: The structures of each part.
@@ -87,8 +90,8 @@ def batch_shape(
       batch: Limits.
 
     Returns:
-      As many atoms and structures as a part of these data can have, and the next rung
-      of a ladder above the neighbors of these.
+      The largest numbers of atoms and structures that any part of these data can have;
+      numbers of neighbors are rounded up from those of these parts.
     """
     sizes = np.array(shapes)
     num_atoms, widths = sizes[:, 0], sizes[:, [1, 3]]
@@ -105,7 +108,7 @@ def batch_shape(
 
 
 def stack_parts(parts: Sequence[Any], batch: BatchSection) -> Any:
-    """Stacks the parts of a step as micro-batches by shards, two more leading axes."""
+    """Stacks the parts of a step along two leading axes, micro-batches and shards."""
     lead = (batch.accumulate, batch.devices)
     return jax.tree.map(
         lambda *leaves: np.stack(leaves).reshape(*lead, *np.shape(leaves[0])), *parts
@@ -126,12 +129,15 @@ class _Steps:
 
 
 def load(prepare: Callable[[int], Any], first: int, steps: int) -> Iterator[Any]:
-    """Batches of some steps, prepared in a thread while others are computed.
+    """Prepares the batches of steps ``first`` to ``steps - 1`` in a thread.
 
     Args:
-      prepare: From the number of a step to its batch.
-      first: Number of the first.
-      steps: Number of the step behind the last.
+      prepare: Function from the number of a step to its batch.
+      first: Number of the first step.
+      steps: Number of the step after the last.
+
+    Returns:
+      Iterator over the batches.
 
     Example:
       >>> from symjax.training.loader import load

@@ -1,4 +1,4 @@
-"""Numbers that a run writes while it goes on: CSV files, TensorBoard, checkpoints."""
+"""Files that a run writes as it goes on: CSV tables, TensorBoard and checkpoints."""
 
 import contextlib
 import csv
@@ -23,19 +23,19 @@ from symjax.training.optimisation import TrainState
 METRICS, VALIDATION, TRAJECTORY = "metrics.csv", "validation.csv", "trajectory.csv"
 CHECKPOINTS, CONFIGURATION, TENSORBOARD = "checkpoints", "run.json", "tensorboard"
 KEPT = 2
-"""Checkpoints that are kept, the newest ones."""
+"""Number of checkpoints that are kept."""
 
 
 class Table:
     """A CSV file with a column ``step``, to which rows are appended.
 
-    Names are written so that a spreadsheet does not take them for formulas: with an
-    apostrophe before ``=``, ``+``, ``-`` or ``@``, and control characters escaped.
+    Text gets an apostrophe before ``=``, ``+``, ``-`` or ``@``, so that spreadsheets do
+    not take it for a formula, and control characters are escaped.
 
     Args:
       path: The file.
       columns: Names of the columns; the first is ``step``.
-      after: A run that goes on keeps the rows up to this step; -1 for a new run.
+      after: Last step whose rows are kept from an older file; -1 for a new run.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], after: int = -1):
@@ -51,7 +51,11 @@ class Table:
         replace_atomically(path, write)
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows; what is absent stays empty."""
+        """Appends rows; missing columns stay empty.
+
+        Raises:
+          OSError: The disk is full.
+        """
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         for row in rows:
@@ -71,9 +75,9 @@ class Table:
 
 
 def read_rows(path: Path, last: float = math.inf) -> list[dict[str, str]]:
-    """Rows as text of a file that a run wrote, to step ``last``; none without a file.
+    """Rows of a table as text, up to step ``last``; empty if there is no such file.
 
-    A last one that was being written when the run was killed is left out.
+    An incomplete last row, of a run that was killed, is left out.
     """
     if not path.is_file():
         return []
@@ -86,14 +90,14 @@ def read_rows(path: Path, last: float = math.inf) -> list[dict[str, str]]:
 
 
 def read_table(path: str | Path) -> dict[str, np.ndarray]:
-    r"""Reads a file that a run wrote.
+    r"""Reads a table that a run wrote.
 
     Args:
       path: ``metrics.csv``, ``validation.csv`` or ``trajectory.csv``.
 
     Returns:
-      Columns by name: numbers where all entries are, text otherwise; empty entries are
-      NaN.
+      Columns by name, as numbers where all entries are numbers or empty (NaN), and as
+      text otherwise.
 
     Raises:
       ArgumentError: There is no such file.
@@ -124,10 +128,10 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
 
 
 class Board:
-    """Writes numbers for TensorBoard, into a folder that is made anew.
+    """Writes numbers for TensorBoard, into a folder whose old content is removed.
 
-    A run that goes on writes again what its tables hold: event files of a run that was
-    killed, or whose disk was full, may end anywhere or not be there.
+    A resumed run writes its tables again, as the event files of a run that was killed
+    may be incomplete.
     """
 
     def __init__(self, folder: Path):
@@ -138,19 +142,19 @@ class Board:
         self._writer = tensorboardX.SummaryWriter(str(folder))
 
     def add(self, group: str, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers under a common prefix, without those that are not finite."""
+        """Writes the finite ones of some numbers under a common prefix."""
         for name, value in values.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes what is buffered, and closes the files."""
         self._writer.close()
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Lets a write come to its end: signals to stop take effect behind it."""
+    """Context in which SIGINT and SIGTERM are delayed until its end."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
@@ -169,7 +173,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Checkpoints:
-    """States of a run, by orbax; a save that is killed leaves none that looks whole."""
+    """Checkpoints of a run, written atomically by orbax."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -186,10 +190,14 @@ class Checkpoints:
         return None if step is None else int(step)
 
     def save(self, state: TrainState, metrics: list[dict[str, float]]) -> None:
-        """Saves a state under its step, unless it has been saved.
+        """Saves a state under its step, unless that is the newest checkpoint.
+
+        Args:
+          state: The state.
+          metrics: Metrics of the steps since the last line of ``metrics.csv``.
 
         Raises:
-          ArgumentError: There is no space for it; the checkpoints before it stay.
+          ArgumentError: The disk is full; older checkpoints stay.
         """
         step = int(state.step)
         if step == self.latest():
@@ -215,14 +223,20 @@ class Checkpoints:
                 "folder",
                 str(self._folder / str(step)),
                 f"the checkpoint cannot be written ({full.strerror})",
-                "Free some space, and resume: the checkpoints before it are whole",
+                "Free some space, and resume: older checkpoints are intact",
             ) from error
 
     def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
-        """Reads the newest state, of the shapes of ``like``, and its metrics.
+        """Reads the newest checkpoint.
+
+        Args:
+          like: A state of the same structure and shapes.
+
+        Returns:
+          The state, and the metrics that were saved with it.
 
         Raises:
-          ArgumentError: There is none, or it is damaged or of another model.
+          ArgumentError: There is no checkpoint, or it is damaged or of another model.
         """
         step = self.latest()
         if step is None:
@@ -243,7 +257,7 @@ class Checkpoints:
                 "resume",
                 str(self._folder / str(step)),
                 f"the checkpoint cannot be read: {error}",
-                "Remove this folder to go on from the checkpoint before it",
+                "Remove this folder to resume from the checkpoint before it",
             ) from error
         return TrainState(**jax.device_put(read["state"])), read["metrics"]
 

@@ -1,4 +1,4 @@
-"""The losses of Point-MAE: hidden tokens, and labels of points, of turned events."""
+"""The training losses of Point-MAE: masked tokens and labels of points."""
 
 import dataclasses
 import functools
@@ -34,13 +34,13 @@ _AXIS = "events"
 class EventSamples(NamedTuple):
     """Events of one padded shape with their tokens and labels, along a leading axis.
 
-    Rotations do not change which points belong to a token (but for ties), so the
-    tokens are those of the given orientation, found once.
+    Rotations do not change which points belong to a token, apart from ties, so tokens
+    are assigned once, in the given orientation.
 
     Attributes:
       events: Normalised events.
       assignments: Their tokens.
-      labels: Label of each point, -1 where it is unknown.
+      labels: Label of each point; -1 where it is unknown.
     """
 
     events: Event
@@ -56,7 +56,10 @@ def prepare_events(
     Args:
       config: Hyperparameters.
       clouds: The events.
-      num_points: Number of points to pad to; by default those of the largest event.
+      num_points: Number of points to pad to; by default that of the largest event.
+
+    Raises:
+      ArgumentError: There is no event.
     """
     if not clouds:
         raise ArgumentError("clouds", clouds, "is empty", "Pass one event or more")
@@ -64,8 +67,7 @@ def prepare_events(
     size = size if num_points is None else num_points
     padded = [pad_cloud(cloud, size) for cloud in clouds]
     events = [make_event(config, cloud, np.float32) for cloud in padded]
-    # One shape for all, that of the event with the most tokens: attention costs its
-    # square.
+    # Padded to the largest number of tokens, as the cost of attention is its square.
     most = max(int(tokenise(config, event).num_found) for event in events)
     config = with_room(config, most)
     assignments = [assign_groups(config, *event) for event in events]
@@ -80,23 +82,32 @@ def prepare_events(
 def class_weights(
     labels: np.ndarray, num_classes: int, power: float = 0.5
 ) -> Float[np.ndarray, "classes"]:
-    """(N / (C n_c))^power for n_c of N points in class c of C; -1 is unknown.
+    """Weights (N / (C n_c))^power of C classes with n_c of N labelled points each.
 
-    With power 1 all classes weigh equally, with 0 all points.
+    With power 1 all classes have the same total weight, with 0 all points.
+
+    Args:
+      labels: Labels of points; -1 where they are unknown.
+      num_classes: Number of classes C.
+      power: The power.
     """
     known = labels[labels >= 0]
     counts = np.bincount(known, minlength=num_classes)
     return np.asarray((len(known) / (num_classes * np.maximum(counts, 1))) ** power)
 
 
-# Points of each class in PILArNet-M: the original's numbers (arXiv:2502.02558, Fig. 8).
+# Number of points of each class in PILArNet-M (arXiv:2502.02558, Fig. 8).
 _PUBLISHED_POINTS = (1926651899.0, 2038240940.0, 34083197.0, 92015482.0, 1145363125.0)
 
 
 def published_class_weights(num_classes: int) -> Float[np.ndarray, "classes"]:
-    """N / n_c for the n_c of N points of PILArNet-M: the original's fixed weights.
+    """Weights N / n_c of classes with n_c of the N points of PILArNet-M, as PoLAr-MAE.
 
-    There are 4 classes without deposits of low energy, or 5.
+    Args:
+      num_classes: 4, without deposits of low energy, or 5.
+
+    Raises:
+      ArgumentError: It is another number.
     """
     if num_classes not in (4, 5):
         raise ArgumentError(
@@ -113,15 +124,18 @@ def spread_of_probabilities(
     logits: Float[Array, "elements points classes"],
     labels: Int[Array | np.ndarray, "points"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """What class probabilities at several orientations disagree by.
+    """Variance of class probabilities over orientations, for the penalty.
 
-    With p_k those at the k-th of K elements, the sum over labelled points and classes
-    of ``sum_k |p_k - mean(p)|^2 / (K - 1)``: over their number, it estimates A^2
-    without bias (Domina et al., arXiv:2603.24638). Probabilities are invariant, so
-    nothing is turned back.
+    With p_k the probabilities at the k-th of K elements, the sum over labelled points
+    and classes of ``sum_k |p_k - mean(p)|^2 / (K - 1)``. Divided by the number of terms
+    it is an unbiased estimate of A^2 (Domina et al., arXiv:2603.24638).
+
+    Args:
+      logits: Logits at K elements.
+      labels: Labels of points; -1 where they are unknown.
 
     Returns:
-      Sum and number of its terms; their quotient over a batch is the penalty.
+      Sum and number of its terms.
     """
     probabilities = jax.nn.softmax(logits, axis=-1)
     apart = jnp.var(probabilities, axis=0, ddof=1)
@@ -130,13 +144,12 @@ def spread_of_probabilities(
     return jnp.sum(jnp.where(known, apart, 0)), count.astype(apart.dtype)
 
 
-class Turning(NamedTuple):
-    """How events are turned in training.
+class Augmentation(NamedTuple):
+    """How events are transformed in training, about the centre of the detector.
 
     Attributes:
-      group: ``"O(3)"``, ``"SO(3)"``, ``"Euler angles"`` or ``"none"``: events turn
-        about the centre of the detector.
-      together: Whether all events of a batch turn by one element, as in the original.
+      group: ``"O(3)"``, ``"SO(3)"``, ``"Euler angles"`` or ``"none"``.
+      together: Whether one element serves all events of a batch, as in PoLAr-MAE.
     """
 
     group: str = "O(3)"
@@ -145,25 +158,33 @@ class Turning(NamedTuple):
     def elements(
         self, key: PRNGKeyArray, num: int, copies: int
     ) -> Float[Array, "total 3 3"]:
-        """Elements for several copies of each event, copies of one event together."""
+        """Draws elements for the copies of each event; those of one event are adjacent.
+
+        With ``together``, the k-th copies of all events share an element.
+
+        Args:
+          key: Random key.
+          num: Number of events.
+          copies: Number of copies of each.
+        """
         size = copies if self.together else num * copies
         if self.group == "none":
             return jnp.broadcast_to(jnp.eye(3), (num * copies, 3, 3))
         if self.group == "Euler angles":
-            found = euler_elements(key, size)
+            elements = euler_elements(key, size)
         else:
-            found = random_elements(key, size, inversion=self.group == "O(3)")
-        return jnp.tile(found, (num * copies // size, 1, 1))
+            elements = random_elements(key, size, inversion=self.group == "O(3)")
+        return jnp.tile(elements, (num * copies // size, 1, 1))
 
 
-_EACH = Turning()
+_DEFAULT = Augmentation()
 
 
 class Constants(NamedTuple):
-    """What the loss of Point-MAE reads and nothing trains.
+    """Arrays of the loss of Point-MAE that are not trained.
 
     Attributes:
-      params: Parameters of modules that are frozen.
+      params: Parameters of frozen modules.
       weights: Weights of the classes.
     """
 
@@ -173,20 +194,23 @@ class Constants(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MaskedLoss:
-    """Point-MAE's losses: hidden tokens, labels of points, or both.
+    """Losses of Point-MAE: of masked tokens, of labels of points, or both.
+
+    With a penalty, each event is transformed by several elements. The losses are means
+    over them, and the variance of class probabilities
+    (:func:`spread_of_probabilities`) is added, times the weights of the penalty and of
+    the segmentation.
 
     Attributes:
       config: Hyperparameters.
       losses: Weights of the losses.
-      turning: How events are turned.
-      penalty: Several elements for each event, over which losses are means, and a
-        penalty on what class probabilities differ by
-        (:func:`spread_of_probabilities`), times the weight of the segmentation.
+      augmentation: How events are transformed.
+      penalty: The penalty, with its weight and number of elements; None for none.
     """
 
     config: PointMAEConfig
     losses: EventLosses
-    turning: Turning = _EACH
+    augmentation: Augmentation = _DEFAULT
     penalty: PenaltySection | None = None
 
     def __call__(
@@ -198,14 +222,14 @@ class MaskedLoss:
         key: PRNGKeyArray,
         totals: Any,
     ) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        """The loss, new statistics of the batch norms, and named contributions."""
+        """The loss, new statistics of the batch norms, and contributions by name."""
         losses, penalty = self.losses, self.penalty
         copies = 1 if penalty is None else penalty.elements
         # Batch norms see all copies of all events together.
         every = jax.tree.map(lambda leaf: jnp.repeat(leaf, copies, axis=0), batch)
         size = len(every.labels)
         element_key, hidden_key = jax.random.split(key)
-        elements = self.turning.elements(element_key, size // copies, copies)
+        elements = self.augmentation.elements(element_key, size // copies, copies)
         variables = {
             "params": {**constants.params, **params},
             "batch_stats": statistics,
@@ -234,7 +258,7 @@ class MaskedLoss:
         return value, (jax.tree.map(lambda leaf: leaf[0], state), terms)
 
     def totals(self, batch: EventSamples) -> int:
-        """Number of parts, over which the loss is a mean."""
+        """Number of micro-batches on all devices, over which the loss is a mean."""
         return batch.labels.shape[0] * batch.labels.shape[1]
 
     def _one(
@@ -253,7 +277,7 @@ class MaskedLoss:
         groups = gather_groups(config, assignment, positions, event.energies)
         hidden_key, dropout_key = jax.random.split(key)
         hidden = random_hidden(hidden_key, groups.mask, config.masking_ratio)
-        # Hidden tokens do not matter to the segmentation, which sees all.
+        # The segmentation sees all tokens, also masked ones.
         with full_precision():
             (logits, filled), state = PointMAE(
                 config, Mode(training=True, axis_name=_AXIS)
@@ -286,29 +310,30 @@ def masked_task(
     samples: EventSamples,
     losses: EventLosses,
     *,
-    turning: Turning = _EACH,
+    augmentation: Augmentation = _DEFAULT,
     penalty: PenaltySection | None = None,
     freeze_encoder: bool = False,
 ) -> Task:
-    """Point-MAE and its :class:`MaskedLoss`.
+    """The task of fitting a Point-MAE to events with :class:`MaskedLoss`.
 
     Args:
-      model: Where to start.
-      samples: Events for training, from which the weights of the classes follow.
+      model: The model to start from.
+      samples: Training events, from which weights of the classes may follow.
       losses: Weights of the losses.
-      turning: How events are turned.
+      augmentation: How events are transformed.
       penalty: A penalty on class probabilities that depend on the orientation.
-      freeze_encoder: Whether the encoder's parameters are no part of what is fitted
+      freeze_encoder: Whether the parameters of the encoder are frozen
         (:func:`whole_parameters`).
 
     Returns:
-      The task; batches are :class:`EventSamples`.
+      The task; its batches are :class:`EventSamples`.
 
     Raises:
-      ModelError: There is a penalty, or a weight of the segmentation, and the model has
-        none; or nothing that it has is fitted.
-      StructureError: Labels are fitted, and no point has one, or one of a class that
-        the model does not have.
+      ArgumentError: There are no published weights for the number of classes.
+      ModelError: The model has no classes, which a penalty or a segmentation loss
+        needs; or it has no decoder, which is all that would be fitted.
+      StructureError: A segmentation loss is given, but no point has a label, or some
+        label is beyond the classes of the model.
     """
     config = model.config
     if penalty is not None and not config.num_classes:
@@ -331,7 +356,7 @@ def masked_task(
         fitted,
         parameters.get("batch_stats", {}),
         Constants(frozen, weights),
-        MaskedLoss(config, losses, turning, penalty),
+        MaskedLoss(config, losses, augmentation, penalty),
     )
 
 
@@ -359,15 +384,15 @@ def _check_fitted(
         raise StructureError(
             "data.training",
             largest,
-            "is the largest label of a point, -1 for unknown, and the model has "
-            f"{config.num_classes} classes from 0",
+            "is the largest label of a point (-1 is unknown), but the model has "
+            f"{config.num_classes} classes, from 0",
             "Pass events with labels; drop those of low energy (low_energy='label'), "
             "or set num_classes",
         )
 
 
 def whole_parameters(model: PointMAEModel, fitted: Any) -> dict[str, Any]:
-    """All parameters from those that are fitted, and the frozen ones of the model."""
+    """All parameters: those that are fitted, and the frozen ones of the model."""
     return {**model.parameters["params"], **fitted}
 
 

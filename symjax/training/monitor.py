@@ -1,4 +1,4 @@
-"""The metrics of symmetry along a training, on a fixed set of structures."""
+"""Symmetry metrics during training, on a fixed set of structures."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,24 +9,25 @@ from symjax.metrics.packs import Pack, measure_packs
 from symjax.training.configuration import MonitorSection
 
 COLUMNS = ("step", "structure", "name", "kind", "quantity", "degree", "sigma", "value")
-"""Columns of ``trajectory.csv``, one number a row.
+"""Columns of ``trajectory.csv``, which has one number in each row.
 
-``quantity`` is ``A`` (in the unit of the output), ``relative`` (A over the root mean
-square), ``B`` (with ``degree`` and ``sigma``), ``remainder`` (1 less the sum of B),
-``resolved`` (1 if the grid resolves the response, 0 if not), or ``skipped`` where the
-measurement would have exceeded its share of the time. Of a survey of many structures,
-``survey_A``, ``survey_low`` and ``survey_high`` (the ends of its 95 % interval, of
-these structures) and ``survey_relative``.
+``quantity`` is ``A`` (in the unit of the output), ``relative`` (A divided by the root
+mean square), ``B`` (with ``degree`` and ``sigma``), ``remainder`` (1 minus the sum of
+B), ``resolved`` (1 if the grid resolves the response, 0 if not), or ``skipped`` where
+the measurement would have exceeded its share of the time. A survey of several
+structures has ``survey_A``, ``survey_low`` and ``survey_high`` (the 95 % interval of A
+over these structures), and ``survey_relative``.
 """
 
 
 class Probe(NamedTuple):
-    """A structure or event that is measured again and again.
+    """A structure or event that is measured repeatedly.
 
     Attributes:
       name: Its name.
-      problem: From a model to what :func:`symjax.metrics.measure` needs; compiled
-        once if the function in it is always the same object.
+      problem: Function from a model to the problem that
+        :func:`symjax.metrics.measure` takes. It compiles once if the function of the
+        problem is always the same object.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Probe(NamedTuple):
     def rows(
         self, model: Any, config: MonitorSection, step: int
     ) -> Iterator[dict[str, Any]]:
-        """Rows of one measurement of a model, with :data:`COLUMNS`."""
+        """Measures a model; yields rows with :data:`COLUMNS`."""
         problem = self.problem(model)
         result = measure(
             problem,
@@ -71,15 +72,14 @@ class Probe(NamedTuple):
 
 
 class SurveyProbe(NamedTuple):
-    """Many structures, of each of which a few elements are evaluated.
-
-    They are the same elements each time: what changes is the model.
+    """Several structures that are surveyed with the same few elements each time.
 
     Attributes:
       name: Their name.
-      packs: From a model to structures that are evaluated together.
-      over: How many elements.
-      threads: Packs that are evaluated at the same time.
+      packs: Function from a model to the structures, in packs that are evaluated
+        together.
+      over: Number and seed of the elements.
+      threads: Number of packs that are evaluated at the same time.
 
     Example:
       >>> import ase.build
@@ -106,7 +106,7 @@ class SurveyProbe(NamedTuple):
     def rows(
         self, model: Any, config: MonitorSection, step: int
     ) -> Iterator[dict[str, Any]]:
-        """A of every output over all structures, with its interval."""
+        """Measures A of each output over all structures; yields rows."""
         outputs: dict[str, Output] = {}
 
         def packs() -> Iterator[Pack]:
@@ -136,8 +136,8 @@ class Monitor:
 
     Args:
       probes: What is measured.
-      config: How, how often and for how long.
-      clock: Seconds; the wall time by default.
+      config: Settings of the measurements.
+      clock: Function that returns the time in seconds.
     """
 
     def __init__(
@@ -151,11 +151,11 @@ class Monitor:
         self._spent = self._last = 0.0
 
     def is_due(self, step: int) -> bool:
-        """Whether a measurement follows a step."""
+        """Whether a measurement is due after this number of steps."""
         return step % self._config.every == 0
 
     def rows(self, model: Any, step: int) -> list[dict[str, Any]]:
-        """Measures all probes, or says that there was no time, with :data:`COLUMNS`."""
+        """Measures all probes, or returns a row ``skipped``, with :data:`COLUMNS`."""
         now = self._clock()
         first = self._started is None
         if self._started is not None:

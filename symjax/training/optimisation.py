@@ -1,9 +1,8 @@
-"""One step of any fit: micro-batches, devices, optimizer, average of the parameters.
+"""The training step: micro-batches, devices, optimizer and averaged parameters.
 
-What is fitted is a :class:`Task`: how parameters start and what their loss is. The
-step adds everything that does not depend on it. Batches are pytrees whose leaves have
-two leading axes: micro-batches, whose gradients are added one after the other, and
-shards, one for each device.
+A :class:`Task` defines what is fitted, by initial parameters and a loss. Batches are
+pytrees whose leaves have two leading axes: micro-batches, whose gradients are added one
+after another, and shards, one for each device.
 """
 
 import functools
@@ -23,10 +22,9 @@ _DEVICES = "devices"
 
 
 class Loss(Protocol):
-    """A loss; it is hashable, and equal ones share a compiled step.
+    """A loss: a hashable object without arrays; equal losses share a compiled step.
 
-    It holds no arrays: those that it reads and nothing trains are given as
-    ``constants``.
+    Arrays that are not trained are passed as ``constants``.
     """
 
     def __hash__(self) -> int: ...
@@ -40,17 +38,26 @@ class Loss(Protocol):
         key: PRNGKeyArray,
         totals: Any,
     ) -> tuple[Float[Array, ""], tuple[Any, dict[str, Array]]]:
-        """The part of the loss that one micro-batch of one shard adds.
+        """The contribution of one micro-batch of one shard to the loss.
 
-        With it new statistics, and parts of named contributions.
+        Args:
+          params: Trainable parameters.
+          statistics: Running averages.
+          constants: Those of the task.
+          batch: The micro-batch.
+          key: Random key.
+          totals: What :meth:`totals` returned for the whole batch.
+
+        Returns:
+          The contribution, and a pair of new statistics and its terms by name.
         """
         ...
 
     def totals(self, batch: Any) -> Any:
-        """From a whole batch what the loss divides by.
+        """What the loss is divided by, such as the number of labels.
 
-        For instance the number of labels, so that a step does not depend on how its
-        batch is divided.
+        Computed from the whole batch, so that a step does not depend on how its batch
+        is divided.
         """
         ...
 
@@ -59,11 +66,10 @@ class Task(NamedTuple):
     """What is fitted.
 
     Attributes:
-      params: Trainable parameters at the start.
-      statistics: Running averages at the start, such as those of batch norms.
-      constants: Arrays that the loss reads and nothing trains.
-      loss: The loss; sums over micro-batches and shards of what it returns are the
-        loss of the step and its named contributions.
+      params: Initial trainable parameters.
+      statistics: Initial running averages, such as those of batch norms.
+      constants: Arrays of the loss that are not trained.
+      loss: The loss; what it returns is summed over micro-batches and shards.
     """
 
     params: Any
@@ -73,16 +79,16 @@ class Task(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything a fit needs to go on from where it stopped.
+    """The state of a fit, from which it can be resumed.
 
     Attributes:
       step: Number of steps done.
       params: Trainable parameters.
       statistics: Running averages of the model.
-      averaged: Exponential average of the parameters.
+      averaged: Exponential moving average of the parameters.
       optimizer: State of the optimizer.
-      first_failure: First step whose loss or gradient was not finite, -1 for none. No
-        parameter changes from that step on.
+      first_failure: First step whose loss or gradient was not finite; -1 for none. From
+        that step on, nothing but ``step`` changes.
     """
 
     step: Array
@@ -141,9 +147,10 @@ def learning_rate(schedule: Schedule, step: Array | int) -> Float[Array, ""]:
 
 
 def steps_that_count(config: OptimizerSection, steps: int) -> int:
-    """The number of steps as far as the learning rate depends on it.
+    """The number of steps, or a smaller one with the same learning rates.
 
-    A constant rate depends on it only where a short run cuts off the warm-up.
+    Runs with the same result have the same learning rate at each of their steps. A
+    constant rate depends on the number of steps only if a short run cuts the warm-up.
 
     Example:
       >>> from symjax.training.optimisation import steps_that_count
@@ -174,7 +181,7 @@ def _make_optimizer(config: OptimizerSection) -> optax.GradientTransformation:
 
 
 def start(task: Task, config: OptimizerSection) -> TrainState:
-    """The state before the first step; its arrays are copies."""
+    """The state before the first step, with copies of the arrays of the task."""
     # Steps donate their state: every leaf needs memory of its own.
     copy = functools.partial(jax.tree.map, lambda leaf: jnp.array(leaf, copy=True))
     return TrainState(
@@ -196,19 +203,22 @@ def gradients(
     key: PRNGKeyArray,
     mesh: Mesh | None = None,
 ) -> tuple[Any, Any, Float[Array, ""], dict[str, Array]]:
-    """Gradient of the loss of a batch.
+    """Computes the loss of a batch and its gradient.
 
     Args:
       loss: The loss.
-      params: Where.
+      params: Parameters at which the gradient is taken.
       statistics: Running averages of the model.
       constants: Those of the task.
       batch: Leaves of shape ``(micro-batches, shards, ...)``.
-      key: Random key of the step; each part of the batch gets its own.
+      key: Random key of the step; each part of the batch derives its own.
       mesh: Devices, one for each shard; None for one device and one shard.
 
     Returns:
-      Gradient, new statistics, loss, and named contributions to it.
+      The gradient, new statistics, the loss, and its terms by name.
+
+    Raises:
+      ValueError: There are several shards and no mesh.
     """
     totals = loss.totals(batch)
     parts, shards = jax.tree.leaves(batch)[0].shape[:2]
@@ -274,14 +284,14 @@ def gradients(
 
 
 def device_mesh(num_devices: int) -> Mesh | None:
-    """Mesh of the first devices, each with a shard of a batch, or None for one."""
+    """Mesh of the first ``num_devices`` devices; None for a single device."""
     if num_devices == 1:
         return None
     return Mesh(jax.devices()[:num_devices], (_DEVICES,))
 
 
 def place(batch: Any, mesh: Mesh | None) -> Any:
-    """Puts the shards of a batch, ``(micro-batches, shards, ...)``, on devices."""
+    """Puts a batch, ``(micro-batches, shards, ...)``, on the devices of a mesh."""
     if mesh is None:
         return jax.device_put(batch)
     return jax.device_put(batch, NamedSharding(mesh, P(None, _DEVICES)))
@@ -305,15 +315,15 @@ def make_step(
 
     Args:
       task: What is fitted.
-      config: How.
-      steps: Steps of the whole run.
-      seed: Of all that is random in the loss; a step depends on its number, not on
-        the steps before.
-      mesh: Devices, or None for one.
+      config: Settings of the optimizer.
+      steps: Number of steps of the whole run.
+      seed: Seed of all random numbers of the loss, which depend on it and on the number
+        of the step.
+      mesh: Devices; None for one device.
 
     Returns:
-      ``step(state, batch) -> (state, metrics)``. Metrics are ``loss``, its named
-      contributions and ``gradient_norm`` before clipping. The state is consumed.
+      ``step(state, batch) -> (state, metrics)``. Metrics are ``loss``, its terms by
+      name and ``gradient_norm`` before clipping. The buffers of ``state`` are donated.
 
     Example:
       >>> import jax.numpy as jnp
@@ -372,7 +382,7 @@ def _compiled_step(
                 lambda update: jnp.asarray(-rate, update.dtype) * update, updates
             )
             params = optax.apply_updates(state.params, updates)
-            # Young averages forget the random start sooner.
+            # Early averages forget the random start sooner.
             decay = jnp.minimum(config.average, (1 + state.step) / (10 + state.step))
             averaged = jax.tree.map(
                 lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype),
@@ -384,10 +394,10 @@ def _compiled_step(
             )
 
         def keep() -> TrainState:
-            # What was learnt before a failure stays as it was, for its diagnosis.
+            # Parameters of the failed step are kept for its diagnosis.
             return state._replace(step=state.step + 1, first_failure=failure)
 
-        # A branch, not a choice between two states: that would read both.
+        # A branch: jnp.where would read both states.
         new = jax.lax.cond(failure < 0, learn, keep)
         return new, {"loss": value, **terms, "gradient_norm": norm}
 

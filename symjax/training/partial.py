@@ -1,4 +1,4 @@
-"""Some of a network's parameters, chosen by name; the rest stays as it is."""
+"""Selects the parameters of a network to train, by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,19 @@ from symjax.models.pet.layers import layer_names, module_of
 def choose_parameters(
     config: PETConfig, network: Mapping[str, Any], patterns: Sequence[str] | None
 ) -> dict[str, Any]:
-    """The part of a network that patterns name.
+    """Selects the parameters of modules or layers.
 
     Args:
       config: Hyperparameters and targets.
-      network: Its parameters, nested.
-      patterns: Names or regular expressions, each of which must match in full the name
-        of a module, or of a layer that belongs to one; all that it holds is chosen.
-        None for everything.
+      network: Parameters of the network, nested.
+      patterns: Names or regular expressions. Each must match the full name of a module,
+        or of a layer in one; all parameters of the module are selected. None for all.
+
+    Returns:
+      The selected parameters, nested alike.
+
+    Raises:
+      ModelError: A pattern matches no module with parameters.
 
     Example:
       >>> from symjax.models import load_model
@@ -38,7 +43,7 @@ def choose_parameters(
         return dict(network)
     leaves = flax.traverse_util.flatten_dict(network)
     layers = set(layer_names(config))
-    # Of every parameter all modules that hold it, and their layers.
+    # For each parameter the modules that contain it, and their layers.
     holders: dict[tuple[str, ...], list[str]] = {}
     for path in leaves:
         names = [module_of(config, path[:n]) for n in range(1, len(path) + 1)]
@@ -51,14 +56,14 @@ def choose_parameters(
         remedy = f"Use patterns of these names: {', '.join(_modules(known))}"
         problem = error.problem.replace("no layer", "no module with parameters")
         raise ModelError("model.trainable", error.value, problem, remedy) from error
-    found: dict[str, Any] = flax.traverse_util.unflatten_dict(
+    selected: dict[str, Any] = flax.traverse_util.unflatten_dict(
         {path: leaf for path, leaf in leaves.items() if chosen & {*holders[path]}}
     )
-    return found
+    return selected
 
 
 def _modules(names: Sequence[str]) -> list[str]:
-    """Names short enough to be listed: those that hold others, to some depth."""
+    """Names of the outer modules, few enough to be listed."""
     return [name for name in names if name.count(".") <= 2 and "kernel" not in name]
 
 
@@ -75,14 +80,14 @@ def remaining_network(
     leaves = flax.traverse_util.flatten_dict(network)
     for path in flax.traverse_util.flatten_dict(fitted):
         del leaves[path]
-    rest: dict[str, Any] = flax.traverse_util.unflatten_dict(leaves)
-    return rest
+    remaining: dict[str, Any] = flax.traverse_util.unflatten_dict(leaves)
+    return remaining
 
 
 def whole_network(
     network: Mapping[str, Any], fitted: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A network with the parameters of ``fitted``, nested alike, instead of its own.
+    """A network in which the parameters of ``fitted``, nested alike, replace its own.
 
     Example:
       >>> from symjax.training.partial import whole_network

@@ -1,4 +1,4 @@
-"""A run on atoms or on events, made ready for :mod:`symjax.training.runs`."""
+"""Data and models of a run on atoms or on events, for :mod:`symjax.training.runs`."""
 
 import functools
 import hashlib
@@ -61,7 +61,7 @@ from symjax.training.fine_tuning import check_targets, start_from
 from symjax.training.fitted import FORCES, STRESS, Label, labels_of
 from symjax.training.loader import BatchPlan, Parts, batch_shape, stack_parts
 from symjax.training.masked import (
-    Turning,
+    Augmentation,
     masked_task,
     prepare_events,
     whole_parameters,
@@ -72,25 +72,25 @@ from symjax.training.partial import whole_network
 from symjax.training.validation import validation_errors
 
 HELD_OUT_SEED = 1_000_000
-"""First seed of generated events that are held out, far beyond those of a training."""
-# Of validation structures, by the monitor: the same elements each time.
+"""First seed of generated validation events, far beyond those for training."""
+# For the monitor; the same elements each time.
 _SURVEY = Survey(16)
 
 
 class Problem(NamedTuple):
-    """What the loop needs to know of a run.
+    """Data and functions of a run for the training loop.
 
     Attributes:
       task: What is fitted.
-      plan: Which structures (or events) each step sees.
-      collate: From these to the batch, on the host.
-      names: Where each structure comes from, for a diagnosis.
-      num_atoms: Atoms of each structure, or points of each event.
-      digest: Of the data and of the initial model, by which a run that goes on knows
-        them again.
-      validate: From parameters and statistics to errors by name; ``score`` is what
-        the best model has least of.
-      model: From parameters and statistics to a model that can be saved.
+      plan: Indices of the structures (or events) of each step.
+      collate: Function from these to the batch, on the host.
+      names: Name of each structure, for messages.
+      num_atoms: Number of atoms of each structure, or of points of each event.
+      digest: Digest of the data and of the initial model, checked when a run is
+        resumed.
+      validate: Function from parameters and statistics to errors by name; the model
+        with the smallest ``score`` is the best. Empty without validation data.
+      model: Function from parameters and statistics to a model that can be saved.
       probes: What the monitor measures.
     """
 
@@ -113,7 +113,7 @@ class Problem(NamedTuple):
         return [self.names[index] for part in self.plan[step] for index in part]
 
     def sizes(self, step: int) -> tuple[int, int]:
-        """Structures and atoms (or events and points) of a step."""
+        """Numbers of structures and atoms (or events and points) of a step."""
         parts = np.concatenate(self.plan[step])
         return len(parts), int(self.num_atoms[parts].sum())
 
@@ -126,9 +126,13 @@ def _read_frames(path: str, zip_targets: tuple[str, ...] = ()) -> list[ase.Atoms
 
 
 def split(num: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending random indices for training and for validation.
+    """Random indices of structures for training and for validation, each ascending.
 
-    At least one structure is held out unless ``fraction`` is 0.
+    Args:
+      num: Number of structures.
+      fraction: Fraction to hold out for validation. At least one structure is held out
+        unless it is 0, and at least one is kept for training.
+      seed: Seed of the draw.
 
     Example:
       >>> from symjax.training.problems import split
@@ -142,7 +146,7 @@ def split(num: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
-    """The model to fine-tune, None for a fresh one; refused if of another kind."""
+    """The model to fine-tune, or None for a fresh one."""
     if run.model.initial is None:
         return None
     model = load_model(run.model.initial)
@@ -152,7 +156,13 @@ def _initial(run: Run, kind: type, problem: str, remedy: str) -> Any:
 
 
 def atoms_problem(run: AtomsRun) -> Problem:
-    """Reads the data of a run on atoms and builds its model."""
+    """Reads the data of a run on atoms and builds its model.
+
+    Raises:
+      ModelError: The initial model is no PET, or does not fit the targets.
+      StructureError: A file, a structure or a label cannot be used.
+      ArgumentError: A label is missing, has another unit or another energy reference.
+    """
     frames, held_out = _frames(run)
     files = filter(None, (run.data.training, run.data.validation))
     initial = _initial(run, PETModel, "is no PET", "Name a PET for atoms")
@@ -161,7 +171,7 @@ def atoms_problem(run: AtomsRun) -> Problem:
     if initial is None:
         config = run.pet_config(tuple(sorted(species)))
     else:
-        # They would not be those of the parameters that training leads to.
+        # Training changes the parameters to which the uncertainties belong.
         initial = without_uncertainties(initial)
         if run.model.biases:
             biases = Biases.from_json(run.model.biases)
@@ -227,12 +237,12 @@ def atoms_problem(run: AtomsRun) -> Problem:
         digest=digest,
         validate=validate,
         model=current,
-        probes=_probes(run, model, labels, held_out or frames),
+        probes=_probes(run, model, labels, frames, held_out),
     )
 
 
 def _digest(data: Iterable[str], initial: Model | None) -> str:
-    """Digest of data, by their own digests, and of the initial model."""
+    """Digest of data, given by their digests, and of the initial model."""
     known = [*data, *([] if initial is None else [fingerprint(initial)])]
     return hashlib.sha256(" ".join(known).encode()).hexdigest()
 
@@ -242,8 +252,9 @@ def _probes(
     model: PETModel,
     labels: tuple[Label, ...],
     frames: Sequence[ase.Atoms],
+    held_out: Sequence[ase.Atoms],
 ) -> list[Probe | SurveyProbe]:
-    """What the monitor measures: structures one by one, and a survey of more."""
+    """What the monitor measures: single structures, and a survey of several."""
     if run.monitor is None:
         return []
     fitted_names = {label.name for label in labels}
@@ -253,7 +264,9 @@ def _probes(
         if fitted_names & dict(target.outputs).keys()
     ]
     outputs += [name for name in (FORCES, STRESS) if name in fitted_names]
-    named = {f"validation[{index}]": atoms for index, atoms in enumerate(frames)}
+    source = "validation" if held_out else "training"
+    measured = held_out or frames
+    named = {f"{source}[{index}]": atoms for index, atoms in enumerate(measured)}
     probes: list[Probe | SurveyProbe] = []
     for name in list(named)[: run.monitor.structures]:
         problem = functools.partial(
@@ -273,7 +286,7 @@ def _probes(
             energy=energy_of(labels),
         )
         threads = free_threads()
-        probes.append(SurveyProbe("validation", packing.packs, _SURVEY, threads))
+        probes.append(SurveyProbe(source, packing.packs, _SURVEY, threads))
     return probes
 
 
@@ -303,15 +316,21 @@ def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     again = sum(structure_digest(without_labels(atoms)) in seen for atoms in held_out)
     if again:
         warnings.warn(
-            f"{again} of {len(held_out)} structures for validation are among those for "
-            "training too: errors on them are none of new structures",
+            f"{again} of {len(held_out)} structures for validation are also used for "
+            "training: errors on them say little about new structures",
             stacklevel=2,
         )
     return frames, held_out
 
 
 def events_problem(run: EventsRun) -> Problem:
-    """Reads or generates the events of a run and builds its model."""
+    """Reads or generates the events of a run and builds its model.
+
+    Raises:
+      ModelError: The initial model is no Point-MAE, or lacks what is fitted.
+      StructureError: A file cannot be read, or labels do not fit the model.
+      ArgumentError: No event is within the limits.
+    """
     initial = _initial(run, PointMAEModel, "is no Point-MAE", "Name one for events")
     if initial is None:
         config = PointMAEConfig.from_json(
@@ -354,7 +373,7 @@ def events_problem(run: EventsRun) -> Problem:
             model,
             samples,
             run.losses,
-            turning=Turning(run.augmentation, run.turn == "batch"),
+            augmentation=Augmentation(run.augmentation, run.turn == "batch"),
             penalty=run.penalty,
             freeze_encoder=run.freeze_encoder,
         ),
@@ -373,9 +392,9 @@ class EventLimits(NamedTuple):
     """Which events a run uses.
 
     Attributes:
-      num_points: Events with more points that the model sees are left out.
-      min_points: Events with fewer points, before any is dropped, are left out.
-      config: Hyperparameters of the model, which say which points it sees.
+      num_points: Largest number of points that the model sees.
+      min_points: Smallest number of points, counted before any is dropped.
+      config: Hyperparameters of the model, which define the points that it sees.
     """
 
     num_points: int
@@ -386,15 +405,22 @@ class EventLimits(NamedTuple):
 def events_of(
     path: str | None, num: int, seed: int, limits: EventLimits
 ) -> list[PointCloud]:
-    """Events of a file, or generated, that hold at most so many points.
+    """Reads or generates events within limits.
+
+    Events without a point above the threshold of the model are left out, too.
 
     Args:
-      path: HDF5 file of PILArNet-M, a folder or a pattern of them, of which no more is
-        read than is needed; None to generate events.
-      num: How many at most.
+      path: HDF5 file of PILArNet-M, a folder of such files or a pattern; None to
+        generate events.
+      num: Largest number of events.
       seed: First seed of generated events.
-      limits: Which events are left out; those without a point above the threshold
-        always are.
+      limits: Which events are used.
+
+    Returns:
+      The first ``num`` of these events, with the points that the model sees.
+
+    Raises:
+      ArgumentError: No event is within the limits.
     """
     source = (
         (generate_event(n, SMALL) for n in itertools.count(seed))
@@ -426,7 +452,13 @@ def _within(events: Iterable[PointCloud], limits: EventLimits) -> Iterator[Point
 
 
 def card_of(run: Run, step: int, errors: dict[str, float]) -> dict[str, Any]:
-    """Model card of a run."""
+    """Model card of a run.
+
+    Args:
+      run: The configuration.
+      step: Number of steps done.
+      errors: Errors of the last validation.
+    """
     return {
         "description": f"Trained by 'symjax train' with augmentation "
         f"{run.augmentation}",

@@ -1,4 +1,4 @@
-"""What a run that goes on may change: all that leaves its numbers as they are."""
+"""Settings that may change when a run is resumed, as its results do not."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +19,10 @@ _SPLIT = ("accumulate", "devices")
 
 
 class Change(Section):
-    """One key that a run has gone on with another value of.
+    """A setting that was changed when a run was resumed.
 
     Attributes:
-      step: Steps done before.
+      step: Number of steps done before.
       key: The key, such as ``"batch.devices"``.
       before: Its value until then.
       after: Its value from then on.
@@ -35,12 +35,12 @@ class Change(Section):
 
 
 class RunFile(Section):
-    """What ``run.json`` in the folder of a run holds.
+    """Contents of ``run.json`` in the folder of a run.
 
     Attributes:
-      run: The configuration as it is now.
+      run: The current configuration.
       data: Digest of the data and of the initial model; empty before they are read.
-      changes: What has been changed at which step, in order.
+      changes: Settings that were changed, in order.
     """
 
     run: Annotated[AtomsRun | EventsRun, Field(discriminator="kind")]
@@ -49,10 +49,10 @@ class RunFile(Section):
 
     @classmethod
     def read(cls, path: Path) -> "RunFile":
-        """Reads the file of a run that was left.
+        """Reads the file of an earlier run.
 
         Raises:
-          ArgumentError: It is damaged.
+          ArgumentError: It cannot be read, or is damaged.
         """
         try:
             return cls.model_validate_json(read_bounded(path))
@@ -65,17 +65,18 @@ class RunFile(Section):
             ) from error
 
     def with_data(self, digest: str) -> "RunFile":
-        """The same with the digest of the data, which a run that goes on must keep.
+        """A copy with the digest of the data.
 
         Raises:
-          ArgumentError: The data, or the initial model, are others than they were.
+          ArgumentError: The data or the initial model have changed since the run was
+            started.
         """
         if self.data not in ("", digest):
             raise ArgumentError(
                 "data",
                 self.run.data.training,
-                "data or initial model are others than when the run was started, "
-                "under the same names",
+                "data or initial model have changed since the run was started, under "
+                "the same names",
                 "Restore these files, or start another run in another folder",
             )
         return self.model_copy(update={"data": digest})
@@ -84,12 +85,24 @@ class RunFile(Section):
 def changes_of(
     before: Run, run: Run, done: int, *, extend: bool = False
 ) -> list[Change]:
-    """What a run that goes on does otherwise; refused if it changes its numbers.
+    """Lists the settings of a resumed run that have changed, if they may.
 
-    Free are logging, validation, checkpoints and the monitor; for atoms the division
-    of a step among devices and micro-batches, if their product stays; and the number of
-    steps, where the learning rate does not depend on it. A schedule that does follows
-    the new number from the step ``done`` at which the run goes on, with ``extend``.
+    The intervals of logging, validation and checkpoints and the monitor may change. For
+    atoms, ``batch.accumulate`` and ``batch.devices`` may, if their product stays the
+    same. The number of steps may change if the learning rate does not depend on it, or
+    with ``extend``: the rate then follows the new number from step ``done`` on.
+
+    Args:
+      before: The configuration of the earlier run.
+      run: The configuration to resume with.
+      done: Number of steps done.
+      extend: Whether the number of steps may change a schedule that depends on it.
+
+    Returns:
+      The changes, sorted by key.
+
+    Raises:
+      ArgumentError: Another setting has changed.
 
     Example:
       >>> from symjax.errors import ArgumentError
@@ -135,7 +148,7 @@ def changes_of(
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by key; those of the batch one by one."""
+    """Values by key, with the keys of the batch apart."""
     flat = {key: value for key, value in settings.items() if key != "batch"}
     flat.update({f"batch.{key}": value for key, value in settings["batch"].items()})
     return flat

@@ -1,11 +1,10 @@
-"""A run from its configuration to a trained model, in one folder.
+"""Training runs, from a configuration to a trained model, in one folder.
 
-What lies in the folder: ``run.json`` (:class:`~symjax.training.resuming.RunFile`:
-the configuration, what has changed, a digest of the data), ``metrics.csv``,
-``validation.csv``, ``trajectory.csv``, ``tensorboard/``, ``checkpoints/``, ``best/``
-(the model with the best validation so far) and, at the end, ``model/``. A run that was
-killed goes on from its last checkpoint, and its files and its model become those of a
-run that was not.
+The folder contains ``run.json`` (:class:`~symjax.training.resuming.RunFile`: the
+configuration, its changes, a digest of the data), ``metrics.csv``, ``validation.csv``,
+``trajectory.csv``, ``tensorboard/``, ``checkpoints/``, ``best/`` (the model with the
+best validation so far) and, at the end, ``model/``. A run that was killed resumes from
+its last checkpoint, with the same results as an uninterrupted one.
 """
 
 import dataclasses
@@ -43,7 +42,7 @@ Watch = Callable[[int, Mapping[str, float]], None]
 
 
 class TrainingError(SymjaxError):
-    """A run cannot go on; the message says since when, and on which structures.
+    """A run cannot continue; the message names the step and its structures.
 
     Example:
       >>> from symjax.training import TrainingError
@@ -58,9 +57,9 @@ class Trained:
 
     Attributes:
       model: The model with averaged parameters.
-      step: Steps done.
-      complete: Whether these are all.
-      errors: Errors on the validation set, of the last validation.
+      step: Number of steps done.
+      complete: Whether these are all steps of the run.
+      errors: Errors of the last validation; empty if there was none.
 
     Example:
       >>> from symjax.training import Trained
@@ -87,27 +86,29 @@ def train(
     """Trains a model.
 
     Args:
-      run: What is trained on what, from :func:`read_run`.
-      folder: Where everything goes; made if it is not there.
-      resume: Whether to go on from the last checkpoint in the folder. A folder
-        without one is started. What may differ from the run that was left is what
-        leaves its numbers as they are, see
-        :func:`~symjax.training.resuming.changes_of`.
-      extend: Whether a run that goes on with another number of steps may follow the
-        learning rate of those, where it depends on them.
-      overwrite: Whether an older run in the folder is removed.
-      max_seconds: Saves a checkpoint and returns after about this time.
-      watch: Called with the step and the numbers of each line of metrics and each
+      run: The configuration, from :func:`read_run`.
+      folder: The output folder; created if it does not exist.
+      resume: Whether to resume from the last checkpoint in the folder, if there is one.
+        Only settings that leave the results unchanged may differ from those of the
+        earlier run, see :func:`~symjax.training.resuming.changes_of`.
+      extend: Whether a resumed run may have another number of steps where the learning
+        rate depends on it.
+      overwrite: Whether to remove an earlier run in the folder.
+      max_seconds: Time after which a checkpoint is saved and the run returns.
+      watch: Called with the step and the numbers of each line of metrics and of each
         validation, for a progress bar.
 
     Returns:
       The model and its errors.
 
     Raises:
-      ArgumentError: The folder holds another run, another process trains in it, or the
-        run cannot be made.
-      TrainingError: The loss is not finite.
-      KeyboardInterrupt: Passed on after a checkpoint has been saved.
+      ArgumentError: The folder contains a run that is neither resumed nor overwritten,
+        another process trains in it, a setting may not change, there are too few
+        devices, float64 needs JAX's x64 mode, or the disk is full.
+      StructureError: A file, a structure or a label cannot be used.
+      ModelError: The initial model cannot be used.
+      TrainingError: The loss or a gradient is not finite.
+      KeyboardInterrupt: On SIGINT, after a checkpoint has been saved.
 
     Example:
       >>> import pathlib, tempfile
@@ -139,13 +140,13 @@ def train(
 def _taken(
     run: Run, folder: Path, resume: bool, extend: bool, overwrite: bool
 ) -> RunFile:
-    """Makes a folder ready for a run; its file says what has changed since it began."""
+    """Prepares a folder for a run; returns its file with the changes of settings."""
     path = folder / logs.CONFIGURATION
     started = path.is_file()
     if started and overwrite and not resume:
         for name in (MODEL, BEST, logs.CHECKPOINTS, logs.TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
-        # A table keeps the rows of earlier steps: they would seem those of this run.
+        # A resumed table keeps its rows, which would be taken for those of this run.
         for name in (logs.METRICS, logs.VALIDATION, logs.TRAJECTORY):
             (folder / name).unlink(missing_ok=True)
         path.unlink()
@@ -172,7 +173,7 @@ def _taken(
 def _train(
     file: RunFile, folder: Path, watch: Watch | None, max_seconds: float
 ) -> Trained:
-    """The same, of the process that holds the folder."""
+    """Trains in a folder that this process has locked."""
     run = file.run
     problem = atoms_problem(run) if isinstance(run, AtomsRun) else events_problem(run)
     file = file.with_data(problem.digest)
@@ -199,7 +200,7 @@ def _check_devices(run: Run) -> None:
 
 
 def _scalars(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Rows of the trajectory by the names that TensorBoard shows."""
+    """Rows of the trajectory by their names in TensorBoard."""
     return {
         f"{row['structure']}/{row['name']}/{row['quantity']}": float(row["value"])
         for row in rows
@@ -208,7 +209,7 @@ def _scalars(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 class _Loop:
-    """Steps, and all that is written between them."""
+    """The training loop, and what it writes between steps."""
 
     def __init__(
         self, file: RunFile, problem: Problem, folder: Path, watch: Watch | None
@@ -241,7 +242,7 @@ class _Loop:
         self._monitor = None
         if run.monitor is not None:
             self._monitor = Monitor(problem.probes, run.monitor)
-        # What is measured of this step will be measured again.
+        # The measurement of this step will be repeated.
         kept = done - self._is_measured() if done else -1
         self._trajectory = logs.Table(folder / logs.TRAJECTORY, COLUMNS, kept)
         self._board = logs.Board(folder / logs.TENSORBOARD)
@@ -250,7 +251,7 @@ class _Loop:
         self._errors: dict[str, float] = {}
 
     def _write_again(self, done: int) -> None:
-        """What was written before this run goes on, for TensorBoard."""
+        """Writes the tables of the earlier run for TensorBoard."""
         for group, name in (
             ("training", logs.METRICS),
             ("validation", logs.VALIDATION),
@@ -262,14 +263,14 @@ class _Loop:
             self._board.add("symmetry", int(row["step"]), _scalars([row]))
 
     def run(self, deadline: float) -> Trained:
-        """All steps that are left, or as many as there is time for."""
+        """Makes the remaining steps, or as many as there is time for."""
         run, problem = self._run, self._problem
         try:
-            # Also of a run that goes on: it may have been interrupted within.
+            # Also of a resumed run, which may have been interrupted here.
             self._examine()
             for batch in load(problem.batch, self._done, run.steps):
                 batch = place(batch, self._mesh)
-                # A checkpoint holds a step with all that belongs to it.
+                # A checkpoint contains a step with all its metrics.
                 with logs.uninterrupted():
                     self._state, metrics = self._step(self._state, batch)
                     self._window.append(metrics)
@@ -301,7 +302,7 @@ class _Loop:
         return Trained(model, self._done, complete, self._errors)
 
     def _examine(self) -> None:
-        """Validates and measures symmetry, where it is time to."""
+        """Validates and measures symmetry if that is due."""
         every, done = self._run.validate_every, self._done
         if every and done % every == 0 and 0 < done < self._run.steps:
             self._check()
@@ -313,7 +314,7 @@ class _Loop:
         return self._monitor is not None and self._monitor.is_due(self._done)
 
     def _log(self) -> None:
-        """One line of metrics: means over the steps since the last line."""
+        """Writes a line of metrics: means over the steps since the last line."""
         window = jax.device_get(self._window)
         self._check()
         values = {
@@ -334,7 +335,7 @@ class _Loop:
         self._watch(self._done, {**values, **speed})
 
     def _validate(self) -> None:
-        """Errors of the averaged parameters; keeps the best model."""
+        """Validates the averaged parameters; saves the best model."""
         begun = time.monotonic()
         state = self._state
         errors = self._problem.validate(state.averaged, state.statistics)
@@ -343,7 +344,7 @@ class _Loop:
         self._errors = errors
         path = self._folder / logs.VALIDATION
         if self._validation is None:
-            # Not the row that the run wrote if it was killed right after it.
+            # Without the row of this step, if the run was killed right after it.
             columns = ("step", *errors)
             self._validation = logs.Table(path, columns, self._done - 1)
         before = logs.read_table(path).get("score", np.array([]))
@@ -366,7 +367,7 @@ class _Loop:
         self._pause(begun)
 
     def _pause(self, begun: float) -> None:
-        """Leaves time since then out of the throughput."""
+        """Excludes the time since ``begun`` from the throughput."""
         before, since = self._clock
         self._clock = before + time.monotonic() - begun, since
 
@@ -415,7 +416,7 @@ class _Loop:
             f"rate is {rate:.2g}; contributions that are not: {bad or 'none'}; "
             f"parameters whose gradient is not: {len(where)} of {len(flat)} "
             f"{where[:3]}; structures of this step: {self._problem.origins(failure)}",
-            "Look at these structures and their labels; lower "
+            "Check these structures and their labels; lower "
             "optimizer.learning_rate or optimizer.gradient_clip, or lengthen "
             f"optimizer.warmup; the last checkpoint is that of step {saved or 0}",
         )

@@ -1,4 +1,4 @@
-"""``[targets.NAME]`` and ``[optimizer]`` of a run: what is learnt, and how."""
+"""The sections ``[targets.NAME]`` and ``[optimizer]`` of a run."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,17 +9,17 @@ from symjax._declared import STRICT
 from symjax.data.quantities import Block, Target
 from symjax.data.units import measures
 
-# What a step can be numbered by, and no memory or life is too short for.
+# Steps are counted in int32.
 _LARGEST = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 CountFromZero = Annotated[int, Field(ge=0, le=_LARGEST)]
-# Each is made before the first step.
+# Events, all of which are prepared before the first step.
 Made = Annotated[int, Field(ge=1, le=10**6)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(pydantic.BaseModel):
-    """Part of a configuration: immutable, hashable, no key unknown.
+    """Part of a configuration: immutable, hashable, without unknown keys.
 
     Example:
       >>> from symjax.training.sections import OptimizerSection
@@ -29,7 +29,7 @@ class Section(pydantic.BaseModel):
 
     model_config = {**STRICT, "frozen": True, "extra": "forbid"}
 
-    # A dict is not hashable; sections are compared by what they say.
+    # A field may be a dict, which is not hashable.
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
@@ -38,16 +38,16 @@ class OptimizerSection(Section):
     """``[optimizer]``: AdamW.
 
     Attributes:
-      learning_rate: Peak of the schedule.
-      schedule: ``"cosine"`` down to ``final_fraction`` of the peak, or ``"constant"``.
-      warmup: Steps of linear warm-up.
-      final_fraction: Last learning rate over the peak.
-      beta1: Decay of the first moment.
-      beta2: Decay of the second moment.
-      weight_decay: Of weights; biases and scales of normalisations do not decay.
-      gradient_clip: Largest norm of a gradient; None for no clipping.
-      average: Decay of the exponential average of the parameters, which is what is
-        validated, monitored and saved; 0 for none.
+      learning_rate: Peak learning rate.
+      schedule: ``"cosine"`` decay after the warm-up, or ``"constant"``.
+      warmup: Number of steps of linear warm-up from 0.
+      final_fraction: Learning rate to which the cosine decays, divided by the peak.
+      beta1: Decay rate of the first moment.
+      beta2: Decay rate of the second moment.
+      weight_decay: Decay of weights; biases and scales of normalisations do not decay.
+      gradient_clip: Largest norm of the gradient; None for no clipping.
+      average: Decay of the exponential moving average of the parameters, which are the
+        ones that are validated, monitored and saved; 0 for no average.
     """
 
     learning_rate: PositiveFloat = 1e-3
@@ -62,14 +62,14 @@ class OptimizerSection(Section):
 
 
 class BlockSection(Section):
-    """One block of a target with several: ``[[targets.NAME.blocks]]``.
+    """``[[targets.NAME.blocks]]``: one block of a target with several.
 
     Attributes:
       key: Name of the block, unique within its target.
       kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``.
-      properties: Independent copies.
-      field: Where the data hold it; by default the name of the target, an underscore
-        and the key.
+      properties: Number of independent copies.
+      field: Its name in the data; by default ``TARGET_KEY`` from the field (or name) of
+        the target and the key of the block.
     """
 
     key: str
@@ -79,34 +79,35 @@ class BlockSection(Section):
 
 
 class TargetSection(Section):
-    """``[targets.NAME]``: what is learnt, and where the data hold it.
+    """``[targets.NAME]``: a property to learn, and where to find it in the data.
 
     Values of structures are read from ``atoms.info``, those of atoms from
-    ``atoms.arrays``, both also from the results that ASE read from the file. Several
-    numbers are flattened with the components first and the copies last.
+    ``atoms.arrays``, and both from the results that ASE reads from the file. Several
+    numbers are flattened with components first and copies last.
 
     Attributes:
       kind: ``"scalar"``, ``"vector"``, ``"matrix"``, or an irrep such as ``"2+"``,
-        whose components are real spherical ones for m = -l, ..., l.
-      unit: Unit of the labels and of a fresh model's output, eV for energies. An
-        initial model keeps its own, into which labels are converted.
-      per_atom: Whether every atom has a value.
-      properties: Independent copies.
-      blocks: For targets of several irreps; instead of ``kind`` and ``properties``.
+        whose components are real spherical ones, m = -l, ..., l.
+      unit: Unit of the labels and of the output of a fresh model; eV for energies. An
+        initial model keeps its own unit, to which labels are converted.
+      per_atom: Whether each atom has a value, rather than each structure.
+      properties: Number of independent copies.
+      blocks: Blocks of a target with several irreps, instead of ``kind`` and
+        ``properties``.
       field: Name in the data; by default that of the target.
-      weight: Weight in the loss, whose errors are in units of the spread of the
-        training data (of energies with forces, the spread of the forces times one
-        angstrom).
+      weight: Weight in the loss, which measures errors in units of the root mean square
+        of the labels (for energies with forces, that of the forces times one angstrom).
       loss: ``"huber"``, ``"squared"`` or ``"absolute"``.
       divide_by_atoms: Whether errors of structures are divided by the number of atoms;
         by default for proper scalars.
-      allow_missing: Whether NaN stands for a value that is not known.
-      energy_unit: Unit of energies in the data; makes the target an energy.
-      length_unit: Unit of lengths in the data's forces and stress.
-      forces: Name of the forces in the data; None to fit energies alone.
-      forces_weight: Their weight in the loss.
-      stress: Name of the stress in the data (3x3 or Voigt, positive under tension).
-      stress_weight: Its weight in the loss.
+      allow_missing: Whether values may be missing, or NaN.
+      energy_unit: Unit of the energies in the data; makes the target an energy.
+      length_unit: Unit of length of the forces and the stress in the data.
+      forces: Name of the forces in the data; None to fit none.
+      forces_weight: Weight of the forces in the loss.
+      stress: Name of the stress in the data (3x3 or Voigt, positive under tension);
+        None to fit none.
+      stress_weight: Weight of the stress in the loss.
     """
 
     kind: str = "scalar"
@@ -153,7 +154,7 @@ class TargetSection(Section):
         return self
 
     def target(self, name: str) -> Target:
-        """The target as a model's configuration holds it.
+        """The target for the configuration of a model.
 
         Args:
           name: Its name.
@@ -173,13 +174,13 @@ class TargetSection(Section):
         return Target(name, unit, self.per_atom, blocks)
 
     def fields(self, name: str) -> dict[str, str]:
-        """Name in the data of each block, by its key.
+        """Names of the blocks in the data.
 
         Args:
           name: Name of the target.
 
         Returns:
-          Names by key.
+          Names by key of the block; by kind for a target without blocks.
 
         Example:
           >>> from symjax.training.sections import TargetSection

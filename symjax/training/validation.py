@@ -1,4 +1,4 @@
-"""Predictions of PET over many structures, and their errors."""
+"""Predictions of PET for many structures, and their errors."""
 
 import functools
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from symjax.training.loader import batch_shape
 def _sums(
     config: PETConfig, labels: tuple[Label, ...], parameters: Any, batch: AtomicBatch
 ) -> dict[str, tuple[Array, Array, Array]]:
-    """Squared and absolute errors and their number, by label."""
+    """Sums of squared and absolute errors and their number, by label and copy."""
     graph = batch.graph
     predictions, _ = predict_labels(config, labels, parameters, graph)
     sums = {}
@@ -48,12 +48,21 @@ def validation_errors(
     size: dict[str, np.ndarray],
     run: AtomsRun,
 ) -> dict[str, float]:
-    """Errors of a model over structures, as they stand.
+    """Errors of a model on structures in their given orientation.
+
+    Args:
+      config: Hyperparameters and targets.
+      labels: The labels.
+      parameters: As in :class:`~symjax.models.pet.PETModel`.
+      data: Structures with labels, without the baselines.
+      size: Units of errors for the score, by label.
+      run: Configuration with the limits of a batch and the precision.
 
     Returns:
-      ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom where its
-      errors are divided by the number of atoms, and ``score``: the weighted mean square
-      of the errors in units of ``size``. Labels that no structure has are left out.
+      ``NAME_rmse`` and ``NAME_mae`` in the unit of the label, per atom if its errors
+      are divided by the number of atoms, and ``score``: the sum over labels of their
+      weight times the mean square of their errors in units of ``size``. Labels that no
+      structure has are left out; empty if that is all of them.
     """
     totals: dict[str, list[Any]] = {}
     for _, collated in _batches(labels, data, run):
@@ -83,19 +92,22 @@ def network_outputs(
     data: AtomicData,
     run: AtomsRun,
 ) -> dict[str, list[Float[np.ndarray, "samples ..."]]]:
-    """What a network says of structures, without baselines and without derivatives.
+    """Predictions of a network for structures, without baselines.
 
-    By label and structure an array of the shape of its values, in float64.
+    Arguments are those of :func:`validation_errors`.
+
+    Returns:
+      For each label and structure an array of the shape of its values, in float64.
     """
-    found: dict[str, list[np.ndarray]] = {label.name: [] for label in labels}
+    predictions: dict[str, list[np.ndarray]] = {label.name: [] for label in labels}
     for part, batch in _batches(labels, data, run):
         outputs = jax.device_get(_outputs(config, labels, parameters, batch.graph))
         sizes = [len(data.graphs[index].species) for index in part]
         for label in labels:
             rows = np.asarray(outputs[label.name], np.float64)
             ends = np.cumsum(sizes if label.per_atom else [1] * len(part))
-            found[label.name] += np.split(rows[: ends[-1]], ends[:-1])
-    return found
+            predictions[label.name] += np.split(rows[: ends[-1]], ends[:-1])
+    return predictions
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -109,7 +121,7 @@ def _outputs(
 def _batches(
     labels: tuple[Label, ...], data: AtomicData, run: AtomsRun
 ) -> Iterator[tuple[np.ndarray, AtomicBatch]]:
-    """All structures in order, in batches of one shape."""
+    """Batches of all structures in order, padded to one shape."""
     shapes, batch = [graph_shape(graph) for graph in data.graphs], run.batch
     num_atoms = np.array([shape.num_atoms for shape in shapes])
     most = batch.model_copy(update={"max_atoms": max(batch.max_atoms, num_atoms.max())})
@@ -120,7 +132,7 @@ def _batches(
 
 
 def _packed(num_atoms: np.ndarray, atoms: int, structures: int) -> list[np.ndarray]:
-    """Structures in order, in parts within limits."""
+    """Indices of structures in order, in parts within limits."""
     parts: list[list[int]] = [[]]
     for index, size in enumerate(num_atoms):
         held = int(num_atoms[parts[-1]].sum())

@@ -80,9 +80,9 @@ BAD = {
     "only outputs": (
         "outputs",
         ["--target", "dipole=1+"],
-        "REPORT='none': holds no layers.*Measure again with --layers all",
+        "REPORT='none': has no layers.*Measure again with --layers all",
     ),
-    "nothing measured": ("failed", [], "REPORT='exact': holds no structure.*Measure"),
+    "nothing measured": ("failed", [], "REPORT='exact': has no structure.*Measure"),
     "irrep": (None, ["--target", "a=2"], "--target='2': is not the label.*Write"),
     "target": (None, ["--target", "a"], "--target='a': is not of the form.*Pass"),
     "reads": (None, ["--reads", "=b"], "--reads='=b': is not of the form.*Pass"),

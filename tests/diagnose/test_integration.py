@@ -37,5 +37,5 @@ def test_content_above_the_projected_degrees_is_no_fault_of_the_grid():
     assert aliasing({"dipole": leaf}, 0.2)[0] == []
     (finding,), _ = aliasing({"dipole": leaf}, 0.05)
     assert finding.kind is Kind.ALIASING
-    assert "10% of dipole lies above the largest projected degree 3" in finding.sentence
+    assert "10% of dipole is above the largest projected degree 3" in finding.sentence
     assert finding.remedy == "Measure to degree 6 or more"

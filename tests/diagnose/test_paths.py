@@ -23,7 +23,7 @@ def test_last_layers_without_heads():
     )
     (finding,) = diagnose(report).findings
     assert (finding.kind, finding.layer) == (Kind.MISSING_IRREP, toys.LAYERS[1])
-    assert "head that is not linear" in finding.sentence
+    assert "only a nonlinear head" in finding.sentence
 
 
 def test_partial_layers_are_not_mistaken_for_a_readout():

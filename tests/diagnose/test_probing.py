@@ -30,7 +30,7 @@ def test_what_can_be_read_from_layers(invoke, shipped, tmp_path):
     result = invoke(shipped, "--probe", "f.xyz", *asked)
     assert result.exit_code == cli.FAILED, result.output
     assert "f.xyz:10: FAILED: " in result.stderr
-    assert "a layer carries (B), and that can be read from it" in result.stdout
+    assert "each layer carries (B), and that can be read from it" in result.stdout
     found = toys.read_back(tmp_path / "out.json")["probes"]
     assert found["structures"] == [5, 5]
     first = found["sectors"]["gnn_layers.0.compress"]

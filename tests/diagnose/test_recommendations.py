@@ -52,10 +52,10 @@ def slightly_off():
 @pytest.mark.parametrize(
     ("squares", "said"),
     [
-        ((1.0, 0.9, 0.0), "90 % of A^2 enters in GNN layer 2, but averaging what it"),
+        ((1.0, 0.9, 0.0), "90 % of A^2 enters in GNN layer 2, but averaging its"),
         ((1.0, 3.0, 0.0), "layers cancel each other (-200 %, 300 % of A^2 enter"),
-        ((1.0, 0.9, 0.8), "80 % of A^2 enters behind all GNN layers"),
-        ((1.0, 0.7, 0.4), "no single layer is to blame (30 %, 30 % of A^2"),
+        ((1.0, 0.9, 0.8), "80 % of A^2 enters after all GNN layers"),
+        ((1.0, 0.7, 0.4), "no single layer dominates (30 %, 30 % of A^2"),
     ],
 )
 def test_a_trace_is_read_by_what_is_recommended(slightly_off, squares, said):

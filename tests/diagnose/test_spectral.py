@@ -18,4 +18,4 @@ def test_starved_error_is_noise_over_amplitude():
 def test_degree_that_was_not_projected_is_said():
     found = diagnose(toys.report("exact"), targets={"tensor": ["5+"]})
     assert not found.findings
-    assert "5+ of tensor lies above the projected degrees" in found.checks[1].note
+    assert "5+ of tensor is above the projected degrees" in found.checks[1].note

@@ -18,8 +18,8 @@ def test_a_report_without_layers_has_its_outputs_judged():
         assert {name for one in unlearned for name in one.outputs} == names
         judged = {check.kind for check in found.checks if check.looked_at}
         assert judged == {Kind.UNLEARNED, Kind.ALIASING}
-        assert "the report holds no layers" in to_text(found)
-    with pytest.raises(ReportError, match="holds no layers"):
+        assert "the report has no layers" in to_text(found)
+    with pytest.raises(ReportError, match="has no layers"):
         diagnose(report, targets={"dipole": ["1+"]})
 
 

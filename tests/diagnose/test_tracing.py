@@ -21,7 +21,7 @@ def test_layers_at_which_an_error_enters(invoke, shipped, coarse):
     assert "Where the error of energy enters: A = " in result.stdout
     rows = [line.split() for line in result.stdout.splitlines()]
     shares = [float(row[-1]) for row in rows if row[:2] == ["GNN", "layer"]]
-    behind = [float(row[-1]) for row in rows if row[:2] == ["behind", "them"]]
+    behind = [float(row[-1]) for row in rows if row[:2] == ["after", "them"]]
     # of the energy, and then of its forces
     assert len(shares) == 4
     assert sum(shares[:2] + behind[:1]) == pytest.approx(100, abs=0.2)

@@ -49,7 +49,7 @@ def test_random_weights_are_found_first(tmp_path, seed):
     assert "Nothing was found" not in to_text(result)
     advice = recommend(report, result).to_text()
     assert advice.startswith("First\n")
-    assert "No bias is called for" not in advice
+    assert "No bias is needed" not in advice
     assert max(map(len, advice.splitlines())) <= 80
 
 

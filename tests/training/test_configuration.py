@@ -117,9 +117,9 @@ def test_hyperparameters_and_targets_are_checked_before_data_are_read():
     [
         ("run.toml", "steps = = 1", "not well-formed"),
         ("run.yaml", "a: [1", "not well-formed"),
-        ("run.json", "{}", "unknown ending"),
+        ("run.json", "{}", "unknown extension"),
         ("run.yaml", "- 1", "no table"),
-        ("run.toml", "steps = 1979-05-27", "no run needs"),
+        ("run.toml", "steps = 1979-05-27", "a value of no use"),
     ],
 )
 def test_files_that_are_no_configuration(tmp_path, name, text, problem):

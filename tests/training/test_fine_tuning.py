@@ -99,7 +99,7 @@ def test_baselines_that_are_fitted_again_take_the_shift(files, tmp_path):
 
 def test_a_kept_reference_is_warned_of(files):
     run = settings(files / "shifted.xyz", files / "initial", refit_baselines=False)
-    with pytest.warns(UserWarning, match=r"targets\.energy: labels lie .*eV/atom"):
+    with pytest.warns(UserWarning, match=r"targets\.energy: labels differ .*eV/atom"):
         atoms_problem(parse_run(run))
 
 
@@ -113,7 +113,7 @@ def test_labels_far_from_new_baselines_are_warned_of(files, tmp_path):
     run = parse_run(
         settings(tmp_path / "quiet.xyz", files / "initial", refit_baselines=True)
     )
-    with pytest.warns(UserWarning, match=r"targets\.energy: labels lie"):
+    with pytest.warns(UserWarning, match=r"targets\.energy: labels differ"):
         atoms_problem(run)
 
 

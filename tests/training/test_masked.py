@@ -21,7 +21,7 @@ from symjax.training.event_scores import (
     evaluate_events,
 )
 from symjax.training.masked import (
-    Turning,
+    Augmentation,
     class_weights,
     masked_task,
     prepare_events,
@@ -127,7 +127,7 @@ def test_class_weights_of_the_original():
 @pytest.mark.parametrize("together", [False, True])
 def test_what_turns_together(group, together):
     """Three events, two copies each; copies of one event lie side by side."""
-    out = Turning(group, together).elements(jax.random.key(0), 3, 2)
+    out = Augmentation(group, together).elements(jax.random.key(0), 3, 2)
     np.testing.assert_allclose(
         out @ out.swapaxes(1, 2), np.broadcast_to(np.eye(3), (6, 3, 3)), atol=1e-6
     )
@@ -136,7 +136,7 @@ def test_what_turns_together(group, together):
     assert (np.ptp(out, axis=0).max() < 1e-7) == together
 
 
-class SometimesAlike(Turning):
+class SometimesAlike(Augmentation):
     """Turns the copies of an event by one element in half of the steps."""
 
     def elements(self, key, num, copies):
@@ -150,7 +150,7 @@ def stepped(samples):
     """Steps at two elements for each of two events, with a frozen encoder."""
     task = masked_task(
         *(small_pointmae(), samples, LOSSES),
-        turning=SometimesAlike(),
+        augmentation=SometimesAlike(),
         penalty=PENALTY,
         freeze_encoder=True,
     )
@@ -194,7 +194,7 @@ def test_dropout_is_part_of_training_only(model, samples):
     batch = jax.tree.map(lambda leaf: np.asarray(leaf)[:2], samples)
 
     def losses(model):
-        task = masked_task(model, samples, LOSSES, turning=Turning("none"))
+        task = masked_task(model, samples, LOSSES, augmentation=Augmentation("none"))
         focal = jax.jit(lambda key: task.loss(*task[:3], batch, key, 1)[1][1]["focal"])
         return [float(focal(jax.random.key(n))) for n in range(2)]
 

@@ -75,16 +75,16 @@ def test_bad_names(model):
         parse_run({**run, "model": {"trainable": ["gnn_layers.0"]}})
     for penalty, match in (
         ({"sectors": ["2+"]}, "name layers too"),
-        ({"layers": ["a"], "sectors": ["0+"]}, "is not penalised"),
+        ({"layers": ["a"], "sectors": ["0+"]}, "is the invariant part"),
         ({"layers": ["a"], "sectors": ["two"]}, "is not the label of an irrep"),
     ):
         with pytest.raises(ArgumentError, match=match):
             parse_run({**run, "penalty": penalty})
     turned = {"augmentation": "SO(3)", "penalty": {"layers": ["a"], "sectors": ["2+"]}}
-    with pytest.raises(ArgumentError, match="tells parities apart"):
+    with pytest.raises(ArgumentError, match="distinguishes parities"):
         parse_run({**run, **turned})
     events = {"kind": "events", "steps": 1, "losses": {"segmentation": 1.0}}
-    with pytest.raises(ArgumentError, match=r"penalty\.layers are PET"):
+    with pytest.raises(ArgumentError, match=r"penalty\.layers is for PET"):
         parse_run({**events, "penalty": {"layers": ["a"]}})
-    with pytest.raises(ArgumentError, match="trainable is PET's"):
+    with pytest.raises(ArgumentError, match="trainable is for PET"):
         parse_run({**events, "model": {"initial": "m", "trainable": ["a"]}})

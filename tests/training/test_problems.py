@@ -14,5 +14,5 @@ def test_structures_on_both_sides_of_the_split_are_counted(tmp_path):
     data = {"training": str(tmp_path / "frames.xyz")}
     data["validation"] = str(tmp_path / "others.xyz")
     run = parse_run(settings(tmp_path / "frames.xyz", data=data))
-    with pytest.warns(UserWarning, match="1 of 3 structures for validation are among"):
+    with pytest.warns(UserWarning, match="1 of 3 structures for validation are also"):
         atoms_problem(run)

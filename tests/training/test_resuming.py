@@ -158,9 +158,7 @@ def test_other_data_under_the_same_name_are_refused(tmp_path):
     stop_after(run_of(path), folder, 1)
     before = (folder / "run.json").read_bytes()
     ase.io.write(path, frames()[::-1])
-    with pytest.raises(
-        ArgumentError, match=r"data=.*frames\.xyz.*are others than when"
-    ):
+    with pytest.raises(ArgumentError, match=r"data=.*frames\.xyz.*have changed since"):
         train(run_of(path), folder, resume=True)
     assert (folder / "run.json").read_bytes() == before
     ase.io.write(path, frames())
