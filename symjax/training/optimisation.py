@@ -182,14 +182,21 @@ def _make_optimizer(config: OptimizerSection) -> optax.GradientTransformation:
 
 def start(task: Task, config: OptimizerSection) -> TrainState:
     """The state before the first step, with copies of the arrays of the task."""
-    # Steps donate their state: every leaf needs memory of its own.
-    copy = functools.partial(jax.tree.map, lambda leaf: jnp.array(leaf, copy=True))
+    return _initial_state(task.params, task.statistics, config)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _initial_state(
+    params: Any, statistics: Any, config: OptimizerSection
+) -> TrainState:
+    # Steps donate their state, so that each leaf needs its own memory.
+    copy = functools.partial(jax.tree.map, jnp.copy)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=copy(task.params),
-        statistics=copy(task.statistics),
-        averaged=copy(task.params),
-        optimizer=_make_optimizer(config).init(copy(task.params)),
+        params=copy(params),
+        statistics=copy(statistics),
+        averaged=copy(params),
+        optimizer=_make_optimizer(config).init(params),
         first_failure=jnp.full((), -1, jnp.int32),
     )
 
