@@ -32,7 +32,7 @@ import pytest
 gc.set_threshold(100_000, 20, 100)
 
 _MAPS = pathlib.Path("/proc/self/maps")
-_MOST = 25_000
+_MOST = 50_000
 
 
 @pytest.fixture(scope="module", autouse=True)

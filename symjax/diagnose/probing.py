@@ -6,7 +6,6 @@ from typing import Any
 
 import ase
 import jax
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from jaxtyping import Float
@@ -109,7 +108,7 @@ def probe_layers(
         own = environment_tensors(atoms, max_degree, cutoff=model.config.cutoff)
         for irrep, tensor in own.items():
             with jax.enable_x64(True):
-                matrices = np.asarray(irrep_matrix(irrep, jnp.asarray(elements)))
+                matrices = np.asarray(irrep_matrix(irrep, jax.device_put(elements)))
             transformed = np.einsum("gij,ajc->gaic", matrices, tensor)
             rows = transformed.reshape(-1, *tensor.shape[1:])
             tensors.setdefault(irrep, []).append(rows)

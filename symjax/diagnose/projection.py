@@ -108,7 +108,7 @@ def allowed_dimension(
     """
     with jax.enable_x64(True):
         matrices = np.asarray(
-            spherical_matrix(representation, jnp.asarray(elements, jnp.float64))
+            spherical_matrix(representation, np.asarray(elements, float))
         )
     permutations = np.asarray(permutations).reshape(len(elements), -1)
     fixed = (permutations == np.arange(permutations.shape[1])).sum(axis=1)

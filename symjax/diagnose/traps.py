@@ -175,8 +175,10 @@ def _answers(
     out = {}
     with jax.enable_x64(True):
         for (name, leaf), values in zip(leaves.items(), responses, strict=True):
-            spherical = spherical_values(leaf, jnp.asarray(np.asarray(values, float)))
-            matrices = spherical_matrix(leaf.representation, jnp.asarray(rotations))
+            spherical = spherical_values(
+                leaf, jax.device_put(np.asarray(values, float))
+            )
+            matrices = spherical_matrix(leaf.representation, rotations)
             back = jnp.einsum(
                 "gij,gsic->gsjc",
                 matrices,
@@ -199,7 +201,7 @@ def _forbidden(
         forbidden_part, representation, elements=elements, permutations=permutations
     )
     with jax.enable_x64(True):
-        return np.asarray(jax.vmap(project)(jnp.asarray(answers[:, real])))
+        return np.asarray(jax.vmap(project)(jax.device_put(answers[:, real])))
 
 
 class _Forbidden(NamedTuple):

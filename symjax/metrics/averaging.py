@@ -311,7 +311,7 @@ def _check_limits(spectra: Any, limits: Any) -> None:
 def _loss_and_slope(
     turns: np.ndarray, gram: tuple[np.ndarray, ...]
 ) -> tuple[float, np.ndarray]:
-    value, slope = _loss(jnp.asarray(turns).reshape(-1, 3), gram)
+    value, slope = _loss(turns.reshape(-1, 3), gram)
     return float(value), np.asarray(slope).reshape(-1)
 
 

@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from symjax.errors import ArgumentError
@@ -186,7 +185,7 @@ def _finish(
     """Moments and projections of the responses at all elements."""
     samples, components, channels = reps.split_axes(representation, direct.shape[1:])
     with jax.enable_x64(True):
-        u = np.asarray(reps.to_spherical(representation, jnp.asarray(direct)))
+        u = np.asarray(reps.to_spherical(representation, jax.device_put(direct)))
         u = u.reshape(group.order, -1, components, channels)
         z = u
         if not representation.is_trivial:

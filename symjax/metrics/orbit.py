@@ -107,7 +107,7 @@ def _respond_on_devices(
         batch_size,
         mesh,
         *replicate((x, args), devices),
-        jnp.asarray(np.concatenate([rotations, filler])),
+        jax.device_put(np.concatenate([rotations, filler])),
     )
     gathered = [jax.device_put(leaf, devices[0]) for leaf in out]
     return [leaf[:-missing] for leaf in gathered] if missing else gathered

@@ -213,7 +213,7 @@ def rotated_rows(
     """Rows rho(g)^-1 u(g) of the real samples: spherical components, on the host."""
     leaf = dataclasses.replace(leaf, dtype="float64")
     with jax.enable_x64(True):
-        direct = spherical_values(leaf, jnp.asarray(values))
+        direct = spherical_values(leaf, jax.device_put(values))
         (matrices,) = spherical_matrices([leaf], elements)
         turned = np.asarray(rotate_back(matrices, direct), np.float64)
     return turned[:, mask].reshape(len(elements), -1)

@@ -32,7 +32,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -157,7 +156,7 @@ def estimate_rows(
     z, matrices = u, None
     if not representation.is_trivial:
         with jax.enable_x64(True):
-            elements = jnp.asarray(both_cosets(rotations).reshape(-1, 3, 3))
+            elements = both_cosets(rotations).reshape(-1, 3, 3)
             matrices = np.asarray(spherical_matrix(representation, elements))
         matrices = matrices.reshape(items, -1, components, components)
         # Of every sample the matrices of its item's elements: z = rho^T u.

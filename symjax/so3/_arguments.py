@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax._arrays import to_device
 from symjax.errors import ArgumentError
 
 
@@ -49,7 +50,7 @@ def check_fits(argument: str, number: int, size: int, most: int = MOST_BYTES) ->
 def as_array(values: object, argument: str) -> Array:
     """Returns an array of JAX, or raises unless it can be one."""
     try:
-        return jnp.asarray(values)
+        return to_device(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(
             argument, values, "is not a numeric array", "Pass an array of real numbers"

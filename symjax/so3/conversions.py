@@ -66,7 +66,7 @@ def _convert(
 def _turn(
     matrix: np.ndarray, part: Float[Array, "... components"]
 ) -> Float[Array, "... components"]:
-    constant = jnp.asarray(matrix, part.dtype)
+    constant = matrix.astype(part.dtype)
     return jnp.einsum("ij,...j->...i", constant, part, precision="highest")
 
 

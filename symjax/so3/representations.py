@@ -315,7 +315,7 @@ def to_spherical(
     flat = values.reshape(*samples, components, channels)
     if representation.basis.is_identity:
         return flat
-    basis = jnp.asarray(representation.basis.matrix, flat.dtype)
+    basis = representation.basis.matrix.astype(flat.dtype)
     return jnp.einsum("ij,...jc->...ic", basis, flat, precision="highest")
 
 
@@ -358,7 +358,7 @@ def from_spherical(
             "Pass an array as to_spherical returns it",
         )
     if not representation.basis.is_identity:
-        basis = jnp.asarray(representation.basis.matrix, values.dtype)
+        basis = representation.basis.matrix.astype(values.dtype)
         values = jnp.einsum("ij,...ic->...jc", basis, values, precision="highest")
     tail = (channels,) if representation.has_channels else ()
     return values.reshape(*samples, *representation.shape, *tail)

@@ -3,7 +3,6 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -92,4 +91,4 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
         a * np.cos(alpha),
         b * np.sin(beta),
     ]
-    return quaternion_to_matrix(jnp.asarray(np.stack(quaternion, axis=-1)))
+    return quaternion_to_matrix(jax.device_put(np.stack(quaternion, axis=-1)))

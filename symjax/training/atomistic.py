@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from symjax._arrays import to_device
 from symjax.data.graph import Graph
 from symjax.data.transform import rotate_graph
 from symjax.errors import ModelError
@@ -324,7 +325,7 @@ def atomistic_task(
     dtype = real_type(precision)
 
     def cast(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+        return jax.tree.map(lambda leaf: to_device(leaf, dtype), tree)
 
     network = model.parameters["network"]
     fitted = choose_parameters(model.config, network, trainable)

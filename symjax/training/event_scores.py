@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from symjax._arrays import to_device
 from symjax.data.point_clouds import CLASSES
 from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.losses import (
@@ -100,7 +101,7 @@ def evaluate_events(
     """
     num = len(samples.labels)
     config = model.config
-    variables = jax.tree.map(jnp.asarray, model.parameters)
+    variables = jax.tree.map(to_device, model.parameters)
     keys = jax.random.split(jax.random.key(seed), num + 1)
     elements = random_elements(keys[0], num).astype(jnp.float32)
     rows = []

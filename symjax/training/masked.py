@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from symjax._arrays import to_device
 from symjax.data.point_clouds import PointCloud, pad_cloud
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models.pointmae.config import PointMAEConfig
@@ -347,7 +348,7 @@ def masked_task(
     _check_fitted(config, labels, losses)
     weights = _weights(losses.classes, labels, max(config.num_classes, 1))
     parameters = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.float32), model.parameters
+        lambda leaf: to_device(leaf, jnp.float32), model.parameters
     )
     fitted, frozen = dict(parameters["params"]), {}
     if freeze_encoder:

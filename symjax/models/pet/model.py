@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from symjax._arrays import to_device
 from symjax.data.graph import Graph
 from symjax.data.mesh import find_mesh
 from symjax.data.quantities import Block, Target
@@ -165,7 +166,7 @@ def cast_parameters(parameters: Any, dtype: Any) -> Any:
             "JAX computes in float32 unless told otherwise",
             'Call jax.config.update("jax_enable_x64", True) first, or use float32',
         )
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
+    return jax.tree.map(lambda leaf: to_device(leaf, dtype), parameters)
 
 
 def without_uncertainties(model: PETModel) -> PETModel:

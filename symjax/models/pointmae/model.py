@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from symjax._arrays import to_device
 from symjax.data.point_clouds import (
     PointCloud,
 )
@@ -298,7 +299,7 @@ def predict(
         hidden = random_hidden(
             jax.random.key(hide), assignment.mask, model.config.masking_ratio
         )
-    variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), model.parameters)
+    variables = jax.tree.map(lambda x: to_device(x, dtype), model.parameters)
     out = _predict(model.config, variables, event, assignment, hidden)
     if out.probabilities is not None:
         check_finite(model.name, out.probabilities[event.mask])

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from symjax._arrays import to_device
 from symjax.data.point_clouds import (
     CLASSES,
     PointCloud,
@@ -222,7 +223,7 @@ def event_problem(
     event = make_event(config, cloud, dtype)
     assignment = assign_groups(config, *event)
     hidden = random_hidden(jax.random.key(hide), assignment.mask, config.masking_ratio)
-    variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), model.parameters)
+    variables = jax.tree.map(lambda leaf: to_device(leaf, dtype), model.parameters)
     energies = jnp.where(event.mask, jnp.asarray(cloud.energies, dtype), 0)
     members = np.asarray(assignment.members) >= 0
     per = {
