@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from symjax.errors import ArgumentError
 from symjax.metrics.orbit import with_negatives
 from symjax.metrics.response_spectrum import GROUPS, AveragedError
-from symjax.so3.averages import rotations_of
+from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.finite_groups import finite_group
 from symjax.so3.sampling import super_fibonacci
 
@@ -191,8 +191,9 @@ class SampledResponse:
         Raises:
           ArgumentError: The elements do not tell what it leaves.
         """
-        name = rotations_of(average, include_inversion).name
-        if name not in self.estimates:
+        rotations = rotations_of(average, include_inversion)
+        name = rotations.name
+        if name not in self.estimates or not _is_group(rotations):
             raise ArgumentError(
                 "average",
                 name,
@@ -210,3 +211,13 @@ class SampledResponse:
             largest = variance + (math.e - 1) * spread
         largest = math.sqrt((largest + self.noise) / self.count)
         return AveragedError(name, one.num_elements, error, largest - error)
+
+
+def _is_group(rotations: Rotations) -> bool:
+    """Whether an average is over the group, or the identity, that its name says."""
+    group = rotations_of(None if rotations.name == "none" else rotations.name, True)
+    if len(group.elements) != len(rotations.elements):
+        return False
+    apart = np.abs(rotations.elements[:, None] - group.elements).max(axis=(2, 3))
+    same = apart.min(axis=0).max() < 1e-6 and apart.min(axis=1).max() < 1e-6
+    return bool(same and np.allclose(rotations.weights, group.weights))

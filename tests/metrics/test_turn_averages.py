@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import (
@@ -16,8 +17,14 @@ from symjax.metrics import (
     measure_many,
     response_spectra,
 )
-from symjax.metrics.turn_averages import cosets_of, turn_members
-from symjax.so3 import SCALAR, VECTOR, finite_group
+from symjax.metrics.turn_averages import (
+    AveragedVariance,
+    SampledResponse,
+    cosets_of,
+    turn_members,
+)
+from symjax.so3 import SCALAR, VECTOR, FiniteGroup, finite_group
+from symjax.so3.averages import Rotations
 
 X = np.array([[0.3, -0.5, 0.8], [1.0, 0.4, 0.1]])
 
@@ -107,6 +114,26 @@ def test_blocks_add_up(problem, exact):
     for one in frontier(response):
         true = exact["vector"].after(None if one.average == "none" else one.average)
         assert abs(one.error - true.error) < 2 * one.uncertainty + 1e-9
+
+
+def test_a_group_about_other_axes_has_another_average():
+    """What is told is the average over the elements, not over a name."""
+    told = {name: AveragedVariance(1, 1.0, 0.0) for name in ("none", "D2")}
+    response = SampledResponse("output", "", told, 1, 0.0)
+    group = finite_group("D2")
+    assert response.after(group).error == 1.0
+    q = Rotation.from_rotvec([0.1, 0.2, 0.3]).as_matrix()
+    elements = q @ group.elements @ q.T
+    quarter = np.full(4, 0.25)
+    for other in (
+        FiniteGroup("D2", elements, group.irreps),
+        Rotations("D2", elements, quarter),
+        Rotations("D2", group.elements, quarter * [1.4, 0.6, 1, 1]),
+        Rotations("none", q[None], np.ones(1)),
+    ):
+        with pytest.raises(ArgumentError, match="not told"):
+            response.after(other)
+    assert response.after(Rotations("D2", group.elements[::-1], quarter)).error == 1.0
 
 
 def test_turns_that_do_not_fit():
