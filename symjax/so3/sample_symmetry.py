@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from symjax.errors import ArgumentError
-from symjax.so3.point_groups import group_table
+from symjax.so3.point_groups import generators, group_table
 from symjax.so3.rotations import check_orthogonal
 
 
@@ -30,7 +30,8 @@ class SampleSymmetry:
       name: Schoenflies symbol of the group, for reports; empty if it has none.
 
     Raises:
-      ArgumentError: The elements are not a group, or a permutation is none.
+      ArgumentError: The elements are not a group, an entry of ``permutations`` is not
+        one permutation for each element, or they do not compose as the elements do.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
@@ -58,9 +59,9 @@ class SampleSymmetry:
 
     def __post_init__(self) -> None:
         check_orthogonal(self.elements, "elements")
-        elements = np.asarray(self.elements).reshape(-1, 3, 3)
-        group_table(elements, "elements")
-        object.__setattr__(self, "elements", elements.astype(float))
+        elements = np.asarray(self.elements, float).reshape(-1, 3, 3)
+        object.__setattr__(self, "elements", elements)
+        table, chosen = group_table(elements, "elements"), generators(elements)
         if not isinstance(self.permutations, Mapping):
             raise ArgumentError(
                 "permutations",
@@ -79,6 +80,16 @@ class SampleSymmetry:
                     "is not one permutation of the samples for each element",
                     "Pass integers of shape (elements, *samples)",
                 )
+            # Of products with generators all others follow.
+            for index in chosen:
+                if (flat[table[:, index]] != flat[:, flat[index]]).any():
+                    raise ArgumentError(
+                        f"permutations[{name!r}]",
+                        rows.shape,
+                        "do not compose as the elements do: that of a b is not "
+                        "p_a[p_b]",
+                        "List them in the order of the elements",
+                    )
         tolerance = self.tolerance
         number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
         if tolerance is not None and not (number and tolerance > 0):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from symjax.errors import ArgumentError
+from symjax.so3 import finite_group
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 P = np.array([[0, 1], [1, 0]])
@@ -21,6 +22,16 @@ def test_bad_symmetries():
         SampleSymmetry(PAIR, {"output": P}, tolerance=-1)
     with pytest.raises(ArgumentError, match="says nothing of outputs"):
         SampleSymmetry(PAIR, [P])
+
+
+def test_permutations_compose_as_the_elements_do():
+    """The relation is evaluated at generators only: it must hold for products too."""
+    group = finite_group("C4").elements
+    cycle = np.array([np.roll(np.arange(4), -k) for k in range(4)])
+    assert SampleSymmetry(group, {"output": cycle}).order == 4
+    for wrong in (cycle[[0, 1, 3, 2]], np.where([[1], [0], [1], [0]], cycle[0], cycle)):
+        with pytest.raises(ArgumentError, match="do not compose"):
+            SampleSymmetry(group, {"output": wrong})
 
 
 def test_permutations_of_an_output():
