@@ -201,8 +201,8 @@ def _finish(
     power = []
     for irrep in group.irreps:
         projected = group.projector(irrep.name) @ (flat - reference)
-        if irrep is group.irreps[0]:
-            # A constant has its whole content in the trivial irrep, listed first.
+        if irrep.is_trivial:
+            # A constant has its whole content in the trivial irrep.
             projected = projected + reference
         squares = np.square(projected).mean(axis=0)
         power.append(squares.reshape(-1, components * channels).sum(axis=1))

@@ -58,6 +58,11 @@ class FiniteIrrep:
         """Dimension over the real numbers."""
         return self.dimension * (2 if self.paired else 1)
 
+    @property
+    def is_trivial(self) -> bool:
+        """Whether every element acts as the identity on one component."""
+        return self.real_dimension == 1 and bool(np.allclose(self.character, 1))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FiniteGroup:
@@ -109,6 +114,37 @@ class FiniteGroup:
                 f"their dimensions sum to {squares}",
                 "Pass all irreps, complex conjugates as one pair",
             )
+        self._check_characters()
+
+    def _check_characters(self) -> None:
+        """Raises unless the projectors are idempotent and sum to the identity."""
+        probe = np.random.default_rng(0).normal(size=self.order)
+        remaining = probe.copy()
+        for irrep in self.irreps:
+            valid = np.shape(irrep.character) == (self.order,)
+            if valid:
+                projected = self._project(irrep, probe)
+                remaining -= projected
+                again = self._project(irrep, projected)
+                valid = bool(np.allclose(again, projected, atol=1e-8))
+            if not valid:
+                raise ArgumentError(
+                    "irreps",
+                    irrep.name,
+                    "does not have the character of an irrep of this group",
+                    "Pass one value for each element, in the order of the elements",
+                )
+        if not np.allclose(remaining, 0, atol=1e-8):
+            raise ArgumentError(
+                "irreps",
+                [irrep.name for irrep in self.irreps],
+                "do not resolve the identity",
+                "Pass each irrep once",
+            )
+
+    def _project(self, irrep: FiniteIrrep, values: np.ndarray) -> np.ndarray:
+        scale = irrep.real_dimension / self.order
+        return np.asarray(scale * irrep.character[self.quotients] @ values)
 
     @property
     def order(self) -> int:

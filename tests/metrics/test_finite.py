@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from symjax.errors import ArgumentError, RepresentationError
 from symjax.metrics import HostFunction, Output, Problem, measure
 from symjax.so3 import FEATURE, MATRIX, PSEUDOSCALAR, SCALAR, VECTOR
-from symjax.so3.finite_groups import finite_group
+from symjax.so3.finite_groups import FiniteGroup, finite_group
 
 X = np.random.default_rng(0).standard_normal((5, 3))
 
@@ -52,6 +52,15 @@ def test_contents_of_known_irreps():
         np.sum(np.sum(X**2, 1) ** 2 / 3) / np.sum(np.sum(X**2, 1) ** 2)
     )
     assert content["A1g"] + content["Eg"] + content["T2g"] == pytest.approx(1)
+
+
+def test_the_order_of_irreps_says_nothing():
+    """A constant is in the trivial irrep wherever that is listed."""
+    group = finite_group("C4")
+    shuffled = FiniteGroup("C4", group.elements, group.irreps[::-1])
+    constant = HostFunction(lambda x: np.ones(2))
+    out = measure(constant, X, representations=SCALAR, over=shuffled)["output"]
+    assert out.content == {"E": 0.0, "B": 0.0, "A": 1.0}
 
 
 def test_an_invariant_of_the_cube_only():

@@ -1,5 +1,7 @@
 """Group laws and the orthogonality relations, which prove the characters."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -154,3 +156,16 @@ def test_bad_input():
         generate(rotation_about((0, 0, 1), 1.0)[None])
     with pytest.raises(ArgumentError, match="axis"):
         rotation_about((0, 0, 0), 1.0)
+
+
+def test_characters_in_another_order_of_elements_are_refused():
+    group = finite_group("D3")
+    mixed = [0, *range(group.order - 1, 0, -1)]
+    with pytest.raises(ArgumentError, match="order of the elements"):
+        FiniteGroup("mixed", group.elements[mixed], group.irreps)
+    short = dataclasses.replace(group.irreps[0], character=np.ones(1))
+    with pytest.raises(ArgumentError, match="one value for each element"):
+        FiniteGroup("short", group.elements, (short, *group.irreps[1:]))
+    twice = (group.irreps[0], group.irreps[0], group.irreps[2])
+    with pytest.raises(ArgumentError, match="each irrep once"):
+        FiniteGroup("twice", group.elements, twice)
