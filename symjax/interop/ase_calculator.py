@@ -39,12 +39,12 @@ from symjax.interop._prediction import (
     predictions_of,
 )
 from symjax.interop._stateful import StatefulCalculator
-from symjax.metrics.arguments import check_integer
 from symjax.models import load_model
 from symjax.models.pet.energies import energy_of_forces
 from symjax.models.pet.graphs import as_read
 from symjax.models.pet.model import PETModel, cast_parameters
 from symjax.models.pet.orbits import check_conditioning
+from symjax.so3._arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 

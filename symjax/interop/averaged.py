@@ -29,7 +29,7 @@ from symjax.interop.calculators import (
     turning_arrays,
     with_arrays,
 )
-from symjax.metrics.arguments import check_integer
+from symjax.so3._arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 

@@ -81,7 +81,7 @@ def analytic_labels(
       >>> bool(np.abs(planar.pseudotensors[2]).max() < 1e-12)
       True
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     vectors, range_of = _neighbors(atoms, cutoff)
     with jax.enable_x64(True):
         harmonics = np.asarray(
@@ -154,7 +154,7 @@ def environment_tensors(
       {'0+': (5, 1, 3), '1+': (5, 3, 3), '2+': (5, 5, 3),
        '0-': (5, 1, 1), '1-': (5, 3, 3), '2-': (5, 5, 3)}
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     vectors, range_of = _neighbors(atoms, cutoff)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     # Padding has no direction, and weight 0.

@@ -83,7 +83,7 @@ def perturbed(
     """
     if len(structures) == 0:
         raise ArgumentError("structures", structures, "is empty", "Pass one or more")
-    num, seed = check_integer(num, "num"), check_integer(seed, "seed")
+    num, seed = check_integer("num", num), check_integer("seed", seed)
     if not 0 <= amplitude < np.inf:
         raise ArgumentError(
             "amplitude",

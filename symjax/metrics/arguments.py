@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from symjax.errors import ArgumentError
 from symjax.metrics.functions import HostFunction, is_long, name_of
+from symjax.so3._arguments import check_integer
 
 ALIASING = ("raise", "report")
 """What can be done about a rule that does not resolve a response."""
@@ -314,21 +315,11 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_integer(argument: str, value: Any, least: int) -> None:
-    """Raises unless a value is an integer, and at least as large as given."""
-    if not is_integer(value) or value < least:
-        raise ArgumentError(
-            argument,
-            value,
-            f"is not an integer from {least} up",
-            f"Pass {least} or more",
-        )
-
-
 def check_integers(settings: Any, **least: int) -> None:
-    """Raises unless these fields are integers, each at least as large as given."""
-    for field, smallest in least.items():
-        check_integer(field, getattr(settings, field), smallest)
+    """Stores these fields as ints; raises unless each is at least as large as given."""
+    for field, minimum in least.items():
+        number = check_integer(field, getattr(settings, field), minimum)
+        object.__setattr__(settings, field, number)
 
 
 def check_fraction(argument: str, value: Any) -> None:

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.arguments import check_integer, check_type
+from symjax.metrics.arguments import check_type
 from symjax.metrics.grid import Grid
 from symjax.metrics.pieces import spherical_matrices
 from symjax.metrics.planning import default_batch_size
@@ -30,7 +30,7 @@ from symjax.metrics.response_spectrum import (
     add_spectra,
 )
 from symjax.metrics.turn_averages import SampledResponse
-from symjax.so3._arguments import check_fits
+from symjax.so3._arguments import check_fits, check_integer
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.quadratures import Quadrature
 from symjax.so3.wigner import wigner_d
@@ -177,15 +177,13 @@ def optimised(
       True
     """
     _check_spectra(spectra, kind=ResponseSpectrum)
-    for name, value, least in (
-        ("num", num, 1),
-        ("seed", seed, 0),
-        ("starts", starts, 1),
-    ):
-        check_integer(name, value, least)
+    check_integer("num", num, 1)
+    check_integer("seed", seed)
+    check_integer("starts", starts, 1)
     degrees = range(max(len(one.gram) for one in spectra))
     # Wigner matrices and what is kept of them for the slope.
-    check_fits("num", num, 32 * sum((2 * degree + 1) ** 2 for degree in degrees))
+    entries = sum((2 * degree + 1) ** 2 for degree in degrees)
+    check_fits("num", num, 32 * entries * num)
     weights = [1 / max(one.projected, np.finfo(float).tiny) for one in spectra]
     gram = tuple(
         sum(
@@ -367,7 +365,7 @@ def response_spectra(
       >>> response_spectra(problem, max_degree=1)["output"].variance < 1e-12
       True
     """
-    check_degree(max_degree)
+    max_degree = check_degree(max_degree)
     grid = Grid(rule).of_degree(max_degree)
     prepared = prepare(problem, Execution() if execution is None else execution)
     execution = prepared.execution

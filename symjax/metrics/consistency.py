@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics.arguments import check_integer
 from symjax.metrics.orbit import with_negatives
+from symjax.so3._arguments import check_integer
 from symjax.so3.sampling import haar
 
 

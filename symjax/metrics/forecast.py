@@ -133,7 +133,7 @@ def estimate(
             "has no fixed number of elements",
             "Pass for instance Grid(13)",
         )
-    check_degree(max_degree)
+    max_degree = check_degree(max_degree)
     given = as_problem(problem, x, representations, action, args)
     prepared = prepare(given, Execution(memory, batch_size), representations)
     if isinstance(over, HaarSamples):

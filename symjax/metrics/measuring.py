@@ -102,7 +102,7 @@ def measure(
       1.0
     """
     arguments.check_known(unknown)
-    check_degree(max_degree)
+    max_degree = check_degree(max_degree)
     execution = Execution(memory, batch_size, progress, devices)
     given = as_problem(problem, x, representations, action, args)
     prepared = prepare(given, execution, representations)

@@ -224,7 +224,7 @@ def measure_packs(
     ``number`` is that of the round, ``threads`` how many packs are evaluated at the
     same time; 1 for functions that are not safe to call from several threads.
     """
-    check_degree(max_degree)
+    max_degree = check_degree(max_degree)
     task = functools.partial(
         measure_pack, over=over, max_degree=max_degree, number=number
     )

@@ -24,7 +24,8 @@ from jaxtyping import Float, Int
 from scipy.special import stdtrit
 
 from symjax.errors import ArgumentError
-from symjax.metrics.arguments import check_fraction, check_integer, check_type
+from symjax.metrics.arguments import check_fraction, check_type
+from symjax.so3._arguments import check_integer
 from symjax.so3.irreps import Irrep
 
 LEVEL = 0.05

@@ -12,6 +12,7 @@ import numpy as np
 from symjax.errors import ArgumentError
 from symjax.metrics import arguments, functions, orbit, preflight
 from symjax.metrics.pieces import Leaf, check_masks, describe, leaf_name
+from symjax.so3._arguments import check_integer
 from symjax.so3.action import broadcast_prefix
 from symjax.so3.quadratures import LARGEST_DEGREE
 from symjax.so3.representations import VECTOR, Representation, no_representation
@@ -187,7 +188,8 @@ class Execution:
             )
         object.__setattr__(self, "memory", int(self.memory))
         if self.batch_size is not None:
-            arguments.check_integer("batch_size", self.batch_size, 1)
+            batch_size = check_integer("batch_size", self.batch_size, 1)
+            object.__setattr__(self, "batch_size", batch_size)
         if self.progress is not None:
             remedy = "Pass a function of the number of elements done and of their total"
             arguments.check_type("progress", self.progress, Callable, remedy)
@@ -315,20 +317,18 @@ def as_problem(
     return problem
 
 
-def check_degree(max_degree: object) -> None:
-    """Raises an ArgumentError unless a value is a degree."""
-    if not arguments.is_integer(max_degree) or max_degree < 0:  # type: ignore[operator]
-        raise ArgumentError(
-            "max_degree", max_degree, "is not a degree", "Pass an integer from 0 up"
-        )
-    most = LARGEST_DEGREE // 2
-    if max_degree > most:  # type: ignore[operator]
+def check_degree(max_degree: Any) -> int:
+    """Returns ``max_degree`` as an int; raises unless a quadrature projects so far."""
+    max_degree = check_integer("max_degree", max_degree)
+    largest = LARGEST_DEGREE // 2
+    if max_degree > largest:
         raise ArgumentError(
             "max_degree",
             max_degree,
             "is above the sectors that any quadrature resolves",
-            f"Pass {most} or less",
+            f"Pass {largest} or less",
         )
+    return max_degree
 
 
 def prepare(

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from symjax.errors import ArgumentError
-from symjax.metrics.arguments import check_integer
 from symjax.metrics.problem import Execution
 from symjax.metrics.stages import (
     Squares,
@@ -18,6 +17,7 @@ from symjax.metrics.stages import (
     removed,
     sectors_of,
 )
+from symjax.so3._arguments import check_integer
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadratures import Quadrature
 
@@ -95,9 +95,9 @@ def sector_shares(
       (['0-', '1+', '1-'], 0.0)
     """
     network = StagedRun.of(staged, max_degree, rule, execution)
-    for name, value, least in (("stage", stage, 0), ("orders", orders, 2)):
-        check_integer(name, value, least)
-    check_integer("seed", seed, 0)
+    check_integer("stage", stage)
+    check_integer("orders", orders, 2)
+    check_integer("seed", seed)
     if stage >= len(staged.stages):
         raise ArgumentError(
             "stage",

@@ -131,7 +131,7 @@ class StagedRun:
         """Ready to be evaluated on a rule, by default of degree 2 L + 1."""
         remedy = "Pass a StagedProblem"
         arguments.check_type("staged", staged, StagedProblem, remedy)
-        check_degree(max_degree)
+        max_degree = check_degree(max_degree)
         grid = Grid(rule).of_degree(max_degree)
         prepared = prepare(
             staged.problem, Execution() if execution is None else execution

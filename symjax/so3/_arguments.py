@@ -1,7 +1,9 @@
 """Checks that every module of the package shares: shapes, degrees and counts."""
 
+import contextlib
 import operator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -10,40 +12,42 @@ from symjax._arrays import to_device
 from symjax.errors import ArgumentError
 
 
-def check_integer(value: object, argument: str, minimum: int = 0) -> int:
-    """Returns ``value`` as an int, or raises unless it is one of at least minimum."""
+def check_integer(argument: str, value: object, minimum: int = 0) -> int:
+    """Returns ``value`` as an int; raises unless it is one of at least ``minimum``."""
     # bool is an int to Python, but a degree of True is a mistake of the caller.
-    if not isinstance(value, bool):
-        try:
+    if not isinstance(value, bool | np.bool):
+        with contextlib.suppress(TypeError):
             number = operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            pass
-        else:
             if number >= minimum:
                 return number
-            raise ArgumentError(
-                argument, number, f"is below {minimum}", f"Pass {minimum} or more"
-            )
-    raise ArgumentError(
-        argument,
-        value,
-        "is not a static integer",
-        "Pass a Python int; under jit, name it in static_argnames",
-    )
+    remedy = f"Pass {minimum} or more"
+    if isinstance(value, jax.core.Tracer):
+        remedy += "; under jit, name it in static_argnames"
+    raise ArgumentError(argument, value, f"is not an integer from {minimum} up", remedy)
 
 
-MOST_BYTES = 4 * 2**30
-"""What a number of things may take, before memory ends without a word."""
+MAX_BYTES = 4 * 2**30
+"""Memory budget in bytes for arrays whose size follows from one argument."""
 
 
-def check_fits(argument: str, number: int, size: int, most: int = MOST_BYTES) -> None:
-    """Raises unless so many things, each of a size in bytes, are within a budget."""
-    if number * size > most:
+def check_fits(argument: str, number: int, num_bytes: int, remedy: str = "") -> None:
+    """Raises if the arrays that an argument asks for exceed the memory budget.
+
+    Args:
+      argument: Name of the argument.
+      number: Its value.
+      num_bytes: Size of the arrays.
+      remedy: By default the largest value that fits, for sizes proportional to it.
+
+    Raises:
+      ArgumentError: The arrays need more than :data:`MAX_BYTES`.
+    """
+    if num_bytes > MAX_BYTES:
         raise ArgumentError(
             argument,
             number,
-            f"takes {number * size / 2**30:.1f} GiB of memory",
-            f"Pass {most // size} or less",
+            f"takes {num_bytes / 2**30:.1f} GiB of memory",
+            remedy or f"Pass {MAX_BYTES * number // num_bytes} or less",
         )
 
 

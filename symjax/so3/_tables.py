@@ -56,7 +56,7 @@ def half_turns(max_degree: int) -> tuple[np.ndarray, ...]:
     started at l = max(|m'|, |m|). Upwards in l is its stable direction: through
     l = 100 the matrices are orthogonal to 2e-15.
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     if max_degree > LARGEST_DEGREE:
         raise ArgumentError(
             "max_degree",
@@ -97,7 +97,7 @@ def complex_to_real(degree: int) -> np.ndarray:
     sqrt(2) (-1)^m Im Y_|m| for m < 0. A complex Wigner matrix D, as of the package
     ``wigners``, becomes the real one of symjax as U conj(D) U^H.
     """
-    degree = check_integer(degree, "degree")
+    degree = check_integer("degree", degree)
     basis = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=complex)
     basis[degree, degree] = 1
     m = np.arange(1, degree + 1)

@@ -33,7 +33,7 @@ def _convert(
 ) -> Float[Array, "..."]:
     """The array with ``convert(degree, components)`` in place of every degree's."""
     components = as_floating(components, "components")
-    axis = check_integer(axis, "axis", minimum=-components.ndim)
+    axis = check_integer("axis", axis, -components.ndim)
     if axis >= components.ndim:
         raise ArgumentError(
             "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
@@ -43,7 +43,7 @@ def _convert(
         degrees = list(range(math.isqrt(size)))
     else:
         several = degree if isinstance(degree, Sequence) else [degree]
-        degrees = [check_integer(number, "degree") for number in several]
+        degrees = [check_integer("degree", number) for number in several]
     ends = np.cumsum([2 * number + 1 for number in degrees], dtype=int)
     wanted = ends[-1] if degrees else 1
     if size != wanted:

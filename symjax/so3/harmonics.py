@@ -36,7 +36,7 @@ def degree_slice(degree: int) -> slice:
       >>> degree_slice(2)
       slice(4, 9, None)
     """
-    degree = check_integer(degree, "degree")
+    degree = check_integer("degree", degree)
     return slice(degree**2, (degree + 1) ** 2)
 
 
@@ -82,7 +82,7 @@ def solid_harmonics(
       >>> r.round(4).tolist()
       [1.0, 2.0, 3.0, 1.0]
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     return _solid(max_degree, normalization, as_trailing(vectors, "vectors", (3,)))
 
 
@@ -161,7 +161,7 @@ def spherical_harmonics(
       >>> spherical_harmonics(3, jnp.ones((5, 3))).shape
       (5, 16)
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     return _spherical(max_degree, normalization, as_trailing(vectors, "vectors", (3,)))
 
 

@@ -36,7 +36,7 @@ class Irrep:
 
     def __post_init__(self) -> None:
         # NumPy integers are stored as int, so that labels and hashes agree.
-        object.__setattr__(self, "degree", check_integer(self.degree, "degree"))
+        object.__setattr__(self, "degree", check_integer("degree", self.degree))
         if isinstance(self.sigma, bool) or self.sigma not in (1, -1):
             raise ArgumentError(
                 "sigma",
@@ -147,7 +147,7 @@ def all_irreps(max_degree: int) -> list[Irrep]:
       >>> [str(irrep) for irrep in all_irreps(1)]
       ['0+', '0-', '1+', '1-']
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     return [
         Irrep(degree, sigma) for degree in range(max_degree + 1) for sigma in (1, -1)
     ]

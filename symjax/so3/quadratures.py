@@ -93,8 +93,8 @@ class Quadrature:
                 "the sum is not 1",
                 "Divide the weights by their sum",
             )
-        check_integer(self.degree, "degree")
-        check_integer(self.in_plane, "in_plane", minimum=1)
+        check_integer("degree", self.degree)
+        check_integer("in_plane", self.in_plane, 1)
         if self.in_plane <= self.degree:
             raise ArgumentError(
                 "in_plane",
@@ -159,7 +159,7 @@ def lebedev_product(degree: int) -> Quadrature:
 
 def _reaching(degree: int, known: Sequence[int], kind: str) -> int:
     """The smallest of the known degrees of rules that reaches a degree."""
-    degree = check_integer(degree, "degree")
+    degree = check_integer("degree", degree)
     if degree > known[-1]:
         raise GridError(
             "degree",
@@ -221,7 +221,7 @@ def gauss_product(degree: int) -> Quadrature:
     2 n - 1 >= degree. About (degree + 1)^3 / 2 rotations, all with positive weights;
     exists for every degree.
     """
-    degree = check_integer(degree, "degree")
+    degree = check_integer("degree", degree)
     # degree + 1 azimuths would do. An even number costs at most one more and splits
     # into two interleaved halves, which is what makes a good nested rule.
     return gauss_rule(degree, 1 if degree == 0 else 2 * (degree // 2 + 1))
@@ -270,7 +270,7 @@ def quadrature(degree: int, kind: str = "auto") -> Quadrature:
       >>> quadrature(13).name, quadrature(15).name
       ('icosahedral 14 x 14', 'lebedev 15 x 16')
     """
-    degree = check_integer(degree, "degree")
+    degree = check_integer("degree", degree)
     if degree > LARGEST_DEGREE:
         raise GridError(
             "degree",

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import RepresentationError
-from symjax.so3._arguments import MOST_BYTES, as_floating, check_integer
+from symjax.so3._arguments import as_floating, check_fits, check_integer
 from symjax.so3._bases import joined, resolve
 from symjax.so3._tables import LARGEST_DEGREE
 from symjax.so3.irreps import Irrep
@@ -79,7 +79,7 @@ class Representation:
                     f"is an object of {type(value).__name__}",
                     "Pass for instance 'vector' and (3,)",
                 )
-        shape = tuple(check_integer(n, "shape", minimum=1) for n in self.shape)
+        shape = tuple(check_integer("shape", n, 1) for n in self.shape)
         irreps = tuple(self.irreps) if isinstance(self.irreps, Sequence) else ()
         if not irreps or not all(isinstance(irrep, Irrep) for irrep in irreps):
             raise RepresentationError(
@@ -132,14 +132,8 @@ def _num_components(irreps: Sequence[Irrep]) -> int:
             f"there are no Wigner matrices above degree {LARGEST_DEGREE}",
             "Use smaller degrees",
         )
-    if 8 * number**2 > MOST_BYTES:
-        size = f"{8 * number**2 / 2**30:.1f} GiB"
-        raise RepresentationError(
-            "irreps",
-            f"{len(irreps)} with {number} components",
-            f"their change of basis takes {size} of memory",
-            "Give copies of an irrep an axis of channels",
-        )
+    remedy = "Give copies of an irrep a channel axis"
+    check_fits("components", number, 8 * number**2, remedy)
     return number
 
 

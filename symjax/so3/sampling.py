@@ -20,7 +20,7 @@ _BYTES = 8 * (4 + 9)
 
 def check_rotations_fit(argument: str, num: int) -> None:
     """Raises unless so many rotations take no more memory than they may."""
-    check_fits(argument, num, _BYTES)
+    check_fits(argument, num, num * _BYTES)
 
 
 def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
@@ -46,7 +46,7 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
       >>> haar(jax.random.key(0), 5).shape
       (5, 3, 3)
     """
-    num = check_integer(num, "num", minimum=1)
+    num = check_integer("num", num, 1)
     check_rotations_fit("num", num)
     try:
         quaternions = jax.random.normal(key, (num, 4))
@@ -79,7 +79,7 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
       >>> super_fibonacci(100).shape
       (100, 3, 3)
     """
-    num = check_integer(num, "num", minimum=1)
+    num = check_integer("num", num, 1)
     check_rotations_fit("num", num)
     # In NumPy float64: the fractional part of s / phi needs more than float32.
     s = np.arange(num) + 0.5

@@ -210,7 +210,7 @@ def wigner_d(
       >>> [round(float(d[0, 0]), 6) for d in matrices]
       [1.0, -1.0, 1.0]
     """
-    max_degree = check_integer(max_degree, "max_degree")
+    max_degree = check_integer("max_degree", max_degree)
     half_turns(max_degree)  # refuses degrees that are too large
     return _of_rotations(tuple(range(max_degree + 1)), rotations)
 

@@ -216,7 +216,7 @@ def run_nve(
       True
     """
     _check_molecule(atoms)
-    steps = check_integer(steps, "steps", minimum=1)
+    steps = check_integer("steps", steps, 1)
     _check_sizes(time_step=time_step)
     if temperature != 0:
         _check_sizes(temperature=temperature)
@@ -281,7 +281,7 @@ def relax_rotated(
       (True, 1)
     """
     _check_molecule(atoms)
-    steps = check_integer(steps, "steps")
+    steps = check_integer("steps", steps)
     _check_sizes(force=force)
     check_orthogonal(rotations)
     if np.ndim(rotations) != 3 or not len(rotations):

@@ -229,7 +229,7 @@ CASES = [
     ("num", ArgumentError, lambda: so3.haar(KEY, 10**8)),
     ("num", ArgumentError, lambda: sampling.super_fibonacci(10**8)),
     ("irreps", RepresentationError, lambda: so3.spherical(501)),
-    ("irreps", RepresentationError, lambda: so3.direct_sum(*150 * [so3.spherical(80)])),
+    ("components", ArgumentError, lambda: so3.direct_sum(*150 * [so3.spherical(80)])),
 ]
 
 
