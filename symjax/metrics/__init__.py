@@ -1,4 +1,4 @@
-"""Equivariance error and symmetry content of any function, by integration over O(3)."""
+"""Equivariance errors and symmetry content of functions, by integration over O(3)."""
 
 from symjax.metrics.adaptive import Adaptive
 from symjax.metrics.averaging import (

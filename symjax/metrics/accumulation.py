@@ -1,4 +1,4 @@
-"""Compiled steps of the stream: a call into its sums, a buffer into coefficients."""
+"""Compiled steps of the stream: from calls to sums, from buffers to coefficients."""
 
 import dataclasses
 import functools
@@ -17,15 +17,15 @@ from symjax.metrics.pieces import Leaf, rotate_back, spherical_values
 from symjax.metrics.planning import CHUNK_OF_A_CALL
 
 CHUNK_OF_A_BUFFER = 4096
-"""Values whose coefficients are added to at once: their products stay in the cache.
-Those of all values would be another array of the size of the coefficients."""
+"""Number of values whose coefficients are added at once, so that their products stay in
+the cache and no second array of the size of all coefficients is needed."""
 HOST_BYTES = 2**22
-"""Arrays of so many bytes are finished by NumPy, with the same functions: to compile
-them for every shape of an output takes longer than a small measurement."""
+"""Arrays of at most this many bytes are finished by NumPy, with the same functions, as
+compiling a program for every shape of an output takes longer than that."""
 
 
 def is_small(arrays: Any) -> bool:
-    """Whether arrays have so few bytes that they are better dealt with on the host."""
+    """Whether arrays are so small that they are better processed on the host."""
     return sum(array.nbytes for array in jax.tree.leaves(arrays)) <= HOST_BYTES
 
 
@@ -37,12 +37,12 @@ class Reference(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which samples of a leaf a piece has, and the unit that they are summed in.
+    """The samples of a leaf that belong to a piece, and their scale.
 
     Attributes:
       start: The first sample.
-      scale: A power of two that responses are multiplied by: squares of numbers such
-        as 1e-29 (SI units) would vanish in float32.
+      scale: A power of two by which responses are multiplied: squares of numbers such
+        as 1e-29 (SI units) would underflow in float32.
     """
 
     start: Array | np.int32
@@ -63,17 +63,17 @@ def empty(
     nodes: int,
     several: bool,
 ) -> tuple[list[State], list[list[Array]]]:
-    """The empty state of each leaf, and its empty buffer: one array a frequency.
+    """The empty state of each leaf, and its empty buffer: one array per frequency.
 
-    Where there will not be ``several`` buffers, the only one becomes the coefficients,
-    and no zeros are allocated to add it to.
+    Unless there will be ``several`` buffers, no coefficients are allocated: the only
+    buffer becomes the coefficients.
     """
     described = (leaves, projectors, parts, nodes, several)
     shapes = _zeros.eval_shape(*described)
     size = sum(one.size * one.dtype.itemsize for one in jax.tree.leaves(shapes))
     if size > HOST_BYTES:
         return _zeros(*described)
-    # Nothing to compile for every shape.
+    # Compiles nothing.
     return jax.tree.map(lambda one: np.zeros(one.shape, one.dtype), shapes)
 
 
@@ -107,11 +107,11 @@ def scales_of(
 ) -> list[np.floating]:
     """Powers of two that bring the largest of some responses between 1 and 2.
 
-    One for each leaf, of its dtype; 1 where all responses vanish or one is not finite.
+    One for each leaf, in its dtype; 1 if all responses vanish or one is not finite.
 
     Raises:
-      ArgumentError: Numbers are so small that digits are lost, or so large that their
-        squares are no numbers.
+      ArgumentError: Responses are so small that digits are lost, or so large that their
+        squares overflow.
     """
     if is_small(responses):
         largest = [np.abs(np.asarray(values)).max() for values in responses]
@@ -124,7 +124,7 @@ def scales_of(
         if most == 0 or not np.isfinite(most):
             scales.append(dtype(1))
             continue
-        # Below, numbers have lost digits; squares are taken in float64.
+        # Smaller numbers have lost digits; squares are taken in float64.
         least = max(float(np.finfo(dtype).tiny / np.finfo(dtype).eps), 1e-140)
         if not least <= most <= 1e140:
             raise ArgumentError(
@@ -132,7 +132,7 @@ def scales_of(
                 most,
                 f"is the largest response of this output, too "
                 f"{'small' if most < 1 else 'large'} to be measured in {leaf.dtype}",
-                "Return it in another unit, or shifted by what does not vary",
+                "Return it in another unit, or subtract a constant",
             )
         scales.append(dtype(2.0 ** -np.floor(np.log2(most))))
     return scales
@@ -140,7 +140,7 @@ def scales_of(
 
 def _empty_moments(leaf: Leaf, num_rules: int) -> moments.MomentState:
     samples, components, channels = leaf.spherical_shape
-    # The first moment of a trivial representation is a row of the coefficients.
+    # The first moment of a trivial representation follows from the coefficients.
     kept = 0 if leaf.representation.is_trivial else components
     irreps = len(leaf.representation.irreps)
     return moments.init(num_rules, samples, kept, channels, irreps)
@@ -160,14 +160,14 @@ def _empty_coefficients(
 
 
 def _empty_buffer(leaf: Leaf, parts: tuple[int, ...], nodes: int) -> list[Array]:
-    """Room for the in-plane spectrum at some nodes."""
+    """An empty buffer for the in-plane spectrum at some nodes."""
     return [
         jnp.zeros((number, nodes, 2, leaf.size), leaf.compute_dtype) for number in parts
     ]
 
 
 def _samples_of(whole: Leaf, leaf: Leaf, values: Array, selection: Selection) -> Array:
-    """Scaled spherical components of some samples, as many as the piece has."""
+    """Scaled spherical components of the selected samples."""
     values = values.reshape(len(values), *whole.shape)
     values = jax.lax.dynamic_slice_in_dim(
         values, selection.start, leaf.num_samples, axis=1
@@ -183,7 +183,7 @@ def first_responses(
     selections: list[Selection],
     matrices: list[Array | None],
 ) -> list[Reference]:
-    """References: what comes first in a call."""
+    """References: the first response of a call, for each piece."""
     out = []
     for leaf, whole, values, selection, matrix in zip(
         leaves, wholes, responses, selections, matrices, strict=True
@@ -195,13 +195,13 @@ def first_responses(
 
 
 class Given(NamedTuple):
-    """What a call has of one piece.
+    """The data of one piece in a call.
 
     Attributes:
       values: Responses of the whole leaf.
       selection: The samples of the piece.
-      reference: What sums are taken around.
-      matrices: rho(g), None where it is trivial.
+      reference: The response around which sums are taken.
+      matrices: rho(g); None for a trivial representation.
     """
 
     values: Array
@@ -211,7 +211,7 @@ class Given(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What all pieces of a call share.
+    """The data that all pieces of a call share.
 
     Attributes:
       weights: Weights of the elements under each rule, ``(rules, group)``.
@@ -238,7 +238,7 @@ def accumulate(
     given: list[Given],
     chunk: int = CHUNK_OF_A_CALL,
 ) -> tuple[list[moments.MomentState], list[list[Array]]]:
-    """Adds one call to the moments and lays its in-plane spectrum down."""
+    """Adds one call to the moments, and stores its in-plane spectrum in the buffer."""
     new = [
         _accumulate_leaf(kind, method, call, old, buffer, own, chunk)
         for kind, old, buffer, own in zip(kinds, sums, buffers, given, strict=True)
@@ -255,7 +255,7 @@ def _accumulate_leaf(
     given: Given,
     chunk: int,
 ) -> tuple[moments.MomentState, list[Array]]:
-    """The same for one piece, some of its samples after the others."""
+    """As :func:`accumulate` for one piece, in chunks of samples."""
     leaf, whole = kind
     values, selection, reference, matrices = given
     weights, waves, position = call
@@ -303,7 +303,7 @@ def _accumulate_leaf(
 def _in_chunks(
     add: Callable[[Array | int, int, Any], Any], size: int, width: int, state: Any
 ) -> Any:
-    """Calls ``add(first, number, state)`` for ``width`` at once, then for the rest."""
+    """Calls ``add(first, number, state)`` for chunks of ``width``, then the rest."""
     width = min(max(width, 1), size)
     chunks, rest = divmod(size, width)
     if chunks == 1:
@@ -321,9 +321,9 @@ def add_buffer(
     buffer: list[Array],
     tables: list[list[np.ndarray]],
 ) -> list[list[Array]]:
-    """Adds a buffer to the coefficients of each rule so far, which are given up.
+    """Adds a buffer to the coefficients of each rule, which are donated.
 
-    Those of a small buffer that is the only one stay on the host.
+    A small buffer that is the only one is processed on the host.
     """
     if states is None and is_small(buffer):
         return _products(method, jax.device_get(buffer), tables)
@@ -340,7 +340,7 @@ def contract(
     tables: Sequence[Sequence[Array | np.ndarray]],
     chunk: int = CHUNK_OF_A_BUFFER,
 ) -> list[list[Array]]:
-    """The same, compiled."""
+    """As :func:`add_buffer`, compiled."""
     if states is None:
         return _products(method, buffer, tables)
 
@@ -365,7 +365,7 @@ def contract(
 def _products(
     method: str, buffer: list[Array], tables: Sequence[Sequence[Array | np.ndarray]]
 ) -> list[list[Array]]:
-    """What a buffer adds to the coefficients of each rule."""
+    """The contribution of a buffer to the coefficients of each rule."""
     out = []
     for maps in tables:
         if method == "factorised":

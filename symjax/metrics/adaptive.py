@@ -1,30 +1,30 @@
-"""Climbing through rules until the result is certified to a requested accuracy.
+"""Rules of growing degree, until the result is certified to a requested accuracy.
 
-Rules of growing degree are evaluated one after the other. At degree d the response is
-projected through d // 2 (at most max_degree or 12). For every output, six things are
-looked at:
+At degree d the response is projected through d // 2, but not beyond the larger of
+max_degree and 12. Six quantities are compared for every output:
 
-- *change*: how much each B, and A, differ from those of the rule before. It is the
-  error of the rule before; twice that is taken as the uncertainty of the present one.
-  Two changes are needed, and if they grow they are added;
-- *nested*: the same between the rule and the coarser one on a subset of its nodes,
-  for the sectors that the coarser one should resolve;
-- *tail*: the squared difference between the response and its projected sectors at
-  Haar-random elements that no rule contains, an unbiased estimate of the content
-  above the projected degrees, plus what was folded back. Sectors that were not
-  projected are reported as 0, with the tail as the uncertainty of each. It is also the
-  size of what the rule folds into V: the uncertainty of A is not below its share.
-  All rules are compared with the same elements, which are evaluated once, unless
-  they alone contradict a rule: then others are drawn, lest chance stop the climb;
-- *excess*: the tail at random elements over that on the rule, which does not see what
-  it has folded back;
+- *change*: how much each B, and A, differ from those of the previous rule. This is
+  about the error of the previous rule; twice the change is taken as the uncertainty of
+  the present one. Two changes are needed; if they grow, their sum is used instead.
+- *nested*: the same between the rule and a coarser one on a subset of its nodes,
+  for the sectors that the coarser one should resolve.
+- *tail*: the mean squared difference between the response and its projected sectors at
+  Haar-random elements that no rule contains. It estimates, without bias, the content
+  above the projected degrees plus what was aliased. Sectors that were not projected are
+  reported as 0, with the tail as the uncertainty of each. What the rule aliases into V
+  is of the same size, which bounds the uncertainty of A from below. All rules are
+  compared with the same elements, which are evaluated once. If only these elements
+  contradict a rule, new ones are drawn for the next rule, so that a chance fluctuation
+  does not persist.
+- *excess*: the difference between the tail at random elements and that on the rule,
+  which does not see what it has aliased.
 - *overlap*: twice the inner product of the projected sectors with what they miss, at
-  the random elements; 0 unless folded content interferes with a sector;
+  the random elements; 0 unless aliased content interferes with a sector.
 - *spread*: the mean of ||z - mean||^2 at the same elements, an unbiased estimate of
   V + ||error of mean||^2.
 
-The uncertainties are estimates. The climb ends when each is within its tolerance and
-neither excess, overlap nor spread contradicts the rule beyond chance.
+The uncertainties are estimates. The measurement ends when each is within its tolerance
+and neither excess, overlap nor spread contradicts the rule beyond chance.
 """
 
 import dataclasses
@@ -43,37 +43,37 @@ from symjax.so3.quadratures import quadrature
 from symjax.so3.sampling import check_rotations_fit
 
 _LADDER = (5, 7, 9, 11, 15, 19, 23, 29, 35, 47, 59, 77, 95, 125)
-# Standard errors beyond which random elements contradict a rule. They are looked at
-# for every output of every rule, so that 3 would be exceeded by chance.
+# Random elements contradict a rule beyond this many standard errors. With a comparison
+# for every output and rule, 3 would be exceeded by chance.
 _SIGNIFICANCE = 4.0
-# Factor on the last change, which is the error of the rule before.
+# Factor on the last change, which is the error of the previous rule.
 _SAFETY = 2.0
-# Sectors through this degree are projected, if they are asked for or not, because
-# what lies above tells the error of A.
+# Sectors through this degree are projected even if they are not requested, because the
+# content above them determines the uncertainty of A.
 _LEAST_PROJECTED = 12
 ROUND_OFF = 30.0
-"""A below this multiple of the round-off of the response is zero."""
+"""A relative error below this multiple of the round-off of the response counts as 0."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Adaptive:
-    """Rules of growing degree instead of a fixed one, until the accuracy is reached.
+    """Rules of growing degree, until a requested accuracy is certified.
 
     Attributes:
-      content_tolerance: Error admitted on each B.
-      error_tolerance: Relative error admitted on A.
+      content_tolerance: Accepted error of each B.
+      error_tolerance: Accepted relative error of A.
       limit: Largest degree of a rule that is tried.
-      samples: Random rotations R, paired with -R, at which every rule is
+      samples: Number of random rotations R, paired with -R, at which every rule is
         checked; they bound what a certificate can have missed. The function is
-        evaluated there once, and its outputs are kept: of a large layer as many as
-        fit into 16 MiB, at least 32.
-      seed: Seed of these.
-      outputs: Names of the outputs that must reach the tolerances; all by default.
-      on_aliasing: ``"raise"`` where the limit comes before the tolerances, or
-        ``"report"`` to return what was reached.
+        evaluated there once and its outputs are kept; for a large layer only as many
+        as fit into 16 MiB, at least 32.
+      seed: Seed of the random rotations.
+      outputs: Names of the outputs that must reach the tolerances; None for all.
+      on_aliasing: What to do if the limit is reached before the tolerances: ``"raise"``
+        an error, or ``"report"`` the result with its certificates.
 
     Raises:
-      ArgumentError: A tolerance is not between 0 and 1, or an integer too small.
+      ArgumentError: An attribute has an invalid value.
 
     Example:
       >>> import jax.numpy as jnp
@@ -105,7 +105,7 @@ class Adaptive:
 
     @property
     def ladder(self) -> tuple[int, ...]:
-        """Degrees of the rules; each costs 1.5 to 2.5 times the one before."""
+        """Degrees of the rules; each costs 1.5 to 2.5 times as much as the previous."""
         known = tuple(degree for degree in _LADDER if degree <= self.limit)
         while (following := round(1.3 * known[-1]) | 1) <= self.limit and (
             known[-1] >= _LADDER[-1]
@@ -115,7 +115,7 @@ class Adaptive:
 
     @property
     def most_elements(self) -> int:
-        """Evaluations of a climb to the limit, without symmetry: the budget."""
+        """Evaluations if all rules through ``limit`` are used, without symmetry."""
         rules = sum(quadrature(degree).num_rotations for degree in self.ladder)
         return 2 * (rules + self.samples + Checks.NUM_TURNED)
 
@@ -125,17 +125,20 @@ def climb(
     rung: Callable[[int, int, int], Measurement],
     max_degree: int,
 ) -> Measurement:
-    """The measurement of the last rule of a climb, with a certificate for every output.
+    """Measures on rules of growing degree until the tolerances are reached.
 
     Args:
       adaptive: Tolerances and limits.
       rung: Function of (degree of the rule, largest projected degree, number of the
-        draw of random elements) that measures there, with verdicts reported and not
-        raised.
-      max_degree: Largest degree whose sectors are asked for.
+        draw of random elements) that measures on one rule and reports its verdicts
+        without raising.
+      max_degree: Largest degree of the requested sectors.
+
+    Returns:
+      The measurement on the last rule, with a certificate for every output.
 
     Raises:
-      ArgumentError: ``adaptive.outputs`` names no output.
+      ArgumentError: ``adaptive.outputs`` contains a name that is not an output.
       AliasingError: The limit was reached before the tolerances.
     """
     history: list[Measurement] = []
@@ -170,8 +173,8 @@ def climb(
         raise AliasingError(
             "grid",
             adaptive,
-            f"{failed[0]!r} is not certified at degree {worst.degree}: each B is "
-            f"known to {worst.content_uncertainty:.1e}, A to "
+            f"{failed[0]!r} is not certified at degree {worst.degree}: the uncertainty "
+            f"of each B is {worst.content_uncertainty:.1e}, that of A "
             f"{worst.error_uncertainty:.1%} ({worst.reason})",
             f"Try Adaptive(limit={worst.degree_to_try}), looser tolerances, or "
             "Adaptive(on_aliasing='report')",
@@ -186,7 +189,7 @@ def climb(
 
 
 def _rung(measurement: Measurement, name: str, max_degree: int) -> RuleTotals:
-    """A point of the convergence curve, through the degrees that were projected."""
+    """A point of the convergence curve, through the requested degrees."""
     totals = measurement[name].totals()
     power = totals.power[:, : max_degree + 1]
     assert measurement.degree is not None
@@ -203,7 +206,7 @@ def _chosen(adaptive: Adaptive, measurement: Mapping[str, object]) -> list[str]:
             raise ArgumentError(
                 "outputs",
                 name,
-                "there is no such output",
+                "is not the name of an output",
                 f"Use one of {', '.join(measurement)}",
             )
     return list(adaptive.outputs)
@@ -218,7 +221,7 @@ def is_within(adaptive: Adaptive, certificate: Certificate) -> bool:
 
 
 def _padded(power: np.ndarray, max_degree: int) -> np.ndarray:
-    """Zeros for the sectors that were not projected."""
+    """Power through ``max_degree``, with zeros for sectors that were not projected."""
     missing = max_degree + 1 - power.shape[-2]
     return np.pad(power, [(0, 0)] * (power.ndim - 2) + [(0, max(missing, 0)), (0, 0)])[
         ..., : max_degree + 1, :
@@ -238,16 +241,16 @@ def certify(
     degree: int,
     max_degree: int,
 ) -> Certificate:
-    """The certificate of an output from its measurements by the last rules, up to 3."""
+    """The certificate of an output, from its measurements on up to 3 last rules."""
     leaf = leaves[-1]
     verdict, check = leaf.convergence, leaf.check
     assert verdict is not None
     if check is None:
-        # It vanishes everywhere: on this rule and, not by chance, on the one before.
+        # The response vanishes on this rule; the change shows whether on others too.
         check = RandomCheck(adaptive.samples, *(9 * [0.0]))
     contents = [_padded(one.content, max_degree) for one in leaves]
     errors = [one.relative_error for one in leaves]
-    # A mean of squares: unlike 1 - sum of B, it keeps its digits where it is tiny.
+    # A mean of squares: unlike 1 - sum of B, it is accurate even if it is tiny.
     tail = check.misfit + 2 * check.misfit_error
     floor = ROUND_OFF * check.round_off
 
@@ -263,24 +266,24 @@ def certify(
         abs(b - a) / max(a, b, floor, 1e-300) for a, b in itertools.pairwise(errors)
     ]
     error_uncertainty = _remaining(error_changes)
-    # What the random elements show of A, where the rule shows round-off.
+    # A at the random elements, in case the rule only shows round-off.
     at_random = math.sqrt(max(1 + check.spread, 0)) * max(errors[-1], check.round_off)
     vanishes = max(errors[-2:]) <= floor
     if vanishes:
         error_uncertainty = 0.0
     elif errors[-1] > 0:
-        # What the rule folds into V is of the size of the tail; A has half of it.
+        # What the rule aliases into V is of the size of the tail; half of that in A.
         error_uncertainty = max(error_uncertainty, tail / errors[-1] ** 2 / 2)
 
     reason = ""
     if len(leaves) < 2:
-        reason = "a single rule says nothing about its error"
+        reason = "a single rule does not show its error"
     elif not verdict.resolved:
         reason = verdict.reason
     elif vanishes and at_random > floor:
-        reason = "A vanishes on the rule, and not at random elements"
+        reason = "A vanishes on the rule, but not at random elements"
     elif check.excess > _SIGNIFICANCE * check.excess_error + floor:
-        reason = "random elements show content that the rule has folded back"
+        reason = "random elements show content that the rule has aliased"
     elif abs(check.overlap) > _SIGNIFICANCE * check.overlap_error + floor:
         reason = "at random elements the sectors overlap with what they should miss"
     elif errors[-1] > floor and abs(check.spread) > max(
@@ -288,9 +291,9 @@ def certify(
     ):
         reason = "the variance at random elements differs from that of the rule"
     elif content_uncertainty > adaptive.content_tolerance:
-        reason = f"each B is known to {content_uncertainty:.1e} only"
+        reason = f"each B is only known to {content_uncertainty:.1e}"
     elif error_uncertainty > adaptive.error_tolerance:
-        reason = f"A is known to {error_uncertainty:.1%} only"
+        reason = f"A is only known to {error_uncertainty:.1%}"
     following = next((d for d in _LADDER if d > degree), round(1.3 * degree) | 1)
     return Certificate(
         certified=not reason,

@@ -1,6 +1,6 @@
-"""What users hand over that JAX would refuse in its own words: it works, or we say why.
+"""Checks of arguments, with clearer messages than those that JAX would give.
 
-Everything here runs before a measurement; nothing costs an evaluation.
+They run before a measurement and evaluate nothing.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from symjax.metrics.functions import HostFunction, is_long, name_of
 from symjax.so3._arguments import check_integer
 
 ALIASING = ("raise", "report")
-"""What can be done about a rule that does not resolve a response."""
+"""What to do if a rule does not resolve a response."""
 _HOST = "wrap it in symjax.metrics.HostFunction"
-# What PyTorch, or JAX for it, says of a value that JAX traces.
+# Messages of PyTorch, or of JAX about it, when it meets a traced value.
 _IN_TORCH = re.compile(
     r"must be Tensor, not \w*Tracer|Tracer has no attribute __dlpack"
 )
-# Arguments of measure that there are none of, and what is meant.
+# Arguments that measure does not have, and what to write instead.
 _MEANT = {
     "grid": "over=Grid(13), over=Adaptive() to let the grid be chosen",
     "degree": "over=Grid(13)",
@@ -39,41 +39,42 @@ _MEANT = {
 
 
 def check_function(function: Any) -> None:
-    """Raises where a model of another library was given, and there is a way for it.
+    """Raises if the function is a model of a library for which symjax has an adapter.
 
     Raises:
-      ArgumentError: It is an ASE calculator, a module of PyTorch, or one of Linen
+      ArgumentError: It is an ASE calculator, a PyTorch module, or a Linen module
         without its variables.
     """
     families = {base.__module__.split(".")[0] for base in type(function).__mro__}
-    what = None
+    found = None
     if hasattr(function, "get_property") and hasattr(function, "reset"):
-        what = "an ASE calculator", "calculator_problem(calculator, atoms)"
+        found = "an ASE calculator", "calculator_problem(calculator, atoms)"
     elif hasattr(function, "named_modules") and "torch" in families:
-        what = "a module of PyTorch", "torch_problem(module, x, outputs=...)"
+        found = "a PyTorch module", "torch_problem(module, x, outputs=...)"
     elif "flax" in families and getattr(function, "scope", function) is None:
-        what = (
-            "a module of Linen without its variables",
+        found = (
+            "a Linen module without its variables",
             "linen_problem(module, variables, x, outputs=...)",
         )
-    if what is not None:
+    if found is not None:
+        kind, adapter = found
         raise ArgumentError(
             "function",
             type(function).__name__,
-            f"is {what[0]}",
-            f"Pass symjax.interop.{what[1]}",
+            f"is {kind}",
+            f"Pass symjax.interop.{adapter}",
         )
 
 
 def check_x(x: Any) -> None:
-    """Raises unless what rotates is a pytree of arrays of numbers.
+    """Raises unless the input ``x`` is a pytree of numeric arrays.
 
     Raises:
-      ArgumentError: It holds an object of another kind.
+      ArgumentError: It is empty, or holds an object of another kind.
     """
     flat = jax.tree_util.tree_flatten_with_path(x)[0]
     if not any(np.size(leaf) for _, leaf in flat):
-        raise ArgumentError("x", x, "holds no number", "Pass what rotates")
+        raise ArgumentError("x", x, "holds no numbers", "Pass the input that rotates")
     plain = bool(flat) and all(isinstance(leaf, int | float) for _, leaf in flat)
     if plain and isinstance(x, list | tuple):
         raise ArgumentError(
@@ -86,7 +87,7 @@ def check_x(x: Any) -> None:
             raise ArgumentError(
                 where,
                 kind.__name__,
-                "is an ase.Atoms, and what rotates are arrays",
+                "is an ase.Atoms, not an array",
                 "Pass atoms.positions (with the cell, if there is one), or use "
                 "symjax.interop.calculator_problem or orbit_problem(model, atoms)",
             )
@@ -94,26 +95,26 @@ def check_x(x: Any) -> None:
             raise ArgumentError(
                 where,
                 kind.__name__,
-                "is a tensor of PyTorch",
+                "is a PyTorch tensor",
                 "Pass tensor.numpy(), or use symjax.interop.torch_problem",
             )
         if not _is_numeric(leaf):
             raise ArgumentError(
                 where,
                 kind.__name__,
-                "is not an array of numbers",
-                "Pass arrays as x, and what does not rotate as args",
+                "is not a numeric array",
+                "Pass arrays as x, and whatever does not rotate as args",
             )
 
 
 def check_held(argument: str, tree: Any) -> None:
-    """Raises where JAX would take over other numbers than those that were given.
+    """Raises if JAX would change the values of an argument when it converts them.
 
-    It has no long doubles, and unless it is told otherwise no float64 and no integers
-    of 64 bits: large ones would wrap around without a word.
+    JAX has no long doubles and, without x64, neither float64 nor 64-bit integers: large
+    values would overflow or wrap around silently.
 
     Raises:
-      ArgumentError: A number of a leaf has no place in the type that JAX gives it.
+      ArgumentError: A value does not fit the dtype that JAX gives its array.
     """
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         known = isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
@@ -123,20 +124,23 @@ def check_held(argument: str, tree: Any) -> None:
         where = f"{argument}{jax.tree_util.keystr(path)}"
         if is_long(array.dtype):
             raise ArgumentError(
-                where, array.dtype, "is a type that JAX does not have", "Pass float64"
+                where, array.dtype, "is a dtype that JAX does not have", "Pass float64"
             )
         held = jax.dtypes.canonicalize_dtype(array.dtype)
         if held == array.dtype or not array.size:
             continue
         finite = array[np.isfinite(array)]
         with np.errstate(over="ignore"):
-            there = finite.astype(held)
-        same = there == finite if array.dtype.kind in "iu" else np.isfinite(there)
+            converted = finite.astype(held)
+        if array.dtype.kind in "iu":
+            same = converted == finite
+        else:
+            same = np.isfinite(converted)
         if not same.all():
             raise ArgumentError(
                 where,
                 finite[~same][0],
-                f"has no place in {held}, in which JAX computes",
+                f"does not fit {held}, in which JAX computes",
                 'Call jax.config.update("jax_enable_x64", True) first',
             )
 
@@ -151,35 +155,35 @@ def _is_numeric(leaf: Any) -> bool:
 
 
 def bound(function: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """A function whose arguments are arrays: what else they hold is bound to it.
+    """Binds leaves of the arguments that are not numeric to the function.
 
-    Modules of Equinox, for instance, are pytrees that hold functions. Nothing changes
-    where all leaves are arrays or numbers, or the function runs on the host.
+    Equinox modules, for instance, are pytrees that hold functions. Returns both
+    unchanged if all leaves are arrays or numbers, or the function runs on the host.
     """
     leaves, structure = jax.tree.flatten(args)
-    dynamic = [_is_numeric(leaf) for leaf in leaves]
-    if all(dynamic) or isinstance(function, HostFunction):
+    numeric = [_is_numeric(leaf) for leaf in leaves]
+    if all(numeric) or isinstance(function, HostFunction):
         return function, args
 
     def call(x: Any, *arrays: Any) -> Any:
         given = iter(arrays)
         filled = [
-            next(given) if moves else leaf
-            for leaf, moves in zip(leaves, dynamic, strict=True)
+            next(given) if is_array else leaf
+            for leaf, is_array in zip(leaves, numeric, strict=True)
         ]
         return function(x, *jax.tree.unflatten(structure, filled))
 
-    arrays = (leaf for leaf, moves in zip(leaves, dynamic, strict=True) if moves)
+    arrays = (leaf for leaf, is_array in zip(leaves, numeric, strict=True) if is_array)
     return call, tuple(arrays)
 
 
 @contextlib.contextmanager
 def explained(function: Any) -> Iterator[None]:
-    """Turns what JAX says of a function that it cannot trace into one line.
+    """Replaces JAX's errors about a function that it cannot trace by one line.
 
     Raises:
-      ArgumentError: It computes with NumPy, decides by values, or returns something
-        else than arrays.
+      ArgumentError: The function computes with NumPy or PyTorch, branches on values, or
+        does not return arrays.
     """
     try:
         yield
@@ -194,7 +198,7 @@ def explained(function: Any) -> Iterator[None]:
         raise ArgumentError(
             "function",
             name_of(function),
-            "decides by a value (if, float(), int(), a shape) that JAX traces",
+            "depends on the value of a traced array (in if, float(), int(), a shape)",
             f"Write jax.numpy.where or jax.lax.cond, or {_HOST}",
         ) from error
     except (TypeError, AttributeError) as error:
@@ -218,7 +222,7 @@ def explained(function: Any) -> Iterator[None]:
 
 
 def check_known(unknown: Mapping[str, Any]) -> None:
-    """Raises if :func:`~symjax.metrics.measure` was given an unknown argument."""
+    """Raises if :func:`~symjax.metrics.measure` was given unknown arguments."""
     if unknown:
         name, value = next(iter(unknown.items()))
         meant = _MEANT.get(name)
@@ -231,18 +235,18 @@ def check_known(unknown: Mapping[str, Any]) -> None:
 
 
 def instead_of(over: Any) -> str:
-    """What to write in place of something that cannot be integrated over."""
+    """The remedy for an ``over`` that cannot be integrated over."""
     if is_integer(over):
         return f"Write over=Grid({over})"
     if over == "auto":
         return "Write over=Adaptive()"
     if isinstance(over, str):
-        return f"Write over=finite_group({over!r}), if this is a group"
+        return f"Write over=finite_group({over!r}), if it is a group"
     return "Use Grid(13), Adaptive(), HaarSamples(64) or finite_group('Oh')"
 
 
 def check_type(argument: str, value: Any, kind: Any, remedy: str) -> None:
-    """Raises unless a value is of a class, or of one of several."""
+    """Raises unless a value is an instance of a class, or of one of several."""
     if not isinstance(value, kind):
         raise ArgumentError(
             argument, value, f"is an object of {type(value).__name__}", remedy
@@ -252,7 +256,7 @@ def check_type(argument: str, value: Any, kind: Any, remedy: str) -> None:
 def as_mask(
     argument: str, mask: Any, shape: tuple[int, ...]
 ) -> Bool[np.ndarray, "samples"]:
-    """A boolean array that broadcasts to a shape: no indices, which look alike."""
+    """A boolean mask broadcast to a shape; refuses indices, which look similar."""
     mask = np.asarray(mask)
     if mask.dtype == bool:
         with contextlib.suppress(ValueError):
@@ -261,17 +265,17 @@ def as_mask(
         argument,
         (mask.dtype, mask.shape),
         f"is not a boolean array that fits {shape}",
-        "Pass one boolean for each, such as numpy.isin(numpy.arange(n), indices)",
+        "Pass one boolean per entry, such as numpy.isin(numpy.arange(n), indices)",
     )
 
 
 def as_samples(
     name: str, samples: Any, shape: tuple[int, ...]
 ) -> Int[np.ndarray, "samples"] | None:
-    """What each sample of an output is, as integers of a shape; None if it is not said.
+    """Species or classes of the samples of an output, broadcast; None if not given.
 
     Raises:
-      ArgumentError: They are no integers, or not as many as there are samples.
+      ArgumentError: They are not integers, or do not fit the samples.
     """
     if samples is None:
         return None
@@ -283,47 +287,52 @@ def as_samples(
         f"outputs[{name!r}].samples",
         (kinds.dtype, kinds.shape),
         f"are not integers that fit the samples {shape} of the output",
-        "Pass one atomic number, or class, for each sample",
+        "Pass one atomic number or class per sample",
     )
 
 
 def as_labels(
     argument: str, labels: Any, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "..."]:
-    """Reference values in float64, of a shape, or one without its axes of length 1."""
+    """Labels in float64, reshaped to ``shape``; axes of length 1 may differ.
+
+    Raises:
+      ArgumentError: They are not real numbers of this shape, or one is infinite.
+    """
     values = np.asarray(labels)
     if values.dtype.kind not in "iuf":
         raise ArgumentError(
-            argument, values.dtype, "are no real numbers", "Pass an array of numbers"
+            argument, values.dtype, "are not real numbers", "Pass an array of numbers"
         )
     if [n for n in values.shape if n != 1] != [n for n in shape if n != 1]:
         raise ArgumentError(
             argument,
             values.shape,
-            f"are not the {math.prod(shape)} values of the output, of shape {shape}",
-            "Pass one label for each real sample, components on the last axes",
+            f"do not match the {math.prod(shape)} values of the output, of shape "
+            f"{shape}",
+            "Pass one label per real sample, components on the last axes",
         )
     if np.isinf(values).any():
         raise ArgumentError(
-            argument, np.inf, "is no reference value", "Pass NaN where there is none"
+            argument, np.inf, "is not a label", "Pass NaN where there is none"
         )
     return values.astype(np.float64).reshape(shape)
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is an integer, and no truth value."""
+    """Whether a value is an integer other than a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_integers(settings: Any, **least: int) -> None:
-    """Stores these fields as ints; raises unless each is at least as large as given."""
+    """Stores fields as ints; raises unless each is at least its given minimum."""
     for field, minimum in least.items():
         number = check_integer(field, getattr(settings, field), minimum)
         object.__setattr__(settings, field, number)
 
 
 def check_fraction(argument: str, value: Any) -> None:
-    """Raises unless a value is a number between 0 and 1."""
+    """Raises unless 0 < value < 1."""
     if not (isinstance(value, int | float | np.number) and 0 < value < 1):
         raise ArgumentError(
             argument, value, "is not between 0 and 1", "Use for instance 0.01"
@@ -331,13 +340,13 @@ def check_fraction(argument: str, value: Any) -> None:
 
 
 def check_fractions(settings: Any, *fields: str) -> None:
-    """Raises unless these fields are numbers between 0 and 1."""
+    """Raises unless these fields are between 0 and 1."""
     for field in fields:
         check_fraction(field, getattr(settings, field))
 
 
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises unless a value is one of some words."""
+    """Raises unless a value is one of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise ArgumentError(
             argument, value, "is unknown", f"Use one of {', '.join(map(repr, choices))}"

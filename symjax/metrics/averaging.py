@@ -1,8 +1,8 @@
-"""Which average over rotations is enough, known before paying for it.
+"""Which average over rotations reduces the equivariance error enough, and its cost.
 
-The second moments of a response (:mod:`symjax.metrics.response_spectrum`) tell the
-equivariance error after any average: error against cost, the cheapest average that is
-enough, and sets of elements that are best for what was measured.
+The equivariance error after any average follows from the second moments of a response
+(:mod:`symjax.metrics.response_spectrum`), without further evaluations: error against
+cost, the cheapest average within given limits, and optimised sets of rotations.
 """
 
 import math
@@ -35,11 +35,11 @@ from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.quadratures import Quadrature
 from symjax.so3.wigner import wigner_d
 
-# Of two averages that leave the same, round-off would prefer one.
+# A dearer average must be better than round-off could make it.
 _BETTER = 0.99
-# Rotations of sets that are optimised.
+# Numbers of rotations of the optimised sets.
 _SIZES = (2, 3, 4, 6, 8, 12)
-# A loss of 1 before the average is brought as close to 0 as it gets.
+# The loss is 1 without an average, and is minimised to convergence.
 _PRECISE = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 500}
 
 
@@ -48,20 +48,21 @@ def frontier(
     averages: Iterable[Any] | None = None,
     include_inversion: bool = True,
 ) -> tuple[AveragedError, ...]:
-    """Error against cost: the averages that no cheaper one undercuts.
+    """Error against cost: the averages that are better than all cheaper ones.
 
     Args:
-      spectrum: Of an output.
-      averages: What to look at, beside no average at all; by default what the spectrum
-        has: groups and small grids, of random elements what they tell.
+      spectrum: Spectrum of an output.
+      averages: Averages to compare, in addition to no average; by default
+        ``spectrum.averages``: groups and small grids, or for random elements the groups
+        for which they give estimates.
       include_inversion: Whether quadratures are extended to O(3).
 
     Returns:
-      The error as it is, and then that after each average that is better than all
-      with as few elements by more than a hundredth, the cheapest first.
+      The error without an average, then the error after each average whose upper bound
+      is more than 1 % below that of all cheaper ones, the cheapest first.
 
     Raises:
-      ArgumentError: An average stands for no elements of O(3).
+      ArgumentError: ``spectrum`` is not a spectrum, or an average is not valid.
 
     Example:
       >>> import jax.numpy as jnp
@@ -96,17 +97,18 @@ def cheapest(
     """The average of fewest elements after which every error is within its limit.
 
     Args:
-      spectra: Of outputs, by name.
-      limits: Largest A of some of them, in their units.
-      averages: What to choose from, beside no average at all; by default what the
-        spectra have.
+      spectra: Spectra of outputs, by name.
+      limits: Largest acceptable A of some outputs, by name, in their units.
+      averages: Averages to choose from, in addition to no average; by default those of
+        the first spectrum.
       include_inversion: Whether quadratures are extended to O(3).
 
     Returns:
       Elements and weights.
 
     Raises:
-      ArgumentError: An output is not known, or no average is enough.
+      ArgumentError: A limit is not a positive number for a measured output, an average
+        is not valid, or no average reaches the limits.
 
     Example:
       >>> import jax.numpy as jnp
@@ -135,8 +137,8 @@ def cheapest(
     raise ArgumentError(
         "limits",
         dict(limits),
-        f"no average is known to be enough; the best reach {least}",
-        "Raise the limit, offer averages of more elements, or project more degrees",
+        f"no average is known to be sufficient; the lowest errors are {least}",
+        "Raise the limit, pass averages of more elements, or project more degrees",
     )
 
 
@@ -147,15 +149,16 @@ def optimised(
     seed: int = 0,
     starts: int = 4,
 ) -> Rotations:
-    """Rotations of equal weight that leave least, for spectra that were measured.
+    """Rotations of equal weight, optimised to reduce the errors of measured spectra.
 
-    Minimises the sum of A^2 after the average over A^2 before it, by L-BFGS from random
-    starts. Only other structures than those of the spectra show what it is worth.
+    Minimises the sum over outputs of A^2 after the average over A^2 before it, by
+    L-BFGS from random starts. How well the set generalises has to be tested on other
+    structures, see :func:`held_out`.
 
     Args:
-      spectra: Of the outputs that matter, each summed over structures.
+      spectra: Spectra of the outputs, each summed over structures.
       num: Number of rotations.
-      inversion: Whether each R comes with -R, which doubles the cost.
+      inversion: Whether each R is paired with -R, which doubles the cost.
       seed: Seed of the starts.
       starts: Number of starts.
 
@@ -163,8 +166,9 @@ def optimised(
       Elements and weights, the identity first.
 
     Raises:
-      ArgumentError: There are no spectra from grids, no rotations or no starts, or the
-        rotations take more than 4 GiB.
+      ArgumentError: ``spectra`` is not a list of spectra from grids, ``num`` or
+        ``starts`` is not an integer of at least 1, or the rotations take more than
+        4 GiB.
 
     Example:
       >>> import jax.numpy as jnp
@@ -181,7 +185,7 @@ def optimised(
     check_integer("seed", seed)
     check_integer("starts", starts, 1)
     degrees = range(max(len(one.gram) for one in spectra))
-    # Wigner matrices and what is kept of them for the slope.
+    # Wigner matrices, and what is kept of them for the gradient.
     entries = sum((2 * degree + 1) ** 2 for degree in degrees)
     check_fits("num", num, 32 * entries * num)
     weights = [1 / max(one.projected, np.finfo(float).tiny) for one in spectra]
@@ -220,18 +224,22 @@ def held_out(
     limits: Mapping[str, float],
     fewer_than: float = math.inf,
 ) -> Rotations | None:
-    """The smallest optimised set that is enough on structures it has not seen.
+    """The smallest optimised set of rotations that suffices on held-out structures.
 
-    Sets are optimised for every other structure, and tested on the rest.
+    Sets are optimised for every other structure and tested on all of them.
 
     Args:
-      spectra: Of outputs by name, one for each structure in the same order.
-      limits: Largest A of some of them, in their units.
-      fewer_than: Elements of what is known to be enough.
+      spectra: By name of the output, one spectrum per structure, in the same order.
+      limits: Largest acceptable A of some outputs, by name, in their units.
+      fewer_than: Only sets of fewer elements than this are tried.
 
     Returns:
-      Elements and weights; None if no set of fewer elements is enough, or there are
-      fewer than two structures.
+      Elements and weights; None if no such set reaches the limits, or there are fewer
+      than two structures.
+
+    Raises:
+      ArgumentError: A limit is not a positive number for a measured output, or a
+        spectrum is not one from a grid.
 
     Example:
       >>> import jax.numpy as jnp
@@ -251,7 +259,7 @@ def held_out(
         return None
     seen = {name: add_spectra(spectra[name][::2]) for name in limits}
     others = {name: add_spectra(spectra[name][1::2]) for name in limits}
-    # What no average is known to lower.
+    # No average is known to lower the tail and round-off.
     for each in (seen, others):
         for name, limit in limits.items():
             one = each[name]
@@ -276,22 +284,22 @@ def _check_spectra(
     argument: str = "spectra",
     kind: Any = ResponseSpectrum | SampledResponse,
 ) -> None:
-    """Raises unless there are spectra, from grids or from what is said."""
+    """Raises unless ``spectra`` is a list of spectra of a kind, one or more."""
     known = isinstance(spectra, list | tuple) and len(spectra)
     if not known or not all(isinstance(one, kind) for one in spectra):
         names = getattr(kind, "__name__", "ResponseSpectrum or SampledResponse")
         raise ArgumentError(
             argument,
             spectra,
-            f"is not one {names} or several",
+            f"is not {names}, or a list of them",
             "Pass response_spectra(problem)[name], or result[name].response",
         )
 
 
 def _check_limits(spectra: Any, limits: Any) -> None:
-    """Raises unless limits are positive numbers of outputs that were measured."""
+    """Raises unless limits are positive numbers for measured outputs."""
     for name, value in (("spectra", spectra), ("limits", limits)):
-        check_type(name, value, Mapping, "Pass a dictionary with the names of outputs")
+        check_type(name, value, Mapping, "Pass a dictionary by name of the output")
     for name, limit in limits.items():
         if name not in spectra:
             raise ArgumentError(
@@ -302,7 +310,7 @@ def _check_limits(spectra: Any, limits: Any) -> None:
             )
         if not isinstance(limit, int | float | np.number) or not limit > 0:
             raise ArgumentError(
-                f"limits[{name!r}]", limit, "is no error", "Pass a positive number"
+                f"limits[{name!r}]", limit, "is not an error", "Pass a positive number"
             )
 
 
@@ -316,7 +324,7 @@ def _loss_and_slope(
 @jax.jit
 @jax.value_and_grad
 def _loss(turns: Float[Array, "n 3"], gram: tuple[Array, ...]) -> Array:
-    """What the identity and rotations by some vectors leave."""
+    """V after the average over the identity and rotations by some vectors."""
     rotations = jax.vmap(_exponential)(jnp.concatenate([jnp.zeros((1, 3)), turns]))
     matrices = wigner_d(len(gram) - 1, rotations)
     means = [part.mean(axis=0) for part in matrices]
@@ -328,7 +336,7 @@ def _loss(turns: Float[Array, "n 3"], gram: tuple[Array, ...]) -> Array:
 
 
 def _exponential(turn: Float[Array, " 3"]) -> Float[Array, "3 3"]:
-    """Rotation by a vector."""
+    """Matrix of the rotation with a rotation vector."""
     cross = jnp.cross(jnp.eye(3), turn)
     return jax.scipy.linalg.expm(cross)
 
@@ -339,22 +347,23 @@ def response_spectra(
     rule: int | Quadrature | None = None,
     execution: Execution | None = None,
 ) -> dict[str, ResponseSpectrum]:
-    """Measures the coefficients of the rotated-back outputs of a problem.
+    """Measures the second moments of the back-rotated outputs of a problem.
 
-    Outputs alone are evaluated, no layers. A measurement on a grid has them already:
-    :attr:`symjax.metrics.LeafMeasurement.response`.
+    Only outputs are evaluated, no layers. A measurement on a grid already contains the
+    spectra, see :attr:`symjax.metrics.LeafMeasurement.response`.
 
     Args:
-      problem: A function, its input, and what its outputs are.
+      problem: The problem.
       max_degree: Largest degree L of the coefficients.
-      rule: Quadrature or its degree; by default 2 L + 1.
+      rule: Quadrature or its degree; by default of degree 2 L + 1.
       execution: Where and how to run.
 
     Returns:
-      The spectrum of every output whose kind is ``"output"``.
+      The spectrum of every output of kind ``"output"``, by name.
 
     Raises:
-      ArgumentError: The degree is none, or the problem has no output.
+      ArgumentError: The degree is invalid, the problem has only layers, or a response
+        is not finite.
       GridError: There is no such quadrature, or it is too coarse.
 
     Example:
@@ -378,8 +387,8 @@ def response_spectra(
         raise ArgumentError(
             "problem",
             list(problem.outputs),
-            "has no output beside layers",
-            "Measure outputs, not layers alone",
+            "has only layers",
+            "Add an output of kind 'output'",
         )
     batch = execution.batch_size or default_batch_size()
     step = batch * max(len(prepared.devices), 1)

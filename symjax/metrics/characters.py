@@ -5,26 +5,26 @@ response u on the orbit are
 
     c^s_{l,mn} = integral over SO(3) of D^l_{mn}(R) u(s R) dmu(R),
 
-and the squared norm of its character projection (design of symjax, section 1;
-Domina et al., arXiv:2603.24638, SI) is
+and the squared norm of its character projection (Domina et al., arXiv:2603.24638, SI)
+is
 
     ||P_{l,sigma} u||^2 = (2l+1)/4 sum_{mn} |c^+_{l,mn} + sigma (-1)^l c^-_{l,mn}|^2.
 
-The norm does not depend on the basis of the irrep, so the two evaluation paths may
-use different ones:
+The norm does not depend on the basis of the irrep, so that the two methods can use
+different ones:
 
-- *dense*: the real matrix D^l(R) of every element, contracted with the responses.
-  Works for any list of elements; the oracle of the other path.
+- *dense*: the real matrix D^l(R) of every element is contracted with the responses.
+  This works for any list of elements, and serves as a reference for the other method.
 - *factorised*: on a product grid D^l_{mn} = e^{-i m alpha} d^l_{mn}(beta)
-  e^{-i n gamma}, so the in-plane integral is a discrete Fourier transform, done
-  first. Only n >= 0 is kept, because u is real. The transform of the few in-plane
-  angles is written as a matrix product: for 14 to 100 points that beats an FFT,
-  which needs the angles contiguous in memory while responses have channels there.
+  e^{-i n gamma}, so the in-plane integral is a discrete Fourier transform, which is
+  done first. Only n >= 0 is kept, because u is real. The transform is a matrix product:
+  for 14 to 100 in-plane angles this is faster than an FFT, which needs the angles
+  contiguous in memory, where responses have channels.
 
-Both paths share one state layout: real rows, each with a degree and a weight, so
-that a sector's power is a weighted sum of squares of rows. Rows come in blocks, one
-for each in-plane frequency, which are separate arrays of shape ``(rows, cosets, c)``:
-each is the target of one matrix product, and none is ever copied.
+Both methods store coefficients as real rows, each with a degree and a weight, so that
+the power of a sector is a weighted sum of squares of rows. Rows are grouped into
+blocks, one per in-plane frequency: separate arrays of shape ``(rows, cosets, c)``, each
+the result of one matrix product, which are never copied.
 """
 
 import dataclasses
@@ -43,11 +43,11 @@ from symjax.so3.wigner import small_d_tables, wigner_d
 
 
 class Layout(NamedTuple):
-    """How the rows of a coefficient array map to degrees.
+    """The degree and weight of each row of a coefficient array.
 
     Attributes:
       degrees: Degree l of each row.
-      weights: 1, or 2 for a row that stands for itself and its complex conjugate.
+      weights: 1, or 2 for a row that also represents its complex conjugate.
     """
 
     degrees: np.ndarray
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DenseProjector:
-    """The dense path: real Wigner-D matrices through degree L."""
+    """The dense method: real Wigner-D matrices through degree L."""
 
     max_degree: int
 
@@ -75,7 +75,7 @@ class DenseProjector:
 
 @dataclasses.dataclass(frozen=True)
 class FactorisedProjector:
-    """The factorised path through degree L on a product grid with K in-plane angles."""
+    """The factorised method, on a product grid with K in-plane angles."""
 
     max_degree: int
     in_plane: int
@@ -126,9 +126,9 @@ def factorised_tables(
 ) -> tuple[
     Float[np.ndarray, "waves in_plane"], list[Float[np.ndarray, "rows parts nodes"]]
 ]:
-    """Tables of the factorised path for all sphere nodes of a rule.
+    """Tables of the factorised method for all sphere nodes of a rule.
 
-    The weights may be those of a nested rule, to project on the coarser grid.
+    ``sphere_weights`` are the weights of the rule, or of one nested in it.
 
     Returns:
       The in-plane transform, with rows 1, cos(g), sin(g), cos(2g), ..., and for
@@ -166,14 +166,14 @@ def synthesis_rows(
 ) -> Float[np.ndarray, "rows group"]:
     """Rows that evaluate the projected part of a response at any proper element.
 
-    The inverse transform, u(R) = sum_l (2l+1) sum_{mn} c_{l,mn} conj(D^l_{mn}(R)):
+    The inverse transform, u(R) = sum_l (2l+1) sum_{mn} c_{l,mn} conj(D^l_{mn}(R)), is
     the product of the coefficients with these rows.
     """
     layout = projector.layout
     scale = ((2 * layout.degrees + 1) * layout.weights)[:, None]
     if isinstance(projector, DenseProjector):
         return scale * dense_tables(projector, rotations)
-    # SciPy's lower case is for fixed axes, upper case for those of the turned body.
+    # In SciPy, upper case means intrinsic rotations.
     alpha, beta, gamma = Rotation.from_matrix(rotations).as_euler("ZYZ").T
     small = small_d_tables(projector.max_degree, beta)
     rows = []
@@ -190,7 +190,7 @@ def dense_coefficients(
 ) -> Float[Array, "rows cosets c"]:
     """Contribution of one batch of elements to the coefficients.
 
-    NumPy arrays are taken as well as those of JAX, and not moved to a device.
+    NumPy arrays are accepted too, and stay on the host.
     """
     xp = responses.__array_namespace__()
     with jax.default_matmul_precision("highest"):
@@ -203,12 +203,12 @@ def in_plane_spectrum(
 ) -> list[Float[Array, "parts nodes cosets c"]]:
     """The in-plane transform of the responses at a batch of sphere nodes.
 
-    The in-plane angle comes first, so that this product and the one of
+    The in-plane angle is the first axis, so that this product and that of
     :func:`factorised_coefficients` need no transposed copy of the responses.
 
     Returns:
-      For each frequency n the cosine and sine parts, for n = 0 the mean; separate
-      arrays, which are the operands of separate products.
+      For each frequency n a separate array of its cosine and sine parts; for n = 0 only
+      the mean.
     """
     spectrum = jnp.einsum(
         "wk,kbsc->wbsc", waves.astype(responses.dtype), responses, precision="highest"
@@ -223,8 +223,8 @@ def factorised_coefficients(
 ) -> list[Float[Array, "rows cosets c"]]:
     """Contribution of some sphere nodes to the coefficients, block by block.
 
-    Frequencies beyond the maps are not read. NumPy arrays are taken as well as those of
-    JAX, and not moved to a device.
+    Frequencies beyond the maps are ignored. NumPy arrays are accepted too, and stay on
+    the host.
     """
     xp = spectrum[0].__array_namespace__()
     with jax.default_matmul_precision("highest"):
@@ -238,7 +238,7 @@ def factorised_coefficients(
 def join_blocks(
     blocks: list[Float[Array, "rows cosets c"]],
 ) -> Float[Array, "cosets rows c"]:
-    """A copy of the coefficients in one array, in the order of the layout."""
+    """The coefficients in one array, in the order of the layout."""
     return jnp.swapaxes(jnp.concatenate(blocks), 0, 1)
 
 
@@ -248,15 +248,15 @@ def sector_power(
     reference: Float[Array, " c"],
     shape: tuple[int, int, int],
 ) -> Float[Array, "degrees parities samples components"]:
-    """Squared norms ``[l, 0]`` (sigma = +1) and ``[l, 1]`` (-1), over all channels.
+    """Squared norms ``[l, 0]`` (sigma = +1) and ``[l, 1]`` (-1), summed over channels.
 
-    NumPy arrays are taken as well as those of JAX, and not moved to a device.
+    NumPy arrays are accepted too, and stay on the host.
 
     Args:
-      projector: Names the layout of the rows.
+      projector: Defines the layout of the rows.
       blocks: Accumulated coefficients of the response minus ``reference``.
-      reference: The response that was subtracted. It only enters (0, +), where a
-        constant has its whole content.
+      reference: The response that was subtracted. As a constant, it only contributes to
+        the sector 0+.
       shape: Samples, components and channels, whose product is ``c``.
     """
     xp = reference.__array_namespace__()

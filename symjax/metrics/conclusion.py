@@ -1,4 +1,4 @@
-"""From the sums of a stream to a result with its verdict."""
+"""From the results of a stream to a measurement with its verdict."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from symjax.metrics.results import LeafMeasurement, RuleTotals, Totals, unflatte
 from symjax.metrics.verdicts import RandomCheck, excluded_part
 
 CANCELLED = 1e3
-"""Relative error, in epsilon, below which that of a fixed grid may be round-off."""
+"""Relative error, in epsilon, below which A on a fixed grid may be round-off."""
 
 
 def join(pieces: list[tuple[int, Streamed]]) -> Streamed:
-    """One leaf from its pieces; a piece may repeat samples of the one before."""
+    """Joins the pieces of a leaf; a piece may repeat samples of the previous one."""
     if len(pieces) == 1:
         return pieces[0][1]
 
@@ -64,13 +64,13 @@ def conclude(
     elements: Elements,
     tolerance: float,
 ) -> LeafMeasurement:
-    """Ratios, clamped round-off, and the verdict."""
+    """The measurement of one output: clamps round-off, and adds the verdict."""
     representation = leaf.representation
     samples, _, channels = leaf.axes
     epsilon = leaf.epsilon
     fine, power, degree = sums.fine, sums.power, elements.rule.degree
     max_degree = power.shape[2] - 1
-    # Sums over the real samples decide; padding must not.
+    # Only sums over the real samples enter the verdict.
     real = mask.reshape(-1)
     _check_signs(name, elements, fine, real)
     variance = float(fine.variance[real].sum())
@@ -86,12 +86,13 @@ def conclude(
         above = float(misfit.mean()) / max(2 * largest, 1e-300)
         off = abs(float(spread.mean()) - variance)
         off_error = float(spread.std(ddof=1)) / np.sqrt(len(spread))
-        # A rule may be exact for the squares of what is not projected, and noise is
-        # above every degree: that V is wrong, random elements must say. A mean of
-        # squares is a hundred times V by chance in less than one case of a hundred.
+        # A rule may be exact for the squares of what is not projected, and noise has
+        # content at every degree. So V only counts as uncertain if random elements
+        # disagree with it. By chance, a mean of squares exceeds 100 V in less than 1 %
+        # of cases.
         agrees = off <= max(6 * off_error, variance / 2) and largest <= 100 * variance
-        # Sums that cancel within a function leave hundreds of epsilon of noise, and a
-        # grid may meet less of it than random elements do.
+        # Cancellation within a function leaves hundreds of epsilon of noise, of which a
+        # grid may see less than random elements do.
         if largest <= (CANCELLED * epsilon) ** 2 * norm or agrees:
             above = 0.0
         # The degrees for which the nested rule is exact if the response is resolved.
@@ -119,7 +120,7 @@ def conclude(
     elif misfit.any():
         verdict = convergence.Convergence(
             *(False, 0.0, 0.0, 0.0, 2 * degree),
-            "the response vanishes on the grid, and not at random elements",
+            "the response vanishes on the grid, but not at random elements",
         )
     verdict = dataclasses.replace(verdict, excluded=excluded_part(len(misfit)))
     # Otherwise JAX would round the mean to float32.
@@ -194,11 +195,11 @@ def _random_check(
 def _check_signs(
     name: str, elements: Elements, fine: Moments, real: np.ndarray
 ) -> None:
-    """Raises where a mean of squares is negative beyond round-off: it is no number."""
+    """Raises if a mean of squares is negative beyond round-off."""
     if elements.rule.sphere_weights.min() >= 0:
         return
     noise = fine.noise[real]
-    # The norm is a sum of squares around 0, whose round-off is relative to all of it.
+    # The norm is a sum of squares around 0; its round-off is relative to its size.
     bounds = (
         ("variance", fine.variance[real], -noise),
         ("norm", fine.norm[real], -noise - 1e-12 * np.abs(fine.norm[real])),

@@ -1,7 +1,7 @@
-"""Labels on the orbit: how many change, and how accurate they are anywhere.
+"""Predicted labels on the orbit: how many change, and how accurate they are.
 
-A label is a discontinuous function of the input, so no quadrature resolves it: over
-O(3) elements are sampled, over a finite group all of them are used.
+A label is a discontinuous function of the input, which no quadrature resolves. Over
+O(3) elements are therefore sampled; over a finite group all of them are used.
 """
 
 from typing import NamedTuple
@@ -16,16 +16,17 @@ from symjax.so3.sampling import haar
 
 
 class LabelConsistency(NamedTuple):
-    """Labels of points over the orbit of their input.
+    """Consistency of the labels of points over the orbit of their input.
 
     Attributes:
-      changing: Fraction of points that do not keep one label at all elements.
-      disagreement: Mean fraction of elements at which a point's label differs from
-        its most frequent one.
-      accuracy: Mean fraction of right labels over all elements; NaN without truth.
-      accuracy_range: Smallest and largest accuracy of one element.
+      changing: Fraction of points whose label is not the same at all elements.
+      disagreement: Fraction of elements at which a point's label differs from its most
+        frequent one, averaged over points.
+      accuracy: Fraction of correct labels, averaged over elements; NaN if no true label
+        is known.
+      accuracy_range: Smallest and largest accuracy at one element.
       majority_accuracy: Accuracy of each point's most frequent label.
-      frequencies: Share of each label for each point, ``(points, classes)``.
+      frequencies: Fraction of each label for each point, ``(points, classes)``.
       num_elements: Number of elements.
     """
 
@@ -39,10 +40,11 @@ class LabelConsistency(NamedTuple):
 
 
 def sampled_elements(num: int, seed: int = 0) -> np.ndarray:
-    """An even number of Haar-random elements of O(3), each with its inverted partner.
+    """Haar-random elements of O(3), each followed by its negative, ``(num, 3, 3)``.
 
     Raises:
-      ArgumentError: ``num`` is not a positive even number.
+      ArgumentError: ``num`` is not a positive even integer, or ``seed`` is not an
+        integer of at least 0.
     """
     check_integer("num", num, 2)
     check_integer("seed", seed, 0)
@@ -56,13 +58,14 @@ def sampled_elements(num: int, seed: int = 0) -> np.ndarray:
 def summarise_labels(
     labels: np.ndarray, num_classes: int, truth: np.ndarray, mask: np.ndarray
 ) -> LabelConsistency:
-    """Counts labels that are known at all elements.
+    """Summarises the labels of points at all elements.
 
     Args:
-      labels: Label of each point at each element, ``(elements, points)``.
+      labels: Label of each point at each element, from 0 to ``num_classes - 1``,
+        ``(elements, points)``.
       num_classes: Number of classes.
       truth: True labels, ``(points,)``; -1 where unknown.
-      mask: True for the points that count.
+      mask: Which points count, ``(points,)``.
     """
     shares = np.stack([np.mean(labels == n, axis=0) for n in range(num_classes)], -1)
     best = shares.max(axis=1)

@@ -1,22 +1,23 @@
-"""Does a grid resolve a response? The verdict, and the degree to try if not.
+"""Whether a grid resolves a response, and which degree to try if it does not.
 
-A rule of degree d integrates products of sectors l, l' exactly while l + l' <= d.
-Content at l' > d - l is therefore folded onto the coefficients of degree l. Five
-signs tell, and none of them can be produced by a response that is band-limited
-within L <= d / 2, so an exact result is never refused:
+A rule of degree d integrates products of sectors l, l' exactly if l + l' <= d.
+Content at l' > d - l is aliased onto the coefficients of degree l. Five signs reveal
+this. A response that is band-limited within L <= d / 2 shows none of them, so an exact
+result is never refused:
 
 1. the nominal variance is negative beyond round-off (Lebedev rules of some degrees
    have negative weights), or the sectors sum to more than the norm;
 2. B of a degree l <= d' - L changes between the grid and a coarser rule of degree
    d' on a subset of its nodes: that rule is exact there for content through L;
 3. at random elements off the grid, the response differs from what its projected
-   sectors predict by more than the content that is missing from them: folded content
-   fits the nodes of the grid and nothing else;
-4. most of the content lies above L, as the grid or the random elements show it, where
-   the norm itself is no longer exact;
-5. the content above L, as the random elements show it, is no small part of V: the rule
-   is not exact for the squares of that content, of which A consists (where d > 2 L + 1,
-   it is for some: there V itself must differ from that of the random elements).
+   sectors predict by more than the content that is missing from them: aliased content
+   fits the response at the nodes of the grid only;
+4. most of the content lies above L, according to the grid or the random elements, so
+   that even the norm is not exact;
+5. according to the random elements, the content above L is not a small part of V: the
+   rule is not exact for the squares of that content, which enter A (if d > 2 L + 1 it
+   is exact for some of them; then V itself must differ from that of the random
+   elements).
 """
 
 import math
@@ -27,19 +28,19 @@ import numpy as np
 from symjax.errors import AliasingError
 from symjax.metrics.verdicts import Convergence
 
-# Standard errors beyond which a misfit at random elements is not chance.
+# A misfit at random elements is significant beyond this many standard errors.
 _SIGNIFICANCE = 3.0
-# A remainder above this makes the norm, the denominator of every B, uncertain
-# where the grid is no finer than the projected degrees need.
+# A remainder above this makes the norm, the denominator of every B, uncertain if the
+# grid is no finer than the projected degrees need.
 _LARGE_REMAINDER = 0.5
 
 
 def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
     """Grid degree expected to resolve a response, from the decay of its content.
 
-    Content of the last projected degrees, B summed over sigma, is extrapolated
-    geometrically until the tail is below the tolerance; a spectrum that does not decay
-    asks for twice the degree, which is also the most.
+    ``content`` is B summed over sigma. It is extrapolated geometrically from the last
+    projected degrees until the tail is below the tolerance. The result is at most twice
+    ``degree``, which is also the answer for a spectrum that does not decay.
     """
     limit = 2 * degree
     ratio = tail_ratio(content)
@@ -50,9 +51,9 @@ def degree_to_try(content: np.ndarray, degree: int, tolerance: float) -> int:
 
 
 def tail_ratio(content: np.ndarray) -> float | None:
-    """Factor by which content decays from one of the last degrees to the next.
+    """Ratio of the content of successive degrees; None if it does not decay.
 
-    The geometric mean over the last three degrees; None if it does not decay.
+    The geometric mean over the last three degrees.
     """
     tail = np.maximum(content[-3:], 1e-300)
     if len(tail) < 2:
@@ -62,7 +63,7 @@ def tail_ratio(content: np.ndarray) -> float | None:
 
 
 def band_limit(content: np.ndarray, ratio: float, tolerance: float) -> int:
-    """Degree above which content that decays by a ratio sums to less than a limit."""
+    """Degree above which geometrically decaying content sums to less than tolerance."""
     last = max(float(content[-1]), 1e-300)
     # tail beyond l: B_L ratio^(l - L) ratio / (1 - ratio); the product B_L ratio may
     # be too small for a number
@@ -72,14 +73,14 @@ def band_limit(content: np.ndarray, ratio: float, tolerance: float) -> int:
 
 
 class Evidence(NamedTuple):
-    """What a grid, its nested rule and random elements say of one leaf.
+    """Results for one output from a grid, its nested rule, and random elements.
 
     Attributes:
       content: B of the grid, ``(degrees, 2)``.
-      coarse_content: B of the nested rule, for its comparable degrees.
-      error: A of the grid.
-      coarse_error: A of the nested rule.
-      variance: Total nominal variance, not clamped.
+      coarse_content: B of the nested rule, for the degrees that can be compared.
+      error: sqrt(V) of the grid.
+      coarse_error: sqrt(V) of the nested rule.
+      variance: V of the grid, not clamped.
       noise: Bound on its round-off.
       excess: Squared misfit at random elements, less the content above the largest
         degree, as a fraction of the norm.
@@ -102,15 +103,15 @@ class Evidence(NamedTuple):
 
 
 def judge(evidence: Evidence, tolerance: float) -> Convergence:
-    """Verdict on one leaf: it is not resolved if any of the five signs is seen.
+    """Verdict on one output: not resolved if any of the five signs is seen.
 
-    The tolerance is the largest admitted change of B.
+    ``tolerance`` is the largest acceptable change of B.
     """
     content, coarse = evidence.content, evidence.coarse_content
     excess, degree = evidence.excess, evidence.degree
     total = float(content.sum())
     remainder = 1.0 - total if total > 0 else 0.0
-    # Few random elements tell that something is wrong long before they tell how much.
+    # A few random elements show that something is wrong before they show how much.
     above = min(remainder + max(excess, 0.0), 1.0)
     content_change = float(np.abs(content[: len(coarse)] - coarse).max(initial=0.0))
     larger = max(evidence.error, evidence.coarse_error)
@@ -158,7 +159,7 @@ def judge(evidence: Evidence, tolerance: float) -> Convergence:
 
 
 def refuse(name: str, degree: int, convergence: Convergence) -> AliasingError:
-    """The error for a leaf that is not resolved, to be raised by the caller."""
+    """The error for an output that is not resolved, to be raised by the caller."""
     return AliasingError(
         "grid",
         degree,

@@ -1,14 +1,14 @@
-"""What averaging over rotations is worth: errors on labels beside the error A.
+"""Errors on labels compared with A: how much averaging over rotations can improve them.
 
-Against a label y, which turns as it should, the squared error of a prediction splits
-exactly. Averaged over orientations g,
+For a label y that transforms correctly, the squared error of a prediction, averaged
+over orientations g, splits exactly:
 
     <RMSE^2>_g = RMSE^2[mean] + A^2,
 
 with mean the prediction averaged over O(3). So A^2 / <RMSE^2>_g is the share of the
-squared error that averaging over all of O(3) removes, and (A^2 - A_H^2) / <RMSE^2>_g
-what averaging over a group H does: on the same structures and components, with the same
-weights.
+squared error that averaging over O(3) removes, and (A^2 - A_H^2) / <RMSE^2>_g the share
+that averaging over a group H removes, with A_H the error that is left; all over the
+same structures and components, with the same weights.
 """
 
 import dataclasses
@@ -25,17 +25,17 @@ from symjax.metrics.response_spectrum import ResponseSpectrum, add_spectra
 from symjax.metrics.results import LeafMeasurement
 from symjax.metrics.turn_averages import SampledResponse
 
-# Labels lie on another zero where composition explains so many times more of what they
-# are apart from predictions than their own spread, and than the rest.
+# Labels have another zero if the part of label - prediction that composition explains
+# is this many times larger than their own spread and than the rest.
 _FAR = 3.0
-# Structures beyond as many as there are constants of elements to fit.
+# A fit of constants of elements needs this many structures more than constants.
 _MORE_THAN_FITTED = 3
 # Draws of the bootstrap, the same in every run.
 _DRAWS, _SEED = 2000, 22
-# A factor between labels and predictions is that of a unit within so much.
+# Tolerance on the logarithm of the factor between two units.
 _SAME_FACTOR = 0.15
 LEAST_CORRELATION = 0.9
-"""Correlation from which labels are a multiple of predictions."""
+"""Smallest correlation at which labels count as a multiple of predictions."""
 UNIT_FACTORS: Mapping[str, float] = {
     "kcal/mol": 23.0605,
     "kJ/mol": 96.4853,
@@ -48,9 +48,9 @@ UNIT_FACTORS: Mapping[str, float] = {
     "GPa": 160.2177,
     "kbar": 1602.177,
 }
-"""How much larger a number is in another unit than in eV and angstrom."""
+"""Factor by which a number is larger in another unit than in eV and angstrom."""
 OPPOSITE = "the opposite sign"
-"""What labels have that are minus the predictions, such as gradients for forces."""
+"""Labels that are minus the predictions, such as gradients instead of forces."""
 
 SUMS = (
     *("squared", "variance", "count", "atoms"),
@@ -62,17 +62,20 @@ SUMS = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelErrors:
-    """Sums behind the error of an output on labels, one row for each structure.
+    """Sums from which the errors of an output on labels follow, one row per structure.
 
     Attributes:
-      sums: Columns :data:`SUMS`. Over the samples with a label: the squared error of
-        the mean prediction, V, the number of components; the number of atoms that
-        errors are divided by, 1 where they are not; sums of labels, of mean
-        predictions, of their squares and products; and the sum of the squares of the
-        model's own uncertainty, NaN where it has none.
-      composition: Number of atoms of each element by atomic number, where labels have
-        an arbitrary zero for each.
-      response: Of the same structures, divided by the number of atoms as errors are.
+      sums: Columns :data:`SUMS`, over the samples with a label: the squared error of
+        the mean prediction; V; the number of components; the number of atoms by which
+        errors are divided (1 if they are not); the sums of labels, of mean predictions,
+        of their squares, and of their products; and the sum of the squares of the
+        model's own uncertainty (NaN if it has none).
+      composition: Number of atoms of each element in each structure, by atomic number,
+        if labels have an arbitrary zero for each element; otherwise empty.
+      response: Spectrum of the response of the same structures, per atom if errors are.
+
+    Raises:
+      ArgumentError: ``sums`` does not have these columns.
 
     Example:
       >>> import numpy as np
@@ -92,21 +95,21 @@ class LabelErrors:
             raise ArgumentError(
                 "sums",
                 np.shape(self.sums),
-                "are not rows of the columns of LabelErrors",
+                "does not have the columns of LabelErrors",
                 f"Pass {', '.join(SUMS)}",
             )
 
     def with_response(
         self, response: ResponseSpectrum | SampledResponse | None
     ) -> "LabelErrors":
-        """The errors of one structure, with the response divided as they are."""
+        """Adds the response of one structure, divided by the number of atoms."""
         if self.response is not None or response is None:
             return self
         weight = 1 / float(self.column("atoms")[0]) ** 2
         return dataclasses.replace(self, response=response.weighted(weight))
 
     def column(self, name: str) -> Float[np.ndarray, "structures"]:
-        """One of :data:`SUMS`, one value for each structure."""
+        """One of the columns :data:`SUMS`, one value per structure."""
         return self.sums[:, SUMS.index(name)]
 
     @functools.cached_property
@@ -116,17 +119,17 @@ class LabelErrors:
 
     @functools.cached_property
     def other_unit(self) -> str:
-        """The unit that labels seem to be in instead; empty if that of the output."""
+        """The unit that labels seem to have instead of the output's; empty if none."""
         return _other_unit(self)
 
     @property
     def usable(self) -> bool:
-        """Whether errors mean anything: units and zero agree, or one was fitted."""
+        """Whether errors are meaningful: same unit, and same zero or a fitted one."""
         return not self.other_unit and not self.zero.unknown
 
     @property
     def squared(self) -> Float[np.ndarray, "structures"]:
-        """Squared error of the mean prediction, after a fit of the zero if need be."""
+        """Squared error of the mean prediction, after a fit of the zero if needed."""
         if self.zero.constants:
             return np.square(self.zero.left)
         return self.column("squared")
@@ -140,22 +143,22 @@ class LabelErrors:
         """Root-mean-square error on labels, in the unit of the output.
 
         Args:
-          mean: Of the prediction averaged over O(3), instead of that of the model,
-            averaged over orientations.
-          per_atom: Whether errors are divided by the number of atoms first.
+          mean: Whether to return the error of the prediction averaged over O(3), and
+            not that of the model, averaged over orientations.
+          per_atom: Whether errors are first divided by the number of atoms.
         """
         squares = self.squared + (0.0 if mean else self.column("variance"))
         return self._rms(squares, per_atom)
 
     @property
     def error(self) -> float:
-        """sqrt(<RMSE^2>_g)."""
+        """sqrt(<RMSE^2>_g), in the unit of the output."""
         return self.error_of()
 
     def equivariance_error(self, *, per_atom: bool = False) -> float:
         """A over the same samples, in the unit of the output.
 
-        Divided by the number of atoms first if it is ``per_atom``.
+        With ``per_atom``, errors are first divided by the number of atoms.
         """
         return self._rms(self.column("variance"), per_atom)
 
@@ -186,10 +189,13 @@ class LabelErrors:
         return np.divide(variance, total, out=np.zeros(len(variance)), where=total > 0)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
-        """Interval of the share, from structures drawn anew with replacement.
+        """Confidence interval of ``share``, by the bootstrap over structures.
 
-        It holds the share of the population with some confidence; None of fewer than
-        three structures.
+        Returns:
+          Lower and upper end; None for fewer than three structures.
+
+        Raises:
+          ArgumentError: ``confidence`` is not between 0 and 1.
 
         Example:
           >>> import numpy as np
@@ -210,14 +216,16 @@ class LabelErrors:
         return float(ends[0]), float(ends[1])
 
     def share_of_error(self, left: float) -> float:
-        """Share of the squared error that an average removes which leaves some A.
+        """Share of the squared error that an average over rotations removes.
 
         Args:
-          left: A after the average, per atom where errors are divided by their number;
-            from ``response.after``.
+          left: A after the average, from ``response.after``; per atom if errors are.
 
         Returns:
-          (A^2 - left^2) / <RMSE^2>_g, with the weights of the share.
+          (A^2 - left^2) / <RMSE^2>_g, with the weights of ``share``.
+
+        Raises:
+          ArgumentError: ``left`` is not a number of at least 0.
 
         Example:
           >>> import numpy as np
@@ -228,7 +236,7 @@ class LabelErrors:
         """
         before = self.equivariance_error(per_atom=True)
         if not isinstance(left, int | float) or not left >= 0:
-            raise ArgumentError("left", left, "is no error A", "Pass 0 or more")
+            raise ArgumentError("left", left, "is not an error", "Pass 0 or more")
         return self.share * (1 - (left / before) ** 2) if before > 0 else 0.0
 
 
@@ -237,11 +245,11 @@ class Zero:
     """Whether labels and predictions have the same zero.
 
     Attributes:
-      apart: Root mean square of labels less predictions, per atom, that composition
-        explains.
-      constants: How many constants of elements were fitted; 0 where none had to be.
-      unknown: Whether the zero differs and there are too few structures to fit it.
-      left: Labels less predictions after the fit.
+      apart: Root mean square per atom of the part of label - prediction that
+        composition explains.
+      constants: Number of constants of elements that were fitted; 0 if none.
+      unknown: Whether the zero differs, but there are too few structures to fit it.
+      left: Labels minus predictions, after the fit if there was one.
     """
 
     apart: float
@@ -251,7 +259,7 @@ class Zero:
 
 
 def _zero(errors: LabelErrors) -> Zero:
-    """The rule by which fine-tuning refuses labels on another reference."""
+    """Applies the criterion by which fine-tuning refuses labels with another zero."""
     label, prediction = errors.column("label"), errors.column("prediction")
     apart = label - prediction
     if not errors.composition:
@@ -269,7 +277,7 @@ def _zero(errors: LabelErrors) -> Zero:
     explained = size(apart - rest)
     rank = int(np.linalg.matrix_rank(counts))
     if len(label) < rank + _MORE_THAN_FITTED:
-        # Constants would explain errors: only a step that no model makes is told.
+        # Too few to fit: only differences larger than any model's errors are detected.
         far = explained > max(1.0, _FAR * size(left(label)))
         return Zero(explained, 0, far, apart)
     if explained <= _FAR * max(size(left(label)), size(rest)):
@@ -278,7 +286,7 @@ def _zero(errors: LabelErrors) -> Zero:
 
 
 def _other_unit(errors: LabelErrors) -> str:
-    """Whether labels are a multiple of predictions that a unit explains."""
+    """The unit that explains labels which are a multiple of predictions, or empty."""
     product = errors.column("product")
     label, prediction = (
         errors.column("label_square"),
@@ -287,7 +295,7 @@ def _other_unit(errors: LabelErrors) -> str:
     if errors.composition:
         if len(product) < _MORE_THAN_FITTED:
             return ""
-        # Energies: what composition does not say.
+        # Energies: only what composition does not explain.
         counts = np.stack(list(errors.composition.values()), axis=1)
         pair = np.stack([errors.column("label"), errors.column("prediction")], axis=1)
         pair = pair - counts @ np.linalg.lstsq(counts, pair, rcond=None)[0]
@@ -298,10 +306,10 @@ def _other_unit(errors: LabelErrors) -> str:
 
 
 def apparent_unit(label: float, prediction: float, product: float) -> str:
-    """The unit that labels seem to be in instead of that of the predictions.
+    """The unit that labels seem to have instead of that of the predictions.
 
-    Labels that are a multiple of predictions, c y with correlation r: c is compared
-    with :data:`UNIT_FACTORS`, and with -1.
+    If labels correlate strongly with predictions, the ratio of their sizes is compared
+    with :data:`UNIT_FACTORS`, and its sign with -1.
 
     Args:
       label: Sum of squares of the labels.
@@ -309,8 +317,8 @@ def apparent_unit(label: float, prediction: float, product: float) -> str:
       product: Sum of their products.
 
     Returns:
-      One of :data:`UNIT_FACTORS`, :data:`OPPOSITE` or both; empty if none explains
-      the multiple.
+      A name from :data:`UNIT_FACTORS`, :data:`OPPOSITE`, or both; empty if labels are
+      not such a multiple of the predictions.
 
     Example:
       >>> from symjax.metrics.errors_on_labels import apparent_unit
@@ -326,7 +334,7 @@ def apparent_unit(label: float, prediction: float, product: float) -> str:
     unit, size = min(
         UNIT_FACTORS.items(), key=lambda one: abs(math.log(factor / one[1]))
     )
-    # A model that is wrong by a small factor is commoner than one of great precision.
+    # For small factors, a poor model is a likelier explanation than another unit.
     small = abs(math.log(size)) < 1
     limit = _SAME_FACTOR / 5 if small else _SAME_FACTOR
     least = 1 - (1 - LEAST_CORRELATION) / 10 if small else LEAST_CORRELATION
@@ -341,22 +349,22 @@ def label_errors(
     numbers: np.ndarray,
     uncertainty: LeafMeasurement | None = None,
 ) -> LabelErrors | None:
-    """Errors of an output of one structure.
+    """Errors of an output of one structure on labels.
 
     Args:
       leaf: The measurement of the output.
-      labels: Labels of the real samples in the unit of the output, on the zero of the
-        model; NaN where there are none.
-      numbers: Atomic numbers, where labels of structures have an arbitrary zero for
-        each element; else empty.
+      labels: Labels of the real samples, in the unit of the output and with the zero of
+        the model; NaN where unknown.
+      numbers: Atomic numbers of the structure if labels have an arbitrary zero for each
+        element; otherwise empty.
       uncertainty: The measurement of the model's own standard deviation of the output.
 
     Returns:
-      The errors, over the samples with a label; None if there are none.
+      The errors over the samples with a label; None if no sample has one.
 
     Raises:
-      ArgumentError: Labels or atomic numbers are of another shape or type, or the
-        uncertainty is that of other samples.
+      ArgumentError: Labels or atomic numbers have the wrong shape or type, or the
+        uncertainty belongs to other samples.
 
     Example:
       >>> import jax.numpy as jnp, numpy as np
@@ -377,7 +385,7 @@ def label_errors(
             "numbers",
             numbers,
             "are not the atomic numbers of a structure",
-            "Pass atoms.numbers, or numpy.zeros(0, int) where zeros are not arbitrary",
+            "Pass atoms.numbers, or numpy.zeros(0, int) if labels have a fixed zero",
         )
     known = np.isfinite(y.reshape(len(y), -1)).all(axis=1)
     if not y.size or not known.any():
@@ -390,13 +398,13 @@ def label_errors(
     if uncertainty is not None:
         remedy = "Pass the measurement of the output that has the standard deviation"
         check_type("uncertainty", uncertainty, LeafMeasurement, remedy)
-        # The same for all components of a sample.
+        # One uncertainty may serve all components of a sample.
         each = np.asarray(uncertainty.mean, np.float64)[uncertainty.mask]
         if len(each) != len(known):
             raise ArgumentError(
                 "uncertainty",
                 each.shape,
-                f"is not that of the {len(known)} samples of {leaf.name!r}",
+                f"does not have the {len(known)} samples of {leaf.name!r}",
                 remedy,
             )
         if known.all():
@@ -418,13 +426,20 @@ def label_errors(
         str(kind): np.array([float(count)])
         for kind, count in zip(kinds.tolist(), counts, strict=True)
     }
-    # What averages leave is known of all samples together.
+    # The response spectrum is a sum over all samples.
     response = leaf.response if known.all() else None
     return LabelErrors(np.array([sums]), composition).with_response(response)
 
 
 def add_label_errors(parts: Sequence[LabelErrors | None]) -> LabelErrors | None:
-    """The errors of several structures, None for one without labels; None if all are.
+    """Joins the errors of several structures.
+
+    Args:
+      parts: Errors of each structure, None for structures without labels.
+
+    Returns:
+      The errors of all structures with labels; None if there are none. The response is
+      kept if all of these have one.
 
     Example:
       >>> import numpy as np

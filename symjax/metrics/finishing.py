@@ -1,4 +1,4 @@
-"""The end of the stream: from sums to moments, sector powers and checks."""
+"""The end of a stream: moments, sector powers and checks from the sums."""
 
 import dataclasses
 import functools
@@ -18,12 +18,12 @@ from symjax.metrics.stabilizer import LeafSymmetry
 
 
 class Coarser(NamedTuple):
-    """What one piece has accumulated under a nested rule, per sample.
+    """Results of one piece under a nested rule, per sample.
 
     Attributes:
-      variance: ||z - mean||^2 averaged, for each irrep.
+      variance: E||z - mean||^2 for each irrep.
       norm: E||z||^2 for each irrep.
-      power: ||P_{l,sigma} u||^2, through fewer degrees than under the rule.
+      power: ||P_{l,sigma} u||^2, through fewer degrees than under the full rule.
     """
 
     variance: Float[np.ndarray, "samples irreps"]
@@ -33,17 +33,17 @@ class Coarser(NamedTuple):
 
 @dataclasses.dataclass
 class Streamed:
-    """What one piece has accumulated when the stream ends, per sample.
+    """Results of one piece at the end of a stream, per sample.
 
     Attributes:
-      fine: Moments under the rule.
+      fine: Moments under the full rule.
       power: ||P_{l,sigma} u||^2 for each sample, irrep, degree and sigma.
       coarser: The same under each nested rule, the finest first.
       misfit: ||u - û||^2 at random elements, û the projected sectors of u.
       overlap: <û, u - û> at the same elements.
       spread: ||z - mean||^2 at the same elements.
       round_off: Squared difference between responses at some of these elements and at
-        ones that are turned by a few eps; 0 where it was not looked at.
+        the same ones rotated by a few eps; 0 if it was not measured.
     """
 
     fine: moments.Moments
@@ -56,12 +56,12 @@ class Streamed:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all sums are: a response that is not makes one of them so."""
+        """Whether all sums, and therefore all responses, are finite."""
         sums = (self.fine.norm, self.power, self.misfit, self.spread)
         return all(bool(np.isfinite(array).all()) for array in sums)
 
     def divided(self, scale: float) -> "Streamed":
-        """The same of responses that were not multiplied by a scale."""
+        """The same results for responses divided by ``scale``."""
         square = scale**2
         fine = moments.Moments(
             self.fine.mean / scale, *(part / square for part in self.fine[1:])
@@ -80,10 +80,10 @@ class AtChecks(NamedTuple):
     """One piece at the random elements.
 
     Attributes:
-      responses: Direct responses, both cosets.
-      rows: What the projected part is evaluated with, see
+      responses: Direct responses on both cosets.
+      rows: Rows that evaluate the projected part, see
         :func:`symjax.metrics.characters.synthesis_rows`.
-      matrices: rho(g), None where it is trivial.
+      matrices: rho(g); None for a trivial representation.
     """
 
     responses: Float[Array, "group cosets c"]
@@ -100,7 +100,7 @@ def finish(
     symmetry: LeafSymmetry | None,
     projectors: tuple[Projector, ...],
 ) -> Streamed:
-    """Moments, sector powers and the checks, from the sums."""
+    """Computes moments, sector powers and checks of one piece from its sums."""
     representation = leaf.representation
     shape = leaf.spherical_shape
     sums = state.moments
@@ -135,7 +135,7 @@ def finish(
     spread = run(_spread)(leaf, responses, reference, matrices, fine.mean)
     direct = reference.direct.reshape(-1)
     if symmetry is not None:
-        # One sample of each orbit is enough.
+        # One sample of each orbit suffices.
         blocks = [
             _averaged(projector, symmetry, part)
             for projector, part in zip(projectors, blocks, strict=True)
@@ -179,7 +179,7 @@ def finish(
 def _first_moments(
     blocks: list[list[Array]], shape: tuple[int, int, int]
 ) -> Float[Array, "rules samples components channels"]:
-    """Mean of a centred response under each rule, from its coefficients of l = 0."""
+    """Mean of a centred response under each rule, from its coefficients with l = 0."""
     xp = blocks[0][0].__array_namespace__()
     first = xp.stack([one[0][0].mean(axis=0) for one in blocks])
     return first.reshape(len(first), *shape)
@@ -219,7 +219,7 @@ def _spread(
     matrices: Float[Array, "elements components components"] | None,
     mean: Array,
 ) -> Float[Array, "group samples"]:
-    """||z - mean||^2 at random elements, mean of both cosets."""
+    """||z - mean||^2 at random elements, averaged over both cosets."""
     direct = responses.reshape(-1, *leaf.spherical_shape)
     centred = rotate_back(matrices, direct) - reference.rotated
     shift = mean - reference.rotated.astype(mean.dtype)
@@ -256,7 +256,7 @@ def _powers(
     reference: Float[Array, " c"],
     shape: tuple[int, int, int],
 ) -> list[Float[Array, "degrees parities samples components"]]:
-    # One program for all rules: it is compiled for every shape of a leaf.
+    # One program for all rules, because it is compiled for every shape of a leaf.
     return [
         characters.sector_power(projector, part, reference, shape)
         for projector, part in zip(projectors, blocks, strict=True)

@@ -1,14 +1,13 @@
-"""The measurement over a finite group: sums instead of quadratures, exact.
+"""Measurements over a finite group: exact sums instead of quadratures.
 
-Where an input lives on a lattice, only a finite subgroup of O(3) maps it to itself:
-voxels in a cube leave the octahedral group O_h. The definitions are those of
-:mod:`symjax.metrics.results`, with averages over the elements and the irreps of the
-group in place of (l, sigma):
+Only a finite subgroup of O(3) maps a lattice to itself, such as the octahedral group
+O_h for voxels in a cube. The definitions are those of :mod:`symjax.metrics.results`,
+with averages over the elements of the group, and its irreps in place of (l, sigma):
 
     (P_rho u)(g) = d / order(G) sum_h chi_rho(h^-1 g)* u(h),
     B_rho = ||P_rho u||^2 / ||u||^2,   ||u||^2 = 1 / order(G) sum_g u(g)^2.
 
-The sectors are complete: contents sum to 1 and nothing can be aliased.
+The sectors are complete: contents sum to 1, and there is no aliasing.
 """
 
 import dataclasses
@@ -37,12 +36,12 @@ class FiniteLeaf(OfTotals):
       name: Name of the output.
       representation: The representation that was assumed for it.
       sectors: Names of the irreps of the group.
-      mean: The exactly equivariant part, of the shape of the output.
+      mean: The exactly equivariant part, in the shape of the output.
       variance: V, ``samples``.
       norm: Average of ||z||^2, ``samples``.
       power: ||P_rho u||^2, ``(*samples, sectors)``.
       mask: Which samples are real, ``samples``.
-      size: Components and channels of a sample.
+      size: Number of components times channels of a sample.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,7 +64,7 @@ class FiniteLeaf(OfTotals):
     size: int
 
     def totals(self) -> Totals:
-        """Sums over the real samples; of ``power`` over irreps of the group."""
+        """Sums over the real samples; the last axis of ``power`` is ``sectors``."""
         count = int(self.mask.sum()) * self.size
         return Totals(
             self.variance[self.mask].sum(keepdims=True),
@@ -76,11 +75,11 @@ class FiniteLeaf(OfTotals):
 
     @property
     def content(self) -> dict[str, float]:
-        """B of every irrep, by name; zeros for a vanishing response."""
+        """B of every irrep of the group, by name; zeros for a vanishing response."""
         return dict(zip(self.sectors, self.totals().content.tolist(), strict=True))
 
     def content_of(self, irrep: str) -> float:
-        """B of one irrep by its name, for instance ``"T1u"``.
+        """B of one irrep of the group, for instance ``"T1u"``.
 
         Raises:
           ArgumentError: The group has no such irrep.
@@ -89,7 +88,7 @@ class FiniteLeaf(OfTotals):
             raise ArgumentError(
                 "irrep",
                 irrep,
-                "the group has no such irrep",
+                "is not an irrep of the group",
                 f"Use one of {', '.join(self.sectors)}",
             )
         return self.content[irrep]
@@ -97,7 +96,7 @@ class FiniteLeaf(OfTotals):
 
 @dataclasses.dataclass(frozen=True)
 class FiniteMeasurement(ByName, Mapping[str, FiniteLeaf]):
-    """All measured leaves of a function, by name, over a finite group.
+    """The measurements of all outputs of a function over a finite group.
 
     Attributes:
       leaves: Measurement of each output, by name.
@@ -121,7 +120,7 @@ class FiniteMeasurement(ByName, Mapping[str, FiniteLeaf]):
 
 @run.register
 def _(over: FiniteGroup, prepared: Prepared, max_degree: int) -> FiniteMeasurement:
-    """Sums over the elements of a group, in float64: exact but for round-off."""
+    """Sums over the elements of the group, in float64."""
     group, leaves, checked = over, prepared.leaves, prepared.masks
     progress, memory = prepared.execution.progress, prepared.execution.memory
     batch = _batch_size(prepared.execution.batch_size, group.order)
@@ -162,7 +161,7 @@ def _batch_size(batch_size: int | None, order: int) -> int:
 def _split(
     leaves: Mapping[str, Leaf], bytes_per_value: int, memory: float
 ) -> list[list[str]]:
-    """Leaves that fit into the budget together; one leaf at least in each pass."""
+    """Groups outputs that fit the memory together; each group has at least one."""
     passes: list[list[str]] = [[]]
     used = 0
     for name, leaf in leaves.items():
@@ -192,7 +191,7 @@ def _finish(
             matrices = np.asarray(reps.spherical_matrix(representation, group.elements))
             z = np.einsum("gij,gsic->gsjc", matrices, u)
         mean = z.mean(axis=0)
-        # A second pass over deviations keeps errors of 1e-12 of the mean.
+        # Deviations from the mean resolve variations of 1e-12 of it.
         variance = np.square(z - mean).sum(axis=(2, 3)).mean(axis=0)
         norm = np.square(z).sum(axis=(2, 3)).mean(axis=0)
         shaped = unflatten_mean(representation, mean, samples)

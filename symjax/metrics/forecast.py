@@ -1,4 +1,4 @@
-"""How long a measurement will take and how much memory it plans, before it is made."""
+"""Estimates of the time and memory that a measurement will take."""
 
 import collections
 import dataclasses
@@ -35,23 +35,22 @@ from symjax.metrics.sampled import BLOCK, HaarSamples
 from symjax.metrics.streaming import Steps
 from symjax.so3.representations import FEATURE, VECTOR
 
-# Coefficients of so many bytes tell how long additions take: more than a cache holds.
+# Additions are timed on coefficients of this many bytes, which exceed the cache.
 _TIMED_BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a measurement will cost.
+    """The estimated cost of a measurement.
 
     Attributes:
-      num_elements: Elements of O(3) at which the function will be evaluated, over all
-        passes.
-      num_passes: Passes over the orbit; more than one where the coefficients of all
+      num_elements: Number of evaluations of the function, over all passes.
+      num_passes: Passes over the orbit; more than one if the coefficients of all
         outputs together do not fit the memory.
-      seconds: Time of these evaluations and of what is added up from them, from timed
-        calls; compilation is not in it.
+      seconds: Time for the evaluations and the accumulation of their results, from
+        timed calls, without compilation.
       memory: Bytes of the arrays of the largest pass: intermediates, responses,
-        spectra and coefficients. The libraries and the model come on top.
+        spectra and coefficients; without libraries and model.
 
     Example:
       >>> from symjax.metrics import Estimate
@@ -94,17 +93,17 @@ def estimate(
     memory: int = DEFAULT_MEMORY,
     batch_size: int | None = None,
 ) -> Estimate:
-    """Plans a measurement and times one call of every kind of pass.
+    """Estimates the cost of a measurement, by timing one call of every kind of pass.
 
-    Takes the arguments of :func:`~symjax.metrics.measure`, with a fixed grid. A
-    symmetry is not used. What it compiles for a call, the measurement finds again.
+    Takes the arguments of :func:`~symjax.metrics.measure`. A symmetry of the problem is
+    ignored. The measurement reuses what is compiled here.
 
     Args:
       problem: The problem, or a function.
-      x: Input of a function.
-      representations: Of every output of a function.
-      action: How O(3) acts on the ``x`` of a function.
-      args: Further arguments of a function.
+      x: Input of the function.
+      representations: Representations of the outputs of the function.
+      action: How O(3) acts on ``x``.
+      args: Further arguments of the function.
       over: The grid, of degree ``2 * max_degree + 1`` by default; or random elements.
       max_degree: Largest projected degree.
       memory: Budget in bytes.
@@ -114,8 +113,10 @@ def estimate(
       The estimate.
 
     Raises:
-      ArgumentError: ``over`` has no fixed number of elements, or the memory is too
-        small.
+      ArgumentError: ``over`` has no fixed number of elements, the memory is too small,
+        or another argument has an invalid value.
+      RepresentationError: A representation does not fit its output.
+      GridError: The grid is too coarse for ``max_degree``.
 
     Example:
       >>> import jax.numpy as jnp
@@ -159,9 +160,9 @@ def estimate(
 def _seconds_of_pass(
     prepared: Prepared, pieces: Sequence[Piece], elements: Elements, plan: Plan
 ) -> float:
-    """How long a pass will take, from one call and some of the additions.
+    """Time of a pass, from that of one call and some additions.
 
-    Without compilation, and without what is done once at the end.
+    Compilation and the work at the end of a pass are not included.
     """
     steps = Steps.of(pieces, elements, plan)
     rotations = steps.slots.rotations(steps.slots.of_call(0))
@@ -188,7 +189,7 @@ def _seconds_of_pass(
 
 
 def _seconds_of_contraction(steps: Steps) -> float:
-    """Time to add a buffer, from that of some values of each kind of leaf."""
+    """Time to add a buffer to the coefficients, from that for part of the values."""
     plan, tables = steps.plan, steps.tables
     maps = tables.of_buffer(steps.slots, 0)
     sizes: collections.Counter[tuple[tuple[int, ...], str]] = collections.Counter()
@@ -217,14 +218,14 @@ def _seconds_of_contraction(steps: Steps) -> float:
 
 
 def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """What a function returns, and how long it takes."""
+    """The result of a function, and the seconds that it took."""
     start = time.perf_counter()
     out = jax.block_until_ready(run())
     return out, time.perf_counter() - start
 
 
 def _of_samples(prepared: Prepared, over: HaarSamples) -> Estimate:
-    """One call is timed: of a function on the host as it is, else after one more."""
+    """Times one call; a compiled function is called once before, to compile it."""
     own = [leaf.compact for leaf in prepared.leaves.values()]
     function = prepared.function
     alone = isinstance(function, HostFunction) and not function.batched

@@ -1,4 +1,4 @@
-"""Functions that are measured, and actions on their input: as keys of compiled code."""
+"""Functions that are measured and actions on their input, as cache keys."""
 
 import dataclasses
 import functools
@@ -26,8 +26,11 @@ class HostFunction:
 
     Attributes:
       function: Called as ``function(x, *args)`` with NumPy leaves.
-      batched: Whether it takes a list of inputs and returns a list of outputs, one
-        each, instead of a single pair. Frameworks that batch are faster that way.
+      batched: Whether ``function`` takes a list of inputs as ``x`` and returns a list
+        with one output for each, which is faster for frameworks that batch.
+
+    Raises:
+      ArgumentError: ``function`` is not callable.
 
     Example:
       >>> import numpy as np
@@ -69,7 +72,7 @@ def check_number(outputs: Any, num: int) -> None:
 class RepresentationAction:
     """The action g x that a pytree of representations of the input defines.
 
-    Hashable by value, so that functions compiled for it are found again.
+    Hashable by value, so that compiled code is reused.
 
     Attributes:
       leaves: Representations, in the order of the leaves of ``structure``.
@@ -85,10 +88,10 @@ class RepresentationAction:
 
 
 def as_function(function: Any) -> Any:
-    """A function as a key of compiled code; see :mod:`symjax.metrics.identity`.
+    """A function as a cache key of compiled code; see :mod:`symjax.metrics.identity`.
 
     Raises:
-      ArgumentError: It is no function.
+      ArgumentError: It is not callable.
     """
     if isinstance(function, HostFunction):
         return function
@@ -99,12 +102,12 @@ def as_function(function: Any) -> Any:
 def _check_callable(function: Any) -> None:
     if not callable(function):
         raise ArgumentError(
-            "function", function, "cannot be called", "Pass a function f(x, *args)"
+            "function", function, "is not callable", "Pass a function f(x, *args)"
         )
 
 
 def as_action(action: Any) -> Action:
-    """Turns representations of the input into its action; a callable passes through.
+    """The action that representations define, or a callable as a cache key.
 
     Raises:
       ArgumentError: It is neither.
@@ -127,8 +130,8 @@ def as_action(action: Any) -> Action:
     return RepresentationAction(tuple(leaves), structure)
 
 
-# Compiled code is never made of it: it keeps the trace of a function, which for a
-# deep model takes longer than a batch of evaluations.
+# Never compiled: the jit caches the trace of a function, which for a deep model takes
+# longer than a batch of evaluations.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _respond_to_one(
     function: Function, action: Action, rotation: Array, x: Any, args: tuple[Any, ...]
@@ -139,10 +142,10 @@ def _respond_to_one(
 def output_shapes(
     function: Function | HostFunction, action: Action, x: Any, args: tuple[Any, ...]
 ) -> Any:
-    """Shapes and dtypes of the outputs, without computing them where JAX can tell.
+    """Shapes and dtypes of the outputs; only a host function is evaluated for them.
 
     Raises:
-      ArgumentError: The function has no array output.
+      ArgumentError: The function returns no arrays of numbers.
     """
     if isinstance(function, HostFunction):
         output = function(x, *args)
@@ -168,7 +171,7 @@ def output_shapes(
 
 
 def name_of(function: Any) -> str:
-    """The name of a function, or of its class, as a message says it."""
+    """The name of a function, or of its class, for error messages."""
     while hasattr(function, "function"):
         function = function.function
     return str(getattr(function, "__name__", type(function).__name__))
@@ -180,8 +183,8 @@ def _check_returned(function: Any, output: Any) -> None:
             raise ArgumentError(
                 "function",
                 name_of(function),
-                "returns a list of numbers, each of which would be an output",
-                "Return np.array of it, or a dictionary of arrays",
+                "returns a list of numbers, each of which would be a separate output",
+                "Return numpy.array(list), or a dictionary of arrays",
             )
         dtype = np.asarray(leaf).dtype
         if dtype.kind not in "biufc" or is_long(dtype):
@@ -189,13 +192,13 @@ def _check_returned(function: Any, output: Any) -> None:
                 "function",
                 name_of(function),
                 f"returns an object of {type(leaf).__name__} ({dtype}), not an array "
-                "of numbers that JAX has",
-                "Return arrays or a dictionary of arrays, in float64 at most",
+                "of a numeric dtype of JAX",
+                "Return arrays or a dictionary of arrays, at most in float64",
             )
 
 
 def is_long(dtype: np.dtype) -> bool:
-    """Whether a type is a long double, real or complex, which JAX does not have."""
+    """Whether a dtype is a real or complex long double, which JAX does not have."""
     return dtype.kind in "fc" and dtype.itemsize > (16 if dtype.kind == "c" else 8)
 
 
@@ -209,10 +212,9 @@ def _is_list_of_numbers(value: Any) -> bool:
 def activation_bytes(
     function: Function, action: Action, x: Any, args: tuple[Any, ...]
 ) -> int:
-    """Peak of the live intermediate arrays of one evaluation, from its jaxpr.
+    """Peak size in bytes of the intermediate arrays of one evaluation, from its jaxpr.
 
-    An upper estimate: XLA fuses operations, so the true peak is lower. Evaluated
-    without running or compiling anything.
+    An upper estimate, because XLA fuses operations. Nothing is compiled or evaluated.
     """
     function, action = as_function(function), as_action(action)
     rotation = jax.ShapeDtypeStruct((3, 3), jnp.result_type(float))

@@ -1,7 +1,7 @@
-"""The structures of a survey as they come: their sums on disk, one row for each.
+"""Collects the sums of the structures of a survey on disk, one row per structure.
 
-Memory does not grow with the number of structures, however many layers there are. A
-pool sees the rows through a map of the file, of which the system keeps what fits.
+Memory therefore does not grow with the number of structures. A pool reads the rows
+through a memory map of the file.
 """
 
 import collections
@@ -16,17 +16,17 @@ from symjax.metrics.arguments import check_type
 from symjax.metrics.groups import Groups
 from symjax.metrics.pooling import Key, Pool, Sampled, Sums, place_of
 
-# Bytes that are held in memory before a file is used.
+# Bytes that are kept in memory before a file is used.
 _HELD = 2**20
 
 
 class Gathered:
-    """Sums of structures on disk; those of several rounds are averaged.
+    """Sums of structures on disk; several rounds of a structure are averaged.
 
     Args:
       most: Largest number of structures.
-      folder: Where the file is; by default that for temporary files. It has no name,
-        and is gone with this object and its pools.
+      folder: Folder of the file; by default the system's for temporary files. The file
+        is unnamed, and is deleted with this object and its pools.
 
     Example:
       >>> import numpy as np
@@ -53,7 +53,11 @@ class Gathered:
         """The row of each structure, by label."""
 
     def add(self, items: Iterable[Sampled]) -> None:
-        """Adds structures, or further rounds of them."""
+        """Adds structures, or further rounds of structures.
+
+        Raises:
+          ArgumentError: The sums of an output have another length than before.
+        """
         for item in items:
             row = self.rows.setdefault(item.label, len(self.rows))
             if row == len(self._sizes):
@@ -83,11 +87,11 @@ class Gathered:
             raise ArgumentError(
                 "items",
                 key,
-                f"has {len(new)} sums, and those before have {len(before)}",
+                f"has {len(new)} sums, while earlier ones have {len(before)}",
                 "Survey all structures with the same max_degree",
             )
         if rounds > 1:
-            # Means of the estimates; squared errors of means.
+            # Estimates are averaged; the squared errors become those of the averages.
             weight = np.full(len(new), (rounds - 1.0) ** 2)
             weight[: len(new) // 3] = rounds - 1
             total = np.full(len(new), float(rounds) ** 2)
@@ -98,18 +102,18 @@ class Gathered:
     def pool(
         self, usable: Sequence[str] | None = None, groups: Groups | None = None
     ) -> Pool:
-        """The structures side by side.
+        """The pool of all structures so far.
 
         Args:
-          usable: Names of all structures of the data set that are, or can be, visited;
-            None if all are here.
-          groups: What they have in common.
+          usable: Labels of all structures that were or could be visited; None if all
+            were added.
+          groups: Their strata and clusters.
 
         Returns:
-          The pool; of this moment, so that nothing may be added while it is in use.
+          The pool. It refers to the same file: nothing may be added while it is in use.
 
         Raises:
-          ArgumentError: There is no structure.
+          ArgumentError: There is no structure, or one has no stratum or cluster.
         """
         labels = tuple(self.rows)
         groups = Groups() if groups is None else groups
@@ -133,7 +137,7 @@ class Gathered:
 
 
 def check_distinct(labels: Sequence[str]) -> None:
-    """Raises where two structures have one label: they would be taken for one."""
+    """Raises if two structures have the same label: they would be merged."""
     twice = [label for label, num in collections.Counter(labels).items() if num > 1]
     if twice:
         raise ArgumentError(
@@ -142,17 +146,17 @@ def check_distinct(labels: Sequence[str]) -> None:
 
 
 def pool(items: Iterable[Sampled]) -> Pool:
-    """Puts structures side by side.
+    """Makes a pool of the estimates for several structures.
 
     Args:
-      items: All structures of a data set.
+      items: Estimates for all structures of a data set.
 
     Returns:
       The pool.
 
     Raises:
-      ArgumentError: There is none, two have one label, or they were projected through
-        different degrees.
+      ArgumentError: There are none, two have the same label, or they were projected
+        through different degrees.
 
     Example:
       >>> from symjax.metrics import pool
@@ -161,10 +165,11 @@ def pool(items: Iterable[Sampled]) -> Pool:
       ...
       symjax.errors.ArgumentError: items=[]: is empty. Survey one structure or more.
     """
-    check_type("items", items, Iterable, "Pass a list of what a survey found")
+    remedy = "Pass a list of Sampled, the estimates of a survey"
+    check_type("items", items, Iterable, remedy)
     items = list(items)
     for item in items:
-        check_type("items", item, Sampled, "Pass what a survey found of structures")
+        check_type("items", item, Sampled, remedy)
     check_distinct([item.label for item in items])
     gathered = Gathered(len(items))
     gathered.add(items)

@@ -1,9 +1,10 @@
-"""A quadrature over O(3), and how a problem is measured on it.
+"""Measurements on a quadrature over O(3).
 
-The stream is planned and run (:mod:`symjax.metrics.streaming`), and its sums turned
-into results with a verdict. Memory does not grow with the number of elements. Where the
-coefficients of all leaves together would exceed the budget, leaves are measured in
-several passes over the orbit, large ones in pieces.
+The evaluations are planned (:mod:`symjax.metrics.planning`) and streamed
+(:mod:`symjax.metrics.streaming`), and their sums turned into results with a verdict.
+Memory does not grow with the number of elements. If the coefficients of all outputs
+together would exceed the budget, outputs are measured in several passes over the orbit,
+large ones in pieces.
 """
 
 import dataclasses
@@ -39,15 +40,16 @@ class Grid:
     """A quadrature over O(3), exact to its degree.
 
     Attributes:
-      rule: Degree of the quadrature, ``2 * max_degree + 1`` if None, or a
-        :class:`~symjax.so3.Quadrature`.
-      tolerance: Change of B between nested grids above which a response counts as
+      rule: Degree of the quadrature, or a :class:`~symjax.so3.Quadrature`; None for
+        degree ``2 * max_degree + 1``.
+      tolerance: Change of B between nested grids above which a response is considered
         not resolved.
-      on_aliasing: ``"raise"``, or ``"report"`` to return the verdict instead.
+      on_aliasing: What to do if a response is not resolved: ``"raise"`` an error, or
+        ``"report"`` the verdict with the result.
       method: ``"factorised"`` (in-plane transform first) or ``"dense"``.
 
     Raises:
-      ArgumentError: An attribute has an impossible value.
+      ArgumentError: An attribute has an invalid value.
 
     Example:
       >>> from symjax.metrics import Grid
@@ -76,10 +78,11 @@ class Grid:
         arguments.check_fractions(self, "tolerance")
 
     def of_degree(self, max_degree: int) -> Quadrature:
-        """The rule that projects through a degree.
+        """The rule for a measurement with some ``max_degree``.
 
         Raises:
-          GridError: It is too coarse.
+          GridError: The rule is too coarse to project through this degree, or there is
+            no rule of the requested degree.
         """
         rule = 2 * max_degree + 1 if self.rule is None else self.rule
         if not isinstance(rule, Quadrature):
@@ -126,7 +129,16 @@ def on_rule(
     max_degree: int,
     checks: Checks | None = None,
 ) -> Measurement:
-    """Measures on one rule; ``checks`` are shared with the other rules of a climb."""
+    """Measures on one rule.
+
+    Args:
+      grid: Tolerance, method, and what to do about aliasing.
+      rule: Degree of the rule, or the rule.
+      prepared: The problem.
+      verified: Its symmetry, if it has one.
+      max_degree: Largest projected degree.
+      checks: Random elements shared with other rules of an adaptive measurement.
+    """
     leaves, progress = prepared.leaves, prepared.execution.progress
     reduced = None
     symmetric = {}
@@ -190,7 +202,7 @@ def on_rule(
 def _new_samples(
     prepared: Prepared, piece: Piece, before: list[tuple[int, Streamed]]
 ) -> np.ndarray:
-    """Real samples of a piece that no piece before it has."""
+    """Which real samples of a piece were in no earlier piece."""
     real = prepared.masks[piece.name].reshape(-1)
     index = np.arange(len(real))
     first = piece.start
@@ -206,14 +218,14 @@ def _report_progress(progress: Progress, before: int, total: int, done: int) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """A symmetry that the function was seen to obey."""
+    """A symmetry that the function was found to obey."""
 
     elements: np.ndarray
     permutations: dict[str, np.ndarray]
     deviations: dict[str, float]
 
     def on(self, reduced: ReducedRule) -> dict[str, LeafSymmetry]:
-        """What a rule makes use of."""
+        """The part of the symmetry that a reduced rule uses, by name of the output."""
         used = self.elements[reduced.index]
         return {
             name: LeafSymmetry(
@@ -227,7 +239,7 @@ _spherical_values = jax.jit(spherical_values, static_argnums=0)
 
 
 def verify(prepared: Prepared) -> Verified | None:
-    """Checks u(g h) = u(g)[p] for every leaf; see ``metrics.stabilizer``."""
+    """Checks u(g h) = u(g)[p] for every output; see ``metrics.stabilizer``."""
     symmetry, leaves = prepared.symmetry, prepared.leaves
     if symmetry is None or symmetry.order <= 1:
         return None
@@ -267,7 +279,7 @@ def _check_finite(prepared: Prepared, elements: Elements, name: str) -> None:
     raise ArgumentError(
         name,
         float("nan"),
-        "the function returned values that are not finite, and not again at the same "
-        "elements",
-        "Let it return the same numbers for the same input",
+        "the function returned values that are not finite, but finite ones when called "
+        "again at the same elements",
+        "Make the function deterministic",
     )

@@ -1,12 +1,12 @@
-"""What structures of a survey have in common: strata to visit, clusters to leave out.
+"""Strata and clusters of the structures of a survey.
 
-*Strata*, such as formulas, are visited in proportion to their numbers of structures, so
-that a survey that ends early has no more of one kind than the data have; what strata
-differ by is then no noise. Inside a stratum the order is random, and a sum over all N_h
-structures of a stratum is estimated from the n_h that were visited as N_h / n_h times
-theirs: unbiased however many of each there are.
+*Strata*, such as chemical formulas, are visited in proportion to their numbers of
+structures. A survey that ends early then has the composition of the data set, and
+differences between strata add no noise. Within a stratum the order is random: a sum
+over its N_h structures is estimated, without bias, as N_h / n_h times that over the n_h
+visited ones.
 
-*Clusters*, such as trajectories, are what structures depend on.
+*Clusters*, such as trajectories, are sets of structures that depend on each other.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ from jaxtyping import Float, Int
 from symjax.errors import ArgumentError
 from symjax.metrics.arguments import check_type
 
-# Strata of which fewer are expected among the visited are one stratum together: the
-# spread within a stratum is known from two structures, and chance may take one.
+# Strata with fewer expected visits are merged: the spread within a stratum is only
+# known from two structures or more.
 _LEAST = 3
 
 
 class Strata(NamedTuple):
-    """The strata of the structures that were visited.
+    """The strata of the visited structures.
 
     Attributes:
-      of: The stratum of each.
-      totals: For each stratum its structures in the data set, visited or not.
+      of: Index of the stratum of each visited structure.
+      totals: Number of structures of each stratum in the data set, visited or not.
 
     Example:
       >>> import numpy as np
@@ -43,24 +43,27 @@ class Strata(NamedTuple):
 
     @property
     def visited(self) -> Int[np.ndarray, "strata"]:
-        """Visited structures of each stratum."""
+        """Number of visited structures of each stratum."""
         return np.bincount(self.of, minlength=len(self.totals))
 
     @property
     def weights(self) -> Float[np.ndarray, "items"]:
-        """For how many structures of the data set each visited one stands."""
+        """Number of structures of the data set that each visited one represents."""
         return (self.totals / np.maximum(self.visited, 1))[self.of]
 
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """What structures have in common, by label.
+    """Strata and clusters of structures, by label.
 
     Attributes:
-      strata: Of what kind each structure is, such as its formula or size; kinds are
+      strata: The stratum of each structure, such as its formula or size; strata are
         visited in proportion. None for a simple random order.
-      clusters: What each structure depends on, such as its trajectory; whole clusters
-        are left out for intervals of the population. None for independent structures.
+      clusters: The cluster of each structure, such as its trajectory; for intervals of
+        the population whole clusters are left out. None for independent structures.
+
+    Raises:
+      ArgumentError: ``strata`` or ``clusters`` is not a mapping.
 
     Example:
       >>> import numpy as np
@@ -78,7 +81,7 @@ class Groups:
     def __post_init__(self) -> None:
         for name in ("strata", "clusters"):
             if getattr(self, name) is not None:
-                remedy = "Pass {label: what it belongs to, ...}"
+                remedy = "Pass {label: name of its group, ...}"
                 check_type(name, getattr(self, name), Mapping, remedy)
 
     def order(
@@ -87,14 +90,14 @@ class Groups:
         """A random order that visits strata in proportion.
 
         Args:
-          labels: Names of all structures.
-          random: What is drawn from.
+          labels: Labels of all structures.
+          random: Random number generator.
 
         Returns:
-          Their indices.
+          Indices of the structures.
 
         Raises:
-          ArgumentError: The stratum of a structure is not given.
+          ArgumentError: A structure has no stratum.
         """
         order = random.permutation(len(labels))
         if self.strata is None:
@@ -108,14 +111,17 @@ class Groups:
         return order[np.argsort(when, kind="stable")]
 
     def strata_of(self, visited: Sequence[str], usable: Sequence[str]) -> Strata:
-        """The strata of what was visited; those with few structures are joined.
+        """The strata of the visited structures; small ones are merged.
 
         Args:
-          visited: Names of the structures that were visited.
-          usable: Names of all that are, or can be, visited.
+          visited: Labels of the visited structures.
+          usable: Labels of all structures that were or could be visited.
 
         Returns:
-          The strata, of two visited structures or more.
+          The strata, each with two visited structures or more where possible.
+
+        Raises:
+          ArgumentError: A structure has no stratum.
         """
         if self.strata is None:
             return Strata(np.zeros(len(visited), int), np.array([len(usable)]))
@@ -133,7 +139,11 @@ class Groups:
         return Strata(joined[own], np.bincount(joined, totals, len(names)).astype(int))
 
     def clusters_of(self, visited: Sequence[str]) -> Int[np.ndarray, "items"] | None:
-        """The cluster of each visited structure; None if there are none."""
+        """Index of the cluster of each visited structure; None without clusters.
+
+        Raises:
+          ArgumentError: A structure has no cluster.
+        """
         if self.clusters is None:
             return None
         return _numbered("clusters", self.clusters, visited)
@@ -142,15 +152,15 @@ class Groups:
 def _numbered(
     name: str, groups: Mapping[str, object], labels: Sequence[str]
 ) -> Int[np.ndarray, "items"]:
-    """Groups as numbers, in the order in which they come."""
+    """Groups of structures as numbers, in order of first occurrence."""
     known: dict[object, int] = {}
     missing = next((label for label in labels if label not in groups), None)
     if missing is not None:
         raise ArgumentError(
             name,
             missing,
-            "is in no group",
-            "Say of every structure to which it belongs",
+            "has no entry",
+            "Add an entry for every structure",
         )
     return np.array(
         [known.setdefault(groups[label], len(known)) for label in labels], int

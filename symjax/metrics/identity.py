@@ -1,20 +1,20 @@
-"""Whether compiled code still belongs to a function: its code and what it refers to.
+"""Functions as cache keys of compiled code: their code and everything they refer to.
 
-JAX finds compiled code again by the function object. What a function closes over (a
-parameter of its object, a global, the cell of a closure) may have changed since, and
-the code would return the numbers of before. So a function is compared by everything
-that its trace can depend on and Python shows:
+JAX caches compiled code by the function object. What a function closes over (an
+attribute, a global, a cell of its closure) may have changed since it was traced, and
+cached code would then return stale numbers. Functions are therefore compared by
+everything that their trace can depend on, as far as Python shows it:
 
-- its bytecode, defaults, attributes, the cells of its closure, and the globals that it
-  names, attributes of modules of the user included; the same of functions and classes
-  that are found there;
-- numbers, strings, containers and NumPy arrays by value, so that a change in place
-  counts; JAX's arrays, which cannot change, by identity;
-- objects of classes of the user, dataclasses and Linen modules by their attributes.
+- their bytecode, defaults, attributes, closure cells, and the globals that they name,
+  including attributes of the user's modules; functions and classes found there are
+  compared in the same way;
+- numbers, strings, containers and NumPy arrays by value, so that changes in place are
+  noticed; JAX arrays, which are immutable, by identity;
+- instances of the user's classes, dataclasses and Linen modules by their attributes.
 
-The code of installed packages is taken as constant. A function that refers to anything
-else (an object of a package that may change inside, such as a generator of random
-numbers) is traced again for every measurement.
+Code of installed packages is assumed constant. A function that refers to anything else,
+such as a mutable object of a package (a random number generator), is traced again for
+every measurement.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ import jax
 import numpy as np
 
 _PLAIN = (int, str, bytes, bool, complex, type(None), type(...), range, np.dtype)
-# Objects of packages that never change.
+# Immutable objects of packages.
 _CONSTANT = (
     types.ModuleType,
     types.BuiltinFunctionType,
@@ -50,7 +50,7 @@ _CONSTANT = (
     jax.ShapeDtypeStruct,
     enum.Enum,
 )
-# Attributes of a class that say nothing about what its methods do.
+# Attributes of a class that do not affect what its methods compute.
 _NOT_OF_A_CLASS = {
     "__dict__",
     "__weakref__",
@@ -79,12 +79,12 @@ _NOT_OF_A_CLASS = {
 
 
 class _OpaqueError(Exception):
-    """Something whose state cannot be seen."""
+    """An object whose state cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Same:
-    """An object that is compared by identity, and kept alive for it."""
+    """An object that is compared by identity; the reference keeps it alive."""
 
     value: Any
 
@@ -97,11 +97,11 @@ class _Same:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pinned:
-    """A function with the state that its compiled code belongs to.
+    """A function with the state in which it was traced.
 
     Attributes:
       function: The function.
-      state: What :func:`pinned` has seen of it, hashable.
+      state: The state that :func:`pinned` read, hashable.
 
     Example:
       >>> from symjax.metrics.identity import pinned
@@ -133,10 +133,10 @@ class Pinned:
 
 
 def pinned(function: Callable[..., Any]) -> Pinned:
-    """A function as a key of compiled code, with the state that it has now.
+    """A function as a cache key of compiled code, with its present state.
 
-    Equal to another one if their traces cannot differ; equal to itself alone where that
-    cannot be seen.
+    Two keys are equal only if the traces of the functions cannot differ. A key whose
+    state cannot be read is only equal to itself.
     """
     if isinstance(function, Pinned):
         return function
@@ -169,7 +169,7 @@ def _is_installed(module: str | None) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """Names of globals and attributes in a function and those inside of it."""
+    """Names of globals and attributes in a function and its nested functions."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -178,7 +178,7 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 class _Reader:
-    """Reads the state of objects; each is read once, however often it is met."""
+    """Reads the state of objects; each object is read only once."""
 
     def __init__(self) -> None:
         self._met: dict[int, int] = {}
@@ -187,7 +187,7 @@ class _Reader:
     def of(self, value: Any) -> Any:
         """A hashable value that changes whenever the object does."""
         if isinstance(value, float):
-            # Tells zeros of both signs apart, and a NaN is itself.
+            # Distinguishes 0.0 from -0.0, and makes NaN equal to itself.
             return type(value), value.hex()
         if isinstance(value, _PLAIN) and type(value).__hash__ is not None:
             return type(value), value
@@ -239,7 +239,7 @@ class _Reader:
             cells,
         )
         known = function.__globals__
-        # Not __module__: decorators put that of the user on functions of their own.
+        # Not __module__: decorators copy that of the user to their own wrappers.
         if _is_installed(known.get("__name__")):
             return _Same(function), own
         names = sorted(_names(function.__code__))
@@ -253,7 +253,7 @@ class _Reader:
         return function.__code__, own, tuple(globals_), self.of(vars(function))
 
     def _module(self, module: types.ModuleType, names: list[str], met: set[int]) -> Any:
-        """Attributes of a module of the user, as many as have one of the names."""
+        """The attributes of a user's module that have one of the names."""
         if _is_installed(module.__name__) or id(module) in met:
             return None
         met.add(id(module))

@@ -1,22 +1,22 @@
-"""Which stage of a network breaks the symmetry: by intervention, not by correlation.
+"""Which stage of a network breaks the symmetry, by intervention on its features.
 
-A stage is all that one part of a network hands to the next. On the whole orbit, its
-features h(g) are replaced by a part of themselves, and the rest of the network runs on
-that, at the same orientation. What changes in the equivariance error of the outputs was
-caused by what was removed.
+A stage consists of the features that one part of a network passes to the next. On the
+whole orbit, its features h(g) are replaced by a part of themselves, and the remaining
+network is evaluated on them at the same orientation. The change in the equivariance
+error of the outputs was caused by what was removed.
 
 - *Cut* through stage k: the features of stages 1 to k are all replaced by their means
-  over O(3). What is left of A^2 enters behind k, where the network sees the geometry
-  again; the differences between successive cuts telescope to the whole A^2. One may be
-  negative: what enters early can cancel what enters later.
-- *Without a sector*: one stage loses one sector (l, sigma) of its features, and nothing
-  else. What one loses alone need not add up: the rest is interaction, and is reported.
-- *Shapley values* share out what a stage loses with all its sectors: of every order in
-  which they can be taken away, the mean of what each one then changes. They add up.
+  over O(3). What is left of A^2 is caused behind stage k, where the network reads the
+  geometry again. The differences between successive cuts telescope to A^2. A difference
+  may be negative, because contributions of different stages can cancel.
+- *Without a sector*: one stage loses one sector (l, sigma) of its features. The changes
+  due to single sectors need not add up; the difference is reported as interaction.
+- *Shapley values* of the sectors of a stage: the change on removing one of them,
+  averaged over all orders in which they can be removed. They add up.
 
-Forces that are derivatives of an energy follow by differentiating through all of this
-(:func:`with_forces`): means and projections are linear, so that derivatives of features
-are projected as features are.
+Forces that are derivatives of an energy follow by differentiating through the
+interventions (:func:`with_forces`): means and projections are linear, so derivatives of
+features are projected in the same way as features.
 """
 
 import dataclasses
@@ -45,14 +45,16 @@ class Trace:
     Attributes:
       stages: Names of the features of each stage.
       units: Unit of each output.
-      errors: For each output A as it is, and after cuts through stages 1, 2, ...
-      without: For each output, A after one sector was taken from one stage,
-        ``(stages, degrees, 2)`` with sigma = +1 first; empty unless asked for.
-      bare: For each output, A after all of these sectors were taken from one stage at
-        once, ``(stages,)``; empty unless asked for.
+      errors: For each output, A of the network and after cuts through stages 1, 2, ...,
+        ``(1 + stages,)``.
+      without: For each output, A after one sector was removed from one stage,
+        ``(stages, degrees, 2)`` with sigma = +1 first; empty unless requested. Nothing
+        is removed for 0+.
+      bare: For each output, A after all of these sectors were removed from one stage at
+        once, ``(stages,)``; empty unless requested.
       label_errors: For each output with labels, its root-mean-square error on them,
-        averaged over orientations, where ``errors`` has A.
-      label_errors_without: The same where ``without`` has A.
+        averaged over orientations, in the layout of ``errors``.
+      label_errors_without: The same in the layout of ``without``.
 
     Example:
       >>> import numpy as np
@@ -76,15 +78,18 @@ class Trace:
         if name not in self.errors:
             known = ", ".join(self.errors)
             raise ArgumentError(
-                "name", name, "is no output that was traced", f"Use one of {known}"
+                "name", name, "is not a traced output", f"Use one of {known}"
             )
         return self.errors[name]
 
     def interactions(self, name: str) -> np.ndarray:
-        """What the sectors of each stage change together, beyond each of them alone.
+        """The joint effect of the sectors of each stage, beyond their single effects.
 
-        A^2 less that without all sectors, less the sum of the changes of A^2 by each
-        alone, ``(stages,)``: 0 where they are independent.
+        The change of A^2 on removing all sectors of a stage, minus the sum of the
+        changes on removing each of them alone, ``(stages,)``; 0 if independent.
+
+        Raises:
+          ArgumentError: The output was not traced, or no sectors were removed.
 
         Example:
           >>> import numpy as np
@@ -98,21 +103,31 @@ class Trace:
         square = self._of(name)[0] ** 2
         if name not in self.without:
             raise ArgumentError(
-                "name", name, "no sector was taken away", "Use trace(..., sectors=True)"
+                "name",
+                name,
+                "was traced without removing sectors",
+                "Use trace(..., sectors=True)",
             )
         alone = (square - np.square(self.without[name])).sum(axis=(1, 2))
         return square - np.square(self.bare[name]) - alone
 
     def contributions(self, name: str) -> np.ndarray:
-        """What each stage adds to A^2, and last what enters behind all of them.
+        """What each stage adds to A^2, followed by what is added behind the last one.
 
-        Differences of A^2 between successive cuts; their sum is A^2.
+        Differences of A^2 between successive cuts, ``(stages + 1,)``; their sum is A^2.
+
+        Raises:
+          ArgumentError: The output was not traced.
         """
         squares = np.square(self._of(name))
         return np.append(squares[:-1] - squares[1:], squares[-1])
 
     def blamed(self, name: str) -> tuple[int, Irrep] | None:
-        """Stage and sector without which A is smallest; None if no removal lowers A."""
+        """Stage and sector whose removal lowers A most; None if none does.
+
+        Raises:
+          ArgumentError: The output was not traced.
+        """
         before = self._of(name)[0]
         if name not in self.without:
             return None
@@ -130,23 +145,24 @@ def trace(
     sectors: bool = False,
     execution: Execution | None = None,
 ) -> Trace:
-    """Interferes with a network stage by stage.
+    """Attributes the equivariance error of a network to its stages, by intervention.
 
     Args:
       staged: The network.
       max_degree: Largest degree L of the sectors that are removed.
-      rule: Quadrature or its degree; by default 2 L + 1.
-      sectors: Whether single sectors are removed as well: as many runs over the orbit
-        as there are stages times sectors.
+      rule: Quadrature or its degree; by default of degree 2 L + 1.
+      sectors: Whether to remove single sectors as well, which takes one run over the
+        orbit for each stage and sector.
       execution: Where and how to run.
 
     Returns:
       Errors of the outputs.
 
     Raises:
-      ArgumentError: The degree is none, or outputs or stages are not what the function
-        returns.
-      GridError: There is no such quadrature, or it is too coarse.
+      ArgumentError: The degree is invalid, or outputs or stages are not what the
+        function returns.
+      GridError: There is no such quadrature, it is too coarse, or it has too many
+        rotations for the memory.
 
     Example:
       >>> import ase.build
@@ -175,7 +191,7 @@ def trace(
     alone, bare = [], []
     for stage in staged.stages:
         parts = sectors_of(run, stage, first, max_degree)
-        # The invariant part is no cause of a variance by itself.
+        # The invariant part is not removed: it causes no variance by itself.
         squares = [found[0]]
         squares += [run.squares(run(removed([part]))[0]) for part in parts.values()]
         alone += squares
@@ -194,7 +210,7 @@ def trace(
 def _roots(
     found: Sequence[Mapping[str, Squares]],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A of several runs, and errors on labels of outputs that have some."""
+    """A of several runs, and errors on labels of the outputs that have labels."""
     errors, on_labels = {}, {}
     for name, first in found[0].items():
         errors[name] = np.sqrt([squares[name].variance for squares in found])

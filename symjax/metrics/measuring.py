@@ -1,7 +1,7 @@
-"""The one entrance: a problem in, moments, spectra and verdicts out.
+"""The entry point :func:`measure`: a problem in, moments, spectra and verdicts out.
 
-Arguments are checked and described; what to integrate over knows how to run (for a grid
-see :mod:`symjax.metrics.grid`).
+It checks the arguments; the object ``over`` then runs the measurement (for a grid see
+:mod:`symjax.metrics.grid`).
 """
 
 import warnings
@@ -27,7 +27,7 @@ from symjax.metrics.problem import (
 from symjax.metrics.results import Measurement
 from symjax.so3.representations import VECTOR
 
-# Relative errors of which it is asked whether something does not turn that should.
+# Above this relative error, users are asked whether an input should rotate too.
 _LARGE_ERROR = 1e-2
 
 
@@ -46,46 +46,45 @@ def measure(
     devices: Sequence[jax.Device] | None = None,
     **unknown: Any,
 ) -> Any:
-    """Measures how equivariant a function is, and which irreps its outputs carry.
+    """Measures how equivariant a function is, and which irreps its outputs contain.
 
-    For every output leaf with representation rho: the mean, the variance V and the
-    equivariance error A of the back-rotated response z(g) = rho(g)^-1 f(g x), and
+    For every output with representation rho, this computes the mean, the variance V and
+    the equivariance error A of the back-rotated response z(g) = rho(g)^-1 f(g x), and
     the content B_{l,sigma} of the direct response u(g) = f(g x) in every sector of
-    O(3) through ``max_degree``; definitions in :mod:`symjax.metrics.results`, from
+    O(3) through ``max_degree``. Definitions are in :mod:`symjax.metrics.results`, after
     Domina et al., arXiv:2603.24638.
 
     Args:
-      problem: A :class:`~symjax.metrics.Problem`. Or, for short, a function ``f(x,
-        *args)`` with its ``x`` and ``representations``; see there.
-      x: Input pytree of a function.
-      representations: For every output leaf of a function the representation it
-        carries: one representation, or a pytree prefix of the output. ``FEATURE`` for
-        features.
-      action: How O(3) acts on the ``x`` of a function.
-      args: Further arguments of a function that do not transform.
-      over: What to integrate over: :class:`~symjax.metrics.Grid`, of degree ``2 *
-        max_degree + 1`` by default; :class:`~symjax.metrics.Adaptive` to climb until a
-        requested accuracy is certified; :class:`~symjax.metrics.HaarSamples` for
-        unbiased estimates with standard errors; or a finite group of
+      problem: A :class:`~symjax.metrics.Problem`; or, as a short form, a function
+        ``f(x, *args)``, whose problem the next four arguments describe.
+      x: Input pytree of the function.
+      representations: Representations of the outputs of the function: one for all, or a
+        pytree prefix of the output. Use ``FEATURE`` for features.
+      action: How O(3) acts on ``x``, see :class:`~symjax.metrics.Problem`.
+      args: Further arguments of the function, which do not rotate.
+      over: What to integrate over: :class:`~symjax.metrics.Grid` (the default, of
+        degree ``2 * max_degree + 1``); :class:`~symjax.metrics.Adaptive`, which refines
+        until a requested accuracy is certified; :class:`~symjax.metrics.HaarSamples`
+        for unbiased estimates with standard errors; or a finite group from
         :func:`symjax.so3.finite_group`.
-      max_degree: Largest degree L of the projected sectors; not used by a finite group,
-        which has irreps of its own.
+      max_degree: Largest degree L of the projected sectors; ignored for a finite group,
+        which has its own irreps.
       memory: Budget in bytes for responses, coefficients and intermediates.
       batch_size: Elements evaluated at once on each device; chosen from the budget
         by default.
       progress: Called with the number of elements done and their total.
       devices: Devices that share the elements, for instance ``jax.devices()``; the
-        sums stay on the first. JAX's default device if not given.
-      **unknown: None; the error says what is meant.
+        sums stay on the first. JAX's default device if None.
+      **unknown: Not accepted; the error suggests the right argument.
 
     Returns:
-      The measurement, a mapping from output names to leaves: a
-      :class:`~symjax.metrics.Measurement`, over a finite group a
-      :class:`~symjax.metrics.FiniteMeasurement`. An output that is a single array is
-      named ``"output"``; others have the path of their key.
+      The measurement, a mapping by name of the output:
+      :class:`~symjax.metrics.Measurement`, or
+      :class:`~symjax.metrics.FiniteMeasurement` for a finite group. A single array is
+      named ``"output"``; other outputs are named by the path of their key.
 
     Raises:
-      ArgumentError: An argument has an impossible value.
+      ArgumentError: An argument has an invalid value, or a response is not finite.
       RepresentationError: A representation does not fit its output.
       GridError: The grid is too coarse for ``max_degree``.
       AliasingError: The grid does not resolve the response.
@@ -127,8 +126,8 @@ def measure(
 
 
 def _hint_of_cell(prepared: Prepared, args: tuple[Any, ...]) -> str:
-    """A question, where a response is not equivariant and something does not turn."""
+    """Asks whether an input that does not rotate should."""
     names = preflight.unmoved(prepared.action, prepared.x, args)
     if not names:
         return ""
-    return f"Does the cell turn too? {', '.join(names)} is not moved by the action."
+    return f"Does the cell rotate too? {', '.join(names)} is not moved by the action."

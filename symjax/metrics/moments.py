@@ -6,12 +6,12 @@ With z(g) = rho(g)^-1 f(g x) the back-rotated response and z_0 a reference,
     variance = E||z - z_0||^2 - ||E[z - z_0]||^2,
     norm     = ||z_0||^2 + 2 z_0 . E[z - z_0] + E||z - z_0||^2.
 
-Centring keeps both terms of the variance at the size of the variation itself, so a
-variation of 1e-6 of the mean is still resolved in a float32 model. The state is
-float64 whatever the dtype of the model.
+Subtracting the reference keeps both terms of the variance at the size of the variation
+itself, so that a variation of 1e-6 of the mean is resolved even in a float32 model. The
+state is float64 for any dtype of the model.
 
-The arrays may be those of JAX or of NumPy: a stream adds up on its device, an average
-of a few predictions on the host.
+Arrays may be those of JAX or NumPy: a stream accumulates on its device, an average of a
+few predictions on the host.
 """
 
 from types import ModuleType
@@ -30,11 +30,12 @@ class MomentState(NamedTuple):
     """Running moments under several sets of weights at once.
 
     Attributes:
-      first: E[z - z_0], in spherical components; none where it is not accumulated.
+      first: E[z - z_0], in spherical components; without components if it is not
+        accumulated.
       second: E||z - z_0||^2 for each irrep of the representation, summed over its
         components and channels.
-      absolute: The same with the absolute values of the weights: the size of the
-        terms, which bounds their round-off where weights are negative.
+      absolute: The same with absolute values of the weights: the size of the terms,
+        which bounds their round-off if weights are negative.
     """
 
     first: Float[Array | np.ndarray, "rules samples components channels"]
@@ -50,10 +51,15 @@ def init(
     irreps: int,
     xp: ModuleType = jnp,
 ) -> MomentState:
-    """The empty state, in float64 where JAX allows it.
+    """The empty state, in float64 if JAX has x64 enabled.
 
-    ``num_rules`` is the number of weight sets: the grid and the coarser ones nested in
-    it. ``xp`` is ``numpy`` for sums on the host.
+    Args:
+      num_rules: Number of weight sets: the grid and the coarser ones nested in it.
+      num_samples: Number of samples.
+      components: Number of spherical components.
+      channels: Number of channels.
+      irreps: Number of irreps of the representation.
+      xp: ``jax.numpy``, or ``numpy`` for sums on the host.
     """
     return MomentState(
         xp.zeros((num_rules, num_samples, components, channels)),
@@ -72,7 +78,7 @@ def _sum_irreps(
     representation: Representation,
     values: Float[Array | np.ndarray, "*batch components channels"],
 ) -> Any:
-    """Sums over the channels and over the components of each irrep: (..., irreps)."""
+    """Sums over channels and over the components of each irrep: (..., irreps)."""
     xp = values.__array_namespace__()
     return xp.add.reduceat(values.sum(axis=-1), irrep_starts(representation), axis=-1)
 
@@ -85,7 +91,7 @@ def update(
 ) -> MomentState:
     """Adds a batch of back-rotated responses z(g) - z_0, in spherical components.
 
-    Where entries are averaged one by one, each is a sample of a scalar.
+    To average the entries of an array one by one, treat each as a sample of a scalar.
 
     Example:
       >>> import numpy as np
@@ -101,12 +107,12 @@ def update(
       ([2.0, 2.0], [1.0, 0.0])
     """
     xp = centred.__array_namespace__()
-    # The product over a batch may run in the response's own precision: its terms
-    # have the size of the variation. The sums over batches are float64.
+    # The product over a batch may run in the precision of the response, because its
+    # terms have the size of the variation. The sums over batches are float64.
     first = state.first
     squares = _sum_irreps(representation, xp.square(centred)).astype(weights.dtype)
     with jax.default_matmul_precision("highest"):
-        # Without room for it: of a trivial representation it is known otherwise.
+        # Empty for trivial representations, whose first moment is known otherwise.
         if first.shape[2]:
             local = weights.astype(centred.dtype)
             first = first + xp.einsum("wg,gsic->wsic", local, centred)
@@ -122,8 +128,8 @@ class Moments(NamedTuple):
 
     Attributes:
       mean: The mean in spherical components.
-      variance: ||z - mean||^2 averaged, for each irrep; may be slightly negative.
-      norm: E||z||^2 for each irrep; may be negative too where weights are.
+      variance: E||z - mean||^2 for each irrep; may be slightly negative.
+      norm: E||z||^2 for each irrep; may be negative if weights are.
       noise: Bound on the round-off of ``variance``.
     """
 
@@ -150,11 +156,11 @@ def finalize(
       reference: z_0 in spherical components.
       num_elements: Number of group elements that were added.
       epsilon: Machine epsilon of the responses.
-      rule: Which set of weights.
-      symmetry: Where the elements stand for their orbits under a group; the
+      rule: Index of the set of weights.
+      symmetry: Symmetry of the input, if one element of each orbit was added; the
         reference must have this symmetry.
     """
-    # On the host: a slice of a JAX array is a program for each rule and shape.
+    # On the host: slicing a JAX array compiles a program for each rule and shape.
     first = np.asarray(state.first, np.float64)[rule]
     second = np.asarray(state.second, np.float64)[rule]
     start = np.asarray(reference, np.float64)

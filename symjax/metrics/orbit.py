@@ -1,8 +1,8 @@
 """Responses of a function on the orbit of its input: u(g) = f(g x).
 
-The group is the only vectorised axis. `jax.vmap` runs over the element alone, so
-whatever does not depend on the orientation (neighbour lists, distances, embeddings)
-keeps its shape and is computed once for a batch, not once for an element.
+``jax.vmap`` runs over group elements only, so that whatever does not depend on the
+orientation (neighbor lists, distances, embeddings) is computed once per batch, not once
+per element.
 """
 
 import functools
@@ -37,7 +37,7 @@ def _evaluate(
     args: tuple[Any, ...],
     rotations: Float[Array, "group 3 3"],
 ) -> list[Array]:
-    """Kept output leaves at every element; the others are never computed."""
+    """The output leaves ``keep`` at every element; the others are not computed."""
 
     def respond_to(rotation: Array) -> list[Array]:
         leaves = jax.tree.leaves(function(action(rotation, x), *args))
@@ -46,7 +46,7 @@ def _evaluate(
     num = len(rotations)
     if num == batch_size:
         return jax.vmap(respond_to)(rotations)
-    # Filled up to whole batches, so that no second program serves a remainder.
+    # Padded to whole batches, so that no second program is compiled for a remainder.
     missing = -num % batch_size
     filler = jnp.broadcast_to(rotations[-1], (missing, 3, 3))
     rotations = jnp.concatenate([rotations, filler])
@@ -72,15 +72,14 @@ def _respond_on_mesh(
     args: tuple[Any, ...],
     rotations: Float[Array, "group 3 3"],
 ) -> list[Array]:
-    """The same with the group axis divided; every device has its own batches."""
+    """As :func:`_evaluate`, with the group axis divided over devices."""
     most = min(batch_size, len(rotations) // mesh.size)
     share = jax.shard_map(
         functools.partial(_evaluate, function, action, keep, most),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec("group")),
         out_specs=PartitionSpec("group"),
-        # Loops of a model start from constants, which the check of what varies over
-        # devices refuses.
+        # Loops of a model may start from constants, which this check refuses.
         check_vma=False,
     )
     return share(x, args, rotations)
@@ -96,7 +95,7 @@ def _respond_on_devices(
     args: tuple[Any, ...],
     rotations: np.ndarray,
 ) -> list[Array]:
-    """Evaluates on all devices, filled up to equal shares; gathers on the first."""
+    """Evaluates equal shares on all devices, and gathers them on the first."""
     missing = -len(rotations) % len(devices)
     filler = np.broadcast_to(rotations[-1], (missing, 3, 3))
     mesh = Mesh(np.array(devices), ("group",))
@@ -114,7 +113,7 @@ def _respond_on_devices(
 
 
 def replicate(tree: Any, devices: tuple[jax.Device, ...]) -> Any:
-    """Copies every array to every device; copies that are there already are kept."""
+    """Copies every array to every device; existing copies are kept."""
     if not devices:
         return tree
     mesh = Mesh(np.array(devices), ("group",))
@@ -130,7 +129,7 @@ def _respond_on_host(
     args: tuple[Any, ...],
     rotations: np.ndarray,
 ) -> list[np.ndarray]:
-    """The same for a NumPy callable; the rotation itself runs in float64."""
+    """As :func:`_evaluate` for a host function; inputs are rotated in float64."""
     rows: list[list[np.ndarray]] = []
     with jax.enable_x64(True):
         for start in range(0, len(rotations), batch_size):
@@ -148,14 +147,14 @@ def _respond_on_host(
 
 @functools.partial(jax.jit, static_argnames=("action",))
 def move(action: Action, x: Any, rotations: Array | np.ndarray) -> Any:
-    """G x for some elements, along a first axis."""
+    """Moves x by several elements, along a new first axis."""
     return jax.vmap(lambda rotation: action(rotation, x))(rotations)
 
 
 def moved_on_host(
     action: Action, x: Any, rotations: Float[np.ndarray, "group 3 3"]
 ) -> list[Any]:
-    """G x for each of some elements, in NumPy and float64."""
+    """A list of x moved by each of several elements, in NumPy float64."""
     with jax.enable_x64(True):
         moved = jax.device_get(move(action, x, rotations))
     return [
@@ -181,7 +180,7 @@ def respond(
     batch_size: int,
     devices: tuple[jax.Device, ...] = (),
 ) -> Sequence[Array | np.ndarray]:
-    """The kept leaves of the response at some elements, with the group as first axis.
+    """Responses at some elements of O(3), with the group as first axis.
 
     Args:
       function: Pure JAX function ``f(x, *args)``, or a :class:`HostFunction`.
@@ -191,8 +190,14 @@ def respond(
       args: Further arguments that do not transform (parameters of a model).
       keep: Indices of the output leaves to return.
       batch_size: Number of elements evaluated at once.
-      devices: Devices that share the elements, each with batches of its own; the
-        responses come back on the first. Without any, JAX's default.
+      devices: Devices that share the elements; the responses are gathered on the
+        first. If empty, JAX's default device.
+
+    Returns:
+      One array for each index in ``keep``.
+
+    Raises:
+      ArgumentError: An integer response is too large for float64.
     """
     function, action = as_function(function), as_action(action)
     rest: Any = (keep, batch_size, x, args, rotations)
@@ -208,7 +213,7 @@ def respond(
 
 
 def _check_exact(responses: Sequence[Array | np.ndarray]) -> None:
-    """Raises where float64, in which sums run, would round an integer."""
+    """Raises if float64, in which sums are accumulated, would round an integer."""
     for values in responses:
         if values.dtype.name not in ("int64", "uint64") or not values.size:
             continue
@@ -217,8 +222,8 @@ def _check_exact(responses: Sequence[Array | np.ndarray]) -> None:
                 raise ArgumentError(
                     "function",
                     value,
-                    "is an integer of an output that float64 cannot hold",
-                    "Return it as a float, shifted by what does not vary",
+                    "returns an integer that float64 cannot represent",
+                    "Subtract a constant, or return floats",
                 )
 
 
@@ -234,9 +239,9 @@ def respond_in_batches(
 ) -> Sequence[Array | np.ndarray]:
     """As :func:`respond`, with one compiled program for any number of elements.
 
-    Compiling a deep model takes longer than evaluating it on a small grid; a climb
-    through several grids must not compile it for each. The last batch is filled up
-    with copies of the last element, which are dropped.
+    For grids of several sizes, because compiling a deep model takes longer than
+    evaluating it on a small grid. The last batch is padded with copies of the last
+    element, whose responses are dropped.
     """
     num = len(rotations)
     step = batch_size * max(len(devices), 1)
@@ -253,7 +258,7 @@ def respond_in_batches(
         )
         for start in range(0, len(fill), step)
     ]
-    # On the host: an array of another length would be another program to compile.
+    # On the host: JAX would compile a program for every length.
     return [
         np.concatenate([np.asarray(part) for part in column])[:num]
         for column in zip(*parts, strict=True)
@@ -261,7 +266,7 @@ def respond_in_batches(
 
 
 def check_finite(name: str, values: np.ndarray, rotations: np.ndarray) -> None:
-    """Raises with the first element at which a response is not finite."""
+    """Raises if a response is not finite, and names the first such element."""
     bad = ~np.isfinite(np.asarray(values, float)).reshape(len(values), -1)
     if bad.any():
         element = int(bad.any(axis=1).argmax())
@@ -269,7 +274,7 @@ def check_finite(name: str, values: np.ndarray, rotations: np.ndarray) -> None:
         raise ArgumentError(
             name,
             float(np.asarray(values, float).reshape(len(values), -1)[element, entry]),
-            f"entry {entry} of this output is not finite at the element g = "
-            f"{np.round(rotations[element], 4).tolist()} of O(3)",
+            "is not finite at the element g = "
+            f"{np.round(rotations[element], 4).tolist()} of O(3), in entry {entry}",
             "Check the function at g x",
         )

@@ -1,4 +1,4 @@
-"""Structures that are evaluated together, each on random elements of its own."""
+"""Structures that are evaluated together, each at its own random elements."""
 
 import collections
 import concurrent.futures
@@ -21,7 +21,7 @@ from symjax.metrics.problem import Execution, Output, Problem, check_degree, pre
 from symjax.metrics.turn_averages import cosets_of
 from symjax.metrics.unbiased import Rows, both_cosets, estimate_rows
 
-# Fewer turns than these all serve as samples.
+# With this many turns, one of them serves as reference.
 _SPARED_FROM = 4
 
 T = TypeVar("T")
@@ -32,12 +32,12 @@ class Pack(NamedTuple):
     """Structures that are evaluated together.
 
     Attributes:
-      labels: Their names.
-      sizes: Their numbers of atoms, or of points.
-      respond: From elements, ``(elements, items, 3, 3)``, one for each structure, to
-        the responses by name, with the elements as first axis.
-      outputs: What is known about every response.
-      owners: For each response the structure of every sample.
+      labels: Their labels.
+      sizes: Their numbers of atoms or points.
+      respond: Function of elements ``(elements, items, 3, 3)``, one for each structure,
+        that returns responses by name, with the elements as first axis.
+      outputs: Descriptions of the responses, by name.
+      owners: For each response, by name, the index of the structure of every sample.
     """
 
     labels: tuple[str, ...]
@@ -48,20 +48,20 @@ class Pack(NamedTuple):
 
 
 class Elements(Protocol):
-    """Where the group elements of structures come from; a survey."""
+    """Source of the group elements of structures, such as a survey."""
 
     @property
     def turn(self) -> str:
-        """What is turned at random, at once."""
+        """The set of rotations that is rotated at random as a whole."""
 
     def elements(
         self, labels: Sequence[str], number: int = 0
     ) -> Float[np.ndarray, "items turns members 3 3"]:
-        """Random turns of each structure in a round."""
+        """The random rotations of each structure in a round."""
 
 
 class Pending(NamedTuple):
-    """A pack that is being evaluated, with its turn, rotations and responses."""
+    """A pack that is being evaluated: its turn, rotations and responses."""
 
     pack: Pack
     turn: str
@@ -70,14 +70,14 @@ class Pending(NamedTuple):
 
 
 def start_pack(pack: Pack, over: Elements, number: int = 0) -> Pending:
-    """Starts to evaluate a pack; JAX goes on with it while others are finished."""
+    """Starts to evaluate a pack, asynchronously where JAX can."""
     rotations = over.elements(pack.labels, number)
     elements = np.swapaxes(both_cosets(rotations), 0, 1)
     return Pending(pack, over.turn, rotations, pack.respond(elements))
 
 
 def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
-    """Estimates of every structure of a pack, in its order.
+    """The estimates for every structure of a pack, in its order.
 
     Raises:
       ArgumentError: A response is not finite.
@@ -104,7 +104,7 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
             continue
         _check_finite(name, chosen, owner, pack.labels)
         some = dataclasses.replace(compact, shape=chosen.shape[1:])
-        # One turn can be spared as reference of the powers.
+        # One turn serves as reference for the powers.
         spared = rotations.shape[1] >= _SPARED_FROM
         known = cosets if pack.outputs[name].kind == "output" else ()
         rows, _, averaged = estimate_rows(
@@ -117,7 +117,7 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
         _, components, channels = leaf.axes
         size = components * channels
         numbers = np.bincount(owner, minlength=len(pack.labels))
-        # Samples with a species are atoms, if there is one for each.
+        # Samples with a species are atoms if there is one per atom.
         by_atom = species is not None and (numbers == pack.sizes).all()
         if pack.outputs[name].kind == "output" and by_atom:
             squares = rows.variance.sum(axis=1).mean(axis=-1) / size
@@ -141,7 +141,7 @@ def finish_pack(pending: Pending, max_degree: int) -> list[Sampled]:
 def _by_owner(
     rows: Rows, owner: np.ndarray, member: np.ndarray, size: int
 ) -> dict[int, Sums]:
-    """Sums of the structures that have some of the samples, with errors within them.
+    """Sums over some samples of each structure that has any, with their errors.
 
     ``size`` is the number of components of a sample.
     """
@@ -172,7 +172,7 @@ def _by_owner(
 
 
 def _products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Sums over the turns that both have been left out of: the last ones."""
+    """Jackknife covariance of two estimates, over the last turns, which both have."""
     num = min(one.shape[-1], other.shape[-1])
     return (num - 1) / num * (one[..., -num:] * other[..., -num:]).sum(axis=-1)
 
@@ -185,13 +185,13 @@ def _check_finite(
         raise ArgumentError(
             name,
             float("nan"),
-            f"the response of {labels[owner[bad][0]]} is not finite",
-            "Leave the structure out, or look at it alone with symjax report",
+            f"is not finite for the structure {labels[owner[bad][0]]}",
+            "Leave the structure out, or measure it alone with symjax report",
         )
 
 
 def pack_of(label: str, problem: Problem) -> Pack:
-    """Any problem as a pack of one."""
+    """A pack of one structure."""
     prepared = prepare(problem, Execution())
     leaves = prepared.leaves
 
@@ -208,7 +208,7 @@ def pack_of(label: str, problem: Problem) -> Pack:
 def measure_pack(
     pack: Pack, over: Elements, max_degree: int = 6, number: int = 0
 ) -> list[Sampled]:
-    """Estimates of the structures of a pack, see :func:`finish_pack`."""
+    """The estimates for the structures of a pack, see :func:`finish_pack`."""
     return finish_pack(start_pack(pack, over, number), max_degree)
 
 
@@ -219,10 +219,15 @@ def measure_packs(
     number: int = 0,
     threads: int = 1,
 ) -> Iterator[list[Sampled]]:
-    """Estimates of the structures of each pack, in the order of the packs.
+    """The estimates for the structures of each pack, in the order of the packs.
 
-    ``number`` is that of the round, ``threads`` how many packs are evaluated at the
-    same time; 1 for functions that are not safe to call from several threads.
+    Args:
+      packs: The packs.
+      over: Source of the elements.
+      max_degree: Largest degree of the projected sectors.
+      number: Number of the round.
+      threads: Number of packs that are evaluated at the same time; 1 for functions that
+        are not thread-safe.
     """
     max_degree = check_degree(max_degree)
     task = functools.partial(
@@ -232,9 +237,9 @@ def measure_packs(
 
 
 def free_threads() -> int:
-    """Packs of a network to be evaluated at the same time: one on each core.
+    """Number of packs to evaluate at the same time: one per CPU core.
 
-    Two on an accelerator, which goes on with one while the host finishes the other.
+    Two on an accelerator, which evaluates one while the host finishes the other.
     """
     if jax.default_backend() != "cpu":
         return 2
@@ -246,12 +251,12 @@ def free_threads() -> int:
 def in_order(
     task: Callable[[T], Result], items: Iterable[T], threads: int
 ) -> Iterator[Result]:
-    """Calls a function for each item, in several threads at once.
+    """Calls a function for each item, in several threads.
 
     Args:
       task: The function.
-      items: Its arguments; one more than there are threads is held.
-      threads: Their number; with 1 it is called by the caller's thread.
+      items: Its arguments; at most one more than there are threads is taken in advance.
+      threads: Number of threads; with 1, the caller's thread is used.
 
     Yields:
       Results, in the order of the items.
@@ -264,7 +269,7 @@ def in_order(
     if threads == 1:
         yield from map(task, items)
         return
-    # Contexts of JAX hold for one thread.
+    # Contexts of JAX are local to a thread.
     config: Any = jax.config
     settings = (
         (jax.enable_x64, config.jax_enable_x64),

@@ -1,4 +1,4 @@
-"""Static descriptions of what is measured: output leaves, and pieces of them."""
+"""Static descriptions of output leaves, and of pieces of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from symjax.so3.representations import Representation
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """One output leaf; hashable, so that it keys compiled code.
+    """One output leaf; hashable, as a cache key of compiled code.
 
     Attributes:
       representation: The representation that it carries.
       shape: Its shape.
       dtype: Its dtype.
-      index: Its position among all outputs, empty ones included. Not part of its
-        identity: leaves of one kind share their compiled code.
+      index: Its position among all outputs, including empty ones. Ignored by equality,
+        so that similar leaves share compiled code.
     """
 
     representation: Representation
@@ -38,7 +38,7 @@ class Leaf:
 
     @property
     def num_samples(self) -> int:
-        """Number of samples: atoms, edges, 1 for one output."""
+        """Number of samples, such as atoms or edges; 1 without sample axes."""
         return int(np.prod(self.axes[0], dtype=int))
 
     @property
@@ -54,7 +54,11 @@ class Leaf:
 
     @property
     def compute_dtype(self) -> str:
-        """Half precisions are measured in float32, larger integers in float64."""
+        """The dtype of the measurement.
+
+        float32 for half precisions and integers up to 16 bits, float64 for longer
+        integers; otherwise that of the leaf.
+        """
         if (
             jnp.issubdtype(self.dtype, jnp.integer)
             and np.dtype(self.dtype).itemsize > 2
@@ -64,13 +68,13 @@ class Leaf:
 
     @property
     def epsilon(self) -> float:
-        """Relative round-off of its entries, in the type that the function returns."""
+        """Machine epsilon of its dtype; for integers, that of ``compute_dtype``."""
         floating = jnp.issubdtype(self.dtype, jnp.floating)
         return float(jnp.finfo(self.dtype if floating else self.compute_dtype).eps)
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one entry, as it is measured."""
+        """Bytes of one entry in ``compute_dtype``."""
         return np.dtype(self.compute_dtype).itemsize
 
     @property
@@ -83,14 +87,14 @@ class Leaf:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Some consecutive samples of a leaf; of a small leaf, all of them.
+    """Some consecutive samples of a leaf; for a small leaf, all of them.
 
     Attributes:
       name: Name of the leaf.
       whole: The whole leaf, compact.
       num_samples: Number of samples of the piece.
-      start: Its first sample. Not part of its identity: pieces of one length share
-        their compiled code.
+      start: Its first sample. Ignored by equality, so that pieces of one length share
+        compiled code.
     """
 
     name: str
@@ -106,14 +110,14 @@ class Piece:
 
 
 def leaf_name(path: Any) -> str:
-    """Name of an output: the path of its key, ``"output"`` for a single array."""
+    """Name of an output: the path of its key, or ``"output"`` for a single array."""
     return jax.tree_util.keystr(path, simple=True, separator="/") or "output"
 
 
 def describe(
     shapes: Any, representations: Mapping[str, Representation]
 ) -> dict[str, Leaf]:
-    """Names every output leaf and checks that its representation fits.
+    """The output leaves with entries, by name, with representations that fit.
 
     Raises:
       RepresentationError: A representation does not fit, or an output is complex.
@@ -130,7 +134,7 @@ def describe(
             raise reps.RepresentationError(
                 name,
                 shape.dtype,
-                "complex outputs have no real representation",
+                "is complex, and has no real representation",
                 "Return real and imaginary parts as two outputs",
             )
         if np.prod(shape.shape, dtype=int) == 0:
@@ -146,10 +150,10 @@ def describe(
 def check_masks(
     masks: Mapping[str, np.ndarray] | None, leaves: Mapping[str, Leaf]
 ) -> dict[str, np.ndarray]:
-    """Boolean arrays over the samples of every leaf, True where a sample is real.
+    """Boolean masks over the samples of every leaf, True where a sample is real.
 
     Raises:
-      ArgumentError: A mask is not boolean, does not fit, or fits no leaf.
+      ArgumentError: A mask is not boolean, has the wrong shape, or belongs to no leaf.
     """
     masks = masks or {}
     for name in masks:
@@ -181,9 +185,9 @@ def spherical_values(leaf: Leaf, responses: Array) -> Float[Array, "g samples i 
 def spherical_matrices(
     leaves: Sequence[Leaf], rotations: Float[np.ndarray, "group 3 3"]
 ) -> list[Float[Array, "group components components"] | None]:
-    """rho(g) of each leaf, in float64: its round-off must not look like a variance.
+    """rho(g) of each leaf, in float64, so that its round-off is no apparent variance.
 
-    None where the representation is trivial.
+    None for a trivial representation.
     """
     kinds = {
         leaf.representation for leaf in leaves if not leaf.representation.is_trivial
@@ -196,7 +200,7 @@ def spherical_matrices(
 def rotate_back(
     matrices: Float[Array, "g i j"] | None, values: Float[Array, "g samples i c"]
 ) -> Float[Array, "g samples j c"]:
-    """rho(g)^-1 u; of NumPy arrays without JAX."""
+    """Back-rotated responses rho(g)^-1 u; NumPy arrays stay on the host."""
     if matrices is None:
         return values
     xp = values.__array_namespace__()
@@ -210,7 +214,10 @@ def rotated_rows(
     elements: Float[np.ndarray, "group 3 3"],
     mask: Bool[np.ndarray, "samples"],
 ) -> Float[np.ndarray, "group values"]:
-    """Rows rho(g)^-1 u(g) of the real samples: spherical components, on the host."""
+    """Back-rotated responses of the real samples, one flattened row per element.
+
+    In spherical components and float64, on the host.
+    """
     leaf = dataclasses.replace(leaf, dtype="float64")
     with jax.enable_x64(True):
         direct = spherical_values(leaf, jax.device_put(values))

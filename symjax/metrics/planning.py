@@ -1,4 +1,4 @@
-"""Which elements are evaluated, how many at once, and how many times, within memory."""
+"""Plans the evaluations of a measurement: batches and passes that fit the memory."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from symjax.so3.quadratures import Quadrature, nested_rules
 from symjax.so3.reduction import ReducedRule
 
 CHUNK_OF_A_CALL = 2**20
-"""Responses of a call, of all its elements, that are centred and transformed at once: 4
-MiB in float32. All of them would be two more arrays of their size."""
+"""Number of responses of a call that are centred and transformed at once, 4 MiB in
+float32. Processing all at once would take two more arrays of their size."""
 CHECKED_BYTES = 2**24
-"""Responses of an output at random elements of a climb, all together."""
-# A pass is some calls, so that progress is seen and can be interrupted.
+"""Memory for the responses of an output at the random elements of an adaptive rule."""
+# A pass has several calls, so that progress is reported and it can be interrupted.
 _LEAST_CALLS = 4
-# Calls that are added to the coefficients together, where all of a pass do not fit. The
-# coefficients are read and written each time: of PET's layers to l = 12, three calls at
-# once take three times as long in all as sixteen. But room for more calls can mean more
-# passes: the choice is the one with the least traffic to memory.
+# Calls that are added to the coefficients together, if those of a pass do not all fit.
+# Each addition reads and writes the coefficients: for PET's layers to l = 12, adding
+# three calls at a time takes three times as long as adding sixteen. Room for more calls
+# can mean more passes, so the choice with the least memory traffic is taken.
 BUFFERED_CALLS = (1, 2, 4, 8, 16)
-# An evaluation takes as long as reading its intermediates so many times (PET, CPU).
+# An evaluation takes as long as reading its intermediates this many times (PET, CPU).
 _TRAFFIC = 8
-# Elements evaluated at once. Where their intermediates fall out of a CPU's cache, each
-# takes up to twice as long; below that, more of them make larger matrix products.
+# Elements evaluated at once. If their intermediates exceed a CPU's cache, each takes up
+# to twice as long; within the cache, more elements give larger matrix products.
 _VECTORISED = {"cpu": 32, "gpu": 4096, "tpu": 4096}
 _CACHED_BYTES = 2**24
 _MOST_VECTORISED = 4096
@@ -38,13 +38,12 @@ _MOST_VECTORISED = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Checks:
-    """Random elements that all rules of a climb are checked at, evaluated once.
+    """Random elements at which all rules of an adaptive measurement are checked.
 
     Attributes:
-      rotations: The proper ones; their negatives come with them.
-      responses: What is known of each output there, both cosets of each rotation;
-        filled by the first rule.
-      turned: The same at the first of them, turned by a few eps.
+      rotations: Proper rotations R; -R is evaluated with each.
+      responses: Responses of each output at R and -R, filled by the first rule.
+      turned: Responses at the first of the elements, rotated further by a few eps.
     """
 
     rotations: Float[np.ndarray, "checks 3 3"]
@@ -52,14 +51,14 @@ class Checks:
     turned: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     NUM_TURNED: ClassVar[int] = 8
-    """Elements at which the round-off of the function is looked at."""
+    """Number of elements at which the round-off of the function is measured."""
     NUM_OF_LAYERS: ClassVar[int] = 32
-    """Elements at which every output is looked at, however large it is."""
+    """Smallest number of elements at which an output is checked, whatever its size."""
 
     def num_of(self, whole: Leaf) -> int:
-        """At how many rotations the responses of an output are kept.
+        """Number of rotations at which the responses of an output are kept.
 
-        All of a small output; of a large one at least :attr:`NUM_OF_LAYERS`.
+        All for a small output; for a large one fewer, at least :attr:`NUM_OF_LAYERS`.
         """
         fit = CHECKED_BYTES // (2 * whole.size * whole.itemsize)
         return min(len(self.rotations), max(fit, self.NUM_OF_LAYERS))
@@ -67,13 +66,13 @@ class Checks:
 
 @dataclasses.dataclass(frozen=True)
 class Elements:
-    """Which elements a function is evaluated at, and how they are weighted.
+    """The elements at which a function is evaluated, and their weights.
 
     Attributes:
       full: The product rule.
-      reduced: The rule that a symmetry of the input leaves of it.
-      checks: Random elements shared with other rules; without any, as many as the
-        in-plane set of a node are evaluated behind the nodes.
+      reduced: The rule reduced by a symmetry of the input, if there is one.
+      checks: Random elements shared with other rules. If None, one set of random
+        elements, as many as in-plane angles, is evaluated after the nodes.
     """
 
     full: Quadrature
@@ -82,38 +81,38 @@ class Elements:
 
     @property
     def climbing(self) -> bool:
-        """Whether this is one of several rules, which share compiled programs."""
+        """Whether this is one of several rules of an adaptive measurement."""
         return self.checks is not None
 
     @property
     def check_slots(self) -> int:
-        """Slots of random elements behind the nodes."""
+        """Number of slots of random elements after the nodes."""
         return 0 if self.climbing else 1
 
     @property
     def rule(self) -> Quadrature:
-        """The nodes that are evaluated."""
+        """The rule that is evaluated: the reduced one if there is one."""
         return self.full if self.reduced is None else self.reduced.rule
 
     @property
     def nested(self) -> tuple[tuple[int, np.ndarray], ...]:
-        """Degrees and sphere weights of the nested rules that are looked at.
+        """Degrees and sphere weights of the nested rules that are compared.
 
-        The first is that of the verdict; of a climb, whose rules show the convergence
-        themselves, it is the only one.
+        The first is used for the verdict. In an adaptive measurement it is the only
+        one, because successive rules show the convergence.
         """
         reduced = self.reduced
         rules = nested_rules(self.full) if reduced is None else reduced.nested
         return rules[:1] if self.climbing else rules
 
     def num_nested_elements(self, weights: np.ndarray) -> int:
-        """Number of evaluations that a nested rule of these weights makes use of."""
+        """Number of evaluations that a nested rule of these weights uses."""
         nodes = int(np.count_nonzero(weights))
         return self.evaluated_cosets * self.rule.in_plane * nodes
 
     @property
     def evaluated_cosets(self) -> int:
-        """1 where the improper coset follows from the proper one, else 2."""
+        """1 if the improper coset follows from the proper one, else 2."""
         return 1 if self.reduced and self.reduced.inversion is not None else 2
 
     @property
@@ -124,7 +123,7 @@ class Elements:
     def place(
         self, rotations: Float[np.ndarray, "... 3 3"]
     ) -> Float[np.ndarray, "... 3 3"]:
-        """The elements that rotations of the rule stand for."""
+        """The elements of O(3) at the rotations of the rule."""
         return rotations if self.reduced is None else self.reduced.place(rotations)
 
 
@@ -133,9 +132,9 @@ class Plan:
     """How the elements are streamed in one pass.
 
     Attributes:
-      num_nodes: Sphere nodes of the rule.
-      num_checks: Slots of random elements behind them.
-      in_plane: In-plane angles of a node.
+      num_nodes: Number of sphere nodes of the rule.
+      num_checks: Number of slots of random elements after them.
+      in_plane: Number of in-plane angles of a node.
       nodes_per_call: Nodes evaluated by one call.
       calls_per_buffer: Calls whose spectra are collected before they are added to
         the coefficients.
@@ -144,9 +143,10 @@ class Plan:
       comparable_degree: Largest degree compared with the first nested rule.
       nested: Degrees of the nested rules.
       method: ``"factorised"`` or ``"dense"``.
-      devices: Devices that share the elements of a call; none for JAX's default.
+      devices: Devices that share the elements of a call; empty for JAX's default.
       runs_ahead: Whether there is room for the responses of two calls.
-      num_bytes: Size of the arrays that are alive at once, on the first device.
+      num_bytes: Total size of the arrays that exist at the same time on the first
+        device.
     """
 
     num_nodes: int
@@ -165,17 +165,17 @@ class Plan:
 
     @property
     def num_calls(self) -> int:
-        """Calls of the function in one pass."""
+        """Number of calls of the function in one pass."""
         return -(-(self.num_nodes + self.num_checks) // self.nodes_per_call)
 
     @property
     def nodes_per_buffer(self) -> int:
-        """Nodes that are collected before they are added to the coefficients."""
+        """Number of nodes that are added to the coefficients together."""
         return self.calls_per_buffer * self.nodes_per_call
 
     @property
     def num_buffers(self) -> int:
-        """How many times a buffer is filled."""
+        """Number of times that the buffer is filled."""
         return -(-self.num_calls // self.calls_per_buffer)
 
     def projected(self, leaf: Leaf) -> tuple[int, ...]:
@@ -185,7 +185,7 @@ class Plan:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """In-plane parts that are kept of each node, by frequency."""
+        """Number of in-plane parts of each node, by frequency."""
         return _parts(self.method, self.max_degree, self.in_plane)
 
 
@@ -197,10 +197,13 @@ def plan_passes(
     method: str,
     divisible: bool = True,
 ) -> list[tuple[list[Piece], Plan]]:
-    """Distributes leaves over passes so that each fits the memory.
+    """Distributes leaves over passes, so that each pass fits the memory.
 
-    For every pass its pieces and its plan. Large leaves come in several pieces, each in
-    a pass of its own, unless they are not ``divisible`` into samples.
+    Large leaves are split into pieces, each in a separate pass, if they are
+    ``divisible`` into samples.
+
+    Returns:
+      The pieces and the plan of every pass.
 
     Raises:
       ArgumentError: The memory is too small.
@@ -216,7 +219,7 @@ def plan_passes(
         raise ArgumentError(
             "memory",
             memory,
-            f"the tables of the projection to degree {max_degree} on "
+            f"is too small: the tables of the projection to degree {max_degree} on "
             f"{elements.rule.num_rotations} rotations alone need {tables} bytes",
             "Allow {memory}, or lower max_degree or the degree of the grid",
             memory=2 * tables,
@@ -233,8 +236,8 @@ def plan_passes(
     share = -(-num_slots // _LEAST_CALLS)
     nodes = int(np.clip(limit * num_devices // per_node, 1, share))
     if elements.climbing:
-        # One size for all rules, so that the function is compiled once; and few
-        # elements that only fill a batch up.
+        # One size for all rules, so that the function is compiled once, with little
+        # padding of the last batch.
         vectorised = min(limit, default_batch_size())
         nodes = _nodes_of_batches(
             num_slots, per_node, vectorised * num_devices, at_least=nodes
@@ -243,11 +246,12 @@ def plan_passes(
         vectorised = _batch_size(-(-nodes * per_node // num_devices), limit)
     waves = sum(_parts(method, max_degree, in_plane))
     rows = _num_rows(method, max_degree)
-    # The state of both cosets; a block of it that is turned into powers, the whole of
-    # it in the dense path; responses; one call in the buffer.
+    # The state of both cosets; the block of it that is squared, which is all of it in
+    # the dense path; responses; one call in the buffer.
     block = rows if method == "dense" else 2 * (max_degree + 1) ** 2
     group = 2 * nodes * in_plane
-    # Those of a climb are joined on the host; improper ones may follow from the others.
+    # In an adaptive measurement batches are joined on the host; with an inversion, the
+    # improper responses follow from the others.
     held = (3 if elements.climbing else 1) * group
     held += group // 2 if elements.evaluated_cosets == 1 else 0
     per_call = 2 * nodes * waves
@@ -262,7 +266,7 @@ def plan_passes(
         return leaf.itemsize * (leaf.size * (per_value + further) + centred)
 
     def packed(calls: int) -> list[list[Piece]]:
-        """Passes with room for so many calls between additions to coefficients."""
+        """Passes with room for ``calls`` calls in the buffer."""
         passes: list[list[Piece]] = []
         used = 0
         for name, leaf in leaves.items():
@@ -274,13 +278,14 @@ def plan_passes(
                 raise ArgumentError(
                     "memory",
                     budget,
-                    f"{name!r} alone needs {least} bytes at degree {max_degree}",
+                    f"is too small: {name!r} alone needs {least} bytes at degree "
+                    f"{max_degree}",
                     "Allow {memory}, measure fewer samples, or lower max_degree",
                     memory=least,
                 )
             size = -(-compact.num_samples // num_pieces)
             for number in range(num_pieces):
-                # The last piece overlaps the one before, so that all have one length.
+                # The last piece overlaps the previous one, so that all have one length.
                 start = min(number * size, compact.num_samples - size)
                 piece = Piece(name, compact, size, start)
                 needed = need(piece.leaf, calls)
@@ -294,7 +299,7 @@ def plan_passes(
     values = sum(leaf.size * leaf.itemsize for leaf in leaves.values())
 
     def traffic(calls: int) -> tuple[float, float]:
-        """Bytes; where those of an evaluation are unknown, passes come first."""
+        """Memory traffic in bytes; if that of evaluations is unknown, passes first."""
         num_passes = len(packings[calls])
         additions = 2 * values * 2 * rows * num_calls / calls
         if not activations:
@@ -341,10 +346,10 @@ def table_bytes(
 ) -> int:
     """Bytes of the tables of the projection and of the rotation matrices of its rule.
 
-    For the factorised path 8 sum_{n, l >= n} 2 (2l + 1) p_n bytes a sphere node and
-    rule, with p_n = 1 or 2 parts of a frequency n; for the dense path
-    8 sum_l (2l + 1)^2 bytes an element. Twice that: what the tables are made from has
-    half their size, and those of a buffer are copied.
+    The factorised path takes 8 sum_{n, l >= n} 2 (2l + 1) p_n bytes per sphere node and
+    rule, with p_n = 1 or 2 parts of a frequency n; the dense path takes
+    8 sum_l (2l + 1)^2 bytes per element. The result is twice that, for temporary arrays
+    and the copies of a buffer.
     """
     nested = tuple(degree for degree, _ in elements.nested)
     comparable = max(min(max_degree, nested[0] - max_degree), 0)
@@ -363,7 +368,7 @@ def table_bytes(
         if method == "dense":
             entries += _num_rows(method, through)
         else:
-            # Two parts of every frequency but the first.
+            # Two parts for every frequency except the first.
             entries += 2 * _num_rows(method, through) - 2 * (through + 1) ** 2
     matrices = 2 * 9 * (nodes + elements.check_slots) * rule.in_plane
     return 8 * (2 * entries * columns + matrices)
@@ -372,7 +377,7 @@ def table_bytes(
 def _nodes_of_batches(
     num_slots: int, per_node: int, batch_size: int, at_least: int
 ) -> int:
-    """Nodes in a call such that the fewest batches serve all, of eight or less."""
+    """Nodes per call that minimise the number of batches, at most eight per call."""
     most = int(np.clip(8 * batch_size // per_node, at_least, num_slots))
 
     def batches(nodes: int) -> int:
@@ -382,12 +387,12 @@ def _nodes_of_batches(
 
 
 def default_batch_size() -> int:
-    """Elements evaluated at once on this backend, for functions that are not small."""
+    """Number of elements evaluated at once on this backend by default."""
     return _VECTORISED.get(jax.default_backend(), 32)
 
 
 def _limit(activations: int, memory: int) -> int:
-    """Elements evaluated at once, from the intermediates of one."""
+    """Number of elements evaluated at once, from the memory for intermediates."""
     limit = default_batch_size()
     if not activations:
         return limit
@@ -398,7 +403,7 @@ def _limit(activations: int, memory: int) -> int:
 
 
 def _batch_size(group: int, limit: int) -> int:
-    """Size of equal batches that leaves the least of the last one to be filled up."""
+    """Batch size that needs the least padding of the last batch."""
     if group <= limit:
         return group
     sizes = range(limit, limit // 2, -1)
@@ -406,9 +411,9 @@ def _batch_size(group: int, limit: int) -> int:
 
 
 def _num_rows(method: str, max_degree: int) -> int:
-    """Coefficients of one value and coset through a degree.
+    """Number of coefficients of one value on one coset through a degree.
 
-    The factorised path keeps real and imaginary parts of frequencies from 0.
+    The factorised path keeps real and imaginary parts for frequencies n >= 0.
     """
     sizes = (2 * degree + 1 for degree in range(max_degree + 1))
     if method == "dense":
@@ -421,8 +426,8 @@ def _projected(
 ) -> tuple[int, ...]:
     """Largest projected degree under each nested rule.
 
-    Outputs are small: as many as a rule of that degree resolves. Layers are not, and
-    keep what the verdict needs, and l = 0, from which their variance follows.
+    For outputs, which are small, as many degrees as the rule resolves. For layers only
+    those that the verdict needs, and l = 0, from which their variance follows.
     """
     least = (comparable, *(0 for _ in nested[1:]))
     if leaf.representation.is_trivial and leaf.representation.has_channels:
@@ -434,5 +439,5 @@ def _projected(
 
 
 def _parts(method: str, max_degree: int, in_plane: int) -> tuple[int, ...]:
-    """1 for the mean, cosine and sine for the rest; all angles in the dense path."""
+    """Parts by frequency: the mean, then cosine and sine; all angles if dense."""
     return (1, *(2,) * max_degree) if method == "factorised" else (in_plane,)

@@ -1,31 +1,31 @@
-"""Sums over many structures: A, B and ratios with intervals, and when to stop.
+"""Averages over many structures: A and B with confidence intervals.
 
-Every structure i contributes unbiased estimates of its V, ||z||^2 and ||P u||^2, noisy
-ones, of which V can be negative: it stays in the sums. A and B are ratios of sums,
+Every structure i contributes unbiased but noisy estimates of its V, ||z||^2 and
+||P u||^2. Negative estimates of V stay in the sums. A and B are ratios of sums,
 
     A^2 = sum_i w_i V_i / sum_i w_i c_i,    B = sum_i w_i P_i / sum_i w_i ||z_i||^2,
 
 where n_h of the N_h structures of a stratum h (:mod:`symjax.metrics.groups`) were
-visited in random order and each stands for w_i = N_h / n_h. Leaving out one structure
-after another, the rest of its stratum taking its place, gives what a stratum adds to
-the variance of a ratio r = sum w a / sum w b,
+visited in random order, and each stands for w_i = N_h / n_h. Leaving out one structure
+at a time, with the weights of its stratum adjusted, gives the contribution of a stratum
+to the variance of a ratio r = sum w a / sum w b,
 
     s_h^2 = (n_h - 1) / n_h sum_{i in h} (r_(i) - mean of r_(i))^2.
 
-There are two questions. *This data set*: what was not visited, and the noise within the
-structures,
+Intervals are of one of two kinds. For *this data set*, errors come from the structures
+that were not visited, and from the noise within structures:
 
     s_d^2 = sum_h (1 - n_h / N_h) s_h^2 + sum_i w_i Var[a_i - r b_i] / (sum w b)^2,
 
-exact for stratified random samples, of which a single stratum is one (Cochran,
-Sampling Techniques, 1977, Sec. 5 and 10.4). With all structures visited, new elements
-reduce what is left. *The population* that the data were drawn from, in which the
-N = sum_h N_h structures fell into strata by chance (two-phase sampling, Sec. 12.2),
+exact for stratified random sampling, which includes a single stratum (Cochran,
+Sampling Techniques, 1977, Sec. 5 and 10.4). Once all structures are visited, further
+elements reduce the remaining error. For *the population* that the data were drawn from,
+the N = sum_h N_h structures fell into strata by chance (two-phase sampling, Sec. 12.2):
 
     s_p^2 = sum_h s_h^2 + sum_h (N_h d_h^2 / (sum w b)^2 - (1 - N_h / N) s_h^2 / N_h),
 
-with d_h the mean of a - r b in a stratum. Where frames depend on each other, whole
-clusters, such as trajectories, are left out instead, and strata gain nothing.
+with d_h the mean of a - r b in a stratum. If structures depend on each other, whole
+clusters, such as trajectories, are left out instead, and strata are not used.
 """
 
 import dataclasses
@@ -45,17 +45,17 @@ from symjax.so3.finite_groups import finite_group
 from symjax.so3.irreps import Irrep
 
 QUESTIONS = ("data", "population")
-"""What an interval is about: this data set, or the population it was drawn from."""
+"""Kinds of intervals: for this data set, or the population it was drawn from."""
 CONFIDENCE = 0.95
-"""Of all intervals."""
+"""Confidence of all intervals."""
 
 
 class Sums(NamedTuple):
     """What one structure, or some of its samples, adds to the sums of an output.
 
-    Quantities are V, ||z||^2, and ||P_{l,sigma} u||^2 for l = 0, sigma = +1, -1, and so
-    on; they are sums over samples, components and irreps of the representation. Arrays
-    of several structures have a first axis over these, and ``count`` is one of them.
+    The quantities are V, ||z||^2, and ||P_{l,sigma} u||^2 for l = 0, sigma = +1, -1,
+    and so on; they are sums over samples, components and irreps of the representation.
+    For several structures, arrays have a leading axis and ``count`` is an array.
 
     Attributes:
       values: Unbiased estimates, ``(quantities,)``.
@@ -71,25 +71,26 @@ class Sums(NamedTuple):
 
     @classmethod
     def of_rows(cls, rows: Float[np.ndarray, "items numbers"]) -> "Sums":
-        """From rows with values, squares, products and count one after another."""
+        """Sums from rows that list values, squares, products and count."""
         values, squares, products = np.split(rows[:, :-1], 3, axis=1)
         return cls(values, squares, products, rows[:, -1])
 
 
 Key = tuple[str, int | str]
-"""Name of an output, and what its samples are: an atomic number; 0 for all of them; the
-name of a group for all of them after an average over it."""
+"""Name of an output, and a selection of its samples: an atomic number or class; 0 for
+all of them; or the name of a group, for all of them after an average over it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """What a survey says of one structure.
+    """The estimates of a survey for one structure.
 
     Attributes:
-      label: Its name.
-      size: Number of its atoms, or of its points.
-      sums: By output and by what samples are.
-      samples: A^2 of every sample, an atom or a point, of outputs that have one each.
+      label: Its label.
+      size: Number of its atoms or points.
+      sums: Sums by output and selection of samples.
+      samples: A^2 of every sample, by name, for outputs with one sample per atom or
+        point.
 
     Example:
       >>> from symjax.metrics import Sampled, pool
@@ -106,18 +107,18 @@ class Sampled:
 
 
 def place_of(key: Key) -> float:
-    """All samples first, then by what they are, then after averages."""
+    """Sort key: all samples first, then atomic numbers, then averages."""
     return math.inf if isinstance(key[1], str) else key[1]
 
 
 class Interval(NamedTuple):
-    """A figure of many structures.
+    """An estimate with its 95 % confidence interval.
 
     Attributes:
       value: The estimate.
-      low: Lower end of its 95 % interval.
-      high: Upper end.
-      error: Standard error.
+      low: Lower end of the interval.
+      high: Upper end of the interval.
+      error: Standard error of the estimate.
 
     Example:
       >>> from symjax.metrics.pooling import Interval
@@ -132,24 +133,24 @@ class Interval(NamedTuple):
 
     @property
     def relative_width(self) -> float:
-        """Half of the interval over the value; infinite for 0."""
+        """Half of the interval divided by the value; infinite for 0."""
         return (self.high - self.low) / 2 / self.value if self.value else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """All structures of a survey; figures of it are ratios of sums.
+    """All visited structures of a survey, with averages over them.
 
     Attributes:
-      labels: Of the structures.
+      labels: Labels of the structures.
       sizes: Their numbers of atoms.
-      columns: For each output and kind of samples, sums with a leading axis over the
-        structures; 0 where a structure has no such samples.
-      strata: Of what kind each structure is, and how many of each there are.
-      clusters: For each structure what it depends on, such as its trajectory; None for
+      columns: Sums for each output and selection of samples, with a leading axis over
+        the structures; 0 where a structure has no such samples.
+      strata: The stratum of each structure, and the sizes of the strata.
+      clusters: Index of the cluster of each structure, such as its trajectory; None for
         independent structures.
-      samples: For outputs with one sample for each atom, A^2 of every sample, unbiased,
-        of each structure; None where it has no such output.
+      samples: For outputs with one sample per atom, unbiased estimates of A^2 of every
+        sample of each structure; None for a structure without this output.
 
     Example:
       >>> import numpy as np
@@ -177,7 +178,7 @@ class Pool:
 
     @property
     def total(self) -> int:
-        """Structures of the data set, visited or not."""
+        """Number of structures of the data set, visited or not."""
         return int(self.strata.totals.sum())
 
     @property
@@ -186,29 +187,26 @@ class Pool:
         return tuple(name for name, group in self.columns if group == 0)
 
     def groups(self, name: str) -> tuple[int, ...]:
-        """What samples of an output are, without 0 for all of them.
-
-        Atomic numbers, or classes of points.
-        """
+        """Atomic numbers, or classes of points, among the samples of an output."""
         found = [g for other, g in self.columns if other == name and g]
         return tuple(sorted(g for g in found if isinstance(g, int)))
 
     def response(self, name: str, unit: str) -> SampledResponse:
-        """What averages leave of an output, with the error within this data set.
+        """A of an output after averages over groups, with errors for this data set.
 
         Args:
           name: Name of the output.
           unit: Its unit.
 
         Returns:
-          The averages that the turns of the survey tell.
+          Estimates for the averages that the turns of the survey allow.
         """
         found = {}
         groups: list[int | str] = [0, *self.averages(name)]
         for average in groups:
             interval = self.error(name, average, of="data")
             order = finite_group(average).order if isinstance(average, str) else 1
-            # Of A^2, which is added up.
+            # The standard error of A^2.
             error = interval.high**2 / 2
             if interval.value > 0 and math.isfinite(error):
                 error = 2 * interval.value * interval.error
@@ -218,7 +216,7 @@ class Pool:
         return SampledResponse(name, unit, found, 1, 0.0)
 
     def averages(self, name: str) -> tuple[str, ...]:
-        """Groups of which the turns tell what an average over them leaves."""
+        """Groups for whose averages the survey has estimates."""
         return tuple(
             group
             for other, group in self.columns
@@ -238,25 +236,26 @@ class Pool:
 
         Args:
           name: Name of the output.
-          group: What its samples are; 0 for all of them; the name of a group for all
-            of them after an average over it, where the turns of the survey tell it.
-          relative: Whether the relative error sqrt(sum V / sum ||z||^2) is meant.
-          of: What the interval is about, one of :data:`QUESTIONS`.
-          select: Which structures, for instance those of one size.
+          group: Selection of samples: an atomic number or class; 0 for all; or the name
+            of a group in :meth:`averages`, for all of them after an average over it.
+          relative: Whether to return the relative error sqrt(sum V / sum ||z||^2).
+          of: Kind of interval, one of :data:`QUESTIONS`.
+          select: Boolean array that selects structures, for instance of one size.
 
         Returns:
-          A and its interval, from one of A^2 on a logarithmic scale where that is
-          told from 0; else from 0.
+          A and its interval. The interval is that of A^2 on a logarithmic scale if A^2
+          differs significantly from 0; otherwise it starts at 0.
 
         Raises:
-          ArgumentError: There is no such output or question, or no structure is picked.
+          ArgumentError: There is no such output, selection or kind of interval, or no
+            structure is selected.
         """
         part = self._part(name, group)
         below = "norm" if relative else "count"
         return _root(self._ratio(part, 0, below, of, select))
 
     def root_mean_square(self, name: str, group: int = 0) -> float:
-        """Root-mean-square component of an output, over orbits and structures."""
+        """Root mean square of the components of an output, over all structures."""
         part, weights = self._part(name, group), self.strata.weights
         count = float((weights * part.count).sum())
         norm = float((weights * part.values[:, 1]).sum())
@@ -272,21 +271,22 @@ class Pool:
         of: str = "population",
         select: Bool[np.ndarray, "items"] | None = None,
     ) -> Interval:
-        """B of one sector, which noise may move below 0 or above 1.
+        """B of one sector; noise can make the estimate negative or larger than 1.
 
         Args:
           name: Name of the output.
           degree: Degree l of the sector.
           sigma: +1 or -1.
-          group: What its samples are.
-          of: What the interval is about.
-          select: Which structures.
+          group: Atomic number or class of the samples; 0 for all.
+          of: Kind of interval, one of :data:`QUESTIONS`.
+          select: Boolean array that selects structures.
 
         Returns:
           B and its interval.
 
         Raises:
-          ArgumentError: The degree was not projected, or there is no such sector.
+          ArgumentError: The degree was not projected; there is no such sector, output,
+            selection or kind of interval; or no structure is selected.
         """
         part, irrep = self._part(name, group), Irrep(degree, sigma)
         column = 2 + 2 * degree + (0 if irrep.sigma == 1 else 1)
@@ -294,7 +294,7 @@ class Pool:
             raise ArgumentError(
                 "degree",
                 degree,
-                f"was not projected: {part.values.shape[1] // 2 - 1} degrees were",
+                f"was not projected, only 0 to {part.values.shape[1] // 2 - 2}",
                 "Survey with a larger max_degree",
             )
         value, error, freedom = self._ratio(part, column, "norm", of, select)
@@ -302,13 +302,13 @@ class Pool:
         return Interval(value, value - half, value + half, error)
 
     def by_item(self, name: str) -> Float[np.ndarray, "items"]:
-        """A^2 of every structure, unbiased: may be negative; NaN without samples."""
+        """Unbiased A^2 of every structure, possibly negative; NaN without samples."""
         part = self._part(name, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(part.values[:, 0] / part.count)
 
     def by_item_errors(self, name: str) -> Float[np.ndarray, "items"]:
-        """Standard errors of :meth:`by_item`; NaN with two turns a structure."""
+        """Standard errors of :meth:`by_item`; NaN with two turns per structure."""
         part = self._part(name, 0)
         return np.asarray(np.sqrt(part.squares[:, 0]) / part.count)
 
@@ -338,7 +338,7 @@ class Pool:
             select = as_mask("select", select, a.shape)
             if not select.any():
                 raise ArgumentError(
-                    "select", select, "picks no structure", "Pick one or more"
+                    "select", select, "selects no structure", "Select one or more"
                 )
             a, b = a * select, b * select
         weights = self.strata.weights
@@ -354,7 +354,7 @@ class Pool:
                     value**2 * part.squares[:, 1] - 2 * value * part.products[:, column]
                 )
             noise = float((weights * within)[b != 0].sum()) / below**2
-            # With two turns it is not known: the spread of structures bounds it.
+            # With two turns the noise is unknown; the spread of structures bounds it.
             if math.isfinite(noise):
                 return value, *own.of_data(self.strata, noise, int((b != 0).sum()))
         if self.clusters is not None:
@@ -370,28 +370,28 @@ class Pool:
 
 
 class _Spread(NamedTuple):
-    """What each stratum adds to the variance of a ratio, from how many structures."""
+    """Contribution of each stratum to the variance of a ratio, and its sample size."""
 
     squares: Float[np.ndarray, "strata"]
     num: Int[np.ndarray, "strata"]
 
-    def error(self, more: float, freedom: float) -> tuple[float, float]:
+    def error(self, extra: float, freedom: float) -> tuple[float, float]:
         """A standard error, and its degrees of freedom after Satterthwaite.
 
         Args:
-          more: Another term of the variance.
+          extra: Another term of the variance.
           freedom: Its degrees of freedom.
         """
-        total = self.squares.sum() + more
+        total = self.squares.sum() + extra
         if not (math.isfinite(total) and total > 0):
             return math.sqrt(total), max(float(self.num.sum()) - 1, 1.0)
         uncertain = np.square(self.squares) / np.maximum(self.num - 1, 1)
-        return math.sqrt(total), total**2 / (uncertain.sum() + more**2 / freedom)
+        return math.sqrt(total), total**2 / (uncertain.sum() + extra**2 / freedom)
 
     def of_data(
         self, strata: Strata, noise: float, present: int
     ) -> tuple[float, float]:
-        """The error of this data set, with noise within the structures."""
+        """The error for this data set, including noise within structures."""
         left = 1 - strata.visited / strata.totals
         if not left.any():
             return math.sqrt(max(noise, 0.0)), max(float(present), 1.0)
@@ -403,23 +403,23 @@ class _Spread(NamedTuple):
     def of_population(
         self, totals: Int[np.ndarray, "strata"], apart: Float[np.ndarray, "strata"]
     ) -> tuple[float, float]:
-        """The error of the population, whose strata are ``apart`` from the ratio."""
+        """The error for the population; strata deviate by ``apart`` from the ratio."""
         if not np.isfinite(self.squares).all():
             return self.error(0.0, 1.0)
         num = totals.sum()
         chance = totals * np.square(apart)
-        # The means are noisy themselves. A single stratum has the ratio as its mean.
+        # The means are noisy themselves; for a single stratum this term is 0.
         chance = chance - (1 - totals / num) * self.squares / totals
-        more = max(float(chance.sum()), 0.0)
-        return self.error(more, float(max(num - 1, 1)))
+        extra = max(float(chance.sum()), 0.0)
+        return self.error(extra, float(max(num - 1, 1)))
 
 
 def _left_out(a: np.ndarray, b: np.ndarray, strata: Strata) -> _Spread:
-    """Variance of a ratio by leaving out one structure of each stratum in turn."""
+    """Variance of a ratio, by leaving out one structure of a stratum at a time."""
     weights = strata.totals / np.maximum(strata.visited, 1)
     present = b != 0
     if len(strata.totals) > 1:
-        # What a part of a stratum has none of tells how large that part is.
+        # Structures without the quantity show how large their part of a stratum is.
         present = np.isin(strata.of, strata.of[present])
     a, b, of = a[present], b[present], strata.of[present]
     num = np.bincount(of, minlength=len(weights))
@@ -446,7 +446,7 @@ def _quantile(freedom: float) -> float:
 
 
 def _root(squared: tuple[float, float, float]) -> Interval:
-    """The interval of a square root, from its square with a standard error."""
+    """The interval of a square root, from that of the square."""
     value, error, freedom = squared
     if not math.isfinite(error):
         return Interval(math.sqrt(max(value, 0.0)), 0.0, math.inf, math.inf)

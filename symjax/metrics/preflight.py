@@ -1,9 +1,9 @@
-"""Checks on a few elements before the orbit: is an action one, a function the same?
+"""Checks at a few elements before a measurement: actions and host functions.
 
-An action of O(3) leaves x alone at the identity, g (h x) = (g h) x, and it keeps
-lengths, as orthogonal representations do. A function on the host returns the same
-numbers for the same input, wherever it stands in a batch. What is not so is refused
-with the deviation, before thousands of evaluations.
+An action of O(3) must leave x unchanged at the identity, obey g (h x) = (g h) x, and
+preserve lengths, as orthogonal representations do. A function on the host must return
+the same numbers for the same input, at any position in a batch. Otherwise an error
+with the deviation is raised before thousands of evaluations.
 """
 
 import warnings
@@ -17,25 +17,25 @@ from symjax.errors import ArgumentError
 from symjax.metrics import functions, orbit
 
 _SEED = 22
-# Deviations above this share of the root mean square are no round-off.
+# Deviations above this fraction of the root mean square are not round-off.
 _ROUND_OFF = 1e-5
-# A function whose noise is above this share of its response is not measured.
+# A function whose noise is above this fraction of its response is refused.
 _NOISE = 1e-2
 
 
 def check_action(action: functions.Action, x: Any) -> None:
-    """Raises unless a function acts as O(3) does, as far as two elements show.
+    """Raises unless a function is an orthogonal action of O(3), tested at two elements.
 
-    An action that follows from representations is right by construction.
+    An action that follows from representations is correct by construction.
 
     Raises:
-      ArgumentError: It moves x at the identity, its structure or a length changes, or
+      ArgumentError: It changes x at the identity, the structure of x or a length, or
         g (h x) differs from (g h) x.
     """
     if isinstance(action, functions.RepresentationAction):
         return
     h, g = Rotation.random(2, random_state=_SEED).as_matrix()
-    # h is improper, so that an action of rotations alone shows.
+    # -h is improper, which reveals an action that handles proper rotations only.
     elements = np.stack([np.eye(3), -h, -g @ h])
     same, first, at_once = orbit.moved_on_host(action, x, elements)
     found, expected = map(str, map(jax.tree.structure, (same, x)))
@@ -44,18 +44,19 @@ def check_action(action: functions.Action, x: Any) -> None:
             "action",
             found,
             f"returns a structure other than that of x, {expected}",
-            "Return g x with the keys and shapes of x",
+            "Return g x with the structure and shapes of x",
         )
     (twice,) = orbit.moved_on_host(action, first, g[None])
     near = jax.tree.map(_nudged, x)
     _, beside, _ = orbit.moved_on_host(action, near, elements)
     _compare(same, x, "moves x at the identity element by")
-    _compare(twice, at_once, "is no action of O(3): g (h x) differs from (g h) x by")
+    problem = "is not an action of O(3): g (h x) differs from (g h) x by"
+    _compare(twice, at_once, problem)
     paths = jax.tree_util.tree_flatten_with_path(x)[0]
     four = (paths, *map(jax.tree.leaves, (near, first, beside)))
     for (path, one), other, moved_one, moved_other in zip(*four, strict=True):
         before, after = _distance(one, other), _distance(moved_one, moved_other)
-        # Of differences of a hundredth, float32 leaves five digits.
+        # In float32, differences of 1 % have five significant digits.
         if before and not abs(after / before - 1) <= 1e-3:
             raise ArgumentError(
                 "action",
@@ -66,7 +67,7 @@ def check_action(action: functions.Action, x: Any) -> None:
 
 
 def _nudged(leaf: Any) -> Any:
-    """The same, a hundredth of its size further."""
+    """The array plus random noise of 1 % of its root mean square."""
     array = np.asarray(leaf)
     if array.dtype.kind != "f" or not array.any():
         return leaf
@@ -97,7 +98,7 @@ def _compare(found: Any, expected: Any, problem: str) -> None:
 
 
 def _deviation(one: Any, other: Any) -> tuple[float, float]:
-    """Relative to the root mean square, and what round-off admits."""
+    """Deviation relative to the root mean square, and the tolerance for round-off."""
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape:
         return float("inf"), 0.0
@@ -114,13 +115,13 @@ def _deviation(one: Any, other: Any) -> tuple[float, float]:
 def check_host(
     function: Any, action: functions.Action, x: Any, args: Any, shapes: Any
 ) -> None:
-    """Raises where a function on the host returns other numbers for the same input.
+    """Raises if a function on the host does not reproduce its outputs.
 
-    Two elements are evaluated, then the first of them twice.
+    Two elements are evaluated, then the first of them twice. Differences above
+    round-off but below 1 % cause a warning.
 
     Raises:
-      ArgumentError: Outputs differ by more than a hundredth; by less, there is a
-        warning with the deviation, below which A is noise.
+      ArgumentError: Outputs for the same input differ by more than 1 %.
     """
     elements = Rotation.random(2, random_state=_SEED).as_matrix()
     names = [
@@ -142,7 +143,7 @@ def check_host(
     for name, one, other in zip(names, first, second, strict=True):
         one, other = np.asarray(one), np.asarray(other)
         if not (np.isfinite(one).all() and np.isfinite(other).all()):
-            continue  # refused with its element, when the orbit meets it
+            continue  # refused later, with the element
         deviation, tolerance = _deviation(one[0], other[0])
         if deviation > _NOISE:
             swapped, _ = _deviation(one[1], other[0])
@@ -152,7 +153,7 @@ def check_host(
                 name,
                 f"differs by {deviation:.1e} of its root mean square between two calls "
                 "with the same input"
-                + (": outputs come in another order than inputs" if place else ""),
+                + (": outputs are in another order than inputs" if place else ""),
                 "Return one output for each input, in their order"
                 if place
                 else "Fix random numbers (seed, dropout) and state between calls",
@@ -166,10 +167,10 @@ def check_host(
 
 
 def unmoved(action: functions.Action, x: Any, args: tuple[Any, ...] = ()) -> list[str]:
-    """What looks as if it should turn, and does not: a cell, most often.
+    """Names of inputs that should perhaps rotate but do not, such as a cell.
 
-    Names of leaves of ``x`` of shape ``(..., 3)`` that the action does not move, and
-    of arguments, where these are looked at too, that are 3 x 3 matrices.
+    These are leaves of ``x`` of shape ``(..., 3)`` that the action does not change, and
+    entries of ``args`` that are 3 x 3 matrices.
     """
     element = Rotation.random(random_state=_SEED).as_matrix()
     (moved,) = orbit.moved_on_host(action, x, element[None])

@@ -1,19 +1,20 @@
-"""What can be read out of features: ridge regression to tensors, sector by sector.
+"""Which tensors can be decoded from features, by ridge regression per sector.
 
-Content of a layer in (l, sigma) says that features change with the orientation as such
-a tensor does, not that a tensor of the environment can be had from them. A probe asks
-for it: the best linear map from features x to a tensor T of degree l and parity sigma,
+Content of a layer in (l, sigma) means that features change with the orientation as such
+a tensor does, not that a tensor of the environment can be decoded from them. A probe
+tests this: the best linear map from features x to a tensor T of degree l and parity
+sigma,
 
     T = W x + b,   W = argmin sum |T - W x - b|^2 + lambda |W|^2,
 
-of all environments, at random elements of O(3), so that what is constant in one
-orientation is worth nothing. It is *decodable* where, on structures that the probe has
-not seen, it predicts better than no features do, and better than probes that were
-trained on the tensors of other structures. Both gains must be above 0 at the stated
-level for all degrees, parities and layers together.
+over all environments at random elements of O(3), so that what is constant in one
+orientation does not help. A sector is *decodable* if, on held-out structures, the probe
+predicts better than the mean, and better than probes trained on the tensors of other
+structures. Both gains must be above 0 at the stated level, corrected for the number of
+sectors, layers and kinds of probe.
 
-Probes of *products* read x x^T beside x, through the kernel (1 + x . x')^2 (Saunders,
-Gammerman and Vovk, ICML 1998), of standardised features.
+Probes of *products* read x x^T in addition to x, through the kernel (1 + x . x')^2 of
+standardised features (Saunders, Gammerman and Vovk, ICML 1998).
 """
 
 import dataclasses
@@ -29,33 +30,34 @@ from symjax.so3._arguments import check_integer
 from symjax.so3.irreps import Irrep
 
 LEVEL = 0.05
-"""Probability with which features that hold nothing are said to hold anything."""
+"""Probability of finding a decodable sector in features that hold none."""
 
 _FEWEST = 8
-"""Structures: half of them are trained on, in as many folds, half are held out."""
+"""Smallest number of structures; half of them are for training, half are held out."""
 _FOLDS = 4
 _PERMUTATIONS = 4
-# Ridges over the largest squared singular value; infinity predicts the mean.
+# Ridge parameters, relative to the largest squared singular value; infinity predicts
+# the mean.
 _RIDGES = np.array([*10.0 ** np.arange(-16, 2), np.inf])
-# Singular values of features below so many epsilon of the largest are round-off, which
-# depends on the orientation as well: a probe would read it.
+# Singular values of features below this many epsilon of the largest are round-off. It
+# depends on the orientation too, so that a probe could read it.
 _ROUND_OFF = 8.0
-# Of the variance of the largest tensor: what symmetry forbids is round-off.
+# Relative to the largest variance of a tensor: below it a tensor vanishes by symmetry.
 _VANISHES = 1e-20
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """How well a probe reads one sector from one layer, on structures held out.
+    """How well a probe decodes one sector from one layer, on held-out structures.
 
-    Scores are ``1 - sum |T - W x - b|^2 / sum |T - mean|^2``, every channel of T in
-    units of its own size.
+    Scores are ``1 - sum |T - W x - b|^2 / sum |T - mean|^2``, with every channel of T
+    scaled to unit variance.
 
     Attributes:
-      score: Of the probe: 1 for all, 0 for nothing.
-      permuted: Of probes that were trained on the tensors of other structures.
-      low: Lower bound of what the score gains over the better of nothing and
-        permuted ones, at the level corrected for all comparisons.
+      score: Score of the probe: 1 is perfect, 0 no better than the mean.
+      permuted: Score of probes that were trained on the tensors of other structures.
+      low: Lower bound of the gain over the mean and over the permuted probes, whichever
+        is smaller, at the level corrected for all comparisons.
 
     Example:
       >>> from symjax.metrics import Decoded
@@ -75,15 +77,15 @@ class Decoded:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Probes:
-    """What probes read from layers.
+    """Results of probes of several layers.
 
     Attributes:
-      sectors: By layer and sector, linear probes; what is the same in all
-        environments is left out.
-      products: The same of probes that read products of two features; empty unless
-        asked for.
-      structures: Structures that were trained on, and held out.
-      comparisons: By how many the level was divided.
+      sectors: Results of linear probes, by layer and sector. Sectors whose tensor does
+        not vary between environments are left out.
+      products: The same for probes that read products of two features; empty unless
+        requested.
+      structures: Numbers of structures for training and held out.
+      comparisons: Number of comparisons by which the level was divided.
 
     Example:
       >>> from symjax.metrics import Decoded, Probes
@@ -99,10 +101,12 @@ class Probes:
     comparisons: int
 
     def largest(self, layer: str, sigma: int, *, products: bool = False) -> int | None:
-        """The largest degree that can be read from a layer; None if there is none.
+        """The largest degree that can be decoded from a layer; None if there is none.
 
-        Sigma is +1 for proper tensors and -1 for pseudotensors; ``products`` says
-        whether products of two features are read.
+        Args:
+          layer: Name of the layer.
+          sigma: +1 for proper tensors, -1 for pseudotensors.
+          products: Whether probes may read products of two features.
         """
         held = (self.products if products else self.sectors)[layer]
         return max(
@@ -121,31 +125,33 @@ def probe(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Probes:
-    """Reads tensors from the features of layers.
+    """Tests which tensors can be decoded from the features of layers.
 
-    Half of the structures, drawn at random, is trained on; ridges are chosen there by
-    cross-validation over whole structures, for each sector by itself. What is gained
-    on the other half is a ratio of sums over its structures, and its lower bound that
-    of Student's t at ``level`` over the number of layers, sectors and kinds of probe
-    (Bonferroni). Structures are permuted as a whole.
+    A random half of the structures is used for training, where the ridge parameter of
+    each sector is chosen by cross-validation over whole structures. The gain on the
+    other half is a ratio of sums over its structures. Its lower bound is that of
+    Student's t at ``level`` divided by the number of layers, sectors and kinds of probe
+    (Bonferroni). For the permuted baseline, whole structures are permuted.
 
     Args:
-      features: By layer; all samples of a structure, at several elements of O(3) each.
-      tensors: By sector, of the same samples at the same elements.
-      structures: To which structure each sample belongs.
-      products: Whether products of two features are read as well. Costs the third
-        power of the number of samples.
-      epsilon: Relative round-off of the features: what is below eight times that is not
-        read. By default that of their type.
-      level: Probability of naming anything where there is nothing.
-      seed: Of halves, folds and permutations.
+      features: Features by layer, one row per sample at each of several elements of
+        O(3).
+      tensors: Tensors by sector, of the same samples at the same elements.
+      structures: Index of the structure to which each row belongs.
+      products: Whether to add probes of products of two features, at a cost of the
+        third power of the number of samples.
+      epsilon: Relative round-off of the features; what is below eight times that is
+        ignored. By default the machine epsilon of their dtype.
+      level: Probability of finding anything if there is nothing.
+      seed: Seed of the halves, folds and permutations.
 
     Returns:
       Scores and bounds.
 
     Raises:
-      ArgumentError: There are fewer than eight structures, numbers of samples differ,
-        a value is not finite, or the level is none.
+      ArgumentError: There are fewer than eight structures, numbers of rows differ, an
+        array has the wrong shape or values that are not finite, or ``level``,
+        ``epsilon`` or ``seed`` has an invalid value.
 
     Example:
       >>> import jax, jax.numpy as jnp, numpy as np
@@ -201,12 +207,12 @@ def probe(
 
 
 def check_enough(num: int) -> None:
-    """Raises unless structures are enough, eight at least, to be divided."""
+    """Raises unless there are at least eight structures."""
     if num < _FEWEST:
         raise ArgumentError(
             "structures",
             num,
-            "are too few to train on half of them and to judge by the rest",
+            "are too few to train on one half and test on the other",
             f"Pass {_FEWEST} or more",
         )
 
@@ -227,7 +233,7 @@ def _check(
             raise ArgumentError(
                 f"tensors[{irrep}]",
                 np.shape(rows),
-                f"has not the {irrep.dimension} components of {irrep}",
+                f"does not have the {irrep.dimension} components of {irrep}",
                 "Pass (samples, components, channels)",
             )
     for name, (rows, rank) in arrays.items():
@@ -235,23 +241,23 @@ def _check(
             raise ArgumentError(
                 name,
                 np.asarray(rows).dtype,
-                "are no real numbers",
-                "Pass real and imaginary parts as two",
+                "are not real numbers",
+                "Pass real and imaginary parts as two arrays",
             )
         if np.ndim(rows) != rank or len(rows) != len(owner) or not np.size(rows):
             raise ArgumentError(
                 name,
                 np.shape(rows),
-                f"is not one row for each of {len(owner)} samples",
-                "Pass as many rows as in structures",
+                f"does not have one row for each of {len(owner)} samples",
+                "Pass as many rows as entries of structures",
             )
         if not np.isfinite(rows).all():
-            raise ArgumentError(name, "nan", "is not finite", "Look at the model")
+            raise ArgumentError(name, "nan", "is not finite", "Check the model")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
-    """Which samples are trained on, in folds, and in which orders they are mixed up."""
+    """Which samples are for training, their folds, and permutations of all samples."""
 
     owner: np.ndarray
     training: np.ndarray
@@ -262,13 +268,13 @@ class _Split:
 def _permuted(
     owner: np.ndarray, names: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Indices of all samples; each structure has those of the next of its size.
+    """Row indices that give each structure the rows of another of about its size.
 
-    Where sizes differ rows are repeated or left out at the end.
+    If sizes differ, rows are repeated or left out at the end.
     """
     order = np.arange(len(owner))
     rows = {name: np.flatnonzero(owner == name) for name in names}
-    # One cycle through all, those of one size in any order: none stays where it is.
+    # One cycle through all structures, sorted by size: none keeps its own rows.
     cycle = sorted(random.permutation(names), key=lambda name: len(rows[name]))
     for name, other in zip(cycle, np.roll(cycle, 1), strict=True):
         order[rows[name]] = np.resize(rows[other], len(rows[name]))
@@ -277,7 +283,7 @@ def _permuted(
 
 @dataclasses.dataclass(frozen=True)
 class _Tensors:
-    """All tensors side by side, channels in units of their spread in the training."""
+    """All tensors side by side, with channels scaled to unit variance in training."""
 
     values: Float[np.ndarray, "samples columns"]
     parts: Mapping[Irrep, slice]
@@ -307,7 +313,7 @@ class _Tensors:
 
 
 def _above(floor: float, rows: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Features without the directions in which they hold round-off alone."""
+    """Features without the directions in which they only hold round-off."""
     fitted = rows[training]
     mean = fitted.mean(axis=0)
     _, sizes, directions = np.linalg.svd(fitted - mean, full_matrices=False)
@@ -319,9 +325,9 @@ def _above(floor: float, rows: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Modes:
-    """A regression on some samples, diagonal: its modes, and those of other samples.
+    """A ridge regression in diagonal form, to predict other samples.
 
-    Predictions of others are ``others @ (modes^T Y / (squares + ridge))``.
+    Predictions are ``others @ (modes^T Y / (squares + ridge))``.
     """
 
     modes: Float[np.ndarray, "training modes"]
@@ -329,8 +335,8 @@ class _Modes:
     others: Float[np.ndarray, "others modes"]
 
     def predictions(self, values: np.ndarray, ridge: float) -> np.ndarray:
-        """Of the others, for centred values of the training samples."""
-        # Nothing is read from features that are constant, nor at infinity.
+        """Predictions for the other samples, from centred training values."""
+        # Constant features and an infinite ridge predict 0.
         with np.errstate(divide="ignore", invalid="ignore"):
             factors = 1 / (self.squares + ridge * self.squares.max(initial=0.0))
         factors = np.where(np.isfinite(factors), factors, 0.0)
@@ -348,7 +354,7 @@ def _products(training: np.ndarray, others: np.ndarray) -> _Modes:
     size = np.where(size > 0, size, 1.0) * np.sqrt(training.shape[1])
     a, b = ((rows - mean) / size for rows in (training, others))
     own, far = (1 + a @ a.T) ** 2, (1 + b @ a.T) ** 2
-    # About the mean of the training samples, in the space of the products.
+    # Centred at the mean of the training samples in the space of products.
     column = own.mean(axis=0)
     far = far - far.mean(axis=1, keepdims=True) - column + column.mean()
     own = own - column - column[:, None] + column.mean()
@@ -366,10 +372,10 @@ def _decode(
     split: _Split,
     quantile: float,
 ) -> dict[Irrep, Decoded]:
-    """All sectors of one layer."""
+    """Results for all sectors of one layer."""
     training, values = split.training, tensors.values
     width = values.shape[1]
-    # The tensors as they are, and those of other structures, in blocks of columns.
+    # The tensors, followed by the permuted ones, in blocks of columns.
     every = np.concatenate([values, *(values[order] for order in split.orders)], axis=1)
     errors = np.zeros((len(_RIDGES), every.shape[1]))
     for fold in split.folds:
@@ -398,7 +404,7 @@ def _decode(
             losses.append(lost(mean[own] + modes.predictions(centred, ridge), part))
         nothing, permuted = lost(mean[part], part), np.mean(losses[1:], axis=0)
         total = nothing.sum()
-        if total == 0:  # constant in these structures: nothing is asked
+        if total == 0:  # constant in these structures
             continue
         found[irrep] = Decoded(
             score=float(1 - losses[0].sum() / total),
@@ -412,7 +418,7 @@ def _decode(
 
 
 def _lower(gains: np.ndarray, sizes: np.ndarray, quantile: float) -> float:
-    """Lower bound of the ratio of two sums over structures."""
+    """Lower bound of the ratio of sums of gains and sizes over structures."""
     num, total = len(gains), sizes.sum()
     ratio = gains.sum() / total
     error = np.sqrt(num / (num - 1) * np.square(gains - ratio * sizes).sum()) / total

@@ -1,4 +1,4 @@
-"""What a measurement needs to know: a function, its input, its action, its outputs."""
+"""What is measured: a function, its input, the action on it, and the outputs."""
 
 import contextlib
 import dataclasses
@@ -21,39 +21,41 @@ from symjax.so3.sample_symmetry import SampleSymmetry
 Progress = Callable[[int, int], None]
 
 DEFAULT_MEMORY = 4 * 2**30
-"""Budget in bytes for the arrays of a measurement."""
+"""Default budget in bytes for the arrays of a measurement."""
 
 
 Kind = Literal["output", "node", "edge", "token", "point", "layer"]
-"""What an output can be: one of the model, or a layer by what its samples are."""
+"""An output of the model, or a layer with the kind of its samples."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What is known about one output of a function.
+    """Describes one output of a function.
 
     Attributes:
-      representation: How it rotates; ``FEATURE`` for features of layers.
-      unit: Its unit; empty where it has none.
-      kind: What a report groups by, one of :data:`Kind`: ``"output"``, the samples of
-        a layer (``"node"``, ``"edge"``, ``"token"`` or ``"point"``), or ``"layer"`` of
-        a network whose samples are not known.
+      representation: How it transforms; ``FEATURE`` for features of layers.
+      unit: Its unit; empty if it has none.
+      kind: What a report groups by, one of :data:`Kind`: ``"output"`` for an output of
+        the model; ``"node"``, ``"edge"``, ``"token"`` or ``"point"`` for a layer with
+        such samples; or ``"layer"`` if the samples of a layer are not known.
       mask: Boolean array over the samples, True where a sample is real; None if all
-        are. A layer without a real sample is not measured: like an output without
-        entries, it is in no result.
-      samples: What each sample is, an integer: the atomic number of its atom, or the
-        class of its point; None where samples are neither. Broadcast to the samples.
-      offset: What the function leaves out of the output, in its unit and of its shape
-        or one number: the constants of a composition.
-      labels: Reference values of the real samples without this offset; None where they
-        are not known.
-      uncertainty: Name of the output that is the model's own standard deviation of this
-        one; empty without.
-      reads: Layers that an output is read from, by name; empty where a model does not
-        say.
-      beside: Whether a layer is an input that is embedded anew, or a branch beside the
-        main path: what is absent there is not lost.
+        are. A layer without real samples is left out of the results, like an output
+        without entries.
+      samples: One integer per sample: the atomic number of its atom, or the class of
+        its point; None if neither applies. Broadcast to the samples.
+      offset: A constant that the function leaves out of the output, such as composition
+        energies: one number or an array of the output's shape, in its unit.
+      labels: Reference values of the real samples, less the offset; None if unknown.
+      uncertainty: Name of the output that holds the model's own standard deviation of
+        this one; empty if there is none.
+      reads: Names of the layers from which the output is computed; empty if unknown.
+      beside: Whether a layer is a re-embedded input or a side branch of the network:
+        information that is missing there is not lost.
+
+    Raises:
+      RepresentationError: ``representation`` is not a representation.
+      ArgumentError: ``unit``, ``kind`` or ``reads`` has an invalid value.
 
     Example:
       >>> from symjax.metrics import Output
@@ -76,7 +78,7 @@ class Output:
     def __post_init__(self) -> None:
         if not isinstance(self.representation, Representation):
             raise no_representation("representation", self.representation)
-        remedy = "Pass names of layers, ('layer',) for one of them"
+        remedy = "Pass a tuple of names of layers, such as ('layer',)"
         arguments.check_type("reads", self.reads, tuple | list, remedy)
         for name, known in (("unit", None), ("kind", KINDS)):
             value = getattr(self, name)
@@ -84,7 +86,7 @@ class Output:
                 raise ArgumentError(
                     name,
                     value,
-                    f"is none of {', '.join(known)}" if known else "is not a text",
+                    f"is none of {', '.join(known)}" if known else "is not a string",
                     "Leave it out, or write for instance "
                     + ("kind='layer'" if known else "unit='eV'"),
                 )
@@ -92,26 +94,29 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A function on the orbit of its input, with all that a measurement needs.
+    """A function, the input that is rotated, and a description of the outputs.
 
-    Models make one with a function of theirs, such as
-    :func:`symjax.models.pet.orbit_problem`; nothing that measures, reports or
-    diagnoses knows which model it was.
+    Every model has a function that makes its problem, such as
+    :func:`symjax.models.pet.orbit_problem`. Measurements, reports and diagnoses only
+    see the problem, not the model.
 
     Attributes:
       function: Pure JAX function ``f(x, *args)`` that returns a pytree of arrays, or a
-        :class:`~symjax.metrics.HostFunction`. Compiled code is found again for the
-        same function, and traced again where anything that it refers to has changed;
-        see :mod:`symjax.metrics.identity`.
-      x: What rotates: a pytree of arrays.
-      outputs: What is known about every output that the function returns. An output
-        that is a single array is named ``"output"``, others have the path of their
-        key. In the order in which they are reported.
-      action: How O(3) acts on ``x``: representations of its leaves (a prefix), or a
-        function ``(rotation, x) -> g x`` that also takes improper rotations.
-      args: Further arguments that do not transform, such as parameters.
-      symmetry: Symmetry of ``x``: the function is evaluated on cosets of its group
-        only, after a check that its outputs obey it.
+        :class:`~symjax.metrics.HostFunction`. Compiled code is reused for the same
+        function, and traced again if anything that it refers to has changed; see
+        :mod:`symjax.metrics.identity`.
+      x: The input that rotates, a pytree of arrays.
+      outputs: Description of every output that the function returns, by name and in
+        the order of reports. A single array is named ``"output"``; other outputs are
+        named by the path of their key.
+      action: How O(3) acts on ``x``: representations of its leaves (a pytree prefix),
+        or a function ``(rotation, x) -> g x`` that also takes improper rotations.
+      args: Further arguments, which do not rotate, such as parameters.
+      symmetry: Symmetry of ``x``. The function is then evaluated on cosets of the group
+        only, after a check that its outputs obey the symmetry.
+
+    Raises:
+      ArgumentError: ``args``, ``outputs`` or ``symmetry`` has the wrong type.
 
     Example:
       >>> import jax.numpy as jnp
@@ -135,10 +140,10 @@ class Problem:
 
     def __post_init__(self) -> None:
         arguments.check_type(
-            "args", self.args, tuple | list, "Pass a tuple, (args,) for one of them"
+            "args", self.args, tuple | list, "Pass a tuple, such as (parameters,)"
         )
         object.__setattr__(self, "args", tuple(self.args))
-        remedy = "Pass {'energy': Output(SCALAR)}, {'output': ...} for a single array"
+        remedy = "Pass {'energy': Output(SCALAR)}, or {'output': ...} for one array"
         arguments.check_type("outputs", self.outputs, Mapping, remedy)
         for name, output in self.outputs.items():
             arguments.check_type(f"outputs[{name!r}]", output, Output, remedy)
@@ -146,14 +151,14 @@ class Problem:
             "symmetry",
             self.symmetry,
             SampleSymmetry | None,
-            "Pass a SampleSymmetry; of a PET, orbit_problem(model, atoms, "
+            "Pass a SampleSymmetry; for a PET, orbit_problem(model, atoms, "
             "symmetry='auto') finds it",
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """Where and how a measurement runs; none of it changes a result.
+    """Where and how a measurement runs, without effect on the result.
 
     Attributes:
       memory: Budget in bytes for responses, coefficients and intermediates.
@@ -164,7 +169,7 @@ class Execution:
         JAX's default device.
 
     Raises:
-      ArgumentError: An attribute has an impossible value.
+      ArgumentError: An attribute has an invalid value.
 
     Example:
       >>> from symjax.metrics import Execution
@@ -209,16 +214,16 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """A problem whose outputs have been described and whose arguments were checked.
+    """A problem with checked arguments and traced outputs.
 
     Attributes:
       function: As in :class:`Problem`.
       action: Function ``(rotation, x) -> g x``.
-      x: What rotates.
-      args: What does not.
-      leaves: Every output that has a real sample, by name.
-      masks: Which of its samples are real.
-      outputs: Units of those that are outputs, not layers.
+      x: As in :class:`Problem`.
+      args: As in :class:`Problem`.
+      leaves: Every output that has real samples, by name.
+      masks: Which samples of each leaf are real.
+      outputs: Units of the leaves of kind ``"output"``.
       symmetry: As in :class:`Problem`.
       execution: Where and how to run.
     """
@@ -235,11 +240,11 @@ class Prepared:
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
-        """Devices that share the elements; none for JAX's default."""
+        """Devices that share the elements; empty for JAX's default."""
         return tuple(self.execution.devices or ())
 
     def replicated(self) -> "Prepared":
-        """The same with copies of the input and its arguments on all devices."""
+        """The same problem with copies of the input and arguments on all devices."""
         x, args = orbit.replicate((self.x, self.args), self.devices)
         return dataclasses.replace(self, x=x, args=args)
 
@@ -252,10 +257,14 @@ class Prepared:
         in_batches: bool = False,
         shared: bool = False,
     ) -> Sequence[Any]:
-        """Responses of some leaves at some elements, see :mod:`symjax.metrics.orbit`.
+        """Responses of ``leaves`` at ``rotations``, see :mod:`symjax.metrics.orbit`.
 
-        ``in_batches``, the last is filled up to a whole one; ``shared`` among the
-        devices.
+        Args:
+          rotations: Elements of O(3), ``(group, 3, 3)``.
+          leaves: The leaves to return.
+          batch_size: Elements evaluated at once on each device.
+          in_batches: Whether to use :func:`symjax.metrics.orbit.respond_in_batches`.
+          shared: Whether the devices share the elements.
         """
         run = orbit.respond_in_batches if in_batches else orbit.respond
         return run(
@@ -269,10 +278,10 @@ class Prepared:
 
 @functools.singledispatch
 def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
-    """Integrates a prepared problem over the group; one method for each kind of object.
+    """Integrates a prepared problem over the group; one method per type of ``over``.
 
     Raises:
-      ArgumentError: There is no method for such an object.
+      ArgumentError: No method is registered for this type.
     """
     raise ArgumentError(
         "over",
@@ -285,10 +294,10 @@ def run(over: Any, prepared: Prepared, max_degree: int) -> Any:
 def as_problem(
     problem: Any, x: Any, representations: Any, action: Any, args: tuple[Any, ...]
 ) -> Problem:
-    """A problem from the arguments of :func:`~symjax.metrics.measure`.
+    """The problem that the arguments of :func:`~symjax.metrics.measure` describe.
 
     Raises:
-      ArgumentError: Something is missing, or was said twice.
+      ArgumentError: An argument is missing, or is given beside a problem that has it.
     """
     if not isinstance(problem, Problem):
         arguments.check_function(problem)
@@ -296,8 +305,8 @@ def as_problem(
             raise ArgumentError(
                 "representations",
                 None,
-                "a function was given without them",
-                "Pass VECTOR, SCALAR, FEATURE or one for each output, or a Problem",
+                "is required for a function",
+                "Pass VECTOR, SCALAR, FEATURE or one per output, or a Problem",
             )
         return Problem(problem, x, {}, action, args)
     given = {
@@ -318,7 +327,7 @@ def as_problem(
 
 
 def check_degree(max_degree: Any) -> int:
-    """Returns ``max_degree`` as an int; raises unless a quadrature projects so far."""
+    """Returns ``max_degree`` as an int; raises unless a quadrature resolves it."""
     max_degree = check_integer("max_degree", max_degree)
     largest = LARGEST_DEGREE // 2
     if max_degree > largest:
@@ -334,7 +343,7 @@ def check_degree(max_degree: Any) -> int:
 def prepare(
     problem: Problem, execution: Execution, representations: Any = None
 ) -> Prepared:
-    """Traces a function once and describes its outputs.
+    """Checks a problem, and traces its function once to describe the outputs.
 
     Args:
       problem: The problem.
@@ -343,9 +352,9 @@ def prepare(
         prefix of the output.
 
     Raises:
-      ArgumentError: The input is not finite, an output is unknown or missing, or has no
-        real sample; two have one name, or devices are named for a function that runs on
-        the host.
+      ArgumentError: The input is not finite; an output is unknown, missing, without
+        real samples, or has the name of another; the action is not one of O(3); or
+        devices are given for a function that runs on the host.
       RepresentationError: A representation does not fit its output.
     """
     arguments.check_type("problem", problem, Problem, "Pass Problem(function, x, ...)")
@@ -355,7 +364,7 @@ def prepare(
         raise ArgumentError(
             "devices",
             execution.devices,
-            "JAX does not place a HostFunction",
+            "has no effect on a HostFunction",
             "Leave it out, and let the function choose its device",
         )
     arguments.check_x(problem.x)
@@ -391,14 +400,14 @@ def prepare(
     )
     for name, leaf in leaves.items():
         arguments.as_samples(name, outputs[name].samples, leaf.axes[0])
-    # A layer without a real sample is nothing, as an output without entries is.
+    # A layer without real samples is dropped, like an output without entries.
     real = {name: leaf for name, leaf in leaves.items() if masks[name].any()}
     for name in leaves:
         if name not in real and (outputs[name].kind == "output" or not real):
             raise ArgumentError(
                 f"masks[{name!r}]",
                 masks[name],
-                "leaves no sample of this output",
+                "marks no sample of this output as real",
                 "Pass True where a sample is real",
             )
     return Prepared(
@@ -415,7 +424,7 @@ def prepare(
 
 
 def _check_distinct(shapes: Any) -> None:
-    """Raises where two outputs have one name: one of them would be dropped."""
+    """Raises if two outputs have the same name: one of them would be dropped."""
     names: set[str] = set()
     for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         name = leaf_name(path)
@@ -430,7 +439,7 @@ def _check_distinct(shapes: Any) -> None:
 
 
 def _named(shapes: Any, representations: Any) -> dict[str, Output]:
-    """The same representations by the names of the outputs."""
+    """Outputs by name, from a pytree prefix of representations."""
     flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
     prefix = broadcast_prefix(representations, shapes, "representations")
     return {
@@ -447,7 +456,7 @@ def _check_names(shapes: Any, outputs: Mapping[str, Output]) -> None:
             raise ArgumentError(
                 "outputs",
                 name,
-                "the function returns no such output",
+                "is not an output of the function",
                 f"It returns {', '.join(returned)}",
             )
     for name in returned:
@@ -455,7 +464,7 @@ def _check_names(shapes: Any, outputs: Mapping[str, Output]) -> None:
             raise ArgumentError(
                 "outputs",
                 list(outputs),
-                f"says nothing about {name!r}, which the function returns",
+                f"lacks {name!r}, which the function returns",
                 f"Add {name!r} with its representation, or do not return it",
             )
 
@@ -468,6 +477,6 @@ def _check_finite(x: Any) -> None:
             raise ArgumentError(
                 f"x{where}",
                 array[~np.isfinite(array)][0],
-                "the input is not finite",
+                "is not finite",
                 "Remove NaN and infinite values before measuring",
             )

@@ -1,7 +1,7 @@
-"""What averages over rotations leave of a response: its second moments, and sums.
+"""The equivariance error after any average, from second moments of the response.
 
 The average of a model f over elements h of O(3) with weights w_h predicts
-sum_h w_h rho(h)^-1 f(h x). Its response on the orbit, rotated back, is
+sum_h w_h rho(h)^-1 f(h x). Its back-rotated response on the orbit is
 
     z_w(g) = sum_h w_h z(h g),   z(g) = rho(g)^-1 f(g x),
 
@@ -14,11 +14,12 @@ become c^s_l -> sum_h w_h D^l(h)^T c^{s det h}_l, and the equivariance error fol
 
     V_w = 1/2 sum_s sum_l (2l+1) ||c^s_{l,w}||^2 - ||mean||^2.
 
-A group H leaves of every degree what it leaves alone. What lies above the largest
-degree, the tail, may be left whole or taken away: it is the uncertainty.
+The average over a group H keeps the H-invariant part of every degree. The part of V
+above the largest projected degree, the tail, may be kept or removed by the average: it
+is the uncertainty.
 
-Averages act on the left index of c and the structure on the right one. So one
-measurement tells the error after any average, at no further evaluation.
+Averages act on the left index of c only, so that the products of c over its right index
+suffice: one measurement gives the error after any average.
 """
 
 import dataclasses
@@ -38,27 +39,27 @@ from symjax.so3.averages import rotations_of
 from symjax.so3.wigner import wigner_d_tables
 
 GROUPS = ("Ci", "D2", "D2h", "T", "O", "Th", "Oh", "I", "Ih")
-"""Groups that :func:`symjax.metrics.frontier` looks at, beside grids."""
+"""Groups that :func:`symjax.metrics.frontier` compares by default."""
 DEGREES = (1, 2, 3, 4, 5)
-"""Degrees of the grids that it looks at."""
-# Sums over elements of each element are rounded in the precision of the model.
+"""Degrees of the quadratures that it compares by default."""
+# Round-off of a response in the precision of the model, in epsilon.
 _ROUND_OFF = 4.0
-# Coefficients of an output that are kept, on each coset: of larger ones those of fewer
-# degrees, and the tail has the others.
+# Number of coefficients of an output that are kept on each coset. For larger outputs
+# fewer degrees are kept, and the others count to the tail.
 MOST_COEFFICIENTS = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
 class AveragedError:
-    """The equivariance error A that an average leaves.
+    """The equivariance error A after an average over rotations.
 
     Attributes:
       average: Name of the average.
       num_elements: Evaluations of the model that it needs.
-      error: A of what the projected degrees leave, in the unit of the output.
-      uncertainty: How far off that may be, in particular how much larger A may be: the
-        tail above the projected degrees may be left whole, some of it is folded back by
-        the rule, and round-off of the model does not average out.
+      error: A from the projected degrees, in the unit of the output.
+      uncertainty: Upper bound of A minus ``error``. The average may keep the tail above
+        the projected degrees, a rule with negative weights can even amplify it, and
+        round-off of the model does not average out.
 
     Example:
       >>> from symjax.metrics import AveragedError
@@ -73,25 +74,25 @@ class AveragedError:
 
     @property
     def largest(self) -> float:
-        """The upper end, which decides whether an average is enough."""
+        """Upper bound of A, which decides whether an average is sufficient."""
         return self.error + self.uncertainty
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ResponseSpectrum:
-    """Second moments of the rotated-back response of one output, around its mean.
+    """Second moments of the back-rotated response of one output, around its mean.
 
-    What an average leaves depends on the coefficients c^s_l through their products,
-    summed over the right index, samples and components. These sums are small, and those
-    of several structures add up.
+    A after an average depends on the coefficients c^s_l only through their products,
+    summed over the right index, samples and components. These sums are small, and add
+    up over structures.
 
     Attributes:
-      name: The output.
+      name: Name of the output.
       unit: Its unit.
-      gram: For each degree, ``(2, 2l+1, 2l+1)``: the sum over cosets s of
-        (2l+1)/2 c^s c^sT, and that of (2l+1)/2 c^s c^-sT; float64.
-      variance: V, summed over samples and components, from the rule itself.
-      count: Number of values, components of all samples: A^2 = V / count.
+      gram: For each degree, ``(2, 2l+1, 2l+1)`` in float64: the sum over cosets s of
+        (2l+1)/2 c^s c^sT, and that of (2l+1)/2 c^s c^-sT.
+      variance: V from the rule itself, summed over samples and components.
+      count: Number of components of all samples: A^2 = V / count.
       noise: Upper bound of the part of V that is round-off.
 
     Example:
@@ -101,7 +102,7 @@ class ResponseSpectrum:
       >>> f = lambda x: x[0, 2] ** 2
       >>> problem = Problem(f, jnp.eye(3), {"output": Output(SCALAR)})
       >>> spectrum = response_spectra(problem, max_degree=2)["output"]
-      >>> round(spectrum.after("O").error, 6)  # of degree 2, O leaves nothing
+      >>> round(spectrum.after("O").error, 6)  # O has no invariants of degree 2
       0.0
     """
 
@@ -114,7 +115,7 @@ class ResponseSpectrum:
 
     @property
     def averages(self) -> tuple[Any, ...]:
-        """What is looked at, beside no average at all."""
+        """The averages that are compared by default."""
         return (*GROUPS, *DEGREES)
 
     @property
@@ -129,7 +130,7 @@ class ResponseSpectrum:
 
     @classmethod
     def sum_of(cls, parts: Sequence["ResponseSpectrum"]) -> "ResponseSpectrum":
-        """The sum over structures."""
+        """The sum of the spectra of several structures."""
         grams = [part.gram for part in parts]
         return cls(
             parts[0].name,
@@ -144,7 +145,7 @@ class ResponseSpectrum:
         )
 
     def weighted(self, weight: float) -> "ResponseSpectrum":
-        """The spectrum of the response times the root of a weight (1 / atoms^2)."""
+        """The spectrum with squares multiplied by a weight, such as 1 / atoms^2."""
         return dataclasses.replace(
             self,
             gram=tuple(weight * part for part in self.gram),
@@ -153,18 +154,19 @@ class ResponseSpectrum:
         )
 
     def after(self, average: Any, include_inversion: bool = True) -> AveragedError:
-        """The error that an average leaves.
+        """A after an average over rotations.
 
         Args:
-          average: None; a finite group or its symbol; a quadrature of SO(3) or its
-            degree; or elements with weights.
+          average: None for no average; a finite group or its symbol; a quadrature of
+            SO(3) or its degree; or :class:`symjax.so3.averages.Rotations`.
           include_inversion: Whether a quadrature is extended to O(3).
 
         Returns:
           A with its uncertainty.
 
         Raises:
-          ArgumentError: The average stands for no elements of O(3).
+          ArgumentError: ``average`` is none of these.
+          GridError: There is no quadrature of this degree.
         """
         rotations = rotations_of(average, include_inversion)
         weights = np.asarray(rotations.weights, np.float64)
@@ -174,7 +176,7 @@ class ResponseSpectrum:
             len(self.gram) - 1,
         )
         left = max(float(_left(self.gram, *operators)), 0.0)
-        # A rule with negative weights may make more of the tail than there was.
+        # A rule with negative weights may amplify the tail.
         grown = float(np.abs(weights).sum()) ** 2
         error = math.sqrt(left / self.count)
         largest = math.sqrt((left + grown * self.tail + self.noise) / self.count)
@@ -182,18 +184,18 @@ class ResponseSpectrum:
 
 
 def add_spectra(spectra: Sequence[Any]) -> Any:
-    """The spectrum of an output over several structures.
+    """Adds the spectra of one output of several structures.
 
     Args:
-      spectra: The output's, one for each structure, from grids or from random elements.
+      spectra: One spectrum per structure, all from grids or all from random elements.
 
     Returns:
-      Their sum, whose A is that over all samples. Where one has more degrees than
-      others, those of the others are part of its tail.
+      Their sum, whose A is that over all samples. If spectra have different numbers of
+      degrees, higher degrees of the others are part of the tail.
 
     Raises:
-      ArgumentError: There are none, they are of several outputs or units, or some are
-        from grids and some from random elements.
+      ArgumentError: There are none, they belong to several outputs or units, or some
+        are from grids and some from random elements.
 
     Example:
       >>> import jax.numpy as jnp
@@ -211,7 +213,7 @@ def add_spectra(spectra: Sequence[Any]) -> Any:
             "spectra",
             sorted(kinds),
             "are not of one output, unit and kind",
-            "Pass those of one output",
+            "Pass spectra of one output",
         )
     return type(spectra[0]).sum_of(spectra)
 
@@ -234,7 +236,7 @@ def _operators_of(
 def _proper_tables(
     max_degree: int, elements: Float[np.ndarray, "elements 3 3"]
 ) -> tuple[Bool[np.ndarray, "elements"], list[np.ndarray]]:
-    """Which elements are proper, and D^l of what is proper, each or its negative."""
+    """Which elements are proper, and D^l of the proper part of each element."""
     proper = np.linalg.det(elements) > 0
     turns = np.where(proper[:, None, None], elements, -elements)
     return proper, wigner_d_tables(max_degree, turns)
@@ -243,7 +245,7 @@ def _proper_tables(
 def _left(
     gram: Sequence[np.ndarray], kept: list[np.ndarray], crossed: list[np.ndarray]
 ) -> float:
-    """V after an average, from its operators."""
+    """V after an average, from its weighted sums of D^l."""
     total = 0.0
     for (same, across), k, x in zip(gram, kept, crossed, strict=True):
         total += float(np.vdot(k, same @ k) + np.vdot(x, same @ x))
@@ -259,16 +261,17 @@ def _table(max_degree: int, rotations: bytes) -> Float[np.ndarray, "rows half"]:
 
 
 class ResponseSums:
-    """Coefficients of a rotated-back response while its elements pass by, in float64.
+    """Accumulates the coefficients of a back-rotated response, in float64.
 
-    Sums run around the first response. Where the input is symmetric and one element of
-    each coset is evaluated, they become those of all elements at the end.
+    Sums are taken around the first response. If the input is symmetric and one element
+    of each coset is evaluated, the symmetry is applied at the end.
 
     Args:
       leaf: Describes one response.
       real: Which of its samples count.
-      max_degree: Largest degree of the coefficients; fewer are kept of a large output.
-      symmetry: What one evaluated element stands for, if it is several.
+      max_degree: Largest degree of the coefficients; for a large output fewer degrees
+        are kept.
+      symmetry: Symmetry of the input, if one element of each coset is evaluated.
     """
 
     def __init__(
@@ -302,8 +305,8 @@ class ResponseSums:
 
         Args:
           rotations: Proper elements.
-          values: Response at each, and behind each the one at its negative.
-          matrices: rho(g) at all of these; None where it is trivial.
+          values: Responses at each element, followed by that at its negative.
+          matrices: rho(g) at all of these; None for a trivial representation.
           weights: Weights of the proper elements.
         """
         samples, components, channels = self.leaf.spherical_shape
@@ -318,7 +321,7 @@ class ResponseSums:
         if not self.reference.size:
             first = turned[0]
             if self.symmetry is not None:
-                # What it is subtracted from has the symmetry too.
+                # The reference must have the symmetry too.
                 first = average_tensors(
                     self.leaf.representation,
                     self.symmetry.elements,
@@ -336,7 +339,7 @@ class ResponseSums:
     def finish(
         self, name: str, unit: str, variance: float | None = None
     ) -> ResponseSpectrum:
-        """The spectrum, around the mean; V is given where it is known already."""
+        """The spectrum around the mean; ``variance`` is V if it is already known."""
         rows = self.coefficients.reshape(len(self.coefficients), 2, *self.shape)
         coefficients = []
         for degree, end in enumerate(self.ends):
@@ -362,13 +365,13 @@ class ResponseSums:
         )
 
     def _permutations(self) -> np.ndarray:
-        """Of the samples that count, for each element of the symmetry."""
+        """Permutations of the samples that count, for each element of the symmetry."""
         assert self.symmetry is not None
         position = np.cumsum(self.real) - 1
         return position[self.symmetry.permutations[:, self.real]]
 
     def _over_symmetry(self, coefficients: list[np.ndarray]) -> list[np.ndarray]:
-        """Mean over h of c^{s sigma}[p] D(k), turned back by rho(h)."""
+        """Mean over h of c^{s sigma}[p] D(k), rotated back by rho(h)."""
         assert self.symmetry is not None
         elements = np.asarray(self.symmetry.elements, np.float64)
         proper, tables = _proper_tables(len(coefficients) - 1, elements)

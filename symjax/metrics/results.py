@@ -1,16 +1,16 @@
-"""What a measurement returns: moments and spectra per leaf, and their summaries.
+"""Results of a measurement: moments and spectra of each output, and their summaries.
 
-Definitions (design of symjax, section 1):
+Definitions:
 
-- V, the variance: the Haar average of ||z - mean||^2, summed over components;
-- A = sqrt(sum V / number of components), the equivariance error, comparable with
-  an element-wise RMSE and in the unit of the output;
-- relative error = sqrt(sum V / sum ||z||^2), in [0, 1];
+- V, the variance: the Haar average of ||z - mean||^2, summed over components.
+- A = sqrt(sum V / number of components), the equivariance error: comparable with
+  an element-wise RMSE, in the unit of the output.
+- Relative error = sqrt(sum V / sum ||z||^2), in [0, 1].
 - B_{l,sigma} = sum ||P_{l,sigma} u||^2 / sum ||u||^2, the fraction of symmetry
   content, which sums to 1 over all sectors (Parseval).
 
-Sums run over the selected samples, so summaries of several structures add up:
-totals are what batch jobs store and merge.
+Sums run over samples and, when results are merged, over structures: :class:`Totals`
+hold the sums, from which the ratios follow.
 """
 
 import dataclasses
@@ -31,14 +31,15 @@ from symjax.so3.representations import Representation, from_spherical
 
 
 class Totals(NamedTuple):
-    """Additive sums over samples, from which every reported ratio follows.
+    """Sums over samples, from which every reported ratio follows.
 
     Attributes:
       variance: Sum of V for each irrep of the representation, shape ``(irreps,)``.
-      norm: Sum of the averaged ||z||^2, shape ``(irreps,)``.
+      norm: Sum of the Haar averages of ||z||^2, shape ``(irreps,)``.
       power: Sum of ||P_{l,sigma} u||^2, shape ``(irreps, degrees, 2)``; the last
         axis is sigma = +1, -1.
-      count: Number of components behind each irrep, shape ``(irreps,)``.
+      count: Number of components of each irrep, over all samples and channels, shape
+        ``(irreps,)``.
 
     Example:
       >>> import numpy as np
@@ -52,7 +53,7 @@ class Totals(NamedTuple):
     variance: np.ndarray
     norm: np.ndarray
     power: np.ndarray
-    # Hides tuple.count, which nobody calls on totals.
+    # Hides tuple.count, which totals do not need.
     count: np.ndarray  # type: ignore[assignment]
 
     @property
@@ -63,14 +64,14 @@ class Totals(NamedTuple):
 
     @property
     def relative_error(self) -> float:
-        """sqrt(sum V / sum ||z||^2); 0 for a response that vanishes."""
+        """sqrt(sum V / sum ||z||^2); 0 for a vanishing response."""
         norm = float(self.norm.sum())
         ratio = max(float(self.variance.sum()), 0.0) / norm if norm > 0 else 0.0
         return math.sqrt(ratio)
 
     @property
     def root_mean_square(self) -> float:
-        """Root-mean-square component of the response over the orbit."""
+        """Root mean square of the components of the response over the orbit."""
         count = float(self.count.sum())
         return math.sqrt(float(self.norm.sum()) / count) if count else 0.0
 
@@ -83,12 +84,12 @@ class Totals(NamedTuple):
 
     @property
     def remainder(self) -> float:
-        """1 - sum of B up to the largest degree: the content above it."""
+        """1 - sum of B through the largest degree: the content above it."""
         return 1.0 - float(self.content.sum()) if self.norm.sum() > 0 else 0.0
 
 
 def add_totals(parts: Iterable[Totals]) -> Totals:
-    """Adds totals of several structures or of several leaves of one kind.
+    """Adds the totals of several structures, or of several outputs of one kind.
 
     Args:
       parts: Totals of the same representation and largest degree.
@@ -97,7 +98,7 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
       Their sum.
 
     Raises:
-      ArgumentError: There is none, or their shapes differ.
+      ArgumentError: There are none, or their shapes differ.
 
     Example:
       >>> import numpy as np
@@ -112,21 +113,20 @@ def add_totals(parts: Iterable[Totals]) -> Totals:
         raise ArgumentError(
             "parts",
             sorted(shapes),
-            "totals can be added only if there is one at least and all have one shape",
+            "are not totals of equal shapes, one or more",
             "Measure all structures with the same model, outputs and max_degree",
         )
     return Totals(*(np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True)))
 
 
 class RuleTotals(NamedTuple):
-    """The totals of a leaf under one rule: a point of its convergence curve.
+    """The totals of an output under one rule: a point of its convergence curve.
 
     Attributes:
       degree: Degree through which the rule is exact.
-      num_elements: Number of elements of O(3) at which the function was evaluated
-        for it.
-      totals: The totals. Under a coarser rule, ``power`` has the degrees that it
-        resolves: through half its degree for outputs, at least l = 0 for layers.
+      num_elements: Number of elements of O(3) that the rule uses.
+      totals: The totals. Under a coarser rule, ``power`` has fewer degrees: for outputs
+        those through half the degree of the rule, for layers possibly only l = 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -145,7 +145,7 @@ class RuleTotals(NamedTuple):
 
 
 class OfTotals:
-    """Figures of a leaf that follow from its totals, over all real samples."""
+    """Ratios of the totals of an output, over all real samples."""
 
     totals: Callable[[], Totals]
 
@@ -156,12 +156,12 @@ class OfTotals:
 
     @property
     def relative_error(self) -> float:
-        """sqrt(sum V / sum ||z||^2); 0 for a response that vanishes."""
+        """sqrt(sum V / sum ||z||^2); 0 for a vanishing response."""
         return self.totals().relative_error
 
     @property
     def root_mean_square(self) -> float:
-        """Root-mean-square component of the response over the orbit."""
+        """Root mean square of the components of the response over the orbit."""
         return self.totals().root_mean_square
 
 
@@ -174,24 +174,24 @@ class LeafMeasurement(OfTotals):
     Attributes:
       name: Name of the output.
       representation: The representation that was assumed for it.
-      mean: The exactly equivariant part, of the shape of the output.
+      mean: The exactly equivariant part, in the shape of the output.
       variance: V for each irrep of the representation, ``(*samples, irreps)``.
       norm: Haar average of ||z||^2 for each irrep, ``(*samples, irreps)``.
       power: ||P_{l,sigma} u||^2, ``(*samples, irreps, degrees, 2)``.
       mask: Which samples are real, ``samples``.
-      channels: Number of channels of the output (1 without).
-      epsilon: Relative round-off of the response, in the type that the function
-        returns.
-      convergence: Verdict on the integration; of random elements, on their number.
-      standard_errors: For random elements, standard errors of the totals.
-      certificate: For adaptive rules and random elements, the accuracy reached.
-      check: What random elements off the grid say; None for a response that vanishes
-        and for random elements.
+      channels: Number of channels of the output (1 if it has no channel axis).
+      epsilon: Machine epsilon of the dtype that the function returns.
+      convergence: Whether the rule, or the number of random elements, is sufficient.
+      standard_errors: Standard errors of the totals; only for random elements.
+      certificate: The accuracy reached; only for adaptive rules and random elements.
+      check: Comparison with random elements off the grid; None for a vanishing
+        response and for random elements.
       coarser: Totals under coarser rules, the coarsest first: those nested in the
-        grid, or those that were climbed before; empty for random elements.
-      response: Second moments of the rotated-back response, which tell A after any
-        average; of random elements, A after the averages that they tell; None for
-        layers.
+        grid, or the earlier rules of :class:`~symjax.metrics.Adaptive`; empty for
+        random elements.
+      response: Second moments of the back-rotated response, from which A after any
+        average over rotations follows; for random elements, estimates of A after some
+        averages; None for layers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -226,11 +226,11 @@ class LeafMeasurement(OfTotals):
         """Sums over the real samples, or over those that ``select`` picks.
 
         Args:
-          select: Boolean array that broadcasts against the sample axes; for
-            instance ``atoms.numbers == 6`` for one species.
+          select: Boolean array that broadcasts to the sample axes; for instance
+            ``atoms.numbers == 6`` for one species.
 
         Returns:
-          The additive sums.
+          The sums.
 
         Raises:
           ArgumentError: ``select`` is not boolean, or does not fit.
@@ -258,10 +258,10 @@ class LeafMeasurement(OfTotals):
 
     @property
     def hint(self) -> str:
-        """What a result looks like that is no property of the function; often empty.
+        """A likely mistake in the description of the output; empty if none is seen.
 
-        Components of another basis than stated have their whole content in the
-        expected sector, and do not turn as it does: B is 1 there, and so is A.
+        Components in another basis than stated have their whole content in the expected
+        sector (B = 1) and yet a large equivariance error.
         """
         totals = self.totals()
         for number, irrep in enumerate(self.representation.irreps):
@@ -272,7 +272,7 @@ class LeafMeasurement(OfTotals):
             if sector > 0.999 * norm and totals.variance[number] > 0.25 * norm:
                 return (
                     f"B is {sector / norm:.4f} in {irrep}, where {self.name!r} should "
-                    "have its content, and yet its components do not turn as stated: "
+                    "have its content, and yet its components do not rotate as stated: "
                     f"another basis than that of {self.representation.name!r}? (see "
                     "basis= of Representation and spherical), or a fixed frame"
                 )
@@ -297,7 +297,7 @@ class LeafMeasurement(OfTotals):
 
 
 class ByName(Mapping[str, Any]):
-    """A mapping whose items are its ``leaves``; a wrong name lists the right ones."""
+    """A mapping of ``leaves`` by name; the KeyError for a wrong name lists them."""
 
     leaves: dict[str, Any]
 
@@ -316,12 +316,12 @@ class ByName(Mapping[str, Any]):
 
 @dataclasses.dataclass(frozen=True)
 class Measurement(ByName, Mapping[str, LeafMeasurement]):
-    """All measured leaves of a function, by name, and how they were integrated.
+    """The measurements of all outputs of a function, and how they were integrated.
 
     Attributes:
       leaves: Measurement of each output, by name.
       grid: Name of the rule or of the sampling.
-      degree: Degree to which the rule is exact; None for random elements.
+      degree: Degree through which the rule is exact; None for random elements.
       num_elements: Number of elements of O(3) at which the function was evaluated.
       max_degree: Largest projected degree.
 
@@ -342,10 +342,14 @@ class Measurement(ByName, Mapping[str, LeafMeasurement]):
     max_degree: int
 
     def curve(self, name: str) -> tuple[RuleTotals, ...]:
-        """How the figures of a leaf converge with the degree of the rule.
+        """How the results of an output converge with the degree of the rule.
 
-        Its totals under coarser rules, the coarsest first, and last those that are
-        reported; none for random elements.
+        Returns:
+          The totals under coarser rules, the coarsest first, followed by those of this
+          result; empty for random elements.
+
+        Raises:
+          KeyError: There is no output of this name.
 
         Example:
           >>> import jax.numpy as jnp
@@ -358,7 +362,7 @@ class Measurement(ByName, Mapping[str, LeafMeasurement]):
         leaf = self[name]
         if self.degree is None:
             return ()
-        # The elements of all rules of a climb are those of this result.
+        # An adaptive result counts the elements of all its rules.
         own = self.num_elements
         if leaf.certificate is not None:
             own -= sum(point.num_elements for point in leaf.coarser)
@@ -366,20 +370,20 @@ class Measurement(ByName, Mapping[str, LeafMeasurement]):
 
     @property
     def resolved(self) -> bool:
-        """Whether the grid resolved every leaf."""
+        """Whether every output is resolved."""
         return all(
             leaf.convergence is None or leaf.convergence.resolved
             for leaf in self.leaves.values()
         )
 
 
-# One program, where each of its operations would be one outside of it.
+# Jitted, so that one program is compiled and not one for each operation.
 _from_spherical = jax.jit(from_spherical, static_argnums=0)
 
 
 def unflatten_mean(
     representation: Representation, mean: np.ndarray, samples: tuple[int, ...]
 ) -> np.ndarray:
-    """Mean in the shape and basis of the output, from its spherical components."""
+    """The mean in the shape and basis of the output, from spherical components."""
     values = _from_spherical(representation, mean)
     return np.asarray(values).reshape(samples + values.shape[1:])

@@ -1,13 +1,14 @@
-"""One structure, with random elements: unbiased estimates and standard errors.
+"""Measurement of one structure at random elements: unbiased, with standard errors.
 
-Elements come in pairs (R, -R), R Haar-random in SO(3), and are streamed in blocks whose
-estimates (:mod:`symjax.metrics.unbiased`) are averaged. The first pair of each block
-serves as reference of the powers, so that B of a model that is nearly equivariant is
-accurate after a few evaluations. Standard errors come from the jackknife within each
-block, which errs on the large side where an estimate is dominated by noise.
+Elements are pairs (R, -R) with R Haar-random in SO(3), or random rotations of a finite
+group (:mod:`symjax.metrics.turn_averages`). They are evaluated in blocks, whose
+estimates (:mod:`symjax.metrics.unbiased`) are averaged. The first of each block serves
+as a reference for the powers, so that B of a nearly equivariant model is accurate after
+a few evaluations. Standard errors come from the jackknife within each block, which
+overestimates them if an estimate is dominated by noise.
 
-Nothing is folded back and nothing has to be resolved: an estimate is as good as its
-standard error, which the certificate states.
+There is no aliasing: an estimate is as good as its standard error, which the
+certificate states.
 """
 
 import dataclasses
@@ -48,32 +49,34 @@ from symjax.metrics.verdicts import (
 from symjax.so3.sampling import check_rotations_fit, haar
 
 BLOCK = 256
-"""Rows of the Gram matrices of a block, whose responses are held at a time."""
-# Of which one is spared as reference: of seven, two standard errors cover 91 %.
+"""Rotations of a block, whose responses are held at the same time."""
+# One of them serves as reference. With the other seven, two standard errors cover 91 %.
 _LEAST_TURNS = 8
-# Round-off of a response that averages do not remove, in epsilon, with some room.
+# Round-off of a response that averages do not remove, in epsilon, with a margin.
 _NOISE = 16.0
 
 
 @dataclasses.dataclass(frozen=True)
 class HaarSamples:
-    """Random group elements instead of a quadrature: for functions that are dear.
+    """Random group elements instead of a quadrature, for expensive functions.
 
-    Estimates are unbiased, and each comes with its standard error. An output counts as
-    resolved, and its certificate as given, if two standard errors of each B, and of A
-    relative to A, are within the tolerances.
+    Estimates are unbiased and come with standard errors. An output is resolved and
+    certified if two standard errors of each B, and of A relative to A, are within the
+    tolerances.
 
     Attributes:
-      num: Number of rotations R, at least 8; each is paired with -R.
-      turn: What is turned at random, at once: ``"C1"`` for independent rotations, or
-        the rotations of a finite group, which tell what averages over it and its
-        subgroups leave (:mod:`symjax.metrics.turn_averages`). Eight turns at least.
-      seed: Seed of the generator.
-      content_tolerance: Uncertainty admitted on each B.
-      error_tolerance: Relative uncertainty admitted on A.
+      num: Number of rotations R; each is paired with -R. At least eight times the
+        number of rotations in a set (see ``turn``), and a multiple of it.
+      turn: The set of rotations that is rotated at random as a whole: ``"C1"`` for
+        independent rotations, a finite group of rotations, or ``"fibonacci 8"``. With a
+        group, the error after averages over it and its subgroups is estimated too
+        (:mod:`symjax.metrics.turn_averages`).
+      seed: Random seed.
+      content_tolerance: Accepted uncertainty of each B.
+      error_tolerance: Accepted relative uncertainty of A.
 
     Raises:
-      ArgumentError: An attribute has an impossible value.
+      ArgumentError: An attribute has an invalid value.
 
     Example:
       >>> import jax.numpy as jnp
@@ -103,19 +106,19 @@ class HaarSamples:
             raise ArgumentError(
                 "num",
                 self.num,
-                f"is no multiple of the {order} rotations of a turn of {self.turn}",
+                f"is not a multiple of the {order} rotations of turn {self.turn!r}",
                 f"Pass {-(-self.num // order) * order}, or another turn",
             )
 
     @property
     def turns(self) -> int:
-        """Independent random rotations."""
+        """Number of independent random rotations."""
         return self.num // len(turn_members(self.turn))
 
 
 @run.register
 def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
-    """Estimates every leaf from random elements; its results carry standard errors."""
+    """Estimates every output from random elements, with standard errors."""
     masks = prepared.masks
     leaves = {name: leaf.compact for name, leaf in prepared.leaves.items()}
     batch_size = prepared.execution.batch_size or default_batch_size()
@@ -132,7 +135,7 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
     done = 0
     for block in blocks:
         elements = both_cosets(block)
-        # Blocks differ by one turn at most; padding keeps one compiled program.
+        # Blocks may differ by one turn; padding keeps one compiled program.
         size = 2 * len(blocks[0]) * len(members)
         padded = -(-size // batch_size) * batch_size
         filler = np.broadcast_to(np.eye(3), (padded - len(elements), 3, 3))
@@ -178,10 +181,10 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """Estimates of one block, of each sample, and squared errors of their sums.
+    """Estimates of one block for each sample, and squared errors of their sums.
 
-    ``summed`` holds what each turn says of all samples and irreps together,
-    ``averaged`` of V after averages.
+    ``summed`` holds the estimates of each turn for all samples together, ``averaged``
+    those of V after averages over groups.
     """
 
     mean: np.ndarray
@@ -217,7 +220,7 @@ def _response(
     cosets: Sequence[Cosets],
     epsilon: float,
 ) -> SampledResponse:
-    """V as it is and after averages, with squared standard errors."""
+    """V of the response and after averages, with squared standard errors."""
     weights = np.array([block.num for block in blocks], float)
     weights /= weights.sum()
     found = {}
@@ -245,7 +248,7 @@ def _combine(
     blocks: list[_Block],
     over: HaarSamples,
 ) -> LeafMeasurement:
-    """Averages the blocks, weighted by their sizes."""
+    """Averages the blocks, weighted by their numbers of turns."""
     weights = np.array([block.num for block in blocks], float)
     weights /= weights.sum()
 
@@ -305,7 +308,7 @@ def _certify(
     weights: np.ndarray,
     epsilon: float,
 ) -> Certificate:
-    """Two standard errors of each B and of A, from turns that are left out."""
+    """Two standard errors of each B and of A, by leaving out one turn at a time."""
     norm, variance = float(totals.norm.sum()), float(totals.variance.sum())
     content = totals.content
 
@@ -328,10 +331,10 @@ def _certify(
         relative = float(error(one.variance for one in left)) / variance
     reason = ""
     if largest > over.content_tolerance:
-        reason = f"each B is known to {largest:.1g} only"
+        reason = f"each B is only known to {largest:.1g}"
     elif relative > over.error_tolerance:
-        reason = f"A is known to {relative:.0%} only"
-    # Errors fall with the root of the number.
+        reason = f"A is only known to {relative:.0%}"
+    # Standard errors decrease with the square root of the number.
     lacking = max(largest / over.content_tolerance, relative / over.error_tolerance)
     factor = max(math.ceil(lacking**2), 2) if reason else 1
     return Certificate(
@@ -343,7 +346,7 @@ def _certify(
         tail=tail,
         reason=reason,
         degree_to_try=factor * over.num,
-        # What is symmetric under the group meets all elements of a turn, or none.
+        # A part with the symmetry of the group meets all rotations of a turn or none.
         excluded=excluded_part(over.turns),
         confidence=CONFIDENCE,
         noise=floor if vanishes and variance > 0 else 0.0,

@@ -1,4 +1,4 @@
-"""Shapley values of the sectors of one stage: how they share out what they change."""
+"""Shapley values of the sectors of one stage: their contributions to A^2."""
 
 import dataclasses
 import itertools
@@ -21,20 +21,20 @@ from symjax.so3._arguments import check_integer
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadratures import Quadrature
 
-# Sectors of which all orders are tried.
+# Up to this number of sectors, all orders are evaluated.
 _MOST_TRIED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SectorShares:
-    """How the sectors of one stage share out what they change in A^2.
+    """Contributions of the sectors of one stage to A^2.
 
     Attributes:
-      sectors: The sectors that were taken away, and None for all above them.
-      values: Shapley values of each output, in its unit squared: they add up to A^2
-        less ``left``.
-      errors: Standard errors of these; 0 where all orders were tried.
-      left: A^2 without all of them, for each output: what enters elsewhere.
+      sectors: The sectors that were removed; None stands for all above them.
+      values: Shapley values for each output, in its unit squared. They add up to A^2
+        minus ``left``.
+      errors: Their standard errors; 0 if all orders were evaluated.
+      left: For each output, A^2 without all of these sectors: it is caused elsewhere.
 
     Example:
       >>> import numpy as np
@@ -63,23 +63,27 @@ def sector_shares(
 ) -> SectorShares:
     """Shapley values of the sectors of one stage.
 
-    All orders of at most four sectors are tried; of more, random ones, each with its
-    reverse.
+    The value of a sector is the change of A^2 on its removal, averaged over the orders
+    in which the sectors can be removed one after another. With up to four parts all
+    orders are evaluated; otherwise random ones, each with its reverse.
 
     Args:
       staged: The network.
-      stage: Number of the stage, from 0.
-      max_degree: Largest degree of the sectors; what lies above is one more part.
-      rule: Quadrature or its degree; by default 2 L + 1.
-      orders: Number of random orders, half of them reversed others.
-      seed: Of the orders.
+      stage: Index of the stage, from 0.
+      max_degree: Largest degree L of the sectors; all that lies above is one more part.
+      rule: Quadrature or its degree; by default of degree 2 L + 1.
+      orders: Number of orders; half of them are random, the others their reverses.
+      seed: Seed of the orders.
       execution: Where and how to run.
 
     Returns:
-      Values that add up.
+      The Shapley values and their standard errors.
 
     Raises:
-      ArgumentError: There is no such stage, or less than two orders.
+      ArgumentError: There is no such stage, ``orders`` is below 2, or outputs or stages
+        are not what the function returns.
+      GridError: There is no such quadrature, it is too coarse, or it has too many
+        rotations for the memory.
 
     Example:
       >>> import jax.numpy as jnp
@@ -102,8 +106,8 @@ def sector_shares(
         raise ArgumentError(
             "stage",
             stage,
-            f"there are {len(staged.stages)} stages",
-            "Pass a number from 0",
+            f"is not the index of one of {len(staged.stages)} stages",
+            f"Pass 0 to {len(staged.stages) - 1}",
         )
     outputs, features = network.as_it_is()
     parts = _parts(network, staged.stages[stage], features, max_degree)
@@ -144,7 +148,7 @@ def _parts(
     features: Mapping[str, np.ndarray],
     max_degree: int,
 ) -> dict[Irrep | None, dict[str, np.ndarray]]:
-    """The features of a stage by sector; None has all that lies above them."""
+    """The features of a stage by sector; None holds all that lies above them."""
     parts: dict[Irrep | None, dict[str, np.ndarray]] = {}
     parts.update(sectors_of(network, stage, features, max_degree).items())
     known = removed(parts.values())
@@ -156,7 +160,7 @@ def _parts(
 
 
 def _orders(num: int, orders: int, seed: int) -> list[tuple[int, ...]]:
-    """All orders of a few, or random ones, each followed by its reverse."""
+    """All orders if there are few, else random ones, each followed by its reverse."""
     if num <= _MOST_TRIED:
         return list(itertools.permutations(range(num)))
     generator = np.random.default_rng(seed)
@@ -168,7 +172,7 @@ def _orders(num: int, orders: int, seed: int) -> list[tuple[int, ...]]:
 
 
 def _error_of_pairs(rows: np.ndarray) -> np.ndarray:
-    """Standard error of a mean of orders, of which each pair is one draw."""
+    """Standard error of a mean over orders, of which each pair is one draw."""
     pairs = rows.reshape(-1, 2, rows.shape[1]).mean(axis=1)
     if len(pairs) < 2:
         return np.full(rows.shape[1], np.inf)

@@ -1,4 +1,4 @@
-"""Which node is evaluated when, and which coefficients it adds to."""
+"""The order in which nodes are evaluated, and the tables that project them."""
 
 import dataclasses
 
@@ -12,13 +12,12 @@ from symjax.metrics.planning import Elements, Plan
 from symjax.so3.quadratures import Quadrature
 
 CHECK_SEED = 20
-"""Seed of the random elements at which results on a fixed grid are checked.
-
-The same in every run, so that results are reproducible."""
+"""Seed of the random elements at which results on a fixed grid are checked; constant,
+so that results are reproducible."""
 
 
 def _check_nodes(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
-    """Random rotations in the slots behind the nodes, before they are placed."""
+    """Random rotations of the slots after the nodes, as rotations of the rule."""
     num = elements.check_slots * elements.rule.in_plane
     return Rotation.random(num, random_state=CHECK_SEED).as_matrix()
 
@@ -26,17 +25,17 @@ def _check_nodes(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
 def check_rotations(elements: Elements) -> Float[np.ndarray, "group 3 3"]:
     """Random proper elements at which results on a fixed grid are checked.
 
-    As many as the rule has in-plane angles.
+    There are as many as the rule has in-plane angles.
     """
     return elements.place(_check_nodes(elements))
 
 
 class Slots:
-    """Which node is evaluated when, and with which weights.
+    """The order and weights of the nodes.
 
-    The slots behind the nodes of the rule have no weight. The first of them hold
-    random elements, at which the projected response is checked; the rest, which fill
-    up the last call, repeat the last of these.
+    The slots after the nodes of the rule have weight 0. The first ones hold random
+    elements, at which the projected response is checked; the others pad the last call
+    and repeat the last used slot.
     """
 
     def __init__(self, elements: Elements, plan: Plan):
@@ -63,13 +62,13 @@ class Slots:
         return np.arange(number * size, (number + 1) * size)
 
     def rotations(self, index: np.ndarray) -> Float[np.ndarray, "group 3 3"]:
-        """Elements: in-plane angles vary slowest, then nodes, then cosets."""
+        """Elements of some slots: in-plane angles vary slowest, then nodes, cosets."""
         node = np.minimum(index, self.num_used - 1)
         proper = np.swapaxes(self._matrices[node], 0, 1)
         return np.stack([proper, -proper], axis=2).reshape(-1, 3, 3)
 
     def element_weights(self, index: np.ndarray) -> Float[np.ndarray, "rules group"]:
-        """Weights of these elements under each rule."""
+        """Weights of the elements of some slots, under each rule."""
         node = np.minimum(index, self.num_used - 1)
         weight = np.where(index < self._plan.num_nodes, self.weights[:, node], 0.0)
         share = np.repeat(weight, 2, axis=1) / (2 * self._plan.in_plane)
@@ -81,9 +80,9 @@ class Tables:
     """Maps from nodes or elements to the rows of the coefficients.
 
     Attributes:
-      plan: Names method and in-plane angles.
+      plan: The plan, which says the method and the number of in-plane angles.
       waves: The in-plane transform.
-      maps: Maps by number of the rule and largest projected degree.
+      maps: Maps by index of the rule and largest projected degree.
     """
 
     plan: Plan
@@ -97,7 +96,7 @@ class Tables:
     def of_buffer(
         self, slots: Slots, number: int
     ) -> dict[tuple[int, int], list[np.ndarray]]:
-        """The columns of the slots of a buffer, zero for those behind the nodes."""
+        """The columns of the slots of a buffer, 0 for slots after the nodes."""
         columns = slots.of_buffer(number)
         real = columns < self.plan.num_nodes
         index = np.where(real, columns, 0)
@@ -116,7 +115,7 @@ def _projector(plan: Plan, degree: int) -> Projector:
 def make_tables(
     plan: Plan, rule: Quadrature, sphere: np.ndarray, degrees: list[tuple[int, ...]]
 ) -> Tables:
-    """Maps to the coefficients, for every rule and degree of a piece.
+    """Maps to the coefficients, for every rule and projected degree of the pieces.
 
     ``sphere`` holds the weights of the nodes under every rule.
     """
@@ -131,7 +130,7 @@ def make_tables(
         if isinstance(projector, DenseProjector):
             each = np.repeat(weights / plan.in_plane, plan.in_plane)
             table = entries[: len(projector.layout.degrees)] * each
-            # the in-plane angle in front of the node, as in the buffer
+            # the in-plane axis before the node axis, as in the buffer
             table = table.reshape(len(table), plan.num_nodes, plan.in_plane)
             maps[number, degree] = [np.swapaxes(table, 1, 2)]
         else:

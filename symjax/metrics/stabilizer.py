@@ -1,16 +1,16 @@
-"""Fewer evaluations for symmetric inputs: the response is known on cosets of a group.
+"""Fewer evaluations for symmetric inputs, by evaluating one element of each coset.
 
-If h x is x with its samples permuted, (h x)_s = x_{p(s)}, and the function treats
+If h x is x with its samples permuted, (h x)_s = x_{p(s)}, and the function treats all
 samples alike, then u(g h) = u(g)[p]: the response at g h is that at g, permuted. It
 is needed on O(3)/H only. With elements g = s R^-1 Q (s = +1 or -1, R on a product
-rule, Q a fixed rotation that lays the axes of H along those of the rule),
+rule, Q a fixed rotation that aligns the axes of H with those of the rule),
 
     u(s R^-1 Q h) = u(s sigma (k^-1 R)^-1 Q),   Q h Q^-1 = sigma k,
 
-so h maps the sphere node n of R to k^-1 n and only turns its in-plane angles, which
-does not change what the rule integrates. One node of each orbit of nodes is
-evaluated, with the weights of the orbit. What is accumulated there, denoted 0, is
-turned into integrals over the whole group by averages over H:
+so h maps the sphere node n of R to k^-1 n and only shifts its in-plane angles, which
+does not change the integral. One node of each orbit of nodes is evaluated, with the
+total weight of the orbit. The sums over these elements, denoted by 0, become integrals
+over the whole group by averages over H:
 
     c^s       = mean over h of D(k)^T c_0^{s sigma}[p],
     mean      = mean over h of rho(h)^-1 mean_0[p],
@@ -35,11 +35,11 @@ from symjax.so3.representations import Representation, spherical_matrix
 from symjax.so3.rotations import matrix_to_euler
 from symjax.so3.wigner import small_d_tables, wigner_d
 
-# Orientations of the check are the same in every run.
+# The orientation of the check is the same in every run.
 _PROBE_SEED = 21
-# Of one slice of columns that is averaged.
+# Size of a slice of columns that is averaged at once.
 _SLICE_BYTES = 2**28
-# Round-off between equivalent orientations, in units of that of a tiny turn.
+# Round-off between equivalent orientations, relative to that under a tiny rotation.
 _NOISE = 30.0
 
 
@@ -101,14 +101,14 @@ def _blocks(projector: Any) -> list[np.ndarray]:
 @functools.lru_cache(maxsize=64)
 def _block_matrices(projector: Any, group: bytes) -> list[np.ndarray]:
     """D(k)^-1 on the parts and m of each degree, ``(order, parts, m, parts, m)``."""
-    turns = np.frombuffer(group).reshape(-1, 3, 3)
+    rotations = np.frombuffer(group).reshape(-1, 3, 3)
     with jax.enable_x64(True):
         if isinstance(projector, DenseProjector):
-            real = wigner_d(projector.max_degree, jax.device_put(turns))
+            real = wigner_d(projector.max_degree, jax.device_put(rotations))
             return [
                 np.swapaxes(d, 1, 2)[:, None, :, None] for d in map(np.asarray, real)
             ]
-        inverse = np.swapaxes(turns, 1, 2)
+        inverse = np.swapaxes(rotations, 1, 2)
         alpha, beta, gamma = (np.asarray(a) for a in matrix_to_euler(inverse))
     matrices = []
     for degree, d in enumerate(small_d_tables(projector.max_degree, beta)):
@@ -158,7 +158,7 @@ def average_coefficients(
     first, _ = orbits_of_samples(permutations)
     columns = coefficients.shape[2] // num_samples
     by_sample = coefficients.reshape(*coefficients.shape[:2], num_samples, columns)
-    matrices = _block_matrices(projector, reduced.turns.tobytes())
+    matrices = _block_matrices(projector, reduced.proper.tobytes())
     row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
     step = max(1, _SLICE_BYTES // (row_bytes * len(permutations)))
     out = []
@@ -172,14 +172,14 @@ def average_coefficients(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LeafSymmetry:
-    """A verified symmetry of one output, restricted to the elements a rule uses.
+    """A verified symmetry of one output, restricted to the elements that a rule uses.
 
     Attributes:
       reduced: The rule.
       elements: The used elements.
       permutations: p(s) for each of them, over the flattened samples.
-      deviation: Largest deviation that the check found, relative to the root mean
-        square of the output.
+      deviation: Largest deviation found by the check, relative to the root mean square
+        of the output.
     """
 
     reduced: ReducedRule
@@ -198,7 +198,7 @@ class LeafSymmetry:
         return orbits_of_samples(self.permutations)[1]
 
     def both_cosets(self, responses: Any) -> Any:
-        """Responses at g and -g, which follow from those at g where -1 is in H."""
+        """Responses at g and -g; if H contains -1, from those at g only."""
         if self.reduced.inversion is None:
             return responses
         return _with_permuted(responses, self.permutations[self.reduced.inversion])
@@ -206,7 +206,7 @@ class LeafSymmetry:
 
 @jax.jit
 def _with_permuted(responses: Array, permutation: Array) -> Array:
-    """Responses, each followed by itself with its samples permuted."""
+    """Each response, followed by itself with permuted samples."""
     samples = responses.reshape(len(responses), len(permutation), -1)
     both = jnp.stack([samples, samples[:, permutation]], axis=1)
     return both.reshape(2 * len(responses), *responses.shape[1:])
@@ -215,10 +215,10 @@ def _with_permuted(responses: Array, permutation: Array) -> Array:
 def probe(
     elements: Float[np.ndarray, "order 3 3"], epsilon: float
 ) -> tuple[Float[np.ndarray, "probes 3 3"], Int[np.ndarray, " generators"]]:
-    """Orientations at which the relation u(g h) = u(g)[p] is checked.
+    """Elements at which the relation u(g h) = u(g)[p] is checked.
 
     Returns:
-      A random g, g turned by a few epsilon (which shows the round-off of the
+      A random g, g rotated by a few epsilon (which shows the round-off of the
       function), and g h for generators h; and the positions of these h.
     """
     chosen = np.array(generators(elements), int)
@@ -235,21 +235,21 @@ def check_responses(
     mask: np.ndarray,
     tolerance: float,
 ) -> float:
-    """The largest deviation of an output from the relation; refused if it is too large.
+    """The largest deviation of an output from u(g h) = u(g)[p], at generators h.
 
-    The responses are those at the orientations of :func:`probe`; deviation and
-    tolerance are relative to the root mean square.
+    The responses are those at the elements of :func:`probe`. Deviation and tolerance
+    are relative to the root mean square.
 
     Raises:
-      ArgumentError: A permutation exchanges real and padded samples, or the
-        deviation is larger than the tolerance and than round-off.
+      ArgumentError: A permutation exchanges real and padded samples, or the deviation
+        exceeds the tolerance and round-off.
     """
     if not (mask[permutations] == mask).all():
         raise ArgumentError(
             f"symmetry.permutations[{name!r}]",
             permutations.shape,
             "exchanges real and padded samples",
-            "Let padded samples stay among themselves",
+            "Permute padded samples among themselves only",
         )
     values = np.asarray(responses, float).reshape(len(responses), len(mask), -1)
 
@@ -268,10 +268,10 @@ def check_responses(
         raise ArgumentError(
             "symmetry",
             name,
-            f"this output differs by {deviation / scale:.1e} of its root mean square "
-            f"between equivalent orientations (admitted: {tolerance:.0e}), so the "
-            "function tells equivalent samples apart, or the input is less symmetric "
-            "than stated",
+            f"is not obeyed: the output differs by {deviation / scale:.1e} of its root "
+            f"mean square between equivalent orientations (tolerance {tolerance:.0e}), "
+            "so the function distinguishes equivalent samples, or the input is less "
+            "symmetric than stated",
             "Measure with symmetry=None",
         )
     return deviation / scale if scale > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Forces of networks that are interfered with, by differentiating through all of it."""
+"""Forces of staged networks, by differentiating through the interventions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,26 +23,28 @@ def with_forces(
     unit: str = "",
     labels: np.ndarray | None = None,
 ) -> StagedProblem:
-    """The same network with forces, minus the derivatives of one of its outputs.
+    """Adds forces to a staged network: minus the derivatives of one of its outputs.
 
-    Features come with their derivatives along displacements that turn with the input,
-    by forward differentiation: what replaces features replaces these too.
+    Each feature gets derivatives along displacements that rotate with the input, by
+    forward differentiation. Interventions on features apply to their derivatives too.
 
     Args:
-      staged: The network; a JAX function, with an action that is linear in its input.
-      energy: The output that is differentiated; its values are summed.
-      displacements: How the input changes as the coordinates of atoms do: a pytree
-        like the input, with a first axis for x, y, z of the first atom, then of the
-        second, and so on.
+      staged: The network: a JAX function whose action is linear in the input.
+      energy: Name of the output that is differentiated; its values are summed.
+      displacements: Derivatives of the input by the coordinates of the atoms: a pytree
+        like the input with an additional first axis over x, y, z of the first atom,
+        then of the second, and so on.
       unit: Unit of the forces.
-      labels: Forces that are right, ``(atoms, 3)``.
+      labels: Reference forces, ``(atoms, 3)``.
 
     Returns:
-      The problem, with the output ``"forces"`` of shape ``(atoms, 3)``.
+      The staged problem with an additional output ``"forces"`` of shape
+      ``(atoms, 3)``.
 
     Raises:
-      ArgumentError: There is no such output, it has forces already, the function runs
-        on the host, or displacements are not three for each atom, each like the input.
+      ArgumentError: There is no such output, there already are forces, the function
+        runs on the host, or ``displacements`` are not three per atom, each like the
+        input.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,15 +66,15 @@ def with_forces(
         raise ArgumentError(
             "energy",
             energy,
-            "is no output, or there are forces already",
-            f"Use {', '.join(problem.outputs)}",
+            "is not an output, or there already are forces",
+            f"Use one of {', '.join(problem.outputs)}",
         )
     if isinstance(staged.function, functions.HostFunction):
         raise ArgumentError(
             "staged",
             functions.name_of(staged.function),
-            "is a HostFunction, which JAX does not differentiate",
-            "Trace its energy alone",
+            "is a HostFunction, which JAX cannot differentiate",
+            "Trace the energy only",
         )
     moves, places = map(jax.tree.leaves, (displacements, problem.x))
     num = np.shape(moves[0])[0] if moves and np.ndim(moves[0]) else 0
@@ -81,7 +83,7 @@ def with_forces(
         raise ArgumentError(
             "displacements",
             list(map(np.shape, moves)),
-            f"are not three for each atom of arrays like x, {[*map(np.shape, places)]}",
+            f"are not three per atom of arrays like x, {[*map(np.shape, places)]}",
             "Pass numpy.eye(3 * n).reshape(3 * n, n, 3) for positions of n atoms",
         )
     plain = staged.function

@@ -1,4 +1,4 @@
-"""Networks that can be interfered with between their stages, on the whole orbit."""
+"""Networks whose features can be modified between stages, on the whole orbit."""
 
 import dataclasses
 import functools
@@ -20,24 +20,28 @@ from symjax.metrics.unbiased import characters
 from symjax.so3.irreps import Irrep
 from symjax.so3.quadratures import Quadrature
 
-# Bytes for each pair of rotations: angles, characters and a kernel.
+# Bytes per pair of rotations: angles, characters and kernels.
 _PAIRS = 4 * 8
 PRIME = "'"
-"""Ends the name of a derivative of a feature."""
+"""Suffix of the name of a derivative of a feature."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StagedProblem:
-    """A problem whose function can be interfered with between its stages.
+    """A problem with access to the features between the stages of its network.
 
     Attributes:
-      problem: The function on the orbit, as it is.
+      problem: The problem, with the unmodified function.
       stages: Names of the features of each stage, in the order of the network.
-      function: ``(x, shifts, *args) -> (outputs, features)``: the outputs of the
-        problem after ``shifts`` were added to the features that they name, and the
-        features of all stages before that. A feature ``h'`` beside ``h`` is a
-        derivative of it, and is replaced with it. Or a
-        :class:`~symjax.metrics.HostFunction` of the same arguments.
+      function: ``(x, shifts, *args) -> (outputs, features)``. Adds ``shifts``, a
+        dictionary by name, to the features, and returns the outputs of the problem and
+        the features of all stages before the shift. A feature named ``h'`` is the
+        derivative of ``h`` and belongs to its stage. It may also be a
+        :class:`~symjax.metrics.HostFunction`.
+
+    Raises:
+      ArgumentError: ``problem`` is not a problem, or ``stages`` is not a sequence of
+        sequences of names.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,12 +69,12 @@ class StagedProblem:
             arguments.check_type("stages", stage, tuple | list, remedy)
         if not self.stages or not all(self.stages):
             raise ArgumentError(
-                "stages", self.stages, "has no stage", "Name features between layers"
+                "stages", self.stages, "has an empty stage", "Name its features"
             )
 
 
 class Squares(NamedTuple):
-    """A^2, and the squared error on labels if there are any."""
+    """A^2, and the mean squared error on labels; None if not all are known."""
 
     variance: float
     on_labels: float | None
@@ -112,7 +116,7 @@ def _evaluate_on_host(
 
 @dataclasses.dataclass(frozen=True)
 class StagedRun:
-    """The network on both cosets of a rule: elements R, and then -R."""
+    """A network on both cosets of a rule: all elements R, followed by all -R."""
 
     staged: StagedProblem
     prepared: Prepared
@@ -128,7 +132,7 @@ class StagedRun:
         rule: int | Quadrature | None,
         execution: Execution | None,
     ) -> "StagedRun":
-        """Ready to be evaluated on a rule, by default of degree 2 L + 1."""
+        """Prepares the network for a rule, by default of degree 2 L + 1."""
         remedy = "Pass a StagedProblem"
         arguments.check_type("staged", staged, StagedProblem, remedy)
         max_degree = check_degree(max_degree)
@@ -141,34 +145,34 @@ class StagedRun:
 
     @functools.cached_property
     def elements(self) -> Float[np.ndarray, "group 3 3"]:
-        """All of them."""
+        """All elements, R and then -R."""
         return np.concatenate([self.rotations, -self.rotations])
 
     @functools.cached_property
     def angles(self) -> Float[np.ndarray, "half half"]:
-        """Of R_i^-1 R_j.
+        """Rotation angles of R_i^-1 R_j.
 
         Raises:
-          GridError: They take more memory than there may be.
+          GridError: They do not fit the memory.
         """
         num, memory = len(self.rotations), self.prepared.execution.memory
         if _PAIRS * num**2 > memory:
             raise GridError(
                 "rule",
                 f"{num} rotations",
-                f"sectors are removed with {_PAIRS * num**2 / 2**30:.1f} GiB for all "
-                f"pairs of them, of {memory / 2**30:.1f} GiB",
+                f"need {_PAIRS * num**2 / 2**30:.1f} GiB for all pairs of them, of "
+                f"{memory / 2**30:.1f} GiB of memory",
                 "Use a rule of lower degree, or Execution(memory=...)",
             )
         flat = self.rotations.reshape(-1, 9)
         return np.arccos(np.clip((flat @ flat.T - 1) / 2, -1.0, 1.0))
 
     def as_it_is(self) -> tuple[Any, dict[str, np.ndarray]]:
-        """Outputs and features without a shift, which are what was said of them.
+        """Outputs and features without a shift, after a check of their names and types.
 
         Raises:
-          ArgumentError: Outputs differ from those of the problem, a feature of a stage
-            is not there, or it is no array of floating-point numbers.
+          ArgumentError: The outputs are not those of the problem, a feature of a stage
+            is missing, or it is not an array of floating-point numbers.
         """
         outputs, features = self({})
         paths = jax.tree_util.tree_flatten_with_path(outputs)[0]
@@ -186,20 +190,20 @@ class StagedRun:
                 raise ArgumentError(
                     "stages",
                     name,
-                    "is no feature that the function returns",
+                    "is not a feature that the function returns",
                     f"Use one of {', '.join(features)}",
                 )
             if not jnp.issubdtype(features[name].dtype, jnp.floating):
                 raise ArgumentError(
                     f"features[{name!r}]",
                     features[name].dtype,
-                    "has no means and sectors that could replace it",
-                    "Name features that are real floating-point numbers",
+                    "is not a floating dtype, so that it has no mean or sectors",
+                    "Name features of real floating-point numbers",
                 )
         return outputs, features
 
     def __call__(self, shifts: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
-        """Outputs and features at all elements, after shifts at each of them."""
+        """Outputs and features at all elements, with a shift at each of them."""
         num = len(self.elements)
         fill = np.minimum(np.arange(-(-num // self.batch) * self.batch), num - 1)
         parts = []
@@ -225,18 +229,18 @@ class StagedRun:
         return joined[0], joined[1]
 
     def _both(self, values: np.ndarray) -> np.ndarray:
-        """Even and odd part under the inversion, of all rotations."""
+        """Even and odd part under the inversion, at all rotations."""
         half = values.reshape(2, len(self.rotations), -1)
         return np.stack([half[0] + half[1], half[0] - half[1]]) / 2
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """The invariant part, for all elements."""
+        """The mean over O(3), repeated for all elements."""
         even, _ = self._both(values)
         mean = (self.weights @ even.astype(np.float64)).astype(values.dtype)
         return np.broadcast_to(mean.reshape(values.shape[1:]), values.shape)
 
     def sector(self, values: np.ndarray, degree: int, sigma: int) -> np.ndarray:
-        """P_{l, sigma} of features, which are invariant by what they stand for."""
+        """The character projection P_{l, sigma} of features, at all elements."""
         parity = sigma * (-1) ** degree
         part = self._both(values)[0 if parity == 1 else 1]
         *_, character = characters(self.angles, degree)
@@ -246,7 +250,7 @@ class StagedRun:
         return np.concatenate([projected, parity * projected]).reshape(values.shape)
 
     def squares(self, outputs: Any) -> dict[str, Squares]:
-        """A^2 of every output, and its squared error where it has labels."""
+        """A^2 of every output, and its squared error if it has labels."""
         leaves = jax.tree.leaves(outputs)
         out = {}
         for name, leaf in self.prepared.leaves.items():
@@ -271,7 +275,7 @@ class StagedRun:
 
 
 def _as_row(leaf: Leaf, labels: np.ndarray) -> np.ndarray:
-    """Labels of real samples as :func:`rotated_rows` has responses."""
+    """Labels of the real samples in the layout of :func:`rotated_rows`."""
     labelled = dataclasses.replace(leaf, shape=labels.shape)
     everything = np.ones(len(labels), bool)
     return rotated_rows(labelled, labels[None], np.eye(3)[None], everything)[0]
@@ -288,7 +292,7 @@ def sectors_of(
     features: Mapping[str, np.ndarray],
     max_degree: int,
 ) -> dict[Irrep, dict[str, np.ndarray]]:
-    """Parts of a stage's features by sector, but for the invariant one."""
+    """The projections of a stage's features on each sector except 0+."""
     return {
         Irrep(degree, sigma): {
             name: run.sector(features[name], degree, sigma)
@@ -301,7 +305,7 @@ def sectors_of(
 
 
 def removed(parts: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Shifts that take some parts away: what is added to the features, by name."""
+    """The shifts, by name of the feature, that remove some parts."""
     shifts: dict[str, np.ndarray] = {}
     for part in parts:
         for name, values in part.items():

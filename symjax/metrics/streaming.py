@@ -1,11 +1,11 @@
-"""The stream: responses on the orbit in, moments and spectral coefficients out.
+"""Streams responses on the orbit into moments and spectral coefficients.
 
-One call evaluates some whole sphere nodes: all their in-plane angles, both cosets.
-Its responses are centred, added to the moments, transformed along the in-plane angle
-and laid down in a buffer of nodes. When the buffer is full, one matrix product for
-each in-plane frequency adds it to the coefficients, so that the large arrays of
-coefficients are read and written once a buffer, not once a call. Nothing has the
-size of the group.
+One call evaluates several sphere nodes with all their in-plane angles, on both cosets.
+The responses are centred, added to the moments, transformed along the in-plane angle,
+and stored in a buffer of nodes. When the buffer is full, one matrix product for each
+in-plane frequency adds it to the coefficients, so that the large arrays of coefficients
+are read and written once per buffer, not once per call. No array has the size of the
+group.
 """
 
 import dataclasses
@@ -51,8 +51,17 @@ def stream(
 ) -> list[Streamed]:
     """Runs over the whole grid and accumulates every piece.
 
-    ``symmetric`` holds verified symmetries of whole leaves, ``progress`` is called with
-    the number of elements done, and to ``sums`` rotated-back responses are added.
+    Args:
+      prepared: The problem.
+      pieces: The pieces of this pass.
+      elements: The elements that are evaluated.
+      symmetric: Verified symmetries, by name of the leaf.
+      plan: How the elements are streamed.
+      progress: Called with the number of elements done.
+      sums: Second moments of outputs, by name, to which responses are added.
+
+    Returns:
+      The sums of each piece.
     """
     steps = Steps.of(pieces, elements, plan)
     slots, tables = steps.slots, steps.tables
@@ -80,14 +89,14 @@ def stream(
                 for piece, values in zip(pieces, evaluated, strict=True)
             ]
 
-    # Of the call before: what the host adds up while the next one is evaluated.
+    # Responses of the previous call, which the host adds while the next is evaluated.
     behind: list[tuple[ResponseSums, tuple[Any, ...]]] = []
 
     for call in range(plan.num_calls):
         index = slots.of_call(call)
         rotations = slots.rotations(index)
         responses = evaluate(rotations)
-        # A second call that runs ahead would hold responses of its own, too.
+        # A further call that runs ahead would hold its responses too.
         jax.block_until_ready(buffers)
         for added, given in behind:
             added.add(*given)
@@ -196,10 +205,10 @@ def _evaluate_checks(
     evaluate: Callable[[np.ndarray], list[Array]],
     plan: Plan,
 ) -> None:
-    """Fills in responses at the random elements, of each output as many as fit.
+    """Evaluates the random elements, for each output as many as fit.
 
-    Also at a few of them turned by some eps: what changes there is the round-off of
-    the function itself.
+    A few of them are also evaluated after a rotation by a few eps; the change shows the
+    round-off of the function itself.
     """
     epsilon = max(piece.leaf.epsilon for piece in pieces)
     small = Rotation.from_rotvec(4 * epsilon * np.ones(3) / np.sqrt(3)).as_matrix()
@@ -221,16 +230,16 @@ def _evaluate_checks(
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The steps of a pass: what they need beside their sums.
+    """The steps of a pass, with everything that they need beside the sums.
 
     Attributes:
       plan: How the elements are streamed.
-      slots: Which node is evaluated when.
+      slots: The order and weights of the nodes.
       tables: Maps to the coefficients.
       degrees: Projected degrees of each piece, under the rule and the nested ones.
       leaves: The pieces as leaves.
       wholes: The leaves that they are pieces of.
-      selections: Their first samples, and the units that they are summed in.
+      selections: First sample and scale of each piece.
     """
 
     plan: Plan
@@ -243,7 +252,7 @@ class Steps:
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], elements: Elements, plan: Plan) -> "Steps":
-        """The pass that some pieces are measured in."""
+        """The steps of a pass over some pieces."""
         slots = Slots(elements, plan)
         degrees = [plan.projected(piece.leaf) for piece in pieces]
         with jax.enable_x64(True):
@@ -263,7 +272,7 @@ class Steps:
         )
 
     def scaled(self, names: Sequence[str], responses: list[Array]) -> "Steps":
-        """The same, with the scale of each piece from the responses of a call."""
+        """The same steps, with scales from the responses of a call."""
         scales = scales_of(self.leaves, names, responses)
         return dataclasses.replace(
             self,
@@ -274,7 +283,7 @@ class Steps:
         )
 
     def empty(self, several: bool) -> tuple[list[State], list[list[Array]]]:
-        """Empty sums, with coefficients if there are several buffers."""
+        """Empty sums and buffers; with coefficients if there are several buffers."""
         projectors = tuple(map(self.tables.projectors, self.degrees))
         parts, nodes = self.plan.parts, self.plan.nodes_per_buffer
         return empty(self.leaves, projectors, parts, nodes, several)
@@ -282,7 +291,7 @@ class Steps:
     def references(
         self, responses: list[Array], matrices: list[Array | None]
     ) -> list[Reference]:
-        """The first response of each piece."""
+        """The first response of each piece, as its reference."""
         return first_responses(
             self.leaves, self.wholes, responses, self.selections, matrices
         )
@@ -296,7 +305,7 @@ class Steps:
         references: list[Reference],
         matrices: list[Array | None],
     ) -> tuple[list[moments.MomentState], list[list[Array]]]:
-        """Adds a call; sums and buffers are given up."""
+        """Adds a call to sums and buffers, which are donated."""
         index = self.slots.of_call(call)
         position = call % self.plan.calls_per_buffer * self.plan.nodes_per_call
         given = zip(responses, self.selections, references, matrices, strict=True)
@@ -314,7 +323,7 @@ class Steps:
         )
 
     def only(self, number: int) -> "Steps":
-        """The same for one of the pieces."""
+        """The same steps for one of the pieces."""
         one = slice(number, number + 1)
         return dataclasses.replace(
             self,
@@ -325,7 +334,7 @@ class Steps:
         )
 
     def at_slot(self, responses: list[Array], in_plane: int, slot: int) -> list[Array]:
-        """Responses at the elements of one slot of a call."""
+        """Responses at the elements of one slot of a call, for each piece."""
         return responses_of_slot(
             self.leaves, self.wholes, in_plane, responses, self.selections, slot
         )
@@ -345,10 +354,10 @@ def _of_slot(
 def _symmetrised(
     piece: Piece, reference: Reference, symmetry: LeafSymmetry | None
 ) -> Reference:
-    """A reference with the symmetry of the input, where it has one."""
+    """The reference averaged over the symmetry of the input, if it has one."""
     if symmetry is None:
         return reference
-    # Sums around a reference can be averaged if it has the symmetry itself.
+    # Sums can only be averaged over the symmetry if the reference has it.
     rotated = stabilizer.average_tensors(
         piece.leaf.representation,
         symmetry.elements,

@@ -1,8 +1,8 @@
-"""A survey: a few random elements for each of many structures.
+"""Surveys: a few random elements for each of many structures.
 
-No single structure is resolved; what is asked is an average over structures, and for
-that every one contributes unbiased estimates (:mod:`symjax.metrics.unbiased`) whose
-noise averages out (:mod:`symjax.metrics.pooling`).
+A survey estimates averages over structures without resolving any single one: each
+structure contributes unbiased estimates (:mod:`symjax.metrics.unbiased`), whose noise
+averages out (:mod:`symjax.metrics.pooling`).
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from symjax.metrics.problem import Output, Prepared, Problem, run
 from symjax.metrics.turn_averages import turn_members
 from symjax.so3.sampling import check_rotations_fit
 
-# The next look is made when so many times as many structures have been visited.
+# Factor between the numbers of structures at successive looks.
 _NEXT_LOOK = 1.25
 
 
@@ -34,23 +34,24 @@ class Survey:
     """A few random elements of O(3) for each structure.
 
     Attributes:
-      num: Evaluations of each structure, in each round.
-      turn: What is turned at random, at once: ``"C1"`` for independent pairs of a
-        rotation and its negative; the rotations of a finite group, such as ``"D2"``,
-        ``"T"`` or ``"O"``, each with its negative; or ``"fibonacci 8"``, as many
-        low-discrepancy rotations. Two turns at least.
-      seed: Of the elements and of the order of the structures.
-      until: Half of the 95 % interval, relative to A, at which to stop; of every output
-        of the model. None to visit all structures once.
-      of: What the interval is about: ``"data"``, this data set, or ``"population"``,
-        what it was drawn from.
-      minimum: Structures that are visited before it is looked at ``until``. Of kinds
-        that make up 1 % of the data, 400 structures miss all in 2 % of surveys.
+      num: Evaluations of each structure in each round: at least twice the number of
+        elements in a set (see ``turn``), and a multiple of it.
+      turn: The set of rotations that is rotated at random as a whole, each with its
+        negative: ``"C1"`` for independent rotations; a finite group of rotations, such
+        as ``"D2"``, ``"T"`` or ``"O"``; or ``"fibonacci 8"`` for eight low-discrepancy
+        rotations.
+      seed: Seed of the elements and of the order of the structures.
+      until: Stop once half of the 95 % interval of A, relative to A, is below this for
+        every output of the model. None to visit all structures once.
+      of: Whether the interval is that of this data set (``"data"``) or of the
+        population that it was drawn from (``"population"``).
+      minimum: Number of structures to visit before ``until`` is first checked. With
+        400, a kind that makes up 1 % of the data is missed in 2 % of surveys.
       rounds: Largest number of rounds of new elements over the whole data set, if
         ``until`` is about the data set and one round does not reach it.
 
     Raises:
-      ArgumentError: An attribute has an impossible value.
+      ArgumentError: An attribute has an invalid value.
 
     Example:
       >>> from symjax.metrics import Survey
@@ -78,8 +79,7 @@ class Survey:
             raise ArgumentError(
                 "num",
                 self.num,
-                f"is not two or more times the {order} elements of a turn of "
-                f"{self.turn}",
+                f"is not two or more times the {order} elements of turn {self.turn!r}",
                 f"Pass {2 * order}, or another turn",
             )
         arguments.check_choice("of", self.of, QUESTIONS)
@@ -90,30 +90,30 @@ class Survey:
             raise ArgumentError(
                 "num",
                 self.num,
-                "gives two turns, which do not show the error within a structure that "
-                "an interval of this data set needs",
+                "gives two turns, too few for the error within a structure that an "
+                "interval of this data set needs",
                 f"Pass {3 * order}, another turn, or of='population'",
             )
 
     @property
     def turns(self) -> int:
-        """Random rotations of each structure."""
+        """Number of independent random rotations of each structure."""
         return self.num // (2 * len(turn_members(self.turn)))
 
     def elements(
         self, labels: Sequence[str], number: int = 0
     ) -> Float[np.ndarray, "items turns members 3 3"]:
-        """Random turns of each structure.
+        """The random rotations of each structure.
 
-        They depend on its name, the seed and the round alone: not on what else is
-        measured, nor on the order.
+        They depend only on its label, the seed and the round, not on other structures
+        or their order.
 
         Args:
-          labels: Names of the structures.
+          labels: Labels of the structures.
           number: Number of the round.
 
         Returns:
-          Proper rotations, in float64.
+          Proper rotations in float64, ``(items, turns, members, 3, 3)``.
         """
         quaternions = np.empty((len(labels), self.turns, 4))
         for row, label in zip(quaternions, labels, strict=True):
@@ -126,14 +126,14 @@ class Survey:
         return turn_members(self.turn) @ shaped
 
     def order(self, labels: Sequence[str], groups: Groups) -> np.ndarray:
-        """The random order in which structures are visited, strata in proportion."""
+        """Indices of the structures in random order, with strata in proportion."""
         return groups.order(labels, np.random.default_rng([self.seed, len(labels)]))
 
     def looks(self, num: int) -> list[int]:
-        """Numbers of visited structures after which ``until`` is looked at.
+        """Numbers of visited structures after which ``until`` is checked.
 
-        Few, and fixed in advance: who looks after every structure stops at the first
-        chance fluctuation.
+        They are few and fixed in advance: a check after every structure would stop at
+        the first chance fluctuation.
 
         Example:
           >>> from symjax.metrics import Survey
@@ -156,22 +156,24 @@ def measure_many(
     max_degree: int = 6,
     groups: Groups | None = None,
 ) -> "Surveyed":
-    """Surveys many structures of any model, one after another.
+    """Surveys many structures with any model, one after another.
 
-    PETs are surveyed many times as fast by :func:`symjax.report.survey_structures`,
-    which evaluates structures together.
+    For PETs, :func:`symjax.report.survey_structures` is many times faster, because it
+    evaluates structures together.
 
     Args:
-      problems: By label, or functions that make them, called when it is their turn.
+      problems: By label, the problem of each structure, or a function that makes it
+        when it is needed.
       over: How many elements, and when to stop.
       max_degree: Largest degree of the projected sectors.
-      groups: What structures have in common: strata and clusters.
+      groups: Strata and clusters of the structures.
 
     Returns:
-      Figures of all structures.
+      Estimates for all structures.
 
     Raises:
-      ArgumentError: There is no problem, or an argument has an impossible value.
+      ArgumentError: There is no problem; an argument has an invalid value; or outputs
+        of one name differ in unit, representation or kind between structures.
 
     Example:
       >>> import numpy as np
@@ -190,7 +192,7 @@ def measure_many(
     arguments.check_type("over", over, Survey, "Pass Survey(16)")
     labels = list(problems)
     for label in labels:
-        arguments.check_type("label", label, str, "Use texts as labels")
+        arguments.check_type("label", label, str, "Use strings as labels")
 
     def visit(indices: Sequence[int], number: int) -> Iterator[list[Sampled]]:
         def packs() -> Iterator[Pack]:
@@ -210,27 +212,27 @@ def measure_many(
 
 
 def _check_same(label: str, name: str, before: Output, output: Output) -> None:
-    """Raises where one name stands for two things: their sums would be no quantity."""
+    """Raises if outputs of one name differ: their sums would be meaningless."""
     for field in ("unit", "representation", "kind"):
         known, own = getattr(before, field), getattr(output, field)
         if known != own:
             raise ArgumentError(
                 f"problems[{label!r}].outputs[{name!r}].{field}",
                 str(own),
-                f"differs from that of the structures before, {str(known)!r}",
-                "Give outputs of all structures one unit, or other names",
+                f"differs from that of earlier structures, {str(known)!r}",
+                "Describe this output alike for all structures, or rename it",
             )
 
 
 class Surveyed(NamedTuple):
-    """What a survey found.
+    """The result of a survey.
 
     Attributes:
-      pool: Figures of all structures that were visited.
-      over: How it was surveyed.
-      rounds: Rounds of elements over the data set.
-      reached: The relative half width of the widest interval of A, if it was asked
-        for; it may be above ``over.until`` if the data ended first.
+      pool: Estimates for all visited structures.
+      over: The survey.
+      rounds: Number of rounds of elements over the data set.
+      reached: Relative half width of the widest interval of A; None if ``over.until``
+        is None. Above ``over.until`` if the data or the rounds ended first.
 
     Example:
       >>> from symjax.metrics import Survey
@@ -246,7 +248,7 @@ class Surveyed(NamedTuple):
 
     @property
     def stopped(self) -> bool:
-        """Whether what was asked for has been reached."""
+        """Whether the requested interval was reached."""
         until = self.over.until
         return until is not None and self.reached is not None and self.reached <= until
 
@@ -262,21 +264,21 @@ def survey(
     """Visits structures in random order until an interval is narrow enough.
 
     Args:
-      labels: Names of all structures.
-      visit: From indices of structures, and the number of the round, to what is found,
-        some structures at a time; structures that failed are left out.
+      labels: Labels of all structures.
+      visit: Function of the indices of structures and the number of the round that
+        yields their estimates, some structures at a time, without failed ones.
       over: How many elements, and when to stop.
-      outputs: What is known about the outputs; may be filled in while visiting.
-      groups: What structures have in common: strata and clusters.
-      folder: Where sums are kept meanwhile, in a file without a name; by default that
-        for temporary files.
+      outputs: Descriptions of the outputs, by name; may be filled in by ``visit``.
+      groups: Strata and clusters of the structures.
+      folder: Folder of the unnamed temporary file that holds the sums; by default the
+        system's.
 
     Returns:
-      What was found.
+      The result.
 
     Raises:
-      ArgumentError: There is no structure, or all have failed; or of some it is not
-        said to which group they belong.
+      ArgumentError: There is no structure, all have failed, two have one label, or the
+        stratum or cluster of one is missing.
     """
     groups = Groups() if groups is None else groups
     arguments.check_type("groups", groups, Groups, "Pass Groups(strata={label: ...})")
@@ -316,14 +318,14 @@ def survey(
 
 
 def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:
-    """The largest relative half width of A of the outputs of a model.
+    """The largest relative half width of the intervals of A, over outputs of the model.
 
-    Outputs whose A is 0 to the last digit of float64 count as known.
+    Outputs whose A is 0 within the round-off of float64 are ignored.
 
     Args:
       pooled: The structures.
-      of: What intervals are about.
-      outputs: What is known about the outputs.
+      of: Whether intervals are of the ``"data"`` or the ``"population"``.
+      outputs: Descriptions of the outputs, by name.
 
     Returns:
       The width; 0 if all A are 0.
@@ -333,7 +335,7 @@ def widest(pooled: Pool, of: str, outputs: Mapping[str, Output]) -> float:
         if outputs[name].kind != "output":
             continue
         interval = pooled.error(name, of=of)
-        # What is exactly 0 has no relative width. Round-off is measured as all else.
+        # An exact 0 has no relative width.
         if interval.high > np.finfo(float).eps * pooled.root_mean_square(name):
             widths.append(interval.relative_width)
     return max(widths)
@@ -344,6 +346,6 @@ def _(over: Survey, prepared: Prepared, max_degree: int) -> Any:
     raise ArgumentError(
         "over",
         over,
-        "is for many structures, of which none is resolved",
+        "is for many structures, not for a single one",
         "Use measure_many({label: problem, ...}, over=...), or HaarSamples for one",
     )

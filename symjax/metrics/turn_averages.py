@@ -1,14 +1,15 @@
-"""What averages leave of a response, from random turns of their elements: unbiased.
+"""Unbiased estimates of the error that is left after an average, from random elements.
 
-A turn is a set G of elements times a random rotation R. If G holds the elements of a
-finite group H and their products with its own, G is made of cosets H c, and the average
-over H predicts z_H(c R) = mean over h in H of z(h c R). All of these are known from the
-turn. With q_t the mean of ||z_H||^2 over the cosets of a turn and m_t that of z,
+A *turn* is a fixed set G of elements times a random rotation R. If G is a union of
+cosets H c of a finite group H, the average over H predicts z_H(c R) = mean over h in H
+of z(h c R), which follows from the responses of the turn. With q_t the mean of
+||z_H||^2 over the cosets of a turn and m_t the mean of z,
 
     V_H = E[q] - E_{t != t'}[<m_t, m_t'>]
 
-is unbiased, and its error is a share of V_H itself: what a group leaves is told however
-small it is beside V, where moments from random rotations are lost in the noise of V.
+is unbiased, and its error is proportional to V_H itself. The estimate is accurate
+however small V_H is compared with V, where moments from independent random rotations
+would be lost in the noise of V.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ from symjax.so3.sampling import super_fibonacci
 
 
 class Cosets(NamedTuple):
-    """An average that can be had from a turn.
+    """A group whose average can be evaluated from the elements of a turn.
 
     Attributes:
       average: Name of the group.
@@ -43,13 +44,14 @@ class Cosets(NamedTuple):
 
 
 def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
-    """The rotations that are turned together.
+    """The rotations of a turn, before the random rotation.
 
     Args:
-      turn: A finite group of rotations, or ``"fibonacci 8"``, at most 999.
+      turn: Symbol of a finite group of rotations, or ``"fibonacci n"`` for n
+        low-discrepancy rotations, n from 1 to 999.
 
     Returns:
-      Rotations R, each of which comes with -R.
+      Proper rotations; -R is evaluated with each R.
 
     Raises:
       ArgumentError: There is no such group, or it has improper elements.
@@ -64,7 +66,7 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
         raise ArgumentError(
             "turn",
             turn,
-            "has improper elements; each rotation R of a turn comes with -R anyway",
+            "has improper elements, but -R is evaluated with each rotation R anyway",
             "Use a group of rotations: C1, D2, T, O or I",
         )
     return proper
@@ -72,13 +74,14 @@ def turn_members(turn: str) -> Float[np.ndarray, "members 3 3"]:
 
 @functools.lru_cache(maxsize=64)
 def cosets_of(turn: str) -> tuple[Cosets, ...]:
-    """The averages that can be had from a turn: found once, for all structures.
+    """The groups whose averages can be evaluated from a turn.
 
     Args:
       turn: As in :func:`turn_members`.
 
     Returns:
-      Groups whose products with all elements are elements of the turn.
+      Those of :data:`~symjax.metrics.response_spectrum.GROUPS` under which the turn is
+      closed.
 
     Example:
       >>> from symjax.metrics.turn_averages import cosets_of
@@ -106,11 +109,11 @@ def cosets_of(turn: str) -> tuple[Cosets, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class AveragedVariance:
-    """An unbiased estimate of what an average leaves.
+    """An unbiased estimate of V after an average.
 
     Attributes:
       num_elements: Evaluations of the model that the average needs.
-      variance: V of the averaged response; may be negative where it vanishes.
+      variance: V of the averaged response; may be negative if it nearly vanishes.
       square: Squared standard error of V.
     """
 
@@ -121,14 +124,14 @@ class AveragedVariance:
 
 @dataclasses.dataclass(frozen=True)
 class SampledResponse:
-    """What averages leave of one output, from random elements; sums over structures.
+    """Estimates of A after averages, from random elements; sums over structures.
 
     Attributes:
-      name: The output.
+      name: Name of the output.
       unit: Its unit.
-      estimates: By average, ``"none"`` for the output as it is.
-      count: Number of values, components of all samples.
-      noise: Upper bound of the part of V that is round-off; 0 where it is not known.
+      estimates: Estimates by name of the average, ``"none"`` without one.
+      count: Number of components of all samples.
+      noise: Upper bound of the part of V that is round-off; 0 if unknown.
 
     Example:
       >>> from symjax.metrics import SampledResponse, frontier
@@ -148,12 +151,12 @@ class SampledResponse:
 
     @property
     def averages(self) -> tuple[str, ...]:
-        """What is known, beside no average at all."""
+        """Names of the averages with an estimate, without ``"none"``."""
         return tuple(name for name in self.estimates if name != "none")
 
     @classmethod
     def sum_of(cls, parts: Sequence["SampledResponse"]) -> "SampledResponse":
-        """The sum over structures, of what is known of all."""
+        """The sum over structures, for the averages that all of them have."""
         first = parts[0]
         estimates = {
             name: AveragedVariance(
@@ -169,7 +172,7 @@ class SampledResponse:
         return cls(first.name, first.unit, estimates, count, noise)
 
     def weighted(self, weight: float) -> "SampledResponse":
-        """The same with squares that count more or less."""
+        """The same with squares multiplied by a weight, such as 1 / atoms^2."""
         estimates = {
             name: AveragedVariance(
                 one.num_elements, weight * one.variance, weight**2 * one.square
@@ -179,17 +182,17 @@ class SampledResponse:
         return dataclasses.replace(self, estimates=estimates, noise=weight * self.noise)
 
     def after(self, average: Any, include_inversion: bool = True) -> AveragedError:
-        """The error that an average leaves, with two standard errors of V.
+        """A after an average, with an uncertainty of two standard errors of V.
 
         Args:
-          average: None, or one of ``averages``.
+          average: None for no average, or a group of ``averages`` or its symbol.
           include_inversion: As in :meth:`ResponseSpectrum.after`.
 
         Returns:
           A with its uncertainty.
 
         Raises:
-          ArgumentError: The elements do not tell what it leaves.
+          ArgumentError: There is no estimate for the elements of this average.
         """
         rotations = rotations_of(average, include_inversion)
         name = rotations.name
@@ -197,14 +200,14 @@ class SampledResponse:
             raise ArgumentError(
                 "average",
                 name,
-                "is not told by these random elements",
+                "cannot be estimated from these random elements",
                 f"Use one of {', '.join(self.averages)}, a larger turn such as 'O', or "
                 "a grid",
             )
         one = self.estimates[name]
         variance, spread = max(one.variance, 0.0), 2 * math.sqrt(one.square)
         error = math.sqrt(variance / self.count)
-        # Estimates of few turns are skewed: on a logarithmic scale where V is told.
+        # Estimates of few turns are skewed: on a logarithmic scale if V is significant.
         if variance > spread:
             largest = variance * math.exp(spread / variance)
         else:
@@ -214,7 +217,7 @@ class SampledResponse:
 
 
 def _is_group(rotations: Rotations) -> bool:
-    """Whether an average is over the group, or the identity, that its name says."""
+    """Whether the elements are those of the group, or the identity, of the name."""
     group = rotations_of(None if rotations.name == "none" else rotations.name, True)
     if len(group.elements) != len(rotations.elements):
         return False

@@ -1,8 +1,8 @@
-"""Unbiased estimates of V, ||z||^2 and ||P u||^2 from random turns of some elements.
+"""Unbiased estimates of V, ||z||^2 and ||P u||^2 from random rotations of a set.
 
-A turn t is a fixed set of rotations s_1 .. s_M times a Haar-random rotation R_t, each
+A *turn* t is a fixed set of rotations s_1 .. s_M times a Haar-random rotation R_t, each
 with its negative: 2 M elements of O(3), each Haar-distributed. The set is the identity
-alone (independent pairs R, -R), the rotations of a finite group, or any design. With
+alone (independent pairs R, -R), the rotations of a finite group, or any other. With
 m_t the mean of z over a turn, q_t the mean of ||z||^2, and e, o the even and odd parts
 of u under inversion,
 
@@ -10,22 +10,22 @@ of u under inversion,
     ||P_{l,sigma} u||^2 = (2l+1) E_{t != t'}[mean over both sets of chi_l(g^-1 h)
                           <a(g), a(h)>],
 
-with a = e where sigma (-1)^l = +1 and a = o elsewhere, and chi_l the character of
-SO(3). Products within a turn never enter: elements of one turn are not independent, and
-the plain square of a sample mean is biased. Two turns are enough. Only Gram matrices of
-the responses are needed, so every degree costs the same.
+with a = e if sigma (-1)^l = +1 and a = o otherwise, and chi_l the character of SO(3).
+Products within a turn are left out, because the elements of a turn are not independent:
+the square of a sample mean is biased. Two turns are enough. Only Gram matrices of the
+responses are needed, so every degree costs the same.
 
-Most of a response is often known: u(g) = rho(g) m + r(g), whose first term lies in the
-sectors of rho alone, with powers ||m||^2. With an m that does not depend on the turns
-that are used, from one turn more,
+For a nearly equivariant model most of the response is known: u(g) = rho(g) m + r(g),
+whose first term lies in the sectors of rho only, with powers ||m||^2. With m from a
+separate turn, independent of those that are used,
 
     ||P u||^2 = ||P r||^2 + [in a sector of rho] (||m||^2 + 2 E[<m, z - m>]),
 
-and the powers of a model that is nearly equivariant are as accurate as r is small.
+so that the error of the powers decreases with r.
 
-What is kept of each quantity is one number for each turn, a *row*, whose mean over the
-turns is the estimate. Rows of several samples add up, and standard errors follow from
-leaving out one turn.
+Each quantity is stored as one number per turn, a *row*, whose mean over the turns is
+the estimate. Rows of several samples can be added, and standard errors follow from
+leaving out one turn at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,19 +40,19 @@ from symjax.metrics.pieces import Leaf
 from symjax.metrics.turn_averages import Cosets
 from symjax.so3.representations import spherical_matrix
 
-# Entries of the Gram matrices that are held at a time.
+# Number of entries of Gram matrices that are held at the same time.
 _HELD = 2**22
 
 
 class Rows(NamedTuple):
-    """What every turn says; the mean over the last axis is the estimate.
+    """One number per turn for each quantity; the mean over turns is the estimate.
 
     Attributes:
       variance: V of each irrep, ``(samples, irreps, turns)``.
       norm: ||z||^2, of the same shape.
       power: ||P_{l,sigma} u||^2, ``(samples, irreps, degrees, 2, turns)``. If a turn
-        serves as reference, it and the norm lack that turn: their ratio B is more
-        accurate than either.
+        serves as reference, it is missing from ``power`` and ``norm``; their ratio B is
+        more accurate than either.
     """
 
     variance: Float[np.ndarray, "samples irreps turns"]
@@ -69,10 +69,10 @@ class Rows(NamedTuple):
         return Rows(*(array[select].sum(axis=0) for array in self))
 
     def without_one(self) -> "Rows":
-        """The estimates from all turns but one, of three or more, along the last axis.
+        """The estimates without each turn in turn, along the last axis.
 
-        A U-statistic U of n turns with rows r_t is (n U - 2 r_t) / (n - 2) without t,
-        a mean (n U - r_t) / (n - 1).
+        Needs three turns or more. Without turn t, a U-statistic U of n turns with rows
+        r_t is (n U - 2 r_t) / (n - 2), and a mean is (n U - r_t) / (n - 1).
         """
         norm, n = self.norm, self.norm.shape[-1]
         return Rows(
@@ -83,24 +83,24 @@ class Rows(NamedTuple):
 
 
 def without_a_pair(rows: np.ndarray) -> np.ndarray:
-    """A U-statistic of pairs of turns without each of its turns."""
+    """A U-statistic of pairs of turns, without each of the turns."""
     return (rows.sum(-1, keepdims=True) - 2 * rows) / (rows.shape[-1] - 2)
 
 
 def squared_errors(rows: Rows) -> Rows:
-    """Squared standard errors by leaving out one turn; on the large side."""
+    """Squared standard errors by the jackknife, which rather overestimates them."""
     return Rows(*map(jackknife, rows.without_one()))
 
 
 def jackknife(estimates: Float[np.ndarray, "*shape turns"]) -> np.ndarray:
-    """(n - 1) / n sum (estimate - mean)^2 of estimates that each lack one turn."""
+    """(n - 1) / n sum (estimate - mean)^2, over estimates that each lack one turn."""
     n = estimates.shape[-1]
     centred = estimates - estimates.mean(-1, keepdims=True)
     return (n - 1) / n * np.square(centred).sum(-1)
 
 
 def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
-    """chi_l of rotations by some angles, l = 0, 1, ..., one after another.
+    """Characters chi_l of rotations by some angles, for l = 0, 1, ..., max_degree.
 
     chi_l(theta) = sin((2l+1) theta/2) / sin(theta/2), evaluated by the stable
     recurrence chi_{l+1} = chi_l + 2 cos((l+1) theta).
@@ -115,7 +115,7 @@ def characters(angle: np.ndarray, max_degree: int) -> Iterator[np.ndarray]:
 def both_cosets(
     rotations: Float[np.ndarray, "*batch turns members 3 3"],
 ) -> Float[np.ndarray, "*batch elements 3 3"]:
-    """The elements at which responses are needed: each rotation, then its negative."""
+    """The elements of some turns: each rotation, followed by its negative."""
     both = np.stack([rotations, -rotations], axis=-3)
     return both.reshape(*rotations.shape[:-4], -1, 3, 3)
 
@@ -133,17 +133,21 @@ def estimate_rows(
     Float[np.ndarray, "samples components channels"],
     Float[np.ndarray, "averages samples irreps turns"],
 ]:
-    """Rows of every sample, the plain mean of z (spherical), and V after averages.
+    """Rows of every sample, the mean of z, and rows of V after averages.
 
     Args:
       leaf: Describes one response, with one sample axis (``leaf.compact``).
-      responses: At the elements of :func:`both_cosets`.
-      rotations: The turns of each item: of structures that were evaluated together,
-        each on elements of its own.
+      responses: Responses at the elements of :func:`both_cosets`.
+      rotations: The turns of each item; items are structures that were evaluated
+        together, each at its own elements.
       max_degree: Largest degree of the projected sectors.
-      owner: The item of each sample; the first by default.
-      reference: Whether the first turn serves as reference of the powers, m above.
-      cosets: Averages that a turn tells.
+      owner: Index of the item of each sample; 0 by default.
+      reference: Whether the mean m of the powers comes from the first turn, and not 0.
+      cosets: Groups whose averages can be evaluated from a turn.
+
+    Returns:
+      The rows; the mean of z in spherical components; and rows of V after the average
+      over each group of ``cosets``.
     """
     representation = leaf.representation
     num_samples, components, channels = leaf.spherical_shape
@@ -159,11 +163,11 @@ def estimate_rows(
             elements = both_cosets(rotations).reshape(-1, 3, 3)
             matrices = np.asarray(spherical_matrix(representation, elements))
         matrices = matrices.reshape(items, -1, components, components)
-        # Of every sample the matrices of its item's elements: z = rho^T u.
+        # For every sample the matrices of its item: z = rho^T u.
         matrices = np.swapaxes(matrices, 0, 1)[:, owner]
         z = np.swapaxes(matrices, -1, -2) @ u
     mean = z.mean(axis=0)
-    # The powers are those of u - rho m, from the turns on which m does not depend.
+    # Powers are those of u - rho m, from the turns that m does not depend on.
     m, residual, sampled = np.zeros_like(mean), u, slice(None)
     if reference:
         m = z[: 2 * members].mean(axis=0)
@@ -176,7 +180,7 @@ def estimate_rows(
     )
     parities /= 2
     deviations = (z.reshape(by_turn)[sampled] - m).mean(axis=(1, 2))
-    z = (z - mean).reshape(by_turn)  # a shift saves the digits of the variance
+    z = (z - mean).reshape(by_turn)  # the shift avoids cancellation in the variance
     squares = np.square(u.reshape(by_turn)).mean(axis=(1, 2)).sum(axis=-1)
     spread = np.square(z).mean(axis=(1, 2)).sum(axis=-1)
     means = z.mean(axis=(1, 2))  # (turns, samples, components, channels)
@@ -223,13 +227,13 @@ def estimate_rows(
 
 
 def _of_pairs(rows: Float[np.ndarray, "samples turns"]) -> np.ndarray:
-    """A mean over turns as one over pairs of them: rows of (c_t + c_t') / 2."""
+    """Rows of the U-statistic of (c_t + c_t') / 2, whose mean is that of c."""
     others = rows.sum(axis=1, keepdims=True) - rows
     return (rows + others / (rows.shape[1] - 1)) / 2
 
 
 def _angles(rotations: np.ndarray) -> np.ndarray:
-    """Angles of g^-1 h for all pairs of rotations of an item."""
+    """Rotation angles of g^-1 h for all pairs of rotations of an item."""
     items, turns, members = rotations.shape[:3]
     flat = rotations.reshape(items, turns * members, 9)
     cosine = (flat @ np.swapaxes(flat, 1, 2) - 1) / 2
@@ -239,7 +243,7 @@ def _angles(rotations: np.ndarray) -> np.ndarray:
 def _power_rows(
     parts: np.ndarray, angle: np.ndarray, owner: np.ndarray, turns: int, degree: int
 ) -> np.ndarray:
-    """Rows of ||P u||^2 of some samples: ``(samples, degrees, 2, turns)``."""
+    """Rows of ||P u||^2 for some samples: ``(samples, degrees, 2, turns)``."""
     num = parts.shape[1]
     members = num // turns
     rows = np.moveaxis(parts, 2, 0).reshape(len(owner), 2, num, -1)

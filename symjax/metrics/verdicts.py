@@ -1,16 +1,19 @@
-"""How far results can be trusted, and whether laws hold: verdicts as records."""
+"""Verdicts on results: convergence, certificates, and checks of physical laws."""
 
 import dataclasses
 
 CONFIDENCE = 0.95
-"""With which a verdict excludes that a part of the orbit was missed."""
-# Deviations from a law below this many times their own error are none.
+"""Confidence of the statement that no larger part of the orbit was missed."""
+# A law holds if the deviation is at most this many times its error.
 _OF_A_LAW = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Convergence:
-    """How far a result can be trusted as an integral over the group.
+    """Whether a result has converged as an integral over the group.
+
+    For random elements, ``content_change``, ``error_change`` and ``error_uncertainty``
+    are two standard errors, and ``degree_to_try`` is a number of rotations.
 
     Attributes:
       resolved: Whether the grid resolves the response.
@@ -19,15 +22,15 @@ class Convergence:
       error_change: Relative change of A between the two grids.
       remainder: Content above the largest projected degree.
       degree_to_try: A grid degree expected to resolve the response; the present
-        degree where it is resolved.
-      reason: Why it is not resolved; empty where it is.
+        degree if it is resolved.
+      reason: Why the response is not resolved; empty if it is.
       excess: Misfit of the projected sectors at random elements off the grid, beyond
         the remainder, as a fraction of the norm.
-      error_uncertainty: Relative uncertainty of A: half of the share in V of what the
-        projected sectors miss at these elements. 0 where A is round-off.
-      excluded: No part of the orbit larger than this was missed, with 95 % confidence:
-        random elements would have met it. What happens in a smaller part, such as a
-        jump at a neighbor cap, a resolved result does not exclude.
+      error_uncertainty: Relative uncertainty of A: half of the ratio to V of what the
+        projected sectors miss at these elements. 0 if A is round-off.
+      excluded: With 95 % confidence, no part of the orbit larger than this fraction was
+        missed, because random elements would have met it. A resolved result does not
+        exclude features in a smaller part, such as a jump at a neighbor cap.
 
     Example:
       >>> from symjax.metrics import Convergence
@@ -49,23 +52,23 @@ class Convergence:
 
 @dataclasses.dataclass(frozen=True)
 class RandomCheck:
-    """What Haar-random elements off the grid say about a result on the grid.
+    """Comparison of a result on a grid with Haar-random elements off the grid.
 
     Attributes:
-      num: Number of random rotations, each paired with -R.
+      num: Number of random rotations R, each paired with -R.
       misfit: Mean squared difference between the response and its projected sectors,
         as a fraction of the norm: the content that these miss.
       misfit_error: Its standard error.
-      excess: Misfit beyond what the rule itself misses: content folded back.
+      excess: Misfit beyond what the rule itself misses: aliased content.
       excess_error: Its standard error.
       overlap: Twice the mean inner product of the projected sectors with what they
-        miss, as a fraction of the norm: 0 unless folded content interferes.
+        miss, as a fraction of the norm: 0 unless aliased content interferes.
       overlap_error: Its standard error.
       spread: Mean of ||z - mean||^2 over V, minus 1.
       spread_error: Its standard error.
-      round_off: Machine epsilon of the responses; or a tenth of the relative change
-        of responses between orientations that differ by a few epsilon, where that was
-        looked at and is more.
+      round_off: Machine epsilon of the responses. For an adaptive measurement, a tenth
+        of the relative change of responses between orientations that differ by a few
+        epsilon, if that is larger.
 
     Example:
       >>> import jax.numpy as jnp
@@ -90,10 +93,10 @@ class RandomCheck:
 
 
 def excluded_part(num: int) -> float:
-    """Largest part of an orbit that all of some random elements can have missed.
+    """Largest fraction of an orbit that random elements can all have missed.
 
-    N independent elements miss a part p with the probability (1 - p)^N, so that with
-    the confidence C of a verdict p = 1 - (1 - C)^(1 / N).
+    N independent elements miss a fraction p with probability (1 - p)^N. With confidence
+    C, larger fractions than p = 1 - (1 - C)^(1 / N) are excluded.
 
     Example:
       >>> from symjax.metrics.verdicts import excluded_part
@@ -105,34 +108,34 @@ def excluded_part(num: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """How accurate a measurement of one output is, and how that is known.
+    """The certified accuracy of the measurement of one output.
 
-    Of a climb through rules see :mod:`symjax.metrics.adaptive` for the checks behind
-    it. The uncertainties are estimates, not bounds: the actual error can exceed them,
-    most where it is far below the tolerances. What a certificate claims is that it is
-    within the tolerances. Of random elements they are two standard errors.
+    For adaptive rules, the checks behind it are described in
+    :mod:`symjax.metrics.adaptive`. The uncertainties are estimates, not bounds: the
+    actual error can exceed them, in particular if it is far below the tolerances. A
+    certificate only claims that the error is within the tolerances. For random
+    elements, the uncertainties are two standard errors.
 
     Attributes:
-      certified: Whether both uncertainties are within the tolerances that were asked
-        for and no check contradicts them.
+      certified: Whether both uncertainties are within the requested tolerances and no
+        check contradicts them.
       degree: Degree of the last rule; 0 for random elements.
-      projected_degree: Largest degree that was projected; B of sectors above is
-        reported as 0.
-      content_uncertainty: Estimated error of each B, of unprojected sectors too.
+      projected_degree: Largest projected degree; B of higher sectors is reported as 0.
+      content_uncertainty: Estimated error of each B, including unprojected sectors.
       error_uncertainty: Estimated relative error of A.
-      tail: Content above the projected degrees, from random elements, with two
-        standard errors added.
-      reason: Why it is not certified; empty where it is.
-      degree_to_try: The next degree, or number of random rotations; the present one
-        where it is certified.
-      excluded: No part of the orbit larger than this was missed, with the confidence
-        below: random elements would have met it. What happens in a smaller part, such
-        as a jump at a neighbor cap, no certificate excludes.
-      confidence: Of that statement.
-      noise: Where A is not told from the round-off of the function, the relative error
-        below which it is not; else 0.
-      samples: Number of random rotations, each paired with -R, where there
-        was no rule; else 0.
+      tail: Content above the projected degrees, from random elements, plus two standard
+        errors.
+      reason: Why the result is not certified; empty if it is.
+      degree_to_try: The next degree, or number of random rotations, to try; the present
+        one if the result is certified.
+      excluded: No part of the orbit larger than this fraction was missed, with the
+        confidence below, because random elements would have met it. Features in a
+        smaller part, such as a jump at a neighbor cap, are not excluded.
+      confidence: Confidence of that statement.
+      noise: If A cannot be distinguished from the round-off of the function, the
+        relative error below which this is so; otherwise 0.
+      samples: Number of random rotations R, each paired with -R, if there was no rule;
+        otherwise 0.
 
     Example:
       >>> from symjax.metrics import Certificate
@@ -156,17 +159,17 @@ class Certificate:
 
 @dataclasses.dataclass(frozen=True)
 class PhysicalCheck:
-    """One law, and how far a calculator is from it on a structure.
+    """A physical law, and the deviation of a calculator from it on a structure.
 
     Attributes:
-      law: What was done, for instance ``"moved by 0.1 angstrom"``.
-      quantity: What should not have changed, or should agree.
+      law: The test, for instance ``"moved by 0.1 angstrom"``.
+      quantity: The quantity that should not change, or should agree.
       deviation: Root mean square of the difference, in ``unit``.
-      error: What round-off and finite steps make of it; a deviation below five times
-        this is none.
+      error: Estimated contribution of round-off and finite steps to the deviation, in
+        ``unit``.
       scale: Root mean square of the quantity itself, in ``unit``; NaN for an energy,
-        whose zero has no meaning.
-      unit: Unit of the three.
+        whose zero is arbitrary.
+      unit: Unit of deviation, error and scale.
 
     Example:
       >>> from symjax.metrics.verdicts import PhysicalCheck
@@ -183,5 +186,5 @@ class PhysicalCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the deviation is within its error."""
+        """Whether the deviation is at most five times its error."""
         return bool(self.deviation <= _OF_A_LAW * self.error)

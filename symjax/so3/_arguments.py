@@ -1,4 +1,4 @@
-"""Checks that every module of the package shares: shapes, degrees and counts."""
+"""Checks of arguments that all rooms share: integers, sizes in memory, arrays."""
 
 import contextlib
 import operator
@@ -14,7 +14,7 @@ from symjax.errors import ArgumentError
 
 def check_integer(argument: str, value: object, minimum: int = 0) -> int:
     """Returns ``value`` as an int; raises unless it is one of at least ``minimum``."""
-    # bool is an int to Python, but a degree of True is a mistake of the caller.
+    # To Python bool is an int, but True as a degree is a mistake of the caller.
     if not isinstance(value, bool | np.bool):
         with contextlib.suppress(TypeError):
             number = operator.index(value)  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def check_fits(argument: str, number: int, num_bytes: int, remedy: str = "") -> 
 
 
 def as_array(values: object, argument: str) -> Array:
-    """Returns an array of JAX, or raises unless it can be one."""
+    """Returns ``values`` as a JAX array; raises unless they are numeric."""
     try:
         return to_device(values)
     except (TypeError, ValueError, OverflowError) as error:
@@ -64,7 +64,7 @@ def as_array(values: object, argument: str) -> Array:
 def as_floating(values: object, argument: str) -> Float[Array, "..."]:
     """Returns a floating-point array; integers become JAX's default float."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
-        # Before JAX would wrap large ones around to 32 bits.
+        # JAX would wrap large ones around to 32 bits.
         values = values.astype(float)
     array = as_array(values, argument)
     if jnp.issubdtype(array.dtype, jnp.floating):

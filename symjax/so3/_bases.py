@@ -1,4 +1,4 @@
-"""Bases of the components of a representation: by name, or as an orthonormal matrix."""
+"""Bases of the components of a representation: a name or an orthonormal matrix."""
 
 import dataclasses
 import functools
@@ -14,21 +14,21 @@ from symjax.so3.wigner import wigner_d_tables
 _TO_E3NN_AXES = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 _SPHERICAL = ("metatensor", "e3nn", "e3x")
 NAMES = ("cartesian", *_SPHERICAL)
-"""Bases that are known by name."""
+"""Names of the known bases."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Basis:
-    """An orthonormal map from flat components to real spherical ones; equal by value.
+    """An orthonormal map from flattened components to spherical ones, equal by value.
 
     Attributes:
-      matrix: Rows are spherical components, columns those of the array, flattened.
+      matrix: One row per spherical component, one column per flattened component.
     """
 
     matrix: Float[np.ndarray, "dimension dimension"]
 
     def __post_init__(self) -> None:
-        # Zeros of both signs are one value.
+        # Makes -0.0 equal to 0.0.
         matrix = np.array(self.matrix, dtype=float) + 0.0
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
@@ -48,7 +48,7 @@ class Basis:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the components are spherical ones already."""
+        """Whether the components already are spherical ones in symjax's order."""
         return bool((self.matrix == np.eye(len(self.matrix))).all())
 
 
@@ -71,7 +71,7 @@ def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
 def resolve(
     name: str, shape: tuple[int, ...], irreps: tuple[Irrep, ...], basis: object
 ) -> Basis:
-    """The basis that a user says, or the only one that fits.
+    """The basis that the user states, or the only one that fits.
 
     Args:
       name: Name of the representation, for messages.
@@ -80,8 +80,8 @@ def resolve(
       basis: None, one of :data:`NAMES`, an orthonormal matrix, or a :class:`Basis`.
 
     Raises:
-      RepresentationError: Several bases fit and none is said, or the one that is said
-        does not fit or is not orthonormal.
+      RepresentationError: Several bases fit and none is stated, or the stated one does
+        not fit or is not orthonormal.
     """
     dimension = sum(irrep.dimension for irrep in irreps)
     if isinstance(basis, Basis):
@@ -109,7 +109,7 @@ def resolve(
             "basis",
             name,
             f"is not orthonormal: Q Q^T differs from 1 by {deviation:.1e}",
-            "Pass an orthogonal matrix; a normalisation of its own belongs to the data",
+            "Pass an orthogonal matrix, and normalise the data separately",
         )
     return Basis(matrix)
 
@@ -133,7 +133,7 @@ def _is_cartesian_vector(shape: tuple[int, ...], irreps: tuple[Irrep, ...]) -> b
 
 
 def _only_one(name: str, shape: tuple[int, ...], irreps: tuple[Irrep, ...]) -> str:
-    """The basis where no other fits."""
+    """The name of the basis, if it is the only one that fits."""
     if all(irrep.degree == 0 for irrep in irreps):
         return "metatensor"
     if _is_cartesian_matrix(shape, irreps):
@@ -145,7 +145,7 @@ def _only_one(name: str, shape: tuple[int, ...], irreps: tuple[Irrep, ...]) -> s
         "basis",
         None,
         f"components of shape {shape} fit several bases of "
-        f"{' + '.join(map(str, irreps))}, and the name {name!r} does not tell which",
+        f"{' + '.join(map(str, irreps))}, and {name!r} does not state which",
         f"Pass basis=, one of {', '.join(fits)}",
     )
 
@@ -182,7 +182,7 @@ def _named(
 
 
 def _of_irrep(basis: str, degree: int) -> np.ndarray:
-    """Map from another package's components of one irrep to those of symjax."""
+    """Matrix from another library's components of one irrep to those of symjax."""
     if basis == "e3nn":
         return e3nn_matrices(degree)[degree].T
     if basis == "e3x":
@@ -200,14 +200,14 @@ def e3x_order(degree: int) -> list[int]:
 
 @functools.lru_cache
 def e3nn_matrices(max_degree: int) -> list[np.ndarray]:
-    """D^l(P) for every degree: from symjax's components to e3nn's."""
+    """D^l(P) for every degree, from symjax's components to e3nn's."""
     matrices = wigner_d_tables(max_degree, _TO_E3NN_AXES[None])
     # Zeros of the exact matrices come out as a few eps.
     return [np.where(abs(d[0]) < 1e-14, 0.0, d[0]) for d in matrices]
 
 
 def _matrix_basis() -> np.ndarray:
-    """Orthonormal tensors that split a 3x3 matrix, one a row, flattened (row-major).
+    """Orthonormal tensors that split a 3x3 matrix, one per row, flattened (row-major).
 
     The trace (l=0), the axial vector of the antisymmetric part in (y, z, x) order
     (l=1), and the five symmetric traceless tensors, m = -2, ..., 2 (l=2).

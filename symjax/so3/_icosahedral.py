@@ -1,9 +1,9 @@
-"""Sphere rules with the rotations of the icosahedron, all weights positive.
+"""Sphere rules with the symmetry of the icosahedron, all weights positive.
 
 A rule that is a union of orbits under a group integrates every harmonic without an
-invariant part exactly. Of the icosahedral rotations, invariants exist at the degrees
-0, 6, 10, 12, 15, 16, 18, 20, 21, 22, 24, ... only, so that few conditions are left: an
-orbit of 60 nodes has three unknowns, the vertices and the face centers have one each.
+invariant part exactly. Icosahedral rotations have invariants only at the degrees
+0, 6, 10, 12, 15, 16, 18, 20, 21, 22, 24, ..., so that few conditions are left. An
+orbit of 60 nodes has three unknowns; the vertices and the face centers have one each.
 Solutions for as many conditions as unknowns: McLaren, Math. Comput. 17, 361 (1963), of
 degree 14; Ahrens and Beylkin, Proc. R. Soc. A 465, 3103 (2009), of many degrees. Those
 below were found by least squares from random starts and polished by Newton's method in
@@ -84,7 +84,7 @@ _TABLE: dict[int, tuple[float, float, tuple[tuple[float, ...], ...]]] = {
 }
 
 ICOSAHEDRAL_DEGREES = tuple(_TABLE)
-"""Degrees of the icosahedral rules on the sphere that symjax has."""
+"""Degrees of the icosahedral rules on the sphere."""
 
 
 @functools.lru_cache
@@ -113,7 +113,7 @@ def _vertices() -> np.ndarray:
 
 @functools.lru_cache
 def icosahedral_sphere(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes, as unit vectors, and weights of sum 1 of the rule of a degree."""
+    """Nodes (unit vectors) and weights (sum 1) of the rule of a degree."""
     group = icosahedral_rotations()
     of_vertices, of_faces, orbits = _TABLE[degree]
     vertices = _vertices()

@@ -1,7 +1,7 @@
 """Constant matrices behind the Wigner functions, in NumPy float64.
 
-Everything follows from the half turns Delta^l = d^l(pi/2): a rotation by any beta
-about y is a rotation about z between two changes of axes, which are half turns.
+Everything follows from Delta^l = d^l(pi/2), the rotation by 90 degrees about y: a
+rotation by any beta about y is a rotation about z between two changes of axes.
 """
 
 import functools
@@ -53,8 +53,8 @@ def half_turns(max_degree: int) -> tuple[np.ndarray, ...]:
       sqrt((l^2 - m'^2)(l^2 - m^2)) / l * d^l = -(2l - 1) m' m / (l (l - 1)) d^{l-1}
         - sqrt(((l-1)^2 - m'^2)((l-1)^2 - m^2)) / (l - 1) * d^{l-2},
 
-    started at l = max(|m'|, |m|). Upwards in l is its stable direction: through
-    l = 100 the matrices are orthogonal to 2e-15.
+    started at l = max(|m'|, |m|). It is stable for increasing l: through l = 100 the
+    matrices are orthogonal to 2e-15.
     """
     max_degree = check_integer("max_degree", max_degree)
     if max_degree > LARGEST_DEGREE:
@@ -110,7 +110,7 @@ def complex_to_real(degree: int) -> np.ndarray:
 
 
 def quarter_turn_z(degree: int, turns: int) -> np.ndarray:
-    """Real matrix of the rotation by turns * 90 degrees about z, without rounding."""
+    """Real matrix of the rotation by turns * 90 degrees about z, exact."""
     m = np.arange(-degree, degree + 1)
     matrix = np.diag(np.array([1.0, 0.0, -1.0, 0.0])[turns * m % 4])
     # -sin(m alpha) at (m, -m); for m = 0 it adds zero to the diagonal.
@@ -146,7 +146,7 @@ def axis_changes(max_degree: int) -> tuple[np.ndarray, ...]:
 
 @functools.lru_cache(maxsize=8)
 def generators(max_degree: int) -> tuple[np.ndarray, ...]:
-    """Derivatives of D by the angles about x, y and z at the identity."""
+    """Derivatives of D^l at the identity by the angles about x, y and z."""
     stacks = []
     tables = zip(quarter_turns_y(max_degree), axis_changes(max_degree), strict=True)
     for degree, (to_x, to_y) in enumerate(tables):

@@ -1,4 +1,4 @@
-"""How group elements act on arrays and pytrees that carry representations."""
+"""The action of group elements on arrays and pytrees that carry representations."""
 
 import dataclasses
 import functools
@@ -38,9 +38,10 @@ def act(
       The transformed array, of the shape and dtype of ``values``.
 
     Raises:
-      ArgumentError: ``rotation`` is not one orthogonal matrix; its values are checked
-        outside ``jit``.
-      RepresentationError: The shape does not fit the representation.
+      ArgumentError: ``rotation`` is not one orthogonal matrix (its values are checked
+        outside of ``jit``), or ``values`` is not a numeric array.
+      RepresentationError: The shape does not fit the representation, or the dtype is
+        not a floating one and the representation is not trivial.
 
     Example:
       >>> import jax.numpy as jnp
@@ -56,7 +57,7 @@ def act(
             "rotation",
             rotation.shape,
             "is not one group element",
-            "Pass one matrix (3, 3); jax.vmap acts with several",
+            "Pass one 3 x 3 matrix; use jax.vmap for several",
         )
     if representation.is_trivial:
         return values
@@ -70,8 +71,7 @@ def act(
     return _act(representation, rotation, values)
 
 
-# Compiled, also where the caller is not: each operation outside of a compiled function
-# is a program of its own for every shape.
+# Compiled even when the caller is not: see symjax.so3.rotations.
 @functools.partial(jax.jit, static_argnums=0)
 def _act(representation: Representation, rotation: Array, values: Array) -> Array:
     rotation = rotation.astype(values.dtype)
@@ -93,7 +93,7 @@ def act_on_samples(
     rotations: Float[Array, "samples 3 3"],
     values: Float[Array, "samples *shape"],
 ) -> Float[Array, "samples *shape"]:
-    """Acts on every sample with its own group element; the values have channels."""
+    """Applies to every sample its own group element; a channel axis comes last."""
     if representation.is_trivial:
         return values
     matrices = jax.vmap(lambda element: spherical_matrix(representation, element))(
@@ -119,8 +119,12 @@ def act_tree(
       rotation: One orthogonal matrix, proper or improper.
       tree: Pytree of arrays.
 
+    Returns:
+      The transformed pytree.
+
     Raises:
-      RepresentationError: The prefix or a shape does not fit.
+      ArgumentError: As :func:`act`.
+      RepresentationError: As :func:`act`, or ``representations`` is not a prefix.
     """
     leaves = broadcast_prefix(representations, tree, "action")
     flat, structure = jax.tree.flatten(tree)
@@ -129,7 +133,7 @@ def act_tree(
 
 
 def _names(representations: object) -> object:
-    """Representations as a message shows them: by their names."""
+    """Representations by their names, for an error message."""
     if isinstance(representations, Representation):
         return representations.name
     if isinstance(representations, Mapping):
@@ -140,7 +144,7 @@ def _names(representations: object) -> object:
 
 
 def _misspelt(representations: object, tree: object) -> str:
-    """Keys that are on one side only."""
+    """Says which keys occur on one side only."""
     if not (isinstance(representations, Mapping) and isinstance(tree, Mapping)):
         return ""
     unknown = [str(name) for name in representations if name not in tree]
@@ -159,10 +163,10 @@ def broadcast_prefix(
       representations: A representation, or a pytree of them that is a prefix of
         ``tree``.
       tree: Pytree whose leaves need representations.
-      argument: Name of the argument that held ``representations``.
+      argument: Name of the argument ``representations`` in the error message.
 
     Raises:
-      RepresentationError: It is not a prefix; the message lists both sides.
+      RepresentationError: It is not a prefix of ``tree``; the message lists both.
     """
 
     def is_leaf(node: object) -> bool:

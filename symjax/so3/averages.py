@@ -1,4 +1,4 @@
-"""What predictions are averaged over: elements of O(3) with weights."""
+"""Weighted sets of elements of O(3) that predictions are averaged over."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ _SUM_TOLERANCE = 1e-10
 
 
 class Rotations(NamedTuple):
-    """Elements of O(3) with weights of sum 1, and their name in reports (``"Oh"``)."""
+    """Elements of O(3) with weights of sum 1, and a name for reports (``"Oh"``)."""
 
     name: str
     elements: Float[np.ndarray, "elements 3 3"]
@@ -22,18 +22,18 @@ class Rotations(NamedTuple):
 
 
 def rotations_of(average: Any, include_inversion: bool) -> Rotations:
-    """The elements and weights that stand for an average.
+    """The elements and weights of an average over rotations.
 
     Args:
-      average: None for none; the degree of a quadrature of SO(3), or the quadrature; a
-        finite group or its Schoenflies symbol; or elements with weights.
-      include_inversion: Whether a quadrature of SO(3) is extended to O(3). Groups are
-        taken as they are.
+      average: None for no average (the identity alone); a quadrature of SO(3) or its
+        degree; a finite group or its Schoenflies symbol; or :class:`Rotations`.
+      include_inversion: Whether a quadrature of SO(3) is extended to O(3). Groups and
+        :class:`Rotations` are taken as they are.
 
     Raises:
-      ArgumentError: It stands for no elements, or they are not orthogonal matrices with
-        one weight each, of sum 1.
-      GridError: There is no such quadrature.
+      ArgumentError: ``average`` is none of these, or its elements are not orthogonal
+        matrices with one weight each, of sum 1.
+      GridError: There is no quadrature of this degree.
     """
     if isinstance(average, Rotations):
         return _checked(average)
@@ -50,7 +50,7 @@ def rotations_of(average: Any, include_inversion: bool) -> Rotations:
         raise ArgumentError(
             "average",
             average,
-            "stands for no elements of O(3)",
+            "does not name elements of O(3)",
             "Pass None, the degree of a quadrature, symjax.so3.quadrature(degree), a "
             "finite group or its symbol, such as 'Oh', or Rotations",
         )

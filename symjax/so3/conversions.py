@@ -1,15 +1,16 @@
-"""Components in the orders and axes of e3nn, e3x and metatensor.
+"""Conversions between the spherical components of symjax, e3nn, e3x and metatensor.
 
-metatensor's spherical components (``o3_lambda``, ``o3_sigma``, ``o3_mu``) are
-symjax's: irrep (l, sigma), m = -l, ..., l, nothing to convert. The others:
+metatensor's spherical components (``o3_lambda``, ``o3_sigma``, ``o3_mu``) are the same
+as symjax's, irrep (l, sigma) with m = -l, ..., l, and need no conversion. The others:
 
-- e3x orders the same functions m = l, -l, l - 1, -(l - 1), ..., 0 and normalises
-  harmonics after Racah unless told otherwise;
-- e3nn (the PyTorch and the JAX library) has m = -l, ..., l about the y axis: with P
-  (x, y, z) = (z, x, y), its harmonics are Y_l(P v) = D^l(P) Y_l(v), so that l = 1 reads
-  (x, y, z). From l = 2 on this is no permutation of components.
+- e3x orders the same functions m = l, -l, l - 1, -(l - 1), ..., 0, and by default uses
+  Racah's normalisation for its harmonics.
+- e3nn (both the PyTorch and the JAX library) orders m = -l, ..., l about the y axis:
+  with P (x, y, z) = (z, x, y), its harmonics are Y_l(P v) = D^l(P) Y_l(v), so that
+  l = 1 reads (x, y, z). For l >= 2 this is not a permutation of components.
 
-A measurement takes outputs as they are: ``spherical(2, basis="e3nn")``.
+A measurement needs no conversion: ``spherical(2, basis="e3nn")`` describes such an
+output as it is.
 """
 
 import math
@@ -31,12 +32,15 @@ def _convert(
     degree: int | Sequence[int] | None,
     convert: Callable[[int, Float[Array, "... components"]], Float[Array, "..."]],
 ) -> Float[Array, "..."]:
-    """The array with ``convert(degree, components)`` in place of every degree's."""
+    """Applies ``convert(degree, components)`` to the components of each irrep."""
     components = as_floating(components, "components")
     axis = check_integer("axis", axis, -components.ndim)
     if axis >= components.ndim:
         raise ArgumentError(
-            "axis", axis, f"the array has {components.ndim} axes", "Pass one of them"
+            "axis",
+            axis,
+            f"is not an axis of an array with {components.ndim} of them",
+            "Name the axis of the components",
         )
     size = components.shape[axis]
     if degree is None:
@@ -63,7 +67,7 @@ def _convert(
     return jnp.moveaxis(jnp.concatenate(out, axis=-1), -1, axis)
 
 
-def _turn(
+def _multiply(
     matrix: np.ndarray, part: Float[Array, "... components"]
 ) -> Float[Array, "... components"]:
     constant = matrix.astype(part.dtype)
@@ -79,24 +83,26 @@ def to_e3x(
 ) -> Float[Array, "..."]:
     """Reorders spherical components from m = -l, ..., l to e3x's Cartesian order.
 
-    e3x lists m = l, -l, l - 1, -(l - 1), ..., 0, so that l = 1 reads (x, y, z).
-    Features only change order. Values of :func:`spherical_harmonics` also change
-    normalisation: e3x's default is ``"racah"``.
+    e3x lists m = l, -l, l - 1, -(l - 1), ..., 0, so that l = 1 reads (x, y, z). For
+    features only the order changes. For values of :func:`spherical_harmonics` the
+    normalisation can change too; e3x's default is ``"racah"``.
 
     Args:
-      components: Array with all degrees from 0 to L along ``axis``.
+      components: Array with all degrees from 0 to L along ``axis``, or the irreps that
+        ``degree`` names.
       axis: Axis of the components; -2 for e3x features.
-      normalization: Normalisation of the result, the input being orthonormal:
-        ``"orthonormal"`` leaves values as they are.
-      degree: Of a single irrep, whose 2 l + 1 components are converted; or those of
-        several, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
+      normalization: Normalisation of the result if the input is orthonormal;
+        ``"orthonormal"`` keeps the values.
+      degree: Degree of a single irrep with 2 l + 1 components; or the degrees of
+        several irreps, one after another: ``(1, 1, 2)`` for e3nn's ``2x1o+2e``.
 
     Returns:
       Array of the same shape.
 
     Raises:
-      ArgumentError: The axis has not (L + 1)^2 components, or 2 l + 1 where a
-        ``degree`` is given, or does not exist; or ``normalization`` is unknown.
+      ArgumentError: The axis does not exist, or does not have the (L + 1)^2 components
+        of all degrees or those of the irreps of ``degree``; or ``normalization`` is
+        unknown.
 
     Example:
       >>> import jax.numpy as jnp
@@ -119,7 +125,7 @@ def from_e3x(
     normalization: str = "orthonormal",
     degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
-    """Inverse of :func:`to_e3x`, from its arguments: ``normalization`` is the input's.
+    """Inverse of :func:`to_e3x`; here ``normalization`` is that of the input.
 
     Example:
       >>> import jax.numpy as jnp
@@ -142,16 +148,16 @@ def to_e3nn(
     normalization: str = "orthonormal",
     degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
-    """Turns spherical components from axes about z to e3nn's about y.
+    """Converts spherical components from symjax's polar axis z to e3nn's polar axis y.
 
-    The components of degree l are multiplied by D^l(P), P (x, y, z) = (z, x, y). What
-    transforms with :func:`~symjax.so3.wigner_d` before transforms with e3nn's
-    ``Irrep.D_from_matrix`` after. e3nn's parity is
+    The components of degree l are multiplied by D^l(P), P (x, y, z) = (z, x, y).
+    Components that transform with :func:`~symjax.so3.wigner_d` then transform with
+    e3nn's ``Irrep.D_from_matrix``. e3nn's parity is
     :attr:`Irrep.parity <symjax.so3.Irrep.parity>`: ``1+`` is its ``1o``.
 
-    Arguments and errors are those of :func:`to_e3x`. Of the normalisations, e3nn's
+    Arguments and errors are those of :func:`to_e3x`. e3nn's normalisation
     ``"integral"`` is ``"orthonormal"`` here, its ``"component"`` is ``"4pi"`` and its
-    ``"norm"`` is ``"racah"``. Features only turn.
+    ``"norm"`` is ``"racah"``. Features keep the default, ``"orthonormal"``.
 
     Example:
       >>> import jax.numpy as jnp
@@ -162,7 +168,7 @@ def to_e3nn(
 
     def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
         scale = normalization_factor(normalization, number)
-        return _turn(scale * e3nn_matrices(number)[number], part)
+        return _multiply(scale * e3nn_matrices(number)[number], part)
 
     return _convert(components, axis, degree, convert)
 
@@ -174,7 +180,7 @@ def from_e3nn(
     normalization: str = "orthonormal",
     degree: int | Sequence[int] | None = None,
 ) -> Float[Array, "..."]:
-    """Inverse of :func:`to_e3nn`, from its arguments: ``normalization`` is the input's.
+    """Inverse of :func:`to_e3nn`; here ``normalization`` is that of the input.
 
     Example:
       >>> import jax.numpy as jnp
@@ -187,6 +193,6 @@ def from_e3nn(
 
     def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
         scale = normalization_factor(normalization, number)
-        return _turn(e3nn_matrices(number)[number].T / scale, part)
+        return _multiply(e3nn_matrices(number)[number].T / scale, part)
 
     return _convert(components, axis, degree, convert)

@@ -1,11 +1,11 @@
 """Finite subgroups of O(3): elements, products and irreps over the real numbers.
 
-Whatever the elements are, they are orthogonal matrices, and characters follow from
-them: no table is typed in. Irreps that are complex conjugates of each other (of C_n
-and T) come as one real irrep, because responses are real.
+Elements are orthogonal matrices, from which the characters are computed. Pairs of
+complex-conjugate irreps (of C_n and T) are listed as one real irrep, because responses
+are real.
 
-Names are those of Schoenflies and Mulliken; g and u stand for even and odd under the
-inversion.
+Groups have Schoenflies symbols and irreps Mulliken symbols; g and u mean even and odd
+under the inversion.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ _NAMES = (
     "C1, C2, ..., D2, D3, ..., D2h, D3h, ..., D3d, D5d, ..., "
     "T, Td, Th, O, Oh, I, Ih, Ci"
 )
-# How many times n elements the groups of a family have.
+# Order of a group of each family, in units of n.
 _ORDERS = {"C": 1, "D": 2, "Dh": 4, "Dd": 4}
 _LARGEST_ORDER = 480
 
@@ -41,11 +41,12 @@ class FiniteIrrep:
     """One real irrep of a finite group.
 
     Attributes:
-      name: Mulliken's symbol.
+      name: Mulliken symbol.
       dimension: Dimension of the complex irrep.
-      character: Real part of its character at each element; for a pair of complex
-        conjugates, of one of the two.
-      paired: Whether it stands for such a pair, of real dimension 2.
+      character: Real part of its character at each element of the group; for a pair of
+        complex-conjugate irreps, that of one of the two.
+      paired: Whether it stands for such a pair; its real dimension is then twice
+        ``dimension``.
     """
 
     name: str
@@ -71,11 +72,12 @@ class FiniteGroup:
     Attributes:
       name: Schoenflies symbol.
       elements: Orthogonal matrices, the identity first, shape ``(order, 3, 3)``.
-      irreps: Real irreps; together their projectors are the identity.
+      irreps: All real irreps; their projectors sum to the identity.
 
     Raises:
       ArgumentError: The elements are not orthogonal matrices, do not start with the
-        identity, or are not closed under products; or irreps are missing.
+        identity, or are not closed under products; an irrep is missing, or a
+        character is not that of an irrep of the group.
 
     Example:
       >>> from symjax.so3.finite_groups import finite_group
@@ -153,16 +155,16 @@ class FiniteGroup:
 
     @functools.cached_property
     def quotients(self) -> np.ndarray:
-        """Index of g_i^-1 g_j, shape ``(order, order)``."""
+        """Index of the element g_i^-1 g_j, shape ``(order, order)``."""
         table = group_table(self.elements, "elements")
         # The identity comes first: it is the product with the inverse.
         return table[np.argmax(table == 0, axis=1)]
 
     def irrep(self, name: str) -> FiniteIrrep:
-        """The irrep of a name, Mulliken's symbol.
+        """The irrep with a Mulliken symbol.
 
         Raises:
-          ArgumentError: There is none.
+          ArgumentError: The group has no such irrep.
         """
         for irrep in self.irreps:
             if irrep.name == name:
@@ -175,17 +177,17 @@ class FiniteGroup:
         )
 
     def projector(self, name: str) -> np.ndarray:
-        """Matrix of the projection on an irrep of functions over the group.
+        """Matrix that projects functions over the group on an irrep.
 
           (P u)(g_i) = sum_j d / order(G) chi(g_j^-1 g_i)* u(g_j)
 
         It is symmetric and idempotent, of shape ``(order, order)``.
 
         Raises:
-          ArgumentError: There is no such irrep.
+          ArgumentError: The group has no such irrep.
         """
         irrep = self.irrep(name)
-        # Of a conjugate pair, both: twice the real part.
+        # For a conjugate pair, the sum of both projectors: twice the real part.
         scale = irrep.real_dimension / self.order
         return scale * irrep.character[self.quotients]
 
@@ -209,22 +211,22 @@ Irreps = list[FiniteIrrep]
 
 
 def _cyclic(num: int) -> tuple[np.ndarray, Irreps]:
-    turns = np.arange(num)
+    powers = np.arange(num)
     step = 2 * math.pi / num
-    elements = np.array([rotation_about((0, 0, 1), step * k) for k in turns])
+    elements = np.array([rotation_about((0, 0, 1), step * k) for k in powers])
     irreps = [FiniteIrrep("A", 1, np.ones(num))]
     if num % 2 == 0:
-        irreps.append(FiniteIrrep("B", 1, (-1.0) ** turns))
+        irreps.append(FiniteIrrep("B", 1, (-1.0) ** powers))
     for order in range(1, (num + 1) // 2):
         name = "E" if num in (3, 4) else f"E{order}"
-        irreps.append(FiniteIrrep(name, 1, np.cos(step * order * turns), True))
+        irreps.append(FiniteIrrep(name, 1, np.cos(step * order * powers), True))
     return elements, irreps
 
 
 def _dihedral(num: int) -> tuple[np.ndarray, Irreps]:
-    turns, _ = _cyclic(num)
+    rotations, _ = _cyclic(num)
     flip = rotation_about((1, 0, 0), math.pi)
-    elements = np.concatenate([turns, turns @ flip])
+    elements = np.concatenate([rotations, rotations @ flip])
     k = np.tile(np.arange(num), 2)
     flipped = np.repeat([1.0, -1.0], num)
     irreps = [
@@ -306,7 +308,7 @@ def _doubled(
     central: np.ndarray,
     labels: tuple[str, str],
 ) -> tuple[np.ndarray, Irreps]:
-    """The product with a group of order 2, whose element commutes with all others."""
+    """The direct product with {1, central}; ``central`` commutes with all elements."""
     elements, irreps = make()
     both = []
     for label, sign in zip(labels, (1.0, -1.0), strict=True):
@@ -333,10 +335,10 @@ def _prismatic(num: int) -> tuple[np.ndarray, Irreps]:
 
 
 def finite_group(name: str) -> FiniteGroup:
-    """A finite subgroup of O(3) by its Schoenflies symbol.
+    """The finite subgroup of O(3) with a Schoenflies symbol.
 
-    The axis of C_n and D_n is z and the first twofold axis of D_n is x; cubic groups
-    have their fourfold or twofold axes along x, y and z.
+    The n-fold axis of C_n and D_n is z, and a twofold axis of D_n is x. Cubic groups
+    have their fourfold (T, Td, Th: twofold) axes along x, y and z.
 
     Args:
       name: ``"C1"``, ``"C2"``, ..., ``"D2"``, ``"D3"``, ..., ``"D2h"``, ``"D3h"``, ...,
@@ -347,7 +349,7 @@ def finite_group(name: str) -> FiniteGroup:
       The group with its irreps.
 
     Raises:
-      ArgumentError: The name is unknown, or that of a group of more than 480 elements.
+      ArgumentError: The name is unknown, or the group has more than 480 elements.
 
     Example:
       >>> from symjax.so3.finite_groups import finite_group
@@ -388,7 +390,7 @@ def _group(name: str) -> FiniteGroup:
                 "C": lambda: _cyclic(num),
                 "D": lambda: _dihedral(num),
                 "Dh": lambda: _prismatic(num),
-                # Of an even n, the rotation-reflections are no product of the two.
+                # Only for odd n is D_nd the product of D_n and the inversion.
                 "Dd": lambda: _with_inversion(lambda: _dihedral(num)),
             }[family]
             elements, irreps = make()

@@ -1,8 +1,8 @@
 """Real spherical harmonics by recurrence, to any degree.
 
-Components run through l = 0, ..., L and m = -l, ..., l, so that degree l occupies
-:func:`degree_slice`. Without Condon-Shortley phase: l = 1 is proportional to
-(y, z, x). :mod:`symjax.so3.conversions` has the conventions of other libraries.
+Components are ordered l = 0, ..., L and m = -l, ..., l; degree l occupies
+:func:`degree_slice`. There is no Condon-Shortley phase: l = 1 is proportional to
+(y, z, x). For the conventions of other libraries see :mod:`symjax.so3.conversions`.
 """
 
 import functools
@@ -20,7 +20,7 @@ _NORMALIZATIONS = ("orthonormal", "racah", "4pi")
 
 
 def degree_slice(degree: int) -> slice:
-    """Where degree l stands in the component axis: l^2 to (l + 1)^2.
+    """Slice of the component axis that holds degree l: l^2 to (l + 1)^2.
 
     Args:
       degree: Degree l, at least 0.
@@ -41,7 +41,7 @@ def degree_slice(degree: int) -> slice:
 
 
 def normalization_factor(name: str, degree: int) -> float:
-    """Factor on orthonormal harmonics."""
+    """Factor from orthonormal harmonics to those of another normalisation."""
     if name == "orthonormal":
         return 1.0
     if name == "racah":
@@ -61,19 +61,28 @@ def solid_harmonics(
 ) -> Float[Array, "... components"]:
     """Regular solid harmonics r^l Y_lm, homogeneous polynomials in x, y and z.
 
-    r^l Y_lm is Q_l^m(z, r^2) sqrt(2) times Re (x + i y)^m, and for -m the same with the
-    imaginary part. The fully normalised Q follow from
+    For m > 0, r^l Y_lm = sqrt(2) Q_l^m(z, r^2) Re (x + i y)^m; for -m the imaginary
+    part takes the place of the real part, and r^l Y_l0 = Q_l^0. The fully normalised Q
+    follow from
 
       Q_m^m = sqrt((2m + 1) / (2m)) Q_{m-1}^{m-1},   Q_0^0 = 1 / sqrt(4 pi),
       Q_l^m = a_l^m (z Q_{l-1}^m - r^2 Q_{l-2}^m / a_{l-1}^m),
       a_l^m = sqrt((4 l^2 - 1) / (l^2 - m^2)),
 
     the standard upward recurrence of associated Legendre functions (Numerical
-    Recipes, 3rd ed., section 6.7) with the powers of sin(beta) taken out, so that
-    nothing is singular, at the poles or at the origin.
+    Recipes, 3rd ed., section 6.7) with the powers of sin(beta) factored out, so that
+    nothing is singular at the poles or at the origin.
 
-    The result has the unit of ``vectors`` to the power l; for the normalisations see
-    :func:`spherical_harmonics`.
+    Args:
+      max_degree: Largest degree L (static).
+      vectors: Vectors of any length, shape ``(..., 3)``.
+      normalization: As in :func:`spherical_harmonics`.
+
+    Returns:
+      Shape ``(..., (max_degree + 1)**2)``, in the unit of ``vectors`` to the power l.
+
+    Raises:
+      ArgumentError: As :func:`spherical_harmonics`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -86,8 +95,8 @@ def solid_harmonics(
     return _solid(max_degree, normalization, as_trailing(vectors, "vectors", (3,)))
 
 
-# Compiled, also where the caller is not: each operation outside of a compiled function
-# is a program of its own for every shape.
+# Compiled even when the caller is not: outside of jit, JAX compiles a separate program
+# for each operation and shape.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _solid(
     max_degree: int, normalization: str, vectors: Float[Array, "... 3"]
@@ -143,9 +152,9 @@ def spherical_harmonics(
 
     Args:
       max_degree: Largest degree L (static).
-      vectors: Vectors of any length but 0, shape ``(..., 3)``.
-      normalization: ``"orthonormal"``, ``"racah"`` (4 pi / (2l + 1)), or ``"4pi"``;
-        the names are e3x's.
+      vectors: Nonzero vectors of any length, shape ``(..., 3)``.
+      normalization: Integral of Y_lm^2 over the sphere: 1 for ``"orthonormal"``,
+        4 pi / (2l + 1) for ``"racah"``, 4 pi for ``"4pi"``; the names are e3x's.
 
     Returns:
       Shape ``(..., (max_degree + 1)**2)``; NaN for l > 0 at a zero vector, which has
@@ -153,7 +162,7 @@ def spherical_harmonics(
 
     Raises:
       ArgumentError: ``max_degree`` is not a static integer of at least 0, the last
-        axis is not 3, or ``normalization`` is unknown.
+        axis does not have length 3, or ``normalization`` is unknown.
 
     Example:
       >>> import jax.numpy as jnp

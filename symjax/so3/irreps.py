@@ -22,7 +22,8 @@ class Irrep:
       sigma: +1 or -1.
 
     Raises:
-      ArgumentError: ``degree`` or ``sigma`` is not that of an irrep.
+      ArgumentError: ``degree`` is not an integer of at least 0, or ``sigma`` is
+        neither +1 nor -1.
 
     Example:
       >>> from symjax.so3 import Irrep
@@ -61,7 +62,7 @@ class Irrep:
 
     @classmethod
     def parse(cls, label: str) -> "Irrep":
-        """Reads a label such as ``"2+"``, the inverse of ``str``.
+        """Parses a label such as ``"2+"``; the inverse of ``str``.
 
         Args:
           label: The degree in decimal digits, then the sign of sigma.
@@ -70,7 +71,7 @@ class Irrep:
           The irrep.
 
         Raises:
-          ArgumentError: ``label`` is not a string of that form.
+          ArgumentError: ``label`` is not a string of this form.
 
         Example:
           >>> from symjax.so3 import Irrep
@@ -89,7 +90,7 @@ class Irrep:
 
 
 def check_irrep(argument: str, value: object) -> None:
-    """Raises an ArgumentError unless a value is an irrep."""
+    """Raises an ArgumentError unless ``value`` is an :class:`Irrep`."""
     if not isinstance(value, Irrep):
         raise ArgumentError(
             argument,
@@ -111,7 +112,7 @@ def products(a: Irrep, b: Irrep) -> list[Irrep]:
       b: Second factor.
 
     Returns:
-      The irreps of the product, by increasing degree.
+      The irreps of the product, in order of increasing degree.
 
     Raises:
       ArgumentError: A factor is not an :class:`Irrep`.
@@ -137,7 +138,7 @@ def all_irreps(max_degree: int) -> list[Irrep]:
       max_degree: Largest degree, at least 0.
 
     Returns:
-      ``2 * (max_degree + 1)`` irreps, by degree, sigma = +1 first.
+      ``2 * (max_degree + 1)`` irreps, ordered by degree, sigma = +1 first.
 
     Raises:
       ArgumentError: ``max_degree`` is not an integer of at least 0.

@@ -1,7 +1,7 @@
 """Elements of finite subgroups of O(3): products, exact matrices, generators, names.
 
-Matrices found from atomic positions are orthogonal only as far as the positions are
-symmetric. Here they become a group to machine precision.
+Symmetry operations found from atomic positions form a group only as accurately as the
+positions are symmetric; :func:`exact_group` makes them one to machine precision.
 """
 
 import itertools
@@ -21,10 +21,10 @@ _MOST_GENERATED = 1000
 
 
 def generate(generators: np.ndarray) -> np.ndarray:
-    """All products of some orthogonal matrices, the identity first.
+    """The group that some orthogonal matrices generate, the identity first.
 
     Raises:
-      GridError: There are more than 1000: the group is infinite, or larger.
+      GridError: The group has more than 1000 elements, or is infinite.
     """
     elements = [np.eye(3)]
     seen = {key_of(elements[0])}
@@ -45,13 +45,13 @@ def generate(generators: np.ndarray) -> np.ndarray:
 
 
 def key_of(matrix: np.ndarray) -> bytes:
-    """An element as a key of dictionaries, rounded."""
+    """A hashable key for an element: its rounded entries."""
     # + 0.0 turns -0.0 into 0.0.
     return (np.round(matrix, _ROUND) + 0.0).tobytes()
 
 
 def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray:
-    """Rodrigues' rotation by an angle in radians about an axis of any length."""
+    """The rotation by ``angle`` radians about an axis of any length (Rodrigues)."""
     length = math.sqrt(sum(part**2 for part in axis))
     if not length > 0:
         raise ArgumentError("axis", axis, "has no direction", "Pass (0, 0, 1)")
@@ -66,7 +66,7 @@ def rotation_about(axis: tuple[float, float, float], angle: float) -> np.ndarray
 def frame(
     axis: Float[np.ndarray, "3"], towards: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "3 3"]:
-    """Right-handed axes as columns: z along a unit vector, x towards another vector."""
+    """A right-handed frame as columns: z is a unit ``axis``, x points ``towards``."""
     x = towards - axis * (axis @ towards)
     x = x / np.linalg.norm(x)
     return np.stack([x, np.cross(axis, x), axis], axis=1)
@@ -77,7 +77,8 @@ def multiplication_table(
 ) -> Int[np.ndarray, "order order"] | None:
     """Indices of the products, ``elements[table[a, b]] = elements[a] elements[b]``.
 
-    Products are identified with the nearest element; None if the set is not closed.
+    Each product is identified with the nearest element. None if the set is not closed,
+    or an element is listed twice.
     """
     order = len(elements)
     flat = elements.reshape(order, 9)
@@ -103,13 +104,13 @@ def multiplication_table(
 def group_table(
     elements: Float[np.ndarray, "order 3 3"], argument: str
 ) -> Int[np.ndarray, "order order"]:
-    """As :func:`multiplication_table`, or raises where the set is not closed."""
+    """As :func:`multiplication_table`, but raises if the set is not a group."""
     table = multiplication_table(elements)
     if table is None:
         raise ArgumentError(
             argument,
             f"{len(elements)} matrices",
-            "are not closed under products, or one comes twice",
+            "are not closed under products, or one is listed twice",
             "Pass all elements of a group",
         )
     return table
@@ -118,14 +119,14 @@ def group_table(
 def exact_group(
     approximate: Float[np.ndarray, "order 3 3"],
 ) -> Float[np.ndarray, "order 3 3"]:
-    """The group of orthogonal matrices next to a set that is one approximately.
+    """The group of orthogonal matrices closest to an approximate one.
 
-    Repeats h_a <- polar(mean over b of h_{ab} h_b^T), which leaves a group alone and
-    squares the distance from it, until nothing changes: the elements multiply as a
-    group to a few eps, in the same order.
+    Iterates h_a <- polar(mean over b of h_{ab} h_b^T) until nothing changes. A group is
+    a fixed point, and each step squares the distance from it. The elements keep their
+    order and multiply as a group to a few eps.
 
     Raises:
-      ArgumentError: The set is not closed.
+      ArgumentError: The set is not closed under products.
 
     Example:
       >>> import numpy as np
@@ -153,10 +154,10 @@ def _polar(matrices: np.ndarray) -> np.ndarray:
 
 
 def generators(elements: Float[np.ndarray, "order 3 3"]) -> list[int]:
-    """Indices of a few elements that generate a group, given to machine precision.
+    """Indices of a few elements that generate a group given to machine precision.
 
     Raises:
-      ArgumentError: The set is not closed.
+      ArgumentError: The set is not closed under products.
     """
     table = group_table(elements, "elements")
     order = len(elements)
@@ -201,9 +202,9 @@ def octahedral_group() -> Float[np.ndarray, "48 3 3"]:
 
 
 def dihedral_group(order: int, mirrors: bool = True) -> Float[np.ndarray, "n 3 3"]:
-    """Turns by 2 pi / order about z with the planes that contain it: C_nv.
+    """The group C_nv about z, one of its mirror planes containing x.
 
-    With ``mirrors`` also the mirror perpendicular to the axis: D_nh.
+    With ``mirrors`` also the mirror plane perpendicular to the axis: D_nh.
     """
     angles = 2 * np.pi * np.arange(order) / order
     turns = np.zeros((order, 3, 3))
@@ -219,12 +220,12 @@ def dihedral_group(order: int, mirrors: bool = True) -> Float[np.ndarray, "n 3 3
 def rotation_axes(
     elements: Float[np.ndarray, "order 3 3"],
 ) -> list[tuple[Float[np.ndarray, "3"], int]]:
-    """Axes of the proper rotations of a group, with their orders, highest first."""
+    """Rotation axes of a group as unit vectors, with their orders, highest first."""
     axes: list[list] = []
     for matrix in elements[np.linalg.det(elements) > 0]:
         if np.trace(matrix) > 3 - 1e-9:
             continue
-        # The eigenvector of R + R^T with eigenvalue 2; also for turns by pi.
+        # The eigenvector of R + R^T with eigenvalue 2; also for rotations by pi.
         axis = np.linalg.eigh(matrix + matrix.T)[1][:, -1]
         for known in axes:
             if abs(known[0] @ axis) > 1 - 1e-8:

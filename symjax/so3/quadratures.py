@@ -18,13 +18,13 @@ from symjax.so3._icosahedral import ICOSAHEDRAL_DEGREES, icosahedral_sphere
 from symjax.so3._nested import sparsest_subset
 
 LARGEST_DEGREE = 811
-"""Largest degree of a rule, whose rotations are fewer than 2^28."""
+"""Largest degree of a rule: it keeps the number of rotations below 2^28."""
 
 LEBEDEV_DEGREES: tuple[int, ...] = (
     *range(3, 33, 2),
     *range(35, 132, 6),
 )
-"""Degrees of the Lebedev rules on the sphere that scipy provides."""
+"""Degrees of scipy's Lebedev rules on the sphere."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class Quadrature:
 
       sum_i w_i (1 / K) sum_j f(Rz(alpha_i) Ry(beta_i) Rz(2 pi j / K)).
 
-    The in-plane sum removes every D^l_{mn} with n not a multiple of K, the sphere sum
-    integrates D^l_{m0}, a spherical harmonic: the rule is exact for all D^l with
-    l <= min(K - 1, degree of the sphere rule). Products D^l D^l' are exact for
-    l + l' within it. Full O(3): pair every R with -R and halve the weights.
+    The in-plane sum removes every D^l_{mn} with n not a multiple of K, and the sphere
+    sum integrates D^l_{m0}, a spherical harmonic. The rule is therefore exact for all
+    D^l with l <= min(K - 1, degree of the sphere rule), and for products D^l D^l' with
+    l + l' up to the same degree. For O(3), pair every R with -R and halve the weights.
 
     Attributes:
       alpha: Azimuths of the sphere nodes in radians, shape ``(nodes,)``.
@@ -47,12 +47,12 @@ class Quadrature:
         the Lebedev rules 13, 25 and 27.
       in_plane: Number K of equispaced angles gamma = 2 pi j / K.
       degree: The rule is exact for every entry of D^l with l <= degree.
-      name: How reports name the rule.
+      name: Name of the rule in reports.
 
     Raises:
-      ArgumentError: The arrays are not one-dimensional and of one length, are not
-        finite, or the weights do not sum to 1; ``in_plane`` or ``degree`` is
-        not an integer, or ``in_plane`` is too small for ``degree``.
+      ArgumentError: The arrays are not one-dimensional and of equal length, or not
+        finite; the weights do not sum to 1; ``in_plane`` or ``degree`` is not an
+        integer; or ``in_plane`` is not larger than ``degree``.
 
     Example:
       >>> from symjax.so3 import quadrature
@@ -76,8 +76,8 @@ class Quadrature:
                 raise ArgumentError(
                     argument,
                     values.shape,
-                    "is not of shape (nodes,), one real number a sphere node",
-                    "Pass three one-dimensional arrays of one length",
+                    "is not of shape (nodes,), one real number per sphere node",
+                    "Pass three one-dimensional arrays of equal length",
                 )
             if not np.isfinite(values).all():
                 raise ArgumentError(
@@ -105,7 +105,7 @@ class Quadrature:
 
     @property
     def num_rotations(self) -> int:
-        """Number of rotations, nodes times in-plane angles."""
+        """Number of rotations: nodes times in-plane angles."""
         return len(self.alpha) * self.in_plane
 
     @property
@@ -115,7 +115,7 @@ class Quadrature:
 
     @property
     def points(self) -> np.ndarray:
-        """The sphere nodes as unit vectors, the images of z; shape ``(nodes, 3)``."""
+        """The sphere nodes as unit vectors (the images of z), shape ``(nodes, 3)``."""
         sine = np.sin(self.beta)
         return np.stack(
             [sine * np.cos(self.alpha), sine * np.sin(self.alpha), np.cos(self.beta)],
@@ -124,9 +124,9 @@ class Quadrature:
 
     @property
     def rotations(self) -> np.ndarray:
-        """Rotations of shape ``(nodes * in_plane, 3, 3)``, node-major, gamma fastest.
+        """Rotation matrices, shape ``(nodes * in_plane, 3, 3)``; gamma varies fastest.
 
-        Computed at every access; keep the result rather than asking twice.
+        Not cached: computed at every access.
         """
 
         def about(angle: np.ndarray, first: int, second: int) -> np.ndarray:
@@ -142,7 +142,7 @@ class Quadrature:
 
     @property
     def weights(self) -> np.ndarray:
-        """Weights of the rotations, sum 1, shape ``(nodes * in_plane,)``."""
+        """Weights of ``rotations``, sum 1, shape ``(nodes * in_plane,)``."""
         return np.repeat(self.sphere_weights / self.in_plane, self.in_plane)
 
 
@@ -150,15 +150,14 @@ class Quadrature:
 def lebedev_product(degree: int) -> Quadrature:
     """Lebedev rule on the sphere times degree + 1 in-plane angles, through degree 131.
 
-    About (degree + 1)^3 / 3 rotations. The sphere rule is the smallest in the table of
-    scipy (Lebedev and Laikov, Dokl. Math. 59, 477 (1999)) that reaches the degree; the
-    missing degrees take the next larger one.
+    About (degree + 1)^3 / 3 rotations. The sphere rule is the smallest one in scipy
+    (Lebedev and Laikov, Dokl. Math. 59, 477 (1999)) of at least this degree.
     """
     return _lebedev(_reaching(degree, LEBEDEV_DEGREES, "Lebedev"), degree)
 
 
 def _reaching(degree: int, known: Sequence[int], kind: str) -> int:
-    """The smallest of the known degrees of rules that reaches a degree."""
+    """The smallest known degree that is not below ``degree``."""
     degree = check_integer("degree", degree)
     if degree > known[-1]:
         raise GridError(
@@ -167,7 +166,7 @@ def _reaching(degree: int, known: Sequence[int], kind: str) -> int:
             f"no {kind} rule is known above degree {known[-1]}",
             f"Use quadrature({degree}), or at most degree {known[-1]}",
         )
-    return next(own for own in known if own >= degree)
+    return next(candidate for candidate in known if candidate >= degree)
 
 
 def _lebedev(sphere_degree: int, degree: int) -> Quadrature:
@@ -178,7 +177,7 @@ def _lebedev(sphere_degree: int, degree: int) -> Quadrature:
 def _product(
     points: np.ndarray, weights: np.ndarray, degree: int, name: str
 ) -> Quadrature:
-    """A rule on the sphere times as many in-plane angles as the degree needs."""
+    """A rule on the sphere times degree + 1 in-plane angles."""
     x, y, z = points.T
     return Quadrature(
         alpha=np.arctan2(y, x),
@@ -192,7 +191,7 @@ def _product(
 
 @functools.lru_cache(maxsize=64)
 def positive_lebedev_product(degree: int) -> Quadrature:
-    """As :func:`lebedev_product`, with the smallest rule whose weights are positive."""
+    """As :func:`lebedev_product`, with the smallest rule of positive weights only."""
     rule = lebedev_product(degree)
     if rule.sphere_weights.min() > 0:
         return rule
@@ -205,9 +204,9 @@ def positive_lebedev_product(degree: int) -> Quadrature:
 def icosahedral_product(degree: int) -> Quadrature:
     """Icosahedral rule on the sphere times degree + 1 in-plane angles, to degree 27.
 
-    72 nodes of degree 14, 212 of 24, 252 of 26 and 272 of 27, all with positive
-    weights: fewer than any Lebedev rule with positive weights has at the degrees 12 to
-    14 and 24 to 27.
+    The sphere rules have 72 nodes at degree 14, 212 at 24, 252 at 26 and 272 at 27, all
+    with positive weights. For the degrees 12 to 14 and 24 to 27 these are fewer nodes
+    than in any Lebedev rule with positive weights.
     """
     known = _reaching(degree, ICOSAHEDRAL_DEGREES, "icosahedral")
     return _product(*icosahedral_sphere(known), degree, f"icosahedral {known}")
@@ -215,20 +214,19 @@ def icosahedral_product(degree: int) -> Quadrature:
 
 @functools.lru_cache(maxsize=64)
 def gauss_product(degree: int) -> Quadrature:
-    """Gauss-Legendre rule in cos(beta), equispaced alpha and gamma.
+    """Gauss-Legendre rule in cos(beta), equispaced alpha and gamma, for any degree.
 
-    n = ceil((degree + 1) / 2) polar angles are exact through polynomials of degree
-    2 n - 1 >= degree. About (degree + 1)^3 / 2 rotations, all with positive weights;
-    exists for every degree.
+    n = ceil((degree + 1) / 2) polar angles are exact for polynomials through degree
+    2 n - 1 >= degree. About (degree + 1)^3 / 2 rotations, all with positive weights.
     """
     degree = check_integer("degree", degree)
     # degree + 1 azimuths would do. An even number costs at most one more and splits
-    # into two interleaved halves, which is what makes a good nested rule.
+    # into two interleaved halves, which makes a good nested rule.
     return gauss_rule(degree, 1 if degree == 0 else 2 * (degree // 2 + 1))
 
 
 def gauss_rule(degree: int, num_azimuths: int) -> Quadrature:
-    """As :func:`gauss_product` with a number of azimuths, at least degree + 1."""
+    """As :func:`gauss_product`, with ``num_azimuths`` >= degree + 1 azimuths."""
     cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     azimuths = 2 * np.pi * np.arange(num_azimuths) / num_azimuths
     return Quadrature(
@@ -244,10 +242,9 @@ def gauss_rule(degree: int, num_azimuths: int) -> Quadrature:
 def quadrature(degree: int, kind: str = "auto") -> Quadrature:
     """A quadrature rule on SO(3) that is exact through a degree.
 
-    With weights of both signs, V can come out too small or negative, and a peak at a
-    node of negative weight is counted against the rest. By default no weight is
-    negative: of the positive rules that reach the degree, the one with the fewest
-    rotations.
+    Negative weights can make an averaged square, such as the variance V, too small or
+    even negative. The default rule has positive weights only: among such rules of at
+    least this degree it is the one with the fewest rotations.
 
     Args:
       degree: Degree of exactness, at least 0.
@@ -260,8 +257,8 @@ def quadrature(degree: int, kind: str = "auto") -> Quadrature:
       The rule, exact for every D^l with l <= degree.
 
     Raises:
-      ArgumentError: ``kind`` is unknown, or ``degree`` not an integer of at least 0.
-      GridError: No rule of this kind reaches the degree, or it is above 811.
+      ArgumentError: ``kind`` is unknown, or ``degree`` is not an integer of at least 0.
+      GridError: There is no rule of this kind and degree; the largest degree is 811.
 
     Example:
       >>> from symjax.so3 import quadrature
@@ -304,16 +301,16 @@ def _smallest_positive(degree: int) -> Quadrature:
 def nested(rule: Quadrature) -> tuple[int, np.ndarray]:
     """A coarser rule on a strict subset of the same rotations.
 
-    Two results from one set of evaluations: what changes between them is not
-    resolved by the grid. The coarse rule keeps the in-plane angles and re-weights at
-    most 60 % of the sphere nodes with weights w >= 0 such that
+    Evaluating a function once then gives an integral under two rules; their difference
+    shows what the finer one does not resolve. The coarse rule keeps the in-plane angles
+    and re-weights at most 60 % of the sphere nodes with weights w >= 0 such that
 
-      sum_i w_i Y_lm(node_i) = integral of Y_lm, for l <= coarse degree,
+      sum_i w_i Y_lm(node_i) = integral of Y_lm / (4 pi), for l <= coarse degree,
 
-    for the largest degree at which such weights are found. Any vertex of this linear
-    program has no more nodes than conditions (Tchakaloff); conditions and unknowns
-    are first reduced to the orbits of the rule's own symmetry, octahedral for Lebedev
-    and dihedral for Gauss-Legendre rules.
+    for the largest degree at which such weights are found. They are a vertex of this
+    linear program, which has no more nodes than conditions (Tchakaloff). Conditions and
+    unknowns are first reduced to orbits of the symmetry of the rule, which is
+    octahedral for Lebedev, icosahedral for icosahedral and dihedral for Gauss rules.
 
     Args:
       rule: The fine rule.
@@ -350,7 +347,7 @@ def nested(rule: Quadrature) -> tuple[int, np.ndarray]:
 def _coarsened(
     points: np.ndarray, kept: np.ndarray, degree: int
 ) -> tuple[int, np.ndarray]:
-    """Degree below the present one, and weights of all nodes, zero off the kept."""
+    """Degree and weights of a coarser rule; weights vanish off the kept nodes."""
     budget = max(1, math.floor(0.6 * len(kept)))
     coarse, found = sparsest_subset(points[kept], budget, degree)
     weights = np.zeros(len(points))
@@ -359,7 +356,7 @@ def _coarsened(
     return coarse, weights
 
 
-# Below this degree a rule resolves no vector: its results say nothing.
+# Rules of a lower degree resolve too little for their results to mean anything.
 _LEAST_NESTED = 3
 
 
@@ -367,15 +364,15 @@ _LEAST_NESTED = 3
 def nested_rules(rule: Quadrature) -> tuple[tuple[int, np.ndarray], ...]:
     """Coarser rules on subsets of the same rotations, each nested in the one before.
 
-    What a result is on each of them shows how it converges, without any further
-    evaluation. The first is that of :func:`nested`; each further one keeps at most
-    60 % of the sphere nodes of the one before, down to degree 3.
+    They show how a result converges without further evaluations. The first rule is that
+    of :func:`nested`; each of the others keeps at most 60 % of the sphere nodes of the
+    one before, down to degree 3.
 
     Args:
       rule: The fine rule.
 
     Returns:
-      Degrees, which decrease, and sphere weights as from :func:`nested`.
+      Degrees, in decreasing order, and sphere weights as from :func:`nested`.
 
     Raises:
       ArgumentError: ``rule`` is not a :class:`Quadrature`.

@@ -1,13 +1,13 @@
-"""Product rules with one sphere node of each orbit under a group.
+"""Product rules reduced by symmetry: one sphere node of each orbit under a group.
 
-Elements of O(3) are written g = s R^-1 Q: s = +1 or -1, R on a product rule, and Q a
-fixed rotation that lays the axes of a group H along those of the rule. With
-Q h Q^-1 = sigma k, k proper,
+Elements of O(3) are written g = s R^-1 Q, with s = +1 or -1, R a rotation of a product
+rule, and Q a fixed rotation that aligns the axes of a group H with those of the rule.
+With Q h Q^-1 = sigma k, k proper,
 
     s R^-1 Q h = s sigma (k^-1 R)^-1 Q,
 
-so h maps the sphere node n of R to k^-1 n and only turns its in-plane angles, which
-does not change what the rule integrates.
+so h maps the sphere node n of R to k^-1 n and only shifts its in-plane angles, which
+does not change the integral.
 """
 
 import dataclasses
@@ -39,22 +39,22 @@ class ReducedRule:
 
     Attributes:
       rule: The nodes that remain, with the summed weights of their orbits.
-      nested: Degrees and weights of the coarser rules on the same nodes, see
-        :func:`symjax.so3.quadratures.nested_rules`; weights are summed in the same way.
-      frame: Q, so that the elements are s R^-1 Q.
-      index: Which elements of the group are used; those that map nodes to nodes.
-      turns: k of the used elements, proper rotations.
-      signs: sigma of the used elements.
-      inversion: Position of -1 among the used elements, or None. Where it is there,
-        the improper coset follows from the proper one.
-      name: How reports name the rule.
+      nested: Degrees and weights of the coarser rules of
+        :func:`symjax.so3.quadratures.nested_rules`, summed over orbits in the same way.
+      frame: Q of the elements s R^-1 Q.
+      index: Indices of the group elements that map nodes to nodes; only these are used.
+      proper: The proper rotations k of the used elements.
+      signs: Their signs sigma.
+      inversion: Position of -1 among the used elements, or None. If it is used, the
+        improper coset follows from the proper one.
+      name: Name of the rule in reports.
     """
 
     rule: Quadrature
     nested: tuple[tuple[int, np.ndarray], ...]
     frame: np.ndarray
     index: np.ndarray
-    turns: np.ndarray
+    proper: np.ndarray
     signs: np.ndarray
     inversion: int | None
     name: str
@@ -68,12 +68,12 @@ class ReducedRule:
     def locate(
         self, elements: Float[np.ndarray, "... 3 3"]
     ) -> Float[np.ndarray, "... 3 3"]:
-        """The rotations R of proper elements R^-1 Q: undoes :meth:`place`."""
+        """The rotations R of proper elements R^-1 Q, the inverse of :meth:`place`."""
         return self.frame @ np.swapaxes(elements, -1, -2)
 
     @property
     def num_elements(self) -> int:
-        """Number of elements of O(3) at which a function is evaluated."""
+        """Number of elements of O(3) at which a function has to be evaluated."""
         return self.rule.num_rotations * (2 if self.inversion is None else 1)
 
 
@@ -82,10 +82,15 @@ def reduce_rule(
 ) -> ReducedRule:
     """The rule with the fewest evaluations for an input with a finite symmetry group.
 
-    For a degree, all placements of the group in the octahedral group of the Lebedev
-    rules, in that of the icosahedral rules, and Gauss product rules about each of its
-    axes, with a multiple of the order as the number of azimuths, are compared; all
-    have positive weights. A given rule is kept and only turned.
+    For a degree, the candidates are Lebedev and icosahedral rules, with the group
+    aligned in various ways with the symmetry of the rule, and Gauss product rules about
+    each axis of the group, with a number of azimuths that is a multiple of the order of
+    the axis. All have positive weights. A given rule is kept; only its orientation is
+    chosen.
+
+    Args:
+      rule: Degree of exactness, or a rule.
+      elements: Orthogonal matrices of the symmetry group.
 
     Example:
       >>> from symjax.so3.reduction import reduce_rule
@@ -112,8 +117,8 @@ def _best_rule(degree: int, group: bytes) -> ReducedRule:
         candidates += [(lebedev, q) for q in _polyhedral_frames(elements, cube)]
     if degree <= ICOSAHEDRAL_DEGREES[-1]:
         icosahedral = icosahedral_product(degree)
-        turns = icosahedral_rotations()
-        candidates += [(icosahedral, q) for q in _polyhedral_frames(elements, turns)]
+        proper = icosahedral_rotations()
+        candidates += [(icosahedral, q) for q in _polyhedral_frames(elements, proper)]
     for axis, order in _distinct_axes(elements):
         rule = _gauss_about(degree, order)
         candidates += [(rule, q) for q in _axial_frames(elements, axis)]
@@ -148,7 +153,7 @@ def _gauss_about(degree: int, order: int) -> Quadrature:
 
 @dataclasses.dataclass(frozen=True)
 class _Orbits:
-    """Orbit number of every node, and the elements that keep the rule."""
+    """Orbit of every node, and the elements that map the rule to itself."""
 
     number: np.ndarray
     first: np.ndarray
@@ -168,9 +173,9 @@ def _split(elements: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _orbits(rule: Quadrature, frame: np.ndarray, elements: np.ndarray) -> _Orbits:
-    turns, _ = _split(elements, frame)
+    proper, _ = _split(elements, frame)
     points = rule.points
-    distance, image = cKDTree(points).query(points @ turns)  # k^-1 n, as rows
+    distance, image = cKDTree(points).query(points @ proper)  # k^-1 n, as rows
     keep = distance.max(axis=1) < _SAME_NODE
     _, first, number = np.unique(
         image[keep].min(axis=0), return_index=True, return_inverse=True
@@ -197,21 +202,21 @@ def _assemble(rule: Quadrature, frame: np.ndarray, orbits: _Orbits) -> ReducedRu
         name=name,
     )
     elements = orbits.elements
-    turns, signs = _split(elements, frame)
+    proper, signs = _split(elements, frame)
     return ReducedRule(
-        reduced, coarser, frame, orbits.index, turns, signs, orbits.inversion, name
+        reduced, coarser, frame, orbits.index, proper, signs, orbits.inversion, name
     )
 
 
 def _proper_parts(elements: np.ndarray) -> np.ndarray:
-    """The group of the k, each once."""
-    turns, _ = _split(elements, np.eye(3))
-    _, first = np.unique(turns.round(6), axis=0, return_index=True)
-    return turns[first]
+    """The group of the proper parts k, each listed once."""
+    proper, _ = _split(elements, np.eye(3))
+    _, first = np.unique(proper.round(6), axis=0, return_index=True)
+    return proper[first]
 
 
 def _distinct_axes(elements: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """One axis of each order of the group of the k."""
+    """One axis of each order, of the group of proper parts."""
     axes = rotation_axes(_proper_parts(elements))
     return [(axis, order) for order, axis in {n: a for a, n in axes[::-1]}.items()]
 
@@ -221,14 +226,14 @@ def _across(a: np.ndarray) -> np.ndarray:
 
 
 def _polyhedral_frames(elements: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
-    """Rotations that lay many axes of a group along axes of a polyhedron."""
-    turns = _proper_parts(elements)
-    axes = rotation_axes(turns)
+    """Rotations that align as many axes of a group as possible with a polyhedron's."""
+    proper = _proper_parts(elements)
+    axes = rotation_axes(proper)
     solid = rotation_axes(group)
     directions = np.array([axis for axis, _ in solid])
     both = np.concatenate([directions, -directions])
-    # One axis of each kind: those of one order are equivalent but for the 2-fold axes
-    # of the cube, along whose 4-fold axes a 2-fold one of a group may lie too.
+    # One axis of each order. Those of one order are equivalent, except that a 2-fold
+    # axis of a group may also be aligned with a 4-fold axis of the cube.
     kinds = list({order: axis for axis, order in solid[::-1]}.values())
     frames = [np.eye(3)]
     for a in {order: axis for axis, order in reversed(axes)}.values():
@@ -241,7 +246,7 @@ def _polyhedral_frames(elements: np.ndarray, group: np.ndarray) -> list[np.ndarr
                     targets = list(both[np.abs(both @ b - c @ a) < 1e-8])
                 for d in targets:
                     q = frame(b, d) @ frame(a, c).T
-                    common = _num_common(q @ turns @ q.T, group)
+                    common = _num_common(q @ proper @ q.T, group)
                     if common > most:
                         best, most = q, common
             if best is not None:
@@ -249,14 +254,14 @@ def _polyhedral_frames(elements: np.ndarray, group: np.ndarray) -> list[np.ndarr
     return frames
 
 
-def _num_common(turns: np.ndarray, group: np.ndarray) -> int:
-    """How many rotations are elements of a group."""
-    distance = np.abs(turns[:, None] - group).max(axis=(2, 3)).min(axis=1)
+def _num_common(proper: np.ndarray, group: np.ndarray) -> int:
+    """Number of rotations that are elements of a group."""
+    distance = np.abs(proper[:, None] - group).max(axis=(2, 3)).min(axis=1)
     return int((distance < 1e-8).sum())
 
 
 def _axial_frames(elements: np.ndarray, axis: np.ndarray) -> list[np.ndarray]:
-    """The rotation that lays an axis along z, and one across it along x."""
+    """The rotation that aligns an axis with z, and a 2-fold axis across it with x."""
     across = [
         other
         for other, order in rotation_axes(_proper_parts(elements))

@@ -1,8 +1,8 @@
 """Orthogonal representations of O(3) on the trailing axes of an array.
 
-A representation is data: the shape of its components, the irreps it decomposes
-into, and the orthonormal change of basis between the two. Everything else (how a
-group element acts, how an array splits into irreps) follows from these three.
+A representation is data: the shape of its components, the irreps that it decomposes
+into, and the orthonormal change of basis between the two. How a group element acts and
+how an array splits into irreps follow from these three.
 
 Conventions: active rotations, real spherical components in the order
 m = -l, ..., l, so that a Cartesian vector (x, y, z) reads (y, z, x).
@@ -34,25 +34,27 @@ class Representation:
 
     An array that carries the representation has shape
     ``(*samples, *shape, *channels)``: any number of sample axes (atoms, edges),
-    on which the group acts trivially, then the component axes, then, where
+    on which the group acts trivially, then the component axes, then, if
     ``has_channels`` is set, one axis of independent copies.
 
     Attributes:
-      name: Short name, as reports print it.
+      name: Short name for reports.
       shape: Shape of the components, for instance ``(3, 3)`` for a matrix.
       irreps: The irreps of the decomposition, in the order in which
         :func:`to_spherical` lists them.
       has_channels: Whether one more trailing axis holds independent copies.
-      basis: What the components are: ``"cartesian"`` for (x, y, z) and for 3 x 3
+      basis: Basis of the components: ``"cartesian"`` for (x, y, z) and for 3 x 3
         matrices; ``"metatensor"`` (m = -l, ..., l), ``"e3nn"`` or ``"e3x"`` for real
-        spherical components, irrep after irrep; or an orthonormal matrix whose rows
-        are the spherical components in the order of ``irreps``. It must be said where
-        several fit; the name of a representation is never asked. Kept as the matrix.
+        spherical components, irrep after irrep; or an orthonormal matrix that maps the
+        flattened components to spherical ones in the order of ``irreps``. Required if
+        several bases fit; it is never inferred from ``name``. Stored as the matrix.
 
     Raises:
-      RepresentationError: The shape has not the components of the irreps; a degree is
-        above 500, or there are more than 23,000 components; or the basis is not
-        orthonormal, does not fit, or is left out where several fit.
+      RepresentationError: ``shape`` does not have as many components as ``irreps``; a
+        degree is above 500; or the basis is not orthonormal, does not fit, or is
+        missing although several fit.
+      ArgumentError: There are more than 23,000 components, or the shape does not
+        consist of positive integers.
 
     Example:
       >>> from symjax.so3 import MATRIX, VECTOR, Irrep, Representation
@@ -93,9 +95,9 @@ class Representation:
             raise RepresentationError(
                 "shape",
                 shape,
-                f"does not have the {number} components of "
+                f"does not hold the {number} components of "
                 + " + ".join(map(str, irreps)),
-                "Name the irreps of all components, or the shape that they fill",
+                "List the irreps of all components, or correct the shape",
             )
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "irreps", irreps)
@@ -104,7 +106,7 @@ class Representation:
 
     @property
     def dimension(self) -> int:
-        """Number of components, the product of ``shape``."""
+        """Number of components: the product of ``shape``."""
         return int(np.prod(self.shape, dtype=int))
 
     @property
@@ -122,7 +124,7 @@ class Representation:
 
 
 def _num_components(irreps: Sequence[Irrep]) -> int:
-    """Components of a direct sum, or raises where there are too many for matrices."""
+    """Number of components of a direct sum; raises if its matrices would be too big."""
     number = sum(irrep.dimension for irrep in irreps)
     largest = max(irrep.degree for irrep in irreps)
     if largest > LARGEST_DEGREE:
@@ -150,7 +152,7 @@ PSEUDOSCALAR = _scalar_like("pseudoscalar", -1)
 FEATURE = _scalar_like("feature", 1, has_channels=True)
 """A feature vector: a trailing axis of channels on which the group acts trivially.
 
-Its variance is the distance from invariance; its content says what it carries.
+Its variance is the deviation from invariance; its content shows which irreps it holds.
 """
 
 VECTOR = Representation("vector", (3,), (Irrep(1, 1),), basis="cartesian")
@@ -162,7 +164,7 @@ PSEUDOVECTOR = Representation("pseudovector", (3,), (Irrep(1, -1),), basis="cart
 MATRIX = Representation(
     "matrix", (3, 3), (Irrep(0, 1), Irrep(1, -1), Irrep(2, 1)), basis="cartesian"
 )
-"""A rank-2 Cartesian tensor: a stress, a polarisability. Splits into l = 0, 1, 2."""
+"""A rank-2 Cartesian tensor: a stress, a polarisability. It splits into l = 0, 1, 2."""
 
 
 def spherical(
@@ -182,8 +184,9 @@ def spherical(
       The representation, with components of shape ``(2 * degree + 1,)``.
 
     Raises:
-      SymjaxError: ``degree`` or ``sigma`` is not that of an irrep, or the basis is
-        unknown.
+      ArgumentError: ``degree`` is not an integer of at least 0, or ``sigma`` is
+        neither +1 nor -1.
+      RepresentationError: The basis is unknown, or the degree is above 500.
 
     Example:
       >>> from symjax.so3 import spherical
@@ -213,8 +216,8 @@ def direct_sum(*parts: Representation) -> Representation:
       A representation with components of shape ``(sum of dimensions,)``.
 
     Raises:
-      RepresentationError: There is no part, a part has channels, or they have more
-        than 23,000 components together.
+      RepresentationError: There are no parts, or a part has channels.
+      ArgumentError: The parts have more than 23,000 components together.
 
     Example:
       >>> from symjax.so3 import SCALAR, VECTOR, direct_sum
@@ -223,14 +226,14 @@ def direct_sum(*parts: Representation) -> Representation:
     """
     if not parts:
         raise RepresentationError(
-            "parts", parts, "a direct sum needs at least one part", "Pass one or more"
+            "parts", parts, "is empty", "Pass one representation or more"
         )
     for part in parts:
         if not isinstance(part, Representation) or part.has_channels:
             raise RepresentationError(
                 "parts",
                 part,
-                "only representations without channels can be summed",
+                "is not a representation without channels",
                 "Use spherical(degree, sigma) without channels, SCALAR, VECTOR, ...",
             )
     irreps = tuple(irrep for part in parts for irrep in part.irreps)
@@ -264,14 +267,14 @@ def check_array(
             shape,
             f"this shape cannot carry the representation {representation.name!r}, "
             f"whose arrays have shape {axes}",
-            "Name the representation of this output, or move its component axes last",
+            "State the representation of this output, or move its component axes last",
         )
 
 
 def split_axes(
     representation: Representation, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], int, int]:
-    """Shape of the sample axes, number of components, and of channels (or 1)."""
+    """Shape of the sample axes, number of components, and number of channels (or 1)."""
     channels = shape[-1] if representation.has_channels else 1
     rank = len(representation.shape) + representation.has_channels
     return shape[: len(shape) - rank], representation.dimension, channels
@@ -282,8 +285,8 @@ def to_spherical(
 ) -> Float[Array, "*samples components channels"]:
     """Rewrites components in the real spherical basis, irrep after irrep.
 
-    The map is orthonormal, so norms are preserved: a matrix keeps its Frobenius
-    norm as the sum over its l = 0, 1 and 2 parts.
+    The map is orthonormal, so norms are preserved: the squared Frobenius norm of a
+    matrix is the sum of the squared norms of its l = 0, 1 and 2 parts.
 
     Args:
       representation: The representation carried by ``values``.
@@ -295,7 +298,8 @@ def to_spherical(
 
     Raises:
       ArgumentError: ``values`` is not an array of real numbers.
-      RepresentationError: The shape does not fit the representation.
+      RepresentationError: ``representation`` is not a representation, or the shape
+        does not fit it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -327,7 +331,9 @@ def from_spherical(
       Array of shape ``(*samples, *shape, *channels)``.
 
     Raises:
-      RepresentationError: The shape does not fit the representation.
+      ArgumentError: ``values`` is not an array of real numbers.
+      RepresentationError: ``representation`` is not a representation, or the shape
+        does not fit it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -349,7 +355,7 @@ def from_spherical(
             values.shape,
             f"are not the (..., {representation.dimension}, {wanted}) spherical "
             f"components of {representation.name!r}",
-            "Pass an array as to_spherical returns it",
+            "Pass an array like those that to_spherical returns",
         )
     if not representation.basis.is_identity:
         basis = representation.basis.matrix.astype(values.dtype)
@@ -369,7 +375,7 @@ def spherical_matrix(
     return _spherical_matrix(representation, as_elements(rotations, "rotations"))
 
 
-# Compiled, also where the caller is not: see symjax.so3.rotations.
+# Compiled even when the caller is not: see symjax.so3.rotations.
 @functools.partial(jax.jit, static_argnums=0)
 def _spherical_matrix(
     representation: Representation, rotations: Float[Array, "... 3 3"]
@@ -390,7 +396,7 @@ def _spherical_matrix(
 
 
 def no_representation(argument: str, value: object) -> RepresentationError:
-    """The error of what was given for a representation, with what to write."""
+    """The error for a value that is not a representation, with the remedy."""
     remedy = "Use SCALAR, VECTOR, MATRIX, FEATURE, spherical(degree, sigma)"
     is_e3nn = type(value).__module__.startswith("e3nn")
     if is_e3nn or re.fullmatch(r"(\d+x)?\d+[eo]", str(value)):

@@ -1,10 +1,10 @@
-"""What an element of O(3) is: checks, proper part, Euler angles, quaternions.
+"""Elements of O(3): orthogonality, proper part, Euler angles, quaternions.
 
-Rotations are active and act on column vectors as R v, on rows of positions as
+Rotations are active: they act on column vectors as R v and on rows of positions as
 x R^T. Euler angles are ZYZ: R = Rz(alpha) Ry(beta) Rz(gamma). Improper elements of
-O(3) are -R. Every function but :func:`check_orthogonal` can be jitted and keeps the
-dtype of its input; NaN in gives NaN out. They are compiled also where the caller is
-not: each operation outside of a compiled function is a program of its own for every
+O(3) are -R. Every function but :func:`check_orthogonal` can be jitted, keeps the
+floating dtype of its input and propagates NaN. The functions are compiled even when the
+caller is not: outside of jit, JAX compiles a separate program for each operation and
 shape.
 """
 
@@ -30,7 +30,7 @@ def _stable_euler(
         abs(y) <= jnp.finfo(matrix.dtype).eps
     )
     north = z >= 0
-    # At a pole the azimuth is undefined; constants keep its derivatives finite.
+    # The azimuth is undefined at a pole; constants keep its derivatives finite.
     x, y = jnp.where(pole, 1, x), jnp.where(pole, 0, y)
     beta = jnp.where(
         pole,
@@ -60,15 +60,24 @@ def matrix_to_euler(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
     """ZYZ Euler angles of a proper rotation, accurate at and near the poles.
 
-    Near beta = 0 only alpha + gamma is determined by the matrix, near beta = pi only
-    alpha - gamma. Each is read where it is well conditioned,
+    Near beta = 0 the matrix determines only alpha + gamma, near beta = pi only
+    alpha - gamma. Each is computed where it is well conditioned,
 
       (1 + cos beta) exp(i (alpha + gamma)) = R_00 + R_11 + i (R_10 - R_01),
       (1 - cos beta) exp(i (alpha - gamma)) = R_11 - R_00 - i (R_10 + R_01),
 
     and gamma follows from it and alpha = atan2(R_12, R_02), so that the rounding
-    errors of alpha and gamma cancel in the angles that matter. In radians: alpha in
-    [-pi, pi], beta in [0, pi], gamma in [-pi, pi], and 0 at the poles.
+    errors of alpha and gamma cancel in their sum or difference.
+
+    Args:
+      matrix: Proper rotations, shape ``(..., 3, 3)``.
+
+    Returns:
+      alpha, beta and gamma in radians, each of shape ``(...)``: alpha and gamma in
+      [-pi, pi], beta in [0, pi]; gamma is 0 at the poles.
+
+    Raises:
+      ArgumentError: The last two axes are not (3, 3).
     """
     return _euler(as_trailing(matrix, "matrix", (3, 3)))
 
@@ -85,9 +94,10 @@ def _euler(
 
 
 def quaternion_to_matrix(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3 3"]:
-    """Rotation matrix of a quaternion (w, x, y, z) of any norm; NaN for that of norm 0.
+    """Rotation matrix of a quaternion (w, x, y, z) of any norm; NaN if the norm is 0.
 
-    R v = q v q^-1: w = cos(angle / 2) and (x, y, z) = axis sin(angle / 2).
+    R v = q v q^-1. A unit quaternion has w = cos(angle / 2) and
+    (x, y, z) = axis sin(angle / 2).
     """
     return _of_quaternion(as_trailing(quaternion, "quaternion", (4,)))
 
@@ -109,13 +119,13 @@ def _of_quaternion(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3 3"]
 def split_inversion(
     matrix: Float[Array, "... 3 3"],
 ) -> tuple[Float[Array, "... 3 3"], Float[Array, "..."]]:
-    """Writes an element of O(3) as sign times a proper rotation.
+    """Writes an element of O(3) as a sign times a proper rotation.
 
     Args:
       matrix: Orthogonal matrices, shape ``(..., 3, 3)``.
 
     Returns:
-      The proper rotations ``sign * matrix``, and the signs +1 or -1 of the
+      The proper rotations ``sign * matrix``, and the sign (+1 or -1) of the
       determinant, of shape ``(...)`` and the same dtype.
 
     Raises:
@@ -146,17 +156,18 @@ def check_orthogonal(
 ) -> None:
     """Raises unless every matrix is orthogonal: max abs(R R^T - 1) <= tolerance.
 
-    Runs on the host, so outside ``jit``. The tolerance is 1e-10 for float64 and 1e-5
-    for shorter floats (8 eps of half precisions): a product of thousands of rotations
-    passes, a matrix typed with a few digits does not.
+    Runs on the host, outside of ``jit``. The tolerance is 1e-10 for float64, 1e-5 for
+    float32 and 8 eps for half precisions: products of thousands of rotations pass,
+    matrices typed with a few digits do not.
 
     Args:
       matrices: Proper or improper rotations, shape ``(..., 3, 3)``.
-      argument: Name of the argument, for the message.
+      argument: Name of the argument in the error message.
 
     Raises:
-      ArgumentError: The shape is not ``(..., 3, 3)``, an entry is not finite, or a
-        matrix is not orthogonal; the message shows the first offending matrix.
+      ArgumentError: The matrices are traced, the shape is not ``(..., 3, 3)``, an entry
+        is not finite, or a matrix is not orthogonal; the message shows the first
+        offending matrix.
 
     Example:
       >>> from symjax.so3.rotations import check_orthogonal
@@ -170,7 +181,7 @@ def check_orthogonal(
             "Call check_orthogonal before jax.jit, vmap or grad",
         )
     as_trailing(matrices, argument, (3, 3))
-    # The dtype of the caller decides: jnp would shorten NumPy's float64 without x64.
+    # Without x64, jnp would round float64 to float32 and so loosen the tolerance.
     values = np.asarray(matrices)
     if values.dtype.itemsize >= 8:
         tolerance = 1e-10
@@ -195,13 +206,14 @@ def check_orthogonal(
 
 
 def as_elements(values: object, argument: str) -> Float[Array, "... 3 3"]:
-    """Group elements as an array; refused unless orthogonal, where values are known.
+    """Group elements as a JAX array; raises unless they are orthogonal.
 
     Raises:
-      ArgumentError: As :func:`check_orthogonal`; under ``jit`` only for the shape.
+      ArgumentError: As :func:`check_orthogonal`; under ``jit`` only the shape is
+        checked.
     """
     array = as_trailing(values, argument, (3, 3))
     if not isinstance(array, jax.core.Tracer):
-        # NumPy's float64 as it is: JAX may have shortened it.
+        # NumPy's float64 as given: JAX may have rounded it to float32.
         check_orthogonal(values if isinstance(values, np.ndarray) else array, argument)
     return array

@@ -1,4 +1,4 @@
-"""How the symmetry of an input permutes the samples of what is computed from it."""
+"""How the symmetry of an input permutes the samples of a function's outputs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,19 +15,18 @@ from symjax.so3.rotations import check_orthogonal
 class SampleSymmetry:
     """How the symmetry of an input shows in the outputs of a function.
 
-    For every element h: u(g h)[s] = u(g)[p(s)], with u(g) = f(g x) an output and p
-    a permutation of its samples (atoms, edges). Checked at random orientations by
-    :func:`~symjax.metrics.measure` before it is used.
+    For every element h, u(g h)[s] = u(g)[p(s)], with u(g) = f(g x) an output and p
+    a permutation of its samples (atoms, edges). :func:`~symjax.metrics.measure` checks
+    this at a random orientation before it uses it.
 
     Attributes:
       elements: Orthogonal matrices that form a group, ``(order, 3, 3)``.
-      permutations: For each output by name, p for every element: integers of shape
-        ``(order, ...)`` over the samples, into the flattened samples. An output with
-        a single sample needs none.
-      tolerance: Largest admitted deviation of the outputs from the relation,
-        relative to their root mean square; by default 1e3 eps of their dtype, at
-        least 1e-5.
-      name: Schoenflies symbol of the group, for reports; empty if it has none.
+      permutations: By name of the output, p of every element: integers of shape
+        ``(order, *samples)`` that index the flattened samples. An output with a single
+        sample needs none.
+      tolerance: Largest deviation from the relation that is accepted, relative to the
+        root mean square of the output; by default 1e3 eps of its dtype, at least 1e-5.
+      name: Schoenflies symbol of the group, for reports; may be empty.
 
     Raises:
       ArgumentError: The elements are not a group, an entry of ``permutations`` is not
@@ -66,7 +65,7 @@ class SampleSymmetry:
             raise ArgumentError(
                 "permutations",
                 self.permutations,
-                "says nothing of outputs",
+                "is not a mapping by name of the output",
                 "Pass {'name of the output': permutations}",
             )
         for name, permutation in self.permutations.items():
@@ -103,10 +102,11 @@ class SampleSymmetry:
         return len(self.elements)
 
     def of_leaf(self, name: str, num_samples: int) -> Int[np.ndarray, "order samples"]:
-        """Permutations of the flattened samples of one output; zeros for one sample.
+        """Permutations of the flattened samples of one output, ``(order, samples)``.
 
         Raises:
-          ArgumentError: There is none, or it is one of another number of samples.
+          ArgumentError: There are none for this output, or they have another number of
+            samples.
         """
         if name not in self.permutations and num_samples == 1:
             return np.zeros((self.order, 1), int)
@@ -115,7 +115,7 @@ class SampleSymmetry:
                 "symmetry.permutations",
                 sorted(self.permutations),
                 f"has no permutations of the {num_samples} samples of {name!r}",
-                "Add them, or measure with symmetry=None",
+                "Add them, or pass symmetry=None",
             )
         permutations = np.asarray(self.permutations[name]).reshape(self.order, -1)
         if permutations.shape[1] != num_samples:

@@ -1,4 +1,4 @@
-"""Sampled rotations: Haar-random and low-discrepancy."""
+"""Random and low-discrepancy rotations."""
 
 import math
 
@@ -19,26 +19,26 @@ _BYTES = 8 * (4 + 9)
 
 
 def check_rotations_fit(argument: str, num: int) -> None:
-    """Raises unless so many rotations take no more memory than they may."""
+    """Raises if ``num`` rotations exceed the memory budget."""
     check_fits(argument, num, num * _BYTES)
 
 
 def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
-    """Independent rotations, uniform in the Haar measure of SO(3).
+    """Independent rotations, distributed uniformly (Haar) over SO(3).
 
-    Directions of standard normal vectors in four dimensions are uniform on the unit
-    quaternions (Shoemake, Graphics Gems III, 124 (1992)).
+    The direction of a standard normal vector in four dimensions is a uniform unit
+    quaternion (Shoemake, Graphics Gems III, 124 (1992)).
 
     Args:
       key: Random key.
       num: Number of rotations (static).
 
     Returns:
-      Proper rotation matrices, in JAX's default floating dtype.
+      Rotation matrices in JAX's default floating dtype.
 
     Raises:
-      ArgumentError: ``num`` is not a static integer of at least 1, or takes more than
-        4 GiB; or ``key`` is no key.
+      ArgumentError: ``num`` is not a static integer of at least 1, the rotations take
+        more than 4 GiB, or ``key`` is not a random key.
 
     Example:
       >>> import jax
@@ -52,7 +52,7 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
         quaternions = jax.random.normal(key, (num, 4))
     except (TypeError, ValueError) as error:
         raise ArgumentError(
-            "key", key, "is no random key", "Pass jax.random.key(seed)"
+            "key", key, "is not a random key", "Pass jax.random.key(seed)"
         ) from error
     return quaternion_to_matrix(quaternions)
 
@@ -60,19 +60,19 @@ def haar(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
 def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
     """Deterministic low-discrepancy rotations on super-Fibonacci spirals.
 
-    Alexa, CVPR 2022. A set without weights, of any size; averages over it have no
-    known degree of exactness and no standard error. Multiply it by one Haar-random
-    rotation (:func:`haar`) for averages that are unbiased.
+    An equal-weight set of any size (Alexa, CVPR 2022). Averages over it have no known
+    degree of exactness and no standard error; they become unbiased when all rotations
+    are multiplied by the same Haar-random one (:func:`haar`).
 
     Args:
       num: Number of rotations (static).
 
     Returns:
-      Proper rotation matrices, in JAX's default floating dtype.
+      Rotation matrices in JAX's default floating dtype.
 
     Raises:
-      ArgumentError: ``num`` is not a static integer of at least 1, or takes more than
-        4 GiB.
+      ArgumentError: ``num`` is not a static integer of at least 1, or the rotations
+        take more than 4 GiB.
 
     Example:
       >>> from symjax.so3.sampling import super_fibonacci

@@ -1,9 +1,9 @@
 """Wigner matrices of O(3), complex (standard) and real, stable to high degree.
 
 A rotation about y is a rotation about z between two fixed changes of axes, so that
-only the constant matrices of a 90-degree turn need a recurrence (``_tables``). The
-rest is one matrix product per degree of orthogonal factors: rounding errors do not
-grow, neither with the degree nor at the poles beta = 0 and beta = pi.
+only the constant matrices of 90-degree rotations need a recurrence (``_tables``). What
+remains is one product of orthogonal matrices per degree: rounding errors grow neither
+with the degree nor at the poles beta = 0 and beta = pi.
 
 Conventions: R = Rz(alpha) Ry(beta) Rz(gamma), real components m = -l, ..., l,
 Y_l(R v) = D^l(R) Y_l(v).
@@ -37,9 +37,10 @@ def small_d_tables(max_degree: int, beta: np.ndarray) -> list[np.ndarray]:
       d^l_{m'm} = (-1)^{floor((m'-m)/2)}
                   sum_k Delta_{km'} (cos + sin)(k beta) Delta_{km}.
 
-    In NumPy float64: compiling a program for each number of angles takes longer than
-    making a table once. Rows m' and columns m from -l to l, as in the package
-    ``wigners``: D^l_{m'm} = exp(-i m' alpha) d^l_{m'm}(beta) exp(-i m gamma).
+    Computed in NumPy float64: tables are made once, in less time than JAX would need to
+    compile a program for each number of angles. Rows m' and columns m run from -l to l,
+    as in the package ``wigners``:
+    D^l_{m'm} = exp(-i m' alpha) d^l_{m'm}(beta) exp(-i m gamma).
 
     Args:
       max_degree: Largest degree L, from 0 to 500.
@@ -88,7 +89,7 @@ def _real_d(
 
 
 def _from_waves(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> Any:
-    """One of them from cosines and sines; of NumPy arrays without JAX."""
+    """D of one degree from cosines and sines, which are NumPy or JAX arrays."""
     window = slice(largest - degree, largest + degree + 1)
     (ca, sa), (cb, sb), (cg, sg) = [
         (cosine[..., window], sine[..., window]) for cosine, sine in waves
@@ -96,7 +97,7 @@ def _from_waves(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> 
     ca, sa = ca[..., :, None], sa[..., :, None]
     cb, sb, cg, sg = (wave[..., None, :] for wave in (cb, sb, cg, sg))
     axis_change = axis_changes(largest)[degree].astype(ca.dtype)
-    # Z mixes m with -m: flipped constants instead of a product with Z.
+    # Z mixes m with -m: flipped constants replace the product with Z.
     left = ca * (axis_change * cb + axis_change[:, ::-1] * sb)
     left = left - sa * (axis_change[::-1] * cb + axis_change[::-1, ::-1] * sb)
     product = left @ axis_change.T
@@ -106,15 +107,14 @@ def _from_waves(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> 
 def wigner_d_tables(
     max_degree: int, rotations: Float[np.ndarray, "elements 3 3"]
 ) -> list[Float[np.ndarray, "elements rows columns"]]:
-    """As :func:`wigner_d` of proper rotations, in NumPy and float64.
+    """As :func:`wigner_d` for proper rotations, in NumPy float64.
 
-    For tables of many different numbers of elements, each of which would be another
-    program to compile.
+    For tables of many different sizes, each of which would compile another program.
     """
     r = np.asarray(rotations, np.float64)
     alpha = np.arctan2(r[:, 1, 2], r[:, 0, 2])
     beta = np.arctan2(np.hypot(r[:, 0, 2], r[:, 1, 2]), r[:, 2, 2])
-    # Given alpha, what is left of the rotation: at the poles only their sum is known.
+    # gamma of Rz(-alpha) R: accurate at the poles, where only alpha + gamma is defined.
     cosine, sine = np.cos(alpha), np.sin(alpha)
     gamma = np.arctan2(
         cosine * r[:, 1, 0] - sine * r[:, 0, 0], cosine * r[:, 1, 1] - sine * r[:, 0, 1]
@@ -186,19 +186,19 @@ def wigner_d(
     improper element -R has the factor (-1)^l: these are the irreps with sigma = +1
     (:func:`irrep_matrix` gives both).
 
-    In float64 the matrices are orthogonal to 1e-14 and multiply as the group does to
-    a few l eps, through l = 64, poles included; in float32 both hold to 2 l eps
-    (1e-5 at l = 32). Derivatives are those along the group, exact at every
-    element, and zero for a perturbation that leaves it.
+    In float64 the matrices are orthogonal to 1e-14 and D(g) D(h) = D(g h) holds to a
+    few l eps, through l = 64, poles included; in float32 both hold to 2 l eps (1e-5 at
+    l = 32). Derivatives are taken along the group: they are exact at every element, and
+    zero for perturbations that leave the group.
 
     Args:
       max_degree: Largest degree L, from 0 to 500 (static).
-      rotations: Orthogonal matrices, proper or improper, shape ``(..., 3, 3)``; the
-        values are checked outside ``jit``.
+      rotations: Orthogonal matrices, proper or improper, shape ``(..., 3, 3)``; their
+        values are checked outside of ``jit``.
 
     Returns:
       Tuple of L + 1 real orthogonal arrays of shape ``(..., 2l + 1, 2l + 1)`` and the
-      dtype of ``rotations``, rows and columns in the order m = -l, ..., l.
+      dtype of ``rotations``; rows and columns are ordered m = -l, ..., l.
 
     Raises:
       ArgumentError: ``max_degree`` is not a static integer from 0 to 500, or
@@ -230,8 +230,8 @@ def irrep_matrix(
       Real orthogonal arrays of shape ``(..., 2l + 1, 2l + 1)``.
 
     Raises:
-      ArgumentError: ``irrep`` is not an :class:`Irrep`, or ``rotations`` are not
-        orthogonal matrices.
+      ArgumentError: ``irrep`` is not an :class:`Irrep` of degree 500 or less, or
+        ``rotations`` are not orthogonal matrices.
 
     Example:
       >>> from symjax.so3 import Irrep, irrep_matrix

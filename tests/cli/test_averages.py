@@ -78,7 +78,7 @@ def test_limits(invoke):
     assert "no average is needed" in plain.stdout
     none = invoke("--reach", "energy=1e-30 eV")
     assert none.exit_code == 5, none.output
-    assert "no average is known to be enough" in none.stdout
+    assert "no average is known to be sufficient" in none.stdout
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def report(*words):
         (["--survey", "2"], "--survey=2: is not an integer from 4"),
         (["--survey", "16", "--until", "200%"], "is not between 0 and 100 %"),
         (["--survey", "16", "--until", "x"], "is not between 0 and 100 %"),
-        (["--survey", "16", "--turn", "T"], "the 24 elements of a turn of T"),
+        (["--survey", "16", "--turn", "T"], "the 24 elements of turn 'T'"),
         (["--survey", "16", "--turn", "Q"], "--turn='Q'"),
     ],
 )

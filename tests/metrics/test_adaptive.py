@@ -185,7 +185,7 @@ def test_chosen_outputs_decide():
     one = measure(exponentials, x, over=Adaptive(outputs=("forces",)), **options)
     assert one["forces"].certificate.certified
     assert one.num_elements <= every.num_elements
-    with pytest.raises(ArgumentError, match="no such output"):
+    with pytest.raises(ArgumentError, match="not the name of an output"):
         measure(exponentials, x, over=Adaptive(outputs=("stress",)), **options)
 
 

@@ -66,5 +66,5 @@ def test_strata_are_visited_in_proportion_and_rare_ones_are_joined():
     assert strata.totals.sum() == strata.weights.sum() == 1000
     assert strata.visited.min() >= 2
     assert (groups.strata_of(labels, labels).weights == 1).all()
-    with pytest.raises(ArgumentError, match=r"strata='9': is in no group"):
+    with pytest.raises(ArgumentError, match=r"strata='9': has no entry"):
         Groups({"8": 1}).order(["8", "9"], np.random.default_rng(0))

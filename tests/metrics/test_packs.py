@@ -39,7 +39,7 @@ def test_packs_and_threads_change_nothing():
 
 def test_what_is_not_finite_names_its_structure():
     packs = [pack("a", "b", wrong=("b",))]
-    with pytest.raises(ArgumentError, match="the response of b is not finite"):
+    with pytest.raises(ArgumentError, match="is not finite for the structure b"):
         list(measure_packs(packs, Survey(8), 2))
 
 

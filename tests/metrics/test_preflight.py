@@ -27,14 +27,14 @@ def norm(x):
 @pytest.mark.parametrize(
     ("action", "problem"),
     [
-        (lambda g, x: x @ g, "no action of O"),
+        (lambda g, x: x @ g, "not an action of O"),
         (lambda g, x: 2 * x @ g.T, "at the identity"),
         (lambda g, x: x @ (g + 0.01 * g @ g).T, "at the identity"),
-        (lambda g, x: x @ jnp.linalg.matrix_power(g, 2).T, "no action of O"),
+        (lambda g, x: x @ jnp.linalg.matrix_power(g, 2).T, "not an action of O"),
         (lambda g, x: x @ g.T + g[0], "at the identity"),
         (lambda g, x: x @ (SHEAR @ g @ jnp.linalg.inv(SHEAR)).T, "not orthogonal"),
         (lambda g, x: {"x": x @ g.T}, "a structure other"),
-        (lambda g, x: jnp.where(g[2, 2] > 0, x @ g.T, x), "no action of O"),
+        (lambda g, x: jnp.where(g[2, 2] > 0, x @ g.T, x), "not an action of O"),
     ],
 )
 def test_what_is_no_action_is_refused(action, problem):
@@ -85,7 +85,7 @@ def near_the_origin(x, cell):
 
 def test_a_cell_that_does_not_turn_is_asked_for():
     fine = Grid(9, tolerance=1e-4)
-    hint = "Does the cell turn too"
+    hint = "Does the cell rotate too"
     forgotten = {"cell": SCALAR, "positions": VECTOR}
     both = {"cell": CELL, "positions": X}
 

@@ -85,8 +85,8 @@ def vector(x):
     [
         ({"output": Output(VECTOR, mask=np.ones(4, bool))}, "masks"),
         ({"output": Output(VECTOR, mask=np.ones(()))}, "masks"),
-        ({"force": Output(VECTOR)}, "outputs='force': the function returns no such"),
-        ({}, "says nothing about 'output'"),
+        ({"force": Output(VECTOR)}, "outputs='force': is not an output"),
+        ({}, "lacks 'output'"),
     ],
 )
 def test_bad_outputs_are_refused(outputs, text):
@@ -114,7 +114,7 @@ def test_two_outputs_of_one_name_are_refused():
     ("given", "words"),
     [
         ({"kind": "<script>"}, "is none of output, node"),
-        ({"unit": 1.0}, "is not a text"),
+        ({"unit": 1.0}, "is not a string"),
         ({"representation": "vector"}, "is not a representation"),
     ],
 )

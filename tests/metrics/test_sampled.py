@@ -135,7 +135,7 @@ class TestSampled:
         result = measure(wild, X, over=HaarSamples(16), **how)
         leaf = result["output"]
         assert not result.resolved
-        assert "each B is known to" in leaf.convergence.reason
+        assert "each B is only known to" in leaf.convergence.reason
         assert leaf.convergence.degree_to_try >= 32
         assert leaf.certificate.samples == 16
 

@@ -44,7 +44,7 @@ def test_elements_with_weights_stay():
 
 @pytest.mark.parametrize("average", [2.5, True, [], object()])
 def test_what_stands_for_no_elements(average):
-    with pytest.raises(ArgumentError, match=r"average=.*no elements of O"):
+    with pytest.raises(ArgumentError, match=r"average=.*does not name elements of O"):
         rotations_of(average, True)
 
 

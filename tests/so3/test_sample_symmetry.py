@@ -20,7 +20,7 @@ def test_bad_symmetries():
         SampleSymmetry(PAIR, {"output": P[:1]})
     with pytest.raises(ArgumentError, match="not positive"):
         SampleSymmetry(PAIR, {"output": P}, tolerance=-1)
-    with pytest.raises(ArgumentError, match="says nothing of outputs"):
+    with pytest.raises(ArgumentError, match="not a mapping"):
         SampleSymmetry(PAIR, [P])
 
 
