@@ -35,6 +35,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path, shared):
         (tmp_path / name).mkdir()
         path = tmp_path / name / "labels.xyz"
         words = f"label {data} -o {path} --num 2 --seed 3 --no-density"
+        words += " --no-polarizability"
         done = CliRunner().invoke(cli.app, words.split())
         lines.add(done.output.splitlines()[-1])
     assert len(lines) == 1

@@ -7,7 +7,6 @@ import re
 import fake_report
 import numpy as np
 import pytest
-import xarray
 
 from symjax.metrics import Certificate
 from symjax.report import read_results, write_results
@@ -66,7 +65,7 @@ def test_pandas_as_written(report, capsys):
 def test_xarray_as_written(report, capsys):
     names = {}
     exec(snippet("xarray"), names)
-    data, forces = names["data"], names["forces"]
+    xarray, data, forces = (names[name] for name in ("xarray", "data", "forces"))
     columns = read_results("out")
     assert dict(data.sizes) == {"row": len(columns["name"])}
     assert set(data.data_vars) == set(columns)
@@ -79,16 +78,11 @@ def test_xarray_as_written(report, capsys):
     largest, unit = capsys.readouterr().out.split()
     assert (float(largest), unit) == (max(expected.values()), "eV/angstrom")
     assert list(data.to_dataframe().columns) == list(data.data_vars)
-
-
-def test_while_xarray_has_the_file_open(report):
+    # As xarray keeps the file open.
     with xarray.open_dataset("out/results.h5", engine="h5netcdf") as data:
         assert data["name"].values.tolist() == read_results("out")["name"].tolist()
-
-
-def test_a_file_without_rows_opens_in_xarray(tmp_path):
-    """So does that of a run which has just begun."""
-    path = tmp_path / RESULTS_FILE
+    # The file of a run that has just begun.
+    path = pathlib.Path("out", "begun.h5")
     ResultsFile(path, Options(max_degree=1).settings())
     with xarray.open_dataset(path, engine="h5netcdf") as data:
         assert dict(data.sizes) == {"row": 0}
