@@ -11,6 +11,8 @@ from symjax.report.leaves import Leaf
 from symjax.report.worth import known_frontier
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 256, 64, 40, 28, 90
+# Between ticks, and between names of curves.
+_APART, _LINE = 20, 14
 # Dashes tell the curves apart without color.
 _DASHES = ("none", "6 3", "2 3", "8 3 2 3")
 
@@ -71,7 +73,8 @@ def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
             f'class="grid"/><text x="{_LEFT - 6}" y="{at + 4:.1f}" '
             f'text-anchor="end">{label}</text>'
         )
-    ticks = [n for n in (1, 2, 4, 12, 24, 48, 120, 240) if n <= most]
+    ticks = [n for n in (1, 2, 4, 12, 24, 48, 120, 240) if x(n) < x(most) - _APART]
+    ticks.append(most)
     for tick in ticks:
         parts.append(
             f'<text x="{x(tick):.1f}" y="{_TOP + height + 16}" '
@@ -82,6 +85,7 @@ def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
         "evaluations for one prediction</text>"
     )
     parts.append(f'<text x="{_LEFT}" y="{_TOP - 10}">A / A as it is</text>')
+    ends: dict[str, float] = {}
     for number, (name, errors) in enumerate(frontiers.items()):
         whole = errors[0].error
         points: list[Any] = []
@@ -95,8 +99,14 @@ def _drawing(frontiers: Mapping[str, tuple[AveragedError, ...]]) -> str:
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="currentColor" '
             f'stroke-width="1.5" {dashes}/>'
-            f'<text x="{_LEFT + width + 6}" y="{points[-1][1] + 4 + 12 * number:.1f}">'
-            f"{escape(name)}</text>"
+        )
+        ends[name] = points[-1][1]
+    lowest = 0.0
+    for name in sorted(ends, key=ends.__getitem__):
+        # Names of curves that end close together are written one below the other.
+        lowest = max(ends[name] + 4, lowest + _LINE)
+        parts.append(
+            f'<text x="{_LEFT + width + 6}" y="{lowest:.1f}">{escape(name)}</text>'
         )
     drawing = "\n".join(parts)
     return (

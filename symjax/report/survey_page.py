@@ -134,7 +134,8 @@ def _plots(report: SurveyReport) -> str:
         if output.kind != "output":
             continue
         values = np.array([signed_root(value) for value in pool.by_item(output.name)])
-        title = f"A of {output.name}"
+        unit = f" in {with_symbols(output.unit)}" if output.unit else ""
+        title = f"A of {output.name}{unit}"
         figures.append(_histogram(title, values))
         groups = [
             (float(pool.sizes[select].mean()), getattr(part.A, report.found.over.of))
@@ -144,10 +145,9 @@ def _plots(report: SurveyReport) -> str:
             _scatter(f"{title} against the number of atoms", pool.sizes, values, groups)
         )
         if force is not None:
-            unit = with_symbols(report.outputs["forces"].unit)
-            figures.append(
-                _scatter(f"{title} against the RMS force in {unit}", force, values, [])
-            )
+            of_forces = with_symbols(report.outputs["forces"].unit)
+            caption = f"{title} against the RMS force in {of_forces}"
+            figures.append(_scatter(caption, force, values, []))
     return (
         "<p>A of a single structure is noisy: it comes from few elements. Red: "
         "structures of similar size together, with 95 % intervals.</p>\n"
@@ -239,12 +239,13 @@ def _worst(report: SurveyReport) -> str:
     table, figures = worst_table(report), []
     if table is None:
         return ""
+    unit = with_symbols(report.outputs[report.file.worst.output].unit)
     for each in report.file.worst.structures:
         about = report.structures[each.label]
         figures.append(
             f'<figure id="{anchor(report, each.label)}">{_drawing(about)}'
             f"<figcaption>{escape(each.label)}, {escape(about.formula)}: "
-            f"{format_value(each.again)}</figcaption></figure>"
+            f"A = {format_value(each.again)} {escape(unit)}</figcaption></figure>"
         )
     return (
         "<p>The structures that looked worst, twice as many as are listed, were "

@@ -45,5 +45,5 @@ def test_what_is_no_number_is_not_drawn():
     page = survey_html(
         dataclasses.replace(report, found=report.found._replace(pool=pool))
     )
-    assert page.count("A of energy: number of structures") == 0
-    assert page.count("A of forces: number of structures") == 2
+    assert page.count("A of energy in eV: number of structures") == 0
+    assert page.count("A of forces in eV/\xc5: number of structures") == 2
