@@ -1,10 +1,11 @@
-"""The code of the page on batches: ``results.h5`` in pandas and in xarray."""
+"""``results.h5``: its columns, and the code of the page on batches that reads it."""
 
 import dataclasses
 import pathlib
 import re
 
 import fake_report
+import h5py
 import numpy as np
 import pytest
 
@@ -120,3 +121,63 @@ def test_what_errors_are_compared_with_and_certificates(tmp_path):
             expected = np.nan if own is None else float(getattr(own, name))
             np.testing.assert_equal(columns[name][row], expected)
     assert np.isnan(columns["ratio"][~measured]).all()
+
+
+def test_columns_agree_with_the_report(tmp_path):
+    report = fake_report.report(layers=1, failed=1)
+    write_results(report, tmp_path / RESULTS_FILE)
+    columns = read_results(tmp_path)
+    assert len({len(column) for column in columns.values()}) == 1
+    rows = [
+        (structure, leaf) for structure in report.measured for leaf in structure.leaves
+    ]
+    assert len(columns["name"]) == len(rows) + 1
+    for index, (structure, leaf) in enumerate(rows):
+        totals = leaf.totals
+        expected = {
+            "structure": structure.label,
+            "status": "measured",
+            "failure": "",
+            "formula": structure.formula,
+            "num_atoms": structure.num_atoms,
+            "name": leaf.name,
+            "kind": leaf.kind,
+            "unit": leaf.unit,
+            "channels": leaf.channels,
+            "resolved": leaf.resolved,
+            "degree_to_try": leaf.convergence.degree_to_try,
+            "equivariance_error": totals.equivariance_error,
+            "relative_error": totals.relative_error,
+            "root_mean_square": totals.root_mean_square,
+            "remainder": totals.remainder,
+            "B_1-": totals.content[1, 1],
+            "B_2+": totals.content[2, 0],
+            "evaluation_seconds": 0.25,
+        }
+        assert {name: columns[name][index] for name in expected} == expected
+    assert columns["status"][-1] == "failed"
+    assert columns["failure"][-1] == report.failed[0].failure.message
+    assert columns["name"][-1] == ""
+    assert np.isnan(columns["equivariance_error"][-1])
+
+
+def test_follows_the_conventions_of_netcdf(tmp_path):
+    write_results(fake_report.report(), tmp_path / RESULTS_FILE)
+    with h5py.File(tmp_path / RESULTS_FILE) as file:
+        assert file["row"].is_scale
+        assert file["row"][()].tolist() == [*range(len(file["row"]))]
+        for name, column in file.items():
+            if name != "row":
+                assert column.dims[0][0] == file["row"], name
+
+
+def test_grows_while_a_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("symjax.report.columns_file.EVERY_SECONDS", 0.0)
+    first, second = fake_report.report().structures
+    path = tmp_path / RESULTS_FILE
+    file = ResultsFile(path, fake_report.report().settings)
+    file.append(first)
+    with h5py.File(path, locking=False) as reader:
+        assert set(reader["structure"].asstr()[()]) == {first.label}
+    file.append(second)
+    assert set(read_results(path)["structure"]) == {first.label, second.label}

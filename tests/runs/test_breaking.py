@@ -15,6 +15,9 @@ from symjax.models.pointmae.source import prepare_cloud
 from symjax.runs.breaking import measure_breaking
 from symjax.so3.finite_groups import finite_group
 
+# One for all, so that one program measures it.
+EVENT = generate_event(1_000_000, SMALL)
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -22,7 +25,7 @@ def model():
 
 
 def test_sources_of_one_event(model):
-    event = prepare_cloud(model, "a", generate_event(12, SMALL))
+    event = prepare_cloud(model, "a", EVENT)
     cubic, full = measure_breaking(breaking_problem(model, event), samples=8)
     assert cubic.network > 0
     assert full.num_elements == 8
@@ -47,7 +50,7 @@ def test_voxels_break_nothing_under_the_group_of_the_lattice(model, coarse):
     model = dataclasses.replace(
         model, config=dataclasses.replace(model.config, **changes)
     )
-    event = prepare_cloud(model, "a", generate_event(1_000_000, SMALL))
+    event = prepare_cloud(model, "a", EVENT)
     cubic, full = measure_breaking(breaking_problem(model, event), samples=8)
     assert cubic.voxelisation == 0
     assert full.voxelisation > 1e-4

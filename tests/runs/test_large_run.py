@@ -4,10 +4,7 @@ import weakref
 
 import ase.build
 import ase.io
-import fake_report
-import h5py
 import jax
-import numpy as np
 import pytest
 
 from symjax.errors import StructureError
@@ -18,9 +15,7 @@ from symjax.report import (
     read_results,
     schema,
     storage,
-    write_results,
 )
-from symjax.report.columns_file import ResultsFile
 from symjax.report.files import RESULTS_FILE
 from symjax.report.html import to_html
 from symjax.report.tables import to_text
@@ -105,86 +100,27 @@ class TestUnreadable:
         assert not (tmp_path / "out").exists()
 
 
-class TestResults:
-    def test_columns_agree_with_the_report(self, tmp_path):
-        report = fake_report.report(layers=1, failed=1)
-        write_results(report, tmp_path / RESULTS_FILE)
-        columns = read_results(tmp_path)
-        assert len({len(column) for column in columns.values()}) == 1
-        rows = [
-            (structure, leaf)
-            for structure in report.measured
-            for leaf in structure.leaves
-        ]
-        assert len(columns["name"]) == len(rows) + 1
-        for index, (structure, leaf) in enumerate(rows):
-            totals = leaf.totals
-            expected = {
-                "structure": structure.label,
-                "status": "measured",
-                "failure": "",
-                "formula": structure.formula,
-                "num_atoms": structure.num_atoms,
-                "name": leaf.name,
-                "kind": leaf.kind,
-                "unit": leaf.unit,
-                "channels": leaf.channels,
-                "resolved": leaf.resolved,
-                "degree_to_try": leaf.convergence.degree_to_try,
-                "equivariance_error": totals.equivariance_error,
-                "relative_error": totals.relative_error,
-                "root_mean_square": totals.root_mean_square,
-                "remainder": totals.remainder,
-                "B_1-": totals.content[1, 1],
-                "B_2+": totals.content[2, 0],
-                "evaluation_seconds": 0.25,
-            }
-            assert {name: columns[name][index] for name in expected} == expected
-        assert columns["status"][-1] == "failed"
-        assert columns["failure"][-1] == report.failed[0].failure.message
-        assert columns["name"][-1] == ""
-        assert np.isnan(columns["equivariance_error"][-1])
-
-    def test_follows_the_conventions_of_netcdf(self, tmp_path):
-        write_results(fake_report.report(), tmp_path / RESULTS_FILE)
-        with h5py.File(tmp_path / RESULTS_FILE) as file:
-            assert file["row"].is_scale
-            assert file["row"][()].tolist() == [*range(len(file["row"]))]
-            for name, column in file.items():
-                if name != "row":
-                    assert column.dims[0][0] == file["row"], name
-
-    def test_grows_while_a_run_goes_on(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("symjax.report.columns_file.EVERY_SECONDS", 0.0)
-        first, second = fake_report.report().structures
-        path = tmp_path / RESULTS_FILE
-        file = ResultsFile(path, fake_report.report().settings)
-        file.append(first)
-        with h5py.File(path, locking=False) as reader:
-            assert set(reader["structure"].asstr()[()]) == {first.label}
-        file.append(second)
-        assert set(read_results(path)["structure"]) == {first.label, second.label}
-
-    def test_is_written_again_on_resuming(self, model, tmp_path):
-        report = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path)
-        whole = (tmp_path / RESULTS_FILE).read_bytes()
-        (tmp_path / RESULTS_FILE).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ReportError, match="resume=True"):
-            read_results(tmp_path)
-        measure_items(
-            model, molecules(*NAMES), OPTIONS, Destination(tmp_path, resume=True)
-        )
-        assert set(read_results(tmp_path)["structure"]) == {*NAMES}
-        assert len(report.measured) == 4
+def test_columns_are_written_again_on_resuming(model, tmp_path):
+    report = measure_items(model, molecules(*NAMES), OPTIONS, tmp_path)
+    whole = (tmp_path / RESULTS_FILE).read_bytes()
+    (tmp_path / RESULTS_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ReportError, match="resume=True"):
+        read_results(tmp_path)
+    measure_items(model, molecules(*NAMES), OPTIONS, Destination(tmp_path, resume=True))
+    assert set(read_results(tmp_path)["structure"]) == {*NAMES}
+    assert len(report.measured) == 4
 
 
 class TestMemory:
-    # More than are held in memory.
-    NUMBER = 300
+    NUMBER = 150
 
     @pytest.fixture
     def cheap(self, model, monkeypatch):
-        """The first structure is measured, the others take its numbers."""
+        """The first structure is measured, the others take its numbers.
+
+        Of a report of more than 20 structures, none is held in memory.
+        """
+        monkeypatch.setattr("symjax.runs.folder._HELD_STRUCTURES", 20)
         measured = []
 
         def once(problem, **options):
@@ -211,7 +147,7 @@ class TestMemory:
         monkeypatch.setattr(schema.StructureReport, "__init__", init)
         return counts
 
-    def test_thousands_of_structures(self, cheap, alive, tmp_path):
+    def test_many_structures(self, cheap, alive, tmp_path):
         water = ase.build.molecule("H2O")
         structures = {f"w.xyz:{n}": water for n in range(self.NUMBER)}
         options = Options(max_degree=2, dtype="float64")
@@ -232,12 +168,11 @@ class TestMemory:
     def test_report_that_was_replaced_says_so(self, cheap, tmp_path):
         water = ase.build.molecule("H2O")
         options = Options(max_degree=2, dtype="float64")
-        old = measure_items(
-            cheap, {f"a:{n}": water for n in range(210)}, options, tmp_path
-        )
+        waters = {f"a:{n}": water for n in range(21)}
+        old = measure_items(cheap, waters, options, tmp_path)
         # The same structures and numbers: only the times differ.
         again = Destination(tmp_path, overwrite=True)
-        measure_items(cheap, {f"a:{n}": water for n in range(210)}, options, again)
+        measure_items(cheap, waters, options, again)
         with pytest.raises(ReportError, match="written again"):
             old.structures[7]
 

@@ -51,22 +51,20 @@ class TestJobs:
         with pytest.raises(ArgumentError, match=r"jobs=1: a worker.*resume=True"):
             list(finished)
 
-    def test_what_kills_its_worker_twice_is_lost_and_the_rest_is_done(self):
-        items = [("1 + 1",), ("__import__('os')._exit(3)",), ("3 + 3",)]
-        finished = workers.in_processes(eval, items, 2, lost=lambda text: text[:10])
-        assert sorted(map(str, finished)) == ["2", "6", "__import__"]
-        atoms = ase.build.molecule("H2O")
-        structure = run._lost("jobs", 2, "water", atoms, None)
-        assert (structure.label, structure.num_atoms) == ("water", 3)
-        assert "died" in structure.failure.message
-
-    def test_a_worker_that_is_killed_once_loses_nothing(self, tmp_path):
+    def test_workers_that_die(self, tmp_path):
+        """What kills one loses nothing, what kills two is lost; the rest is done."""
         mark = tmp_path / "mark"
         path = f"__import__('pathlib').Path({str(mark)!r})"
         dies = f"not {path}.exists() and {path}.write_text('x')"
         once = f"__import__('os')._exit(3) if {dies} else 7"
-        finished = workers.in_processes(eval, [("5",), (once,)], 1, lost=str)
-        assert sorted(finished) == [5, 7]
+        # The first two are under way together, and the third comes after them.
+        items = [(once,), ("__import__('os')._exit(3)",), ("3 + 3",)]
+        finished = workers.in_processes(eval, items, 1, lost=lambda text: text[:10])
+        assert sorted(map(str, finished)) == ["6", "7", "__import__"]
+        atoms = ase.build.molecule("H2O")
+        structure = run._lost("jobs", 2, "water", atoms, None)
+        assert (structure.label, structure.num_atoms) == ("water", 3)
+        assert "died" in structure.failure.message
 
     @pytest.mark.skipif(not hasattr(os, "kill"), reason="needs POSIX signals")
     def test_workers_end_with_their_parent(self, tmp_path):
