@@ -41,9 +41,9 @@ from symjax.interop._prediction import (
 from symjax.interop._stateful import StatefulCalculator
 from symjax.models import load_model
 from symjax.models.pet.energies import energy_of_forces
-from symjax.models.pet.graphs import as_read
-from symjax.models.pet.model import PETModel, cast_parameters
-from symjax.models.pet.orbits import check_conditioning
+from symjax.models.pet.graphs import as_read, check_conditioning
+from symjax.models.pet.model import PETModel
+from symjax.models.precision import cast_parameters
 from symjax.so3._arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature

@@ -23,8 +23,9 @@ from symjax.models.pet.cutoff import adaptive_radii
 from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.evaluation import Evaluation
-from symjax.models.pet.model import PETModel, cast_parameters, without_uncertainties
+from symjax.models.pet.model import PETModel, without_uncertainties
 from symjax.models.pet.uncertainty import uncertain_outputs
+from symjax.models.precision import cast_parameters
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """Platforms for which the function is compiled, as JAX names them."""

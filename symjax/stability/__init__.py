@@ -1,4 +1,4 @@
-"""What simulations notice of broken symmetry."""
+"""Effects of broken symmetry on dynamics, relaxations and vibrations."""
 
 from symjax.stability.simulations import (
     net_torque,

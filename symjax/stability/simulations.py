@@ -1,10 +1,11 @@
-"""What broken symmetry does to dynamics, relaxations and vibrations.
+"""Effects of broken symmetry on dynamics, relaxations and vibrations.
 
-All functions take structures with any ASE calculator. An energy that no rotation
-changes has no net torque on the structure: sum_i r_i x F_i = -dE/dtheta = 0. Angular
+All functions take structures with any ASE calculator. A rotationally invariant energy
+exerts no net torque on the structure: sum_i r_i x F_i = -dE/dtheta = 0. Angular
 momentum is then conserved, relaxations commute with rotations, and normal modes that
-the point group makes degenerate stay so. Translations are another matter (no net
-force), and so is energy: forces that are its gradient conserve it, invariant or not.
+the point group makes degenerate have equal frequencies. The net force vanishes by
+translational invariance alone, and forces that are the gradient of an energy conserve
+it whether or not it is invariant.
 """
 
 import dataclasses
@@ -28,22 +29,22 @@ from symjax.so3.rotations import check_orthogonal
 _HBAR = units._hbar * units.J * units.s
 # From sqrt(eV / (u angstrom^2)) to cm^-1.
 _WAVENUMBER = _HBAR / units.invcm
-# Eigenvalues of a symmetric Hessian this close, as a share of the largest, are one.
+# Eigenvalues of a symmetrised Hessian within this fraction of the largest are equal.
 _DEGENERATE = 1e-7
-# Root mean square distance in angstrom within which relaxed structures are one.
+# Root mean square distance in angstrom below which relaxed structures are the same.
 _SAME = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Conservation:
-    """What should be conserved along a trajectory, at every step.
+    """Conserved quantities of a trajectory, at the start and after every step.
 
     Attributes:
-      times: In fs.
+      times: Times in fs.
       energies: Total energies in eV.
-      angular_momenta: About the centre of mass, in hbar.
-      net_forces: In eV/angstrom.
-      net_torques: About the centre of mass, in eV.
+      angular_momenta: Angular momenta about the centre of mass, in hbar.
+      net_forces: Sums of the forces, in eV/angstrom.
+      net_torques: Torques about the centre of mass, in eV.
       num_atoms: Number of atoms.
     """
 
@@ -56,18 +57,21 @@ class Conservation:
 
     @property
     def energy_drift(self) -> float:
-        """Slope of a line through the energies, in meV/atom/ps."""
+        """Slope of a linear fit to the total energy, in meV/atom/ps."""
         slope = np.polyfit(self.times, self.energies - self.energies[0], 1)[0]
         return float(slope * 1e6 / self.num_atoms)
 
     @property
     def angular_momentum_drift(self) -> float:
-        """Largest distance of the angular momentum from its first value, in hbar."""
+        """Largest change of the angular momentum from its first value, in hbar."""
         moved = self.angular_momenta - self.angular_momenta[0]
         return float(np.linalg.norm(moved, axis=1).max())
 
     def numbers(self) -> dict[str, float]:
-        """What is conserved and what is not, in the units of the attributes."""
+        """Drifts, net torques and net force by name.
+
+        Units are those of the properties and attributes.
+        """
         torques = np.linalg.norm(self.net_torques, axis=1)
         return {
             "energy_drift": self.energy_drift,
@@ -80,13 +84,13 @@ class Conservation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Relaxations:
-    """Relaxed structures from one start in several orientations.
+    """Relaxations of one structure from several orientations.
 
     Attributes:
-      energies: In eV.
-      positions: In angstrom, turned back.
-      steps: Steps of the optimiser.
-      converged: Whether forces fell below the limit.
+      energies: Final energies in eV.
+      positions: Final positions in angstrom, rotated back.
+      steps: Numbers of optimiser steps.
+      converged: Whether the forces fell below the limit.
     """
 
     energies: Float[np.ndarray, "orientations"]
@@ -100,10 +104,11 @@ class Relaxations:
         return float(np.ptp(self.energies))
 
     def minima(self) -> int:
-        """Number of structures that differ from all that come before them.
+        """Number of distinct relaxed structures.
 
-        They are the same if the root mean square distance between atoms, after the best
-        rotation, is within 0.05 angstrom.
+        A structure is distinct from the earlier ones if the root mean square distance
+        between corresponding atoms, after the best translation and rotation, is above
+        0.05 angstrom.
 
         Example:
           >>> import numpy as np
@@ -124,7 +129,7 @@ class Relaxations:
         return len(found)
 
     def numbers(self) -> dict[str, float]:
-        """How far the relaxations differ; the spread in eV."""
+        """Spread of the energies in eV, and counts of minima and steps."""
         return {
             "spread": self.spread,
             "minima": self.minima(),
@@ -135,12 +140,12 @@ class Relaxations:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Modes:
-    """Vibrations of a symmetric molecule, by the degenerate sets that symmetry demands.
+    """Vibrations of a molecule, in the sets that its point group makes degenerate.
 
     Attributes:
-      wavenumbers: Of the vibrations in cm^-1, negative where imaginary.
-      sets: For each, the number of its degenerate set.
-      rotations: Wavenumbers of rigid rotations, which should be 0.
+      wavenumbers: Wavenumbers of the vibrations in cm^-1; imaginary ones are negative.
+      sets: Index of the degenerate set that each vibration belongs to.
+      rotations: Wavenumbers of rigid rotations in cm^-1, 0 for an invariant energy.
     """
 
     wavenumbers: Float[np.ndarray, "vibrations"]
@@ -149,12 +154,12 @@ class Modes:
 
     @property
     def splittings(self) -> Float[np.ndarray, "sets"]:
-        """Largest minus smallest wavenumber of each set with several, in cm^-1."""
-        several = [k for k in np.unique(self.sets) if np.sum(self.sets == k) > 1]
-        return np.array([np.ptp(self.wavenumbers[self.sets == k]) for k in several])
+        """Range of wavenumbers of each set with more than one mode, in cm^-1."""
+        degenerate = [k for k in np.unique(self.sets) if np.sum(self.sets == k) > 1]
+        return np.array([np.ptp(self.wavenumbers[self.sets == k]) for k in degenerate])
 
     def numbers(self) -> dict[str, float]:
-        """Largest splitting and largest wavenumber of a rotation, in cm^-1."""
+        """Largest splitting and largest modulus for a rotation, in cm^-1."""
         return {
             "largest_splitting": float(np.max(self.splittings, initial=0.0)),
             "largest_rotation": float(np.max(np.abs(self.rotations), initial=0.0)),
@@ -166,9 +171,17 @@ def net_torque(
     forces: Float[np.ndarray, "atoms 3"],
     centre: Sequence[float] | Float[np.ndarray, "3"],
 ) -> Float[np.ndarray, "3"]:
-    """Torque sum_i (r_i - c) x F_i on a structure in eV, about a centre c.
+    """Torque sum_i (r_i - c) x F_i on a structure about a centre c.
 
-    In angstrom and eV/angstrom; without a net force, any centre gives the same.
+    Without a net force it does not depend on the centre.
+
+    Args:
+      positions: Positions r_i in angstrom.
+      forces: Forces F_i in eV/angstrom.
+      centre: The centre c in angstrom.
+
+    Returns:
+      The torque in eV.
 
     Example:
       >>> import numpy as np
@@ -189,22 +202,23 @@ def run_nve(
 ) -> Conservation:
     """Molecular dynamics at constant energy, by velocity Verlet.
 
-    Momenta are drawn at the temperature, then freed of total momentum and total
-    angular momentum.
+    Momenta are drawn from the Maxwell-Boltzmann distribution; then the total momentum
+    and the total angular momentum are removed.
 
     Args:
-      atoms: A molecule with its calculator; stays as it is.
+      atoms: A molecule with a calculator; it is not changed.
       steps: Number of steps.
-      time_step: In fs.
-      temperature: In K.
-      seed: Of the momenta.
+      time_step: Time step in fs.
+      temperature: Temperature of the initial momenta in K.
+      seed: Random seed of the momenta.
 
     Returns:
-      What should be conserved, at the start and after every step.
+      The conserved quantities, at the start and after every step.
 
     Raises:
-      ArgumentError: The structure is periodic or has no calculator, or a number cannot
-        be what it stands for.
+      ArgumentError: The structure is periodic, has constraints or has no calculator;
+        ``steps`` is below 1, ``time_step`` is not above 0, or ``temperature`` or
+        ``seed`` is negative.
       ModelError: Energies or forces are not finite.
 
     Example:
@@ -217,6 +231,7 @@ def run_nve(
     """
     _check_molecule(atoms)
     steps = check_integer("steps", steps, 1)
+    seed = check_integer("seed", seed)
     _check_sizes(time_step=time_step)
     if temperature != 0:
         _check_sizes(temperature=temperature)
@@ -257,17 +272,18 @@ def relax_rotated(
     """Relaxes a molecule from several orientations, by BFGS.
 
     Args:
-      atoms: A molecule with its calculator; stays as it is.
-      rotations: Orthogonal matrices that turn it.
-      force: Largest force on an atom at the end, in eV/angstrom.
-      steps: Most steps.
+      atoms: A molecule with a calculator; it is not changed.
+      rotations: Orthogonal matrices, proper or improper, that give the orientations.
+      force: Convergence limit on the force on every atom, in eV/angstrom.
+      steps: Maximum number of steps.
 
     Returns:
-      Energies and structures, turned back.
+      Energies and structures, rotated back.
 
     Raises:
-      ArgumentError: The structure is periodic or has no calculator, or matrices are not
-        orthogonal.
+      ArgumentError: The structure is periodic, has constraints or has no calculator;
+        ``rotations`` is not a list of orthogonal matrices; ``force`` is not above 0; or
+        ``steps`` is negative.
       ModelError: Energies are not finite.
 
     Example:
@@ -287,39 +303,41 @@ def relax_rotated(
     if np.ndim(rotations) != 3 or not len(rotations):
         shape = np.shape(rotations)
         raise ArgumentError(
-            "rotations", shape, "is no list of matrices", "Pass one or more"
+            "rotations", shape, "is not a list of matrices", "Pass one or more"
         )
     kept = []
     for rotation in rotations:
-        turned = atoms.copy()
-        turned.calc = atoms.calc
-        turned.positions = atoms.positions @ rotation.T
-        optimizer = BFGS(turned, logfile=None)
+        rotated = atoms.copy()
+        rotated.calc = atoms.calc
+        rotated.positions = atoms.positions @ rotation.T
+        optimizer = BFGS(rotated, logfile=None)
         converged = optimizer.run(fmax=force, steps=steps)
-        back, energy = turned.positions @ rotation, turned.get_potential_energy()
+        back, energy = rotated.positions @ rotation, rotated.get_potential_energy()
         _check_finite(f"energy after {optimizer.nsteps} steps", energy)
         kept.append((energy, back, optimizer.nsteps, converged))
     return Relaxations(*(np.array(part) for part in zip(*kept, strict=True)))
 
 
 def normal_modes(atoms: ase.Atoms, *, displacement: float = 5e-3) -> Modes:
-    """Normal modes of a symmetric molecule, from central differences of its forces.
+    """Normal modes of a molecule, from central differences of its forces.
 
-    Modes belong to one set where the mean of the mass-weighted Hessian D over the point
-    group has one eigenvalue; their wavenumbers are those of D itself within that
-    eigenspace (first order of perturbation theory). Rigid rotations are
-    orthogonalised, projected out, and treated in the same way.
+    The average of the mass-weighted Hessian D over the point group defines the
+    degenerate sets: each of its eigenspaces is one set. The wavenumbers of a set are
+    those of D itself within that eigenspace (first-order degenerate perturbation
+    theory). Translations and rotations are projected out of the vibrations; wavenumbers
+    of rotations are those of D within the space of rigid rotations.
 
     Args:
-      atoms: A molecule with its calculator, relaxed; stays as it is.
-      displacement: In angstrom.
+      atoms: A relaxed molecule with a calculator; it is not changed.
+      displacement: Displacement of the central differences in angstrom.
 
     Returns:
       The modes.
 
     Raises:
-      ArgumentError: The structure is periodic or has no calculator, the displacement is
-        no length, or symmetry exchanges atoms of different masses.
+      ArgumentError: The structure is periodic, has constraints or has no calculator;
+        ``displacement`` is not above 0; or symmetry exchanges atoms of different
+        masses.
       ModelError: Forces are not finite.
 
     Example:
@@ -337,18 +355,18 @@ def normal_modes(atoms: ase.Atoms, *, displacement: float = 5e-3) -> Modes:
     symmetry, masses = find_symmetry(atoms), atoms.get_masses()
     if np.any(masses[symmetry.permutations] != masses):
         raise ArgumentError(
-            "atoms",
+            "masses",
             masses,
-            "has different masses where symmetry demands equal ones",
-            "Set the masses of equivalent atoms alike",
+            "differ between atoms that symmetry exchanges",
+            "Give equivalent atoms the same mass",
         )
     roots = np.repeat(np.sqrt(masses), 3)
     weighted = _hessian(atoms, displacement) / roots / roots[:, None]
-    moved = np.eye(3)[None, :, :] * np.sqrt(masses)[:, None, None]
+    shifted = np.eye(3)[None, :, :] * np.sqrt(masses)[:, None, None]
     arms = atoms.positions - atoms.get_center_of_mass()
-    turned = np.cross(np.eye(3)[:, None], arms) * np.sqrt(masses)[:, None]
-    translations = _range(moved.transpose(1, 0, 2).reshape(3, -1).T)
-    rotations = _range(turned.reshape(3, -1).T)
+    rotated = np.cross(np.eye(3)[:, None], arms) * np.sqrt(masses)[:, None]
+    translations = _range(shifted.transpose(1, 0, 2).reshape(3, -1).T)
+    rotations = _range(rotated.reshape(3, -1).T)
     rigid = np.concatenate([translations, rotations], axis=1)
     inner = np.linalg.svd(rigid)[0][:, rigid.shape[1] :]
     mean = inner.T @ _symmetrized(weighted, symmetry) @ inner
@@ -379,19 +397,19 @@ def _hessian(atoms: ase.Atoms, displacement: float) -> Float[np.ndarray, "n n"]:
 def _symmetrized(
     matrix: Float[np.ndarray, "n n"], symmetry: Symmetry
 ) -> Float[np.ndarray, "n n"]:
-    """Mean of P(h) D P(h)^T; P(h) takes the displacement of i, turned, to p(i)."""
+    """Mean of P(h) D P(h)^T; P(h) moves the rotated displacement of i to p(i)."""
     num = len(matrix) // 3
     blocks = matrix.reshape(num, 3, num, 3)
     total = np.zeros_like(blocks)
     for element, images in zip(symmetry.elements, symmetry.permutations, strict=True):
         # h D_ij h^T belongs to the pair p(i), p(j).
-        turned = np.einsum("ax,ixjy,by->iajb", element, blocks, element)
-        total[images[:, None], :, images[None, :], :] += turned.transpose(0, 2, 1, 3)
+        rotated = np.einsum("ax,ixjy,by->iajb", element, blocks, element)
+        total[images[:, None], :, images[None, :], :] += rotated.transpose(0, 2, 1, 3)
     return total.reshape(matrix.shape) / symmetry.order
 
 
 def _range(columns: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n rank"]:
-    """Orthonormal basis of what columns span; a linear molecule has two rotations."""
+    """Orthonormal basis of the column space; a linear molecule has two rotations."""
     basis, sizes, _ = np.linalg.svd(columns, full_matrices=False)
     return basis[:, sizes > 1e-6 * sizes.max(initial=1e-12)]
 
@@ -408,8 +426,16 @@ def _check_molecule(atoms: ase.Atoms) -> None:
         raise ArgumentError(
             "atoms",
             str(atoms.symbols),
-            "is periodic, and rotations are no symmetry of its cell",
+            "is periodic, and rotations are not a symmetry of its cell",
             "Pass a molecule",
+        )
+    # ASE applies constraints to forces: what is measured would be theirs.
+    if atoms.constraints:
+        raise ArgumentError(
+            "atoms.constraints",
+            atoms.constraints,
+            "break the symmetry of the forces",
+            "Remove them with atoms.set_constraint()",
         )
     if atoms.calc is None:
         raise ArgumentError("atoms.calc", None, "is missing", "Set a calculator")
@@ -417,19 +443,19 @@ def _check_molecule(atoms: ase.Atoms) -> None:
 
 def _check_sizes(**sizes: float) -> None:
     for argument, size in sizes.items():
-        # Not "<= 0": what is no number must not pass.
+        # Not "<= 0", so that NaN is refused.
         if not 0 < size < np.inf:
             raise ArgumentError(
                 argument, size, "is not above 0 and finite", "Pass such a number"
             )
 
 
-def _check_finite(what: str, *values: float | Float[np.ndarray, "..."]) -> None:
-    if not all(np.isfinite(one).all() for one in values):
+def _check_finite(name: str, *values: float | Float[np.ndarray, "..."]) -> None:
+    if not all(np.isfinite(value).all() for value in values):
         raise ModelError(
             "atoms.calc",
-            what,
+            name,
             "is not finite",
-            "Start from a structure like those that the model was trained on, or take "
+            "Start from a structure like those that the model was trained on, or use "
             "smaller steps",
         )

@@ -1,4 +1,4 @@
-"""What ``symjax stability --json`` writes, and what it says of every number."""
+"""The file that ``symjax stability --json`` writes."""
 
 import dataclasses
 import typing
@@ -11,7 +11,7 @@ from symjax._declared import Declared
 
 
 class Figure(NamedTuple):
-    """What a number is called, and its unit."""
+    """Title and unit of a number."""
 
     title: str
     unit: str = ""
@@ -22,20 +22,22 @@ _Count = Annotated[int | None, Field(ge=0)]
 
 
 class Figures(Declared):
-    """Numbers of one molecule; None of what was not simulated.
+    """Results for one molecule; None for what was not simulated.
 
     Attributes:
-      energy_drift: Of :func:`symjax.stability.run_nve`, as the next four.
-      angular_momentum_drift: Largest distance from the first value.
-      mean_torque: Mean over the trajectory.
-      largest_torque: Largest of the trajectory.
-      largest_net_force: Largest of the trajectory.
-      spread: Of :func:`symjax.stability.relax_rotated`, as the next three.
-      minima: Number of different structures.
-      converged: Number of relaxations.
-      median_steps: Over the orientations.
-      largest_splitting: Of :func:`symjax.stability.normal_modes`, as the next.
-      largest_rotation: Of its modulus.
+      energy_drift: Drift of the energy in :func:`symjax.stability.run_nve`, in
+        meV/atom/ps.
+      angular_momentum_drift: Largest change of the angular momentum there, in hbar.
+      mean_torque: Mean norm of the net torque there, in eV.
+      largest_torque: Largest norm of the net torque there, in eV.
+      largest_net_force: Largest norm of the net force there, in eV/angstrom.
+      spread: Range of the energies from :func:`symjax.stability.relax_rotated`, in eV.
+      minima: Number of distinct relaxed structures.
+      converged: Number of relaxations that converged.
+      median_steps: Median number of steps of a relaxation.
+      largest_splitting: Largest splitting of a degenerate set of
+        :func:`symjax.stability.normal_modes`, in 1/cm.
+      largest_rotation: Largest modulus of the wavenumber of a rotation there, in 1/cm.
 
     Example:
       >>> from symjax.stability.stability_file import Figures
@@ -66,7 +68,7 @@ class Figures(Declared):
     ] = None
 
     def known(self) -> Iterator[tuple[Figure, float]]:
-        """Title, unit and value of every number that there is."""
+        """Title with unit, and value, of every number that is not None."""
         for name, figure in _figures().items():
             value = getattr(self, name)
             if value is not None:
@@ -83,17 +85,17 @@ def _units() -> dict[str, str]:
 
 
 class StabilityFile(Declared):
-    """What the command writes; ``StabilityFile.from_json`` reads and checks it.
+    """Content of the file; ``StabilityFile.from_json`` reads and checks it.
 
     Attributes:
       model: Name of the model or calculator.
-      average: Average over elements of O(3) of every result; None without.
-      steps: Steps of dynamics.
-      temperature: Of the first momenta, in K.
-      orientations: Orientations that were relaxed from.
-      seed: Of momenta and orientations.
-      structures: Numbers of every molecule, by label.
-      units: Units of the numbers, by name.
+      average: The average over O(3) of the calculator; None if it is not averaged.
+      steps: Number of steps of dynamics.
+      temperature: Temperature of the initial momenta in K.
+      orientations: Number of orientations that were relaxed.
+      seed: Random seed of momenta and orientations.
+      structures: Results for every molecule, by label.
+      units: Units of the results, by name.
       schema: Name and version of the format.
 
     Example:

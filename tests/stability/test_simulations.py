@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.calculators.calculator import Calculator, all_changes
+from ase.constraints import FixAtoms
 
 from symjax.data import find_symmetry
 from symjax.errors import ArgumentError, ModelError
@@ -96,15 +97,15 @@ def test_angular_momentum_is_in_hbar():
 def test_relaxations_agree_where_energies_do():
     atoms = methane()
     atoms.rattle(0.1, seed=1)
-    turns = np.asarray(haar(jax.random.key(0), 4))
-    found = relax_rotated(atoms, turns)
+    rotations = np.asarray(haar(jax.random.key(0), 4))
+    found = relax_rotated(atoms, rotations)
     assert found.converged.all()
     assert found.spread < 1e-10
     assert found.minima() == 1
     # Positions agree to what a force limit leaves open.
     assert np.ptp(found.positions, axis=0).max() < 1e-3
     atoms.calc = Springs(methane(), SKEW)
-    few = relax_rotated(atoms, turns, steps=3)
+    few = relax_rotated(atoms, rotations, steps=3)
     assert few.spread > 1e-4
     assert not few.converged.any()
     assert few.steps.tolist() == [3] * 4
@@ -163,6 +164,10 @@ def test_bad_input():
     atoms.set_masses([12, 1, 2, 1, 1])
     with pytest.raises(ArgumentError, match="masses"):
         normal_modes(atoms)
+    atoms.set_masses(None)
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(ArgumentError, match="constraints"):
+        run_nve(atoms, 3)
     copper = ase.build.bulk("Cu")
     with pytest.raises(ArgumentError, match="periodic"):
         relax_rotated(copper, np.eye(3)[None])
@@ -175,6 +180,7 @@ def test_bad_input():
         ("steps", lambda atoms: run_nve(atoms, 2.5)),
         ("time_step", lambda atoms: run_nve(atoms, 2, time_step=0.0)),
         ("temperature", lambda atoms: run_nve(atoms, 2, temperature=-300.0)),
+        ("seed", lambda atoms: run_nve(atoms, 2, seed=-1)),
         ("displacement", lambda atoms: normal_modes(atoms, displacement=0.0)),
         ("force", lambda atoms: relax_rotated(atoms, np.eye(3)[None], force=np.nan)),
         ("rotations", lambda atoms: relax_rotated(atoms, 2 * np.eye(3)[None])),

@@ -1,4 +1,4 @@
-"""Small inductive biases: symmetry built into a network that has none."""
+"""Symmetry biases for unconstrained networks."""
 
 from symjax.models.biases.average import Average, averaged
 from symjax.models.biases.config import Biases

@@ -1,12 +1,13 @@
-"""Averages of a function over group elements: exactly equivariant predictions.
+"""Averages of a function over group elements, which make it equivariant.
 
 The average over elements g_k with weights w_k, sum_k w_k = 1, is
-F(x) = sum_k w_k rho(g_k)^-1 f(g_k x). Over a finite group it commutes with that group;
-over a quadrature of degree L it is the Haar average, exactly if the response of f has
-no content above L (Domina et al., arXiv:2603.24638). Elements that follow the input,
-g_k(x) = g_k(g x) g, make it commute with all of O(3) at any number of elements (frames:
-Puny et al., arXiv:2110.03336; with weights that make it continuous: Pozdnyakov and
-Ceriotti, arXiv:2305.19302; Dym et al., arXiv:2402.16077).
+F(x) = sum_k w_k rho(g_k)^-1 f(g_k x). Over a finite group, F is equivariant under that
+group. Over a quadrature of degree L it is the Haar average over O(3), exact if the
+response of f has no content above L (Domina et al., arXiv:2603.24638). Frames are
+elements that depend on the input, with g_k(g x) = g_k(x) g^-1: they make F equivariant
+under all of O(3) with any number of elements (Puny et al., arXiv:2110.03336), and
+suitable weights make it continuous (Pozdnyakov and Ceriotti, arXiv:2305.19302; Dym et
+al., arXiv:2402.16077).
 """
 
 import dataclasses
@@ -18,14 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.errors import ModelError, SymjaxError
+from symjax.errors import ArgumentError, ModelError, SymjaxError
 from symjax.so3.action import act_tree
 from symjax.so3.finite_groups import finite_group
 from symjax.so3.quadratures import quadrature
 from symjax.so3.representations import VECTOR
+from symjax.so3.rotations import check_orthogonal
 
-# Elements that are evaluated together; larger batches no longer fit a cache.
+# Elements evaluated at once; larger batches no longer fit into the cache.
 BATCH = 16
+# Largest deviation of the sum of weights from 1.
+_ROUND_OFF = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Average:
     """What a prediction is averaged over.
 
     Attributes:
-      kind: ``"group"``, ``"haar"`` or ``"frames"``.
+      kind: ``"group"`` (a finite group), ``"haar"`` (a quadrature over O(3)) or
+        ``"frames"`` (frames of the input).
       group: Name of the finite group.
       number: Degree of the quadrature, or number of frames.
 
@@ -67,7 +72,7 @@ class Average:
         raise ModelError(
             "average",
             text,
-            "is neither a finite group, a grid nor a number of frames",
+            "is not a finite group, a quadrature or a number of frames",
             "Use for instance 'O', 'Oh', 'haar 5' or 'frames 16'",
         )
 
@@ -83,10 +88,14 @@ class Average:
             )
 
     def fixed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Elements that do not depend on the input, and weights; the identity first.
+        """Elements of a finite group or quadrature, and their weights.
+
+        Returns:
+          Elements of O(3), ``(elements, 3, 3)``, with the identity first for a finite
+          group, and weights ``(elements,)``, whose sum is 1.
 
         Raises:
-          ModelError: Frames depend on the input.
+          ModelError: The average is over frames, which depend on the input.
         """
         if self.kind == "group":
             elements = finite_group(self.group).elements
@@ -111,19 +120,25 @@ def averaged(
 ) -> Callable[..., Any]:
     """The average of a function over group elements.
 
-    Derivatives recompute the function, batch by batch, so that their memory does not
-    grow with the number of elements.
+    F(x) = sum_k w_k rho(g_k)^-1 f(g_k x). Reverse-mode derivatives recompute the
+    function batch by batch, so that their memory does not grow with the number of
+    elements.
 
     Args:
-      function: ``function(x, *args)``, a pytree of arrays.
-      representations: Of its outputs; a pytree that is a prefix of them.
-      elements: Elements of O(3).
-      weights: Their weights; their sum should be 1.
-      action: The representation, or a pytree of them, by which ``x`` turns.
-      batch: Elements that are evaluated together.
+      function: ``function(x, *args)``, which returns a pytree of arrays.
+      representations: Representations rho of the outputs; a tree prefix of them.
+      elements: Elements of O(3), ``(elements, 3, 3)``.
+      weights: Weights of the elements, ``(elements,)``; their sum is 1.
+      action: The representation, or a pytree of representations, by which ``x``
+        transforms.
+      batch: Number of elements evaluated at once.
 
     Returns:
       A function of the same arguments.
+
+    Raises:
+      ArgumentError: ``elements`` are not orthogonal matrices, or ``weights`` are not as
+        many numbers whose sum is 1.
 
     Example:
       >>> import jax.numpy as jnp
@@ -134,22 +149,31 @@ def averaged(
       >>> print(exact(jnp.array([1.0, 2.0, 3.0])).round(4))
       [1. 2. 3.]
     """
+    check_orthogonal(elements, "elements")
+    total = float(np.sum(weights))
+    if np.shape(weights) != (len(elements),) or not abs(total - 1) < _ROUND_OFF:
+        raise ArgumentError(
+            "weights",
+            (np.shape(weights), total),
+            f"are not {len(elements)} numbers whose sum is 1",
+            "Pass one weight for each element, divided by their sum",
+        )
     elements, weights = jnp.asarray(elements), jnp.asarray(weights)
 
     def mean(x: Any, *args: Any) -> Any:
         dtype = jnp.result_type(*jax.tree.leaves(x))
 
         @jax.checkpoint
-        def one(element: Array, weight: Array) -> Any:
-            turned = act_tree(action, element, x)
-            back = act_tree(representations, element.T, function(turned, *args))
+        def term(element: Array, weight: Array) -> Any:
+            rotated = act_tree(action, element, x)
+            back = act_tree(representations, element.T, function(rotated, *args))
             return jax.tree.map(lambda leaf: weight * leaf, back)
 
-        parts = jax.lax.map(
-            lambda pair: one(*pair),
+        terms = jax.lax.map(
+            lambda pair: term(*pair),
             (elements.astype(dtype), weights.astype(dtype)),
             batch_size=min(batch, len(elements)),
         )
-        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), parts)
+        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), terms)
 
     return mean

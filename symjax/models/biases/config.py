@@ -1,4 +1,4 @@
-"""Which biases a model has: plain data, hashable, to and from JSON."""
+"""Configuration of the symmetry biases of a model; hashable, to and from JSON."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,28 +11,29 @@ from symjax.models.biases.average import Average
 
 
 class Biases(Declared):
-    """Symmetry that is built into an unconstrained network; by default none.
+    """Symmetry biases of an unconstrained network; by default none.
 
     Attributes:
-      edge_harmonics: Largest degree of the real spherical harmonics of each edge's
-        direction, times radial functions, that the tokens see; None for none.
-      pseudotensors: Largest degree of the pseudotensor channels that the tokens see;
-        0 for pseudoscalars alone, None for none.
-      token_layers: Which GNN layers see these: ``"first"`` or ``"every"``.
-      radial: Radial functions of ``edge_harmonics``, and of the vectors of each atom
-        that pseudotensors are made of.
-      channels: Vectors of each atom for pseudotensors, and products of vectors in an
-        equivariant readout.
+      edge_harmonics: Largest degree of the real spherical harmonics of edge directions,
+        times radial functions, that enter the tokens; None for none.
+      pseudotensors: Largest degree of the pseudotensors that enter the tokens; 0 for
+        pseudoscalars only, None for none.
+      token_layers: The GNN layers whose tokens they enter: ``"first"`` or ``"every"``.
+      radial: Number of radial functions, for ``edge_harmonics`` and for the atomic
+        vectors from which pseudotensors are built.
+      channels: Number of vectors of each atom for pseudotensors, and of tensor products
+        for each irrep of an equivariant readout.
       readout: How tensors are read from the heads: ``"linear"`` as in PET;
-        ``"equivariant"``, their features being coefficients of equivariant tensors;
-        or the ``"sum"`` of both, which leaves the model unconstrained.
-      canonical_frame: Whether the network sees each structure in a frame of its own.
+        ``"equivariant"``, with coefficients from the heads times equivariant tensors
+        of the geometry; or the ``"sum"`` of both, which is not equivariant.
+      canonical_frame: Whether the network sees each structure in its canonical frame.
       symmetrized_layers: Layers whose features are averaged over a finite group:
         names or regular expressions, each of which must match a full name.
-      symmetrized_group: The group, as :func:`symjax.so3.finite_group` knows it.
-      symmetrized_share: Share of the channels that is averaged, the first ones.
-      output_average: Group or grid over which predictions are averaged, see
-        :class:`~symjax.models.biases.Average`; empty for none.
+      symmetrized_group: The group, a name known to :func:`symjax.so3.finite_group`.
+      symmetrized_share: Fraction of the channels that is averaged, counted from the
+        first channel.
+      output_average: What predictions are averaged over, in the notation of
+        :meth:`Average.parse`; empty for no average.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -60,21 +61,21 @@ class Biases(Declared):
             Average.parse(self.output_average)
         if self.symmetrized_layers:
             Average.parse(self.symmetrized_group).check_finite("symmetrized_group")
-        several = [
+        rotating = [
             field
             for field in ("canonical_frame", "symmetrized_layers", "output_average")
             if getattr(self, field)
         ]
-        if len(several) > 1:
+        if len(rotating) > 1:
             raise ModelError(
                 "biases",
-                several,
-                "each of these moves the input in its own way",
+                rotating,
+                "each of these rotates the input in its own way",
                 "Use one of them",
             )
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from no bias, as data that JSON can hold."""
+        """The fields that differ from their defaults, as JSON data."""
         return {
             name: value
             for name, value in super().to_json().items()

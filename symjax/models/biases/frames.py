@@ -1,4 +1,4 @@
-"""Frames that turn with a structure, from the vectors of its edges."""
+"""Frames that rotate with a structure, built from its edge vectors."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ _DECAY = 0.5
 
 
 def _direction(vectors: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
-    """Unit vectors, 0 where there is no direction; derivatives stay finite."""
+    """Unit vectors, 0 for vectors shorter than 1e-9; derivatives stay finite."""
     square = jnp.sum(vectors**2, axis=-1, keepdims=True)
     good = square > _SMALLEST**2
     return jnp.where(good, vectors * jax.lax.rsqrt(jnp.where(good, square, 1)), 0)
@@ -31,23 +31,25 @@ def canonical_frames(
     structure: Int[Array, "atoms"],
     num_structures: int,
 ) -> Float[Array, "structures 3 3"]:
-    """One frame for each structure, which turns with it under all of O(3).
+    """One frame for each structure, equivariant under O(3).
 
-    With u_i the sum of an atom's edges' directions under the cutoff's weights, the
-    axes follow, by Gram and Schmidt, from ``sum_i |u_i|^2 u_i`` and ``sum_i Z_i u_i``;
-    the third points to the side of ``sum_i Z_i |u_i| u_i``. A frame jumps where these
-    fall into a line, or a plane, and does not exist where symmetry demands that: its
-    axis is 0 there, and the network sees a projection of the structure.
+    With u_i the sum of the edge directions of atom i, weighted by the cutoff factors,
+    the first two axes follow from ``sum_i |u_i|^2 u_i`` and ``sum_i Z_i u_i`` by
+    Gram-Schmidt. The third is normal to both, on the side of ``sum_i Z_i |u_i| u_i``.
+    The frame is discontinuous where the first two vectors are parallel, or the third
+    lies in their plane. Where symmetry makes an axis undefined it is 0, and the network
+    sees a projection of the structure.
 
     Args:
       vectors: Edge vectors in angstrom, 0 for padding.
       weights: Cutoff factors, 0 for padding.
-      numbers: A number for each species; 0 for padding.
-      structure: Structure of each atom.
+      numbers: Atomic number Z of each atom, above 0.
+      structure: Index of each atom's structure.
       num_structures: Number of structures.
 
     Returns:
-      Frames Q, rows being axes: Q(g x) = Q(x) g^T. Q v are a vector's coordinates.
+      Frames Q, whose rows are the axes, so that Q v are the coordinates of a vector v
+      in the frame. Under g in O(3), Q(g x) = Q(x) g^T.
     """
     summed = jnp.sum(_direction(vectors) * weights[..., None], axis=1)
     square = jnp.sum(summed**2, axis=-1, keepdims=True)
@@ -55,7 +57,7 @@ def canonical_frames(
     z = numbers[:, None]
     a, b, side = (
         jax.ops.segment_sum(factor * summed, structure, num_structures)
-        for factor in (square * (z > 0), z, z * length)
+        for factor in (square, z, z * length)
     )
     frame = _frame(a, b)
     hand = jnp.where(jnp.sum(frame[:, 2] * side, axis=-1) < 0, -1, 1)
@@ -71,31 +73,33 @@ def weighted_frames(
     num_structures: int,
     num_frames: int,
 ) -> tuple[Float[Array, "frames structures 3 3"], Float[Array, "frames structures"]]:
-    """Frames of pairs of edges, with weights that make an average continuous.
+    """Frames of pairs of edges, with weights that make an average over them continuous.
 
-    A pair of edges of one atom, with x along the first, has the weight
-    ``c_ij^2 c_ik |r_ij x r_ik|^2 / (r_ij r_ik)^2 exp(-(2 r_ij + r_ik) / a)`` with c the
-    cutoff's factors and a = 0.5 angstrom: none where its frame is not defined. Of each
-    structure the largest are kept, each minus the largest that is left out and squared,
-    so that a frame that enters or leaves has no weight then (the idea of Pozdnyakov and
-    Ceriotti, arXiv:2305.19302, and of Dym et al., arXiv:2402.16077). An average over K
-    frames jumps only where K + 1 pairs tie.
+    A pair of edges ij and ik of one atom defines a frame with x along ij and y in the
+    plane of both. It has the strength
+    ``s = c_ij^2 c_ik |r_ij x r_ik|^2 / (r_ij r_ik)^2 exp(-(2 r_ij + r_ik) / a)`` with
+    cutoff factors c and a = 0.5 angstrom, which vanishes where the frame is undefined.
+    The K strongest pairs of each structure are kept, with weights in proportion to
+    (s - s')^2, where s' is the largest strength that is left out: a frame has weight 0
+    when it enters or leaves (after Pozdnyakov and Ceriotti, arXiv:2305.19302, and Dym
+    et al., arXiv:2402.16077). An average over K frames is discontinuous only where
+    K + 1 pairs tie.
 
     Args:
       vectors: Edge vectors in angstrom.
-      distances: Their lengths.
+      distances: Edge lengths in angstrom.
       weights: Cutoff factors, 0 for padding.
       mask: True for edges.
-      structure: Structure of each atom.
+      structure: Index of each atom's structure.
       num_structures: Number of structures.
-      num_frames: Frames to keep; with mirror images, twice as many elements result.
+      num_frames: Number K of frames to keep; fewer if there are fewer pairs.
 
     Returns:
-      Elements, proper ones and their mirror images, and weights, whose sum over
-      elements is 1. Weights are NaN where there is no such average: all edges
-      of a structure lie on one line, or all pairs that are kept tie with one that is
-      left out (ask for more frames, at least as many as the structure has equal pairs).
-      A structure without edges has the identity.
+      2 K elements, the frames and their mirror images, and weights, whose sum over the
+      elements of a structure is 1. Weights are NaN where the average is undefined: if
+      all edges of a structure are collinear, or if all kept pairs tie with one that is
+      left out (use more frames, at least as many as there are equivalent pairs). A
+      structure without edges gets the identity and its mirror image.
     """
     neighbors = vectors.shape[1]
     unit = _direction(vectors)

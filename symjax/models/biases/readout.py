@@ -1,4 +1,4 @@
-"""Tensors read as learnt coefficients times equivariant tensors of the geometry."""
+"""Equivariant readout: learned coefficients times tensors of the geometry."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,25 @@ from symjax.so3.representations import Representation, from_spherical
 
 
 class EquivariantReadout(nn.Module):
-    """Reads a representation of each atom; exact where the heads are invariant.
+    """Reads a tensor of each atom; exactly equivariant if the heads are invariant.
 
-    From the heads' features h_ij of edges and h_i of atoms come coefficients
-    c_ij = C h_ij + D h_i + b, and with S_l[c]_i = sum_j f(r_ij) c_ij Y_l(r_ij) for each
-    channel,
+    The head features h_ij of edges and h_i of atoms give coefficients
+    c_ij = C h_ij + D h_i + b. With S_l[c]_i = sum_j f(r_ij) c_ij Y_l(r_ij) for each
+    channel, where f is the cutoff, the irreps of the tensor are
 
-      (0, +)          A h_i + sum_j f(r_ij) (B h_ij + b), as without the bias,
+      (0, +)          A h_i + a + sum_j f(r_ij) (B h_ij + b), PET's linear readout,
       (1, +)          S_1[c],
-      (l, +), l > 1   S_l[c] + (S_l-1[c'] x S_1[c''])_l, so that few neighbors suffice,
-      (l, -), l > 0   (S_l[c] x S_1[c'])_l,
-      (0, -)          (S_1[c] x S_1[c'])_1 . S_1[c''],
+      (l, +), l > 1   S_l[c] + M (S_l-1[c'] x S_1[c''])_l,
+      (l, -), l > 0   M (S_l[c] x S_1[c'])_l,
+      (0, -)          M ((S_1[c] x S_1[c'])_1 . S_1[c'']),
 
-    (a x b)_l being the coupling to degree l. Irreps of one representation are read one
-    by one and put together.
+    where (a x b)_l is the coupling to degree l and M mixes products into copies. The
+    second term of (l, +) gives atoms with few neighbors access to every component.
 
     Attributes:
-      representation: What is read; its channels are independent copies.
-      copies: Number of copies.
-      channels: Products of each irrep that are mixed into the copies.
+      representation: Representation of the tensor, with a trailing axis of copies.
+      copies: Number of independent copies of the tensor.
+      channels: Number of products for each irrep.
 
     Example:
       >>> import dataclasses
@@ -62,7 +62,7 @@ class EquivariantReadout(nn.Module):
         weights: Float[Array, "atoms neighbors"],
         angles: Sequence[Float[Array, "atoms neighbors components"]],
     ) -> Float[Array, "atoms *shape copies"]:
-        """Reads the heads' features, with the cutoff as ``weights``."""
+        """Reads the tensor; ``weights`` are the cutoff factors."""
 
         def coefficients(name: str, number: int) -> Float[Array, "atoms neighbors n"]:
             own = Dense(number, use_bias=False, name=f"{name}_node")(node)
@@ -79,7 +79,7 @@ class EquivariantReadout(nn.Module):
         def irrep_part(irrep: Irrep, name: str) -> Float[Array, "atoms m copies"]:
             degree, sigma, channels = irrep.degree, irrep.sigma, self.channels
             if irrep == Irrep(0, 1):
-                # The sum over edges counts every neighbor's weight.
+                # The bias of the edges is multiplied by the sum of their weights.
                 part = Dense(self.copies, name=f"{name}_node")(node)
                 edges = Dense(self.copies, name=f"{name}_edge")(edge)
                 return (part + jnp.sum(edges * weights[..., None], axis=1))[:, None]

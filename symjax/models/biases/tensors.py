@@ -1,9 +1,9 @@
-"""Equivariant features of edges and atoms, for networks that have none of their own.
+"""Equivariant features of edges and atoms, as additional input of networks.
 
-Irreps are (l, sigma), sigma = -1 for pseudotensors, components m = -l, ..., l as in
-:mod:`symjax.so3`. The coupling of l with a vector to l, a cross product for l = 1,
-changes sigma: real spherical harmonics of several directions, coupled in this way, are
-pseudotensors.
+Irreps are (l, sigma), with sigma = -1 for pseudotensors and components m = -l, ..., l
+as in :mod:`symjax.so3`. The coupling of degree l with a vector to degree l, which for
+l = 1 is the cross product, changes sigma: it makes pseudotensors from the real
+spherical harmonics of several directions.
 """
 
 import functools
@@ -23,9 +23,9 @@ from symjax.so3.harmonics import degree_slice, solid_harmonics
 @functools.lru_cache(maxsize=64)
 def _coupling(a: int, b: int, c: int) -> np.ndarray:
     """Clebsch-Gordan coefficients (2a+1, 2b+1, 2c+1), of norm sqrt(2c+1)."""
-    # Outside of whatever is being traced; jax.ensure_compile_time_eval does not hold
-    # within Flax's lazy initialisation. In double precision, whatever the precision of
-    # the model that is first to ask.
+    # Evaluated now, even under a trace: jax.ensure_compile_time_eval has no effect
+    # within Flax's lazy initialisation. Always in double precision, since the cache is
+    # shared by models of any precision.
     with jax.core.eval_context(), jax.enable_x64(True):
         table = np.asarray(
             e3x.so3.clebsch_gordan(a, b, c, cartesian_order=False), np.float64
@@ -39,13 +39,18 @@ def couple(
     b: Float[Array, "... columns channels"],
     degree: int,
 ) -> Float[Array, "... components channels"]:
-    """Couples real spherical tensors, channel by channel, to one degree.
+    """Couples real spherical tensors to one degree, channel by channel.
 
-    Clebsch-Gordan coefficients are e3x's, scaled so that unit tensors in general
-    position couple to a tensor of norm about 1.
+    The Clebsch-Gordan coefficients are e3x's, scaled to Frobenius norm sqrt(2 l + 1),
+    so that unit tensors in general position couple to a tensor of norm about 1.
+
+    Args:
+      a: Tensors with 2 l_a + 1 rows.
+      b: Tensors with 2 l_b + 1 rows.
+      degree: Degree l, with |l_a - l_b| <= l <= l_a + l_b.
 
     Returns:
-      Tensors of that degree. Its sigma is that of ``a`` times that of ``b``, times
+      Tensors with 2 l + 1 components. Their sigma is sigma_a sigma_b
       (-1)^(l_a + l_b - l).
     """
     degrees = (a.shape[-2] - 1) // 2, (b.shape[-2] - 1) // 2
@@ -56,16 +61,23 @@ def couple(
 def directions(
     vectors: Float[Array, "... 3"], distances: Float[Array, "..."]
 ) -> Float[Array, "... 3"]:
-    """Directions of edges; 0 for padding, whose length must not be 0."""
+    """Unit vectors of edges; padding has a zero vector and a nonzero distance."""
     return vectors / distances[..., None]
 
 
 def harmonics(
     degree: int, units: Float[Array, "... 3"]
 ) -> list[Float[Array, "... components"]]:
-    """Real spherical harmonics of unit vectors, with components of mean square 1.
+    """Real spherical harmonics of unit vectors.
 
-    One array for each degree; those of l > 0 are 0 at a zero vector.
+    Each component has mean square 1 over the sphere.
+
+    Args:
+      degree: Largest degree.
+      units: Unit vectors, or zero vectors, whose harmonics of l > 0 are 0.
+
+    Returns:
+      One array for each degree, with 2 l + 1 components.
     """
     flat = solid_harmonics(degree, units, normalization="4pi")
     return [flat[..., degree_slice(order)] for order in range(degree + 1)]
@@ -74,15 +86,19 @@ def harmonics(
 def radial_functions(
     distances: Float[Array, "..."], cutoff: float, number: int
 ) -> Float[Array, "... number"]:
-    """Smooth radial functions: e3x's Bernstein polynomials on [0, cutoff]."""
+    """Bernstein polynomials on [0, cutoff], as in e3x."""
     return e3x.nn.basic_bernstein(distances, number, cutoff)
 
 
 class HarmonicEmbedding(nn.Module):
-    """Directions of edges in real spherical harmonics, for the tokens of a layer.
+    """Features of edges from spherical harmonics of their directions.
 
-    Feature k of edge ij is sum_lm W_lm,k Y_lm(r_ij) times sum_n V_nk R_n(r_ij), with
-    1 <= l <= L, the largest degree; as many features as tokens have.
+    Feature k of edge ij is (sum_lm W_lm,k Y_lm(r_ij)) (sum_n V_nk R_n(|r_ij|)) with
+    radial functions R_n and 1 <= l <= L.
+
+    Attributes:
+      features: Number of features, the width of the tokens.
+      degree: Largest degree L.
     """
 
     features: int
@@ -94,21 +110,25 @@ class HarmonicEmbedding(nn.Module):
         angles: Sequence[Float[Array, "... components"]],
         radial: Float[Array, "... number"],
     ) -> Float[Array, "... features"]:
-        """Returns what is added to the tokens before their first nonlinearity."""
+        """Returns the features, which are added before the first nonlinearity."""
         angular = jnp.concatenate(angles[1 : self.degree + 1], axis=-1)
         shape = Dense(self.features, use_bias=False, name="angular")(angular)
-        # Ones at first: every feature sees all distances alike.
+        # Bernstein polynomials sum to 1: with a kernel of ones, the factor starts at 1.
         return shape * Dense(
             self.features, use_bias=False, kernel_init=ones, name="radial"
         )(radial)
 
 
 class AtomVectors(Module):
-    """Vectors of each atom, sums over its edges of directions times invariants.
+    """Vectors of each atom: sums over edges of directions times invariants.
 
     Channel c of atom i is
-    ``V_ic = sum_j f(r_ij) sum_n T_nc(species of j) R_n(r_ij) r_ij / |r_ij|`` with f the
-    cutoff.
+    ``V_ic = sum_j f(r_ij) sum_n T_nc(species of j) R_n(r_ij) r_ij / |r_ij|`` with the
+    cutoff f, radial functions R_n and a learned table T.
+
+    Attributes:
+      num_species: Number of species.
+      channels: Number of vectors of each atom.
     """
 
     num_species: int
@@ -122,7 +142,7 @@ class AtomVectors(Module):
         weights: Float[Array, "atoms neighbors"],
         neighbors: Int[Array, "atoms neighbors"],
     ) -> Float[Array, "atoms components channels"]:
-        """Returns the vectors, in the order of the given components."""
+        """Returns the vectors, with the components in the order of ``vectors``."""
         number = radial.shape[-1]
         table = self.param(
             "table",
@@ -140,11 +160,18 @@ def pseudotensors(
     angles: Sequence[Float[Array, "atoms neighbors components"]],
     vectors: Float[Array, "atoms three channels"],
 ) -> list[Float[Array, "atoms neighbors components channels"]]:
-    """Pseudotensors of each edge from its direction and the vectors of its atom.
+    """Pseudotensors of each edge, from its direction and the vectors of its atom.
 
     For l = 0 the triple products Y_1(r_ij) . (V_c x V_c+1), for l > 0 the couplings of
-    Y_l(r_ij) with V_c to l; one array for each degree. Harmonics are needed to degree 1
-    at least; the vectors are in the order (y, z, x).
+    Y_l(r_ij) with V_c to degree l.
+
+    Args:
+      degree: Largest degree.
+      angles: Spherical harmonics of each edge by degree, through at least degree 1.
+      vectors: Vectors V_c of each atom, with components (y, z, x).
+
+    Returns:
+      One array for each degree l = 0, ..., ``degree``.
     """
     own = vectors[:, None]
     shape = (*angles[0].shape[:2], 3, vectors.shape[-1])

@@ -8,10 +8,11 @@ from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.inputs import PETInputs, pet_inputs
 from symjax.models.pet.layers import layer_names
-from symjax.models.pet.model import PETModel, cast_parameters, init_pet, predict
+from symjax.models.pet.model import PETModel, init_pet, predict
 from symjax.models.pet.network import PET
 from symjax.models.pet.orbits import orbit_problem, select_layers
 from symjax.models.pet.staged import staged_problem
+from symjax.models.precision import cast_parameters
 
 __all__ = [
     "PET", "Block", "Evaluation", "PETConfig", "PETInputs", "PETModel", "Target",

@@ -27,7 +27,7 @@ from symjax.data.graph import (
 )
 from symjax.data.mesh import find_mesh
 from symjax.data.transform import select_edges
-from symjax.errors import ArgumentError, StructureError
+from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.cutoff import adaptive_radii
 
@@ -88,6 +88,7 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
             check_conditions(atoms, number if len(structures) > 1 else None)
             reads = ("charge", "spin_multiplicity")
         warn_of_unread(atoms, reads)
+    check_conditioning(config, graph)
     graph = seen_edges(config, graph)
     _check_memory(config, graph)
     if config.long_range is None:
@@ -183,6 +184,7 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
                 "are atomic numbers that the model does not know",
                 f"It knows {', '.join(map(str, config.species))}",
             )
+    check_conditioning(config, graph)
     if graph.cutoff < config.cutoff:
         raise ArgumentError(
             "graph",
@@ -206,4 +208,34 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
             if adaptive
             else "has a selection of edges, and the model sees all pairs",
             "Make it with symjax.models.pet.pet_graph(model.config, structures)",
+        )
+
+
+def check_conditioning(config: PETConfig, graph: Graph) -> None:
+    """Raises if a model knows no embedding of a graph's charges and multiplicities.
+
+    Those of a graph that is traced are unknown yet: see
+    :func:`symjax.models.pet.inputs.invariants`.
+
+    Raises:
+      ModelError: The model reads charges and multiplicities, and one of them is
+        outside the range that it was built for.
+    """
+    if not config.system_conditioning or isinstance(graph.charge, jax.core.Tracer):
+        return
+    charge = int(np.abs(graph.charge).max())
+    if charge > config.max_charge:
+        raise ModelError(
+            "charge",
+            charge,
+            f"the model knows charges through {config.max_charge}",
+            "Set atoms.info['charge'] within it",
+        )
+    spin = int(np.max(graph.spin_multiplicity))
+    if spin > config.max_spin_multiplicity:
+        raise ModelError(
+            "spin_multiplicity",
+            spin,
+            f"the model knows multiplicities through {config.max_spin_multiplicity}",
+            "Set atoms.info['spin_multiplicity'] within it",
         )

@@ -99,8 +99,8 @@ def invariants(
 ) -> tuple[tuple[Array, Array, Array], Array]:
     """Token distances, cutoff factors and repulsion; and which edges are seen.
 
-    Distances are NaN in structures with species that the model does not know: no
-    prediction of them is a number.
+    Distances are NaN in structures with a species, total charge or spin multiplicity
+    that the model does not know, and so are all predictions for them.
     """
     mask, around = jnp.asarray(graph.edge_mask), graph.surroundings
     if around is None:
@@ -125,6 +125,9 @@ def invariants(
     readable = jax.ops.segment_min(
         known.astype(jnp.int32), graph.structure, len(graph.cells)
     )
+    if config.system_conditioning:
+        readable &= jnp.abs(graph.charge) <= config.max_charge
+        readable &= graph.spin_multiplicity <= config.max_spin_multiplicity
     distances = jnp.where(readable[graph.structure, None], distances, jnp.nan)
     if config.zbl:
         # Of all pairs: those that repel each other need not be edges.

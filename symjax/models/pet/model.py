@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from symjax._arrays import to_device
 from symjax.data.graph import Graph
 from symjax.data.mesh import find_mesh
 from symjax.data.quantities import Block, Target
@@ -30,6 +29,7 @@ from symjax.models.pet.graphs import check_graph
 from symjax.models.pet.inputs import PETInputs
 from symjax.models.pet.network import PET
 from symjax.models.pet.uncertainty import uncertainty_shapes
+from symjax.models.precision import cast_parameters, check_dtype
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,38 +137,6 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
     return PETModel(name, config, parameters)
 
 
-def cast_parameters(parameters: Any, dtype: Any) -> Any:
-    """Casts all parameters; baselines and scales too.
-
-    Args:
-      parameters: Pytree of arrays.
-      dtype: ``float32`` or ``float64``.
-
-    Returns:
-      The same pytree, of JAX arrays of that dtype.
-
-    Raises:
-      ModelError: float64 was asked for while JAX has it disabled.
-
-    Example:
-      >>> import numpy as np
-      >>> from symjax.models.pet import cast_parameters
-      >>> cast_parameters({"a": np.ones(2)}, "float32")["a"].dtype
-      dtype('float32')
-    """
-    dtype = np.dtype(dtype)
-    # The attribute, unlike jax.config.read, respects jax.enable_x64 as a context.
-    x64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
-    if dtype == np.float64 and not x64:
-        raise ModelError(
-            "dtype",
-            str(dtype),
-            "JAX computes in float32 unless told otherwise",
-            'Call jax.config.update("jax_enable_x64", True) first, or use float32',
-        )
-    return jax.tree.map(lambda leaf: to_device(leaf, dtype), parameters)
-
-
 def without_uncertainties(model: PETModel) -> PETModel:
     """A model whose parameters may change: uncertainties would not be its own."""
     config = dataclasses.replace(model.config, uncertainties=())
@@ -179,8 +147,8 @@ def without_uncertainties(model: PETModel) -> PETModel:
 def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
     """Predictions of a model on a graph.
 
-    The dtype is that of the graph. One program is compiled for each
-    configuration and shape of the graph, and found again.
+    Computed in the dtype of the graph. One program is compiled for each configuration
+    and graph shape, and reused.
 
     Args:
       model: The model.
@@ -191,8 +159,9 @@ def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
       Arrays by name, see :func:`evaluate`.
 
     Raises:
-      ModelError: The model has no such layer or energy, or several energies and none
-        was named.
+      ModelError: The model has no such layer or energy, or it has several energies and
+        none was named; it does not know a total charge or spin multiplicity of the
+        graph; or the graph is in float64 while JAX has it disabled.
       ArgumentError: The graph was not made for this model's cutoff.
       StructureError: The model does not know one of its species.
 
@@ -207,6 +176,7 @@ def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
       >>> predict(model, graph, forces=True)["forces"].shape
       (3, 3)
     """
+    check_dtype(graph.vectors.dtype)
     check_graph(model.config, graph)
     return _predict(Evaluation(model.config, **choices), model.parameters, graph)
 

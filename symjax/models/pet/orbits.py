@@ -23,12 +23,13 @@ from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.evaluation import Evaluation, output_names
 from symjax.models.pet.graphs import pet_graph
 from symjax.models.pet.layers import describe_layers, distinct_layers, layer_names
-from symjax.models.pet.model import PETModel, cast_parameters
+from symjax.models.pet.model import PETModel
 from symjax.models.pet.uncertainty import (
     ensemble_name,
     uncertain_outputs,
     uncertainty_name,
 )
+from symjax.models.precision import cast_parameters
 from symjax.so3.representations import (
     FEATURE,
     MATRIX,
@@ -170,7 +171,6 @@ def orbit_problem(
     has_stress = isinstance(atoms, ase.Atoms) and stress_volume(atoms) > 0
     evaluation = choose_outputs(config, layers, outputs, energy, has_stress)
     graph = pet_graph(config, atoms, shape=shape, dtype=dtype)
-    check_conditioning(config, graph)
     parameters = cast_parameters(model.parameters, dtype)
     found, per = describe_outputs(config, evaluation, graph)
     found |= _with_offsets(model, found, evaluation, atoms)
@@ -363,29 +363,3 @@ def _sample_symmetry(
     of_kind = {"atom": atoms, "edge": edges, "structure": structures}
     permutations = {name: of_kind[sample] for name, sample in per.items()}
     return SampleSymmetry(group.elements, permutations, name=group.name)
-
-
-def check_conditioning(config: PETConfig, graph: Graph) -> None:
-    """Raises unless a model knows the charges and multiplicities of a graph.
-
-    Raises:
-      ModelError: A charge or multiplicity is beyond those of the model.
-    """
-    if not config.system_conditioning:
-        return
-    charge = int(np.abs(graph.charge).max())
-    if charge > config.max_charge:
-        raise ModelError(
-            "charge",
-            charge,
-            f"the model knows charges through {config.max_charge}",
-            "Set atoms.info['charge'] within it",
-        )
-    spin = int(np.max(graph.spin_multiplicity))
-    if spin > config.max_spin_multiplicity:
-        raise ModelError(
-            "spin_multiplicity",
-            spin,
-            f"the model knows multiplicities through {config.max_spin_multiplicity}",
-            "Set atoms.info['spin_multiplicity'] within it",
-        )

@@ -29,12 +29,9 @@ from symjax.metrics.packs import Pack
 from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.graphs import pet_graph
-from symjax.models.pet.model import PETModel, cast_parameters
-from symjax.models.pet.orbits import (
-    check_conditioning,
-    choose_outputs,
-    describe_outputs,
-)
+from symjax.models.pet.model import PETModel
+from symjax.models.pet.orbits import choose_outputs, describe_outputs
+from symjax.models.precision import cast_parameters
 
 # Edge slots, atoms times neighbors times elements, of one call.
 _SLOTS = 2**14
@@ -122,7 +119,6 @@ class Packing:
     def item(self, label: str, atoms: ase.Atoms) -> Item:
         """Finds the edges of a structure, refused if the model cannot read it."""
         graph = pet_graph(self.model.config, atoms, dtype=self.dtype)
-        check_conditioning(self.model.config, graph)
         return Item(label, graph, stress_volume(atoms) > 0)
 
     def join(self, items: Sequence[Item]) -> list[list[Item]]:

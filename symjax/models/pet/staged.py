@@ -1,4 +1,4 @@
-"""A PET on the orbit whose layers can be interfered with."""
+"""A PET on the orbit, with access to the features that its GNN layers pass on."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from symjax.data.graph import Graph
 from symjax.data.label_fields import LabelFields
-from symjax.errors import ModelError
+from symjax.data.units import derivative_unit
+from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Problem
 from symjax.metrics.staged_forces import with_forces
 from symjax.metrics.stages import StagedProblem
@@ -23,7 +24,7 @@ from symjax.models.pet.layers import stage_names
 from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbits import moved, orbit_problem
 
-# Arrays of the size of all features that are held at once.
+# How many arrays of the size of all features are held at once.
 _COPIES = 4
 
 
@@ -55,9 +56,10 @@ def staged_problem(
 ) -> StagedProblem:
     """Prepares a model and a structure for :func:`symjax.metrics.trace`.
 
-    A stage is what a GNN layer hands on: features of nodes and of edges. Outputs are
-    those that the network has itself, and forces on some atoms: their derivatives go
-    through all that is replaced, three for each atom, which takes as many times longer.
+    A stage is the output of one GNN layer: node features and edge features. The outputs
+    are the targets of the model and, if asked for, forces on some atoms. Forces are
+    forward derivatives through everything that is replaced, three for each atom, so
+    the cost grows with their number.
 
     Args:
       model: The model.
@@ -65,16 +67,17 @@ def staged_problem(
       dtype: ``"float32"`` or ``"float64"``.
       energy: Name of the target whose derivatives are forces, see
         :func:`~symjax.models.pet.choose_energy`.
-      forces_of: Atoms whose forces are looked at.
-      labels: Where the structure has labels, if errors on them are looked at.
+      forces_of: Indices of the atoms whose forces are outputs.
+      labels: Where the structure has reference labels, if errors are wanted.
 
     Returns:
       The problem with its stages.
 
     Raises:
-      ModelError: The model moves its input itself (averages, canonical frames), so that
-        its layers do not see the orientation that is asked for; or forces are asked for
-        and it has no energy, or long-range features.
+      ArgumentError: ``forces_of`` holds something other than an index of an atom.
+      ModelError: The model rotates its input itself (averages, canonical frames), so
+        that its layers do not see the requested orientation; or forces are requested,
+        and it has no energy, or has long-range features.
       StructureError: The structure cannot be used, or has unknown species.
 
     Example:
@@ -82,8 +85,8 @@ def staged_problem(
       >>> from symjax.models import load_model
       >>> from symjax.models.pet import staged_problem
       >>> model = load_model("pet-ethanol")
-      >>> [one[0] for one in staged_problem(model, ase.build.molecule("H2O")).stages]
-      ['node_0', 'node_1']
+      >>> staged_problem(model, ase.build.molecule("H2O")).stages
+      (('node_0', 'edge_0'), ('node_1', 'edge_1'))
     """
     config, biases = model.config, model.config.biases
     for name in ("canonical_frame", "symmetrized_layers", "output_average"):
@@ -112,6 +115,7 @@ def staged_problem(
             "has long-range features, whose derivatives are not traced",
             "Trace its energy alone",
         )
+    _check_indices(forces_of, len(atoms))
     x, moves = _displaced(graph, forces_of)
     function = _function(evaluation, True)
     staged = StagedProblem(
@@ -119,32 +123,38 @@ def staged_problem(
             _outputs_of(function),
             x,
             problem.outputs,
-            _turned,
+            _rotated,
             problem.args,
         ),
         pairs,
         function,
     )
-    unit = f"{config.target(energy).unit}/angstrom"
-    right = None
+    unit = derivative_unit("forces", config.target(energy).unit)
+    reference = None
     if labels is not None:
-        right = labels.read(atoms, "forces", unit, (3,), True)
+        reference = labels.read(atoms, "forces", unit, (3,), True)
     return with_forces(
         staged,
         energy,
         moves,
         unit=unit,
-        labels=None if right is None else right[list(forces_of)],
+        labels=None if reference is None else reference[list(forces_of)],
     )
 
 
 def traceable_atoms(
     model: PETModel, atoms: ase.Atoms, num_elements: int, memory: int
 ) -> tuple[int, ...]:
-    """Indices of atoms whose forces can be traced within a budget, evenly among all.
+    """Atoms whose forces can be traced within a memory budget, evenly spaced.
 
-    The budget, in bytes, is for features and their derivatives at all elements; none
-    where the model has no energy or has long-range features.
+    Args:
+      model: The model.
+      atoms: The structure.
+      num_elements: Number of group elements.
+      memory: Budget in bytes for the features and their derivatives at all elements.
+
+    Returns:
+      Indices of atoms; none if the model has no energy or has long-range features.
 
     Raises:
       StructureError: The structure cannot be used.
@@ -155,10 +165,21 @@ def traceable_atoms(
         return ()
     edges = graph.neighbors.shape[1] * config.d_pet
     features = len(graph.species) * (edges + config.d_node) * config.num_gnn_layers
-    # As they were first, as they are, and the shifts of both.
+    # Before and after replacement, and the shifts of both.
     each = _COPIES * 3 * features * num_elements * np.dtype(np.float32).itemsize
     num = min(len(atoms), int(memory // each))
     return tuple(np.linspace(0, len(atoms) - 1, num).round().astype(int).tolist())
+
+
+def _check_indices(forces_of: Sequence[int], num_atoms: int) -> None:
+    # Any other number would be the index of no edge, and its forces 0.
+    if any(index not in range(num_atoms) for index in forces_of):
+        raise ArgumentError(
+            "forces_of",
+            tuple(forces_of),
+            f"holds something other than indices of the {num_atoms} atoms",
+            f"Use numbers from 0 to {num_atoms - 1}",
+        )
 
 
 @functools.lru_cache(maxsize=16)
@@ -169,8 +190,8 @@ def _outputs_of(function: Callable[..., Any]) -> Callable[..., Any]:
     return outputs
 
 
-def _turned(rotation: Array, x: Any) -> Any:
-    """Vectors turn, lengths do not."""
+def _rotated(rotation: Array, x: Any) -> Any:
+    """Rotates the vectors; lengths are invariant."""
     return {**x, "vectors": x["vectors"] @ rotation.T}
 
 
@@ -183,23 +204,25 @@ def _with_lengths(graph: Graph, edges: Array, pairs: Array | None = None) -> Gra
 
 
 def _displaced(graph: Graph, atoms: Sequence[int]) -> tuple[Any, Any]:
-    """What a PET reads, and how it changes as some atoms move along x, y and z."""
+    """What a PET reads, and its derivatives as some atoms move along x, y and z."""
     tables = [graph] + ([graph.surroundings] if graph.surroundings else [])
-    vectors, lengths, turns, stretches = [], [], [], []
+    vectors, lengths, vector_moves, length_moves = [], [], [], []
     for table in tables:
         rows, size = np.asarray(table.vectors), np.asarray(table.lengths)
         mask, neighbors = np.asarray(table.edge_mask), np.asarray(table.neighbors)
         own = np.arange(len(neighbors))[:, None]
         chosen = np.asarray(atoms)[:, None, None]
-        # The neighbor's end moves with it, that of the atom the other way.
+        # A vector follows the neighbor at its end, and opposes the atom at its start.
         sign = (neighbors == chosen).astype(rows.dtype) - (own == chosen)
         sign = np.where(mask, sign, 0)[:, None, ..., None]
-        rotated = sign * np.eye(3, dtype=rows.dtype)[:, None, None]
-        rotated = rotated.reshape(-1, *rows.shape)
+        moves = sign * np.eye(3, dtype=rows.dtype)[:, None, None]
+        moves = moves.reshape(-1, *rows.shape)
         vectors.append(rows)
         lengths.append(size)
-        turns.append(rotated)
-        stretches.append((rotated * rows).sum(axis=-1) / size)
+        vector_moves.append(moves)
+        length_moves.append((moves * rows).sum(axis=-1) / size)
     x = {"vectors": np.concatenate(vectors, axis=1), "lengths": tuple(lengths)}
-    moves = {"vectors": np.concatenate(turns, axis=2), "lengths": tuple(stretches)}
-    return x, moves
+    return x, {
+        "vectors": np.concatenate(vector_moves, axis=2),
+        "lengths": tuple(length_moves),
+    }

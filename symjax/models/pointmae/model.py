@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax._arrays import to_device
 from symjax.data.point_clouds import (
     PointCloud,
 )
@@ -30,7 +29,7 @@ from symjax.models.pointmae.inputs import Event, make_event, tokenise
 from symjax.models.pointmae.layers import FEATURES
 from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.modules import PointMAE, Reconstruction
-from symjax.models.precision import full_precision
+from symjax.models.precision import cast_parameters, full_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +280,8 @@ def predict(
       The prediction.
 
     Raises:
-      ModelError: The event has no token, or an output is not finite.
+      ModelError: The event has no token, an output is not finite, or ``dtype`` is
+        float64 while JAX has it disabled.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
@@ -292,6 +292,7 @@ def predict(
       >>> bool((labels == event.semantic).mean() > 0.7)
       True
     """
+    variables = cast_parameters(model.parameters, dtype)
     event = make_event(model.config, cloud, dtype)
     assignment = tokenise(model.config, event)
     hidden = None
@@ -299,7 +300,6 @@ def predict(
         hidden = random_hidden(
             jax.random.key(hide), assignment.mask, model.config.masking_ratio
         )
-    variables = jax.tree.map(lambda x: to_device(x, dtype), model.parameters)
     out = _predict(model.config, variables, event, assignment, hidden)
     if out.probabilities is not None:
         check_finite(model.name, out.probabilities[event.mask])

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax._arrays import to_device
 from symjax.data.point_clouds import (
     CLASSES,
     PointCloud,
@@ -46,6 +45,7 @@ from symjax.models.pointmae.model import (
     layer_names,
     select_layers,
 )
+from symjax.models.precision import cast_parameters
 from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
 
 TOKENS = ("frozen", "regrouped", "voxelised")
@@ -185,7 +185,8 @@ def event_problem(
     Raises:
       ArgumentError: ``tokens`` is unknown.
       ModelError: The event has no token, there is no such layer, layers are asked for
-        while tokens are not frozen, or the model has no output.
+        while tokens are not frozen, the model has no output, or ``dtype`` is float64
+        while JAX has it disabled.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
@@ -219,11 +220,11 @@ def event_problem(
             f"the model {model.name!r} has no segmentation to measure",
             "Use tokens='frozen', or a fine-tuned model",
         )
+    variables = cast_parameters(model.parameters, dtype)
     config = orbit_config(config, cloud, tokens, dtype)
     event = make_event(config, cloud, dtype)
     assignment = assign_groups(config, *event)
     hidden = random_hidden(jax.random.key(hide), assignment.mask, config.masking_ratio)
-    variables = jax.tree.map(lambda leaf: to_device(leaf, dtype), model.parameters)
     energies = jnp.where(event.mask, jnp.asarray(cloud.energies, dtype), 0)
     members = np.asarray(assignment.members) >= 0
     per = {

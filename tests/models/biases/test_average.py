@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.errors import ModelError
+from symjax.errors import ArgumentError, ModelError
 from symjax.models.biases import Average, averaged
 from symjax.so3 import SCALAR, VECTOR
 
@@ -70,6 +70,18 @@ def test_derivatives_are_those_of_the_mean():
 def test_impossible_ones_are_refused(text):
     with pytest.raises(ModelError, match="average="):
         Average.parse(text)
+
+
+@pytest.mark.parametrize("case", ["elements", "weights", "number of weights"])
+def test_what_is_no_average_is_refused(case):
+    """It would return numbers that are equivariant, and wrong by a factor."""
+    elements, weights = Average.parse("O").fixed()
+    if case == "elements":
+        elements = 1.01 * elements
+    weights = {"weights": 2 * weights, "number of weights": [1.0]}.get(case, weights)
+    with pytest.raises(ArgumentError) as caught:
+        averaged(skewed, REPRESENTATIONS, elements, weights)
+    assert case.endswith(caught.value.argument.partition("[")[0])
 
 
 def test_frames_are_not_fixed():

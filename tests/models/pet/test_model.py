@@ -4,11 +4,11 @@ import ase.build
 import jax
 import numpy as np
 import pytest
-from pet_models import CUTOFF, ethanol, model, roomy, run
+from pet_models import CONFIG, CUTOFF, ethanol, model, roomy, run
 
 from symjax.data import build_graph
 from symjax.errors import ModelError, StructureError
-from symjax.models.pet import cast_parameters, predict
+from symjax.models.pet import pet_graph, predict
 
 BAD_CALLS = {
     "layer": {"layers": ("x",)},
@@ -39,6 +39,25 @@ def test_unknown_species():
     np.testing.assert_array_equal(np.isnan(density).any((1, 2)), unknown)
 
 
+@pytest.mark.parametrize(
+    ("argument", "number"), [("charge", -2), ("spin_multiplicity", 4)]
+)
+def test_unknown_charges_and_multiplicities(argument, number):
+    """As unknown species; the last row of the embedding must not stand in."""
+    made = model(system_conditioning=True, max_charge=1, max_spin_multiplicity=3)
+    wrong = ethanol()
+    wrong.info[argument] = number
+    graph = roomy([ethanol(), wrong])
+    with pytest.raises(ModelError) as caught:
+        predict(made, graph)
+    assert caught.value.argument == argument
+    with pytest.raises(ModelError, match=f"{argument}="):
+        pet_graph(made.config, wrong)
+    energies = jax.jit(lambda graph: predict(made, graph)["energy"])(graph)
+    np.testing.assert_array_equal(np.isnan(energies), [False, True])
+
+
 def test_float64_without_x64_is_refused():
+    """It would be computed in float32."""
     with jax.enable_x64(False), pytest.raises(ModelError, match="jax_enable_x64"):
-        cast_parameters({"a": np.ones(1)}, "float64")
+        predict(model(), pet_graph(CONFIG, ethanol()))

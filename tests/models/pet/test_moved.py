@@ -16,11 +16,11 @@ from symjax.models.biases import Biases
 from symjax.models.pet import (
     Evaluation,
     PETConfig,
+    cast_parameters,
     evaluate,
     layer_names,
     predict,
 )
-from symjax.models.pet.model import cast_parameters
 from symjax.so3 import VECTOR, act, haar
 from symjax.so3.finite_groups import finite_group
 

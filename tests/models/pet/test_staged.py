@@ -6,7 +6,7 @@ import pytest
 from pet_models import CONFIG, drawn, ethanol, model
 
 from symjax.data.quantities import Target
-from symjax.errors import ModelError
+from symjax.errors import ArgumentError, ModelError
 from symjax.models.biases import Biases
 from symjax.models.pet import staged_problem
 from symjax.models.pet.staged import traceable_atoms
@@ -42,6 +42,13 @@ def test_forces_need_an_energy():
     with pytest.raises(ModelError, match="cannot give forces"):
         staged_problem(blind, ethanol(), forces_of=(0,))
     assert traceable_atoms(blind, ethanol(), 8, 2**30) == ()
+
+
+@pytest.mark.parametrize("index", [-1, 9, 0.5])
+def test_forces_of_atoms_that_are_not_there(index):
+    """No edge belongs to them: their forces would be 0."""
+    with pytest.raises(ArgumentError, match="indices of the 9 atoms"):
+        staged_problem(model(), ethanol(), forces_of=(0, index))
 
 
 def test_as_many_atoms_as_the_memory_holds():

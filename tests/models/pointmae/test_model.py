@@ -35,6 +35,14 @@ def test_prediction(model, event):
     assert predict(model, event).reconstruction is None
 
 
+def test_float64_without_x64_is_refused(model, event):
+    """It would be computed in float32."""
+    with jax.enable_x64(False):
+        for function in (predict, event_problem):
+            with pytest.raises(ModelError, match="jax_enable_x64"):
+                function(model, event, dtype="float64")
+
+
 def test_files(model, tmp_path):
     save_model(model, tmp_path)
     again = load_model(tmp_path)
