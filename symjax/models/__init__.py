@@ -1,4 +1,4 @@
-"""Models that symjax measures layer by layer, and their files."""
+"""Models that symjax can measure layer by layer: loading and saving."""
 
 from symjax.models.io import fingerprint, save_model, shipped_models
 from symjax.models.loading import load_model

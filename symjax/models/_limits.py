@@ -1,7 +1,6 @@
-"""Sizes far beyond any network: what is larger would be built for ever.
+"""Upper limits of the sizes in a configuration, far beyond those of real networks.
 
-Files of others are read before anything is made of them; a size in one must not take
-the memory of a machine, nor its hours.
+They keep a damaged or malicious file from exhausting memory or time.
 """
 
 from typing import Annotated
@@ -9,11 +8,11 @@ from typing import Annotated
 from pydantic import Field
 
 MOST_LAYERS = 1000
-"""Layers, blocks or copies of a module in a row."""
+"""Largest number of layers or blocks in a stack."""
 WIDEST = 2**16
-"""Width of an array of features, or number of copies, classes, tokens or neighbors."""
+"""Largest feature width, and number of classes, tokens, neighbors and the like."""
 HIGHEST_DEGREE = 64
-"""Degree of the tensors and harmonics of a network."""
+"""Largest degree of the tensors and spherical harmonics in a network."""
 
 Count = Annotated[int, Field(ge=1, le=WIDEST)]
 CountFromZero = Annotated[int, Field(ge=0, le=WIDEST)]

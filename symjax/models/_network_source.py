@@ -1,4 +1,4 @@
-"""What networks have in common as a run uses them."""
+"""Base class of the networks that a run measures."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from symjax.models import io
 
 
 class NetworkSource:
-    """A network of symjax with its name, and the digest of what it computes."""
+    """A symjax model, with the name and the digest that a run records."""
 
     note = ""
 
@@ -15,10 +15,10 @@ class NetworkSource:
 
     @property
     def name(self) -> str:
-        """The name of the model."""
+        """Name of the model."""
         return str(self.model.name)
 
     @property
     def digest(self) -> str:
-        """Of its configuration and parameters."""
+        """SHA-256 digest of the configuration and parameters."""
         return io.fingerprint(self.model)

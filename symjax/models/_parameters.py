@@ -1,4 +1,4 @@
-"""Parameters of networks: how they are drawn, and how they are read."""
+"""Initialisers of parameters, and modules that are fast to trace."""
 
 import functools
 import math
@@ -17,17 +17,21 @@ Initial = Callable[..., Any]
 
 
 class Module(nn.Module):
-    """A Linen module that reads its parameters without tracing how they are drawn.
+    """A Linen module that reads its parameters without tracing their initialisers.
 
-    Linen traces the initialiser of every parameter at every evaluation, to compare
-    shapes: more than half of the time that tracing a network takes. Here initialisers
-    take the shape as their first argument, which is compared as it is.
+    Linen traces the initialiser of every parameter at every call, to compare shapes,
+    which takes more than half of the time of tracing a network. Here initialisers take
+    the shape as their first argument, which is compared directly.
     """
 
     def param(
         self, name: str, init_fn: Initial, *init_args: Any, **init_kwargs: Any
     ) -> Any:
-        """The parameter of that name, drawn if the network is being initialised."""
+        """Returns the parameter ``name``, and creates it during initialisation.
+
+        Raises:
+          flax.errors.ScopeParamShapeError: It has another shape than ``init_args[0]``.
+        """
         if self.is_initializing() or not self.has_variable("params", name):
             return super().param(name, init_fn, *init_args, **init_kwargs)
         value, shape = self.get_variable("params", name), tuple(init_args[0])
@@ -51,17 +55,17 @@ def _normal(key: Array, size: int) -> Array:
 def _initial(
     draw: Callable[[Array, int], Array], factor: Callable[..., Any]
 ) -> Initial:
-    """Numbers of a distribution times a factor, which follows from the shape.
+    """Initialiser: random numbers times a factor that depends on the shape.
 
-    Numbers are drawn up to the next power of two, so that few programs are compiled
-    for the many shapes of a network. They do not depend on how many are drawn, nor on
+    The count is rounded up to a power of two, so that few programs are compiled for
+    the many shapes of a network. The numbers do not depend on this count, nor on
     whether double precision is enabled.
     """
 
     def initial(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
         size = math.prod(shape)
         numbers: Array | np.ndarray = draw(key, 1 << max(size - 1, 0).bit_length())
-        # Known numbers are cut and scaled without a program for each shape.
+        # NumPy cuts and scales concrete numbers without compiling for each shape.
         if not isinstance(numbers, jax.core.Tracer):
             numbers = np.asarray(numbers)
         return (numbers[:size].reshape(shape) * factor(shape)).astype(dtype)
@@ -70,12 +74,15 @@ def _initial(
 
 
 def normal(deviation: float) -> Initial:
-    """Normal numbers."""
+    """Initialiser: normal distribution with a standard deviation."""
     return _initial(_normal, lambda _: np.float32(deviation))
 
 
 def truncated_normal(deviation: float) -> Initial:
-    """Normal numbers within two standard deviations, which is not made up for."""
+    """Initialiser: normal distribution truncated at two standard deviations.
+
+    The deviation is that before truncation.
+    """
     return _initial(_truncated, lambda _: np.float32(deviation))
 
 
@@ -89,28 +96,28 @@ def _of_inputs(shape: Sequence[int]) -> np.float32:
 
 
 lecun_normal = _initial(_truncated, _of_inputs)
-"""Truncated normal numbers of variance one over the number of inputs."""
+"""Initialiser: truncated normal distribution of variance 1 / (number of inputs)."""
 
 
 def zeros(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
-    """Zeros, whatever the key."""
+    """Initialiser: zeros."""
     return np.zeros(shape, dtype)
 
 
 def ones(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
-    """Ones, whatever the key."""
+    """Initialiser: ones."""
     return np.ones(shape, dtype)
 
 
 class Dense(Module, nn.Dense):
-    """A linear layer."""
+    """Linen's dense layer with the initialisers of this module."""
 
     kernel_init: Initial = lecun_normal
     bias_init: Initial = zeros
 
 
 class LayerNorm(Module, nn.LayerNorm):
-    """(x - mean) / std with a learned scale and shift."""
+    """Linen's layer norm with the initialisers of this module."""
 
     scale_init: Initial = ones
     bias_init: Initial = zeros
@@ -119,9 +126,16 @@ class LayerNorm(Module, nn.LayerNorm):
 def fresh_variables(
     module: nn.Module, key: Array, inputs: Sequence[Any], collections: Sequence[str]
 ) -> Any:
-    """What ``module.init(key, *inputs)`` gives in some collections.
+    """Collections of ``module.init(key, *inputs)``, without evaluating the network.
 
-    Only what does not depend on the inputs is computed, one parameter after another.
+    Args:
+      module: The network.
+      key: Random key.
+      inputs: Its inputs, of which only shapes and dtypes matter.
+      collections: Names of the collections to return.
+
+    Returns:
+      Variables by collection.
     """
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)),

@@ -1,6 +1,6 @@
-"""Parameters by path: a tree of dictionaries flattened, with ``/`` between the keys.
+"""Nested dictionaries of parameters as flat dictionaries, with ``/`` between keys.
 
-Keys are names, of targets among others, which may hold a ``/`` themselves.
+Keys that contain a ``/`` themselves, such as names of targets, are escaped.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import flax.traverse_util
 
 
 def join_path(*keys: str) -> str:
-    """The path of a parameter from its keys: ``scale/energy%2Fpbe/scalar``."""
+    """Joins keys to a path, such as ``scale/energy%2Fpbe/scalar``."""
     return "/".join(key.replace("%", "%25").replace("/", "%2F") for key in keys)
 
 
@@ -21,7 +21,7 @@ def split_path(path: str) -> tuple[str, ...]:
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves of nested dictionaries by path."""
+    """Flattens nested dictionaries to a dictionary of leaves by path."""
     leaves = flax.traverse_util.flatten_dict(tree)
     return {join_path(*keys): leaf for keys, leaf in leaves.items()}
 

@@ -1,8 +1,7 @@
-"""Models on disk: ``model.safetensors`` and ``model.json`` in one folder.
+"""Models on disk: a folder with ``model.safetensors`` and ``model.json``.
 
-Neither file can execute code when read. The JSON holds the format's version, the
-configuration and the model card; the safetensors file holds every parameter under
-its path.
+Reading them executes no code. The JSON file holds the version of the format, the
+configuration and the model card; the safetensors file holds every parameter by path.
 """
 
 import dataclasses
@@ -32,7 +31,7 @@ TENSORS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
 _LARGEST_METADATA = 2**26
 
-# Of each architecture the model, its configuration, and the shapes of its parameters.
+# Model class, configuration class and parameter shapes of each architecture.
 _ARCHITECTURES: dict[str, tuple[Any, Any, Any]] = {
     "pet": (pet.PETModel, PETConfig, pet.parameter_shapes),
     "pointmae": (pointmae.PointMAEModel, PointMAEConfig, pointmae.parameter_shapes),
@@ -40,15 +39,15 @@ _ARCHITECTURES: dict[str, tuple[Any, Any, Any]] = {
 
 
 def shipped_folder(name: str = "") -> Path:
-    """Folder of a model of :func:`shipped_models`; without a name, that of all."""
+    """Folder of a shipped model, or without a name the folder of all of them."""
     return Path(str(resources.files("symjax.models") / "shipped")) / name
 
 
 def shipped_models() -> list[str]:
-    """Names of the models that ship with the package.
+    """Names of the models that ship with the package, for :func:`load_model`.
 
     Returns:
-      Names that :func:`symjax.models.load_model` accepts.
+      The names, sorted.
 
     Example:
       >>> from symjax.models import shipped_models
@@ -64,10 +63,10 @@ def shipped_models() -> list[str]:
 
 
 def architecture_of(model: Model) -> str:
-    """Name of a model's architecture in its file: ``"pet"`` or ``"pointmae"``.
+    """Name of a model's architecture: ``"pet"`` or ``"pointmae"``.
 
     Raises:
-      ModelError: It is no model of symjax.
+      ModelError: The argument is not a model of symjax.
     """
     for name, (kind, _, _) in _ARCHITECTURES.items():
         if isinstance(model, kind):
@@ -78,13 +77,15 @@ def architecture_of(model: Model) -> str:
 
 
 def fingerprint(model: Model) -> str:
-    """Digest of configuration and parameters, to tell whether two models are one.
+    """SHA-256 digest of a model's configuration and parameters.
+
+    Name and card do not enter: models of the same digest compute the same.
 
     Args:
       model: The model.
 
     Returns:
-      The SHA-256 digest, in hexadecimal digits.
+      64 hexadecimal digits.
 
     Example:
       >>> from symjax.models import fingerprint, load_model
@@ -101,15 +102,18 @@ def fingerprint(model: Model) -> str:
 
 
 def save_model(model: Model, folder: str | Path) -> None:
-    """Writes a model; an interrupted write leaves no file that looks whole.
+    """Writes a model to a folder.
+
+    Each file is replaced atomically: an interrupted write leaves no partial file.
 
     Args:
       model: The model.
-      folder: Where to write; made if it does not exist. Files of an older model
-        there are replaced.
+      folder: The folder, created if it does not exist. A model that is there already
+        is replaced.
 
     Raises:
-      ModelError: ``folder`` cannot be written to, or a parameter is not finite.
+      ModelError: ``folder`` cannot be written to, a parameter is not finite, or
+        ``model`` is not a model of symjax.
 
     Example:
       >>> import tempfile
@@ -156,11 +160,14 @@ def save_model(model: Model, folder: str | Path) -> None:
 
 
 def read_folder(folder: Path) -> Model:
-    """Reads the folder that :func:`save_model` wrote, with parameters as NumPy arrays.
+    """Reads a model from a folder that :func:`save_model` wrote.
+
+    Returns:
+      The model, with parameters as NumPy arrays.
 
     Raises:
-      ModelError: Its files are missing, truncated, of another format, or do not fit
-        together.
+      ModelError: A file is missing, damaged or of another format, or the two files do
+        not belong together.
     """
     metadata = _read_metadata(folder / METADATA_FILE)
     architecture = metadata["architecture"]
@@ -198,7 +205,7 @@ def read_folder(folder: Path) -> Model:
             )
     parameters = unflatten(flat)
     if architecture == "pet":
-        # Targets without an invariant block have no baseline, and so no tensor.
+        # Targets without an invariant block have no baseline and so no tensor.
         parameters.setdefault("baseline", {})
         for target in config.targets:
             parameters["baseline"].setdefault(target.name, {})
@@ -236,7 +243,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _check_complete(path: Path, found: Any, whole: Any, name: str = "config") -> None:
-    """Raises if a default stands in for what a configuration should hold."""
+    """Raises if a configuration lacks a field, which a default would replace."""
     if isinstance(whole, list | tuple) and len(found) == len(whole):
         for index, (part, entry) in enumerate(zip(found, whole, strict=True)):
             _check_complete(path, part, entry, f"{name}[{index}]")

@@ -1,4 +1,4 @@
-"""Labels that structures carry, laid beside the outputs of a problem."""
+"""Attaches the reference labels of structures and events to a problem."""
 
 import dataclasses
 import functools
@@ -14,14 +14,25 @@ from symjax.metrics import Output, Problem
 
 @functools.singledispatch
 def with_labels(item: object, problem: Problem, fields: LabelFields) -> Problem:
-    """The problem of an item whose outputs have its labels, on the zero of the model.
+    """Adds the labels of a structure or event to the outputs of its problem.
 
-    Labels of events are 1 for the class of a point, else 0, and unknown for classes
-    that the model does not have; of their probabilities the mean squared error, summed
-    over classes, is the Brier score.
+    Labels of a structure are those of the fields that match an output, in the unit of
+    the output and minus its offset. Labels of an event belong to
+    ``class_probabilities``: 1 for the class of a point and 0 for the others, so that
+    the squared error summed over classes is the Brier score; NaN for points whose class
+    the model does not have. Other items have no labels.
+
+    Args:
+      item: The structure (``ase.Atoms``) or event (``PointCloud``).
+      problem: Its problem.
+      fields: Where structures hold their labels.
+
+    Returns:
+      The problem, whose outputs have ``labels`` where there are any.
 
     Raises:
-      SymjaxError: A label that was named is not there or cannot be used.
+      SymjaxError: A field that was named explicitly is missing, or a label has the
+        wrong shape or unit.
 
     Example:
       >>> import ase.build
@@ -58,9 +69,9 @@ def _(item: PointCloud, problem: Problem, fields: LabelFields) -> Problem:
     assert output.mask is not None
     shapes = jax.eval_shape(problem.function, problem.x, *problem.args)
     classes = shapes[name].shape[-1]
-    truth = output.samples[output.mask]
-    rows = np.eye(classes)[np.clip(truth, 0, classes - 1)]
-    rows[(truth < 0) | (truth >= classes)] = np.nan
+    labels = output.samples[output.mask]
+    rows = np.eye(classes)[np.clip(labels, 0, classes - 1)]
+    rows[(labels < 0) | (labels >= classes)] = np.nan
     outputs = {**problem.outputs, name: dataclasses.replace(output, labels=rows)}
     return dataclasses.replace(problem, outputs=outputs)
 

@@ -1,9 +1,8 @@
-"""The one place where a name or a path becomes a model.
+"""Loads a model by its name or path.
 
-A model ships with the package, lies in a folder that symjax wrote, in a file of another
-package (a checkpoint or an exported model), or is released under a name. Files of other
-packages are imported once: what comes out is kept in the user's cache, under the digest
-of the file.
+A model ships with symjax, is in a folder that symjax wrote or in a file of another
+package (a checkpoint or an exported model), or is published under a name. A file of
+another package is imported once: the result is cached under the digest of the file.
 """
 
 import dataclasses
@@ -34,40 +33,45 @@ _log = logging.getLogger(__name__)
 IMPORTER = "symjax.interop.checkpoints"
 """Module that imports files of other packages.
 
-It stands above the models, and needs PyTorch: as an entry point is, it is bound by its
-name, and only when a file asks for it.
+It depends on this package and needs PyTorch, so it is imported by name, when needed.
 """
 
 
 class Source(NamedTuple):
-    """Name of a model in reports, and its folder or the file of another package."""
+    """Where a model is.
+
+    Attributes:
+      name: Name of the model in reports.
+      path: Its folder, or the file of another package.
+    """
 
     name: str
     path: Path
 
 
 def load_model(name_or_path: str | Path) -> Any:
-    """Reads a model, wherever it is: shipped, in a folder, in a file, or released.
+    """Loads a model by its name or path.
 
-    Files of other packages are imported with ``symjax[torch]``, once: the result is
-    kept in the user's cache (``$XDG_CACHE_HOME/symjax/models``, otherwise
-    ``~/.cache``) under the SHA-256 digest of the file. Released models are fetched
-    with ``huggingface_hub``. What happens is logged by ``symjax.models``.
+    Importing a file of another package needs ``symjax[torch]``. It happens once: the
+    result is cached in ``$XDG_CACHE_HOME/symjax/models`` (by default
+    ``~/.cache/symjax/models``) under the SHA-256 digest of the file. Published models
+    are downloaded with ``huggingface_hub``. The logger ``symjax.models`` reports
+    imports and downloads.
 
     Args:
-      name_or_path: A name from :func:`shipped_models`; a folder that
-        :func:`save_model` wrote; a checkpoint ``.ckpt`` or an exported model ``.pt``
-        of metatrain's PET, or a checkpoint of PoLAr-MAE, possibly compressed with gzip
-        (only from sources that you trust); or the name of a released model with or
-        without its version, such as ``pet-mad-s`` or ``pet-mad-s@1.6.0``. What exists
-        goes before a released name.
+      name_or_path: One of, in this order of precedence: a name from
+        :func:`shipped_models`; the path of a folder that :func:`save_model` wrote, of
+        a checkpoint ``.ckpt`` or exported model ``.pt`` of metatrain's PET, or of a
+        checkpoint of PoLAr-MAE, possibly compressed with gzip; or the name of a
+        published model with or without its version, such as ``pet-mad-s`` or
+        ``pet-mad-s@1.6.0``. Only load checkpoints from sources that you trust.
 
     Returns:
-      A ``PETModel`` or a ``PointMAEModel``, its parameters as NumPy arrays.
+      A ``PETModel`` or a ``PointMAEModel``, with parameters as NumPy arrays.
 
     Raises:
-      ModelError: There is no such model, it cannot be fetched or imported, or its
-        files are missing, truncated, of another format, or do not fit together.
+      ModelError: There is no such model, it cannot be downloaded or imported, or its
+        files are missing, damaged, of another format, or do not belong together.
 
     Example:
       >>> from symjax.models import load_model
@@ -81,10 +85,10 @@ def load_model(name_or_path: str | Path) -> Any:
 
 
 def locate(name_or_path: str | Path) -> Source:
-    """Finds a model, fetching it if it is released and not in the cache.
+    """Finds a model, and downloads it if it is a published one that is not cached.
 
     Raises:
-      ModelError: There is no such model, or it cannot be fetched.
+      ModelError: There is no such model, or it cannot be downloaded.
     """
     name = os.fspath(name_or_path)
     remedy = (
@@ -120,7 +124,7 @@ def _exists(path: Path) -> bool:
 
 
 def _imported_once(source: Source) -> Model:
-    """The model of a file of another package, from the cache where it is there."""
+    """The model in a file of another package, from the cache if possible."""
     try:
         digest = file_digest(source.path)
     except OSError as error:
@@ -132,7 +136,7 @@ def _imported_once(source: Source) -> Model:
         ) from error
     folder = user_cache("models")
     if folder is not None:
-        # What another version has imported may lack what this one knows.
+        # Another version may have imported less of the file.
         version = f"{symjax.__version__}-{FORMAT.rpartition('/')[2]}"
         folder = folder / f"{digest[:32]}-{version}"
         if (folder / METADATA_FILE).is_file():
@@ -141,7 +145,7 @@ def _imported_once(source: Source) -> Model:
             except ModelError as error:
                 _log.info("The cache is damaged (%s): importing again", error)
             else:
-                # Another file of the same contents may have another name.
+                # The cached name may be that of another file with the same contents.
                 card = {**kept.card, "source": file_text(source.path.name)}
                 return dataclasses.replace(kept, name=source.name, card=card)
     _log.info("Importing %s; this is done once", source.path)

@@ -18,7 +18,10 @@ from symjax.errors import ModelError
 
 
 def matmul_precision() -> str:
-    """Precision of the matrix products of models: JAX's setting, or ``"highest"``.
+    """Precision of the matrix products of models.
+
+    Returns:
+      JAX's ``jax_default_matmul_precision`` if it is set, otherwise ``"highest"``.
 
     Example:
       >>> import jax
@@ -30,8 +33,8 @@ def matmul_precision() -> str:
       'tensorfloat32'
     """
     # The attribute, unlike jax.config.read, respects the setting as a context.
-    asked = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return asked or "highest"
+    setting = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return setting or "highest"
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:

@@ -1,8 +1,8 @@
-"""Released universal PETs by the names that their users know.
+"""Published universal PETs, downloaded by name.
 
-They are published as checkpoints of metatrain, ``models/pet-mad-s-v1.6.0.ckpt`` and so
-on, in the repository ``lab-cosmo/upet`` of the Hugging Face Hub, and fetched into the
-cache of ``huggingface_hub`` (the extra ``symjax[torch]``), which other packages share.
+They are checkpoints of metatrain, such as ``models/pet-mad-s-v1.6.0.ckpt``, in the
+repository ``lab-cosmo/upet`` of the Hugging Face Hub. Downloads go to the cache of
+``huggingface_hub`` (the extra ``symjax[torch]``), which other packages share.
 """
 
 import logging
@@ -15,7 +15,7 @@ from symjax.errors import ModelError
 REPOSITORY = "lab-cosmo/upet"
 FOLDER = "models"
 
-# Sizes in the order in which one is chosen where none is asked for, as upet does.
+# In order of preference where no size is given, as in upet.
 _SIZES = ("s", "m", "xs", "l", "xl")
 _VERSION = r"(\d+)\.(\d+)\.(\d+)"
 _NAME = re.compile(rf"(pet-\w+?)(?:-({'|'.join(_SIZES)}))?(?:@v?{_VERSION})?")
@@ -28,12 +28,12 @@ Version = tuple[int, int, int]
 
 
 class Released(NamedTuple):
-    """One published checkpoint, or a request for one.
+    """A published checkpoint, or a request for one.
 
     Attributes:
-      family: Such as ``"pet-mad"``.
-      size: One of xs, s, m, l, xl; None for the first of s, m, xs, l, xl there is.
-      version: Such as ``(1, 6, 0)``; None for the newest.
+      family: Family of models, such as ``"pet-mad"``.
+      size: One of xs, s, m, l, xl; None for the first available of s, m, xs, l, xl.
+      version: Version, such as ``(1, 6, 0)``; None for the newest.
     """
 
     family: str
@@ -47,7 +47,7 @@ class Released(NamedTuple):
         return f"{name}@{'.'.join(map(str, self.version))}"
 
     def includes(self, other: "Released") -> bool:
-        """Whether a checkpoint is one of those that a request allows."""
+        """Whether a checkpoint satisfies this request."""
         return (
             self.family == other.family
             and self.size in (None, other.size)
@@ -56,7 +56,7 @@ class Released(NamedTuple):
 
 
 def parse_released(name: str) -> Released | None:
-    """Reads ``"pet-mad-s"`` or ``"pet-mad-s@1.6.0"``; None if it is no such name."""
+    """Parses ``"pet-mad-s"`` or ``"pet-mad-s@1.6.0"``; None for any other text."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -70,15 +70,21 @@ def _as_version(parts: list[str]) -> Version:
 
 
 def fetch_released(request: Released) -> tuple[Released, Path]:
-    """The checkpoint of a released model, downloaded if it is not in the cache.
+    """The checkpoint of a published model, downloaded if it is not in the cache.
 
-    A version that is in the cache is taken from there. For the newest version the Hub
-    is asked which there are; where it cannot be reached, the newest of the cache is
-    taken, and the log says so. What was chosen has a size and a version.
+    A request with size and version is served from the cache if possible. Otherwise the
+    Hub is asked which checkpoints there are. If it cannot be reached, the newest one in
+    the cache is used, which is logged.
+
+    Args:
+      request: Which model.
+
+    Returns:
+      The checkpoint that was chosen, with its size and version, and its file.
 
     Raises:
-      ModelError: ``huggingface_hub`` is not installed, or there is no such model
-        where it can be looked for.
+      ModelError: ``huggingface_hub`` is not installed, there is no such model on the
+        Hub (or, without network, in the cache), or the download fails.
     """
     try:
         import huggingface_hub
@@ -94,10 +100,10 @@ def fetch_released(request: Released) -> tuple[Released, Path]:
         return request, cached[request]
     files, reason = [], ""
     try:
-        # Unlike the listing of files, this is not tried again for half a minute.
+        # Unlike list_repo_files, this does not retry for half a minute.
         info = huggingface_hub.HfApi().model_info(REPOSITORY, timeout=_TIMEOUT)
         files = [sibling.rfilename for sibling in info.siblings or []]
-    except Exception as error:  # which of them depends on the version and the network
+    except Exception as error:  # its type depends on the version and the network
         reason = " ".join(str(error).split()) or type(error).__name__
     if reason:
         chosen = _choose(request, list(cached), f"the cache ({reason[:200]})")
@@ -121,7 +127,7 @@ def fetch_released(request: Released) -> tuple[Released, Path]:
 
 
 def _published(files: list[str]) -> dict[Released, str]:
-    """Checkpoints among the files of the repository; other files are left out."""
+    """Checkpoints among the files of the repository, with their file names."""
     found = {}
     for file in files:
         folder, _, name = file.rpartition("/")
@@ -133,12 +139,12 @@ def _published(files: list[str]) -> dict[Released, str]:
 
 
 def _cached() -> dict[Released, Path]:
-    """Checkpoints in the cache of ``huggingface_hub``, of all its snapshots."""
+    """Checkpoints in the cache of ``huggingface_hub``, from all snapshots."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{REPOSITORY.replace('/', '--')}"
     found = {}
-    # The cache can be absent, or not ours to read.
+    # The glob yields nothing where the cache is absent or not readable.
     for path in sorted(folder.glob(f"snapshots/*/{FOLDER}/*.ckpt")):
         for released in _published([f"{FOLDER}/{path.name}"]):
             if path.is_file():
@@ -147,18 +153,18 @@ def _cached() -> dict[Released, Path]:
 
 
 def _choose(request: Released, there: list[Released], where: str) -> Released:
-    """The newest of those that a request allows, of the size that it prefers."""
-    allowed = [one for one in there if request.includes(one)]
+    """The newest checkpoint that satisfies a request, of its preferred size."""
+    allowed = [released for released in there if request.includes(released)]
     if not allowed:
-        near = sorted(
-            {one for one in there if one.family == request.family} or set(there),
-            key=lambda one: (one.family, one.size or "", one.version or (0, 0, 0)),
+        relatives = {each for each in there if each.family == request.family}
+        similar = sorted(
+            relatives or set(there),
+            key=lambda each: (each.family, each.size or "", each.version or (0, 0, 0)),
         )
-        listed = ", ".join(map(str, near))
-        remedy = f"There are {listed}"
-        if not near:
+        remedy = f"There are {', '.join(map(str, similar))}"
+        if not similar:
             remedy = "Connect to the network, or pass a checkpoint that you have"
         raise ModelError("model", str(request), f"is not in {where}", remedy)
-    size = min((one.size or "" for one in allowed), key=_SIZES.index)
-    newest = [one for one in allowed if one.size == size]
-    return max(newest, key=lambda one: one.version or (0, 0, 0))
+    size = min((released.size or "" for released in allowed), key=_SIZES.index)
+    versions = [released for released in allowed if released.size == size]
+    return max(versions, key=lambda released: released.version or (0, 0, 0))
