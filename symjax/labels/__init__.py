@@ -1,4 +1,4 @@
-"""Reference labels: of molecules by quantum-chemical codes, and in closed form."""
+"""Reference labels: from quantum-chemical codes, and in closed form."""
 
 from symjax.labels.analytic import AnalyticLabels, analytic_labels, label_analytically
 from symjax.labels.electronic import (

@@ -1,20 +1,22 @@
-"""Tensor labels in closed form, of any degree and both parities.
+"""Tensor labels of atoms in closed form, of any degree and both parities.
 
-Every atom is labelled by what surrounds it. With the vectors r_j to its neighbors,
-weights w_j = sqrt(Z_j) and a cutoff function f, its multipoles are
+With the vectors r_j from an atom to its neighbors, weights w_j = sqrt(Z_j), the cutoff
+function f(r) = (1 + cos(pi r / cutoff)) / 2 and s = 1.5 angstrom, the multipoles of the
+atom are
 
     M_lm = sum_j w_j f(r_j) exp(-r_j^2 / 2 s^2) R_lm(r_j / s)
 
-with the regular solid harmonics R_lm (Racah's normalisation): proper tensors (l, +).
-Three such vectors of different ranges have the triple product
+with the regular solid harmonics R_lm in Racah's normalisation. They are proper tensors
+(l, +). Three vectors a, b and c of this form with l = 1 and the ranges 0.8, 1.5 and 3
+angstrom in the Gaussian have the triple product
 
     t = a . (b x c),
 
 a pseudoscalar, and t M_lm is a pseudotensor (l, -). It vanishes for planar
-neighborhoods, and changes sign with the handedness of a chiral one.
+neighborhoods and changes sign under reflection.
 
-:func:`environment_tensors` has what a probe asks of features: every sector (l, sigma)
-by the fewest neighbors that can make it.
+:func:`environment_tensors` gives targets for probing features: tensors of every sector
+(l, sigma), each of the lowest body order that it exists for.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +34,8 @@ from symjax.so3._tables import generators
 from symjax.so3.harmonics import degree_slice, solid_harmonics
 from symjax.so3.irreps import Irrep
 
-_LENGTH = 1.5  # angstrom, s above
-_RANGES = (0.8, 1.5, 3.0)  # angstrom, of the three vectors
+_LENGTH = 1.5  # s above, in angstrom
+_RANGES = (0.8, 1.5, 3.0)  # ranges of the three vectors, in angstrom
 _AXIS = np.array([0.0, 0.0, 1.0])
 
 
@@ -41,7 +43,7 @@ class AnalyticLabels(NamedTuple):
     """Labels of the atoms of one structure.
 
     Attributes:
-      multipoles: M_l for l = 0, 1, ..., of shape ``(atoms, 2 l + 1)``.
+      multipoles: M_l for l = 0, 1, ..., each of shape ``(atoms, 2 l + 1)``.
       pseudotensors: t M_l, of the same shapes.
 
     Example:
@@ -59,18 +61,20 @@ class AnalyticLabels(NamedTuple):
 def analytic_labels(
     atoms: ase.Atoms, max_degree: int, *, cutoff: float = 4.5
 ) -> AnalyticLabels:
-    """Multipoles and pseudotensors of every atom's surroundings.
+    """Multipoles and pseudotensors of every atom's neighborhood.
+
+    The formulas are those of :mod:`symjax.labels.analytic`.
 
     Args:
-      atoms: The structure, in angstrom.
-      max_degree: Largest degree.
-      cutoff: Radius of the surroundings, in angstrom.
+      atoms: The structure.
+      max_degree: Largest degree l.
+      cutoff: Cutoff radius of the neighborhoods, in angstrom.
 
     Returns:
-      The labels, in float64 and without unit, components for m = -l, ..., l.
+      The labels, dimensionless and in float64, with components m = -l, ..., l.
 
     Raises:
-      ArgumentError: ``max_degree`` is no degree.
+      ArgumentError: ``max_degree`` is not a non-negative integer.
       StructureError: The structure cannot be used.
 
     Example:
@@ -105,7 +109,7 @@ def analytic_labels(
 def _neighbors(
     atoms: ase.Atoms, cutoff: float
 ) -> tuple[np.ndarray, Callable[[float], np.ndarray]]:
-    """Vectors to neighbors, and w_j f(r_j) exp(-r_j^2 / 2 s^2) of them for any s."""
+    """Vectors to neighbors, and a function of s: w_j f(r_j) exp(-r_j^2 / 2 s^2)."""
     graph = build_graph(atoms, cutoff)
     lengths = graph.lengths
     charges = np.asarray(graph.species)[np.asarray(graph.neighbors)]
@@ -121,54 +125,57 @@ def _neighbors(
 def environment_tensors(
     atoms: ase.Atoms, max_degree: int, *, cutoff: float = 4.5
 ) -> dict[Irrep, Float[np.ndarray, "atoms components channels"]]:
-    """Tensors of every atom's surroundings in each sector, of three radial weights.
+    """Tensors of every atom's neighborhood in each sector, for three radial weights.
 
-    With w_n(r) = sqrt(Z_j) f(r) exp(-r^2 / 2 s_n^2), s_n = 0.8, 1.5 and 3 angstrom, and
-    Y_l the real spherical harmonics of directions, channel by channel
+    With w_n,j = sqrt(Z_j) f(r_j) exp(-r_j^2 / 2 s_n^2), s_n = 0.8, 1.5 and 3 angstrom,
+    and the real spherical harmonics Y_l with components of mean square 1, the channels
+    of each sector are
 
-      (l, +):         c_n,l = sum_j w_n(r_j) Y_l(r_j)
-      (l, -), l > 0:  (v_n . L) c_m,l with n < m, v_n = sum_j w_n(r_j) r_j / |r_j|
+      (l, +):         c_n,l = sum_j w_n,j Y_l(r_j)
+      (l, -), l > 0:  (v_n . L) c_m,l for n < m, with v_n = sum_j w_n,j r_j / |r_j|
       (0, -):         v_1 . (v_2 x v_3)
 
-    L_a being the rotation about axis a, an antisymmetric matrix: for l = 1 the cross
-    product v_n x v_m. The first are sums over one neighbor, the second over two, the
-    last over three; in a plane it vanishes.
+    Here L_a is the antisymmetric generator of rotations about axis a in degree l; for
+    l = 1, (v_n . L) c_m is the cross product of v_n with a multiple of v_m. These are
+    sums over one, two and three neighbors; the last one vanishes for planar
+    neighborhoods.
 
     Args:
-      atoms: The structure, in angstrom.
-      max_degree: Largest degree.
-      cutoff: Radius of the surroundings, in angstrom.
+      atoms: The structure.
+      max_degree: Largest degree l.
+      cutoff: Cutoff radius of the neighborhoods, in angstrom.
 
     Returns:
-      By sector arrays in float64 without unit, components for m = -l, ..., l.
+      Arrays by irrep, dimensionless and in float64, with components m = -l, ..., l: 3
+      channels each, but 1 for (0, -).
 
     Raises:
-      ArgumentError: ``max_degree`` is no degree.
+      ArgumentError: ``max_degree`` is not a non-negative integer.
       StructureError: The structure cannot be used.
 
     Example:
       >>> import ase.build
       >>> from symjax.labels.analytic import environment_tensors
-      >>> found = environment_tensors(ase.build.molecule("CH4"), 2)
-      >>> {str(irrep): found[irrep].shape for irrep in found}
+      >>> tensors = environment_tensors(ase.build.molecule("CH4"), 2)
+      >>> {str(irrep): values.shape for irrep, values in tensors.items()}
       {'0+': (5, 1, 3), '1+': (5, 3, 3), '2+': (5, 5, 3),
        '0-': (5, 1, 1), '1-': (5, 3, 3), '2-': (5, 5, 3)}
     """
     max_degree = check_integer("max_degree", max_degree)
     vectors, range_of = _neighbors(atoms, cutoff)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    # Padding has no direction, and weight 0.
+    # Padding has weight 0, and is given an arbitrary direction.
     units = np.where(lengths > 0, vectors / np.where(lengths > 0, lengths, 1), _AXIS)
     radial = np.stack([range_of(length) for length in _RANGES], axis=-1)
     vector = np.einsum("anr,anx->arx", radial, units)
-    # Of unit vectors solid harmonics are the spherical ones.
+    # On unit vectors, solid harmonics are spherical harmonics.
     with jax.enable_x64(True):
         harmonics = np.asarray(
             solid_harmonics(max_degree, jnp.asarray(units), normalization="4pi")
         )
     proper = np.einsum("anr,ank->akr", radial, harmonics)
-    # Rotations about the axes act on every degree by its own matrices.
-    turned = np.concatenate(
+    # (L_x, L_y, L_z) times the coefficients of every degree.
+    generated = np.concatenate(
         [
             np.einsum("xij,ajr->xair", matrices, proper[:, degree_slice(degree)])
             for degree, matrices in enumerate(generators(max_degree))
@@ -177,31 +184,33 @@ def environment_tensors(
     )
     pairs = ((0, 1), (0, 2), (1, 2))
     crossed = np.stack(
-        [np.einsum("ax,xak->ak", vector[:, n], turned[..., m]) for n, m in pairs], -1
+        [np.einsum("ax,xak->ak", vector[:, n], generated[..., m]) for n, m in pairs], -1
     )
     triple = np.linalg.det(vector)[:, None, None]
     degrees = range(max_degree + 1)
-    found = {Irrep(degree, 1): proper[:, degree_slice(degree)] for degree in degrees}
+    tensors = {Irrep(degree, 1): proper[:, degree_slice(degree)] for degree in degrees}
     for degree in degrees:
         rows = crossed[:, degree_slice(degree)] if degree else triple
-        found[Irrep(degree, -1)] = rows
-    return found
+        tensors[Irrep(degree, -1)] = rows
+    return tensors
 
 
 def label_analytically(
     structures: Sequence[ase.Atoms], max_degree: int
 ) -> list[ase.Atoms]:
-    """Copies of structures with their labels, ready to be trained on.
+    """Copies of structures with their :func:`analytic_labels`, to train on.
 
     Args:
       structures: The structures.
-      max_degree: Largest degree.
+      max_degree: Largest degree l.
 
     Returns:
-      Structures with ``arrays["multipole_l0"]``, ``arrays["pseudo_l0"]`` and so on.
+      Copies with the labels in ``arrays["multipole_l0"]``, ``arrays["pseudo_l0"]`` and
+      so on, each of shape ``(atoms, 2 l + 1)``. Positions, species, cell and periodic
+      directions are copied; other arrays, ``info`` and calculators are not.
 
     Raises:
-      ArgumentError: ``max_degree`` is no degree.
+      ArgumentError: ``max_degree`` is not a non-negative integer.
       StructureError: A structure cannot be used.
 
     Example:

@@ -1,12 +1,12 @@
-"""Electronic properties of molecules, from public codes, in symjax's conventions.
+"""Electronic properties of molecules, from tblite and PySCF.
 
-tblite gives energies, forces and moments of GFN2-xTB (Bannwarth, Ehlert, Grimme,
-J. Chem. Theory Comput. 15, 1652 (2019)), PySCF gives the electron density of
-Hartree-Fock (Sun et al., J. Chem. Phys. 153, 024109 (2020)). Both come with the extra
-``[data]`` and are imported when they are needed.
+tblite computes energies, forces and moments with GFN2-xTB (Bannwarth, Ehlert, Grimme,
+J. Chem. Theory Comput. 15, 1652 (2019)). PySCF computes the electron density with
+Hartree-Fock (Sun et al., J. Chem. Phys. 153, 024109 (2020)). Both belong to the extra
+``[data]`` and are imported when needed.
 
-Cartesian tensors have components x, y, z. Spherical ones are real, in the order
-m = -l, ..., l without Condon-Shortley phase, so that l = 1 reads (y, z, x).
+Cartesian tensors have components x, y, z. Spherical tensors are real, with components
+m = -l, ..., l without the Condon-Shortley phase, so that l = 1 reads (y, z, x).
 """
 
 import importlib
@@ -24,24 +24,24 @@ from symjax.data.structures import check_structure, checked_species
 from symjax.errors import ArgumentError, StructureError, needs_extra
 
 ORBITAL_BASIS = "def2-svp"
-"""Basis of the molecular orbitals (Weigend, Ahlrichs, PCCP 7, 3297 (2005))."""
+"""Basis set of the orbitals (Weigend, Ahlrichs, PCCP 7, 3297 (2005))."""
 
 DENSITY_BASIS = "def2-universal-jfit"
-"""Basis of the electron density (Weigend, PCCP 8, 1057 (2006))."""
+"""Basis set of the electron density (Weigend, PCCP 8, 1057 (2006))."""
 
 MAX_DENSITY_DEGREE = 4
-"""Largest degree l of the density basis for the elements up to krypton."""
+"""Largest degree l of the density basis for elements up to krypton."""
 
-# Beyond krypton, orbital bases come with effective core potentials, and the density
-# would lack its core.
+# Beyond krypton the orbital basis has effective core potentials, and the density would
+# lack the core electrons.
 _LAST_ELEMENT = 36
 
-# tblite's threshold of self-consistency relative to its default; dipoles are then
-# reproducible to 1e-8 e bohr, which a difference quotient magnifies.
+# tblite's self-consistency threshold relative to its default. Dipoles are then
+# reproducible to 1e-8 e bohr, an error that finite differences magnify.
 _ACCURACY = 1e-4
 
-# Atomic units. The truncation of the extrapolated difference quotient is of fourth
-# order, and the noise of dipoles over this step 1e-5 bohr^3.
+# Field step in atomic units. The truncation error of the extrapolated difference is of
+# fourth order in it; the noise of dipoles divided by it is 1e-5 bohr^3.
 _FIELD = 1e-3
 
 # tblite lists xx, xy, yy, xz, yz, zz.
@@ -49,15 +49,16 @@ _QUADRUPOLE_NAMES = ("xx", "xy", "yy", "xz", "yz", "zz")
 
 
 class XTBLabels(NamedTuple):
-    """Properties of a molecule at the level GFN2-xTB.
+    """Properties of a molecule from GFN2-xTB.
 
     Attributes:
-      energy: Energy in eV, relative to separated valence electrons and cores.
+      energy: Total energy in eV, as GFN2-xTB defines it (valence electrons only).
       forces: Forces in eV/angstrom.
-      dipole_moment: Dipole moment in e*angstrom, from negative to positive charge.
+      dipole_moment: Dipole moment in e*angstrom, pointing from negative to positive
+        charge.
       quadrupole_moment: Traceless quadrupole moment in e*angstrom^2.
-      polarizability: Static dipole polarizability in e*angstrom^2/V; ``None`` if not
-        wanted. Multiplied by 14.3996 V*angstrom/e it is a volume in angstrom^3.
+      polarizability: Static dipole polarizability in e*angstrom^2/V; None if it was not
+        computed. Multiplied by 14.3996 V*angstrom/e it is a volume in angstrom^3.
 
     Example:
       >>> import numpy as np
@@ -75,12 +76,13 @@ class XTBLabels(NamedTuple):
 
 
 class DensityLabels(NamedTuple):
-    """Electron density of a molecule at the level RHF/def2-SVP.
+    """Electron density of a molecule from RHF/def2-SVP.
 
     Attributes:
       energy: Total energy in eV.
-      coefficients: Coefficients for each degree l = 0, ..., 4, in
-        e/angstrom^(3/2); not a number where an element has fewer radial channels.
+      coefficients: Coefficients for each degree l = 0, ..., 4, in e/angstrom^(3/2), of
+        shape ``(atoms, 2 l + 1, channels)``; NaN where an element has fewer radial
+        channels.
 
     Example:
       >>> import numpy as np
@@ -97,37 +99,37 @@ class DensityLabels(NamedTuple):
 def xtb_labels(
     atoms: ase.Atoms, *, polarizability: bool = True, index: int | None = None
 ) -> XTBLabels:
-    r"""Energy, forces, moments and polarizability of a molecule by GFN2-xTB.
+    r"""Energy, forces, moments and polarizability of a molecule from GFN2-xTB.
 
-    With charges q, dipoles and quadrupoles on atoms, of which the molecule's moments
-    consist, and r relative to the centre of mass,
+    With partial charges q_n at positions r relative to the centre of mass,
 
     .. math::
       \mu_i = \sum_n q_n r_i,\qquad
       \Theta_{ij} = \frac12 \sum_n q_n (3 r_i r_j - r^2 \delta_{ij}),\qquad
       \alpha_{ij} = \frac{\partial \mu_i}{\partial F_j}
 
-    (Buckingham, Adv. Chem. Phys. 12, 107 (1967)). The quadrupole is summed here, over
-    the atomic moments: the molecular one of tblite 0.8 counts off-diagonal elements
-    twice in one of its terms, and does not turn with the molecule. The polarizability
-    is the central difference of dipoles in fields of 0.001 and 0.002 atomic units,
-    extrapolated to zero field (Richardson) and symmetrized; twelve further
-    calculations.
+    (Buckingham, Adv. Chem. Phys. 12, 107 (1967)), plus the contributions of the atomic
+    dipoles and quadrupoles of GFN2-xTB. The quadrupole moment is summed here: that of
+    tblite 0.8 counts off-diagonal elements twice in one term and is not equivariant.
+    The polarizability is the central difference of dipole moments in fields F of 0.001
+    and 0.002 atomic units, extrapolated to zero field (Richardson) and symmetrized; it
+    takes twelve more calculations.
 
-    Total charge and spin multiplicity are those of ``atoms.info``.
+    Total charge and spin multiplicity are read from ``atoms.info``.
 
     Args:
-      atoms: A molecule. Its orientation is kept.
-      polarizability: Whether to calculate the polarizability.
-      index: Number of the structure in the list it comes from, for messages.
+      atoms: A molecule. Labels refer to its orientation as given.
+      polarizability: Whether to compute the polarizability.
+      index: Index of the structure in its list, for error messages.
 
     Returns:
       The properties.
 
     Raises:
       ArgumentError: The extra ``[data]`` is not installed.
-      StructureError: A periodic or otherwise unusable structure, a spin multiplicity
-        that does not fit the number of electrons, or no self-consistency.
+      StructureError: The structure is periodic or otherwise unusable, the spin
+        multiplicity does not match the number of electrons, or the calculation does
+        not converge.
 
     Example:
       >>> import ase.build
@@ -161,7 +163,7 @@ def xtb_labels(
     def dipole(field: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
         return calculate(("electric-field", field.tolist()))["dipole"]
 
-    # Asking for atomic multipoles replaces tblite's default of molecular ones.
+    # Requesting atomic multipoles alone would drop tblite's default, molecular ones.
     result = calculate(("molecular-multipoles",), ("xtbml_xyz",))
     response = None
     if polarizability:
@@ -184,7 +186,7 @@ def xtb_labels(
 def _quadrupole(
     positions: Float[np.ndarray, "atoms 3"], result: Any
 ) -> Float[np.ndarray, "3 3"]:
-    """Traceless quadrupole in atomic units from charges, dipoles and quadrupoles."""
+    """Traceless quadrupole moment in atomic units, from atomic multipoles."""
     atomic = result["post-processing-dict"]
     charges = np.asarray(result["charges"])
     dipoles = np.stack([atomic[f"dipm_A_{axis}"] for axis in "xyz"], axis=1)
@@ -199,17 +201,18 @@ def _quadrupole(
 
 
 def density_channels(species: Sequence[int]) -> tuple[int, ...]:
-    """Largest numbers of radial channels that elements have in the density basis.
+    """Number of radial channels of each degree that hold the density of all species.
 
     Args:
       species: Atomic numbers, at most 36 (krypton).
 
     Returns:
-      The numbers for l = 0, ..., 4.
+      For l = 0, ..., 4 the largest number of radial functions of any species in the
+      density basis.
 
     Raises:
-      ArgumentError: The extra ``[data]`` is not installed, or ``species`` does not hold
-        atomic numbers up to 36.
+      ArgumentError: The extra ``[data]`` is not installed, or ``species`` holds
+        something other than atomic numbers from 1 to 36.
 
     Example:
       >>> from symjax.labels.electronic import density_channels
@@ -224,14 +227,14 @@ def density_channels(species: Sequence[int]) -> tuple[int, ...]:
             raise ArgumentError(
                 "species",
                 chemical_symbols[number],
-                "has no all-electron basis",
+                "has no all-electron basis set",
                 f"Leave out elements beyond {chemical_symbols[_LAST_ELEMENT]}",
             )
         shells = gto.basis.load(DENSITY_BASIS, chemical_symbols[number])
-        own = np.zeros_like(counts)
+        element_counts = np.zeros_like(counts)
         for degree, *primitives in shells:
-            own[degree] += len(primitives[0]) - 1
-        counts = np.maximum(counts, own)
+            element_counts[degree] += len(primitives[0]) - 1
+        counts = np.maximum(counts, element_counts)
     return tuple(counts.tolist())
 
 
@@ -241,10 +244,9 @@ def density_labels(
     channels: Sequence[int] | None = None,
     index: int | None = None,
 ) -> DensityLabels:
-    r"""Coefficients of a molecule's electron density on functions at its atoms.
+    r"""Electron density of a molecule, expanded in functions centred on its atoms.
 
-    The density of RHF/def2-SVP, with Coulomb and exchange by density fitting, is
-    written as
+    The density of RHF/def2-SVP (Coulomb and exchange by density fitting) is fitted as
 
     .. math::
       \rho(r) = \sum_{a n l m} c_{a n l m}
@@ -253,24 +255,24 @@ def density_labels(
 
     with Coulomb integrals (.|.), the density matrix D, orthonormal real spherical
     harmonics and the radial functions of def2-universal-jfit, normalized to
-    :math:`\int R^2 r^2 dr = 1`, in the order in which that basis lists them (Eichkorn
-    et al., Chem. Phys. Lett. 240, 283 (1995)).
-    The fit is one of electrostatic energy: the number of electrons is met to about 3 in
-    10,000.
+    :math:`\int R^2 r^2 dr = 1`, in the order of that basis set (Eichkorn et al., Chem.
+    Phys. Lett. 240, 283 (1995)). The fit minimises the electrostatic energy of the
+    residual density; it reproduces the number of electrons to about 3 in 10,000.
 
     Args:
-      atoms: A molecule with all electrons paired. Its orientation is kept.
-      channels: Numbers of radial channels for l = 0, ..., 4, at least those of
-        ``density_channels``; by default these of the elements of ``atoms``.
-      index: Number of the structure in the list it comes from, for messages.
+      atoms: A closed-shell molecule. Labels refer to its orientation as given.
+      channels: Numbers of radial channels for l = 0, ..., 4, no fewer than
+        :func:`density_channels` of the species, which is the default.
+      index: Index of the structure in its list, for error messages.
 
     Returns:
       Energy and coefficients, padded to ``channels`` with NaN.
 
     Raises:
-      ArgumentError: The extra ``[data]`` is not installed, or too few ``channels``.
-      StructureError: A periodic or otherwise unusable structure, elements beyond
-        krypton, unpaired electrons, or no self-consistency.
+      ArgumentError: The extra ``[data]`` is not installed, or there are too few
+        ``channels``.
+      StructureError: The structure is periodic or otherwise unusable, has elements
+        beyond krypton or unpaired electrons, or the calculation does not converge.
 
     Example:
       >>> import ase.build
@@ -292,7 +294,7 @@ def density_labels(
         raise StructureError(
             f"{name}.numbers",
             chemical_symbols[atoms.numbers.max()],
-            "has no all-electron basis",
+            "has no all-electron basis set",
             "Leave out the density for this structure",
         )
     needed = density_channels(np.unique(atoms.numbers).tolist())
@@ -304,7 +306,7 @@ def density_labels(
             f"must be at least {needed} for these elements",
             "Pass density_channels of all elements of the data",
         )
-    # Sums over threads end in different last digits from run to run.
+    # Sums over threads would differ in their last digits from run to run.
     with pyscf.lib.with_omp_threads(1):
         energy, auxiliary, fitted = _hartree_fock(atoms, name)
     widths = [(2 * degree + 1, count) for degree, count in enumerate(channels)]
@@ -315,7 +317,7 @@ def density_labels(
         atom, degree = auxiliary.bas_atom(shell), auxiliary.bas_angular(shell)
         values = fitted[starts[shell] : starts[shell + 1]].reshape(-1, 2 * degree + 1)
         if degree == 1:
-            # PySCF lists p functions as x, y, z, all others from m = -l to l.
+            # PySCF orders p functions as x, y, z, and all others from m = -l to l.
             values = values[:, [1, 2, 0]]
         first = filled[atom, degree]
         filled[atom, degree] += len(values)
@@ -326,7 +328,7 @@ def density_labels(
 def _hartree_fock(
     atoms: ase.Atoms, name: str
 ) -> tuple[float, Any, Float[np.ndarray, "functions"]]:
-    """Energy in Hartree, the density basis, and the fitted coefficients."""
+    """Energy in Hartree, molecule in the density basis, fitted coefficients."""
     pyscf, gto = _library("pyscf"), _library("pyscf.gto")
     df, scf = _library("pyscf.df"), _library("pyscf.scf")
     positions = (atoms.positions / Bohr).tolist()
@@ -338,13 +340,13 @@ def _hartree_fock(
         verbose=0,
     ).build(dump_input=False, parse_arg=False)
     field = scf.RHF(molecule).density_fit(auxbasis=DENSITY_BASIS)
-    # So that the density is reproducible to about 1e-8.
+    # Makes the density reproducible to about 1e-8.
     field.conv_tol, field.conv_tol_grad = 1e-11, 1e-7
     energy = float(field.kernel())
     if not field.converged:
         raise _not_converged(name, "RHF", None)
     density = field.make_rdm1()
-    # Pairs of orbitals once each, hence those off the diagonal twice.
+    # Integrals hold each pair of orbitals once, so off-diagonal elements count twice.
     packed = pyscf.lib.pack_tril(2 * density - np.diag(np.diag(density)))
     auxiliary = df.addons.make_auxmol(molecule, DENSITY_BASIS)
     integrals = df.incore.aux_e2(molecule, auxiliary, "int3c2e", aosym="s2ij")
@@ -359,21 +361,25 @@ def _library(module: str) -> Any:
 
 
 def check_finite_molecule(atoms: ase.Atoms, index: int | None = None) -> str:
-    """Raises if a structure is no molecule; its name in messages."""
+    """Raises unless a structure is a usable molecule; returns its name for messages.
+
+    Raises:
+      StructureError: The structure is periodic or otherwise unusable.
+    """
     check_structure(atoms, index=index)
     name = structure_name(index)
     if np.any(atoms.pbc):
         raise StructureError(
             f"{name}.pbc",
             atoms.pbc.tolist(),
-            "labels are those of molecules, without periodic images",
-            "Set atoms.pbc = False, if it is a molecule",
+            "labels are computed for molecules, without periodic images",
+            "Set atoms.pbc = False if it is a molecule",
         )
     return name
 
 
 def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:
-    """Checks what both codes need; the name of the structure in messages."""
+    """Raises unless both codes can treat a molecule; returns its name for messages."""
     name = check_finite_molecule(atoms, index)
     electrons = int(atoms.numbers.sum()) - total_charge(atoms)
     unpaired = spin_multiplicity(atoms) - 1
@@ -381,7 +387,7 @@ def _check_molecule(atoms: ase.Atoms, index: int | None) -> str:
         raise StructureError(
             f"{name}.info['spin_multiplicity']",
             unpaired + 1,
-            f"does not go with {electrons} electrons",
+            f"does not match {electrons} electrons",
             "Set charge and spin_multiplicity (2S+1) in atoms.info",
         )
     return name
@@ -393,5 +399,5 @@ def _not_converged(name: str, method: str, error: Exception | None) -> Structure
         name,
         method,
         f"found no self-consistent solution{detail}",
-        "Leave this structure out, its geometry is probably far from equilibrium",
+        "Leave this structure out; its geometry is probably far from equilibrium",
     )

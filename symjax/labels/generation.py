@@ -1,8 +1,8 @@
-"""Tensor labels of molecules, calculated, and written to one file.
+"""Computes tensor labels of molecules and writes them to a file.
 
-Structures are taken as they stand or perturbed from a seed, and labelled by the codes
-of :mod:`symjax.labels.electronic`, which come with the extra ``[data]``. A run that was
-interrupted goes on when it is called again.
+Structures are labelled as given or after random perturbations, by the codes of
+:mod:`symjax.labels.electronic` (the extra ``[data]``). An interrupted run continues
+when it is called again.
 """
 
 import hashlib
@@ -31,48 +31,48 @@ from symjax.labels.electronic import (
 )
 from symjax.so3._arguments import check_integer
 
-# Extended XYZ files have this many decimals; what is not in the file is not
-# calculated with either.
+# Decimals of extended XYZ files, to which perturbed positions and labels are rounded.
 _DECIMALS = 8
 
-# Labels of structures in one part: what an interruption can lose.
+# Structures in one part, the most that an interruption can lose.
 STRUCTURES_PER_PART = 20
 
-# Bonds of the elements up to krypton keep more than 0.6 of the sum of covalent radii
-# in any thermal motion; below, self-consistency is in danger.
+# Bonds of elements up to krypton stay above 0.6 of the sum of the covalent radii in
+# thermal motion; below it, self-consistency may fail.
 _CLOSEST = 0.6
 _ATTEMPTS = 100
 
-# Entries of info that labels depend on, or that say where a structure comes from.
+# Entries of info that labels depend on, or that record where a structure comes from.
 _KEPT = ("charge", "spin_multiplicity", "source")
 
 
 def perturbed(
     structures: Sequence[ase.Atoms], num: int, seed: int, *, amplitude: float = 0.05
 ) -> list[ase.Atoms]:
-    """Structures drawn from given ones, with random displacements of all atoms.
+    """Molecules drawn from a list, with random displacements of all atoms.
 
-    All given structures are drawn, in random order, before one is drawn again.
-    Coordinates are displaced by independent normal numbers; a draw that brings two
-    atoms closer than 0.6 of the sum of their covalent radii is repeated. Structure n
-    depends on ``seed`` and n only: more structures begin with the fewer ones.
+    Every molecule of the list is drawn once, in random order, before any is drawn
+    again. Each coordinate is displaced by an independent normal number. A draw that
+    brings two atoms closer than 0.6 of the sum of their covalent radii is repeated.
+    Structure n depends on the list, ``seed`` and n, but not on ``num``.
 
     Args:
       structures: Molecules to start from.
-      num: How many to draw.
-      seed: Of the random numbers, at least 0.
-      amplitude: Standard deviation of a displacement in angstrom; with 0, structures
-        are drawn as they are.
+      num: Number of structures to draw.
+      seed: Random seed, at least 0.
+      amplitude: Standard deviation of each coordinate's displacement in angstrom; 0
+        for none.
 
     Returns:
-      New structures without labels, positions rounded to 1e-8 angstrom. Total charge
-      and spin multiplicity are kept; ``info["source"]`` is the number of the given
-      structure, by which to split data for training from data for tests.
+      New structures without labels, with positions rounded to 1e-8 angstrom, and the
+      charge and spin multiplicity of the original. ``info["source"]`` is the index of
+      the original; use it to split training data from test data.
 
     Raises:
-      ArgumentError: No structures, ``num`` or ``seed`` negative, or an ``amplitude``
-        that brings atoms too close in a hundred draws.
-      StructureError: A periodic or otherwise unusable structure.
+      ArgumentError: There are no structures, ``num`` or ``seed`` is negative, or
+        ``amplitude`` is negative, not finite, or so large that atoms are too close in
+        each of 100 draws.
+      StructureError: A structure is periodic or otherwise unusable.
 
     Example:
       >>> import ase.build
@@ -89,7 +89,7 @@ def perturbed(
             "amplitude",
             amplitude,
             "is not a length",
-            "Pass a number of angstrom from 0",
+            "Pass a length in angstrom, 0 or more",
         )
     for number, atoms in enumerate(structures):
         check_finite_molecule(atoms, number)
@@ -97,7 +97,7 @@ def perturbed(
     for n in range(num):
         visit, place = divmod(n, len(structures))
         if place == 0:
-            # A stream of its own: the structures have three numbers in their seeds.
+            # Two numbers seed the order, three a structure: their streams differ.
             order = np.random.default_rng([seed, visit]).permutation(len(structures))
         source = int(order[place])
         generator = np.random.default_rng([seed, n, 1])
@@ -109,10 +109,12 @@ def perturbed(
 def _displaced(
     atoms: ase.Atoms, amplitude: float, generator: np.random.Generator
 ) -> ase.Atoms:
-    kept = {
-        k: atoms.info[k] for k in ("charge", "spin_multiplicity") if k in atoms.info
+    conditions = {
+        key: atoms.info[key]
+        for key in ("charge", "spin_multiplicity")
+        if key in atoms.info
     }
-    new = ase.Atoms(atoms.numbers, info=kept)
+    new = ase.Atoms(atoms.numbers, info=conditions)
     for _ in range(_ATTEMPTS):
         noise = amplitude * generator.standard_normal(atoms.positions.shape)
         new.positions = np.round(atoms.positions + noise, _DECIMALS)
@@ -123,12 +125,12 @@ def _displaced(
         amplitude,
         f"brings atoms of {atoms.get_chemical_formula()} closer than {_CLOSEST} of the "
         f"sum of covalent radii in each of {_ATTEMPTS} draws",
-        "Pass a smaller one, and structures whose atoms are not that close",
+        "Pass a smaller amplitude, or structures whose atoms are farther apart",
     )
 
 
 def _closest(atoms: ase.Atoms) -> float:
-    """Smallest distance of two atoms relative to the sum of their covalent radii."""
+    """Smallest distance between atoms relative to the sum of their covalent radii."""
     first, second = np.triu_indices(len(atoms), 1)
     radii = covalent_radii[atoms.numbers]
     distances = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
@@ -136,12 +138,18 @@ def _closest(atoms: ase.Atoms) -> float:
 
 
 class LabelSettings(Declared):
-    """Which labels to calculate.
+    """Which labels to compute.
 
     Attributes:
-      moments: Energy, forces, dipole and quadrupole moment by GFN2-xTB.
-      polarizability: Polarizability by GFN2-xTB; needs ``moments``.
-      density: Coefficients of the electron density by RHF/def2-SVP.
+      moments: Whether to compute energy, forces, dipole and quadrupole moment with
+        GFN2-xTB.
+      polarizability: Whether to compute the polarizability with GFN2-xTB; needs
+        ``moments``.
+      density: Whether to compute the electron density with RHF/def2-SVP.
+
+    Raises:
+      ArgumentError: No labels are left, or ``polarizability`` is set without
+        ``moments``.
 
     Example:
       >>> from symjax.labels.generation import LabelSettings
@@ -162,8 +170,8 @@ class LabelSettings(Declared):
             raise ArgumentError(
                 "polarizability",
                 True,
-                "comes with the moments only",
-                "Pass {polarizability}, or leave the moments in",
+                "is computed only together with the moments",
+                "Pass {polarizability}, or keep the moments",
                 polarizability=False,
             )
 
@@ -175,21 +183,23 @@ def label_structure(
     channels: Sequence[int] | None = None,
     index: int | None = None,
 ) -> ase.Atoms:
-    """A copy of a molecule with labels for the geometry as it stands.
+    """A copy of a molecule with labels, computed at the given geometry.
 
     Args:
       atoms: A molecule.
       settings: Which labels; by default all.
       channels: Radial channels of the density for l = 0, ..., 4, as in
         :func:`symjax.labels.electronic.density_labels`.
-      index: Number of the structure in the list it comes from, for messages.
+      index: Index of the structure in its list, for error messages.
 
     Returns:
-      The molecule with labels in ``info`` and ``arrays``, as ``docs/labels.md`` lists
-      them, and without any other entries than charge, spin multiplicity and source.
+      The molecule with the labels that ``docs/labels.md`` lists, in ``info`` and
+      ``arrays``, rounded to 8 decimals. Of other entries of ``info`` only charge, spin
+      multiplicity and source are copied.
 
     Raises:
-      ArgumentError: The extra ``[data]`` is not installed.
+      ArgumentError: The extra ``[data]`` is not installed, or there are too few
+        ``channels``.
       StructureError: The structure cannot be labelled.
 
     Example:
@@ -220,7 +230,7 @@ def label_structure(
         density = density_labels(out, channels=channels, index=index)
         info["hartree_fock_energy"] = density.energy
         for degree, values in enumerate(density.coefficients):
-            # No columns where no element has functions of this degree.
+            # There are no columns if no element has functions of this degree.
             if values.size:
                 out.arrays[f"density_l{degree}"] = _rounded(values).reshape(
                     len(out), -1
@@ -230,7 +240,7 @@ def label_structure(
 
 
 def _rounded(values: Any) -> Any:
-    # Adding zero makes negative zeros positive ones, as their sign is round-off.
+    # Adding zero makes negative zeros positive: their sign is round-off.
     return np.round(values, _DECIMALS) + 0.0
 
 
@@ -242,28 +252,29 @@ def write_labels(
     skip_failures: bool = False,
     report: Callable[[int, int], bool] | None = None,
 ) -> str | None:
-    """Labels molecules, and writes them to an extended XYZ file.
+    """Labels molecules and writes them to an extended XYZ file.
 
-    Labels are kept in parts, in the folder ``<path>.parts``, until all are there:
-    called again with the same arguments, an interrupted run goes on.
+    Until all structures are labelled, results are kept in the folder ``<path>.parts``,
+    20 structures to a part. Call again with the same arguments to continue an
+    interrupted run.
 
     Args:
-      path: The file, which must not exist yet.
-      structures: Molecules, each labelled as it stands.
+      path: The file to write, which must not exist.
+      structures: Molecules, each labelled at the given geometry.
       settings: Which labels; by default all.
-      skip_failures: Whether to leave out, with a warning, structures that cannot be
+      skip_failures: Whether to skip, with a warning, structures that cannot be
         labelled, such as those without a self-consistent solution.
-      report: Called after each part with the numbers of labelled structures and of
-        all; where it returns True the run ends early.
+      report: Called as ``report(done, total)`` after each part, with numbers of
+        structures; return True to stop early.
 
     Returns:
-      SHA-256 of the file; ``None`` if the run ended early.
+      SHA-256 digest of the file in hexadecimal; None if the run was stopped early.
 
     Raises:
       ArgumentError: The extra ``[data]`` is not installed, the file exists, there are
-        no structures, or parts of another run are in the way.
-      StructureError: A structure that cannot be labelled; the message has its number,
-        and the parts before it are kept.
+        no structures, or the folder of parts belongs to another run.
+      StructureError: A structure cannot be labelled, and ``skip_failures`` is False
+        (finished parts are kept); or none can.
 
     Example:
       >>> import ase.build
@@ -284,7 +295,7 @@ def write_labels(
         check_finite_molecule(atoms, number)
     channels = None
     if settings.density:
-        # One width for the whole file.
+        # All structures of a file have the same number of columns.
         numbers = np.unique(np.concatenate([atoms.numbers for atoms in structures]))
         channels = density_channels(numbers.tolist())
     folder = path.with_name(f"{path.name}.parts")
@@ -309,8 +320,8 @@ def write_labels(
         if labelled:
             ase.io.write(text, labelled, format="extxyz")
         _write(parts[-1], text.getvalue().encode())
-        ended = report is not None and report(stop, len(structures))
-        if ended and stop < len(structures):
+        stopped = report is not None and report(stop, len(structures))
+        if stopped and stop < len(structures):
             return None
     data = b"".join(part.read_bytes() for part in parts)
     if not data:
@@ -330,7 +341,7 @@ def _write(path: pathlib.Path, data: bytes) -> None:
 
 
 class _Run(Declared):
-    """What parts belong to: ``run.json`` in their folder."""
+    """Identifies the run that parts belong to: ``run.json`` in their folder."""
 
     settings: LabelSettings
     structures: str
@@ -341,7 +352,7 @@ class _Run(Declared):
 def _open_parts(
     folder: pathlib.Path, structures: Sequence[ase.Atoms], settings: LabelSettings
 ) -> None:
-    """Creates the folder of parts, or checks that it belongs to this run."""
+    """Creates the folder of parts, or raises unless it belongs to this run."""
     digest = hashlib.sha256()
     for atoms in structures:
         info = [atoms.info.get(key) for key in _KEPT]
@@ -354,7 +365,7 @@ def _open_parts(
         folder.mkdir(parents=True, exist_ok=True)
         _write(record, json.dumps(run.to_json()).encode())
         return
-    remedy = "Repeat the same command to go on, or remove the folder"
+    remedy = "Repeat the same call to continue that run, or remove the folder"
     try:
         former = _Run.from_json(json.loads(read_bounded(record)), str(record))
     except (OSError, ValueError) as error:

@@ -53,7 +53,7 @@ def load_model(name_or_path: str | Path) -> Any:
     """Loads a model by its name or path.
 
     Importing a file of another package needs ``symjax[torch]``. It happens once: the
-    result is cached in ``$XDG_CACHE_HOME/symjax/models`` (by default
+    result is cached in ``$XDG_CACHE_HOME/symjax/models`` (by default on Linux
     ``~/.cache/symjax/models``) under the SHA-256 digest of the file. Published models
     are downloaded with ``huggingface_hub``. The logger ``symjax.models`` reports
     imports and downloads.

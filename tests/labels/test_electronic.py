@@ -269,13 +269,13 @@ def test_unusable_structures_are_named(gto):
     with pytest.raises(StructureError, match="without periodic images"):
         xtb_labels(copper)
     radical = ase.build.molecule("CH3")
-    with pytest.raises(StructureError, match="does not go with 9 electrons"):
+    with pytest.raises(StructureError, match="does not match 9 electrons"):
         xtb_labels(ase.Atoms(radical.numbers, radical.positions))
     radical.info["spin_multiplicity"] = 2
     with pytest.raises(StructureError, match="paired electrons"):
         density_labels(radical)
     xenon = ase.Atoms("Xe")
-    with pytest.raises(StructureError, match="'Xe': has no all-electron basis"):
+    with pytest.raises(StructureError, match="'Xe': has no all-electron basis set"):
         density_labels(xenon)
     with pytest.raises(ArgumentError, match="Xe"):
         density_channels([1, 54])

@@ -94,7 +94,7 @@ def test_perturbed_refuses(options, message):
 def test_settings_refuse_nothing_and_half_things():
     with pytest.raises(ArgumentError, match="leaves no labels"):
         LabelSettings(moments=False, polarizability=False, density=False)
-    with pytest.raises(ArgumentError, match="comes with the moments"):
+    with pytest.raises(ArgumentError, match="only together with the moments"):
         LabelSettings(moments=False)
 
 

@@ -1,8 +1,8 @@
-"""Symmetry that a PET has built in, beside its forward pass.
+"""Symmetry biases inside the forward pass of a PET.
 
-Sources add to what the first linear map makes of an edge's token; readers turn the
-features of heads into a block of a target. PET itself has no source, and one reader: a
-linear layer. Biases that move the input are wrappers, :mod:`symjax.models.pet.moved`.
+Sources add terms to the hidden features of edge tokens; readers compute a block of a
+target from the features of the heads. PET itself has no source, and one reader: a
+linear layer. Biases that rotate the input are in :mod:`symjax.models.pet.moved`.
 """
 
 import functools
@@ -32,12 +32,12 @@ from symjax.models.pet.modules import Affine
 
 
 class Tensors(NamedTuple):
-    """What biases compute of the geometry, once for all layers.
+    """Geometric features for biases, computed once for all layers.
 
     Attributes:
       angles: Real spherical harmonics of each edge, by degree.
       radial: Radial functions of each edge.
-      pseudo: Pseudotensors of each edge, one after another.
+      pseudo: Pseudotensors of each edge, concatenated; None without them.
     """
 
     angles: list[Float[Array, "atoms neighbors components"]]
@@ -46,13 +46,13 @@ class Tensors(NamedTuple):
 
 
 class GeometricTensors(nn.Module):
-    """Makes the :class:`Tensors` that a model's biases ask for."""
+    """Computes the :class:`Tensors` that the biases of a model need."""
 
     config: PETConfig
 
     @nn.compact
     def __call__(self, inputs: PETInputs) -> Tensors | None:
-        """Returns them, or None where there is no such bias."""
+        """Returns the tensors, or None if no bias needs them."""
         biases = self.config.biases
         degrees = [biases.edge_harmonics or 0]
         if biases.pseudotensors is not None:
@@ -75,22 +75,22 @@ class GeometricTensors(nn.Module):
             vectors = AtomVectors(
                 len(self.config.species), biases.channels, name="atom_vectors"
             )(angles[1], radial, inputs.cutoff_factors, inputs.neighbors)
-            found = pseudotensors(biases.pseudotensors, angles, vectors)
-            flat = [part.reshape(*part.shape[:2], -1) for part in found]
+            tensors = pseudotensors(biases.pseudotensors, angles, vectors)
+            flat = [part.reshape(*part.shape[:2], -1) for part in tensors]
             pseudo = jnp.concatenate(flat, axis=-1)
         return Tensors(angles=angles, radial=radial, pseudo=pseudo)
 
 
 class Heads(NamedTuple):
-    """What a block of a target is read from.
+    """Input of the readers of a target.
 
     Attributes:
       node: Features of the node head.
       edge: Features of the edge head.
-      summed: The same, summed over neighbors with the cutoff factors.
-      total: Sum of the cutoff factors.
+      summed: Features of the edge head, summed over neighbors with the cutoff factors.
+      total: Sum of the cutoff factors over neighbors.
       factors: Cutoff factors.
-      tensors: Tensors of the geometry, where a bias asks for them.
+      tensors: Geometric features, if a bias needs them.
     """
 
     node: Float[Array, "atoms d_head"]
@@ -106,19 +106,20 @@ Reader = Callable[[Block, str, Heads], Float[Array, "atoms *block"]]
 
 
 def token_sources(biases: Biases, is_first: bool) -> tuple[Source, ...]:
-    """What is added to the hidden features of tokens, by functions of the geometry.
+    """Terms that biases add to the hidden features of the tokens of a GNN layer.
 
-    Functions of the width and the tensors; none without such a bias. They are called
-    within a layer, whose parameters then hold theirs.
+    Returns:
+      Functions of the width and the tensors, to be called within a compact module, to
+      which their parameters then belong; none without such a bias.
     """
-    found: list[Source] = []
+    sources: list[Source] = []
     if not is_first and biases.token_layers != "every":
         return ()
     if biases.edge_harmonics is not None:
-        found.append(functools.partial(_embed_harmonics, biases.edge_harmonics))
+        sources.append(functools.partial(_embed_harmonics, biases.edge_harmonics))
     if biases.pseudotensors is not None:
-        found.append(_embed_pseudotensors)
-    return tuple(found)
+        sources.append(_embed_pseudotensors)
+    return tuple(sources)
 
 
 def _embed_harmonics(degree: int, width: int, tensors: Tensors) -> Array:
@@ -131,10 +132,11 @@ def _embed_pseudotensors(width: int, tensors: Tensors) -> Array:
 
 
 def readers(biases: Biases, block: Block) -> tuple[Reader, ...]:
-    """How a block is read; what several readers give is added.
+    """How a block of a target is read; the block is the sum over all readers.
 
-    Functions of the block, the name of the last layers, and the features of heads. They
-    are called within the heads of a target, whose parameters then hold theirs.
+    Returns:
+      Functions of the block, the name of the last layers and the features of the heads,
+      to be called within a compact module, to which their parameters then belong.
     """
     if biases.readout == "linear" or block.is_invariant:
         return (_read_linearly,)
@@ -143,9 +145,9 @@ def readers(biases: Biases, block: Block) -> tuple[Reader, ...]:
 
 
 def _read_linearly(block: Block, last: str, heads: Heads) -> Array:
-    """The last layer is linear: features are summed over neighbors, then it is applied.
+    """Applies the linear last layer once, to features summed over neighbors.
 
-    Its bias counts every neighbor's weight.
+    The bias for edges is multiplied by the sum of the cutoff factors.
     """
     size = math.prod(block.shape)
     kernel, bias = Affine(heads.node.shape[-1], size, name=f"edge_{last}")()

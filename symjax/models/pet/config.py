@@ -1,4 +1,4 @@
-"""Hyperparameters and targets of PET: plain data, hashable, to and from JSON."""
+"""Hyperparameters and targets of PET; hashable, to and from JSON."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -18,11 +18,11 @@ AtomicNumber = Annotated[int, Field(ge=1, lt=len(chemical_symbols))]
 
 
 class Uncertainty(Declared):
-    """How sure a model is of a target; see :mod:`symjax.models.pet.uncertainty`.
+    """Uncertainty of a target, see :mod:`symjax.models.pet.uncertainty`.
 
     Attributes:
-      target: Name of the target, which has one block.
-      members: Size of its ensemble; 0 without one.
+      target: Name of the target, which must have one block.
+      members: Number of members of its ensemble; 0 for no ensemble.
 
     Example:
       >>> from symjax.models.pet import Uncertainty
@@ -40,32 +40,35 @@ class PETConfig(Declared):
     Attributes:
       species: Atomic numbers that the model knows, ascending.
       targets: What the model predicts.
-      cutoff: Radius of the neighbor list, in angstrom.
-      cutoff_function: ``"Bump"`` or ``"Cosine"``.
-      cutoff_width: Width of the smooth end of the cutoff, in angstrom.
+      cutoff: Cutoff radius of the neighbor list in angstrom.
+      cutoff_function: Smooth cutoff function, ``"Bump"`` or ``"Cosine"``.
+      cutoff_width: Width of the interval below the cutoff on which it goes from 1 to 0,
+        in angstrom.
       num_neighbors_adaptive: Target number of neighbors of the adaptive cutoff;
         None for a fixed cutoff.
-      adaptive_cutoff_method: ``"solver"`` or ``"grid"``.
-      cutoff_width_adaptive: Width of the taper in the count of neighbors, angstrom.
+      adaptive_cutoff_method: How adaptive cutoffs are found, ``"solver"`` or
+        ``"grid"``.
+      cutoff_width_adaptive: Width of the smooth step with which neighbors are counted,
+        in angstrom.
       d_pet: Width of the edge features.
       d_node: Width of the node features.
       d_head: Width of the heads.
       d_feedforward: Hidden width of the transformer's MLPs.
-      num_heads: Attention heads; divides ``d_pet``.
-      num_attention_layers: Attention layers in each GNN layer.
-      num_gnn_layers: GNN layers.
+      num_heads: Number of attention heads; must divide ``d_pet``.
+      num_attention_layers: Number of attention layers in each GNN layer.
+      num_gnn_layers: Number of GNN layers.
       normalization: ``"RMSNorm"`` or ``"LayerNorm"``.
       activation: ``"SwiGLU"`` or ``"SiLU"``.
-      attention_temperature: Divides the attention scores.
+      attention_temperature: Divisor of the attention scores.
       transformer_type: ``"PreLN"`` or ``"PostLN"``.
       featurizer_type: ``"feedforward"`` or ``"residual"``.
-      system_conditioning: Whether total charge and spin enter.
-      max_charge: Largest absolute charge, in elementary charges.
-      max_spin_multiplicity: Largest 2S+1.
-      zbl: Whether the screened nuclear repulsion is added to energies.
+      system_conditioning: Whether total charge and spin multiplicity are inputs.
+      max_charge: Largest absolute total charge, in elementary charges.
+      max_spin_multiplicity: Largest spin multiplicity 2S+1.
+      zbl: Whether the ZBL nuclear repulsion is added to energies.
       long_range: Long-range features of the nodes; None for none.
-      biases: Symmetry that is built in; by default none, which is PET.
-      uncertainties: Targets of a trained model whose uncertainty is known.
+      biases: Symmetry biases; by default none.
+      uncertainties: Uncertainties of the targets of a trained model.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -134,32 +137,32 @@ class PETConfig(Declared):
                 "a variant of one target and a block of another share a name",
                 "Rename one of them",
             )
-        for own in self.uncertainties:
-            if len(self.target(own.target).blocks) > 1:
+        for uncertainty in self.uncertainties:
+            if len(self.target(uncertainty.target).blocks) > 1:
                 raise ModelError(
                     "uncertainties",
-                    own.target,
-                    "is a target of several blocks",
+                    uncertainty.target,
+                    "is a target with several blocks",
                     "Leave its uncertainty out",
                 )
         if self.uncertainties and self.biases != NO_BIASES:
             raise ModelError(
                 "uncertainties",
-                [own.target for own in self.uncertainties],
+                [uncertainty.target for uncertainty in self.uncertainties],
                 "were calibrated for the network without biases",
                 "Leave them out, with uncertainties=()",
             )
 
     @property
     def num_readout_layers(self) -> int:
-        """GNN layers that the heads read: the last, or all for ``"residual"``."""
+        """Number of GNN layers that the heads read: 1, or all for ``"residual"``."""
         return 1 if self.featurizer_type == "feedforward" else self.num_gnn_layers
 
     def target(self, name: str) -> Target:
-        """The target of a name.
+        """The target with the given name.
 
         Raises:
-          ModelError: There is none.
+          ModelError: There is no such target.
         """
         for target in self.targets:
             if target.name == name:
@@ -173,7 +176,7 @@ class PETConfig(Declared):
 
     @property
     def outputs(self) -> tuple[tuple[str, Target, Block], ...]:
-        """Names of all outputs, each with the target and the block that it is."""
+        """All outputs: name, target and block of each."""
         return tuple(
             (name, target, block)
             for target in self.targets
@@ -183,9 +186,14 @@ class PETConfig(Declared):
     def by_block(
         self, make: Callable[[Target, Block], Any], *, invariant: bool = False
     ) -> dict[str, dict[str, Any]]:
-        """What ``make`` gives for every block of every target, as parameters are kept.
+        """Nested dictionary of ``make(target, block)``, as in the parameters.
 
-        By target and key of the block; of ``invariant`` blocks alone, if asked for.
+        Args:
+          make: Function of a target and one of its blocks.
+          invariant: Whether to leave out all but the invariant blocks.
+
+        Returns:
+          Values by name of the target and key of the block.
         """
         return {
             target.name: {

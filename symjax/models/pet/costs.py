@@ -1,4 +1,4 @@
-"""What each bias of a model adds: sectors, parameters, operations, evaluations."""
+"""Cost and effect of each symmetry bias of a PET."""
 
 import dataclasses
 import functools
@@ -20,16 +20,16 @@ from symjax.so3.irreps import Irrep
 
 @dataclasses.dataclass(frozen=True)
 class BiasCost:
-    """What one bias adds to a model.
+    """Cost and effect of one bias.
 
     Attributes:
       name: Its field in :class:`~symjax.models.biases.Biases`.
-      sectors: Irreps that it brings in; empty where it brings none, but makes
-        predictions commute with ``group``.
-      group: The group under which predictions become exactly equivariant, given what
-        the field says; empty where they do not.
-      parameters: Additional parameters.
-      operations: Operations of a prediction, over those without any bias.
+      sectors: Irreps of the features or outputs that it adds; empty for biases that
+        average or use a frame.
+      group: Group under which it makes predictions (or, for ``symmetrized_layers``, the
+        averaged features) equivariant; empty if it enforces no equivariance.
+      parameters: Number of additional parameters.
+      operations: Operations of a prediction, divided by those without any bias.
 
     Example:
       >>> from symjax.models.pet.costs import BiasCost
@@ -45,14 +45,14 @@ class BiasCost:
 
 
 def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
-    """States for each bias of a model which sectors it adds and what it costs.
+    """Costs and effects of the biases of a model, each one by itself.
 
     Args:
       config: Hyperparameters, targets and biases.
-      graph: Structures for which operations are counted (by XLA, before it optimises).
+      graph: Structures for which operations are counted (by XLA, before optimisation).
 
     Returns:
-      One entry for each bias, each as if it were alone.
+      One entry for each bias.
 
     Example:
       >>> import ase.build
