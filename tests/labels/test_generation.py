@@ -70,7 +70,9 @@ def test_perturbed_keeps_atoms_apart():
     drawn = perturbed(molecules(), 60, 3, amplitude=0.2)
     assert min(module._closest(atoms) for atoms in drawn) >= 0.6
     close = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.1]])
-    with pytest.raises(ArgumentError, match=r"amplitude=0.01.*Pass a smaller one"):
+    with pytest.raises(
+        ArgumentError, match=r"amplitude=0.01.*Pass a smaller amplitude"
+    ):
         perturbed([close], 1, 0, amplitude=0.01)
 
 

@@ -1,7 +1,7 @@
-"""Cutoff functions and adaptive cutoffs: everything in PET that reads distances only.
+"""Cutoff functions and adaptive cutoffs of PET.
 
-Formulas are those of PET as trained with metatrain, margins and clamps included, so
-that checkpoints keep their numbers.
+The formulas, with their margins and clamps, are those of metatrain, so that imported
+checkpoints reproduce its predictions.
 """
 
 from typing import cast
@@ -13,9 +13,9 @@ from jaxtyping import Array, Bool, Float
 
 from symjax.models.pet.config import PETConfig
 
-# The bump is flat to rounding this close to its ends, where cot diverges.
+# So close to the ends of the bump, where cot diverges, it is constant to round-off.
 _MARGIN = 1e-6
-# Below these the count of neighbors says nothing about a cutoff.
+# Smallest probe radius in angstrom, and smallest radius as a fraction of the cutoff.
 _SMALLEST_PROBE = 0.5
 _SMALLEST_FRACTION = 1 / 16
 _NEWTON_STEPS = 10
@@ -30,8 +30,8 @@ def bump(
     All derivatives vanish at both ends, s = 0 (value 1) and s = 1 (value 0).
     """
     s = jnp.clip((distances - (cutoff - width)) / width, _MARGIN, 1 - _MARGIN)
-    # As the logistic function of 2 cot(pi s), for its derivative: 1 - tanh^2 cancels,
-    # and what a tanh that stops short of 1 leaves is multiplied by 1 / sin^2.
+    # As the logistic function of 2 cot(pi s), whose derivative is accurate: 1 - tanh^2
+    # would cancel, and the error be multiplied by 1 / sin^2.
     return jax.nn.sigmoid(2 / jnp.tan(jnp.pi * s))
 
 
@@ -61,7 +61,7 @@ def _solve(
     mask: Bool[Array, "atoms neighbors"],
     config: PETConfig,
 ) -> Float[Array, "atoms"]:
-    """Radius at which the count reaches its target: Newton within a bracket."""
+    """Radius at which the count reaches its target, by bracketed Newton steps."""
     target = config.num_neighbors_adaptive
     assert target is not None
     width = config.cutoff_width_adaptive
@@ -99,7 +99,7 @@ def _solve(
     _, _, radius = jax.lax.fori_loop(0, _NEWTON_STEPS, step, state)
     radius = jax.lax.stop_gradient(radius)
     _, slope = count_and_slope(radius)
-    # One step of the implicit function theorem carries the derivative.
+    # One Newton step outside stop_gradient: the implicit function theorem.
     residual = _count(radius, distances, mask, config) - target
     radius = radius - residual / jnp.maximum(slope, _SMALLEST_SLOPE)
     return jnp.clip(radius, config.cutoff * _SMALLEST_FRACTION, config.cutoff)
@@ -124,12 +124,12 @@ def _probe(
     if len(probes) == 1:
         spread = jnp.abs(excess) * 0.5 + 1e-12
     else:
-        # An array, not a list, because there is one axis.
+        # Along one axis, gradient returns an array and not a list.
         slope = cast(Array, jnp.gradient(excess, axis=1))
         spread = jnp.maximum(jnp.abs(slope), 1e-12)
     logits = -0.5 * (excess / spread) ** 2
-    # The peak of the whole batch is subtracted, as in training; rows far below it
-    # underflow in the same way.
+    # The maximum over the whole batch is subtracted, as in metatrain, so that rows far
+    # below it underflow in the same way.
     weights = jnp.exp(logits - jnp.max(jnp.where(atom_mask[:, None], logits, -jnp.inf)))
     weights = jnp.where(atom_mask[:, None], weights, 1)
     weights = weights / jnp.sum(weights, axis=1, keepdims=True)
@@ -142,10 +142,20 @@ def adaptive_radii(
     mask: Bool[Array, "atoms pairs"],
     atom_mask: Bool[Array, "atoms"],
 ) -> Float[Array, "atoms"]:
-    """Radius of every atom, within which it has about a given number of neighbors.
+    """Adaptive cutoff radius of every atom.
 
-    In angstrom, as are the distances of all pairs within ``config.cutoff``, which are
-    positive for padding; differentiable.
+    It encloses about ``config.num_neighbors_adaptive`` neighbors, and is a
+    differentiable function of the distances.
+
+    Args:
+      config: Hyperparameters with an adaptive cutoff.
+      distances: Distances in angstrom of all pairs within ``config.cutoff``; positive
+        for padding.
+      mask: True for pairs.
+      atom_mask: True for atoms.
+
+    Returns:
+      Radii in angstrom.
     """
     if config.adaptive_cutoff_method == "solver":
         return _solve(distances, mask, config)
@@ -159,8 +169,14 @@ def cutoff_factors(
 ) -> Float[Array, "atoms neighbors"]:
     """Cutoff factor of every edge, in [0, 1].
 
-    The cutoff of each edge in angstrom is the model's, or, where it is adaptive, the
-    mean of both atoms' radii.
+    Args:
+      config: Hyperparameters.
+      distances: Edge lengths in angstrom.
+      cutoffs: Cutoff of each edge in angstrom: ``config.cutoff``, or the mean of the
+        radii of both atoms if the cutoff is adaptive.
+
+    Returns:
+      Values of the cutoff function.
     """
     function = bump if config.cutoff_function == "Bump" else cosine
     return function(distances, jnp.asarray(cutoffs), config.cutoff_width)

@@ -1,4 +1,4 @@
-"""Predictions of a PET, with forces and stress as derivatives of its energy."""
+"""Evaluates a PET on a graph, with forces and stress as derivatives of its energy."""
 
 import dataclasses
 import functools
@@ -24,31 +24,36 @@ def evaluate(
     graph: Graph,
     shifts: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
-    """Targets, forces and stress, and features of layers.
+    """Evaluates targets, forces, stress and features of layers.
+
+    A traced graph cannot be checked for unknown species, charges and multiplicities:
+    predictions for structures that have them are NaN.
 
     Args:
-      evaluation: What is evaluated.
-      parameters: As in :class:`PETModel`.
-      graph: Structures as the model reads them, see :func:`pet_graph`, possibly
-        rotated.
-      shifts: What is added to the features that GNN layers hand on, by
-        :func:`~symjax.models.pet.layers.stage_names`; if not None, these are among
-        what is returned, as they were before.
+      evaluation: What to evaluate.
+      parameters: Parameters as in :class:`PETModel`.
+      graph: Graph from :func:`pet_graph`, possibly rotated.
+      shifts: Arrays to add to the features that GNN layers pass on, by name, see
+        :func:`~symjax.models.pet.layers.stage_names`. If not None, even if empty, the
+        features before the addition are returned too, under the same names.
 
     Returns:
-      Arrays by name: outputs of shape ``(structures, ...)``, or ``(atoms, ...)`` for
-      targets per atom; ``"forces"`` (atoms, 3) in unit of energy per angstrom;
-      ``"stress"`` (structures, 3, 3) in unit of energy per cubic angstrom, the
-      derivative with respect to strain over the volume, not symmetrised: for slabs
-      and wires that of a strain within the periodic directions over the volume of the
-      cell (:func:`symjax.data.cells.stress_volume`), other components 0, and all of
-      them 0 without a volume; and features of shape ``(atoms, ...)`` or ``(atoms,
-      neighbors, ...)``.
+      Arrays by name:
+
+      - outputs, of shape ``(structures, ...)``, or ``(atoms, ...)`` for per-atom
+        targets;
+      - ``"forces"``, ``(atoms, 3)``, in the unit of the energy per angstrom;
+      - ``"stress"``, ``(structures, 3, 3)``, in the unit of the energy per cubic
+        angstrom: the derivative with respect to strain, divided by the volume and not
+        symmetrised. For slabs and wires only components within the periodic directions
+        are nonzero, and the volume is :func:`symjax.data.cells.stress_volume`; without
+        a volume the stress is 0;
+      - features, of shape ``(atoms, ...)`` or ``(atoms, neighbors, ...)``.
 
     Raises:
       ArgumentError: The graph was not made for this model's cutoff.
-      StructureError: The model does not know one of its species; a graph that is
-        traced has NaN in the place of what would be predicted of it.
+      StructureError: The model does not know a species of the graph.
+      ModelError: The model does not know a charge or multiplicity of the graph.
 
     Example:
       >>> import ase.build
@@ -81,11 +86,10 @@ def _with_derivatives(
 ) -> dict[str, Array]:
     """Outputs with forces and stress.
 
-    The network sees the edge vectors, and functions of lengths that do not change
-    under rotations. Both paths of the chain rule are followed: by the vectors, and by
-    the lengths of the edges and, where they were selected by an adaptive cutoff, of all
-    pairs. Under a ``vmap`` over rotated graphs, whose vectors rotate and whose lengths
-    do not, all that depends on lengths alone is computed once.
+    The network reads edge vectors, and functions of lengths. The chain rule follows
+    both: through the vectors, and through the lengths of edges and, with an adaptive
+    cutoff, of all pairs. Under a ``vmap`` over rotated graphs only the vectors are
+    mapped, so everything that depends on lengths alone is computed once.
     """
     config = evaluation.config
     with_energy = dataclasses.replace(evaluation, targets=(*evaluation.chosen, energy))
@@ -133,7 +137,7 @@ def _with_derivatives(
         )
         volume = jnp.asarray(graph.volumes)[:, None, None]
         within = onto_periodic(graph.cells).astype(virial.dtype)
-        # Along a direction without periods a strain only moves atoms.
+        # Along directions that are not periodic, strain is not a change of the cell.
         virial = jnp.matmul(
             jnp.matmul(within, virial, precision="highest"), within, precision="highest"
         )
@@ -148,12 +152,12 @@ def _onto_atoms(
     direct: Float[Array, "atoms neighbors 3"] | float,
     slopes: Float[Array, "atoms neighbors"],
 ) -> tuple[Float[Array, "atoms 3"], Float[Array, "atoms 3 3"]]:
-    """Forces and virials of atoms, from derivatives by vectors and by lengths."""
+    """Forces and virials of atoms, from derivatives with respect to edges."""
     vectors, mask = jnp.asarray(rows.vectors), jnp.asarray(rows.edge_mask)[..., None]
     edge = direct + (slopes / jnp.asarray(rows.lengths))[..., None] * vectors
     edge = jnp.where(mask, edge, 0)
-    # dE/dr_i collects minus the edges that leave i and plus those that arrive: the
-    # reverses of those that leave.
+    # dE/dr_i is the sum over edges that arrive at i minus that over edges that leave.
+    # Those that arrive are the reverses of those that leave.
     arriving = edge.reshape(-1, 3)[jnp.asarray(rows.reverse)]
     forces = jnp.sum(jnp.where(mask, edge - arriving, 0), axis=1)
     return forces, jnp.einsum("anx,any->axy", vectors, edge, precision="highest")

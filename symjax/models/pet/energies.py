@@ -1,4 +1,4 @@
-"""Which target forces are derived from."""
+"""Chooses the energy that forces are derived from."""
 
 from symjax.data.quantities import Target, energy_among
 from symjax.errors import ModelError
@@ -6,28 +6,28 @@ from symjax.models.pet.config import PETConfig
 
 
 def takes_repulsion(target: Target) -> bool:
-    """Whether nuclear repulsion, which is in eV, is added to a target of a model."""
+    """Whether the ZBL repulsion of a model, in eV, is added to a target."""
     return target.is_energy and target.unit == "eV"
 
 
 def _scalars(config: PETConfig) -> list[str]:
-    """Names of the targets that are one number for each structure."""
+    """Names of the targets that are one scalar for each structure."""
     targets = [t for t in config.targets if t.is_scalar and not t.per_atom]
     return [target.name for target in targets]
 
 
 def check_energy(config: PETConfig, name: str) -> None:
-    """Raises unless a target can be differentiated into forces.
+    """Raises unless forces can be derived from a target.
 
     Raises:
-      ModelError: There is no such target, or it is not one number per structure.
+      ModelError: There is no such target, or it is not one scalar per structure.
     """
     scalars = _scalars(config)
     if name not in scalars:
         raise ModelError(
             "energy",
             name,
-            "forces are derivatives of one scalar per structure, which it is not"
+            "is not one scalar per structure, so forces cannot be derived from it"
             if name in [target.name for target in config.targets]
             else "the model has no such target",
             f"Use {' or '.join(scalars)}"
@@ -41,14 +41,15 @@ def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
 
     Args:
       config: Hyperparameters and targets.
-      name: Its name; by default ``energy``, or the only variant of it.
+      name: Name of the target; by default ``energy``, or its only variant such as
+        ``energy/pbe``.
 
     Returns:
-      The name; None if none was named and no target is an energy of structures.
+      The name; None if ``name`` is None and the model has no energy.
 
     Raises:
-      ModelError: The target that was named is none, or cannot be differentiated; or
-        none was named, and there are several variants to choose from.
+      ModelError: The named target does not exist or is not one scalar per structure;
+        or ``name`` is None and the model has several variants of the energy.
 
     Example:
       >>> from symjax.data.quantities import Target, energy_among
@@ -64,10 +65,10 @@ def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
 
 
 def energy_of_forces(config: PETConfig, name: str | None = None) -> str:
-    """The same as :func:`choose_energy` where forces are asked for.
+    """:func:`choose_energy`, but raises if there is none.
 
     Raises:
-      ModelError: There is none, or it cannot be chosen.
+      ModelError: The model has no energy, or as in :func:`choose_energy`.
     """
     chosen = choose_energy(config, name)
     if chosen is None:

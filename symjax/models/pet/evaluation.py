@@ -1,4 +1,4 @@
-"""What of a PET is evaluated."""
+"""Describes what to evaluate of a PET."""
 
 import dataclasses
 from typing import Any
@@ -11,31 +11,29 @@ from symjax.models.pet.uncertainty import uncertain_outputs
 
 
 def output_names(config: PETConfig) -> tuple[str, ...]:
-    """Names of targets, of their uncertainties and of their ensembles."""
+    """Names of all targets, uncertainties and ensembles of a model."""
     return (*(target.name for target in config.targets), *uncertain_outputs(config))
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What of a PET is evaluated; hashable, so that it keys compiled code.
+    """What to evaluate of a PET; hashable, so that compiled code is cached by it.
 
     Attributes:
       config: Hyperparameters and targets.
-      targets: Names of targets, of their uncertainties and ensembles; None for all.
-      layers: Names of layers whose features are returned as well, see
-        :func:`layer_names`.
-      energy: Name of the target whose derivatives are forces and stress, see
+      targets: Names of targets, uncertainties and ensembles to return; None for all.
+      layers: Names of layers whose features to return, see :func:`layer_names`.
+      energy: Name of the target that forces and stress are derivatives of, see
         :func:`~symjax.models.pet.choose_energy`.
-      forces: Whether ``"forces"`` are returned, minus the gradient of the energy.
-      stress: Whether ``"stress"`` is.
-      baseline: Whether each species' constant is added.
-      network_dtype: Type in which the network computes, for instance ``bfloat16``;
-        scales, baselines and sums over atoms keep that of the graph. None for the
-        same throughout.
+      forces: Whether to return ``"forces"``, minus the gradient of the energy.
+      stress: Whether to return ``"stress"``.
+      baseline: Whether to add the baseline of each species.
+      network_dtype: Dtype of the network, for instance ``bfloat16``; scales, baselines
+        and sums over atoms keep the dtype of the graph. None for that dtype throughout.
 
     Raises:
       ModelError: The model has no such target, layer or energy; it has several energies
-        and none was named; or a target and a layer share a name.
+        and none was named; or a target and a layer have the same name.
 
     Example:
       >>> from symjax.models.pet import Evaluation, PETConfig
@@ -68,19 +66,19 @@ class Evaluation:
                 raise ModelError(
                     "targets",
                     name,
-                    "is the name of a layer too",
+                    "is also the name of a layer",
                     "Rename the target",
                 )
-        _ = self.differentiated  # refused here, not where it is first used
+        _ = self.differentiated  # raises here rather than at its first use
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Names of targets, uncertainties and ensembles that are returned."""
+        """Names of the targets, uncertainties and ensembles to return."""
         return output_names(self.config) if self.targets is None else self.targets
 
     @property
     def differentiated(self) -> str | None:
-        """The target whose derivatives are returned; None without derivatives."""
+        """Target whose derivatives to return; None for no derivatives."""
         if self.forces or self.stress:
             return energy_of_forces(self.config, self.energy)
         return None

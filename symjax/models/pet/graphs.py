@@ -1,9 +1,9 @@
-"""Graphs as a PET reads them: of the edges that it sees, and no others.
+"""Graphs for a PET, with only the edges that it uses.
 
-An adaptive cutoff drops most pairs. Which ones follows from lengths, which do not
-rotate: the edges that stay are found and packed once, on the host, so that no other
-edge is ever a row of a layer. Where derivatives are taken, the radii are computed
-again, from all pairs, which the packed graph keeps as its surroundings.
+An adaptive cutoff drops most pairs. It depends on lengths alone, so the remaining edges
+are selected and packed once, on the host, and layers compute nothing for the others.
+For derivatives the radii are computed again from all pairs, which the packed graph
+keeps as its surroundings.
 """
 
 import functools
@@ -39,21 +39,23 @@ def pet_graph(
     shape: GraphShape | None = None,
     dtype: Any = np.float64,
 ) -> Graph:
-    """The graph of structures as a model reads it.
+    """Builds the graph of structures for a model.
 
     Args:
-      config: The model's hyperparameters.
-      structures: One structure or several, of species that the model knows.
-      shape: Sizes to pad to; by default as small as possible.
+      config: Hyperparameters of the model.
+      structures: One structure or several.
+      shape: Sizes to pad to; by default the smallest possible.
       dtype: ``float32`` or ``float64``.
 
     Returns:
-      A graph of NumPy arrays. Where the cutoff is adaptive, its edges are those within
-      it and ``surroundings`` has all pairs.
+      A graph of NumPy arrays. With an adaptive cutoff its edges are those within the
+      adaptive cutoffs, and its ``surroundings`` hold all pairs.
 
     Raises:
-      ArgumentError: A size is too small.
-      StructureError: A structure cannot be used, or has unknown species.
+      ArgumentError: A size in ``shape`` is too small.
+      StructureError: A structure cannot be used, has a species that the model does not
+        know, or needs more memory than the machine has; or as in :func:`as_read`.
+      ModelError: The model does not know a structure's total charge or multiplicity.
 
     Example:
       >>> import ase.build
@@ -72,15 +74,23 @@ def pet_graph(
 
 
 def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) -> Graph:
-    """The edges that a model sees, of a graph of all pairs within its cutoff.
+    """Selects the edges that a model uses, and adds the mesh of long-range features.
 
-    With what its long-range sums read.
+    Args:
+      config: Hyperparameters of the model.
+      graph: Graph of all pairs within its cutoff.
+      structures: The structures of the graph.
+
+    Returns:
+      The graph for the model.
 
     Raises:
-      StructureError: The model is conditioned on charge and spin, and a structure says
-        them in another way (:func:`symjax.data.conditions.check_conditions`); or the
+      StructureError: The model reads charge and spin, and a structure gives them in a
+        form that is not read (:func:`symjax.data.conditions.check_conditions`); the
         model has long-range features, and a structure is periodic in one or two
-        directions, or, where its cutoff is adaptive, in any.
+        directions, or in any direction if the cutoff is adaptive; or an evaluation
+        needs more memory than the machine has.
+      ModelError: The model does not know a structure's total charge or multiplicity.
     """
     for number, atoms in enumerate(structures):
         reads: tuple[str, ...] = ()
@@ -113,9 +123,9 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
 
 
 def _check_memory(config: PETConfig, graph: Graph) -> None:
-    """Refuses what one evaluation has no memory for, before it is asked for."""
+    """Raises if one evaluation needs more memory than the machine has."""
     num_atoms, num_neighbors, *_ = graph_shape(graph)
-    # Scores of one layer of attention, of all pairs of tokens of each atom.
+    # Attention scores of one layer, between all pairs of tokens of each atom.
     entries = num_atoms * config.num_heads * (num_neighbors + 1) ** 2
     needed = entries * np.asarray(graph.vectors).dtype.itemsize
     largest = physical_memory()
@@ -131,15 +141,15 @@ def _check_memory(config: PETConfig, graph: Graph) -> None:
 
 
 def seen_edges(config: PETConfig, graph: Graph) -> Graph:
-    """Packs the edges that a model sees of all pairs within ``config.cutoff``.
+    """Selects the edges that a model uses from all pairs within ``config.cutoff``.
 
-    All of them where the cutoff is not adaptive; else those within the mean of both
-    atoms' radii.
+    With an adaptive cutoff these are the pairs within the mean of the radii of both
+    atoms, otherwise all pairs.
     """
     if config.num_neighbors_adaptive is None:
         return graph
     shape = graph_shape(graph)
-    # Of a few sizes only: the selection is compiled for each.
+    # Padded to one of a few sizes: the selection is compiled for each.
     padded = pad_graph(graph, bucket_shape(shape))
     with jax.enable_x64(np.asarray(graph.lengths).dtype == np.float64):
         seen = np.asarray(
@@ -163,16 +173,17 @@ def _seen(
 
 
 def check_graph(config: PETConfig, graph: Graph) -> None:
-    """Raises where a graph has other edges or species than a model sees.
+    """Raises unless a graph was made for a model.
 
-    Species of a graph that is traced are unknown yet: see
+    Species, charges and multiplicities of a traced graph cannot be checked; see
     :func:`symjax.models.pet.inputs.invariants`.
 
     Raises:
-      ArgumentError: The graph has the pairs within a shorter cutoff; the cutoff is
-        adaptive and no edges were selected, or the other way round; or the model has
-        long-range features and the graph no mesh.
+      ArgumentError: The graph has a shorter cutoff than the model; edges were selected
+        with an adaptive cutoff and the model has a fixed one, or the reverse; or the
+        model has long-range features and the graph has no mesh.
       StructureError: The model does not know one of the species.
+      ModelError: The model does not know one of the charges or multiplicities.
     """
     if not isinstance(graph.species, jax.core.Tracer):
         numbers = np.asarray(graph.species)[np.asarray(graph.atom_mask)]
@@ -196,7 +207,7 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
         raise ArgumentError(
             "graph",
             graph_shape(graph),
-            "has no mesh, which the model's long-range features read",
+            "has no mesh, which the model's long-range features need",
             "Make it with symjax.models.pet.pet_graph(model.config, structures)",
         )
     adaptive = config.num_neighbors_adaptive is not None
@@ -204,22 +215,22 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
         raise ArgumentError(
             "graph",
             graph_shape(graph),
-            "has all pairs as edges, and the model selects with an adaptive cutoff"
+            "has all pairs as edges, but the model has an adaptive cutoff"
             if adaptive
-            else "has a selection of edges, and the model sees all pairs",
+            else "has a selection of edges, but the model has a fixed cutoff",
             "Make it with symjax.models.pet.pet_graph(model.config, structures)",
         )
 
 
 def check_conditioning(config: PETConfig, graph: Graph) -> None:
-    """Raises if a model knows no embedding of a graph's charges and multiplicities.
+    """Raises if a graph has charges or multiplicities beyond a model's embeddings.
 
-    Those of a graph that is traced are unknown yet: see
+    Those of a traced graph cannot be checked; see
     :func:`symjax.models.pet.inputs.invariants`.
 
     Raises:
-      ModelError: The model reads charges and multiplicities, and one of them is
-        outside the range that it was built for.
+      ModelError: The model reads charge and spin multiplicity, and one of them is
+        outside its range.
     """
     if not config.system_conditioning or isinstance(graph.charge, jax.core.Tracer):
         return

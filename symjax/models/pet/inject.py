@@ -1,4 +1,4 @@
-"""Biases for a model that is trained already."""
+"""Adds symmetry biases to a trained model."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,23 +14,25 @@ from symjax.models.pet.model import PETModel, init_pet, without_uncertainties
 
 
 def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETModel:
-    """A trained model with biases, to train on.
+    """Adds biases to a trained model, for further training.
 
-    Tokens and a readout of kind ``"sum"`` start with weights of 0, so that predictions
-    stay as they are; whatever moves the input, and a readout that replaces the model's
-    own, changes them at once. Uncertainties, which were calibrated for the model as it
-    was, are left out.
+    Additional token features and a readout of kind ``"sum"`` start with weights of 0:
+    they leave predictions unchanged until they are trained. Averages, canonical frames
+    and an ``"equivariant"`` readout change predictions immediately. Uncertainties are
+    removed, since they were calibrated for the original model.
 
     Args:
-      model: The model; it may have biases, which must be among the new ones.
-      biases: All biases that the result has.
+      model: The model. Biases that it has already must be among ``biases``, with the
+        same sizes.
+      biases: All biases of the result.
       key: Random key of the new parameters.
 
     Returns:
-      The model; its card says what was added.
+      The model, with the biases in its configuration and card.
 
     Raises:
-      ModelError: The model has parameters of a bias that the result lacks.
+      ModelError: The model has parameters of a bias that ``biases`` lacks, or of
+        another shape than they need.
 
     Example:
       >>> import jax
@@ -48,21 +50,27 @@ def inject_biases(model: PETModel, biases: Biases, key: PRNGKeyArray) -> PETMode
     config = dataclasses.replace(model.config, biases=biases)
     fresh = flax.traverse_util.flatten_dict(init_pet(config, key).parameters["network"])
     flat: dict[Sequence[str], Any] = {}
-    own = flax.traverse_util.flatten_dict(model.parameters["network"])
+    trained = flax.traverse_util.flatten_dict(model.parameters["network"])
     for path, leaf in fresh.items():
-        if path in own:
-            flat[path] = own[path]
+        if path in trained:
+            flat[path] = trained[path]
         else:
             flat[path] = np.zeros_like(leaf) if _is_entry(path, biases) else leaf
-    # A readout that replaces PET's leaves PET's last layers without a use.
-    lost = [path for path in own if path not in fresh and not _is_last_layer(path)]
+    shapes = {path: np.shape(leaf) for path, leaf in fresh.items()}
+    # An equivariant readout replaces PET's last layers.
+    lost = [
+        path
+        for path, leaf in trained.items()
+        if shapes.get(path) != np.shape(leaf)
+        and (path in fresh or not _is_last_layer(path))
+    ]
     if lost:
         raise ModelError(
             "biases",
             biases,
-            f"lacks the bias of {len(lost)} parameters of the model, such as "
-            f"{'/'.join(lost[0])}",
-            "Name all biases of the model, and the new ones",
+            f"lacks {len(lost)} parameters of the model, or has them in other shapes, "
+            f"such as {'/'.join(lost[0])}",
+            "Include the biases of the model, with their sizes",
         )
     return dataclasses.replace(
         model,
@@ -80,8 +88,8 @@ def _is_last_layer(path: Sequence[str]) -> bool:
 
 
 def _is_entry(path: Sequence[str], biases: Biases) -> bool:
-    """Whether what a new parameter multiplies is added to the trained network."""
+    """Whether a new parameter must be 0 at first to leave predictions unchanged."""
     if any(part.startswith("equivariant_last_layers") for part in path):
-        # Were the factors 0 too, no gradient would reach either.
+        # If the factors were 0 too, the gradients of both would vanish.
         return biases.readout == "sum" and "factors" not in path[-2]
     return path[-2] in ("angular", "pseudo_embedding")

@@ -1,4 +1,4 @@
-"""What PET reads of a graph: vectors, and functions of lengths that do not rotate."""
+"""Input of the network: vectors, and rotation-invariant functions of lengths."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,26 +21,26 @@ _EPSILON = 1e-15
 
 @flax.struct.dataclass
 class PETInputs:
-    """What the network reads.
+    """Input of the network.
 
-    Only ``vectors`` change under rotations, and positions and cells of ``long_range``.
-    A ``vmap`` over rotations that maps ``vectors`` alone computes everything that reads
-    only the other fields once.
+    Only ``vectors``, and positions and cells in ``long_range``, change under rotations.
+    Under a ``vmap`` over rotations, everything that depends only on the other fields is
+    computed once.
 
     Attributes:
       vectors: Edge vectors in angstrom, 0 for padding.
-      distances: Edge lengths as the tokens see them, in angstrom.
+      distances: Edge lengths in angstrom, sqrt(r^2 + 1e-15) as in metatrain.
       cutoff_factors: Cutoff factors, 0 for padding.
       edge_mask: True for edges.
-      reverse: Flat slot of the reverse edge; the edge's own slot for padding.
+      reverse: Flat index of the reverse edge; of the edge itself for padding.
       centers: Index of each atom's species in the model's list.
-      neighbors: Index of each neighbor's species.
-      structure: Structure of each atom.
+      neighbors: Index of each neighbor's species in the model's list.
+      structure: Index of each atom's structure.
       charge: Total charge of each structure, in elementary charges.
-      spin_multiplicity: 2S+1 of each structure.
-      repulsion: Nuclear repulsion of each atom in eV, 0 unless the model has it. The
-        network does not read it.
-      long_range: What long-range features read; None without them.
+      spin_multiplicity: Spin multiplicity 2S+1 of each structure.
+      repulsion: ZBL repulsion of each atom in eV, 0 unless the model has it. It is
+        added to energies after the network.
+      long_range: Mesh for long-range features; None without them.
 
     Example:
       >>> import ase.build
@@ -76,19 +76,24 @@ class PETInputs:
 def _species_index(config: PETConfig, species: Array) -> Array:
     table = np.zeros(max(config.species) + 1, np.int32)
     table[list(config.species)] = np.arange(len(config.species))
-    # Padding has atomic number 0 and reads the first species, behind its mask.
+    # Padding has atomic number 0 and gets the first species; it is masked later.
     return jnp.asarray(table)[species]
 
 
 class Lengths(NamedTuple):
-    """What does not rotate; of pairs, where the edges are a selection of them."""
+    """Rotation-invariant lengths of a graph, in angstrom.
+
+    Attributes:
+      edges: Lengths of the edges.
+      pairs: Lengths of all pairs, if the edges are a selection of them.
+    """
 
     edges: Float[Array, "atoms neighbors"]
     pairs: Float[Array, "atoms pairs"] | None
 
 
 def lengths_of(graph: Graph) -> Lengths:
-    """Lengths of a graph's edges, and of the pairs that they were selected from."""
+    """The lengths of a graph."""
     around = graph.surroundings
     pairs = None if around is None else jnp.asarray(around.lengths)
     return Lengths(jnp.asarray(graph.lengths), pairs)
@@ -97,7 +102,16 @@ def lengths_of(graph: Graph) -> Lengths:
 def invariants(
     config: PETConfig, graph: Graph, lengths: Lengths
 ) -> tuple[tuple[Array, Array, Array], Array]:
-    """Token distances, cutoff factors and repulsion; and which edges are seen.
+    """Rotation-invariant input of the network.
+
+    Args:
+      config: Hyperparameters of the model.
+      graph: Graph from :func:`pet_graph`.
+      lengths: Lengths of the graph; derivatives are taken with respect to them.
+
+    Returns:
+      Distances, cutoff factors and repulsion, as in :class:`PETInputs`; and the mask of
+      edges.
 
     Distances are NaN in structures with a species, total charge or spin multiplicity
     that the model does not know, and so are all predictions for them.
@@ -115,11 +129,10 @@ def invariants(
         )
         cutoffs = (radii[:, None] + radii[jnp.asarray(graph.neighbors)]) / 2
         factors = cutoff_factors(config, lengths.edges, cutoffs)
-        # All, but for rounding and for atoms that were moved since.
+        # Normally all edges; not those that round-off or moved atoms put outside.
         seen = mask & (lengths.edges <= cutoffs)
     factors = jnp.where(seen, factors, 0)
-    # The token's square root is that of the squared length, plus an epsilon that
-    # keeps derivatives finite; part of PET's definition.
+    # PET's definition, in which the epsilon keeps derivatives finite.
     distances = jnp.sqrt(lengths.edges**2 + _EPSILON)
     known = jnp.isin(graph.species, np.array(config.species)) | ~graph.atom_mask
     readable = jax.ops.segment_min(
@@ -130,7 +143,7 @@ def invariants(
         readable &= graph.spin_multiplicity <= config.max_spin_multiplicity
     distances = jnp.where(readable[graph.structure, None], distances, jnp.nan)
     if config.zbl:
-        # Of all pairs: those that repel each other need not be edges.
+        # Over all pairs, since atoms that repel each other need not share an edge.
         pairs = graph if around is None else around
         centers = _species_index(config, jnp.asarray(graph.species))
         repulsion = zbl_energies(
@@ -146,18 +159,19 @@ def invariants(
 
 
 def pet_inputs(config: PETConfig, graph: Graph) -> PETInputs:
-    """What the network reads from a graph.
+    """Prepares the input of the network from a graph.
 
     Args:
-      config: The model's hyperparameters.
-      graph: Structures as the model reads them, see :func:`pet_graph`.
+      config: Hyperparameters of the model.
+      graph: Graph from :func:`pet_graph`.
 
     Returns:
-      The inputs, differentiable with respect to the graph's vectors and lengths.
+      The input, differentiable with respect to the vectors and lengths of the graph.
 
     Raises:
       ArgumentError: The graph was not made for this model's cutoff.
-      StructureError: The model does not know one of its species.
+      StructureError: The model does not know a species of the graph.
+      ModelError: The model does not know a charge or multiplicity of the graph.
 
     Example:
       >>> import ase.build

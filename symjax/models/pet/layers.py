@@ -1,4 +1,4 @@
-"""What PET's layers are, and their names: metatrain's module paths."""
+"""Layers of a PET whose features can be measured, named by metatrain's paths."""
 
 import functools
 import re
@@ -27,7 +27,7 @@ _KINDS = ("node", "edge")
 
 
 def layer_of(config: PETConfig, path: Sequence[str]) -> str:
-    """Metatrain's module path of a sown value, from the path of modules to it."""
+    """Metatrain's module path of a sown value, from its path in the Flax modules."""
     words: list[str] = []
     name = ""
     for part in (entry.removeprefix("=") for entry in path):
@@ -45,9 +45,10 @@ def layer_of(config: PETConfig, path: Sequence[str]) -> str:
 
 
 def module_of(config: PETConfig, path: Sequence[str]) -> str:
-    """Metatrain's module path of parameters, with the target's name in its heads.
+    """Metatrain's module path of a Flax module, from its path.
 
-    Empty for what holds all heads of a target.
+    The heads of a target have its name in their path; the module that contains all
+    heads of a target has no counterpart in metatrain, and an empty path.
     """
     words: list[str] = []
     target = ""
@@ -58,25 +59,26 @@ def module_of(config: PETConfig, path: Sequence[str]) -> str:
         elif match[1] == "targets":
             target = config.targets[int(match[2][1:])].name
         else:
-            own = [target] if target and len(words) == 0 else []
-            words += [match[1], *own, *match[2][1:].split("_")]
+            inner = [target] if target and not words else []
+            words += [match[1], *inner, *match[2][1:].split("_")]
     return ".".join(words)
 
 
 class Layer(NamedTuple):
-    """What a layer is.
+    """A layer whose features can be measured.
 
     Attributes:
-      name: Metatrain's module path; ``_node`` and ``_edge`` tell the outputs of modules
-        that return both.
-      kind: ``"node"`` or ``"edge"``, what it has features of.
-      target: The target whose head it is; empty for layers that all targets share.
-      varies: Whether its features depend on the orientation. Embeddings of species do
-        not.
-      repeats: Whether it has the numbers of another layer.
-      beside: Whether it is an input that is embedded anew, or a branch beside the main
-        path: what is absent there is not lost.
-      averaged: Whether it can be averaged over a group: it is computed by itself.
+      name: Metatrain's module path; for modules that return both node and edge
+        features, followed by ``_node`` or ``_edge``.
+      kind: ``"node"`` or ``"edge"``.
+      target: Target whose head it is; empty for layers that all targets share.
+      varies: Whether its features depend on the orientation, unlike embeddings of
+        species.
+      repeats: Whether its features are identical to those of another layer.
+      beside: Whether it is off the main path, as an embedding of the input or a side
+        branch: information that it lacks is not lost to later layers.
+      averaged: Whether it can be averaged over a group, which needs its features to be
+        computed explicitly and to be used by later layers.
     """
 
     name: str
@@ -90,7 +92,7 @@ class Layer(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def describe_layers(config: PETConfig) -> tuple[Layer, ...]:
-    """All layers whose features can be measured, in the order of the network."""
+    """All layers whose features can be measured, in network order."""
     residual = config.featurizer_type == "residual"
     conditioned = config.system_conditioning
 
@@ -105,7 +107,7 @@ def describe_layers(config: PETConfig) -> tuple[Layer, ...]:
         layer = f"gnn_layers.{index}"
         if residual and index:
             found.append(embedding(f"node_embedders.{index}", "node"))
-        # Fused with what follows, it is never computed by itself.
+        # Fused with the next layer: later layers do not read its features.
         found.append(
             Layer(f"{layer}.edge_embedder", "edge", beside=True, averaged=False)
         )
@@ -118,7 +120,7 @@ def describe_layers(config: PETConfig) -> tuple[Layer, ...]:
         if not residual:
             found.append(Layer(f"combination_mlps.{index}", "edge", beside=True))
             for kind in _KINDS:
-                # The conditioning is added after the last attention layer.
+                # Equal to the last attention layer unless the conditioning is added.
                 same = kind == "node" and not conditioned
                 name = f"gnn_layers_post_mp_{kind}.{index}"
                 found.append(Layer(name, kind, repeats=same))
@@ -138,9 +140,9 @@ def describe_layers(config: PETConfig) -> tuple[Layer, ...]:
 
 
 def layer_names(config: PETConfig) -> tuple[str, ...]:
-    """Names of all layers whose features can be measured, in the order of the network.
+    """Names of all layers whose features can be measured, in network order.
 
-    They are metatrain's module paths, so that results can be laid side by side.
+    They are the module paths of metatrain, so that results can be compared.
 
     Args:
       config: Hyperparameters and targets.
@@ -158,24 +160,25 @@ def layer_names(config: PETConfig) -> tuple[str, ...]:
 
 
 def distinct_layers(config: PETConfig) -> tuple[str, ...]:
-    """Layers whose features depend on the orientation, each set of numbers once."""
+    """Names of layers with orientation-dependent features, without repeats."""
     layers = describe_layers(config)
-    return tuple(one.name for one in layers if one.varies and not one.repeats)
+    return tuple(layer.name for layer in layers if layer.varies and not layer.repeats)
 
 
 def stage_names(config: PETConfig) -> tuple[str, ...]:
-    """What every GNN layer hands on: ``node_0``, ``edge_0``, ``node_1``, ..."""
+    """Names of the outputs of GNN layers: ``node_0``, ``edge_0``, ``node_1``, ..."""
     numbers = range(config.num_gnn_layers)
     return tuple(f"{kind}_{n}" for n in numbers for kind in _KINDS)
 
 
 @functools.lru_cache(maxsize=64)
 def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
-    """Layers whose features are averaged over a finite group.
+    """Names of the layers whose features are averaged over a finite group.
 
     Raises:
-      ModelError: A pattern matches no layer, or one that cannot be averaged because
-        it is never computed by itself, or does not depend on the orientation.
+      ModelError: A pattern matches no layer, or a layer that cannot be averaged because
+        later layers do not read its features, or these do not depend on the
+        orientation.
     """
     if not config.biases.symmetrized_layers:
         return ()
@@ -186,13 +189,17 @@ def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
                 "biases.symmetrized_layers",
                 layer.name,
                 "cannot be averaged",
-                "Name a layer of attention, a message, compress or a head",
+                "Name an attention layer, a message, a compress layer or a head",
             )
     return chosen
 
 
 def check_layers(config: PETConfig, layers: tuple[str, ...]) -> None:
-    """Raises a ModelError unless all layers exist."""
+    """Raises unless all layers exist.
+
+    Raises:
+      ModelError: The model has no such layer.
+    """
     known = layer_names(config)
     for name in layers:
         if name not in known:

@@ -1,14 +1,14 @@
-"""Long-range features: potentials of charges that a model assigns to its atoms.
+"""Long-range features: electrostatic potentials of learned charges.
 
-The features of each atom are mapped to charges, one for each channel; the features that
-are added are a function of the potentials that the charges of all atoms create. Between
-atoms closer than the cutoff the potential is switched off: there the rest of the model
-sees everything. A potential is linear in charges, V = K q, and K depends on geometry
-alone: one matrix for all channels, see :func:`potential_kernel`.
+The features of each atom are mapped to charges, one for each channel. The charges of
+all atoms create a potential at each atom, which is mapped to additional features. The
+potential is switched off between atoms closer than the cutoff, where the rest of the
+model acts. Potentials are linear in the charges, V = K q, and K depends on geometry
+alone: one matrix serves all channels, see :func:`potential_kernel`.
 
-Formulas of the Coulomb potential are those of ``jax-pme``. The mesh and its influence
-function are those of torch-pme, which metatrain evaluates: see there on what they do to
-the symmetry of a model.
+The Coulomb potential is that of ``jax-pme``. The mesh and its influence function are
+those of torch-pme, which metatrain uses; they break the symmetry of the model, see
+:func:`potential_kernel`.
 """
 
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from symjax.errors import needs_extra
 from symjax.models._limits import Positive
 from symjax.models._parameters import Dense
 
-# Waves that are summed at a time: memory grows with atoms times this.
+# Waves summed at a time; memory grows with this times the number of atoms.
 _WAVES_AT_ONCE = 1024
 
 
@@ -33,11 +33,11 @@ class LongRange(Declared):
     """Hyperparameters of the long-range features, under metatrain's names.
 
     Attributes:
-      smearing: Width of the Gaussians of charge that the mesh represents, in angstrom.
-      kspace_resolution: Resolution of the mesh, see
-        :func:`symjax.data.mesh.mesh_sizes`, in angstrom.
-      interpolation_nodes: Mesh points along each axis over which an atom is spread, 1
-        to 5.
+      smearing: Width of the Gaussian charges on the mesh, in angstrom.
+      kspace_resolution: Resolution of the mesh in angstrom, see
+        :func:`symjax.data.mesh.mesh_sizes`.
+      interpolation_nodes: Number of mesh points along each axis over which the charge
+        of an atom is spread, 1 to 5.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -56,34 +56,35 @@ def potential_kernel(
     neighbors: Int[Array, "atoms neighbors"],
     edge_mask: Bool[Array, "atoms neighbors"],
 ) -> Float[Array, "atoms atoms"]:
-    """The matrix K of potentials V = K q, in units of charge per angstrom.
+    """The matrix K of potentials V = K q, in 1/angstrom.
 
-    Without a cell, K_ij = (1 - f(r_ij)) / (2 r_ij) with the cosine switch
-    f(r) = (1 + cos(pi r / cutoff)) / 2, 0 beyond the cutoff. With a cell, it is the sum
-    over periodic images by a particle-particle particle-mesh method (Hockney and
-    Eastwood; Deserno and Holm, J. Chem. Phys. 109, 7678, 1998): with w_i(k) the Fourier
-    transform of the B-spline that spreads atom i over the mesh, U(k) that of the
-    B-spline itself, and G(k) = 4 pi exp(-sigma^2 k^2 / 2) / k^2,
+    Without a cell, K_ij = (1 - f(r_ij)) / (2 r_ij) for i != j, with the cosine switch
+    f(r) = (1 + cos(pi r / cutoff)) / 2, which is 0 beyond the cutoff. With a cell, K is
+    the sum over periodic images by the particle-particle particle-mesh method (Hockney
+    and Eastwood; Deserno and Holm, J. Chem. Phys. 109, 7678, 1998). Let sigma be the
+    smearing, w_i(k) the Fourier transform of the B-spline that spreads atom i over the
+    mesh, U(k) that of the B-spline itself, and
+    G(k) = 4 pi exp(-sigma^2 k^2 / 2) / k^2. Then
 
       2 K_ij = sum_k G(k) / U(k)^2 Re(w_i(k)^* w_j(k)) / volume
                - delta_ij sqrt(2 / pi) / sigma - 2 pi sigma^2 / volume
                - sum over edges from i to j of f(r) erf(r / (sqrt(2) sigma)) / r.
 
-    U is a product over Cartesian axes, of sinc(k_a h_a / 2 pi)^nodes with the mesh's
-    distances h_a along the cell vectors, as torch-pme evaluates it. That is the
-    transform of the B-spline only where cell vectors lie along the axes: in all other
-    orientations K, and what depends on it, changes with the orientation.
+    As in torch-pme, U is a product of sinc(k_a h_a / 2 pi)^nodes over Cartesian axes a,
+    with the mesh spacings h_a along the cell vectors. This is the transform of the
+    B-spline only if the cell vectors are parallel to the axes. For other cells K
+    changes with the orientation, which breaks the symmetry of the model.
 
     Args:
       options: Hyperparameters.
       cutoff: Radius of the switch in angstrom.
-      mesh: The structures and their meshes.
+      mesh: Meshes of the structures.
       distances: Edge lengths in angstrom; positive for padding.
-      neighbors: Atom at the end of each edge.
+      neighbors: Index of the atom at the end of each edge.
       edge_mask: True for edges.
 
     Returns:
-      The matrix; 0 between structures and for padding.
+      The matrix, 0 between different structures and for padding.
     """
     pme = _jax_pme()
     coulomb = pme.potentials.coulomb()
@@ -138,7 +139,7 @@ def _sum_over_waves(
     lengths = jnp.linalg.norm(cells, axis=-1)
     reciprocal = 2 * jnp.pi * jnp.swapaxes(jnp.linalg.inv(cells), -1, -2)
 
-    # Derivatives compute each block again, so that memory does not grow with waves.
+    # Derivatives recompute each block: memory does not grow with the number of waves.
     @jax.checkpoint
     def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
         indices, shares = block
@@ -184,10 +185,10 @@ def _spread(
     sizes: Int[Array, "structures 3"],
     waves: Int[Array, "structures waves 3"],
 ) -> Any:
-    """w_i(k), complex, of shape ``(atoms, waves)``."""
+    """Fourier transforms w_i(k), complex, of shape ``(atoms, waves)``."""
     fractional = jnp.asarray(mesh.fractional)
     own = sizes[structure]
-    # jax-pme's B-splines lie half a mesh point from where torch-pme's do.
+    # jax-pme's B-splines are shifted by half a mesh point against torch-pme's.
     weights_of, _, _ = _jax_pme().mesh.bspline(nodes)
     places = fractional * own
     weights = weights_of(
@@ -197,7 +198,7 @@ def _spread(
         first = jnp.floor(places + 0.5).astype(jnp.int32) - (nodes - 1) // 2
     else:
         first = jnp.floor(places).astype(jnp.int32) - nodes // 2 + 1
-    # Integers modulo the mesh's size: phases keep their digits in float32.
+    # Integers modulo the mesh size, so that phases are accurate in float32.
     steps = jnp.arange(nodes)
     turns = waves[:, :, :, None] * steps % sizes[:, None, :, None]
     angles = -2 * jnp.pi * turns.astype(places.dtype) / sizes[:, None, :, None]
@@ -210,7 +211,11 @@ def _spread(
 
 
 class LongRangeFeatures(nn.Module):
-    """Charges from features, potentials from charges, features from potentials."""
+    """Maps features to charges, their potentials to additional features.
+
+    Attributes:
+      width: Number of charges of each atom, and of features.
+    """
 
     width: int
 
@@ -220,7 +225,7 @@ class LongRangeFeatures(nn.Module):
         features: Float[Array, "atoms features"],
         kernel: Float[Array, "atoms atoms"],
     ) -> Float[Array, "atoms features"]:
-        """Returns what is added to the features of every atom."""
+        """Returns the additional features; ``kernel`` is :func:`potential_kernel`."""
         charges = Dense(self.width, name="charges_map")(features)
         wide = jnp.promote_types(charges.dtype, kernel.dtype)
         potentials = jnp.matmul(kernel, charges.astype(wide), precision="highest")

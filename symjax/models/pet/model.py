@@ -1,7 +1,7 @@
-"""A PET with its parameters: predictions on graphs, forces and stress, layers by name.
+"""A PET with its parameters: initialisation and predictions.
 
-Everything is a pure function of (model or parameters, graph): safe to jit, vmap and
-differentiate.
+Predictions are pure functions of model and graph: they can be jitted, vmapped and
+differentiated.
 """
 
 import dataclasses
@@ -34,17 +34,17 @@ from symjax.models.precision import cast_parameters, check_dtype
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PETModel:
-    """A trained (or fresh) PET.
+    """A PET with its parameters.
 
     Attributes:
-      name: Name for reports.
+      name: Name in reports.
       config: Hyperparameters and targets.
-      parameters: Pytree with ``"network"`` (Flax parameters), and for every target
-        and block ``"scale"`` and ``"baseline"``, of shape ``(species, properties)``:
-        an atom's prediction is ``scale * raw + baseline``, the baseline only for
-        invariants. Models with uncertainties have ``"uncertainty"``, see
-        :func:`~symjax.models.pet.uncertainty.uncertainty_shapes`.
-      card: Where the model comes from and how well it does; JSON-serialisable.
+      parameters: Dictionary with ``"network"`` (Flax parameters), and ``"scale"`` and
+        ``"baseline"`` by target and block, each of shape ``(species, properties)``:
+        the prediction of an atom is ``scale * raw + baseline``, where only invariant
+        blocks have a baseline. Models with uncertainties also have ``"uncertainty"``,
+        see :func:`~symjax.models.pet.uncertainty.uncertainty_shapes`.
+      card: Model card with origin, data and errors; JSON-serialisable.
 
     Example:
       >>> from symjax.models import load_model
@@ -82,7 +82,7 @@ def _init_network(config: PETConfig, key: Array) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def parameter_shapes(config: PETConfig) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every parameter of a model, by its path; the network is traced once."""
+    """Shape of every parameter by path, found by tracing; cached."""
     tree = jax.eval_shape(lambda: _init_network(config, jax.random.key(0)))
     shapes = {f"network/{path}": leaf.shape for path, leaf in flatten(tree).items()}
     for target in config.targets:
@@ -94,18 +94,18 @@ def parameter_shapes(config: PETConfig) -> Mapping[str, tuple[int, ...]]:
 
 
 def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
-    """A PET with random parameters, unit scales and zero baselines.
+    """Initialises a PET with random parameters, scales of 1 and baselines of 0.
 
     Args:
       config: Hyperparameters and targets.
       key: Random key.
-      name: Name for reports.
+      name: Name in reports.
 
     Returns:
-      The model, in float32.
+      The model, with float32 parameters.
 
     Raises:
-      ModelError: The configuration has uncertainties.
+      ModelError: The configuration has uncertainties, which need a trained model.
 
     Example:
       >>> import jax
@@ -121,8 +121,8 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
     if config.uncertainties:
         raise ModelError(
             "uncertainties",
-            [own.target for own in config.uncertainties],
-            "are those of a trained network, and this one is fresh",
+            [uncertainty.target for uncertainty in config.uncertainties],
+            "belong to a trained network, and this one is not trained",
             "Leave them out",
         )
 
@@ -138,21 +138,21 @@ def init_pet(config: PETConfig, key: Array, name: str = "pet") -> PETModel:
 
 
 def without_uncertainties(model: PETModel) -> PETModel:
-    """A model whose parameters may change: uncertainties would not be its own."""
+    """Removes uncertainties, which are wrong once other parameters change."""
     config = dataclasses.replace(model.config, uncertainties=())
     parameters = {k: v for k, v in model.parameters.items() if k != "uncertainty"}
     return dataclasses.replace(model, config=config, parameters=parameters)
 
 
 def predict(model: PETModel, graph: Graph, **choices: Any) -> dict[str, Array]:
-    """Predictions of a model on a graph.
+    """Evaluates a model on a graph.
 
     Computed in the dtype of the graph. One program is compiled for each configuration
     and graph shape, and reused.
 
     Args:
       model: The model.
-      graph: Structures as the model reads them, see :func:`pet_graph`.
+      graph: Graph from :func:`pet_graph`.
       choices: Fields of :class:`Evaluation`, such as ``forces=True``.
 
     Returns:

@@ -1,9 +1,9 @@
-"""The layers of PET as Flax Linen modules.
+"""Building blocks of PET as Flax Linen modules.
 
-Submodules have metatrain's names (``gnn_layers_0/trans/layers_1`` is
-``gnn_layers.0.trans.layers.1`` there). Arrays are padded: atoms by neighbors by
-features. Features are sown into the collection ``features``; unless that collection
-is mutable, sowing costs nothing.
+Submodules have the names of metatrain: ``gnn_layers_0/trans/layers_1`` is
+``gnn_layers.0.trans.layers.1`` there. Arrays are padded, with axes atoms, neighbors and
+features. Features are sown into the collection ``features``, which costs nothing unless
+it is mutable.
 """
 
 from collections.abc import Callable
@@ -25,19 +25,19 @@ from symjax.models._parameters import (
 from symjax.models.pet.config import PETConfig
 
 FEATURES = "features"
-# What the last layers of a target read, summed over neighbors.
+# Collection of the features that the last layers of a target read.
 READ = "read"
-# What one GNN layer hands to the next, and what the caller adds to it.
+# Collections of the outputs of GNN layers, and of what the caller adds to them.
 STAGES, SHIFTS = "stages", "shifts"
 
 
 class Shown(nn.Module):
-    """A module with features that can be measured, layers by their names."""
+    """A module whose intermediate features can be measured."""
 
     def show(self, name: str, value: Array) -> Array:
-        """Shows features of a layer; the network goes on with what this returns.
+        """Sows the features of a layer, and returns what the network continues with.
 
-        That is the features themselves, unless Linen's ``intercept_methods`` is used.
+        This is ``value``, unless it is intercepted with Linen's ``intercept_methods``.
         """
         # Linen forbids one name for a submodule and a sown value.
         self.sow(FEATURES, f"={name}", value)
@@ -45,7 +45,7 @@ class Shown(nn.Module):
 
 
 def at_stage(module: nn.Module, name: str, value: Array) -> Array:
-    """What one GNN layer hands to the next: shown, and shifted if the caller asks."""
+    """Sows the output of a GNN layer, and returns it with the caller's shift."""
     module.sow(STAGES, name, value)
     if module.has_variable(SHIFTS, name):
         value = value + module.get_variable(SHIFTS, name)
@@ -53,7 +53,7 @@ def at_stage(module: nn.Module, name: str, value: Array) -> Array:
 
 
 class Affine(Module):
-    """Kernel and bias of a linear layer, for callers that fuse products."""
+    """Kernel and bias of a linear layer, for callers that fuse its product."""
 
     inputs: int
     outputs: int
@@ -68,7 +68,7 @@ class Affine(Module):
 
 
 class Table(Module):
-    """A table with one row of features for each species."""
+    """An embedding table with one row for each species."""
 
     rows: int
     features: int
@@ -77,18 +77,21 @@ class Table(Module):
     def __call__(self) -> Float[Array, "rows features"]:
         """Returns the table."""
         table = self.param("embedding", normal(1.0), (self.rows, self.features))
-        # Parameters may be NumPy arrays, which traced indices cannot read.
+        # Parameters may be NumPy arrays, which tracers cannot index.
         return jnp.asarray(table)
 
 
 class RMSNorm(Module):
-    """x / sqrt(mean(x^2) + epsilon) * scale, epsilon being that of x's dtype."""
+    """RMS norm x / sqrt(mean(x^2) + epsilon) * scale.
+
+    Epsilon is the machine epsilon of the dtype, or of float32 for shorter dtypes.
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "... features"]) -> Float[Array, "... features"]:
         """Normalises the last axis."""
         scale = self.param("scale", ones, x.shape[-1:])
-        # Narrower types have too few bits for the sum, and another epsilon.
+        # Shorter dtypes are too inaccurate for the sum.
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         square = jnp.mean(wide * wide, axis=-1, keepdims=True)
         normed = wide * jax.lax.rsqrt(square + jnp.finfo(wide.dtype).eps)
@@ -102,7 +105,12 @@ def _norm(kind: str, name: str) -> Callable[[Array], Array]:
 
 
 class FeedForward(nn.Module):
-    """Two linear layers; SwiGLU gates its values with a sigmoid."""
+    """Two linear layers with a nonlinearity.
+
+    Attributes:
+      width: Hidden width.
+      activation: ``"SiLU"``, or ``"SwiGLU"`` for value * sigmoid(gate) as in metatrain.
+    """
 
     width: int
     activation: str
@@ -119,7 +127,7 @@ class FeedForward(nn.Module):
 
 
 class SiluMLP(nn.Module):
-    """Linear, SiLU, linear, named as the entries of a sequence."""
+    """Linear, SiLU, linear."""
 
     hidden: int
     outputs: int
@@ -132,7 +140,7 @@ class SiluMLP(nn.Module):
 
 
 class Head(Shown):
-    """Linear, SiLU, linear, SiLU: the features of the last layer of a target."""
+    """Head of a target: linear, SiLU, linear, SiLU."""
 
     config: PETConfig
 
@@ -155,7 +163,7 @@ class Attention(nn.Module):
     def __call__(
         self, tokens: Float[Array, "atoms tokens features"], bias: Float[Array, "..."]
     ) -> Float[Array, "atoms tokens features"]:
-        """Attention among the tokens of each atom; ``bias`` is added to the scores."""
+        """Attends among the tokens of each atom; ``bias`` is added to the scores."""
         atoms, length, features = tokens.shape
         size = features // self.num_heads
         projected = Dense(3 * features, name="input_linear")(tokens)
@@ -205,8 +213,8 @@ class TransformerLayer(Shown):
             tokens = norm_mlp(tokens + mlp(tokens))
             center, edges = tokens[:, :1], tokens[:, 1:]
         if expanded:
-            # Widths differ, so the residual connection of the node is its own; with
-            # equal widths the node has none in the PreLN variant.
+            # The residual connection of the node, at its own width. With equal widths
+            # the PreLN variant has none.
             center = node + Dense(config.d_node, name="center_expansion")(center)
             center_mlp = FeedForward(
                 2 * config.d_node, config.activation, name="center_mlp"
@@ -218,7 +226,7 @@ class TransformerLayer(Shown):
 
 
 class Transformer(nn.Module):
-    """A stack of layers."""
+    """A stack of transformer layers."""
 
     config: PETConfig
 
@@ -237,7 +245,7 @@ class Transformer(nn.Module):
 
 
 class SiluMLPParts(nn.Module):
-    """Weights of a :class:`SiluMLP` on concatenated parts of one width each."""
+    """Parameters of a :class:`SiluMLP` whose input is a concatenation of parts."""
 
     parts: int
     width: int
@@ -251,7 +259,7 @@ class SiluMLPParts(nn.Module):
         Float[Array, "width width"],
         Float[Array, "width"],
     ]:
-        """Returns the first kernel in blocks, its bias, and the second layer."""
+        """Returns the blocks of the first kernel, its bias, second kernel and bias."""
         first, bias = Affine(self.parts * self.width, self.width, name="0")()
         second, second_bias = Affine(self.width, self.width, name="2")()
         blocks = first.reshape(self.parts, self.width, self.width)
@@ -270,7 +278,7 @@ class SystemConditioning(nn.Module):
         spin_multiplicity: Int[Array, "structures"],
         structure: Int[Array, "atoms"],
     ) -> Float[Array, "atoms d_node"]:
-        """Returns what is added to the node features of every atom."""
+        """Returns the additional node features of every atom."""
         width, largest = self.config.d_node, self.config.max_charge
         charges = Table(2 * largest + 1, width, name="charge_embedding")()
         spins = Table(
@@ -278,6 +286,6 @@ class SystemConditioning(nn.Module):
         )()
         both = [charges[charge + largest], spins[spin_multiplicity - 1]]
         hidden = Dense(width, name="project_0")(jnp.concatenate(both, axis=-1))
-        # Zero at first: the conditioning grows from nothing as training goes on.
+        # Zero at initialisation, as in metatrain.
         gate = Dense(width, kernel_init=zeros, name="project_2")
         return gate(jax.nn.silu(hidden))[structure]

@@ -1,4 +1,4 @@
-"""The network in frames of the structure, or averaged over moved structures."""
+"""Biases that rotate the input: canonical frames and averages."""
 
 import math
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from symjax.models.pet.layers import layer_of, symmetrized_layers
 from symjax.models.pet.modules import Shown
 from symjax.so3.action import act_on_samples
 
-# Predictions of atoms by target and block, and features by module.
+# Predictions of atoms by target and block, and sown features by module.
 Evaluated = tuple[dict[str, dict[str, Array]], Any]
 
-# Axis of the group elements over which features of layers are averaged.
+# Name of the vmapped axis of group elements.
 _AXIS = "group"
 
 
 def move(inputs: PETInputs, elements: Float[Array, "structures 3 3"]) -> PETInputs:
-    """Turns every structure by an element of its own."""
+    """Applies one element of O(3) to each structure."""
     own = elements[inputs.structure]
     vectors = jnp.einsum("anx,ayx->any", inputs.vectors, own, precision="highest")
     mesh = inputs.long_range
@@ -58,11 +58,17 @@ def apply_moved(
     inputs: PETInputs,
     features: bool,
 ) -> Evaluated:
-    """Predictions of a network under the biases that move its input.
+    """Evaluates a network under the biases that rotate its input.
 
-    Rotated back and averaged, and features: those that the network has in the
-    structure's frame, or, where predictions are averaged, those of the structure as it
-    stands.
+    Args:
+      config: Hyperparameters with the biases.
+      network: The network, a function of its inputs.
+      inputs: The input in the given orientation.
+      features: Whether features of layers are needed.
+
+    Returns:
+      Predictions, rotated back and averaged; and features, in the canonical frame if
+      there is one, otherwise in the given orientation.
     """
     biases, num_structures = config.biases, len(inputs.charge)
     if biases.canonical_frame:
@@ -82,9 +88,9 @@ def apply_moved(
         every = jnp.broadcast_to(every, (len(every), num_structures, 3, 3))
         each = jax.vmap(lambda own: network(move(inputs, own)), axis_name=_AXIS)
         with nn.intercept_methods(_averaging_layers(config)):
-            found = each(every)
-        # The identity comes first: the structure as it stands.
-        return jax.tree.map(lambda leaf: leaf[0], found)
+            evaluated = each(every)
+        # The identity comes first: the given orientation.
+        return jax.tree.map(lambda leaf: leaf[0], evaluated)
     if biases.output_average:
         raw = _average(config, lambda moved: network(moved)[0], inputs)
         return raw, network(inputs)[1] if features else {}
@@ -92,7 +98,7 @@ def apply_moved(
 
 
 def _averaging_layers(config: PETConfig) -> Callable[..., Any]:
-    """Stands in for what modules show of some layers: their mean over the group."""
+    """Interceptor of ``show`` that replaces features by their mean over the group."""
     chosen, share = symmetrized_layers(config), config.biases.symmetrized_share
 
     def show(
@@ -136,10 +142,9 @@ def _average(
         elements = jnp.broadcast_to(fixed[:, None], (len(fixed), num_structures, 3, 3))
         weights = jnp.broadcast_to(shares[:, None], (len(shares), num_structures))
 
-    # Derivatives compute each batch again, so that memory does not grow with the
-    # number of elements.
+    # Derivatives recompute each batch: memory does not grow with their number.
     @jax.checkpoint
-    def one(pair: tuple[Array, Array]) -> dict[str, dict[str, Array]]:
+    def term(pair: tuple[Array, Array]) -> dict[str, dict[str, Array]]:
         element, share = pair
         back = _move_back(config, network(move(inputs, element)), inputs, element)
         own = share[inputs.structure]
@@ -147,5 +152,5 @@ def _average(
             lambda leaf: leaf * own.reshape(-1, *(1,) * (leaf.ndim - 1)), back
         )
 
-    parts = jax.lax.map(one, (elements, weights), batch_size=min(BATCH, len(elements)))
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), parts)
+    terms = jax.lax.map(term, (elements, weights), batch_size=min(BATCH, len(elements)))
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), terms)

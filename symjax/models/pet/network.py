@@ -1,7 +1,7 @@
-"""PET as a Flax Linen module: messages, heads, and the whole network.
+"""PET as a Flax Linen module: GNN layers, heads and the whole network.
 
-Submodules have metatrain's names (``gnn_layers_0/trans/layers_1`` is
-``gnn_layers.0.trans.layers.1`` there).
+Submodules have the names of metatrain: ``gnn_layers_0/trans/layers_1`` is
+``gnn_layers.0.trans.layers.1`` there.
 """
 
 import math
@@ -36,8 +36,8 @@ from symjax.models.pet.modules import (
     at_stage,
 )
 
-# A neighbor at its cutoff keeps this share of attention, so that the logarithm of its
-# factor exists (metatrain's epsilon).
+# Lower limit of cutoff factors in the attention, so that their logarithms exist; the
+# same as in metatrain.
 _SMALLEST_FACTOR = 1e-15
 
 
@@ -63,10 +63,10 @@ class CartesianTransformer(Shown):
         embed, shift = Affine(4, width, name="edge_embedder")()
         self.show("edge_embedder", geometry @ embed + shift)
 
-        # The first linear map of the concatenated parts is the sum of its blocks. The
-        # block of the geometry is multiplied with its embedding before either meets
-        # an edge, and the species' block becomes a table: a third of the products
-        # remain.
+        # The first layer of `compress` acts on concatenated parts, so it is a sum over
+        # blocks of its kernel. The block of the geometry is multiplied with its
+        # embedding, and that of the species with the table, before they are applied to
+        # edges: a third of the products remain.
         parts = 2 if self.is_first else 3
         compress = SiluMLPParts(parts, width, name="compress")
         first, bias, second, second_bias = compress()
@@ -92,7 +92,7 @@ class CartesianTransformer(Shown):
 
 
 class TargetHeads(nn.Module):
-    """Heads and last layers of one target: predictions of each atom."""
+    """Heads and last layers of one target."""
 
     config: PETConfig
     target: Target
@@ -105,26 +105,26 @@ class TargetHeads(nn.Module):
         inputs: PETInputs,
         tensors: Tensors | None = None,
     ) -> dict[str, Float[Array, "atoms *block"]]:
-        """Returns one array for each block, of shape ``(atoms, *block.shape)``."""
+        """Returns predictions of each atom by block, ``(atoms, *block.shape)``."""
         out: dict[str, Array] = {}
         read: list[Array] = []
         weights = inputs.cutoff_factors[..., None]
         for layer, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
             node = Head(self.config, name=f"node_heads_{layer}")(node)
             edge = Head(self.config, name=f"edge_heads_{layer}")(edge)
-            # Fused into the sum over neighbors, the head's products run one at a
-            # time on a CPU.
+            # Otherwise XLA fuses the head into the sum over neighbors, and its products
+            # are slow on a CPU.
             edge = jax.lax.optimization_barrier(edge)
-            # The last layer is linear: sum the features over neighbors, then apply
-            # it once to each atom. Its bias counts every neighbor's weight.
+            # The last layer is linear: it is applied once to each atom, after the sum
+            # over neighbors, with its bias times the sum of the weights.
             summed = jnp.sum(edge * weights, axis=1)
             total = jnp.sum(weights, axis=1)
             read += [node, summed]
-            found = Heads(node, edge, summed, total, inputs.cutoff_factors, tensors)
+            heads = Heads(node, edge, summed, total, inputs.cutoff_factors, tensors)
             for number, block in enumerate(self.target.blocks):
                 last = f"last_layers_{layer}_{number}"
                 for reader in readers(self.config.biases, block):
-                    value = reader(block, last, found)
+                    value = reader(block, last, heads)
                     key = block.key
                     out[key] = out[key] + value if key in out else value
         self.sow(READ, "features", jnp.concatenate(read, axis=-1))
@@ -134,8 +134,8 @@ class TargetHeads(nn.Module):
 class PET(Shown):
     """Point Edge Transformer (Pozdnyakov and Ceriotti, NeurIPS 2023).
 
-    A graph neural network whose messages are transformers over the neighborhoods of
-    atoms. Nothing in it is equivariant by construction. The variants are those of
+    A graph neural network whose messages come from transformers over the neighborhoods
+    of atoms. It is not equivariant by construction. The variants are those of
     metatrain's PET.
 
     Attributes:
@@ -160,10 +160,9 @@ class PET(Shown):
     def __call__(
         self, inputs: PETInputs
     ) -> dict[str, dict[str, Float[Array, "atoms *block"]]]:
-        """Raw predictions ``(atoms, *block.shape)`` of every atom, by target and block.
+        """Raw predictions of every atom by target and block, ``(atoms, *block.shape)``.
 
-        Before scaling and without the baseline of each species; rows of padding atoms
-        are meaningless.
+        They are not scaled and have no baseline. Rows of padding atoms are meaningless.
         """
         config = self.config
         num_species = len(config.species)
@@ -234,7 +233,7 @@ class PET(Shown):
     def _with_long_range(
         self, nodes: list[Float[Array, "atoms d_node"]], inputs: PETInputs
     ) -> list[Float[Array, "atoms d_node"]]:
-        """Node features with what potentials of distant charges add to them."""
+        """Mixes long-range features into the node features that the heads read."""
         config, mesh = self.config, inputs.long_range
         assert config.long_range is not None
         assert mesh is not None

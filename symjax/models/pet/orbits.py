@@ -1,4 +1,4 @@
-"""A PET on a structure as a function on the orbit, ready for ``symjax.metrics``."""
+"""Problems for ``symjax.metrics``: a PET on the orbit of a structure."""
 
 import dataclasses
 import functools
@@ -41,19 +41,19 @@ from symjax.so3.sample_symmetry import SampleSymmetry
 
 
 def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, ...]:
-    """Layers that a user names.
+    """Selects layers by name.
 
     Args:
       config: Hyperparameters and targets.
-      layers: ``"none"``; ``"all"``, every layer whose features depend on the
-        orientation, each once; or names or regular expressions, as a sequence or
-        separated by commas, each of which must match a full name.
+      layers: ``"none"``; ``"all"`` for every layer with orientation-dependent features,
+        without repeats; or names or regular expressions, as a sequence or separated by
+        commas, each of which must match a full name.
 
     Returns:
-      Names, in the order of the network.
+      Names in network order.
 
     Raises:
-      ModelError: A pattern matches no layer, or is no regular expression.
+      ModelError: A pattern matches no layer, or is not a regular expression.
 
     Example:
       >>> from symjax.models.pet import PETConfig, select_layers
@@ -70,7 +70,7 @@ def select_layers(config: PETConfig, layers: str | Sequence[str]) -> tuple[str, 
 
 @functools.lru_cache(maxsize=64)
 def _function(evaluation: Evaluation) -> Callable[..., dict[str, Array]]:
-    """The function on the orbit; cached, so that its compiled code is too."""
+    """The function on the orbit; cached, so that its compiled code is reused."""
 
     def function(x: Any, parameters: Any, graph: Graph) -> dict[str, Array]:
         return evaluate(evaluation, parameters, moved(graph, x))
@@ -79,21 +79,21 @@ def _function(evaluation: Evaluation) -> Callable[..., dict[str, Array]]:
 
 
 def _rotating(graph: Graph, forces: bool, stress: bool) -> Any:
-    """All that rotates and that outputs depend on."""
+    """Everything that rotates and that the outputs depend on."""
     rows = np.asarray(graph.vectors)
     if (forces or stress) and graph.surroundings is not None:
         rows = np.concatenate([rows, graph.surroundings.vectors], axis=1)
     if graph.mesh is not None:
         mesh = graph.mesh
         return {"edges": rows, "positions": mesh.positions, "cells": mesh.cells}
-    # The plane of a slab turns; of a crystal only the volume is read.
+    # The stress of a slab depends on its plane; that of a crystal only on its volume.
     if stress and not np.all(np.any(graph.cells != 0, axis=-1)):
         return {"edges": rows, "cells": np.asarray(graph.cells)}
     return rows
 
 
 def moved(graph: Graph, x: Any) -> Graph:
-    """The graph with all that rotates replaced, ``x`` as in :func:`orbit_problem`."""
+    """The graph in the orientation of ``x``, the input of :func:`orbit_problem`."""
     rows = x
     if isinstance(x, dict):
         rows = x["edges"]
@@ -120,41 +120,43 @@ def orbit_problem(
 ) -> Problem:
     """Prepares a model and a structure for :func:`symjax.metrics.measure`.
 
-    The group acts on the edge vectors alone, and with long-range features on positions
-    and cells; lengths, cutoffs and neighbors are those of the given orientation and are
-    computed once. Where an adaptive cutoff selects
-    edges and derivatives are taken, the vectors of all pairs stand behind them in
-    ``x``: radii depend on atoms outside. The baseline of each species is
-    left out: it is invariant by construction and so large that it would hide the
-    content of what the model has learnt.
+    The group acts on the edge vectors and, with long-range features, on positions and
+    cells. Lengths, cutoffs and neighbors are invariant and computed once. For
+    derivatives with an adaptive cutoff, ``x`` also holds the vectors of all pairs,
+    since the radii depend on atoms beyond the edges. The baseline of each species is
+    left out: it is invariant, and so large that it would hide the symmetry content of
+    the rest.
 
     Args:
       model: The model.
       atoms: The structure.
-      layers: See :func:`select_layers`.
-      outputs: Names of targets, of their uncertainties and ensembles, and ``"forces"``
-        and ``"stress"``; by default all that the model has, with forces if there is an
-        energy, and stress if the structure has a periodic direction and its cell a
-        volume.
-      energy: Name of the target whose derivatives forces and stress are, see
+      layers: Layers to measure, see :func:`select_layers`.
+      outputs: Names of targets, uncertainties and ensembles, ``"forces"`` and
+        ``"stress"``; by default everything that the model has, with forces if it has an
+        energy, and stress if in addition the structure has a periodic direction and its
+        cell a volume.
+      energy: Name of the target that forces and stress are derivatives of, see
         :func:`~symjax.models.pet.choose_energy`.
       dtype: ``"float32"`` or ``"float64"``.
-      shape: Sizes to pad the graph to; by default as small as possible.
-      symmetry: ``"auto"`` to find the point group (within 1e-5 angstrom), which
-        :func:`symjax.metrics.measure` uses to save evaluations; a symmetry from
-        :func:`symjax.data.find_symmetry`; or None. Elements that do not map the
-        graph onto itself, because a neighbor lies at the cutoff, are left out. Of a
-        crystal under long-range features none is used: the mesh of their sums does not
-        have the crystal's symmetry.
+      shape: Sizes to pad the graph to; by default the smallest possible.
+      symmetry: Point group, with which :func:`symjax.metrics.measure` saves
+        evaluations: ``"auto"`` to find it (within 1e-5 angstrom), a symmetry from
+        :func:`symjax.data.find_symmetry`, or None. Elements that do not map the graph
+        onto itself, because a neighbor is at the cutoff, are not used. None are used
+        for periodic structures with long-range features, whose mesh does not have the
+        symmetry of the crystal.
 
     Returns:
       The problem.
 
     Raises:
-      ModelError: The model has no such layer, output or energy, or several energies
-        and none was named.
+      ModelError: The model has no such layer, output or energy; it has several energies
+        and none was named; it does not know the total charge or multiplicity; the
+        stress is requested of a structure without one; or ``dtype`` is float64 while
+        JAX has it disabled.
       StructureError: The structure cannot be used, or has unknown species.
-      ArgumentError: A size to pad to is too small.
+      ArgumentError: A size in ``shape`` is too small, or ``symmetry`` is not a symmetry
+        of the structure.
 
     Example:
       >>> import ase.build
@@ -191,15 +193,22 @@ def choose_outputs(
     energy: str | None,
     has_stress: bool,
 ) -> Evaluation:
-    """What is evaluated, of all that a user can name.
+    """The evaluation of the layers and outputs that a user names.
 
-    ``has_stress`` says whether the structures have one
-    (:func:`symjax.data.cells.stress_volume`); the rest is named as in
-    :func:`orbit_problem`.
+    Args:
+      config: Hyperparameters and targets.
+      layers: As in :func:`orbit_problem`.
+      outputs: As in :func:`orbit_problem`.
+      energy: As in :func:`orbit_problem`.
+      has_stress: Whether the structures have a stress
+        (:func:`symjax.data.cells.stress_volume`).
+
+    Returns:
+      The evaluation, without baselines.
 
     Raises:
-      ModelError: The model has no such layer, output or energy, or several energies
-        and none was named.
+      ModelError: The model has no such layer, output or energy; it has several energies
+        and none was named; or the stress of structures without one is requested.
     """
     names = output_names(config)
     if outputs is None:
@@ -230,11 +239,16 @@ def choose_outputs(
 def describe_outputs(
     config: PETConfig, evaluation: Evaluation, graph: Graph
 ) -> tuple[dict[str, Output], dict[str, str]]:
-    """What is known about everything that is evaluated.
+    """Describes the outputs and features of an evaluation.
+
+    Args:
+      config: Hyperparameters and targets.
+      evaluation: The evaluation.
+      graph: The graph that it is evaluated on.
 
     Returns:
-      The outputs, and what each has one sample for: ``"atom"``, ``"edge"`` or
-      ``"structure"``.
+      Descriptions by name; and by name whether there is one sample for each ``"atom"``,
+      ``"edge"`` or ``"structure"``.
     """
     uncertain = uncertain_outputs(config)
     found: dict[str, Output] = {}
@@ -278,7 +292,7 @@ def describe_outputs(
     for layer in describe_layers(config):
         if layer.name in evaluation.layers:
             sample = "edge" if layer.kind == "edge" else "atom"
-            # Nor is what is absent in heads of other targets lost.
+            # Information that a head of another target lacks is not lost either.
             beside = layer.beside or layer.target not in ("", *evaluation.chosen)
             add(layer.name, sample, FEATURE, kind=layer.kind, beside=beside)
     return found, per
@@ -290,7 +304,7 @@ def _with_offsets(
     evaluation: Evaluation,
     atoms: ase.Atoms,
 ) -> dict[str, Output]:
-    """Targets with the baseline that is left out of them, and their uncertainties."""
+    """Sets the offset and the uncertainty of invariant targets."""
     config = model.config
     species = np.searchsorted(config.species, atoms.numbers)
     found = {}
@@ -312,7 +326,7 @@ def _with_offsets(
 
 
 def _samples(graph: Graph, sample: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which samples of a kind are real, and the atomic number of each."""
+    """Mask of the real samples of a kind, and the atomic number of each."""
     species = np.asarray(graph.species)
     if sample == "atom":
         return np.asarray(graph.atom_mask), species
@@ -325,7 +339,7 @@ def _samples(graph: Graph, sample: str) -> tuple[np.ndarray, np.ndarray | None]:
 def _point_group(
     atoms: ase.Atoms, graph: Graph, symmetry: str | Symmetry | None
 ) -> Symmetry | None:
-    """The elements that map the graph onto itself; None for the identity alone."""
+    """Point group elements that map the graph onto itself; None if only identity."""
     if symmetry is None:
         return None
     if isinstance(symmetry, str) and symmetry == "auto":
@@ -341,7 +355,7 @@ def _point_group(
         raise ArgumentError(
             "symmetry",
             symmetry.permutations.shape,
-            f"permutes a number of atoms other than {len(atoms)}",
+            f"is not a symmetry of {len(atoms)} atoms",
             "Use 'auto', or pass the symmetry of this structure",
         )
     keep, _ = edge_permutations(graph, symmetry)
@@ -354,7 +368,7 @@ def _point_group(
 def _sample_symmetry(
     per: dict[str, str], graph: Graph, group: Symmetry
 ) -> SampleSymmetry:
-    """Permutations of the samples of every output; padding stays where it is."""
+    """Permutations of the samples of every output; padding is mapped to itself."""
     _, edges = edge_permutations(graph, group)
     atoms = np.tile(np.arange(len(graph.species)), (group.order, 1))
     atoms[:, : group.permutations.shape[1]] = group.permutations

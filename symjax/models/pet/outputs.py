@@ -1,4 +1,4 @@
-"""From the inputs of a PET to its targets, uncertainties and features of layers."""
+"""Evaluates a PET on the input of the network, without derivatives."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def _finish(
     baseline: bool,
     repels: bool,
 ) -> Float[Array, "samples *block"]:
-    """Scales atomic predictions, adds baseline and repulsion, sums over structures."""
+    """Scales atomic predictions, adds baseline and repulsion, sums over atoms."""
     centers = inputs.centers
     components = len(block.shape) - 1
     scale = jnp.asarray(parameters["scale"][target.name][block.key])[centers]
@@ -43,7 +43,7 @@ def _finish(
         values = values + inputs.repulsion.reshape(values.shape)
     structure = jnp.asarray(graph.structure)
     if target.name == "non_conservative_stress":
-        # metatrain's convention: symmetric, over the volume, 0 without a cell.
+        # metatrain's convention: symmetrised, per volume, and 0 without a cell.
         volume = jnp.abs(jnp.linalg.det(graph.cells))[structure]
         inverse = jnp.where(volume > 0, 1 / jnp.where(volume > 0, volume, 1), 0)
         values = values * inverse.reshape(-1, *(1,) * len(block.shape))
@@ -55,7 +55,7 @@ def _finish(
 def _of_samples(
     target: Target, values: Float[Array, "atoms ..."], graph: Graph
 ) -> Float[Array, "samples ..."]:
-    """Values of atoms, summed over structures unless the target is one of atoms."""
+    """Masked values of atoms, summed over atoms for per-structure targets."""
     mask = jnp.asarray(graph.atom_mask).reshape(-1, *(1,) * (values.ndim - 1))
     values = jnp.where(mask, values, 0)
     if target.per_atom:
@@ -71,14 +71,17 @@ def evaluate_inputs(
     inputs: PETInputs,
     shifts: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
-    """The same as :func:`evaluate` without derivatives, from the network's inputs.
+    """Evaluates targets, uncertainties and features of layers, but no derivatives.
 
     Args:
-      evaluation: What is evaluated; derivatives are not.
-      parameters: As in :class:`PETModel`.
-      graph: The graph; only its masks and structures are read.
-      inputs: From :func:`pet_inputs`, possibly with rotated vectors.
+      evaluation: What to evaluate; ``forces`` and ``stress`` are ignored.
+      parameters: Parameters as in :class:`PETModel`.
+      graph: The graph, of which masks, structure indices and cells are read.
+      inputs: Input from :func:`pet_inputs`, possibly with rotated vectors.
       shifts: As in :func:`evaluate`.
+
+    Returns:
+      Arrays by name, as in :func:`evaluate`.
     """
     config, targets, layers = evaluation.config, evaluation.chosen, evaluation.layers
     dtype = evaluation.network_dtype
@@ -146,8 +149,8 @@ def evaluate_inputs(
 
 
 def _named_features(config: PETConfig, tree: Any) -> dict[str, Array]:
-    """Sown features under metatrain's module paths."""
-    # Each sown entry is a tuple of one; its index ends the path.
+    """Sown features by metatrain's module path."""
+    # Sown entries are tuples of length 1; the last part of the path is the index 0.
     return {
         layer_of(config, [str(entry.key) for entry in path[:-1]]): value
         for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]

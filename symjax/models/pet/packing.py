@@ -1,9 +1,9 @@
-"""Many structures in one call of a PET, each turned by elements of its own.
+"""Evaluates a PET on many structures at once, each at its own group elements.
 
-Structures with similar numbers of neighbors are joined until a pack is full. A pack has
-one of a few shapes, fixed by the number of neighbors alone: data of mixed sizes compile
-a handful of programs. Its elements are an axis of a ``vmap``, so that what depends on
-lengths alone is computed once for all of them.
+Structures with similar numbers of neighbors are joined into packs. The shape of a pack
+is one of a few, fixed by the number of neighbors, so that a data set of mixed sizes
+compiles only a handful of programs. The group elements are an axis of a ``vmap``, so
+that everything that depends on lengths alone is computed once.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ from symjax.models.pet.model import PETModel
 from symjax.models.pet.orbits import choose_outputs, describe_outputs
 from symjax.models.precision import cast_parameters
 
-# Edge slots, atoms times neighbors times elements, of one call.
+# Edge slots of one call: atoms times neighbors times elements.
 _SLOTS = 2**14
-# Edge slots that a core evaluates at a time: what is between layers stays in its cache.
+# Edge slots evaluated at once on a CPU core, so that intermediates fit into its cache.
 _CACHED = 2**11
 
 
@@ -43,8 +43,8 @@ class Item(NamedTuple):
     """A structure, ready to be joined with others.
 
     Attributes:
-      label: Its name.
-      graph: As the model reads it, without padding.
+      label: Name of the structure.
+      graph: Its graph for the model, without padding.
       has_stress: Whether it has a stress (:func:`symjax.data.cells.stress_volume`).
     """
 
@@ -55,17 +55,18 @@ class Item(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """What is evaluated, and how many elements of each structure at once.
+    """Joins structures into packs for a model.
 
     Attributes:
       model: The model.
-      num_elements: Elements of each structure.
-      layers: See :func:`symjax.models.pet.select_layers`.
-      energy: Name of the target whose derivatives are forces and stress.
+      num_elements: Number of group elements for each structure.
+      layers: Layers to evaluate, see :func:`symjax.models.pet.select_layers`.
+      energy: Name of the target that forces and stress are derivatives of.
       dtype: ``"float32"`` or ``"float64"``.
-      num_atoms: Atoms of all structures together: packs are no larger.
-      outputs: See :func:`symjax.models.pet.orbit_problem`; stress is left out of
-        packs that have none.
+      num_atoms: Number of atoms of all structures, which limits the size of packs; None
+        for no limit.
+      outputs: Outputs to evaluate, see :func:`symjax.models.pet.orbit_problem`; stress
+        is left out for packs of structures without one.
     """
 
     model: PETModel
@@ -78,11 +79,11 @@ class Packing:
 
     @functools.cached_property
     def parameters(self) -> Any:
-        """Those of the model on the device, converted once."""
+        """Parameters of the model, cast and on the device."""
         return jax.device_put(cast_parameters(self.model.parameters, self.dtype))
 
     def capacity(self, num_neighbors: int) -> int:
-        """Atoms of a pack of structures whose edges have some width: a power of two."""
+        """Number of atoms of a pack with so many neighbors each; a power of two."""
         full = max(_SLOTS // (num_neighbors * self.num_elements), 8)
         capacity = 1 << (full.bit_length() - 1)
         if self.num_atoms is None:
@@ -90,10 +91,10 @@ class Packing:
         return min(capacity, max(8, 1 << (self.num_atoms - 1).bit_length()))
 
     def shape(self, graphs: Sequence[Graph]) -> GraphShape:
-        """The shape, one of few, that graphs are padded to.
+        """The shape, one of a few, of a pack of graphs.
 
-        Of the width of the ladder that holds all of them; a structure that is larger
-        than a pack has one of its own.
+        Its number of neighbors is the smallest bucket that holds all of them. A
+        structure that is larger than a pack gets a pack of its own, of a larger shape.
         """
         rungs = [bucket_shape(graph_shape(graph)) for graph in graphs]
         width = max(rung.num_neighbors for rung in rungs)
@@ -102,14 +103,14 @@ class Packing:
         return GraphShape(atoms, width, max(atoms // 4, 1), around)
 
     def at_a_time(self, shape: GraphShape) -> int:
-        """Elements of a pack that are evaluated at a time.
+        """Number of group elements of a pack that are evaluated at once.
 
         Args:
           shape: Shape of the pack.
 
         Returns:
-          All of them on an accelerator. On a CPU few: packs are evaluated on one core
-          each, out of its cache.
+          On an accelerator all of them. On a CPU as many as fit into the cache of a
+          core, since each pack is evaluated on one core.
         """
         if jax.default_backend() != "cpu":
             return self.num_elements
@@ -117,15 +118,15 @@ class Packing:
         return min(max(_CACHED // max(slots, 1), 1), self.num_elements)
 
     def item(self, label: str, atoms: ase.Atoms) -> Item:
-        """Finds the edges of a structure, refused if the model cannot read it."""
+        """Prepares a structure; raises if the model cannot evaluate it."""
         graph = pet_graph(self.model.config, atoms, dtype=self.dtype)
         return Item(label, graph, stress_volume(atoms) > 0)
 
     def join(self, items: Sequence[Item]) -> list[list[Item]]:
-        """Divides structures into packs; depends on nothing but the structures.
+        """Divides structures into packs, deterministically.
 
-        Those with few neighbors come first. A pack that is less than half full when a
-        wider rung of the ladder follows is filled with its structures.
+        Structures are sorted by bucket, those with few neighbors first. If the last
+        pack of a bucket is less than half full, its structures move to the next bucket.
         """
         packs: list[list[Item]] = []
         for has_stress in (False, True):
@@ -145,7 +146,7 @@ class Packing:
         return packs
 
     def packs(self, structures: Mapping[str, ase.Atoms]) -> Iterator[Pack]:
-        """Packs of some structures, refused if the model cannot read one of them."""
+        """Packs of structures; raises if the model cannot evaluate one of them."""
         items = [self.item(label, atoms) for label, atoms in structures.items()]
         return map(self.pack, self.join(items))
 
@@ -164,7 +165,7 @@ class Packing:
         return packs
 
     def pack(self, items: Sequence[Item]) -> Pack:
-        """Structures that are evaluated together, as :meth:`join` gives them.
+        """Makes a pack of structures that :meth:`join` grouped.
 
         Raises:
           ModelError: The model has no such layer or energy.
@@ -211,30 +212,30 @@ def _atoms(items: Sequence[Item]) -> int:
 def _compiled(
     evaluation: Evaluation, at_a_time: int
 ) -> Callable[..., dict[str, Array]]:
-    """Responses at a batch of elements, one for each structure."""
+    """Function of elements, one for each structure of a pack; cached."""
 
     def responses(
         elements: Float[Array, "g structures 3 3"], parameters: Any, graph: Graph
     ) -> dict[str, Array]:
-        def turned(some: Float[Array, "structures 3 3"]) -> dict[str, Array]:
-            return evaluate(evaluation, parameters, rotate_graph(graph, some))
+        def response(element: Float[Array, "structures 3 3"]) -> dict[str, Array]:
+            return evaluate(evaluation, parameters, rotate_graph(graph, element))
 
         if at_a_time >= len(elements):
-            return jax.vmap(turned)(elements)
-        return jax.lax.map(turned, elements, batch_size=at_a_time)
+            return jax.vmap(response)(elements)
+        return jax.lax.map(response, elements, batch_size=at_a_time)
 
     return jax.jit(responses)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Structures whose edges are known, for models that differ in parameters alone.
+    """Structures with their edges, for models that differ only in their parameters.
 
-    A training loop surveys its validation set with it: edges are found once, and the
-    programs are those of the first call.
+    A training loop uses it to survey its validation set: edges are found once, and
+    compiled programs are reused.
 
     Attributes:
-      packing: What is evaluated.
+      packing: How the structures are evaluated.
       groups: The structures of each pack.
 
     Example:
@@ -259,12 +260,25 @@ class Prepared:
         num_elements: int,
         **options: Any,
     ) -> "Prepared":
-        """Finds the edges of structures; ``options`` are those of :class:`Packing`."""
+        """Prepares structures.
+
+        Args:
+          model: A model.
+          structures: Structures by label.
+          num_elements: Number of group elements for each structure.
+          **options: Other fields of :class:`Packing`.
+
+        Returns:
+          The prepared structures.
+
+        Raises:
+          SymjaxError: The model cannot evaluate one of them.
+        """
         total = sum(map(len, structures.values()))
         packing = Packing(model, num_elements, num_atoms=total, **options)
         items = [packing.item(label, atoms) for label, atoms in structures.items()]
         return cls(packing, packing.join(items))
 
     def packs(self, model: PETModel) -> Iterator[Pack]:
-        """The packs with the parameters of a model of the first one's configuration."""
+        """Packs for a model with the configuration of the first one."""
         return map(dataclasses.replace(self.packing, model=model).pack, self.groups)

@@ -1,4 +1,4 @@
-"""A PET as a run over many structures uses it."""
+"""A PET as the model of a run over many structures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,13 +17,16 @@ from symjax.models.pet.orbits import orbit_problem, select_layers
 
 
 class PETSource(NetworkSource):
-    """A PET as a source."""
+    """A PET as the model of a run."""
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """The target whose derivatives are forces and stress; empty without an energy.
+        """Settings for the report: the energy that forces and stress are derived from.
+
+        It is the empty string if the model has no energy.
 
         Raises:
-          ModelError: There are several or none of this name, or no such layers.
+          ModelError: There is no such energy or layer, or there are several energies
+            and none was named.
         """
         select_layers(self.model.config, options.layers)
         return {"energy": choose_energy(self.model.config, options.energy) or ""}
@@ -31,7 +34,11 @@ class PETSource(NetworkSource):
     def sizes(
         self, items: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
-        """Sizes to pad structures to, and errors, see :func:`padded_shapes`."""
+        """Sizes to pad structures to, and errors, see :func:`padded_shapes`.
+
+        Raises:
+          ModelError: An item is an event.
+        """
         for label, item in items.items():
             if isinstance(item, PointCloud):
                 raise ModelError(
@@ -45,11 +52,11 @@ class PETSource(NetworkSource):
     def prepare(
         self, label: str, item: ase.Atoms, size: GraphShape
     ) -> tuple[ase.Atoms, GraphShape]:
-        """The structure as it is."""
+        """Returns the structure and its size unchanged."""
         return item, size
 
     def problem(self, item: ase.Atoms, size: GraphShape, options: Any) -> Problem:
-        """Outputs and layers on the orbit of a structure."""
+        """The problem of a structure, see :func:`orbit_problem`."""
         return orbit_problem(
             self.model,
             item,
@@ -61,17 +68,23 @@ class PETSource(NetworkSource):
         )
 
     def breaking(self, item: ase.Atoms, options: Any) -> None:
-        """Nothing but the network breaks symmetry."""
+        """None: only the network can break the symmetry."""
 
 
 def padded_shapes(
     structures: Mapping[str, ase.Atoms], config: PETConfig
 ) -> tuple[dict[str, GraphShape], dict[str, SymjaxError]]:
-    """Sizes to pad structures to, so that one compiled program serves many.
+    """Sizes to pad structures to, so that they share compiled programs.
 
-    Structures in one bucket of the ladder of sizes (:func:`symjax.data.bucket_shape`)
-    are padded to the largest of them, not to the bucket's upper end: as few programs,
-    with less padding. By label, with the errors of structures that cannot be used.
+    Structures in the same bucket (:func:`symjax.data.bucket_shape`) are padded to the
+    largest of them rather than to the upper end of the bucket.
+
+    Args:
+      structures: Structures by label.
+      config: Hyperparameters of the model.
+
+    Returns:
+      Sizes by label; and the errors of structures that cannot be used, by label.
     """
     exact: dict[str, GraphShape] = {}
     errors: dict[str, SymjaxError] = {}

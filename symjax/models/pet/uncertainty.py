@@ -1,13 +1,14 @@
-r"""How sure a trained model is of a target: last-layer prediction rigidities.
+r"""Uncertainty of a trained model by last-layer prediction rigidity (LLPR).
 
-The heads end in a linear layer. With f the features that it reads, summed over the
-atoms of a structure, and L the Cholesky factor of their covariance over the training
-data, the standard deviation of the target is
+The heads end in a linear layer. With the features f that it reads, summed over the
+atoms of a structure for per-structure targets, and the Cholesky factor L of their
+regularised covariance over the training data, the standard deviation of the target is
 
     sigma = alpha |L^-1 f|
 
-where alpha was calibrated on data that were held out. An ensemble is several such
-linear layers, shifted so that their mean is the model's prediction.
+where alpha was calibrated on held-out data. An ensemble consists of several linear
+layers in place of the last one, shifted so that the mean of the ensemble is the
+prediction of the model.
 
 Source: Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024);
 names and order of the features as in metatrain's LLPR.
@@ -24,12 +25,12 @@ from symjax.models.pet.config import PETConfig, Uncertainty
 
 
 def uncertainty_name(target: str) -> str:
-    """Name of the output that is the uncertainty of a target, metatrain's."""
+    """Metatrain's name of the uncertainty of a target."""
     return _auxiliary(target, "uncertainty")
 
 
 def ensemble_name(target: str) -> str:
-    """Name of the output that is the ensemble of a target, metatrain's."""
+    """Metatrain's name of the ensemble of a target."""
     return _auxiliary(target, "ensemble")
 
 
@@ -39,7 +40,7 @@ def _auxiliary(target: str, suffix: str) -> str:
 
 
 def uncertain_outputs(config: PETConfig) -> dict[str, Uncertainty]:
-    """What each output that is an uncertainty or an ensemble belongs to."""
+    """Names of all uncertainties and ensembles, with what they belong to."""
     found = {}
     for own in config.uncertainties:
         found[uncertainty_name(own.target)] = own
@@ -52,10 +53,10 @@ def uncertainty_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters of uncertainties, by path.
 
     Returns:
-      For each target the Cholesky factor, ``(features, features)``, the multiplier
-      alpha, ``(1,)``, and weights of the ensemble, ``(members, *block, features)``.
+      For each target the Cholesky factor ``(features, features)``, the multiplier alpha
+      ``(1,)``, and, if it has an ensemble, its weights ``(members, *block, features)``.
     """
-    # The features of nodes and the summed ones of edges, of each layer that is read.
+    # Features of nodes, and summed features of edges, of each layer that is read.
     size = 2 * config.d_head * config.num_readout_layers
     shapes: dict[str, tuple[int, ...]] = {}
     for own in config.uncertainties:
@@ -69,7 +70,7 @@ def uncertainty_shapes(config: PETConfig) -> dict[str, tuple[int, ...]]:
 
 
 def evaluate_uncertainty(
-    own: Uncertainty,
+    uncertainty: Uncertainty,
     parameters: Any,
     features: Float[Array, "samples features"],
     prediction: Float[Array, "samples *block"],
@@ -77,28 +78,29 @@ def evaluate_uncertainty(
     """Uncertainty and ensemble of a target.
 
     Args:
-      own: Which target, and the size of its ensemble.
+      uncertainty: Which target, and the size of its ensemble.
       parameters: Its parameters, see :func:`uncertainty_shapes`.
-      features: What the last layers read, summed as the target is.
-      prediction: The target, with a trailing axis of properties.
+      features: Features that the last layers read, summed like the target.
+      prediction: Prediction of the target, with a trailing axis of properties.
 
     Returns:
-      By name of the output: the uncertainty, ``(samples,)``, the same for all
+      By name of the output: the standard deviation, ``(samples,)``, the same for all
       components and properties of the target; and the ensemble, ``(samples,
-      *components, members * properties)``, the properties of a member side by side.
+      *components, members * properties)``, with the properties of a member adjacent.
     """
     whitened = jax.scipy.linalg.solve_triangular(
         jnp.asarray(parameters["cholesky"]), features.T, lower=True
     )
     length = jnp.sqrt(jnp.sum(whitened**2, axis=0))
-    found = {uncertainty_name(own.target): parameters["multiplier"][0] * length}
-    if own.members:
+    outputs = {
+        uncertainty_name(uncertainty.target): parameters["multiplier"][0] * length
+    }
+    if uncertainty.members:
         weights = jnp.asarray(parameters["ensemble"])
-        # Only deviations from the mean count: what the members share, large beside
-        # them, would cost digits.
+        # Only deviations from the mean matter; the much larger mean would cost digits.
         weights = weights - jnp.mean(weights, axis=0)
         deviations = jnp.tensordot(features, weights, axes=(1, -1), precision="highest")
         members = prediction[..., None, :] + jnp.moveaxis(deviations, 1, -2)
-        shape = (*prediction.shape[:-1], own.members * prediction.shape[-1])
-        found[ensemble_name(own.target)] = members.reshape(shape)
-    return found
+        shape = (*prediction.shape[:-1], uncertainty.members * prediction.shape[-1])
+        outputs[ensemble_name(uncertainty.target)] = members.reshape(shape)
+    return outputs

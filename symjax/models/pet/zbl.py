@@ -1,4 +1,4 @@
-"""Screened nuclear repulsion, for models that were trained on top of it."""
+"""ZBL screened nuclear repulsion."""
 
 import ase.data
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from symjax.errors import ModelError
 
-# Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Solids (1985): the
-# universal screening function, its exponents, length (angstrom) and power.
+# Universal screening function of Ziegler, Biersack and Littmark, The Stopping and Range
+# of Ions in Solids (1985): amplitudes, exponents, length in angstrom, power.
 _AMPLITUDES = (0.02817, 0.28022, 0.50986, 0.18175)
 _EXPONENTS = (0.20162, 0.40290, 0.94229, 3.19980)
 _LENGTH = 0.46850
@@ -18,14 +18,18 @@ _COULOMB = 14.399645478425668
 
 
 def check_zbl_cutoff(species: tuple[int, ...], cutoff: float) -> None:
-    """Raises unless the cutoff, in angstrom, holds all pairs that repel each other."""
+    """Raises unless the cutoff in angstrom encloses the range of the repulsion.
+
+    Raises:
+      ModelError: Twice the largest covalent radius is above the cutoff.
+    """
     reach = 2 * max(float(ase.data.covalent_radii[number]) for number in species)
     if reach > cutoff:
         raise ModelError(
             "cutoff",
             cutoff,
             f"the nuclear repulsion reaches {reach:.2f} angstrom, beyond the cutoff",
-            "Models with zbl need a cutoff above twice the largest covalent radius",
+            "Use a cutoff of at least twice the largest covalent radius, or zbl=False",
         )
 
 
@@ -36,12 +40,21 @@ def zbl_energies(
     lengths: Float[Array, "atoms neighbors"],
     mask: Bool[Array, "atoms neighbors"],
 ) -> Float[Array, "atoms"]:
-    """Repulsion energy of every atom in eV, half of each of its pairs.
+    """Repulsion energy of every atom in eV: half the sum of V(r) over its pairs.
 
-    V(r) = Z Z' e^2 / (4 pi epsilon_0 r) phi(r / a), plus the polynomial
-    A r^3 / 3 + B r^4 / 4 + C with which V, V' and V'' vanish at the sum of the
-    covalent radii; 0 beyond. Lengths are in angstrom, positive for padding; centers and
-    neighbors are indices of species.
+    V(r) = Z Z' e^2 / (4 pi epsilon_0 r) phi(r / a) + A r^3 / 3 + B r^4 / 4 + C with
+    a = 0.4685 angstrom / (Z^0.23 + Z'^0.23). The constants A, B and C make V, V' and
+    V'' vanish at the sum of the covalent radii, beyond which V is 0.
+
+    Args:
+      species: Atomic numbers Z by index of the species.
+      centers: Index of each atom's species.
+      neighbors: Index of each neighbor's species.
+      lengths: Distances r in angstrom; positive for padding.
+      mask: True for pairs.
+
+    Returns:
+      Energies in eV.
     """
     dtype = lengths.dtype
     numbers = np.array(species, float)

@@ -1,4 +1,4 @@
-"""Class probabilities of an event, averaged over a group: exactly invariant ones."""
+"""Class probabilities of an event, averaged over a group to make them invariant."""
 
 import dataclasses
 import functools
@@ -43,12 +43,12 @@ def averaged_problem(
     tokens: str = "regrouped",
     dtype: Any = "float32",
 ) -> Problem:
-    """An event's class probabilities, averaged over group elements, on the orbit.
+    """Problem of an event's class probabilities, averaged over group elements.
 
-    p(x) = sum_k w_k softmax(f(g_k x)). Over a finite group it does not change under
-    that group, if tokens are found anew in each orientation; with frozen tokens, those
-    of the given orientation, only the network's part of the error is averaged away.
-    Over a grid it is the average over O(3) of a response that the grid resolves.
+    p(x) = sum_k w_k softmax(f(g_k x)). The average over a finite group is invariant
+    under that group if tokens are recomputed in each orientation; with frozen tokens
+    only the network's part of the error is averaged. ``"haar DEGREE"`` is the average
+    over O(3) if the quadrature resolves the response.
 
     Args:
       model: A model with segmentation.
@@ -59,12 +59,12 @@ def averaged_problem(
       dtype: ``"float32"`` or ``"float64"``.
 
     Returns:
-      The problem, whose one output is ``class_probabilities``.
+      The problem, with the single output ``class_probabilities``.
 
     Raises:
       ArgumentError: ``tokens`` is unknown.
-      ModelError: The average is impossible, the model has no segmentation, or the
-        event has no token.
+      ModelError: ``average`` is not possible for events, the model has no segmentation,
+        the event has no token, or ``dtype`` is float64 while JAX has it disabled.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
@@ -77,17 +77,17 @@ def averaged_problem(
     over = Average.parse(average)
     if over.kind == "frames":
         raise ModelError(
-            "average", average, "frames are made of atoms", "Use a group or a grid"
+            "average", average, "frames need atoms", "Use a group or a quadrature"
         )
     check_segmentation(model)
-    one = event_problem(model, cloud, tokens=tokens, layers="none", dtype=dtype)
+    problem = event_problem(model, cloud, tokens=tokens, layers="none", dtype=dtype)
     name = "class_probabilities"
     return dataclasses.replace(
-        one,
+        problem,
         function=_function(
             orbit_config(model.config, cloud, tokens, dtype), over, tokens
         ),
-        outputs={name: one.outputs[name]},
+        outputs={name: problem.outputs[name]},
     )
 
 
@@ -99,25 +99,25 @@ def predict_averaged(
     tokens: str = "regrouped",
     dtype: Any = "float32",
 ) -> Prediction:
-    """Labels the points of an event by probabilities averaged over a group.
+    """Labels the points of an event by class probabilities averaged over a group.
 
-    It costs as many predictions as there are elements, see :func:`averaged_problem`.
+    The cost is one prediction for each group element.
 
     Args:
       model: A model with segmentation.
       cloud: One event.
-      average: A finite group such as ``"O"``, or ``"haar DEGREE"``.
-      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
+      average: As in :func:`averaged_problem`.
+      tokens: As in :func:`averaged_problem`.
       dtype: ``"float32"`` or ``"float64"``.
 
     Returns:
-      The prediction, without reconstruction; its tokens are those of the given
+      The prediction, without reconstruction, and with the tokens of the given
       orientation.
 
     Raises:
       ArgumentError: ``tokens`` is unknown.
-      ModelError: As in :func:`averaged_problem`, or an output is not finite, as where
-        the event has many more tokens at one of the elements.
+      ModelError: As in :func:`averaged_problem`; or an output is not finite, for
+        instance because the event has many more tokens at one of the elements.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event, select_points

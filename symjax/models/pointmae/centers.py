@@ -1,7 +1,8 @@
-"""Which points become centres of tokens: farthest points, and the most central ones.
+"""Selection of the centres of tokens: farthest points, and most central points.
 
-Every function has static shapes, runs under `jit` and `vmap`, and reads positions
-only through distances, so it commutes with rotations up to ties and round-off.
+All functions have static shapes, run under ``jit`` and ``vmap``, and depend on
+positions only through distances: they are invariant under rotations up to ties and
+round-off.
 """
 
 import functools
@@ -17,35 +18,38 @@ _LARGE = 1e38
 
 
 def snap(squares: Float[Array, "..."], quantum: float | None) -> Float[Array, "..."]:
-    """Rounds squared distances to multiples of a quantum, if there is one.
+    """Rounds squared distances to multiples of a quantum; None for no rounding.
 
-    Points of a lattice have many equal distances, and radii of whole voxels have
-    points exactly on the sphere. In normalised coordinates round-off decides such
-    ties, differently at every orientation; rounding makes them ties again. The quantum
-    is well below that of the lattice and above round-off.
+    Points of a lattice have many equal distances, and points can lie exactly on a
+    sphere whose radius is a whole number of voxels. In normalised coordinates round-off
+    breaks these ties, differently in each orientation; rounding restores them. The
+    quantum should be above round-off and well below the spacing of squared distances
+    on the lattice.
     """
     return squares if quantum is None else jnp.round(squares / quantum) * quantum
 
 
 def rounded_square(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x^2, rounded before anything is added to it.
+    """x^2, rounded before it is added to anything.
 
-    A compiler may fuse a product and a sum into one operation that rounds once, and
-    does or does not from one reader to the next. On a lattice, where round-off decides
-    between points at equal distances, tokens would then depend on what is compiled
-    together. Rounded apart, as the CPU build of the released implementation does, they
-    do not.
+    A compiler may contract a product and a sum into a fused multiply-add, or not,
+    depending on the program around it. Where points of a lattice have equal distances,
+    tokens would then depend on what is compiled together. Rounding the square first, as
+    the CPU build of the released implementation does, prevents this.
     """
     square = jnp.square(x)
-    # No compiler can know that this changes nothing.
+    # Keeps the compiler from contracting: it cannot know that this has no effect.
     return jnp.where(square > _LARGE, jnp.inf, square)
 
 
 def squared_distances(
     a: Float[Array, "n 3"], b: Float[Array, "m 3"], quantum: float | None = None
 ) -> Float[Array, "n m"]:
-    """||a_i - b_j||^2, from differences: exact for integer coordinates."""
-    # Coordinate by coordinate, so that no array of all differences is made.
+    """||a_i - b_j||^2 from differences, which is exact for integer coordinates.
+
+    Rounded to multiples of ``quantum``, see :func:`snap`.
+    """
+    # One coordinate at a time, to avoid an array of all differences.
     total = jnp.zeros((a.shape[0], b.shape[0]), a.dtype)
     for axis in range(a.shape[-1]):
         total = total + rounded_square(a[:, None, axis] - b[None, :, axis])
@@ -60,18 +64,23 @@ def farthest_point_sampling(
     start: int | Int[Array, ""] = 0,
     quantum: float | None = None,
 ) -> Int[Array, "num"]:
-    """Picks points one after another, each the farthest from those picked before.
+    """Farthest point sampling: each point is the farthest from those picked before.
 
       i_{k+1} = argmax_i min_{j <= k} ||x_i - x_{i_j}||
 
-    The first is ``start``, which must be real. Ties go to the smallest index. Points
-    that were picked have distance 0, so that once every position is taken, what is left
-    are copies of the first point. Source: Qi et al., PointNet++, arXiv:1706.02413,
-    Sec. 3.2, and kernels of PyTorch3D.
+    Ties go to the smallest index. Once every distinct position has been picked, all
+    distances are 0 and the real point of smallest index is repeated. Source: Qi et al.,
+    PointNet++, arXiv:1706.02413, Sec. 3.2, and the kernels of PyTorch3D.
+
+    Args:
+      points: Coordinates.
+      mask: True for real points.
+      num: Number of points to pick.
+      start: Index of the first point, which must be real.
+      quantum: See :func:`snap`.
 
     Returns:
-      Indices in the order of picking, as many as there are real points at most; -1
-      beyond.
+      Indices in the order of picking; -1 beyond the number of real points.
     """
     slots = jnp.arange(points.shape[0])
     columns = points.T
@@ -101,10 +110,10 @@ def farthest_point_sampling(
 def first_maximum(
     values: Float[Array, "... n"], slots: Int[Array, "n"]
 ) -> Int[Array, "..."]:
-    """Index of the maximum, the smallest one in a tie.
+    """Index of the maximum along the last axis; the smallest index in a tie.
 
-    Two plain reductions, which vectorise; `argmax` reduces pairs, which on a CPU does
-    not.
+    ``slots`` is ``arange(n)``. Two plain reductions vectorise on a CPU, unlike
+    ``argmax``, which reduces pairs.
     """
     largest = jnp.max(values, axis=-1, keepdims=True)
     return jnp.min(jnp.where(values == largest, slots, slots.shape[0]), axis=-1)
@@ -118,20 +127,23 @@ def centrality_nms(
     max_neighbors: int | None = None,
     quantum: float | None = None,
 ) -> Bool[Array, "n"]:
-    """Centrality-based non-maximum suppression: True for spheres that overlap little.
+    """Centrality-based non-maximum suppression: selects spheres that overlap little.
 
-    Points are visited by descending number of neighbors closer than ``radius``, ties
-    by ascending index; a point that is still there removes all its neighbors.
-    Source: arXiv:2502.02558, Sec. 3.1; spheres of radius r with overlap factor f
-    have ``radius = 2 r f``.
+    Points are visited in descending order of their number of neighbors, ties in
+    ascending order of index. A point that has not been removed yet removes its
+    neighbors. Source: arXiv:2502.02558, Sec. 3.1; for spheres of radius r with overlap
+    factor f, ``radius`` is 2 r f.
 
     Args:
       points: Coordinates.
-      mask: True where a point is real.
-      radius: Distance below which two points are neighbours.
-      max_neighbors: Of each point's neighbours only the first by index count, itself
-        included, as in the original implementation; None for all.
+      mask: True for real points.
+      radius: Distance below which two points are neighbors.
+      max_neighbors: Number of neighbors of each point, in order of index and with the
+        point itself, that count, as in the original implementation; None for all.
       quantum: See :func:`~symjax.models.pointmae.centers.snap`.
+
+    Returns:
+      True for the points that remain.
 
     Raises:
       ArgumentError: ``max_neighbors`` is less than 1.
@@ -152,7 +164,7 @@ def centrality_nms(
     def truncate(near: Bool[Array, "rows n"]) -> Bool[Array, "rows n"]:
         if limit >= size:
             return near
-        # The running count costs more than all the rest, and rarely truncates.
+        # The running count is expensive and rarely needed.
         return jax.lax.cond(
             jnp.any(jnp.sum(near, axis=1) > limit),
             lambda near: near & (jnp.cumsum(near, axis=1) <= limit),
@@ -161,7 +173,7 @@ def centrality_nms(
         )
 
     def in_turn() -> Bool[Array, "n"]:
-        # In blocks, so that no array of all pairs is made.
+        # In blocks, to avoid an array of all pairs.
         counts = jax.lax.map(
             lambda point: jnp.sum(near(point[None])), points, batch_size=256
         )
@@ -170,8 +182,8 @@ def centrality_nms(
             order, mask, lambda index: truncate(near(points[index][None]))[0]
         )
 
-    # One point at a time is a chain of small operations, which suits a CPU; rounds are
-    # a few large ones.
+    # Visits in turn are many small operations, fast on a CPU; rounds are a few large
+    # ones, fast on an accelerator.
     return jax.lax.platform_dependent(
         cpu=in_turn,
         default=lambda: _visit_in_rounds(truncate(near(points)) & mask[:, None], mask),
@@ -183,7 +195,7 @@ def _visit_in_turn(
     mask: Bool[Array, "n"],
     neighbors: Callable[[Int[Array, ""]], Bool[Array, "n"]],
 ) -> Bool[Array, "n"]:
-    """The visit as published; points that have been removed cost nothing."""
+    """The published algorithm, except that removed points are skipped."""
     size = len(mask)
     slots = jnp.arange(size)
     removed, kept = size, size + 1
@@ -193,8 +205,8 @@ def _visit_in_turn(
     ) -> tuple[Int[Array, "n"], Int[Array, ""]]:
         ranks, first = state
         index = order[first]
-        # A later point may remove one that stays: with truncated lists, the earlier
-        # one need not have seen it.
+        # With truncated lists a point may remove one that was kept before, and that did
+        # not have it among its neighbors.
         ranks = jnp.where(neighbors(index), removed, ranks)
         ranks = jnp.where(slots == index, kept, ranks)
         return ranks, jnp.min(ranks)
@@ -209,7 +221,7 @@ def _visit_in_turn(
 def _visit_in_rounds(
     near: Bool[Array, "n n"], mask: Bool[Array, "n"]
 ) -> Bool[Array, "n"]:
-    """The same result: whoever has no undecided neighbour ahead of it stays."""
+    """The same in parallel rounds: points with no undecided neighbor ahead are kept."""
     slots = jnp.arange(len(mask))
     counts = jnp.sum(near, axis=1)
     # The larger count goes first; among equals, the smaller index.
@@ -237,5 +249,5 @@ def _visit_in_rounds(
         round_of_decisions,
         (mask, jnp.zeros_like(mask)),
     )
-    # With truncated lists a point may be removed by a later one that it did not see.
+    # With truncated lists a kept point may be removed by a later one.
     return kept & ~reached(removes & ~ahead, kept)

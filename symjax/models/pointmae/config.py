@@ -1,4 +1,4 @@
-"""Hyperparameters of Point-MAE and PoLAr-MAE: plain data, hashable, from JSON."""
+"""Hyperparameters of Point-MAE and PoLAr-MAE; hashable, to and from JSON."""
 
 from typing import Annotated, Any, Literal
 
@@ -25,10 +25,10 @@ ARCHITECTURES: dict[str, tuple[int, int, int]] = {
     "vit_small": (384, 12, 6),
     "vit_base": (768, 12, 12),
 }
-"""Width, depth and number of heads of the encoders of arXiv:2502.02558."""
+"""Width, depth and number of heads of the encoders in arXiv:2502.02558."""
 
 _TOKENIZERS: dict[float, dict[str, Any]] = {
-    # voxel radius: context, points, and points before reduction, of the original
+    # By voxel radius, as in the released implementation.
     2.5: {"context_length": 1024, "group_points": 16, "upscale_points": 64},
     5: {"context_length": 512, "group_points": 32, "upscale_points": 256},
     25: {"context_length": 128, "group_points": 128, "upscale_points": 2048},
@@ -38,76 +38,81 @@ _Width = Annotated[int, Field(ge=2, le=WIDEST)]
 
 
 class PointMAEConfig(Declared):
-    """Hyperparameters, under the names of the original where it has one.
+    """Hyperparameters, under the names of the released implementation.
 
     Attributes:
-      detector_size: Voxels along an edge of the detector.
-      center: What is subtracted from positions, in voxels; None for the middle of the
-        detector. Events turn about it.
-      scale: What positions are multiplied with then; None for 1 over half the diagonal
-        of the detector.
-      energy_threshold: Points of at most this energy in MeV are dropped; 0 keeps all.
+      detector_size: Number of voxels along an edge of the detector.
+      center: Position in voxels that is subtracted from positions, and about which
+        events are rotated; None for the middle of the detector.
+      scale: Factor that positions are multiplied with afterwards; None for 1 over half
+        the diagonal of the detector, in voxels.
+      energy_threshold: Energy in MeV at or below which points are dropped; 0 keeps all.
       energy_offset: Energy e in MeV of the scale log(E + e) that the network reads.
       energy_maximum: Energy in MeV that the scale maps to 1.
-      low_energy: Which scattered deposits of low energy are dropped: ``"label"``
-        (those that are labelled so), ``"first cluster"`` (the first one of an event,
-        whatever it is, as the released implementation does: equal on files that put
-        them first) or ``"keep"``.
-      channels: Channels of a point: x, y, z and energy.
+      low_energy: Which scattered low-energy deposits are dropped: ``"label"`` (points
+        with that label), ``"first cluster"`` (the first cluster of an event, as in the
+        released implementation, which is the same for files that put these deposits
+        first) or ``"keep"`` (none).
+      channels: Number of channels of a point: x, y, z and energy.
       group_radius: Radius of a token's ball in normalised coordinates; None to group
         the nearest points instead.
-      context_length: Room for tokens; an event with more of them gets more.
-      group_points: Points in a token.
-      upscale_points: Points in a ball, by index, before they are reduced to
+      context_length: Number of slots for tokens; events with more tokens get more.
+      group_points: Number of points in a token.
+      upscale_points: Number of points of a ball, in order of index, that are reduced to
         ``group_points``; None for all.
-      reduction: Which points of a ball stay: ``"fps"`` (farthest points) or
+      reduction: Which points of a ball are kept: ``"fps"`` (farthest points) or
         ``"energy"`` (largest energies).
       overlap_factor: Overlap of tokens in the suppression; None for no suppression.
-      num_seeds: Farthest points that are candidates for centres; None for all points.
-      max_neighbors: Neighbours that count in the suppression; None for all.
-      snap_distances: Whether squared distances are rounded to 1/64 of a voxel squared
-        when tokens are found, so that round-off decides no tie between lattice points.
+      num_seeds: Number of farthest points that are candidates for centres; None for all
+        points.
+      max_neighbors: Largest number of neighbors in the suppression; None for all.
+      snap_distances: Whether squared distances are rounded to 1/64 of a squared voxel
+        when tokens are formed, so that round-off does not break ties between lattice
+        points.
       mean_centers: Whether a token's centre is the mean of its points.
-      pool_padding: Whether padded slots of a token take part in its maximum, as in
-        the released implementation; otherwise they do not.
-      repeat_first: Whether nearest neighbours and seeds that are missing, in an event
-        with fewer points or tokens than are asked for, are replaced by the first point
-        or token at distance 0, as in the released implementation; otherwise they are
-        left out.
-      pointnet_widths: Widths of the mini-PointNet's three hidden layers.
+      pool_padding: Whether padding takes part in the maxima over a token's points, as
+        in the released implementation.
+      repeat_first: Whether missing nearest neighbors and seeds, in events with too few
+        points or tokens, are replaced by the first point or token at distance 0, as in
+        the released implementation; otherwise they are left out.
+      pointnet_widths: Widths of the three hidden layers of the mini-PointNet.
       edge_harmonics: Largest degree of the real spherical harmonics of each point's
-        direction from its token's centre, times radial functions, that the tokens
-        see; None for none.
+        direction from its token's centre, times radial functions, that enter the
+        tokens; None for none.
       embed_dim: Width of the tokens.
-      depth: Blocks of the encoder.
-      num_heads: Attention heads; divides ``embed_dim``.
-      mlp_ratio: Hidden width of the MLPs over ``embed_dim``.
-      attention_scale: Factor of the attention scores; None for 1 over the root of the
-        width of a head.
+      depth: Number of blocks of the encoder.
+      num_heads: Number of attention heads; must divide ``embed_dim``.
+      mlp_ratio: Hidden width of the MLPs, divided by ``embed_dim``.
+      attention_scale: Factor of the attention scores; None for 1 / sqrt(width of a
+        head).
       position_at_every_layer: Whether the position embedding is added before every
         block, or once.
       encoder_norm: Whether the encoder ends with a norm.
-      decoder_depth: Blocks of the decoder; 0 for no reconstruction.
-      decoder_heads: Attention heads of the decoder; None for the encoder's number.
-      decoder_mlp_ratio: Its ``mlp_ratio``; None for the encoder's.
-      decoder_position_at_every_layer: Its ``position_at_every_layer``; None for the
-        encoder's.
+      decoder_depth: Number of blocks of the decoder; 0 for no reconstruction.
+      decoder_heads: ``num_heads`` of the decoder; None for that of the encoder.
+      decoder_mlp_ratio: ``mlp_ratio`` of the decoder; None for that of the encoder.
+      decoder_position_at_every_layer: ``position_at_every_layer`` of the decoder; None
+        for that of the encoder.
       decoder_norm: Whether the decoder ends with a norm.
       energy_infilling: Whether there is a second decoder for energies (PoLAr-MAE).
-      reconstruct_energy: Whether the first decoder predicts energies too.
-      masking_ratio: Share of tokens that are hidden in pretraining.
-      num_classes: Classes of the segmentation; 0 for none.
-      fetch_layers: Blocks whose outputs the segmentation averages.
-      global_features: Whether it reads maximum and mean over all tokens too.
-      num_upsampling_neighbors: Tokens that a point's features are interpolated from.
+      reconstruct_energy: Whether the first decoder also predicts energies.
+      masking_ratio: Fraction of tokens that are hidden in pretraining.
+      num_classes: Number of classes of the segmentation; 0 for no segmentation.
+      fetch_layers: Indices of the blocks whose outputs the segmentation averages.
+      global_features: Whether the segmentation also reads the maximum and mean over all
+        tokens.
+      num_upsampling_neighbors: Number of tokens that the features of a point are
+        interpolated from.
       seg_head_dim: Hidden width of the segmentation head.
-      dropout: Rate of dropout after attention and in MLPs, in training; 0 in the
-        published configurations.
-      attention_dropout: Rate of dropout of attention weights; published: 0.05.
-      drop_path: Rate at which a token skips the last block's branches; it grows from 0
-        at the first block; published: 0.25.
+      dropout: Dropout rate after attention and in MLPs, in training; 0 in the published
+        configurations.
+      attention_dropout: Dropout rate of attention weights, in training; 0.05 as
+        published.
+      drop_path: Rate at which tokens skip the branches of the last block, in training;
+        it grows linearly from 0 at the first block. 0.25 as published.
       drop_path_uniform: Whether all blocks have that rate.
-      head_dropout: Rate of dropout in the segmentation head; published: 0.5.
+      head_dropout: Dropout rate in the segmentation head, in training; 0.5 as
+        published.
 
     Raises:
       ModelError: A field has an impossible value.
@@ -173,7 +178,7 @@ class PointMAEConfig(Declared):
             raise ModelError(
                 "num_seeds",
                 None,
-                "without suppression, centres are farthest points, of a given number",
+                "is needed without suppression: the number of centres",
                 "Pass num_seeds, or an overlap_factor",
             )
         if self.edge_harmonics is not None and self.group_radius is None:
@@ -203,29 +208,29 @@ class PointMAEConfig(Declared):
 
     @property
     def middle(self) -> tuple[float, float, float]:
-        """What is subtracted from positions, in voxels."""
+        """Position that is subtracted from positions, in voxels."""
         half = self.detector_size / 2
         return self.center if self.center is not None else (half, half, half)
 
     @property
     def unit(self) -> float:
-        """Edge of a voxel in normalised coordinates."""
+        """Edge length of a voxel in normalised coordinates."""
         return (
             self.scale if self.scale is not None else voxel_length(self.detector_size)
         )
 
     @property
     def decoder_channels(self) -> int:
-        """Channels that the first decoder predicts for each point."""
+        """Number of channels that the first decoder predicts for each point."""
         return 4 if self.reconstruct_energy else 3
 
     @property
     def reach(self) -> float:
-        """Largest distance of a member from its token's centre, over the radius."""
+        """Largest distance of a point from its token's centre, in radii."""
         return 2.0 if self.mean_centers else 1.0
 
     def drop_paths(self, depth: int) -> tuple[float, ...]:
-        """Rates of the drop paths of a stack of blocks, one for each."""
+        """Drop path rate of each block of a stack."""
         if self.drop_path_uniform or depth == 1:
             first = self.drop_path if self.drop_path_uniform else 0.0
             return (first,) * depth
@@ -233,12 +238,12 @@ class PointMAEConfig(Declared):
 
     @property
     def quantum(self) -> float | None:
-        """What squared distances are rounded to; None if they are not."""
+        """Unit to which squared distances are rounded; None for no rounding."""
         return self.unit**2 / 64 if self.snap_distances else None
 
     @property
     def suppression_radius(self) -> float:
-        """Distance 2 r f below which two centres exclude each other."""
+        """Distance 2 r f below which one centre suppresses another."""
         assert self.group_radius is not None
         assert self.overlap_factor is not None
         return 2 * self.group_radius * self.overlap_factor
@@ -247,12 +252,12 @@ class PointMAEConfig(Declared):
     def named(
         cls, architecture: str, voxel_radius: float = 5, **changes: Any
     ) -> "PointMAEConfig":
-        """One of the published encoders, grouped as the released implementation does.
+        """Configuration of a published encoder, with its tokenisation.
 
         Args:
           architecture: ``"vit_tiny"``, ``"vit_small"`` or ``"vit_base"``.
           voxel_radius: Radius of a token in voxels: 2.5, 5 or 25.
-          **changes: Fields that differ.
+          **changes: Fields to change.
 
         Returns:
           The configuration.
@@ -269,7 +274,7 @@ class PointMAEConfig(Declared):
             raise ModelError(
                 "architecture",
                 (architecture, voxel_radius),
-                "is none of the published ones",
+                "is not a published configuration",
                 f"Use {', '.join(ARCHITECTURES)} with a radius of 2.5, 5 or 25 voxels",
             )
         width, depth, heads = ARCHITECTURES[architecture]

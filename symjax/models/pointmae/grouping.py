@@ -1,9 +1,8 @@
-"""From points to tokens: which points a token holds, and their coordinates in it.
+"""Tokenisation: the points of each token and their coordinates.
 
-The two halves are separate, because they break symmetry for different reasons.
-:func:`assign_groups` takes discrete decisions (which points are centres, which points
-lie in a ball), which flip at ties and boundaries; :func:`gather_groups` is linear in
-the positions and commutes with rotations exactly.
+There are two steps. :func:`assign_groups` makes discrete decisions (which points are
+centres, which points are in a ball) that can flip under rotations, at ties and
+boundaries. :func:`gather_groups` is linear in the positions and exactly equivariant.
 """
 
 import functools
@@ -29,13 +28,15 @@ class Assignment(NamedTuple):
     """The discrete decisions of a tokenisation.
 
     Attributes:
-      centers: Point at the centre of each token, ``(tokens,)``; -1 for padding.
-      members: Points of each token, ``(tokens, group_points)``; -1 for padding.
-      mask: True where a token is used.
-      neighbors: Tokens from which each point's features are interpolated, nearest
-        first, ``(points, neighbors)``; -1 for padding.
-      num_found: Number of centres that were found; more than there are slots if the
-        context is too short, in which case the last ones are missing.
+      centers: Index of the point at the centre of each token, ``(tokens,)``; -1 for
+        padding.
+      members: Indices of the points of each token, ``(tokens, group_points)``; -1 for
+        padding.
+      mask: True for tokens, False for padding.
+      neighbors: Indices of the tokens from which each point's features are
+        interpolated, nearest first, ``(points, neighbors)``; -1 for padding.
+      num_found: Number of centres found. If it exceeds the number of slots, the context
+        is too short and the last tokens are missing.
     """
 
     centers: Int[Array, "tokens"]
@@ -49,11 +50,11 @@ class Groups(NamedTuple):
     """Tokens as the network reads them.
 
     Attributes:
-      points: Members relative to the centre, coordinates over the radius, and
-        energy, ``(tokens, group_points, 4)``; padding repeats the first member.
-      point_mask: True for members, ``(tokens, group_points)``.
+      points: Coordinates of the points relative to the centre, in radii, and their
+        energies, ``(tokens, group_points, 4)``; padding repeats the first point.
+      point_mask: True for points, False for padding, ``(tokens, group_points)``.
       centers: Centres in normalised coordinates, ``(tokens, 3)``.
-      mask: True where a token is used.
+      mask: True for tokens, False for padding.
     """
 
     points: Float[Array, "tokens group_points 4"]
@@ -65,9 +66,9 @@ class Groups(NamedTuple):
 def first_true(mask: Bool[Array, "... n"], num: int) -> Int[Array, "... num"]:
     """Indices of the first ``num`` True entries along the last axis; -1 beyond them."""
     size = mask.shape[-1]
-    # Running counts, as products with a triangle: they read the mask once. A compiler
-    # may compute it anew for every reader, each with its own round-off, and counts of
-    # points on the surface of a ball would contradict each other.
+    # Running counts as products with a triangular matrix, which read the mask once. A
+    # compiler may recompute it for every use, each time with other round-off, and
+    # counts of points on the surface of a ball would then be inconsistent.
     rows = jnp.pad(mask.reshape(-1, size), ((0, 0), (0, -size % _BLOCK)))
     blocks = rows.reshape(len(rows), -1, _BLOCK).astype(jnp.float32)
     ones = jnp.triu(jnp.ones((_BLOCK, _BLOCK), jnp.float32))
@@ -90,14 +91,24 @@ def ball_query(
     num: int,
     quantum: float | None = None,
 ) -> Int[Array, "tokens num"]:
-    """The first ``num`` points, by index, that are closer to a centre than a radius.
+    """Points within a ball about each centre, the first ``num`` in order of index.
 
-    Ascending indices; -1 where there are no more. Source: Qi et al., PointNet++,
-    arXiv:1706.02413, Sec. 3.2.
+    Source: Qi et al., PointNet++, arXiv:1706.02413, Sec. 3.2.
+
+    Args:
+      centers: Centres of the balls.
+      points: Coordinates.
+      mask: True for real points.
+      radius: Radius, which points must be closer than.
+      num: Largest number of points in a ball.
+      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
+
+    Returns:
+      Ascending indices; -1 for padding.
     """
     squares = squared_distances(centers, points, quantum)
-    # In the type of the points, as their distances: on a lattice points lie on the
-    # surface, where the last digit decides.
+    # In the dtype of the distances: points of a lattice can lie on the surface, where
+    # the last digit decides.
     near = squares < snap(jnp.square(jnp.asarray(radius, points.dtype)), quantum)
     return first_true(near & mask, num)
 
@@ -110,9 +121,17 @@ def nearest_neighbors(
     num: int,
     quantum: float | None = None,
 ) -> Int[Array, "queries num"]:
-    """The nearest points of each query, nearest first, ties by index.
+    """The ``num`` nearest real points of each query.
 
-    Indices; -1 where there are no more real points.
+    Args:
+      queries: Coordinates of the queries.
+      points: Coordinates of the points.
+      mask: True for real points.
+      num: Number of points.
+      quantum: See :func:`~symjax.models.pointmae.centers.snap`.
+
+    Returns:
+      Indices, nearest first and ties in order of index; -1 for padding.
     """
     squares = squared_distances(queries, points, quantum)
     distances = jnp.where(mask, squares, jnp.inf)
@@ -121,15 +140,14 @@ def nearest_neighbors(
         distances = jnp.pad(distances, ((0, 0), (0, missing)), constant_values=jnp.inf)
     slots = jnp.arange(distances.shape[1])
 
-    # A few passes over the distances: for the handful of neighbours that a model
-    # asks for, faster than sorting them all.
+    # One pass over the distances for each neighbor, faster than sorting for a few.
     def body(
-        rest: Float[Array, "queries points"], _: None
+        remaining: Float[Array, "queries points"], _: None
     ) -> tuple[Float[Array, "queries points"], Int[Array, "queries"]]:
-        index = first_maximum(-rest, slots)
-        found = jnp.take_along_axis(rest, index[:, None], axis=1)[:, 0] < jnp.inf
-        rest = jnp.where(slots == index[:, None], jnp.inf, rest)
-        return rest, jnp.where(found, index, -1)
+        index = first_maximum(-remaining, slots)
+        found = jnp.take_along_axis(remaining, index[:, None], axis=1)[:, 0] < jnp.inf
+        remaining = jnp.where(slots == index[:, None], jnp.inf, remaining)
+        return remaining, jnp.where(found, index, -1)
 
     if num <= 16:
         _, order = jax.lax.scan(body, distances, None, length=num)
@@ -141,7 +159,7 @@ def nearest_neighbors(
 def _reduce_by_energy(
     members: Int[Array, "tokens candidates"], energies: Float[Array, "points"], num: int
 ) -> Int[Array, "tokens num"]:
-    """The members of the largest energies, largest first."""
+    """The members with the largest energies, largest first."""
     values = jnp.where(members >= 0, energies[members], -jnp.inf)
     best, index = jax.lax.top_k(values, num)
     return jnp.where(best > -jnp.inf, jnp.take_along_axis(members, index, axis=1), -1)
@@ -153,7 +171,7 @@ def _reduce_by_distance(
     num: int,
     quantum: float | None,
 ) -> Int[Array, "tokens num"]:
-    """Farthest points among the members, from the first one on; some twice."""
+    """Farthest points among the members, starting from the first one."""
     picked = jax.vmap(
         lambda index: farthest_point_sampling(
             positions[index], index >= 0, num, quantum=quantum
@@ -170,16 +188,22 @@ def assign_groups(
     energies: Float[Array, "points"],
     mask: Bool[Array, "points"],
 ) -> Assignment:
-    """Chooses centres and members of the tokens of one event.
+    """Chooses the centres and members of the tokens of one event.
 
-    Centres are the points that centrality-based suppression leaves (or farthest
-    points without it); members lie in a ball about the centre (or are the nearest
-    points without a radius), reduced to ``group_points``. Every token with a point is
-    used. Distances are in float32, as in the released implementation, in any
-    precision of the network. Source: arXiv:2502.02558, Sec. 3.1.
+    Centres are the points that remain after centrality-based suppression, or without it
+    the farthest points. Members are the points in a ball about the centre, or without
+    a radius the nearest points, reduced to ``group_points``. Distances are computed in
+    float32 in any precision of the network, as in the released implementation. Source:
+    arXiv:2502.02558, Sec. 3.1.
 
-    Positions and energies are normalised; rotating the positions changes the decisions
-    only at ties.
+    Args:
+      config: Hyperparameters.
+      positions: Normalised coordinates.
+      energies: Normalised energies.
+      mask: True for real points.
+
+    Returns:
+      The assignment, which rotations change only at ties and by round-off.
     """
     tokens, size = config.context_length, config.group_points
     quantum = config.quantum
@@ -250,9 +274,9 @@ def gather_groups(
     positions: Float[Array, "points 3"],
     energies: Float[Array, "points"],
 ) -> Groups:
-    """Coordinates and energies of the members of every token; unused ones are 0.
+    """Gathers the coordinates and energies of the members of every token.
 
-    Linear in the positions: g commutes with it for every orthogonal g.
+    Linear in the positions, and so exactly equivariant under O(3). Padded tokens are 0.
     """
     members, mask = assignment.members, assignment.mask
     point_mask = members >= 0

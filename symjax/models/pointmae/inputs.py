@@ -1,4 +1,4 @@
-"""What a Point-MAE reads of an event: its points, on the network's scale, in tokens."""
+"""Prepares events for a Point-MAE: selection, normalisation and tokenisation."""
 
 import dataclasses
 import math
@@ -20,12 +20,12 @@ from symjax.models.pointmae.grouping import Assignment, assign_groups
 
 
 class Event(NamedTuple):
-    """What the network reads of one event.
+    """One event as the network reads it.
 
     Attributes:
       positions: Normalised coordinates, ``(points, 3)``.
       energies: Normalised energies, ``(points,)``.
-      mask: True where a point is real.
+      mask: True for real points.
     """
 
     positions: Float[Array, "points 3"]
@@ -34,11 +34,14 @@ class Event(NamedTuple):
 
 
 def seen_points(config: PointMAEConfig, cloud: PointCloud) -> PointCloud:
-    """The points of an event that a model reads: one for each voxel, none too faint.
+    """Selects the points of an event that a model is meant to read.
+
+    Points in the same voxel are merged; points at or below the energy threshold, and
+    low-energy deposits, are dropped as configured.
 
     Raises:
-      StructureError: No point is left, or the first cluster is to be dropped and
-        clusters are not known.
+      StructureError: No point is left, or the first cluster should be dropped and the
+        clusters are unknown.
     """
     return select_points(
         merge_voxels(cloud),
@@ -50,19 +53,19 @@ def seen_points(config: PointMAEConfig, cloud: PointCloud) -> PointCloud:
 def check_inside(
     config: PointMAEConfig, cloud: PointCloud, label: str = "the event"
 ) -> None:
-    """Raises where an event is not one of the model's detector.
+    """Raises unless an event is inside the detector of the model.
 
     Raises:
-      ModelError: Points lie outside of it.
+      ModelError: Points are outside the detector.
     """
     real = np.asarray(cloud.positions)[np.asarray(cloud.mask)]
     largest = float(np.abs(real - config.middle).max(initial=0.0))
-    # Half the edge of the cube whose corners the network sees at distance 1.
+    # Half the edge of the detector, or of the cube inscribed in the unit sphere.
     if largest > max(config.detector_size / 2, 1 / (math.sqrt(3) * config.unit)):
         raise ModelError(
             "detector_size",
             config.detector_size,
-            f"points of {label} lie outside the detector of the model",
+            f"points of {label} are outside the detector of the model",
             "Use a model for the detector of the events",
         )
 
@@ -71,15 +74,15 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
     """Normalises one event for the network.
 
     Args:
-      config: Hyperparameters, of which the detector and the scale of energies count.
+      config: Hyperparameters, which define the detector and the energy scale.
       cloud: One event.
-      dtype: Floating-point type.
+      dtype: Floating-point dtype.
 
     Returns:
-      The event; padding lies at the origin.
+      The event, with padding at the origin.
 
     Raises:
-      ModelError: Points lie outside the detector of the model.
+      ModelError: Points are outside the detector of the model.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
@@ -102,22 +105,29 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
 def scaled_energies(
     config: PointMAEConfig, energies: Float[Array, "points"]
 ) -> Float[Array, "points"]:
-    """Energies E in MeV on the scale of the network, 2 log(E/e + 1) / log(m/e + 1) - 1.
+    """Normalises energies E in MeV: 2 log(E/e + 1) / log(m/e + 1) - 1.
 
-    The offset e and the maximum m are those of the configuration.
+    e is ``config.energy_offset`` and m is ``config.energy_maximum``.
     """
     return normalise_energies(energies, config.energy_offset, config.energy_maximum)
 
 
 def with_room(config: PointMAEConfig, found: int, spare: int = 0) -> PointMAEConfig:
-    """A configuration whose context holds an event's tokens, and not many more.
+    """A configuration with a context just long enough for an event.
 
-    No parameter depends on the length of the context, and no result on what is left
-    of it; its cost does. Lengths are few (multiples of 32, of 64 above 256, of 128
-    above 512, ...), with room for ``spare`` tokens at other orientations.
+    Neither parameters nor results depend on the length of the context; the cost does.
+
+    Args:
+      config: Hyperparameters.
+      found: Number of tokens of the event.
+      spare: Number of additional tokens that other orientations may need.
+
+    Returns:
+      The configuration, with one of a few lengths (multiples of 32, of 64 above 256, of
+      128 above 512, ...) to save compilations.
     """
     wanted = found + spare
-    # At most a quarter is left empty, and few lengths mean few compiled programs.
+    # At most a quarter of the context is left empty.
     step = max(32, 2 ** ((max(wanted, 1) - 1).bit_length() - 3))
     length = -(-max(wanted, 1) // step) * step
     if wanted <= config.context_length:
@@ -126,22 +136,22 @@ def with_room(config: PointMAEConfig, found: int, spare: int = 0) -> PointMAECon
 
 
 def tokenise(config: PointMAEConfig, event: Event) -> Assignment:
-    """Groups an event; all its tokens are kept.
+    """Groups the points of an event into tokens; all tokens are kept.
 
     If there are more than ``context_length``, the assignment has more slots. (The
-    released implementation lengthens its context once in a process, for the first batch
-    that exceeds it, and cuts later ones: what it does to an event depends on those
-    before it. Here an event is as it is there when it comes first.)
+    released implementation extends its context once in a process, for the first batch
+    that exceeds it, and truncates later ones, so that results depend on earlier events.
+    Results here are those for an event that comes first.)
 
     Args:
       config: Hyperparameters.
-      event: From :func:`make_event`; concrete arrays.
+      event: Event from :func:`make_event`, with concrete arrays.
 
     Returns:
       The assignment of points to tokens.
 
     Raises:
-      ModelError: The event has no token, since it has no point.
+      ModelError: The event has no token, because it has no real point.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event

@@ -1,8 +1,8 @@
 """Norms, the masked mini-PointNet and position encodings, as Flax Linen modules.
 
-Arrays belong to one event: tokens by features, or tokens by points by features.
-Parameters have the names of the released implementation, with ``_`` for the dots of
-its sequences (``first_conv_0`` is ``first_conv.0`` there).
+Arrays belong to one event, with axes tokens and features, or tokens, points and
+features. Parameters have the names of the released implementation: ``first_conv_0`` is
+``first_conv.0`` there.
 """
 
 import dataclasses
@@ -36,10 +36,10 @@ class Mode:
     """How a network is applied, the same for all of its modules.
 
     Attributes:
-      training: Whether batch norms use and update the statistics of the points at hand,
-        and dropout is drawn.
-      axis_name: Axis of the events of a batch, over which these statistics are taken;
-        None for those of one event.
+      training: Whether dropout is active, and batch norms use the statistics of the
+        batch and update their running averages.
+      axis_name: Name of the vmapped axis of events over which these statistics are
+        taken; None for those of one event.
     """
 
     training: bool = False
@@ -47,17 +47,17 @@ class Mode:
 
 
 APPLIED = Mode()
-"""Statistics as they were learnt, and nothing dropped."""
+"""Inference: running averages, and no dropout."""
 
 # The original's guard against division by zero.
 _TINY = 1e-13
 _SMALL = truncated_normal(0.02)
-# Radial functions of edge harmonics, as many as PET's by default.
+# Number of radial functions of edge harmonics, PET's default.
 _RADIAL = 8
 
 
 def sow(module: nn.Module, name: str, value: Array) -> None:
-    """Records features in the collection ``features``, free if it is not asked for."""
+    """Sows features into the collection ``features``; free unless it is mutable."""
     # Linen forbids one name for a submodule and a sown value.
     module.sow(FEATURES, f"={name}", value)
 
@@ -67,9 +67,9 @@ def masked_norm(
 ) -> Float[Array, "tokens features"]:
     """(x - mean) / std with statistics over all features of all real tokens.
 
-    One mean and one deviation for an event, not for a token. In the released
-    implementation they run over the batch too, so that there an event's output
-    depends on the events beside it; for a batch of one the two agree.
+    There is one mean and one standard deviation for an event, not for a token. In the
+    released implementation the statistics are over the whole batch, so that outputs
+    depend on the other events; for a batch of one event the two agree.
     """
     weights = mask[:, None].astype(x.dtype)
     count = jnp.maximum(jnp.sum(weights) * x.shape[-1], 1)
@@ -92,10 +92,10 @@ class MaskedNorm(Module):
 
 
 class MaskedBatchNorm(Module):
-    """Batch norm over real points; padding becomes the shift, as in the original.
+    """Batch norm over real points; padding is mapped to the bias, as in the original.
 
-    Statistics are running averages, or in training those of the points at hand, of
-    all events along the axis of ``mode``.
+    Statistics are running averages, or in training those of the real points of all
+    events along ``mode.axis_name``.
     """
 
     mode: Mode = APPLIED
@@ -123,7 +123,6 @@ class MaskedBatchNorm(Module):
             )
             running_mean.value = self._follow(running_mean.value, mean)
             running_var.value = self._follow(running_var.value, variance)
-        # Folded into one product and one sum.
         factor = scale * jax.lax.rsqrt(variance + self.epsilon)
         return (x - mean) * factor * weights + bias
 
@@ -136,22 +135,21 @@ class MaskedBatchNorm(Module):
 
 
 class MiniPointNet(Module):
-    """Features of a token from the points in it, invariant under their permutation.
+    """Features of a token from its points, invariant under permutations.
 
-    Two layers for each point, a maximum over points, its concatenation with each
-    point's features, two more layers, and a maximum (Pang et al., Point-MAE,
-    arXiv:2203.06604, Sec. 3.1, after PointNet, with padding masked).
+    Two layers act on each point. Their maximum over points is concatenated with the
+    features of each point, and two more layers and a maximum follow (Pang et al.,
+    Point-MAE, arXiv:2203.06604, Sec. 3.1, after PointNet; here padding is masked).
 
     Attributes:
       features: Width of the output.
       widths: Widths of the three hidden layers.
       pool_padding: Whether padding takes part in the maxima.
-      order_encoding: Whether each point's number is embedded too, so that the energy
-        decoder can tell the points apart; the output is no longer invariant.
-      edge_harmonics: Largest degree of the spherical harmonics that the first layer
-        sees (``biases.tensors.HarmonicEmbedding``); None for none.
-      reach: Largest length of a point's coordinates, which the radial functions of
-        the harmonics span.
+      order_encoding: Whether the index of each point is embedded, so that the energy
+        decoder can distinguish points; the output is then not permutation invariant.
+      edge_harmonics: Largest degree of the spherical harmonics that enter the first
+        layer (``biases.tensors.HarmonicEmbedding``); None for none.
+      reach: Largest norm of a point's coordinates, the cutoff of the radial functions.
       mode: How the network is applied.
     """
 
@@ -181,8 +179,8 @@ class MiniPointNet(Module):
             encoder = Dense(second, name="position_encoder_time_embed_1")
             x = x + jax.nn.relu(encoder(order))
         pooled = self._pool(x, mask)
-        # The product with the concatenation is the sum of the products with its
-        # parts, of which that of the maximum is the same for all points.
+        # The layer on the concatenation is a sum of two layers; that on the maximum is
+        # the same for all points.
         kernel = self.param("second_conv_0", lecun_normal, (2 * second, third))
         x = (pooled @ kernel[:second])[..., None, :] + x @ kernel[second:]
         x = jax.nn.relu(MaskedBatchNorm(self.mode, name="second_conv_1")(x, mask))
@@ -193,7 +191,7 @@ class MiniPointNet(Module):
         self, vectors: Float[Array, "tokens points 3"], degree: int
     ) -> Float[Array, "tokens points features"]:
         squares = jnp.sum(jnp.square(vectors), axis=-1)
-        # The centre itself is a member, and has no direction.
+        # The centre itself is a point of the token, without direction.
         distances = jnp.sqrt(jnp.where(squares > 0, squares, 1))
         angles = harmonics(degree, directions(vectors, distances))
         distances = jnp.where(squares > 0, distances, 0)
@@ -212,9 +210,9 @@ class MiniPointNet(Module):
 
 
 def order_embedding(num: int, width: int) -> Float[Array, "num width"]:
-    """Sinusoids of the numbers 0, 1, ...: sin(n w_k), then cos(n w_k).
+    """Sinusoidal embedding of the indices n = 0, 1, ...: sin(n w_k), then cos(n w_k).
 
-    w_k = 10000^(-k / (width / 2 - 1)), k = 0, ..., width / 2 - 1.
+    w_k = 10000^(-k / (width / 2 - 1)) for k = 0, ..., width / 2 - 1.
     """
     half = width // 2
     rates = jnp.exp(-math.log(10000) / max(half - 1, 1) * jnp.arange(half))
@@ -224,7 +222,7 @@ def order_embedding(num: int, width: int) -> Float[Array, "num width"]:
 
 
 class PositionEncoder(nn.Module):
-    """Linear, GELU, linear: the learned embedding of a token's centre."""
+    """Learned embedding of a token's centre: linear, GELU, linear."""
 
     features: int
     hidden: int = 128

@@ -1,4 +1,4 @@
-"""Losses of pretraining and segmentation, and the random choice of hidden tokens."""
+"""Losses of pretraining and segmentation, and random masking of tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +10,27 @@ from symjax.errors import ArgumentError
 def random_hidden(
     key: PRNGKeyArray, mask: Bool[Array, "tokens"], ratio: float
 ) -> Bool[Array, "tokens"]:
-    """Hides a share of the used tokens, uniformly at random.
+    """Chooses tokens to hide, uniformly at random.
 
     Exactly floor(ratio * number of tokens) are hidden. Source: Pang et al., Point-MAE,
     arXiv:2203.06604, Sec. 3.1.
+
+    Args:
+      key: Random key.
+      mask: True for tokens, False for padding.
+      ratio: Fraction of tokens to hide.
+
+    Returns:
+      True for hidden tokens.
 
     Raises:
       ArgumentError: ``ratio`` is not in [0, 1].
     """
     if not 0 <= ratio <= 1:
-        raise ArgumentError("ratio", ratio, "is not in [0, 1]", "Pass 0.6")
+        raise ArgumentError("ratio", ratio, "is not in [0, 1]", "Use for instance 0.6")
     scores = jnp.where(mask, jax.random.uniform(key, mask.shape), jnp.inf)
     rank = jnp.argsort(jnp.argsort(scores))
-    # Above 0.6 in any precision, where 5 * 0.6 must be 3 and not 2.
+    # The offset protects floor from round-off: 5 * 0.6 must give 3 and not 2.
     number = jnp.floor(ratio * jnp.sum(mask) + 1e-4)
     return mask & (rank < number)
 
@@ -32,16 +40,23 @@ def chamfer_distance(
     target: Float[Array, "points channels"],
     mask: Bool[Array, "points"],
 ) -> Float[Array, ""]:
-    """Mean squared distance to the nearest point of the other set, both ways.
+    """Chamfer distance between two sets of n points.
 
       1/n sum_i min_j ||p_i - t_j||^2 + 1/n sum_j min_i ||p_i - t_j||^2
 
-    Source: Pang et al., Point-MAE, arXiv:2203.06604, Eq. 6. The two sets have the same
-    number n of points, those that ``mask`` marks; 0 if there is none.
+    Source: Pang et al., Point-MAE, arXiv:2203.06604, Eq. 6.
+
+    Args:
+      predicted: Points p.
+      target: Points t.
+      mask: True for the n points that count, in both sets.
+
+    Returns:
+      The distance; 0 if no points count.
     """
     squares = jnp.sum(jnp.square(predicted[:, None] - target[None]), axis=-1)
     pairs = mask[:, None] & mask[None]
-    # Finite, so that gradients of events without points are 0 and not NaN.
+    # Finite, so that gradients without points are 0 and not NaN.
     far = jnp.finfo(squares.dtype).max
     squares = jnp.where(pairs, squares, far)
     nearest = jnp.min(squares, axis=1) + jnp.min(squares.T, axis=1)
@@ -54,7 +69,7 @@ def chamfer_loss(
     point_mask: Bool[Array, "tokens points"],
     hidden: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Sum of :func:`chamfer_distance` over hidden tokens, and their number."""
+    """Sum of :func:`chamfer_distance` over hidden tokens with points; their number."""
     each = jax.vmap(chamfer_distance)(predicted, target, point_mask)
     used = hidden & jnp.any(point_mask, axis=1)
     return jnp.sum(jnp.where(used, each, 0)), jnp.sum(used).astype(each.dtype)
@@ -66,7 +81,7 @@ def energy_infilling_loss(
     point_mask: Bool[Array, "tokens points"],
     hidden: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Sum of squared errors of the energies in hidden tokens, and their number.
+    """Sum of squared energy errors over the points of hidden tokens; their number.
 
     Source: arXiv:2502.02558, Sec. 3.3.
     """
@@ -81,15 +96,18 @@ def focal_loss(
     weights: Float[Array, "classes"] | None = None,
     gamma: float = 2.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Sum over labelled points of -w (1 - p)^gamma log p, and their number.
+    """Sum of -w (1 - p)^gamma log p over labelled points; their number.
 
     p is the probability of the true class. Source: Lin et al., arXiv:1708.02002, Eq. 5.
 
     Args:
       logits: Logits of the classes.
-      labels: True classes; points with -1 do not count.
+      labels: Index of the true class; points with a negative label are ignored.
       weights: Weight w of each class; 1 by default.
-      gamma: Focusing exponent; 0 is the cross entropy.
+      gamma: Focusing exponent; 0 for the cross entropy.
+
+    Returns:
+      The sum, and the number of labelled points.
     """
     known = labels >= 0
     index = jnp.maximum(labels, 0)

@@ -1,4 +1,4 @@
-"""A Point-MAE with its parameters, and what it predicts for an event."""
+"""A Point-MAE with its parameters: initialisation and predictions."""
 
 import dataclasses
 import functools
@@ -34,14 +34,14 @@ from symjax.models.precision import cast_parameters, full_precision
 
 @dataclasses.dataclass(frozen=True)
 class PointMAEModel:
-    """Hyperparameters and parameters.
+    """A Point-MAE with its parameters.
 
     Attributes:
-      name: Name for reports.
+      name: Name in reports.
       config: Hyperparameters.
       parameters: ``{"params": ..., "batch_stats": ...}``, the variables of
         :class:`~symjax.models.pointmae.PointMAE`.
-      card: Model card: data, errors, licence, limits.
+      card: Model card with data, errors, licence and limits; JSON-serialisable.
 
     Example:
       >>> from symjax.models import load_model
@@ -57,14 +57,15 @@ class PointMAEModel:
 
 
 class Prediction(NamedTuple):
-    """What a model says about one event.
+    """Prediction of a model for one event.
 
     Attributes:
-      probabilities: Of each class for each point, ``(points, classes)``; None without
-        segmentation.
-      labels: The likeliest class, -1 for padding; None without segmentation.
-      reconstruction: Members of hidden tokens; None without a decoder or if nothing
-        is hidden.
+      probabilities: Class probabilities of each point, ``(points, classes)``; None
+        without segmentation.
+      labels: Most probable class of each point, -1 for padding, ``(points,)``; None
+        without segmentation.
+      reconstruction: Predicted points of hidden tokens; None without a decoder, or if
+        nothing is hidden.
       groups: The tokens.
 
     Example:
@@ -95,22 +96,22 @@ def _init(config: PointMAEConfig, key: Array) -> Any:
 
 
 def _short(config: PointMAEConfig) -> PointMAEConfig:
-    """No parameter depends on the length of the context: initialise a short one."""
+    """The configuration with a short context, which has the same parameters."""
     return dataclasses.replace(config, context_length=2)
 
 
 def init_pointmae(
     config: PointMAEConfig, key: Array, name: str = "pointmae"
 ) -> PointMAEModel:
-    """A Point-MAE with random parameters.
+    """Initialises a Point-MAE with random parameters.
 
     Args:
       config: Hyperparameters.
       key: Random key.
-      name: Name for reports.
+      name: Name in reports.
 
     Returns:
-      The model, in float32.
+      The model, with float32 parameters.
 
     Example:
       >>> import jax
@@ -128,21 +129,23 @@ def init_pointmae(
 
 @functools.lru_cache(maxsize=64)
 def parameter_shapes(config: PointMAEConfig) -> Mapping[str, tuple[int, ...]]:
-    """Shape of every parameter and statistic, by path; the network is traced once."""
+    """Shape of every parameter and statistic by path, found by tracing; cached."""
     tree = jax.eval_shape(lambda: _init(_short(config), jax.random.key(0)))
     flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
     return types.MappingProxyType({path: leaf.shape for path, leaf in flat.items()})
 
 
 def layer_names(config: PointMAEConfig) -> tuple[str, ...]:
-    """Layers with features, in the order of the network.
+    """Names of all layers whose features can be measured, in network order.
+
+    They are the module paths of the released implementation, so that results can be
+    compared.
 
     Args:
       config: Hyperparameters.
 
     Returns:
-      Names, with the module paths of the released implementation; ``decoder...``
-      for reconstruction.
+      The names.
 
     Example:
       >>> from symjax.models.pointmae import PointMAEConfig, layer_names
@@ -167,20 +170,25 @@ def layer_names(config: PointMAEConfig) -> tuple[str, ...]:
 
 
 def is_point_layer(name: str) -> bool:
-    """Whether a layer has features of points rather than of tokens."""
+    """Whether the features of a layer belong to points rather than to tokens."""
     return name.startswith(("upsampler", "seg_head"))
 
 
 def select_layers(
     config: PointMAEConfig, layers: str | Sequence[str]
 ) -> tuple[str, ...]:
-    """Layers that a user names, in the order of the network.
+    """Selects layers by name.
 
-    ``"none"``, ``"all"``, or names or regular expressions, as a sequence or separated
-    by commas, each of which must match a full name.
+    Args:
+      config: Hyperparameters.
+      layers: ``"none"``, ``"all"``, or names or regular expressions, as a sequence or
+        separated by commas, each of which must match a full name.
+
+    Returns:
+      Names in network order.
 
     Raises:
-      ModelError: A pattern matches no layer, or is no regular expression.
+      ModelError: A pattern matches no layer, or is not a regular expression.
     """
     known = layer_names(config)
     if layers in ("none", "all"):
@@ -189,9 +197,9 @@ def select_layers(
 
 
 def features_by_name(collection: Any) -> dict[str, Array]:
-    """Recorded features, by the names of :func:`layer_names`.
+    """Sown features by the names of :func:`layer_names`.
 
-    Where the encoder ran twice, the first run counts, in which nothing was hidden.
+    If the encoder ran twice, they are those of the first run, without hidden tokens.
     """
     out = {}
     for path, values in flax.traverse_util.flatten_dict(dict(collection)).items():
@@ -211,11 +219,19 @@ def evaluate_heads(
     *,
     layers: tuple[str, ...] = (),
 ) -> tuple[Array | None, Reconstruction | None, Groups, dict[str, Array]]:
-    """Logits, reconstruction and features of an event; pure, for transformations.
+    """Evaluates the heads of a model on an event; a pure function.
+
+    Args:
+      config: Hyperparameters.
+      variables: Parameters and statistics.
+      event: The event.
+      assignment: Its tokens.
+      hidden: True for tokens to reconstruct; None for no reconstruction.
+      layers: Names of layers whose features to return.
 
     Returns:
-      Logits ``(points, classes)`` and the reconstruction, None where there is none;
-      the tokens; features by name.
+      Logits ``(points, classes)``, or None without segmentation; the reconstruction, or
+      None without one; the tokens; and features by name.
     """
     positions, energies, mask = event
     groups = gather_groups(config, assignment, positions, energies)
@@ -268,20 +284,24 @@ def predict(
     hide: int | None = None,
     dtype: Any = "float32",
 ) -> Prediction:
-    """Labels the points of an event and fills in hidden tokens.
+    """Labels the points of an event, and reconstructs hidden tokens.
+
+    All points are read: select those that the model is meant to read first, with
+    :func:`symjax.data.point_clouds.select_points`.
 
     Args:
       model: The model.
       cloud: One event.
-      hide: Seed of the tokens to hide, a share ``masking_ratio``; None hides none.
+      hide: Random seed for hiding the fraction ``masking_ratio`` of the tokens from the
+        encoder; None to hide none.
       dtype: ``"float32"`` or ``"float64"``.
 
     Returns:
       The prediction.
 
     Raises:
-      ModelError: The event has no token, an output is not finite, or ``dtype`` is
-        float64 while JAX has it disabled.
+      ModelError: Points are outside the detector of the model, the event has no token,
+        a probability is not finite, or ``dtype`` is float64 while JAX has it disabled.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event, select_points
@@ -307,16 +327,16 @@ def predict(
 
 
 def check_finite(name: str, outputs: Float[Array | np.ndarray, "..."]) -> None:
-    """Refuses outputs that are not finite, from which no label follows.
+    """Raises if an output is NaN or infinite.
 
     Raises:
-      ModelError: One of them is NaN or infinite.
+      ModelError: An output is not finite.
     """
-    bad = int(np.sum(~np.isfinite(np.asarray(outputs))))
-    if bad:
+    count = int(np.sum(~np.isfinite(np.asarray(outputs))))
+    if count:
         raise ModelError(
             "model",
             name,
-            f"{bad} of {np.size(outputs)} outputs are not finite numbers",
+            f"{count} of {np.size(outputs)} outputs are not finite numbers",
             "Check the model's parameters, and the positions and energies of the event",
         )

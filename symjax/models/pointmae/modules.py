@@ -1,7 +1,7 @@
-"""Point-MAE and PoLAr-MAE as one Flax module: encoder, decoders, segmentation.
+"""Point-MAE and PoLAr-MAE as a Flax module: encoder, decoders and segmentation.
 
-An event's tokens go in; which heads exist is in the configuration. Submodules have the
-names of the released implementation, and features are sown under them.
+The input is the tokens of one event; the configuration decides which heads exist.
+Submodules have the names of the released implementation, under which features are sown.
 """
 
 from typing import NamedTuple
@@ -27,12 +27,12 @@ from symjax.models.pointmae.transformer import BlockOptions, Transformer
 
 
 class Reconstruction(NamedTuple):
-    """What the decoders predict for hidden tokens; other tokens hold no meaning.
+    """Predictions of the decoders for hidden tokens; other tokens are meaningless.
 
     Attributes:
-      points: Members relative to the centre over the radius, and energies if the
-        first decoder predicts them, ``(tokens, group_points, 3 or 4)``.
-      energies: Energies of the members whose positions are given, ``(tokens,
+      points: Coordinates of the points relative to the centre, in radii, and energies
+        if the first decoder predicts them, ``(tokens, group_points, 3 or 4)``.
+      energies: Energies at the true positions of the points, ``(tokens,
         group_points)``; None without energy infilling.
 
     Example:
@@ -46,7 +46,7 @@ class Reconstruction(NamedTuple):
 
 
 class Tokenizer(nn.Module):
-    """The embedding of each token's points; unused tokens are 0."""
+    """Embeds the points of each token; padded tokens are 0."""
 
     config: PointMAEConfig
     mode: Mode = APPLIED
@@ -64,7 +64,7 @@ class Tokenizer(nn.Module):
             mode=self.mode,
             name="embedding",
         )
-        # Unused tokens must not enter the statistics of a batch.
+        # Padded tokens must not enter the batch statistics.
         mask = groups.point_mask & groups.mask[:, None]
         tokens = embedding(groups.points, mask) * groups.mask[:, None]
         sow(self, "embedding", tokens)
@@ -72,7 +72,7 @@ class Tokenizer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Tokens, their positions, and the transformer."""
+    """Tokenizer, position encoder and transformer."""
 
     config: PointMAEConfig
     mode: Mode = APPLIED
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         list[Float[Array, "tokens features"]],
         Float[Array, "tokens features"],
     ]:
-        """Returns the last tokens, those after each block, and the positions."""
+        """Returns output tokens, tokens after each block, and encoded positions."""
         config = self.config
         tokens = Tokenizer(config, self.mode, name="tokenizer")(groups)
         positions = PositionEncoder(config.embed_dim, name="pos_embed")(groups.centers)
@@ -109,7 +109,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The transformer that fills hidden tokens in."""
+    """The transformer that reconstructs hidden tokens."""
 
     config: PointMAEConfig
     mode: Mode = APPLIED
@@ -142,10 +142,15 @@ class Decoder(nn.Module):
 
 
 class Upsampler(nn.Module):
-    """Features of points, interpolated from the nearest tokens, then two layers.
+    """Features of points: interpolation from the nearest tokens, then two layers.
 
-    Weights are 1 / d^2 over their sum, with squared distances d^2 to the centres (Qi
-    et al., PointNet++, arXiv:1706.02413, Sec. 3.4).
+    The weights of the interpolation are proportional to 1 / d^2, with the distances d
+    to the centres (Qi et al., PointNet++, arXiv:1706.02413, Sec. 3.4).
+
+    Attributes:
+      features: Width of the layers.
+      repeat_first: Whether missing tokens are replaced by the first one, at distance 0.
+      mode: How the network is applied.
     """
 
     features: int
@@ -167,7 +172,7 @@ class Upsampler(nn.Module):
         squares = jnp.sum(jnp.square(positions[:, None] - near), axis=-1)
         if self.repeat_first:
             squares, found = jnp.where(found, squares, 0), jnp.ones_like(found)
-        # float32's epsilon in any precision, so that precisions agree.
+        # The epsilon of float32 in any precision, so that precisions agree.
         inverse = jnp.where(found, 1 / (squares + jnp.finfo(jnp.float32).eps), 0)
         total = jnp.sum(inverse, axis=1, keepdims=True)
         weights = inverse / jnp.where(total > 0, total, 1)
@@ -183,7 +188,7 @@ class Upsampler(nn.Module):
 
 
 class SegmentationHead(Module):
-    """Two normalised layers and a linear one: logits of every point."""
+    """Logits of every point: two layers with batch norm and a linear layer."""
 
     hidden: int
     classes: int
@@ -194,10 +199,10 @@ class SegmentationHead(Module):
     def __call__(
         self,
         x: Float[Array, "points features"],
-        shared: Float[Array, "more"] | None,
+        shared: Float[Array, "shared"] | None,
         mask: Bool[Array, "points"],
     ) -> Float[Array, "points classes"]:
-        """Returns logits; ``shared`` are features of the whole event."""
+        """Returns the logits; ``shared`` are features of the whole event."""
         width = x.shape[-1]
         extra = 0 if shared is None else shared.shape[-1]
         kernel = self.param("conv1", lecun_normal, (width + extra, self.hidden))
@@ -213,11 +218,11 @@ class SegmentationHead(Module):
 
 
 class PointMAE(Module):
-    """The whole network on one event.
+    """The whole network, for one event.
 
     Attributes:
-      config: Hyperparameters; they say which heads exist.
-      mode: Whether it is trained, and over which axis batches are then summed.
+      config: Hyperparameters, which decide which heads exist.
+      mode: How the network is applied.
 
     Example:
       >>> from symjax.models.pointmae import PointMAE, PointMAEConfig
@@ -229,7 +234,7 @@ class PointMAE(Module):
     mode: Mode = APPLIED
 
     def setup(self) -> None:
-        """Makes the heads that the configuration asks for."""
+        """Creates the encoder and the heads of the configuration."""
         config, mode = self.config, self.mode
         self.encoder = Encoder(config, mode)
         if config.decoder_depth:
@@ -256,27 +261,27 @@ class PointMAE(Module):
             )
 
     def encode(self, groups: Groups) -> Float[Array, "tokens features"]:
-        """Features of all tokens, nothing hidden.
+        """Encodes all tokens, with none hidden.
 
         Args:
           groups: Tokens of one event.
 
         Returns:
-          Output of the encoder.
+          Features of the tokens.
         """
         return self.encoder(groups, groups.mask)[0]
 
     def reconstruct(
         self, groups: Groups, hidden: Bool[Array, "tokens"]
     ) -> Reconstruction:
-        """Fills in hidden tokens from the visible ones.
+        """Reconstructs hidden tokens from the visible ones.
 
         Args:
           groups: Tokens of one event.
-          hidden: True for the tokens that the encoder must not see.
+          hidden: True for tokens to hide from the encoder.
 
         Returns:
-          Predicted members of the hidden tokens.
+          Predicted points of the hidden tokens.
         """
         config = self.config
         hidden = hidden & groups.mask
@@ -301,16 +306,16 @@ class PointMAE(Module):
         mask: Bool[Array, "points"],
         neighbors: Int[Array, "points neighbors"],
     ) -> Float[Array, "points classes"]:
-        """Logits of the semantic classes of every point.
+        """Logits of the classes of every point.
 
         Args:
           groups: Tokens of one event.
           positions: Normalised coordinates of its points.
-          mask: True where a point is real.
-          neighbors: Tokens from which each point interpolates.
+          mask: True for real points.
+          neighbors: Indices of the tokens that each point is interpolated from.
 
         Returns:
-          Logits, not normalised.
+          The logits.
         """
         config = self.config
         _, blocks, _ = self.encoder(groups, groups.mask)
@@ -334,14 +339,14 @@ class PointMAE(Module):
         neighbors: Int[Array, "points neighbors"],
         hidden: Bool[Array, "tokens"],
     ) -> tuple[Float[Array, "points classes"] | None, Reconstruction | None]:
-        """All heads, for initialisation and joint training.
+        """Evaluates all heads, for initialisation and joint training.
 
         Args:
           groups: Tokens of one event.
           positions: Normalised coordinates of its points.
-          mask: True where a point is real.
-          neighbors: Tokens from which each point interpolates.
-          hidden: True for hidden tokens.
+          mask: True for real points.
+          neighbors: Indices of the tokens that each point is interpolated from.
+          hidden: True for tokens to hide and reconstruct.
 
         Returns:
           Logits and reconstruction; None for heads that do not exist.

@@ -1,14 +1,14 @@
-"""A Point-MAE on an event as a function on the orbit, ready for ``symjax.metrics``.
+"""Problems for ``symjax.metrics``: a Point-MAE on the orbit of an event.
 
-Rotations turn the event about the centre of the detector. Three things can break
-symmetry, and each problem includes one more of them:
+Events are rotated about the centre of the detector. There are three sources of symmetry
+breaking. Each treatment of tokens adds one of them:
 
-- ``"frozen"``: which points belong to which token is decided once, at the given
-  orientation; only the network can break symmetry.
-- ``"regrouped"``: tokens are found anew at every orientation; ties, boundaries of
-  balls and round-off decide differently. (The order of the points is kept.)
-- ``"voxelised"``: turned points are first put back onto the voxels of the detector,
-  where some merge.
+- ``"frozen"``: points are assigned to tokens once, in the given orientation; only the
+  network can break the symmetry.
+- ``"regrouped"``: tokens are recomputed in every orientation, with other decisions at
+  ties, at boundaries of balls and by round-off. The order of the points is kept.
+- ``"voxelised"``: rotated points are first moved to the voxels of the detector, where
+  some merge; then tokens are recomputed.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ from symjax.models.precision import cast_parameters
 from symjax.so3.representations import FEATURE, SCALAR, VECTOR, Representation
 
 TOKENS = ("frozen", "regrouped", "voxelised")
-"""Ways to treat tokens on the orbit, from the fewest sources of error to all."""
+"""Treatments of tokens on the orbit, by increasing number of sources of error."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -59,17 +59,17 @@ def orbit_function(
     layers: tuple[str, ...],
     reconstruct: bool,
 ) -> Callable[..., dict[str, Array]]:
-    """The function on the orbit; cached, so that its compiled code is too.
+    """The function on the orbit; cached, so that its compiled code is reused.
 
     Args:
       config: Hyperparameters.
       tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
-      layers: Names of layers whose features are returned.
-      reconstruct: Whether hidden tokens are reconstructed.
+      layers: Names of layers whose features to return.
+      reconstruct: Whether to reconstruct hidden tokens.
 
     Returns:
-      Function of normalised coordinates, and of parameters, energies, mask, tokens
-      and hidden tokens, which do not rotate.
+      Function of normalised coordinates, which rotate, and of parameters, energies in
+      MeV, mask, assignment and hidden tokens, which do not.
     """
 
     def function(
@@ -98,12 +98,11 @@ def orbit_function(
         out: dict[str, Array] = {}
         if logits is not None:
             probabilities = jax.nn.softmax(logits, axis=-1)
-            # An orientation with more tokens than the context holds must be refused,
-            # as measurements do with NaN, rather than lose tokens unseen.
+            # NaN, which measurements refuse, if the context is too short.
             lost = assignment.num_found > config.context_length
             probabilities = jnp.where(lost, jnp.nan, probabilities)
             if slots is not None:
-                # Every point has the label of the voxel that it fell into.
+                # Each point gets the probabilities of its voxel.
                 probabilities = probabilities[slots]
             out["class_probabilities"] = probabilities
         if filled is not None:
@@ -124,9 +123,9 @@ def _onto_voxels(
     energies: Float[Array, "points"],
     mask: Array,
 ) -> tuple[Event, Array]:
-    """The event after voxelisation, and the slot of each point's voxel."""
+    """The event after voxelisation, and the index of each point's voxel in it."""
     unit = config.unit
-    # Where the centre of the detector lies between the points of the lattice.
+    # Position of the centre of the detector within a voxel.
     shift = jnp.asarray([value % 1 for value in config.middle], positions.dtype)
     lattice = voxelise(positions / unit + shift, energies, mask)
     where = jnp.where(lattice.mask[:, None], (lattice.positions - shift) * unit, 0)
@@ -137,10 +136,19 @@ def _onto_voxels(
 def orbit_config(
     config: PointMAEConfig, cloud: PointCloud, tokens: str, dtype: Any
 ) -> PointMAEConfig:
-    """A model's configuration with room for the tokens of one event on the orbit.
+    """A configuration with a context long enough for an event on its orbit.
 
-    Tokens that are found anew (``"regrouped"`` and ``"voxelised"``, not ``"frozen"``)
-    vary in number, by a few percent; there is room for an eighth more.
+    If tokens are recomputed (``"regrouped"`` and ``"voxelised"``) their number varies
+    by a few percent; there is room for an eighth more, and 8.
+
+    Args:
+      config: Hyperparameters.
+      cloud: One event.
+      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
+      dtype: ``"float32"`` or ``"float64"``.
+
+    Returns:
+      The configuration.
 
     Raises:
       ModelError: The event has no token.
@@ -162,12 +170,12 @@ def event_problem(
     """Prepares a model and an event for :func:`symjax.metrics.measure`.
 
     Outputs are ``class_probabilities`` of every point and, with frozen tokens, of the
-    hidden tokens ``reconstructed_positions`` (in voxels, relative to the centre, one
-    vector for each slot) and ``reconstructed_energies`` (on the network's scale).
-    Tokens that are found anew have no identity from one orientation to the next, so
-    features of tokens exist with frozen tokens only. There is room for an eighth more
-    of them than at the given orientation; where there are more still, outputs are NaN,
-    which measurements refuse.
+    points of hidden tokens ``reconstructed_positions`` (vectors in voxels, relative to
+    the centre) and ``reconstructed_energies`` (on the network's scale). Recomputed
+    tokens do not correspond to each other between orientations, so features and
+    reconstructions need frozen tokens. There is room for an eighth more tokens than in
+    the given orientation; if there are more, outputs are NaN, which measurements
+    refuse. All points of the event are read, see :func:`predict`.
 
     Args:
       model: The model.
@@ -176,7 +184,7 @@ def event_problem(
       layers: ``"all"``, ``"none"``, or names or regular expressions of
         :func:`symjax.models.pointmae.layer_names`; ``"all"`` means none unless tokens
         are frozen.
-      hide: Seed of the tokens that are hidden from the encoder for reconstruction.
+      hide: Random seed for hiding tokens from the encoder, for reconstruction.
       dtype: ``"float32"`` or ``"float64"``.
 
     Returns:
@@ -184,9 +192,9 @@ def event_problem(
 
     Raises:
       ArgumentError: ``tokens`` is unknown.
-      ModelError: The event has no token, there is no such layer, layers are asked for
-        while tokens are not frozen, the model has no output, or ``dtype`` is float64
-        while JAX has it disabled.
+      ModelError: Points are outside the detector, the event has no token, there is no
+        such layer, layers are requested while tokens are not frozen, the model has no
+        output, or ``dtype`` is float64 while JAX has it disabled.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
@@ -209,7 +217,7 @@ def event_problem(
         raise ModelError(
             "layers",
             layers,
-            "tokens that are found anew have no identity on the orbit",
+            "recomputed tokens do not correspond between orientations",
             "Use tokens='frozen', or layers='none'",
         )
     reconstruct = frozen and config.decoder_depth > 0
@@ -248,7 +256,7 @@ def event_problem(
     if config.num_classes:
         add("class_probabilities", "point", reads=("seg_head.hidden",))
     if reconstruct:
-        # Both are read from the decoder's last layer, which is the last of all.
+        # Both are read from the last layer of the decoder, the last of all layers.
         add("reconstructed_positions", "hidden", VECTOR, unit="voxel", reads=known[-1:])
         if config.energy_infilling:
             unit = "log scale"
@@ -281,17 +289,17 @@ def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
         event = Event(x, scaled_energies(config, energies), mask)
         lattice, slots = _onto_voxels(config, x, energies, mask)
 
-        def anew(event: Event) -> Array:
-            found = assign_groups(config, *event)
-            logits, *_ = evaluate_heads(config, variables, event, found)
+        def recomputed(event: Event) -> Array:
+            assignment = assign_groups(config, *event)
+            logits, *_ = evaluate_heads(config, variables, event, assignment)
             assert logits is not None
-            lost = found.num_found > config.context_length
+            lost = assignment.num_found > config.context_length
             return jnp.where(lost, jnp.nan, jax.nn.softmax(logits, axis=-1))
 
-        # One program for both: compiled twice, it may round distances in two ways and
-        # decide ties between points differently, of an event that is the same.
+        # One program for both: two programs may round distances differently, and break
+        # ties differently in the same event.
         both = jax.tree.map(lambda *parts: jnp.stack(parts), event, lattice)
-        regrouped, merged = jax.lax.map(anew, both)
+        regrouped, merged = jax.lax.map(recomputed, both)
         voxelised = merged[slots]
         return {
             "network": frozen,
@@ -304,7 +312,11 @@ def _sources(config: PointMAEConfig) -> Callable[..., dict[str, Array]]:
 
 
 def check_segmentation(model: PointMAEModel) -> None:
-    """Raises unless a model labels points."""
+    """Raises unless a model has a segmentation.
+
+    Raises:
+      ModelError: It has none.
+    """
     if not model.config.num_classes:
         raise ModelError(
             "model", model.name, "has no segmentation", "Use a fine-tuned model"
@@ -314,18 +326,18 @@ def check_segmentation(model: PointMAEModel) -> None:
 def breaking_problem(
     model: PointMAEModel, cloud: PointCloud, *, dtype: Any = "float32"
 ) -> Problem:
-    """Class probabilities on the orbit, split by the source that breaks symmetry.
+    """Problem of class probabilities, split by the source of symmetry breaking.
 
-    With p_F, p_R and p_V the probabilities with tokens frozen, regrouped, and regrouped
-    after voxelisation, the outputs are
+    With class probabilities p_F for frozen tokens, p_R for recomputed tokens, and p_V
+    for tokens recomputed after voxelisation, the outputs are
 
-    - ``network``: p_F, whose equivariance error is the network's alone;
-    - ``tokenisation``: p_R - p_F, what finding tokens anew changes;
-    - ``voxelisation``: p_V - p_R, what the lattice changes;
-    - ``all``: p_V, whose error is that of the whole chain.
+    - ``network``: p_F, whose equivariance error comes from the network alone;
+    - ``tokenisation``: p_R - p_F, the effect of recomputing tokens;
+    - ``voxelisation``: p_V - p_R, the effect of the voxels;
+    - ``all``: p_V, whose equivariance error is that of the whole chain.
 
-    The two differences vanish without their source: their root mean square, not their
-    variance, is the size of the effect.
+    The two differences vanish without their source, so the size of the effect is their
+    root mean square rather than their standard deviation.
 
     Args:
       model: A model with segmentation.
@@ -336,7 +348,8 @@ def breaking_problem(
       The problem.
 
     Raises:
-      ModelError: The model has no segmentation, or the event has no token.
+      ModelError: The model has no segmentation, the event has no token, or ``dtype`` is
+        float64 while JAX has it disabled.
 
     Example:
       >>> from symjax.data.point_clouds import SMALL, generate_event
@@ -347,19 +360,20 @@ def breaking_problem(
       ['network', 'tokenisation', 'voxelisation', 'all']
     """
     check_segmentation(model)
-    one = event_problem(model, cloud, tokens="regrouped", layers="none", dtype=dtype)
+    whole = event_problem(model, cloud, tokens="regrouped", layers="none", dtype=dtype)
     names = ("network", "tokenisation", "voxelisation", "all")
     return dataclasses.replace(
-        one,
+        whole,
         function=_sources(orbit_config(model.config, cloud, "regrouped", dtype)),
-        outputs=dict.fromkeys(names, one.outputs["class_probabilities"]),
+        outputs=dict.fromkeys(names, whole.outputs["class_probabilities"]),
     )
 
 
 def class_names(config: PointMAEConfig) -> tuple[str, ...]:
-    """Names of the classes that a model knows.
+    """Names of the classes of a model.
 
-    The first names of :data:`symjax.data.point_clouds.CLASSES`, with numbers beyond.
+    They are the first names of :data:`symjax.data.point_clouds.CLASSES`, followed by
+    ``"class N"``.
     """
     unnamed = range(len(CLASSES), config.num_classes)
     names = (*CLASSES, *(f"class {n}" for n in unnamed))

@@ -1,7 +1,7 @@
-"""A Point-MAE as a run over many events uses it.
+"""A Point-MAE as the model of a run over many events.
 
-Events come one after another, and none is kept. Each is padded to one of few sizes, so
-that compiled programs are found again whatever the other events are.
+Events are processed one after another and not kept. Each is padded to one of a few
+sizes, so that compiled programs are reused whatever the other events are.
 """
 
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ _SMALLEST = 64
 
 
 class PointMAESource(NetworkSource):
-    """A Point-MAE as a source.
+    """A Point-MAE as the model of a run.
 
-    Spectra of layers, probabilities and reconstructions are those of the network, with
-    tokens frozen at the given orientation; for models with segmentation, ``breaking``
-    compares with tokens and voxels that are found anew.
+    Layers, probabilities and reconstructions are measured with tokens frozen in the
+    given orientation. For models with segmentation, :meth:`breaking` adds the effects
+    of recomputed tokens and voxels.
     """
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """Which points of events are read, as a text for the report.
+        """Settings for the report: which points of events are read.
 
         Raises:
-          ArgumentError: Point groups, forces, or a grid for each event, are asked for.
+          ArgumentError: Point groups, forces, or a grid for each event are requested.
           ModelError: There is no such layer.
         """
         options.check_fixed("a measurement of events")
@@ -38,7 +38,7 @@ class PointMAESource(NetworkSource):
             raise ArgumentError(
                 "symmetry",
                 True,
-                "is for structures: point groups of events are not looked for",
+                "is for structures only: events have no point group",
                 "Leave it out",
             )
         if options.energy is not None:
@@ -54,31 +54,31 @@ class PointMAESource(NetworkSource):
     def sizes(
         self, items: Mapping[str, PointCloud]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
-        """Nothing for each, and no errors: no event is read before its turn."""
+        """No sizes and no errors: events are not read ahead."""
         return dict.fromkeys(items), {}
 
     def prepare(
         self, label: str, item: PointCloud, size: None
     ) -> tuple[PointCloud, int]:
-        """The padded points that are read (:func:`prepare_cloud`), and their number."""
+        """Returns the prepared event (:func:`prepare_cloud`) and its padded size."""
         cloud = prepare_cloud(self.model, label, item)
         return cloud, len(cloud.mask)
 
     def problem(self, item: PointCloud, size: int, options: Any) -> Problem:
-        """Outputs and layers on the orbit of a prepared event."""
+        """The problem of a prepared event, see :func:`event_problem`."""
         return event_problem(
             self.model, item, layers=options.layers, dtype=options.dtype
         )
 
     def breaking(self, item: PointCloud, options: Any) -> Problem | None:
-        """Probabilities split by what breaks symmetry; None without segmentation."""
+        """The problem of :func:`breaking_problem`; None without segmentation."""
         if not self.model.config.num_classes:
             return None
         return breaking_problem(self.model, item, dtype=options.dtype)
 
 
 def padded_size(num_points: int) -> int:
-    """Number of points that an event is padded to: 64, 96, 128, 192, 256, 384, ..."""
+    """Size that an event is padded to: 64, 96, 128, 192, 256, 384, ..."""
     size = _SMALLEST
     while size < num_points:
         if 3 * size // 2 >= num_points:
@@ -88,11 +88,20 @@ def padded_size(num_points: int) -> int:
 
 
 def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
-    """Selects the points that a model reads, one for each voxel, and pads the event.
+    """Selects the points of an event that a model reads, and pads the event.
+
+    Args:
+      model: The model.
+      label: Name of the event, for error messages.
+      cloud: The event.
+
+    Returns:
+      The padded event, with one point for each voxel.
 
     Raises:
-      ModelError: It is no event, or lies outside the detector of the model.
-      StructureError: No point is left of it.
+      ModelError: The item is not an event, or has points outside the detector of the
+        model.
+      StructureError: No point is left.
     """
     if not isinstance(cloud, PointCloud):
         raise ModelError(
@@ -107,7 +116,7 @@ def prepare_cloud(model: Any, label: str, cloud: PointCloud) -> PointCloud:
 
 
 def selection_line(model: Any) -> str:
-    """Which points of an event a model reads, as a text for the report."""
+    """Describes in words, for the report, which points of an event a model reads."""
     config = model.config
     energy = (
         f" above {config.energy_threshold:g} MeV" if config.energy_threshold else ""

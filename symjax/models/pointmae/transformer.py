@@ -10,21 +10,21 @@ from jaxtyping import Array, Bool, Float
 from symjax.models._parameters import Dense, truncated_normal
 from symjax.models.pointmae.layers import APPLIED, MaskedNorm, Mode, sow
 
-# Released models add this to the scores of padding; the weights become exactly 0.
+# Added to the scores of padding, as in released models; its weights become exactly 0.
 _MASKED = -1e9
 _SMALL = truncated_normal(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockOptions:
-    """What all blocks of a stack share.
+    """Options that all blocks of a stack share.
 
     Attributes:
-      num_heads: Attention heads.
-      mlp_ratio: Hidden width of the MLPs over the tokens' width.
-      attention_scale: Factor of the scores; None for 1 over the root of a head's width.
-      dropout: Rate of dropout after attention and in MLPs, in training.
-      attention_dropout: Rate of dropout of attention weights, in training.
+      num_heads: Number of attention heads.
+      mlp_ratio: Hidden width of the MLPs, divided by the width of the tokens.
+      attention_scale: Factor of the scores; None for 1 / sqrt(width of a head).
+      dropout: Dropout rate after attention and in MLPs, in training.
+      attention_dropout: Dropout rate of attention weights, in training.
     """
 
     num_heads: int
@@ -35,7 +35,7 @@ class BlockOptions:
 
 
 class DropPath(nn.Module):
-    """In training, sets whole tokens to 0 at a rate, and scales up the others."""
+    """In training, sets tokens to 0 with probability ``rate`` and scales up others."""
 
     rate: float
     mode: Mode = APPLIED
@@ -136,11 +136,11 @@ class Transformer(nn.Module):
     """A stack of blocks.
 
     Attributes:
-      options: What all blocks share.
-      drop_path: Rate of skipping each block's branches; one for each block.
-      position_at_every_layer: Whether positions are added before each block.
+      options: Options that all blocks share.
+      drop_path: Drop path rate of each block.
+      position_at_every_layer: Whether positions are added before each block, or once.
       final_norm: Whether the stack ends with a norm.
-      mode: Whether anything is dropped.
+      mode: How the network is applied.
     """
 
     options: BlockOptions
@@ -156,7 +156,7 @@ class Transformer(nn.Module):
         positions: Float[Array, "tokens features"],
         mask: Bool[Array, "tokens"],
     ) -> tuple[Float[Array, "tokens features"], list[Float[Array, "tokens features"]]]:
-        """Returns the last tokens, and those after each block."""
+        """Returns the output tokens, and those after each block."""
         if not self.position_at_every_layer:
             x = x + positions
         hidden = []

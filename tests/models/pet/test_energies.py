@@ -58,7 +58,7 @@ def test_several_are_chosen_from(model):
     with pytest.raises(ModelError, match=r"no such target.*energy/pbe or"):
         choose_energy(model.config, "energy")
     vector = config(Target("mtt::x", blocks=(Block("vector", "vector"),)))
-    with pytest.raises(ModelError, match=r"which it is not.*no scalar"):
+    with pytest.raises(ModelError, match=r"is not one scalar.*no scalar"):
         choose_energy(vector, "mtt::x")
 
 

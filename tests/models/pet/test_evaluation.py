@@ -28,7 +28,7 @@ def test_uncertainties_are_targets():
     [
         ({"targets": ("charge",)}, "charge.*no such target"),
         ({"layers": ("x",)}, "x.*no such layer"),
-        ({"forces": True, "energy": "dipole"}, "dipole.*which it is not"),
+        ({"forces": True, "energy": "dipole"}, "dipole.*is not one scalar"),
         ({"stress": True, "energy": "u"}, "u.*no such target"),
     ],
 )
@@ -40,5 +40,5 @@ def test_refusals(choices, words):
 @pytest.mark.parametrize("name", ["node_0", "edge_embedder"])
 def test_a_target_with_the_name_of_a_layer(name):
     config = PETConfig((1, 8), (Target(name),))
-    with pytest.raises(ModelError, match="name of a layer too"):
+    with pytest.raises(ModelError, match="also the name of a layer"):
         Evaluation(config, layers=("edge_embedder",))

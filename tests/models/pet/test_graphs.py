@@ -67,7 +67,7 @@ def test_other_graphs_are_refused():
     every = build_graph(copper(), 5.5)
     with pytest.raises(ArgumentError, match=r"all pairs as edges.*pet_graph"):
         pet_inputs(ADAPTIVE, every)
-    with pytest.raises(ArgumentError, match="a selection of edges"):
+    with pytest.raises(ArgumentError, match="has a selection of edges, but"):
         pet_inputs(CONFIG, pet_graph(ADAPTIVE, copper()))
     with pytest.raises(ArgumentError, match="must all have surroundings"):
         join_graphs([every, pet_graph(ADAPTIVE, copper())])

@@ -76,8 +76,11 @@ def test_and_every_new_weight_can_learn(graph, plain, repaired):
 def test_a_bias_is_not_dropped():
     config = PETConfig(**TINY, biases=Biases(edge_harmonics=2))
     model = drawn(config)
-    with pytest.raises(ModelError, match="lacks the bias of 2 parameters"):
+    with pytest.raises(ModelError, match="lacks 2 parameters"):
         inject_biases(model, Biases(readout="sum"), jax.random.key(1))
+    # The trained parameters would not fit into the network.
+    with pytest.raises(ModelError, match=r"lacks 1 parameters.*angular"):
+        inject_biases(model, Biases(edge_harmonics=3), jax.random.key(1))
 
 
 def names(tree):

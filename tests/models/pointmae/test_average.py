@@ -35,7 +35,7 @@ def test_averaged_probabilities_commute_with_the_group(model, event):
 
 
 def test_impossible_averages_are_refused(model, event, config):
-    with pytest.raises(ModelError, match="made of atoms"):
+    with pytest.raises(ModelError, match="frames need atoms"):
         averaged_problem(model, event, "frames 4")
     bare = dataclasses.replace(config, num_classes=0)
     blind = dataclasses.replace(model, config=bare)

@@ -75,5 +75,5 @@ def test_foreign_configurations():
         PointMAEConfig.from_json({"cutoff": 4.5})
     with pytest.raises(ModelError, match="should be an object"):
         PointMAEConfig.from_json([1])
-    with pytest.raises(ModelError, match="none of the published"):
+    with pytest.raises(ModelError, match="not a published"):
         PointMAEConfig.named("vit_huge")

@@ -42,7 +42,7 @@ def test_contexts_of_few_lengths(config, found, spare, context, length):
 def test_an_event_of_another_detector(config, event):
     check_inside(config, event)
     far = event._replace(positions=4 * np.asarray(event.positions))
-    with pytest.raises(ModelError, match="points of the event lie outside"):
+    with pytest.raises(ModelError, match="points of the event are outside"):
         check_inside(config, far)
 
 

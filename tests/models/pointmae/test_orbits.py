@@ -144,7 +144,7 @@ def test_functions_are_shared_between_events(model, event):
 def test_bad_input(model, event):
     with pytest.raises(ArgumentError, match="tokens"):
         event_problem(model, event, tokens="thawed")
-    with pytest.raises(ModelError, match="no identity"):
+    with pytest.raises(ModelError, match="do not correspond"):
         event_problem(model, event, tokens="regrouped", layers="encoder.pos_embed")
     with pytest.raises(ModelError, match="matches no layer"):
         event_problem(model, event, layers="gnn.*")

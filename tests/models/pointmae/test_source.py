@@ -35,7 +35,7 @@ def test_refusals(model):
         source.prepare("water", ase.build.molecule("H2O"), None)
     far = generate_event(12, SMALL)
     far = far._replace(positions=4 * np.asarray(far.positions))
-    with pytest.raises(ModelError, match="points of far lie outside the detector"):
+    with pytest.raises(ModelError, match="points of far are outside the detector"):
         source.prepare("far", far, None)
     for options in (Options(symmetry=True), Options(energy="energy")):
         with pytest.raises(ArgumentError, match=r"events|structures"):
