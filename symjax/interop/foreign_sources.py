@@ -5,6 +5,7 @@ and a problem for every structure. It travels to worker processes by what makes 
 never with open files or compiled code.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -20,6 +21,7 @@ from typing import Any
 import ase
 from ase.calculators.calculator import Calculator, FileIOCalculator
 
+from symjax._files import file_digest
 from symjax._text import file_text
 from symjax.data.point_clouds import PointCloud
 from symjax.errors import ArgumentError, ModelError, SymjaxError
@@ -125,14 +127,9 @@ class CalculatorSource(_Plain):
 
     @property
     def digest(self) -> str:
-        """Of target and options, and of the version of the package."""
-        package = self.target.split(".")[0].split(":")[0]
-        try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
-        text = json.dumps([self.target, self._keywords(), version], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of target and options, and of :func:`code_of` the target."""
+        parts = [self.target, self._keywords(), code_of(self.target)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
         """Results of the calculator on a structure."""
@@ -140,7 +137,7 @@ class CalculatorSource(_Plain):
 
     def calculator(self) -> Any:
         """The calculator, one instance in each process."""
-        return _calculator(self.target, self.options)
+        return _calculator(self.target, self.options, self.digest)
 
 
 def _keywords_of(made_by: Callable[..., Any]) -> set[str]:
@@ -163,8 +160,8 @@ def _keywords_of(made_by: Callable[..., Any]) -> set[str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _calculator(target: str, options: str) -> Any:
-    """One instance in each process: some are dear to start."""
+def _calculator(target: str, options: str, digest: str) -> Any:
+    """One instance per process, as some take long to start; another if code changes."""
     try:
         return _resolve(target, "calculator")(**json.loads(options))
     except SymjaxError:
@@ -217,12 +214,9 @@ class FunctionSource(_Plain):
 
     @property
     def digest(self) -> str:
-        """Of the target, and of the content of its file."""
-        digest = hashlib.sha256(self.target.encode())
-        file, _, _ = self.target.rpartition(":")
-        if file.endswith(".py") and Path(file).is_file():
-            digest.update(Path(file).read_bytes())
-        return digest.hexdigest()
+        """SHA-256 of the target, and of :func:`code_of` it."""
+        parts = [self.target, code_of(self.target)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def problem(self, item: ase.Atoms, size: Any, options: Any) -> Problem:
         """What the function returns for a structure."""
@@ -235,6 +229,39 @@ class FunctionSource(_Plain):
                 "Return Problem(function, x, outputs)",
             )
         return problem
+
+
+def code_of(target: str) -> tuple[str, str]:
+    """What changes with the code of a callable.
+
+    Other files that it imports are not looked at.
+
+    Args:
+      target: ``"file.py:name"``, ``"module:name"`` or an entry point.
+
+    Returns:
+      The SHA-256 of its file, and the version of its package; empty where there is no
+      file or no package of this name.
+
+    Example:
+      >>> from symjax.interop.foreign_sources import code_of
+      >>> code, version = code_of("ase.calculators.emt:EMT")
+      >>> len(code), version.count(".") > 0
+      (64, True)
+    """
+    where = _registered_models().get(target, target).rpartition(":")[0]
+    return (file_digest(Path(where)), "") if where.endswith(".py") else _module(where)
+
+
+@functools.cache
+def _module(name: str) -> tuple[str, str]:
+    """:func:`code_of` a module; once, as Python imports it once."""
+    spec = importlib.util.find_spec(name)
+    origin = Path((spec and spec.origin) or "")
+    version = ""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        version = importlib.metadata.version(name.split(".")[0])
+    return file_digest(origin) if origin.is_file() else "", version
 
 
 def is_function(target: str) -> bool:
@@ -291,7 +318,9 @@ def _resolve(target: str, argument: str) -> Callable[..., Any]:
 
 
 def _from_module(name: str) -> Any:
-    return importlib.import_module(name)
+    module = importlib.import_module(name)
+    _module(name)
+    return module
 
 
 def _from_file(path: str) -> Any:

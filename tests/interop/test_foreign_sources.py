@@ -6,6 +6,7 @@ import ase.build
 import pytest
 
 from symjax.errors import ArgumentError, ModelError
+from symjax.interop import foreign_sources
 from symjax.interop.foreign_sources import CalculatorSource, FunctionSource, is_function
 from symjax.runs import Destination, Options, measure_items
 from symjax.runs.sources import Source, as_source
@@ -28,6 +29,19 @@ def wrong(atoms):
     return 1
 
 number = 3
+"""
+
+
+SPRING = """
+from ase.calculators.calculator import Calculator
+
+class Spring(Calculator):
+    implemented_properties = ("energy",)
+    strength = 1
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["energy"] = self.strength * self.atoms.get_distance(0, 1)
 """
 
 
@@ -84,10 +98,27 @@ def test_sources_travel_by_what_makes_them(file):
         assert as_source(source) is source
 
 
-def test_a_changed_file_is_another_model(file):
-    before = FunctionSource(f"{file}:problem").digest
-    file.write_text(CODE + "\n# changed\n")
-    assert FunctionSource(f"{file}:problem").digest != before
+def test_changed_code_is_another_model(tmp_path, monkeypatch):
+    """In a file or in a module; nothing of the former one is used again."""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "changing_code.py"
+    file.write_text(CODE + SPRING)
+    targets = [f"{file}:", "changing_code:"]
+    calculators = [CalculatorSource(target + "Spring") for target in targets]
+    sources = [FunctionSource(target + "problem") for target in targets]
+    before = [source.digest for source in (*calculators, *sources)]
+    atoms = ase.build.molecule("CO")
+
+    def energy():
+        problem = calculators[0].problem(atoms, None, None)
+        return float(problem.function(problem.x)["energy"])
+
+    first = energy()
+    file.write_text(CODE + SPRING.replace("strength = 1", "strength = 2"))
+    foreign_sources._module.cache_clear()  # as in another process
+    after = [source.digest for source in (*calculators, *sources)]
+    assert len({*before, *after}) == 8
+    assert energy() == pytest.approx(2 * first)
 
 
 @pytest.mark.parametrize(
