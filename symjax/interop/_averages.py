@@ -13,15 +13,15 @@ from symjax.metrics import moments
 from symjax.so3.averages import Rotations, rotations_of
 from symjax.so3.representations import PSEUDOVECTOR, SCALAR, Representation
 
-# Round-off of a response, in units of its largest entry and the dtype's epsilon, whose
-# square a negative variance may reach before it means something.
+# Bound on the round-off of a response, in units of its largest entry and of epsilon. A
+# negative variance up to its square is round-off.
 _ROUND_OFF = 100.0
 
 SPREAD = "_rotational_std"
-"""What names of standard deviations end with."""
+"""Suffix of the names of standard deviations."""
 
-# Arrays of atoms that a calculator may read; equal ones agree to this part of the
-# largest.
+# Arrays of atoms that a calculator may read; values are equal if they agree to this
+# fraction of the largest.
 _READ = ("initial_charges", "initial_magmoms", "masses", "tags")
 _SAME = 1e-6
 
@@ -36,17 +36,17 @@ Values = Mapping[str, np.ndarray]
 
 
 def fixed_rotations(average: Any, include_inversion: bool) -> Rotations:
-    """What :func:`symjax.so3.averages.rotations_of` makes of an average, if it is one.
+    """Rotations of an average, by :func:`symjax.so3.averages.rotations_of`.
 
     Raises:
-      ArgumentError: It is none, or the symmetry of the structure, which is no fixed
-        group.
+      ArgumentError: ``average`` is unknown, or the symmetry of the structure, which is
+        not a fixed group.
     """
     if average == "symmetry" or average == "space group":
         raise ArgumentError(
             "average",
             average,
-            "is another group for every structure",
+            "is a different group for every structure",
             "Pass average=None, symmetrize=True",
         )
     return rotations_of(average, include_inversion)
@@ -55,9 +55,9 @@ def fixed_rotations(average: Any, include_inversion: bool) -> Rotations:
 def rotated_back(values: Values, elements: Float[np.ndarray, "n 3 3"]) -> Values:
     """z(g) = rho(g)^-1 f(g x) for arrays with the elements as first axis.
 
-    Forces and dipoles are vectors, rows that g^-1 turns by a product with g; stresses
-    are matrices; magnetic moments with three components are pseudovectors; all else is
-    invariant.
+    Forces and dipoles are vectors: rows, which g^-1 rotates by multiplication with g
+    from the right. Stresses are matrices; magnetic moments with three components are
+    pseudovectors; everything else is invariant.
     """
     moved = dict(values)
 
@@ -94,7 +94,7 @@ def _under_symmetry(values: Values, symmetry: Symmetry, index: int) -> Values:
 
 
 def _images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
-    """The responses at g h for every h of a symmetry; as they are without one."""
+    """The responses at g h for every h of a symmetry; unchanged without one."""
     if symmetry is None:
         yield values
         return
@@ -103,26 +103,26 @@ def _images(values: Values, symmetry: Symmetry | None) -> Iterator[Values]:
 
 
 def symmetry_of_all(
-    atoms: ase.Atoms, turning: Mapping[str, Representation], tolerance: float
+    atoms: ase.Atoms, rotating: Mapping[str, Representation], tolerance: float
 ) -> Symmetry:
     """The symmetry of a structure with the charges, masses and moments of its atoms.
 
-    What a calculator can read of atoms beside their species makes them differ: an
-    antiferromagnet has fewer operations than its lattice.
+    Atoms of one species can differ in these: an antiferromagnet has fewer operations
+    than its lattice.
     """
     found = find_symmetry(atoms, tolerance)
     keep = np.ones(found.order, bool)
-    for name in (*_READ, *turning):
+    for name in (*_READ, *rotating):
         if not atoms.has(name):
             continue
         values = np.asarray(atoms.arrays[name], float)
-        turned = np.broadcast_to(values, (found.order, *values.shape))
+        rotated = np.broadcast_to(values, (found.order, *values.shape))
         if values.shape == (len(atoms), 3):
-            turned = values @ np.swapaxes(found.elements, 1, 2)
-            if turning.get(name) == PSEUDOVECTOR:
-                turned = turned * np.linalg.det(found.elements)[:, None, None]
-        # Of atom i what was of the atom that it comes from.
-        deviation = np.abs(values[found.permutations] - turned)
+            rotated = values @ np.swapaxes(found.elements, 1, 2)
+            if rotating.get(name) == PSEUDOVECTOR:
+                rotated = rotated * np.linalg.det(found.elements)[:, None, None]
+        # The value of the atom p(i), to which atom i is mapped.
+        deviation = np.abs(values[found.permutations] - rotated)
         bound = _SAME * np.abs(values).max(initial=0.0)
         keep &= deviation.reshape(found.order, -1).max(axis=1, initial=0.0) <= bound
     return found if keep.all() else found.subset(keep)
@@ -191,8 +191,8 @@ def mean_and_spread(
     """Mean, and standard deviation sqrt(<z^2> - <z>^2), of every entry.
 
     Args:
-      sums: Of all responses.
-      rotations: What they were averaged over.
+      sums: Sums of all responses.
+      rotations: The rotations that were averaged over.
       epsilon: Machine epsilon of the responses; the sums are float64.
 
     Raises:

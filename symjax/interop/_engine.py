@@ -1,4 +1,4 @@
-"""A metatomic model and one structure, as an engine of molecular dynamics calls it."""
+"""Evaluates a metatomic model on a structure, as a molecular-dynamics engine does."""
 
 import contextlib
 import importlib
@@ -27,14 +27,14 @@ Arrays = dict[str, np.ndarray]
 class Engine:
     """Evaluates a model on orientations of one structure.
 
-    Neighbors are found once, in the given orientation; the vectors to them turn with
-    the structure, and so do momenta, velocities and magnetic moments that the model
-    reads. ``x`` holds all that turns, ``action`` tells how.
+    Neighbors are found once, in the given orientation. Vectors to them rotate with the
+    structure, as do momenta, velocities and magnetic moments that the model reads.
+    ``x`` has the arrays that rotate, ``action`` their representations.
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``.
-      atoms: The structure, with what the model reads of it beside positions and cell.
-      device: Where the model runs.
+      atoms: The structure, with all inputs that the model reads.
+      device: Device that the model runs on.
     """
 
     def __init__(self, model: Any, atoms: ase.Atoms, device: str = "cpu"):
@@ -69,14 +69,14 @@ class Engine:
         }
         self.action: dict[str, Representation] = {"positions": VECTOR, "cell": VECTOR}
         for name, given in self._inputs.items():
-            if given.turns is not None:
-                self.x[name], self.action[name] = given.values, given.turns
+            if given.rotates is not None:
+                self.x[name], self.action[name] = given.values, given.rotates
 
     def _system(self, x: Arrays, derivatives: bool) -> tuple[Any, Any, Any]:
-        """A structure, and what its energy is derived with respect to."""
+        """A system, and the variables with respect to which energies are derived."""
         torch, metatomic = libraries(self._model)
         kind: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
-        # About their mean, so that little is lost where the model is in float32.
+        # About their mean, so that float32 models lose little precision.
         centered = x["positions"] - x["positions"].mean(axis=0)
         positions = torch.tensor(centered, **kind)
         cell = torch.tensor(x["cell"], **kind)
@@ -107,10 +107,11 @@ class Engine:
         energy: str = "",
         derivatives: Collection[str] = (),
     ) -> tuple[dict[str, Any], list[Arrays]]:
-        """Outputs of a batch of orientations, and derivatives of an energy, of each.
+        """Outputs of a batch of orientations, and derivatives of the energy of each.
 
-        Stress is within the periodic directions, over the volume of the cell
-        (:func:`symjax.data.cells.stress_volume`), which is not 0.
+        The stress has the components within the periodic directions, divided by the
+        volume of the cell (:func:`symjax.data.cells.stress_volume`), which must not be
+        0.
         """
         torch, metatomic = libraries(self._model)
         options = metatomic.ModelEvaluationOptions(
@@ -120,7 +121,7 @@ class Engine:
             *(self._system(x, bool(derivatives)) for x in batch), strict=True
         )
         with torch.set_grad_enabled(bool(derivatives)), warnings.catch_warnings():
-            # Said to whoever chose the names, in training; here they are the model's.
+            # Meant for the training code that chose the names.
             warnings.filterwarnings("ignore", message=".*output name is deprecated")
             values = self._model(list(systems), options, check_consistency=False)
         rows: list[Arrays] = [{} for _ in batch]
@@ -128,7 +129,7 @@ class Engine:
             return values, rows
         total = values[energy].block().values.sum()
         variables = [*positions, *strains]
-        # A baseline of each species, for instance, depends on no position.
+        # The energy of a composition model, for instance, depends on no position.
         slopes = (
             torch.autograd.grad(total, variables, allow_unused=True)
             if total.requires_grad
@@ -142,28 +143,28 @@ class Engine:
             if "forces" in derivatives:
                 row["forces"] = -found[number]
             if "stress" in derivatives:
-                # Along a direction without periods a strain only moves atoms.
+                # A strain along a non-periodic direction only displaces atoms.
                 within = np.asarray(onto_periodic(x["cell"]), float)
                 virial = within @ found[len(batch) + number] @ within
-                # In the precision of the model, as all that it returns.
+                # In the precision of the model, like its outputs.
                 row["stress"] = (virial / self._volume).astype(found[number].dtype)
         return values, rows
 
 
 def check_species(capabilities: Any, atoms: ase.Atoms) -> None:
-    """Raises where a structure has species that a model was not made for."""
+    """Raises if a structure has species that a model does not know."""
     unknown = sorted(set(atoms.numbers.tolist()) - set(capabilities.atomic_types))
     if unknown:
         raise StructureError(
             "atoms",
             atoms.get_chemical_formula(),
             f"has atomic numbers that the model does not know: {unknown}",
-            f"It knows {sorted(capabilities.atomic_types)}",
+            f"Use structures of {sorted(capabilities.atomic_types)}",
         )
 
 
 def libraries(model: Any) -> tuple[Any, Any]:
-    """``torch`` and ``metatomic.torch``, for a model of theirs, or an error."""
+    """Imports ``torch`` and ``metatomic.torch``; raises if a model is not theirs."""
     with needs_extra("torch", "model", model):
         import metatomic.torch
         import torch
@@ -171,14 +172,14 @@ def libraries(model: Any) -> tuple[Any, Any]:
         raise ModelError(
             "model",
             type(model).__name__,
-            "is no metatomic AtomisticModel",
+            "is not a metatomic AtomisticModel",
             "Export the model, or pass the path of an exported one",
         )
     return torch, metatomic.torch
 
 
 def load_exported(path: Path) -> Any:
-    """Reads an exported model, a program, possibly compressed with gzip."""
+    """Reads an exported model, possibly compressed with gzip."""
     if not path.is_file():
         raise ModelError(
             "model", str(path), "there is no such file", "Pass an exported model .pt"
@@ -198,14 +199,14 @@ def load_exported(path: Path) -> Any:
             unpacked.write(archive.data)
             unpacked.flush()
             return load_atomistic_model(unpacked.name, beside)
-    except Exception as error:  # torch raises what the damage leads to
+    except Exception as error:  # torch raises errors of many types
         if missing:
             raise ModelError(
                 "model",
                 str(path),
-                f"asks for the compiled extensions of {', '.join(missing)}",
+                f"needs the compiled extensions of {', '.join(missing)}",
                 f"Run pip install {' '.join(missing)}, or put the folder extensions/ "
-                "of its export beside it",
+                "of its export next to the file",
             ) from error
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
@@ -217,13 +218,13 @@ def load_exported(path: Path) -> Any:
 
 
 def _import_extensions(archive: Archive) -> list[str]:
-    """Loads the extensions that an export names; packages that are not installed.
+    """Loads the extensions that an export needs; returns packages not installed.
 
-    A package loads its extension when it is imported.
+    Importing a package loads its extension.
     """
     missing = []
     for extension in json.loads(archive.read("/extra/extensions") or b"[]"):
-        # "sphericart/torch/torch-2.13/lib/libsphericart_torch.so", for instance
+        # For instance "sphericart/torch/torch-2.13/lib/libsphericart_torch.so".
         package, *rest = PurePosixPath(extension["path"]).parts
         inner = [".".join([package, rest[0]])] if rest and rest[0] == "torch" else []
         for module in [*inner, package]:
@@ -236,17 +237,16 @@ def _import_extensions(archive: Archive) -> list[str]:
 
 
 def _neighbors(atoms: ase.Atoms, request: Any) -> tuple[Any, ...]:
-    """Indices and shifts of one requested list, of one structure."""
+    """Indices and shifts of a requested neighbor list."""
     positions, cell = atoms.positions.astype(float), periodic_cell(atoms)
-    # The request is in the unit of length of the model.
+    # The request is in the model's unit of length.
     cutoff = request.engine_cutoff("angstrom")
     pairs = find_pairs(positions, cell, np.asarray(atoms.pbc), cutoff)
     first, second, shifts = pairs.first, pairs.second, pairs.shifts
     if request.full_list:
         first, second = np.append(first, second), np.append(second, first)
         shifts = np.concatenate([shifts, -shifts])
-    # metatrain's long-range features take distances in the order of first atoms for
-    # those of the list, whatever order it has.
+    # metatrain's long-range features assume that pairs are sorted by the first atom.
     order = np.argsort(first, kind="stable")
     first, second, shifts = first[order], second[order], shifts[order]
     samples = np.concatenate([first[:, None], second[:, None], shifts], axis=1)

@@ -1,4 +1,4 @@
-"""Layers of models that are measured in place: outputs, or hooks on submodules."""
+"""Layers of models that are measured in place, from outputs or forward hooks."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ _OF_STRUCTURES = (
     *("energy", "energy_ensemble", "energy_uncertainty", "non_conservative_stress"),
     "heat_flux",
 )
-# What metatrain captures of PET by itself, without the padding of its arrays.
+# Layers of PET that metatrain captures itself, without padding.
 CAPTURED = "mtt::feature::"
 _OF_PET = re.compile(
     r"node_embedders\.\d+|edge_embedder|combination_mlps\.\d+"
@@ -34,20 +34,20 @@ _OF_PET = re.compile(
     r"|gnn_layers\.\d+\.trans\.layers\.\d+_(node|edge)|gnn_layers_post_mp_(node|edge)\.\d+"
     r"|(node|edge)_(backbone|heads\.[^.]+)\.\d+"
 )
-# Names of layers that a message lists.
+# Largest number of layers that a message lists.
 _FEW = 20
-# Parts of metatrain's models that read no features.
+# Parts of metatrain's models without features.
 _NO_LAYERS = ("additive_models", "scaler")
 
 
 def request_of(opened: Opened, name: str, energy: str) -> Any:
-    """What the model is asked for: of structures where that can be known.
+    """Requests an output per structure if it is known to be one.
 
-    Else as it is announced, where ``"atom"`` often means that both can be had.
+    Otherwise as announced, where ``"atom"`` often means that both are available.
     """
     _, metatomic = libraries(opened.model)
     announced = opened.outputs.get(name)
-    if announced is None:  # what metatrain captures
+    if announced is None:  # captured by metatrain
         return metatomic.ModelOutput(sample_kind="atom")
     kind = opened.sample_kinds.get(name, announced.sample_kind)
     if name == energy or QuantityName.parse(name).quantity in _OF_STRUCTURES:
@@ -57,14 +57,14 @@ def request_of(opened: Opened, name: str, energy: str) -> Any:
 
 @contextlib.contextmanager
 def failures(name: str) -> Iterator[None]:
-    """Whatever a model raises, under its name; what its packages warn of is theirs."""
+    """Converts errors of a model to ModelError, and hides warnings of its packages."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="metat(ensor|omic|rain)")
             yield
     except SymjaxError:
         raise
-    except Exception as error:  # what a model of anybody's raises
+    except Exception as error:  # models raise errors of many types
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             "model",
@@ -75,12 +75,12 @@ def failures(name: str) -> Iterator[None]:
 
 
 def is_feature(name: str) -> bool:
-    """Whether an output that a model announces is a feature vector of its network."""
+    """Whether the name of an output is that of a feature vector of the network."""
     return _FEATURES.fullmatch(name) is not None
 
 
 class _Seen(NamedTuple):
-    """What a submodule has returned: a tensor, or one of several."""
+    """A tensor that a submodule has returned, alone or among several."""
 
     path: str
     value: Any
@@ -89,8 +89,8 @@ class _Seen(NamedTuple):
 class Reader(NamedTuple):
     """How layers are read: as outputs, or by hooks on submodules.
 
-    ``model`` is what is evaluated, ``outputs`` are asked for beside its others, and
-    ``hooked`` are layers that hooks on the submodules ``paths`` read, by name.
+    ``model`` is evaluated, ``outputs`` are requested in addition to its others, and
+    ``hooked`` are the layers, by name, that hooks on the submodules ``paths`` read.
     """
 
     model: Any
@@ -101,7 +101,7 @@ class Reader(NamedTuple):
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Arrays]:
-        """Layers of what is evaluated inside, filled in at the end."""
+        """Layers of the evaluation in the context, available at its end."""
         found: Arrays = {}
         if not self.hooked:
             yield found
@@ -123,10 +123,10 @@ class Reader(NamedTuple):
 def hooks(
     module: Any, paths: frozenset[str] | None = None
 ) -> Iterator[dict[str, _Seen]]:
-    """What submodules return, by name; all of them if no paths are given.
+    """Records what submodules return, by name; all of them if no paths are given.
 
-    A submodule that returns several tensors has a number behind its name, and one that
-    is called again ``@2`` and so on.
+    Several tensors of a submodule have a number after its name, and repeated calls
+    ``@2`` and so on.
     """
     seen: dict[str, _Seen] = {}
     calls: dict[str, int] = {}
@@ -152,7 +152,7 @@ def hooks(
 
 
 def _tensors(out: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors of features among what a module has returned, with suffixes."""
+    """Tensors of features among the results of a module, with suffixes."""
     if hasattr(out, "blocks") and hasattr(out, "keys"):
         joined = _joined(list(out.blocks()))
         if joined is not None:
@@ -194,7 +194,7 @@ def find_layers(
     device: str,
     energy: str,
 ) -> Reader:
-    """Finds the layers that are asked for, by one evaluation."""
+    """Finds the requested layers, by one evaluation."""
     if layers == "none" or not layers:
         return Reader(opened.model)
     known = opened.outputs
@@ -218,7 +218,7 @@ def find_layers(
         if one.value.is_floating_point() and one.value.ndim > 1 and one.value.numel()
     }
     if layers == "all":
-        # A container returns what its last part has returned.
+        # A container returns the tensor of its last part.
         first = {id(one.value): name for name, one in reversed(features.items())}
         features = {name: features[name] for name in reversed(first.values())}
     chosen = chosen_layers(layers, [*announced, *features], opened)
@@ -238,12 +238,12 @@ def find_layers(
 def chosen_layers(
     layers: str | Sequence[str], known: Sequence[str], opened: Opened
 ) -> tuple[str, ...]:
-    """Layers that are asked for; of an export only features can be."""
+    """The requested layers; for an export these can only be features."""
     if not known:
         raise ModelError(
             "layers",
             layers,
-            f"{opened.name} is an exported model, of which no layers can be had",
+            f"{opened.name} is an exported model, whose layers cannot be read",
             "Pass the checkpoint .ckpt, whose layers can be read, or leave it out",
         )
     if layers == "all":
@@ -263,8 +263,8 @@ def chosen_layers(
         raise ModelError(
             error.argument,
             error.value,
-            "is no feature that the exported model announces, and other layers cannot "
-            "be had from an export",
+            "is not a feature that the exported model announces, and other layers of "
+            "an export cannot be read",
             f"Pass the checkpoint .ckpt; or use {', '.join(known)}",
         ) from error
 
@@ -272,7 +272,7 @@ def chosen_layers(
 def _layer(
     shape: Sequence[int], atoms: ase.Atoms, num_pairs: Collection[int]
 ) -> Output:
-    """What rows are, by their number: atoms, pairs of neighbors, or some of either."""
+    """The kind of a layer, from its number of rows: atoms, pairs, or some of either."""
     *samples, _ = shape
     if samples[0] != len(atoms):
         return Output(FEATURE, kind="edge" if samples[0] in num_pairs else "node")
@@ -282,7 +282,7 @@ def _layer(
 
 
 def _layer_of_pet(name: str) -> str:
-    """The layer that metatrain captures of PET under this name; empty if none."""
+    """The layer of PET that metatrain captures under this name; empty if none."""
     _, backend, path = name.rpartition("backend.")
     for number, suffix in enumerate(("_node", "_edge")):
         if re.fullmatch(r"gnn_layers\.\d+\.trans\.layers\.\d+", path[:-2]):
@@ -293,7 +293,7 @@ def _layer_of_pet(name: str) -> str:
 
 
 def _capturing(model: Any, names: Sequence[str]) -> Any:
-    """The same model, announcing what metatrain captures of it."""
+    """The same model, announcing the layers that metatrain captures."""
     _, metatomic = libraries(model)
     old = model.capabilities()
     added = {

@@ -1,7 +1,7 @@
-"""What a metatomic model reads beside positions and cell, from an ASE structure.
+"""Inputs of metatomic models beside positions and cell, from ASE structures.
 
-Names, units and sample kinds are metatomic's; ``ase::`` marks those of its engine for
-ASE, which is followed here (metatomic-ase 0.1). Vectors turn with the structure.
+Names, units and sample kinds are metatomic's; ``ase::`` marks those of its ASE engine
+(metatomic-ase 0.1), which is followed here. Vectors rotate with the structure.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ class Given(NamedTuple):
       values: One number, or one of three components, for each sample.
       label: What metatomic calls its property.
       unit: Of the values; metatomic converts to what the model asks for.
-      turns: How the components turn; None for scalars.
-      per_atom: Whether samples are atoms, or the structure.
-      reads: Names of what it is read from, in ``atoms.arrays``.
+      rotates: Representation of the components; None for scalars.
+      per_atom: Whether samples are atoms rather than the structure.
+      reads: Names of the arrays in ``atoms.arrays`` that it is read from.
     """
 
     values: np.ndarray
     label: str
     unit: str
-    turns: Representation | None
+    rotates: Representation | None
     per_atom: bool
     reads: tuple[str, ...] = ()
 
@@ -66,12 +66,12 @@ class _OfAtoms(NamedTuple):
     read: Callable[[ase.Atoms], np.ndarray]
     label: str
     unit: str
-    turns: Representation | None
+    rotates: Representation | None
     default: bool
 
 
-# Masses have defaults, those of the elements; tags are 0. What else is missing would be
-# zeros that nobody has chosen.
+# Masses default to those of the elements, tags to 0. Other missing arrays would be
+# zeros that nobody has chosen, and are refused.
 _CHARGES = _OfAtoms(
     *("initial_charges", ase.Atoms.get_initial_charges, "charge", "e", None, False)
 )
@@ -112,12 +112,11 @@ _SET = {
 
 
 def given_input(name: str, request: Any, atoms: ase.Atoms) -> Given:
-    """A quantity of a structure, or of its atoms, that a model asks for by its name.
+    """Reads an input of a model, by name, from a structure or its atoms.
 
     Raises:
-      ModelError: There is no such quantity.
-      StructureError: The structure does not have it, or says it in a way that can be
-        read as something else.
+      ModelError: The name is unknown.
+      StructureError: The structure does not have it, or stores it ambiguously.
     """
     kind = request.sample_kind
     if kind == "atom" and name in _OF_ATOMS:
@@ -156,8 +155,8 @@ def _of_atoms(name: str, atoms: ase.Atoms) -> Given:
             f"Set them: {_SET[known.array]}",
         )
     values = np.array(known.read(atoms), float)
-    turns = known.turns if values.ndim == 2 else None
-    return Given(values, known.label, known.unit, turns, True, (known.array,))
+    rotates = known.rotates if values.ndim == 2 else None
+    return Given(values, known.label, known.unit, rotates, True, (known.array,))
 
 
 def _number_of_atoms(array: str, atoms: ase.Atoms) -> Given:
@@ -173,7 +172,7 @@ def _number_of_atoms(array: str, atoms: ase.Atoms) -> Given:
         raise StructureError(
             f"atoms.arrays[{array!r}]",
             f"{values.dtype} of shape {values.shape}",
-            "does not say how its components turn",
+            "is not one number per atom: how its components rotate is unknown",
             "Models that read one number of each atom can be measured",
         )
     return Given(values.astype(float), "_", "", None, True, (array,))
@@ -187,7 +186,7 @@ def _of_info(key: str, atoms: ase.Atoms) -> Given:
         raise StructureError(
             f"atoms.info[{key!r}]",
             value,
-            "is no number, and the model reads one",
+            "is not a number, which the model needs",
             f"Set it: atoms.info[{key!r}] = 0.0, for instance",
         ) from error
     return Given(np.array([number]), "_", "", None, False)

@@ -1,4 +1,4 @@
-"""Files of PyTorch as models that metatomic evaluates, whichever architecture."""
+"""Opens files of PyTorch as metatomic models, of any architecture."""
 
 import functools
 import warnings
@@ -16,7 +16,7 @@ from symjax.interop._reading import (
     unpickle,
 )
 
-# Former names, which metatomic announces beside the present ones.
+# Former names, which metatomic announces beside the current ones.
 _RENAMED = {
     "features": "feature",
     "non_conservative_forces": "non_conservative_force",
@@ -39,10 +39,9 @@ class Opened(NamedTuple):
       name: The name of its file, or of its class.
       kind: Its architecture, as metatrain or the class names it.
       model: The ``metatomic.torch.AtomisticModel``.
-      module: The module in Python, whose submodules can be read; None of an export.
-      captures: Whether it is metatrain's PET, which names layers by itself.
-      outputs: What it announces, each under one name: metatomic repeats some under
-        former names.
+      module: The Python module, whose submodules can be read; None for an export.
+      captures: Whether it is metatrain's PET, which captures its layers itself.
+      outputs: Its announced outputs, without repetitions under former names.
       sample_kinds: ``"system"`` or ``"atom"`` for each target of a module.
     """
 
@@ -56,7 +55,7 @@ class Opened(NamedTuple):
 
 
 def open_model(model: Any) -> Opened:
-    """Opens an exported model or a checkpoint of metatrain; a file is read once.
+    """Opens an exported model or a checkpoint of metatrain; unchanged files are cached.
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``, or the path of a file, possibly
@@ -86,7 +85,7 @@ def _opened(path: str, changed: int, size: int) -> Opened:
             "model",
             path,
             f"cannot be read: {error}",
-            "Pass an exported model .pt, or a checkpoint .ckpt of metatrain, whole",
+            "Pass an undamaged exported model .pt or checkpoint .ckpt of metatrain",
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -100,13 +99,13 @@ def _opened(path: str, changed: int, size: int) -> Opened:
 def _described(model: Any, name: str) -> Opened:
     inner = model.module
     kind = str(getattr(inner, "original_name", type(inner).__name__))
-    if kind == "AtomisticModel":  # what is read from a file has a program inside
+    if kind == "AtomisticModel":  # a model from a file wraps the program
         inner = inner.module
         kind = str(getattr(inner, "original_name", type(inner).__name__))
     scripted = hasattr(inner, "original_name")
     wrapped = getattr(inner, "model", None)
     captures = not scripted and "PET" in (kind, type(wrapped).__name__)
-    # Modules of metatrain know whether a target belongs to structures or to atoms.
+    # metatrain's modules know whether a target belongs to structures or to atoms.
     targets = None if scripted else getattr(inner, "dataset_info", None)
     kinds = {
         target: str(info.sample_kind)
@@ -122,7 +121,7 @@ def _described(model: Any, name: str) -> Opened:
 
 
 def _current(output: str) -> str:
-    """The name that metatomic gives an output today."""
+    """The current name of an output in metatomic."""
     name = QuantityName.parse(output)
     return str(name._replace(quantity=_RENAMED.get(name.quantity, name.quantity)))
 
@@ -151,5 +150,5 @@ def _from_checkpoint(data: bytes, path: str) -> Any:
             f"is of metatrain's {architecture!r}, which needs {error.name or error}",
             f"Install it: pip install 'metatrain[{extra}]'",
         ) from error
-    except Exception as error:  # metatrain raises whatever the contents lead to
+    except Exception as error:  # metatrain raises errors of many types
         raise not_loaded("model", path, error) from error

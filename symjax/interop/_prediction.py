@@ -1,4 +1,4 @@
-"""What the calculator of a PET evaluates, in which units, and averaged over what."""
+"""Predictions, units and averages for the calculator of a PET."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +38,9 @@ _DIPOLE_NAMES = ("dipole", "mtt::dipole")
 def predictions_of(
     config: PETConfig, energy: str, dipole: str | None
 ) -> Callable[..., dict[str, Array]]:
-    """Predictions for a batch of rotations of one graph; one function a model.
+    """Function that predicts a batch of rotations of a graph; one per model.
 
-    What depends on lengths alone is computed once for all rotations.
+    Whatever depends only on lengths is computed once for all rotations.
     """
     evaluation = Evaluation(
         config,
@@ -55,7 +55,7 @@ def predictions_of(
         rotation: Float[Array, "3 3"], parameters: Any, graph: Graph
     ) -> dict[str, Array]:
         structure = jnp.asarray(graph.structure)
-        # Every atom as a structure of its own: sums over structures become atomic.
+        # Each atom becomes a structure, so that sums over structures are atomic values.
         split = graph.replace(
             structure=jnp.arange(len(structure), dtype=structure.dtype),
             cells=jnp.asarray(graph.cells)[structure],
@@ -64,8 +64,8 @@ def predictions_of(
             spin_multiplicity=jnp.asarray(graph.spin_multiplicity)[structure],
             structure_mask=graph.atom_mask,
         )
-        turned = rotate_graph(split, jnp.asarray(rotation))
-        outputs = evaluate(evaluation, parameters, turned)
+        graph_at = rotate_graph(split, jnp.asarray(rotation))
+        outputs = evaluate(evaluation, parameters, graph_at)
 
         def total(values: Array) -> Array:
             return jax.ops.segment_sum(values, structure, len(graph.cells))
@@ -96,14 +96,22 @@ def average_within(
             "average_for" if not limits else "structures",
             limits if not limits else structures,
             "is empty",
-            "Pass largest errors, such as {'energy': '0.1 meV'}, and structures",
+            "Pass limits, such as {'energy': '0.1 meV'}, and structures",
         )
-    # A calculator's energy is that target whose derivatives its forces are.
+    # The calculator's energy is the target that its forces are derived from.
     known = {"energy": energy_of_forces(model.config, energy)}
     written = [
         Limit.parse(f"{known.get(name, name)}={value}", "average_for")
         for name, value in limits.items()
     ]
+    for limit in written:
+        if not limit.unit:
+            raise ArgumentError(
+                "average_for",
+                dict(limits),
+                f"{limit.value:g} has no unit, and the model's need not be ASE's",
+                "Write the unit, such as '0.1 meV'",
+            )
     found: dict[str, list[ResponseSpectrum]] = {limit.name: [] for limit in written}
     for atoms in structures:
         problem = orbit_problem(
@@ -120,7 +128,7 @@ def average_within(
 
 
 def energy_target(model: PETModel, name: str) -> tuple[float, np.ndarray]:
-    """Factor to eV, and the baseline of every species in the model's unit."""
+    """Factor to eV, and the baseline of each species in the unit of the model."""
     target = model.config.target(name)
     unit = _in_ase_units(target, "eV")
     baseline = model.parameters["baseline"][name][target.blocks[0].key]
@@ -158,9 +166,9 @@ def dipole_target(config: PETConfig, name: str | None) -> tuple[str, float] | No
 
 
 def _in_ase_units(target: Target, unit: str) -> float:
-    """Factor to a unit of ASE; models often leave theirs out."""
+    """Factor to a unit of ASE, which is assumed if the target has none."""
     own = f"targets[{target.name!r}].unit"
     written = target.unit or unit
     if unit == _DIPOLE and written.lower() == "a.u.":
-        written = "e*bohr"  # what atomic units are of a dipole
+        written = "e*bohr"  # the atomic unit of a dipole
     return conversion(written, unit, own, ModelError)

@@ -1,10 +1,10 @@
-"""The one place where files of the PyTorch stack are read.
+"""Reads files of the PyTorch stack.
 
 A checkpoint is a pickle, which in general can run code of its author. It is read by
-torch's restricted unpickler: besides tensors and plain containers it may build three
-classes, all that metatrain's PET has ever written, and anything else is refused by
-name. An exported model is a TorchScript program, which is read without the compiled
-extensions that it may ask for. It does run: read it only from sources that you trust.
+torch's restricted unpickler, which builds tensors, plain containers and the three other
+classes that metatrain writes; anything else raises an error that names it. An exported
+model is a TorchScript program, which is read without the compiled extensions that it
+may need. It is executed: read it only from sources that you trust.
 """
 
 import io
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from symjax._files import read_bounded, unpacked_limit
 from symjax.errors import ModelError, needs_extra
 
-_REMEDY = "Pass a checkpoint or an exported model that metatrain's PET wrote, whole"
+_REMEDY = "Pass an undamaged checkpoint or exported model of metatrain's PET"
 
-# Hyperparameters that metatrain's network keeps as attributes, and so its TorchScript.
+# Hyperparameters that metatrain's network, and its TorchScript, have as attributes.
 ATTRIBUTES = (
     "cutoff",
     "cutoff_function",
@@ -54,7 +54,7 @@ class Source(NamedTuple):
     Attributes:
       model: metatrain's PET: the module itself, or its TorchScript.
       exported: The same as a ``metatomic.torch.AtomisticModel``.
-      hypers: Hyperparameters by name; empty where the file does not hold them.
+      hypers: Hyperparameters by name; empty if the file does not store them.
       kind: ``"checkpoint"`` or ``"exported model"``.
       wrapper: metatrain's uncertainty model around it, or its TorchScript; None if
         there is none.
@@ -120,9 +120,9 @@ def read_archive(path: Path, *, allow_pickle: bool = False) -> Archive:
 
 
 def read_pet(path: Path) -> Source:
-    """Reads a PET from a checkpoint or an exported model, gzipped or not.
+    """Reads a PET from a checkpoint or an exported model, possibly gzipped.
 
-    It is on the CPU, in its own precision, and ready to evaluate.
+    The model is on the CPU, in its own precision, and in evaluation mode.
     """
     if not path.exists():
         raise ModelError(
@@ -151,7 +151,8 @@ def read_pet(path: Path) -> Source:
 def unpickle(data: bytes, path: str) -> Any:
     """Reads a checkpoint of metatrain, of any architecture, without running code.
 
-    What would call anything that is not known to be harmless is refused.
+    Raises:
+      ModelError: The file is damaged, or would call a function that is not allowed.
     """
     import torch
     from metatrain.utils.data.dataset import DatasetInfo
@@ -161,7 +162,7 @@ def unpickle(data: bytes, path: str) -> Any:
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling raises whatever the damage leads to
+    except Exception as error:  # unpickling raises errors of many types
         try:
             found = torch.serialization.get_unsafe_globals_in_checkpoint(
                 io.BytesIO(data)
@@ -175,8 +176,8 @@ def unpickle(data: bytes, path: str) -> Any:
                 "path",
                 path,
                 f"would call {', '.join(foreign)} when read",
-                "Checkpoints hold tensors and descriptions of targets: this one is not "
-                "to be trusted, or must be exported by someone who trusts it",
+                "Checkpoints only store tensors and descriptions of targets: do not "
+                "trust this one, or have it exported by someone who does",
             ) from error
         raise ModelError(
             "path", path, f"cannot be read as a checkpoint: {error}", _REMEDY
@@ -188,21 +189,21 @@ def _checkpoint(data: bytes, path: str) -> Source:
 
     checkpoint = unpickle(data, path)
     if not isinstance(checkpoint, dict) or "architecture_name" not in checkpoint:
-        raise ModelError("path", path, "is no checkpoint of metatrain", _REMEDY)
+        raise ModelError("path", path, "is not a checkpoint of metatrain", _REMEDY)
     wraps = _check_architecture(checkpoint["architecture_name"], "pet", "llpr", path)
     inner = checkpoint.get("wrapped_model_checkpoint") if wraps else checkpoint
     if not isinstance(inner, dict) or "architecture_name" not in inner:
         raise ModelError("path", path, "lacks the model that it wraps", _REMEDY)
     _check_architecture(inner["architecture_name"], "pet", None, path)
     newest = [_check_version(part, path) for part in (checkpoint, inner)][-1]
-    # Named before metatrain builds the model, which may need other packages for them.
+    # Checked before metatrain builds the model, which may need other packages.
     weights = inner.get("best_model_state_dict")
     if not isinstance(weights, dict):
         raise no_best_weights("path", path)
     try:
         hypers = dict(inner["model_data"]["model_hypers"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError("path", path, "holds no hyperparameters", _REMEDY) from error
+        raise ModelError("path", path, "has no hyperparameters", _REMEDY) from error
     if newest:
         check_hypers(hypers, path)
     long_range = hypers.get("long_range")
@@ -222,7 +223,7 @@ def _checkpoint(data: bytes, path: str) -> Source:
         _complete_factors(checkpoint)
         loaded = model_from_checkpoint(checkpoint, context="export").eval()
         exported = loaded.export()
-    except Exception as error:  # metatrain raises whatever the contents lead to
+    except Exception as error:  # metatrain raises errors of many types
         raise not_loaded("path", path, error) from error
     model = loaded.model if wraps else loaded
     return Source(
@@ -231,17 +232,17 @@ def _checkpoint(data: bytes, path: str) -> Source:
 
 
 def no_best_weights(argument: str, path: str) -> ModelError:
-    """A training that has not come far enough to be evaluated."""
+    """The error for a checkpoint without best weights."""
     return ModelError(
         argument,
         path,
-        "holds no best weights",
+        "has no best weights",
         "Use a checkpoint that was written after the first epoch of a training",
     )
 
 
 def not_loaded(argument: str, path: str, error: Exception) -> ModelError:
-    """What stopped metatrain, in one line."""
+    """The error for a file that metatrain cannot load, with its reason in one line."""
     reason = " ".join(f"{error} {error.__cause__ or ''}".split())
     return ModelError(
         argument,
@@ -253,7 +254,7 @@ def not_loaded(argument: str, path: str, error: Exception) -> ModelError:
 
 
 def _check_version(checkpoint: dict[str, Any], path: str) -> bool:
-    """Refuses what the installed metatrain is too old for; whether it is its own."""
+    """Raises if the installed metatrain is too old; whether the versions are equal."""
     import metatrain
     from metatrain.llpr import LLPRUncertaintyModel
     from metatrain.pet import PET
@@ -261,7 +262,7 @@ def _check_version(checkpoint: dict[str, Any], path: str) -> bool:
     name = str(checkpoint["architecture_name"])
     kinds = {"pet": PET, "llpr": LLPRUncertaintyModel}
     known = kinds[name].__checkpoint_version__
-    # The first checkpoints did not say.
+    # The first checkpoints have no version.
     found = checkpoint.get("model_ckpt_version") or 1
     if not isinstance(found, int):
         raise ModelError("path", path, f"is of version {found!r}", _REMEDY)
@@ -269,16 +270,15 @@ def _check_version(checkpoint: dict[str, Any], path: str) -> bool:
         raise ModelError(
             "path",
             path,
-            f"is of version {found} of metatrain's {name!r}, and metatrain "
-            f"{metatrain.__version__}, which is installed, reads versions through "
-            f"{known}",
+            f"is of version {found} of metatrain's {name!r}, but the installed "
+            f"metatrain {metatrain.__version__} reads versions up to {known}",
             "Upgrade it with: pip install --upgrade metatrain",
         )
     return bool(found == known)
 
 
 def _complete_adapters(checkpoint: dict[str, Any]) -> None:
-    """The strength of low-rank adapters, which is stored beside other weights."""
+    """Adds the strength of low-rank adapters, which only other weights store."""
     weights = checkpoint["best_model_state_dict"]
     others = checkpoint.get("model_state_dict")
     adapted = any("lora_" in str(key) for key in weights)
@@ -287,7 +287,7 @@ def _complete_adapters(checkpoint: dict[str, Any]) -> None:
 
 
 def _complete_factors(checkpoint: dict[str, Any]) -> None:
-    """Cholesky factors of the best weights, which metatrain's upgrade leaves out."""
+    """Adds Cholesky factors of the best weights, which metatrain's upgrade omits."""
     best = checkpoint.get("best_model_state_dict")
     old = any(str(key).startswith("inv_covariance_") for key in best or {})
     if checkpoint["architecture_name"] == "llpr" and old:
@@ -306,7 +306,7 @@ def _exported(data: bytes, path: str) -> Source:
 
     try:
         loaded = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
-    except Exception as error:  # torch raises what the damage leads to
+    except Exception as error:  # torch raises errors of many types
         raise ModelError(
             "path",
             path,
@@ -322,8 +322,8 @@ def _exported(data: bytes, path: str) -> Source:
         model, wrapper = model.model, model
         _check_architecture(model.original_name, "PET", None, path)
     try:
-        # Makes the class known, as scripting a whole model does, so that the
-        # description of the targets can be read back from TorchScript.
+        # Registers the class, as scripting a whole model does, so that the description
+        # of the targets can be read back from TorchScript.
         names = createResolutionCallbackForClassMethods(DatasetInfo)
         torch.jit.script(DatasetInfo, _rcb=names)
         _ = model.dataset_info.targets, model.backend.cutoff
@@ -342,21 +342,21 @@ def _exported(data: bytes, path: str) -> Source:
 
 
 def _check_architecture(found: Any, pet: str, wrapper: str | None, path: str) -> bool:
-    """Whether it is the uncertainty model that wraps a PET; refuses anything else."""
+    """Whether it is an uncertainty model around a PET; raises if it is neither."""
     if str(found) not in (pet, wrapper):
         raise ModelError(
             "path",
             path,
-            f"holds the architecture {str(found)!r}",
+            f"has the architecture {str(found)!r}",
             f"Only {pet!r}, alone or in an uncertainty model, can be imported",
         )
     return str(found) == wrapper
 
 
 def check_hypers(hypers: dict[str, Any], path: str) -> None:
-    """Refuses hyperparameters that symjax does not know.
+    """Raises for hyperparameters that symjax does not know, unless they are off.
 
-    What metatrain may add in later versions, switched off, changes nothing.
+    Later versions of metatrain may add some that are off by default.
     """
     for name, value in hypers.items():
         if name not in (*ATTRIBUTES, *_OTHER_HYPERS) and value not in (None, False):

@@ -48,8 +48,8 @@ from symjax.so3._arguments import check_integer
 from symjax.so3.finite_groups import FiniteGroup
 from symjax.so3.quadratures import Quadrature
 
-# Edge slots, atoms times neighbors times rotated copies, of one evaluation: a few
-# hundred megabytes for a PET of the default size, and enough to fill two cores.
+# Edge slots (atoms times neighbors times rotated copies) of one evaluation: they take a
+# few hundred megabytes for a PET of the default size, and keep two cores busy.
 _SLOTS = 2**14
 
 
@@ -80,11 +80,12 @@ class SymjaxCalculator(StatefulCalculator):
       average: What to average over: None; the degree of a quadrature of SO(3), exact
         for what is band-limited within it; a :class:`symjax.so3.Quadrature`; a finite
         group or its Schoenflies symbol, such as ``"Oh"``.
-      average_for: Instead of ``average``, the largest equivariance errors that are
-        admitted, such as ``{"energy": "0.1 meV"}``: the average of fewest elements that
-        keeps them on ``structures``, chosen once, see :func:`symjax.metrics.cheapest`.
-        It then stays: a choice that changed in a simulation would break conservation.
-      structures: Structures like those to come, for ``average_for``.
+      average_for: Instead of ``average``, limits on the equivariance errors with their
+        units, such as ``{"energy": "0.1 meV"}``. The average with the fewest elements
+        that keeps them on ``structures`` is chosen, see
+        :func:`symjax.metrics.cheapest`. It is chosen once, as a choice that changed in
+        a simulation would break energy conservation.
+      structures: Structures representative of those to come, for ``average_for``.
       symmetrize: Whether to average also over the operations that map the structure
         onto itself: the point group of a molecule, or the rotations of a crystal's
         space group, found by spglib. They permute atoms and need no evaluations.
@@ -161,7 +162,7 @@ class SymjaxCalculator(StatefulCalculator):
         self.symmetrize = bool(symmetrize)
         self.batch_size = batch_size
         self.neighbor_searches = 0
-        # Also refuses a skin or tolerance that is none, before anything is computed.
+        # Checks skin and tolerance before anything is computed.
         lone = ase.Atoms(numbers=model.config.species[:1])
         find_neighbors(lone, model.config.cutoff, skin)
         find_symmetry(lone, tolerance)
@@ -188,7 +189,7 @@ class SymjaxCalculator(StatefulCalculator):
         )
 
     def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
-        """All results, whatever is asked for."""
+        """All results, whichever are requested."""
         check_without_distances(self.atoms, self.model.config.species)
         (results,) = self._evaluate(self._reused_graph(self.atoms), [self.atoms])
         return results
@@ -272,7 +273,7 @@ class SymjaxCalculator(StatefulCalculator):
         return total_charge(atoms), spin_multiplicity(atoms)
 
     def _reused_graph(self, atoms: ase.Atoms) -> Graph:
-        """Graph from the list of neighbors, padded to a size that rarely changes."""
+        """Graph from the neighbor list, padded to a size that rarely changes."""
         known = self._neighbors
         if known is None or not known.holds(atoms):
             same_size = known is not None and len(known.atoms) == len(atoms)
@@ -307,7 +308,7 @@ class SymjaxCalculator(StatefulCalculator):
                 full = (atoms + size) * widest * copies > _SLOTS
             else:
                 full = (count + 1) * copies > self.batch_size
-            # The symmetry of one structure is not that of another.
+            # Structures differ in symmetry.
             if count and (full or self.symmetrize):
                 yield start, index
                 start, atoms, widest = index, 0, int(found.slots.max(initial=0)) + 1
@@ -350,7 +351,7 @@ class SymjaxCalculator(StatefulCalculator):
         function = predictions_of(self.model.config, self._energy, self._dipole_name)
         for start in range(0, len(elements), copies):
             some = elements[start : start + copies]
-            # The last batch is filled up: another size would be compiled again.
+            # The last batch is filled up, as another size would be compiled again.
             filled = np.concatenate([some, np.tile(np.eye(3), (copies, 1, 1))])[:copies]
             outputs = function(
                 jnp.asarray(filled, self._dtype), self._device_parameters, graph
@@ -371,7 +372,7 @@ class SymjaxCalculator(StatefulCalculator):
         baseline: Float[np.ndarray, "atoms"],
         first: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Predictions of the real atoms and structures; energies of structures too."""
+        """Predictions for the real atoms and structures, with total energies."""
         num_atoms, num_structures = len(baseline), len(first)
         energies = (outputs["energies"][:, :num_atoms] + baseline) * self._energy_unit
         values = {
@@ -386,10 +387,10 @@ class SymjaxCalculator(StatefulCalculator):
 
 
 def _roomy(needed: int, known: int, most: int | None) -> int:
-    """The known size where it suffices; else one an eighth larger than needed.
+    """The known size if it suffices; otherwise one an eighth larger than needed.
 
-    Rounded up to one less than a multiple of 4, at most ``most``: attention is among
-    the edges and the atom, and products of such sizes are the faster ones on CPUs.
+    It is rounded up to one less than a multiple of 4, at most ``most``: attention is
+    among the edges and the atom, and products of multiples of 4 are faster on CPUs.
     """
     if needed <= known:
         return known

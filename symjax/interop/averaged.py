@@ -1,4 +1,4 @@
-"""Averages over rotations of any ASE calculator, and one random rotation a call."""
+"""Averages of any ASE calculator over rotations, or a random rotation per call."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,12 +21,12 @@ from symjax.interop._averages import (
 from symjax.interop._stateful import StatefulCalculator
 from symjax.interop.calculators import (
     PROPERTIES,
-    TURNING,
+    ROTATING,
     in_single_precision,
     made_calculator,
     result_of,
-    turned_arrays,
-    turning_arrays,
+    rotated_arrays,
+    rotating_arrays,
     with_arrays,
 )
 from symjax.so3._arguments import check_integer
@@ -39,27 +39,27 @@ RANDOM = "random"
 class AveragedCalculator(StatefulCalculator):
     """Any ASE calculator, averaged over rotations of the structure.
 
-    Every result is the mean of z(g) = rho(g)^-1 f(g x) over elements g of O(3): what
-    the calculator says of the rotated structure, rotated back. Over all of O(3) the
-    mean is exactly equivariant, over a finite group it is so for the elements of the
-    group. ``results["energy_rotational_std"]`` and so on hold the standard deviation
+    Every result is the mean of z(g) = rho(g)^-1 f(g x) over elements g of O(3): the
+    result for the rotated structure, rotated back. Over all of O(3) the mean is exactly
+    equivariant; over a finite group it is equivariant under its elements.
+    ``results["energy_rotational_std"]`` and so on are the standard deviations
     sqrt(<z^2> - <z>^2) of every entry: how far a single calculation is from being
     equivariant.
 
-    With ``average="random"`` there is one calculation a call, at a Haar-random element
-    that is drawn anew for each: forces whose mean over many steps is equivariant, at
-    the cost of none. Energies then jump from step to step, so that dynamics needs a
-    thermostat, and a minimiser does not converge.
+    With ``average="random"`` each call is a single calculation at a new Haar-random
+    element. The mean of the forces over many steps is equivariant at no extra cost, but
+    energies jump from step to step: dynamics needs a thermostat, and a minimiser does
+    not converge.
 
-    Positions, cell, momenta and non-collinear magnetic moments turn. What is asked for
-    is averaged, and what the calculator has computed along with it: energies, forces,
-    stress (Voigt's order, the symmetric part), dipole, charges, magnetic moments; in
-    ASE's units and conventions.
+    Positions, cell, momenta and non-collinear magnetic moments are rotated. Averages
+    are taken of the requested properties and of those that the calculator computes
+    along with them: energies, forces, stress (symmetric part, in Voigt order), dipole,
+    charges and magnetic moments, in ASE's units and conventions.
 
     Args:
       calculator: The calculator, or a function without arguments that makes one.
-      average: What to average over: the degree of a quadrature of SO(3), exact for what
-        is band-limited within it; a :class:`symjax.so3.Quadrature`; a finite group or
+      average: The average: the degree of a quadrature of SO(3), exact for responses
+        that are band-limited to it; a :class:`symjax.so3.Quadrature`; a finite group or
         its Schoenflies symbol, such as ``"Oh"``; ``"random"``; or None, for the
         calculator as it is.
       symmetrize: Whether to average also over the operations that map the structure
@@ -73,8 +73,8 @@ class AveragedCalculator(StatefulCalculator):
         ``symmetrize``.
 
     Raises:
-      ModelError: ``calculator`` is none.
-      ArgumentError: ``average``, ``seed`` or ``tolerance`` has an impossible value.
+      ModelError: ``calculator`` is not a calculator.
+      ArgumentError: ``average``, ``seed`` or ``tolerance`` is invalid.
       GridError: There is no such quadrature.
 
     Source: averages over rotations at inference, arXiv:2603.24638, Sec. II.
@@ -106,7 +106,7 @@ class AveragedCalculator(StatefulCalculator):
         self.calculator = made_calculator(calculator)
         self._inversion = bool(include_inversion)
         self.symmetrize, self._tolerance = bool(symmetrize), float(tolerance)
-        # Refuses a tolerance that is none before anything is computed.
+        # Checks the tolerance before anything is computed.
         find_symmetry(ase.Atoms("H"), tolerance)
         self._generator = np.random.default_rng(seed)
         self.random = isinstance(average, str) and average == RANDOM
@@ -126,13 +126,13 @@ class AveragedCalculator(StatefulCalculator):
         )
 
     def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
-        """Averages of what is asked for, and of what comes along with it."""
+        """Averages of the requested properties, and of those computed with them."""
         elements, weights = self.rotations.elements, self.rotations.weights
         if self.random:
             elements = self._drawn()
         symmetry = None
         if self.symmetrize:
-            symmetry = symmetry_of_all(self.atoms, TURNING, self._tolerance)
+            symmetry = symmetry_of_all(self.atoms, ROTATING, self._tolerance)
         single: dict[str, bool] = {}
 
         def responses() -> Iterator[tuple[np.ndarray, np.ndarray, Values]]:
@@ -167,9 +167,9 @@ class AveragedCalculator(StatefulCalculator):
         properties: Sequence[str],
         names: Sequence[str] | None,
     ) -> dict[str, np.ndarray]:
-        """Results of the rotated structure: those named, or what comes along."""
-        arrays, kinds = turning_arrays(self.atoms)
-        copy = with_arrays(self.atoms, turned_arrays(arrays, kinds, element))
+        """Results of the rotated structure: those named, or all that are computed."""
+        arrays, kinds = rotating_arrays(self.atoms)
+        copy = with_arrays(self.atoms, rotated_arrays(arrays, kinds, element))
         self.calculator.reset()
         if names is not None:
             return {name: result_of(self.calculator, copy, name) for name in names}
@@ -179,12 +179,12 @@ class AveragedCalculator(StatefulCalculator):
             if name in PROPERTIES
         }
         for name in self.implemented_properties:
-            if name not in found and _is_there(self.calculator, copy, name):
+            if name not in found and _is_computed(self.calculator, copy, name):
                 found[name] = result_of(self.calculator, copy, name)
         return found
 
 
-def _is_there(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
+def _is_computed(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
     """Whether a result has been computed already."""
     try:
         found = calculator.get_property(name, atoms, allow_calculation=False)

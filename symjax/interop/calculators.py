@@ -1,4 +1,4 @@
-"""Any ASE calculator as a problem: structures turn, its results are measured."""
+"""Problems from ASE calculators: structures are rotated and results measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from symjax.so3.representations import (
 
 
 class _Property(NamedTuple):
-    """A result that ASE has a name for, in ASE's units."""
+    """A property of ASE, in ASE's units."""
 
     representation: Representation
     unit: str
@@ -36,7 +36,7 @@ class _Property(NamedTuple):
 
 
 # Magnetic moments with one component are collinear: numbers along an axis that does
-# not turn. With three they are pseudovectors.
+# not rotate. With three they are pseudovectors.
 PROPERTIES: Mapping[str, _Property] = {
     "energy": _Property(SCALAR, "eV"),
     "free_energy": _Property(SCALAR, "eV"),
@@ -48,12 +48,12 @@ PROPERTIES: Mapping[str, _Property] = {
     "magmom": _Property(SCALAR, "mu_B"),
     "magmoms": _Property(SCALAR, "mu_B", per_atom=True),
 }
-# What an orbit is measured of unless outputs are named: the free energy repeats the
-# energy, and magnetic moments of closed shells are zeros.
+# Default outputs: the free energy repeats the energy, and magnetic moments of closed
+# shells are zeros.
 _DEFAULT = ("energy", "energies", "forces", "stress", "dipole", "charges")
-# Arrays of atoms that turn with them.
-TURNING = {"momenta": VECTOR, "initial_magmoms": PSEUDOVECTOR}
-# In which results are looked at a second time: along no axis and no plane of a lattice.
+# Arrays of atoms that rotate with the structure.
+ROTATING = {"momenta": VECTOR, "initial_magmoms": PSEUDOVECTOR}
+# Second orientation for recognizing float32, along no axis or plane of a lattice.
 _GENERIC = Rotation.from_rotvec([0.7, 0.4, -1.1]).as_matrix()
 
 
@@ -65,23 +65,24 @@ def calculator_problem(
 ) -> Problem:
     """Prepares an ASE calculator and a structure for :func:`symjax.metrics.measure`.
 
-    Positions and cell turn together, with momenta and non-collinear magnetic moments
-    where there are any; which directions are periodic is a property of cell vectors
-    and turns with them. Every call evaluates a new copy of the structure, after a
-    reset of the calculator: a result of another orientation is never read.
+    Positions and cell rotate together, with momenta and non-collinear magnetic moments
+    if present; periodicity belongs to the cell vectors and rotates with them. Every
+    call evaluates a new copy of the structure and resets the calculator first, so that
+    no result of another orientation is reused.
 
-    ASE's results are float64, whatever a calculator computes in. A result whose entries
-    are all numbers of float32, in the given orientation and in another, was computed in
-    float32 and is returned as such: what is below its round-off is then called noise.
+    ASE's results are float64 whatever the precision of the calculator. A result whose
+    entries are all exact in float32, in the given orientation and in another one, is
+    taken to be computed in float32 and returned as such, so that its round-off counts
+    as noise. An energy that adds a baseline in float64 to a network in float32 is not
+    recognized.
 
     Args:
       calculator: The calculator, or a function without arguments that makes one. It
         is not attached to ``atoms``.
-      atoms: The structure, with whatever the calculator reads of it.
-      outputs: Names of ASE's properties to measure. By default the energy, energies
-        of atoms, forces, dipole and charges that the calculator has for this
-        structure, and its stress, as the calculator defines it, if the structure has a
-        periodic direction and its cell a volume
+      atoms: The structure, with everything that the calculator reads.
+      outputs: Names of ASE's properties to measure. By default the energy, atomic
+        energies, forces, dipole and charges that the calculator has for this structure,
+        and the stress if the structure has one
         (:func:`symjax.data.cells.stress_volume`).
 
     Returns:
@@ -90,9 +91,10 @@ def calculator_problem(
       magnetons.
 
     Raises:
-      ArgumentError: ``outputs`` names no property that can be measured.
-      ModelError: ``calculator`` is none, or cannot calculate one of the outputs.
-      StructureError: The structure cannot be used.
+      ArgumentError: ``outputs`` has a name that cannot be measured.
+      ModelError: ``calculator`` is not a calculator, or cannot calculate an output.
+      StructureError: The structure fails the checks of
+        :func:`symjax.data.check_structure`.
 
     Example:
       >>> import ase.build
@@ -108,23 +110,24 @@ def calculator_problem(
     made = made_calculator(calculator)
     structure = atoms.copy()
     structure.set_constraint()
-    x, action = turning_arrays(structure)
+    x, action = rotating_arrays(structure)
     first = _chosen(made, structure, outputs)
     single = [name for name, value in first.items() if in_single_precision(value)]
     if single:
         made.reset()
-        turned = with_arrays(structure, turned_arrays(x, action, _GENERIC))
+        rotated = with_arrays(structure, rotated_arrays(x, action, _GENERIC))
         single = [
             name
             for name in single
-            if in_single_precision(result_of(made, turned, name))
+            if in_single_precision(result_of(made, rotated, name))
         ]
 
-    def function(turned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def function(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         made.reset()
-        copy = with_arrays(structure, turned)
-        found = {name: result_of(made, copy, name) for name in first}
-        return found | {name: _as_single(made, name, found[name]) for name in single}
+        copy = with_arrays(structure, arrays)
+        results = {name: result_of(made, copy, name) for name in first}
+        singles = {name: _as_single(made, name, results[name]) for name in single}
+        return results | singles
 
     return Problem(
         HostFunction(function),
@@ -148,24 +151,24 @@ def _representation(name: str, shape: tuple[int, ...]) -> Representation:
     return known.representation
 
 
-def turning_arrays(
+def rotating_arrays(
     atoms: ase.Atoms,
 ) -> tuple[dict[str, np.ndarray], dict[str, Representation]]:
-    """What of a structure turns, float64, and how."""
+    """Arrays of a structure that rotate, in float64, and their representations."""
     kinds = {"positions": VECTOR, "cell": VECTOR}
     arrays = {"positions": atoms.positions, "cell": atoms.cell[:]}
-    for name, kind in TURNING.items():
+    for name, kind in ROTATING.items():
         if atoms.has(name) and atoms.arrays[name].shape == (len(atoms), 3):
             arrays[name], kinds[name] = atoms.arrays[name], kind
     return {name: array.astype(float) for name, array in arrays.items()}, kinds
 
 
-def turned_arrays(
+def rotated_arrays(
     arrays: Mapping[str, np.ndarray],
     kinds: Mapping[str, Representation],
     element: Float[np.ndarray, "3 3"],
 ) -> dict[str, np.ndarray]:
-    """The same at an element of O(3)."""
+    """The arrays, rotated by an element of O(3)."""
     sign = {PSEUDOVECTOR: np.linalg.det(element)}
     return {
         name: sign.get(kinds[name], 1.0) * array @ element.T
@@ -174,7 +177,7 @@ def turned_arrays(
 
 
 def with_arrays(atoms: ase.Atoms, arrays: Mapping[str, np.ndarray]) -> ase.Atoms:
-    """A copy without constraints, with other positions, cell and :data:`TURNING`."""
+    """A copy without constraints, with other positions, cell and :data:`ROTATING`."""
     copy = atoms.copy()
     copy.set_constraint()
     copy.set_cell(arrays["cell"])
@@ -185,10 +188,10 @@ def with_arrays(atoms: ase.Atoms, arrays: Mapping[str, np.ndarray]) -> ase.Atoms
 
 
 def in_single_precision(values: np.ndarray) -> bool:
-    """Whether numbers were computed in float32: no entry has more digits.
+    """Whether numbers were computed in float32: all entries are exact in float32.
 
-    One number of float64 in 2^29 has as few by chance. Short ones, of 12 bits at most,
-    such as whole charges and zeros, tell nothing.
+    A float64 number is exact by chance once in 2^29. Entries of at most 12 significant
+    bits, such as whole charges and zeros, are no evidence.
     """
     with np.errstate(over="ignore"):
         exact = values.astype(np.float32) == values
@@ -198,7 +201,7 @@ def in_single_precision(values: np.ndarray) -> bool:
 
 def _as_single(calculator: Any, name: str, values: np.ndarray) -> np.ndarray:
     single = values.astype(np.float32)
-    # What is not a number is for the measurement to refuse.
+    # NaN is refused by the measurement.
     if not np.array_equal(single, values, equal_nan=True):
         raise ModelError(
             "calculator",
@@ -211,7 +214,7 @@ def _as_single(calculator: Any, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def made_calculator(calculator: Any) -> Any:
-    """A calculator that was given as such, or as a function that makes one."""
+    """Returns a calculator, given as such or as a function that makes one."""
     made = calculator
     if callable(calculator) and (
         isinstance(calculator, type) or not hasattr(calculator, "get_property")
@@ -221,7 +224,7 @@ def made_calculator(calculator: Any) -> Any:
         raise ModelError(
             "calculator",
             type(calculator).__name__,
-            "is no ASE calculator",
+            "is not an ASE calculator",
             "Pass an object such as ase.calculators.emt.EMT(), or a function that "
             "makes one",
         )
@@ -233,7 +236,7 @@ def _chosen(
     atoms: ase.Atoms,
     outputs: Sequence[str] | None,
 ) -> dict[str, np.ndarray]:
-    """Outputs of the structure as it is, in one calculation."""
+    """Outputs of the given orientation, from one calculation."""
     calculator.reset()
     atoms = atoms.copy()
     known = [name for name in PROPERTIES if name in calculator.implemented_properties]
@@ -252,7 +255,7 @@ def _chosen(
                 raise ArgumentError(
                     "outputs",
                     name,
-                    "is no property that this calculator has and symjax can measure",
+                    "is not a property that this calculator has and symjax can measure",
                     f"Use {', '.join(known)}",
                 )
             if name == "stress" and not stress_volume(atoms):
@@ -268,21 +271,21 @@ def _chosen(
 
 
 def has_result(calculator: Any, atoms: ase.Atoms, name: str) -> bool:
-    """Whether a calculator calculates something of this structure."""
+    """Whether a calculator has a property for this structure."""
     try:
         return calculator.get_property(name, atoms) is not None
     except PropertyNotImplementedError:
         return False
     except (CalculatorError, OSError, RuntimeError, ValueError) as error:
         if name == "stress" and not np.all(atoms.pbc):
-            # Some calculators refuse that of slabs and wires in words of their own.
+            # Some calculators raise other errors for slabs and wires.
             return False
-        # Of RuntimeError's kind: what EMT says of elements that it does not know.
+        # EMT raises NotImplementedError, a RuntimeError, for unknown elements.
         raise _failed(calculator, name, error) from error
 
 
 def result_of(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
-    """A result, one of :data:`PROPERTIES`, float64; of stress the whole matrix."""
+    """One of :data:`PROPERTIES` in float64; stress as a 3 x 3 matrix."""
     try:
         value = calculator.get_property(name, atoms)
         if value is None:
@@ -298,7 +301,7 @@ def result_of(calculator: Any, atoms: ase.Atoms, name: str) -> np.ndarray:
         raise _failed(calculator, name, error) from error
     if name == "stress" and np.shape(value) == (6,):
         value = voigt_6_to_full_3x3_stress(value)
-    # A copy: some calculators hand out the array that they write into.
+    # A copy: some calculators return an array that they overwrite later.
     return np.array(value, float)
 
 

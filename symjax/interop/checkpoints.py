@@ -1,4 +1,4 @@
-"""Files of other packages to models, whichever package wrote them."""
+"""Imports files of other packages as models, whichever package wrote them."""
 
 import zipfile
 from pathlib import Path
@@ -10,15 +10,15 @@ from symjax.interop.metatrain import load_metatrain
 from symjax.interop.polarmae import load_polarmae
 
 _REMEDY = (
-    "Pass a checkpoint or an exported model of metatrain's PET, or a checkpoint of "
-    "PoLAr-MAE, whole"
+    "Pass an undamaged checkpoint or exported model of metatrain's PET, or checkpoint "
+    "of PoLAr-MAE"
 )
-# Contents of a pickle that tell its writer; names of entries are stored as they are.
+# Strings in the pickle of a Lightning checkpoint.
 _LIGHTNING = (b"state_dict", b"pytorch-lightning_version")
 
 
 def import_checkpoint(path: Path, name: str | None = None) -> Any:
-    """Imports a file of PyTorch, as whatever it is.
+    """Imports a file of PyTorch.
 
     Args:
       path: A checkpoint or an exported model of metatrain's PET, or a checkpoint of

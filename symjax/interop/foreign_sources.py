@@ -1,8 +1,8 @@
-"""Models of any kind as a run over many structures uses them.
+"""Calculators and functions as sources of problems for runs over many structures.
 
-A source has a name, a digest that tells whether it is the same when a run is resumed,
-and a problem for every structure. It travels to worker processes by what makes it,
-never with open files or compiled code.
+A source has a name, a digest that identifies it when a run is resumed, and a problem
+for every structure. It is pickled for worker processes by its description, without open
+files or compiled code.
 """
 
 import contextlib
@@ -33,17 +33,17 @@ GROUP = "symjax.models"
 
 
 class _Plain:
-    """What sources without layers, padding and models of their own have in common."""
+    """Common part of sources without layers and padding."""
 
     note = ""
 
     def settings(self, options: Any) -> dict[str, Any]:
-        """Nothing: outputs are what they are, and layers part of the problem."""
+        """None: outputs cannot be chosen, and layers are part of the problem."""
         if options.energy is not None:
             raise ArgumentError(
                 "energy",
                 options.energy,
-                "there is nothing to choose: forces come as they are",
+                "there is nothing to choose: forces are those of the model",
                 "Leave it out",
             )
         if options.layers != "none":
@@ -59,7 +59,7 @@ class _Plain:
     def sizes(
         self, items: Mapping[str, Any]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
-        """None is refused before it is tried."""
+        """No padding, and no errors before items are evaluated."""
         return dict.fromkeys(items), {}
 
     def prepare(self, label: str, item: Any, size: None) -> tuple[Any, int]:
@@ -67,12 +67,12 @@ class _Plain:
         return item, len(item.mask if isinstance(item, PointCloud) else item)
 
     def breaking(self, item: Any, options: Any) -> None:
-        """Nothing else than the model breaks symmetry."""
+        """None: nothing but the model breaks the symmetry."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CalculatorSource(_Plain):
-    """An ASE calculator, by what makes it.
+    """An ASE calculator, given by the callable that makes it.
 
     Attributes:
       target: ``"module:callable"``, such as ``"ase.calculators.emt:EMT"``.
@@ -108,14 +108,14 @@ class CalculatorSource(_Plain):
             raise ArgumentError(
                 "options",
                 self.options,
-                f"is no JSON: {error}",
+                f"is not JSON: {error}",
                 """Pass for instance '{"asap_cutoff": true}'""",
             ) from error
         if not isinstance(options, dict):
             raise ArgumentError(
                 "options",
                 self.options,
-                "is no JSON object",
+                "is not a JSON object",
                 """Pass for instance '{"asap_cutoff": true}'""",
             )
         return options
@@ -141,10 +141,10 @@ class CalculatorSource(_Plain):
 
 
 def _keywords_of(made_by: Callable[..., Any]) -> set[str]:
-    """Keywords of a calculator of ASE that says which it reads; else none.
+    """Keywords of an ASE calculator that lists them; empty for others.
 
-    Its base class takes any keyword for a parameter. Those that write input files pass
-    them on to a program, which knows more than they list.
+    ASE's base class accepts any keyword. Calculators that write input files pass them
+    on to a program, which may know more than they list.
     """
     if not (isinstance(made_by, type) and issubclass(made_by, Calculator)):
         return set()
@@ -166,7 +166,7 @@ def _calculator(target: str, options: str, digest: str) -> Any:
         return _resolve(target, "calculator")(**json.loads(options))
     except SymjaxError:
         raise
-    except Exception as error:  # whatever the callable raises
+    except Exception as error:  # callables raise errors of many types
         raise ModelError(
             "calculator",
             target,
@@ -225,7 +225,7 @@ class FunctionSource(_Plain):
             raise ModelError(
                 "model",
                 self.target,
-                f"returned {type(problem).__name__}, no symjax.metrics.Problem",
+                f"returned {type(problem).__name__}, not a symjax.metrics.Problem",
                 "Return Problem(function, x, outputs)",
             )
         return problem
@@ -305,15 +305,17 @@ def _resolve(target: str, argument: str) -> Callable[..., Any]:
         raise ModelError(
             argument, target, f"{where} has no {name}", "Check the name"
         ) from error
-    except Exception as error:  # whatever the code of the file raises
+    except Exception as error:  # imports raise errors of many types
         raise ModelError(
             argument,
             target,
             f"cannot be imported ({type(error).__name__}: {error})",
-            "Install the package, or mend the file; python -c 'import ...' says more",
+            "Install the package, or fix the file; python -c 'import ...' says more",
         ) from error
     if not callable(found):
-        raise ModelError(argument, target, "is no function", "Name one, or a class")
+        raise ModelError(
+            argument, target, "is not a function", "Name a function or a class"
+        )
     return found
 
 

@@ -1,9 +1,9 @@
-"""Models of metatomic and metatrain of any architecture, measured where they are.
+"""Measures metatomic and metatrain models of any architecture in place.
 
 A model announces its outputs, their units and their samples; the components of a block
-tell how it rotates. Nothing is imported and nothing is assumed of the network. An
-exported model is a program in which no layer can be read but the features that it
-announces; of a checkpoint, metatrain makes a module, whose submodules can be.
+determine how it rotates. Nothing is imported or assumed about the network. Of an
+exported model only the features that it announces can be read as layers; a checkpoint
+is loaded by metatrain as a module, whose submodules can be read.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ _UNCERTAINTY = re.compile(r".*_uncertainty(/.*)?")
 
 
 class _Measured(NamedTuple):
-    """An output of a problem: where it is found, and what it is."""
+    """An output of a problem, and the block that it is read from."""
 
     output: str
     key: str
@@ -168,7 +168,7 @@ def _described(
     atoms: ase.Atoms,
     features: Sequence[str],
 ) -> dict[str, _Measured]:
-    """How each block rotates, from its components; others are warned of."""
+    """How each block rotates, from its components; warns of those left out."""
     found: dict[str, _Measured] = {}
     for output, request in requests.items():
         if output not in values:
@@ -210,7 +210,7 @@ def _described(
 
 
 def _representation(output: str, entry: Any, block: Any) -> Representation | None:
-    """How a block rotates; None if its components do not say."""
+    """How a block rotates; None if its components do not determine it."""
     if block.components and _UNCERTAINTY.fullmatch(output):
         # One number, repeated for every component.
         return FEATURE
@@ -250,7 +250,7 @@ class MetatomicSource:
 
     @property
     def note(self) -> str:
-        """What a report says: how it is measured, in which unit, and of layers."""
+        """Note for reports: how the model is measured, its unit of length, layers."""
         opened = open_model(self.path)
         unit = opened.model.capabilities().length_unit
         what = "an exported model" if opened.module is None else "a checkpoint"
@@ -261,7 +261,7 @@ class MetatomicSource:
             lines.append(f"It takes lengths in {unit}.")
         if opened.module is None:
             lines.append(
-                "Layers cannot be had from an export: pass the checkpoint (.ckpt)."
+                "Layers of an export cannot be read: pass the checkpoint (.ckpt)."
             )
         return " ".join(lines)
 
@@ -279,7 +279,7 @@ class MetatomicSource:
     def sizes(
         self, items: Mapping[str, ase.Atoms]
     ) -> tuple[dict[str, None], dict[str, SymjaxError]]:
-        """No structure is padded; those with unknown species are refused."""
+        """Structures are not padded; those with unknown species are errors."""
         capabilities = open_model(self.path).model.capabilities()
         errors: dict[str, SymjaxError] = {}
         for label, atoms in items.items():
@@ -294,7 +294,7 @@ class MetatomicSource:
         return item, len(item)
 
     def breaking(self, item: ase.Atoms, options: Any) -> None:
-        """Nothing else than the model breaks symmetry."""
+        """None: nothing but the model breaks the symmetry."""
 
     def problem(self, item: ase.Atoms, size: int, options: Any) -> Problem:
         """Outputs and layers of a structure, see :func:`metatomic_problem`."""

@@ -1,4 +1,4 @@
-"""Checks of other laws of nature, of whatever a run measures."""
+"""Checks of other physical laws, for any model that a run measures."""
 
 import dataclasses
 import functools
@@ -22,8 +22,8 @@ from symjax.models.pet.energies import choose_energy
 from symjax.models.pet.orbits import orbit_problem
 
 _DIRECT = re.compile(r"non_conservative_forces?(/.*)?")
-# Agreement of forces that are predicted with those that are derived: both come with
-# the round-off of one evaluation, in units of the largest entry.
+# Round-off of one evaluation, relative to the largest force, to which predicted and
+# derived forces must agree.
 _ROUND_OFF = {"float32": 1e-4, "float64": 1e-10}
 
 
@@ -33,8 +33,8 @@ class LawChecks:
 
     Attributes:
       source: The model: a PET, or a source of :mod:`symjax.interop`.
-      energy: Name of the energy that forces belong to, of several.
-      dtype: In which a PET runs.
+      energy: Name of the energy that forces belong to, if there are several.
+      dtype: Floating-point type in which a PET runs.
 
     Example:
       >>> import ase.build
@@ -50,7 +50,7 @@ class LawChecks:
     dtype: str = "float32"
 
     def __call__(self, atoms: ase.Atoms) -> tuple[PhysicalCheck, ...]:
-        """Checks one structure; nothing of a model without an energy."""
+        """Checks one structure; returns no checks for a model without an energy."""
         calculator = self.calculator(atoms)
         if calculator is None:
             return ()
@@ -87,7 +87,7 @@ class LawChecks:
         return problem
 
     def _direct(self, atoms: ase.Atoms) -> Iterator[PhysicalCheck]:
-        """Forces that a head predicts, against those that are derived."""
+        """Compares forces that a head predicts with those derived from the energy."""
         if isinstance(self.source, CalculatorSource):
             return
         if isinstance(self.source, PETModel):
@@ -122,7 +122,7 @@ class LawChecks:
 
 @dataclasses.dataclass(frozen=True)
 class _Plain:
-    """What a source reads of the options of a run."""
+    """The options of a run that a source reads."""
 
     energy: str | None
     dtype: str
@@ -136,7 +136,7 @@ def _compiled(function: Callable[..., Any], x: Any, *args: Any) -> Any:
 
 
 def evaluated(problem: Problem) -> dict[str, tuple[np.ndarray, str]]:
-    """Outputs of a problem as it is given, with their units, by name."""
+    """Outputs of a problem in the given orientation, with their units, by name."""
     function = problem.function
     if not isinstance(function, HostFunction):
         function = functools.partial(_compiled, function)
@@ -151,10 +151,10 @@ def evaluated(problem: Problem) -> dict[str, tuple[np.ndarray, str]]:
 
 
 class ProblemCalculator(StatefulCalculator):
-    """Energy, forces and stress of what makes problems, for ASE; in eV and angstrom.
+    """ASE calculator with energy, forces and stress of problems, in eV and angstrom.
 
     Args:
-      make: Makes the problem of a structure.
+      make: Function from a structure to its problem.
       energy: Name of the energy among its outputs.
     """
 
@@ -165,16 +165,16 @@ class ProblemCalculator(StatefulCalculator):
         self._make, self._energy = make, energy
 
     def fits(self, atoms: ase.Atoms) -> bool:
-        """Whether a structure has an energy in a known unit; forces may be lacking."""
+        """Whether a structure has an energy in a known unit; forces may be missing."""
         self.implemented_properties = list(self._results(atoms))
         return "energy" in self.implemented_properties
 
     def _results_of(self, properties: Sequence[str]) -> dict[str, Any]:
-        """All of them, whatever is asked for."""
+        """All results, whichever are requested."""
         return self._results(self.atoms)
 
     def _results(self, atoms: ase.Atoms) -> dict[str, Any]:
-        """What has a known unit; where a model says none, that of its energy, or eV."""
+        """Results with a known unit; an empty one is that of the energy, or eV."""
         outputs = evaluated(self._make(atoms))
         if self._energy not in outputs:
             return {}

@@ -153,7 +153,7 @@ def _structure(data: bytes, number: int) -> ase.Atoms:
         raise StructureError(
             f"structures[{number}].types",
             types.tolist(),
-            "are no atomic numbers",
+            "are not atomic numbers",
             "Write the dataset with atomic numbers as types",
         )
     return ase.Atoms(types, fields["positions"], cell=fields["cell"], pbc=fields["pbc"])
@@ -179,7 +179,7 @@ def _refuse(target: str, key: Any, problem: str) -> ArgumentError:
 
 
 def _describe(target: str, key: Any, block: Any) -> LabelBlock:
-    """Description of a block; refuses by name what it cannot describe."""
+    """Description of a block; raises for blocks that cannot be described."""
     entries = {name: int(value) for name, value in zip(key.names, key, strict=True)}
     entries.pop("_", None)
     samples = tuple(block.samples.names)
@@ -234,14 +234,14 @@ def _store(
         raise StructureError(
             f"structures[{number}].{target}",
             described,
-            f"differs from the same block of a structure before: {former}",
+            f"differs from the same block of an earlier structure: {former}",
             "Write all systems of a dataset with the same properties",
         )
     values = np.asarray(block.values, np.float64).reshape(len(block.samples), -1)
     if not described.per_atom:
         if len(values) != 1:
             raise _refuse(target, key, f"has {len(values)} samples for one structure")
-        # Numbers remain numbers, such as a total charge.
+        # A single value, such as a total charge, is stored as a number.
         only = values[0, 0] if values.size == 1 else values[0]
         atoms.info[described.column] = only
         return
@@ -250,7 +250,7 @@ def _store(
         raise StructureError(
             f"structures[{number}].{target}",
             int(rows.max()),
-            f"is the number of no atom; there are {len(atoms)}",
+            f"is not the index of an atom; there are {len(atoms)}",
             _REMEDY,
         )
     _fill(atoms, described)
@@ -258,7 +258,7 @@ def _store(
 
 
 def _fill(atoms: ase.Atoms, block: LabelBlock) -> None:
-    """Marks a block as absent, unless it is there."""
+    """Fills a block that the structure does not have with NaN."""
     size = int(np.prod(block.shape))
     if block.per_atom and block.column not in atoms.arrays:
         atoms.arrays[block.column] = np.full((len(atoms), size), np.nan)

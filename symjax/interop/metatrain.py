@@ -27,7 +27,7 @@ from symjax.models.pet.long_range import LongRange
 from symjax.models.pet.model import PETModel, parameter_shapes, predict
 from symjax.models.pet.uncertainty import uncertain_outputs
 
-# Classes of modules that symjax's PET has a counterpart of.
+# Classes of modules that have a counterpart in symjax's PET.
 _PARTS = {
     *("PET", "PETBackend", "CartesianTransformer", "Transformer", "TransformerLayer"),
     *("AttentionBlock", "FeedForward", "SystemConditioningEmbedding"),
@@ -38,7 +38,7 @@ _PARTS = {
     *("Calculator", "EwaldCalculator", "P3MCalculator"),
     *("P3MKSpaceFilter", "MeshInterpolator"),
 }
-# Of the state, what is read by other means, and what belongs to no parameter.
+# Entries of the state that are read elsewhere or are no parameters.
 _NOT_PARAMETERS = (
     "additive_models.",
     "scaler.",
@@ -53,8 +53,8 @@ _LEAVES = {
     "scale": "weight",
     "embedding": "weight",
 }
-# Agreement that is asked of an import, relative to the largest entry: a part that is
-# missing or differs shows far above, rounding stays far below.
+# Required agreement of an import, relative to the largest entry: far below the effect
+# of a part that is missing or differs, far above rounding.
 _AGREEMENT = {"float32": 1e-3, "float64": 1e-6}
 
 
@@ -164,7 +164,7 @@ def _config(source: Source, path: str) -> PETConfig:
     index = backend.species_to_species_index[species].tolist()
     if index != list(range(len(species))):
         raise ModelError(
-            "path", path, f"orders its species {index}", "Use ascending atomic numbers"
+            "path", path, f"has species in the order {index}", "Sort atomic numbers"
         )
     config = PETConfig(
         species=tuple(species),
@@ -251,14 +251,14 @@ def _verify(source: Source, model: PETModel, path: str) -> None:
     names = {name: block.representation for name, _, block in config.outputs}
     per_atom = [name for name, target, _ in config.outputs if target.per_atom]
     for name, own in uncertain_outputs(config).items():
-        # An uncertainty is one number, which metatrain repeats for every component.
+        # metatrain repeats an uncertainty, a single number, for every component.
         names[name] = config.target(own.target).blocks[0].with_channels
         per_atom += [name] if config.target(own.target).per_atom else []
     problem = torch_callable(source.exported, atoms, names, per_atom=per_atom)
     theirs = problem.function(problem.x)
     for name in names:
         mine, other = np.asarray(ours[name], float), np.asarray(theirs[name], float)
-        # Baselines of thousands of eV must not hide what the network contributes.
+        # Baselines of thousands of eV must not hide the contribution of the network.
         scale = _AGREEMENT[dtype] * np.abs(learnt[name]).max(initial=0)
         rounding = 16 * np.finfo(dtype).eps * np.abs(mine).max(initial=0)
         if mine.size < other.size:
@@ -286,7 +286,7 @@ def _crystal(config: PETConfig) -> ase.Atoms:
         [config.species[index % len(config.species)] for index in range(8)],
         spacing * (steps + noise * min(1, spacing / 2)),
         cell=2 * spacing * np.eye(3),
-        # Where metatrain can evaluate one: see symjax.models.pet.graphs.as_read.
+        # If metatrain can evaluate it, see symjax.models.pet.graphs.as_read.
         pbc=config.long_range is None or config.num_neighbors_adaptive is None,
     )
     atoms.info.update(
@@ -349,7 +349,7 @@ def _network(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
         raise ModelError(
             "path",
             path,
-            f"has {len(state)} parameters that symjax's PET has not: "
+            f"has {len(state)} parameters that symjax's PET does not have: "
             f"{', '.join(sorted(state)[:5])}",
             "They belong to a part that cannot be imported",
         )
@@ -406,7 +406,7 @@ def _baselines(model: Any, config: PETConfig, path: str) -> dict[str, Any]:
         raise ModelError(
             "path",
             path,
-            f"has a baseline of {', '.join(sorted(unknown))}, which is no target",
+            f"has a baseline for {', '.join(sorted(unknown))}, which is not a target",
             "Export it again with this metatrain",
         )
 

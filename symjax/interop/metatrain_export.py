@@ -22,7 +22,7 @@ from symjax.models.pet.model import PETModel
 from symjax.models.pet.uncertainty import uncertainty_name
 
 _STABLEHLO = "Export the compiled function instead, as StableHLO"
-# Fields of the configuration that metatrain has under other names, or not at all.
+# Fields of the configuration that metatrain names differently or does not have.
 _NOT_HYPERS = ("species", "targets", "uncertainties", "biases")
 
 
@@ -61,7 +61,7 @@ def save_metatrain(model: PETModel, path: str | Path) -> None:
 
     try:
         replace_atomically(path, write)
-    except (OSError, RuntimeError) as error:  # torch's errors of files are the latter
+    except (OSError, RuntimeError) as error:  # torch raises the latter for files
         raise unwritable(ModelError, "path", path, error) from error
 
 
@@ -71,7 +71,7 @@ def _checkpoint(model: Any) -> dict[str, Any]:
         raise ModelError(
             "model",
             getattr(model, "name", model),
-            "is no PET, and metatrain has no other counterpart of it",
+            "is no PET, and metatrain has no counterpart of it",
             _STABLEHLO,
         )
     config = model.config
@@ -80,7 +80,7 @@ def _checkpoint(model: Any) -> dict[str, Any]:
         raise ModelError(
             "model",
             model.name,
-            f"has biases ({names}), which metatrain's PET has not",
+            f"has biases ({names}), which metatrain's PET does not have",
             _STABLEHLO,
         )
     with needs_extra("torch", "model", model.name):
@@ -155,7 +155,7 @@ def _hypers(config: PETConfig, known: dict[str, Any], name: str) -> dict[str, An
     ours["long_range"] = known["long_range"]
     if config.long_range is not None:
         given = dataclasses.asdict(config.long_range)
-        # What metatrain trains with, whatever is asked for.
+        # metatrain's value in training.
         switches = {"enable": True, "use_ewald": True}
         ours["long_range"] = {**known["long_range"], **switches, **given}
     default = PETConfig(config.species)
@@ -170,7 +170,7 @@ def _hypers(config: PETConfig, known: dict[str, Any], name: str) -> dict[str, An
             )
     number = ours["num_neighbors_adaptive"]
     if number is not None and float(number).is_integer():
-        ours["num_neighbors_adaptive"] = int(number)  # as metatrain's options want it
+        ours["num_neighbors_adaptive"] = int(number)  # the type that metatrain requires
     return ours
 
 
@@ -208,7 +208,7 @@ def _empty_block(target: Target, block: Block) -> Any:
         for name, values in layout_of(block.kind)[1].items()
     ]
     samples = ["system", "atom"] if target.per_atom else ["system"]
-    # Without prefix and variant, as metatrain names them itself.
+    # Without prefix and variant, as metatrain names them.
     quantity = QuantityName.parse(target.name).quantity
     name = quantity.removeprefix("mtt::").replace("::", "_")
     shape = (0, *(len(labels) for labels in components), block.properties)
@@ -224,7 +224,7 @@ def _empty_block(target: Target, block: Block) -> Any:
 def _fill_network(theirs: Any, config: PETConfig, network: dict[str, Any]) -> None:
     import torch
 
-    state = theirs.state_dict()  # tensors of the model itself, not copies
+    state = theirs.state_dict()  # references, not copies
     for path, leaf in network.items():
         name = torch_name(theirs, config, path)
         name = name if name in state else f"backend.{name}"
@@ -245,7 +245,7 @@ def _fill_maps(theirs: Any, model: PETModel) -> None:
             if block.key in ours and keys[index] in list(tensors.keys):
                 values = tensors.block(keys[index]).values
                 filled = torch.tensor(np.asarray(ours[block.key], np.float64))
-                # Scales of targets of structures are one row for all species.
+                # Targets of structures have one row of scales for all species.
                 values[:] = filled[: len(values)].reshape(values.shape)
 
     def store(owner: Any, name: str, tensors: Any) -> None:
@@ -271,12 +271,12 @@ def _fill_maps(theirs: Any, model: PETModel) -> None:
 
 
 def _check_again(model: PETModel, again: PETModel) -> None:
-    """Refuses what comes back otherwise: metatrain has no room for it."""
+    """Raises if reading back gives another model: metatrain cannot represent it."""
     for field in dataclasses.fields(model.config):
         ours = getattr(model.config, field.name)
         theirs = getattr(again.config, field.name)
         if field.name == "targets":
-            # Names of blocks are symjax's own; what they are is not.
+            # Keys of blocks may differ, their contents may not.
             ours, theirs = (tuple(map(_shape_of, t)) for t in (ours, theirs))
         if field.name == "long_range" and None not in (ours, theirs):
             # metatrain keeps the width in the type of the parameters.

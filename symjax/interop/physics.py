@@ -1,9 +1,9 @@
-"""The other symmetries of nature, of any ASE calculator: a few evaluations each.
+"""Checks other physical laws for any ASE calculator, with few evaluations.
 
-Energies do not change when a structure is moved, when like atoms change places, or when
-a crystal is written with another cell; forces are minus the gradient of the energy, and
-so their Jacobian is symmetric. Models that break rotations often break these too, and a
-head that predicts forces directly breaks the last two.
+Energies do not change when a structure is translated, when like atoms are exchanged, or
+when a crystal is described by another cell. Forces are minus the gradient of the
+energy, so that their Jacobian is symmetric. Models that break rotational symmetry often
+break these laws too, and a head that predicts forces directly breaks the last two.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from symjax.errors import ArgumentError, ModelError
 from symjax.interop.calculators import has_result, made_calculator, result_of
 from symjax.metrics.verdicts import PhysicalCheck
 
-# Lengths in angstrom: of the moves, and of the steps of central differences.
+# Lengths in angstrom of the translations, and of the steps of central differences.
 _NEAR, _FAR = 0.1, 100.0
 _STEP = 0.02
 _ROUND_OFF_STEP = 1e-6
@@ -71,7 +71,7 @@ def physical_checks(
     free.set_constraint()
     rng = np.random.default_rng(seed)
     evaluate = _Evaluation(made_calculator(calculator))
-    # Once for all laws: calls may be dear.
+    # Once for all laws, as evaluations may be expensive.
     given = _Given(free, evaluate(free), *_noise(evaluate, free, rng))
     return (
         *_moves(evaluate, given, rng),
@@ -82,14 +82,14 @@ def physical_checks(
 
 
 class _Values:
-    """Energy in eV, forces in eV/angstrom and stress, where there are any."""
+    """Energy in eV, forces in eV/angstrom and stress; None if not available."""
 
     def __init__(self, energy: float, forces: Any, stress: Any):
         self.energy, self.forces, self.stress = energy, forces, stress
 
 
 class _Given(NamedTuple):
-    """The structure as it is, its values, their round-off and slopes."""
+    """The given structure, its values, their round-off and slopes."""
 
     atoms: ase.Atoms
     values: _Values
@@ -97,10 +97,10 @@ class _Given(NamedTuple):
     slopes: _Values
 
     def rounded(self, length: float) -> _Values:
-        """Round-off after a move: positions lose the last digits of a larger one.
+        """Round-off after a translation by a length.
 
-        Each coordinate is off by eps times the length, and a quantity by that times
-        its slope.
+        Coordinates are rounded to eps times the length, which changes a quantity by
+        that times its slope.
         """
         lost = np.finfo(float).eps * length
 
@@ -111,7 +111,7 @@ class _Given(NamedTuple):
 
 
 class _Evaluation:
-    """Evaluates copies of structures; forgets every result before the next."""
+    """Evaluates copies of structures, resetting the calculator before each."""
 
     def __init__(self, calculator: Any):
         self.calculator = calculator
@@ -132,7 +132,7 @@ class _Evaluation:
         forces = result_of(self.calculator, copy, "forces") if self.has_forces else None
         stress = None
         crystal = self._has_stress and stress_volume(atoms) > 0
-        # Some calculators have none of slabs and wires.
+        # Some calculators have no stress for slabs and wires.
         if crystal and has_result(self.calculator, copy, "stress"):
             stress = result_of(self.calculator, copy, "stress")
         return _Values(float(energy), forces, stress)
@@ -158,8 +158,8 @@ def _noise(
 ) -> tuple[_Values, _Values]:
     """Round-off: second differences over steps far too small for the function.
 
-    Beside it the slopes, of which the round-off of moved positions follows: for each
-    angstrom of all coordinates.
+    Also returns the slopes per angstrom of all coordinates, which determine the effect
+    of rounded positions.
     """
     step = _ROUND_OFF_STEP * rng.standard_normal((len(atoms), 3))
     low, middle, high = (
@@ -167,24 +167,24 @@ def _noise(
     )
 
     def bend(of: Callable[[_Values], Any]) -> float:
-        values = [of(one) for one in (low, middle, high)]
+        values = [of(point) for point in (low, middle, high)]
         if values[0] is None:
             return 0.0
         eps = np.finfo(float).eps * float(np.abs(values[1]).max(initial=0.0))
         return max(_rms(values[0] - 2 * values[1] + values[2]), 4 * eps)
 
     def slope(of: Callable[[_Values], Any]) -> float:
-        ends = [of(one) for one in (low, high)]
+        ends = [of(point) for point in (low, high)]
         return 0.0 if ends[0] is None else _rms(ends[1] - ends[0]) / (2 * _rms(step))
 
     parts: tuple[Callable[[_Values], Any], ...] = (
-        lambda one: np.array([one.energy]),
-        lambda one: one.forces,
-        lambda one: one.stress,
+        lambda values: np.array([values.energy]),
+        lambda values: values.forces,
+        lambda values: values.stress,
     )
     slopes = _Values(*map(slope, parts))
     if middle.forces is not None:
-        # Of an energy they are known: one random direction may be a flat one.
+        # The gradient of the energy is known; a random direction may be flat.
         slopes.energy = max(slopes.energy, float(np.linalg.norm(middle.forces)))
     return _Values(*map(bend, parts)), slopes
 
@@ -252,7 +252,7 @@ def _cells(
         other.set_cell(cell)
         yield from _compare("another cell", before, evaluate(other), noise)
     doubled = np.diag([2 if axis == periodic[0] else 1 for axis in range(3)])
-    # Atoms of one copy follow those of another.
+    # The atoms of the second copy follow those of the first.
     twice = evaluate(make_supercell(atoms, doubled, order="cell-major"))
     half = _Values(
         twice.energy / 2,
@@ -274,7 +274,7 @@ def _conservation(
     along = [direction / np.linalg.norm(direction) for direction in along]
 
     def slopes(name: str, direction: Any) -> tuple[Any, Any]:
-        """Derivative by steps of h and 2h without its leading error, and the change."""
+        """Derivative from steps h and 2h without its leading error, and that error."""
 
         def at(step: float) -> np.ndarray:
             return evaluate.result(name, _moved(atoms, step * direction))
@@ -297,19 +297,19 @@ def _conservation(
         _rms(expected),
         "eV/angstrom",
     )
-    turns = [slopes("forces", direction) for direction in along]
+    jacobian = [slopes("forces", direction) for direction in along]
     pairs = [(a, b) for a in range(directions) for b in range(a) if directions > 1]
     if not pairs:
         return
     differences = [
-        float(np.sum(along[a] * turns[b][0]) - np.sum(along[b] * turns[a][0]))
+        float(np.sum(along[a] * jacobian[b][0]) - np.sum(along[b] * jacobian[a][0]))
         for a, b in pairs
     ]
     changes = [
-        float(np.sum(along[a] * turns[b][1]) - np.sum(along[b] * turns[a][1]))
+        float(np.sum(along[a] * jacobian[b][1]) - np.sum(along[b] * jacobian[a][1]))
         for a, b in pairs
     ]
-    sizes = [float(np.sum(along[a] * turns[b][0])) for a, b in pairs]
+    sizes = [float(np.sum(along[a] * jacobian[b][0])) for a, b in pairs]
     yield PhysicalCheck(
         "symmetric Jacobian",
         "forces",

@@ -149,7 +149,7 @@ def export_function(
         given = Arguments(*arguments)
         graph, good = _graph(config, given)
         return {
-            # Of the only structure, or a row for each atom.
+            # Values of the single structure, or one row per atom.
             name: jnp.where(good, value if name in per_atom else value[0], jnp.nan)
             for name, value in evaluate(evaluation, parameters, graph).items()
         }
@@ -208,7 +208,7 @@ def save_stablehlo(model: PETModel, path: str | Path, **options: Any) -> None:
 
 
 def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]:
-    """The graph of one structure from its pairs, and whether all of it was known."""
+    """The graph of one structure from its pairs, and whether it can be computed."""
     numbers = given.numbers
     species = jnp.asarray(config.species)
     real = numbers > 0
@@ -227,7 +227,7 @@ def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]
         kept = around
     dtype = given.vectors.dtype
     one = jnp.ones(1, bool)
-    # As symjax.data.cells.stress_volume has it.
+    # As in symjax.data.cells.stress_volume.
     volume = jnp.abs(jnp.linalg.det(given.cell)) * jnp.any(given.periodic)
     return (
         Graph(
@@ -254,11 +254,11 @@ def _graph(config: PETConfig, given: Arguments) -> tuple[Graph, Bool[Array, ""]]
 
 
 def _rows(config: PETConfig, given: Arguments) -> tuple[Surroundings, Bool[Array, ""]]:
-    """Pairs in rows of their first atoms, and whether all of them found a place."""
+    """Pairs in rows by their first atoms, and whether all of them fit."""
     atoms, width = given.numbers.shape[0], given.pair_slots.shape[0]
     vectors = given.vectors
     lengths = jnp.sqrt(jnp.sum(vectors**2, axis=1))
-    # Neighbor lists with a skin, or of a larger cutoff, have pairs that do not count.
+    # Neighbor lists with a skin or a larger cutoff contain pairs beyond the cutoff.
     real = (given.pairs[:, 0] >= 0) & (lengths < config.cutoff)
     first = jnp.where(real, given.pairs[:, 0], atoms)
     order = jnp.argsort(first)
@@ -274,7 +274,7 @@ def _rows(config: PETConfig, given: Arguments) -> tuple[Surroundings, Bool[Array
     neighbors = scatter(given.pairs[:, 1], own)
     shifts = scatter(given.shifts, jnp.zeros((atoms, width, 3), jnp.int32))
     mask = scatter(real, jnp.zeros((atoms, width), bool))
-    # The reverse is among the pairs of the neighbor: the one that points back.
+    # The reverse is the pair of the neighbor that points back.
     back = (
         mask[neighbors]
         & (neighbors[neighbors] == own[:, :1, None])
@@ -282,7 +282,7 @@ def _rows(config: PETConfig, given: Arguments) -> tuple[Surroundings, Bool[Array
     )
     flat = neighbors * width + jnp.argmax(back, axis=2).astype(jnp.int32)
     places = jnp.arange(atoms * width, dtype=jnp.int32).reshape(atoms, width)
-    # Once: neither is the reverse missing, nor is a pair given twice.
+    # Exactly once: no reverse is missing and no pair is given twice.
     found = jnp.all((jnp.sum(back, axis=2) == 1) | ~mask)
     inside = jnp.all((given.pairs >= 0) & (given.pairs < atoms), axis=1)
     found &= jnp.all(inside | ~real)
@@ -300,7 +300,7 @@ def _rows(config: PETConfig, given: Arguments) -> tuple[Surroundings, Bool[Array
 def _select(
     config: PETConfig, around: Surroundings, real: Bool[Array, "atoms"], width: int
 ) -> tuple[Surroundings, Bool[Array, ""]]:
-    """The pairs that an adaptive cutoff keeps, packed; and whether they all fit."""
+    """The pairs that an adaptive cutoff keeps, packed, and whether all of them fit."""
     lengths, mask = around.lengths, around.edge_mask
     radii = jax.lax.stop_gradient(adaptive_radii(config, lengths, mask, real))
     seen = mask & (lengths <= (radii[:, None] + radii[around.neighbors]) / 2)

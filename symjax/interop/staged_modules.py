@@ -67,7 +67,7 @@ def marked_stages(
             raise ModelError(
                 "stages",
                 name,
-                "is no layer that is called",
+                "is not a layer that is called",
                 f"Use some of {', '.join(known)}" if known else "Name others",
             )
 
@@ -180,7 +180,7 @@ def _mark_nnx(model: nnx.Module, name: str) -> None:
         raise ModelError(
             "layers",
             name,
-            "is no submodule that can be called",
+            "is not a submodule that can be called",
             f"Use some of {', '.join(filter(None, parts))}",
         )
     kind = type(part)
@@ -274,6 +274,6 @@ def _groups(stages: Sequence[str | tuple[str, ...]]) -> tuple[tuple[str, ...], .
     names = [name for group in groups for name in group]
     if not names or len(set(names)) < len(names):
         raise ModelError(
-            "stages", stages, "names no layer, or one twice", "Name each layer once"
+            "stages", stages, "is empty or has a layer twice", "Name each layer once"
         )
     return groups

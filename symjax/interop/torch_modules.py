@@ -65,7 +65,7 @@ def torch_problem(
         raise ModelError(
             "module",
             module,
-            "is no torch.nn.Module",
+            "is not a torch.nn.Module",
             "Pass one, or use torch_callable for an exported metatomic model",
         )
     _check_mode(torch.nn.modules, module)
@@ -146,15 +146,15 @@ def torch_problem(
 
 
 def _check_mode(modules: Any, module: Any) -> None:
-    """Refuses what mixes the orientations of a batch, changes, or draws numbers."""
+    """Raises for modules in training mode, which mix a batch or draw numbers."""
     kinds = (modules.batchnorm._BatchNorm, modules.dropout._DropoutNd)
     for name, part in module.named_modules():
         if part.training and isinstance(part, kinds) and getattr(part, "p", 1):
             raise ModelError(
                 "module",
                 type(module).__name__,
-                f"is in the mode of training: {name or type(part).__name__} gives "
-                "other numbers in each call",
+                f"is in training mode: {name or type(part).__name__} gives different "
+                "results in each call",
                 "Call module.eval() first",
             )
 
@@ -207,7 +207,7 @@ def _only(value: Any, name: object) -> Any:
         raise ArgumentError(
             "layers",
             name,
-            f"returned {type(value).__name__}, no tensor"
+            f"returned {type(value).__name__}, not a tensor"
             if value is not None
             else "was not called",
             "Name submodules that are called and return tensors",

@@ -196,7 +196,7 @@ def test_a_changed_charge_is_calculated_again():
 
 
 def test_bad_input():
-    with pytest.raises(ModelError, match="is no ASE calculator"):
+    with pytest.raises(ModelError, match="is not an ASE calculator"):
         AveragedCalculator("EMT", average="O")
     with pytest.raises(ArgumentError, match="seed"):
         AveragedCalculator(EMT(), average="random", seed=-1)

@@ -6,7 +6,7 @@ import pytest
 
 from symjax.errors import AliasingError
 from symjax.interop._averages import add, mean_and_spread, symmetry_of_all
-from symjax.interop.calculators import TURNING
+from symjax.interop.calculators import ROTATING
 from symjax.so3 import quadrature
 from symjax.so3.averages import rotations_of
 
@@ -37,10 +37,10 @@ def test_tiny_spread_of_a_large_mean_keeps_its_digits():
 def test_atoms_that_differ_in_what_is_read_are_not_exchanged():
     atoms = ase.build.molecule("CH4")
     atoms.set_initial_charges([0, 0.1, 0, 0, 0])
-    found = symmetry_of_all(atoms, TURNING, 1e-5)
+    found = symmetry_of_all(atoms, ROTATING, 1e-5)
     assert found.name == "C3v"
     atoms.set_initial_magnetic_moments(np.cross(atoms.positions, atoms.positions[1]))
     # Moments that circle about the axis: mirror planes turn pseudovectors over.
-    assert symmetry_of_all(atoms, TURNING, 1e-5).name == "C3v"
+    assert symmetry_of_all(atoms, ROTATING, 1e-5).name == "C3v"
     atoms.set_initial_magnetic_moments(atoms.positions)
-    assert symmetry_of_all(atoms, TURNING, 1e-5).name == "C3"
+    assert symmetry_of_all(atoms, ROTATING, 1e-5).name == "C3"

@@ -217,7 +217,7 @@ def test_constraints_do_not_hide_forces():
 @pytest.mark.parametrize(
     ("calculator", "outputs", "error", "text"),
     [
-        ("EMT", None, ModelError, "is no ASE calculator"),
+        ("EMT", None, ModelError, "is not an ASE calculator"),
         (EMT(), ["magmom", "polarisation"], ArgumentError, "outputs='polarisation'"),
         (EMT(), ["stress"], ArgumentError, "has no stress"),
         (Springs(), ["hirshfeld"], ArgumentError, "Use energy, forces"),

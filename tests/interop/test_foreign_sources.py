@@ -127,10 +127,10 @@ def test_changed_code_is_another_model(tmp_path, monkeypatch):
         (lambda f: CalculatorSource("EMT"), ModelError, "names no function"),
         (lambda f: CalculatorSource("no.such:EMT"), ModelError, "cannot be imported"),
         (lambda f: CalculatorSource("ase.build:EMT"), ModelError, "has no EMT"),
-        (lambda f: CalculatorSource(EMT, "[1]"), ArgumentError, "is no JSON object"),
-        (lambda f: CalculatorSource(EMT, "{"), ArgumentError, "is no JSON"),
+        (lambda f: CalculatorSource(EMT, "[1]"), ArgumentError, "is not a JSON object"),
+        (lambda f: CalculatorSource(EMT, "{"), ArgumentError, "is not JSON"),
         (lambda f: FunctionSource("none.py:f"), ModelError, "no such file"),
-        (lambda f: FunctionSource(f"{f}:number"), ModelError, "is no function"),
+        (lambda f: FunctionSource(f"{f}:number"), ModelError, "is not a function"),
     ],
 )
 def test_bad_targets_are_refused(make, error, text, file):

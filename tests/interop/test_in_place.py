@@ -80,7 +80,7 @@ def test_what_a_source_says(tmp_path):
     assert source.settings(Options())["energy"] == "energy/pbe"
     assert "lengths in nm" in source.note
     assert "checkpoint" in source.note
-    with pytest.raises(ModelError, match=r"exported model.*no layers.*checkpoint"):
+    with pytest.raises(ModelError, match=r"whose layers cannot be read.*checkpoint"):
         source.settings(Options(layers="all"))
     with pytest.raises(ModelError, match="no such output"):
         source.settings(Options(energy="energy"))
@@ -207,11 +207,11 @@ def test_a_report_of_an_export(tmp_path):
     assert leaf.totals.equivariance_error == pytest.approx(again.equivariance_error)
     for name in ("report.txt", "report.html"):
         text = " ".join((out / name).read_text("utf-8").split())
-        assert "Layers cannot be had from an export" in text
+        assert "Layers of an export cannot be read" in text
         assert "lengths in nm" in text
     result = run("--model", path, "-o", tmp_path / "no", "--layers", "all")
     assert result.exit_code == 2
     assert "Pass the checkpoint .ckpt" in " ".join(result.output.split())
     result = run("--model", path, "-o", tmp_path / "no", "--dtype", "float32")
-    assert "runs in float64" in " ".join(result.output.split())
+    assert "measured in place, in float64" in " ".join(result.output.split())
     assert not (tmp_path / "no").exists()

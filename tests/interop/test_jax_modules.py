@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
+from small_models import random_parameters
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import equinox_problem, linen_problem, nnx_problem
@@ -50,7 +51,7 @@ class Equinox(eqx.Module):
 
 def linen_case():
     module = Linen()
-    variables = module.init(jax.random.key(0), X)
+    variables = random_parameters(module, X)
     layers = variables["params"]
     problem = linen_problem(module, variables, X, outputs=VECTOR, layers="first")
     return problem, layers["first"]["kernel"], layers["first"]["bias"]
@@ -100,7 +101,7 @@ def test_what_a_module_sows_is_a_layer():
 
 def test_arguments_that_do_not_rotate():
     module = Linen()
-    variables = module.init(jax.random.key(0), X)
+    variables = random_parameters(module, X)
     problem = linen_problem(module, variables, X, outputs=VECTOR, args=(2.0,))
     found = problem.function(problem.x, *problem.args)["output"]
     np.testing.assert_allclose(found, 2 * module.apply(variables, X), rtol=1e-6)
@@ -123,7 +124,7 @@ def test_a_dictionary_of_outputs():
 )
 def test_unknown_layers_are_refused(layers, text):
     module = Linen()
-    variables = module.init(jax.random.key(0), X)
+    variables = random_parameters(module, X)
     with pytest.raises(ModelError, match=text):
         linen_problem(module, variables, X, outputs=VECTOR, layers=layers)
 

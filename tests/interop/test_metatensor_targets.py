@@ -235,7 +235,7 @@ def test_systems_must_agree(tmp_path):
 def test_atoms_must_exist(tmp_path):
     beyond = tensor(np.ones((1, 1)), labels(system=0, atom=3), [])
     write(tmp_path / "data.zip", [(water(), {"e": beyond})])
-    with pytest.raises(StructureError, match="number of no atom; there are 3"):
+    with pytest.raises(StructureError, match="not the index of an atom; there are 3"):
         read_metatensor_targets(tmp_path / "data.zip")
 
 

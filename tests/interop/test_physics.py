@@ -140,5 +140,5 @@ def test_a_cell_that_matters_is_found():
 def test_bad_input():
     with pytest.raises(ArgumentError, match="directions"):
         physical_checks(EMT(), copper(), directions=0)
-    with pytest.raises(ModelError, match="is no ASE calculator"):
+    with pytest.raises(ModelError, match="is not an ASE calculator"):
         physical_checks("EMT", copper())

@@ -55,7 +55,7 @@ def test_the_average_that_is_enough():
                 moved.calc = calculator
                 energies.append(moved.get_potential_energy())
         assert abs(energies[0] - energies[1]) < 4 * 0.2e-3
-    for bad in ({"energy": "1 angstrom"}, {"dipole": "1"}, {}):
+    for bad in ({"energy": "1 angstrom"}, {"dipole": "1 Debye"}, {}, {"energy": "1"}):
         with pytest.raises(SymjaxError, match=r"energy|outputs|average_for"):
             SymjaxCalculator(model, average_for=bad, structures=frames[:1])
     with pytest.raises(SymjaxError, match="structures"):

@@ -141,7 +141,7 @@ def test_hostile_pickles_do_not_run(place, checkpoint, tmp_path):
     trace, path = tmp_path / "trace", tmp_path / "model.ckpt"
     hostile = Hostile(f"touch {trace}")
     torch.save({**checkpoint, "epoch": hostile} if place == "beside" else hostile, path)
-    refused(path, "posix.system", "not to be trusted")
+    refused(path, "posix.system", "do not trust")
     assert not trace.exists()
     torch.load(path, weights_only=False)
     assert trace.exists()  # it would have run
@@ -170,7 +170,7 @@ def test_newer_than_the_installed_metatrain(wrapped, checkpoint, tmp_path):
             "wrapped_model_checkpoint": checkpoint,
         }
     torch.save(contents, path)
-    words = [f"version {known + 1}", f"through {known}", metatrain.__version__]
+    words = [f"version {known + 1}", f"up to {known}", metatrain.__version__]
     refused(path, *words, "pip install --upgrade metatrain")
     with pytest.raises(ModelError) as caught:
         load_metatrain(path)
@@ -180,7 +180,7 @@ def test_newer_than_the_installed_metatrain(wrapped, checkpoint, tmp_path):
 def test_incomplete_checkpoint(checkpoint, tmp_path):
     path = tmp_path / "model.ckpt"
     for key, words in (
-        ("architecture_name", "no checkpoint of metatrain"),
+        ("architecture_name", "not a checkpoint of metatrain"),
         ("best_model_state_dict", "no best weights"),
         ("model_data", "no hyperparameters"),
     ):

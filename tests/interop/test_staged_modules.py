@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
+from small_models import random_parameters
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.interop import (
@@ -57,7 +58,7 @@ def stages_of(marked, stages):
 def test_a_linen_module(planted):
     """What is planted in a layer is found there, and nothing else is blamed."""
     module = Network(0.3 * (planted == 0), 0.3 * (planted == 1))
-    variables = module.init(jax.random.key(0), jnp.asarray(X))
+    variables = random_parameters(module, jnp.asarray(X))
     with jax.enable_x64(True):
         staged = stages_of(marked_linen(module, variables), ["one", "dense"])
         found = trace(staged, max_degree=3, sectors=planted == 0, rule=9)
@@ -75,7 +76,7 @@ def test_a_linen_module(planted):
 
 def test_layers_that_are_not_there():
     module = Network(0.0, 0.0)
-    variables = module.init(jax.random.key(0), jnp.asarray(X))
+    variables = random_parameters(module, jnp.asarray(X))
     with pytest.raises(ModelError):
         stages_of(marked_linen(module, variables), ["other"])
     model = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jnp.sum)

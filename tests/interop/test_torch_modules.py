@@ -93,7 +93,7 @@ def test_tuples_and_arguments_that_do_not_rotate():
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"module": np.sum}, ModelError, "is no torch.nn.Module"),
+        ({"module": np.sum}, ModelError, "is not a torch.nn.Module"),
         ({"layers": ["decoder"]}, ModelError, "layers='decoder'.*embed"),
         ({"layers": ["("]}, ModelError, "is not a regular expression"),
         ({"action": {"x": VECTOR}}, ArgumentError, "how each of 0 rotates"),
@@ -118,7 +118,7 @@ def test_a_layer_that_is_not_called_is_refused():
 def test_a_module_in_training_is_refused(layer):
     """A batch norm would mix orientations, and change with every call."""
     module = torch.nn.Sequential(torch.nn.Linear(3, 3), layer)
-    with pytest.raises(ModelError, match="mode of training"):
+    with pytest.raises(ModelError, match="in training mode"):
         torch_problem(module, X, outputs=VECTOR)
     assert torch_problem(module.eval(), X, outputs=VECTOR).outputs
 

@@ -198,7 +198,7 @@ def test_a_wrapper_around_something_else(wrapped, tmp_path):
     contents, path = wrapped.get_checkpoint(), tmp_path / "model.ckpt"
     contents["wrapped_model_checkpoint"]["architecture_name"] = "soap_bpnn"
     torch.save(contents, path)
-    with pytest.raises(ModelError, match="holds the architecture 'soap_bpnn'"):
+    with pytest.raises(ModelError, match="has the architecture 'soap_bpnn'"):
         load_metatrain(path)
     del contents["wrapped_model_checkpoint"]
     torch.save(contents, path)
