@@ -1,5 +1,7 @@
 """Volumes and spans of cells with one, two or three periodic directions."""
 
+from typing import Any
+
 import ase
 import jax.numpy as jnp
 import numpy as np
@@ -41,11 +43,11 @@ def stress_volume(atoms: ase.Atoms) -> float:
     return float(abs(np.linalg.det(atoms.cell[:])))
 
 
-def _count_and_normal(cells: Float[Array, "... 3 3"]) -> tuple[Array, Array]:
+def _count_and_normal(cells: Any, xp: Any) -> tuple[Any, Any]:
     """Number of nonzero vectors, and the normal if there are two."""
-    count = jnp.sum(jnp.any(cells != 0, axis=-1), axis=-1)
+    count = xp.sum(xp.any(cells != 0, axis=-1), axis=-1)
     # With one zero vector two of these products vanish, with two all of them.
-    normal = jnp.sum(jnp.cross(cells, jnp.roll(cells, -1, axis=-2)), axis=-2)
+    normal = xp.sum(xp.cross(cells, xp.roll(cells, -1, axis=-2)), axis=-2)
     return count, normal
 
 
@@ -66,7 +68,7 @@ def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
       24.0 6.0
     """
     cells = jnp.asarray(cells)
-    count, normal = _count_and_normal(cells)
+    count, normal = _count_and_normal(cells, jnp)
     return jnp.select(
         [count == 3, count == 2, count == 1],
         [
@@ -80,7 +82,7 @@ def spanned(cells: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array, "..."]:
 
 def onto_periodic(
     cells: Float[Array | np.ndarray, "... 3 3"],
-) -> Float[Array, "... 3 3"]:
+) -> Float[Array | np.ndarray, "... 3 3"]:
     r"""Projector onto the span of the nonzero vectors of a cell.
 
     It is the identity for three vectors, $1 - n n^T$ with the unit normal $n$ of two,
@@ -90,6 +92,9 @@ def onto_periodic(
     Args:
       cells: Rows are cell vectors; 0 for directions that are not periodic.
 
+    Returns:
+      A NumPy array for a NumPy array, in its dtype, and a JAX array otherwise.
+
     Example:
       >>> import numpy as np
       >>> from symjax.data.cells import onto_periodic
@@ -98,22 +103,24 @@ def onto_periodic(
        [0. 1. 0.]
        [0. 0. 0.]]
     """
-    cells = jnp.asarray(cells)
-    count, normal = _count_and_normal(cells)
-    identity = jnp.eye(3, dtype=cells.dtype)
+    # Cells on the host are float64, which JAX may not be.
+    xp: Any = np if isinstance(cells, np.ndarray) else jnp
+    count, normal = _count_and_normal(cells, xp)
+    identity = xp.eye(3, dtype=cells.dtype)
 
-    def along(vector: Array) -> Array:
-        squared = jnp.sum(vector**2, axis=-1)[..., None, None]
+    def along(vector: Any) -> Any:
+        squared = xp.sum(vector**2, axis=-1)[..., None, None]
         outer = vector[..., :, None] * vector[..., None, :]
-        return outer / jnp.where(squared > 0, squared, 1)
+        return outer / xp.where(squared > 0, squared, 1)
 
     count = count[..., None, None]
-    return jnp.select(
+    projector: Array = xp.select(
         [count == 3, count == 2, count == 1],
         [
-            jnp.broadcast_to(identity, cells.shape),
+            xp.broadcast_to(identity, cells.shape),
             identity - along(normal),
-            along(jnp.sum(cells, axis=-2)),
+            along(xp.sum(cells, axis=-2)),
         ],
-        jnp.zeros_like(cells),
+        xp.zeros_like(cells),
     )
+    return projector

@@ -74,7 +74,7 @@ def read_stress(
         value = factor * _matrix(atoms, field, index, stored, allow_missing)
         _check_value(value, f"structures[{index}].info[{field!r}]")
         if not np.all(atoms.pbc):
-            within = np.asarray(onto_periodic(periodic_cell(atoms)), np.float64)
+            within = np.asarray(onto_periodic(periodic_cell(atoms)))
             value = within @ value @ within
         values.append(value[None, ..., None])
     if absent and absent == len(frames):

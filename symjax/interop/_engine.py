@@ -144,7 +144,7 @@ class Engine:
                 row["forces"] = -found[number]
             if "stress" in derivatives:
                 # A strain along a non-periodic direction only displaces atoms.
-                within = np.asarray(onto_periodic(x["cell"]), float)
+                within = np.asarray(onto_periodic(x["cell"]))
                 virial = within @ found[len(batch) + number] @ within
                 # In the precision of the model, like its outputs.
                 row["stress"] = (virial / self._volume).astype(found[number].dtype)
