@@ -35,6 +35,7 @@ from symjax.interop._inner_layers import (
 )
 from symjax.interop._layouts import kind_of
 from symjax.interop._opening import UnknownFileError, open_model
+from symjax.interop.jax_modules import with_layers
 from symjax.interop.metatomic_models import add_block, block_key, energy_of
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.metrics.problem import Kind
@@ -157,7 +158,7 @@ def metatomic_problem(
     return Problem(
         HostFunction(function, batched=True),
         engine.x,
-        {**outputs, **reader.hooked},
+        with_layers(outputs, reader.hooked),
         action=engine.action,
     )
 

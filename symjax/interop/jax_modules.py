@@ -47,7 +47,7 @@ def linen_problem(
 
     Raises:
       ModelError: There is no such layer.
-      ArgumentError: An output is not described.
+      ArgumentError: An output is not described, or a layer has its name.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -93,7 +93,7 @@ def nnx_problem(
 
     Raises:
       ModelError: There is no such layer.
-      ArgumentError: An output is not described.
+      ArgumentError: An output is not described, or a layer has its name.
 
     Example:
       >>> import jax.numpy as jnp
@@ -368,6 +368,7 @@ def described_problem(
 
     Raises:
       ModelError: There is no such layer.
+      ArgumentError: A layer has the name of an output.
     """
     known = layers_of(call, x, *args)
     chosen = match_layers(layers, known) if layers else ()
@@ -377,7 +378,7 @@ def described_problem(
         return {**named(out), **{name: found[name] for name in chosen}}
 
     features = {name: Output(FEATURE, kind="layer") for name in chosen}
-    described = {**described_outputs(outputs), **features}
+    described = with_layers(described_outputs(outputs), features)
     return Problem(function, x, described, action=action, args=args)
 
 
@@ -396,6 +397,32 @@ def described_outputs(outputs: Described) -> dict[str, Output]:
         str(name): known if isinstance(known, Output) else Output(known)
         for name, known in outputs.items()
     }
+
+
+def with_layers(
+    outputs: Mapping[str, Output], layers: Mapping[str, Output]
+) -> dict[str, Output]:
+    """Joins the descriptions of outputs and layers.
+
+    Raises:
+      ArgumentError: A layer has the name of an output, which it would replace.
+
+    Example:
+      >>> from symjax.interop.jax_modules import with_layers
+      >>> from symjax.metrics import Output
+      >>> from symjax.so3 import FEATURE, SCALAR
+      >>> list(with_layers({"energy": Output(SCALAR)}, {"first": Output(FEATURE)}))
+      ['energy', 'first']
+    """
+    for name in layers:
+        if name in outputs:
+            raise ArgumentError(
+                "layers",
+                name,
+                "is also the name of an output",
+                "Leave this layer out, or name the output or the submodule differently",
+            )
+    return {**outputs, **layers}
 
 
 def named(out: Any) -> dict[str, Any]:

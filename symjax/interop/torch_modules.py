@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from symjax.errors import ArgumentError, ModelError, needs_extra
-from symjax.interop.jax_modules import Described, described_outputs
+from symjax.interop.jax_modules import Described, described_outputs, with_layers
 from symjax.metrics import HostFunction, Output, Problem
 from symjax.models._layers import match_layers
 from symjax.so3.representations import FEATURE, VECTOR, Representation
@@ -137,10 +137,10 @@ def torch_problem(
     return Problem(
         HostFunction(function, batched=True),
         x,
-        {
-            **described_outputs(outputs),
-            **{name: Output(FEATURE, kind="layer") for name in names},
-        },
+        with_layers(
+            described_outputs(outputs),
+            {name: Output(FEATURE, kind="layer") for name in names},
+        ),
         action={name: kinds[name] for name in x},
     )
 

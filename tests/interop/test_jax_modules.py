@@ -129,6 +129,23 @@ def test_unknown_layers_are_refused(layers, text):
         linen_problem(module, variables, X, outputs=VECTOR, layers=layers)
 
 
+def test_a_layer_does_not_replace_an_output_of_its_name():
+    class Energies(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            features = linen.Dense(2, name="energy")(x**2)
+            return {"energy": jnp.sum(features)}
+
+    module = Energies()
+    variables = random_parameters(module, X)
+    outputs = {"energy": SCALAR}
+    assert list(linen_problem(module, variables, X, outputs=outputs).outputs) == [
+        "energy"
+    ]
+    with pytest.raises(ArgumentError, match=r"layers='energy'.*name of an output"):
+        linen_problem(module, variables, X, outputs=outputs, layers=".*")
+
+
 def test_a_layer_within_a_loop_is_refused():
     def loop(x):
         def body(carry, _):

@@ -98,6 +98,11 @@ def test_tuples_and_arguments_that_do_not_rotate():
         ({"layers": ["("]}, ModelError, "is not a regular expression"),
         ({"action": {"x": VECTOR}}, ArgumentError, "how each of 0 rotates"),
         ({"action": (None,)}, ArgumentError, "rotates none"),
+        (
+            {"outputs": {**KINDS, "embed": VECTOR}, "layers": ["embed"]},
+            ArgumentError,
+            "name of an output",
+        ),
     ],
 )
 def test_bad_input(change, error, text):
