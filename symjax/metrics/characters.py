@@ -239,7 +239,8 @@ def join_blocks(
     blocks: list[Float[Array, "rows cosets c"]],
 ) -> Float[Array, "cosets rows c"]:
     """The coefficients in one array, in the order of the layout."""
-    return jnp.swapaxes(jnp.concatenate(blocks), 0, 1)
+    xp = blocks[0].__array_namespace__()
+    return xp.swapaxes(xp.concatenate(blocks), 0, 1)
 
 
 def sector_power(

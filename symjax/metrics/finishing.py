@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -137,13 +137,13 @@ def finish(
     if symmetry is not None:
         # One sample of each orbit suffices.
         blocks = [
-            _averaged(projector, symmetry, part)
+            _averaged(projector, symmetry, part, run)
             for projector, part in zip(projectors, blocks, strict=True)
         ]
         responses, direct = (
-            _samples(array, shape[0], symmetry.first) for array in (responses, direct)
+            run(_samples)(array, shape[0], symmetry.first)
+            for array in (responses, direct)
         )
-        blocks, responses, direct = in_place((blocks, responses, direct))
         shape = (len(symmetry.first), *shape[1:])
     starts = moments.irrep_starts(representation)
     power = [
@@ -186,22 +186,26 @@ def _first_moments(
 
 
 def _averaged(
-    projector: Projector, symmetry: LeafSymmetry, blocks: list[Array]
+    projector: Projector,
+    symmetry: LeafSymmetry,
+    blocks: list[Array],
+    run: Callable[[Any], Any],
 ) -> list[Array]:
     """Coefficients of one sample of each orbit, averaged over the symmetry."""
     joined = stabilizer.average_coefficients(
         projector,
         symmetry.reduced,
         symmetry.permutations,
-        characters.join_blocks(blocks),
+        run(characters.join_blocks)(blocks),
     )
     ends = np.cumsum([len(layout.degrees) for layout in projector.blocks])
-    return _split(joined, tuple(ends[:-1].tolist()))
+    return run(_split)(joined, tuple(ends[:-1].tolist()))
 
 
 @functools.partial(jax.jit, static_argnames=("ends",))
 def _split(joined: Array, ends: tuple[int, ...]) -> list[Array]:
-    return jnp.split(jnp.swapaxes(joined, 0, 1), ends)
+    xp = joined.__array_namespace__()
+    return xp.split(xp.swapaxes(joined, 0, 1), ends)
 
 
 @functools.partial(jax.jit, static_argnames=("num_samples",))

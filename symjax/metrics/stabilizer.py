@@ -128,20 +128,24 @@ def _average_coefficients(
     by_sample: Float[Array, "cosets rows samples columns"],
     chosen: Int[Array, "order some"],
 ) -> Float[Array, "cosets rows c"]:
+    xp = by_sample.__array_namespace__()
     coefficients = by_sample[:, :, chosen].reshape(
         *by_sample.shape[:2], len(chosen), -1
     )
-    flipped = jnp.where(
-        signs[:, None] > 0, coefficients, jnp.flip(coefficients, axis=0)
-    )
-    out = jnp.zeros_like(coefficients[:, :, 0])
-    for rows, matrix in zip(_blocks(projector), matrices, strict=True):
-        matrix = matrix.astype(out.dtype)
-        averaged = jnp.einsum(
-            "hpmqj,snqjhc->snpmc", matrix, flipped[:, rows], precision="highest"
-        )
-        out = out.at[:, rows].set(averaged / len(signs))
-    return out
+    flipped = xp.where(signs[:, None] > 0, coefficients, xp.flip(coefficients, axis=0))
+    blocks = _blocks(projector)
+    averaged = []
+    with jax.default_matmul_precision("highest"):
+        for rows, matrix in zip(blocks, matrices, strict=True):
+            block = xp.einsum(
+                "hpmqj,snqjhc->snpmc",
+                matrix.astype(flipped.dtype),
+                flipped[:, rows],
+                optimize=True,
+            )
+            averaged.append(block.reshape(len(block), rows.size, -1) / len(signs))
+    order = np.argsort(np.concatenate([rows.ravel() for rows in blocks]))
+    return xp.concatenate(averaged, axis=1)[:, order]
 
 
 def average_coefficients(
@@ -152,7 +156,8 @@ def average_coefficients(
 ) -> Float[Array, "cosets rows representatives"]:
     """Mean over the group of ``D(k)^T c^{s sigma}[p]``, for one sample of each orbit.
 
-    The samples are those that :func:`orbits_of_samples` names.
+    The samples are those that :func:`orbits_of_samples` names. NumPy arrays are
+    accepted too, and stay on the host.
     """
     num_samples = permutations.shape[1]
     first, _ = orbits_of_samples(permutations)
@@ -161,13 +166,15 @@ def average_coefficients(
     matrices = _block_matrices(projector, reduced.proper.tobytes())
     row_bytes = 2 * by_sample.shape[1] * columns * by_sample.dtype.itemsize
     step = max(1, _SLICE_BYTES // (row_bytes * len(permutations)))
+    average: Any = _average_coefficients
+    if isinstance(coefficients, np.ndarray):
+        average = average.__wrapped__
     out = []
     for start in range(0, len(first), step):
         chosen = permutations[:, first[start : start + step]]
-        out.append(
-            _average_coefficients(projector, matrices, reduced.signs, by_sample, chosen)
-        )
-    return out[0] if len(out) == 1 else jnp.concatenate(out, axis=2)
+        out.append(average(projector, matrices, reduced.signs, by_sample, chosen))
+    xp = out[0].__array_namespace__()
+    return out[0] if len(out) == 1 else xp.concatenate(out, axis=2)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
