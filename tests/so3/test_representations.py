@@ -84,7 +84,7 @@ class TestAll:
             )
 
     def test_the_inversion_has_the_parity_of_each_irrep(self, representation):
-        matrix = spherical_matrix(representation, -np.eye(3))
+        matrix = spherical_matrix(representation, np.stack(ELEMENTS))[1]
         expected = [i.parity for i in representation.irreps for _ in range(i.dimension)]
         np.testing.assert_allclose(matrix, np.diag(expected), atol=TOLERANCE)
 
