@@ -188,7 +188,7 @@ def _finish(
         u = u.reshape(group.order, -1, components, channels)
         z = u
         if not representation.is_trivial:
-            matrices = np.asarray(reps.spherical_matrix(representation, group.elements))
+            matrices = reps.spherical_matrix_table(representation, group.elements)
             z = np.einsum("gij,gsic->gsjc", matrices, u)
         mean = z.mean(axis=0)
         # Deviations from the mean resolve variations of 1e-12 of it.

@@ -193,7 +193,10 @@ def spherical_matrices(
         leaf.representation for leaf in leaves if not leaf.representation.is_trivial
     }
     with jax.enable_x64(True):
-        known = {kind: reps.spherical_matrix(kind, rotations) for kind in kinds}
+        known = {
+            kind: jax.device_put(reps.spherical_matrix_table(kind, rotations))
+            for kind in kinds
+        }
     return [known.get(leaf.representation) for leaf in leaves]
 
 

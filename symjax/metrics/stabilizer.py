@@ -31,7 +31,7 @@ from symjax.errors import ArgumentError
 from symjax.metrics.characters import DenseProjector
 from symjax.so3.point_groups import generators
 from symjax.so3.reduction import ReducedRule
-from symjax.so3.representations import Representation, spherical_matrix
+from symjax.so3.representations import Representation, spherical_matrix_table
 from symjax.so3.rotations import matrix_to_euler
 from symjax.so3.wigner import small_d_tables, wigner_d
 
@@ -68,8 +68,7 @@ def average_tensors(
     """Mean over the group of ``rho(h)^-1 values[p]``, in spherical components."""
     if representation.is_trivial:
         return average_scalars(permutations, values)
-    with jax.enable_x64(True):
-        matrices = np.asarray(spherical_matrix(representation, elements))
+    matrices = spherical_matrix_table(representation, elements)
     total = np.zeros(values.shape)
     for matrix, permutation in zip(matrices, permutations, strict=True):
         total += np.einsum("ji,sjc->sic", matrix, values[permutation])

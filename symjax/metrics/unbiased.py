@@ -31,14 +31,13 @@ leaving out one turn at a time.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from symjax.metrics.moments import irrep_starts
 from symjax.metrics.pieces import Leaf
 from symjax.metrics.turn_averages import Cosets
-from symjax.so3.representations import spherical_matrix
+from symjax.so3.representations import spherical_matrix_table
 
 # Number of entries of Gram matrices that are held at the same time.
 _HELD = 2**22
@@ -159,9 +158,8 @@ def estimate_rows(
         u = np.einsum("ij,gsjc->gsic", basis, u)
     z, matrices = u, None
     if not representation.is_trivial:
-        with jax.enable_x64(True):
-            elements = both_cosets(rotations).reshape(-1, 3, 3)
-            matrices = np.asarray(spherical_matrix(representation, elements))
+        elements = both_cosets(rotations).reshape(-1, 3, 3)
+        matrices = spherical_matrix_table(representation, elements)
         matrices = matrices.reshape(items, -1, components, components)
         # For every sample the matrices of its item: z = rho^T u.
         matrices = np.swapaxes(matrices, 0, 1)[:, owner]

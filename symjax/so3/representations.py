@@ -25,7 +25,7 @@ from symjax.so3._bases import joined, resolve
 from symjax.so3._tables import LARGEST_DEGREE
 from symjax.so3.irreps import Irrep
 from symjax.so3.rotations import as_elements, split_inversion
-from symjax.so3.wigner import wigner_d
+from symjax.so3.wigner import wigner_d, wigner_d_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,6 +391,27 @@ def _spherical_matrix(
             block = block * determinant[..., None, None]
         stop = start + irrep.dimension
         out = out.at[..., start:stop, start:stop].set(block)
+        start = stop
+    return out
+
+
+def spherical_matrix_table(
+    representation: Representation, rotations: Float[np.ndarray, "elements 3 3"]
+) -> Float[np.ndarray, "elements components components"]:
+    """As :func:`spherical_matrix`, in NumPy float64.
+
+    For tables of many different sizes, each of which would compile another program.
+    """
+    elements = np.asarray(rotations, np.float64)
+    signs = np.where(np.linalg.det(elements) < 0, -1.0, 1.0)
+    proper = elements * signs[:, None, None]
+    blocks = wigner_d_tables(representation.max_degree, proper)
+    out = np.zeros((len(elements), *(representation.dimension,) * 2))
+    start = 0
+    for irrep in representation.irreps:
+        stop = start + irrep.dimension
+        factor = np.where(signs < 0, irrep.parity, 1)[:, None, None]
+        out[:, start:stop, start:stop] = factor * blocks[irrep.degree]
         start = stop
     return out
 

@@ -23,7 +23,7 @@ from symjax.so3 import (
     to_spherical,
 )
 from symjax.so3.harmonics import degree_slice
-from symjax.so3.representations import spherical_matrix
+from symjax.so3.representations import spherical_matrix, spherical_matrix_table
 
 # Matrices orthogonal to 1e-14 act on numbers of order 1 in sums of at most 9 terms.
 TOLERANCE = 1e-13
@@ -87,6 +87,11 @@ class TestAll:
         matrix = spherical_matrix(representation, np.stack(ELEMENTS))[1]
         expected = [i.parity for i in representation.irreps for _ in range(i.dimension)]
         np.testing.assert_allclose(matrix, np.diag(expected), atol=TOLERANCE)
+
+    def test_tables_equal_the_compiled_matrices(self, representation):
+        matrix = spherical_matrix(representation, np.stack(ELEMENTS))
+        table = spherical_matrix_table(representation, np.stack(ELEMENTS))
+        np.testing.assert_allclose(table, matrix, atol=TOLERANCE)
 
     def test_to_spherical_is_orthonormal_and_inverted(self, representation):
         units = np.eye(representation.dimension).reshape(-1, *representation.shape)
