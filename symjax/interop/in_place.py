@@ -78,15 +78,15 @@ def metatomic_problem(
       atoms: The structure.
       energy: The output to derive; by default ``"energy"``, or its only variant.
       layers: ``"none"``; ``"all"``; or names or regular expressions. Features that the
-        model announces, such as ``"feature"``, are layers; of a checkpoint also what
-        its submodules return, under their names: rows and channels as the network has
-        them, each orientation in a call of its own.
-      device: Where the model runs.
+        model announces, such as ``"feature"``, are layers; for a checkpoint also the
+        results of its submodules, by their names, with the rows and channels of the
+        network. Layers of submodules are read one orientation at a time.
+      device: Device that the model runs on.
 
     Returns:
-      The problem. Outputs are in the units of the model, derivatives for each
-      angstrom; ``x`` are positions and cell in angstrom, and what else the model reads
-      that turns: momenta, velocities, magnetic moments.
+      The problem. Outputs are in the units of the model, derivatives per angstrom and
+      cubic angstrom. ``x`` has positions and cell in angstrom and the other vectors
+      that the model reads: momenta, velocities and magnetic moments.
 
     Raises:
       ModelError: The extra ``[torch]`` or a package of the architecture is not

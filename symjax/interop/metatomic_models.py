@@ -27,34 +27,34 @@ def torch_callable(
     energy: str | None = None,
     device: str = "cpu",
 ) -> Problem:
-    """Wraps a metatomic model, so that the metrics run on it unchanged.
+    """Wraps a metatomic model as a problem.
 
     Neighbors are found once, in the given orientation; the vectors to them rotate with
-    the structure. Structures are evaluated in batches of the measurement's
-    ``batch_size``. What else a model reads is that of the structure: total charge and
-    spin multiplicity of ``atoms.info``; charges, masses, momenta, velocities, magnetic
-    moments and tags of atoms. Of these, vectors turn.
+    the structure. Orientations are evaluated in batches of the measurement's
+    ``batch_size``. Other inputs of the model are read from the structure: total charge
+    and spin multiplicity from ``atoms.info``; charges, masses, momenta, velocities,
+    magnetic moments and tags from the atoms. Vectors among them rotate.
 
     Args:
       model: A ``metatomic.torch.AtomisticModel``, or the path of an exported one.
       atoms: The structure.
-      outputs: The representation of every output to measure. The last axis of a
-        block holds its properties: they are channels where the representation has
-        them, else there must be one. A block of an output with several is named with
-        its irrep: ``"mtt::density/2+"``. ``"forces"`` and ``"stress"``, unless the
-        model has such outputs, are derivatives of its energy: minus its gradient with
-        respect to positions, and that with respect to strain over the volume of the
-        cell, of slabs and wires within their periodic directions.
-      per_atom: Names of the outputs to evaluate for each atom, such as features or
-        non-conservative forces; the others are of whole structures.
+      outputs: The representation of each output to measure. The last axis of a block
+        has its properties: they are channels if the representation has channels;
+        otherwise there must be one. A block of an output with several is named by its
+        irrep: ``"mtt::density/2+"``. ``"forces"`` and ``"stress"``, unless the model
+          has such outputs, are derived from its energy: minus its gradient with respect
+          to positions, and its derivative with respect to strain divided by the volume
+          of the cell, for slabs and wires within their periodic directions.
+      per_atom: Names of the outputs to evaluate per atom, such as features or
+        non-conservative forces; the others are evaluated per structure.
       energy: The output to derive; by default ``"energy"``, or its only variant, such
         as ``"energy/pbe"``.
-      device: Where the model runs.
+      device: Device that the model runs on.
 
     Returns:
-      The problem, whose ``x`` are positions and cell in angstrom, float64, and what
-      else of the structure turns. Outputs are
-      in the model's units, derivatives per angstrom and cubic angstrom.
+      The problem. Its ``x`` has positions and cell in angstrom and the other vectors
+      that rotate, in float64. Outputs are in the units of the model, derivatives per
+      angstrom and cubic angstrom.
 
     Raises:
       ModelError: The extra ``[torch]`` is not installed; the model cannot be read,
@@ -121,14 +121,18 @@ def torch_callable(
 
 
 def energy_of(known: Mapping[str, Any], name: str | None = None) -> str:
-    """The output whose derivatives are forces.
+    """Name of the output from which forces are derived.
 
     Args:
       known: Outputs of the model by name.
-      name: The one that is asked for; by default ``"energy"``, or its only variant.
+      name: The requested output; by default ``"energy"``, or its only variant.
 
     Returns:
-      Its name; empty if none was asked for and the model has no energy.
+      The name; empty if none is requested and the model has no energy.
+
+    Raises:
+      ModelError: The requested output does not exist, or there are several variants to
+        choose from.
 
     Example:
       >>> from symjax.interop.metatomic_models import energy_of
@@ -177,7 +181,7 @@ def _sample_kinds(
     per_atom: Collection[str],
     energy: str,
 ) -> dict[str, str]:
-    """``"atom"`` or ``"system"`` for every output of the model that is asked for."""
+    """``"atom"`` or ``"system"`` for each requested output of the model."""
     kinds: dict[str, str] = {}
     for name, (output, _) in blocks.items():
         kind = "atom" if name in per_atom else "system"
@@ -185,8 +189,8 @@ def _sample_kinds(
             raise ArgumentError(
                 "per_atom",
                 name,
-                f"the blocks of {output} are either all per atom or none",
-                "Name all of them or none",
+                f"names some blocks of {output} and not others",
+                "Name all blocks of an output or none",
             )
     if derived:
         kinds.setdefault(energy, "system")
@@ -200,15 +204,19 @@ def add_block(
     key: str,
     representation: Representation,
 ) -> None:
-    """Adds an output to the rows of a batch, one row a structure.
+    """Adds an output to the rows of a batch, one row per structure.
 
     Args:
       rows: Outputs of each structure, by name.
       values: The ``TensorMap`` of an output.
       name: Name of the output in the rows.
       key: Key of the block, see :func:`block_key`; empty for the only one.
-      representation: What it carries. Where that is a scalar with channels, components
-        are channels too.
+      representation: Its representation. If that is a scalar with channels, the
+        components are channels too.
+
+    Raises:
+      ModelError: The output has several blocks and none is named, or several properties
+        and a representation without channels.
     """
     found = {block_key(entry): block for entry, block in values.items()}
     if not key and len(found) == 1:
@@ -234,7 +242,7 @@ def add_block(
     elif not representation.shape:
         array = array.reshape(len(array), -1)
     samples = block.samples.values.cpu().numpy()
-    # Models may list atoms by species: rows go back to the order of the structure.
+    # Models may sort atoms by species: restore the order of the structure.
     order = np.lexsort(samples.T[::-1])
     systems = block.samples.column("system").cpu().numpy()[order]
     array = array[order]
@@ -243,7 +251,7 @@ def add_block(
 
 
 def block_key(entry: Any) -> str:
-    """The irrep of a block, such as ``"2+"``; of other keys their numbers."""
+    """The irrep of a block, such as ``"2+"``; for other keys their values."""
     if list(entry.names) == ["o3_lambda", "o3_sigma"]:
         return str(Irrep(int(entry["o3_lambda"]), int(entry["o3_sigma"])))
     return ",".join(str(int(value)) for value in entry.values)

@@ -194,7 +194,7 @@ def test_bad_arguments(model, tmp_path):
         make({"mtt::pseudo/5+": spherical(5, 1)})
     with pytest.raises(ModelError, match="2 properties"):
         make({"mtt::pseudo/2-": spherical(2, -1)})
-    with pytest.raises(ArgumentError, match="all per atom or none"):
+    with pytest.raises(ArgumentError, match="all blocks of an output or none"):
         make(
             {f"mtt::pseudo/{key}": FEATURE for key in ("0-", "0+")},
             per_atom=["mtt::pseudo/0+"],
