@@ -33,7 +33,12 @@ class Module(nn.Module):
           flax.errors.ScopeParamShapeError: It has another shape than ``init_args[0]``.
         """
         if self.is_initializing() or not self.has_variable("params", name):
-            return super().param(name, init_fn, *init_args, **init_kwargs)
+            key = self.scope.rngs.get("params")
+            if key is None or isinstance(key.rng, jax.core.Tracer):
+                return super().param(name, init_fn, *init_args, **init_kwargs)
+            # Computed now, even while the network is traced.
+            with jax.core.eval_context():
+                return super().param(name, init_fn, *init_args, **init_kwargs)
         value, shape = self.get_variable("params", name), tuple(init_args[0])
         if np.shape(value) != shape:
             raise flax.errors.ScopeParamShapeError(
@@ -124,21 +129,31 @@ class LayerNorm(Module, nn.LayerNorm):
 
 
 def fresh_variables(
-    module: nn.Module, key: Array, inputs: Sequence[Any], collections: Sequence[str]
+    module: nn.Module,
+    key: Array | None,
+    inputs: Sequence[Any],
+    collections: Sequence[str],
 ) -> Any:
     """Collections of ``module.init(key, *inputs)``, without evaluating the network.
 
     Args:
       module: The network.
-      key: Random key.
-      inputs: Its inputs, of which only shapes and dtypes matter.
+      key: Random key; None for shapes and dtypes alone.
+      inputs: Inputs of the network, of which only shapes and dtypes matter.
       collections: Names of the collections to return.
 
     Returns:
       Variables by collection.
     """
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)),
-        tuple(inputs),
-    )
-    return module.lazy_init(key, *shapes, mutable=list(collections))
+    init = functools.partial(module.init, mutable=list(collections))
+    if key is None:
+        return jax.eval_shape(init, jax.random.key(0), *inputs)
+    variables: dict[str, Any] = {}
+
+    def initialise(*inputs: Any) -> None:
+        variables.update(init(key, *inputs))
+
+    # Unlike Linen's lazy_init, this compiles nothing of the network: only parameters,
+    # which do not depend on the inputs, are computed.
+    jax.eval_shape(initialise, *inputs)
+    return variables

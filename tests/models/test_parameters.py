@@ -62,6 +62,16 @@ def test_networks_start_and_act_as_those_of_linen():
     )
 
 
+def test_shapes_are_those_of_what_is_drawn():
+    inputs = (jnp.ones((2, 3), jnp.float32),)
+    shapes = ours.fresh_variables(_Network(), None, inputs, ("params",))
+    drawn = ours.fresh_variables(_Network(), KEY, inputs, ("params",))
+    assert jax.tree.map(np.shape, drawn) == jax.tree.map(lambda x: x.shape, shapes)
+    # With a key that is traced, and in a program of the caller.
+    traced = jax.jit(_Network().init)(KEY, *inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 3e-7), drawn, traced)
+
+
 def test_parameters_of_another_shape_are_refused():
     inputs = jnp.ones((2, 3), jnp.float32)
     drawn = ours.fresh_variables(_Network(), KEY, (inputs,), ("params",))

@@ -59,12 +59,12 @@ class PETModel:
     card: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _init_network(config: PETConfig, key: Array) -> Any:
-    integer, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+def _init_network(config: PETConfig, key: Array | None) -> Any:
+    integer, mask = np.zeros((1, 1), np.int32), np.ones((1, 1), bool)
     inputs = PETInputs(
-        vectors=jnp.zeros((1, 1, 3), jnp.float32),
-        distances=jnp.ones((1, 1), jnp.float32),
-        cutoff_factors=jnp.ones((1, 1), jnp.float32),
+        vectors=np.zeros((1, 1, 3), np.float32),
+        distances=np.ones((1, 1), np.float32),
+        cutoff_factors=np.ones((1, 1), np.float32),
         edge_mask=mask,
         reverse=integer,
         centers=integer[0],
@@ -72,7 +72,7 @@ def _init_network(config: PETConfig, key: Array) -> Any:
         structure=integer[0],
         charge=integer[0],
         spin_multiplicity=integer[0] + 1,
-        repulsion=jnp.zeros(1, jnp.float32),
+        repulsion=np.zeros(1, np.float32),
         long_range=None
         if config.long_range is None
         else find_mesh([ase.Atoms("H")], 1.0, 1.0, np.float32),
@@ -83,8 +83,8 @@ def _init_network(config: PETConfig, key: Array) -> Any:
 @functools.lru_cache(maxsize=64)
 def parameter_shapes(config: PETConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every parameter by path, found by tracing; cached."""
-    tree = jax.eval_shape(lambda: _init_network(config, jax.random.key(0)))
-    shapes = {f"network/{path}": leaf.shape for path, leaf in flatten(tree).items()}
+    leaves = flatten(_init_network(config, None)).items()
+    shapes = {f"network/{path}": leaf.shape for path, leaf in leaves}
     for target in config.targets:
         for block in target.blocks:
             shape = (len(config.species), block.properties)

@@ -11,6 +11,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from symjax.models._parameters import (
@@ -110,8 +111,8 @@ class MaskedBatchNorm(Module):
         width = x.shape[-1:]
         scale = self.param("scale", ones, width)
         bias = self.param("bias", zeros, width)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
-        running_var = self.variable("batch_stats", "var", jnp.ones, width)
+        running_mean = self.variable("batch_stats", "mean", np.zeros, width, "f4")
+        running_var = self.variable("batch_stats", "var", np.ones, width, "f4")
         weights = mask[..., None].astype(x.dtype)
         mean, variance = running_mean.value, running_var.value
         if self.mode.training and not self.is_initializing():

@@ -80,17 +80,18 @@ class Prediction(NamedTuple):
     groups: Groups
 
 
-def _init(config: PointMAEConfig, key: Array) -> Any:
+def _init(config: PointMAEConfig, key: Array | None) -> Any:
     tokens, size = config.context_length, config.group_points
+    zeros: Any = np.zeros  # only shapes matter
     groups = Groups(
-        jnp.zeros((tokens, size, 4), jnp.float32),
-        jnp.ones((tokens, size), bool),
-        jnp.zeros((tokens, 3), jnp.float32),
-        jnp.ones(tokens, bool),
+        zeros((tokens, size, 4), "f4"),
+        zeros((tokens, size), bool),
+        zeros((tokens, 3), "f4"),
+        zeros(tokens, bool),
     )
-    neighbors = jnp.zeros((1, config.num_upsampling_neighbors), jnp.int32)
-    points, alive = jnp.zeros((1, 3), jnp.float32), jnp.ones(1, bool)
-    inputs = (groups, points, alive, neighbors, jnp.ones(tokens, bool))
+    neighbors = zeros((1, config.num_upsampling_neighbors), "i4")
+    points, mask = zeros((1, 3), "f4"), zeros(1, bool)
+    inputs = (groups, points, mask, neighbors, zeros(tokens, bool))
     collections = ("params", "batch_stats")
     return fresh_variables(PointMAE(config), key, inputs, collections)
 
@@ -121,16 +122,14 @@ def init_pointmae(
       >>> sorted(init_pointmae(config, jax.random.key(0)).parameters)
       ['batch_stats', 'params']
     """
-    variables = dict(_init(_short(config), key))
-    # With x64 enabled, running averages would start in float64.
-    parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
+    parameters = jax.tree.map(np.asarray, _init(_short(config), key))
     return PointMAEModel(name, config, parameters)
 
 
 @functools.lru_cache(maxsize=64)
 def parameter_shapes(config: PointMAEConfig) -> Mapping[str, tuple[int, ...]]:
     """Shape of every parameter and statistic by path, found by tracing; cached."""
-    tree = jax.eval_shape(lambda: _init(_short(config), jax.random.key(0)))
+    tree = _init(_short(config), None)
     flat = flax.traverse_util.flatten_dict(dict(tree), sep="/")
     return types.MappingProxyType({path: leaf.shape for path, leaf in flat.items()})
 
