@@ -56,7 +56,8 @@ class AveragedError:
     Attributes:
       average: Name of the average.
       num_elements: Evaluations of the model that it needs.
-      error: A from the projected degrees, in the unit of the output.
+      error: A from the projected degrees, in the unit of the output; without an average
+        A from all degrees.
       uncertainty: Upper bound of A minus ``error``. The average may keep the tail above
         the projected degrees, a rule with negative weights can even amplify it, and
         round-off of the model does not average out.
@@ -170,6 +171,11 @@ class ResponseSpectrum:
         """
         rotations = rotations_of(average, include_inversion)
         weights = np.asarray(rotations.weights, np.float64)
+        if len(weights) == 1:
+            # One element changes nothing: V is known, whatever lies above the degrees.
+            error = math.sqrt(self.variance / self.count)
+            largest = math.sqrt((self.variance + self.noise) / self.count)
+            return AveragedError(rotations.name, 1, error, largest - error)
         operators = _operators_of(
             np.asarray(rotations.elements, np.float64).tobytes(),
             weights.tobytes(),

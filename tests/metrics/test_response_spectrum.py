@@ -152,6 +152,10 @@ def test_of_a_large_output_fewer_degrees_are_kept(monkeypatch):
         one = kept[name].response
         full = right[name].after("O")
         assert one.after(None).error + one.after(None).uncertainty >= full.error
+        # Without an average A is known, whatever lies above the degrees.
+        exact = kept[name].equivariance_error
+        assert one.after(None).error == pytest.approx(exact, rel=1e-9)
+        assert one.after(None).uncertainty < 1e-9 * exact
         both = add_spectra([one, one])
         assert both.tail == pytest.approx(2 * one.tail)
 

@@ -30,9 +30,9 @@ def test_an_error_below_its_uncertainty_is_shown_as_a_bound():
     # O leaves nothing of degree 2, and cannot be told from the tail of 1.
     table = averages_table("title", {"energy": spectrum("energy", 4.0, 3.0)})
     rows = {str(row.cells[1]): [str(c) for c in row.cells[3:]] for row in table.rows}
-    assert rows["as it is"] == ["1.73", "0.268", "eV", "1.00"]
+    assert rows["as it is"] == ["2.00", "2.50e-13", "eV", "1.00"]
     error, uncertainty, _, share = rows["T"]
-    assert (error, uncertainty, share) == ("<1.00", "1.00", "<0.577")
+    assert (error, uncertainty, share) == ("<1.00", "1.00", "<0.500")
 
 
 def test_the_tail_and_round_off_are_said():
