@@ -190,7 +190,7 @@ def verdict(low: float, high: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class AverageShare(Record):
-    """The fraction of the squared error on labels that an average removes."""
+    """The fraction of the squared error on labels that an average removes, at least."""
 
     average: Text
     share: float
@@ -237,7 +237,8 @@ def labels_of_output(
         share=labels.share if used else None,
         interval=labels.interval() if used else None,
         averages=tuple(
-            AverageShare(one.average, labels.share_of_error(one.error)) for one in after
+            AverageShare(one.average, labels.share_of_error(one.largest))
+            for one in after
         ),
         uncertainty=labels.uncertainty,
         fitted_constants=labels.zero.constants,
