@@ -15,9 +15,14 @@ from symjax.errors import StructureError
 
 # Isotopes of hydrogen with their own symbols, and their masses in u (AME2020).
 _ISOTOPES = {"D": 2.01410178, "T": 3.01604928}
-_PBC = re.compile(r"(?<!\S)pbc\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE)
 _PROPERTIES = re.compile(r"(?<!\S)Properties=\"?([^\s\"]+)")
 _BOOLEAN = re.compile(r"T|F|True|False|TRUE|FALSE|true|false|0|1")
+# The value, and values that follow it without quotes, which ASE reads as other keys.
+_PBC = re.compile(
+    r"(?<!\S)pbc\s*=\s*(\"[^\"]*\"|'[^']*'|\[[^][]*\]|\S+)"
+    rf"((?:\s+(?:{_BOOLEAN.pattern})(?!\S))*)",
+    re.IGNORECASE,
+)
 # Keys that extended XYZ recognizes in this spelling only.
 _SPELLINGS = ("Lattice", "pbc", "Properties")
 
@@ -77,16 +82,17 @@ def _check_spelling(path: Path, atoms: ase.Atoms, number: int) -> None:
 def _check_periodicity(absolute: str, path: Path) -> None:
     with open_with_compression(absolute, "r") as file:
         for count, line in enumerate(file, start=1):
-            for value in _PBC.findall(line) if "=" in line else ():
-                words = value.strip("\"'[]").replace(",", " ").split()
+            for value, following in _PBC.findall(line) if "=" in line else ():
+                inner = value[1:-1] if value[0] in "\"'[" else value
+                words = inner.replace(",", " ").split()
                 good = len(words) in (1, 3) and all(map(_BOOLEAN.fullmatch, words))
-                if not good:
+                if following or not good:
                     raise StructureError(
                         "path",
                         str(path),
-                        f"has pbc={value} in line {count}, which ASE would read as "
-                        "periodic in all directions",
-                        'Write three values with spaces, such as pbc="T T F"',
+                        f"has pbc={value}{following} in line {count}, which ASE would "
+                        "misread",
+                        'Write three values with spaces in quotes, such as pbc="T T F"',
                     )
 
 

@@ -43,8 +43,8 @@ def read_structures(
       StructureError: The file does not exist, is a directory, empty, truncated or
         damaged, has an unknown format, or has no such frame. Also if ASE would silently
         misread it: a CIF with partial occupancies, LAMMPS types without elements, a
-        cell or periodicity of extended XYZ in a spelling that ASE ignores
-        (``lattice=``, ``pbc="TTF"``), or frames after a blank line.
+        cell or periodicity of extended XYZ in a form that ASE misreads
+        (``lattice=``, ``pbc=T T F`` without quotes), or frames after a blank line.
 
     Example:
       >>> import pathlib, tempfile

@@ -63,6 +63,8 @@ BAD = {
         xyz(f'Lattice={CELL} pbc="TTF"'),
         'pbc="TTF" in line 2.*Write three values with spaces',
     ),
+    "bare.xyz": (xyz(f"Lattice={CELL} pbc=T T F energy=1.0"), "pbc=T T F in line 2"),
+    "nested.xyz": (xyz(f"Lattice={CELL} pbc=[[T,T,F]]"), r"pbc=\[\[T,T,F"),
     "words.xyz": (xyz(f'Lattice={CELL} pbc="yes yes no"'), 'pbc="yes yes no"'),
     "label.xyz": (xyz("", "O1"), "'O1' in line 4.*such as O"),
     "number.xyz": (xyz("", "8"), "'8' in line 4.*such as O, or the numbers.*Z:I:1"),
