@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from symjax.cli.application import options_as_typed
+from symjax.cli.application import is_typed, options_as_typed
 from symjax.cli.groups import Group
 from symjax.cli.inputs import find_structures
 from symjax.cli.options import Frames, Molecules
 from symjax.cli.streams import say
+from symjax.errors import ArgumentError
 
 
 class Perturbations(Group, panel="Perturbed structures"):
@@ -50,6 +51,7 @@ class Calculated(Group, panel="Labels"):
 
 
 def label(
+    context: typer.Context,
     target: Molecules,
     output: Annotated[
         Path,
@@ -95,9 +97,21 @@ def label(
             raise error
         say(f"{label}: FAILED: {error}", err=True)
     structures = [*found.structures.values()]
-    names = {name: f"--{name}" for name in ("num", "seed", "amplitude", "moments")}
-    moments = calculated.moments
-    polarizability = calculated.polarizability and moments
+    names = {
+        name: f"--{name}"
+        for name in ("num", "seed", "amplitude", "moments", "polarizability")
+    }
+    for name in ("seed", "amplitude"):
+        if drawn.num is None and is_typed(context, name):
+            raise ArgumentError(
+                f"--{name}",
+                getattr(drawn, name),
+                "has no effect without --num",
+                "Pass both, or none",
+            )
+    moments, polarizability = calculated.moments, calculated.polarizability
+    if not moments and not is_typed(context, "polarizability"):
+        polarizability = False
     with options_as_typed({**names, "path": "--output", "structures": "TARGET"}):
         if drawn.num is not None:
             structures = perturbed(

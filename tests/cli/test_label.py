@@ -46,8 +46,17 @@ def test_the_same_seed_gives_the_same_file(tmp_path, shared):
         assert 0.01 < np.std(moves) < 0.1
 
 
-def test_options_are_named_as_typed(tmp_path):
-    words = f"label H2O -o {tmp_path / 'a.xyz'} --num 2 --amplitude -1"
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--num 2 --amplitude -1", "--amplitude=-1.0"),
+        ("--amplitude 0.1", "--amplitude=0.1: has no effect without --num"),
+        ("--seed 3", "--seed=3: has no effect without --num"),
+        ("--no-moments --polarizability", "--polarizability=True: is computed only"),
+    ],
+)
+def test_options_are_named_as_typed(options, message, tmp_path):
+    words = f"label H2O -o {tmp_path / 'a.xyz'} {options}"
     done = CliRunner().invoke(cli.app, words.split())
     assert done.exit_code == 2
-    assert "--amplitude=-1.0" in done.output
+    assert message in done.output
