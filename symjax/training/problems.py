@@ -312,15 +312,26 @@ def _frames(run: AtomsRun) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
             )
         chosen = np.random.default_rng([run.seed, 1]).permutation(len(frames))[:num]
         frames = [frames[i] for i in np.sort(chosen)]
-    seen = {structure_digest(without_labels(atoms)) for atoms in frames}
-    again = sum(structure_digest(without_labels(atoms)) in seen for atoms in held_out)
+    digests = (
+        [structure_digest(without_labels(atoms)) for atoms in each]
+        for each in (frames, held_out)
+    )
+    _warn_of_overlap("structures", *digests)
+    return frames, held_out
+
+
+def _warn_of_overlap(
+    kind: str, training: Sequence[str], validation: Sequence[str]
+) -> None:
+    """Warns of structures or events, by their digests, that are in both sets."""
+    known = set(training)
+    again = sum(digest in known for digest in validation)
     if again:
         warnings.warn(
-            f"{again} of {len(held_out)} structures for validation are also used for "
-            "training: errors on them say little about new structures",
-            stacklevel=2,
+            f"{again} of {len(validation)} {kind} for validation are also used for "
+            f"training: errors on them say little about new {kind}",
+            stacklevel=3,
         )
-    return frames, held_out
 
 
 def events_problem(run: EventsRun) -> Problem:
@@ -343,6 +354,8 @@ def events_problem(run: EventsRun) -> Problem:
     data, limits = run.data, EventLimits(size, run.data.min_points, config)
     clouds = events_of(data.training, data.num_training, 0, limits)
     held_out = events_of(data.validation, data.num_validation, HELD_OUT_SEED, limits)
+    digests = [[event_digest(cloud) for cloud in each] for each in (clouds, held_out)]
+    _warn_of_overlap("events", *digests)
     samples = prepare_events(config, clouds, size)
     checked = prepare_events(config, held_out, size)
 
@@ -381,7 +394,7 @@ def events_problem(run: EventsRun) -> Problem:
         collate=collated,
         names=[f"training[{index}]" for index in range(len(clouds))],
         num_atoms=np.array([cloud.num_points for cloud in clouds]),
-        digest=_digest(map(event_digest, (*clouds, *held_out)), initial),
+        digest=_digest([*digests[0], *digests[1]], initial),
         validate=validate,
         model=current,
         probes=probes,

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 
 from symjax.errors import ModelError
 from symjax.training.configuration import (
@@ -22,7 +22,7 @@ LOSSES = EventLosses(segmentation=1.0)
 
 @pytest.fixture
 def model():
-    return small_pointmae()
+    return drawn_pointmae()
 
 
 def test_errors_know_what_is_trivial(model, samples):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_models import EVENT_CONFIG as CONFIG
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 
 from symjax.data.point_clouds import SMALL, generate_events, select_points
 from symjax.errors import ArgumentError, ModelError, StructureError
@@ -47,7 +47,7 @@ def test_contexts_are_no_longer_than_needed():
 
 @pytest.fixture
 def model():
-    return small_pointmae()
+    return drawn_pointmae()
 
 
 def test_the_penalty_is_the_variance_of_probabilities():
@@ -149,7 +149,7 @@ class SometimesAlike(Augmentation):
 def stepped(samples):
     """Steps at two elements for each of two events, with a frozen encoder."""
     task = masked_task(
-        *(small_pointmae(), samples, LOSSES),
+        *(drawn_pointmae(), samples, LOSSES),
         augmentation=SometimesAlike(),
         penalty=PENALTY,
         freeze_encoder=True,

@@ -2,10 +2,13 @@
 
 import ase.io
 import pytest
+from small_models import drawn_pointmae
 from water_runs import frames, settings
 
+from symjax.data.point_clouds import SMALL, generate_event, write_events
+from symjax.models import save_model
 from symjax.training import parse_run
-from symjax.training.problems import atoms_problem
+from symjax.training.problems import atoms_problem, events_problem
 
 
 def test_structures_on_both_sides_of_the_split_are_counted(tmp_path):
@@ -16,3 +19,32 @@ def test_structures_on_both_sides_of_the_split_are_counted(tmp_path):
     run = parse_run(settings(tmp_path / "frames.xyz", data=data))
     with pytest.warns(UserWarning, match="1 of 3 structures for validation are also"):
         atoms_problem(run)
+
+
+class StopError(Exception):
+    """Of what follows once both sets have been read."""
+
+
+def test_events_on_both_sides_are_counted(tmp_path, monkeypatch):
+    def stop(*given):
+        raise StopError
+
+    monkeypatch.setattr("symjax.training.problems.prepare_events", stop)
+    events = [generate_event(seed, SMALL) for seed in (12, 27, 30)]
+    write_events(tmp_path / "training.h5", events[:2])
+    write_events(tmp_path / "validation.h5", events[1:])
+    save_model(drawn_pointmae(), tmp_path / "model")
+    files = {name: str(tmp_path / f"{name}.h5") for name in ("training", "validation")}
+    run = parse_run(
+        {
+            "kind": "events",
+            "steps": 1,
+            "data": {**files, "num_points": 1000},
+            "model": {"initial": str(tmp_path / "model")},
+        }
+    )
+    with (
+        pytest.warns(UserWarning, match="1 of 2 events for validation are also"),
+        pytest.raises(StopError),
+    ):
+        events_problem(run)
