@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 
 from symjax.data.point_clouds import (
     SMALL,
@@ -21,7 +21,7 @@ EVENT = generate_event(1_000_000, SMALL)
 
 @pytest.fixture(scope="module")
 def model():
-    return small_pointmae()
+    return drawn_pointmae()
 
 
 def test_sources_of_one_event(model):

@@ -5,7 +5,7 @@ import dataclasses
 import ase.build
 import pytest
 from fake_model import molecules
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 
 from symjax.data.point_clouds import (
     SMALL,
@@ -48,6 +48,6 @@ def test_few_of_many_events_are_read():
             return event
 
     labels = Many.fromkeys(f"e{n}" for n in range(5000))
-    ((_, cost),) = estimate_items(small_pointmae(), labels, Options(max_degree=0))
+    ((_, cost),) = estimate_items(drawn_pointmae(), labels, Options(max_degree=0))
     assert cost.number == 5000
     assert len(read) == 32

@@ -10,7 +10,7 @@ import ase.build
 import jax
 import numpy as np
 import pytest
-from small_models import small_pointmae
+from small_models import drawn_pointmae
 from typer.testing import CliRunner
 
 from symjax.cli import app
@@ -44,7 +44,7 @@ SEEDS = (12, 27)
 
 @pytest.fixture(scope="module")
 def model():
-    return small_pointmae()
+    return drawn_pointmae()
 
 
 @pytest.fixture(scope="module")

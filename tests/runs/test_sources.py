@@ -2,14 +2,14 @@
 
 import fake_model
 import pytest
-from small_models import small_pet, small_pointmae
+from small_models import drawn_pointmae, small_pet
 
 from symjax.errors import ModelError
 from symjax.models import fingerprint
 from symjax.runs import as_source
 
 
-@pytest.mark.parametrize("make", [small_pet, small_pointmae])
+@pytest.mark.parametrize("make", [small_pet, drawn_pointmae])
 def test_models_that_ship_become_sources(make):
     model = make()
     source = as_source(model)
