@@ -5,10 +5,10 @@ import functools
 import ase.build
 import jax
 import numpy as np
+import small_models
 
 from symjax.data import build_graph
 from symjax.data.quantities import Block, Target
-from symjax.models._paths import unflatten
 from symjax.models.pet import PETConfig, layer_names, predict
 from symjax.models.pet.model import PETModel, parameter_shapes
 
@@ -48,25 +48,9 @@ def model(**changes):
 
 
 def drawn(config, name="drawn"):
-    """A model of random parameters, none of which a program is compiled for.
-
-    Kernels as wide as those of a fresh model, biases that are not 0, scales of 1,
-    baselines of 0.
-    """
-    rng = np.random.default_rng(0)
-    flat = {}
-    for path, shape in parameter_shapes(config).items():
-        kind, *_, last = path.split("/")
-        if kind in ("scale", "baseline"):
-            leaf = np.full(shape, float(kind == "scale"))
-        elif last in ("kernel", "embedding", "table"):
-            leaf = rng.normal(size=shape)
-            if last == "kernel":
-                leaf /= np.sqrt(shape[0])
-        else:
-            leaf = 0.1 * rng.normal(size=shape) + (last == "scale")
-        flat[path] = leaf.astype(np.float32)
-    return PETModel(name, config, unflatten(flat))
+    """A model that no program is compiled for, whose biases are not 0."""
+    weights = small_models.drawn(parameter_shapes(config), directions=1, biases=0.1)
+    return PETModel(name, config, weights)
 
 
 def run(graph):

@@ -12,6 +12,7 @@ import numpy as np
 
 from symjax.data import Target
 from symjax.data.point_clouds import SMALL, voxel_length
+from symjax.models._paths import unflatten
 from symjax.models.pet import PETConfig, PETModel, init_pet
 from symjax.models.pet import model as pet
 from symjax.models.pointmae import PointMAEConfig, PointMAEModel, init_pointmae
@@ -68,21 +69,24 @@ def small_pointmae():
     return init_pointmae(EVENT_CONFIG, jax.random.key(0), "tiny")
 
 
-def drawn(shapes, seed=0, directions=0.05):
+def drawn(shapes, seed=0, directions=0.05, biases=0.0):
     """Weights as a fresh network has, by NumPy: nothing is compiled to draw them.
 
     Directions are felt weakly, as by a trained model, so that small grids resolve them;
-    with 1 they are felt as by a network that has not been trained.
+    with 1 they are felt as by a network that has not been trained. ``biases`` is the
+    standard deviation of biases, and of the scales of norms from 1.
     """
     random = np.random.default_rng(seed)
 
     def weights(path, shape):
         first, *_, last = path.split("/")
-        if first == "baseline" or last in ("bias", "beta", "mean"):
-            return np.zeros(shape, np.float32)
-        if first == "scale" or last in ("scale", "gamma", "var"):
-            return np.ones(shape, np.float32)
-        size = 1.0 if last == "embedding" else shape[0] ** -0.5
+        if first in ("scale", "baseline"):
+            return np.full(shape, first == "scale", np.float32)
+        mean = {"bias": 0, "beta": 0, "mean": 0, "scale": 1, "gamma": 1, "var": 1}
+        if last in mean:
+            error = biases * random.normal(size=shape) if biases else np.zeros(shape)
+            return (mean[last] + error).astype(np.float32)
+        size = 1.0 if last in ("embedding", "table") else shape[0] ** -0.5
         if "blocks_" in path or last == "mask_token":
             size = 0.02
         values = size * random.normal(size=shape)
@@ -90,8 +94,7 @@ def drawn(shapes, seed=0, directions=0.05):
             values[:3] *= directions  # rows x, y, z; the last is the length
         return values.astype(np.float32)
 
-    flat = {path: weights(path, shape) for path, shape in shapes.items()}
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return unflatten({path: weights(path, shape) for path, shape in shapes.items()})
 
 
 def drawn_pet(species, targets=ENERGY, directions=0.05, **sizes):
