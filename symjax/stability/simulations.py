@@ -216,9 +216,9 @@ def run_nve(
       The conserved quantities, at the start and after every step.
 
     Raises:
-      ArgumentError: The structure is periodic, has constraints or has no calculator;
-        ``steps`` is below 1, ``time_step`` is not above 0, or ``temperature`` or
-        ``seed`` is negative.
+      ArgumentError: The structure is a single atom, is periodic, has constraints or has
+        no calculator; ``steps`` is below 1, ``time_step`` is not above 0, or
+        ``temperature`` or ``seed`` is negative.
       ModelError: Energies or forces are not finite.
 
     Example:
@@ -281,9 +281,9 @@ def relax_rotated(
       Energies and structures, rotated back.
 
     Raises:
-      ArgumentError: The structure is periodic, has constraints or has no calculator;
-        ``rotations`` is not a list of orthogonal matrices; ``force`` is not above 0; or
-        ``steps`` is negative.
+      ArgumentError: The structure is a single atom, is periodic, has constraints or has
+        no calculator; ``rotations`` is not a list of orthogonal matrices; ``force`` is
+        not above 0; or ``steps`` is negative.
       ModelError: Energies are not finite.
 
     Example:
@@ -335,9 +335,9 @@ def normal_modes(atoms: ase.Atoms, *, displacement: float = 5e-3) -> Modes:
       The modes.
 
     Raises:
-      ArgumentError: The structure is periodic, has constraints or has no calculator;
-        ``displacement`` is not above 0; or symmetry exchanges atoms of different
-        masses.
+      ArgumentError: The structure is a single atom, is periodic, has constraints or has
+        no calculator; ``displacement`` is not above 0; or symmetry exchanges atoms of
+        different masses.
       ModelError: Forces are not finite.
 
     Example:
@@ -428,6 +428,13 @@ def _check_molecule(atoms: ase.Atoms) -> None:
             str(atoms.symbols),
             "is periodic, and rotations are not a symmetry of its cell",
             "Pass a molecule",
+        )
+    if len(atoms) < 2:
+        raise ArgumentError(
+            "atoms",
+            str(atoms.symbols),
+            "has nothing to rotate or vibrate",
+            "Pass a molecule of two or more atoms",
         )
     # ASE applies constraints to forces: what is measured would be theirs.
     if atoms.constraints:

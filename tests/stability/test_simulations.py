@@ -171,6 +171,9 @@ def test_bad_input():
     copper = ase.build.bulk("Cu")
     with pytest.raises(ArgumentError, match="periodic"):
         relax_rotated(copper, np.eye(3)[None])
+    for simulate in (normal_modes, lambda atoms: relax_rotated(atoms, np.eye(3)[None])):
+        with pytest.raises(ArgumentError, match="nothing to rotate"):
+            simulate(ase.Atoms("Ar"))
     assert net_torque(np.eye(3), np.zeros((3, 3)), np.zeros(3)).tolist() == [0, 0, 0]
 
 
