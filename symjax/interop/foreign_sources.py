@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import ase
@@ -328,16 +330,27 @@ def _from_module(name: str) -> Any:
 def _from_file(path: str) -> Any:
     if not Path(path).is_file():
         raise ModelError("model", path, "there is no such file", "Check the path")
-    stamp = Path(path).stat()
-    return _loaded(path, stamp.st_mtime_ns, stamp.st_size)
+    return _loaded(path, file_digest(Path(path)))
 
 
 @functools.lru_cache(maxsize=8)
-def _loaded(path: str, changed: int, size: int) -> Any:
+def _loaded(path: str, digest: str) -> Any:
     """The module of a file; once, so that its functions stay the same objects."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    loader = _Loader(Path(path).stem, path)
+    spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is now.
+
+    Python takes kept bytecode for that of a file which was changed within the same
+    second and has the same size.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file, which never is that of ``__pycache__``."""
+        return self.source_to_code(self.get_data(self.path), self.path)
