@@ -51,19 +51,21 @@ def _check_ends(pattern: str) -> None:
     varies, repeats, last = [False], 0, False
     position = 0
     while position < len(pattern):
-        rest = pattern[position:]
-        literal = re.match(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", rest, re.DOTALL)
-        quantifier = re.match(r"[*+?]|\{(\d*),?(\d*)\}", rest)
+        remaining = pattern[position:]
+        literal = re.match(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", remaining, re.DOTALL)
+        quantifier = re.match(r"[*+?]|\{(\d*),?(\d*)\}", remaining)
         if literal:
             position, last = position + literal.end(), False
             continue
-        if rest[0] == "(":
+        if remaining[0] == "(":
             varies.append(False)
-            opening = re.match(r"\((\?(P<\w+>|[aiLmsux-]*:|<?[=!]|P=\w+|>|#))?", rest)
+            opening = re.match(
+                r"\((\?(P<\w+>|[aiLmsux-]*:|<?[=!]|P=\w+|>|#))?", remaining
+            )
             position += opening.end() if opening else 1
             last = False
             continue
-        if rest[0] == ")" and len(varies) > 1:
+        if remaining[0] == ")" and len(varies) > 1:
             last = varies.pop()
             varies[-1] |= last
             position += 1
@@ -83,7 +85,7 @@ def _check_ends(pattern: str) -> None:
             if pattern[position : position + 1] in ("?", "+"):
                 position += 1
             continue
-        if rest[0] == "|":
+        if remaining[0] == "|":
             varies[-1] = True
         position, last = position + 1, False
     if repeats > _MOST_REPEATS:

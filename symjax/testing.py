@@ -75,11 +75,11 @@ def assert_equivariant(
       AssertionError: output is not equivariant: ... Content in 0+ ...
     """
     problem, prefix = _problem(function, x, representations, action)
-    rest: dict[str, Any] = {"representations": prefix}
+    options: dict[str, Any] = {"representations": prefix}
     if prefix is not None:
-        rest |= {"x": problem.x, "action": problem.action}
+        options |= {"x": problem.x, "action": problem.action}
     target = problem if prefix is None else problem.function
-    found = measure(target, over=HaarSamples(samples), max_degree=0, **rest)
+    found = measure(target, over=HaarSamples(samples), max_degree=0, **options)
     failed = [
         name
         for name, leaf in found.items()
@@ -96,7 +96,7 @@ def assert_equivariant(
     if not failed:
         return
     grid = Grid(2 * max_degree + 1, on_aliasing="report")
-    measured = measure(target, over=grid, max_degree=max_degree, **rest)
+    measured = measure(target, over=grid, max_degree=max_degree, **options)
     units = {name: output.unit for name, output in problem.outputs.items()}
     raise AssertionError(
         "\n".join(

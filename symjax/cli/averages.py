@@ -103,8 +103,8 @@ def averages(
         raise next(iter(failed.values()))
     spectra = {name: add_spectra(parts) for name, parts in measured.items()}
     num = max(map(len, measured.values()))
-    what = "event" if events else "structure"
-    title = f"{model.name}, {num} {what}{'s' if num > 1 else ''}"
+    noun = "event" if events else "structure"
+    title = f"{model.name}, {num} {noun}{'s' if num > 1 else ''}"
     print_text(functools.partial(averages_text, title, spectra), sys.stdout)
     chosen = None
     if limits:

@@ -130,9 +130,9 @@ def present(
 def _exit(result: "Report", above: Sequence[str] = ()) -> None:
     """Exits with a code and a message if something is wrong."""
     if result.failed:
-        what = "events" if result.of_events else "structures"
+        noun = "events" if result.of_events else "structures"
         say(
-            f"{len(result.failed)} of {len(result.structures)} {what} failed; "
+            f"{len(result.failed)} of {len(result.structures)} {noun} failed; "
             "see the messages above.",
             err=True,
         )

@@ -103,8 +103,8 @@ def stability(
                 atoms, asked.steps, temperature=asked.temperature, seed=asked.seed
             ).numbers()
         if asked.orientations:
-            turned = Rotation.random(asked.orientations, random_state=asked.seed)
-            numbers |= relax_rotated(atoms, turned.as_matrix()).numbers()
+            orientations = Rotation.random(asked.orientations, random_state=asked.seed)
+            numbers |= relax_rotated(atoms, orientations.as_matrix()).numbers()
         if asked.modes:
             numbers |= normal_modes(atoms).numbers()
         figures[label] = Figures(**numbers)

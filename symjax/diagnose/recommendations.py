@@ -137,8 +137,8 @@ def recommend(
         ]
         ratio = leaf.comparison(report.settings.dtype).ratio or 0.0
         if found:
-            what = ", ".join(dict.fromkeys(finding.kind.value for finding in found))
-            reasons.append(f"{name} ({', '.join(leaf.irreps)}): {what}.")
+            kinds = ", ".join(dict.fromkeys(finding.kind.value for finding in found))
+            reasons.append(f"{name} ({', '.join(leaf.irreps)}): {kinds}.")
         elif Severity.of(ratio) >= Severity.SEVERE:
             reasons.append(
                 f"{name} ({', '.join(leaf.irreps)}): equivariance error {ratio:.2g} of "

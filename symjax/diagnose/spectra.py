@@ -286,7 +286,7 @@ def _jackknife(parts: Sequence[Totals]) -> np.ndarray:
     num = len(parts)
     if num < 2:
         return np.zeros(power.shape[1:])
-    rest = np.maximum(norm.sum() - norm, 1e-300)[:, None, None]
-    without = (power.sum(axis=0) - power) / rest
+    others = np.maximum(norm.sum() - norm, 1e-300)[:, None, None]
+    without = (power.sum(axis=0) - power) / others
     spread = np.square(without - without.mean(axis=0)).sum(axis=0)
     return np.sqrt((num - 1) / num * spread)

@@ -132,8 +132,8 @@ def symmetry_traps(
                 "symmetric structures",
             )
         )
-    what = ", ".join(looked) or "no output"
-    note = f"{what} of {label} ({group})"
+    outputs = ", ".join(looked) or "no output"
+    note = f"{outputs} of {label} ({group})"
     return findings, Check(Kind.SYMMETRY_TRAP, len(looked), note)
 
 

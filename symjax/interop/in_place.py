@@ -254,8 +254,8 @@ class MetatomicSource:
         """Note for reports: how the model is measured, its unit of length, layers."""
         opened = open_model(self.path)
         unit = opened.model.capabilities().length_unit
-        what = "an exported model" if opened.module is None else "a checkpoint"
-        lines = [f"Measured in place by metatomic, from {what} of {opened.kind}."]
+        origin = "an exported model" if opened.module is None else "a checkpoint"
+        lines = [f"Measured in place by metatomic, from {origin} of {opened.kind}."]
         if not unit:
             lines.append("It states no unit of length: angstrom is assumed.")
         elif unit.lower() not in ("a", "angstrom"):

@@ -42,9 +42,9 @@ def torch_callable(
         has its properties: they are channels if the representation has channels;
         otherwise there must be one. A block of an output with several is named by its
         irrep: ``"mtt::density/2+"``. ``"forces"`` and ``"stress"``, unless the model
-          has such outputs, are derived from its energy: minus its gradient with respect
-          to positions, and its derivative with respect to strain divided by the volume
-          of the cell, for slabs and wires within their periodic directions.
+        has such outputs, are derived from its energy: minus its gradient with respect
+        to positions, and its derivative with respect to strain divided by the volume
+        of the cell, for slabs and wires within their periodic directions.
       per_atom: Names of the outputs to evaluate per atom, such as features or
         non-conservative forces; the others are evaluated per structure.
       energy: The output to derive; by default ``"energy"``, or its only variant, such

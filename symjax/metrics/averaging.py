@@ -209,10 +209,10 @@ def optimised(
             )
             if best is None or found.fun < best.fun:
                 best = found
-    turns = np.zeros((num, 3))
+    vectors = np.zeros((num, 3))
     if best is not None:
-        turns[1:] = best.x.reshape(-1, 3)
-    elements = Rotation.from_rotvec(turns).as_matrix()
+        vectors[1:] = best.x.reshape(-1, 3)
+    elements = Rotation.from_rotvec(vectors).as_matrix()
     if inversion:
         elements = np.concatenate([elements, -elements])
     size = len(elements)
@@ -315,17 +315,17 @@ def _check_limits(spectra: Any, limits: Any) -> None:
 
 
 def _loss_and_slope(
-    turns: np.ndarray, gram: tuple[np.ndarray, ...]
+    vectors: np.ndarray, gram: tuple[np.ndarray, ...]
 ) -> tuple[float, np.ndarray]:
-    value, slope = _loss(turns.reshape(-1, 3), gram)
+    value, slope = _loss(vectors.reshape(-1, 3), gram)
     return float(value), np.asarray(slope).reshape(-1)
 
 
 @jax.jit
 @jax.value_and_grad
-def _loss(turns: Float[Array, "n 3"], gram: tuple[Array, ...]) -> Array:
+def _loss(vectors: Float[Array, "n 3"], gram: tuple[Array, ...]) -> Array:
     """V after the average over the identity and rotations by some vectors."""
-    rotations = jax.vmap(_exponential)(jnp.concatenate([jnp.zeros((1, 3)), turns]))
+    rotations = jax.vmap(_exponential)(jnp.concatenate([jnp.zeros((1, 3)), vectors]))
     matrices = wigner_d(len(gram) - 1, rotations)
     means = [part.mean(axis=0) for part in matrices]
     left = [
@@ -335,9 +335,9 @@ def _loss(turns: Float[Array, "n 3"], gram: tuple[Array, ...]) -> Array:
     return jnp.sum(jnp.stack(left))
 
 
-def _exponential(turn: Float[Array, " 3"]) -> Float[Array, "3 3"]:
+def _exponential(vector: Float[Array, " 3"]) -> Float[Array, "3 3"]:
     """Matrix of the rotation with a rotation vector."""
-    cross = jnp.cross(jnp.eye(3), turn)
+    cross = jnp.cross(jnp.eye(3), vector)
     return jax.scipy.linalg.expm(cross)
 
 

@@ -273,16 +273,16 @@ def _zero(errors: LabelErrors) -> Zero:
     def size(values: np.ndarray) -> float:
         return float(np.sqrt(np.mean(np.square(values / atoms))))
 
-    rest = left(apart)
-    explained = size(apart - rest)
+    residual = left(apart)
+    explained = size(apart - residual)
     rank = int(np.linalg.matrix_rank(counts))
     if len(label) < rank + _MORE_THAN_FITTED:
         # Too few to fit: only differences larger than any model's errors are detected.
         far = explained > max(1.0, _FAR * size(left(label)))
         return Zero(explained, 0, far, apart)
-    if explained <= _FAR * max(size(left(label)), size(rest)):
+    if explained <= _FAR * max(size(left(label)), size(residual)):
         return Zero(explained, 0, False, apart)
-    return Zero(explained, rank, False, rest)
+    return Zero(explained, rank, False, residual)
 
 
 def _other_unit(errors: LabelErrors) -> str:

@@ -70,9 +70,9 @@ class Streamed:
             Coarser(*(np.asarray(part) / square for part in one))
             for one in self.coarser
         )
-        rest = (self.misfit, self.overlap, self.spread, self.round_off)
+        errors = (self.misfit, self.overlap, self.spread, self.round_off)
         return Streamed(
-            fine, self.power / square, coarser, *(part / square for part in rest)
+            fine, self.power / square, coarser, *(part / square for part in errors)
         )
 
 

@@ -130,11 +130,11 @@ class Groups:
         totals = np.bincount(every)
         num = np.bincount(own, minlength=len(totals))
         expected = totals * len(visited) / len(usable)
-        few = (num < 2) | ((expected < _LEAST) & (num < totals))
-        while 0 < few.sum() < len(few) and num[few].sum() < 2:
-            few[np.argmin(np.where(few, len(own) + 1, num))] = True
+        small = (num < 2) | ((expected < _LEAST) & (num < totals))
+        while 0 < small.sum() < len(small) and num[small].sum() < 2:
+            small[np.argmin(np.where(small, len(own) + 1, num))] = True
         names, joined = np.unique(
-            np.where(few, -1, np.arange(len(few))), return_inverse=True
+            np.where(small, -1, np.arange(len(small))), return_inverse=True
         )
         return Strata(joined[own], np.bincount(joined, totals, len(names)).astype(int))
 

@@ -200,14 +200,14 @@ def respond(
       ArgumentError: An integer response is too large for float64.
     """
     function, action = as_function(function), as_action(action)
-    rest: Any = (keep, batch_size, x, args, rotations)
+    arguments: Any = (keep, batch_size, x, args, rotations)
     if isinstance(function, HostFunction):
-        found: Any = _respond_on_host(function, action, *rest)
+        found: Any = _respond_on_host(function, action, *arguments)
     elif devices:
-        rest = (keep, batch_size, devices, x, args, rotations)
-        found = _respond_on_devices(function, action, *rest)
+        arguments = (keep, batch_size, devices, x, args, rotations)
+        found = _respond_on_devices(function, action, *arguments)
     else:
-        found = _respond(function, action, *rest)
+        found = _respond(function, action, *arguments)
     _check_exact(found)
     return found
 
@@ -235,7 +235,7 @@ def respond_in_batches(
     *,
     batch_size: int,
     devices: tuple[jax.Device, ...] = (),
-    **rest: Any,
+    **keywords: Any,
 ) -> Sequence[Array | np.ndarray]:
     """As :func:`respond`, with one compiled program for any number of elements.
 
@@ -254,7 +254,7 @@ def respond_in_batches(
             rotations[fill[start : start + step]],
             batch_size=batch_size,
             devices=devices,
-            **rest,
+            **keywords,
         )
         for start in range(0, len(fill), step)
     ]

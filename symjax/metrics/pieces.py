@@ -225,5 +225,5 @@ def rotated_rows(
     with jax.enable_x64(True):
         direct = spherical_values(leaf, jax.device_put(values))
         (matrices,) = spherical_matrices([leaf], elements)
-        turned = np.asarray(rotate_back(matrices, direct), np.float64)
-    return turned[:, mask].reshape(len(elements), -1)
+        rotated = np.asarray(rotate_back(matrices, direct), np.float64)
+    return rotated[:, mask].reshape(len(elements), -1)

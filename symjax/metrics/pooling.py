@@ -429,8 +429,8 @@ def _left_out(a: np.ndarray, b: np.ndarray, strata: Strata) -> _Spread:
 
     def without(each: np.ndarray) -> np.ndarray:
         sums = np.bincount(of, each, len(weights))
-        rest = (num / np.maximum(num - 1, 1))[of] * (sums[of] - each)
-        return np.asarray(weights @ sums + weights[of] * (rest - sums[of]))
+        others = (num / np.maximum(num - 1, 1))[of] * (sums[of] - each)
+        return np.asarray(weights @ sums + weights[of] * (others - sums[of]))
 
     below = without(b)
     if not (below > 0).all():

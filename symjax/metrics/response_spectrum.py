@@ -244,8 +244,8 @@ def _proper_tables(
 ) -> tuple[Bool[np.ndarray, "elements"], list[np.ndarray]]:
     """Which elements are proper, and D^l of the proper part of each element."""
     proper = np.linalg.det(elements) > 0
-    turns = np.where(proper[:, None, None], elements, -elements)
-    return proper, wigner_d_tables(max_degree, turns)
+    rotations = np.where(proper[:, None, None], elements, -elements)
+    return proper, wigner_d_tables(max_degree, rotations)
 
 
 def _left(

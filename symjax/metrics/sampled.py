@@ -169,10 +169,10 @@ def _(over: HaarSamples, prepared: Prepared, max_degree: int) -> Measurement:
         epsilon = leaves[name].epsilon
         response = _response(results[name], unit, collected[name], cosets, epsilon)
         results[name] = dataclasses.replace(results[name], response=response)
-    turned = "" if over.turn == "C1" else f" in turns of {over.turn}"
+    of_sets = "" if over.turn == "C1" else f" in turns of {over.turn}"
     return Measurement(
         results,
-        f"{over.num} Haar-random pairs{turned} (seed {over.seed})",
+        f"{over.num} Haar-random pairs{of_sets} (seed {over.seed})",
         None,
         2 * over.num,
         max_degree,

@@ -121,8 +121,8 @@ class Survey:
             words = np.frombuffer(digest[:16], "<u4")
             random = np.random.default_rng([self.seed, number, *words.tolist()])
             row[:] = random.standard_normal(row.shape)
-        turns = Rotation.from_quat(quaternions.reshape(-1, 4)).as_matrix()
-        shaped = turns.reshape(*quaternions.shape[:2], 1, 3, 3)
+        rotations = Rotation.from_quat(quaternions.reshape(-1, 4)).as_matrix()
+        shaped = rotations.reshape(*quaternions.shape[:2], 1, 3, 3)
         return turn_members(self.turn) @ shaped
 
     def order(self, labels: Sequence[str], groups: Groups) -> np.ndarray:

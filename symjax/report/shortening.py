@@ -63,9 +63,9 @@ def _by_difference(names: Sequence[str], width: int) -> list[str]:
             if len({other[n] for other in alike}) > 1:
                 told += ("." if n == last + 1 else "...") + own[n]
                 last = n
-        rest = width - len(told) - 3
-        if told and last < len(own) - 1 and rest > 4:
-            tail = min(len(own[-1]), rest - min(len(own[0]), rest // 2))
+        space = width - len(told) - 3
+        if told and last < len(own) - 1 and space > 4:
+            tail = min(len(own[-1]), space - min(len(own[0]), space // 2))
             told += "..." + own[-1][-tail:]
         room = width - len(told)
         head = own[0][:room]

@@ -147,11 +147,11 @@ def measure_items(
             kept.clear()
         count = _Count(journal, len(labels), settings.num_elements, watch, alone)
         _keep_completed(source, items, sizes, labels, count)
-        rest = [label for label in labels if label not in journal.completed]
+        remaining = [label for label in labels if label not in journal.completed]
         # Known errors are reported first.
-        rest.sort(key=lambda label: label not in errors)
-        prepared = _prepared(source, items, rest, sizes, errors, count)
-        if workers.spreads(len(rest)):
+        remaining.sort(key=lambda label: label not in errors)
+        prepared = _prepared(source, items, remaining, sizes, errors, count)
+        if workers.spreads(len(remaining)):
             task = functools.partial(_measured_or_failed, source, options, beside)
             lost = functools.partial(_lost, *workers.setting)
             with contextlib.closing(workers.map(task, prepared, lost)) as finished:

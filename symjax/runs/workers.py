@@ -179,11 +179,11 @@ def in_processes(
     """
     items = list(items)
     jobs = max(min(jobs, len(items)), 1)
-    rest = iter(items)
+    remaining = iter(items)
     worked = False
     while True:
         under_way: list[tuple[Any, ...]] = []
-        for result in _in_pool(task, rest, jobs, under_way):
+        for result in _in_pool(task, remaining, jobs, under_way):
             worked = True
             yield result
         if not under_way:
@@ -289,11 +289,11 @@ def _as_finished(
     If a process of the pool dies, submitted items without a result are added to
     ``under_way``, and no more are submitted.
     """
-    rest = iter(items)
+    remaining = iter(items)
     waiting: dict[concurrent.futures.Future[Any], tuple[Any, ...]] = {}
     broken: list[tuple[Any, ...]] = []
     while True:
-        for item in itertools.islice(rest, 0 if broken else most - len(waiting)):
+        for item in itertools.islice(remaining, 0 if broken else most - len(waiting)):
             try:
                 waiting[pool.submit(task, *item)] = item
             except BrokenProcessPool:

@@ -129,9 +129,9 @@ def icosahedral_sphere(degree: int) -> tuple[np.ndarray, np.ndarray]:
             for a, b, c in itertools.combinations(near, 3)
             if _is_face(a, b, c)
         )
-        turned = group @ (center / np.linalg.norm(center))
-        _, first = np.unique(turned.round(9), axis=0, return_index=True)
-        nodes.append(turned[np.sort(first)])
+        directions = group @ (center / np.linalg.norm(center))
+        _, first = np.unique(directions.round(9), axis=0, return_index=True)
+        nodes.append(directions[np.sort(first)])
         weights.append(np.full(20, of_faces))
     for weight, *point in orbits:
         unit = np.array(point) / np.linalg.norm(point)

@@ -123,7 +123,7 @@ def sparsest_subset(
         groups.append(icosahedral_rotations())
         # Those of the tetrahedron among them.
         proper = groups[0][np.linalg.det(groups[0]) > 0]
-        groups.append(proper[[_is_even(turn) for turn in proper]])
+        groups.append(proper[[_is_even(rotation) for rotation in proper]])
     groups.append(np.array([np.eye(3), -np.eye(3)]))
     if len(points) <= _LARGEST_ASYMMETRIC:
         groups.append(np.eye(3)[None])

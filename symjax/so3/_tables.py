@@ -123,11 +123,11 @@ def quarter_turn_z(degree: int, turns: int) -> np.ndarray:
 @functools.lru_cache(maxsize=8)
 def quarter_turns_y(max_degree: int) -> tuple[np.ndarray, ...]:
     """Real matrices of the rotation by 90 degrees about y, which takes z to x."""
-    turns = []
+    matrices = []
     for degree, delta in enumerate(half_turns(max_degree)):
         basis = complex_to_real(degree)
-        turns.append((basis @ delta @ basis.conj().T).real)
-    return _freeze(turns)
+        matrices.append((basis @ delta @ basis.conj().T).real)
+    return _freeze(matrices)
 
 
 @functools.lru_cache(maxsize=8)
@@ -138,8 +138,8 @@ def axis_changes(max_degree: int) -> tuple[np.ndarray, ...]:
     """
     return _freeze(
         [
-            quarter_turn_z(degree, -1) @ turn.T @ quarter_turn_z(degree, 1)
-            for degree, turn in enumerate(quarter_turns_y(max_degree))
+            quarter_turn_z(degree, -1) @ matrix.T @ quarter_turn_z(degree, 1)
+            for degree, matrix in enumerate(quarter_turns_y(max_degree))
         ]
     )
 

@@ -207,14 +207,14 @@ def dihedral_group(order: int, mirrors: bool = True) -> Float[np.ndarray, "n 3 3
     With ``mirrors`` also the mirror plane perpendicular to the axis: D_nh.
     """
     angles = 2 * np.pi * np.arange(order) / order
-    turns = np.zeros((order, 3, 3))
-    turns[:, 0, 0] = turns[:, 1, 1] = np.cos(angles)
-    turns[:, 1, 0] = np.sin(angles)
-    turns[:, 0, 1] = -turns[:, 1, 0]
-    turns[:, 2, 2] = 1
+    rotations = np.zeros((order, 3, 3))
+    rotations[:, 0, 0] = rotations[:, 1, 1] = np.cos(angles)
+    rotations[:, 1, 0] = np.sin(angles)
+    rotations[:, 0, 1] = -rotations[:, 1, 0]
+    rotations[:, 2, 2] = 1
     signs = itertools.product((1.0, -1.0) if mirrors else (1.0,), (1.0, -1.0))
     planes = np.array([np.diag([1.0, y, z]) for z, y in signs])
-    return (planes[:, None] @ turns).reshape(-1, 3, 3)
+    return (planes[:, None] @ rotations).reshape(-1, 3, 3)
 
 
 def rotation_axes(

@@ -52,10 +52,10 @@ def _errors_of_one(
 ) -> dict[str, Any]:
     """Sums and counts of the errors of one event, and its logits."""
     event, assignment, _labels = sample
-    turned = jnp.matmul(event.positions, element.T, precision="highest")
+    rotated = jnp.matmul(event.positions, element.T, precision="highest")
     hidden = random_hidden(key, assignment.mask, config.masking_ratio)
     logits, filled, groups, _ = evaluate_heads(
-        config, variables, event._replace(positions=turned), assignment, hidden
+        config, variables, event._replace(positions=rotated), assignment, hidden
     )
     found: dict[str, Any] = {}
     if logits is not None:

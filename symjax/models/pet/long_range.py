@@ -200,8 +200,8 @@ def _spread(
         first = jnp.floor(places).astype(jnp.int32) - nodes // 2 + 1
     # Integers modulo the mesh size, so that phases are accurate in float32.
     steps = jnp.arange(nodes)
-    turns = waves[:, :, :, None] * steps % sizes[:, None, :, None]
-    angles = -2 * jnp.pi * turns.astype(places.dtype) / sizes[:, None, :, None]
+    phases = waves[:, :, :, None] * steps % sizes[:, None, :, None]
+    angles = -2 * jnp.pi * phases.astype(places.dtype) / sizes[:, None, :, None]
     table = jax.lax.complex(jnp.cos(angles), jnp.sin(angles))[structure]
     along = jnp.einsum("pac,akcp->akc", weights.astype(table.dtype), table)
     start = waves[structure] * first[:, None, :] % own[:, None, :]
