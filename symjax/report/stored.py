@@ -8,7 +8,7 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -135,15 +135,20 @@ class Stored:
         hints = {name: hints[name] for name in hints if name not in self.filled}
         # Also fields with a default: a file that lacks one is damaged.
         make: Any = TypedDict
-        fields = with_config(STRICT)(make(source.__name__, hints))
-        inner = handler.generate_schema(fields)
+        known = hints | dict.fromkeys(self.derived, NotRequired[Any])
+        closed = with_config({**STRICT, "extra": "forbid"})
+        inner = handler.generate_schema(closed(make(source.__name__, known)))
+
+        def read(fields: dict[str, Any]) -> Any:
+            own = {name: fields[name] for name in hints}
+            return source(**own, **self.filled)
 
         def write(value: Any, further: Any) -> Any:
             plain = further({name: getattr(value, name) for name in hints})
             return plain | {name: getattr(value, name) for name in self.derived}
 
         return core_schema.no_info_after_validator_function(
-            lambda fields: source(**fields, **self.filled),
+            read,
             inner,
             serialization=core_schema.wrap_serializer_function_ser_schema(
                 write, schema=inner

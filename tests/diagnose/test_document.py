@@ -46,7 +46,14 @@ def test_findings_traces_and_probes_come_back():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("schema", "symjax-diagnosis/2"), ("model", 1), ("probes", 1)]
+    ("key", "value"),
+    [
+        ("schema", "symjax-diagnosis/2"),
+        ("model", 1),
+        ("probes", 1),
+        ("findngs", []),
+        ("checks", [{"kind": "leakage", "looked_at": 1, "note": "", "noted": ""}]),
+    ],
 )
 def test_what_is_no_diagnosis_is_refused(key, value):
     data = json.loads(dumps(plain(DiagnosisFile("pet", (), ()))))

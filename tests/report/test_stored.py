@@ -73,7 +73,8 @@ def test_a_class_of_metrics_is_an_object_of_its_fields():
     written = one.dump_python(verdict)
     assert written["excluded"] == 0.19
     assert one.validate_python(written) == verdict
-    for name, value in (("excluded", 1.5), ("degree_to_try", -1), ("resolved", 1)):
+    wrong = {"excluded": 1.5, "degree_to_try": -1, "resolved": 1, "resolvd": True}
+    for name, value in wrong.items():
         with pytest.raises(ValidationError, match=name):
             one.validate_json(json.dumps(written | {name: value}))
 
