@@ -123,12 +123,8 @@ def test_imports_stand_at_the_top(part):
 
 
 def test_extras_are_not_imported(tmp_path):
-    """Stand-ins make an import succeed, and show, where PyTorch is not installed.
-
-    SymPy, which e3x imports too, takes longer than JAX.
-    """
+    """Stand-ins make an import succeed, and show, where PyTorch is not installed."""
     heavy = ("torch", "metatensor", "metatomic", "metatrain", "tblite", "pyscf")
-    heavy += ("sympy",)
     for name in heavy:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("")

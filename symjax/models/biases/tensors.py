@@ -6,17 +6,32 @@ l = 1 is the cross product, changes sigma: it makes pseudotensors from the real
 spherical harmonics of several directions.
 """
 
+import functools
 from collections.abc import Sequence
 
+import e3x
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.special import comb
 
 from symjax.models._parameters import Dense, Module, normal, ones
-from symjax.so3.coupling import clebsch_gordan
 from symjax.so3.harmonics import degree_slice, solid_harmonics
+
+
+@functools.lru_cache(maxsize=64)
+def _coupling(a: int, b: int, c: int) -> np.ndarray:
+    """Clebsch-Gordan coefficients (2a+1, 2b+1, 2c+1), of norm sqrt(2c+1)."""
+    # Evaluated now, even under a trace: jax.ensure_compile_time_eval has no effect
+    # within Flax's lazy initialisation. Always in double precision, since the cache is
+    # shared by models of any precision.
+    with jax.core.eval_context(), jax.enable_x64(True):
+        table = np.asarray(
+            e3x.so3.clebsch_gordan(a, b, c, cartesian_order=False), np.float64
+        )
+    block = table[degree_slice(a), degree_slice(b), degree_slice(c)]
+    return block / np.linalg.norm(block) * np.sqrt(2 * c + 1)
 
 
 def couple(
@@ -26,8 +41,8 @@ def couple(
 ) -> Float[Array, "... components channels"]:
     """Couples real spherical tensors to one degree, channel by channel.
 
-    The Clebsch-Gordan coefficients have Frobenius norm sqrt(2 l + 1), so that unit
-    tensors in general position couple to a tensor of norm about 1.
+    The Clebsch-Gordan coefficients are e3x's, scaled to Frobenius norm sqrt(2 l + 1),
+    so that unit tensors in general position couple to a tensor of norm about 1.
 
     Args:
       a: Tensors with 2 l_a + 1 rows.
@@ -39,7 +54,7 @@ def couple(
       (-1)^(l_a + l_b - l).
     """
     degrees = (a.shape[-2] - 1) // 2, (b.shape[-2] - 1) // 2
-    table = jnp.asarray(clebsch_gordan(*degrees, degree), a.dtype)
+    table = jnp.asarray(_coupling(*degrees, degree), a.dtype)
     return jnp.einsum("...ic,...jc,ijk->...kc", a, b, table, precision="highest")
 
 
@@ -71,14 +86,8 @@ def harmonics(
 def radial_functions(
     distances: Float[Array, "..."], cutoff: float, number: int
 ) -> Float[Array, "... number"]:
-    """Bernstein polynomials B_k = binom(K-1, k) x^k (1-x)^(K-1-k), x = r / cutoff.
-
-    K is ``number``; beyond the cutoff they keep their values.
-    """
-    x = jnp.clip(distances / cutoff, 0, 1)[..., None]
-    order = np.arange(number)
-    binomials = jnp.asarray(comb(number - 1, order), x.dtype)
-    return binomials * x**order * (1 - x) ** order[::-1]
+    """Bernstein polynomials on [0, cutoff], as in e3x."""
+    return e3x.nn.basic_bernstein(distances, number, cutoff)
 
 
 class HarmonicEmbedding(nn.Module):

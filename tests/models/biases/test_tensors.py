@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
 from edge_geometry import ROUNDING, angles_of, elements, geometry, turn
 from small_models import random_parameters
 
@@ -46,18 +45,6 @@ def test_couplings_are_double_after_a_model_in_single_precision():
     )
     found = couple(jnp.asarray(a), jnp.asarray(b), 5)[:, 0]
     np.testing.assert_allclose(np.abs(found), np.abs(wanted) * 11**0.5, atol=1e-12)
-
-
-def test_radial_functions_are_bernsteins_with_slopes_at_both_ends():
-    x = np.array([0.0, 0.3, 4.5])
-    found = radial_values(x, 4.5, 5)
-    order = np.arange(5)
-    share = x[:, None] / 4.5
-    wanted = scipy.special.comb(4, order) * share**order * (1 - share) ** (4 - order)
-    np.testing.assert_allclose(found, wanted, rtol=1e-14)
-    slopes = jax.jacfwd(lambda r: radial_functions(r, 4.5, 5))(0.0)
-    # Half of the slope at the end of the interval: they are constant beyond.
-    np.testing.assert_allclose(slopes, np.array([-4, 4, 0, 0, 0]) / 4.5 / 2)
 
 
 def test_a_vector_couples_with_a_vector_to_their_cross_product():
