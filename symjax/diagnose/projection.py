@@ -9,6 +9,8 @@ invariant under the projection
 and its forbidden part (1 - Q) y vanishes.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ from symjax.errors import ArgumentError
 from symjax.so3.representations import (
     Representation,
     from_spherical,
-    spherical_matrix,
+    spherical_matrix_table,
     split_axes,
     to_spherical,
 )
@@ -69,15 +71,25 @@ def forbidden_part(
             f"does not fit the {len(flat)} samples of the values",
             f"Pass integers of shape ({len(elements)}, {len(flat)})",
         )
-    matrices = spherical_matrix(representation, jnp.asarray(elements, flat.dtype))
-    # rho(h)^-1 is the transpose.
-    moved = jnp.einsum(
-        "hij,hsic->sjc", matrices, flat[permutations], precision="highest"
-    )
-    forbidden = flat - moved / len(elements)
+    matrices = spherical_matrix_table(representation, elements).astype(flat.dtype)
+    forbidden = without_allowed(matrices, permutations, flat)
     return from_spherical(
         representation, forbidden.reshape(*samples, components, channels)
     )
+
+
+def without_allowed(
+    matrices: Float[np.ndarray, "order components components"],
+    permutations: Int[np.ndarray, "order samples"],
+    values: Any,
+) -> Any:
+    """As :func:`forbidden_part`, of spherical components; NumPy stays on the host."""
+    xp = values.__array_namespace__()
+    with jax.default_matmul_precision("highest"):
+        # rho(h)^-1 is the transpose.
+        images = values[..., permutations, :, :]
+        moved = xp.einsum("hij,...hsic->...sjc", matrices, images)
+    return values - moved / len(matrices)
 
 
 def allowed_dimension(
@@ -106,10 +118,7 @@ def allowed_dimension(
       >>> allowed_dimension(VECTOR, mirror, np.zeros((2, 1), int))
       2
     """
-    with jax.enable_x64(True):
-        matrices = np.asarray(
-            spherical_matrix(representation, np.asarray(elements, float))
-        )
+    matrices = spherical_matrix_table(representation, elements)
     permutations = np.asarray(permutations).reshape(len(elements), -1)
     fixed = (permutations == np.arange(permutations.shape[1])).sum(axis=1)
     traces = np.einsum("hii->h", matrices)

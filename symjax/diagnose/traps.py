@@ -4,28 +4,23 @@ An equivariant function predicts no dipole for methane, and no forces out of a m
 plane, see :mod:`symjax.diagnose.projection`.
 """
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from scipy import special
 
 from symjax.diagnose.findings import Check, Figure, Finding, Kind
-from symjax.diagnose.projection import allowed_dimension, forbidden_part
+from symjax.diagnose.projection import allowed_dimension, without_allowed
 from symjax.diagnose.spectra import FALSE_ALARM
 from symjax.errors import ArgumentError
 from symjax.metrics import orbit
-from symjax.metrics.pieces import spherical_values
+from symjax.metrics.pieces import rotated_rows
 from symjax.metrics.problem import Execution, Prepared, Problem, prepare
-from symjax.so3.representations import (
-    Representation,
-    from_spherical,
-    spherical_matrix,
-)
+from symjax.so3.representations import spherical_matrix_table
 from symjax.so3.sampling import haar
 
 # The same orientations in each run, for reproducibility.
@@ -103,12 +98,14 @@ def symmetry_traps(
         if output.kind != "output" or free >= total:
             continue
         looked.append(name)
-
-        forbidden = functools.partial(_forbidden, representation, elements, among, real)
-        found = _Forbidden.of(forbidden(values), forbidden(nudged[name] - values))
+        matrices = spherical_matrix_table(representation, elements)
+        found = _Forbidden.of(
+            without_allowed(matrices, among, values),
+            without_allowed(matrices, among, nudged[name] - values),
+        )
         if found is None:
             continue
-        reference = max(_rms(values[:, real]), (scales or {}).get(name, 0.0))
+        reference = max(_rms(values), (scales or {}).get(name, 0.0))
         allowed = {0: "nothing", 1: "one number"}.get(
             free, f"{free} independent numbers"
         )
@@ -160,8 +157,8 @@ def _inputs(problem: Problem, displacement: float) -> tuple[Any, Any]:
 
 def _answers(
     prepared: Prepared, x: Any, rotations: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Outputs at all orientations, rotated back, in float64."""
+) -> dict[str, Float[np.ndarray, "orientations samples components channels"]]:
+    """Real samples at all orientations, rotated back, in spherical components."""
     leaves = prepared.leaves
     responses = orbit.respond(
         prepared.function,
@@ -173,35 +170,12 @@ def _answers(
         batch_size=len(rotations) // 2,
     )
     out = {}
-    with jax.enable_x64(True):
-        for (name, leaf), values in zip(leaves.items(), responses, strict=True):
-            spherical = spherical_values(
-                leaf, jax.device_put(np.asarray(values, float))
-            )
-            matrices = spherical_matrix(leaf.representation, rotations)
-            back = jnp.einsum(
-                "gij,gsic->gsjc",
-                matrices,
-                spherical.reshape(len(rotations), -1, *spherical.shape[-2:]),
-                precision="highest",
-            )
-            out[name] = np.asarray(from_spherical(leaf.representation, back))
+    for (name, leaf), values in zip(leaves.items(), responses, strict=True):
+        real = prepared.masks[name].reshape(-1)
+        rows = rotated_rows(leaf.compact, np.asarray(values), rotations, real)
+        _, components, channels = leaf.axes
+        out[name] = rows.reshape(len(rotations), -1, components, channels)
     return out
-
-
-def _forbidden(
-    representation: Representation,
-    elements: np.ndarray,
-    permutations: np.ndarray,
-    real: np.ndarray,
-    answers: np.ndarray,
-) -> np.ndarray:
-    """The forbidden part of the real samples at each orientation."""
-    project = functools.partial(
-        forbidden_part, representation, elements=elements, permutations=permutations
-    )
-    with jax.enable_x64(True):
-        return np.asarray(jax.vmap(project)(jax.device_put(answers[:, real])))
 
 
 class _Forbidden(NamedTuple):
