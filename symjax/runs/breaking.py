@@ -33,15 +33,17 @@ def measure_breaking(
       ModelError: A probability is not finite.
       ArgumentError: ``samples`` is not positive and even.
     """
+    cubic = finite_group("Oh")
     return (
-        _over(problem, finite_group("Oh")),
+        _over(problem, cubic.elements, cubic),
         _over(problem, sampled_elements(samples)),
     )
 
 
-def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
-    exact = isinstance(over, FiniteGroup)
-    elements = over.elements if isinstance(over, FiniteGroup) else over
+def _over(
+    problem: Problem, elements: np.ndarray, group: FiniteGroup | None = None
+) -> Breaking:
+    """Over the elements of a group, or over random ones of O(3)."""
     output = problem.outputs["all"]
     assert output.mask is not None
     mask = output.mask
@@ -49,7 +51,7 @@ def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
         name: values[:, mask] for name, values in _responses(problem, elements).items()
     }
     # Random elements have one degree of freedom less, for their mean.
-    free = len(elements) - (not exact)
+    free = len(elements) - (group is None)
 
     def spread(values: np.ndarray) -> float:
         deviation = np.square(values - values.mean(axis=0))
@@ -69,7 +71,7 @@ def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
         for name in ("network", "all")
     )
     return Breaking(
-        group="Oh" if isinstance(over, FiniteGroup) else "O(3)",
+        group="O(3)" if group is None else "Oh",
         num_elements=len(elements),
         num_points=len(truth),
         num_known=int((known >= 0).sum()),
@@ -77,32 +79,28 @@ def _over(problem: Problem, over: FiniteGroup | np.ndarray) -> Breaking:
         tokenisation=size(u["tokenisation"]),
         voxelisation=size(u["voxelisation"]),
         total=spread(u["all"]),
-        content=_content(over, u["all"]) if isinstance(over, FiniteGroup) else {},
+        content={} if group is None else _content(group, u["all"]),
         frozen_labels=frozen,
         labels=labels,
     )
 
 
 def _responses(problem: Problem, elements: np.ndarray) -> dict[str, np.ndarray]:
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in _SOURCES}
     # JAX orders the entries of a dictionary by name.
     order = sorted(_SOURCES)
-    function = functions.as_function(problem.function)
-    move = functions.as_action(problem.action)
-    for start in range(0, len(elements), _BATCH):
-        chunk = elements[start : start + _BATCH]
-        responses = orbit.respond(
-            function,
-            move,
-            problem.x,
-            chunk,
-            args=problem.args,
-            keep=tuple(range(len(order))),
-            batch_size=len(chunk),
-        )
-        for name, values in zip(order, responses, strict=True):
-            rows[name].append(np.asarray(values, float))
-    u = {name: np.concatenate(parts) for name, parts in rows.items()}
+    responses = orbit.respond_in_batches(
+        functions.as_function(problem.function),
+        functions.as_action(problem.action),
+        problem.x,
+        elements,
+        args=problem.args,
+        keep=tuple(range(len(order))),
+        batch_size=_BATCH,
+    )
+    u = {
+        name: np.asarray(values, float)
+        for name, values in zip(order, responses, strict=True)
+    }
     for name, values in u.items():
         if not np.isfinite(values).all():
             raise ModelError(
