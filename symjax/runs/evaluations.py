@@ -97,7 +97,7 @@ class _Store:
 
     def __init__(self, path: Path):
         self._path = path
-        self._fields: list[tuple[str, tuple[int, ...], str]] = []
+        self._fields: list[Any] = []
         self.before: dict[bytes, dict[str, np.ndarray]] = {}
         if path.is_file():
             self._read(path.read_bytes())
@@ -105,38 +105,33 @@ class _Store:
     def _read(self, data: bytes) -> None:
         head, _, rest = data.partition(b"\n")
         try:
-            self._fields = [
-                (str(name), tuple(shape), str(np.dtype(dtype)))
-                for name, shape, dtype in json.loads(head)
+            fields = json.loads(head)
+            # Numbered, as fields of a record cannot have any name.
+            parts = [
+                (str(number), dtype, tuple(shape))
+                for number, (_, shape, dtype) in enumerate(fields)
             ]
+            record = np.dtype([("key", f"V{_KEY}"), *parts])
         except (ValueError, TypeError):
             # Cut off within its first line: there are no evaluations to lose.
             self._path.unlink()
             return
-        sizes = [
-            int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
-            for _, shape, dtype in self._fields
-        ]
-        size = _KEY + sum(sizes)
-        whole = len(rest) // size
-        for number in range(whole):
-            record = rest[number * size : (number + 1) * size]
-            start, values = _KEY, {}
-            for (name, shape, dtype), length in zip(self._fields, sizes, strict=True):
-                part = np.frombuffer(record[start : start + length], dtype)
-                values[name] = part.reshape(shape).copy()
-                start += length
-            self.before[record[:_KEY]] = values
-        if whole * size < len(rest):  # killed while it was written
+        self._fields = fields
+        names = [name for name, *_ in fields]
+        whole = len(rest) // record.itemsize * record.itemsize
+        for key, *values in np.frombuffer(rest[:whole], record):
+            arrays = map(np.array, values)
+            self.before[key.tobytes()] = dict(zip(names, arrays, strict=True))
+        if whole < len(rest):  # killed while it was written
             with self._path.open("r+b") as file:
-                file.truncate(len(head) + 1 + whole * size)
+                file.truncate(len(head) + 1 + whole)
 
     def add(self, key: bytes, output: Any) -> None:
         """Appends an evaluation, unless its names, shapes or dtypes differ."""
         if not isinstance(output, Mapping):
             return
         arrays = {str(name): np.asarray(value) for name, value in output.items()}
-        fields = [(name, a.shape, str(a.dtype)) for name, a in arrays.items()]
+        fields = [[name, [*a.shape], str(a.dtype)] for name, a in arrays.items()]
         if not self._fields:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("wb", buffering=0) as file:

@@ -23,11 +23,6 @@ class BatchPlan:
     In each epoch all structures are seen once, in a random order. Each micro-batch of
     each device takes structures until the next one would exceed its limits.
 
-    Args:
-      num_atoms: Number of atoms of each structure.
-      batch: Limits.
-      seed: Seed of the order.
-
     Raises:
       ArgumentError: There is no structure, or the largest exceeds ``batch.max_atoms``.
     """
@@ -84,14 +79,8 @@ def batch_shape(
 ) -> GraphShape:
     """Sizes to which all parts of a step are padded; few, as each compiles a program.
 
-    Args:
-      parts: The structures of each part.
-      shapes: Sizes of each structure of the data.
-      batch: Limits.
-
-    Returns:
-      The largest numbers of atoms and structures that any part of these data can have;
-      numbers of neighbors are rounded up from those of these parts.
+    The largest numbers of atoms and structures that any part of data of these shapes
+    can have; numbers of neighbors are rounded up from those of these parts.
     """
     sizes = np.array(shapes)
     num_atoms, widths = sizes[:, 0], sizes[:, [1, 3]]
@@ -115,19 +104,6 @@ def stack_parts(parts: Sequence[Any], batch: BatchSection) -> Any:
     )
 
 
-class _Steps:
-    """Steps as a source of grain."""
-
-    def __init__(self, prepare: Callable[[int], Any], num_steps: int):
-        self._prepare, self._num_steps = prepare, num_steps
-
-    def __len__(self) -> int:
-        return self._num_steps
-
-    def __getitem__(self, step: int) -> Any:
-        return self._prepare(step)
-
-
 def load(prepare: Callable[[int], Any], first: int, steps: int) -> Iterator[Any]:
     """Prepares the batches of steps ``first`` to ``steps - 1`` in a thread.
 
@@ -145,5 +121,5 @@ def load(prepare: Callable[[int], Any], first: int, steps: int) -> Iterator[Any]
       [4, 9, 16]
     """
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_AHEAD)
-    source = grain.MapDataset.source(_Steps(prepare, steps)).slice(slice(first, steps))
+    source = grain.MapDataset.range(first, steps).map(prepare)
     return iter(source.to_iter_dataset(options))
