@@ -45,11 +45,7 @@ class Checks:
 
 
 def choose_checks(laws: Laws | None, items: Mapping[str, Any]) -> Checks:
-    """Chooses the smallest structure of each periodicity for checks.
-
-    Args:
-      laws: Function that checks a structure; None for no checks.
-      items: Structures, or events, by label.
+    """Chooses the smallest structure of each periodicity for checks; none for events.
 
     Example:
       >>> import ase.build

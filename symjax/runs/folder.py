@@ -124,10 +124,6 @@ class Destination:
 def check_folder(into: Destination, files: RunFiles = REPORT_FILES) -> None:
     """Checks that a run may be written into its folder, without changing anything.
 
-    Args:
-      into: The folder, and what to do with an earlier run.
-      files: Files of this kind of run.
-
     Raises:
       ReportError: The folder has an earlier run that is neither to be resumed nor
         replaced, has none to resume, or cannot be written to.

@@ -7,7 +7,7 @@ import jax
 
 from symjax.data import LabelFields
 from symjax.errors import ArgumentError, GridError
-from symjax.metrics import Adaptive, Grid, HaarSamples
+from symjax.metrics import Adaptive, Grid, HaarSamples, arguments
 from symjax.metrics.problem import DEFAULT_MEMORY
 from symjax.metrics.slots import CHECK_SEED
 from symjax.models.precision import matmul_precision
@@ -180,10 +180,7 @@ class Options:
                 grid=needed + 1,
                 max_degree=degree // 2,
             )
-        if self.dtype not in DTYPES:
-            raise ArgumentError(
-                "dtype", self.dtype, "is unknown", f"Use one of {', '.join(DTYPES)}"
-            )
+        arguments.check_choice("dtype", self.dtype, DTYPES)
         if self.dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise ArgumentError(
                 "dtype",
@@ -191,13 +188,7 @@ class Options:
                 "needs the x64 mode of JAX, or it would become float32",
                 "Call jax.config.update('jax_enable_x64', True) first",
             )
-        if not 0 < self.tolerance < 1:
-            raise ArgumentError(
-                "tolerance",
-                self.tolerance,
-                "is not between 0 and 1",
-                "Use for instance 0.05",
-            )
+        arguments.check_fraction("tolerance", self.tolerance)
         if not self.memory > 0:
             raise ArgumentError(
                 "memory",

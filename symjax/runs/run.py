@@ -309,7 +309,7 @@ def _as_symjax_error(error: Exception, options: Options) -> SymjaxError | None:
 def _measured(
     source: Source,
     options: Options,
-    beside: "_Beside",
+    beside: _Beside,
     label: str,
     item: Any,
     size: Any,
@@ -354,16 +354,12 @@ def _measured(
 
 
 def _measured_or_failed(
-    source: Source,
-    options: Options,
-    beside: "_Beside",
-    label: str,
-    item: Any,
-    size: Any,
+    source: Source, options: Options, beside: _Beside, *given: Any
 ) -> StructureReport:
-    """Measures an item in a worker."""
+    """Measures an item in a worker, given its label, itself and its size."""
+    label, item, _ = given
     try:
-        return _measured(source, options, beside, label, item, size)
+        return _measured(source, options, beside, *given)
     except SymjaxError as error:
         return _failed(label, item, error)
 

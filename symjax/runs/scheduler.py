@@ -54,14 +54,7 @@ class Scheduler:
         return "scheduler", self.address
 
     def spreads(self, num: int) -> bool:
-        """Whether items are measured by :meth:`map` rather than in this process.
-
-        Args:
-          num: Number of items.
-
-        Returns:
-          Whether there is an item.
-        """
+        """As :meth:`Workers.spreads`: whether there is an item."""
         return num > 0
 
     def alone(self) -> contextlib.AbstractContextManager[Any]:
@@ -83,16 +76,7 @@ class Scheduler:
         items: Iterable[tuple[Any, ...]],
         lost: Callable[..., Any],
     ) -> Generator[Any]:
-        """Calls a function for each item on the workers.
-
-        Args:
-          task: The function, which is sent to each worker once; must be picklable.
-          items: Its arguments; picklable.
-          lost: Function that returns the result of an item that is lost, given its
-            arguments.
-
-        Yields:
-          Results in the order in which they are finished.
+        """As :meth:`Workers.map`; the function is sent to each worker once.
 
         Raises:
           ArgumentError: No scheduler answers, workers have other versions, or the

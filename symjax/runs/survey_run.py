@@ -210,6 +210,7 @@ def _head(
     groups: Groups | None,
 ) -> dict[str, Any]:
     """What must agree when a survey is resumed."""
+    strata = None if groups is None else groups.strata
     return {
         "schema": SURVEY_SCHEMA,
         "software": [symjax.__version__, jax.__version__, jax.default_backend()],
@@ -221,34 +222,20 @@ def _head(
         "dtype": options.dtype,
         "matmul_precision": matmul_precision(),
         "energy": options.energy,
-        "structures": _digest_of_all(structures),
-        "strata": None if groups is None else _digest_of_strata(groups),
+        "structures": _digest(
+            {label: structure_digest(atoms) for label, atoms in structures.items()}
+        ),
+        "strata": None if strata is None else _digest(strata),
     }
 
 
-def _digest_of_strata(groups: Groups) -> str | None:
-    if groups.strata is None:
-        return None
-    text = "".join(f"{label} {own}\n" for label, own in groups.strata.items())
+def _digest(by_label: Mapping[str, object]) -> str:
+    text = "".join(f"{label} {own}\n" for label, own in by_label.items())
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest_of_all(structures: Mapping[str, ase.Atoms]) -> str:
-    digest = hashlib.sha256()
-    for label, atoms in structures.items():
-        digest.update(f"{label} {structure_digest(atoms)}\n".encode())
-    return digest.hexdigest()
-
-
 class Single(NamedTuple):
-    """A structure for a source that evaluates one at a time.
-
-    Attributes:
-      label: Its label.
-      item: The structure, as prepared by the source.
-      size: Its size according to the source.
-      num_atoms: Number of its atoms.
-    """
+    """A structure, as prepared by a source that evaluates one at a time."""
 
     label: str
     item: Any

@@ -121,16 +121,7 @@ class Workers:
 def on_devices(
     task: Task, items: Iterable[tuple[Any, ...]], devices: Sequence[jax.Device]
 ) -> Generator[Any]:
-    """Calls a function for each item, in one thread for each device.
-
-    Args:
-      task: The function.
-      items: Its arguments.
-      devices: The devices.
-
-    Yields:
-      Results in the order in which they are finished.
-    """
+    """As :meth:`Workers.map`, in one thread for each device."""
     free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
     for device in devices:
         free.put(device)
@@ -158,21 +149,12 @@ def in_processes(
     jobs: int,
     lost: Callable[..., Any],
 ) -> Generator[Any]:
-    """Calls a picklable function for each item, in several processes at once.
+    """As :meth:`Workers.map`, in several processes at once.
 
     The cores of the machine are divided among the processes where the system allows it,
     as each would otherwise start threads for all of them. Processes end with their
     parent. If one dies, the items in progress are measured again, each alone in a new
     process; those that kill it again are lost.
-
-    Args:
-      task: The function.
-      items: Its arguments.
-      jobs: Number of processes.
-      lost: Function that returns the result of a lost item, given its arguments.
-
-    Yields:
-      Results in the order in which they are finished.
 
     Raises:
       ArgumentError: Items are lost before any result is there.

@@ -5,12 +5,7 @@ import dataclasses
 import ase.build
 import pytest
 from fake_model import molecules
-from small_models import drawn_pointmae
 
-from symjax.data.point_clouds import (
-    SMALL,
-    generate_event,
-)
 from symjax.errors import ArgumentError, StructureError
 from symjax.runs import (
     Options,
@@ -38,8 +33,9 @@ def test_a_grid_that_is_not_known_yet_is_refused(model):
         )
 
 
-def test_few_of_many_events_are_read():
-    event = generate_event(12, SMALL)
+def test_few_of_many_events_are_read(unsized):
+    """Of anything whose size is only known after reading."""
+    event = ase.build.molecule("H2O")
     read = []
 
     class Many(dict):
@@ -48,6 +44,6 @@ def test_few_of_many_events_are_read():
             return event
 
     labels = Many.fromkeys(f"e{n}" for n in range(5000))
-    ((_, cost),) = estimate_items(drawn_pointmae(), labels, Options(max_degree=0))
+    ((_, cost),) = estimate_items(unsized, labels, OPTIONS)
     assert cost.number == 5000
     assert len(read) == 32

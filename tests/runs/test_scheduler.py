@@ -60,7 +60,7 @@ def untimed(report):
 def scheduler():
     """A scheduler with one worker, which is started again when it dies."""
     again = {
-        "distributed.scheduler.allowed-failures": 1,
+        "distributed.scheduler.allowed-failures": 0,
         # On a busy machine a worker takes longer to start again than a cluster waits.
         "distributed.deploy.lost-worker-timeout": "300s",
     }
@@ -97,7 +97,7 @@ def test_workers_of_a_scheduler_write_one_report(folder, spread):
     }
 
 
-def test_what_ends_two_workers_is_lost_and_the_rest_is_done(scheduler, tmp_path):
+def test_what_ends_its_workers_is_lost_and_the_rest_is_done(scheduler, tmp_path):
     def task(number, folder):
         with (folder / str(number)).open("a") as file:
             file.write("started\n")
@@ -108,7 +108,8 @@ def test_what_ends_two_workers_is_lost_and_the_rest_is_done(scheduler, tmp_path)
     items = [(number, tmp_path) for number in range(5)]
     found = list(Scheduler(scheduler).map(task, items, lambda *item: -item[0]))
     assert sorted(found) == [-1, 0, 2, 3, 4]
-    assert len((tmp_path / "1").read_text().splitlines()) == 2
+    # As often as the scheduler allows.
+    assert len((tmp_path / "1").read_text().splitlines()) == 1
 
 
 def test_a_bug_ends_the_run_and_leaves_the_scheduler(scheduler):

@@ -1,6 +1,8 @@
 """Workers: what they are sent, and what becomes of those that die."""
 
+import collections
 import functools
+import itertools
 import os
 import pathlib
 import pickle
@@ -26,6 +28,34 @@ from symjax.runs.evaluations import Evaluations
 from symjax.runs.sources import as_source
 
 
+class DiedError(Exception):
+    """As of a process."""
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    """A task whose items end so many processes, which are pretended."""
+    deaths = collections.Counter(once=1, twice=2)
+
+    def task(name):
+        deaths[name] -= 1
+        if deaths[name] >= 0:
+            raise DiedError
+        return name
+
+    def pool(task, items, jobs, under_way):
+        items = iter(items)
+        for item in items:
+            try:
+                yield task(*item)
+            except DiedError:
+                under_way += [item, *itertools.islice(items, 2 * jobs - 1)]
+                return
+
+    monkeypatch.setattr(workers, "_in_pool", pool)
+    return task
+
+
 class TestJobs:
     def test_what_workers_are_sent_and_send_back(self, tmp_path):
         options = Options(max_degree=3)
@@ -45,22 +75,26 @@ class TestJobs:
             one, two = map(storage.structure_to_json, (back, structure))
             assert one == two
 
-    def test_workers_that_only_die_are_reported(self):
+    def test_a_process_that_dies_leaves_its_items(self):
         # os._exit is what a kill for want of memory looks like.
-        finished = workers.in_processes(os._exit, [(3,)], 1, lost=str)
+        items = [("3 + 3",), ("__import__('os')._exit(3)",), ("1",), ("2",), ("4",)]
+        left, rest = [], iter(items)
+        assert list(workers._in_pool(eval, rest, 1, left))[:1] == [6]
+        assert items[1] in left
+        # No more are taken, so that they can be measured elsewhere.
+        assert next(rest) in items[3:]
+
+    def test_workers_that_only_die_are_reported(self, dying):
+        finished = workers.in_processes(dying, [("twice",)], 1, lost=str)
         with pytest.raises(ArgumentError, match=r"jobs=1: a worker.*resume=True"):
             list(finished)
 
-    def test_workers_that_die(self, tmp_path):
+    def test_workers_that_die(self, dying):
         """What kills one loses nothing, what kills two is lost; the rest is done."""
-        mark = tmp_path / "mark"
-        path = f"__import__('pathlib').Path({str(mark)!r})"
-        dies = f"not {path}.exists() and {path}.write_text('x')"
-        once = f"__import__('os')._exit(3) if {dies} else 7"
         # The first two are under way together, and the third comes after them.
-        items = [(once,), ("__import__('os')._exit(3)",), ("3 + 3",)]
-        finished = workers.in_processes(eval, items, 1, lost=lambda text: text[:10])
-        assert sorted(map(str, finished)) == ["6", "7", "__import__"]
+        items = [("once",), ("twice",), ("never",)]
+        finished = workers.in_processes(dying, items, 1, lost=lambda name: f"no {name}")
+        assert list(finished) == ["once", "no twice", "never"]
         atoms = ase.build.molecule("H2O")
         structure = run._lost("jobs", 2, "water", atoms, None)
         assert (structure.label, structure.num_atoms) == ("water", 3)
