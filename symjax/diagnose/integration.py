@@ -1,4 +1,4 @@
-"""Checks for cancellation between features, and for unresolved responses."""
+"""Checks as in :mod:`~symjax.diagnose.spectral`: cancellation, unresolved responses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,6 @@ def leakage(
     smaller error, but a larger one than round-off leaves of an exactly invariant
     readout, relies on cancellation, which a small change of the weights or of the
     structure can destroy.
-
-    Args:
-      spectra: Spectra of all layers and outputs.
-      readouts: What each output reads.
     """
     findings = []
     invariant = [
@@ -100,9 +96,7 @@ def aliasing(
 ) -> tuple[list[Finding], Check]:
     """Finds responses that the grid, or the largest projected degree, does not resolve.
 
-    Args:
-      leaves: All layers and outputs over all structures.
-      tolerance: Largest remainder of B that is accepted.
+    Of all layers and outputs; a remainder of B up to the tolerance is accepted.
     """
     findings = []
     for leaf in leaves.values():

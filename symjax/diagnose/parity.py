@@ -1,4 +1,4 @@
-"""Check whether the layers of a model distinguish mirror images."""
+"""Check whether layers tell mirror images apart, as in :mod:`.spectral`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,11 +43,6 @@ def parity_blindness(
 
     White noise that breaks the inversion adds content proportional to (2 l + 1)^2 to
     the sectors sigma = -1, from which the floor of a spectrum is estimated.
-
-    Args:
-      report: The report.
-      spectra: Spectra of all layers and outputs.
-      readouts: What each output reads.
     """
     layers = _layers(spectra)
     if structurally_absent(report, Irrep(1, -1)) or not layers:

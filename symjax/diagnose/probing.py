@@ -149,20 +149,10 @@ def report_probes(
     *,
     products: bool = False,
 ) -> tuple[Probes, dict[str, SymjaxError]]:
-    """Probes the layers of a report, up to its degree and in its type.
-
-    Args:
-      report: The report.
-      model: Its model.
-      structures: Structures by label, at least eight.
-      products: As in :func:`symjax.metrics.probe`.
-
-    Returns:
-      The probes, and errors by label of structures that cannot be used.
+    """As :func:`probe_layers`, of the layers of a report, to its degree, in its type.
 
     Raises:
-      ArgumentError: The model is not that of the report or no PET, or there are too few
-        structures.
+      ArgumentError: As there; or the model is not that of the report.
     """
     check_model(report, model)
     settings = report.settings
@@ -177,11 +167,7 @@ def report_probes(
 
 
 def carried(report: Report) -> dict[str, dict[int, int | None]]:
-    """Largest degree at which the content of each layer is above its floor.
-
-    Returns:
-      The degree by layer and sigma; None if no degree is.
-    """
+    """Largest degree at which B is above its floor, by layer and sigma, or None."""
     return {
         name: {
             sigma: max(

@@ -1,12 +1,12 @@
 """Recommends the least built-in symmetry that repairs the findings of a diagnosis."""
 
 import dataclasses
-import textwrap
+import itertools
 from collections.abc import Mapping
 
-from symjax._text import visible
 from symjax.data.quantities import DERIVATIVES
 from symjax.diagnose.findings import Diagnosis, Kind, Severity
+from symjax.diagnose.text import wrapped
 from symjax.diagnose.tracing import Traced, added, mean_squares
 from symjax.models.biases import Biases
 from symjax.report.schema import Report
@@ -55,30 +55,23 @@ class Recommendation:
         Args:
           width: Largest number of columns.
         """
-        lines = []
-        if self.first:
-            lines = ["First", *(_wrapped(reason, width) for reason in self.first)]
+
+        def told(reasons: tuple[str, ...]) -> list[str]:
+            each = (wrapped(width, "  ", reason, "    ") for reason in reasons)
+            return list(itertools.chain.from_iterable(each))
+
+        lines = ["First", *told(self.first)] if self.first else []
         if not self.reasons and not self.averaging:
             lines.append("No bias is needed." if not lines else "")
             return "\n".join(lines).rstrip() + "\n"
         lines += [""] if lines else []
         lines.append("Recommended, with the least built-in symmetry")
-        lines += [_wrapped(reason, width) for reason in self.reasons]
+        lines += told(self.reasons)
         if self.reasons:
             own = self.biases.to_json().items()
             lines += ["", "  [model.biases]", *(f'  {k} = "{v}"' for k, v in own), ""]
-        lines += [_wrapped(reason, width) for reason in self.averaging]
+        lines += told(self.averaging)
         return "\n".join(lines) + "\n"
-
-
-def _wrapped(text: str, width: int) -> str:
-    return textwrap.fill(
-        visible(text),
-        width,
-        initial_indent="  ",
-        subsequent_indent="    ",
-        break_on_hyphens=False,
-    )
 
 
 def recommend(

@@ -86,10 +86,6 @@ class Spectrum:
     channels: int
     resolved: bool
 
-    def knows(self, irrep: Irrep) -> bool:
-        """Whether the sector was projected."""
-        return irrep.degree < len(self.content)
-
     def of(self, irrep: Irrep) -> float:
         """B of one sector."""
         return float(self.content[_index(irrep)])

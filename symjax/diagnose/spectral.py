@@ -1,8 +1,8 @@
 """Checks of the content of layers, one function for each failure mode.
 
-Each function takes the spectra of all layers and outputs and the readouts, and returns
-findings and a :class:`Check`. Layers that the grid does not resolve are left out, as
-their content depends on the grid.
+Each function takes the spectra of all layers and outputs and what each output reads,
+and returns findings and a :class:`Check`. Layers that the grid does not resolve are
+left out, as their content depends on the grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,11 +49,6 @@ def missing_irreps(
     A linear readout with invariant weights takes the content of an output in
     (l, sigma) from the same irrep of the features, with a relative error of
     eta / sqrt(B) if these have noise eta.
-
-    Args:
-      report: The report.
-      spectra: Spectra of all layers and outputs.
-      readouts: What each output reads.
     """
     findings = []
     wanted = _wanted(readouts, spectra)
@@ -123,11 +118,6 @@ def bottlenecks(
 
     An irrep is lost if the first layer has it above its noise, and if its content in
     the second is below the floor, or below eta times that in the first.
-
-    Args:
-      spectra: Spectra of all layers and outputs.
-      readouts: What each output reads.
-      leaves: All layers and outputs over all structures.
     """
     found: dict[tuple[str, str, Irrep], Finding] = {}
     looked = 0
@@ -175,10 +165,6 @@ def late_emergence(spectra: Spectra, readouts: Sequence[Readout]) -> Result:
 
     Heads act on one atom or edge at a time. An irrep is late if its content in all
     layers before the heads is below the floor, or below eta times that in the heads.
-
-    Args:
-      spectra: Spectra of all layers and outputs.
-      readouts: What each output reads.
     """
     findings = []
     looked = 0

@@ -35,19 +35,14 @@ def to_text(diagnosis: Diagnosis, width: int = 80) -> str:
             lines += ["Nothing was found.", ""]
         else:
             # Nothing is known about the outputs.
-            lines += _wrapped(
-                width,
-                "",
-                "No output could be judged; in the layers nothing was found.",
-                "",
-            )
-            lines.append("")
+            told = "No output could be judged; in the layers nothing was found."
+            lines += [*wrapped(width, "", told, ""), ""]
     for number, finding in enumerate(diagnosis.findings, start=1):
         lines += [*_finding_lines(number, finding, width), ""]
     lines.append("Looked for")
     for check in diagnosis.checks:
         state = "" if check.looked_at else " (could not be looked for)"
-        lines += _wrapped(width, f"  {check.kind.value}{state}: ", check.note, "    ")
+        lines += wrapped(width, f"  {check.kind.value}{state}: ", check.note, "    ")
     return "\n".join(lines) + "\n"
 
 
@@ -64,11 +59,12 @@ def _finding_lines(number: int, finding: Finding, width: int) -> list[str]:
     ]
     lines = [head]
     for name, text in rows:
-        lines += _wrapped(width, f"   {name:<8}", text, " " * 11)
+        lines += wrapped(width, f"   {name:<8}", text, " " * 11)
     return lines
 
 
-def _wrapped(width: int, first: str, text: str, indent: str) -> list[str]:
+def wrapped(width: int, first: str, text: str, indent: str) -> list[str]:
+    """Lines of a text after its first words, the others indented; no word is cut."""
     return textwrap.wrap(
         visible(first + text),
         width,

@@ -156,8 +156,12 @@ def trace_to_text(traces: Mapping[str, Traced], display: Display) -> str:
         _outputs_table(name, every, traces, display)
         for name in dict.fromkeys(name for one in every for name in one.errors)
     ]
-    for name, stage in _shared(traces):
-        tables.append(_sectors_table(name, stage, traces, display))
+    tables += [
+        _sectors_table(name, stage, traces, display)
+        for one in list(traces.values())[:1]
+        for stage, shares in enumerate(one.shares)
+        for name in shares.values
+    ]
     tables.append(
         display.lines(
             "Features of a layer and of all layers before it are replaced by their "
@@ -211,16 +215,6 @@ def _or_nothing(value: float | None) -> str:
 
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}" if whole > 0 else "-"
-
-
-def _shared(traces: Mapping[str, Traced]) -> list[tuple[str, int]]:
-    """Outputs and layers with Shapley values."""
-    return [
-        (name, stage)
-        for one in list(traces.values())[:1]
-        for stage, shares in enumerate(one.shares)
-        for name in shares.values
-    ]
 
 
 def _sectors_table(

@@ -99,7 +99,9 @@ def unlearned(
             continue
         looked.append(name)
         effect = _effect(name, leaf, against, features)
-        worst = SHARE_OF_ERROR if name in errors else _admitted(against)
+        # One digit of a Boltzmann factor, two digits of others.
+        admitted = 0.1 if against.scale == "kT" else 0.01
+        worst = SHARE_OF_ERROR if name in errors else admitted
         measured = (
             leaf.totals.equivariance_error / errors[name] if name in errors else effect
         )
@@ -188,11 +190,6 @@ def _effect(
     if leaf.unit == "eV/angstrom" and against.scale == "RMS" and learned:
         return against.error / max(against.size or 0.0, _THERMAL_FORCE)
     return ratio
-
-
-def _admitted(against: Comparison) -> float:
-    """Largest accepted ratio: one digit of a Boltzmann factor, two digits of others."""
-    return 0.1 if against.scale == "kT" else 0.01
 
 
 def _why_not(against: Comparison) -> str:

@@ -3,8 +3,9 @@ import dataclasses
 import ase.build
 import pytest
 import toys
+from small_models import drawn_pet
 
-from symjax.models import fingerprint, load_model
+from symjax.models import fingerprint, load_model, save_model
 from symjax.report.schema import ModelInfo
 from symjax.runs import Options, measure_items
 
@@ -24,10 +25,22 @@ def invoke(tmp_path, monkeypatch):
     return toys.command(tmp_path, monkeypatch)
 
 
+def claimed(folder, model):
+    """The file of a report that claims to be of a model."""
+    info = ModelInfo(model.name, fingerprint(model))
+    report = dataclasses.replace(toys.report("exact"), model=info)
+    return toys.written(folder, whole=report)
+
+
 @pytest.fixture
 def shipped(tmp_path):
     """The file of a report that claims to be of the model that ships."""
-    model = load_model("pet-ethanol")
-    info = ModelInfo(model.name, fingerprint(model))
-    report = dataclasses.replace(toys.report("exact"), model=info)
-    return toys.written(tmp_path, whole=report)
+    return claimed(tmp_path, load_model("pet-ethanol"))
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The same of a small model of two layers, and how to name that."""
+    model = drawn_pet((1, 6, 8), num_gnn_layers=2)
+    save_model(model, tmp_path / "model")
+    return claimed(tmp_path, model), "--model", tmp_path / "model"

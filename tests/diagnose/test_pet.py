@@ -1,48 +1,22 @@
 """Failures planted into a small PET, and the model that ships."""
 
-import dataclasses
-import functools
-
-import ase.build
-import flax.traverse_util
-import jax
-import numpy as np
-import pytest
+import ase
+from small_models import drawn_pet
 
 from symjax.data.quantities import Block, Target
-from symjax.diagnose import Kind, Severity, diagnose
-from symjax.models import load_model
-from symjax.models.pet import PETConfig, init_pet
-from symjax.runs import Destination, Options, measure_items
+from symjax.diagnose import Kind, Severity, diagnose, recommend, to_text
+from symjax.runs import Options, measure_items
 
-CONFIG = PETConfig(
-    species=(1, 6, 9, 17),
-    targets=(
-        Target("energy", "eV"),
-        Target("dipole", "e*angstrom", blocks=(Block("dipole", "vector"),)),
-    ),
-    d_pet=8,
-    d_node=8,
-    d_head=8,
-    d_feedforward=8,
-    num_heads=2,
-    num_gnn_layers=2,
-    num_attention_layers=1,
+TARGETS = (
+    Target("energy", "eV"),
+    Target("dipole", "e*angstrom", blocks=(Block("dipole", "vector"),)),
 )
+SIZES = dict.fromkeys(("d_pet", "d_node", "d_head", "d_feedforward"), 8)
 
 
-def pet(blind):
-    """A random PET that sees directions weakly; a blind one sees lengths only."""
-    model = init_pet(CONFIG, jax.random.key(0))
-    flat = flax.traverse_util.flatten_dict(model.parameters, sep="/")
-    for path, leaf in flat.items():
-        if path.endswith("edge_embedder/kernel"):
-            # Rows x, y, z and the length. Strong directions would make high degrees.
-            leaf = np.array(leaf)
-            leaf[:3] *= 0.0 if blind else 0.05
-            flat[path] = leaf
-    parameters = flax.traverse_util.unflatten_dict(flat, sep="/")
-    return dataclasses.replace(model, parameters=parameters)
+def pet(directions):
+    """A random PET that feels directions so strongly; with 0 it sees lengths only."""
+    return drawn_pet((1, 6, 9, 17), TARGETS, directions, **SIZES, num_heads=2)
 
 
 def chiral():
@@ -51,25 +25,17 @@ def chiral():
     return ase.Atoms("CHFCl", positions=positions)
 
 
-@functools.cache
-def measured(blind, folder):
+def measured(directions, folder):
     options = Options(max_degree=3, layers="all", dtype="float32")
-    return measure_items(
-        pet(blind), {"chiral": chiral()}, options, Destination(folder, overwrite=True)
-    )
+    return measure_items(pet(directions), {"chiral": chiral()}, options, folder)
 
 
 def kinds(report):
     return {(f.kind, f.irrep) for f in diagnose(report).findings}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("pet")
-
-
-def test_a_pet_that_sees_no_directions(folder):
-    found = diagnose(measured(True, folder / "blind"))
+def test_a_pet_that_sees_no_directions(tmp_path):
+    found = diagnose(measured(0.0, tmp_path))
     # What it says is a dipole does not turn with the structure.
     assert found.findings[0].kind is Kind.UNLEARNED
     assert found.findings[0].outputs == ("dipole",)
@@ -83,14 +49,22 @@ def test_a_pet_that_sees_no_directions(folder):
     assert "directions of edges" in missing.remedy
 
 
-def test_a_pet_that_does(folder):
+def test_a_pet_that_does(tmp_path):
     # Random weights: nothing but that it has not learned the symmetry.
-    assert kinds(measured(False, folder / "seeing")) == {(Kind.UNLEARNED, "")}
+    assert kinds(measured(0.05, tmp_path)) == {(Kind.UNLEARNED, "")}
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load_model("pet-ethanol")
+def test_random_weights_are_found_first(tmp_path):
+    report = measured(1.0, tmp_path)
+    result = diagnose(report)
+    assert result.findings[0].kind is Kind.UNLEARNED
+    unlearned = [f.outputs for f in result.findings if f.kind is Kind.UNLEARNED]
+    assert ("forces",) in unlearned
+    assert "Nothing was found" not in to_text(result)
+    advice = recommend(report, result).to_text()
+    assert advice.startswith("First\n")
+    assert "No bias is needed" not in advice
+    assert max(map(len, advice.splitlines())) <= 80
 
 
 class TestShipped:

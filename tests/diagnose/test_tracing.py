@@ -16,14 +16,14 @@ def coarse(monkeypatch):
 
 
 @pytest.fixture
-def traced(invoke, shipped, coarse):
+def traced(invoke, small, coarse):
     """One trace with sectors, whose tables and file are read."""
-    result = invoke(shipped, "--trace", "OH", "--shapley", "--json", "t.json")
+    result = invoke(*small, "--trace", "OH", "--shapley", "--json", "t.json")
     assert result.exit_code == cli.OK, result.output
     return result.stdout
 
 
-def test_a_trace_tells_layers_and_sectors(invoke, shipped, traced, tmp_path):
+def test_a_trace_tells_layers_and_sectors(traced, tmp_path):
     rows = [line.split() for line in traced.splitlines()]
     assert "Where the error of energy enters: A = " in traced
     shares = [float(row[-1]) for row in rows if row[:2] == ["GNN", "layer"]]

@@ -2,55 +2,17 @@
 
 import dataclasses
 
-import ase.build
-import jax
 import numpy as np
 import pytest
 import toys
 
-from symjax.data.quantities import Target
-from symjax.diagnose import Kind, diagnose, recommend, to_text
+from symjax.diagnose import Kind, diagnose, to_text
 from symjax.errors import ArgumentError
-from symjax.models.pet import PETConfig, init_pet
-from symjax.runs import Destination, Options, measure_items
-
-SMALL = {
-    "d_pet": 8,
-    "d_node": 8,
-    "d_head": 8,
-    "d_feedforward": 8,
-    "num_heads": 1,
-    "num_attention_layers": 1,
-    "num_gnn_layers": 1,
-}
-
-
-def measured(model, structures, folder):
-    options = Options(max_degree=2, grid=7, layers="all")
-    return measure_items(
-        model, structures, options, Destination(folder, overwrite=True)
-    )
 
 
 def unlearned(report, **options):
     found = diagnose(report, **options).findings
     return [f.outputs[0] for f in found if f.kind is Kind.UNLEARNED]
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_random_weights_are_found_first(tmp_path, seed):
-    config = PETConfig((1, 6, 8), (Target("energy", "eV"),), **SMALL)
-    model = init_pet(config, jax.random.key(seed))
-    ethanol = ase.build.molecule("CH3CH2OH")
-    report = measured(model, {"ethanol": ethanol}, tmp_path)
-    result = diagnose(report)
-    assert result.findings[0].kind is Kind.UNLEARNED
-    assert "forces" in unlearned(report)
-    assert "Nothing was found" not in to_text(result)
-    advice = recommend(report, result).to_text()
-    assert advice.startswith("First\n")
-    assert "No bias is needed" not in advice
-    assert max(map(len, advice.splitlines())) <= 80
 
 
 def test_the_model_that_ships_passes_also_near_a_minimum(ethanol_report):
