@@ -45,10 +45,6 @@ def euler_elements(key: PRNGKeyArray, num: int) -> Float[Array, "num 3 3"]:
     The augmentation of the released PoLAr-MAE. These rotations are not Haar-random:
     their density would have to be proportional to cos(b), so that directions near the
     x axis are too frequent among the images of the z axis.
-
-    Args:
-      key: Random key.
-      num: Number of rotations.
     """
     angles = jax.random.uniform(key, (3, num), minval=-jnp.pi, maxval=jnp.pi)
     (ca, cb, cc), (sa, sb, sc) = jnp.cos(angles), jnp.sin(angles)

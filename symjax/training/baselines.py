@@ -131,14 +131,15 @@ def warn_of_intensive(config: PETConfig, data: AtomicData) -> None:
             )
 
 
-def spreads(
+def loss_units(
     labels: tuple[Label, ...], data: AtomicData
 ) -> dict[str, Float[np.ndarray, "copies"]]:
-    """Root mean square of each label over its known components.
+    """Units in which the loss measures errors: the root mean square of each label.
 
-    Returns:
-      One number for each copy, of the values per atom if errors of the label are
-      divided by the number of atoms; 1 where all values are 0.
+    Over its known components, of the values per atom if its errors are divided by the
+    number of atoms; 1 where all values are 0. Except for an energy with forces, whose
+    errors are measured in the root mean square of the forces times one angstrom:
+    energies vary so little that their own unit would let them dominate the forces.
     """
     sizes = {}
     for label in labels:
@@ -155,23 +156,10 @@ def spreads(
         square = np.where(known, values, 0) ** 2
         size = np.sqrt(square.sum(axis=axes) / count)
         sizes[label.name] = np.where(size > 0, size, 1.0)
-    return sizes
-
-
-def loss_units(
-    labels: tuple[Label, ...], data: AtomicData
-) -> dict[str, Float[np.ndarray, "copies"]]:
-    """Units in which the loss measures errors: the root mean square of each label.
-
-    Except for an energy with forces, whose errors per atom are measured in the root
-    mean square of the forces times one angstrom: energies vary so little that their own
-    unit would let them dominate the forces.
-    """
-    size = spreads(labels, data)
     energy = energy_of(labels)
-    if energy is not None and FORCES in size:
-        size[energy] = size[FORCES]
-    return size
+    if energy is not None and FORCES in sizes:
+        sizes[energy] = sizes[FORCES]
+    return sizes
 
 
 def fresh_model(
@@ -183,15 +171,7 @@ def fresh_model(
 ) -> PETModel:
     """A model with random parameters, and with baselines and scales of the data.
 
-    Args:
-      config: Hyperparameters and targets.
-      labels: The labels that will be fitted.
-      data: Training data, with baselines.
-      seed: Seed of the parameters.
-      name: Name of the model.
-
-    Returns:
-      The model, whose targets are scaled by :func:`loss_units`.
+    The scales are :func:`loss_units` of data from which the baselines are subtracted.
     """
     model = init_pet(config, jax.random.key(seed), name)
     baselines = fit_baselines(config, data)

@@ -147,12 +147,7 @@ def prepare_data(
 def check_labelled(
     labels: Sequence[Label], data: AtomicData, species: Iterable[int]
 ) -> None:
-    """Checks that training data have labels of every kind and for every species.
-
-    Args:
-      labels: The labels to fit.
-      data: Training data.
-      species: Atomic numbers that the model is expected to learn.
+    """Checks that training data have labels of every kind, and for species to learn.
 
     Raises:
       StructureError: No structure has one of the labels.
@@ -214,15 +209,7 @@ def collate(
     shape: GraphShape,
     dtype: Any = np.float32,
 ) -> AtomicBatch:
-    """Joins structures and their labels into a batch of NumPy arrays.
-
-    Args:
-      labels: The labels to fit.
-      data: Structures with their labels.
-      indices: Structures of the batch.
-      shape: Sizes to pad to.
-      dtype: Type of real numbers.
-    """
+    """Joins some structures and their labels into a padded batch of NumPy arrays."""
     values: dict[str, Any] = {}
     known: dict[str, Any] = {}
     counts: dict[str, Any] = {}

@@ -435,21 +435,13 @@ def read_run(path: str | Path) -> Run:
         raise ArgumentError(
             "path", str(path), f"cannot be read: {error}", "Pass a TOML or YAML file"
         ) from error
+    if path.suffix not in (".toml", ".yaml", ".yml"):
+        remedy = "Use .toml, .yaml or .yml"
+        raise ArgumentError("path", str(path), "has an unknown extension", remedy)
     try:
-        if path.suffix == ".toml":
-            data = tomllib.loads(text)
-        elif path.suffix in (".yaml", ".yml"):
-            data = yaml.load(text, _WithoutAliases)
-        else:
-            raise ArgumentError(
-                "path",
-                str(path),
-                "has an unknown extension",
-                "Use .toml, .yaml or .yml",
-            )
+        toml = path.suffix == ".toml"
+        data = tomllib.loads(text) if toml else yaml.load(text, _WithoutAliases)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        if isinstance(error, ArgumentError):
-            raise
         raise ArgumentError(
             "path", str(path), f"is not well-formed: {error}", "Correct the file"
         ) from error
@@ -484,14 +476,9 @@ def parse_run(data: Mapping[str, Any]) -> Run:
     chosen = AtomsRun if kind == "atoms" else EventsRun
     try:
         # Lists of TOML and YAML stand for tuples, and integers for numbers.
-        return chosen.model_validate_json(_as_json(data))
+        return chosen.model_validate_json(json.dumps(data))
     except pydantic.ValidationError as error:
         raise refusal(error) from error
-
-
-def _as_json(data: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(data)
     except TypeError as error:
         raise ArgumentError(
             "run", data, f"holds a value of no use: {error}", "Use numbers and strings"

@@ -25,17 +25,7 @@ from symjax.training.masked import EventSamples
 def class_ious(
     truth: Int[np.ndarray, "points"], guess: Int[np.ndarray, "points"], classes: int
 ) -> Float[np.ndarray, "classes"]:
-    """Intersection over union of each class in one event.
-
-    Args:
-      truth: True class of each point.
-      guess: Predicted class of each point.
-      classes: Number of classes.
-
-    Returns:
-      Of each class the number of points in both divided by that of points in either; 1
-      if there are none.
-    """
+    """Intersection over union of each class in one event; 1 of one without points."""
     numbers = np.arange(classes)[:, None]
     agreed = np.sum((truth == numbers) & (guess == numbers), axis=1)
     either = np.sum((truth == numbers) | (guess == numbers), axis=1)
@@ -65,7 +55,7 @@ def _errors_of_one(
         found["chamfer"] = chamfer_loss(filled.points, truth, mask, hidden)
         # The trivial guess: each point at the centre of its token.
         guess = jnp.zeros_like(truth).at[..., 3].set(-0.2)
-        found["trivial"] = chamfer_loss(guess, truth, mask, hidden)
+        found["chamfer_trivial"] = chamfer_loss(guess, truth, mask, hidden)
         if filled.energies is not None:
             found["energy"] = energy_infilling_loss(
                 filled.energies, truth[..., 3], mask, hidden
@@ -115,11 +105,10 @@ def evaluate_events(
         rows.append(row)
     found = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     errors: dict[str, Any] = {}
-    for name in ("chamfer", "trivial"):
+    for name in ("chamfer", "chamfer_trivial"):
         if name in found:
             total, count = found[name]
-            key = "chamfer" if name == "chamfer" else "chamfer_trivial"
-            errors[key] = float(total.sum() / count.sum())
+            errors[name] = float(total.sum() / count.sum())
     if "energy" in found:
         square, count = (part.sum() for part in found["energy"])
         first, second = (part.sum() / count for part in found["moments"])
@@ -139,9 +128,9 @@ def evaluate_events(
         truth, guess = np.asarray(samples.labels)[known], found["labels"][known]
         scores = {}
         for number, name in enumerate(CLASSES[: config.num_classes]):
-            agreed = np.sum((truth == number) & (guess == number))
-            either = np.sum(truth == number) + np.sum(guess == number)
-            scores[name] = float(2 * agreed / max(either, 1))
+            one, other = truth == number, guess == number
+            either = max(one.sum() + other.sum(), 1)
+            scores[name] = float(2 * np.sum(one & other) / either)
         errors["accuracy"] = float(np.mean(truth == guess))
         errors["accuracy_trivial"] = float(
             np.mean(truth == np.bincount(truth).argmax())

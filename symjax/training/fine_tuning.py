@@ -53,11 +53,6 @@ def check_targets(
 ) -> PETConfig:
     """Configuration of a model to fine-tune, with the targets and species that are new.
 
-    Args:
-      model: The initial model.
-      run: The configuration of the run.
-      species: Atomic numbers of the data.
-
     Raises:
       ModelError: A target of the model has other irreps, or a unit to which that of the
         run cannot be converted.
@@ -99,11 +94,6 @@ def extend_model(model: PETModel, config: PETConfig, seed: int) -> PETModel:
 
     Heads of new targets and embeddings of new species are random. The scale of a new
     species is the mean over the others, and its baseline 0.
-
-    Args:
-      model: The initial model.
-      config: Its configuration with the new targets and species.
-      seed: Seed of the random parameters.
     """
     fresh = init_pet(config, jax.random.key(seed), model.name)
     # Targets without invariants have an empty part of baselines, which must stay.
@@ -158,17 +148,8 @@ def start_from(
     Baselines of new targets are fitted to the labels by least squares. Those of new
     species, or of all species with ``refit_baselines``, are fitted to the labels minus
     the predictions of the network, with the change of minimum norm where compositions
-    do not determine them. This takes one prediction for all training structures.
-
-    Args:
-      initial: The initial model.
-      config: Its configuration from :func:`check_targets`.
-      labels: The labels to fit.
-      data: Training data, with baselines.
-      run: The configuration of the run.
-
-    Returns:
-      The model to start from.
+    do not determine them. This takes one prediction for all training structures. Data
+    are given with baselines, and the configuration by :func:`check_targets`.
 
     Raises:
       ArgumentError: Labels have another energy reference than the model, and
@@ -185,18 +166,15 @@ def start_from(
         "scale": dict(model.parameters["scale"]),
         "baseline": dict(model.parameters["baseline"]),
     }
-    new = [z not in initial.config.species for z in config.species]
-    if any(new):
-        numbers = [z for z in config.species if z not in initial.config.species]
+    numbers = [z for z in config.species if z not in initial.config.species]
+    if numbers:
         warnings.warn(
             f"atomic numbers {numbers} are new to the initial model {initial.name!r}: "
             "their parameters are random, and learnt from the training data alone",
             stacklevel=2,
         )
-    known, added = (
-        config.targets[: len(initial.config.targets)],
-        config.targets[len(initial.config.targets) :],
-    )
+    count = len(initial.config.targets)
+    known, added = config.targets[:count], config.targets[count:]
     fitted = fit_baselines(config, data)
     for target in added:
         parameters["baseline"][target.name] = fitted[target.name]
@@ -214,7 +192,8 @@ def start_from(
         _check_factor(
             label, data.values[label.name], predicted[label.name], data, config.species
         )
-    columns = np.array([run.model.refit_baselines is True or one for one in new])
+    every = run.model.refit_baselines is True
+    columns = np.array([every or z in numbers for z in config.species])
     for target, block, label in pairs:
         counts = composition(data.graphs, config.species, per_atom=target.per_atom)
         values, outputs = (
@@ -293,13 +272,7 @@ def differences(
     values: Float[np.ndarray, "samples copies"],
     apart: Float[np.ndarray, "samples copies"],
 ) -> Differences:
-    """Splits the differences between labels and predictions.
-
-    Args:
-      counts: Number of atoms of each species.
-      values: Labels; NaN where they are not known.
-      apart: Labels minus predictions.
-    """
+    """Splits ``apart``, labels minus predictions; unknown labels are NaN."""
     atoms = counts.sum(axis=1, keepdims=True)
     explained = counts @ least_squares(counts, apart)
     about = values - counts @ least_squares(counts, values)

@@ -51,12 +51,7 @@ def labels_of(
 ) -> tuple[Label, ...]:
     """Labels of a run, in the units of the model.
 
-    Args:
-      targets: What is learnt, by name.
-      config: Hyperparameters and targets of the model.
-
-    Returns:
-      One label for each block of each target, then forces and stress.
+    One for each block of each target, then forces and stress.
     """
     labels, derived = [], []
     for name, section in targets.items():

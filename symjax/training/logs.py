@@ -186,8 +186,8 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """Step of the newest checkpoint, or None if there is none."""
-        step = self._manager.latest_step()
-        return None if step is None else int(step)
+        found: int | None = self._manager.latest_step()
+        return found
 
     def save(self, state: TrainState, metrics: list[dict[str, float]]) -> None:
         """Saves a state under its step, unless that is the newest checkpoint.
@@ -227,7 +227,7 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: TrainState) -> tuple[TrainState, list[dict[str, float]]]:
-        """Reads the newest checkpoint.
+        """Reads the newest checkpoint, of which there is one.
 
         Args:
           like: A state of the same structure and shapes.
@@ -236,16 +236,9 @@ class Checkpoints:
           The state, and the metrics that were saved with it.
 
         Raises:
-          ArgumentError: There is no checkpoint, or it is damaged or of another model.
+          ArgumentError: The checkpoint is damaged or of another model.
         """
         step = self.latest()
-        if step is None:
-            raise ArgumentError(
-                "resume",
-                str(self._folder),
-                "holds no checkpoint",
-                "Start the run without resuming",
-            )
         host = jax.device_get(like)._asdict()
         try:
             args = ocp.args.Composite(

@@ -80,21 +80,11 @@ def prepare_events(
     return EventSamples(stack(events), stack(assignments), labels)
 
 
-def class_weights(
-    labels: np.ndarray, num_classes: int, power: float = 0.5
-) -> Float[np.ndarray, "classes"]:
-    """Weights (N / (C n_c))^power of C classes with n_c of N labelled points each.
-
-    With power 1 all classes have the same total weight, with 0 all points.
-
-    Args:
-      labels: Labels of points; -1 where they are unknown.
-      num_classes: Number of classes C.
-      power: The power.
-    """
+def class_weights(labels: np.ndarray, num_classes: int) -> Float[np.ndarray, "classes"]:
+    """Weights sqrt(N / (C n_c)) of C classes with n_c of N labelled points each."""
     known = labels[labels >= 0]
     counts = np.bincount(known, minlength=num_classes)
-    return np.asarray((len(known) / (num_classes * np.maximum(counts, 1))) ** power)
+    return np.sqrt(len(known) / (num_classes * np.maximum(counts, 1)))
 
 
 # Number of points of each class in PILArNet-M (arXiv:2502.02558, Fig. 8).
@@ -104,11 +94,8 @@ _PUBLISHED_POINTS = (1926651899.0, 2038240940.0, 34083197.0, 92015482.0, 1145363
 def published_class_weights(num_classes: int) -> Float[np.ndarray, "classes"]:
     """Weights N / n_c of classes with n_c of the N points of PILArNet-M, as PoLAr-MAE.
 
-    Args:
-      num_classes: 4, without deposits of low energy, or 5.
-
     Raises:
-      ArgumentError: It is another number.
+      ArgumentError: There are neither 4 classes, without deposits of low energy, nor 5.
     """
     if num_classes not in (4, 5):
         raise ArgumentError(
@@ -130,10 +117,6 @@ def spread_of_probabilities(
     With p_k the probabilities at the k-th of K elements, the sum over labelled points
     and classes of ``sum_k |p_k - mean(p)|^2 / (K - 1)``. Divided by the number of terms
     it is an unbiased estimate of A^2 (Domina et al., arXiv:2603.24638).
-
-    Args:
-      logits: Logits at K elements.
-      labels: Labels of points; -1 where they are unknown.
 
     Returns:
       Sum and number of its terms.
@@ -162,11 +145,6 @@ class Augmentation(NamedTuple):
         """Draws elements for the copies of each event; those of one event are adjacent.
 
         With ``together``, the k-th copies of all events share an element.
-
-        Args:
-          key: Random key.
-          num: Number of events.
-          copies: Number of copies of each.
         """
         size = copies if self.together else num * copies
         if self.group == "none":

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from symjax.metrics import Grid, Output, Survey, measure, pool
 from symjax.metrics.packs import Pack, measure_packs
 from symjax.training.configuration import MonitorSection
@@ -44,31 +46,19 @@ class Probe(NamedTuple):
             max_degree=config.max_degree,
         )
         for name, leaf in result.items():
-            common = {
-                "step": step,
-                "structure": self.name,
-                "name": name,
-                "kind": problem.outputs[name].kind,
-            }
+            common = {"step": step, "structure": self.name, "name": name}
+            common["kind"] = problem.outputs[name].kind
+            resolved = leaf.convergence is None or leaf.convergence.resolved
             for quantity, value in (
                 ("A", leaf.equivariance_error),
                 ("relative", leaf.relative_error),
                 ("remainder", leaf.remainder),
-                (
-                    "resolved",
-                    float(leaf.convergence is None or leaf.convergence.resolved),
-                ),
+                ("resolved", float(resolved)),
             ):
                 yield {**common, "quantity": quantity, "value": value}
-            for degree, pair in enumerate(leaf.content):
-                for sigma, value in zip((1, -1), pair, strict=True):
-                    yield {
-                        **common,
-                        "quantity": "B",
-                        "degree": degree,
-                        "sigma": sigma,
-                        "value": float(value),
-                    }
+            for (degree, column), value in np.ndenumerate(leaf.content):
+                sector = {"degree": degree, "sigma": (1, -1)[column]}
+                yield {**common, "quantity": "B", **sector, "value": float(value)}
 
 
 class SurveyProbe(NamedTuple):
@@ -130,14 +120,9 @@ class SurveyProbe(NamedTuple):
 
 
 class Monitor:
-    """Measures probes within a share of the time.
+    """Measures probes within a share of the time, which ``clock`` tells in seconds.
 
     The first measurement, which compiles, is always made and not counted.
-
-    Args:
-      probes: What is measured.
-      config: Settings of the measurements.
-      clock: Function that returns the time in seconds.
     """
 
     def __init__(

@@ -212,14 +212,9 @@ def gradients(
 ) -> tuple[Any, Any, Float[Array, ""], dict[str, Array]]:
     """Computes the loss of a batch and its gradient.
 
-    Args:
-      loss: The loss.
-      params: Parameters at which the gradient is taken.
-      statistics: Running averages of the model.
-      constants: Those of the task.
-      batch: Leaves of shape ``(micro-batches, shards, ...)``.
-      key: Random key of the step; each part of the batch derives its own.
-      mesh: Devices, one for each shard; None for one device and one shard.
+    Arguments are those of the loss, with a batch ``(micro-batches, shards, ...)``, each
+    part of which derives its own key, and one device of the mesh for each shard; None
+    for one device and one shard.
 
     Returns:
       The gradient, new statistics, the loss, and its terms by name.

@@ -53,18 +53,15 @@ def choose_parameters(
     try:
         chosen = set(match_layers(list(patterns), known))
     except ModelError as error:
-        remedy = f"Use patterns of these names: {', '.join(_modules(known))}"
+        # The outer modules are few enough to be listed.
+        outer = [n for n in known if n.count(".") <= 2 and "kernel" not in n]
+        remedy = f"Use patterns of these names: {', '.join(outer)}"
         problem = error.problem.replace("no layer", "no module with parameters")
         raise ModelError("model.trainable", error.value, problem, remedy) from error
     selected: dict[str, Any] = flax.traverse_util.unflatten_dict(
         {path: leaf for path, leaf in leaves.items() if chosen & {*holders[path]}}
     )
     return selected
-
-
-def _modules(names: Sequence[str]) -> list[str]:
-    """Names of the outer modules, few enough to be listed."""
-    return [name for name in names if name.count(".") <= 2 and "kernel" not in name]
 
 
 def remaining_network(

@@ -350,8 +350,8 @@ def events_problem(run: EventsRun) -> Problem:
         model = init_pointmae(config, jax.random.key(run.seed), "pointmae")
     else:
         model, config = initial, initial.config
-    size = run.data.num_points
-    data, limits = run.data, EventLimits(size, run.data.min_points, config)
+    data, size = run.data, run.data.num_points
+    limits = EventLimits(size, data.min_points, config)
     clouds = events_of(data.training, data.num_training, 0, limits)
     held_out = events_of(data.validation, data.num_validation, HELD_OUT_SEED, limits)
     digests = [[event_digest(cloud) for cloud in each] for each in (clouds, held_out)]
@@ -465,13 +465,7 @@ def _within(events: Iterable[PointCloud], limits: EventLimits) -> Iterator[Point
 
 
 def card_of(run: Run, step: int, errors: dict[str, float]) -> dict[str, Any]:
-    """Model card of a run.
-
-    Args:
-      run: The configuration.
-      step: Number of steps done.
-      errors: Errors of the last validation.
-    """
+    """Model card of a run after some steps, with the errors of its last validation."""
     return {
         "description": f"Trained by 'symjax train' with augmentation "
         f"{run.augmentation}",

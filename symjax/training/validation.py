@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.data.graph import Graph, graph_shape
+from symjax.data.graph import graph_shape
 from symjax.models.pet.config import PETConfig
 from symjax.training.atomistic import divided_by_atoms, predict_labels, real_type
 from symjax.training.batches import AtomicBatch, AtomicData, collate
 from symjax.training.configuration import AtomsRun
 from symjax.training.fitted import Label
 from symjax.training.loader import batch_shape
+
+_predict = jax.jit(predict_labels, static_argnums=(0, 1))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -101,20 +103,12 @@ def network_outputs(
     """
     predictions: dict[str, list[np.ndarray]] = {label.name: [] for label in labels}
     for part, batch in _batches(labels, data, run):
-        outputs = jax.device_get(_outputs(config, labels, parameters, batch.graph))
+        outputs, _ = jax.device_get(_predict(config, labels, parameters, batch.graph))
         sizes = [len(data.graphs[index].species) for index in part]
         for label in labels:
             rows = np.asarray(outputs[label.name], np.float64)
             ends = np.cumsum(sizes if label.per_atom else [1] * len(part))
             predictions[label.name] += np.split(rows[: ends[-1]], ends[:-1])
-    return predictions
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _outputs(
-    config: PETConfig, labels: tuple[Label, ...], parameters: Any, graph: Graph
-) -> dict[str, Array]:
-    predictions, _ = predict_labels(config, labels, parameters, graph)
     return predictions
 
 

@@ -12,7 +12,6 @@ from symjax.training.baselines import (
     fit_baselines,
     fresh_model,
     loss_units,
-    spreads,
     subtract_baselines,
     warn_of_intensive,
 )
@@ -67,14 +66,16 @@ def test_baselines_are_those_of_least_squares(data):
     np.testing.assert_allclose(rest, energies - counts @ solution, atol=1e-9)
     # what is left is the spread in which errors are measured
     labels = labels_of(SECTIONS, CONFIG)
-    size = spreads(labels, left)
+    size = loss_units([label for label in labels if label.name != "forces"], left)
     expected = np.sqrt(np.mean((rest / counts.sum(axis=1)) ** 2))
     np.testing.assert_allclose(size["energy"], expected, rtol=1e-9)
     units = loss_units(labels, left)
-    np.testing.assert_array_equal(units["energy"], size["forces"])
+    forces = np.concatenate(left.values["forces"])
+    np.testing.assert_allclose(units["forces"], np.sqrt(np.mean(forces**2)), rtol=1e-9)
+    np.testing.assert_array_equal(units["energy"], units["forces"])
     np.testing.assert_array_equal(units["shielding"], size["shielding"])
     model = fresh_model(CONFIG, labels, data, 0, "pet")
     np.testing.assert_allclose(
-        model.parameters["scale"]["energy"]["scalar"], size["forces"][0], rtol=1e-6
+        model.parameters["scale"]["energy"]["scalar"], units["forces"][0], rtol=1e-6
     )
     assert model.parameters["scale"]["shielding"]["2+"].shape == (3, 2)

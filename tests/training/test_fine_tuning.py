@@ -41,7 +41,7 @@ def settings(path, initial, **model):
         "model": {"initial": str(initial), **model},
         "targets": ENERGY,
         "batch": {"max_structures": 3, "max_atoms": 12},
-        "optimizer": {"warmup": 0, "learning_rate": 1e-2, "average": 0.0},
+        "optimizer": {"warmup": 0, "learning_rate": 1e-2},
     }
 
 
