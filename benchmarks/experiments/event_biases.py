@@ -29,13 +29,18 @@ from common import keep, run_once, spread, write_table
 from symjax.data.point_clouds import SMALL, PointCloud, pad_cloud, voxel_length
 from symjax.metrics.consistency import summarise_labels
 from symjax.models import load_model
-from symjax.models.pointmae import PointMAEModel, averaged_problem, event_problem
+from symjax.models.pointmae import (
+    PointMAEConfig,
+    PointMAEModel,
+    averaged_problem,
+    event_problem,
+)
 from symjax.so3.finite_groups import finite_group
 from symjax.training import parse_run
 from symjax.training.augmentation import random_elements
+from symjax.training.configuration import EventsData
 from symjax.training.problems import (
     HELD_OUT_SEED,
-    EventLimits,
     events_of,
     events_problem,
 )
@@ -222,9 +227,12 @@ def main() -> None:
     parser.add_argument("--cost", action="store_true", help="time steps only")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    limits = EventsData(num_points=POINTS)
     clouds = [
         pad_cloud(cloud, POINTS)
-        for cloud in events_of(None, options.events, HELD_OUT_SEED, EventLimits(POINTS))
+        for cloud in events_of(
+            None, options.events, HELD_OUT_SEED, limits, PointMAEConfig()
+        )
     ]
     if options.cost:
         run_once(settings("none", options.steps, 0), options.out / "none_0")

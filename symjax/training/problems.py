@@ -55,7 +55,7 @@ from symjax.training.batches import (
     prepare_data,
     without_labels,
 )
-from symjax.training.configuration import AtomsRun, EventsRun, Run
+from symjax.training.configuration import AtomsRun, EventsData, EventsRun, Run
 from symjax.training.event_scores import event_errors
 from symjax.training.fine_tuning import check_targets, start_from
 from symjax.training.fitted import FORCES, STRESS, Label, labels_of
@@ -351,9 +351,10 @@ def events_problem(run: EventsRun) -> Problem:
     else:
         model, config = initial, initial.config
     data, size = run.data, run.data.num_points
-    limits = EventLimits(size, data.min_points, config)
-    clouds = events_of(data.training, data.num_training, 0, limits)
-    held_out = events_of(data.validation, data.num_validation, HELD_OUT_SEED, limits)
+    clouds = events_of(data.training, data.num_training, 0, data, config)
+    held_out = events_of(
+        data.validation, data.num_validation, HELD_OUT_SEED, data, config
+    )
     digests = [[event_digest(cloud) for cloud in each] for each in (clouds, held_out)]
     _warn_of_overlap("events", *digests)
     samples = prepare_events(config, clouds, size)
@@ -401,22 +402,8 @@ def events_problem(run: EventsRun) -> Problem:
     )
 
 
-class EventLimits(NamedTuple):
-    """Which events a run uses.
-
-    Attributes:
-      num_points: Largest number of points that the model sees.
-      min_points: Smallest number of points, counted before any is dropped.
-      config: Hyperparameters of the model, which define the points that it sees.
-    """
-
-    num_points: int
-    min_points: int = 0
-    config: PointMAEConfig = PointMAEConfig()
-
-
 def events_of(
-    path: str | None, num: int, seed: int, limits: EventLimits
+    path: str | None, num: int, seed: int, limits: EventsData, config: PointMAEConfig
 ) -> list[PointCloud]:
     """Reads or generates events within limits.
 
@@ -427,7 +414,8 @@ def events_of(
         generate events.
       num: Largest number of events.
       seed: First seed of generated events.
-      limits: Which events are used.
+      limits: Smallest and largest number of points.
+      config: Hyperparameters of the model, which define the points that it sees.
 
     Returns:
       The first ``num`` of these events, with the points that the model sees.
@@ -440,7 +428,7 @@ def events_of(
         if path is None
         else find_events(path).events.values()
     )
-    clouds = list(itertools.islice(_within(source, limits), num))
+    clouds = list(itertools.islice(_within(source, limits, config), num))
     if not clouds:
         raise ArgumentError(
             "data.num_points",
@@ -452,12 +440,14 @@ def events_of(
     return clouds
 
 
-def _within(events: Iterable[PointCloud], limits: EventLimits) -> Iterator[PointCloud]:
+def _within(
+    events: Iterable[PointCloud], limits: EventsData, config: PointMAEConfig
+) -> Iterator[PointCloud]:
     for event in events:
         if event.num_points < limits.min_points:
             continue
         try:
-            cloud = seen_points(limits.config, event)
+            cloud = seen_points(config, event)
         except StructureError:
             continue  # no point is above the threshold
         if cloud.num_points <= limits.num_points:
