@@ -13,7 +13,7 @@ from water_runs import ENERGY, frames, settings
 from symjax.errors import ArgumentError
 from symjax.models import load_model
 from symjax.training import parse_run, read_table, train
-from symjax.training.logs import METRICS, VALIDATION
+from symjax.training.logs import METRICS, TRAJECTORY, VALIDATION
 from symjax.training.optimisation import Schedule, learning_rate
 from symjax.training.resuming import changes_of
 
@@ -54,11 +54,16 @@ def stop_after(run, folder, steps):
 def test_logging_and_monitoring_are_free(data, whole, tmp_path):
     stop_after(run_of(data), tmp_path / "run", 1)
     monitor = {"every": 2, "max_degree": 1, "grid": 3, "structures": 1, "max_share": 1}
+    monitor["survey"] = 2
     changed = run_of(
         data, log_every=1, checkpoint_every=3, validate_every=2, monitor=monitor
     )
     assert train(changed, tmp_path / "run", resume=True).complete
     assert weights(tmp_path / "run") == weights(whole)
+    rows = read_table(tmp_path / "run" / TRAJECTORY)
+    surveyed = rows["quantity"] == "survey_A"
+    assert rows["name"][surveyed].tolist() == ["energy"] * 2
+    assert rows["step"][surveyed].tolist() == [2, 4]
     metrics = read_table(tmp_path / "run" / METRICS)
     np.testing.assert_array_equal(metrics["step"], [2, 3, 4])
     every = read_table(whole / METRICS)
