@@ -343,7 +343,8 @@ class _Visits:
             names = {name for item in known for name, _ in item.sums}
             if not names <= set(self.outputs):
                 self.outputs.update(self._packing.pack(group).outputs)
-            yield self._finished(known)
+            self._tell(len(known))
+            yield known
         measured = functools.partial(self._measured, number=number)
         for packs, outputs, failed in in_order(measured, missing, self._threads):
             self.outputs.update(outputs)
@@ -351,7 +352,8 @@ class _Visits:
             self._tell(len(failed))
             for items in packs:
                 self._journal.append(number, items)
-                yield self._finished(items)
+                self._tell(len(items))
+                yield items
 
     def _measured(self, group: Any, number: int) -> _Measured:
         """Measures a pack; called in threads, so it changes no attributes."""
@@ -371,10 +373,6 @@ class _Visits:
             found.outputs.update(outputs)
             found.failed.update(failed)
         return found
-
-    def _finished(self, items: Sequence[Sampled]) -> Sequence[Sampled]:
-        self._tell(len(items))
-        return items
 
     def _tell(self, num: int) -> None:
         self._visited += num

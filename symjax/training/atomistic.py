@@ -244,10 +244,7 @@ class AtomsLoss:
     def _errors(
         self, params: Any, constants: Constants, batch: AtomicBatch, elements: Any
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Errors of labels in units of the loss, and features of layers.
-
-        One element for each structure.
-        """
+        """Errors of labels in units of the loss, and features, at given elements."""
         dtype = real_type(self.precision)
         graph = jax.tree.map(jnp.asarray, batch.graph)
         if elements is not None:

@@ -142,7 +142,6 @@ class Monitor:
     def rows(self, model: Any, step: int) -> list[dict[str, Any]]:
         """Measures all probes, or returns a row ``skipped``, with :data:`COLUMNS`."""
         now = self._clock()
-        first = self._started is None
         if self._started is not None:
             available = self._config.max_share * (now - self._started)
             if self._spent + self._last > available:
@@ -153,7 +152,7 @@ class Monitor:
             for row in probe.rows(model, self._config, step)
         ]
         after = self._clock()
-        if first:
+        if self._started is None:
             self._started = after
         else:
             self._last = after - now

@@ -30,6 +30,17 @@ def test_every_sample_turns_with_its_own_element(representation):
         np.testing.assert_allclose(one(channels, element, value), result, atol=1e-12)
 
 
+@pytest.mark.parametrize("inversion", [True, False])
+def test_elements_are_haar_random(inversion):
+    """The mean square of every entry is 1/3, within five of its standard errors."""
+    elements = np.asarray(random_elements(jax.random.key(1), 4000, inversion=inversion))
+    # <x^4> = 1/5 for a component of a random unit vector.
+    error = np.sqrt((1 / 5 - 1 / 9) / len(elements))
+    np.testing.assert_allclose(np.mean(elements**2, axis=0), 1 / 3, atol=5 * error)
+    improper = np.mean(np.linalg.det(elements) < 0)
+    assert improper == pytest.approx(0.5 * inversion, abs=2.5 / len(elements) ** 0.5)
+
+
 def test_an_equivariant_model_does_not_notice_augmentation():
     """Its gradient is that of the given orientation, element by element.
 
