@@ -19,7 +19,12 @@ from ase.data import atomic_masses, chemical_symbols
 from ase.units import Bohr, Hartree
 from jaxtyping import Float
 
-from symjax.data.conditions import spin_multiplicity, structure_name, total_charge
+from symjax.data.conditions import (
+    check_conditions,
+    spin_multiplicity,
+    structure_name,
+    total_charge,
+)
 from symjax.data.structures import check_structure, checked_species
 from symjax.errors import ArgumentError, StructureError, needs_extra
 
@@ -29,8 +34,8 @@ ORBITAL_BASIS = "def2-svp"
 DENSITY_BASIS = "def2-universal-jfit"
 """Basis set of the electron density (Weigend, PCCP 8, 1057 (2006))."""
 
-MAX_DENSITY_DEGREE = 4
-"""Largest degree l of the density basis for elements up to krypton."""
+# Largest degree l of the density basis for elements up to krypton.
+_MAX_DENSITY_DEGREE = 4
 
 # Beyond krypton the orbital basis has effective core potentials, and the density would
 # lack the core electrons.
@@ -163,16 +168,15 @@ def xtb_labels(
     def dipole(field: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
         return calculate(("electric-field", field.tolist()))["dipole"]
 
+    def slope(step: float) -> Float[np.ndarray, "3 3"]:
+        pairs = [dipole(field) - dipole(-field) for field in step * np.eye(3)]
+        return np.stack(pairs, axis=1) / (2 * step)
+
     # Requesting atomic multipoles alone would drop tblite's default, molecular ones.
     result = calculate(("molecular-multipoles",), ("xtbml_xyz",))
     response = None
     if polarizability:
-        once, twice = (
-            np.stack([dipole(e) - dipole(-e) for e in step * np.eye(3)], axis=1)
-            / (2 * step)
-            for step in (_FIELD, 2 * _FIELD)
-        )
-        response = (4 * once - twice) / 3
+        response = (4 * slope(_FIELD) - slope(2 * _FIELD)) / 3
         response = (response + response.T) / 2 * (Bohr**2 / Hartree)
     return XTBLabels(
         energy=float(result["energy"]) * Hartree,
@@ -221,7 +225,7 @@ def density_channels(species: Sequence[int]) -> tuple[int, ...]:
     """
     elements = checked_species(species)
     gto = _library("pyscf.gto")
-    counts = np.zeros(MAX_DENSITY_DEGREE + 1, int)
+    counts = np.zeros(_MAX_DENSITY_DEGREE + 1, int)
     for number in sorted(elements or ()):
         if number > _LAST_ELEMENT:
             raise ArgumentError(
@@ -364,9 +368,11 @@ def check_finite_molecule(atoms: ase.Atoms, index: int | None = None) -> str:
     """Raises unless a structure is a usable molecule; returns its name for messages.
 
     Raises:
-      StructureError: The structure is periodic or otherwise unusable.
+      StructureError: The structure is periodic or otherwise unusable, or gives charge
+        or spin in a form that is not read.
     """
     check_structure(atoms, index=index)
+    check_conditions(atoms, index)
     name = structure_name(index)
     if np.any(atoms.pbc):
         raise StructureError(

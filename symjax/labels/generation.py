@@ -22,6 +22,7 @@ from ase.data import covalent_radii
 
 from symjax._declared import Declared
 from symjax._files import read_bounded, replace_atomically
+from symjax.data.conditions import conditions_of
 from symjax.errors import ArgumentError, StructureError
 from symjax.labels.electronic import (
     check_finite_molecule,
@@ -41,9 +42,6 @@ STRUCTURES_PER_PART = 20
 # thermal motion; below it, self-consistency may fail.
 _CLOSEST = 0.6
 _ATTEMPTS = 100
-
-# Entries of info that labels depend on, or that record where a structure comes from.
-_KEPT = ("charge", "spin_multiplicity", "source")
 
 
 def perturbed(
@@ -109,12 +107,7 @@ def perturbed(
 def _displaced(
     atoms: ase.Atoms, amplitude: float, generator: np.random.Generator
 ) -> ase.Atoms:
-    conditions = {
-        key: atoms.info[key]
-        for key in ("charge", "spin_multiplicity")
-        if key in atoms.info
-    }
-    new = ase.Atoms(atoms.numbers, info=conditions)
+    new = ase.Atoms(atoms.numbers, info=conditions_of(atoms))
     for _ in range(_ATTEMPTS):
         noise = amplitude * generator.standard_normal(atoms.positions.shape)
         new.positions = np.round(atoms.positions + noise, _DECIMALS)
@@ -127,6 +120,12 @@ def _displaced(
         f"sum of covalent radii in each of {_ATTEMPTS} draws",
         "Pass a smaller amplitude, or structures whose atoms are farther apart",
     )
+
+
+def _kept(atoms: ase.Atoms) -> dict[str, Any]:
+    """Entries of info that labels depend on, and where a structure comes from."""
+    source = {key: atoms.info[key] for key in ("source",) if key in atoms.info}
+    return conditions_of(atoms) | source
 
 
 def _closest(atoms: ase.Atoms) -> float:
@@ -210,31 +209,31 @@ def label_structure(
       (9,)
     """
     settings = LabelSettings() if settings is None else settings
+    # Also of atomic charges, which the copy lacks.
+    check_finite_molecule(atoms, index)
     out = ase.Atoms(
         atoms.numbers,
         atoms.positions,
-        info={key: atoms.info[key] for key in _KEPT if key in atoms.info},
+        info=_kept(atoms),
         pbc=atoms.pbc,
         cell=atoms.cell,
     )
     info: dict[str, Any] = {}
     if settings.moments:
         moments = xtb_labels(out, polarizability=settings.polarizability, index=index)
-        info["energy"] = moments.energy
-        info["dipole_moment"] = moments.dipole_moment
-        info["quadrupole_moment"] = moments.quadrupole_moment.ravel()
-        if moments.polarizability is not None:
-            info["polarizability"] = moments.polarizability.ravel()
         out.arrays["forces"] = _rounded(moments.forces)
+        for name in ("energy", "dipole_moment", "quadrupole_moment", "polarizability"):
+            value = getattr(moments, name)
+            if value is not None:
+                info[name] = value if name == "energy" else value.ravel()
     if settings.density:
         density = density_labels(out, channels=channels, index=index)
         info["hartree_fock_energy"] = density.energy
         for degree, values in enumerate(density.coefficients):
             # There are no columns if no element has functions of this degree.
             if values.size:
-                out.arrays[f"density_l{degree}"] = _rounded(values).reshape(
-                    len(out), -1
-                )
+                rows = values.reshape(len(out), -1)
+                out.arrays[f"density_l{degree}"] = _rounded(rows)
     out.info |= {key: _rounded(value) for key, value in info.items()}
     return out
 
@@ -355,7 +354,7 @@ def _open_parts(
     """Creates the folder of parts, or raises unless it belongs to this run."""
     digest = hashlib.sha256()
     for atoms in structures:
-        info = [atoms.info.get(key) for key in _KEPT]
+        info = sorted((key, str(value)) for key, value in _kept(atoms).items())
         digest.update(repr([atoms.numbers.tolist(), info]).encode())
         digest.update(np.ascontiguousarray(atoms.positions, np.float64).tobytes())
     versions = {name: _version(name) for name in ("ase", "tblite", "pyscf")}

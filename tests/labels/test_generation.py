@@ -1,6 +1,7 @@
 """Perturbed geometries, and labelled files that survive interruption and ASE."""
 
 import doctest
+import functools
 import hashlib
 import inspect
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from symjax.data import read_structures, read_targets
+from symjax.data.conditions import spin_multiplicity, total_charge
 from symjax.data.label_blocks import block_values, describe_labels, read_labels
 from symjax.errors import ArgumentError, StructureError
+from symjax.labels import XTBLabels
 from symjax.labels import generation as module
 from symjax.labels.generation import (
     LabelSettings,
@@ -64,6 +67,34 @@ def test_perturbed_keeps_charge_and_nothing_else():
     assert drawn.info == {"charge": -1, "spin_multiplicity": 2, "source": 0}
     assert "forces" not in drawn.arrays
     np.testing.assert_allclose(drawn.positions, water.positions, atol=1e-8)
+
+
+def test_charges_and_spins_under_other_keys_are_not_lost(tmp_path, monkeypatch):
+    """The labels would be those of the neutral molecule."""
+    seen = []
+
+    def labels(atoms, **options):
+        seen.append((total_charge(atoms), spin_multiplicity(atoms)))
+        zero = np.zeros((3, 3))
+        return XTBLabels(0.0, np.zeros((len(atoms), 3)), zero[0], zero, None)
+
+    monkeypatch.setattr(module, "xtb_labels", labels)
+    ion = ase.build.molecule("H2O")
+    ion.info |= {"total_charge": 1, "multiplicity": 2}
+    (drawn,) = perturbed([ion], 1, 0)
+    assert total_charge(label_structure(drawn, FAST)) == 1
+    assert seen == [(1, 2)]
+    write = functools.partial(write_labels, tmp_path / "labels.xyz", settings=FAST)
+    assert write(structures=[ion, ion], report=lambda done, total: True) is not None
+    for lost in ({"net_charge": 1}, {"uhf": 1}):
+        ion.info = lost
+        for read in (label_structure, lambda one, _: perturbed([one], 1, 0)):
+            with pytest.raises(StructureError, match=next(iter(lost))):
+                read(ion, FAST)
+    ion.info = {}
+    ion.set_initial_charges([1.0, 0, 0])
+    with pytest.raises(StructureError, match="a sum of 1 e"):
+        label_structure(ion, FAST)
 
 
 def test_perturbed_keeps_atoms_apart():
