@@ -13,8 +13,14 @@ from symjax._arrays import to_device
 from symjax.data.point_clouds import PointCloud, pad_cloud
 from symjax.errors import ArgumentError, ModelError, StructureError
 from symjax.models.pointmae.config import PointMAEConfig
-from symjax.models.pointmae.grouping import Assignment, assign_groups, gather_groups
-from symjax.models.pointmae.inputs import Event, make_event, tokenise, with_room
+from symjax.models.pointmae.grouping import Assignment, gather_groups
+from symjax.models.pointmae.inputs import (
+    Event,
+    make_event,
+    tokenise,
+    with_room,
+    with_slots,
+)
 from symjax.models.pointmae.layers import Mode
 from symjax.models.pointmae.losses import (
     chamfer_loss,
@@ -69,9 +75,9 @@ def prepare_events(
     padded = [pad_cloud(cloud, size) for cloud in clouds]
     events = [make_event(config, cloud, np.float32) for cloud in padded]
     # Padded to the largest number of tokens, as the cost of attention is its square.
-    most = max(int(tokenise(config, event).num_found) for event in events)
-    config = with_room(config, most)
-    assignments = [assign_groups(config, *event) for event in events]
+    found = [tokenise(config, event) for event in events]
+    room = with_room(config, max(int(one.num_found) for one in found)).context_length
+    assignments = [with_slots(one, room) for one in found]
 
     def stack(rows: list[Any]) -> Any:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from symjax._arrays import to_device
 from symjax.data.point_clouds import PointCloud
 from symjax.errors import ModelError
 from symjax.metrics.problem import Problem
@@ -84,9 +85,7 @@ def averaged_problem(
     name = "class_probabilities"
     return dataclasses.replace(
         problem,
-        function=_function(
-            orbit_config(model.config, cloud, tokens, dtype), over, tokens
-        ),
+        function=_function(orbit_config(model, problem), over, tokens),
         outputs={name: problem.outputs[name]},
     )
 
@@ -132,9 +131,9 @@ def predict_averaged(
     problem = averaged_problem(model, cloud, average, tokens=tokens, dtype=dtype)
     out = jax.jit(problem.function)(problem.x, *problem.args)
     probabilities = out["class_probabilities"]
-    mask = jnp.asarray(problem.outputs["class_probabilities"].mask)
-    check_finite(model.name, probabilities[mask])
-    labels = jnp.where(mask, jnp.argmax(probabilities, axis=-1), -1)
+    mask = np.asarray(problem.outputs["class_probabilities"].mask)
+    check_finite(model.name, np.asarray(probabilities)[mask])
+    labels = to_device(np.where(mask, np.argmax(probabilities, axis=-1), -1))
     event = make_event(model.config, cloud, dtype)
     assignment = problem.args[3]
     groups = gather_groups(model.config, assignment, event.positions, event.energies)

@@ -85,25 +85,17 @@ def farthest_point_sampling(
     slots = jnp.arange(points.shape[0])
     columns = points.T
 
-    def step(
-        nearest: Float[Array, "n"], picked: Int[Array, ""]
-    ) -> tuple[Float[Array, "n"], Int[Array, ""]]:
+    def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        nearest, picked = state
         squares = rounded_square(columns - columns[:, picked, None])
         distance = snap(squares[0] + squares[1] + squares[2], quantum)
         # Padding has -1, below every distance.
         nearest = jnp.minimum(nearest, distance)
-        return nearest, first_maximum(nearest, slots)
-
-    def body(
-        carry: tuple[Float[Array, "n"], Int[Array, ""]], _: None
-    ) -> tuple[tuple[Float[Array, "n"], Int[Array, ""]], Int[Array, ""]]:
-        nearest, picked = carry
-        new, following = step(nearest, picked)
-        return (new, following), picked
+        return (nearest, first_maximum(nearest, slots)), picked
 
     first = jnp.asarray(start, slots.dtype)
     nearest = jnp.where(mask, jnp.inf, -1.0).astype(points.dtype)
-    _, order = jax.lax.scan(body, (nearest, first), None, length=num)
+    _, order = jax.lax.scan(step, (nearest, first), None, length=num)
     return jnp.where(jnp.arange(num) < jnp.sum(mask), order, -1)
 
 
@@ -200,9 +192,7 @@ def _visit_in_turn(
     slots = jnp.arange(size)
     removed, kept = size, size + 1
 
-    def visit(
-        state: tuple[Int[Array, "n"], Int[Array, ""]],
-    ) -> tuple[Int[Array, "n"], Int[Array, ""]]:
+    def visit(state: tuple[Array, Array]) -> tuple[Array, Array]:
         ranks, first = state
         index = order[first]
         # With truncated lists a point may remove one that was kept before, and that did
@@ -231,14 +221,10 @@ def _visit_in_rounds(
     removes = near & (slots[:, None] != slots[None])
     blocks = removes & ahead
 
-    def reached(
-        matrix: Bool[Array, "n n"], sources: Bool[Array, "n"]
-    ) -> Bool[Array, "n"]:
+    def reached(matrix: Array, sources: Array) -> Array:
         return jnp.any(matrix & sources[:, None], axis=0)
 
-    def round_of_decisions(
-        state: tuple[Bool[Array, "n"], Bool[Array, "n"]],
-    ) -> tuple[Bool[Array, "n"], Bool[Array, "n"]]:
+    def round_of_decisions(state: tuple[Array, Array]) -> tuple[Array, Array]:
         undecided, kept = state
         new = undecided & ~reached(blocks, undecided)
         undecided = undecided & ~new

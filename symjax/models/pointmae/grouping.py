@@ -141,9 +141,7 @@ def nearest_neighbors(
     slots = jnp.arange(distances.shape[1])
 
     # One pass over the distances for each neighbor, faster than sorting for a few.
-    def body(
-        remaining: Float[Array, "queries points"], _: None
-    ) -> tuple[Float[Array, "queries points"], Int[Array, "queries"]]:
+    def body(remaining: Array, _: None) -> tuple[Array, Array]:
         index = first_maximum(-remaining, slots)
         found = jnp.take_along_axis(remaining, index[:, None], axis=1)[:, 0] < jnp.inf
         remaining = jnp.where(slots == index[:, None], jnp.inf, remaining)
@@ -268,6 +266,7 @@ def _centers(
     return total / jnp.maximum(jnp.sum(weights, axis=1), 1)
 
 
+@functools.partial(jax.jit, static_argnames=("config",))
 def gather_groups(
     config: PointMAEConfig,
     assignment: Assignment,

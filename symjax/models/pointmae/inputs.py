@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from symjax._arrays import to_device
 from symjax.data.point_clouds import (
     PointCloud,
     merge_voxels,
@@ -93,13 +93,13 @@ def make_event(config: PointMAEConfig, cloud: PointCloud, dtype: Any) -> Event:
       True
     """
     check_inside(config, cloud)
-    mask = jnp.asarray(cloud.mask)
-    middle = jnp.asarray(config.middle, dtype)
-    positions = (jnp.asarray(cloud.positions, dtype) - middle) * config.unit
-    energies = scaled_energies(config, jnp.asarray(cloud.energies, dtype))
-    return Event(
-        jnp.where(mask[:, None], positions, 0), jnp.where(mask, energies, 0), mask
-    )
+    mask = np.asarray(cloud.mask)
+    middle = np.asarray(config.middle, dtype)
+    positions = (np.asarray(cloud.positions, dtype) - middle) * config.unit
+    scaled = scaled_energies(config, to_device(np.asarray(cloud.energies), dtype))
+    positions = np.where(mask[:, None], positions, 0)
+    energies = np.where(mask, np.asarray(scaled), 0)
+    return Event(to_device(positions), to_device(energies), to_device(mask))
 
 
 def scaled_energies(
@@ -115,16 +115,10 @@ def scaled_energies(
 def with_room(config: PointMAEConfig, found: int, spare: int = 0) -> PointMAEConfig:
     """A configuration with a context just long enough for an event.
 
-    Neither parameters nor results depend on the length of the context; the cost does.
-
-    Args:
-      config: Hyperparameters.
-      found: Number of tokens of the event.
-      spare: Number of additional tokens that other orientations may need.
-
-    Returns:
-      The configuration, with one of a few lengths (multiples of 32, of 64 above 256, of
-      128 above 512, ...) to save compilations.
+    There is room for the tokens that were ``found``, and for those to ``spare`` that
+    other orientations may need. Neither parameters nor results depend on the length of
+    the context; the cost does. It is one of a few (multiples of 32, of 64 above 256, of
+    128 above 512, ...), to save compilations.
     """
     wanted = found + spare
     # At most a quarter of the context is left empty.
@@ -166,11 +160,27 @@ def tokenise(config: PointMAEConfig, event: Event) -> Assignment:
     found = int(assignment.num_found)
     if found > config.context_length:
         assignment = assign_groups(with_room(config, found), *event)
-    if not bool(assignment.mask.any()):
+    if not np.any(assignment.mask):
         raise ModelError(
             "event",
-            int(event.mask.sum()),
+            int(np.sum(event.mask)),
             "the event has no token: no point of it is real and finite",
             "Drop the event, or lower the energy threshold",
         )
     return assignment
+
+
+def with_slots(assignment: Assignment, number: int) -> Assignment:
+    """The assignment with another number of slots, no fewer than there are tokens."""
+
+    def resized(rows: Array, padding: int) -> Array:
+        kept = np.asarray(rows)[:number]
+        filled = np.full((number, *kept.shape[1:]), padding, kept.dtype)
+        filled[: len(kept)] = kept
+        return to_device(filled)
+
+    return assignment._replace(
+        centers=resized(assignment.centers, -1),
+        members=resized(assignment.members, -1),
+        mask=resized(assignment.mask, False),
+    )

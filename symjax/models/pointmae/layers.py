@@ -29,6 +29,9 @@ from symjax.models.biases.tensors import (
     radial_functions,
 )
 
+Tokens = Float[Array, "tokens features"]
+Mask = Bool[Array, "tokens"]
+
 FEATURES = "features"
 
 
@@ -63,9 +66,7 @@ def sow(module: nn.Module, name: str, value: Array) -> None:
     module.sow(FEATURES, f"={name}", value)
 
 
-def masked_norm(
-    x: Float[Array, "tokens features"], mask: Bool[Array, "tokens"]
-) -> Float[Array, "tokens features"]:
+def masked_norm(x: Tokens, mask: Mask) -> Tokens:
     """(x - mean) / std with statistics over all features of all real tokens.
 
     There is one mean and one standard deviation for an event, not for a token. In the
@@ -83,9 +84,7 @@ class MaskedNorm(Module):
     """:func:`masked_norm` with a learned scale and shift of each feature."""
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "tokens features"], mask: Bool[Array, "tokens"]
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, x: Tokens, mask: Mask) -> Tokens:
         """Normalises the tokens of one event."""
         gamma = self.param("gamma", ones, x.shape[-1:])
         beta = self.param("beta", zeros, x.shape[-1:])
@@ -119,9 +118,8 @@ class MaskedBatchNorm(Module):
             axes = tuple(range(x.ndim - 1))
             count = jnp.maximum(self._total(jnp.sum(weights)), 1)
             mean = self._total(jnp.sum(x * weights, axes)) / count
-            variance = (
-                self._total(jnp.sum(jnp.square((x - mean) * weights), axes)) / count
-            )
+            squares = jnp.square((x - mean) * weights)
+            variance = self._total(jnp.sum(squares, axes)) / count
             running_mean.value = self._follow(running_mean.value, mean)
             running_var.value = self._follow(running_var.value, variance)
         factor = scale * jax.lax.rsqrt(variance + self.epsilon)
@@ -167,7 +165,7 @@ class MiniPointNet(Module):
         self,
         points: Float[Array, "tokens points channels"],
         mask: Bool[Array, "tokens points"],
-    ) -> Float[Array, "tokens features"]:
+    ) -> Tokens:
         """Returns the features of each token."""
         first, second, third = self.widths
         x = Dense(first, use_bias=False, name="first_conv_0")(points)
@@ -202,7 +200,7 @@ class MiniPointNet(Module):
 
     def _pool(
         self, x: Float[Array, "tokens points features"], mask: Bool[Array, "t p"]
-    ) -> Float[Array, "tokens features"]:
+    ) -> Tokens:
         if self.pool_padding:
             return jnp.max(x, axis=-2)
         lowest = jnp.finfo(x.dtype).min
@@ -229,9 +227,7 @@ class PositionEncoder(nn.Module):
     hidden: int = 128
 
     @nn.compact
-    def __call__(
-        self, centers: Float[Array, "tokens 3"]
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, centers: Float[Array, "tokens 3"]) -> Tokens:
         """Embeds normalised coordinates."""
         x = Dense(self.hidden, name="pos_enc_0")(centers)
         x = jax.nn.gelu(x, approximate=False)

@@ -1,5 +1,7 @@
 """Losses of pretraining and segmentation, and random masking of tokens."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -7,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from symjax.errors import ArgumentError
 
 
+@functools.partial(jax.jit, static_argnames=("ratio",))
 def random_hidden(
     key: PRNGKeyArray, mask: Bool[Array, "tokens"], ratio: float
 ) -> Bool[Array, "tokens"]:

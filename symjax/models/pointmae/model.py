@@ -13,18 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from symjax.data.point_clouds import (
-    PointCloud,
-)
+from symjax.data.point_clouds import PointCloud
 from symjax.errors import ModelError
 from symjax.models._layers import match_layers
 from symjax.models._parameters import fresh_variables
 from symjax.models.pointmae.config import PointMAEConfig
-from symjax.models.pointmae.grouping import (
-    Assignment,
-    Groups,
-    gather_groups,
-)
+from symjax.models.pointmae.grouping import Assignment, Groups, gather_groups
 from symjax.models.pointmae.inputs import Event, make_event, tokenise
 from symjax.models.pointmae.layers import FEATURES
 from symjax.models.pointmae.losses import random_hidden
@@ -176,15 +170,7 @@ def is_point_layer(name: str) -> bool:
 def select_layers(
     config: PointMAEConfig, layers: str | Sequence[str]
 ) -> tuple[str, ...]:
-    """Selects layers by name.
-
-    Args:
-      config: Hyperparameters.
-      layers: ``"none"``, ``"all"``, or names or regular expressions, as a sequence or
-        separated by commas, each of which must match a full name.
-
-    Returns:
-      Names in network order.
+    """``"all"`` layers, ``"none"``, or those of :func:`match_layers`.
 
     Raises:
       ModelError: A pattern matches no layer, or is not a regular expression.
@@ -220,13 +206,7 @@ def evaluate_heads(
 ) -> tuple[Array | None, Reconstruction | None, Groups, dict[str, Array]]:
     """Evaluates the heads of a model on an event; a pure function.
 
-    Args:
-      config: Hyperparameters.
-      variables: Parameters and statistics.
-      event: The event.
-      assignment: Its tokens.
-      hidden: True for tokens to reconstruct; None for no reconstruction.
-      layers: Names of layers whose features to return.
+    Tokens are reconstructed where ``hidden`` is True; None for no reconstruction.
 
     Returns:
       Logits ``(points, classes)``, or None without segmentation; the reconstruction, or
@@ -321,7 +301,8 @@ def predict(
         )
     out = _predict(model.config, variables, event, assignment, hidden)
     if out.probabilities is not None:
-        check_finite(model.name, out.probabilities[event.mask])
+        real = np.asarray(event.mask)
+        check_finite(model.name, np.asarray(out.probabilities)[real])
     return out
 
 

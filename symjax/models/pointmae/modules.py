@@ -16,10 +16,12 @@ from symjax.models.pointmae.config import PointMAEConfig
 from symjax.models.pointmae.grouping import Groups
 from symjax.models.pointmae.layers import (
     APPLIED,
+    Mask,
     MaskedBatchNorm,
     MiniPointNet,
     Mode,
     PositionEncoder,
+    Tokens,
     masked_norm,
     sow,
 )
@@ -52,7 +54,7 @@ class Tokenizer(nn.Module):
     mode: Mode = APPLIED
 
     @nn.compact
-    def __call__(self, groups: Groups) -> Float[Array, "tokens features"]:
+    def __call__(self, groups: Groups) -> Tokens:
         """Returns the tokens."""
         config = self.config
         embedding = MiniPointNet(
@@ -79,12 +81,8 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, groups: Groups, visible: Bool[Array, "tokens"]
-    ) -> tuple[
-        Float[Array, "tokens features"],
-        list[Float[Array, "tokens features"]],
-        Float[Array, "tokens features"],
-    ]:
+        self, groups: Groups, visible: Mask
+    ) -> tuple[Tokens, list[Tokens], Tokens]:
         """Returns output tokens, tokens after each block, and encoded positions."""
         config = self.config
         tokens = Tokenizer(config, self.mode, name="tokenizer")(groups)
@@ -115,12 +113,7 @@ class Decoder(nn.Module):
     mode: Mode = APPLIED
 
     @nn.compact
-    def __call__(
-        self,
-        tokens: Float[Array, "tokens features"],
-        positions: Float[Array, "tokens features"],
-        mask: Bool[Array, "tokens"],
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, tokens: Tokens, positions: Tokens, mask: Mask) -> Tokens:
         """Returns the decoded tokens."""
         config = self.config
         every_layer = config.decoder_position_at_every_layer
@@ -162,7 +155,7 @@ class Upsampler(nn.Module):
         self,
         positions: Float[Array, "points 3"],
         mask: Bool[Array, "points"],
-        tokens: Float[Array, "tokens features"],
+        tokens: Tokens,
         centers: Float[Array, "tokens 3"],
         neighbors: Int[Array, "points neighbors"],
     ) -> Float[Array, "points features"]:
@@ -220,6 +213,11 @@ class SegmentationHead(Module):
 class PointMAE(Module):
     """The whole network, for one event.
 
+    Its methods take the tokens of the event (``groups``), the normalised coordinates of
+    its points (``positions``) with a ``mask`` that is True for real ones, the indices
+    of the tokens that each point is interpolated from (``neighbors``), and a mask of
+    the tokens to hide from the encoder and reconstruct (``hidden``).
+
     Attributes:
       config: Hyperparameters, which decide which heads exist.
       mode: How the network is applied.
@@ -239,11 +237,8 @@ class PointMAE(Module):
         self.encoder = Encoder(config, mode)
         if config.decoder_depth:
             self.decoder = Decoder(config, mode)
-            self.mask_token = self.param(
-                "mask_token",
-                truncated_normal(0.02),
-                (config.embed_dim,),
-            )
+            width = (config.embed_dim,)
+            self.mask_token = self.param("mask_token", truncated_normal(0.02), width)
             self.increase_dim = Dense(config.decoder_channels * config.group_points)
             if config.energy_infilling:
                 self.equivariant_patch_encoder = MiniPointNet(
@@ -260,29 +255,12 @@ class PointMAE(Module):
                 config.seg_head_dim, config.num_classes, config.head_dropout, mode
             )
 
-    def encode(self, groups: Groups) -> Float[Array, "tokens features"]:
-        """Encodes all tokens, with none hidden.
-
-        Args:
-          groups: Tokens of one event.
-
-        Returns:
-          Features of the tokens.
-        """
+    def encode(self, groups: Groups) -> Tokens:
+        """Features of all tokens, with none hidden."""
         return self.encoder(groups, groups.mask)[0]
 
-    def reconstruct(
-        self, groups: Groups, hidden: Bool[Array, "tokens"]
-    ) -> Reconstruction:
-        """Reconstructs hidden tokens from the visible ones.
-
-        Args:
-          groups: Tokens of one event.
-          hidden: True for tokens to hide from the encoder.
-
-        Returns:
-          Predicted points of the hidden tokens.
-        """
+    def reconstruct(self, groups: Groups, hidden: Mask) -> Reconstruction:
+        """Reconstructs the points of hidden tokens from the visible ones."""
         config = self.config
         hidden = hidden & groups.mask
         visible = groups.mask & ~hidden
@@ -306,17 +284,7 @@ class PointMAE(Module):
         mask: Bool[Array, "points"],
         neighbors: Int[Array, "points neighbors"],
     ) -> Float[Array, "points classes"]:
-        """Logits of the classes of every point.
-
-        Args:
-          groups: Tokens of one event.
-          positions: Normalised coordinates of its points.
-          mask: True for real points.
-          neighbors: Indices of the tokens that each point is interpolated from.
-
-        Returns:
-          The logits.
-        """
+        """Logits of the classes of every point."""
         config = self.config
         _, blocks, _ = self.encoder(groups, groups.mask)
         chosen = [masked_norm(blocks[n], groups.mask) for n in config.fetch_layers]
@@ -337,16 +305,9 @@ class PointMAE(Module):
         positions: Float[Array, "points 3"],
         mask: Bool[Array, "points"],
         neighbors: Int[Array, "points neighbors"],
-        hidden: Bool[Array, "tokens"],
+        hidden: Mask,
     ) -> tuple[Float[Array, "points classes"] | None, Reconstruction | None]:
         """Evaluates all heads, for initialisation and joint training.
-
-        Args:
-          groups: Tokens of one event.
-          positions: Normalised coordinates of its points.
-          mask: True for real points.
-          neighbors: Indices of the tokens that each point is interpolated from.
-          hidden: True for tokens to hide and reconstruct.
 
         Returns:
           Logits and reconstruction; None for heads that do not exist.

@@ -21,11 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from symjax.data.point_clouds import (
-    CLASSES,
-    PointCloud,
-    voxelise,
-)
+from symjax._arrays import to_device
+from symjax.data.point_clouds import CLASSES, PointCloud, voxelise
 from symjax.errors import ArgumentError, ModelError
 from symjax.metrics.problem import Output, Problem
 from symjax.models.pointmae.config import PointMAEConfig
@@ -36,6 +33,7 @@ from symjax.models.pointmae.inputs import (
     scaled_energies,
     tokenise,
     with_room,
+    with_slots,
 )
 from symjax.models.pointmae.losses import random_hidden
 from symjax.models.pointmae.model import (
@@ -60,12 +58,6 @@ def orbit_function(
     reconstruct: bool,
 ) -> Callable[..., dict[str, Array]]:
     """The function on the orbit; cached, so that its compiled code is reused.
-
-    Args:
-      config: Hyperparameters.
-      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
-      layers: Names of layers whose features to return.
-      reconstruct: Whether to reconstruct hidden tokens.
 
     Returns:
       Function of normalised coordinates, which rotate, and of parameters, energies in
@@ -133,29 +125,10 @@ def _onto_voxels(
     return event, lattice.representative
 
 
-def orbit_config(
-    config: PointMAEConfig, cloud: PointCloud, tokens: str, dtype: Any
-) -> PointMAEConfig:
-    """A configuration with a context long enough for an event on its orbit.
-
-    If tokens are recomputed (``"regrouped"`` and ``"voxelised"``) their number varies
-    by a few percent; there is room for an eighth more, and 8.
-
-    Args:
-      config: Hyperparameters.
-      cloud: One event.
-      tokens: ``"frozen"``, ``"regrouped"`` or ``"voxelised"``.
-      dtype: ``"float32"`` or ``"float64"``.
-
-    Returns:
-      The configuration.
-
-    Raises:
-      ModelError: The event has no token.
-    """
-    assignment = tokenise(config, make_event(config, cloud, dtype))
-    found = int(assignment.num_found)
-    return with_room(config, found, 0 if tokens == "frozen" else 8 + found // 8)
+def orbit_config(model: PointMAEModel, problem: Problem) -> PointMAEConfig:
+    """The configuration with the context of a problem from :func:`event_problem`."""
+    assignment = problem.args[3]
+    return dataclasses.replace(model.config, context_length=len(assignment.mask))
 
 
 def event_problem(
@@ -229,16 +202,18 @@ def event_problem(
             "Use tokens='frozen', or a fine-tuned model",
         )
     variables = cast_parameters(model.parameters, dtype)
-    config = orbit_config(config, cloud, tokens, dtype)
     event = make_event(config, cloud, dtype)
-    assignment = assign_groups(config, *event)
+    assignment = tokenise(config, event)
+    found = int(assignment.num_found)
+    # Where tokens are recomputed, their number varies by a few percent.
+    config = with_room(config, found, 0 if frozen else 8 + found // 8)
+    assignment = with_slots(assignment, config.context_length)
     hidden = random_hidden(jax.random.key(hide), assignment.mask, config.masking_ratio)
-    energies = jnp.where(event.mask, jnp.asarray(cloud.energies, dtype), 0)
+    energies = to_device(np.where(event.mask, np.asarray(cloud.energies, dtype), 0))
     members = np.asarray(assignment.members) >= 0
     per = {
         "point": np.asarray(event.mask),
         "token": np.asarray(assignment.mask),
-        "visible": np.asarray(assignment.mask & ~hidden),
         "hidden": members & np.asarray(hidden)[:, None],
     }
     semantic = np.asarray(cloud.semantic)
@@ -364,7 +339,7 @@ def breaking_problem(
     names = ("network", "tokenisation", "voxelisation", "all")
     return dataclasses.replace(
         whole,
-        function=_sources(orbit_config(model.config, cloud, "regrouped", dtype)),
+        function=_sources(orbit_config(model, whole)),
         outputs=dict.fromkeys(names, whole.outputs["class_probabilities"]),
     )
 

@@ -5,10 +5,9 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from symjax.models._parameters import Dense, truncated_normal
-from symjax.models.pointmae.layers import APPLIED, MaskedNorm, Mode, sow
+from symjax.models.pointmae.layers import APPLIED, Mask, MaskedNorm, Mode, Tokens, sow
 
 # Added to the scores of padding, as in released models; its weights become exactly 0.
 _MASKED = -1e9
@@ -41,9 +40,7 @@ class DropPath(nn.Module):
     mode: Mode = APPLIED
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "tokens features"]
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, x: Tokens) -> Tokens:
         """Returns the tokens."""
         if not (self.mode.training and self.rate):
             return x
@@ -60,11 +57,7 @@ class Attention(nn.Module):
     mode: Mode = APPLIED
 
     @nn.compact
-    def __call__(
-        self,
-        tokens: Float[Array, "tokens features"],
-        mask: Bool[Array, "tokens"],
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, tokens: Tokens, mask: Mask) -> Tokens:
         """Returns the new tokens."""
         length, features = tokens.shape
         options = self.options
@@ -92,9 +85,7 @@ class MLP(nn.Module):
     mode: Mode = APPLIED
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "tokens features"]
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, x: Tokens) -> Tokens:
         """Applies the layers to the last axis."""
         hidden = Dense(self.hidden, kernel_init=_SMALL, name="fc1")(x)
         hidden = jax.nn.gelu(hidden, approximate=False)
@@ -111,11 +102,7 @@ class Block(nn.Module):
     mode: Mode = APPLIED
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "tokens features"],
-        mask: Bool[Array, "tokens"],
-    ) -> Float[Array, "tokens features"]:
+    def __call__(self, x: Tokens, mask: Mask) -> Tokens:
         """Returns the new tokens."""
         options, mode = self.options, self.mode
         path = DropPath(self.drop_path, mode, name="drop_path")
@@ -151,11 +138,8 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "tokens features"],
-        positions: Float[Array, "tokens features"],
-        mask: Bool[Array, "tokens"],
-    ) -> tuple[Float[Array, "tokens features"], list[Float[Array, "tokens features"]]]:
+        self, x: Tokens, positions: Tokens, mask: Mask
+    ) -> tuple[Tokens, list[Tokens]]:
         """Returns the output tokens, and those after each block."""
         if not self.position_at_every_layer:
             x = x + positions

@@ -82,7 +82,7 @@ def test_suppression_against_brute_force(seed, radius, real, lattice):
     assert not out[real:].any()
 
 
-@given(SEEDS, st.floats(0.5, 2.5), st.sampled_from([1, 2, 5]))
+@given(SEEDS, st.floats(0.5, 2.5), st.sampled_from([1, 3]))
 def test_suppression_with_truncated_lists(seed, radius, limit):
     x = points(seed)
     out = centrality_nms(x, np.ones(SIZE, bool), radius, limit)

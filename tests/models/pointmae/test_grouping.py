@@ -15,6 +15,7 @@ from symjax.data.point_clouds import (
     SMALL,
     generate_event,
     make_cloud,
+    pad_cloud,
     select_points,
     voxel_length,
 )
@@ -135,7 +136,8 @@ def test_padding_changes_nothing(seed, extra):
     padded = assign_groups(CONFIG, wide, np.pad(e, (0, 30)), mask)
     for name in ("centers", "members", "mask", "num_found"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(padded, name))
-    np.testing.assert_array_equal(plain.neighbors, padded.neighbors[:SIZE])
+    whole = np.asarray(padded.neighbors)
+    np.testing.assert_array_equal(plain.neighbors, whole[:SIZE])
 
 
 @given(SEEDS)
@@ -175,7 +177,7 @@ def test_coordinates_in_a_token_rotate(seed):
     rotation = -np.asarray(haar(jax.random.key(seed % 1000), 1))[0]
     assignment = assign_groups(CONFIG, x, e, np.ones(SIZE, bool))
     gather = functools.partial(gathered, CONFIG, assignment)
-    one, other = gather(x, e), gather(x @ rotation.T, e)
+    one, other = jax.tree.map(np.asarray, (gather(x, e), gather(x @ rotation.T, e)))
     np.testing.assert_allclose(
         one.points[..., :3] @ rotation.T, other.points[..., :3], atol=1e-12
     )
@@ -187,21 +189,22 @@ def test_coordinates_in_a_token_rotate(seed):
 
 
 def test_coordinates_in_a_token():
-    x = np.array([[0.0, 0, 0], [0.5, 0, 0], [9, 0, 0]])
-    config = dataclasses.replace(CONFIG, group_radius=1.0, context_length=3)
-    out = assign_groups(config, x, np.arange(3.0), np.ones(3, bool))
-    groups = gathered(config, out, x, np.arange(3.0))
+    x, e, real = np.zeros((SIZE, 3)), np.zeros(SIZE), np.arange(SIZE) < 3
+    x[1, 0], x[2, 0], e[1] = 0.45, 9, 1
+    out = assign_groups(CONFIG, x, e, real)
+    groups = jax.tree.map(np.asarray, gathered(CONFIG, out, x, e))
+    # In units of the radius, 0.9.
     np.testing.assert_allclose(groups.points[0, :2], [[0, 0, 0, 0], [0.5, 0, 0, 1]])
     # padding repeats the first member; unused tokens vanish
     np.testing.assert_allclose(groups.points[0, 2:], 0)
-    assert groups.mask.tolist() == [True, True, False]
+    assert groups.mask.tolist() == [True, True] + [False] * 22
     assert not groups.points[2].any()
 
 
 def test_mean_centers():
     x, e = points(3), energies(3)
     out = assign_groups(BY_ENERGY, x, e, np.ones(SIZE, bool))
-    groups = gathered(BY_ENERGY, out, x, e)
+    out, groups = jax.tree.map(np.asarray, (out, gathered(BY_ENERGY, out, x, e)))
     for center, row, used in zip(groups.centers, out.members, out.mask, strict=True):
         if used:
             np.testing.assert_allclose(center, x[row[row >= 0]].mean(0))
@@ -298,14 +301,15 @@ def test_ties_and_duplicates_as_the_kernels_of_the_original(cloud):
         corner = generator.integers(350, 368, (200, 3)).astype(float)
         corner[:60] = corner[100:160]
     config = PointMAEConfig.named("vit_tiny", 5, context_length=64)
-    made = make_event(config, make_cloud(corner, np.ones(len(corner))), np.float32)
-    out = assign_groups(config, *made)
+    given = pad_cloud(make_cloud(corner, np.ones(len(corner))), 9**3)
+    made = make_event(config, given, np.float32)
+    out = jax.tree.map(np.asarray, assign_groups(config, *made))
     found = [
         (int(center), [i for i in row if i >= 0])
         for center, row in zip(out.centers, out.members.tolist(), strict=True)
         if center >= 0
     ]
-    expected = kernels(np.asarray(made.positions), config)
+    expected = kernels(np.asarray(made.positions)[: len(corner)], config)
     assert found == expected
     repeats = any(len(set(row)) < len(row) for _, row in expected)
     assert repeats == (cloud == "doubled")
