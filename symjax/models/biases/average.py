@@ -28,8 +28,17 @@ from symjax.so3.rotations import check_orthogonal
 
 # Elements evaluated at once; larger batches no longer fit into the cache.
 BATCH = 16
+
 # Largest deviation of the sum of weights from 1.
 _ROUND_OFF = 1e-5
+
+
+def batch_size(number: int, largest: int = BATCH) -> int:
+    """Size of as few batches as possible, alike if there are sizes that divide.
+
+    ``jax.lax.map`` compiles the function once more for a last batch of another size.
+    """
+    return -(-number // -(-number // largest))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +85,6 @@ class Average:
             "Use for instance 'O', 'Oh', 'haar 5' or 'frames 16'",
         )
 
-    def check_finite(self, argument: str) -> None:
-        """Raises unless the average is one over a finite group.
-
-        Raises:
-          ModelError: It is not.
-        """
-        if self.kind != "group":
-            raise ModelError(
-                argument, self, "is not a finite group", "Use for instance 'O' or 'Oh'"
-            )
-
     def fixed(self) -> tuple[np.ndarray, np.ndarray]:
         """Elements of a finite group or quadrature, and their weights.
 
@@ -131,7 +129,7 @@ def averaged(
       weights: Weights of the elements, ``(elements,)``; their sum is 1.
       action: The representation, or a pytree of representations, by which ``x``
         transforms.
-      batch: Number of elements evaluated at once.
+      batch: Largest number of elements evaluated at once.
 
     Returns:
       A function of the same arguments.
@@ -172,7 +170,7 @@ def averaged(
         terms = jax.lax.map(
             lambda pair: term(*pair),
             (elements.astype(dtype), weights.astype(dtype)),
-            batch_size=min(batch, len(elements)),
+            batch_size=batch_size(len(elements), batch),
         )
         return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), terms)
 

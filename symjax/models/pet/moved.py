@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from symjax.data.mesh import rotate_mesh
 from symjax.data.quantities import Block, Target
-from symjax.models.biases.average import BATCH, Average
+from symjax.models.biases.average import Average, batch_size
 from symjax.models.biases.frames import canonical_frames, weighted_frames
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.inputs import PETInputs
@@ -152,5 +152,6 @@ def _average(
             lambda leaf: leaf * own.reshape(-1, *(1,) * (leaf.ndim - 1)), back
         )
 
-    terms = jax.lax.map(term, (elements, weights), batch_size=min(BATCH, len(elements)))
+    at_once = batch_size(len(elements))
+    terms = jax.lax.map(term, (elements, weights), batch_size=at_once)
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), terms)

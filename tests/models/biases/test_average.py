@@ -7,6 +7,7 @@ import pytest
 
 from symjax.errors import ArgumentError, ModelError
 from symjax.models.biases import Average, averaged
+from symjax.models.biases.average import batch_size
 from symjax.so3 import SCALAR, VECTOR
 
 
@@ -38,6 +39,13 @@ def test_over_all_rotations_in_closed_form():
     np.testing.assert_allclose(found["scalar"], square**2 / 5 + square / 3)
     others = jax.jit(averaged(lambda x: x[0] * x**2, VECTOR, *rule))(x)
     np.testing.assert_allclose(others, x * np.dot(others, x) / square)
+
+
+@pytest.mark.parametrize(
+    ("number", "largest", "size"), [(1, 16, 1), (24, 16, 12), (48, 16, 16), (17, 16, 9)]
+)
+def test_batches_are_alike(number, largest, size):
+    assert batch_size(number, largest) == size
 
 
 def test_over_a_finite_group_it_commutes_with_that_group():
