@@ -136,14 +136,8 @@ def fresh_variables(
 ) -> Any:
     """Collections of ``module.init(key, *inputs)``, without evaluating the network.
 
-    Args:
-      module: The network.
-      key: Random key; None for shapes and dtypes alone.
-      inputs: Inputs of the network, of which only shapes and dtypes matter.
-      collections: Names of the collections to return.
-
-    Returns:
-      Variables by collection.
+    Without a key, these are shapes and dtypes alone. Only shapes and dtypes of the
+    inputs matter.
     """
     init = functools.partial(module.init, mutable=list(collections))
     if key is None:

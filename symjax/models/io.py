@@ -169,9 +169,9 @@ def read_folder(folder: Path) -> Model:
       ModelError: A file is missing, damaged or of another format, or the two files do
         not belong together.
     """
-    metadata = _read_metadata(folder / METADATA_FILE)
-    architecture = metadata["architecture"]
     file = folder / METADATA_FILE
+    metadata = _read_metadata(file)
+    architecture = metadata["architecture"]
     model, kind, shapes = _ARCHITECTURES[architecture]
     fields = dict.fromkeys(field.name for field in dataclasses.fields(kind))
     _check_complete(file, metadata["config"], fields)
@@ -179,29 +179,23 @@ def read_folder(folder: Path) -> Model:
     _check_complete(file, metadata["config"], config.to_json())
     flat = _read_tensors(folder / TENSORS_FILE)
     wanted = shapes(config)
+    tensors = str(folder / TENSORS_FILE)
+    remedy = f"Use the {METADATA_FILE} and {TENSORS_FILE} of one model"
     missing, extra = sorted(set(wanted) - set(flat)), sorted(set(flat) - set(wanted))
     if missing or extra:
-        raise ModelError(
-            str(folder / TENSORS_FILE),
-            (missing or extra)[0],
+        problem = (
             f"{len(missing)} parameters of the configuration are missing and "
-            f"{len(extra)} are not part of it",
-            f"Use the {METADATA_FILE} and {TENSORS_FILE} of one model",
+            f"{len(extra)} are not part of it"
         )
+        raise ModelError(tensors, (missing or extra)[0], problem, remedy)
     for path, leaf in flat.items():
         if leaf.shape != wanted[path]:
-            raise ModelError(
-                str(folder / TENSORS_FILE),
-                path,
-                f"has shape {leaf.shape}, the configuration wants {wanted[path]}",
-                f"Use the {METADATA_FILE} and {TENSORS_FILE} of one model",
-            )
+            problem = f"has shape {leaf.shape}, the configuration wants {wanted[path]}"
+            raise ModelError(tensors, path, problem, remedy)
         if leaf.dtype.kind != "f" or not np.isfinite(leaf).all():
+            problem = "is not an array of finite floating-point numbers"
             raise ModelError(
-                str(folder / TENSORS_FILE),
-                path,
-                "is not an array of finite floating-point numbers",
-                "The file is damaged; get it again",
+                tensors, path, problem, "The file is damaged; get it again"
             )
     parameters = unflatten(flat)
     if architecture == "pet":
@@ -220,22 +214,18 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelError("model", str(path), "there is no such file", remedy) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            "model", str(path), f"cannot be read: {error}", remedy
-        ) from error
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        found = metadata.get("format") if isinstance(metadata, dict) else None
-        raise ModelError(
-            "model", str(path), f"has format {found!r}, not {FORMAT!r}", remedy
-        )
-    if str(metadata.get("architecture")) not in _ARCHITECTURES:
-        known = ", ".join(repr(name) for name in _ARCHITECTURES)
-        raise ModelError(
-            "model",
-            str(path),
-            f"architecture {metadata.get('architecture')!r} is not known",
-            f"This version reads architectures {known}",
-        )
+        problem = f"cannot be read: {error}"
+        raise ModelError("model", str(path), problem, remedy) from error
+    found = metadata.get("format") if isinstance(metadata, dict) else None
+    if found != FORMAT:
+        problem = f"has format {found!r}, not {FORMAT!r}"
+        raise ModelError("model", str(path), problem, remedy)
+    architecture = metadata.get("architecture")
+    if str(architecture) not in _ARCHITECTURES:
+        known = ", ".join(map(repr, _ARCHITECTURES))
+        problem = f"architecture {architecture!r} is not known"
+        remedy = f"This version reads architectures {known}"
+        raise ModelError("model", str(path), problem, remedy)
     for key, kind in (("name", str), ("config", dict), ("card", dict)):
         if not isinstance(metadata.get(key), kind):
             raise ModelError("model", str(path), f"has no {key!r}", remedy)
@@ -266,6 +256,5 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
         check_readable(path)
         return load_tensors(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(
-            "model", str(path), f"cannot be read: {error}", remedy
-        ) from error
+        problem = f"cannot be read: {error}"
+        raise ModelError("model", str(path), problem, remedy) from error

@@ -24,8 +24,6 @@ _TIMEOUT = 10.0
 
 _log = logging.getLogger(__name__)
 
-Version = tuple[int, int, int]
-
 
 class Released(NamedTuple):
     """A published checkpoint, or a request for one.
@@ -38,7 +36,7 @@ class Released(NamedTuple):
 
     family: str
     size: str | None = None
-    version: Version | None = None
+    version: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         name = f"{self.family}-{self.size}" if self.size else self.family
@@ -60,13 +58,12 @@ def parse_released(name: str) -> Released | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
+    return _released(match)
+
+
+def _released(match: re.Match[str]) -> Released:
     family, size, *version = match.groups()
-    return Released(family, size, _as_version(version) if version[0] else None)
-
-
-def _as_version(parts: list[str]) -> Version:
-    major, minor, patch = map(int, parts)
-    return major, minor, patch
+    return Released(family, size, tuple(map(int, version)) if version[0] else None)
 
 
 def fetch_released(request: Released) -> tuple[Released, Path]:
@@ -98,21 +95,19 @@ def fetch_released(request: Released) -> tuple[Released, Path]:
     cached = _cached()
     if request in cached:
         return request, cached[request]
-    files, reason = [], ""
     try:
         # Unlike list_repo_files, this does not retry for half a minute.
         info = huggingface_hub.HfApi().model_info(REPOSITORY, timeout=_TIMEOUT)
-        files = [sibling.rfilename for sibling in info.siblings or []]
     except Exception as error:  # its type depends on the version and the network
         reason = " ".join(str(error).split()) or type(error).__name__
-    if reason:
         chosen = _choose(request, list(cached), f"the cache ({reason[:200]})")
         _log.info("No network: %s is the newest in the cache", chosen)
         return chosen, cached[chosen]
-    chosen = _choose(request, list(_published(files)), f"huggingface.co/{REPOSITORY}")
+    published = _published([file.rfilename for file in info.siblings or []])
+    chosen = _choose(request, list(published), f"huggingface.co/{REPOSITORY}")
     if chosen in cached:
         return chosen, cached[chosen]
-    name = _published(files)[chosen]
+    name = published[chosen]
     _log.info("Fetching %s from huggingface.co/%s", name, REPOSITORY)
     try:
         path = huggingface_hub.hf_hub_download(REPOSITORY, name, subfolder=FOLDER)
@@ -133,8 +128,7 @@ def _published(files: list[str]) -> dict[Released, str]:
         folder, _, name = file.rpartition("/")
         match = _FILE.fullmatch(name)
         if match and folder == FOLDER:
-            family, size, *version = match.groups()
-            found[Released(family, size, _as_version(version))] = name
+            found[_released(match)] = name
     return found
 
 
@@ -159,7 +153,7 @@ def _choose(request: Released, there: list[Released], where: str) -> Released:
         relatives = {each for each in there if each.family == request.family}
         similar = sorted(
             relatives or set(there),
-            key=lambda each: (each.family, each.size or "", each.version or (0, 0, 0)),
+            key=lambda each: (each.family, each.size or "", each.version or ()),
         )
         remedy = f"There are {', '.join(map(str, similar))}"
         if not similar:
@@ -167,4 +161,4 @@ def _choose(request: Released, there: list[Released], where: str) -> Released:
         raise ModelError("model", str(request), f"is not in {where}", remedy)
     size = min((released.size or "" for released in allowed), key=_SIZES.index)
     versions = [released for released in allowed if released.size == size]
-    return max(versions, key=lambda released: released.version or (0, 0, 0))
+    return max(versions, key=lambda released: released.version or ())

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import ase
 import numpy as np
+import scipy.linalg
 from ase import units
 from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
@@ -31,6 +32,9 @@ _HBAR = units._hbar * units.J * units.s
 _WAVENUMBER = _HBAR / units.invcm
 # Eigenvalues of a symmetrised Hessian within this fraction of the largest are equal.
 _DEGENERATE = 1e-7
+# Rotations whose moment of inertia is below this squared, relative to the largest, are
+# none: a linear molecule has two.
+_LINEAR = 1e-6
 # Root mean square distance in angstrom below which relaxed structures are the same.
 _SAME = 0.05
 
@@ -120,11 +124,10 @@ class Relaxations:
           2
         """
         found: list[np.ndarray] = []
+        limit = _SAME * np.sqrt(self.positions.shape[1])
         for positions in self.positions - self.positions.mean(axis=1, keepdims=True):
-            limit = _SAME * np.sqrt(len(positions))
-            if all(
-                Rotation.align_vectors(positions, other)[1] > limit for other in found
-            ):
+            fits = [Rotation.align_vectors(positions, other) for other in found]
+            if all(distance > limit for _, distance in fits):
                 found.append(positions)
         return len(found)
 
@@ -362,13 +365,12 @@ def normal_modes(atoms: ase.Atoms, *, displacement: float = 5e-3) -> Modes:
         )
     roots = np.repeat(np.sqrt(masses), 3)
     weighted = _hessian(atoms, displacement) / roots / roots[:, None]
-    shifted = np.eye(3)[None, :, :] * np.sqrt(masses)[:, None, None]
     arms = atoms.positions - atoms.get_center_of_mass()
-    rotated = np.cross(np.eye(3)[:, None], arms) * np.sqrt(masses)[:, None]
-    translations = _range(shifted.transpose(1, 0, 2).reshape(3, -1).T)
-    rotations = _range(rotated.reshape(3, -1).T)
-    rigid = np.concatenate([translations, rotations], axis=1)
-    inner = np.linalg.svd(rigid)[0][:, rigid.shape[1] :]
+    # Displacements of all atoms by translations and rotations, times sqrt(mass).
+    translations = np.tile(np.eye(3), (len(atoms), 1)) * roots[:, None]
+    turns = np.cross(np.eye(3)[:, None], arms).reshape(3, -1).T * roots[:, None]
+    rotations = scipy.linalg.orth(turns, _LINEAR)
+    inner = scipy.linalg.null_space(np.hstack([translations, rotations]).T)
     mean = inner.T @ _symmetrized(weighted, symmetry) @ inner
     values, vectors = np.linalg.eigh(mean)
     gaps = np.diff(values) > _DEGENERATE * np.abs(values).max(initial=0.0)
@@ -408,12 +410,6 @@ def _symmetrized(
     return total.reshape(matrix.shape) / symmetry.order
 
 
-def _range(columns: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n rank"]:
-    """Orthonormal basis of the column space; a linear molecule has two rotations."""
-    basis, sizes, _ = np.linalg.svd(columns, full_matrices=False)
-    return basis[:, sizes > 1e-6 * sizes.max(initial=1e-12)]
-
-
 def _wavenumbers(
     matrix: Float[np.ndarray, "n n"], space: Float[np.ndarray, "n k"]
 ) -> Float[np.ndarray, "k"]:
@@ -422,20 +418,14 @@ def _wavenumbers(
 
 
 def _check_molecule(atoms: ase.Atoms) -> None:
+    formula = str(atoms.symbols)
     if np.any(atoms.pbc):
-        raise ArgumentError(
-            "atoms",
-            str(atoms.symbols),
-            "is periodic, and rotations are not a symmetry of its cell",
-            "Pass a molecule",
-        )
+        problem = "is periodic, and rotations are not a symmetry of its cell"
+        raise ArgumentError("atoms", formula, problem, "Pass a molecule")
     if len(atoms) < 2:
-        raise ArgumentError(
-            "atoms",
-            str(atoms.symbols),
-            "has nothing to rotate or vibrate",
-            "Pass a molecule of two or more atoms",
-        )
+        problem = "has nothing to rotate or vibrate"
+        remedy = "Pass a molecule of two or more atoms"
+        raise ArgumentError("atoms", formula, problem, remedy)
     # ASE applies constraints to forces: what is measured would be theirs.
     if atoms.constraints:
         raise ArgumentError(

@@ -59,8 +59,12 @@ class Biases(Declared):
     def __post_init__(self) -> None:
         if self.output_average:
             Average.parse(self.output_average)
-        if self.symmetrized_layers:
-            Average.parse(self.symmetrized_group).check_finite("symmetrized_group")
+        group = self.symmetrized_group
+        if self.symmetrized_layers and Average.parse(group).kind != "group":
+            remedy = "Use for instance 'O' or 'Oh'"
+            raise ModelError(
+                "symmetrized_group", group, "is not a finite group", remedy
+            )
         rotating = [
             field
             for field in ("canonical_frame", "symmetrized_layers", "output_average")

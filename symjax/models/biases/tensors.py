@@ -143,12 +143,8 @@ class AtomVectors(Module):
         neighbors: Int[Array, "atoms neighbors"],
     ) -> Float[Array, "atoms components channels"]:
         """Returns the vectors, with the components in the order of ``vectors``."""
-        number = radial.shape[-1]
-        table = self.param(
-            "table",
-            normal(1.0),
-            (self.num_species, number, self.channels),
-        )
+        shape = (self.num_species, radial.shape[-1], self.channels)
+        table = self.param("table", normal(1.0), shape)
         strength = jnp.einsum("ajn,ajnc->ajc", radial, jnp.asarray(table)[neighbors])
         return jnp.einsum(
             "ajx,ajc->axc", vectors, strength * weights[..., None], precision="highest"

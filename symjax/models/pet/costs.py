@@ -10,12 +10,18 @@ import numpy as np
 from symjax.data.graph import Graph
 from symjax.models._paths import unflatten
 from symjax.models.biases.average import Average
-from symjax.models.biases.config import Biases
+from symjax.models.biases.config import NO_BIASES
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.derivatives import evaluate
 from symjax.models.pet.evaluation import Evaluation
 from symjax.models.pet.model import parameter_shapes
 from symjax.so3.irreps import Irrep
+
+# Fields of Biases that each turn on one bias.
+_BIASES = (
+    *("edge_harmonics", "pseudotensors", "readout"),
+    *("canonical_frame", "symmetrized_layers", "output_average"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +74,14 @@ def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
       ('Oh', 0, 48.0)
     """
     biases = config.biases
-    base = dataclasses.replace(config, biases=Biases())
-    without = _operations(base, graph)
+    base = dataclasses.replace(config, biases=NO_BIASES)
+    operations = functools.cache(functools.partial(_operations, graph=graph))
     found = []
     for name, sectors, group in _described(config):
-        kept = {
-            "symmetrized_layers": (
-                "symmetrized_layers",
-                "symmetrized_group",
-                "symmetrized_share",
-            )
-        }.get(name, (name, "token_layers", "radial", "channels"))
-        alone = Biases(**{field: getattr(biases, field) for field in kept})
+        others = {
+            field: getattr(NO_BIASES, field) for field in _BIASES if field != name
+        }
+        alone = dataclasses.replace(biases, **others)
         own = dataclasses.replace(config, biases=alone)
         found.append(
             BiasCost(
@@ -88,31 +90,28 @@ def bias_costs(config: PETConfig, graph: Graph) -> tuple[BiasCost, ...]:
                 group,
                 _size(own) - _size(base),
                 # XLA counts the body of a loop once.
-                float(_evaluations(biases.output_average))
+                _evaluations(Average.parse(biases.output_average))
                 if name == "output_average"
-                else _operations(own, graph) / without,
+                else operations(own) / operations(base),
             )
         )
     return tuple(found)
 
 
 def _described(config: PETConfig) -> list[tuple[str, tuple[Irrep, ...], str]]:
+    """Name, sectors and group of each bias of a model."""
     biases = config.biases
     found: list[tuple[str, tuple[Irrep, ...], str]] = []
-    if biases.edge_harmonics is not None:
-        degrees = range(1, biases.edge_harmonics + 1)
-        found.append(("edge_harmonics", tuple(Irrep(d, 1) for d in degrees), ""))
-    if biases.pseudotensors is not None:
-        degrees = range(biases.pseudotensors + 1)
-        found.append(("pseudotensors", tuple(Irrep(d, -1) for d in degrees), ""))
+    for name, first, sigma in (("edge_harmonics", 1, 1), ("pseudotensors", 0, -1)):
+        degree = getattr(biases, name)
+        if degree is not None:
+            irreps = (Irrep(d, sigma) for d in range(first, degree + 1))
+            found.append((name, tuple(irreps), ""))
     if biases.readout != "linear":
-        irreps = {
-            irrep
-            for target in config.targets
-            for block in target.blocks
-            for irrep in block.representation.irreps
-        } - {Irrep(0, 1)}
-        ordered = sorted(irreps, key=lambda irrep: (irrep.degree, -irrep.sigma))
+        blocks = [block for target in config.targets for block in target.blocks]
+        read = {irrep for block in blocks for irrep in block.representation.irreps}
+        read -= {Irrep(0, 1)}
+        ordered = sorted(read, key=lambda irrep: (irrep.degree, -irrep.sigma))
         found.append(("readout", tuple(ordered), ""))
     if biases.canonical_frame:
         found.append(("canonical_frame", (), "O(3)"))
@@ -126,11 +125,9 @@ def _described(config: PETConfig) -> list[tuple[str, tuple[Irrep, ...], str]]:
     return found
 
 
-def _evaluations(output_average: str) -> int:
-    average = Average.parse(output_average)
-    if average.kind == "frames":
-        return 2 * average.number
-    return len(average.fixed()[1])
+def _evaluations(average: Average) -> float:
+    frames = average.kind == "frames"
+    return 2.0 * average.number if frames else float(len(average.fixed()[1]))
 
 
 def _size(config: PETConfig) -> int:
@@ -141,12 +138,9 @@ def _size(config: PETConfig) -> int:
 def _operations(config: PETConfig, graph: Graph) -> float:
     config = dataclasses.replace(config, uncertainties=())
     # Nothing is computed: shapes are enough.
-    parameters = unflatten(
-        {
-            path: jax.ShapeDtypeStruct(shape, np.float32)
-            for path, shape in parameter_shapes(config).items()
-        }
-    )
+    shapes = parameter_shapes(config).items()
+    arrays = {path: jax.ShapeDtypeStruct(size, np.float32) for path, size in shapes}
+    parameters = unflatten(arrays)
     outputs = jax.jit(functools.partial(evaluate, Evaluation(config)))
     analysis = outputs.lower(parameters, graph).cost_analysis()
     assert analysis is not None

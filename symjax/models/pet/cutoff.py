@@ -64,28 +64,17 @@ def _solve(
     """Radius at which the count reaches its target, by bracketed Newton steps."""
     target = config.num_neighbors_adaptive
     assert target is not None
-    width = config.cutoff_width_adaptive
     fixed = jax.lax.stop_gradient(distances)
 
-    def count_and_slope(
-        radius: Float[Array, "atoms"],
-    ) -> tuple[Float[Array, "atoms"], Float[Array, "atoms"]]:
-        s = (fixed - (radius[:, None] - width)) / width
-        active = (s > 0) & (s < 1)
-        phase = jnp.pi * jnp.clip(s, _MARGIN, 1 - _MARGIN)
-        value = jax.nn.sigmoid(2 * jnp.cos(phase) / jnp.sin(phase))
-        inside = jnp.where(active, value, (s <= 0).astype(s.dtype))
-        slope = 2 * jnp.pi / width * value * (1 - value) / jnp.sin(phase) ** 2
-        x = radius / config.cutoff
-        return (
-            jnp.sum(jnp.where(mask, inside, 0), axis=1) + target * x**3,
-            jnp.sum(jnp.where(mask & active, slope, 0), axis=1)
-            + 3 * target * x**2 / config.cutoff,
+    def count_and_slope(radius: Array) -> tuple[Array, Array]:
+        # Each count depends on its own radius alone.
+        return jax.jvp(
+            lambda radius: _count(radius, fixed, mask, config),
+            (radius,),
+            (jnp.ones_like(radius),),
         )
 
-    def step(
-        _: int, state: tuple[Float[Array, "atoms"], ...]
-    ) -> tuple[Float[Array, "atoms"], ...]:
+    def step(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
         low, high, radius = state
         count, slope = count_and_slope(radius)
         below = count <= target

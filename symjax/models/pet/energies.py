@@ -16,26 +16,6 @@ def _scalars(config: PETConfig) -> list[str]:
     return [target.name for target in targets]
 
 
-def check_energy(config: PETConfig, name: str) -> None:
-    """Raises unless forces can be derived from a target.
-
-    Raises:
-      ModelError: There is no such target, or it is not one scalar per structure.
-    """
-    scalars = _scalars(config)
-    if name not in scalars:
-        raise ModelError(
-            "energy",
-            name,
-            "is not one scalar per structure, so forces cannot be derived from it"
-            if name in [target.name for target in config.targets]
-            else "the model has no such target",
-            f"Use {' or '.join(scalars)}"
-            if scalars
-            else "This model has no scalar of structures: measure it without forces",
-        )
-
-
 def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
     """The target that forces are derived from.
 
@@ -58,10 +38,21 @@ def choose_energy(config: PETConfig, name: str | None = None) -> str | None:
       >>> choose_energy(PETConfig((1, 8), targets=(Target("energy/pbe", "eV"),)))
       'energy/pbe'
     """
-    if name is not None:
-        check_energy(config, name)
-        return name
-    return energy_among(_scalars(config))
+    scalars = _scalars(config)
+    if name is None:
+        return energy_among(scalars)
+    if name not in scalars:
+        raise ModelError(
+            "energy",
+            name,
+            "is not one scalar per structure, so forces cannot be derived from it"
+            if name in [target.name for target in config.targets]
+            else "the model has no such target",
+            f"Use {' or '.join(scalars)}"
+            if scalars
+            else "This model has no scalar of structures: measure it without forces",
+        )
+    return name
 
 
 def energy_of_forces(config: PETConfig, name: str | None = None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from symjax.errors import ModelError
 from symjax.models.pet.config import PETConfig
 from symjax.models.pet.energies import energy_of_forces
-from symjax.models.pet.layers import check_layers, stage_names
+from symjax.models.pet.layers import layer_names, stage_names
 from symjax.models.pet.uncertainty import uncertain_outputs
 
 
@@ -51,23 +51,19 @@ class Evaluation:
     network_dtype: Any = None
 
     def __post_init__(self) -> None:
-        check_layers(self.config, self.layers)
-        known = output_names(self.config)
-        for name in self.chosen:
-            if name not in known:
-                raise ModelError(
-                    "targets",
-                    name,
-                    "the model has no such target",
-                    f"Use names from {', '.join(known)}",
-                )
+        for field, chosen, known in (
+            ("layers", self.layers, layer_names(self.config)),
+            ("targets", self.chosen, output_names(self.config)),
+        ):
+            for name in chosen:
+                if name not in known:
+                    problem = f"the model has no such {field.rstrip('s')}"
+                    remedy = f"Use names from {', '.join(known)}"
+                    raise ModelError(field, name, problem, remedy)
         for name in (*self.layers, *stage_names(self.config)):
             if name in self.chosen:
                 raise ModelError(
-                    "targets",
-                    name,
-                    "is also the name of a layer",
-                    "Rename the target",
+                    "targets", name, "is also the name of a layer", "Rename the target"
                 )
         _ = self.differentiated  # raises here rather than at its first use
 

@@ -6,25 +6,17 @@ For derivatives the radii are computed again from all pairs, which the packed gr
 keeps as its surroundings.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import ase
 import jax
 import numpy as np
-from jaxtyping import Array, Bool
 
 from symjax._files import physical_memory
 from symjax.data.build import build_graph
 from symjax.data.conditions import check_conditions, warn_of_unread
-from symjax.data.graph import (
-    Graph,
-    GraphShape,
-    bucket_shape,
-    graph_shape,
-    pad_graph,
-)
+from symjax.data.graph import Graph, GraphShape, bucket_shape, graph_shape, pad_graph
 from symjax.data.mesh import find_mesh
 from symjax.data.transform import select_edges
 from symjax.errors import ArgumentError, ModelError, StructureError
@@ -76,13 +68,7 @@ def pet_graph(
 def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) -> Graph:
     """Selects the edges that a model uses, and adds the mesh of long-range features.
 
-    Args:
-      config: Hyperparameters of the model.
-      graph: Graph of all pairs within its cutoff.
-      structures: The structures of the graph.
-
-    Returns:
-      The graph for the model.
+    The given graph has all pairs of the structures within the model's cutoff.
 
     Raises:
       StructureError: The model reads charge and spin, and a structure gives them in a
@@ -92,18 +78,17 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
         needs more memory than the machine has.
       ModelError: The model does not know a structure's total charge or multiplicity.
     """
+    adaptive = config.num_neighbors_adaptive is not None
+    reads = ("charge", "spin_multiplicity") if config.system_conditioning else ()
     for number, atoms in enumerate(structures):
-        reads: tuple[str, ...] = ()
-        if config.system_conditioning:
+        if reads:
             check_conditions(atoms, number if len(structures) > 1 else None)
-            reads = ("charge", "spin_multiplicity")
         warn_of_unread(atoms, reads)
     check_conditioning(config, graph)
     graph = seen_edges(config, graph)
     _check_memory(config, graph)
     if config.long_range is None:
         return graph
-    adaptive = config.num_neighbors_adaptive is not None
     for number, atoms in enumerate(structures):
         if adaptive and np.any(atoms.pbc):
             raise StructureError(
@@ -120,6 +105,9 @@ def as_read(config: PETConfig, graph: Graph, structures: Sequence[ase.Atoms]) ->
         np.asarray(graph.vectors).dtype,
     )
     return graph.replace(mesh=mesh)
+
+
+_radii = jax.jit(adaptive_radii, static_argnums=0)
 
 
 def _check_memory(config: PETConfig, graph: Graph) -> None:
@@ -152,24 +140,13 @@ def seen_edges(config: PETConfig, graph: Graph) -> Graph:
     # Padded to one of a few sizes: the selection is compiled for each.
     padded = pad_graph(graph, bucket_shape(shape))
     with jax.enable_x64(np.asarray(graph.lengths).dtype == np.float64):
-        seen = np.asarray(
-            _seen(
-                config,
-                padded.lengths,
-                padded.edge_mask,
-                padded.neighbors,
-                padded.atom_mask,
-            )
+        radii = np.asarray(
+            _radii(config, padded.lengths, padded.edge_mask, padded.atom_mask)
         )
+    seen = padded.edge_mask & (
+        padded.lengths <= (radii[:, None] + radii[padded.neighbors]) / 2
+    )
     return select_edges(graph, seen[: shape.num_atoms, : shape.num_neighbors])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _seen(
-    config: PETConfig, lengths: Array, mask: Array, neighbors: Array, atom_mask: Array
-) -> Bool[Array, "atoms pairs"]:
-    radii = adaptive_radii(config, lengths, mask, atom_mask)
-    return mask & (lengths <= (radii[:, None] + radii[neighbors]) / 2)
 
 
 def check_graph(config: PETConfig, graph: Graph) -> None:
@@ -196,30 +173,20 @@ def check_graph(config: PETConfig, graph: Graph) -> None:
                 f"It knows {', '.join(map(str, config.species))}",
             )
     check_conditioning(config, graph)
+    adaptive, selected = config.num_neighbors_adaptive, graph.surroundings is not None
     if graph.cutoff < config.cutoff:
-        raise ArgumentError(
-            "graph",
-            f"cutoff={graph.cutoff:g}",
-            f"lacks pairs that the model sees, within {config.cutoff:g} angstrom",
-            "Make it with symjax.models.pet.pet_graph(model.config, structures)",
-        )
-    if config.long_range is not None and graph.mesh is None:
-        raise ArgumentError(
-            "graph",
-            graph_shape(graph),
-            "has no mesh, which the model's long-range features need",
-            "Make it with symjax.models.pet.pet_graph(model.config, structures)",
-        )
-    adaptive = config.num_neighbors_adaptive is not None
-    if adaptive != (graph.surroundings is not None):
-        raise ArgumentError(
-            "graph",
-            graph_shape(graph),
-            "has all pairs as edges, but the model has an adaptive cutoff"
-            if adaptive
-            else "has a selection of edges, but the model has a fixed cutoff",
-            "Make it with symjax.models.pet.pet_graph(model.config, structures)",
-        )
+        problem = f"lacks pairs that the model sees, within {config.cutoff:g} angstrom"
+    elif config.long_range is not None and graph.mesh is None:
+        problem = "has no mesh, which the model's long-range features need"
+    elif adaptive is not None and not selected:
+        problem = "has all pairs as edges, but the model has an adaptive cutoff"
+    elif adaptive is None and selected:
+        problem = "has a selection of edges, but the model has a fixed cutoff"
+    else:
+        return
+    found = f"{graph_shape(graph)} with cutoff={graph.cutoff:g}"
+    remedy = "Make it with symjax.models.pet.pet_graph(model.config, structures)"
+    raise ArgumentError("graph", found, problem, remedy)
 
 
 def check_conditioning(config: PETConfig, graph: Graph) -> None:
@@ -234,19 +201,12 @@ def check_conditioning(config: PETConfig, graph: Graph) -> None:
     """
     if not config.system_conditioning or isinstance(graph.charge, jax.core.Tracer):
         return
-    charge = int(np.abs(graph.charge).max())
-    if charge > config.max_charge:
-        raise ModelError(
-            "charge",
-            charge,
-            f"the model knows charges through {config.max_charge}",
-            "Set atoms.info['charge'] within it",
-        )
-    spin = int(np.max(graph.spin_multiplicity))
-    if spin > config.max_spin_multiplicity:
-        raise ModelError(
-            "spin_multiplicity",
-            spin,
-            f"the model knows multiplicities through {config.max_spin_multiplicity}",
-            "Set atoms.info['spin_multiplicity'] within it",
-        )
+    for name, smallest, largest in (
+        ("charge", -config.max_charge, config.max_charge),
+        ("spin_multiplicity", 1, config.max_spin_multiplicity),
+    ):
+        for value in np.asarray(getattr(graph, name)).tolist():
+            if not smallest <= value <= largest:
+                problem = f"the model knows those from {smallest} to {largest}"
+                remedy = f"Set atoms.info[{name!r}] within them"
+                raise ModelError(name, value, problem, remedy)

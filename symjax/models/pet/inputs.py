@@ -140,6 +140,7 @@ def invariants(
     )
     if config.system_conditioning:
         readable &= jnp.abs(graph.charge) <= config.max_charge
+        readable &= graph.spin_multiplicity >= 1
         readable &= graph.spin_multiplicity <= config.max_spin_multiplicity
     distances = jnp.where(readable[graph.structure, None], distances, jnp.nan)
     if config.zbl:

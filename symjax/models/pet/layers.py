@@ -9,39 +9,15 @@ from symjax.errors import ModelError
 from symjax.models._layers import match_layers
 from symjax.models.pet.config import PETConfig
 
-_LISTS = (
-    "gnn_layers",
-    "layers",
-    "node_embedders",
-    "combination_mlps",
-    "gnn_layers_post_mp_node",
-    "gnn_layers_post_mp_edge",
-    "node_backbone",
-    "edge_backbone",
-    "node_heads",
-    "edge_heads",
-)
-
-
 _KINDS = ("node", "edge")
 
 
 def layer_of(config: PETConfig, path: Sequence[str]) -> str:
     """Metatrain's module path of a sown value, from its path in the Flax modules."""
-    words: list[str] = []
-    name = ""
-    for part in (entry.removeprefix("=") for entry in path):
-        match = re.fullmatch(r"(.*)_(\d+)", part)
-        if match and match[1] == "targets":
-            name = config.targets[int(match[2])].name
-        elif match and match[1] in _LISTS:
-            inner = [name] if match[1] in ("node_heads", "edge_heads") else []
-            words += [match[1], *inner, match[2]]
-        elif part in ("node", "edge"):
-            words[-1] += f"_{part}"
-        elif part != "out":
-            words.append(part)
-    return ".".join(words)
+    *modules, last = (part.removeprefix("=") for part in path)
+    if last in _KINDS:
+        return f"{module_of(config, modules)}_{last}"
+    return module_of(config, modules if last == "out" else [*modules, last])
 
 
 def module_of(config: PETConfig, path: Sequence[str]) -> str:
@@ -192,20 +168,3 @@ def symmetrized_layers(config: PETConfig) -> tuple[str, ...]:
                 "Name an attention layer, a message, a compress layer or a head",
             )
     return chosen
-
-
-def check_layers(config: PETConfig, layers: tuple[str, ...]) -> None:
-    """Raises unless all layers exist.
-
-    Raises:
-      ModelError: The model has no such layer.
-    """
-    known = layer_names(config)
-    for name in layers:
-        if name not in known:
-            raise ModelError(
-                "layers",
-                name,
-                "the model has no such layer",
-                f"Use names from {', '.join(known)}",
-            )

@@ -24,6 +24,10 @@ from symjax.models._parameters import (
 )
 from symjax.models.pet.config import PETConfig
 
+Node = Float[Array, "atoms 1 d_node"]
+Edges = Float[Array, "atoms neighbors d_pet"]
+Scores = Float[Array, "atoms tokens"]
+
 FEATURES = "features"
 # Collection of the features that the last layers of a target read.
 READ = "read"
@@ -59,10 +63,8 @@ class Affine(Module):
     outputs: int
 
     @nn.compact
-    def __call__(
-        self,
-    ) -> tuple[Float[Array, "inputs outputs"], Float[Array, "outputs"]]:
-        """Returns the kernel and the bias."""
+    def __call__(self) -> tuple[Array, Array]:
+        """Returns the kernel ``(inputs, outputs)`` and the bias ``(outputs,)``."""
         kernel = self.param("kernel", lecun_normal, (self.inputs, self.outputs))
         return kernel, self.param("bias", zeros, (self.outputs,))
 
@@ -161,7 +163,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Float[Array, "atoms tokens features"], bias: Float[Array, "..."]
+        self, tokens: Float[Array, "atoms tokens features"], bias: Scores
     ) -> Float[Array, "atoms tokens features"]:
         """Attends among the tokens of each atom; ``bias`` is added to the scores."""
         atoms, length, features = tokens.shape
@@ -184,12 +186,7 @@ class TransformerLayer(Shown):
     config: PETConfig
 
     @nn.compact
-    def __call__(
-        self,
-        node: Float[Array, "atoms 1 d_node"],
-        edges: Float[Array, "atoms neighbors d_pet"],
-        bias: Float[Array, "atoms tokens"],
-    ) -> tuple[Float[Array, "atoms 1 d_node"], Float[Array, "atoms neighbors d_pet"]]:
+    def __call__(self, node: Node, edges: Edges, bias: Scores) -> tuple[Node, Edges]:
         """Returns the new node and edge features."""
         config = self.config
         expanded = config.d_node != config.d_pet
@@ -231,12 +228,7 @@ class Transformer(nn.Module):
     config: PETConfig
 
     @nn.compact
-    def __call__(
-        self,
-        node: Float[Array, "atoms 1 d_node"],
-        edges: Float[Array, "atoms neighbors d_pet"],
-        bias: Float[Array, "atoms tokens"],
-    ) -> tuple[Float[Array, "atoms 1 d_node"], Float[Array, "atoms neighbors d_pet"]]:
+    def __call__(self, node: Node, edges: Edges, bias: Scores) -> tuple[Node, Edges]:
         """Returns the new node and edge features."""
         for index in range(self.config.num_attention_layers):
             layer = TransformerLayer(self.config, name=f"layers_{index}")
@@ -251,14 +243,7 @@ class SiluMLPParts(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(
-        self,
-    ) -> tuple[
-        Float[Array, "parts width width"],
-        Float[Array, "width"],
-        Float[Array, "width width"],
-        Float[Array, "width"],
-    ]:
+    def __call__(self) -> tuple[Array, Array, Array, Array]:
         """Returns the blocks of the first kernel, its bias, second kernel and bias."""
         first, bias = Affine(self.parts * self.width, self.width, name="0")()
         second, second_bias = Affine(self.width, self.width, name="2")()

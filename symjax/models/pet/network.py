@@ -26,6 +26,7 @@ from symjax.models.pet.long_range import LongRangeFeatures, potential_kernel
 from symjax.models.pet.modules import (
     READ,
     Affine,
+    Edges,
     Head,
     Shown,
     SiluMLP,
@@ -35,6 +36,8 @@ from symjax.models.pet.modules import (
     Transformer,
     at_stage,
 )
+
+Nodes = Float[Array, "atoms d_node"]
 
 # Lower limit of cutoff factors in the attention, so that their logarithms exist; the
 # same as in metatrain.
@@ -49,12 +52,8 @@ class CartesianTransformer(Shown):
 
     @nn.compact
     def __call__(
-        self,
-        node: Float[Array, "atoms d_node"],
-        messages: Float[Array, "atoms neighbors d_pet"],
-        inputs: PETInputs,
-        tensors: Tensors | None = None,
-    ) -> tuple[Float[Array, "atoms d_node"], Float[Array, "atoms neighbors d_pet"]]:
+        self, node: Nodes, messages: Edges, inputs: PETInputs, tensors: Tensors | None
+    ) -> tuple[Nodes, Edges]:
         """Returns the new node features and edge messages."""
         config, width = self.config, self.config.d_pet
         geometry = jnp.concatenate(
@@ -100,10 +99,10 @@ class TargetHeads(nn.Module):
     @nn.compact
     def __call__(
         self,
-        nodes: list[Float[Array, "atoms d_node"]],
-        edges: list[Float[Array, "atoms neighbors d_pet"]],
+        nodes: list[Nodes],
+        edges: list[Edges],
         inputs: PETInputs,
-        tensors: Tensors | None = None,
+        tensors: Tensors | None,
     ) -> dict[str, Float[Array, "atoms *block"]]:
         """Returns predictions of each atom by block, ``(atoms, *block.shape)``."""
         out: dict[str, Array] = {}
@@ -167,7 +166,7 @@ class PET(Shown):
         config = self.config
         num_species = len(config.species)
         residual = config.featurizer_type == "residual"
-        condition: Float[Array, "atoms d_node"] | float = 0.0
+        condition: Nodes | float = 0.0
         if config.system_conditioning:
             condition = SystemConditioning(config, name="system_conditioning")(
                 inputs.charge, inputs.spin_multiplicity, inputs.structure
@@ -230,9 +229,7 @@ class PET(Shown):
             for number, target in enumerate(config.targets)
         }
 
-    def _with_long_range(
-        self, nodes: list[Float[Array, "atoms d_node"]], inputs: PETInputs
-    ) -> list[Float[Array, "atoms d_node"]]:
+    def _with_long_range(self, nodes: list[Nodes], inputs: PETInputs) -> list[Nodes]:
         """Mixes long-range features into the node features that the heads read."""
         config, mesh = self.config, inputs.long_range
         assert config.long_range is not None

@@ -30,13 +30,7 @@ from symjax.models.pet.uncertainty import (
     uncertainty_name,
 )
 from symjax.models.precision import cast_parameters
-from symjax.so3.representations import (
-    FEATURE,
-    MATRIX,
-    SCALAR,
-    VECTOR,
-    Representation,
-)
+from symjax.so3.representations import FEATURE, MATRIX, SCALAR, VECTOR, Representation
 from symjax.so3.sample_symmetry import SampleSymmetry
 
 
@@ -193,18 +187,10 @@ def choose_outputs(
     energy: str | None,
     has_stress: bool,
 ) -> Evaluation:
-    """The evaluation of the layers and outputs that a user names.
+    """The evaluation, without baselines, of what a user names in :func:`orbit_problem`.
 
-    Args:
-      config: Hyperparameters and targets.
-      layers: As in :func:`orbit_problem`.
-      outputs: As in :func:`orbit_problem`.
-      energy: As in :func:`orbit_problem`.
-      has_stress: Whether the structures have a stress
-        (:func:`symjax.data.cells.stress_volume`).
-
-    Returns:
-      The evaluation, without baselines.
+    ``has_stress`` says whether the structures have a stress
+    (:func:`symjax.data.cells.stress_volume`).
 
     Raises:
       ModelError: The model has no such layer, output or energy; it has several energies
@@ -239,12 +225,7 @@ def choose_outputs(
 def describe_outputs(
     config: PETConfig, evaluation: Evaluation, graph: Graph
 ) -> tuple[dict[str, Output], dict[str, str]]:
-    """Describes the outputs and features of an evaluation.
-
-    Args:
-      config: Hyperparameters and targets.
-      evaluation: The evaluation.
-      graph: The graph that it is evaluated on.
+    """Describes the outputs and features of an evaluation on a graph.
 
     Returns:
       Descriptions by name; and by name whether there is one sample for each ``"atom"``,
@@ -253,15 +234,7 @@ def describe_outputs(
     uncertain = uncertain_outputs(config)
     found: dict[str, Output] = {}
     per: dict[str, str] = {}
-
-    heads = {
-        target.name: tuple(
-            layer.name
-            for layer in describe_layers(config)
-            if layer.target == target.name and layer.name in evaluation.layers
-        )
-        for target in config.targets
-    }
+    chosen = [one for one in describe_layers(config) if one.name in evaluation.layers]
 
     def add(
         name: str, sample: str, representation: Representation, **known: Any
@@ -272,7 +245,7 @@ def describe_outputs(
 
     def add_target(name: str, target: Target, representation: Representation) -> None:
         sample = "atom" if target.per_atom else "structure"
-        reads = heads[target.name]
+        reads = tuple(layer.name for layer in chosen if layer.target == target.name)
         add(name, sample, representation, unit=target.unit, reads=reads)
 
     for name, target, block in config.outputs:
@@ -289,12 +262,11 @@ def describe_outputs(
             add("forces", "atom", VECTOR, unit=derivative_unit("forces", unit))
         if evaluation.stress:
             add("stress", "structure", MATRIX, unit=derivative_unit("stress", unit))
-    for layer in describe_layers(config):
-        if layer.name in evaluation.layers:
-            sample = "edge" if layer.kind == "edge" else "atom"
-            # Information that a head of another target lacks is not lost either.
-            beside = layer.beside or layer.target not in ("", *evaluation.chosen)
-            add(layer.name, sample, FEATURE, kind=layer.kind, beside=beside)
+    for layer in chosen:
+        sample = "edge" if layer.kind == "edge" else "atom"
+        # Information that a head of another target lacks is not lost either.
+        beside = layer.beside or layer.target not in ("", *evaluation.chosen)
+        add(layer.name, sample, FEATURE, kind=layer.kind, beside=beside)
     return found, per
 
 
@@ -372,8 +344,7 @@ def _sample_symmetry(
     _, edges = edge_permutations(graph, group)
     atoms = np.tile(np.arange(len(graph.species)), (group.order, 1))
     atoms[:, : group.permutations.shape[1]] = group.permutations
-    structures = np.zeros((group.order, len(graph.structure_mask)), int)
-    structures += np.arange(len(graph.structure_mask))
+    structures = np.tile(np.arange(len(graph.structure_mask)), (group.order, 1))
     of_kind = {"atom": atoms, "edge": edges, "structure": structures}
     permutations = {name: of_kind[sample] for name, sample in per.items()}
     return SampleSymmetry(group.elements, permutations, name=group.name)

@@ -17,13 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.data.cells import stress_volume
-from symjax.data.graph import (
-    Graph,
-    GraphShape,
-    bucket_shape,
-    graph_shape,
-    join_graphs,
-)
+from symjax.data.graph import Graph, GraphShape, bucket_shape, graph_shape, join_graphs
 from symjax.data.transform import rotate_graph
 from symjax.metrics.packs import Pack
 from symjax.models.pet.derivatives import evaluate
@@ -103,14 +97,10 @@ class Packing:
         return GraphShape(atoms, width, max(atoms // 4, 1), around)
 
     def at_a_time(self, shape: GraphShape) -> int:
-        """Number of group elements of a pack that are evaluated at once.
+        """Number of group elements of a pack of this shape that are evaluated at once.
 
-        Args:
-          shape: Shape of the pack.
-
-        Returns:
-          On an accelerator all of them. On a CPU as many as fit into the cache of a
-          core, since each pack is evaluated on one core.
+        On an accelerator these are all. On a CPU they are as many as fit into the cache
+        of a core, since each pack is evaluated on one core.
         """
         if jax.default_backend() != "cpu":
             return self.num_elements
@@ -130,12 +120,12 @@ class Packing:
         """
         packs: list[list[Item]] = []
         for has_stress in (False, True):
-            chosen = [item for item in items if item.has_stress == has_stress]
             rungs: dict[tuple[int, int], list[Item]] = {}
-            for item in chosen:
+            for item in items:
                 rung = bucket_shape(graph_shape(item.graph))
-                key = rung.num_neighbors, rung.num_surroundings
-                rungs.setdefault(key, []).append(item)
+                if item.has_stress == has_stress:
+                    key = rung.num_neighbors, rung.num_surroundings
+                    rungs.setdefault(key, []).append(item)
             left: list[Item] = []
             for key in sorted(rungs):
                 full = self._fill([*left, *rungs[key]])
@@ -152,14 +142,11 @@ class Packing:
 
     def _fill(self, items: Sequence[Item]) -> list[list[Item]]:
         shape = self.shape([item.graph for item in items])
+        capacity = self.capacity(shape.num_neighbors)
         packs: list[list[Item]] = [[]]
         for item in items:
-            pack = packs[-1]
-            atoms = _atoms(pack) + _atoms([item])
-            if pack and (
-                atoms > self.capacity(shape.num_neighbors)
-                or len(pack) >= max(self.capacity(shape.num_neighbors) // 4, 1)
-            ):
+            too_large = _atoms([*packs[-1], item]) > capacity
+            if packs[-1] and (too_large or len(packs[-1]) >= max(capacity // 4, 1)):
                 packs.append([])
             packs[-1].append(item)
         return packs

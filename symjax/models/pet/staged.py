@@ -115,46 +115,36 @@ def staged_problem(
             "has long-range features, whose derivatives are not traced",
             "Trace its energy alone",
         )
-    _check_indices(forces_of, len(atoms))
+    # Any other number would be the index of no edge, and its forces 0.
+    if any(index not in range(len(atoms)) for index in forces_of):
+        raise ArgumentError(
+            "forces_of",
+            tuple(forces_of),
+            f"holds something other than indices of the {len(atoms)} atoms",
+            f"Use numbers from 0 to {len(atoms) - 1}",
+        )
     x, moves = _displaced(graph, forces_of)
     function = _function(evaluation, True)
-    staged = StagedProblem(
-        Problem(
-            _outputs_of(function),
-            x,
-            problem.outputs,
-            _rotated,
-            problem.args,
-        ),
-        pairs,
-        function,
+    displaced = Problem(
+        _outputs_of(function), x, problem.outputs, _rotated, problem.args
     )
+    staged = StagedProblem(displaced, pairs, function)
     unit = derivative_unit("forces", config.target(energy).unit)
     reference = None
     if labels is not None:
         reference = labels.read(atoms, "forces", unit, (3,), True)
-    return with_forces(
-        staged,
-        energy,
-        moves,
-        unit=unit,
-        labels=None if reference is None else reference[list(forces_of)],
-    )
+    if reference is not None:
+        reference = reference[list(forces_of)]
+    return with_forces(staged, energy, moves, unit=unit, labels=reference)
 
 
 def traceable_atoms(
     model: PETModel, atoms: ase.Atoms, num_elements: int, memory: int
 ) -> tuple[int, ...]:
-    """Atoms whose forces can be traced within a memory budget, evenly spaced.
+    """Indices of atoms whose forces can be traced within a memory budget.
 
-    Args:
-      model: The model.
-      atoms: The structure.
-      num_elements: Number of group elements.
-      memory: Budget in bytes for the features and their derivatives at all elements.
-
-    Returns:
-      Indices of atoms; none if the model has no energy or has long-range features.
+    They are evenly spaced; none if the model has no energy or has long-range features.
+    The budget in bytes is for the features and their derivatives at all group elements.
 
     Raises:
       StructureError: The structure cannot be used.
@@ -169,17 +159,6 @@ def traceable_atoms(
     each = _COPIES * 3 * features * num_elements * np.dtype(np.float32).itemsize
     num = min(len(atoms), int(memory // each))
     return tuple(np.linspace(0, len(atoms) - 1, num).round().astype(int).tolist())
-
-
-def _check_indices(forces_of: Sequence[int], num_atoms: int) -> None:
-    # Any other number would be the index of no edge, and its forces 0.
-    if any(index not in range(num_atoms) for index in forces_of):
-        raise ArgumentError(
-            "forces_of",
-            tuple(forces_of),
-            f"holds something other than indices of the {num_atoms} atoms",
-            f"Use numbers from 0 to {num_atoms - 1}",
-        )
 
 
 @functools.lru_cache(maxsize=16)

@@ -66,11 +66,8 @@ def zbl_energies(
     rates = np.array(_EXPONENTS)[:, None, None] * screening
     amplitudes = np.array(_AMPLITUDES)[:, None, None]
     waves = amplitudes * np.exp(-rates * end)
-    phi, first, second = (
-        waves.sum(0),
-        -(rates * waves).sum(0),
-        (rates**2 * waves).sum(0),
-    )
+    # The screening function and its derivatives.
+    phi, first, second = ((waves * (-rates) ** order).sum(0) for order in range(3))
     value = product / end * phi
     slope = product / end * (first - phi / end)
     curvature = product / end * (second - 2 / end * first + 2 * phi / end**2)
