@@ -14,7 +14,7 @@ from symjax.so3 import Irrep, act, spherical
 from symjax.so3.harmonics import degree_slice
 from symjax.training.augmentation import random_elements
 
-L = 8
+L = 6
 
 
 def chiral(seed=0):
@@ -61,8 +61,8 @@ def test_tensors_of_environments_turn_as_their_irreps():
     atoms = chiral()
     turned = atoms.copy()
     turned.positions = atoms.positions @ element.T
-    before, after = environment_tensors(atoms, 6), environment_tensors(turned, 6)
-    assert list(before) == [Irrep(n, s) for s in (1, -1) for n in range(7)]
+    before, after = environment_tensors(atoms, L), environment_tensors(turned, L)
+    assert list(before) == [Irrep(n, s) for s in (1, -1) for n in range(L + 1)]
     for irrep, values in before.items():
         one = spherical(irrep.degree, irrep.sigma)
         for channel in range(values.shape[-1]):
@@ -79,10 +79,10 @@ def test_products_of_two_are_the_couplings_of_e3x():
 
     e3x's coupling of a vector and degree l to l is one tensor up to a factor.
     """
-    found = environment_tensors(chiral(), 5)
+    found = environment_tensors(chiral(), L)
     with jax.enable_x64(True):
-        table = np.asarray(e3x.so3.clebsch_gordan(1, 5, 5, cartesian_order=False))
-    for degree in range(1, 6):
+        table = np.asarray(e3x.so3.clebsch_gordan(1, L, L, cartesian_order=False))
+    for degree in range(1, L + 1):
         block = table[1:4, degree_slice(degree), degree_slice(degree)]
         vector, tensor = found[Irrep(1, 1)][..., 0], found[Irrep(degree, 1)][..., 2]
         expected = np.einsum("ai,aj,ijk->ak", vector, tensor, block)
@@ -96,7 +96,7 @@ def test_products_of_two_are_the_couplings_of_e3x():
 
 def test_the_first_tensors_of_environments_by_hand():
     atoms = chiral()
-    found = environment_tensors(atoms, 1)
+    found = environment_tensors(atoms, L)
     vectors = np.zeros((3, 3))
     for other in range(1, len(atoms)):
         r = atoms.positions[other] - atoms.positions[0]
@@ -121,7 +121,7 @@ def test_mirror_images_differ_in_sign():
     atoms = chiral()
     mirrored = atoms.copy()
     mirrored.positions[:, 0] *= -1
-    one, other = analytic_labels(atoms, 0), analytic_labels(mirrored, 0)
+    one, other = analytic_labels(atoms, L), analytic_labels(mirrored, L)
     np.testing.assert_allclose(one.pseudotensors[0], -other.pseudotensors[0], rtol=1e-9)
     np.testing.assert_allclose(one.multipoles[0], other.multipoles[0], rtol=1e-9)
 

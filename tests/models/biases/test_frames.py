@@ -75,7 +75,7 @@ def test_canonical_frames_turn_with_the_structure(sign):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("number", [1, 3, 100])
+@pytest.mark.parametrize("number", [3, 100])
 def test_an_average_over_frames_is_equivariant(sign, number):
     vectors, weights = edges(1)
     element = sign * np.asarray(haar(jax.random.key(1), 1)[0], np.float64)
@@ -91,12 +91,14 @@ def test_an_average_over_frames_is_continuous():
     start, weights = edges(2)
     end = edges(3)[0]
 
+    @jax.jit
+    @jax.vmap
+    def mean(t):
+        return framed_mean(start + t * (end - start), weights, 3)
+
     def jump(steps):
-        along = np.linspace(0, 1, steps)
-        mean = jax.jit(
-            jax.vmap(lambda t: framed_mean(start + t * (end - start), weights, 3))
-        )
-        values, best = mean(jnp.asarray(along)), []
+        along, best = np.linspace(0, 1, steps), []
+        values = np.concatenate([mean(part) for part in along.reshape(-1, 1000)])
         for t in along[:: steps // 20]:
             elements, shares = map(
                 np.asarray, frames_of(start + t * (end - start), weights, 3)

@@ -14,6 +14,7 @@ from symjax.data import (
     join_graphs,
     pad_graph,
 )
+from symjax.data.quantities import Target
 from symjax.errors import ArgumentError
 from symjax.models.pet import pet_graph, pet_inputs, predict
 from symjax.models.pet.cutoff import adaptive_radii
@@ -48,7 +49,8 @@ def test_only_edges_that_the_model_sees_are_in_the_graph():
 
 def test_padding_and_joining_change_nothing():
     pair = [copper(), ethanol()]
-    made = model(cutoff=5.5, num_neighbors_adaptive=6.0)
+    small = {"num_gnn_layers": 1, "targets": (Target("energy", "eV"),)}
+    made = model(cutoff=5.5, num_neighbors_adaptive=6.0, **small)
     parts = [pet_graph(ADAPTIVE, atoms) for atoms in pair]
     together = pet_graph(ADAPTIVE, pair)
     jax.tree.map(np.testing.assert_array_equal, join_graphs(parts), together)
