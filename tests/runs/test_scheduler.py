@@ -136,7 +136,7 @@ def test_no_scheduler(monkeypatch):
 
 def test_devices_of_one_process_agree(folder, spread):
     process = start(
-        *(folder, "-o", "devices", "--devices", "2"),
+        *(folder, "-o", "devices", "--devices", "2", "--no-html"),
         XLA_FLAGS=f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
     )
     _, said = process.communicate(timeout=300)
