@@ -1,9 +1,13 @@
 """What PET reads of a graph."""
 
+import dataclasses
+
 import jax
 import numpy as np
+import pytest
 from pet_models import CONFIG, copper, ethanol, roomy
 
+from symjax.errors import ModelError
 from symjax.models.pet import pet_inputs
 from symjax.models.pet.cutoff import bump
 
@@ -27,6 +31,16 @@ def test_of_every_edge_and_atom():
     np.testing.assert_allclose(found.cutoff_factors, np.where(mask, smooth, 0))
     assert not np.asarray(found.repulsion).any()
     assert found.long_range is None
+
+
+def test_a_multiplicity_below_1_is_not_that_of_the_last_row():
+    config = dataclasses.replace(CONFIG, system_conditioning=True)
+    graph = roomy([copper(), ethanol()])
+    graph = graph.replace(spin_multiplicity=np.array([1, 0], np.int32))
+    with pytest.raises(ModelError, match=r"spin_multiplicity=0: .*from 1 to 10"):
+        pet_inputs(config, graph)
+    unknown = np.isnan(inputs_of(config, graph).distances).all(axis=1)
+    assert unknown[:13].tolist() == [False] * 4 + [True] * 9
 
 
 def test_structures_of_unknown_species_have_no_lengths():
