@@ -158,14 +158,8 @@ def cutoff_factors(
 ) -> Float[Array, "atoms neighbors"]:
     """Cutoff factor of every edge, in [0, 1].
 
-    Args:
-      config: Hyperparameters.
-      distances: Edge lengths in angstrom.
-      cutoffs: Cutoff of each edge in angstrom: ``config.cutoff``, or the mean of the
-        radii of both atoms if the cutoff is adaptive.
-
-    Returns:
-      Values of the cutoff function.
+    The cutoff of an edge is ``config.cutoff``, or the mean of the radii of both atoms
+    if the cutoff is adaptive; all lengths are in angstrom.
     """
     function = bump if config.cutoff_function == "Bump" else cosine
     return function(distances, jnp.asarray(cutoffs), config.cutoff_width)

@@ -102,19 +102,14 @@ def lengths_of(graph: Graph) -> Lengths:
 def invariants(
     config: PETConfig, graph: Graph, lengths: Lengths
 ) -> tuple[tuple[Array, Array, Array], Array]:
-    """Rotation-invariant input of the network.
+    """Rotation-invariant input of the network, as a function of the graph's lengths.
 
-    Args:
-      config: Hyperparameters of the model.
-      graph: Graph from :func:`pet_graph`.
-      lengths: Lengths of the graph; derivatives are taken with respect to them.
+    Distances are NaN in structures with a species, total charge or spin multiplicity
+    that the model does not know, and so are all predictions for them.
 
     Returns:
       Distances, cutoff factors and repulsion, as in :class:`PETInputs`; and the mask of
       edges.
-
-    Distances are NaN in structures with a species, total charge or spin multiplicity
-    that the model does not know, and so are all predictions for them.
     """
     mask, around = jnp.asarray(graph.edge_mask), graph.surroundings
     if around is None:

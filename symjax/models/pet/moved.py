@@ -60,12 +60,6 @@ def apply_moved(
 ) -> Evaluated:
     """Evaluates a network under the biases that rotate its input.
 
-    Args:
-      config: Hyperparameters with the biases.
-      network: The network, a function of its inputs.
-      inputs: The input in the given orientation.
-      features: Whether features of layers are needed.
-
     Returns:
       Predictions, rotated back and averaged; and features, in the canonical frame if
       there is one, otherwise in the given orientation.

@@ -71,17 +71,9 @@ def evaluate_inputs(
     inputs: PETInputs,
     shifts: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
-    """Evaluates targets, uncertainties and features of layers, but no derivatives.
+    """:func:`evaluate` without derivatives, of inputs that may have rotated vectors.
 
-    Args:
-      evaluation: What to evaluate; ``forces`` and ``stress`` are ignored.
-      parameters: Parameters as in :class:`PETModel`.
-      graph: The graph, of which masks, structure indices and cells are read.
-      inputs: Input from :func:`pet_inputs`, possibly with rotated vectors.
-      shifts: As in :func:`evaluate`.
-
-    Returns:
-      Arrays by name, as in :func:`evaluate`.
+    Of the graph, masks, structure indices and cells are read.
     """
     config, targets, layers = evaluation.config, evaluation.chosen, evaluation.layers
     dtype = evaluation.network_dtype
