@@ -7,6 +7,7 @@ Components are ordered l = 0, ..., L and m = -l, ..., l; degree l occupies
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +22,6 @@ _NORMALIZATIONS = ("orthonormal", "racah", "4pi")
 
 def degree_slice(degree: int) -> slice:
     """Slice of the component axis that holds degree l: l^2 to (l + 1)^2.
-
-    Args:
-      degree: Degree l, at least 0.
-
-    Returns:
-      The slice of its 2 l + 1 components.
 
     Raises:
       ArgumentError: ``degree`` is not an integer of at least 0.
@@ -95,49 +90,45 @@ def solid_harmonics(
     return _solid(max_degree, normalization, as_trailing(vectors, "vectors", (3,)))
 
 
+def _recurrence(max_degree: int) -> Float[np.ndarray, "degrees 3 orders"]:
+    """The factors of z Q_{l-1}^m and of -r^2 Q_{l-2}^m, and the constants Q_m^m."""
+    degree = np.arange(max_degree + 1.0)[:, None]
+    m = degree.T
+    below = np.where(m < degree, degree**2 - m**2, np.inf)
+    a = np.sqrt((4 * degree**2 - 1).clip(0) / below)
+    lower = np.roll(a, 1, axis=0)
+    b = np.divide(a, lower, out=np.zeros_like(a), where=lower > 0)
+    diagonal = np.sqrt(np.cumprod(np.append(1, 1 + 1 / (2 * m[0, 1:]))) / (4 * np.pi))
+    return np.stack([a, b, np.diag(diagonal)], axis=1)
+
+
 # Compiled even when the caller is not: outside of jit, JAX compiles a separate program
 # for each operation and shape.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _solid(
     max_degree: int, normalization: str, vectors: Float[Array, "... 3"]
 ) -> Float[Array, "... components"]:
-    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    x, y, z = jnp.moveaxis(vectors, -1, 0)
     squared = (x * x + y * y + z * z)[..., None]
-    z = z[..., None]
 
-    # Re and Im of (x + i y)^m, by complex multiplication in real arithmetic.
-    cosines, sines = [jnp.ones_like(x)], [jnp.zeros_like(x)]
-    for _ in range(max_degree):
-        c, s = cosines[-1], sines[-1]
-        cosines.append(x * c - y * s)
-        sines.append(x * s + y * c)
+    def following(carry: Any, factors: Array) -> Any:
+        """Q_l^m of all orders m, and Re and Im of (x + i y)^l, from those before."""
+        row, before, c, s = carry
+        a, b, constant = factors
+        above = a * z[..., None] * row - b * squared * before + constant
+        return (above, row, x * c - y * s, x * s + y * c), (above, c, s)
 
-    diagonal = math.sqrt(1 / (4 * math.pi))
-    rows = [jnp.full((*x.shape, 1), diagonal, vectors.dtype)]
-    blocks = []
-    for degree in range(max_degree + 1):
-        if degree:
-            m = np.arange(degree)
-            a = np.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))
-            row = jnp.asarray(a, vectors.dtype) * z * rows[degree - 1]
-            if degree > 1:
-                m, k = m[:-1], degree - 1
-                b = a[:-1] / np.sqrt((4 * k**2 - 1) / (k**2 - m**2))
-                lower = jnp.asarray(b, vectors.dtype) * squared * rows[degree - 2]
-                row = row.at[..., :-1].add(-lower)
-            diagonal *= math.sqrt((2 * degree + 1) / (2 * degree))
-            last = jnp.full((*x.shape, 1), diagonal, vectors.dtype)
-            rows.append(jnp.concatenate([row, last], axis=-1))
-        scale = normalization_factor(normalization, degree)
-        q = scale * rows[degree]
-        if not degree:
-            blocks.append(q)
-            continue
-        c = jnp.stack(cosines[1 : degree + 1], -1)
-        s = jnp.stack(sines[1 : degree + 1], -1)
-        side = math.sqrt(2) * q[..., 1:]
-        blocks += [(side * s)[..., ::-1], q[..., :1], side * c]
-    return jnp.concatenate(blocks, axis=-1)
+    none = jnp.zeros((*z.shape, max_degree + 1), vectors.dtype)
+    factors = jnp.asarray(_recurrence(max_degree), vectors.dtype)
+    start = none, none, jnp.ones_like(x), jnp.zeros_like(x)
+    # A loop compiles in the same time for any degree; through degree 7 there is none.
+    _, (rows, *waves) = jax.lax.scan(following, start, factors, unroll=8)
+    degrees = np.repeat(range(max_degree + 1), np.arange(max_degree + 1) * 2 + 1)
+    m = np.arange(len(degrees)) - degrees * (degrees + 1)
+    scale = np.array([normalization_factor(normalization, int(l)) for l in degrees])  # noqa: E741
+    scale = (scale * np.where(m, math.sqrt(2), 1)).astype(vectors.dtype)
+    wave = jnp.stack(waves)[np.where(m < 0, 1, 0), abs(m)]
+    return jnp.moveaxis(wave * rows[degrees, ..., abs(m)], 0, -1) * scale
 
 
 def spherical_harmonics(
