@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import block_diag
 
 from symjax.errors import RepresentationError
 from symjax.so3.irreps import Irrep
@@ -54,18 +55,7 @@ class Basis:
 
 def joined(bases: list[Basis]) -> Basis:
     """The basis of a direct sum: the block-diagonal matrix of its parts."""
-    return Basis(_block_diagonal([basis.matrix for basis in bases]))
-
-
-def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
-    size = sum(len(block) for block in blocks)
-    matrix = np.zeros((size, size))
-    start = 0
-    for block in blocks:
-        stop = start + len(block)
-        matrix[start:stop, start:stop] = block
-        start = stop
-    return matrix
+    return Basis(block_diag(*(basis.matrix for basis in bases)))
 
 
 def resolve(
@@ -178,11 +168,11 @@ def _named(
             f"orders components along one axis; {name!r} has shape {shape}",
             "Flatten them, or pass the matrix for the flattened components",
         )
-    return Basis(_block_diagonal([_of_irrep(basis, irrep.degree) for irrep in irreps]))
+    return Basis(block_diag(*(from_library(basis, irrep.degree) for irrep in irreps)))
 
 
-def _of_irrep(basis: str, degree: int) -> np.ndarray:
-    """Matrix from another library's components of one irrep to those of symjax."""
+def from_library(basis: str, degree: int) -> np.ndarray:
+    """Matrix from the components of one irrep in a named basis to those of symjax."""
     if basis == "e3nn":
         return e3nn_matrices(degree)[degree].T
     if basis == "e3x":

@@ -13,26 +13,30 @@ A measurement needs no conversion: ``spherical(2, basis="e3nn")`` describes such
 output as it is.
 """
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError
 from symjax.so3._arguments import as_floating, check_integer
-from symjax.so3._bases import e3nn_matrices, e3x_order
+from symjax.so3._bases import from_library
 from symjax.so3.harmonics import normalization_factor
 
 
 def _convert(
+    basis: str,
     components: Float[Array, "..."],
     axis: int,
+    normalization: str,
     degree: int | Sequence[int] | None,
-    convert: Callable[[int, Float[Array, "... components"]], Float[Array, "..."]],
+    inverse: bool = False,
 ) -> Float[Array, "..."]:
-    """Applies ``convert(degree, components)`` to the components of each irrep."""
+    """Converts the components of each irrep to a library's, or from it if inverse."""
     components = as_floating(components, "components")
     axis = check_integer("axis", axis, -components.ndim)
     if axis >= components.ndim:
@@ -48,8 +52,7 @@ def _convert(
     else:
         several = degree if isinstance(degree, Sequence) else [degree]
         degrees = [check_integer("degree", number) for number in several]
-    ends = np.cumsum([2 * number + 1 for number in degrees], dtype=int)
-    wanted = ends[-1] if degrees else 1
+    wanted = sum(2 * number + 1 for number in degrees) if degrees else 1
     if size != wanted:
         raise ArgumentError(
             "components",
@@ -62,16 +65,28 @@ def _convert(
             "Pass all degrees from 0 to max_degree, or name those of the irreps with "
             "degree=; name the axis of the components with axis=",
         )
-    parts = jnp.split(jnp.moveaxis(components, axis, -1), ends[:-1], axis=-1)
-    out = [convert(number, part) for number, part in zip(degrees, parts, strict=True)]
-    return jnp.moveaxis(jnp.concatenate(out, axis=-1), -1, axis)
+    return _multiply(basis, normalization, tuple(degrees), inverse, axis, components)
 
 
+# Compiled even when the caller is not: see symjax.so3.rotations.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _multiply(
-    matrix: np.ndarray, part: Float[Array, "... components"]
-) -> Float[Array, "... components"]:
-    constant = matrix.astype(part.dtype)
-    return jnp.einsum("ij,...j->...i", constant, part, precision="highest")
+    basis: str,
+    normalization: str,
+    degrees: tuple[int, ...],
+    inverse: bool,
+    axis: int,
+    components: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    out = []
+    ends = np.cumsum([2 * number + 1 for number in degrees], dtype=int)
+    parts = jnp.split(jnp.moveaxis(components, axis, -1), ends[:-1], axis=-1)
+    for number, part in zip(degrees, parts, strict=True):
+        scale = normalization_factor(normalization, number)
+        matrix = from_library(basis, number)
+        matrix = (matrix / scale if inverse else scale * matrix.T).astype(part.dtype)
+        out.append(jnp.einsum("ij,...j->...i", matrix, part, precision="highest"))
+    return jnp.moveaxis(jnp.concatenate(out, axis=-1), -1, axis)
 
 
 def to_e3x(
@@ -110,12 +125,7 @@ def to_e3x(
       >>> to_e3x(jnp.array([0.0, 2.0, 3.0, 1.0])).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-
-    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
-        scale = normalization_factor(normalization, number)
-        return part[..., np.array(e3x_order(number))] * scale
-
-    return _convert(components, axis, degree, convert)
+    return _convert("e3x", components, axis, normalization, degree)
 
 
 def from_e3x(
@@ -133,12 +143,7 @@ def from_e3x(
       >>> from_e3x(jnp.array([0.0, 1.0, 2.0, 3.0])).tolist()
       [0.0, 2.0, 3.0, 1.0]
     """
-
-    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
-        scale = normalization_factor(normalization, number)
-        return part[..., np.argsort(e3x_order(number))] / scale
-
-    return _convert(components, axis, degree, convert)
+    return _convert("e3x", components, axis, normalization, degree, inverse=True)
 
 
 def to_e3nn(
@@ -165,12 +170,7 @@ def to_e3nn(
       >>> to_e3nn(jnp.array([0.0, 2.0, 3.0, 1.0])).round(6).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-
-    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
-        scale = normalization_factor(normalization, number)
-        return _multiply(scale * e3nn_matrices(number)[number], part)
-
-    return _convert(components, axis, degree, convert)
+    return _convert("e3nn", components, axis, normalization, degree)
 
 
 def from_e3nn(
@@ -190,9 +190,4 @@ def from_e3nn(
       >>> from_e3nn(jnp.array([1.0, 2.0, 3.0]), degree=1).round(6).tolist()
       [2.0, 3.0, 1.0]
     """
-
-    def convert(number: int, part: Float[Array, "..."]) -> Float[Array, "..."]:
-        scale = normalization_factor(normalization, number)
-        return _multiply(e3nn_matrices(number)[number].T / scale, part)
-
-    return _convert(components, axis, degree, convert)
+    return _convert("e3nn", components, axis, normalization, degree, inverse=True)
