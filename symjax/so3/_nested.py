@@ -17,11 +17,6 @@ _LARGEST_ASYMMETRIC = 200
 _TOLERANCE = 1e-12
 
 
-def _is_even(matrix: np.ndarray) -> bool:
-    """Whether a signed permutation permutes the axes cyclically."""
-    return bool(np.linalg.det(np.abs(matrix)) > 0)
-
-
 def _rank(rule: tuple[int, np.ndarray]) -> tuple[int, int]:
     return rule[0], int(np.count_nonzero(rule[1]))
 
@@ -121,9 +116,9 @@ def sparsest_subset(
     icosahedral = _orbits(points, icosahedral_rotations()) is not None
     if icosahedral:
         groups.append(icosahedral_rotations())
-        # Those of the tetrahedron among them.
+        # Those of the tetrahedron among them: cyclic permutations of the axes.
         proper = groups[0][np.linalg.det(groups[0]) > 0]
-        groups.append(proper[[_is_even(rotation) for rotation in proper]])
+        groups.append(proper[np.linalg.det(np.abs(proper)) > 0])
     groups.append(np.array([np.eye(3), -np.eye(3)]))
     if len(points) <= _LARGEST_ASYMMETRIC:
         groups.append(np.eye(3)[None])

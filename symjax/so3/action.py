@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from symjax.errors import ArgumentError, RepresentationError
@@ -17,6 +19,8 @@ from symjax.so3.representations import (
     from_spherical,
     no_representation,
     spherical_matrix,
+    spherical_matrix_table,
+    split_axes,
     to_spherical,
 )
 from symjax.so3.rotations import as_elements
@@ -61,14 +65,22 @@ def act(
         )
     if representation.is_trivial:
         return values
-    if not jnp.issubdtype(values.dtype, jnp.floating):
+    _check_floating(representation, values.dtype)
+    return _act(representation, rotation, values)
+
+
+def _check_floating(representation: Representation, dtype: Any) -> None:
+    if not jnp.issubdtype(dtype, jnp.floating):
         raise RepresentationError(
             "values",
-            values.dtype,
+            dtype,
             f"an array of this dtype cannot carry {representation.name!r}",
             "Pass a floating-point array, or SCALAR for data that does not rotate",
         )
-    return _act(representation, rotation, values)
+
+
+def _is_vector(representation: Representation) -> bool:
+    return representation == dataclasses.replace(VECTOR, name=representation.name)
 
 
 # Compiled even when the caller is not: see symjax.so3.rotations.
@@ -76,7 +88,7 @@ def act(
 def _act(representation: Representation, rotation: Array, values: Array) -> Array:
     rotation = rotation.astype(values.dtype)
     # Vectors need no recurrence, and keep the dtype's full accuracy.
-    if representation == dataclasses.replace(VECTOR, name=representation.name):
+    if _is_vector(representation):
         return jnp.einsum("ij,...j->...i", rotation, values, precision="highest")
     matrix = spherical_matrix(representation, rotation)
     rotated = jnp.einsum(
@@ -113,23 +125,35 @@ def act_tree(
 ) -> object:
     """Applies one group element to every leaf of a pytree.
 
-    Args:
-      representations: A representation, or a pytree of them that is a prefix of
-        ``tree``.
-      rotation: One orthogonal matrix, proper or improper.
-      tree: Pytree of arrays.
-
-    Returns:
-      The transformed pytree.
-
-    Raises:
-      ArgumentError: As :func:`act`.
-      RepresentationError: As :func:`act`, or ``representations`` is not a prefix.
+    Errors are those of :func:`act` and :func:`broadcast_prefix`.
     """
     leaves = broadcast_prefix(representations, tree, "action")
     flat, structure = jax.tree.flatten(tree)
     moved = [act(rep, rotation, leaf) for rep, leaf in zip(leaves, flat, strict=True)]
     return jax.tree.unflatten(structure, moved)
+
+
+def act_on_host(
+    representations: object, rotations: Float[np.ndarray, "elements 3 3"], tree: object
+) -> list[Any]:
+    """As :func:`act_tree` for each of several elements, by NumPy in float64."""
+    kinds = broadcast_prefix(representations, tree, "action")
+    flat, structure = jax.tree.flatten(tree)
+    moved = []
+    for kind, leaf in zip(kinds, map(np.asarray, flat), strict=True):
+        check_array(kind, leaf.shape, "values")
+        if kind.is_trivial:
+            moved.append(np.stack([leaf] * len(rotations)))
+            continue
+        _check_floating(kind, leaf.dtype)
+        matrices, basis = rotations, kind.basis.matrix
+        if not _is_vector(kind):
+            matrices = basis.T @ spherical_matrix_table(kind, rotations) @ basis
+        _, components, channels = split_axes(kind, leaf.shape)
+        values = leaf.reshape(-1, components, channels).astype(float)
+        rotated = np.einsum("gij,sjc->gsic", matrices, values).astype(leaf.dtype)
+        moved.append(rotated.reshape(len(rotations), *leaf.shape))
+    return [jax.tree.unflatten(structure, each) for each in zip(*moved, strict=True)]
 
 
 def _names(representations: object) -> object:

@@ -125,10 +125,10 @@ class FiniteGroup:
         for irrep in self.irreps:
             valid = np.shape(irrep.character) == (self.order,)
             if valid:
-                projected = self._project(irrep, probe)
+                projector = self._projector(irrep)
+                projected = projector @ probe
                 remaining -= projected
-                again = self._project(irrep, projected)
-                valid = bool(np.allclose(again, projected, atol=1e-8))
+                valid = bool(np.allclose(projector @ projected, projected, atol=1e-8))
             if not valid:
                 raise ArgumentError(
                     "irreps",
@@ -144,9 +144,10 @@ class FiniteGroup:
                 "Pass each irrep once",
             )
 
-    def _project(self, irrep: FiniteIrrep, values: np.ndarray) -> np.ndarray:
+    def _projector(self, irrep: FiniteIrrep) -> np.ndarray:
+        # For a conjugate pair, the sum of both projectors: twice the real part.
         scale = irrep.real_dimension / self.order
-        return np.asarray(scale * irrep.character[self.quotients] @ values)
+        return scale * irrep.character[self.quotients]
 
     @property
     def order(self) -> int:
@@ -186,10 +187,7 @@ class FiniteGroup:
         Raises:
           ArgumentError: The group has no such irrep.
         """
-        irrep = self.irrep(name)
-        # For a conjugate pair, the sum of both projectors: twice the real part.
-        scale = irrep.real_dimension / self.order
-        return scale * irrep.character[self.quotients]
+        return self._projector(self.irrep(name))
 
 
 _FOURFOLD = rotation_about((0, 0, 1), math.pi / 2)

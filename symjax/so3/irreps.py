@@ -132,13 +132,7 @@ def products(a: Irrep, b: Irrep) -> list[Irrep]:
 
 
 def all_irreps(max_degree: int) -> list[Irrep]:
-    """All irreps through a degree: 0+, 0-, 1+, 1-, and so on.
-
-    Args:
-      max_degree: Largest degree, at least 0.
-
-    Returns:
-      ``2 * (max_degree + 1)`` irreps, ordered by degree, sigma = +1 first.
+    """All irreps through a degree, ordered by degree, sigma = +1 first.
 
     Raises:
       ArgumentError: ``max_degree`` is not an integer of at least 0.

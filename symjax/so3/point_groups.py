@@ -92,13 +92,9 @@ def multiplication_table(
     closest = np.sqrt(max(6 - 2 * between.max(), 0)) if order > 1 else 1.0
     if worst > _SAME * closest:
         return None
-    rows = (np.sort(table, axis=axis) for axis in (0, 1))
-    wanted = np.arange(order)
-    latin = [
-        np.array_equal(row if axis else row.T, np.tile(wanted, (order, 1)))
-        for axis, row in enumerate(rows)
-    ]
-    return table if all(latin) else None
+    both = np.sort(table, axis=1), np.sort(table, axis=0).T
+    latin = all((rows == np.arange(order)).all() for rows in both)
+    return table if latin else None
 
 
 def group_table(

@@ -366,17 +366,8 @@ def nested_rules(rule: Quadrature) -> tuple[tuple[int, np.ndarray], ...]:
 
     They show how a result converges without further evaluations. The first rule is that
     of :func:`nested`; each of the others keeps at most 60 % of the sphere nodes of the
-    one before, down to degree 3.
-
-    Args:
-      rule: The fine rule.
-
-    Returns:
-      Degrees, in decreasing order, and sphere weights as from :func:`nested`.
-
-    Raises:
-      ArgumentError: ``rule`` is not a :class:`Quadrature`.
-      GridError: The rule has a single sphere node, so no strict subset.
+    one before, down to degree 3. Degrees decrease; weights and errors are those of
+    :func:`nested`.
 
     Example:
       >>> from symjax.so3.quadratures import nested_rules, quadrature

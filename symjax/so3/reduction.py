@@ -101,47 +101,34 @@ def reduce_rule(
       >>> reduce_rule(13, dihedral_group(6)).name
       'gauss 7 x 18 x 14 / 24'
     """
-    elements = np.asarray(elements, float)
-    if isinstance(rule, Quadrature):
-        return _reduce(rule, elements.tobytes())
-    return _best_rule(int(rule), elements.tobytes())
+    group = np.asarray(elements, float).tobytes()
+    return _reduce(rule if isinstance(rule, Quadrature) else int(rule), group)
 
 
 @functools.lru_cache(maxsize=64)
-def _best_rule(degree: int, group: bytes) -> ReducedRule:
+def _reduce(rule: int | Quadrature, group: bytes) -> ReducedRule:
     elements = np.frombuffer(group).reshape(-1, 3, 3)
+    given = rule if isinstance(rule, Quadrature) else None
+    degree = 0 if isinstance(rule, Quadrature) else rule
     candidates = []
     if degree <= LEBEDEV_DEGREES[-1]:
-        lebedev = positive_lebedev_product(degree)
+        lebedev = given or positive_lebedev_product(degree)
         cube = octahedral_group()
         candidates += [(lebedev, q) for q in _polyhedral_frames(elements, cube)]
     if degree <= ICOSAHEDRAL_DEGREES[-1]:
-        icosahedral = icosahedral_product(degree)
+        icosahedral = given or icosahedral_product(degree)
         proper = icosahedral_rotations()
         candidates += [(icosahedral, q) for q in _polyhedral_frames(elements, proper)]
     for axis, order in _distinct_axes(elements):
-        rule = _gauss_about(degree, order)
-        candidates += [(rule, q) for q in _axial_frames(elements, axis)]
-    orbits = [_orbits(rule, q, elements) for rule, q in candidates]
+        gauss = given or _gauss_about(degree, order)
+        candidates += [(gauss, q) for q in _axial_frames(elements, axis)]
+    orbits = [_orbits(chosen, q, elements) for chosen, q in candidates]
     cost = [
-        rule.in_plane * orbit.num * (1 if orbit.inversion is not None else 2)
-        for (rule, _), orbit in zip(candidates, orbits, strict=True)
+        chosen.in_plane * orbit.num * (1 if orbit.inversion is not None else 2)
+        for (chosen, _), orbit in zip(candidates, orbits, strict=True)
     ]
     best = int(np.argmin(cost))
-    return _assemble(candidates[best][0], candidates[best][1], orbits[best])
-
-
-@functools.lru_cache(maxsize=64)
-def _reduce(rule: Quadrature, group: bytes) -> ReducedRule:
-    elements = np.frombuffer(group).reshape(-1, 3, 3)
-    frames = _polyhedral_frames(elements, octahedral_group())
-    frames += _polyhedral_frames(elements, icosahedral_rotations())
-    for axis, _ in _distinct_axes(elements):
-        frames += _axial_frames(elements, axis)
-    orbits = [_orbits(rule, q, elements) for q in frames]
-    cost = [o.num * (1 if o.inversion is not None else 2) for o in orbits]
-    best = int(np.argmin(cost))
-    return _assemble(rule, frames[best], orbits[best])
+    return _assemble(*candidates[best], orbits[best])
 
 
 @functools.lru_cache(maxsize=64)

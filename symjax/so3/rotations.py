@@ -119,14 +119,7 @@ def _of_quaternion(quaternion: Float[Array, "... 4"]) -> Float[Array, "... 3 3"]
 def split_inversion(
     matrix: Float[Array, "... 3 3"],
 ) -> tuple[Float[Array, "... 3 3"], Float[Array, "..."]]:
-    """Writes an element of O(3) as a sign times a proper rotation.
-
-    Args:
-      matrix: Orthogonal matrices, shape ``(..., 3, 3)``.
-
-    Returns:
-      The proper rotations ``sign * matrix``, and the sign (+1 or -1) of the
-      determinant, of shape ``(...)`` and the same dtype.
+    """The proper rotations ``sign * matrix``, and the sign of the determinant.
 
     Raises:
       ArgumentError: The last two axes are not (3, 3).
@@ -159,10 +152,6 @@ def check_orthogonal(
     Runs on the host, outside of ``jit``. The tolerance is 1e-10 for float64, 1e-5 for
     float32 and 8 eps for half precisions: products of thousands of rotations pass,
     matrices typed with a few digits do not.
-
-    Args:
-      matrices: Proper or improper rotations, shape ``(..., 3, 3)``.
-      argument: Name of the argument in the error message.
 
     Raises:
       ArgumentError: The matrices are traced, the shape is not ``(..., 3, 3)``, an entry

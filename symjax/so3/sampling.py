@@ -5,6 +5,7 @@ import math
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.spatial.transform import Rotation
 
 from symjax.errors import ArgumentError
 from symjax.so3._arguments import check_fits, check_integer
@@ -62,17 +63,8 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
 
     An equal-weight set of any size (Alexa, CVPR 2022). Averages over it have no known
     degree of exactness and no standard error; they become unbiased when all rotations
-    are multiplied by the same Haar-random one (:func:`haar`).
-
-    Args:
-      num: Number of rotations (static).
-
-    Returns:
-      Rotation matrices in JAX's default floating dtype.
-
-    Raises:
-      ArgumentError: ``num`` is not a static integer of at least 1, or the rotations
-        take more than 4 GiB.
+    are multiplied by the same Haar-random one (:func:`haar`). Dtype and errors are
+    those of :func:`haar`.
 
     Example:
       >>> from symjax.so3.sampling import super_fibonacci
@@ -91,4 +83,5 @@ def super_fibonacci(num: int) -> Float[Array, "num 3 3"]:
         a * np.cos(alpha),
         b * np.sin(beta),
     ]
-    return quaternion_to_matrix(jax.device_put(np.stack(quaternion, axis=-1)))
+    rotations = Rotation.from_quat(np.stack(quaternion, axis=-1), scalar_first=True)
+    return jax.device_put(rotations.as_matrix())

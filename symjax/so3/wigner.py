@@ -104,13 +104,10 @@ def _from_waves(degree: int, largest: int, waves: Sequence[tuple[Any, Any]]) -> 
     return product * cg + product[..., ::-1] * sg
 
 
-def wigner_d_tables(
-    max_degree: int, rotations: Float[np.ndarray, "elements 3 3"]
-) -> list[Float[np.ndarray, "elements rows columns"]]:
-    """As :func:`wigner_d` for proper rotations, in NumPy float64.
-
-    For tables of many different sizes, each of which would compile another program.
-    """
+def euler_angles(
+    rotations: Float[np.ndarray, "elements 3 3"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ZYZ angles of proper rotations, in NumPy float64."""
     r = np.asarray(rotations, np.float64)
     alpha = np.arctan2(r[:, 1, 2], r[:, 0, 2])
     beta = np.arctan2(np.hypot(r[:, 0, 2], r[:, 1, 2]), r[:, 2, 2])
@@ -119,6 +116,17 @@ def wigner_d_tables(
     gamma = np.arctan2(
         cosine * r[:, 1, 0] - sine * r[:, 0, 0], cosine * r[:, 1, 1] - sine * r[:, 0, 1]
     )
+    return alpha, beta, gamma
+
+
+def wigner_d_tables(
+    max_degree: int, rotations: Float[np.ndarray, "elements 3 3"]
+) -> list[Float[np.ndarray, "elements rows columns"]]:
+    """As :func:`wigner_d` for proper rotations, in NumPy float64.
+
+    For tables of many different sizes, each of which would compile another program.
+    """
+    alpha, beta, gamma = euler_angles(rotations)
     phases = [
         np.arange(-max_degree, max_degree + 1) * a[:, None]
         for a in (alpha, beta, gamma)

@@ -1,7 +1,6 @@
 """How group elements act on arrays and pytrees."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -12,8 +11,9 @@ from symjax.so3 import (
     SCALAR,
     VECTOR,
     act,
+    spherical,
 )
-from symjax.so3.action import act_tree, broadcast_prefix
+from symjax.so3.action import act_on_host, act_tree, broadcast_prefix
 
 # Matrices orthogonal to 1e-14 act on numbers of order 1 in sums of at most 9 terms.
 TOLERANCE = 1e-13
@@ -62,9 +62,26 @@ class TestTrees:
         assert caught.value.remedy
 
 
+def test_many_elements_by_numpy_equal_one_by_one():
+    kinds = {"x": VECTOR, "s": (MATRIX, SCALAR, spherical(2, -1, basis="e3nn"))}
+    tensor = example(spherical(2)).astype(np.float32)
+    tree = {"x": example(VECTOR), "s": (example(MATRIX), np.arange(2), tensor)}
+    for g, found in zip(
+        ELEMENTS, act_on_host(kinds, np.stack(ELEMENTS), tree), strict=True
+    ):
+        expected = act_tree(kinds, g, tree)
+        assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, tree)
+        for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+            assert one.dtype == other.dtype
+            tolerance = 1e-6 if one.dtype == np.float32 else TOLERANCE
+            np.testing.assert_allclose(one, other, atol=tolerance)
+    with pytest.raises(RepresentationError, match="cannot carry"):
+        act_on_host(VECTOR, np.stack(ELEMENTS), np.ones((2, 3), int))
+
+
 def test_act_under_vmap_and_grad():
     x = example(MATRIX, ())
-    stack = jnp.stack(ELEMENTS)
+    stack = np.stack(ELEMENTS)
     moved = jax.vmap(act, in_axes=(None, 0, None))(MATRIX, stack, x)
     np.testing.assert_allclose(
         moved, stack @ x @ stack.swapaxes(-1, -2), atol=TOLERANCE
